@@ -54,7 +54,9 @@ class CameraSpec(_Part):
 
     name: Identifier = "camera"
     topic: Topic = "image_raw"
-    type: Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"] = "sensor_msgs/msg/Image"
+    type: Literal["sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"] = (
+        "sensor_msgs/msg/Image"
+    )
     width: Side = Field(default=64, description="model image width, pixels")
     height: Side = Field(default=64, description="model image height, pixels")
     crop: Crop | None = Field(default=None, description="cut out of the source image first")
@@ -224,6 +226,8 @@ def load_spec(path: str | Path) -> Spec:
 def _describe(item: Any) -> str:
     place = ".".join(str(part) for part in item["loc"]) or "spec"
     value = item.get("input")
-    shown = "" if isinstance(value, (dict, BaseModel)) or item["type"] == "missing" else repr(value)
+    shown = (
+        "" if isinstance(value, (dict, BaseModel)) or item["type"] == "missing" else repr(value)
+    )
     message = str(item["msg"]).removeprefix("Value error, ")
     return f"{place}: {message}" + (f" (found {shown[:80]})" if shown else "")

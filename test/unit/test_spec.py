@@ -1,0 +1,112 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The spec accepts what labs have and names what is wrong with the rest."""
+
+import pytest
+import yaml
+
+from sarnn_ros.errors import SpecError
+from sarnn_ros.spec import Spec, load_spec, parse_spec
+
+GOOD = {
+    "rate": 10,
+    "cameras": [{"name": "front", "topic": "/camera/image_raw", "width": 64, "height": 48}],
+    "joints": [
+        {"topic": "joint_states", "names": ["shoulder", "elbow"]},
+        {"topic": "gripper/state", "names": ["gripper"]},
+        {"topic": "joint_states", "names": ["elbow"], "field": "effort", "command": False},
+    ],
+}
+
+
+def changed(path, value):
+    """GOOD with one value replaced (or added) at a path of keys and indices."""
+    values = yaml.safe_load(yaml.safe_dump(GOOD))
+    place = values
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return values
+
+
+def test_the_vector_is_the_sources_in_order():
+    spec = parse_spec(GOOD)
+    assert spec.joint_labels == ("shoulder", "elbow", "gripper", "elbow/effort")
+    assert spec.joint_dim == 4
+    assert spec.command_names == ("shoulder", "elbow", "gripper")
+    assert spec.period_ns == 100_000_000
+
+
+def test_one_source_may_stand_without_a_list():
+    assert parse_spec(changed(["joints"], {"names": ["a"]})).joint_labels == ("a",)
+
+
+def test_json_round_trip_is_exact():
+    spec = parse_spec(GOOD)
+    assert Spec.model_validate_json(spec.model_dump_json()) == spec
+
+
+def test_a_spec_cannot_be_changed():
+    with pytest.raises(ValueError, match="frozen"):
+        parse_spec(GOOD).rate = 20
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "says"),
+    [
+        (["rate"], 0, "rate"),
+        (["rate"], float("nan"), "rate"),
+        (["rate"], "fast", "rate"),
+        (["clock"], "wall", "clock"),
+        (["cameras"], [], "cameras"),
+        (["cameras", 0, "width"], 7, "width"),
+        (["cameras", 0, "topic"], "no spaces", "topic"),
+        (["cameras", 0, "crop"], {"x": -1, "y": 0, "width": 5, "height": 5}, "crop.x"),
+        (["cameras", 0, "value_range"], [5, 1], "value_range [5.0, 1.0] must rise"),
+        (["cameras", 0, "colour"], "red", "colour"),
+        (["cameras"], GOOD["cameras"] * 2, "camera 'front' is named more than once"),
+        (["joints", 0, "names"], [], "names"),
+        (["joints", 0, "names"], ["a", ""], "empty joint name"),
+        (["joints", 1, "names"], ["elbow"], "joint 'elbow' is named more than once"),
+        (["joints", 2, "command"], True, "cannot be commanded"),
+        (["joints", 0, "max_age"], -1, "max_age"),
+        (["target"], "next", "target"),
+        (["joint_range"], [0.9, 0.1], "joint_range [0.9, 0.1] must rise"),
+        (["typo"], 1, "typo"),
+    ],
+)
+def test_a_wrong_value_is_named(path, value, says):
+    with pytest.raises(SpecError) as caught:
+        parse_spec(changed(path, value), where="lab.yaml")
+    assert says in str(caught.value)
+    assert caught.value.where.startswith("lab.yaml")
+    assert caught.value.remedy
+
+
+def test_all_problems_at_once():
+    values = changed(["rate"], -1) | {"target": "x", "clock": "y"}
+    with pytest.raises(SpecError) as caught:
+        parse_spec(values)
+    assert all(key in str(caught.value) for key in ("rate", "target", "clock"))
+
+
+def test_nothing_commanded_is_an_error():
+    with pytest.raises(SpecError, match="no joint is commanded"):
+        parse_spec(changed(["joints"], [{"names": ["a"], "command": False}]))
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "rate: [", "\t- x", ""])
+def test_a_file_that_is_no_spec(tmp_path, text):
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError) as caught:
+        load_spec(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_or_binary_file(tmp_path):
+    with pytest.raises(SpecError, match="cannot be read"):
+        load_spec(tmp_path / "nowhere.yaml")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SpecError, match="cannot be read"):
+        load_spec(tmp_path / "binary")
