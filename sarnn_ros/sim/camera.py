@@ -1,0 +1,92 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A camera made of MuJoCo's own ray caster: no OpenGL, display, GPU or system package.
+
+One ray per pixel by `mj_multiRay`, shaded from the surface normals it returns. Noise, delay and
+rate of a real camera are added by whoever publishes the images.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+#: Share of a surface's colour seen everywhere, by the light above, and by the camera's own light.
+AMBIENT, SUN, HEADLIGHT = 0.45, 0.35, 0.25
+SUN_DIRECTION = np.array([0.35, 0.25, 0.90]) / np.linalg.norm([0.35, 0.25, 0.90])
+#: Colour where no ray hits anything, RGB 0..255.
+BACKGROUND = (90.0, 100.0, 110.0)
+#: Rays end here, m.
+FAR = 10.0
+
+
+class RayCamera:
+    """Renders one camera of a model that is fixed in the world.
+
+    It works on its own copy of the state, so that a thread may render while another steps.
+
+    :param camera: the name of a camera in the model.
+    :param width, height: image size, pixels.
+    :raises KeyError: there is no such camera.
+    :raises ValueError: the camera moves with a body.
+    """
+
+    def __init__(
+        self, model: mujoco.MjModel, camera: str = "front", width: int = 128, height: int = 128
+    ) -> None:
+        self._model = model
+        self._data = mujoco.MjData(model)
+        self.width, self.height = width, height
+        index = model.camera(camera).id
+        if model.cam_bodyid[index] != 0:
+            raise ValueError(f"camera '{camera}' moves with a body")
+        mujoco.mj_forward(model, self._data)
+        self._origin = self._data.cam_xpos[index].copy()
+        axes = self._data.cam_xmat[index].reshape(3, 3)
+
+        focal = 0.5 * height / np.tan(np.deg2rad(model.cam_fovy[index]) / 2)
+        right, down = np.meshgrid(
+            (np.arange(width) + 0.5 - width / 2) / focal,
+            (np.arange(height) + 0.5 - height / 2) / focal,
+        )
+        rays = np.stack([right, -down, -np.ones_like(right)], axis=-1).reshape(-1, 3)
+        self._rays = (rays / np.linalg.norm(rays, axis=1, keepdims=True)) @ axes.T
+
+        count = width * height
+        self._geom = np.empty(count, dtype=np.int32)
+        self._distance = np.empty(count)
+        self._normal = np.empty((count, 3))
+        # The last row is what geom id -1, a miss, picks: unshaded background.
+        self._colour = np.vstack([model.geom_rgba[:, :3] * 255.0, BACKGROUND]).astype(np.float32)
+
+    def render(self, qpos: NDArray[np.float64], *, without_body: int = -1) -> NDArray[np.uint8]:
+        """The scene at the generalised positions `qpos`.
+
+        :param without_body: id of a body to leave out of the picture; -1 for none.
+        :return: (height, width, 3) uint8 RGB.
+        """
+        data = self._data
+        data.qpos[:] = qpos
+        mujoco.mj_kinematics(self._model, data)
+        mujoco.mj_multiRay(
+            self._model,
+            data,
+            self._origin,
+            self._rays.reshape(-1),
+            None,
+            True,
+            without_body,
+            self._geom,
+            self._distance,
+            self._normal.reshape(-1),
+            len(self._rays),
+            FAR,
+        )
+        # einsum, not @: BLAS would wake its threads, and cores are scarce beside a policy.
+        sun = np.clip(np.einsum("ij,j->i", self._normal, SUN_DIRECTION), 0.0, 1.0)
+        headlight = np.clip(-np.einsum("ij,ij->i", self._normal, self._rays), 0.0, 1.0)
+        light = (AMBIENT + SUN * sun + HEADLIGHT * headlight).astype(np.float32)
+        light[self._geom < 0] = 1.0
+        image = self._colour[self._geom] * light[:, None]
+        return np.clip(image, 0.0, 255.0).astype(np.uint8).reshape(self.height, self.width, 3)

@@ -1,0 +1,62 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The scripted expert, who knows where the cube is: reach, descend, grasp, lift.
+
+Minimum-jerk motion of the tool centre point between waypoints that are a little different each
+time, as a teleoperator's would be. The result is a table of joint commands; no physics here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.sim.kinematics import solve_top_down
+from sarnn_ros.sim.scene import CUBE_HALF, GRIPPER_CLOSED, GRIPPER_OPEN, HOME_POSITION
+from sarnn_ros.sim.task import DEMONSTRATION_TICKS, Placement
+
+#: Height of the hand over the cube before it descends, and of the lift, m.
+HOVER = 0.14
+LIFT = 0.16
+#: Standard deviation of the waypoints, m: where the hand hovers and lifts to, where it grasps.
+HOVER_NOISE = (0.01, 0.01, 0.01)
+GRASP_NOISE = (0.003, 0.003, 0.002)
+
+#: Share of the episode: reach, settle, descend, settle, close, lift, hold.
+SHARES = (0.30, 0.05, 0.20, 0.03, 0.12, 0.22, 0.08)
+
+
+def plan(
+    cube: Placement, rng: np.random.Generator, ticks: int = DEMONSTRATION_TICKS
+) -> NDArray[np.float64]:
+    """One joint command per tick, (ticks, 6), starting one tick after the home position."""
+    centre = np.array([cube.x, cube.y, CUBE_HALF])
+    above = centre + [0.0, 0.0, HOVER] + rng.normal(0.0, HOVER_NOISE)
+    grasp = centre + [0.0, 0.0, -0.002] + rng.normal(0.0, GRASP_NOISE)
+    lifted = grasp + [0.0, 0.0, LIFT] + rng.normal(0.0, HOVER_NOISE)
+    is_open, is_closed = (GRIPPER_OPEN, GRIPPER_OPEN), (GRIPPER_CLOSED, GRIPPER_CLOSED)
+    closing = (GRIPPER_OPEN, GRIPPER_CLOSED)
+    segments = (
+        (above, is_open),
+        (above, is_open),
+        (grasp, is_open),
+        (grasp, is_open),
+        (grasp, closing),
+        (lifted, is_closed),
+        (lifted, is_closed),
+    )
+    edges = np.round(np.cumsum((0.0, *SHARES)) / sum(SHARES) * ticks).astype(int)
+    commands = []
+    start = np.array(HOME_POSITION)
+    for (end, (grip_from, grip_to)), count in zip(segments, np.diff(edges), strict=True):
+        for step in range(1, count + 1):
+            position = start + (end - start) * _minimum_jerk(step / count)
+            grip = grip_from + (grip_to - grip_from) * _minimum_jerk(step / count)
+            commands.append(np.append(solve_top_down(position), grip))
+        start = end
+    return np.array(commands)
+
+
+def _minimum_jerk(share: float) -> float:
+    """Way done after `share` of the time, both 0..1: 10 s^3 - 15 s^4 + 6 s^5 (Flash and Hogan)."""
+    return share**3 * (10.0 - 15.0 * share + 6.0 * share**2)

@@ -1,0 +1,42 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Inverse kinematics of the simulated arm for a hand that points straight down.
+
+Closed form, numpy only. Lengths are those of `lift.xml`; dynamics do not belong here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+#: Link lengths, m: shoulder to elbow, elbow to wrist, wrist to tool centre point.
+UPPER_ARM = 0.30
+FOREARM = 0.28
+HAND = 0.15
+#: Height of the shoulder's pitch axis above the table, m.
+SHOULDER_HEIGHT = 0.22
+
+
+def solve_top_down(position: ArrayLike, roll: float = 0.0) -> NDArray[np.float64]:
+    """Arm joints that put the tool centre point at `position` with the hand pointing down.
+
+    :param position: (3,) x, y, z in the world frame, m.
+    :param roll: angle between the closing direction of the fingers and world y, rad.
+    :return: (5,) joint1..joint5, rad, elbow up.
+    :raises ValueError: the position is out of reach.
+    """
+    x, y, z = np.asarray(position, dtype=np.float64)
+    out = np.hypot(x, y)
+    up = z + HAND - SHOULDER_HEIGHT  # the wrist, seen from the shoulder
+    reach = np.hypot(out, up)
+    if not abs(UPPER_ARM - FOREARM) < reach < UPPER_ARM + FOREARM:
+        raise ValueError(f"position {[float(x), float(y), float(z)]} m is out of reach")
+    cosine = (reach**2 - UPPER_ARM**2 - FOREARM**2) / (2 * UPPER_ARM * FOREARM)
+    elbow = np.arccos(np.clip(cosine, -1.0, 1.0))
+    shoulder = np.arctan2(out, up) - np.arctan2(
+        FOREARM * np.sin(elbow), UPPER_ARM + FOREARM * np.cos(elbow)
+    )
+    yaw = np.arctan2(y, x)
+    # The hand looks down, so a roll of the same sign undoes the yaw.
+    return np.array([yaw, shoulder, elbow, np.pi - shoulder - elbow, yaw + roll])
