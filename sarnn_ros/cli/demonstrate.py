@@ -1,0 +1,48 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`sarnn demonstrate`: the scripted expert in the simulator, recorded as rosbag2 files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demonstrate(
+    out: Annotated[Path, typer.Option(help="Folder for the bags, one per episode.")],
+    episodes: Annotated[int, typer.Option(min=1, max=1000, help="Number of episodes.")] = 25,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other demonstrations.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Processes to run in parallel.")] = 2,
+) -> None:
+    """Let the scripted expert lift the cube in the simulator and record it, one bag per episode.
+
+    Episodes that are there already are kept; an interrupted run goes on where it was.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from sarnn_ros.sim.demonstrations import demonstrate as record
+
+    with Progress(
+        TextColumn("demonstrating"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("episodes"),
+        TimeRemainingColumn(),
+    ) as bar:
+        task = bar.add_task("", total=episodes)
+        bags = record(
+            out,
+            episodes=episodes,
+            seed=seed,
+            workers=workers,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    typer.echo(f"{len(bags)} bags in {out}")
