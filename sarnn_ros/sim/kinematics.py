@@ -18,11 +18,11 @@ HAND = 0.15
 SHOULDER_HEIGHT = 0.22
 
 
-def solve_top_down(position: ArrayLike, roll: float = 0.0) -> NDArray[np.float64]:
-    """Arm joints that put the tool centre point at `position` with the hand pointing down.
+def solve_top_down(position: ArrayLike) -> NDArray[np.float64]:
+    """Arm joints that put the tool centre point at `position` with the hand pointing down
+    and the fingers closing along world y.
 
     :param position: (3,) x, y, z in the world frame, m.
-    :param roll: angle between the closing direction of the fingers and world y, rad.
     :return: (5,) joint1..joint5, rad, elbow up.
     :raises ValueError: the position is out of reach.
     """
@@ -39,4 +39,4 @@ def solve_top_down(position: ArrayLike, roll: float = 0.0) -> NDArray[np.float64
     )
     yaw = np.arctan2(y, x)
     # The hand looks down, so a roll of the same sign undoes the yaw.
-    return np.array([yaw, shoulder, elbow, np.pi - shoulder - elbow, yaw + roll])
+    return np.array([yaw, shoulder, elbow, np.pi - shoulder - elbow, yaw])

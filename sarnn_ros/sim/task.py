@@ -60,4 +60,4 @@ def is_success(lifts: Sequence[float]) -> bool:
 
     :param lifts: height of the cube above the table over the trial, m, once per tick.
     """
-    return len(lifts) >= HOLD_TICKS and min(lifts[-HOLD_TICKS:]) >= LIFT_HEIGHT
+    return len(lifts) >= HOLD_TICKS and bool(np.min(lifts[-HOLD_TICKS:]) >= LIFT_HEIGHT)
