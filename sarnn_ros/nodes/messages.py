@@ -1,0 +1,139 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Builds the messages the node publishes. Functions of their arguments only; no node, no state."""
+
+from __future__ import annotations
+
+import array
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from builtin_interfaces.msg import Duration, Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import Point
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import ColorRGBA, Float64MultiArray, Header, MultiArrayDimension
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+from visualization_msgs.msg import ImageMarker
+
+from sarnn_ros.spec import NANOSECONDS
+
+#: Type of `joint_command` by `command_interface`.
+COMMAND_TYPES: dict[str, Any] = {
+    "joint_state": JointState,
+    "joint_trajectory": JointTrajectory,
+    "forward_position": Float64MultiArray,
+}
+
+#: Colours (RGB, 0 to 1) of the attention points: where they are now, where they will be next.
+ENCODER_COLOR = (1.0, 0.25, 0.2)
+DECODER_COLOR = (0.2, 0.6, 1.0)
+
+
+def time_message(stamp_ns: int) -> Time:
+    return Time(sec=stamp_ns // NANOSECONDS, nanosec=stamp_ns % NANOSECONDS)
+
+
+def joint_state(names: Sequence[str], positions: NDArray[np.float64], stamp_ns: int) -> JointState:
+    """Set-points (n,), rad or m. Velocity and effort stay empty: none is commanded."""
+    return JointState(
+        header=Header(stamp=time_message(stamp_ns)),
+        name=list(names),
+        position=array.array("d", positions),
+    )
+
+
+def forward_position(names: Sequence[str], positions: NDArray[np.float64]) -> Float64MultiArray:
+    """Set-points (n,) for forward_command_controller, which knows joints by their place only;
+    the names are in the layout for those who read the topic."""
+    message = Float64MultiArray(data=array.array("d", positions))
+    message.layout.dim = [
+        MultiArrayDimension(label=",".join(names), size=len(positions), stride=len(positions))
+    ]
+    return message
+
+
+def joint_trajectory(
+    names: Sequence[str],
+    points: Sequence[tuple[NDArray[np.float64], NDArray[np.float64], int]],
+) -> JointTrajectory:
+    """A trajectory that starts on arrival (stamp 0), as joint_trajectory_controller wants it.
+
+    :param points: position (n,), velocity (n,) and time from the start in ns, in rising order.
+    """
+    return JointTrajectory(
+        joint_names=list(names),
+        points=[
+            JointTrajectoryPoint(
+                positions=array.array("d", position),
+                velocities=array.array("d", velocity),
+                time_from_start=Duration(sec=after // NANOSECONDS, nanosec=after % NANOSECONDS),
+            )
+            for position, velocity, after in points
+        ],
+    )
+
+
+def image(pixels: NDArray[np.uint8], encoding: Literal["rgb8", "bgr8"], header: Header) -> Image:
+    """An image from uint8 (H, W, 3). `data` is filled from a buffer: a list or an ndarray would
+    be checked byte by byte, 100 ms for a VGA image."""
+    pixels = np.ascontiguousarray(pixels)
+    height, width, channels = pixels.shape
+    message = Image(
+        header=header, height=height, width=width, encoding=encoding, step=width * channels
+    )
+    data = array.array("B")
+    data.frombytes(memoryview(pixels).cast("B"))
+    message.data = data
+    return message
+
+
+def attention_marker(
+    points: NDArray[np.float64],
+    header: Header,
+    *,
+    namespace: str,
+    color: tuple[float, float, float],
+    scale: float,
+) -> ImageMarker:
+    """Attention points as pixels of the source image.
+
+    :param points: (k, 2), x and y in pixels of the image that `header` belongs to.
+    :param scale: diameter of a drawn point, pixels.
+    """
+    marker_color = ColorRGBA(r=color[0], g=color[1], b=color[2], a=1.0)
+    return ImageMarker(
+        header=header,
+        ns=namespace,
+        type=ImageMarker.POINTS,
+        action=ImageMarker.ADD,
+        scale=float(scale),
+        outline_color=marker_color,
+        fill_color=marker_color,
+        filled=1,
+        points=[Point(x=float(x), y=float(y)) for x, y in points],
+        outline_colors=[marker_color] * len(points),
+    )
+
+
+def diagnostic_status(
+    name: str, level: bytes, message: str, hardware_id: str, values: Mapping[str, object]
+) -> DiagnosticStatus:
+    """One status, in the form that diagnostic_updater's users know."""
+    return DiagnosticStatus(
+        name=name,
+        level=level,
+        message=message,
+        hardware_id=hardware_id,
+        values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()],
+    )
+
+
+def diagnostic_array(statuses: Sequence[DiagnosticStatus], stamp_ns: int) -> DiagnosticArray:
+    return DiagnosticArray(header=Header(stamp=time_message(stamp_ns)), status=list(statuses))
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

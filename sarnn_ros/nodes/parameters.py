@@ -1,0 +1,402 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The inference node's parameters: declared here once, read everywhere as a frozen dataclass.
+
+A field is a ROS parameter: its annotation is the type, its default the default, its metadata the
+description and the range; a nested dataclass is a name prefix (`guard.step_margin`). The table in
+docs/node.md, the descriptors that `ros2 param describe` shows, and the checks all come from these
+fields. What a parameter *does* lives elsewhere.
+"""
+
+from __future__ import annotations
+
+import array
+import dataclasses
+import difflib
+import math
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sarnn_ros.errors import ConfigError, join_problems
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+#: Parameters that rclpy itself declares; they are not ours to check.
+FOREIGN_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+
+
+def _parameter(
+    default: Any,
+    description: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    live: bool = False,
+) -> Any:
+    """A dataclass field that is a ROS parameter. `live` ones may change while configured."""
+    metadata = {
+        "description": description,
+        "low": low,
+        "high": high,
+        "choices": choices,
+        "live": live,
+    }
+    return field(default=default, metadata=metadata)
+
+
+ACTIONS = ("refuse", "clamp")
+
+
+@dataclass(frozen=True)
+class GuardParameters:
+    """Limits of the command guard; see docs/safety.md for how they combine."""
+
+    position_margin: float = _parameter(
+        0.1, "widens the trained position range on each side, by this part of it", low=0, high=1
+    )
+    step_margin: float = _parameter(
+        1.5, "largest step from the present position, in largest trained steps", low=0, high=10
+    )
+    floor: float = _parameter(
+        0.01,
+        "smallest position margin and smallest step limit, rad or m: a joint that hardly moved "
+        "in training must not be stopped by its own measurement noise",
+        low=0,
+        high=1,
+    )
+    position_min: tuple[float, ...] = _parameter(
+        (), "own lower position limits, rad or m: one value, or one per commanded joint"
+    )
+    position_max: tuple[float, ...] = _parameter(
+        (), "own upper position limits, rad or m: one value, or one per commanded joint"
+    )
+    max_step: tuple[float, ...] = _parameter(
+        (), "own limit of the step from the present position, rad or m per tick", low=0
+    )
+    max_velocity: tuple[float, ...] = _parameter(
+        (), "limit of the commanded velocity, rad/s or m/s; empty: none but the step's", low=0
+    )
+    max_acceleration: tuple[float, ...] = _parameter(
+        (), "limit of the commanded acceleration, rad/s^2 or m/s^2; empty: none", low=0
+    )
+    on_position: str = _parameter(
+        "refuse", "a command outside the position limits is refused or clamped", choices=ACTIONS
+    )
+    on_step: str = _parameter("refuse", "a step too large is refused or clamped", choices=ACTIONS)
+    on_velocity: str = _parameter(
+        "refuse", "a velocity too high is refused or clamped", choices=ACTIONS
+    )
+    on_acceleration: str = _parameter(
+        "refuse", "an acceleration too high is refused or clamped", choices=ACTIONS
+    )
+    latch_after: int = _parameter(
+        5, "refused ticks in a row after which the fault latches until ~/reset", low=1, high=1000
+    )
+
+
+@dataclass(frozen=True)
+class WatchParameters:
+    """Watchdogs; see docs/safety.md for which fault latches."""
+
+    max_latency: float = _parameter(
+        0.0,
+        "a command later than this after its tick is not sent, s; 0: one period of the policy",
+        low=0,
+        high=10,
+    )
+    reset_gap: float = _parameter(
+        1.0, "the recurrent state is reset after this long without a prediction, s", low=0, high=60
+    )
+
+
+@dataclass(frozen=True)
+class NodeParameters:
+    """Everything that can be set from outside."""
+
+    policy: str = _parameter("", "policy directory, as written by 'sarnn train'")
+    backend: str = _parameter(
+        "onnxruntime", "what runs the network", choices=("onnxruntime", "torch")
+    )
+    threads: int = _parameter(
+        1, "threads of the network; more than one makes the tail worse on a busy machine",
+        low=1, high=64,
+    )  # fmt: skip
+    autostart: bool = _parameter(
+        False, "configure and activate at start-up, without a lifecycle manager"
+    )
+    start_on_activate: bool = _parameter(
+        True, "command as soon as active; otherwise wait for ~/start"
+    )
+    dry_run: bool = _parameter(False, "do everything except sending the command", live=True)
+    command_interface: str = _parameter(
+        "joint_state",
+        "type of joint_command: sensor_msgs/JointState, trajectory_msgs/JointTrajectory (for "
+        "joint_trajectory_controller) or std_msgs/Float64MultiArray (for "
+        "forward_command_controller)",
+        choices=("joint_state", "joint_trajectory", "forward_position"),
+    )
+    command_joints: tuple[str, ...] = _parameter(
+        (), "order of the joints in the command, as the controller has it; empty: the policy's"
+    )
+    reliability: str = _parameter(
+        "best_effort",
+        "reliability asked of the sensors; best_effort connects to every publisher",
+        choices=("best_effort", "reliable"),
+    )
+    input_param_joints: float = _parameter(
+        1.0,
+        "share of the measured joints in the next input; the rest is what was predicted",
+        low=0,
+        high=1,
+        live=True,
+    )
+    input_param_image: float = _parameter(
+        1.0,
+        "share of the camera in the next input; the rest is the predicted image",
+        low=0,
+        high=1,
+        live=True,
+    )
+    guard: GuardParameters = field(default_factory=GuardParameters)
+    watch: WatchParameters = field(default_factory=WatchParameters)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One ROS parameter, flattened out of the dataclasses."""
+
+    name: str
+    kind: Any
+    default: Any
+    description: str
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
+    live: bool
+
+    def convert(self, value: Any) -> Any:
+        """The value in the type of the field.
+
+        Whole numbers are taken where a float is asked, since YAML's `rate: 5` is an integer.
+
+        :raises ValueError: of another type, out of range, not finite, or not among the choices.
+        """
+        if self.kind in (tuple[float, ...], tuple[str, ...]):
+            items = _items(value)
+            if items is None:
+                raise ValueError(f"{value!r} is not a list")
+            element = typing.get_args(self.kind)[0]
+            return tuple(self._scalar(item, element) for item in items)
+        return self._scalar(value, self.kind)
+
+    def _scalar(self, value: Any, kind: type) -> Any:
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is not kind:
+            raise ValueError(f"{value!r} is not of type {TYPE_NAMES[kind]}")
+        if kind is float and not math.isfinite(value):
+            raise ValueError(f"{value} is not finite")
+        if self.choices and value not in self.choices:
+            raise ValueError(f"{value!r} is not one of {', '.join(self.choices)}")
+        if kind in (int, float):
+            if self.low is not None and value < self.low:
+                raise ValueError(f"{value} is less than {self.low:g}")
+            if self.high is not None and value > self.high:
+                raise ValueError(f"{value} is more than {self.high:g}")
+        return value
+
+    @property
+    def constraint(self) -> str:
+        """The range or the choices, in words."""
+        if self.choices:
+            return ", ".join(self.choices)
+        if self.low is not None and self.high is not None:
+            return f"{self.low:g} to {self.high:g}"
+        if self.low is not None:
+            return f"at least {self.low:g}"
+        return ""
+
+
+TYPE_NAMES: dict[Any, str] = {
+    bool: "bool",
+    int: "int",
+    float: "double",
+    str: "string",
+    tuple[float, ...]: "double[]",
+    tuple[str, ...]: "string[]",
+}
+
+
+def _items(value: Any) -> list[Any] | None:
+    # rclpy hands number lists over as array.array, and an empty YAML list as nothing at all.
+    if value is None:
+        return []
+    if isinstance(value, (list, tuple, array.array)):
+        return list(value)
+    return None
+
+
+def _declarations(kind: Any = NodeParameters, prefix: str = "") -> Iterable[Declaration]:
+    hints = typing.get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        hint = hints[item.name]
+        if dataclasses.is_dataclass(hint):
+            yield from _declarations(hint, f"{prefix}{item.name}.")
+        else:
+            yield Declaration(prefix + item.name, hint, item.default, **item.metadata)
+
+
+DECLARATIONS: dict[str, Declaration] = {item.name: item for item in _declarations()}
+
+
+def build_parameters(values: Mapping[str, Any]) -> NodeParameters:
+    """Parameters from a flat mapping of ROS names; those that are missing keep their default.
+
+    :raises ConfigError: listing every unknown name and every wrong value at once.
+    """
+    problems = []
+    converted: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in DECLARATIONS:
+            problems.append(_unknown(name))
+            continue
+        try:
+            converted[name] = DECLARATIONS[name].convert(value)
+        except ValueError as error:
+            problems.append(f"{name}: {error}")
+    if problems:
+        raise ConfigError(
+            join_problems(problems),
+            where="parameters",
+            remedy="correct them in the parameter file or on the command line; docs/node.md "
+            "lists all of them",
+        )
+    return _build(NodeParameters, converted, "")
+
+
+def _build(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    arguments = {}
+    for item in dataclasses.fields(kind):
+        name = prefix + item.name
+        if dataclasses.is_dataclass(hints[item.name]):
+            arguments[item.name] = _build(hints[item.name], values, f"{name}.")
+        elif name in values:
+            arguments[item.name] = values[name]
+    return kind(**arguments)
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, DECLARATIONS, n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else ""
+    return f"{name}: there is no such parameter{hint}"
+
+
+class ParameterServer:
+    """Declares the parameters on a node, checks every change, and reads them.
+
+    rclpy stops at the first wrong override and lets unknown ones pass in silence. So a wrong one
+    is set aside here, its default declared, and all are reported by `read`.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._set_aside: dict[str, Any] = {}
+        self._locked = False
+        self._declare()
+        node.add_on_set_parameters_callback(self._check_change)
+        node.add_post_set_parameters_callback(self._forget)
+
+    def _declare(self) -> None:
+        from rcl_interfaces.msg import ParameterDescriptor
+        from rclpy.parameter import Parameter
+
+        # There is no public way to ask for the overrides that nobody declared.
+        overrides = {name: item.value for name, item in self._node._parameter_overrides.items()}
+        for declaration in DECLARATIONS.values():
+            descriptor = ParameterDescriptor(
+                description=declaration.description,
+                additional_constraints=declaration.constraint,
+                # The type is ours to check: rclpy refuses `5` for a double and `[]` for a list.
+                dynamic_typing=True,
+            )
+            default: Any = declaration.default
+            if declaration.kind in (tuple[float, ...], tuple[str, ...]):
+                default = Parameter(declaration.name, _ros_type(declaration.kind), list(default))
+                default = default.value
+            value = overrides.pop(declaration.name, default)
+            try:
+                declaration.convert(value)
+            except ValueError:
+                self._set_aside[declaration.name] = value
+                value = default
+            self._node.declare_parameter(
+                declaration.name, value, descriptor, ignore_override=True
+            )
+        self._set_aside.update(
+            {
+                name: value
+                for name, value in overrides.items()
+                if not name.startswith(FOREIGN_PARAMETERS)
+            }
+        )
+
+    def read(self) -> NodeParameters:
+        """The parameters as they are now.
+
+        :raises ConfigError: if the node was started with wrong or unknown ones.
+        """
+        values = {name: self._node.get_parameter(name).value for name in DECLARATIONS}
+        return build_parameters({**values, **self._set_aside})
+
+    def lock(self, locked: bool) -> None:
+        """While locked (from configure to cleanup) only `live` parameters may change."""
+        self._locked = locked
+
+    def _check_change(self, parameters: Iterable[Any]) -> Any:
+        from rcl_interfaces.msg import SetParametersResult
+
+        problems = []
+        for parameter in parameters:
+            declaration = DECLARATIONS.get(parameter.name)
+            if declaration is None:
+                continue
+            try:
+                declaration.convert(parameter.value)
+            except ValueError as error:
+                problems.append(f"{parameter.name}: {error}")
+            if self._locked and not declaration.live:
+                problems.append(
+                    f"{parameter.name}: takes effect at configure only; clean the node up first"
+                )
+        return SetParametersResult(successful=not problems, reason="; ".join(problems))
+
+    def _forget(self, parameters: Iterable[Any]) -> None:
+        for parameter in parameters:
+            self._set_aside.pop(parameter.name, None)
+
+
+def _ros_type(kind: Any) -> Any:
+    from rclpy.parameter import Parameter
+
+    return {
+        tuple[float, ...]: Parameter.Type.DOUBLE_ARRAY,
+        tuple[str, ...]: Parameter.Type.STRING_ARRAY,
+    }[kind]
+
+
+def parameter_table() -> str:
+    """The Markdown table of docs/node.md."""
+    lines = ["| parameter | type | default | range | live | |", "|---|---|---|---|---|---|"]
+    for item in DECLARATIONS.values():
+        default = list(item.default) if isinstance(item.default, tuple) else item.default
+        shown = f'"{default}"' if isinstance(default, str) else str(default).lower()
+        lines.append(
+            f"| `{item.name}` | {TYPE_NAMES[item.kind]} | `{shown}` | {item.constraint} "
+            f"| {'yes' if item.live else ''} | {item.description} |"
+        )
+    return "\n".join(lines) + "\n"

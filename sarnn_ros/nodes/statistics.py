@@ -1,0 +1,58 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Running figures of the control loop: how long each stage takes, and how regular the ticks are.
+
+Written by one thread, read by another. Cheap enough to be always on: a tick adds one row.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping
+
+import numpy as np
+
+#: Percentiles cover about the last minute at 10 Hz.
+WINDOW = 600
+
+
+class LoopStatistics:
+    """Ticks counted since the start, and the durations of the last `WINDOW` of them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._stages: dict[str, deque[float]] = {}
+        self._labels: deque[int] = deque(maxlen=WINDOW)
+        self.total = 0
+        self.missed = 0
+        self.commands = 0
+        self.refused = 0
+
+    def add(self, label_ns: int, missed: int, stages_s: Mapping[str, float]) -> None:
+        """Enter one tick: its label, how many were missed before it, and seconds by stage."""
+        with self._lock:
+            if self._labels and label_ns <= self._labels[-1]:
+                self._labels.clear()
+            self._labels.append(label_ns)
+            self.total += 1
+            self.missed += missed
+            for stage, seconds in stages_s.items():
+                self._stages.setdefault(stage, deque(maxlen=WINDOW)).append(seconds)
+
+    def rate(self) -> float:
+        """Ticks per second over the window, Hz; 0 before the second tick."""
+        with self._lock:
+            if len(self._labels) < 2:
+                return 0.0
+            return (len(self._labels) - 1) / ((self._labels[-1] - self._labels[0]) * 1e-9)
+
+    def percentiles(self) -> dict[str, tuple[float, float, float]]:
+        """(p50, p95, p99) in seconds by stage."""
+        with self._lock:
+            samples = {stage: list(values) for stage, values in self._stages.items()}
+        result = {}
+        for stage, values in samples.items():
+            p50, p95, p99 = np.percentile(values, (50, 95, 99))
+            result[stage] = (float(p50), float(p95), float(p99))
+        return result

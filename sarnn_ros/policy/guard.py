@@ -1,0 +1,282 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The command guard: whether a predicted command may be sent to the robot, and if not, why.
+
+Pure arithmetic on joint vectors in SI units (rad or m), one entry per commanded joint. When to
+stop altogether, and what to send instead, is the node's business.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sarnn_ros.errors import ConfigError, join_problems
+
+Vector = NDArray[np.float64]
+Action = Literal["refuse", "clamp"]
+Check = Literal["position", "step", "velocity", "acceleration"]
+
+
+@dataclass(frozen=True)
+class GuardLimits:
+    """Limits per commanded joint, each an array of shape (n,); infinite where there is none.
+
+    :param position_min: lowest commanded position, rad or m.
+    :param position_max: highest commanded position, rad or m.
+    :param max_step: largest distance of a command from the present position, rad or m.
+    :param max_velocity: largest commanded velocity, rad/s or m/s.
+    :param max_acceleration: largest commanded acceleration, rad/s^2 or m/s^2.
+    :param clamp: the checks that pull the command to its limit instead of refusing it.
+    """
+
+    position_min: Vector
+    position_max: Vector
+    max_step: Vector
+    max_velocity: Vector
+    max_acceleration: Vector
+    clamp: frozenset[Check] = frozenset()
+
+    @classmethod
+    def from_training(
+        cls,
+        position_min: ArrayLike,
+        position_max: ArrayLike,
+        max_step: ArrayLike,
+        *,
+        position_margin: float,
+        step_margin: float,
+        floor: float,
+        clamp: frozenset[Check] = frozenset(),
+    ) -> GuardLimits:
+        """Limits around what the training data did, all of shape (n,).
+
+        :param position_margin: part of the range by which it is widened on each side.
+        :param step_margin: factor on the largest step of the training data.
+        :param floor: smallest position margin and smallest step limit, rad or m.
+        """
+        low, high = np.asarray(position_min, np.float64), np.asarray(position_max, np.float64)
+        margin = np.maximum(position_margin * (high - low), floor)
+        infinite = np.full(low.shape, np.inf)
+        return cls(
+            position_min=low - margin,
+            position_max=high + margin,
+            max_step=np.maximum(step_margin * np.asarray(max_step, np.float64), floor),
+            max_velocity=infinite,
+            max_acceleration=infinite,
+            clamp=clamp,
+        )
+
+    def narrowed(
+        self, names: Sequence[str], values: Mapping[str, ArrayLike], *, where: str
+    ) -> GuardLimits:
+        """These limits and further ones, whichever is tighter.
+
+        :param names: the joints, for messages.
+        :param values: by field name, one value for all joints or one for each.
+        :raises ConfigError: for a wrong count, a limit that is not a number, or limits that
+            leave a joint no position at all; all of them at once.
+        """
+        problems: list[str] = []
+        merged: dict[str, Vector] = {}
+        for field, value in values.items():
+            own = np.atleast_1d(np.asarray(value, np.float64))
+            if own.size == 0:
+                continue
+            if own.size not in (1, len(names)):
+                problems.append(
+                    f"{field}: {own.size} values, but {len(names)} joints are commanded "
+                    f"({', '.join(names)}): give 1 or {len(names)}"
+                )
+            elif np.isnan(own).any():
+                problems.append(f"{field}: {own.tolist()} holds a value that is not a number")
+            else:
+                tighter = np.maximum if field == "position_min" else np.minimum
+                merged[field] = tighter(getattr(self, field), own)
+        limits = dataclasses.replace(self, **merged)
+        if not problems:
+            for index in np.flatnonzero(limits.position_min > limits.position_max):
+                problems.append(
+                    f"{names[index]}: no position is left between "
+                    f"{limits.position_min[index]:.4g} and {limits.position_max[index]:.4g}"
+                )
+        if problems:
+            raise ConfigError(
+                join_problems(problems),
+                where=where,
+                remedy="the limits must overlap with the range the policy was trained in",
+            )
+        return limits
+
+
+@dataclass(frozen=True)
+class GuardTrip:
+    """One joint's violation of one check.
+
+    :param reason: `non_finite`, `present`, `position`, `step`, `velocity` or `acceleration`.
+    :param value: what was found; :param limit: what is allowed, same unit.
+    """
+
+    reason: str
+    joint: str
+    value: float
+    limit: float
+
+    def __str__(self) -> str:
+        if self.reason == "non_finite":
+            return f"{self.joint}: the prediction is {self.value}"
+        if self.reason == "present":
+            return (
+                f"{self.joint}: is at {self.value:.4g}, outside its limit {self.limit:.4g} (was "
+                "the arm moved, or does the driver report other units?)"
+            )
+        what = {
+            "position": "position",
+            "step": "step from the present position",
+            "velocity": "velocity",
+            "acceleration": "acceleration",
+        }[self.reason]
+        return f"{self.joint}: {what} {self.value:.4g} is beyond {self.limit:.4g}"
+
+
+@dataclass(frozen=True)
+class GuardVerdict:
+    """The outcome for one command.
+
+    :param ok: whether `command` may be sent.
+    :param command: as given, or clamped; never to be sent unless `ok`.
+    :param trips: every violation, also of the checks that clamp.
+    """
+
+    ok: bool
+    command: Vector
+    trips: tuple[GuardTrip, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """All violations in one line."""
+        return "; ".join(str(trip) for trip in self.trips)
+
+
+class CommandGuard:
+    """Checks commands in DESIGN's order: finite, position, step, velocity, acceleration.
+
+    A step is measured from the *present* position, so that a command never leads away from a
+    robot that was pushed, stopped or is lagging. The present position itself must be within the
+    position limits, give or take one step: outside of what was trained nothing is predicted
+    soundly, and a driver that reports degrees shows up there first.
+    """
+
+    def __init__(self, limits: GuardLimits, names: Sequence[str]) -> None:
+        self.limits = limits
+        self.names = tuple(names)
+
+    def check(
+        self,
+        command: ArrayLike,
+        present: ArrayLike,
+        period_s: float,
+        previous: ArrayLike | None = None,
+        before: ArrayLike | None = None,
+    ) -> GuardVerdict:
+        """Judge one command.
+
+        :param command: shape (n,), rad or m, for one period from now.
+        :param present: shape (n,), the position measured now.
+        :param period_s: time until the command is to be reached, s.
+        :param previous: the command sent one period ago; without it the motion starts here.
+        :param before: the command sent two periods ago.
+        """
+        limits = self.limits
+        wanted = np.array(command, np.float64)
+        here = np.asarray(present, np.float64)
+        if wanted.shape != (len(self.names),) or here.shape != wanted.shape:
+            raise ValueError(f"{wanted.shape} and {here.shape} for {len(self.names)} joints")
+
+        trips = self._trips("non_finite", ~np.isfinite(wanted), wanted, wanted)
+        trips += self._trips("present", ~np.isfinite(here), here, here)
+        if trips:
+            return GuardVerdict(False, wanted, tuple(trips))
+
+        ok = True
+        low, high = limits.position_min - limits.max_step, limits.position_max + limits.max_step
+        outside = (here < low) | (here > high)
+        if outside.any():
+            trips += self._trips("present", outside, here, np.where(here < low, low, high))
+            ok = False
+
+        last = here if previous is None else np.asarray(previous, np.float64)
+        earlier = last if before is None else np.asarray(before, np.float64)
+        # The velocity so far; a motion that begins has none.
+        velocity = (last - earlier) / period_s
+        change = limits.max_acceleration * period_s
+        windows: tuple[tuple[Check, Vector, Vector], ...] = (
+            ("position", limits.position_min, limits.position_max),
+            ("step", here - limits.max_step, here + limits.max_step),
+            (
+                "velocity",
+                last - limits.max_velocity * period_s,
+                last + limits.max_velocity * period_s,
+            ),
+            (
+                "acceleration",
+                last + (velocity - change) * period_s,
+                last + (velocity + change) * period_s,
+            ),
+        )
+        for check, lowest, highest in windows:
+            found = _violations(wanted, lowest, highest)
+            if not found.any():
+                continue
+            trips += self._measured(check, found, wanted, here, last, velocity, period_s)
+            if check in limits.clamp:
+                wanted = np.clip(wanted, lowest, highest)
+            else:
+                ok = False
+        # A clamp must not undo an earlier one: the step and the position come before the rest.
+        for check, lowest, highest in windows[:2]:
+            ok = ok and not _violations(wanted, lowest, highest).any()
+        return GuardVerdict(ok, wanted, tuple(trips))
+
+    def _measured(
+        self,
+        check: Check,
+        found: NDArray[np.bool_],
+        wanted: Vector,
+        here: Vector,
+        last: Vector,
+        velocity: Vector,
+        period_s: float,
+    ) -> list[GuardTrip]:
+        limits = self.limits
+        if check == "position":
+            below = wanted < limits.position_min
+            nearest = np.where(below, limits.position_min, limits.position_max)
+            return self._trips(check, found, wanted, nearest)
+        if check == "step":
+            return self._trips(check, found, np.abs(wanted - here), limits.max_step)
+        speed = (wanted - last) / period_s
+        if check == "velocity":
+            return self._trips(check, found, np.abs(speed), limits.max_velocity)
+        change = np.abs(speed - velocity) / period_s
+        return self._trips(check, found, change, limits.max_acceleration)
+
+    def _trips(
+        self, reason: str, found: NDArray[np.bool_], values: Vector, bounds: Vector
+    ) -> list[GuardTrip]:
+        return [
+            GuardTrip(reason, self.names[index], float(values[index]), float(bounds[index]))
+            for index in np.flatnonzero(found)
+        ]
+
+
+def _violations(wanted: Vector, lowest: Vector, highest: Vector) -> NDArray[np.bool_]:
+    # A clamped value may land a rounding error beyond its limit: that is not a violation.
+    slack = 1e-9 * (1.0 + np.abs(wanted))
+    result: NDArray[np.bool_] = (wanted < lowest - slack) | (wanted > highest + slack)
+    return result
