@@ -1,0 +1,66 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Noise and colour jitter on a batch of frames, on the training device.
+
+As EIPL: one draw of brightness, contrast, saturation and hue per sequence, Gaussian noise per
+pixel and per joint; inputs only, targets stay clean. torchvision's `ColorJitter` draws one factor
+per call and would need a loop over the sequences; here the factors are a tensor.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from sarnn_ros.training.config import TrainConfig
+
+_LUMA = (0.2989, 0.587, 0.114)
+
+
+def draw_jitter(count: int, config: TrainConfig, generator: torch.Generator) -> Tensor:
+    """Factors (count, 4) of brightness, contrast, saturation (around 1) and hue (around 0)."""
+    spans = torch.tensor([config.brightness, config.contrast, config.saturation, config.hue])
+    centres = torch.tensor([1.0, 1.0, 1.0, 0.0])
+    draws = torch.rand(count, 4, generator=generator, device=generator.device)
+    return centres.to(draws) + spans.to(draws) * (2 * draws - 1)
+
+
+def jitter(images: Tensor, factors: Tensor) -> Tensor:
+    """Colour jitter; brightness, contrast and saturation as torchvision's `adjust_*`.
+
+    :param images: (N, 3, H, W) in [0, 1].
+    :param factors: (N, 4) as from `draw_jitter`, one row per image.
+    :returns: (N, 3, H, W) in [0, 1].
+    """
+    brightness, contrast, saturation, hue = factors.to(images).reshape(-1, 4, 1, 1, 1).unbind(1)
+    images = (images * brightness).clamp(0, 1)
+    images = torch.lerp(_grey(images).mean((2, 3), keepdim=True), images, contrast).clamp(0, 1)
+    images = torch.lerp(_grey(images).expand_as(images), images, saturation).clamp(0, 1)
+    if bool((hue == 0).all()):
+        return images
+    return _rotate_hue(images, hue).clamp(0, 1)
+
+
+def _grey(images: Tensor) -> Tensor:
+    red, green, blue = images.unbind(1)
+    return (_LUMA[0] * red + _LUMA[1] * green + _LUMA[2] * blue).unsqueeze(1)
+
+
+def _rotate_hue(images: Tensor, hue: Tensor) -> Tensor:
+    """Turn colours about the grey axis by `hue` turns (Rodrigues' rotation; needs no HSV)."""
+    angle = 2 * math.pi * hue
+    axis = 1 / math.sqrt(3)
+    red, green, blue = images.unbind(1)
+    cross = torch.stack([blue - green, red - blue, green - red], dim=1) * axis
+    mean = images.mean(1, keepdim=True)
+    return mean + (images - mean) * torch.cos(angle) + cross * torch.sin(angle)
+
+
+def add_noise(values: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
+    """Gaussian noise of the given standard deviation, in the values' own (normalised) unit."""
+    if deviation == 0:
+        return values
+    noise = torch.empty_like(values).normal_(0.0, deviation, generator=generator)
+    return values + noise

@@ -1,0 +1,152 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a training can be told. Values and their validation only; what they do is in `trainer.py`.
+
+A recipe is a set of defaults: `recipe: eipl` is the seed's training as EIPL's tutorial runs it,
+`recipe: fast` reaches the same success in far less time (docs/training.md has the evidence). Keys
+given by the user win over the recipe's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sarnn_ros.errors import ConfigError, join_problems
+from sarnn_ros.training.schedule import Curve
+
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class TrainConfig(BaseModel):
+    """All settings of one training. The defaults here are the seed's and EIPL's tutorial's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: Literal["fast", "eipl"] = "eipl"
+    seed: int = Field(default=0, ge=0)
+
+    # The network.
+    rec_dim: Count = 50
+    k_dim: Count = Field(default=5, description="attention points per camera")
+    temperature: Positive | None = Field(default=1e-4, description="null learns it")
+    heatmap_size: Positive = 0.1
+    stride: Literal[1, 2] = Field(default=1, description="2: faster, not EIPL-compatible")
+
+    # The loss.
+    image_loss: Weight = 0.1
+    joint_loss: Weight = 1.0
+    point_loss: Weight = 0.1
+    curve: Curve = Field(default="s", description="how point_loss grows from 0")
+    decay_end: int = Field(default=1000, ge=0, description="epoch at which it is whole")
+
+    # The optimiser.
+    epochs: Count = 10000
+    batch_size: Count = Field(default=5, description="episodes per update")
+    learning_rate: Positive = 1e-3
+    adam_eps: Positive = 1e-7
+    learning_rate_end: Fraction = Field(
+        default=1.0, description="last learning rate, as a share of the first; half a cosine"
+    )
+    clip_norm: Positive | None = Field(
+        default=None, description="gradient norm above which to clip"
+    )
+    average: Annotated[float, Field(ge=0, lt=1)] = Field(
+        default=0.0, description="decay of the averaged weights, per update; 0 is off"
+    )
+
+    # Doing less per update (see `trainer.py`). None: everything, as in the seed.
+    image_frames: Count | None = Field(
+        default=None, description="frames per update whose next image is predicted"
+    )
+    encoder_frames: Count | None = Field(
+        default=None, description="frames per update that train the attention"
+    )
+    inner_steps: int = Field(
+        default=0, ge=0, description="updates of the recurrent part after each full one"
+    )
+
+    # Augmentation. Inputs only; targets stay clean. Noise is a share of the value range.
+    joint_noise: Weight = 0.1
+    image_noise: Weight = 0.1
+    brightness: Fraction = 0.5
+    contrast: Fraction = 0.5
+    saturation: Fraction = 0.1
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+
+    # The machine.
+    device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
+    threads: Count | None = Field(default=None, description="CPU threads; null: all cores")
+
+
+#: Differences from the class's own defaults.
+RECIPES: dict[str, dict[str, Any]] = {
+    "eipl": {},
+    "fast": {
+        "epochs": 60,
+        "learning_rate_end": 0.02,
+        "decay_end": 20,
+        "inner_steps": 40,
+        "encoder_frames": 160,
+        "image_frames": 32,
+        "joint_noise": 0.05,
+        "image_noise": 0.02,
+        "brightness": 0.3,
+        "contrast": 0.3,
+    },
+}
+DEFAULT_RECIPE = "fast"
+
+
+def make_config(values: Mapping[str, Any], *, where: object = "training config") -> TrainConfig:
+    """A recipe's settings with `values` over them.
+
+    :raises ConfigError: listing every unknown key and bad value at once.
+    """
+    recipe = values.get("recipe", DEFAULT_RECIPE)
+    if recipe not in RECIPES:
+        raise ConfigError(
+            f"recipe {recipe!r} is unknown", where=where, remedy=f"one of {', '.join(RECIPES)}"
+        )
+    try:
+        return TrainConfig.model_validate({**RECIPES[recipe], **values, "recipe": recipe})
+    except ValidationError as error:
+        raise ConfigError(
+            join_problems(
+                f"{'.'.join(map(str, item['loc']))}: {item['msg']} (found {item['input']!r})"
+                for item in error.errors()
+            ),
+            where=where,
+            remedy=f"the keys are {', '.join(TrainConfig.model_fields)}",
+        ) from error
+
+
+def load_config(
+    path: Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> TrainConfig:
+    """Read a YAML file, if any, and lay `overrides` over it.
+
+    :raises ConfigError: the file is missing or not a mapping, or a setting is wrong.
+    """
+    values: Any = {}
+    if path is not None:
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(
+                f"cannot be read ({error})", where=path, remedy="see config/train.yaml"
+            ) from error
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"a mapping is expected, found {type(values).__name__}",
+                where=path,
+                remedy="see config/train.yaml",
+            )
+    return make_config({**values, **(overrides or {})}, where=path or "command line")

@@ -1,0 +1,329 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop. Nothing of ROS, nothing of the terminal.
+
+Both recipes run the same update on the same loss (`losses.py`); `fast` does less per update:
+
+- Only some frames of a batch (`encoder_frames`), drawn at random, are encoded anew and carry
+  gradient into the attention. The recurrent part runs over whole episodes on the points that
+  every frame had when it was last encoded.
+- The next image is predicted for some of those frames only (`image_frames`).
+- In between, `inner_steps` updates of the recurrent part alone, on those stored points: the
+  convolutions are nearly all of the cost, and the recurrent part is what needs the steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sarnn_ros.errors import TrainingError
+from sarnn_ros.model.sarnn import SARNN
+from sarnn_ros.spec import Spec
+from sarnn_ros.training.augment import add_noise, draw_jitter, jitter
+from sarnn_ros.training.config import TrainConfig
+from sarnn_ros.training.losses import encode, image_loss, recurrent_losses
+from sarnn_ros.training.schedule import cosine, loss_weight
+from sarnn_ros.training.sequences import Sequences
+
+#: Memory for activations; more frames than fit are taken in chunks (`losses.py`).
+MEMORY_BYTES = 3 * 2**30
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Means over an epoch, unweighted; `total` is weighted, as optimised."""
+
+    image: float
+    joint: float
+    point: float
+    total: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch came to. `number` counts from 0; seconds are wall time."""
+
+    number: int
+    training: Losses
+    validation: Losses | None
+    learning_rate: float
+    seconds: float
+
+
+def make_model(config: TrainConfig, spec: Spec) -> SARNN:
+    """A fresh network for the spec's cameras and joints."""
+    sizes = [(camera.height, camera.width) for camera in spec.cameras]
+    model = SARNN(
+        config.rec_dim,
+        config.k_dim,
+        spec.joint_dim,
+        config.temperature,
+        config.heatmap_size,
+        sizes[0] if len(sizes) == 1 else sizes,
+        config.stride,
+    )
+    return model.to(memory_format=torch.channels_last)
+
+
+def bytes_per_frame(model: SARNN) -> int:
+    """Activations kept for the gradient per encoded and decoded frame, all cameras."""
+    total = 0
+    for branch in model.branches:
+        height, width = branch.im_size
+        # Two encoders (16 and 32 channels, points and their softmax), a decoder, and the image.
+        channels = 2 * (16 + 32 + 3 * model.k_dim) + (model.k_dim + 2 * 32 + 16 + 4 * 3)
+        total += 4 * channels * height * width // model.stride**2
+    return total
+
+
+class Trainer:
+    """Model, optimiser and data of one training; `run` yields after every epoch.
+
+    Everything random comes from `generator`, and all state is in `state_dict`.
+    """
+
+    def __init__(
+        self,
+        model: SARNN,
+        training: Sequences,
+        validation: Sequences | None,
+        config: TrainConfig,
+        spec: Spec,
+    ) -> None:
+        self.config = config
+        self.model = model
+        self.training = training
+        self.validation = validation
+        self.device = training.joints.device
+        self.generator = torch.Generator(self.device).manual_seed(config.seed)
+        self.optimizer = torch.optim.Adam(
+            model.parameters(), lr=config.learning_rate, eps=config.adam_eps
+        )
+        self.average = None
+        if config.average:
+            decay = torch.optim.swa_utils.get_ema_multi_avg_fn(config.average)
+            self.average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=decay)
+        self.epoch = 0
+        self.chunk = max(1, MEMORY_BYTES // bytes_per_frame(model))
+        self._joint_scale = spec.joint_range[1] - spec.joint_range[0]
+        self._image_low, high = spec.image_range
+        self._image_scale = high - self._image_low
+        #: Points of every frame when it was last encoded, (E, T - 1, P).
+        self.points = self._encode_all(training) if self._partial else None
+
+    @property
+    def _partial(self) -> bool:
+        return self.config.encoder_frames is not None or self.config.inner_steps > 0
+
+    def run(self, clock: Callable[[], float]) -> Iterator[Epoch]:
+        """Train the epochs that are left.
+
+        :param clock: seconds, e.g. `time.monotonic`.
+        :raises TrainingError: the loss is no longer finite.
+        """
+        config = self.config
+        while self.epoch < config.epochs:
+            start = clock()
+            self.model.train()
+            order = torch.randperm(
+                len(self.training), generator=self.generator, device=self.device
+            )
+            batches = order.split(config.batch_size)
+            sums = torch.zeros(4, device=self.device)
+            for index, episodes in enumerate(batches):
+                self._set_learning_rate(self.epoch + index / len(batches))
+                losses = self._update(episodes)
+                for _ in range(config.inner_steps):
+                    self._update_recurrent(len(episodes))
+                if self.average is not None:
+                    self.average.update_parameters(self.model)
+                sums += losses
+                if not bool(torch.isfinite(losses[3])):
+                    raise self._exploded(index, episodes, losses)
+            epoch = Epoch(
+                self.epoch,
+                Losses(*(sums / len(batches)).tolist()),
+                self.validate(),
+                self._learning_rate(self.epoch),
+                clock() - start,
+            )
+            self.epoch += 1
+            yield epoch
+
+    def best_model(self) -> SARNN:
+        """What should be deployed: the averaged weights where there are any."""
+        if self.average is None:
+            return self.model
+        averaged: SARNN = self.average.module  # type: ignore[assignment]
+        return averaged
+
+    def _update(self, episodes: Tensor) -> Tensor:
+        """One step on the loss of these episodes (B,). Returns image, joint, point, total."""
+        config, data = self.config, self.training
+        lengths = data.lengths[episodes]
+        where = torch.nonzero(data.steps()[episodes])
+        count = len(where)
+        encoded = min(config.encoder_frames or count, count)
+        pictured = min(config.image_frames or count, count) if config.image_loss else 0
+        if encoded < count or pictured < count:
+            order = torch.randperm(count, generator=self.generator, device=self.device)
+            where = where[order[: max(encoded, pictured)]]
+        row, tick = where.T
+
+        frames = self._augmented(episodes, row, tick)
+        fresh = encode(self.model, [camera[:encoded] for camera in frames], self.chunk)
+        points = self._points(episodes, fresh.shape[-1])
+        points = points.index_put((row[:encoded], tick[:encoded]), fresh)
+        joint, point, decoded = recurrent_losses(
+            self.model, points, self._noisy_joints(episodes), data.targets[episodes, :-1], lengths
+        )
+        image = torch.zeros((), device=self.device)
+        if pictured:
+            row, tick = row[:pictured], tick[:pictured]
+            image = image_loss(
+                self.model,
+                [camera[:pictured] for camera in frames],
+                decoded[row, tick],
+                self._scaled(data.frames(episodes[row], tick + 1)),
+                self.chunk,
+            )
+        weight = self._point_weight()
+        total = config.image_loss * image + config.joint_loss * joint + weight * point
+        self._step(total)
+        if self.points is not None:
+            row, tick = where[:encoded].T
+            self.points[episodes[row], tick] = fresh.detach()
+        return torch.stack([image, joint, point, total]).detach()
+
+    def _update_recurrent(self, count: int) -> None:
+        """One step of the recurrent part alone, on `count` episodes' stored points."""
+        assert self.points is not None
+        data, config = self.training, self.config
+        order = torch.randperm(len(data), generator=self.generator, device=self.device)
+        episodes = order[:count]
+        joint, point, _ = recurrent_losses(
+            self.model,
+            self.points[episodes],
+            self._noisy_joints(episodes),
+            data.targets[episodes, :-1],
+            data.lengths[episodes],
+        )
+        self._step(config.joint_loss * joint + self._point_weight() * point)
+
+    @torch.no_grad()
+    def validate(self) -> Losses | None:
+        """Losses on the validation episodes, clean inputs and whole weights."""
+        data, config = self.validation, self.config
+        if data is None:
+            return None
+        self.model.eval()
+        points = self._encode_all(data)
+        joint, point, decoded = recurrent_losses(
+            self.model, points, data.joints[:, :-1], data.targets[:, :-1], data.lengths
+        )
+        where = torch.nonzero(data.steps())
+        image = torch.zeros((), device=self.device)
+        for part in where.split(self.chunk):
+            row, tick = part.T
+            error = image_loss(
+                self.model,
+                self._scaled(data.frames(row, tick)),
+                decoded[row, tick],
+                self._scaled(data.frames(row, tick + 1)),
+                self.chunk,
+            )
+            image += error * len(part) / len(where)
+        self.model.train()
+        total = config.image_loss * image + config.joint_loss * joint + config.point_loss * point
+        return Losses(*torch.stack([image, joint, point, total]).tolist())
+
+    def _step(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if self.config.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+
+    def _points(self, episodes: Tensor, width: int) -> Tensor:
+        if self.points is not None:
+            return self.points[episodes]
+        return self.training.joints.new_zeros(len(episodes), self.training.ticks - 1, width)
+
+    @torch.no_grad()
+    def _encode_all(self, data: Sequences) -> Tensor:
+        """Points (E, T - 1, P) of every clean frame that has a next one; 0 elsewhere."""
+        where = torch.nonzero(data.steps())
+        encoded = [
+            self.model.encode(self._scaled(data.frames(*part.T)))
+            for part in where.split(min(self.chunk, 256))
+        ]
+        points = data.joints.new_zeros(len(data), data.ticks - 1, encoded[0].shape[-1])
+        return points.index_put(tuple(where.T), torch.cat(encoded))
+
+    def _augmented(self, episodes: Tensor, row: Tensor, tick: Tensor) -> list[Tensor]:
+        """Input frames with one colour jitter per episode and camera, and noise per pixel."""
+        noise = self.config.image_noise * self._image_scale
+        frames = []
+        for images in self.training.frames(episodes[row], tick):
+            factors = draw_jitter(len(episodes), self.config, self.generator)
+            scaled = self._scaled([jitter(images, factors[row])])[0]
+            frames.append(add_noise(scaled, noise, self.generator))
+        return frames
+
+    def _noisy_joints(self, episodes: Tensor) -> Tensor:
+        deviation = self.config.joint_noise * self._joint_scale
+        return add_noise(self.training.joints[episodes, :-1], deviation, self.generator)
+
+    def _scaled(self, frames: list[Tensor]) -> list[Tensor]:
+        """From [0, 1] to the spec's image range."""
+        if (self._image_low, self._image_scale) == (0.0, 1.0):
+            return frames
+        return [self._image_low + self._image_scale * camera for camera in frames]
+
+    def _point_weight(self) -> float:
+        config = self.config
+        return loss_weight(self.epoch, config.point_loss, config.decay_end, config.curve)
+
+    def _learning_rate(self, epoch: float) -> float:
+        config = self.config
+        return config.learning_rate * cosine(epoch / config.epochs, config.learning_rate_end)
+
+    def _set_learning_rate(self, epoch: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate(epoch)
+
+    def _exploded(self, index: int, episodes: Tensor, losses: Tensor) -> TrainingError:
+        names = ("image", "joint", "point", "total")
+        values = ", ".join(f"{n} {v:g}" for n, v in zip(names, losses.tolist(), strict=True))
+        return TrainingError(
+            f"the loss is not finite ({values})",
+            where=f"epoch {self.epoch}, batch {index}, training episodes {sorted(episodes.tolist())}",
+            remedy="lower learning_rate, set clip_norm, and look at those episodes with 'sarnn "
+            "inspect'; the last checkpoint is kept",
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a bit-exact continuation needs, on top of config and data."""
+        return {
+            "epoch": self.epoch,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "generator": self.generator.get_state(),
+            "points": self.points,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict`."""
+        self.epoch = state["epoch"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.generator.set_state(state["generator"].cpu())
+        self.points = None if state["points"] is None else state["points"].to(self.device)
