@@ -1,12 +1,90 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Name, version, dependencies and installed files, for pip and for colcon alike.
+
+There is no `[project]` table in a pyproject.toml on purpose: setuptools of the older distros chokes
+on it. What apt provides is in package.xml.
+"""
+
+import sys
+from glob import glob
+
 from setuptools import find_packages, setup
 
+NAME = "sarnn_ros"
+
+# Each side installs what the other puts there by itself: colcon puts the entry points under
+# lib/sarnn_ros (setup.cfg), where `ros2 run` and `ros2 launch` look, pip puts them in bin, where
+# the shell looks.
+BUILT_BY_PIP = any("wheel" in argument for argument in sys.argv)
+if BUILT_BY_PIP:
+    OTHER_SCRIPTS = (f"lib/{NAME}", sorted(glob("scripts/for_pip/*")))
+else:
+    OTHER_SCRIPTS = ("bin", sorted(glob("scripts/for_colcon/*")))
+
+# The ROS wheels exist for Linux on x86-64 only; elsewhere ROS comes from a distribution.
+WHEELS = "; sys_platform == 'linux' and platform_machine == 'x86_64'"
+
+TRAIN = ["torch>=2.4", "onnx>=1.16", "safetensors>=0.4", "tensorboard>=2.16", "matplotlib>=3.8"]
+SIM = ["mujoco-core>=4.0", "matplotlib>=3.8", "imageio-ffmpeg>=0.5"]
+# Pins, as the wheels of one distro must match each other.
+ROS = [
+    "ros-jazzy-rclpy==7.1.6" + WHEELS,
+    "ros-jazzy-rmw-fastrtps-cpp==8.4.3" + WHEELS,
+    "ros-jazzy-common-interfaces==5.3.6" + WHEELS,
+]
+TEST = [
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "hypothesis>=6.100",
+    "psutil>=5.9",
+    "colcon-common-extensions>=0.3",
+]
+DEV = ["ruff>=0.8", "mypy>=1.13", "types-PyYAML", "pre-commit>=4"]
+
 setup(
-    name="sarnn_ros",
+    name=NAME,
     version="0.1.0",
-    packages=find_packages(include=["sarnn_ros", "sarnn_ros.*"]),
-    entry_points={"console_scripts": [
-        "sarnn = sarnn_ros.cli.main:main",
-        "inference_node = sarnn_ros.nodes.inference_node:main",
-        "sim_node = sarnn_ros.sim.node:main",
-    ]},
+    description="SARNN: learn a robot skill from rosbags and run it as a ROS 2 node",
+    author="The sarnn_ros authors",
+    author_email="sarnn-ros@users.noreply.example.org",
+    maintainer="The sarnn_ros authors",
+    maintainer_email="sarnn-ros@users.noreply.example.org",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={f"{NAME}.sim": ["*.xml"], NAME: ["py.typed"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/launch", sorted(glob("launch/*.launch.py"))),
+        (f"share/{NAME}/config", sorted(glob("config/*"))),
+        OTHER_SCRIPTS,
+    ],
+    zip_safe=False,
+    install_requires=[
+        "numpy>=1.24,<2.3",  # cv-bridge is built against the older ABI
+        "opencv-python-headless>=4.9,<5",
+        "cv-bridge>=1.13",
+        "onnxruntime>=1.18",
+        "pydantic>=2.5",
+        "PyYAML>=6",
+        "rosbags>=0.11,<0.12",
+        "rich>=13",
+        "typer>=0.12",
+    ],
+    extras_require={
+        "train": TRAIN,
+        "sim": SIM,
+        "ros": ROS,
+        "test": TEST,
+        "dev": DEV,
+    },
+    entry_points={
+        "console_scripts": [
+            "sarnn = sarnn_ros.cli.main:main",
+            "inference_node = sarnn_ros.nodes.inference_node:main",
+            "sim_node = sarnn_ros.sim.node:main",
+        ]
+    },
 )

@@ -1,0 +1,78 @@
+# Everything here works in .venv, which the first target that needs it makes. Nothing else is
+# touched. `make PYTHON=/path/to/python3.12 …` chooses the Python; by itself it takes the first of
+# 3.11 to 3.13 that it finds.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+VENV ?= .venv
+PYTHON ?=
+OUT ?= demo_output
+STAMP := $(VENV)/.installed
+RUN := $(VENV)/bin/python -m
+SARNN := $(VENV)/bin/sarnn
+
+# A sourced ROS, or the wheels of another virtual environment, must not mix with the wheels in ours.
+ifneq ($(AMENT_PREFIX_PATH)$(_ROS_WHEELS_BOOTSTRAP_COMPLETE),)
+unexport LD_LIBRARY_PATH
+endif
+unexport AMENT_PREFIX_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH PYTHONPATH PYTHONHOME
+unexport RMW_IMPLEMENTATION ROS_DISTRO ROS_PYTHON_VERSION ROS_VERSION
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+# PyTorch's own index has builds without CUDA, 3 GB smaller: make TORCH=cpu demo
+ifeq ($(TORCH),cpu)
+export PIP_EXTRA_INDEX_URL := https://download.pytorch.org/whl/cpu
+endif
+
+.PHONY: help
+help:  ## show this
+	@echo "usage: make TARGET [PYTHON=python3.12] [TORCH=cpu]"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-14s%s\n", $$1, $$2}'
+
+$(STAMP): setup.py setup.cfg pyproject.toml tools/bootstrap.py
+	@command -v "$(or $(PYTHON),python3)" >/dev/null || { \
+	  echo "error: '$(or $(PYTHON),python3)' is not there" >&2; \
+	  echo "  remedy: install Python 3.11, 3.12 or 3.13, or name one: make PYTHON=/path/to/python3.12" >&2; \
+	  exit 1; }
+	@"$(or $(PYTHON),python3)" tools/bootstrap.py --venv $(VENV) $(if $(PYTHON),--python "$(PYTHON)")
+
+.PHONY: install
+install: $(STAMP)  ## make .venv with everything in it
+
+.PHONY: demo
+demo: $(STAMP)  ## demonstrate, record, train and grasp, in simulation, over ROS 2
+	@$(SARNN) demo --out $(OUT)
+
+.PHONY: demo-clean
+demo-clean:  ## forget what the demo made, to start it over
+	rm -rf $(OUT)
+
+.PHONY: test
+test: lint  ## lint, then all tests
+	@$(RUN) pytest $(ARGS)
+
+.PHONY: lint
+lint: $(STAMP)  ## ruff and mypy
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+
+.PHONY: format
+format: $(STAMP)  ## format the code
+	@$(RUN) ruff check --fix .
+	@$(RUN) ruff format .
+
+.PHONY: benchmark
+benchmark: $(STAMP)  ## measure speed and latency (minutes)
+	@$(RUN) benchmark
+
+.PHONY: soak
+soak: $(STAMP)  ## 30 minutes of random faults against the real node
+	@$(RUN) pytest -m soak -o timeout=0 test/soak
+
+.PHONY: clean
+clean: demo-clean  ## remove .venv and all that was built
+	rm -rf $(VENV) build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
