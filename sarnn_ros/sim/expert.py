@@ -18,6 +18,9 @@ from sarnn_ros.sim.task import DEMONSTRATION_TICKS, Placement
 #: Height of the hand over the cube before it descends, and of the lift, m.
 HOVER = 0.14
 LIFT = 0.16
+#: Where the fingers take the cube, m.
+GRASP_BELOW_CENTRE = 0.002
+UP = np.array([0.0, 0.0, 1.0])
 #: Standard deviation of the waypoints, m: where the hand hovers and lifts to, where it grasps.
 HOVER_NOISE = (0.01, 0.01, 0.01)
 GRASP_NOISE = (0.003, 0.003, 0.002)
@@ -31,9 +34,9 @@ def plan(
 ) -> NDArray[np.float64]:
     """One joint command per tick, (ticks, 6), starting one tick after the home position."""
     centre = np.array([cube.x, cube.y, CUBE_HALF])
-    above = centre + [0.0, 0.0, HOVER] + rng.normal(0.0, HOVER_NOISE)
-    grasp = centre + [0.0, 0.0, -0.002] + rng.normal(0.0, GRASP_NOISE)
-    lifted = grasp + [0.0, 0.0, LIFT] + rng.normal(0.0, HOVER_NOISE)
+    above = centre + HOVER * UP + rng.normal(0.0, HOVER_NOISE)
+    grasp = centre - GRASP_BELOW_CENTRE * UP + rng.normal(0.0, GRASP_NOISE)
+    lifted = grasp + LIFT * UP + rng.normal(0.0, HOVER_NOISE)
     is_open, is_closed = (GRIPPER_OPEN, GRIPPER_OPEN), (GRIPPER_CLOSED, GRIPPER_CLOSED)
     closing = (GRIPPER_OPEN, GRIPPER_CLOSED)
     segments = (

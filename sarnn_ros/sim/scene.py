@@ -8,6 +8,8 @@ when is the caller's business.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from importlib.resources import files
 
 import mujoco
@@ -75,30 +77,44 @@ class LiftScene:
         cube = slice(self._cube_qpos, self._cube_qpos + 7)
         turn = [np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)]
         self.data.qpos[cube] = [cube_x, cube_y, CUBE_HALF, *turn]
-        self._goal = home
         self._steps = 0
-        self._steps_to_goal = 0
+        self._path: deque[tuple[int, NDArray[np.float64]]] = deque()
         mujoco.mj_forward(self.model, self.data)
 
     def command(self, joints: ArrayLike, duration: float = COMMAND_PERIOD) -> None:
         """Move the set-points from where they are to `joints` over `duration` s, linearly.
 
-        Clipped to the joint limits, as a robot's driver would.
+        Clipped to the joint limits, as a robot's driver would. Replaces what was commanded before.
 
         :raises ValueError: not six finite numbers; nothing is changed then.
         """
-        goal = np.array(joints, dtype=np.float64)
-        if goal.shape != (len(JOINT_NAMES),) or not np.isfinite(goal).all():
-            raise ValueError(f"{len(JOINT_NAMES)} finite joint positions expected, found {joints}")
-        self._goal = np.clip(goal, self.limits[:, 0], self.limits[:, 1])
-        self._steps_to_goal = max(1, round(duration / self.timestep))
+        self.follow([(duration, joints)])
+
+    def follow(self, path: Sequence[tuple[float, ArrayLike]]) -> None:
+        """Like `command`, through several points in turn.
+
+        :param path: (time from now in s, joints), in rising order of time.
+        :raises ValueError: as `command`.
+        """
+        checked = deque()
+        for after, joints in path:
+            goal = np.array(joints, dtype=np.float64)
+            if goal.shape != (len(JOINT_NAMES),) or not np.isfinite(goal).all():
+                raise ValueError(
+                    f"{len(JOINT_NAMES)} finite joint positions expected, found {joints}"
+                )
+            goal = np.clip(goal, self.limits[:, 0], self.limits[:, 1])
+            checked.append((self._steps + max(1, round(after / self.timestep)), goal))
+        self._path = checked
 
     def advance_to(self, time: float) -> None:
         """Step the physics until the simulated time is `time` s, to the nearest whole step."""
         for _ in range(round(time / self.timestep) - self._steps):
-            if self._steps_to_goal > 0:
-                self.data.ctrl[:] += (self._goal - self.data.ctrl) / self._steps_to_goal
-                self._steps_to_goal -= 1
+            while self._path and self._path[0][0] <= self._steps:
+                self._path.popleft()
+            if self._path:
+                due, goal = self._path[0]
+                self.data.ctrl[:] += (goal - self.data.ctrl) / (due - self._steps)
             mujoco.mj_step(self.model, self.data)
             self._steps += 1
 

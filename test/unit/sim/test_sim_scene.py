@@ -76,6 +76,15 @@ def test_a_new_command_starts_from_the_present_set_point(scene):
     np.testing.assert_allclose(scene.references, start, atol=1e-12)
 
 
+def test_a_path_goes_through_its_points(scene):
+    start = scene.references
+    first, second = start + 0.1 * np.eye(6)[1], start + 0.3 * np.eye(6)[1]
+    scene.follow([(0.1, first), (0.2, second)])
+    for time, expected in [(0.05, 0.05), (0.1, 0.1), (0.15, 0.2), (0.2, 0.3), (0.3, 0.3)]:
+        scene.advance_to(time)
+        np.testing.assert_allclose(scene.references[1] - start[1], expected, atol=1e-12)
+
+
 def test_commands_are_clipped_to_the_joint_limits(scene):
     scene.command([9.0, 9.0, 9.0, 9.0, 9.0, 9.0])
     scene.advance_to(COMMAND_PERIOD)
