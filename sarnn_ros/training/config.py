@@ -9,7 +9,7 @@ given by the user win over the recipe's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -81,6 +81,15 @@ class TrainConfig(BaseModel):
     saturation: Fraction = 0.1
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 
+    # When to stop, and what to keep.
+    validate_every: Count = Field(default=1, description="epochs")
+    patience: Count | None = Field(
+        default=1000, description="stop after so many epochs without a better validation loss"
+    )
+    keep: Literal["best", "last"] = Field(
+        default="best", description="weights of the lowest validation loss, or the final ones"
+    )
+
     # The machine.
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     threads: Count | None = Field(default=None, description="CPU threads; null: all cores")
@@ -100,6 +109,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         "image_noise": 0.02,
         "brightness": 0.3,
         "contrast": 0.3,
+        "validate_every": 10,
+        "patience": None,
+        "keep": "last",
     },
 }
 DEFAULT_RECIPE = "fast"
@@ -150,3 +162,22 @@ def load_config(
                 remedy="see config/train.yaml",
             )
     return make_config({**values, **(overrides or {})}, where=path or "command line")
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """`key=value` strings to settings; values are read as YAML.
+
+    :raises ConfigError: a string without `=`, or a value that is no YAML.
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        try:
+            values[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{value!r} is no value ({error})", where=setting) from error
+        if not equals:
+            raise ConfigError(
+                f"{setting!r} sets nothing", where="--set", remedy="write --set KEY=VALUE"
+            )
+    return values

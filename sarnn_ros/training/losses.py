@@ -9,7 +9,7 @@ predictions are decoded at once: the loss and gradient of the seed's step loop, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ def encode(model: SARNN, frames: Sequence[Tensor], chunk: int) -> Tensor:
     """
     if len(frames[0]) <= chunk:
         return model.encode(frames)
-    chunks = zip(*(camera.split(chunk) for camera in frames), strict=True)
+    chunks = zip(*(torch.split(camera, chunk) for camera in frames), strict=True)
     return torch.cat([_recompute(model.encode, part) for part in chunks])
 
 
@@ -75,12 +75,9 @@ def image_loss(
     """
     if len(decoded) <= chunk:
         return _image_error(model, decoded, *frames, *following) / len(decoded)
-    parts = zip(*(part.split(chunk) for part in (decoded, *frames, *following)), strict=True)
-
-    def error(*part: Tensor) -> Tensor:
-        return _image_error(model, *part)
-
-    errors = [checkpoint(error, *part, use_reentrant=False) for part in parts]
+    tensors = (decoded, *frames, *following)
+    parts = zip(*(torch.split(tensor, chunk) for tensor in tensors), strict=True)
+    errors = [_recompute(_image_error, model, *part) for part in parts]
     return torch.stack(errors).sum() / len(decoded)
 
 
@@ -95,6 +92,7 @@ def _image_error(model: SARNN, decoded: Tensor, *images: Tensor) -> Tensor:
     return torch.stack(errors).mean()
 
 
-def _recompute(function: object, *arguments: object) -> Tensor:
+def _recompute(function: Callable[..., Tensor], *arguments: object) -> Tensor:
+    """Call without keeping activations; the backward pass computes them again."""
     result: Tensor = checkpoint(function, *arguments, use_reentrant=False)
     return result

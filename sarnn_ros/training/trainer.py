@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import swa_utils
 
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
@@ -67,7 +68,8 @@ def make_model(config: TrainConfig, spec: Spec) -> SARNN:
         sizes[0] if len(sizes) == 1 else sizes,
         config.stride,
     )
-    return model.to(memory_format=torch.channels_last)
+    # CPU convolutions are faster on channels-last memory, a GPU's are not slower.
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def bytes_per_frame(model: SARNN) -> int:
@@ -106,8 +108,8 @@ class Trainer:
         )
         self.average = None
         if config.average:
-            decay = torch.optim.swa_utils.get_ema_multi_avg_fn(config.average)
-            self.average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=decay)
+            decay = swa_utils.get_ema_multi_avg_fn(config.average)  # type: ignore[no-untyped-call]
+            self.average = swa_utils.AveragedModel(model, multi_avg_fn=decay)
         self.epoch = 0
         self.chunk = max(1, MEMORY_BYTES // bytes_per_frame(model))
         self._joint_scale = spec.joint_range[1] - spec.joint_range[0]
@@ -133,7 +135,7 @@ class Trainer:
             order = torch.randperm(
                 len(self.training), generator=self.generator, device=self.device
             )
-            batches = order.split(config.batch_size)
+            batches = torch.split(order, config.batch_size)
             sums = torch.zeros(4, device=self.device)
             for index, episodes in enumerate(batches):
                 self._set_learning_rate(self.epoch + index / len(batches))
@@ -148,14 +150,14 @@ class Trainer:
             epoch = Epoch(
                 self.epoch,
                 Losses(*(sums / len(batches)).tolist()),
-                self.validate(),
+                self.validate() if (self.epoch + 1) % config.validate_every == 0 else None,
                 self._learning_rate(self.epoch),
                 clock() - start,
             )
             self.epoch += 1
             yield epoch
 
-    def best_model(self) -> SARNN:
+    def final_model(self) -> SARNN:
         """What should be deployed: the averaged weights where there are any."""
         if self.average is None:
             return self.model
@@ -228,7 +230,7 @@ class Trainer:
         )
         where = torch.nonzero(data.steps())
         image = torch.zeros((), device=self.device)
-        for part in where.split(self.chunk):
+        for part in torch.split(where, self.chunk):
             row, tick = part.T
             error = image_loss(
                 self.model,
@@ -260,7 +262,7 @@ class Trainer:
         where = torch.nonzero(data.steps())
         encoded = [
             self.model.encode(self._scaled(data.frames(*part.T)))
-            for part in where.split(min(self.chunk, 256))
+            for part in torch.split(where, min(self.chunk, 256))
         ]
         points = data.joints.new_zeros(len(data), data.ticks - 1, encoded[0].shape[-1])
         return points.index_put(tuple(where.T), torch.cat(encoded))
@@ -302,7 +304,7 @@ class Trainer:
         values = ", ".join(f"{n} {v:g}" for n, v in zip(names, losses.tolist(), strict=True))
         return TrainingError(
             f"the loss is not finite ({values})",
-            where=f"epoch {self.epoch}, batch {index}, training episodes {sorted(episodes.tolist())}",
+            where=f"epoch {self.epoch}, batch {index} of training episodes {episodes.tolist()}",
             remedy="lower learning_rate, set clip_norm, and look at those episodes with 'sarnn "
             "inspect'; the last checkpoint is kept",
         )

@@ -1,0 +1,66 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`sarnn train`: bags to a policy directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+#: What a shell says of a program stopped by Ctrl-C.
+EXIT_INTERRUPTED = 130
+
+
+def train(
+    bags: Annotated[list[Path], typer.Argument(help="Bags, or folders of bags.")],
+    spec: Annotated[Path, typer.Option(help="What is observed and commanded (YAML).")],
+    out: Annotated[Path, typer.Option(help="Policy directory to write.")],
+    config: Annotated[Path | None, typer.Option(help="Training settings (YAML).")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed, another policy.")] = None,
+    validation: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Share of the episodes kept for validation.")
+    ] = 0.2,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Load, print sizes and estimates, and stop.")
+    ] = False,
+) -> None:
+    """Train a policy from rosbags. Stop with Ctrl-C and go on later with --resume."""
+    from rich.console import Console
+
+    from sarnn_ros.data.episodes import load_dataset
+    from sarnn_ros.spec import load_spec
+    from sarnn_ros.training.config import load_config, parse_settings
+    from sarnn_ros.training.estimate import describe
+    from sarnn_ros.training.interrupt import StopRequest
+    from sarnn_ros.training.progress import ProgressBar
+    from sarnn_ros.training.run import train as run_training
+
+    console = Console()
+    overrides = parse_settings(settings or [])
+    if seed is not None:
+        overrides["seed"] = seed
+    training = load_config(config, overrides)
+    dataset = load_dataset(bags, load_spec(spec), validation=validation, seed=training.seed)
+    if dry_run:
+        console.print(describe(dataset, training))
+        return
+    with StopRequest(console.print) as stop, ProgressBar(training.epochs, console) as bar:
+        result = run_training(
+            dataset,
+            training,
+            out,
+            resume=resume,
+            watchers=(bar,),
+            should_stop=stop,
+            warn=console.print,
+        )
+    if not result.finished:
+        console.print(f"stopped after epoch {result.epochs}; go on with --resume")
+        raise typer.Exit(EXIT_INTERRUPTED)
+    console.print(f"{result.out}: trained {result.epochs} epochs in {result.seconds:.0f} s")

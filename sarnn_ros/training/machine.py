@@ -1,0 +1,59 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Making good use of the machine: device, threads, memory allocator."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+import torch
+
+from sarnn_ros.errors import ConfigError
+from sarnn_ros.training.config import TrainConfig
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+
+
+def prepare(config: TrainConfig) -> torch.device:
+    """Set threads and allocator of this process, and choose the device.
+
+    :raises ConfigError: the device does not exist here.
+    """
+    keep_memory()
+    torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
+    return choose_device(config.device)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first GPU where there is one, else the CPU.
+
+    :raises ConfigError: no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device {name!r} cannot be used ({str(error).splitlines()[0]})",
+            where="device",
+            remedy="use auto, cpu, cuda or cuda:N",
+        ) from error
+    return device
+
+
+def keep_memory() -> None:
+    """Let glibc keep freed memory instead of giving it back.
+
+    The buffers of convolutions are large enough for glibc to map and unmap them each time, and the
+    page faults then cost up to as much as the arithmetic. Elsewhere than on glibc, do nothing.
+    """
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    except (OSError, AttributeError):
+        return

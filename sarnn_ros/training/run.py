@@ -1,0 +1,218 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""One training from dataset to policy directory: checkpoints, early stopping, export.
+
+Beside the policy directory `out` stands `out.run/` with what is only of use while training: the
+checkpoint and TensorBoard's files.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.errors import TrainingError
+from sarnn_ros.model.sarnn import SARNN
+from sarnn_ros.policy.envelope import envelope_from_dataset
+from sarnn_ros.policy.export import export_policy
+from sarnn_ros.training.checkpoint import load_checkpoint, save_checkpoint
+from sarnn_ros.training.config import TrainConfig
+from sarnn_ros.training.machine import prepare
+from sarnn_ros.training.sequences import Sequences, make_sequences
+from sarnn_ros.training.trainer import Epoch, Trainer, make_model
+from sarnn_ros.viz.curves import plot_curves
+
+#: Wall time between checkpoints, s. An epoch may be shorter; it is never cut.
+CHECKPOINT_SECONDS = 10.0
+
+Watcher = Callable[[Trainer, Epoch], None]
+
+
+@dataclass
+class Progress:
+    """What is remembered from epoch to epoch besides the trainer's own state."""
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    best_loss: float | None = None
+    best_epoch: int | None = None
+    best_weights: dict[str, torch.Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a training ended. `finished` is False if it was asked to stop before its end."""
+
+    out: Path
+    finished: bool
+    epochs: int
+    seconds: float
+    history: list[dict[str, Any]]
+
+
+def run_directory(out: Path) -> Path:
+    """Where the checkpoint of the training for the policy `out` lies."""
+    return out.with_name(out.name + ".run")
+
+
+def make_trainer(dataset: Dataset, config: TrainConfig) -> Trainer:
+    """Everything seeded and on its device, ready to run.
+
+    :raises TrainingError: no training episode has two ticks.
+    """
+    device = prepare(config)
+    training = _sequences(dataset, dataset.training, device)
+    if training is None or not bool(training.steps().any()):
+        raise TrainingError(
+            f"no training episode has two ticks ({len(dataset.training)} episodes)",
+            where="dataset",
+            remedy="give longer episodes, or check the spec's rate and the bags' report",
+        )
+    validation = _sequences(dataset, dataset.validation, device)
+    if validation is not None and not bool(validation.steps().any()):
+        validation = None
+    torch.manual_seed(config.seed)
+    model = make_model(config, dataset.spec).to(device)
+    return Trainer(model, training, validation, config, dataset.spec)
+
+
+def train(
+    dataset: Dataset,
+    config: TrainConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    watchers: tuple[Watcher, ...] = (),
+    should_stop: Callable[[], bool] = lambda: False,
+    warn: Callable[[str], None] = lambda text: None,
+) -> Result:
+    """Train and write the policy directory `out`.
+
+    :param resume: go on from the checkpoint in `out.run/`.
+    :param watchers: called after every epoch.
+    :param should_stop: asked after every epoch; True saves a checkpoint and leaves.
+    :param warn: told what does not stop the training but should be known.
+    :raises TrainingError: nothing to train on, a loss that is not finite, a checkpoint that does
+        not belong to this training, or `out` that cannot be written.
+    """
+    run = run_directory(out)
+    checkpoint = run / "checkpoint.pt"
+    trainer = make_trainer(dataset, config)
+    progress = Progress()
+    if resume:
+        state = load_checkpoint(checkpoint, config, dataset.fingerprint)
+        trainer.load_state_dict(state["trainer"])
+        progress = Progress(**state["progress"])
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "train.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
+    except OSError as error:
+        raise TrainingError(
+            f"cannot be written ({error})", where=run, remedy="give another --out"
+        ) from error
+
+    def save() -> None:
+        state = {
+            "config": config.model_dump(mode="json"),
+            "fingerprint": dataset.fingerprint,
+            "trainer": trainer.state_dict(),
+            "progress": vars(progress),
+        }
+        try:
+            save_checkpoint(checkpoint, state)
+        except (OSError, RuntimeError) as error:  # torch.save turns some OSErrors into these
+            warn(f"{checkpoint}: not saved ({error}); the previous checkpoint is kept")
+
+    saved = started = time.monotonic()
+    before = progress.seconds
+    stopped = False
+    for epoch in trainer.run(time.monotonic):
+        now = time.monotonic()
+        progress.seconds = before + now - started
+        progress.history.append(_row(epoch))
+        _remember_best(progress, trainer, epoch)
+        for watcher in watchers:
+            watcher(trainer, epoch)
+        stopped = should_stop()
+        if stopped or now - saved >= CHECKPOINT_SECONDS:
+            save()
+            saved = now
+        if stopped or _out_of_patience(progress, config, epoch.number):
+            break
+    finished = not stopped or trainer.epoch >= config.epochs
+    if finished:
+        save()
+        _export(dataset, config, out, run, trainer, progress)
+    return Result(out, finished, trainer.epoch, progress.seconds, progress.history)
+
+
+def _sequences(
+    dataset: Dataset, indices: tuple[int, ...], device: torch.device
+) -> Sequences | None:
+    if not indices:
+        return None
+    episodes = [dataset.episodes[index] for index in indices]
+    cameras = [camera.name for camera in dataset.spec.cameras]
+    return make_sequences(episodes, cameras, dataset.normaliser, device)
+
+
+def _row(epoch: Epoch) -> dict[str, Any]:
+    """An epoch as plain values, which a checkpoint and a plot can keep."""
+    return asdict(epoch)
+
+
+def _remember_best(progress: Progress, trainer: Trainer, epoch: Epoch) -> None:
+    if epoch.validation is None or trainer.config.keep != "best":
+        return
+    if progress.best_loss is None or epoch.validation.total < progress.best_loss:
+        progress.best_loss = epoch.validation.total
+        progress.best_epoch = epoch.number
+        weights = trainer.final_model().state_dict()
+        progress.best_weights = {name: value.clone() for name, value in weights.items()}
+
+
+def _out_of_patience(progress: Progress, config: TrainConfig, number: int) -> bool:
+    if config.patience is None or progress.best_epoch is None:
+        return False
+    return number - progress.best_epoch >= config.patience
+
+
+def _export(
+    dataset: Dataset,
+    config: TrainConfig,
+    out: Path,
+    run: Path,
+    trainer: Trainer,
+    progress: Progress,
+) -> None:
+    model: SARNN = trainer.final_model()
+    if progress.best_weights is not None:
+        model.load_state_dict(progress.best_weights)
+    curves = run / "curves.png"
+    plot_curves(progress.history, curves)
+    last = progress.history[-1]
+    export_policy(
+        out,
+        model.eval().cpu(),
+        spec=dataset.spec,
+        normaliser=dataset.normaliser,
+        envelope=envelope_from_dataset(dataset),
+        training={
+            "config": config.model_dump(mode="json"),
+            "data": dataset.fingerprint,
+            "episodes": {"training": len(dataset.training), "validation": len(dataset.validation)},
+            "epochs": trainer.epoch,
+            "best_epoch": progress.best_epoch,
+            "seconds": round(progress.seconds, 1),
+            "loss": last["training"],
+            "torch": torch.__version__,
+        },
+        extra_files={"curves.png": curves, "train.yaml": run / "train.yaml"},
+    )
