@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Name, version, dependencies and installed files, for pip and for colcon alike.
 
-There is no `[project]` table in a pyproject.toml on purpose: setuptools of the older distros chokes
-on it. What apt provides is in package.xml.
+There is no `[project]` table in a pyproject.toml on purpose: setuptools of the older distros
+choke on it. What apt provides is in package.xml.
 """
 
 import sys
