@@ -10,7 +10,7 @@ The demo's report is made over DDS (`referee.py`), never with this.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,8 @@ from sarnn_ros.data.observe import Observation
 from sarnn_ros.data.preprocess import crop_resize
 from sarnn_ros.errors import SpecError
 from sarnn_ros.sim.scene import JOINT_NAMES, LiftScene
-from sarnn_ros.sim.task import TRIAL_TICKS, Placement, is_success
+from sarnn_ros.sim.task import TRIAL_TICKS, Placement, Vision, is_success
 from sarnn_ros.spec import NANOSECONDS, JointSource, Spec
-
-#: `frozen`: the camera repeats its first image. `hidden`: the cube is invisible to it.
-Vision = Literal["live", "frozen", "hidden"]
 
 #: From a tick to the moment its command takes effect, s (measured over DDS: 5 to 15 ms).
 COMMAND_DELAY = 0.01

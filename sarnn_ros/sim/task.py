@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -61,3 +62,49 @@ def is_success(lifts: Sequence[float]) -> bool:
     :param lifts: height of the cube above the table over the trial, m, once per tick.
     """
     return len(lifts) >= HOLD_TICKS and bool(np.min(lifts[-HOLD_TICKS:]) >= LIFT_HEIGHT)
+
+
+#: `frozen`: the camera repeats its first image. `hidden`: the cube is invisible to it.
+Vision = Literal["live", "frozen", "hidden"]
+#: Who commands the arm: the policy, or blind repetition of the mean demonstration.
+Driver = Literal["sarnn", "replay"]
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """One trial: where the cube stands, what the camera shows, who commands."""
+
+    kind: str
+    cube: Placement
+    vision: Vision = "live"
+    driver: Driver = "sarnn"
+
+
+#: Groups of trials in the report. The controls must fail: a success rate without them proves
+#: nothing.
+KINDS = ("taught", "untaught", "random", "control_no_vision", "control_replay")
+
+
+def plan_trials(repeats: int, others: int, seed: int) -> list[TrialPlan]:
+    """The trials of an evaluation, in the order of `KINDS`.
+
+    :param repeats: trials at each of the nine positions.
+    :param others: trials of each other kind, at taught and untaught positions in turn for the
+        controls.
+    """
+    rng = np.random.default_rng(seed)
+    trials = [
+        TrialPlan(kind, place(y, rng))
+        for kind, positions in (("taught", TAUGHT_Y), ("untaught", UNTAUGHT_Y))
+        for y in positions
+        for _ in range(repeats)
+    ]
+    trials += [TrialPlan("random", place_anywhere(rng)) for _ in range(others)]
+    blind: tuple[Vision, Vision] = ("frozen", "hidden")
+    for index in range(others):
+        y = POSITIONS_Y[index * len(POSITIONS_Y) // others]
+        trials.append(TrialPlan("control_no_vision", place(y, rng), vision=blind[index % 2]))
+    for index in range(others):
+        y = POSITIONS_Y[index * len(POSITIONS_Y) // others]
+        trials.append(TrialPlan("control_replay", place(y, rng), driver="replay"))
+    return trials

@@ -1,0 +1,109 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The control without a policy: the mean demonstration, published as `joint_command`.
+
+The node `replay` is started and stopped like the inference node, so that the referee treats both
+alike. If blind repetition lifted the cube, the task would prove nothing.
+"""
+
+from __future__ import annotations
+
+import array
+import sys
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from numpy.typing import NDArray
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+
+from sarnn_ros.errors import BagError
+from sarnn_ros.sim.scene import JOINT_NAMES
+from sarnn_ros.sim.task import RATE
+
+
+def mean_commands(bags: list[Path]) -> NDArray[np.float64]:
+    """The commands of the demonstrations, averaged tick by tick, (ticks, 6).
+
+    :raises BagError: no bag, or one without commands.
+    """
+    if not bags:
+        raise BagError("no bags to replay", remedy="run 'sarnn demonstrate' first")
+    episodes = []
+    for bag in bags:
+        with AnyReader([bag]) as reader:
+            wanted = [item for item in reader.connections if item.topic == "/joint_command"]
+            commands = [
+                reader.deserialize(raw, connection.msgtype).position
+                for connection, _, raw in reader.messages(wanted)
+            ]
+        if not commands:
+            raise BagError("no message on /joint_command", where=bag)
+        episodes.append(np.array(commands))
+    ticks = min(len(commands) for commands in episodes)
+    return np.mean([commands[:ticks] for commands in episodes], axis=0)
+
+
+class ReplayNode(Node):
+    """Repeats the trajectory from its beginning at `~/start`, then holds its end."""
+
+    def __init__(self, commands: NDArray[np.float64]) -> None:
+        super().__init__("replay")
+        self._commands = commands
+        self._tick = 0
+        self._publisher = self.create_publisher(JointState, "joint_command", 10)
+        self._timer = self.create_timer(1.0 / RATE, self._publish)
+        self._timer.cancel()
+        for name, callback in (
+            ("start", self._on_start),
+            ("stop", self._on_stop),
+            ("reset", self._on_reset),
+        ):
+            self.create_service(Trigger, f"~/{name}", callback)
+
+    def _on_start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._timer.reset()
+        response.success = True
+        return response
+
+    def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._timer.cancel()
+        response.success = True
+        return response
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._tick = 0
+        response.success = True
+        return response
+
+    def _publish(self) -> None:
+        command = self._commands[min(self._tick, len(self._commands) - 1)]
+        self._tick += 1
+        header = Header(stamp=self.get_clock().now().to_msg())
+        message = JointState(header=header, name=list(JOINT_NAMES))
+        message.position = array.array("d", command)
+        self._publisher.publish(message)
+
+
+def main() -> int:
+    """`python -m sarnn_ros.sim.replay BAGS_FOLDER`, until Ctrl-C or SIGTERM."""
+    commands = mean_commands(sorted(Path(sys.argv[1]).glob("episode_*")))
+    rclpy.init()
+    node = ReplayNode(commands)
+    try:
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
