@@ -1,0 +1,209 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What computes one tick of the network: ONNX Runtime, or PyTorch. Both are without state.
+
+Arrays are float32 in the model's ranges. PyTorch is imported by its own backend only: a robot
+needs neither it nor the packages that write ONNX files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.errors import EnvironmentProblem, PolicyError
+from sarnn_ros.policy.directory import (
+    COMMAND_GRAPH,
+    FULL_GRAPH,
+    WEIGHTS,
+    PolicyConfig,
+    read_file,
+)
+
+if TYPE_CHECKING:
+    from sarnn_ros.model.sarnn import SARNN
+
+Array = NDArray[np.float32]
+State = tuple[Array, Array]
+
+BACKENDS = ("onnxruntime", "torch")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """One tick's results: joints (1, D), points (1, 2 * k_dim * cameras) seen now and predicted
+    for the next tick, the new state, and where asked for the next image (1, 3, H, W) per camera.
+    """
+
+    joints: Array
+    points: Array
+    points_next: Array
+    state: State
+    images: list[Array] | None
+
+
+class Backend(Protocol):
+    """One tick of the network."""
+
+    def run(
+        self, images: Sequence[Array], joints: Array, state: State, *, want_image: bool
+    ) -> Outputs:
+        """:param images: (1, 3, H, W) per camera, in the spec's order.
+        :param joints: (1, D).
+        :param state: h and c, each (1, rec_dim).
+        """
+        ...
+
+
+def make_backend(
+    name: str, directory: Path, config: PolicyConfig, *, threads: int, device: str
+) -> Backend:
+    """The backend of this name.
+
+    :raises PolicyError: an unknown name, or files that do not fit the config.
+    :raises EnvironmentProblem: what the backend needs is not installed.
+    """
+    if name == "onnxruntime":
+        return OnnxBackend(directory, config, threads=threads)
+    if name == "torch":
+        return TorchBackend(directory, config, threads=threads, device=device)
+    raise PolicyError(f"no backend '{name}'", remedy=f"choose one of {', '.join(BACKENDS)}")
+
+
+class OnnxBackend:
+    """ONNX Runtime on the CPU. Two sessions: with the predicted images and without, which costs
+    a third."""
+
+    def __init__(self, directory: Path, config: PolicyConfig, *, threads: int) -> None:
+        cameras = [camera.name for camera in config.spec.cameras]
+        self._images = [f"image_{name}" for name in cameras]
+        self._outputs = ["joints_next", "points", "points_next", "h_next", "c_next"]
+        self._predicted = [f"predicted_{name}" for name in cameras]
+        self._command, self._full = (
+            _session(directory / graph, read_file(directory, config, graph), threads)
+            for graph in (COMMAND_GRAPH, FULL_GRAPH)
+        )
+        _check_session(self._command, config, directory / COMMAND_GRAPH, self._outputs)
+        _check_session(
+            self._full, config, directory / FULL_GRAPH, [*self._outputs, *self._predicted]
+        )
+
+    def run(
+        self, images: Sequence[Array], joints: Array, state: State, *, want_image: bool
+    ) -> Outputs:
+        inputs = dict(zip(self._images, images), joints=joints, h=state[0], c=state[1])
+        if want_image:
+            session, names = self._full, self._outputs + self._predicted
+        else:
+            session, names = self._command, self._outputs
+        joints, points, points_next, h, c, *predicted = session.run(names, inputs)
+        return Outputs(joints, points, points_next, (h, c), predicted if want_image else None)
+
+
+def _session(path: Path, content: bytes, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Spinning threads take the core from whoever has work for it.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(
+            content, sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # onnxruntime has a dozen kinds, with no common base
+        raise PolicyError(
+            f"onnxruntime {onnxruntime.__version__} cannot load it: {error}",
+            where=path,
+            remedy="export the policy again, or update onnxruntime",
+        ) from error
+
+
+def _check_session(session: Any, config: PolicyConfig, path: Path, outputs: list[str]) -> None:
+    model, spec = config.model, config.spec
+    points = 2 * model.k_dim * len(spec.cameras)
+    state = [1, model.rec_dim]
+    sizes = {camera.name: [1, 3, camera.height, camera.width] for camera in spec.cameras}
+    shapes = {f"image_{name}": size for name, size in sizes.items()}
+    shapes |= {f"predicted_{name}": size for name, size in sizes.items()}
+    shapes |= {"joints": [1, model.joint_dim], "joints_next": [1, model.joint_dim]}
+    shapes |= {"points": [1, points], "points_next": [1, points]}
+    shapes |= {"h": state, "c": state, "h_next": state, "c_next": state}
+    inputs = [f"image_{name}" for name in sizes] + ["joints", "h", "c"]
+    for expected, values in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
+        found = {value.name: value.shape for value in values}
+        wanted = {name: shapes[name] for name in expected}
+        if found != wanted:
+            raise PolicyError(
+                f"the graph has {found}, config.json asks for {wanted}",
+                where=path,
+                remedy="export the policy again",
+            )
+
+
+class TorchBackend:
+    """PyTorch, eager: for a GPU, or to compare with."""
+
+    def __init__(
+        self, directory: Path, config: PolicyConfig, *, threads: int, device: str
+    ) -> None:
+        try:
+            import torch
+        except ImportError as error:
+            raise EnvironmentProblem(
+                "the backend 'torch' needs PyTorch, which is not installed",
+                remedy="pip install 'sarnn_ros[train]', or use the backend 'onnxruntime'",
+            ) from error
+        self._torch = torch
+        torch.set_num_threads(threads)
+        self._device = device
+        self._model = load_model(directory, config).to(device)
+        self._single = len(config.spec.cameras) == 1
+
+    def run(
+        self, images: Sequence[Array], joints: Array, state: State, *, want_image: bool
+    ) -> Outputs:
+        with self._torch.inference_mode():
+            xi, xv = [self._tensor(image) for image in images], self._tensor(joints)
+            y_joint, enc_pts, dec_pts, after = self._model.act(
+                xi, xv, (self._tensor(state[0]), self._tensor(state[1]))
+            )
+            predicted = self._model.predict_image(xi, dec_pts) if want_image else None
+        tensors = (y_joint, enc_pts, dec_pts, *after)
+        joints, points, points_next, h, c = (tensor.cpu().numpy() for tensor in tensors)
+        pictures = None if predicted is None else [image.cpu().numpy() for image in predicted]
+        return Outputs(joints, points, points_next, (h, c), pictures)
+
+    def _tensor(self, array: Array) -> Any:
+        return self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+def load_model(directory: str | Path, config: PolicyConfig) -> SARNN:
+    """The policy's network as a PyTorch module, in evaluation mode.
+
+    :raises PolicyError: the weights are missing, damaged or of other shapes than the config says.
+    """
+    from safetensors.torch import load
+
+    from sarnn_ros.model.sarnn import SARNN
+
+    directory = Path(directory)
+    arguments = config.model.model_dump(exclude={"kind"})
+    model = SARNN(**arguments)
+    content = read_file(directory, config, WEIGHTS)
+    try:
+        model.load_state_dict(load(content))
+    except Exception as error:  # SafetensorError is not exported; load_state_dict's RuntimeError
+        raise PolicyError(
+            f"the weights do not fit the model in config.json: {error}",
+            where=directory / WEIGHTS,
+            remedy="export the policy again",
+        ) from error
+    return model.eval()

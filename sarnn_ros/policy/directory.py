@@ -1,0 +1,305 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The policy directory: all that is needed to run a policy, read and written safely.
+
+`config.json` says what the policy is and holds the SHA-256 of every other file and of itself.
+Reading never executes code, and needs neither torch nor onnx. Writing a policy is in `export.py`;
+running one in `runtime.py`. Layout and guarantees: docs/policy_directory.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sarnn_ros.errors import PolicyError, join_problems
+from sarnn_ros.spec import Spec
+
+FORMAT_VERSION = 1
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+FULL_GRAPH = "policy.onnx"
+COMMAND_GRAPH = "policy_command.onnx"
+
+#: A file that is written but not yet in its place; see `commit`.
+_PENDING = ".new"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+Vector = Annotated[tuple[float, ...], Field(min_length=1)]
+Size = Annotated[int, Field(gt=0)]
+
+
+class ModelConfig(_Part):
+    """The network's shape: the arguments of `model.sarnn.SARNN`."""
+
+    kind: Literal["sarnn"] = "sarnn"
+    rec_dim: Size
+    k_dim: Size = Field(description="attention points per camera")
+    joint_dim: Size
+    temperature: float | None = Field(gt=0, description="of the spatial softmax; null: learnt")
+    heatmap_size: float = Field(gt=0)
+    im_size: tuple[tuple[Size, Size], ...] = Field(
+        min_length=1, description="(height, width) per camera, pixels"
+    )
+    stride: Literal[1, 2] = Field(default=1, description="of the first convolution")
+
+
+class Normalisation(_Part):
+    """Per joint, rad or m: the values that the spec's joint_range stands for."""
+
+    minimum: Vector
+    maximum: Vector
+
+
+class CameraEnvelope(_Part):
+    """What a camera showed while demonstrating, as the model saw it (after crop and resize)."""
+
+    width: Size = Field(description="of the source image, pixels")
+    height: Size = Field(description="of the source image, pixels")
+    brightness_mean: float = Field(ge=0, le=255, description="mean over frames of the frame mean")
+    brightness_std: float = Field(ge=0, description="deviation over frames of the frame mean")
+    color_mean: tuple[float, float, float] = Field(description="R, G, B in [0, 255]")
+
+
+class Envelope(_Part):
+    """What the training data did: the guard's limits and the drift checks start from here.
+
+    Vectors have one entry per joint of the spec, rad or m.
+    """
+
+    position_min: Vector
+    position_max: Vector
+    max_step: Vector = Field(description="largest change within one tick")
+    start_pose: Vector = Field(description="mean over episodes of the first state")
+    start_pose_spread: Vector = Field(description="largest distance of a first state from it")
+    cameras: dict[str, CameraEnvelope]
+
+
+class PolicyConfig(_Part):
+    """`config.json`. Everything about a policy except its weights."""
+
+    format_version: Literal[1] = 1
+    code_version: str
+    created: str = Field(description="UTC, ISO 8601")
+    model: ModelConfig
+    spec: Spec
+    normalisation: Normalisation
+    envelope: Envelope
+    health: dict[str, float] | None = Field(
+        default=None, description="quantiles of prediction errors on validation episodes"
+    )
+    training: dict[str, Any] = Field(default_factory=dict, description="summary of the training")
+    files: dict[str, str] = Field(description="SHA-256 by name of every other file")
+
+    @model_validator(mode="after")
+    def _check(self) -> PolicyConfig:
+        dim = self.spec.joint_dim
+        lengths = {"model.joint_dim": self.model.joint_dim}
+        for part in ("normalisation", "envelope"):
+            for key, value in getattr(self, part):
+                if key != "cameras":
+                    lengths[f"{part}.{key}"] = len(value)
+        problems = [
+            f"{key} is for {length} joints, the spec has {dim}"
+            for key, length in lengths.items()
+            if length != dim
+        ]
+        sizes = tuple((camera.height, camera.width) for camera in self.spec.cameras)
+        if self.model.im_size != sizes:
+            problems.append(f"model.im_size {self.model.im_size} is not the spec's {sizes}")
+        names = {camera.name for camera in self.spec.cameras}
+        if set(self.envelope.cameras) != names:
+            problems.append(
+                f"envelope.cameras has {sorted(self.envelope.cameras)}, the spec {sorted(names)}"
+            )
+        for name in self.files:
+            if Path(name).name != name or name == CONFIG or name.endswith(_PENDING):
+                problems.append(f"'{name}' cannot be the name of a policy's file")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+
+def load_config(directory: str | Path) -> PolicyConfig:
+    """Read and check a policy directory: config, presence and SHA-256 of every file.
+
+    :raises PolicyError: missing, incomplete, damaged, changed by hand, or of a newer format.
+    """
+    directory = Path(directory)
+    config = _read_config(directory)
+    for name in config.files:
+        _find(directory, config, name)
+    return config
+
+
+def read_file(directory: Path, config: PolicyConfig, name: str) -> bytes:
+    """The content of one of the policy's files, checked.
+
+    :raises PolicyError: it is missing or is not what was exported.
+    """
+    return _find(directory, config, name)[1]
+
+
+def commit(directory: str | Path, config: PolicyConfig, files: Mapping[str, Path]) -> PolicyConfig:
+    """Make `directory` hold this policy, at once or not at all.
+
+    An earlier policy there stays whole until the new one is: all files are first written beside
+    the old ones (`*.new`), then the new `config.json` replaces the old, which is the moment of
+    change, and only then do the files take their names. Cut short after that moment, reading finds
+    what is still called `.new`. Files that belong to no policy are left alone.
+
+    :param config: its `files` is filled in here.
+    :param files: where the content of each file is now, by its name in the directory.
+    :returns: the config as written.
+    :raises PolicyError: cannot be written; an earlier policy there is unharmed.
+    """
+    directory = Path(directory)
+    before: PolicyConfig | None = None
+    pending: list[Path] = []
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(PolicyError):  # nothing there, or nothing to save
+            before = _read_config(directory)
+            _settle(directory, before)
+        digests = {}
+        for name, source in files.items():
+            content = source.read_bytes()
+            digests[name] = hashlib.sha256(content).hexdigest()
+            pending.append(directory / (name + _PENDING))
+            _write(pending[-1], content)
+        config = _replace_files(config, digests)
+        pending.append(directory / (CONFIG + _PENDING))
+        _write(pending[-1], _encode(config))
+        _sync(directory)
+        pending.pop().replace(directory / CONFIG)
+    except (OSError, ValidationError) as error:
+        for path in pending:
+            path.unlink(missing_ok=True)
+        raise PolicyError(
+            f"the policy cannot be written ({error})",
+            where=directory,
+            remedy="free some space, or give another directory; an earlier policy is unharmed",
+        ) from error
+    _sync(directory)
+    _settle(directory, config)
+    for name in set(before.files if before else ()) - set(config.files):
+        (directory / name).unlink(missing_ok=True)
+    return config
+
+
+def _find(directory: Path, config: PolicyConfig, name: str) -> tuple[Path, bytes]:
+    if name not in config.files:
+        raise PolicyError(
+            f"the policy has no '{name}'", where=directory, remedy="export the policy again"
+        )
+    found = False
+    # The second name: a commit that was cut short. The first again: one that ends right now.
+    for path in (directory / name, directory / (name + _PENDING), directory / name):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise PolicyError(f"cannot be read ({error})", where=path) from error
+        found = True
+        if hashlib.sha256(content).hexdigest() == config.files[name]:
+            return path, content
+    raise PolicyError(
+        "is damaged or was changed: it does not match config.json" if found else "is missing",
+        where=directory / name,
+        remedy="copy the whole directory again from where it was trained, or export it again",
+    )
+
+
+def _settle(directory: Path, config: PolicyConfig) -> None:
+    """Finish a commit that was cut short: give every file its name."""
+    for name in config.files:
+        path, _ = _find(directory, config, name)
+        if path.name != name:
+            path.replace(directory / name)
+    _sync(directory)
+
+
+def _read_config(directory: Path) -> PolicyConfig:
+    path = directory / CONFIG
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise PolicyError(
+            "holds no policy (no config.json)" if directory.is_dir() else "does not exist",
+            where=directory,
+            remedy="give the directory that 'sarnn train --out' wrote",
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"cannot be read ({error})", where=path) from error
+    try:
+        values = json.loads(text)
+        version = values["format_version"]
+        checksum = values.pop("sha256")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise PolicyError(
+            f"is not a policy's config ({error!r})", where=path, remedy="export the policy again"
+        ) from error
+    if version != FORMAT_VERSION:
+        raise PolicyError(
+            f"format version {version!r}; this sarnn_ros reads {FORMAT_VERSION}",
+            where=path,
+            remedy="install the sarnn_ros that the policy was made with, or a newer one",
+        )
+    if checksum != _checksum(values):
+        raise PolicyError(
+            "was changed by hand or damaged: its own checksum does not match",
+            where=path,
+            remedy="restore it; to change a policy, change the spec and train or export again",
+        )
+    try:
+        return PolicyConfig.model_validate(values)
+    except ValidationError as error:
+        problems = (
+            f"{'.'.join(map(str, item['loc'])) or 'config'}: {item['msg']}"
+            for item in error.errors()
+        )
+        raise PolicyError(
+            join_problems(problems), where=path, remedy="export the policy again"
+        ) from error
+
+
+def _replace_files(config: PolicyConfig, digests: dict[str, str]) -> PolicyConfig:
+    return PolicyConfig.model_validate({**config.model_dump(), "files": digests})
+
+
+def _encode(config: PolicyConfig) -> bytes:
+    values = config.model_dump(mode="json")
+    return json.dumps({**values, "sha256": _checksum(values)}, indent=2).encode()
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    """Of the content, not of the file: layout and order of the keys do not matter."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,72 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the training data did, in figures small enough to travel with the policy. NumPy only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.policy.directory import CameraEnvelope, Envelope
+
+if TYPE_CHECKING:
+    from sarnn_ros.data.episodes import Dataset, Episode
+
+#: Frames looked at per episode and camera: brightness needs no more.
+_FRAMES = 16
+
+
+def envelope_from_dataset(dataset: Dataset) -> Envelope:
+    """The `Envelope` of all episodes, validation included: what was demonstrated was safe."""
+    episodes = dataset.episodes
+    # The last row's target repeats its state: harmless here.
+    motions = [np.concatenate([episode.joints, episode.targets]) for episode in episodes]
+    everything = np.concatenate(motions)
+    starts = np.stack([episode.joints[0] for episode in episodes])
+    start = starts.mean(axis=0)
+    return Envelope(
+        position_min=_vector(everything.min(axis=0)),
+        position_max=_vector(everything.max(axis=0)),
+        max_step=_vector(np.max([_largest_step(episode) for episode in episodes], axis=0)),
+        start_pose=_vector(start),
+        start_pose_spread=_vector(np.abs(starts - start).max(axis=0)),
+        cameras={camera.name: _camera(camera.name, episodes) for camera in dataset.spec.cameras},
+    )
+
+
+def _largest_step(episode: Episode) -> NDArray[np.float64]:
+    """Per joint, the largest change from one tick to the next: of the state, of the target, and
+    from the state to its target, which is what a command makes the robot do."""
+    changes = [
+        np.diff(episode.joints, axis=0),
+        np.diff(episode.targets, axis=0),
+        episode.targets - episode.joints,
+    ]
+    largest: NDArray[np.float64] = np.abs(np.concatenate(changes)).max(axis=0)
+    return largest
+
+
+def _camera(name: str, episodes: Iterable[Episode]) -> CameraEnvelope:
+    colors = []  # mean R, G, B per frame
+    for episode in episodes:
+        images = episode.images[name]
+        rows = np.unique(np.linspace(0, len(images) - 1, _FRAMES).astype(np.int64))
+        colors.append(images[rows].mean(axis=(1, 2), dtype=np.float64))
+        width, height = episode.source_sizes[name]
+    color = np.concatenate(colors)
+    brightness = color.mean(axis=1)
+    red, green, blue = color.mean(axis=0)
+    return CameraEnvelope(
+        width=width,
+        height=height,
+        brightness_mean=float(brightness.mean()),
+        brightness_std=float(brightness.std()),
+        color_mean=(float(red), float(green), float(blue)),
+    )
+
+
+def _vector(values: NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(values.tolist())

@@ -1,0 +1,175 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A policy that runs: observation in, prediction out, tick by tick. No ROS, no torch of its own.
+
+Whether a prediction may be sent to a robot is for `guard.py` to say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.data.preprocess import JointNormaliser, scale_images, unscale_images
+from sarnn_ros.errors import PolicyError
+from sarnn_ros.policy.backends import Array, Backend, Outputs, State, make_backend
+from sarnn_ros.policy.directory import PolicyConfig, load_config
+from sarnn_ros.spec import Spec
+
+if TYPE_CHECKING:
+    from sarnn_ros.data.observe import Observation
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the policy says at one tick.
+
+    :param joints: (D,) float64, rad or m, for the next tick, in the spec's order.
+    :param encoder_points: per camera (k_dim, 2) float64, [x, y] in [0, 1]: attended to now.
+    :param decoder_points: likewise: where attention is expected at the next tick.
+    :param images: per camera (h, w, 3) uint8 RGB, expected at the next tick; None unless wanted.
+    """
+
+    joints: NDArray[np.float64]
+    encoder_points: Mapping[str, NDArray[np.float64]]
+    decoder_points: Mapping[str, NDArray[np.float64]]
+    images: Mapping[str, NDArray[np.uint8]] | None = None
+
+
+class Policy:
+    """A loaded policy and its recurrent state, which `step` alone advances. One thread at a time.
+
+    Use `Policy.load`.
+    """
+
+    def __init__(self, config: PolicyConfig, backend: Backend) -> None:
+        self.config = config
+        self._backend = backend
+        normalisation = config.normalisation
+        self._normaliser = JointNormaliser(
+            np.array(normalisation.minimum),
+            np.array(normalisation.maximum),
+            config.spec.joint_range,
+        )
+        self._zero = np.zeros((1, config.model.rec_dim), dtype=np.float32)
+        self.reset()
+        self._warm_up()
+
+    @classmethod
+    def load(
+        cls,
+        directory: str | Path,
+        backend: str = "onnxruntime",
+        *,
+        threads: int = 1,
+        device: str = "cpu",
+    ) -> Policy:
+        """Read a policy directory and get ready to run.
+
+        :param backend: 'onnxruntime', or 'torch'.
+        :param threads: of the network's arithmetic. One is best on a machine that does other work:
+            several wait for each other, and so for whoever holds any of their cores.
+        :param device: of the backend 'torch', e.g. 'cuda'.
+        :raises PolicyError: as `load_config`, and for files that do not fit together.
+        :raises EnvironmentProblem: the backend is not installed.
+        """
+        directory = Path(directory)
+        config = load_config(directory)
+        return cls(
+            config, make_backend(backend, directory, config, threads=threads, device=device)
+        )
+
+    def _warm_up(self) -> None:
+        # The first run of each graph allocates; a robot should not wait for that.
+        images = [np.zeros((1, 3, *size), np.float32) for size in self.config.model.im_size]
+        joints = np.zeros((1, self.config.model.joint_dim), np.float32)
+        for want_image in (True, False):
+            self._backend.run(images, joints, self._state, want_image=want_image)
+
+    @property
+    def spec(self) -> Spec:
+        return self.config.spec
+
+    @property
+    def state(self) -> State:
+        """h and c, each (1, rec_dim). A copy."""
+        return self._state[0].copy(), self._state[1].copy()
+
+    def reset(self) -> None:
+        """Forget the past: the next step is the first of an episode."""
+        self._state: State = (self._zero, self._zero)
+        self._last: Outputs | None = None
+
+    def step(
+        self,
+        observation: Observation,
+        *,
+        want_image: bool = False,
+        input_param: float = 1.0,
+        input_param_image: float = 1.0,
+    ) -> Prediction:
+        """Advance by one tick.
+
+        :param want_image: predict the images too; costs about three times as much.
+        :param input_param: share of the measured joints in the input; the rest is what the last
+            step predicted (EIPL's online loop). 1: measured only.
+        :param input_param_image: the same for images. Below 1 the images are predicted anyway.
+        :raises PolicyError: an image of another size than the spec's, or joints of another number.
+        """
+        images = [
+            scale_images(self._image(observation, camera.name, (camera.height, camera.width, 3)),
+                         self.spec.image_range)[None]
+            for camera in self.spec.cameras
+        ]  # fmt: skip
+        if observation.joints.shape != (self.spec.joint_dim,):
+            raise PolicyError(
+                f"{observation.joints.size} joints observed, the policy has {self.spec.joint_dim}"
+            )
+        joints = self._normaliser.normalise(observation.joints)[None]
+
+        predict_image = want_image or input_param_image < 1.0
+        if self._last is not None:
+            joints = _mix(joints, self._last.joints, input_param)
+            if self._last.images is not None:
+                pairs = zip(images, self._last.images)
+                images = [_mix(now, last, input_param_image) for now, last in pairs]
+
+        outputs = self._backend.run(images, joints, self._state, want_image=predict_image)
+        self._state, self._last = outputs.state, outputs
+        return self._prediction(outputs, want_image)
+
+    def _prediction(self, outputs: Outputs, want_image: bool) -> Prediction:
+        names = [camera.name for camera in self.spec.cameras]
+        shape = (len(names), self.config.model.k_dim, 2)
+        images = None
+        if want_image and outputs.images is not None:
+            scaled = zip(names, outputs.images)
+            images = {name: unscale_images(y[0], self.spec.image_range) for name, y in scaled}
+        return Prediction(
+            joints=self._normaliser.denormalise(outputs.joints[0].astype(np.float64)),
+            encoder_points=dict(zip(names, outputs.points.astype(np.float64).reshape(shape))),
+            decoder_points=dict(zip(names, outputs.points_next.astype(np.float64).reshape(shape))),
+            images=images,
+        )
+
+    def _image(
+        self, observation: Observation, name: str, shape: tuple[int, ...]
+    ) -> NDArray[np.uint8]:
+        image = observation.images.get(name)
+        if image is None or image.shape != shape:
+            found = "no image" if image is None else f"an image of {image.shape}"
+            raise PolicyError(f"{found} from the camera '{name}', the policy needs {shape}")
+        return image
+
+
+def _mix(measured: Array, predicted: Array, share: float) -> Array:
+    """share * measured + (1 - share) * predicted"""
+    if share >= 1.0:
+        return measured
+    mixed: Array = np.float32(share) * measured + np.float32(1.0 - share) * predicted
+    return mixed
