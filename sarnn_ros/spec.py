@@ -152,6 +152,16 @@ class Spec(_Part):
         return len(self.joint_labels)
 
     @property
+    def joint_source_names(self) -> tuple[str, ...]:
+        """What each joint source is called in reports and stamps: its topic, numbered if the
+        topic is used more than once."""
+        topics = [source.topic for source in self.joints]
+        return tuple(
+            topic if topics.count(topic) == 1 else f"{topic}#{index}"
+            for index, topic in enumerate(topics)
+        )
+
+    @property
     def command_indices(self) -> tuple[int, ...]:
         """Entries of the joint vector that are sent to the robot."""
         flags = [source.command for source in self.joints for _ in source.names]

@@ -1,0 +1,358 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""ROS messages to arrays. Messages from bags and from live subscriptions take the same path.
+
+Messages are duck-typed: rclpy's, those of `rosbags`, and whatever else has the fields. A message
+whose content would have to be guessed raises `DecodeError`. When a message was sent, and whether
+it is used, is not decided here (`align`, `observe`).
+
+**cv_bridge** converts colours where it is installed. It is handed validated, unpadded data only:
+the version on PyPI ignores `step`, reads 16UC1 as bytes and knows no YUV, and a training machine
+may have none at all. What it does not do, and what it would do without it, OpenCV does. Before an
+encoding goes through cv_bridge for the first time, both are compared on a small image; where
+they differ or cv_bridge fails, OpenCV is used. So pixels never depend on what is installed.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.errors import DecodeError
+from sarnn_ros.spec import NANOSECONDS
+
+Pixels = NDArray[np.uint8]
+ValueRange = tuple[float, float]
+
+#: No camera of a robot has more; a damaged header asking for gigabytes must not get them.
+MAX_PIXELS = 1 << 26
+
+_NATIVE_BIG_ENDIAN = sys.byteorder == "big"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How one encoding lies in memory and becomes RGB.
+
+    :param dtype: of one channel value.
+    :param channels: values per pixel.
+    :param code: OpenCV's conversion to RGB; None for none.
+    :param full_scale: black and white of a single-channel type wider than a byte, in source
+        units; None if only the spec's `value_range` can tell.
+    :param multiple: width and height must be multiples of these.
+    :param least: smallest width and height that can be converted.
+    """
+
+    dtype: str
+    channels: int
+    code: int | None = None
+    full_scale: ValueRange | None = None
+    needs_range: bool = False
+    multiple: tuple[int, int] = (1, 1)
+    least: int = 1
+    bridged: bool = False
+
+    @property
+    def pixel_bytes(self) -> int:
+        return np.dtype(self.dtype).itemsize * self.channels
+
+
+def _bayer(code: int) -> Encoding:
+    # Below 3x3 there are no neighbours to interpolate from, and OpenCV returns black.
+    return Encoding("u1", 1, code, least=3, bridged=True)
+
+
+_UYVY = Encoding("u1", 2, cv2.COLOR_YUV2RGB_UYVY, multiple=(2, 1), bridged=True)
+_YUYV = Encoding("u1", 2, cv2.COLOR_YUV2RGB_YUY2, multiple=(2, 1), bridged=True)
+_MONO8 = Encoding("u1", 1, cv2.COLOR_GRAY2RGB, bridged=True)
+
+#: Everything that `sensor_msgs/msg/Image` may say in `encoding`; see docs/data.md.
+ENCODINGS: dict[str, Encoding] = {
+    "rgb8": Encoding("u1", 3, bridged=True),
+    "bgr8": Encoding("u1", 3, cv2.COLOR_BGR2RGB, bridged=True),
+    "rgba8": Encoding("u1", 4, cv2.COLOR_RGBA2RGB, bridged=True),
+    "bgra8": Encoding("u1", 4, cv2.COLOR_BGRA2RGB, bridged=True),
+    "mono8": _MONO8,
+    "8UC1": Encoding("u1", 1, cv2.COLOR_GRAY2RGB),
+    "mono16": Encoding("u2", 1, full_scale=(0.0, 65535.0), needs_range=True),
+    "16UC1": Encoding("u2", 1, needs_range=True),
+    "32FC1": Encoding("f4", 1, needs_range=True),
+    "bayer_rggb8": _bayer(cv2.COLOR_BayerRGGB2RGB),
+    "bayer_bggr8": _bayer(cv2.COLOR_BayerBGGR2RGB),
+    "bayer_gbrg8": _bayer(cv2.COLOR_BayerGBRG2RGB),
+    "bayer_grbg8": _bayer(cv2.COLOR_BayerGRBG2RGB),
+    "yuv422": _UYVY,
+    "uyvy": _UYVY,
+    "yuv422_yuy2": _YUYV,
+    "yuyv": _YUYV,
+}
+
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_JPEG_MAGIC = b"\xff\xd8\xff"
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def decode_image(msg: Any, *, value_range: ValueRange | None = None) -> Pixels:
+    """Image or CompressedImage to RGB.
+
+    :param value_range: [black, white] in source units, for single-channel images of more than
+        8 bits: `mono16` has a default, depth images have none. Not-a-number becomes black.
+    :return: uint8 (H, W, 3), RGB, C-contiguous, never a view of the message.
+    :raises DecodeError: the message is malformed, of an unknown encoding, or needs a value range.
+    """
+    width, height = check_image(msg)
+    if _is_compressed(msg):
+        return _decode_compressed(msg, width, height, value_range)
+    encoding = ENCODINGS[msg.encoding]
+    values = _unpad(msg, encoding, width, height)
+    if encoding.needs_range:
+        return _scale(values, value_range or encoding.full_scale, msg.encoding)
+    convert = _bridge(msg.encoding) if encoding.bridged else None
+    return _contiguous(convert(values) if convert else _convert(values, encoding.code))
+
+
+def check_image(msg: Any) -> tuple[int, int]:
+    """Whether an image can be used, without touching its pixels: microseconds.
+
+    Of a CompressedImage only the file header is looked at.
+
+    :return: (width, height), pixels.
+    :raises DecodeError: sizes, step, data length or encoding contradict each other.
+    """
+    if _is_compressed(msg):
+        return _check_compressed(msg)
+    encoding = ENCODINGS.get(msg.encoding)
+    if encoding is None:
+        raise DecodeError(
+            f"image encoding '{msg.encoding}' is not supported",
+            remedy=f"publish one of: {', '.join(ENCODINGS)}",
+        )
+    width, height, step, size = int(msg.width), int(msg.height), int(msg.step), len(msg.data)
+    row = width * encoding.pixel_bytes
+    if not (encoding.least <= width and encoding.least <= height):
+        raise DecodeError(f"an image of {width} x {height} pixels ({msg.encoding})")
+    if width * height > MAX_PIXELS:
+        raise DecodeError(f"an image of {width} x {height} pixels is larger than {MAX_PIXELS}")
+    if width % encoding.multiple[0] or height % encoding.multiple[1]:
+        raise DecodeError(f"{msg.encoding} needs an even width, found {width}")
+    if step < row or size != step * height:
+        raise DecodeError(
+            f"{size} bytes in rows of {step} cannot be {width} x {height} pixels of "
+            f"{msg.encoding} ({row} bytes a row)",
+            remedy="the driver sets step, width, height or data wrongly; RViz refuses it as well",
+        )
+    return width, height
+
+
+def decode_joints(msg: Any, names: Sequence[str], field: str = "position") -> NDArray[np.float64]:
+    """Joints of a JointState, by name; others are ignored.
+
+    :return: float64 (len(names),), in the order of `names`; rad, m, rad/s, m/s, Nm or N.
+    :raises DecodeError: a joint is missing, named twice or not finite, or the field is short.
+    """
+    return _pick(list(msg.name), getattr(msg, field), names, field)
+
+
+def stamp_ns(msg: Any) -> int:
+    """The header's stamp, ns.
+
+    :raises DecodeError: not set (zero), negative, or the message has no header.
+    """
+    header = getattr(msg, "header", None)
+    if header is None:
+        raise DecodeError("the message has no header, hence no stamp", remedy="clock: receive")
+    seconds, nanoseconds = int(header.stamp.sec), int(header.stamp.nanosec)
+    stamp = seconds * NANOSECONDS + nanoseconds
+    if stamp <= 0 or not 0 <= nanoseconds < NANOSECONDS:
+        raise DecodeError(
+            f"the stamp is {seconds} s {nanoseconds} ns",
+            remedy="have the driver set header.stamp, or set 'clock: receive' in the spec",
+        )
+    return stamp
+
+
+def _pick(
+    present: Sequence[str], values: Any, wanted: Sequence[str], field: str
+) -> NDArray[np.float64]:
+    """`values` of the `wanted` names, which are in the order `present`."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != (len(present),):
+        raise DecodeError(f"{array.size} values in '{field}' for {len(present)} joints")
+    index: dict[str, int] = {name: row for row, name in enumerate(present)}
+    missing = [name for name in wanted if name not in index]
+    if missing:
+        raise DecodeError(
+            f"joint {', '.join(map(repr, missing))} is missing; found {', '.join(present)}",
+            remedy="name the joints in the spec as the message names them",
+        )
+    if len(index) != len(present):
+        twice = [name for name in wanted if list(present).count(name) > 1]
+        if twice:
+            raise DecodeError(f"joint {', '.join(map(repr, twice))} is named twice in one message")
+    picked = array[[index[name] for name in wanted]]
+    if not np.isfinite(picked).all():
+        bad = [
+            f"{name} = {value}" for name, value in zip(wanted, picked) if not np.isfinite(value)
+        ]
+        raise DecodeError(f"not finite: {', '.join(bad)} ({field})")
+    return picked
+
+
+# -- raw images -------------------------------------------------------------------------------
+
+
+def _is_compressed(msg: Any) -> bool:
+    return hasattr(msg, "format") and not hasattr(msg, "encoding")
+
+
+def _unpad(msg: Any, encoding: Encoding, width: int, height: int) -> NDArray[Any]:
+    """(H, W) or (H, W, C) in native byte order; a view of the message where possible."""
+    rows = np.frombuffer(msg.data, np.uint8).reshape(height, int(msg.step))
+    packed = np.ascontiguousarray(rows[:, : width * encoding.pixel_bytes])
+    values = packed.view(encoding.dtype)
+    if values.dtype.itemsize > 1 and bool(msg.is_bigendian) != _NATIVE_BIG_ENDIAN:
+        values = values.byteswap()
+    shape = (height, width) if encoding.channels == 1 else (height, width, encoding.channels)
+    return values.reshape(shape)
+
+
+def _scale(values: NDArray[Any], value_range: ValueRange | None, encoding: str) -> Pixels:
+    if value_range is None:
+        raise DecodeError(
+            f"{encoding} says nothing of what is black and what is white",
+            remedy="set the camera's 'value_range: [black, white]' in source units",
+        )
+    low, high = value_range
+    scaled = (np.nan_to_num(values.astype(np.float64), nan=low) - low) * (255.0 / (high - low))
+    grey = np.rint(np.clip(scaled, 0.0, 255.0)).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _convert(values: Pixels, code: int | None) -> Pixels:
+    return values if code is None else np.asarray(cv2.cvtColor(values, code))
+
+
+def _contiguous(image: Any) -> Pixels:
+    """A C-contiguous copy if `image` is not one that owns its memory."""
+    return np.array(
+        image, dtype=np.uint8, order="C", copy=True if image.base is not None else None
+    )
+
+
+# -- cv_bridge --------------------------------------------------------------------------------
+
+
+@functools.cache
+def _cv_bridge() -> Any:
+    """A `CvBridge`, or None where there is none that works."""
+    try:
+        from cv_bridge import CvBridge
+
+        return CvBridge()
+    except Exception:  # built against another NumPy it raises whatever it likes
+        return None
+
+
+@functools.cache
+def _bridge(encoding: str) -> Callable[[Pixels], Pixels] | None:
+    """cv_bridge's conversion to RGB, if there is one and it gives OpenCV's pixels."""
+    bridge = _cv_bridge()
+    if bridge is None:
+        return None
+
+    def convert(values: Pixels) -> Pixels:
+        height, width = values.shape[:2]
+        message = SimpleNamespace(
+            height=height,
+            width=width,
+            encoding=encoding,
+            is_bigendian=0,
+            step=values.nbytes // height,
+            data=values.data,
+        )
+        return np.asarray(bridge.imgmsg_to_cv2(message, "rgb8"))
+
+    about = ENCODINGS[encoding]
+    shape = (6, 8) if about.channels == 1 else (6, 8, about.channels)
+    sample = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    try:
+        same = np.array_equal(convert(sample), _convert(sample, about.code))
+    except Exception:  # unknown to it: KeyError, CvBridgeError, cv2.error
+        same = False
+    return convert if same else None
+
+
+# -- compressed images ------------------------------------------------------------------------
+
+
+def _check_compressed(msg: Any) -> tuple[int, int]:
+    if not len(msg.data):
+        raise DecodeError(f"an empty compressed image (format '{msg.format}')")
+    if "compressedDepth" in msg.format:
+        raise DecodeError(
+            f"format '{msg.format}' is not supported", remedy="record the raw depth image"
+        )
+    data = np.frombuffer(msg.data, np.uint8)
+    head = data[:24].tobytes()
+    if head.startswith(_PNG_MAGIC) and len(head) == 24:
+        width, height = struct.unpack(">II", head[16:24])
+    elif head.startswith(_JPEG_MAGIC):
+        width, height = _jpeg_size(data)
+    else:
+        raise DecodeError(
+            f"neither a JPEG nor a PNG image (format '{msg.format}', begins with {head[:4].hex()})"
+        )
+    if not 0 < width * height <= MAX_PIXELS:
+        raise DecodeError(f"a compressed image of {width} x {height} pixels")
+    return width, height
+
+
+def _jpeg_size(data: Pixels) -> tuple[int, int]:
+    """Width and height from the frame header (ITU T.81, B.2.2), without decoding."""
+    position = 2
+    while position + 9 <= len(data):
+        head = data[position : position + 9].tobytes()
+        if head[0] != 0xFF:
+            break
+        if head[1] == 0xFF:  # fill byte
+            position += 1
+        elif head[1] in _JPEG_FRAMES:
+            height, width = struct.unpack(">HH", head[5:9])
+            return width, height
+        else:
+            position += 2 + max(2, struct.unpack(">H", head[2:4])[0])
+    raise DecodeError("a JPEG image without a frame header")
+
+
+def _decode_compressed(
+    msg: Any, width: int, height: int, value_range: ValueRange | None
+) -> Pixels:
+    data = np.frombuffer(msg.data, np.uint8)
+    if data[0] == 0xFF and b"\xff\xd9" not in data[-256:].tobytes():
+        # Older OpenCV fills what is missing with grey and says nothing.
+        raise DecodeError("a JPEG image that is cut off")
+    grey16 = data[0] == 0x89 and data[24:26].tobytes() == b"\x10\x00"
+    flags = cv2.IMREAD_UNCHANGED if grey16 else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(data, flags)
+    except cv2.error as error:
+        raise DecodeError(f"OpenCV cannot decode the image: {error}") from error
+    if image is None or image.shape[:2] != (height, width):
+        raise DecodeError(f"a damaged compressed image ({len(data)} bytes, format '{msg.format}')")
+    if grey16:
+        encoding = "16UC1" if msg.format.startswith("16UC1") else "mono16"
+        return _scale(image, value_range or ENCODINGS[encoding].full_scale, encoding)
+    # image_transport writes "<encoding>; jpeg compressed <order in the file>"; without that, and
+    # nearly always with it, the file is in the usual order, which OpenCV returns as BGR.
+    if "compressed rgb" in msg.format:
+        return _contiguous(image)
+    return _contiguous(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))

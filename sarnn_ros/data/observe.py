@@ -1,0 +1,216 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The live side of observation: messages in as they arrive, what a tick sees out. No rclpy.
+
+What counts as a message, which one a tick uses, and how it becomes an array are the functions that
+`bags` and `episodes` use, so that a policy sees at the robot what it was trained on.
+"""
+
+from __future__ import annotations
+
+import bisect
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.data.align import newest_at
+from sarnn_ros.data.decode import check_image, decode_image, decode_joints, stamp_ns
+from sarnn_ros.data.preprocess import crop_resize
+from sarnn_ros.errors import DecodeError
+from sarnn_ros.spec import NANOSECONDS, CameraSpec, JointSource, Spec
+
+#: Messages kept per source when they are all stamped in the future (a clock is wrong).
+MAX_KEPT = 256
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the policy sees at one tick.
+
+    :param tick_ns: the tick's time.
+    :param images: per camera, uint8 (h, w, 3) RGB in the model's size.
+    :param joints: float64 (D,), in the spec's order, SI units.
+    :param stamps: ns, of the message used; per camera name and `Spec.joint_source_names`.
+    :param sources: per camera, the decoded source image, uint8 (H, W, 3) RGB.
+    """
+
+    tick_ns: int
+    images: Mapping[str, NDArray[np.uint8]]
+    joints: NDArray[np.float64]
+    stamps: Mapping[str, int]
+    sources: Mapping[str, NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why a tick has no observation: a reason per source, keyed like `Observation.stamps`."""
+
+    tick_ns: int
+    reasons: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return "; ".join(f"{source}: {reason}" for source, reason in self.reasons.items())
+
+
+def admit_image(msg: Any, camera: CameraSpec, receive_ns: int, clock: str) -> int:
+    """The stamp of an image that may be used.
+
+    :raises DecodeError: the image is void: malformed, unstamped, or smaller than the crop.
+    """
+    width, height = check_image(msg)
+    crop = camera.crop
+    if crop and (crop.x + crop.width > width or crop.y + crop.height > height):
+        raise DecodeError(
+            f"crop x={crop.x} y={crop.y} width={crop.width} height={crop.height} exceeds the "
+            f"image of {width} x {height} pixels",
+            where=camera.topic,
+            remedy="correct the crop in the spec, or the camera's resolution",
+        )
+    return receive_ns if clock == "receive" else stamp_ns(msg)
+
+
+def admit_joints(
+    msg: Any, source: JointSource, receive_ns: int, clock: str
+) -> tuple[int, NDArray[np.float64]]:
+    """Stamp and values of a joint message that may be used.
+
+    :raises DecodeError: the message is void: see `decode_joints`, `stamp_ns`.
+    """
+    values = decode_joints(msg, source.names, source.field)
+    return (receive_ns if clock == "receive" else stamp_ns(msg)), values
+
+
+def image_of(msg: Any, camera: CameraSpec) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Source image and model image, both uint8 RGB.
+
+    :raises DecodeError: the pixels cannot be decoded. The tick is void then.
+    """
+    source = decode_image(msg, value_range=camera.value_range)
+    return source, crop_resize(source, camera)
+
+
+@dataclass
+class _Kept:
+    """The valid messages of one source that a tick can still need, ascending by stamp."""
+
+    max_age_ns: int
+    stamps: list[int] = field(default_factory=list)
+    contents: list[Any] = field(default_factory=list)
+    last_void: str | None = None
+
+    def add(self, stamp: int, content: Any, floor_ns: int) -> None:
+        # Equal stamps: the later arrival counts as newer, as in a bag.
+        position = bisect.bisect_right(self.stamps, stamp)
+        self.stamps.insert(position, stamp)
+        self.contents.insert(position, content)
+        self.last_void = None
+        # Of those that no coming tick (>= floor) can prefer to a newer one, none is needed.
+        needless = bisect.bisect_right(self.stamps, floor_ns) - 1
+        if needless > 0:
+            del self.stamps[:needless], self.contents[:needless]
+        del self.stamps[MAX_KEPT:], self.contents[MAX_KEPT:]
+
+    def newest(self, tick_ns: int) -> tuple[int, Any] | str:
+        """(stamp, content) for the tick, or why there is none."""
+        ticks = np.array([tick_ns], dtype=np.int64)
+        index = int(newest_at(np.array(self.stamps, dtype=np.int64), ticks, self.max_age_ns)[0])
+        if index >= 0:
+            return self.stamps[index], self.contents[index]
+        if self.last_void is not None:
+            return f"no usable message; the last one: {self.last_void}"
+        past = bisect.bisect_right(self.stamps, tick_ns)
+        if past:
+            age = (tick_ns - self.stamps[past - 1]) / NANOSECONDS
+            limit = self.max_age_ns / NANOSECONDS
+            return f"{age:.3f} s old, at most {limit:.3f} s are allowed"
+        if self.stamps:
+            ahead = (self.stamps[0] - tick_ns) / NANOSECONDS
+            return f"stamped {ahead:.3f} s in the future"
+        return "no message has arrived"
+
+
+class ObservationBuffer:
+    """Keeps, per source, the messages that a coming tick can need. Thread-safe.
+
+    :param spec: what is observed.
+
+    `receive_ns` is the node's clock when the message arrived. Ticks asked for must not lie more
+    than two periods before the newest `receive_ns`: older messages are forgotten.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self._lock = threading.Lock()
+        self._cameras = {camera.name: camera for camera in spec.cameras}
+        self._horizon_ns = 2 * spec.period_ns
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget every message: when starting anew, or when time went backwards."""
+        with self._lock:
+            self._images = {
+                camera.name: _Kept(camera.max_age_ns) for camera in self.spec.cameras
+            }
+            self._joints = [_Kept(source.max_age_ns) for source in self.spec.joints]
+            # Per camera the last message decoded and its images: ticks may share a message.
+            self._decoded: dict[str, tuple[Any, tuple[NDArray[np.uint8], ...]]] = {}
+
+    def push_image(self, camera_name: str, msg: Any, receive_ns: int) -> None:
+        """:raises DecodeError: the image is void and never used; earlier ones stay in use."""
+        kept = self._images[camera_name]
+        try:
+            stamp = admit_image(msg, self._cameras[camera_name], receive_ns, self.spec.clock)
+        except DecodeError as error:
+            kept.last_void = error.problem
+            raise
+        with self._lock:
+            kept.add(stamp, msg, receive_ns - self._horizon_ns)
+
+    def push_joints(self, source_index: int, msg: Any, receive_ns: int) -> None:
+        """:raises DecodeError: the message is void and never used; earlier ones stay in use."""
+        kept = self._joints[source_index]
+        source = self.spec.joints[source_index]
+        try:
+            stamp, values = admit_joints(msg, source, receive_ns, self.spec.clock)
+        except DecodeError as error:
+            kept.last_void = error.problem
+            raise
+        with self._lock:
+            kept.add(stamp, values, receive_ns - self._horizon_ns)
+
+    def observe(self, tick_ns: int) -> Observation | Missing:
+        """What the tick sees, or why it sees nothing."""
+        with self._lock:
+            images = {name: kept.newest(tick_ns) for name, kept in self._images.items()}
+            joints = {
+                name: kept.newest(tick_ns)
+                for name, kept in zip(self.spec.joint_source_names, self._joints)
+            }
+        found = {**images, **joints}
+        reasons = {name: item for name, item in found.items() if isinstance(item, str)}
+        decoded: dict[str, tuple[NDArray[np.uint8], ...]] = {}
+        for name, item in images.items():
+            if not isinstance(item, str):
+                try:
+                    decoded[name] = self._decode(name, item[1])
+                except DecodeError as error:
+                    reasons[name] = f"cannot be decoded: {error.problem}"
+        if reasons:
+            return Missing(tick_ns, reasons)
+        return Observation(
+            tick_ns=tick_ns,
+            images={name: pair[1] for name, pair in decoded.items()},
+            joints=np.concatenate([item[1] for item in joints.values()]),
+            stamps={name: int(item[0]) for name, item in found.items()},
+            sources={name: pair[0] for name, pair in decoded.items()},
+        )
+
+    def _decode(self, name: str, msg: Any) -> tuple[NDArray[np.uint8], ...]:
+        last = self._decoded.get(name)
+        if last is None or last[0] is not msg:
+            last = self._decoded[name] = (msg, image_of(msg, self._cameras[name]))
+        return last[1]
