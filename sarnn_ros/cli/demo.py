@@ -1,0 +1,43 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`sarnn demo`: the whole loop on the simulated arm, from demonstrations to a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path(
+        "demo_output"
+    ),
+    seed: Annotated[int, typer.Option(min=0, help="Of demonstrations and training.")] = 0,
+    repeats: Annotated[int, typer.Option(min=1, help="Trials at each of nine positions.")] = 2,
+    others: Annotated[
+        int, typer.Option(min=1, help="Random trials, and trials of each control.")
+    ] = 6,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A miniature that proves the loop, not the skill.")
+    ] = False,
+    domain_id: Annotated[
+        int | None, typer.Option(min=0, max=101, help="ROS domain; by default a free one.")
+    ] = None,
+) -> None:
+    """Demonstrate, record, train and grasp, in simulation, over ROS 2. About ten minutes.
+
+    Stop it at any time; run it again, and it goes on. Ends with code 1 if the policy is not as
+    good as it should be.
+    """
+    from sarnn_ros.sim import demo as orchestrator
+
+    settings = orchestrator.Settings(
+        out=out, seed=seed, repeats=repeats, others=others, domain_id=domain_id
+    )
+    report = orchestrator.Demo(orchestrator.quick(settings) if quick else settings).run()
+    if not quick and not all(report["gate"].values()):
+        missed = ", ".join(name for name, reached in report["gate"].items() if not reached)
+        typer.echo(f"not as good as it should be: {missed}", err=True)
+        raise typer.Exit(1)
