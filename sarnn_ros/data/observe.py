@@ -36,6 +36,7 @@ class Observation:
     :param joints: float64 (D,), in the spec's order, SI units.
     :param stamps: ns, of the message used; per camera name and `Spec.joint_source_names`.
     :param sources: per camera, the decoded source image, uint8 (H, W, 3) RGB.
+    :param headers: per camera, the header of its message, for what is published about the image.
     """
 
     tick_ns: int
@@ -43,6 +44,7 @@ class Observation:
     joints: NDArray[np.float64]
     stamps: Mapping[str, int]
     sources: Mapping[str, NDArray[np.uint8]]
+    headers: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -207,6 +209,9 @@ class ObservationBuffer:
             joints=np.concatenate([item[1] for item in joints.values()]),
             stamps={name: int(item[0]) for name, item in found.items()},
             sources={name: pair[0] for name, pair in decoded.items()},
+            headers={
+                name: item[1].header for name, item in images.items() if not isinstance(item, str)
+            },
         )
 
     def _decode(self, name: str, msg: Any) -> tuple[NDArray[np.uint8], ...]:
