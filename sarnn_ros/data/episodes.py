@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sarnn_ros.data.align import newest_at, tick_grid
 from sarnn_ros.data.bags import Bag, find_bags
 from sarnn_ros.data.decode import check_image, decode_joints, stamp_ns
-from sarnn_ros.data.observe import see
+from sarnn_ros.data.observe import image_of as see
 from sarnn_ros.data.preprocess import JointNormaliser
 from sarnn_ros.errors import BagError, DecodeError, SpecError, join_problems
 from sarnn_ros.spec import NANOSECONDS, Spec
