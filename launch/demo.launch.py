@@ -1,0 +1,49 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The simulated arm, the inference node and RViz: `make demo`'s policy, to look at.
+
+Another trial: `ros2 service call /sim/reset std_srvs/srv/Trigger`, then the same for
+`/sarnn/reset`.
+"""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+SHARE = FindPackageShare("sarnn_ros")
+
+
+def generate_launch_description():
+    """What `ros2 launch` calls."""
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument("policy", description="policy directory of the demo"),
+            DeclareLaunchArgument("rviz", default_value="true", description="start RViz as well"),
+            DeclareLaunchArgument(
+                "command_interface",
+                default_value="joint_state",
+                description="joint_state or joint_trajectory",
+            ),
+            Node(
+                package="sarnn_ros",
+                executable="sim_node",
+                name="sim",
+                output="screen",
+                parameters=[{"command_interface": LaunchConfiguration("command_interface")}],
+            ),
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(
+                    PathJoinSubstitution([SHARE, "launch", "inference.launch.py"])
+                ),
+                launch_arguments={
+                    "policy": LaunchConfiguration("policy"),
+                    "rviz": LaunchConfiguration("rviz"),
+                    "command_interface": LaunchConfiguration("command_interface"),
+                    "autostart": "true",
+                }.items(),
+            ),
+        ]
+    )
