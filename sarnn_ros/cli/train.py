@@ -46,7 +46,16 @@ def train(
     if seed is not None:
         overrides["seed"] = seed
     training = load_config(config, overrides)
-    dataset = load_dataset(bags, load_spec(spec), validation=validation, seed=training.seed)
+    with console.status("reading bags") as status:
+        dataset = load_dataset(
+            bags,
+            load_spec(spec),
+            validation=validation,
+            seed=training.seed,
+            progress=lambda done, total, name: status.update(f"reading bag {done}/{total} {name}"),
+        )
+    for bag, reason in dataset.left_out.items():
+        console.print(f"left out {bag}: {reason}", markup=False)
     if dry_run:
         console.print(describe(dataset, training))
         return

@@ -99,12 +99,13 @@ class TrainConfig(BaseModel):
 RECIPES: dict[str, dict[str, Any]] = {
     "eipl": {},
     "fast": {
-        "epochs": 60,
+        "epochs": 200,
+        "batch_size": 32,
         "learning_rate_end": 0.02,
-        "decay_end": 20,
+        "decay_end": 60,
         "inner_steps": 40,
-        "encoder_frames": 160,
-        "image_frames": 32,
+        "encoder_frames": 120,
+        "image_frames": 16,
         "joint_noise": 0.05,
         "image_noise": 0.02,
         "brightness": 0.3,

@@ -11,8 +11,6 @@ from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.run import make_trainer
 from sarnn_ros.training.trainer import MEMORY_BYTES, Trainer, bytes_per_frame
 
-_MEBIBYTE = 2**20
-
 
 def describe(dataset: Dataset, config: TrainConfig) -> str:
     """Run one epoch without saving anything, and say what was found."""
@@ -39,8 +37,7 @@ def _lines(dataset: Dataset, trainer: Trainer, seconds: float) -> list[str]:
         f"cameras      {sizes}",
         f"joints       {', '.join(dataset.spec.joint_labels)}",
         f"network      {parameters} parameters, recipe {config.recipe}, device {trainer.device}",
-        f"memory       {images / _MEBIBYTE:.0f} MiB of images, "
-        f"up to {activations / _MEBIBYTE:.0f} MiB of activations",
+        f"memory       {images >> 20} MiB of images, up to {activations >> 20} MiB of activations",
         f"an update    {update} frames encoded, {config.inner_steps} recurrent steps",
         f"an epoch     {batches} updates, {seconds:.2f} s",
         f"in all       {config.epochs} epochs, about {total / 60:.1f} min",
