@@ -51,7 +51,7 @@ demo-clean:  ## forget what the demo made, to start it over
 
 .PHONY: test
 test: lint  ## lint, then all tests
-	@$(RUN) pytest $(ARGS)
+	@$(VENV)/bin/pytest $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)  ## ruff and mypy
@@ -70,7 +70,7 @@ benchmark: $(STAMP)  ## measure speed and latency (minutes)
 
 .PHONY: soak
 soak: $(STAMP)  ## 30 minutes of random faults against the real node
-	@$(RUN) pytest -m soak -o timeout=0 test/soak
+	@$(VENV)/bin/pytest -m soak -o timeout=0 test/soak
 
 .PHONY: clean
 clean: demo-clean  ## remove .venv and all that was built
