@@ -1,81 +1,125 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Reading rosbags with `rosbags`, without ROS: which bags there are, and their messages in order.
+"""Bags: which there are, and the raw messages in them, whatever the storage and the damage.
 
-What the messages mean is not known here; see `decode.py` and `episodes.py`.
+rosbag2 in mcap and sqlite3, split, compressed, with or without metadata.yaml, and ROS 1 bags, all
+through `rosbags`, without ROS. An mcap that `rosbags` refuses, because a recording was cut off or
+its bytes are damaged, is read record by record with `mcap` as far as it goes, and `Bag.damage`
+says what was lost. What messages mean, and which are used, is not known here.
 """
 
 from __future__ import annotations
 
+import functools
 import glob
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
-from rosbags.highlevel import AnyReader
-from rosbags.typesys import Stores, get_typestore
+import zstandard
+from mcap.records import Channel, Chunk, Message, Schema
+from mcap.stream_reader import StreamReader, breakup_chunk
+from rosbags.interfaces import MessageDefinitionFormat
+from rosbags.rosbag1 import Reader as Rosbag1Reader
+from rosbags.rosbag2 import Reader as Rosbag2Reader
+from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
-from sarnn_ros.errors import BagError
+from sarnn_ros.errors import BagError, DecodeError
 
-_SUFFIXES = {".mcap", ".db3", ".bag"}
+#: A damaged length field must not make us ask for more memory than a message or chunk can need.
+MAX_RECORD_BYTES = 1 << 30
+
+_STORAGE = (".mcap", ".db3")
+_SUFFIXES = (*_STORAGE, ".bag", ".mcap.zstd", ".db3.zstd")
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_IDL_SEPARATOR = "=" * 80 + "\n"
+_ALREADY_OPEN = "a Bag is opened once, by 'with'"
+
+
+class RawMessage(NamedTuple):
+    """A message as recorded.
+
+    :param receive_ns: when the recorder received it, ns.
+    :param raw: serialized, CDR or ROS 1.
+    """
+
+    topic: str
+    receive_ns: int
+    raw: bytes | memoryview
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic of a bag. `definition` is the embedded one: (format, text), or None."""
+
+    name: str
+    type: str
+    count: int
+    definition: tuple[str, str] | None = None
 
 
 def find_bags(paths: Iterable[str | Path]) -> list[Path]:
-    """Every bag at or below the given paths, sorted: bag folders, files, folders of bags, globs.
+    """The bags at or below the given paths, in natural order, each once.
 
-    :raises BagError: a path does not exist or holds no bag.
+    :param paths: bags (folders or files), folders of bags, glob patterns.
+    :raises BagError: a path does not exist or has no bag at or below it.
     """
     found: dict[Path, None] = {}
-    for given in paths:
-        matches = sorted(glob.glob(str(given))) or [str(given)]
-        for match in matches:
-            path = Path(match)
-            bags = _bags_below(path)
+    given = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    for one in given:
+        matches = sorted(glob.glob(str(one), recursive=True), key=_natural) or [str(one)]
+        for path in map(Path, matches):
+            bags = _bags_at(path)
             if not bags:
-                what = "holds no rosbag" if path.exists() else "does not exist"
+                problem = "no bag in this folder" if path.is_dir() else "not a bag"
                 raise BagError(
-                    f"{what} (looked for metadata.yaml, *.mcap, *.db3, *.bag)",
+                    problem if path.exists() else "does not exist",
                     where=path,
-                    remedy="give a bag, a folder of bags or a quoted pattern",
+                    remedy=f"give a rosbag2 folder, a file ({', '.join(_SUFFIXES)}), or a folder "
+                    "that holds some",
                 )
-            found.update(dict.fromkeys(bags))
+            found.update((bag, None) for bag in bags)
     if not found:
         raise BagError("no bag was given", remedy="give at least one bag or folder of bags")
     return list(found)
 
 
-def _bags_below(path: Path) -> list[Path]:
+def bag_files(path: Path) -> list[Path]:
+    """The storage files of a bag, in order."""
     if path.is_file():
-        return [path] if path.suffix in _SUFFIXES else []
-    if not path.is_dir():
-        return []
-    if (path / "metadata.yaml").exists():
         return [path]
-    inner = [
-        bag for child in sorted(path.iterdir()) if child.is_dir() for bag in _bags_below(child)
-    ]
-    return inner + sorted(child for child in path.iterdir() if child.suffix in _SUFFIXES)
+    return sorted((file for file in path.iterdir() if _is_bag_file(file)), key=_natural)
 
 
 class Bag:
-    """One open bag, as a context manager.
+    """One bag, open for reading; a context manager.
 
-    :raises BagError: on opening or reading, whatever the damage.
+    :raises BagError: on entry, when nothing in it can be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._exit = ExitStack()
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.topics: dict[str, Topic] = {}
+        #: What could not be read, in words; empty for a sound bag. Complete after `messages`.
+        self.damage: list[str] = []
+        self._stack = ExitStack()
+        self._storages: list[_Storage] = []
 
     def __enter__(self) -> Bag:
+        assert not self._storages, _ALREADY_OPEN
+        if not self.path.exists():
+            raise BagError("does not exist", where=self.path)
         try:
-            typestore = get_typestore(Stores.ROS2_JAZZY)
-            reader = AnyReader([self.path], default_typestore=typestore)
-            self._reader = self._exit.enter_context(reader)
-        except Exception as error:  # corruption surfaces as anything, from struct to sqlite errors
-            raise self._damaged(error) from error
+            self._storages = self._open()
+            self._list_topics()
+        except BaseException:
+            self._stack.close()
+            raise
         return self
 
     def __exit__(
@@ -84,29 +128,310 @@ class Bag:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._exit.close()
+        self._stack.close()
+
+    def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
+        """The messages of some topics, in the order of storage: that of receipt, as a rule.
+
+        The order is the same at every call.
+
+        :raises DamagedError: the rest cannot be read; `recover` and begin again.
+        """
+        for storage in self._storages:
+            try:
+                yield from storage.messages(topics)
+            except Exception as error:  # rosbags lets through whatever corruption causes
+                raise self._damaged(error, DamagedError) from error
+
+    def recover(self) -> bool:
+        """Go over to reading record by record, skipping what is damaged.
+
+        :return: whether there is any hope; then `messages` may be called again.
+        """
+        files = [file for file in bag_files(self.path) if file.suffix == ".mcap"]
+        if not files or any(isinstance(storage, _ScannedMcap) for storage in self._storages):
+            return False
+        self._storages = [_ScannedMcap(file, self.damage) for file in files]
+        self._list_topics()
+        return bool(self.topics)
+
+    def decode(self, message: RawMessage) -> Any:
+        """:raises DecodeError: the bytes are not a message of the topic's type."""
+        topic = self.topics[message.topic]
+        raw = message.raw
+        try:
+            if raw[:4] == _ZSTD_MAGIC:  # compressed by message, and no metadata.yaml to say so
+                raw = _decompress(raw)
+            return self._deserialiser(topic.type, topic.definition)(raw)
+        except DecodeError:
+            raise
+        except Exception as error:
+            raise DecodeError(
+                f"{len(raw)} bytes are not a {topic.type}: {error}", where=topic.name
+            ) from error
 
     @property
-    def topics(self) -> dict[str, str]:
-        """Type by topic."""
-        return {topic: str(info.msgtype) for topic, info in self._reader.topics.items()}
+    def _deserialiser(self) -> Callable[[str, tuple[str, str] | None], Callable[[Any], Any]]:
+        return _ros1_deserialiser if self.path.suffix == ".bag" else _cdr_deserialiser
 
-    def messages(self, topics: Iterable[str]) -> Iterator[tuple[str, Any, int]]:
-        """(topic, message, receive time in ns) of the given topics, in receive order."""
-        wanted = set(topics)
-        connections = [one for one in self._reader.connections if one.topic in wanted]
-        if not connections:
-            return
+    def _open(self) -> list[_Storage]:
         try:
-            for connection, received, raw in self._reader.messages(connections):
-                message = self._reader.deserialize(raw, connection.msgtype)
-                yield connection.topic, message, received
-        except Exception as error:  # as above
-            raise self._damaged(error) from error
+            if self.path.suffix == ".bag":
+                return [_Rosbags(self._stack.enter_context(Rosbag1Reader(self.path)))]
+            if self.path.is_file() or (self.path / "metadata.yaml").exists():
+                return [self._open_rosbag2(self.path)]
+            return [self._open_rosbag2(file) for file in bag_files(self.path)]
+        except Exception as error:
+            with suppress(BagError):
+                if self.recover():
+                    return self._storages
+            raise self._damaged(error, BagError) from error
 
-    def _damaged(self, error: Exception) -> BagError:
-        return BagError(
-            f"cannot be read ({type(error).__name__}: {error})",
+    def _open_rosbag2(self, path: Path) -> _Storage:
+        if path.suffix == ".zstd":
+            folder = self._stack.enter_context(TemporaryDirectory(prefix="sarnn_ros-"))
+            plain = Path(folder) / path.stem
+            with path.open("rb") as source, plain.open("wb") as target:
+                zstandard.ZstdDecompressor().copy_stream(source, target)
+            path = plain
+        return _Rosbags(self._stack.enter_context(Rosbag2Reader(path)))
+
+    def _list_topics(self) -> None:
+        self.topics = {}
+        for topic in (topic for storage in self._storages for topic in storage.topics()):
+            known = self.topics.get(topic.name)
+            if known and known.type != topic.type:
+                raise BagError(
+                    f"topic '{topic.name}' has two types, {known.type} and {topic.type}",
+                    where=self.path,
+                )
+            count = topic.count + (known.count if known else 0)
+            definition = topic.definition or (known.definition if known else None)
+            self.topics[topic.name] = Topic(topic.name, topic.type, count, definition)
+
+    def _damaged(self, error: Exception, kind: type[BagError]) -> BagError:
+        files = bag_files(self.path)
+        if not files:
+            return kind("a folder without storage files", where=self.path)
+        if not any(file.stat().st_size for file in files):
+            return kind("the bag is empty (0 bytes)", where=self.path, remedy="record it again")
+        tools = {".db3": "sqlite3 FILE .recover", ".bag": "rosbag reindex"}
+        tool = tools.get(files[0].suffix)
+        return kind(
+            f"cannot be read: {str(error) or type(error).__name__}",
             where=self.path,
-            remedy="the bag is damaged or incomplete: leave it out, or try 'ros2 bag reindex'",
+            remedy="copy or record it again" + (f", or try '{tool}'" if tool else ""),
         )
+
+
+class DamagedError(BagError):
+    """A bag opened well, but not everything in it can be read."""
+
+
+def absolute(topic: str) -> str:
+    """A spec's topic as a bag names it: relative names were recorded in the root namespace."""
+    return topic if topic.startswith("/") else f"/{topic}"
+
+
+class _Storage(Protocol):
+    def topics(self) -> Iterator[Topic]: ...
+
+    def messages(self, topics: Collection[str]) -> Iterator[RawMessage]: ...
+
+
+@dataclass
+class _Rosbags:
+    """What `rosbags` reads: one rosbag2 folder or file, or a ROS 1 bag."""
+
+    reader: Any
+
+    def topics(self) -> Iterator[Topic]:
+        for connection in self.reader.connections:
+            form = getattr(connection.ext, "serialization_format", "ros1")
+            if form not in ("cdr", "ros1"):
+                continue  # json, protobuf: not ROS messages; the topic then counts as absent
+            definition = None
+            if connection.msgdef.format != MessageDefinitionFormat.NONE:
+                definition = (connection.msgdef.format.name.lower(), connection.msgdef.data)
+            yield Topic(connection.topic, connection.msgtype, connection.msgcount, definition)
+
+    def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
+        connections = [one for one in self.reader.connections if one.topic in topics]
+        if connections:  # none would mean all
+            for connection, receive_ns, raw in self.reader.messages(connections):
+                yield RawMessage(connection.topic, receive_ns, raw)
+
+
+@dataclass
+class _ScannedMcap:
+    """An mcap without a usable index: record by record, leaving out damaged chunks.
+
+    :param damage: what is lost is appended here, at the first scan.
+    """
+
+    path: Path
+    damage: list[str]
+    _scanned: bool = field(default=False, init=False)
+
+    def topics(self) -> Iterator[Topic]:
+        found: dict[int, Topic] = {}
+        schemas: dict[int, Schema] = {}
+        counts: dict[int, int] = {}
+        for record in self._records():
+            if isinstance(record, Schema):
+                schemas[record.id] = record
+            elif isinstance(record, Channel):
+                schema = schemas.get(record.schema_id)
+                if schema is None or record.message_encoding != "cdr":
+                    continue
+                text = schema.data.decode(errors="replace")
+                form = {"ros2msg": "msg", "ros2idl": "idl", "omgidl": "idl"}.get(schema.encoding)
+                definition = (form, text) if form else None
+                found[record.id] = Topic(record.topic, schema.name, 0, definition)
+            elif isinstance(record, Message):
+                counts[record.channel_id] = counts.get(record.channel_id, 0) + 1
+        for channel, topic in found.items():
+            yield Topic(topic.name, topic.type, counts.get(channel, 0), topic.definition)
+
+    def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
+        channels: dict[int, str] = {}
+        for record in self._records():
+            if isinstance(record, Channel):
+                channels[record.id] = record.topic
+            elif isinstance(record, Message) and channels.get(record.channel_id) in topics:
+                yield RawMessage(channels[record.channel_id], record.log_time, record.data)
+
+    def _records(self) -> Iterator[Any]:
+        first, self._scanned = not self._scanned, True
+        with self.path.open("rb") as file:
+            reader = StreamReader(file, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES)
+            records = iter(reader.records)
+            last_ns = 0
+            while True:
+                try:
+                    record = next(records)
+                except StopIteration:
+                    return
+                except Exception as error:  # struct, Unicode, mcap's own: nothing more to read
+                    if first:
+                        size = self.path.stat().st_size
+                        read = min(file.tell(), size)
+                        self.damage.append(
+                            f"{self.path.name}: cut off or damaged at byte {read} of {size}: "
+                            f"{type(error).__name__} {error}".rstrip()
+                            + (f"; the last message read is of {last_ns} ns" if last_ns else "")
+                        )
+                    return
+                if not isinstance(record, Chunk):
+                    if isinstance(record, Message):
+                        last_ns = record.log_time
+                    yield record
+                    continue
+                try:
+                    inner = self._unpack(record)
+                except Exception as error:
+                    if first:
+                        span = (record.message_end_time - record.message_start_time) * 1e-9
+                        self.damage.append(
+                            f"{self.path.name}: a damaged chunk of {span:.2f} s from "
+                            f"{record.message_start_time} ns is left out: {error}"
+                        )
+                    continue
+                last_ns = record.message_end_time
+                yield from inner
+
+    @staticmethod
+    def _unpack(chunk: Chunk) -> list[Any]:
+        if chunk.uncompressed_size > MAX_RECORD_BYTES:
+            raise ValueError(f"it claims {chunk.uncompressed_size} bytes")
+        if chunk.compression == "zstd" and (
+            zstandard.frame_content_size(chunk.data) > MAX_RECORD_BYTES
+        ):
+            raise ValueError("its zstd frame claims too many bytes")
+        return breakup_chunk(chunk, validate_crc=True)
+
+
+def _bags_at(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path] if _is_bag_file(path) else []
+    if not path.is_dir() or path.name.startswith("."):
+        return []
+    if (path / "metadata.yaml").exists() or _is_split_bag(path):
+        return [path]
+    children = sorted(path.iterdir(), key=_natural)
+    return [bag for child in children for bag in _bags_at(child)]
+
+
+def _is_bag_file(path: Path) -> bool:
+    return path.name.endswith(_SUFFIXES) and not path.name.startswith(".")
+
+
+def _is_split_bag(folder: Path) -> bool:
+    """A recording that ended before metadata.yaml was written: NAME/NAME_0.mcap and so on."""
+    files = [file for file in folder.iterdir() if _is_bag_file(file)]
+    pattern = re.compile(re.escape(folder.name) + r"(_\d+)?\.(mcap|db3)(\.zstd)?")
+    return bool(files) and all(pattern.fullmatch(file.name) for file in files)
+
+
+def _natural(path: str | Path) -> list[tuple[int, int | str]]:
+    """Sort key with which bag_10 comes after bag_9."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
+
+
+def _decompress(raw: bytes | memoryview) -> bytes:
+    data = bytes(raw)
+    if zstandard.frame_content_size(data) > MAX_RECORD_BYTES:
+        raise ValueError("its zstd frame claims too many bytes")
+    return zstandard.decompress(data, max_output_size=MAX_RECORD_BYTES)
+
+
+@functools.lru_cache(maxsize=256)
+def _typestore(msgtype: str, definition: tuple[str, str] | None) -> Any:
+    """A typestore that knows the type: by its embedded definition, else as Jazzy has it."""
+    if definition is None:
+        store = get_typestore(Stores.ROS2_JAZZY)
+        if msgtype not in store.fielddefs:
+            raise DecodeError(
+                f"{msgtype} is not a standard type, and the bag does not define it",
+                remedy="record as mcap: it embeds the definitions",
+            )
+        return store
+    form, text = definition
+    store = get_typestore(Stores.EMPTY)
+    if form == "msg":
+        store.register(get_types_from_msg(text, msgtype))
+    elif text.startswith(_IDL_SEPARATOR):
+        for part in text.split(_IDL_SEPARATOR)[1:]:
+            store.register(get_types_from_idl(part.split("\n", 1)[1]))
+    else:
+        store.register(get_types_from_idl(text))
+    return store
+
+
+@functools.lru_cache(maxsize=256)
+def _cdr_deserialiser(
+    msgtype: str, definition: tuple[str, str] | None
+) -> Callable[[bytes | memoryview], Any]:
+    store = _typestore(msgtype, definition)
+    about = store.get_msgdef(msgtype)
+
+    def deserialise(raw: bytes | memoryview) -> Any:
+        # Not store.deserialize_cdr: that refuses the stray bytes which some recorders leave
+        # after a message (8 after each JointState, in bags of real labs).
+        view = memoryview(raw)
+        head = bytes(view[:2])
+        if len(view) < 4 or head not in (b"\x00\x00", b"\x00\x01"):
+            raise ValueError(f"not CDR (begins with {bytes(view[:4]).hex()})")
+        read = about.deserialize_cdr_le if head[1] else about.deserialize_cdr_be
+        return read(view[4:], 0, about.cls, store)[0]
+
+    return deserialise
+
+
+@functools.lru_cache(maxsize=256)
+def _ros1_deserialiser(
+    msgtype: str, definition: tuple[str, str] | None
+) -> Callable[[bytes | memoryview], Any]:
+    store = _typestore(msgtype, definition)
+    return lambda raw: store.deserialize_ros1(raw, msgtype)

@@ -1,15 +1,19 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""From bags to episodes: the offline side of the input path.
+"""From bags to episodes to a dataset: the offline side of the input path.
 
-What a tick uses follows the same functions as the live side (`observe.py`): `decode_*`,
-`newest_at`, `crop_resize`. One bag is one episode.
+Which message counts, which one a tick uses and how it becomes an array are the functions of
+`observe`, `align`, `decode` and `preprocess`, which the live side uses as well. A bag is read
+twice: first stamps and joints, then only those images that a tick uses are decoded. So memory does
+not grow with the bag. No storage formats here (`bags`), no statistics (`report`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,48 +22,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.data.align import newest_at, tick_grid
-from sarnn_ros.data.bags import Bag, find_bags
-from sarnn_ros.data.decode import check_image, decode_joints, stamp_ns
-from sarnn_ros.data.observe import image_of as see
+from sarnn_ros.data.bags import Bag, DamagedError, RawMessage, absolute, find_bags
+from sarnn_ros.data.observe import admit_image, admit_joints, image_of
 from sarnn_ros.data.preprocess import JointNormaliser
-from sarnn_ros.errors import BagError, DecodeError, SpecError, join_problems
-from sarnn_ros.spec import NANOSECONDS, Spec
+from sarnn_ros.data.problems import BagReport, Problem
+from sarnn_ros.errors import BagError, DecodeError, SarnnError, join_problems
+from sarnn_ros.spec import NANOSECONDS, CameraSpec, JointSource, Spec
 
-#: Called with (bags done, bags in all, the bag's name).
+#: Called with (bags done, bags in all, what is being read).
 Progress = Callable[[int, int, str], None]
+#: Makes the array that images are decoded into: (name, shape) to uint8.
+Allocate = Callable[[str, tuple[int, ...]], NDArray[np.uint8]]
+
+Int = NDArray[np.int64]
+
+#: More ticks than this in one bag means that a clock was set while recording.
+MAX_TICKS = 5_000_000
+#: An episode needs an input, a target and one more to compare with.
+MIN_TICKS = 3
+_DECODERS = 2
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One demonstration on the tick grid; T ticks, D joints.
+    """One demonstration on the tick grid, without holes; T ticks, D joints.
 
     :param ticks: int64 (T,), ns on the spec's clock.
-    :param images: per camera, RGB uint8 (T, h, w, 3) of the model's size.
+    :param images: per camera, uint8 (T, h, w, 3) RGB in the model's size; may be memory-mapped.
     :param joints: float64 (T, D), SI units, in the spec's order.
-    :param targets: float64 (T, D): row t is what a prediction made at tick t should be. The last
-        row repeats the one before it; nothing is learnt from it.
+    :param targets: float64 (T, D); row t is what the prediction made at tick t should be. There is
+        no tick after the last: where a target would need it, the last row repeats the state.
     :param source_sizes: per camera, (width, height) of the source image.
-    :param trimmed: ticks before and after, at which a source was not observable.
-    :param void: per topic, messages that could not be used.
+    :param digest: SHA-256 over the arrays.
     """
 
     name: str
-    ticks: NDArray[np.int64]
+    ticks: Int
     images: Mapping[str, NDArray[np.uint8]]
     joints: NDArray[np.float64]
     targets: NDArray[np.float64]
     source_sizes: Mapping[str, tuple[int, int]]
-    trimmed: tuple[int, int] = (0, 0)
-    void: Mapping[str, int] = field(default_factory=dict)
+    digest: str = ""
 
 
 @dataclass(frozen=True)
 class Dataset:
     """Episodes, their split, and the normalisation learnt from the training part.
 
-    :param training: indices into `episodes`; :param validation: likewise (may be empty).
-    :param fingerprint: SHA-256 over spec and episodes.
-    :param left_out: bags that gave no episode, with the reason.
+    :param training: indices into `episodes`.
+    :param validation: likewise; empty if there is only one episode.
+    :param fingerprint: SHA-256 over spec, episodes and split.
+    :param bags: what became of each bag.
     """
 
     spec: Spec
@@ -68,7 +81,12 @@ class Dataset:
     validation: tuple[int, ...]
     normaliser: JointNormaliser
     fingerprint: str
-    left_out: Mapping[str, str] = field(default_factory=dict)
+    bags: tuple[BagReport, ...] = ()
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything that was found while reading."""
+        return tuple(problem for bag in self.bags for problem in bag.problems)
 
 
 def load_dataset(
@@ -80,289 +98,458 @@ def load_dataset(
     strict: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Read every bag into an episode.
+    """Bags to a dataset.
 
-    :param validation: share of the episodes that is held out, chosen by `seed`.
-    :param strict: the first bad bag is an error, instead of being left out.
-    :raises BagError: no bag is usable, or one is not and `strict`.
+    :param paths: bags, folders of bags, glob patterns.
+    :param validation: share of the episodes that is held out, chosen by `seed`. At least one
+        of several episodes is, unless the share is 0.
+    :param strict: an episode that cannot be used, or was damaged, is an error; else it is left
+        out, and `Dataset.problems` says so.
+    :raises BagError: no episode is usable; with `strict`, not all of them are.
     """
-    bags = find_bags(paths)
+    found = find_bags(paths)
+    names = _unique_names(found)
     episodes: list[Episode] = []
-    left_out: dict[str, str] = {}
-    for index, path in enumerate(bags):
+    reports: list[BagReport] = []
+    for index, (path, name) in enumerate(zip(found, names)):
         if progress is not None:
-            progress(index, len(bags), path.name)
-        try:
-            episodes.append(read_episode(path, spec))
-        except (BagError, SpecError) as error:
-            if strict:
-                raise
-            left_out[str(path)] = str(error)
+            progress(index, len(found), name)
+        some, report = read_bag(path, spec, name=name)
+        bad = [problem for problem in report.problems if problem.severity == "error"]
+        if strict and bad:
+            raise BagError(
+                join_problems(problem.found for problem in bad), where=path, remedy=bad[0].remedy
+            )
+        episodes += some
+        reports.append(report)
     if progress is not None:
-        progress(len(bags), len(bags), "")
+        progress(len(found), len(found), "")
+    return make_dataset(spec, episodes, reports, validation=validation, seed=seed)
+
+
+def make_dataset(
+    spec: Spec,
+    episodes: Sequence[Episode],
+    reports: Sequence[BagReport] = (),
+    *,
+    validation: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
+    """Split, normalise, fingerprint. See `load_dataset`.
+
+    :raises BagError: there is no episode.
+    """
     if not episodes:
+        problems = [problem for report in reports for problem in report.problems]
         raise BagError(
-            f"none of {len(bags)} bags is usable:{join_problems(left_out.values())}",
-            remedy="correct the spec or record again; 'sarnn inspect' shows what a bag holds",
+            f"none of {len(reports)} bags gives an episode:"
+            + join_problems(f"{problem.where}: {problem.found}" for problem in problems),
+            remedy=problems[0].remedy if problems else None,
         )
-    order = np.random.default_rng(seed).permutation(len(episodes))
-    held_out = min(round(validation * len(episodes)), len(episodes) - 1)
-    training = tuple(sorted(int(index) for index in order[held_out:]))
+    training, held_out = split(len(episodes), validation, seed)
     normaliser = JointNormaliser.from_episodes(
-        [episodes[index].joints for index in training]
-        + [episodes[index].targets for index in training],
+        (
+            array
+            for index in training
+            for array in (episodes[index].joints, episodes[index].targets)
+        ),
         spec.joint_range,
     )
+    digest = hashlib.sha256(spec.model_dump_json().encode())
+    for episode in episodes:
+        digest.update(f"{episode.name}:{episode.digest};".encode())
+    digest.update(repr((training, held_out)).encode())
     return Dataset(
         spec=spec,
         episodes=tuple(episodes),
         training=training,
-        validation=tuple(sorted(int(index) for index in order[:held_out])),
+        validation=held_out,
         normaliser=normaliser,
-        fingerprint=_fingerprint(spec, episodes),
-        left_out=left_out,
+        fingerprint=digest.hexdigest(),
+        bags=tuple(reports),
     )
 
 
-def read_episode(path: Path, spec: Spec) -> Episode:
-    """One bag as one episode.
+def split(count: int, share: float, seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(training, validation) indices, ascending. One episode at least is for training; one of
+    several is for validation unless `share` is 0."""
+    held_out = min(max(round(share * count), 1 if share > 0 else 0), count - 1)
+    order = np.random.default_rng(seed).permutation(count).tolist()
+    return tuple(sorted(order[held_out:])), tuple(sorted(order[:held_out]))
 
-    :raises BagError: the bag is damaged, lacks a topic or joint, or has a hole.
-    :raises SpecError: a crop does not fit the images.
-    """
-    with Bag(path) as bag:
-        _check_topics(bag, spec)
-        streams = _scan(bag, spec)
-        ticks, chosen, trimmed = _align(streams, spec, path)
-        joints = np.concatenate(
-            [np.stack(streams.joints[i].values)[chosen[f"joints/{i}"]] for i in range(len(spec.joints))],
-            axis=1,
-        )  # fmt: skip
-        images, sizes = _decode_chosen(bag, spec, streams, chosen)
-    return Episode(
-        name=path.stem,
-        ticks=ticks,
-        images=images,
-        joints=joints,
-        targets=_targets(spec, streams, ticks, joints, path),
-        source_sizes=sizes,
-        trimmed=trimmed,
-        void=streams.void,
+
+def read_bag(
+    path: Path, spec: Spec, *, name: str | None = None, allocate: Allocate | None = None
+) -> tuple[list[Episode], BagReport]:
+    """All episodes of one bag. Never raises for what is in the bag: the report tells."""
+    report = BagReport(str(path))
+    name = name or _stem(path)
+    try:
+        with Bag(path) as bag:
+            episodes = list(_read(bag, spec, name, report, allocate or _in_memory))
+            if bag.damage:
+                report.verdict = "damaged"
+                report.problems += [
+                    Problem(
+                        "error",
+                        str(path),
+                        damage,
+                        "what is lost is missing from training",
+                        "copy the bag again from where it was recorded, or record it again",
+                    )
+                    for damage in bag.damage
+                ]
+    except SarnnError as error:
+        episodes = []
+        _leave_out(report, str(path), error)
+    except Exception as error:  # a bag must never take down the others
+        episodes = []
+        _leave_out(report, str(path), BagError(f"cannot be read: {type(error).__name__}: {error}"))
+    if not episodes:
+        report.verdict = "left out"
+    report.episodes = [episode.name for episode in episodes]
+    return episodes, report
+
+
+def _leave_out(report: BagReport, where: str, error: SarnnError) -> None:
+    problem = Problem(
+        "error",
+        where if error.where in (None, where) else f"{where}: {error.where}",
+        error.problem,
+        "it is left out of training",
+        error.remedy or "record it again, or leave it out",
     )
+    report.problems.append(problem)
+
+
+# -- reading one bag ----------------------------------------------------------------------------
 
 
 @dataclass
 class _Series:
-    """A source's valid messages by stamp; `order` is the place among the topic's messages."""
+    """A source's valid messages. `places` are their numbers among all messages of the topic."""
 
-    stamps: list[int] = field(default_factory=list)
+    name: str
+    topic: str
+    max_age_ns: int
+    stamps: Any = field(default_factory=list)
+    places: Any = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
-    order: list[int] = field(default_factory=list)
+
+    def add(self, stamp: int, place: int, value: Any) -> None:
+        self.stamps.append(stamp)
+        self.places.append(place)
+        self.values.append(value)
 
     def sort(self) -> None:
-        order = np.argsort(np.array(self.stamps, np.int64), kind="stable")
-        self.stamps = [self.stamps[index] for index in order]
-        self.values = [self.values[index] for index in order] if self.values else []
-        self.order = [self.order[index] for index in order]
+        """By stamp; equal stamps in the order of arrival, so that the last one is the newest."""
+        stamps = np.array(self.stamps, dtype=np.int64)
+        order = np.argsort(stamps, kind="stable")
+        self.stamps = stamps[order]
+        self.places = np.array(self.places, dtype=np.int64)[order]
+        self.values = [self.values[index] for index in order]
 
 
 @dataclass
 class _Streams:
     cameras: list[_Series]
     joints: list[_Series]
-    commands: _Series
-    void: dict[str, int] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
+    command: _Series
+
+    @property
+    def observed(self) -> list[_Series]:
+        return [*self.cameras, *self.joints]
 
 
-def absolute(topic: str) -> str:
-    """A spec's topic as a bag names it: relative ones were recorded in the root namespace."""
-    return topic if topic.startswith("/") else f"/{topic}"
+def _read(
+    bag: Bag, spec: Spec, name: str, report: BagReport, allocate: Allocate
+) -> Iterator[Episode]:
+    _check_topics(bag, spec)
+    try:
+        streams = _scan(bag, spec, report)
+    except DamagedError:
+        if not bag.recover():
+            raise
+        streams = _scan(bag, spec, report)
+    for series in streams.observed:
+        if not len(series.stamps):
+            count, why = report.void.get(series.topic, (0, ""))
+            raise BagError(
+                f"none of {count} messages can be used, the first because: {why}"
+                if count
+                else "the topic has no message",
+                where=series.topic,
+                remedy="record it again, or correct the spec",
+            )
+    grid, chosen = _align(streams, spec)
+    window = _window(chosen, spec)
+    report.trimmed = (window.start, len(grid) - window.stop)
+    ticks, chosen = grid[window], [rows[window] for rows in chosen]
+    yield _episode(bag, spec, name, streams, ticks, chosen, report, allocate)
 
 
 def _check_topics(bag: Bag, spec: Spec) -> None:
-    expected = {absolute(camera.topic): camera.type for camera in spec.cameras}
-    expected |= {absolute(source.topic): source.type for source in spec.joints}
+    wanted: list[tuple[str, str]] = [(camera.topic, camera.type) for camera in spec.cameras]
+    wanted += [(source.topic, source.type) for source in spec.joints]
     if spec.target == "command":
-        expected[absolute(spec.command.topic)] = spec.command.type
+        wanted.append((spec.command.topic, spec.command.type))
     problems = []
-    for topic, kind in expected.items():
-        found = bag.topics.get(topic)
+    for topic, kind in dict.fromkeys(wanted):
+        found = bag.topics.get(absolute(topic))
         if found is None:
-            problems.append(f"topic '{topic}' is not in the bag")
-        elif found != kind:
-            problems.append(f"topic '{topic}' is a {found}, the spec says {kind}")
+            others = [one.name for one in bag.topics.values() if one.type == kind]
+            hint = f"; of type {kind} there are: {', '.join(others)}" if others else ""
+            problems.append(f"topic '{absolute(topic)}' is not in the bag{hint}")
+        elif found.type != kind:
+            problems.append(f"topic '{absolute(topic)}' is a {found.type}, the spec says {kind}")
     if problems:
-        has = ", ".join(f"{topic} ({kind})" for topic, kind in bag.topics.items()) or "nothing"
+        present = ", ".join(f"{one.name} ({one.type})" for one in bag.topics.values())
         raise BagError(
-            join_problems(problems),
+            join_problems(problems) if len(problems) > 1 else problems[0],
             where=bag.path,
-            remedy=f"correct the spec's topics, or record them; the bag has {has}",
+            remedy=f"correct the spec, or record the topics; the bag has {present or 'none'}",
         )
 
 
-def _scan(bag: Bag, spec: Spec) -> _Streams:
-    """First pass: stamps of the images, values of the joints; no pixels are kept."""
+def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Streams:
+    """First pass: stamps of the usable images, stamps and values of the usable joints."""
+    report.void = {}
     streams = _Streams(
-        [_Series() for _ in spec.cameras], [_Series() for _ in spec.joints], _Series()
+        [_Series(one.name, absolute(one.topic), one.max_age_ns) for one in spec.cameras],
+        [
+            _Series(name, absolute(one.topic), one.max_age_ns)
+            for name, one in zip(spec.joint_source_names, spec.joints)
+        ],
+        _Series("command", absolute(spec.command.topic), spec.period_ns - 1),
     )
-    topics = [absolute(part.topic) for part in (*spec.cameras, *spec.joints)]
-    command = absolute(spec.command.topic) if spec.target == "command" else None
-    seen: dict[str, int] = {}
-    for topic, msg, received in bag.messages([*topics, *([command] if command else [])]):
-        place = seen[topic] = seen.get(topic, -1) + 1
+    users: dict[str, list[tuple[_Series, Callable[[Any, int], tuple[int, Any]]]]] = {}
 
-        def keep(series: _Series, value: Any, topic: str = topic, place: int = place,
-                 msg: Any = msg, received: int = received) -> None:  # fmt: skip
-            series.stamps.append(received if spec.clock == "receive" else stamp_ns(msg))
-            series.order.append(place)
-            if value is not None:
-                series.values.append(value)
+    def use(series: _Series, admit: Callable[[Any, int], tuple[int, Any]]) -> None:
+        users.setdefault(series.topic, []).append((series, admit))
 
+    for camera, series in zip(spec.cameras, streams.cameras):
+        use(series, _camera_admission(camera, spec.clock))
+    for source, series in zip(spec.joints, streams.joints):
+        use(series, _joint_admission(source, spec.clock))
+    if spec.target == "command":
+        source = JointSource(topic=spec.command.topic, names=spec.command_names)
+        use(streams.command, _joint_admission(source, spec.clock))
+
+    places: dict[str, int] = {}
+    for message in bag.messages(users):
+        topic = message.topic
+        place = places[topic] = places.get(topic, -1) + 1
         try:
-            for camera, series in zip(spec.cameras, streams.cameras, strict=True):
-                if topic == absolute(camera.topic):
-                    check_image(msg)
-                    keep(series, None)
-            for source, series in zip(spec.joints, streams.joints, strict=True):
-                if topic == absolute(source.topic):
-                    keep(series, decode_joints(msg, source.names, source.field))
-            if topic == command:
-                keep(streams.commands, dict(zip(msg.name, msg.position, strict=False)))
+            content = bag.decode(message)
+            for series, admit in users[topic]:
+                stamp, value = admit(content, message.receive_ns)
+                series.add(stamp, place, value)
         except DecodeError as error:
-            streams.void[topic] = streams.void.get(topic, 0) + 1
-            streams.reasons.setdefault(topic, str(error))
-    for series in (*streams.cameras, *streams.joints, streams.commands):
+            count, why = report.void.get(topic, (0, error.problem))
+            report.void[topic] = (count + 1, why)
+    for series in (*streams.observed, streams.command):
         series.sort()
     return streams
 
 
-def _align(
-    streams: _Streams, spec: Spec, path: Path
-) -> tuple[NDArray[np.int64], dict[str, NDArray[np.int64]], tuple[int, int]]:
-    sources = [
-        (camera.name, camera.topic, camera.max_age_ns, series)
-        for camera, series in zip(spec.cameras, streams.cameras, strict=True)
-    ] + [
-        (f"joints/{index}", source.topic, source.max_age_ns, series)
-        for index, (source, series) in enumerate(zip(spec.joints, streams.joints, strict=True))
-    ]
-    for _, topic, _, series in sources:
-        if not series.stamps:
-            why = streams.reasons.get(absolute(topic), "it holds no message")
-            raise BagError(f"topic '{topic}' has no usable message: {why}", where=path)
-    start = min(series.stamps[0] for *_, series in sources)
-    end = max(series.stamps[-1] for *_, series in sources)
-    grid = tick_grid(start, end, spec.period_ns)
-    chosen = {name: newest_at(series.stamps, grid, age) for name, _, age, series in sources}
-    observable = np.all([indices >= 0 for indices in chosen.values()], axis=0)
-    if observable.sum() < 3:
-        raise BagError(
-            f"only {int(observable.sum())} ticks of {spec.rate} Hz have every source",
-            where=path,
-            remedy="the streams must overlap in time; check stamps, 'clock' and 'max_age'",
-        )
-    inside = np.flatnonzero(observable)
-    first, last = int(inside[0]), int(inside[-1])
-    holes = np.flatnonzero(~observable[first : last + 1]) + first
-    if len(holes):
-        tick = int(holes[0])
-        failing = [topic for name, topic, *_ in sources if chosen[name][tick] < 0]
-        raise BagError(
-            f"{len(holes)} ticks in the middle have no fresh {', '.join(sorted(set(failing)))}, "
-            f"the first {(grid[tick] - grid[first]) / NANOSECONDS:.2f} s after the start",
-            where=path,
-            remedy="record again, or raise the source's 'max_age' if such gaps are harmless",
-        )
-    used = slice(first, last + 1)
-    chosen = {name: indices[used] for name, indices in chosen.items()}
-    return grid[used], chosen, (first, len(grid) - 1 - last)
+def _camera_admission(camera: CameraSpec, clock: str) -> Callable[[Any, int], tuple[int, Any]]:
+    return lambda msg, receive_ns: (admit_image(msg, camera, receive_ns, clock), None)
 
 
-def _decode_chosen(
-    bag: Bag, spec: Spec, streams: _Streams, chosen: Mapping[str, NDArray[np.int64]]
-) -> tuple[dict[str, NDArray[np.uint8]], dict[str, tuple[int, int]]]:
-    """Second pass: decode the images that ticks use, each once."""
+def _joint_admission(source: JointSource, clock: str) -> Callable[[Any, int], tuple[int, Any]]:
+    return lambda msg, receive_ns: admit_joints(msg, source, receive_ns, clock)
+
+
+def _align(streams: _Streams, spec: Spec) -> tuple[Int, list[Int]]:
+    """The recording's tick grid, and per observed source the index of each tick's message."""
+    starts = [int(series.stamps[0]) for series in streams.observed]
+    ends = [int(series.stamps[-1]) for series in streams.observed]
+    seconds = (max(ends) - min(starts)) / NANOSECONDS
+    if seconds * spec.rate > MAX_TICKS:
+        spans = "; ".join(
+            f"{series.topic} from {start / NANOSECONDS:.3f} s to {end / NANOSECONDS:.3f} s"
+            for series, start, end in zip(streams.observed, starts, ends)
+        )
+        raise BagError(
+            f"the stamps span {seconds:.0f} s: {spans}",
+            remedy="a clock was not set, or was set while recording: synchronise the clocks, or "
+            "set 'clock: receive'",
+        )
+    grid = tick_grid(min(starts), max(ends), spec.period_ns)
+    return grid, [newest_at(one.stamps, grid, one.max_age_ns) for one in streams.observed]
+
+
+def _window(chosen: Sequence[Int], spec: Spec) -> slice:
+    """From the first to the last tick at which every source is observable."""
+    usable = np.flatnonzero(np.all([rows >= 0 for rows in chosen], axis=0))
+    if len(usable) < MIN_TICKS:
+        raise BagError(
+            f"only {len(usable)} ticks at {spec.rate:g} Hz have every source",
+            remedy="record longer, or check that all streams run at the same time and stamp by "
+            "the same clock",
+        )
+    return slice(int(usable[0]), int(usable[-1]) + 1)
+
+
+def _episode(
+    bag: Bag,
+    spec: Spec,
+    name: str,
+    streams: _Streams,
+    ticks: Int,
+    chosen: list[Int],
+    report: BagReport,
+    allocate: Allocate,
+) -> Episode:
+    _check_holes(streams, ticks, chosen)
+    images, sizes, undecodable = _decode_images(bag, spec, name, streams, chosen, allocate)
+    if undecodable:
+        # These ticks are void, as they would be live: trimmed at an end, a hole in the middle.
+        for index, row, why in undecodable:
+            topic = streams.observed[index].topic
+            count, first_why = report.void.get(topic, (0, why))
+            report.void[topic] = (count + 1, first_why)
+            chosen[index] = np.where(np.arange(len(ticks)) == row, -1, chosen[index])
+        window = _window(chosen, spec)
+        before, after = report.trimmed
+        report.trimmed = (before + window.start, after + len(ticks) - window.stop)
+        ticks, chosen = ticks[window], [rows[window] for rows in chosen]
+        images = {camera: array[window] for camera, array in images.items()}
+        _check_holes(streams, ticks, chosen)
+    joints = np.concatenate(
+        [
+            np.stack(series.values)[rows]
+            for series, rows in zip(streams.joints, chosen[len(streams.cameras) :])
+        ],
+        axis=1,
+    )
+    targets = _targets(spec, streams.command, ticks, joints)
+    digest = hashlib.sha256()
+    for array in (ticks, joints, targets, *images.values()):
+        digest.update(np.ascontiguousarray(array).data)
+    return Episode(name, ticks, images, joints, targets, sizes, digest.hexdigest())
+
+
+def _check_holes(streams: _Streams, ticks: Int, chosen: Sequence[Int]) -> None:
+    holes = []
+    for series, rows in zip(streams.observed, chosen):
+        missing = np.flatnonzero(rows < 0)
+        if len(missing):
+            after = (ticks[missing[0]] - ticks[0]) / NANOSECONDS
+            holes.append(
+                f"'{series.topic}' has nothing usable of the last "
+                f"{series.max_age_ns / NANOSECONDS:g} s at {len(missing)} of {len(ticks)} ticks, first {after:.2f} s after the start"
+            )
+    if holes:
+        raise BagError(
+            "a hole in the middle: " + "; ".join(holes),
+            remedy="record it again; if such gaps are harmless, raise the source's 'max_age', "
+            "or split the recording there ('episodes: gap')",
+        )
+
+
+def _decode_images(
+    bag: Bag,
+    spec: Spec,
+    name: str,
+    streams: _Streams,
+    chosen: Sequence[Int],
+    allocate: Allocate,
+) -> tuple[dict[str, NDArray[np.uint8]], dict[str, tuple[int, int]], list[tuple[int, int, str]]]:
+    """Second pass: each image that ticks use is decoded once, two at a time.
+
+    :return: model images and source size per camera; and for what cannot be decoded
+        (index of the camera, row, reason).
+    """
     images: dict[str, NDArray[np.uint8]] = {}
     sizes: dict[str, tuple[int, int]] = {}
-    users: dict[str, dict[int, list[tuple[str, NDArray[np.int64]]]]] = {}
-    by_name = {camera.name: camera for camera in spec.cameras}
-    for camera, series in zip(spec.cameras, streams.cameras, strict=True):
-        order = np.array(series.order)[chosen[camera.name]]
-        images[camera.name] = np.empty((len(order), camera.height, camera.width, 3), np.uint8)
-        for place in np.unique(order):
-            user = (camera.name, np.flatnonzero(order == place))
-            users.setdefault(absolute(camera.topic), {}).setdefault(int(place), []).append(user)
+    undecodable: list[tuple[int, int, str]] = []
+    # Per topic and place: the cameras, by index, and the rows that the image goes to.
+    users: dict[str, dict[int, list[tuple[int, Int]]]] = {}
+    for index, (camera, series) in enumerate(zip(spec.cameras, streams.cameras)):
+        shape = (len(chosen[index]), camera.height, camera.width, 3)
+        images[camera.name] = allocate(f"{name}.{camera.name}", shape)
+        places = series.places[chosen[index]]
+        order = np.argsort(places, kind="stable")
+        for rows in np.split(order, np.flatnonzero(np.diff(places[order])) + 1):
+            place = int(places[rows[0]])
+            users.setdefault(series.topic, {}).setdefault(place, []).append((index, rows))
+
+    def work(message: RawMessage, index: int, rows: Int) -> tuple[int, int] | str:
+        camera = spec.cameras[index]
+        try:
+            source, image = image_of(bag.decode(message), camera)
+        except DecodeError as error:
+            return error.problem
+        images[camera.name][rows] = image
+        return source.shape[1], source.shape[0]
+
+    def finish(index: int, rows: Int, job: Future[tuple[int, int] | str]) -> None:
+        camera, size = spec.cameras[index], job.result()
+        if isinstance(size, str):
+            undecodable.extend((index, int(row), size) for row in rows)
+        elif sizes.setdefault(camera.name, size) != size:
+            raise BagError(
+                f"the image size changes from {sizes[camera.name]} to {size} pixels",
+                where=camera.topic,
+                remedy="record with one resolution",
+            )
+
     seen: dict[str, int] = {}
-    for topic, msg, _ in bag.messages(users):
-        place = seen[topic] = seen.get(topic, -1) + 1
-        for name, rows in users[topic].get(place, ()):
-            try:
-                source, image = see(msg, by_name[name])
-            except DecodeError as error:
-                raise BagError(
-                    f"the image used at tick {int(rows[0])} cannot be decoded: {error.problem}",
-                    where=f"{bag.path}, topic '{topic}'",
-                    remedy=error.remedy,
-                ) from error
-            size = (source.shape[1], source.shape[0])
-            if sizes.setdefault(name, size) != size:
-                raise BagError(
-                    f"topic '{topic}' changes from {sizes[name]} to {size} pixels",
-                    where=bag.path,
-                    remedy="record with one resolution",
-                )
-            images[name][rows] = image
-    return images, sizes
+    jobs: deque[tuple[int, Int, Future[tuple[int, int] | str]]] = deque()
+    with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
+        for message in bag.messages(users):
+            place = seen[message.topic] = seen.get(message.topic, -1) + 1
+            for index, rows in users[message.topic].get(place, ()):
+                jobs.append((index, rows, pool.submit(work, message, index, rows)))
+            while len(jobs) > 2 * _DECODERS:  # bounded: each job holds its message
+                finish(*jobs.popleft())
+        while jobs:
+            finish(*jobs.popleft())
+    return images, sizes, undecodable
 
 
 def _targets(
-    spec: Spec,
-    streams: _Streams,
-    ticks: NDArray[np.int64],
-    joints: NDArray[np.float64],
-    path: Path,
+    spec: Spec, command: _Series, ticks: Int, joints: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """What to predict at each tick. Entries that no command names follow the measured state."""
+    """See `Episode.targets`.
+
+    next_state: the state at the next tick. command: for the commanded joints, the newest command
+    in (t, t + period]; if none was sent then, the controller still followed the one before, so
+    that is the target; before any command, and for joints that are not commanded, the next state.
+    """
     targets = np.concatenate([joints[1:], joints[-1:]])
-    if spec.target == "next_state":
-        return targets
-    commands = streams.commands
-    named = {name for values in commands.values for name in values}
-    missing = [name for name in spec.command_names if name not in named]
-    if missing:
-        raise BagError(
-            f"no command for {', '.join(missing)} on '{spec.command.topic}', which names "
-            f"{', '.join(sorted(named)) or 'nothing'}",
-            where=path,
-            remedy="set 'target: next_state' or record the commands of every commanded joint",
-        )
-    for column in spec.command_indices:
-        name = spec.joint_labels[column]
-        series = [
-            (stamp, values[name])
-            for stamp, values in zip(commands.stamps, commands.values, strict=True)
-            if name in values and np.isfinite(values[name])
-        ]
-        stamps = [stamp for stamp, _ in series]
-        chosen = newest_at(stamps, ticks[1:], spec.period_ns - 1)
-        late = np.flatnonzero(chosen < 0)
-        if len(late):
+    if spec.target == "command":
+        if not len(command.stamps):
             raise BagError(
-                f"{len(late)} of {len(chosen)} ticks have no command for '{name}' on "
-                f"'{spec.command.topic}'",
-                where=path,
-                remedy="commands must come at least at the spec's rate, or use next_state",
+                "no command can be used",
+                where=command.topic,
+                remedy=f"it must name {', '.join(spec.command_names)}; "
+                "or set 'target: next_state'",
             )
-        targets[:-1, column] = np.array([value for _, value in series])[chosen]
-    targets[-1] = targets[-2]
+        newest = np.searchsorted(command.stamps, ticks + spec.period_ns, side="right") - 1
+        known = newest >= 0
+        rows = np.flatnonzero(known)[:, None]
+        targets[rows, list(spec.command_indices)] = np.stack(command.values)[newest[known]]
     return targets
 
 
-def _fingerprint(spec: Spec, episodes: Sequence[Episode]) -> str:
-    digest = hashlib.sha256(spec.model_dump_json().encode())
-    for episode in episodes:
-        digest.update(episode.name.encode())
-        for array in (episode.ticks, episode.joints, episode.targets, *episode.images.values()):
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+def _in_memory(name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.empty(shape, dtype=np.uint8)
+
+
+def _stem(path: Path) -> str:
+    return path.name if path.is_dir() else path.name.split(".")[0]
+
+
+def _unique_names(paths: Sequence[Path]) -> list[str]:
+    """A short name per bag; as many parent folders are added as it takes to tell them apart."""
+    resolved = [path.resolve() for path in paths]
+    for depth in range(max(len(path.parts) for path in resolved)):
+        names = [
+            "/".join([*path.parent.parts[len(path.parent.parts) - depth :], _stem(path)])
+            for path in resolved
+        ]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in resolved]

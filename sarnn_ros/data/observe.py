@@ -154,9 +154,7 @@ class ObservationBuffer:
     def clear(self) -> None:
         """Forget every message: when starting anew, or when time went backwards."""
         with self._lock:
-            self._images = {
-                camera.name: _Kept(camera.max_age_ns) for camera in self.spec.cameras
-            }
+            self._images = {camera.name: _Kept(camera.max_age_ns) for camera in self.spec.cameras}
             self._joints = [_Kept(source.max_age_ns) for source in self.spec.joints]
             # Per camera the last message decoded and its images: ticks may share a message.
             self._decoded: dict[str, tuple[Any, tuple[NDArray[np.uint8], ...]]] = {}

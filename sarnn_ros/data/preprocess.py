@@ -144,7 +144,7 @@ class JointNormaliser:
 def eipl_bounds(
     joints: Iterable[NDArray[np.float64]], joint_range: Range, *, clip: float = 0.2
 ) -> NDArray[np.float64]:
-    """What EIPL's `get_mean_minmax` and `get_bounds` compute, (3, D): mean, min − mean, max − mean.
+    """EIPL's `get_mean_minmax` and `get_bounds`, (3, D): mean, min − mean, max − mean.
 
     Where max − min is less than `clip`, both move outward by ((vmax − vmin) − clip) / 2: small
     motions stay small instead of filling the range.

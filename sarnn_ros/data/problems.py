@@ -1,0 +1,50 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is wrong with data, said so that a person can act on it. No reading, no statistics."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One finding.
+
+    :param severity: error: something is left out. warning: training is likely to suffer.
+        note: worth knowing.
+    :param where: bag, episode, topic or joint.
+    :param found: what is wrong, with the values.
+    :param effect: what it does to training.
+    :param remedy: what to do.
+    """
+
+    severity: Severity
+    where: str
+    found: str
+    effect: str
+    remedy: str
+
+
+@dataclass
+class BagReport:
+    """What became of one bag.
+
+    :param verdict: sound; damaged: used in part; left out: gave no episode.
+    :param episodes: names of the episodes it gave.
+    :param trimmed: ticks before the first and after the last usable one, over all episodes.
+    :param void: per topic, messages that could not be used; with an example of the reason.
+    """
+
+    path: str
+    verdict: Literal["sound", "damaged", "left out"] = "sound"
+    episodes: list[str] = field(default_factory=list)
+    trimmed: tuple[int, int] = (0, 0)
+    void: dict[str, tuple[int, str]] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
