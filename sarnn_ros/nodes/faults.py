@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps the node from commanding, and since when. No ROS here, and no decision what a fault is.
+"""What keeps the node from commanding, and since when. No ROS here; what a fault is, others say.
 
 A *soft* fault is true of one tick: the node holds while it lasts and goes on when it is over. A
 *hard* fault latches until the user resets it. The book remembers which is which, so that each is
@@ -53,7 +53,8 @@ class FaultBook:
         """Enter one tick's faults, text by code: soft ones not named are over."""
         with self._lock:
             appeared = []
-            for book, found, is_hard in ((self._soft, soft, False), (self._hard, hard or {}, True)):
+            kinds = ((self._soft, soft, False), (self._hard, hard or {}, True))
+            for book, found, is_hard in kinds:
                 for code, text in found.items():
                     known = book.get(code)
                     book[code] = Fault(code, text, is_hard, known.since_ns if known else tick_ns)

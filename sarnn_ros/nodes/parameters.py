@@ -17,12 +17,13 @@ import math
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from sarnn_ros.errors import ConfigError, join_problems
-
-if TYPE_CHECKING:
-    from rclpy.node import Node
 
 #: Parameters that rclpy itself declares; they are not ours to check.
 FOREIGN_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
@@ -193,7 +194,7 @@ class Declaration:
             return tuple(self._scalar(item, element) for item in items)
         return self._scalar(value, self.kind)
 
-    def _scalar(self, value: Any, kind: type) -> Any:
+    def _scalar(self, value: Any, kind: Any) -> Any:
         if kind is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if type(value) is not kind:
@@ -301,20 +302,19 @@ class ParameterServer:
 
     rclpy stops at the first wrong override and lets unknown ones pass in silence. So a wrong one
     is set aside here, its default declared, and all are reported by `read`.
+
+    :ivar current: as of the last `read`, with later changes of the live ones.
     """
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._set_aside: dict[str, Any] = {}
         self._locked = False
+        self.current = NodeParameters()
         self._declare()
         node.add_on_set_parameters_callback(self._check_change)
-        node.add_post_set_parameters_callback(self._forget)
 
     def _declare(self) -> None:
-        from rcl_interfaces.msg import ParameterDescriptor
-        from rclpy.parameter import Parameter
-
         # There is no public way to ask for the overrides that nobody declared.
         overrides = {name: item.value for name, item in self._node._parameter_overrides.items()}
         for declaration in DECLARATIONS.values():
@@ -324,19 +324,14 @@ class ParameterServer:
                 # The type is ours to check: rclpy refuses `5` for a double and `[]` for a list.
                 dynamic_typing=True,
             )
-            default: Any = declaration.default
-            if declaration.kind in (tuple[float, ...], tuple[str, ...]):
-                default = Parameter(declaration.name, _ros_type(declaration.kind), list(default))
-                default = default.value
+            default = _ros_value(declaration, declaration.default)
             value = overrides.pop(declaration.name, default)
             try:
-                declaration.convert(value)
+                value = _ros_value(declaration, declaration.convert(value))
             except ValueError:
                 self._set_aside[declaration.name] = value
                 value = default
-            self._node.declare_parameter(
-                declaration.name, value, descriptor, ignore_override=True
-            )
+            self._node.declare_parameter(declaration.name, value, descriptor, ignore_override=True)
         self._set_aside.update(
             {
                 name: value
@@ -350,43 +345,44 @@ class ParameterServer:
 
         :raises ConfigError: if the node was started with wrong or unknown ones.
         """
-        values = {name: self._node.get_parameter(name).value for name in DECLARATIONS}
-        return build_parameters({**values, **self._set_aside})
+        self.current = build_parameters({**self._values(), **self._set_aside})
+        return self.current
 
     def lock(self, locked: bool) -> None:
         """While locked (from configure to cleanup) only `live` parameters may change."""
         self._locked = locked
 
-    def _check_change(self, parameters: Iterable[Any]) -> Any:
-        from rcl_interfaces.msg import SetParametersResult
+    def _values(self) -> dict[str, Any]:
+        return {name: self._node.get_parameter(name).value for name in DECLARATIONS}
 
+    def _check_change(self, parameters: Iterable[Parameter]) -> SetParametersResult:
+        changed = {item.name: item.value for item in parameters if item.name in DECLARATIONS}
         problems = []
-        for parameter in parameters:
-            declaration = DECLARATIONS.get(parameter.name)
-            if declaration is None:
-                continue
+        for name, value in changed.items():
             try:
-                declaration.convert(parameter.value)
+                DECLARATIONS[name].convert(value)
             except ValueError as error:
-                problems.append(f"{parameter.name}: {error}")
-            if self._locked and not declaration.live:
-                problems.append(
-                    f"{parameter.name}: takes effect at configure only; clean the node up first"
-                )
-        return SetParametersResult(successful=not problems, reason="; ".join(problems))
+                problems.append(f"{name}: {error}")
+            if self._locked and not DECLARATIONS[name].live:
+                problems.append(f"{name}: takes effect at configure only; clean the node up first")
+        if problems:
+            return SetParametersResult(successful=False, reason="; ".join(problems))
+        for name in changed:
+            self._set_aside.pop(name, None)
+        if self._locked and changed:
+            self.current = build_parameters({**self._values(), **changed})
+        return SetParametersResult(successful=True)
 
-    def _forget(self, parameters: Iterable[Any]) -> None:
-        for parameter in parameters:
-            self._set_aside.pop(parameter.name, None)
 
-
-def _ros_type(kind: Any) -> Any:
-    from rclpy.parameter import Parameter
-
-    return {
+def _ros_value(declaration: Declaration, value: Any) -> Any:
+    # An empty list has no type of its own.
+    types = {
         tuple[float, ...]: Parameter.Type.DOUBLE_ARRAY,
         tuple[str, ...]: Parameter.Type.STRING_ARRAY,
-    }[kind]
+    }
+    if declaration.kind not in types:
+        return value
+    return Parameter(declaration.name, types[declaration.kind], list(value)).value
 
 
 def parameter_table() -> str:

@@ -23,21 +23,39 @@ class LoopStatistics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stages: dict[str, deque[float]] = {}
+        self._ages: dict[str, float] = {}
         self._labels: deque[int] = deque(maxlen=WINDOW)
         self.total = 0
         self.missed = 0
         self.commands = 0
-        self.refused = 0
+        self.resets = 0
 
-    def add(self, label_ns: int, missed: int, stages_s: Mapping[str, float]) -> None:
-        """Enter one tick: its label, how many were missed before it, and seconds by stage."""
+    def add(
+        self,
+        label_ns: int,
+        *,
+        missed: int,
+        stages: Mapping[str, float],
+        ages: Mapping[str, float] | None,
+        reset: bool,
+        sent: bool,
+    ) -> None:
+        """Enter one tick.
+
+        :param missed: ticks skipped before it.
+        :param stages: seconds by stage.
+        :param ages: seconds by source, if there was an observation.
+        """
         with self._lock:
             if self._labels and label_ns <= self._labels[-1]:
                 self._labels.clear()
             self._labels.append(label_ns)
             self.total += 1
             self.missed += missed
-            for stage, seconds in stages_s.items():
+            self.resets += reset
+            self.commands += sent
+            self._ages = dict(ages or {})
+            for stage, seconds in stages.items():
                 self._stages.setdefault(stage, deque(maxlen=WINDOW)).append(seconds)
 
     def rate(self) -> float:
@@ -46,6 +64,11 @@ class LoopStatistics:
             if len(self._labels) < 2:
                 return 0.0
             return (len(self._labels) - 1) / ((self._labels[-1] - self._labels[0]) * 1e-9)
+
+    def ages(self) -> dict[str, float]:
+        """Age of each source at the last tick, s; empty if it had no observation."""
+        with self._lock:
+            return dict(self._ages)
 
     def percentiles(self) -> dict[str, tuple[float, float, float]]:
         """(p50, p95, p99) in seconds by stage."""

@@ -10,6 +10,7 @@ creation instead, and its callback would wait for whatever the executor is doing
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -83,7 +84,8 @@ class Ticker:
             try:
                 self._on_tick(label)
             except Exception as error:  # the control thread must outlive any tick
-                self._on_error(error)
+                with contextlib.suppress(Exception):
+                    self._on_error(error)
 
     def _label(self) -> int:
         return self._now_ns() // self._period_ns * self._period_ns

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -83,7 +83,7 @@ class GuardLimits:
             leave a joint no position at all; all of them at once.
         """
         problems: list[str] = []
-        merged: dict[str, Vector] = {}
+        merged: dict[str, Any] = {}
         for field, value in values.items():
             own = np.atleast_1d(np.asarray(value, np.float64))
             if own.size == 0:
@@ -239,7 +239,7 @@ class CommandGuard:
             else:
                 ok = False
         # A clamp must not undo an earlier one: the step and the position come before the rest.
-        for check, lowest, highest in windows[:2]:
+        for _, lowest, highest in windows[:2]:
             ok = ok and not _violations(wanted, lowest, highest).any()
         return GuardVerdict(ok, wanted, tuple(trips))
 
@@ -260,10 +260,11 @@ class CommandGuard:
             return self._trips(check, found, wanted, nearest)
         if check == "step":
             return self._trips(check, found, np.abs(wanted - here), limits.max_step)
-        speed = (wanted - last) / period_s
+        with np.errstate(over="ignore"):  # absurd commands may be reported as infinite
+            speed = (wanted - last) / period_s
+            change = np.abs(speed - velocity) / period_s
         if check == "velocity":
             return self._trips(check, found, np.abs(speed), limits.max_velocity)
-        change = np.abs(speed - velocity) / period_s
         return self._trips(check, found, change, limits.max_acceleration)
 
     def _trips(

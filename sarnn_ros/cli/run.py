@@ -1,0 +1,46 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`sarnn run`: a node of this package, for those who have no `ros2 run`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+#: Whatever follows the node's name goes to rclpy as it is.
+CONTEXT_SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+class NodeName(str, Enum):
+    """What can be run, and the module that holds it."""
+
+    inference = "inference"
+    sim = "sim"
+    recorder = "recorder"
+
+
+MODULES = {
+    NodeName.inference: "sarnn_ros.nodes.inference_node",
+    NodeName.sim: "sarnn_ros.sim.node",
+    NodeName.recorder: "sarnn_ros.nodes.recorder_node",
+}
+
+
+def run(
+    context: typer.Context, node: Annotated[NodeName, typer.Argument(help="The node to run.")]
+) -> None:
+    """Run a node; its ROS arguments follow as they would after `ros2 run sarnn_ros …`.
+
+    For example: sarnn run inference --ros-args -p policy:=/path -p autostart:=true
+    """
+    import os
+    from importlib import import_module
+
+    from sarnn_ros.share import ros_environment
+
+    # Before rclpy is imported: it reads some of them only then.
+    os.environ.update(ros_environment())
+    main = import_module(MODULES[node]).main
+    raise typer.Exit(main([node.value, *context.args]))

@@ -1,0 +1,347 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""One tick: observe, predict, guard, send. No ROS here: what is sent, logged or shown goes through
+the callables that the node hands in.
+
+`tick` runs on the control thread alone; `start`, `stop` and `reset` come from the executor's and
+return at once. A command that was on its way when one of them was called is not sent.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.data.observe import Missing, Observation, ObservationBuffer
+from sarnn_ros.nodes.faults import Changes, Fault, FaultBook
+from sarnn_ros.nodes.parameters import NodeParameters
+from sarnn_ros.nodes.statistics import LoopStatistics
+from sarnn_ros.policy.guard import CommandGuard, GuardVerdict
+from sarnn_ros.policy.runtime import Policy, Prediction
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Command:
+    """What goes to the robot, one entry per commanded joint, in the policy's order.
+
+    :param position: (n,), rad or m, to be reached one period after the tick.
+    :param velocity: (n,), rad/s or m/s, on arrival there; zero for a hold.
+    :param rest: (n,), rad or m: where it comes to rest another period later if nothing follows.
+        joint_trajectory_controller wants a trajectory to end at rest, and an arm whose node died
+        must not coast; without this way out it would stop at every single tick.
+    """
+
+    position: Vector
+    velocity: Vector
+    rest: Vector
+
+
+@dataclass
+class Tick:
+    """All about one tick: for statistics, display, and tests. Fields stay None where a tick
+    did not get that far."""
+
+    label_ns: int
+    missed: int = 0
+    reset: str | None = None
+    observation: Observation | None = None
+    prediction: Prediction | None = None
+    verdict: GuardVerdict | None = None
+    sent: Command | None = None
+    changes: Changes = field(default_factory=Changes)
+    stages: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class _Run:
+    """What has to be forgotten when the motion is interrupted."""
+
+    allowed_ns: int | None = None
+    commands: list[tuple[int, Vector]] = field(default_factory=list)
+    refused: int = 0
+
+
+class Controller:
+    """The control loop's state and its one step.
+
+    :param now_ns: the clock that stamps and ticks share, ns.
+    :param send: publishes a command; called with no other call of it under way.
+    :param watch: soft faults found outside of the loop, text by code.
+    :param on_tick: sees each tick when it is over.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        buffer: ObservationBuffer,
+        guard: CommandGuard,
+        parameters: Callable[[], NodeParameters],
+        *,
+        now_ns: Callable[[], int],
+        send: Callable[[Command], None],
+        want_image: Callable[[], bool],
+        watch: Callable[[], Mapping[str, str]],
+        on_tick: Callable[[Tick], None],
+    ) -> None:
+        self.faults = FaultBook()
+        self.statistics = LoopStatistics()
+        self.trips: dict[str, int] = {}
+        self._policy = policy
+        self._buffer = buffer
+        self._guard = guard
+        self._parameters = parameters
+        self._now_ns = now_ns
+        self._send = send
+        self._want_image = want_image
+        self._watch = watch
+        self._on_tick = on_tick
+        spec = policy.spec
+        self._period_ns = spec.period_ns
+        self._indices = list(spec.command_indices)
+        self._fresh_ns = spec.period_ns + max(source.max_age_ns for source in spec.joints)
+
+        self._gate = threading.Lock()  # held while a command is being published
+        self._epoch = 0  # commands of an earlier epoch are void
+        self._running = False
+        self._reset_reason: str | None = None
+        self._last_label: int | None = None
+        self._run = _Run()
+        self._present: tuple[int, Vector] | None = None
+
+    # -- from the executor's thread -------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """Whether the user wants commands; faults aside."""
+        return self._running
+
+    @property
+    def present(self) -> Vector | None:
+        """The commanded joints' positions at the last observation, (n,)."""
+        return self._present[1] if self._present else None
+
+    def start(self) -> None:
+        """Begin to command, with a fresh recurrent state.
+
+        :raises RuntimeError: while a fault is latched.
+        """
+        if latched := self.faults.latched:
+            raise RuntimeError(f"{latched[0].text}: call ~/reset first")
+        with self._gate:
+            self._epoch += 1
+            self._reset_reason = "start"
+            self._running = True
+
+    def stop(self) -> None:
+        """No command after this returns, except for the hold that it sends itself."""
+        with self._gate:
+            self._epoch += 1
+            was_running, self._running = self._running, False
+            if was_running:
+                self._hold()
+
+    def reset(self) -> tuple[Fault, ...]:
+        """Forget the recurrent state and all faults. After a latched one nothing moves until
+        `start`: a reset alone must not set a robot in motion.
+
+        :returns: the faults that were latched.
+        """
+        with self._gate:
+            self._epoch += 1
+            self._reset_reason = "reset"
+            latched = self.faults.reset()
+            if latched:
+                self._running = False
+            return latched
+
+    # -- on the control thread ------------------------------------------------------------------
+
+    def tick(self, label_ns: int) -> None:
+        """Everything that happens at one tick."""
+        tick = Tick(label_ns)
+        watch = _StopWatch(tick.stages)
+        tick.stages["wake"] = max(self._now_ns() - label_ns, 0) * 1e-9
+        with self._gate:
+            epoch, running = self._epoch, self._running
+            tick.reset, self._reset_reason = self._reset_reason, None
+        if tick.reset:
+            self._restart()
+        self._follow_clock(tick)
+
+        soft = dict(self._watch())
+        hard: dict[str, str] = {}
+        found = self._buffer.observe(label_ns)
+        watch.lap("observe")
+        if isinstance(found, Missing):
+            soft.update({f"no_observation:{name}": text for name, text in found.reasons.items()})
+        else:
+            tick.observation = found
+            self._present = (label_ns, found.joints[self._indices])
+            allowed = running and not soft and not self.faults.latched
+            self._predict(tick, allowed)
+            watch.lap("policy")
+            self._judge(tick, allowed, soft, hard)
+            watch.lap("guard")
+
+        tick.changes = self.faults.update(label_ns, soft, hard)
+        if tick.verdict is not None and tick.verdict.ok and not soft and not self.faults.latched:
+            self._command(tick, epoch)
+        if tick.sent is None:
+            self._interrupt(epoch)
+        watch.lap("publish")
+        tick.stages["total"] = watch.total()
+        self.statistics.add(
+            label_ns,
+            missed=tick.missed,
+            stages=tick.stages,
+            ages=None if tick.observation is None else _ages(tick.observation),
+            reset=tick.reset is not None,
+            sent=tick.sent is not None,
+        )
+        self._on_tick(tick)
+
+    def _follow_clock(self, tick: Tick) -> None:
+        last, self._last_label = self._last_label, tick.label_ns
+        if last is None:
+            return
+        if tick.label_ns < last:
+            tick.reset = f"time went back by {(last - tick.label_ns) * 1e-9:.3f} s"
+            self._restart()
+        else:
+            tick.missed = (tick.label_ns - last) // self._period_ns - 1
+
+    def _restart(self) -> None:
+        self._policy.reset()
+        self._run = _Run()
+        self._present = None
+
+    def _predict(self, tick: Tick, allowed: bool) -> None:
+        """One step of the policy. It runs while not allowed to command too, for the display, but
+        what its recurrent state then remembers is not carried into the motion."""
+        gap_ns = round(self._parameters().watch.reset_gap * 1e9)
+        since = self._run.allowed_ns
+        if allowed and (since is None or tick.label_ns - since > gap_ns):
+            if tick.reset is None:
+                tick.reset = "start" if since is None else "gap"
+            self._restart_run()
+        if allowed:
+            self._run.allowed_ns = tick.label_ns
+        parameters = self._parameters()
+        assert tick.observation is not None
+        tick.prediction = self._policy.step(
+            tick.observation,
+            want_image=self._want_image(),
+            input_param=parameters.input_param_joints,
+            input_param_image=parameters.input_param_image,
+        )
+
+    def _restart_run(self) -> None:
+        self._policy.reset()
+        self._run = _Run()
+
+    def _judge(
+        self, tick: Tick, allowed: bool, soft: dict[str, str], hard: dict[str, str]
+    ) -> None:
+        """The guard's verdict, and what follows from a bad one."""
+        assert tick.prediction is not None and tick.observation is not None
+        label, period_ns = tick.label_ns, self._period_ns
+        sent = dict(self._run.commands)
+        previous = sent.get(label - period_ns)
+        tick.verdict = self._guard.check(
+            tick.prediction.joints[self._indices],
+            tick.observation.joints[self._indices],
+            period_ns * 1e-9,
+            previous=previous,
+            before=None if previous is None else sent.get(label - 2 * period_ns),
+        )
+        for trip in tick.verdict.trips:
+            self.trips[trip.reason] = self.trips.get(trip.reason, 0) + 1
+        reasons = {trip.reason for trip in tick.verdict.trips}
+        if "non_finite" in reasons or not np.isfinite(tick.prediction.joints).all():
+            hard["non_finite"] = f"the prediction is not finite: {tick.verdict.reason}"
+            self._policy.reset()
+        elif not tick.verdict.ok:
+            text = f"command refused: {tick.verdict.reason}"
+            soft["guard"] = text
+            self._run.refused += allowed
+            if self._run.refused >= self._parameters().guard.latch_after:
+                hard["guard"] = f"{text} ({self._run.refused} ticks in a row)"
+        else:
+            self._run.refused = 0
+        late = (self._now_ns() - label) * 1e-9
+        limit = self._parameters().watch.max_latency or period_ns * 1e-9
+        if late > limit:
+            soft["late"] = f"the command is {late:.3f} s late, more than {limit:.3f} s"
+
+    def _command(self, tick: Tick, epoch: int) -> None:
+        assert tick.verdict is not None and self._present is not None
+        position = tick.verdict.command
+        start = self._run.commands[-1:]
+        last = (
+            start[0][1]
+            if start and start[0][0] == tick.label_ns - self._period_ns
+            else self._present[1]
+        )
+        limits = self._guard.limits
+        # From speed to rest at a constant rate takes half the way of a period at speed.
+        rest = np.clip(
+            position + 0.5 * (position - last), limits.position_min, limits.position_max
+        )
+        command = Command(position, (position - last) / (self._period_ns * 1e-9), rest)
+        if self._parameters().dry_run:
+            return
+        with self._gate:
+            if epoch != self._epoch or not self._running:
+                return
+            self._send(command)
+            self._run.commands = [*self._run.commands[-1:], (tick.label_ns, position)]
+        tick.sent = command
+
+    def _interrupt(self, epoch: int) -> None:
+        """The first tick without a command after one with: hold."""
+        with self._gate:
+            if epoch == self._epoch and self._running:
+                self._hold()
+
+    def _hold(self) -> None:
+        """The last command once more, at rest, if a fresh measurement shows the robot near it.
+        Without that nothing is sent: every controller keeps its last set-point by itself, and a
+        set-point that was not checked against the present position is not sent at all."""
+        commands, self._run.commands = self._run.commands, []
+        if not commands or self._present is None or self._parameters().dry_run:
+            return
+        measured_ns, present = self._present
+        fresh = 0 <= self._now_ns() - measured_ns <= self._fresh_ns
+        position = commands[-1][1]
+        if fresh and (np.abs(position - present) <= self._guard.limits.max_step).all():
+            self._send(Command(position, np.zeros_like(position), position))
+
+
+def _ages(observation: Observation) -> dict[str, float]:
+    return {
+        str(source): (observation.tick_ns - stamp) * 1e-9
+        for source, stamp in observation.stamps.items()
+    }
+
+
+class _StopWatch:
+    """Seconds between laps, on the monotonic clock."""
+
+    def __init__(self, laps: dict[str, float]) -> None:
+        self._laps = laps
+        self._start = self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self._laps[name] = now - self._last
+        self._last = now
+
+    def total(self) -> float:
+        return time.perf_counter() - self._start

@@ -1,0 +1,95 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What `/diagnostics` says about the node, once a second. It reads, and decides nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.lifecycle import LifecycleNode
+
+from sarnn_ros.nodes import messages
+from sarnn_ros.nodes.control import Controller
+from sarnn_ros.nodes.parameters import NodeParameters
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+
+class Diagnostics:
+    """Two statuses: `control` (may it command, and if not, why) and `timing`.
+
+    :ivar problem: why the last transition failed, for those who cannot read the log.
+    """
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        self._name = node.get_fully_qualified_name()
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._controller: Controller | None = None
+        self._config: Any = None
+        self.problem = ""
+
+    def configured(self, config: Any, controller: Controller) -> None:
+        self._config, self._controller, self.problem = config, controller, ""
+
+    def cleaned_up(self) -> None:
+        self._config = self._controller = None
+
+    def publish(self, state: str, parameters: NodeParameters) -> None:
+        statuses = [self._control(state, parameters)]
+        if self._controller is not None:
+            statuses.append(self._timing(self._controller))
+        stamp_ns = int(self._node.get_clock().now().nanoseconds)
+        self._publisher.publish(messages.diagnostic_array(statuses, stamp_ns))
+
+    def _control(self, state: str, parameters: NodeParameters) -> DiagnosticStatus:
+        values: dict[str, object] = {
+            "state": state,
+            "policy": parameters.policy,
+            "dry_run": parameters.dry_run,
+        }
+        level, text = OK, state
+        controller = self._controller
+        if controller is None:
+            if self.problem:
+                level, text = ERROR, self.problem
+        else:
+            faults = controller.faults.active if state == "active" else ()
+            if any(fault.hard for fault in faults):
+                level, text = ERROR, f"faulted: {faults[0].text}; call ~/reset, then ~/start"
+            elif state == "active" and not controller.running:
+                level, text = OK, "stopped: call ~/start"
+            elif faults:
+                level, text = WARN, f"holding: {faults[0].text}"
+            elif state == "active":
+                text = "dry run" if parameters.dry_run else "commanding"
+            values["running"] = controller.running
+            values["commands"] = controller.statistics.commands
+            values["resets"] = controller.statistics.resets
+            values |= {f"fault {fault.code}": fault.text for fault in faults}
+            values |= {f"faults {code}": n for code, n in controller.faults.counts.items()}
+            values |= {f"guard trips {reason}": n for reason, n in controller.trips.items()}
+        return messages.diagnostic_status(
+            f"{self._name}: control", level, text, parameters.policy, values
+        )
+
+    def _timing(self, controller: Controller) -> DiagnosticStatus:
+        statistics = controller.statistics
+        wanted = self._config.spec.rate
+        values: dict[str, object] = {
+            "rate (Hz)": statistics.rate(),
+            "rate wanted (Hz)": wanted,
+            "ticks total": statistics.total,
+            "ticks missed": statistics.missed,
+        }
+        for stage, (p50, p95, p99) in statistics.percentiles().items():
+            values |= {
+                f"{stage} p50 (ms)": p50 * 1e3,
+                f"{stage} p95 (ms)": p95 * 1e3,
+                f"{stage} p99 (ms)": p99 * 1e3,
+            }
+        for source, age in statistics.ages().items():
+            values[f"age {source} (ms)"] = age * 1e3
+        text = f"{statistics.rate():.1f} of {wanted:g} Hz, {statistics.missed} ticks missed"
+        return messages.diagnostic_status(f"{self._name}: timing", OK, text, "", values)

@@ -1,0 +1,452 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The lifecycle node `sarnn`: wires topics, services and transitions to the control loop.
+
+Three threads, for these reasons:
+
+* the *executor* (single-threaded) takes messages, services and transitions. Nothing in it waits
+  for the network, so sensors and services never do. One thread is enough: its callbacks take
+  microseconds, and a multi-threaded rclpy executor costs more than it gives.
+* the *control* thread (`ticker`) wakes on the policy's grid, predicts, and publishes the command.
+  ONNX Runtime and OpenCV release the interpreter's lock while they compute.
+* the *viewer* thread draws and publishes what people look at, from the newest tick only: a slow
+  picture, or a slow subscriber to one, delays no command.
+
+What is decided, and by which rule, is not here: see `control`, `policy.guard` and docs/safety.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.clock import Clock as RclClock
+from rclpy.clock import ClockType, JumpThreshold
+from rclpy.duration import Duration
+from rclpy.executors import (
+    ExternalShutdownException,
+    ShutdownException,
+    SingleThreadedExecutor,
+)
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_srvs.srv import Trigger
+
+from sarnn_ros.data.observe import ObservationBuffer
+from sarnn_ros.errors import DecodeError, SarnnError
+from sarnn_ros.nodes import messages
+from sarnn_ros.nodes.control import Command, Controller, Tick
+from sarnn_ros.nodes.diagnostics import Diagnostics
+from sarnn_ros.nodes.parameters import NodeParameters, ParameterServer
+from sarnn_ros.nodes.resolve import command_order, guard_limits, load_policy
+from sarnn_ros.nodes.ticker import Ticker
+from sarnn_ros.nodes.viewer import Viewer
+from sarnn_ros.policy.guard import CommandGuard
+from sarnn_ros.spec import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE, JOINT_STATE_TYPE
+
+RCLError = rclpy_implementation.RCLError
+
+SENSOR_TYPES: dict[str, Any] = {
+    IMAGE_TYPE: Image,
+    COMPRESSED_IMAGE_TYPE: CompressedImage,
+    JOINT_STATE_TYPE: JointState,
+}
+
+#: The same message is not logged again within this time.
+LOG_INTERVAL_S = 5.0
+
+
+class InferenceNode(LifecycleNode):
+    """See the module.
+
+    :param on_tick: sees every `Tick`, on the control thread, after its command was sent. For
+        tests (what exactly did the policy see?) and for those who embed the node.
+    """
+
+    def __init__(
+        self,
+        node_name: str = "sarnn",
+        *,
+        on_tick: Callable[[Tick], None] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(node_name, **options)
+        self._survive_invalid_transitions()
+        self._parameter_server = ParameterServer(self)
+        self._observer = on_tick
+        self._logged: dict[str, float] = {}
+        self.controller: Controller | None = None
+        self.buffer: ObservationBuffer | None = None
+        self._ticker: Ticker | None = None
+        self._viewer: Viewer | None = None
+        self._diagnostics = Diagnostics(self)
+        self._command_publisher: Any = None
+        self._handles: list[Any] = []  # subscriptions, jump handle: what cleanup destroys
+        for name, serve in (("start", self._start), ("stop", self._stop), ("reset", self._reset)):
+            self.create_service(Trigger, f"~/{name}", serve)
+        # On the steady clock: it must report, above all, that the ROS clock has stopped.
+        self.create_timer(
+            1.0, self._publish_diagnostics, clock=RclClock(clock_type=ClockType.STEADY_TIME)
+        )
+
+    @property
+    def parameters(self) -> NodeParameters:
+        """The parameters as of configure, with later changes of the live ones."""
+        return self._parameter_server.current
+
+    @property
+    def state(self) -> str:
+        """Lifecycle state: unconfigured, inactive, active or finalized."""
+        return str(self._state_machine.current_state[1])
+
+    def now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+    # -- lifecycle ------------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transition("configure", partial(self._configure, state))
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transition("activate", partial(self._activate, state))
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transition("deactivate", partial(self._deactivate, state))
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transition("cleanup", partial(self._cleanup, state))
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transition("shutdown", partial(self._cleanup, state))
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After a failed transition the node is unconfigured, whatever was half done."""
+        return self._transition("error", partial(self._cleanup, state))
+
+    def _transition(self, name: str, work: Callable[[], None]) -> TransitionCallbackReturn:
+        # rclpy swallows exceptions of these callbacks without a word.
+        try:
+            work()
+        except SarnnError as error:
+            self.get_logger().error(f"{name} failed: {error}")
+            self._release()
+            self._diagnostics.problem = error.problem
+            # FAILURE, unlike ERROR, leads back to where a configure came from.
+            return TransitionCallbackReturn.FAILURE
+        except Exception:
+            self.get_logger().error(f"{name} failed:\n{traceback.format_exc()}")
+            self._diagnostics.problem = f"{name} failed with an unexpected error: see the log"
+            return TransitionCallbackReturn.ERROR
+        return TransitionCallbackReturn.SUCCESS
+
+    def _configure(self, state: LifecycleState) -> None:
+        """Load, check and warm up; connect the sensors. Slow on purpose, so that activate is not.
+
+        :raises SarnnError: for parameters or a policy that will not do; nothing is left behind.
+        """
+        started = time.monotonic()
+        parameters = self._parameter_server.read()
+        policy = load_policy(parameters)
+        spec, envelope = policy.spec, policy.config.envelope
+        order = command_order(parameters, spec)
+        guard = CommandGuard(guard_limits(parameters, spec, envelope), spec.command_names)
+        self.buffer = ObservationBuffer(spec)
+        self._command_publisher = self.create_lifecycle_publisher(
+            messages.COMMAND_TYPES[parameters.command_interface], "joint_command", 1
+        )
+        self._viewer = Viewer(self, policy.config)
+        self.controller = Controller(
+            policy,
+            self.buffer,
+            guard,
+            lambda: self.parameters,
+            now_ns=self.now_ns,
+            send=partial(self._send, spec.command_names, order),
+            want_image=self._viewer.wants_image,
+            watch=dict,
+            on_tick=self._after_tick,
+        )
+        self._ticker = ticker = Ticker(
+            spec.period_ns,
+            self.now_ns,
+            self.controller.tick,
+            self._tick_failed,
+            simulated=lambda: bool(self.get_clock().ros_time_is_active),
+        )
+        self._handles.append(
+            self.get_clock().create_jump_callback(
+                JumpThreshold(
+                    min_forward=Duration(nanoseconds=1),
+                    min_backward=Duration(nanoseconds=-1),
+                    on_clock_change=True,
+                ),
+                post_callback=lambda _: ticker.clock_moved(),
+            )
+        )
+        self._subscribe()
+        super().on_configure(state)
+        self._parameter_server.lock(True)
+        self._diagnostics.configured(policy.config, self.controller)
+        self.get_logger().info(
+            f"configured in {time.monotonic() - started:.1f} s: policy '{parameters.policy}', "
+            f"{spec.rate:g} Hz, joints {', '.join(spec.command_names)}"
+        )
+
+    def _activate(self, state: LifecycleState) -> None:
+        assert self.controller is not None and self._ticker is not None
+        assert self._viewer is not None and self.buffer is not None
+        super().on_activate(state)
+        self.controller.reset()
+        self.buffer.clear()
+        if self.parameters.start_on_activate:
+            self.controller.start()
+        self._viewer.start()
+        self._ticker.start()
+        waiting = "" if self.parameters.start_on_activate else ", waiting for ~/start"
+        self.get_logger().info(f"active{', dry run' * self.parameters.dry_run}{waiting}")
+
+    def _deactivate(self, state: LifecycleState) -> None:
+        self._halt()
+        super().on_deactivate(state)
+
+    def _halt(self) -> None:
+        """Stop commanding, the hold sent; then end the threads."""
+        if self.controller is not None:
+            self.controller.stop()
+        if self._ticker is not None:
+            self._ticker.stop()
+        if self._viewer is not None:
+            self._viewer.stop()
+
+    def _cleanup(self, state: LifecycleState) -> None:
+        self._release()
+
+    def _release(self) -> None:
+        """Give back whatever configure made, all of it or part."""
+        self._halt()
+        self._parameter_server.lock(False)
+        self._diagnostics.cleaned_up()
+        for handle in self._handles:
+            if hasattr(handle, "unregister"):
+                handle.unregister()
+            else:
+                self.destroy_subscription(handle)
+        self._handles.clear()
+        if self._viewer is not None:
+            self._viewer.destroy()
+        if self._command_publisher is not None:
+            self.destroy_lifecycle_publisher(self._command_publisher)
+        self._command_publisher = None
+        self.controller = self.buffer = self._ticker = self._viewer = None
+
+    def close(self) -> None:
+        """Stop in order, whatever the state: for signals. Never raises."""
+        with contextlib.suppress(Exception):
+            if self.state == "active":
+                self.trigger_deactivate()
+        with contextlib.suppress(Exception):
+            self._halt()
+
+    def _survive_invalid_transitions(self) -> None:
+        # In Jazzy a request that the state does not allow raises through the executor: the node
+        # would die, and the caller would wait for ever.
+        service = self._service_change_state
+        answer = service.callback
+
+        def change_state(request: Any, response: Any) -> Any:
+            try:
+                return answer(request, response)
+            except RCLError as error:
+                self.get_logger().warning(
+                    f"transition {request.transition.id} refused while {self.state}: {error}"
+                )
+                response.success = False
+                return response
+
+        service.callback = change_state
+
+    # -- sensors --------------------------------------------------------------------------------
+
+    def _subscribe(self) -> None:
+        assert self.controller is not None and self.buffer is not None
+        spec = self.buffer.spec
+        reliability = {
+            "best_effort": ReliabilityPolicy.BEST_EFFORT,
+            "reliable": ReliabilityPolicy.RELIABLE,
+        }[self.parameters.reliability]
+        qos = QoSProfile(
+            depth=qos_profile_sensor_data.depth,
+            reliability=reliability,
+            durability=qos_profile_sensor_data.durability,
+            history=qos_profile_sensor_data.history,
+        )
+        for camera in spec.cameras:
+            take = partial(self._take, camera.topic, partial(self.buffer.push_image, camera.name))
+            self._listen(camera.type, camera.topic, take, qos)
+        for index, source in enumerate(spec.joints):
+            take = partial(self._take, source.topic, partial(self.buffer.push_joints, index))
+            self._listen(source.type, source.topic, take, qos)
+
+    def _listen(self, kind: str, topic: str, take: Callable[[Any], None], qos: QoSProfile) -> None:
+        self._handles.append(self.create_subscription(SENSOR_TYPES[kind], topic, take, qos))
+
+    def _take(self, topic: str, push: Callable[[Any, int], None], message: Any) -> None:
+        try:
+            push(message, self.now_ns())
+        except DecodeError as error:
+            self._log_once("warning", f"void:{topic}", f"a message on '{topic}' is void: {error}")
+
+    # -- the control thread's calls -------------------------------------------------------------
+
+    def _send(self, names: Sequence[str], order: Sequence[int], command: Command) -> None:
+        ordered = [names[index] for index in order]
+        position = command.position[list(order)]
+        interface = self.parameters.command_interface
+        if interface == "joint_state":
+            message: Any = messages.joint_state(ordered, position, self.now_ns())
+        elif interface == "forward_position":
+            message = messages.forward_position(ordered, position)
+        else:
+            assert self.buffer is not None
+            period_ns = self.buffer.spec.period_ns
+            points = [(position, command.velocity[list(order)], period_ns)]
+            if command.velocity.any():
+                rest = command.rest[list(order)]
+                points.append((rest, np.zeros_like(rest), 2 * period_ns))
+            message = messages.joint_trajectory(ordered, points)
+        self._command_publisher.publish(message)
+
+    def _after_tick(self, tick: Tick) -> None:
+        for fault in tick.changes.appeared:
+            level = "error" if fault.hard else "warning"
+            remedy = "; call ~/reset, then ~/start" if fault.hard else ""
+            self._log_once(level, fault.code, f"no command: {fault.text}{remedy}")
+        for fault in tick.changes.recovered:
+            self._log_once("info", f"over:{fault.code}", f"over: {fault.text}")
+        if self._viewer is not None:
+            self._viewer.show(tick)
+        if self._observer is not None:
+            self._observer(tick)
+
+    def _tick_failed(self, error: Exception) -> None:
+        assert self.controller is not None
+        text = f"a tick failed: {error}"
+        self.controller.faults.update(self.now_ns(), {}, {"internal": text})
+        trace = "".join(traceback.format_exception(error))
+        self._log_once("error", "internal", f"{text}; nothing is commanded until ~/reset\n{trace}")
+
+    def _log_once(self, level: str, code: str, text: str) -> None:
+        now = time.monotonic()
+        if now - self._logged.get(code, -LOG_INTERVAL_S) < LOG_INTERVAL_S:
+            return
+        self._logged[code] = now
+        # One line each: rclpy refuses two severities from the same line of code.
+        if level == "error":
+            self.get_logger().error(text)
+        elif level == "warning":
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().info(text)
+
+    # -- services, parameters, diagnostics ------------------------------------------------------
+
+    def _start(self, _: Any, response: Any) -> Any:
+        def work() -> str:
+            assert self.controller is not None
+            self.controller.start()
+            return "started"
+
+        return self._serve(work, response)
+
+    def _stop(self, _: Any, response: Any) -> Any:
+        def work() -> str:
+            assert self.controller is not None
+            self.controller.stop()
+            return "stopped"
+
+        return self._serve(work, response)
+
+    def _reset(self, _: Any, response: Any) -> Any:
+        def work() -> str:
+            assert self.controller is not None
+            latched = self.controller.reset()
+            if not latched:
+                return "reset"
+            return f"reset, cleared: {', '.join(fault.code for fault in latched)}; call ~/start"
+
+        return self._serve(work, response)
+
+    def _serve(self, work: Callable[[], str], response: Any) -> Any:
+        if self.state != "active":
+            response.success, response.message = False, f"the node is {self.state}, not active"
+            return response
+        try:
+            response.success, response.message = True, work()
+        except RuntimeError as error:
+            response.success, response.message = False, str(error)
+        self.get_logger().info(response.message)
+        return response
+
+    def _publish_diagnostics(self) -> None:
+        self._diagnostics.publish(self.state, self.parameters)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM.
+
+    :returns: 0 after a clean stop, 1 if `autostart` failed.
+    """
+    stop = threading.Event()
+    # rclpy's own handlers end the context at once, and with it the chance to send a hold.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    node = InferenceNode()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    spinner = threading.Thread(target=_spin, args=(executor, node, stop), name="executor")
+    try:
+        ready = not node.get_parameter("autostart").value or _autostart(node)
+        if ready:
+            spinner.start()
+            stop.wait()
+    finally:
+        executor.shutdown()  # the callback under way ends first; publishing still works
+        if spinner.is_alive():
+            spinner.join()
+        node.close()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0 if ready else 1
+
+
+def _autostart(node: InferenceNode) -> bool:
+    success = TransitionCallbackReturn.SUCCESS
+    return node.trigger_configure() == success and node.trigger_activate() == success
+
+
+def _spin(executor: SingleThreadedExecutor, node: InferenceNode, stop: threading.Event) -> None:
+    while not stop.is_set() and executor.context.ok():
+        try:
+            executor.spin()
+        except (ExternalShutdownException, ShutdownException):
+            break
+        except Exception:  # a callback that fails must not leave the robot without its node
+            node.get_logger().error(f"goes on after:\n{traceback.format_exc()}")
+    stop.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
