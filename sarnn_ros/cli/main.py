@@ -29,6 +29,7 @@ COMMANDS = (
     "latency",
     "demonstrate",
     "import_eipl",
+    "export_eipl",
 )
 
 #: Which extra of setup.py brings an optional module.

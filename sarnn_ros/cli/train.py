@@ -54,8 +54,9 @@ def train(
             seed=training.seed,
             progress=lambda done, total, name: status.update(f"reading bag {done}/{total} {name}"),
         )
-    for bag, reason in dataset.left_out.items():
-        console.print(f"left out {bag}: {reason}", markup=False)
+    for problem in dataset.problems:
+        text = f"{problem.severity}: {problem.where}: {problem.found}; {problem.remedy}"
+        console.print(text, markup=False, soft_wrap=True)
     if dry_run:
         console.print(describe(dataset, training))
         return

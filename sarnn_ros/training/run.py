@@ -104,11 +104,10 @@ def train(
     """
     run = run_directory(out)
     checkpoint = run / "checkpoint.pt"
-    data = f"{dataset.fingerprint}, trained on episodes {list(dataset.training)}"
     trainer = make_trainer(dataset, config)
     progress = Progress()
     if resume:
-        state = load_checkpoint(checkpoint, config, data)
+        state = load_checkpoint(checkpoint, config, dataset.fingerprint)
         trainer.load_state_dict(state["trainer"])
         progress = Progress(**state["progress"])
     try:
@@ -122,7 +121,7 @@ def train(
     def save() -> None:
         state = {
             "config": config.model_dump(mode="json"),
-            "fingerprint": data,
+            "fingerprint": dataset.fingerprint,
             "trainer": trainer.state_dict(),
             "progress": vars(progress),
         }

@@ -7,7 +7,7 @@ Images stay uint8 until a frame is used: a quarter of the memory, and moving a f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,7 @@ class EpisodeArrays(Protocol):
     """What is needed of `data.episodes.Episode`."""
 
     @property
-    def images(self) -> dict[str, NDArray[np.uint8]]: ...
+    def images(self) -> Mapping[str, NDArray[np.uint8]]: ...
     @property
     def joints(self) -> NDArray[np.float64]: ...
     @property

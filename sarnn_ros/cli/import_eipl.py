@@ -1,0 +1,35 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`sarnn import-eipl`: EIPL's weights to a policy directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def import_eipl(
+    weights: Annotated[Path, typer.Argument(help="EIPL's SARNN.pth.")],
+    spec: Annotated[Path, typer.Option(help="What is observed and commanded (YAML).")],
+    out: Annotated[Path, typer.Option(help="Policy directory to write.")],
+    args: Annotated[
+        Path | None, typer.Option(help="EIPL's args.json; default: beside the weights.")
+    ] = None,
+    joint_bounds: Annotated[
+        Path | None, typer.Option(help="EIPL's joint_bounds.npy; default: beside the weights.")
+    ] = None,
+    bgr: Annotated[
+        bool, typer.Option("--bgr", help="The network was trained on BGR images.")
+    ] = False,
+) -> None:
+    """Make a policy from EIPL's files. Nothing in them is executed."""
+    from sarnn_ros.spec import load_spec
+    from sarnn_ros.training.eipl import import_eipl as run_import
+
+    bounds = joint_bounds or weights.with_name("joint_bounds.npy")
+    notes = run_import(weights, load_spec(spec), bounds, out, args, bgr)
+    typer.echo(str(out))
+    for note in notes:
+        typer.echo(f"  {note}")
