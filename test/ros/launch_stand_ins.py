@@ -1,0 +1,287 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Stand-ins for `launch` and `launch_ros`, which no registry has: they record and resolve.
+
+Only what our launch files use, and as strict as the real ones where it matters: an unknown
+argument, an undeclared one and a missing one are errors here too.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+
+
+@dataclass
+class Context:
+    """The state of one launch: argument values, and the processes asked for."""
+
+    share: Path
+    configurations: dict[str, str] = field(default_factory=dict)
+    processes: list[Process] = field(default_factory=list)
+
+
+@dataclass
+class Process:
+    """One process, with everything resolved to plain values."""
+
+    package: str | None
+    executable: str
+    name: str | None = None
+    namespace: str = ""
+    arguments: list[str] = field(default_factory=list)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    remappings: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ros_arguments(self) -> list[str]:
+        """What launch_ros would append to the command."""
+        arguments = ["--ros-args", "-r", f"__node:={self.name}"]
+        if self.namespace:
+            arguments += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
+        for name, value in self.parameters.items():
+            arguments += ["-p", f"{name}:={yaml.safe_dump(value).splitlines()[0]}"]
+        for source, target in self.remappings.items():
+            arguments += ["-r", f"{source}:={target}"]
+        return arguments
+
+
+def resolve(value: Any, context: Context) -> Any:
+    """A plain value, a substitution, or a list of those to be joined."""
+    if hasattr(value, "perform"):
+        return value.perform(context)
+    if isinstance(value, (list, tuple)):
+        return "".join(resolve(item, context) for item in value)
+    return value
+
+
+@dataclass
+class LaunchConfiguration:
+    name: str
+
+    def perform(self, context: Context) -> str:
+        return context.configurations[self.name]  # undeclared: an error, as in the real one
+
+
+@dataclass
+class PathJoinSubstitution:
+    parts: list[Any]
+
+    def perform(self, context: Context) -> str:
+        return str(Path(*(resolve(part, context) for part in self.parts)))
+
+
+@dataclass
+class FindPackageShare:
+    package: str
+
+    def perform(self, context: Context) -> str:
+        assert self.package == "sarnn_ros"
+        return str(context.share)
+
+
+@dataclass
+class ParameterValue:
+    value: Any
+    value_type: type
+
+    def perform(self, context: Context) -> Any:
+        text = resolve(self.value, context)
+        if self.value_type is bool:
+            assert text.lower() in ("true", "false"), f"'{text}' is not a bool"
+            return text.lower() == "true"
+        return self.value_type(text)
+
+
+@dataclass
+class DeclareLaunchArgument:
+    name: str
+    default_value: Any = None
+    description: str = ""
+
+    def execute(self, context: Context) -> None:
+        if self.name not in context.configurations:
+            assert self.default_value is not None, f"'{self.name}' must be given"
+            context.configurations[self.name] = resolve(self.default_value, context)
+
+
+@dataclass
+class OpaqueFunction:
+    function: Any
+
+    def execute(self, context: Context) -> None:
+        for entity in self.function(context):
+            entity.execute(context)
+
+
+@dataclass
+class IfCondition:
+    expression: Any
+
+    def evaluate(self, context: Context) -> bool:
+        text = resolve(self.expression, context).lower()
+        assert text in ("true", "false", "1", "0"), f"'{text}' is no condition"
+        return text in ("true", "1")
+
+
+@dataclass
+class LaunchDescription:
+    entities: list[Any]
+
+    def execute(self, context: Context) -> None:
+        for entity in self.entities:
+            entity.execute(context)
+
+
+@dataclass
+class PythonLaunchDescriptionSource:
+    location: Any
+
+
+@dataclass
+class IncludeLaunchDescription:
+    source: PythonLaunchDescriptionSource
+    launch_arguments: Any = ()
+
+    def execute(self, context: Context) -> None:
+        description = load(Path(resolve(self.source.location, context)))
+        declared = {item.name for item in description.entities if hasattr(item, "default_value")}
+        for name, value in self.launch_arguments:
+            assert name in declared, f"'{name}' is not an argument of the included file"
+            context.configurations[name] = resolve(value, context)
+        description.execute(context)
+
+
+@dataclass(kw_only=True)
+class Node:
+    package: str
+    executable: str
+    name: str | None = None
+    namespace: Any = ""
+    output: str = "log"
+    emulate_tty: bool = False
+    arguments: list[Any] = field(default_factory=list)
+    parameters: list[Any] = field(default_factory=list)
+    remappings: list[tuple[Any, Any]] = field(default_factory=list)
+    additional_env: Mapping[str, Any] = field(default_factory=dict)
+    condition: IfCondition | None = None
+
+    def execute(self, context: Context) -> None:
+        if self.condition is not None and not self.condition.evaluate(context):
+            return
+        parameters: dict[str, Any] = {}
+        for item in self.parameters:
+            if isinstance(item, dict):
+                parameters |= {name: resolve(value, context) for name, value in item.items()}
+            else:
+                parameters |= parameters_of(Path(resolve(item, context)))
+        context.processes.append(
+            Process(
+                package=self.package,
+                executable=self.executable,
+                name=self.name,
+                namespace=resolve(self.namespace, context),
+                arguments=[resolve(item, context) for item in self.arguments],
+                parameters=parameters,
+                remappings={
+                    resolve(source, context): resolve(target, context)
+                    for source, target in self.remappings
+                },
+                environment={
+                    name: resolve(value, context) for name, value in self.additional_env.items()
+                },
+            )
+        )
+
+
+@dataclass(kw_only=True)
+class LifecycleNode(Node):
+    name: str
+    namespace: Any
+
+
+@dataclass(kw_only=True)
+class ExecuteProcess:
+    cmd: list[Any]
+    output: str = "log"
+
+    def execute(self, context: Context) -> None:
+        program, *arguments = (resolve(item, context) for item in self.cmd)
+        context.processes.append(Process(None, program, arguments=arguments))
+
+
+def parameters_of(path: Path) -> dict[str, Any]:
+    """The parameters in a ROS 2 YAML file that are for every node, nested names joined by dots."""
+
+    def flatten(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        for key, value in values.items():
+            if isinstance(value, dict):
+                yield from flatten(f"{prefix}{key}.", value)
+            else:
+                yield f"{prefix}{key}", value
+
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return dict(flatten("", document["/**"]["ros__parameters"]))
+
+
+MODULES = {
+    "launch": [LaunchDescription],
+    "launch.actions": [
+        DeclareLaunchArgument,
+        ExecuteProcess,
+        IncludeLaunchDescription,
+        OpaqueFunction,
+    ],
+    "launch.conditions": [IfCondition],
+    "launch.launch_description_sources": [PythonLaunchDescriptionSource],
+    "launch.substitutions": [LaunchConfiguration, PathJoinSubstitution],
+    "launch_ros": [],
+    "launch_ros.actions": [LifecycleNode, Node],
+    "launch_ros.parameter_descriptions": [ParameterValue],
+    "launch_ros.substitutions": [FindPackageShare],
+}
+
+
+@contextmanager
+def _installed() -> Iterator[None]:
+    before = {name: sys.modules.get(name) for name in MODULES}
+    for name, members in MODULES.items():
+        module = ModuleType(name)
+        for member in members:
+            setattr(module, member.__name__, member)
+        sys.modules[name] = module
+    try:
+        yield
+    finally:
+        for name, old in before.items():
+            if old is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = old
+
+
+def load(path: Path) -> LaunchDescription:
+    """Run a launch file as `ros2 launch` does."""
+    specification = importlib.util.spec_from_file_location("a_launch_file", path)
+    assert specification is not None and specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    with _installed():
+        specification.loader.exec_module(module)
+        description: LaunchDescription = module.generate_launch_description()
+    return description
+
+
+def launch(path: Path, share: Path, **arguments: str) -> list[Process]:
+    """The processes that `ros2 launch PATH name:=value…` would start."""
+    context = Context(share, dict(arguments))
+    load(path).execute(context)
+    return context.processes

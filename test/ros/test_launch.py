@@ -1,0 +1,192 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The launch files, run with stand-ins for launch; what they ask for is then really started."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from launch_stand_ins import Process, load, parameters_of
+from launch_stand_ins import launch as stand_in_launch
+from rcl_interfaces.srv import GetParameters
+
+from sarnn_ros.nodes.parameters import DECLARATIONS, build_parameters
+from sarnn_ros.share import FASTDDS_VARIABLES
+
+ROOT = Path(__file__).resolve().parents[2]
+LAUNCH = ROOT / "launch"
+OWN_PARAMETERS = set(DECLARATIONS) | {"use_sim_time"}
+
+
+@pytest.fixture(autouse=True)
+def _no_profile_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in FASTDDS_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+
+
+def run(name: str, **arguments: str) -> list[Process]:
+    return stand_in_launch(LAUNCH / name, ROOT, **arguments)
+
+
+def test_the_arguments_are_those_in_the_readme() -> None:
+    description = load(LAUNCH / "inference.launch.py")
+    names = {item.name for item in description.entities if hasattr(item, "default_value")}
+    assert names == {
+        *("policy", "params_file", "namespace", "command_interface", "use_sim_time", "autostart"),
+        *("dry_run", "rviz", "image_topic", "joint_topic", "command_topic"),
+    }
+
+
+def test_inference_alone() -> None:
+    (node,) = run("inference.launch.py", policy="/somewhere")
+    assert (node.package, node.executable, node.name) == ("sarnn_ros", "inference_node", "sarnn")
+    assert node.parameters["policy"] == "/somewhere"
+    assert node.parameters["autostart"] is True, "config/inference.yaml says so"
+    assert set(node.parameters) <= OWN_PARAMETERS
+    assert node.remappings == {
+        "image_raw": "image_raw",
+        "joint_states": "joint_states",
+        "joint_command": "joint_command",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("autostart", "false", False),
+        ("dry_run", "true", True),
+        ("use_sim_time", "true", True),
+        ("command_interface", "joint_trajectory", "joint_trajectory"),
+        ("policy", "123", "123"),  # a folder may be called so, and stays a string
+    ],
+)
+def test_a_given_argument_is_a_parameter_of_its_type(name: str, text: str, value: Any) -> None:
+    (node,) = run("inference.launch.py", **{name: text})
+    assert node.parameters[name] == value
+    assert type(node.parameters[name]) is type(value)
+
+
+def test_an_argument_that_is_not_given_leaves_the_file_alone(tmp_path: Path) -> None:
+    """`dry_run: true` in a lab's file must not be undone by a default of the launch file."""
+    file = tmp_path / "own.yaml"
+    file.write_text("/**: {ros__parameters: {dry_run: true, autostart: false}}")
+    (node,) = run("inference.launch.py", params_file=str(file))
+    assert node.parameters == {"dry_run": True, "autostart": False}
+
+
+def test_topics_can_be_remapped() -> None:
+    (node,) = run(
+        "inference.launch.py",
+        image_topic="/camera/color/image_raw",
+        command_topic="/arm_controller/joint_trajectory",
+    )
+    assert node.remappings["image_raw"] == "/camera/color/image_raw"
+    assert node.remappings["joint_command"] == "/arm_controller/joint_trajectory"
+
+
+def test_two_arms_in_two_namespaces() -> None:
+    both = [
+        process
+        for namespace in ("left", "right")
+        for process in run("inference.launch.py", namespace=namespace, rviz="true")
+    ]
+    assert [process.namespace for process in both] == ["left", "left", "right", "right"]
+    assert both[3].remappings["/sarnn/attention_overlay"] == "/right/sarnn/attention_overlay"
+
+
+@pytest.mark.parametrize("variable", FASTDDS_VARIABLES)
+def test_the_users_dds_profile_stays(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "/my/profile.xml")
+    (node,) = run("inference.launch.py")
+    assert node.environment == {}
+
+
+def test_fastdds_of_both_generations_gets_the_profile() -> None:
+    (node,) = run("inference.launch.py")
+    assert set(node.environment) == set(FASTDDS_VARIABLES)
+    assert all(Path(path).is_file() for path in node.environment.values())
+
+
+def test_demo_is_simulator_node_and_rviz() -> None:
+    sim, inference, rviz = run("demo.launch.py", policy="/p", command_interface="joint_trajectory")
+    assert (sim.package, sim.executable, sim.name) == ("sarnn_ros", "sim_node", "sim")
+    assert sim.parameters == {"command_interface": "joint_trajectory"}
+    assert inference.parameters["command_interface"] == "joint_trajectory"
+    assert inference.parameters["autostart"] is True
+    assert (rviz.package, rviz.executable) == ("rviz2", "rviz2")
+    assert Path(rviz.arguments[-1]).is_file()
+
+
+@pytest.mark.parametrize("file", ["demo.launch.py", "playback.launch.py"])
+def test_a_missing_policy_is_said_before_anything_starts(file: str) -> None:
+    with pytest.raises(AssertionError, match="'policy' must be given"):
+        run(file)
+
+
+def test_playback_commands_nothing() -> None:
+    inference, _, player = run("playback.launch.py", policy="/p", bag="/b")
+    assert inference.parameters["dry_run"] is True
+    assert inference.parameters["use_sim_time"] is True
+    assert player.executable == "ros2"
+    assert player.arguments[:3] == ["bag", "play", "/b"]
+
+
+def test_config_sets_parameters_that_exist_to_values_that_are_allowed() -> None:
+    build_parameters(parameters_of(ROOT / "config" / "inference.yaml"))
+
+
+def test_rviz_shows_what_the_node_publishes() -> None:
+    config = yaml.safe_load((ROOT / "config" / "sarnn.rviz").read_text(encoding="utf-8"))
+    displays = config["Visualization Manager"]["Displays"]
+    images = [item for item in displays if item["Class"] == "rviz_default_plugins/Image"]
+    assert [item["Topic"]["Value"] for item in images] == [
+        "/sarnn/attention_overlay",
+        "/sarnn/predicted_image",
+    ]
+    # The node publishes them as sensor data: a reliable subscriber would get nothing.
+    assert {item["Topic"]["Reliability Policy"] for item in images} == {"Best Effort"}
+    # Each dock has the name of its display.
+    assert {item["Name"] for item in images} <= set(config["Window Geometry"])
+
+
+def test_foxglove_layout_is_consistent() -> None:
+    layout = json.loads((ROOT / "config" / "foxglove_layout.json").read_text(encoding="utf-8"))
+
+    def panels(node: Any) -> set[str]:
+        if isinstance(node, str):
+            return {node}
+        return panels(node["first"]) | panels(node["second"])
+
+    assert panels(layout["layout"]) == set(layout["configById"])
+    mode = layout["configById"]["Image!attention"]["imageMode"]
+    assert list(mode["annotations"]) == ["/sarnn/attention_points"]
+
+
+@pytest.mark.parametrize("namespace", ["", "left"])
+def test_the_real_node_takes_what_launch_gives_it(
+    namespace: str, launch: Callable[..., Any], graph: Any, wait: Callable[..., Any]
+) -> None:
+    (node,) = run(
+        "inference.launch.py",
+        namespace=namespace,
+        autostart="false",
+        policy="/123",
+        command_interface="joint_trajectory",
+    )
+    child = launch(
+        *(sys.executable, "-m", "sarnn_ros.nodes.inference_node", *node.ros_arguments),
+        **node.environment,
+    )
+    name = f"/{namespace}/sarnn".replace("//", "/")
+    assert graph.state(name) == "unconfigured"
+    request = GetParameters.Request(names=["policy", "command_interface", "guard.step_margin"])
+    values = graph.call(GetParameters, f"{name}/get_parameters", request).values
+    assert [item.string_value for item in values[:2]] == ["/123", "joint_trajectory"]
+    assert values[2].double_value == node.parameters["guard.step_margin"]
+    assert child.stop() == 0
