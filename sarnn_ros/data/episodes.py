@@ -438,7 +438,8 @@ def _check_holes(streams: _Streams, ticks: Int, chosen: Sequence[Int]) -> None:
             after = (ticks[missing[0]] - ticks[0]) / NANOSECONDS
             holes.append(
                 f"'{series.topic}' has nothing usable of the last "
-                f"{series.max_age_ns / NANOSECONDS:g} s at {len(missing)} of {len(ticks)} ticks, first {after:.2f} s after the start"
+                f"{series.max_age_ns / NANOSECONDS:g} s at {len(missing)} of {len(ticks)} ticks, "
+                f"first {after:.2f} s after the start"
             )
     if holes:
         raise BagError(

@@ -28,6 +28,10 @@ class Problem:
     effect: str
     remedy: str
 
+    def __str__(self) -> str:
+        head = f"{self.severity}: {self.where}: {self.found}"
+        return f"{head}\n  effect: {self.effect}\n  remedy: {self.remedy}"
+
 
 @dataclass
 class BagReport:

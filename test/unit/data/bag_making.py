@@ -1,0 +1,140 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Small bags with known content, written by `rosbags` in every storage format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from sarnn_ros.spec import Spec, parse_spec
+
+STORE = get_typestore(Stores.ROS2_JAZZY)
+T = STORE.types
+IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+JOINTS = "sensor_msgs/msg/JointState"
+SECOND = 1_000_000_000
+START = 1_700_000_000 * SECOND
+NAMES = ("shoulder", "elbow")
+
+
+def header(stamp: int) -> Any:
+    time = T["builtin_interfaces/msg/Time"](sec=stamp // SECOND, nanosec=stamp % SECOND)
+    return T["std_msgs/msg/Header"](stamp=time, frame_id="camera")
+
+
+def joint_state(
+    stamp: int,
+    position: Sequence[float],
+    names: Sequence[str] = NAMES,
+    velocity: Sequence[float] = (),
+) -> Any:
+    return T[JOINTS](
+        header=header(stamp),
+        name=list(names),
+        position=np.array(position, dtype=np.float64),
+        velocity=np.array(velocity, dtype=np.float64),
+        effort=np.zeros(0),
+    )
+
+
+def image(stamp: int, pixels: np.ndarray, encoding: str = "rgb8", **fields: Any) -> Any:
+    """`pixels` (H, W, …) of any dtype; `fields` overwrite what follows from it."""
+    values = {
+        "header": header(stamp),
+        "height": pixels.shape[0],
+        "width": pixels.shape[1],
+        "encoding": encoding,
+        "is_bigendian": 0,
+        "step": pixels.nbytes // pixels.shape[0],
+        "data": np.ascontiguousarray(pixels).view(np.uint8).reshape(-1),
+    }
+    return T[IMAGE](**(values | fields))
+
+
+def compressed(stamp: int, data: bytes, form: str = "jpeg") -> Any:
+    return T[COMPRESSED](header=header(stamp), format=form, data=np.frombuffer(data, np.uint8))
+
+
+def colour(index: int, width: int = 16, height: int = 12) -> np.ndarray:
+    """An image that tells which one it is, and which way up and which colour order."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[..., 0] = index % 256
+    pixels[..., 1] = np.arange(width) * 5
+    pixels[..., 2] = np.arange(height)[:, None] * 7
+    return pixels
+
+
+@dataclass
+class Recording:
+    """Messages to be written: (topic, type, receive time, message or serialized bytes)."""
+
+    messages: list[tuple[str, str, int, Any]] = field(default_factory=list)
+
+    def add(self, topic: str, kind: str, receive: int, message: Any) -> None:
+        self.messages.append((topic, kind, receive, message))
+
+    def write(
+        self,
+        path: Path,
+        storage: StoragePlugin = StoragePlugin.MCAP,
+        compression: CompressionMode = CompressionMode.NONE,
+        version: int = 8,
+    ) -> Path:
+        writer = Writer(path, version=version, storage_plugin=storage)
+        writer.set_compression(compression, CompressionFormat.ZSTD)
+        with writer:
+            connections: dict[str, Any] = {}
+            for topic, kind, receive, message in sorted(self.messages, key=lambda item: item[2]):
+                if topic not in connections:
+                    connections[topic] = writer.add_connection(topic, kind, typestore=STORE)
+                raw = message if isinstance(message, bytes) else STORE.serialize_cdr(message, kind)
+                writer.write(connections[topic], receive, raw)
+        return path
+
+
+def recording(
+    seconds: float = 2.0,
+    *,
+    start: int = START,
+    image_rate: float = 30.0,
+    joint_rate: float = 100.0,
+    drop_images: Iterable[int] = (),
+    change: Callable[[str, int, Any], Any] = lambda topic, index, message: message,
+) -> Recording:
+    """A camera and two joints. Image i is `colour(i)`, joint state i is [i, -i] / 100.
+
+    :param change: may replace a message, or leave it out by returning None.
+    """
+    made = Recording()
+
+    def add(topic: str, kind: str, index: int, stamp: int, message: Any) -> None:
+        changed = change(topic, index, message)
+        if changed is not None:
+            made.add(topic, kind, stamp + 2_000_000, changed)
+
+    for index in range(int(seconds * image_rate)):
+        stamp = start + round(index / image_rate * SECOND) + 1_000_000
+        if index not in drop_images:
+            add("/image_raw", IMAGE, index, stamp, image(stamp, colour(index)))
+    for index in range(int(seconds * joint_rate)):
+        stamp = start + round(index / joint_rate * SECOND) + 300_000
+        values = [index / 100, -index / 100]
+        add("/joint_states", JOINTS, index, stamp, joint_state(stamp, values))
+    return made
+
+
+def spec(**changes: Any) -> Spec:
+    """The spec of `recording`; `changes` are keys of the spec, or of the only camera."""
+    camera = {"name": "front", "width": 16, "height": 12}
+    camera |= {key: changes.pop(key) for key in list(changes) if key in CAMERA_KEYS}
+    return parse_spec({"cameras": [camera], "joints": [{"names": list(NAMES)}]} | changes)
+
+
+CAMERA_KEYS = {"crop", "width", "height", "max_age", "value_range", "type", "topic"}
