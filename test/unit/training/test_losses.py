@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -18,22 +16,10 @@ from sarnn_ros.training.losses import encode, image_loss, masked_mse, recurrent_
 WEIGHTS = (0.1, 1.0, 0.3)
 
 
-def load_seed() -> ModuleType:
-    """benchmark/seed_sarnn.py, which is no package."""
-    path = Path(__file__).parents[3] / "benchmark" / "seed_sarnn.py"
-    spec = importlib.util.spec_from_file_location("seed_sarnn", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-seed = load_seed()
 SIZE = (13, 16)
 
 
-def make_pair() -> tuple[SARNN, torch.nn.Module]:
+def make_pair(seed: ModuleType) -> tuple[SARNN, torch.nn.Module]:
     """Our network and the seed's with the same weights, in double precision."""
     torch.manual_seed(1)
     ours = SARNN(6, 2, 3, temperature=1e-2, im_size=SIZE).double()
@@ -81,11 +67,13 @@ def gradients(model: torch.nn.Module) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("ticks", [2, 3, 7])
 @pytest.mark.parametrize("chunk", [10**6, 4])
-def test_equal_to_the_step_loop_in_loss_and_gradient(ticks: int, chunk: int) -> None:
-    ours, theirs = make_pair()
+def test_equal_to_the_step_loop_in_loss_and_gradient(
+    seed_sarnn: ModuleType, ticks: int, chunk: int
+) -> None:
+    ours, theirs = make_pair(seed_sarnn)
     data = episodes(3, ticks)
     losses = parallel_losses(ours, data, torch.full((3,), ticks), chunk)
-    expected = seed.step_loop_losses(theirs, *data)
+    expected = seed_sarnn.step_loop_losses(theirs, *data)
     torch.testing.assert_close(losses, expected, atol=1e-10, rtol=1e-8)
     total(losses).backward()
     total(expected).backward()
@@ -95,16 +83,16 @@ def test_equal_to_the_step_loop_in_loss_and_gradient(ticks: int, chunk: int) -> 
         torch.testing.assert_close(gradient, reference[name], atol=1e-10, rtol=1e-6, msg=name)
 
 
-def test_padding_changes_nothing() -> None:
+def test_padding_changes_nothing(seed_sarnn: ModuleType) -> None:
     """Episodes of 2, 5 and 8 ticks: the mean over all their ticks, padded with garbage or not."""
-    ours, theirs = make_pair()
+    ours, theirs = make_pair(seed_sarnn)
     lengths = torch.tensor([2, 5, 8])
     data = episodes(3, 8)
     losses = parallel_losses(ours, data, lengths)
     sums = torch.zeros(3).double()
     for episode, length in enumerate(lengths.tolist()):
         one = tuple(part[episode : episode + 1, :length] for part in data)
-        image, joint, point = seed.step_loop_losses(theirs, *one)
+        image, joint, point = seed_sarnn.step_loop_losses(theirs, *one)
         pairs = max(length - 2, 0)
         sums += torch.stack([image * (length - 1), joint * (length - 1), point * pairs])
     steps = int((lengths - 1).sum())
@@ -119,9 +107,9 @@ def test_padding_changes_nothing() -> None:
     torch.testing.assert_close(parallel_losses(ours, data, lengths), losses)
 
 
-def test_point_loss_pulls_both_ways() -> None:
+def test_point_loss_pulls_both_ways(seed_sarnn: ModuleType) -> None:
     """The encoder learns from the prediction as well as the prediction from the encoder."""
-    model, _ = make_pair()
+    model, _ = make_pair(seed_sarnn)
     images, joints, _, targets = episodes(2, 5)
     points = model.encode(images[:, :-1].flatten(0, 1)).unflatten(0, (2, 4))
     _, point, _ = recurrent_losses(

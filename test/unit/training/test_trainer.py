@@ -1,0 +1,157 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The loop: it learns, it repeats itself exactly, it masks, it stops when it must."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.errors import TrainingError
+from sarnn_ros.training.config import TrainConfig, make_config
+from sarnn_ros.training.run import make_trainer
+from sarnn_ros.training.trainer import Trainer
+
+MakeTask = Callable[..., Dataset]
+
+
+def small(**settings: Any) -> TrainConfig:
+    values = {"k_dim": 2, "rec_dim": 8, "epochs": 4, "threads": 1, "device": "cpu", "decay_end": 2}
+    if settings.get("recipe", "fast") == "fast":
+        values |= {"inner_steps": 2, "encoder_frames": 12, "image_frames": 5, "validate_every": 1}
+    return make_config({**values, **settings})
+
+
+def weights_after(trainer: Trainer) -> torch.Tensor:
+    for _ in trainer.run(time.monotonic):
+        pass
+    parameters = trainer.final_model().parameters()
+    return torch.cat([parameter.detach().flatten() for parameter in parameters])
+
+
+#: Adam's first steps are the sign of the gradient, and rounding turns a zero one around; with this
+#: eps they are proportional to it.
+SMOOTH = 1e-2
+
+RECIPES = pytest.mark.parametrize("recipe", ["fast", "eipl"])
+
+
+@RECIPES
+def test_it_learns(make_task: MakeTask, recipe: str) -> None:
+    trainer = make_trainer(make_task(), small(recipe=recipe, epochs=40, learning_rate=5e-3))
+    before = trainer.validate()
+    *_, last = trainer.run(time.monotonic)
+    after = last.validation
+    assert before is not None
+    assert after is not None
+    assert after.joint < before.joint / 10
+    assert after.image < before.image / 2
+    assert last.number == 39
+
+
+@RECIPES
+def test_the_same_seed_gives_the_same_weights(make_task: MakeTask, recipe: str) -> None:
+    config = small(recipe=recipe, average=0.9)
+    first = weights_after(make_trainer(make_task(), config))
+    assert torch.equal(first, weights_after(make_trainer(make_task(), config)))
+    other = small(recipe=recipe, average=0.9, seed=1)
+    assert not torch.equal(first, weights_after(make_trainer(make_task(), other)))
+
+
+def test_the_global_random_state_changes_nothing(make_task: MakeTask) -> None:
+    first = weights_after(make_trainer(make_task(), small()))
+    trainer = make_trainer(make_task(), small())
+    torch.manual_seed(99)
+    assert torch.equal(first, weights_after(trainer))
+
+
+@RECIPES
+def test_longer_padding_changes_nothing(make_task: MakeTask, recipe: str) -> None:
+    """Garbage appended to every episode's padding must not reach the weights."""
+    config = small(recipe=recipe)
+    dataset = make_task([9, 5, 7], validation=0)
+    first = weights_after(make_trainer(dataset, config))
+    trainer = make_trainer(dataset, config)
+    data = trainer.training
+    for row, length in enumerate(data.lengths.tolist()):
+        data.joints[row, length:] = 9.0
+        data.targets[row, length:] = -9.0
+        data.images[0][row, length:] = 255
+    assert torch.equal(first, weights_after(trainer))
+
+
+@RECIPES
+def test_chunks_give_the_same_weights(make_task: MakeTask, recipe: str) -> None:
+    config = small(recipe=recipe, adam_eps=SMOOTH)
+    first = weights_after(make_trainer(make_task(), config))
+    trainer = make_trainer(make_task(), config)
+    assert trainer.chunk > 1000
+    trainer.chunk = 3
+    torch.testing.assert_close(first, weights_after(trainer), atol=1e-5, rtol=1e-4)
+
+
+def test_eipl_update_is_the_seeds(make_task: MakeTask, seed_sarnn: Any) -> None:
+    """One epoch without noise: plain torch, plain Adam, the plain loop, in the same order."""
+    config = small(
+        recipe="eipl", epochs=1, joint_noise=0, image_noise=0, brightness=0, contrast=0,
+        saturation=0, batch_size=2, decay_end=0, temperature=1e-2, adam_eps=SMOOTH,
+    )  # fmt: skip
+    dataset = make_task([8, 8, 8], validation=0)
+    trainer = make_trainer(dataset, config)
+    plain = seed_sarnn.SeedSARNN(8, 2, 3, temperature=1e-2, im_size=(14, 16))
+    state = trainer.model.state_dict()
+    plain.load_state_dict({name: state[name].clone() for name in plain.state_dict()})
+    optimizer = torch.optim.Adam(plain.parameters(), eps=SMOOTH)
+    order = torch.randperm(3, generator=torch.Generator().manual_seed(config.seed))
+    images = trainer.training.images[0].permute(0, 1, 4, 2, 3).float() / 255
+    joints, targets = trainer.training.joints, trainer.training.targets
+    for batch in order.split(2):
+        parts = (images[batch], joints[batch], images[batch], targets[batch])
+        image, joint, point = seed_sarnn.step_loop_losses(plain, *parts)
+        optimizer.zero_grad()
+        (0.1 * image + joint + 0.1 * point).backward()
+        optimizer.step()
+    weights_after(trainer)
+    ours = dict(trainer.model.named_parameters())
+    for name, parameter in plain.named_parameters():
+        torch.testing.assert_close(ours[name], parameter, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_several_cameras_train(make_task: MakeTask) -> None:
+    dataset = make_task(sizes=((16, 14), (12, 18)))
+    *_, last = make_trainer(dataset, small(epochs=20, learning_rate=5e-3)).run(time.monotonic)
+    first = next(make_trainer(dataset, small()).run(time.monotonic))
+    assert last.training.joint < first.training.joint / 3
+    assert last.training.image < first.training.image
+
+
+def test_learnt_temperature_moves(make_task: MakeTask) -> None:
+    trainer = make_trainer(make_task(), small(temperature=None))
+    weights_after(trainer)
+    assert float(trainer.model.state_dict()["pos_encoder.6.temperature"]) != 1.0
+
+
+@pytest.mark.parametrize("lengths", [[2], [1, 2, 1], [2, 9]])
+def test_very_short_episodes_train(make_task: MakeTask, lengths: list[int]) -> None:
+    weights = weights_after(make_trainer(make_task(lengths, validation=0), small()))
+    assert bool(torch.isfinite(weights).all())
+
+
+def test_nothing_to_learn_from_is_refused(make_task: MakeTask) -> None:
+    with pytest.raises(TrainingError, match="no training episode has two ticks"):
+        make_trainer(make_task([1, 1], validation=0), small())
+
+
+@RECIPES
+def test_a_loss_that_is_not_finite_names_the_batch(make_task: MakeTask, recipe: str) -> None:
+    trainer = make_trainer(make_task(validation=0), small(recipe=recipe, batch_size=2))
+    trainer.training.joints[3, 1] = float("nan")
+    with pytest.raises(TrainingError, match=r"not finite(.|\n)*lower learning_rate") as error:
+        list(trainer.run(time.monotonic))
+    assert "epoch 0" in str(error.value.where)
+    assert "3" in str(error.value.where)
