@@ -66,12 +66,14 @@ setup(
         "numpy>=1.24,<2.3",  # cv-bridge is built against the older ABI
         "opencv-python-headless>=4.9,<5",
         "cv-bridge>=1.13",
+        "mcap>=1.2",  # reads what a cut-off bag still holds
         "onnxruntime>=1.18",
         "pydantic>=2.5",
         "PyYAML>=6",
         "rosbags>=0.11,<0.12",
         "rich>=13",
         "typer>=0.12",
+        "zstandard>=0.22",
     ],
     extras_require={
         "train": TRAIN,
