@@ -230,6 +230,8 @@ class Demo:
                 *(*_SARNN, "run", "inference", "--ros-args"),
                 *("-p", f"policy:={self.policy.resolve()}"),
                 *("-p", "autostart:=true", "-p", "start_on_activate:=false"),
+                # One control trial freezes the camera: the policy must fail it, not a watchdog.
+                *("-p", "watch.frozen_ticks:=0"),
             ],
             "replay": [sys.executable, "-m", "sarnn_ros.sim.replay", str(self.bags.resolve())],
         }
@@ -463,26 +465,28 @@ def _filmed(plans: Sequence[TrialPlan]) -> set[int]:
 
 
 def _save_recording(path: Path, plan: TrialPlan, trial: Trial, recording: Recording) -> None:
-    def column(rows: Sequence[tuple[Any, ...]], index: int) -> np.ndarray[Any, Any]:
-        return np.array([row[index] for row in rows])
+    def column(rows: Sequence[tuple[Any, ...]], index: int, *shape: int) -> Any:
+        return np.array([row[index] for row in rows]).reshape(len(rows), *shape)
 
+    joints = len(JOINT_NAMES)
     encoder = [row for row in recording.markers if row[2] == "encoder"]
     decoder = [row for row in recording.markers if row[2] == "decoder"]
     pairs = min(len(encoder), len(decoder))
+    points = len(encoder[0][3]) if pairs else 0
     temporary = path.with_name(f".{path.name}")
     np.savez_compressed(
         temporary,
         title=_describe(plan),
         success=trial.success,
         image_times=column(recording.images, 1) / 1e9,
-        images=column(recording.images, 2),
+        images=column(recording.images, 2, *recording.images[0][2].shape),
         point_times=column(encoder[:pairs], 1) / 1e9,
-        encoder=column(encoder[:pairs], 3),
-        decoder=column(decoder[:pairs], 3),
+        encoder=column(encoder[:pairs], 3, points, 2),
+        decoder=column(decoder[:pairs], 3, points, 2),
         joint_times=column(recording.joints, 0),
-        joints=column(recording.joints, 1),
+        joints=column(recording.joints, 1, joints),
         command_times=column(recording.commands, 0),
-        commands=column(recording.commands, 2),
+        commands=column(recording.commands, 2, joints),
         lift_times=column(recording.cube, 0),
         lifts=column(recording.cube, 1),
     )

@@ -144,7 +144,8 @@ def test_the_orchestrator_itself_is_no_dependency(monkeypatch, tmp_path):
     assert text == original(demo.Path(demo.__file__))
 
 
-def test_a_recording_comes_back_as_it_was(tmp_path):
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_recording_comes_back_as_it_was(tmp_path, silent):
     from sarnn_ros.sim.referee import Recording, Trial
     from sarnn_ros.sim.task import Placement, TrialPlan
 
@@ -159,6 +160,8 @@ def test_a_recording_comes_back_as_it_was(tmp_path):
             for factor, name in ((1, "encoder"), (2, "decoder"), (3, "encoder"))
         ],
     )
+    if silent:  # a policy that never commanded, and shows no attention
+        recording.commands, recording.markers = [], []
     trial = Trial(True, 0.1, 90, 0, (), ())
     plan = TrialPlan("untaught", Placement(0.42, -0.15))
     demo._save_recording(tmp_path / "a.npz", plan, trial, recording)
@@ -167,7 +170,12 @@ def test_a_recording_comes_back_as_it_was(tmp_path):
     assert clip.success is True
     assert clip.image_times.tolist() == [1.0]
     np.testing.assert_array_equal(clip.images[0], recording.images[0][2])
-    assert clip.encoder.shape == clip.decoder.shape == (1, 5, 2)
-    assert clip.decoder[0, 0].tolist() == [2.0, 2.0]
+    if silent:
+        assert clip.commands.shape == (0, 6)
+        assert len(clip.encoder) == len(clip.decoder) == len(clip.point_times) == 0
+    else:
+        assert clip.commands.shape == (1, 6)
+        assert clip.encoder.shape == clip.decoder.shape == (1, 5, 2)
+        assert clip.decoder[0, 0].tolist() == [2.0, 2.0]
     assert clip.lifts.tolist() == [0.0, 0.1]
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
