@@ -9,7 +9,7 @@ the command line shows those with a traceback, and these without.
 
 from __future__ import annotations
 
-from typing import Iterable
+from collections.abc import Iterable
 
 
 class SarnnError(Exception):
