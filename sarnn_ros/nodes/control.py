@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,7 @@ from sarnn_ros.data.observe import Missing, Observation, ObservationBuffer
 from sarnn_ros.nodes.faults import Changes, Fault, FaultBook
 from sarnn_ros.nodes.parameters import NodeParameters
 from sarnn_ros.nodes.statistics import LoopStatistics
+from sarnn_ros.nodes.watchdogs import Findings, ObservationWatch
 from sarnn_ros.policy.guard import CommandGuard, GuardVerdict
 from sarnn_ros.policy.runtime import Policy, Prediction
 
@@ -73,7 +74,7 @@ class Controller:
 
     :param now_ns: the clock that stamps and ticks share, ns.
     :param send: publishes a command; called with no other call of it under way.
-    :param watch: soft faults found outside of the loop, text by code.
+    :param watch: looks at each observation; :param elsewhere: what was found outside the loop.
     :param on_tick: sees each tick when it is over.
     """
 
@@ -87,7 +88,8 @@ class Controller:
         now_ns: Callable[[], int],
         send: Callable[[Command], None],
         want_image: Callable[[], bool],
-        watch: Callable[[], Mapping[str, str]],
+        watch: ObservationWatch,
+        elsewhere: Callable[[], Findings],
         on_tick: Callable[[Tick], None],
     ) -> None:
         self.faults = FaultBook()
@@ -101,6 +103,7 @@ class Controller:
         self._send = send
         self._want_image = want_image
         self._watch = watch
+        self._elsewhere = elsewhere
         self._on_tick = on_tick
         spec = policy.spec
         self._period_ns = spec.period_ns
@@ -175,23 +178,28 @@ class Controller:
             self._restart()
         self._follow_clock(tick)
 
-        soft = dict(self._watch())
-        hard: dict[str, str] = {}
         found = self._buffer.observe(label_ns)
         watch.lap("observe")
+        # After observing: whatever came with this observation has been looked at by now.
+        faults = self._elsewhere()
         if isinstance(found, Missing):
-            soft.update({f"no_observation:{name}": text for name, text in found.reasons.items()})
+            for name, text in found.reasons.items():
+                faults.soft[f"no_observation:{name}"] = f"{name}: {text}"
         else:
             tick.observation = found
             self._present = (label_ns, found.joints[self._indices])
-            allowed = running and not soft and not self.faults.latched
-            self._predict(tick, allowed)
+            if tick.reset or not running:
+                self._watch.reset()
+            faults.update(self._watch.check(found))
+            allowed = running and not faults.soft and not faults.hard and not self.faults.latched
+            self._predict(tick, allowed, faults)
             watch.lap("policy")
-            self._judge(tick, allowed, soft, hard)
+            if running:
+                self._judge(tick, allowed, faults)
             watch.lap("guard")
 
-        tick.changes = self.faults.update(label_ns, soft, hard)
-        if tick.verdict is not None and tick.verdict.ok and not soft and not self.faults.latched:
+        tick.changes = self.faults.update(label_ns, faults.soft, faults.hard)
+        if tick.verdict is not None and tick.verdict.ok and not self.faults.active:
             self._command(tick, epoch)
         if tick.sent is None:
             self._interrupt(epoch)
@@ -222,7 +230,7 @@ class Controller:
         self._run = _Run()
         self._present = None
 
-    def _predict(self, tick: Tick, allowed: bool) -> None:
+    def _predict(self, tick: Tick, allowed: bool, faults: Findings) -> None:
         """One step of the policy. It runs while not allowed to command too, for the display, but
         what its recurrent state then remembers is not carried into the motion."""
         gap_ns = round(self._parameters().watch.reset_gap * 1e9)
@@ -241,14 +249,17 @@ class Controller:
             input_param=parameters.input_param_joints,
             input_param_image=parameters.input_param_image,
         )
+        if not np.isfinite(tick.prediction.joints).all():
+            faults.hard["non_finite"] = (
+                f"the prediction is not finite: {tick.prediction.joints.tolist()}; train again"
+            )
+            self._policy.reset()  # the recurrent state would stay what it is for ever
 
     def _restart_run(self) -> None:
         self._policy.reset()
         self._run = _Run()
 
-    def _judge(
-        self, tick: Tick, allowed: bool, soft: dict[str, str], hard: dict[str, str]
-    ) -> None:
+    def _judge(self, tick: Tick, allowed: bool, faults: Findings) -> None:
         """The guard's verdict, and what follows from a bad one."""
         assert tick.prediction is not None and tick.observation is not None
         label, period_ns = tick.label_ns, self._period_ns
@@ -263,22 +274,18 @@ class Controller:
         )
         for trip in tick.verdict.trips:
             self.trips[trip.reason] = self.trips.get(trip.reason, 0) + 1
-        reasons = {trip.reason for trip in tick.verdict.trips}
-        if "non_finite" in reasons or not np.isfinite(tick.prediction.joints).all():
-            hard["non_finite"] = f"the prediction is not finite: {tick.verdict.reason}"
-            self._policy.reset()
-        elif not tick.verdict.ok:
+        if not tick.verdict.ok:
             text = f"command refused: {tick.verdict.reason}"
-            soft["guard"] = text
+            faults.soft["guard"] = text
             self._run.refused += allowed
             if self._run.refused >= self._parameters().guard.latch_after:
-                hard["guard"] = f"{text} ({self._run.refused} ticks in a row)"
+                faults.hard["guard"] = f"{text} ({self._run.refused} ticks in a row)"
         else:
             self._run.refused = 0
         late = (self._now_ns() - label) * 1e-9
         limit = self._parameters().watch.max_latency or period_ns * 1e-9
         if late > limit:
-            soft["late"] = f"the command is {late:.3f} s late, more than {limit:.3f} s"
+            faults.soft["late"] = f"the command is {late:.3f} s late, more than {limit:.3f} s"
 
     def _command(self, tick: Tick, epoch: int) -> None:
         assert tick.verdict is not None and self._present is not None

@@ -11,6 +11,7 @@ from rclpy.lifecycle import LifecycleNode
 
 from sarnn_ros.nodes import messages
 from sarnn_ros.nodes.control import Controller
+from sarnn_ros.nodes.graph_watch import GraphWatch
 from sarnn_ros.nodes.parameters import NodeParameters
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -28,13 +29,15 @@ class Diagnostics:
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._controller: Controller | None = None
         self._config: Any = None
+        self._graph: GraphWatch | None = None
         self.problem = ""
 
-    def configured(self, config: Any, controller: Controller) -> None:
-        self._config, self._controller, self.problem = config, controller, ""
+    def configured(self, config: Any, controller: Controller, graph: GraphWatch) -> None:
+        self._config, self._controller, self._graph = config, controller, graph
+        self.problem = ""
 
     def cleaned_up(self) -> None:
-        self._config = self._controller = None
+        self._config = self._controller = self._graph = None
 
     def publish(self, state: str, parameters: NodeParameters) -> None:
         statuses = [self._control(state, parameters)]
@@ -91,5 +94,7 @@ class Diagnostics:
             }
         for source, age in statistics.ages().items():
             values[f"age {source} (ms)"] = age * 1e3
+        if self._graph is not None:
+            values |= {f"rate {topic} (Hz)": hz for topic, hz in self._graph.rates.items()}
         text = f"{statistics.rate():.1f} of {wanted:g} Hz, {statistics.missed} ticks missed"
         return messages.diagnostic_status(f"{self._name}: timing", OK, text, "", values)

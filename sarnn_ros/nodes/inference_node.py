@@ -46,13 +46,15 @@ from std_srvs.srv import Trigger
 
 from sarnn_ros.data.observe import ObservationBuffer
 from sarnn_ros.errors import DecodeError, SarnnError
-from sarnn_ros.nodes import messages
+from sarnn_ros.nodes import graph_watch, messages
 from sarnn_ros.nodes.control import Command, Controller, Tick
 from sarnn_ros.nodes.diagnostics import Diagnostics
+from sarnn_ros.nodes.graph_watch import GraphWatch
 from sarnn_ros.nodes.parameters import NodeParameters, ParameterServer
 from sarnn_ros.nodes.resolve import command_order, guard_limits, load_policy
 from sarnn_ros.nodes.ticker import Ticker
 from sarnn_ros.nodes.viewer import Viewer
+from sarnn_ros.nodes.watchdogs import Findings, FormatWatch, ObservationWatch
 from sarnn_ros.policy.guard import CommandGuard
 from sarnn_ros.spec import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE, JOINT_STATE_TYPE
 
@@ -93,13 +95,13 @@ class InferenceNode(LifecycleNode):
         self._viewer: Viewer | None = None
         self._diagnostics = Diagnostics(self)
         self._command_publisher: Any = None
+        self._graph_timer: Any = None
         self._handles: list[Any] = []  # subscriptions, jump handle: what cleanup destroys
         for name, serve in (("start", self._start), ("stop", self._stop), ("reset", self._reset)):
             self.create_service(Trigger, f"~/{name}", serve)
-        # On the steady clock: it must report, above all, that the ROS clock has stopped.
-        self.create_timer(
-            1.0, self._publish_diagnostics, clock=RclClock(clock_type=ClockType.STEADY_TIME)
-        )
+        # What must go on when the ROS clock has stopped, above all to say so.
+        self._steady = RclClock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
 
     @property
     def parameters(self) -> NodeParameters:
@@ -163,9 +165,11 @@ class InferenceNode(LifecycleNode):
         order = command_order(parameters, spec)
         guard = CommandGuard(guard_limits(parameters, spec, envelope), spec.command_names)
         self.buffer = ObservationBuffer(spec)
+        self._formats = FormatWatch()
         self._command_publisher = self.create_lifecycle_publisher(
             messages.COMMAND_TYPES[parameters.command_interface], "joint_command", 1
         )
+        self._graph = GraphWatch(self, spec, parameters, self._command_publisher)
         self._viewer = Viewer(self, policy.config)
         self.controller = Controller(
             policy,
@@ -175,7 +179,15 @@ class InferenceNode(LifecycleNode):
             now_ns=self.now_ns,
             send=partial(self._send, spec.command_names, order),
             want_image=self._viewer.wants_image,
-            watch=dict,
+            watch=ObservationWatch(
+                parameters.watch,
+                spec.period_ns,
+                {name: (c.width, c.height) for name, c in envelope.cameras.items()},
+                list(spec.command_indices),
+                spec.command_names,
+                guard.limits.max_step,
+            ),
+            elsewhere=self._findings,
             on_tick=self._after_tick,
         )
         self._ticker = ticker = Ticker(
@@ -196,9 +208,12 @@ class InferenceNode(LifecycleNode):
             )
         )
         self._subscribe()
+        self._graph_timer = self.create_timer(
+            graph_watch.PERIOD, self._graph.look, clock=self._steady
+        )
         super().on_configure(state)
         self._parameter_server.lock(True)
-        self._diagnostics.configured(policy.config, self.controller)
+        self._diagnostics.configured(policy.config, self.controller, self._graph)
         self.get_logger().info(
             f"configured in {time.monotonic() - started:.1f} s: policy '{parameters.policy}', "
             f"{spec.rate:g} Hz, joints {', '.join(spec.command_names)}"
@@ -210,6 +225,8 @@ class InferenceNode(LifecycleNode):
         super().on_activate(state)
         self.controller.reset()
         self.buffer.clear()
+        self._formats.reset()
+        self._graph.look()
         if self.parameters.start_on_activate:
             self.controller.start()
         self._viewer.start()
@@ -238,6 +255,9 @@ class InferenceNode(LifecycleNode):
         self._halt()
         self._parameter_server.lock(False)
         self._diagnostics.cleaned_up()
+        if self._graph_timer is not None:
+            self.destroy_timer(self._graph_timer)
+            self._graph_timer = None
         for handle in self._handles:
             if hasattr(handle, "unregister"):
                 handle.unregister()
@@ -293,7 +313,7 @@ class InferenceNode(LifecycleNode):
             history=qos_profile_sensor_data.history,
         )
         for camera in spec.cameras:
-            take = partial(self._take, camera.topic, partial(self.buffer.push_image, camera.name))
+            take = partial(self._take, camera.topic, partial(self._push_image, camera.name))
             self._listen(camera.type, camera.topic, take, qos)
         for index, source in enumerate(spec.joints):
             take = partial(self._take, source.topic, partial(self.buffer.push_joints, index))
@@ -302,7 +322,16 @@ class InferenceNode(LifecycleNode):
     def _listen(self, kind: str, topic: str, take: Callable[[Any], None], qos: QoSProfile) -> None:
         self._handles.append(self.create_subscription(SENSOR_TYPES[kind], topic, take, qos))
 
+    def _push_image(self, camera: str, message: Any, receive_ns: int) -> None:
+        assert self.buffer is not None
+        self._formats.see(camera, message)
+        self.buffer.push_image(camera, message, receive_ns)
+
+    def _findings(self) -> Findings:
+        return Findings(soft=dict(self._graph.faults), hard=self._formats.changed)
+
     def _take(self, topic: str, push: Callable[[Any, int], None], message: Any) -> None:
+        self._graph.arrived(topic)
         try:
             push(message, self.now_ns())
         except DecodeError as error:
@@ -332,7 +361,7 @@ class InferenceNode(LifecycleNode):
         for fault in tick.changes.appeared:
             level = "error" if fault.hard else "warning"
             remedy = "; call ~/reset, then ~/start" if fault.hard else ""
-            self._log_once(level, fault.code, f"no command: {fault.text}{remedy}")
+            self._log_once(level, f"{level}:{fault.code}", f"no command: {fault.text}{remedy}")
         for fault in tick.changes.recovered:
             self._log_once("info", f"over:{fault.code}", f"over: {fault.text}")
         if self._viewer is not None:
@@ -382,6 +411,7 @@ class InferenceNode(LifecycleNode):
         def work() -> str:
             assert self.controller is not None
             latched = self.controller.reset()
+            self._formats.reset()
             if not latched:
                 return "reset"
             return f"reset, cleared: {', '.join(fault.code for fault in latched)}; call ~/start"

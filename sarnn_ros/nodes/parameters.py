@@ -113,6 +113,34 @@ class WatchParameters:
         1.0, "the recurrent state is reset after this long without a prediction, s", low=0, high=60
     )
 
+    frozen_ticks: int = _parameter(
+        10,
+        "images alike, byte for byte, at so many ticks while the robot moves mean that the camera "
+        "is frozen; 0: never",
+        low=0,
+        high=1000,
+    )
+    jump_steps: float = _parameter(
+        3.0,
+        "a joint that moves further within one tick than this many of its largest steps latches "
+        "a fault; 0: never",
+        low=0,
+        high=100,
+    )
+    image_size: bool = _parameter(
+        True, "the camera must have the size it had in training; otherwise it is resized"
+    )
+    single_publisher: bool = _parameter(
+        True, "more than one publisher on a sensor's topic holds the robot"
+    )
+    require_controller: bool = _parameter(
+        True, "nothing is sent, and the policy does not begin, while nobody takes the command"
+    )
+    min_rate: float = _parameter(
+        0.0, "a sensor that comes less often holds the robot, Hz; 0: its age decides alone",
+        low=0, high=1000,
+    )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class NodeParameters:
