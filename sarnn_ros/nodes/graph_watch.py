@@ -1,0 +1,84 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Looks at the ROS graph a few times a second: who publishes the sensors, who takes the command,
+and how often messages come. Soft faults only: all of it can mend itself."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+from rclpy.node import Node
+
+from sarnn_ros.nodes.parameters import NodeParameters
+from sarnn_ros.spec import Spec
+
+#: Between two looks, s. Asking the graph costs a fraction of a millisecond.
+PERIOD = 0.5
+#: A rate is measured over at least this long, s.
+RATE_WINDOW = 2.0
+
+
+class GraphWatch:
+    """See the module. `look` is for the executor; `faults` and `rates` may be read anywhere."""
+
+    def __init__(
+        self, node: Node, spec: Spec, parameters: NodeParameters, command_publisher: Any
+    ) -> None:
+        self._node = node
+        self._parameters = parameters
+        self._command = command_publisher
+        self._cameras = {camera.topic for camera in spec.cameras}
+        self._topics = [*self._cameras, *dict.fromkeys(source.topic for source in spec.joints)]
+        self._resolved = {topic: node.resolve_topic_name(topic) for topic in self._topics}
+        self._counts: Counter[str] = Counter()
+        self._since = time.monotonic()
+        self.faults: dict[str, str] = {}
+        self.rates: dict[str, float] = {}
+
+    def arrived(self, topic: str) -> None:
+        """Count a message."""
+        self._counts[topic] += 1
+
+    def look(self) -> None:
+        self._measure()
+        faults = self._publishers() | self._slow()
+        wanted = self._parameters.watch.require_controller and not self._parameters.dry_run
+        if wanted and not self._command.get_subscription_count():
+            faults["no_controller"] = (
+                f"nobody listens to '{self._command.topic_name}': is the controller active, is "
+                f"the topic remapped, does its type match "
+                f"command_interface:={self._parameters.command_interface}?"
+            )
+        self.faults = faults
+
+    def _publishers(self) -> dict[str, str]:
+        faults: dict[str, str] = {}
+        if not self._parameters.watch.single_publisher:
+            return faults
+        for topic, resolved in self._resolved.items():
+            if self._node.count_publishers(resolved) > 1:
+                infos = self._node.get_publishers_info_by_topic(resolved)
+                names = sorted(f"{i.node_namespace.rstrip('/')}/{i.node_name}" for i in infos)
+                faults[f"publishers:{topic}"] = (
+                    f"{len(names)} publishers on '{resolved}': {', '.join(names)}; end all but "
+                    "one, or set watch.single_publisher:=false if they publish different joints"
+                )
+        return faults
+
+    def _measure(self) -> None:
+        elapsed = time.monotonic() - self._since
+        if elapsed >= RATE_WINDOW:
+            counts, self._counts = self._counts, Counter()
+            self._since = time.monotonic()
+            self.rates = {topic: counts[topic] / elapsed for topic in self._topics}
+
+    def _slow(self) -> dict[str, str]:
+        wanted = self._parameters.watch.min_rate
+        return {
+            f"rate:{topic}": f"'{self._resolved[topic]}' comes at {rate:.1f} Hz, at least "
+            f"{wanted:g} Hz are wanted (watch.min_rate)"
+            for topic, rate in self.rates.items()
+            if rate < wanted
+        }
