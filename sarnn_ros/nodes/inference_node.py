@@ -102,6 +102,7 @@ class InferenceNode(LifecycleNode):
         # What must go on when the ROS clock has stopped, above all to say so.
         self._steady = RclClock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
+        self._news = self.create_guard_condition(self._publish_diagnostics)
 
     @property
     def parameters(self) -> NodeParameters:
@@ -364,6 +365,8 @@ class InferenceNode(LifecycleNode):
             self._log_once(level, f"{level}:{fault.code}", f"no command: {fault.text}{remedy}")
         for fault in tick.changes.recovered:
             self._log_once("info", f"over:{fault.code}", f"over: {fault.text}")
+        if tick.changes.appeared or tick.changes.recovered:
+            self._news.trigger()
         if self._viewer is not None:
             self._viewer.show(tick)
         if self._observer is not None:
