@@ -229,6 +229,8 @@ def _settle(directory: Path, config: PolicyConfig) -> None:
         path, _ = _find(directory, config, name)
         if path.name != name:
             path.replace(directory / name)
+        else:
+            (directory / (name + _PENDING)).unlink(missing_ok=True)
     _sync(directory)
 
 
