@@ -1,0 +1,192 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The same bag through `load_dataset` and, over real DDS, through the real inference node: what
+the policy sees at each tick is the same to the bit."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from conftest import JOINTS, Graph, small_spec, wait_until
+
+from sarnn_ros.data.bags import Bag
+from sarnn_ros.data.episodes import load_dataset
+from sarnn_ros.spec import Spec
+
+sys.path.append(str(Path(__file__).parents[1] / "unit" / "data"))
+
+import bag_making as make
+
+HERE = Path(__file__).parent
+SECONDS = 2.5
+
+
+def hard_to_read(compressed: bool) -> make.Recording:
+    """A recording with whatever must not make a difference: drops, duplicates, disorder, void
+    messages, padding, reordered and extra joints."""
+    rng = np.random.default_rng(3)
+    recording = make.Recording()
+    for index in range(round(SECONDS * 30)):
+        if index % 13 == 5:
+            continue
+        stamp = make.START + round(index / 30 * make.SECOND) + int(rng.integers(0, 3_000_000))
+        delay = int(rng.integers(1_000_000, 25_000_000))
+        pixels = cv2.resize(rng.integers(0, 256, (6, 8, 3), np.uint8), (64, 48))
+        if compressed:
+            data = cv2.imencode(".jpg", pixels)[1].tobytes()
+            if index % 11 == 3:
+                data = b"no image" + data
+            recording.add(
+                "/image_raw/compressed",
+                make.COMPRESSED,
+                stamp + delay,
+                make.compressed(stamp, data),
+            )
+            continue
+        rows = np.pad(pixels.reshape(48, -1), ((0, 0), (0, 5)))
+        message = make.image(stamp, rows, "bgr8", width=64, step=rows.shape[1])
+        if index % 11 == 3:
+            message.step -= 1
+        recording.add("/image_raw", make.IMAGE, stamp + delay, message)
+    for index in range(round(SECONDS * 100)):
+        stamp = make.START + index * 10_000_000 + int(rng.integers(-4_000_000, 4_000_000))
+        names = ["extra", *rng.permutation(JOINTS)]
+        values = rng.normal(size=4)
+        if index % 17 == 2:
+            values[2] = np.nan
+        if index % 19 == 7:
+            stamp = 0
+        if index % 23 == 9:
+            stamp = make.START + (index - 1) * 10_000_000
+        receive = make.START + index * 10_000_000 + 5_000_000
+        message = make.joint_state(stamp, values, names)
+        recording.add("/joint_states", make.JOINTS, receive, message)
+    return recording
+
+
+class Replay:
+    """Publishes a bag message by message, each when the node has taken the one before."""
+
+    def __init__(self, graph: Graph, bag: Bag) -> None:
+        from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+        from rosgraph_msgs.msg import Clock
+        from sensor_msgs.msg import CompressedImage, Image, JointState
+        from std_msgs.msg import String
+
+        kinds = {make.IMAGE: Image, make.COMPRESSED: CompressedImage, make.JOINTS: JointState}
+        self.bag = bag
+        self._node = graph.node
+        self.published = 0
+        self._clock_type = Clock
+        self._publishers = {
+            topic.name: graph.node.create_publisher(kinds[topic.type], topic.name, 10)
+            for topic in bag.topics.values()
+        }
+        self._clock = graph.node.create_publisher(
+            Clock, "/clock", QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+        )
+        # Kept by the node for whoever is discovered late.
+        lasting = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._heard = graph.collect(String, "acknowledge", lasting)
+
+    def close(self) -> None:
+        for publisher in [*self._publishers.values(), self._clock]:
+            self._node.destroy_publisher(publisher)
+
+    def connected(self) -> bool:
+        every = [*self._publishers.values(), self._clock]
+        return all(publisher.get_subscription_count() for publisher in every)
+
+    def publish(self, topic: str, raw: Any) -> None:
+        self._publishers[topic].publish(bytes(raw))  # as recorded, not serialized again
+        self.published += 1
+        self._wait(f"received {self.published}")
+
+    def set_clock(self, time_ns: int) -> None:
+        message = self._clock_type()
+        message.clock.sec, message.clock.nanosec = divmod(time_ns, make.SECOND)
+
+        def arrived() -> bool:
+            # Nodes listen to the clock by best effort: what is lost must be said again.
+            self._clock.publish(message)
+            return self._said(f"clock {time_ns}")
+
+        wait_until(arrived, f"the clock at {time_ns}")
+
+    def tick(self, time_ns: int) -> None:
+        self.set_clock(time_ns)
+        self._wait(f"tick {time_ns}")
+
+    def _wait(self, text: str) -> None:
+        wait_until(lambda: self._said(text), text)
+
+    def _said(self, text: str) -> bool:
+        return any(heard.data == text for heard in self._heard[-20:])
+
+
+def replay(replay: Replay, spec: Spec, ticks: list[int]) -> None:
+    """Clock and messages in order: at a tick, everything stamped up to it has arrived."""
+    messages = list(replay.bag.messages(replay.bag.topics))
+    if spec.clock == "header":
+        due = [message.receive_ns - 30_000_000 for message in messages]  # none is later than that
+    else:
+        due = [message.receive_ns for message in messages]
+    events = [(time, 0, message) for time, message in zip(due, messages, strict=True)]
+    events += [(tick, 1, None) for tick in ticks]
+    for time, _, message in sorted(events, key=lambda event: event[:2]):
+        if message is None:
+            replay.tick(time)
+            continue
+        if spec.clock == "receive":
+            replay.set_clock(time)  # so that the node receives it when the recorder did
+        replay.publish(message.topic, message.raw)
+
+
+@pytest.mark.parametrize("compressed", [False, True], ids=["raw", "jpeg"])
+@pytest.mark.parametrize("clock", ["header", "receive"])
+def test_the_policy_sees_what_it_was_trained_on(
+    clock: str,
+    compressed: bool,
+    graph: Graph,
+    launch: Callable[..., Any],
+    make_policy: Callable[..., Path],
+    tmp_path: Path,
+):
+    camera = {"name": "front", "width": 32, "height": 24, "max_age": 0.25}
+    if compressed:
+        camera |= {"topic": "image_raw/compressed", "type": make.COMPRESSED}
+    camera["crop"] = {"x": 3, "y": 2, "width": 50, "height": 40}
+    spec = small_spec(clock=clock, cameras=[camera])
+    bag_path = hard_to_read(compressed).write(tmp_path / "bag")
+    episode = load_dataset([bag_path], spec, validation=0).episodes[0]
+    assert len(episode.ticks) >= 20
+    ticks = episode.ticks.tolist()
+
+    out = tmp_path / "seen"
+    out.mkdir()
+    policy = make_policy(spec=spec, source_size=(64, 48))
+    node = launch(
+        sys.executable, HERE / "observing_node.py", out, "--ros-args",
+        "-p", f"policy:={policy}", "-p", "use_sim_time:=true", "-p", "reliability:=reliable",
+    )  # fmt: skip
+    with Bag(bag_path) as bag:
+        player = Replay(graph, bag)
+        wait_until(player.connected, lambda: f"subscriptions\n{node.output}")
+        period = spec.period_ns
+        # Ticks before and after as well: there the node must see nothing, or the same nothing.
+        replay(player, spec, [ticks[0] - period, *ticks])
+        player.close()
+    node.stop()
+
+    seen = {int(path.stem): np.load(path) for path in out.iterdir()}
+    assert sorted(seen) == ticks
+    for row, tick in enumerate(ticks):
+        assert seen[tick]["joints"].tobytes() == episode.joints[row].tobytes()
+        assert seen[tick]["image.front"].tobytes() == episode.images["front"][row].tobytes()
+    assert len({image.tobytes() for image in episode.images["front"]}) > 15
