@@ -117,6 +117,11 @@ class Bag:
         try:
             self._storages = self._open()
             self._list_topics()
+            if not self.topics:  # an mcap whose summary does not repeat the channels
+                self.recover()
+            self.damage += [
+                problem for file in bag_files(self.path) if (problem := _sqlite_cut_off(file))
+            ]
         except BaseException:
             self._stack.close()
             raise
@@ -371,6 +376,21 @@ def _is_split_bag(folder: Path) -> bool:
     files = [file for file in folder.iterdir() if _is_bag_file(file)]
     pattern = re.compile(re.escape(folder.name) + r"(_\d+)?\.(mcap|db3)(\.zstd)?")
     return bool(files) and all(pattern.fullmatch(file.name) for file in files)
+
+
+def _sqlite_cut_off(file: Path) -> str | None:
+    """SQLite itself notices missing pages only when it needs one (file format, section 1.3)."""
+    if file.suffix != ".db3":
+        return None
+    with file.open("rb") as stream:
+        head = stream.read(100)
+    page_size = int.from_bytes(head[16:18], "big")
+    pages = int.from_bytes(head[28:32], "big")
+    written = (65536 if page_size == 1 else page_size) * pages
+    size = file.stat().st_size
+    if head[24:28] != head[92:96] or size >= written:  # the page count is not kept up to date
+        return None
+    return f"{file.name}: only {size} of {written} bytes are there"
 
 
 def _natural(path: str | Path) -> list[tuple[int, int | str]]:

@@ -183,30 +183,26 @@ def read_bag(
 ) -> tuple[list[Episode], BagReport]:
     """All episodes of one bag. Never raises for what is in the bag: the report tells."""
     report = BagReport(str(path))
-    name = name or _stem(path)
+    episodes: list[Episode] = []
+    bag = Bag(path)
     try:
-        with Bag(path) as bag:
-            episodes = list(_read(bag, spec, name, report, allocate or _in_memory))
-            if bag.damage:
-                report.verdict = "damaged"
-                report.problems += [
-                    Problem(
-                        "error",
-                        str(path),
-                        damage,
-                        "what is lost is missing from training",
-                        "copy the bag again from where it was recorded, or record it again",
-                    )
-                    for damage in bag.damage
-                ]
+        with bag:
+            episodes += _read(bag, spec, name or _stem(path), report, allocate or _in_memory)
     except SarnnError as error:
-        episodes = []
         _leave_out(report, str(path), error)
     except Exception as error:  # a bag must never take down the others
-        episodes = []
         _leave_out(report, str(path), BagError(f"cannot be read: {type(error).__name__}: {error}"))
-    if not episodes:
-        report.verdict = "left out"
+    report.problems[:0] = [
+        Problem(
+            "error",
+            str(path),
+            damage,
+            "what is lost is missing from training",
+            "copy the bag again from where it was recorded, or record it again",
+        )
+        for damage in bag.damage
+    ]
+    report.verdict = "left out" if not episodes else "damaged" if bag.damage else "sound"
     report.episodes = [episode.name for episode in episodes]
     return episodes, report
 
@@ -349,6 +345,13 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Streams:
             report.void[topic] = (count + 1, why)
     for series in (*streams.observed, streams.command):
         series.sort()
+    if not bag.damage:
+        bag.damage += [
+            f"{topic}: only {places.get(topic, -1) + 1} of {bag.topics[topic].count} messages "
+            "that the bag's index announces are there"
+            for topic in users
+            if places.get(topic, -1) + 1 < bag.topics[topic].count
+        ]
     return streams
 
 
