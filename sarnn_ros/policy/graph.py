@@ -30,6 +30,8 @@ Weights = Mapping[str, Array]
 SLOPE = 0.3
 #: The newest that onnxruntime 1.18 reads in full.
 OPSET = 17
+#: Channels that onnxruntime's convolutions compute together (AVX-512, Arm; 8 with AVX2).
+_BLOCK = 16
 
 
 def build_graph(
@@ -57,7 +59,8 @@ def build_graph(
         _attention(graph, model, branch, f"image_{name}")
         for branch, name in zip(branches, cameras)
     ]
-    graph.add("Concat", points, axis=1, name="points")
+    graph.add("Concat", points, axis=0, name="all_points")
+    graph.add("Reshape", ["all_points", graph.shape(1, -1)], name="points")
     joints_next, points_next = _recurrence(graph, model, weights)
 
     size = 2 * model.k_dim * len(cameras)
@@ -74,27 +77,29 @@ def build_graph(
     return graph.serialise(inputs, outputs)
 
 
-def _encoder(graph: _Graph, model: ModelConfig, weights: Weights, image: str, name: str) -> str:
-    """Three unpadded 3x3 convolutions, each with LeakyReLU."""
-    out = image
-    for layer, stride in ((0, model.stride), (2, 1), (4, 1)):
-        kernel, bias = weights[f"{name}.{layer}.weight"], weights[f"{name}.{layer}.bias"]
-        out = graph.conv(out, kernel, bias, strides=[stride, stride])
-    return out
+def _encoder(
+    graph: _Graph, model: ModelConfig, weights: Weights, image: str, name: str, scale: float = 1.0
+) -> str:
+    """Three unpadded 3x3 convolutions, each with LeakyReLU. Features are multiplied by `scale`."""
+    kernels = [weights[f"{name}.{layer}.weight"] for layer in (0, 2, 4)]
+    biases = [weights[f"{name}.{layer}.bias"] for layer in (0, 2, 4)]
+    out = graph.conv(image, kernels[0], biases[0], strides=[model.stride, model.stride])
+    out = graph.conv(out, kernels[1], biases[1])
+    # LeakyReLU(s * x) = s * LeakyReLU(x) for s > 0: the factor costs nothing in the weights.
+    factor = np.float32(scale)
+    return graph.conv_to_few(out, kernels[2] * factor, biases[2] * factor)
 
 
 def _attention(graph: _Graph, model: ModelConfig, weights: Weights, image: str) -> str:
-    """Attention points (1, 2 * k_dim): x0, y0, x1, y1, …"""
-    features = _encoder(graph, model, weights, image, "pos_encoder")
-    grid = np.stack([weights["pos_encoder.6.pos_x"], weights["pos_encoder.6.pos_y"]], axis=-1)
+    """Attention points (k_dim, 2) as [x, y]."""
     temperature = model.temperature
     if temperature is None:
         temperature = float(weights["pos_encoder.6.temperature"].reshape(()))
+    features = _encoder(graph, model, weights, image, "pos_encoder", scale=1 / temperature)
+    grid = np.stack([weights["pos_encoder.6.pos_x"], weights["pos_encoder.6.pos_y"]], axis=-1)
     logits = graph.add("Reshape", [features, graph.shape(model.k_dim, -1)])
-    # Divided as torch does; Softmax subtracts the maximum first, so that nothing overflows.
-    logits = graph.add("Div", [logits, graph.constant(np.float32(temperature))])
-    keys = graph.add("MatMul", [graph.add("Softmax", [logits], axis=-1), graph.constant(grid)])
-    return graph.add("Reshape", [keys, graph.shape(1, 2 * model.k_dim)])
+    # Softmax subtracts the maximum first: no temperature makes it overflow.
+    return graph.add("MatMul", [graph.add("Softmax", [logits], axis=-1), graph.constant(grid)])
 
 
 def _recurrence(graph: _Graph, model: ModelConfig, weights: Weights) -> tuple[str, str]:
@@ -148,21 +153,23 @@ def _prediction(
     )
     features = _encoder(graph, model, weights, image, "im_encoder")
     out = graph.add("Mul", [features, heat])
-    for layer, stride in ((0, 1), (2, 1), (4, model.stride)):
-        kernel = weights[f"decoder_image.{layer}.weight"]
-        bias = weights[f"decoder_image.{layer}.bias"]
-        last = name if layer == 4 else None
-        if stride == 1:
-            # A transposed convolution is a convolution with the flipped kernel; onnxruntime has
-            # fast code for the latter only.
-            flipped = np.ascontiguousarray(kernel[:, :, ::-1, ::-1].transpose(1, 0, 2, 3))
-            out = graph.conv(out, flipped, bias, pads=[2, 2, 2, 2], name=last)
-        else:
-            missing = [(side - 3) % stride for side in size]
-            out = graph.conv(
-                out, kernel, bias, "ConvTranspose", name=last,
-                strides=[stride, stride], output_padding=missing,
-            )  # fmt: skip
+    kernels = [weights[f"decoder_image.{layer}.weight"] for layer in (0, 2, 4)]
+    biases = [weights[f"decoder_image.{layer}.bias"] for layer in (0, 2, 4)]
+    out = graph.conv(out, _flipped(kernels[0]), biases[0], pads=[2, 2, 2, 2])
+    out = graph.conv(out, _flipped(kernels[1]), biases[1], pads=[2, 2, 2, 2])
+    if model.stride == 1:
+        graph.conv_to_few(out, _flipped(kernels[2]), biases[2], padding=2, name=name)
+    else:
+        graph.conv(
+            out, kernels[2], biases[2], "ConvTranspose", name=name,
+            strides=[model.stride] * 2, output_padding=[(side - 3) % model.stride for side in size],
+        )  # fmt: skip
+
+
+def _flipped(kernel: Array) -> Array:
+    """A transposed convolution is a convolution with the flipped kernel; onnxruntime has fast
+    code for the latter only."""
+    return kernel[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
 
 
 def _bell(
@@ -217,6 +224,25 @@ class _Graph:
         inputs = [value, self.constant(kernel), self.constant(bias)]
         linear = self.add(kind, inputs, **attributes)
         return self.add("LeakyRelu", [linear], name=name, alpha=SLOPE)
+
+    def conv_to_few(
+        self, value: str, kernel: Array, bias: Array, *, padding: int = 0, name: str | None = None
+    ) -> str:
+        """A 3x3 convolution with LeakyReLU, to few channels.
+
+        Up to five would leave most of a block empty. So its three columns go to channels of their
+        own first, and a second convolution, of ones, adds them up: the same sums at half the time.
+        """
+        outputs, inputs = kernel.shape[:2]
+        if 3 * outputs > _BLOCK:
+            return self.conv(value, kernel, bias, pads=[padding] * 4, name=name)
+        columns = np.zeros((_BLOCK, inputs, 3, 1), np.float32)
+        columns[: 3 * outputs, :, :, 0] = kernel.transpose(0, 3, 1, 2).reshape(-1, inputs, 3)
+        ones = np.zeros((outputs, _BLOCK, 1, 3), np.float32)
+        for output in range(outputs):
+            ones[output, 3 * output + np.arange(3), 0, np.arange(3)] = 1.0
+        parts = self.add("Conv", [value, self.constant(columns)], pads=[padding, 0, padding, 0])
+        return self.conv(parts, ones, bias, pads=[0, padding, 0, padding], name=name)
 
     def linear(self, value: str, matrix: Array, bias: Array) -> str:
         """value @ matrix.T + bias"""
