@@ -8,6 +8,7 @@ checkpoint and TensorBoard's files.
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -112,7 +113,6 @@ def train(
         progress = Progress(**state["progress"])
     try:
         run.mkdir(parents=True, exist_ok=True)
-        (run / "train.yaml").write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
     except OSError as error:
         raise TrainingError(
             f"cannot be written ({error})", where=run, remedy="give another --out"
@@ -149,7 +149,15 @@ def train(
     finished = not stopped or trainer.epoch >= config.epochs
     if finished:
         save()
-        _export(dataset, config, out, run, trainer, progress)
+        try:
+            with tempfile.TemporaryDirectory(prefix="sarnn_train_") as scratch:
+                _export(dataset, config, out, Path(scratch), trainer, progress)
+        except OSError as error:
+            raise TrainingError(
+                f"the policy cannot be written ({error})",
+                where=out,
+                remedy="free some space; with --resume only the writing is done again",
+            ) from error
     return Result(out, finished, trainer.epoch, progress.seconds, progress.history)
 
 
@@ -188,15 +196,16 @@ def _export(
     dataset: Dataset,
     config: TrainConfig,
     out: Path,
-    run: Path,
+    scratch: Path,
     trainer: Trainer,
     progress: Progress,
 ) -> None:
+    extras = {name: scratch / name for name in ("curves.png", "train.yaml")}
+    plot_curves(progress.history, extras["curves.png"])
+    extras["train.yaml"].write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
     model: SARNN = trainer.final_model()
     if progress.best_weights is not None:
         model.load_state_dict(progress.best_weights)
-    curves = run / "curves.png"
-    plot_curves(progress.history, curves)
     last = progress.history[-1]
     export_policy(
         out,
@@ -214,5 +223,5 @@ def _export(
             "loss": last["training"],
             "torch": torch.__version__,
         },
-        extra_files={"curves.png": curves, "train.yaml": run / "train.yaml"},
+        extra_files=extras,
     )

@@ -1,0 +1,305 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""No work is lost: checkpoints, resuming bit by bit, kill -9, a full disk, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.errors import SarnnError, TrainingError
+from sarnn_ros.policy.directory import load_config
+from sarnn_ros.training import run as run_module
+from sarnn_ros.training.checkpoint import load_checkpoint
+from sarnn_ros.training.config import TrainConfig, make_config
+from sarnn_ros.training.run import Result, run_directory, train
+from sarnn_ros.training.trainer import Epoch, Trainer
+
+MakeTask = Callable[..., Dataset]
+
+SMALL: dict[str, Any] = {
+    "k_dim": 2, "rec_dim": 8, "epochs": 6, "threads": 1, "device": "cpu", "decay_end": 2,
+    "average": 0.9, "validate_every": 2,
+}  # fmt: skip
+FAST = {**SMALL, "inner_steps": 2, "encoder_frames": 12, "image_frames": 5}
+EIPL = {**SMALL, "recipe": "eipl", "batch_size": 2}
+
+
+def stop_after(epochs: int) -> Callable[[], bool]:
+    calls = iter(range(10**6))
+    return lambda: next(calls) + 1 >= epochs
+
+
+def assert_same_policy(first: Path, second: Path) -> None:
+    left, right = (load_file(path / "model.safetensors") for path in (first, second))
+    assert left.keys() == right.keys()
+    for name, value in left.items():
+        assert value.equal(right[name]), name
+
+
+@pytest.fixture(autouse=True)
+def _checkpoint_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "CHECKPOINT_SECONDS", 0.0)
+
+
+@pytest.mark.parametrize("settings", [FAST, EIPL], ids=["fast", "eipl"])
+def test_resume_continues_bit_by_bit(
+    make_task: MakeTask, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    dataset, config = make_task(), make_config(settings)
+    whole = train(dataset, config, tmp_path / "whole")
+    for epochs in (1, 2):
+        part = train(
+            dataset,
+            config,
+            tmp_path / "parts",
+            resume=epochs > 1,
+            should_stop=stop_after(epochs),
+        )
+        assert not part.finished
+        assert not (tmp_path / "parts").exists()
+    rest = train(dataset, config, tmp_path / "parts", resume=True)
+    assert rest.finished
+    assert_same_policy(tmp_path / "whole", tmp_path / "parts")
+    losses = [[row["training"] for row in result.history] for result in (whole, rest)]
+    assert losses[0] == losses[1]
+    assert len(losses[0]) == 6
+    assert rest.seconds > 0
+
+
+CHILD = """
+import pickle, sys
+from pathlib import Path
+from sarnn_ros.training import run
+run.CHECKPOINT_SECONDS = 0.0
+dataset, config = pickle.loads(Path(sys.argv[1]).read_bytes())
+def tell(trainer, epoch):
+    print(epoch.number, flush=True)
+run.train(dataset, config, Path(sys.argv[2]), resume=len(sys.argv) > 3, watchers=(tell,))
+"""
+
+
+def start_child(data: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", CHILD, str(data), str(out), *more]
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+
+
+def test_kill_at_any_moment_loses_nothing_but_the_epoch(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    """Kill the training again and again at arbitrary moments, and resume until it is done."""
+    dataset, config = make_task(), make_config({**FAST, "epochs": 40})
+    data, out = tmp_path / "data.pickle", tmp_path / "policy"
+    data.write_bytes(pickle.dumps((dataset, config)))
+    epochs = []
+    for kills, delay in enumerate((0.0, 0.013, 0.07)):
+        with start_child(data, out, *(["--resume"] if kills else [])) as child:
+            assert child.stdout is not None
+            child.stdout.readline()
+            epochs.append(int(child.stdout.readline()))  # so the epoch before it is saved
+            time.sleep(delay)  # an arbitrary moment, not synchronisation
+            child.kill()
+        state = load_checkpoint(run_directory(out) / "checkpoint.pt", config, dataset.fingerprint)
+        assert state["trainer"]["epoch"] >= epochs[-1]
+    assert epochs == sorted(epochs)
+    train(dataset, config, out, resume=True)
+    train(dataset, config, tmp_path / "whole")
+    assert_same_policy(out, tmp_path / "whole")
+
+
+@contextmanager
+def full_disk(free: int) -> Iterator[None]:
+    """No file may grow beyond `free` bytes: writing fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (free, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("free", [0, 4096, 20_000])
+def test_full_disk_keeps_the_last_checkpoint(
+    make_task: MakeTask, tmp_path: Path, free: int
+) -> None:
+    dataset, config, out = make_task(), make_config(FAST), tmp_path / "policy"
+    train(dataset, config, out, should_stop=stop_after(2))
+    files = [path.name for path in run_directory(out).iterdir()]
+    warnings: list[str] = []
+    with full_disk(free):
+        part = train(
+            dataset, config, out, resume=True, warn=warnings.append, should_stop=stop_after(2)
+        )
+    assert part.epochs == 4
+    assert all("previous checkpoint is kept" in text for text in warnings)
+    assert len(warnings) == 2
+    # What is left is whole, and goes on to the same end.
+    assert [path.name for path in run_directory(out).iterdir()] == files
+    assert train(dataset, config, out, resume=True).finished
+    train(dataset, config, tmp_path / "whole")
+    assert_same_policy(out, tmp_path / "whole")
+
+
+def test_full_disk_at_the_end_needs_no_second_training(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    """The policy does not fit: what was trained is in the checkpoint, and --resume exports it."""
+    dataset, config, out = make_task(), make_config(FAST), tmp_path / "policy"
+    train(dataset, config, out, should_stop=stop_after(5))
+    with full_disk(30_000), pytest.raises(SarnnError, match=r"written(.|\n)*free some space"):
+        train(dataset, config, out, resume=True)
+    assert train(dataset, config, out, resume=True).finished
+    train(dataset, config, tmp_path / "whole")
+    assert_same_policy(out, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_after_the_epoch(
+    make_task: MakeTask, tmp_path: Path, number: signal.Signals
+) -> None:
+    from sarnn_ros.training.interrupt import StopRequest
+
+    said: list[str] = []
+    before = signal.getsignal(number)
+
+    def interrupt(trainer: Trainer, epoch: Epoch) -> None:
+        if epoch.number == 2:
+            os.kill(os.getpid(), number)
+
+    with StopRequest(said.append) as stop:
+        result = train(
+            make_task(),
+            make_config(FAST),
+            tmp_path / "policy",
+            watchers=(interrupt,),
+            should_stop=stop,
+        )
+        # Asked once; now the signal means what it always does.
+        assert signal.getsignal(number) == before
+    assert (result.finished, result.epochs) == (False, 3)
+    assert "once more" in said[0]
+    assert train(make_task(), make_config(FAST), tmp_path / "policy", resume=True).epochs == 6
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"learning_rate": 5e-4}, r"learning_rate: 0\.001 then, 0\.0005 now"),
+        ({"seed": 3}, "seed: 0 then, 3 now"),
+        ({"epochs": 7}, "epochs: 6 then, 7 now"),
+    ],
+)
+def test_resume_with_other_settings_is_refused(
+    make_task: MakeTask, tmp_path: Path, change: dict[str, Any], shown: str
+) -> None:
+    train(make_task(), make_config(FAST), tmp_path / "policy", should_stop=stop_after(1))
+    with pytest.raises(TrainingError, match=shown):
+        train(make_task(), make_config({**FAST, **change}), tmp_path / "policy", resume=True)
+
+
+def test_resume_on_other_data_is_refused(make_task: MakeTask, tmp_path: Path) -> None:
+    train(make_task(), make_config(FAST), tmp_path / "policy", should_stop=stop_after(1))
+    for other in (make_task(seed=1), make_task(validation=0.4), make_task([9, 9, 9, 9])):
+        with pytest.raises(TrainingError, match="data and spec: fingerprint"):
+            train(other, make_config(FAST), tmp_path / "policy", resume=True)
+
+
+def test_resume_on_another_machine_is_allowed(make_task: MakeTask, tmp_path: Path) -> None:
+    train(make_task(), make_config(FAST), tmp_path / "policy", should_stop=stop_after(1))
+    elsewhere = make_config({**FAST, "threads": 2, "device": "auto"})
+    assert train(make_task(), elsewhere, tmp_path / "policy", resume=True).finished
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "garbage", "pickle"])
+def test_a_bad_checkpoint_is_a_clear_error(
+    make_task: MakeTask, tmp_path: Path, damage: str
+) -> None:
+    out = tmp_path / "policy"
+    train(make_task(), make_config(FAST), out, should_stop=stop_after(1))
+    path = run_directory(out) / "checkpoint.pt"
+    content = path.read_bytes()
+    if damage == "missing":
+        path.unlink()
+    else:
+        # A pickle that would run code: it must not.
+        trap = pickle.dumps(Trap(str(tmp_path / "ran")))
+        path.write_bytes(
+            {"empty": b"", "cut": content[:5000], "garbage": b"x" * 5000, "pickle": trap}[damage]
+        )
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt(.|\n)*without --resume"):
+        train(make_task(), make_config(FAST), out, resume=True)
+    assert not (tmp_path / "ran").exists()
+
+
+class Trap:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (Path(self.path),))
+
+
+def test_unwritable_output_is_a_clear_error(make_task: MakeTask, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(TrainingError, match="cannot be written"):
+        train(make_task(), make_config(FAST), tmp_path / "file" / "policy")
+
+
+def test_loss_that_explodes_keeps_the_last_checkpoint(make_task: MakeTask, tmp_path: Path) -> None:
+    def poison(trainer: Trainer, epoch: Epoch) -> None:
+        if epoch.number == 2:
+            trainer.training.joints[0, 0] = float("nan")
+
+    out = tmp_path / "policy"
+    with pytest.raises(TrainingError, match="epoch 3"):
+        train(make_task(validation=0), make_config(FAST), out, watchers=(poison,))
+    assert train(make_task(validation=0), make_config(FAST), out, resume=True).epochs == 6
+
+
+def run_with(make_task: MakeTask, out: Path, **settings: Any) -> Result:
+    config: TrainConfig = make_config({**EIPL, "validate_every": 1, **settings})
+    return train(make_task(), config, out)
+
+
+def test_early_stopping_keeps_the_best_weights(make_task: MakeTask, tmp_path: Path) -> None:
+    """With a huge learning rate the validation loss soon only grows."""
+    result = run_with(make_task, tmp_path / "p", learning_rate=0.3, epochs=50, patience=3)
+    losses = [row["validation"]["total"] for row in result.history]
+    best = losses.index(min(losses))
+    assert result.epochs == best + 1 + 3 < 50
+    assert load_config(tmp_path / "p").training["best_epoch"] == best
+    # Training just that far gives those very weights: the learning rate is constant.
+    run_with(
+        make_task,
+        tmp_path / "short",
+        learning_rate=0.3,
+        epochs=best + 1,
+        patience=None,
+        keep="last",
+    )
+    assert_same_policy(tmp_path / "p", tmp_path / "short")
+
+
+def test_policy_directory_says_how_it_was_trained(make_task: MakeTask, tmp_path: Path) -> None:
+    result = train(make_task(), make_config(FAST), tmp_path / "policy")
+    config = load_config(tmp_path / "policy")
+    assert config.training["config"] == make_config(FAST).model_dump(mode="json")
+    assert config.training["epochs"] == 6
+    assert config.training["data"] == make_task().fingerprint
+    assert config.training["loss"] == result.history[-1]["training"]
+    assert {"curves.png", "train.yaml"} <= set(config.files)
