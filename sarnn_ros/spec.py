@@ -10,11 +10,14 @@ seconds, inside the code int nanoseconds.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from sarnn_ros.errors import SpecError, join_problems
 
@@ -27,6 +30,23 @@ MAX_IMAGE_SIDE = 1024
 IMAGE_TYPE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE_TYPE = "sensor_msgs/msg/CompressedImage"
 JOINT_STATE_TYPE = "sensor_msgs/msg/JointState"
+TRAJECTORY_TYPE = "trajectory_msgs/msg/JointTrajectory"
+CONTROLLER_STATE_TYPE = "control_msgs/msg/JointTrajectoryControllerState"
+NUMBER_TYPES = ("std_msgs/msg/Float64", "std_msgs/msg/Float32")
+ARRAY_TYPES = ("std_msgs/msg/Float64MultiArray", "std_msgs/msg/Float32MultiArray")
+#: Types whose values carry joint names; these, and only these, have a header with a stamp.
+NAMED_TYPES = (JOINT_STATE_TYPE, TRAJECTORY_TYPE, CONTROLLER_STATE_TYPE)
+VECTOR_TYPES = (*NAMED_TYPES, *NUMBER_TYPES, *ARRAY_TYPES)
+VectorType = Literal[
+    "sensor_msgs/msg/JointState",
+    "trajectory_msgs/msg/JointTrajectory",
+    "control_msgs/msg/JointTrajectoryControllerState",
+    "std_msgs/msg/Float64",
+    "std_msgs/msg/Float32",
+    "std_msgs/msg/Float64MultiArray",
+    "std_msgs/msg/Float32MultiArray",
+]
+Clock = Literal["header", "receive"]
 
 
 class _Part(BaseModel):
@@ -77,15 +97,31 @@ class CameraSpec(_Part):
 
 
 class JointSource(_Part):
-    """Some entries of the joint vector, read from one field of one topic, by name."""
+    """Some entries of the joint vector, read from one topic.
+
+    By name, in messages that name their joints: JointState (any `field`), JointTrajectory (its
+    last point) and JointTrajectoryControllerState (the reference, once called desired). By
+    `indices` in arrays, and the only number in a Float64 or Float32.
+    """
 
     topic: Topic = "joint_states"
-    type: str = JOINT_STATE_TYPE
+    type: VectorType = JOINT_STATE_TYPE  # type: ignore[assignment]
     names: tuple[str, ...] = Field(min_length=1, description="joints, in the vector's order")
+    indices: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        default=None, description="arrays only: where each joint is; default 0, 1, 2, …"
+    )
     field: Literal["position", "velocity", "effort"] = "position"
     max_age: Seconds = Field(default=0.1, description="oldest usable message at a tick, s")
+    clock: Clock | None = Field(
+        default=None, description="if not the spec's: messages without header need 'receive'"
+    )
     command: bool = Field(
         default=True, description="predicted values are sent to the robot (position only)"
+    )
+    smooth: Seconds | None = Field(
+        default=None,
+        description="binary signals: targets get cosine ramps from this long before a switch to "
+        "as long after it, s",
     )
 
     @property
@@ -107,6 +143,14 @@ class JointSource(_Part):
             )
         if any(not name.strip() for name in self.names):
             raise ValueError(f"an empty joint name in the source '{self.topic}'")
+        if self.field != "position" and self.type not in NAMED_TYPES:
+            raise ValueError(f"a {self.type} has no field '{self.field}'")
+        if self.indices is not None and self.type not in ARRAY_TYPES:
+            raise ValueError(f"'indices' are for arrays, '{self.topic}' is a {self.type}")
+        if self.indices is not None and len(self.indices) != len(self.names):
+            raise ValueError(f"{len(self.indices)} indices for {len(self.names)} names")
+        if self.type in NUMBER_TYPES and len(self.names) != 1:
+            raise ValueError(f"a {self.type} is one number, found {len(self.names)} names")
         return self
 
 
@@ -114,7 +158,39 @@ class CommandSource(_Part):
     """Where a bag holds the commands that were sent while demonstrating."""
 
     topic: Topic = "joint_command"
-    type: str = JOINT_STATE_TYPE
+    type: VectorType = JOINT_STATE_TYPE  # type: ignore[assignment]
+    names: tuple[str, ...] | None = Field(
+        default=None, description="arrays only: their order (forward_command_controller's joints)"
+    )
+    clock: Clock | None = Field(
+        default=None, description="if not the spec's: messages without header need 'receive'"
+    )
+
+
+class EpisodeSplit(_Part):
+    """How a bag that holds several episodes is cut. At most one way may be given."""
+
+    gap: Seconds | None = Field(
+        default=None, description="a new episode after so long without observation, s"
+    )
+    marker: Topic | None = Field(
+        default=None,
+        description="a Bool begins an episode by true and ends it by false; any message of "
+        "another type begins the next one",
+    )
+    times: tuple[tuple[float, float], ...] | None = Field(
+        default=None, description="[start, end] of each episode, s after the bag's first tick"
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> EpisodeSplit:
+        given = [name for name in ("gap", "marker", "times") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of {', '.join(given)}")
+        for start, end in self.times or ():
+            if not 0 <= start < end:
+                raise ValueError(f"an episode from {start} s to {end} s")
+        return self
 
 
 class Spec(_Part):
@@ -124,9 +200,7 @@ class Spec(_Part):
     """
 
     rate: float = Field(default=10.0, gt=0.1, le=1000, description="ticks per second, Hz")
-    clock: Literal["header", "receive"] = Field(
-        default="header", description="which stamp orders the messages"
-    )
+    clock: Clock = Field(default="header", description="which stamp orders the messages")
     cameras: tuple[CameraSpec, ...] = Field(min_length=1)
     joints: tuple[JointSource, ...] = Field(min_length=1)
     target: Literal["next_state", "command"] = Field(
@@ -134,6 +208,7 @@ class Spec(_Part):
         description="learn the measured state at t+1, or the command recorded in (t, t+1]",
     )
     command: CommandSource = CommandSource()
+    episodes: EpisodeSplit = EpisodeSplit()
     image_range: Range = Field(default=(0.0, 1.0), description="model's image value range")
     joint_range: Range = Field(default=(0.0, 1.0), description="model's joint value range")
 
@@ -168,6 +243,31 @@ class Spec(_Part):
         return tuple(index for index, flag in enumerate(flags) if flag)
 
     @property
+    def command_source(self) -> JointSource:
+        """The recorded commands as a source of the commanded joints.
+
+        :raises SpecError: an array of commands whose order is not given, or lacks a joint.
+        """
+        command, indices = self.command, None
+        if command.type in ARRAY_TYPES:
+            order = command.names or ()
+            missing = [name for name in self.command_names if name not in order]
+            if missing:
+                raise SpecError(
+                    f"the order of the array does not name {', '.join(missing)}",
+                    where=f"command.names of '{command.topic}'",
+                    remedy="list the controller's joints in its order",
+                )
+            indices = tuple(order.index(name) for name in self.command_names)
+        return JointSource(
+            topic=command.topic,
+            type=command.type,
+            names=self.command_names,
+            indices=indices,
+            clock=command.clock,
+        )
+
+    @property
     def command_names(self) -> tuple[str, ...]:
         """Joint names of the command, in the joint vector's order."""
         return tuple(self.joint_labels[index] for index in self.command_indices)
@@ -185,6 +285,11 @@ class Spec(_Part):
             low, high = getattr(self, label)
             if not low < high:
                 problems.append(f"{label} [{low}, {high}] must rise")
+        for source in self.joints:
+            if (source.clock or self.clock) == "header" and source.type not in NAMED_TYPES:
+                problems.append(
+                    f"a {source.type} ('{source.topic}') has no stamp: set its 'clock: receive'"
+                )
         if not self.command_indices:
             problems.append("no joint is commanded: at least one source needs 'command: true'")
         if problems:
@@ -192,9 +297,15 @@ class Spec(_Part):
         return self
 
 
-def parse_spec(values: Any, *, where: object = "spec") -> Spec:
+def parse_spec(
+    values: Any,
+    *,
+    where: object = "spec",
+    line: Callable[[ErrorDetails], int | None] | None = None,
+) -> Spec:
     """Validate a mapping (from YAML or JSON). All problems are listed at once.
 
+    :param line: finds the line of an error, if the values come from a file.
     :raises SpecError: naming each offending key and value.
     """
     if not isinstance(values, dict):
@@ -209,8 +320,11 @@ def parse_spec(values: Any, *, where: object = "spec") -> Spec:
     try:
         return Spec.model_validate(values)
     except ValidationError as error:
+        found = [(item, line(item) if line else None) for item in error.errors()]
         raise SpecError(
-            join_problems(_describe(item) for item in error.errors()),
+            join_problems(
+                (f"line {number}: " if number else "") + _describe(item) for item, number in found
+            ),
             where=where,
             remedy="correct the keys named above; 'sarnn inspect BAG' proposes a working spec",
         ) from error
@@ -219,18 +333,63 @@ def parse_spec(values: Any, *, where: object = "spec") -> Spec:
 def load_spec(path: str | Path) -> Spec:
     """Read a spec from a YAML file.
 
-    :raises SpecError: file missing, not YAML, or invalid; with the line where YAML gives one.
+    :raises SpecError: file missing, not YAML, or invalid; with the lines.
     """
     path = Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(
             f"cannot be read ({error})", where=path, remedy="give the path of a spec YAML file"
         ) from error
     except yaml.YAMLError as error:
-        raise SpecError(f"not valid YAML: {error}", where=path) from error
-    return parse_spec(values, where=path)
+        raise SpecError(
+            f"not valid YAML: {error}", where=path, remedy="see config/spec_example.yaml"
+        ) from error
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    return parse_spec(values, where=path, line=lambda error: _line_of(root, error))
+
+
+def dump_spec(spec: Spec) -> str:
+    """YAML that `load_spec` reads; what has its default is left out."""
+    values = spec.model_dump(mode="json", exclude_defaults=True)
+    return str(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=90))
+
+
+def _line_of(root: yaml.Node | None, error: ErrorDetails) -> int | None:
+    """The line that an error is about, counted from 1."""
+    twice = re.search(r"'([^']+)' is named more than once", str(error["msg"]))
+    if twice and root is not None:
+        # The second scalar of that name; a label like "joint1/velocity" names the joint first.
+        same = [node for node in _scalars(root) if node.value == twice[1].split("/")[0]]
+        if len(same) > 1:
+            return int(same[1].start_mark.line) + 1
+    node, line = root, None
+    for key in error["loc"]:
+        if isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+            node = node.value[key] if key < len(node.value) else None
+        elif isinstance(node, yaml.MappingNode) and isinstance(key, str):
+            entries = {name.value: (name, value) for name, value in node.value}
+            if key not in entries:
+                break
+            line = entries[key][0].start_mark.line + 1
+            node = entries[key][1]
+            continue
+        if node is not None:
+            line = node.start_mark.line + 1
+    return line
+
+
+def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
+    if isinstance(node, yaml.ScalarNode):
+        yield node
+    elif isinstance(node, yaml.SequenceNode):
+        for child in node.value:
+            yield from _scalars(child)
+    elif isinstance(node, yaml.MappingNode):
+        for _, child in node.value:
+            yield from _scalars(child)
 
 
 def _describe(item: Any) -> str:

@@ -28,7 +28,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import DecodeError
-from sarnn_ros.spec import NANOSECONDS
+from sarnn_ros.spec import (
+    ARRAY_TYPES,
+    JOINT_STATE_TYPE,
+    NANOSECONDS,
+    NUMBER_TYPES,
+    TRAJECTORY_TYPE,
+    JointSource,
+)
 
 Pixels = NDArray[np.uint8]
 ValueRange = tuple[float, float]
@@ -160,6 +167,33 @@ def decode_joints(msg: Any, names: Sequence[str], field: str = "position") -> ND
     :raises DecodeError: a joint is missing, named twice or not finite, or the field is short.
     """
     return _pick(list(msg.name), getattr(msg, field), names, field)
+
+
+def decode_vector(msg: Any, source: JointSource) -> NDArray[np.float64]:
+    """A source's entries of the joint vector, from whichever type it is.
+
+    :return: float64 (len(source.names),), in the order of `source.names`, SI units.
+    :raises DecodeError: see `decode_joints`; also an empty trajectory or a short array.
+    """
+    names, field = source.names, source.field
+    if source.type == JOINT_STATE_TYPE:
+        return decode_joints(msg, names, field)
+    if source.type in NUMBER_TYPES:
+        return _pick(names, [msg.data], names, "data")
+    if source.type in ARRAY_TYPES:
+        indices = source.indices or tuple(range(len(names)))
+        if len(msg.data) <= max(indices):
+            raise DecodeError(f"{len(msg.data)} values, but index {max(indices)} is asked for")
+        return _pick(names, [msg.data[index] for index in indices], names, "data")
+    if source.type == TRAJECTORY_TYPE:
+        if not msg.points:
+            raise DecodeError("a trajectory without points")
+        point = msg.points[-1]
+    else:
+        # Named `desired` up to Humble, `reference` since.
+        point = msg.reference if hasattr(msg, "reference") else msg.desired
+    plural = {"position": "positions", "velocity": "velocities", "effort": "effort"}[field]
+    return _pick(list(msg.joint_names), getattr(point, plural), names, field)
 
 
 def stamp_ns(msg: Any) -> int:

@@ -251,6 +251,7 @@ class _Streams:
     cameras: list[_Series]
     joints: list[_Series]
     command: _Series
+    marker: _Series
 
     @property
     def observed(self) -> list[_Series]:
@@ -278,15 +279,124 @@ def _read(
                 remedy="record it again, or correct the spec",
             )
     grid, chosen = _align(streams, spec)
-    window = _window(chosen, spec)
-    report.trimmed = (window.start, len(grid) - window.stop)
-    ticks, chosen = grid[window], [rows[window] for rows in chosen]
-    yield _episode(bag, spec, name, streams, ticks, chosen, report, allocate)
+    cuts: list[_Cut] = []
+    for title, rows in _windows(spec, name, grid, chosen, streams.marker):
+        cut = _Cut(title, grid[rows], [indices[rows] for indices in chosen])
+        try:
+            cut.trim(report, spec)
+            cut.check_holes(streams)
+            cuts.append(cut)
+        except BagError as error:
+            _leave_out(report, title, error)
+    _decode_images(bag, spec, streams, cuts, allocate)
+    for cut in cuts:
+        try:
+            yield _finish(cut, spec, streams, report)
+        except BagError as error:
+            _leave_out(report, cut.name, error)
+
+
+@dataclass
+class _Cut:
+    """An episode in the making. `chosen`: per source, the index of each tick's message."""
+
+    name: str
+    ticks: Int
+    chosen: list[Int]
+    images: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    sizes: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
+    undecodable: list[tuple[int, int, str]] = field(default_factory=list)  # camera, row, reason
+
+    def trim(self, report: BagReport, spec: Spec) -> None:
+        """Keep what lies from the first to the last tick at which every source is observable."""
+        usable = np.flatnonzero(np.all([rows >= 0 for rows in self.chosen], axis=0))
+        if len(usable) < MIN_TICKS:
+            raise BagError(
+                f"only {len(usable)} ticks at {spec.rate:g} Hz have every source",
+                remedy="record longer, or check that all streams run at the same time and stamp "
+                "by the same clock",
+            )
+        window = slice(int(usable[0]), int(usable[-1]) + 1)
+        before, after = report.trimmed
+        report.trimmed = (before + window.start, after + len(self.ticks) - window.stop)
+        self.ticks = self.ticks[window]
+        self.chosen = [rows[window] for rows in self.chosen]
+        self.images = {camera: array[window] for camera, array in self.images.items()}
+
+    def check_holes(self, streams: _Streams) -> None:
+        """:raises BagError: a source is not observable at a tick in the middle."""
+        holes = []
+        for series, rows in zip(streams.observed, self.chosen):
+            missing = np.flatnonzero(rows < 0)
+            if len(missing):
+                after = (self.ticks[missing[0]] - self.ticks[0]) / NANOSECONDS
+                holes.append(
+                    f"'{series.topic}' has nothing usable of the last "
+                    f"{series.max_age_ns / NANOSECONDS:g} s at {len(missing)} of "
+                    f"{len(self.ticks)} ticks, first {after:.2f} s after the start"
+                )
+        if holes:
+            raise BagError(
+                "a hole in the middle: " + "; ".join(holes),
+                remedy="record it again; if such gaps are harmless, raise the source's "
+                "'max_age', or split the recording there ('episodes: {gap: 1.0}')",
+            )
+
+
+def _windows(
+    spec: Spec, name: str, grid: Int, chosen: Sequence[Int], marker: _Series
+) -> list[tuple[str, slice]]:
+    """Names and rows of the episodes in one bag."""
+    split = spec.episodes
+    usable = np.flatnonzero(np.all([rows >= 0 for rows in chosen], axis=0))
+    spans: list[tuple[int, int]] = []  # of time, both ends included
+    if split.gap is not None and len(usable):
+        breaks = np.flatnonzero(np.diff(usable) * spec.period_ns > split.gap * NANOSECONDS)
+        parts = np.split(usable, breaks + 1)
+        spans = [(int(grid[part[0]]), int(grid[part[-1]])) for part in parts]
+    elif split.times is not None:
+        origin = int(grid[0])
+        spans = [
+            (origin + round(start * NANOSECONDS), origin + round(end * NANOSECONDS))
+            for start, end in split.times
+        ]
+    elif split.marker is not None:
+        spans = _marked(marker, int(grid[-1]))
+    else:
+        return [(name, slice(0, len(grid)))]
+    if not spans:
+        raise BagError(
+            "no episode is marked", where=split.marker, remedy="correct 'episodes' in the spec"
+        )
+    return [
+        (
+            f"{name}#{number}",
+            slice(int(np.searchsorted(grid, start)), int(np.searchsorted(grid, end, "right"))),
+        )
+        for number, (start, end) in enumerate(spans)
+    ]
+
+
+def _marked(marker: _Series, end_ns: int) -> list[tuple[int, int]]:
+    """Spans between markers: see `EpisodeSplit.marker`. What is still open ends with the bag."""
+    spans: list[tuple[int, int]] = []
+    begun: int | None = None
+    for stamp, value in zip(marker.stamps.tolist(), marker.values):
+        if value is True and begun is not None:
+            continue
+        if begun is not None:
+            spans.append((begun, stamp - 1))
+        begun = None if value is False else stamp
+    if begun is not None:
+        spans.append((begun, end_ns))
+    return spans
 
 
 def _check_topics(bag: Bag, spec: Spec) -> None:
     wanted: list[tuple[str, str]] = [(camera.topic, camera.type) for camera in spec.cameras]
     wanted += [(source.topic, source.type) for source in spec.joints]
+    if spec.episodes.marker and absolute(spec.episodes.marker) not in bag.topics:
+        wanted.append((spec.episodes.marker, "marker"))
     if spec.target == "command":
         wanted.append((spec.command.topic, spec.command.type))
     problems = []
@@ -317,6 +427,7 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Streams:
             for name, one in zip(spec.joint_source_names, spec.joints)
         ],
         _Series("command", absolute(spec.command.topic), spec.period_ns - 1),
+        _Series("marker", absolute(spec.episodes.marker or ""), 0),
     )
     users: dict[str, list[tuple[_Series, Callable[[Any, int], tuple[int, Any]]]]] = {}
 
@@ -328,8 +439,9 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Streams:
     for source, series in zip(spec.joints, streams.joints):
         use(series, _joint_admission(source, spec.clock))
     if spec.target == "command":
-        source = JointSource(topic=spec.command.topic, names=spec.command_names)
-        use(streams.command, _joint_admission(source, spec.clock))
+        use(streams.command, _joint_admission(spec.command_source, spec.clock))
+    if spec.episodes.marker:
+        use(streams.marker, lambda msg, receive_ns: (receive_ns, getattr(msg, "data", None)))
 
     places: dict[str, int] = {}
     for message in bag.messages(users):
@@ -343,7 +455,7 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Streams:
         except DecodeError as error:
             count, why = report.void.get(topic, (0, error.problem))
             report.void[topic] = (count + 1, why)
-    for series in (*streams.observed, streams.command):
+    for series in (*streams.observed, streams.command, streams.marker):
         series.sort()
     if not bag.damage:
         bag.damage += [
@@ -382,135 +494,81 @@ def _align(streams: _Streams, spec: Spec) -> tuple[Int, list[Int]]:
     return grid, [newest_at(one.stamps, grid, one.max_age_ns) for one in streams.observed]
 
 
-def _window(chosen: Sequence[Int], spec: Spec) -> slice:
-    """From the first to the last tick at which every source is observable."""
-    usable = np.flatnonzero(np.all([rows >= 0 for rows in chosen], axis=0))
-    if len(usable) < MIN_TICKS:
-        raise BagError(
-            f"only {len(usable)} ticks at {spec.rate:g} Hz have every source",
-            remedy="record longer, or check that all streams run at the same time and stamp by "
-            "the same clock",
-        )
-    return slice(int(usable[0]), int(usable[-1]) + 1)
-
-
-def _episode(
-    bag: Bag,
-    spec: Spec,
-    name: str,
-    streams: _Streams,
-    ticks: Int,
-    chosen: list[Int],
-    report: BagReport,
-    allocate: Allocate,
-) -> Episode:
-    _check_holes(streams, ticks, chosen)
-    images, sizes, undecodable = _decode_images(bag, spec, name, streams, chosen, allocate)
-    if undecodable:
+def _finish(cut: _Cut, spec: Spec, streams: _Streams, report: BagReport) -> Episode:
+    if cut.undecodable:
         # These ticks are void, as they would be live: trimmed at an end, a hole in the middle.
-        for index, row, why in undecodable:
+        for index, row, why in cut.undecodable:
             topic = streams.observed[index].topic
             count, first_why = report.void.get(topic, (0, why))
             report.void[topic] = (count + 1, first_why)
-            chosen[index] = np.where(np.arange(len(ticks)) == row, -1, chosen[index])
-        window = _window(chosen, spec)
-        before, after = report.trimmed
-        report.trimmed = (before + window.start, after + len(ticks) - window.stop)
-        ticks, chosen = ticks[window], [rows[window] for rows in chosen]
-        images = {camera: array[window] for camera, array in images.items()}
-        _check_holes(streams, ticks, chosen)
+            cut.chosen[index] = np.where(np.arange(len(cut.ticks)) == row, -1, cut.chosen[index])
+        cut.trim(report, spec)
+        cut.check_holes(streams)
+    for camera, sizes in cut.sizes.items():
+        if len(sizes) > 1:
+            raise BagError(
+                f"the image size changes: {', '.join(f'{w} x {h}' for w, h in sorted(sizes))}",
+                where=camera,
+                remedy="record with one resolution",
+            )
     joints = np.concatenate(
         [
             np.stack(series.values)[rows]
-            for series, rows in zip(streams.joints, chosen[len(streams.cameras) :])
+            for series, rows in zip(streams.joints, cut.chosen[len(streams.cameras) :])
         ],
         axis=1,
     )
-    targets = _targets(spec, streams.command, ticks, joints)
+    targets = _targets(spec, streams.command, cut.ticks, joints)
     digest = hashlib.sha256()
-    for array in (ticks, joints, targets, *images.values()):
+    for array in (cut.ticks, joints, targets, *cut.images.values()):
         digest.update(np.ascontiguousarray(array).data)
-    return Episode(name, ticks, images, joints, targets, sizes, digest.hexdigest())
-
-
-def _check_holes(streams: _Streams, ticks: Int, chosen: Sequence[Int]) -> None:
-    holes = []
-    for series, rows in zip(streams.observed, chosen):
-        missing = np.flatnonzero(rows < 0)
-        if len(missing):
-            after = (ticks[missing[0]] - ticks[0]) / NANOSECONDS
-            holes.append(
-                f"'{series.topic}' has nothing usable of the last "
-                f"{series.max_age_ns / NANOSECONDS:g} s at {len(missing)} of {len(ticks)} ticks, "
-                f"first {after:.2f} s after the start"
-            )
-    if holes:
-        raise BagError(
-            "a hole in the middle: " + "; ".join(holes),
-            remedy="record it again; if such gaps are harmless, raise the source's 'max_age', "
-            "or split the recording there ('episodes: gap')",
-        )
+    sizes_of = {camera: next(iter(sizes)) for camera, sizes in cut.sizes.items()}
+    return Episode(cut.name, cut.ticks, cut.images, joints, targets, sizes_of, digest.hexdigest())
 
 
 def _decode_images(
-    bag: Bag,
-    spec: Spec,
-    name: str,
-    streams: _Streams,
-    chosen: Sequence[Int],
-    allocate: Allocate,
-) -> tuple[dict[str, NDArray[np.uint8]], dict[str, tuple[int, int]], list[tuple[int, int, str]]]:
-    """Second pass: each image that ticks use is decoded once, two at a time.
+    bag: Bag, spec: Spec, streams: _Streams, cuts: Sequence[_Cut], allocate: Allocate
+) -> None:
+    """Second pass: each image that a tick uses is decoded once, two at a time, into `cuts`."""
+    # Per topic and place: the cameras, by index, and the rows of a cut that the image goes to.
+    users: dict[str, dict[int, list[tuple[_Cut, int, Int]]]] = {}
+    for cut in cuts:
+        for index, (camera, series) in enumerate(zip(spec.cameras, streams.cameras)):
+            shape = (len(cut.ticks), camera.height, camera.width, 3)
+            cut.images[camera.name] = allocate(f"{cut.name}.{camera.name}", shape)
+            places = series.places[cut.chosen[index]]
+            order = np.argsort(places, kind="stable")
+            for rows in np.split(order, np.flatnonzero(np.diff(places[order])) + 1):
+                place = int(places[rows[0]])
+                users.setdefault(series.topic, {}).setdefault(place, []).append((cut, index, rows))
 
-    :return: model images and source size per camera; and for what cannot be decoded
-        (index of the camera, row, reason).
-    """
-    images: dict[str, NDArray[np.uint8]] = {}
-    sizes: dict[str, tuple[int, int]] = {}
-    undecodable: list[tuple[int, int, str]] = []
-    # Per topic and place: the cameras, by index, and the rows that the image goes to.
-    users: dict[str, dict[int, list[tuple[int, Int]]]] = {}
-    for index, (camera, series) in enumerate(zip(spec.cameras, streams.cameras)):
-        shape = (len(chosen[index]), camera.height, camera.width, 3)
-        images[camera.name] = allocate(f"{name}.{camera.name}", shape)
-        places = series.places[chosen[index]]
-        order = np.argsort(places, kind="stable")
-        for rows in np.split(order, np.flatnonzero(np.diff(places[order])) + 1):
-            place = int(places[rows[0]])
-            users.setdefault(series.topic, {}).setdefault(place, []).append((index, rows))
-
-    def work(message: RawMessage, index: int, rows: Int) -> tuple[int, int] | str:
+    def work(message: RawMessage, cut: _Cut, index: int, rows: Int) -> tuple[int, int] | str:
         camera = spec.cameras[index]
         try:
             source, image = image_of(bag.decode(message), camera)
         except DecodeError as error:
             return error.problem
-        images[camera.name][rows] = image
+        cut.images[camera.name][rows] = image
         return source.shape[1], source.shape[0]
 
-    def finish(index: int, rows: Int, job: Future[tuple[int, int] | str]) -> None:
-        camera, size = spec.cameras[index], job.result()
-        if isinstance(size, str):
-            undecodable.extend((index, int(row), size) for row in rows)
-        elif sizes.setdefault(camera.name, size) != size:
-            raise BagError(
-                f"the image size changes from {sizes[camera.name]} to {size} pixels",
-                where=camera.topic,
-                remedy="record with one resolution",
-            )
+    def finish(cut: _Cut, index: int, rows: Int, job: Future[tuple[int, int] | str]) -> None:
+        result = job.result()
+        if isinstance(result, str):
+            cut.undecodable.extend((index, int(row), result) for row in rows)
+        else:
+            cut.sizes.setdefault(spec.cameras[index].name, set()).add(result)
 
     seen: dict[str, int] = {}
-    jobs: deque[tuple[int, Int, Future[tuple[int, int] | str]]] = deque()
+    jobs: deque[tuple[_Cut, int, Int, Future[tuple[int, int] | str]]] = deque()
     with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
         for message in bag.messages(users):
             place = seen[message.topic] = seen.get(message.topic, -1) + 1
-            for index, rows in users[message.topic].get(place, ()):
-                jobs.append((index, rows, pool.submit(work, message, index, rows)))
+            for cut, index, rows in users[message.topic].get(place, ()):
+                jobs.append((cut, index, rows, pool.submit(work, message, cut, index, rows)))
             while len(jobs) > 2 * _DECODERS:  # bounded: each job holds its message
                 finish(*jobs.popleft())
         while jobs:
             finish(*jobs.popleft())
-    return images, sizes, undecodable
 
 
 def _targets(
@@ -535,7 +593,38 @@ def _targets(
         known = newest >= 0
         rows = np.flatnonzero(known)[:, None]
         targets[rows, list(spec.command_indices)] = np.stack(command.values)[newest[known]]
+    column = 0
+    for source in spec.joints:
+        for _ in source.names:
+            if source.smooth is not None:
+                steps = max(1, round(source.smooth * spec.rate))
+                targets[:, column] = smooth_switches(targets[:, column], steps)
+            column += 1
     return targets
+
+
+def smooth_switches(values: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
+    """A two-valued signal with cosine ramps, `steps` ticks before to `steps` after each switch.
+
+    EIPL's `cos_interpolation` does it to inputs as well; that looks ahead, which no robot can, so
+    here only targets are smoothed. Ramps that overlap meet where they cross.
+
+    :param values: (T,), lowest and highest are the two levels.
+    """
+    low, high = values.min(), values.max()
+    switches = np.flatnonzero(np.diff(values > (low + high) / 2))
+    smoothed = values.copy()
+    for number, switch in enumerate(switches.tolist()):
+        before = switches[number - 1] if number else -1
+        after = switches[number + 1] if number + 1 < len(switches) else len(values) - 1
+        start = max(switch - steps + 1, (before + switch) // 2 + 1)
+        stop = min(switch + steps, (switch + after) // 2)
+        rows = np.arange(start, stop + 1)
+        phase = (rows - (switch - steps + 1)) / (2 * steps - 1)  # 0 … 1 over the whole ramp
+        ramp = (1 - np.cos(np.pi * phase)) / 2
+        level, end = (low, high) if values[switch + 1] > values[switch] else (high, low)
+        smoothed[rows] = level + (end - level) * ramp
+    return smoothed
 
 
 def _in_memory(name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.data.align import newest_at
-from sarnn_ros.data.decode import check_image, decode_image, decode_joints, stamp_ns
+from sarnn_ros.data.decode import check_image, decode_image, decode_vector, stamp_ns
 from sarnn_ros.data.preprocess import crop_resize
 from sarnn_ros.errors import DecodeError
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, JointSource, Spec
@@ -80,10 +80,11 @@ def admit_joints(
 ) -> tuple[int, NDArray[np.float64]]:
     """Stamp and values of a joint message that may be used.
 
-    :raises DecodeError: the message is void: see `decode_joints`, `stamp_ns`.
+    :param clock: the spec's; the source's own comes first.
+    :raises DecodeError: the message is void: see `decode_vector`, `stamp_ns`.
     """
-    values = decode_joints(msg, source.names, source.field)
-    return (receive_ns if clock == "receive" else stamp_ns(msg)), values
+    values = decode_vector(msg, source)
+    return (receive_ns if (source.clock or clock) == "receive" else stamp_ns(msg)), values
 
 
 def image_of(msg: Any, camera: CameraSpec) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
