@@ -39,6 +39,8 @@ PERIOD_NS = round(NANOSECONDS / RATE)
 
 #: Discovery alone may take 3 s; what has not happened after this will not, s.
 PATIENCE = 30.0
+#: A driver that has not commanded for this long at the end of a trial has given up, s.
+SILENCE = 0.5
 #: How far from home the arm may be when a trial starts, rad or m.
 HOME_TOLERANCE = 0.02
 
@@ -241,6 +243,9 @@ class Referee:
             end = time.monotonic() + ticks / RATE
             if problem is None:
                 self.wait_for(lambda: time.monotonic() > end, "the end of the trial")
+                silence = time.time() - recording.commands[-1][0]
+                if silence > SILENCE:
+                    problem = f"no command for {silence:.1f} s; {self._driver_says(driver)}"
         finally:
             with self._changed:
                 self._recording = None
@@ -307,7 +312,7 @@ def _judge(recording: Recording, problem: str | None, ticks: int) -> Trial:
         if stamps:
             camera.append(arrivals[label] - stamps[0] / NANOSECONDS)
     return Trial(
-        success=problem is None and is_success(lifts),
+        success=is_success(lifts),
         max_lift=max(lifts, default=0.0),
         ticks=max(expected, ticks - 1),
         missed=max(expected, ticks - 1) - len(labels),

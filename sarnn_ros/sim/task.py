@@ -21,6 +21,10 @@ POSITIONS_Y = tuple(round(-0.20 + 0.05 * index, 2) for index in range(9))
 TAUGHT_Y = POSITIONS_Y[::2]
 UNTAUGHT_Y = POSITIONS_Y[1::2]
 
+#: Where controls are tried. Not in the middle: the mean of all demonstrations ends there by
+#: symmetry, so that success would say nothing.
+CONTROL_Y = tuple(y for y in POSITIONS_Y if y != 0.0)
+
 #: Ticks (10 Hz) of a demonstration and of a trial. A policy gets a second more than the expert.
 RATE = 10.0
 DEMONSTRATION_TICKS = 80
@@ -89,8 +93,7 @@ def plan_trials(repeats: int, others: int, seed: int) -> list[TrialPlan]:
     """The trials of an evaluation, in the order of `KINDS`.
 
     :param repeats: trials at each of the nine positions.
-    :param others: trials of each other kind, at taught and untaught positions in turn for the
-        controls.
+    :param others: trials of each other kind; of the controls, spread over `CONTROL_Y`.
     """
     rng = np.random.default_rng(seed)
     trials = [
@@ -100,11 +103,11 @@ def plan_trials(repeats: int, others: int, seed: int) -> list[TrialPlan]:
         for _ in range(repeats)
     ]
     trials += [TrialPlan("random", place_anywhere(rng)) for _ in range(others)]
+    spread = [CONTROL_Y[index * len(CONTROL_Y) // others] for index in range(others)]
     blind: tuple[Vision, Vision] = ("frozen", "hidden")
-    for index in range(others):
-        y = POSITIONS_Y[index * len(POSITIONS_Y) // others]
-        trials.append(TrialPlan("control_no_vision", place(y, rng), vision=blind[index % 2]))
-    for index in range(others):
-        y = POSITIONS_Y[index * len(POSITIONS_Y) // others]
-        trials.append(TrialPlan("control_replay", place(y, rng), driver="replay"))
+    trials += [
+        TrialPlan("control_no_vision", place(y, rng), vision=blind[index % 2])
+        for index, y in enumerate(spread)
+    ]
+    trials += [TrialPlan("control_replay", place(y, rng), driver="replay") for y in spread]
     return trials
