@@ -1,0 +1,137 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the benchmarks share: a policy to measure, percentiles, load, and a word on the machine."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sarnn_ros.data.preprocess import JointNormaliser
+from sarnn_ros.policy.directory import CameraEnvelope, Envelope
+from sarnn_ros.spec import Spec, parse_spec
+
+CORES = len(os.sched_getaffinity(0))
+
+
+def make_spec(
+    size: int = 64, *, joints: int = 6, cameras: int = 1, rate: float = 10.0, **camera: Any
+) -> Spec:
+    """Square images, joints `joint1` … on `joint_states`, first camera on `image_raw`."""
+    return parse_spec(
+        {
+            "rate": rate,
+            "cameras": [
+                {
+                    "name": f"camera{index}",
+                    "topic": "image_raw" if index == 0 else f"image_raw{index}",
+                    "width": size,
+                    "height": size,
+                    **camera,
+                }
+                for index in range(cameras)
+            ],
+            "joints": {"names": [f"joint{index + 1}" for index in range(joints)]},
+            "joint_range": [0.1, 0.9],
+        }
+    )
+
+
+def write_policy(
+    out: Path, spec: Spec, model: Any, *, source: tuple[int, int] | None = None
+) -> Path:
+    """Export a network as a policy whose joints span ±1 rad and whose guard lets all of it pass.
+
+    :param source: (width, height) of the cameras' images; the model's size by default.
+    """
+    from sarnn_ros.policy.export import export_policy
+
+    dim = spec.joint_dim
+    cameras = {}
+    for camera in spec.cameras:
+        width, height = source or (camera.width, camera.height)
+        cameras[camera.name] = CameraEnvelope(
+            width=width, height=height, brightness_mean=128, brightness_std=64,
+            color_mean=(128, 128, 128),
+        )  # fmt: skip
+    export_policy(
+        out,
+        model,
+        spec=spec,
+        normaliser=JointNormaliser([-1.0] * dim, [1.0] * dim, spec.joint_range),
+        envelope=Envelope(
+            position_min=(-10.0,) * dim,
+            position_max=(10.0,) * dim,
+            max_step=(20.0,) * dim,
+            start_pose=(0.0,) * dim,
+            start_pose_spread=(10.0,) * dim,
+            cameras=cameras,
+        ),
+        training={"benchmark": True},
+    )
+    return out
+
+
+def percentiles(seconds: Sequence[float]) -> dict[str, float]:
+    """p50, p95, p99 and max in ms."""
+    p50, p95, p99 = np.percentile(seconds, (50, 95, 99)) * 1e3
+    values = {"p50": p50, "p95": p95, "p99": p99, "max": max(seconds) * 1e3}
+    return {name: round(float(value), 3) for name, value in values.items()}
+
+
+@contextlib.contextmanager
+def burning(processes: int) -> Iterator[None]:
+    """Other processes that want a core each, all the time."""
+    burners = [
+        subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"])
+        for _ in range(processes)
+    ]
+    try:
+        yield
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
+
+
+def machine() -> dict[str, Any]:
+    """Enough to judge the figures by."""
+    model = "unknown"
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    import onnxruntime
+
+    return {
+        "cpu": model,
+        "cores": CORES,
+        "python": platform.python_version(),
+        "onnxruntime": onnxruntime.__version__,
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, too")
+    return parser
+
+
+def finish(result: dict[str, Any], target: Path | None) -> None:
+    """Print, and write where asked."""
+    text = json.dumps(result, indent=2)
+    print(text)
+    if target is not None:
+        target.write_text(text + "\n")

@@ -1,0 +1,155 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""One tick of the policy against the seed's network run plainly, on one core: idle and loaded.
+Loaded means that other processes burn every core.
+
+The baseline does what EIPL's online script does at a tick: scale the image, forward the whole
+network in eager PyTorch, take the joints back to radians. Both see the same inputs and have the
+same weights, and must agree.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import CORES, arguments, burning, finish, machine, make_spec, percentiles, write_policy
+from seed_sarnn import SeedSARNN
+
+from sarnn_ros.data.observe import Observation
+from sarnn_ros.model.sarnn import SARNN
+from sarnn_ros.policy.runtime import Policy
+from sarnn_ros.spec import Spec
+
+JOINTS = 6
+
+
+class Baseline:
+    """The seed's network and EIPL's online loop around it, with no thought given to speed."""
+
+    def __init__(self, model: SeedSARNN) -> None:
+        self.model = model.eval()
+        self.state: Any = None
+
+    def step(self, observation: Observation) -> np.ndarray:
+        image = observation.images["camera0"].transpose(2, 0, 1) / 255.0
+        joints = (observation.joints + 1.0) / 2.0 * 0.8 + 0.1
+        with torch.no_grad():
+            x_img = torch.tensor(image, dtype=torch.float32).unsqueeze(0)
+            x_joint = torch.tensor(joints, dtype=torch.float32).unsqueeze(0)
+            _y_image, y_joint, _enc, _dec, self.state = self.model(x_img, x_joint, self.state)
+        return (y_joint[0].numpy() - 0.1) / 0.8 * 2.0 - 1.0
+
+
+def idle(contenders: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds per step, the contenders taking turns so that all see the same machine."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds + 1):
+        for name, step in contenders.items():
+            for _ in range(20):
+                start = time.perf_counter()
+                step()
+                if number:  # the first round warms up
+                    times[name].append(time.perf_counter() - start)
+    return times
+
+
+def paced(step: Callable[[], Any], rate: float, seconds: float) -> list[float]:
+    """Seconds per step, from when it should begin to its end, at a robot's pace."""
+    times = []
+    begin = time.perf_counter() + 0.1
+    for tick in range(round(rate * seconds)):
+        due = begin + tick / rate
+        if (wait := due - time.perf_counter()) > 0:
+            time.sleep(wait)
+        step()
+        times.append(time.perf_counter() - due)
+    return times
+
+
+def measure(size: int, scratch: Path, rounds: int, seconds: float) -> dict[str, Any]:
+    torch.manual_seed(0)
+    spec: Spec = make_spec(size, joints=JOINTS)
+    seed = SeedSARNN(50, 5, JOINTS, im_size=(size, size))
+    model = SARNN(50, 5, JOINTS, im_size=(size, size))
+    seed.load_state_dict(model.state_dict(), strict=False)
+    directory = write_policy(scratch / f"policy{size}", spec, model)
+    random = np.random.default_rng(0)
+    observation = Observation(
+        1,
+        {"camera0": random.integers(0, 256, (size, size, 3), dtype=np.uint8)},
+        random.uniform(-1, 1, JOINTS),
+        {},
+        {},
+    )
+    baseline = Baseline(seed)
+    policies = {name: Policy.load(directory, name) for name in ("onnxruntime", "torch")}
+    for policy in policies.values():
+        for _ in range(3):
+            difference = np.abs(policy.step(observation).joints - baseline.step(observation)).max()
+            assert difference < 1e-3, f"not the same network: {difference}"
+        baseline.state = None
+
+    zero = torch.zeros(1, 50)
+    x_img, x_joint = torch.rand(1, 3, size, size), torch.rand(1, JOINTS)
+
+    @torch.no_grad()
+    def forward() -> None:
+        seed(x_img, x_joint, (zero, zero))
+
+    contenders = {
+        "baseline": lambda: baseline.step(observation),
+        "baseline, forward only": forward,
+        "onnxruntime, command": lambda: policies["onnxruntime"].step(observation),
+        "onnxruntime, full": lambda: policies["onnxruntime"].step(observation, want_image=True),
+        "torch, command": lambda: policies["torch"].step(observation),
+        "torch, full": lambda: policies["torch"].step(observation, want_image=True),
+    }
+    torch.set_num_threads(1)
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    quiet = {name: percentiles(times) for name, times in idle(contenders, rounds).items()}
+    os.sched_setaffinity(0, cores)
+    base = quiet["baseline"]["p50"]
+    result: dict[str, Any] = {
+        "idle_ms": quiet,
+        "times_faster_than_baseline": {
+            name: round(base / values["p50"], 2) for name, values in quiet.items()
+        },
+    }
+    loaded = {}
+    with burning(CORES):
+        for name in ("onnxruntime, command", "onnxruntime, full", "baseline"):
+            loaded[name] = percentiles(paced(contenders[name], 30.0, seconds))
+        torch.set_num_threads(max(2, CORES))  # what torch does by itself
+        loaded["baseline, a thread per core"] = percentiles(
+            paced(contenders["baseline"], 30.0, seconds)
+        )
+        torch.set_num_threads(1)
+    result["loaded_ms"] = loaded
+    return result
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128])
+    parser.add_argument("--rounds", type=int, default=25, help="of 20 steps, per contender")
+    parser.add_argument("--seconds", type=float, default=20.0, help="at 30 Hz, under load")
+    options = parser.parse_args()
+    result: dict[str, Any] = {"machine": machine()}
+    with tempfile.TemporaryDirectory() as scratch:
+        for size in options.sizes:
+            result[f"{size}x{size}"] = measure(
+                size, Path(scratch), options.rounds, options.seconds
+            )
+    finish(result, options.json)
+
+
+if __name__ == "__main__":
+    main()
