@@ -14,7 +14,7 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from sarnn_ros.data.align import newest_at, tick_grid
 from sarnn_ros.data.bags import Bag, DamagedError, RawMessage, absolute, find_bags
 from sarnn_ros.data.observe import admit_image, admit_joints, image_of
 from sarnn_ros.data.preprocess import JointNormaliser
-from sarnn_ros.data.problems import BagReport, Problem
+from sarnn_ros.data.preview import preview
+from sarnn_ros.data.problems import BagReport, Problem, StreamReport
 from sarnn_ros.errors import BagError, DecodeError, SarnnError, join_problems
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, JointSource, Spec
 
@@ -54,6 +55,8 @@ class Episode:
         no tick after the last: where a target would need it, the last row repeats the state.
     :param source_sizes: per camera, (width, height) of the source image.
     :param digest: SHA-256 over the arrays.
+    :param previews: per camera, the first, the middle and the last source image, small, with the
+        crop drawn.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Episode:
     targets: NDArray[np.float64]
     source_sizes: Mapping[str, tuple[int, int]]
     digest: str = ""
+    previews: Mapping[str, Sequence[NDArray[np.uint8]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -229,13 +233,34 @@ class _Series:
     topic: str
     max_age_ns: int
     stamps: Any = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
     places: Any = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
 
-    def add(self, stamp: int, place: int, value: Any) -> None:
+    def add(self, stamp: int, received: int, place: int, value: Any) -> None:
         self.stamps.append(stamp)
+        self.received.append(received)
         self.places.append(place)
         self.values.append(value)
+
+    def describe(self, void: int) -> StreamReport:
+        """To be called before `sort`: it looks at the order of arrival."""
+        stamps = np.array(self.stamps, dtype=np.int64)
+        steps = np.diff(stamps)
+        ahead = steps[steps > 0] / NANOSECONDS
+        latency = np.median(np.array(self.received) - stamps) if len(stamps) else 0
+        return StreamReport(
+            topic=self.topic,
+            messages=len(stamps) + void,
+            void=void,
+            # The median: a pause must not look like a low rate.
+            rate=float(1 / np.median(ahead)) if len(ahead) else float("nan"),
+            jitter=float(ahead.std()) if len(ahead) else float("nan"),
+            longest_gap=float(ahead.max()) if len(ahead) else float("nan"),
+            backwards=int((steps < 0).sum()),
+            repeated=int((steps == 0).sum()),
+            latency=float(latency) / NANOSECONDS,
+        )
 
     def sort(self) -> None:
         """By stamp; equal stamps in the order of arrival, so that the last one is the newest."""
@@ -279,6 +304,7 @@ def _read(
                 remedy="record it again, or correct the spec",
             )
     grid, chosen = _align(streams, spec)
+    report.streams = _with_ages(report.streams, streams, grid, chosen)
     cuts: list[_Cut] = []
     for title, rows in _windows(spec, name, grid, chosen, streams.marker):
         cut = _Cut(title, grid[rows], [indices[rows] for indices in chosen])
@@ -296,6 +322,18 @@ def _read(
             _leave_out(report, cut.name, error)
 
 
+def _with_ages(
+    reports: list[StreamReport], streams: _Streams, grid: Int, chosen: Sequence[Int]
+) -> list[StreamReport]:
+    ages: dict[str, tuple[float, float]] = {}
+    for series, rows in zip(streams.observed, chosen):
+        used = rows >= 0
+        if used.any():
+            age = (grid[used] - series.stamps[rows[used]]) / NANOSECONDS
+            ages[series.topic] = (float(np.median(age)), float(age.max()))
+    return [replace(report, age=ages.get(report.topic)) for report in reports]
+
+
 @dataclass
 class _Cut:
     """An episode in the making. `chosen`: per source, the index of each tick's message."""
@@ -306,6 +344,7 @@ class _Cut:
     images: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     sizes: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
     undecodable: list[tuple[int, int, str]] = field(default_factory=list)  # camera, row, reason
+    previews: dict[str, dict[int, NDArray[np.uint8]]] = field(default_factory=dict)  # by row
 
     def trim(self, report: BagReport, spec: Spec) -> None:
         """Keep what lies from the first to the last tick at which every source is observable."""
@@ -451,10 +490,14 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Streams:
             content = bag.decode(message)
             for series, admit in users[topic]:
                 stamp, value = admit(content, message.receive_ns)
-                series.add(stamp, place, value)
+                series.add(stamp, message.receive_ns, place, value)
         except DecodeError as error:
             count, why = report.void.get(topic, (0, error.problem))
             report.void[topic] = (count + 1, why)
+    report.streams = [
+        series.describe(report.void.get(series.topic, (0, ""))[0])
+        for series in {series.topic: series for series in streams.observed}.values()
+    ]
     for series in (*streams.observed, streams.command, streams.marker):
         series.sort()
     if not bag.damage:
@@ -523,7 +566,12 @@ def _finish(cut: _Cut, spec: Spec, streams: _Streams, report: BagReport) -> Epis
     for array in (cut.ticks, joints, targets, *cut.images.values()):
         digest.update(np.ascontiguousarray(array).data)
     sizes_of = {camera: next(iter(sizes)) for camera, sizes in cut.sizes.items()}
-    return Episode(cut.name, cut.ticks, cut.images, joints, targets, sizes_of, digest.hexdigest())
+    previews = {
+        camera: [shown[row] for row in sorted(shown)] for camera, shown in cut.previews.items()
+    }
+    return Episode(
+        cut.name, cut.ticks, cut.images, joints, targets, sizes_of, digest.hexdigest(), previews
+    )
 
 
 def _decode_images(
@@ -549,6 +597,8 @@ def _decode_images(
         except DecodeError as error:
             return error.problem
         cut.images[camera.name][rows] = image
+        for row in {0, len(cut.ticks) // 2, len(cut.ticks) - 1}.intersection(rows.tolist()):
+            cut.previews.setdefault(camera.name, {})[row] = preview(source, camera)
         return source.shape[1], source.shape[0]
 
     def finish(cut: _Cut, index: int, rows: Int, job: Future[tuple[int, int] | str]) -> None:

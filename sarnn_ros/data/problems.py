@@ -33,6 +33,29 @@ class Problem:
         return f"{head}\n  effect: {self.effect}\n  remedy: {self.remedy}"
 
 
+@dataclass(frozen=True)
+class StreamReport:
+    """One observed topic of one bag. Times in s, NaN where there are too few messages.
+
+    :param jitter: standard deviation of the time between messages.
+    :param backwards: messages stamped before their predecessor.
+    :param repeated: messages stamped like their predecessor.
+    :param latency: median time from stamp to receipt; 0 with the clock `receive`.
+    :param age: median and largest age at the ticks that use the topic.
+    """
+
+    topic: str
+    messages: int
+    void: int
+    rate: float
+    jitter: float
+    longest_gap: float
+    backwards: int
+    repeated: int
+    latency: float
+    age: tuple[float, float] | None = None
+
+
 @dataclass
 class BagReport:
     """What became of one bag.
@@ -49,6 +72,7 @@ class BagReport:
     trimmed: tuple[int, int] = (0, 0)
     void: dict[str, tuple[int, str]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    streams: list[StreamReport] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -158,7 +158,7 @@ class TestSources:
             "joints": [{"names": ["elbow"]}, {"topic": "gripper", "type": kind} | source],
         })  # fmt: skip
         episodes, report = read(made, spec, tmp_path)
-        assert episodes, report
+        assert episodes, [problem.found for problem in report.problems]
         return episodes[0].joints[:, 1:]
 
     def test_a_number(self, tmp_path):

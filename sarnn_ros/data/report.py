@@ -1,0 +1,416 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The dataset report: figures on streams, joints, cameras and episodes, and what is wrong.
+
+`examine` computes, `as_dict` makes JSON of it; showing it is `report_view`. Every threshold is
+here, with the reason beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from sarnn_ros.data.episodes import Dataset, Episode
+from sarnn_ros.data.problems import BagReport, Problem, StreamReport
+from sarnn_ros.spec import CameraSpec, Spec
+
+#: More void messages than this share are a fault of the driver, not an accident.
+VOID_SHARE = 0.01
+#: An image that arrives later than this part of a period after its stamp is, at the robot, often
+#: not yet there at its tick: the policy then sees an older one than in training.
+LATENCY_SHARE = 0.3
+#: No revolute joint of a usual arm turns more than this, rad.
+LARGEST_ANGLE = 2.2 * np.pi
+#: Of a joint's range, in one tick: an arm that moves on purpose does not.
+JUMP_SHARE = 0.5
+#: Share of ticks at one end of the range that looks like clipping.
+SATURATED_SHARE = 0.3
+#: Mean brightness, 0 … 255, and its spread over an image.
+DARK, BRIGHT, FLAT = 12.0, 243.0, 4.0
+#: Share of images equal to the one before, while the joints move.
+FROZEN_SHARE = 0.2
+#: Episodes shorter or longer than the median by this factor.
+LENGTH_FACTOR = 2.0
+#: Brightness of an episode against the others, 0 … 255.
+BRIGHTNESS_STEP = 40.0
+
+
+@dataclass(frozen=True)
+class JointReport:
+    """One entry of the joint vector over all episodes, in its unit.
+
+    :param still: share of ticks at which it does not move.
+    :param saturated: share of ticks at exactly its lowest or highest value.
+    :param largest_step: largest change from one tick to the next.
+    :param levels: number of different values, counted up to 3.
+    """
+
+    name: str
+    minimum: float
+    maximum: float
+    still: float
+    saturated: float
+    largest_step: float
+    levels: int
+
+
+@dataclass(frozen=True)
+class CameraReport:
+    """One camera over all episodes. Brightness and colour 0 … 255, of the model's images.
+
+    :param contrast: mean standard deviation over an image.
+    :param repeated: share of images equal to the one before.
+    """
+
+    name: str
+    source_sizes: tuple[tuple[int, int], ...]
+    brightness: float
+    brightness_of_episodes: tuple[float, ...]
+    color: tuple[float, float, float]
+    contrast: float
+    repeated: float
+
+
+@dataclass(frozen=True)
+class EpisodeReport:
+    """One episode; `part` is training or validation."""
+
+    name: str
+    ticks: int
+    seconds: float
+    part: str
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """All of it. `problems` has those found while reading as well."""
+
+    spec: Spec
+    fingerprint: str
+    bags: tuple[BagReport, ...]
+    episodes: tuple[EpisodeReport, ...]
+    joints: tuple[JointReport, ...]
+    cameras: tuple[CameraReport, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def worst(self) -> str:
+        """error, warning, note or sound."""
+        found = {problem.severity for problem in self.problems}
+        return next((one for one in ("error", "warning", "note") if one in found), "sound")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: NaN becomes None."""
+        values = {
+            "verdict": self.worst,
+            "fingerprint": self.fingerprint,
+            "spec": self.spec.model_dump(mode="json"),
+            "bags": [bag.as_dict() for bag in self.bags],
+            "episodes": [asdict(one) for one in self.episodes],
+            "joints": [asdict(one) for one in self.joints],
+            "cameras": [asdict(one) for one in self.cameras],
+            "problems": [asdict(one) for one in self.problems],
+        }
+        cleaned: dict[str, Any] = _without_nan(values)
+        return cleaned
+
+
+def examine(dataset: Dataset) -> DatasetReport:
+    """Figures and problems of a dataset."""
+    spec, episodes = dataset.spec, dataset.episodes
+    joints = tuple(_joints(spec, episodes))
+    cameras = tuple(_camera(camera, episodes) for camera in spec.cameras)
+    lengths = tuple(
+        EpisodeReport(
+            episode.name,
+            len(episode.ticks),
+            len(episode.ticks) / spec.rate,
+            "training" if index in dataset.training else "validation",
+        )
+        for index, episode in enumerate(episodes)
+    )
+    problems = [
+        *dataset.problems,
+        *(problem for bag in dataset.bags for problem in _stream_problems(bag, spec)),
+        *_joint_problems(joints),
+        *(one for camera, about in zip(spec.cameras, cameras) for one in _camera_problems(
+            camera, about, [episode.name for episode in episodes], moving=_moving(joints))),
+        *_episode_problems(lengths),
+    ]  # fmt: skip
+    return DatasetReport(
+        spec, dataset.fingerprint, dataset.bags, lengths, joints, cameras, tuple(problems)
+    )
+
+
+# -- figures ------------------------------------------------------------------------------------
+
+
+def _joints(spec: Spec, episodes: tuple[Episode, ...]) -> Iterator[JointReport]:
+    values = np.concatenate([episode.joints for episode in episodes])
+    steps = np.abs(np.concatenate([np.diff(episode.joints, axis=0) for episode in episodes]))
+    low, high = values.min(axis=0), values.max(axis=0)
+    for column, name in enumerate(spec.joint_labels):
+        span = high[column] - low[column]
+        one = values[:, column]
+        at_end = max(float((one == low[column]).mean()), float((one == high[column]).mean()))
+        yield JointReport(
+            name=name,
+            minimum=float(low[column]),
+            maximum=float(high[column]),
+            # A thousandth of the range, or of a unit: encoders flicker.
+            still=float((steps[:, column] <= max(span, 1e-3) * 1e-3).mean()),
+            saturated=at_end if span > 0 else 0.0,
+            largest_step=float(steps[:, column].max()),
+            levels=min(3, len(np.unique(one))),
+        )
+
+
+def _camera(camera: CameraSpec, episodes: tuple[Episode, ...]) -> CameraReport:
+    means, contrasts, repeated, of_episodes = [], [], [], []
+    for episode in episodes:
+        images = episode.images[camera.name]
+        # Statistics need no more than some of the images; a long episode is memory-mapped.
+        rows = np.unique(np.linspace(0, len(images) - 1, 32).astype(np.int64))
+        some = np.asarray(images[rows], dtype=np.float64)
+        means.append(some.mean(axis=(0, 1, 2)))
+        contrasts.append(float(some.mean(axis=-1).std(axis=(1, 2)).mean()))
+        of_episodes.append(float(some.mean()))
+        same = [np.array_equal(one, two) for one, two in pairwise(images)]
+        repeated.append(float(np.mean(same)))
+    color = np.mean(means, axis=0)
+    return CameraReport(
+        name=camera.name,
+        source_sizes=tuple(sorted({episode.source_sizes[camera.name] for episode in episodes})),
+        brightness=float(np.mean(of_episodes)),
+        brightness_of_episodes=tuple(of_episodes),
+        color=(float(color[0]), float(color[1]), float(color[2])),
+        contrast=float(np.mean(contrasts)),
+        repeated=float(np.mean(repeated)),
+    )
+
+
+def _moving(joints: tuple[JointReport, ...]) -> float:
+    """Share of ticks at which some joint moves, at least."""
+    return 1.0 - min(joint.still for joint in joints)
+
+
+# -- problems -----------------------------------------------------------------------------------
+
+
+def _stream_problems(bag: BagReport, spec: Spec) -> Iterator[Problem]:
+    for stream in bag.streams:
+        where = f"{bag.path}: {stream.topic}"
+        yield from _one_stream(stream, where, bag, spec)
+    before, after = bag.trimmed
+    if max(before, after) > max(1.0, 0.5 * spec.rate):
+        yield Problem(
+            "warning",
+            bag.path,
+            f"{before} ticks before and {after} ticks after the episodes lack a source",
+            "they are not trained on: the beginning or the end of the motion may be missing",
+            "start the recording when every topic is there, and stop none early "
+            "(`sarnn record` checks)",
+        )
+
+
+def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) -> Iterator[Problem]:
+    period = 1.0 / spec.rate
+    if stream.void > VOID_SHARE * stream.messages:
+        yield Problem(
+            "warning",
+            where,
+            f"{stream.void} of {stream.messages} messages cannot be used, the first because: "
+            f"{bag.void[stream.topic][1]}",
+            "they are ignored, so that observations get older, or episodes have holes",
+            "repair the driver; at the robot such messages are ignored in the same way",
+        )
+    if stream.rate < 0.95 * spec.rate:
+        yield Problem(
+            "warning",
+            where,
+            f"{stream.rate:.1f} Hz, slower than the {spec.rate:g} Hz of the ticks",
+            "some ticks repeat the observation before them, and the policy learns to stand still",
+            f"publish faster, or set 'rate' to {max(0.2, np.floor(stream.rate)):g} or less",
+        )
+    if stream.backwards:
+        yield Problem(
+            "warning",
+            where,
+            f"{stream.backwards} of {stream.messages} stamps go back in time",
+            "a clock was set while recording, or two publishers share the topic: observations may "
+            "come from different moments or machines",
+            "synchronise the clocks before recording (chrony), look for a second publisher "
+            "('ros2 topic info -v'), or set 'clock: receive'",
+        )
+    if stream.repeated > 0.05 * stream.messages:
+        yield Problem(
+            "warning",
+            where,
+            f"{stream.repeated} of {stream.messages} stamps equal the one before",
+            "the topic may be published twice, or stamps are coarse; ages at ticks are not right",
+            "look for a second publisher ('ros2 topic info -v')",
+        )
+    if spec.clock == "header" and stream.latency > LATENCY_SHARE * period:
+        yield Problem(
+            "warning",
+            where,
+            f"messages arrive {stream.latency * 1e3:.0f} ms after their stamp (median)",
+            "at the robot the newest message at a tick is that much older than in training",
+            "set 'clock: receive', or make the transport faster",
+        )
+    if stream.latency < -0.005:
+        yield Problem(
+            "warning",
+            where,
+            f"messages are stamped {-stream.latency * 1e3:.0f} ms after they were received",
+            "the publisher's clock is ahead: its messages are used that much too late",
+            "synchronise the clocks (chrony), or set 'clock: receive'",
+        )
+
+
+def _joint_problems(joints: tuple[JointReport, ...]) -> Iterator[Problem]:
+    for joint in joints:
+        span = joint.maximum - joint.minimum
+        shown = f"{joint.minimum:.4g} … {joint.maximum:.4g}"
+        if span < 1e-3:
+            yield Problem(
+                "note",
+                joint.name,
+                f"does not move ({shown})",
+                "it is normalised as if it moved by 0.001, and nothing is learnt of it",
+                "leave it out of the spec if the task does not need it",
+            )
+            continue
+        if "/" not in joint.name and max(-joint.minimum, joint.maximum) > LARGEST_ANGLE:
+            yield Problem(
+                "warning",
+                joint.name,
+                f"{shown} is more than a turn: degrees, not radians?",
+                "training is not hurt, but the command guard's limits and the robot would be",
+                "publish radians (REP 103)",
+            )
+        if joint.levels == 2:
+            yield Problem(
+                "note",
+                joint.name,
+                f"has two values, {joint.minimum:.4g} and {joint.maximum:.4g}",
+                "a jump is hard to predict at the right tick",
+                "set 'smooth: 0.5' for its source",
+            )
+        elif joint.largest_step > JUMP_SHARE * span:
+            turn = abs(joint.largest_step - 2 * np.pi) < 0.3
+            yield Problem(
+                "warning",
+                joint.name,
+                f"jumps by {joint.largest_step:.4g} within one tick, range {shown}",
+                "it cannot be learnt, and the guard's step limit, taken from it, would allow it"
+                + ("; it looks like an angle that wraps around" if turn else ""),
+                "unwrap the angle in the driver" if turn
+                else "look for joints that swap names, a second publisher or a pause in recording",
+            )  # fmt: skip
+        if joint.levels > 2 and joint.saturated > SATURATED_SHARE:
+            yield Problem(
+                "note",
+                joint.name,
+                f"is at one end of its range at {joint.saturated:.0%} of the ticks ({shown})",
+                "a clipped signal hides how far the motion wanted to go",
+                "if it is a gripper, observe its command instead of its measured position",
+            )
+
+
+def _camera_problems(
+    camera: CameraSpec, about: CameraReport, names: list[str], *, moving: float
+) -> Iterator[Problem]:
+    where = f"camera '{camera.name}'"
+    sees = "the policy cannot see what it is to act on"
+    if about.brightness < DARK or about.brightness > BRIGHT:
+        kind = "black" if about.brightness < DARK else "white"
+        yield Problem(
+            "warning",
+            where,
+            f"images are nearly {kind} (mean {about.brightness:.0f} of 255)",
+            sees,
+            "set exposure, 'value_range' (16 bit) or the lights",
+        )
+    elif about.contrast < FLAT:
+        yield Problem(
+            "warning",
+            where,
+            f"images have no contrast (standard deviation {about.contrast:.1f} of 255)",
+            sees,
+            "check lens, focus, 'crop' and 'value_range'",
+        )
+    if about.repeated > FROZEN_SHARE and moving > 0.5:
+        yield Problem(
+            "warning",
+            where,
+            f"{about.repeated:.0%} of the images equal the one before, while the joints move",
+            "the policy learns to move without looking",
+            "check the camera's rate and whether its driver repeats images",
+        )
+    if len(about.source_sizes) > 1:
+        sizes = ", ".join(f"{width} x {height}" for width, height in about.source_sizes)
+        yield Problem(
+            "warning",
+            where,
+            f"episodes differ in image size: {sizes}",
+            "crop and resize then cover different parts of the scene",
+            "record with one resolution",
+        )
+    median = float(np.median(about.brightness_of_episodes))
+    for name, brightness in zip(names, about.brightness_of_episodes):
+        if abs(brightness - median) > BRIGHTNESS_STEP:
+            yield Problem(
+                "warning",
+                f"{where}, episode '{name}'",
+                f"brightness {brightness:.0f}, the others have {median:.0f}",
+                "attention may learn the light instead of the object",
+                "fix exposure and white balance, or leave the episode out; colour augmentation "
+                "helps if the light does vary",
+            )
+    width, height = about.source_sizes[0]
+    crop = camera.crop
+    if (crop.width if crop else width) < camera.width or (
+        crop.height if crop else height
+    ) < camera.height:
+        yield Problem(
+            "note",
+            where,
+            f"the source is smaller than the model's {camera.width} x {camera.height}",
+            "enlarged images cost time and show nothing new",
+            "make 'width' and 'height' smaller, or the crop larger",
+        )
+
+
+def _episode_problems(episodes: tuple[EpisodeReport, ...]) -> Iterator[Problem]:
+    if len(episodes) == 1:
+        yield Problem(
+            "warning",
+            episodes[0].name,
+            "there is only one episode",
+            "nothing is left for validation, and the policy can only repeat it",
+            "record about five demonstrations at each of several object positions",
+        )
+    median = float(np.median([episode.ticks for episode in episodes]))
+    for episode in episodes:
+        if not 1 / LENGTH_FACTOR <= episode.ticks / median <= LENGTH_FACTOR:
+            yield Problem(
+                "warning",
+                episode.name,
+                f"{episode.ticks} ticks, the median is {median:.0f}",
+                "a demonstration that was broken off, or contains more than one",
+                "look at it, and leave it out or split it",
+            )
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
