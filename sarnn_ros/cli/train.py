@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,9 @@ def train(
     ] = False,
 ) -> None:
     """Train a policy from rosbags. Stop with Ctrl-C and go on later with --resume."""
+    # Read when torch is first imported: threads that wait for each other soon let go of the core.
+    # Otherwise training is twice as slow wherever another process wants one (docs/training.md).
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from rich.console import Console
 
     from sarnn_ros.data.episodes import load_dataset

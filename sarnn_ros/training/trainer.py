@@ -28,6 +28,7 @@ from sarnn_ros.spec import Spec
 from sarnn_ros.training.augment import add_noise, draw_jitter, jitter
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.losses import encode, image_loss, recurrent_losses
+from sarnn_ros.training.machine import one_thread
 from sarnn_ros.training.schedule import cosine, loss_weight
 from sarnn_ros.training.sequences import Sequences
 
@@ -140,8 +141,9 @@ class Trainer:
             for index, episodes in enumerate(batches):
                 self._set_learning_rate(self.epoch + index / len(batches))
                 losses = self._update(episodes)
-                for _ in range(config.inner_steps):
-                    self._update_recurrent(len(episodes))
+                with one_thread():
+                    for _ in range(config.inner_steps):
+                        self._update_recurrent(len(episodes))
                 if self.average is not None:
                     self.average.update_parameters(self.model)
                 sums += losses
