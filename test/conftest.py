@@ -1,0 +1,12 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What all tests need of the process they run in."""
+
+from __future__ import annotations
+
+import signal
+
+# A shell without job control starts background jobs with SIGINT ignored, and so would we and all
+# children that the tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
