@@ -352,8 +352,8 @@ def load_spec(path: str | Path) -> Spec:
 
 
 def dump_spec(spec: Spec) -> str:
-    """YAML that `load_spec` reads; what has its default is left out."""
-    values = spec.model_dump(mode="json", exclude_defaults=True)
+    """YAML that `load_spec` reads; what was never given, and so has its default, is left out."""
+    values = spec.model_dump(mode="json", exclude_unset=True)
     return str(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=90))
 
 

@@ -100,6 +100,7 @@ def load_dataset(
     validation: float = 0.2,
     seed: int = 0,
     strict: bool = False,
+    cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Bags to a dataset.
@@ -109,8 +110,11 @@ def load_dataset(
         of several episodes is, unless the share is 0.
     :param strict: an episode that cannot be used, or was damaged, is an error; else it is left
         out, and `Dataset.problems` says so.
+    :param cache: folder for decoded episodes (`cache.default_cache`); None to decode into memory.
     :raises BagError: no episode is usable; with `strict`, not all of them are.
     """
+    from sarnn_ros.data.cache import read_bag_cached  # it builds on this module
+
     found = find_bags(paths)
     names = _unique_names(found)
     episodes: list[Episode] = []
@@ -118,7 +122,10 @@ def load_dataset(
     for index, (path, name) in enumerate(zip(found, names)):
         if progress is not None:
             progress(index, len(found), name)
-        some, report = read_bag(path, spec, name=name)
+        if cache is None:
+            some, report = read_bag(path, spec, name=name)
+        else:
+            some, report = read_bag_cached(path, spec, name, cache)
         bad = [problem for problem in report.problems if problem.severity == "error"]
         if strict and bad:
             raise BagError(
@@ -562,16 +569,12 @@ def _finish(cut: _Cut, spec: Spec, streams: _Streams, report: BagReport) -> Epis
         axis=1,
     )
     targets = _targets(spec, streams.command, cut.ticks, joints)
-    digest = hashlib.sha256()
-    for array in (cut.ticks, joints, targets, *cut.images.values()):
-        digest.update(np.ascontiguousarray(array).data)
+    digest = digest_of(cut.ticks, joints, targets, *cut.images.values())
     sizes_of = {camera: next(iter(sizes)) for camera, sizes in cut.sizes.items()}
     previews = {
         camera: [shown[row] for row in sorted(shown)] for camera, shown in cut.previews.items()
     }
-    return Episode(
-        cut.name, cut.ticks, cut.images, joints, targets, sizes_of, digest.hexdigest(), previews
-    )
+    return Episode(cut.name, cut.ticks, cut.images, joints, targets, sizes_of, digest, previews)
 
 
 def _decode_images(
@@ -675,6 +678,14 @@ def smooth_switches(values: NDArray[np.float64], steps: int) -> NDArray[np.float
         level, end = (low, high) if values[switch + 1] > values[switch] else (high, low)
         smoothed[rows] = level + (end - level) * ramp
     return smoothed
+
+
+def digest_of(*arrays: NDArray[Any]) -> str:
+    """SHA-256 over the bytes, hexadecimal."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _in_memory(name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:

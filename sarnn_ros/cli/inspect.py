@@ -1,0 +1,84 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`sarnn inspect`: what is in bags, what is wrong with it, and a spec to begin with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def inspect(
+    bags: Annotated[list[Path], typer.Argument(help="Bags, or folders of bags.")],
+    spec: Annotated[
+        Path | None, typer.Option(help="What is observed (YAML). Without it one is proposed.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the report as JSON; - for the terminal.")
+    ] = None,
+    page: Annotated[
+        Path | None, typer.Option(help="Write one HTML page, with images of every episode.")
+    ] = None,
+    write_spec: Annotated[
+        Path | None, typer.Option(help="Write the proposed spec to this file.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 for warnings as well.")
+    ] = False,
+) -> None:
+    """Report on bags: streams, joints, cameras, episodes, and every problem with its remedy.
+
+    Exit code 1 if a bag cannot be used (with --strict: if there is any warning).
+    """
+    import json
+
+    from rich.console import Console
+    from rich.status import Status
+
+    from sarnn_ros.data.bags import find_bags
+    from sarnn_ros.data.episodes import load_dataset
+    from sarnn_ros.data.proposal import propose_spec
+    from sarnn_ros.data.report import examine
+    from sarnn_ros.data.report_view import print_report, write_page
+    from sarnn_ros.errors import ConfigError
+    from sarnn_ros.spec import dump_spec, load_spec
+
+    # JSON on the terminal must stay alone on stdout.
+    to_stdout = json_file is not None and str(json_file) == "-"
+    console = Console(stderr=to_stdout)
+    if spec is not None:
+        if write_spec is not None:
+            raise ConfigError(
+                "both --spec and --write-spec are given",
+                remedy="a spec is only proposed where none is given: drop one of them",
+            )
+        chosen = load_spec(spec)
+    else:
+        chosen = propose_spec(find_bags(bags)[0])
+        text = dump_spec(chosen)
+        console.print("proposed spec (correct it, then pass it with --spec):", style="bold")
+        console.print(text, markup=False, highlight=False)
+        if write_spec is not None:
+            if write_spec.exists():
+                raise ConfigError("exists already", where=write_spec, remedy="give another path")
+            write_spec.write_text(text, encoding="utf-8")
+    with Status("reading bags", console=console) as status:
+        dataset = load_dataset(
+            bags, chosen,
+            progress=lambda done, total, name: status.update(f"bag {done + 1}/{total} {name}"),
+        )  # fmt: skip
+    report = examine(dataset)
+    print_report(report, console)
+    if page is not None:
+        write_page(report, dataset, page)
+        console.print(f"page: {page}", markup=False)
+    if json_file is not None:
+        text = json.dumps(report.as_dict(), indent=1)
+        if to_stdout:
+            typer.echo(text)
+        else:
+            json_file.write_text(text, encoding="utf-8")
+    if report.worst == "error" or (strict and report.worst == "warning"):
+        raise typer.Exit(1)

@@ -1,0 +1,183 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Decoded episodes on disk, memory-mapped, so that a bag is decoded once per spec.
+
+One folder per bag and spec, which appears under its name when it is complete, by a rename. So an
+interruption leaves nothing half done, and of two trainings that decode the same bag at once the
+second to finish throws its copy away. Nothing here is ever needed: delete it at will.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.data.bags import bag_files
+from sarnn_ros.data.episodes import Episode, read_bag
+from sarnn_ros.data.problems import BagReport, Problem, StreamReport
+from sarnn_ros.errors import ConfigError
+from sarnn_ros.spec import Spec
+
+#: To be raised when the same bag and spec give other arrays than before.
+VERSION = 1
+_ENDS = 1 << 16
+_STALE_SECONDS = 24 * 3600
+_PARTIAL = ".partial-"
+
+
+def default_cache() -> Path:
+    """$XDG_CACHE_HOME/sarnn_ros/episodes, by default in ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "sarnn_ros" / "episodes"
+
+
+def read_bag_cached(
+    path: Path, spec: Spec, name: str, root: Path
+) -> tuple[list[Episode], BagReport]:
+    """As `read_bag`; images are memory-mapped, read-only. Previews are not kept.
+
+    :raises ConfigError: the cache cannot be written.
+    """
+    entry = root / key_of(path, spec, name)
+    found = _load(entry)
+    if found is not None:
+        return found
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _sweep(root)
+        partial = Path(mkdtemp(prefix=_PARTIAL, dir=root))
+    except OSError as error:
+        raise ConfigError(
+            f"the cache cannot be written: {error}",
+            where=root,
+            remedy="free some space, choose another folder, or use --no-cache",
+        ) from error
+    try:
+        scratch = partial / "scratch"
+        scratch.mkdir()
+
+        def allocate(title: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+            file = scratch / f"{hashlib.sha256(title.encode()).hexdigest()}.npy"
+            return np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+
+        episodes, report = read_bag(path, spec, name=name, allocate=allocate)
+        if not episodes:
+            return episodes, report  # the reason may pass: look again the next time
+        _store(partial, episodes, report)
+        shutil.rmtree(scratch)
+        with suppress(OSError):  # someone else was faster: theirs is the same
+            partial.rename(entry)
+    except OSError as error:
+        raise ConfigError(
+            f"the cache cannot be written: {error}",
+            where=root,
+            remedy="free some space, choose another folder, or use --no-cache",
+        ) from error
+    finally:
+        if partial.exists():
+            shutil.rmtree(partial, ignore_errors=True)
+    found = _load(entry)
+    return found if found is not None else read_bag(path, spec, name=name)
+
+
+def key_of(path: Path, spec: Spec, name: str) -> str:
+    """What the arrays depend on: the bag's files (name, size, time of change, first and last
+    64 KiB), the spec, the episode's name and this code's version."""
+    digest = hashlib.sha256(f"{VERSION}:{name}:{spec.model_dump_json()}".encode())
+    files = bag_files(path)
+    if path.is_dir() and (path / "metadata.yaml").exists():
+        files = [*files, path / "metadata.yaml"]
+    for file in files:
+        about = file.stat()
+        digest.update(f"{file.name}:{about.st_size}:{about.st_mtime_ns};".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(_ENDS))
+            stream.seek(max(0, about.st_size - _ENDS))
+            digest.update(stream.read(_ENDS))
+    return digest.hexdigest()
+
+
+def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
+    for number, episode in enumerate(episodes):
+        arrays = {"ticks": episode.ticks, "joints": episode.joints, "targets": episode.targets}
+        arrays |= {f"image.{camera}": array for camera, array in episode.images.items()}
+        for title, array in arrays.items():
+            with (folder / f"{number}.{title}.npy").open("wb") as stream:
+                np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
+                os.fsync(stream.fileno())
+    about = {
+        "episodes": [
+            {"name": one.name, "digest": one.digest, "source_sizes": one.source_sizes}
+            for one in episodes
+        ],
+        "report": report.as_dict(),
+    }
+    with (folder / "about.json").open("w", encoding="utf-8") as stream:
+        json.dump(about, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _load(folder: Path) -> tuple[list[Episode], BagReport] | None:
+    if not folder.is_dir():
+        return None
+    try:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        episodes = [
+            _load_episode(folder, number, one) for number, one in enumerate(about["episodes"])
+        ]
+        return episodes, _report(about["report"])
+    except (OSError, ValueError, KeyError, TypeError):
+        shutil.rmtree(folder, ignore_errors=True)  # damaged: decode again
+        return None
+
+
+def _load_episode(folder: Path, number: int, about: dict[str, Any]) -> Episode:
+    def array(title: str, mapped: bool = False) -> Any:
+        file = folder / f"{number}.{title}.npy"
+        return np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
+
+    sizes = {camera: (int(w), int(h)) for camera, (w, h) in about["source_sizes"].items()}
+    return Episode(
+        name=about["name"],
+        ticks=array("ticks"),
+        images={camera: array(f"image.{camera}", mapped=True) for camera in sizes},
+        joints=array("joints"),
+        targets=array("targets"),
+        source_sizes=sizes,
+        digest=about["digest"],
+    )
+
+
+def _report(values: dict[str, Any]) -> BagReport:
+    known = {one.name for one in fields(BagReport)}
+    if set(values) != known:
+        raise ValueError("written by another version")
+    values = dict(values)
+    values["trimmed"] = tuple(values["trimmed"])
+    values["void"] = {topic: (count, why) for topic, (count, why) in values["void"].items()}
+    values["problems"] = [Problem(**one) for one in values["problems"]]
+    values["streams"] = [
+        StreamReport(**{**one, "age": tuple(one["age"]) if one["age"] else None})
+        for one in values["streams"]
+    ]
+    return BagReport(**values)
+
+
+def _sweep(root: Path) -> None:
+    """Remove what interrupted runs left behind."""
+    for left in root.glob(f"{_PARTIAL}*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)

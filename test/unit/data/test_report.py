@@ -1,0 +1,271 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The report finds what is planted in bags, and nothing in sound ones; `inspect` shows it."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import bag_making as make
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from sarnn_ros.cli.main import app
+from sarnn_ros.data.episodes import load_dataset
+from sarnn_ros.data.proposal import propose_spec
+from sarnn_ros.data.report import DatasetReport, examine
+from sarnn_ros.data.report_view import print_report, write_page
+from sarnn_ros.errors import BagError
+from sarnn_ros.spec import dump_spec, load_spec
+
+MS = 1_000_000
+
+
+def report_on(tmp_path: Path, *made: make.Recording, **spec) -> DatasetReport:
+    for number, one in enumerate(made):
+        one.write(tmp_path / "bags" / f"take{number}")
+    return examine(load_dataset([tmp_path / "bags"], make.spec(**spec)))
+
+
+def textured(topic: str, index: int, message):
+    """The plain recording, with an image that nobody would call flat."""
+    if topic == "/image_raw":
+        message.data[:] = np.random.default_rng(index).integers(
+            0, 256, len(message.data), np.uint8
+        )
+    return message
+
+
+def test_sound_bags_have_no_problems(tmp_path):
+    report = report_on(tmp_path, *[make.recording(change=textured) for _ in range(3)])
+    assert report.problems == () and report.worst == "sound"
+    stream = next(one for one in report.bags[0].streams if one.topic == "/joint_states")
+    assert stream.rate == pytest.approx(100, rel=0.01) and stream.messages == 200
+    assert stream.latency == pytest.approx(0.002) and stream.longest_gap == pytest.approx(0.01)
+    assert stream.age == pytest.approx((0.0097, 0.0097), abs=1e-4)
+    assert [one.part for one in report.episodes].count("validation") == 1
+
+
+def every(change):
+    return lambda topic, index, message: change(textured(topic, index, message), topic, index)
+
+
+def degrees(message, topic, index):
+    if topic == "/joint_states":
+        message.position[:] = [index * 0.9, -index * 0.9]
+    return message
+
+
+def frozen(message, topic, index):
+    if topic == "/image_raw":
+        message.data[:] = np.arange(len(message.data)) % 251
+    return message
+
+
+def black(message, topic, index):
+    if topic == "/image_raw":
+        message.data[:] = 3
+    return message
+
+
+def swapped(message, topic, index):
+    if topic == "/joint_states" and index == 105:
+        message.position[:] = message.position[::-1]
+    if topic == "/joint_states" and 100 <= index < 110:
+        message.position[:] = [-9.0, 9.0]
+    return message
+
+
+def still(message, topic, index):
+    if topic == "/joint_states":
+        message.position[1] = 0.25
+    return message
+
+
+def binary(message, topic, index):
+    if topic == "/joint_states":
+        message.position[1] = float(index > 90)
+    return message
+
+
+def void(message, topic, index):
+    if topic == "/joint_states" and index % 10 == 0:
+        message.position[0] = np.nan
+    return message
+
+
+def backwards(message, topic, index):
+    if topic == "/joint_states" and index % 10 == 3:
+        message.header.stamp.nanosec -= min(15 * MS, message.header.stamp.nanosec)
+    return message
+
+
+def repeated(message, topic, index):
+    if topic == "/joint_states" and index % 2:
+        message.header.stamp.nanosec -= min(10 * MS, message.header.stamp.nanosec)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("change", "severity", "says"),
+    [
+        (degrees, "warning", "degrees"),
+        (frozen, "warning", "equal the one before"),
+        (black, "warning", "nearly black"),
+        (swapped, "warning", "jumps by"),
+        (still, "note", "does not move"),
+        (binary, "note", "has two values"),
+        (void, "warning", "cannot be used"),
+        (backwards, "warning", "go back in time"),
+        (repeated, "warning", "equal the one before"),
+    ],
+)
+def test_what_is_planted_is_found(change, severity: str, says: str, tmp_path):
+    report = report_on(tmp_path, *[make.recording(change=every(change)) for _ in range(2)])
+    hits = [one for one in report.problems if says in one.found]
+    assert hits and all(one.severity == severity for one in hits)
+    assert all(one.effect and one.remedy and one.where for one in report.problems)
+
+
+def test_slow_stream_and_late_stream(tmp_path):
+    late = make.recording(change=textured, image_rate=8.0)
+    late.messages = [
+        (topic, kind, receive + (60 * MS if topic == "/image_raw" else 0), message)
+        for topic, kind, receive, message in late.messages
+    ]
+    report = report_on(tmp_path, late, max_age=0.3)
+    found = [one.found for one in report.problems]
+    assert any("8.0 Hz, slower than the 10 Hz" in text for text in found)
+    assert any("62 ms after their stamp" in text for text in found)
+    assert any("only one episode" in text for text in found)
+
+
+def test_trimming_lengths_sizes_and_light(tmp_path):
+    def short(topic, index, message):
+        return (
+            None if topic == "/joint_states" and index < 250 else textured(topic, index, message)
+        )
+
+    def bright(topic, index, message):
+        message = textured(topic, index, message)
+        if topic == "/image_raw":
+            message.data[:] = 255 - message.data // 5
+        return message
+
+    def large(topic, index, message):
+        if topic != "/image_raw":
+            return message
+        stamp = message.header.stamp
+        pixels = np.random.default_rng(index).integers(0, 256, (24, 32, 3), np.uint8)
+        return make.image(stamp.sec * make.SECOND + stamp.nanosec, pixels)
+
+    report = report_on(
+        tmp_path,
+        make.recording(3.0, change=textured),
+        make.recording(3.0, change=short),
+        make.recording(3.0, change=bright),
+        make.recording(3.0, change=large),
+    )
+    found = " | ".join(one.found for one in report.problems)
+    assert "25 ticks before and 0 ticks after" in found
+    assert "ticks, the median is" in found
+    assert "brightness 2" in found and "differ in image size: 16 x 12, 32 x 24" in found
+
+
+def test_json_terminal_and_page(tmp_path):
+    bags = tmp_path / "bags"
+    make.recording(change=textured).write(bags / "take<0>")
+    make.recording(drop_images=range(20, 31)).write(bags / "hole")
+    dataset = load_dataset([bags], make.spec(crop={"x": 1, "y": 1, "width": 14, "height": 10}))
+    report = examine(dataset)
+    values = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    assert values["verdict"] == "error" and values["bags"][0]["verdict"] == "left out"
+    text = io.StringIO()
+    print_report(report, Console(file=text, width=200))
+    for expected in ("hole in the middle", "/joint_states", "shoulder", "remedy", "take<0>"):
+        assert expected in text.getvalue()
+    page = tmp_path / "page.html"
+    write_page(report, dataset, page)
+    content = page.read_text()
+    assert content.count("data:image/jpeg") == 3 and "take&lt;0&gt;" in content
+    assert "<polyline" in content and "http" not in content
+    previews = dataset.episodes[0].previews["front"]
+    assert [image.shape for image in previews] == [(150, 200, 3)] * 3
+    assert (previews[0][12, 50:150] == [255, 60, 60]).all()  # the crop's upper edge
+
+
+class TestProposal:
+    def test_it_works_as_it_is(self, tmp_path):
+        bag = make.recording(change=textured).write(tmp_path / "bag")
+        spec = propose_spec(bag)
+        assert [one.topic for one in spec.cameras] == ["/image_raw"]
+        assert (spec.cameras[0].width, spec.cameras[0].height) == (64, 48)
+        assert spec.joints[0].names == make.NAMES and spec.clock == "header" and spec.rate == 10
+        file = tmp_path / "spec.yaml"
+        file.write_text(dump_spec(spec))
+        assert load_spec(file) == spec
+        assert load_dataset([bag], spec).episodes
+
+    def test_a_clock_that_was_never_set(self, tmp_path):
+        def change(topic, index, message):
+            message.header.stamp.sec -= 1_600_000_000
+            return message
+
+        bag = make.recording(change=change).write(tmp_path / "bag")
+        assert propose_spec(bag).clock == "receive"
+
+    def test_commands_and_compressed_twins(self, tmp_path):
+        made = make.recording(1.0)
+        for index in range(20):
+            stamp = make.START + index * 50 * MS
+            made.add("/arm_command", make.JOINTS, stamp, make.joint_state(stamp, [0.0, 1.0]))
+            made.add("/image_raw/compressed", make.COMPRESSED, stamp,
+                     make.compressed(stamp, b"\xff\xd8\xff"))  # fmt: skip
+        spec = propose_spec(made.write(tmp_path / "bag"))
+        assert spec.command.topic == "/arm_command" and len(spec.cameras) == 1
+        assert spec.joints[0].topic == "/joint_states"
+
+    def test_nothing_to_propose_from(self, tmp_path):
+        made = make.recording(change=lambda topic, _, m: None if topic == "/image_raw" else m)
+        with pytest.raises(BagError, match=r"no camera.*joint_states"):
+            propose_spec(made.write(tmp_path / "bag"))
+
+
+class TestCommand:
+    def run(self, *arguments: object):
+        return CliRunner().invoke(app, ["inspect", *map(str, arguments)])
+
+    def test_sound(self, tmp_path):
+        for number in range(2):
+            make.recording(change=textured).write(tmp_path / "bags" / f"take{number}")
+        files = {name: tmp_path / name for name in ("r.json", "p.html", "s.yaml")}
+        result = self.run(
+            tmp_path / "bags", "--json", files["r.json"], "--page", files["p.html"],
+            "--write-spec", files["s.yaml"], "--strict",
+        )  # fmt: skip
+        assert result.exit_code in (0, 1), result.output
+        assert all(file.stat().st_size for file in files.values())
+        assert json.loads(files["r.json"].read_text())["episodes"][0]["name"] == "take0"
+        again = self.run(tmp_path / "bags", "--spec", files["s.yaml"])
+        assert again.exit_code == 0, again.output
+        refused = self.run(tmp_path / "bags", "--write-spec", files["s.yaml"])
+        assert refused.exit_code == 1 and "exists already" in refused.output
+
+    def test_exit_code_tells_of_a_bad_bag(self, tmp_path):
+        spec = tmp_path / "s.yaml"
+        spec.write_text(dump_spec(make.spec()))
+        make.recording(change=textured).write(tmp_path / "bags" / "good")
+        assert self.run(tmp_path / "bags", "--spec", spec).exit_code == 0
+        assert self.run(tmp_path / "bags", "--spec", spec, "--strict").exit_code == 1
+        make.recording(drop_images=range(20, 31)).write(tmp_path / "bags" / "hole")
+        result = self.run(tmp_path / "bags", "--spec", spec, "--json", "-")
+        assert result.exit_code == 1
+        assert json.loads(result.stdout)["verdict"] == "error"
+
+    def test_no_bag(self, tmp_path):
+        result = self.run(tmp_path / "nothing")
+        assert result.exit_code == 1 and "does not exist" in result.output
