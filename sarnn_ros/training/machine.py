@@ -63,8 +63,8 @@ def keep_memory() -> None:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """For steps too small to share: a second thread gains nothing, and when another process has its
-    core every operation waits for it (measured: three times slower)."""
+    """For steps too small to share. A second thread gains nothing here, and when another process
+    has its core, every operation waits for it (measured: three times slower)."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
