@@ -11,11 +11,12 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from sarnn_ros.data.preprocess import JointNormaliser
 from sarnn_ros.policy.directory import CameraEnvelope, Envelope
@@ -82,10 +83,10 @@ def write_policy(
     return out
 
 
-def percentiles(seconds: Sequence[float]) -> dict[str, float]:
+def percentiles(seconds: ArrayLike) -> dict[str, float]:
     """p50, p95, p99 and max in ms."""
     p50, p95, p99 = np.percentile(seconds, (50, 95, 99)) * 1e3
-    values = {"p50": p50, "p95": p95, "p99": p99, "max": max(seconds) * 1e3}
+    values = {"p50": p50, "p95": p95, "p99": p99, "max": np.max(seconds) * 1e3}
     return {name: round(float(value), 3) for name, value in values.items()}
 
 
