@@ -208,7 +208,7 @@ class SimNode(Node):
             if len(goals) == 1 and goals[0][0] is None:
                 self._scene.command(goals[0][1])
             else:
-                self._scene.follow(goals)
+                self._scene.follow([(after or 0.0, goal) for after, goal in goals])
 
 
 def _joint_state(

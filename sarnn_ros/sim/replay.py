@@ -11,6 +11,7 @@ from __future__ import annotations
 import array
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import rclpy
@@ -39,7 +40,7 @@ def mean_commands(bags: list[Path]) -> NDArray[np.float64]:
         with AnyReader([bag]) as reader:
             wanted = [item for item in reader.connections if item.topic == "/joint_command"]
             commands = [
-                reader.deserialize(raw, connection.msgtype).position
+                cast(Any, reader.deserialize(raw, connection.msgtype)).position
                 for connection, _, raw in reader.messages(wanted)
             ]
         if not commands:

@@ -96,12 +96,12 @@ class LiftScene:
         :param path: (time from now in s, joints), in rising order of time.
         :raises ValueError: as `command`.
         """
-        checked = deque()
+        checked: deque[tuple[float, NDArray[np.float64]]] = deque()
         for after, joints in path:
             goal = np.array(joints, dtype=np.float64)
             if goal.shape != (len(JOINT_NAMES),) or not np.isfinite(goal).all():
                 raise ValueError(
-                    f"{len(JOINT_NAMES)} finite joint positions expected, found {joints}"
+                    f"{len(JOINT_NAMES)} finite joint positions expected, found {joints!r}"
                 )
             goal = np.clip(goal, self.limits[:, 0], self.limits[:, 1])
             checked.append((self._steps + max(1, round(after / self.timestep)), goal))

@@ -116,7 +116,7 @@ def contact_sheet(clips: Sequence[Clip], path: Path, columns: int = 6) -> None:
 def _camera(clip: Clip, time: float, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     newest = int(np.searchsorted(clip.point_times, time, side="right")) - 1
     if newest < 0:
-        return cv2.resize(image, (CAMERA_WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST)
+        return _resize(image, cv2.INTER_NEAREST)
     drawn = draw_overlay(
         image,
         clip.encoder[newest],
@@ -124,7 +124,13 @@ def _camera(clip: Clip, time: float, image: NDArray[np.uint8]) -> NDArray[np.uin
         trails=clip.encoder[max(0, newest - TRAIL) : newest + 1],
         min_side=HEIGHT,
     )
-    return cv2.resize(drawn, (CAMERA_WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
+    return _resize(drawn, cv2.INTER_AREA)
+
+
+def _resize(image: NDArray[np.uint8], interpolation: int) -> NDArray[np.uint8]:
+    return np.asarray(
+        cv2.resize(image, (CAMERA_WIDTH, HEIGHT), interpolation=interpolation), np.uint8
+    )
 
 
 class _Plots:
