@@ -1,0 +1,43 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`sarnn evaluate`: a policy on recorded episodes, and in the simulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    policy: Annotated[Path, typer.Argument(help="Policy directory.")],
+    bags: Annotated[list[Path] | None, typer.Argument(help="Bags to predict.")] = None,
+    sim: Annotated[bool, typer.Option("--sim", help="Also try the lift task, 54 trials.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write the figures here, too.")] = None,
+) -> None:
+    """Say how well a policy predicts, where it looks, and whether it succeeds."""
+    import json as encoder
+    from functools import partial
+    from typing import Any
+
+    from sarnn_ros.data.episodes import load_dataset
+    from sarnn_ros.errors import ConfigError
+    from sarnn_ros.policy.runtime import Policy
+    from sarnn_ros.training.evaluate import open_loop
+
+    if not bags and not sim:
+        raise ConfigError("there is nothing to evaluate on", remedy="give bags, or --sim")
+    loaded = Policy.load(policy)
+    result: dict[str, Any] = {}
+    if bags:
+        dataset = load_dataset(bags, loaded.spec, validation=0)
+        result["open_loop"] = open_loop(loaded, dataset, dataset.training)
+    if sim:
+        from sarnn_ros.sim.trials import closed_loop
+
+        result["closed_loop"] = closed_loop(partial(Policy.load, policy))
+    text = encoder.dumps(result, indent=2)
+    typer.echo(text)
+    if json is not None:
+        json.write_text(text + "\n", encoding="utf-8")

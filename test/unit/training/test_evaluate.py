@@ -1,0 +1,60 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What an evaluation says of policies whose predictions are known beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.training.evaluate import open_loop
+
+MakeTask = Callable[..., Dataset]
+
+
+class Known:
+    """Predicts `offset` beside the present state; looks at the brightest pixel, and at a corner."""
+
+    def __init__(self, offset: float) -> None:
+        self.offset = offset
+        self.resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
+
+    def step(self, observation: Any) -> Any:
+        image = observation.images["camera0"][..., 0]
+        row, column = np.unravel_index(image.argmax(), image.shape)
+        points = np.array([[column / image.shape[1], row / image.shape[0]], [0.0, 0.0]])
+        return SimpleNamespace(
+            joints=observation.joints + self.offset, encoder_points={"camera0": points}
+        )
+
+
+def test_errors_are_in_the_joints_unit(make_task: MakeTask) -> None:
+    dataset = make_task([9, 6, 7])
+    policy = Known(0.0)
+    result = open_loop(policy, dataset, (0, 1, 2))  # type: ignore[arg-type]
+    assert policy.resets == result["episodes"] == 3
+    # Saying that nothing changes is as bad as `still`, which is the episodes' own speed.
+    assert result["rmse"] == pytest.approx(result["still"])
+    steps = np.concatenate([np.diff(episode.joints, axis=0) for episode in dataset.episodes])
+    assert list(result["still"].values()) == pytest.approx(np.sqrt((steps**2).mean(0)))
+    assert list(result["rmse"]) == ["a", "b", "c"]
+    worse = open_loop(Known(0.5), dataset, (0, 1, 2))  # type: ignore[arg-type]
+    assert all(error > 0.4 for error in worse["rmse"].values())
+
+
+def test_attention_that_follows_stands_out(make_task: MakeTask) -> None:
+    result = open_loop(Known(0.0), make_task([9] * 6), range(6))  # type: ignore[arg-type]
+    following, corner = result["spread"]["camera0"]
+    assert following > 0.05
+    assert corner == 0
+    following, corner = result["motion"]["camera0"]
+    assert following > 0.01
+    assert corner == 0
