@@ -96,7 +96,7 @@ class LiftScene:
         :param path: (time from now in s, joints), in rising order of time.
         :raises ValueError: as `command`.
         """
-        checked: deque[tuple[float, NDArray[np.float64]]] = deque()
+        checked: deque[tuple[int, NDArray[np.float64]]] = deque()
         for after, joints in path:
             goal = np.array(joints, dtype=np.float64)
             if goal.shape != (len(JOINT_NAMES),) or not np.isfinite(goal).all():
