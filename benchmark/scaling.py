@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
 from common import arguments, finish, machine, make_spec, write_policy
+from onnx import TensorProto, helper, numpy_helper
 
 from sarnn_ros.data.observe import Observation
 from sarnn_ros.model.sarnn import SARNN
@@ -44,10 +46,23 @@ def gflop(size: int, k_dim: int, rec_dim: int, cameras: int, joints: int, stride
 
 
 def peak() -> float:
-    """GFLOP/s of one core, in a product of matrices that fit into its cache."""
-    a = torch.rand(512, 512)
-    best = min(_seconds(lambda: a @ a) for _ in range(30))
-    return 2e-9 * 512**3 / best
+    """GFLOP/s of one core: onnxruntime's own product of matrices that fit into its cache."""
+    a = np.random.default_rng(0).random((384, 384), np.float32)
+    tensor = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "a"], ["y"])],
+        "product",
+        [tensor("x", TensorProto.FLOAT, a.shape)],
+        [tensor("y", TensorProto.FLOAT, a.shape)],
+        [numpy_helper.from_array(a, "a")],
+    )
+    opset = [helper.make_opsetid("", 17)]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    content = helper.make_model(graph, ir_version=8, opset_imports=opset).SerializeToString()
+    session = onnxruntime.InferenceSession(content, options)
+    best = min(_seconds(lambda: session.run(None, {"x": a})) for _ in range(300))
+    return 2e-9 * len(a) ** 3 / best
 
 
 def _seconds(work: Any) -> float:

@@ -1,0 +1,141 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`make benchmark`: run the speed benchmarks one after the other, and rewrite docs/benchmarks.md.
+
+`python -m benchmark --from DIR` only rewrites the page, from the JSON files of an earlier run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+RUNS = ("policy_step", "end_to_end", "scaling")
+
+HEAD = """\
+# Benchmarks
+
+Written by `make benchmark` (`benchmark/`); do not edit. Times are wall time in ms. Compare within
+a table, not between machines: every table holds its baseline, measured in the same run.
+"""
+
+
+def table(head: list[str], rows: list[list[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def cells(values: dict[str, float]) -> list[Any]:
+    return [f"{values[name]:.3g}" for name in ("p50", "p95", "p99", "max")]
+
+
+def about(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    return (
+        f"{machine['cores']} cores of {machine['cpu']}, Python {machine['python']}, onnxruntime "
+        f"{machine['onnxruntime']}; load of the machine before the run: {machine['load_before']}."
+    )
+
+
+def policy_step(result: dict[str, Any]) -> Iterator[str]:
+    yield "## Policy step"
+    yield (
+        "`benchmark/policy_step.py`. The baseline is the seed's network in plain eager PyTorch, "
+        "with EIPL's steps around it. *Command*: attention points and joints, what the node runs "
+        "while nobody looks at the predicted image; *full*: with that image. Idle: one core, "
+        "turns taken with the baseline. Loaded: 30 Hz, as many busy processes as cores."
+    )
+    yield about(result)
+    for size, figures in result.items():
+        if size == "machine":
+            continue
+        faster = figures["times_faster_than_baseline"]
+        rows = [
+            [f"idle: {name}", *cells(values), f"{faster[name]:.1f}"]
+            for name, values in figures["idle_ms"].items()
+        ]
+        rows += [
+            [f"loaded: {name}", *cells(values), ""]
+            for name, values in figures["loaded_ms"].items()
+        ]
+        yield f"### {size} pixels"
+        yield table(["", "p50", "p95", "p99", "max", "times faster"], rows)
+
+
+def end_to_end(result: dict[str, Any]) -> Iterator[str]:
+    yield "## Camera to command"
+    yield (
+        f"`benchmark/end_to_end.py`, {result['seconds']:g} s each: 640×480 at 29.9 Hz, three "
+        "processes over DDS. *Image → command* is from the stamp of the image that a command came "
+        "from to the command's arrival at the controller: it holds the wait for the tick, evenly "
+        "spread over a camera period since the camera's clock drifts against the policy's. *Tick "
+        "→ command* is what the node can help. The baseline is `benchmark/eager_node.py`."
+    )
+    yield about(result)
+    rows = []
+    for name, figures in result.items():
+        if name in ("machine", "seconds"):
+            continue
+        tick = figures.get("tick_to_command_ms")
+        rows.append(
+            [
+                name,
+                *cells(figures["image_to_command_ms"]),
+                *([f"{tick['p50']:.3g}", f"{tick['p99']:.3g}"] if tick else ["", ""]),
+                f"{figures['ticks_missed']} of {figures['ticks_missed'] + figures['commands']}",
+                figures["cpu_percent"],
+                figures["rss_mb"],
+            ]
+        )
+    head = ["", "image → command p50", "p95", "p99", "max", "tick → command p50", "p99"]
+    yield table([*head, "ticks missed", "CPU %", "RSS MB"], rows)
+
+
+def scaling(result: dict[str, Any]) -> Iterator[str]:
+    yield "## Growth"
+    yield (
+        "`benchmark/scaling.py`: one quantity changed at a time from 64×64 pixels, 5 points, a "
+        "state of 50, 1 camera, 6 joints, stride 1. The roofline is a matrix product of "
+        f"onnxruntime on one core, {result['peak_gflop_per_s']} GFLOP/s. The convolutions are all "
+        "of the cost: it grows with pixels and cameras, in steps of 16 channels with the points, "
+        "and hardly at all with state and joints."
+    )
+    yield about(result)
+    rows = [
+        [name, value, *figures.values()]
+        for name, series in result.items()
+        if name not in ("machine", "peak_gflop_per_s")
+        for value, figures in series.items()
+    ]
+    yield table(["", "value", "command", "full", "MFLOP (command)", "% of roofline"], rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--from", dest="source", type=Path, metavar="DIR")
+    parser.add_argument("--only", nargs="+", choices=RUNS, default=RUNS)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        source = options.source or Path(scratch)
+        for name in options.only if options.source is None else ():
+            print(f"{name} …", file=sys.stderr, flush=True)
+            command = [sys.executable, str(HERE / f"{name}.py")]
+            command += ["--json", str(source / f"{name}.json")]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        parts = [HEAD.rstrip()]
+        for name in options.only:
+            parts += globals()[name](json.loads((source / f"{name}.json").read_text()))
+        PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    print(f"wrote {PAGE}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`sarnn latency`: how fast a running node is, live, from what it says on /diagnostics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_STAGE = re.compile(r"(?P<stage>.+) (?P<percentile>p\d+) \(ms\)")
+_PERCENTILES = ("p50", "p95", "p99")
+
+
+def stages(values: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """Percentiles in ms by stage, in the order of the message.
+
+    :param values: key and value of the status `<node>: timing`.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for key, value in values.items():
+        if match := _STAGE.fullmatch(key):
+            found.setdefault(match["stage"], {})[match["percentile"]] = float(value)
+    return found
+
+
+def timing_table(name: str, message: str, values: Mapping[str, str]) -> Table:
+    """What the user sees: one row per stage, one per source's age."""
+    from rich.table import Table
+
+    table = Table(title=f"{name}: {message}", title_justify="left")
+    table.add_column("stage")
+    for percentile in _PERCENTILES:
+        table.add_column(f"{percentile}, ms", justify="right")
+    for stage, figures in stages(values).items():
+        cells = [f"{figures[p]:.2f}" if p in figures else "" for p in _PERCENTILES]
+        table.add_row(stage, *cells, end_section=stage == "total")
+    for key, value in values.items():
+        if key.startswith("age "):
+            table.add_row(key.removesuffix(" (ms)"), f"{float(value):.2f}")
+    return table
+
+
+def latency(
+    node: Annotated[
+        str, typer.Option(help="The node's full name; the first one heard if left out.")
+    ] = "",
+    once: Annotated[bool, typer.Option(help="Print one table and end.")] = False,
+    timeout: Annotated[
+        float, typer.Option(help="Give up without news after this long, s.")
+    ] = 15.0,
+) -> None:
+    """Show a running node's latency by stage: live, until Ctrl-C."""
+    import os
+    import time
+
+    from sarnn_ros.errors import ConfigError
+    from sarnn_ros.share import ros_environment
+
+    os.environ.update(ros_environment())
+    import rclpy
+    from diagnostic_msgs.msg import DiagnosticArray
+    from rich.console import Console
+    from rich.live import Live
+
+    heard: list[Table] = []
+    wanted = f"{'/' + node.lstrip('/')}: timing" if node else ": timing"
+
+    def take(message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == wanted or (not node and status.name.endswith(wanted)):
+                values = {pair.key: pair.value for pair in status.values}
+                name = status.name.removesuffix(": timing")
+                heard[:] = [timing_table(name, status.message, values)]
+
+    rclpy.init()
+    try:
+        listener = rclpy.create_node("sarnn_latency", start_parameter_services=False)
+        listener.create_subscription(DiagnosticArray, "/diagnostics", take, 10)
+        console = Console()
+        with Live(console=console, auto_refresh=False, transient=once) as live:
+            news = time.monotonic()
+            while not (once and heard):
+                rclpy.spin_once(listener, timeout_sec=0.2)
+                if heard and not once:
+                    live.update(heard.pop(), refresh=True)
+                    news = time.monotonic()
+                elif time.monotonic() - news > timeout:
+                    raise ConfigError(
+                        f"no timing of {node or 'any node'} heard for {timeout:g} s",
+                        where="/diagnostics",
+                        remedy="configure and activate the node; check ROS_DOMAIN_ID and --node",
+                    )
+        if once:
+            console.print(heard[0])
+    finally:
+        rclpy.try_shutdown()
