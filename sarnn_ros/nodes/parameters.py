@@ -424,3 +424,7 @@ def parameter_table() -> str:
             f"| {'yes' if item.live else ''} | {item.description} |"
         )
     return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(parameter_table())

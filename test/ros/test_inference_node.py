@@ -1,22 +1,288 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The real inference node, as a process, over real DDS, against a robot that records."""
+"""The real inference node, as a process, over real DDS, against a robot that records: what it
+publishes, its services and parameters, its guard, and what it says to bad input."""
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 import signal
 
+import numpy as np
 import pytest
 
-START = (0.0, 0.0, 0.0)
+from sarnn_ros.nodes.control import Tick
+
+START = (0.3, 0.3, 0.3)
 JOINTS = ("joint1", "joint2", "gripper")
+INTERFACES = ("joint_state", "joint_trajectory", "forward_position")
 
 
-@pytest.mark.parametrize("interface", ["joint_state", "joint_trajectory", "forward_position"])
-def test_it_commands_the_robot(interface, policy, start_node, make_robot, graph, wait):
-    robot = make_robot(JOINTS, START, interface=interface, namespace=f"/{interface}/")
+def control_status(messages, node="/sarnn"):
+    """The newest status `control` of the node, as message and values."""
+    for message in reversed(messages):
+        for status in message.status:
+            if status.name == f"{node}: control":
+                return status.message, {item.key: item.value for item in status.values}
+    return "", {}
+
+
+@pytest.fixture
+def diagnostics(graph):
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    return graph.collect(DiagnosticArray, "/diagnostics", 50)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("interface", INTERFACES)
+def test_it_commands_until_it_is_stopped(interface, number, policy, start_node, make_robot, wait):
+    namespace = f"/{interface}_{number.name}/"
+    robot = make_robot(JOINTS, START, interface=interface, namespace=namespace)
     node = start_node(
-        "-r", f"__ns:=/{interface}", policy=policy, autostart=True, command_interface=interface
+        "-r",
+        f"__ns:={namespace[:-1]}",
+        policy=policy,
+        autostart=True,
+        command_interface=interface,
+        command_joints=["gripper", "joint1", "joint2"],
     )
-    wait(lambda: len(robot.commands) >= 20, lambda: f"20 commands\n{node.output}")
-    assert node.stop(signal.SIGINT) == 0, node.output
+    robot.command_names = ("gripper", "joint1", "joint2")
+    wait(lambda: len(robot.commands) >= 15, lambda: f"15 commands\n{node.output}")
+    assert node.stop(number) == 0, node.output
+    assert "Traceback" not in node.output
+
+    *commands, hold = robot.commands
+    for command in robot.commands:
+        assert command.names == ("gripper", "joint1", "joint2")
+        assert np.abs(command.position - command.present).max() < 0.45
+    gaps = np.diff([command.at_ns for command in commands]) * 1e-9
+    assert np.median(gaps) == pytest.approx(0.1, abs=0.02)
+    # The hold comes last: the last command once more, at rest.
+    np.testing.assert_array_equal(hold.position, commands[-1].position)
+    if interface == "joint_trajectory":
+        assert all(command.duration_ns == 100_000_000 for command in commands)
+        assert any(command.velocity.any() for command in commands[1:])
+        assert not hold.velocity.any()
+
+
+def test_what_it_shows(policy, start_node, make_robot, graph, wait):
+    from rclpy.qos import qos_profile_sensor_data
+    from sensor_msgs.msg import Image
+    from visualization_msgs.msg import ImageMarker
+
+    robot = make_robot(JOINTS, START, namespace="/shows/", image_size=(128, 96))
+    markers = graph.collect(ImageMarker, "/shows/sarnn/attention_points")
+    overlays = graph.collect(Image, "/shows/sarnn/attention_overlay", qos_profile_sensor_data)
+    images = graph.collect(Image, "/shows/sarnn/predicted_image", qos_profile_sensor_data)
+    parameters = {"autostart": True, "dry_run": True, "watch__image_size": False}
+    node = start_node("-r", "__ns:=/shows", policy=policy, **parameters)
+    wait(lambda: len(markers) > 6 and overlays and images, lambda: node.output)
+
+    assert {marker.ns for marker in markers} == {"encoder", "decoder"}
+    for marker in markers:
+        assert marker.type == ImageMarker.POINTS and len(marker.points) == 4
+        assert marker.header.frame_id == "camera" and marker.header.stamp.sec > 0
+        if marker.ns == "encoder":
+            assert all(0 <= p.x < 128 and 0 <= p.y < 96 for p in marker.points)
+    overlay = overlays[-1]
+    assert overlay.encoding == "bgr8" and overlay.width * 3 == overlay.step
+    stamps = [(m.header.stamp.sec, m.header.stamp.nanosec) for m in markers]
+    assert (overlay.header.stamp.sec, overlay.header.stamp.nanosec) in stamps
+    assert (images[-1].width, images[-1].height, images[-1].encoding) == (32, 24, "rgb8")
+    assert not robot.commands, "a dry run commands nothing"
+
+    assert graph.set_parameter("/shows/sarnn", "dry_run", False)[0]
+    wait(lambda: robot.commands, lambda: node.output)
+    refused, reason = graph.set_parameter("/shows/sarnn", "command_interface", "joint_state")
+    assert not refused and "configure" in reason
+    refused, reason = graph.set_parameter("/shows/sarnn", "input_param_joints", 2.0)
+    assert not refused and "more than 1" in reason
+    assert graph.set_parameter("/shows/sarnn", "input_param_joints", 0.5)[0]
+    assert graph.set_parameter("/shows/sarnn", "input_param_image", 0.5)[0]
+    seen = len(robot.commands)
+    wait(lambda: len(robot.commands) > seen + 3, lambda: node.output)
+
+
+def test_start_stop_and_reset(policy, start_node, make_robot, graph, wait, diagnostics):
+    robot = make_robot(JOINTS, START, namespace="/services/")
+    node = start_node(
+        "-r", "__ns:=/services", policy=policy, autostart=True, start_on_activate=False
+    )
+    name = "/services/sarnn"
+    wait(lambda: control_status(diagnostics, name)[0].startswith("stopped"), lambda: node.output)
+    assert not robot.commands, "nothing moves before ~/start"
+    assert graph.trigger(f"{name}/start").success
+    wait(lambda: len(robot.commands) >= 5, lambda: node.output)
+    assert graph.trigger(f"{name}/stop").success
+    count, published = len(robot.commands), robot.published
+    wait(lambda: robot.published > published + 40, "four ticks")
+    assert len(robot.commands) <= count + 1, "at most a message that was on its way"
+    resets = int(control_status(diagnostics, name)[1]["resets"])
+    assert graph.trigger(f"{name}/start").success
+    wait(lambda: len(robot.commands) > count + 5, lambda: node.output)
+    assert graph.trigger(f"{name}/reset").success
+    # ~/start and ~/reset both forget the recurrent state; without a fault the motion goes on.
+    wait(
+        lambda: int(control_status(diagnostics, name)[1]["resets"]) >= resets + 2,
+        lambda: str(control_status(diagnostics, name)),
+    )
+    count = len(robot.commands)
+    wait(lambda: len(robot.commands) > count + 5, lambda: node.output)
+
+
+LIMITS = {
+    "position": {"guard__position_max": [0.2]},
+    "step": {"guard__max_step": [0.0001]},
+    "velocity": {"guard__max_velocity": [0.0001]},
+    "acceleration": {"guard__max_acceleration": [0.0001]},
+}
+
+
+@pytest.mark.parametrize("check", LIMITS)
+def test_the_guard_refuses_then_latches(check, policy, start_node, make_robot, wait, diagnostics):
+    namespace = f"/refuses_{check}"
+    robot = make_robot(JOINTS, START, namespace=f"{namespace}/")
+    node = start_node("-r", f"__ns:={namespace}", policy=policy, autostart=True, **LIMITS[check])
+
+    def latched():
+        message, values = control_status(diagnostics, f"{namespace}/sarnn")
+        return message.startswith("faulted") and int(values.get(f"guard trips {check}", 0))
+
+    wait(latched, lambda: node.output)
+    assert "(5 ticks in a row); call ~/reset" in node.output
+    assert re.search(r"joint1: (position|step|velocity|acceleration)", node.output)
+    assert len(robot.commands) <= 1, "the first acceleration is from rest"
+
+
+@pytest.mark.parametrize("check", ["position", "step"])
+def test_the_guard_clamps_where_told_to(check, policy, start_node, make_robot, wait):
+    namespace = f"/clamps_{check}"
+    robot = make_robot(JOINTS, START, namespace=f"{namespace}/")
+    limit = {"position": {"guard__position_max": [0.32]}, "step": {"guard__max_step": [0.01]}}
+    parameters = {**limit[check], f"guard__on_{check}": "clamp"}
+    node = start_node("-r", f"__ns:={namespace}", policy=policy, autostart=True, **parameters)
+    wait(lambda: len(robot.commands) >= 10, lambda: node.output)
+    for command in robot.commands:
+        if check == "position":
+            assert (command.position <= 0.32 + 1e-9).all()
+        else:  # the arm may move on until the command arrives
+            assert (np.abs(command.position - command.present) <= 0.02).all()
+
+
+def damage(policy, tmp_path, kind):
+    """A policy directory with something wrong, and words of the error about it."""
+    folder = tmp_path / "policy"
+    if kind == "missing":
+        return folder, ["does not exist", "sarnn train"]
+    shutil.copytree(policy, folder)
+    if kind == "no config":
+        (folder / "config.json").unlink()
+        return folder, ["holds no policy"]
+    if kind == "tampered":
+        config = json.loads((folder / "config.json").read_text())
+        config["envelope"]["max_step"][0] = 100.0
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder, ["config.json"]
+    graph_file = folder / "policy_command.onnx"
+    graph_file.write_bytes(graph_file.read_bytes()[:-100])
+    return folder, ["policy_command.onnx", "damaged"]
+
+
+@pytest.mark.parametrize("kind", ["missing", "no config", "tampered", "damaged"])
+def test_a_policy_that_cannot_be_used_ends_an_autostart(kind, policy, tmp_path, start_node, wait):
+    folder, words = damage(policy, tmp_path, kind)
+    node = start_node(policy=folder, autostart=True)
+    wait(lambda: node.returncode is not None, lambda: node.output)
+    assert node.returncode == 1
+    assert str(folder) in node.output and "Traceback" not in node.output
+    for word in words:
+        assert word in node.output
+
+
+def test_all_wrong_parameters_are_listed_at_once(policy, start_node, wait):
+    node = start_node(
+        policy=policy,
+        autostart=True,
+        polcy="x",
+        threads=0,
+        guard__step_margin="wide",
+        command_interface="zeros",
+    )
+    wait(lambda: node.returncode is not None, lambda: node.output)
+    assert node.returncode == 1
+    for words in ("did you mean 'policy'", "threads: 0 is less than 1", "'wide'", "'zeros'"):
+        assert words in node.output
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"command_joints": ["joint1", "elbow", "gripper"]}, ["elbow", "command_joints"]),
+        ({"guard__max_step": [0.1, 0.2]}, ["max_step", "2 values", "3 joints"]),
+        ({"guard__position_min": [5.0]}, ["joint1", "no position is left"]),
+    ],
+)
+def test_parameters_that_contradict_the_policy(parameters, words, policy, start_node, wait):
+    node = start_node(policy=policy, autostart=True, **parameters)
+    wait(lambda: node.returncode is not None, lambda: node.output)
+    assert node.returncode == 1
+    for word in words:
+        assert word in node.output
+
+
+def test_a_camera_of_another_size_is_named_and_holds(policy, start_node, make_robot, wait):
+    robot = make_robot(JOINTS, START, namespace="/size/", image_size=(80, 60))
+    node = start_node("-r", "__ns:=/size", policy=policy, autostart=True)
+    node.wait_for("front: the image has 80 x 60 pixels, in training it had 64 x 64")
+    published = robot.published
+    wait(lambda: robot.published > published + 50, "five ticks")
+    assert not robot.commands
+
+
+def test_sensors_that_are_not_compatible_are_named(policy, start_node, make_robot):
+    make_robot(JOINTS, START, namespace="/qos/")
+    # The camera is best effort, as cameras are.
+    node = start_node("-r", "__ns:=/qos", policy=policy, autostart=True, reliability="reliable")
+    node.wait_for("no command: front: no message has arrived")
+    node.wait_for("RELIABILITY")
+
+
+def test_the_hook_sees_what_the_policy_saw(policy, graph, make_robot, wait):
+    """In this process, as the parity test embeds it."""
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.parameter import Parameter
+
+    from sarnn_ros.nodes.inference_node import InferenceNode
+
+    robot = make_robot(JOINTS, START, namespace="/hook/")
+    ticks: list[Tick] = []
+    node = InferenceNode(
+        on_tick=ticks.append,
+        context=graph.context,
+        namespace="/hook",
+        parameter_overrides=[Parameter("policy", value=str(policy))],
+    )
+    import threading
+
+    executor = SingleThreadedExecutor(context=graph.context)
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin)
+    thread.start()
+    try:
+        node.trigger_configure()
+        node.trigger_activate()
+        wait(lambda: [tick for tick in ticks if tick.sent], "a tick that commands")
+        tick = next(tick for tick in ticks if tick.sent)
+        assert tick.label_ns % 100_000_000 == 0
+        assert tick.observation.images["front"].shape == (24, 32, 3)
+        np.testing.assert_array_equal(tick.sent.position, tick.prediction.joints)
+        assert tick.label_ns - tick.observation.stamps["front"] <= 200_000_000
+        assert robot.commands
+    finally:
+        executor.shutdown()
+        thread.join()
+        node.close()
+        node.destroy_node()

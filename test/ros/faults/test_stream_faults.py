@@ -1,0 +1,437 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Faults in what the node is told: each injected over real DDS into three real node processes, one
+per command interface, with a robot each that records every command.
+
+What must hold for every command ever sent is `check_safe`. What the fault leads to is entered in
+docs/faults.md, which the last test compares.
+"""
+
+from __future__ import annotations
+
+import array
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from outcomes import Outcomes
+
+JOINTS = ("joint1", "joint2", "gripper")
+START = (0.3, 0.3, 0.3)
+INTERFACES = ("joint_state", "joint_trajectory", "forward_position")
+#: rad: the largest step of the policy's training is 0.3, the guard's margin 1.5.
+MAX_STEP = 0.45
+LIMIT = 1.2
+SECOND = 1_000_000_000
+
+
+def stamped(message: Any, offset_s: float) -> Any:
+    """A copy with its stamp moved; to zero for minus infinity."""
+    changed = copy.copy(message)
+    changed.header = copy.deepcopy(message.header)
+    if offset_s == -np.inf:
+        changed.header.stamp.sec = changed.header.stamp.nanosec = 0
+        return changed
+    now = message.header.stamp.sec * SECOND + message.header.stamp.nanosec
+    moved = now + round(offset_s * SECOND)
+    changed.header.stamp.sec, changed.header.stamp.nanosec = divmod(moved, SECOND)
+    return changed
+
+
+def with_positions(change: Callable[[np.ndarray], Any]) -> Callable[[Any], Sequence[Any]]:
+    def mutate(message: Any) -> Sequence[Any]:
+        message.position = array.array("d", change(np.array(message.position)))
+        return (message,)
+
+    return mutate
+
+
+def with_fields(**fields: Any) -> Callable[[Any], Sequence[Any]]:
+    def mutate(message: Any) -> Sequence[Any]:
+        for name, value in fields.items():
+            setattr(message, name, value(message) if callable(value) else value)
+        return (message,)
+
+    return mutate
+
+
+def set_one(value: float) -> Callable[[Any], Sequence[Any]]:
+    def change(position: np.ndarray) -> np.ndarray:
+        position[1] = value
+        return position
+
+    return with_positions(change)
+
+
+def moved(offset_s: float) -> Callable[[Any], Sequence[Any]]:
+    return lambda message: (stamped(message, offset_s),)
+
+
+class Delay:
+    """Publishes each message so many messages later."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._held: list[Any] = []
+
+    def __call__(self, message: Any) -> Sequence[Any]:
+        self._held.append(message)
+        return (self._held.pop(0),) if len(self._held) > self._count else ()
+
+
+class Burst:
+    """Holds messages back and publishes them all at once."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._held: list[Any] = []
+
+    def __call__(self, message: Any) -> Sequence[Any]:
+        self._held.append(message)
+        if len(self._held) < self._count:
+            return ()
+        held, self._held = self._held, []
+        return held
+
+
+class Swap:
+    """Every other message comes before the one that was stamped earlier."""
+
+    def __init__(self) -> None:
+        self._held: Any = None
+
+    def __call__(self, message: Any) -> Sequence[Any]:
+        if self._held is None:
+            self._held = message
+            return ()
+        held, self._held = self._held, None
+        return (message, held)
+
+
+class Drift:
+    """The reported position creeps away, slowly enough for no step to show it."""
+
+    def __init__(self, step: float) -> None:
+        self._step = step
+        self._offset = 0.0
+
+    def __call__(self, message: Any) -> Sequence[Any]:
+        self._offset += self._step
+        position = np.array(message.position)
+        position[0] += self._offset
+        message.position = array.array("d", position)
+        return (message,)
+
+
+class Repeat:
+    """The first image for ever, with new stamps."""
+
+    def __init__(self) -> None:
+        self._data: Any = None
+
+    def __call__(self, message: Any) -> Sequence[Any]:
+        self._data = self._data or message.data
+        message.data = self._data
+        return (message,)
+
+
+def wobble(message: Any) -> Sequence[Any]:
+    """The arm swings by itself, 0.15 rad every 2 s."""
+    stamp = message.header.stamp
+    phase = np.pi * (stamp.sec % 2 + stamp.nanosec / SECOND)
+    message.position = array.array("d", np.array(message.position) + 0.15 * np.sin(phase))
+    return (message,)
+
+
+def resized(message: Any) -> Sequence[Any]:
+    message.width, message.height, message.step = 32, 32, 96
+    message.data = array.array("B", bytes(32 * 96))
+    return (message,)
+
+
+def nothing(message: Any) -> Sequence[Any]:
+    return ()
+
+
+def duplicated_joint(message: Any) -> Sequence[Any]:
+    message.name = [*message.name, "joint2"]
+    message.position = array.array("d", [*message.position, 0.5])
+    return (message,)
+
+
+def extra_joint(message: Any) -> Sequence[Any]:
+    message.name = ["finger", *message.name]
+    message.position = array.array("d", [7.0, *message.position])
+    return (message,)
+
+
+def reordered(message: Any) -> Sequence[Any]:
+    message.name = list(reversed(message.name))
+    message.position = array.array("d", reversed(message.position))
+    return (message,)
+
+
+def renamed(message: Any) -> Sequence[Any]:
+    return with_fields(name=["joint1", "joint_2", "gripper"])(message)
+
+
+def without_joint2(message: Any) -> Sequence[Any]:
+    message.name = ["joint1", "gripper"]
+    message.position = array.array("d", [message.position[0], message.position[2]])
+    return (message,)
+
+
+def black(message: Any) -> Sequence[Any]:
+    message.data = array.array("B", bytes(len(message.data)))
+    return (message,)
+
+
+def second_joints(robot: Any) -> None:
+    from sensor_msgs.msg import JointState
+
+    robot.intruders.append(
+        robot.graph.node.create_publisher(JointState, f"{robot.namespace}joint_states", 1)
+    )
+
+
+def second_camera(robot: Any) -> None:
+    from rclpy.qos import qos_profile_sensor_data
+    from sensor_msgs.msg import Image
+
+    robot.intruders.append(
+        robot.graph.node.create_publisher(
+            Image, f"{robot.namespace}image_raw", qos_profile_sensor_data
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault.
+
+    :param effect: `holds` while it lasts, `latches` until ~/reset, or `goes on` unharmed; a
+        fault that comes and goes only has to be safe: `holds at times`.
+    :param code: what diagnostics call it.
+    """
+
+    name: str
+    effect: str
+    code: str = ""
+    joints: Callable[[], Callable[[Any], Sequence[Any]]] | None = None
+    image: Callable[[], Callable[[Any], Sequence[Any]]] | None = None
+    inject: Callable[[Any], None] | None = None
+    lies: bool = False  # the reported position is not the robot's
+
+
+def on_joints(name: str, effect: str, mutate: Any, code: str = "", lies: bool = False) -> Fault:
+    return Fault(name, effect, code or "no_observation:joint_states", lambda: mutate, lies=lies)
+
+
+def on_image(name: str, effect: str, mutate: Any, code: str = "") -> Fault:
+    return Fault(name, effect, code or "no_observation:front", image=lambda: mutate)
+
+
+def jump(change: Callable[[np.ndarray], np.ndarray]) -> Any:
+    return with_positions(change)
+
+
+FAULTS = (
+    on_joints("joint states stop", "holds", nothing),
+    on_joints("a joint is missing", "holds", without_joint2),
+    on_joints("a joint is renamed", "holds", renamed),
+    on_joints("a joint is named twice", "holds", duplicated_joint),
+    on_joints("joints in another order", "goes on", reordered),
+    on_joints("further joints", "goes on", extra_joint),
+    on_joints("a position is NaN", "holds", set_one(float("nan"))),
+    on_joints("a position is infinite", "holds", set_one(float("inf"))),
+    on_joints("fewer positions than names", "holds", with_positions(lambda p: p[:2])),
+    on_joints("no positions", "holds", with_positions(lambda p: p[:0])),
+    on_joints("no names", "holds", with_fields(name=lambda m: [])),
+    on_joints("degrees instead of radians", "latches", jump(np.rad2deg), "jump", lies=True),
+    on_joints("a joint teleports", "latches", jump(lambda p: p + [0, 1.4, 0]), "jump", lies=True),
+    Fault(
+        "a joint creeps out of its range", "latches", "guard", lambda: Drift(0.02), lies=True
+    ),
+    on_joints("joint stamps of zero", "holds", moved(-np.inf)),
+    on_joints("joint stamps from the past", "holds", moved(-2.0)),
+    on_joints("joint stamps from the future", "holds", moved(5.0)),
+    Fault("joint states late by 0.2 s", "holds", "no_observation:joint_states", lambda: Delay(20)),
+    Fault("joint states in bursts of 0.3 s", "holds at times", "", lambda: Burst(30)),
+    on_joints("every joint state twice", "goes on", lambda message: (message, message)),
+    Fault("joint states out of order", "goes on", "", Swap),
+    Fault("two publishers of joint states", "holds", "publishers:joint_states",
+          inject=second_joints),
+    Fault("the arm is blocked", "goes on", inject=lambda robot: setattr(robot, "moving", False)),
+    on_image("images stop", "holds", nothing),
+    Fault("the camera is frozen", "holds", "frozen:front", lambda: wobble, Repeat, lies=True),
+    Fault("the image is black", "holds", "frozen:front", lambda: wobble, lambda: black,
+          lies=True),
+    on_image("the image is resized", "latches", resized, "image_changed:front"),
+    on_image("another encoding", "latches", with_fields(encoding="bgr8"), "image_changed:front"),
+    on_image("an unknown encoding", "latches", with_fields(encoding="nv99"),
+             "image_changed:front"),
+    on_image("an image without pixels", "latches", with_fields(width=0, height=0, step=0),
+             "image_changed:front"),
+    on_image("the image is truncated", "holds",
+             with_fields(data=lambda m: m.data[: len(m.data) // 2])),
+    on_image("no image data", "holds", with_fields(data=array.array("B"))),
+    on_image("rows shorter than the image", "holds", with_fields(step=7)),
+    on_image("image stamps of zero", "holds", moved(-np.inf)),
+    on_image("image stamps from the past", "holds", moved(-2.0)),
+    on_image("image stamps from the future", "holds", moved(5.0)),
+    Fault("images late by 0.4 s", "holds", "no_observation:front", image=lambda: Delay(12)),
+    Fault("images in bursts of 0.5 s", "holds at times", "", image=lambda: Burst(15)),
+    Fault("images out of order", "goes on", image=Swap),
+    Fault("two publishers of images", "holds", "publishers:image_raw", inject=second_camera),
+    Fault("all sensors stop at once", "holds", "no_observation:front",
+          lambda: nothing, lambda: nothing),
+    Fault("the controller goes away", "holds", "no_controller",
+          inject=lambda robot: robot.disconnect()),
+)  # fmt: skip
+
+
+class Arm:
+    """One interface: its node process, its robot, and what diagnostics say of it."""
+
+    def __init__(self, interface: str, policy: Any, start_node: Any, make_robot: Any) -> None:
+        self.interface = interface
+        self.robot = make_robot(JOINTS, START, interface=interface, namespace=f"/{interface}/")
+        self.process = start_node(
+            "-r",
+            f"__ns:=/{interface}",
+            policy=policy,
+            autostart=True,
+            command_interface=interface,
+        )
+        self.active_faults: set[str] = set()
+        self.faulted = False
+
+    def hear(self, message: Any) -> None:
+        for status in message.status:
+            if status.name == f"/{self.interface}/sarnn: control":
+                self.faulted = status.level == status.ERROR
+                self.active_faults = {
+                    value.key.removeprefix("fault ")
+                    for value in status.values
+                    if value.key.startswith("fault ")
+                }
+
+    def call(self, service: str) -> Any:
+        return self.robot.graph.trigger(f"/{self.interface}/sarnn/{service}")
+
+
+@pytest.fixture(scope="module")
+def arms(policy, start_node, make_robot, graph, wait):
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    arms = [Arm(interface, policy, start_node, make_robot) for interface in INTERFACES]
+    for arm in arms:
+        graph.node.create_subscription(DiagnosticArray, "/diagnostics", arm.hear, 50)
+    for arm in arms:
+        wait(lambda arm=arm: arm.robot.commands, lambda arm=arm: arm.process.output)
+    return arms
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    return Outcomes("streams", INTERFACES)
+
+
+def check_safe(arm: Arm, commands: Sequence[Any], lies: bool) -> None:
+    """What is true of every command, whatever happens."""
+    for command in commands:
+        assert set(command.names) == set(JOINTS)
+        assert np.isfinite(command.position).all()
+        assert (np.abs(command.position) <= LIMIT + 1e-9).all()
+        if not lies:  # the node cannot know better than it is told
+            # The arm may move between the observation and the arrival of the command.
+            assert (np.abs(command.position - command.present) <= MAX_STEP + 0.1).all()
+        if command.velocity is not None:
+            assert np.isfinite(command.velocity).all()
+            assert command.duration_ns >= SECOND // 10
+        # An observation is at most 0.2 s old at its tick, and used within one period.
+        for stamp in (command.sound_joints_ns, command.sound_image_ns):
+            assert lies or command.at_ns - stamp <= 0.45 * SECOND
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))
+def test_fault(fault, arms, outcomes, wait):
+    for arm in arms:
+        arm.robot.reset()
+        assert arm.call("reset").success
+        assert arm.call("start").success, arm.process.output
+    for arm in arms:
+        # In full swing: five commands in a row.
+        wait(lambda arm=arm: len(arm.robot.commands) >= 5, lambda arm=arm: arm.process.output)
+
+    for arm in arms:
+        with arm.robot.record:
+            arm.before = len(arm.robot.commands)
+            if fault.joints:
+                arm.robot.mutate_joints = fault.joints()
+            if fault.image:
+                arm.robot.mutate_image = fault.image()
+            arm.robot.harmless = fault.effect in ("goes on", "holds at times")
+        if fault.inject:
+            fault.inject(arm.robot)
+
+    for arm in arms:
+        {"holds": sees_and_holds, "latches": latches, "goes on": goes_on, "holds at times": rests}[
+            fault.effect
+        ](arm, fault, wait)
+        outcomes.enter(fault.name, arm.interface, fault.effect, fault.code)
+        check_safe(arm, arm.robot.commands, fault.lies)
+
+
+def sees_and_holds(arm: Arm, fault: Fault, wait: Any) -> None:
+    """The fault is named, no command comes, and all goes on by itself when it is over."""
+    wait(
+        lambda: any(code.startswith(fault.code) for code in arm.active_faults),
+        lambda: f"{fault.code}, has {arm.active_faults}\n{arm.process.output}",
+    )
+    assert_silent(arm, wait)
+    arm.robot.mend()
+    seen = len(arm.robot.commands)
+    wait(lambda: len(arm.robot.commands) > seen + 2, lambda: f"goes on\n{arm.process.output}")
+
+
+def latches(arm: Arm, fault: Fault, wait: Any) -> None:
+    """The fault stays after its cause, ~/start does not help, and ~/reset moves nothing."""
+    wait(
+        lambda: arm.faulted and any(code.startswith(fault.code) for code in arm.active_faults),
+        lambda: f"{fault.code}, has {arm.active_faults}\n{arm.process.output}",
+    )
+    assert not arm.call("start").success
+    arm.robot.mend()
+    assert_silent(arm, wait)
+    answer = arm.call("reset")
+    assert answer.success and "~/start" in answer.message
+    assert_silent(arm, wait)
+
+
+def goes_on(arm: Arm, fault: Fault, wait: Any) -> None:
+    wait(lambda: len(arm.robot.commands) >= arm.before + 8, lambda: arm.process.output)
+    assert not arm.active_faults, arm.process.output
+
+
+def rests(arm: Arm, fault: Fault, wait: Any) -> None:
+    seen = arm.robot.published
+    wait(lambda: arm.robot.published > seen + 100, "a second of bursts")
+
+
+def assert_silent(arm: Arm, wait: Any) -> None:
+    """No command within three ticks. One that was on its way, or the hold, may still arrive."""
+    robot = arm.robot
+    first = robot.published
+    wait(lambda: robot.published > first + 15, "the hold")
+    count, second = len(robot.commands), robot.published
+    wait(lambda: robot.published > second + 30, "three ticks")
+    assert len(robot.commands) == count, arm.process.output
+
+
+def test_the_catalogue_in_the_documentation_is_what_happened(outcomes):
+    outcomes.compare(len(FAULTS))
