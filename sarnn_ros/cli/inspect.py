@@ -24,6 +24,9 @@ def inspect(
     write_spec: Annotated[
         Path | None, typer.Option(help="Write the proposed spec to this file.")
     ] = None,
+    eipl: Annotated[
+        Path | None, typer.Option(help="Write images.npy, joints.npy, joint_bounds.npy as EIPL.")
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 for warnings as well.")
     ] = False,
@@ -38,6 +41,7 @@ def inspect(
     from rich.status import Status
 
     from sarnn_ros.data.bags import find_bags
+    from sarnn_ros.data.eipl import export_eipl
     from sarnn_ros.data.episodes import load_dataset
     from sarnn_ros.data.proposal import propose_spec
     from sarnn_ros.data.report import examine
@@ -74,6 +78,13 @@ def inspect(
     if page is not None:
         write_page(report, dataset, page)
         console.print(f"page: {page}", markup=False)
+    if eipl is not None:
+        parts = [
+            [dataset.episodes[index] for index in indices]
+            for indices in (dataset.training, dataset.validation)
+        ]
+        export_eipl(eipl, parts[0], parts[1], chosen)
+        console.print(f"EIPL data set: {eipl}", markup=False)
     if json_file is not None:
         text = json.dumps(report.as_dict(), indent=1)
         if to_stdout:

@@ -69,7 +69,10 @@ def read_bag_cached(
 
         def allocate(title: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
             file = scratch / f"{hashlib.sha256(title.encode()).hexdigest()}.npy"
-            return np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+            array: NDArray[np.uint8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+                file, "w+", np.uint8, shape
+            )
+            return array
 
         episodes, report = read_bag(path, spec, name=name, allocate=allocate)
         if not episodes:
@@ -110,7 +113,11 @@ def key_of(path: Path, spec: Spec, name: str) -> str:
 
 def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
     for number, episode in enumerate(episodes):
-        arrays = {"ticks": episode.ticks, "joints": episode.joints, "targets": episode.targets}
+        arrays: dict[str, NDArray[Any]] = {
+            "ticks": episode.ticks,
+            "joints": episode.joints,
+            "targets": episode.targets,
+        }
         arrays |= {f"image.{camera}": array for camera, array in episode.images.items()}
         for title, array in arrays.items():
             with (folder / f"{number}.{title}.npy").open("wb") as stream:

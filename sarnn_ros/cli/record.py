@@ -1,0 +1,93 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`sarnn record`: demonstrations to bags, by keyboard or by the recorder's services."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_HELP = "space: start or stop an episode   d: discard   p: check again   q: quit"
+
+
+def record(
+    spec: Annotated[Path, typer.Option(help="What is observed (YAML): its topics are recorded.")],
+    out: Annotated[Path, typer.Option(help="Folder for the bags, one per episode.")],
+) -> None:
+    """Record demonstrations. Nothing starts before every topic is alive at its rate."""
+    import signal
+    import threading
+
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+    from rich.console import Console
+
+    from sarnn_ros.errors import SarnnError
+    from sarnn_ros.nodes.recorder_node import RecorderNode, spinning
+
+    console = Console()
+    stop = threading.Event()
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        node = RecorderNode(spec, out)
+    except SarnnError:
+        rclpy.try_shutdown()
+        raise
+    with spinning(node), _Keys() as keys:
+        if keys.usable:
+            console.print(_HELP)
+        else:
+            console.print("no terminal: use the services ~/start_episode and ~/stop_episode")
+        while not stop.is_set():
+            key = keys.read(0.1)
+            work = {
+                " ": node.stop_episode if node.recording else node.start_episode,
+                "d": node.discard_episode,
+                "p": node.say_preflight,
+            }.get(key)
+            if key == "q":
+                break
+            if work is not None:
+                try:
+                    console.print(work(), markup=False)
+                except SarnnError as error:
+                    console.print(f"error: {error.problem}", style="red", markup=False)
+
+
+class _Keys:
+    """Single keys from the terminal, without Enter; none if there is no terminal."""
+
+    def __enter__(self) -> _Keys:
+        import sys
+
+        self.usable = sys.stdin.isatty()
+        if self.usable:
+            import termios
+            import tty
+
+            self._before = termios.tcgetattr(sys.stdin)
+            tty.setcbreak(sys.stdin)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.usable:
+            import sys
+            import termios
+
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._before)
+
+    def read(self, timeout: float) -> str:
+        """The next key, or nothing after `timeout` seconds."""
+        import select
+        import sys
+        import time
+
+        if not self.usable:
+            time.sleep(timeout)
+            return ""
+        ready, _, _ = select.select([sys.stdin], [], [], timeout)
+        return sys.stdin.read(1) if ready else ""

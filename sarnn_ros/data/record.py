@@ -1,0 +1,124 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Writing episodes: one rosbag2 folder with one mcap each, and the index of a session. No rclpy.
+
+Messages are stored as they came, never serialized again. What was recorded is on disk within
+`FLUSH_SECONDS`: if the process dies, `bags` reads the episode up to there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from rosbags.interfaces import Qos
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from sarnn_ros.errors import ConfigError
+
+FLUSH_SECONDS = 1.0
+INDEX = "episodes.jsonl"
+#: The metadata version that Humble's rosbag2 reads, too.
+BAG_VERSION: Literal[8] = 8
+
+
+@dataclass
+class EpisodeWriter:
+    """One episode being recorded.
+
+    :param path: the bag's folder, which must not exist.
+    :param topics: topic to (type, QoS profiles offered by its publishers).
+    :raises ConfigError: the folder cannot be made, or a type is unknown.
+    """
+
+    path: Path
+    topics: Mapping[str, tuple[str, Sequence[Qos]]]
+    counts: dict[str, int] = field(default_factory=dict, init=False)
+    first_ns: int | None = field(default=None, init=False)
+    last_ns: int | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        store = get_typestore(Stores.ROS2_JAZZY)
+        unknown = [kind for kind, _ in self.topics.values() if kind not in store.fielddefs]
+        if unknown:
+            raise ConfigError(
+                f"types without a definition: {', '.join(unknown)}",
+                remedy="record such topics with 'ros2 bag record'",
+            )
+        self._writer = Writer(self.path, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
+        try:
+            self._writer.open()
+        except OSError as error:
+            raise ConfigError(
+                f"cannot be written: {error}", where=self.path, remedy="choose another folder"
+            ) from error
+        self._connections = {
+            topic: self._writer.add_connection(
+                topic, kind, typestore=store, offered_qos_profiles=list(profiles)
+            )
+            for topic, (kind, profiles) in self.topics.items()
+        }
+        self.counts = dict.fromkeys(self.topics, 0)
+        self._flushed = time.monotonic()
+
+    def write(self, topic: str, receive_ns: int, raw: bytes) -> None:
+        """:param raw: the serialized message (CDR)."""
+        self._writer.write(self._connections[topic], receive_ns, raw)
+        self.counts[topic] += 1
+        self.first_ns = receive_ns if self.first_ns is None else self.first_ns
+        self.last_ns = receive_ns
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring what was written to disk."""
+        # rosbags ends a chunk at 1 MB; joints alone would stay in memory for minutes.
+        storage: Any = self._writer.storage
+        if any(storage.chunk.msgs.values()):
+            storage.close_chunk()
+        storage.bio.flush()
+        self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Finish the bag, with index and metadata.yaml."""
+        self._writer.close()
+
+    def discard(self) -> None:
+        """Close and delete."""
+        self._writer.abort()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def next_name(folder: Path) -> str:
+    """episode_000, episode_001, …: the first after all that are there or were there."""
+    used = [path.name for path in folder.glob("episode_*")]
+    used += [entry["name"] for entry in read_index(folder)]
+    numbers = [int(name[8:]) for name in used if name[8:].isdigit()]
+    return f"episode_{max(numbers, default=-1) + 1:03d}"
+
+
+def append_index(folder: Path, entry: Mapping[str, Any]) -> None:
+    """Add one line to the session's index; on disk when this returns."""
+    with (folder / INDEX).open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(dict(entry)) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def read_index(folder: Path) -> list[dict[str, Any]]:
+    """The lines of the index; a line that was cut off by a crash is left out."""
+    entries = []
+    if (folder / INDEX).exists():
+        for line in (folder / INDEX).read_text(encoding="utf-8").splitlines():
+            try:
+                entries.append(json.loads(line))
+            except ValueError:
+                continue
+    return entries

@@ -1,0 +1,150 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The recorder as a process, over real DDS: what it refuses, and what its bags hold."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import JOINTS, Graph, small_spec, wait_until
+from rosbags.rosbag2 import Reader
+
+from sarnn_ros.data.bags import Bag
+from sarnn_ros.data.episodes import load_dataset, read_bag
+from sarnn_ros.data.record import read_index
+from sarnn_ros.spec import dump_spec
+
+START = (0.1, 0.2, 0.3)
+
+
+@pytest.fixture
+def recorder(
+    launch: Callable[..., Any], tmp_path: Path, request: pytest.FixtureRequest
+) -> tuple[Any, Path, str]:
+    """The process, its folder, and its services' prefix; a namespace per test."""
+    space = f"/{request.node.name.partition('[')[0]}"
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(dump_spec(small_spec()))
+    out = tmp_path / "bags"
+    process = launch(
+        sys.executable, "-m", "sarnn_ros.nodes.recorder_node", "--ros-args",
+        "-r", f"__ns:={space}", "-p", f"spec:={spec}", "-p", f"out:={out}",
+        "-p", "min_free_gigabytes:=0.1",
+    )  # fmt: skip
+    return process, out, f"{space}/recorder"
+
+
+def ready(graph: Graph, name: str) -> None:
+    def fine() -> bool:
+        answer = graph.trigger(f"{name}/preflight")
+        last.append(answer.message)
+        return bool(answer.success)
+
+    last: list[str] = []
+    wait_until(fine, lambda: f"a clean preflight: {last[-1]}")
+
+
+def test_records_what_was_sent_and_training_reads_it(recorder, graph: Graph, make_robot, wait):
+    process, out, name = recorder
+    refused = graph.trigger(f"{name}/start_episode")
+    assert not refused.success and "nobody publishes" in refused.message
+    robot = make_robot(JOINTS, START, namespace=f"{name.rpartition('/')[0]}/")
+    ready(graph, name)
+    for expected in ("episode_000", "episode_001", "episode_002"):
+        started = graph.trigger(f"{name}/start_episode")
+        assert started.success and expected in started.message, started.message
+        assert not graph.trigger(f"{name}/start_episode").success
+        folder = out / expected
+        wait(lambda folder=folder: size(folder) > 300_000, "300 kB recorded")
+        if expected == "episode_001":
+            assert graph.trigger(f"{name}/discard_episode").success
+            assert not folder.exists()
+        else:
+            assert graph.trigger(f"{name}/stop_episode").success
+    assert not graph.trigger(f"{name}/stop_episode").success
+    assert [entry["name"] for entry in read_index(out) if "messages" in entry] == [
+        "episode_000", "episode_002"
+    ]  # fmt: skip
+
+    spec = small_spec(
+        cameras=[{"name": "front", "width": 32, "height": 24,
+                  "topic": f"{robot.namespace}image_raw"}],
+        joints=[{"names": list(JOINTS), "topic": f"{robot.namespace}joint_states"}],
+    )  # fmt: skip
+    dataset = load_dataset([out], spec, strict=True)
+    assert [episode.name for episode in dataset.episodes] == ["episode_000", "episode_002"]
+    assert np.allclose(dataset.episodes[0].joints, START)
+    # Raw bytes, QoS of the publishers, and the metadata version of Humble's rosbag2.
+    with Reader(out / "episode_000") as reader:
+        profiles = {one.topic: one.ext.offered_qos_profiles for one in reader.connections}
+        assert {
+            profile.reliability.name for profile in profiles[f"{robot.namespace}image_raw"]
+        } == {"BEST_EFFORT"}
+        assert reader.message_count > 50
+    assert "version: 8" in (out / "episode_000" / "metadata.yaml").read_text()
+    assert process.stop(signal.SIGINT) == 0, process.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_was_recorded_survives(number: int, recorder, graph: Graph, make_robot, wait):
+    process, out, name = recorder
+    space = f"{name.rpartition('/')[0]}/"
+    robot = make_robot(JOINTS, START, namespace=space)
+    ready(graph, name)
+    assert graph.trigger(f"{name}/start_episode").success
+    wait(lambda: size(out / "episode_000") > 300_000, "300 kB on disk")
+    if number == signal.SIGTERM:
+        assert process.stop(number) == 0, process.output
+    else:
+        process.kill()
+    robot.close()
+    spec = small_spec(
+        cameras=[{"name": "front", "width": 32, "height": 24, "topic": f"{space}image_raw"}],
+        joints=[{"names": list(JOINTS), "topic": f"{space}joint_states"}],
+    )
+    (episode,), report = read_bag(out / "episode_000", spec)
+    assert len(episode.ticks) >= 5
+    assert report.verdict == ("sound" if number == signal.SIGTERM else "damaged")
+    with Bag(out / "episode_000") as bag:
+        assert bag.topics[f"{space}joint_states"].count > 30
+
+
+def test_the_preflight_names_what_is_wrong(recorder, graph: Graph, make_robot, wait):
+    _, out, name = recorder
+    robot = make_robot(JOINTS, START, namespace=f"{name.rpartition('/')[0]}/")
+    ready(graph, name)
+
+    def renamed(message: Any) -> list[Any]:
+        message.name = ["a", "b", "c"]
+        return [message]
+
+    slow = iter(range(10**9))
+    faults = {
+        "'joint1', 'joint2', 'gripper' is missing": {"mutate_joints": renamed},
+        "has sent nothing": {"mutate_joints": lambda message: []},
+        "Hz, ticks are at 10 Hz": {
+            "mutate_image": lambda message: [message] if next(slow) % 6 == 0 else []
+        },
+    }
+    for says, change in faults.items():
+        robot.reset()
+        ready(graph, name)
+        for attribute, value in change.items():
+            setattr(robot, attribute, value)
+        wait(
+            lambda says=says: says in graph.trigger(f"{name}/preflight").message,
+            f"a preflight that says {says}",
+        )
+        refused = graph.trigger(f"{name}/start_episode")
+        assert not refused.success and says in refused.message
+    assert not list(out.glob("episode_*"))
+
+
+def size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.glob("*.mcap"))
