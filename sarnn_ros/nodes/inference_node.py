@@ -18,6 +18,7 @@ What is decided, and by which rule, is not here: see `control`, `policy.guard` a
 from __future__ import annotations
 
 import contextlib
+import gc
 import signal
 import sys
 import threading
@@ -215,6 +216,11 @@ class InferenceNode(LifecycleNode):
         super().on_configure(state)
         self._parameter_server.lock(True)
         self._diagnostics.configured(policy.config, self.controller, self._graph)
+        # A full collection looks at all that was imported, 10 to 20 ms long, and may come in the
+        # middle of a tick. What is here now stays: the collector need not look at it again.
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
         self.get_logger().info(
             f"configured in {time.monotonic() - started:.1f} s: policy '{parameters.policy}', "
             f"{spec.rate:g} Hz, joints {', '.join(spec.command_names)}"

@@ -1,0 +1,82 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The envelope holds what the data did, no more and no less."""
+
+import numpy as np
+import pytest
+
+from sarnn_ros.data.episodes import Dataset, Episode
+from sarnn_ros.data.preprocess import JointNormaliser
+from sarnn_ros.policy.envelope import envelope_from_dataset
+from sarnn_ros.spec import parse_spec
+
+
+def dataset(*episodes: tuple[list[list[float]], list[list[float]], int]) -> Dataset:
+    """Episodes of (joints, targets, grey level of every image)."""
+    spec = parse_spec(
+        {"cameras": [{"name": "front", "width": 12, "height": 8}], "joints": {"names": ["a", "b"]}}
+    )
+    made = []
+    for number, (joints, targets, grey) in enumerate(episodes):
+        images = np.full((len(joints), 8, 12, 3), grey, np.uint8)
+        images[..., 0] += 10
+        made.append(
+            Episode(
+                name=str(number),
+                ticks=np.arange(len(joints), dtype=np.int64),
+                images={"front": images},
+                joints=np.array(joints),
+                targets=np.array(targets),
+                source_sizes={"front": (640, 480)},
+            )
+        )
+    return Dataset(
+        spec=spec,
+        episodes=tuple(made),
+        training=(0,),
+        validation=tuple(range(1, len(made))),
+        normaliser=JointNormaliser([0.0, 0.0], [1.0, 1.0], spec.joint_range),
+        fingerprint="",
+    )
+
+
+def test_it_spans_states_and_targets_of_all_episodes():
+    envelope = envelope_from_dataset(
+        dataset(
+            ([[0.0, 1.0], [0.2, 1.0]], [[0.2, 1.0], [0.2, 1.5]], 100),
+            ([[-0.4, 1.0], [-0.5, 1.0]], [[-0.5, 1.0], [-0.5, 1.0]], 50),
+        )
+    )
+    assert envelope.position_min == (-0.5, 1.0)
+    assert envelope.position_max == (0.2, 1.5)
+    assert envelope.start_pose == pytest.approx((-0.2, 1.0))
+    assert envelope.start_pose_spread == pytest.approx((0.2, 0.0))
+    camera = envelope.cameras["front"]
+    assert (camera.width, camera.height) == (640, 480)
+    assert camera.color_mean == pytest.approx((85.0, 75.0, 75.0))
+    assert camera.brightness_mean == pytest.approx(235 / 3)
+    assert camera.brightness_std == pytest.approx(25.0)
+
+
+@pytest.mark.parametrize(
+    ("joints", "targets", "largest"),
+    [
+        ([[0.0, 0], [0.3, 0]], [[0.0, 0], [0.3, 0]], 0.3),  # of the state
+        ([[0.0, 0], [0.0, 0]], [[-0.2, 0], [0.2, 0]], 0.4),  # of the target
+        ([[0.0, 0], [0.1, 0]], [[0.5, 0], [0.5, 0]], 0.5),  # from state to target
+    ],
+)
+def test_the_largest_step_is_found_wherever_it_is(joints, targets, largest):
+    assert envelope_from_dataset(dataset((joints, targets, 9))).max_step == (largest, 0.0)
+
+
+def test_a_step_is_never_taken_from_one_episode_to_the_next():
+    one = ([[0.0, 0.0]] * 2, [[0.0, 0.0]] * 2, 9)
+    other = ([[9.0, 0.0]] * 2, [[9.0, 0.0]] * 2, 9)
+    assert envelope_from_dataset(dataset(one, other)).max_step == (0.0, 0.0)
+
+
+def test_an_episode_of_one_tick_will_do():
+    envelope = envelope_from_dataset(dataset(([[1.0, 2.0]], [[1.0, 2.0]], 9)))
+    assert envelope.max_step == (0.0, 0.0)
+    assert envelope.start_pose == (1.0, 2.0)
