@@ -387,7 +387,7 @@ def make_report(
         "gate": gate,
         "run_seconds": seconds,
         "explained": {
-            "success": "the cube is 5 cm above the table over the whole last half second of a trial",
+            "success": "the cube is 5 cm above the table over the trial's whole last half second",
             "latency_ms": "from the tick to the command's arrival in another process",
             "camera_to_command_ms": "from the image's stamp to the command's arrival there",
             "control_no_vision": "camera frozen, or cube invisible: must fail",

@@ -27,7 +27,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from sarnn_ros.sim.scene import JOINT_NAMES, LiftScene
+from sarnn_ros.sim.scene import COMMAND_PERIOD, JOINT_NAMES, LiftScene
 from sarnn_ros.sim.task import CUBE_X
 
 CAMERA_RATE = 30.0
@@ -164,7 +164,7 @@ class SimNode(Node):
 
     def _on_joint_state(self, message: JointState) -> None:
         try:
-            self._obey([(None, message.name, message.position)])
+            self._obey([(COMMAND_PERIOD, message.name, message.position)])
         except ValueError as error:
             self._refuse(error)
 
@@ -186,7 +186,7 @@ class SimNode(Node):
     def _refuse(self, error: ValueError) -> None:
         self.get_logger().warning(f"joint_command ignored: {error}", throttle_duration_sec=1.0)
 
-    def _obey(self, path: Sequence[tuple[float | None, Sequence[str], Sequence[float]]]) -> None:
+    def _obey(self, path: Sequence[tuple[float, Sequence[str], Sequence[float]]]) -> None:
         """Joints that are not named keep their set-points.
 
         :raises ValueError: no point, unknown or repeated joint, wrong length, not finite.
@@ -205,10 +205,7 @@ class SimNode(Node):
                 joints = joints.copy()
                 joints[[JOINT_NAMES.index(name) for name in names]] = positions
                 goals.append((after, joints))
-            if len(goals) == 1 and goals[0][0] is None:
-                self._scene.command(goals[0][1])
-            else:
-                self._scene.follow([(after or 0.0, goal) for after, goal in goals])
+            self._scene.follow(goals)
 
 
 def _joint_state(

@@ -142,7 +142,7 @@ class _Plots:
 
         self._start = float(clip.image_times[0])
         figure = Figure(figsize=(PLOT_WIDTH / DPI, HEIGHT / DPI), dpi=DPI, layout="constrained")
-        canvas = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)  # matplotlib's types stop here
         arm, gripper, lift = figure.subplots(3, 1, sharex=True, height_ratios=(3, 1, 1))
         verdict, color = ("lifted", GREEN) if clip.success else ("not lifted", RED)
         figure.suptitle(f"{clip.title}: {verdict}", color=color, fontsize=11)
@@ -162,7 +162,8 @@ class _Plots:
         canvas.draw()
         self._image = np.asarray(canvas.buffer_rgba())[..., :3].copy()
         self._boxes = [axes.get_window_extent() for axes in (arm, gripper, lift)]
-        self._column = lambda time: lift.transData.transform((time - self._start, 0.0))[0]
+        to_pixels: Any = lift.transData
+        self._column = lambda time: to_pixels.transform((time - self._start, 0.0))[0]
 
     def _draw_joints(self, axes: Any, clip: Clip, indices: Sequence[int], scale: float) -> None:
         for index in indices:
