@@ -1,0 +1,150 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The cache gives what decoding gives, notices every change, and survives interruption."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import bag_making as make
+import numpy as np
+import pytest
+
+from sarnn_ros.data import cache as module
+from sarnn_ros.data.episodes import Dataset, load_dataset
+from sarnn_ros.errors import ConfigError
+
+
+@pytest.fixture
+def bags(tmp_path: Path) -> Path:
+    for number in range(2):
+        make.recording(1.0, start=make.START + number * make.SECOND).write(
+            tmp_path / "bags" / f"take{number}"
+        )
+    return tmp_path / "bags"
+
+
+def load(bags: Path, root: Path, **changes) -> Dataset:
+    return load_dataset([bags], make.spec(**changes), cache=root)
+
+
+def entries(root: Path) -> list[Path]:
+    return sorted(root.iterdir())
+
+
+def test_a_hit_is_the_same_and_does_not_read_the_bag(bags, tmp_path, monkeypatch):
+    plain = load_dataset([bags], make.spec())
+    first = load(bags, tmp_path / "cache")
+    monkeypatch.setattr(module, "read_bag", lambda *_, **__: pytest.fail("read again"))
+    hit = load(bags, tmp_path / "cache")
+    for dataset in (first, hit):
+        assert dataset.fingerprint == plain.fingerprint
+        assert [bag.as_dict() for bag in dataset.bags] == [bag.as_dict() for bag in plain.bags]
+        for one, other in zip(dataset.episodes, plain.episodes):
+            assert np.array_equal(one.images["front"], other.images["front"])
+            assert np.array_equal(one.ticks, other.ticks) and one.digest == other.digest
+            assert one.source_sizes == other.source_sizes
+    assert isinstance(hit.episodes[0].images["front"], np.memmap)
+    with pytest.raises(ValueError, match="read-only"):
+        hit.episodes[0].images["front"][0] = 0
+    assert len(entries(tmp_path / "cache")) == 2
+
+
+@pytest.mark.parametrize("change", ["content", "spec", "added file"])
+def test_a_change_is_noticed(change: str, bags, tmp_path):
+    first = load(bags, tmp_path / "cache")
+    if change == "content":
+        file = next((bags / "take0").glob("*.mcap"))
+        about = file.stat()
+        (bags / "take0" / "metadata.yaml").touch()
+        make.recording(1.0, joint_rate=50.0).write(tmp_path / "other")
+        file.write_bytes(next((tmp_path / "other").glob("*.mcap")).read_bytes())
+        os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+        second = load(bags, tmp_path / "cache")
+    elif change == "spec":
+        second = load(bags, tmp_path / "cache", width=8)
+    else:
+        make.recording(1.0).write(bags / "take2")
+        second = load(bags, tmp_path / "cache")
+    assert second.fingerprint != first.fingerprint
+    assert len(entries(tmp_path / "cache")) > 2
+
+
+@pytest.mark.parametrize("damage", ["cut array", "no array", "bad json", "no json"])
+def test_a_damaged_entry_is_decoded_again(damage: str, bags, tmp_path):
+    first = load(bags, tmp_path / "cache")
+    del first.episodes[0].images["front"]  # the map must not keep the file
+    entry = entries(tmp_path / "cache")[0]
+    array, about = next(entry.glob("*.image.front.npy")), entry / "about.json"
+    if damage == "cut array":
+        array.write_bytes(array.read_bytes()[:-100])
+    elif damage == "no array":
+        array.unlink()
+    elif damage == "bad json":
+        about.write_text(about.read_text()[:-10])
+    else:
+        about.unlink()
+    again = load(bags, tmp_path / "cache")
+    assert again.fingerprint == first.fingerprint
+    assert len(entries(tmp_path / "cache")) == 2
+
+
+def test_bags_left_out_are_looked_at_again(bags, tmp_path):
+    make.recording(drop_images=range(20, 31)).write(bags / "hole")
+    for _ in range(2):
+        dataset = load(bags, tmp_path / "cache")
+        assert any("hole" in problem.found for problem in dataset.problems)
+    assert len(entries(tmp_path / "cache")) == 2
+
+
+def fingerprint(bags: Path, root: Path) -> str:
+    return load(bags, root).fingerprint
+
+
+def test_trainings_at_once(bags, tmp_path):
+    with ProcessPoolExecutor(4) as pool:
+        jobs = [pool.submit(fingerprint, bags, tmp_path / "cache") for _ in range(8)]
+        assert len({job.result(timeout=60) for job in jobs}) == 1
+    assert len(entries(tmp_path / "cache")) == 2
+
+
+def test_killed_while_decoding(bags, tmp_path):
+    code = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[3])
+import bag_making as make
+from sarnn_ros.data import cache
+from pathlib import Path
+store = cache._store
+def half(folder, episodes, report):
+    store(folder, episodes, report)
+    os.kill(os.getpid(), signal.SIGKILL)
+cache._store = half
+cache.read_bag_cached(Path(sys.argv[1]), make.spec(), "take0", Path(sys.argv[2]))
+"""
+    root = tmp_path / "cache"
+    arguments = [str(bags / "take0"), str(root), str(Path(__file__).parent)]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], timeout=60)
+    assert done.returncode == -9
+    (left,) = entries(root)
+    assert left.name.startswith(".partial-")
+    assert load(bags, root).fingerprint == load_dataset([bags], make.spec()).fingerprint
+    os.utime(left, (0, 0))
+    load(bags, root, width=8)
+    assert not left.exists()
+
+
+def test_an_unwritable_cache_is_named(bags, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cache cannot be written") as error:
+        load(bags, tmp_path / "file" / "cache")
+    assert "--no-cache" in str(error.value)
+
+
+def test_default_place(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert module.default_cache() == tmp_path / "sarnn_ros" / "episodes"
