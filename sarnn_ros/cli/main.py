@@ -9,7 +9,6 @@ until they run, so that `sarnn --help` is instant and works without torch or ROS
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -111,8 +110,6 @@ def sarnn(
 
 
 for name in COMMANDS:
-    if find_spec(f"sarnn_ros.cli.{name}") is None:  # not written yet
-        continue
     module = import_module(f"sarnn_ros.cli.{name}")
     # A command that has subcommands of its own is a typer app, any other one a function.
     if hasattr(module, "app"):
