@@ -162,7 +162,8 @@ def _prediction(
     else:
         graph.conv(
             out, kernels[2], biases[2], "ConvTranspose", name=name,
-            strides=[model.stride] * 2, output_padding=[(side - 3) % model.stride for side in size],
+            strides=[model.stride] * 2,
+            output_padding=[(side - 3) % model.stride for side in size],
         )  # fmt: skip
 
 
