@@ -17,9 +17,14 @@ def record(
     out: Annotated[Path, typer.Option(help="Folder for the bags, one per episode.")],
 ) -> None:
     """Record demonstrations. Nothing starts before every topic is alive at its rate."""
+    import os
     import signal
     import threading
 
+    from sarnn_ros.share import ros_environment
+
+    # Before rclpy is imported: it reads some of them only then.
+    os.environ.update(ros_environment())
     import rclpy
     from rclpy.signals import SignalHandlerOptions
     from rich.console import Console
