@@ -32,6 +32,7 @@ from sarnn_ros.share import ros_environment
 HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 640, 480
 CAMERA_HZ = 29.9
+DOMAIN = "79"
 JOINTS = [f"joint{index + 1}" for index in range(6)]
 
 
@@ -125,7 +126,11 @@ def run(
     processes: list[subprocess.Popen[str]] = []
 
     def start(command: list[str]) -> subprocess.Popen[str]:
-        environment = ros_environment()
+        # Never a domain that a real robot may listen on.
+        environment = ros_environment() | {
+            "ROS_DOMAIN_ID": DOMAIN,
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        }
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         processes.append(process)
         return process
