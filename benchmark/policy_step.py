@@ -10,6 +10,7 @@ same weights, and must agree.
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 import time
@@ -61,13 +62,13 @@ def idle(contenders: dict[str, Callable[[], Any]], rounds: int) -> dict[str, lis
 
 
 def paced(step: Callable[[], Any], rate: float, seconds: float) -> list[float]:
-    """Seconds per step, from when it should begin to its end, at a robot's pace."""
+    """Seconds per step, from when it should begin to its end, at a robot's pace. Ticks that a
+    step was too slow for are left out, as a robot would have to."""
     times = []
-    begin = time.perf_counter() + 0.1
-    for tick in range(round(rate * seconds)):
-        due = begin + tick / rate
-        if (wait := due - time.perf_counter()) > 0:
-            time.sleep(wait)
+    begin = time.perf_counter()
+    while (elapsed := time.perf_counter() - begin) < seconds:
+        due = begin + math.ceil(elapsed * rate) / rate
+        time.sleep(max(0.0, due - time.perf_counter()))
         step()
         times.append(time.perf_counter() - due)
     return times
