@@ -11,7 +11,6 @@ its own clock, a little off, as cameras do, so that its phase to the policy's ti
 from __future__ import annotations
 
 import array
-import contextlib
 import json
 import select
 import signal
@@ -80,7 +79,6 @@ def controller() -> None:
     Says `first` with the first command. Ends with SIGTERM; the record goes to standard output.
     """
     import rclpy
-    from rclpy.executors import ExternalShutdownException
     from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import JointState
     from visualization_msgs.msg import ImageMarker
@@ -112,9 +110,10 @@ def controller() -> None:
         publisher.publish(message)
 
     node.create_timer(0.01, publish)
-    signal.signal(signal.SIGTERM, lambda *_: rclpy.try_shutdown())
-    with contextlib.suppress(ExternalShutdownException):
-        rclpy.spin(node)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    while not stop.is_set():
+        rclpy.spin_once(node, timeout_sec=0.1)
     print(json.dumps({"commands": commands, "images": images}))
 
 

@@ -18,7 +18,7 @@ _PERCENTILES = ("p50", "p95", "p99")
 
 
 def stages(values: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """Percentiles in ms by stage, in the order of the message.
+    """Percentiles in ms by stage, in the order of the message; the total comes last.
 
     :param values: key and value of the status `<node>: timing`.
     """
@@ -26,6 +26,8 @@ def stages(values: Mapping[str, str]) -> dict[str, dict[str, float]]:
     for key, value in values.items():
         if match := _STAGE.fullmatch(key):
             found.setdefault(match["stage"], {})[match["percentile"]] = float(value)
+    if "total" in found:
+        found["total"] = found.pop("total")
     return found
 
 

@@ -11,19 +11,19 @@ from sarnn_ros.cli.latency import stages, timing_table
 VALUES = {
     "rate (Hz)": "10.0",
     "ticks missed": "3",
+    "total p50 (ms)": "1.2",
     "observe p50 (ms)": "0.41",
     "observe p95 (ms)": "0.9",
     "observe p99 (ms)": "1.25",
-    "total p50 (ms)": "1.2",
     "age camera (ms)": "17.3",
 }
 
 
 def test_percentiles_go_to_their_stage_and_nothing_else_does():
-    assert stages(VALUES) == {
-        "observe": {"p50": 0.41, "p95": 0.9, "p99": 1.25},
-        "total": {"p50": 1.2},
-    }
+    assert list(stages(VALUES).items()) == [
+        ("observe", {"p50": 0.41, "p95": 0.9, "p99": 1.25}),
+        ("total", {"p50": 1.2}),
+    ]
 
 
 def test_the_table_shows_stages_and_ages():
