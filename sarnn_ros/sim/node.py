@@ -9,6 +9,7 @@ service and parameters are in docs/simulator.md.
 from __future__ import annotations
 
 import array
+import signal
 import sys
 import threading
 import time
@@ -19,9 +20,10 @@ import rclpy
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
 from numpy.typing import NDArray
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
+from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
@@ -235,19 +237,25 @@ def _image(header: Header, image: NDArray[np.uint8]) -> Image:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until Ctrl-C or SIGTERM."""
-    rclpy.init(args=args)
+    stop = threading.Event()
+    # rclpy's own handlers end the context under the callbacks: whichever publishes then, fails.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     try:
         node = SimNode()
     except ValueError as error:
         print(f"sim: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 2
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
     try:
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
     finally:
         node.stop()
+        executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
