@@ -27,6 +27,9 @@ def train(
         float, typer.Option(min=0, max=0.9, help="Share of the episodes kept for validation.")
     ] = 0.2,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Decode the bags again, and keep nothing of it.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Load, print sizes and estimates, and stop.")
     ] = False,
@@ -37,7 +40,10 @@ def train(
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from rich.console import Console
 
+    from sarnn_ros.data.cache import default_cache
     from sarnn_ros.data.episodes import load_dataset
+    from sarnn_ros.data.report import examine
+    from sarnn_ros.data.report_view import print_report
     from sarnn_ros.spec import load_spec
     from sarnn_ros.training.config import load_config, parse_settings
     from sarnn_ros.training.estimate import describe
@@ -56,11 +62,10 @@ def train(
             load_spec(spec),
             validation=validation,
             seed=training.seed,
+            cache=None if no_cache else default_cache(),
             progress=lambda done, total, name: status.update(f"reading bag {done}/{total} {name}"),
         )
-    for problem in dataset.problems:
-        text = f"{problem.severity}: {problem.where}: {problem.found}; {problem.remedy}"
-        console.print(text, markup=False, soft_wrap=True)
+    print_report(examine(dataset), console)
     if dry_run:
         console.print(describe(dataset, training))
         return

@@ -327,7 +327,8 @@ class InferenceNode(LifecycleNode):
             self._listen(source.type, source.topic, take, qos)
 
     def _listen(self, kind: str, topic: str, take: Callable[[Any], None], qos: QoSProfile) -> None:
-        self._handles.append(self.create_subscription(SENSOR_TYPES[kind], topic, take, qos))
+        sensor_type = SENSOR_TYPES.get(kind) or messages.message_class(kind)
+        self._handles.append(self.create_subscription(sensor_type, topic, take, qos))
 
     def _push_image(self, camera: str, message: Any, receive_ns: int) -> None:
         assert self.buffer is not None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import array
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,7 @@ from std_msgs.msg import ColorRGBA, Float64MultiArray, Header, MultiArrayDimensi
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from visualization_msgs.msg import ImageMarker
 
+from sarnn_ros.errors import EnvironmentProblem
 from sarnn_ros.spec import NANOSECONDS
 
 #: Type of `joint_command` by `command_interface`.
@@ -30,6 +32,21 @@ COMMAND_TYPES: dict[str, Any] = {
 #: Colours (RGB, 0 to 1) of the attention points: where they are now, where they will be next.
 ENCODER_COLOR = (1.0, 0.25, 0.2)
 DECODER_COLOR = (0.2, 0.6, 1.0)
+
+
+def message_class(kind: str) -> Any:
+    """The class of a type like `std_msgs/msg/Float64`.
+
+    :raises EnvironmentProblem: its package is not installed.
+    """
+    package, _, name = kind.split("/")
+    try:
+        return getattr(import_module(f"{package}.msg"), name)
+    except (ImportError, AttributeError) as error:
+        raise EnvironmentProblem(
+            f"the message type {kind} is not installed",
+            remedy=f"install the package {package} of your ROS distribution, and source it",
+        ) from error
 
 
 def time_message(stamp_ns: int) -> Time:

@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,7 @@ from std_srvs.srv import Trigger
 from sarnn_ros.data.observe import admit_image, admit_joints
 from sarnn_ros.data.record import EpisodeWriter, append_index, next_name
 from sarnn_ros.errors import ConfigError, DecodeError, SarnnError
+from sarnn_ros.nodes.messages import message_class
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, JointSource, Spec, load_spec
 
 #: Rates are measured over this long.
@@ -221,7 +221,7 @@ class RecorderNode(Node):
             self._take(topic, channel, raw)
 
         channel.subscription = self.create_subscription(
-            _message_class(channel.type), topic, take, qos, raw=True
+            message_class(channel.type), topic, take, qos, raw=True
         )
 
     def _take(self, topic: str, channel: _Channel, raw: bytes) -> None:
@@ -268,7 +268,7 @@ class RecorderNode(Node):
         elif channel.checks and rate < RATE_TOLERANCE * self.spec.rate:
             yield f"'{topic}' comes at {rate:.1f} Hz, ticks are at {self.spec.rate:g} Hz"
         if channel.checks and channel.last:
-            message = deserialize_message(channel.last, _message_class(channel.type))
+            message = deserialize_message(channel.last, message_class(channel.type))
             try:
                 for check in channel.checks:
                     check(message, self.get_clock().now().nanoseconds)
@@ -308,11 +308,6 @@ def _check_image(camera: CameraSpec, clock: str, message: Any, now_ns: int) -> N
 
 def _check_joints(source: JointSource, clock: str, message: Any, now_ns: int) -> None:
     admit_joints(message, source, now_ns, clock)
-
-
-def _message_class(kind: str) -> Any:
-    package, _, name = kind.split("/")
-    return getattr(import_module(f"{package}.msg"), name)
 
 
 def _served(work: Callable[[], str]) -> Callable[[Any, Any], Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import JOINTS, Graph, small_spec, wait_until
 
-from sarnn_ros.data.bags import Bag
+from sarnn_ros.data.bags import Bag, absolute
 from sarnn_ros.data.episodes import load_dataset
 from sarnn_ros.spec import Spec
 
@@ -25,6 +25,7 @@ import bag_making as make
 
 HERE = Path(__file__).parent
 SECONDS = 2.5
+FLOAT = "std_msgs/msg/Float64"
 
 
 def hard_to_read(compressed: bool) -> make.Recording:
@@ -67,26 +68,35 @@ def hard_to_read(compressed: bool) -> make.Recording:
         receive = make.START + index * 10_000_000 + 5_000_000
         message = make.joint_state(stamp, values, names)
         recording.add("/joint_states", make.JOINTS, receive, message)
+    for index in range(round(SECONDS * 50)):
+        receive = make.START + index * 20_000_000 + 3_000_000
+        message = make.T[FLOAT](data=float(rng.normal()) if index % 9 else np.nan)
+        recording.add("/gripper", FLOAT, receive, message)
     return recording
 
 
 class Replay:
     """Publishes a bag message by message, each when the node has taken the one before."""
 
-    def __init__(self, graph: Graph, bag: Bag) -> None:
+    def __init__(self, graph: Graph, bag: Bag, spec: Spec) -> None:
         from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
         from rosgraph_msgs.msg import Clock
         from sensor_msgs.msg import CompressedImage, Image, JointState
-        from std_msgs.msg import String
+        from std_msgs.msg import Float64, String
 
-        kinds = {make.IMAGE: Image, make.COMPRESSED: CompressedImage, make.JOINTS: JointState}
+        kinds = {
+            make.IMAGE: Image,
+            make.COMPRESSED: CompressedImage,
+            make.JOINTS: JointState,
+            FLOAT: Float64,
+        }
         self.bag = bag
         self._node = graph.node
         self.published = 0
         self._clock_type = Clock
         self._publishers = {
-            topic.name: graph.node.create_publisher(kinds[topic.type], topic.name, 10)
-            for topic in bag.topics.values()
+            absolute(one.topic): graph.node.create_publisher(kinds[one.type], one.topic, 10)
+            for one in (*spec.cameras, *spec.joints)
         }
         self._clock = graph.node.create_publisher(
             Clock, "/clock", QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -132,7 +142,8 @@ class Replay:
 
 def replay(replay: Replay, spec: Spec, ticks: list[int]) -> None:
     """Clock and messages in order: at a tick, everything stamped up to it has arrived."""
-    messages = list(replay.bag.messages(replay.bag.topics))
+    topics = {absolute(one.topic) for one in (*spec.cameras, *spec.joints)}
+    messages = list(replay.bag.messages(topics))
     if spec.clock == "header":
         due = [message.receive_ns - 30_000_000 for message in messages]  # none is later than that
     else:
@@ -162,7 +173,10 @@ def test_the_policy_sees_what_it_was_trained_on(
     if compressed:
         camera |= {"topic": "image_raw/compressed", "type": make.COMPRESSED}
     camera["crop"] = {"x": 3, "y": 2, "width": 50, "height": 40}
-    spec = small_spec(clock=clock, cameras=[camera])
+    joints = [{"names": list(JOINTS)}]
+    if clock == "receive":  # the only clock of messages without a header
+        joints.append({"topic": "gripper", "type": FLOAT, "names": ["finger"]})
+    spec = small_spec(clock=clock, cameras=[camera], joints=joints)
     bag_path = hard_to_read(compressed).write(tmp_path / "bag")
     episode = load_dataset([bag_path], spec, validation=0).episodes[0]
     assert len(episode.ticks) >= 20
@@ -176,7 +190,7 @@ def test_the_policy_sees_what_it_was_trained_on(
         "-p", f"policy:={policy}", "-p", "use_sim_time:=true", "-p", "reliability:=reliable",
     )  # fmt: skip
     with Bag(bag_path) as bag:
-        player = Replay(graph, bag)
+        player = Replay(graph, bag, spec)
         wait_until(player.connected, lambda: f"subscriptions\n{node.output}")
         period = spec.period_ns
         # Ticks before and after as well: there the node must see nothing, or the same nothing.
