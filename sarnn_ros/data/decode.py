@@ -266,7 +266,9 @@ def _scale(values: NDArray[Any], value_range: ValueRange | None, encoding: str) 
             remedy="set the camera's 'value_range: [black, white]' in source units",
         )
     low, high = value_range
-    known = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        wide = values.astype(np.float64)
+    known = np.nan_to_num(wide, nan=low, posinf=high, neginf=low)
     grey = np.rint((np.clip(known, low, high) - low) * (255.0 / (high - low))).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=2)
 

@@ -165,6 +165,7 @@ class ObservationBuffer:
         kept = self._images[camera_name]
         try:
             stamp = admit_image(msg, self._cameras[camera_name], receive_ns, self.spec.clock)
+            self._check_ahead(stamp, receive_ns, kept.max_age_ns)
         except DecodeError as error:
             kept.last_void = error.problem
             raise
@@ -177,11 +178,22 @@ class ObservationBuffer:
         source = self.spec.joints[source_index]
         try:
             stamp, values = admit_joints(msg, source, receive_ns, self.spec.clock)
+            self._check_ahead(stamp, receive_ns, kept.max_age_ns)
         except DecodeError as error:
             kept.last_void = error.problem
             raise
         with self._lock:
             kept.add(stamp, values, receive_ns - self._horizon_ns)
+
+    def _check_ahead(self, stamp: int, receive_ns: int, max_age_ns: int) -> None:
+        # Kept until its stamp is due, it would pass for fresh then, and be seconds old in truth.
+        ahead = stamp - receive_ns
+        if ahead > max(max_age_ns, self._horizon_ns):
+            raise DecodeError(
+                f"stamped {ahead / NANOSECONDS:.3f} s in the future",
+                remedy="synchronise the clocks of the computers (chrony), or set use_sim_time "
+                "for all nodes or for none",
+            )
 
     def observe(self, tick_ns: int) -> Observation | Missing:
         """What the tick sees, or why it sees nothing."""
