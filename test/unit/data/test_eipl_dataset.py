@@ -56,6 +56,26 @@ def test_the_bounds_normalise_as_eipl_would(dataset, tmp_path):
     assert values.min() >= 0.1 - 1e-6 and values.max() <= 0.9 + 1e-6
 
 
+def test_taken_wherever_a_bag_is(dataset, tmp_path):
+    export(dataset, tmp_path / "eipl")
+    back = load_dataset([tmp_path / "eipl"], dataset.spec, cache=tmp_path / "cache")
+    assert [one.name for one in back.episodes] == ["test#0", "train#0", "train#1"]
+    np.save(tmp_path / "eipl" / "test" / "joints.npy", np.zeros((1, 1, 7)))
+    damaged = load_dataset([tmp_path / "eipl"], dataset.spec)
+    assert [one.verdict for one in damaged.bags] == ["left out", "sound"]
+    assert "7)" in damaged.problems[0].found
+
+
+def test_normalised_as_eipl_does_on_request(dataset):
+    spec = dataset.spec.model_copy(update={"joint_clip": 0.9})
+    again = make_dataset(spec, dataset.episodes)
+    span = dataset.normaliser.maximum - dataset.normaliser.minimum
+    # EIPL's clip compares radians with the width of joint_range: (0.8 - 0.9) / 2 on each side.
+    wider = np.where(span < 0.9, -0.1, 0.0)
+    assert again.normaliser.maximum - again.normaliser.minimum == pytest.approx(span + wider)
+    assert again.fingerprint != dataset.fingerprint
+
+
 @pytest.mark.parametrize(
     ("images", "joints", "says"),
     [
