@@ -211,6 +211,13 @@ class Spec(_Part):
     episodes: EpisodeSplit = EpisodeSplit()
     image_range: Range = Field(default=(0.0, 1.0), description="model's image value range")
     joint_range: Range = Field(default=(0.0, 1.0), description="model's joint value range")
+    joint_clip: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="normalise with EIPL's get_bounds and this clip: joints that move less than "
+        "it keep to the middle of joint_range",
+    )
 
     @property
     def period_ns(self) -> int:

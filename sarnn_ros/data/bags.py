@@ -34,6 +34,9 @@ from sarnn_ros.errors import BagError, DecodeError
 #: A damaged length field must not make us ask for more memory than a message or chunk can need.
 MAX_RECORD_BYTES = 1 << 30
 
+#: What makes a folder an EIPL data set.
+EIPL_FILES = ("images.npy", "joints.npy")
+
 _STORAGE = (".mcap", ".db3")
 _SUFFIXES = (*_STORAGE, ".bag", ".mcap.zstd", ".db3.zstd")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -361,10 +364,15 @@ def _bags_at(path: Path) -> list[Path]:
         return [path] if _is_bag_file(path) else []
     if not path.is_dir() or path.name.startswith("."):
         return []
-    if (path / "metadata.yaml").exists() or _is_split_bag(path):
+    if (path / "metadata.yaml").exists() or _is_split_bag(path) or is_eipl(path):
         return [path]
     children = sorted(path.iterdir(), key=_natural)
     return [bag for child in children for bag in _bags_at(child)]
+
+
+def is_eipl(path: Path) -> bool:
+    """Whether it is a folder of EIPL's layout, see `eipl`: taken wherever a bag is."""
+    return all((path / name).is_file() for name in EIPL_FILES)
 
 
 def _is_bag_file(path: Path) -> bool:

@@ -14,23 +14,35 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.episodes import MIN_TICKS, Episode, digest_of
+from sarnn_ros.data.bags import EIPL_FILES
+from sarnn_ros.data.episodes import MIN_TICKS, Episode, digest_of, leave_out
 from sarnn_ros.data.preprocess import crop_resize, eipl_bounds
+from sarnn_ros.data.problems import BagReport
 from sarnn_ros.errors import BagError, ConfigError
 from sarnn_ros.spec import Spec
 
-#: In a folder of this layout, or in `train` and `test` below it.
-FILES = ("images.npy", "joints.npy")
+
+def read_eipl(folder: Path, spec: Spec, name: str) -> tuple[list[Episode], BagReport]:
+    """As `read_bag`: never raises for what is in the folder."""
+    report = BagReport(str(folder))
+    episodes: list[Episode] = []
+    try:
+        episodes = import_eipl(folder, spec, name)
+    except BagError as error:
+        leave_out(report, str(folder), error)
+        report.verdict = "left out"
+    report.episodes = [episode.name for episode in episodes]
+    return episodes, report
 
 
-def import_eipl(folder: Path, spec: Spec) -> list[Episode]:
+def import_eipl(folder: Path, spec: Spec, name: str | None = None) -> list[Episode]:
     """The episodes of one folder (`…/train`, say). Stamps are made up: k periods after 0.
 
     :param spec: one camera and D joints; images are cropped and resized as it says. `target` must
         be next_state: the layout has no commands.
     :raises BagError: files missing, damaged, or of other shapes than the spec says.
     """
-    images, joints = (_read(folder / name) for name in FILES)
+    images, joints = (_read(folder / name) for name in EIPL_FILES)
     problems = []
     if len(spec.cameras) != 1:
         problems.append(f"the spec has {len(spec.cameras)} cameras, the layout has one")
@@ -57,7 +69,7 @@ def import_eipl(folder: Path, spec: Spec) -> list[Episode]:
         height, width = images.shape[2:4]
         episodes.append(
             Episode(
-                name=f"{folder.name}#{number}",
+                name=f"{name or folder.name}#{number}",
                 ticks=ticks,
                 images={camera.name: shown},
                 joints=values,
@@ -92,9 +104,11 @@ def export_eipl(
     for part, episodes in (("train", training), ("test", validation)):
         if episodes:
             (folder / part).mkdir(parents=True)
-            np.save(folder / part / FILES[0], _padded([one.images[camera] for one in episodes]))
+            np.save(
+                folder / part / EIPL_FILES[0], _padded([one.images[camera] for one in episodes])
+            )
             joints = _padded([one.joints.astype(np.float32) for one in episodes])
-            np.save(folder / part / FILES[1], joints)
+            np.save(folder / part / EIPL_FILES[1], joints)
     bounds = eipl_bounds([one.joints for one in training], spec.joint_range, clip=clip)
     np.save(folder / "joint_bounds.npy", bounds)
 

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.data.align import newest_at, tick_grid
-from sarnn_ros.data.bags import Bag, DamagedError, RawMessage, absolute, find_bags
+from sarnn_ros.data.bags import Bag, DamagedError, RawMessage, absolute, find_bags, is_eipl
 from sarnn_ros.data.observe import admit_image, admit_joints, image_of
-from sarnn_ros.data.preprocess import JointNormaliser
+from sarnn_ros.data.preprocess import JointNormaliser, eipl_bounds
 from sarnn_ros.data.preview import preview
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport
 from sarnn_ros.errors import BagError, DecodeError, SarnnError, join_problems
@@ -105,7 +105,7 @@ def load_dataset(
 ) -> Dataset:
     """Bags to a dataset.
 
-    :param paths: bags, folders of bags, glob patterns.
+    :param paths: bags, EIPL's data sets, folders of them, glob patterns.
     :param validation: share of the episodes that is held out, chosen by `seed`. At least one
         of several episodes is, unless the share is 0.
     :param strict: an episode that cannot be used, or was damaged, is an error; else it is left
@@ -113,7 +113,8 @@ def load_dataset(
     :param cache: folder for decoded episodes (`cache.default_cache`); None to decode into memory.
     :raises BagError: no episode is usable; with `strict`, not all of them are.
     """
-    from sarnn_ros.data.cache import read_bag_cached  # it builds on this module
+    from sarnn_ros.data.cache import read_bag_cached  # they build on this module
+    from sarnn_ros.data.eipl import read_eipl
 
     found = find_bags(paths)
     names = _unique_names(found)
@@ -122,7 +123,9 @@ def load_dataset(
     for index, (path, name) in enumerate(zip(found, names)):
         if progress is not None:
             progress(index, len(found), name)
-        if cache is None:
+        if is_eipl(path):
+            some, report = read_eipl(path, spec, name)
+        elif cache is None:
             some, report = read_bag(path, spec, name=name)
         else:
             some, report = read_bag_cached(path, spec, name, cache)
@@ -158,14 +161,14 @@ def make_dataset(
             remedy=problems[0].remedy if problems else None,
         )
     training, held_out = split(len(episodes), validation, seed)
-    normaliser = JointNormaliser.from_episodes(
-        (
-            array
-            for index in training
-            for array in (episodes[index].joints, episodes[index].targets)
-        ),
-        spec.joint_range,
-    )
+    moved = [
+        array for index in training for array in (episodes[index].joints, episodes[index].targets)
+    ]
+    if spec.joint_clip is None:
+        normaliser = JointNormaliser.from_episodes(moved, spec.joint_range)
+    else:
+        bounds = eipl_bounds(moved, spec.joint_range, clip=spec.joint_clip)
+        normaliser = JointNormaliser.from_eipl_bounds(bounds, spec.joint_range)
     digest = hashlib.sha256(spec.model_dump_json().encode())
     for episode in episodes:
         digest.update(f"{episode.name}:{episode.digest};".encode())
@@ -200,9 +203,9 @@ def read_bag(
         with bag:
             episodes += _read(bag, spec, name or _stem(path), report, allocate or _in_memory)
     except SarnnError as error:
-        _leave_out(report, str(path), error)
+        leave_out(report, str(path), error)
     except Exception as error:  # a bag must never take down the others
-        _leave_out(report, str(path), BagError(f"cannot be read: {type(error).__name__}: {error}"))
+        leave_out(report, str(path), BagError(f"cannot be read: {type(error).__name__}: {error}"))
     report.problems[:0] = [
         Problem(
             "error",
@@ -218,7 +221,8 @@ def read_bag(
     return episodes, report
 
 
-def _leave_out(report: BagReport, where: str, error: SarnnError) -> None:
+def leave_out(report: BagReport, where: str, error: SarnnError) -> None:
+    """Note in the report that something is not used, and why."""
     problem = Problem(
         "error",
         where if error.where in (None, where) else f"{where}: {error.where}",
@@ -320,13 +324,13 @@ def _read(
             cut.check_holes(streams)
             cuts.append(cut)
         except BagError as error:
-            _leave_out(report, title, error)
+            leave_out(report, title, error)
     _decode_images(bag, spec, streams, cuts, allocate)
     for cut in cuts:
         try:
             yield _finish(cut, spec, streams, report)
         except BagError as error:
-            _leave_out(report, cut.name, error)
+            leave_out(report, cut.name, error)
 
 
 def _with_ages(
