@@ -8,6 +8,7 @@ SHELL := /bin/sh
 
 VENV ?= .venv
 PYTHON ?=
+EXTRAS ?= train,sim,ros,test,dev
 OUT ?= demo_output
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python -m
@@ -36,7 +37,7 @@ $(STAMP): setup.py setup.cfg pyproject.toml tools/bootstrap.py
 	  echo "error: '$(or $(PYTHON),python3)' is not there" >&2; \
 	  echo "  remedy: install Python 3.11, 3.12 or 3.13, or name one: make PYTHON=/path/to/python3.12" >&2; \
 	  exit 1; }
-	@"$(or $(PYTHON),python3)" tools/bootstrap.py --venv $(VENV) $(if $(PYTHON),--python "$(PYTHON)")
+	@"$(or $(PYTHON),python3)" tools/bootstrap.py --venv $(VENV) --extras $(EXTRAS) $(if $(PYTHON),--python "$(PYTHON)")
 
 .PHONY: install
 install: $(STAMP)  ## make .venv with everything in it
@@ -52,6 +53,11 @@ demo-clean:  ## forget what the demo made, to start it over
 .PHONY: test
 test: lint  ## lint, then all tests
 	@$(VENV)/bin/pytest $(ARGS)
+
+.PHONY: test-kilted
+test-kilted:  ## the ROS tests on ROS 2 Kilted, in a .venv-kilted of its own
+	@$(MAKE) VENV=.venv-kilted EXTRAS=train,sim,kilted,test .venv-kilted/.installed
+	@.venv-kilted/bin/pytest test/ros $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)  ## ruff and mypy
@@ -74,5 +80,5 @@ soak: $(STAMP)  ## 30 minutes of random faults against the real node
 
 .PHONY: clean
 clean: demo-clean  ## remove .venv and all that was built
-	rm -rf $(VENV) build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-kilted build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -33,6 +33,11 @@ ROS = [
     "ros-jazzy-rmw-fastrtps-cpp==8.4.3" + WHEELS,
     "ros-jazzy-common-interfaces==5.3.6" + WHEELS,
 ]
+KILTED = [  # instead of, never beside, Jazzy's
+    "ros-kilted-rclpy==9.1.2" + WHEELS,
+    "ros-kilted-rmw-fastrtps-cpp==9.3.3" + WHEELS,
+    "ros-kilted-common-interfaces==5.5.1" + WHEELS,
+]
 TEST = [
     "pytest>=8",
     "pytest-timeout>=2.3",
@@ -79,6 +84,7 @@ setup(
         "train": TRAIN,
         "sim": SIM,
         "ros": ROS,
+        "kilted": KILTED,
         "test": TEST,
         "dev": DEV,
     },

@@ -213,7 +213,7 @@ def test_help_is_the_default_and_names_the_targets(checkout: Path) -> None:
     assert done.returncode == 0
     targets = {line.split()[0] for line in done.stdout.splitlines()[1:]}
     assert targets == {
-        *("help", "install", "demo", "demo-clean", "test", "lint", "format"),
+        *("help", "install", "demo", "demo-clean", "test", "test-kilted", "lint", "format"),
         *("benchmark", "soak", "clean"),
     }
     assert not (checkout / ".venv").exists()
