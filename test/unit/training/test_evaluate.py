@@ -18,7 +18,7 @@ MakeTask = Callable[..., Dataset]
 
 
 class Known:
-    """Predicts `offset` beside the present state; looks at the brightest pixel, and at a corner."""
+    """Predicts `offset` beside the present state; looks at the brightest pixel and a corner."""
 
     def __init__(self, offset: float) -> None:
         self.offset = offset
