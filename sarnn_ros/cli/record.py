@@ -87,6 +87,7 @@ class _Keys:
 
     def read(self, timeout: float) -> str:
         """The next key, or nothing after `timeout` seconds."""
+        import os
         import select
         import sys
         import time
@@ -95,4 +96,5 @@ class _Keys:
             time.sleep(timeout)
             return ""
         ready, _, _ = select.select([sys.stdin], [], [], timeout)
-        return sys.stdin.read(1) if ready else ""
+        # Not sys.stdin.read: its buffer would hide further keys from select.
+        return os.read(sys.stdin.fileno(), 1).decode(errors="replace") if ready else ""

@@ -4,7 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -148,3 +152,72 @@ def test_the_preflight_names_what_is_wrong(recorder, graph: Graph, make_robot, w
 
 def size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.mcap"))
+
+
+class Terminal:
+    """A process on a terminal of its own, which keys are typed into."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self._master, slave = pty.openpty()
+        self._process = subprocess.Popen(
+            command, env=environment, stdin=slave, stdout=slave, stderr=slave, close_fds=True
+        )
+        os.close(slave)
+        os.set_blocking(self._master, False)
+        self.output = ""
+
+    def type(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
+
+    def says(self, text: str) -> bool:
+        # A terminal that is closed, or has nothing to say, raises.
+        with contextlib.suppress(OSError):
+            self.output += os.read(self._master, 65536).decode(errors="replace")
+        return text in self.output
+
+    def end(self) -> int:
+        try:
+            return self._process.wait(30)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            os.close(self._master)
+
+
+def test_by_keyboard(graph: Graph, make_robot, wait, environment, tmp_path: Path):
+    make_robot(JOINTS, START, namespace="/keys/")
+    spec = tmp_path / "spec.yaml"
+    camera = {"name": "front", "width": 32, "height": 24, "topic": "/keys/image_raw"}
+    joints = {"names": list(JOINTS), "topic": "/keys/joint_states"}
+    spec.write_text(dump_spec(small_spec(cameras=[camera], joints=[joints])))
+    out = tmp_path / "bags"
+    command = [sys.executable, "-m", "sarnn_ros.cli.main", "record"]
+    terminal = Terminal(
+        [*command, "--spec", str(spec), "--out", str(out)], {**environment, "TERM": "dumb"}
+    )
+    try:
+        wait(lambda: terminal.says("space: start"), lambda: f"the help\n{terminal.output}")
+
+        def checked() -> bool:
+            terminal.output = ""
+            terminal.type("p")
+            wait(lambda: terminal.says("error") or terminal.says("alive"), "an answer")
+            return terminal.says("every topic is alive")
+
+        wait(checked, lambda: f"a clean preflight\n{terminal.output}")
+        for name, key, says in (
+            ("episode_000", " ", "kept episode_000"),
+            ("episode_001", "d", "discarded episode_001"),
+            ("episode_002", "q", ""),
+        ):
+            terminal.type(" ")
+            wait(lambda name=name: terminal.says(f"recording {name}"), lambda: terminal.output)
+            wait(lambda name=name: size(out / name) > 100_000, "100 kB recorded")
+            terminal.type(key)
+            wait(lambda says=says: terminal.says(says), lambda: terminal.output)
+    finally:
+        code = terminal.end()
+    assert code == 0, terminal.output
+    # What was under way at the end is kept.
+    assert sorted(path.name for path in out.glob("episode_*/")) == ["episode_000", "episode_002"]
+    assert all((out / name / "metadata.yaml").exists() for name in ("episode_000", "episode_002"))
