@@ -45,10 +45,12 @@ def train(
     from sarnn_ros.data.report import examine
     from sarnn_ros.data.report_view import print_report
     from sarnn_ros.spec import load_spec
+    from sarnn_ros.training.board import Board
     from sarnn_ros.training.config import load_config, parse_settings
     from sarnn_ros.training.estimate import describe
     from sarnn_ros.training.interrupt import StopRequest
     from sarnn_ros.training.progress import ProgressBar
+    from sarnn_ros.training.run import run_directory
     from sarnn_ros.training.run import train as run_training
 
     console = Console()
@@ -69,13 +71,17 @@ def train(
     if dry_run:
         console.print(describe(dataset, training))
         return
-    with StopRequest(console.print) as stop, ProgressBar(training.epochs, console) as bar:
+    with (
+        StopRequest(console.print) as stop,
+        ProgressBar(training.epochs, console) as bar,
+        Board(run_directory(out) / "tensorboard") as board,
+    ):
         result = run_training(
             dataset,
             training,
             out,
             resume=resume,
-            watchers=(bar,),
+            watchers=(bar, board),
             should_stop=stop,
             warn=console.print,
         )

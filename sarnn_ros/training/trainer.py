@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import swa_utils
 
@@ -193,7 +195,7 @@ class Trainer:
                 self.model,
                 [camera[:pictured] for camera in frames],
                 decoded[row, tick],
-                self._scaled(data.frames(episodes[row], tick + 1)),
+                self.scaled(data.frames(episodes[row], tick + 1)),
                 self.chunk,
             )
         weight = self._point_weight()
@@ -236,9 +238,9 @@ class Trainer:
             row, tick = part.T
             error = image_loss(
                 self.model,
-                self._scaled(data.frames(row, tick)),
+                self.scaled(data.frames(row, tick)),
                 decoded[row, tick],
-                self._scaled(data.frames(row, tick + 1)),
+                self.scaled(data.frames(row, tick + 1)),
                 self.chunk,
             )
             image += error * len(part) / len(where)
@@ -263,7 +265,7 @@ class Trainer:
         """Points (E, T - 1, P) of every clean frame that has a next one; 0 elsewhere."""
         where = torch.nonzero(data.steps())
         encoded = [
-            self.model.encode(self._scaled(data.frames(*part.T)))
+            self.model.encode(self.scaled(data.frames(*part.T)))
             for part in torch.split(where, min(self.chunk, 256))
         ]
         points = data.joints.new_zeros(len(data), data.ticks - 1, encoded[0].shape[-1])
@@ -275,7 +277,7 @@ class Trainer:
         frames = []
         for images in self.training.frames(episodes[row], tick):
             factors = draw_jitter(len(episodes), self.config, self.generator)
-            scaled = self._scaled([jitter(images, factors[row])])[0]
+            scaled = self.scaled([jitter(images, factors[row])])[0]
             frames.append(add_noise(scaled, noise, self.generator))
         return frames
 
@@ -283,11 +285,17 @@ class Trainer:
         deviation = self.config.joint_noise * self._joint_scale
         return add_noise(self.training.joints[episodes, :-1], deviation, self.generator)
 
-    def _scaled(self, frames: list[Tensor]) -> list[Tensor]:
+    def scaled(self, frames: list[Tensor]) -> list[Tensor]:
         """From [0, 1] to the spec's image range."""
         if (self._image_low, self._image_scale) == (0.0, 1.0):
             return frames
         return [self._image_low + self._image_scale * camera for camera in frames]
+
+    def to_uint8(self, image: Tensor) -> NDArray[np.uint8]:
+        """One image (3, H, W) in the spec's image range to RGB uint8 (H, W, 3), clipped."""
+        unit = ((image - self._image_low) / self._image_scale).clamp(0, 1)
+        pixels: NDArray[np.uint8] = (unit * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        return pixels.copy()
 
     def _point_weight(self) -> float:
         config = self.config

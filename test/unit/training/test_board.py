@@ -1,0 +1,46 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What TensorBoard reads back, and where the points are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.training.board import EXPECTED, SEEN, Board, draw_predictions
+from sarnn_ros.training.config import make_config
+from sarnn_ros.training.run import make_trainer, train
+
+SMALL = {"k_dim": 2, "rec_dim": 8, "epochs": 3, "inner_steps": 1, "encoder_frames": 9,
+         "threads": 1, "validate_every": 2}  # fmt: skip
+
+
+def test_losses_and_pictures_are_there(make_task: Callable[..., Dataset], tmp_path: Path) -> None:
+    with Board(tmp_path / "board") as board:
+        result = train(make_task(), make_config(SMALL), tmp_path / "policy", watchers=(board,))
+    events = EventAccumulator(str(tmp_path / "board"))
+    events.Reload()
+    losses = [event.value for event in events.Scalars("loss/joint/training")]
+    np.testing.assert_allclose(losses, [row["training"]["joint"] for row in result.history], 1e-5)
+    assert [event.step for event in events.Scalars("loss/total/validation")] == [1]
+    assert len(events.Images("camera 0: seen, expected next")) == 1
+
+
+def test_pictures_show_input_over_prediction_with_points(
+    make_task: Callable[..., Dataset],
+) -> None:
+    dataset = make_task(sizes=((16, 14), (12, 18)))
+    trainer = make_trainer(dataset, make_config(SMALL))
+    pictures = draw_predictions(trainer)
+    assert [picture.shape for picture in pictures] == [(2 * 14, 6 * 16, 3), (2 * 18, 6 * 12, 3)]
+    episode = dataset.episodes[dataset.validation[0]]
+    for picture, images in zip(pictures, episode.images.values(), strict=True):
+        height, width = images.shape[1:3]
+        seen = picture[:height, :width].reshape(-1, 3)
+        marked = np.array([tuple(pixel) in (SEEN, EXPECTED) for pixel in seen])
+        assert 1 <= marked.sum() <= 4
+        np.testing.assert_array_equal(seen[~marked], images[0].reshape(-1, 3)[~marked])
