@@ -313,6 +313,7 @@ class Robot:
     `joint_command` as a position controller would, and records every command it is sent.
 
     :param names: of the joints; :param start: their positions at first.
+    :param clock: what stamps the messages, ns; by default the system's time.
     :ivar mutate_joints, mutate_image: a fault to inject: what is published instead of a message.
     :ivar harmless: the fault leaves the messages sound, if perhaps late.
     :ivar record: to be held while a fault is injected, so that commands are before or after it.
@@ -329,6 +330,7 @@ class Robot:
     namespace: str = ""
     command_names: tuple[str, ...] = ()
     seed: int = 0
+    clock: Callable[[], int] | None = None
     mutate_joints: Mutation = unchanged
     mutate_image: Mutation = unchanged
     moving: bool = True
@@ -406,13 +408,19 @@ class Robot:
 
     @property
     def now_ns(self) -> int:
+        if self.clock is not None:
+            return self.clock()
         return int(self.graph.node.get_clock().now().nanoseconds)
+
+    def _stamp(self, message: Any) -> None:
+        stamp = message.header.stamp
+        stamp.sec, stamp.nanosec = divmod(self.now_ns, 1_000_000_000)
 
     def joint_message(self) -> Any:
         from sensor_msgs.msg import JointState
 
         message = JointState(name=list(self.names), position=array.array("d", self.position))
-        message.header.stamp = self.graph.node.get_clock().now().to_msg()
+        self._stamp(message)
         return message
 
     def image_message(self) -> Any:
@@ -420,7 +428,7 @@ class Robot:
 
         width, height = self.image_size
         message = Image(width=width, height=height, encoding="rgb8", step=3 * width)
-        message.header.stamp = self.graph.node.get_clock().now().to_msg()
+        self._stamp(message)
         message.header.frame_id = "camera"
         pixels = self._random.integers(0, 256, (height, width, 3), np.uint8)
         message.data = array.array("B", pixels.tobytes())
