@@ -236,8 +236,12 @@ class Spec(_Part):
     @property
     def joint_source_names(self) -> tuple[str, ...]:
         """What each joint source is called in reports and stamps: its topic, numbered if the
-        topic is used more than once."""
-        topics = [source.topic for source in self.joints]
+        topic is used more than once, with a slash if a camera has that name."""
+        cameras = {camera.name for camera in self.cameras}
+        topics = [
+            f"/{source.topic}" if source.topic in cameras else source.topic
+            for source in self.joints
+        ]
         return tuple(
             topic if topics.count(topic) == 1 else f"{topic}#{index}"
             for index, topic in enumerate(topics)

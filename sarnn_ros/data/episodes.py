@@ -485,11 +485,11 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Streams:
         users.setdefault(series.topic, []).append((series, admit))
 
     for camera, series in zip(spec.cameras, streams.cameras):
-        use(series, _camera_admission(camera, spec.clock))
+        use(series, _camera_admission(camera, spec))
     for source, series in zip(spec.joints, streams.joints):
-        use(series, _joint_admission(source, spec.clock))
+        use(series, _joint_admission(source, spec))
     if spec.target == "command":
-        use(streams.command, _joint_admission(spec.command_source, spec.clock))
+        use(streams.command, _joint_admission(spec.command_source, spec))
     if spec.episodes.marker:
         use(streams.marker, lambda msg, receive_ns: (receive_ns, getattr(msg, "data", None)))
 
@@ -521,12 +521,12 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Streams:
     return streams
 
 
-def _camera_admission(camera: CameraSpec, clock: str) -> Callable[[Any, int], tuple[int, Any]]:
-    return lambda msg, receive_ns: (admit_image(msg, camera, receive_ns, clock), None)
+def _camera_admission(camera: CameraSpec, spec: Spec) -> Callable[[Any, int], tuple[int, Any]]:
+    return lambda msg, receive_ns: (admit_image(msg, camera, receive_ns, spec), None)
 
 
-def _joint_admission(source: JointSource, clock: str) -> Callable[[Any, int], tuple[int, Any]]:
-    return lambda msg, receive_ns: admit_joints(msg, source, receive_ns, clock)
+def _joint_admission(source: JointSource, spec: Spec) -> Callable[[Any, int], tuple[int, Any]]:
+    return lambda msg, receive_ns: admit_joints(msg, source, receive_ns, spec)
 
 
 def _align(streams: _Streams, spec: Spec) -> tuple[Int, list[Int]]:

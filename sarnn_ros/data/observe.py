@@ -23,7 +23,9 @@ from sarnn_ros.data.preprocess import crop_resize
 from sarnn_ros.errors import DecodeError
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, JointSource, Spec
 
-#: Messages kept per source when they are all stamped in the future (a clock is wrong).
+#: A tick is observed at most so many periods after the newest message arrived.
+HORIZON_TICKS = 2
+#: Messages kept per source, whatever happens.
 MAX_KEPT = 256
 
 
@@ -58,10 +60,11 @@ class Missing:
         return "; ".join(f"{source}: {reason}" for source, reason in self.reasons.items())
 
 
-def admit_image(msg: Any, camera: CameraSpec, receive_ns: int, clock: str) -> int:
-    """The stamp of an image that may be used.
+def admit_image(msg: Any, camera: CameraSpec, receive_ns: int, spec: Spec) -> int:
+    """The stamp of an image that may be used, ns.
 
-    :raises DecodeError: the image is void: malformed, unstamped, or smaller than the crop.
+    :raises DecodeError: the image is void: malformed, unstamped, stamped in the future, or smaller
+        than the crop.
     """
     width, height = check_image(msg)
     crop = camera.crop
@@ -72,19 +75,35 @@ def admit_image(msg: Any, camera: CameraSpec, receive_ns: int, clock: str) -> in
             where=camera.topic,
             remedy="correct the crop in the spec, or the camera's resolution",
         )
-    return receive_ns if clock == "receive" else stamp_ns(msg)
+    if spec.clock == "receive":
+        return receive_ns
+    return _not_ahead(stamp_ns(msg), receive_ns, camera.max_age_ns, spec)
 
 
 def admit_joints(
-    msg: Any, source: JointSource, receive_ns: int, clock: str
+    msg: Any, source: JointSource, receive_ns: int, spec: Spec
 ) -> tuple[int, NDArray[np.float64]]:
-    """Stamp and values of a joint message that may be used.
+    """Stamp (ns) and values of a joint message that may be used.
 
-    :param clock: the spec's; the source's own comes first.
-    :raises DecodeError: the message is void: see `decode_vector`, `stamp_ns`.
+    :raises DecodeError: the message is void: see `decode_vector`, `stamp_ns`; or stamped in the
+        future.
     """
     values = decode_vector(msg, source)
-    return (receive_ns if (source.clock or clock) == "receive" else stamp_ns(msg)), values
+    if (source.clock or spec.clock) == "receive":
+        return receive_ns, values
+    return _not_ahead(stamp_ns(msg), receive_ns, source.max_age_ns, spec), values
+
+
+def _not_ahead(stamp: int, receive_ns: int, max_age_ns: int, spec: Spec) -> int:
+    # Kept until its stamp is due, it would pass for fresh then, and be seconds old in truth.
+    ahead = stamp - receive_ns
+    if ahead > max(max_age_ns, HORIZON_TICKS * spec.period_ns):
+        raise DecodeError(
+            f"stamped {ahead / NANOSECONDS:.3f} s in the future",
+            remedy="synchronise the clocks of the computers (chrony), or set use_sim_time for all "
+            "nodes or for none",
+        )
+    return stamp
 
 
 def image_of(msg: Any, camera: CameraSpec) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -149,7 +168,7 @@ class ObservationBuffer:
         self.spec = spec
         self._lock = threading.Lock()
         self._cameras = {camera.name: camera for camera in spec.cameras}
-        self._horizon_ns = 2 * spec.period_ns
+        self._horizon_ns = HORIZON_TICKS * spec.period_ns
         self.clear()
 
     def clear(self) -> None:
@@ -164,8 +183,7 @@ class ObservationBuffer:
         """:raises DecodeError: the image is void and never used; earlier ones stay in use."""
         kept = self._images[camera_name]
         try:
-            stamp = admit_image(msg, self._cameras[camera_name], receive_ns, self.spec.clock)
-            self._check_ahead(stamp, receive_ns, kept.max_age_ns)
+            stamp = admit_image(msg, self._cameras[camera_name], receive_ns, self.spec)
         except DecodeError as error:
             kept.last_void = error.problem
             raise
@@ -177,23 +195,12 @@ class ObservationBuffer:
         kept = self._joints[source_index]
         source = self.spec.joints[source_index]
         try:
-            stamp, values = admit_joints(msg, source, receive_ns, self.spec.clock)
-            self._check_ahead(stamp, receive_ns, kept.max_age_ns)
+            stamp, values = admit_joints(msg, source, receive_ns, self.spec)
         except DecodeError as error:
             kept.last_void = error.problem
             raise
         with self._lock:
             kept.add(stamp, values, receive_ns - self._horizon_ns)
-
-    def _check_ahead(self, stamp: int, receive_ns: int, max_age_ns: int) -> None:
-        # Kept until its stamp is due, it would pass for fresh then, and be seconds old in truth.
-        ahead = stamp - receive_ns
-        if ahead > max(max_age_ns, self._horizon_ns):
-            raise DecodeError(
-                f"stamped {ahead / NANOSECONDS:.3f} s in the future",
-                remedy="synchronise the clocks of the computers (chrony), or set use_sim_time "
-                "for all nodes or for none",
-            )
 
     def observe(self, tick_ns: int) -> Observation | Missing:
         """What the tick sees, or why it sees nothing."""

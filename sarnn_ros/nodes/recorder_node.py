@@ -290,10 +290,10 @@ def _channels(spec: Spec) -> Iterator[_Channel]:
     channels: dict[str, _Channel] = {}
     for camera in spec.cameras:
         channel = channels.setdefault(camera.topic, _Channel(camera.topic, camera.type, True))
-        channel.checks.append(partial(_check_image, camera, spec.clock))
+        channel.checks.append(partial(_check_image, camera, spec))
     for source in spec.joints:
         channel = channels.setdefault(source.topic, _Channel(source.topic, source.type, True))
-        channel.checks.append(partial(_check_joints, source, spec.clock))
+        channel.checks.append(partial(_check_joints, source, spec))
     # Commands come when they come: no rate, and none at all unless they are the target.
     command = spec.command
     channels.setdefault(
@@ -302,12 +302,12 @@ def _channels(spec: Spec) -> Iterator[_Channel]:
     yield from channels.values()
 
 
-def _check_image(camera: CameraSpec, clock: str, message: Any, now_ns: int) -> None:
-    admit_image(message, camera, now_ns, clock)
+def _check_image(camera: CameraSpec, spec: Spec, message: Any, now_ns: int) -> None:
+    admit_image(message, camera, now_ns, spec)
 
 
-def _check_joints(source: JointSource, clock: str, message: Any, now_ns: int) -> None:
-    admit_joints(message, source, now_ns, clock)
+def _check_joints(source: JointSource, spec: Spec, message: Any, now_ns: int) -> None:
+    admit_joints(message, source, now_ns, spec)
 
 
 def _served(work: Callable[[], str]) -> Callable[[Any, Any], Any]:
