@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from outcomes import Outcomes
 
 JOINTS = ("joint1", "joint2", "gripper")
