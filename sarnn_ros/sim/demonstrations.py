@@ -16,8 +16,9 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -247,16 +248,20 @@ def demonstrate(
             with ProcessPoolExecutor(
                 min(workers, len(missing)), mp_context=context, initializer=_start_worker
             ) as pool:
-                tasks = {pool.submit(record, episode, out): episode for episode in missing}
-                try:
-                    for task in as_completed(tasks):
+                waiting = iter(missing)
+                running = {
+                    pool.submit(record, *job): job[0] for job in _next(waiting, out, workers)
+                }
+                # Never more than the workers have in hand, so that an interruption is short.
+                while running:
+                    for task in wait(running, return_when=FIRST_COMPLETED).done:
+                        episode = running.pop(task)
                         if not task.result():
-                            raise AssertionError(f"the expert failed in {tasks[task]}")
+                            raise AssertionError(f"the expert failed in {episode}")
                         done += 1
                         progress(done, len(planned))
-                except BaseException:
-                    pool.shutdown(wait=True, cancel_futures=True)
-                    raise
+                        for job in _next(waiting, out, 1):
+                            running[pool.submit(record, *job)] = job[0]
     except OSError as error:
         raise ConfigError(
             f"the demonstrations cannot be written ({error})",
@@ -264,6 +269,10 @@ def demonstrate(
             remedy="give '--out' a folder on a disk with space (30 MB) that you may write to",
         ) from error
     return [out / episode.name for episode in planned]
+
+
+def _next(waiting: Iterator[Episode], out: Path, count: int) -> list[tuple[Episode, Path]]:
+    return [(episode, out) for episode in islice(waiting, count)]
 
 
 def _start_worker() -> None:
