@@ -190,6 +190,9 @@ class NodeParameters:
         high=1,
         live=True,
     )
+    robot_description: str = _parameter(
+        "", "URDF text; its joint limits narrow the guard's. Empty: none"
+    )
     guard: GuardParameters = field(default_factory=GuardParameters)
     watch: WatchParameters = field(default_factory=WatchParameters)
 

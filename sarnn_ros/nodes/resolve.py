@@ -12,6 +12,7 @@ import numpy as np
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.nodes.parameters import NodeParameters
 from sarnn_ros.policy.guard import Action, Check, GuardLimits
+from sarnn_ros.policy.urdf import joint_limits
 from sarnn_ros.spec import Spec
 
 if TYPE_CHECKING:
@@ -78,6 +79,10 @@ def guard_limits(parameters: NodeParameters, spec: Spec, envelope: Any) -> Guard
         floor=guard.floor,
         clamp=clamp,
     )
+    if parameters.robot_description:
+        where = "parameter 'robot_description'"
+        urdf = joint_limits(parameters.robot_description, spec.command_names, where=where)
+        limits = limits.narrowed(spec.command_names, urdf, where=where)
     names = ("position_min", "position_max", "max_step", "max_velocity", "max_acceleration")
     own = {name: getattr(guard, name) for name in names}
     return limits.narrowed(spec.command_names, own, where="parameters guard.*")

@@ -1,0 +1,67 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`make soak`: half an hour at 30 Hz with random faults, and nothing leaks. Not in `make test`.
+
+SARNN_SOAK_MINUTES shortens it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+import numpy as np
+import psutil
+import pytest
+from conftest import small_spec
+from test_stream_faults import FAULTS, Arm
+
+
+@pytest.mark.soak
+def test_soak(make_policy, start_node, make_robot, graph, wait):
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    minutes = float(os.environ.get("SARNN_SOAK_MINUTES", "30"))
+    policy = make_policy(spec=small_spec(rate=30.0))
+    arm = Arm("joint_trajectory", policy, start_node, make_robot)
+    graph.node.create_subscription(DiagnosticArray, "/diagnostics", arm.hear, 50)
+    wait(lambda: arm.robot.commands, lambda: arm.process.output)
+    process = psutil.Process(arm.process.pid)
+
+    def usage():
+        return process.memory_info().rss / 1e6, process.num_threads(), process.num_fds()
+
+    choice = random.Random(0)
+    end = time.monotonic() + 60.0 * minutes
+    samples = []
+    total = 0
+    while time.monotonic() < end:
+        fault = choice.choice(FAULTS)
+        with arm.robot.record:
+            if fault.joints:
+                arm.robot.mutate_joints = fault.joints()
+            if fault.image:
+                arm.robot.mutate_image = fault.image()
+        if fault.inject:
+            fault.inject(arm.robot)
+        published = arm.robot.published + choice.randrange(50, 200)
+        wait(lambda until=published: arm.robot.published > until, "the fault")
+        for command in arm.robot.commands:
+            assert np.isfinite(command.position).all()
+            assert (np.abs(command.position) <= 1.2 + 1e-9).all()
+        total += len(arm.robot.commands)
+        arm.robot.reset()
+        arm.call("reset")
+        wait(lambda: arm.call("start").success, "it starts again")
+        wait(lambda: len(arm.robot.commands) >= 10, lambda: arm.process.output[-3000:])
+        samples.append(usage())
+    assert arm.process.returncode is None
+    # The first tenth warms up: caches, glibc's arenas, DDS discovery.
+    warm = samples[len(samples) // 10 :]
+    memory, threads, files = (np.array(column) for column in zip(*warm))
+    print(f"{len(samples)} faults, {total} commands, RSS {memory[0]:.0f} to {memory[-1]:.0f} MB")
+    third = max(1, len(memory) // 3)
+    assert np.median(memory[-third:]) - np.median(memory[:third]) < 15.0, memory.tolist()
+    assert threads[-third:].max() <= threads[:third].max()
+    assert files[-third:].max() <= files[:third].max() + 1
