@@ -39,10 +39,16 @@ def cells(values: dict[str, float]) -> list[Any]:
 
 def about(result: dict[str, Any]) -> str:
     machine = result["machine"]
-    return (
+    text = (
         f"{machine['cores']} cores of {machine['cpu']}, Python {machine['python']}, onnxruntime "
-        f"{machine['onnxruntime']}; load of the machine before the run: {machine['load_before']}."
+        f"{machine['onnxruntime']}."
     )
+    if machine["load_before"] > 0.25 * machine["cores"]:
+        text += (
+            f" **The machine was not quiet**: a load of {machine['load_before']} from other work "
+            "when the run began. *Idle* only means that the benchmark added none."
+        )
+    return text
 
 
 def policy_step(result: dict[str, Any]) -> Iterator[str]:
