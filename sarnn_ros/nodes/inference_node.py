@@ -67,6 +67,9 @@ SENSOR_TYPES: dict[str, Any] = {
     JOINT_STATE_TYPE: JointState,
 }
 
+#: What a hold may take to arrive before its publisher goes, s.
+FLUSH_S = 0.5
+
 #: The same message is not logged again within this time.
 LOG_INTERVAL_S = 5.0
 
@@ -274,6 +277,8 @@ class InferenceNode(LifecycleNode):
         if self._viewer is not None:
             self._viewer.destroy()
         if self._command_publisher is not None:
+            # A writer that is destroyed takes with it what no reader has yet: the hold.
+            self._command_publisher.wait_for_all_acked(Duration(seconds=FLUSH_S))
             self.destroy_lifecycle_publisher(self._command_publisher)
         self._command_publisher = None
         self.controller = self.buffer = self._ticker = self._viewer = None
@@ -284,7 +289,7 @@ class InferenceNode(LifecycleNode):
             if self.state == "active":
                 self.trigger_deactivate()
         with contextlib.suppress(Exception):
-            self._halt()
+            self._release()
 
     def _survive_invalid_transitions(self) -> None:
         # In Jazzy a request that the state does not allow raises through the executor: the node
