@@ -60,6 +60,7 @@ def test_latency_and_ticks_are_the_policys_alone():
     trials = [
         _trial("taught", True, latencies=[0.001, 0.002, 0.003], ticks=90, missed=2),
         _trial("control_replay", False, latencies=[9.0], ticks=90, missed=50),
+        _trial("control_no_vision", False, latencies=[], missed=89, problem="guard: faulted"),
     ]
     report = make_report(trials, {"seconds": 1.0}, 1.0)
     assert report["latency_ms"]["p50"] == 2.0
