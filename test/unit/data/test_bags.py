@@ -321,6 +321,17 @@ class TestDamage:
         assert any("damaged chunk" in problem.found for problem in report.problems)
         assert any("hole" in problem.found for problem in report.problems)
 
+    def test_flipped_pixels_are_noticed_by_the_checksum(self, tmp_path):
+        """Cut off as well, so that the index, which would say it first, is gone."""
+        file = tmp_path / "take.mcap"
+        write_mcap(file, compression=CompressionType.NONE)
+        data = bytearray(file.read_bytes()[: int(file.stat().st_size * 0.8)])
+        pixels = data.index(make.colour(30).tobytes()[:48])
+        data[pixels + 10] ^= 0xFF
+        file.write_bytes(data)
+        _, report = read_bag(file, make.spec())
+        assert any("damaged chunk" in problem.found for problem in report.problems)
+
     def test_a_chunk_that_claims_gigabytes(self, tmp_path):
         file = tmp_path / "take.mcap"
         write_mcap(file, compression=CompressionType.ZSTD)

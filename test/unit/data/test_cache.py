@@ -54,8 +54,8 @@ def test_a_hit_is_the_same_and_does_not_read_the_bag(bags, tmp_path, monkeypatch
     assert len(entries(tmp_path / "cache")) == 2
 
 
-@pytest.mark.parametrize("change", ["content", "spec", "added file"])
-def test_a_change_is_noticed(change: str, bags, tmp_path):
+@pytest.mark.parametrize("change", ["content", "one byte", "spec", "added file"])
+def test_a_change_is_noticed(change: str, bags, tmp_path, monkeypatch):
     first = load(bags, tmp_path / "cache")
     if change == "content":
         file = next((bags / "take0").glob("*.mcap"))
@@ -64,6 +64,14 @@ def test_a_change_is_noticed(change: str, bags, tmp_path):
         make.recording(1.0, joint_rate=50.0).write(tmp_path / "other")
         file.write_bytes(next((tmp_path / "other").glob("*.mcap")).read_bytes())
         os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+        second = load(bags, tmp_path / "cache")
+    elif change == "one byte":  # in the middle of a large file, which is not looked at
+        monkeypatch.setattr(module, "_ENDS", 16)
+        first = load(bags, tmp_path / "cache")
+        file = next((bags / "take0").glob("*.mcap"))
+        data = bytearray(file.read_bytes())
+        data[data.index(make.colour(20).tobytes()[:48]) + 1] ^= 0xFF
+        file.write_bytes(data)
         second = load(bags, tmp_path / "cache")
     elif change == "spec":
         second = load(bags, tmp_path / "cache", width=8)
@@ -90,6 +98,7 @@ def test_a_damaged_entry_is_decoded_again(damage: str, bags, tmp_path):
         about.unlink()
     again = load(bags, tmp_path / "cache")
     assert again.fingerprint == first.fingerprint
+    assert all(isinstance(one.images["front"], np.memmap) for one in again.episodes)
     assert len(entries(tmp_path / "cache")) == 2
 
 

@@ -47,6 +47,17 @@ def test_there_and_back(dataset, tmp_path):
     assert make_dataset(dataset.spec, back).episodes
 
 
+def test_standing_still_is_no_padding(tmp_path):
+    """Padding repeats both; an arm that waits for something to happen is part of the task."""
+    images = np.zeros((1, 9, 12, 16, 3), np.uint8)
+    images[0, :7, 0, 0, 0] = np.arange(7)
+    images[0, 7:] = images[0, 6]
+    np.save(tmp_path / "images.npy", images)
+    np.save(tmp_path / "joints.npy", np.zeros((1, 9, 2), np.float32))
+    (episode,) = import_eipl(tmp_path, make.spec())
+    assert len(episode.ticks) == 7
+
+
 def test_the_bounds_normalise_as_eipl_would(dataset, tmp_path):
     export(dataset, tmp_path / "eipl")
     bounds = np.load(tmp_path / "eipl" / "joint_bounds.npy")

@@ -24,10 +24,11 @@ from sarnn_ros.spec import CameraSpec, Crop
 RNG = np.random.default_rng(0)
 
 
-def test_halving_is_the_mean_of_four():
-    image = RNG.integers(0, 256, (32, 48, 3), np.uint8)
+@pytest.mark.parametrize("factor", [2, 4])
+def test_shrinking_is_the_mean_of_the_area(factor: int):
+    image = RNG.integers(0, 256, (16 * factor, 24 * factor, 3), np.uint8)
     got = crop_resize(image, CameraSpec(width=24, height=16))
-    mean = image.reshape(16, 2, 24, 2, 3).mean(axis=(1, 3))
+    mean = image.reshape(16, factor, 24, factor, 3).mean(axis=(1, 3))
     assert np.abs(got - mean).max() <= 0.5
 
 
