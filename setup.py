@@ -92,6 +92,7 @@ setup(
         "console_scripts": [
             "sarnn = sarnn_ros.cli.main:main",
             "inference_node = sarnn_ros.nodes.inference_node:main",
+            "recorder_node = sarnn_ros.nodes.recorder_node:main",
             "sim_node = sarnn_ros.sim.node:main",
         ]
     },

@@ -17,7 +17,7 @@ import pytest
 import sarnn_ros
 
 ROOT = Path(__file__).resolve().parents[3]
-PROGRAMS = ("inference_node", "sarnn", "sim_node")
+PROGRAMS = ("inference_node", "recorder_node", "sarnn", "sim_node")
 
 
 def run(*command: object, cwd: Path, **environment: str) -> str:
