@@ -296,10 +296,13 @@ class Controller:
             if start and start[0][0] == tick.label_ns - self._period_ns
             else self._present[1]
         )
-        limits = self._guard.limits
-        # From speed to rest at a constant rate takes half the way of a period at speed.
+        limits, here = self._guard.limits, self._present[1]
+        # From speed to rest at a constant rate takes half the way of a period at speed; the way
+        # out obeys the limits of the command itself.
         rest = np.clip(
-            position + 0.5 * (position - last), limits.position_min, limits.position_max
+            position + 0.5 * (position - last),
+            np.maximum(limits.position_min, np.minimum(position, here - limits.max_step)),
+            np.minimum(limits.position_max, np.maximum(position, here + limits.max_step)),
         )
         command = Command(position, (position - last) / (self._period_ns * 1e-9), rest)
         if self._parameters().dry_run:
