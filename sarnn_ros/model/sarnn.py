@@ -119,6 +119,10 @@ class SARNN(VisionBranch):
         self.other_cameras = nn.ModuleList(
             VisionBranch(k_dim, temperature, heatmap_size, size, stride) for size in sizes[1:]
         )
+        self.initialise()
+
+    def initialise(self) -> None:
+        """Draw all weights afresh, from torch's global random state."""
         self.apply(_initialise)
 
     @property
@@ -193,7 +197,9 @@ def _pairs(im_size: Sequence[int] | Sequence[Sequence[int]]) -> list[Sequence[in
 
 def _initialise(module: nn.Module) -> None:
     """As EIPL: Xavier uniform weights, orthogonal recurrent weights, no bias."""
-    if isinstance(module, nn.LSTMCell):
+    if isinstance(module, SpatialSoftmax) and isinstance(module.temperature, nn.Parameter):
+        nn.init.ones_(module.temperature)
+    elif isinstance(module, nn.LSTMCell):
         nn.init.xavier_uniform_(module.weight_ih)
         nn.init.orthogonal_(module.weight_hh)
         nn.init.zeros_(module.bias_ih)

@@ -73,6 +73,12 @@ class TrainConfig(BaseModel):
         default=0, ge=0, description="updates of the recurrent part after each full one"
     )
 
+    # Starting afresh when no attention point has found what differs between episodes.
+    attend_by: Count | None = Field(
+        default=None, description="epoch at which to look; null: never"
+    )
+    restarts: int = Field(default=0, ge=0, description="how often at most")
+
     # Augmentation. Inputs only; targets stay clean. Noise is a share of the value range.
     joint_noise: Weight = 0.1
     image_noise: Weight = 0.1
@@ -106,6 +112,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "inner_steps": 40,
         "encoder_frames": 120,
         "image_frames": 16,
+        "attend_by": 50,
+        "restarts": 3,
         "joint_noise": 0.05,
         "image_noise": 0.02,
         "brightness": 0.3,

@@ -137,7 +137,14 @@ def train(
         now = time.monotonic()
         progress.seconds = before + now - started
         progress.history.append(_row(epoch))
-        _remember_best(progress, trainer, epoch)
+        if trainer.epoch == 0:  # started afresh: what was remembered is of other weights
+            progress = Progress(seconds=progress.seconds)
+            warn(
+                f"no attention point has found what differs between the episodes by epoch "
+                f"{config.attend_by}: starting afresh ({trainer.restarts}/{config.restarts})"
+            )
+        else:
+            _remember_best(progress, trainer, epoch)
         for watcher in watchers:
             watcher(trainer, epoch)
         stopped = should_stop()
@@ -149,6 +156,12 @@ def train(
     finished = not stopped or trainer.epoch >= config.epochs
     if finished:
         save()
+        if trainer.is_blind():
+            warn(
+                "no attention point differs between the starts of the episodes: if what the robot "
+                "handles lies differently in each, the policy does not see it; train with another "
+                "--seed (docs/training.md)"
+            )
         try:
             with tempfile.TemporaryDirectory(prefix="sarnn_train_") as scratch:
                 _export(dataset, config, out, Path(scratch), trainer, progress)
@@ -219,6 +232,8 @@ def _export(
             "episodes": {"training": len(dataset.training), "validation": len(dataset.validation)},
             "epochs": trainer.epoch,
             "best_epoch": progress.best_epoch,
+            "restarts": trainer.restarts,
+            "attention_spread": trainer.attention_spread(),
             "seconds": round(progress.seconds, 1),
             "loss": last["training"],
             "torch": torch.__version__,

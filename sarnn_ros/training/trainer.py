@@ -34,6 +34,14 @@ from sarnn_ros.training.machine import one_thread
 from sarnn_ros.training.schedule import cosine, loss_weight
 from sarnn_ros.training.sequences import Sequences
 
+#: Ticks at the start of an episode, in which the robot has hardly moved.
+START_TICKS = 5
+#: Attention is blind if no point differs this much between the starts of episodes (the image is 1
+#: wide), or only this share of what points did before: untrained ones follow any salient object.
+#: Lift task: 0.27 throughout in trainings that succeed; from 0.27 to 0.03 in one that does not.
+BLIND = 0.05
+BLIND_SHARE = 0.5
+
 #: Memory for activations; more frames than fit are taken in chunks (`losses.py`).
 MEMORY_BYTES = 3 * 2**30
 
@@ -106,14 +114,11 @@ class Trainer:
         self.validation = validation
         self.device = training.joints.device
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
-        self.optimizer = torch.optim.Adam(
-            model.parameters(), lr=config.learning_rate, eps=config.adam_eps
-        )
-        self.average = None
-        if config.average:
-            decay = swa_utils.get_ema_multi_avg_fn(config.average)  # type: ignore[no-untyped-call]
-            self.average = swa_utils.AveragedModel(model, multi_avg_fn=decay)
+        self._start_optimizer()
         self.epoch = 0
+        self.restarts = 0
+        #: Largest `attention_spread` after any epoch since the start.
+        self.widest = 0.0
         self.chunk = max(1, MEMORY_BYTES // bytes_per_frame(model))
         self._joint_scale = spec.joint_range[1] - spec.joint_range[0]
         self._image_low, high = spec.image_range
@@ -159,6 +164,14 @@ class Trainer:
                 clock() - start,
             )
             self.epoch += 1
+            if config.attend_by is not None:
+                self.widest = max(self.widest, self.attention_spread() or 0.0)
+                if (
+                    self.epoch == config.attend_by
+                    and self.restarts < config.restarts
+                    and self.is_blind()
+                ):
+                    self._start_afresh()
             yield epoch
 
     def final_model(self) -> SARNN:
@@ -167,6 +180,49 @@ class Trainer:
             return self.model
         averaged: SARNN = self.average.module  # type: ignore[assignment]
         return averaged
+
+    def attention_spread(self) -> float | None:
+        """How far a point at the start of an episode deviates between the training episodes, as a
+        share of the image; the largest of all points. None of fewer than three episodes.
+
+        The robot stands still there, so such a point looks at what makes the episodes differ. A
+        policy without one repeats the mean motion, however small its loss (docs/training.md).
+        """
+        data = self.training
+        if len(data) < 3:
+            return None
+        points = self.points if self.points is not None else self._encode_all(data)
+        starts = points[:, :START_TICKS].mean(1)
+        deviations = starts.std(0).reshape(-1, 2)
+        return float(torch.linalg.vector_norm(deviations, dim=1).max())
+
+    def is_blind(self) -> bool:
+        """Whether the attention has lost, or never found, what differs between the episodes."""
+        spread = self.attention_spread()
+        return spread is not None and spread < max(BLIND, BLIND_SHARE * self.widest)
+
+    def _start_afresh(self) -> None:
+        """New weights, and from epoch 0. Follows from the seed, as everything random."""
+        self.restarts += 1
+        self.epoch = 0
+        self.widest = 0.0
+        torch.manual_seed(
+            int(torch.randint(2**31, (1,), generator=self.generator, device=self.device))
+        )
+        self.model.initialise()
+        self._start_optimizer()
+        if self.points is not None:
+            self.points = self._encode_all(self.training)
+
+    def _start_optimizer(self) -> None:
+        config = self.config
+        self.optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=config.learning_rate, eps=config.adam_eps
+        )
+        self.average = None
+        if config.average:
+            decay = swa_utils.get_ema_multi_avg_fn(config.average)  # type: ignore[no-untyped-call]
+            self.average = swa_utils.AveragedModel(self.model, multi_avg_fn=decay)
 
     def _update(self, episodes: Tensor) -> Tensor:
         """One step on the loss of these episodes (B,). Returns image, joint, point, total."""
@@ -323,6 +379,8 @@ class Trainer:
         """Everything that a bit-exact continuation needs, on top of config and data."""
         return {
             "epoch": self.epoch,
+            "restarts": self.restarts,
+            "widest": self.widest,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
@@ -333,6 +391,8 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
         self.epoch = state["epoch"]
+        self.restarts = state["restarts"]
+        self.widest = state["widest"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:

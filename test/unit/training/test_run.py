@@ -303,3 +303,28 @@ def test_policy_directory_says_how_it_was_trained(make_task: MakeTask, tmp_path:
     assert config.training["data"] == make_task().fingerprint
     assert config.training["loss"] == result.history[-1]["training"]
     assert {"curves.png", "train.yaml"} <= set(config.files)
+
+
+def test_a_start_afresh_is_told_and_resumed_bit_by_bit(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attention never counts as seeing; interrupt right at the new start, and later."""
+    monkeypatch.setattr(Trainer, "attention_spread", lambda self: 0.0)
+    config = make_config({**FAST, "attend_by": 2, "restarts": 1})
+    told: list[str] = []
+    whole = train(make_task(), config, tmp_path / "whole", warn=told.append)
+    assert "starting afresh (1/1)" in told[0]
+    assert "train with another --seed" in told[-1]
+    assert [row["number"] for row in whole.history] == list(range(6))
+    for number, epochs in enumerate((2, 1)):
+        train(
+            make_task(),
+            config,
+            tmp_path / "parts",
+            resume=number > 0,
+            should_stop=stop_after(epochs),
+        )
+    rest = train(make_task(), config, tmp_path / "parts", resume=True)
+    assert rest.history[0]["training"] == whole.history[0]["training"]
+    assert_same_policy(tmp_path / "whole", tmp_path / "parts")
+    assert load_config(tmp_path / "parts").training["restarts"] == 1

@@ -155,3 +155,54 @@ def test_a_loss_that_is_not_finite_names_the_batch(make_task: MakeTask, recipe: 
         list(trainer.run(time.monotonic))
     assert "epoch 0" in str(error.value.where)
     assert "3" in str(error.value.where)
+
+
+def test_attention_spread_sees_what_differs_between_episodes(make_task: MakeTask) -> None:
+    trainer = make_trainer(make_task(validation=0), small())
+    assert trainer.points is not None
+    trainer.points.zero_()
+    assert trainer.attention_spread() == 0
+    trainer.points[..., 1] = torch.arange(8)  # moves alike in every episode
+    assert trainer.attention_spread() == 0
+    trainer.points[:, :, 2] += torch.arange(5).unsqueeze(1) / 10
+    assert trainer.attention_spread() == pytest.approx(torch.arange(5).div(10).std())
+    assert make_trainer(make_task([9, 9], validation=0), small()).attention_spread() is None
+
+
+def test_blind_attention_starts_afresh_but_not_for_ever(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(make_task(validation=0), small(attend_by=2, restarts=2))
+    monkeypatch.setattr(trainer, "attention_spread", lambda: 0.0)
+    first = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    numbers, rates = [], []
+    for epoch in trainer.run(time.monotonic):
+        numbers.append(epoch.number)
+        rates.append(epoch.learning_rate)
+        if trainer.epoch == 0:  # other weights than the first, and as spread out
+            now = trainer.model.state_dict()["pos_encoder.0.weight"]
+            before = first["pos_encoder.0.weight"]
+            assert not torch.equal(now, before)
+            assert float(now.std()) == pytest.approx(float(before.std()), rel=0.2)
+    assert numbers == [0, 1, 0, 1, 0, 1, 2, 3]
+    assert rates[2] == rates[0]
+    assert trainer.restarts == 2
+
+
+def test_attention_that_sees_goes_on(make_task: MakeTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(make_task(validation=0), small(attend_by=2, restarts=2))
+    monkeypatch.setattr(trainer, "attention_spread", lambda: 0.3)
+    assert [epoch.number for epoch in trainer.run(time.monotonic)] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("widest", "spread", "blind"),
+    [(0.27, 0.26, False), (0.27, 0.09, True), (0.03, 0.03, True), (0.08, 0.07, False)],
+)
+def test_blind_is_less_than_before_or_next_to_nothing(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch, widest: float, spread: float, blind: bool
+) -> None:
+    trainer = make_trainer(make_task(validation=0), small())
+    monkeypatch.setattr(trainer, "attention_spread", lambda: spread)
+    trainer.widest = widest
+    assert trainer.is_blind() is blind
