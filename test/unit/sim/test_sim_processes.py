@@ -110,9 +110,23 @@ def test_a_running_child_is_no_failure(tmp_path):
     assert child.code is not None
 
 
+@pytest.fixture
+def handled_by():
+    """Set what becomes of a signal; the tests themselves may run under nohup."""
+    before = {}
+
+    def handle(number, handler):
+        before.setdefault(number, signal.getsignal(number))
+        signal.signal(number, handler)
+
+    yield handle
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_other_signals_interrupt_too(number):
-    before = signal.getsignal(number)
+def test_other_signals_interrupt_too(number, handled_by):
+    handled_by(number, signal.SIG_DFL)
 
     def work() -> None:
         with signals_interrupt():
@@ -121,7 +135,14 @@ def test_other_signals_interrupt_too(number):
 
     with pytest.raises(KeyboardInterrupt):
         work()
-    assert signal.getsignal(number) is before
+    assert signal.getsignal(number) is signal.SIG_DFL
+
+
+def test_nohup_stays_nohup(handled_by):
+    handled_by(signal.SIGHUP, signal.SIG_IGN)
+    with signals_interrupt():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_the_environment_of_a_child_is_the_one_given(tmp_path):
