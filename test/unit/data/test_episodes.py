@@ -10,6 +10,8 @@ import bag_making as make
 import numpy as np
 import pytest
 from bag_making import SECOND, START, STORE, T
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from sarnn_ros.data.episodes import load_dataset, read_bag, smooth_switches, split
 from sarnn_ros.errors import BagError, SpecError
@@ -292,3 +294,42 @@ def test_bag_making_serialises_what_it_says():
     assert STORE.deserialize_cdr(
         STORE.serialize_cdr(make.joint_state(START, [1.0, 2.0]), make.JOINTS), make.JOINTS
     ).position.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("field", ["reference", "desired"])
+def test_a_controllers_state_of_a_type_that_only_the_bag_defines(tmp_path, field):
+    """control_msgs is in no typestore of ours; up to Humble the field was called `desired`."""
+    kind = "control_msgs/msg/JointTrajectoryControllerState"
+    store = get_typestore(Stores.ROS2_JAZZY)
+    store.register(
+        get_types_from_msg(
+            "std_msgs/Header header\nstring[] joint_names\n"
+            f"trajectory_msgs/JointTrajectoryPoint {field}",
+            kind,
+        )
+    )
+    types = store.types
+    made = make.recording(seconds=1.0)
+    with Writer(tmp_path / "bag", version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        connections = {}
+        for topic, message_type, receive, message in made.messages:
+            if topic not in connections:
+                connections[topic] = writer.add_connection(topic, message_type, typestore=store)
+            raw = STORE.serialize_cdr(message, message_type)
+            writer.write(connections[topic], receive, raw)
+        states = writer.add_connection("/gripper_controller/state", kind, typestore=store)
+        for index in range(100):
+            stamp = START + index * 10 * MS
+            point = types["trajectory_msgs/msg/JointTrajectoryPoint"](
+                np.array([0.5, index / 100]), np.zeros(0), np.zeros(0), np.zeros(0),
+                types["builtin_interfaces/msg/Duration"](0, 0),
+            )  # fmt: skip
+            state = types[kind](
+                **{"header": make.header(stamp), "joint_names": ["other", "grip"], field: point}
+            )
+            writer.write(states, stamp + MS, store.serialize_cdr(state, kind))
+    source = {"topic": "gripper_controller/state", "type": kind, "names": ["grip"]}
+    spec = make.spec(joints=[{"names": list(make.NAMES)}, source])
+    episode = load_dataset([tmp_path / "bag"], spec, validation=0).episodes[0]
+    expected = (episode.ticks - START) // (10 * MS) / 100
+    np.testing.assert_allclose(episode.joints[:, 2], expected)
