@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import JOINTS, Graph, small_spec, wait_until
+from ros_testing import JOINTS, Graph, small_spec, wait_until
 
 from sarnn_ros.data.bags import Bag, absolute
 from sarnn_ros.data.episodes import load_dataset

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import JOINTS, Graph, small_spec, wait_until
+from ros_testing import JOINTS, Graph, small_spec, wait_until
 from rosbags.rosbag2 import Reader
 
 from sarnn_ros.data.bags import Bag

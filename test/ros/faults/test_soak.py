@@ -14,7 +14,7 @@ import time
 import numpy as np
 import psutil
 import pytest
-from conftest import small_spec
+from ros_testing import small_spec
 from test_stream_faults import FAULTS, Arm
 
 

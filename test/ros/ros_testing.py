@@ -1,0 +1,586 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What tests over real DDS need: a domain of their own, processes, and a robot that records.
+
+Nothing here sleeps to synchronise: everything waits for a condition, with a limit.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# Before the first message class is imported: a field of the wrong type is then an error.
+os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
+
+import numpy as np
+import pytest
+
+from sarnn_ros.share import ros_environment
+
+#: Discovery alone can take three seconds, on a machine that is busy with other tests longer.
+TIMEOUT = 30.0
+
+#: Kept free for tests; hand-made runs use other domains. Above 101 the ports would collide with
+#: those that Linux hands out by itself.
+DOMAINS = range(80, 101)
+
+
+def wait_until(
+    condition: Callable[[], Any], what: str | Callable[[], str], timeout: float = TIMEOUT
+) -> Any:
+    """The condition's value as soon as it is true.
+
+    :raises AssertionError: naming `what` if it does not come true in time.
+    """
+    pause = threading.Event()
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout:g} s: {what() if callable(what) else what}")
+        pause.wait(0.005)
+
+
+@pytest.fixture(scope="session")
+def wait() -> Callable[..., Any]:
+    return wait_until
+
+
+@pytest.fixture(scope="module")
+def domain() -> Iterator[int]:
+    """A ROS_DOMAIN_ID that no other test of this machine has now, whichever process runs it."""
+    folder = Path(tempfile.gettempdir()) / "sarnn_ros_test_domains"
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o777)
+
+    def take() -> tuple[int, int] | None:
+        for number in DOMAINS:
+            handle = os.open(folder / str(number), os.O_CREAT | os.O_RDWR, 0o666)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                continue
+            return number, handle
+        return None
+
+    number, handle = wait_until(take, "a free ROS_DOMAIN_ID", timeout=100.0)
+    yield number
+    os.close(handle)
+
+
+@pytest.fixture(scope="module")
+def environment(domain: int) -> dict[str, str]:
+    """The environment of every process of this module."""
+    return {
+        **ros_environment(),
+        "ROS_DOMAIN_ID": str(domain),
+        "ROS_PYTHON_CHECK_FIELDS": "1",
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "PYTHONFAULTHANDLER": "1",
+        "RCUTILS_LOGGING_BUFFERED_STREAM": "0",
+    }
+
+
+class Process:
+    """A child process whose output can be waited for."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("wb") as stream:
+            self._popen = subprocess.Popen(
+                list(command), env=dict(environment), stdout=stream, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    @property
+    def returncode(self) -> int | None:
+        return self._popen.poll()
+
+    def wait_for(self, text: str, timeout: float = TIMEOUT, *, after: int = 0) -> None:
+        """Until `text` is in the output, `after` so many characters of it."""
+
+        def found() -> bool:
+            seen = text in self.output[after:]
+            if not seen and self.returncode is not None:
+                raise AssertionError(
+                    f"ended with {self.returncode} before {text!r}:\n{self.output}"
+                )
+            return seen
+
+        wait_until(found, lambda: f"{text!r} in the output:\n{self.output}", timeout)
+
+    def send(self, number: int) -> None:
+        self._popen.send_signal(number)
+
+    def stop(self, number: int = signal.SIGINT, timeout: float = TIMEOUT) -> int:
+        """Ask it to end, and its return code. Whoever does not end is killed."""
+        if self.returncode is None:
+            self.send(number)
+        try:
+            return self._popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+            raise AssertionError(f"did not end on signal {number}:\n{self.output}") from None
+
+    def kill(self) -> None:
+        if self.returncode is None:
+            self._popen.send_signal(signal.SIGCONT)
+            self._popen.kill()
+        self._popen.wait()
+
+
+@pytest.fixture(scope="module")
+def launch(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Process]]:
+    """Starts processes, and ends those that are left at the end of the module."""
+    folder = tmp_path_factory.mktemp("log")
+    processes: list[Process] = []
+
+    def start(*command: str, **extra: str) -> Process:
+        log = folder / f"{len(processes)}.log"
+        process = Process([str(part) for part in command], {**environment, **extra}, log)
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def start_node(launch: Callable[..., Process]) -> Callable[..., Process]:
+    """Starts the inference node as `ros2 run` would, with parameters given as keywords."""
+
+    def start(*arguments: str, module: str = "sarnn_ros.nodes.inference_node", **parameters: Any):
+        ros = ["--ros-args"]
+        for name, value in parameters.items():
+            ros += ["-p", f"{name.replace('__', '.')}:={_yaml(value)}"]
+        return launch(sys.executable, "-m", module, *ros, *arguments)
+
+    return start
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_yaml(item) for item in value) + "]"
+    return str(value)
+
+
+class Graph:
+    """A node in this process that spins in the background, on the module's domain."""
+
+    def __init__(self, domain: int) -> None:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node("probe", context=self.context)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, name="probe")
+        self._thread.start()
+
+    def _spin(self) -> None:
+        from rclpy.executors import ExternalShutdownException, ShutdownException
+
+        with suppress(ExternalShutdownException, ShutdownException):
+            self._executor.spin()
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        self._thread.join(TIMEOUT)
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+    def call(self, kind: Any, name: str, request: Any = None, timeout: float = TIMEOUT) -> Any:
+        """A service's response."""
+        client = self.node.create_client(kind, name)
+        try:
+            wait_until(client.service_is_ready, f"the service {name}", timeout)
+            future = client.call_async(kind.Request() if request is None else request)
+            wait_until(future.done, f"an answer of {name}", timeout)
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def trigger(self, name: str) -> Any:
+        from std_srvs.srv import Trigger
+
+        return self.call(Trigger, name)
+
+    def change_state(self, node: str, transition: int, timeout: float = TIMEOUT) -> bool:
+        """One lifecycle request; whether it succeeded."""
+        from lifecycle_msgs.srv import ChangeState
+
+        request = ChangeState.Request()
+        request.transition.id = transition
+        return bool(self.call(ChangeState, f"{node}/change_state", request, timeout).success)
+
+    def state(self, node: str) -> str:
+        from lifecycle_msgs.srv import GetState
+
+        return str(self.call(GetState, f"{node}/get_state").current_state.label)
+
+    def set_parameter(self, node: str, name: str, value: Any) -> tuple[bool, str]:
+        from rcl_interfaces.srv import SetParameters
+        from rclpy.parameter import Parameter
+
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg()]
+        )
+        result = self.call(SetParameters, f"{node}/set_parameters", request).results[0]
+        return result.successful, result.reason
+
+    def collect(self, kind: Any, topic: str, qos: Any = 10) -> list[Any]:
+        """A list to which every message of the topic is appended from now on."""
+        received: list[Any] = []
+        self.node.create_subscription(kind, topic, received.append, qos)
+        return received
+
+
+@pytest.fixture(scope="module")
+def graph(domain: int, environment: dict[str, str]) -> Iterator[Graph]:
+    os.environ.update(
+        {
+            key: value
+            for key, value in environment.items()
+            if key.startswith(("ROS_", "RMW", "FAST"))
+        }
+    )
+    graph = Graph(domain)
+    yield graph
+    graph.close()
+
+
+@dataclass(frozen=True)
+class Received:
+    """A command as the robot got it, and where the robot was then."""
+
+    at_ns: int
+    names: tuple[str, ...]
+    position: np.ndarray
+    velocity: np.ndarray | None
+    duration_ns: int
+    present: np.ndarray
+    sound_joints_ns: int
+    sound_image_ns: int
+
+
+def _stamp_ns(message: Any) -> int:
+    stamp = message.header.stamp
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+Mutation = Callable[[Any], Sequence[Any]]
+
+
+def unchanged(message: Any) -> Sequence[Any]:
+    return (message,)
+
+
+@dataclass
+class Robot:
+    """A joint robot with a camera: publishes 100 Hz joints and 30 Hz images, follows
+    `joint_command` as a position controller would, and records every command it is sent.
+
+    :param names: of the joints; :param start: their positions at first.
+    :param clock: what stamps the messages, ns; by default the system's time.
+    :ivar mutate_joints, mutate_image: a fault to inject: what is published instead of a message.
+    :ivar harmless: the fault leaves the messages sound, if perhaps late.
+    :ivar record: to be held while a fault is injected, so that commands are before or after it.
+    :ivar published: counts joint states, mutated or not: 100 in a second.
+    :ivar sound_joints_ns, sound_image_ns: stamp of the last message without a fault.
+    :ivar intruders: publishers that `mend` removes.
+    """
+
+    graph: Graph
+    names: tuple[str, ...]
+    start: np.ndarray
+    interface: str = "joint_state"
+    image_size: tuple[int, int] = (64, 64)  # width, height
+    namespace: str = ""
+    command_names: tuple[str, ...] = ()
+    seed: int = 0
+    clock: Callable[[], int] | None = None
+    mutate_joints: Mutation = unchanged
+    mutate_image: Mutation = unchanged
+    moving: bool = True
+    harmless: bool = False
+    commands: list[Received] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        from rclpy.qos import qos_profile_sensor_data
+        from sensor_msgs.msg import Image, JointState
+        from std_msgs.msg import Float64MultiArray
+        from trajectory_msgs.msg import JointTrajectory
+
+        node = self.graph.node
+        self.position = np.array(self.start, np.float64)
+        self.goal = self.position.copy()
+        self.record = threading.Lock()
+        self.published = 0
+        self.sound_joints_ns = self.sound_image_ns = 0
+        self.intruders: list[Any] = []
+        self._joints = node.create_publisher(JointState, f"{self.namespace}joint_states", 10)
+        self._images = node.create_publisher(
+            Image, f"{self.namespace}image_raw", qos_profile_sensor_data
+        )
+        kind = {
+            "joint_state": JointState,
+            "joint_trajectory": JointTrajectory,
+            "forward_position": Float64MultiArray,
+        }[self.interface]
+        self._kind = kind
+        self._subscription: Any = None
+        self.connect()
+        self._random = np.random.default_rng(self.seed)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="robot", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._thread.join(TIMEOUT)
+        self.mend()
+        self.disconnect()
+        node = self.graph.node
+        node.destroy_publisher(self._joints)
+        node.destroy_publisher(self._images)
+
+    def connect(self) -> None:
+        """Listen to commands."""
+        if self._subscription is None:
+            self._subscription = self.graph.node.create_subscription(
+                self._kind, f"{self.namespace}joint_command", self._obey, 50
+            )
+
+    def disconnect(self) -> None:
+        """As a controller that was deactivated."""
+        if self._subscription is not None:
+            self.graph.node.destroy_subscription(self._subscription)
+        self._subscription = None
+
+    def mend(self) -> None:
+        """End every fault."""
+        with self.record:
+            self.mutate_joints = self.mutate_image = unchanged
+            self.moving, self.harmless = True, False
+        self.connect()
+        while self.intruders:
+            self.graph.node.destroy_publisher(self.intruders.pop())
+
+    def reset(self) -> None:
+        """Back to the start, without a fault and with an empty record."""
+        self.mend()
+        with self.record:
+            self.position = np.array(self.start, np.float64)
+            self.goal = self.position.copy()
+            self.commands.clear()
+
+    @property
+    def now_ns(self) -> int:
+        if self.clock is not None:
+            return self.clock()
+        return int(self.graph.node.get_clock().now().nanoseconds)
+
+    def _stamp(self, message: Any) -> None:
+        stamp = message.header.stamp
+        stamp.sec, stamp.nanosec = divmod(self.now_ns, 1_000_000_000)
+
+    def joint_message(self) -> Any:
+        from sensor_msgs.msg import JointState
+
+        message = JointState(name=list(self.names), position=array.array("d", self.position))
+        self._stamp(message)
+        return message
+
+    def image_message(self) -> Any:
+        from sensor_msgs.msg import Image
+
+        width, height = self.image_size
+        message = Image(width=width, height=height, encoding="rgb8", step=3 * width)
+        self._stamp(message)
+        message.header.frame_id = "camera"
+        pixels = self._random.integers(0, 256, (height, width, 3), np.uint8)
+        message.data = array.array("B", pixels.tobytes())
+        return message
+
+    def _run(self) -> None:
+        period = 0.01
+        step, due = 0, time.monotonic()
+        while not self._stopping.wait(max(0.0, due - time.monotonic())):
+            due = max(due + period, time.monotonic() - 0.1)
+            with self.record:
+                if self.moving:
+                    self.position += (self.goal - self.position) * 0.2
+                for joints in self.mutate_joints(self.joint_message()):
+                    self._joints.publish(joints)
+                    if self.harmless or self.mutate_joints is unchanged:
+                        self.sound_joints_ns = max(self.sound_joints_ns, _stamp_ns(joints))
+                if step % 3 == 0:
+                    for image in self.mutate_image(self.image_message()):
+                        self._images.publish(image)
+                        if self.harmless or self.mutate_image is unchanged:
+                            self.sound_image_ns = max(self.sound_image_ns, _stamp_ns(image))
+                self.published += 1
+            step += 1
+
+    def _obey(self, message: Any) -> None:
+        at_ns = self.now_ns
+        velocity, duration_ns = None, 0
+        if self.interface == "joint_state":
+            names, position = tuple(message.name), np.array(message.position)
+        elif self.interface == "joint_trajectory":
+            names, point = tuple(message.joint_names), message.points[0]
+            position, velocity = np.array(point.positions), np.array(point.velocities)
+            after = point.time_from_start
+            duration_ns = after.sec * 1_000_000_000 + after.nanosec
+        else:
+            names, position = self.command_names or self.names, np.array(message.data)
+        with self.record:
+            rows = [self.names.index(name) for name in names]
+            self.commands.append(
+                Received(
+                    at_ns,
+                    names,
+                    position,
+                    velocity,
+                    duration_ns,
+                    self.position[rows].copy(),
+                    self.sound_joints_ns,
+                    self.sound_image_ns,
+                )
+            )
+            if np.isfinite(position).all():
+                self.goal[rows] = position
+
+
+@pytest.fixture(scope="module")
+def make_robot(graph: Graph) -> Iterator[Callable[..., Robot]]:
+    with ExitStack() as stack:
+
+        def make(names: Sequence[str], start: Sequence[float], **options: Any) -> Robot:
+            robot = Robot(graph, tuple(names), np.array(start, np.float64), **options)
+            stack.callback(robot.close)
+            return robot
+
+        yield make
+
+
+JOINTS = ("joint1", "joint2", "gripper")
+
+
+def small_spec(**changes: Any) -> Any:
+    """What the small policies of these tests observe and command."""
+    from sarnn_ros.spec import parse_spec
+
+    return parse_spec(
+        {
+            "rate": 10.0,
+            "cameras": [{"name": "front", "width": 32, "height": 24}],
+            "joints": [{"names": list(JOINTS)}],
+            "joint_range": [0.1, 0.9],
+            **changes,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes a small policy: an initialised network, exported as training would.
+
+    Its joints range over [-1, 1] rad and its predictions stay near 0.3, where a robot of these
+    tests stands. `bias` (normalised) moves the predictions elsewhere.
+    """
+
+    def make(
+        *,
+        spec: Any = None,
+        bias: float = 0.62,
+        seed: int = 0,
+        max_step: float = 0.3,
+        source_size: tuple[int, int] = (64, 64),
+    ) -> Path:
+        import torch
+
+        from sarnn_ros.data.preprocess import JointNormaliser
+        from sarnn_ros.model.sarnn import SARNN
+        from sarnn_ros.policy.directory import CameraEnvelope, Envelope
+        from sarnn_ros.policy.export import export_policy
+
+        spec = spec or small_spec()
+        dim = spec.joint_dim
+        sizes = [(camera.height, camera.width) for camera in spec.cameras]
+        torch.manual_seed(seed)
+        model = SARNN(
+            rec_dim=16, k_dim=4, joint_dim=dim, im_size=sizes[0] if len(sizes) == 1 else sizes
+        )
+        with torch.no_grad():
+            # Untrained, it jumps about with every image; a trained one moves in small steps.
+            model.decoder_joint[0].weight.mul_(0.2)
+            model.decoder_joint[0].bias.fill_(bias)
+        low, high = np.full(dim, -1.0), np.full(dim, 1.0)
+        envelope = Envelope(
+            position_min=tuple(low),
+            position_max=tuple(high),
+            max_step=(max_step,) * dim,
+            start_pose=(0.3,) * dim,
+            start_pose_spread=(0.1,) * dim,
+            cameras={
+                camera.name: CameraEnvelope(
+                    width=source_size[0],
+                    height=source_size[1],
+                    brightness_mean=127.0,
+                    brightness_std=5.0,
+                    color_mean=(127.0, 127.0, 127.0),
+                )
+                for camera in spec.cameras
+            },
+        )
+        out = tmp_path_factory.mktemp("policy") / "policy"
+        export_policy(
+            out,
+            model,
+            spec=spec,
+            normaliser=JointNormaliser(low, high, spec.joint_range),
+            envelope=envelope,
+            training={},
+        )
+        return out
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def policy(make_policy: Callable[..., Path]) -> Path:
+    """The small policy that most tests run."""
+    return make_policy()
