@@ -19,6 +19,7 @@ from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.subscription import Subscription
 from std_msgs.msg import String
 
 from sarnn_ros.nodes.control import Tick
@@ -38,6 +39,15 @@ class ObservingNode(InferenceNode):
             JumpThreshold(min_forward=Duration(nanoseconds=1), min_backward=None),
             post_callback=lambda _: self._acknowledge(f"clock {self.now_ns()}"),
         )
+        self._greeting = self.create_timer(0.02, self._greet, clock=self._steady)
+
+    def _greet(self) -> None:
+        # A publisher knows of a subscription before the subscription knows of it; what it sends
+        # in between is lost.
+        subscriptions = [one for one in self._handles if isinstance(one, Subscription)]
+        if subscriptions and all(one.get_publisher_count() for one in subscriptions):
+            self._greeting.cancel()
+            self._acknowledge("connected")
 
     def _take(self, topic: str, push: Any, message: Any) -> None:
         super()._take(topic, push, message)

@@ -111,7 +111,8 @@ class Replay:
 
     def connected(self) -> bool:
         every = [*self._publishers.values(), self._clock]
-        return all(publisher.get_subscription_count() for publisher in every)
+        known = all(publisher.get_subscription_count() for publisher in every)
+        return known and self._said("connected")
 
     def publish(self, topic: str, raw: Any) -> None:
         self._publishers[topic].publish(bytes(raw))  # as recorded, not serialized again
