@@ -30,7 +30,7 @@ from sarnn_ros.errors import ConfigError
 from sarnn_ros.spec import Spec
 
 #: To be raised when the same bag and spec give other arrays than before.
-VERSION = 2
+VERSION = 3
 _ENDS = 1 << 16
 _STALE_SECONDS = 24 * 3600
 _PARTIAL = ".partial-"
@@ -125,7 +125,12 @@ def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
                 os.fsync(stream.fileno())
     about = {
         "episodes": [
-            {"name": one.name, "digest": one.digest, "source_sizes": one.source_sizes}
+            {
+                "name": one.name,
+                "digest": one.digest,
+                "source_sizes": one.source_sizes,
+                "lead": one.lead,
+            }
             for one in episodes
         ],
         "report": report.as_dict(),
@@ -164,6 +169,7 @@ def _load_episode(folder: Path, number: int, about: dict[str, Any]) -> Episode:
         targets=array("targets"),
         source_sizes=sizes,
         digest=about["digest"],
+        lead=tuple(about["lead"]),
     )
 
 

@@ -27,7 +27,7 @@ from sarnn_ros.data.observe import admit_image, admit_joints, image_of
 from sarnn_ros.data.preprocess import JointNormaliser, eipl_bounds
 from sarnn_ros.data.preview import preview
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport
-from sarnn_ros.errors import BagError, DecodeError, SarnnError, join_problems
+from sarnn_ros.errors import BagError, DecodeError, SarnnError, SpecError, join_problems
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, JointSource, Spec
 
 #: Called with (bags done, bags in all, what is being read).
@@ -55,6 +55,8 @@ class Episode:
         no tick after the last: where a target would need it, the last row repeats the state.
     :param source_sizes: per camera, (width, height) of the source image.
     :param digest: SHA-256 over the arrays.
+    :param lead: per joint, how far at most a recorded command lay from the state at its tick, rad
+        or m; empty if the bag holds no commands. The policy's envelope wants it.
     :param previews: per camera, the first, the middle and the last source image, small, with the
         crop drawn.
     """
@@ -66,6 +68,7 @@ class Episode:
     targets: NDArray[np.float64]
     source_sizes: Mapping[str, tuple[int, int]]
     digest: str = ""
+    lead: tuple[float, ...] = ()
     previews: Mapping[str, Sequence[NDArray[np.uint8]]] = field(default_factory=dict)
 
 
@@ -490,6 +493,8 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Streams:
         use(series, _joint_admission(source, spec))
     if spec.target == "command":
         use(streams.command, _joint_admission(spec.command_source, spec))
+    elif _has_commands(bag, spec):
+        use(streams.command, _lenient(_joint_admission(spec.command_source, spec)))
     if spec.episodes.marker:
         use(streams.marker, lambda msg, receive_ns: (receive_ns, getattr(msg, "data", None)))
 
@@ -527,6 +532,32 @@ def _camera_admission(camera: CameraSpec, spec: Spec) -> Callable[[Any, int], tu
 
 def _joint_admission(source: JointSource, spec: Spec) -> Callable[[Any, int], tuple[int, Any]]:
     return lambda msg, receive_ns: admit_joints(msg, source, receive_ns, spec)
+
+
+def _has_commands(bag: Bag, spec: Spec) -> bool:
+    """Whether the bag holds commands although they are not what is learnt."""
+    topic = bag.topics.get(absolute(spec.command.topic))
+    if topic is None or topic.type != spec.command.type:
+        return False
+    try:
+        return bool(spec.command_source.names)
+    except SpecError:  # an array whose order the spec does not give
+        return False
+
+
+def _lenient(
+    admit: Callable[[Any, int], tuple[int, NDArray[np.float64]]],
+) -> Callable[[Any, int], tuple[int, Any]]:
+    """Commands that are not learnt may be anything: what cannot be read is unknown, and no
+    fault of the bag."""
+
+    def lenient(msg: Any, receive_ns: int) -> tuple[int, Any]:
+        try:
+            return admit(msg, receive_ns)
+        except DecodeError:
+            return receive_ns, None
+
+    return lenient
 
 
 def _align(streams: _Streams, spec: Spec) -> tuple[Int, list[Int]]:
@@ -572,13 +603,24 @@ def _finish(cut: _Cut, spec: Spec, streams: _Streams, report: BagReport) -> Epis
         ],
         axis=1,
     )
-    targets = _targets(spec, streams.command, cut.ticks, joints)
+    commands = _commands(spec, streams.command, cut.ticks)
+    targets = _targets(spec, commands, joints)
     digest = digest_of(cut.ticks, joints, targets, *cut.images.values())
     sizes_of = {camera: next(iter(sizes)) for camera, sizes in cut.sizes.items()}
     previews = {
         camera: [shown[row] for row in sorted(shown)] for camera, shown in cut.previews.items()
     }
-    return Episode(cut.name, cut.ticks, cut.images, joints, targets, sizes_of, digest, previews)
+    return Episode(
+        cut.name,
+        cut.ticks,
+        cut.images,
+        joints,
+        targets,
+        sizes_of,
+        digest,
+        lead=_lead(spec, commands, joints),
+        previews=previews,
+    )
 
 
 def _decode_images(
@@ -628,28 +670,35 @@ def _decode_images(
             finish(*jobs.popleft())
 
 
+def _commands(spec: Spec, command: _Series, ticks: Int) -> NDArray[np.float64]:
+    """Per tick t, the newest command in (t, t + period]; if none was sent then, the controller
+    still followed the one before, so that is it. (T, n); NaN before any, and where unreadable."""
+    if spec.target == "command" and not len(command.stamps):
+        raise BagError(
+            "no command can be used",
+            where=command.topic,
+            remedy=f"it must name {', '.join(spec.command_names)}; or set 'target: next_state'",
+        )
+    unknown = np.full(len(spec.command_indices), np.nan)
+    values = [unknown if value is None else value for value in command.values]
+    newest = np.searchsorted(command.stamps, ticks + spec.period_ns, side="right")
+    # Index 0 stands for "none yet".
+    commands: NDArray[np.float64] = np.stack([unknown, *values])[newest]
+    return commands
+
+
 def _targets(
-    spec: Spec, command: _Series, ticks: Int, joints: NDArray[np.float64]
+    spec: Spec, commands: NDArray[np.float64], joints: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """See `Episode.targets`.
 
-    next_state: the state at the next tick. command: for the commanded joints, the newest command
-    in (t, t + period]; if none was sent then, the controller still followed the one before, so
-    that is the target; before any command, and for joints that are not commanded, the next state.
+    next_state: the state at the next tick. command: for the commanded joints, `_commands`; before
+    any command, and for joints that are not commanded, the next state.
     """
     targets = np.concatenate([joints[1:], joints[-1:]])
     if spec.target == "command":
-        if not len(command.stamps):
-            raise BagError(
-                "no command can be used",
-                where=command.topic,
-                remedy=f"it must name {', '.join(spec.command_names)}; "
-                "or set 'target: next_state'",
-            )
-        newest = np.searchsorted(command.stamps, ticks + spec.period_ns, side="right") - 1
-        known = newest >= 0
-        rows = np.flatnonzero(known)[:, None]
-        targets[rows, list(spec.command_indices)] = np.stack(command.values)[newest[known]]
+        indices = list(spec.command_indices)
+        targets[:, indices] = np.where(np.isnan(commands), targets[:, indices], commands)
     column = 0
     for source in spec.joints:
         for _ in source.names:
@@ -658,6 +707,19 @@ def _targets(
                 targets[:, column] = smooth_switches(targets[:, column], steps)
             column += 1
     return targets
+
+
+def _lead(
+    spec: Spec, commands: NDArray[np.float64], joints: NDArray[np.float64]
+) -> tuple[float, ...]:
+    """See `Episode.lead`."""
+    indices = list(spec.command_indices)
+    distance = np.fmax.reduce(np.abs(commands - joints[:, indices]), axis=0)  # skips NaN
+    if np.isnan(distance).all():
+        return ()
+    lead = np.zeros(spec.joint_dim)
+    lead[indices] = distance
+    return tuple(lead.tolist())
 
 
 def smooth_switches(values: NDArray[np.float64], steps: int) -> NDArray[np.float64]:

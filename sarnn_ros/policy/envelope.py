@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 #: Frames looked at per episode and camera: brightness needs no more.
 _FRAMES = 16
+#: An arm that trails its set-points by more than this, s, was not following them: it was given a
+#: goal far ahead, as planners do.
+LARGEST_LAG = 0.2
 
 
 def envelope_from_dataset(dataset: Dataset) -> Envelope:
@@ -30,11 +33,24 @@ def envelope_from_dataset(dataset: Dataset) -> Envelope:
     return Envelope(
         position_min=_vector(everything.min(axis=0)),
         position_max=_vector(everything.max(axis=0)),
-        max_step=_vector(np.max([_largest_step(episode) for episode in episodes], axis=0)),
+        max_step=_vector(_max_step(episodes, dataset.spec.rate)),
         start_pose=_vector(start),
         start_pose_spread=_vector(np.abs(starts - start).max(axis=0)),
         cameras={camera.name: _camera(camera.name, episodes) for camera in dataset.spec.cameras},
     )
+
+
+def _max_step(episodes: Iterable[Episode], rate: float) -> NDArray[np.float64]:
+    """Per joint, the largest step of any episode; or how far the recorded commands led, if that
+    is more. An arm that lags keeps up its demonstrated speed only behind such a lead. A joint
+    whose commands led by more than `LARGEST_LAG` explains says nothing about lag."""
+    step: NDArray[np.float64] = np.max([_largest_step(episode) for episode in episodes], axis=0)
+    leads = [episode.lead for episode in episodes if episode.lead]
+    if not leads:
+        return step
+    lead = np.max(leads, axis=0)
+    explained = lead <= step * (1.0 + rate * LARGEST_LAG)
+    return np.where(explained, np.maximum(step, lead), step)
 
 
 def _largest_step(episode: Episode) -> NDArray[np.float64]:

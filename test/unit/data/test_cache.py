@@ -22,9 +22,12 @@ from sarnn_ros.errors import ConfigError
 @pytest.fixture
 def bags(tmp_path: Path) -> Path:
     for number in range(2):
-        make.recording(1.0, start=make.START + number * make.SECOND).write(
-            tmp_path / "bags" / f"take{number}"
-        )
+        start = make.START + number * make.SECOND
+        made = make.recording(1.0, start=start)
+        if number:  # one with commands, which the spec does not learn
+            stamp = start + make.SECOND // 4
+            made.add("/joint_command", make.JOINTS, stamp, make.joint_state(stamp, [0.5, 0.0]))
+        made.write(tmp_path / "bags" / f"take{number}")
     return tmp_path / "bags"
 
 
@@ -48,6 +51,7 @@ def test_a_hit_is_the_same_and_does_not_read_the_bag(bags, tmp_path, monkeypatch
             assert np.array_equal(one.images["front"], other.images["front"])
             assert np.array_equal(one.ticks, other.ticks) and one.digest == other.digest
             assert one.source_sizes == other.source_sizes
+            assert one.lead == other.lead
     assert isinstance(hit.episodes[0].images["front"], np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         hit.episodes[0].images["front"][0] = 0

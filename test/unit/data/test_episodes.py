@@ -46,6 +46,35 @@ class TestTargets:
             message = make.joint_state(stamp, [10.0 + index, -10.0 - index], ["elbow", "shoulder"])
             made.add("/joint_command", make.JOINTS, stamp + MS, message)
 
+    def test_how_far_the_commands_led_is_known_if_the_bag_tells(self, tmp_path):
+        def episode(name, spec, change=None):
+            made = make.recording(1.0)
+            if change:
+                change(made)
+            (one,), report = read_bag(made.write(tmp_path / name), spec)
+            assert report.verdict == "sound"
+            return one
+
+        def commands(made):
+            # In the joints' other order, and two that are not the robot's.
+            for time, values in ((150, [-0.5, 0.4]), (450, [-0.3, 0.9])):
+                stamp = START + time * MS
+                message = make.joint_state(stamp, values, ["elbow", "shoulder"])
+                made.add("/joint_command", make.JOINTS, stamp + MS, message)
+            for time, value in ((550, np.nan), (650, 0.0)):
+                stamp = START + time * MS
+                message = make.joint_state(stamp, [9.0, value], ["elbow", "wrist"])
+                made.add("/joint_command", make.JOINTS, stamp + MS, message)
+
+        spec = make.spec()
+        plain, told = episode("plain", spec), episode("told", spec, commands)
+        assert plain.lead == ()
+        # At 0.1 s the joints are at [0.1, -0.1], at 0.4 s at [0.4, -0.4].
+        assert told.lead == pytest.approx((0.5, 0.4), abs=0.011)
+        assert told.digest == plain.digest, "nothing that is learnt has changed"
+        unordered = make.spec(command={"type": "std_msgs/msg/Float64MultiArray"})
+        assert episode("unordered", unordered, commands).lead == ()
+
     def test_the_newest_command_of_the_coming_tick(self, tmp_path):
         made = make.recording(1.0)
         self.command([150, 200, 201, 300, 450, 700], made)

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The envelope holds what the data did, no more and no less."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -68,6 +70,23 @@ def test_it_spans_states_and_targets_of_all_episodes():
 )
 def test_the_largest_step_is_found_wherever_it_is(joints, targets, largest):
     assert envelope_from_dataset(dataset((joints, targets, 9))).max_step == (largest, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("lead", "largest"),
+    [
+        ((), 0.1),
+        ((0.05, 0.0), 0.1),
+        ((0.16, 0.0), 0.16),  # an arm that lags
+        ((0.3, 0.0), 0.3),
+        ((0.31, 0.0), 0.1),  # more than 0.2 s behind at 0.1 rad a tick of 0.1 s: a planner's goal
+    ],
+)
+def test_commands_that_led_a_lagging_arm_widen_the_step(lead, largest):
+    made = dataset(([[0.0, 0], [0.1, 0]], [[0.1, 0], [0.1, 0]], 9))
+    episodes = (dataclasses.replace(made.episodes[0], lead=lead), made.episodes[0])
+    made = dataclasses.replace(made, episodes=episodes)
+    assert envelope_from_dataset(made).max_step == pytest.approx((largest, 0.0))
 
 
 def test_a_step_is_never_taken_from_one_episode_to_the_next():
