@@ -22,7 +22,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from sarnn_ros.errors import PolicyError, join_problems
 from sarnn_ros.spec import Spec
 
-FORMAT_VERSION = 1
+#: Version 2 has the quantiles of `health`. Version 1, which never held any, is read as well.
+FORMAT_VERSION = 2
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -87,18 +88,53 @@ class Envelope(_Part):
     cameras: dict[str, CameraEnvelope]
 
 
+Errors = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
+
+
+class Quantiles(_Part):
+    """Of one term's prediction errors over the ticks of the reference episodes, per joint or
+    attention point."""
+
+    p50: Errors
+    p95: Errors
+    p99: Errors
+    max: Errors
+
+
+class Health(_Part):
+    """How well the policy predicts what it was not trained on; see `policy.health`."""
+
+    source: Literal["validation", "training"] = Field(
+        description="the episodes; training only where none were kept for validation"
+    )
+    episodes: Size
+    ticks: Size = Field(description="compared in all")
+    errors: dict[str, Quantiles] = Field(description="by term; see `health_terms`")
+
+
+def health_terms(model: ModelConfig, spec: Spec) -> dict[str, int]:
+    """The terms of prediction health, in the order in which they are published, and how many
+    errors each has."""
+    cameras = [camera.name for camera in spec.cameras]
+    return {
+        "joints": spec.joint_dim,
+        **{f"points:{name}": model.k_dim for name in cameras},
+        **{f"image:{name}": 1 for name in cameras},
+    }
+
+
 class PolicyConfig(_Part):
     """`config.json`. Everything about a policy except its weights."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     code_version: str
     created: str = Field(description="UTC, ISO 8601")
     model: ModelConfig
     spec: Spec
     normalisation: Normalisation
     envelope: Envelope
-    health: dict[str, float] | None = Field(
-        default=None, description="quantiles of prediction errors on validation episodes"
+    health: Health | None = Field(
+        default=None, description="how large prediction errors are where all is well"
     )
     training: dict[str, Any] = Field(default_factory=dict, description="summary of the training")
     files: dict[str, str] = Field(description="SHA-256 by name of every other file")
@@ -124,6 +160,10 @@ class PolicyConfig(_Part):
             problems.append(
                 f"envelope.cameras has {sorted(self.envelope.cameras)}, the spec {sorted(names)}"
             )
+        if self.health:
+            found = {term: len(errors.p99) for term, errors in self.health.errors.items()}
+            if found != (wanted := health_terms(self.model, self.spec)):
+                problems.append(f"health.errors is for {found}, the spec asks for {wanted}")
         for name in self.files:
             if Path(name).name != name or name == CONFIG or name.endswith(_PENDING):
                 problems.append(f"'{name}' cannot be the name of a policy's file")
@@ -254,9 +294,9 @@ def _read_config(directory: Path) -> PolicyConfig:
         raise PolicyError(
             f"is not a policy's config ({error!r})", where=path, remedy="export the policy again"
         ) from error
-    if version != FORMAT_VERSION:
+    if version not in (1, FORMAT_VERSION):
         raise PolicyError(
-            f"format version {version!r}; this sarnn_ros reads {FORMAT_VERSION}",
+            f"format version {version!r}; this sarnn_ros reads 1 to {FORMAT_VERSION}",
             where=path,
             remedy="install the sarnn_ros that the policy was made with, or a newer one",
         )
@@ -266,6 +306,8 @@ def _read_config(directory: Path) -> PolicyConfig:
             where=path,
             remedy="restore it; to change a policy, change the spec and train or export again",
         )
+    if version == 1:
+        values |= {"format_version": FORMAT_VERSION, "health": None}
     try:
         return PolicyConfig.model_validate(values)
     except ValidationError as error:

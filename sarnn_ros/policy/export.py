@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,14 @@ from sarnn_ros.policy.directory import (
     FULL_GRAPH,
     WEIGHTS,
     Envelope,
+    Health,
     ModelConfig,
     Normalisation,
     PolicyConfig,
     commit,
 )
 from sarnn_ros.policy.graph import build_graph
+from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import Spec
 
 #: Largest difference between ONNX Runtime and PyTorch on the same input, in the model's ranges.
@@ -51,13 +53,14 @@ def export_policy(
     normaliser: JointNormaliser,
     envelope: Envelope,
     training: Mapping[str, Any],
-    health: Mapping[str, float] | None = None,
+    health: Callable[[Policy], Health | None] = lambda policy: None,
     extra_files: Mapping[str, Path] | None = None,
 ) -> PolicyConfig:
     """Write a policy directory, whole or not at all; see `directory.commit`.
 
     :param model: left as it is, wherever it is.
     :param training: a summary that JSON can hold.
+    :param health: measures the finished policy's prediction errors; see `policy.health`.
     :param extra_files: further files to keep with the policy (curves), by the name to give them.
     :returns: the config as written.
     :raises PolicyError: the parts do not fit together, the weights are not finite, ONNX Runtime
@@ -85,7 +88,6 @@ def export_policy(
                 maximum=tuple(np.asarray(normaliser.maximum, np.float64).tolist()),
             ),
             envelope=envelope,
-            health=None if health is None else dict(health),
             training=dict(training),
             files={},
         )
@@ -106,7 +108,9 @@ def export_policy(
             path.write_bytes(contents[name])
         trial = Path(scratch) / "trial"
         written = commit(trial, config, files)
-        check_backend(OnnxBackend(trial, written, threads=1), model, written)
+        backend = OnnxBackend(trial, written, threads=1)
+        check_backend(backend, model, written)
+        config = config.model_copy(update={"health": health(Policy(written, backend))})
         return commit(out_dir, config, {**files, **extra_files})
 
 

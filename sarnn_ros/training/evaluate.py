@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from sarnn_ros.data.episodes import Dataset, Episode
-from sarnn_ros.data.observe import Observation
-from sarnn_ros.policy.runtime import Policy, Prediction
+from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.policy.health import replay
+from sarnn_ros.policy.runtime import Policy
 
 #: Ticks at the start of an episode in which the arm hardly moves: what differs there between
 #: episodes is the scene.
@@ -30,7 +30,7 @@ def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[
         episode deviates between episodes, and `motion`, how far within an episode.
     """
     episodes = [dataset.episodes[index] for index in indices]
-    runs = [_predict(policy, episode) for episode in episodes]
+    runs = [[prediction for _, prediction in replay(policy, episode)] for episode in episodes]
     errors, still, spread, motion = [], [], {}, {}
     for episode, predictions in zip(episodes, runs, strict=True):
         joints = np.array([prediction.joints for prediction in predictions])
@@ -48,22 +48,6 @@ def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[
         "spread": spread,
         "motion": motion,
     }
-
-
-def _predict(policy: Policy, episode: Episode) -> list[Prediction]:
-    policy.reset()
-    return [
-        policy.step(
-            Observation(
-                tick_ns=int(tick),
-                images={name: images[row] for name, images in episode.images.items()},
-                joints=episode.joints[row],
-                stamps={},
-                sources={},
-            )
-        )
-        for row, tick in enumerate(episode.ticks)
-    ]
 
 
 def _rms(errors: list[Any]) -> list[float]:

@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.envelope import envelope_from_dataset
 from sarnn_ros.policy.export import export_policy
+from sarnn_ros.policy.health import reference as health_reference
 from sarnn_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.machine import prepare
@@ -238,5 +240,6 @@ def _export(
             "loss": last["training"],
             "torch": torch.__version__,
         },
+        health=partial(health_reference, dataset=dataset),
         extra_files=extras,
     )

@@ -110,6 +110,17 @@ def test_a_change_by_hand_is_noticed(policy_dir):
         load_config(policy_dir)
 
 
+@pytest.mark.parametrize("health", [None, {"joints": 0.1}])
+def test_version_1_is_read_without_its_health(policy_dir, health):
+    def downgrade(values: dict[str, Any]) -> None:
+        values |= {"format_version": 1, "health": health}
+
+    edit_config(policy_dir, downgrade)
+    config = load_config(policy_dir)
+    assert (config.format_version, config.health) == (2, None)
+    Policy.load(policy_dir)
+
+
 def test_layout_is_not_content(policy_dir):
     path = policy_dir / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True))
@@ -129,7 +140,7 @@ def put(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (put("format_version", value=2), "format version 2; this sarnn_ros reads 1"),
+        (put("format_version", value=3), "format version 3; this sarnn_ros reads 1 to 2"),
         (put("format_version", value="x"), "format version 'x'"),
         (put("surprise", value=1), "surprise"),
         (put("model", "surprise", value=1), "model.surprise"),
@@ -143,6 +154,13 @@ def put(*keys: Any, value: Any) -> Callable[[dict[str, Any]], None]:
         (put("envelope", "max_step", value=[]), "envelope.max_step"),
         (put("envelope", "cameras", value={}), "envelope.cameras"),
         (put("spec", "rate", value=-10), "spec.rate"),
+        (
+            put(
+                "health",
+                value={"source": "validation", "episodes": 1, "ticks": 1, "errors": {}},
+            ),
+            "health.errors is for {}",
+        ),
         (put("files", value={}), "has no 'policy_command.onnx'"),
         (put("files", "../../etc/passwd", value="0" * 64), "cannot be the name"),
     ],

@@ -298,6 +298,9 @@ def test_early_stopping_keeps_the_best_weights(make_task: MakeTask, tmp_path: Pa
 def test_policy_directory_says_how_it_was_trained(make_task: MakeTask, tmp_path: Path) -> None:
     result = train(make_task(), make_config(FAST), tmp_path / "policy")
     config = load_config(tmp_path / "policy")
+    assert config.health is not None
+    health = config.health
+    assert (health.source, health.episodes, health.ticks) == ("validation", 1, 8)
     assert config.training["config"] == make_config(FAST).model_dump(mode="json")
     assert config.training["epochs"] == 6
     assert config.training["data"] == make_task().fingerprint

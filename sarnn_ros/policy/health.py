@@ -1,0 +1,211 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Prediction health: does the world still do what the policy expects of it? NumPy only.
+
+At each tick the policy says what it will see one tick later. What it then sees differs by some
+errors, per *term*:
+
+* `joints`: per joint, as a share of its trained range;
+* `points:<camera>`: per attention point its distance from where it was expected, as a share of
+  the image's sides;
+* `image:<camera>`: root mean square difference of the pixels, as a share of white.
+
+The same errors on validation episodes, in quantiles, are kept with the policy. A live error over
+its 99th percentile is a ratio; a term's ratio is the largest of its joints, and the mean of its
+points, of which one may well be lost for a while. Smoothed over a window by the median, which an
+outlier does not move, the largest ratio is the *score*. What follows from it is for the node to
+say.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.data.observe import Observation
+from sarnn_ros.policy.directory import Health, PolicyConfig, Quantiles, health_terms
+
+if TYPE_CHECKING:
+    from sarnn_ros.data.episodes import Dataset, Episode
+    from sarnn_ros.policy.runtime import Policy, Prediction
+
+Vector = NDArray[np.float64]
+
+#: Episodes that the reference is taken from, at most: 32 of 80 ticks take some 10 s.
+MAX_EPISODES = 32
+#: No ratio is taken to an error smaller than this: a joint that hardly moved in validation, or a
+#: point that stood still, must not alarm over noise.
+MIN_ERROR = 0.01
+#: Samples of a window without which a ratio is not known.
+_ENOUGH = 0.5
+
+
+def prediction_errors(
+    config: PolicyConfig, expected: Prediction, observation: Observation, prediction: Prediction
+) -> dict[str, Vector]:
+    """The errors of one tick by term: (D,) joints, (k_dim,) points, (1,) image.
+
+    :param expected: what was predicted at the tick before.
+    :param observation: what came; :param prediction: what the policy made of it, for its
+        `encoder_points`.
+    :returns: terms that can be told: without a predicted image no `image:…`, and none that is not
+        finite.
+    """
+    normalisation = config.normalisation
+    span = np.subtract(normalisation.maximum, normalisation.minimum)
+    errors = {"joints": np.abs((expected.joints - observation.joints) / span)}
+    for camera, points in prediction.encoder_points.items():
+        offsets = expected.decoder_points[camera] - points
+        errors[f"points:{camera}"] = np.linalg.norm(offsets, axis=-1)
+    for camera, image in (expected.images or {}).items():
+        difference = np.subtract(image, observation.images[camera], dtype=np.float32)
+        errors[f"image:{camera}"] = np.sqrt([np.mean(difference**2)]) / 255.0
+    return {term: error for term, error in errors.items() if np.isfinite(error).all()}
+
+
+@dataclass(frozen=True)
+class HealthReading:
+    """How well the last predictions came true.
+
+    :param ratios: by term, the median of the window over the validation p99. Terms of which too
+        little is known are missing.
+    :param score: the largest of those that count, or None if nothing is known.
+    :param worst: its term.
+    """
+
+    ratios: Mapping[str, float] = field(default_factory=dict)
+    score: float | None = None
+    worst: str | None = None
+
+
+class HealthMonitor:
+    """Compares tick by tick. For one thread.
+
+    :param window: ticks that a ratio is smoothed over.
+    :param count_images: let image terms count in the score. Otherwise they are only told, where
+        the image happens to be predicted: whether a robot stops must not depend on who looks.
+    """
+
+    def __init__(self, config: PolicyConfig, *, window: int, count_images: bool) -> None:
+        self._config = config
+        self._period_ns = config.spec.period_ns
+        self._count_images = count_images
+        self._p99 = _p99(config)
+        self._window = window
+        self._ratios: dict[str, deque[float]] = {}
+        self._last: tuple[int, Prediction] | None = None
+
+    def reset(self) -> None:
+        """Forget the past, as when the policy does."""
+        self._ratios.clear()
+        self._last = None
+
+    def see(
+        self, observation: Observation, prediction: Prediction, *, joints_followed: bool = True
+    ) -> HealthReading:
+        """Enter one tick.
+
+        :param joints_followed: what was predicted a tick ago was commanded, or is done by
+            someone else: otherwise the joints cannot be expected where they were predicted.
+        """
+        last, self._last = self._last, (observation.tick_ns, prediction)
+        errors: dict[str, Vector] = {}
+        if last is not None and _follows(last[0], observation.tick_ns, self._period_ns):
+            errors = prediction_errors(self._config, last[1], observation, prediction)
+        if not joints_followed:
+            errors.pop("joints", None)
+        for term, p99 in self._p99.items():
+            recent = self._ratios.setdefault(term, deque(maxlen=self._window))
+            recent.append(_ratio(term, errors[term] / p99) if term in errors else np.nan)
+        return self._reading()
+
+    def _reading(self) -> HealthReading:
+        ratios = {}
+        for term, recent in self._ratios.items():
+            known = [ratio for ratio in recent if np.isfinite(ratio)]
+            if len(known) >= max(1.0, _ENOUGH * self._window):
+                ratios[term] = float(np.median(known))
+        counted = {
+            term: ratio
+            for term, ratio in ratios.items()
+            if self._count_images or not term.startswith("image:")
+        }
+        worst = max(counted, key=lambda term: counted[term], default=None)
+        score = None if worst is None else counted[worst]
+        return HealthReading(ratios, score, worst)
+
+
+def replay(
+    policy: Policy, episode: Episode, **options: Any
+) -> Iterator[tuple[Observation, Prediction]]:
+    """What the policy predicts at each tick of a recorded episode, from the recorded inputs.
+
+    :param options: of `Policy.step`.
+    """
+    policy.reset()
+    for row, tick in enumerate(episode.ticks.tolist()):
+        observation = Observation(
+            tick_ns=tick,
+            images={name: images[row] for name, images in episode.images.items()},
+            joints=episode.joints[row],
+            stamps={},
+            sources={},
+        )
+        yield observation, policy.step(observation, **options)
+
+
+def reference(policy: Policy, dataset: Dataset) -> Health | None:
+    """The quantiles of the errors on recorded episodes, for `PolicyConfig.health`.
+
+    From validation episodes, or from training episodes where there are none, which the policy
+    knows better than what it will meet: `Health.source` says which.
+
+    :returns: None where no episode has two ticks, or an error is not finite.
+    """
+    source: Literal["validation", "training"] = "validation" if dataset.validation else "training"
+    indices = dataset.validation or dataset.training
+    rows = np.unique(np.linspace(0, len(indices) - 1, MAX_EPISODES).astype(int))
+    episodes = [dataset.episodes[indices[row]] for row in rows]
+    names = health_terms(policy.config.model, policy.spec)
+    found = list(_errors(policy, episodes))
+    if not found or any(set(errors) != set(names) for errors in found):
+        return None
+    return Health(
+        source=source,
+        episodes=len(episodes),
+        ticks=len(found),
+        errors={term: _quantiles([errors[term] for errors in found]) for term in names},
+    )
+
+
+def _ratio(term: str, ratios: Vector) -> float:
+    return float(ratios.max() if term == "joints" else ratios.mean())
+
+
+def _p99(config: PolicyConfig) -> dict[str, Vector]:
+    reference = {} if config.health is None else config.health.errors
+    return {term: np.maximum(found.p99, MIN_ERROR) for term, found in reference.items()}
+
+
+def _follows(before_ns: int, tick_ns: int, period_ns: int) -> bool:
+    """Whether a tick is the one that was predicted: ticks need not be exactly periodic."""
+    return 0.5 * period_ns < tick_ns - before_ns < 1.5 * period_ns
+
+
+def _quantiles(errors: Sequence[Vector]) -> Quantiles:
+    p50, p95, p99, largest = np.quantile(errors, (0.5, 0.95, 0.99, 1.0), axis=0).tolist()
+    return Quantiles(p50=p50, p95=p95, p99=p99, max=largest)
+
+
+def _errors(policy: Policy, episodes: Iterable[Episode]) -> Iterator[dict[str, Vector]]:
+    for episode in episodes:
+        run = list(replay(policy, episode, want_image=True))
+        for (before, expected), (observation, prediction) in pairwise(run):
+            if _follows(before.tick_ns, observation.tick_ns, policy.spec.period_ns):
+                yield prediction_errors(policy.config, expected, observation, prediction)
