@@ -232,6 +232,13 @@ class ObservationBuffer:
             },
         )
 
+    def joints_at(self, time_ns: int) -> NDArray[np.float64] | None:
+        """The joints alone, (D,), between ticks as well; None if a source's are not fresh."""
+        with self._lock:
+            found = [kept.newest(time_ns) for kept in self._joints]
+        values = [item[1] for item in found if not isinstance(item, str)]
+        return np.concatenate(values) if len(values) == len(found) else None
+
     def _decode(self, name: str, msg: Any) -> tuple[NDArray[np.uint8], ...]:
         last = self._decoded.get(name)
         if last is None or last[0] is not msg:

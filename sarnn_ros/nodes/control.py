@@ -21,27 +21,12 @@ from sarnn_ros.data.observe import Missing, Observation, ObservationBuffer
 from sarnn_ros.nodes.faults import Changes, Fault, FaultBook
 from sarnn_ros.nodes.parameters import NodeParameters
 from sarnn_ros.nodes.statistics import LoopStatistics
+from sarnn_ros.nodes.streamer import Command, Streamer
 from sarnn_ros.nodes.watchdogs import Findings, ObservationWatch
 from sarnn_ros.policy.guard import CommandGuard, GuardVerdict
 from sarnn_ros.policy.runtime import Policy, Prediction
 
 Vector = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Command:
-    """What goes to the robot, one entry per commanded joint, in the policy's order.
-
-    :param position: (n,), rad or m, to be reached one period after the tick.
-    :param velocity: (n,), rad/s or m/s, on arrival there; zero for a hold.
-    :param rest: (n,), rad or m: where it comes to rest another period later if nothing follows.
-        joint_trajectory_controller wants a trajectory to end at rest, and an arm whose node died
-        must not coast; without this way out it would stop at every single tick.
-    """
-
-    position: Vector
-    velocity: Vector
-    rest: Vector
 
 
 @dataclass
@@ -73,7 +58,7 @@ class Controller:
     """The control loop's state and its one step.
 
     :param now_ns: the clock that stamps and ticks share, ns.
-    :param send: publishes a command; called with no other call of it under way.
+    :param streamer: sends the commands; called with no other call of it under way.
     :param watch: looks at each observation; :param elsewhere: what was found outside the loop.
     :param on_tick: sees each tick when it is over.
     """
@@ -86,7 +71,7 @@ class Controller:
         parameters: Callable[[], NodeParameters],
         *,
         now_ns: Callable[[], int],
-        send: Callable[[Command], None],
+        streamer: Streamer,
         want_image: Callable[[], bool],
         watch: ObservationWatch,
         elsewhere: Callable[[], Findings],
@@ -100,7 +85,7 @@ class Controller:
         self._guard = guard
         self._parameters = parameters
         self._now_ns = now_ns
-        self._send = send
+        self._streamer = streamer
         self._want_image = want_image
         self._watch = watch
         self._elsewhere = elsewhere
@@ -130,6 +115,11 @@ class Controller:
         """The commanded joints' positions at the last observation, (n,)."""
         return self._present[1] if self._present else None
 
+    @property
+    def interpolation_stops(self) -> dict[str, int]:
+        """See `Streamer.stops`."""
+        return self._streamer.stops
+
     def start(self) -> None:
         """Begin to command, with a fresh recurrent state.
 
@@ -139,6 +129,7 @@ class Controller:
             raise RuntimeError(f"{latched[0].text}: call ~/reset first")
         with self._gate:
             self._epoch += 1
+            self._streamer.end()
             self._reset_reason = "start"
             self._running = True
 
@@ -158,6 +149,7 @@ class Controller:
         """
         with self._gate:
             self._epoch += 1
+            self._streamer.end()
             self._reset_reason = "reset"
             latched = self.faults.reset()
             if latched:
@@ -227,6 +219,7 @@ class Controller:
 
     def _restart(self) -> None:
         self._policy.reset()
+        self._streamer.end()
         self._run = _Run()
         self._present = None
 
@@ -310,7 +303,7 @@ class Controller:
         with self._gate:
             if epoch != self._epoch or not self._running:
                 return
-            self._send(command)
+            self._streamer.go(command, self._present[1])
             self._run.commands = [*self._run.commands[-1:], (tick.label_ns, position)]
         tick.sent = command
 
@@ -321,17 +314,18 @@ class Controller:
                 self._hold()
 
     def _hold(self) -> None:
-        """The last command once more, at rest, if a fresh measurement shows the robot near it.
-        Without that nothing is sent: every controller keeps its last set-point by itself, and a
-        set-point that was not checked against the present position is not sent at all."""
+        """The set-point sent last once more, at rest, if a fresh measurement shows the robot near
+        it. Without that nothing is sent: every controller keeps its last set-point by itself, and
+        one that was not checked against the present position is not sent at all."""
+        position = self._streamer.end()
         commands, self._run.commands = self._run.commands, []
-        if not commands or self._present is None or self._parameters().dry_run:
+        if not commands or position is None or self._present is None:
             return
         measured_ns, present = self._present
         fresh = 0 <= self._now_ns() - measured_ns <= self._fresh_ns
-        position = commands[-1][1]
-        if fresh and (np.abs(position - present) <= self._guard.limits.max_step).all():
-            self._send(Command(position, np.zeros_like(position), position))
+        near = (np.abs(position - present) <= self._guard.limits.max_step).all()
+        if fresh and near and not self._parameters().dry_run:
+            self._streamer.hold(position)
 
 
 def _ages(observation: Observation) -> dict[str, float]:

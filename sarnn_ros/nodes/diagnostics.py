@@ -73,6 +73,8 @@ class Diagnostics:
             values |= {f"fault {fault.code}": fault.text for fault in faults}
             values |= {f"faults {code}": n for code, n in controller.faults.counts.items()}
             values |= {f"guard trips {reason}": n for reason, n in controller.trips.items()}
+            stops = controller.interpolation_stops
+            values |= {f"interpolation stopped {reason}": n for reason, n in stops.items()}
         return messages.diagnostic_status(
             f"{self._name}: control", level, text, parameters.policy, values
         )

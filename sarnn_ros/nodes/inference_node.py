@@ -2,13 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lifecycle node `sarnn`: wires topics, services and transitions to the control loop.
 
-Three threads, for these reasons:
+Its threads, for these reasons:
 
 * the *executor* (single-threaded) takes messages, services and transitions. Nothing in it waits
   for the network, so sensors and services never do. One thread is enough: its callbacks take
   microseconds, and a multi-threaded rclpy executor costs more than it gives.
 * the *control* thread (`ticker`) wakes on the policy's grid, predicts, and publishes the command.
   ONNX Runtime and OpenCV release the interpreter's lock while they compute.
+* the *command* thread (`streamer`), with `command_rate` only, sends the set-points between two
+  commands. They are due while the control thread waits for the network, so it has its own.
 * the *viewer* thread draws and publishes what people look at, from the newest tick only: a slow
   picture, or a slow subscriber to one, delays no command.
 
@@ -30,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from numpy.typing import NDArray
 from rclpy.clock import Clock as RclClock
 from rclpy.clock import ClockType, JumpThreshold
 from rclpy.duration import Duration
@@ -48,11 +51,17 @@ from std_srvs.srv import Trigger
 from sarnn_ros.data.observe import ObservationBuffer
 from sarnn_ros.errors import DecodeError, SarnnError
 from sarnn_ros.nodes import graph_watch, messages
-from sarnn_ros.nodes.control import Command, Controller, Tick
+from sarnn_ros.nodes.control import Controller, Tick
 from sarnn_ros.nodes.diagnostics import Diagnostics
 from sarnn_ros.nodes.graph_watch import GraphWatch
 from sarnn_ros.nodes.parameters import NodeParameters, ParameterServer
-from sarnn_ros.nodes.resolve import command_order, guard_limits, load_policy
+from sarnn_ros.nodes.resolve import (
+    command_interval_ns,
+    command_order,
+    guard_limits,
+    load_policy,
+)
+from sarnn_ros.nodes.streamer import Command, Streamer
 from sarnn_ros.nodes.ticker import Ticker
 from sarnn_ros.nodes.viewer import Viewer
 from sarnn_ros.nodes.watchdogs import Findings, FormatWatch, ObservationWatch
@@ -96,6 +105,7 @@ class InferenceNode(LifecycleNode):
         self.controller: Controller | None = None
         self.buffer: ObservationBuffer | None = None
         self._ticker: Ticker | None = None
+        self._streamer: Streamer | None = None
         self._viewer: Viewer | None = None
         self._diagnostics = Diagnostics(self)
         self._command_publisher: Any = None
@@ -120,6 +130,9 @@ class InferenceNode(LifecycleNode):
 
     def now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
+
+    def _simulated(self) -> bool:
+        return bool(self.get_clock().ros_time_is_active)
 
     # -- lifecycle ------------------------------------------------------------------------------
 
@@ -168,21 +181,33 @@ class InferenceNode(LifecycleNode):
         policy = load_policy(parameters)
         spec, envelope = policy.spec, policy.config.envelope
         order = command_order(parameters, spec)
+        interval_ns = command_interval_ns(parameters, spec)
         guard = CommandGuard(guard_limits(parameters, spec, envelope), spec.command_names)
-        self.buffer = ObservationBuffer(spec)
+        self.buffer = buffer = ObservationBuffer(spec)
         self._formats = FormatWatch()
         self._command_publisher = self.create_lifecycle_publisher(
             messages.COMMAND_TYPES[parameters.command_interface], "joint_command", 1
         )
         self._graph = GraphWatch(self, spec, parameters, self._command_publisher)
         self._viewer = Viewer(self, policy.config)
+        self._streamer = streamer = Streamer(
+            spec.period_ns,
+            interval_ns,
+            parameters.interpolation,
+            guard,
+            now_ns=self.now_ns,
+            present=partial(_commanded, buffer),
+            send=partial(self._send, spec.command_names, order),
+            on_error=self._tick_failed,
+            simulated=self._simulated,
+        )
         self.controller = Controller(
             policy,
-            self.buffer,
+            buffer,
             guard,
             lambda: self.parameters,
             now_ns=self.now_ns,
-            send=partial(self._send, spec.command_names, order),
+            streamer=streamer,
             want_image=self._viewer.wants_image,
             watch=ObservationWatch(
                 parameters.watch,
@@ -200,8 +225,13 @@ class InferenceNode(LifecycleNode):
             self.now_ns,
             self.controller.tick,
             self._tick_failed,
-            simulated=lambda: bool(self.get_clock().ros_time_is_active),
+            simulated=self._simulated,
         )
+
+        def clock_moved(_: Any) -> None:
+            ticker.clock_moved()
+            streamer.clock_moved()
+
         self._handles.append(
             self.get_clock().create_jump_callback(
                 JumpThreshold(
@@ -209,7 +239,7 @@ class InferenceNode(LifecycleNode):
                     min_backward=Duration(nanoseconds=-1),
                     on_clock_change=True,
                 ),
-                post_callback=lambda _: ticker.clock_moved(),
+                post_callback=clock_moved,
             )
         )
         self._subscribe()
@@ -232,6 +262,7 @@ class InferenceNode(LifecycleNode):
     def _activate(self, state: LifecycleState) -> None:
         assert self.controller is not None and self._ticker is not None
         assert self._viewer is not None and self.buffer is not None
+        assert self._streamer is not None
         super().on_activate(state)
         self.controller.reset()
         self.buffer.clear()
@@ -240,6 +271,7 @@ class InferenceNode(LifecycleNode):
         if self.parameters.start_on_activate:
             self.controller.start()
         self._viewer.start()
+        self._streamer.start()
         self._ticker.start()
         waiting = "" if self.parameters.start_on_activate else ", waiting for ~/start"
         self.get_logger().info(f"active{', dry run' * self.parameters.dry_run}{waiting}")
@@ -252,8 +284,9 @@ class InferenceNode(LifecycleNode):
         """Stop commanding, the hold sent; then end the threads."""
         if self.controller is not None:
             self.controller.stop()
-        if self._ticker is not None:
-            self._ticker.stop()
+        for part in (self._ticker, self._streamer):
+            if part is not None:
+                part.stop()
         if self._viewer is not None:
             self._viewer.stop()
 
@@ -282,6 +315,7 @@ class InferenceNode(LifecycleNode):
             self.destroy_lifecycle_publisher(self._command_publisher)
         self._command_publisher = None
         self.controller = self.buffer = self._ticker = self._viewer = None
+        self._streamer = None
 
     def close(self) -> None:
         """Stop in order, whatever the state: for signals. Never raises."""
@@ -446,6 +480,12 @@ class InferenceNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         self._diagnostics.publish(self.state, self.parameters)
+
+
+def _commanded(buffer: ObservationBuffer, time_ns: int) -> NDArray[np.float64] | None:
+    """The commanded joints as measured last, (n,); None if that is not fresh."""
+    joints = buffer.joints_at(time_ns)
+    return None if joints is None else joints[list(buffer.spec.command_indices)]
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -171,6 +171,18 @@ class NodeParameters:
     command_joints: tuple[str, ...] = _parameter(
         (), "order of the joints in the command, as the controller has it; empty: the policy's"
     )
+    command_rate: float = _parameter(
+        0.0,
+        "set-points per second on the way to each command, Hz; 0: the commands alone. Not for "
+        "joint_trajectory, whose controller interpolates by itself",
+        low=0,
+        high=1000,
+    )
+    interpolation: str = _parameter(
+        "linear",
+        "the way to a command: straight, or a cubic that keeps the velocity where two ways meet",
+        choices=("linear", "cubic"),
+    )
     reliability: str = _parameter(
         "best_effort",
         "reliability asked of the sensors; best_effort connects to every publisher",

@@ -13,7 +13,7 @@ from sarnn_ros.errors import ConfigError
 from sarnn_ros.nodes.parameters import NodeParameters
 from sarnn_ros.policy.guard import Action, Check, GuardLimits
 from sarnn_ros.policy.urdf import joint_limits
-from sarnn_ros.spec import Spec
+from sarnn_ros.spec import NANOSECONDS, Spec
 
 if TYPE_CHECKING:
     from sarnn_ros.policy.runtime import Policy
@@ -51,6 +51,30 @@ def command_order(parameters: NodeParameters, spec: Spec) -> tuple[int, ...]:
             remedy="name each of the policy's joints once, in the controller's order",
         )
     return tuple(names.index(name) for name in wanted)
+
+
+def command_interval_ns(parameters: NodeParameters, spec: Spec) -> int:
+    """Time between set-points, ns; 0 if each command is sent as it is.
+
+    :raises ConfigError: a command rate below the policy's, or for a trajectory.
+    """
+    rate = parameters.command_rate
+    if rate == 0.0:
+        return 0
+    where = "parameter 'command_rate'"
+    if parameters.command_interface == "joint_trajectory":
+        raise ConfigError(
+            f"{rate:g} Hz, but a trajectory is interpolated by its controller",
+            where=where,
+            remedy="leave it at 0 with command_interface:=joint_trajectory",
+        )
+    if rate < spec.rate:
+        raise ConfigError(
+            f"{rate:g} Hz is less than the policy's {spec.rate:g} Hz",
+            where=where,
+            remedy="give at least the policy's rate, usually the controller's, or 0",
+        )
+    return round(NANOSECONDS / rate)
 
 
 def guard_limits(parameters: NodeParameters, spec: Spec, envelope: Any) -> GuardLimits:

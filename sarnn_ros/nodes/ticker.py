@@ -1,7 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Wakes the control thread at every multiple of the policy's period. No ROS here: the clock and
-its jumps are handed in.
+"""Wakes a thread at every multiple of a period: the control thread at the policy's. No ROS here:
+the clock and its jumps are handed in.
 
 The grid is absolute (k * period since the clock's epoch), the one the dataset was cut on, so
 that a live tick and a tick of a replayed bag are the same tick. An rclpy timer counts from its
@@ -26,6 +26,7 @@ class Ticker:
 
     :param now_ns: reads the clock, ns.
     :param simulated: true while the clock only moves by `clock_moved()`.
+    :param name: of the thread.
     """
 
     def __init__(
@@ -36,7 +37,9 @@ class Ticker:
         on_error: Callable[[Exception], None],
         *,
         simulated: Callable[[], bool] = lambda: False,
+        name: str = "control",
     ) -> None:
+        self._name = name
         self._period_ns = period_ns
         self._now_ns = now_ns
         self._on_tick = on_tick
@@ -49,7 +52,7 @@ class Ticker:
     def start(self) -> None:
         """Ticks begin at the next multiple of the period."""
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
     def stop(self) -> None:

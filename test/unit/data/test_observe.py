@@ -62,6 +62,23 @@ def test_reasons():
     assert "front" not in buffer.observe(START + 350 * MS).reasons
 
 
+def test_the_joints_alone_between_two_ticks():
+    buffer = ObservationBuffer(
+        parse_spec(
+            {
+                "cameras": [{"name": "front"}],
+                "joints": [{"names": ["elbow"]}, {"topic": "hand", "names": ["shoulder"]}],
+            }
+        )
+    )
+    buffer.push_joints(0, make.joint_state(START, [1.0, 2.0]), START)
+    assert buffer.joints_at(START) is None, "one of two sources"
+    buffer.push_joints(1, make.joint_state(START + 50 * MS, [3.0, 4.0]), START + 50 * MS)
+    assert buffer.joints_at(START + 40 * MS) is None, "it was not yet so then"
+    assert buffer.joints_at(START + 60 * MS).tolist() == [2.0, 3.0]
+    assert buffer.joints_at(START + 101 * MS) is None, "one is too old"
+
+
 def test_a_void_message_leaves_the_valid_one_in_use():
     buffer = ObservationBuffer(make.spec())
     image(buffer, START, 3)

@@ -1,0 +1,65 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""How the real node commands over real DDS, beyond one message a tick."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ros_testing import JOINTS
+
+START = (0.3, 0.3, 0.3)
+MAX_STEP = 0.45
+
+
+@pytest.mark.parametrize(
+    ("interface", "kind"), [("forward_position", "linear"), ("joint_state", "cubic")]
+)
+def test_set_points_at_a_rate_of_their_own(
+    interface, kind, policy, start_node, make_robot, graph, wait
+):
+    namespace = f"/streams_{kind}"
+    robot = make_robot(JOINTS, START, interface=interface, namespace=f"{namespace}/")
+    node = start_node(
+        "-r",
+        f"__ns:={namespace}",
+        policy=policy,
+        autostart=True,
+        command_interface=interface,
+        command_rate=50,
+        interpolation=kind,
+    )
+    wait(lambda: len(robot.commands) >= 100, lambda: node.output)
+    assert graph.trigger(f"{namespace}/sarnn/stop").success
+    count, published = len(robot.commands), robot.published
+    wait(lambda: robot.published > published + 40, "four ticks")
+    assert len(robot.commands) <= count + 2, "at most the hold and one that was on its way"
+
+    gaps = np.diff([command.at_ns for command in robot.commands[:100]]) * 1e-9
+    assert np.median(gaps) == pytest.approx(0.02, abs=0.005)
+    path = np.array([command.position for command in robot.commands])
+    # The last ones are one set-point and its hold: nothing jumps to where the way was to lead.
+    np.testing.assert_array_equal(path[-1], path[-2])
+    for command in robot.commands:
+        assert (np.abs(command.position - command.present) < MAX_STEP).all()
+    # Five set-points a tick make the steps small; one a tick would be the whole way at once.
+    steps = np.abs(np.diff(path, axis=0)).max(axis=1)
+    whole = np.abs(path[5:] - path[:-5]).max(axis=1)
+    assert np.percentile(steps, 90) < 0.5 * np.percentile(whole, 90)
+    assert "Traceback" not in node.output
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"command_rate": 5}, "less than the policy's 10 Hz"),
+        (
+            {"command_rate": 100, "command_interface": "joint_trajectory"},
+            "a trajectory is interpolated by its controller",
+        ),
+    ],
+)
+def test_command_rates_that_make_no_sense(parameters, words, policy, start_node, wait):
+    node = start_node(policy=policy, autostart=True, **parameters)
+    wait(lambda: node.returncode is not None, lambda: node.output)
+    assert node.returncode == 1 and words in node.output
