@@ -280,7 +280,7 @@ def test_the_hook_sees_what_the_policy_saw(policy, graph, make_robot, wait):
         assert tick.observation.images["front"].shape == (24, 32, 3)
         np.testing.assert_array_equal(tick.sent.position, tick.prediction.joints)
         assert tick.label_ns - tick.observation.stamps["front"] <= 200_000_000
-        assert robot.commands
+        wait(lambda: robot.commands, "the command")
     finally:
         executor.shutdown()
         thread.join()
