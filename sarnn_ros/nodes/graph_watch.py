@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from rclpy.node import Node
@@ -24,11 +25,15 @@ class GraphWatch:
     """See the module. `look` is for the executor; `faults` and `rates` may be read anywhere."""
 
     def __init__(
-        self, node: Node, spec: Spec, parameters: NodeParameters, command_publisher: Any
+        self,
+        node: Node,
+        spec: Spec,
+        parameters: NodeParameters,
+        command_publishers: Sequence[Any],
     ) -> None:
         self._node = node
         self._parameters = parameters
-        self._command = command_publisher
+        self._commands = command_publishers
         self._cameras = {camera.topic for camera in spec.cameras}
         self._topics = [*self._cameras, *dict.fromkeys(source.topic for source in spec.joints)]
         self._resolved = {topic: node.resolve_topic_name(topic) for topic in self._topics}
@@ -44,13 +49,15 @@ class GraphWatch:
     def look(self) -> None:
         self._measure()
         faults = self._publishers() | self._slow()
-        wanted = self._parameters.watch.require_controller and not self._parameters.dry_run
-        if wanted and not self._command.get_subscription_count():
-            faults["no_controller"] = (
-                f"nobody listens to '{self._command.topic_name}': is the controller active, is "
-                f"the topic remapped, does its type match "
-                f"command_interface:={self._parameters.command_interface}?"
-            )
+        if self._parameters.watch.require_controller and not self._parameters.dry_run:
+            unheard = [
+                f"'{one.topic_name}'" for one in self._commands if not one.get_subscription_count()
+            ]
+            if unheard:
+                faults["no_controller"] = (
+                    f"nobody listens to {' and '.join(unheard)}: is the controller active, is the "
+                    "topic remapped, is its type what command_interface or gripper.interface says?"
+                )
         self.faults = faults
 
     def _publishers(self) -> dict[str, str]:

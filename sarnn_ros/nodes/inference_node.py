@@ -54,14 +54,16 @@ from sarnn_ros.nodes import graph_watch, messages
 from sarnn_ros.nodes.control import Controller, Tick
 from sarnn_ros.nodes.diagnostics import Diagnostics
 from sarnn_ros.nodes.graph_watch import GraphWatch
+from sarnn_ros.nodes.gripper import two_valued_gripper, with_gripper
 from sarnn_ros.nodes.parameters import NodeParameters, ParameterServer
 from sarnn_ros.nodes.resolve import (
     command_interval_ns,
-    command_order,
+    command_topics,
     guard_limits,
     load_policy,
 )
-from sarnn_ros.nodes.streamer import Command, Streamer
+from sarnn_ros.nodes.sender import CommandSender
+from sarnn_ros.nodes.streamer import Streamer
 from sarnn_ros.nodes.ticker import Ticker
 from sarnn_ros.nodes.viewer import Viewer
 from sarnn_ros.nodes.watchdogs import Findings, FormatWatch, ObservationWatch
@@ -75,9 +77,6 @@ SENSOR_TYPES: dict[str, Any] = {
     COMPRESSED_IMAGE_TYPE: CompressedImage,
     JOINT_STATE_TYPE: JointState,
 }
-
-#: What a hold may take to arrive before its publisher goes, s.
-FLUSH_S = 0.5
 
 #: The same message is not logged again within this time.
 LOG_INTERVAL_S = 5.0
@@ -108,7 +107,7 @@ class InferenceNode(LifecycleNode):
         self._streamer: Streamer | None = None
         self._viewer: Viewer | None = None
         self._diagnostics = Diagnostics(self)
-        self._command_publisher: Any = None
+        self._sender: CommandSender | None = None
         self._graph_timer: Any = None
         self._handles: list[Any] = []  # subscriptions, jump handle: what cleanup destroys
         for name, serve in (("start", self._start), ("stop", self._stop), ("reset", self._reset)):
@@ -180,15 +179,22 @@ class InferenceNode(LifecycleNode):
         parameters = self._parameter_server.read()
         policy = load_policy(parameters)
         spec, envelope = policy.spec, policy.config.envelope
-        order = command_order(parameters, spec)
         interval_ns = command_interval_ns(parameters, spec)
-        guard = CommandGuard(guard_limits(parameters, spec, envelope), spec.command_names)
+        topics = command_topics(parameters, spec)
+        limits = guard_limits(parameters, spec, envelope)
+        gripper = two_valued_gripper(parameters, spec, limits)
+        guard = CommandGuard(with_gripper(limits, gripper), spec.command_names)
         self.buffer = buffer = ObservationBuffer(spec)
         self._formats = FormatWatch()
-        self._command_publisher = self.create_lifecycle_publisher(
-            messages.COMMAND_TYPES[parameters.command_interface], "joint_command", 1
+        self._sender = sender = CommandSender(
+            self,
+            topics,
+            spec.command_names,
+            gripper,
+            period_ns=spec.period_ns,
+            now_ns=self.now_ns,
         )
-        self._graph = GraphWatch(self, spec, parameters, self._command_publisher)
+        self._graph = GraphWatch(self, spec, parameters, sender.publishers)
         self._viewer = Viewer(self, policy.config)
         self._streamer = streamer = Streamer(
             spec.period_ns,
@@ -197,7 +203,7 @@ class InferenceNode(LifecycleNode):
             guard,
             now_ns=self.now_ns,
             present=partial(_commanded, buffer),
-            send=partial(self._send, spec.command_names, order),
+            send=sender.send,
             on_error=self._tick_failed,
             simulated=self._simulated,
         )
@@ -309,11 +315,9 @@ class InferenceNode(LifecycleNode):
         self._handles.clear()
         if self._viewer is not None:
             self._viewer.destroy()
-        if self._command_publisher is not None:
-            # A writer that is destroyed takes with it what no reader has yet: the hold.
-            self._command_publisher.wait_for_all_acked(Duration(seconds=FLUSH_S))
-            self.destroy_lifecycle_publisher(self._command_publisher)
-        self._command_publisher = None
+        if self._sender is not None:
+            self._sender.destroy()
+        self._sender = None
         self.controller = self.buffer = self._ticker = self._viewer = None
         self._streamer = None
 
@@ -385,24 +389,6 @@ class InferenceNode(LifecycleNode):
             self._log_once("warning", f"void:{topic}", f"a message on '{topic}' is void: {error}")
 
     # -- the control thread's calls -------------------------------------------------------------
-
-    def _send(self, names: Sequence[str], order: Sequence[int], command: Command) -> None:
-        ordered = [names[index] for index in order]
-        position = command.position[list(order)]
-        interface = self.parameters.command_interface
-        if interface == "joint_state":
-            message: Any = messages.joint_state(ordered, position, self.now_ns())
-        elif interface == "forward_position":
-            message = messages.forward_position(ordered, position)
-        else:
-            assert self.buffer is not None
-            period_ns = self.buffer.spec.period_ns
-            points = [(position, command.velocity[list(order)], period_ns)]
-            if command.velocity.any():
-                rest = command.rest[list(order)]
-                points.append((rest, np.zeros_like(rest), 2 * period_ns))
-            message = messages.joint_trajectory(ordered, points)
-        self._command_publisher.publish(message)
 
     def _after_tick(self, tick: Tick) -> None:
         for fault in tick.changes.appeared:

@@ -15,18 +15,19 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Point
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image, JointState
-from std_msgs.msg import ColorRGBA, Float64MultiArray, Header, MultiArrayDimension
+from std_msgs.msg import ColorRGBA, Float64, Float64MultiArray, Header, MultiArrayDimension
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from visualization_msgs.msg import ImageMarker
 
 from sarnn_ros.errors import EnvironmentProblem
 from sarnn_ros.spec import NANOSECONDS
 
-#: Type of `joint_command` by `command_interface`.
+#: Type of a command by `command_interface` or `gripper.interface`.
 COMMAND_TYPES: dict[str, Any] = {
     "joint_state": JointState,
     "joint_trajectory": JointTrajectory,
     "forward_position": Float64MultiArray,
+    "float64": Float64,
 }
 
 #: Colours (RGB, 0 to 1) of the attention points: where they are now, where they will be next.
@@ -70,6 +71,11 @@ def forward_position(names: Sequence[str], positions: NDArray[np.float64]) -> Fl
         MultiArrayDimension(label=",".join(names), size=len(positions), stride=len(positions))
     ]
     return message
+
+
+def float64(positions: NDArray[np.float64]) -> Float64:
+    """The set-point of a single joint, shape (1,)."""
+    return Float64(data=float(positions.item()))
 
 
 def joint_trajectory(

@@ -143,6 +143,37 @@ class WatchParameters:
 
 
 @dataclass(frozen=True)
+class GripperParameters:
+    """A gripper among the commanded joints; see docs/node.md."""
+
+    joints: tuple[str, ...] = _parameter(
+        (), "the gripper's joints, among those that the policy commands; empty: there is none"
+    )
+    interface: str = _parameter(
+        "with_arm",
+        "in joint_command with the other joints, or alone on gripper_command: as "
+        "command_interface names the types, or std_msgs/Float64 for a single joint",
+        choices=("with_arm", "joint_state", "joint_trajectory", "forward_position", "float64"),
+    )
+    open: tuple[float, ...] = _parameter(
+        (),
+        "position of the open gripper, rad or m: one value, or one per gripper joint. With "
+        "'closed' it makes the gripper two-valued; both empty: it follows the prediction",
+    )
+    closed: tuple[float, ...] = _parameter(
+        (), "position of the closed gripper, rad or m: likewise"
+    )
+    close_above: float = _parameter(
+        0.6, "it closes where the prediction is beyond this part of the way from open to closed",
+        low=0, high=1,
+    )  # fmt: skip
+    open_below: float = _parameter(
+        0.4, "it opens where the prediction is below this part of the way; between, it stays",
+        low=0, high=1,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class NodeParameters:
     """Everything that can be set from outside."""
 
@@ -169,7 +200,8 @@ class NodeParameters:
         choices=("joint_state", "joint_trajectory", "forward_position"),
     )
     command_joints: tuple[str, ...] = _parameter(
-        (), "order of the joints in the command, as the controller has it; empty: the policy's"
+        (),
+        "order of the joints in joint_command, as the controller has it; empty: the policy's",
     )
     command_rate: float = _parameter(
         0.0,
@@ -205,6 +237,7 @@ class NodeParameters:
     robot_description: str = _parameter(
         "", "URDF text; its joint limits narrow the guard's. Empty: none"
     )
+    gripper: GripperParameters = field(default_factory=GripperParameters)
     guard: GuardParameters = field(default_factory=GuardParameters)
     watch: WatchParameters = field(default_factory=WatchParameters)
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +18,19 @@ from sarnn_ros.spec import NANOSECONDS, Spec
 
 if TYPE_CHECKING:
     from sarnn_ros.policy.runtime import Policy
+
+
+@dataclass(frozen=True)
+class CommandTopic:
+    """One topic of commands.
+
+    :param interface: `command_interface` or `gripper.interface`: names the message's type.
+    :param indices: into the policy's commanded joints, in the controller's order.
+    """
+
+    name: str
+    interface: str
+    indices: tuple[int, ...]
 
 
 def load_policy(parameters: NodeParameters) -> Policy:
@@ -37,20 +51,45 @@ def load_policy(parameters: NodeParameters) -> Policy:
     return Policy.load(path, backend=parameters.backend, threads=parameters.threads)
 
 
-def command_order(parameters: NodeParameters, spec: Spec) -> tuple[int, ...]:
-    """Indices into the policy's commanded joints, in the order the controller wants them.
+def command_topics(parameters: NodeParameters, spec: Spec) -> tuple[CommandTopic, ...]:
+    """Which joints are sent where, in the order the controllers want them.
 
-    :raises ConfigError: unless the controller's joints are the policy's, in any order.
+    :raises ConfigError: unless `command_joints` are those of the policy, less those of a gripper
+        with a topic of its own, in any order; or for a gripper that is not the policy's.
     """
     names = list(spec.command_names)
-    wanted = list(parameters.command_joints) or names
-    if sorted(wanted) != sorted(names):
+    grip = parameters.gripper
+    unknown = [name for name in grip.joints if name not in names]
+    if unknown or len(set(grip.joints)) != len(grip.joints):
         raise ConfigError(
-            f"{wanted} are not the joints that the policy commands, {names}",
-            where="parameter 'command_joints'",
-            remedy="name each of the policy's joints once, in the controller's order",
+            f"{list(grip.joints)} are not joints that the policy commands, {names}",
+            where="parameter 'gripper.joints'",
+            remedy="name each of the gripper's joints once, as the policy calls it",
         )
-    return tuple(names.index(name) for name in wanted)
+    apart = list(grip.joints) if grip.interface != "with_arm" else []
+    if grip.interface == "float64" and len(apart) > 1:
+        raise ConfigError(
+            f"{apart} are {len(apart)} joints, a Float64 is one",
+            where="parameter 'gripper.interface'",
+            remedy="use forward_position",
+        )
+    rest = [name for name in names if name not in apart]
+    wanted = list(parameters.command_joints) or rest
+    if sorted(wanted) != sorted(rest) or not rest:
+        raise ConfigError(
+            f"{wanted} are not the joints that the policy commands there, {rest}",
+            where="parameter 'command_joints'",
+            remedy="name each of the policy's joints once, in the controller's order; at least "
+            "one that is not the gripper's",
+        )
+
+    def topic(name: str, interface: str, joints: list[str]) -> CommandTopic:
+        return CommandTopic(name, interface, tuple(names.index(joint) for joint in joints))
+
+    topics = [topic("joint_command", parameters.command_interface, wanted)]
+    if apart:
+        topics.append(topic("gripper_command", grip.interface, apart))
+    return tuple(topics)
 
 
 def command_interval_ns(parameters: NodeParameters, spec: Spec) -> int:
@@ -62,11 +101,11 @@ def command_interval_ns(parameters: NodeParameters, spec: Spec) -> int:
     if rate == 0.0:
         return 0
     where = "parameter 'command_rate'"
-    if parameters.command_interface == "joint_trajectory":
+    if "joint_trajectory" in (parameters.command_interface, parameters.gripper.interface):
         raise ConfigError(
             f"{rate:g} Hz, but a trajectory is interpolated by its controller",
             where=where,
-            remedy="leave it at 0 with command_interface:=joint_trajectory",
+            remedy="leave it at 0 with the interface joint_trajectory",
         )
     if rate < spec.rate:
         raise ConfigError(

@@ -49,6 +49,40 @@ def test_set_points_at_a_rate_of_their_own(
     assert "Traceback" not in node.output
 
 
+@pytest.mark.parametrize("rate", [0, 50])
+def test_a_gripper_on_a_topic_of_its_own(rate, policy, start_node, make_robot, graph, wait):
+    from std_msgs.msg import Float64
+
+    namespace = f"/grips_{rate}"
+    robot = make_robot(JOINTS, START, interface="forward_position", namespace=f"{namespace}/")
+    robot.command_names = ("joint2", "joint1")
+    node = start_node(
+        "-r",
+        f"__ns:={namespace}",
+        policy=policy,
+        autostart=True,
+        command_interface="forward_position",
+        command_joints=["joint2", "joint1"],
+        command_rate=rate,
+        gripper__joints=["gripper"],
+        gripper__interface="float64",
+        gripper__open=[-0.8],
+        gripper__closed=[0.7],
+    )
+    node.wait_for("nobody listens to")
+    node.wait_for(f"'{namespace}/gripper_command': is the controller active")
+    assert not robot.commands, "an arm without its gripper is not commanded either"
+    grips = graph.collect(Float64, f"{namespace}/gripper_command")
+    wait(lambda: len(grips) >= 10 and len(robot.commands) >= 10, lambda: node.output)
+    assert graph.trigger(f"{namespace}/sarnn/stop").success
+    count, published = len(robot.commands), robot.published
+    wait(lambda: robot.published > published + 40, "four ticks")
+    # The prediction is near 0.3, nearer to closed: all the way, at once, and kept by the hold.
+    assert {message.data for message in grips} == {0.7}
+    assert all(command.position.shape == (2,) for command in robot.commands)
+    assert len(robot.commands) <= count + 2
+
+
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
