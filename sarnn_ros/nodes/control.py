@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sarnn_ros.data.observe import Missing, Observation, ObservationBuffer
 from sarnn_ros.nodes.faults import Changes, Fault, FaultBook
 from sarnn_ros.nodes.parameters import NodeParameters
+from sarnn_ros.nodes.start_sequence import StartSequence
 from sarnn_ros.nodes.statistics import LoopStatistics
 from sarnn_ros.nodes.streamer import Command, Streamer
 from sarnn_ros.nodes.watchdogs import Findings, ObservationWatch
@@ -41,6 +42,7 @@ class Tick:
     prediction: Prediction | None = None
     verdict: GuardVerdict | None = None
     sent: Command | None = None
+    ramp_aborted: bool = False
     changes: Changes = field(default_factory=Changes)
     stages: dict[str, float] = field(default_factory=dict)
 
@@ -59,6 +61,7 @@ class Controller:
 
     :param now_ns: the clock that stamps and ticks share, ns.
     :param streamer: sends the commands; called with no other call of it under way.
+    :param sequence: how a motion begins.
     :param watch: looks at each observation; :param elsewhere: what was found outside the loop.
     :param on_tick: sees each tick when it is over.
     """
@@ -72,6 +75,7 @@ class Controller:
         *,
         now_ns: Callable[[], int],
         streamer: Streamer,
+        sequence: StartSequence,
         want_image: Callable[[], bool],
         watch: ObservationWatch,
         elsewhere: Callable[[], Findings],
@@ -86,6 +90,7 @@ class Controller:
         self._parameters = parameters
         self._now_ns = now_ns
         self._streamer = streamer
+        self._sequence = sequence
         self._want_image = want_image
         self._watch = watch
         self._elsewhere = elsewhere
@@ -98,6 +103,7 @@ class Controller:
         self._gate = threading.Lock()  # held while a command is being published
         self._epoch = 0  # commands of an earlier epoch are void
         self._running = False
+        self._beginning = False
         self._reset_reason: str | None = None
         self._last_label: int | None = None
         self._run = _Run()
@@ -116,6 +122,11 @@ class Controller:
         return self._present[1] if self._present else None
 
     @property
+    def phase(self) -> str:
+        """See `StartSequence.phase`."""
+        return self._sequence.phase
+
+    @property
     def interpolation_stops(self) -> dict[str, int]:
         """See `Streamer.stops`."""
         return self._streamer.stops
@@ -131,7 +142,7 @@ class Controller:
             self._epoch += 1
             self._streamer.end()
             self._reset_reason = "start"
-            self._running = True
+            self._running = self._beginning = True
 
     def stop(self) -> None:
         """No command after this returns, except for the hold that it sends itself."""
@@ -166,8 +177,11 @@ class Controller:
         with self._gate:
             epoch, running = self._epoch, self._running
             tick.reset, self._reset_reason = self._reset_reason, None
+            beginning, self._beginning = self._beginning, False
         if tick.reset:
             self._restart()
+        if beginning:
+            self._sequence.begin()
         self._follow_clock(tick)
 
         found = self._buffer.observe(label_ns)
@@ -184,17 +198,22 @@ class Controller:
                 self._watch.reset()
             faults.update(self._watch.check(found))
             allowed = running and not faults.soft and not faults.hard and not self.faults.latched
-            self._predict(tick, allowed, faults)
+            ramping = (
+                allowed
+                and not self._parameters().dry_run
+                and self._sequence.ramps(self._last(label_ns))
+            )
+            self._predict(tick, allowed and not ramping, faults)
             watch.lap("policy")
             if running:
-                self._judge(tick, allowed, faults)
+                self._judge(tick, self._wanted(tick, allowed, ramping), allowed, faults)
             watch.lap("guard")
 
         tick.changes = self.faults.update(label_ns, faults.soft, faults.hard)
         if tick.verdict is not None and tick.verdict.ok and not self.faults.active:
             self._command(tick, epoch)
         if tick.sent is None:
-            self._interrupt(epoch)
+            self._interrupt(tick, epoch)
         watch.lap("publish")
         tick.stages["total"] = watch.total()
         self.statistics.add(
@@ -220,6 +239,7 @@ class Controller:
     def _restart(self) -> None:
         self._policy.reset()
         self._streamer.end()
+        self._sequence.restart()
         self._run = _Run()
         self._present = None
 
@@ -250,16 +270,38 @@ class Controller:
 
     def _restart_run(self) -> None:
         self._policy.reset()
-        self._run = _Run()
+        self._sequence.restart()
+        self._run = _Run(commands=self._run.commands)  # a ramp's: there is one motion
 
-    def _judge(self, tick: Tick, allowed: bool, faults: Findings) -> None:
+    def _wanted(self, tick: Tick, allowed: bool, ramping: bool) -> Vector | None:
+        """What the guard is asked about: the prediction, or what the start makes of it."""
+        assert tick.prediction is not None
+        predicted = tick.prediction.joints[self._indices]
+        if ramping:
+            self._run.allowed_ns = None  # the policy begins afresh after it
+            return self._sequence.ramp(self._last(tick.label_ns))
+        if allowed:
+            return self._sequence.follow(predicted, self._last(tick.label_ns))
+        return None if self._sequence.phase else predicted
+
+    def _last(self, label_ns: int) -> Vector:
+        """Where the motion is: the command of the tick before, or else the present position."""
+        assert self._present is not None
+        for at_ns, position in self._run.commands[-1:]:
+            if at_ns == label_ns - self._period_ns:
+                return position
+        return self._present[1]
+
+    def _judge(self, tick: Tick, wanted: Vector | None, allowed: bool, faults: Findings) -> None:
         """The guard's verdict, and what follows from a bad one."""
-        assert tick.prediction is not None and tick.observation is not None
+        assert tick.observation is not None
+        if wanted is None:
+            return
         label, period_ns = tick.label_ns, self._period_ns
         sent = dict(self._run.commands)
         previous = sent.get(label - period_ns)
         tick.verdict = self._guard.check(
-            tick.prediction.joints[self._indices],
+            wanted,
             tick.observation.joints[self._indices],
             period_ns * 1e-9,
             previous=previous,
@@ -283,12 +325,7 @@ class Controller:
     def _command(self, tick: Tick, epoch: int) -> None:
         assert tick.verdict is not None and self._present is not None
         position = tick.verdict.command
-        start = self._run.commands[-1:]
-        last = (
-            start[0][1]
-            if start and start[0][0] == tick.label_ns - self._period_ns
-            else self._present[1]
-        )
+        last = self._last(tick.label_ns)
         limits, here = self._guard.limits, self._present[1]
         # From speed to rest at a constant rate takes half the way of a period at speed; the way
         # out obeys the limits of the command itself.
@@ -307,10 +344,13 @@ class Controller:
             self._run.commands = [*self._run.commands[-1:], (tick.label_ns, position)]
         tick.sent = command
 
-    def _interrupt(self, epoch: int) -> None:
-        """The first tick without a command after one with: hold."""
+    def _interrupt(self, tick: Tick, epoch: int) -> None:
+        """The first tick without a command after one with: hold. A ramp that was interrupted does
+        not go on by itself: whoever sees an arm stop half-way may step up to it."""
         with self._gate:
             if epoch == self._epoch and self._running:
+                if self._run.commands and self._sequence.phase == "ramping":
+                    self._running, tick.ramp_aborted = False, True
                 self._hold()
 
     def _hold(self) -> None:

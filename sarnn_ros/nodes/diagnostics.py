@@ -66,7 +66,7 @@ class Diagnostics:
             elif faults:
                 level, text = WARN, f"holding: {faults[0].text}"
             elif state == "active":
-                text = "dry run" if parameters.dry_run else "commanding"
+                text = "dry run" if parameters.dry_run else controller.phase or "commanding"
             values["running"] = controller.running
             values["commands"] = controller.statistics.commands
             values["resets"] = controller.statistics.resets

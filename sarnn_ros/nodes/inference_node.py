@@ -61,8 +61,10 @@ from sarnn_ros.nodes.resolve import (
     command_topics,
     guard_limits,
     load_policy,
+    start_box,
 )
 from sarnn_ros.nodes.sender import CommandSender
+from sarnn_ros.nodes.start_sequence import start_sequence
 from sarnn_ros.nodes.streamer import Streamer
 from sarnn_ros.nodes.ticker import Ticker
 from sarnn_ros.nodes.viewer import Viewer
@@ -214,6 +216,9 @@ class InferenceNode(LifecycleNode):
             lambda: self.parameters,
             now_ns=self.now_ns,
             streamer=streamer,
+            sequence=start_sequence(
+                parameters.start, *start_box(spec, envelope), guard.limits, spec.period_ns * 1e-9
+            ),
             want_image=self._viewer.wants_image,
             watch=ObservationWatch(
                 parameters.watch,
@@ -395,6 +400,10 @@ class InferenceNode(LifecycleNode):
             level = "error" if fault.hard else "warning"
             remedy = "; call ~/reset, then ~/start" if fault.hard else ""
             self._log_once(level, f"{level}:{fault.code}", f"no command: {fault.text}{remedy}")
+        if tick.ramp_aborted:
+            self._log_once(
+                "error", "ramp", "the ramp to the start pose was interrupted; call ~/start"
+            )
         for fault in tick.changes.recovered:
             self._log_once("info", f"over:{fault.code}", f"over: {fault.text}")
         if tick.changes.appeared or tick.changes.recovered:

@@ -143,6 +143,26 @@ class WatchParameters:
 
 
 @dataclass(frozen=True)
+class StartParameters:
+    """How a motion begins; see docs/node.md."""
+
+    ramp_speed: float = _parameter(
+        0.0,
+        "after ~/start first to where the demonstrations began, straight in joint positions, "
+        "heedless of obstacles; speed of the fastest joint, rad/s or m/s; 0: no ramp",
+        low=0, high=10,
+    )  # fmt: skip
+    warm_up_ticks: int = _parameter(
+        0, "ticks that the policy sees before it commands, after each reset of its state",
+        low=0, high=1000,
+    )  # fmt: skip
+    blend_time: float = _parameter(
+        0.0, "then from the present position into the policy's commands over this time, s",
+        low=0, high=60,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class GripperParameters:
     """A gripper among the commanded joints; see docs/node.md."""
 
@@ -237,6 +257,7 @@ class NodeParameters:
     robot_description: str = _parameter(
         "", "URDF text; its joint limits narrow the guard's. Empty: none"
     )
+    start: StartParameters = field(default_factory=StartParameters)
     gripper: GripperParameters = field(default_factory=GripperParameters)
     guard: GuardParameters = field(default_factory=GuardParameters)
     watch: WatchParameters = field(default_factory=WatchParameters)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.nodes.parameters import NodeParameters
@@ -114,6 +115,14 @@ def command_interval_ns(parameters: NodeParameters, spec: Spec) -> int:
             remedy="give at least the policy's rate, usually the controller's, or 0",
         )
     return round(NANOSECONDS / rate)
+
+
+def start_box(spec: Spec, envelope: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lowest and highest first position of the demonstrations, (n,) each, commanded joints."""
+    indices = list(spec.command_indices)
+    pose = np.asarray(envelope.start_pose, np.float64)[indices]
+    spread = np.asarray(envelope.start_pose_spread, np.float64)[indices]
+    return pose - spread, pose + spread
 
 
 def guard_limits(parameters: NodeParameters, spec: Spec, envelope: Any) -> GuardLimits:

@@ -97,3 +97,54 @@ def test_command_rates_that_make_no_sense(parameters, words, policy, start_node,
     node = start_node(policy=policy, autostart=True, **parameters)
     wait(lambda: node.returncode is not None, lambda: node.output)
     assert node.returncode == 1 and words in node.output
+
+
+def test_ramp_interruption_ramp_again_warm_up_and_blend(
+    policy, start_node, make_robot, graph, wait
+):
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    said = []  # what diagnostics called the state, in order
+
+    def hear(message):
+        for status in message.status:
+            if status.name == "/begins/sarnn: control" and status.message not in said[-1:]:
+                said.append(status.message)
+
+    graph.node.create_subscription(DiagnosticArray, "/diagnostics", hear, 50)
+    # The demonstrations began between 0.2 and 0.4.
+    robot = make_robot(JOINTS, (0.7, 0.3, -0.1), namespace="/begins/")
+    node = start_node(
+        "-r",
+        "__ns:=/begins",
+        policy=policy,
+        autostart=True,
+        start__ramp_speed=0.15,
+        start__warm_up_ticks=15,
+        start__blend_time=0.5,
+    )
+    wait(lambda: len(robot.commands) >= 10 and "ramping" in said, lambda: node.output)
+    with robot.record:
+        robot.mutate_joints = lambda message: ()
+    node.wait_for("the ramp to the start pose was interrupted; call ~/start")
+    robot.mend()
+    wait(lambda: "stopped: call ~/start" in said, lambda: str(said))
+    half_way = robot.position[0]
+    assert 0.41 < half_way < 0.68
+    count, published = len(robot.commands), robot.published
+    wait(lambda: robot.published > published + 50, "five ticks")
+    assert len(robot.commands) == count, "it does not go on by itself"
+
+    assert graph.trigger("/begins/sarnn/start").success
+    wait(lambda: "commanding" in said, lambda: f"{said}\n{node.output}")
+    path = np.array([command.position for command in robot.commands])
+    ramp = path[: np.flatnonzero(path[:, 0] == 0.4)[0] + 1]
+    steps = np.abs(np.diff(ramp, axis=0))
+    # Once it goes back: the second ramp begins where the arm is, not where the first was to lead.
+    assert np.percentile(steps, 90) <= 0.0151 and steps.max() < 0.1
+    np.testing.assert_allclose(ramp[-1, 2], 0.2, atol=0.05)
+    gaps = np.diff([command.at_ns for command in robot.commands[count:]]) * 1e-9
+    assert gaps.max() > 1.4, "15 ticks without a command, after the hold"
+    assert said.index("ramping") < said.index("commanding")
+    for command in robot.commands:
+        assert (np.abs(command.position - command.present) < MAX_STEP).all()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sarnn_ros.errors import ConfigError
@@ -39,6 +39,7 @@ def test_it_stays_between_the_thresholds():
     assert got == [0.04, 0.04, 0.0, 0.0, 0.0, 0.04, 0.04, 0.04, 0.0, 0.04, 0.0]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.floats(-1.0, 1.0), min_size=1, max_size=50),
     st.floats(0.0, 0.06),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sarnn_ros.nodes.streamer import Command, Streamer
@@ -177,6 +177,7 @@ def test_a_velocity_limit_makes_the_way_longer_not_shorter():
     assert not bench.streamer.stops
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(-0.5, 0.5), st.integers(1, 25)), min_size=1, max_size=8),
     st.sampled_from(["linear", "cubic"]),

@@ -1,0 +1,294 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The control loop, tick by tick, with a policy, an arm and a clock that are set by hand: what is
+sent, what is held, and what a fault stops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from sarnn_ros.data.observe import Missing, Observation
+from sarnn_ros.nodes.control import Controller, Tick
+from sarnn_ros.nodes.parameters import build_parameters
+from sarnn_ros.nodes.start_sequence import start_sequence
+from sarnn_ros.nodes.streamer import Command, Streamer
+from sarnn_ros.nodes.watchdogs import Findings, ObservationWatch
+from sarnn_ros.policy.guard import CommandGuard, GuardLimits
+from sarnn_ros.policy.runtime import Prediction
+from sarnn_ros.spec import parse_spec
+
+PERIOD = 100_000_000
+SPEC = parse_spec({"cameras": [{"name": "front"}], "joints": [{"names": ["a", "b"]}]})
+MAX_STEP = 0.2
+
+
+class FakePolicy:
+    """Predicts what the test says, and counts its steps since the last reset."""
+
+    spec = SPEC
+
+    def __init__(self) -> None:
+        self.joints = np.zeros(2)
+        self.steps = 0
+
+    def reset(self) -> None:
+        self.steps = 0
+
+    def step(self, observation, **_) -> Prediction:
+        self.steps += 1
+        return Prediction(self.joints.copy(), {}, {})
+
+
+class Bench:
+    """One joint state, exactly at each tick; the arm goes where it is told, at once."""
+
+    def __init__(self, low=(-0.1, -0.1), high=(0.1, 0.1), **parameters) -> None:
+        self.parameters = build_parameters(
+            {name.replace("__", "."): value for name, value in parameters.items()}
+        )
+        self.policy = FakePolicy()
+        self.label = 50 * PERIOD
+        self.now = self.label
+        self.present = np.zeros(2)
+        self.follows = True
+        self.missing: dict[str, str] = {}
+        self.found = Findings()
+        self.sent: list[Command] = []
+        self.ticks: list[Tick] = []
+        limits = GuardLimits(
+            position_min=np.full(2, -1.0),
+            position_max=np.full(2, 1.0),
+            max_step=np.full(2, MAX_STEP),
+            max_velocity=np.full(2, np.inf),
+            max_acceleration=np.full(2, np.inf),
+        )
+        guard = CommandGuard(limits, ("a", "b"))
+        self.streamer = Streamer(
+            PERIOD,
+            0,
+            "linear",
+            guard,
+            now_ns=lambda: self.now,
+            present=lambda now: self.present,
+            send=self.send,
+            on_error=lambda error: pytest.fail(str(error)),
+        )
+        self.control = Controller(
+            self.policy,
+            SimpleNamespace(observe=self.observe),
+            guard,
+            lambda: self.parameters,
+            now_ns=lambda: self.now,
+            streamer=self.streamer,
+            sequence=start_sequence(
+                self.parameters.start, np.array(low), np.array(high), limits, 0.1
+            ),
+            want_image=lambda: False,
+            watch=ObservationWatch(
+                self.parameters.watch, PERIOD, {}, [0, 1], ("a", "b"), limits.max_step
+            ),
+            elsewhere=lambda: Findings(dict(self.found.soft), dict(self.found.hard)),
+            on_tick=self.ticks.append,
+        )
+
+    def observe(self, label):
+        if self.missing:
+            return Missing(label, self.missing)
+        return Observation(label, {}, self.present.copy(), {"joint_states": label}, {})
+
+    def send(self, command: Command) -> None:
+        self.sent.append(command)
+        if self.follows:
+            self.present = command.position.copy()
+
+    def run(self, ticks: int = 1) -> Tick:
+        for _ in range(ticks):
+            self.label += PERIOD
+            self.now = self.label
+            self.control.tick(self.label)
+        return self.ticks[-1]
+
+    @property
+    def path(self):
+        return np.array([command.position for command in self.sent])
+
+
+def test_the_way_to_rest_obeys_position_and_step_limits():
+    bench = Bench()
+    bench.control.start()
+    bench.policy.joints = np.array([0.18, 0.0])
+    # At 0.18 per tick it would come to rest 0.09 further on, 0.27 from the present position.
+    command = bench.run().sent
+    assert command.velocity[0] == pytest.approx(1.8)
+    assert command.rest.tolist() == pytest.approx([MAX_STEP, 0.0])
+
+    bench.present = np.array([0.85, -0.85])
+    bench.control.start()
+    bench.policy.joints = np.array([0.97, -0.97])
+    assert bench.run().sent.rest.tolist() == pytest.approx([1.0, -1.0])
+
+
+def test_the_way_to_rest_is_half_a_period_on():
+    bench = Bench()
+    bench.control.start()
+    bench.policy.joints = np.array([0.1, -0.1])
+    assert bench.run().sent.rest.tolist() == pytest.approx([0.15, -0.15])
+    bench.policy.joints = np.array([0.12, -0.1])
+    assert bench.run().sent.rest.tolist() == pytest.approx([0.13, -0.1])
+
+
+def test_a_fault_holds_the_last_set_point_once_at_rest_and_all_goes_on_after_it():
+    bench = Bench()
+    bench.control.start()
+    bench.policy.joints = np.array([0.1, 0.0])
+    bench.run(3)
+    bench.found = Findings(soft={"no_controller": "nobody"})
+    bench.run(5)
+    assert len(bench.sent) == 4
+    hold = bench.sent[-1]
+    assert hold.position.tolist() == hold.rest.tolist() == [0.1, 0.0]
+    assert not hold.velocity.any()
+    bench.found = Findings()
+    assert bench.run().sent is not None
+
+
+@pytest.mark.parametrize("why", ["far", "old", "dry run"])
+def test_no_hold_without_a_fresh_measurement_near_it(why):
+    bench = Bench()
+    bench.control.start()
+    bench.follows = False
+    bench.policy.joints = np.array([0.1, 0.0])
+    bench.run(3)
+    if why == "far":
+        bench.present = np.array([-0.15, 0.0])
+        bench.found = Findings(soft={"no_controller": "nobody"})
+        bench.run()
+    elif why == "old":
+        bench.now += 5 * PERIOD
+        bench.control.stop()
+    else:
+        bench.parameters = replace(bench.parameters, dry_run=True)
+        bench.run()
+    assert len(bench.sent) == 3
+
+
+def test_a_prediction_that_is_not_finite_latches_and_start_is_refused():
+    bench = Bench()
+    bench.control.start()
+    bench.run(2)
+    bench.policy.joints = np.array([np.inf, 0.0])
+    assert "non_finite" in [fault.code for fault in bench.run().changes.appeared]
+    bench.policy.joints = np.zeros(2)
+    bench.run(3)
+    assert len(bench.sent) == 3, "two commands and the hold"
+    with pytest.raises(RuntimeError, match="reset"):
+        bench.control.start()
+    bench.control.reset()
+    bench.run(3)
+    assert len(bench.sent) == 3, "a reset alone moves nothing"
+    bench.control.start()
+    assert bench.run().sent is not None
+
+
+class TestStart:
+    def ramping(self, **parameters) -> Bench:
+        bench = Bench(start__ramp_speed=0.5, **parameters)
+        bench.present = np.array([0.4, -0.05])
+        bench.policy.joints = np.array([-0.9, 0.9])  # far off: it is not asked yet
+        bench.control.start()
+        return bench
+
+    def test_ramp_warm_up_blend_policy(self):
+        bench = self.ramping(start__warm_up_ticks=3, start__blend_time=0.2)
+        bench.run(6)
+        assert bench.path[:, 0] == pytest.approx([0.35, 0.3, 0.25, 0.2, 0.15, 0.1])
+        assert bench.path[:, 1] == pytest.approx(-0.05)
+        assert bench.control.phase == "ramping"
+        bench.policy.joints = np.array([0.16, 0.07])
+        bench.run()
+        assert bench.control.phase == "warming up" and bench.policy.steps == 1
+        assert len(bench.sent) == 7 and not bench.sent[-1].velocity.any(), "the hold"
+        bench.run(2)
+        assert len(bench.sent) == 7 and bench.control.phase == "blending"
+        bench.run(4)
+        assert bench.path[7:, 0] == pytest.approx([0.12, 0.14, 0.16, 0.16])
+        assert bench.path[7:, 1] == pytest.approx([-0.01, 0.03, 0.07, 0.07])
+        assert bench.control.phase == "" and bench.policy.steps == 7
+
+    def test_what_interrupts_the_ramp_ends_it_until_start(self):
+        bench = self.ramping()
+        bench.run(2)
+        bench.missing = {"front": "nothing"}
+        assert bench.run().ramp_aborted and not bench.control.running
+        assert len(bench.sent) == 3 and not bench.sent[-1].velocity.any(), "the hold"
+        bench.missing = {}
+        bench.run(5)
+        assert len(bench.sent) == 3
+        bench.present = np.array([0.3, 0.2])
+        bench.control.start()
+        bench.run()
+        np.testing.assert_allclose(bench.path[-1], [0.25, 0.175])
+
+    def test_a_blocked_arm_ends_it_too(self):
+        bench = self.ramping()
+        bench.follows = False
+        bench.run(6)
+        assert bench.ticks[-2].ramp_aborted, "the next set-point is 0.25 ahead of the arm"
+        assert bench.path[:, 0] == pytest.approx([0.35, 0.3, 0.25, 0.2, 0.2])
+        assert not bench.control.running
+
+    def test_a_fault_before_it_begins_only_delays_it(self):
+        bench = self.ramping()
+        bench.found = Findings(soft={"no_controller": "nobody"})
+        bench.run(3)
+        assert not bench.control.trips, "nobody asked the policy, which is far off"
+        bench.found = Findings()
+        bench.run()
+        assert bench.path.tolist() == [pytest.approx([0.35, -0.05])]
+
+    def test_stop_then_start_ramps_again_and_reset_does_not(self):
+        bench = self.ramping()
+        bench.run(2)
+        bench.control.stop()
+        bench.run(2)
+        bench.control.start()
+        bench.run(4)
+        assert bench.path[:, 0] == pytest.approx([0.35, 0.3, 0.3, 0.25, 0.2, 0.15, 0.1])
+        bench.policy.joints = np.array([0.25, 0.0])
+        bench.run(2)
+        bench.control.reset()
+        bench.present = np.array([0.3, 0.0])
+        assert bench.run().sent.position.tolist() == [0.25, 0.0], "the policy's, at once"
+
+    def test_start_right_before_reset_still_ramps(self):
+        bench = self.ramping()
+        bench.control.reset()
+        assert bench.run().sent.position.tolist() == pytest.approx([0.35, -0.05])
+
+    def test_a_dry_run_shows_the_policy_and_its_end_begins_with_the_ramp(self):
+        bench = self.ramping(dry_run=True)
+        bench.policy.joints = np.array([0.38, -0.05])
+        bench.run(3)
+        assert not bench.sent and bench.policy.steps == 3
+        assert bench.ticks[-1].verdict.command.tolist() == [0.38, -0.05]
+        bench.parameters = replace(bench.parameters, dry_run=False)
+        bench.run(6)
+        assert bench.path[:, 0] == pytest.approx([0.35, 0.3, 0.25, 0.2, 0.15, 0.1])
+        bench.run()
+        assert bench.policy.steps == 1, "what it saw before is forgotten"
+
+    def test_the_policy_warms_up_again_after_a_gap(self):
+        bench = Bench(start__warm_up_ticks=2)
+        bench.control.start()
+        bench.run(5)
+        assert len(bench.sent) == 3
+        bench.missing = {"front": "nothing"}
+        bench.run(12)
+        bench.missing = {}
+        bench.run(2)
+        assert len(bench.sent) == 4, "the hold; two ticks unheard"
+        assert bench.run().sent is not None and bench.policy.steps == 3
