@@ -47,6 +47,7 @@ VectorType = Literal[
     "std_msgs/msg/Float32MultiArray",
 ]
 Clock = Literal["header", "receive"]
+TickRule = Literal["grid", "image"]
 
 
 class _Part(BaseModel):
@@ -201,6 +202,11 @@ class Spec(_Part):
 
     rate: float = Field(default=10.0, gt=0.1, le=1000, description="ticks per second, Hz")
     clock: Clock = Field(default="header", description="which stamp orders the messages")
+    tick: TickRule = Field(
+        default="grid",
+        description="grid: ticks are the multiples of the period; image: an image of the first "
+        "camera about every period is a tick, and runs the policy as it arrives",
+    )
     cameras: tuple[CameraSpec, ...] = Field(min_length=1)
     joints: tuple[JointSource, ...] = Field(min_length=1)
     target: Literal["next_state", "command"] = Field(
@@ -223,6 +229,11 @@ class Spec(_Part):
     def period_ns(self) -> int:
         """Tick period, ns."""
         return round(NANOSECONDS / self.rate)
+
+    @property
+    def trigger(self) -> CameraSpec | None:
+        """The camera whose images are the ticks; None on the grid."""
+        return self.cameras[0] if self.tick == "image" else None
 
     @property
     def joint_labels(self) -> tuple[str, ...]:

@@ -3,8 +3,8 @@
 """Which message belongs to which tick: causal, exact, in int nanoseconds. No messages here.
 
 A tick uses, of each source, the newest message with stamp <= tick that is no older than the
-source's `max_age` (DESIGN §3). Ticks are the multiples of the period since the clock's epoch, so
-that a bag and a live node number them alike.
+source's `max_age` (DESIGN §3). Ticks are the multiples of the period since the clock's epoch, or
+images of the first camera (`Spec.tick`); either way a bag and a live node have the same.
 """
 
 from __future__ import annotations
@@ -35,3 +35,48 @@ def tick_grid(start_ns: int, end_ns: int, period_ns: int) -> Stamps:
     first = -(-start_ns // period_ns)
     last = end_ns // period_ns
     return np.arange(first, last + 1, dtype=np.int64) * period_ns
+
+
+class ImageTicks:
+    """Which images are ticks when `Spec.tick` is "image". To be asked in the order of arrival.
+
+    The first image is one, and then always the image nearest to one period after the last tick: of
+    two neighbours the earlier one, if it comes at most half their interval too early. The next
+    image is not known yet, so the interval to the one before stands for it. Counting from the
+    last tick, and not from a grid, a camera of 29.9 Hz never beats against a policy of 10 or
+    30 Hz: the ticks keep to every third, or every, image. A lost image leaves its tick to the next
+    image. An image stamped no later than one before it is never a tick, so ticks ascend.
+    """
+
+    #: Of the period: no tick is earlier than this. A camera of 1.5 times the rate shall give every
+    #: other image (1/3 too early is too much), and one of the same rate may jitter.
+    EARLIEST = 0.3
+
+    def __init__(self, period_ns: int) -> None:
+        self._period_ns = period_ns
+        self._earliest_ns = round(self.EARLIEST * period_ns)
+        self._tick: int | None = None
+        self._newest = 0  # of all images
+
+    def take(self, stamp_ns: int) -> bool:
+        """Whether this image is a tick, whose time is then its stamp, ns."""
+        if self._tick is None:
+            self._tick = self._newest = stamp_ns
+            return True
+        early = min((stamp_ns - self._newest) // 2, self._earliest_ns)
+        self._newest = max(self._newest, stamp_ns)
+        if stamp_ns < self._tick + self._period_ns - early:
+            return False
+        self._tick = stamp_ns
+        return True
+
+
+def with_silences(ticks: Stamps, period_ns: int, max_age_ns: int) -> Stamps:
+    """Ticks that are images, and one more wherever none came for so long that the node notices:
+    `max_age_ns` after it was due. There it has no image, as the node then has none.
+
+    :param ticks: (T,) int64 ns, ascending.
+    """
+    limit = period_ns + max_age_ns
+    silent = np.flatnonzero(np.diff(ticks) > limit)
+    return np.insert(ticks, silent + 1, ticks[silent] + limit)

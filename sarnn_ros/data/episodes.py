@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.align import newest_at, tick_grid
+from sarnn_ros.data.align import ImageTicks, newest_at, tick_grid, with_silences
 from sarnn_ros.data.bags import Bag, DamagedError, RawMessage, absolute, find_bags, is_eipl
 from sarnn_ros.data.observe import admit_image, admit_joints, image_of
 from sarnn_ros.data.preprocess import JointNormaliser, eipl_bounds
@@ -46,7 +46,7 @@ _DECODERS = 2
 
 @dataclass(frozen=True)
 class Episode:
-    """One demonstration on the tick grid, without holes; T ticks, D joints.
+    """One demonstration, tick by tick, without holes; T ticks, D joints.
 
     :param ticks: int64 (T,), ns on the spec's clock.
     :param images: per camera, uint8 (T, h, w, 3) RGB in the model's size; may be memory-mapped.
@@ -276,6 +276,15 @@ class _Series:
             latency=float(latency) / NANOSECONDS,
         )
 
+    def keep_ticks(self, period_ns: int) -> None:
+        """Where images are ticks, the others count as never sent. Before `sort`, as `describe`."""
+        ticks = ImageTicks(period_ns)
+        rows = [row for row, stamp in enumerate(self.stamps) if ticks.take(stamp)]
+        self.stamps = [self.stamps[row] for row in rows]
+        self.places = [self.places[row] for row in rows]
+        self.values = [self.values[row] for row in rows]
+        self.max_age_ns = 0
+
     def sort(self) -> None:
         """By stamp; equal stamps in the order of arrival, so that the last one is the newest."""
         stamps = np.array(self.stamps, dtype=np.int64)
@@ -383,10 +392,11 @@ class _Cut:
             missing = np.flatnonzero(rows < 0)
             if len(missing):
                 after = (self.ticks[missing[0]] - self.ticks[0]) / NANOSECONDS
+                age = series.max_age_ns / NANOSECONDS
+                recent = f"nothing usable of the last {age:g} s" if age else "no image"
                 holes.append(
-                    f"'{series.topic}' has nothing usable of the last "
-                    f"{series.max_age_ns / NANOSECONDS:g} s at {len(missing)} of "
-                    f"{len(self.ticks)} ticks, first {after:.2f} s after the start"
+                    f"'{series.topic}' has {recent} at {len(missing)} of {len(self.ticks)} ticks, "
+                    f"first {after:.2f} s after the start"
                 )
         if holes:
             raise BagError(
@@ -404,7 +414,7 @@ def _windows(
     usable = np.flatnonzero(np.all([rows >= 0 for rows in chosen], axis=0))
     spans: list[tuple[int, int]] = []  # of time, both ends included
     if split.gap is not None and len(usable):
-        breaks = np.flatnonzero(np.diff(usable) * spec.period_ns > split.gap * NANOSECONDS)
+        breaks = np.flatnonzero(np.diff(grid[usable]) > split.gap * NANOSECONDS)
         parts = np.split(usable, breaks + 1)
         spans = [(int(grid[part[0]]), int(grid[part[-1]])) for part in parts]
     elif split.times is not None:
@@ -514,6 +524,8 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Streams:
         series.describe(report.void.get(series.topic, (0, ""))[0])
         for series in {series.topic: series for series in streams.observed}.values()
     ]
+    if spec.trigger is not None:
+        streams.cameras[0].keep_ticks(spec.period_ns)
     for series in (*streams.observed, streams.command, streams.marker):
         series.sort()
     if not bag.damage:
@@ -561,7 +573,7 @@ def _lenient(
 
 
 def _align(streams: _Streams, spec: Spec) -> tuple[Int, list[Int]]:
-    """The recording's tick grid, and per observed source the index of each tick's message."""
+    """The recording's ticks, and per observed source the index of each tick's message."""
     starts = [int(series.stamps[0]) for series in streams.observed]
     ends = [int(series.stamps[-1]) for series in streams.observed]
     seconds = (max(ends) - min(starts)) / NANOSECONDS
@@ -575,7 +587,11 @@ def _align(streams: _Streams, spec: Spec) -> tuple[Int, list[Int]]:
             remedy="a clock was not set, or was set while recording: synchronise the clocks, or "
             "set 'clock: receive'",
         )
-    grid = tick_grid(min(starts), max(ends), spec.period_ns)
+    if spec.trigger is None:
+        grid = tick_grid(min(starts), max(ends), spec.period_ns)
+    else:
+        images = streams.cameras[0].stamps
+        grid = with_silences(images, spec.period_ns, spec.trigger.max_age_ns)
     return grid, [newest_at(one.stamps, grid, one.max_age_ns) for one in streams.observed]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.align import newest_at
+from sarnn_ros.data.align import ImageTicks, newest_at
 from sarnn_ros.data.decode import check_image, decode_image, decode_vector, stamp_ns
 from sarnn_ros.data.preprocess import crop_resize
 from sarnn_ros.errors import DecodeError
@@ -147,6 +147,8 @@ class _Kept:
         past = bisect.bisect_right(self.stamps, tick_ns)
         if past:
             age = (tick_ns - self.stamps[past - 1]) / NANOSECONDS
+            if not self.max_age_ns:  # the camera that the ticks come from
+                return f"no image for {age:.3f} s"
             limit = self.max_age_ns / NANOSECONDS
             return f"{age:.3f} s old, at most {limit:.3f} s are allowed"
         if self.stamps:
@@ -161,34 +163,61 @@ class ObservationBuffer:
     :param spec: what is observed.
 
     `receive_ns` is the node's clock when the message arrived. Ticks asked for must not lie more
-    than two periods before the newest `receive_ns`: older messages are forgotten.
+    than two periods before the newest `receive_ns`, or where images are ticks `max_age` if that is
+    more: older messages are forgotten.
+
+    Where images are ticks, the first camera's other images count as never sent, and a tick that is
+    not one of its images has no observation.
     """
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self._lock = threading.Lock()
         self._cameras = {camera.name: camera for camera in spec.cameras}
+        self._trigger = spec.trigger
         self._horizon_ns = HORIZON_TICKS * spec.period_ns
+        if self._trigger is not None:
+            self._horizon_ns = max(self._horizon_ns, self._trigger.max_age_ns)
         self.clear()
 
     def clear(self) -> None:
         """Forget every message: when starting anew, or when time went backwards."""
         with self._lock:
-            self._images = {camera.name: _Kept(camera.max_age_ns) for camera in self.spec.cameras}
+            self._images = {
+                camera.name: _Kept(0 if camera is self._trigger else camera.max_age_ns)
+                for camera in self.spec.cameras
+            }
+            self._ticks = ImageTicks(self.spec.period_ns)
+            self._received_ns = 0
             self._joints = [_Kept(source.max_age_ns) for source in self.spec.joints]
             # Per camera the last message decoded and its images: ticks may share a message.
             self._decoded: dict[str, tuple[Any, tuple[NDArray[np.uint8], ...]]] = {}
 
-    def push_image(self, camera_name: str, msg: Any, receive_ns: int) -> None:
-        """:raises DecodeError: the image is void and never used; earlier ones stay in use."""
+    def push_image(self, camera_name: str, msg: Any, receive_ns: int) -> int | None:
+        """
+        :returns: the tick that the image is, ns, if it is one: to be observed now.
+        :raises DecodeError: the image is void and never used; earlier ones stay in use.
+        """
         kept = self._images[camera_name]
+        camera = self._cameras[camera_name]
         try:
-            stamp = admit_image(msg, self._cameras[camera_name], receive_ns, self.spec)
+            stamp = admit_image(msg, camera, receive_ns, self.spec)
+            if camera is self._trigger and receive_ns - stamp > camera.max_age_ns:
+                raise DecodeError(f"{(receive_ns - stamp) / NANOSECONDS:.3f} s old on arrival")
         except DecodeError as error:
             kept.last_void = error.problem
             raise
         with self._lock:
+            if camera is self._trigger and not self._is_tick(stamp, receive_ns):
+                return None
             kept.add(stamp, msg, receive_ns - self._horizon_ns)
+        return stamp if camera is self._trigger else None
+
+    def _is_tick(self, stamp: int, receive_ns: int) -> bool:
+        if receive_ns < self._received_ns:  # the clock was set back: stamps may begin anew
+            self._ticks = ImageTicks(self.spec.period_ns)
+        self._received_ns = receive_ns
+        return self._ticks.take(stamp)
 
     def push_joints(self, source_index: int, msg: Any, receive_ns: int) -> None:
         """:raises DecodeError: the message is void and never used; earlier ones stay in use."""

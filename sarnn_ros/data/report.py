@@ -8,19 +8,22 @@ here, with the reason beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from sarnn_ros.data.bags import absolute
 from sarnn_ros.data.episodes import Dataset, Episode
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport
-from sarnn_ros.spec import CameraSpec, Spec
+from sarnn_ros.spec import NANOSECONDS, CameraSpec, Spec
 
 #: More void messages than this share are a fault of the driver, not an accident.
 VOID_SHARE = 0.01
+#: Where images are ticks: so far may their rate be from the one asked for.
+TICK_RATE_SHARE = 0.1
 #: An image that arrives later than this part of a period after its stamp is, at the robot, often
 #: not yet there at its tick: the policy then sees an older one than in training.
 LATENCY_SHARE = 0.3
@@ -137,6 +140,7 @@ def examine(dataset: Dataset) -> DatasetReport:
     problems = [
         *dataset.problems,
         *(problem for bag in dataset.bags for problem in _stream_problems(bag, spec)),
+        *_tick_problems(spec, episodes),
         *_joint_problems(joints),
         *(one for camera, about in zip(spec.cameras, cameras) for one in _camera_problems(
             camera, about, [episode.name for episode in episodes], moving=_moving(joints))),
@@ -218,6 +222,21 @@ def _stream_problems(bag: BagReport, spec: Spec) -> Iterator[Problem]:
         )
 
 
+def _tick_problems(spec: Spec, episodes: Sequence[Episode]) -> Iterator[Problem]:
+    if spec.trigger is None:
+        return
+    steps = np.concatenate([np.diff(episode.ticks) for episode in episodes])
+    rate = NANOSECONDS / float(np.median(steps))
+    if abs(rate / spec.rate - 1.0) > TICK_RATE_SHARE:
+        yield Problem(
+            "warning",
+            spec.trigger.topic,
+            f"its images make ticks of {rate:.1f} Hz, not of {spec.rate:g} Hz",
+            "a command is sent to be reached after a period of 'rate': too early or too late",
+            f"set 'rate' to {rate:.3g}, or the camera to a multiple of 'rate'",
+        )
+
+
 def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) -> Iterator[Problem]:
     period = 1.0 / spec.rate
     if stream.void > VOID_SHARE * stream.messages:
@@ -255,7 +274,13 @@ def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) ->
             "the topic may be published twice, or stamps are coarse; ages at ticks are not right",
             "look for a second publisher ('ros2 topic info -v')",
         )
-    if spec.clock == "header" and stream.latency > LATENCY_SHARE * period:
+    # Where images are ticks, their own latency delays the tick, and changes nothing in it.
+    trigger = absolute(spec.trigger.topic) if spec.trigger is not None else None
+    if (
+        spec.clock == "header"
+        and stream.topic != trigger
+        and stream.latency > LATENCY_SHARE * period
+    ):
         yield Problem(
             "warning",
             where,

@@ -29,6 +29,9 @@ from sarnn_ros.policy.runtime import Policy, Prediction
 
 Vector = NDArray[np.float64]
 
+#: Ticks this many periods apart, or more, have had a tick left out between them.
+CONTIGUOUS = 1.5
+
 
 @dataclass
 class Tick:
@@ -54,6 +57,21 @@ class _Run:
     allowed_ns: int | None = None
     commands: list[tuple[int, Vector]] = field(default_factory=list)
     refused: int = 0
+
+    def past(self, label_ns: int, period_ns: int) -> tuple[float, Vector | None, Vector | None]:
+        """How the motion came to this tick: seconds since the tick of the command before (one
+        period if there is none), that command, and where the motion was so long before it. A
+        command counts if no tick was left out since: after that the motion begins anew.
+        """
+        commands = self.commands[-2:]
+        steps = np.diff([*(label for label, _ in commands), label_ns])
+        if not len(steps) or not 0 < steps[-1] < CONTIGUOUS * period_ns:
+            return period_ns * 1e-9, None, None
+        elapsed, last = int(steps[-1]), commands[-1][1]
+        if len(steps) < 2 or not 0 < steps[0] < CONTIGUOUS * period_ns:
+            return elapsed * 1e-9, last, None
+        # The same velocity, over as long a time as has passed now: images are not quite periodic.
+        return elapsed * 1e-9, last, last - (last - commands[0][1]) * (elapsed / int(steps[0]))
 
 
 class Controller:
@@ -169,11 +187,19 @@ class Controller:
 
     # -- on the control thread ------------------------------------------------------------------
 
-    def tick(self, label_ns: int) -> None:
-        """Everything that happens at one tick."""
+    def tick(self, label_ns: int, due_ns: int | None = None) -> None:
+        """Everything that happens at one tick.
+
+        :param due_ns: when it could have begun, if not at `label_ns`: an image is a tick by its
+            stamp, but cannot be seen before it has arrived.
+        """
         tick = Tick(label_ns)
         watch = _StopWatch(tick.stages)
-        tick.stages["wake"] = max(self._now_ns() - label_ns, 0) * 1e-9
+        if due_ns is None or due_ns == label_ns:
+            due_ns = label_ns
+        else:
+            tick.stages["arrival"] = max(due_ns - label_ns, 0) * 1e-9
+        tick.stages["wake"] = max(self._now_ns() - due_ns, 0) * 1e-9
         with self._gate:
             epoch, running = self._epoch, self._running
             tick.reset, self._reset_reason = self._reset_reason, None
@@ -234,7 +260,8 @@ class Controller:
             tick.reset = f"time went back by {(last - tick.label_ns) * 1e-9:.3f} s"
             self._restart()
         else:
-            tick.missed = (tick.label_ns - last) // self._period_ns - 1
+            # Images come about every period, the grid at exact multiples.
+            tick.missed = max(round((tick.label_ns - last) / self._period_ns) - 1, 0)
 
     def _restart(self) -> None:
         self._policy.reset()
@@ -287,25 +314,21 @@ class Controller:
     def _last(self, label_ns: int) -> Vector:
         """Where the motion is: the command of the tick before, or else the present position."""
         assert self._present is not None
-        for at_ns, position in self._run.commands[-1:]:
-            if at_ns == label_ns - self._period_ns:
-                return position
-        return self._present[1]
+        _, previous, _ = self._run.past(label_ns, self._period_ns)
+        return self._present[1] if previous is None else previous
 
     def _judge(self, tick: Tick, wanted: Vector | None, allowed: bool, faults: Findings) -> None:
         """The guard's verdict, and what follows from a bad one."""
         assert tick.observation is not None
         if wanted is None:
             return
-        label, period_ns = tick.label_ns, self._period_ns
-        sent = dict(self._run.commands)
-        previous = sent.get(label - period_ns)
+        elapsed_s, previous, before = self._run.past(tick.label_ns, self._period_ns)
         tick.verdict = self._guard.check(
             wanted,
             tick.observation.joints[self._indices],
-            period_ns * 1e-9,
+            elapsed_s,
             previous=previous,
-            before=None if previous is None else sent.get(label - 2 * period_ns),
+            before=before,
         )
         for trip in tick.verdict.trips:
             self.trips[trip.reason] = self.trips.get(trip.reason, 0) + 1
@@ -317,8 +340,8 @@ class Controller:
                 faults.hard["guard"] = f"{text} ({self._run.refused} ticks in a row)"
         else:
             self._run.refused = 0
-        late = (self._now_ns() - label) * 1e-9
-        limit = self._parameters().watch.max_latency or period_ns * 1e-9
+        late = (self._now_ns() - tick.label_ns) * 1e-9
+        limit = self._parameters().watch.max_latency or self._period_ns * 1e-9
         if late > limit:
             faults.soft["late"] = f"the command is {late:.3f} s late, more than {limit:.3f} s"
 
@@ -326,6 +349,7 @@ class Controller:
         assert tick.verdict is not None and self._present is not None
         position = tick.verdict.command
         last = self._last(tick.label_ns)
+        elapsed_s, _, _ = self._run.past(tick.label_ns, self._period_ns)
         limits, here = self._guard.limits, self._present[1]
         # From speed to rest at a constant rate takes half the way of a period at speed; the way
         # out obeys the limits of the command itself.
@@ -334,7 +358,7 @@ class Controller:
             np.maximum(limits.position_min, np.minimum(position, here - limits.max_step)),
             np.minimum(limits.position_max, np.maximum(position, here + limits.max_step)),
         )
-        command = Command(position, (position - last) / (self._period_ns * 1e-9), rest)
+        command = Command(position, (position - last) / elapsed_s, rest)
         if self._parameters().dry_run:
             return
         with self._gate:

@@ -7,7 +7,8 @@ Its threads, for these reasons:
 * the *executor* (single-threaded) takes messages, services and transitions. Nothing in it waits
   for the network, so sensors and services never do. One thread is enough: its callbacks take
   microseconds, and a multi-threaded rclpy executor costs more than it gives.
-* the *control* thread (`ticker`) wakes on the policy's grid, predicts, and publishes the command.
+* the *control* thread (`ticker`) wakes at each tick, predicts, and publishes the command. Where
+  images are ticks, the executor wakes it in the image's callback.
   ONNX Runtime and OpenCV release the interpreter's lock while they compute.
 * the *command* thread (`streamer`), with `command_rate` only, sends the set-points between two
   commands. They are due while the control thread waits for the network, so it has its own.
@@ -66,7 +67,7 @@ from sarnn_ros.nodes.resolve import (
 from sarnn_ros.nodes.sender import CommandSender
 from sarnn_ros.nodes.start_sequence import start_sequence
 from sarnn_ros.nodes.streamer import Streamer
-from sarnn_ros.nodes.ticker import Ticker
+from sarnn_ros.nodes.ticker import GridTicker, ImageTicker, Ticker
 from sarnn_ros.nodes.viewer import Viewer
 from sarnn_ros.nodes.watchdogs import Findings, FormatWatch, ObservationWatch
 from sarnn_ros.policy.guard import CommandGuard
@@ -231,7 +232,10 @@ class InferenceNode(LifecycleNode):
             elsewhere=self._findings,
             on_tick=self._after_tick,
         )
-        self._ticker = ticker = Ticker(
+        kind: Callable[..., Ticker] = GridTicker
+        if spec.trigger is not None:
+            kind = partial(ImageTicker, max_age_ns=spec.trigger.max_age_ns)
+        self._ticker = ticker = kind(
             spec.period_ns,
             self.now_ns,
             self.controller.tick,
@@ -381,7 +385,9 @@ class InferenceNode(LifecycleNode):
     def _push_image(self, camera: str, message: Any, receive_ns: int) -> None:
         assert self.buffer is not None
         self._formats.see(camera, message)
-        self.buffer.push_image(camera, message, receive_ns)
+        tick_ns = self.buffer.push_image(camera, message, receive_ns)
+        if tick_ns is not None and self._ticker is not None:
+            self._ticker.image(tick_ns, receive_ns)
 
     def _findings(self) -> Findings:
         return Findings(soft=dict(self._graph.faults), hard=self._formats.changed)

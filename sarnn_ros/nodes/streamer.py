@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.nodes.motion import Segment, segment
-from sarnn_ros.nodes.ticker import Ticker
+from sarnn_ros.nodes.ticker import GridTicker
 from sarnn_ros.policy.guard import CommandGuard
 
 Vector = NDArray[np.float64]
@@ -98,7 +98,9 @@ class Streamer:
         self._sent: _Sent | None = None
         self._stops: Counter[str] = Counter()
         self._ticker = (
-            Ticker(interval_ns, now_ns, self.tick, on_error, simulated=simulated, name="command")
+            GridTicker(
+                interval_ns, now_ns, self.tick, on_error, simulated=simulated, name="command"
+            )
             if interval_ns
             else None
         )
@@ -171,7 +173,7 @@ class Streamer:
         self._send(command)
         self._sent = _Sent(now, command.position, command.velocity)
 
-    def tick(self, _: int = 0) -> None:
+    def tick(self, *_: int) -> None:
         """Send the next set-point of the way, if there is one. On the command thread."""
         with self._lock:
             way, now = self._segment, self._now_ns()

@@ -1,7 +1,8 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Wakes a thread at every multiple of a period: the control thread at the policy's. No ROS here:
-the clock and its jumps are handed in.
+"""Wakes a thread at every multiple of a period, or when an image has arrived that is a tick: the
+control thread at the policy's ticks (`Spec.tick`). No ROS here: the clock, its jumps and the
+images are handed in.
 
 The grid is absolute (k * period since the clock's epoch), the one the dataset was cut on, so
 that a live tick and a tick of a replayed bag are the same tick. An rclpy timer counts from its
@@ -12,14 +13,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 #: Ends a thread that does not; only a hung network can use it up.
 JOIN_SECONDS = 5.0
+#: A clock that is read just before its edge must not make the thread spin, s.
+SHORTEST_WAIT = 5e-5
 
 
-class Ticker:
-    """A thread that calls `on_tick(label_ns)` once for each new tick.
+class Ticker(ABC):
+    """A thread that calls `on_tick(label_ns, due_ns)` once for each new tick: which one it is, and
+    when it could have begun, both on the given clock.
 
     A tick missed is missed: its label is skipped, never made up for. When the clock goes
     backwards the labels do too. An exception ends nothing: it is handed to `on_error`.
@@ -33,7 +39,7 @@ class Ticker:
         self,
         period_ns: int,
         now_ns: Callable[[], int],
-        on_tick: Callable[[int], None],
+        on_tick: Callable[[int, int], None],
         on_error: Callable[[Exception], None],
         *,
         simulated: Callable[[], bool] = lambda: False,
@@ -50,8 +56,9 @@ class Ticker:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Ticks begin at the next multiple of the period."""
+        """Nothing from before the start makes a tick."""
         self._stopping = False
+        self._begin()
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
@@ -75,26 +82,96 @@ class Ticker:
         with self._wake:
             self._wake.notify()
 
+    def image(self, label_ns: int, receive_ns: int) -> None:
+        """To be called when an image has arrived that is a tick."""
+        raise NotImplementedError
+
     def _run(self) -> None:
-        last = self._label()
         while True:
             with self._wake:
-                while not self._stopping and (label := self._label()) == last:
-                    self._wake.wait(self._remaining(label))
-                if self._stopping:
+                tick = None
+                while not self._stopping and tick is None:
+                    tick = self._take(self._now_ns())
+                    if tick is None:
+                        self._wake.wait(self._remaining())
+                if tick is None or self._stopping:
                     return
-            last = label
             try:
-                self._on_tick(label)
+                self._on_tick(*tick)
             except Exception as error:  # the control thread must outlive any tick
                 with contextlib.suppress(Exception):
                     self._on_error(error)
 
-    def _label(self) -> int:
-        return self._now_ns() // self._period_ns * self._period_ns
-
-    def _remaining(self, label: int) -> float | None:
+    def _remaining(self) -> float | None:
         if self._simulated():
             return None
-        # At least a moment: a clock that is read just before its edge must not spin.
-        return max((label + self._period_ns - self._now_ns()) * 1e-9, 5e-5)
+        now = self._now_ns()
+        return max((self._next_ns(now) - now) * 1e-9, SHORTEST_WAIT)
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Forget the past."""
+
+    @abstractmethod
+    def _take(self, now_ns: int) -> tuple[int, int] | None:
+        """The tick to be run now (label, when it was due), each once. The lock is held."""
+
+    @abstractmethod
+    def _next_ns(self, now_ns: int) -> int:
+        """When to look again, if nothing happens before."""
+
+
+class GridTicker(Ticker):
+    """Ticks at the multiples of the period."""
+
+    def _begin(self) -> None:
+        self._last = self._label(self._now_ns())
+
+    def _take(self, now_ns: int) -> tuple[int, int] | None:
+        label = self._label(now_ns)
+        if label == self._last:
+            return None
+        self._last = label
+        return label, label
+
+    def _next_ns(self, now_ns: int) -> int:
+        return self._label(now_ns) + self._period_ns
+
+    def _label(self, now_ns: int) -> int:
+        return now_ns // self._period_ns * self._period_ns
+
+
+class ImageTicker(Ticker):
+    """Ticks when an image is handed in; of several the newest. When none comes for `max_age_ns`
+    after it was due, there is a tick every period all the same, labelled by the clock: it finds no
+    image, which is how the silence is noticed.
+    """
+
+    def __init__(self, *arguments: Any, max_age_ns: int, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._patience_ns = self._period_ns + max_age_ns
+        self._image: tuple[int, int] | None = None
+
+    def image(self, label_ns: int, receive_ns: int) -> None:
+        with self._wake:
+            self._image = (label_ns, receive_ns)
+            self._wake.notify()
+
+    def _begin(self) -> None:
+        self._image = None
+        self._silent_ns = self._now_ns() + self._patience_ns
+
+    def _take(self, now_ns: int) -> tuple[int, int] | None:
+        image, self._image = self._image, None
+        if image is not None:
+            self._silent_ns = now_ns + self._patience_ns
+            return image
+        # A clock that was set back must not make the silence last.
+        self._silent_ns = min(self._silent_ns, now_ns + self._patience_ns)
+        if now_ns < self._silent_ns:
+            return None
+        self._silent_ns = now_ns + self._period_ns
+        return now_ns, now_ns
+
+    def _next_ns(self, now_ns: int) -> int:
+        return self._silent_ns

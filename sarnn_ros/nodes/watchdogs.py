@@ -77,7 +77,7 @@ class ObservationWatch:
         present = observation.joints[self._indices]
         last_ns, last = self._present or (0, present)
         steps = np.abs(present - last) / self._max_step
-        if observation.tick_ns - last_ns <= self._period_ns:
+        if observation.tick_ns - last_ns < 1.5 * self._period_ns:  # no tick between was missed
             self._check_jump(steps, present - last, findings)
         self._present = (observation.tick_ns, present)
         for name, pixels in observation.sources.items():

@@ -108,10 +108,15 @@ def rollout(
     policy.reset()
     image = scene.render(hide_cube=vision == "hidden")
     lifts, positions, commands = [], [], []
+    now = 0.0
     for tick in range(ticks):
         # The first tick comes when every sensor has spoken once, as it does in a bag.
-        now = (tick + 1) * period
-        image_time = _newest(now - CAMERA_DELAY, CAMERA_PERIOD, camera_phase)
+        if spec.tick == "image":  # the image nearest to a period after the last tick
+            image_time = _newest(now + period + CAMERA_PERIOD / 2, CAMERA_PERIOD, camera_phase)
+            now, delay = image_time, CAMERA_DELAY + COMMAND_DELAY
+        else:
+            now, delay = (tick + 1) * period, COMMAND_DELAY
+            image_time = _newest(now - CAMERA_DELAY, CAMERA_PERIOD, camera_phase)
         joint_time = _newest(now, JOINT_PERIOD, joint_phase)
         for time, read_image in sorted([(image_time, True), (joint_time, False)]):
             scene.advance_to(time)
@@ -133,9 +138,9 @@ def rollout(
         lifts.append(scene.cube_lift)
         positions.append(scene.positions)
         commands.append(command)
-        scene.advance_to(now + COMMAND_DELAY)
+        scene.advance_to(now + delay)
         scene.command(command, duration=period)
-    scene.advance_to((ticks + 1) * period)
+    scene.advance_to(now + period)
     lifts.append(scene.cube_lift)
     return Rollout(is_success(lifts), np.array(lifts), np.array(positions), np.array(commands))
 

@@ -8,6 +8,7 @@ over DDS. The oracle knows neither: it looks at every message for every tick.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from sarnn_ros.data.episodes import Episode, read_bag
-from sarnn_ros.data.observe import Missing, ObservationBuffer
+from sarnn_ros.data.observe import Missing, Observation, ObservationBuffer
 from sarnn_ros.errors import DecodeError
-from sarnn_ros.spec import Spec
+from sarnn_ros.spec import NANOSECONDS, Spec
 
 MS = 1_000_000
 
@@ -159,3 +160,77 @@ def test_bag_live_and_rule_agree(sent: list[Sent], clock: str, max_age: float):
                                        for r in rows]  # fmt: skip
         for image, row in zip(got.images["front"], rows, strict=True):
             assert np.array_equal(image, make.colour(expected[row][0].index))
+
+
+def live_on_images(sent: list[Sent], spec: Spec) -> list[Observation | Missing]:
+    """The live side where images are ticks: each image that is one is observed as it arrives,
+    when every joint state stamped up to it has."""
+    buffer = ObservationBuffer(spec)
+    joints = [one for one in sent if not one.camera]
+    seen: list[Observation | Missing] = []
+    for one in (one for one in sent if one.camera):
+        now = one.receive
+        while joints and joints[0].receive <= one.receive + 31 * MS:
+            other = joints.pop(0)
+            with contextlib.suppress(DecodeError):
+                buffer.push_joints(0, other.message(), other.receive)
+        with contextlib.suppress(DecodeError):
+            if (tick := buffer.push_image("front", one.message(), now)) is not None:
+                seen.append(buffer.observe(tick))
+    return seen
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(sendings(), st.sampled_from(["header", "receive"]), st.sampled_from([15.0, 20.0, 30.0]))
+def test_bag_and_live_agree_where_images_are_ticks(sent: list[Sent], clock: str, rate: float):
+    # Void images and late arrivals included: images up to 0.5 s old are still admitted.
+    spec = make.spec(clock=clock, rate=rate, tick="image", max_age=0.5)
+    seen = live_on_images(sent, spec)
+    ticks = [one.tick_ns for one in seen]
+    assert (np.diff(ticks) > 0).all()
+    stamps = [stamp for one in sent if one.camera and (stamp := time_of(one, clock)) is not None]
+    assert set(ticks) <= set(stamps) and ticks[:1] == stamps[:1]
+
+    usable = [row for row, one in enumerate(seen) if isinstance(one, Observation)]
+    silence = 0.5 * NANOSECONDS + spec.period_ns
+    got = read(sent, spec)
+    if len(usable) < 3:
+        assert isinstance(got, str)
+    elif usable[-1] - usable[0] + 1 != len(usable):
+        assert isinstance(got, str) and "hole" in got
+    elif (np.diff([ticks[row] for row in usable]) > silence).any():
+        assert isinstance(got, str) and "no image" in got
+    else:
+        assert isinstance(got, Episode), got
+        assert got.ticks.tolist() == [ticks[row] for row in usable]
+        for row, one in enumerate(seen[usable[0] : usable[-1] + 1]):
+            assert got.joints[row].tobytes() == one.joints.tobytes()
+            assert got.images["front"][row].tobytes() == one.images["front"].tobytes()
+
+
+def test_a_camera_that_stops_for_a_while_is_a_hole_where_images_are_ticks(tmp_path: Path):
+    lost = range(20, 32)  # 0.43 s from one to the next
+    recording = make.recording(drop_images=lost)
+    bag = recording.write(tmp_path / "bag")
+    episodes, report = read_bag(bag, make.spec(tick="image", max_age=0.2))
+    assert not episodes and "no image at 1 of" in report.problems[0].found
+    (episode,), _ = read_bag(bag, make.spec(tick="image", max_age=0.4))
+    assert np.diff(episode.ticks).max() > 0.4 * NANOSECONDS  # bridged by nothing: a late tick
+    parts, _ = read_bag(bag, make.spec(tick="image", max_age=0.2, episodes={"gap": 0.3}))
+    assert [len(part.ticks) for part in parts] == [7, 10]
+
+
+def test_the_order_of_arrival_decides_where_images_are_ticks(tmp_path: Path):
+    """Each image is overtaken by the next: the bag must not think that it could be put right."""
+    sent = [
+        Sent(camera, make.START + index * 20 * MS, make.START + (index ^ late) * 20 * MS + 40 * MS,
+             "good", index)
+        for camera, late in ((True, 1), (False, 0)) for index in range(60)
+    ]  # fmt: skip
+    sent.sort(key=lambda one: one.receive)
+    spec = make.spec(tick="image")
+    got = read(sent, spec)
+    assert isinstance(got, Episode)
+    seen = live_on_images(sent, spec)
+    assert got.ticks.tolist() == [one.tick_ns for one in seen]
+    assert got.ticks[0] == make.START + 20 * MS

@@ -131,6 +131,13 @@ def test_what_is_planted_is_found(change, severity: str, says: str, tmp_path):
     assert all(one.effect and one.remedy and one.where for one in report.problems)
 
 
+def test_where_images_are_ticks_their_rate_must_be_the_policys(tmp_path):
+    good = [make.recording(change=textured) for _ in range(3)]
+    assert report_on(tmp_path, *good, tick="image").problems == ()
+    found = [problem.found for problem in report_on(tmp_path, tick="image", rate=13.0).problems]
+    assert found == ["its images make ticks of 15.0 Hz, not of 13 Hz"]
+
+
 def test_slow_stream_and_late_stream(tmp_path):
     late = make.recording(change=textured, image_rate=8.0)
     late.messages = [

@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import threading
+import time
 
+import numpy as np
 import pytest
 
+from sarnn_ros.nodes.control import _Run
 from sarnn_ros.nodes.faults import FaultBook
 from sarnn_ros.nodes.statistics import LoopStatistics
-from sarnn_ros.nodes.ticker import Ticker
+from sarnn_ros.nodes.ticker import GridTicker, ImageTicker, Ticker
 
 PERIOD = 100
 
@@ -18,18 +21,25 @@ PERIOD = 100
 class Clock:
     """Simulated time, and the labels that a ticker made of it."""
 
-    def __init__(self, now: int = 0) -> None:
+    def __init__(self, now: int = 0, kind: type[Ticker] = GridTicker, **options: int) -> None:
         self.now = now
         self.labels: list[int] = []
+        self.due: list[int] = []
         self.errors: list[Exception] = []
         self._ticked = threading.Condition()
-        self.ticker = Ticker(
-            PERIOD, lambda: self.now, self._tick, self.errors.append, simulated=lambda: True
+        self.ticker = kind(
+            PERIOD,
+            lambda: self.now,
+            self._tick,
+            self.errors.append,
+            simulated=lambda: True,
+            **options,
         )
 
-    def _tick(self, label: int) -> None:
+    def _tick(self, label: int, due: int) -> None:
         with self._ticked:
             self.labels.append(label)
+            self.due.append(due)
             self._ticked.notify()
         if label == 1300:
             raise RuntimeError("a tick that fails")
@@ -70,6 +80,66 @@ def test_no_tick_within_the_period_of_the_start_nor_after_the_stop():
     clock.wait(2)
     clock.ticker.stop()
     assert clock.labels == [1100, 1300]
+
+
+def test_an_image_is_a_tick_when_it_has_arrived():
+    clock = Clock(now=1000, kind=ImageTicker, max_age_ns=200)
+    clock.ticker.image(900, 950)
+    clock.ticker.start()  # what came before does not count
+    for count, (stamp, receive) in enumerate([(1010, 1030), (1110, 1125), (700, 1300)], 1):
+        clock.now = receive
+        clock.ticker.image(stamp, receive)
+        clock.wait(count)
+    clock.ticker.stop()
+    assert clock.labels == [1010, 1110, 700] and clock.due == [1030, 1125, 1300]
+
+
+def test_a_silent_camera_is_noticed_every_period_until_the_next_image():
+    clock = Clock(now=1000, kind=ImageTicker, max_age_ns=200)
+    clock.ticker.start()
+    clock.go(1299)
+    clock.go(1300)  # a period and max_age after the start
+    clock.wait(1)
+    clock.go(1399)
+    clock.go(1450)
+    clock.wait(2)
+    clock.ticker.image(1440, 1450)
+    clock.wait(3)
+    clock.go(1749)
+    clock.go(1750)
+    clock.wait(4)
+    clock.go(20)  # the clock is set back: the silence is counted from there
+    while len(clock.labels) < 5 and clock.now < 1840:
+        clock.go(clock.now + 1)
+        threading.Event().wait(0.001)
+    clock.wait(5)
+    clock.ticker.stop()
+    assert clock.labels[:4] == [1300, 1450, 1440, 1750] and clock.labels[4] < 1800
+
+
+def test_without_a_simulated_clock_the_silence_ends_by_itself():
+    ticked = threading.Event()
+    ticker = ImageTicker(
+        10**6, time.monotonic_ns, lambda label, due: ticked.set(), print, max_age_ns=10**7
+    )
+    ticker.start()
+    assert ticked.wait(10.0)
+    ticker.stop()
+
+
+def test_the_past_of_a_motion_on_the_grid_and_between():
+    def past(label: int, *commands: tuple[int, float]) -> tuple[float, ...]:
+        run = _Run(commands=[(at, np.array([value])) for at, value in commands])
+        elapsed, *vectors = run.past(label, PERIOD)
+        return (elapsed * 1e9, *(float(v[0]) for v in vectors if v is not None))
+
+    assert past(300) == pytest.approx((100,))
+    assert past(300, (200, 2.0)) == pytest.approx((100, 2.0))
+    assert past(300, (100, 1.0), (200, 2.0)) == pytest.approx((100, 2.0, 1.0))
+    assert past(280, (100, 1.0), (200, 2.0)) == pytest.approx((80, 2.0, 1.2))  # at 1 in 100
+    assert past(400, (100, 1.0), (200, 2.0)) == pytest.approx((100,))  # a tick is missing
+    assert past(300, (0, 1.0), (200, 2.0)) == pytest.approx((100, 2.0))
+    assert past(100, (200, 2.0)) == pytest.approx((100,))
 
 
 def test_a_soft_fault_is_said_once_and_so_is_its_end():

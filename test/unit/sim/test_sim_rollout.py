@@ -72,6 +72,14 @@ def test_what_the_policy_is_shown(scene):
     assert np.abs(policy.seen[0].images["front"] - halves).mean() < 1.0
 
 
+def test_a_policy_of_image_ticks_is_asked_at_every_third_image(scene):
+    policy = Still()
+    spec = SPEC.model_copy(update={"tick": "image"})
+    rollout(policy, scene, Placement(0.42, 0.1), spec, ticks=5, seed=3)
+    ticks = [observation.tick_ns for observation in policy.seen]
+    assert np.diff(ticks) == pytest.approx(1e8, abs=2)
+
+
 def test_the_gripper_is_what_it_was_told_the_arm_what_it_measures(scene):
     class Closer(Still):
         def step(self, observation):

@@ -1,0 +1,102 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A real node whose ticks are the camera's images: the catalogue's faults of images and stamps
+lead to the same as on the grid, and the camera gives the beat."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import test_stream_faults as streams
+from ros_testing import small_spec
+
+SECOND = streams.SECOND
+#: Those that touch the image, or the stamps that a tick is found by.
+FAULTS = [
+    fault
+    for fault in streams.FAULTS
+    if fault.image or "stamp" in fault.name or "all sensors" in fault.name
+]
+
+
+@pytest.fixture(scope="module")
+def arm(make_policy, start_node, make_robot, graph, wait):
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    policy = make_policy(spec=small_spec(tick="image"))
+    arm = streams.Arm("joint_state", policy, start_node, make_robot)
+    graph.node.create_subscription(DiagnosticArray, "/diagnostics", arm.hear, 50)
+    wait(lambda: arm.robot.commands, lambda: arm.process.output)
+    return arm
+
+
+def swing(arm: Any, wait: Callable[..., Any]) -> None:
+    arm.robot.reset()
+    assert arm.call("reset").success
+    assert arm.call("start").success, arm.process.output
+    wait(lambda: len(arm.robot.commands) >= 5, lambda: arm.process.output)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))
+def test_the_catalogue_holds_where_images_are_ticks(fault, arm, wait):
+    swing(arm, wait)
+    with arm.robot.record:
+        arm.before = len(arm.robot.commands)
+        if fault.joints:
+            arm.robot.mutate_joints = fault.joints()
+        if fault.image:
+            arm.robot.mutate_image = fault.image()
+        arm.robot.harmless = fault.effect in ("goes on", "holds at times")
+    outcome = {
+        "holds": streams.sees_and_holds,
+        "latches": streams.latches,
+        "goes on": streams.goes_on,
+        "holds at times": streams.rests,
+    }
+    outcome[fault.effect](arm, fault, wait)
+    streams.check_safe(arm, arm.robot.commands, fault.lies)
+
+
+class OneOf:
+    """Publishes every n-th image."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._seen = count, 0
+
+    def __call__(self, message: Any) -> Sequence[Any]:
+        self._seen += 1
+        return () if self._seen % self._count else (message,)
+
+
+def doubled(message: Any) -> Sequence[Any]:
+    return (streams.stamped(message, -0.015), message)
+
+
+def twins(message: Any) -> Sequence[Any]:
+    """Two images of one stamp."""
+    other = copy.copy(message)
+    other.data = message.data[::-1]
+    return (message, other)
+
+
+@pytest.mark.parametrize(
+    ("camera", "period"),
+    [(doubled, 0.105), (twins, 0.09), (OneOf(2), 0.12), (OneOf(6), 0.18)],
+    ids=["double_rate", "two_at_one_stamp", "half_rate", "slower_than_the_policy"],
+)
+def test_the_camera_gives_the_beat(camera, period, arm, wait):
+    """The robot's camera gives an image every 30 ms, the policy asks for one every 100 ms."""
+    swing(arm, wait)
+    with arm.robot.record:
+        arm.robot.mutate_image = camera
+        arm.robot.harmless = True
+    seen = len(arm.robot.commands)
+    wait(lambda: len(arm.robot.commands) >= seen + 15, lambda: arm.process.output)
+    assert not arm.active_faults, arm.process.output
+    between = np.diff([command.at_ns for command in arm.robot.commands[seen + 2 :]]) / SECOND
+    assert np.median(between) == pytest.approx(period, abs=0.02)
+    streams.check_safe(arm, arm.robot.commands, False)
