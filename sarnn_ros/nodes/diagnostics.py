@@ -13,12 +13,14 @@ from sarnn_ros.nodes import messages
 from sarnn_ros.nodes.control import Controller
 from sarnn_ros.nodes.graph_watch import GraphWatch
 from sarnn_ros.nodes.parameters import NodeParameters
+from sarnn_ros.nodes.scene_watch import SceneWatch
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
 
 class Diagnostics:
-    """Two statuses: `control` (may it command, and if not, why) and `timing`.
+    """The statuses `control` (may it command, and if not, why), `timing`, and of the scene
+    `health` and `cameras`.
 
     :ivar problem: why the last transition failed, for those who cannot read the log.
     """
@@ -30,21 +32,37 @@ class Diagnostics:
         self._controller: Controller | None = None
         self._config: Any = None
         self._graph: GraphWatch | None = None
+        self._scene: SceneWatch | None = None
         self.problem = ""
 
-    def configured(self, config: Any, controller: Controller, graph: GraphWatch) -> None:
+    def configured(
+        self, config: Any, controller: Controller, graph: GraphWatch, scene: SceneWatch
+    ) -> None:
         self._config, self._controller, self._graph = config, controller, graph
+        self._scene = scene
         self.problem = ""
 
     def cleaned_up(self) -> None:
-        self._config = self._controller = self._graph = None
+        self._config = self._controller = self._graph = self._scene = None
 
     def publish(self, state: str, parameters: NodeParameters) -> None:
         statuses = [self._control(state, parameters)]
         if self._controller is not None:
             statuses.append(self._timing(self._controller))
+        if self._scene is not None:
+            for part, status in (
+                ("health", self._scene.health_status()),
+                ("cameras", self._scene.drift_status()),
+            ):
+                statuses.append(self._part(part, *status))
         stamp_ns = int(self._node.get_clock().now().nanoseconds)
         self._publisher.publish(messages.diagnostic_array(statuses, stamp_ns))
+
+    def _part(
+        self, part: str, well: bool, text: str, values: dict[str, object]
+    ) -> DiagnosticStatus:
+        level = OK if well else WARN
+        return messages.diagnostic_status(f"{self._name}: {part}", level, text, "", values)
 
     def _control(self, state: str, parameters: NodeParameters) -> DiagnosticStatus:
         values: dict[str, object] = {

@@ -64,6 +64,7 @@ from sarnn_ros.nodes.resolve import (
     load_policy,
     start_box,
 )
+from sarnn_ros.nodes.scene_watch import SceneWatch
 from sarnn_ros.nodes.sender import CommandSender
 from sarnn_ros.nodes.start_sequence import start_sequence
 from sarnn_ros.nodes.streamer import Streamer
@@ -198,7 +199,10 @@ class InferenceNode(LifecycleNode):
             now_ns=self.now_ns,
         )
         self._graph = GraphWatch(self, spec, parameters, sender.publishers)
-        self._viewer = Viewer(self, policy.config)
+        self._scene = SceneWatch(
+            policy.config, lambda: self.parameters, partial(self._log_once, "warning")
+        )
+        self._viewer = viewer = Viewer(self, policy.config)
         self._streamer = streamer = Streamer(
             spec.period_ns,
             interval_ns,
@@ -220,7 +224,7 @@ class InferenceNode(LifecycleNode):
             sequence=start_sequence(
                 parameters.start, *start_box(spec, envelope), guard.limits, spec.period_ns * 1e-9
             ),
-            want_image=self._viewer.wants_image,
+            want_image=lambda: parameters.health.image or viewer.wants_image(),
             watch=ObservationWatch(
                 parameters.watch,
                 spec.period_ns,
@@ -263,7 +267,7 @@ class InferenceNode(LifecycleNode):
         )
         super().on_configure(state)
         self._parameter_server.lock(True)
-        self._diagnostics.configured(policy.config, self.controller, self._graph)
+        self._diagnostics.configured(policy.config, self.controller, self._graph, self._scene)
         # A full collection looks at all that was imported, 10 to 20 ms long, and may come in the
         # middle of a tick. What is here now stays: the collector need not look at it again.
         gc.unfreeze()
@@ -282,6 +286,7 @@ class InferenceNode(LifecycleNode):
         self.controller.reset()
         self.buffer.clear()
         self._formats.reset()
+        self._scene.reset()
         self._graph.look()
         if self.parameters.start_on_activate:
             self.controller.start()
@@ -390,7 +395,9 @@ class InferenceNode(LifecycleNode):
             self._ticker.image(tick_ns, receive_ns)
 
     def _findings(self) -> Findings:
-        return Findings(soft=dict(self._graph.faults), hard=self._formats.changed)
+        findings = Findings(soft=dict(self._graph.faults), hard=self._formats.changed)
+        findings.update(self._scene.findings())
+        return findings
 
     def _take(self, topic: str, push: Callable[[Any, int], None], message: Any) -> None:
         self._graph.arrived(topic)
@@ -414,8 +421,9 @@ class InferenceNode(LifecycleNode):
             self._log_once("info", f"over:{fault.code}", f"over: {fault.text}")
         if tick.changes.appeared or tick.changes.recovered:
             self._news.trigger()
+        self._scene.see(tick)
         if self._viewer is not None:
-            self._viewer.show(tick)
+            self._viewer.show(tick, self._scene.health)
         if self._observer is not None:
             self._observer(tick)
 

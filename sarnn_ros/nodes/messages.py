@@ -66,9 +66,16 @@ def joint_state(names: Sequence[str], positions: NDArray[np.float64], stamp_ns: 
 def forward_position(names: Sequence[str], positions: NDArray[np.float64]) -> Float64MultiArray:
     """Set-points (n,) for forward_command_controller, which knows joints by their place only;
     the names are in the layout for those who read the topic."""
-    message = Float64MultiArray(data=array.array("d", positions))
+    return labelled(names, positions)
+
+
+def labelled(
+    names: Sequence[str], values: Sequence[float] | NDArray[np.float64]
+) -> Float64MultiArray:
+    """Values that plot well, their names in the layout, separated by commas."""
+    message = Float64MultiArray(data=array.array("d", values))
     message.layout.dim = [
-        MultiArrayDimension(label=",".join(names), size=len(positions), stride=len(positions))
+        MultiArrayDimension(label=",".join(names), size=len(values), stride=len(values))
     ]
     return message
 

@@ -194,6 +194,57 @@ class GripperParameters:
 
 
 @dataclass(frozen=True)
+class HealthParameters:
+    """Prediction health; see docs/safety.md."""
+
+    window: float = _parameter(
+        1.0, "the score is smoothed over this long by its median, s", low=0, high=60
+    )
+    warn_above: float = _parameter(
+        1.0,
+        "warn when the score is above this; 1: errors as large as the largest hundredth on "
+        "validation episodes; 0: never",
+        low=0,
+        high=100,
+        live=True,
+    )
+    stop_above: float = _parameter(
+        0.0, "hold the robot while the score is above this; 0: never", low=0, high=100, live=True
+    )
+    latch: bool = _parameter(
+        False, "such a stop latches until ~/reset, instead of ending with its cause", live=True
+    )
+    image: bool = _parameter(
+        False, "predict the image at every tick, so that it counts too; costs the full graph"
+    )
+
+
+@dataclass(frozen=True)
+class DriftParameters:
+    """Camera drift: warnings only."""
+
+    window: float = _parameter(
+        5.0, "brightness and colour are averaged over this long, s", low=0, high=600
+    )
+    brightness: float = _parameter(
+        0.25,
+        "warn when the mean brightness differs from training by more than this part of it, and "
+        "training never saw such; 0: never",
+        low=0,
+        high=10,
+        live=True,
+    )
+    color: float = _parameter(
+        0.1,
+        "warn when a colour channel's share of the light differs from training by more than this "
+        "part of it; 0: never",
+        low=0,
+        high=10,
+        live=True,
+    )
+
+
+@dataclass(frozen=True)
 class NodeParameters:
     """Everything that can be set from outside."""
 
@@ -261,6 +312,8 @@ class NodeParameters:
     gripper: GripperParameters = field(default_factory=GripperParameters)
     guard: GuardParameters = field(default_factory=GuardParameters)
     watch: WatchParameters = field(default_factory=WatchParameters)
+    health: HealthParameters = field(default_factory=HealthParameters)
+    drift: DriftParameters = field(default_factory=DriftParameters)
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,25 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Publishes what people look at: attention points, overlay, predicted image. Its own thread, which
-shows the newest tick and skips what it had no time for."""
+"""Publishes what people look at: attention points, pictures, health. Its own thread, which shows
+the newest tick and skips what it had no time for."""
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
-from std_msgs.msg import Header
+from std_msgs.msg import Float64MultiArray, Header
 from visualization_msgs.msg import ImageMarker
 
 from sarnn_ros.geometry import points_to_source_pixels
 from sarnn_ros.nodes import messages
 from sarnn_ros.nodes.control import Tick
+from sarnn_ros.policy.directory import health_terms
+from sarnn_ros.policy.health import HealthReading
 from sarnn_ros.spec import CameraSpec
 from sarnn_ros.viz.overlay import draw_overlay
 
@@ -52,7 +55,9 @@ class Viewer:
         cameras = config.spec.cameras
         self._topics = [_CameraTopics(node, camera, len(cameras) == 1) for camera in cameras]
         self._wake = threading.Condition()
-        self._newest: Tick | None = None
+        self._health = node.create_publisher(Float64MultiArray, "~/health", 10)
+        self._health_terms = tuple(health_terms(config.model, config.spec))
+        self._newest: tuple[Tick, HealthReading] | None = None
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -60,9 +65,9 @@ class Viewer:
         """Whether anyone looks at the predicted image."""
         return any(topics.predicted.get_subscription_count() for topics in self._topics)
 
-    def show(self, tick: Tick) -> None:
+    def show(self, tick: Tick, health: HealthReading) -> None:
         with self._wake:
-            self._newest = tick
+            self._newest = (tick, health)
             self._wake.notify()
 
     def start(self) -> None:
@@ -83,21 +88,29 @@ class Viewer:
         for topics in self._topics:
             for publisher in topics.publishers:
                 self._node.destroy_publisher(publisher)
+        self._node.destroy_publisher(self._health)
 
     def _run(self) -> None:
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._newest is not None or self._stopping)
-                tick, self._newest = self._newest, None
-                if self._stopping or tick is None:
+                newest, self._newest = self._newest, None
+                if self._stopping or newest is None:
                     return
+            tick, health = newest
             try:
+                self._publish_health(health)
                 for topics in self._topics:
                     self._publish(topics, tick)
             except Exception as error:  # a picture must not end the thread that draws the next
                 self._node.get_logger().error(
                     f"nothing is shown: {error!r}", throttle_duration_sec=5.0
                 )
+
+    def _publish_health(self, health: HealthReading) -> None:
+        score = math.nan if health.score is None else health.score
+        ratios = [health.ratios.get(term, math.nan) for term in self._health_terms]
+        self._health.publish(messages.labelled(("score", *self._health_terms), [score, *ratios]))
 
     def _publish(self, topics: _CameraTopics, tick: Tick) -> None:
         observation, prediction = tick.observation, tick.prediction

@@ -519,7 +519,8 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
     """Writes a small policy: an initialised network, exported as training would.
 
     Its joints range over [-1, 1] rad and its predictions stay near 0.3, where a robot of these
-    tests stands. `bias` (normalised) moves the predictions elsewhere.
+    tests stands. `bias` (normalised) moves the predictions elsewhere. `p99`: prediction errors
+    that are said to be usual, in all terms; none by default.
     """
 
     def make(
@@ -529,6 +530,7 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         seed: int = 0,
         max_step: float = 0.3,
         source_size: tuple[int, int] = (64, 64),
+        p99: float | None = None,
     ) -> Path:
         import torch
 
@@ -574,10 +576,22 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
             normaliser=JointNormaliser(low, high, spec.joint_range),
             envelope=envelope,
             training={},
+            health=lambda made: None if p99 is None else _health(made.config, p99),
         )
         return out
 
     return make
+
+
+def _health(config: Any, p99: float) -> Any:
+    from sarnn_ros.policy.directory import Health, Quantiles, health_terms
+
+    errors = {
+        term: Quantiles(p50=(p99,) * count, p95=(p99,) * count, p99=(p99,) * count,
+                        max=(p99,) * count)
+        for term, count in health_terms(config.model, config.spec).items()
+    }  # fmt: skip
+    return Health(source="validation", episodes=1, ticks=100, errors=errors)
 
 
 @pytest.fixture(scope="session")

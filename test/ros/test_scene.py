@@ -1,0 +1,111 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The real node watches the scene: prediction health and camera drift, over real DDS."""
+
+from __future__ import annotations
+
+import array
+import math
+
+import pytest
+
+START = (0.3, 0.3, 0.3)
+JOINTS = ("joint1", "joint2", "gripper")
+TERMS = ("score", "joints", "points:front", "image:front")
+
+
+@pytest.fixture
+def status_of(graph):
+    """The newest status of a part of a node: level, message and values."""
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    messages = graph.collect(DiagnosticArray, "/diagnostics", 50)
+
+    def find(node: str, part: str):
+        for message in reversed(messages):
+            for status in message.status:
+                if status.name == f"{node}: {part}":
+                    return status.level, status.message, {v.key: v.value for v in status.values}
+        return b"", "", {}
+
+    return find
+
+
+def test_what_does_not_come_true_is_told_and_stops_where_asked(
+    make_policy, start_node, make_robot, graph, wait, status_of
+):
+    """Images of noise: the points jump about, and the policy expects them to stand still."""
+    from std_msgs.msg import Float64MultiArray
+
+    robot = make_robot(JOINTS, START, namespace="/health/")
+    health = graph.collect(Float64MultiArray, "/health/sarnn/health")
+    node = start_node(
+        *("-r", "__ns:=/health"), policy=make_policy(p99=0.01), autostart=True, health__window=0.4
+    )
+    node.wait_for("prediction health")
+    wait(lambda: len(robot.commands) >= 5, lambda: f"a warning stops nothing\n{node.output}")
+    assert "is above 1 (points:front); does the scene look as in the" in node.output
+
+    wait(lambda: health and health[-1].data[0] > 1.0, lambda: str(health[-1:]))
+    message = health[-1]
+    assert tuple(message.layout.dim[0].label.split(",")) == TERMS
+    score, joints, points, image = message.data
+    assert score == points > joints
+    assert math.isnan(image), "nobody asked for the image"
+    _, text, values = wait(
+        lambda: (found := status_of("/health/sarnn", "health"))[0] == b"\x01" and found,
+        lambda: node.output,
+    )
+    assert "is above 1 (points:front)" in text
+    assert float(values["ratio points:front"]) > 1.0
+
+    assert graph.set_parameter("/health/sarnn", "health.stop_above", 1.0)[0]
+    node.wait_for("no command: prediction health")
+    with robot.record:
+        count, published = len(robot.commands), robot.published
+    wait(lambda: robot.published > published + 50, "five ticks")
+    assert len(robot.commands) <= count + 1, "at most a hold that was on its way"
+    # It is over when the threshold lies above the score, and goes on by itself.
+    assert graph.set_parameter("/health/sarnn", "health.stop_above", 100.0)[0]
+    wait(lambda: len(robot.commands) > count + 5, lambda: node.output)
+    assert node.output.count("is above 1 (points:front); does the scene") == 1
+
+
+def darker(message):
+    message.data = array.array("B", bytes(value // 2 for value in message.data))
+    return (message,)
+
+
+def test_a_camera_that_got_darker_is_told_and_nothing_else(
+    make_policy, start_node, make_robot, graph, wait, status_of
+):
+    from std_msgs.msg import Float64MultiArray
+
+    robot = make_robot(JOINTS, START, namespace="/drift/")
+    health = graph.collect(Float64MultiArray, "/drift/sarnn/health")
+    node = start_node(
+        *("-r", "__ns:=/drift"), policy=make_policy(p99=3.0), autostart=True, drift__window=0.5,
+        health__window=0.2, health__image=True,
+    )  # fmt: skip
+    _, text, values = wait(
+        lambda: (found := status_of("/drift/sarnn", "cameras"))[2] and found, lambda: node.output
+    )
+    assert text == "as in training" and "darker" not in node.output
+    assert float(values["brightness trained front"]) == pytest.approx(127.0)
+    # The image is predicted because a parameter says so, and counts.
+    wait(lambda: health and 0 < health[-1].data[3] < 1.0, lambda: str(health[-1:]))
+    assert health[-1].data[0] == max(health[-1].data[1:])
+    assert status_of("/drift/sarnn", "health")[0] == b"\x00"
+
+    with robot.record:
+        robot.mutate_image, robot.harmless = darker, True
+    node.wait_for("front: the image is ")
+    assert "darker than in training" in node.output
+    _, text, values = wait(
+        lambda: (found := status_of("/drift/sarnn", "cameras"))[0] == b"\x01" and found,
+        lambda: node.output,
+    )
+    assert "white balance" in text
+    seen = len(robot.commands)
+    wait(lambda: len(robot.commands) > seen + 5, lambda: f"goes on\n{node.output}")
+    robot.mend()
