@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does prediction health mean something? The simulated arm with a good policy, and with things
 wrong: `python benchmark/health.py POLICY`, for a policy of the demo. Prints the table of
-docs/safety.md. Three minutes of one core.
+docs/safety.md. Some six minutes of one core.
 """
 
 from __future__ import annotations
@@ -148,7 +148,9 @@ def main() -> None:
     policy, scene = Policy.load(arguments.policy), LiftScene()
     limit = NodeParameters().health.warn_above
     rate = policy.spec.rate
-    print("| | trials | lifted | score: median | range | above 1 | after (s) | drift warned |")
+    print(
+        "| | trials | lifted | score, median | range | above 1 | first, after (s) | drift warned |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for name, (fault, begins) in CASES.items():
         count = arguments.trials * (3 if fault is fine else 1)

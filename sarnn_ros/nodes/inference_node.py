@@ -44,15 +44,17 @@ from rclpy.executors import (
 )
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from sarnn_ros.data.observe import ObservationBuffer
 from sarnn_ros.errors import DecodeError, SarnnError
-from sarnn_ros.nodes import graph_watch, messages
+from sarnn_ros.nodes import description, graph_watch, messages
 from sarnn_ros.nodes.control import Controller, Tick
+from sarnn_ros.nodes.description import DescriptionWatch
 from sarnn_ros.nodes.diagnostics import Diagnostics
 from sarnn_ros.nodes.graph_watch import GraphWatch
 from sarnn_ros.nodes.gripper import two_valued_gripper, with_gripper
@@ -71,7 +73,8 @@ from sarnn_ros.nodes.streamer import Streamer
 from sarnn_ros.nodes.ticker import GridTicker, ImageTicker, Ticker
 from sarnn_ros.nodes.viewer import Viewer
 from sarnn_ros.nodes.watchdogs import Findings, FormatWatch, ObservationWatch
-from sarnn_ros.policy.guard import CommandGuard
+from sarnn_ros.policy.directory import PolicyConfig
+from sarnn_ros.policy.guard import CommandGuard, GuardLimits
 from sarnn_ros.spec import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE, JOINT_STATE_TYPE
 
 RCLError = rclpy_implementation.RCLError
@@ -262,6 +265,7 @@ class InferenceNode(LifecycleNode):
             )
         )
         self._subscribe()
+        self._await_description(policy.config, guard)
         self._graph_timer = self.create_timer(
             graph_watch.PERIOD, self._graph.look, clock=self._steady
         )
@@ -387,6 +391,25 @@ class InferenceNode(LifecycleNode):
         sensor_type = SENSOR_TYPES.get(kind) or messages.message_class(kind)
         self._handles.append(self.create_subscription(sensor_type, topic, take, qos))
 
+    def _await_description(self, config: PolicyConfig, guard: CommandGuard) -> None:
+        parameters, spec = self.parameters, config.spec
+        topic = parameters.robot_description_topic
+        self._description: DescriptionWatch | None = None
+        if not topic:
+            return
+
+        def resolve(text: str) -> GuardLimits:
+            limits = guard_limits(parameters, spec, config.envelope, text)
+            return with_gripper(limits, two_valued_gripper(parameters, spec, limits))
+
+        self._description = watch = DescriptionWatch(
+            self.resolve_topic_name(topic), resolve, guard
+        )
+        qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._handles.append(
+            self.create_subscription(String, topic, lambda text: watch.take(text.data), qos)
+        )
+
     def _push_image(self, camera: str, message: Any, receive_ns: int) -> None:
         assert self.buffer is not None
         self._formats.see(camera, message)
@@ -397,6 +420,8 @@ class InferenceNode(LifecycleNode):
     def _findings(self) -> Findings:
         findings = Findings(soft=dict(self._graph.faults), hard=self._formats.changed)
         findings.update(self._scene.findings())
+        if self._description is not None:
+            findings.update(self._description.findings())
         return findings
 
     def _take(self, topic: str, push: Callable[[Any, int], None], message: Any) -> None:
@@ -470,6 +495,8 @@ class InferenceNode(LifecycleNode):
             assert self.controller is not None
             latched = self.controller.reset()
             self._formats.reset()
+            if self._description and any(fault.code == description.CODE for fault in latched):
+                self._description.accept()
             if not latched:
                 return "reset"
             return f"reset, cleared: {', '.join(fault.code for fault in latched)}; call ~/start"

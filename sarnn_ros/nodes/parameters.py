@@ -308,6 +308,11 @@ class NodeParameters:
     robot_description: str = _parameter(
         "", "URDF text; its joint limits narrow the guard's. Empty: none"
     )
+    robot_description_topic: str = _parameter(
+        "",
+        "topic with the URDF (std_msgs/String, transient local), e.g. robot_description; nothing "
+        "is commanded before it has come. Empty: none",
+    )
     start: StartParameters = field(default_factory=StartParameters)
     gripper: GripperParameters = field(default_factory=GripperParameters)
     guard: GuardParameters = field(default_factory=GuardParameters)

@@ -125,8 +125,12 @@ def start_box(spec: Spec, envelope: Any) -> tuple[NDArray[np.float64], NDArray[n
     return pose - spread, pose + spread
 
 
-def guard_limits(parameters: NodeParameters, spec: Spec, envelope: Any) -> GuardLimits:
-    """Training envelope and margins, narrowed by the user's own limits.
+def guard_limits(
+    parameters: NodeParameters, spec: Spec, envelope: Any, description: str | None = None
+) -> GuardLimits:
+    """Training envelope and margins, narrowed by the robot's and the user's own limits.
+
+    :param description: URDF text that came on `robot_description_topic`.
 
     :raises ConfigError: for limits of the wrong count, or that leave no room.
     """
@@ -151,10 +155,13 @@ def guard_limits(parameters: NodeParameters, spec: Spec, envelope: Any) -> Guard
         floor=guard.floor,
         clamp=clamp,
     )
-    if parameters.robot_description:
-        where = "parameter 'robot_description'"
-        urdf = joint_limits(parameters.robot_description, spec.command_names, where=where)
-        limits = limits.narrowed(spec.command_names, urdf, where=where)
+    for text, where in (
+        (parameters.robot_description or None, "parameter 'robot_description'"),
+        (description, f"topic '{parameters.robot_description_topic}'"),
+    ):
+        if text is not None:
+            urdf = joint_limits(text, spec.command_names, where=where)
+            limits = limits.narrowed(spec.command_names, urdf, where=where)
     names = ("position_min", "position_max", "max_step", "max_velocity", "max_acceleration")
     own = {name: getattr(guard, name) for name in names}
     return limits.narrowed(spec.command_names, own, where="parameters guard.*")

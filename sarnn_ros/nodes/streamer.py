@@ -84,12 +84,7 @@ class Streamer:
         self._period_ns = period_ns
         self._interval_ns = interval_ns
         self._interpolation = interpolation
-        limits = dataclasses.replace(
-            guard.limits,
-            max_acceleration=np.full_like(guard.limits.max_acceleration, np.inf),
-            clamp=frozenset({"velocity"}),
-        )
-        self._guard = CommandGuard(limits, guard.names)
+        self._guard = guard
         self._now_ns = now_ns
         self._present = present
         self._send = send
@@ -189,7 +184,7 @@ class Streamer:
             # What is sent now is to be reached when the next one is sent.
             target_ns = now + self._interval_ns
             elapsed_ns = self._interval_ns if self._sent is None else now - self._sent.at_ns
-            verdict = self._guard.check(
+            verdict = _on_the_way(self._guard).check(
                 way.position(target_ns),
                 present,
                 max(elapsed_ns, self._interval_ns) * 1e-9,
@@ -206,3 +201,13 @@ class Streamer:
     def _leave(self, reason: str) -> None:
         self._segment = None
         self._stops[reason] += 1
+
+
+def _on_the_way(guard: CommandGuard) -> CommandGuard:
+    """What judges the set-points between two commands that this guard let through."""
+    limits = dataclasses.replace(
+        guard.limits,
+        max_acceleration=np.full_like(guard.limits.max_acceleration, np.inf),
+        clamp=frozenset({"velocity"}),
+    )
+    return CommandGuard(limits, guard.names)

@@ -22,7 +22,7 @@ def joint_limits(description: str, names: Sequence[str], *, where: str) -> dict[
     `safety_controller`'s soft limits count where they are tighter.
 
     :returns: `position_min`, `position_max` (rad or m) and `max_velocity` (rad/s or m/s), (n,).
-    :raises ConfigError: not XML, not a robot, or a limit that is not a number.
+    :raises ConfigError: not XML, not a robot, none of the joints, or a limit that is no number.
     """
     try:
         root = ElementTree.fromstring(description)
@@ -37,6 +37,12 @@ def joint_limits(description: str, names: Sequence[str], *, where: str) -> dict[
     low, high = np.full(len(names), -np.inf), np.full(len(names), np.inf)
     speed = np.full(len(names), np.inf)
     joints = {joint.get("name"): joint for joint in root.iter("joint")}
+    if not joints.keys() & set(names):
+        raise ConfigError(
+            f"describes none of the commanded joints {', '.join(names)}",
+            where=where,
+            remedy="give the description of the robot that the policy was trained on",
+        )
     for index, name in enumerate(names):
         joint = joints.get(name)
         if joint is None:

@@ -109,3 +109,47 @@ def test_a_camera_that_got_darker_is_told_and_nothing_else(
     seen = len(robot.commands)
     wait(lambda: len(robot.commands) > seen + 5, lambda: f"goes on\n{node.output}")
     robot.mend()
+
+
+def test_a_description_on_a_topic_comes_before_the_first_command(
+    policy, start_node, make_robot, graph, wait, status_of
+):
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+    from std_msgs.msg import String
+
+    def urdf(upper):
+        limit = f'<limit lower="-1" upper="{upper}" velocity="9" effort="1"/>'
+        return f'<robot name="r"><joint name="joint1" type="revolute">{limit}</joint></robot>'
+
+    robot = make_robot(JOINTS, START, namespace="/urdf/")
+    node = start_node(
+        *("-r", "__ns:=/urdf", "-r", "robot_description:=description"),
+        policy=policy,
+        autostart=True,
+        robot_description_topic="robot_description",
+        guard__on_position="clamp",
+        guard__floor=0.05,
+    )
+    node.wait_for("no robot description has arrived on '/urdf/description'")
+    published = robot.published
+    wait(lambda: robot.published > published + 50, "five ticks")
+    assert not robot.commands
+
+    lasting = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = graph.node.create_publisher(String, "/urdf/description", lasting)
+    publisher.publish(String(data=urdf(0.305)))
+    wait(lambda: len(robot.commands) >= 8, lambda: node.output)
+    highest = max(command.position[0] for command in robot.commands)
+    assert highest <= 0.305 + 1e-9
+
+    publisher.publish(String(data=urdf(0.9)))
+    node.wait_for("has changed the limits of a commanded joint")
+    wait(lambda: status_of("/urdf/sarnn", "control")[1].startswith("faulted"), lambda: node.output)
+    count = len(robot.commands)
+    assert not graph.trigger("/urdf/sarnn/start").success
+    assert graph.trigger("/urdf/sarnn/reset").success
+    assert graph.trigger("/urdf/sarnn/start").success
+    wait(
+        lambda: max((c.position[0] for c in robot.commands[count:]), default=0.0) > 0.306,
+        lambda: f"the new limit counts\n{node.output}",
+    )
