@@ -38,18 +38,18 @@ def epoch(repeats: int) -> dict[str, Any]:
     joints = torch.rand(BATCH, TICKS, JOINTS)
     frames = images.flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (BATCH, -1))
     lengths = torch.full((BATCH,), TICKS)
-    chunk = MEMORY_BYTES // bytes_per_frame(ours)
+    fits = MEMORY_BYTES // bytes_per_frame(ours)
 
     def plain() -> tuple[torch.Tensor, ...]:
         return step_loop_losses(seed, images, joints, images, joints.roll(-1, 1))
 
     def parallel() -> tuple[torch.Tensor, ...]:
         now, following = frames[:, :-1].flatten(0, 1), frames[:, 1:].flatten(0, 1)
-        points = encode(ours, [now], chunk).unflatten(0, (BATCH, -1))
+        points = encode(ours, [now], fits).unflatten(0, (BATCH, -1))
         joint, point, decoded = recurrent_losses(
             ours, points, joints[:, :-1], joints.roll(-1, 1)[:, :-1], lengths
         )
-        image = image_loss(ours, [now], decoded.flatten(0, 1), [following], chunk)
+        image = image_loss(ours, [now], decoded.flatten(0, 1), [following], fits)
         return image, joint, point
 
     sides = {"step_loop": (plain, seed), "ours": (parallel, ours)}

@@ -9,13 +9,13 @@ predictions are decoded at once: the loss and gradient of the seed's step loop, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from sarnn_ros.model.sarnn import SARNN
+from sarnn_ros.training.chunks import map_chunks
 
 
 def masked_mse(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
@@ -24,16 +24,15 @@ def masked_mse(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     return (squares * valid).sum() / valid.sum().clamp(min=1)
 
 
-def encode(model: SARNN, frames: Sequence[Tensor], chunk: int) -> Tensor:
+def encode(model: SARNN, frames: Sequence[Tensor], fits: int) -> Tensor:
     """Attention points (N, P) of N frames.
 
-    More than `chunk` frames are taken in chunks that are computed again for the gradient, so that
-    the memory is that of one chunk.
+    :param fits: frames whose activations fit into memory, see `chunks.map_chunks`.
     """
-    if len(frames[0]) <= chunk:
-        return model.encode(frames)
-    chunks = zip(*(torch.split(camera, chunk) for camera in frames), strict=True)
-    return torch.cat([_recompute(model.encode, part) for part in chunks])
+    parameters = [
+        parameter for branch in model.branches for parameter in branch.pos_encoder.parameters()
+    ]
+    return map_chunks(lambda *part: model.encode(part), parameters, frames, fits)
 
 
 def recurrent_losses(
@@ -65,34 +64,30 @@ def image_loss(
     frames: Sequence[Tensor],
     decoded: Tensor,
     following: Sequence[Tensor],
-    chunk: int,
+    fits: int,
 ) -> Tensor:
     """Mean squared error of the predicted images, averaged over the cameras.
 
     :param frames: inputs, per camera (N, 3, H, W).
     :param decoded: points decoded at those frames, (N, P).
     :param following: the clean frames one tick later.
+    :param fits: as for `encode`.
     """
-    if len(decoded) <= chunk:
-        return _image_error(model, decoded, *frames, *following) / len(decoded)
-    tensors = (decoded, *frames, *following)
-    parts = zip(*(torch.split(tensor, chunk) for tensor in tensors), strict=True)
-    errors = [_recompute(_image_error, model, *part) for part in parts]
-    return torch.stack(errors).sum() / len(decoded)
-
-
-def _image_error(model: SARNN, decoded: Tensor, *images: Tensor) -> Tensor:
-    """Sum over frames of the error averaged over each frame's pixels and over cameras."""
-    cameras = len(images) // 2
-    predicted = model.predict_image(images[:cameras], decoded)
-    errors = [
-        ((image - truth) ** 2).mean((1, 2, 3)).sum()
-        for image, truth in zip(predicted, images[cameras:], strict=True)
+    parameters = [
+        parameter
+        for branch in model.branches
+        for part in (branch.im_encoder, branch.decoder_image)
+        for parameter in part.parameters()
     ]
-    return torch.stack(errors).mean()
 
+    def errors(points: Tensor, *images: Tensor) -> Tensor:
+        """Of each frame, over its pixels and the cameras."""
+        cameras = len(images) // 2
+        predicted = model.predict_image(images[:cameras], points)
+        squares = [
+            ((image - truth) ** 2).mean((1, 2, 3))
+            for image, truth in zip(predicted, images[cameras:], strict=True)
+        ]
+        return torch.stack(squares).mean(0)
 
-def _recompute(function: Callable[..., Tensor], *arguments: object) -> Tensor:
-    """Call without keeping activations; the backward pass computes them again."""
-    result: Tensor = checkpoint(function, *arguments, use_reentrant=False)
-    return result
+    return map_chunks(errors, parameters, [decoded, *frames, *following], fits).mean()

@@ -42,7 +42,7 @@ START_TICKS = 5
 BLIND = 0.05
 BLIND_SHARE = 0.5
 
-#: Memory for activations; more frames than fit are taken in chunks (`losses.py`).
+#: Memory for activations; those of more frames than fit are computed twice (`chunks.py`).
 MEMORY_BYTES = 3 * 2**30
 
 
@@ -119,7 +119,7 @@ class Trainer:
         self.restarts = 0
         #: Largest `attention_spread` after any epoch since the start.
         self.widest = 0.0
-        self.chunk = max(1, MEMORY_BYTES // bytes_per_frame(model))
+        self.fits = max(1, MEMORY_BYTES // bytes_per_frame(model))
         self._joint_scale = spec.joint_range[1] - spec.joint_range[0]
         self._image_low, high = spec.image_range
         self._image_scale = high - self._image_low
@@ -238,7 +238,7 @@ class Trainer:
         row, tick = where.T
 
         frames = self._augmented(episodes, row, tick)
-        fresh = encode(self.model, [camera[:encoded] for camera in frames], self.chunk)
+        fresh = encode(self.model, [camera[:encoded] for camera in frames], self.fits)
         points = self._points(episodes, fresh.shape[-1])
         points = points.index_put((row[:encoded], tick[:encoded]), fresh)
         joint, point, decoded = recurrent_losses(
@@ -252,7 +252,7 @@ class Trainer:
                 [camera[:pictured] for camera in frames],
                 decoded[row, tick],
                 self.scaled(data.frames(episodes[row], tick + 1)),
-                self.chunk,
+                self.fits,
             )
         weight = self._point_weight()
         total = config.image_loss * image + config.joint_loss * joint + weight * point
@@ -290,14 +290,14 @@ class Trainer:
         )
         where = torch.nonzero(data.steps())
         image = torch.zeros((), device=self.device)
-        for part in torch.split(where, self.chunk):
+        for part in torch.split(where, self.fits):
             row, tick = part.T
             error = image_loss(
                 self.model,
                 self.scaled(data.frames(row, tick)),
                 decoded[row, tick],
                 self.scaled(data.frames(row, tick + 1)),
-                self.chunk,
+                self.fits,
             )
             image += error * len(part) / len(where)
         self.model.train()
@@ -321,8 +321,8 @@ class Trainer:
         """Points (E, T - 1, P) of every clean frame that has a next one; 0 elsewhere."""
         where = torch.nonzero(data.steps())
         encoded = [
-            self.model.encode(self.scaled(data.frames(*part.T)))
-            for part in torch.split(where, min(self.chunk, 256))
+            encode(self.model, self.scaled(data.frames(*part.T)), self.fits)
+            for part in torch.split(where, min(self.fits, 256))
         ]
         points = data.joints.new_zeros(len(data), data.ticks - 1, encoded[0].shape[-1])
         return points.index_put(tuple(where.T), torch.cat(encoded))

@@ -40,19 +40,19 @@ def parallel_losses(
     model: SARNN,
     data: tuple[Tensor, Tensor, Tensor, Tensor],
     lengths: Tensor,
-    chunk: int = 10**6,
+    fits: int = 10**6,
 ) -> tuple[Tensor, Tensor, Tensor]:
     images, joints, clean, targets = data
     count, ticks = joints.shape[:2]
     valid = torch.arange(ticks - 1) < (lengths - 1).unsqueeze(1)
     row, tick = torch.nonzero(valid).T
-    fresh = encode(model, [images[row, tick]], chunk)
+    fresh = encode(model, [images[row, tick]], fits)
     points = torch.zeros(count, ticks - 1, fresh.shape[1]).double().index_put((row, tick), fresh)
     joint, point, decoded = recurrent_losses(
         model, points, joints[:, :-1], targets[:, :-1], lengths
     )
     image = image_loss(
-        model, [images[row, tick]], decoded[row, tick], [clean[row, tick + 1]], chunk
+        model, [images[row, tick]], decoded[row, tick], [clean[row, tick + 1]], fits
     )
     return image, joint, point
 
@@ -66,13 +66,15 @@ def gradients(model: torch.nn.Module) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("ticks", [2, 3, 7])
-@pytest.mark.parametrize("chunk", [10**6, 4])
+@pytest.mark.parametrize("fits", [10**6, 4])
+@pytest.mark.parametrize("threads", [1, 2])
 def test_equal_to_the_step_loop_in_loss_and_gradient(
-    seed_sarnn: ModuleType, ticks: int, chunk: int
+    seed_sarnn: ModuleType, ticks: int, fits: int, threads: int
 ) -> None:
+    torch.set_num_threads(threads)
     ours, theirs = make_pair(seed_sarnn)
     data = episodes(3, ticks)
-    losses = parallel_losses(ours, data, torch.full((3,), ticks), chunk)
+    losses = parallel_losses(ours, data, torch.full((3,), ticks), fits)
     expected = seed_sarnn.step_loop_losses(theirs, *data)
     torch.testing.assert_close(losses, expected, atol=1e-10, rtol=1e-8)
     total(losses).backward()
@@ -128,8 +130,8 @@ def test_several_cameras_average_their_image_losses() -> None:
     decoded = torch.rand(5, 8)
     predicted = model.predict_image(frames, decoded)
     errors = [((p - c) ** 2).mean() for p, c in zip(predicted, clean, strict=True)]
-    for chunk in (100, 2):
-        loss = image_loss(model, frames, decoded, clean, chunk)
+    for fits in (100, 2):
+        loss = image_loss(model, frames, decoded, clean, fits)
         torch.testing.assert_close(loss, torch.stack(errors).mean())
 
 

@@ -1,0 +1,91 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Chunks: the same result and gradient as in one piece, whoever computes them."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from torch import Tensor
+
+from sarnn_ros.training.chunks import CPU_CHUNK, map_chunks
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("fits", [1000, 7])
+def test_gradients_of_inputs_and_parameters(threads: int, fits: int) -> None:
+    torch.set_num_threads(threads)
+    weight = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+    unused = torch.randn(2, requires_grad=True)
+    rows = torch.randn(50, 3, dtype=torch.float64, requires_grad=True)
+    fixed = torch.randn(50, 2, dtype=torch.float64)
+
+    def function(rows: Tensor, fixed: Tensor) -> Tensor:
+        return torch.tanh(rows @ weight) * fixed
+
+    scale = torch.randn(50, 2, dtype=torch.float64)
+    leaves = [rows, weight]
+    expected = torch.autograd.grad((function(rows, fixed) * scale).sum(), leaves)
+    result = map_chunks(function, [weight, unused], [rows, fixed], fits)
+    torch.testing.assert_close(result, function(rows, fixed))
+    found = torch.autograd.grad((result * scale).sum(), [*leaves, unused], allow_unused=True)
+    torch.testing.assert_close(found[:2], expected)
+    assert found[2] is None
+
+
+def test_two_threads_compute_at_the_same_time_and_each_alone() -> None:
+    """Each waits inside for the other: one after the other would never get through."""
+    torch.set_num_threads(2)
+    meeting = threading.Barrier(2, timeout=20)
+    inside = set()
+
+    def function(rows: Tensor) -> Tensor:
+        meeting.wait()
+        inside.add(torch.get_num_threads())
+        return rows * 2
+
+    for enabled in (True, False):
+        with torch.set_grad_enabled(enabled):
+            rows = torch.ones(8, 1, requires_grad=True)
+            map_chunks(function, [], [rows], 1000)
+    assert inside == {1}
+    assert torch.get_num_threads() == 2
+
+
+def test_what_does_not_fit_is_computed_again_in_pieces_that_do() -> None:
+    sizes = []
+
+    def function(rows: Tensor) -> Tensor:
+        sizes.append((len(rows), torch.is_grad_enabled()))
+        return rows * 2
+
+    rows = torch.ones(10, 1, requires_grad=True)
+    map_chunks(function, [], [rows], 4).sum().backward()
+    assert sizes == [(4, False), (4, False), (2, False), (4, True), (4, True), (2, True)]
+    sizes.clear()
+    map_chunks(function, [], [rows], 10).sum().backward()
+    assert sizes == [(10, True)]
+
+
+def test_chunks_are_even() -> None:
+    """A thread with one chunk more than the other would be waited for."""
+    sizes = []
+
+    def function(rows: Tensor) -> Tensor:
+        sizes.append(len(rows))
+        return rows * 2
+
+    torch.set_num_threads(2)
+    for count in (16, 2 * CPU_CHUNK + 2, 6 * CPU_CHUNK):
+        sizes.clear()
+        map_chunks(function, [], [torch.ones(count, 1)], 10**6)
+        assert len(sizes) % 2 == 0
+        assert max(sizes) <= CPU_CHUNK
+
+
+def test_an_error_in_a_thread_is_raised() -> None:
+    torch.set_num_threads(2)
+    with pytest.raises(RuntimeError):
+        map_chunks(lambda rows: rows @ torch.ones(5, 5), [], [torch.ones(8, 1)], 100)
