@@ -1,15 +1,16 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Noise and colour jitter on a batch of frames, on the training device.
+"""Noise, colour jitter and erased rectangles on a batch of frames, on the training device.
 
-As EIPL: one draw of brightness, contrast, saturation and hue per sequence, Gaussian noise per
-pixel and per joint; inputs only, targets stay clean. torchvision's `ColorJitter` draws one factor
-per call and would need a loop over the sequences; here the factors are a tensor.
+As EIPL: one draw of brightness, contrast, saturation, hue and rectangle per sequence, Gaussian
+noise per pixel and per joint; inputs only, targets stay clean. torchvision's transforms draw once
+per call, on the CPU, and would need a loop over the sequences; here the draws are tensors.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,6 +18,57 @@ from torch import Tensor
 from sarnn_ros.training.config import TrainConfig
 
 _LUMA = (0.2989, 0.587, 0.114)
+#: Of an erased rectangle: share of the image's area, and height / width (torchvision's defaults).
+_ERASED_AREA = (0.02, 0.33)
+_ERASED_RATIO = (0.3, 3.3)
+
+
+def distort(
+    images: Tensor, row: Tensor, count: int, config: TrainConfig, generator: torch.Generator
+) -> Tensor:
+    """Erase, then jitter, alike in all images of a sequence; EIPL's order.
+
+    :param images: (N, 3, H, W) in [0, 1].
+    :param row: the sequence of each image, (N,), of `count`.
+    :returns: (N, 3, H, W) in [0, 1].
+    """
+    if config.erase:
+        images = erase(images, draw_boxes(count, images.shape[-2:], config.erase, generator)[row])
+    return jitter(images, draw_jitter(count, config, generator)[row])
+
+
+def draw_boxes(
+    count: int, size: Sequence[int], chance: float, generator: torch.Generator
+) -> Tensor:
+    """Rectangles (count, 4) of first row, first column, and the row and the column after the last;
+    empty where `chance` says no. torchvision draws again if one does not fit; here it is cut.
+
+    :param size: height and width of the image.
+    """
+    draws = torch.rand(5, count, generator=generator, device=generator.device)
+    height, width = size
+    low, high = _ERASED_AREA
+    area = height * width * (low + (high - low) * draws[0])
+    low, high = map(math.log, _ERASED_RATIO)
+    ratio = torch.exp(low + (high - low) * draws[1])
+    rows = (area * ratio).sqrt().round().clamp(1, height)
+    columns = (area / ratio).sqrt().round().clamp(1, width)
+    top = (draws[2] * (height - rows + 1)).floor()
+    left = (draws[3] * (width - columns + 1)).floor()
+    boxes = torch.stack([top, left, top + rows, left + columns], dim=1)
+    return boxes * (draws[4] < chance).unsqueeze(1)
+
+
+def erase(images: Tensor, boxes: Tensor) -> Tensor:
+    """Black rectangles.
+
+    :param images: (N, 3, H, W). :param boxes: (N, 4) as from `draw_boxes`, one row per image.
+    """
+    top, left, bottom, right = boxes.to(images.device).reshape(-1, 4, 1).unbind(1)
+    row, column = (torch.arange(side, device=images.device) for side in images.shape[-2:])
+    rows, columns = (row >= top) & (row < bottom), (column >= left) & (column < right)
+    inside = rows.unsqueeze(2) & columns.unsqueeze(1)
+    return images * ~inside.unsqueeze(1)
 
 
 def draw_jitter(count: int, config: TrainConfig, generator: torch.Generator) -> Tensor:

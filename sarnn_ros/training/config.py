@@ -81,11 +81,14 @@ class TrainConfig(BaseModel):
 
     # Augmentation. Inputs only; targets stay clean. Noise is a share of the value range.
     joint_noise: Weight = 0.1
-    image_noise: Weight = 0.1
-    brightness: Fraction = 0.5
-    contrast: Fraction = 0.5
-    saturation: Fraction = 0.1
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    image_noise: Weight = 0.02
+    brightness: Fraction = 0.4
+    contrast: Fraction = 0.4
+    saturation: Fraction = 0.4
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.04
+    erase: Fraction = Field(
+        default=0.5, description="chance that a rectangle of a sequence's images is black"
+    )
 
     # When to stop, and what to keep.
     validate_every: Count = Field(default=1, description="epochs")
@@ -115,9 +118,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "attend_by": 50,
         "restarts": 3,
         "joint_noise": 0.05,
-        "image_noise": 0.02,
         "brightness": 0.3,
         "contrast": 0.3,
+        "saturation": 0.1,
+        "hue": 0.0,
+        "erase": 0.0,
         "validate_every": 10,
         "patience": None,
         "keep": "last",

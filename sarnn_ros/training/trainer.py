@@ -27,7 +27,7 @@ from torch.optim import swa_utils
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.spec import Spec
-from sarnn_ros.training.augment import add_noise, draw_jitter, jitter
+from sarnn_ros.training.augment import add_noise, distort
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.losses import encode, image_loss, recurrent_losses
 from sarnn_ros.training.machine import one_thread
@@ -328,13 +328,12 @@ class Trainer:
         return points.index_put(tuple(where.T), torch.cat(encoded))
 
     def _augmented(self, episodes: Tensor, row: Tensor, tick: Tensor) -> list[Tensor]:
-        """Input frames with one colour jitter per episode and camera, and noise per pixel."""
+        """Input frames, distorted alike per episode and camera, with noise per pixel."""
         noise = self.config.image_noise * self._image_scale
         frames = []
         for images in self.training.frames(episodes[row], tick):
-            factors = draw_jitter(len(episodes), self.config, self.generator)
-            scaled = self.scaled([jitter(images, factors[row])])[0]
-            frames.append(add_noise(scaled, noise, self.generator))
+            images = distort(images, row, len(episodes), self.config, self.generator)
+            frames.append(add_noise(self.scaled([images])[0], noise, self.generator))
         return frames
 
     def _noisy_joints(self, episodes: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Colour jitter pixel by pixel as torchvision documents it, and noise of the right size."""
+"""Colour jitter and rectangles as torchvision documents them, and noise of the right size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from sarnn_ros.training.augment import add_noise, draw_jitter, jitter
+from sarnn_ros.training.augment import (
+    add_noise,
+    distort,
+    draw_boxes,
+    draw_jitter,
+    erase,
+    jitter,
+)
 from sarnn_ros.training.config import make_config
 
 NEUTRAL = (1.0, 1.0, 1.0, 0.0)
@@ -61,6 +68,64 @@ def test_factors_stay_in_their_spans() -> None:
     low, high = factors.min(0).values, factors.max(0).values
     torch.testing.assert_close(low, torch.tensor([0.7, 0.8, 1.0, -0.1]), atol=0.01, rtol=0)
     torch.testing.assert_close(high, torch.tensor([1.3, 1.2, 1.0, 0.1]), atol=0.01, rtol=0)
+
+
+def test_erase_blackens_its_rectangle_alone() -> None:
+    images = torch.rand(3, 3, 9, 7, generator=torch.Generator().manual_seed(0)) + 0.1
+    boxes = torch.tensor([[2, 1, 5, 7], [0, 0, 0, 0], [8, 6, 9, 7]])
+    expected = images.clone()
+    expected[0, :, 2:5, 1:7] = 0
+    expected[2, :, 8, 6] = 0
+    assert torch.equal(erase(images, boxes), expected)
+    fast = images.to(memory_format=torch.channels_last)
+    assert erase(fast, boxes).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (24, 60), (16, 14)])
+def test_boxes_are_those_of_torchvision(size: tuple[int, int]) -> None:
+    """Area 2 to 33 %, height / width 0.3 to 3.3, anywhere in the image; by `chance`."""
+    height, width = size
+    boxes = draw_boxes(4000, size, 0.3, torch.Generator().manual_seed(0))
+    drawn = boxes[(boxes != 0).any(1)]
+    assert len(drawn) / 4000 == pytest.approx(0.3, abs=0.03)
+    assert bool((drawn == drawn.round()).all())
+    rows, columns = drawn[:, 2] - drawn[:, 0], drawn[:, 3] - drawn[:, 1]
+    assert float(rows.min()) >= 1
+    assert float(columns.min()) >= 1
+    assert (drawn[:, :2].min(0).values == 0).all()
+    assert drawn[:, 2:].max(0).values.tolist() == [height, width]
+    share = rows * columns / (height * width)
+    assert float(share.mean()) == pytest.approx(0.17, abs=0.02)
+    slack = 1 / min(size)
+    assert 0.01 <= float(share.min())
+    assert float(share.max()) <= 0.33 + slack
+    ratio = rows / columns
+    inner = (rows > 5) & (columns > 5)  # less is coarse
+    assert float(ratio[inner].min()) > 0.25
+    assert float(ratio[inner].max()) < 3.8
+
+
+def test_a_sequence_is_distorted_alike_and_no_other_is() -> None:
+    config = make_config({"erase": 1.0, "brightness": 0.3, "contrast": 0.0, "saturation": 0.0})
+    row = torch.tensor([0, 1, 0, 2])
+    images = torch.full((4, 3, 16, 16), 0.5)
+    done = distort(images, row, 3, config, torch.Generator().manual_seed(0))
+    assert torch.equal(done[0], done[2])
+    assert not torch.equal(done[0], done[1])
+    assert not torch.equal((done[1] == 0), (done[3] == 0))
+    for image in done:  # black where it is erased, one other grey elsewhere
+        assert sorted(image.unique().tolist())[0] == 0
+        assert len(image.unique()) == 2
+    assert float(images.min()) == 0.5
+
+
+def test_without_erasing_nothing_is_drawn_for_it() -> None:
+    """So that the fast recipe's trainings are what they were."""
+    config = make_config({"erase": 0.0})
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    generators = [torch.Generator().manual_seed(1) for _ in range(2)]
+    done = distort(images, torch.tensor([0, 1]), 2, config, generators[0])
+    assert torch.equal(done, jitter(images, draw_jitter(2, config, generators[1])))
 
 
 def test_noise_has_its_deviation_and_follows_the_generator() -> None:

@@ -19,6 +19,10 @@ def test_eipl_recipe_is_the_tutorials() -> None:
     assert (config.adam_eps, config.learning_rate, config.batch_size) == (1e-7, 1e-3, 5)
     assert (config.rec_dim, config.k_dim) == (50, 5)
     assert (config.temperature, config.heatmap_size) == (1e-4, 0.1)
+    # What `eipl/data/dataset.py` does to its inputs (commit 1b62ca5).
+    assert (config.brightness, config.contrast, config.saturation) == (0.4, 0.4, 0.4)
+    assert (config.hue, config.erase) == (0.04, 0.5)
+    assert (config.image_noise, config.joint_noise) == (0.02, 0.1)
     # Nothing of the faster recipe: every frame, every step, constant learning rate.
     assert config.image_frames is config.encoder_frames is config.clip_norm is None
     assert (config.inner_steps, config.average, config.learning_rate_end) == (0, 0.0, 1.0)
@@ -57,6 +61,7 @@ def test_every_problem_is_named_at_once() -> None:
         ("stride", 3),
         ("average", 1.0),
         ("hue", 0.6),
+        ("erase", 1.5),
         ("inner_steps", -1),
     ],
 )

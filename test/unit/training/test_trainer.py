@@ -99,7 +99,7 @@ def test_eipl_update_is_the_seeds(make_task: MakeTask, seed_sarnn: Any) -> None:
     """One epoch without noise: plain torch, plain Adam, the plain loop, in the same order."""
     config = small(
         recipe="eipl", epochs=1, joint_noise=0, image_noise=0, brightness=0, contrast=0,
-        saturation=0, batch_size=2, decay_end=0, temperature=1e-2, adam_eps=SMOOTH,
+        saturation=0, hue=0, erase=0, batch_size=2, decay_end=0, temperature=1e-2, adam_eps=SMOOTH,
     )  # fmt: skip
     dataset = make_task([8, 8, 8], validation=0)
     trainer = make_trainer(dataset, config)
