@@ -519,8 +519,8 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
     """Writes a small policy: an initialised network, exported as training would.
 
     Its joints range over [-1, 1] rad and its predictions stay near 0.3, where a robot of these
-    tests stands. `bias` (normalised) moves the predictions elsewhere. `p99`: prediction errors
-    that are said to be usual, in all terms; none by default.
+    tests stands. `bias` (normalised) moves the predictions elsewhere; `change` spoils the network.
+    `p99`: prediction errors that are said to be usual, in all terms; none by default.
     """
 
     def make(
@@ -531,6 +531,7 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         max_step: float = 0.3,
         source_size: tuple[int, int] = (64, 64),
         p99: float | None = None,
+        change: Callable[[Any], None] = lambda model: None,
     ) -> Path:
         import torch
 
@@ -550,6 +551,7 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
             # Untrained, it jumps about with every image; a trained one moves in small steps.
             model.decoder_joint[0].weight.mul_(0.2)
             model.decoder_joint[0].bias.fill_(bias)
+            change(model)
         low, high = np.full(dim, -1.0), np.full(dim, 1.0)
         envelope = Envelope(
             position_min=tuple(low),

@@ -1,15 +1,37 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How the real node commands over real DDS, beyond one message a tick."""
+"""How the real node commands over real DDS: set-points between ticks, the gripper, the start, what
+a hold is, and what may be wrong around it without a command being late or unsound."""
 
 from __future__ import annotations
 
+import signal
+import sys
+
 import numpy as np
 import pytest
-from ros_testing import JOINTS
+from ros_testing import JOINTS, small_spec
 
 START = (0.3, 0.3, 0.3)
 MAX_STEP = 0.45
+
+
+@pytest.fixture
+def status(graph):
+    """The newest `control` of a node's diagnostics, by its namespace: (message, values)."""
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    newest = {}
+
+    def hear(message):
+        for one in message.status:
+            if one.name.endswith("/sarnn: control"):
+                values = {item.key: item.value for item in one.values}
+                newest[one.name.removesuffix("/sarnn: control")] = (one.message, values)
+
+    subscription = graph.node.create_subscription(DiagnosticArray, "/diagnostics", hear, 50)
+    yield lambda namespace: newest.get(namespace, ("", {}))
+    graph.node.destroy_subscription(subscription)
 
 
 @pytest.mark.parametrize(
@@ -148,3 +170,161 @@ def test_ramp_interruption_ramp_again_warm_up_and_blend(
     assert said.index("ramping") < said.index("commanding")
     for command in robot.commands:
         assert (np.abs(command.position - command.present) < MAX_STEP).all()
+
+
+@pytest.mark.parametrize(
+    ("interface", "rate"),
+    [("joint_state", 0), ("joint_trajectory", 0), ("forward_position", 0), ("joint_state", 50)],
+)
+def test_the_hold_of_each_interface(interface, rate, policy, start_node, make_robot, wait, status):
+    namespace = f"/holds_{interface}_{rate}"
+    robot = make_robot(JOINTS, START, interface=interface, namespace=f"{namespace}/")
+    node = start_node(
+        "-r",
+        f"__ns:={namespace}",
+        policy=policy,
+        autostart=True,
+        command_interface=interface,
+        command_rate=rate,
+    )
+    wait(lambda: len(robot.commands) >= 10, lambda: node.output)
+    with robot.record:
+        robot.mutate_image = lambda message: ()
+    wait(lambda: "fault no_observation:front" in status(namespace)[1], lambda: node.output)
+    count, published = len(robot.commands), robot.published
+    wait(lambda: robot.published > published + 40, "four ticks")
+    assert len(robot.commands) <= count + 1, "one hold, and nothing after it"
+    *_, last, hold = robot.commands
+    # The robot is where it was told to be, nearly: the hold is what it was told, once more.
+    np.testing.assert_array_equal(hold.position, last.position)
+    assert hold.names == last.names
+    if interface == "joint_trajectory":
+        assert last.velocity.any() and not hold.velocity.any()
+        assert hold.duration_ns == 100_000_000
+
+
+STOPPED_LISTENER = """
+import rclpy, sys
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image, JointState
+rclpy.init()
+node = rclpy.create_node("listener", namespace=sys.argv[1])
+for kind, topic in ((JointState, "joint_command"), (Image, "sarnn/attention_overlay")):
+    qos = QoSProfile(depth=1000) if kind is JointState else rclpy.qos.qos_profile_sensor_data
+    node.create_subscription(kind, topic, lambda message: print("heard", flush=True), qos)
+print("listens", flush=True)
+rclpy.spin(node)
+"""
+
+
+def test_a_reliable_subscriber_that_has_stopped_reading_delays_no_command(
+    policy, start_node, launch, make_robot, wait
+):
+    """Its process is stopped: it takes nothing, acknowledges nothing, and is still there."""
+    robot = make_robot(JOINTS, START, namespace="/deaf/")
+    node = start_node("-r", "__ns:=/deaf", policy=policy, autostart=True)
+    listener = launch(sys.executable, "-c", STOPPED_LISTENER, "/deaf")
+    listener.wait_for("heard")
+    wait(lambda: robot.commands, lambda: node.output)
+    listener.send(signal.SIGSTOP)
+    before, published = len(robot.commands), robot.published
+    wait(lambda: robot.published > published + 500, "five seconds")
+    # Fifty ticks; whatever else this machine does, a blocked writer would have sent none.
+    assert len(robot.commands) - before >= 40
+    gaps = np.diff([command.at_ns for command in robot.commands[before:]]) * 1e-9
+    assert np.median(gaps) == pytest.approx(0.1, abs=0.02)
+    assert node.stop() == 0, "nor does it keep the node from ending"
+    listener.send(signal.SIGCONT)
+
+
+def test_a_network_that_overflows_latches(
+    make_policy, start_node, make_robot, wait, status, monkeypatch
+):
+    # Training refuses to write such a policy; a damaged memory asks nobody.
+    monkeypatch.setattr("sarnn_ros.policy.export.check_backend", lambda *_: None)
+    policy = make_policy(change=lambda model: model.pos_encoder[0].weight.mul_(1e38))
+    robot = make_robot(JOINTS, START, namespace="/overflows/")
+    node = start_node("-r", "__ns:=/overflows", policy=policy, autostart=True)
+    node.wait_for("the prediction is not finite")
+    wait(lambda: status("/overflows")[0].startswith("faulted"), lambda: node.output)
+    assert "fault non_finite" in status("/overflows")[1]
+    published = robot.published
+    wait(lambda: robot.published > published + 50, "five ticks")
+    assert not robot.commands
+    assert node.returncode is None and "Traceback" not in node.output
+
+
+def test_a_sensor_slower_than_min_rate_holds(policy, start_node, make_robot, wait, status):
+    robot = make_robot(JOINTS, START, namespace="/slow/")
+    node = start_node("-r", "__ns:=/slow", policy=policy, autostart=True, watch__min_rate=20)
+    wait(lambda: len(robot.commands) >= 25, lambda: node.output)
+    count = 0
+
+    def every_third(message):  # 10 Hz: fresh enough for each tick
+        nonlocal count
+        count += 1
+        return (message,) if count % 3 == 0 else ()
+
+    with robot.record:
+        robot.mutate_image = every_third
+    node.wait_for("'/slow/image_raw' comes at 1")
+    assert "at least 20 Hz are wanted (watch.min_rate)" in node.output
+    wait(lambda: "fault rate:image_raw" in status("/slow")[1], lambda: node.output)
+    seen, published = len(robot.commands), robot.published
+    wait(lambda: robot.published > published + 40, "four ticks")
+    assert len(robot.commands) <= seen + 1
+    robot.mend()
+    seen = len(robot.commands)
+    wait(lambda: len(robot.commands) > seen + 3, lambda: node.output)
+
+
+def test_two_cameras(make_policy, start_node, make_robot, graph, wait, status):
+    from rclpy.qos import qos_profile_sensor_data
+    from sensor_msgs.msg import Image
+    from visualization_msgs.msg import ImageMarker
+
+    spec = small_spec(
+        cameras=[
+            {"name": "front", "width": 32, "height": 24},
+            {"name": "hand", "topic": "hand/image_raw", "width": 24, "height": 24},
+        ]
+    )
+    robot = make_robot(JOINTS, START, namespace="/two/")
+    name = "/two/sarnn"
+    markers = {
+        camera: graph.collect(ImageMarker, f"{name}/{camera}/attention_points")
+        for camera in ("front", "hand")
+    }
+    images = {
+        (camera, topic): graph.collect(Image, f"{name}/{camera}/{topic}", qos_profile_sensor_data)
+        for camera in ("front", "hand")
+        for topic in ("attention_overlay", "predicted_image")
+    }
+    node = start_node("-r", "__ns:=/two", policy=make_policy(spec=spec), autostart=True)
+    node.wait_for("no command: hand: no message has arrived")
+    assert not robot.commands, "one camera of two is none"
+
+    publisher = graph.node.create_publisher(Image, "/two/hand/image_raw", qos_profile_sensor_data)
+
+    def publish():
+        message = robot.image_message()
+        message.header.frame_id = "hand"
+        publisher.publish(message)
+
+    timer = graph.node.create_timer(1 / 30, publish)
+    try:
+        wait(lambda: len(robot.commands) >= 10, lambda: node.output)
+        wait(lambda: all(images.values()) and all(markers.values()), lambda: node.output)
+        frames = {"front": "camera", "hand": "hand"}
+        for camera, received in markers.items():
+            assert {marker.header.frame_id for marker in received} == {frames[camera]}
+        assert images["hand", "attention_overlay"][-1].width >= 64
+        shapes = {"front": (32, 24), "hand": (24, 24)}
+        for camera, shape in shapes.items():
+            image = images[camera, "predicted_image"][-1]
+            assert (image.width, image.height) == shape
+            assert image.header.frame_id == frames[camera]
+    finally:
+        graph.node.destroy_timer(timer)
+        graph.node.destroy_publisher(publisher)
+    wait(lambda: "fault no_observation:hand" in status("/two")[1], lambda: node.output)
