@@ -26,12 +26,19 @@ CORES = len(os.sched_getaffinity(0))
 
 
 def make_spec(
-    size: int = 64, *, joints: int = 6, cameras: int = 1, rate: float = 10.0, **camera: Any
+    size: int = 64,
+    *,
+    joints: int = 6,
+    cameras: int = 1,
+    rate: float = 10.0,
+    tick: str = "grid",
+    **camera: Any,
 ) -> Spec:
     """Square images, joints `joint1` … on `joint_states`, first camera on `image_raw`."""
     return parse_spec(
         {
             "rate": rate,
+            "tick": tick,
             "cameras": [
                 {
                     "name": f"camera{index}",

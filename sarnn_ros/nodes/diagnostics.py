@@ -116,5 +116,6 @@ class Diagnostics:
             values[f"age {source} (ms)"] = age * 1e3
         if self._graph is not None:
             values |= {f"rate {topic} (Hz)": hz for topic, hz in self._graph.rates.items()}
+            values |= {f"received {topic}": n for topic, n in self._graph.received().items()}
         text = f"{statistics.rate():.1f} of {wanted:g} Hz, {statistics.missed} ticks missed"
         return messages.diagnostic_status(f"{self._name}: timing", OK, text, "", values)

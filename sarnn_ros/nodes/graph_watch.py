@@ -38,6 +38,7 @@ class GraphWatch:
         self._topics = [*self._cameras, *dict.fromkeys(source.topic for source in spec.joints)]
         self._resolved = {topic: node.resolve_topic_name(topic) for topic in self._topics}
         self._counts: Counter[str] = Counter()
+        self._before: Counter[str] = Counter()  # those of earlier rate windows
         self._since = time.monotonic()
         self.faults: dict[str, str] = {}
         self.rates: dict[str, float] = {}
@@ -45,6 +46,10 @@ class GraphWatch:
     def arrived(self, topic: str) -> None:
         """Count a message."""
         self._counts[topic] += 1
+
+    def received(self) -> dict[str, int]:
+        """Messages so far, by topic."""
+        return {topic: self._before[topic] + self._counts[topic] for topic in self._topics}
 
     def look(self) -> None:
         self._measure()
@@ -78,6 +83,7 @@ class GraphWatch:
         elapsed = time.monotonic() - self._since
         if elapsed >= RATE_WINDOW:
             counts, self._counts = self._counts, Counter()
+            self._before.update(counts)
             self._since = time.monotonic()
             self.rates = {topic: counts[topic] / elapsed for topic in self._topics}
 
