@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _STAGE = re.compile(r"(?P<stage>.+) (?P<percentile>p\d+) \(ms\)")
 _PERCENTILES = ("p50", "p95", "p99")
+_HISTOGRAM = " histogram (ms)"
+#: Read from the histograms: shares of all ticks since the node was configured.
+_SINCE_START = {"99.9 %": 0.999, "all": 1.0}
 
 
 def stages(values: Mapping[str, str]) -> dict[str, dict[str, float]]:
@@ -32,15 +35,22 @@ def stages(values: Mapping[str, str]) -> dict[str, dict[str, float]]:
 
 
 def timing_table(name: str, message: str, values: Mapping[str, str]) -> Table:
-    """What the user sees: one row per stage, one per source's age."""
+    """What the user sees: one row per stage, one per source's age. Percentiles are of the last
+    minute; what 99.9 % and all ticks since the start stayed below is exact to half an octave."""
     from rich.table import Table
+
+    from sarnn_ros.nodes.histogram import at_most, parse
 
     table = Table(title=f"{name}: {message}", title_justify="left")
     table.add_column("stage")
     for percentile in _PERCENTILES:
         table.add_column(f"{percentile}, ms", justify="right")
+    for share in _SINCE_START:
+        table.add_column(f"{share} ≤", justify="right")
     for stage, figures in stages(values).items():
         cells = [f"{figures[p]:.2f}" if p in figures else "" for p in _PERCENTILES]
+        if text := values.get(stage + _HISTOGRAM):
+            cells += [f"{at_most(parse(text), s):.3g}" for s in _SINCE_START.values()]
         table.add_row(stage, *cells, end_section=stage == "total")
     for key, value in values.items():
         if key.startswith("age "):

@@ -112,6 +112,9 @@ class Diagnostics:
                 f"{stage} p95 (ms)": p95 * 1e3,
                 f"{stage} p99 (ms)": p99 * 1e3,
             }
+        values |= {
+            f"{stage} histogram (ms)": text for stage, text in statistics.histograms().items()
+        }
         for source, age in statistics.ages().items():
             values[f"age {source} (ms)"] = age * 1e3
         if self._graph is not None:

@@ -13,16 +13,19 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from sarnn_ros.nodes.histogram import Histogram
+
 #: Percentiles cover about the last minute at 10 Hz.
 WINDOW = 600
 
 
 class LoopStatistics:
-    """Ticks counted since the start, and the durations of the last `WINDOW` of them."""
+    """Ticks and histograms since the start, and the durations of the last `WINDOW` ticks."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stages: dict[str, deque[float]] = {}
+        self._histograms: dict[str, Histogram] = {}
         self._ages: dict[str, float] = {}
         self._labels: deque[int] = deque(maxlen=WINDOW)
         self.total = 0
@@ -56,7 +59,11 @@ class LoopStatistics:
             self.commands += sent
             self._ages = dict(ages or {})
             for stage, seconds in stages.items():
-                self._stages.setdefault(stage, deque(maxlen=WINDOW)).append(seconds)
+                if stage not in self._stages:
+                    self._stages[stage] = deque(maxlen=WINDOW)
+                    self._histograms[stage] = Histogram()
+                self._stages[stage].append(seconds)
+                self._histograms[stage].add(seconds)
 
     def rate(self) -> float:
         """Ticks per second over the window, Hz; 0 before the second tick."""
@@ -69,6 +76,11 @@ class LoopStatistics:
         """Age of each source at the last tick, s; empty if it had no observation."""
         with self._lock:
             return dict(self._ages)
+
+    def histograms(self) -> dict[str, str]:
+        """All durations since the start, by stage, as text: see `Histogram`."""
+        with self._lock:
+            return {stage: str(histogram) for stage, histogram in self._histograms.items()}
 
     def percentiles(self) -> dict[str, tuple[float, float, float]]:
         """(p50, p95, p99) in seconds by stage."""

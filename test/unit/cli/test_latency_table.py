@@ -16,6 +16,7 @@ VALUES = {
     "observe p95 (ms)": "0.9",
     "observe p99 (ms)": "1.25",
     "age camera (ms)": "17.3",
+    "observe histogram (ms)": "0.362:3 0.512:9990 8.19:6 inf:1",
 }
 
 
@@ -33,6 +34,7 @@ def test_the_table_shows_stages_and_ages():
     text = output.getvalue()
     assert "/arm/sarnn: 10.0 of 10 Hz, 3 ticks missed" in text
     (line,) = (line for line in text.splitlines() if "observe" in line)
-    assert [float(cell) for cell in line.split("│")[2:5]] == [0.41, 0.9, 1.25]
+    cells = [float(cell) for cell in line.split("│")[2:-1]]
+    assert cells == [0.41, 0.9, 1.25, 0.512, float("inf")]
     (line,) = (line for line in text.splitlines() if "age camera" in line)
     assert "17.30" in line

@@ -170,6 +170,7 @@ def test_statistics_count_and_forget_a_clock_that_went_back():
         statistics.add(label, missed=0, stages={"a": 0.5}, ages=None, reset=False, sent=True)
     assert statistics.rate() == pytest.approx(10.0)
     assert statistics.percentiles()["a"] == (0.5, 0.5, 0.5)
+    assert statistics.histograms() == {"a": "524:3"}
     statistics.add(10**8, missed=3, stages={}, ages={"x": 0.1}, reset=True, sent=False)
     assert statistics.rate() == 0.0
     assert (statistics.total, statistics.missed, statistics.commands) == (4, 3, 3)
