@@ -33,5 +33,5 @@ def test_what_is_too_long_is_counted_and_shown():
     assert str(histogram) == "0.512:1 inf:1"
     assert at_most(parse(str(histogram)), 1.0) == float("inf")
     assert np.isnan(at_most(parse(""), 0.5))
-    with pytest.raises(ValueError, match="p50"):
+    with pytest.raises(ValueError, match="unpack"):
         parse("p50")
