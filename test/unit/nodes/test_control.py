@@ -46,7 +46,7 @@ class FakePolicy:
 class Bench:
     """One joint state, exactly at each tick; the arm goes where it is told, at once."""
 
-    def __init__(self, low=(-0.1, -0.1), high=(0.1, 0.1), **parameters) -> None:
+    def __init__(self, low=(-0.1, -0.1), high=(0.1, 0.1), interval: int = 0, **parameters) -> None:
         self.parameters = build_parameters(
             {name.replace("__", "."): value for name, value in parameters.items()}
         )
@@ -69,7 +69,7 @@ class Bench:
         guard = CommandGuard(limits, ("a", "b"))
         self.streamer = Streamer(
             PERIOD,
-            0,
+            interval,
             "linear",
             guard,
             now_ns=lambda: self.now,
@@ -154,6 +154,30 @@ def test_a_fault_holds_the_last_set_point_once_at_rest_and_all_goes_on_after_it(
     assert not hold.velocity.any()
     bench.found = Findings()
     assert bench.run().sent is not None
+
+
+@pytest.mark.parametrize("ending", ["stop", "fault", "start", "reset"])
+def test_the_hold_is_where_the_way_was_left_and_the_way_is_over(ending):
+    bench = Bench(interval=PERIOD // 10)
+    bench.control.start()
+    bench.policy.joints = np.array([0.1, 0.0])
+    bench.run()
+
+    def walk(set_points):
+        for _ in range(set_points):
+            bench.now += PERIOD // 10
+            bench.streamer.tick()
+
+    walk(4)
+    assert bench.path[:, 0] == pytest.approx([0.01, 0.02, 0.03, 0.04])
+    if ending == "fault":
+        bench.found = Findings(soft={"no_controller": "nobody"})
+        bench.run()
+    else:
+        getattr(bench.control, ending)()
+    walk(20)
+    held = [0.04] * (ending in ("stop", "fault"))
+    assert bench.path[4:, 0] == pytest.approx(held), "start and reset begin anew, without a hold"
 
 
 @pytest.mark.parametrize("why", ["far", "old", "dry run"])
