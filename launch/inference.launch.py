@@ -81,7 +81,7 @@ def _start(context):
         # The topics in the configuration are those of a node without a namespace.
         remappings=[
             (f"/sarnn/{topic}", f"{prefix}/sarnn/{topic}")
-            for topic in ("attention_overlay", "predicted_image")
+            for topic in ("attention_overlay", "predicted_beside")
         ],
     )
     return [inference, rviz]

@@ -11,11 +11,14 @@ from rclpy.lifecycle import LifecycleNode
 
 from sarnn_ros.nodes import messages
 from sarnn_ros.nodes.control import Controller
+from sarnn_ros.nodes.faults import Fault
 from sarnn_ros.nodes.graph_watch import GraphWatch
 from sarnn_ros.nodes.parameters import NodeParameters
 from sarnn_ros.nodes.scene_watch import SceneWatch
+from sarnn_ros.nodes.summary import summarise
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+LEVELS = {"fine": OK, "waiting": WARN, "faulted": ERROR}
 
 
 class Diagnostics:
@@ -76,15 +79,11 @@ class Diagnostics:
             if self.problem:
                 level, text = ERROR, self.problem
         else:
-            faults = controller.faults.active if state == "active" else ()
-            if any(fault.hard for fault in faults):
-                level, text = ERROR, f"faulted: {faults[0].text}; call ~/reset, then ~/start"
-            elif state == "active" and not controller.running:
-                level, text = OK, "stopped: call ~/start"
-            elif faults:
-                level, text = WARN, f"holding: {faults[0].text}"
-            elif state == "active":
-                text = "dry run" if parameters.dry_run else controller.phase or "commanding"
+            faults: tuple[Fault, ...] = ()
+            if state == "active":
+                faults = controller.faults.active
+                summary = summarise(controller, dry_run=parameters.dry_run)
+                level, text = LEVELS[summary.level], summary.text
             values["running"] = controller.running
             values["commands"] = controller.statistics.commands
             values["resets"] = controller.statistics.resets

@@ -70,6 +70,7 @@ from sarnn_ros.nodes.scene_watch import SceneWatch
 from sarnn_ros.nodes.sender import CommandSender
 from sarnn_ros.nodes.start_sequence import start_sequence
 from sarnn_ros.nodes.streamer import Streamer
+from sarnn_ros.nodes.summary import summarise
 from sarnn_ros.nodes.ticker import GridTicker, ImageTicker, Ticker
 from sarnn_ros.nodes.viewer import Viewer
 from sarnn_ros.nodes.watchdogs import Findings, FormatWatch, ObservationWatch
@@ -448,7 +449,10 @@ class InferenceNode(LifecycleNode):
             self._news.trigger()
         self._scene.see(tick)
         if self._viewer is not None:
-            self._viewer.show(tick, self._scene.health)
+            assert self.controller is not None
+            parameters = self.parameters
+            summary = summarise(self.controller, dry_run=parameters.dry_run)
+            self._viewer.show(tick, self._scene.health, summary, parameters.health.warn_above)
         if self._observer is not None:
             self._observer(tick)
 

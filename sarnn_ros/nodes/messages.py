@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Point
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import ColorRGBA, Float64, Float64MultiArray, Header, MultiArrayDimension
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from visualization_msgs.msg import ImageMarker
@@ -118,6 +119,13 @@ def image(pixels: NDArray[np.uint8], encoding: Literal["rgb8", "bgr8"], header: 
     data.frombytes(memoryview(pixels).cast("B"))
     message.data = data
     return message
+
+
+def jpeg(pixels: NDArray[np.uint8], header: Header, quality: int) -> CompressedImage:
+    """A JPEG of uint8 BGR (H, W, 3), as image_transport's subscribers know it."""
+    data = array.array("B")
+    data.frombytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].data)
+    return CompressedImage(header=header, format="bgr8; jpeg compressed bgr8", data=data)
 
 
 def attention_marker(

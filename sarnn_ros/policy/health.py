@@ -116,7 +116,7 @@ class HealthMonitor:
         """
         last, self._last = self._last, (observation.tick_ns, prediction)
         errors: dict[str, Vector] = {}
-        if last is not None and _follows(last[0], observation.tick_ns, self._period_ns):
+        if last is not None and follows(last[0], observation.tick_ns, self._period_ns):
             errors = prediction_errors(self._config, last[1], observation, prediction)
         if not joints_followed:
             errors.pop("joints", None)
@@ -193,7 +193,7 @@ def _p99(config: PolicyConfig) -> dict[str, Vector]:
     return {term: np.maximum(found.p99, MIN_ERROR) for term, found in reference.items()}
 
 
-def _follows(before_ns: int, tick_ns: int, period_ns: int) -> bool:
+def follows(before_ns: int, tick_ns: int, period_ns: int) -> bool:
     """Whether a tick is the one that was predicted: ticks need not be exactly periodic."""
     return 0.5 * period_ns < tick_ns - before_ns < 1.5 * period_ns
 
@@ -207,5 +207,5 @@ def _errors(policy: Policy, episodes: Iterable[Episode]) -> Iterator[dict[str, V
     for episode in episodes:
         run = list(replay(policy, episode, want_image=True))
         for (before, expected), (observation, prediction) in pairwise(run):
-            if _follows(before.tick_ns, observation.tick_ns, policy.spec.period_ns):
+            if follows(before.tick_ns, observation.tick_ns, policy.spec.period_ns):
                 yield prediction_errors(policy.config, expected, observation, prediction)

@@ -1,6 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Draws attention points over the camera's image. OpenCV and NumPy only; no ROS.
+"""Draws attention points over the camera's image, and what belongs beside it. OpenCV and NumPy
+only; no ROS. Images are RGB uint8 (H, W, 3).
 
 Each point has its own hue, the same in every image of a policy: a filled disc is where the
 network looks now (encoder), a ring where it expects to look next (decoder).
@@ -9,6 +10,7 @@ network looks now (encoder), a ring where it expects to look next (decoder).
 from __future__ import annotations
 
 import colorsys
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -69,3 +71,80 @@ def draw_overlay(
             ring = (radius + 2) << _SHIFT
             cv2.circle(canvas, (x, y), ring, color, 2, cv2.LINE_AA, _SHIFT)
     return canvas
+
+
+#: Ground and ink of what is written beside an image.
+_GROUND, _INK, _FAINT = (24, 24, 24), (235, 235, 235), (110, 110, 110)
+_COLORS = {"fine": (90, 200, 90), "waiting": (255, 180, 40), "faulted": (255, 80, 70)}
+#: The bar ends at so many times the threshold.
+_BAR_END = 2.0
+
+
+def with_status(
+    image: NDArray[np.uint8],
+    text: str,
+    level: Literal["fine", "waiting", "faulted"],
+    health: float | None,
+    warn_above: float,
+) -> NDArray[np.uint8]:
+    """The image with a strip below: what the node does, and a bar of its prediction health.
+
+    :param health: the score, or None where it is unknown.
+    :param warn_above: marked on the bar, in its middle; the bar turns amber there. 0: no mark,
+        the middle is 1.
+    """
+    width = image.shape[1]
+    scale = float(np.clip(width / 640, 0.45, 1.5))
+    row = round(44 * scale)
+    strip = np.full((2 * row, width, 3), _GROUND, np.uint8)
+    _write(strip, text, (row // 3, round(0.7 * row)), scale, _COLORS[level])
+    longest = "health unknown"
+    label = longest if health is None else f"health {health:.2f}"
+    _write(strip, label, (row // 3, round(1.7 * row)), scale, _INK)
+    left = 2 * (row // 3) + cv2.getTextSize(longest, *_font(scale))[0][0]
+    right = width - row // 3
+    middle = (left + right) // 2
+    if right > left:
+        top, bottom = round(1.3 * row), round(1.75 * row)
+        cv2.rectangle(strip, (left, top), (right, bottom), _FAINT, 1)
+        if health is not None:
+            share = health / (_BAR_END * (warn_above or 1.0))
+            color = _COLORS["waiting" if warn_above and health > warn_above else "fine"]
+            end = left + round((right - left) * min(share, 1.0))
+            cv2.rectangle(strip, (left, top), (end, bottom), color, -1)
+        if warn_above:
+            cv2.line(strip, (middle, top - 2), (middle, bottom + 2), _INK, 1)
+    stacked: NDArray[np.uint8] = np.vstack([image, strip])
+    return stacked
+
+
+def beside(
+    left: NDArray[np.uint8], right: NDArray[np.uint8], captions: tuple[str, str]
+) -> NDArray[np.uint8]:
+    """Two images of one height side by side, each with its caption below."""
+    tiles = []
+    for image, caption in zip((left, right), captions, strict=True):
+        scale = float(np.clip(image.shape[1] / 640, 0.45, 1.5))
+        strip = np.full((round(44 * scale), image.shape[1], 3), _GROUND, np.uint8)
+        _write(strip, caption, (round(15 * scale), round(31 * scale)), scale, _INK)
+        tiles.append(np.vstack([image, strip]))
+    height = tiles[0].shape[0]
+    gap = np.full((height, 4, 3), _GROUND, np.uint8)
+    joined: NDArray[np.uint8] = np.hstack([tiles[0], gap, tiles[1]])
+    return joined
+
+
+def _write(
+    canvas: NDArray[np.uint8],
+    text: str,
+    place: tuple[int, int],
+    scale: float,
+    color: tuple[int, int, int],
+) -> None:
+    """Write a line at (x, y) of its base, cut off where the canvas ends."""
+    font, size, weight = _font(scale)
+    cv2.putText(canvas, text, place, font, size, color, weight, cv2.LINE_AA)
+
+
+def _font(scale: float) -> tuple[int, float, int]:
+    return cv2.FONT_HERSHEY_SIMPLEX, 0.75 * scale, max(1, round(1.5 * scale))

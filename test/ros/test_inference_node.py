@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 
+import cv2
 import numpy as np
 import pytest
 
@@ -70,16 +71,23 @@ def test_it_commands_until_it_is_stopped(interface, number, policy, start_node, 
 
 def test_what_it_shows(policy, start_node, make_robot, graph, wait):
     from rclpy.qos import qos_profile_sensor_data
-    from sensor_msgs.msg import Image
+    from sensor_msgs.msg import CompressedImage, Image
     from visualization_msgs.msg import ImageMarker
 
     robot = make_robot(JOINTS, START, namespace="/shows/", image_size=(128, 96))
     markers = graph.collect(ImageMarker, "/shows/sarnn/attention_points")
     overlays = graph.collect(Image, "/shows/sarnn/attention_overlay", qos_profile_sensor_data)
     images = graph.collect(Image, "/shows/sarnn/predicted_image", qos_profile_sensor_data)
+    besides = graph.collect(Image, "/shows/sarnn/predicted_beside", qos_profile_sensor_data)
+    jpegs = graph.collect(
+        CompressedImage, "/shows/sarnn/attention_overlay/compressed", qos_profile_sensor_data
+    )
     parameters = {"autostart": True, "dry_run": True, "watch__image_size": False}
     node = start_node("-r", "__ns:=/shows", policy=policy, **parameters)
-    wait(lambda: len(markers) > 6 and overlays and images, lambda: node.output)
+    wait(
+        lambda: len(markers) > 6 and overlays and images and besides and jpegs,
+        lambda: node.output,
+    )
 
     assert {marker.ns for marker in markers} == {"encoder", "decoder"}
     for marker in markers:
@@ -92,6 +100,19 @@ def test_what_it_shows(policy, start_node, make_robot, graph, wait):
     stamps = [(m.header.stamp.sec, m.header.stamp.nanosec) for m in markers]
     assert (overlay.header.stamp.sec, overlay.header.stamp.nanosec) in stamps
     assert (images[-1].width, images[-1].height, images[-1].encoding) == (32, 24, "rgb8")
+    # 128 x 96 enlarged by 3, and the state below it.
+    assert overlay.width == 384 and overlay.height > 288
+    assert "jpeg" in jpegs[-1].format and jpegs[-1].header.frame_id == "camera"
+    picture = np.frombuffer(overlay.data, np.uint8).reshape(overlay.height, -1, 3)
+    # The very picture, its colours in the right order.
+    (found,) = wait(
+        lambda: [found for found in jpegs if found.header.stamp == overlay.header.stamp],
+        lambda: node.output,
+    )
+    decoded = cv2.imdecode(np.frombuffer(found.data, np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(decoded[288:].astype(int) - picture[288:]).mean() < 8
+    # The model's 32 x 24 image twice, enlarged by 11, a gap between.
+    assert besides[-1].width == 2 * 352 + 4 and besides[-1].height > 264
     assert not robot.commands, "a dry run commands nothing"
 
     assert graph.set_parameter("/shows/sarnn", "dry_run", False)[0]

@@ -147,7 +147,7 @@ def test_rviz_shows_what_the_node_publishes() -> None:
     images = [item for item in displays if item["Class"] == "rviz_default_plugins/Image"]
     assert [item["Topic"]["Value"] for item in images] == [
         "/sarnn/attention_overlay",
-        "/sarnn/predicted_image",
+        "/sarnn/predicted_beside",
     ]
     # The node publishes them as sensor data: a reliable subscriber would get nothing.
     assert {item["Topic"]["Reliability Policy"] for item in images} == {"Best Effort"}

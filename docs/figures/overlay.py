@@ -1,0 +1,100 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""docs/images/overlay.png: what the node shows, of a policy of the demo in the simulator.
+
+python docs/figures/overlay.py POLICY
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.data.observe import Observation
+from sarnn_ros.geometry import points_to_model_pixels, points_to_source_pixels
+from sarnn_ros.policy.health import HealthMonitor
+from sarnn_ros.policy.runtime import Policy, Prediction
+from sarnn_ros.sim.rollout import rollout
+from sarnn_ros.sim.scene import LiftScene
+from sarnn_ros.sim.task import Placement, Vision
+from sarnn_ros.viz.overlay import beside, draw_overlay, with_status
+
+OUT = Path(__file__).parents[1] / "images" / "overlay.png"
+TICK, TRAIL = 30, 12
+Image = NDArray[np.uint8]
+
+
+class Watcher:
+    """Steps the policy and keeps what there is to see."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.health = HealthMonitor(policy.config, window=10, count_images=False)
+
+    def reset(self) -> None:
+        self.policy.reset()
+        self.health.reset()
+        self.seen: list[tuple[Observation, Prediction, float | None]] = []
+
+    def step(self, observation: Observation) -> Prediction:
+        prediction = self.policy.step(observation, want_image=True)
+        score = self.health.see(observation, prediction).score
+        self.seen.append((observation, prediction, score))
+        return prediction
+
+    def overlay(self, tick: int, text: str, level: str) -> Image:
+        camera = self.policy.spec.cameras[0]
+        observation, prediction, score = self.seen[tick]
+        image = observation.sources[camera.name]
+        trail = np.stack(
+            [step[1].encoder_points[camera.name] for step in self.seen[tick - TRAIL : tick + 1]]
+        )
+        points, ahead = (
+            points_to_source_pixels(p, camera, image.shape[1], image.shape[0])
+            for p in (trail, prediction.decoder_points[camera.name])
+        )
+        drawn = draw_overlay(image, points[-1], ahead, trails=points, min_side=384)
+        return with_status(drawn, text, level, score, 1.0)  # type: ignore[arg-type]
+
+    def beside(self, tick: int) -> Image:
+        camera = self.policy.spec.cameras[0]
+        (_, before, _), (observation, now, _) = self.seen[tick - 1 : tick + 1]
+        assert before.images is not None
+        tiles = [
+            draw_overlay(image, points_to_model_pixels(points, camera.width, camera.height),
+                         min_side=384)
+            for image, points in (
+                (observation.images[camera.name], now.encoder_points[camera.name]),
+                (before.images[camera.name], before.decoder_points[camera.name]),
+            )
+        ]  # fmt: skip
+        return beside(tiles[0], tiles[1], ("seen", "expected"))
+
+
+def main() -> None:
+    policy, scene = Policy.load(sys.argv[1]), LiftScene()
+    cases: tuple[tuple[Vision, str, str], ...] = (
+        ("live", "commanding", "fine"),
+        ("hidden", "holding: health", "waiting"),
+    )
+    tiles = []
+    for vision, text, level in cases:
+        watcher = Watcher(policy)
+        rollout(watcher, scene, Placement(0.42, 0.1), policy.spec, vision=vision, ticks=TICK + 1)
+        tiles.append(watcher.overlay(TICK, text, level))
+        if vision == "live":
+            expected = watcher.beside(TICK)
+    height = max(tile.shape[0] for tile in (*tiles, expected))
+    padded = [
+        np.pad(tile, ((0, height - len(tile)), (0, 8), (0, 0)), constant_values=255)
+        for tile in (*tiles, expected)
+    ]
+    cv2.imwrite(str(OUT), cv2.cvtColor(np.hstack(padded), cv2.COLOR_RGB2BGR))
+
+
+if __name__ == "__main__":
+    main()

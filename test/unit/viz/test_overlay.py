@@ -1,0 +1,85 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is drawn lies where it belongs; looked at by colour and place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sarnn_ros.viz.overlay import beside, draw_overlay, point_colors, with_status
+
+GREEN, AMBER, RED = (90, 200, 90), (255, 180, 40), (255, 80, 70)
+
+
+def grey(height: int, width: int) -> np.ndarray:
+    return np.full((height, width, 3), 128, np.uint8)
+
+
+def count(image: np.ndarray, color: tuple[int, int, int]) -> int:
+    return int((image == np.array(color)).all(axis=-1).sum())
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (96, 128), (300, 90)])
+def test_points_of_an_image_that_is_not_square(height, width):
+    points = np.array([[0.2 * width, 0.7 * height], [0.8 * width, 0.1 * height]])
+    drawn = draw_overlay(grey(height, width), points, points[:, ::-1] * 0)
+    factor = drawn.shape[0] // height
+    assert drawn.shape == (factor * height, factor * width, 3)
+    for (x, y), color in zip(points, point_colors(2), strict=True):
+        center = drawn[round((y + 0.5) * factor - 0.5), round((x + 0.5) * factor - 0.5)]
+        assert tuple(center) == color
+
+
+def test_a_trail_leads_to_the_point():
+    trail = np.array([[[10.0, 128.0]], [[100.0, 128.0]], [[200.0, 128.0]]])
+    drawn = draw_overlay(grey(256, 256), trail[-1], trails=trail)
+    changed = (drawn[128, :, :] != 128).any(axis=-1)
+    assert changed[12:200].all() and not changed[:8].any()
+
+
+@pytest.mark.parametrize("size", [(480, 640), (256, 256), (256, 900)])
+def test_the_strip_leaves_the_image_alone(size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    drawn = with_status(image, "commanding", "fine", 0.5, 1.0)
+    assert drawn.shape[1] == size[1] and drawn.shape[0] > size[0]
+    np.testing.assert_array_equal(drawn[: size[0]], image)
+
+
+def bar(health: float | None, warn_above: float = 1.0) -> tuple[np.ndarray, int]:
+    drawn = with_status(grey(480, 640), "", "fine", health, warn_above)[480:]
+    return drawn, count(drawn, GREEN) + count(drawn, AMBER)
+
+
+def test_the_bar_is_as_long_as_the_score_and_turns_amber():
+    lengths = [bar(score)[1] for score in (0.25, 0.5, 0.9)]
+    assert lengths[1] == pytest.approx(2 * lengths[0], rel=0.05)
+    assert lengths[2] > lengths[1]
+    assert not count(bar(0.9)[0], AMBER) and not count(bar(1.1)[0], GREEN)
+    assert bar(2.0)[1] == bar(99.0)[1] > bar(1.5)[1]
+    assert bar(None)[1] == 0, "unknown"
+    # The threshold is in the middle, wherever it is; without one nothing turns amber.
+    assert bar(2.0, 4.0)[1] == pytest.approx(bar(0.5, 1.0)[1], rel=0.05)
+    assert count(bar(1.9, 0.0)[0], GREEN)
+
+
+@pytest.mark.parametrize(
+    ("level", "color"), [("fine", GREEN), ("waiting", AMBER), ("faulted", RED)]
+)
+def test_the_state_is_written_in_its_colour(level, color):
+    silent = with_status(grey(480, 640), "", level, None, 1.0)
+    written = with_status(grey(480, 640), "holding: late", level, None, 1.0)
+    assert not count(silent, color) and count(written, color) > 50
+    long = with_status(
+        grey(256, 256), "holding: no_observation:joint_states" * 9, level, None, 1.0
+    )
+    assert long.shape[1] == 256
+
+
+def test_two_pictures_side_by_side():
+    left, right = grey(256, 300), grey(256, 300) + np.uint8(50)
+    joined = beside(left, right, ("seen", "expected"))
+    assert joined.shape[1] == 604 and joined.shape[0] > 256
+    assert (joined[:256, :300] == 128).all() and (joined[:256, 304:] == 178).all()
+    captions = joined[256:]
+    assert captions[:, :300].max() > 200 and captions[:, 304:].max() > 200
