@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -33,11 +35,12 @@ class Bench:
             max_acceleration=np.full(2, 1.0),  # would refuse all that is streamed
             clamp=frozenset({"step", "position"}),
         )
+        self.guard = CommandGuard(limits, ("a", "b"))
         self.streamer = Streamer(
             PERIOD,
             interval,
             kind,
-            CommandGuard(limits, ("a", "b")),
+            self.guard,
             now_ns=lambda: self.now,
             present=lambda now: self.present if self.fresh else None,
             send=lambda command: self.sent.append((self.now, command)),
@@ -79,6 +82,16 @@ def test_the_way_takes_one_period_and_no_longer():
     assert bench.path[:, 1] == pytest.approx(1.0 - np.arange(1, 11) / 100)
     assert [at for at, _ in bench.sent] == [7 * PERIOD + k * INTERVAL for k in range(1, 11)]
     assert bench.path[-1].tolist() == [0.1, 0.9]
+
+
+def test_limits_that_come_later_count_on_the_way_too():
+    """As those of a robot description do."""
+    bench = Bench()
+    high = np.array([0.04, 2.0])
+    bench.guard.limits = dataclasses.replace(bench.guard.limits, position_max=high)
+    bench.go(0.1, 1.0)
+    bench.run(30)
+    assert bench.path[:, 0].max() <= 0.04 + 1e-9
 
 
 @pytest.mark.parametrize("kind", ["linear", "cubic"])
