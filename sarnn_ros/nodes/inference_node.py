@@ -67,6 +67,7 @@ from sarnn_ros.nodes.resolve import (
     start_box,
 )
 from sarnn_ros.nodes.scene_watch import SceneWatch
+from sarnn_ros.nodes.scheduling import schedule_this_thread
 from sarnn_ros.nodes.sender import CommandSender
 from sarnn_ros.nodes.start_sequence import start_sequence
 from sarnn_ros.nodes.streamer import Streamer
@@ -249,6 +250,7 @@ class InferenceNode(LifecycleNode):
             self.controller.tick,
             self._tick_failed,
             simulated=self._simulated,
+            on_start=self._schedule_control,
         )
 
         def clock_moved(_: Any) -> None:
@@ -300,6 +302,11 @@ class InferenceNode(LifecycleNode):
         self._ticker.start()
         waiting = "" if self.parameters.start_on_activate else ", waiting for ~/start"
         self.get_logger().info(f"active{', dry run' * self.parameters.dry_run}{waiting}")
+
+    def _schedule_control(self) -> None:
+        parameters = self.parameters
+        for text in schedule_this_thread(parameters.cpu_affinity, parameters.realtime_priority):
+            self.get_logger().warning(text)
 
     def _deactivate(self, state: LifecycleState) -> None:
         self._halt()

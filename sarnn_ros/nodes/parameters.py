@@ -256,6 +256,15 @@ class NodeParameters:
         1, "threads of the network; more than one makes the tail worse on a busy machine",
         low=1, high=64,
     )  # fmt: skip
+    cpu_affinity: tuple[int, ...] = _parameter(
+        (), "cores that the control thread may use; empty: all that the process may", low=0
+    )
+    realtime_priority: int = _parameter(
+        0,
+        "SCHED_FIFO priority of the control thread, which needs a privilege; 0: none",
+        low=0,
+        high=99,
+    )
     autostart: bool = _parameter(
         False, "configure and activate at start-up, without a lifecycle manager"
     )
@@ -341,7 +350,7 @@ class Declaration:
 
         :raises ValueError: of another type, out of range, not finite, or not among the choices.
         """
-        if self.kind in (tuple[float, ...], tuple[str, ...]):
+        if typing.get_origin(self.kind) is tuple:
             items = _items(value)
             if items is None:
                 raise ValueError(f"{value!r} is not a list")
@@ -382,6 +391,7 @@ TYPE_NAMES: dict[Any, str] = {
     int: "int",
     float: "double",
     str: "string",
+    tuple[int, ...]: "int[]",
     tuple[float, ...]: "double[]",
     tuple[str, ...]: "string[]",
 }
@@ -532,6 +542,7 @@ class ParameterServer:
 def _ros_value(declaration: Declaration, value: Any) -> Any:
     # An empty list has no type of its own.
     types = {
+        tuple[int, ...]: Parameter.Type.INTEGER_ARRAY,
         tuple[float, ...]: Parameter.Type.DOUBLE_ARRAY,
         tuple[str, ...]: Parameter.Type.STRING_ARRAY,
     }

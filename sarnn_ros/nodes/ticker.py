@@ -33,6 +33,7 @@ class Ticker(ABC):
     :param now_ns: reads the clock, ns.
     :param simulated: true while the clock only moves by `clock_moved()`.
     :param name: of the thread.
+    :param on_start: called first, in the thread.
     """
 
     def __init__(
@@ -44,8 +45,10 @@ class Ticker(ABC):
         *,
         simulated: Callable[[], bool] = lambda: False,
         name: str = "control",
+        on_start: Callable[[], None] = lambda: None,
     ) -> None:
         self._name = name
+        self._on_start = on_start
         self._period_ns = period_ns
         self._now_ns = now_ns
         self._on_tick = on_tick
@@ -87,6 +90,7 @@ class Ticker(ABC):
         raise NotImplementedError
 
     def _run(self) -> None:
+        self._on_start()
         while True:
             with self._wake:
                 tick = None

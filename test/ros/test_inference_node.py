@@ -6,9 +6,11 @@ publishes, its services and parameters, its guard, and what it says to bad input
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -67,6 +69,27 @@ def test_it_commands_until_it_is_stopped(interface, number, policy, start_node, 
         assert all(command.duration_ns == 100_000_000 for command in commands)
         assert any(command.velocity.any() for command in commands[1:])
         assert not hold.velocity.any()
+
+
+def test_the_control_thread_has_the_core_and_the_priority_it_asks_for(
+    policy, start_node, make_robot, wait
+):
+    core = max(os.sched_getaffinity(0))
+    robot = make_robot(JOINTS, START, namespace="/core/")
+    node = start_node(
+        "-r", "__ns:=/core", policy=policy, autostart=True,
+        cpu_affinity=[core], realtime_priority=1,
+    )  # fmt: skip
+    wait(lambda: robot.commands, lambda: node.output)
+
+    threads = [int(path.name) for path in Path(f"/proc/{node.pid}/task").iterdir()]
+    # Whether this machine grants the priority or not: the node commands.
+    urgent = [one for one in threads if os.sched_getscheduler(one) == os.SCHED_FIFO]
+    assert len(urgent) == 1 or "rtprio" in node.output
+    if len(os.sched_getaffinity(0)) > 1:
+        bound = [one for one in threads if os.sched_getaffinity(one) == {core}]
+        assert len(bound) == 1 and urgent in ([], bound)
+    assert node.stop() == 0, node.output
 
 
 def test_what_it_shows(policy, start_node, make_robot, graph, wait):

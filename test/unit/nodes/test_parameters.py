@@ -36,6 +36,7 @@ def test_every_default_is_within_its_own_range():
         ("guard.step_margin", 2, 2.0),  # YAML's `2` is an integer
         ("guard.max_step", array.array("d", [0.1, 0.2]), (0.1, 0.2)),
         ("guard.max_step", [1, 2], (1.0, 2.0)),
+        ("cpu_affinity", array.array("q", [1, 3]), (1, 3)),
         ("guard.max_step", None, ()),  # rclpy has no value for `[]`
         ("command_joints", ["a", "b"], ("a", "b")),
         ("dry_run", True, True),
@@ -56,6 +57,8 @@ def test_values_as_ros_hands_them_over(name, given, found):
         ("guard.step_margin", True, "double"),
         ("guard.step_margin", float("nan"), "not finite"),
         ("threads", 0, "less than 1"),
+        ("cpu_affinity", [-1], "less than 0"),
+        ("cpu_affinity", [0.5], "int"),
         ("threads", 1.0, "int"),
         ("dry_run", 1, "bool"),
         ("command_interface", "zeros", "joint_trajectory"),
