@@ -34,8 +34,12 @@ TRAJECTORY_TYPE = "trajectory_msgs/msg/JointTrajectory"
 CONTROLLER_STATE_TYPE = "control_msgs/msg/JointTrajectoryControllerState"
 NUMBER_TYPES = ("std_msgs/msg/Float64", "std_msgs/msg/Float32")
 ARRAY_TYPES = ("std_msgs/msg/Float64MultiArray", "std_msgs/msg/Float32MultiArray")
-#: Types whose values carry joint names; these, and only these, have a header with a stamp.
+WRENCH_TYPE = "geometry_msgs/msg/WrenchStamped"
+WRENCH_NAMES = ("force.x", "force.y", "force.z", "torque.x", "torque.y", "torque.z")
+#: Types whose values carry joint names.
 NAMED_TYPES = (JOINT_STATE_TYPE, TRAJECTORY_TYPE, CONTROLLER_STATE_TYPE)
+#: Types that have a header with a stamp.
+STAMPED_TYPES = (*NAMED_TYPES, WRENCH_TYPE)
 VECTOR_TYPES = (*NAMED_TYPES, *NUMBER_TYPES, *ARRAY_TYPES)
 VectorType = Literal[
     "sensor_msgs/msg/JointState",
@@ -46,6 +50,7 @@ VectorType = Literal[
     "std_msgs/msg/Float64MultiArray",
     "std_msgs/msg/Float32MultiArray",
 ]
+SourceType = Literal[VectorType, "geometry_msgs/msg/WrenchStamped"]
 Clock = Literal["header", "receive"]
 TickRule = Literal["grid", "image"]
 
@@ -102,11 +107,12 @@ class JointSource(_Part):
 
     By name, in messages that name their joints: JointState (any `field`), JointTrajectory (its
     last point) and JointTrajectoryControllerState (the reference, once called desired). By
-    `indices` in arrays, and the only number in a Float64 or Float32.
+    `indices` in arrays, and the only number in a Float64 or Float32. Of a WrenchStamped, those
+    of `WRENCH_NAMES`. Units are the messages': rad or m, per second, N or N m.
     """
 
     topic: Topic = "joint_states"
-    type: VectorType = JOINT_STATE_TYPE  # type: ignore[assignment]
+    type: SourceType = JOINT_STATE_TYPE  # type: ignore[assignment]
     names: tuple[str, ...] = Field(min_length=1, description="joints, in the vector's order")
     indices: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
         default=None, description="arrays only: where each joint is; default 0, 1, 2, …"
@@ -130,18 +136,27 @@ class JointSource(_Part):
         return round(self.max_age * NANOSECONDS)
 
     @property
+    def is_position(self) -> bool:
+        """Whether the values are positions, rad or m: only those can be commanded."""
+        return self.field == "position" and self.type != WRENCH_TYPE
+
+    @property
     def labels(self) -> tuple[str, ...]:
-        """What the entries are called in reports: the joint, with the field unless position."""
+        """What the entries are called in reports: the joint, with the field unless position; of a
+        wrench the topic and the component."""
+        if self.type == WRENCH_TYPE:
+            return tuple(f"{self.topic}/{name}" for name in self.names)
         if self.field == "position":
             return self.names
         return tuple(f"{name}/{self.field}" for name in self.names)
 
     @model_validator(mode="after")
     def _check(self) -> JointSource:
-        if self.command and self.field != "position":
-            raise ValueError(
-                f"field '{self.field}' of '{self.topic}' cannot be commanded: set 'command: false'"
-            )
+        if self.command and not self.is_position:
+            what = "a wrench" if self.type == WRENCH_TYPE else f"field '{self.field}'"
+            raise ValueError(f"{what} of '{self.topic}' cannot be commanded: set 'command: false'")
+        if self.type == WRENCH_TYPE and not set(self.names) <= set(WRENCH_NAMES):
+            raise ValueError(f"the names of a {self.type} are {', '.join(WRENCH_NAMES)}")
         if any(not name.strip() for name in self.names):
             raise ValueError(f"an empty joint name in the source '{self.topic}'")
         if self.field != "position" and self.type not in NAMED_TYPES:
@@ -308,7 +323,7 @@ class Spec(_Part):
             if not low < high:
                 problems.append(f"{label} [{low}, {high}] must rise")
         for source in self.joints:
-            if (source.clock or self.clock) == "header" and source.type not in NAMED_TYPES:
+            if (source.clock or self.clock) == "header" and source.type not in STAMPED_TYPES:
                 problems.append(
                     f"a {source.type} ('{source.topic}') has no stamp: set its 'clock: receive'"
                 )

@@ -30,7 +30,7 @@ from sarnn_ros.errors import ConfigError
 from sarnn_ros.spec import Spec
 
 #: To be raised when the same bag and spec give other arrays than before.
-VERSION = 3
+VERSION = 4
 _ENDS = 1 << 16
 _STALE_SECONDS = 24 * 3600
 _PARTIAL = ".partial-"

@@ -34,6 +34,8 @@ from sarnn_ros.spec import (
     NANOSECONDS,
     NUMBER_TYPES,
     TRAJECTORY_TYPE,
+    WRENCH_NAMES,
+    WRENCH_TYPE,
     JointSource,
 )
 
@@ -163,7 +165,7 @@ def check_image(msg: Any) -> tuple[int, int]:
 def decode_joints(msg: Any, names: Sequence[str], field: str = "position") -> NDArray[np.float64]:
     """Joints of a JointState, by name; others are ignored.
 
-    :return: float64 (len(names),), in the order of `names`; rad, m, rad/s, m/s, Nm or N.
+    :return: float64 (len(names),), in the order of `names`; rad, m, rad/s, m/s, N m or N.
     :raises DecodeError: a joint is missing, named twice or not finite, or the field is short.
     """
     return _pick(list(msg.name), getattr(msg, field), names, field)
@@ -178,6 +180,10 @@ def decode_vector(msg: Any, source: JointSource) -> NDArray[np.float64]:
     names, field = source.names, source.field
     if source.type == JOINT_STATE_TYPE:
         return decode_joints(msg, names, field)
+    if source.type == WRENCH_TYPE:
+        parts = (name.split(".") for name in WRENCH_NAMES)
+        values = [getattr(getattr(msg.wrench, part), axis) for part, axis in parts]
+        return _pick(WRENCH_NAMES, values, names, "wrench")
     if source.type in NUMBER_TYPES:
         return _pick(names, [msg.data], names, "data")
     if source.type in ARRAY_TYPES:

@@ -512,17 +512,27 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Streams:
     for message in bag.messages(users):
         topic = message.topic
         place = places[topic] = places.get(topic, -1) + 1
+        refused: list[str] = []
         try:
             content = bag.decode(message)
-            for series, admit in users[topic]:
-                stamp, value = admit(content, message.receive_ns)
-                series.add(stamp, message.receive_ns, place, value)
         except DecodeError as error:
-            count, why = report.void.get(topic, (0, error.problem))
+            refused.append(error.problem)
+        else:
+            for series, admit in users[topic]:
+                try:
+                    stamp, value = admit(content, message.receive_ns)
+                except DecodeError as error:  # another source may still use it, as at the robot
+                    refused.append(error.problem)
+                else:
+                    series.add(stamp, message.receive_ns, place, value)
+        if refused:
+            count, why = report.void.get(topic, (0, refused[0]))
             report.void[topic] = (count + 1, why)
+    # Of sources that share a topic, the one that can use the fewest messages.
+    fewest_last = sorted(streams.observed, key=lambda series: -len(series.stamps))
     report.streams = [
-        series.describe(report.void.get(series.topic, (0, ""))[0])
-        for series in {series.topic: series for series in streams.observed}.values()
+        series.describe(places.get(series.topic, -1) + 1 - len(series.stamps))
+        for series in {series.topic: series for series in fewest_last}.values()
     ]
     if spec.trigger is not None:
         streams.cameras[0].keep_ticks(spec.period_ns)

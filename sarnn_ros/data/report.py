@@ -141,7 +141,7 @@ def examine(dataset: Dataset) -> DatasetReport:
         *dataset.problems,
         *(problem for bag in dataset.bags for problem in _stream_problems(bag, spec)),
         *_tick_problems(spec, episodes),
-        *_joint_problems(joints),
+        *_joint_problems(spec, joints),
         *(one for camera, about in zip(spec.cameras, cameras) for one in _camera_problems(
             camera, about, [episode.name for episode in episodes], moving=_moving(joints))),
         *_episode_problems(lengths),
@@ -298,8 +298,9 @@ def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) ->
         )
 
 
-def _joint_problems(joints: tuple[JointReport, ...]) -> Iterator[Problem]:
-    for joint in joints:
+def _joint_problems(spec: Spec, joints: tuple[JointReport, ...]) -> Iterator[Problem]:
+    positions = [source.is_position for source in spec.joints for _ in source.names]
+    for joint, is_position in zip(joints, positions):
         span = joint.maximum - joint.minimum
         shown = f"{joint.minimum:.4g} … {joint.maximum:.4g}"
         if span < 1e-3:
@@ -311,7 +312,9 @@ def _joint_problems(joints: tuple[JointReport, ...]) -> Iterator[Problem]:
                 "leave it out of the spec if the task does not need it",
             )
             continue
-        if "/" not in joint.name and max(-joint.minimum, joint.maximum) > LARGEST_ANGLE:
+        if not is_position:  # a force jumps at contact, and rests at zero
+            continue
+        if max(-joint.minimum, joint.maximum) > LARGEST_ANGLE:
             yield Problem(
                 "warning",
                 joint.name,

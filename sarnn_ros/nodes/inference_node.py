@@ -388,16 +388,19 @@ class InferenceNode(LifecycleNode):
             durability=qos_profile_sensor_data.durability,
             history=qos_profile_sensor_data.history,
         )
+        # One subscription per topic, whatever uses it: positions and efforts of one message arrive
+        # together, and count once.
+        users: dict[tuple[str, str], list[Callable[[Any, int], None]]] = {}
         for camera in spec.cameras:
-            take = partial(self._take, camera.topic, partial(self._push_image, camera.name))
-            self._listen(camera.type, camera.topic, take, qos)
+            push = partial(self._push_image, camera.name)
+            users.setdefault((camera.topic, camera.type), []).append(push)
         for index, source in enumerate(spec.joints):
-            take = partial(self._take, source.topic, partial(self.buffer.push_joints, index))
-            self._listen(source.type, source.topic, take, qos)
-
-    def _listen(self, kind: str, topic: str, take: Callable[[Any], None], qos: QoSProfile) -> None:
-        sensor_type = SENSOR_TYPES.get(kind) or messages.message_class(kind)
-        self._handles.append(self.create_subscription(sensor_type, topic, take, qos))
+            push = partial(self.buffer.push_joints, index)
+            users.setdefault((source.topic, source.type), []).append(push)
+        for (topic, kind), pushes in users.items():
+            sensor_type = SENSOR_TYPES.get(kind) or messages.message_class(kind)
+            take = partial(self._take, topic, pushes)
+            self._handles.append(self.create_subscription(sensor_type, topic, take, qos))
 
     def _await_description(self, config: PolicyConfig, guard: CommandGuard) -> None:
         parameters, spec = self.parameters, config.spec
@@ -432,12 +435,17 @@ class InferenceNode(LifecycleNode):
             findings.update(self._description.findings())
         return findings
 
-    def _take(self, topic: str, push: Callable[[Any, int], None], message: Any) -> None:
+    def _take(
+        self, topic: str, pushes: Sequence[Callable[[Any, int], None]], message: Any
+    ) -> None:
         self._graph.arrived(topic)
-        try:
-            push(message, self.now_ns())
-        except DecodeError as error:
-            self._log_once("warning", f"void:{topic}", f"a message on '{topic}' is void: {error}")
+        receive_ns = self.now_ns()
+        for push in pushes:
+            try:
+                push(message, receive_ns)
+            except DecodeError as error:
+                text = f"a message on '{topic}' is void: {error}"
+                self._log_once("warning", f"void:{topic}", text)
 
     # -- the control thread's calls -------------------------------------------------------------
 

@@ -10,11 +10,13 @@ import os
 import re
 import shutil
 import signal
+import threading
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from ros_testing import small_spec
 
 from sarnn_ros.nodes.control import Tick
 
@@ -294,6 +296,42 @@ def test_sensors_that_are_not_compatible_are_named(policy, start_node, make_robo
     node.wait_for("RELIABILITY")
 
 
+def test_forces_are_felt_and_not_commanded(make_policy, start_node, make_robot, graph, wait):
+    """Efforts of 80 N m on the joints' own topic, a wrench on another: the guard's limits, trained
+    on [-1, 1] rad, do not see them; without the wrench nothing is commanded."""
+    from array import array
+
+    from geometry_msgs.msg import WrenchStamped
+
+    wrench = "geometry_msgs/msg/WrenchStamped"
+    sources = [
+        {"names": ["gripper", "joint1"], "field": "effort", "command": False},
+        {"topic": "wrench", "type": wrench, "names": ["force.z"], "command": False},
+        {"names": list(JOINTS)},
+    ]
+    policy = make_policy(spec=small_spec(joints=sources))
+    robot = make_robot(JOINTS, START, namespace="/felt/")
+    publisher = graph.node.create_publisher(WrenchStamped, "/felt/wrench", 10)
+    silent = threading.Event()
+
+    def feel(message):
+        force = WrenchStamped(header=message.header)
+        force.wrench.force.z = -80.0
+        if not silent.is_set():
+            publisher.publish(force)
+        message.effort = array("d", [80.0, -80.0, 80.0 * (robot.published % 2)])
+        return [message]
+
+    robot.mutate_joints, robot.harmless = feel, True
+    node = start_node("-r", "__ns:=/felt", policy=policy, autostart=True)
+    wait(lambda: len(robot.commands) >= 10, lambda: node.output)
+    assert all(command.names == JOINTS for command in robot.commands)
+    assert all(np.abs(command.position).max() < 1.5 for command in robot.commands)
+    silent.set()
+    node.wait_for("no command: wrench: ")
+    graph.node.destroy_publisher(publisher)
+
+
 def test_the_hook_sees_what_the_policy_saw(policy, graph, make_robot, wait):
     """In this process, as the parity test embeds it."""
     from rclpy.executors import SingleThreadedExecutor
@@ -309,8 +347,6 @@ def test_the_hook_sees_what_the_policy_saw(policy, graph, make_robot, wait):
         namespace="/hook",
         parameter_overrides=[Parameter("policy", value=str(policy))],
     )
-    import threading
-
     executor = SingleThreadedExecutor(context=graph.context)
     executor.add_node(node)
     thread = threading.Thread(target=executor.spin)

@@ -68,19 +68,33 @@ def hard_to_read(compressed: bool, tick: str) -> make.Recording:
         if index % 23 == 9:
             stamp = make.START + (index - 1) * 10_000_000
         receive = make.START + index * 10_000_000 + 5_000_000
-        message = make.joint_state(stamp, values, names)
+        efforts = 50 * rng.normal(size=4)
+        if index % 29 == 11:
+            efforts[:] = np.nan
+        message = make.joint_state(stamp, values, names, effort=efforts)
         recording.add("/joint_states", make.JOINTS, receive, message)
     for index in range(round(SECONDS * 50)):
         receive = make.START + index * 20_000_000 + 3_000_000
         message = make.T[FLOAT](data=float(rng.normal()) if index % 9 else np.nan)
         recording.add("/gripper", FLOAT, receive, message)
+        values = 20 * rng.normal(size=6)
+        if index % 7 == 3:
+            values[2] = np.inf
+        recording.add("/wrench", make.WRENCH, receive, make.wrench(receive - 2_000_000, values))
     return recording
+
+
+FORCES = [
+    {"names": ["joint2", "joint1"], "field": "effort", "command": False},
+    {"topic": "wrench", "type": make.WRENCH, "names": ["torque.y", "force.z"], "command": False},
+]
 
 
 class Replay:
     """Publishes a bag message by message, each when the node has taken the one before."""
 
     def __init__(self, graph: Graph, bag: Bag, spec: Spec) -> None:
+        from geometry_msgs.msg import WrenchStamped
         from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
         from rosgraph_msgs.msg import Clock
         from sensor_msgs.msg import CompressedImage, Image, JointState
@@ -90,6 +104,7 @@ class Replay:
             make.IMAGE: Image,
             make.COMPRESSED: CompressedImage,
             make.JOINTS: JointState,
+            make.WRENCH: WrenchStamped,
             FLOAT: Float64,
         }
         self.bag = bag
@@ -97,8 +112,10 @@ class Replay:
         self.published = 0
         self._clock_type = Clock
         self._publishers = {
-            absolute(one.topic): graph.node.create_publisher(kinds[one.type], one.topic, 10)
-            for one in (*spec.cameras, *spec.joints)
+            topic: graph.node.create_publisher(kinds[kind], topic, 10)
+            for topic, kind in {
+                absolute(one.topic): one.type for one in (*spec.cameras, *spec.joints)
+            }.items()
         }
         self._clock = graph.node.create_publisher(
             Clock, "/clock", QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
@@ -194,7 +211,7 @@ def test_the_policy_sees_what_it_was_trained_on(
     if compressed:
         camera |= {"topic": "image_raw/compressed", "type": make.COMPRESSED}
     camera["crop"] = {"x": 3, "y": 2, "width": 50, "height": 40}
-    joints = [{"names": list(JOINTS)}]
+    joints = [{"names": list(JOINTS)}, *FORCES]
     if clock == "receive":  # the only clock of messages without a header
         joints.append({"topic": "gripper", "type": FLOAT, "names": ["finger"]})
     spec = small_spec(tick=tick, clock=clock, cameras=[camera], joints=joints)

@@ -41,6 +41,39 @@ def test_one_source_may_stand_without_a_list():
     assert parse_spec(changed(["joints"], {"names": ["a"]})).joint_labels == ("a",)
 
 
+WRENCH = {
+    "topic": "/wrist/wrench",
+    "type": "geometry_msgs/msg/WrenchStamped",
+    "names": ["force.z", "torque.x"],
+    "command": False,
+}
+
+
+def test_forces_are_observed_and_never_commanded():
+    spec = parse_spec(changed(["joints"], [*GOOD["joints"], WRENCH]))
+    assert spec.joint_labels[3:] == (
+        "elbow/effort", "/wrist/wrench/force.z", "/wrist/wrench/torque.x",
+    )  # fmt: skip
+    assert spec.command_names == ("shoulder", "elbow", "gripper")
+    assert [source.is_position for source in spec.joints] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"command": True}, r"a wrench of '/wrist/wrench' cannot be commanded"),
+        ({"names": ["force.w"]}, r"force\.x, force\.y, .*torque\.z"),
+        ({"field": "effort"}, "has no field 'effort'"),
+        ({"indices": [0, 1]}, "'indices' are for arrays"),
+    ],
+)
+def test_wrenches_that_cannot_be(change, says):
+    with pytest.raises(SpecError, match=says):
+        parse_spec(changed(["joints"], [*GOOD["joints"], WRENCH | change]))
+    with pytest.raises(SpecError, match=r"command\.type"):
+        parse_spec(changed(["command"], {"type": WRENCH["type"]}))
+
+
 def test_json_round_trip_is_exact():
     spec = parse_spec(GOOD)
     assert Spec.model_validate_json(spec.model_dump_json()) == spec

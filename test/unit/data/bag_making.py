@@ -19,6 +19,7 @@ STORE = get_typestore(Stores.ROS2_JAZZY)
 T = STORE.types
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 JOINTS = "sensor_msgs/msg/JointState"
+WRENCH = "geometry_msgs/msg/WrenchStamped"
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
 NAMES = ("shoulder", "elbow")
@@ -34,13 +35,27 @@ def joint_state(
     position: Sequence[float],
     names: Sequence[str] = NAMES,
     velocity: Sequence[float] = (),
+    effort: Sequence[float] = (),
 ) -> Any:
     return T[JOINTS](
         header=header(stamp),
         name=list(names),
         position=np.array(position, dtype=np.float64),
         velocity=np.array(velocity, dtype=np.float64),
-        effort=np.zeros(0),
+        effort=np.array(effort, dtype=np.float64),
+    )
+
+
+def wrench(stamp: int, values: Sequence[float]) -> Any:
+    """:param values: force x, y, z (N), torque x, y, z (N m)."""
+    vector, part = T["geometry_msgs/msg/Vector3"], T["geometry_msgs/msg/Wrench"]
+    force, torque = values[:3], values[3:]
+    return T[WRENCH](
+        header=header(stamp),
+        wrench=part(
+            force=vector(**dict(zip("xyz", map(float, force)))),
+            torque=vector(**dict(zip("xyz", map(float, torque)))),
+        ),
     )
 
 
