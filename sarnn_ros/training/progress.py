@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console
@@ -13,9 +15,9 @@ from rich.progress import (
     Progress,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
+from sarnn_ros.training.eta import Eta, duration_text
 from sarnn_ros.training.trainer import Epoch, Losses, Trainer
 
 #: Without a terminal (a log file, CI) a line is written at most this often, s.
@@ -23,25 +25,32 @@ LINE_SECONDS = 5.0
 
 
 class ProgressBar:
-    """A watcher for `run.train`: epoch, losses and remaining time."""
+    """A watcher for `run.train`: epoch, losses and remaining time.
 
-    def __init__(self, epochs: int, console: Console) -> None:
+    :param clock: seconds.
+    """
+
+    def __init__(
+        self, epochs: int, console: Console, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._console = console
         self._epochs = epochs
-        self._spent = self._written = 0.0
+        self._clock = clock
+        self._eta: Eta | None = None
+        self._last: float | None = None  # when the epoch before ended
+        self._written = clock()
         self._bar = Progress(
             TextColumn("training"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("epochs"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             TextColumn("{task.fields[losses]}"),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task("", total=epochs, losses="")
+        self._task = self._bar.add_task("", total=epochs, left="", losses="")
 
     def __enter__(self) -> ProgressBar:
         self._bar.start()
@@ -56,20 +65,30 @@ class ProgressBar:
         self._bar.stop()
 
     def __call__(self, trainer: Trainer, epoch: Epoch) -> None:
-        done = epoch.number + 1
+        left = self._left(trainer, epoch)
+        done = trainer.epoch  # 0 where it starts afresh
         text = f"loss {_text(epoch.training)}"
         if epoch.validation is not None:
             text += f"; validation {_text(epoch.validation)}"
-        self._bar.update(self._task, completed=done, losses=text)
-        self._spent += epoch.seconds
+        self._bar.update(self._task, completed=done, left=left, losses=text)
+        now = self._clock()
         if not self._console.is_terminal and (
-            self._spent - self._written >= LINE_SECONDS or done == self._epochs
+            now - self._written >= LINE_SECONDS or done == self._epochs
         ):
-            self._written = self._spent
-            left = (self._epochs - done) * epoch.seconds
-            self._console.print(
-                f"epoch {done}/{self._epochs}: {text}; about {left:.0f} s left", soft_wrap=True
-            )
+            self._written = now
+            number = epoch.number + 1
+            self._console.print(f"epoch {number}/{self._epochs}: {text}; {left}", soft_wrap=True)
+
+    def _left(self, trainer: Trainer, epoch: Epoch) -> str:
+        """Remaining time. From end to end of epochs: checkpoints and pictures take their time."""
+        if self._eta is None:
+            self._eta = Eta(self._epochs, trainer.config.validate_every)
+        now = self._clock()
+        self._eta.see(epoch.number, epoch.seconds if self._last is None else now - self._last)
+        self._last = now
+        # Training may end before, for want of patience.
+        roughly = "about" if trainer.config.patience is None else "at most"
+        return f"{roughly} {duration_text(self._eta.left(trainer.epoch))} left"
 
 
 def _text(losses: Losses) -> str:
