@@ -219,7 +219,8 @@ class Controller:
                 faults.soft[f"no_observation:{name}"] = f"{name}: {text}"
         else:
             tick.observation = found
-            self._present = (label_ns, found.joints[self._indices])
+            measured_ns = min(found.stamps[name] for name in self._policy.spec.joint_source_names)
+            self._present = (measured_ns, found.joints[self._indices])
             if tick.reset or not running:
                 self._watch.reset()
             faults.update(self._watch.check(found))

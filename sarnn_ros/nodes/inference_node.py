@@ -531,6 +531,7 @@ class InferenceNode(LifecycleNode):
         except RuntimeError as error:
             response.success, response.message = False, str(error)
         self.get_logger().info(response.message)
+        self._news.trigger()
         return response
 
     def _publish_diagnostics(self) -> None:

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -288,6 +289,7 @@ class Received:
     at_ns: int
     names: tuple[str, ...]
     position: np.ndarray
+    rest: np.ndarray  # where it would come to rest: a trajectory's last point
     velocity: np.ndarray | None
     duration_ns: int
     present: np.ndarray
@@ -315,7 +317,12 @@ class Robot:
     :param names: of the joints; :param start: their positions at first.
     :param clock: what stamps the messages, ns; by default the system's time.
     :ivar mutate_joints, mutate_image: a fault to inject: what is published instead of a message.
-    :ivar harmless: the fault leaves the messages sound, if perhaps late.
+    :ivar harmless: the fault leaves the messages sound, if perhaps late, or at least such that
+        the node must take them for sound.
+    :ivar reports: stamp and reported positions, in the order of `names`, of each sound message.
+    :ivar delay_ns: the longest that a message took from this robot to itself since `reset`: what
+        lies between a command's sending and its record here is no longer, but for the node's part.
+    :ivar grips: what came on `gripper_command`, where the robot has one (`gripper`).
     :ivar record: to be held while a fault is injected, so that commands are before or after it.
     :ivar published: counts joint states, mutated or not: 100 in a second.
     :ivar sound_joints_ns, sound_image_ns: stamp of the last message without a fault.
@@ -329,6 +336,7 @@ class Robot:
     image_size: tuple[int, int] = (64, 64)  # width, height
     namespace: str = ""
     command_names: tuple[str, ...] = ()
+    gripper: str = ""  # the joint that obeys gripper_command
     seed: int = 0
     clock: Callable[[], int] | None = None
     mutate_joints: Mutation = unchanged
@@ -340,7 +348,7 @@ class Robot:
     def __post_init__(self) -> None:
         from rclpy.qos import qos_profile_sensor_data
         from sensor_msgs.msg import Image, JointState
-        from std_msgs.msg import Float64MultiArray
+        from std_msgs.msg import Float64MultiArray, Header
         from trajectory_msgs.msg import JointTrajectory
 
         node = self.graph.node
@@ -350,6 +358,13 @@ class Robot:
         self.published = 0
         self.sound_joints_ns = self.sound_image_ns = 0
         self.intruders: list[Any] = []
+        self.reports: deque[tuple[int, np.ndarray]] = deque(maxlen=3000)
+        self.grips: list[float] = []
+        self.delay_ns = 0
+        self._echo = node.create_publisher(Header, f"{self.namespace}echo", 10)
+        self._echo_subscription = node.create_subscription(
+            Header, f"{self.namespace}echo", self._hear_echo, 10
+        )
         self._joints = node.create_publisher(JointState, f"{self.namespace}joint_states", 10)
         self._images = node.create_publisher(
             Image, f"{self.namespace}image_raw", qos_profile_sensor_data
@@ -360,7 +375,7 @@ class Robot:
             "forward_position": Float64MultiArray,
         }[self.interface]
         self._kind = kind
-        self._subscription: Any = None
+        self._subscriptions: list[Any] = []
         self.connect()
         self._random = np.random.default_rng(self.seed)
         self._stopping = threading.Event()
@@ -375,19 +390,27 @@ class Robot:
         node = self.graph.node
         node.destroy_publisher(self._joints)
         node.destroy_publisher(self._images)
+        node.destroy_publisher(self._echo)
+        node.destroy_subscription(self._echo_subscription)
 
     def connect(self) -> None:
         """Listen to commands."""
-        if self._subscription is None:
-            self._subscription = self.graph.node.create_subscription(
-                self._kind, f"{self.namespace}joint_command", self._obey, 50
-            )
+        from std_msgs.msg import Float64
+
+        if self._subscriptions:
+            return
+        obeyed = [(self._kind, "joint_command", self._obey)]
+        if self.gripper:
+            obeyed.append((Float64, "gripper_command", self._grip))
+        self._subscriptions = [
+            self.graph.node.create_subscription(kind, f"{self.namespace}{topic}", obey, 50)
+            for kind, topic, obey in obeyed
+        ]
 
     def disconnect(self) -> None:
         """As a controller that was deactivated."""
-        if self._subscription is not None:
-            self.graph.node.destroy_subscription(self._subscription)
-        self._subscription = None
+        while self._subscriptions:
+            self.graph.node.destroy_subscription(self._subscriptions.pop())
 
     def mend(self) -> None:
         """End every fault."""
@@ -405,12 +428,23 @@ class Robot:
             self.position = np.array(self.start, np.float64)
             self.goal = self.position.copy()
             self.commands.clear()
+            self.grips.clear()
+            self.delay_ns = 0
+
+    @property
+    def received(self) -> int:
+        """Commands of every kind since the reset."""
+        return len(self.commands) + len(self.grips)
 
     @property
     def now_ns(self) -> int:
         if self.clock is not None:
             return self.clock()
         return int(self.graph.node.get_clock().now().nanoseconds)
+
+    def _hear_echo(self, header: Any) -> None:
+        sent = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+        self.delay_ns = max(self.delay_ns, self.now_ns - sent)
 
     def _stamp(self, message: Any) -> None:
         stamp = message.header.stamp
@@ -446,7 +480,12 @@ class Robot:
                     self._joints.publish(joints)
                     if self.harmless or self.mutate_joints is unchanged:
                         self.sound_joints_ns = max(self.sound_joints_ns, _stamp_ns(joints))
+                        reported = dict(zip(joints.name, joints.position))
+                        state = np.array([reported[name] for name in self.names])
+                        self.reports.append((_stamp_ns(joints), state))
                 if step % 3 == 0:
+                    echo = self.joint_message().header
+                    self._echo.publish(echo)
                     for image in self.mutate_image(self.image_message()):
                         self._images.publish(image)
                         if self.harmless or self.mutate_image is unchanged:
@@ -456,12 +495,13 @@ class Robot:
 
     def _obey(self, message: Any) -> None:
         at_ns = self.now_ns
-        velocity, duration_ns = None, 0
+        velocity, rest, duration_ns = None, None, 0
         if self.interface == "joint_state":
             names, position = tuple(message.name), np.array(message.position)
         elif self.interface == "joint_trajectory":
             names, point = tuple(message.joint_names), message.points[0]
             position, velocity = np.array(point.positions), np.array(point.velocities)
+            rest = np.array(message.points[-1].positions)
             after = point.time_from_start
             duration_ns = after.sec * 1_000_000_000 + after.nanosec
         else:
@@ -473,6 +513,7 @@ class Robot:
                     at_ns,
                     names,
                     position,
+                    position if rest is None else rest,
                     velocity,
                     duration_ns,
                     self.position[rows].copy(),
@@ -482,6 +523,11 @@ class Robot:
             )
             if np.isfinite(position).all():
                 self.goal[rows] = position
+
+    def _grip(self, message: Any) -> None:
+        with self.record:
+            self.grips.append(message.data)
+            self.goal[self.names.index(self.gripper)] = message.data
 
 
 @pytest.fixture(scope="module")

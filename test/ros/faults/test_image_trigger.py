@@ -50,15 +50,9 @@ def test_the_catalogue_holds_where_images_are_ticks(fault, arm, wait):
             arm.robot.mutate_joints = fault.joints()
         if fault.image:
             arm.robot.mutate_image = fault.image()
-        arm.robot.harmless = fault.effect in ("goes on", "holds at times")
-    outcome = {
-        "holds": streams.sees_and_holds,
-        "latches": streams.latches,
-        "goes on": streams.goes_on,
-        "holds at times": streams.rests,
-    }
-    outcome[fault.effect](arm, fault, wait)
-    streams.check_safe(arm, arm.robot.commands, fault.lies)
+        arm.robot.harmless = fault.believable
+    streams.EFFECTS[fault.effect](arm, fault, wait)
+    arm.promises.check(arm.robot)
 
 
 class OneOf:
@@ -99,4 +93,4 @@ def test_the_camera_gives_the_beat(camera, period, arm, wait):
     assert not arm.active_faults, arm.process.output
     between = np.diff([command.at_ns for command in arm.robot.commands[seen + 2 :]]) / SECOND
     assert np.median(between) == pytest.approx(period, abs=0.02)
-    streams.check_safe(arm, arm.robot.commands, False)
+    arm.promises.check(arm.robot)

@@ -54,6 +54,7 @@ class Bench:
         self.label = 50 * PERIOD
         self.now = self.label
         self.present = np.zeros(2)
+        self.age = 0
         self.follows = True
         self.missing: dict[str, str] = {}
         self.found = Findings()
@@ -98,7 +99,8 @@ class Bench:
     def observe(self, label):
         if self.missing:
             return Missing(label, self.missing)
-        return Observation(label, {}, self.present.copy(), {"joint_states": label}, {})
+        stamps = {"joint_states": label - self.age}
+        return Observation(label, {}, self.present.copy(), stamps, {})
 
     def send(self, command: Command) -> None:
         self.sent.append(command)
@@ -178,6 +180,19 @@ def test_the_hold_is_where_the_way_was_left_and_the_way_is_over(ending):
     walk(20)
     held = [0.04] * (ending in ("stop", "fault"))
     assert bench.path[4:, 0] == pytest.approx(held), "start and reset begin anew, without a hold"
+
+
+@pytest.mark.parametrize("age", [0.05, 0.09])
+def test_a_hold_counts_the_age_of_the_measurement_not_of_the_tick(age):
+    bench = Bench()
+    bench.control.start()
+    bench.age = round(age * 1e9)
+    bench.policy.joints = np.array([0.1, 0.0])
+    bench.run(3)
+    bench.missing = {"joint_states": "nothing"}
+    bench.label += PERIOD // 5  # a late tick, 0.12 s after the last
+    bench.run()
+    assert len(bench.sent) == 3 + (age == 0.05), "no older than 0.2 s"
 
 
 @pytest.mark.parametrize("why", ["far", "old", "dry run"])

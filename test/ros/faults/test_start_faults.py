@@ -1,0 +1,91 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Faults while the arm is on its way to the demonstrated start pose: whatever it is, the ramp
+ends, and does not go on when the fault is over."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import test_stream_faults as streams
+from outcomes import Outcomes
+
+#: The demonstrations began between 0.2 and 0.4 rad: 0.8 rad to go.
+START = (-0.6, 0.3, 0.3)
+SPEED = 0.5
+NAMES = (
+    "joint states stop",
+    "a position is NaN",
+    "a joint teleports",
+    "two publishers of joint states",
+    "the arm is blocked",
+    "images stop",
+    "the image is resized",
+    "the controller goes away",
+)
+FAULTS = [fault for fault in streams.FAULTS if fault.name in NAMES]
+CODES = {"the arm is blocked": "guard"}
+
+
+@pytest.fixture(scope="module")
+def arm(policy, start_node, make_robot, graph, wait):
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    arm = streams.Arm(
+        "joint_state", policy, start_node, make_robot, start=START, start__ramp_speed=SPEED
+    )
+    graph.node.create_subscription(DiagnosticArray, "/diagnostics", arm.hear, 50)
+    wait(lambda: arm.robot.commands, lambda: arm.process.output)
+    return arm
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    return Outcomes("start", ("while ramping",))
+
+
+def start(arm, wait):
+    before = len(arm.robot.commands)
+    assert arm.call("start").success, arm.process.output
+    wait(lambda: len(arm.robot.commands) >= before + 3, lambda: arm.process.output)
+    return arm.robot.commands[before]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))
+def test_fault(fault, arm, outcomes, wait):
+    arm.call("stop")
+    arm.robot.reset()
+    assert arm.call("reset").success
+    start(arm, wait)
+    with arm.robot.record:
+        if fault.joints:
+            arm.robot.mutate_joints = fault.joints()
+        if fault.image:
+            arm.robot.mutate_image = fault.image()
+        arm.robot.harmless = fault.believable
+    if fault.inject:
+        fault.inject(arm.robot)
+    stopped = fault.effect != "latches"
+    wait(
+        lambda: arm.message == "stopped: call ~/start" if stopped else arm.faulted,
+        lambda: f"{arm.message}\n{arm.process.output}",
+    )
+    streams.assert_silent(arm, wait)
+    arm.robot.mend()
+    streams.assert_silent(arm, wait)
+    if not stopped:
+        assert not arm.call("start").success
+        assert arm.call("reset").success
+        streams.assert_silent(arm, wait)
+    # From where the arm is, which after a teleport is where it always was.
+    first = start(arm, wait)
+    assert first.position[0] - first.present[0] == pytest.approx(SPEED / 10, abs=0.02)
+    code = CODES.get(fault.name, fault.code)
+    outcomes.enter(fault.name, "while ramping", "stops" if stopped else "latches", code)
+    arm.promises.check(arm.robot)
+    reached = np.array([command.position[0] for command in arm.robot.commands])
+    assert reached.max() < 0.2, "it never arrived"
+
+
+def test_the_table_in_the_documentation_is_what_happened(outcomes):
+    outcomes.compare(len(FAULTS))
