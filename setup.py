@@ -25,7 +25,14 @@ else:
 # The ROS wheels exist for Linux on x86-64 only; elsewhere ROS comes from a distribution.
 WHEELS = "; sys_platform == 'linux' and platform_machine == 'x86_64'"
 
-TRAIN = ["torch>=2.4", "onnx>=1.16", "safetensors>=0.4", "tensorboard>=2.16", "matplotlib>=3.8"]
+TRAIN = [
+    "torch>=2.4",
+    "onnx>=1.16",
+    "safetensors>=0.4",
+    "tensorboard>=2.16",
+    "matplotlib>=3.8",
+    "psutil>=5.9",
+]
 SIM = ["mujoco-core>=4.0", "matplotlib>=3.8", "imageio-ffmpeg>=0.5"]
 # Pins, as the wheels of one distro must match each other.
 ROS = [
@@ -45,7 +52,7 @@ TEST = [
     "psutil>=5.9",
     "colcon-common-extensions>=0.3",
 ]
-DEV = ["ruff>=0.8", "mypy>=1.13", "types-PyYAML", "pre-commit>=4"]
+DEV = ["ruff>=0.8", "mypy>=1.13", "types-PyYAML", "types-psutil", "pre-commit>=4"]
 
 setup(
     name=NAME,

@@ -17,7 +17,7 @@ from sarnn_ros.errors import TrainingError, join_problems
 from sarnn_ros.training.config import TrainConfig
 
 #: Settings that may change on resume: they do not change what is computed, only where.
-_MACHINE = ("device", "threads")
+_MACHINE = ("device", "threads", "image_memory")
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

@@ -102,6 +102,11 @@ class TrainConfig(BaseModel):
     # The machine.
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     threads: Count | None = Field(default=None, description="CPU threads; null: all cores")
+    image_memory: Weight | None = Field(
+        default=None,
+        description="GiB that images may take on the device; beyond that they are read from the "
+        "cache, frame by frame; null: half of what is free",
+    )
 
 
 #: Differences from the class's own defaults.

@@ -26,7 +26,8 @@ def _lines(dataset: Dataset, trainer: Trainer, seconds: float) -> list[str]:
     batches = -(-len(data) // config.batch_size)
     update = min(config.encoder_frames or config.batch_size * (data.ticks - 1), frames)
     activations = min(update * bytes_per_frame(trainer.model), MEMORY_BYTES)
-    images = sum(images.nbytes for images in data.images)
+    held = sum(images.nbytes for images in data.images)
+    images = f"{held >> 20} MiB of images" if held else "images read as needed"
     validation = 0 if trainer.validation is None else len(trainer.validation)
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     sizes = ", ".join(f"{c.name} {c.width}x{c.height}" for c in dataset.spec.cameras)
@@ -37,7 +38,7 @@ def _lines(dataset: Dataset, trainer: Trainer, seconds: float) -> list[str]:
         f"cameras      {sizes}",
         f"joints       {', '.join(dataset.spec.joint_labels)}",
         f"network      {parameters} parameters, recipe {config.recipe}, device {trainer.device}",
-        f"memory       {images >> 20} MiB of images, up to {activations >> 20} MiB of activations",
+        f"memory       {images}, up to {activations >> 20} MiB of activations",
         f"an update    {update} frames encoded, {config.inner_steps} recurrent steps",
         f"an epoch     {batches} updates, {seconds:.2f} s",
         f"in all       {config.epochs} epochs, about {total / 60:.1f} min",

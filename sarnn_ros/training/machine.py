@@ -9,6 +9,7 @@ import ctypes
 import os
 from collections.abc import Iterator
 
+import psutil
 import torch
 
 from sarnn_ros.errors import ConfigError
@@ -45,6 +46,17 @@ def choose_device(name: str) -> torch.device:
             remedy="use auto, cpu, cuda or cuda:N",
         ) from error
     return device
+
+
+def image_budget(config: TrainConfig, device: torch.device) -> int:
+    """Bytes that images may take on the device."""
+    if config.image_memory is not None:
+        return round(config.image_memory * 2**30)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+    else:
+        free = psutil.virtual_memory().available
+    return free // 2
 
 
 def keep_memory() -> None:

@@ -27,7 +27,7 @@ from sarnn_ros.policy.export import export_policy
 from sarnn_ros.policy.health import reference as health_reference
 from sarnn_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
-from sarnn_ros.training.machine import prepare
+from sarnn_ros.training.machine import image_budget, prepare
 from sarnn_ros.training.sequences import Sequences, make_sequences
 from sarnn_ros.training.trainer import Epoch, Trainer, make_model
 from sarnn_ros.viz.curves import plot_curves
@@ -71,14 +71,14 @@ def make_trainer(dataset: Dataset, config: TrainConfig) -> Trainer:
     :raises TrainingError: no training episode has two ticks.
     """
     device = prepare(config)
-    training = _sequences(dataset, dataset.training, device)
+    training = _sequences(dataset, dataset.training, config, device)
     if training is None or not bool(training.steps().any()):
         raise TrainingError(
             f"no training episode has two ticks ({len(dataset.training)} episodes)",
             where="dataset",
             remedy="give longer episodes, or check the spec's rate and the bags' report",
         )
-    validation = _sequences(dataset, dataset.validation, device)
+    validation = _sequences(dataset, dataset.validation, config, device)
     if validation is not None and not bool(validation.steps().any()):
         validation = None
     torch.manual_seed(config.seed)
@@ -177,13 +177,14 @@ def train(
 
 
 def _sequences(
-    dataset: Dataset, indices: tuple[int, ...], device: torch.device
+    dataset: Dataset, indices: tuple[int, ...], config: TrainConfig, device: torch.device
 ) -> Sequences | None:
     if not indices:
         return None
     episodes = [dataset.episodes[index] for index in indices]
     cameras = [camera.name for camera in dataset.spec.cameras]
-    return make_sequences(episodes, cameras, dataset.normaliser, device)
+    budget = image_budget(config, device)
+    return make_sequences(episodes, cameras, dataset.normaliser, device, budget)
 
 
 def _row(epoch: Epoch) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 """Episodes as padded tensors on the training device. No training logic.
 
 Images stay uint8 until a frame is used: a quarter of the memory, and moving a frame costs little.
+Those that would not fit stay where the data set has them, in the cache's memory-mapped files, and
+are read frame by frame: the same values, and so the same training.
 """
 
 from __future__ import annotations
@@ -34,6 +36,36 @@ class Normaliser(Protocol):
     def normalise(self, joints: NDArray[np.float64]) -> NDArray[np.float32]: ...
 
 
+class StoredFrames:
+    """One camera's frames of E episodes where they are: to be indexed like the padded tensor, but
+    for a tick that its episode has not, and holding no memory.
+
+    :param arrays: per episode, uint8 (T, H, W, 3) RGB, all of one size; may be memory-mapped.
+    :param device: where frames that are taken go.
+    """
+
+    nbytes = 0
+
+    def __init__(self, arrays: Sequence[NDArray[np.uint8]], device: torch.device) -> None:
+        self._arrays = arrays
+        self._device = device
+
+    def __getitem__(self, index: tuple[Tensor, Tensor]) -> Tensor:
+        """The frames [episodes, ticks], uint8 (N, H, W, 3).
+
+        :raises IndexError: beyond the end of an episode.
+        """
+        episodes, ticks = index
+        # A GPU fetches pinned memory by itself while the next thing is prepared.
+        pinned = self._device.type == "cuda"
+        shape = (len(ticks), *self._arrays[0].shape[1:])
+        frames = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
+        pixels = frames.numpy()
+        for row, (episode, tick) in enumerate(zip(episodes.tolist(), ticks.tolist(), strict=True)):
+            pixels[row] = self._arrays[episode][tick]
+        return frames.to(self._device, non_blocking=pinned)
+
+
 @dataclass
 class Sequences:
     """E episodes padded to T ticks.
@@ -42,7 +74,7 @@ class Sequences:
     targets[:, t] is what the prediction made at t should be. lengths: int64 (E,).
     """
 
-    images: tuple[Tensor, ...]
+    images: tuple[Tensor | StoredFrames, ...]
     joints: Tensor
     targets: Tensor
     lengths: Tensor
@@ -69,23 +101,19 @@ class Sequences:
             for images in self.images
         ]
 
-    def select(self, episodes: Tensor) -> Sequences:
-        """Some of the episodes, (B, …)."""
-        return Sequences(
-            tuple(images[episodes] for images in self.images),
-            self.joints[episodes],
-            self.targets[episodes],
-            self.lengths[episodes],
-        )
-
 
 def make_sequences(
     episodes: Sequence[EpisodeArrays],
     cameras: Sequence[str],
     normaliser: Normaliser,
     device: torch.device,
+    budget: int,
 ) -> Sequences:
-    """Pad the episodes to the longest one and put them on `device`."""
+    """Pad the episodes to the longest one and put them on `device`.
+
+    :param budget: bytes that the padded images may take. If they would take more they stay where
+        they are (`StoredFrames`).
+    """
     lengths = torch.tensor([len(episode.joints) for episode in episodes])
     longest = int(lengths.max())
 
@@ -95,11 +123,16 @@ def make_sequences(
             row[: len(array)] = array
         return padded.to(device)
 
+    images = {name: [episode.images[name] for episode in episodes] for name in cameras}
+    padded = [len(arrays) * longest * arrays[0][0].nbytes for arrays in images.values()]
+
+    def place(arrays: list[NDArray[np.uint8]]) -> Tensor | StoredFrames:
+        if sum(padded) > budget:
+            return StoredFrames(arrays, device)
+        return pad([torch.from_numpy(np.array(array)) for array in arrays])
+
     return Sequences(
-        tuple(
-            pad([torch.from_numpy(np.array(episode.images[name])) for episode in episodes])
-            for name in cameras
-        ),
+        tuple(place(arrays) for arrays in images.values()),
         pad([torch.from_numpy(normaliser.normalise(episode.joints)) for episode in episodes]),
         pad([torch.from_numpy(normaliser.normalise(episode.targets)) for episode in episodes]),
         lengths.to(device),
