@@ -76,7 +76,7 @@ benchmark: $(STAMP)  ## measure speed and latency (minutes)
 
 .PHONY: soak
 soak: $(STAMP)  ## 30 minutes of random faults against the real node
-	@$(VENV)/bin/pytest -m soak -o timeout=0
+	@$(VENV)/bin/pytest -m soak -s -o timeout=0
 
 .PHONY: clean
 clean: demo-clean  ## remove .venv and all that was built

@@ -1,6 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""`make soak`: half an hour at 30 Hz with random faults, and nothing leaks. Not in `make test`.
+"""`make soak`: half an hour at 30 Hz with random faults: every promise is kept, and nothing leaks.
+Not in `make test`.
 
 SARNN_SOAK_MINUTES shortens it.
 """
@@ -36,6 +37,7 @@ def test_soak(make_policy, start_node, make_robot, graph, wait):
     end = time.monotonic() + 60.0 * minutes
     samples = []
     total = 0
+    told = time.monotonic()
     while time.monotonic() < end:
         fault = choice.choice(FAULTS)
         with arm.robot.record:
@@ -43,19 +45,22 @@ def test_soak(make_policy, start_node, make_robot, graph, wait):
                 arm.robot.mutate_joints = fault.joints()
             if fault.image:
                 arm.robot.mutate_image = fault.image()
+            arm.robot.harmless = fault.believable
         if fault.inject:
             fault.inject(arm.robot)
         published = arm.robot.published + choice.randrange(50, 200)
         wait(lambda until=published: arm.robot.published > until, "the fault")
-        for command in arm.robot.commands:
-            assert np.isfinite(command.position).all()
-            assert (np.abs(command.position) <= 1.2 + 1e-9).all()
+        arm.promises.check(arm.robot)
         total += len(arm.robot.commands)
         arm.robot.reset()
         arm.call("reset")
         wait(lambda: arm.call("start").success, "it starts again")
         wait(lambda: len(arm.robot.commands) >= 10, lambda: arm.process.output[-3000:])
         samples.append(usage())
+        if time.monotonic() - told > 60.0:
+            told = time.monotonic()
+            left = (end - told) / 60.0
+            print(f"{len(samples)} faults, {total} commands, {max(left, 0.0):.0f} min left", flush=True)
     assert arm.process.returncode is None
     # The first tenth warms up: caches, glibc's arenas, DDS discovery.
     warm = samples[len(samples) // 10 :]
