@@ -57,7 +57,10 @@ def policy_step(result: dict[str, Any]) -> Iterator[str]:
         "`benchmark/policy_step.py`. The baseline is the seed's network in plain eager PyTorch, "
         "with EIPL's steps around it. *Command*: attention points and joints, what the node runs "
         "while nobody looks at the predicted image; *full*: with that image. Idle: one core, "
-        "turns taken with the baseline. Loaded: 30 Hz, as many busy processes as cores."
+        "turns taken with the baseline. Loaded: 30 Hz, as many busy processes as cores. What a "
+        "loaded step takes beyond its time *on a core* it waits for one: the tail is the "
+        "scheduler's, not the network's or the memory's, and goes with `realtime_priority`. "
+        "*Scale and transpose* is part of every step, *crop and resize* comes before it."
     )
     yield about(result)
     for size, figures in result.items():
@@ -71,6 +74,10 @@ def policy_step(result: dict[str, Any]) -> Iterator[str]:
         rows += [
             [f"loaded: {name}", *cells(values), ""]
             for name, values in figures["loaded_ms"].items()
+        ]
+        rows += [
+            [f"idle: {name}", *cells(values), ""]
+            for name, values in figures["preprocessing_ms"].items()
         ]
         yield f"### {size} pixels"
         yield table(["", "p50", "p95", "p99", "max", "times faster"], rows)
