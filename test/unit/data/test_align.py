@@ -28,7 +28,7 @@ def oracle(stamps: list[int], tick: int, max_age: int) -> int:
 near = st.integers(-60, 60) | st.integers(-(10**9), 10**9)
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(
     st.lists(near, max_size=40).map(sorted),
     st.lists(near, max_size=40),
@@ -40,7 +40,7 @@ def test_newest_at_is_the_rule(stamps: list[int], ticks: list[int], max_age: int
     assert got.tolist() == [oracle(stamps, tick, max_age) for tick in ticks]
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(near, st.integers(-5, 300), st.integers(1, 97))
 def test_tick_grid_is_every_multiple(start: int, length: int, period: int):
     got = tick_grid(start, start + length, period)
@@ -110,7 +110,7 @@ def test_only_the_first_of_equal_stamps_and_no_older_one_is_a_tick():
     assert image_ticks([5, 5, 4.95, 5.1, 5.1, 5.05, 4, 5.2], 0.1).tolist() == [5, 5.1, 5.2]
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(st.integers(-50, 400), max_size=60), st.integers(5, 97))
 def test_whatever_comes_ticks_ascend_by_no_less_than_most_of_a_period(
     steps: list[int], period: int

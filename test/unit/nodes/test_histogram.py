@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sarnn_ros.nodes.histogram import BOUNDS, Histogram, at_most, parse
@@ -14,6 +14,7 @@ from sarnn_ros.nodes.histogram import BOUNDS, Histogram, at_most, parse
 durations = st.lists(st.floats(0.0, 1.4), min_size=1, max_size=50)
 
 
+@settings(deadline=None)
 @given(durations, st.sampled_from([0.5, 0.99, 1.0]))
 def test_what_a_share_stays_below_is_right_to_half_an_octave(seconds: list[float], share: float):
     histogram = Histogram()
