@@ -45,13 +45,14 @@ class Trial:
     scene: LiftScene
     fault: Callable[[Trial, Image], Image]
     begins: int
+    image: bool
     kept: dict[str, Any] = field(default_factory=dict)
 
     def reset(self) -> None:
         parameters, config = NodeParameters(), self.policy.config
         window = round(parameters.health.window * config.spec.rate)
         self.policy.reset()
-        self._health = HealthMonitor(config, window=window, count_images=parameters.health.image)
+        self._health = HealthMonitor(config, window=window, count_images=self.image)
         self._drift = DriftMonitor(
             config.envelope.cameras, window=round(parameters.drift.window * config.spec.rate)
         )
@@ -66,7 +67,7 @@ class Trial:
         observation = dataclasses.replace(
             observation, images={camera.name: crop_resize(image, camera)}
         )
-        prediction = self.policy.step(observation)
+        prediction = self.policy.step(observation, want_image=self.image)
         score = self._health.see(observation, prediction).score
         self.scores.append(0.0 if score is None else score)
         for name, drift in self._drift.see(observation.images).items():
@@ -144,6 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("policy")
     parser.add_argument("--trials", type=int, default=20, help="of each fault; thrice of none")
+    parser.add_argument("--image", action="store_true", help="as with health.image")
     arguments = parser.parse_args()
     policy, scene = Policy.load(arguments.policy), LiftScene()
     limit = NodeParameters().health.warn_above
@@ -157,7 +159,7 @@ def main() -> None:
         rng = np.random.default_rng(11)
         lifted, drifts, peaks, delays = 0, 0, [], []
         for number in range(count):
-            trial = Trial(policy, scene, fault, begins)
+            trial = Trial(policy, scene, fault, begins, arguments.image)
             result = rollout(trial, scene, place_anywhere(rng), policy.spec, seed=number)
             lifted += result.success
             drifts += bool(trial.drifts)
