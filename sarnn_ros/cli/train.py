@@ -50,7 +50,7 @@ def train(
     from sarnn_ros.training.estimate import describe
     from sarnn_ros.training.interrupt import StopRequest
     from sarnn_ros.training.progress import ProgressBar
-    from sarnn_ros.training.run import run_directory
+    from sarnn_ros.training.run import make_run_directory
     from sarnn_ros.training.run import train as run_training
 
     console = Console()
@@ -58,10 +58,13 @@ def train(
     if seed is not None:
         overrides["seed"] = seed
     training = load_config(config, overrides)
+    observed = load_spec(spec)
+    if not dry_run:
+        run = make_run_directory(out)  # before minutes of reading and hours of training
     with console.status("reading bags") as status:
         dataset = load_dataset(
             bags,
-            load_spec(spec),
+            observed,
             validation=validation,
             seed=training.seed,
             cache=None if no_cache else default_cache(),
@@ -74,7 +77,7 @@ def train(
     with (
         StopRequest(console.print) as stop,
         ProgressBar(training.epochs, console) as bar,
-        Board(run_directory(out) / "tensorboard") as board,
+        Board(run / "tensorboard") as board,
     ):
         result = run_training(
             dataset,

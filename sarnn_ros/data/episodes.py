@@ -158,9 +158,15 @@ def make_dataset(
     """
     if not episodes:
         problems = [problem for report in reports for problem in report.problems]
+        alike: dict[str, list[str]] = {}  # a hundred bags are often bad in one way
+        for problem in problems:
+            alike.setdefault(problem.found, []).append(problem.where)
         raise BagError(
             f"none of {len(reports)} bags gives an episode:"
-            + join_problems(f"{problem.where}: {problem.found}" for problem in problems),
+            + join_problems(
+                f"{places[0]}{f' and {len(places) - 1} more' * (len(places) > 1)}: {found}"
+                for found, places in alike.items()
+            ),
             remedy=problems[0].remedy if problems else None,
         )
     training, held_out = split(len(episodes), validation, seed)
@@ -374,7 +380,8 @@ class _Cut:
         usable = np.flatnonzero(np.all([rows >= 0 for rows in self.chosen], axis=0))
         if len(usable) < MIN_TICKS:
             raise BagError(
-                f"only {len(usable)} ticks at {spec.rate:g} Hz have every source",
+                f"at {spec.rate:g} Hz, {len(usable)} of its ticks have every source; an episode "
+                f"needs {MIN_TICKS}",
                 remedy="record longer, or check that all streams run at the same time and stamp "
                 "by the same clock",
             )

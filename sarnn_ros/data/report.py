@@ -17,6 +17,7 @@ import numpy as np
 
 from sarnn_ros.data.bags import absolute
 from sarnn_ros.data.episodes import Dataset, Episode
+from sarnn_ros.data.preprocess import MIN_RANGE
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, Spec
 
@@ -300,10 +301,22 @@ def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) ->
 
 def _joint_problems(spec: Spec, joints: tuple[JointReport, ...]) -> Iterator[Problem]:
     positions = [source.is_position for source in spec.joints for _ in source.names]
+    if not any(
+        joint.maximum - joint.minimum >= MIN_RANGE
+        for joint, is_position in zip(joints, positions)
+        if is_position
+    ):
+        yield Problem(
+            "warning",
+            "all joints",
+            "none of them moves",
+            "there is nothing to learn: the policy will stand still",
+            "check that the driver published while recording, and the topic in the spec",
+        )
     for joint, is_position in zip(joints, positions):
         span = joint.maximum - joint.minimum
         shown = f"{joint.minimum:.4g} … {joint.maximum:.4g}"
-        if span < 1e-3:
+        if span < MIN_RANGE:
             yield Problem(
                 "note",
                 joint.name,

@@ -101,7 +101,9 @@ class TrainConfig(BaseModel):
 
     # The machine.
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
-    threads: Count | None = Field(default=None, description="CPU threads; null: all cores")
+    threads: Count | None = Field(
+        default=None, description="CPU threads, at most all cores; null: all"
+    )
     image_memory: Weight | None = Field(
         default=None,
         description="GiB that images may take on the device; beyond that they are read from the "

@@ -25,7 +25,9 @@ def prepare(config: TrainConfig) -> torch.device:
     :raises ConfigError: the device does not exist here.
     """
     keep_memory()
-    torch.set_num_threads(config.threads or len(os.sched_getaffinity(0)))
+    cores = len(os.sched_getaffinity(0))
+    # More threads than cores wait for each other, spinning.
+    torch.set_num_threads(min(config.threads or cores, cores))
     return choose_device(config.device)
 
 

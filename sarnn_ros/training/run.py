@@ -8,6 +8,7 @@ checkpoint and TensorBoard's files.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -62,7 +63,28 @@ class Result:
 
 def run_directory(out: Path) -> Path:
     """Where the checkpoint of the training for the policy `out` lies."""
-    return out.with_name(out.name + ".run")
+    out = out.resolve()  # "." has no name
+    return out.parent / f"{out.name}.run"
+
+
+def make_run_directory(out: Path) -> Path:
+    """`run_directory`, made. What can be known of `out` before training is found out here.
+
+    :raises TrainingError: nothing can be written there.
+    """
+    run = run_directory(out)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        if out.exists() and not out.is_dir():
+            raise NotADirectoryError("there is a file of that name")
+        for directory in (run, out):
+            if directory.exists() and not os.access(directory, os.W_OK | os.X_OK):
+                raise PermissionError(f"no permission to write into {directory}")
+    except OSError as error:
+        raise TrainingError(
+            f"cannot be written ({error})", where=out, remedy="give another --out"
+        ) from error
+    return run
 
 
 def make_trainer(dataset: Dataset, config: TrainConfig) -> Trainer:
@@ -105,20 +127,14 @@ def train(
     :raises TrainingError: nothing to train on, a loss that is not finite, a checkpoint that does
         not belong to this training, or `out` that cannot be written.
     """
-    run = run_directory(out)
-    checkpoint = run / "checkpoint.pt"
+    checkpoint = run_directory(out) / "checkpoint.pt"
     trainer = make_trainer(dataset, config)
     progress = Progress()
     if resume:
         state = load_checkpoint(checkpoint, config, dataset.fingerprint)
         trainer.load_state_dict(state["trainer"])
         progress = Progress(**state["progress"])
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(
-            f"cannot be written ({error})", where=run, remedy="give another --out"
-        ) from error
+    make_run_directory(out)
 
     def save() -> None:
         state = {
