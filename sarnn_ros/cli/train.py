@@ -52,8 +52,9 @@ def train(
     from sarnn_ros.training.progress import ProgressBar
     from sarnn_ros.training.run import make_run_directory
     from sarnn_ros.training.run import train as run_training
+    from sarnn_ros.training.team import leads
 
-    console = Console()
+    console = Console(quiet=not leads())
     overrides = parse_settings(settings or [])
     if seed is not None:
         overrides["seed"] = seed

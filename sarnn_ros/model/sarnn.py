@@ -79,7 +79,7 @@ class VisionBranch(nn.Module):
         :param image: of this tick, (N, 3, H, W).
         :param points: predicted for the next tick, (N, 2 * k_dim).
         """
-        heat = self.issm(points.reshape(len(points), -1, 2))
+        heat = self.issm(points.reshape(len(points), points.shape[1] // 2, 2))
         predicted: Tensor = self.decoder_image(heat * self.im_encoder(image))
         return predicted
 

@@ -10,9 +10,10 @@ predictions are decoded at once: the loss and gradient of the seed's step loop, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.chunks import map_chunks
@@ -90,4 +91,53 @@ def image_loss(
         ]
         return torch.stack(squares).mean(0)
 
-    return map_chunks(errors, parameters, [decoded, *frames, *following], fits).mean()
+    found = map_chunks(errors, parameters, [decoded, *frames, *following], fits)
+    return found.sum() / max(1, len(found))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one process contributes to an update: B episodes, and N of their frames.
+
+    frames: augmented inputs per camera, (N, 3, H, W); the first `encoded` of them train the
+    attention, the first P have their next image predicted. row, tick: (N,), where they lie in
+    points, joints and targets, (B, T - 1, …). following: per camera (P, 3, H, W), clean.
+    shares: this process's part of what each mean (image, joint, point) is taken over.
+    """
+
+    frames: Sequence[Tensor]
+    row: Tensor
+    tick: Tensor
+    encoded: int
+    following: Sequence[Tensor]
+    points: Tensor
+    joints: Tensor
+    targets: Tensor
+    lengths: Tensor
+    shares: tuple[float, float, float]
+
+
+class Objective(nn.Module):
+    """The losses of a batch as a module, which is what DistributedDataParallel wraps."""
+
+    def __init__(self, model: SARNN, fits: int) -> None:
+        super().__init__()
+        self.model = model
+        self.fits = fits
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Image, joint and point loss (3,), times the batch's shares, and the encoded points."""
+        model, row, tick, encoded = self.model, batch.row, batch.tick, batch.encoded
+        fresh = encode(model, [camera[:encoded] for camera in batch.frames], self.fits)
+        points = batch.points.index_put((row[:encoded], tick[:encoded]), fresh)
+        joint, point, decoded = recurrent_losses(
+            model, points, batch.joints, batch.targets, batch.lengths
+        )
+        image = torch.zeros_like(joint)
+        if batch.following:
+            count = len(batch.following[0])
+            inputs = [camera[:count] for camera in batch.frames]
+            there = decoded[row[:count], tick[:count]]
+            image = image_loss(model, inputs, there, batch.following, self.fits)
+        losses = torch.stack([image, joint, point])
+        return losses * losses.new_tensor(batch.shares), fresh

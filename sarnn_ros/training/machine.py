@@ -14,6 +14,7 @@ import torch
 
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.training.config import TrainConfig
+from sarnn_ros.training.team import local_rank, local_size
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
@@ -27,17 +28,18 @@ def prepare(config: TrainConfig) -> torch.device:
     keep_memory()
     cores = len(os.sched_getaffinity(0))
     # More threads than cores wait for each other, spinning.
-    torch.set_num_threads(min(config.threads or cores, cores))
+    torch.set_num_threads(max(1, min(config.threads or cores, cores // local_size())))
     return choose_device(config.device)
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first GPU where there is one, else the CPU.
+    """`auto` is a GPU where there is one, each of torchrun's processes its own; else the CPU.
 
     :raises ConfigError: no such device.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        gpu = f"cuda:{local_rank()}"
+        return torch.device(gpu if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

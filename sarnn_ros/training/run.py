@@ -28,8 +28,10 @@ from sarnn_ros.policy.export import export_policy
 from sarnn_ros.policy.health import reference as health_reference
 from sarnn_ros.training.checkpoint import load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
-from sarnn_ros.training.machine import image_budget, prepare
+from sarnn_ros.training.machine import choose_device, image_budget, prepare
 from sarnn_ros.training.sequences import Sequences, make_sequences
+from sarnn_ros.training.team import Team
+from sarnn_ros.training.team import team as join_team
 from sarnn_ros.training.trainer import Epoch, Trainer, make_model
 from sarnn_ros.viz.curves import plot_curves
 
@@ -87,7 +89,7 @@ def make_run_directory(out: Path) -> Path:
     return run
 
 
-def make_trainer(dataset: Dataset, config: TrainConfig) -> Trainer:
+def make_trainer(dataset: Dataset, config: TrainConfig, team: Team | None = None) -> Trainer:
     """Everything seeded and on its device, ready to run.
 
     :raises TrainingError: no training episode has two ticks.
@@ -105,7 +107,7 @@ def make_trainer(dataset: Dataset, config: TrainConfig) -> Trainer:
         validation = None
     torch.manual_seed(config.seed)
     model = make_model(config, dataset.spec).to(device)
-    return Trainer(model, training, validation, config, dataset.spec)
+    return Trainer(model, training, validation, config, dataset.spec, team)
 
 
 def train(
@@ -120,6 +122,9 @@ def train(
 ) -> Result:
     """Train and write the policy directory `out`.
 
+    Of the processes that torchrun starts, each does its part; the first one writes files and calls
+    the watchers.
+
     :param resume: go on from the checkpoint in `out.run/`.
     :param watchers: called after every epoch.
     :param should_stop: asked after every epoch; True saves a checkpoint and leaves.
@@ -127,8 +132,23 @@ def train(
     :raises TrainingError: nothing to train on, a loss that is not finite, a checkpoint that does
         not belong to this training, or `out` that cannot be written.
     """
+    with join_team(choose_device(config.device)) as team:
+        team.check_equal(f"{dataset.fingerprint} {config.model_dump_json()}", "data and settings")
+        return _train(dataset, config, out, team, resume, watchers, should_stop, warn)
+
+
+def _train(
+    dataset: Dataset,
+    config: TrainConfig,
+    out: Path,
+    team: Team,
+    resume: bool,
+    watchers: tuple[Watcher, ...],
+    should_stop: Callable[[], bool],
+    warn: Callable[[str], None],
+) -> Result:
     checkpoint = run_directory(out) / "checkpoint.pt"
-    trainer = make_trainer(dataset, config)
+    trainer = make_trainer(dataset, config, team)
     progress = Progress()
     if resume:
         state = load_checkpoint(checkpoint, config, dataset.fingerprint)
@@ -137,6 +157,8 @@ def train(
     make_run_directory(out)
 
     def save() -> None:
+        if not team.leads:
+            return
         state = {
             "config": config.model_dump(mode="json"),
             "fingerprint": dataset.fingerprint,
@@ -163,16 +185,16 @@ def train(
             )
         else:
             _remember_best(progress, trainer, epoch)
-        for watcher in watchers:
+        for watcher in watchers if team.leads else ():
             watcher(trainer, epoch)
-        stopped = should_stop()
+        stopped = team.any(should_stop())
         if stopped or now - saved >= CHECKPOINT_SECONDS:
             save()
             saved = now
         if stopped or _out_of_patience(progress, config, epoch.number):
             break
     finished = not stopped or trainer.epoch >= config.epochs
-    if finished:
+    if finished and team.leads:
         save()
         if trainer.is_blind():
             warn(

@@ -29,10 +29,11 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.spec import Spec
 from sarnn_ros.training.augment import add_noise, distort
 from sarnn_ros.training.config import TrainConfig
-from sarnn_ros.training.losses import encode, image_loss, recurrent_losses
+from sarnn_ros.training.losses import Batch, Objective, encode, image_loss, recurrent_losses
 from sarnn_ros.training.machine import one_thread
 from sarnn_ros.training.schedule import cosine, loss_weight
 from sarnn_ros.training.sequences import Sequences
+from sarnn_ros.training.team import Team
 
 #: Ticks at the start of an episode, in which the robot has hardly moved.
 START_TICKS = 5
@@ -97,7 +98,8 @@ def bytes_per_frame(model: SARNN) -> int:
 class Trainer:
     """Model, optimiser and data of one training; `run` yields after every epoch.
 
-    Everything random comes from `generator`, and all state is in `state_dict`.
+    Everything random comes from `generator`, and all state is in `state_dict`. In a `team`, every
+    process has all episodes and does its part of each update (`team.py`).
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class Trainer:
         validation: Sequences | None,
         config: TrainConfig,
         spec: Spec,
+        team: Team | None = None,
     ) -> None:
         self.config = config
         self.model = model
@@ -120,6 +123,9 @@ class Trainer:
         #: Largest `attention_spread` after any epoch since the start.
         self.widest = 0.0
         self.fits = max(1, MEMORY_BYTES // bytes_per_frame(model))
+        self.team = team or Team()
+        objective = Objective(model, self.fits)
+        self.objective = self.team.wrap(objective, partly_used=config.image_loss == 0)
         self._joint_scale = spec.joint_range[1] - spec.joint_range[0]
         self._image_low, high = spec.image_range
         self._image_scale = high - self._image_low
@@ -226,8 +232,7 @@ class Trainer:
 
     def _update(self, episodes: Tensor) -> Tensor:
         """One step on the loss of these episodes (B,). Returns image, joint, point, total."""
-        config, data = self.config, self.training
-        lengths = data.lengths[episodes]
+        config, data, team = self.config, self.training, self.team
         where = torch.nonzero(data.steps()[episodes])
         count = len(where)
         encoded = min(config.encoder_frames or count, count)
@@ -235,32 +240,59 @@ class Trainer:
         if encoded < count or pictured < count:
             order = torch.randperm(count, generator=self.generator, device=self.device)
             where = where[order[: max(encoded, pictured)]]
-        row, tick = where.T
 
-        frames = self._augmented(episodes, row, tick)
-        fresh = encode(self.model, [camera[:encoded] for camera in frames], self.fits)
-        points = self._points(episodes, fresh.shape[-1])
-        points = points.index_put((row[:encoded], tick[:encoded]), fresh)
-        joint, point, decoded = recurrent_losses(
-            self.model, points, self._noisy_joints(episodes), data.targets[episodes, :-1], lengths
-        )
-        image = torch.zeros((), device=self.device)
-        if pictured:
-            row, tick = row[:pictured], tick[:pictured]
-            image = image_loss(
-                self.model,
-                [camera[:pictured] for camera in frames],
-                decoded[row, tick],
-                self.scaled(data.frames(episodes[row], tick + 1)),
-                self.fits,
-            )
-        weight = self._point_weight()
-        total = config.image_loss * image + config.joint_loss * joint + weight * point
-        self._step(total)
+        batch, own = self._batch(episodes, where, encoded, pictured)
+        losses, fresh = self.objective(batch)
+        weights = losses.new_tensor([config.image_loss, config.joint_loss, self._point_weight()])
+        self._step((weights * losses).sum() * team.size)  # which DDP averages
+        losses = team.sum(losses.detach())
         if self.points is not None:
             row, tick = where[:encoded].T
-            self.points[episodes[row], tick] = fresh.detach()
-        return torch.stack([image, joint, point, total]).detach()
+            points = fresh.new_zeros(encoded, fresh.shape[1])
+            points[own[: len(fresh)]] = fresh.detach()
+            self.points[episodes[row], tick] = team.sum(points)
+        return torch.cat([losses, (weights * losses).sum(0, keepdim=True)])
+
+    def _batch(
+        self, episodes: Tensor, where: Tensor, encoded: int, pictured: int
+    ) -> tuple[Batch, Tensor]:
+        """Our part of a batch, and which of its frames (N, 2) `where` it takes.
+
+        Random numbers are drawn for the whole batch, in every process the same.
+        """
+        config, data, team = self.config, self.training, self.team
+        own = team.own(where[:, 0])
+        row, tick = where[own].T
+        ours = int((own < encoded).sum())
+        shown = int((own < pictured).sum())
+        frames = self._augmented(episodes, where[:, 0], row, tick, own)
+        following = []
+        if config.image_loss:  # be it of no frame: DDP wants a gradient of every parameter
+            following = self.scaled(data.frames(episodes[row[:shown]], tick[:shown] + 1))
+        mine = team.own(torch.arange(len(episodes), device=self.device))
+        lengths = data.lengths[episodes]
+        steps, pairs = (lengths - 1).clamp(min=0), (lengths - 2).clamp(min=0)
+        shares = (
+            shown / max(1, pictured),
+            float(steps[mine].sum() / steps.sum().clamp(min=1)),
+            float(pairs[mine].sum() / pairs.sum().clamp(min=1)),
+        )
+        joints = self._noisy_joints(episodes)
+        if len(mine) == 0:  # fewer episodes than processes: one that counts for nothing
+            mine, lengths = mine.new_zeros(1), torch.zeros_like(lengths)
+        points = self._points(episodes[mine])
+        return Batch(
+            frames,
+            row // team.size,
+            tick,
+            ours,
+            following,
+            points,
+            joints[mine],
+            data.targets[episodes[mine], :-1],
+            lengths[mine],
+            shares,
+        ), own
 
     def _update_recurrent(self, count: int) -> None:
         """One step of the recurrent part alone, on `count` episodes' stored points."""
@@ -311,9 +343,10 @@ class Trainer:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
 
-    def _points(self, episodes: Tensor, width: int) -> Tensor:
+    def _points(self, episodes: Tensor) -> Tensor:
         if self.points is not None:
             return self.points[episodes]
+        width = 2 * self.model.k_dim * len(self.model.branches)
         return self.training.joints.new_zeros(len(episodes), self.training.ticks - 1, width)
 
     @torch.no_grad()
@@ -327,13 +360,18 @@ class Trainer:
         points = data.joints.new_zeros(len(data), data.ticks - 1, encoded[0].shape[-1])
         return points.index_put(tuple(where.T), torch.cat(encoded))
 
-    def _augmented(self, episodes: Tensor, row: Tensor, tick: Tensor) -> list[Tensor]:
-        """Input frames, distorted alike per episode and camera, with noise per pixel."""
+    def _augmented(
+        self, episodes: Tensor, rows: Tensor, row: Tensor, tick: Tensor, own: Tensor
+    ) -> list[Tensor]:
+        """Our input frames (row, tick), distorted alike per episode and camera, with noise per
+        pixel."""
         noise = self.config.image_noise * self._image_scale
+        part = None if self.team.size == 1 else own
         frames = []
         for images in self.training.frames(episodes[row], tick):
             images = distort(images, row, len(episodes), self.config, self.generator)
-            frames.append(add_noise(self.scaled([images])[0], noise, self.generator))
+            scaled = self.scaled([images])[0]
+            frames.append(add_noise(scaled, noise, self.generator, part, len(rows)))
         return frames
 
     def _noisy_joints(self, episodes: Tensor) -> Tensor:

@@ -60,7 +60,10 @@ def test_soak(make_policy, start_node, make_robot, graph, wait):
         if time.monotonic() - told > 60.0:
             told = time.monotonic()
             left = (end - told) / 60.0
-            print(f"{len(samples)} faults, {total} commands, {max(left, 0.0):.0f} min left", flush=True)
+            print(
+                f"{len(samples)} faults, {total} commands, {max(left, 0.0):.0f} min left",
+                flush=True,
+            )
     assert arm.process.returncode is None
     # The first tenth warms up: caches, glibc's arenas, DDS discovery.
     warm = samples[len(samples) // 10 :]

@@ -45,7 +45,7 @@ RECIPES = pytest.mark.parametrize("recipe", ["fast", "eipl"])
 
 @RECIPES
 def test_it_learns(make_task: MakeTask, recipe: str) -> None:
-    trainer = make_trainer(make_task(), small(recipe=recipe, epochs=40, learning_rate=5e-3))
+    trainer = make_trainer(make_task(), small(recipe=recipe, epochs=40, learning_rate=1e-2))
     before = trainer.validate()
     *_, last = trainer.run(time.monotonic)
     after = last.validation
