@@ -322,6 +322,7 @@ class Robot:
     :ivar reports: stamp and reported positions, in the order of `names`, of each sound message.
     :ivar delay_ns: the longest that a message took from this robot to itself since `reset`: what
         lies between a command's sending and its record here is no longer, but for the node's part.
+    :ivar echoed_ns: stamp of the last such message.
     :ivar grips: what came on `gripper_command`, where the robot has one (`gripper`).
     :ivar record: to be held while a fault is injected, so that commands are before or after it.
     :ivar published: counts joint states, mutated or not: 100 in a second.
@@ -360,7 +361,7 @@ class Robot:
         self.intruders: list[Any] = []
         self.reports: deque[tuple[int, np.ndarray]] = deque(maxlen=3000)
         self.grips: list[float] = []
-        self.delay_ns = 0
+        self.delay_ns = self.echoed_ns = 0
         self._echo = node.create_publisher(Header, f"{self.namespace}echo", 10)
         self._echo_subscription = node.create_subscription(
             Header, f"{self.namespace}echo", self._hear_echo, 10
@@ -445,6 +446,7 @@ class Robot:
     def _hear_echo(self, header: Any) -> None:
         sent = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
         self.delay_ns = max(self.delay_ns, self.now_ns - sent)
+        self.echoed_ns = sent
 
     def _stamp(self, message: Any) -> None:
         stamp = message.header.stamp

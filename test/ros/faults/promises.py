@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ros_testing import wait_until
 
 from sarnn_ros.nodes.parameters import build_parameters
 from sarnn_ros.nodes.resolve import guard_limits
@@ -63,6 +64,8 @@ class Promises:
         Where a fault falsifies the joints (`robot.harmless` although they are wrong), a step is
         measured from what the robot *reported*: the node cannot know better.
         """
+        now = robot.now_ns
+        wait_until(lambda: robot.echoed_ns >= now, "the robot hears itself: the delay is known")
         # Out of the node, and into this process: twice through the scheduler.
         slack_ns = 2 * robot.delay_ns + SENDING_NS
         with robot.record:
