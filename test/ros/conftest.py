@@ -10,6 +10,7 @@ from ros_testing import (  # noqa: F401
     launch,
     make_policy,
     make_robot,
+    one_by_one,
     policy,
     start_node,
     wait,

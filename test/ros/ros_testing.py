@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,23 +155,43 @@ class Process:
         self._popen.wait()
 
 
+class Launcher:
+    """Starts processes, and ends those that are left."""
+
+    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+        self._environment = environment
+        self._folder = folder
+        self._processes: list[Process] = []
+        self._started = 0
+
+    def __call__(self, *command: str, **extra: str) -> Process:
+        log = self._folder / f"{self._started}.log"
+        self._started += 1
+        process = Process([str(part) for part in command], {**self._environment, **extra}, log)
+        self._processes.append(process)
+        return process
+
+    def end(self) -> None:
+        while self._processes:
+            self._processes.pop().kill()
+
+    def finish(self) -> None:
+        """End them in order: what a killed one leaves in shared memory may disturb the next."""
+        while self._processes:
+            process = self._processes.pop()
+            try:
+                process.stop()
+            finally:
+                process.kill()
+
+
 @pytest.fixture(scope="module")
 def launch(
     environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., Process]]:
-    """Starts processes, and ends those that are left at the end of the module."""
-    folder = tmp_path_factory.mktemp("log")
-    processes: list[Process] = []
-
-    def start(*command: str, **extra: str) -> Process:
-        log = folder / f"{len(processes)}.log"
-        process = Process([str(part) for part in command], {**environment, **extra}, log)
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        process.kill()
+) -> Iterator[Launcher]:
+    launcher = Launcher(environment, tmp_path_factory.mktemp("log"))
+    yield launcher
+    launcher.end()
 
 
 @pytest.fixture(scope="module")
@@ -212,9 +232,14 @@ class Graph:
 
     def _spin(self) -> None:
         from rclpy.executors import ExternalShutdownException, ShutdownException
+        from rclpy.impl.implementation_singleton import rclpy_implementation
 
         with suppress(ExternalShutdownException, ShutdownException):
-            self._executor.spin()
+            while self.context.ok():
+                # Tests destroy publishers and subscriptions while it waits for them.
+                with suppress(rclpy_implementation.InvalidHandle):
+                    self._executor.spin()
+                    return
 
     def close(self) -> None:
         self._executor.shutdown()
@@ -532,16 +557,36 @@ class Robot:
             self.goal[self.names.index(self.gripper)] = message.data
 
 
+class Robots:
+    """Makes robots, and ends those that are left."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._robots: list[Robot] = []
+
+    def __call__(self, names: Sequence[str], start: Sequence[float], **options: Any) -> Robot:
+        robot = Robot(self._graph, tuple(names), np.array(start, np.float64), **options)
+        self._robots.append(robot)
+        return robot
+
+    def end(self) -> None:
+        while self._robots:
+            self._robots.pop().close()
+
+
 @pytest.fixture(scope="module")
-def make_robot(graph: Graph) -> Iterator[Callable[..., Robot]]:
-    with ExitStack() as stack:
+def make_robot(graph: Graph) -> Iterator[Robots]:
+    robots = Robots(graph)
+    yield robots
+    robots.end()
 
-        def make(names: Sequence[str], start: Sequence[float], **options: Any) -> Robot:
-            robot = Robot(graph, tuple(names), np.array(start, np.float64), **options)
-            stack.callback(robot.close)
-            return robot
 
-        yield make
+@pytest.fixture
+def one_by_one(launch: Launcher, make_robot: Robots) -> Iterator[None]:
+    """For tests that share nothing: no process or robot outlives its test and slows the next."""
+    yield
+    launch.finish()
+    make_robot.end()
 
 
 JOINTS = ("joint1", "joint2", "gripper")
