@@ -139,6 +139,15 @@ def until(end: float, about: str) -> None:
             print(f"{about}: {left - 60:.0f} s to go", file=sys.stderr, flush=True)
 
 
+#: Our node with another executor. EventsExecutor cannot run it: it knows no guard conditions.
+OTHER_EXECUTOR = """
+import rclpy.executors
+from sarnn_ros.nodes import inference_node
+inference_node.SingleThreadedExecutor = rclpy.executors.MultiThreadedExecutor
+inference_node.main()
+"""
+
+
 def activation(process: subprocess.Popen[str]) -> threading.Event:
     """Set when the node says that it is active. Its other messages go on to standard error."""
     active = threading.Event()
@@ -288,6 +297,9 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=[10.0, 30.0])
     parser.add_argument("--triggers", nargs="+", default=["grid", "image"], help="of our node")
     parser.add_argument("--parameter", nargs="+", default=[], help="of our node, NAME:=VALUE")
+    parser.add_argument(
+        "--multithreaded", action="store_true", help="our node with rclpy's other executor"
+    )
     parser.add_argument("--size", type=int, default=64, help="of the policy's image")
     parser.add_argument("--only", choices=["sarnn_ros", "baseline"])
     parser.add_argument("--no-load", action="store_true", help="idle only")
@@ -317,6 +329,8 @@ def main() -> None:
                         source=(WIDTH, HEIGHT),
                     )
                     inference = [sys.executable, "-m", "sarnn_ros.nodes.inference_node"]
+                    if options.multithreaded:
+                        inference = [sys.executable, "-c", OTHER_EXECUTOR]
                     inference += ["--ros-args", "-p", f"policy:={directory}"]
                     for parameter in ["autostart:=true", *options.parameter]:
                         inference += ["-p", parameter]
