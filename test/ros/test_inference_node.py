@@ -20,6 +20,8 @@ from ros_testing import small_spec
 
 from sarnn_ros.nodes.control import Tick
 
+pytestmark = pytest.mark.usefixtures("one_by_one")
+
 START = (0.3, 0.3, 0.3)
 JOINTS = ("joint1", "joint2", "gripper")
 INTERFACES = ("joint_state", "joint_trajectory", "forward_position")
