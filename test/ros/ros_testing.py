@@ -39,6 +39,10 @@ TIMEOUT = 30.0
 DOMAINS = range(80, 101)
 
 
+#: Messages that a robot may be behind.
+QUEUE = 200
+
+
 def wait_until(
     condition: Callable[[], Any], what: str | Callable[[], str], timeout: float = TIMEOUT
 ) -> Any:
@@ -387,9 +391,10 @@ class Robot:
         self.reports: deque[tuple[int, np.ndarray]] = deque(maxlen=3000)
         self.grips: list[float] = []
         self.delay_ns = self.echoed_ns = 0
-        self._echo = node.create_publisher(Header, f"{self.namespace}echo", 10)
+        # Queues as long as the commands': of a shorter one the most delayed would be missing.
+        self._echo = node.create_publisher(Header, f"{self.namespace}echo", QUEUE)
         self._echo_subscription = node.create_subscription(
-            Header, f"{self.namespace}echo", self._hear_echo, 10
+            Header, f"{self.namespace}echo", self._hear_echo, QUEUE
         )
         self._joints = node.create_publisher(JointState, f"{self.namespace}joint_states", 10)
         self._images = node.create_publisher(
@@ -429,7 +434,7 @@ class Robot:
         if self.gripper:
             obeyed.append((Float64, "gripper_command", self._grip))
         self._subscriptions = [
-            self.graph.node.create_subscription(kind, f"{self.namespace}{topic}", obey, 50)
+            self.graph.node.create_subscription(kind, f"{self.namespace}{topic}", obey, QUEUE)
             for kind, topic, obey in obeyed
         ]
 
