@@ -8,12 +8,13 @@ The demo's report is made over DDS (`referee.py`), never with this.
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from sarnn_ros.sim.rollout import Driver, rollout
+from sarnn_ros.sim.rollout import Driver, Replay, rollout
 from sarnn_ros.sim.scene import LiftScene
 from sarnn_ros.sim.task import TAUGHT_Y, UNTAUGHT_Y, Placement, place, place_anywhere
 from sarnn_ros.spec import Spec
@@ -45,13 +46,25 @@ def closed_loop(
         "random": [place_anywhere(rng) for _ in range(random)],
     }
     jobs = [(kind, cube, number) for kind in cubes for number, cube in enumerate(cubes[kind])]
-    with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
+    # Ctrl-C is for the parent: a pool waits for ever for what a killed worker had in hand.
+    with multiprocessing.get_context("spawn").Pool(
+        WORKERS, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    ) as pool:
         shares = [(load, jobs[worker::WORKERS]) for worker in range(WORKERS)]
         outcomes = [outcome for share in pool.starmap(_try, shares) for outcome in share]
     return {
         kind: round(float(np.mean([success for name, success in outcomes if name == kind])), 3)
         for kind in cubes
     }
+
+
+def check_spec(spec: Spec) -> None:
+    """Whether the task can be tried with this spec, known before hours of training.
+
+    :raises SpecError: it asks for a topic, joint or camera the simulator has not.
+    """
+    still = Replay(np.zeros((1, spec.joint_dim)))
+    rollout(still, LiftScene(), place(0.0, np.random.default_rng(0)), spec, ticks=1)
 
 
 def _try(load: Callable[[], SpecDriver], jobs: Sequence[Job]) -> list[tuple[str, bool]]:

@@ -55,6 +55,22 @@ def load_checkpoint(path: Path, config: TrainConfig, fingerprint: str) -> dict[s
             where=path,
             remedy="start without --resume",
         ) from error
+    if problems := differences(saved, data, config, fingerprint):
+        raise TrainingError(
+            f"the checkpoint was made otherwise:{join_problems(problems)}",
+            where=path,
+            remedy="resume with the same bags, spec and settings, or train anew to another --out",
+        )
+    return state
+
+
+def differences(
+    saved: dict[str, Any], data: str, config: TrainConfig, fingerprint: str
+) -> list[str]:
+    """What tells a training from the one of these settings and data, in words.
+
+    :param saved: its settings; :param data: the fingerprint of its data.
+    """
     now = config.model_dump(mode="json")
     problems = [
         f"{key}: {saved.get(key)!r} then, {now.get(key)!r} now"
@@ -63,10 +79,4 @@ def load_checkpoint(path: Path, config: TrainConfig, fingerprint: str) -> dict[s
     ]
     if data != fingerprint:
         problems.append(f"data and spec: fingerprint {data} then, {fingerprint} now")
-    if problems:
-        raise TrainingError(
-            f"the checkpoint was made otherwise:{join_problems(problems)}",
-            where=path,
-            remedy="resume with the same bags, spec and settings, or train anew to another --out",
-        )
-    return state
+    return problems

@@ -16,8 +16,10 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
+from rich.table import Table
 
 from sarnn_ros.training.eta import Eta, duration_text
+from sarnn_ros.training.seeds import Comparison, SeedResult
 from sarnn_ros.training.trainer import Epoch, Losses, Trainer
 
 #: Without a terminal (a log file, CI) a line is written at most this often, s.
@@ -27,12 +29,19 @@ LINE_SECONDS = 5.0
 class ProgressBar:
     """A watcher for `run.train`: epoch, losses and remaining time.
 
+    :param label: which training it is, where there are several.
     :param clock: seconds.
     """
 
     def __init__(
-        self, epochs: int, console: Console, clock: Callable[[], float] = time.monotonic
+        self,
+        epochs: int,
+        console: Console,
+        label: str = "",
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._prefix = f"{label}: " if label else ""
         self._console = console
         self._epochs = epochs
         self._clock = clock
@@ -40,7 +49,7 @@ class ProgressBar:
         self._last: float | None = None  # when the epoch before ended
         self._written = clock()
         self._bar = Progress(
-            TextColumn("training"),
+            TextColumn(label or "training"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("epochs"),
@@ -77,7 +86,9 @@ class ProgressBar:
         ):
             self._written = now
             number = epoch.number + 1
-            self._console.print(f"epoch {number}/{self._epochs}: {text}; {left}", soft_wrap=True)
+            self._console.print(
+                f"{self._prefix}epoch {number}/{self._epochs}: {text}; {left}", soft_wrap=True
+            )
 
     def _left(self, trainer: Trainer, epoch: Epoch) -> str:
         """Remaining time. From end to end of epochs: checkpoints and pictures take their time."""
@@ -93,3 +104,49 @@ class ProgressBar:
 
 def _text(losses: Losses) -> str:
     return f"joint {losses.joint:.2e} point {losses.point:.2e} image {losses.image:.2e}"
+
+
+def seeds_table(comparison: Comparison) -> Table:
+    """What came of each seed, the chosen one marked, and what the choice rests on."""
+    tried = any(row.success is not None for row in comparison.rows)
+    table = Table(title="Seeds", caption=_caption(comparison, tried), caption_justify="left")
+    for head in ("", "seed", "epochs", "restarts", "error", "spread", "motion", "attention"):
+        table.add_column(head)
+    kinds = list(next((row.success for row in comparison.rows if row.success), {}))
+    for kind in kinds:
+        table.add_column(kind)
+    for row in comparison.rows:
+        chosen = row.seed == comparison.chosen
+        table.add_row(
+            "→" if chosen else "", *_cells(row, kinds), style="bold green" if chosen else None
+        )
+    return table
+
+
+def _cells(row: SeedResult, kinds: list[str]) -> list[str]:
+    if row.failure is not None:
+        return [str(row.seed), "failed"]
+    return [
+        str(row.seed),
+        str(row.epochs),
+        str(row.restarts),
+        f"{row.error:.2%}",
+        "" if row.attention_spread is None else f"{row.attention_spread:.2f}",
+        f"{row.motion:.2f}",
+        "unknown" if row.attention_spread is None else "blind" if row.blind else "sees",
+        *(f"{row.success[kind]:.0%}" if row.success else "" for kind in kinds),
+    ]
+
+
+def _caption(comparison: Comparison, tried: bool) -> str:
+    where = "held-out episodes" if comparison.held_out else "TRAINING episodes (none held out)"
+    text = (
+        f"error: RMS of the joints, of their range, and motion of points: on {where}. "
+        "spread: of a point between the starts of the training episodes."
+    )
+    if not tried:
+        text += (
+            " No trials in a simulator: chosen by attention and error alone, which do not predict "
+            "success."
+        )
+    return text

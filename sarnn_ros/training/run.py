@@ -69,24 +69,34 @@ def run_directory(out: Path) -> Path:
     return out.parent / f"{out.name}.run"
 
 
+def checkpoint_path(out: Path) -> Path:
+    """The checkpoint of the training for the policy `out`."""
+    return run_directory(out) / "checkpoint.pt"
+
+
 def make_run_directory(out: Path) -> Path:
-    """`run_directory`, made. What can be known of `out` before training is found out here.
+    """`run_directory`, made; see `make_beside`."""
+    return make_beside(out, run_directory(out))
+
+
+def make_beside(out: Path, beside: Path) -> Path:
+    """Make the folder `beside` the policy `out`. What can be known before training of whether they
+    can be written is found out here.
 
     :raises TrainingError: nothing can be written there.
     """
-    run = run_directory(out)
     try:
-        run.mkdir(parents=True, exist_ok=True)
+        beside.mkdir(parents=True, exist_ok=True)
         if out.exists() and not out.is_dir():
             raise NotADirectoryError("there is a file of that name")
-        for directory in (run, out):
+        for directory in (beside, out):
             if directory.exists() and not os.access(directory, os.W_OK | os.X_OK):
                 raise PermissionError(f"no permission to write into {directory}")
     except OSError as error:
         raise TrainingError(
             f"cannot be written ({error})", where=out, remedy="give another --out"
         ) from error
-    return run
+    return beside
 
 
 def make_trainer(dataset: Dataset, config: TrainConfig, team: Team | None = None) -> Trainer:
@@ -147,7 +157,7 @@ def _train(
     should_stop: Callable[[], bool],
     warn: Callable[[str], None],
 ) -> Result:
-    checkpoint = run_directory(out) / "checkpoint.pt"
+    checkpoint = checkpoint_path(out)
     trainer = make_trainer(dataset, config, team)
     progress = Progress()
     if resume:
@@ -275,6 +285,7 @@ def _export(
             "best_epoch": progress.best_epoch,
             "restarts": trainer.restarts,
             "attention_spread": trainer.attention_spread(),
+            "blind": trainer.is_blind(),
             "seconds": round(progress.seconds, 1),
             "loss": last["training"],
             "torch": torch.__version__,

@@ -47,6 +47,10 @@ BLIND_SHARE = 0.5
 MEMORY_BYTES = 3 * 2**30
 
 
+class Diverged(TrainingError):
+    """The loss is no longer finite."""
+
+
 @dataclass(frozen=True)
 class Losses:
     """Means over an epoch, unweighted; `total` is weighted, as optimised."""
@@ -140,7 +144,7 @@ class Trainer:
         """Train the epochs that are left.
 
         :param clock: seconds, e.g. `time.monotonic`.
-        :raises TrainingError: the loss is no longer finite.
+        :raises Diverged: the loss is no longer finite.
         """
         config = self.config
         while self.epoch < config.epochs:
@@ -402,10 +406,10 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(epoch)
 
-    def _exploded(self, index: int, episodes: Tensor, losses: Tensor) -> TrainingError:
+    def _exploded(self, index: int, episodes: Tensor, losses: Tensor) -> Diverged:
         names = ("image", "joint", "point", "total")
         values = ", ".join(f"{n} {v:g}" for n, v in zip(names, losses.tolist(), strict=True))
-        return TrainingError(
+        return Diverged(
             f"the loss is not finite ({values})",
             where=f"epoch {self.epoch}, batch {index} of training episodes {episodes.tolist()}",
             remedy="lower learning_rate, set clip_norm, and look at those episodes with 'sarnn "

@@ -71,7 +71,7 @@ class Training:
         self.config = make_config({"epochs": 40, "validate_every": 100, **settings})
         self.out = io.StringIO()
         console = Console(file=self.out, width=200)
-        self.bar = ProgressBar(self.config.epochs, console, lambda: self.now)
+        self.bar = ProgressBar(self.config.epochs, console, clock=lambda: self.now)
 
     def epoch(self, number: int, seconds: float, *, besides: float = 0.0, afresh: bool = False):
         self.now += seconds

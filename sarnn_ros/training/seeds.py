@@ -1,0 +1,271 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Several trainings that differ in their seed, and the choice between them. No terminal.
+
+Beside the policy directory `out` stands `out.seeds/` with a policy and its run per seed, and
+`seeds.json` with what is known of each.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.errors import PolicyError, TrainingError, join_problems
+from sarnn_ros.policy.directory import copy, load_config
+from sarnn_ros.policy.runtime import Policy
+from sarnn_ros.training.checkpoint import differences, load_checkpoint
+from sarnn_ros.training.config import TrainConfig
+from sarnn_ros.training.evaluate import open_loop
+from sarnn_ros.training.run import Watcher, checkpoint_path, make_beside, run_directory, train
+from sarnn_ros.training.team import leads
+from sarnn_ros.training.trainer import Diverged
+
+#: Success rates in [0, 1] by kind of trial, of the policy in a directory.
+Trials = Callable[[Path], Mapping[str, float]]
+#: Given a seed and its run directory, the watchers of its training.
+Watch = Callable[[int, Path], AbstractContextManager[tuple[Watcher, ...]]]
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """What is known of one seed's policy; nothing but `failure` where there is none.
+
+    :param blind: see `Trainer.is_blind`. :param attention_spread: see there.
+    :param motion: how far the liveliest point moves within an episode, as a share of the image.
+    :param error: root mean square of the predicted joints, as a share of their trained ranges.
+    :param success: rates by kind of trial, if there were trials.
+    """
+
+    seed: int
+    failure: str | None = None
+    epochs: int | None = None
+    restarts: int | None = None
+    blind: bool | None = None
+    attention_spread: float | None = None
+    motion: float | None = None
+    error: float | None = None
+    success: dict[str, float] | None = None
+
+    @property
+    def success_rate(self) -> float | None:
+        """Mean over the kinds of trial."""
+        return None if self.success is None else sum(self.success.values()) / len(self.success)
+
+
+@dataclass
+class Comparison:
+    """The seeds so far.
+
+    :param held_out: whether errors and motion are of validation episodes, not of training ones.
+    :param stopped: the seed in which the training was asked to stop.
+    :param chosen: the seed whose policy is in `out`.
+    """
+
+    held_out: bool
+    rows: list[SeedResult] = field(default_factory=list)
+    stopped: int | None = None
+    chosen: int | None = None
+
+
+def seeds_directory(out: Path) -> Path:
+    """Where the policies lie that one is chosen from for `out`."""
+    out = out.resolve()
+    return out.parent / f"{out.name}.seeds"
+
+
+def make_seeds_directory(out: Path) -> Path:
+    """`seeds_directory`, made; see `make_beside`."""
+    return make_beside(out, seeds_directory(out))
+
+
+def train_seeds(
+    dataset: Dataset,
+    config: TrainConfig,
+    out: Path,
+    count: int,
+    *,
+    resume: bool = False,
+    trials: Trials | None = None,
+    watch: Watch,
+    should_stop: Callable[[], bool] = lambda: False,
+    warn: Callable[[str], None] = lambda text: None,
+) -> Comparison:
+    """Train `count` seeds from `config.seed` on, one after the other; the best becomes `out`.
+
+    A seed whose training fails is reported, and the others go on. Of the processes that torchrun
+    starts, the first one evaluates and chooses.
+
+    :param resume: keep the seeds that are finished and go on with the one that is not. Otherwise
+        an earlier `out.seeds` is begun anew, as `train` does with `out.run`.
+    :param trials: tries a policy where it can be tried.
+    :param should_stop, warn: as of `train`.
+    :raises TrainingError: as `train`, but for a loss that is not finite; every seed failed; or
+        what is to be resumed was made otherwise. `out` is as it was.
+    """
+    folder = make_seeds_directory(out)
+    configs = {
+        _policy(folder, seed): config.model_copy(update={"seed": seed})
+        for seed in range(config.seed, config.seed + count)
+    }
+    # Looked at before any training: under torchrun all processes must find the same.
+    begun = _begun(configs, dataset, folder) if resume else set()
+    finished = {
+        path for path, its in configs.items() if resume and _is_finished(path, its, dataset)
+    }
+    if resume and not begun | finished:
+        raise TrainingError(
+            "there is no seed to resume", where=folder, remedy="start without --resume"
+        )
+    if not resume and leads():
+        _clear(folder)
+    known = _read(folder)
+    comparison = Comparison(held_out=bool(_held_out(dataset)))
+    for path, its in configs.items():
+        failure = None
+        if path not in finished:
+            try:
+                with watch(its.seed, run_directory(path)) as watchers:
+                    result = train(
+                        dataset,
+                        its,
+                        path,
+                        resume=path in begun,
+                        watchers=watchers,
+                        should_stop=should_stop,
+                        warn=warn,
+                    )
+            except (Diverged, PolicyError) as error:
+                failure = str(error)
+                warn(f"seed {its.seed} failed: {failure}")
+            else:
+                if not result.finished:
+                    comparison.stopped = its.seed
+                    return comparison
+        if leads():
+            row = known.get(its.seed) if path in finished else None
+            comparison.rows.append(
+                SeedResult(its.seed, failure)
+                if failure
+                else _result(its.seed, path, dataset, trials, row)
+            )
+            _write(folder, comparison)
+    if leads():
+        comparison.chosen = choose(comparison.rows).seed
+        copy(_policy(folder, comparison.chosen), out)
+        _write(folder, comparison)
+    return comparison
+
+
+def choose(rows: Iterable[SeedResult]) -> SeedResult:
+    """The best: by success where all were tried, then one that is not blind, then by error.
+
+    :raises TrainingError: there is no policy to choose.
+    """
+    rows = list(rows)
+    candidates = [row for row in rows if row.failure is None]
+    if not candidates:
+        raise TrainingError(
+            "no seed came to a policy:"
+            + join_problems(f"seed {row.seed}: {row.failure}" for row in rows),
+            remedy="see the first of them",
+        )
+    tried = all(row.success is not None for row in candidates)
+
+    def rank(row: SeedResult) -> tuple[float, bool, float]:
+        success = row.success_rate if tried else None
+        error = np.inf if row.error is None else row.error
+        return -(success or 0.0), bool(row.blind), error
+
+    return min(candidates, key=rank)
+
+
+def _policy(folder: Path, seed: int) -> Path:
+    return folder / f"seed_{seed}"
+
+
+def _held_out(dataset: Dataset) -> list[int]:
+    """Validation episodes of which anything can be predicted."""
+    return [index for index in dataset.validation if len(dataset.episodes[index].ticks) > 1]
+
+
+def _begun(configs: Mapping[Path, TrainConfig], dataset: Dataset, folder: Path) -> set[Path]:
+    """:raises TrainingError: a checkpoint was made with other settings or data."""
+    begun = {path for path in configs if checkpoint_path(path).exists()}
+    for path in begun:
+        load_checkpoint(checkpoint_path(path), configs[path], dataset.fingerprint)
+    return begun
+
+
+def _is_finished(path: Path, config: TrainConfig, dataset: Dataset) -> bool:
+    try:
+        made = load_config(path).training
+    except PolicyError:  # none, or cut short: its checkpoint writes it again
+        return False
+    return not differences(made["config"], made["data"], config, dataset.fingerprint)
+
+
+def _clear(folder: Path) -> None:
+    """Otherwise a later resume would take an earlier training's seeds for this one's."""
+    (folder / "seeds.json").unlink(missing_ok=True)
+    for path in folder.glob("seed_*"):
+        shutil.rmtree(path)
+
+
+def _result(
+    seed: int, path: Path, dataset: Dataset, trials: Trials | None, known: SeedResult | None
+) -> SeedResult:
+    """:param known: what was found out before an interruption."""
+    if known is not None and (known.success is not None or trials is None):
+        return known
+    made = load_config(path).training
+    found = open_loop(policy := Policy.load(path), dataset, _held_out(dataset) or dataset.training)
+    normalisation = policy.config.normalisation
+    span = np.subtract(normalisation.maximum, normalisation.minimum)
+    relative = np.array(list(found["rmse"].values())) / span
+    return SeedResult(
+        seed,
+        epochs=made["epochs"],
+        restarts=made["restarts"],
+        blind=made["blind"],
+        attention_spread=made["attention_spread"],
+        motion=max(max(points) for points in found["motion"].values()),
+        error=float(np.sqrt(np.mean(relative**2))),
+        success=None if trials is None else dict(trials(path)),
+    )
+
+
+def _read(folder: Path) -> dict[int, SeedResult]:
+    """What was found out before an interruption; what cannot be read is found out again."""
+    try:
+        values: Any = json.loads((folder / "seeds.json").read_text(encoding="utf-8"))
+        rows = [SeedResult(**row) for row in values["seeds"]]
+        return {row.seed: row for row in rows if row.failure is None}
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
+
+
+def _write(folder: Path, comparison: Comparison) -> None:
+    values = {
+        "chosen": comparison.chosen,
+        "episodes": "validation" if comparison.held_out else "training",
+        "seeds": [asdict(row) for row in comparison.rows],
+    }
+    partial = folder / ".seeds.json.partial"
+    try:
+        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        partial.replace(folder / "seeds.json")
+    except OSError as error:
+        raise TrainingError(
+            f"cannot be written ({error})",
+            where=folder / "seeds.json",
+            remedy="free some space; with --resume no finished seed is trained again",
+        ) from error
