@@ -190,6 +190,18 @@ def test_interrupted_it_trains_only_what_is_left(
     assert {seed for seed, _ in seeds.trained} == {6}
 
 
+def test_a_seed_that_stopped_early_is_finished(seeds: Seeds) -> None:
+    """Its checkpoint would go on for an epoch more."""
+    impatient = {"patience": 1, "validate_every": 1, "epochs": 30, "keep": "best",
+                 "learning_rate": 0.3}  # fmt: skip
+    rows = seeds.run(2, impatient).rows
+    assert all(row.epochs < 30 for row in rows)
+    before = [weights(seeds.policy(seed)) for seed in (3, 4)]
+    assert seeds.run(2, impatient, resume=True).rows == rows
+    assert seeds.trained == []
+    assert [weights(seeds.policy(seed)) for seed in (3, 4)] == before
+
+
 def test_resume_with_other_settings_or_of_nothing_is_refused(seeds: Seeds) -> None:
     with pytest.raises(TrainingError, match="no seed to resume"):
         seeds.run(resume=True)
