@@ -231,23 +231,23 @@ class Graph:
         self.node = rclpy.create_node("probe", context=self.context)
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._spin, name="probe")
         self._thread.start()
 
     def _spin(self) -> None:
-        from rclpy.executors import ExternalShutdownException, ShutdownException
         from rclpy.impl.implementation_singleton import rclpy_implementation
 
-        with suppress(ExternalShutdownException, ShutdownException):
-            while self.context.ok():
-                # Tests destroy publishers and subscriptions while it waits for them.
-                with suppress(rclpy_implementation.InvalidHandle):
-                    self._executor.spin()
-                    return
+        while not self._closing.is_set():
+            # Tests destroy publishers and subscriptions while it waits for them.
+            with suppress(rclpy_implementation.InvalidHandle):
+                self._executor.spin_once(timeout_sec=0.1)
 
     def close(self) -> None:
-        self._executor.shutdown()
+        # Not by the executor's shutdown: a message that comes just then would raise in it.
+        self._closing.set()
         self._thread.join(TIMEOUT)
+        self._executor.shutdown()
         self.node.destroy_node()
         self.context.try_shutdown()
 

@@ -442,7 +442,7 @@ class TestDamage:
         make.recording(0.05).write(tmp_path / "b")
         with pytest.raises(BagError) as error:
             load_dataset([tmp_path], make.spec())
-        assert "hole" in str(error.value) and "ticks at 10 Hz" in str(error.value)
+        assert "hole" in str(error.value) and "at 10 Hz, 0 of its ticks" in str(error.value)
 
 
 def test_recovery_of_a_zstd_file_that_is_cut(tmp_path):
