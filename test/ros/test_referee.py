@@ -59,7 +59,7 @@ def test_the_mean_of_one_position_lifts_there(stage, bags):
     assert trial.problem is None
     assert trial.max_lift > 0.1
     assert trial.ticks >= TICKS - 1
-    assert trial.missed <= 0.1 * TICKS  # a busy machine may cost some
+    assert trial.missed <= 1
     commands = np.array([values for _, _, values in recording.commands])
     np.testing.assert_allclose(commands[:40], mean_commands(sorted(bags.iterdir())), atol=1e-12)
     assert len(recording.images) > 100

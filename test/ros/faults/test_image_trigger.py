@@ -44,13 +44,7 @@ def swing(arm: Any, wait: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))
 def test_the_catalogue_holds_where_images_are_ticks(fault, arm, wait):
     swing(arm, wait)
-    with arm.robot.record:
-        arm.before = len(arm.robot.commands)
-        if fault.joints:
-            arm.robot.mutate_joints = fault.joints()
-        if fault.image:
-            arm.robot.mutate_image = fault.image()
-        arm.robot.harmless = fault.believable
+    arm.before = fault.begin(arm.robot)
     streams.EFFECTS[fault.effect](arm, fault, wait)
     arm.promises.check(arm.robot)
 

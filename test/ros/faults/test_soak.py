@@ -40,14 +40,7 @@ def test_soak(make_policy, start_node, make_robot, graph, wait):
     told = time.monotonic()
     while time.monotonic() < end:
         fault = choice.choice(FAULTS)
-        with arm.robot.record:
-            if fault.joints:
-                arm.robot.mutate_joints = fault.joints()
-            if fault.image:
-                arm.robot.mutate_image = fault.image()
-            arm.robot.harmless = fault.believable
-        if fault.inject:
-            fault.inject(arm.robot)
+        fault.begin(arm.robot)
         published = arm.robot.published + choice.randrange(50, 200)
         wait(lambda until=published: arm.robot.published > until, "the fault")
         arm.promises.check(arm.robot)

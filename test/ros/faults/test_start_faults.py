@@ -57,14 +57,7 @@ def test_fault(fault, arm, outcomes, wait):
     arm.robot.reset()
     assert arm.call("reset").success
     start(arm, wait)
-    with arm.robot.record:
-        if fault.joints:
-            arm.robot.mutate_joints = fault.joints()
-        if fault.image:
-            arm.robot.mutate_image = fault.image()
-        arm.robot.harmless = fault.believable
-    if fault.inject:
-        fault.inject(arm.robot)
+    fault.begin(arm.robot)
     stopped = fault.effect != "latches"
     wait(
         lambda: arm.message == "stopped: call ~/start" if stopped else arm.faulted,

@@ -248,6 +248,19 @@ class Fault:
         """Whether the node must take the messages for sound."""
         return self.lies or self.effect in ("goes on", "holds at times")
 
+    def begin(self, robot: Any) -> int:
+        """Inject it. Returns how many commands had come before."""
+        with robot.record:
+            before = len(robot.commands)
+            if self.joints:
+                robot.mutate_joints = self.joints()
+            if self.image:
+                robot.mutate_image = self.image()
+            robot.harmless = self.believable
+        if self.inject:
+            self.inject(robot)
+        return before
+
 
 def on_joints(name: str, effect: str, mutate: Any, code: str = "", lies: bool = False) -> Fault:
     return Fault(name, effect, code or "no_observation:joint_states", lambda: mutate, lies=lies)
@@ -402,15 +415,7 @@ def test_fault(fault, arms, outcomes, wait):
         )
 
     for arm in arms:
-        with arm.robot.record:
-            arm.before = len(arm.robot.commands)
-            if fault.joints:
-                arm.robot.mutate_joints = fault.joints()
-            if fault.image:
-                arm.robot.mutate_image = fault.image()
-            arm.robot.harmless = fault.believable
-        if fault.inject:
-            fault.inject(arm.robot)
+        arm.before = fault.begin(arm.robot)
 
     def follow(arm: Arm) -> None:
         EFFECTS[fault.effect](arm, fault, wait)
