@@ -30,6 +30,7 @@ import numpy as np
 import psutil
 from common import CORES, arguments, burning, finish, machine, make_spec, percentiles, write_policy
 
+from sarnn_ros.data.align import ImageTicks
 from sarnn_ros.share import ros_environment
 
 HERE = Path(__file__).resolve().parent
@@ -238,7 +239,7 @@ def run(
         [row for row in record["commands"] if begin_ns <= row[0] < end_ns], dtype=np.int64
     ).T
     duration = (end_ns - begin_ns) * 1e-9
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = {"ticks_missed": max(0, int(duration * rate) - len(arrivals))}
     if ours:
         # Stamped when sent: its tick is the one before, its image the newest reported by then.
         ticks = stamps
@@ -248,6 +249,9 @@ def run(
             result["tick_to_command_ms"] = percentiles((arrivals - ticks) * 1e-9)
         images = np.sort(np.array(record["images"], dtype=np.int64))
         stamps = images[np.searchsorted(images, ticks, side="right") - 1]
+        if trigger == "image":
+            ticks = stamps
+        result["ticks_missed"] = missed(ticks, trigger, rate, published)
         result |= reported(record["timings"], published, begin_ns, end_ns)
         result["start_to_active_s"] = to_active
     cpu = after.user + after.system - before.user - before.system
@@ -255,11 +259,25 @@ def run(
         "image_to_command_ms": percentiles((arrivals - stamps) * 1e-9),
         **result,
         "commands": len(arrivals),
-        "ticks_missed": max(0, int(duration * rate) - len(arrivals)),
         "cpu_percent": round(100 * cpu / duration, 1),
         "rss_mb": round(rss / 2**20),
         "start_to_first_command_s": round(to_first_command, 2),
     }
+
+
+def missed(ticks: np.ndarray, trigger: str, rate: float, published: list[int]) -> int:
+    """Ticks between the first and the last with a command that have none.
+
+    :param ticks: that have one, ns, ascending.
+    :param published: the stamps of all images, ns.
+    """
+    period = round(1e9 / rate)
+    if trigger == "grid":
+        due = set(range(ticks[0], ticks[-1] + 1, period))
+    else:
+        rule = ImageTicks(period)
+        due = {stamp for stamp in published if ticks[0] <= stamp <= ticks[-1] and rule.take(stamp)}
+    return len(due - set(ticks.tolist()))
 
 
 def reported(

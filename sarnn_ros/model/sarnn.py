@@ -65,7 +65,7 @@ class VisionBranch(nn.Module):
         self.decoder_image = nn.Sequential(
             ConvTranspose2d(k_dim, 32, 3), activation(),
             ConvTranspose2d(32, 16, 3), activation(),
-            ConvTranspose2d(16, 3, 3, stride, output_padding=missing), activation(),
+            nn.ConvTranspose2d(16, 3, 3, stride, output_padding=missing), activation(),
         )  # fmt: skip
 
     def extract(self, image: Tensor) -> Tensor:

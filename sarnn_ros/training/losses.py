@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from sarnn_ros.model.sarnn import SARNN
-from sarnn_ros.training.chunks import map_chunks
+from sarnn_ros.training.chunks import map_chunks, sum_chunks
 
 
 def masked_mse(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
@@ -91,8 +91,8 @@ def image_loss(
         ]
         return torch.stack(squares).mean(0)
 
-    found = map_chunks(errors, parameters, [decoded, *frames, *following], fits)
-    return found.sum() / max(1, len(found))
+    total = sum_chunks(errors, parameters, [decoded, *frames, *following], fits)
+    return total / max(1, len(decoded))
 
 
 @dataclass(frozen=True)

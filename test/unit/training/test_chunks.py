@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 import threading
+import weakref
 
 import pytest
 import torch
 from torch import Tensor
 
-from sarnn_ros.training.chunks import CPU_CHUNK, map_chunks
+from sarnn_ros.training.chunks import CPU_CHUNK, map_chunks, sum_chunks
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -33,6 +34,46 @@ def test_gradients_of_inputs_and_parameters(threads: int, fits: int) -> None:
     found = torch.autograd.grad((result * scale).sum(), [*leaves, unused], allow_unused=True)
     torch.testing.assert_close(found[:2], expected)
     assert found[2] is None
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("fits", [1000, 7])
+def test_a_sum_and_its_gradients(threads: int, fits: int) -> None:
+    torch.set_num_threads(threads)
+    weight = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+    unused = torch.randn(2, requires_grad=True)
+    rows = torch.randn(50, 3, dtype=torch.float64, requires_grad=True)
+    fixed = torch.randn(50, 2, dtype=torch.float64)
+
+    def function(rows: Tensor, fixed: Tensor) -> Tensor:
+        return torch.tanh(rows @ weight) * fixed
+
+    whole = function(rows, fixed).sum()
+    expected = torch.autograd.grad(3 * whole, [rows, weight])
+    with torch.no_grad():
+        without = sum_chunks(function, [weight, unused], [rows, fixed], fits)
+    torch.testing.assert_close(without, whole.detach())
+    total = sum_chunks(function, [weight, unused], [rows, fixed], fits)
+    torch.testing.assert_close(total, whole)
+    found = torch.autograd.grad(3 * total, [rows, weight, unused], allow_unused=True)
+    torch.testing.assert_close(found[:2], expected)
+    assert found[2] is None
+
+
+def test_a_sum_keeps_no_chunk() -> None:
+    """When a chunk begins, the one before has been differentiated and forgotten."""
+    alive: list[weakref.ref[Tensor]] = []
+
+    def function(rows: Tensor) -> Tensor:
+        assert not any(reference() is not None for reference in alive)
+        kept = rows.exp()  # which its own backward needs
+        alive.append(weakref.ref(kept))
+        return kept
+
+    torch.set_num_threads(1)
+    rows = torch.ones(3 * CPU_CHUNK, 1, requires_grad=True)
+    sum_chunks(function, [], [rows], 10**6).backward()
+    assert len(alive) == 3
 
 
 def test_two_threads_compute_at_the_same_time_and_each_alone() -> None:
@@ -61,12 +102,13 @@ def test_what_does_not_fit_is_computed_again_in_pieces_that_do() -> None:
         sizes.append((len(rows), torch.is_grad_enabled()))
         return rows * 2
 
-    rows = torch.ones(10, 1, requires_grad=True)
-    map_chunks(function, [], [rows], 4).sum().backward()
-    assert sizes == [(4, False), (4, False), (2, False), (4, True), (4, True), (2, True)]
+    torch.set_num_threads(1)
+    rows = torch.ones(5, 1, requires_grad=True)
+    map_chunks(function, [], [rows], 2).sum().backward()
+    assert sizes == [(2, False), (2, False), (1, False), (2, True), (2, True), (1, True)]
     sizes.clear()
-    map_chunks(function, [], [rows], 10).sum().backward()
-    assert sizes == [(10, True)]
+    map_chunks(function, [], [rows], 5).sum().backward()
+    assert sizes == [(5, True)]
 
 
 def test_chunks_are_even() -> None:
