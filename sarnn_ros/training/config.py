@@ -104,6 +104,12 @@ class TrainConfig(BaseModel):
     threads: Count | None = Field(
         default=None, description="CPU threads, at most all cores; null: all"
     )
+    autocast: bool = Field(
+        default=False, description="predict images in bfloat16; attention and LSTM stay in float32"
+    )
+    compile: bool = Field(
+        default=False, description="torch.compile the convolutions; a minute more at the start"
+    )
     image_memory: Weight | None = Field(
         default=None,
         description="GiB that images may take on the device; beyond that they are read from the "

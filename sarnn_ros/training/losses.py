@@ -66,6 +66,7 @@ def image_loss(
     decoded: Tensor,
     following: Sequence[Tensor],
     fits: int,
+    autocast: bool = False,
 ) -> Tensor:
     """Mean squared error of the predicted images, averaged over the cameras.
 
@@ -73,6 +74,8 @@ def image_loss(
     :param decoded: points decoded at those frames, (N, P).
     :param following: the clean frames one tick later.
     :param fits: as for `encode`.
+    :param autocast: predict in bfloat16 where torch holds it safe. Only here: of a feature map
+        divided by the temperature 1e-4, bfloat16's 8 bits would leave the attention a lottery.
     """
     parameters = [
         parameter
@@ -84,9 +87,10 @@ def image_loss(
     def errors(points: Tensor, *images: Tensor) -> Tensor:
         """Of each frame, over its pixels and the cameras."""
         cameras = len(images) // 2
-        predicted = model.predict_image(images[:cameras], points)
+        with torch.autocast(points.device.type, torch.bfloat16, enabled=autocast):
+            predicted = model.predict_image(images[:cameras], points)
         squares = [
-            ((image - truth) ** 2).mean((1, 2, 3))
+            ((image.to(truth.dtype) - truth) ** 2).mean((1, 2, 3))
             for image, truth in zip(predicted, images[cameras:], strict=True)
         ]
         return torch.stack(squares).mean(0)
@@ -120,10 +124,11 @@ class Batch:
 class Objective(nn.Module):
     """The losses of a batch as a module, which is what DistributedDataParallel wraps."""
 
-    def __init__(self, model: SARNN, fits: int) -> None:
+    def __init__(self, model: SARNN, fits: int, autocast: bool = False) -> None:
         super().__init__()
         self.model = model
         self.fits = fits
+        self.autocast = autocast
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Image, joint and point loss (3,), times the batch's shares, and the encoded points."""
@@ -138,6 +143,6 @@ class Objective(nn.Module):
             count = len(batch.following[0])
             inputs = [camera[:count] for camera in batch.frames]
             there = decoded[row[:count], tick[:count]]
-            image = image_loss(model, inputs, there, batch.following, self.fits)
+            image = image_loss(model, inputs, there, batch.following, self.fits, self.autocast)
         losses = torch.stack([image, joint, point])
         return losses * losses.new_tensor(batch.shares), fresh

@@ -43,7 +43,8 @@ START_TICKS = 5
 BLIND = 0.05
 BLIND_SHARE = 0.5
 
-#: Memory for activations; those of more frames than fit are computed twice (`chunks.py`).
+#: Memory for activations; those of points of more frames than fit are computed twice
+#: (`chunks.py`).
 MEMORY_BYTES = 3 * 2**30
 
 
@@ -89,12 +90,12 @@ def make_model(config: TrainConfig, spec: Spec) -> SARNN:
 
 
 def bytes_per_frame(model: SARNN) -> int:
-    """Activations kept for the gradient per encoded and decoded frame, all cameras."""
+    """Activations for the gradient of a predicted image, all cameras; of points it is less."""
     total = 0
     for branch in model.branches:
         height, width = branch.im_size
-        # Two encoders (16 and 32 channels, points and their softmax), a decoder, and the image.
-        channels = 2 * (16 + 32 + 3 * model.k_dim) + (model.k_dim + 2 * 32 + 16 + 4 * 3)
+        # An encoder (16 and 32 channels, k maps), the heat, a decoder, and the image.
+        channels = (16 + 32 + 3 * model.k_dim) + (model.k_dim + 2 * 32 + 16 + 4 * 3)
         total += 4 * channels * height * width // model.stride**2
     return total
 
@@ -128,7 +129,9 @@ class Trainer:
         self.widest = 0.0
         self.fits = max(1, MEMORY_BYTES // bytes_per_frame(model))
         self.team = team or Team()
-        objective = Objective(model, self.fits)
+        if config.compile:
+            model.compile_convolutions()
+        objective = Objective(model, self.fits, config.autocast)
         self.objective = self.team.wrap(objective, partly_used=config.image_loss == 0)
         self._joint_scale = spec.joint_range[1] - spec.joint_range[0]
         self._image_low, high = spec.image_range
@@ -227,7 +230,7 @@ class Trainer:
     def _start_optimizer(self) -> None:
         config = self.config
         self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=config.learning_rate, eps=config.adam_eps
+            self.model.parameters(), lr=config.learning_rate, eps=config.adam_eps, fused=True
         )
         self.average = None
         if config.average:
@@ -334,6 +337,7 @@ class Trainer:
                 decoded[row, tick],
                 self.scaled(data.frames(row, tick + 1)),
                 self.fits,
+                config.autocast,
             )
             image += error * len(part) / len(where)
         self.model.train()

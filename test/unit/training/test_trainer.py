@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from sarnn_ros.data.episodes import Dataset
 from sarnn_ros.errors import TrainingError
@@ -102,8 +103,47 @@ def test_chunks_give_the_same_weights(make_task: MakeTask, recipe: str) -> None:
     first = weights_after(make_trainer(make_task(), config))
     trainer = make_trainer(make_task(), config)
     assert trainer.fits > 1000
-    trainer.fits = 3
+    trainer.fits = trainer.objective.fits = 3
     torch.testing.assert_close(first, weights_after(trainer), atol=1e-5, rtol=1e-4)
+
+
+@RECIPES
+def test_autocast_concerns_the_images_alone_and_little(make_task: MakeTask, recipe: str) -> None:
+    """bfloat16 has 8 bits. What the first update says of joints and points is the same to the
+    bit; what it does to the weights is not."""
+    exact, rounded = (
+        make_trainer(make_task(), config)
+        for config in (
+            small(recipe=recipe, epochs=1, batch_size=32, autocast=autocast, adam_eps=SMOOTH)
+            for autocast in (False, True)
+        )
+    )
+    first, second = (next(trainer.run(time.monotonic)).training for trainer in (exact, rounded))
+    assert second.image == pytest.approx(first.image, rel=0.02)
+    assert (first.joint, first.point) == (second.joint, second.point)
+    weights, others = weights_after(exact), weights_after(rounded)
+    assert not torch.equal(weights, others)
+    torch.testing.assert_close(weights, others, atol=1e-5, rtol=1e-3)
+
+
+def test_compiled_convolutions_train_alike(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled for real but for the last stage, which takes half a minute and a C++ compiler."""
+    config = small(adam_eps=SMOOTH, epochs=2, average=0.9)
+    first = weights_after(make_trainer(make_task(), config))
+    compiled = []
+
+    def compile_early_stages(module: nn.Module) -> None:
+        compiled.append(module)
+        compile_module(module, backend="aot_eager")
+
+    compile_module = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", compile_early_stages)
+    trainer = make_trainer(make_task(), config.model_copy(update={"compile": True}))
+    torch.testing.assert_close(first, weights_after(trainer), atol=1e-5, rtol=1e-4)
+    assert len(compiled) == 3
+    assert not any("_orig_mod" in name for name in trainer.state_dict()["model"])
 
 
 def test_eipl_update_is_the_seeds(make_task: MakeTask, seed_sarnn: Any) -> None:
