@@ -135,7 +135,7 @@ class SARNN(VisionBranch):
         stay; so do copies made of the network, which are not compiled."""
         for branch in self.branches:
             for part in (branch.pos_encoder, branch.im_encoder, branch.decoder_image):
-                part.compile()  # type: ignore[no-untyped-call]
+                part.compile()
 
     def forward(
         self, xi: Images, xv: Tensor, state: State | None = None

@@ -44,15 +44,14 @@ from rclpy.executors import (
 )
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from sarnn_ros.data.observe import ObservationBuffer
 from sarnn_ros.errors import DecodeError, SarnnError
-from sarnn_ros.nodes import description, graph_watch, messages
+from sarnn_ros.nodes import description, graph_watch
 from sarnn_ros.nodes.control import Controller, Tick
 from sarnn_ros.nodes.description import DescriptionWatch
 from sarnn_ros.nodes.diagnostics import Diagnostics
@@ -69,6 +68,7 @@ from sarnn_ros.nodes.resolve import (
 from sarnn_ros.nodes.scene_watch import SceneWatch
 from sarnn_ros.nodes.scheduling import schedule_this_thread
 from sarnn_ros.nodes.sender import CommandSender
+from sarnn_ros.nodes.sensors import Sensors
 from sarnn_ros.nodes.start_sequence import start_sequence
 from sarnn_ros.nodes.streamer import Streamer
 from sarnn_ros.nodes.summary import summarise
@@ -77,15 +77,8 @@ from sarnn_ros.nodes.viewer import Viewer
 from sarnn_ros.nodes.watchdogs import Findings, FormatWatch, ObservationWatch
 from sarnn_ros.policy.directory import PolicyConfig
 from sarnn_ros.policy.guard import CommandGuard, GuardLimits
-from sarnn_ros.spec import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE, JOINT_STATE_TYPE
 
 RCLError = rclpy_implementation.RCLError
-
-SENSOR_TYPES: dict[str, Any] = {
-    IMAGE_TYPE: Image,
-    COMPRESSED_IMAGE_TYPE: CompressedImage,
-    JOINT_STATE_TYPE: JointState,
-}
 
 #: The same message is not logged again within this time.
 LOG_INTERVAL_S = 5.0
@@ -116,9 +109,10 @@ class InferenceNode(LifecycleNode):
         self._streamer: Streamer | None = None
         self._viewer: Viewer | None = None
         self._diagnostics = Diagnostics(self)
+        self._sensors: Sensors | None = None
         self._sender: CommandSender | None = None
         self._graph_timer: Any = None
-        self._handles: list[Any] = []  # subscriptions, jump handle: what cleanup destroys
+        self._handles: list[Any] = []  # others that cleanup destroys
         for name, serve in (("start", self._start), ("stop", self._stop), ("reset", self._reset)):
             self.create_service(Trigger, f"~/{name}", serve)
         # What must go on when the ROS clock has stopped, above all to say so.
@@ -194,7 +188,6 @@ class InferenceNode(LifecycleNode):
         gripper = two_valued_gripper(parameters, spec, limits)
         guard = CommandGuard(with_gripper(limits, gripper), spec.command_names)
         self.buffer = buffer = ObservationBuffer(spec)
-        self._formats = FormatWatch()
         self._sender = sender = CommandSender(
             self,
             topics,
@@ -267,7 +260,17 @@ class InferenceNode(LifecycleNode):
                 post_callback=clock_moved,
             )
         )
-        self._subscribe()
+        self._formats = FormatWatch()
+        self._sensors = Sensors(
+            self,
+            buffer,
+            self._formats,
+            parameters.reliability,
+            now_ns=self.now_ns,
+            arrived=self._graph.arrived,
+            image_tick=ticker.image,
+            void=self._message_void,
+        )
         self._await_description(policy.config, guard)
         self._graph_timer = self.create_timer(
             graph_watch.PERIOD, self._graph.look, clock=self._steady
@@ -339,11 +342,10 @@ class InferenceNode(LifecycleNode):
             else:
                 self.destroy_subscription(handle)
         self._handles.clear()
-        if self._viewer is not None:
-            self._viewer.destroy()
-        if self._sender is not None:
-            self._sender.destroy()
-        self._sender = None
+        for part in (self._sensors, self._viewer, self._sender):
+            if part is not None:
+                part.destroy()
+        self._sensors = self._sender = None
         self.controller = self.buffer = self._ticker = self._viewer = None
         self._streamer = None
 
@@ -373,35 +375,6 @@ class InferenceNode(LifecycleNode):
 
         service.callback = change_state
 
-    # -- sensors --------------------------------------------------------------------------------
-
-    def _subscribe(self) -> None:
-        assert self.controller is not None and self.buffer is not None
-        spec = self.buffer.spec
-        reliability = {
-            "best_effort": ReliabilityPolicy.BEST_EFFORT,
-            "reliable": ReliabilityPolicy.RELIABLE,
-        }[self.parameters.reliability]
-        qos = QoSProfile(
-            depth=qos_profile_sensor_data.depth,
-            reliability=reliability,
-            durability=qos_profile_sensor_data.durability,
-            history=qos_profile_sensor_data.history,
-        )
-        # One subscription per topic, whatever uses it: positions and efforts of one message arrive
-        # together, and count once.
-        users: dict[tuple[str, str], list[Callable[[Any, int], None]]] = {}
-        for camera in spec.cameras:
-            push = partial(self._push_image, camera.name)
-            users.setdefault((camera.topic, camera.type), []).append(push)
-        for index, source in enumerate(spec.joints):
-            push = partial(self.buffer.push_joints, index)
-            users.setdefault((source.topic, source.type), []).append(push)
-        for (topic, kind), pushes in users.items():
-            sensor_type = SENSOR_TYPES.get(kind) or messages.message_class(kind)
-            take = partial(self._take, topic, pushes)
-            self._handles.append(self.create_subscription(sensor_type, topic, take, qos))
-
     def _await_description(self, config: PolicyConfig, guard: CommandGuard) -> None:
         parameters, spec = self.parameters, config.spec
         topic = parameters.robot_description_topic
@@ -421,13 +394,6 @@ class InferenceNode(LifecycleNode):
             self.create_subscription(String, topic, lambda text: watch.take(text.data), qos)
         )
 
-    def _push_image(self, camera: str, message: Any, receive_ns: int) -> None:
-        assert self.buffer is not None
-        self._formats.see(camera, message)
-        tick_ns = self.buffer.push_image(camera, message, receive_ns)
-        if tick_ns is not None and self._ticker is not None:
-            self._ticker.image(tick_ns, receive_ns)
-
     def _findings(self) -> Findings:
         findings = Findings(soft=dict(self._graph.faults), hard=self._formats.changed)
         findings.update(self._scene.findings())
@@ -435,17 +401,8 @@ class InferenceNode(LifecycleNode):
             findings.update(self._description.findings())
         return findings
 
-    def _take(
-        self, topic: str, pushes: Sequence[Callable[[Any, int], None]], message: Any
-    ) -> None:
-        self._graph.arrived(topic)
-        receive_ns = self.now_ns()
-        for push in pushes:
-            try:
-                push(message, receive_ns)
-            except DecodeError as error:
-                text = f"a message on '{topic}' is void: {error}"
-                self._log_once("warning", f"void:{topic}", text)
+    def _message_void(self, topic: str, error: DecodeError) -> None:
+        self._log_once("warning", f"void:{topic}", f"a message on '{topic}' is void: {error}")
 
     # -- the control thread's calls -------------------------------------------------------------
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,8 @@ import rclpy
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.subscription import Subscription
 from std_msgs.msg import String
 
 from sarnn_ros.nodes.control import Tick
@@ -44,13 +46,21 @@ class ObservingNode(InferenceNode):
     def _greet(self) -> None:
         # A publisher knows of a subscription before the subscription knows of it; what it sends
         # in between is lost.
-        subscriptions = [one for one in self._handles if isinstance(one, Subscription)]
-        if subscriptions and all(one.get_publisher_count() for one in subscriptions):
+        if self._sensors is not None and all(
+            one.get_publisher_count() for one in self._sensors.subscriptions
+        ):
             self._greeting.cancel()
             self._acknowledge("connected")
 
-    def _take(self, topic: str, push: Any, message: Any) -> None:
-        super()._take(topic, push, message)
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = super().on_configure(state)
+        assert self._sensors is not None
+        for subscription in self._sensors.subscriptions:
+            subscription.callback = partial(self._received, subscription.callback)
+        return result
+
+    def _received(self, take: Callable[[Any], None], message: Any) -> None:
+        take(message)
         self._count += 1
         self._acknowledge(f"received {self._count}")
 
