@@ -176,6 +176,15 @@ class Launcher:
         return process
 
     def end(self) -> None:
+        """Ask all at once, then kill: each one killed leaves 35 MB of shared memory behind."""
+        for process in self._processes:
+            process.send(signal.SIGCONT)
+            process.send(signal.SIGINT)
+        deadline = time.monotonic() + 5.0
+        while time.monotonic() < deadline and any(
+            process.returncode is None for process in self._processes
+        ):
+            time.sleep(0.02)
         while self._processes:
             self._processes.pop().kill()
 
