@@ -82,7 +82,7 @@ def train(
     observed = load_spec(spec)
     if not dry_run:
         # Before minutes of reading and hours of training.
-        make_run_directory(out) if seeds is None else make_seeds_directory(out)
+        make_run_directory(out) if seeds is None else make_seeds_directory(out, resume)
         trial = _make_trials(observed) if trials else None
     with console.status("reading bags") as status:
         dataset = load_dataset(

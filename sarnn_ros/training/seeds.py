@@ -9,7 +9,6 @@ Beside the policy directory `out` stands `out.seeds/` with a policy and its run 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -82,9 +81,22 @@ def seeds_directory(out: Path) -> Path:
     return out.parent / f"{out.name}.seeds"
 
 
-def make_seeds_directory(out: Path) -> Path:
-    """`seeds_directory`, made; see `make_beside`."""
-    return make_beside(out, seeds_directory(out))
+def make_seeds_directory(out: Path, resume: bool) -> Path:
+    """`seeds_directory`, made; see `make_beside`.
+
+    :raises TrainingError: nothing can be written there; or what was trained there before, be it of
+        other seeds, is not to be resumed.
+    """
+    folder = make_beside(out, seeds_directory(out))
+    trained = {path.name for path in folder.glob("seed_*") if path.suffix != ".run"}
+    trained |= {path.parent.stem for path in folder.glob("seed_*.run/checkpoint.pt")}
+    if trained and not resume:
+        raise TrainingError(
+            f"holds seeds that were trained before: {', '.join(sorted(trained))}",
+            where=folder,
+            remedy="go on with --resume, or begin anew with another --out or without that folder",
+        )
+    return folder
 
 
 def train_seeds(
@@ -104,14 +116,14 @@ def train_seeds(
     A seed whose training fails is reported, and the others go on. Of the processes that torchrun
     starts, the first one evaluates and chooses.
 
-    :param resume: keep the seeds that are finished and go on with the one that is not. Otherwise
-        an earlier `out.seeds` is begun anew, as `train` does with `out.run`.
+    :param resume: keep the seeds that are finished and go on with the one that is not. Without it,
+        an `out.seeds` that holds any is refused.
     :param trials: tries a policy where it can be tried.
     :param should_stop, warn: as of `train`.
-    :raises TrainingError: as `train`, but for a loss that is not finite; every seed failed; or
-        what is to be resumed was made otherwise. `out` is as it was.
+    :raises TrainingError: as `train`, but for a loss that is not finite; every seed failed; what
+        is to be resumed was made otherwise, or there is something to resume. `out` is as it was.
     """
-    folder = make_seeds_directory(out)
+    folder = make_seeds_directory(out, resume)
     configs = {
         _policy(folder, seed): config.model_copy(update={"seed": seed})
         for seed in range(config.seed, config.seed + count)
@@ -125,8 +137,6 @@ def train_seeds(
         raise TrainingError(
             "there is no seed to resume", where=folder, remedy="start without --resume"
         )
-    if not resume and leads():
-        _clear(folder)
     known = _read(folder)
     comparison = Comparison(held_out=bool(_held_out(dataset)))
     for path, its in configs.items():
@@ -211,13 +221,6 @@ def _is_finished(path: Path, config: TrainConfig, dataset: Dataset) -> bool:
     except PolicyError:  # none, or cut short: its checkpoint writes it again
         return False
     return not differences(made["config"], made["data"], config, dataset.fingerprint)
-
-
-def _clear(folder: Path) -> None:
-    """Otherwise a later resume would take an earlier training's seeds for this one's."""
-    (folder / "seeds.json").unlink(missing_ok=True)
-    for path in folder.glob("seed_*"):
-        shutil.rmtree(path)
 
 
 def _result(

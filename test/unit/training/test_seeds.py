@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -152,6 +153,7 @@ def test_success_decides_over_error(seeds: Seeds) -> None:
 def test_a_blind_seed_is_not_chosen(seeds: Seeds, monkeypatch: pytest.MonkeyPatch) -> None:
     best = seeds.run(2).chosen
     monkeypatch.setattr(Trainer, "is_blind", lambda self: self.config.seed == best)
+    seeds.out = seeds.out.with_name("again")
     comparison = seeds.run(2)
     assert [row.blind for row in comparison.rows] == [seed == best for seed in (3, 4)]
     assert comparison.chosen != best
@@ -211,15 +213,28 @@ def test_resume_with_other_settings_or_of_nothing_is_refused(seeds: Seeds) -> No
     assert seeds.trained == []
 
 
-def test_without_resume_it_begins_anew(seeds: Seeds) -> None:
-    """And a resume after that finds nothing of before."""
+@pytest.mark.parametrize("stop_at", [(3, 0), (4, 1), None])
+def test_without_resume_nothing_is_lost(
+    seeds: Seeds, stop_at: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    """Whether a seed is finished or not, and with whatever seeds and settings."""
+    seeds.stop_at = stop_at
     seeds.run(2)
-    seeds.stop_at = (3, 0)
-    seeds.run(2, {"epochs": 5})
-    assert not seeds.policy(4).exists()
-    seeds.stop_at = None
-    seeds.run(2, {"epochs": 5}, resume=True)
-    assert len(seeds.trained) == 4 + 5
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    for settings in ({}, {"epochs": 5}, {"seed": 9}):
+        with pytest.raises(TrainingError, match=r"seed_3(.|\n)*--resume"):
+            seeds.run(2, settings)
+        assert seeds.trained == []
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_of_what_came_to_nothing_it_begins_anew(seeds: Seeds) -> None:
+    """There is nothing to resume, either."""
+    seeds.poisoned = {3, 4}
+    with pytest.raises(TrainingError, match="no seed came to a policy"):
+        seeds.run(2)
+    seeds.poisoned = set()
+    assert seeds.run(2).chosen is not None
 
 
 def test_a_seed_that_fails_does_not_lose_the_others(seeds: Seeds) -> None:
@@ -236,6 +251,7 @@ def test_a_seed_that_fails_does_not_lose_the_others(seeds: Seeds) -> None:
 def test_if_all_fail_the_policy_of_before_stays(seeds: Seeds) -> None:
     seeds.run(2)
     before = load_config(seeds.out)
+    shutil.rmtree(seeds_directory(seeds.out))
     seeds.poisoned = {3, 4}
     with pytest.raises(TrainingError, match=r"seed 3: (.|\n)*not finite(.|\n)*seed 4: "):
         seeds.run(2)
@@ -292,6 +308,16 @@ def test_on_the_command_line(command: Command, monkeypatch: pytest.MonkeyPatch) 
     assert "do not predict success" in " ".join(done.output.split())
     assert load_config(command.out).training["config"]["seed"] == chosen
     assert (seeds_directory(command.out) / "seed_1.run" / "tensorboard").is_dir()
+
+
+def test_a_forgotten_resume_is_told_before_the_bags_are_read(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert command("--seeds", "2").exit_code == 0
+    monkeypatch.setattr(episodes, "load_dataset", lambda *args, **options: pytest.fail("read"))
+    refused = command("--seeds", "2")
+    assert refused.exit_code == 1
+    assert "go on with --resume" in refused.output
 
 
 def test_trials_need_seeds_and_a_spec_of_the_simulator(command: Command) -> None:
