@@ -33,13 +33,15 @@ def prepare(config: TrainConfig) -> torch.device:
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is a GPU where there is one, each of torchrun's processes its own; else the CPU.
+    """`auto` is `cuda` where there is a GPU, else the CPU; `cuda` is a GPU of its own for each of
+    torchrun's processes.
 
     :raises ConfigError: no such device.
     """
     if name == "auto":
-        gpu = f"cuda:{local_rank()}"
-        return torch.device(gpu if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{local_rank()}"
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
