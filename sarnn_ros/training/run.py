@@ -201,7 +201,7 @@ def _train(
         if stopped or now - saved >= CHECKPOINT_SECONDS:
             save()
             saved = now
-        if stopped or _out_of_patience(progress, config, epoch.number):
+        if stopped or team.decide(_out_of_patience(progress, config, epoch.number)):
             break
     finished = not stopped or trainer.epoch >= config.epochs
     if finished and team.leads:

@@ -169,6 +169,7 @@ class Trainer:
                 sums += losses
                 if not bool(torch.isfinite(losses[3])):
                     raise self._exploded(index, episodes, losses)
+            self.team.align(self.model)
             epoch = Epoch(
                 self.epoch,
                 Losses(*(sums / len(batches)).tolist()),
@@ -182,7 +183,7 @@ class Trainer:
                 if (
                     self.epoch == config.attend_by
                     and self.restarts < config.restarts
-                    and self.is_blind()
+                    and self.team.decide(self.is_blind())
                 ):
                     self._start_afresh()
             yield epoch

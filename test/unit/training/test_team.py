@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -41,6 +42,15 @@ RECIPES = {
 #: Of different lengths, one without a step; the last batch of three has one episode only.
 LENGTHS = (9, 2, 12, 5, 1, 7, 9)
 
+#: Told as the very last, by each process: threads that are left then may abort it.
+THREADS = """
+import atexit, pathlib
+@atexit.register
+def tell_threads():
+    names = [path.read_text().strip() for path in pathlib.Path("/proc/self/task").glob("*/comm")]
+    print("left", *names, flush=True)
+"""
+
 CHILD = """
 import os, pickle, sys
 from pathlib import Path
@@ -58,7 +68,7 @@ for dataset, config, out, resume in jobs:
 
 def start(folder: Path, jobs: list[tuple[Any, ...]], code: str = CHILD) -> subprocess.Popen[str]:
     (folder / "jobs").write_bytes(pickle.dumps(jobs))
-    (folder / "child.py").write_text(code)
+    (folder / "child.py").write_text(THREADS + code)
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.Popen(
         [sys.executable, *command, str(folder / "child.py"), str(folder / "jobs")],
@@ -75,6 +85,12 @@ def assert_close(one: Path, two: Path) -> None:
         torch.testing.assert_close(value, right[name], atol=2e-4, rtol=1e-3, msg=name)
 
 
+def assert_quiet_end(said: str) -> None:
+    left = [line for line in said.splitlines() if line.startswith("left")]
+    assert len(left) == 2
+    assert "gloo" not in " ".join(left)
+
+
 def test_two_processes_do_what_one_does(make_task: MakeTask, tmp_path: Path) -> None:
     dataset = make_task(LENGTHS, validation=0)
     jobs = [
@@ -85,6 +101,7 @@ def test_two_processes_do_what_one_does(make_task: MakeTask, tmp_path: Path) -> 
         said = child.communicate(timeout=200)[0]
     assert child.returncode == 0, said
     assert said.count("epoch 3") == len(RECIPES)  # by one of the two processes
+    assert_quiet_end(said)
     for (_, config, out, _), name in zip(jobs, RECIPES, strict=True):
         alone = train(dataset, config, tmp_path / f"one {name}")
         for rank in (0, 1):
@@ -136,6 +153,118 @@ def test_resume_with_two_processes(make_task: MakeTask, tmp_path: Path) -> None:
     assert_close(tmp_path / "one", tmp_path / "two")
 
 
+SEEDS = """
+import contextlib, os, pickle, sys
+from pathlib import Path
+from sarnn_ros.training.seeds import train_seeds
+@contextlib.contextmanager
+def watch(seed, run):
+    def see(trainer, epoch):
+        if seed == 0 and epoch.number == 1 and not resume:  # in one of the two: in both
+            trainer.training.joints[0, 0] = float("nan")
+        print("seed", seed, "epoch", epoch.number, flush=True)
+    yield (see,)
+[(dataset, config, out, resume)] = pickle.loads(Path(sys.argv[1]).read_bytes())
+comparison = train_seeds(dataset, config, out, 2, resume=resume, watch=watch)
+print("chosen", os.environ["RANK"], comparison.chosen, flush=True)
+"""
+
+
+def test_seeds_by_two_processes(make_task: MakeTask, tmp_path: Path) -> None:
+    """The first one evaluates and chooses; a seed that diverges in one diverges in both."""
+    dataset, config = make_task(LENGTHS, validation=0), make_config(RECIPES["fast"])
+    said = ""
+    for resume, chosen in ((False, "1"), (True, "[01]")):
+        with start(tmp_path, [(dataset, config, tmp_path / "two", resume)], SEEDS) as child:
+            said = child.communicate(timeout=200)[0]
+        assert child.returncode == 0, said
+        assert re.search(f"chosen 0 {chosen}", said), said
+        assert "chosen 1 None" in said
+        assert_quiet_end(said)
+    assert said.count("epoch 3") == 1  # the seed that had failed
+    for seed in (0, 1):
+        one = config.model_copy(update={"seed": seed})
+        train(dataset, one, tmp_path / f"one_{seed}")
+        assert_close(tmp_path / f"one_{seed}", tmp_path / "two.seeds" / f"seed_{seed}")
+
+
+STRAYING = """
+import os, pickle, sys
+from datetime import timedelta
+from pathlib import Path
+import torch
+from sarnn_ros.training import run, team
+from sarnn_ros.training.trainer import Trainer
+team.TIMEOUT = timedelta(seconds=20)
+strays = os.environ["RANK"] == "1"
+update, make = Trainer._update_recurrent, run.make_trainer
+def drift(self, count):
+    update(self, count)
+    for parameter in self.model.parameters() if strays else ():
+        parameter.data += 1e-3
+def keep(*arguments):
+    trainers.append(make(*arguments))
+    return trainers[-1]
+trainers = []
+run.make_trainer = keep
+run._out_of_patience = lambda *arguments: strays
+Trainer._update_recurrent = drift
+Trainer.is_blind = lambda self: strays
+[(dataset, config, out, resume)] = pickle.loads(Path(sys.argv[1]).read_bytes())
+result = run.train(dataset, config, out)
+assert (result.epochs, trainers[0].restarts) == (4, 0)
+torch.save(trainers[0].model.state_dict(), f"{out}.{os.environ['RANK']}.pt")
+"""
+
+
+def test_a_process_that_strays_is_led_back(make_task: MakeTask, tmp_path: Path) -> None:
+    """It has other weights by rounding, thinks them blind, and would stop at the first epoch."""
+    dataset, out = make_task(LENGTHS, validation=0), tmp_path / "policy"
+    config = make_config({**RECIPES["fast"], "attend_by": 2})
+    with start(tmp_path, [(dataset, config, out, False)], STRAYING) as child:
+        said = child.communicate(timeout=100)[0]
+    assert child.returncode == 0, said
+    first, second = (torch.load(f"{out}.{rank}.pt") for rank in (0, 1))
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+
+
+WAITING = """
+import os, signal, sys, time
+from datetime import timedelta
+from pathlib import Path
+import torch
+from sarnn_ros.errors import TrainingError
+from sarnn_ros.training import team
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, when the first one is killed
+here = [Path(f"{sys.argv[1]}.{rank}") for rank in (0, 1)]
+here[int(os.environ["RANK"])].touch()
+while not all(path.exists() for path in here):
+    time.sleep(0.01)
+team.TIMEOUT = timedelta(seconds=3)
+try:
+    with team.team(torch.device("cpu")) as us:
+        us.check_equal("", "")
+        if us.leads:
+            time.sleep(team.TIMEOUT.total_seconds() + 1)
+        us.check_equal("", "")
+        if us.leads:
+            os.kill(os.getpid(), signal.SIGKILL)
+        print("waited", flush=True)
+        us.check_equal("", "")
+except TrainingError as error:
+    print(error, flush=True)
+"""
+
+
+def test_between_trainings_the_first_process_is_waited_for(tmp_path: Path) -> None:
+    """Longer than an update may take; but not when it has died."""
+    with start(tmp_path, [], WAITING) as child:
+        said = child.communicate(timeout=25)[0]
+    assert "waited" in said
+    assert "another process of this training was lost" in said
+
+
 def test_processes_with_different_data_are_refused(make_task: MakeTask, tmp_path: Path) -> None:
     config = make_config(RECIPES["fast"])
     child = CHILD.replace(
@@ -163,3 +292,5 @@ def test_one_process_is_a_team_of_one() -> None:
     assert team.sum(values) is values
     assert team.any(True)
     assert not team.any(False)
+    assert team.decide(True)
+    assert not team.decide(False)
