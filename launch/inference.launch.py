@@ -3,9 +3,10 @@
 """Start the inference node, and RViz if wanted.
 
 All of it is parameters, remappings and two environment variables of ordinary nodes, so a launch
-file of your own may do the same directly, or include this one once per arm, each with its own
-`namespace`. Values are taken from, in rising order: the node's defaults, `params_file`, and those
-arguments below that are given.
+file of your own may do the same directly, or include this one once per arm, each in a GroupAction
+with its own `namespace` (docs/node.md has such a file): without the group, `ros2 launch` hands
+what was given to the first on to the next. Values are taken from, in rising order: the node's
+defaults, `params_file`, and those arguments below that are given.
 """
 
 import os
@@ -34,6 +35,8 @@ TOPICS = {
     "joint_topic": ("joint_states", "the measured joints"),
     "command_topic": ("joint_command", "where the commands go"),
 }
+#: Where a launch keeps the absolute topics that its nodes command.
+COMMANDED = "sarnn_ros_commanded_topics"
 # Fast DDS 2 (Humble, Jazzy) reads the first, Fast DDS 3 (Kilted and later) the second.
 FASTDDS_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
@@ -46,9 +49,28 @@ def _environment():
     return dict.fromkeys(FASTDDS_VARIABLES, profile)
 
 
+def _refuse_a_second_commander(context):
+    """An argument that is left out has the value of an include before, unless each is in a group:
+    the second arm's commands would go to the first arm. A relative topic is in its namespace.
+
+    :raises RuntimeError: an absolute `command_topic` that an earlier include has, too.
+    """
+    topic = LaunchConfiguration("command_topic").perform(context)
+    taken = context.get_locals_as_dict().get(COMMANDED, ())
+    if topic in taken:
+        raise RuntimeError(
+            f"inference.launch.py is included twice with command_topic '{topic}': put each "
+            "include into a GroupAction of its own, or its arguments reach the next one"
+        )
+    if topic.startswith("/"):
+        context.extend_globals({COMMANDED: (*taken, topic)})
+
+
 def _start(context):
     def given(name):
         return LaunchConfiguration(name).perform(context) != ""
+
+    _refuse_a_second_commander(context)
 
     inference = LifecycleNode(
         package="sarnn_ros",

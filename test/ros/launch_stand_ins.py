@@ -27,6 +27,13 @@ class Context:
     share: Path
     configurations: dict[str, str] = field(default_factory=dict)
     processes: list[Process] = field(default_factory=list)
+    globals: dict[str, Any] = field(default_factory=dict)
+
+    def get_locals_as_dict(self) -> dict[str, Any]:
+        return dict(self.globals)
+
+    def extend_globals(self, extensions: Mapping[str, Any]) -> None:
+        self.globals.update(extensions)
 
 
 @dataclass
@@ -157,8 +164,22 @@ class IncludeLaunchDescription:
         declared = {item.name for item in description.entities if hasattr(item, "default_value")}
         for name, value in self.launch_arguments:
             assert name in declared, f"'{name}' is not an argument of the included file"
+            # As in the real one it stays set afterwards, for whatever is included next.
             context.configurations[name] = resolve(value, context)
         description.execute(context)
+
+
+@dataclass
+class GroupAction:
+    """Configurations that are set in it are forgotten after it; globals are not."""
+
+    actions: list[Any]
+
+    def execute(self, context: Context) -> None:
+        before = dict(context.configurations)
+        for action in self.actions:
+            action.execute(context)
+        context.configurations = before
 
 
 @dataclass(kw_only=True)
@@ -238,6 +259,7 @@ MODULES = {
     "launch.actions": [
         DeclareLaunchArgument,
         ExecuteProcess,
+        GroupAction,
         IncludeLaunchDescription,
         OpaqueFunction,
     ],

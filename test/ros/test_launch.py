@@ -100,6 +100,42 @@ def test_two_arms_in_two_namespaces() -> None:
     assert both[3].remappings["/sarnn/attention_overlay"] == "/right/sarnn/attention_overlay"
 
 
+@pytest.fixture
+def two_arms() -> str:
+    """The launch file in docs/node.md."""
+    text = (ROOT / "docs" / "node.md").read_text(encoding="utf-8")
+    return text.split("### Two arms")[1].split("```python\n")[1].split("```")[0]
+
+
+def test_two_arms_in_one_launch_file(two_arms: str, tmp_path: Path) -> None:
+    file = tmp_path / "two_arms.launch.py"
+    file.write_text(two_arms)
+    left, right = stand_in_launch(file, ROOT)
+    assert (left.namespace, right.namespace) == ("left", "right")
+    assert (left.parameters["policy"], right.parameters["policy"]) == (
+        "/left_policy",
+        "/right_policy",
+    )
+    assert left.remappings["joint_command"] == "/left_arm/commands"
+    assert right.remappings["joint_command"] == "/right_arm/commands"
+
+
+RIGHT_TOPIC = ', command_topic="/right_arm/commands"'
+
+
+def test_what_the_second_arm_leaves_out_is_not_the_first_ones(
+    two_arms: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "two_arms.launch.py"
+    assert RIGHT_TOPIC in two_arms
+    file.write_text(two_arms.replace(RIGHT_TOPIC, ""))
+    _, right = stand_in_launch(file, ROOT)
+    assert right.remappings["joint_command"] == "joint_command"
+    file.write_text(two_arms.replace(RIGHT_TOPIC, "").replace("GroupAction([include])", "include"))
+    with pytest.raises(RuntimeError, match=r"'/left_arm/commands'.*GroupAction"):
+        stand_in_launch(file, ROOT)
+
+
 @pytest.mark.parametrize("variable", FASTDDS_VARIABLES)
 def test_the_users_dds_profile_stays(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "/my/profile.xml")
