@@ -187,6 +187,7 @@ class InferenceNode(LifecycleNode):
         limits = guard_limits(parameters, spec, envelope)
         gripper = two_valued_gripper(parameters, spec, limits)
         guard = CommandGuard(with_gripper(limits, gripper), spec.command_names)
+        at_once = () if gripper is None else gripper.indices
         self.buffer = buffer = ObservationBuffer(spec)
         self._sender = sender = CommandSender(
             self,
@@ -211,6 +212,7 @@ class InferenceNode(LifecycleNode):
             send=sender.send,
             on_error=self._tick_failed,
             simulated=self._simulated,
+            at_once=at_once,
         )
         self.controller = Controller(
             policy,
@@ -220,7 +222,11 @@ class InferenceNode(LifecycleNode):
             now_ns=self.now_ns,
             streamer=streamer,
             sequence=start_sequence(
-                parameters.start, *start_box(spec, envelope), guard.limits, spec.period_ns * 1e-9
+                parameters.start,
+                *start_box(spec, envelope),
+                guard.limits,
+                spec.period_ns * 1e-9,
+                at_once,
             ),
             want_image=lambda: parameters.health.image or viewer.wants_image(),
             watch=ObservationWatch(

@@ -10,6 +10,7 @@ Vectors have one entry per commanded joint, rad or m.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ class StartSequence:
 
     :param low, high: the box in which the demonstrations began.
     :param step: of the ramp, per tick and joint; None: no ramp.
+    :param at_once: joints that are not blended; see `Streamer`.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class StartSequence:
         *,
         warm_up_ticks: int,
         blend_ticks: int,
+        at_once: Sequence[int] = (),
     ) -> None:
         self._low, self._high = low, high
         self._step = step
         self._warm_up_ticks = warm_up_ticks
         self._blend_ticks = blend_ticks
+        self._at_once = list(at_once)
         self._ramp_pending = False
         self.restart()
 
@@ -97,11 +101,17 @@ class StartSequence:
         self._blended += 1
         share = self._blended / (self._blend_ticks + 1)
         blended: Vector = self._anchor + share * (predicted - self._anchor)
+        blended[self._at_once] = predicted[self._at_once]
         return blended
 
 
 def start_sequence(
-    parameters: StartParameters, low: Vector, high: Vector, limits: GuardLimits, period_s: float
+    parameters: StartParameters,
+    low: Vector,
+    high: Vector,
+    limits: GuardLimits,
+    period_s: float,
+    at_once: Sequence[int] = (),
 ) -> StartSequence:
     """The sequence of these parameters, its ramp so slow that the guard lets it pass: at most half
     of the allowed step, so that the arm may lag, and within velocity and acceleration limits.
@@ -130,4 +140,5 @@ def start_sequence(
         step,
         warm_up_ticks=parameters.warm_up_ticks,
         blend_ticks=math.ceil(parameters.blend_time / period_s - 1e-9),
+        at_once=at_once,
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,6 +66,9 @@ class Streamer:
     :param present: the commanded joints as last measured, (n,), at a time in ns; None if that is
         too old.
     :param send: publishes; called with no other call of it under way.
+    :param at_once: joints that go to a command without a way: those of a two-valued gripper. Where
+        its fingers are measured is no set-point of it: they stand where what they hold stops them,
+        and a way from there would lead past the threshold at which it opens.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Streamer:
         send: Callable[[Command], None],
         on_error: Callable[[Exception], None],
         simulated: Callable[[], bool] = lambda: False,
+        at_once: Sequence[int] = (),
     ) -> None:
         self._period_ns = period_ns
         self._interval_ns = interval_ns
@@ -88,6 +92,7 @@ class Streamer:
         self._now_ns = now_ns
         self._present = present
         self._send = send
+        self._at_once = list(at_once)
         self._lock = threading.Lock()
         self._segment: Segment | None = None
         self._sent: _Sent | None = None
@@ -126,7 +131,8 @@ class Streamer:
 
         The way begins at the set-point sent last, or at `present` if the motion begins, and takes
         one period, as it would in joint_trajectory_controller. It is at its end one period after
-        it was asked for, or at most one interval later: no lag is added but that.
+        it was asked for, or at most one interval later: no lag is added but that. Joints that go
+        `at_once` are there from its first set-point on.
         """
         now = self._now_ns()
         with self._lock:
@@ -140,6 +146,8 @@ class Streamer:
                 start = self._sent.position
                 if now <= self._sent.at_ns + 2 * self._interval_ns:  # it has not come to rest
                     velocity = self._sent.velocity
+            start = start.copy()
+            start[self._at_once] = command.position[self._at_once]
             self._segment = segment(
                 self._interpolation,
                 start_ns,

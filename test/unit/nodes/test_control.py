@@ -13,6 +13,7 @@ import pytest
 
 from sarnn_ros.data.observe import Missing, Observation
 from sarnn_ros.nodes.control import Controller, Tick
+from sarnn_ros.nodes.gripper import GripperValues, Hysteresis
 from sarnn_ros.nodes.parameters import build_parameters
 from sarnn_ros.nodes.start_sequence import start_sequence
 from sarnn_ros.nodes.streamer import Command, Streamer
@@ -46,7 +47,15 @@ class FakePolicy:
 class Bench:
     """One joint state, exactly at each tick; the arm goes where it is told, at once."""
 
-    def __init__(self, low=(-0.1, -0.1), high=(0.1, 0.1), interval: int = 0, **parameters) -> None:
+    def __init__(
+        self,
+        low=(-0.1, -0.1),
+        high=(0.1, 0.1),
+        interval: int = 0,
+        at_once=(),
+        spec=SPEC,
+        **parameters,
+    ) -> None:
         self.parameters = build_parameters(
             {name.replace("__", "."): value for name, value in parameters.items()}
         )
@@ -75,8 +84,9 @@ class Bench:
             guard,
             now_ns=lambda: self.now,
             present=lambda now: self.present,
-            send=self.send,
+            send=lambda command: self.send(command),
             on_error=lambda error: pytest.fail(str(error)),
+            at_once=at_once,
         )
         self.control = Controller(
             self.policy,
@@ -86,7 +96,7 @@ class Bench:
             now_ns=lambda: self.now,
             streamer=self.streamer,
             sequence=start_sequence(
-                self.parameters.start, np.array(low), np.array(high), limits, 0.1
+                self.parameters.start, np.array(low), np.array(high), limits, 0.1, at_once
             ),
             want_image=lambda: False,
             watch=ObservationWatch(
@@ -180,6 +190,43 @@ def test_the_hold_is_where_the_way_was_left_and_the_way_is_over(ending):
     walk(20)
     held = [0.04] * (ending in ("stop", "fault"))
     assert bench.path[4:, 0] == pytest.approx(held), "start and reset begin anew, without a hold"
+
+
+@pytest.mark.parametrize("pause", [1, 15])  # short of the gap that makes it blend anew, and beyond
+@pytest.mark.parametrize(("interval", "blend"), [(0, 0.5), (PERIOD // 10, 0.0)])
+def test_a_hold_does_not_make_a_two_valued_gripper_drop_what_it_holds(interval, blend, pause):
+    """Its fingers, open at 0.04 and closed at 0, are blocked at 0.03: by their measured position
+    it would count as open."""
+    bench = Bench(interval=interval, at_once=(1,), start__blend_time=blend)
+    hysteresis = Hysteresis(GripperValues(np.array([0.04]), np.zeros(1), 0.6, 0.4))
+    decided = []
+
+    def send(command: Command) -> None:
+        decided.append(hysteresis.decide(command.position[1:])[0])
+        bench.present = np.array([command.position[0], 0.03])
+
+    bench.send = send
+
+    def run(ticks: int) -> None:
+        for _ in range(ticks):
+            bench.run()
+            for _ in range(9 if interval else 0):
+                bench.now += interval
+                bench.streamer.tick()
+
+    bench.policy.joints = np.array([0.02, 0.0])
+    bench.control.start()
+    run(8)
+    bench.found = Findings(soft={"no_controller": "nobody"})
+    run(pause)
+    bench.found = Findings()
+    count = len(decided)
+    bench.policy.joints = np.array([0.04, 0.001])
+    run(8)
+    assert len(decided) >= count + 8 and set(decided) == {0.0}
+    bench.policy.joints = np.array([0.04, 0.04])
+    run(1)
+    assert decided[-1] == 0.04, "and it opens when it is told to"
 
 
 @pytest.mark.parametrize("age", [0.05, 0.09])

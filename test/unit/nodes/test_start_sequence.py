@@ -83,6 +83,13 @@ def test_warm_up_then_blend_then_the_policy_alone():
     assert start.follow(predicted, here) is None
 
 
+def test_what_goes_at_once_is_not_blended():
+    start = start_sequence(StartParameters(blend_time=0.2), LOW, HIGH, limits(), 0.1, (1,))
+    here = np.array([0.0, 1.0])
+    got = [start.follow(np.array([1.0, 2.0 + k]), here).tolist() for k in range(3)]
+    assert got == [[pytest.approx(1 / 3), 2.0], [pytest.approx(2 / 3), 3.0], [1.0, 4.0]]
+
+
 def test_without_parameters_the_policy_commands_at_once():
     start = sequence()
     start.begin()
