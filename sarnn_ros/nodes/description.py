@@ -3,8 +3,8 @@
 """The guard's limits by a robot description that comes on a topic. No ROS.
 
 Until one has come that can be used, nothing may be commanded. Other limits later mean another
-robot, or one that somebody edits: a hard fault, the earlier limits stay, and `~/reset` takes the
-new ones.
+robot, or one that somebody edits: a hard fault, the earlier limits stay, and `~/reset` takes what
+was published last.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sarnn_ros.nodes.watchdogs import Findings
 from sarnn_ros.policy.guard import CommandGuard, GuardLimits
 
 CODE = "robot_description"
+AS_BEFORE = "~/reset goes on with the limits as they were before"
 
 
 class DescriptionWatch:
@@ -49,9 +50,10 @@ class DescriptionWatch:
             try:
                 limits = self._resolve(text)
             except ConfigError as error:
+                self._next = None
                 self._fault = str(error)
                 if self._current is not None:
-                    self._fault += "; ~/reset goes on with the limits as they were before"
+                    self._fault += f"; {AS_BEFORE}"
                 return
             if self._current is None:
                 self._guard.limits = self._current = limits
@@ -61,6 +63,12 @@ class DescriptionWatch:
                 self._fault = (
                     "the robot description has changed the limits of a commanded joint: is it "
                     "still that robot? ~/reset takes them"
+                )
+            elif self._fault:
+                self._next = None
+                self._fault = (
+                    "the robot description was another, or none, and is what it was before; "
+                    f"{AS_BEFORE}"
                 )
 
     def accept(self) -> None:

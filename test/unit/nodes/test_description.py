@@ -106,3 +106,14 @@ def test_a_broken_one_later_latches_and_changes_nothing(node):
     node.watch.accept()
     assert node.faults == ("", "")
     assert node.highest[0] == 0.5
+
+
+@pytest.mark.parametrize("last", [urdf(0.5), "no xml"])
+def test_a_reset_takes_no_limits_that_are_published_no_longer(node, last):
+    node.watch.take(urdf(0.5))
+    node.watch.take(urdf(0.9))
+    node.watch.take(last)
+    assert "~/reset goes on with the limits as they were before" in node.faults[1]
+    node.watch.accept()
+    assert node.faults == ("", "")
+    assert node.highest[0] == 0.5
