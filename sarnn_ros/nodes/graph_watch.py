@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rclpy.node import Node
@@ -22,13 +22,16 @@ RATE_WINDOW = 2.0
 
 
 class GraphWatch:
-    """See the module. `look` is for the executor; `faults` and `rates` may be read anywhere."""
+    """See the module. `look` is for the executor; `faults` and `rates` may be read anywhere.
+
+    :param parameters: the current ones.
+    """
 
     def __init__(
         self,
         node: Node,
         spec: Spec,
-        parameters: NodeParameters,
+        parameters: Callable[[], NodeParameters],
         command_publishers: Sequence[Any],
     ) -> None:
         self._node = node
@@ -54,7 +57,8 @@ class GraphWatch:
     def look(self) -> None:
         self._measure()
         faults = self._publishers() | self._slow()
-        if self._parameters.watch.require_controller and not self._parameters.dry_run:
+        parameters = self._parameters()
+        if parameters.watch.require_controller and not parameters.dry_run:
             unheard = [
                 f"'{one.topic_name}'" for one in self._commands if not one.get_subscription_count()
             ]
@@ -67,7 +71,7 @@ class GraphWatch:
 
     def _publishers(self) -> dict[str, str]:
         faults: dict[str, str] = {}
-        if not self._parameters.watch.single_publisher:
+        if not self._parameters().watch.single_publisher:
             return faults
         for topic, resolved in self._resolved.items():
             if self._node.count_publishers(resolved) > 1:
@@ -88,7 +92,7 @@ class GraphWatch:
             self.rates = {topic: counts[topic] / elapsed for topic in self._topics}
 
     def _slow(self) -> dict[str, str]:
-        wanted = self._parameters.watch.min_rate
+        wanted = self._parameters().watch.min_rate
         return {
             f"rate:{topic}": f"'{self._resolved[topic]}' comes at {rate:.1f} Hz, at least "
             f"{wanted:g} Hz are wanted (watch.min_rate)"

@@ -100,7 +100,7 @@ class InferenceNode(LifecycleNode):
     ) -> None:
         super().__init__(node_name, **options)
         self._survive_invalid_transitions()
-        self._parameter_server = ParameterServer(self)
+        self._parameter_server = ParameterServer(self, self._parameters_change)
         self._observer = on_tick
         self._logged: dict[str, float] = {}
         self.controller: Controller | None = None
@@ -197,7 +197,7 @@ class InferenceNode(LifecycleNode):
             period_ns=spec.period_ns,
             now_ns=self.now_ns,
         )
-        self._graph = GraphWatch(self, spec, parameters, sender.publishers)
+        self._graph = GraphWatch(self, spec, lambda: self.parameters, sender.publishers)
         self._scene = SceneWatch(
             policy.config, lambda: self.parameters, partial(self._log_once, "warning")
         )
@@ -459,6 +459,7 @@ class InferenceNode(LifecycleNode):
     def _start(self, _: Any, response: Any) -> Any:
         def work() -> str:
             assert self.controller is not None
+            self._graph.look()
             self.controller.start()
             return "started"
 
@@ -496,6 +497,17 @@ class InferenceNode(LifecycleNode):
         self.get_logger().info(response.message)
         self._news.trigger()
         return response
+
+    def _parameters_change(self, after: NodeParameters) -> None:
+        """From a dry run the robot must not begin to move by itself, half-way into the motion; and
+        what goes into one must not leave it on its way to somewhere."""
+        if after.dry_run == self.parameters.dry_run:
+            return
+        assert self.controller is not None
+        if self.controller.running:
+            self.controller.stop()
+            self.get_logger().info(f"stopped: dry_run is {str(after.dry_run).lower()} now")
+            self._news.trigger()
 
     def _publish_diagnostics(self) -> None:
         self._diagnostics.publish(self.state, self.parameters)

@@ -15,7 +15,7 @@ import dataclasses
 import difflib
 import math
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -271,7 +271,11 @@ class NodeParameters:
     start_on_activate: bool = _parameter(
         True, "command as soon as active; otherwise wait for ~/start"
     )
-    dry_run: bool = _parameter(False, "do everything except sending the command", live=True)
+    dry_run: bool = _parameter(
+        False,
+        "do everything except sending the command; a change stops, and takes another ~/start",
+        live=True,
+    )
     command_interface: str = _parameter(
         "joint_state",
         "type of joint_command: sensor_msgs/JointState, trajectory_msgs/JointTrajectory (for "
@@ -468,11 +472,13 @@ class ParameterServer:
     rclpy stops at the first wrong override and lets unknown ones pass in silence. So a wrong one
     is set aside here, its default declared, and all are reported by `read`.
 
+    :param on_change: called while locked, before the parameters become those that it is given.
     :ivar current: as of the last `read`, with later changes of the live ones.
     """
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, on_change: Callable[[NodeParameters], None]) -> None:
         self._node = node
+        self._on_change = on_change
         self._set_aside: dict[str, Any] = {}
         self._locked = False
         self.current = NodeParameters()
@@ -535,7 +541,9 @@ class ParameterServer:
         for name in changed:
             self._set_aside.pop(name, None)
         if self._locked and changed:
-            self.current = build_parameters({**self._values(), **changed})
+            after = build_parameters({**self._values(), **changed})
+            self._on_change(after)
+            self.current = after
         return SetParametersResult(successful=True)
 
 

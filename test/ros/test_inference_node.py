@@ -143,6 +143,11 @@ def test_what_it_shows(policy, start_node, make_robot, graph, wait):
     assert not robot.commands, "a dry run commands nothing"
 
     assert graph.set_parameter("/shows/sarnn", "dry_run", False)[0]
+    node.wait_for("stopped: dry_run is false now")
+    published = robot.published
+    wait(lambda: robot.published > published + 40, "four ticks")
+    assert not robot.commands, "no parameter sets a robot in motion"
+    assert graph.trigger("/shows/sarnn/start").success
     wait(lambda: robot.commands, lambda: node.output)
     refused, reason = graph.set_parameter("/shows/sarnn", "command_interface", "joint_state")
     assert not refused and "configure" in reason
@@ -152,6 +157,16 @@ def test_what_it_shows(policy, start_node, make_robot, graph, wait):
     assert graph.set_parameter("/shows/sarnn", "input_param_image", 0.5)[0]
     seen = len(robot.commands)
     wait(lambda: len(robot.commands) > seen + 3, lambda: node.output)
+
+    assert graph.set_parameter("/shows/sarnn", "dry_run", True)[0]
+    published = robot.published
+    wait(lambda: robot.published > published + 40, "four ticks")
+    *_, last, hold = robot.commands
+    np.testing.assert_array_equal(hold.position, last.position)
+    count, published = len(robot.commands), robot.published
+    assert graph.trigger("/shows/sarnn/start").success
+    wait(lambda: robot.published > published + 40, "four ticks")
+    assert len(robot.commands) == count
 
 
 def test_start_stop_and_reset(policy, start_node, make_robot, graph, wait, diagnostics):

@@ -355,12 +355,13 @@ class TestStart:
         bench.control.reset()
         assert bench.run().sent.position.tolist() == pytest.approx([0.35, -0.05])
 
-    def test_a_dry_run_shows_the_policy_and_its_end_begins_with_the_ramp(self):
+    def test_a_dry_run_shows_the_policy_and_the_start_after_it_begins_with_the_ramp(self):
         bench = self.ramping(dry_run=True)
         bench.policy.joints = np.array([0.38, -0.05])
         bench.run(3)
         assert not bench.sent and bench.policy.steps == 3
         assert bench.ticks[-1].verdict.command.tolist() == [0.38, -0.05]
+        bench.control.stop()  # as the node does when it is over
         bench.parameters = replace(bench.parameters, dry_run=False)
         bench.run(6)
         assert bench.path[:, 0] == pytest.approx([0.35, 0.3, 0.25, 0.2, 0.15, 0.1])

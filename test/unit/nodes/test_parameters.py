@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import array
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rclpy.parameter import Parameter
 
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.nodes.parameters import (
     DECLARATIONS,
     NodeParameters,
+    ParameterServer,
     build_parameters,
     parameter_table,
 )
@@ -81,6 +84,39 @@ def test_all_problems_come_at_once():
         build_parameters({"threads": 0, "dry_run": "yes", "polcy": "/x"})
     for name in ("threads", "dry_run", "polcy"):
         assert name in str(caught.value)
+
+
+class FakeNode:
+    """The part of a node that keeps parameters."""
+
+    def __init__(self) -> None:
+        self._parameter_overrides: dict = {}
+        self.values: dict = {}
+
+    def declare_parameter(self, name, value, *_, **__) -> None:
+        self.values[name] = value
+
+    def get_parameter(self, name):
+        return SimpleNamespace(value=self.values[name])
+
+    def add_on_set_parameters_callback(self, check) -> None:
+        self.check = check
+
+    def set(self, name, value) -> bool:
+        return self.check([Parameter(name, value=value)]).successful
+
+
+def test_a_change_is_told_before_it_is_true_and_only_while_configured():
+    node = FakeNode()
+    told: list[tuple[bool, bool]] = []
+    server = ParameterServer(
+        node, lambda after: told.append((server.current.dry_run, after.dry_run))
+    )
+    server.read()
+    assert node.set("dry_run", False) and not told
+    server.lock(True)
+    assert node.set("dry_run", True) and told == [(False, True)] and server.current.dry_run
+    assert not node.set("threads", 2) and not node.set("dry_run", 3) and len(told) == 1
 
 
 def test_the_documentation_lists_them_all_as_they_are():
