@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from sarnn_ros.nodes.control import Tick
 from sarnn_ros.nodes.parameters import DriftParameters, NodeParameters
 from sarnn_ros.nodes.watchdogs import Findings
@@ -38,6 +40,7 @@ class SceneWatch:
         self._config = config
         self._parameters = parameters
         self._warn = warn
+        self._indices = list(config.spec.command_indices)
         now, rate = parameters(), config.spec.rate
         self._health = HealthMonitor(
             config, window=max(1, round(now.health.window * rate)), count_images=now.health.image
@@ -45,7 +48,7 @@ class SceneWatch:
         self._drift = DriftMonitor(
             config.envelope.cameras, window=max(1, round(now.drift.window * rate))
         )
-        self._sent = False
+        self._obeyed = False
         self._told: set[str] = set()
         self.health = HealthReading()
         self.drift: dict[str, Drift] = {}
@@ -59,7 +62,7 @@ class SceneWatch:
 
     def _forget(self) -> None:
         self._health.reset()
-        self._sent = False
+        self._obeyed = False
         self.health = HealthReading()
 
     def see(self, tick: Tick) -> None:
@@ -68,10 +71,11 @@ class SceneWatch:
         if tick.observation is None or tick.prediction is None:
             return
         parameters = self._parameters()
-        # While the robot is held, its joints cannot go where they were predicted. In a dry run
-        # somebody else may move it, a bag for instance.
-        followed = self._sent or parameters.dry_run
-        self._sent = tick.sent is not None
+        # A robot that is held, ramps, is blended in or clamped does not go where was predicted. In
+        # a dry run somebody else may move it, a bag for instance.
+        followed = self._obeyed or parameters.dry_run
+        predicted = tick.prediction.joints[self._indices]
+        self._obeyed = tick.sent is not None and np.allclose(tick.sent.position, predicted)
         self.health = self._health.see(tick.observation, tick.prediction, joints_followed=followed)
         self.drift = self._drift.see(tick.observation.images)
         if text := self._unhealthy(parameters.health.warn_above):

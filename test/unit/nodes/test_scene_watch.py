@@ -14,6 +14,7 @@ from sarnn_ros.data.observe import Observation
 from sarnn_ros.nodes.control import Tick
 from sarnn_ros.nodes.parameters import build_parameters
 from sarnn_ros.nodes.scene_watch import SceneWatch
+from sarnn_ros.nodes.streamer import Command
 from sarnn_ros.policy.directory import CameraEnvelope, Health, Quantiles
 from sarnn_ros.policy.runtime import Prediction
 
@@ -28,7 +29,7 @@ def config(*, known: bool = True) -> Any:
         width=8, height=6, brightness_mean=100, brightness_std=2, color_mean=(100, 100, 100)
     )
     return SimpleNamespace(
-        spec=SimpleNamespace(period_ns=PERIOD, rate=10.0),
+        spec=SimpleNamespace(period_ns=PERIOD, rate=10.0, command_indices=(0,)),
         normalisation=SimpleNamespace(minimum=(0.0,), maximum=(1.0,)),
         envelope=SimpleNamespace(cameras={"front": camera}),
         health=Health(source="validation", episodes=1, ticks=9, errors=errors) if known else None,
@@ -55,7 +56,7 @@ class Scene:
         *,
         joint: float = 0.0,
         light: int = 100,
-        sent: bool = True,
+        sent: float | None = 0.0,
         reset: str | None = None,
         blind: bool = False,
     ) -> None:
@@ -67,7 +68,7 @@ class Scene:
         if not blind:
             tick.observation = Observation(tick.label_ns, pixels, np.array([joint]), {}, {})
             tick.prediction = Prediction(np.zeros(1), seen, here)
-        tick.sent = "a command" if sent else None  # type: ignore[assignment]
+        tick.sent = None if sent is None else Command.standing(np.array([sent]))
         self.watch.see(tick)
 
     @property
@@ -121,19 +122,30 @@ def test_a_stop_asked_of_a_policy_without_reference_holds():
 
 def test_a_held_robot_is_not_expected_to_move():
     scene = Scene()
-    scene.tick(sent=True)
-    scene.tick(joint=0.5, sent=False)
+    scene.tick()
+    scene.tick(joint=0.5, sent=None)
     assert scene.watch.health.worst == "joints"
-    scene.tick(joint=0.5, sent=False)
+    scene.tick(joint=0.5, sent=None)
     assert "joints" not in scene.watch.health.ratios
-    scene.tick(joint=0.5, sent=True)
+    scene.tick(joint=0.5)
     assert "joints" not in scene.watch.health.ratios
-    scene.tick(joint=0.5, sent=True)
+    scene.tick(joint=0.5)
     assert scene.watch.health.ratios["joints"] == pytest.approx(5.0)
     dry = Scene(dry_run=True)
     for _ in range(2):
-        dry.tick(joint=0.5, sent=False)
+        dry.tick(joint=0.5, sent=None)
     assert dry.watch.health.worst == "joints", "in a dry run somebody else may move it"
+
+
+def test_a_command_that_is_not_the_prediction_is_not_expected_to_come_true():
+    """A ramp, a blend, a clamp."""
+    scene = Scene(**{"health.stop_above": 2.0})
+    scene.tick(sent=0.5)
+    scene.tick(joint=0.5, sent=0.3)
+    scene.tick(joint=0.5)
+    assert "joints" not in scene.watch.health.ratios and scene.faults == ({}, {})
+    scene.tick(joint=0.5)
+    assert "health" in scene.faults[0]
 
 
 def test_a_reset_and_a_tick_without_observation_are_no_comparison():
