@@ -59,8 +59,9 @@ def record(
             if work is not None:
                 try:
                     console.print(work(), markup=False)
-                except SarnnError as error:
-                    console.print(f"error: {error.problem}", style="red", markup=False)
+                except (SarnnError, OSError) as error:
+                    text = getattr(error, "problem", error)
+                    console.print(f"error: {text}", style="red", markup=False)
 
 
 class _Keys:

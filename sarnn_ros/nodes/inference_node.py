@@ -37,11 +37,7 @@ from numpy.typing import NDArray
 from rclpy.clock import Clock as RclClock
 from rclpy.clock import ClockType, JumpThreshold
 from rclpy.duration import Duration
-from rclpy.executors import (
-    ExternalShutdownException,
-    ShutdownException,
-    SingleThreadedExecutor,
-)
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -69,6 +65,7 @@ from sarnn_ros.nodes.scene_watch import SceneWatch
 from sarnn_ros.nodes.scheduling import schedule_this_thread
 from sarnn_ros.nodes.sender import CommandSender
 from sarnn_ros.nodes.sensors import Sensors
+from sarnn_ros.nodes.spinning import spin
 from sarnn_ros.nodes.start_sequence import start_sequence
 from sarnn_ros.nodes.streamer import Streamer
 from sarnn_ros.nodes.summary import summarise
@@ -532,7 +529,7 @@ def main(args: Sequence[str] | None = None) -> int:
     node = InferenceNode()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    spinner = threading.Thread(target=_spin, args=(executor, node, stop), name="executor")
+    spinner = threading.Thread(target=spin, args=(executor, node, stop), name="executor")
     try:
         ready = not node.get_parameter("autostart").value or _autostart(node)
         if ready:
@@ -551,17 +548,6 @@ def main(args: Sequence[str] | None = None) -> int:
 def _autostart(node: InferenceNode) -> bool:
     success = TransitionCallbackReturn.SUCCESS
     return node.trigger_configure() == success and node.trigger_activate() == success
-
-
-def _spin(executor: SingleThreadedExecutor, node: InferenceNode, stop: threading.Event) -> None:
-    while not stop.is_set() and executor.context.ok():
-        try:
-            executor.spin()
-        except (ExternalShutdownException, ShutdownException):
-            break
-        except Exception:  # a callback that fails must not leave the robot without its node
-            node.get_logger().error(f"goes on after:\n{traceback.format_exc()}")
-    stop.set()
 
 
 if __name__ == "__main__":

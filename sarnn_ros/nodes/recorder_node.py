@@ -23,7 +23,7 @@ from typing import Any
 
 import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -42,6 +42,7 @@ from sarnn_ros.data.observe import admit_image, admit_joints
 from sarnn_ros.data.record import EpisodeWriter, append_index, next_name
 from sarnn_ros.errors import ConfigError, DecodeError, SarnnError
 from sarnn_ros.nodes.messages import message_class
+from sarnn_ros.nodes.spinning import spin
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, JointSource, Spec, load_spec
 
 #: Rates are measured over this long.
@@ -131,12 +132,7 @@ class RecorderNode(Node):
         problems = [
             problem for one in self._channels.values() for problem in self._problems_of(one)
         ]
-        free = shutil.disk_usage(self.out).free / 1e9
-        if free < self._min_free:
-            problems.append(
-                f"only {free:.1f} GB are free in {self.out}, {self._min_free:g} needed"
-            )
-        return problems
+        return [*problems, *self._problems_of_disk()]
 
     def start_episode(self) -> str:
         """:raises ConfigError: an episode is running, or the preflight found problems."""
@@ -185,20 +181,25 @@ class RecorderNode(Node):
             return f"discarded {name}"
 
     def close(self) -> None:
-        """Keep what is being recorded."""
-        with self._lock, contextlib.suppress(SarnnError):
+        """Keep what is being recorded, as much of it as can be written."""
+        with self._lock:
             if self._writer is not None:
-                self.stop_episode()
+                try:
+                    self.stop_episode()
+                except (SarnnError, OSError) as error:
+                    self.get_logger().error(f"the episode's end is not written: {error}")
 
     # -- listening --------------------------------------------------------------------------
 
     def _look_after(self) -> None:
-        """Subscribe to what has appeared; end an episode before the disk is full."""
+        """Subscribe to what has appeared; end an episode before the disk is full, or without."""
         for topic, channel in self._channels.items():
             if channel.subscription is None:
                 self._subscribe(topic, channel)
-        if self._writer is not None and shutil.disk_usage(self.out).free / 1e9 < self._min_free:
-            self.get_logger().error(f"the disk is nearly full: {self.stop_episode()}")
+        if self._writer is not None:
+            for problem in self._problems_of_disk():
+                self.get_logger().error(f"recording ends: {problem}")
+                self.close()
 
     def _subscribe(self, topic: str, channel: _Channel) -> None:
         publishers = self.get_publishers_info_by_topic(topic)
@@ -275,6 +276,15 @@ class RecorderNode(Node):
             except DecodeError as error:
                 yield f"'{topic}' is unusable: {error.problem}"
 
+    def _problems_of_disk(self) -> Iterator[str]:
+        try:
+            free = shutil.disk_usage(self.out).free / 1e9
+        except OSError as error:
+            yield f"{self.out} cannot be written to: {error}"
+            return
+        if free < self._min_free:
+            yield f"only {free:.1f} GB are free in {self.out}, {self._min_free:g} needed"
+
     def _offered(self, topic: str) -> Sequence[Qos]:
         return [_qos(one.qos_profile) for one in self.get_publishers_info_by_topic(topic)]
 
@@ -316,6 +326,8 @@ def _served(work: Callable[[], str]) -> Callable[[Any, Any], Any]:
             response.success, response.message = True, work()
         except SarnnError as error:
             response.success, response.message = False, error.problem
+        except OSError as error:
+            response.success, response.message = False, str(error)
         return response
 
     return serve
@@ -360,16 +372,13 @@ def spinning(node: RecorderNode) -> Iterator[None]:
     """Spin in the background; then keep the episode under way, and end everything."""
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
-
-    def spin() -> None:
-        with contextlib.suppress(ExternalShutdownException):
-            executor.spin()
-
-    thread = threading.Thread(target=spin, name="executor")
+    stop = threading.Event()
+    thread = threading.Thread(target=spin, args=(executor, node, stop), name="executor")
     thread.start()
     try:
         yield
     finally:
+        stop.set()
         executor.shutdown()
         thread.join()
         node.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -148,6 +149,25 @@ def test_the_preflight_names_what_is_wrong(recorder, graph: Graph, make_robot, w
         refused = graph.trigger(f"{name}/start_episode")
         assert not refused.success and says in refused.message
     assert not list(out.glob("episode_*"))
+
+
+def test_a_folder_that_goes_away_ends_the_episode_and_not_the_node(
+    recorder, graph: Graph, make_robot
+):
+    process, out, name = recorder
+    make_robot(JOINTS, START, namespace=f"{name.rpartition('/')[0]}/")
+    ready(graph, name)
+    assert graph.trigger(f"{name}/start_episode").success
+    shutil.rmtree(out)
+    process.wait_for("recording ends")
+    answer = graph.trigger(f"{name}/preflight")
+    assert not answer.success and f"{out} cannot be written to" in answer.message
+    assert not graph.trigger(f"{name}/discard_episode").success
+    out.mkdir()
+    ready(graph, name)
+    assert graph.trigger(f"{name}/start_episode").success
+    assert graph.trigger(f"{name}/stop_episode").success
+    assert "Traceback" not in process.output
 
 
 def size(folder: Path) -> int:
