@@ -42,6 +42,7 @@ class Sensors:
     :param arrived: is told the topic of every message.
     :param image_tick: is told of every image that is a tick (tick, arrival), ns.
     :param void: is told the topic of a message that cannot be used, and why.
+    :raises EnvironmentProblem: a message type is not installed; nothing is subscribed to.
     """
 
     def __init__(
@@ -79,14 +80,11 @@ class Sensors:
         for index, source in enumerate(buffer.spec.joints):
             push = partial(buffer.push_joints, index)
             users.setdefault((source.topic, source.type), []).append(push)
+        # All types before the first subscription: one that is not installed leaves none behind.
+        classes = [SENSOR_TYPES.get(kind) or messages.message_class(kind) for _, kind in users]
         self.subscriptions = [
-            node.create_subscription(
-                SENSOR_TYPES.get(kind) or messages.message_class(kind),
-                topic,
-                partial(self._take, topic, pushes),
-                qos,
-            )
-            for (topic, kind), pushes in users.items()
+            node.create_subscription(kind, topic, partial(self._take, topic, pushes), qos)
+            for kind, ((topic, _), pushes) in zip(classes, users.items())
         ]
 
     def destroy(self) -> None:
