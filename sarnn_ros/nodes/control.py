@@ -31,6 +31,9 @@ Vector = NDArray[np.float64]
 
 #: Ticks this many periods apart, or more, have had a tick left out between them.
 CONTIGUOUS = 1.5
+#: A tick may be so late before it is said that there is none, s: a simulated clock may be slow,
+#: and shorter delays are counted as missed ticks.
+PATIENCE_S = 1.0
 
 
 @dataclass
@@ -116,6 +119,8 @@ class Controller:
         spec = policy.spec
         self._period_ns = spec.period_ns
         self._indices = list(spec.command_indices)
+        silence_ns = 0 if spec.trigger is None else spec.trigger.max_age_ns
+        self._patience_s = max(PATIENCE_S, (2 * spec.period_ns + silence_ns) * 1e-9)
         self._fresh_ns = spec.period_ns + max(source.max_age_ns for source in spec.joints)
 
         self._gate = threading.Lock()  # held while a command is being published
@@ -149,6 +154,13 @@ class Controller:
         """See `Streamer.stops`."""
         return self._streamer.stops
 
+    @property
+    def stalled_s(self) -> float:
+        """How long there has been no tick, if that is longer than it can be; else 0. To be asked
+        while ticks are to come."""
+        silence = self.statistics.silence_s
+        return silence if silence > self._patience_s else 0.0
+
     def start(self) -> None:
         """Begin to command, with a fresh recurrent state.
 
@@ -180,6 +192,7 @@ class Controller:
             self._epoch += 1
             self._streamer.end()
             self._reset_reason = "reset"
+            self.statistics.expect()
             latched = self.faults.reset()
             if latched:
                 self._running = False

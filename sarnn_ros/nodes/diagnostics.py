@@ -120,4 +120,4 @@ class Diagnostics:
             values |= {f"rate {topic} (Hz)": hz for topic, hz in self._graph.rates.items()}
             values |= {f"received {topic}": n for topic, n in self._graph.received().items()}
         text = f"{statistics.rate():.1f} of {wanted:g} Hz, {statistics.missed} ticks missed"
-        return messages.diagnostic_status(f"{self._name}: timing", OK, text, "", values)
+        return self._part("timing", not statistics.missed_lately, text, values)

@@ -252,6 +252,11 @@ class NodeParameters:
     backend: str = _parameter(
         "onnxruntime", "what runs the network", choices=("onnxruntime", "torch")
     )
+    device: str = _parameter(
+        "auto",
+        "of the backend torch; auto: a GPU where there is one. onnxruntime runs on the CPU",
+        choices=("auto", "cpu", "cuda"),
+    )
     threads: int = _parameter(
         1, "threads of the network; more than one makes the tail worse on a busy machine",
         low=1, high=64,

@@ -38,7 +38,7 @@ def load_policy(parameters: NodeParameters) -> Policy:
     """The policy, ready to step.
 
     :raises PolicyError: missing, damaged, or unfit.
-    :raises ConfigError: when no directory is given.
+    :raises ConfigError: when no directory is given, or the backend cannot use the device.
     """
     from sarnn_ros.policy.runtime import Policy
 
@@ -49,7 +49,12 @@ def load_policy(parameters: NodeParameters) -> Policy:
             remedy="set it to the directory that 'sarnn train --out' wrote, as policy:=/path",
         )
     path = Path(parameters.policy).expanduser()
-    return Policy.load(path, backend=parameters.backend, threads=parameters.threads)
+    return Policy.load(
+        path,
+        backend=parameters.backend,
+        threads=parameters.threads,
+        device=parameters.device,
+    )
 
 
 def command_topics(parameters: NodeParameters, spec: Spec) -> tuple[CommandTopic, ...]:

@@ -7,9 +7,11 @@ Written by one thread, read by another. Cheap enough to be always on: a tick add
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -17,13 +19,21 @@ from sarnn_ros.nodes.histogram import Histogram
 
 #: Percentiles cover about the last minute at 10 Hz.
 WINDOW = 600
+#: So long a missed tick is news, s: diagnostics come once a second.
+NEWS_S = 5.0
 
 
 class LoopStatistics:
-    """Ticks and histograms since the start, and the durations of the last `WINDOW` ticks."""
+    """Ticks and histograms since the start, and the durations of the last `WINDOW` ticks.
 
-    def __init__(self) -> None:
+    :param steady_s: a clock that nobody sets or stops, s.
+    """
+
+    def __init__(self, steady_s: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
+        self._steady_s = steady_s
+        self._ticked_s = steady_s()
+        self._missed_s = -math.inf
         self._stages: dict[str, deque[float]] = {}
         self._histograms: dict[str, Histogram] = {}
         self._ages: dict[str, float] = {}
@@ -50,6 +60,9 @@ class LoopStatistics:
         :param ages: seconds by source, if there was an observation.
         """
         with self._lock:
+            self._ticked_s = self._steady_s()
+            if missed:
+                self._missed_s = self._ticked_s
             if self._labels and label_ns <= self._labels[-1]:
                 self._labels.clear()
             self._labels.append(label_ns)
@@ -64,6 +77,23 @@ class LoopStatistics:
                     self._histograms[stage] = Histogram()
                 self._stages[stage].append(seconds)
                 self._histograms[stage].add(seconds)
+
+    def expect(self) -> None:
+        """Ticks are to come from now on."""
+        with self._lock:
+            self._ticked_s = self._steady_s()
+
+    @property
+    def silence_s(self) -> float:
+        """Since the last tick, or since `expect`, by the steady clock."""
+        with self._lock:
+            return self._steady_s() - self._ticked_s
+
+    @property
+    def missed_lately(self) -> bool:
+        """Whether a tick was found missing in the last `NEWS_S`."""
+        with self._lock:
+            return self._steady_s() - self._missed_s < NEWS_S
 
     def rate(self) -> float:
         """Ticks per second over the window, Hz; 0 before the second tick."""

@@ -37,6 +37,9 @@ class Summary:
 
 def summarise(controller: Controller, *, dry_run: bool) -> Summary:
     """Of an active node."""
+    if stalled := controller.stalled_s:  # what was true at the last tick is not news any more
+        remedy = ": has the clock stopped, or does the network hang?"
+        return Summary("faulted", f"no tick for {stalled:.1f} s", remedy=remedy)
     faults = controller.faults.active  # hard ones first
     if faults and faults[0].hard:
         return Summary("faulted", "faulted", faults[0], "; call ~/reset, then ~/start")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.errors import EnvironmentProblem, PolicyError
+from sarnn_ros.errors import ConfigError, EnvironmentProblem, PolicyError
 from sarnn_ros.policy.directory import (
     COMMAND_GRAPH,
     FULL_GRAPH,
@@ -65,10 +65,18 @@ def make_backend(
 ) -> Backend:
     """The backend of this name.
 
+    :param device: 'auto' (a GPU where there is one), 'cpu', or what PyTorch calls it.
+    :raises ConfigError: a device that this backend cannot use.
     :raises PolicyError: an unknown name, or files that do not fit the config.
     :raises EnvironmentProblem: what the backend needs is not installed.
     """
     if name == "onnxruntime":
+        if device not in ("auto", "cpu"):
+            raise ConfigError(
+                f"the backend 'onnxruntime' runs on the CPU, not on '{device}'",
+                where="device",
+                remedy="use the backend 'torch'",
+            )
         return OnnxBackend(directory, config, threads=threads)
     if name == "torch":
         return TorchBackend(directory, config, threads=threads, device=device)
@@ -163,8 +171,8 @@ class TorchBackend:
             ) from error
         self._torch = torch
         torch.set_num_threads(threads)
-        self._device = device
-        self._model = load_model(directory, config).to(device)
+        self._device = _device(torch, device)
+        self._model = load_model(directory, config).to(self._device)
         self._single = len(config.spec.cameras) == 1
 
     def run(
@@ -183,6 +191,21 @@ class TorchBackend:
 
     def _tensor(self, array: Array) -> Any:
         return self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+def _device(torch: Any, name: str) -> str:
+    """:raises ConfigError: there is no such device here."""
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"'{name}' cannot be used: {str(error).splitlines()[0]}",
+            where="device",
+            remedy="use 'auto' or 'cpu', or install PyTorch for this GPU",
+        ) from error
+    return name
 
 
 def load_model(directory: str | Path, config: PolicyConfig) -> SARNN:

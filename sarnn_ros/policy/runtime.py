@@ -74,8 +74,9 @@ class Policy:
         :param backend: 'onnxruntime', or 'torch'.
         :param threads: of the network's arithmetic. One is best on a machine that does other work:
             several wait for each other, and so for whoever holds any of their cores.
-        :param device: of the backend 'torch', e.g. 'cuda'.
+        :param device: of the backend 'torch': 'cpu', 'cuda', or 'auto', a GPU where there is one.
         :raises PolicyError: as `load_config`, and for files that do not fit together.
+        :raises ConfigError: a device that the backend cannot use.
         :raises EnvironmentProblem: the backend is not installed.
         """
         directory = Path(directory)

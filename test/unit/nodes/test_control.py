@@ -16,7 +16,9 @@ from sarnn_ros.nodes.control import Controller, Tick
 from sarnn_ros.nodes.gripper import GripperValues, Hysteresis
 from sarnn_ros.nodes.parameters import build_parameters
 from sarnn_ros.nodes.start_sequence import start_sequence
+from sarnn_ros.nodes.statistics import LoopStatistics
 from sarnn_ros.nodes.streamer import Command, Streamer
+from sarnn_ros.nodes.summary import summarise
 from sarnn_ros.nodes.watchdogs import Findings, ObservationWatch
 from sarnn_ros.policy.guard import CommandGuard, GuardLimits
 from sarnn_ros.policy.runtime import Prediction
@@ -60,6 +62,7 @@ class Bench:
             {name.replace("__", "."): value for name, value in parameters.items()}
         )
         self.policy = FakePolicy()
+        self.policy.spec = spec
         self.label = 50 * PERIOD
         self.now = self.label
         self.present = np.zeros(2)
@@ -280,6 +283,32 @@ def test_a_prediction_that_is_not_finite_latches_and_start_is_refused():
     assert bench.run().sent is not None
 
 
+@pytest.mark.parametrize(
+    ("changes", "patience"), [({}, 1.0), ({"rate": 1.0}, 2.0), ({"tick": "image"}, 1.7)]
+)
+def test_ticks_that_do_not_come_are_no_commanding(changes, patience):
+    camera = {"name": "front", "max_age": 1.5}
+    spec = parse_spec({"cameras": [camera], "joints": [{"names": ["a", "b"]}], **changes})
+    bench = Bench(spec=spec)
+    steady = 0.0
+    bench.control.statistics = LoopStatistics(lambda: steady)
+    bench.control.start()
+    bench.run()
+
+    def said() -> str:
+        return summarise(bench.control, dry_run=False).text
+
+    assert said() == "commanding"
+    steady += patience - 0.01
+    assert said() == "commanding"
+    steady += 0.11
+    assert said().startswith(f"no tick for {patience + 0.1:.1f} s: has the clock stopped")
+    bench.control.reset()
+    assert said() == "commanding", "they are to come from an activation on"
+    steady += 2 * patience
+    assert said().startswith("no tick")
+
+
 class TestStart:
     def ramping(self, **parameters) -> Bench:
         bench = Bench(start__ramp_speed=0.5, **parameters)
@@ -363,6 +392,9 @@ class TestStart:
         assert bench.ticks[-1].verdict.command.tolist() == [0.38, -0.05]
         bench.control.stop()  # as the node does when it is over
         bench.parameters = replace(bench.parameters, dry_run=False)
+        bench.run(3)
+        assert not bench.sent
+        bench.control.start()
         bench.run(6)
         assert bench.path[:, 0] == pytest.approx([0.35, 0.3, 0.25, 0.2, 0.15, 0.1])
         bench.run()

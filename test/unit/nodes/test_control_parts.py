@@ -164,6 +164,27 @@ def test_a_hard_fault_stays_until_reset():
     assert not book.active and not book.latched
 
 
+def test_statistics_know_how_long_nothing_came_and_whether_a_tick_was_missed():
+    now = 100.0
+    statistics = LoopStatistics(lambda: now)
+
+    def tick(missed: int) -> None:
+        statistics.add(0, missed=missed, stages={}, ages=None, reset=False, sent=True)
+
+    now = 103.0
+    assert statistics.silence_s == 3.0 and not statistics.missed_lately
+    statistics.expect()
+    assert statistics.silence_s == 0.0
+    now = 104.0
+    tick(missed=2)
+    assert statistics.silence_s == 0.0 and statistics.missed_lately
+    now = 108.0
+    tick(missed=0)
+    assert statistics.missed_lately
+    now = 109.0
+    assert statistics.silence_s == 1.0 and not statistics.missed_lately
+
+
 def test_statistics_count_and_forget_a_clock_that_went_back():
     statistics = LoopStatistics()
     for label in (0, 10**8, 2 * 10**8):

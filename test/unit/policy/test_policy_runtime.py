@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from sarnn_ros.data.observe import Observation
-from sarnn_ros.errors import PolicyError
+from sarnn_ros.errors import ConfigError, PolicyError
 from sarnn_ros.policy.export import check_backend
 from sarnn_ros.policy.runtime import Policy, Prediction
 
@@ -258,6 +258,16 @@ def test_an_observation_of_another_shape_does_not_touch_the_state(
 def test_an_unknown_backend_is_named(policy_dir):
     with pytest.raises(PolicyError, match="no backend 'tensorrt'"):
         Policy.load(policy_dir, "tensorrt")
+
+
+def test_the_device_is_the_backends(policy_dir):
+    gpu = "cuda" if torch.cuda.is_available() else "cpu"
+    assert Policy.load(policy_dir, "torch", device="auto")._backend._device == gpu
+    with pytest.raises(ConfigError, match="'cuda:99' cannot be used"):
+        Policy.load(policy_dir, "torch", device="cuda:99")
+    Policy.load(policy_dir, device="auto")
+    with pytest.raises(ConfigError, match="'onnxruntime' runs on the CPU, not on 'cuda'"):
+        Policy.load(policy_dir, device="cuda")
 
 
 def test_the_robot_needs_neither_torch_nor_onnx(policy_dir):
