@@ -134,8 +134,6 @@ def export_eipl(policy: Path, out: Path) -> list[Path]:
     problems = []
     if shape.stride != 1:
         problems.append("a stride of 2")
-    if shape.temperature is None:
-        problems.append("a learnt temperature")
     if spec.image_range != spec.joint_range:
         problems.append(f"different ranges of images and joints ({spec.image_range} and "
                         f"{spec.joint_range})")  # fmt: skip

@@ -160,6 +160,20 @@ def test_there_and_back(plain: torch.nn.Module, tmp_path: Path) -> None:
     np.testing.assert_allclose(np.load(tmp_path / "back/joint_bounds.npy"), BOUNDS)
 
 
+def test_a_learnt_temperature_goes_there_and_back(plain: torch.nn.Module, tmp_path: Path) -> None:
+    """EIPL's SpatialSoftmax(temperature=None) has it as a parameter."""
+    weights = save_as_eipl(plain, tmp_path / "log", args={**ARGS, "temperature": None})
+    content = torch.load(weights)
+    content["model_state_dict"]["pos_encoder.6.temperature"] = torch.tensor([0.05])
+    torch.save(content, weights)
+    import_eipl(weights, make_spec(), tmp_path / "log/joint_bounds.npy", tmp_path / "policy")
+    export_eipl(tmp_path / "policy", tmp_path / "back")
+    back = torch.load(tmp_path / "back" / "SARNN.pth")["model_state_dict"]
+    assert float(back["pos_encoder.6.temperature"]) == pytest.approx(0.05)
+    assert json.loads((tmp_path / "back/args.json").read_text())["temperature"] is None
+    assert read_eipl(tmp_path / "back/SARNN.pth").notes == ()
+
+
 def test_bgr_weights_see_rgb_images_alike(plain: torch.nn.Module, tmp_path: Path) -> None:
     model = read_eipl(save_as_eipl(plain, tmp_path, args=ARGS), bgr=True).model
     image, joints = torch.rand(1, 3, HEIGHT, WIDTH), torch.rand(1, 3)
