@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -117,11 +117,12 @@ def make_sequences(
     lengths = torch.tensor([len(episode.joints) for episode in episodes])
     longest = int(lengths.max())
 
-    def pad(arrays: list[Tensor]) -> Tensor:
-        padded = arrays[0].new_zeros((len(arrays), longest, *arrays[0].shape[1:]))
+    def pad(arrays: Sequence[NDArray[Any]], dtype: torch.dtype) -> Tensor:
+        shape = (len(arrays), longest, *arrays[0].shape[1:])
+        padded = torch.zeros(shape, dtype=dtype, device=device)
         for row, array in zip(padded, arrays, strict=True):
-            row[: len(array)] = array
-        return padded.to(device)
+            row[: len(array)] = torch.from_numpy(np.array(array))  # one episode twice in memory
+        return padded
 
     images = {name: [episode.images[name] for episode in episodes] for name in cameras}
     padded = [len(arrays) * longest * arrays[0][0].nbytes for arrays in images.values()]
@@ -129,11 +130,11 @@ def make_sequences(
     def place(arrays: list[NDArray[np.uint8]]) -> Tensor | StoredFrames:
         if sum(padded) > budget:
             return StoredFrames(arrays, device)
-        return pad([torch.from_numpy(np.array(array)) for array in arrays])
+        return pad(arrays, torch.uint8)
 
     return Sequences(
         tuple(place(arrays) for arrays in images.values()),
-        pad([torch.from_numpy(normaliser.normalise(episode.joints)) for episode in episodes]),
-        pad([torch.from_numpy(normaliser.normalise(episode.targets)) for episode in episodes]),
+        pad([normaliser.normalise(episode.joints) for episode in episodes], torch.float32),
+        pad([normaliser.normalise(episode.targets) for episode in episodes], torch.float32),
         lengths.to(device),
     )

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,3 +64,16 @@ def test_frames_in_files_take_no_memory(tmp_path: Path) -> None:
     held = make_sequences([Big()], ["front"], normaliser, CPU, budget=1 << 30)
     assert anonymous() - before > 300 << 20, "the measure would have seen it"
     assert len(held) == 1
+
+
+def test_held_frames_are_copied_episode_by_episode(make_task: MakeTask) -> None:
+    """Beside what is held there is never more than one episode (NumPy's memory is traced)."""
+    dataset = make_task([40] * 20, sizes=((40, 40),))
+    tracemalloc.start()
+    try:
+        sequences(dataset, 1 << 30)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    episode = dataset.episodes[0].images["camera0"].nbytes
+    assert episode <= peak < 2 * episode
