@@ -6,6 +6,8 @@
 ratio is taken turn by turn; its quartiles are printed.
 `success` (long; needs the simulator): wall time and closed-loop success of a recipe over seeds,
     python benchmark/training.py success BAGS --seeds 0 1 2 3 4 --set recipe=fast
+`resume` (a minute): what an interruption costs, against an epoch,
+    python benchmark/training.py resume BAGS --json result.json
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.config import load_config, make_config, parse_settings
 from sarnn_ros.training.losses import encode, image_loss, recurrent_losses
 from sarnn_ros.training.machine import keep_memory
-from sarnn_ros.training.trainer import MEMORY_BYTES, bytes_per_frame
+from sarnn_ros.training.memory import Fits
 
 BATCH, SIZE, JOINTS = 5, 64, 6
 
@@ -44,18 +46,18 @@ def make_update(name: str, ticks: int) -> Callable[[], list[float]]:
     joints = torch.rand(BATCH, ticks, JOINTS)
     frames = images.flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (BATCH, -1))
     lengths = torch.full((BATCH,), ticks)
-    fits = MEMORY_BYTES // bytes_per_frame(ours)
+    fits = Fits.of(ours)
 
     def plain() -> tuple[torch.Tensor, ...]:
         return step_loop_losses(seed, images, joints, images, joints.roll(-1, 1))
 
     def parallel() -> tuple[torch.Tensor, ...]:
         now, following = frames[:, :-1].flatten(0, 1), frames[:, 1:].flatten(0, 1)
-        points = encode(ours, [now], fits).unflatten(0, (BATCH, -1))
+        points = encode(ours, [now], fits.points).unflatten(0, (BATCH, -1))
         joint, point, decoded = recurrent_losses(
             ours, points, joints[:, :-1], joints.roll(-1, 1)[:, :-1], lengths
         )
-        image = image_loss(ours, [now], decoded.flatten(0, 1), [following], fits)
+        image = image_loss(ours, [now], decoded.flatten(0, 1), [following], fits.images)
         return image, joint, point
 
     losses, net = (parallel, ours) if name == "ours" else (plain, seed)
@@ -144,9 +146,52 @@ def success(bags: list[Path], seeds: list[int], settings: list[str], spec: Path)
     return {"settings": make_config(parse_settings(settings)).model_dump(), "runs": rows}
 
 
+def resume(bags: list[Path], repeats: int, settings: list[str], spec: Path) -> dict[str, Any]:
+    """Seconds from `train` to the start of its first epoch, with --resume and without, and of an
+    epoch; and of reading the bags from the cache, which both do before."""
+    import tempfile
+
+    from sarnn_ros.data.cache import default_cache
+    from sarnn_ros.data.episodes import load_dataset
+    from sarnn_ros.spec import load_spec
+    from sarnn_ros.training.run import train
+    from sarnn_ros.training.trainer import Epoch, Trainer
+
+    config = load_config(None, parse_settings(settings))
+
+    def begin(out: Path, resumed: bool) -> list[float]:
+        """Until the first epoch, and that epoch; then it stops."""
+        found: list[float] = []
+
+        def see(trainer: Trainer, epoch: Epoch) -> None:
+            found.extend([time.perf_counter() - start - epoch.seconds, epoch.seconds])
+
+        start = time.perf_counter()
+        train(dataset, config, out, resume=resumed, watchers=(see,), should_stop=lambda: True)
+        return found
+
+    rows = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        dataset = load_dataset(bags, load_spec(spec), cache=default_cache())
+        read = time.perf_counter() - start
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "policy"
+            rows.append([read, *begin(out, False), *begin(out, True)])
+    # The first row is of filling the caches.
+    read, fresh, _, resumed, epoch_seconds = np.median(rows[1:], axis=0).tolist()
+    return {
+        "settings": config.model_dump(mode="json"),
+        "read_seconds": round(read, 4),
+        "ready_seconds": {"fresh": round(fresh, 4), "resumed": round(resumed, 4)},
+        "epoch_seconds": round(epoch_seconds, 4),
+        "resumed_in_epochs": round(resumed / epoch_seconds, 2),
+    }
+
+
 def main() -> None:
     parser = arguments(__doc__)
-    parser.add_argument("what", nargs="?", choices=("epoch", "success"), default="epoch")
+    parser.add_argument("what", nargs="?", choices=("epoch", "success", "resume"), default="epoch")
     parser.add_argument("bags", nargs="*", type=Path)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--ticks", type=int, default=120, help="of an episode")
@@ -156,6 +201,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.what == "epoch":
         result = epoch(options.repeats, options.ticks)
+    elif options.what == "resume":
+        result = resume(options.bags, options.repeats, options.settings, options.spec)
     else:
         result = success(options.bags, options.seeds, options.settings, options.spec)
     finish({"machine": machine(), options.what: result}, options.json)

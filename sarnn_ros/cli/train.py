@@ -176,7 +176,7 @@ def _watch(
 
     with (
         ProgressBar(config.epochs, console, label) as bar,
-        Board(run / "tensorboard") as board,
+        Board(run / "tensorboard", console.print) as board,
     ):
         yield bar, board
 

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,20 +18,27 @@ from torch.utils.tensorboard import SummaryWriter
 
 from sarnn_ros.geometry import points_to_model_pixels
 from sarnn_ros.training.trainer import Epoch, Trainer
+from sarnn_ros.viz.curves import plot_joints
 
-#: Epochs between pictures.
-PICTURE_EVERY = 25
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 #: Ticks of the first episode that are drawn.
 TICKS = 6
 SEEN, EXPECTED = (0, 0, 255), (255, 0, 0)
 
 
 class Board:
-    """A watcher for `run.train`; writes TensorBoard's files into `folder`."""
+    """A watcher for `run.train`; writes TensorBoard's files into `folder`.
 
-    def __init__(self, folder: Path) -> None:
+    If they cannot be written, the disk being full, it says so once and writes no more.
+    """
+
+    def __init__(self, folder: Path, warn: Callable[[str], None] = lambda text: None) -> None:
         self._folder = folder
+        self._warn = warn
         self._writer: SummaryWriter | None = None
+        self._failed = False
 
     def __enter__(self) -> Board:
         return self
@@ -41,9 +50,21 @@ class Board:
         trace: TracebackType | None,
     ) -> None:
         if self._writer is not None:
-            self._writer.close()
+            self._attempt(self._writer.close)
 
     def __call__(self, trainer: Trainer, epoch: Epoch) -> None:
+        if not self._failed:
+            self._attempt(lambda: self._write(trainer, epoch))
+
+    def _attempt(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OSError as error:
+            if not self._failed:
+                self._warn(f"{self._folder}: not written ({error}); training goes on without it")
+            self._failed = True
+
+    def _write(self, trainer: Trainer, epoch: Epoch) -> None:
         if self._writer is None:  # now `train` has made sure that the folder can be written
             self._writer = SummaryWriter(str(self._folder))
         add = self._writer.add_scalar
@@ -51,8 +72,10 @@ class Board:
             for part, value in asdict(losses).items() if losses is not None else ():
                 add(f"loss/{part}/{name}", value, epoch.number)
         add("learning_rate", epoch.learning_rate, epoch.number)
-        if epoch.number % PICTURE_EVERY == 0:
-            for index, picture in enumerate(draw_predictions(trainer)):
+        if epoch.number % trainer.config.picture_every == 0:
+            pictures, joints = draw_predictions(trainer)
+            self._writer.add_figure("joints: recorded, predicted", joints, epoch.number)
+            for index, picture in enumerate(pictures):
                 self._writer.add_image(
                     f"camera {index}: seen, expected next",
                     picture,
@@ -62,32 +85,36 @@ class Board:
 
 
 @torch.no_grad()
-def draw_predictions(trainer: Trainer) -> list[NDArray[np.uint8]]:
-    """Per camera, ticks of an episode side by side: input with points above, prediction below.
+def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]:
+    """What the network makes of an episode: pictures per camera, and the joints over time.
 
-    Blue is what is attended to at the tick, red where attention is expected at the next one.
+    A picture has ticks side by side: input with points above, prediction below. Blue is what is
+    attended to at the tick, red where attention is expected at the next one.
     """
     data = trainer.validation or trainer.training
-    model = trainer.model
+    model = trainer.final_model()
     length = int(data.lengths[0])
-    episode = torch.zeros(length, dtype=torch.int64, device=data.lengths.device)
-    frames = trainer.scaled(data.frames(episode, torch.arange(length, device=episode.device)))
-    points = model.encode(frames)
+    ticks = torch.arange(length, device=data.lengths.device)
+    episode = torch.zeros_like(ticks)
+    points = trainer.encode(data, torch.stack([episode, ticks], 1), model)
     hidden, _ = model.recur(points[None], data.joints[:1, :length])
     decoded = model.decoder_point(hidden)[0]
-    shown = torch.linspace(0, length - 1, min(TICKS, length)).long()
-    images = model.predict_image([camera[shown] for camera in frames], decoded[shown])
+    shown = torch.linspace(0, length - 1, min(TICKS, length)).long().to(ticks.device)
+    frames = trainer.scaled(data.frames(episode[shown], shown))
+    images = model.predict_image(frames, decoded[shown])
     pictures = []
     for index, (camera, predicted) in enumerate(zip(frames, images, strict=True)):
         place = slice(2 * model.k_dim * index, 2 * model.k_dim * (index + 1))
         columns = []
         for row, tick in enumerate(shown.tolist()):
-            seen, expected = trainer.to_uint8(camera[tick]), trainer.to_uint8(predicted[row])
+            seen, expected = trainer.to_uint8(camera[row]), trainer.to_uint8(predicted[row])
             for where, color in ((points, SEEN), (decoded, EXPECTED)):
                 _mark(seen, where[tick, place], color, model.stride)
             columns.append(np.concatenate([seen, expected]))
         pictures.append(np.concatenate(columns, axis=1))
-    return pictures
+    recorded, predicted = data.targets[0, :length], model.decoder_joint(hidden)[0]
+    joints = plot_joints(recorded.cpu().numpy(), predicted.cpu().numpy(), trainer.joint_labels)
+    return pictures, joints
 
 
 def _mark(

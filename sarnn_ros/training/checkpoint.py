@@ -16,8 +16,8 @@ import torch
 from sarnn_ros.errors import TrainingError, join_problems
 from sarnn_ros.training.config import TrainConfig
 
-#: Settings that may change on resume: they do not change what is computed, only where.
-_MACHINE = ("device", "threads", "image_memory")
+#: Settings that may change on resume: they do not change what is learnt.
+_FREE = ("device", "threads", "image_memory", "picture_every")
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -75,7 +75,7 @@ def differences(
     problems = [
         f"{key}: {saved.get(key)!r} then, {now.get(key)!r} now"
         for key in sorted(saved.keys() | now.keys())
-        if saved.get(key) != now.get(key) and key not in _MACHINE
+        if saved.get(key) != now.get(key) and key not in _FREE
     ]
     if data != fingerprint:
         problems.append(f"data and spec: fingerprint {data} then, {fingerprint} now")

@@ -26,32 +26,37 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class TrainConfig(BaseModel):
-    """All settings of one training. The defaults here are the seed's and EIPL's tutorial's."""
+    """All settings of one training. The defaults here are the seed's and EIPL's tutorial's.
+
+    After adding one, put what `python -m sarnn_ros.training.config` prints into docs/training.md.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     recipe: Literal["fast", "eipl"] = "eipl"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, description="of everything random")
 
     # The network.
-    rec_dim: Count = 50
+    rec_dim: Count = Field(default=50, description="size of the LSTM's state")
     k_dim: Count = Field(default=5, description="attention points per camera")
-    temperature: Positive | None = Field(default=1e-4, description="null learns it")
-    heatmap_size: Positive = 0.1
+    temperature: Positive | None = Field(
+        default=1e-4, description="of the spatial softmax; null learns it"
+    )
+    heatmap_size: Positive = Field(default=0.1, description="of the heat around each point")
     stride: Literal[1, 2] = Field(default=1, description="2: faster, not EIPL-compatible")
 
     # The loss.
-    image_loss: Weight = 0.1
-    joint_loss: Weight = 1.0
-    point_loss: Weight = 0.1
+    image_loss: Weight = Field(default=0.1, description="weight of predicted images")
+    joint_loss: Weight = Field(default=1.0, description="weight of predicted joints")
+    point_loss: Weight = Field(default=0.1, description="weight of attention points, in the end")
     curve: Curve = Field(default="s", description="how point_loss grows from 0")
-    decay_end: int = Field(default=1000, ge=0, description="epoch at which it is whole")
+    decay_end: int = Field(default=1000, ge=0, description="epoch at which point_loss is whole")
 
     # The optimiser.
-    epochs: Count = 10000
+    epochs: Count = Field(default=10000, description="times through all episodes")
     batch_size: Count = Field(default=5, description="episodes per update")
-    learning_rate: Positive = 1e-3
-    adam_eps: Positive = 1e-7
+    learning_rate: Positive = Field(default=1e-3, description="Adam's, the first")
+    adam_eps: Positive = Field(default=1e-7, description="Adam's epsilon")
     learning_rate_end: Fraction = Field(
         default=1.0, description="last learning rate, as a share of the first; half a cosine"
     )
@@ -75,23 +80,27 @@ class TrainConfig(BaseModel):
 
     # Starting afresh when no attention point has found what differs between episodes.
     attend_by: Count | None = Field(
-        default=None, description="epoch at which to look; null: never"
+        default=None, description="epoch at which to look for points that see; null: never"
     )
-    restarts: int = Field(default=0, ge=0, description="how often at most")
+    restarts: int = Field(default=0, ge=0, description="starts afresh, at most")
 
     # Augmentation. Inputs only; targets stay clean. Noise is a share of the value range.
-    joint_noise: Weight = 0.1
-    image_noise: Weight = 0.02
-    brightness: Fraction = 0.4
-    contrast: Fraction = 0.4
-    saturation: Fraction = 0.4
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.04
+    joint_noise: Weight = Field(
+        default=0.1, description="standard deviation, as a share of the value range"
+    )
+    image_noise: Weight = Field(default=0.02, description="likewise, per pixel")
+    brightness: Fraction = Field(default=0.4, description="factor 1 ± this, per sequence")
+    contrast: Fraction = Field(default=0.4, description="likewise")
+    saturation: Fraction = Field(default=0.4, description="likewise")
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        default=0.04, description="turns at most, either way"
+    )
     erase: Fraction = Field(
         default=0.5, description="chance that a rectangle of a sequence's images is black"
     )
 
     # When to stop, and what to keep.
-    validate_every: Count = Field(default=1, description="epochs")
+    validate_every: Count = Field(default=1, description="epochs between validations")
     patience: Count | None = Field(
         default=1000, description="stop after so many epochs without a better validation loss"
     )
@@ -99,7 +108,8 @@ class TrainConfig(BaseModel):
         default="best", description="weights of the lowest validation loss, or the final ones"
     )
 
-    # The machine.
+    # The machine, and what is shown.
+    picture_every: Count = Field(default=25, description="epochs between TensorBoard's pictures")
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     threads: Count | None = Field(
         default=None, description="CPU threads, at most all cores; null: all"
@@ -121,7 +131,7 @@ class TrainConfig(BaseModel):
 RECIPES: dict[str, dict[str, Any]] = {
     "eipl": {},
     "fast": {
-        "epochs": 200,
+        "epochs": 160,
         "batch_size": 32,
         "learning_rate_end": 0.02,
         "decay_end": 60,
@@ -208,3 +218,18 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
                 f"{setting!r} sets nothing", where="--set", remedy="write --set KEY=VALUE"
             )
     return values
+
+
+def settings_table() -> str:
+    """The Markdown table of docs/training.md: every setting and what the recipes make of it."""
+    recipes = {recipe: make_config({"recipe": recipe}).model_dump() for recipe in RECIPES}
+    lines = [f"| setting | {' | '.join(recipes)} | |", "|---|" + "---|" * (len(recipes) + 1)]
+    for name, field in TrainConfig.model_fields.items():
+        if name != "recipe":
+            values = (yaml.safe_dump(config[name]).split("\n")[0] for config in recipes.values())
+            lines.append(f"| `{name}` | {' | '.join(values)} | {field.description} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(settings_table())

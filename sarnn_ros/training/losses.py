@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.chunks import map_chunks, sum_chunks
+from sarnn_ros.training.memory import Fits
 
 
 def masked_mse(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
@@ -73,7 +74,7 @@ def image_loss(
     :param frames: inputs, per camera (N, 3, H, W).
     :param decoded: points decoded at those frames, (N, P).
     :param following: the clean frames one tick later.
-    :param fits: as for `encode`.
+    :param fits: frames to predict at once on a GPU, see `chunks.sum_chunks`.
     :param autocast: predict in bfloat16 where torch holds it safe. Only here: of a feature map
         divided by the temperature 1e-4, bfloat16's 8 bits would leave the attention a lottery.
     """
@@ -124,7 +125,7 @@ class Batch:
 class Objective(nn.Module):
     """The losses of a batch as a module, which is what DistributedDataParallel wraps."""
 
-    def __init__(self, model: SARNN, fits: int, autocast: bool = False) -> None:
+    def __init__(self, model: SARNN, fits: Fits, autocast: bool = False) -> None:
         super().__init__()
         self.model = model
         self.fits = fits
@@ -133,7 +134,7 @@ class Objective(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Image, joint and point loss (3,), times the batch's shares, and the encoded points."""
         model, row, tick, encoded = self.model, batch.row, batch.tick, batch.encoded
-        fresh = encode(model, [camera[:encoded] for camera in batch.frames], self.fits)
+        fresh = encode(model, [camera[:encoded] for camera in batch.frames], self.fits.points)
         points = batch.points.index_put((row[:encoded], tick[:encoded]), fresh)
         joint, point, decoded = recurrent_losses(
             model, points, batch.joints, batch.targets, batch.lengths
@@ -143,6 +144,8 @@ class Objective(nn.Module):
             count = len(batch.following[0])
             inputs = [camera[:count] for camera in batch.frames]
             there = decoded[row[:count], tick[:count]]
-            image = image_loss(model, inputs, there, batch.following, self.fits, self.autocast)
+            image = image_loss(
+                model, inputs, there, batch.following, self.fits.images, self.autocast
+            )
         losses = torch.stack([image, joint, point])
         return losses * losses.new_tensor(batch.shares), fresh

@@ -165,6 +165,15 @@ def _train(
         trainer.load_state_dict(state["trainer"])
         progress = Progress(**state["progress"])
     make_run_directory(out)
+    if not resume and team.leads and checkpoint.exists():
+        kept = checkpoint.with_name(f"{checkpoint.name}.before")
+        checkpoint.replace(kept)
+        warn(f"begun anew, without --resume; what was trained before is kept as {kept}")
+    if trainer.validation is None and (config.keep == "best" or config.patience is not None):
+        warn(
+            "no validation episodes: the last weights are kept, and training stops after all "
+            f"{config.epochs} epochs (keep: {config.keep}, patience: {config.patience})"
+        )
 
     def save() -> None:
         if not team.leads:
@@ -183,7 +192,8 @@ def _train(
     saved = started = time.monotonic()
     before = progress.seconds
     stopped = False
-    for epoch in trainer.run(time.monotonic):
+    ended = _out_of_patience(progress, config, trainer.epoch - 1)
+    for epoch in () if ended else trainer.run(time.monotonic):
         now = time.monotonic()
         progress.seconds = before + now - started
         progress.history.append(_row(epoch))
@@ -201,11 +211,13 @@ def _train(
         if stopped or now - saved >= CHECKPOINT_SECONDS:
             save()
             saved = now
-        if stopped or team.decide(_out_of_patience(progress, config, epoch.number)):
+        ended = team.decide(_out_of_patience(progress, config, epoch.number))
+        if stopped or ended:
             break
-    finished = not stopped or trainer.epoch >= config.epochs
+    finished = ended or not stopped or trainer.epoch >= config.epochs
     if finished and team.leads:
         save()
+        model = trainer.finish(progress.best_weights)
         if trainer.is_blind():
             warn(
                 "no attention point differs between the starts of the episodes: if what the robot "
@@ -214,7 +226,7 @@ def _train(
             )
         try:
             with tempfile.TemporaryDirectory(prefix="sarnn_train_") as scratch:
-                _export(dataset, config, out, Path(scratch), trainer, progress)
+                _export(dataset, config, out, Path(scratch), trainer, model, progress)
         except OSError as error:
             raise TrainingError(
                 f"the policy cannot be written ({error})",
@@ -262,18 +274,16 @@ def _export(
     out: Path,
     scratch: Path,
     trainer: Trainer,
+    model: SARNN,
     progress: Progress,
 ) -> None:
     extras = {name: scratch / name for name in ("curves.png", "train.yaml")}
     plot_curves(progress.history, extras["curves.png"])
     extras["train.yaml"].write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
-    model: SARNN = trainer.final_model()
-    if progress.best_weights is not None:
-        model.load_state_dict(progress.best_weights)
     last = progress.history[-1]
     export_policy(
         out,
-        model.eval().cpu(),
+        model,
         spec=dataset.spec,
         normaliser=dataset.normaliser,
         envelope=envelope_from_dataset(dataset),

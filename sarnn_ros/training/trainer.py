@@ -31,6 +31,7 @@ from sarnn_ros.training.augment import add_noise, distort
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.losses import Batch, Objective, encode, image_loss, recurrent_losses
 from sarnn_ros.training.machine import one_thread
+from sarnn_ros.training.memory import Fits
 from sarnn_ros.training.schedule import cosine, loss_weight
 from sarnn_ros.training.sequences import Sequences
 from sarnn_ros.training.team import Team
@@ -43,13 +44,9 @@ START_TICKS = 5
 BLIND = 0.05
 BLIND_SHARE = 0.5
 
-#: Memory for activations; those of points of more frames than fit are computed twice
-#: (`chunks.py`).
-MEMORY_BYTES = 3 * 2**30
-
 
 class Diverged(TrainingError):
-    """The loss is no longer finite."""
+    """The loss or the weights are no longer finite."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +86,6 @@ def make_model(config: TrainConfig, spec: Spec) -> SARNN:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def bytes_per_frame(model: SARNN) -> int:
-    """Activations for the gradient of a predicted image, all cameras; of points it is less."""
-    total = 0
-    for branch in model.branches:
-        height, width = branch.im_size
-        # An encoder (16 and 32 channels, k maps), the heat, a decoder, and the image.
-        channels = (16 + 32 + 3 * model.k_dim) + (model.k_dim + 2 * 32 + 16 + 4 * 3)
-        total += 4 * channels * height * width // model.stride**2
-    return total
-
-
 class Trainer:
     """Model, optimiser and data of one training; `run` yields after every epoch.
 
@@ -127,29 +113,29 @@ class Trainer:
         self.restarts = 0
         #: Largest `attention_spread` after any epoch since the start.
         self.widest = 0.0
-        self.fits = max(1, MEMORY_BYTES // bytes_per_frame(model))
+        self.fits = Fits.of(model)
         self.team = team or Team()
         if config.compile:
             model.compile_convolutions()
         objective = Objective(model, self.fits, config.autocast)
         self.objective = self.team.wrap(objective, partly_used=config.image_loss == 0)
+        self.joint_labels = spec.joint_labels
         self._joint_scale = spec.joint_range[1] - spec.joint_range[0]
         self._image_low, high = spec.image_range
         self._image_scale = high - self._image_low
-        #: Points of every frame when it was last encoded, (E, T - 1, P).
-        self.points = self._encode_all(training) if self._partial else None
-
-    @property
-    def _partial(self) -> bool:
-        return self.config.encoder_frames is not None or self.config.inner_steps > 0
+        #: Points of every frame when it was last encoded, (E, T - 1, P); None before the first
+        #: epoch, and where every update encodes all frames anew.
+        self.points: Tensor | None = None
 
     def run(self, clock: Callable[[], float]) -> Iterator[Epoch]:
         """Train the epochs that are left.
 
         :param clock: seconds, e.g. `time.monotonic`.
-        :raises Diverged: the loss is no longer finite.
+        :raises Diverged: the loss or the weights are no longer finite.
         """
         config = self.config
+        if self.points is None and (config.encoder_frames is not None or config.inner_steps > 0):
+            self.points = self._encode_all(self.training, self.model)
         while self.epoch < config.epochs:
             start = clock()
             self.model.train()
@@ -168,8 +154,11 @@ class Trainer:
                     self.average.update_parameters(self.model)
                 sums += losses
                 if not bool(torch.isfinite(losses[3])):
-                    raise self._exploded(index, episodes, losses)
+                    raise self._exploded("the loss is", index, episodes, losses)
             self.team.align(self.model)
+            # A loss is of before its step: without this, a checkpoint could hold the ruins.
+            if not all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters()):
+                raise self._exploded("the weights are", index, episodes, losses)
             epoch = Epoch(
                 self.epoch,
                 Losses(*(sums / len(batches)).tolist()),
@@ -195,18 +184,31 @@ class Trainer:
         averaged: SARNN = self.average.module  # type: ignore[assignment]
         return averaged
 
+    def finish(self, weights: dict[str, Tensor] | None) -> SARNN:
+        """`final_model`, with these weights if given. From now on the attention is judged by it;
+        training cannot go on."""
+        model = self.final_model()
+        if weights is not None:
+            model.load_state_dict(weights)
+        self.points = self._encode_all(self.training, model)
+        return model
+
     def attention_spread(self) -> float | None:
         """How far a point at the start of an episode deviates between the training episodes, as a
-        share of the image; the largest of all points. None of fewer than three episodes.
+        share of the image; the largest of all points. None of fewer than three episodes that have
+        a next tick.
 
         The robot stands still there, so such a point looks at what makes the episodes differ. A
         policy without one repeats the mean motion, however small its loss (docs/training.md).
         """
         data = self.training
-        if len(data) < 3:
+        valid = data.steps()[:, :START_TICKS]
+        there = valid.any(1)
+        if int(there.sum()) < 3:
             return None
-        points = self.points if self.points is not None else self._encode_all(data)
-        starts = points[:, :START_TICKS].mean(1)
+        points = self.points if self.points is not None else self._encode_all(data, self.model)
+        valid = valid[there].unsqueeze(2)
+        starts = (points[there, :START_TICKS] * valid).sum(1) / valid.sum(1)
         deviations = starts.std(0).reshape(-1, 2)
         return float(torch.linalg.vector_norm(deviations, dim=1).max())
 
@@ -226,7 +228,7 @@ class Trainer:
         self.model.initialise()
         self._start_optimizer()
         if self.points is not None:
-            self.points = self._encode_all(self.training)
+            self.points = self._encode_all(self.training, self.model)
 
     def _start_optimizer(self) -> None:
         config = self.config
@@ -319,29 +321,29 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self) -> Losses | None:
-        """Losses on the validation episodes, clean inputs and whole weights."""
+        """Losses of `final_model` on the validation episodes, clean inputs and whole weights."""
         data, config = self.validation, self.config
         if data is None:
             return None
-        self.model.eval()
-        points = self._encode_all(data)
+        model = self.final_model().eval()
+        points = self._encode_all(data, model)
         joint, point, decoded = recurrent_losses(
-            self.model, points, data.joints[:, :-1], data.targets[:, :-1], data.lengths
+            model, points, data.joints[:, :-1], data.targets[:, :-1], data.lengths
         )
         where = torch.nonzero(data.steps())
         image = torch.zeros((), device=self.device)
-        for part in torch.split(where, self.fits):
+        for part in torch.split(where, self.fits.images):
             row, tick = part.T
             error = image_loss(
-                self.model,
+                model,
                 self.scaled(data.frames(row, tick)),
                 decoded[row, tick],
                 self.scaled(data.frames(row, tick + 1)),
-                self.fits,
+                self.fits.images,
                 config.autocast,
             )
             image += error * len(part) / len(where)
-        self.model.train()
+        model.train()
         total = config.image_loss * image + config.joint_loss * joint + config.point_loss * point
         return Losses(*torch.stack([image, joint, point, total]).tolist())
 
@@ -358,16 +360,23 @@ class Trainer:
         width = 2 * self.model.k_dim * len(self.model.branches)
         return self.training.joints.new_zeros(len(episodes), self.training.ticks - 1, width)
 
-    @torch.no_grad()
-    def _encode_all(self, data: Sequences) -> Tensor:
+    def _encode_all(self, data: Sequences, model: SARNN) -> Tensor:
         """Points (E, T - 1, P) of every clean frame that has a next one; 0 elsewhere."""
         where = torch.nonzero(data.steps())
-        encoded = [
-            encode(self.model, self.scaled(data.frames(*part.T)), self.fits)
-            for part in torch.split(where, min(self.fits, 256))
-        ]
-        points = data.joints.new_zeros(len(data), data.ticks - 1, encoded[0].shape[-1])
-        return points.index_put(tuple(where.T), torch.cat(encoded))
+        encoded = self.encode(data, where, model)
+        points = data.joints.new_zeros(len(data), data.ticks - 1, encoded.shape[-1])
+        return points.index_put(tuple(where.T), encoded)
+
+    @torch.no_grad()
+    def encode(self, data: Sequences, where: Tensor, model: SARNN) -> Tensor:
+        """Points (N, P) of clean frames, few of which are in memory at once.
+
+        :param where: (N, 2), episode and tick.
+        """
+        parts = torch.split(where, min(self.fits.points, 256))
+        return torch.cat(
+            [encode(model, self.scaled(data.frames(*part.T)), self.fits.points) for part in parts]
+        )
 
     def _augmented(
         self, episodes: Tensor, rows: Tensor, row: Tensor, tick: Tensor, own: Tensor
@@ -411,11 +420,11 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(epoch)
 
-    def _exploded(self, index: int, episodes: Tensor, losses: Tensor) -> Diverged:
+    def _exploded(self, what: str, index: int, episodes: Tensor, losses: Tensor) -> Diverged:
         names = ("image", "joint", "point", "total")
         values = ", ".join(f"{n} {v:g}" for n, v in zip(names, losses.tolist(), strict=True))
         return Diverged(
-            f"the loss is not finite ({values})",
+            f"{what} not finite ({values})",
             where=f"epoch {self.epoch}, batch {index} of training episodes {episodes.tolist()}",
             remedy="lower learning_rate, set clip_norm, and look at those episodes with 'sarnn "
             "inspect'; the last checkpoint is kept",

@@ -1,12 +1,17 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Learning curves as a picture. Matplotlib only; draws what it is given."""
+"""Learning curves and joints as pictures. Matplotlib only; draws what it is given."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PARTS = ("joint", "point", "image")
 
@@ -39,3 +44,22 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
         if axes.lines:
             axes.legend()
     figure.savefig(path, dpi=110)
+
+
+def plot_joints(recorded: NDArray[Any], predicted: NDArray[Any], labels: Sequence[str]) -> Figure:
+    """Each joint over an episode, what was recorded and what was predicted for the same tick.
+
+    :param recorded, predicted: (T, D), normalised. :param labels: D names.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.2 * len(labels) + 0.6), layout="constrained")
+    panels = figure.subplots(len(labels), 1, sharex=True, squeeze=False)[:, 0]
+    for index, (axes, label) in enumerate(zip(panels, labels, strict=True)):
+        axes.plot(recorded[:, index], label="recorded")
+        axes.plot(predicted[:, index], "--", label="predicted")
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+    panels[0].legend(loc="upper right")
+    panels[-1].set_xlabel("tick")
+    return figure

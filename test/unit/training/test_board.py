@@ -8,11 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.board import EXPECTED, SEEN, Board, draw_predictions
 from sarnn_ros.training.config import make_config
+from sarnn_ros.training.memory import Fits
 from sarnn_ros.training.run import make_trainer, train
 
 SMALL = {"k_dim": 2, "rec_dim": 8, "epochs": 3, "inner_steps": 1, "encoder_frames": 9,
@@ -20,14 +24,16 @@ SMALL = {"k_dim": 2, "rec_dim": 8, "epochs": 3, "inner_steps": 1, "encoder_frame
 
 
 def test_losses_and_pictures_are_there(make_task: Callable[..., Dataset], tmp_path: Path) -> None:
+    config = make_config({**SMALL, "picture_every": 2})
     with Board(tmp_path / "board") as board:
-        result = train(make_task(), make_config(SMALL), tmp_path / "policy", watchers=(board,))
+        result = train(make_task(), config, tmp_path / "policy", watchers=(board,))
     events = EventAccumulator(str(tmp_path / "board"))
     events.Reload()
     losses = [event.value for event in events.Scalars("loss/joint/training")]
     np.testing.assert_allclose(losses, [row["training"]["joint"] for row in result.history], 1e-5)
     assert [event.step for event in events.Scalars("loss/total/validation")] == [1]
-    assert len(events.Images("camera 0: seen, expected next")) == 1
+    for tag in ("camera 0: seen, expected next", "joints: recorded, predicted"):
+        assert [event.step for event in events.Images(tag)] == [0, 2]
 
 
 def test_pictures_show_input_over_prediction_with_points(
@@ -35,7 +41,7 @@ def test_pictures_show_input_over_prediction_with_points(
 ) -> None:
     dataset = make_task(sizes=((16, 14), (12, 18)))
     trainer = make_trainer(dataset, make_config(SMALL))
-    pictures = draw_predictions(trainer)
+    pictures, _ = draw_predictions(trainer)
     assert [picture.shape for picture in pictures] == [(2 * 14, 6 * 16, 3), (2 * 18, 6 * 12, 3)]
     episode = dataset.episodes[dataset.validation[0]]
     for picture, images in zip(pictures, episode.images.values(), strict=True):
@@ -44,3 +50,41 @@ def test_pictures_show_input_over_prediction_with_points(
         marked = np.array([tuple(pixel) in (SEEN, EXPECTED) for pixel in seen])
         assert 1 <= marked.sum() <= 4
         np.testing.assert_array_equal(seen[~marked], images[0].reshape(-1, 3)[~marked])
+
+
+def test_joints_are_drawn_as_recorded_and_as_predicted(make_task: Callable[..., Dataset]) -> None:
+    """Predicted tick by tick, as the robot would."""
+    dataset = make_task()
+    trainer = make_trainer(dataset, make_config(SMALL))
+    _, figure = draw_predictions(trainer)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["a", "b", "c"]
+    data = trainer.validation
+    assert data is not None
+    state, steps = None, []
+    for tick in range(9):
+        frame = data.frames(torch.tensor([0]), torch.tensor([tick]))
+        with torch.no_grad():
+            joints, _, _, state = trainer.model.act(frame, data.joints[:1, tick], state)
+        steps.append(joints[0])
+    for index, axes in enumerate(figure.axes):
+        recorded, predicted = (line.get_ydata() for line in axes.lines)
+        np.testing.assert_allclose(recorded, data.targets[0, :, index])
+        np.testing.assert_allclose(predicted, torch.stack(steps)[:, index], atol=1e-5)
+
+
+def test_no_more_frames_are_encoded_at_once_than_fit(
+    make_task: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(make_task([30, 30], validation=0.5), make_config(SMALL))
+    trainer.fits = Fits(7, 7)
+    sizes: list[int] = []
+    whole = SARNN.encode
+
+    def encode(self: SARNN, images: list[torch.Tensor]) -> torch.Tensor:
+        sizes.append(len(images[0]))
+        return whole(self, images)
+
+    monkeypatch.setattr(SARNN, "encode", encode)
+    draw_predictions(trainer)
+    assert sum(sizes) == 30
+    assert max(sizes) <= 7

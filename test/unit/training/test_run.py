@@ -17,15 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from sarnn_ros.data.episodes import Dataset
 from sarnn_ros.errors import SarnnError, TrainingError
+from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.training import run as run_module
+from sarnn_ros.training.board import Board
 from sarnn_ros.training.checkpoint import load_checkpoint
 from sarnn_ros.training.config import TrainConfig, make_config
-from sarnn_ros.training.run import Result, run_directory, train
+from sarnn_ros.training.run import Result, checkpoint_path, make_trainer, run_directory, train
 from sarnn_ros.training.trainer import Epoch, Trainer
 
 MakeTask = Callable[..., Dataset]
@@ -166,6 +170,44 @@ def test_full_disk_at_the_end_needs_no_second_training(
     assert_same_policy(out, tmp_path / "whole")
 
 
+# Its own thread is the first to find that the disk is full.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("free", [0, 4096])
+def test_a_full_disk_ends_tensorboard_and_not_the_training(
+    make_task: MakeTask, tmp_path: Path, free: int
+) -> None:
+    told: list[str] = []
+    config = make_config({**FAST, "picture_every": 1})
+    with full_disk(free), Board(tmp_path / "board", told.append) as board:
+        part = train(
+            make_task(),
+            config,
+            tmp_path / "policy",
+            watchers=(board,),
+            should_stop=stop_after(4),
+        )
+    assert part.epochs == 4
+    assert len(told) == 1
+    assert str(tmp_path / "board") in told[0]
+
+
+def test_begun_anew_it_keeps_the_checkpoint_that_was_there(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    dataset, config, out = make_task(), make_config(FAST), tmp_path / "policy"
+    told: list[str] = []
+    train(dataset, config, out, should_stop=stop_after(3), warn=told.append)
+    assert told == []
+    train(dataset, config, out, should_stop=stop_after(1), warn=told.append)
+    kept = checkpoint_path(out).with_name("checkpoint.pt.before")
+    assert str(kept) in told[0]
+    kept.replace(checkpoint_path(out))
+    assert train(dataset, config, out, resume=True, warn=told.append).finished
+    assert len(told) == 1
+    train(dataset, config, tmp_path / "whole")
+    assert_same_policy(out, tmp_path / "whole")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_after_the_epoch(
     make_task: MakeTask, tmp_path: Path, number: signal.Signals
@@ -219,7 +261,7 @@ def test_resume_on_other_data_is_refused(make_task: MakeTask, tmp_path: Path) ->
 
 def test_resume_on_another_machine_is_allowed(make_task: MakeTask, tmp_path: Path) -> None:
     train(make_task(), make_config(FAST), tmp_path / "policy", should_stop=stop_after(1))
-    elsewhere = make_config({**FAST, "threads": 2, "device": "auto"})
+    elsewhere = make_config({**FAST, "threads": 2, "device": "auto", "picture_every": 3})
     assert train(make_task(), elsewhere, tmp_path / "policy", resume=True).finished
 
 
@@ -271,9 +313,101 @@ def test_loss_that_explodes_keeps_the_last_checkpoint(make_task: MakeTask, tmp_p
     assert train(make_task(validation=0), make_config(FAST), out, resume=True).epochs == 6
 
 
+def test_weights_that_explode_reach_no_checkpoint(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of epoch 3 is that of good weights; its step ruins them."""
+    dataset, config, out = make_task(), make_config(FAST), tmp_path / "policy"
+    monkeypatch.setattr(
+        Trainer, "_learning_rate", lambda self, epoch: 1e30 if self.epoch == 3 else 1e-3
+    )
+    with pytest.raises(TrainingError, match="weights are not finite") as error:
+        train(dataset, config, out)
+    assert "epoch 3" in str(error.value.where)
+    state = load_checkpoint(checkpoint_path(out), config, dataset.fingerprint)["trainer"]
+    assert state["epoch"] == 3
+    assert all(bool(torch.isfinite(value).all()) for value in state["model"].values())
+
+
+def test_export_leaves_the_trainers_model_on_its_device(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU the trainer encodes once more after that, for what is told of the attention."""
+    moved: list[nn.Module] = []
+    own: list[nn.Module] = []
+
+    def cpu(self: SARNN) -> SARNN:
+        moved.append(self)
+        return nn.Module.cpu(self)
+
+    monkeypatch.setattr(SARNN, "cpu", cpu)
+    config = make_config({**EIPL, "average": 0.0})
+    train(
+        make_task(),
+        config,
+        tmp_path / "policy",
+        watchers=(lambda trainer, epoch: own.append(trainer.final_model()),),
+    )
+    assert moved
+    assert all(model is not own[0] for model in moved)
+
+
 def run_with(make_task: MakeTask, out: Path, **settings: Any) -> Result:
     config: TrainConfig = make_config({**EIPL, "validate_every": 1, **settings})
     return train(make_task(), config, out)
+
+
+def test_what_stopped_early_is_finished_also_when_interrupted_or_resumed(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    settings = {"learning_rate": 0.3, "epochs": 50, "patience": 3, "validate_every": 1}
+    config, out = make_config({**EIPL, **settings}), tmp_path / "policy"
+    whole = train(make_task(), config, tmp_path / "whole")
+    assert whole.epochs < 50
+    asked = train(make_task(), config, out, should_stop=stop_after(whole.epochs))
+    assert asked.finished
+    for _ in range(2):
+        again = train(make_task(), config, out, resume=True)
+        assert (again.finished, again.epochs) == (True, whole.epochs)
+        assert again.history == asked.history
+    assert_same_policy(tmp_path / "whole", out)
+
+
+@pytest.mark.parametrize("settings", [FAST, EIPL], ids=["fast", "eipl"])
+def test_what_is_told_of_the_attention_is_of_the_kept_weights(
+    make_task: MakeTask, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    """With a huge learning rate the best weights are not the last ones."""
+    values = {
+        **settings,
+        "keep": "best",
+        "learning_rate": 0.3,
+        "validate_every": 1,
+        "average": 0.0,
+    }
+    train(make_task(), make_config(values), tmp_path / "policy")
+    told = load_config(tmp_path / "policy").training
+    assert told["best_epoch"] < 5
+    trainer = make_trainer(make_task(), make_config(values))
+    trainer.model.load_state_dict(load_file(tmp_path / "policy" / "model.safetensors"))
+    assert told["attention_spread"] == pytest.approx(trainer.attention_spread(), rel=1e-5)
+
+
+def test_without_validation_it_is_said_what_is_not_done(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    result = train(
+        make_task(validation=0),
+        make_config({**EIPL, "patience": 1}),
+        tmp_path / "policy",
+        warn=told.append,
+    )
+    assert result.epochs == 6
+    assert "no validation episodes" in told[0]
+    told.clear()
+    train(make_task(validation=0), make_config(FAST), tmp_path / "fast", warn=told.append)
+    assert not any("validation" in text for text in told)
 
 
 def test_early_stopping_keeps_the_best_weights(make_task: MakeTask, tmp_path: Path) -> None:

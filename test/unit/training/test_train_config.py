@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from sarnn_ros.errors import ConfigError
-from sarnn_ros.training.config import RECIPES, load_config, make_config, parse_settings
+from sarnn_ros.training.config import (
+    RECIPES,
+    load_config,
+    make_config,
+    parse_settings,
+    settings_table,
+)
+
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "training.md"
 
 
 def test_eipl_recipe_is_the_tutorials() -> None:
@@ -103,3 +111,14 @@ def test_settings_that_set_nothing_are_refused(setting: str) -> None:
 def test_the_resolved_settings_give_the_same_training_again() -> None:
     config = make_config({"epochs": 3, "temperature": None})
     assert make_config(config.model_dump(mode="json")) == config
+
+
+def test_the_documentation_lists_every_setting_as_it_is() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert settings_table() in text, (
+        "docs/training.md is out of date: python -m sarnn_ros.training.config prints the table"
+    )
+    assert "None" not in settings_table(), "a setting without a description"
+    assert f"| {RECIPES['fast']['epochs']}, the last weights kept |" in text
+    example = load_config(DOCUMENT.parents[1] / "config" / "train.yaml")
+    assert example == load_config()

@@ -14,7 +14,9 @@ from torch import nn
 
 from sarnn_ros.data.episodes import Dataset
 from sarnn_ros.errors import TrainingError
+from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.config import TrainConfig, make_config
+from sarnn_ros.training.memory import Fits
 from sarnn_ros.training.run import make_trainer
 from sarnn_ros.training.sequences import StoredFrames
 from sarnn_ros.training.trainer import Trainer
@@ -102,9 +104,33 @@ def test_chunks_give_the_same_weights(make_task: MakeTask, recipe: str) -> None:
     config = small(recipe=recipe, adam_eps=SMOOTH)
     first = weights_after(make_trainer(make_task(), config))
     trainer = make_trainer(make_task(), config)
-    assert trainer.fits > 1000
-    trainer.fits = trainer.objective.fits = 3
+    assert min(trainer.fits) > 1000
+    trainer.fits = trainer.objective.fits = Fits(3, 3)
     torch.testing.assert_close(first, weights_after(trainer), atol=1e-5, rtol=1e-4)
+
+
+def test_no_chunk_is_larger_than_what_fits(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In an update: a chunk's activations are what takes the memory."""
+    trainer = make_trainer(make_task(), small())
+    trainer.fits = trainer.objective.fits = Fits(5, 3)
+    sizes: dict[str, list[int]] = {"encode": [], "predict_image": []}
+
+    def watch(name: str) -> None:
+        method = getattr(SARNN, name)
+
+        def call(self: SARNN, images: Any, *more: torch.Tensor) -> Any:
+            if torch.is_grad_enabled():
+                sizes[name].append(len(images[0]))
+            return method(self, images, *more)
+
+        monkeypatch.setattr(SARNN, name, call)
+
+    for name in sizes:
+        watch(name)
+    next(trainer.run(time.monotonic))
+    assert [max(found) for found in sizes.values()] == [5, 3]
 
 
 @RECIPES
@@ -210,14 +236,45 @@ def test_a_loss_that_is_not_finite_names_the_batch(make_task: MakeTask, recipe: 
 
 def test_attention_spread_sees_what_differs_between_episodes(make_task: MakeTask) -> None:
     trainer = make_trainer(make_task(validation=0), small())
-    assert trainer.points is not None
-    trainer.points.zero_()
+    trainer.points = torch.zeros(5, 8, 4)
     assert trainer.attention_spread() == 0
     trainer.points[..., 1] = torch.arange(8)  # moves alike in every episode
     assert trainer.attention_spread() == 0
     trainer.points[:, :, 2] += torch.arange(5).unsqueeze(1) / 10
     assert trainer.attention_spread() == pytest.approx(torch.arange(5).div(10).std())
     assert make_trainer(make_task([9, 9], validation=0), small()).attention_spread() is None
+
+
+@pytest.mark.parametrize("lengths", [[9, 9, 9, 2], [9, 9, 9, 1], [9, 3, 4, 2, 1]])
+def test_attention_spread_is_of_ticks_that_there_are(
+    make_task: MakeTask, lengths: list[int]
+) -> None:
+    """Points that never move see nothing, however short an episode is."""
+    trainer = make_trainer(make_task(lengths, validation=0), small())
+    trainer.points = 0.4 * trainer.training.steps().unsqueeze(2).expand(-1, -1, 4)
+    assert trainer.attention_spread() == pytest.approx(0, abs=1e-6)
+    assert make_trainer(make_task([9, 9, 1], validation=0), small()).attention_spread() is None
+
+
+def test_validation_is_of_the_weights_that_are_deployed(make_task: MakeTask) -> None:
+    averaged = make_trainer(make_task(), small(average=0.99, learning_rate=0.1))
+    weights_after(averaged)
+    plain = make_trainer(make_task(), small())
+    plain.model.load_state_dict(averaged.final_model().state_dict())
+    assert averaged.validate() == plain.validate()
+    plain.model.load_state_dict(averaged.model.state_dict())
+    assert averaged.validate() != plain.validate()
+
+
+def test_going_on_does_not_encode_all_frames_again(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes longer than an epoch of the fast recipe."""
+    first, second = (make_trainer(make_task(validation=0), small()) for _ in range(2))
+    next(first.run(time.monotonic))
+    second.load_state_dict(first.state_dict())
+    monkeypatch.setattr(second, "encode", None)
+    assert next(second.run(time.monotonic)).number == 1
 
 
 def test_blind_attention_starts_afresh_but_not_for_ever(
