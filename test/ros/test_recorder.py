@@ -167,6 +167,9 @@ def test_a_folder_that_goes_away_ends_the_episode_and_not_the_node(
     ready(graph, name)
     assert graph.trigger(f"{name}/start_episode").success
     assert graph.trigger(f"{name}/stop_episode").success
+    shutil.rmtree(out)
+    answer = graph.trigger(f"{name}/discard_episode")
+    assert not answer.success and str(out) in answer.message
     assert "Traceback" not in process.output
 
 

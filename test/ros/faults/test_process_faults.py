@@ -12,6 +12,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from promises import Promises
 
 START = (0.3, 0.3, 0.3)
@@ -209,6 +210,11 @@ def test_simulated_time_stops_jumps_and_goes_back(policy, start_node, make_robot
 
         time.running = False
         assert is_silent(robot, wait, ticks=5)
+        said = graph.collect(DiagnosticArray, "/diagnostics")
+        wait(
+            lambda: any("no tick for" in one.message for array in said for one in array.status),
+            "diagnostics that say so",
+        )
         assert graph.trigger("/sim/sarnn/stop").success, "services answer without a clock"
         assert graph.trigger("/sim/sarnn/start").success
         time.running = True
