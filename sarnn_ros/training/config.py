@@ -78,7 +78,11 @@ class TrainConfig(BaseModel):
         default=0, ge=0, description="updates of the recurrent part after each full one"
     )
 
-    # Starting afresh when no attention point has found what differs between episodes.
+    # Keeping attention where it is, or starting afresh when no point has found what differs
+    # between episodes.
+    attend_until: Count | None = Field(
+        default=None, description="epoch from which the attention learns no more; null: never"
+    )
     attend_by: Count | None = Field(
         default=None, description="epoch at which to look for points that see; null: never"
     )
@@ -138,7 +142,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "inner_steps": 40,
         "encoder_frames": 120,
         "image_frames": 16,
-        "attend_by": 50,
+        "attend_until": 30,
+        "attend_by": 30,
         "restarts": 3,
         "joint_noise": 0.05,
         "brightness": 0.3,

@@ -108,6 +108,7 @@ class Batch:
     attention, the first P have their next image predicted. row, tick: (N,), where they lie in
     points, joints and targets, (B, T - 1, …). following: per camera (P, 3, H, W), clean.
     shares: this process's part of what each mean (image, joint, point) is taken over.
+    fixed: the attention is encoded only, and not trained.
     """
 
     frames: Sequence[Tensor]
@@ -120,6 +121,7 @@ class Batch:
     targets: Tensor
     lengths: Tensor
     shares: tuple[float, float, float]
+    fixed: bool
 
 
 class Objective(nn.Module):
@@ -134,7 +136,8 @@ class Objective(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Image, joint and point loss (3,), times the batch's shares, and the encoded points."""
         model, row, tick, encoded = self.model, batch.row, batch.tick, batch.encoded
-        fresh = encode(model, [camera[:encoded] for camera in batch.frames], self.fits.points)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not batch.fixed):
+            fresh = encode(model, [camera[:encoded] for camera in batch.frames], self.fits.points)
         points = batch.points.index_put((row[:encoded], tick[:encoded]), fresh)
         joint, point, decoded = recurrent_losses(
             model, points, batch.joints, batch.targets, batch.lengths

@@ -118,7 +118,8 @@ class Trainer:
         if config.compile:
             model.compile_convolutions()
         objective = Objective(model, self.fits, config.autocast)
-        self.objective = self.team.wrap(objective, partly_used=config.image_loss == 0)
+        partly_used = config.image_loss == 0 or config.attend_until is not None
+        self.objective = self.team.wrap(objective, partly_used)
         self.joint_labels = spec.joint_labels
         self._joint_scale = spec.joint_range[1] - spec.joint_range[0]
         self._image_low, high = spec.image_range
@@ -192,6 +193,16 @@ class Trainer:
             model.load_state_dict(weights)
         self.points = self._encode_all(self.training, model)
         return model
+
+    @property
+    def attention_fixed(self) -> bool:
+        """Whether the attention has learnt what it is to learn (`attend_until`).
+
+        Once the joints are well predicted, the pull of the point loss and what is left of the
+        joint loss can lead the points away from what matters (docs/training.md).
+        """
+        until = self.config.attend_until
+        return until is not None and self.epoch >= until
 
     def attention_spread(self) -> float | None:
         """How far a point at the start of an episode deviates between the training episodes, as a
@@ -302,6 +313,7 @@ class Trainer:
             data.targets[episodes[mine], :-1],
             lengths[mine],
             shares,
+            self.attention_fixed,
         ), own
 
     def _update_recurrent(self, count: int) -> None:

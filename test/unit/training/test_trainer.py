@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -170,6 +171,29 @@ def test_compiled_convolutions_train_alike(
     torch.testing.assert_close(first, weights_after(trainer), atol=1e-5, rtol=1e-4)
     assert len(compiled) == 3
     assert not any("_orig_mod" in name for name in trainer.state_dict()["model"])
+
+
+@RECIPES
+def test_attention_learns_until_then_no_more(make_task: MakeTask, recipe: str) -> None:
+    """Its points are still those of frames that are augmented anew, and the rest goes on."""
+    trainer = make_trainer(make_task(), small(recipe=recipe, epochs=5, attend_until=2))
+
+    def weights(part: nn.Module) -> torch.Tensor:
+        return torch.cat([parameter.detach().flatten() for parameter in part.parameters()])
+
+    attention, others, points = [], [], []
+    for _ in trainer.run(time.monotonic):
+        model = trainer.model
+        attention.append(weights(model.pos_encoder))
+        others.append([weights(part) for part in (model.rec, model.decoder_image)])
+        points.append(None if trainer.points is None else trainer.points.clone())
+    assert not torch.equal(attention[0], attention[1])
+    for before, after in pairwise(attention[1:]):
+        assert torch.equal(before, after)
+    for before, after in pairwise(others):
+        assert not any(torch.equal(*pair) for pair in zip(before, after, strict=True))
+    if points[-1] is not None:
+        assert not torch.equal(points[-2], points[-1])
 
 
 def test_eipl_update_is_the_seeds(make_task: MakeTask, seed_sarnn: Any) -> None:
