@@ -25,7 +25,8 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 "command_interface",
                 default_value="joint_state",
-                description="joint_state or joint_trajectory",
+                choices=["joint_state", "joint_trajectory"],
+                description="of the simulator and the node",
             ),
             Node(
                 package="sarnn_ros",

@@ -9,15 +9,18 @@ what was given to the first on to the next. Values are taken from, in rising ord
 defaults, `params_file`, and those arguments below that are given.
 """
 
+import json
 import os
+import sys
+from pathlib import Path
 
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, Shutdown
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node
-from launch_ros.parameter_descriptions import ParameterValue
-from launch_ros.substitutions import FindPackageShare
+from launch_ros.parameter_descriptions import Parameter, ParameterValue
+from launch_ros.substitutions import FindPackagePrefix, FindPackageShare
 
 SHARE = FindPackageShare("sarnn_ros")
 
@@ -29,11 +32,10 @@ PARAMETERS = {
     "dry_run": (bool, "do everything except sending the command"),
     "use_sim_time": (bool, "take the time from /clock"),
 }
-#: Launch argument -> topic of the node.
-TOPICS = {
-    "image_topic": ("image_raw", "the camera"),
-    "joint_topic": ("joint_states", "the measured joints"),
-    "command_topic": ("joint_command", "where the commands go"),
+#: Launch argument -> where in the policy's spec the topic is that it replaces.
+OBSERVED = {
+    "image_topic": ("cameras", "the (first) camera"),
+    "joint_topic": ("joints", "the (first) measured joints"),
 }
 #: Where a launch keeps the absolute topics that its nodes command.
 COMMANDED = "sarnn_ros_commanded_topics"
@@ -49,13 +51,53 @@ def _environment():
     return dict.fromkeys(FASTDDS_VARIABLES, profile)
 
 
+def _value(context, name):
+    return LaunchConfiguration(name).perform(context)
+
+
+def _remappings(context):
+    """:raises RuntimeError: a topic is to replace the policy's, and that is not known."""
+    remappings = [("joint_command", LaunchConfiguration("command_topic"))]
+    given = [name for name in OBSERVED if _value(context, name)]
+    if given:
+        policy = _value(context, "policy")
+        if not policy:
+            raise RuntimeError(
+                f"{given[0]} needs policy:= as well: it replaces the policy's topic"
+            )
+        file = Path(policy).expanduser() / "config.json"
+        try:
+            spec = json.loads(file.read_text(encoding="utf-8"))["spec"]
+            topics = [spec[OBSERVED[name][0]][0]["topic"] for name in given]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise RuntimeError(f"policy: no topics in '{file}': {error!r}") from error
+        remappings += zip(topics, map(LaunchConfiguration, given))
+    return remappings
+
+
+def _refuse_unknown_arguments(context):
+    """`dryrun:=true` would command: launch takes any name. A file that includes this one has
+    arguments of its own, so they are looked at only if this one was given to `ros2 launch`.
+
+    :raises RuntimeError: an argument that is not declared here.
+    """
+    here = Path(__file__).resolve()
+    by_name = {"sarnn_ros", here.name} <= set(sys.argv)
+    if by_name or here in [Path(word).resolve() for word in sys.argv]:
+        known = {argument.name for argument in _arguments()}
+        known |= {"launch-prefix", "launch-prefix-filter"}  # options of `ros2 launch`
+        unknown = {text.partition(":=")[0] for text in context.argv} - known
+        if unknown:
+            raise RuntimeError(f"no such argument: {', '.join(sorted(unknown))}; see --show-args")
+
+
 def _refuse_a_second_commander(context):
     """An argument that is left out has the value of an include before, unless each is in a group:
     the second arm's commands would go to the first arm. A relative topic is in its namespace.
 
     :raises RuntimeError: an absolute `command_topic` that an earlier include has, too.
     """
-    topic = LaunchConfiguration("command_topic").perform(context)
+    topic = _value(context, "command_topic")
     taken = context.get_locals_as_dict().get(COMMANDED, ())
     if topic in taken:
         raise RuntimeError(
@@ -66,12 +108,34 @@ def _refuse_a_second_commander(context):
         context.extend_globals({COMMANDED: (*taken, topic)})
 
 
-def _start(context):
-    def given(name):
-        return LaunchConfiguration(name).perform(context) != ""
-
+def _refuse_mistakes(context):
+    """:raises Exception: what launch passes over, or notices only when nodes have been started."""
+    _refuse_unknown_arguments(context)
     _refuse_a_second_commander(context)
+    file = _value(context, "params_file")
+    if not Path(file).is_file():
+        raise RuntimeError(f"params_file: '{file}' is not a file")
+    for name, (kind, _) in PARAMETERS.items():
+        value = _value(context, name)
+        if kind is bool and value.lower() not in ("", "true", "false"):
+            raise RuntimeError(f"{name}: '{value}' is neither true nor false")
+    if IfCondition(LaunchConfiguration("rviz")).evaluate(context):
+        FindPackagePrefix("rviz2").perform(context)
 
+
+def _start(context):
+    """The nodes. An exception would end `ros2 launch`, but not the nodes that it is starting (a
+    first arm's, the simulator): they would go on without it. A shutdown ends them as well.
+    """
+    try:
+        _refuse_mistakes(context)
+        return _nodes(context)
+    except Exception as error:
+        return [LogInfo(msg=f"error: {error}"), Shutdown(reason=str(error))]
+
+
+def _nodes(context):
+    given = [(name, kind) for name, (kind, _) in PARAMETERS.items() if _value(context, name)]
     inference = LifecycleNode(
         package="sarnn_ros",
         executable="inference_node",
@@ -80,18 +144,18 @@ def _start(context):
         output="screen",
         emulate_tty=True,
         additional_env=_environment(),
+        # Given ones twice, for the node by its name and for all nodes ('-p'): of a file's sections
+        # '/sarnn' and '/**' the later one wins, and over whatever is added to the other.
         parameters=[
             LaunchConfiguration("params_file"),
             {
                 name: ParameterValue(LaunchConfiguration(name), value_type=kind)
-                for name, (kind, _) in PARAMETERS.items()
-                if given(name)
+                for name, kind in given
             },
+            *(Parameter(name, LaunchConfiguration(name), value_type=kind) for name, kind in given),
         ],
-        remappings=[(topic, LaunchConfiguration(name)) for name, (topic, _) in TOPICS.items()],
+        remappings=_remappings(context),
     )
-    namespace = LaunchConfiguration("namespace").perform(context).strip("/")
-    prefix = f"/{namespace}" if namespace else ""
     rviz = Node(
         package="rviz2",
         executable="rviz2",
@@ -100,32 +164,44 @@ def _start(context):
         arguments=["-d", PathJoinSubstitution([SHARE, "config", "sarnn.rviz"])],
         condition=IfCondition(LaunchConfiguration("rviz")),
         additional_env=_environment(),
-        # The topics in the configuration are those of a node without a namespace.
+        # The topics in the configuration are absolute; these follow RViz's namespace.
         remappings=[
-            (f"/sarnn/{topic}", f"{prefix}/sarnn/{topic}")
+            (f"/sarnn/{topic}", f"sarnn/{topic}")
             for topic in ("attention_overlay", "predicted_beside")
         ],
     )
     return [inference, rviz]
 
 
-def generate_launch_description():
-    """What `ros2 launch` calls."""
-    arguments = [
-        DeclareLaunchArgument(name, default_value="", description=f"{text} (default: params_file)")
-        for name, (_, text) in PARAMETERS.items()
-    ]
-    arguments += [
-        DeclareLaunchArgument(name, default_value=topic, description=text)
-        for name, (topic, text) in TOPICS.items()
-    ]
-    arguments += [
+def _arguments():
+    return [
+        *(
+            DeclareLaunchArgument(
+                name, default_value="", description=f"{text} (default: params_file's)"
+            )
+            for name, (_, text) in PARAMETERS.items()
+        ),
+        *(
+            DeclareLaunchArgument(
+                name, default_value="", description=f"{text} (default: the policy's)"
+            )
+            for name, (_, text) in OBSERVED.items()
+        ),
+        DeclareLaunchArgument(
+            "command_topic", default_value="joint_command", description="where the commands go"
+        ),
         DeclareLaunchArgument(
             "params_file",
             default_value=PathJoinSubstitution([SHARE, "config", "inference.yaml"]),
             description="parameters of the node, YAML",
         ),
-        DeclareLaunchArgument("namespace", default_value="", description="of the node"),
+        DeclareLaunchArgument(
+            "namespace", default_value="", description="of the node, its topics and RViz"
+        ),
         DeclareLaunchArgument("rviz", default_value="false", description="start RViz as well"),
     ]
-    return LaunchDescription([*arguments, OpaqueFunction(function=_start)])
+
+
+def generate_launch_description():
+    """What `ros2 launch` calls."""
+    return LaunchDescription([*_arguments(), OpaqueFunction(function=_start)])

@@ -18,8 +18,6 @@ def record(
 ) -> None:
     """Record demonstrations. Nothing starts before every topic is alive at its rate."""
     import os
-    import signal
-    import threading
 
     from sarnn_ros.share import ros_environment
 
@@ -31,12 +29,11 @@ def record(
 
     from sarnn_ros.errors import SarnnError
     from sarnn_ros.nodes.recorder_node import RecorderNode, spinning
+    from sarnn_ros.signals import stop_event
 
     console = Console()
-    stop = threading.Event()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     try:
         node = RecorderNode(spec, out)
     except SarnnError:

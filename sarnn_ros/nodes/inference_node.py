@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import signal
 import sys
 import threading
 import time
@@ -74,6 +73,7 @@ from sarnn_ros.nodes.viewer import Viewer
 from sarnn_ros.nodes.watchdogs import Findings, FormatWatch, ObservationWatch
 from sarnn_ros.policy.directory import PolicyConfig
 from sarnn_ros.policy.guard import CommandGuard, GuardLimits
+from sarnn_ros.signals import stop_event
 
 RCLError = rclpy_implementation.RCLError
 
@@ -517,15 +517,13 @@ def _commanded(buffer: ObservationBuffer, time_ns: int) -> NDArray[np.float64] |
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM.
+    """Run the node until SIGINT, SIGTERM or SIGHUP.
 
     :returns: 0 after a clean stop, 1 if `autostart` failed.
     """
-    stop = threading.Event()
     # rclpy's own handlers end the context at once, and with it the chance to send a hold.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     node = InferenceNode()
     executor = SingleThreadedExecutor()
     executor.add_node(node)

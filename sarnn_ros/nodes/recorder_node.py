@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
 import sys
 import threading
 from collections import deque
@@ -43,6 +42,7 @@ from sarnn_ros.data.record import EpisodeWriter, append_index, next_name
 from sarnn_ros.errors import ConfigError, DecodeError, SarnnError
 from sarnn_ros.nodes.messages import message_class
 from sarnn_ros.nodes.spinning import spin
+from sarnn_ros.signals import stop_event
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, JointSource, Spec, load_spec
 
 #: Rates are measured over this long.
@@ -351,11 +351,9 @@ def _qos(profile: Any) -> Qos:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run until SIGINT or SIGTERM; an episode under way is kept."""
-    stop = threading.Event()
+    """Run until SIGINT, SIGTERM or SIGHUP; an episode under way is kept."""
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     try:
         node = RecorderNode()
     except SarnnError as error:

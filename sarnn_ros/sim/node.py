@@ -9,7 +9,6 @@ service and parameters are in docs/simulator.md.
 from __future__ import annotations
 
 import array
-import signal
 import sys
 import threading
 import time
@@ -29,6 +28,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from sarnn_ros.signals import stop_event
 from sarnn_ros.sim.scene import COMMAND_PERIOD, JOINT_NAMES, LiftScene
 from sarnn_ros.sim.task import CUBE_X
 
@@ -236,12 +236,10 @@ def _image(header: Header, image: NDArray[np.uint8]) -> Image:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until Ctrl-C or SIGTERM."""
-    stop = threading.Event()
+    """Run the node until Ctrl-C, SIGTERM or SIGHUP."""
     # rclpy's own handlers end the context under the callbacks: whichever publishes then, fails.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_event()
     try:
         node = SimNode()
     except ValueError as error:

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import yaml
+from ament_index_python.packages import get_package_prefix
 
 
 @dataclass
@@ -28,12 +29,18 @@ class Context:
     configurations: dict[str, str] = field(default_factory=dict)
     processes: list[Process] = field(default_factory=list)
     globals: dict[str, Any] = field(default_factory=dict)
+    argv: list[str] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
 
     def get_locals_as_dict(self) -> dict[str, Any]:
         return dict(self.globals)
 
     def extend_globals(self, extensions: Mapping[str, Any]) -> None:
         self.globals.update(extensions)
+
+
+class ShutDown(Exception):
+    """The launch ended itself, and all that it had started; its message is what was logged."""
 
 
 @dataclass
@@ -45,18 +52,39 @@ class Process:
     name: str | None = None
     namespace: str = ""
     arguments: list[str] = field(default_factory=list)
-    parameters: dict[str, Any] = field(default_factory=dict)
+    #: In the order of the command: a file, or a file of these values for this node alone, or one
+    #: value for every node of the process.
+    parameter_rules: list[Path | dict[str, Any] | tuple[str, Any]] = field(default_factory=list)
     remappings: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str] = field(default_factory=dict)
 
     @property
-    def ros_arguments(self) -> list[str]:
-        """What launch_ros would append to the command."""
+    def parameters(self) -> dict[str, Any]:
+        """What holds in the end, if the files' sections are all `/**`."""
+        values: dict[str, Any] = {}
+        for rule in self.parameter_rules:
+            if isinstance(rule, tuple):
+                rule = dict([rule])
+            values |= parameters_of(rule) if isinstance(rule, Path) else rule
+        return values
+
+    def ros_arguments(self, folder: Path) -> list[str]:
+        """What launch_ros would append to the command, its files written to `folder`."""
         arguments = ["--ros-args", "-r", f"__node:={self.name}"]
-        if self.namespace:
-            arguments += ["-r", f"__ns:=/{self.namespace.strip('/')}"]
-        for name, value in self.parameters.items():
-            arguments += ["-p", f"{name}:={yaml.safe_dump(value).splitlines()[0]}"]
+        namespace = self.namespace.strip("/")
+        if namespace:
+            arguments += ["-r", f"__ns:=/{namespace}"]
+        for number, rule in enumerate(self.parameter_rules):
+            if isinstance(rule, tuple):
+                name, value = rule
+                arguments += ["-p", f"{name}:={yaml.safe_dump(value).splitlines()[0]}"]
+                continue
+            if isinstance(rule, dict):
+                name = "/".join(["", *filter(None, [namespace]), str(self.name)])
+                document = {name: {"ros__parameters": rule}}
+                rule = folder / f"launch_params_{number}"
+                rule.write_text(yaml.safe_dump(document))
+            arguments += ["--params-file", str(rule)]
         for source, target in self.remappings.items():
             arguments += ["-r", f"{source}:={target}"]
         return arguments
@@ -69,6 +97,12 @@ def resolve(value: Any, context: Context) -> Any:
     if isinstance(value, (list, tuple)):
         return "".join(resolve(item, context) for item in value)
     return value
+
+
+def parameter(value: Any, context: Context) -> Any:
+    return (
+        value.evaluate(context) if isinstance(value, ParameterValue) else resolve(value, context)
+    )
 
 
 @dataclass
@@ -97,16 +131,35 @@ class FindPackageShare:
 
 
 @dataclass
+class FindPackagePrefix:
+    package: str
+
+    def perform(self, context: Context) -> str:
+        return get_package_prefix(self.package)
+
+
+@dataclass
 class ParameterValue:
     value: Any
     value_type: type
 
-    def perform(self, context: Context) -> Any:
+    def evaluate(self, context: Context) -> Any:
         text = resolve(self.value, context)
         if self.value_type is bool:
-            assert text.lower() in ("true", "false"), f"'{text}' is not a bool"
+            if text.lower() not in ("true", "false"):
+                raise ValueError(f"'{text}' is not a bool")
             return text.lower() == "true"
         return self.value_type(text)
+
+
+@dataclass
+class Parameter:
+    name: str
+    value: Any
+    value_type: type
+
+    def evaluate(self, context: Context) -> tuple[str, Any]:
+        return self.name, ParameterValue(self.value, self.value_type).evaluate(context)
 
 
 @dataclass
@@ -114,11 +167,32 @@ class DeclareLaunchArgument:
     name: str
     default_value: Any = None
     description: str = ""
+    choices: list[str] | None = None
 
     def execute(self, context: Context) -> None:
         if self.name not in context.configurations:
             assert self.default_value is not None, f"'{self.name}' must be given"
             context.configurations[self.name] = resolve(self.default_value, context)
+        value = context.configurations[self.name]
+        assert self.choices is None or value in self.choices, (
+            f"'{value}' is none of {self.choices}"
+        )
+
+
+@dataclass
+class LogInfo:
+    msg: str
+
+    def execute(self, context: Context) -> None:
+        context.log.append(self.msg)
+
+
+@dataclass(kw_only=True)
+class Shutdown:
+    reason: str
+
+    def execute(self, context: Context) -> None:
+        raise ShutDown("\n".join(context.log))
 
 
 @dataclass
@@ -136,7 +210,8 @@ class IfCondition:
 
     def evaluate(self, context: Context) -> bool:
         text = resolve(self.expression, context).lower()
-        assert text in ("true", "false", "1", "0"), f"'{text}' is no condition"
+        if text not in ("true", "false", "1", "0"):
+            raise ValueError(f"'{text}' is no condition")
         return text in ("true", "1")
 
 
@@ -199,12 +274,14 @@ class Node:
     def execute(self, context: Context) -> None:
         if self.condition is not None and not self.condition.evaluate(context):
             return
-        parameters: dict[str, Any] = {}
+        rules: list[Path | dict[str, Any] | tuple[str, Any]] = []
         for item in self.parameters:
             if isinstance(item, dict):
-                parameters |= {name: resolve(value, context) for name, value in item.items()}
+                rules.append({name: parameter(value, context) for name, value in item.items()})
+            elif isinstance(item, Parameter):
+                rules.append(item.evaluate(context))
             else:
-                parameters |= parameters_of(Path(resolve(item, context)))
+                rules.append(Path(resolve(item, context)))
         context.processes.append(
             Process(
                 package=self.package,
@@ -212,7 +289,7 @@ class Node:
                 name=self.name,
                 namespace=resolve(self.namespace, context),
                 arguments=[resolve(item, context) for item in self.arguments],
-                parameters=parameters,
+                parameter_rules=rules,
                 remappings={
                     resolve(source, context): resolve(target, context)
                     for source, target in self.remappings
@@ -261,15 +338,17 @@ MODULES = {
         ExecuteProcess,
         GroupAction,
         IncludeLaunchDescription,
+        LogInfo,
         OpaqueFunction,
+        Shutdown,
     ],
     "launch.conditions": [IfCondition],
     "launch.launch_description_sources": [PythonLaunchDescriptionSource],
     "launch.substitutions": [LaunchConfiguration, PathJoinSubstitution],
     "launch_ros": [],
     "launch_ros.actions": [LifecycleNode, Node],
-    "launch_ros.parameter_descriptions": [ParameterValue],
-    "launch_ros.substitutions": [FindPackageShare],
+    "launch_ros.parameter_descriptions": [Parameter, ParameterValue],
+    "launch_ros.substitutions": [FindPackagePrefix, FindPackageShare],
 }
 
 
@@ -303,7 +382,11 @@ def load(path: Path) -> LaunchDescription:
 
 
 def launch(path: Path, share: Path, **arguments: str) -> list[Process]:
-    """The processes that `ros2 launch PATH name:=value…` would start."""
-    context = Context(share, dict(arguments))
+    """The processes that `ros2 launch PATH name:=value…` would start.
+
+    :raises ShutDown: the launch ended itself.
+    """
+    argv = [f"{name}:={value}" for name, value in arguments.items()]
+    context = Context(share, dict(arguments), argv=argv)
     load(path).execute(context)
     return context.processes

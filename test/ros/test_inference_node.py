@@ -43,7 +43,7 @@ def diagnostics(graph):
     return graph.collect(DiagnosticArray, "/diagnostics", 50)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("interface", INTERFACES)
 def test_it_commands_until_it_is_stopped(interface, number, policy, start_node, make_robot, wait):
     namespace = f"/{interface}_{number.name}/"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from launch_stand_ins import Process, load, parameters_of
+from launch_stand_ins import Process, ShutDown, load, parameters_of
 from launch_stand_ins import launch as stand_in_launch
 from rcl_interfaces.srv import GetParameters
 
@@ -28,6 +28,26 @@ OWN_PARAMETERS = set(DECLARATIONS) | {"use_sim_time"}
 def _no_profile_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in FASTDDS_VARIABLES:
         monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def rviz2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """RViz counts as installed."""
+    index = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
+    index.mkdir(parents=True)
+    (index / "rviz2").touch()
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> str:
+    """As much of a policy directory as the launch file reads."""
+    spec = {
+        "cameras": [{"topic": "/camera/image_raw"}, {"topic": "/wrist/image_raw"}],
+        "joints": [{"topic": "measured"}, {"topic": "joint_references"}],
+    }
+    (tmp_path / "config.json").write_text(json.dumps({"spec": spec}))
+    return str(tmp_path)
 
 
 def run(name: str, **arguments: str) -> list[Process]:
@@ -49,11 +69,7 @@ def test_inference_alone() -> None:
     assert node.parameters["policy"] == "/somewhere"
     assert node.parameters["autostart"] is True, "config/inference.yaml says so"
     assert set(node.parameters) <= OWN_PARAMETERS
-    assert node.remappings == {
-        "image_raw": "image_raw",
-        "joint_states": "joint_states",
-        "joint_command": "joint_command",
-    }
+    assert node.remappings == {"joint_command": "joint_command"}
 
 
 @pytest.mark.parametrize(
@@ -80,24 +96,83 @@ def test_an_argument_that_is_not_given_leaves_the_file_alone(tmp_path: Path) -> 
     assert node.parameters == {"dry_run": True, "autostart": False}
 
 
-def test_topics_can_be_remapped() -> None:
+def test_a_topic_replaces_the_policys_own(policy: str) -> None:
     (node,) = run(
         "inference.launch.py",
+        policy=policy,
         image_topic="/camera/color/image_raw",
+        joint_topic="joints",
         command_topic="/arm_controller/joint_trajectory",
     )
-    assert node.remappings["image_raw"] == "/camera/color/image_raw"
-    assert node.remappings["joint_command"] == "/arm_controller/joint_trajectory"
+    assert node.remappings == {
+        "/camera/image_raw": "/camera/color/image_raw",
+        "measured": "joints",
+        "joint_command": "/arm_controller/joint_trajectory",
+    }
 
 
-def test_two_arms_in_two_namespaces() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dryrun": "true", "polcy": "/p"}, "no such argument: dryrun, polcy"),
+        ({"params_file": "/typo.yaml"}, "params_file: '/typo.yaml' is not a file"),
+        ({"image_topic": "/camera"}, "image_topic needs policy:="),
+        ({"image_topic": "/camera", "policy": "/nowhere"}, "'/nowhere/config.json'"),
+        ({"autostart": "maybe"}, "autostart: 'maybe' is neither true nor false"),
+        ({"rviz": "maybe"}, "'maybe' is no condition"),
+        ({"rviz": "true"}, "package 'rviz2' not found"),
+    ],
+)
+def test_a_mistake_ends_the_launch_and_all_that_it_started(
+    arguments: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by an exception: that would leave what is being started without a launch."""
+    monkeypatch.setattr(sys, "argv", ["ros2", "launch", "sarnn_ros", "inference.launch.py"])
+    monkeypatch.setenv("AMENT_PREFIX_PATH", sys.prefix)
+    with pytest.raises(ShutDown, match=message):
+        run("inference.launch.py", **arguments)
+
+
+def test_arguments_are_known_to_the_file_that_is_launched(
+    monkeypatch: pytest.MonkeyPatch, rviz2: None
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ros2", "launch", str(LAUNCH / "inference.launch.py")])
+    with pytest.raises(ShutDown, match="dryrun"):
+        run("inference.launch.py", dryrun="true")
+    assert run("inference.launch.py", **{"launch-prefix": "nice", "dry_run": "true"})
+    # `bag` is an argument of the file that includes it.
+    monkeypatch.setattr(sys, "argv", ["ros2", "launch", "sarnn_ros", "playback.launch.py"])
+    assert run("playback.launch.py", policy="/p", bag="/b")
+
+
+def test_two_arms_in_two_namespaces(rviz2: None) -> None:
     both = [
         process
         for namespace in ("left", "right")
         for process in run("inference.launch.py", namespace=namespace, rviz="true")
     ]
     assert [process.namespace for process in both] == ["left", "left", "right", "right"]
-    assert both[3].remappings["/sarnn/attention_overlay"] == "/right/sarnn/attention_overlay"
+
+
+@pytest.mark.parametrize("namespace", ["", "/cell/left"])
+def test_rviz_shows_the_node_of_its_namespace(namespace: str, rviz2: None) -> None:
+    import rclpy
+    from rclpy.context import Context
+
+    _, rviz = run("inference.launch.py", rviz="true")
+    remappings = [f"{source}:={target}" for source, target in rviz.remappings.items()]
+    arguments = [word for rule in remappings for word in ("-r", rule)]
+    if namespace:  # of PushRosNamespace, say, which only launch_ros knows
+        arguments += ["-r", f"__ns:={namespace}"]
+    context = Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("rviz", context=context, cli_args=["--ros-args", *arguments])
+    try:
+        shown = node.resolve_topic_name("/sarnn/attention_overlay")
+    finally:
+        node.destroy_node()
+        context.shutdown()
+    assert shown == f"{namespace}/sarnn/attention_overlay"
 
 
 @pytest.fixture
@@ -132,7 +207,7 @@ def test_what_the_second_arm_leaves_out_is_not_the_first_ones(
     _, right = stand_in_launch(file, ROOT)
     assert right.remappings["joint_command"] == "joint_command"
     file.write_text(two_arms.replace(RIGHT_TOPIC, "").replace("GroupAction([include])", "include"))
-    with pytest.raises(RuntimeError, match=r"'/left_arm/commands'.*GroupAction"):
+    with pytest.raises(ShutDown, match=r"'/left_arm/commands'.*GroupAction"):
         stand_in_launch(file, ROOT)
 
 
@@ -149,7 +224,7 @@ def test_fastdds_of_both_generations_gets_the_profile() -> None:
     assert all(Path(path).is_file() for path in node.environment.values())
 
 
-def test_demo_is_simulator_node_and_rviz() -> None:
+def test_demo_is_simulator_node_and_rviz(rviz2: None) -> None:
     sim, inference, rviz = run("demo.launch.py", policy="/p", command_interface="joint_trajectory")
     assert (sim.package, sim.executable, sim.name) == ("sarnn_ros", "sim_node", "sim")
     assert sim.parameters == {"command_interface": "joint_trajectory"}
@@ -157,6 +232,8 @@ def test_demo_is_simulator_node_and_rviz() -> None:
     assert inference.parameters["autostart"] is True
     assert (rviz.package, rviz.executable) == ("rviz2", "rviz2")
     assert Path(rviz.arguments[-1]).is_file()
+    with pytest.raises(AssertionError, match="'forward_position' is none of"):  # not simulated
+        run("demo.launch.py", policy="/p", command_interface="forward_position")
 
 
 @pytest.mark.parametrize("file", ["demo.launch.py", "playback.launch.py"])
@@ -165,7 +242,7 @@ def test_a_missing_policy_is_said_before_anything_starts(file: str) -> None:
         run(file)
 
 
-def test_playback_commands_nothing() -> None:
+def test_playback_commands_nothing(rviz2: None) -> None:
     inference, _, player = run("playback.launch.py", policy="/p", bag="/b")
     assert inference.parameters["dry_run"] is True
     assert inference.parameters["use_sim_time"] is True
@@ -204,25 +281,41 @@ def test_foxglove_layout_is_consistent() -> None:
     assert list(mode["annotations"]) == ["/sarnn/attention_points"]
 
 
-@pytest.mark.parametrize("namespace", ["", "left"])
+OF_ALL = "/**: {ros__parameters: {command_interface: joint_state, guard.step_margin: 1.25}}"
+OF_THE_NODE = "NAME: {ros__parameters: {command_interface: forward_position}}"
+
+
+@pytest.mark.parametrize(
+    ("namespace", "sections"), [("", (OF_ALL, OF_THE_NODE)), ("left", (OF_THE_NODE, OF_ALL))]
+)
 def test_the_real_node_takes_what_launch_gives_it(
-    namespace: str, launch: Callable[..., Any], graph: Any, wait: Callable[..., Any]
+    namespace: str,
+    sections: tuple[str, str],
+    launch: Callable[..., Any],
+    graph: Any,
+    wait: Callable[..., Any],
+    tmp_path: Path,
 ) -> None:
+    """A given argument goes before the file, in whatever order its sections are."""
+    name = f"/{namespace}/sarnn".replace("//", "/")
+    file = tmp_path / "own.yaml"
+    file.write_text("\n".join(sections).replace("NAME", name))
     (node,) = run(
         "inference.launch.py",
         namespace=namespace,
+        params_file=str(file),
         autostart="false",
         policy="/123",
         command_interface="joint_trajectory",
     )
     child = launch(
-        *(sys.executable, "-m", "sarnn_ros.nodes.inference_node", *node.ros_arguments),
+        *(sys.executable, "-m", "sarnn_ros.nodes.inference_node"),
+        *node.ros_arguments(tmp_path),
         **node.environment,
     )
-    name = f"/{namespace}/sarnn".replace("//", "/")
     assert graph.state(name) == "unconfigured"
     request = GetParameters.Request(names=["policy", "command_interface", "guard.step_margin"])
     values = graph.call(GetParameters, f"{name}/get_parameters", request).values
     assert [item.string_value for item in values[:2]] == ["/123", "joint_trajectory"]
-    assert values[2].double_value == node.parameters["guard.step_margin"]
+    assert values[2].double_value == 1.25
     assert child.stop() == 0

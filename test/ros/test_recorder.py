@@ -96,7 +96,7 @@ def test_records_what_was_sent_and_training_reads_it(recorder, graph: Graph, mak
     assert process.stop(signal.SIGINT) == 0, process.output
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
 def test_what_was_recorded_survives(number: int, recorder, graph: Graph, make_robot, wait):
     process, out, name = recorder
     space = f"{name.rpartition('/')[0]}/"
@@ -104,7 +104,7 @@ def test_what_was_recorded_survives(number: int, recorder, graph: Graph, make_ro
     ready(graph, name)
     assert graph.trigger(f"{name}/start_episode").success
     wait(lambda: size(out / "episode_000") > 300_000, "300 kB on disk")
-    if number == signal.SIGTERM:
+    if number == signal.SIGHUP:
         assert process.stop(number) == 0, process.output
     else:
         process.kill()
@@ -115,7 +115,7 @@ def test_what_was_recorded_survives(number: int, recorder, graph: Graph, make_ro
     )
     (episode,), report = read_bag(out / "episode_000", spec)
     assert len(episode.ticks) >= 5
-    assert report.verdict == ("sound" if number == signal.SIGTERM else "damaged")
+    assert report.verdict == ("sound" if number == signal.SIGHUP else "damaged")
     with Bag(out / "episode_000") as bag:
         assert bag.topics[f"{space}joint_states"].count > 30
 

@@ -287,7 +287,7 @@ def test_a_senseless_trajectory_is_ignored(trajectory_sim: Watcher, points):
     np.testing.assert_allclose(references, HOME, atol=1e-9)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_cleanly(tmp_path, number):
     domain = free_domain()
     with children() as running:

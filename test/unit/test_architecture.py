@@ -20,6 +20,7 @@ PACKAGE = ROOT / "sarnn_ros"
 ARROWS = {
     "errors": set(),
     "share": {"errors"},
+    "signals": set(),
     "spec": {"errors"},
     "geometry": {"errors", "spec"},
     "model": {"errors", "geometry"},
@@ -27,9 +28,9 @@ ARROWS = {
     "policy": {"errors", "spec", "geometry", "data", "model"},
     "training": {"errors", "spec", "geometry", "data", "model", "policy", "viz"},
     "viz": {"errors", "spec", "geometry", "data"},
-    "nodes": {"errors", "share", "spec", "geometry", "data", "policy", "viz"},
+    "nodes": {"errors", "share", "signals", "spec", "geometry", "data", "policy", "viz"},
     # Drives the rest from outside; only its quick closed-loop trials look inside.
-    "sim": {"errors", "share", "spec", "data", "viz"},
+    "sim": {"errors", "share", "signals", "spec", "data", "viz"},
 }
 #: The command line is thin and may reach for any room, when a command runs.
 ARROWS["cli"] = set(ARROWS)
