@@ -25,8 +25,8 @@ from sarnn_ros.spec import NANOSECONDS, CameraSpec, JointSource, Spec
 
 #: A tick is observed at most so many periods after the newest message arrived.
 HORIZON_TICKS = 2
-#: Messages kept per source, whatever happens.
-MAX_KEPT = 256
+#: Kept per source, whatever happens: joints at 1 kHz for four seconds.
+MAX_IMAGES, MAX_JOINTS = 256, 4096
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,7 @@ class _Kept:
     """The valid messages of one source that a tick can still need, ascending by stamp."""
 
     max_age_ns: int
+    most: int
     stamps: list[int] = field(default_factory=list)
     contents: list[Any] = field(default_factory=list)
     last_void: str | None = None
@@ -134,7 +135,9 @@ class _Kept:
         needless = bisect.bisect_right(self.stamps, floor_ns) - 1
         if needless > 0:
             del self.stamps[:needless], self.contents[:needless]
-        del self.stamps[MAX_KEPT:], self.contents[MAX_KEPT:]
+        # Too many: without the oldest a tick sees what it should or nothing; without others it
+        # would take an older one for the newest.
+        del self.stamps[: -self.most], self.contents[: -self.most]
 
     def newest(self, tick_ns: int) -> tuple[int, Any] | str:
         """(stamp, content) for the tick, or why there is none."""
@@ -164,7 +167,8 @@ class ObservationBuffer:
 
     `receive_ns` is the node's clock when the message arrived. Ticks asked for must not lie more
     than two periods before the newest `receive_ns`, or where images are ticks `max_age` if that is
-    more: older messages are forgotten.
+    more: older messages are forgotten. When `receive_ns` is less than it was before, the clock was
+    set back, and everything is: it would pass for fresh once the clock reaches its stamps again.
 
     Where images are ticks, the first camera's other images count as never sent, and a tick that is
     not one of its images has no observation.
@@ -181,55 +185,63 @@ class ObservationBuffer:
         self.clear()
 
     def clear(self) -> None:
-        """Forget every message: when starting anew, or when time went backwards."""
+        """Forget every message: when starting anew."""
         with self._lock:
-            self._images = {
-                camera.name: _Kept(0 if camera is self._trigger else camera.max_age_ns)
-                for camera in self.spec.cameras
-            }
-            self._ticks = ImageTicks(self.spec.period_ns)
-            self._received_ns = 0
-            self._joints = [_Kept(source.max_age_ns) for source in self.spec.joints]
-            # Per camera the last message decoded and its images: ticks may share a message.
-            self._decoded: dict[str, tuple[Any, tuple[NDArray[np.uint8], ...]]] = {}
+            self._forget()
+
+    def rewind(self, now_ns: int) -> None:
+        """The clock was set back to this, ns: forget what came before, keep what has come since.
+        A message that comes does it, too; but none may come."""
+        with self._lock:
+            self._keep_time(now_ns)
+
+    def _keep_time(self, now_ns: int) -> None:
+        if now_ns < self._now_ns:
+            self._forget()
+        self._now_ns = now_ns
+
+    def _forget(self) -> None:
+        self._images = {
+            camera.name: _Kept(0 if camera is self._trigger else camera.max_age_ns, MAX_IMAGES)
+            for camera in self.spec.cameras
+        }
+        self._ticks = ImageTicks(self.spec.period_ns)
+        self._now_ns: int = 0  # as the newest message came
+        self._joints = [_Kept(source.max_age_ns, MAX_JOINTS) for source in self.spec.joints]
+        # Per camera the last message decoded and its images: ticks may share a message.
+        self._decoded: dict[str, tuple[Any, tuple[NDArray[np.uint8], ...]]] = {}
 
     def push_image(self, camera_name: str, msg: Any, receive_ns: int) -> int | None:
         """
         :returns: the tick that the image is, ns, if it is one: to be observed now.
         :raises DecodeError: the image is void and never used; earlier ones stay in use.
         """
-        kept = self._images[camera_name]
         camera = self._cameras[camera_name]
         try:
             stamp = admit_image(msg, camera, receive_ns, self.spec)
             if camera is self._trigger and receive_ns - stamp > camera.max_age_ns:
                 raise DecodeError(f"{(receive_ns - stamp) / NANOSECONDS:.3f} s old on arrival")
         except DecodeError as error:
-            kept.last_void = error.problem
+            self._images[camera_name].last_void = error.problem
             raise
         with self._lock:
-            if camera is self._trigger and not self._is_tick(stamp, receive_ns):
+            self._keep_time(receive_ns)
+            if camera is self._trigger and not self._ticks.take(stamp):
                 return None
-            kept.add(stamp, msg, receive_ns - self._horizon_ns)
+            self._images[camera_name].add(stamp, msg, receive_ns - self._horizon_ns)
         return stamp if camera is self._trigger else None
-
-    def _is_tick(self, stamp: int, receive_ns: int) -> bool:
-        if receive_ns < self._received_ns:  # the clock was set back: stamps may begin anew
-            self._ticks = ImageTicks(self.spec.period_ns)
-        self._received_ns = receive_ns
-        return self._ticks.take(stamp)
 
     def push_joints(self, source_index: int, msg: Any, receive_ns: int) -> None:
         """:raises DecodeError: the message is void and never used; earlier ones stay in use."""
-        kept = self._joints[source_index]
         source = self.spec.joints[source_index]
         try:
             stamp, values = admit_joints(msg, source, receive_ns, self.spec)
         except DecodeError as error:
-            kept.last_void = error.problem
+            self._joints[source_index].last_void = error.problem
             raise
         with self._lock:
-            kept.add(stamp, values, receive_ns - self._horizon_ns)
+            self._keep_time(receive_ns)
+            self._joints[source_index].add(stamp, values, receive_ns - self._horizon_ns)
 
     def observe(self, tick_ns: int) -> Observation | Missing:
         """What the tick sees, or why it sees nothing."""

@@ -128,7 +128,7 @@ class Controller:
         self._running = False
         self._beginning = False
         self._reset_reason: str | None = None
-        self._last_label: int | None = None
+        self._last_tick: tuple[int, int] | None = None  # label and time of the last tick, ns
         self._run = _Run()
         self._present: tuple[int, Vector] | None = None
 
@@ -212,7 +212,8 @@ class Controller:
             due_ns = label_ns
         else:
             tick.stages["arrival"] = max(due_ns - label_ns, 0) * 1e-9
-        tick.stages["wake"] = max(self._now_ns() - due_ns, 0) * 1e-9
+        now_ns = self._now_ns()
+        tick.stages["wake"] = max(now_ns - due_ns, 0) * 1e-9
         with self._gate:
             epoch, running = self._epoch, self._running
             tick.reset, self._reset_reason = self._reset_reason, None
@@ -221,7 +222,7 @@ class Controller:
             self._restart()
         if beginning:
             self._sequence.begin()
-        self._follow_clock(tick)
+        self._follow_clock(tick, now_ns)
 
         found = self._buffer.observe(label_ns)
         watch.lap("observe")
@@ -266,16 +267,18 @@ class Controller:
         )
         self._on_tick(tick)
 
-    def _follow_clock(self, tick: Tick) -> None:
-        last, self._last_label = self._last_label, tick.label_ns
+    def _follow_clock(self, tick: Tick, now_ns: int) -> None:
+        last, self._last_tick = self._last_tick, (tick.label_ns, now_ns)
         if last is None:
             return
-        if tick.label_ns < last:
-            tick.reset = f"time went back by {(last - tick.label_ns) * 1e-9:.3f} s"
+        label_ns, then_ns = last
+        # Not by the labels: a tick of a silent camera is labelled now, its next image is older.
+        if now_ns < then_ns:
+            tick.reset = f"time went back by {(then_ns - now_ns) * 1e-9:.3f} s"
             self._restart()
         else:
             # Images come about every period, the grid at exact multiples.
-            tick.missed = max(round((tick.label_ns - last) / self._period_ns) - 1, 0)
+            tick.missed = max(round((tick.label_ns - label_ns) / self._period_ns) - 1, 0)
 
     def _restart(self) -> None:
         self._policy.reset()
@@ -295,6 +298,7 @@ class Controller:
             self._restart_run()
         if allowed:
             self._run.allowed_ns = tick.label_ns
+            self._buffer.rewind(now_ns)
         parameters = self._parameters()
         assert tick.observation is not None
         tick.prediction = self._policy.step(

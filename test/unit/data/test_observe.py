@@ -14,7 +14,7 @@ import pytest
 from bag_making import SECOND, START
 
 from sarnn_ros.data.episodes import read_bag
-from sarnn_ros.data.observe import MAX_KEPT, Missing, Observation, ObservationBuffer
+from sarnn_ros.data.observe import MAX_JOINTS, Missing, Observation, ObservationBuffer
 from sarnn_ros.errors import DecodeError
 from sarnn_ros.spec import parse_spec
 
@@ -51,9 +51,9 @@ def test_everything_about_an_observation():
 def test_reasons():
     buffer = ObservationBuffer(make.spec())
     assert reason(buffer, START, "front") == "no message has arrived"
+    joints(buffer, START)
     image(buffer, START + 300 * MS)
     assert reason(buffer, START, "front") == "stamped 0.300 s in the future"
-    joints(buffer, START)
     assert reason(buffer, START + 350 * MS, "joint_states").startswith("0.350 s old, at most 0.1")
     with pytest.raises(DecodeError):
         joints(buffer, START + 340 * MS, (np.nan, 1.0))
@@ -116,19 +116,43 @@ def test_memory_is_bounded():
     for index in range(2000):
         joints(buffer, START + index * 10 * MS)
     assert len(buffer._joints[0].stamps) <= 25  # two periods of 0.1 s, and one before
-    for index in range(2000):  # a clock that is a little ahead, and a flood
-        joints(buffer, START + 20 * SECOND + 150 * MS + index, receive=START + 20 * SECOND)
-    assert len(buffer._joints[0].stamps) <= MAX_KEPT
 
 
-def test_messages_from_the_future_never_push_out_the_present_one():
+def test_of_a_flood_a_tick_sees_the_right_message_or_none():
     buffer = ObservationBuffer(make.spec())
     image(buffer, START)
-    joints(buffer, START)
-    for index in range(2 * MAX_KEPT):
-        joints(buffer, START + 150 * MS + index, (9.0, 9.0), receive=START)
-    seen = buffer.observe(START + 10 * MS)
-    assert isinstance(seen, Observation) and seen.joints.tolist() == [1.0, 2.0]
+    count = MAX_JOINTS + 10
+    for index in range(count):
+        joints(buffer, START + index, (float(index), 0.0), receive=START + count)
+    assert len(buffer._joints[0].stamps) == MAX_JOINTS
+    for tick in (10, 2000, count - 1):
+        assert buffer.observe(START + tick).joints.tolist() == [tick, 0.0]
+    assert "in the future" in reason(buffer, START + 9, "joint_states")
+
+
+def test_when_the_clock_is_set_back_what_came_before_is_never_seen_again():
+    buffer = ObservationBuffer(make.spec())
+    late, early = START + 10 * SECOND, START
+    image(buffer, late)
+    joints(buffer, late)
+    joints(buffer, early, (3.0, 4.0))
+    image(buffer, early + MS)
+    seen = buffer.observe(early + 2 * MS)
+    assert isinstance(seen, Observation) and seen.joints.tolist() == [3.0, 4.0]
+    assert set(buffer.observe(late + MS).reasons) == {"front", "joint_states"}
+
+
+@pytest.mark.parametrize("came", [True, False])
+def test_the_clock_set_back_while_nothing_comes(came: bool):
+    buffer = ObservationBuffer(make.spec())
+    late, early = START + 10 * SECOND, START
+    image(buffer, late)
+    joints(buffer, late)
+    if came:
+        joints(buffer, early)
+    buffer.rewind(early + MS)
+    assert ("joint_states" in buffer.observe(early + MS).reasons) != came
+    assert set(buffer.observe(late + MS).reasons) == {"front", "joint_states"}
 
 
 @pytest.mark.parametrize(("ahead", "void"), [(0.2, False), (0.21, True), (3600.0, True)])

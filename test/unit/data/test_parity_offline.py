@@ -162,6 +162,25 @@ def test_bag_live_and_rule_agree(sent: list[Sent], clock: str, max_age: float):
             assert np.array_equal(image, make.colour(expected[row][0].index))
 
 
+def test_more_joint_states_than_ticks_need():
+    """A slow policy on a fast arm, 400 joint states within the time that a tick may look back."""
+    sent = [
+        Sent(camera, make.START + index * period * MS, make.START + (index * period + 5) * MS,
+             "good", index)
+        for camera, period, count in ((True, 40, 50), (False, 1, 2000)) for index in range(count)
+    ]  # fmt: skip
+    sent.sort(key=lambda one: one.receive)
+    spec = make.spec(rate=5.0)
+    episode = read(sent, spec)
+    assert isinstance(episode, Episode)
+    seen = watch(sent, spec, episode.ticks.tolist())
+    for row, one in enumerate(seen):
+        assert isinstance(one, Observation), one
+        assert one.stamps["joint_states"] == one.tick_ns
+        assert episode.joints[row].tobytes() == one.joints.tobytes()
+        assert episode.images["front"][row].tobytes() == one.images["front"].tobytes()
+
+
 def live_on_images(sent: list[Sent], spec: Spec) -> list[Observation | Missing]:
     """The live side where images are ticks: each image that is one is observed as it arrives,
     when every joint state stamped up to it has."""
@@ -170,10 +189,12 @@ def live_on_images(sent: list[Sent], spec: Spec) -> list[Observation | Missing]:
     seen: list[Observation | Missing] = []
     for one in (one for one in sent if one.camera):
         now = one.receive
-        while joints and joints[0].receive <= one.receive + 31 * MS:
+        while joints and joints[0].receive <= now + 31 * MS:
+            if joints[0].receive > now and spec.clock == "receive":
+                break  # not before the image
             other = joints.pop(0)
             with contextlib.suppress(DecodeError):
-                buffer.push_joints(0, other.message(), other.receive)
+                buffer.push_joints(0, other.message(), min(other.receive, now))
         with contextlib.suppress(DecodeError):
             if (tick := buffer.push_image("front", one.message(), now)) is not None:
                 seen.append(buffer.observe(tick))

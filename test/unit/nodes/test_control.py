@@ -75,6 +75,7 @@ class Bench:
         limits = GuardLimits(
             position_min=np.full(2, -1.0),
             position_max=np.full(2, 1.0),
+        self.rewound: list[int] = []
             max_step=np.full(2, MAX_STEP),
             max_velocity=np.full(2, np.inf),
             max_acceleration=np.full(2, np.inf),
@@ -93,7 +94,7 @@ class Bench:
         )
         self.control = Controller(
             self.policy,
-            SimpleNamespace(observe=self.observe),
+            SimpleNamespace(observe=self.observe, rewind=self.rewound.append),
             guard,
             lambda: self.parameters,
             now_ns=lambda: self.now,
