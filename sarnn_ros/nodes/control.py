@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.data.observe import Missing, Observation, ObservationBuffer
+from sarnn_ros.errors import ConfigError
 from sarnn_ros.nodes.faults import Changes, Fault, FaultBook
 from sarnn_ros.nodes.parameters import NodeParameters
 from sarnn_ros.nodes.start_sequence import StartSequence
@@ -85,6 +86,7 @@ class Controller:
     :param sequence: how a motion begins.
     :param watch: looks at each observation; :param elsewhere: what was found outside the loop.
     :param on_tick: sees each tick when it is over.
+    :raises ConfigError: `watch.reset_gap` is shorter than what lies between two ticks.
     """
 
     def __init__(
@@ -122,9 +124,11 @@ class Controller:
         silence_ns = 0 if spec.trigger is None else spec.trigger.max_age_ns
         self._patience_s = max(PATIENCE_S, (2 * spec.period_ns + silence_ns) * 1e-9)
         self._fresh_ns = spec.period_ns + max(source.max_age_ns for source in spec.joints)
+        self._gap_ns = _reset_gap_ns(parameters().watch.reset_gap, spec.period_ns)
 
         self._gate = threading.Lock()  # held while a command is being published
         self._epoch = 0  # commands of an earlier epoch are void
+        self._resets = 0  # what was found before one is forgotten with it
         self._running = False
         self._beginning = False
         self._reset_reason: str | None = None
@@ -161,6 +165,22 @@ class Controller:
         silence = self.statistics.silence_s
         return silence if silence > self._patience_s else 0.0
 
+    def activate(self, *, start: bool) -> tuple[Fault, ...]:
+        """Before the first tick: nothing from earlier ones counts, except faults that are latched.
+
+        :param start: command at once, if none is.
+        :returns: the latched faults.
+        """
+        latched = self.faults.latched
+        with self._gate:
+            self._epoch += 1
+            self._streamer.end()
+            self._reset_reason = "activation"
+            self._last_tick = None
+            self.statistics.expect()
+            self._running = self._beginning = start and not latched
+        return latched
+
     def start(self) -> None:
         """Begin to command, with a fresh recurrent state.
 
@@ -191,8 +211,8 @@ class Controller:
         with self._gate:
             self._epoch += 1
             self._streamer.end()
+            self._resets += 1
             self._reset_reason = "reset"
-            self.statistics.expect()
             latched = self.faults.reset()
             if latched:
                 self._running = False
@@ -215,7 +235,7 @@ class Controller:
         now_ns = self._now_ns()
         tick.stages["wake"] = max(now_ns - due_ns, 0) * 1e-9
         with self._gate:
-            epoch, running = self._epoch, self._running
+            epoch, running, resets = self._epoch, self._running, self._resets
             tick.reset, self._reset_reason = self._reset_reason, None
             beginning, self._beginning = self._beginning, False
         if tick.reset:
@@ -250,7 +270,9 @@ class Controller:
                 self._judge(tick, self._wanted(tick, allowed, ramping), allowed, faults)
             watch.lap("guard")
 
-        tick.changes = self.faults.update(label_ns, faults.soft, faults.hard)
+        with self._gate:
+            if resets == self._resets:
+                tick.changes = self.faults.update(label_ns, faults.soft, faults.hard)
         if tick.verdict is not None and tick.verdict.ok and not self.faults.active:
             self._command(tick, epoch)
         if tick.sent is None:
@@ -276,6 +298,7 @@ class Controller:
         if now_ns < then_ns:
             tick.reset = f"time went back by {(then_ns - now_ns) * 1e-9:.3f} s"
             self._restart()
+            self._buffer.rewind(now_ns)
         else:
             # Images come about every period, the grid at exact multiples.
             tick.missed = max(round((tick.label_ns - label_ns) / self._period_ns) - 1, 0)
@@ -288,17 +311,16 @@ class Controller:
         self._present = None
 
     def _predict(self, tick: Tick, allowed: bool, faults: Findings) -> None:
-        """One step of the policy. It runs while not allowed to command too, for the display, but
-        what its recurrent state then remembers is not carried into the motion."""
-        gap_ns = round(self._parameters().watch.reset_gap * 1e9)
+        """One step of the policy. It runs while not allowed to command too, for the display; what
+        its recurrent state then remembers is carried into the motion only if that was no longer
+        than `watch.reset_gap`."""
         since = self._run.allowed_ns
-        if allowed and (since is None or tick.label_ns - since > gap_ns):
+        if allowed and (since is None or tick.label_ns - since > self._gap_ns):
             if tick.reset is None:
                 tick.reset = "start" if since is None else "gap"
             self._restart_run()
         if allowed:
             self._run.allowed_ns = tick.label_ns
-            self._buffer.rewind(now_ns)
         parameters = self._parameters()
         assert tick.observation is not None
         tick.prediction = self._policy.step(
@@ -408,6 +430,19 @@ class Controller:
         near = (np.abs(position - present) <= self._guard.limits.max_step).all()
         if fresh and near and not self._parameters().dry_run:
             self._streamer.hold(position)
+
+
+def _reset_gap_ns(seconds: float, period_ns: int) -> int:
+    """:raises ConfigError: so short that every tick would come after a gap."""
+    gap_ns, shortest_ns = round(seconds * 1e9), round(CONTIGUOUS * period_ns)
+    if gap_ns < shortest_ns:
+        raise ConfigError(
+            f"{seconds:g} s, but ticks are {period_ns * 1e-9:g} s apart: the recurrent state "
+            "would be reset at each",
+            where="parameter 'watch.reset_gap'",
+            remedy=f"give at least {shortest_ns * 1e-9:g} s",
+        )
+    return gap_ns
 
 
 def _ages(observation: Observation) -> dict[str, float]:

@@ -296,17 +296,18 @@ class InferenceNode(LifecycleNode):
         assert self._viewer is not None and self.buffer is not None
         assert self._streamer is not None
         super().on_activate(state)
-        self.controller.reset()
         self.buffer.clear()
         self._formats.reset()
         self._scene.reset()
         self._graph.look()
-        if self.parameters.start_on_activate:
-            self.controller.start()
+        start = self.parameters.start_on_activate
+        latched = self.controller.activate(start=start)
         self._viewer.start()
         self._streamer.start()
         self._ticker.start()
-        waiting = "" if self.parameters.start_on_activate else ", waiting for ~/start"
+        waiting = "" if start else ", waiting for ~/start"
+        if latched:
+            waiting = f", and still faulted: {latched[0].text}; call ~/reset, then ~/start"
         self.get_logger().info(f"active{', dry run' * self.parameters.dry_run}{waiting}")
 
     def _schedule_control(self) -> None:
@@ -449,6 +450,7 @@ class InferenceNode(LifecycleNode):
         elif level == "warning":
             self.get_logger().warning(text)
         else:
+        return True
             self.get_logger().info(text)
 
     # -- services, parameters, diagnostics ------------------------------------------------------
@@ -473,7 +475,8 @@ class InferenceNode(LifecycleNode):
     def _reset(self, _: Any, response: Any) -> Any:
         def work() -> str:
             assert self.controller is not None
-            latched = self.controller.reset()
+            # Before the reset: a tick between would latch again what it still finds.
+            latched = self.controller.faults.latched
             self._formats.reset()
             if self._description and any(fault.code == description.CODE for fault in latched):
                 self._description.accept()

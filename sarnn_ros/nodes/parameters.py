@@ -110,9 +110,12 @@ class WatchParameters:
         high=10,
     )
     reset_gap: float = _parameter(
-        1.0, "the recurrent state is reset after this long without a prediction, s", low=0, high=60
+        1.0,
+        "the recurrent state is reset after this long without permission to command, s; at least "
+        "one and a half periods of the policy",
+        low=0,
+        high=60,
     )
-
     frozen_ticks: int = _parameter(
         10,
         "images alike, byte for byte, at so many ticks while the robot moves mean that the camera "

@@ -5,6 +5,7 @@ clock, and a robot that is not the policy's."""
 
 from __future__ import annotations
 
+import array
 import signal
 import subprocess
 import sys
@@ -123,6 +124,28 @@ def test_storms_of_services_and_parameters(running, graph, wait):
     graph.trigger(f"{name}/stop")
     assert is_silent(robot, wait)
     assert graph.set_parameter(name, "input_param_joints", 1.0)[0]
+    assert graph.trigger(f"{name}/start").success
+    commands_come(robot, node, wait)
+
+
+def test_a_latched_fault_outlives_deactivation(running, graph, wait):
+    node, robot = running
+    name = "/running/sarnn"
+
+    def jumped(message):
+        message.position = array.array("d", [value + 2.0 for value in message.position])
+        return [message]
+
+    robot.mutate_joints = jumped
+    node.wait_for("call ~/reset, then ~/start")
+    robot.mend()
+    assert graph.change_state(name, DEACTIVATE)
+    assert graph.change_state(name, ACTIVATE)
+    node.wait_for("active, and still faulted: ")
+    assert is_silent(robot, wait, ticks=5)
+    assert not graph.trigger(f"{name}/start").success
+    assert graph.trigger(f"{name}/reset").success
+    assert is_silent(robot, wait)
     assert graph.trigger(f"{name}/start").success
     commands_come(robot, node, wait)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from sarnn_ros.data.observe import Missing, Observation
+from sarnn_ros.errors import ConfigError
 from sarnn_ros.nodes.control import Controller, Tick
 from sarnn_ros.nodes.gripper import GripperValues, Hysteresis
 from sarnn_ros.nodes.parameters import build_parameters
@@ -37,12 +38,14 @@ class FakePolicy:
     def __init__(self) -> None:
         self.joints = np.zeros(2)
         self.steps = 0
+        self.meanwhile = lambda: None  # what happens while it computes
 
     def reset(self) -> None:
         self.steps = 0
 
     def step(self, observation, **_) -> Prediction:
         self.steps += 1
+        self.meanwhile()
         return Prediction(self.joints.copy(), {}, {})
 
 
@@ -72,10 +75,10 @@ class Bench:
         self.found = Findings()
         self.sent: list[Command] = []
         self.ticks: list[Tick] = []
+        self.rewound: list[int] = []
         limits = GuardLimits(
             position_min=np.full(2, -1.0),
             position_max=np.full(2, 1.0),
-        self.rewound: list[int] = []
             max_step=np.full(2, MAX_STEP),
             max_velocity=np.full(2, np.inf),
             max_acceleration=np.full(2, np.inf),
@@ -304,10 +307,117 @@ def test_ticks_that_do_not_come_are_no_commanding(changes, patience):
     assert said() == "commanding"
     steady += 0.11
     assert said().startswith(f"no tick for {patience + 0.1:.1f} s: has the clock stopped")
-    bench.control.reset()
+    bench.control.activate(start=True)
     assert said() == "commanding", "they are to come from an activation on"
     steady += 2 * patience
     assert said().startswith("no tick")
+
+
+def test_a_latched_fault_outlives_deactivation():
+    bench = Bench()
+    bench.control.activate(start=True)
+    assert bench.run().sent is not None
+    bench.found = Findings(hard={"jump": "a joint jumped"})
+    bench.run()
+    bench.control.stop()
+    bench.found = Findings()
+    sent = len(bench.sent)
+    assert [fault.code for fault in bench.control.activate(start=True)] == ["jump"]
+    bench.run(3)
+    assert len(bench.sent) == sent and not bench.control.running
+    with pytest.raises(RuntimeError, match="a joint jumped"):
+        bench.control.start()
+    bench.control.reset()
+    bench.run(3)
+    assert len(bench.sent) == sent, "as after any reset"
+    bench.control.start()
+    assert bench.run().sent is not None
+
+
+@pytest.mark.parametrize("start", [True, False])
+def test_activation_begins_anew(start):
+    bench = Bench()
+    assert not bench.control.activate(start=start)
+    tick = bench.run(5)
+    assert (tick.sent is not None) == start and bench.ticks[0].reset == "activation"
+    bench.control.stop()
+    bench.label += 6000 * PERIOD
+    bench.control.activate(start=start)
+    assert bench.run().missed == 0, "nobody waited for ticks meanwhile"
+    bench.label += 2 * PERIOD
+    assert bench.run().missed == 2
+
+
+def test_a_tick_under_way_does_not_undo_a_reset():
+    bench = Bench()
+    bench.control.start()
+    bench.run()
+    bench.found = Findings(soft={"late": "by a little"}, hard={"image_changed:front": "changed"})
+    bench.run()
+
+    def seen_and_reset():
+        bench.found = Findings()
+        assert [fault.code for fault in bench.control.reset()] == ["image_changed:front"]
+        bench.control.start()
+
+    bench.policy.meanwhile = seen_and_reset
+    tick = bench.run()
+    assert not bench.control.faults.active and not tick.changes.appeared and tick.sent is None
+    bench.policy.meanwhile = lambda: None
+    assert bench.run().sent is not None
+
+
+@pytest.mark.parametrize("call", ["stop", "start"])
+def test_what_a_tick_under_way_finds_is_kept_over_stop_and_start(call):
+    bench = Bench()
+    bench.control.start()
+    bench.run()
+    bench.found = Findings(hard={"jump": "a joint jumped"})  # told once
+    bench.policy.meanwhile = getattr(bench.control, call)
+    bench.run()
+    bench.found = Findings()
+    assert [fault.code for fault in bench.control.faults.latched] == ["jump"]
+
+
+def test_time_that_goes_back_resets_policy_and_buffer():
+    bench = Bench()
+    bench.control.start()
+    bench.run(3)
+    bench.label -= 30 * PERIOD
+    tick = bench.run()
+    assert tick.reset == "time went back by 2.900 s" and tick.missed == 0
+    assert bench.rewound == [bench.now] and bench.policy.steps == 1
+    assert bench.run().reset is None
+
+
+def test_the_image_after_a_silence_is_no_time_that_goes_back():
+    """With `tick: image` a silent camera's tick is labelled now; the next image by its stamp."""
+    bench = Bench()
+    bench.control.start()
+    bench.run(3)
+    bench.missing = {"front": "no image"}
+    bench.label += 2 * PERIOD
+    bench.run()
+    bench.missing = {}
+    bench.now += PERIOD // 4
+    bench.control.tick(bench.label - PERIOD // 4, bench.now)
+    tick = bench.ticks[-1]
+    assert tick.reset is None and bench.policy.steps == 4 and not bench.rewound
+    assert tick.sent is not None and tick.missed == 0
+
+
+def test_a_gap_that_every_tick_would_be_is_refused():
+    with pytest.raises(ConfigError, match=r"reset_gap.*\n.*0\.15 s") as caught:
+        Bench(watch__reset_gap=0.14)
+    assert "0.1 s apart" in str(caught.value)
+    bench = Bench(watch__reset_gap=0.15)
+    bench.control.start()
+    bench.run(5)
+    assert bench.policy.steps == 5
+    bench.missing = {"front": "nothing"}
+    bench.run()
+    bench.missing = {}
+    assert bench.run().reset == "gap" and bench.policy.steps == 1
 
 
 class TestStart:
