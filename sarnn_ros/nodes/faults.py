@@ -48,12 +48,13 @@ class FaultBook:
         self._counts: dict[str, int] = {}
 
     def update(
-        self, tick_ns: int, soft: Mapping[str, str], hard: Mapping[str, str] | None = None
+        self, tick_ns: int, soft: Mapping[str, str] | None, hard: Mapping[str, str] | None = None
     ) -> Changes:
-        """Enter one tick's faults, text by code: soft ones not named are over."""
+        """Enter one tick's faults, text by code: soft ones not named are over; None: not known,
+        they stay as they are."""
         with self._lock:
             appeared = []
-            kinds = ((self._soft, soft, False), (self._hard, hard or {}, True))
+            kinds = ((self._soft, soft or {}, False), (self._hard, hard or {}, True))
             for book, found, is_hard in kinds:
                 for code, text in found.items():
                     known = book.get(code)
@@ -61,7 +62,11 @@ class FaultBook:
                     if known is None:
                         self._counts[code] = self._counts.get(code, 0) + 1
                         appeared.append(book[code])
-            recovered = tuple(fault for code, fault in self._soft.items() if code not in soft)
+            recovered = tuple(
+                fault
+                for code, fault in self._soft.items()
+                if soft is not None and code not in soft
+            )
             for fault in recovered:
                 del self._soft[fault.code]
             return Changes(tuple(appeared), recovered)

@@ -50,6 +50,7 @@ from sarnn_ros.nodes import description, graph_watch
 from sarnn_ros.nodes.control import Controller, Tick
 from sarnn_ros.nodes.description import DescriptionWatch
 from sarnn_ros.nodes.diagnostics import Diagnostics
+from sarnn_ros.nodes.fault_log import FaultLog
 from sarnn_ros.nodes.graph_watch import GraphWatch
 from sarnn_ros.nodes.gripper import two_valued_gripper, with_gripper
 from sarnn_ros.nodes.parameters import NodeParameters, ParameterServer
@@ -100,6 +101,7 @@ class InferenceNode(LifecycleNode):
         self._parameter_server = ParameterServer(self, self._parameters_change)
         self._observer = on_tick
         self._logged: dict[str, float] = {}
+        self._fault_log = FaultLog(self._log_once)
         self.controller: Controller | None = None
         self.buffer: ObservationBuffer | None = None
         self._ticker: Ticker | None = None
@@ -411,21 +413,16 @@ class InferenceNode(LifecycleNode):
     # -- the control thread's calls -------------------------------------------------------------
 
     def _after_tick(self, tick: Tick) -> None:
-        for fault in tick.changes.appeared:
-            level = "error" if fault.hard else "warning"
-            remedy = "; call ~/reset, then ~/start" if fault.hard else ""
-            self._log_once(level, f"{level}:{fault.code}", f"no command: {fault.text}{remedy}")
+        assert self.controller is not None
+        self._fault_log.see(tick.changes, self.controller.faults.active)
         if tick.ramp_aborted:
             self._log_once(
                 "error", "ramp", "the ramp to the start pose was interrupted; call ~/start"
             )
-        for fault in tick.changes.recovered:
-            self._log_once("info", f"over:{fault.code}", f"over: {fault.text}")
         if tick.changes.appeared or tick.changes.recovered:
             self._news.trigger()
         self._scene.see(tick)
         if self._viewer is not None:
-            assert self.controller is not None
             parameters = self.parameters
             summary = summarise(self.controller, dry_run=parameters.dry_run)
             self._viewer.show(tick, self._scene.health, summary, parameters.health.warn_above)
@@ -435,14 +432,16 @@ class InferenceNode(LifecycleNode):
     def _tick_failed(self, error: Exception) -> None:
         assert self.controller is not None
         text = f"a tick failed: {error}"
-        self.controller.faults.update(self.now_ns(), {}, {"internal": text})
+        self.controller.faults.update(self.now_ns(), None, {"internal": text})
+        self._news.trigger()
         trace = "".join(traceback.format_exception(error))
         self._log_once("error", "internal", f"{text}; nothing is commanded until ~/reset\n{trace}")
 
-    def _log_once(self, level: str, code: str, text: str) -> None:
+    def _log_once(self, level: str, code: str, text: str) -> bool:
+        """Unless something of that code was logged just now. Returns whether it is logged."""
         now = time.monotonic()
         if now - self._logged.get(code, -LOG_INTERVAL_S) < LOG_INTERVAL_S:
-            return
+            return False
         self._logged[code] = now
         # One line each: rclpy refuses two severities from the same line of code.
         if level == "error":
@@ -450,8 +449,8 @@ class InferenceNode(LifecycleNode):
         elif level == "warning":
             self.get_logger().warning(text)
         else:
-        return True
             self.get_logger().info(text)
+        return True
 
     # -- services, parameters, diagnostics ------------------------------------------------------
 
@@ -476,10 +475,11 @@ class InferenceNode(LifecycleNode):
         def work() -> str:
             assert self.controller is not None
             # Before the reset: a tick between would latch again what it still finds.
-            latched = self.controller.faults.latched
             self._formats.reset()
+            latched = self.controller.faults.latched
             if self._description and any(fault.code == description.CODE for fault in latched):
                 self._description.accept()
+            latched = self.controller.reset()
             if not latched:
                 return "reset"
             return f"reset, cleared: {', '.join(fault.code for fault in latched)}; call ~/start"

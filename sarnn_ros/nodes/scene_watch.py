@@ -18,7 +18,7 @@ from sarnn_ros.policy.drift import Drift, DriftMonitor
 from sarnn_ros.policy.health import HealthMonitor, HealthReading
 
 #: Takes a stable key and a text.
-Warn = Callable[[str, str], None]
+Warn = Callable[[str, str], object]
 
 NO_REFERENCE = (
     "the policy does not say which prediction errors are usual: write it again with "

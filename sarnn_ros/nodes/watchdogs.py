@@ -19,6 +19,10 @@ from numpy.typing import NDArray
 from sarnn_ros.data.observe import Observation
 from sarnn_ros.nodes.parameters import WatchParameters
 
+#: A joint whose largest step is smaller is watched as if it were this, rad or m: one that is to
+#: stand still trembles, too.
+SMALLEST_STEP = 1e-3
+
 
 @dataclass
 class Findings:
@@ -64,7 +68,7 @@ class ObservationWatch:
         self._sizes = sizes
         self._indices = indices
         self._names = names
-        self._max_step = max_step
+        self._max_step = np.maximum(max_step, SMALLEST_STEP)
         self.reset()
 
     def reset(self) -> None:

@@ -1,0 +1,57 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which observations are not to be trusted: joints that jump, a camera that froze."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sarnn_ros.data.observe import Observation
+from sarnn_ros.nodes.parameters import WatchParameters
+from sarnn_ros.nodes.watchdogs import Findings, ObservationWatch
+
+PERIOD = 100_000_000
+
+
+class Watch:
+    """Two joints and a camera that always shows the same."""
+
+    def __init__(self, *max_step: float) -> None:
+        self.label = 0
+        self.watch = ObservationWatch(
+            WatchParameters(), PERIOD, {"front": (4, 4)}, [0, 1], ("a", "b"),
+            np.array(max_step),
+        )  # fmt: skip
+
+    def see(self, *joints: float) -> Findings:
+        self.label += PERIOD
+        stamps = {"front": self.label, "joint_states": self.label}
+        pixels = {"front": np.zeros((4, 4, 3), np.uint8)}
+        return self.watch.check(Observation(self.label, {}, np.array(joints), stamps, pixels))
+
+
+@pytest.mark.parametrize("other", [0.0, 0.2])
+def test_a_joint_that_may_not_move_hides_no_jump(other):
+    for jump in ((0.0, 9.0), (9.0, 0.0)):
+        watch = Watch(0.0, other)
+        assert not watch.see(0.0, 0.0).hard
+        assert not watch.see(0.0, 0.0).hard
+        assert list(watch.see(*jump).hard) == ["jump"]
+
+
+def test_a_joint_that_may_not_move_may_tremble():
+    watch = Watch(0.0, 0.2)
+    for noise in (0.0, 1e-4, -1e-4) * 10:
+        found = watch.see(noise, 0.0)
+        assert not found.hard
+    watch = Watch(0.0, 0.2)
+    for _ in range(20):
+        assert not watch.see(0.0, 0.0).soft, "nothing moved"
+
+
+def test_a_frozen_camera_beside_a_joint_that_may_not_move():
+    watch = Watch(0.0, 0.2)
+    found = [watch.see(0.0, 0.15 * index) for index in range(15)]
+    assert [sorted(one.soft) for one in found[:10]] == [[]] * 10
+    assert list(found[-1].soft) == ["frozen:front"]
