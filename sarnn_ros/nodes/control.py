@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.data.observe import Missing, Observation, ObservationBuffer
-from sarnn_ros.errors import ConfigError
 from sarnn_ros.nodes.faults import Changes, Fault, FaultBook
 from sarnn_ros.nodes.parameters import NodeParameters
 from sarnn_ros.nodes.start_sequence import StartSequence
@@ -86,7 +85,6 @@ class Controller:
     :param sequence: how a motion begins.
     :param watch: looks at each observation; :param elsewhere: what was found outside the loop.
     :param on_tick: sees each tick when it is over.
-    :raises ConfigError: `watch.reset_gap` is shorter than what lies between two ticks.
     """
 
     def __init__(
@@ -124,7 +122,9 @@ class Controller:
         silence_ns = 0 if spec.trigger is None else spec.trigger.max_age_ns
         self._patience_s = max(PATIENCE_S, (2 * spec.period_ns + silence_ns) * 1e-9)
         self._fresh_ns = spec.period_ns + max(source.max_age_ns for source in spec.joints)
-        self._gap_ns = _reset_gap_ns(parameters().watch.reset_gap, spec.period_ns)
+        # The next tick is no gap, whatever is asked for.
+        gap_ns = parameters().watch.reset_gap * 1e9
+        self._gap_ns = round(max(gap_ns, CONTIGUOUS * spec.period_ns))
 
         self._gate = threading.Lock()  # held while a command is being published
         self._epoch = 0  # commands of an earlier epoch are void
@@ -430,19 +430,6 @@ class Controller:
         near = (np.abs(position - present) <= self._guard.limits.max_step).all()
         if fresh and near and not self._parameters().dry_run:
             self._streamer.hold(position)
-
-
-def _reset_gap_ns(seconds: float, period_ns: int) -> int:
-    """:raises ConfigError: so short that every tick would come after a gap."""
-    gap_ns, shortest_ns = round(seconds * 1e9), round(CONTIGUOUS * period_ns)
-    if gap_ns < shortest_ns:
-        raise ConfigError(
-            f"{seconds:g} s, but ticks are {period_ns * 1e-9:g} s apart: the recurrent state "
-            "would be reset at each",
-            where="parameter 'watch.reset_gap'",
-            remedy=f"give at least {shortest_ns * 1e-9:g} s",
-        )
-    return gap_ns
 
 
 def _ages(observation: Observation) -> dict[str, float]:

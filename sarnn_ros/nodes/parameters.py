@@ -111,8 +111,8 @@ class WatchParameters:
     )
     reset_gap: float = _parameter(
         1.0,
-        "the recurrent state is reset after this long without permission to command, s; at least "
-        "one and a half periods of the policy",
+        "the recurrent state is reset after this long without permission to command, s; one and a "
+        "half periods of the policy if that is longer",
         low=0,
         high=60,
     )

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from sarnn_ros.data.observe import Missing, Observation
-from sarnn_ros.errors import ConfigError
 from sarnn_ros.nodes.control import Controller, Tick
 from sarnn_ros.nodes.gripper import GripperValues, Hysteresis
 from sarnn_ros.nodes.parameters import build_parameters
@@ -406,11 +405,9 @@ def test_the_image_after_a_silence_is_no_time_that_goes_back():
     assert tick.sent is not None and tick.missed == 0
 
 
-def test_a_gap_that_every_tick_would_be_is_refused():
-    with pytest.raises(ConfigError, match=r"reset_gap.*\n.*0\.15 s") as caught:
-        Bench(watch__reset_gap=0.14)
-    assert "0.1 s apart" in str(caught.value)
-    bench = Bench(watch__reset_gap=0.15)
+@pytest.mark.parametrize("gap", [0.0, 0.1, 0.15])
+def test_the_next_tick_is_no_gap_and_the_one_after_is(gap):
+    bench = Bench(watch__reset_gap=gap)
     bench.control.start()
     bench.run(5)
     assert bench.policy.steps == 5
