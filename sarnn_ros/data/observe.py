@@ -182,6 +182,7 @@ class ObservationBuffer:
         self._horizon_ns = HORIZON_TICKS * spec.period_ns
         if self._trigger is not None:
             self._horizon_ns = max(self._horizon_ns, self._trigger.max_age_ns)
+        self._now_ns = 0  # as the newest message came
         self.clear()
 
     def clear(self) -> None:
@@ -206,7 +207,6 @@ class ObservationBuffer:
             for camera in self.spec.cameras
         }
         self._ticks = ImageTicks(self.spec.period_ns)
-        self._now_ns: int = 0  # as the newest message came
         self._joints = [_Kept(source.max_age_ns, MAX_JOINTS) for source in self.spec.joints]
         # Per camera the last message decoded and its images: ticks may share a message.
         self._decoded: dict[str, tuple[Any, tuple[NDArray[np.uint8], ...]]] = {}
