@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,6 +119,7 @@ def image_of(msg: Any, camera: CameraSpec) -> tuple[NDArray[np.uint8], NDArray[n
 class _Kept:
     """The valid messages of one source that a tick can still need, ascending by stamp."""
 
+    topic: str
     max_age_ns: int
     most: int
     stamps: list[int] = field(default_factory=list)
@@ -157,13 +158,14 @@ class _Kept:
         if self.stamps:
             ahead = (self.stamps[0] - tick_ns) / NANOSECONDS
             return f"stamped {ahead:.3f} s in the future"
-        return "no message has arrived"
+        return f"no message has arrived on '{self.topic}'"
 
 
 class ObservationBuffer:
     """Keeps, per source, the messages that a coming tick can need. Thread-safe.
 
     :param spec: what is observed.
+    :param resolve: what messages call a topic of the spec: a node's own name for it.
 
     `receive_ns` is the node's clock when the message arrived. Ticks asked for must not lie more
     than two periods before the newest `receive_ns`, or where images are ticks `max_age` if that is
@@ -174,8 +176,10 @@ class ObservationBuffer:
     not one of its images has no observation.
     """
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, resolve: Callable[[str], str] = str) -> None:
         self.spec = spec
+        topics = {*(camera.topic for camera in spec.cameras), *(one.topic for one in spec.joints)}
+        self._resolved = {topic: resolve(topic) for topic in topics}
         self._lock = threading.Lock()
         self._cameras = {camera.name: camera for camera in spec.cameras}
         self._trigger = spec.trigger
@@ -203,11 +207,18 @@ class ObservationBuffer:
 
     def _forget(self) -> None:
         self._images = {
-            camera.name: _Kept(0 if camera is self._trigger else camera.max_age_ns, MAX_IMAGES)
+            camera.name: _Kept(
+                self._resolved[camera.topic],
+                0 if camera is self._trigger else camera.max_age_ns,
+                MAX_IMAGES,
+            )
             for camera in self.spec.cameras
         }
         self._ticks = ImageTicks(self.spec.period_ns)
-        self._joints = [_Kept(source.max_age_ns, MAX_JOINTS) for source in self.spec.joints]
+        self._joints = [
+            _Kept(self._resolved[source.topic], source.max_age_ns, MAX_JOINTS)
+            for source in self.spec.joints
+        ]
         # Per camera the last message decoded and its images: ticks may share a message.
         self._decoded: dict[str, tuple[Any, tuple[NDArray[np.uint8], ...]]] = {}
 

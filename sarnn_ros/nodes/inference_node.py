@@ -187,7 +187,7 @@ class InferenceNode(LifecycleNode):
         gripper = two_valued_gripper(parameters, spec, limits)
         guard = CommandGuard(with_gripper(limits, gripper), spec.command_names)
         at_once = () if gripper is None else gripper.indices
-        self.buffer = buffer = ObservationBuffer(spec)
+        self.buffer = buffer = ObservationBuffer(spec, self.resolve_topic_name)
         self._sender = sender = CommandSender(
             self,
             topics,

@@ -310,7 +310,7 @@ def test_two_cameras(make_policy, start_node, make_robot, graph, wait, status):
         for topic in ("attention_overlay", "predicted_image")
     }
     node = start_node("-r", "__ns:=/two", policy=make_policy(spec=spec), autostart=True)
-    node.wait_for("no command: hand: no message has arrived")
+    node.wait_for("no command: hand: no message has arrived on '/two/hand/image_raw'")
     assert not robot.commands, "one camera of two is none"
 
     publisher = graph.node.create_publisher(Image, "/two/hand/image_raw", qos_profile_sensor_data)

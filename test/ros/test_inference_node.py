@@ -309,7 +309,7 @@ def test_sensors_that_are_not_compatible_are_named(policy, start_node, make_robo
     make_robot(JOINTS, START, namespace="/qos/")
     # The camera is best effort, as cameras are.
     node = start_node("-r", "__ns:=/qos", policy=policy, autostart=True, reliability="reliable")
-    node.wait_for("no command: front: no message has arrived")
+    node.wait_for("no command: front: no message has arrived on '/qos/image_raw'")
     node.wait_for("RELIABILITY")
 
 

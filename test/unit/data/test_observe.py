@@ -50,7 +50,7 @@ def test_everything_about_an_observation():
 
 def test_reasons():
     buffer = ObservationBuffer(make.spec())
-    assert reason(buffer, START, "front") == "no message has arrived"
+    assert reason(buffer, START, "front") == "no message has arrived on 'image_raw'"
     joints(buffer, START)
     image(buffer, START + 300 * MS)
     assert reason(buffer, START, "front") == "stamped 0.300 s in the future"
