@@ -21,6 +21,7 @@ from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import Parameter, ParameterValue
 from launch_ros.substitutions import FindPackagePrefix, FindPackageShare
+from rclpy.validate_namespace import validate_namespace
 
 SHARE = FindPackageShare("sarnn_ros")
 
@@ -115,6 +116,7 @@ def _refuse_mistakes(context):
     file = _value(context, "params_file")
     if not Path(file).is_file():
         raise RuntimeError(f"params_file: '{file}' is not a file")
+    validate_namespace(f"/{_value(context, 'namespace').strip('/')}")
     for name, (kind, _) in PARAMETERS.items():
         value = _value(context, name)
         if kind is bool and value.lower() not in ("", "true", "false"):

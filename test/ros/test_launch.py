@@ -119,6 +119,7 @@ def test_a_topic_replaces_the_policys_own(policy: str) -> None:
         ({"image_topic": "/camera"}, "image_topic needs policy:="),
         ({"image_topic": "/camera", "policy": "/nowhere"}, "'/nowhere/config.json'"),
         ({"autostart": "maybe"}, "autostart: 'maybe' is neither true nor false"),
+        ({"namespace": "right-arm"}, "Invalid namespace"),
         ({"rviz": "maybe"}, "'maybe' is no condition"),
         ({"rviz": "true"}, "package 'rviz2' not found"),
     ],
