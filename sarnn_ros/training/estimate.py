@@ -28,8 +28,8 @@ def describe(dataset: Dataset, config: TrainConfig) -> str:
 
 
 def update_bytes(trainer: Trainer, encoded: int, pictured: int) -> int:
-    """Of an update at its peak, from above: the float32 frames that it takes, and either copies
-    while they are distorted, or what the gradient needs.
+    """Of an update, from above: the float32 frames that it takes, copies while they are distorted,
+    which the process keeps (`machine.keep_memory`), and what the gradient needs.
 
     :param encoded: frames that train the attention. :param pictured: whose next is predicted.
     """
@@ -40,7 +40,7 @@ def update_bytes(trainer: Trainer, encoded: int, pictured: int) -> int:
     if trainer.device.type == "cpu":
         at_once = min(at_once, CPU_CHUNK * torch.get_num_threads())
     gradient = min(encoded, fits.points) * point_bytes(model) + at_once * image_bytes(model)
-    return (frames + pictured) * sum(sizes) + max(COPIES * frames * max(sizes), gradient)
+    return (frames + pictured) * sum(sizes) + COPIES * frames * max(sizes) + gradient
 
 
 def _lines(dataset: Dataset, trainer: Trainer, seconds: float) -> list[str]:

@@ -85,8 +85,9 @@ def test_an_updates_memory(make_task: Callable[..., Dataset]) -> None:
     pixels = 16 * 14 + 20 * 20
     points, images = point_bytes(trainer.model), image_bytes(trainer.model)
     # One thread takes 8 predicted frames at a time.
-    assert update_bytes(trainer, 40, 30) == 70 * 12 * pixels + 40 * points + 8 * images
+    frames = 70 * 12 * pixels + COPIES * 40 * 12 * 20 * 20
+    assert update_bytes(trainer, 40, 30) == frames + 40 * points + 8 * images
     # Of more frames than fit nothing is kept, but for a chunk.
     trainer.fits = Fits(1, 1)
-    expected = 1030 * 12 * pixels + COPIES * 1000 * 12 * 20 * 20
-    assert update_bytes(trainer, 1000, 30) == expected
+    frames = 1030 * 12 * pixels + COPIES * 1000 * 12 * 20 * 20
+    assert update_bytes(trainer, 1000, 30) == frames + points + images
