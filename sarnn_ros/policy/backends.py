@@ -169,9 +169,11 @@ class TorchBackend:
                 "the backend 'torch' needs PyTorch, which is not installed",
                 remedy="pip install 'sarnn_ros[train]', or use the backend 'onnxruntime'",
             ) from error
+        from sarnn_ros.model.device import find_device
+
         self._torch = torch
         torch.set_num_threads(threads)
-        self._device = _device(torch, device)
+        self._device = find_device(device)
         self._model = load_model(directory, config).to(self._device)
         self._single = len(config.spec.cameras) == 1
 
@@ -191,21 +193,6 @@ class TorchBackend:
 
     def _tensor(self, array: Array) -> Any:
         return self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
-
-
-def _device(torch: Any, name: str) -> str:
-    """:raises ConfigError: there is no such device here."""
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"'{name}' cannot be used: {str(error).splitlines()[0]}",
-            where="device",
-            remedy="use 'auto' or 'cpu', or install PyTorch for this GPU",
-        ) from error
-    return name
 
 
 def load_model(directory: str | Path, config: PolicyConfig) -> SARNN:

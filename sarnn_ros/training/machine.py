@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import psutil
 import torch
 
-from sarnn_ros.errors import ConfigError
+from sarnn_ros.model.device import find_device
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.team import local_rank, local_size
 
@@ -38,20 +38,7 @@ def choose_device(name: str) -> torch.device:
 
     :raises ConfigError: no such device.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        name = f"cuda:{local_rank()}"
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device {name!r} cannot be used ({str(error).splitlines()[0]})",
-            where="device",
-            remedy="use auto, cpu, cuda or cuda:N",
-        ) from error
-    return device
+    return find_device(name, f"cuda:{local_rank()}")
 
 
 def image_budget(config: TrainConfig, device: torch.device) -> int:

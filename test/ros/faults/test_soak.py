@@ -43,7 +43,11 @@ def test_soak(make_policy, start_node, make_robot, graph, wait):
         fault.begin(arm.robot)
         published = arm.robot.published + choice.randrange(50, 200)
         wait(lambda until=published: arm.robot.published > until, "the fault")
-        arm.promises.check(arm.robot)
+        try:
+            arm.promises.check(arm.robot)
+        except AssertionError as error:
+            error.add_note(f"fault {len(samples)}: {fault}")
+            raise
         total += len(arm.robot.commands)
         arm.robot.reset()
         # What was on its way may latch once more.

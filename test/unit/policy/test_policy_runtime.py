@@ -262,7 +262,7 @@ def test_an_unknown_backend_is_named(policy_dir):
 
 def test_the_device_is_the_backends(policy_dir):
     gpu = "cuda" if torch.cuda.is_available() else "cpu"
-    assert Policy.load(policy_dir, "torch", device="auto")._backend._device == gpu
+    assert Policy.load(policy_dir, "torch", device="auto")._backend._device == torch.device(gpu)
     with pytest.raises(ConfigError, match="'cuda:99' cannot be used"):
         Policy.load(policy_dir, "torch", device="cuda:99")
     Policy.load(policy_dir, device="auto")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -14,10 +15,8 @@ from torch import Tensor
 from sarnn_ros.training.chunks import CPU_CHUNK, map_chunks, sum_chunks
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("fits", [1000, 7])
-def test_gradients_of_inputs_and_parameters(threads: int, fits: int) -> None:
-    torch.set_num_threads(threads)
+def problem() -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor, Tensor, Tensor, Tensor]:
+    """A function of 50 rows, a parameter of it and one that it does not use, and its inputs."""
     weight = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
     unused = torch.randn(2, requires_grad=True)
     rows = torch.randn(50, 3, dtype=torch.float64, requires_grad=True)
@@ -26,6 +25,14 @@ def test_gradients_of_inputs_and_parameters(threads: int, fits: int) -> None:
     def function(rows: Tensor, fixed: Tensor) -> Tensor:
         return torch.tanh(rows @ weight) * fixed
 
+    return function, weight, unused, rows, fixed
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("fits", [1000, 7])
+def test_gradients_of_inputs_and_parameters(threads: int, fits: int) -> None:
+    torch.set_num_threads(threads)
+    function, weight, unused, rows, fixed = problem()
     scale = torch.randn(50, 2, dtype=torch.float64)
     leaves = [rows, weight]
     expected = torch.autograd.grad((function(rows, fixed) * scale).sum(), leaves)
@@ -40,14 +47,7 @@ def test_gradients_of_inputs_and_parameters(threads: int, fits: int) -> None:
 @pytest.mark.parametrize("fits", [1000, 7])
 def test_a_sum_and_its_gradients(threads: int, fits: int) -> None:
     torch.set_num_threads(threads)
-    weight = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
-    unused = torch.randn(2, requires_grad=True)
-    rows = torch.randn(50, 3, dtype=torch.float64, requires_grad=True)
-    fixed = torch.randn(50, 2, dtype=torch.float64)
-
-    def function(rows: Tensor, fixed: Tensor) -> Tensor:
-        return torch.tanh(rows @ weight) * fixed
-
+    function, weight, unused, rows, fixed = problem()
     whole = function(rows, fixed).sum()
     expected = torch.autograd.grad(3 * whole, [rows, weight])
     with torch.no_grad():
