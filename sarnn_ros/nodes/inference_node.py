@@ -473,9 +473,11 @@ class InferenceNode(LifecycleNode):
 
     def _reset(self, _: Any, response: Any) -> Any:
         def work() -> str:
-            assert self.controller is not None
+            assert self.controller is not None and self.buffer is not None
             # Before the reset: a tick between would latch again what it still finds.
             self._formats.reset()
+            # What was seen before may be what latched: the motion begins from what is seen now.
+            self.buffer.clear()
             latched = self.controller.faults.latched
             if self._description and any(fault.code == description.CODE for fault in latched):
                 self._description.accept()

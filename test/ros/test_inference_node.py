@@ -196,6 +196,41 @@ def test_start_stop_and_reset(policy, start_node, make_robot, graph, wait, diagn
     wait(lambda: len(robot.commands) > count + 5, lambda: node.output)
 
 
+def test_after_a_reset_nothing_comes_from_an_image_of_before(
+    make_policy, start_node, make_robot, graph, wait, diagnostics
+):
+    # Old enough to tell, and yet fresh: the image that latched would still serve a tick.
+    camera = {"name": "front", "width": 32, "height": 24, "max_age": 60.0}
+    robot = make_robot(JOINTS, START, namespace="/forgets/")
+    node = start_node(
+        "-r",
+        "__ns:=/forgets",
+        policy=make_policy(spec=small_spec(cameras=[camera])),
+        autostart=True,
+    )
+    name = "/forgets/sarnn"
+    wait(lambda: len(robot.commands) >= 5, lambda: node.output)
+
+    def as_bgr(message):
+        message.encoding = "bgr8"
+        return (message,)
+
+    with robot.record:
+        robot.mutate_image = as_bgr
+    wait(lambda: "image_changed" in str(control_status(diagnostics, name)), lambda: node.output)
+    with robot.record:
+        robot.mutate_image = lambda message: ()
+    published = robot.published
+    wait(lambda: robot.published > published + 20, "what was on its way has arrived")
+    assert graph.trigger(f"{name}/reset").success
+    seen, said = len(robot.commands), len(node.output)
+    assert graph.trigger(f"{name}/start").success
+    node.wait_for("no message has arrived on '/forgets/image_raw'", after=said)
+    assert len(robot.commands) == seen
+    robot.mend()
+    wait(lambda: len(robot.commands) > seen + 3, lambda: node.output)
+
+
 LIMITS = {
     "position": {"guard__position_max": [0.2]},
     "step": {"guard__max_step": [0.0001]},
