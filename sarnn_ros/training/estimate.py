@@ -20,11 +20,15 @@ COPIES = 8
 
 
 def describe(dataset: Dataset, config: TrainConfig) -> str:
-    """Run an epoch or two without saving anything, and say what was found."""
+    """Run a few epochs without saving anything, and say what was found."""
     trainer = make_trainer(dataset, config)
     epochs = trainer.run(time.monotonic)
     first = next(epochs)  # warms up allocator and caches
-    return "\n".join(_lines(dataset, trainer, next(epochs, first).seconds))
+    seconds = fixed_seconds = next(epochs, first).seconds
+    if (until := config.attend_until) is not None and trainer.epoch < until < config.epochs:
+        trainer.epoch = until
+        fixed_seconds = next(epochs).seconds
+    return "\n".join(_lines(dataset, trainer, seconds, fixed_seconds))
 
 
 def update_bytes(trainer: Trainer, encoded: int, pictured: int) -> int:
@@ -43,7 +47,8 @@ def update_bytes(trainer: Trainer, encoded: int, pictured: int) -> int:
     return (frames + pictured) * sum(sizes) + COPIES * frames * max(sizes) + gradient
 
 
-def _lines(dataset: Dataset, trainer: Trainer, seconds: float) -> list[str]:
+def _lines(dataset: Dataset, trainer: Trainer, seconds: float, fixed_seconds: float) -> list[str]:
+    """:param seconds: of an epoch. :param fixed_seconds: of one whose attention is fixed."""
     config, data = trainer.config, trainer.training
     frames = int(data.steps().sum())
     batches = -(-len(data) // config.batch_size)
@@ -57,7 +62,9 @@ def _lines(dataset: Dataset, trainer: Trainer, seconds: float) -> list[str]:
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     sizes = ", ".join(f"{c.name} {c.width}x{c.height}" for c in dataset.spec.cameras)
     inner = f"{config.inner_steps} recurrent steps"
-    total = seconds * config.epochs
+    fixed = max(0, config.epochs - (config.attend_until or config.epochs))
+    total = seconds * (config.epochs - fixed) + fixed_seconds * fixed
+    later = f", {fixed_seconds:.2f} s from epoch {config.attend_until} on" if fixed else ""
     return [
         f"episodes     {len(data)} for training, {validation} for validation",
         f"ticks        {frames} with a next one, at {dataset.spec.rate:g} Hz",
@@ -66,6 +73,6 @@ def _lines(dataset: Dataset, trainer: Trainer, seconds: float) -> list[str]:
         f"network      {parameters} parameters, recipe {config.recipe}, device {trainer.device}",
         f"memory       {images}, up to {needed >> 20} MiB for an update",
         f"an update    {encoded} frames encoded, {pictured} predicted, then {inner}",
-        f"an epoch     {batches} updates, {seconds:.2f} s",
+        f"an epoch     {batches} updates, {seconds:.2f} s{later}",
         f"in all       {config.epochs} epochs, about {total / 60:.1f} min",
     ]
