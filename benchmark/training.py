@@ -6,6 +6,9 @@
 ratio is taken turn by turn; its quartiles are printed.
 `success` (long; needs the simulator): wall time and closed-loop success of a recipe over seeds,
     python benchmark/training.py success BAGS --seeds 0 1 2 3 4 --set recipe=fast
+and what an epoch of the seed's step loop takes on these bags. Its `epochs_in_ten_times` are those
+that fit into ten times the median wall time; our trainer computes the same losses sooner:
+    python benchmark/training.py success BAGS --set recipe=eipl --set epochs=60 --at 36 48
 `resume` (a minute): what an interruption costs, against an epoch,
     python benchmark/training.py resume BAGS --json result.json
 """
@@ -24,13 +27,16 @@ import torch
 from common import arguments, finish, machine
 from seed_sarnn import SeedSARNN, step_loop_losses
 
+from sarnn_ros.data.episodes import Dataset
 from sarnn_ros.model.sarnn import SARNN
-from sarnn_ros.training.config import load_config, make_config, parse_settings
+from sarnn_ros.training.config import TrainConfig, load_config, make_config, parse_settings
 from sarnn_ros.training.losses import encode, image_loss, recurrent_losses
 from sarnn_ros.training.machine import keep_memory
 from sarnn_ros.training.memory import Fits
 
 BATCH, SIZE, JOINTS = 5, 64, 6
+#: What is measured against the step loop: exact, and with predicted images in bfloat16.
+OURS = ("ours", "ours, autocast")
 
 
 def make_update(name: str, ticks: int) -> Callable[[], list[float]]:
@@ -57,10 +63,12 @@ def make_update(name: str, ticks: int) -> Callable[[], list[float]]:
         joint, point, decoded = recurrent_losses(
             ours, points, joints[:, :-1], joints.roll(-1, 1)[:, :-1], lengths
         )
-        image = image_loss(ours, [now], decoded.flatten(0, 1), [following], fits.images)
+        image = image_loss(
+            ours, [now], decoded.flatten(0, 1), [following], fits.images, "autocast" in name
+        )
         return image, joint, point
 
-    losses, net = (parallel, ours) if name == "ours" else (plain, seed)
+    losses, net = (parallel, ours) if name.startswith("ours") else (plain, seed)
     optimizer = torch.optim.Adam(net.parameters(), eps=1e-7)
 
     def update() -> list[float]:
@@ -90,7 +98,7 @@ def epoch(repeats: int, ticks: int) -> dict[str, Any]:
     """
     context = multiprocessing.get_context("spawn")
     sides = {}
-    for name in ("step_loop", "step_loop, memory kept", "ours"):
+    for name in ("step_loop", "step_loop, memory kept", *OURS):
         pipe, theirs = context.Pipe()
         context.Process(target=work, args=(theirs, name, ticks), daemon=True).start()
         sides[name] = pipe
@@ -105,45 +113,108 @@ def epoch(repeats: int, ticks: int) -> dict[str, Any]:
     for pipe in sides.values():
         pipe.send(False)
     median = {name: round(float(np.median(taken[1:])), 3) for name, taken in seconds.items()}
-    ours = np.array(seconds.pop("ours")[1:])
+    ours = {name: np.array(seconds.pop(name)[1:]) for name in OURS}
     return {
         "seconds_per_update": median,
         "times_faster": {
-            name: np.quantile(np.array(taken[1:]) / ours, [0.25, 0.5, 0.75]).round(2).tolist()
-            for name, taken in seconds.items()
+            name: {
+                loop: np.quantile(np.array(taken[1:]) / mine, [0.25, 0.5, 0.75]).round(2).tolist()
+                for loop, taken in seconds.items()
+            }
+            for name, mine in ours.items()
         },
-        "difference_of_the_first_losses": float(np.abs(first["step_loop"] - first["ours"]).max()),
+        "difference_of_the_first_losses": {
+            name: np.abs(first["step_loop"] - first[name]).tolist() for name in OURS
+        },
     }
 
 
-def success(bags: list[Path], seeds: list[int], settings: list[str], spec: Path) -> dict[str, Any]:
+def success(
+    bags: list[Path], seeds: list[int], settings: list[str], spec: Path, at: list[int]
+) -> dict[str, Any]:
     """Train once per seed on the bags, and try each policy in simulated time, 54 trials."""
-    import tempfile
-    from functools import partial
-
     from sarnn_ros.data.episodes import load_dataset
-    from sarnn_ros.policy.runtime import Policy
-    from sarnn_ros.sim.trials import closed_loop
     from sarnn_ros.spec import load_spec
-    from sarnn_ros.training.run import train
 
     dataset = load_dataset(bags, load_spec(spec), validation=0)
+    ticks = max(len(episode.joints) for episode in dataset.episodes)
+    loop_seconds = loop_epoch(len(dataset.training), ticks)
     rows = []
     for seed in seeds:
         config = load_config(None, {**parse_settings(settings), "seed": seed})
-        with tempfile.TemporaryDirectory() as folder:
-            out = Path(folder) / "policy"
-            start, busy = time.perf_counter(), time.process_time()
-            train(dataset, config, out)
-            row = {
-                "seed": seed,
-                "seconds": round(time.perf_counter() - start, 1),
-                "cpu_seconds": round(time.process_time() - busy, 1),
-                **closed_loop(partial(Policy.load, out)),
-            }
-        rows.append(row)
-        print(row, flush=True)
-    return {"settings": make_config(parse_settings(settings)).model_dump(), "runs": rows}
+        rows.append(train_and_try(dataset, config, at))
+        print(rows[-1], flush=True)
+    median = float(np.median([row["seconds"] for row in rows]))
+    return {
+        "settings": make_config(parse_settings(settings)).model_dump(),
+        "runs": rows,
+        "step_loop_epoch_seconds": round(loop_seconds, 2),
+        "epochs_in_ten_times": round(10 * median / loop_seconds, 1),
+    }
+
+
+def train_and_try(dataset: Dataset, config: TrainConfig, at: list[int]) -> dict[str, Any]:
+    """Wall and CPU time of one training, and success after it.
+
+    :param at: epochs after which to try the policy already; that time is not counted.
+    """
+    import tempfile
+    from functools import partial
+
+    from sarnn_ros.policy.envelope import envelope_from_dataset
+    from sarnn_ros.policy.export import export_policy
+    from sarnn_ros.policy.runtime import Policy
+    from sarnn_ros.sim.trials import closed_loop
+    from sarnn_ros.training.run import train
+    from sarnn_ros.training.trainer import Epoch, Trainer
+
+    tried: dict[int, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "policy"
+        spent = np.zeros(2)
+
+        def look(trainer: Trainer, _: Epoch) -> None:
+            if trainer.epoch not in at:
+                return
+            before = np.array([time.perf_counter(), time.process_time()])
+            early = Path(folder) / f"epoch_{trainer.epoch}"
+            export_policy(
+                early,
+                trainer.final_model(),
+                spec=dataset.spec,
+                normaliser=dataset.normaliser,
+                envelope=envelope_from_dataset(dataset),
+                training={},
+                health=lambda made: None,
+            )
+            rates = closed_loop(partial(Policy.load, early))
+            tried[trainer.epoch] = rates
+            print({"seed": config.seed, "epoch": trainer.epoch, **rates}, flush=True)
+            spent[:] += np.array([time.perf_counter(), time.process_time()]) - before
+
+        start = np.array([time.perf_counter(), time.process_time()])
+        train(dataset, config, out, watchers=(look,))
+        taken = np.array([time.perf_counter(), time.process_time()]) - start - spent
+        return {
+            "seed": config.seed,
+            "seconds": round(float(taken[0]), 1),
+            "cpu_seconds": round(float(taken[1]), 1),
+            **closed_loop(partial(Policy.load, out)),
+            "at": tried,
+        }
+
+
+def loop_epoch(episodes: int, ticks: int) -> float:
+    """Seconds of an epoch of the plain step loop, without reading or distorting any image."""
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    context.Process(target=work, args=(theirs, "step_loop", ticks), daemon=True).start()
+    seconds = []
+    for _ in range(6):
+        pipe.send(True)
+        seconds.append(pipe.recv()[0])
+    pipe.send(False)
+    return float(np.median(seconds[1:])) * episodes / BATCH
 
 
 def resume(bags: list[Path], repeats: int, settings: list[str], spec: Path) -> dict[str, Any]:
@@ -205,6 +276,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--ticks", type=int, default=120, help="of an episode")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument(
+        "--at", type=int, nargs="+", default=[], metavar="EPOCH", help="try the policy then, too"
+    )
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--spec", type=Path, default=Path("config/demo_spec.yaml"))
     options = parser.parse_args()
@@ -213,7 +287,7 @@ def main() -> None:
     elif options.what == "resume":
         result = resume(options.bags, options.repeats, options.settings, options.spec)
     else:
-        result = success(options.bags, options.seeds, options.settings, options.spec)
+        result = success(options.bags, options.seeds, options.settings, options.spec, options.at)
     finish({"machine": machine(), options.what: result}, options.json)
 
 
