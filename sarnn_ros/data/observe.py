@@ -189,10 +189,21 @@ class ObservationBuffer:
         self._now_ns = 0  # as the newest message came
         self.clear()
 
-    def clear(self) -> None:
-        """Forget every message: when starting anew."""
+    def clear(self, now_ns: int = 0) -> None:
+        """Forget every message: when starting anew.
+
+        :param now_ns: a message stamped before it counts as never sent, though it comes later.
+        """
         with self._lock:
             self._forget()
+            self._since_ns = now_ns
+            self._now_ns = max(self._now_ns, now_ns)
+
+    @property
+    def images_since_ns(self) -> int:
+        """Images stamped before it, ns, are of before `clear`. Where the clock is `receive` stamps
+        tell nothing, and it is 0."""
+        return self._since_ns if self.spec.clock == "header" else 0
 
     def rewind(self, now_ns: int) -> None:
         """The clock was set back to this, ns: forget what came before, keep what has come since.
@@ -206,6 +217,7 @@ class ObservationBuffer:
         self._now_ns = now_ns
 
     def _forget(self) -> None:
+        self._since_ns = 0
         self._images = {
             camera.name: _Kept(
                 self._resolved[camera.topic],
@@ -237,6 +249,8 @@ class ObservationBuffer:
             raise
         with self._lock:
             self._keep_time(receive_ns)
+            if stamp < self._since_ns:
+                return None
             if camera is self._trigger and not self._ticks.take(stamp):
                 return None
             self._images[camera_name].add(stamp, msg, receive_ns - self._horizon_ns)
@@ -252,7 +266,8 @@ class ObservationBuffer:
             raise
         with self._lock:
             self._keep_time(receive_ns)
-            self._joints[source_index].add(stamp, values, receive_ns - self._horizon_ns)
+            if stamp >= self._since_ns:
+                self._joints[source_index].add(stamp, values, receive_ns - self._horizon_ns)
 
     def observe(self, tick_ns: int) -> Observation | Missing:
         """What the tick sees, or why it sees nothing."""

@@ -265,7 +265,7 @@ class InferenceNode(LifecycleNode):
                 post_callback=clock_moved,
             )
         )
-        self._formats = FormatWatch()
+        self._formats = FormatWatch(lambda: buffer.images_since_ns)
         self._sensors = Sensors(
             self,
             buffer,
@@ -298,7 +298,7 @@ class InferenceNode(LifecycleNode):
         assert self._viewer is not None and self.buffer is not None
         assert self._streamer is not None
         super().on_activate(state)
-        self.buffer.clear()
+        self.buffer.clear(self.now_ns())
         self._formats.reset()
         self._scene.reset()
         self._graph.look()
@@ -474,10 +474,10 @@ class InferenceNode(LifecycleNode):
     def _reset(self, _: Any, response: Any) -> Any:
         def work() -> str:
             assert self.controller is not None and self.buffer is not None
-            # Before the reset: a tick between would latch again what it still finds.
+            # Before the reset: a tick between would latch again what it still finds. The motion
+            # begins from what is seen from now on, and not from what is still on its way.
+            self.buffer.clear(self.now_ns())
             self._formats.reset()
-            # What was seen before may be what latched: the motion begins from what is seen now.
-            self.buffer.clear()
             latched = self.controller.faults.latched
             if self._description and any(fault.code == description.CODE for fault in latched):
                 self._description.accept()

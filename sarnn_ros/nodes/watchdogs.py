@@ -9,7 +9,7 @@ then happens is for `control`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.observe import Observation
 from sarnn_ros.nodes.parameters import WatchParameters
+from sarnn_ros.spec import NANOSECONDS
 
 #: A joint whose largest step is smaller is watched as if it were this, rad or m: one that is to
 #: stand still trembles, too.
@@ -135,9 +136,13 @@ class FormatWatch:
     """Looks at each image as it arrives: size and encoding must stay what they were first.
 
     For any thread. Raw images only: a compressed one shows its size when decoded.
+
+    :param since_ns: images stamped before it are passed over: what was still on its way at a reset
+        must not be the first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, since_ns: Callable[[], int] = lambda: 0) -> None:
+        self._since_ns = since_ns
         self._lock = threading.Lock()
         self.reset()
 
@@ -148,7 +153,8 @@ class FormatWatch:
 
     def see(self, camera: str, message: Any) -> None:
         encoding = getattr(message, "encoding", None)
-        if encoding is None:
+        stamp = message.header.stamp
+        if encoding is None or stamp.sec * NANOSECONDS + stamp.nanosec < self._since_ns():
             return
         found = (message.width, message.height, encoding)
         with self._lock:

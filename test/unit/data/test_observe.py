@@ -180,6 +180,30 @@ def test_clear_forgets():
     assert isinstance(buffer.observe(START), Missing)
 
 
+@pytest.mark.parametrize("clock", ["header", "receive"])
+def test_clear_forgets_what_is_on_its_way(clock: str):
+    """By its stamp; where stamps tell nothing, what comes is taken."""
+    buffer = ObservationBuffer(make.spec(clock=clock))
+    now = START + 50 * MS
+    buffer.clear(now)
+    image(buffer, now - MS, receive=now + MS)
+    joints(buffer, now - MS, receive=now + MS)
+    assert isinstance(buffer.observe(now + 2 * MS), Missing) == (clock == "header")
+    assert buffer.images_since_ns == (now if clock == "header" else 0)
+    image(buffer, now)
+    joints(buffer, now)
+    assert isinstance(buffer.observe(now + 2 * MS), Observation)
+
+
+def test_clear_is_undone_by_a_clock_that_is_set_back():
+    """Else nothing would be seen until it has come there again."""
+    buffer = ObservationBuffer(make.spec())
+    buffer.clear(START + 3600 * SECOND)
+    image(buffer, START)
+    joints(buffer, START)
+    assert isinstance(buffer.observe(START + MS), Observation)
+
+
 def test_a_topic_called_like_a_camera():
     spec = parse_spec({
         "cameras": [{"name": "gripper", "width": 16, "height": 12}],

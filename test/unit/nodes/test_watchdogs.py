@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from sarnn_ros.data.observe import Observation
 from sarnn_ros.nodes.parameters import WatchParameters
-from sarnn_ros.nodes.watchdogs import Findings, ObservationWatch
+from sarnn_ros.nodes.watchdogs import Findings, FormatWatch, ObservationWatch
 
 PERIOD = 100_000_000
 
@@ -55,3 +57,22 @@ def test_a_frozen_camera_beside_a_joint_that_may_not_move():
     found = [watch.see(0.0, 0.15 * index) for index in range(15)]
     assert [sorted(one.soft) for one in found[:10]] == [[]] * 10
     assert list(found[-1].soft) == ["frozen:front"]
+
+
+def test_what_was_on_its_way_at_a_reset_is_not_the_first_image():
+    since = 0
+    watch = FormatWatch(lambda: since)
+
+    def see(width: int, second: int) -> list[str]:
+        stamp = SimpleNamespace(sec=second, nanosec=0)
+        header = SimpleNamespace(stamp=stamp)
+        watch.see("front", SimpleNamespace(width=width, height=4, encoding="rgb8", header=header))
+        return list(watch.changed)
+
+    assert see(4, 1) == []
+    assert see(8, 2) == ["image_changed:front"]
+    since = 4_000_000_000
+    watch.reset()
+    assert see(8, 3) == []
+    assert see(4, 4) == []
+    assert see(8, 5) == ["image_changed:front"]
