@@ -62,9 +62,15 @@ class GuardParameters:
     step_margin: float = _parameter(
         1.5, "largest step from the present position, in largest trained steps", low=0, high=10
     )
+    velocity_margin: float = _parameter(
+        2.0,
+        "largest change from one command to the next, in largest trained ones",
+        low=1,
+        high=100,
+    )
     floor: float = _parameter(
         0.01,
-        "smallest position margin and smallest step limit, rad or m: a joint that hardly moved "
+        "smallest position margin and smallest step limits, rad or m: a joint that hardly moved "
         "in training must not be stopped by its own measurement noise",
         low=0,
         high=1,
@@ -79,7 +85,7 @@ class GuardParameters:
         (), "own limit of the step from the present position, rad or m per tick", low=0
     )
     max_velocity: tuple[float, ...] = _parameter(
-        (), "limit of the commanded velocity, rad/s or m/s; empty: none but the step's", low=0
+        (), "own limit of the commanded velocity, rad/s or m/s", low=0
     )
     max_acceleration: tuple[float, ...] = _parameter(
         (), "limit of the commanded acceleration, rad/s^2 or m/s^2; empty: none", low=0

@@ -150,6 +150,8 @@ def guard_limits(
         cast(Check, check) for check, action in actions.items() if cast(Action, action) == "clamp"
     )
     indices = list(spec.command_indices)
+    period_s = spec.period_ns * 1e-9
+    changes = np.inf if envelope.max_change is None else np.array(envelope.max_change)[indices]
     limits = GuardLimits.from_training(
         *(
             np.asarray(values, np.float64)[indices]
@@ -158,6 +160,9 @@ def guard_limits(
         position_margin=guard.position_margin,
         step_margin=guard.step_margin,
         floor=guard.floor,
+        max_velocity=changes / period_s,
+        velocity_margin=guard.velocity_margin,
+        period_s=period_s,
         clamp=clamp,
     )
     for text, where in (

@@ -83,6 +83,10 @@ class Envelope(_Part):
     position_min: Vector
     position_max: Vector
     max_step: Vector = Field(description="largest change within one tick")
+    max_change: Vector | None = Field(
+        default=None,
+        description="largest change of the target from one tick to the next; null: not known",
+    )
     start_pose: Vector = Field(description="mean over episodes of the first state")
     start_pose_spread: Vector = Field(description="largest distance of a first state from it")
     cameras: dict[str, CameraEnvelope]
@@ -145,7 +149,7 @@ class PolicyConfig(_Part):
         lengths = {"model.joint_dim": self.model.joint_dim}
         for part in ("normalisation", "envelope"):
             for key, value in getattr(self, part):
-                if key != "cameras":
+                if key != "cameras" and value is not None:
                     lengths[f"{part}.{key}"] = len(value)
         problems = [
             f"{key} is for {length} joints, the spec has {dim}"

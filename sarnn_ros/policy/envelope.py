@@ -34,6 +34,7 @@ def envelope_from_dataset(dataset: Dataset) -> Envelope:
         position_min=_vector(everything.min(axis=0)),
         position_max=_vector(everything.max(axis=0)),
         max_step=_vector(_max_step(episodes, dataset.spec.rate)),
+        max_change=_vector(np.max([_largest_change(episode) for episode in episodes], axis=0)),
         start_pose=_vector(start),
         start_pose_spread=_vector(np.abs(starts - start).max(axis=0)),
         cameras={camera.name: _camera(camera.name, episodes) for camera in dataset.spec.cameras},
@@ -62,6 +63,14 @@ def _largest_step(episode: Episode) -> NDArray[np.float64]:
         episode.targets - episode.joints,
     ]
     largest: NDArray[np.float64] = np.abs(np.concatenate(changes)).max(axis=0)
+    return largest
+
+
+def _largest_change(episode: Episode) -> NDArray[np.float64]:
+    """Per joint, how far the target moved from one tick to the next, at most. The last target is
+    not one: it repeats the state."""
+    changes = np.abs(np.diff(episode.targets[:-1], axis=0))
+    largest: NDArray[np.float64] = changes.max(axis=0, initial=0.0)
     return largest
 
 

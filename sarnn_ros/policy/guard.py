@@ -52,23 +52,29 @@ class GuardLimits:
         position_margin: float,
         step_margin: float,
         floor: float,
+        max_velocity: ArrayLike = np.inf,
+        velocity_margin: float = 1.0,
+        period_s: float = np.inf,
         clamp: frozenset[Check] = frozenset(),
     ) -> GuardLimits:
         """Limits around what the training data did, all of shape (n,).
 
         :param position_margin: part of the range by which it is widened on each side.
         :param step_margin: factor on the largest step of the training data.
-        :param floor: smallest position margin and smallest step limit, rad or m.
+        :param floor: smallest position margin, and smallest limit of a step from the present
+            position or from the command before, rad or m.
+        :param max_velocity: of the commands in the training data; infinite if not known.
+        :param velocity_margin: factor on it. :param period_s: between two commands.
         """
         low, high = np.asarray(position_min, np.float64), np.asarray(position_max, np.float64)
         margin = np.maximum(position_margin * (high - low), floor)
-        infinite = np.full(low.shape, np.inf)
+        speed = velocity_margin * np.asarray(max_velocity, np.float64)
         return cls(
             position_min=low - margin,
             position_max=high + margin,
             max_step=np.maximum(step_margin * np.asarray(max_step, np.float64), floor),
-            max_velocity=infinite,
-            max_acceleration=infinite,
+            max_velocity=np.broadcast_to(np.maximum(speed, floor / period_s), low.shape),
+            max_acceleration=np.full(low.shape, np.inf),
             clamp=clamp,
         )
 

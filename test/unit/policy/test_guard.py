@@ -154,6 +154,19 @@ def test_limits_from_training_have_a_margin_and_a_floor():
     assert np.isinf(made.max_velocity).all()
 
 
+def test_commands_may_not_change_much_faster_than_the_demonstrated_ones():
+    made = GuardLimits.from_training(
+        [-1.0, -1.0], [1.0, 1.0], [0.4, 0.4], position_margin=0.1, step_margin=1.5, floor=0.01,
+        max_velocity=[0.5, 0.0], velocity_margin=2.0, period_s=0.1,
+    )  # fmt: skip
+    np.testing.assert_allclose(made.max_velocity, [1.0, 0.1])
+    shaken = CommandGuard(made, NAMES)
+    # As far as the step allows to either side of the arm, in turns.
+    verdict = shaken.check([0.3, 0.0], [0.0, 0.0], 0.1, previous=[-0.3, 0.0])
+    assert [trip.reason for trip in verdict.trips] == ["velocity"] and not verdict.ok
+    assert shaken.check([0.1, 0.0], [0.0, 0.0], 0.1, previous=[0.0, 0.0]).ok
+
+
 def test_own_limits_only_ever_tighten():
     narrowed = limits().narrowed(
         NAMES, {"position_min": [-5.0, -0.5], "position_max": [0.5], "max_step": []}, where="x"

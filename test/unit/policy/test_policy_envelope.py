@@ -89,6 +89,13 @@ def test_commands_that_led_a_lagging_arm_widen_the_step(lead, largest):
     assert envelope_from_dataset(made).max_step == pytest.approx((largest, 0.0))
 
 
+def test_the_largest_change_is_from_target_to_target():
+    """The last target repeats the state, and is none."""
+    targets = [[0.0, 1.0], [0.2, 1.0], [0.1, 0.9], [5.0, 5.0]]
+    made = dataset(([[7.0, 7.0]] * 4, targets, 9), ([[0.0, 0.0]], [[0.0, 0.0]], 9))
+    assert envelope_from_dataset(made).max_change == pytest.approx((0.2, 0.1))
+
+
 def test_a_step_is_never_taken_from_one_episode_to_the_next():
     one = ([[0.0, 0.0]] * 2, [[0.0, 0.0]] * 2, 9)
     other = ([[9.0, 0.0]] * 2, [[9.0, 0.0]] * 2, 9)
