@@ -135,11 +135,11 @@ class TrainConfig(BaseModel):
 RECIPES: dict[str, dict[str, Any]] = {
     "eipl": {},
     "fast": {
-        "epochs": 160,
+        "epochs": 100,
         "batch_size": 32,
         "learning_rate_end": 0.02,
         "decay_end": 60,
-        "inner_steps": 40,
+        "inner_steps": 60,
         "encoder_frames": 120,
         "image_frames": 16,
         "attend_until": 30,
