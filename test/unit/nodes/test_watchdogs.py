@@ -55,3 +55,25 @@ def test_a_frozen_camera_beside_a_joint_that_may_not_move():
     found = [watch.see(0.0, 0.15 * index) for index in range(15)]
     assert [sorted(one.soft) for one in found[:10]] == [[]] * 10
     assert list(found[-1].soft) == ["frozen:front"]
+
+
+def test_one_changed_pixel_anywhere_is_no_frozen_camera():
+    watch = ObservationWatch(
+        WatchParameters(), PERIOD, {"front": (64, 48)}, [0], ("a",), np.array([0.2])
+    )
+    still = np.zeros((48, 64, 3), np.uint8)
+
+    def soft(change: bool) -> list[str]:
+        watch.reset()
+        found: Findings = Findings()
+        for index in range(20):
+            pixels = still.copy()
+            # None of those that are looked at first.
+            pixels[17, 35, 2] = index * change
+            stamps = {"front": index * PERIOD}
+            joints = np.array([0.15 * index])
+            found = watch.check(Observation(index * PERIOD, {}, joints, stamps, {"front": pixels}))
+        return list(found.soft)
+
+    assert soft(change=True) == []
+    assert soft(change=False) == ["frozen:front"]
