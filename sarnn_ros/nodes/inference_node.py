@@ -30,6 +30,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import cv2
 import numpy as np
 import rclpy
 from numpy.typing import NDArray
@@ -526,6 +527,9 @@ def main(args: Sequence[str] | None = None) -> int:
 
     :returns: 0 after a clean stop, 1 if `autostart` failed.
     """
+    # OpenCV's threads wait for each other's cores: on a busy machine, converting the colours of a
+    # VGA image took 6 ms (p99) on all cores, 0.3 ms on one.
+    cv2.setNumThreads(1)
     # rclpy's own handlers end the context at once, and with it the chance to send a hold.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop = stop_event()

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -94,6 +95,31 @@ def test_the_control_thread_has_the_core_and_the_priority_it_asks_for(
         bound = [one for one in threads if os.sched_getaffinity(one) == {core}]
         assert len(bound) == 1 and urgent in ([], bound)
     assert node.stop() == 0, node.output
+
+
+#: The node, and what its process holds when it has run.
+SHOW_PROCESS = """
+import sys, cv2
+from sarnn_ros.nodes.inference_node import main
+main()
+heavy = ("torch", "onnx", "safetensors", "mujoco", "matplotlib", "sarnn_ros.training")
+print("imported:", [name for name in heavy if name in sys.modules])
+print("OpenCV's threads:", cv2.getNumThreads())
+"""
+
+
+def test_its_process_runs_a_policy_without_torch_and_with_one_opencv_thread(
+    policy, launch, make_robot, wait
+):
+    robot = make_robot(JOINTS, START, namespace="/process/")
+    parameters = ["-p", f"policy:={policy}", "-p", "autostart:=true"]
+    node = launch(
+        sys.executable, "-c", SHOW_PROCESS, "--ros-args", *parameters, "-r", "__ns:=/process"
+    )
+    wait(lambda: robot.commands, lambda: node.output)
+    assert node.stop() == 0, node.output
+    assert "imported: []" in node.output
+    assert "OpenCV's threads: 1\n" in node.output
 
 
 def test_what_it_shows(policy, start_node, make_robot, graph, wait):
