@@ -188,6 +188,7 @@ class InferenceNode(LifecycleNode):
         gripper = two_valued_gripper(parameters, spec, limits)
         guard = CommandGuard(with_gripper(limits, gripper), spec.command_names)
         at_once = () if gripper is None else gripper.indices
+        health_image = parameters.health.image and policy.config.health is not None
         self.buffer = buffer = ObservationBuffer(spec, self.resolve_topic_name)
         self._sender = sender = CommandSender(
             self,
@@ -228,7 +229,7 @@ class InferenceNode(LifecycleNode):
                 spec.period_ns * 1e-9,
                 at_once,
             ),
-            want_image=lambda: parameters.health.image or viewer.wants_image(),
+            want_image=lambda: health_image or viewer.wants_image(),
             watch=ObservationWatch(
                 parameters.watch,
                 spec.period_ns,

@@ -5,6 +5,7 @@ publishes, its services and parameters, its guard, and what it says to bad input
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -410,20 +411,23 @@ def test_forces_are_felt_and_not_commanded(make_policy, start_node, make_robot, 
     graph.node.destroy_publisher(publisher)
 
 
-def test_the_hook_sees_what_the_policy_saw(policy, graph, make_robot, wait):
-    """In this process, as the parity test embeds it."""
+@contextlib.contextmanager
+def embedded(graph, policy, namespace, **parameters):
+    """The node in this process, as the parity test embeds it: the list of its ticks."""
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter
 
     from sarnn_ros.nodes.inference_node import InferenceNode
 
-    robot = make_robot(JOINTS, START, namespace="/hook/")
     ticks: list[Tick] = []
+    parameters["policy"] = str(policy)
     node = InferenceNode(
         on_tick=ticks.append,
         context=graph.context,
-        namespace="/hook",
-        parameter_overrides=[Parameter("policy", value=str(policy))],
+        namespace=namespace,
+        parameter_overrides=[
+            Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()
+        ],
     )
     executor = SingleThreadedExecutor(context=graph.context)
     executor.add_node(node)
@@ -432,6 +436,17 @@ def test_the_hook_sees_what_the_policy_saw(policy, graph, make_robot, wait):
     try:
         node.trigger_configure()
         node.trigger_activate()
+        yield ticks
+    finally:
+        executor.shutdown()
+        thread.join()
+        node.close()
+        node.destroy_node()
+
+
+def test_the_hook_sees_what_the_policy_saw(policy, graph, make_robot, wait):
+    robot = make_robot(JOINTS, START, namespace="/hook/")
+    with embedded(graph, policy, "/hook") as ticks:
         wait(lambda: [tick for tick in ticks if tick.sent], "a tick that commands")
         tick = next(tick for tick in ticks if tick.sent)
         assert tick.label_ns % 100_000_000 == 0
@@ -439,8 +454,46 @@ def test_the_hook_sees_what_the_policy_saw(policy, graph, make_robot, wait):
         np.testing.assert_array_equal(tick.sent.position, tick.prediction.joints)
         assert tick.label_ns - tick.observation.stamps["front"] <= 200_000_000
         wait(lambda: robot.commands, "the command")
-    finally:
-        executor.shutdown()
-        thread.join()
-        node.close()
-        node.destroy_node()
+
+
+def test_images_are_predicted_only_while_someone_looks(policy, graph, make_robot, wait):
+    from rclpy.qos import qos_profile_sensor_data
+    from sensor_msgs.msg import Image
+
+    make_robot(JOINTS, START, namespace="/looks/")
+    with embedded(graph, policy, "/looks") as ticks:
+
+        def predicted(looking):
+            """A tick from now on that commands, with the images or without."""
+            seen = len(ticks)
+            return wait(
+                lambda: any(
+                    tick.sent and (tick.prediction.images is not None) == looking
+                    for tick in ticks[seen:]
+                ),
+                f"a command, and images predicted: {looking}",
+            )
+
+        predicted(False)
+        began = len(ticks)
+        assert all(tick.prediction is None or tick.prediction.images is None for tick in ticks)
+        for topic in ("predicted_image", "predicted_beside"):
+            subscription = graph.node.create_subscription(
+                Image, f"/looks/sarnn/{topic}", lambda _: None, qos_profile_sensor_data
+            )
+            predicted(True)
+            graph.node.destroy_subscription(subscription)
+            predicted(False)
+        assert not any(tick.reset for tick in ticks[began:]), "the state goes on"
+
+
+@pytest.mark.parametrize("p99", [1.0, None])
+def test_health_has_images_predicted_only_with_a_reference_to_compare_with(
+    p99, make_policy, graph, make_robot, wait
+):
+    make_robot(JOINTS, START, namespace="/reference/")
+    policy = make_policy(p99=p99)
+    with embedded(graph, policy, "/reference", health__image=True) as ticks:
+        wait(lambda: sum(tick.sent is not None for tick in ticks) > 3, "commands")
+        images = [tick.prediction.images for tick in ticks if tick.prediction]
+    assert all((each is not None) == (p99 is not None) for each in images)
