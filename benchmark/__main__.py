@@ -116,7 +116,7 @@ def end_to_end(result: dict[str, Any]) -> Iterator[str]:
                 name,
                 *cells(figures["image_to_command_ms"]),
                 *([f"{tick['p50']:.3g}", f"{tick['p99']:.3g}"] if tick else ["", ""]),
-                f"{figures['ticks_missed']} of {figures['ticks_missed'] + figures['commands']}",
+                f"{figures['ticks_missed']} of {figures['ticks_due']}",
                 f"{figures['frames_lost']} of {figures['frames']}" if "frames" in figures else "",
                 figures["cpu_percent"],
                 figures["rss_mb"],
