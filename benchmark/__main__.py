@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`make benchmark`: run the speed benchmarks one after the other, and rewrite docs/benchmarks.md.
 
-`--long` adds ten minutes each of camera to command, forty in all. `--keep DIR` keeps the figures
-as JSON files, and `--from DIR` only rewrites the page, from those that are there.
+The figures are kept as JSON files in benchmark/results/, or `--keep DIR`, and the page is made of
+those that are there: `--only` replaces one section. `--from DIR` only rewrites the page. `--long`
+adds ten minutes each of camera to command, forty in all.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
+RESULTS = HERE / "results"
 #: Section of the page: its script and what it is told.
 RUNS = {
     "policy_step": ["policy_step.py"],
@@ -205,27 +206,31 @@ def scaling(result: dict[str, Any]) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--from", dest="source", type=Path, metavar="DIR")
-    parser.add_argument("--keep", type=Path, metavar="DIR")
+    parser.add_argument("--keep", type=Path, metavar="DIR", default=RESULTS)
     parser.add_argument("--long", action="store_true")
     parser.add_argument("--only", nargs="+", choices=RUNS, default=RUNS)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        source = options.source or options.keep or Path(scratch)
-        source.mkdir(parents=True, exist_ok=True)
-        for name in options.only if options.source is None else ():
-            if name == LONG and not (options.long or options.only is not RUNS):
-                continue
-            print(f"{name} …", file=sys.stderr, flush=True)
-            script, *more = RUNS[name]
-            command = [sys.executable, str(HERE / script), *more]
-            command += ["--json", str(source / f"{name}.json")]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        parts = [HEAD.rstrip()]
-        for name in RUNS:
-            figures = source / f"{name}.json"
-            if figures.exists():
-                parts += globals()[name](json.loads(figures.read_text()))
-        PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    source = options.source or options.keep
+    source.mkdir(parents=True, exist_ok=True)
+    for name in options.only if options.source is None else ():
+        if name == LONG and not (options.long or options.only is not RUNS):
+            continue
+        print(f"{name} …", file=sys.stderr, flush=True)
+        script, *more = RUNS[name]
+        command = [sys.executable, str(HERE / script), *more]
+        command += ["--json", str(source / f"{name}.json")]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    found = [name for name in RUNS if (source / f"{name}.json").exists()]
+    if missing := [name for name in RUNS if name not in found and name != LONG]:
+        # A page of these alone would lose the other sections.
+        raise SystemExit(
+            f"the figures are in {source}; {PAGE.name} is left as it is: "
+            f"no figures there of {', '.join(missing)}"
+        )
+    parts = [HEAD.rstrip()]
+    for name in found:
+        parts += globals()[name](json.loads((source / f"{name}.json").read_text()))
+    PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     print(f"wrote {PAGE}", file=sys.stderr)
 
 
