@@ -11,17 +11,21 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from numpy.typing import ArrayLike
 
 from sarnn_ros.data.preprocess import JointNormaliser
 from sarnn_ros.policy.directory import CameraEnvelope, Envelope
 from sarnn_ros.spec import Spec, parse_spec
 
+#: Of a CPU's time; the rest it waits. A guest's is in user's.
+BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -127,8 +131,28 @@ def machine() -> dict[str, Any]:
         "cores": CORES,
         "python": platform.python_version(),
         "onnxruntime": onnxruntime.__version__,
-        "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+def cpu_times() -> tuple[float, float, float]:
+    """Seconds since some time ago: by the clock; of all CPUs at work; and of these, at work for
+    this process and those that it started, ended ones included."""
+    own = 0.0
+    for process in (one := psutil.Process(), *one.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            own += sum(process.cpu_times()[:4])  # user, system, and of children waited for
+    total = psutil.cpu_times()
+    return time.monotonic(), sum(getattr(total, name, 0.0) for name in BUSY), own
+
+
+#: What else the machine did is counted from here to `finish`.
+BEGAN = cpu_times()
+
+
+def others_percent(began: tuple[float, ...], ended: tuple[float, ...]) -> float:
+    """Of all CPUs' time between, what others took. Our own load is not in it."""
+    elapsed, busy, own = (after - before for before, after in zip(began, ended))
+    return round(100 * max(0.0, busy - own) / (elapsed * (psutil.cpu_count() or 1)), 1)
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
@@ -138,7 +162,8 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
 
 
 def finish(result: dict[str, Any], target: Path | None) -> None:
-    """Print, and write where asked."""
+    """Add how quiet the machine was; print, and write where asked."""
+    result["machine"]["others_cpu_percent"] = others_percent(BEGAN, cpu_times())
     text = json.dumps(result, indent=2)
     print(text)
     if target is not None:

@@ -47,6 +47,8 @@ class EagerNode(Node):
             pixels = np.frombuffer(message.data, np.uint8).reshape(
                 message.height, message.width, 3
             )
+            if message.encoding == "bgr8":
+                pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
         self.image = (message.header, pixels)
 
     def on_joints(self, message: JointState) -> None:

@@ -3,9 +3,14 @@
 """From camera to command over DDS: a camera process, the node, and a controller process.
 
 Latency is the time from the stamp of the image that a command came from to the command's arrival
-in the controller's process. Our node is told of the image by `~/attention_points`, whose header is
-the image's; the baseline (`eager_node.py`) stamps its command with it. The camera runs at 30 Hz by
-its own clock, a little off, as cameras do, so that its phase to the policy's ticks drifts.
+in the controller's process. Our node tells of the image by `~/attention_points`, whose header is
+the image's and which it publishes after the command: `image_of_each` has the rule. The baseline
+(`eager_node.py`) stamps its command with it. The camera runs at 30 Hz by its own clock, a little
+off, as cameras do, so that its phase to the policy's ticks drifts.
+
+Ticks due are counted from the measurement's begin to its end, for our node and the baseline alike:
+one that stops misses all that follow. The holds that our node sends when a tick has no command
+repeat the last command and do not count.
 
 Where the time goes is what the node says of its stages in /diagnostics, medians since its start:
 `arrival` is DDS and the executor's wake-up, `wake` the hand-over to the control thread, `observe`
@@ -15,6 +20,7 @@ decoding and resizing. What is left of image -> command is the way of the comman
 from __future__ import annotations
 
 import array
+import bisect
 import json
 import select
 import signal
@@ -29,6 +35,7 @@ from typing import Any
 import numpy as np
 import psutil
 from common import CORES, arguments, burning, finish, machine, make_spec, percentiles, write_policy
+from numpy.typing import ArrayLike, NDArray
 
 from sarnn_ros.data.align import ImageTicks
 from sarnn_ros.share import ros_environment
@@ -37,6 +44,7 @@ HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 640, 480
 CAMERA_HZ = 29.9
 DOMAIN = "79"
+KINDS = ("raw", "bgr8", "jpeg")
 JOINTS = [f"joint{index + 1}" for index in range(6)]
 
 
@@ -58,7 +66,8 @@ def camera(kind: str) -> None:
             message: Any = CompressedImage(format="jpeg")
             data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
         else:
-            message = Image(height=HEIGHT, width=WIDTH, step=3 * WIDTH, encoding="rgb8")
+            encoding = "bgr8" if kind == "bgr8" else "rgb8"
+            message = Image(height=HEIGHT, width=WIDTH, step=3 * WIDTH, encoding=encoding)
             data = pixels.tobytes()
         message.data = array.array("B", data)
         messages.append(message)
@@ -80,7 +89,8 @@ def camera(kind: str) -> None:
 
 
 def controller() -> None:
-    """Publish joint states at 100 Hz; note when commands and attention points arrive.
+    """Publish joint states at 100 Hz; note when commands arrive, and when attention points were
+    published: by the time of their arrival they may look like the next tick's.
 
     Says `first` with the first command. Ends with SIGTERM; the record goes to standard output.
     """
@@ -93,19 +103,24 @@ def controller() -> None:
     rclpy.init()
     node = rclpy.create_node("controller")
     commands: list[tuple[int, int]] = []
-    images: list[int] = []
+    points: list[tuple[int, int]] = []
+    position: list[float] = []
     timings: list[tuple[int, dict[str, str]]] = []
 
     def nanoseconds(stamp: Any) -> int:
         return stamp.sec * 10**9 + stamp.nanosec
 
     def on_command(message: JointState) -> None:
+        nonlocal position
+        last, position = position, list(message.position)
+        if position == last:  # a hold
+            return
         if not commands:
             print("first", flush=True)
         commands.append((time.time_ns(), nanoseconds(message.header.stamp)))
 
-    def on_points(message: ImageMarker) -> None:
-        images.append(nanoseconds(message.header.stamp))
+    def on_points(message: ImageMarker, info: dict[str, int]) -> None:
+        points.append((info["source_timestamp"], nanoseconds(message.header.stamp)))
 
     def on_diagnostics(message: DiagnosticArray) -> None:
         for status in message.status:
@@ -114,8 +129,9 @@ def controller() -> None:
                 timings.append((nanoseconds(message.header.stamp), values))
 
     node.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, 10)
-    node.create_subscription(JointState, "joint_command", on_command, 10)
-    node.create_subscription(ImageMarker, "/sarnn/attention_points", on_points, 10)
+    # Queues that none is lost from when this process has to wait for a core.
+    node.create_subscription(JointState, "joint_command", on_command, 100)
+    node.create_subscription(ImageMarker, "/sarnn/attention_points", on_points, 100)
     publisher = node.create_publisher(JointState, "joint_states", qos_profile_sensor_data)
     message = JointState(name=JOINTS)
 
@@ -129,7 +145,7 @@ def controller() -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     while not stop.is_set():
         rclpy.spin_once(node, timeout_sec=0.1)
-    print(json.dumps({"commands": commands, "images": images, "timings": timings}))
+    print(json.dumps({"commands": commands, "points": points, "timings": timings}))
 
 
 def until(end: float, about: str) -> None:
@@ -221,6 +237,7 @@ def run(
             before, begin_ns = usage.cpu_times(), time.time_ns()
             until(time.monotonic() + seconds, about)
             end_ns, after, rss = time.time_ns(), usage.cpu_times(), usage.memory_info().rss
+        time.sleep(1.0)  # what was due before the end may arrive after it
         camera_process.terminate()
         controller_process.terminate()
         published = json.loads(camera_process.communicate(timeout=20)[0])
@@ -235,49 +252,111 @@ def run(
                 each.kill()
                 each.wait()
 
-    arrivals, stamps = np.array(
-        [row for row in record["commands"] if begin_ns <= row[0] < end_ns], dtype=np.int64
-    ).T
+    commands = np.array(record["commands"], dtype=np.int64)
+    if ours:  # the points may have been discovered after the commands
+        commands = commands[commands[:, 1] > min(record["points"])[0]]
+    arrivals, stamps = commands.T
+    measured = (arrivals >= begin_ns) & (arrivals < end_ns)
+    if not measured.any():
+        raise SystemExit(f"{about}: no command in {seconds:g} s: nothing to measure")
     duration = (end_ns - begin_ns) * 1e-9
-    result: dict[str, Any] = {"ticks_missed": max(0, int(duration * rate) - len(arrivals))}
+    result: dict[str, Any] = {}
+    ticks = arrivals
     if ours:
-        # Stamped when sent: its tick is the one before, its image the newest reported by then.
+        # Our commands are stamped when sent.
+        sent, period = stamps, round(1e9 / rate)
+        stamps, late = image_of_each(sent, record["points"], period)
         ticks = stamps
         if trigger == "grid":
-            period = round(1e9 / rate)
-            ticks = stamps // period * period
-            result["tick_to_command_ms"] = percentiles((arrivals - ticks) * 1e-9)
-        images = np.sort(np.array(record["images"], dtype=np.int64))
-        stamps = images[np.searchsorted(images, ticks, side="right") - 1]
-        if trigger == "image":
-            ticks = stamps
-        result["ticks_missed"] = missed(ticks, trigger, rate, published)
+            ticks = sent // period * period
+            result["tick_to_command_ms"] = percentiles((arrivals - ticks)[measured] * 1e-9)
+        result["points_late"] = int(late[measured].sum())
         result |= reported(record["timings"], published, begin_ns, end_ns)
         result["start_to_active_s"] = to_active
+    due = ticks_due(trigger, rate, int(ticks[0]), published, begin_ns, end_ns)
+    done = int(((ticks >= begin_ns) & (ticks < end_ns)).sum())
     cpu = after.user + after.system - before.user - before.system
     return {
-        "image_to_command_ms": percentiles((arrivals - stamps) * 1e-9),
+        "image_to_command_ms": percentiles((arrivals - stamps)[measured] * 1e-9),
         **result,
-        "commands": len(arrivals),
+        "ticks_due": due,
+        "ticks_missed": max(0, due - done),
         "cpu_percent": round(100 * cpu / duration, 1),
         "rss_mb": round(rss / 2**20),
         "start_to_first_command_s": round(to_first_command, 2),
     }
 
 
-def missed(ticks: np.ndarray, trigger: str, rate: float, published: list[int]) -> int:
-    """Ticks between the first and the last with a command that have none.
+def image_of_each(
+    sent: ArrayLike, points: ArrayLike, period_ns: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The image that each command came from, by what the node says of it.
 
-    :param ticks: that have one, ns, ascending.
+    A tick's attention points are published after its command. So what was published before the
+    next command, and within a period, is of this tick or an earlier one, and the newest image of
+    it is the command's: never one that came after the tick. Where the tick's own points were late
+    or lost it is an older image: the latency then comes out too long, not too short.
+
+    :param sent: (N,) when each command was sent, ns, ascending.
+    :param points: (M, 2) when points were published, and the stamp of their image, ns.
+    :returns: (N,) stamps; and (N,) whether no points were published between this command and the
+        next one.
+    :raises ValueError: the first command has no points, and there is no earlier image.
+    """
+    sent = np.asarray(sent, dtype=np.int64)
+    points = np.asarray(points, dtype=np.int64).reshape(-1, 2)
+    published, images = points[np.argsort(points[:, 0], kind="stable")].T
+    ends = sent + period_ns
+    ends[:-1] = np.minimum(ends[:-1], sent[1:])
+    first, last = np.searchsorted(published, sent), np.searchsorted(published, ends)
+    seen: list[int] = []
+    stamps, fed = [], 0
+    for command, number in zip(sent.tolist(), last.tolist()):
+        for image in images[fed:number].tolist():
+            bisect.insort(seen, image)
+        fed = max(fed, number)
+        # Of a tick that commanded nothing there may be points as well, of a later image.
+        position = bisect.bisect_right(seen, command)
+        if not position:
+            raise ValueError("a command before any attention points: its image is not known")
+        stamps.append(seen[position - 1])
+    return np.array(stamps, dtype=np.int64), first == last
+
+
+def times_faster(result: dict[str, Any]) -> None:
+    """Add to each of our measurements the baseline's latency over its own, where both were made
+    with the same kind, rate and load."""
+    for key, figures in result.items():
+        name, *same = key.split(", ")
+        baseline = result.get(", ".join(["baseline", *same[1:]]))
+        if name == "sarnn_ros" and baseline is not None:
+            figures["times_faster_than_baseline"] = {
+                quantile: round(
+                    baseline["image_to_command_ms"][quantile]
+                    / figures["image_to_command_ms"][quantile],
+                    2,
+                )
+                for quantile in ("p50", "p99")
+            }
+
+
+def ticks_due(
+    trigger: str | None, rate: float, first_ns: int, published: list[int], begin: int, end: int
+) -> int:
+    """How many ticks a node had to command in [begin, end), ns.
+
+    :param trigger: grid, image, or None for a timer of unknown phase.
+    :param first_ns: some tick before `begin`: images are counted off from it.
     :param published: the stamps of all images, ns.
     """
     period = round(1e9 / rate)
     if trigger == "grid":
-        due = set(range(ticks[0], ticks[-1] + 1, period))
-    else:
-        rule = ImageTicks(period)
-        due = {stamp for stamp in published if ticks[0] <= stamp <= ticks[-1] and rule.take(stamp)}
-    return len(due - set(ticks.tolist()))
+        return (end - 1) // period - (begin - 1) // period
+    if trigger is None:
+        return (end - begin) // period
+    rule = ImageTicks(period)
+    ticks = [stamp for stamp in published if stamp >= first_ns and rule.take(stamp)]
+    return sum(begin <= tick < end for tick in ticks)
 
 
 def reported(
@@ -311,7 +390,10 @@ def reported(
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="per measurement")
-    parser.add_argument("--kinds", nargs="+", default=["raw", "jpeg"])
+    parser.add_argument(
+        "--kinds", nargs="+", choices=KINDS, default=["raw", "jpeg"],
+        help="of image: raw is rgb8, which needs no conversion",
+    )  # fmt: skip
     parser.add_argument("--rates", type=float, nargs="+", default=[10.0, 30.0])
     parser.add_argument("--triggers", nargs="+", default=["grid", "image"], help="of our node")
     parser.add_argument("--parameter", nargs="+", default=[], help="of our node, NAME:=VALUE")
@@ -367,6 +449,7 @@ def main() -> None:
                             trigger=trigger, burn=burn, about=key,
                         )  # fmt: skip
                         print(key, result[key], file=sys.stderr, flush=True)
+    times_faster(result)
     finish(result, options.json)
 
 

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the cost of a policy step grows with image, points, state, cameras and joints.
 
-One quantity at a time is changed from the usual policy. Beside the time stand the multiplications
+One quantity at a time is changed from the usual policy. Beside the time stand its growth from the
+smallest one, the multiplications
 of the network, and how close that comes to what one core reaches in a large matrix product: the
 roofline of a network whose weights and images fit into the cache.
 """
@@ -101,6 +102,14 @@ def measure(scratch: Path, roof: float, **values: int) -> dict[str, Any]:
     return result
 
 
+def growth(row: dict[str, Any], first: dict[str, Any]) -> dict[str, float]:
+    """Times the first row of the series."""
+    return {
+        f"{name}_growth": round(row[f"{name}_ms"] / first[f"{name}_ms"], 2)
+        for name in ("command", "full")
+    }
+
+
 def main() -> None:
     options = arguments(__doc__).parse_args()
     torch.set_num_threads(1)
@@ -109,8 +118,9 @@ def main() -> None:
     result: dict[str, Any] = {"machine": machine(), "peak_gflop_per_s": round(roof)}
     with tempfile.TemporaryDirectory() as scratch:
         for name, values in SERIES.items():
+            rows = [measure(Path(scratch), roof, **{name: value}) for value in values]
             result[name] = {
-                str(value): measure(Path(scratch), roof, **{name: value}) for value in values
+                str(value): row | growth(row, rows[0]) for value, row in zip(values, rows)
             }
     finish(result, options.json)
 

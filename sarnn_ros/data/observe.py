@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.align import ImageTicks, newest_at
+from sarnn_ros.data.align import ImageTicks, newest_for
 from sarnn_ros.data.decode import check_image, decode_image, decode_vector, stamp_ns
 from sarnn_ros.data.preprocess import crop_resize
 from sarnn_ros.errors import DecodeError
@@ -142,8 +142,7 @@ class _Kept:
 
     def newest(self, tick_ns: int) -> tuple[int, Any] | str:
         """(stamp, content) for the tick, or why there is none."""
-        ticks = np.array([tick_ns], dtype=np.int64)
-        index = int(newest_at(np.array(self.stamps, dtype=np.int64), ticks, self.max_age_ns)[0])
+        index = newest_for(self.stamps, tick_ns, self.max_age_ns)
         if index >= 0:
             return self.stamps[index], self.contents[index]
         if self.last_void is not None:

@@ -5,11 +5,13 @@ publishes, its services and parameters, its guard, and what it says to bad input
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -94,6 +96,31 @@ def test_the_control_thread_has_the_core_and_the_priority_it_asks_for(
         bound = [one for one in threads if os.sched_getaffinity(one) == {core}]
         assert len(bound) == 1 and urgent in ([], bound)
     assert node.stop() == 0, node.output
+
+
+#: The node, and what its process holds when it has run.
+SHOW_PROCESS = """
+import sys, cv2
+from sarnn_ros.nodes.inference_node import main
+main()
+heavy = ("torch", "onnx", "safetensors", "mujoco", "matplotlib", "sarnn_ros.training")
+print("imported:", [name for name in heavy if name in sys.modules])
+print("OpenCV's threads:", cv2.getNumThreads())
+"""
+
+
+def test_its_process_runs_a_policy_without_torch_and_with_one_opencv_thread(
+    policy, launch, make_robot, wait
+):
+    robot = make_robot(JOINTS, START, namespace="/process/")
+    parameters = ["-p", f"policy:={policy}", "-p", "autostart:=true"]
+    node = launch(
+        sys.executable, "-c", SHOW_PROCESS, "--ros-args", *parameters, "-r", "__ns:=/process"
+    )
+    wait(lambda: robot.commands, lambda: node.output)
+    assert node.stop() == 0, node.output
+    assert "imported: []" in node.output
+    assert "OpenCV's threads: 1\n" in node.output
 
 
 def test_what_it_shows(policy, start_node, make_robot, graph, wait):
@@ -384,20 +411,23 @@ def test_forces_are_felt_and_not_commanded(make_policy, start_node, make_robot, 
     graph.node.destroy_publisher(publisher)
 
 
-def test_the_hook_sees_what_the_policy_saw(policy, graph, make_robot, wait):
-    """In this process, as the parity test embeds it."""
+@contextlib.contextmanager
+def embedded(graph, policy, namespace, **parameters):
+    """The node in this process, as the parity test embeds it: the list of its ticks."""
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter
 
     from sarnn_ros.nodes.inference_node import InferenceNode
 
-    robot = make_robot(JOINTS, START, namespace="/hook/")
     ticks: list[Tick] = []
+    parameters["policy"] = str(policy)
     node = InferenceNode(
         on_tick=ticks.append,
         context=graph.context,
-        namespace="/hook",
-        parameter_overrides=[Parameter("policy", value=str(policy))],
+        namespace=namespace,
+        parameter_overrides=[
+            Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()
+        ],
     )
     executor = SingleThreadedExecutor(context=graph.context)
     executor.add_node(node)
@@ -406,6 +436,17 @@ def test_the_hook_sees_what_the_policy_saw(policy, graph, make_robot, wait):
     try:
         node.trigger_configure()
         node.trigger_activate()
+        yield ticks
+    finally:
+        executor.shutdown()
+        thread.join()
+        node.close()
+        node.destroy_node()
+
+
+def test_the_hook_sees_what_the_policy_saw(policy, graph, make_robot, wait):
+    robot = make_robot(JOINTS, START, namespace="/hook/")
+    with embedded(graph, policy, "/hook") as ticks:
         wait(lambda: [tick for tick in ticks if tick.sent], "a tick that commands")
         tick = next(tick for tick in ticks if tick.sent)
         assert tick.label_ns % 100_000_000 == 0
@@ -413,8 +454,46 @@ def test_the_hook_sees_what_the_policy_saw(policy, graph, make_robot, wait):
         np.testing.assert_array_equal(tick.sent.position, tick.prediction.joints)
         assert tick.label_ns - tick.observation.stamps["front"] <= 200_000_000
         wait(lambda: robot.commands, "the command")
-    finally:
-        executor.shutdown()
-        thread.join()
-        node.close()
-        node.destroy_node()
+
+
+def test_images_are_predicted_only_while_someone_looks(policy, graph, make_robot, wait):
+    from rclpy.qos import qos_profile_sensor_data
+    from sensor_msgs.msg import Image
+
+    make_robot(JOINTS, START, namespace="/looks/")
+    with embedded(graph, policy, "/looks") as ticks:
+
+        def predicted(looking):
+            """A tick from now on that commands, with the images or without."""
+            seen = len(ticks)
+            return wait(
+                lambda: any(
+                    tick.sent and (tick.prediction.images is not None) == looking
+                    for tick in ticks[seen:]
+                ),
+                f"a command, and images predicted: {looking}",
+            )
+
+        predicted(False)
+        began = len(ticks)
+        assert all(tick.prediction is None or tick.prediction.images is None for tick in ticks)
+        for topic in ("predicted_image", "predicted_beside"):
+            subscription = graph.node.create_subscription(
+                Image, f"/looks/sarnn/{topic}", lambda _: None, qos_profile_sensor_data
+            )
+            predicted(True)
+            graph.node.destroy_subscription(subscription)
+            predicted(False)
+        assert not any(tick.reset for tick in ticks[began:]), "the state goes on"
+
+
+@pytest.mark.parametrize("p99", [1.0, None])
+def test_health_has_images_predicted_only_with_a_reference_to_compare_with(
+    p99, make_policy, graph, make_robot, wait
+):
+    make_robot(JOINTS, START, namespace="/reference/")
+    policy = make_policy(p99=p99)
+    with embedded(graph, policy, "/reference", health__image=True) as ticks:
+        wait(lambda: sum(tick.sent is not None for tick in ticks) > 3, "commands")
+        images = [tick.prediction.images for tick in ticks if tick.prediction]
+    assert all((each is not None) == (p99 is not None) for each in images)

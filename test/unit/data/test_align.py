@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sarnn_ros.data.align import ImageTicks, newest_at, tick_grid, with_silences
+from sarnn_ros.data.align import ImageTicks, newest_at, newest_for, tick_grid, with_silences
 
 BASE = 1_700_000_000_000_000_000
 
@@ -38,6 +38,11 @@ def test_newest_at_is_the_rule(stamps: list[int], ticks: list[int], max_age: int
     got = newest_at(np.array(stamps, np.int64) + BASE, np.array(ticks, np.int64) + BASE, max_age)
     assert got.dtype == np.int64
     assert got.tolist() == [oracle(stamps, tick, max_age) for tick in ticks]
+    # The node's, of one tick: the same, equal stamps included.
+    one_by_one = [
+        newest_for([BASE + stamp for stamp in stamps], BASE + tick, max_age) for tick in ticks
+    ]
+    assert one_by_one == got.tolist()
 
 
 @settings(max_examples=200, deadline=None)

@@ -76,3 +76,25 @@ def test_what_was_on_its_way_at_a_reset_is_not_the_first_image():
     assert see(8, 3) == []
     assert see(4, 4) == []
     assert see(8, 5) == ["image_changed:front"]
+
+
+def test_one_changed_pixel_anywhere_is_no_frozen_camera():
+    watch = ObservationWatch(
+        WatchParameters(), PERIOD, {"front": (64, 48)}, [0], ("a",), np.array([0.2])
+    )
+    still = np.zeros((48, 64, 3), np.uint8)
+
+    def soft(change: bool) -> list[str]:
+        watch.reset()
+        found: Findings = Findings()
+        for index in range(20):
+            pixels = still.copy()
+            # None of those that are looked at first.
+            pixels[17, 35, 2] = index * change
+            stamps = {"front": index * PERIOD}
+            joints = np.array([0.15 * index])
+            found = watch.check(Observation(index * PERIOD, {}, joints, stamps, {"front": pixels}))
+        return list(found.soft)
+
+    assert soft(change=True) == []
+    assert soft(change=False) == ["frozen:front"]
