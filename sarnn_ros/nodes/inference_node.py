@@ -183,7 +183,8 @@ class InferenceNode(LifecycleNode):
         spec, envelope = policy.spec, policy.config.envelope
         interval_ns = command_interval_ns(parameters, spec)
         topics = command_topics(parameters, spec)
-        limits = guard_limits(parameters, spec, envelope)
+        self._unlimited = ""
+        limits = guard_limits(parameters, spec, envelope, warn=self._warn_unlimited)
         gripper = two_valued_gripper(parameters, spec, limits)
         guard = CommandGuard(with_gripper(limits, gripper), spec.command_names)
         at_once = () if gripper is None else gripper.indices
@@ -389,7 +390,9 @@ class InferenceNode(LifecycleNode):
             return
 
         def resolve(text: str) -> GuardLimits:
-            limits = guard_limits(parameters, spec, config.envelope, text)
+            limits = guard_limits(
+                parameters, spec, config.envelope, text, warn=self._warn_unlimited
+            )
             return with_gripper(limits, two_valued_gripper(parameters, spec, limits))
 
         self._description = watch = DescriptionWatch(
@@ -399,6 +402,12 @@ class InferenceNode(LifecycleNode):
         self._handles.append(
             self.create_subscription(String, topic, lambda text: watch.take(text.data), qos)
         )
+
+    def _warn_unlimited(self, text: str) -> None:
+        # Once: a description may be published again and again.
+        if text != self._unlimited:
+            self.get_logger().warning(text)
+        self._unlimited = text
 
     def _findings(self) -> Findings:
         findings = Findings(soft=dict(self._graph.faults), hard=self._formats.changed)
