@@ -136,6 +136,9 @@ class WatchParameters:
     single_publisher: bool = _parameter(
         True, "more than one publisher on a sensor's topic holds the robot"
     )
+    single_commander: bool = _parameter(
+        True, "more than one publisher on a topic of commands holds the robot; not in a dry run"
+    )
     require_controller: bool = _parameter(
         True, "nothing is sent, and the policy does not begin, while nobody takes the command"
     )
