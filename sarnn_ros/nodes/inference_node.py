@@ -125,6 +125,13 @@ class InferenceNode(LifecycleNode):
         return self._parameter_server.current
 
     @property
+    def autostart(self) -> bool:
+        """Whether to configure and activate at start-up. Also with a value that is no bool:
+        configure then says so, where an idle process would say nothing."""
+        wrong = self._parameter_server.is_wrong("autostart")
+        return wrong or bool(self.get_parameter("autostart").value)
+
+    @property
     def state(self) -> str:
         """Lifecycle state: unconfigured, inactive, active or finalized."""
         return str(self._state_machine.current_state[1])
@@ -543,7 +550,7 @@ def main(args: Sequence[str] | None = None) -> int:
     executor.add_node(node)
     spinner = threading.Thread(target=spin, args=(executor, node, stop), name="executor")
     try:
-        ready = not node.get_parameter("autostart").value or _autostart(node)
+        ready = not node.autostart or _autostart(node)
         if ready:
             spinner.start()
             stop.wait()

@@ -522,6 +522,10 @@ class ParameterServer:
             }
         )
 
+    def is_wrong(self, name: str) -> bool:
+        """Whether the node was started with a value that the parameter cannot have."""
+        return name in self._set_aside
+
     def read(self) -> NodeParameters:
         """The parameters as they are now.
 

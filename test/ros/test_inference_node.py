@@ -315,6 +315,16 @@ def test_all_wrong_parameters_are_listed_at_once(policy, start_node, wait):
         assert words in node.output
 
 
+@pytest.mark.parametrize("value", ["1", "yes please", "[true]"])
+def test_an_autostart_that_is_no_bool_does_not_idle(value, policy, start_node, wait):
+    node = start_node(policy=policy, autostart=value, threads=0)
+    wait(lambda: node.returncode is not None, lambda: node.output)
+    assert node.returncode == 1
+    for words in ("[ERROR]", "autostart: ", "is not of type bool", "threads: 0", "remedy"):
+        assert words in node.output
+    assert "Traceback" not in node.output
+
+
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
