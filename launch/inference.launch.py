@@ -56,24 +56,36 @@ def _value(context, name):
     return LaunchConfiguration(name).perform(context)
 
 
-def _remappings(context):
-    """:raises RuntimeError: a topic is to replace the policy's, and that is not known."""
-    remappings = [("joint_command", LaunchConfiguration("command_topic"))]
+def observed(policy):
+    """What a policy observes, in the order of its spec: {"cameras": [(topic, message type), …],
+    "joints": likewise}. playback.launch.py asks, too.
+
+    :raises RuntimeError: there is no policy that could be read.
+    """
+    file = Path(policy).expanduser() / "config.json"
+    try:
+        spec = json.loads(file.read_text(encoding="utf-8"))["spec"]
+        return {
+            kind: [(source["topic"], source["type"]) for source in spec[kind]]
+            for kind in ("cameras", "joints")
+        }
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise RuntimeError(f"policy: no topics in '{file}': {error!r}") from error
+
+
+def replacements(context):
+    """Those of the policy's topics for which an argument names another, {topic: other}.
+
+    :raises RuntimeError: the policy is not known.
+    """
     given = [name for name in OBSERVED if _value(context, name)]
-    if given:
-        policy = _value(context, "policy")
-        if not policy:
-            raise RuntimeError(
-                f"{given[0]} needs policy:= as well: it replaces the policy's topic"
-            )
-        file = Path(policy).expanduser() / "config.json"
-        try:
-            spec = json.loads(file.read_text(encoding="utf-8"))["spec"]
-            topics = [spec[OBSERVED[name][0]][0]["topic"] for name in given]
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise RuntimeError(f"policy: no topics in '{file}': {error!r}") from error
-        remappings += zip(topics, map(LaunchConfiguration, given))
-    return remappings
+    if not given:
+        return {}
+    policy = _value(context, "policy")
+    if not policy:
+        raise RuntimeError(f"{given[0]} needs policy:= as well: it replaces the policy's topic")
+    sources = observed(policy)
+    return {sources[OBSERVED[name][0]][0][0]: _value(context, name) for name in given}
 
 
 def _refuse_unknown_arguments(context):
@@ -156,7 +168,10 @@ def _nodes(context):
             },
             *(Parameter(name, LaunchConfiguration(name), value_type=kind) for name, kind in given),
         ],
-        remappings=_remappings(context),
+        remappings=[
+            ("joint_command", LaunchConfiguration("command_topic")),
+            *replacements(context).items(),
+        ],
     )
     rviz = Node(
         package="rviz2",

@@ -126,6 +126,13 @@ class InferenceNode(LifecycleNode):
         return self._parameter_server.current
 
     @property
+    def autostart(self) -> bool:
+        """Whether to configure and activate at start-up. Also with a value that is no bool:
+        configure then says so, where an idle process would say nothing."""
+        wrong = self._parameter_server.is_wrong("autostart")
+        return wrong or bool(self.get_parameter("autostart").value)
+
+    @property
     def state(self) -> str:
         """Lifecycle state: unconfigured, inactive, active or finalized."""
         return str(self._state_machine.current_state[1])
@@ -184,7 +191,8 @@ class InferenceNode(LifecycleNode):
         spec, envelope = policy.spec, policy.config.envelope
         interval_ns = command_interval_ns(parameters, spec)
         topics = command_topics(parameters, spec)
-        limits = guard_limits(parameters, spec, envelope)
+        self._unlimited = ""
+        limits = guard_limits(parameters, spec, envelope, warn=self._warn_unlimited)
         gripper = two_valued_gripper(parameters, spec, limits)
         guard = CommandGuard(with_gripper(limits, gripper), spec.command_names)
         at_once = () if gripper is None else gripper.indices
@@ -391,7 +399,9 @@ class InferenceNode(LifecycleNode):
             return
 
         def resolve(text: str) -> GuardLimits:
-            limits = guard_limits(parameters, spec, config.envelope, text)
+            limits = guard_limits(
+                parameters, spec, config.envelope, text, warn=self._warn_unlimited
+            )
             return with_gripper(limits, two_valued_gripper(parameters, spec, limits))
 
         self._description = watch = DescriptionWatch(
@@ -401,6 +411,12 @@ class InferenceNode(LifecycleNode):
         self._handles.append(
             self.create_subscription(String, topic, lambda text: watch.take(text.data), qos)
         )
+
+    def _warn_unlimited(self, text: str) -> None:
+        # Once: a description may be published again and again.
+        if text != self._unlimited:
+            self.get_logger().warning(text)
+        self._unlimited = text
 
     def _findings(self) -> Findings:
         findings = Findings(soft=dict(self._graph.faults), hard=self._formats.changed)
@@ -539,7 +555,7 @@ def main(args: Sequence[str] | None = None) -> int:
     executor.add_node(node)
     spinner = threading.Thread(target=spin, args=(executor, node, stop), name="executor")
     try:
-        ready = not node.get_parameter("autostart").value or _autostart(node)
+        ready = not node.autostart or _autostart(node)
         if ready:
             spinner.start()
             stop.wait()

@@ -19,7 +19,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
@@ -37,14 +42,17 @@ def _parameter(
     high: float | None = None,
     choices: tuple[str, ...] = (),
     live: bool = False,
+    read_only: bool = False,
 ) -> Any:
-    """A dataclass field that is a ROS parameter. `live` ones may change while configured."""
+    """A dataclass field that is a ROS parameter. `live` ones may change while configured,
+    `read_only` ones never; all others take effect at the next configure."""
     metadata = {
         "description": description,
         "low": low,
         "high": high,
         "choices": choices,
         "live": live,
+        "read_only": read_only,
     }
     return field(default=default, metadata=metadata)
 
@@ -141,6 +149,9 @@ class WatchParameters:
     )
     single_publisher: bool = _parameter(
         True, "more than one publisher on a sensor's topic holds the robot"
+    )
+    single_commander: bool = _parameter(
+        True, "more than one publisher on a topic of commands holds the robot; not in a dry run"
     )
     require_controller: bool = _parameter(
         True, "nothing is sent, and the policy does not begin, while nobody takes the command"
@@ -280,7 +291,9 @@ class NodeParameters:
         high=99,
     )
     autostart: bool = _parameter(
-        False, "configure and activate at start-up, without a lifecycle manager"
+        False,
+        "configure and activate at start-up, without a lifecycle manager; fixed from then on",
+        read_only=True,
     )
     start_on_activate: bool = _parameter(
         True, "command as soon as active; otherwise wait for ~/start"
@@ -360,6 +373,7 @@ class Declaration:
     high: float | None
     choices: tuple[str, ...]
     live: bool
+    read_only: bool
 
     def convert(self, value: Any) -> Any:
         """The value in the type of the field.
@@ -402,6 +416,27 @@ class Declaration:
         if self.low is not None:
             return f"at least {self.low:g}"
         return ""
+
+    @property
+    def descriptor(self) -> ParameterDescriptor:
+        """What `ros2 param describe` shows. rclpy checks the range, too, but only of what is set
+        later: a value to start with comes here when it has passed `convert`."""
+        when = "" if self.live or self.read_only else "takes effect at configure"
+        descriptor = ParameterDescriptor(
+            description=self.description,
+            additional_constraints="; ".join(filter(None, (self.constraint, when))),
+            read_only=self.read_only,
+            # The type is ours to check: rclpy refuses `5` for a double and `[]` for a list.
+            dynamic_typing=True,
+        )
+        if self.low is not None and self.high is not None:
+            if self.kind is int:
+                ends = IntegerRange(from_value=int(self.low), to_value=int(self.high))
+                descriptor.integer_range = [ends]
+            elif self.kind is float:
+                ends = FloatingPointRange(from_value=float(self.low), to_value=float(self.high))
+                descriptor.floating_point_range = [ends]
+        return descriptor
 
 
 TYPE_NAMES: dict[Any, str] = {
@@ -503,12 +538,6 @@ class ParameterServer:
         # There is no public way to ask for the overrides that nobody declared.
         overrides = {name: item.value for name, item in self._node._parameter_overrides.items()}
         for declaration in DECLARATIONS.values():
-            descriptor = ParameterDescriptor(
-                description=declaration.description,
-                additional_constraints=declaration.constraint,
-                # The type is ours to check: rclpy refuses `5` for a double and `[]` for a list.
-                dynamic_typing=True,
-            )
             default = _ros_value(declaration, declaration.default)
             value = overrides.pop(declaration.name, default)
             try:
@@ -516,7 +545,9 @@ class ParameterServer:
             except ValueError:
                 self._set_aside[declaration.name] = value
                 value = default
-            self._node.declare_parameter(declaration.name, value, descriptor, ignore_override=True)
+            self._node.declare_parameter(
+                declaration.name, value, declaration.descriptor, ignore_override=True
+            )
         self._set_aside.update(
             {
                 name: value
@@ -524,6 +555,10 @@ class ParameterServer:
                 if not name.startswith(FOREIGN_PARAMETERS)
             }
         )
+
+    def is_wrong(self, name: str) -> bool:
+        """Whether the node was started with a value that the parameter cannot have."""
+        return name in self._set_aside
 
     def read(self) -> NodeParameters:
         """The parameters as they are now.

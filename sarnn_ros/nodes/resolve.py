@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.nodes.parameters import NodeParameters
 from sarnn_ros.policy.guard import Action, Check, GuardLimits
-from sarnn_ros.policy.urdf import joint_limits
+from sarnn_ros.policy.urdf import joint_limits, unlimited
 from sarnn_ros.spec import NANOSECONDS, Spec
 
 if TYPE_CHECKING:
@@ -131,11 +132,17 @@ def start_box(spec: Spec, envelope: Any) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def guard_limits(
-    parameters: NodeParameters, spec: Spec, envelope: Any, description: str | None = None
+    parameters: NodeParameters,
+    spec: Spec,
+    envelope: Any,
+    description: str | None = None,
+    *,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> GuardLimits:
     """Training envelope and margins, narrowed by the robot's and the user's own limits.
 
     :param description: URDF text that came on `robot_description_topic`.
+    :param warn: is told of joints that the robot's description leaves without limits.
 
     :raises ConfigError: for limits of the wrong count, or that leave no room.
     """
@@ -165,6 +172,8 @@ def guard_limits(
         period_s=period_s,
         clamp=clamp,
     )
+    places: list[str] = []
+    free = set(spec.command_names)
     for text, where in (
         (parameters.robot_description or None, "parameter 'robot_description'"),
         (description, f"topic '{parameters.robot_description_topic}'"),
@@ -172,6 +181,15 @@ def guard_limits(
         if text is not None:
             urdf = joint_limits(text, spec.command_names, where=where)
             limits = limits.narrowed(spec.command_names, urdf, where=where)
+            places.append(where)
+            free.intersection_update(unlimited(urdf, spec.command_names))
     names = ("position_min", "position_max", "max_step", "max_velocity", "max_acceleration")
     own = {name: getattr(guard, name) for name in names}
-    return limits.narrowed(spec.command_names, own, where="parameters guard.*")
+    limits = limits.narrowed(spec.command_names, own, where="parameters guard.*")
+    if places and free:
+        named = ", ".join(name for name in spec.command_names if name in free)
+        warn(
+            f"{' and '.join(places)}: no limits for {named}: only those by training and guard.* "
+            "hold; is it called otherwise there, or lacks its <limit>?"
+        )
+    return limits

@@ -51,8 +51,9 @@ class CommandSender:
         ]
 
     @property
-    def publishers(self) -> list[Any]:
-        return [publisher for _, publisher in self._outlets]
+    def publishers(self) -> dict[str, Any]:
+        """By the topic's name before remapping."""
+        return {topic.name: publisher for topic, publisher in self._outlets}
 
     def send(self, command: Command) -> None:
         if self._gripper is not None and self._hysteresis is not None:
@@ -88,7 +89,7 @@ class CommandSender:
         return messages.joint_trajectory(names, points)
 
     def destroy(self) -> None:
-        for publisher in self.publishers:
+        for _, publisher in self._outlets:
             # A writer that is destroyed takes with it what no reader has yet: the hold.
             publisher.wait_for_all_acked(Duration(seconds=FLUSH_S))
             self._node.destroy_lifecycle_publisher(publisher)

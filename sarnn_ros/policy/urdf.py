@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from xml.etree import ElementTree
 
 import numpy as np
@@ -22,7 +22,8 @@ def joint_limits(description: str, names: Sequence[str], *, where: str) -> dict[
     `safety_controller`'s soft limits count where they are tighter.
 
     :returns: `position_min`, `position_max` (rad or m) and `max_velocity` (rad/s or m/s), (n,).
-    :raises ConfigError: not XML, not a robot, none of the joints, or a limit that is no number.
+    :raises ConfigError: not XML, not a robot, none of the joints, one of any name twice, or a
+        limit that is no number.
     """
     try:
         root = ElementTree.fromstring(description)
@@ -36,7 +37,17 @@ def joint_limits(description: str, names: Sequence[str], *, where: str) -> dict[
         raise ConfigError(f"not a URDF: its root is <{root.tag}>, not <robot>", where=where)
     low, high = np.full(len(names), -np.inf), np.full(len(names), np.inf)
     speed = np.full(len(names), np.inf)
-    joints = {joint.get("name"): joint for joint in root.iter("joint")}
+    joints: dict[str, ElementTree.Element] = {}
+    # Children only: ros2_control, transmissions and Gazebo name the joints again, without limits.
+    for joint in root.findall("joint"):
+        name = joint.get("name", "")
+        if name in joints:
+            raise ConfigError(
+                f"describes the joint '{name}' twice",
+                where=where,
+                remedy="leave one <joint> of that name in <robot>; was a macro expanded twice?",
+            )
+        joints[name] = joint
     if not joints.keys() & set(names):
         raise ConfigError(
             f"describes none of the commanded joints {', '.join(names)}",
@@ -44,9 +55,9 @@ def joint_limits(description: str, names: Sequence[str], *, where: str) -> dict[
             remedy="give the description of the robot that the policy was trained on",
         )
     for index, name in enumerate(names):
-        joint = joints.get(name)
-        if joint is None:
+        if name not in joints:
             continue
+        joint = joints[name]
         limit, safety = joint.find("limit"), joint.find("safety_controller")
         ends = joint.get("type") != "continuous"
         if limit is not None:
@@ -60,6 +71,12 @@ def joint_limits(description: str, names: Sequence[str], *, where: str) -> dict[
                 high[index], _number(safety, "soft_upper_limit", np.inf, name, where)
             )
     return {"position_min": low, "position_max": high, "max_velocity": speed}
+
+
+def unlimited(limits: Mapping[str, Vector], names: Sequence[str]) -> list[str]:
+    """Those of the joints to which `joint_limits` gave no limit at all."""
+    bounded = np.any([np.isfinite(values) for values in limits.values()], axis=0)
+    return [name for name, one in zip(names, bounded) if not one]
 
 
 def _number(

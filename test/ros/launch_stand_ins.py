@@ -185,6 +185,7 @@ class LogInfo:
 
     def execute(self, context: Context) -> None:
         context.log.append(self.msg)
+        print(self.msg)
 
 
 @dataclass(kw_only=True)

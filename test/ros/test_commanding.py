@@ -287,6 +287,49 @@ def test_a_sensor_slower_than_min_rate_holds(policy, start_node, make_robot, wai
     wait(lambda: len(robot.commands) > seen + 3, lambda: node.output)
 
 
+@pytest.mark.parametrize("topic", ["joint_command", "gripper_command"])
+def test_a_second_commander_holds_the_robot(
+    topic, policy, start_node, make_robot, graph, wait, status
+):
+    from sensor_msgs.msg import JointState
+    from std_msgs.msg import Float64
+
+    kind = {"joint_command": JointState, "gripper_command": Float64}[topic]
+    robot = make_robot(JOINTS, START, namespace="/rivals/", gripper="gripper")
+
+    def intrude():
+        robot.intruders.append(graph.node.create_publisher(kind, f"/rivals/{topic}", 1))
+
+    def fault():
+        return status("/rivals")[1].get(f"fault commanders:{topic}", "")
+
+    intrude()
+    node = start_node(
+        *("-r", "__ns:=/rivals"), policy=policy, autostart=True, gripper__joints=["gripper"],
+        gripper__interface="float64",
+    )  # fmt: skip
+    both = f"2 publishers on '/rivals/{topic}': /probe, /rivals/sarnn: the robot would obey"
+    wait(lambda: both in fault(), lambda: node.output)
+    assert f"no command: 2 publishers on '/rivals/{topic}'" in node.output
+    # Discovery takes its time, and commands may be sent before the other is known; none after.
+    seen, published = robot.received, robot.published
+    wait(lambda: robot.published > published + 50, "five ticks")
+    assert robot.received <= seen + 2, "at most a hold that was on its way"
+
+    robot.mend()
+    wait(lambda: len(robot.commands) >= 5 and not fault(), lambda: node.output)
+    intrude()
+    wait(lambda: both in fault(), lambda: node.output)
+    seen, published = robot.received, robot.published
+    wait(lambda: robot.published > published + 50, "five ticks")
+    assert robot.received <= seen + 2, "at most a hold that was on its way"
+
+    # In a dry run what others command is their own affair.
+    assert graph.set_parameter("/rivals/sarnn", "dry_run", True)[0]
+    assert graph.trigger("/rivals/sarnn/start").success
+    wait(lambda: status("/rivals")[0].startswith("dry run") and not fault(), lambda: node.output)
+
+
 def test_two_cameras(make_policy, start_node, make_robot, graph, wait, status):
     from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import Image

@@ -179,7 +179,7 @@ def test_what_it_shows(policy, start_node, make_robot, graph, wait):
     refused, reason = graph.set_parameter("/shows/sarnn", "command_interface", "joint_state")
     assert not refused and "configure" in reason
     refused, reason = graph.set_parameter("/shows/sarnn", "input_param_joints", 2.0)
-    assert not refused and "more than 1" in reason
+    assert not refused and "input_param_joints out of range" in reason and "1.0" in reason
     assert graph.set_parameter("/shows/sarnn", "input_param_joints", 0.5)[0]
     assert graph.set_parameter("/shows/sarnn", "input_param_image", 0.5)[0]
     seen = len(robot.commands)
@@ -340,6 +340,49 @@ def test_all_wrong_parameters_are_listed_at_once(policy, start_node, wait):
     assert node.returncode == 1
     for words in ("did you mean 'policy'", "threads: 0 is less than 1", "'wide'", "'zeros'"):
         assert words in node.output
+
+
+def test_a_running_node_describes_its_parameters_and_keeps_to_it(start_node, graph):
+    """As `ros2 param describe` asks. What is wrong at the start waits for configure to list it."""
+    from rcl_interfaces.srv import DescribeParameters
+
+    node = start_node("-r", "__ns:=/told", threads=100, guard__step_margin=11.0)
+    names = ["guard.step_margin", "threads", "autostart", "health.warn_above"]
+    margin, threads, autostart, live = graph.call(
+        DescribeParameters,
+        "/told/sarnn/describe_parameters",
+        DescribeParameters.Request(names=names),
+    ).descriptors
+    (ends,) = margin.floating_point_range
+    assert (ends.from_value, ends.to_value) == (0.0, 10.0)
+    (ends,) = threads.integer_range
+    assert (ends.from_value, ends.to_value) == (1, 64)
+    assert threads.additional_constraints == "1 to 64; takes effect at configure"
+    assert live.additional_constraints == "0 to 100"
+    assert [one.read_only for one in (margin, threads, autostart, live)] == [0, 0, 1, 0]
+
+    for name, value, allowed in [
+        ("guard.step_margin", 11.0, False),
+        ("guard.step_margin", 10.000001, False),  # rclpy alone would take it for the end
+        ("guard.step_margin", float("nan"), False),
+        ("guard.step_margin", 2, True),  # an integer for a double
+        ("threads", 0, False),
+        ("threads", 2, True),  # not live, but the node is unconfigured
+        ("autostart", True, False),
+    ]:
+        successful, reason = graph.set_parameter("/told/sarnn", name, value)
+        assert successful == allowed and (successful or name in reason), (name, value, reason)
+    assert node.stop() == 0
+
+
+@pytest.mark.parametrize("value", ["1", "yes please", "[true]"])
+def test_an_autostart_that_is_no_bool_does_not_idle(value, policy, start_node, wait):
+    node = start_node(policy=policy, autostart=value, threads=0)
+    wait(lambda: node.returncode is not None, lambda: node.output)
+    assert node.returncode == 1
+    for words in ("[ERROR]", "autostart: ", "is not of type bool", "threads: 0", "remedy"):
+        assert words in node.output
+    assert "Traceback" not in node.output
 
 
 @pytest.mark.parametrize(

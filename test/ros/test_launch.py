@@ -18,6 +18,7 @@ from rcl_interfaces.srv import GetParameters
 
 from sarnn_ros.nodes.parameters import DECLARATIONS, build_parameters
 from sarnn_ros.share import FASTDDS_VARIABLES
+from sarnn_ros.spec import parse_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "launch"
@@ -39,15 +40,21 @@ def rviz2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
 
 
+def write_policy(folder: Path, *joints: dict[str, Any]) -> str:
+    """As much of a policy directory as the launch files read."""
+    cameras = [{"name": "front", "topic": "/camera/image_raw"}, {"name": "wrist", "topic": "hand"}]
+    spec = parse_spec({"cameras": cameras, "joints": list(joints)})
+    (folder / "config.json").write_text(json.dumps({"spec": spec.model_dump(mode="json")}))
+    return str(folder)
+
+
 @pytest.fixture
 def policy(tmp_path: Path) -> str:
-    """As much of a policy directory as the launch file reads."""
-    spec = {
-        "cameras": [{"topic": "/camera/image_raw"}, {"topic": "/wrist/image_raw"}],
-        "joints": [{"topic": "measured"}, {"topic": "joint_references"}],
-    }
-    (tmp_path / "config.json").write_text(json.dumps({"spec": spec}))
-    return str(tmp_path)
+    return write_policy(
+        tmp_path,
+        {"topic": "measured", "names": ["a", "b"]},
+        {"topic": "measured", "names": ["a"], "field": "effort", "command": False},
+    )
 
 
 def run(name: str, **arguments: str) -> list[Process]:
@@ -135,7 +142,7 @@ def test_a_mistake_ends_the_launch_and_all_that_it_started(
 
 
 def test_arguments_are_known_to_the_file_that_is_launched(
-    monkeypatch: pytest.MonkeyPatch, rviz2: None
+    monkeypatch: pytest.MonkeyPatch, policy: str, rviz2: None
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["ros2", "launch", str(LAUNCH / "inference.launch.py")])
     with pytest.raises(ShutDown, match="dryrun"):
@@ -143,7 +150,7 @@ def test_arguments_are_known_to_the_file_that_is_launched(
     assert run("inference.launch.py", **{"launch-prefix": "nice", "dry_run": "true"})
     # `bag` is an argument of the file that includes it.
     monkeypatch.setattr(sys, "argv", ["ros2", "launch", "sarnn_ros", "playback.launch.py"])
-    assert run("playback.launch.py", policy="/p", bag="/b")
+    assert run("playback.launch.py", policy=policy, bag="/b")
 
 
 def test_two_arms_in_two_namespaces(rviz2: None) -> None:
@@ -243,12 +250,70 @@ def test_a_missing_policy_is_said_before_anything_starts(file: str) -> None:
         run(file)
 
 
-def test_playback_commands_nothing(rviz2: None) -> None:
-    inference, _, player = run("playback.launch.py", policy="/p", bag="/b")
-    assert inference.parameters["dry_run"] is True
-    assert inference.parameters["use_sim_time"] is True
+def test_playback_commands_nothing(
+    policy: str, rviz2: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a bag only what the policy observes: its commands would reach a controller that runs."""
+    node, _, player = run("playback.launch.py", policy=policy, bag="/b")
+    assert node.parameters["dry_run"] is True
+    assert node.parameters["use_sim_time"] is True
     assert player.executable == "ros2"
-    assert player.arguments[:3] == ["bag", "play", "/b"]
+    assert player.arguments == [
+        *("bag", "play", "/b", "--clock", "100"),
+        *("--topics", "/camera/image_raw", "/hand", "/measured"),
+    ]
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_playback_plays_what_the_node_then_listens_to(policy: str, rviz2: None) -> None:
+    arguments = {"image_topic": "/other/image_raw", "joint_topic": "joints"}
+    node, _, player = run("playback.launch.py", policy=policy, bag="/b", **arguments)
+    assert node.remappings["/camera/image_raw"] == "/other/image_raw"
+    assert node.remappings["measured"] == "joints"
+    assert player.arguments[-3:] == ["/other/image_raw", "/hand", "/joints"]
+
+
+@pytest.mark.parametrize(
+    ("joints", "named"),
+    [
+        ({"topic": "joint_references", "names": ["grip"]}, "/joint_references,"),
+        (
+            {
+                "topic": "/fingers/commands",
+                "type": "std_msgs/msg/Float64MultiArray",
+                "names": ["grip"],
+                "indices": [0],
+                "clock": "receive",
+            },
+            "/fingers/commands,",
+        ),
+        (
+            {
+                "topic": "/fingers/value",
+                "type": "std_msgs/msg/Float64",
+                "names": ["grip"],
+                "clock": "receive",
+            },
+            "/fingers/value,",
+        ),
+    ],
+)
+def test_playback_warns_of_commands_that_the_policy_observes(
+    joints: dict[str, Any],
+    named: str,
+    tmp_path: Path,
+    rviz2: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    policy = write_policy(tmp_path, {"topic": "/joint_states", "names": ["a"]}, joints)
+    *_, player = run("playback.launch.py", policy=policy, bag="/b")
+    assert player.arguments[-2:] == ["/joint_states", named.rstrip(",")]
+    assert f"warning: the policy observes {named} so" in capsys.readouterr().out
+
+
+def test_playback_of_a_policy_that_is_not_there_ends(rviz2: None) -> None:
+    with pytest.raises(ShutDown, match=r"no topics in '/p/config\.json'"):
+        run("playback.launch.py", policy="/p", bag="/b")
 
 
 def test_config_sets_parameters_that_exist_to_values_that_are_allowed() -> None:

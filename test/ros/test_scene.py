@@ -141,6 +141,8 @@ def test_a_description_on_a_topic_comes_before_the_first_command(
     wait(lambda: len(robot.commands) >= 8, lambda: node.output)
     highest = max(command.position[0] for command in robot.commands)
     assert highest <= 0.305 + 1e-9
+    missing = "topic 'robot_description': no limits for joint2, gripper:"
+    assert missing in node.output
 
     publisher.publish(String(data=urdf(0.9)))
     node.wait_for("has changed the limits of a commanded joint")
@@ -153,3 +155,4 @@ def test_a_description_on_a_topic_comes_before_the_first_command(
         lambda: max((c.position[0] for c in robot.commands[count:]), default=0.0) > 0.306,
         lambda: f"the new limit counts\n{node.output}",
     )
+    assert node.output.count(missing) == 1

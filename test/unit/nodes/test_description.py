@@ -117,3 +117,23 @@ def test_a_reset_takes_no_limits_that_are_published_no_longer(node, last):
     node.watch.accept()
     assert node.faults == ("", "")
     assert node.highest[0] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("parameter", "topic", "words"),
+    [
+        ("", None, None),
+        (urdf(0.5), None, "parameter 'robot_description': no limits for b:"),
+        ("", urdf(0.5), "topic '/description': no limits for b:"),
+        (urdf(0.5), urdf(0.6), "'robot_description' and topic '/description': no limits for b:"),
+        (urdf(0.5), urdf(0.6, name="b"), None),
+    ],
+)
+def test_joints_that_no_description_limits_are_told(parameter, topic, words):
+    parameters = build_parameters(
+        {"robot_description": parameter, "robot_description_topic": "/description"}
+    )
+    told: list[str] = []
+    guard_limits(parameters, SPEC, ENVELOPE, topic, warn=told.append)
+    assert len(told) == (words is not None)
+    assert not told or words in told[0]

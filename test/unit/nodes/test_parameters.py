@@ -86,6 +86,21 @@ def test_all_problems_come_at_once():
         assert name in str(caught.value)
 
 
+def test_descriptors_say_what_is_checked():
+    for name, declaration in DECLARATIONS.items():
+        found = declaration.descriptor
+        ends = [*found.integer_range, *found.floating_point_range]
+        bounded = declaration.kind in (int, float) and declaration.low is not None
+        assert [(one.from_value, one.to_value) for one in ends] == (
+            [(declaration.low, declaration.high)] if bounded else []
+        )
+        assert all(one.step == 0 for one in ends)
+        assert declaration.constraint in found.additional_constraints
+        late = "takes effect at configure" in found.additional_constraints
+        assert [declaration.live, found.read_only, late].count(True) == 1, name
+    assert [name for name, one in DECLARATIONS.items() if one.read_only] == ["autostart"]
+
+
 class FakeNode:
     """The part of a node that keeps parameters."""
 
