@@ -405,6 +405,7 @@ class Controller:
             if epoch != self._epoch or not self._running:
                 return
             self._streamer.go(command, self._present[1])
+            self._sequence.commanded()
             self._run.commands = [*self._run.commands[-1:], (tick.label_ns, position)]
         tick.sent = command
 
@@ -413,7 +414,8 @@ class Controller:
         not go on by itself: whoever sees an arm stop half-way may step up to it."""
         with self._gate:
             if epoch == self._epoch and self._running:
-                if self._run.commands and self._sequence.phase == "ramping":
+                # Not by `_run`: a reset or a clock that went back may have just emptied it.
+                if self._sequence.ramp_under_way:
                     self._running, tick.ramp_aborted = False, True
                 self._hold()
 

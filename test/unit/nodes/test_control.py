@@ -464,6 +464,20 @@ class TestStart:
         assert bench.path[:, 0] == pytest.approx([0.35, 0.3, 0.25, 0.2, 0.2])
         assert not bench.control.running
 
+    @pytest.mark.parametrize("restart", ["reset", "clock"])
+    def test_an_interruption_right_after_a_restart_ends_it_too(self, restart):
+        bench = self.ramping()
+        bench.run(2)
+        bench.missing = {"front": "nothing"}
+        if restart == "reset":
+            bench.control.reset()
+        else:
+            bench.label -= 5 * PERIOD
+        assert bench.run().ramp_aborted and not bench.control.running
+        bench.missing = {}
+        bench.run(5)
+        assert len(bench.sent) == 2, "it does not go on by itself"
+
     def test_a_fault_before_it_begins_only_delays_it(self):
         bench = self.ramping()
         bench.found = Findings(soft={"no_controller": "nobody"})
