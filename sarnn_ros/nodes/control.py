@@ -49,6 +49,7 @@ class Tick:
     verdict: GuardVerdict | None = None
     sent: Command | None = None
     ramp_aborted: bool = False
+    way_left: bool = False
     changes: Changes = field(default_factory=Changes)
     stages: dict[str, float] = field(default_factory=dict)
 
@@ -59,7 +60,8 @@ class _Run:
 
     allowed_ns: int | None = None
     commands: list[tuple[int, Vector]] = field(default_factory=list)
-    refused: int = 0
+    refused: int = 0  # commands in a row
+    left: int = 0  # ways in a row that the guard refused
 
     def past(self, label_ns: int, period_ns: int) -> tuple[float, Vector | None, Vector | None]:
         """How the motion came to this tick: seconds since the tick of the command before (one
@@ -251,6 +253,7 @@ class Controller:
         if isinstance(found, Missing):
             for name, text in found.reasons.items():
                 faults.soft[f"no_observation:{name}"] = f"{name}: {text}"
+            self._see_way(tick, faults)
         else:
             tick.observation = found
             measured_ns = min(found.stamps[name] for name in self._policy.spec.joint_source_names)
@@ -266,6 +269,7 @@ class Controller:
             )
             self._predict(tick, allowed and not ramping, faults)
             watch.lap("policy")
+            self._see_way(tick, faults)  # as late as can be: it is walked meanwhile
             if running:
                 self._judge(tick, self._wanted(tick, allowed, ramping), allowed, faults)
             watch.lap("guard")
@@ -339,6 +343,25 @@ class Controller:
         self._policy.reset()
         self._sequence.restart()
         self._run = _Run(commands=self._run.commands)  # a ramp's: there is one motion
+
+    def _see_way(self, tick: Tick, faults: Findings) -> None:
+        """A way that was left was not what its command says: the motion begins anew, and whatever
+        keeps leaving them latches. In a row are the ways, not the ticks: each is followed by a
+        tick that holds."""
+        left = self._streamer.left()
+        if left is None:
+            if self._run.past(tick.label_ns, self._period_ns)[1] is not None:
+                self._run.left = 0
+            return
+        tick.way_left = True
+        self._run.commands = []
+        if not left.refused:
+            faults.soft["interpolation"] = f"the way to the last command was left: {left.text}"
+            return
+        self._run.left += 1
+        faults.soft["guard"] = text = f"set-point refused: {left.text}"
+        if self._run.left >= self._parameters().guard.latch_after:
+            faults.hard["guard"] = f"{text} ({self._run.left} ways in a row)"
 
     def _wanted(self, tick: Tick, allowed: bool, ramping: bool) -> Vector | None:
         """What the guard is asked about: the prediction, or what the start makes of it."""

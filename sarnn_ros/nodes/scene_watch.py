@@ -71,9 +71,9 @@ class SceneWatch:
         if tick.observation is None or tick.prediction is None:
             return
         parameters = self._parameters()
-        # A robot that is held, ramps, is blended in or clamped does not go where was predicted. In
-        # a dry run somebody else may move it, a bag for instance.
-        followed = self._obeyed or parameters.dry_run
+        # A robot that is held, ramps, is blended in or clamped, or whose way there was left, does
+        # not go where was predicted. In a dry run somebody else may move it, a bag for instance.
+        followed = (self._obeyed and not tick.way_left) or parameters.dry_run
         predicted = tick.prediction.joints[self._indices]
         self._obeyed = tick.sent is not None and np.allclose(tick.sent.position, predicted)
         self.health = self._health.see(tick.observation, tick.prediction, joints_followed=followed)

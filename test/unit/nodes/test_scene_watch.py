@@ -59,12 +59,13 @@ class Scene:
         sent: float | None = 0.0,
         reset: str | None = None,
         blind: bool = False,
+        left: bool = False,
     ) -> None:
         self.number += 1
         pixels = {"front": np.full((6, 8, 3), light, np.uint8)}
         here = {"front": np.zeros((1, 2))}
         seen = {"front": np.array([[points, 0.0]])}
-        tick = Tick(self.number * PERIOD, reset=reset)
+        tick = Tick(self.number * PERIOD, reset=reset, way_left=left)
         if not blind:
             tick.observation = Observation(tick.label_ns, pixels, np.array([joint]), {}, {})
             tick.prediction = Prediction(np.zeros(1), seen, here)
@@ -146,6 +147,13 @@ def test_a_command_that_is_not_the_prediction_is_not_expected_to_come_true():
     assert "joints" not in scene.watch.health.ratios and scene.faults == ({}, {})
     scene.tick(joint=0.5)
     assert "health" in scene.faults[0]
+
+
+def test_a_way_that_was_left_is_not_expected_to_be_walked():
+    scene = Scene()
+    scene.tick()
+    scene.tick(joint=0.5, left=True)
+    assert "joints" not in scene.watch.health.ratios
 
 
 def test_a_reset_and_a_tick_without_observation_are_no_comparison():
