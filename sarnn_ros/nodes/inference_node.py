@@ -295,12 +295,9 @@ class InferenceNode(LifecycleNode):
 
     def _activate(self, state: LifecycleState) -> None:
         assert self.controller is not None and self._ticker is not None
-        assert self._viewer is not None and self.buffer is not None
-        assert self._streamer is not None
+        assert self._viewer is not None and self._streamer is not None
         super().on_activate(state)
-        self.buffer.clear()
-        self._formats.reset()
-        self._scene.reset()
+        self._forget()
         self._graph.look()
         start = self.parameters.start_on_activate
         latched = self.controller.activate(start=start)
@@ -311,6 +308,13 @@ class InferenceNode(LifecycleNode):
         if latched:
             waiting = f", and still faulted: {latched[0].text}; call ~/reset, then ~/start"
         self.get_logger().info(f"active{', dry run' * self.parameters.dry_run}{waiting}")
+
+    def _forget(self) -> None:
+        """What was seen before: it may be what latched, and nothing begins from it."""
+        assert self.buffer is not None
+        self.buffer.clear()
+        self._formats.reset()
+        self._scene.reset()
 
     def _schedule_control(self) -> None:
         parameters = self.parameters
@@ -473,11 +477,9 @@ class InferenceNode(LifecycleNode):
 
     def _reset(self, _: Any, response: Any) -> Any:
         def work() -> str:
-            assert self.controller is not None and self.buffer is not None
+            assert self.controller is not None
             # Before the reset: a tick between would latch again what it still finds.
-            self._formats.reset()
-            # What was seen before may be what latched: the motion begins from what is seen now.
-            self.buffer.clear()
+            self._forget()
             latched = self.controller.faults.latched
             if self._description and any(fault.code == description.CODE for fault in latched):
                 self._description.accept()

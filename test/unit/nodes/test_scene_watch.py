@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -154,6 +155,24 @@ def test_a_way_that_was_left_is_not_expected_to_be_walked():
     scene.tick()
     scene.tick(joint=0.5, left=True)
     assert "joints" not in scene.watch.health.ratios
+
+
+def test_a_reset_in_the_middle_of_a_tick_leaves_nothing_of_it():
+    scene = Scene(**{"health.stop_above": 2.0, "health.latch": True})
+    scene.tick()
+    resetting = threading.Thread(target=scene.watch.reset)
+    see = scene.watch._health.see
+
+    def seen(*arguments, **options):
+        reading = see(*arguments, **options)
+        resetting.start()
+        resetting.join(0.1)  # it has to wait for the tick
+        return reading
+
+    scene.watch._health.see = seen
+    scene.tick(0.3)
+    resetting.join()
+    assert scene.watch.health.score is None and scene.faults == ({}, {})
 
 
 def test_a_reset_and_a_tick_without_observation_are_no_comparison():
