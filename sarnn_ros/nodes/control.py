@@ -448,9 +448,10 @@ class Controller:
         one that was not checked against the present position is not sent at all."""
         position = self._streamer.end()
         commands, self._run.commands = self._run.commands, []
-        if not commands or position is None or self._present is None:
+        known = self._present  # read once: at a stop, a tick under way may take it away
+        if not commands or position is None or known is None:
             return
-        measured_ns, present = self._present
+        measured_ns, present = known
         fresh = 0 <= self._now_ns() - measured_ns <= self._fresh_ns
         near = (np.abs(position - present) <= self._guard.limits.max_step).all()
         if fresh and near and not self._parameters().dry_run:

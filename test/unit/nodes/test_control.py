@@ -367,6 +367,22 @@ def test_no_hold_without_a_fresh_measurement_near_it(why):
     assert len(bench.sent) == 3
 
 
+def test_a_stop_while_a_tick_restarts_does_no_harm():
+    bench = Bench()
+    bench.control.start()
+    bench.run(2)
+    readings = iter([(bench.now, bench.present)])
+
+    class Restarting(Controller):
+        """The restart comes after the first look at where the arm is."""
+
+        _present = property(lambda _: next(readings, None))
+
+    bench.control.__class__ = Restarting
+    bench.control.stop()
+    assert len(bench.sent) == 3, "two commands and the hold"
+
+
 def test_a_prediction_that_is_not_finite_latches_and_start_is_refused():
     bench = Bench()
     bench.control.start()
