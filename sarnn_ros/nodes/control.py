@@ -146,11 +146,6 @@ class Controller:
         return self._running
 
     @property
-    def present(self) -> Vector | None:
-        """The commanded joints' positions at the last observation, (n,)."""
-        return self._present[1] if self._present else None
-
-    @property
     def phase(self) -> str:
         """See `StartSequence.phase`."""
         return self._sequence.phase
