@@ -296,8 +296,10 @@ class InferenceNode(LifecycleNode):
     def _activate(self, state: LifecycleState) -> None:
         assert self.controller is not None and self._ticker is not None
         assert self._viewer is not None and self._streamer is not None
+        assert self._sender is not None
         super().on_activate(state)
         self._forget()
+        self._sender.reset()
         self._graph.look()
         start = self.parameters.start_on_activate
         latched = self.controller.activate(start=start)
