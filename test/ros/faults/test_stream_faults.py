@@ -367,6 +367,7 @@ class Arm:
         )
         self.message = ""
         self.active_faults: set[str] = set()
+        self.values: dict[str, int] = {}  # what diagnostics count
         self.faulted = False
 
     def hear(self, message: Any) -> None:
@@ -374,6 +375,9 @@ class Arm:
             if status.name == f"/{self.interface}/sarnn: control":
                 self.message = status.message
                 self.faulted = status.level == status.ERROR
+                self.values = {
+                    item.key: int(item.value) for item in status.values if item.value.isdecimal()
+                }
                 self.active_faults = {
                     value.key.removeprefix("fault ")
                     for value in status.values
