@@ -49,6 +49,7 @@ class Tick:
     verdict: GuardVerdict | None = None
     sent: Command | None = None
     ramp_aborted: bool = False
+    way_left: bool = False
     changes: Changes = field(default_factory=Changes)
     stages: dict[str, float] = field(default_factory=dict)
 
@@ -59,7 +60,8 @@ class _Run:
 
     allowed_ns: int | None = None
     commands: list[tuple[int, Vector]] = field(default_factory=list)
-    refused: int = 0
+    refused: int = 0  # commands in a row
+    left: int = 0  # ways in a row that the guard refused
 
     def past(self, label_ns: int, period_ns: int) -> tuple[float, Vector | None, Vector | None]:
         """How the motion came to this tick: seconds since the tick of the command before (one
@@ -142,11 +144,6 @@ class Controller:
     def running(self) -> bool:
         """Whether the user wants commands; faults aside."""
         return self._running
-
-    @property
-    def present(self) -> Vector | None:
-        """The commanded joints' positions at the last observation, (n,)."""
-        return self._present[1] if self._present else None
 
     @property
     def phase(self) -> str:
@@ -251,6 +248,7 @@ class Controller:
         if isinstance(found, Missing):
             for name, text in found.reasons.items():
                 faults.soft[f"no_observation:{name}"] = f"{name}: {text}"
+            self._see_way(tick, faults)
         else:
             tick.observation = found
             measured_ns = min(found.stamps[name] for name in self._policy.spec.joint_source_names)
@@ -266,6 +264,7 @@ class Controller:
             )
             self._predict(tick, allowed and not ramping, faults)
             watch.lap("policy")
+            self._see_way(tick, faults)  # as late as can be: it is walked meanwhile
             if running:
                 self._judge(tick, self._wanted(tick, allowed, ramping), allowed, faults)
             watch.lap("guard")
@@ -340,6 +339,25 @@ class Controller:
         self._sequence.restart()
         self._run = _Run(commands=self._run.commands)  # a ramp's: there is one motion
 
+    def _see_way(self, tick: Tick, faults: Findings) -> None:
+        """A way that was left was not what its command says: the motion begins anew, and whatever
+        keeps leaving them latches. In a row are the ways, not the ticks: each is followed by a
+        tick that holds."""
+        left = self._streamer.left()
+        if left is None:
+            if self._run.past(tick.label_ns, self._period_ns)[1] is not None:
+                self._run.left = 0
+            return
+        tick.way_left = True
+        self._run.commands = []
+        if not left.refused:
+            faults.soft["interpolation"] = f"the way to the last command was left: {left.text}"
+            return
+        self._run.left += 1
+        faults.soft["guard"] = text = f"set-point refused: {left.text}"
+        if self._run.left >= self._parameters().guard.latch_after:
+            faults.hard["guard"] = f"{text} ({self._run.left} ways in a row)"
+
     def _wanted(self, tick: Tick, allowed: bool, ramping: bool) -> Vector | None:
         """What the guard is asked about: the prediction, or what the start makes of it."""
         assert tick.prediction is not None
@@ -405,6 +423,7 @@ class Controller:
             if epoch != self._epoch or not self._running:
                 return
             self._streamer.go(command, self._present[1])
+            self._sequence.commanded()
             self._run.commands = [*self._run.commands[-1:], (tick.label_ns, position)]
         tick.sent = command
 
@@ -413,7 +432,8 @@ class Controller:
         not go on by itself: whoever sees an arm stop half-way may step up to it."""
         with self._gate:
             if epoch == self._epoch and self._running:
-                if self._run.commands and self._sequence.phase == "ramping":
+                # Not by `_run`: a reset or a clock that went back may have just emptied it.
+                if self._sequence.ramp_under_way:
                     self._running, tick.ramp_aborted = False, True
                 self._hold()
 
@@ -423,9 +443,10 @@ class Controller:
         one that was not checked against the present position is not sent at all."""
         position = self._streamer.end()
         commands, self._run.commands = self._run.commands, []
-        if not commands or position is None or self._present is None:
+        known = self._present  # read once: at a stop, a tick under way may take it away
+        if not commands or position is None or known is None:
             return
-        measured_ns, present = self._present
+        measured_ns, present = known
         fresh = 0 <= self._now_ns() - measured_ns <= self._fresh_ns
         near = (np.abs(position - present) <= self._guard.limits.max_step).all()
         if fresh and near and not self._parameters().dry_run:

@@ -89,7 +89,8 @@ class Diagnostics:
             values["resets"] = controller.statistics.resets
             values |= {f"fault {fault.code}": fault.text for fault in faults}
             values |= {f"faults {code}": n for code, n in controller.faults.counts.items()}
-            values |= {f"guard trips {reason}": n for reason, n in controller.trips.items()}
+            trips = dict(controller.trips)  # at once: the control thread may add a reason
+            values |= {f"guard trips {reason}": n for reason, n in trips.items()}
             stops = controller.interpolation_stops
             values |= {f"interpolation stopped {reason}": n for reason, n in stops.items()}
         return messages.diagnostic_status(

@@ -45,6 +45,10 @@ class Hysteresis:
 
     def __init__(self, values: GripperValues) -> None:
         self._values = values
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget it: somebody else may have opened or closed it."""
         self._closed: NDArray[np.bool_] | None = None
 
     def decide(self, predicted: Vector) -> Vector:

@@ -305,12 +305,11 @@ class InferenceNode(LifecycleNode):
 
     def _activate(self, state: LifecycleState) -> None:
         assert self.controller is not None and self._ticker is not None
-        assert self._viewer is not None and self.buffer is not None
-        assert self._streamer is not None
+        assert self._viewer is not None and self._streamer is not None
+        assert self._sender is not None
         super().on_activate(state)
-        self.buffer.clear(self.now_ns())
-        self._formats.reset()
-        self._scene.reset()
+        self._forget()
+        self._sender.reset()
         self._graph.look()
         start = self.parameters.start_on_activate
         latched = self.controller.activate(start=start)
@@ -321,6 +320,14 @@ class InferenceNode(LifecycleNode):
         if latched:
             waiting = f", and still faulted: {latched[0].text}; call ~/reset, then ~/start"
         self.get_logger().info(f"active{', dry run' * self.parameters.dry_run}{waiting}")
+
+    def _forget(self) -> None:
+        """What was seen before, and what is still on its way: it may be what latched, and nothing
+        begins from it."""
+        assert self.buffer is not None
+        self.buffer.clear(self.now_ns())
+        self._formats.reset()
+        self._scene.reset()
 
     def _schedule_control(self) -> None:
         parameters = self.parameters
@@ -491,11 +498,9 @@ class InferenceNode(LifecycleNode):
 
     def _reset(self, _: Any, response: Any) -> Any:
         def work() -> str:
-            assert self.controller is not None and self.buffer is not None
-            # Before the reset: a tick between would latch again what it still finds. The motion
-            # begins from what is seen from now on, and not from what is still on its way.
-            self.buffer.clear(self.now_ns())
-            self._formats.reset()
+            assert self.controller is not None
+            # Before the reset: a tick between would latch again what it still finds.
+            self._forget()
             latched = self.controller.faults.latched
             if self._description and any(fault.code == description.CODE for fault in latched):
                 self._description.accept()

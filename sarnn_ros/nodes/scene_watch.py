@@ -6,6 +6,7 @@ drift at the robot: when to warn, when to stop. How both are measured is in `pol
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -28,7 +29,8 @@ NO_REFERENCE = (
 
 class SceneWatch:
     """Sees each tick after its command was sent, so that it delays none; what it finds counts
-    from the next tick on. `see` and `findings` are for the control thread.
+    from the next tick on. `see` and `findings` are for the control thread; `reset` may come from
+    another.
 
     :param parameters: the current ones; :param warn: tells the user.
     :ivar health, drift: the newest readings; may be read anywhere.
@@ -48,6 +50,7 @@ class SceneWatch:
         self._drift = DriftMonitor(
             config.envelope.cameras, window=max(1, round(now.drift.window * rate))
         )
+        self._lock = threading.Lock()  # a reset must not come in the middle of `see`
         self._obeyed = False
         self._told: set[str] = set()
         self.health = HealthReading()
@@ -55,10 +58,11 @@ class SceneWatch:
 
     def reset(self) -> None:
         """Start anew: readings and warnings."""
-        self._forget()
-        self._drift.reset()
-        self.drift = {}
-        self._told.clear()
+        with self._lock:
+            self._forget()
+            self._drift.reset()
+            self.drift = {}
+            self._told.clear()
 
     def _forget(self) -> None:
         self._health.reset()
@@ -66,14 +70,18 @@ class SceneWatch:
         self.health = HealthReading()
 
     def see(self, tick: Tick) -> None:
+        with self._lock:
+            self._see(tick)
+
+    def _see(self, tick: Tick) -> None:
         if tick.reset is not None:
             self._forget()
         if tick.observation is None or tick.prediction is None:
             return
         parameters = self._parameters()
-        # A robot that is held, ramps, is blended in or clamped does not go where was predicted. In
-        # a dry run somebody else may move it, a bag for instance.
-        followed = self._obeyed or parameters.dry_run
+        # A robot that is held, ramps, is blended in or clamped, or whose way there was left, does
+        # not go where was predicted. In a dry run somebody else may move it, a bag for instance.
+        followed = (self._obeyed and not tick.way_left) or parameters.dry_run
         predicted = tick.prediction.joints[self._indices]
         self._obeyed = tick.sent is not None and np.allclose(tick.sent.position, predicted)
         self.health = self._health.see(tick.observation, tick.prediction, joints_followed=followed)

@@ -55,6 +55,11 @@ class CommandSender:
         """By the topic's name before remapping."""
         return {topic.name: publisher for topic, publisher in self._outlets}
 
+    def reset(self) -> None:
+        """Before the first command of an activation; with no `send` under way."""
+        if self._hysteresis is not None:
+            self._hysteresis.reset()
+
     def send(self, command: Command) -> None:
         if self._gripper is not None and self._hysteresis is not None:
             command = self._decided(command, self._gripper.indices, self._hysteresis)

@@ -45,13 +45,17 @@ class StartSequence:
         self._warm_up_ticks = warm_up_ticks
         self._blend_ticks = blend_ticks
         self._at_once = list(at_once)
-        self._ramp_pending = False
+        self._ramp_pending = self._ramp_moved = False
         self.restart()
 
     def begin(self) -> None:
         """From the ramp on: the user asked for a motion."""
-        self._ramp_pending = self._step is not None
+        self._ramp_pending, self._ramp_moved = self._step is not None, False
         self.restart()
+
+    def commanded(self) -> None:
+        """Something was sent. If the ramp's, it is under way from now on, over every restart."""
+        self._ramp_moved = self._ramp_pending
 
     def restart(self) -> None:
         """Warm up and blend again: the recurrent state was reset. A ramp under way goes on."""
@@ -66,6 +70,11 @@ class StartSequence:
         if self._warmed < self._warm_up_ticks:
             return "warming up"
         return "blending" if self._blended < self._blend_ticks else ""
+
+    @property
+    def ramp_under_way(self) -> bool:
+        """Whether the ramp has moved the arm and is not over."""
+        return self._ramp_pending and self._ramp_moved
 
     def ramps(self, here: Vector) -> bool:
         """Whether this tick belongs to the ramp. It is over when a pose was commanded in which a

@@ -48,6 +48,17 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Left:
+    """A way that was not walked to its end.
+
+    :param text: why, for a person; :param refused: whether by the guard.
+    """
+
+    text: str
+    refused: bool
+
+
+@dataclass(frozen=True)
 class _Sent:
     at_ns: int
     position: Vector
@@ -96,6 +107,7 @@ class Streamer:
         self._lock = threading.Lock()
         self._segment: Segment | None = None
         self._sent: _Sent | None = None
+        self._left: Left | None = None
         self._stops: Counter[str] = Counter()
         self._ticker = (
             GridTicker(
@@ -125,6 +137,12 @@ class Streamer:
         """How often a way was not walked to its end, by reason."""
         with self._lock:
             return dict(self._stops)
+
+    def left(self) -> Left | None:
+        """How the way was left, if it was since the last `end`; told once."""
+        with self._lock:
+            left, self._left = self._left, None
+            return left
 
     def go(self, command: Command, present: Vector) -> None:
         """Send a command that the guard let through, or set out for it.
@@ -159,12 +177,13 @@ class Streamer:
             )
 
     def end(self) -> Vector | None:
-        """Leave the way. The next one begins at the present position.
+        """The way is over. The next one begins at the present position.
 
-        :returns: the set-point sent last, or None.
+        :returns: the set-point sent last, or None: also where the way was left, since a set-point
+            from which there was no way on is none to insist on.
         """
         with self._lock:
-            sent, self._sent, self._segment = self._sent, None, None
+            sent, self._sent, self._segment, self._left = self._sent, None, None, None
             return None if sent is None else sent.position
 
     def hold(self, position: Vector) -> None:
@@ -183,11 +202,11 @@ class Streamer:
             if way is None:
                 return
             if not way.start_ns - self._period_ns <= now <= way.end_ns + self._period_ns:
-                self._leave("clock")
+                self._leave("clock", Left("the clock jumped, or no core was free", False))
                 return
             present = self._present(now)
             if present is None:
-                self._leave("no fresh joint state")
+                self._leave("no fresh joint state", Left("no fresh joint state", False))
                 return
             # What is sent now is to be reached when the next one is sent.
             target_ns = now + self._interval_ns
@@ -199,15 +218,18 @@ class Streamer:
                 previous=None if self._sent is None else self._sent.position,
             )
             if not verdict.ok:
-                self._leave(verdict.trips[0].reason)
+                self._leave(verdict.trips[0].reason, Left(verdict.reason, True))
                 return
             point = verdict.command
             self._publish(Command(point, way.velocity(target_ns), point), now)
             if target_ns >= way.end_ns and np.array_equal(point, way.end):
                 self._segment = None
 
-    def _leave(self, reason: str) -> None:
-        self._segment = None
+    def _leave(self, reason: str, left: Left) -> None:
+        """The next way begins at the present position: from the set-point sent last, which the arm
+        may have been pushed away from, it could be refused for ever."""
+        self._segment = self._sent = None
+        self._left = left
         self._stops[reason] += 1
 
 

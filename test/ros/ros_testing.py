@@ -361,6 +361,7 @@ class Robot:
     :ivar delay_ns: the longest that a message took from this robot to itself since `reset`: what
         lies between a command's sending and its record here is no longer, but for the node's part.
     :ivar echoed_ns: stamp of the last such message.
+    :ivar last_ns: when the last command of any kind came.
     :ivar grips: what came on `gripper_command`, where the robot has one (`gripper`).
     :ivar record: to be held while a fault is injected, so that commands are before or after it.
     :ivar published: counts joint states, mutated or not: 100 in a second.
@@ -399,7 +400,7 @@ class Robot:
         self.intruders: list[Any] = []
         self.reports: deque[tuple[int, np.ndarray]] = deque(maxlen=3000)
         self.grips: list[float] = []
-        self.delay_ns = self.echoed_ns = 0
+        self.delay_ns = self.echoed_ns = self.last_ns = 0
         # Queues as long as the commands': of a shorter one the most delayed would be missing.
         self._echo = node.create_publisher(Header, f"{self.namespace}echo", QUEUE)
         self._echo_subscription = node.create_subscription(
@@ -472,9 +473,9 @@ class Robot:
             self.delay_ns = 0
 
     @property
-    def received(self) -> int:
-        """Commands of every kind since the reset."""
-        return len(self.commands) + len(self.grips)
+    def connected(self) -> bool:
+        """Whether it listens to commands."""
+        return bool(self._subscriptions)
 
     @property
     def now_ns(self) -> int:
@@ -548,6 +549,7 @@ class Robot:
         else:
             names, position = self.command_names or self.names, np.array(message.data)
         with self.record:
+            self.last_ns = at_ns
             rows = [self.names.index(name) for name in names]
             self.commands.append(
                 Received(
@@ -567,6 +569,7 @@ class Robot:
 
     def _grip(self, message: Any) -> None:
         with self.record:
+            self.last_ns = self.now_ns
             self.grips.append(message.data)
             self.goal[self.names.index(self.gripper)] = message.data
 

@@ -71,6 +71,21 @@ def test_what_does_not_come_true_is_told_and_stops_where_asked(
     assert node.output.count("is above 1 (points:front); does the scene") == 1
 
 
+def test_a_reset_forgets_what_latched_the_health(make_policy, start_node, make_robot, graph, wait):
+    """It latches again, but by ten ticks that it sees from then on."""
+    robot = make_robot(JOINTS, START, namespace="/latched/")
+    node = start_node(
+        *("-r", "__ns:=/latched"), policy=make_policy(p99=0.01), autostart=True,
+        health__window=2.0, health__stop_above=1.0, health__latch=True,
+    )  # fmt: skip
+    node.wait_for("call ~/reset, then ~/start")
+    answer = graph.trigger("/latched/sarnn/reset")
+    assert answer.success and "cleared: health" in answer.message
+    seen = len(robot.commands)
+    assert graph.trigger("/latched/sarnn/start").success
+    wait(lambda: len(robot.commands) >= seen + 5, lambda: node.output)
+
+
 def darker(message):
     message.data = array.array("B", bytes(value // 2 for value in message.data))
     return (message,)

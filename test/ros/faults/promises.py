@@ -58,6 +58,11 @@ class Promises:
             **options,
         )
 
+    @staticmethod
+    def slack_ns(robot: Any) -> int:
+        """Out of the node, and into this process: twice through the scheduler."""
+        return 2 * int(robot.delay_ns) + SENDING_NS
+
     def check(self, robot: Any, since: int = 0) -> None:
         """All that the robot received since its reset, or the commands from `since` on.
 
@@ -66,8 +71,7 @@ class Promises:
         """
         now = robot.now_ns
         wait_until(lambda: robot.echoed_ns >= now, "the robot hears itself: the delay is known")
-        # Out of the node, and into this process: twice through the scheduler.
-        slack_ns = 2 * robot.delay_ns + SENDING_NS
+        slack_ns = self.slack_ns(robot)
         with robot.record:
             commands, reports = robot.commands[since:], list(robot.reports)
             grips = list(robot.grips)

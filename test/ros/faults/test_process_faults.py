@@ -44,7 +44,7 @@ def managed(policy, start_node, make_robot):
     return start_node("-r", "__ns:=/managed", policy=policy), robot
 
 
-def test_lifecycle_requests_in_every_wrong_order(managed, graph, wait):
+def test_lifecycle_requests_in_every_wrong_order(managed, policy, graph, wait):
     node, robot = managed
     name = "/managed/sarnn"
     right = {
@@ -67,9 +67,10 @@ def test_lifecycle_requests_in_every_wrong_order(managed, graph, wait):
     commands_come(robot, node, wait)
     assert graph.change_state(name, DEACTIVATE) and graph.change_state(name, CLEANUP)
     assert node.returncode is None
+    Promises.of(policy).check(robot)
 
 
-def test_ten_rounds(managed, graph, wait):
+def test_ten_rounds(managed, policy, graph, wait):
     import psutil
 
     node, robot = managed
@@ -77,12 +78,14 @@ def test_ten_rounds(managed, graph, wait):
     process = psutil.Process(node.pid)
     threads = []
     for _ in range(10):
+        before = len(robot.commands)
         assert graph.change_state(name, CONFIGURE), node.output
         assert graph.change_state(name, ACTIVATE)
         commands_come(robot, node, wait, 2)
         assert graph.change_state(name, DEACTIVATE)
         assert graph.change_state(name, CLEANUP)
         threads.append(process.num_threads())
+        Promises.of(policy).check(robot, before)
     assert is_silent(robot, wait)
     assert max(threads[1:]) <= threads[0] + 1, threads
     assert "Traceback" not in node.output
@@ -110,9 +113,10 @@ def running(policy, start_node, make_robot, wait):
     return node, robot
 
 
-def test_storms_of_services_and_parameters(running, graph, wait):
+def test_storms_of_services_and_parameters(running, policy, graph, wait):
     node, robot = running
     name = "/running/sarnn"
+    before = len(robot.commands)
 
     def storm(index):
         if index % 4 == 3:
@@ -126,6 +130,7 @@ def test_storms_of_services_and_parameters(running, graph, wait):
     assert graph.set_parameter(name, "input_param_joints", 1.0)[0]
     assert graph.trigger(f"{name}/start").success
     commands_come(robot, node, wait)
+    Promises.of(policy).check(robot, before)
 
 
 def test_a_latched_fault_outlives_deactivation(running, graph, wait):
@@ -202,6 +207,7 @@ class SimulatedTime:
 
         self.now_ns = 1_000_000_000_000
         self.running = True
+        self._lock = threading.Lock()
         self._publisher = graph.node.create_publisher(Clock, "/clock", 10)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -211,8 +217,8 @@ class SimulatedTime:
         from rosgraph_msgs.msg import Clock
 
         while not self._ending.wait(0.01):
-            if self.running:
-                self.now_ns += 10_000_000
+            with self._lock:
+                self.now_ns += 10_000_000 * self.running
             message = Clock()
             message.clock.sec, message.clock.nanosec = divmod(self.now_ns, 1_000_000_000)
             self._publisher.publish(message)
@@ -220,6 +226,17 @@ class SimulatedTime:
     def close(self):
         self._ending.set()
         self._thread.join()
+
+    def move(self, by_ns, robot, wait):
+        """Set the clock while the robot's runs. A message on its way then took no hours, and an
+        image of later is none."""
+        with robot.record, self._lock:
+            delay_ns = robot.delay_ns
+            self.now_ns += by_ns
+            moved = self.now_ns
+            robot.sound_joints_ns = robot.sound_image_ns = 0
+        wait(lambda: 0 <= robot.echoed_ns - moved < 100_000_000_000, "an echo of the new time")
+        robot.delay_ns = delay_ns
 
 
 def test_simulated_time_stops_jumps_and_goes_back(policy, start_node, make_robot, graph, wait):
@@ -243,10 +260,13 @@ def test_simulated_time_stops_jumps_and_goes_back(policy, start_node, make_robot
         time.running = True
         commands_come(robot, node, wait)
 
-        time.now_ns += 3_600_000_000_000
-        commands_come(robot, node, wait)
-        time.now_ns -= 7_200_000_000_000 - 3_000_000_000_000
-        commands_come(robot, node, wait)
+        promises = Promises.of(policy)
+        promises.check(robot)
+        for by_ns in (3_600_000_000_000, -4_200_000_000_000):
+            before = len(robot.commands)
+            time.move(by_ns, robot, wait)
+            commands_come(robot, node, wait)
+            promises.check(robot, before)
         assert "Traceback" not in node.output
     finally:
         time.close()

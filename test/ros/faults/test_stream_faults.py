@@ -365,6 +365,8 @@ class Arm:
             **parameters,
             **options,
         )
+        self.values: dict[str, int] = {}  # what diagnostics count
+        self.heard = 0  # diagnostics
         self.message = ""
         self.active_faults: set[str] = set()
         self.faulted = False
@@ -372,6 +374,11 @@ class Arm:
     def hear(self, message: Any) -> None:
         for status in message.status:
             if status.name == f"/{self.interface}/sarnn: control":
+                # First, since it is looked at after the others have been waited for.
+                self.values = {
+                    item.key: int(item.value) for item in status.values if item.value.isdecimal()
+                }
+                self.heard += 1
                 self.message = status.message
                 self.faulted = status.level == status.ERROR
                 self.active_faults = {
@@ -479,20 +486,28 @@ def assert_joints(arm: Arm) -> None:
 
 
 def assert_silent(arm: Arm, wait: Any) -> None:
-    """The commands end, and none comes within three ticks. Those on their way, and the hold, may
-    still arrive: on a busy machine the executor of this process has some of them to deliver."""
-    robot = arm.robot
-    seen = [robot.received, robot.published]
+    """To be called when the fault was reported: no command comes later than a period from now, and
+    the time that one may take to here, for three ticks more."""
+    robot, promises, begin = arm.robot, arm.promises, arm.robot.now_ns
+    if not robot.connected:
+        assert_counts_none(arm, wait)
+        return
 
-    def quiet() -> bool:
-        if robot.received != seen[0]:
-            seen[:] = robot.received, robot.published
-        return robot.published > seen[1] + 25  # two and a half ticks
+    def allowed() -> int:
+        return begin + promises.period_ns + promises.slack_ns(robot)
 
-    wait(quiet, lambda: f"the commands end\n{arm.process.output}", 10.0)
-    count, published = robot.received, robot.published
-    wait(lambda: robot.published > published + 30, "three ticks")
-    assert robot.received == count, arm.process.output
+    wait(lambda: robot.now_ns > allowed() + 3 * promises.period_ns, "three ticks")
+    now = robot.now_ns
+    wait(lambda: robot.echoed_ns >= now, "what was sent to this process has come")
+    late = (robot.last_ns - allowed()) / SECOND
+    assert late <= 0.0, f"a command {late:.3f} s later than allowed\n{arm.process.output}"
+
+
+def assert_counts_none(arm: Arm, wait: Any) -> None:
+    """As `assert_silent`, where nobody listens, by what the node itself counts."""
+    commands, heard = arm.values["commands"], arm.heard
+    wait(lambda: arm.heard >= heard + 2, "two more diagnostics, which come once a second")
+    assert arm.values["commands"] == commands, arm.process.output
 
 
 def test_the_catalogue_in_the_documentation_is_what_happened(outcomes):

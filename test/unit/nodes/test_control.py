@@ -82,7 +82,7 @@ class Bench:
             max_velocity=np.full(2, np.inf),
             max_acceleration=np.full(2, np.inf),
         )
-        guard = CommandGuard(limits, ("a", "b"))
+        self.guard = guard = CommandGuard(limits, ("a", "b"))
         self.streamer = Streamer(
             PERIOD,
             interval,
@@ -198,6 +198,105 @@ def test_the_hold_is_where_the_way_was_left_and_the_way_is_over(ending):
     assert bench.path[4:, 0] == pytest.approx(held), "start and reset begin anew, without a hold"
 
 
+class Walk(Bench):
+    """With set-points between the ticks, a velocity limit, and a policy that goes along with the
+    arm: it predicts the measured joints, one of them a little further."""
+
+    def __init__(self, **parameters) -> None:
+        super().__init__(interval=PERIOD // 10, **parameters)
+        self.guard.limits = replace(self.guard.limits, max_velocity=np.full(2, 2.0))
+        self.fresh = True
+        self.streamer._present = lambda now: self.present if self.fresh else None
+
+        def stay() -> None:
+            self.policy.joints = self.present + [0.02, 0.0]
+
+        self.policy.meanwhile = stay
+
+    def run(self, ticks: int = 1, meanwhile=lambda: None) -> Tick:
+        """:param meanwhile: happens after the third set-point of each way."""
+        for _ in range(ticks):
+            super().run()
+            for number in range(9):
+                if number == 3:
+                    meanwhile()
+                self.now += PERIOD // 10
+                self.streamer.tick()
+        return self.ticks[-1]
+
+    def push(self, way: float) -> None:
+        """And held there."""
+        self.follows = False
+        self.present = self.present + [way, 0.0]
+
+
+def test_an_arm_that_is_pushed_off_its_way_holds_for_a_tick_and_goes_on_from_where_it_is():
+    bench = Walk()
+    bench.control.start()
+    bench.run(3)
+    bench.run(meanwhile=lambda: bench.push(0.45))
+    sent = len(bench.sent)
+    tick = bench.run()
+    assert tick.sent is None and tick.way_left
+    assert tick.verdict.ok, "it is not judged by how fast it would be from what was never sent"
+    (fault,) = tick.changes.appeared
+    assert fault.code == "guard" and "set-point refused: a: step from the present" in fault.text
+    assert len(bench.sent) == sent, "nor a hold where it was pushed away from"
+    tick = bench.run()
+    assert [fault.code for fault in tick.changes.recovered] == ["guard"]
+    assert tick.sent.velocity == pytest.approx([0.2, 0.0]), "from the arm, not from what was sent"
+    bench.run(30)
+    assert len(bench.sent) > sent + 200
+    steps = np.abs(bench.path[sent:] - bench.present).max(axis=0)
+    assert (steps < 0.03).all(), "all of them where the arm is"
+    assert not bench.control.faults.active
+
+
+def test_ways_that_are_refused_in_a_row_latch():
+    bench = Walk(guard__latch_after=3)
+    bench.control.start()
+    bench.run(3)
+    way = iter(np.resize([0.45, -0.45], 99))
+    sent = len(bench.sent)
+    ticks = []
+    while not bench.control.faults.latched:
+        ticks.append(bench.run(meanwhile=lambda: bench.push(next(way))))
+        assert len(ticks) < 20
+    assert [tick.way_left for tick in ticks] == [False, True] * 3
+    (fault,) = bench.control.faults.latched
+    assert fault.code == "guard" and fault.text.endswith("(3 ways in a row)")
+    assert len(bench.sent) == sent + 9, "three of each"
+    bench.run(20)
+    assert len(bench.sent) == sent + 9
+
+
+def test_a_way_that_is_walked_ends_the_row():
+    bench = Walk(guard__latch_after=2)
+    bench.control.start()
+    for way in (0.45, -0.45, 0.45):
+        bench.run(3)
+        bench.run(meanwhile=lambda way=way: bench.push(way))
+        bench.run()
+        bench.follows = True
+    assert not bench.control.faults.latched
+
+
+def test_a_way_left_for_want_of_joints_is_told_and_never_latches():
+    bench = Walk()
+    bench.control.start()
+
+    def blink() -> None:
+        bench.fresh = False
+
+    for _ in range(10):
+        bench.run(meanwhile=blink)
+        bench.fresh = True
+        tick = bench.run()
+        (fault,) = tick.changes.appeared
+        assert fault.code == "interpolation" and fault.text.endswith("no fresh joint state")
+    assert not bench.control.faults.latched
+
+
 @pytest.mark.parametrize("pause", [1, 15])  # short of the gap that makes it blend anew, and beyond
 @pytest.mark.parametrize(("interval", "blend"), [(0, 0.5), (PERIOD // 10, 0.0)])
 def test_a_hold_does_not_make_a_two_valued_gripper_drop_what_it_holds(interval, blend, pause):
@@ -266,6 +365,22 @@ def test_no_hold_without_a_fresh_measurement_near_it(why):
         bench.parameters = replace(bench.parameters, dry_run=True)
         bench.run()
     assert len(bench.sent) == 3
+
+
+def test_a_stop_while_a_tick_restarts_does_no_harm():
+    bench = Bench()
+    bench.control.start()
+    bench.run(2)
+    readings = iter([(bench.now, bench.present)])
+
+    class Restarting(Controller):
+        """The restart comes after the first look at where the arm is."""
+
+        _present = property(lambda _: next(readings, None))
+
+    bench.control.__class__ = Restarting
+    bench.control.stop()
+    assert len(bench.sent) == 3, "two commands and the hold"
 
 
 def test_a_prediction_that_is_not_finite_latches_and_start_is_refused():
@@ -463,6 +578,28 @@ class TestStart:
         assert bench.ticks[-2].ramp_aborted, "the next set-point is 0.25 ahead of the arm"
         assert bench.path[:, 0] == pytest.approx([0.35, 0.3, 0.25, 0.2, 0.2])
         assert not bench.control.running
+
+    @pytest.mark.parametrize("restart", ["reset", "clock"])
+    def test_an_interruption_right_after_a_restart_ends_it_too(self, restart):
+        bench = self.ramping()
+        bench.run(2)
+        bench.missing = {"front": "nothing"}
+        if restart == "reset":
+            bench.control.reset()
+        else:
+            bench.label -= 5 * PERIOD
+        assert bench.run().ramp_aborted and not bench.control.running
+        bench.missing = {}
+        bench.run(5)
+        assert len(bench.sent) == 2, "it does not go on by itself"
+
+    def test_a_way_of_it_that_was_left_ends_it_too(self):
+        bench = Walk(start__ramp_speed=0.5)
+        bench.present = np.array([0.4, -0.05])
+        bench.control.start()
+        bench.run()
+        bench.run(meanwhile=lambda: bench.push(0.3))
+        assert bench.run().ramp_aborted and not bench.control.running
 
     def test_a_fault_before_it_begins_only_delays_it(self):
         bench = self.ramping()

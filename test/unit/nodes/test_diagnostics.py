@@ -77,3 +77,19 @@ def test_ticks_missed_are_a_warning_for_a_while(loop):
     assert level == DiagnosticStatus.WARN and text.endswith("2 ticks missed")
     loop.now += 6.0
     assert loop.status("timing")[0] == DiagnosticStatus.OK
+
+
+class Growing(dict):
+    """Gets another entry while somebody looks at its items."""
+
+    def items(self):
+        for item in super().items():
+            self[f"another {len(self)}"] = 1
+            yield item
+
+
+def test_a_trip_that_comes_meanwhile_does_no_harm(loop):
+    loop.controller.trips = Growing(step=1)
+    loop.status("control")
+    values = {value.key: value.value for value in loop.published[-1].status[0].values}
+    assert values["guard trips step"] == "1"

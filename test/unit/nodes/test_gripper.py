@@ -39,6 +39,16 @@ def test_it_stays_between_the_thresholds():
     assert got == [0.04, 0.04, 0.0, 0.0, 0.0, 0.04, 0.04, 0.04, 0.0, 0.04, 0.0]
 
 
+def test_after_a_reset_it_goes_to_the_nearer_of_the_two():
+    values = GripperValues(np.array([0.04]), np.array([0.0]), close_above=0.7, open_below=0.3)
+    gripper = Hysteresis(values)
+    between = np.array([0.024])  # 0.4 of the way
+    gripper.decide(np.array([0.0]))
+    assert gripper.decide(between)[0] == 0.0
+    gripper.reset()
+    assert gripper.decide(between)[0] == 0.04
+
+
 @settings(deadline=None)
 @given(
     st.lists(st.floats(-1.0, 1.0), min_size=1, max_size=50),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -59,12 +60,13 @@ class Scene:
         sent: float | None = 0.0,
         reset: str | None = None,
         blind: bool = False,
+        left: bool = False,
     ) -> None:
         self.number += 1
         pixels = {"front": np.full((6, 8, 3), light, np.uint8)}
         here = {"front": np.zeros((1, 2))}
         seen = {"front": np.array([[points, 0.0]])}
-        tick = Tick(self.number * PERIOD, reset=reset)
+        tick = Tick(self.number * PERIOD, reset=reset, way_left=left)
         if not blind:
             tick.observation = Observation(tick.label_ns, pixels, np.array([joint]), {}, {})
             tick.prediction = Prediction(np.zeros(1), seen, here)
@@ -146,6 +148,31 @@ def test_a_command_that_is_not_the_prediction_is_not_expected_to_come_true():
     assert "joints" not in scene.watch.health.ratios and scene.faults == ({}, {})
     scene.tick(joint=0.5)
     assert "health" in scene.faults[0]
+
+
+def test_a_way_that_was_left_is_not_expected_to_be_walked():
+    scene = Scene()
+    scene.tick()
+    scene.tick(joint=0.5, left=True)
+    assert "joints" not in scene.watch.health.ratios
+
+
+def test_a_reset_in_the_middle_of_a_tick_leaves_nothing_of_it():
+    scene = Scene(**{"health.stop_above": 2.0, "health.latch": True})
+    scene.tick()
+    resetting = threading.Thread(target=scene.watch.reset)
+    see = scene.watch._health.see
+
+    def seen(*arguments, **options):
+        reading = see(*arguments, **options)
+        resetting.start()
+        resetting.join(0.1)  # it has to wait for the tick
+        return reading
+
+    scene.watch._health.see = seen
+    scene.tick(0.3)
+    resetting.join()
+    assert scene.watch.health.score is None and scene.faults == ({}, {})
 
 
 def test_a_reset_and_a_tick_without_observation_are_no_comparison():

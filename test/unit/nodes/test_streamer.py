@@ -172,6 +172,34 @@ def test_a_way_that_cannot_be_walked_safely_is_left_for_good(spoil, reason):
     bench.fresh, bench.present = True, good
     bench.run(20)
     assert len(bench.sent) == count, "only a new command begins a new way"
+    left = bench.streamer.left()
+    assert left.refused == (reason in ("step", "present")) and left.text
+    assert bench.streamer.left() is None, "it is told once"
+
+
+def test_the_way_after_one_that_was_left_begins_at_the_arm():
+    """At the set-point sent last it would be refused as long as the arm is away from there."""
+    bench = Bench()
+    bench.go(0.1, 1.0)
+    bench.run(3)
+    bench.present = np.array([0.48, 1.0])  # pushed
+    bench.run(1, follow=False)
+    assert bench.streamer.stops == {"step": 1}
+    count = len(bench.sent)
+    bench.go(0.5, 1.0)
+    bench.run(10)
+    assert bench.path[count:, 0] == pytest.approx(np.linspace(0.482, 0.5, 10))
+    assert bench.streamer.stops == {"step": 1}
+
+
+def test_a_way_that_was_left_leaves_nothing_to_hold_and_its_end_nothing_to_tell():
+    bench = Bench()
+    bench.go(0.1, 1.0)
+    bench.run(3)
+    bench.present = np.array([0.48, 1.0])
+    bench.run(1, follow=False)
+    assert bench.streamer.end() is None
+    assert bench.streamer.left() is None
 
 
 def test_a_prediction_that_is_not_finite_never_leaves():

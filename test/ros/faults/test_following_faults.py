@@ -1,0 +1,142 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A policy that goes along with the arm, as a trained one does when it is pushed: here it predicts
+the measured joints. What stops such a motion is no command that leads too far, but the way to it,
+between the ticks."""
+
+from __future__ import annotations
+
+import pytest
+import test_stream_faults as streams
+from outcomes import Outcomes
+
+INTERFACES = ("joint_state", "interpolated")
+ACTIVATE, DEACTIVATE = 3, 4
+#: More than the guard's step, less than a jump.
+PUSH = 0.7
+
+
+def follow(model) -> None:
+    """The network's output is its joints: gates wide open, nothing remembered, and so little of
+    tanh that it is straight."""
+    small, size, dim = 0.02, model.rec.hidden_size, model.decoder_joint[0].out_features
+    for parameter in (*model.rec.parameters(), *model.decoder_joint[0].parameters()):
+        parameter.zero_()
+    gates = model.rec.bias_ih.view(4, size)  # input, forget, cell, output
+    gates[0], gates[1], gates[3] = 20.0, -20.0, 20.0
+    rows = range(dim)
+    first = model.rec.input_size - dim  # the points come before the joints
+    for row in rows:
+        model.rec.weight_ih[2 * size + row, first + row] = small
+        model.rec.bias_ih[2 * size + row] = -0.5 * small
+        model.decoder_joint[0].weight[row, row] = 1.0 / small
+    model.decoder_joint[0].bias.fill_(0.5)
+
+
+@pytest.fixture(scope="module")
+def arms(make_policy, start_node, make_robot, graph, wait):
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    policy = make_policy(change=follow)
+    arms = {name: streams.Arm(name, policy, start_node, make_robot) for name in INTERFACES}
+    for arm in arms.values():
+        graph.node.create_subscription(DiagnosticArray, "/diagnostics", arm.hear, 50)
+        wait(lambda arm=arm: arm.robot.commands, lambda arm=arm: arm.process.output)
+    return arms
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    return Outcomes("following", INTERFACES)
+
+
+def swing(arm, wait) -> None:
+    arm.robot.reset()
+    assert arm.call("reset").success
+    assert arm.call("start").success, arm.process.output
+    wait(
+        lambda: len(arm.robot.commands) >= 5 and not arm.active_faults,
+        lambda: arm.process.output,
+    )
+
+
+def push(robot, way: float) -> None:
+    with robot.record:
+        robot.moving = False
+        robot.position[0] += way
+
+
+@pytest.mark.parametrize("interface", INTERFACES)
+def test_pushed_and_carried_back(interface, arms, outcomes, wait):
+    """Set-points go on where the arm is; those on the way from where it was are told of."""
+    arm = arms[interface]
+    swing(arm, wait)
+    told = 0
+    for way in (-PUSH, PUSH):
+        before = arm.values.get("faults guard", 0)
+        push(arm.robot, way)
+        there = arm.robot.position[0]
+        seen = len(arm.robot.commands)
+        wait(
+            lambda seen=seen, there=there: (
+                len(arm.robot.commands) >= seen + 20
+                and abs(arm.robot.commands[-1].position[0] - there) < 0.05
+                and not arm.active_faults
+            ),
+            lambda: f"{arm.message}\n{arm.process.output}",
+        )
+        told += arm.values.get("faults guard", 0) > before
+    assert told == 2 * (interface == "interpolated"), arm.process.output
+    effect = "holds for a tick" if told else "goes on"
+    outcomes.enter("the arm is pushed away and back", interface, effect, "guard")
+    arm.promises.check(arm.robot)
+
+
+@pytest.mark.parametrize("interface", INTERFACES)
+def test_pushed_about(interface, arms, outcomes, wait):
+    """To and fro each 70 ms: no way of a period is ever walked to its end."""
+    arm = arms[interface]
+    swing(arm, wait)
+    count = 0
+
+    def shake(message):
+        nonlocal count
+        count += 1
+        if count % 7 == 0:
+            arm.robot.position[0] += PUSH if count % 14 == 0 else -PUSH
+        return (message,)
+
+    with arm.robot.record:
+        arm.robot.moving, arm.robot.harmless = False, True
+        arm.robot.mutate_joints = shake
+    if interface == "interpolated":
+        streams.latches(arm, streams.Fault("", "latches", "guard"), wait)
+        outcomes.enter("the arm is pushed about", interface, "latches", "guard")
+    else:
+        seen = len(arm.robot.commands)
+        wait(lambda: len(arm.robot.commands) >= seen + 20, lambda: arm.process.output)
+        outcomes.enter("the arm is pushed about", interface, "goes on")
+    arm.promises.check(arm.robot)
+
+
+def test_the_table_in_the_documentation_is_what_happened(outcomes):
+    outcomes.compare(2)
+
+
+def test_a_gripper_that_was_opened_by_hand_while_inactive_stays_open(arms, graph, wait):
+    """Between the thresholds it would be closed again, as it was before."""
+    arm = arms["interpolated"]
+    robot, name = arm.robot, "/interpolated/sarnn"
+    swing(arm, wait)
+    wait(lambda: robot.grips and robot.position[2] > 0.85, "it closes")
+    assert graph.change_state(name, DEACTIVATE)
+    (opened,), (closed,) = (streams.INTERPOLATED[f"gripper__{end}"] for end in ("open", "closed"))
+    with robot.record:
+        robot.moving = False
+        robot.position[2] = opened + 0.45 * (closed - opened)
+        robot.grips.clear()
+        by_hand = robot.published
+    wait(lambda: robot.published > by_hand + 30, "the node has seen it")
+    assert graph.change_state(name, ACTIVATE)
+    wait(lambda: len(robot.grips) >= 10, lambda: arm.process.output)
+    assert set(robot.grips) == {opened}
