@@ -109,7 +109,10 @@ class GuardParameters:
         "refuse", "an acceleration too high is refused or clamped", choices=ACTIONS
     )
     latch_after: int = _parameter(
-        5, "refused commands, or ways to them, in a row after which the fault latches until ~/reset", low=1, high=1000
+        5,
+        "refused commands, or ways to them, in a row after which the fault latches until ~/reset",
+        low=1,
+        high=1000,
     )
 
 

@@ -367,6 +367,7 @@ class Robot:
     :ivar published: counts joint states, mutated or not: 100 in a second.
     :ivar sound_joints_ns, sound_image_ns: stamp of the last message without a fault.
     :ivar intruders: publishers that `mend` removes.
+    :ivar kind: the message type of a command.
     """
 
     graph: Graph
@@ -415,7 +416,7 @@ class Robot:
             "joint_trajectory": JointTrajectory,
             "forward_position": Float64MultiArray,
         }[self.interface]
-        self._kind = kind
+        self.kind = kind
         self._subscriptions: list[Any] = []
         self.connect()
         self._random = np.random.default_rng(self.seed)
@@ -440,7 +441,7 @@ class Robot:
 
         if self._subscriptions:
             return
-        obeyed = [(self._kind, "joint_command", self._obey)]
+        obeyed = [(self.kind, "joint_command", self._obey)]
         if self.gripper:
             obeyed.append((Float64, "gripper_command", self._grip))
         self._subscriptions = [

@@ -219,6 +219,12 @@ def second_camera(robot: Any) -> None:
     )
 
 
+def second_commander(robot: Any) -> None:
+    robot.intruders.append(
+        robot.graph.node.create_publisher(robot.kind, f"{robot.namespace}joint_command", 1)
+    )
+
+
 def push(robot: Any) -> None:
     """0.7 rad at once, and held there: more than the guard's step, less than a jump."""
     with robot.record:
@@ -327,6 +333,8 @@ FAULTS = (
           lambda: nothing, lambda: nothing),
     Fault("the controller goes away", "holds", "no_controller",
           inject=lambda robot: robot.disconnect()),
+    Fault("another node commands, too", "holds", "commanders:joint_command",
+          inject=second_commander),
 )  # fmt: skip
 
 
