@@ -435,9 +435,10 @@ class Trainer:
     def _exploded(self, what: str, index: int, episodes: Tensor, losses: Tensor) -> Diverged:
         names = ("image", "joint", "point", "total")
         values = ", ".join(f"{n} {v:g}" for n, v in zip(names, losses.tolist(), strict=True))
+        batch = ", ".join(self.training.names[episode] for episode in episodes.tolist())
         return Diverged(
             f"{what} not finite ({values})",
-            where=f"epoch {self.epoch}, batch {index} of training episodes {episodes.tolist()}",
+            where=f"epoch {self.epoch + 1}, batch {index + 1}, of the episodes {batch}",
             remedy="lower learning_rate, set clip_norm, and look at those episodes with 'sarnn "
             "inspect'; the last checkpoint is kept",
         )

@@ -308,7 +308,7 @@ def test_loss_that_explodes_keeps_the_last_checkpoint(make_task: MakeTask, tmp_p
             trainer.training.joints[0, 0] = float("nan")
 
     out = tmp_path / "policy"
-    with pytest.raises(TrainingError, match="epoch 3"):
+    with pytest.raises(TrainingError, match="epoch 4"):
         train(make_task(validation=0), make_config(FAST), out, watchers=(poison,))
     assert train(make_task(validation=0), make_config(FAST), out, resume=True).epochs == 6
 
@@ -323,7 +323,7 @@ def test_weights_that_explode_reach_no_checkpoint(
     )
     with pytest.raises(TrainingError, match="weights are not finite") as error:
         train(dataset, config, out)
-    assert "epoch 3" in str(error.value.where)
+    assert "epoch 4" in str(error.value.where)
     state = load_checkpoint(checkpoint_path(out), config, dataset.fingerprint)["trainer"]
     assert state["epoch"] == 3
     assert all(bool(torch.isfinite(value).all()) for value in state["model"].values())
