@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from sarnn_ros.training.machine import choose_device, image_budget, prepare
 from sarnn_ros.training.sequences import Sequences, make_sequences
 from sarnn_ros.training.team import Team
 from sarnn_ros.training.team import team as join_team
-from sarnn_ros.training.trainer import Epoch, Trainer, make_model
+from sarnn_ros.training.trainer import Diverged, Epoch, Trainer, make_model
 from sarnn_ros.viz.curves import plot_curves
 
 #: Wall time between checkpoints, s. An epoch may be shorter; it is never cut.
@@ -139,7 +139,7 @@ def train(
     :param watchers: called after every epoch.
     :param should_stop: asked after every epoch; True saves a checkpoint and leaves.
     :param warn: told what does not stop the training but should be known.
-    :raises TrainingError: nothing to train on, a loss that is not finite, a checkpoint that does
+    :raises TrainingError: nothing to train on, a loss that explodes, a checkpoint that does
         not belong to this training, or `out` that cannot be written.
     """
     with join_team(choose_device(config.device)) as team:
@@ -193,7 +193,7 @@ def _train(
     before = progress.seconds
     stopped = False
     ended = _out_of_patience(progress, config, trainer.epoch - 1)
-    for epoch in () if ended else trainer.run(time.monotonic):
+    for epoch in () if ended else _epochs(trainer, checkpoint):
         now = time.monotonic()
         progress.seconds = before + now - started
         progress.history.append(_row(epoch))
@@ -234,6 +234,21 @@ def _train(
                 remedy="free some space; with --resume only the writing is done again",
             ) from error
     return Result(out, finished, trainer.epoch, progress.seconds, progress.history)
+
+
+def _epochs(trainer: Trainer, checkpoint: Path) -> Iterator[Epoch]:
+    """`Trainer.run`; if it diverges, the error says what is left."""
+    try:
+        yield from trainer.run(time.monotonic)
+    except Diverged as error:
+        left = (
+            f"{checkpoint} is kept, of an epoch before; to go on from it comes to the same"
+            if checkpoint.exists()
+            else "no checkpoint had been saved"
+        )
+        raise Diverged(
+            error.problem, where=error.where, remedy=f"{error.remedy} ({left})"
+        ) from error
 
 
 def _sequences(

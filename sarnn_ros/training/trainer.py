@@ -14,6 +14,7 @@ Both recipes run the same update on the same loss (`losses.py`); `fast` does les
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -45,8 +46,17 @@ BLIND = 0.05
 BLIND_SHARE = 0.5
 
 
+#: A loss has exploded if it is so many times that of the worst prediction within the value ranges.
+#: Nothing else is sound to compare it with: the best epoch's loss may be a thousand times smaller
+#: than one that Adam's next spike passes through and comes back from, and the first one's may have
+#: exploded itself. Untrained networks have a quarter of that worst loss; here, predictions are off
+#: by ten times the range, which no training in our reach came back from. It needs no memory, so
+#: that a resumed training stops where an uninterrupted one does.
+EXPLODED = 100.0
+
+
 class Diverged(TrainingError):
-    """The loss or the weights are no longer finite."""
+    """The loss has exploded, or it or the weights are no longer finite."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +134,11 @@ class Trainer:
         self._joint_scale = spec.joint_range[1] - spec.joint_range[0]
         self._image_low, high = spec.image_range
         self._image_scale = high - self._image_low
+        self._largest_loss = EXPLODED * (
+            config.image_loss * self._image_scale**2
+            + config.joint_loss * self._joint_scale**2
+            + config.point_loss  # points lie in [0, 1]
+        )
         #: Points of every frame when it was last encoded, (E, T - 1, P); None before the first
         #: epoch, and where every update encodes all frames anew.
         self.points: Tensor | None = None
@@ -132,7 +147,7 @@ class Trainer:
         """Train the epochs that are left.
 
         :param clock: seconds, e.g. `time.monotonic`.
-        :raises Diverged: the loss or the weights are no longer finite.
+        :raises Diverged: the loss has exploded, or it or the weights are no longer finite.
         """
         config = self.config
         if self.points is None and (config.encoder_frames is not None or config.inner_steps > 0):
@@ -148,18 +163,23 @@ class Trainer:
             for index, episodes in enumerate(batches):
                 self._set_learning_rate(self.epoch + index / len(batches))
                 losses = self._update(episodes)
+                recurrent = losses[3]
                 with one_thread():
                     for _ in range(config.inner_steps):
-                        self._update_recurrent(len(episodes))
+                        recurrent = self._update_recurrent(len(episodes))
                 if self.average is not None:
                     self.average.update_parameters(self.model)
                 sums += losses
-                if not bool(torch.isfinite(losses[3])):
-                    raise self._exploded("the loss is", index, episodes, losses)
+                # The last recurrent step's as well, as a loss is of before its step: otherwise an
+                # epoch of one update would end, and be saved, in ruins.
+                largest = float(torch.maximum(losses[3], recurrent))
+                if not largest <= self._largest_loss:  # be it NaN
+                    what = "has exploded" if math.isfinite(largest) else "is not finite"
+                    raise self._diverged(f"the loss {what}", index, episodes, losses)
             self.team.align(self.model)
-            # A loss is of before its step: without this, a checkpoint could hold the ruins.
+            # Likewise: without this, a checkpoint could hold the ruins.
             if not all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters()):
-                raise self._exploded("the weights are", index, episodes, losses)
+                raise self._diverged("the weights are not finite", index, episodes, losses)
             epoch = Epoch(
                 self.epoch,
                 Losses(*(sums / len(batches)).tolist()),
@@ -316,8 +336,9 @@ class Trainer:
             self.attention_fixed,
         ), own
 
-    def _update_recurrent(self, count: int) -> None:
-        """One step of the recurrent part alone, on `count` episodes' stored points."""
+    def _update_recurrent(self, count: int) -> Tensor:
+        """One step of the recurrent part alone, on `count` episodes' stored points. Returns its
+        loss."""
         assert self.points is not None
         data, config = self.training, self.config
         order = torch.randperm(len(data), generator=self.generator, device=self.device)
@@ -329,7 +350,9 @@ class Trainer:
             data.targets[episodes, :-1],
             data.lengths[episodes],
         )
-        self._step(config.joint_loss * joint + self._point_weight() * point)
+        loss = config.joint_loss * joint + self._point_weight() * point
+        self._step(loss)
+        return loss.detach()
 
     @torch.no_grad()
     def validate(self) -> Losses | None:
@@ -432,15 +455,15 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(epoch)
 
-    def _exploded(self, what: str, index: int, episodes: Tensor, losses: Tensor) -> Diverged:
+    def _diverged(self, what: str, index: int, episodes: Tensor, losses: Tensor) -> Diverged:
         names = ("image", "joint", "point", "total")
         values = ", ".join(f"{n} {v:g}" for n, v in zip(names, losses.tolist(), strict=True))
         batch = ", ".join(self.training.names[episode] for episode in episodes.tolist())
         return Diverged(
-            f"{what} not finite ({values})",
+            f"{what} ({values})",
             where=f"epoch {self.epoch + 1}, batch {index + 1}, of the episodes {batch}",
-            remedy="lower learning_rate, set clip_norm, and look at those episodes with 'sarnn "
-            "inspect'; the last checkpoint is kept",
+            remedy="train anew with a lower learning_rate or with clip_norm, and look at those "
+            "episodes with 'sarnn inspect'",
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from sarnn_ros.training.board import Board
 from sarnn_ros.training.checkpoint import load_checkpoint
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.run import Result, checkpoint_path, make_trainer, run_directory, train
-from sarnn_ros.training.trainer import Epoch, Trainer
+from sarnn_ros.training.trainer import Diverged, Epoch, Trainer
 
 MakeTask = Callable[..., Dataset]
 
@@ -311,6 +311,29 @@ def test_loss_that_explodes_keeps_the_last_checkpoint(make_task: MakeTask, tmp_p
     with pytest.raises(TrainingError, match="epoch 4"):
         train(make_task(validation=0), make_config(FAST), out, watchers=(poison,))
     assert train(make_task(validation=0), make_config(FAST), out, resume=True).epochs == 6
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_training_that_diverges_says_what_is_left(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: bool
+) -> None:
+    """A finite explosion, in epoch 3: what the checkpoint holds is of good weights."""
+    dataset, config, out = make_task(), make_config(FAST), tmp_path / "policy"
+    monkeypatch.setattr(
+        Trainer, "_learning_rate", lambda self, epoch: 100.0 if self.epoch == 2 else 1e-3
+    )
+    if not saved:
+        monkeypatch.setattr(run_module, "CHECKPOINT_SECONDS", 1e9)
+    with pytest.raises(Diverged, match="the loss has exploded") as error:
+        train(dataset, config, out)
+    assert "epoch 3" in str(error.value.where)
+    assert checkpoint_path(out).exists() == saved
+    assert (f"{checkpoint_path(out)} is kept" in str(error.value.remedy)) == saved
+    assert ("no checkpoint had been saved" in str(error.value.remedy)) == (not saved)
+    if saved:
+        state = load_checkpoint(checkpoint_path(out), config, dataset.fingerprint)["trainer"]
+        assert state["epoch"] == 2
+        assert all(float(value.abs().max()) < 10 for value in state["model"].values())
 
 
 def test_weights_that_explode_reach_no_checkpoint(
