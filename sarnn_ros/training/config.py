@@ -106,7 +106,8 @@ class TrainConfig(BaseModel):
     # When to stop, and what to keep.
     validate_every: Count = Field(default=1, description="epochs between validations")
     patience: Count | None = Field(
-        default=1000, description="stop after so many epochs without a better validation loss"
+        default=1000,
+        description="stop after so many epochs without a better validation loss, whatever is kept",
     )
     keep: Literal["best", "last"] = Field(
         default="best", description="weights of the lowest validation loss, or the final ones"

@@ -43,7 +43,10 @@ Watcher = Callable[[Trainer, Epoch], None]
 
 @dataclass
 class Progress:
-    """What is remembered from epoch to epoch besides the trainer's own state."""
+    """What is remembered from epoch to epoch besides the trainer's own state.
+
+    :param best_loss: of validation, at `best_epoch`; `best_weights` only with `keep: best`.
+    """
 
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
@@ -196,7 +199,7 @@ def _train(
     for epoch in () if ended else _epochs(trainer, checkpoint):
         now = time.monotonic()
         progress.seconds = before + now - started
-        progress.history.append(_row(epoch))
+        progress.history.append(asdict(epoch))
         if trainer.epoch == 0:  # started afresh: what was remembered is of other weights
             progress = Progress(seconds=progress.seconds)
             warn(
@@ -262,19 +265,15 @@ def _sequences(
     return make_sequences(episodes, cameras, dataset.normaliser, device, budget)
 
 
-def _row(epoch: Epoch) -> dict[str, Any]:
-    """An epoch as plain values, which a checkpoint and a plot can keep."""
-    return asdict(epoch)
-
-
 def _remember_best(progress: Progress, trainer: Trainer, epoch: Epoch) -> None:
-    if epoch.validation is None or trainer.config.keep != "best":
+    if epoch.validation is None:
         return
     if progress.best_loss is None or epoch.validation.total < progress.best_loss:
         progress.best_loss = epoch.validation.total
         progress.best_epoch = epoch.number
-        weights = trainer.final_model().state_dict()
-        progress.best_weights = {name: value.clone() for name, value in weights.items()}
+        if trainer.config.keep == "best":
+            weights = trainer.final_model().state_dict()
+            progress.best_weights = {name: value.clone() for name, value in weights.items()}
 
 
 def _out_of_patience(progress: Progress, config: TrainConfig, number: int) -> bool:
@@ -307,7 +306,7 @@ def _export(
             "data": dataset.fingerprint,
             "episodes": {"training": len(dataset.training), "validation": len(dataset.validation)},
             "epochs": trainer.epoch,
-            "best_epoch": progress.best_epoch,
+            "best_epoch": progress.best_epoch if config.keep == "best" else None,
             "restarts": trainer.restarts,
             "attention_spread": trainer.attention_spread(),
             "blind": trainer.is_blind(),

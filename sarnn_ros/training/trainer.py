@@ -50,8 +50,8 @@ BLIND_SHARE = 0.5
 #: Nothing else is sound to compare it with: the best epoch's loss may be a thousand times smaller
 #: than one that Adam's next spike passes through and comes back from, and the first one's may have
 #: exploded itself. Untrained networks have a quarter of that worst loss; here, predictions are off
-#: by ten times the range, which no training in our reach came back from. It needs no memory, so
-#: that a resumed training stops where an uninterrupted one does.
+#: by ten times the range, and no training that was seen there has come to anything. It needs no
+#: memory, so that a resumed training stops where an uninterrupted one does.
 EXPLODED = 100.0
 
 

@@ -340,9 +340,10 @@ def test_weights_that_explode_reach_no_checkpoint(
     make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss of epoch 3 is that of good weights; its step ruins them."""
-    dataset, config, out = make_task(), make_config(FAST), tmp_path / "policy"
+    config = make_config({**EIPL, "batch_size": 5})
+    dataset, out = make_task(), tmp_path / "policy"
     monkeypatch.setattr(
-        Trainer, "_learning_rate", lambda self, epoch: 1e30 if self.epoch == 3 else 1e-3
+        Trainer, "_learning_rate", lambda self, epoch: 1e39 if self.epoch == 3 else 1e-3
     )
     with pytest.raises(TrainingError, match="weights are not finite") as error:
         train(dataset, config, out)
@@ -383,7 +384,7 @@ def run_with(make_task: MakeTask, out: Path, **settings: Any) -> Result:
 def test_what_stopped_early_is_finished_also_when_interrupted_or_resumed(
     make_task: MakeTask, tmp_path: Path
 ) -> None:
-    settings = {"learning_rate": 0.3, "epochs": 50, "patience": 3, "validate_every": 1}
+    settings = {"learning_rate": 0.05, "epochs": 50, "patience": 3, "validate_every": 1}
     config, out = make_config({**EIPL, **settings}), tmp_path / "policy"
     whole = train(make_task(), config, tmp_path / "whole")
     assert whole.epochs < 50
@@ -404,7 +405,7 @@ def test_what_is_told_of_the_attention_is_of_the_kept_weights(
     values = {
         **settings,
         "keep": "best",
-        "learning_rate": 0.3,
+        "learning_rate": 0.05,
         "validate_every": 1,
         "average": 0.0,
     }
@@ -435,7 +436,7 @@ def test_without_validation_it_is_said_what_is_not_done(
 
 def test_early_stopping_keeps_the_best_weights(make_task: MakeTask, tmp_path: Path) -> None:
     """With a huge learning rate the validation loss soon only grows."""
-    result = run_with(make_task, tmp_path / "p", learning_rate=0.3, epochs=50, patience=3)
+    result = run_with(make_task, tmp_path / "p", learning_rate=0.05, epochs=50, patience=3)
     losses = [row["validation"]["total"] for row in result.history]
     best = losses.index(min(losses))
     assert result.epochs == best + 1 + 3 < 50
@@ -444,12 +445,30 @@ def test_early_stopping_keeps_the_best_weights(make_task: MakeTask, tmp_path: Pa
     run_with(
         make_task,
         tmp_path / "short",
-        learning_rate=0.3,
+        learning_rate=0.05,
         epochs=best + 1,
         patience=None,
         keep="last",
     )
     assert_same_policy(tmp_path / "p", tmp_path / "short")
+
+
+def test_patience_ends_a_training_that_keeps_the_last_weights(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    """`keep: last` is the fast recipe's. The weights are those of its last epoch."""
+    settings = {"learning_rate": 0.05, "epochs": 50, "patience": 3, "validate_every": 1,
+                "learning_rate_end": 1.0, "average": 0.0}  # fmt: skip
+    config = make_config({**FAST, **settings})
+    assert config.keep == "last"
+    result = train(make_task(), config, tmp_path / "p")
+    losses = [row["validation"]["total"] for row in result.history]
+    assert result.epochs == losses.index(min(losses)) + 1 + 3 < 50
+    assert load_config(tmp_path / "p").training["best_epoch"] is None
+    state = load_checkpoint(checkpoint_path(tmp_path / "p"), config, make_task().fingerprint)
+    kept = load_file(tmp_path / "p" / "model.safetensors")
+    for name, value in state["trainer"]["model"].items():
+        assert value.equal(kept[name])
 
 
 def test_policy_directory_says_how_it_was_trained(make_task: MakeTask, tmp_path: Path) -> None:

@@ -195,7 +195,7 @@ def test_interrupted_it_trains_only_what_is_left(
 def test_a_seed_that_stopped_early_is_finished(seeds: Seeds) -> None:
     """Its checkpoint would go on for an epoch more."""
     impatient = {"patience": 1, "validate_every": 1, "epochs": 30, "keep": "best",
-                 "learning_rate": 0.3}  # fmt: skip
+                 "learning_rate": 0.05}  # fmt: skip
     rows = seeds.run(2, impatient).rows
     assert all(row.epochs < 30 for row in rows)
     before = [weights(seeds.policy(seed)) for seed in (3, 4)]
