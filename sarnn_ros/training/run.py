@@ -165,8 +165,14 @@ def _train(
     progress = Progress()
     if resume:
         state = load_checkpoint(checkpoint, config, dataset.fingerprint)
-        trainer.load_state_dict(state["trainer"])
+        same_numbers = trainer.load_state_dict(state["trainer"])
         progress = Progress(**state["progress"])
+        if team.leads and not same_numbers:
+            warn(
+                f"{checkpoint} was made on another kind of device than {trainer.device}: this "
+                "training goes on, but with other random numbers than there, not as if it had "
+                "never been interrupted"
+            )
     make_run_directory(out)
     if not resume and team.leads and checkpoint.exists():
         kept = checkpoint.with_name(f"{checkpoint.name}.before")

@@ -479,8 +479,12 @@ class Trainer:
             "points": self.points,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`."""
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Continue from `state_dict`.
+
+        :returns: whether with the same random numbers. A GPU and a CPU draw them in different
+            ways, with states of different sizes: then they follow from seed and epoch.
+        """
         self.epoch = state["epoch"]
         self.restarts = state["restarts"]
         self.widest = state["widest"]
@@ -488,5 +492,12 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        self.generator.set_state(state["generator"].cpu())
         self.points = None if state["points"] is None else state["points"].to(self.device)
+        drawn = state["generator"].cpu()
+        same = drawn.shape == self.generator.get_state().shape
+        if same:
+            self.generator.set_state(drawn)
+        else:
+            numbers = np.random.SeedSequence([self.config.seed, self.restarts, self.epoch])
+            self.generator.manual_seed(int(numbers.generate_state(1)[0]))
+        return same
