@@ -173,6 +173,14 @@ def _train(
                 "training goes on, but with other random numbers than there, not as if it had "
                 "never been interrupted"
             )
+        # How frames are split between threads decides how sums of them are rounded.
+        threads, then = torch.get_num_threads(), state.get("threads")  # older ones do not say
+        if team.leads and trainer.device.type == "cpu" and then not in (None, threads):
+            warn(
+                f"{checkpoint} was made with {then} CPU threads, and now there are {threads}: "
+                "this training goes on, but rounds otherwise than if it had never been "
+                f"interrupted; for the same to the bit, give it {then} cores and threads={then}"
+            )
     make_run_directory(out)
     if not resume and team.leads and checkpoint.exists():
         kept = checkpoint.with_name(f"{checkpoint.name}.before")
@@ -190,6 +198,7 @@ def _train(
         state = {
             "config": config.model_dump(mode="json"),
             "fingerprint": dataset.fingerprint,
+            "threads": torch.get_num_threads(),
             "trainer": trainer.state_dict(),
             "progress": vars(progress),
         }

@@ -277,6 +277,30 @@ def test_resume_on_another_kind_of_device_goes_on_and_says_so(
     assert_same_policy(tmp_path / "one", tmp_path / "two")
 
 
+def test_resume_with_another_number_of_threads_says_so(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    """Whether by the setting or, with `threads: null`, by the cores that there are."""
+    out, told = tmp_path / "policy", []
+    train(make_task(), make_config(FAST), out, should_stop=stop_after(1))
+    for threads, warnings in ((1, 0), (None, 0), (64, 1)):
+        state = torch.load(checkpoint_path(out), weights_only=True)
+        assert state.pop("threads") == 1
+        if threads is not None:
+            state["threads"] = threads
+        torch.save(state, checkpoint_path(out))
+        train(
+            make_task(),
+            make_config(FAST),
+            out,
+            resume=True,
+            warn=told.append,
+            should_stop=stop_after(1),
+        )
+        assert len(told) == warnings
+    assert "made with 64 CPU threads, and now there are 1:" in told[0]
+
+
 def test_resume_on_another_machine_is_allowed(make_task: MakeTask, tmp_path: Path) -> None:
     train(make_task(), make_config(FAST), tmp_path / "policy", should_stop=stop_after(1))
     elsewhere = make_config({**FAST, "device": "auto", "picture_every": 3, "image_memory": 0})
