@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -183,8 +184,7 @@ def _train(
             )
     make_run_directory(out)
     if not resume and team.leads and checkpoint.exists():
-        kept = checkpoint.with_name(f"{checkpoint.name}.before")
-        checkpoint.replace(kept)
+        kept = _put_aside(checkpoint)
         warn(f"begun anew, without --resume; what was trained before is kept as {kept}")
     if trainer.validation is None and (config.keep == "best" or config.patience is not None):
         warn(
@@ -252,6 +252,14 @@ def _train(
                 remedy="free some space; with --resume only the writing is done again",
             ) from error
     return Result(out, finished, trainer.epoch, progress.seconds, progress.history)
+
+
+def _put_aside(checkpoint: Path) -> Path:
+    """Rename it to the first name that is free, so that none put aside before is lost."""
+    names = (f"{checkpoint.name}.before{f'.{n}' if n > 1 else ''}" for n in count(1))
+    kept = next(path for path in map(checkpoint.with_name, names) if not path.exists())
+    checkpoint.replace(kept)
+    return kept
 
 
 def _epochs(trainer: Trainer, checkpoint: Path) -> Iterator[Epoch]:

@@ -208,6 +208,17 @@ def test_begun_anew_it_keeps_the_checkpoint_that_was_there(
     assert_same_policy(out, tmp_path / "whole")
 
 
+def test_begun_anew_again_and_again_it_loses_none(make_task: MakeTask, tmp_path: Path) -> None:
+    dataset, config, out = make_task(), make_config(FAST), tmp_path / "policy"
+    made = []
+    for epochs in (4, 3, 2, 1):
+        train(dataset, config, out, should_stop=stop_after(epochs))
+        made.append(checkpoint_path(out).read_bytes())
+    names = ["checkpoint.pt.before", "checkpoint.pt.before.2", "checkpoint.pt.before.3"]
+    kept = [checkpoint_path(out).with_name(name).read_bytes() for name in names]
+    assert [*kept, checkpoint_path(out).read_bytes()] == made
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_after_the_epoch(
     make_task: MakeTask, tmp_path: Path, number: signal.Signals
