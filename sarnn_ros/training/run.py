@@ -27,7 +27,7 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.envelope import envelope_from_dataset
 from sarnn_ros.policy.export import export_policy
 from sarnn_ros.policy.health import reference as health_reference
-from sarnn_ros.training.checkpoint import load_checkpoint, save_checkpoint
+from sarnn_ros.training.checkpoint import describe_data, load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.machine import choose_device, image_budget, prepare
 from sarnn_ros.training.sequences import Sequences, make_sequences
@@ -165,7 +165,7 @@ def _train(
     trainer = make_trainer(dataset, config, team)
     progress = Progress()
     if resume:
-        state = load_checkpoint(checkpoint, config, dataset.fingerprint)
+        state = load_checkpoint(checkpoint, config, dataset)
         same_numbers = trainer.load_state_dict(state["trainer"])
         progress = Progress(**state["progress"])
         if team.leads and not same_numbers:
@@ -197,7 +197,7 @@ def _train(
             return
         state = {
             "config": config.model_dump(mode="json"),
-            "fingerprint": dataset.fingerprint,
+            "data": describe_data(dataset),
             "threads": torch.get_num_threads(),
             "trainer": trainer.state_dict(),
             "progress": vars(progress),

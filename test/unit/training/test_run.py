@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import resource
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.data.episodes import Dataset, make_dataset
 from sarnn_ros.errors import SarnnError, TrainingError
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.directory import load_config
@@ -116,7 +118,7 @@ def test_kill_at_any_moment_loses_nothing_but_the_epoch(
             epochs.append(int(child.stdout.readline()))  # so the epoch before it is saved
             time.sleep(delay)  # an arbitrary moment, not synchronisation
             child.kill()
-        state = load_checkpoint(run_directory(out) / "checkpoint.pt", config, dataset.fingerprint)
+        state = load_checkpoint(run_directory(out) / "checkpoint.pt", config, dataset)
         assert state["trainer"]["epoch"] >= epochs[-1]
     assert epochs == sorted(epochs)
     train(dataset, config, out, resume=True)
@@ -263,11 +265,49 @@ def test_resume_with_other_settings_is_refused(
         train(make_task(), make_config({**FAST, **change}), tmp_path / "policy", resume=True)
 
 
-def test_resume_on_other_data_is_refused(make_task: MakeTask, tmp_path: Path) -> None:
-    train(make_task(), make_config(FAST), tmp_path / "policy", should_stop=stop_after(1))
-    for other in (make_task(seed=1), make_task(validation=0.4), make_task([9, 9, 9, 9])):
-        with pytest.raises(TrainingError, match="data and spec: fingerprint"):
+def test_resume_on_other_data_is_refused_and_says_what_differs(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    task = make_task()
+    spec, episodes = task.spec, list(task.episodes)
+    train(task, make_config(FAST), tmp_path / "policy", should_stop=stop_after(1))
+    other_spec = spec.model_copy(update={"rate": 20.0, "joint_range": (0.1, 0.9)})
+    two = [replace(episodes[0], name="x"), *episodes[2:]]
+    many = [*episodes, *(replace(episodes[0], name=f"n{number}") for number in range(7))]
+    whole = [r"held out for validation: e2 then, none now"]
+    for other, shown in (
+        (make_task(seed=1), ["episodes changed: e0, e1, e2, e3, e4$"]),
+        (make_task([9, 9, 8, 9, 9]), ["episodes changed: e2$"]),
+        (make_task(validation=0.4), ["held out for validation: e2 then, e2, e4 now"]),
+        (make_dataset(spec, two, validation=0),
+         ["5 episodes then, 4 now", "episodes new: x$", "episodes missing: e0, e1$", *whole]),
+        (make_dataset(spec, many, validation=0),
+         ["5 episodes then, 12 now", "episodes new: n0, n1, n2, n3, n4 and 2 more", *whole]),
+        (make_dataset(spec, [*episodes[:3], *episodes[:2:-1]]), ["the order of the episodes"]),
+        (make_dataset(other_spec, episodes),
+         [r"spec, joint_range\.0: 0\.0 then, 0\.1 now", "spec, joint_range.1: ", "spec, rate: "]),
+    ):  # fmt: skip
+        with pytest.raises(TrainingError) as error:
             train(other, make_config(FAST), tmp_path / "policy", resume=True)
+        problems = error.value.problem.splitlines()[1:]
+        assert len(problems) == len(shown), problems
+        for problem, pattern in zip(problems, shown, strict=True):
+            assert re.search(pattern, problem), problem
+
+
+def test_a_checkpoint_of_an_earlier_version_still_loads(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    """It tells of its data by the fingerprint alone."""
+    train(make_task(), make_config(FAST), tmp_path / "policy", should_stop=stop_after(1))
+    path = checkpoint_path(tmp_path / "policy")
+    state = torch.load(path, weights_only=True)
+    state["fingerprint"] = state.pop("data")["fingerprint"]
+    del state["threads"]
+    torch.save(state, path)
+    with pytest.raises(TrainingError, match="data and spec: fingerprint"):
+        train(make_task(seed=1), make_config(FAST), tmp_path / "policy", resume=True)
+    assert train(make_task(), make_config(FAST), tmp_path / "policy", resume=True).finished
 
 
 def test_resume_on_another_kind_of_device_goes_on_and_says_so(
@@ -385,7 +425,7 @@ def test_a_training_that_diverges_says_what_is_left(
     assert (f"{checkpoint_path(out)} is kept" in str(error.value.remedy)) == saved
     assert ("no checkpoint had been saved" in str(error.value.remedy)) == (not saved)
     if saved:
-        state = load_checkpoint(checkpoint_path(out), config, dataset.fingerprint)["trainer"]
+        state = load_checkpoint(checkpoint_path(out), config, dataset)["trainer"]
         assert state["epoch"] == 2
         assert all(float(value.abs().max()) < 10 for value in state["model"].values())
 
@@ -402,7 +442,7 @@ def test_weights_that_explode_reach_no_checkpoint(
     with pytest.raises(TrainingError, match="weights are not finite") as error:
         train(dataset, config, out)
     assert "epoch 4" in str(error.value.where)
-    state = load_checkpoint(checkpoint_path(out), config, dataset.fingerprint)["trainer"]
+    state = load_checkpoint(checkpoint_path(out), config, dataset)["trainer"]
     assert state["epoch"] == 3
     assert all(bool(torch.isfinite(value).all()) for value in state["model"].values())
 
@@ -519,7 +559,7 @@ def test_patience_ends_a_training_that_keeps_the_last_weights(
     losses = [row["validation"]["total"] for row in result.history]
     assert result.epochs == losses.index(min(losses)) + 1 + 3 < 50
     assert load_config(tmp_path / "p").training["best_epoch"] is None
-    state = load_checkpoint(checkpoint_path(tmp_path / "p"), config, make_task().fingerprint)
+    state = load_checkpoint(checkpoint_path(tmp_path / "p"), config, make_task())
     kept = load_file(tmp_path / "p" / "model.safetensors")
     for name, value in state["trainer"]["model"].items():
         assert value.equal(kept[name])
