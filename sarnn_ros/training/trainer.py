@@ -494,7 +494,7 @@ class Trainer:
             self.average.load_state_dict(state["average"])
         self.points = None if state["points"] is None else state["points"].to(self.device)
         drawn = state["generator"].cpu()
-        same = drawn.shape == self.generator.get_state().shape
+        same: bool = drawn.shape == self.generator.get_state().shape
         if same:
             self.generator.set_state(drawn)
         else:
