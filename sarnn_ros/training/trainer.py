@@ -28,6 +28,7 @@ from torch.optim import swa_utils
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.spec import Spec
+from sarnn_ros.training.attention import START_TICKS, start_spread
 from sarnn_ros.training.augment import add_noise, distort
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.losses import Batch, Objective, encode, image_loss, recurrent_losses
@@ -37,8 +38,6 @@ from sarnn_ros.training.schedule import cosine, loss_weight
 from sarnn_ros.training.sequences import Sequences
 from sarnn_ros.training.team import Team
 
-#: Ticks at the start of an episode, in which the robot has hardly moved.
-START_TICKS = 5
 #: Attention is blind if no point differs this much between the starts of episodes (the image is 1
 #: wide), or only this share of what points did before: untrained ones follow any salient object.
 #: Lift task: 0.27 throughout in trainings that succeed; from 0.27 to 0.03 in one that does not.
@@ -232,16 +231,13 @@ class Trainer:
         The robot stands still there, so such a point looks at what makes the episodes differ. A
         policy without one repeats the mean motion, however small its loss (docs/training.md).
         """
-        data = self.training
-        valid = data.steps()[:, :START_TICKS]
-        there = valid.any(1)
-        if int(there.sum()) < 3:
-            return None
-        points = self.points if self.points is not None else self._encode_all(data, self.model)
-        valid = valid[there].unsqueeze(2)
-        starts = (points[there, :START_TICKS] * valid).sum(1) / valid.sum(1)
-        deviations = starts.std(0).reshape(-1, 2)
-        return float(torch.linalg.vector_norm(deviations, dim=1).max())
+        points = self.points
+        if points is None:
+            points = self._encode_all(self.training, self.model)
+        steps = (self.training.lengths - 1).clamp(min=0).tolist()
+        episodes = points[:, :START_TICKS].unflatten(-1, (-1, 2)).cpu().numpy()
+        found = start_spread(one[:count] for one, count in zip(episodes, steps, strict=True))
+        return None if found is None else float(found.max())
 
     def is_blind(self) -> bool:
         """Whether the attention has lost, or never found, what differs between the episodes."""
