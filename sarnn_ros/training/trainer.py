@@ -88,8 +88,8 @@ def make_model(config: TrainConfig, spec: Spec) -> SARNN:
         spec.joint_dim,
         config.temperature,
         config.heatmap_size,
-        sizes[0] if len(sizes) == 1 else sizes,
-        config.stride,
+        im_size=sizes[0] if len(sizes) == 1 else sizes,
+        stride=config.stride,
     )
     # CPU convolutions are faster on channels-last memory, a GPU's are not slower.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
