@@ -235,8 +235,11 @@ class Trainer:
         if points is None:
             points = self._encode_all(self.training, self.model)
         steps = (self.training.lengths - 1).clamp(min=0).tolist()
-        episodes = points[:, :START_TICKS].unflatten(-1, (-1, 2)).cpu().numpy()
-        found = start_spread(one[:count] for one, count in zip(episodes, steps, strict=True))
+        starts = points[:, :START_TICKS].cpu().numpy()
+        shape = (-1, points.shape[-1] // 2, 2)
+        found = start_spread(
+            one[:count].reshape(shape) for one, count in zip(starts, steps, strict=True)
+        )
         return None if found is None else float(found.max())
 
     def is_blind(self) -> bool:
