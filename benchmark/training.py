@@ -30,7 +30,7 @@ from seed_sarnn import SeedSARNN, step_loop_losses
 from sarnn_ros.data.episodes import Dataset
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.config import TrainConfig, load_config, make_config, parse_settings
-from sarnn_ros.training.losses import encode, image_loss, recurrent_losses
+from sarnn_ros.training.losses import Batch, Objective
 from sarnn_ros.training.machine import keep_memory
 from sarnn_ros.training.memory import Fits
 
@@ -52,21 +52,29 @@ def make_update(name: str, ticks: int) -> Callable[[], list[float]]:
     joints = torch.rand(BATCH, ticks, JOINTS)
     frames = images.flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (BATCH, -1))
     lengths = torch.full((BATCH,), ticks)
-    fits = Fits.of(ours)
+    objective = Objective(ours, Fits.of(ours), "autocast" in name)
 
     def plain() -> tuple[torch.Tensor, ...]:
         return step_loop_losses(seed, images, joints, images, joints.roll(-1, 1))
 
     def parallel() -> tuple[torch.Tensor, ...]:
         now, following = frames[:, :-1].flatten(0, 1), frames[:, 1:].flatten(0, 1)
-        points = encode(ours, [now], fits.points).unflatten(0, (BATCH, -1))
-        joint, point, decoded = recurrent_losses(
-            ours, points, joints[:, :-1], joints.roll(-1, 1)[:, :-1], lengths
+        row, tick = torch.ones(BATCH, ticks - 1).nonzero().T
+        batch = Batch(
+            frames=[now],
+            row=row,
+            tick=tick,
+            encoded=len(now),
+            following=[following],
+            points=torch.zeros(BATCH, ticks - 1, 2 * ours.k_dim),
+            joints=joints[:, :-1],
+            targets=joints.roll(-1, 1)[:, :-1],
+            lengths=lengths,
+            shares=(1.0, 1.0, 1.0),
+            fixed=False,
         )
-        image = image_loss(
-            ours, [now], decoded.flatten(0, 1), [following], fits.images, "autocast" in name
-        )
-        return image, joint, point
+        found, _ = objective(batch)
+        return tuple(found)
 
     losses, net = (parallel, ours) if name.startswith("ours") else (plain, seed)
     optimizer = torch.optim.Adam(net.parameters(), eps=1e-7)

@@ -53,6 +53,8 @@ class SpatialSoftmax(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(N, C, height, width) to keys (N, C, 2) as [x, y], and attention maps of x's shape."""
+        found = tuple(x.shape[2:])
+        assert found == (self.height, self.width), f"{found}, not {(self.height, self.width)}"
         attention = torch.softmax(x.flatten(2) / self.temperature, dim=-1)
         keys = attention @ torch.stack([self.pos_x, self.pos_y], dim=-1)
         return keys, attention.reshape(x.shape)

@@ -70,6 +70,9 @@ class VisionBranch(nn.Module):
 
     def extract(self, image: Tensor) -> Tensor:
         """Images (N, 3, H, W) to attention points (N, 2 * k_dim): x0, y0, x1, y1, …"""
+        # A transposed image has as many cells, and would give points that mean nothing.
+        found = tuple(image.shape[2:])
+        assert found == self.im_size, f"images of {found}, not of im_size {self.im_size}"
         keys: Tensor = self.pos_encoder(image)[0]
         return keys.flatten(1)
 
@@ -92,6 +95,7 @@ class SARNN(VisionBranch):
     :param joint_dim: entries of the joint vector.
     :param temperature: of the spatial softmax; None learns it.
     :param heatmap_size: of the heat map around each predicted point.
+    :param kernel_size: 3; there because EIPL's has it.
     :param im_size: (height, width) of the images, EIPL's order; one pair per camera if several.
     :param stride: 1, or 2 for the faster variant, which EIPL cannot load.
     """
@@ -103,9 +107,15 @@ class SARNN(VisionBranch):
         joint_dim: int = 14,
         temperature: float | None = 1e-4,
         heatmap_size: float = 0.1,
+        kernel_size: int = 3,
         im_size: Sequence[int] | Sequence[Sequence[int]] = (128, 128),
         stride: int = 1,
     ) -> None:
+        if kernel_size != 3:
+            raise ValueError(
+                f"kernel_size {kernel_size} must be 3: EIPL has the argument, but its grids and "
+                "image sizes fit no other"
+            )
         sizes = [(height, width) for height, width in _pairs(im_size)]
         super().__init__(k_dim, temperature, heatmap_size, sizes[0], stride)
         self.rec_dim = rec_dim

@@ -66,7 +66,8 @@ class Board:
 
     def _write(self, trainer: Trainer, epoch: Epoch) -> None:
         if self._writer is None:  # now `train` has made sure that the folder can be written
-            self._writer = SummaryWriter(str(self._folder))
+            # Epochs after the last checkpoint, which are trained again, must not be shown twice.
+            self._writer = SummaryWriter(str(self._folder), purge_step=epoch.number)
         add = self._writer.add_scalar
         for name, losses in (("training", epoch.training), ("validation", epoch.validation)):
             for part, value in asdict(losses).items() if losses is not None else ():

@@ -8,16 +8,20 @@ A checkpoint belongs to its data and its settings; going on with others is refus
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sarnn_ros.data.episodes import Dataset
 from sarnn_ros.errors import TrainingError, join_problems
 from sarnn_ros.training.config import TrainConfig
 
 #: Settings that may change on resume: they do not change what is learnt.
 _FREE = ("device", "threads", "image_memory", "picture_every")
+#: Episodes that are named in a message, at most.
+_NAMED = 5
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -37,7 +41,17 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         raise
 
 
-def load_checkpoint(path: Path, config: TrainConfig, fingerprint: str) -> dict[str, Any]:
+def describe_data(dataset: Dataset) -> dict[str, Any]:
+    """What a checkpoint remembers of its data, to say later what has changed."""
+    return {
+        "fingerprint": dataset.fingerprint,
+        "episodes": {episode.name: episode.digest for episode in dataset.episodes},
+        "validation": [dataset.episodes[index].name for index in dataset.validation],
+        "spec": dataset.spec.model_dump(mode="json"),
+    }
+
+
+def load_checkpoint(path: Path, config: TrainConfig, dataset: Dataset) -> dict[str, Any]:
     """Read a checkpoint of this very training.
 
     :raises TrainingError: missing, damaged, or of other settings or data; differences are shown.
@@ -48,14 +62,16 @@ def load_checkpoint(path: Path, config: TrainConfig, fingerprint: str) -> dict[s
         )
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        saved, data = dict(state["config"]), state["fingerprint"]
+        saved = dict(state["config"])
+        # Earlier versions remembered no more than that.
+        data = state["data"] if "data" in state else {"fingerprint": state["fingerprint"]}
     except Exception as error:  # torch.load raises whatever the damage provokes
         raise TrainingError(
             f"not a checkpoint, or damaged ({type(error).__name__}: {error})",
             where=path,
             remedy="start without --resume",
         ) from error
-    if problems := differences(saved, data, config, fingerprint):
+    if problems := differences(saved, data, config, dataset):
         raise TrainingError(
             f"the checkpoint was made otherwise:{join_problems(problems)}",
             where=path,
@@ -65,11 +81,12 @@ def load_checkpoint(path: Path, config: TrainConfig, fingerprint: str) -> dict[s
 
 
 def differences(
-    saved: dict[str, Any], data: str, config: TrainConfig, fingerprint: str
+    saved: Mapping[str, Any], data: Mapping[str, Any], config: TrainConfig, dataset: Dataset
 ) -> list[str]:
     """What tells a training from the one of these settings and data, in words.
 
-    :param saved: its settings; :param data: the fingerprint of its data.
+    :param saved: its settings. :param data: of its data, as from `describe_data`; or the
+        fingerprint alone.
     """
     now = config.model_dump(mode="json")
     problems = [
@@ -77,6 +94,51 @@ def differences(
         for key in sorted(saved.keys() | now.keys())
         if saved.get(key) != now.get(key) and key not in _FREE
     ]
-    if data != fingerprint:
-        problems.append(f"data and spec: fingerprint {data} then, {fingerprint} now")
+    then, there = data["fingerprint"], dataset.fingerprint
+    if then != there:
+        known = list(_data_differences(data, describe_data(dataset))) if "spec" in data else []
+        problems += known or [f"data and spec: fingerprint {then} then, {there} now"]
     return problems
+
+
+def _data_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    before, after = then["episodes"], now["episodes"]
+    if len(before) != len(after):
+        yield f"{len(before)} episodes then, {len(after)} now"
+    both = before.keys() & after.keys()
+    for what, names in (
+        ("new", after.keys() - before.keys()),
+        ("missing", before.keys() - after.keys()),
+        ("changed", {name for name in both if before[name] != after[name]}),
+    ):
+        if names:
+            yield f"episodes {what}: {_some(names)}"
+    if before.keys() == after.keys() and list(before) != list(after):
+        yield "the order of the episodes"
+    if then["validation"] != now["validation"]:
+        held_out = [_some(data["validation"]) or "none" for data in (then, now)]
+        yield "held out for validation: {} then, {} now".format(*held_out)
+    old, new = _flat(then["spec"]), _flat(now["spec"])
+    for key in sorted(old.keys() | new.keys()):
+        if old.get(key) != new.get(key):
+            yield f"spec, {key}: {old.get(key)!r} then, {new.get(key)!r} now"
+
+
+def _some(names: Iterable[str]) -> str:
+    names = sorted(names)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def _flat(value: Any, place: str = "") -> dict[str, Any]:
+    """Values that are no lists and mappings, by their place: `cameras.0.width`."""
+    if isinstance(value, Mapping):
+        items: Iterable[tuple[Any, Any]] = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    else:
+        return {place: value}
+    found: dict[str, Any] = {}
+    for key, inner in items:
+        found |= _flat(inner, f"{place}.{key}" if place else str(key))
+    return found

@@ -14,7 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from sarnn_ros.errors import ConfigError, join_problems
 from sarnn_ros.training.schedule import Curve
@@ -106,7 +113,8 @@ class TrainConfig(BaseModel):
     # When to stop, and what to keep.
     validate_every: Count = Field(default=1, description="epochs between validations")
     patience: Count | None = Field(
-        default=1000, description="stop after so many epochs without a better validation loss"
+        default=1000,
+        description="stop after so many epochs without a better validation loss, whatever is kept",
     )
     keep: Literal["best", "last"] = Field(
         default="best", description="weights of the lowest validation loss, or the final ones"
@@ -129,6 +137,15 @@ class TrainConfig(BaseModel):
         description="GiB that images may take on the device; beyond that they are read from the "
         "cache, frame by frame; null: half of what is free",
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Python counts True as 1: `epochs=true` would be one epoch."""
+        assert info.field_name is not None
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("true and false are no value for this")
+        return value
 
 
 #: Differences from the class's own defaults.
@@ -165,7 +182,7 @@ def make_config(values: Mapping[str, Any], *, where: object = "training config")
     :raises ConfigError: listing every unknown key and bad value at once.
     """
     recipe = values.get("recipe", DEFAULT_RECIPE)
-    if recipe not in RECIPES:
+    if not isinstance(recipe, str) or recipe not in RECIPES:  # what YAML makes of [fast]
         raise ConfigError(
             f"recipe {recipe!r} is unknown", where=where, remedy=f"one of {', '.join(RECIPES)}"
         )

@@ -9,6 +9,7 @@ joints' bounds beside the data; what is not there is inferred from the weights, 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,9 @@ from sarnn_ros.spec import CameraSpec, Spec
 
 #: What EIPL's tutorials train with; used where neither weights nor args.json tell.
 DEFAULTS = {"temperature": 1e-4, "heatmap_size": 0.1, "vmin": 0.0, "vmax": 1.0}
+
+#: Numbers of args.json that we take over, and whether they must be positive.
+_NUMBERS = {"temperature": True, "heatmap_size": True, "vmin": False, "vmax": False}
 
 #: Prefixes that torch.compile and DistributedDataParallel put before every name.
 _PREFIXES = ("_orig_mod.", "module.")
@@ -198,12 +202,35 @@ def _read_args(weights: Path, args: Path | None) -> tuple[dict[str, Any], list[s
             given = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise PolicyError(f"cannot be read ({error})", where=path) from error
+    problems = [
+        f"{key} is {given[key]!r}, which is not a {'positive' if positive else 'finite'} number"
+        for key, positive in _NUMBERS.items()
+        if key in given
+        and not (key == "temperature" and given[key] is None)  # learnt: the weights have it
+        and not _is_number(given[key], positive)
+    ]
+    settings = {**DEFAULTS, **given}
+    if not problems and not settings["vmin"] < settings["vmax"]:
+        problems = ["vmin is {vmin} and vmax {vmax}, which is no range".format(**settings)]
+    if problems:
+        raise PolicyError(
+            "; ".join(problems),
+            where=path,
+            remedy="write what EIPL trained with, or leave it out for EIPL's default "
+            f"({', '.join(f'{key} {value:g}' for key, value in DEFAULTS.items())})",
+        )
     notes = [
         f"{key} assumed to be {value}, EIPL's default"
         for key, value in DEFAULTS.items()
         if key not in given
     ]
-    return {**DEFAULTS, **given}, notes
+    return settings, notes
+
+
+def _is_number(value: object, positive: bool) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value) and (value > 0 or not positive)
 
 
 def _build(state: Mapping[str, Tensor], settings: Mapping[str, Any], notes: list[str]) -> SARNN:

@@ -56,7 +56,9 @@ def _lines(dataset: Dataset, trainer: Trainer, seconds: float, fixed_seconds: fl
     encoded = min(config.encoder_frames or update, update)
     pictured = min(config.image_frames or update, update) if config.image_loss else 0
     needed = update_bytes(trainer, encoded, pictured)
-    held = sum(images.nbytes for images in data.images)
+    held = sum(
+        images.nbytes for part in (data, trainer.validation) if part for images in part.images
+    )
     images = f"{held >> 20} MiB of images" if held else "images read as needed"
     validation = 0 if trainer.validation is None else len(trainer.validation)
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())

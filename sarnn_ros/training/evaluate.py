@@ -16,18 +16,15 @@ import numpy as np
 from sarnn_ros.data.episodes import Dataset
 from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy
-
-#: Ticks at the start of an episode in which the arm hardly moves: what differs there between
-#: episodes is the scene.
-START_TICKS = 5
+from sarnn_ros.training.attention import start_spread
 
 
 def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
     """Predict each tick of recorded episodes from the recorded inputs.
 
     :returns: per joint `rmse` in SI units, and of predicting that nothing changes (`still`); per
-        camera and point `spread`, how far (in [0, 1] of the image) the point at the start of an
-        episode deviates between episodes, and `motion`, how far within an episode.
+        camera and point `spread` (see `start_spread`; None of few episodes), and `motion`, how far
+        (in [0, 1] of the image) it deviates within an episode.
     """
     episodes = [dataset.episodes[index] for index in indices]
     runs = [[prediction for _, prediction in replay(policy, episode)] for episode in episodes]
@@ -38,8 +35,8 @@ def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[
         still.append(episode.joints[:-1] - episode.targets[:-1])
     for camera in dataset.spec.cameras:
         points = [np.array([p.encoder_points[camera.name] for p in run]) for run in runs]
-        starts = np.array([run[:START_TICKS].mean(0) for run in points])
-        spread[camera.name] = _distance(starts.std(axis=0))
+        found = start_spread(run[:-1] for run in points)
+        spread[camera.name] = None if found is None else found.round(4).tolist()
         motion[camera.name] = _distance(np.mean([run.std(axis=0) for run in points], axis=0))
     return {
         "episodes": len(episodes),

@@ -7,7 +7,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import torch
@@ -42,14 +44,42 @@ def choose_device(name: str) -> torch.device:
 
 
 def image_budget(config: TrainConfig, device: torch.device) -> int:
-    """Bytes that images may take on the device."""
+    """Bytes that images may take on the device: half of what is free. torchrun's processes on this
+    machine share the CPU's."""
     if config.image_memory is not None:
         return round(config.image_memory * 2**30)
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
     else:
-        free = psutil.virtual_memory().available
+        free = min(psutil.virtual_memory().available, cgroup_free()) // local_size()
     return free // 2
+
+
+def cgroup_free(
+    mounts: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> int:
+    """Bytes until this process's control group (a container, a service) is at its limit, which
+    psutil does not know of; `sys.maxsize` without one. Cached files do not count: they give way.
+    """
+    free = sys.maxsize
+    with contextlib.suppress(OSError):
+        for line in own.read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                mount, limit, used = mounts, "memory.max", "anon"
+            elif "memory" in controllers.split(","):
+                mount, limit, used = mounts / "memory", "memory.limit_in_bytes", "total_rss"
+            else:
+                continue
+            group = mount / path.lstrip("/")
+            # In a container, the path may be the host's, of which only the mount itself is seen.
+            for folder in {group, *group.parents, mount}:
+                if folder.is_relative_to(mount):
+                    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+                        allowed = int((folder / limit).read_text())
+                        counts = dict(map(str.split, (folder / "memory.stat").open()))
+                        free = min(free, max(0, allowed - int(counts.get(used, 0))))
+    return free
 
 
 def keep_memory() -> None:

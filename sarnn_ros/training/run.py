@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,13 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.envelope import envelope_from_dataset
 from sarnn_ros.policy.export import export_policy
 from sarnn_ros.policy.health import reference as health_reference
-from sarnn_ros.training.checkpoint import load_checkpoint, save_checkpoint
+from sarnn_ros.training.checkpoint import describe_data, load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.machine import choose_device, image_budget, prepare
 from sarnn_ros.training.sequences import Sequences, make_sequences
 from sarnn_ros.training.team import Team
 from sarnn_ros.training.team import team as join_team
-from sarnn_ros.training.trainer import Epoch, Trainer, make_model
+from sarnn_ros.training.trainer import Diverged, Epoch, Trainer, make_model
 from sarnn_ros.viz.curves import plot_curves
 
 #: Wall time between checkpoints, s. An epoch may be shorter; it is never cut.
@@ -43,7 +44,10 @@ Watcher = Callable[[Trainer, Epoch], None]
 
 @dataclass
 class Progress:
-    """What is remembered from epoch to epoch besides the trainer's own state."""
+    """What is remembered from epoch to epoch besides the trainer's own state.
+
+    :param best_loss: of validation, at `best_epoch`; `best_weights` only with `keep: best`.
+    """
 
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
@@ -139,7 +143,7 @@ def train(
     :param watchers: called after every epoch.
     :param should_stop: asked after every epoch; True saves a checkpoint and leaves.
     :param warn: told what does not stop the training but should be known.
-    :raises TrainingError: nothing to train on, a loss that is not finite, a checkpoint that does
+    :raises TrainingError: nothing to train on, a loss that explodes, a checkpoint that does
         not belong to this training, or `out` that cannot be written.
     """
     with join_team(choose_device(config.device)) as team:
@@ -161,13 +165,26 @@ def _train(
     trainer = make_trainer(dataset, config, team)
     progress = Progress()
     if resume:
-        state = load_checkpoint(checkpoint, config, dataset.fingerprint)
-        trainer.load_state_dict(state["trainer"])
+        state = load_checkpoint(checkpoint, config, dataset)
+        same_numbers = trainer.load_state_dict(state["trainer"])
         progress = Progress(**state["progress"])
+        if team.leads and not same_numbers:
+            warn(
+                f"{checkpoint} was made on another kind of device than {trainer.device}: this "
+                "training goes on, but with other random numbers than there, not as if it had "
+                "never been interrupted"
+            )
+        # How frames are split between threads decides how sums of them are rounded.
+        threads, then = torch.get_num_threads(), state.get("threads")  # older ones do not say
+        if team.leads and trainer.device.type == "cpu" and then not in (None, threads):
+            warn(
+                f"{checkpoint} was made with {then} CPU threads, and now there are {threads}: "
+                "this training goes on, but rounds otherwise than if it had never been "
+                f"interrupted; for the same to the bit, give it {then} cores and threads={then}"
+            )
     make_run_directory(out)
     if not resume and team.leads and checkpoint.exists():
-        kept = checkpoint.with_name(f"{checkpoint.name}.before")
-        checkpoint.replace(kept)
+        kept = _put_aside(checkpoint)
         warn(f"begun anew, without --resume; what was trained before is kept as {kept}")
     if trainer.validation is None and (config.keep == "best" or config.patience is not None):
         warn(
@@ -180,7 +197,8 @@ def _train(
             return
         state = {
             "config": config.model_dump(mode="json"),
-            "fingerprint": dataset.fingerprint,
+            "data": describe_data(dataset),
+            "threads": torch.get_num_threads(),
             "trainer": trainer.state_dict(),
             "progress": vars(progress),
         }
@@ -193,10 +211,10 @@ def _train(
     before = progress.seconds
     stopped = False
     ended = _out_of_patience(progress, config, trainer.epoch - 1)
-    for epoch in () if ended else trainer.run(time.monotonic):
+    for epoch in () if ended else _epochs(trainer, checkpoint):
         now = time.monotonic()
         progress.seconds = before + now - started
-        progress.history.append(_row(epoch))
+        progress.history.append(asdict(epoch))
         if trainer.epoch == 0:  # started afresh: what was remembered is of other weights
             progress = Progress(seconds=progress.seconds)
             warn(
@@ -236,6 +254,29 @@ def _train(
     return Result(out, finished, trainer.epoch, progress.seconds, progress.history)
 
 
+def _put_aside(checkpoint: Path) -> Path:
+    """Rename it to the first name that is free, so that none put aside before is lost."""
+    names = (f"{checkpoint.name}.before{f'.{n}' if n > 1 else ''}" for n in count(1))
+    kept = next(path for path in map(checkpoint.with_name, names) if not path.exists())
+    checkpoint.replace(kept)
+    return kept
+
+
+def _epochs(trainer: Trainer, checkpoint: Path) -> Iterator[Epoch]:
+    """`Trainer.run`; if it diverges, the error says what is left."""
+    try:
+        yield from trainer.run(time.monotonic)
+    except Diverged as error:
+        left = (
+            f"{checkpoint} is kept, of an epoch before; to go on from it comes to the same"
+            if checkpoint.exists()
+            else "no checkpoint had been saved"
+        )
+        raise Diverged(
+            error.problem, where=error.where, remedy=f"{error.remedy} ({left})"
+        ) from error
+
+
 def _sequences(
     dataset: Dataset, indices: tuple[int, ...], config: TrainConfig, device: torch.device
 ) -> Sequences | None:
@@ -247,19 +288,15 @@ def _sequences(
     return make_sequences(episodes, cameras, dataset.normaliser, device, budget)
 
 
-def _row(epoch: Epoch) -> dict[str, Any]:
-    """An epoch as plain values, which a checkpoint and a plot can keep."""
-    return asdict(epoch)
-
-
 def _remember_best(progress: Progress, trainer: Trainer, epoch: Epoch) -> None:
-    if epoch.validation is None or trainer.config.keep != "best":
+    if epoch.validation is None:
         return
     if progress.best_loss is None or epoch.validation.total < progress.best_loss:
         progress.best_loss = epoch.validation.total
         progress.best_epoch = epoch.number
-        weights = trainer.final_model().state_dict()
-        progress.best_weights = {name: value.clone() for name, value in weights.items()}
+        if trainer.config.keep == "best":
+            weights = trainer.final_model().state_dict()
+            progress.best_weights = {name: value.clone() for name, value in weights.items()}
 
 
 def _out_of_patience(progress: Progress, config: TrainConfig, number: int) -> bool:
@@ -292,7 +329,7 @@ def _export(
             "data": dataset.fingerprint,
             "episodes": {"training": len(dataset.training), "validation": len(dataset.validation)},
             "epochs": trainer.epoch,
-            "best_epoch": progress.best_epoch,
+            "best_epoch": progress.best_epoch if config.keep == "best" else None,
             "restarts": trainer.restarts,
             "attention_spread": trainer.attention_spread(),
             "blind": trainer.is_blind(),

@@ -211,7 +211,7 @@ def _begun(configs: Mapping[Path, TrainConfig], dataset: Dataset, folder: Path) 
     """:raises TrainingError: a checkpoint was made with other settings or data."""
     begun = {path for path in configs if checkpoint_path(path).exists()}
     for path in begun:
-        load_checkpoint(checkpoint_path(path), configs[path], dataset.fingerprint)
+        load_checkpoint(checkpoint_path(path), configs[path], dataset)
     return begun
 
 
@@ -220,7 +220,7 @@ def _is_finished(path: Path, config: TrainConfig, dataset: Dataset) -> bool:
         made = load_config(path).training
     except PolicyError:  # none, or cut short: its checkpoint writes it again
         return False
-    return not differences(made["config"], made["data"], config, dataset.fingerprint)
+    return not differences(made["config"], {"fingerprint": made["data"]}, config, dataset)
 
 
 def _result(

@@ -23,6 +23,8 @@ class EpisodeArrays(Protocol):
     """What is needed of `data.episodes.Episode`."""
 
     @property
+    def name(self) -> str: ...
+    @property
     def images(self) -> Mapping[str, NDArray[np.uint8]]: ...
     @property
     def joints(self) -> NDArray[np.float64]: ...
@@ -70,10 +72,12 @@ class StoredFrames:
 class Sequences:
     """E episodes padded to T ticks.
 
-    images: per camera, uint8 (E, T, H, W, 3) RGB. joints, targets: float32 (E, T, D), normalised;
-    targets[:, t] is what the prediction made at t should be. lengths: int64 (E,).
+    names: of the episodes. images: per camera, uint8 (E, T, H, W, 3) RGB. joints, targets:
+    float32 (E, T, D), normalised; targets[:, t] is what the prediction made at t should be.
+    lengths: int64 (E,).
     """
 
+    names: tuple[str, ...]
     images: tuple[Tensor | StoredFrames, ...]
     joints: Tensor
     targets: Tensor
@@ -133,6 +137,7 @@ def make_sequences(
         return pad(arrays, torch.uint8)
 
     return Sequences(
+        tuple(episode.name for episode in episodes),
         tuple(place(arrays) for arrays in images.values()),
         pad([normaliser.normalise(episode.joints) for episode in episodes], torch.float32),
         pad([normaliser.normalise(episode.targets) for episode in episodes], torch.float32),

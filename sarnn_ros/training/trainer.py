@@ -14,6 +14,7 @@ Both recipes run the same update on the same loss (`losses.py`); `fast` does les
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,7 @@ from torch.optim import swa_utils
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.spec import Spec
+from sarnn_ros.training.attention import START_TICKS, start_spread
 from sarnn_ros.training.augment import add_noise, distort
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.losses import Batch, Objective, encode, image_loss, recurrent_losses
@@ -36,8 +38,6 @@ from sarnn_ros.training.schedule import cosine, loss_weight
 from sarnn_ros.training.sequences import Sequences
 from sarnn_ros.training.team import Team
 
-#: Ticks at the start of an episode, in which the robot has hardly moved.
-START_TICKS = 5
 #: Attention is blind if no point differs this much between the starts of episodes (the image is 1
 #: wide), or only this share of what points did before: untrained ones follow any salient object.
 #: Lift task: 0.27 throughout in trainings that succeed; from 0.27 to 0.03 in one that does not.
@@ -45,8 +45,17 @@ BLIND = 0.05
 BLIND_SHARE = 0.5
 
 
+#: A loss has exploded if it is so many times that of the worst prediction within the value ranges.
+#: Nothing else is sound to compare it with: the best epoch's loss may be a thousand times smaller
+#: than one that Adam's next spike passes through and comes back from, and the first one's may have
+#: exploded itself. Untrained networks have a quarter of that worst loss; here, predictions are off
+#: by ten times the range, and no training that was seen there has come to anything. It needs no
+#: memory, so that a resumed training stops where an uninterrupted one does.
+EXPLODED = 100.0
+
+
 class Diverged(TrainingError):
-    """The loss or the weights are no longer finite."""
+    """The loss has exploded, or it or the weights are no longer finite."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +88,8 @@ def make_model(config: TrainConfig, spec: Spec) -> SARNN:
         spec.joint_dim,
         config.temperature,
         config.heatmap_size,
-        sizes[0] if len(sizes) == 1 else sizes,
-        config.stride,
+        im_size=sizes[0] if len(sizes) == 1 else sizes,
+        stride=config.stride,
     )
     # CPU convolutions are faster on channels-last memory, a GPU's are not slower.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
@@ -124,6 +133,11 @@ class Trainer:
         self._joint_scale = spec.joint_range[1] - spec.joint_range[0]
         self._image_low, high = spec.image_range
         self._image_scale = high - self._image_low
+        self._largest_loss = EXPLODED * (
+            config.image_loss * self._image_scale**2
+            + config.joint_loss * self._joint_scale**2
+            + config.point_loss  # points lie in [0, 1]
+        )
         #: Points of every frame when it was last encoded, (E, T - 1, P); None before the first
         #: epoch, and where every update encodes all frames anew.
         self.points: Tensor | None = None
@@ -132,7 +146,7 @@ class Trainer:
         """Train the epochs that are left.
 
         :param clock: seconds, e.g. `time.monotonic`.
-        :raises Diverged: the loss or the weights are no longer finite.
+        :raises Diverged: the loss has exploded, or it or the weights are no longer finite.
         """
         config = self.config
         if self.points is None and (config.encoder_frames is not None or config.inner_steps > 0):
@@ -148,18 +162,23 @@ class Trainer:
             for index, episodes in enumerate(batches):
                 self._set_learning_rate(self.epoch + index / len(batches))
                 losses = self._update(episodes)
+                recurrent = losses[3]
                 with one_thread():
                     for _ in range(config.inner_steps):
-                        self._update_recurrent(len(episodes))
+                        recurrent = self._update_recurrent(len(episodes))
                 if self.average is not None:
                     self.average.update_parameters(self.model)
                 sums += losses
-                if not bool(torch.isfinite(losses[3])):
-                    raise self._exploded("the loss is", index, episodes, losses)
+                # The last recurrent step's as well, as a loss is of before its step: otherwise an
+                # epoch of one update would end, and be saved, in ruins.
+                largest = float(torch.maximum(losses[3], recurrent))
+                if not largest <= self._largest_loss:  # be it NaN
+                    what = "has exploded" if math.isfinite(largest) else "is not finite"
+                    raise self._diverged(f"the loss {what}", index, episodes, losses)
             self.team.align(self.model)
-            # A loss is of before its step: without this, a checkpoint could hold the ruins.
+            # Likewise: without this, a checkpoint could hold the ruins.
             if not all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters()):
-                raise self._exploded("the weights are", index, episodes, losses)
+                raise self._diverged("the weights are not finite", index, episodes, losses)
             epoch = Epoch(
                 self.epoch,
                 Losses(*(sums / len(batches)).tolist()),
@@ -212,16 +231,16 @@ class Trainer:
         The robot stands still there, so such a point looks at what makes the episodes differ. A
         policy without one repeats the mean motion, however small its loss (docs/training.md).
         """
-        data = self.training
-        valid = data.steps()[:, :START_TICKS]
-        there = valid.any(1)
-        if int(there.sum()) < 3:
-            return None
-        points = self.points if self.points is not None else self._encode_all(data, self.model)
-        valid = valid[there].unsqueeze(2)
-        starts = (points[there, :START_TICKS] * valid).sum(1) / valid.sum(1)
-        deviations = starts.std(0).reshape(-1, 2)
-        return float(torch.linalg.vector_norm(deviations, dim=1).max())
+        points = self.points
+        if points is None:
+            points = self._encode_all(self.training, self.model)
+        steps = (self.training.lengths - 1).clamp(min=0).tolist()
+        starts = points[:, :START_TICKS].cpu().numpy()
+        shape = (-1, points.shape[-1] // 2, 2)
+        found = start_spread(
+            one[:count].reshape(shape) for one, count in zip(starts, steps, strict=True)
+        )
+        return None if found is None else float(found.max())
 
     def is_blind(self) -> bool:
         """Whether the attention has lost, or never found, what differs between the episodes."""
@@ -316,8 +335,9 @@ class Trainer:
             self.attention_fixed,
         ), own
 
-    def _update_recurrent(self, count: int) -> None:
-        """One step of the recurrent part alone, on `count` episodes' stored points."""
+    def _update_recurrent(self, count: int) -> Tensor:
+        """One step of the recurrent part alone, on `count` episodes' stored points. Returns its
+        loss."""
         assert self.points is not None
         data, config = self.training, self.config
         order = torch.randperm(len(data), generator=self.generator, device=self.device)
@@ -329,7 +349,9 @@ class Trainer:
             data.targets[episodes, :-1],
             data.lengths[episodes],
         )
-        self._step(config.joint_loss * joint + self._point_weight() * point)
+        loss = config.joint_loss * joint + self._point_weight() * point
+        self._step(loss)
+        return loss.detach()
 
     @torch.no_grad()
     def validate(self) -> Losses | None:
@@ -432,14 +454,15 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(epoch)
 
-    def _exploded(self, what: str, index: int, episodes: Tensor, losses: Tensor) -> Diverged:
+    def _diverged(self, what: str, index: int, episodes: Tensor, losses: Tensor) -> Diverged:
         names = ("image", "joint", "point", "total")
         values = ", ".join(f"{n} {v:g}" for n, v in zip(names, losses.tolist(), strict=True))
+        batch = ", ".join(self.training.names[episode] for episode in episodes.tolist())
         return Diverged(
-            f"{what} not finite ({values})",
-            where=f"epoch {self.epoch}, batch {index} of training episodes {episodes.tolist()}",
-            remedy="lower learning_rate, set clip_norm, and look at those episodes with 'sarnn "
-            "inspect'; the last checkpoint is kept",
+            f"{what} ({values})",
+            where=f"epoch {self.epoch + 1}, batch {index + 1}, of the episodes {batch}",
+            remedy="train anew with a lower learning_rate or with clip_norm, and look at those "
+            "episodes with 'sarnn inspect'",
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -455,8 +478,12 @@ class Trainer:
             "points": self.points,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict`."""
+    def load_state_dict(self, state: dict[str, Any]) -> bool:
+        """Continue from `state_dict`.
+
+        :returns: whether with the same random numbers. A GPU and a CPU draw them in different
+            ways, with states of different sizes: then they follow from seed and epoch.
+        """
         self.epoch = state["epoch"]
         self.restarts = state["restarts"]
         self.widest = state["widest"]
@@ -464,5 +491,12 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        self.generator.set_state(state["generator"].cpu())
         self.points = None if state["points"] is None else state["points"].to(self.device)
+        drawn = state["generator"].cpu()
+        same: bool = drawn.shape == self.generator.get_state().shape
+        if same:
+            self.generator.set_state(drawn)
+        else:
+            numbers = np.random.SeedSequence([self.config.seed, self.restarts, self.epoch])
+            self.generator.manual_seed(int(numbers.generate_state(1)[0]))
+        return same

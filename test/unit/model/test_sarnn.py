@@ -210,3 +210,20 @@ def test_recur_is_the_cell_over_time() -> None:
 def test_an_image_without_room_for_a_position_is_refused(im_size: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="too small"):
         SARNN(8, 3, 2, im_size=im_size)
+
+
+def test_the_signature_is_eipls() -> None:
+    """`SARNN(rec_dim, k_dim, joint_dim, temperature, heatmap_size, kernel_size, im_size)`."""
+    model = SARNN(8, 3, 2, 1e-2, 0.2, 3, [16, 20])
+    assert (model.im_size, model.issm.heatmap_size) == ((16, 20), 0.2)
+    with pytest.raises(ValueError, match="kernel_size 5 must be 3"):
+        SARNN(8, 3, 2, kernel_size=5)
+
+
+def test_images_of_another_size_are_refused() -> None:
+    """A transposed one has as many pixels."""
+    model = SARNN(8, 3, 2, im_size=(16, 20))
+    with pytest.raises(AssertionError, match=r"\(20, 16\), not of im_size \(16, 20\)"):
+        model(torch.rand(1, 3, 20, 16), torch.rand(1, 2))
+    with pytest.raises(AssertionError, match=r"\(14, 10\), not \(10, 14\)"):
+        model.pos_encoder[-1](torch.rand(1, 3, 14, 10))

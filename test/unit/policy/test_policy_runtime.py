@@ -297,3 +297,16 @@ def test_the_check_at_export_sees_a_small_difference(make_parts, tmp_path, name)
         parts.model.get_parameter(name).add_(1e-2)
     with pytest.raises(PolicyError, match="differ"):
         check_backend(policy._backend, parts.model, policy.config)
+
+
+def test_the_check_at_export_allows_large_outputs_their_rounding(make_parts, tmp_path):
+    """A share of them, no more."""
+    parts = make_parts()
+    with torch.no_grad():
+        for part in (parts.model.decoder_joint[0], parts.model.decoder_image[4]):
+            part.weight.mul_(1e6)
+    policy = Policy.load(parts.export(tmp_path / "policy"))
+    with torch.no_grad():
+        parts.model.decoder_joint[0].weight.mul_(1.001)
+    with pytest.raises(PolicyError, match="differ in joints"):
+        check_backend(policy._backend, parts.model, policy.config)

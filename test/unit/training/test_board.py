@@ -17,7 +17,7 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.board import EXPECTED, SEEN, Board, draw_predictions
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.memory import Fits
-from sarnn_ros.training.run import make_trainer, train
+from sarnn_ros.training.run import checkpoint_path, make_trainer, train
 
 SMALL = {"k_dim": 2, "rec_dim": 8, "epochs": 3, "inner_steps": 1, "encoder_frames": 9,
          "threads": 1, "validate_every": 2}  # fmt: skip
@@ -34,6 +34,37 @@ def test_losses_and_pictures_are_there(make_task: Callable[..., Dataset], tmp_pa
     assert [event.step for event in events.Scalars("loss/total/validation")] == [1]
     for tag in ("camera 0: seen, expected next", "joints: recorded, predicted"):
         assert [event.step for event in events.Images(tag)] == [0, 2]
+
+
+def test_epochs_that_are_trained_again_are_shown_once(
+    make_task: Callable[..., Dataset], tmp_path: Path
+) -> None:
+    """After kill -9: those after the last checkpoint are in TensorBoard's files already."""
+    config = make_config(SMALL)
+
+    def run(should_stop: Callable[[], bool], resume: bool) -> None:
+        with Board(tmp_path / "board") as board:
+            train(
+                make_task(),
+                config,
+                tmp_path / "policy",
+                watchers=(board,),
+                should_stop=should_stop,
+                resume=resume,
+            )
+
+    def stop() -> bool:
+        return True
+
+    run(stop, resume=False)
+    checkpoint = checkpoint_path(tmp_path / "policy")
+    saved = checkpoint.read_bytes()
+    run(stop, resume=True)
+    checkpoint.write_bytes(saved)
+    run(lambda: False, resume=True)
+    events = EventAccumulator(str(tmp_path / "board"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("loss/joint/training")] == [0, 1, 2]
 
 
 def test_pictures_show_input_over_prediction_with_points(

@@ -219,6 +219,30 @@ def test_bad_files_are_clear_errors(plain: torch.nn.Module, tmp_path: Path, dama
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heatmap_size": "0.1"}, "heatmap_size is '0.1', which is not a positive number"),
+        ({"heatmap_size": 0}, "heatmap_size is 0, "),
+        ({"heatmap_size": None}, "heatmap_size is None, "),
+        ({"temperature": "1e-4"}, "temperature is '1e-4', "),
+        ({"temperature": True}, "temperature is True, "),
+        ({"vmin": None}, "vmin is None, which is not a finite number"),
+        ({"vmax": float("inf")}, "vmax is inf, "),
+        ({"vmin": [0.1], "vmax": "1"}, r"vmin is \[0.1\], .*; vmax is '1', "),
+        ({"vmin": 0.9, "vmax": 0.1}, "vmin is 0.9 and vmax 0.1, which is no range"),
+    ],
+)
+def test_settings_that_are_no_numbers_are_clear_errors(
+    plain: torch.nn.Module, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    weights = save_as_eipl(plain, tmp_path, args={**ARGS, **changes})
+    with pytest.raises(PolicyError, match=message) as error:
+        read_eipl(weights)
+    assert "args.json" in str(error.value.where)
+    assert "heatmap_size 0.1" in str(error.value.remedy)
+
+
+@pytest.mark.parametrize(
     ("changes", "bounds", "message"),
     [
         ({"joints": (JointSource(names=("a", "b")),)}, BOUNDS, "2 joints"),

@@ -10,11 +10,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.training.config import make_config
 from sarnn_ros.training.evaluate import open_loop
+from sarnn_ros.training.run import make_trainer
 
 MakeTask = Callable[..., Dataset]
+
+
+def look(image: np.ndarray) -> np.ndarray:
+    """The brightest pixel of (H, W, 3), and the corner, as points (2, 2) in [0, 1]."""
+    height, width = image.shape[:2]
+    row, column = np.unravel_index(image[..., 0].argmax(), (height, width))
+    return np.array([[column / width, row / height], [0.0, 0.0]])
 
 
 class Known:
@@ -28,9 +38,7 @@ class Known:
         self.resets += 1
 
     def step(self, observation: Any) -> Any:
-        image = observation.images["camera0"][..., 0]
-        row, column = np.unravel_index(image.argmax(), image.shape)
-        points = np.array([[column / image.shape[1], row / image.shape[0]], [0.0, 0.0]])
+        points = look(observation.images["camera0"])
         return SimpleNamespace(
             joints=observation.joints + self.offset, encoder_points={"camera0": points}
         )
@@ -48,6 +56,21 @@ def test_errors_are_in_the_joints_unit(make_task: MakeTask) -> None:
     assert list(result["rmse"]) == ["a", "b", "c"]
     worse = open_loop(Known(0.5), dataset, (0, 1, 2))  # type: ignore[arg-type]
     assert all(error > 0.4 for error in worse["rmse"].values())
+
+
+def test_spread_is_what_the_trainer_calls_it(make_task: MakeTask) -> None:
+    """One definition: of the same points, the figure in the policy's config.json."""
+    dataset = make_task([9, 6, 2, 12], validation=0)
+    config = make_config({"k_dim": 2, "rec_dim": 4, "epochs": 1, "threads": 1, "device": "cpu"})
+    trainer = make_trainer(dataset, config)
+    trainer.points = torch.zeros(4, 11, 4)
+    for row, episode in enumerate(dataset.episodes):
+        for tick, image in enumerate(episode.images["camera0"][:-1]):
+            trainer.points[row, tick, :2] = torch.from_numpy(look(image)[0])
+    found = open_loop(Known(0.0), dataset, range(4))["spread"]  # type: ignore[arg-type]
+    assert max(found["camera0"]) == pytest.approx(trainer.attention_spread(), abs=1e-4)
+    few = open_loop(Known(0.0), dataset, range(2))  # type: ignore[arg-type]
+    assert few["spread"] == {"camera0": None}
 
 
 def test_attention_that_follows_stands_out(make_task: MakeTask) -> None:

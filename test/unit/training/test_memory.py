@@ -81,6 +81,14 @@ def test_dry_run_tells_of_time_and_memory(
         assert "16 frames encoded, 16 predicted" in text
 
 
+def test_dry_run_counts_the_images_of_validation(make_task: Callable[..., Dataset]) -> None:
+    """They are held like the others."""
+    settings = {"k_dim": 2, "rec_dim": 8, "threads": 1, "epochs": 1, "inner_steps": 1}
+    dataset = make_task([128] * 4, validation=0.5, sizes=((64, 32),))
+    held = 4 * 128 * 64 * 32 * 3 >> 20
+    assert f"{held} MiB of images" in describe(dataset, make_config(settings))
+
+
 def test_dry_run_knows_that_epochs_with_fixed_attention_are_shorter(
     make_task: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import resource
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.data.episodes import Dataset, make_dataset
 from sarnn_ros.errors import SarnnError, TrainingError
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.directory import load_config
@@ -30,7 +32,7 @@ from sarnn_ros.training.board import Board
 from sarnn_ros.training.checkpoint import load_checkpoint
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.run import Result, checkpoint_path, make_trainer, run_directory, train
-from sarnn_ros.training.trainer import Epoch, Trainer
+from sarnn_ros.training.trainer import Diverged, Epoch, Trainer
 
 MakeTask = Callable[..., Dataset]
 
@@ -116,7 +118,7 @@ def test_kill_at_any_moment_loses_nothing_but_the_epoch(
             epochs.append(int(child.stdout.readline()))  # so the epoch before it is saved
             time.sleep(delay)  # an arbitrary moment, not synchronisation
             child.kill()
-        state = load_checkpoint(run_directory(out) / "checkpoint.pt", config, dataset.fingerprint)
+        state = load_checkpoint(run_directory(out) / "checkpoint.pt", config, dataset)
         assert state["trainer"]["epoch"] >= epochs[-1]
     assert epochs == sorted(epochs)
     train(dataset, config, out, resume=True)
@@ -208,6 +210,17 @@ def test_begun_anew_it_keeps_the_checkpoint_that_was_there(
     assert_same_policy(out, tmp_path / "whole")
 
 
+def test_begun_anew_again_and_again_it_loses_none(make_task: MakeTask, tmp_path: Path) -> None:
+    dataset, config, out = make_task(), make_config(FAST), tmp_path / "policy"
+    made = []
+    for epochs in (4, 3, 2, 1):
+        train(dataset, config, out, should_stop=stop_after(epochs))
+        made.append(checkpoint_path(out).read_bytes())
+    names = ["checkpoint.pt.before", "checkpoint.pt.before.2", "checkpoint.pt.before.3"]
+    kept = [checkpoint_path(out).with_name(name).read_bytes() for name in names]
+    assert [*kept, checkpoint_path(out).read_bytes()] == made
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_after_the_epoch(
     make_task: MakeTask, tmp_path: Path, number: signal.Signals
@@ -252,16 +265,97 @@ def test_resume_with_other_settings_is_refused(
         train(make_task(), make_config({**FAST, **change}), tmp_path / "policy", resume=True)
 
 
-def test_resume_on_other_data_is_refused(make_task: MakeTask, tmp_path: Path) -> None:
-    train(make_task(), make_config(FAST), tmp_path / "policy", should_stop=stop_after(1))
-    for other in (make_task(seed=1), make_task(validation=0.4), make_task([9, 9, 9, 9])):
-        with pytest.raises(TrainingError, match="data and spec: fingerprint"):
+def test_resume_on_other_data_is_refused_and_says_what_differs(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    task = make_task()
+    spec, episodes = task.spec, list(task.episodes)
+    train(task, make_config(FAST), tmp_path / "policy", should_stop=stop_after(1))
+    other_spec = spec.model_copy(update={"rate": 20.0, "joint_range": (0.1, 0.9)})
+    two = [replace(episodes[0], name="x"), *episodes[2:]]
+    many = [*episodes, *(replace(episodes[0], name=f"n{number}") for number in range(7))]
+    whole = [r"held out for validation: e2 then, none now"]
+    for other, shown in (
+        (make_task(seed=1), ["episodes changed: e0, e1, e2, e3, e4$"]),
+        (make_task([9, 9, 8, 9, 9]), ["episodes changed: e2$"]),
+        (make_task(validation=0.4), ["held out for validation: e2 then, e2, e4 now"]),
+        (make_dataset(spec, two, validation=0),
+         ["5 episodes then, 4 now", "episodes new: x$", "episodes missing: e0, e1$", *whole]),
+        (make_dataset(spec, many, validation=0),
+         ["5 episodes then, 12 now", "episodes new: n0, n1, n2, n3, n4 and 2 more", *whole]),
+        (make_dataset(spec, [*episodes[:3], *episodes[:2:-1]]), ["the order of the episodes"]),
+        (make_dataset(other_spec, episodes),
+         [r"spec, joint_range\.0: 0\.0 then, 0\.1 now", "spec, joint_range.1: ", "spec, rate: "]),
+    ):  # fmt: skip
+        with pytest.raises(TrainingError) as error:
             train(other, make_config(FAST), tmp_path / "policy", resume=True)
+        problems = error.value.problem.splitlines()[1:]
+        assert len(problems) == len(shown), problems
+        for problem, pattern in zip(problems, shown, strict=True):
+            assert re.search(pattern, problem), problem
+
+
+def test_a_checkpoint_of_an_earlier_version_still_loads(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    """It tells of its data by the fingerprint alone."""
+    train(make_task(), make_config(FAST), tmp_path / "policy", should_stop=stop_after(1))
+    path = checkpoint_path(tmp_path / "policy")
+    state = torch.load(path, weights_only=True)
+    state["fingerprint"] = state.pop("data")["fingerprint"]
+    del state["threads"]
+    torch.save(state, path)
+    with pytest.raises(TrainingError, match="data and spec: fingerprint"):
+        train(make_task(seed=1), make_config(FAST), tmp_path / "policy", resume=True)
+    assert train(make_task(), make_config(FAST), tmp_path / "policy", resume=True).finished
+
+
+def test_resume_on_another_kind_of_device_goes_on_and_says_so(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    """A GPU's random state is 16 bytes long, a CPU's 5056. Twice the same all the same."""
+    config = make_config(FAST)
+    for name in ("one", "two"):
+        out, told = tmp_path / name, []
+        train(make_task(), config, out, should_stop=stop_after(2))
+        state = torch.load(checkpoint_path(out), weights_only=True)
+        state["trainer"]["generator"] = torch.zeros(16, dtype=torch.uint8)
+        torch.save(state, checkpoint_path(out))
+        result = train(make_task(), config, out, resume=True, warn=told.append)
+        assert (result.finished, result.epochs) == (True, 6)
+        assert "another kind of device than cpu" in told[0]
+        assert "not as if it had never been interrupted" in told[0]
+    assert_same_policy(tmp_path / "one", tmp_path / "two")
+
+
+def test_resume_with_another_number_of_threads_says_so(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    """Whether by the setting or, with `threads: null`, by the cores that there are."""
+    out, told = tmp_path / "policy", []
+    train(make_task(), make_config(FAST), out, should_stop=stop_after(1))
+    for threads, warnings in ((1, 0), (None, 0), (64, 1)):
+        state = torch.load(checkpoint_path(out), weights_only=True)
+        assert state.pop("threads") == 1
+        if threads is not None:
+            state["threads"] = threads
+        torch.save(state, checkpoint_path(out))
+        train(
+            make_task(),
+            make_config(FAST),
+            out,
+            resume=True,
+            warn=told.append,
+            should_stop=stop_after(1),
+        )
+        assert len(told) == warnings
+    assert "made with 64 CPU threads, and now there are 1:" in told[0]
 
 
 def test_resume_on_another_machine_is_allowed(make_task: MakeTask, tmp_path: Path) -> None:
     train(make_task(), make_config(FAST), tmp_path / "policy", should_stop=stop_after(1))
-    elsewhere = make_config({**FAST, "threads": 2, "device": "auto", "picture_every": 3})
+    elsewhere = make_config({**FAST, "device": "auto", "picture_every": 3, "image_memory": 0})
+    assert elsewhere != make_config(FAST)
     assert train(make_task(), elsewhere, tmp_path / "policy", resume=True).finished
 
 
@@ -308,23 +402,47 @@ def test_loss_that_explodes_keeps_the_last_checkpoint(make_task: MakeTask, tmp_p
             trainer.training.joints[0, 0] = float("nan")
 
     out = tmp_path / "policy"
-    with pytest.raises(TrainingError, match="epoch 3"):
+    with pytest.raises(TrainingError, match="epoch 4"):
         train(make_task(validation=0), make_config(FAST), out, watchers=(poison,))
     assert train(make_task(validation=0), make_config(FAST), out, resume=True).epochs == 6
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_training_that_diverges_says_what_is_left(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: bool
+) -> None:
+    """A finite explosion, in epoch 3: what the checkpoint holds is of good weights."""
+    dataset, config, out = make_task(), make_config(FAST), tmp_path / "policy"
+    monkeypatch.setattr(
+        Trainer, "_learning_rate", lambda self, epoch: 100.0 if self.epoch == 2 else 1e-3
+    )
+    if not saved:
+        monkeypatch.setattr(run_module, "CHECKPOINT_SECONDS", 1e9)
+    with pytest.raises(Diverged, match="the loss has exploded") as error:
+        train(dataset, config, out)
+    assert "epoch 3" in str(error.value.where)
+    assert checkpoint_path(out).exists() == saved
+    assert (f"{checkpoint_path(out)} is kept" in str(error.value.remedy)) == saved
+    assert ("no checkpoint had been saved" in str(error.value.remedy)) == (not saved)
+    if saved:
+        state = load_checkpoint(checkpoint_path(out), config, dataset)["trainer"]
+        assert state["epoch"] == 2
+        assert all(float(value.abs().max()) < 10 for value in state["model"].values())
 
 
 def test_weights_that_explode_reach_no_checkpoint(
     make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss of epoch 3 is that of good weights; its step ruins them."""
-    dataset, config, out = make_task(), make_config(FAST), tmp_path / "policy"
+    config = make_config({**EIPL, "batch_size": 5})
+    dataset, out = make_task(), tmp_path / "policy"
     monkeypatch.setattr(
-        Trainer, "_learning_rate", lambda self, epoch: 1e30 if self.epoch == 3 else 1e-3
+        Trainer, "_learning_rate", lambda self, epoch: 1e39 if self.epoch == 3 else 1e-3
     )
     with pytest.raises(TrainingError, match="weights are not finite") as error:
         train(dataset, config, out)
-    assert "epoch 3" in str(error.value.where)
-    state = load_checkpoint(checkpoint_path(out), config, dataset.fingerprint)["trainer"]
+    assert "epoch 4" in str(error.value.where)
+    state = load_checkpoint(checkpoint_path(out), config, dataset)["trainer"]
     assert state["epoch"] == 3
     assert all(bool(torch.isfinite(value).all()) for value in state["model"].values())
 
@@ -360,7 +478,7 @@ def run_with(make_task: MakeTask, out: Path, **settings: Any) -> Result:
 def test_what_stopped_early_is_finished_also_when_interrupted_or_resumed(
     make_task: MakeTask, tmp_path: Path
 ) -> None:
-    settings = {"learning_rate": 0.3, "epochs": 50, "patience": 3, "validate_every": 1}
+    settings = {"learning_rate": 0.05, "epochs": 50, "patience": 3, "validate_every": 1}
     config, out = make_config({**EIPL, **settings}), tmp_path / "policy"
     whole = train(make_task(), config, tmp_path / "whole")
     assert whole.epochs < 50
@@ -381,7 +499,7 @@ def test_what_is_told_of_the_attention_is_of_the_kept_weights(
     values = {
         **settings,
         "keep": "best",
-        "learning_rate": 0.3,
+        "learning_rate": 0.05,
         "validate_every": 1,
         "average": 0.0,
     }
@@ -412,7 +530,7 @@ def test_without_validation_it_is_said_what_is_not_done(
 
 def test_early_stopping_keeps_the_best_weights(make_task: MakeTask, tmp_path: Path) -> None:
     """With a huge learning rate the validation loss soon only grows."""
-    result = run_with(make_task, tmp_path / "p", learning_rate=0.3, epochs=50, patience=3)
+    result = run_with(make_task, tmp_path / "p", learning_rate=0.05, epochs=50, patience=3)
     losses = [row["validation"]["total"] for row in result.history]
     best = losses.index(min(losses))
     assert result.epochs == best + 1 + 3 < 50
@@ -421,12 +539,30 @@ def test_early_stopping_keeps_the_best_weights(make_task: MakeTask, tmp_path: Pa
     run_with(
         make_task,
         tmp_path / "short",
-        learning_rate=0.3,
+        learning_rate=0.05,
         epochs=best + 1,
         patience=None,
         keep="last",
     )
     assert_same_policy(tmp_path / "p", tmp_path / "short")
+
+
+def test_patience_ends_a_training_that_keeps_the_last_weights(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    """`keep: last` is the fast recipe's. The weights are those of its last epoch."""
+    settings = {"learning_rate": 0.05, "epochs": 50, "patience": 3, "validate_every": 1,
+                "learning_rate_end": 1.0, "average": 0.0}  # fmt: skip
+    config = make_config({**FAST, **settings})
+    assert config.keep == "last"
+    result = train(make_task(), config, tmp_path / "p")
+    losses = [row["validation"]["total"] for row in result.history]
+    assert result.epochs == losses.index(min(losses)) + 1 + 3 < 50
+    assert load_config(tmp_path / "p").training["best_epoch"] is None
+    state = load_checkpoint(checkpoint_path(tmp_path / "p"), config, make_task())
+    kept = load_file(tmp_path / "p" / "model.safetensors")
+    for name, value in state["trainer"]["model"].items():
+        assert value.equal(kept[name])
 
 
 def test_policy_directory_says_how_it_was_trained(make_task: MakeTask, tmp_path: Path) -> None:

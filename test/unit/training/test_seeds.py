@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
@@ -195,7 +196,7 @@ def test_interrupted_it_trains_only_what_is_left(
 def test_a_seed_that_stopped_early_is_finished(seeds: Seeds) -> None:
     """Its checkpoint would go on for an epoch more."""
     impatient = {"patience": 1, "validate_every": 1, "epochs": 30, "keep": "best",
-                 "learning_rate": 0.3}  # fmt: skip
+                 "learning_rate": 0.05}  # fmt: skip
     rows = seeds.run(2, impatient).rows
     assert all(row.epochs < 30 for row in rows)
     before = [weights(seeds.policy(seed)) for seed in (3, 4)]
@@ -326,6 +327,41 @@ def test_trials_need_seeds_and_a_spec_of_the_simulator(command: Command) -> None
     assert refused.exit_code == 1
     assert "'image_raw'" in refused.output
     assert not command.out.exists()
+
+
+@pytest.mark.parametrize("more", [(), ("--seeds", "2")])
+def test_a_dry_run_writes_nothing_but_the_cache(
+    make_task: MakeTask,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    more: tuple[str, ...],
+) -> None:
+    """Read for real: EIPL's layout, which needs no recorder."""
+    episodes_of = make_task(validation=0).episodes
+    (tmp_path / "data").mkdir()
+    images = np.stack([episode.images["camera0"] for episode in episodes_of])
+    joints = np.stack([episode.joints for episode in episodes_of]).astype(np.float32)
+    np.save(tmp_path / "data" / "images.npy", images)
+    np.save(tmp_path / "data" / "joints.npy", joints)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    spec = make_task().spec.model_copy(update={"target": "next_state"})
+    (tmp_path / "spec.yaml").write_text(dump_spec(spec), encoding="utf-8")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    settings = [one for key, value in SMALL.items() for one in ("--set", f"{key}={value}")]
+    done = CliRunner().invoke(
+        app,
+        ["train", str(tmp_path / "data"), "--spec", str(tmp_path / "spec.yaml"), "--out",
+         str(tmp_path / "policy"), "--dry-run", *settings, *more],
+        env={"COLUMNS": "160"},
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert "4 for training, 1 for validation" in done.output
+    assert "in all       4 epochs" in done.output
+    assert ("2 are trained one after the other" in done.output) == bool(more)
+    after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    assert {path: at for path, at in after.items() if "cache" not in path.parts} == before
+    assert not (tmp_path / "policy.run").exists()
+    assert not seeds_directory(tmp_path / "policy").exists()
 
 
 def test_a_table_tells_failures_and_success() -> None:

@@ -44,6 +44,8 @@ def test_frames_in_files_take_no_memory(tmp_path: Path) -> None:
     class Big:
         """400 MB of zeros; the file is sparse."""
 
+        name = "big"
+
         def __init__(self) -> None:
             shape = (4000, 200, 167, 3)
             pixels = np.lib.format.open_memmap(tmp_path / "big.npy", "w+", np.uint8, shape)

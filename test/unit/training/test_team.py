@@ -140,7 +140,7 @@ def test_a_killed_process_ends_the_training_which_then_goes_on(
     with pytest.raises(ProcessLookupError):
         os.kill(pids["0"], 0)
     assert not out.exists()
-    state = load_checkpoint(run_directory(out) / "checkpoint.pt", config, dataset.fingerprint)
+    state = load_checkpoint(run_directory(out) / "checkpoint.pt", config, dataset)
     assert state["trainer"]["epoch"] >= 3
 
 

@@ -78,9 +78,20 @@ def test_values_out_of_range_are_refused(key: str, value: object) -> None:
         make_config({key: value})
 
 
-def test_unknown_recipe_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'slow'(.|\n)*fast"):
-        make_config({"recipe": "slow"})
+@pytest.mark.parametrize(
+    ("recipe", "shown"),
+    [("slow", "'slow'"), (["fast"], r"\['fast'\]"), ({"fast": 1}, "{'fast': 1}"), (None, "None")],
+)
+def test_unknown_recipe_is_refused(recipe: object, shown: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{shown} is unknown(.|\n)*one of eipl, fast"):
+        make_config({"recipe": recipe})
+
+
+@pytest.mark.parametrize("key", ["epochs", "seed", "learning_rate", "patience", "stride", "curve"])
+def test_true_is_no_number(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{key}: (.|\n)*found True"):
+        make_config({key: True})
+    assert make_config({"autocast": True}).autocast
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "{", "just words"])

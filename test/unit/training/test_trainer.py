@@ -20,7 +20,7 @@ from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.memory import Fits
 from sarnn_ros.training.run import make_trainer
 from sarnn_ros.training.sequences import StoredFrames
-from sarnn_ros.training.trainer import Trainer
+from sarnn_ros.training.trainer import Diverged, Trainer
 
 MakeTask = Callable[..., Dataset]
 
@@ -250,12 +250,38 @@ def test_nothing_to_learn_from_is_refused(make_task: MakeTask) -> None:
 
 @RECIPES
 def test_a_loss_that_is_not_finite_names_the_batch(make_task: MakeTask, recipe: str) -> None:
-    trainer = make_trainer(make_task(validation=0), small(recipe=recipe, batch_size=2))
-    trainer.training.joints[3, 1] = float("nan")
+    """By the names that the bags have, and the epoch as the progress bar counts."""
+    trainer = make_trainer(make_task(validation=0.4), small(recipe=recipe, batch_size=2))
+    assert trainer.training.names == ("e0", "e1", "e3")
+    trainer.training.joints[2, 1] = float("nan")
     with pytest.raises(TrainingError, match=r"not finite(.|\n)*lower learning_rate") as error:
         list(trainer.run(time.monotonic))
-    assert "epoch 0" in str(error.value.where)
-    assert "3" in str(error.value.where)
+    assert "epoch 1, batch " in str(error.value.where)
+    assert "e3" in str(error.value.where)
+    assert "e2" not in str(error.value.where)
+
+
+@RECIPES
+def test_a_loss_that_explodes_stops_before_its_epoch_ends(
+    make_task: MakeTask, recipe: str
+) -> None:
+    """Adam's steps are as large as the learning rate, and finite: float32 holds out for long."""
+    settings = {"recipe": recipe, "epochs": 30, "learning_rate": 100, "batch_size": 2}
+    trainer = make_trainer(make_task(), small(**settings))
+    with pytest.raises(Diverged, match="the loss has exploded") as error:
+        next(trainer.run(time.monotonic))
+    # The recurrent steps of the first batch are enough.
+    assert f"epoch 1, batch {2 if recipe == 'eipl' else 1}," in str(error.value.where)
+
+
+def test_a_spike_that_training_can_come_back_from_is_none(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand times the loss before, but no worse than untrained weights."""
+    trainer = make_trainer(make_task(), small(recipe="eipl"))
+    losses = iter([1e-4, 1.0, 1e-4, 1e-4])
+    monkeypatch.setattr(trainer, "_update", lambda episodes: torch.full((4,), next(losses)))
+    assert len(list(trainer.run(time.monotonic))) == 4
 
 
 def test_attention_spread_sees_what_differs_between_episodes(make_task: MakeTask) -> None:
