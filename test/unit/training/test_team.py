@@ -205,9 +205,10 @@ team.TIMEOUT = timedelta(seconds=20)
 strays = os.environ["RANK"] == "1"
 update, make = Trainer._update_recurrent, run.make_trainer
 def drift(self, count):
-    update(self, count)
+    loss = update(self, count)
     for parameter in self.model.parameters() if strays else ():
         parameter.data += 1e-3
+    return loss
 def keep(*arguments):
     trainers.append(make(*arguments))
     return trainers[-1]

@@ -307,7 +307,7 @@ def test_attention_spread_is_of_ticks_that_there_are(
 
 
 def test_validation_is_of_the_weights_that_are_deployed(make_task: MakeTask) -> None:
-    averaged = make_trainer(make_task(), small(average=0.99, learning_rate=0.1))
+    averaged = make_trainer(make_task(), small(average=0.99, learning_rate=0.02))
     weights_after(averaged)
     plain = make_trainer(make_task(), small())
     plain.model.load_state_dict(averaged.final_model().state_dict())
