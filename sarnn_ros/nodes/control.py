@@ -68,15 +68,17 @@ class _Run:
         period if there is none), that command, and where the motion was so long before it. A
         command counts if no tick was left out since: after that the motion begins anew.
         """
-        commands = self.commands[-2:]
-        steps = np.diff([*(label for label, _ in commands), label_ns])
-        if not len(steps) or not 0 < steps[-1] < CONTIGUOUS * period_ns:
+        if not self.commands:
             return period_ns * 1e-9, None, None
-        elapsed, last = int(steps[-1]), commands[-1][1]
-        if len(steps) < 2 or not 0 < steps[0] < CONTIGUOUS * period_ns:
+        label, last = self.commands[-1]
+        elapsed = label_ns - label
+        if not 0 < elapsed < CONTIGUOUS * period_ns:
+            return period_ns * 1e-9, None, None
+        earlier, before = self.commands[0]  # there are two at most
+        if not 0 < label - earlier < CONTIGUOUS * period_ns:
             return elapsed * 1e-9, last, None
         # The same velocity, over as long a time as has passed now: images are not quite periodic.
-        return elapsed * 1e-9, last, last - (last - commands[0][1]) * (elapsed / int(steps[0]))
+        return elapsed * 1e-9, last, last - (last - before) * (elapsed / (label - earlier))
 
 
 class Controller:

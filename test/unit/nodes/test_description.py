@@ -18,7 +18,9 @@ from sarnn_ros.spec import parse_spec
 SPEC = parse_spec(
     {"cameras": [{"name": "front", "width": 8, "height": 8}], "joints": [{"names": ["a", "b"]}]}
 )
-ENVELOPE = SimpleNamespace(position_min=(-1.0, -1.0), position_max=(1.0, 1.0), max_step=(0.1, 0.1))
+ENVELOPE = SimpleNamespace(
+    position_min=(-1.0, -1.0), position_max=(1.0, 1.0), max_step=(0.1, 0.1), max_change=None
+)
 
 
 def urdf(upper: float, name: str = "a") -> str:
