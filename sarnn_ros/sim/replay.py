@@ -18,6 +18,7 @@ import rclpy
 from numpy.typing import NDArray
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Header
@@ -51,13 +52,17 @@ def mean_commands(bags: list[Path]) -> NDArray[np.float64]:
 
 
 class ReplayNode(Node):
-    """Repeats the trajectory from its beginning at `~/start`, then holds its end."""
+    """Repeats the trajectory from its beginning at `~/start`, then holds its end.
+
+    It publishes on the topic only from `~/start` to `~/stop`: the inference node sends nothing
+    while there is another that could.
+    """
 
     def __init__(self, commands: NDArray[np.float64]) -> None:
         super().__init__("replay")
         self._commands = commands
         self._tick = 0
-        self._publisher = self.create_publisher(JointState, "joint_command", 10)
+        self._publisher: Publisher | None = None
         self._timer = self.create_timer(1.0 / RATE, self._publish)
         self._timer.cancel()
         for name, callback in (
@@ -68,12 +73,17 @@ class ReplayNode(Node):
             self.create_service(Trigger, f"~/{name}", callback)
 
     def _on_start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._publisher is None:
+            self._publisher = self.create_publisher(JointState, "joint_command", 10)
         self._timer.reset()
         response.success = True
         return response
 
     def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._timer.cancel()
+        if self._publisher is not None:
+            self.destroy_publisher(self._publisher)
+            self._publisher = None
         response.success = True
         return response
 
@@ -83,6 +93,10 @@ class ReplayNode(Node):
         return response
 
     def _publish(self) -> None:
+        assert self._publisher is not None
+        known = self._publisher.get_subscription_count()
+        if not known or known < self.count_subscribers("joint_command"):
+            return  # the arm would miss the beginning
         command = self._commands[min(self._tick, len(self._commands) - 1)]
         self._tick += 1
         header = Header(stamp=self.get_clock().now().to_msg())
