@@ -280,6 +280,9 @@ class NodeParameters:
         "of the backend torch; auto: a GPU where there is one. onnxruntime runs on the CPU",
         choices=("auto", "cpu", "cuda"),
     )
+    compile: bool = _parameter(
+        False, "have the backend torch compile the network; configure takes a minute longer"
+    )
     threads: int = _parameter(
         1, "threads of the network; more than one makes the tail worse on a busy machine",
         low=1, high=64,

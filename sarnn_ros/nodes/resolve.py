@@ -55,6 +55,7 @@ def load_policy(parameters: NodeParameters) -> Policy:
         backend=parameters.backend,
         threads=parameters.threads,
         device=parameters.device,
+        compiled=parameters.compile,
     )
 
 

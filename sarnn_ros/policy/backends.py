@@ -61,12 +61,19 @@ class Backend(Protocol):
 
 
 def make_backend(
-    name: str, directory: Path, config: PolicyConfig, *, threads: int, device: str
+    name: str,
+    directory: Path,
+    config: PolicyConfig,
+    *,
+    threads: int,
+    device: str,
+    compiled: bool = False,
 ) -> Backend:
     """The backend of this name.
 
     :param device: 'auto' (a GPU where there is one), 'cpu', or what PyTorch calls it.
-    :raises ConfigError: a device that this backend cannot use.
+    :param compiled: have PyTorch compile the convolutions.
+    :raises ConfigError: a device or option that this backend has not.
     :raises PolicyError: an unknown name, or files that do not fit the config.
     :raises EnvironmentProblem: what the backend needs is not installed.
     """
@@ -77,9 +84,15 @@ def make_backend(
                 where="device",
                 remedy="use the backend 'torch'",
             )
+        if compiled:
+            raise ConfigError(
+                "the backend 'onnxruntime' compiles nothing",
+                where="compile",
+                remedy="set it to false, or use the backend 'torch'",
+            )
         return OnnxBackend(directory, config, threads=threads)
     if name == "torch":
-        return TorchBackend(directory, config, threads=threads, device=device)
+        return TorchBackend(directory, config, threads=threads, device=device, compiled=compiled)
     raise PolicyError(f"no backend '{name}'", remedy=f"choose one of {', '.join(BACKENDS)}")
 
 
@@ -157,10 +170,16 @@ def _check_session(session: Any, config: PolicyConfig, path: Path, outputs: list
 
 
 class TorchBackend:
-    """PyTorch, eager: for a GPU, or to compare with."""
+    """PyTorch, eager or compiled: for a GPU, or to compare with."""
 
     def __init__(
-        self, directory: Path, config: PolicyConfig, *, threads: int, device: str
+        self,
+        directory: Path,
+        config: PolicyConfig,
+        *,
+        threads: int,
+        device: str,
+        compiled: bool = False,
     ) -> None:
         try:
             import torch
@@ -175,6 +194,8 @@ class TorchBackend:
         torch.set_num_threads(threads)
         self._device = find_device(device)
         self._model = load_model(directory, config).to(self._device)
+        if compiled:
+            self._model.compile_convolutions()
         self._single = len(config.spec.cameras) == 1
 
     def run(

@@ -68,6 +68,7 @@ class Policy:
         *,
         threads: int = 1,
         device: str = "cpu",
+        compiled: bool = False,
     ) -> Policy:
         """Read a policy directory and get ready to run.
 
@@ -75,15 +76,17 @@ class Policy:
         :param threads: of the network's arithmetic. One is best on a machine that does other work:
             several wait for each other, and so for whoever holds any of their cores.
         :param device: of the backend 'torch': 'cpu', 'cuda', or 'auto', a GPU where there is one.
+        :param compiled: have the backend 'torch' compile the convolutions: a minute's work.
         :raises PolicyError: as `load_config`, and for files that do not fit together.
-        :raises ConfigError: a device that the backend cannot use.
+        :raises ConfigError: a device or option that the backend has not.
         :raises EnvironmentProblem: the backend is not installed.
         """
         directory = Path(directory)
         config = load_config(directory)
-        return cls(
-            config, make_backend(backend, directory, config, threads=threads, device=device)
+        made = make_backend(
+            backend, directory, config, threads=threads, device=device, compiled=compiled
         )
+        return cls(config, made)
 
     def _warm_up(self) -> None:
         # The first run of each graph allocates; a robot should not wait for that.
