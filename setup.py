@@ -98,8 +98,8 @@ setup(
     entry_points={
         "console_scripts": [
             "sarnn = sarnn_ros.cli.main:main",
-            "inference_node = sarnn_ros.nodes.inference_node:main",
-            "recorder_node = sarnn_ros.nodes.recorder_node:main",
+            "inference_node = sarnn_ros.ros.inference_node:main",
+            "recorder_node = sarnn_ros.ros.recorder_node:main",
             "sim_node = sarnn_ros.sim.node:main",
         ]
     },

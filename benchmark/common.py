@@ -20,9 +20,9 @@ import numpy as np
 import psutil
 from numpy.typing import ArrayLike
 
-from sarnn_ros.data.preprocess import JointNormaliser
 from sarnn_ros.policy.directory import CameraEnvelope, Envelope
 from sarnn_ros.spec import Spec, parse_spec
+from sarnn_ros.streams.preprocess import JointNormaliser
 
 #: Of a CPU's time; the rest it waits. A guest's is in user's.
 BUSY = ("user", "nice", "system", "irq", "softirq", "steal")

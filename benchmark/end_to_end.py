@@ -37,8 +37,8 @@ import psutil
 from common import CORES, arguments, burning, finish, machine, make_spec, percentiles, write_policy
 from numpy.typing import ArrayLike, NDArray
 
-from sarnn_ros.data.align import ImageTicks
 from sarnn_ros.share import ros_environment
+from sarnn_ros.streams.align import ImageTicks
 
 HERE = Path(__file__).resolve().parent
 WIDTH, HEIGHT = 640, 480
@@ -159,7 +159,7 @@ def until(end: float, about: str) -> None:
 #: Our node with another executor. EventsExecutor cannot run it: it knows no guard conditions.
 OTHER_EXECUTOR = """
 import rclpy.executors
-from sarnn_ros.nodes import inference_node
+from sarnn_ros.ros import inference_node
 inference_node.SingleThreadedExecutor = rclpy.executors.MultiThreadedExecutor
 inference_node.main()
 """
@@ -428,7 +428,7 @@ def main() -> None:
                         SARNN(50, 5, 6, im_size=(options.size, options.size)),
                         source=(WIDTH, HEIGHT),
                     )
-                    inference = [sys.executable, "-m", "sarnn_ros.nodes.inference_node"]
+                    inference = [sys.executable, "-m", "sarnn_ros.ros.inference_node"]
                     if options.multithreaded:
                         inference = [sys.executable, "-c", OTHER_EXECUTOR]
                     inference += ["--ros-args", "-p", f"policy:={directory}"]

@@ -17,16 +17,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.observe import Observation
-from sarnn_ros.data.preprocess import crop_resize
-from sarnn_ros.nodes.parameters import NodeParameters
-from sarnn_ros.nodes.scene_watch import drift_text
+from sarnn_ros.control.scene_watch import drift_text
+from sarnn_ros.control.settings import NodeParameters
 from sarnn_ros.policy.drift import DriftMonitor
 from sarnn_ros.policy.health import HealthMonitor
 from sarnn_ros.policy.runtime import Policy, Prediction
 from sarnn_ros.sim.rollout import rollout
 from sarnn_ros.sim.scene import LiftScene
 from sarnn_ros.sim.task import place_anywhere
+from sarnn_ros.streams.observe import Observation
+from sarnn_ros.streams.preprocess import crop_resize
 
 Image = NDArray[np.uint8]
 

@@ -28,12 +28,12 @@ from common import CORES, arguments, burning, finish, machine, make_spec, percen
 from numpy.typing import NDArray
 from seed_sarnn import SeedSARNN
 
-from sarnn_ros.data.observe import Observation
-from sarnn_ros.data.preprocess import crop_resize, scale_images
+from sarnn_ros.control.scheduling import schedule_this_thread
 from sarnn_ros.model.sarnn import SARNN
-from sarnn_ros.nodes.scheduling import schedule_this_thread
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import Spec
+from sarnn_ros.streams.observe import Observation
+from sarnn_ros.streams.preprocess import crop_resize, scale_images
 
 JOINTS = 6
 #: Between two steps at a robot's pace, s.

@@ -22,9 +22,9 @@ import torch
 from common import arguments, finish, machine, make_spec, write_policy
 from onnx import TensorProto, helper, numpy_helper
 
-from sarnn_ros.data.observe import Observation
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.runtime import Policy
+from sarnn_ros.streams.observe import Observation
 
 USUAL = {"size": 64, "k_dim": 5, "rec_dim": 50, "cameras": 1, "joints": 6, "stride": 1}
 SERIES: dict[str, list[int]] = {

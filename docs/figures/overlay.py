@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.observe import Observation
 from sarnn_ros.geometry import points_to_model_pixels, points_to_source_pixels
 from sarnn_ros.policy.health import HealthMonitor
 from sarnn_ros.policy.runtime import Policy, Prediction
 from sarnn_ros.sim.rollout import rollout
 from sarnn_ros.sim.scene import LiftScene
 from sarnn_ros.sim.task import Placement, Vision
+from sarnn_ros.streams.observe import Observation
 from sarnn_ros.viz.overlay import beside, draw_overlay, with_status
 
 OUT = Path(__file__).parents[1] / "images" / "overlay.png"

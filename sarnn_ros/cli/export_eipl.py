@@ -15,7 +15,7 @@ def export_eipl(
     out: Annotated[Path, typer.Option(help="Folder for SARNN.pth and its companions.")],
 ) -> None:
     """Write a policy as EIPL's SARNN.pth, args.json and joint_bounds.npy."""
-    from sarnn_ros.training.eipl import export_eipl as run_export
+    from sarnn_ros.interop.eipl_checkpoint import export_eipl as run_export
 
     for path in run_export(policy, out):
         typer.echo(str(path))

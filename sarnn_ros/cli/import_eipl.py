@@ -25,8 +25,8 @@ def import_eipl(
     ] = False,
 ) -> None:
     """Make a policy from EIPL's files. Nothing in them is executed."""
+    from sarnn_ros.interop.eipl_checkpoint import import_eipl as run_import
     from sarnn_ros.spec import load_spec
-    from sarnn_ros.training.eipl import import_eipl as run_import
 
     bounds = joint_bounds or weights.with_name("joint_bounds.npy")
     notes = run_import(weights, load_spec(spec), bounds, out, args, bgr)

@@ -39,7 +39,7 @@ def timing_table(name: str, message: str, values: Mapping[str, str]) -> Table:
     minute; what 99.9 % and all ticks since the start stayed below is exact to half an octave."""
     from rich.table import Table
 
-    from sarnn_ros.nodes.histogram import at_most, parse
+    from sarnn_ros.control.histogram import at_most, parse
 
     table = Table(title=f"{name}: {message}", title_justify="left")
     table.add_column("stage")

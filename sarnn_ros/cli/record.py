@@ -28,7 +28,7 @@ def record(
     from rich.console import Console
 
     from sarnn_ros.errors import SarnnError
-    from sarnn_ros.nodes.recorder_node import RecorderNode, spinning
+    from sarnn_ros.ros.recorder_node import RecorderNode, spinning
     from sarnn_ros.signals import stop_event
 
     console = Console()

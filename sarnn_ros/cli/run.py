@@ -22,9 +22,9 @@ class NodeName(str, Enum):
 
 
 MODULES = {
-    NodeName.inference: "sarnn_ros.nodes.inference_node",
+    NodeName.inference: "sarnn_ros.ros.inference_node",
     NodeName.sim: "sarnn_ros.sim.node",
-    NodeName.recorder: "sarnn_ros.nodes.recorder_node",
+    NodeName.recorder: "sarnn_ros.ros.recorder_node",
 }
 
 

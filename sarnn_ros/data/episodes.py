@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.align import ImageTicks, newest_at, tick_grid, with_silences
 from sarnn_ros.data.bags import Bag, DamagedError, RawMessage, absolute, find_bags, is_eipl
-from sarnn_ros.data.observe import admit_image, admit_joints, image_of
-from sarnn_ros.data.preprocess import JointNormaliser, eipl_bounds
 from sarnn_ros.data.preview import preview
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport
 from sarnn_ros.errors import BagError, DecodeError, SarnnError, SpecError, join_problems
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, JointSource, Spec
+from sarnn_ros.streams.align import ImageTicks, newest_at, tick_grid, with_silences
+from sarnn_ros.streams.observe import admit_image, admit_joints, image_of
+from sarnn_ros.streams.preprocess import JointNormaliser, eipl_bounds
 
 #: Called with (bags done, bags in all, what is being read).
 Progress = Callable[[int, int, str], None]
@@ -117,7 +117,7 @@ def load_dataset(
     :raises BagError: no episode is usable; with `strict`, not all of them are.
     """
     from sarnn_ros.data.cache import read_bag_cached  # they build on this module
-    from sarnn_ros.data.eipl import read_eipl
+    from sarnn_ros.interop.eipl_dataset import read_eipl
 
     found = find_bags(paths)
     names = _unique_names(found)

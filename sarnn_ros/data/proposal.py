@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from sarnn_ros.data.bags import Bag, DamagedError, Topic
-from sarnn_ros.data.decode import ENCODINGS, check_image, stamp_ns
 from sarnn_ros.errors import BagError, DecodeError, SarnnError
 from sarnn_ros.spec import (
     COMPRESSED_IMAGE_TYPE,
@@ -22,6 +21,7 @@ from sarnn_ros.spec import (
     Spec,
     parse_spec,
 )
+from sarnn_ros.streams.decode import ENCODINGS, check_image, stamp_ns
 
 #: So many messages of a topic tell its rate, its names and whether it has stamps.
 SAMPLE = 200

@@ -17,9 +17,9 @@ import numpy as np
 
 from sarnn_ros.data.bags import absolute
 from sarnn_ros.data.episodes import Dataset, Episode
-from sarnn_ros.data.preprocess import MIN_RANGE
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, Spec
+from sarnn_ros.streams.preprocess import MIN_RANGE
 
 #: More void messages than this share are a fault of the driver, not an accident.
 VOID_SHARE = 0.01

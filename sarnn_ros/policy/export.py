@@ -17,7 +17,6 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from sarnn_ros import __version__
-from sarnn_ros.data.preprocess import JointNormaliser
 from sarnn_ros.errors import PolicyError
 from sarnn_ros.model.layers import SpatialSoftmax
 from sarnn_ros.model.sarnn import SARNN, VisionBranch
@@ -37,6 +36,7 @@ from sarnn_ros.policy.directory import (
 from sarnn_ros.policy.graph import build_graph
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import Spec
+from sarnn_ros.streams.preprocess import JointNormaliser
 
 #: Largest difference between ONNX Runtime and PyTorch on the same input, in the model's ranges;
 #: of an output that is larger than 1, as a share of its largest value: rounding grows with it.

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.observe import Observation
 from sarnn_ros.policy.directory import Health, PolicyConfig, Quantiles, health_terms
+from sarnn_ros.streams.observe import Observation
 
 if TYPE_CHECKING:
     from sarnn_ros.data.episodes import Dataset, Episode

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.preprocess import JointNormaliser, scale_images, unscale_images
 from sarnn_ros.errors import PolicyError
 from sarnn_ros.policy.backends import Array, Backend, Outputs, State, make_backend
 from sarnn_ros.policy.directory import PolicyConfig, load_config
 from sarnn_ros.spec import Spec
+from sarnn_ros.streams.preprocess import JointNormaliser, scale_images, unscale_images
 
 if TYPE_CHECKING:
-    from sarnn_ros.data.observe import Observation
+    from sarnn_ros.streams.observe import Observation
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ GATE_TRAINING = 180.0
 #: Rooms of the package whose code decides what a stage makes.
 CODE = {
     "demonstrate": ("sim",),
-    "train": ("data", "model", "training", "policy", "geometry.py", "spec.py"),
-    "evaluate": ("sim", "nodes"),
+    "train": ("streams", "data", "model", "training", "policy", "geometry.py", "spec.py"),
+    "evaluate": ("sim", "streams", "policy", "control", "ros"),
 }
 #: Exit code of a program that was interrupted, and says so.
 INTERRUPTED = 130

@@ -15,12 +15,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.observe import Observation
-from sarnn_ros.data.preprocess import crop_resize
 from sarnn_ros.errors import SpecError
 from sarnn_ros.sim.scene import JOINT_NAMES, LiftScene
 from sarnn_ros.sim.task import TRIAL_TICKS, Placement, Vision, is_success
 from sarnn_ros.spec import NANOSECONDS, JointSource, Spec
+from sarnn_ros.streams.observe import Observation
+from sarnn_ros.streams.preprocess import crop_resize
 
 #: From a tick to the moment its command takes effect, s (measured over DDS: 5 to 15 ms).
 COMMAND_DELAY = 0.01

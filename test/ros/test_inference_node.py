@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from ros_testing import small_spec
 
-from sarnn_ros.nodes.control import Tick
+from sarnn_ros.control.controller import Tick
 
 pytestmark = pytest.mark.usefixtures("one_by_one")
 
@@ -101,7 +101,7 @@ def test_the_control_thread_has_the_core_and_the_priority_it_asks_for(
 #: The node, and what its process holds when it has run.
 SHOW_PROCESS = """
 import sys, cv2
-from sarnn_ros.nodes.inference_node import main
+from sarnn_ros.ros.inference_node import main
 main()
 heavy = ("torch", "onnx", "safetensors", "mujoco", "matplotlib", "sarnn_ros.training")
 print("imported:", [name for name in heavy if name in sys.modules])
@@ -460,7 +460,7 @@ def embedded(graph, policy, namespace, **parameters):
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter
 
-    from sarnn_ros.nodes.inference_node import InferenceNode
+    from sarnn_ros.ros.inference_node import InferenceNode
 
     ticks: list[Tick] = []
     parameters["policy"] = str(policy)

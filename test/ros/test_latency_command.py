@@ -9,7 +9,7 @@ import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
-from sarnn_ros.nodes.messages import diagnostic_array, diagnostic_status
+from sarnn_ros.ros.messages import diagnostic_array, diagnostic_status
 from sarnn_ros.share import ros_environment
 
 

@@ -16,7 +16,7 @@ from launch_stand_ins import Process, ShutDown, load, parameters_of
 from launch_stand_ins import launch as stand_in_launch
 from rcl_interfaces.srv import GetParameters
 
-from sarnn_ros.nodes.parameters import DECLARATIONS, build_parameters
+from sarnn_ros.control.settings import DECLARATIONS, build_parameters
 from sarnn_ros.share import FASTDDS_VARIABLES
 from sarnn_ros.spec import parse_spec
 
@@ -376,7 +376,7 @@ def test_the_real_node_takes_what_launch_gives_it(
         command_interface="joint_trajectory",
     )
     child = launch(
-        *(sys.executable, "-m", "sarnn_ros.nodes.inference_node"),
+        *(sys.executable, "-m", "sarnn_ros.ros.inference_node"),
         *node.ros_arguments(tmp_path),
         **node.environment,
     )

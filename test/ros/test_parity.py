@@ -10,21 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bag_making as make
 import cv2
 import numpy as np
 import pytest
 from ros_testing import JOINTS, Graph, small_spec, wait_until
 
 from sarnn_ros.data.bags import Bag, absolute
-from sarnn_ros.data.decode import stamp_ns
 from sarnn_ros.data.episodes import load_dataset
 from sarnn_ros.spec import Spec
+from sarnn_ros.streams.decode import stamp_ns
 
-sys.path.append(str(Path(__file__).parents[1] / "unit" / "data"))
-
-import bag_making as make
-
-HERE = Path(__file__).parent
+SUPPORT = Path(__file__).parents[1] / "support"
 SECONDS = 2.5
 FLOAT = "std_msgs/msg/Float64"
 
@@ -224,7 +221,7 @@ def test_the_policy_sees_what_it_was_trained_on(
     out.mkdir()
     policy = make_policy(spec=spec, source_size=(64, 48))
     node = launch(
-        sys.executable, HERE / "observing_node.py", out, "--ros-args",
+        sys.executable, SUPPORT / "observing_node.py", out, "--ros-args",
         "-p", f"policy:={policy}", "-p", "use_sim_time:=true", "-p", "reliability:=reliable",
     )  # fmt: skip
     with Bag(bag_path) as bag:

@@ -38,7 +38,7 @@ def recorder(
     spec.write_text(dump_spec(small_spec()))
     out = tmp_path / "bags"
     process = launch(
-        sys.executable, "-m", "sarnn_ros.nodes.recorder_node", "--ros-args",
+        sys.executable, "-m", "sarnn_ros.ros.recorder_node", "--ros-args",
         "-r", f"__ns:={space}", "-p", f"spec:={spec}", "-p", f"out:={out}",
         "-p", "min_free_gigabytes:=0.1",
     )  # fmt: skip

@@ -140,7 +140,7 @@ cache._store = half
 cache.read_bag_cached(Path(sys.argv[1]), make.spec(), "take0", Path(sys.argv[2]))
 """
     root = tmp_path / "cache"
-    arguments = [str(bags / "take0"), str(root), str(Path(__file__).parent)]
+    arguments = [str(bags / "take0"), str(root), str(Path(make.__file__).parent)]
     done = subprocess.run([sys.executable, "-c", code, *arguments], timeout=60)
     assert done.returncode == -9
     (left,) = entries(root)

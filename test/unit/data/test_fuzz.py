@@ -26,9 +26,9 @@ from encodings_table import CASES, message_of
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from sarnn_ros.data.bags import Bag, RawMessage, Topic, find_bags
-from sarnn_ros.data.decode import decode_image, decode_joints
 from sarnn_ros.data.episodes import read_bag
 from sarnn_ros.errors import BagError, DecodeError
+from sarnn_ros.streams.decode import decode_image, decode_joints
 
 #: Of so many inputs, one is a whole bag.
 BAG_EVERY = 40

@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from sarnn_ros.data.episodes import Episode, read_bag
-from sarnn_ros.data.observe import Missing, Observation, ObservationBuffer
 from sarnn_ros.errors import DecodeError
 from sarnn_ros.spec import NANOSECONDS, Spec
+from sarnn_ros.streams.observe import Missing, Observation, ObservationBuffer
 
 MS = 1_000_000
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from sarnn_ros.data.observe import Observation
-from sarnn_ros.data.preprocess import JointNormaliser
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.directory import CameraEnvelope, Envelope
 from sarnn_ros.policy.export import export_policy
 from sarnn_ros.spec import Spec, parse_spec
+from sarnn_ros.streams.observe import Observation
+from sarnn_ros.streams.preprocess import JointNormaliser
 
 JOINTS = ("shoulder", "elbow", "gripper")
 

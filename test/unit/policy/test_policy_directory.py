@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import torch
 
-from sarnn_ros.data.preprocess import JointNormaliser
 from sarnn_ros.errors import PolicyError
 from sarnn_ros.policy import directory as policy_directory
 from sarnn_ros.policy.directory import _checksum, load_config
 from sarnn_ros.policy.runtime import Policy
+from sarnn_ros.streams.preprocess import JointNormaliser
 
 FILES = ["config.json", "model.safetensors", "policy.onnx", "policy_command.onnx"]
 

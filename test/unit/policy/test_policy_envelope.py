@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from sarnn_ros.data.episodes import Dataset, Episode
-from sarnn_ros.data.preprocess import JointNormaliser
 from sarnn_ros.policy.envelope import envelope_from_dataset
 from sarnn_ros.spec import parse_spec
+from sarnn_ros.streams.preprocess import JointNormaliser
 
 
 def dataset(*episodes: tuple[list[list[float]], list[list[float]], int]) -> Dataset:

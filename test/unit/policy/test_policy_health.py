@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from sarnn_ros.data.episodes import Episode, make_dataset
-from sarnn_ros.data.observe import Observation
 from sarnn_ros.policy.directory import Health, Quantiles, health_terms, load_config
 from sarnn_ros.policy.health import HealthMonitor, prediction_errors, reference
 from sarnn_ros.policy.runtime import Policy, Prediction
+from sarnn_ros.streams.observe import Observation
 
 PERIOD = 100_000_000
 SPAN = np.array([3.0, 2.0, 0.045])

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from sarnn_ros.data.observe import Observation
 from sarnn_ros.errors import ConfigError, PolicyError
 from sarnn_ros.policy.export import check_backend
 from sarnn_ros.policy.runtime import Policy, Prediction
+from sarnn_ros.streams.observe import Observation
 
 #: Between ONNX Runtime and PyTorch, in the ranges of joints and points.
 TOLERANCE = 1e-3
@@ -300,7 +300,7 @@ for name in ("torch", "onnx", "safetensors", "rclpy"):
 from sarnn_ros.policy.runtime import Policy
 policy = Policy.load({str(policy_dir)!r})
 import numpy as np
-from sarnn_ros.data.observe import Observation
+from sarnn_ros.streams.observe import Observation
 image = np.zeros((24, 32, 3), np.uint8)
 policy.step(Observation(1, {{"camera0": image}}, np.zeros(3), {{}}, {{}}), want_image=True)
 """

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from sarnn_ros.data.episodes import Dataset
-from sarnn_ros.data.preprocess import JointNormaliser
+from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.training.sequences import Sequences, StoredFrames, make_sequences
 
 MakeTask = Callable[..., Dataset]

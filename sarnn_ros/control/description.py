@@ -1,0 +1,95 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The guard's limits by a robot description that comes on a topic. No ROS.
+
+Until one has come that can be used, nothing may be commanded. Other limits later mean another
+robot, or one that somebody edits: a hard fault, the earlier limits stay, and `~/reset` takes what
+was published last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from sarnn_ros.control.limits import CommandGuard, GuardLimits
+from sarnn_ros.control.watchdogs import Findings
+from sarnn_ros.errors import ConfigError
+
+CODE = "robot_description"
+AS_BEFORE = "~/reset goes on with the limits as they were before"
+
+
+class DescriptionWatch:
+    """For any thread.
+
+    :param topic: for messages.
+    :param resolve: the guard's limits by a description's text, or a `ConfigError`.
+    :param guard: gets them, while a fault keeps the node from commanding.
+    """
+
+    def __init__(
+        self, topic: str, resolve: Callable[[str], GuardLimits], guard: CommandGuard
+    ) -> None:
+        self._resolve = resolve
+        self._guard = guard
+        self._lock = threading.Lock()
+        self._current: GuardLimits | None = None
+        self._next: GuardLimits | None = None
+        self._fault = (
+            f"no robot description has arrived on '{topic}': is robot_state_publisher running, in "
+            "this namespace? It must publish as transient local"
+        )
+
+    def take(self, text: str) -> None:
+        """A description has arrived."""
+        with self._lock:
+            try:
+                limits = self._resolve(text)
+            except ConfigError as error:
+                self._next = None
+                self._fault = str(error)
+                if self._current is not None:
+                    self._fault += f"; {AS_BEFORE}"
+                return
+            if self._current is None:
+                self._guard.limits = self._current = limits
+                self._fault = ""
+            elif not _same(limits, self._current):
+                self._next = limits
+                self._fault = (
+                    "the robot description has changed the limits of a commanded joint: is it "
+                    "still that robot? ~/reset takes them"
+                )
+            elif self._fault:
+                self._next = None
+                self._fault = (
+                    "the robot description was another, or none, and is what it was before; "
+                    f"{AS_BEFORE}"
+                )
+
+    def accept(self) -> None:
+        """The user has seen the fault. To be called while nothing is commanded."""
+        with self._lock:
+            if self._current is None:
+                return
+            if self._next is not None:
+                self._guard.limits = self._current = self._next
+                self._next = None
+            self._fault = ""
+
+    def findings(self) -> Findings:
+        with self._lock:
+            found = {CODE: self._fault} if self._fault else {}
+            return Findings(soft=found) if self._current is None else Findings(hard=found)
+
+
+def _same(first: GuardLimits, second: GuardLimits) -> bool:
+    return all(
+        np.array_equal(getattr(first, item.name), getattr(second, item.name))
+        for item in dataclasses.fields(GuardLimits)
+        if item.name != "clamp"
+    )

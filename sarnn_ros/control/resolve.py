@@ -1,0 +1,196 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What follows from the parameters and the policy together, checked for contradictions. No ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.control.limits import Action, Check, GuardLimits
+from sarnn_ros.control.settings import NodeParameters
+from sarnn_ros.control.urdf import joint_limits, unlimited
+from sarnn_ros.errors import ConfigError
+from sarnn_ros.spec import NANOSECONDS, Spec
+
+if TYPE_CHECKING:
+    from sarnn_ros.policy.runtime import Policy
+
+
+@dataclass(frozen=True)
+class CommandTopic:
+    """One topic of commands.
+
+    :param interface: `command_interface` or `gripper.interface`: names the message's type.
+    :param indices: into the policy's commanded joints, in the controller's order.
+    """
+
+    name: str
+    interface: str
+    indices: tuple[int, ...]
+
+
+def load_policy(parameters: NodeParameters) -> Policy:
+    """The policy, ready to step.
+
+    :raises PolicyError: missing, damaged, or unfit.
+    :raises ConfigError: when no directory is given, or the backend cannot use the device.
+    """
+    from sarnn_ros.policy.runtime import Policy
+
+    if not parameters.policy:
+        raise ConfigError(
+            "no policy is given",
+            where="parameter 'policy'",
+            remedy="set it to the directory that 'sarnn train --out' wrote, as policy:=/path",
+        )
+    path = Path(parameters.policy).expanduser()
+    return Policy.load(
+        path,
+        backend=parameters.backend,
+        threads=parameters.threads,
+        device=parameters.device,
+        compiled=parameters.compile,
+    )
+
+
+def command_topics(parameters: NodeParameters, spec: Spec) -> tuple[CommandTopic, ...]:
+    """Which joints are sent where, in the order the controllers want them.
+
+    :raises ConfigError: unless `command_joints` are those of the policy, less those of a gripper
+        with a topic of its own, in any order; or for a gripper that is not the policy's.
+    """
+    names = list(spec.command_names)
+    grip = parameters.gripper
+    unknown = [name for name in grip.joints if name not in names]
+    if unknown or len(set(grip.joints)) != len(grip.joints):
+        raise ConfigError(
+            f"{list(grip.joints)} are not joints that the policy commands, {names}",
+            where="parameter 'gripper.joints'",
+            remedy="name each of the gripper's joints once, as the policy calls it",
+        )
+    apart = list(grip.joints) if grip.interface != "with_arm" else []
+    if grip.interface == "float64" and len(apart) > 1:
+        raise ConfigError(
+            f"{apart} are {len(apart)} joints, a Float64 is one",
+            where="parameter 'gripper.interface'",
+            remedy="use forward_position",
+        )
+    rest = [name for name in names if name not in apart]
+    wanted = list(parameters.command_joints) or rest
+    if sorted(wanted) != sorted(rest) or not rest:
+        raise ConfigError(
+            f"{wanted} are not the joints that the policy commands there, {rest}",
+            where="parameter 'command_joints'",
+            remedy="name each of the policy's joints once, in the controller's order; at least "
+            "one that is not the gripper's",
+        )
+
+    def topic(name: str, interface: str, joints: list[str]) -> CommandTopic:
+        return CommandTopic(name, interface, tuple(names.index(joint) for joint in joints))
+
+    topics = [topic("joint_command", parameters.command_interface, wanted)]
+    if apart:
+        topics.append(topic("gripper_command", grip.interface, apart))
+    return tuple(topics)
+
+
+def command_interval_ns(parameters: NodeParameters, spec: Spec) -> int:
+    """Time between set-points, ns; 0 if each command is sent as it is.
+
+    :raises ConfigError: a command rate below the policy's, or for a trajectory.
+    """
+    rate = parameters.command_rate
+    if rate == 0.0:
+        return 0
+    where = "parameter 'command_rate'"
+    if "joint_trajectory" in (parameters.command_interface, parameters.gripper.interface):
+        raise ConfigError(
+            f"{rate:g} Hz, but a trajectory is interpolated by its controller",
+            where=where,
+            remedy="leave it at 0 with the interface joint_trajectory",
+        )
+    if rate < spec.rate:
+        raise ConfigError(
+            f"{rate:g} Hz is less than the policy's {spec.rate:g} Hz",
+            where=where,
+            remedy="give at least the policy's rate, usually the controller's, or 0",
+        )
+    return round(NANOSECONDS / rate)
+
+
+def start_box(spec: Spec, envelope: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lowest and highest first position of the demonstrations, (n,) each, commanded joints."""
+    indices = list(spec.command_indices)
+    pose = np.asarray(envelope.start_pose, np.float64)[indices]
+    spread = np.asarray(envelope.start_pose_spread, np.float64)[indices]
+    return pose - spread, pose + spread
+
+
+def guard_limits(
+    parameters: NodeParameters,
+    spec: Spec,
+    envelope: Any,
+    description: str | None = None,
+    *,
+    warn: Callable[[str], None] = lambda text: None,
+) -> GuardLimits:
+    """Training envelope and margins, narrowed by the robot's and the user's own limits.
+
+    :param description: URDF text that came on `robot_description_topic`.
+    :param warn: is told of joints that the robot's description leaves without limits.
+
+    :raises ConfigError: for limits of the wrong count, or that leave no room.
+    """
+    guard = parameters.guard
+    actions = {
+        "position": guard.on_position,
+        "step": guard.on_step,
+        "velocity": guard.on_velocity,
+        "acceleration": guard.on_acceleration,
+    }
+    clamp = frozenset(
+        cast(Check, check) for check, action in actions.items() if cast(Action, action) == "clamp"
+    )
+    indices = list(spec.command_indices)
+    period_s = spec.period_ns * 1e-9
+    changes = np.inf if envelope.max_change is None else np.array(envelope.max_change)[indices]
+    limits = GuardLimits.from_training(
+        *(
+            np.asarray(values, np.float64)[indices]
+            for values in (envelope.position_min, envelope.position_max, envelope.max_step)
+        ),
+        position_margin=guard.position_margin,
+        step_margin=guard.step_margin,
+        floor=guard.floor,
+        max_velocity=changes / period_s,
+        velocity_margin=guard.velocity_margin,
+        period_s=period_s,
+        clamp=clamp,
+    )
+    places: list[str] = []
+    free = set(spec.command_names)
+    for text, where in (
+        (parameters.robot_description or None, "parameter 'robot_description'"),
+        (description, f"topic '{parameters.robot_description_topic}'"),
+    ):
+        if text is not None:
+            urdf = joint_limits(text, spec.command_names, where=where)
+            limits = limits.narrowed(spec.command_names, urdf, where=where)
+            places.append(where)
+            free.intersection_update(unlimited(urdf, spec.command_names))
+    names = ("position_min", "position_max", "max_step", "max_velocity", "max_acceleration")
+    own = {name: getattr(guard, name) for name in names}
+    limits = limits.narrowed(spec.command_names, own, where="parameters guard.*")
+    if places and free:
+        named = ", ".join(name for name in spec.command_names if name in free)
+        warn(
+            f"{' and '.join(places)}: no limits for {named}: only those by training and guard.* "
+            "hold; is it called otherwise there, or lacks its <limit>?"
+        )
+    return limits

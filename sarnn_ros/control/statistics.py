@@ -1,0 +1,123 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Running figures of the control loop: how long each stage takes, and how regular the ticks are.
+
+Written by one thread, read by another. Cheap enough to be always on: a tick adds one row.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from sarnn_ros.control.histogram import Histogram
+
+#: Percentiles cover about the last minute at 10 Hz.
+WINDOW = 600
+#: So long a missed tick is news, s: diagnostics come once a second.
+NEWS_S = 5.0
+
+
+class LoopStatistics:
+    """Ticks and histograms since the start, and the durations of the last `WINDOW` ticks.
+
+    :param steady_s: a clock that nobody sets or stops, s.
+    """
+
+    def __init__(self, steady_s: Callable[[], float] = time.monotonic) -> None:
+        self._lock = threading.Lock()
+        self._steady_s = steady_s
+        self._ticked_s = steady_s()
+        self._missed_s = -math.inf
+        self._stages: dict[str, deque[float]] = {}
+        self._histograms: dict[str, Histogram] = {}
+        self._ages: dict[str, float] = {}
+        self._labels: deque[int] = deque(maxlen=WINDOW)
+        self.total = 0
+        self.missed = 0
+        self.commands = 0
+        self.resets = 0
+
+    def add(
+        self,
+        label_ns: int,
+        *,
+        missed: int,
+        stages: Mapping[str, float],
+        ages: Mapping[str, float] | None,
+        reset: bool,
+        sent: bool,
+    ) -> None:
+        """Enter one tick.
+
+        :param missed: ticks skipped before it.
+        :param stages: seconds by stage.
+        :param ages: seconds by source, if there was an observation.
+        """
+        with self._lock:
+            self._ticked_s = self._steady_s()
+            if missed:
+                self._missed_s = self._ticked_s
+            if self._labels and label_ns <= self._labels[-1]:
+                self._labels.clear()
+            self._labels.append(label_ns)
+            self.total += 1
+            self.missed += missed
+            self.resets += reset
+            self.commands += sent
+            self._ages = dict(ages or {})
+            for stage, seconds in stages.items():
+                if stage not in self._stages:
+                    self._stages[stage] = deque(maxlen=WINDOW)
+                    self._histograms[stage] = Histogram()
+                self._stages[stage].append(seconds)
+                self._histograms[stage].add(seconds)
+
+    def expect(self) -> None:
+        """Ticks are to come from now on."""
+        with self._lock:
+            self._ticked_s = self._steady_s()
+
+    @property
+    def silence_s(self) -> float:
+        """Since the last tick, or since `expect`, by the steady clock."""
+        with self._lock:
+            return self._steady_s() - self._ticked_s
+
+    @property
+    def missed_lately(self) -> bool:
+        """Whether a tick was found missing in the last `NEWS_S`."""
+        with self._lock:
+            return self._steady_s() - self._missed_s < NEWS_S
+
+    def rate(self) -> float:
+        """Ticks per second over the window, Hz; 0 before the second tick."""
+        with self._lock:
+            if len(self._labels) < 2:
+                return 0.0
+            return (len(self._labels) - 1) / ((self._labels[-1] - self._labels[0]) * 1e-9)
+
+    def ages(self) -> dict[str, float]:
+        """Age of each source at the last tick, s; empty if it had no observation."""
+        with self._lock:
+            return dict(self._ages)
+
+    def histograms(self) -> dict[str, str]:
+        """All durations since the start, by stage, as text: see `Histogram`."""
+        with self._lock:
+            return {stage: str(histogram) for stage, histogram in self._histograms.items()}
+
+    def percentiles(self) -> dict[str, tuple[float, float, float]]:
+        """(p50, p95, p99) in seconds by stage."""
+        with self._lock:
+            samples = {stage: list(values) for stage, values in self._stages.items()}
+        result = {}
+        for stage, values in samples.items():
+            p50, p95, p99 = np.percentile(values, (50, 95, 99))
+            result[stage] = (float(p50), float(p95), float(p99))
+        return result

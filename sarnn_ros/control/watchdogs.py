@@ -1,0 +1,178 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Signs that what is observed cannot be trusted, although every message in it is sound. No ROS.
+
+A watchdog names a fault, soft or hard, with a text that says what was found and what to do. What
+then happens is for `control`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.control.settings import WatchParameters
+from sarnn_ros.spec import NANOSECONDS
+from sarnn_ros.streams.observe import Observation
+
+#: A joint whose largest step is smaller is watched as if it were this, rad or m: one that is to
+#: stand still trembles, too.
+SMALLEST_STEP = 1e-3
+
+
+@dataclass
+class Findings:
+    """Faults found, text by code."""
+
+    soft: dict[str, str] = field(default_factory=dict)
+    hard: dict[str, str] = field(default_factory=dict)
+
+    def update(self, other: Findings) -> None:
+        self.soft.update(other.soft)
+        self.hard.update(other.hard)
+
+
+@dataclass
+class _Picture:
+    stamp: int
+    pixels: NDArray[np.uint8]
+    repeats: int = 0
+    travel: float = 0.0
+
+
+class ObservationWatch:
+    """Looks at one observation after the other: camera frozen, image size, joints that jump.
+
+    For the control thread only.
+
+    :param sizes: (width, height) of each camera's source image in training.
+    :param indices: of the commanded joints.
+    :param max_step: their largest step, rad or m.
+    """
+
+    def __init__(
+        self,
+        parameters: WatchParameters,
+        period_ns: int,
+        sizes: Mapping[str, tuple[int, int]],
+        indices: list[int],
+        names: tuple[str, ...],
+        max_step: NDArray[np.float64],
+    ) -> None:
+        self._parameters = parameters
+        self._period_ns = period_ns
+        self._sizes = sizes
+        self._indices = indices
+        self._names = names
+        self._max_step = np.maximum(max_step, SMALLEST_STEP)
+        self.reset()
+
+    def reset(self) -> None:
+        """The next observation has no past."""
+        self._pictures: dict[str, _Picture] = {}
+        self._present: tuple[int, NDArray[np.float64]] | None = None
+
+    def check(self, observation: Observation) -> Findings:
+        findings = Findings()
+        present = observation.joints[self._indices]
+        last_ns, last = self._present or (0, present)
+        steps = np.abs(present - last) / self._max_step
+        if observation.tick_ns - last_ns < 1.5 * self._period_ns:  # no tick between was missed
+            self._check_jump(steps, present - last, findings)
+        self._present = (observation.tick_ns, present)
+        for name, pixels in observation.sources.items():
+            self._check_size(name, pixels, findings)
+            stamp = observation.stamps[name]
+            self._check_frozen(name, pixels, stamp, float(steps.max()), findings)
+        return findings
+
+    def _check_jump(
+        self, steps: NDArray[np.float64], change: NDArray[np.float64], findings: Findings
+    ) -> None:
+        limit = self._parameters.jump_steps
+        worst = int(steps.argmax())
+        if limit and steps[worst] > limit:
+            findings.hard["jump"] = (
+                f"{self._names[worst]} moved by {change[worst]:.4g} within one tick, {limit:g} "
+                f"times its largest step is {limit * self._max_step[worst]:.4g}: check the "
+                "encoder, the driver's units, and whether two drivers publish"
+            )
+
+    def _check_size(self, name: str, pixels: NDArray[np.uint8], findings: Findings) -> None:
+        height, width = pixels.shape[:2]
+        trained = self._sizes[name]
+        if self._parameters.image_size and (width, height) != trained:
+            findings.soft[f"image_size:{name}"] = (
+                f"{name}: the image has {width} x {height} pixels, in training it had "
+                f"{trained[0]} x {trained[1]}: set the camera to that, or train with this; "
+                "watch.image_size:=false resizes whatever comes"
+            )
+
+    def _check_frozen(
+        self, name: str, pixels: NDArray[np.uint8], stamp: int, travel: float, findings: Findings
+    ) -> None:
+        last = self._pictures.get(name)
+        if last is None or not _alike(last.pixels, pixels):
+            self._pictures[name] = _Picture(stamp, pixels)
+            return
+        last.repeats += stamp != last.stamp
+        last.stamp = stamp
+        last.travel += travel
+        limit = self._parameters.frozen_ticks
+        # A still scene before a camera without noise looks the same; one with a moving arm not.
+        if limit and last.repeats >= limit and last.travel >= 1.0:
+            findings.soft[f"frozen:{name}"] = (
+                f"{name}: {last.repeats} images alike, byte for byte, while the robot moved: "
+                "restart the camera's driver"
+            )
+
+
+def _alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+    # Noise shows in a few pixels; only what seems frozen is worth a look at them all.
+    coarse = np.s_[::16, ::16]
+    return np.array_equal(one[coarse], other[coarse]) and np.array_equal(one, other)
+
+
+class FormatWatch:
+    """Looks at each image as it arrives: size and encoding must stay what they were first.
+
+    For any thread. Raw images only: a compressed one shows its size when decoded.
+
+    :param since_ns: images stamped before it are passed over: what was still on its way at a reset
+        must not be the first.
+    """
+
+    def __init__(self, since_ns: Callable[[], int] = lambda: 0) -> None:
+        self._since_ns = since_ns
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        with self._lock:
+            self._first: dict[str, tuple[Any, ...]] = {}
+            self._changed: dict[str, str] = {}
+
+    def see(self, camera: str, message: Any) -> None:
+        encoding = getattr(message, "encoding", None)
+        stamp = message.header.stamp
+        if encoding is None or stamp.sec * NANOSECONDS + stamp.nanosec < self._since_ns():
+            return
+        found = (message.width, message.height, encoding)
+        with self._lock:
+            first = self._first.setdefault(camera, found)
+            if found != first:
+                self._changed[f"image_changed:{camera}"] = (
+                    f"{camera}: the image changed from {first[0]} x {first[1]} {first[2]} to "
+                    f"{found[0]} x {found[1]} {found[2]}: was the camera reconfigured?"
+                )
+
+    @property
+    def changed(self) -> dict[str, str]:
+        """Hard faults, text by code, until reset."""
+        with self._lock:
+            return dict(self._changed)

@@ -1,0 +1,315 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""EIPL's files, in and out: `SARNN.pth`, `args.json`, `joint_bounds.npy`.
+
+EIPL keeps the network's sizes in the training script, the value range in `args.json` and the
+joints' bounds beside the data; what is not there is inferred from the weights, and said.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sarnn_ros.errors import PolicyError
+from sarnn_ros.model.sarnn import SARNN
+from sarnn_ros.policy.backends import load_model
+from sarnn_ros.policy.directory import CameraEnvelope, Envelope, load_config
+from sarnn_ros.policy.export import export_policy
+from sarnn_ros.spec import CameraSpec, Spec
+from sarnn_ros.streams.preprocess import JointNormaliser
+
+#: What EIPL's tutorials train with; used where neither weights nor args.json tell.
+DEFAULTS = {"temperature": 1e-4, "heatmap_size": 0.1, "vmin": 0.0, "vmax": 1.0}
+
+#: Numbers of args.json that we take over, and whether they must be positive.
+_NUMBERS = {"temperature": True, "heatmap_size": True, "vmin": False, "vmax": False}
+
+#: Prefixes that torch.compile and DistributedDataParallel put before every name.
+_PREFIXES = ("_orig_mod.", "module.")
+#: Pixels that the convolutions take from height and width.
+_BORDER = 6
+#: Parameters with an axis of colour channels.
+_COLOUR_AXES = {
+    "pos_encoder.0.weight": 1,
+    "im_encoder.0.weight": 1,
+    "decoder_image.4.weight": 1,
+    "decoder_image.4.bias": 0,
+}
+
+#: Without bags nobody knows how fast the arm was shown to move: this share of the range per tick.
+STEP_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A network from EIPL's files, and what had to be inferred or assumed on the way."""
+
+    model: SARNN
+    value_range: tuple[float, float]
+    notes: tuple[str, ...]
+
+
+def read_eipl(weights: Path, args: Path | None = None, *, bgr: bool = False) -> Imported:
+    """Build the network that EIPL saved.
+
+    :param weights: the `.pth`; loaded without executing code. Names as saved plainly, by
+        `torch.compile` or by DistributedDataParallel.
+    :param args: EIPL's `args.json`; by default the one beside the weights, if there is one.
+    :param bgr: the network was trained on BGR images (as OpenCV reads them); it is changed to
+        take and predict RGB, exactly.
+    :raises PolicyError: unreadable, not a SARNN, or contradicting `args`.
+    """
+    state = _read_state(weights)
+    settings, notes = _read_args(weights, args)
+    try:
+        model = _build(state, settings, notes)
+        model.load_state_dict(state, strict=True)
+    except (KeyError, RuntimeError, ValueError, IndexError) as error:
+        raise PolicyError(
+            f"not the weights of a SARNN ({error})",
+            where=weights,
+            remedy="give the SARNN.pth that EIPL's train.py saved, of its SARNN model",
+        ) from error
+    if bgr:
+        _swap_channels(model)
+        notes.append("changed from BGR to RGB images")
+    return Imported(model.eval(), (settings["vmin"], settings["vmax"]), tuple(notes))
+
+
+def import_eipl(
+    weights: Path, spec: Spec, bounds: Path, out: Path, args: Path | None = None, bgr: bool = False
+) -> tuple[str, ...]:
+    """Make a policy directory from EIPL's files.
+
+    :param spec: what the robot offers; its sizes must be the network's, its value ranges become
+        those that EIPL trained with.
+    :param bounds: EIPL's `joint_bounds.npy`, SI units.
+    :returns: what was inferred or assumed, for the user to check.
+    :raises PolicyError: the files are unreadable or do not fit together.
+    """
+    imported = read_eipl(weights, args, bgr=bgr)
+    model, notes = imported.model, list(imported.notes)
+    camera = _only_camera(spec)
+    found = (spec.joint_dim, camera.height, camera.width)
+    needed = (model.joint_dim, *model.im_size)
+    if found != needed:
+        raise PolicyError(
+            "the spec has {} joints and images of {} x {} (height x width), the network {} and "
+            "{} x {}".format(*found, *needed),
+            where=weights,
+            remedy="correct the spec",
+        )
+    if (spec.image_range, spec.joint_range) != (imported.value_range,) * 2:
+        notes.append(f"image_range and joint_range set to EIPL's {list(imported.value_range)}")
+        update = {"image_range": imported.value_range, "joint_range": imported.value_range}
+        spec = spec.model_copy(update=update)
+    normaliser = _read_bounds(bounds, spec)
+    notes.append(
+        f"limits for the guard assumed: the bounds as positions, {STEP_SHARE:.0%} of them per tick"
+    )
+    export_policy(
+        out,
+        model,
+        spec=spec,
+        normaliser=normaliser,
+        envelope=_assumed_envelope(normaliser, spec),
+        training={"imported_from": "EIPL", "weights": weights.name, "notes": notes},
+    )
+    return tuple(notes)
+
+
+def export_eipl(policy: Path, out: Path) -> list[Path]:
+    """Write a policy as EIPL's `SARNN.pth`, `args.json` and `joint_bounds.npy` into `out`.
+
+    :raises PolicyError: EIPL's SARNN cannot hold it, or a file cannot be written.
+    """
+    config = load_config(policy)
+    shape, spec = config.model, config.spec
+    camera = _only_camera(spec)
+    problems = []
+    if shape.stride != 1:
+        problems.append("a stride of 2")
+    if spec.image_range != spec.joint_range:
+        problems.append(f"different ranges of images and joints ({spec.image_range} and "
+                        f"{spec.joint_range})")  # fmt: skip
+    if problems:
+        raise PolicyError(f"EIPL's SARNN does not know {', '.join(problems)}", where=policy)
+    state = load_model(policy, config).state_dict()
+    low, high = spec.image_range
+    args = {
+        "model": "sarnn",
+        "rec_dim": shape.rec_dim,
+        "k_dim": shape.k_dim,
+        "joint_dim": shape.joint_dim,
+        "im_size": [camera.height, camera.width],
+        "temperature": shape.temperature,
+        "heatmap_size": shape.heatmap_size,
+        "vmin": low,
+        "vmax": high,
+        "compile": False,
+        "tag": out.name,
+    }
+    files = [out / name for name in ("SARNN.pth", "args.json", "joint_bounds.npy")]
+    normalisation = config.normalisation
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        torch.save(
+            {"epoch": 0, "model_state_dict": state, "train_loss": 0.0, "test_loss": 0.0}, files[0]
+        )
+        files[1].write_text(json.dumps(args, indent=4, sort_keys=True))
+        np.save(files[2], np.stack([normalisation.minimum, normalisation.maximum]))
+    except (OSError, RuntimeError) as error:
+        raise PolicyError(f"cannot be written ({error})", where=out) from error
+    return files
+
+
+def _read_state(weights: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(weights, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises whatever the damage provokes
+        raise PolicyError(
+            f"cannot be read as weights ({type(error).__name__}: {error})".split("\n")[0],
+            where=weights,
+            remedy="give the .pth that EIPL's train.py saved; a file that runs code is not loaded",
+        ) from error
+    state = content.get("model_state_dict", content) if isinstance(content, Mapping) else None
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise PolicyError("holds no weights", where=weights, remedy="give EIPL's SARNN.pth")
+    return {_plain_name(name): value.float() for name, value in state.items()}
+
+
+def _plain_name(name: str) -> str:
+    while name.startswith(_PREFIXES):
+        name = name.split(".", 1)[1]
+    return name
+
+
+def _read_args(weights: Path, args: Path | None) -> tuple[dict[str, Any], list[str]]:
+    """EIPL's settings over our defaults, and a note for every default."""
+    path = args or weights.with_name("args.json")
+    given: dict[str, Any] = {}
+    if args is not None or path.exists():
+        try:
+            given = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise PolicyError(f"cannot be read ({error})", where=path) from error
+    problems = [
+        f"{key} is {given[key]!r}, which is not a {'positive' if positive else 'finite'} number"
+        for key, positive in _NUMBERS.items()
+        if key in given
+        and not (key == "temperature" and given[key] is None)  # learnt: the weights have it
+        and not _is_number(given[key], positive)
+    ]
+    settings = {**DEFAULTS, **given}
+    if not problems and not settings["vmin"] < settings["vmax"]:
+        problems = ["vmin is {vmin} and vmax {vmax}, which is no range".format(**settings)]
+    if problems:
+        raise PolicyError(
+            "; ".join(problems),
+            where=path,
+            remedy="write what EIPL trained with, or leave it out for EIPL's default "
+            f"({', '.join(f'{key} {value:g}' for key, value in DEFAULTS.items())})",
+        )
+    notes = [
+        f"{key} assumed to be {value}, EIPL's default"
+        for key, value in DEFAULTS.items()
+        if key not in given
+    ]
+    return settings, notes
+
+
+def _is_number(value: object, positive: bool) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return math.isfinite(value) and (value > 0 or not positive)
+
+
+def _build(state: Mapping[str, Tensor], settings: Mapping[str, Any], notes: list[str]) -> SARNN:
+    height, width = (int(side) + _BORDER for side in state["issm.pos_xy"].shape[1:])
+    sizes: dict[str, Any] = {
+        "rec_dim": int(state["rec.weight_hh"].shape[1]),
+        "k_dim": int(state["decoder_point.0.weight"].shape[0]) // 2,
+        "joint_dim": int(state["decoder_joint.0.weight"].shape[0]),
+        "im_size": [height, width],
+    }
+    for key, value in sizes.items():
+        if key not in settings:
+            notes.append(f"{key} is {value}, from the weights")
+        elif settings[key] != value:
+            raise ValueError(f"{key} is {settings[key]} in args.json and {value} in the weights")
+    model = SARNN(
+        temperature=None if "pos_encoder.6.temperature" in state else settings["temperature"],
+        heatmap_size=settings["heatmap_size"],
+        **sizes,
+    )
+    for name, buffer in model.named_buffers():
+        if not torch.allclose(state[name], buffer, atol=1e-6):
+            raise ValueError(f"the grid {name} is not the one over [0, 1]")
+    return model
+
+
+def _swap_channels(model: SARNN) -> None:
+    """Reverse the colour channels of what goes in and of what comes out."""
+    with torch.no_grad():
+        parameters = dict(model.named_parameters())
+        for name, axis in _COLOUR_AXES.items():
+            parameters[name].copy_(parameters[name].flip(axis))
+
+
+def _read_bounds(path: Path, spec: Spec) -> JointNormaliser:
+    try:
+        bounds = np.load(path, allow_pickle=False)
+        normaliser = JointNormaliser.from_eipl_bounds(bounds, spec.joint_range)
+    except (OSError, ValueError) as error:
+        raise PolicyError(
+            f"not EIPL's bounds ({error})",
+            where=path,
+            remedy="give the joint_bounds.npy that was made with the data",
+        ) from error
+    if len(normaliser.minimum) != spec.joint_dim:
+        raise PolicyError(
+            f"bounds of {len(normaliser.minimum)} joints, the spec has {spec.joint_dim}",
+            where=path,
+            remedy="list exactly the joints that EIPL was trained on, in its order",
+        )
+    return normaliser
+
+
+def _assumed_envelope(normaliser: JointNormaliser, spec: Spec) -> Envelope:
+    low, high = normaliser.minimum, normaliser.maximum
+    cameras = {
+        camera.name: CameraEnvelope(
+            width=camera.width,
+            height=camera.height,
+            # Nothing is known: so wide that no image is ever far from it.
+            brightness_mean=127.5,
+            brightness_std=127.5,
+            color_mean=(127.5, 127.5, 127.5),
+        )
+        for camera in spec.cameras
+    }
+    return Envelope(
+        position_min=tuple(low.tolist()),
+        position_max=tuple(high.tolist()),
+        max_step=tuple((STEP_SHARE * (high - low)).tolist()),
+        start_pose=tuple(((low + high) / 2).tolist()),
+        start_pose_spread=tuple(((high - low) / 2).tolist()),
+        cameras=cameras,
+    )
+
+
+def _only_camera(spec: Spec) -> CameraSpec:
+    if len(spec.cameras) != 1:
+        raise PolicyError(
+            f"EIPL's SARNN has one camera, the spec {len(spec.cameras)}", where="cameras"
+        )
+    return spec.cameras[0]

@@ -1,0 +1,124 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What `/diagnostics` says about the node, once a second. It reads, and decides nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.lifecycle import LifecycleNode
+
+from sarnn_ros.control.controller import Controller
+from sarnn_ros.control.faults import Fault
+from sarnn_ros.control.scene_watch import SceneWatch
+from sarnn_ros.control.settings import NodeParameters
+from sarnn_ros.control.summary import summarise
+from sarnn_ros.ros import messages
+from sarnn_ros.ros.graph_watch import GraphWatch
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+LEVELS = {"fine": OK, "waiting": WARN, "faulted": ERROR}
+
+
+class Diagnostics:
+    """The statuses `control` (may it command, and if not, why), `timing`, and of the scene
+    `health` and `cameras`.
+
+    :ivar problem: why the last transition failed, for those who cannot read the log.
+    """
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        self._name = node.get_fully_qualified_name()
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._controller: Controller | None = None
+        self._config: Any = None
+        self._graph: GraphWatch | None = None
+        self._scene: SceneWatch | None = None
+        self.problem = ""
+
+    def configured(
+        self, config: Any, controller: Controller, graph: GraphWatch, scene: SceneWatch
+    ) -> None:
+        self._config, self._controller, self._graph = config, controller, graph
+        self._scene = scene
+        self.problem = ""
+
+    def cleaned_up(self) -> None:
+        self._config = self._controller = self._graph = self._scene = None
+
+    def publish(self, state: str, parameters: NodeParameters) -> None:
+        statuses = [self._control(state, parameters)]
+        if self._controller is not None:
+            statuses.append(self._timing(self._controller))
+        if self._scene is not None:
+            for part, status in (
+                ("health", self._scene.health_status()),
+                ("cameras", self._scene.drift_status()),
+            ):
+                statuses.append(self._part(part, *status))
+        stamp_ns = int(self._node.get_clock().now().nanoseconds)
+        self._publisher.publish(messages.diagnostic_array(statuses, stamp_ns))
+
+    def _part(
+        self, part: str, well: bool, text: str, values: dict[str, object]
+    ) -> DiagnosticStatus:
+        level = OK if well else WARN
+        return messages.diagnostic_status(f"{self._name}: {part}", level, text, "", values)
+
+    def _control(self, state: str, parameters: NodeParameters) -> DiagnosticStatus:
+        values: dict[str, object] = {
+            "state": state,
+            "policy": parameters.policy,
+            "dry_run": parameters.dry_run,
+        }
+        level, text = OK, state
+        controller = self._controller
+        if controller is None:
+            if self.problem:
+                level, text = ERROR, self.problem
+        else:
+            faults: tuple[Fault, ...] = ()
+            if state == "active":
+                faults = controller.faults.active
+                summary = summarise(controller, dry_run=parameters.dry_run)
+                level, text = LEVELS[summary.level], summary.text
+            values["running"] = controller.running
+            values["commands"] = controller.statistics.commands
+            values["resets"] = controller.statistics.resets
+            values |= {f"fault {fault.code}": fault.text for fault in faults}
+            values |= {f"faults {code}": n for code, n in controller.faults.counts.items()}
+            trips = dict(controller.trips)  # at once: the control thread may add a reason
+            values |= {f"guard trips {reason}": n for reason, n in trips.items()}
+            stops = controller.interpolation_stops
+            values |= {f"interpolation stopped {reason}": n for reason, n in stops.items()}
+        return messages.diagnostic_status(
+            f"{self._name}: control", level, text, parameters.policy, values
+        )
+
+    def _timing(self, controller: Controller) -> DiagnosticStatus:
+        statistics = controller.statistics
+        wanted = self._config.spec.rate
+        values: dict[str, object] = {
+            "rate (Hz)": statistics.rate(),
+            "rate wanted (Hz)": wanted,
+            "ticks total": statistics.total,
+            "ticks missed": statistics.missed,
+        }
+        for stage, (p50, p95, p99) in statistics.percentiles().items():
+            values |= {
+                f"{stage} p50 (ms)": p50 * 1e3,
+                f"{stage} p95 (ms)": p95 * 1e3,
+                f"{stage} p99 (ms)": p99 * 1e3,
+            }
+        values |= {
+            f"{stage} histogram (ms)": text for stage, text in statistics.histograms().items()
+        }
+        for source, age in statistics.ages().items():
+            values[f"age {source} (ms)"] = age * 1e3
+        if self._graph is not None:
+            values |= {f"rate {topic} (Hz)": hz for topic, hz in self._graph.rates.items()}
+            values |= {f"received {topic}": n for topic, n in self._graph.received().items()}
+        text = f"{statistics.rate():.1f} of {wanted:g} Hz, {statistics.missed} ticks missed"
+        return self._part("timing", not statistics.missed_lately, text, values)

@@ -1,0 +1,132 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Looks at the ROS graph a few times a second: who publishes the sensors, who takes the command,
+who else commands, and how often messages come. Soft faults only: all of it can mend itself."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rclpy.node import Node
+
+from sarnn_ros.control.settings import NodeParameters
+from sarnn_ros.spec import Spec
+
+#: Between two looks, s. Asking the graph costs a fraction of a millisecond.
+PERIOD = 0.5
+#: A rate is measured over at least this long, s.
+RATE_WINDOW = 2.0
+#: What rmw calls a node that it has not heard of.
+UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
+
+
+class GraphWatch:
+    """See the module. `look` is for the executor; `faults` and `rates` may be read anywhere.
+
+    :param parameters: the current ones.
+    :param command_publishers: our own, by the topic's name before remapping.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        spec: Spec,
+        parameters: Callable[[], NodeParameters],
+        command_publishers: Mapping[str, Any],
+    ) -> None:
+        self._node = node
+        self._parameters = parameters
+        self._commands = command_publishers
+        self._cameras = {camera.topic for camera in spec.cameras}
+        self._topics = [*self._cameras, *dict.fromkeys(source.topic for source in spec.joints)]
+        self._resolved = {topic: node.resolve_topic_name(topic) for topic in self._topics}
+        self._counts: Counter[str] = Counter()
+        self._before: Counter[str] = Counter()  # those of earlier rate windows
+        self._since = time.monotonic()
+        self.faults: dict[str, str] = {}
+        self.rates: dict[str, float] = {}
+
+    def arrived(self, topic: str) -> None:
+        """Count a message."""
+        self._counts[topic] += 1
+
+    def received(self) -> dict[str, int]:
+        """Messages so far, by topic."""
+        return {topic: self._before[topic] + self._counts[topic] for topic in self._topics}
+
+    def look(self) -> None:
+        self._measure()
+        faults = self._publishers() | self._commanders() | self._slow()
+        parameters = self._parameters()
+        if parameters.watch.require_controller and not parameters.dry_run:
+            unheard = [
+                f"'{one.topic_name}'"
+                for one in self._commands.values()
+                if not one.get_subscription_count()
+            ]
+            if unheard:
+                faults["no_controller"] = (
+                    f"nobody listens to {' and '.join(unheard)}: is the controller active, is the "
+                    "topic remapped, is its type what command_interface or gripper.interface says?"
+                )
+        self.faults = faults
+
+    def _publishers(self) -> dict[str, str]:
+        faults: dict[str, str] = {}
+        if not self._parameters().watch.single_publisher:
+            return faults
+        for topic, resolved in self._resolved.items():
+            if self._node.count_publishers(resolved) > 1:
+                faults[f"publishers:{topic}"] = (
+                    f"{self._who(resolved)}; end all but one, or set "
+                    "watch.single_publisher:=false if they publish different joints"
+                )
+        return faults
+
+    def _commanders(self) -> dict[str, str]:
+        faults: dict[str, str] = {}
+        parameters = self._parameters()
+        # A dry run beside whoever commands is what a dry run is for.
+        if parameters.dry_run or not parameters.watch.single_commander:
+            return faults
+        # Remapped to one topic, the arm's and the gripper's publishers are both ours.
+        own = Counter(one.topic_name for one in self._commands.values())
+        for topic, one in self._commands.items():
+            if self._node.count_publishers(one.topic_name) > own[one.topic_name]:
+                faults[f"commanders:{topic}"] = (
+                    f"{self._who(one.topic_name)}: the robot would obey each in turn; end all "
+                    "but this node, give a node in a dry run another command topic, or set "
+                    "watch.single_commander:=false if only one of them ever sends"
+                )
+        return faults
+
+    def _who(self, resolved: str) -> str:
+        infos = self._node.get_publishers_info_by_topic(resolved)
+        # DDS tells of a publisher before it tells whose it is.
+        names = sorted(
+            f"{i.node_namespace.rstrip('/')}/{i.node_name}"
+            if i.node_name != UNKNOWN_NODE
+            else "one of a node not known yet (/diagnostics will name it)"
+            for i in infos
+        )
+        return f"{len(names)} publishers on '{resolved}': {', '.join(names)}"
+
+    def _measure(self) -> None:
+        elapsed = time.monotonic() - self._since
+        if elapsed >= RATE_WINDOW:
+            counts, self._counts = self._counts, Counter()
+            self._before.update(counts)
+            self._since = time.monotonic()
+            self.rates = {topic: counts[topic] / elapsed for topic in self._topics}
+
+    def _slow(self) -> dict[str, str]:
+        wanted = self._parameters().watch.min_rate
+        return {
+            f"rate:{topic}": f"'{self._resolved[topic]}' comes at {rate:.1f} Hz, at least "
+            f"{wanted:g} Hz are wanted (watch.min_rate)"
+            for topic, rate in self.rates.items()
+            if rate < wanted
+        }

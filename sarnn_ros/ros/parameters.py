@@ -1,0 +1,143 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`control.settings` as ROS parameters: declared, described, and every change checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from sarnn_ros.control.settings import (
+    DECLARATIONS,
+    Declaration,
+    NodeParameters,
+    build_parameters,
+)
+
+#: Parameters that rclpy itself declares; they are not ours to check.
+FOREIGN_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+
+
+class ParameterServer:
+    """Declares the parameters on a node, checks every change, and reads them.
+
+    rclpy stops at the first wrong override and lets unknown ones pass in silence. So a wrong one
+    is set aside here, its default declared, and all are reported by `read`.
+
+    :param on_change: called while locked, before the parameters become those that it is given.
+    :ivar current: as of the last `read`, with later changes of the live ones.
+    """
+
+    def __init__(self, node: Node, on_change: Callable[[NodeParameters], None]) -> None:
+        self._node = node
+        self._on_change = on_change
+        self._set_aside: dict[str, Any] = {}
+        self._locked = False
+        self.current = NodeParameters()
+        self._declare()
+        node.add_on_set_parameters_callback(self._check_change)
+
+    def _declare(self) -> None:
+        # There is no public way to ask for the overrides that nobody declared.
+        overrides = {name: item.value for name, item in self._node._parameter_overrides.items()}
+        for declaration in DECLARATIONS.values():
+            default = _ros_value(declaration, declaration.default)
+            value = overrides.pop(declaration.name, default)
+            try:
+                value = _ros_value(declaration, declaration.convert(value))
+            except ValueError:
+                self._set_aside[declaration.name] = value
+                value = default
+            self._node.declare_parameter(
+                declaration.name, value, descriptor(declaration), ignore_override=True
+            )
+        self._set_aside.update(
+            {
+                name: value
+                for name, value in overrides.items()
+                if not name.startswith(FOREIGN_PARAMETERS)
+            }
+        )
+
+    def is_wrong(self, name: str) -> bool:
+        """Whether the node was started with a value that the parameter cannot have."""
+        return name in self._set_aside
+
+    def read(self) -> NodeParameters:
+        """The parameters as they are now.
+
+        :raises ConfigError: if the node was started with wrong or unknown ones.
+        """
+        self.current = build_parameters({**self._values(), **self._set_aside})
+        return self.current
+
+    def lock(self, locked: bool) -> None:
+        """While locked (from configure to cleanup) only `live` parameters may change."""
+        self._locked = locked
+
+    def _values(self) -> dict[str, Any]:
+        return {name: self._node.get_parameter(name).value for name in DECLARATIONS}
+
+    def _check_change(self, parameters: Iterable[Parameter]) -> SetParametersResult:
+        changed = {item.name: item.value for item in parameters if item.name in DECLARATIONS}
+        problems = []
+        for name, value in changed.items():
+            try:
+                DECLARATIONS[name].convert(value)
+            except ValueError as error:
+                problems.append(f"{name}: {error}")
+            if self._locked and not DECLARATIONS[name].live:
+                problems.append(f"{name}: takes effect at configure only; clean the node up first")
+        if problems:
+            return SetParametersResult(successful=False, reason="; ".join(problems))
+        for name in changed:
+            self._set_aside.pop(name, None)
+        if self._locked and changed:
+            after = build_parameters({**self._values(), **changed})
+            self._on_change(after)
+            self.current = after
+        return SetParametersResult(successful=True)
+
+
+def _ros_value(declaration: Declaration, value: Any) -> Any:
+    # An empty list has no type of its own.
+    types = {
+        tuple[int, ...]: Parameter.Type.INTEGER_ARRAY,
+        tuple[float, ...]: Parameter.Type.DOUBLE_ARRAY,
+        tuple[str, ...]: Parameter.Type.STRING_ARRAY,
+    }
+    if declaration.kind not in types:
+        return value
+    return Parameter(declaration.name, types[declaration.kind], list(value)).value
+
+
+def descriptor(declaration: Declaration) -> ParameterDescriptor:
+    """What `ros2 param describe` shows. rclpy checks the range, too, but only of what is set
+    later: a value to start with comes here when it has passed `convert`."""
+    when = "" if declaration.live or declaration.read_only else "takes effect at configure"
+    descriptor = ParameterDescriptor(
+        description=declaration.description,
+        additional_constraints="; ".join(filter(None, (declaration.constraint, when))),
+        read_only=declaration.read_only,
+        # The type is ours to check: rclpy refuses `5` for a double and `[]` for a list.
+        dynamic_typing=True,
+    )
+    if declaration.low is not None and declaration.high is not None:
+        if declaration.kind is int:
+            ends = IntegerRange(from_value=int(declaration.low), to_value=int(declaration.high))
+            descriptor.integer_range = [ends]
+        elif declaration.kind is float:
+            ends = FloatingPointRange(
+                from_value=float(declaration.low), to_value=float(declaration.high)
+            )
+            descriptor.floating_point_range = [ends]
+    return descriptor

@@ -1,0 +1,220 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Publishes what people look at: attention points, pictures, health. Its own thread, which shows
+the newest tick and skips what it had no time for."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Float64MultiArray, Header
+from visualization_msgs.msg import ImageMarker
+
+from sarnn_ros.control.controller import Tick
+from sarnn_ros.control.summary import Summary
+from sarnn_ros.geometry import points_to_model_pixels, points_to_source_pixels
+from sarnn_ros.policy.directory import PolicyConfig, health_terms
+from sarnn_ros.policy.health import HealthReading, follows
+from sarnn_ros.ros import messages
+from sarnn_ros.spec import CameraSpec
+from sarnn_ros.viz.overlay import beside, draw_overlay, with_status
+
+#: Smaller than the deadline of anything: it only ends a thread.
+JOIN_SECONDS = 5.0
+
+
+#: Earlier attention points that are drawn as a trail, in ticks.
+TRAIL = 12
+JPEG_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What there is to see of a tick.
+
+    :param before: the tick before, whatever came of it.
+    """
+
+    tick: Tick
+    before: Tick | None
+    health: HealthReading
+    summary: Summary
+    warn_above: float
+
+
+class _CameraTopics:
+    """The topics of one camera; with several cameras its name is part of theirs."""
+
+    def __init__(self, node: LifecycleNode, camera: CameraSpec, alone: bool) -> None:
+        prefix = "~/" if alone else f"~/{camera.name}/"
+        self.camera = camera
+        self.trail: deque[NDArray[np.float64]] = deque(maxlen=TRAIL)
+        self.points = node.create_publisher(ImageMarker, f"{prefix}attention_points", 10)
+        self.overlay, self.predicted, self.beside = (
+            node.create_publisher(Image, f"{prefix}{name}", qos_profile_sensor_data)
+            for name in ("attention_overlay", "predicted_image", "predicted_beside")
+        )
+        self.compressed = node.create_publisher(
+            CompressedImage, f"{prefix}attention_overlay/compressed", qos_profile_sensor_data
+        )
+
+    @property
+    def publishers(self) -> tuple[Any, ...]:
+        return (self.points, self.overlay, self.compressed, self.predicted, self.beside)
+
+
+class Viewer:
+    """See the module. `show` and `wants_image` are for the control thread and return at once."""
+
+    def __init__(self, node: LifecycleNode, config: PolicyConfig) -> None:
+        self._node = node
+        self._config = config
+        cameras = config.spec.cameras
+        self._topics = [_CameraTopics(node, camera, len(cameras) == 1) for camera in cameras]
+        self._wake = threading.Condition()
+        self._health = node.create_publisher(Float64MultiArray, "~/health", 10)
+        self._health_terms = tuple(health_terms(config.model, config.spec))
+        self._last: Tick | None = None
+        self._newest: Shown | None = None
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+
+    def wants_image(self) -> bool:
+        """Whether anyone looks at the predicted image."""
+        return any(
+            publisher.get_subscription_count()
+            for topics in self._topics
+            for publisher in (topics.predicted, topics.beside)
+        )
+
+    def show(self, tick: Tick, health: HealthReading, summary: Summary, warn_above: float) -> None:
+        before, self._last = self._last, tick
+        with self._wake:
+            self._newest = Shown(tick, before, health, summary, warn_above)
+            self._wake.notify()
+
+    def start(self) -> None:
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="viewer", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        thread.join(JOIN_SECONDS)
+
+    def destroy(self) -> None:
+        for topics in self._topics:
+            for publisher in topics.publishers:
+                self._node.destroy_publisher(publisher)
+        self._node.destroy_publisher(self._health)
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._newest is not None or self._stopping)
+                newest, self._newest = self._newest, None
+                if self._stopping or newest is None:
+                    return
+            try:
+                self._publish_health(newest.health)
+                for topics in self._topics:
+                    self._publish(topics, newest)
+            except Exception as error:  # a picture must not end the thread that draws the next
+                self._node.get_logger().error(
+                    f"nothing is shown: {error!r}", throttle_duration_sec=5.0
+                )
+
+    def _publish_health(self, health: HealthReading) -> None:
+        score = math.nan if health.score is None else health.score
+        ratios = [health.ratios.get(term, math.nan) for term in self._health_terms]
+        self._health.publish(messages.labelled(("score", *self._health_terms), [score, *ratios]))
+
+    def _publish(self, topics: _CameraTopics, shown: Shown) -> None:
+        observation, prediction = shown.tick.observation, shown.tick.prediction
+        if shown.tick.reset is not None:
+            topics.trail.clear()
+        if observation is None or prediction is None:
+            return
+        camera = topics.camera
+        source = observation.sources[camera.name]
+        height, width = source.shape[:2]
+        topics.trail.append(prediction.encoder_points[camera.name])
+        trail, decoder = (
+            points_to_source_pixels(points, camera, width, height, self._config.model.stride)
+            for points in (np.stack(topics.trail), prediction.decoder_points[camera.name])
+        )
+        encoder = trail[-1]
+        header: Header = observation.headers[camera.name]
+        scale = max(3.0, min(width, height) / 40)
+        for namespace, points, color in (
+            ("encoder", encoder, messages.ENCODER_COLOR),
+            ("decoder", decoder, messages.DECODER_COLOR),
+        ):
+            topics.points.publish(
+                messages.attention_marker(
+                    points, header, namespace=namespace, color=color, scale=scale
+                )
+            )
+        raw, compressed = (
+            publisher.get_subscription_count() for publisher in (topics.overlay, topics.compressed)
+        )
+        if raw or compressed:
+            drawn = with_status(
+                draw_overlay(source, encoder, decoder, trails=trail),
+                shown.summary.brief,
+                shown.summary.level,
+                shown.health.score,
+                shown.warn_above,
+            )[:, :, ::-1]
+            if raw:
+                topics.overlay.publish(messages.image(drawn, "bgr8", header))
+            if compressed:
+                topics.compressed.publish(messages.jpeg(drawn, header, JPEG_QUALITY))
+        if prediction.images is not None and topics.predicted.get_subscription_count():
+            pixels = prediction.images[camera.name]
+            topics.predicted.publish(messages.image(pixels, "rgb8", header))
+        if topics.beside.get_subscription_count():
+            picture = self._beside(camera, shown.tick, shown.before)
+            if picture is not None:
+                topics.beside.publish(messages.image(picture, "rgb8", header))
+
+    def _beside(
+        self, camera: CameraSpec, tick: Tick, before: Tick | None
+    ) -> NDArray[np.uint8] | None:
+        """What was expected for this tick, beside what came; None if nothing was."""
+        assert tick.observation is not None and tick.prediction is not None
+        expected = None if before is None else before.prediction
+        if before is None or expected is None or expected.images is None:
+            return None
+        if not follows(before.label_ns, tick.label_ns, self._config.spec.period_ns):
+            return None
+        tiles = [
+            draw_overlay(
+                image,
+                points_to_model_pixels(
+                    points, camera.width, camera.height, self._config.model.stride
+                ),
+            )
+            for image, points in (
+                (
+                    tick.observation.images[camera.name],
+                    tick.prediction.encoder_points[camera.name],
+                ),
+                (expected.images[camera.name], expected.decoder_points[camera.name]),
+            )
+        ]
+        return beside(tiles[0], tiles[1], ("seen", "expected"))

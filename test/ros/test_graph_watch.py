@@ -1,0 +1,71 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the ROS graph says, by the parameters as they are now."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.ros.graph_watch import GraphWatch
+from sarnn_ros.spec import parse_spec
+
+SPEC = parse_spec({"cameras": [{"name": "front"}], "joints": [{"names": ["a"]}]})
+
+
+class Graph:
+    """Command topics with so many listeners, and nodes that publish on topics."""
+
+    def __init__(self, listeners: int, *own: str, **parameters) -> None:
+        self.parameters = parameters
+        self.publishers = {topic: ["sarnn"] * own.count(topic) for topic in own}
+        node = SimpleNamespace(
+            resolve_topic_name=lambda topic: f"/{topic}",
+            count_publishers=lambda topic: len(self.publishers.get(topic, ())),
+            get_publishers_info_by_topic=lambda topic: [
+                SimpleNamespace(node_namespace="/", node_name=name)
+                for name in self.publishers[topic]
+            ],
+        )
+        commands = {
+            name: SimpleNamespace(topic_name=topic, get_subscription_count=lambda: listeners)
+            for name, topic in zip(("joint_command", "gripper_command"), own)
+        }
+        self.watch = GraphWatch(node, SPEC, lambda: build_parameters(self.parameters), commands)
+
+    def faults(self, **parameters) -> list[str]:
+        self.parameters |= parameters
+        self.watch.look()
+        return list(self.watch.faults)
+
+
+@pytest.mark.parametrize("at_configure", [True, False])
+def test_a_controller_is_required_while_commands_are_sent(at_configure):
+    graph = Graph(0, "/arm", dry_run=at_configure)
+    assert graph.faults() == ["no_controller"] * (not at_configure)
+    assert graph.faults(dry_run=not at_configure) == ["no_controller"] * at_configure
+    assert not Graph(1, "/arm").faults()
+
+
+def test_a_second_commander_is_named_except_in_a_dry_run():
+    graph = Graph(1, "/arm", "/gripper")
+    assert not graph.faults()
+    graph.publishers["/gripper"].append("teleop")
+    assert graph.faults() == ["commanders:gripper_command"]
+    text = graph.watch.faults["commanders:gripper_command"]
+    assert "2 publishers on '/gripper': /sarnn, /teleop" in text and "single_commander" in text
+    graph.publishers["/gripper"][1] = "_NODE_NAME_UNKNOWN_"  # before DDS says whose it is
+    graph.watch.look()
+    assert "not known yet" in graph.watch.faults["commanders:gripper_command"]
+    assert not graph.faults(dry_run=True)
+    assert graph.faults(dry_run=False)
+    assert not graph.faults(**{"watch.single_commander": False})
+
+
+def test_its_own_publishers_on_one_topic_are_no_second_commander():
+    graph = Graph(1, "/arm", "/arm")
+    assert not graph.faults()
+    graph.publishers["/arm"].append("teleop")
+    assert graph.faults() == ["commanders:joint_command", "commanders:gripper_command"]

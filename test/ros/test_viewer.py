@@ -1,0 +1,174 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the viewer publishes of which tick, for whom: two cameras, not square, stride 2. DDS is
+left out: test/ros/ has it."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from std_msgs.msg import Header
+
+from sarnn_ros.control.controller import Tick
+from sarnn_ros.control.summary import Summary
+from sarnn_ros.policy.health import HealthReading
+from sarnn_ros.policy.runtime import Prediction
+from sarnn_ros.ros.viewer import Viewer
+from sarnn_ros.spec import parse_spec
+from sarnn_ros.streams.observe import Observation
+
+PERIOD = 100_000_000
+SPEC = parse_spec(
+    {
+        "cameras": [
+            {"name": "front", "topic": "front", "width": 33, "height": 25},
+            {"name": "hand", "topic": "hand", "width": 25, "height": 41},
+        ],
+        "joints": [{"names": ["a"]}],
+    }
+)
+SOURCES = {"front": (100, 132), "hand": (82, 50)}  # height, width
+
+
+class Publisher:
+    def __init__(self, topic: str) -> None:
+        self.topic = topic
+        self.subscribers = 0
+        self.messages: list[Any] = []
+        self.published = threading.Condition()
+
+    def get_subscription_count(self) -> int:
+        return self.subscribers
+
+    def publish(self, message: Any) -> None:
+        with self.published:
+            self.messages.append(message)
+            self.published.notify()
+
+
+class Scene:
+    """A viewer on a node that keeps what it publishes."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, Publisher] = {}
+        self.errors: list[str] = []
+        node = SimpleNamespace(
+            create_publisher=self._create,
+            destroy_publisher=lambda publisher: self.topics.pop(publisher.topic),
+            get_logger=lambda: SimpleNamespace(error=lambda text, **_: self.errors.append(text)),
+        )
+        model = SimpleNamespace(k_dim=1, stride=2)
+        self.viewer = Viewer(node, SimpleNamespace(spec=SPEC, model=model))  # type: ignore[arg-type]
+        self.viewer.start()
+
+    def _create(self, kind: Any, topic: str, qos: Any) -> Publisher:
+        assert topic not in self.topics
+        return self.topics.setdefault(topic, Publisher(topic))
+
+    def show(self, number: int, x: float = 0.5, *, reset: str | None = None, images: bool = True):
+        """One tick; returns when it was shown."""
+        shapes = {camera.name: (camera.height, camera.width, 3) for camera in SPEC.cameras}
+        gray = {name: np.full(shape, 100, np.uint8) for name, shape in shapes.items()}
+        expected = {name: np.full(shape, 100 + number, np.uint8) for name, shape in shapes.items()}
+        sources = {name: np.full((*size, 3), 100, np.uint8) for name, size in SOURCES.items()}
+        points = {name: np.array([[x, 0.5]]) for name in shapes}
+        tick = Tick(number * PERIOD, reset=reset)
+        headers = {name: Header(frame_id=name) for name in shapes}
+        tick.observation = Observation(tick.label_ns, gray, np.zeros(1), {}, sources, headers)
+        tick.prediction = Prediction(np.zeros(1), points, points, expected if images else None)
+        health = self.topics["~/health"]
+        seen = len(health.messages)
+        reading = HealthReading({"points:hand": 0.5}, 0.5, "points:hand")
+        self.viewer.show(tick, reading, Summary("fine", "commanding"), 1.0)
+        with health.published:
+            assert health.published.wait_for(lambda: len(health.messages) > seen, timeout=10.0)
+        # The pictures come after it: the next tick is not shown before they are done.
+
+    def close(self) -> None:
+        self.viewer.stop()
+        assert not self.errors
+
+    def pixels(self, topic: str) -> np.ndarray:
+        message = self.topics[topic].messages[-1]
+        return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+
+
+@pytest.fixture
+def scene():
+    return Scene()
+
+
+def test_nothing_is_drawn_for_nobody(scene):
+    scene.show(1)
+    scene.close()
+    shown = {topic for topic, publisher in scene.topics.items() if publisher.messages}
+    assert shown == {"~/health", "~/front/attention_points", "~/hand/attention_points"}
+    assert not scene.viewer.wants_image()
+    scene.viewer.destroy()
+    assert not scene.topics
+
+
+@pytest.mark.parametrize("name", ["predicted_image", "predicted_beside"])
+def test_the_image_is_wanted_by_whoever_looks_at_it(scene, name):
+    scene.topics[f"~/hand/{name}"].subscribers = 1
+    assert scene.viewer.wants_image()
+    scene.close()
+
+
+def test_health_in_the_order_of_its_label(scene):
+    scene.show(1)
+    scene.close()
+    message = scene.topics["~/health"].messages[-1]
+    names = message.layout.dim[0].label.split(",")
+    assert names == [
+        *("score", "joints", "points:front", "points:hand", "image:front", "image:hand"),
+    ]
+    known = {
+        name: value for name, value in zip(names, message.data, strict=True) if value == value
+    }
+    assert known == {"score": 0.5, "points:hand": 0.5}
+
+
+def test_points_in_the_pixels_of_each_camera(scene):
+    scene.show(1, x=0.0)
+    scene.close()
+    (encoder, _) = scene.topics["~/hand/attention_points"].messages
+    # Stride 2: the first cell lies on model pixel 5; 25 model pixels are 50 of the source.
+    assert (encoder.points[0].x, encoder.header.frame_id) == (5.5 * 2 - 0.5, "hand")
+
+
+def test_a_trail_that_a_reset_ends(scene):
+    overlay = scene.topics["~/front/attention_overlay"]
+    overlay.subscribers = 1
+    row = 150  # the middle of the image, enlarged by 3
+
+    def marked() -> int:
+        """Columns that are not grey in the row of the points."""
+        return int((scene.pixels(overlay.topic)[row] != 100).any(axis=-1).sum())
+
+    for number, x in enumerate((0.0, 0.5, 1.0)):
+        scene.show(number, x)
+    scene.show(9, 0.5, reset="start")
+    scene.close()
+    assert len(overlay.messages) == 4
+    after = marked()
+    overlay.messages.pop()
+    assert marked() > 250 > 40 > after
+
+
+def test_what_was_expected_is_of_the_tick_before(scene):
+    beside = scene.topics["~/front/predicted_beside"]
+    beside.subscribers = 1
+    scene.show(1)  # nothing was expected of it
+    scene.show(2)
+    scene.show(4)  # what 3 expected is not known
+    scene.show(5, images=False)
+    scene.show(6)  # 5 did not say
+    scene.close()
+    assert len(beside.messages) == 2, "of 2 and of 5"
+    left, right = scene.pixels(beside.topic)[5, [5, -5]]
+    assert (left == 100).all() and (right == 104).all()

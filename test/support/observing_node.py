@@ -1,0 +1,98 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The inference node, started as always, telling what it saw: for test_parity.py.
+
+`python observing_node.py OUT --ros-args …`: saves every tick's observation, and what the policy
+was given, to OUT, and says on `acknowledge` what it has received, so that a replay can wait.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import String
+
+from sarnn_ros.control.controller import Tick
+from sarnn_ros.ros.inference_node import InferenceNode
+
+
+class ObservingNode(InferenceNode):
+    def __init__(self, out: Path) -> None:
+        super().__init__(on_tick=self._save)
+        self._out = out
+        self._count = 0
+        # Kept for a listener that is discovered late.
+        lasting = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._say = self.create_publisher(String, "acknowledge", lasting)
+        self._saying = threading.Lock()
+        self._jump = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=Duration(nanoseconds=1), min_backward=None),
+            post_callback=lambda _: self._acknowledge(f"clock {self.now_ns()}"),
+        )
+        self._greeting = self.create_timer(0.02, self._greet, clock=self._steady)
+
+    def _greet(self) -> None:
+        # A publisher knows of a subscription before the subscription knows of it; what it sends
+        # in between is lost.
+        if self._sensors is not None and all(
+            one.get_publisher_count() for one in self._sensors.subscriptions
+        ):
+            self._greeting.cancel()
+            self._acknowledge("connected")
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        result = super().on_configure(state)
+        assert self._sensors is not None
+        for subscription in self._sensors.subscriptions:
+            subscription.callback = partial(self._received, subscription.callback)
+        return result
+
+    def _received(self, take: Callable[[Any], None], message: Any) -> None:
+        take(message)
+        self._count += 1
+        self._acknowledge(f"received {self._count}")
+
+    def _save(self, tick: Tick) -> None:
+        seen = tick.observation
+        if seen is not None:
+            np.savez(
+                self._out / f"{tick.label_ns}.npz",
+                joints=seen.joints,
+                **{f"image.{name}": image for name, image in seen.images.items()},
+            )
+        self._acknowledge(f"tick {tick.label_ns}")
+
+    def _acknowledge(self, text: str) -> None:
+        with self._saying:
+            self._say.publish(String(data=text))
+
+
+def main() -> None:
+    out = Path(sys.argv[1])
+    rclpy.init()
+    node = ObservingNode(out)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    assert node.trigger_configure() == node.trigger_activate()
+    try:
+        executor.spin()
+    except (KeyboardInterrupt, rclpy.executors.ExternalShutdownException):
+        pass
+    finally:
+        node.close()
+
+
+if __name__ == "__main__":
+    main()

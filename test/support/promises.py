@@ -1,0 +1,107 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the guard and the contract promise of every command, as bounds on what a robot received.
+
+Nothing is allowed for: the limits are those that the node takes from the policy, and the only
+other term is the delay between sending and recording, which the robot measures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ros_testing import wait_until
+
+from sarnn_ros.control.resolve import guard_limits
+from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.policy.directory import load_config
+
+SECOND = 1_000_000_000
+#: What a command may take besides what is measured, ns: from the clock's reading to the wire.
+SENDING_NS = 10_000_000
+
+
+@dataclass(frozen=True)
+class Promises:
+    """See the module.
+
+    :param interval_ns: between set-points, for a node with `command_rate`; else 0.
+    :param grips: what a gripper with a topic of its own may be sent.
+    """
+
+    names: tuple[str, ...]
+    position_min: np.ndarray
+    position_max: np.ndarray
+    max_step: np.ndarray
+    period_ns: int
+    joints_age_ns: int
+    image_age_ns: int
+    interval_ns: int = 0
+    grips: frozenset[float] = frozenset()
+
+    @classmethod
+    def of(cls, policy: Path, **options: Any) -> Promises:
+        config = load_config(policy)
+        spec = config.spec
+        limits = guard_limits(build_parameters({}), spec, config.envelope)
+        return cls(
+            names=spec.command_names,
+            position_min=limits.position_min,
+            position_max=limits.position_max,
+            max_step=limits.max_step,
+            period_ns=spec.period_ns,
+            joints_age_ns=max(source.max_age_ns for source in spec.joints),
+            image_age_ns=max(camera.max_age_ns for camera in spec.cameras),
+            **options,
+        )
+
+    @staticmethod
+    def slack_ns(robot: Any) -> int:
+        """Out of the node, and into this process: twice through the scheduler."""
+        return 2 * int(robot.delay_ns) + SENDING_NS
+
+    def check(self, robot: Any, since: int = 0) -> None:
+        """All that the robot received since its reset, or the commands from `since` on.
+
+        Where a fault falsifies the joints (`robot.harmless` although they are wrong), a step is
+        measured from what the robot *reported*: the node cannot know better.
+        """
+        now = robot.now_ns
+        wait_until(lambda: robot.echoed_ns >= now, "the robot hears itself: the delay is known")
+        slack_ns = self.slack_ns(robot)
+        with robot.record:
+            commands, reports = robot.commands[since:], list(robot.reports)
+            grips = list(robot.grips)
+        stamps = np.array([stamp for stamp, _ in reports])
+        states = np.array([state for _, state in reports])
+        for index, command in enumerate(commands):
+            rows = [self.names.index(name) for name in command.names]
+            previous = commands[index - 1] if index else None
+            hold = previous is not None and np.array_equal(previous.position, command.position)
+            # A tick uses joints of at most that age, and its command is at most a period late;
+            # likewise the hold. A set-point between ticks looks at the joints when it is sent.
+            age_ns = self.joints_age_ns + (0 if self.interval_ns and not hold else self.period_ns)
+            near = (stamps >= command.at_ns - age_ns - slack_ns) & (stamps <= command.at_ns)
+            assert near.any(), f"no joint state in the {(age_ns + slack_ns) / SECOND:.3f} s before"
+            for point in (command.position, command.rest):
+                assert np.isfinite(point).all()
+                assert (point >= self.position_min[rows] - 1e-9).all()
+                assert (point <= self.position_max[rows] + 1e-9).all()
+                steps = np.abs(states[near][:, rows] - point) - self.max_step[rows]
+                assert (steps <= 1e-8).all(axis=1).any(), (
+                    f"{steps.max(axis=1).min():.4g} more than a step from every state reported in "
+                    f"the {(age_ns + slack_ns) / SECOND:.3f} s before"
+                )
+            if not hold:  # which needs no image
+                # The way of a set-point lasts one more period, and an interval to begin.
+                way_ns = self.period_ns + self.interval_ns if self.interval_ns else 0
+                age_ns = self.image_age_ns + self.period_ns + way_ns
+                late_ns = command.at_ns - command.sound_image_ns - age_ns - slack_ns
+                assert late_ns <= 0, f"its image is {late_ns / SECOND:.3f} s too old"
+            if command.velocity is not None:
+                assert np.isfinite(command.velocity).all()
+                assert command.duration_ns >= self.period_ns
+        assert set(grips) <= self.grips

@@ -1,0 +1,713 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What tests over real DDS need: a domain of their own, processes, and a robot that records.
+
+Nothing here sleeps to synchronise: everything waits for a condition, with a limit.
+"""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# Before the first message class is imported: a field of the wrong type is then an error.
+os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
+
+import numpy as np
+import pytest
+
+from sarnn_ros.share import ros_environment
+
+#: Discovery alone can take three seconds, on a machine that is busy with other tests longer.
+TIMEOUT = 30.0
+
+#: Kept free for tests; hand-made runs use other domains. Above 101 the ports would collide with
+#: those that Linux hands out by itself.
+DOMAINS = range(80, 101)
+
+
+#: Messages that a robot may be behind.
+QUEUE = 200
+
+
+def wait_until(
+    condition: Callable[[], Any], what: str | Callable[[], str], timeout: float = TIMEOUT
+) -> Any:
+    """The condition's value as soon as it is true.
+
+    :raises AssertionError: naming `what` if it does not come true in time.
+    """
+    pause = threading.Event()
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout:g} s: {what() if callable(what) else what}")
+        pause.wait(0.005)
+
+
+@pytest.fixture(scope="session")
+def wait() -> Callable[..., Any]:
+    return wait_until
+
+
+@pytest.fixture(scope="module")
+def domain() -> Iterator[int]:
+    """A ROS_DOMAIN_ID that no other test of this machine has now, whichever process runs it."""
+    folder = Path(tempfile.gettempdir()) / "sarnn_ros_test_domains"
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o777)
+
+    def take() -> tuple[int, int] | None:
+        for number in DOMAINS:
+            handle = os.open(folder / str(number), os.O_CREAT | os.O_RDWR, 0o666)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                continue
+            return number, handle
+        return None
+
+    number, handle = wait_until(take, "a free ROS_DOMAIN_ID", timeout=100.0)
+    yield number
+    os.close(handle)
+
+
+@pytest.fixture(scope="module")
+def environment(domain: int) -> dict[str, str]:
+    """The environment of every process of this module."""
+    return {
+        **ros_environment(),
+        "ROS_DOMAIN_ID": str(domain),
+        "ROS_PYTHON_CHECK_FIELDS": "1",
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "PYTHONFAULTHANDLER": "1",
+        "RCUTILS_LOGGING_BUFFERED_STREAM": "0",
+    }
+
+
+class Process:
+    """A child process whose output can be waited for."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("wb") as stream:
+            self._popen = subprocess.Popen(
+                list(command), env=dict(environment), stdout=stream, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    @property
+    def returncode(self) -> int | None:
+        return self._popen.poll()
+
+    def wait_for(self, text: str, timeout: float = TIMEOUT, *, after: int = 0) -> None:
+        """Until `text` is in the output, `after` so many characters of it."""
+
+        def found() -> bool:
+            seen = text in self.output[after:]
+            if not seen and self.returncode is not None:
+                raise AssertionError(
+                    f"ended with {self.returncode} before {text!r}:\n{self.output}"
+                )
+            return seen
+
+        wait_until(found, lambda: f"{text!r} in the output:\n{self.output}", timeout)
+
+    def send(self, number: int) -> None:
+        self._popen.send_signal(number)
+
+    def stop(self, number: int = signal.SIGINT, timeout: float = TIMEOUT) -> int:
+        """Ask it to end, and its return code. Whoever does not end is killed."""
+        if self.returncode is None:
+            self.send(number)
+        try:
+            return self._popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            self._popen.wait()
+            raise AssertionError(f"did not end on signal {number}:\n{self.output}") from None
+
+    def kill(self) -> None:
+        if self.returncode is None:
+            self._popen.send_signal(signal.SIGCONT)
+            self._popen.kill()
+        self._popen.wait()
+
+
+class Launcher:
+    """Starts processes, and ends those that are left."""
+
+    def __init__(self, environment: Mapping[str, str], folder: Path) -> None:
+        self._environment = environment
+        self._folder = folder
+        self._processes: list[Process] = []
+        self._started = 0
+
+    def __call__(self, *command: str, **extra: str) -> Process:
+        log = self._folder / f"{self._started}.log"
+        self._started += 1
+        process = Process([str(part) for part in command], {**self._environment, **extra}, log)
+        self._processes.append(process)
+        return process
+
+    def end(self) -> None:
+        """Ask all at once, then kill: each one killed leaves 35 MB of shared memory behind."""
+        for process in self._processes:
+            process.send(signal.SIGCONT)
+            process.send(signal.SIGINT)
+        deadline = time.monotonic() + 5.0
+        while time.monotonic() < deadline and any(
+            process.returncode is None for process in self._processes
+        ):
+            time.sleep(0.02)
+        while self._processes:
+            self._processes.pop().kill()
+
+    def finish(self) -> None:
+        """End them in order: what a killed one leaves in shared memory may disturb the next."""
+        while self._processes:
+            process = self._processes.pop()
+            try:
+                process.stop()
+            finally:
+                process.kill()
+
+
+@pytest.fixture(scope="module")
+def launch(
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Launcher]:
+    launcher = Launcher(environment, tmp_path_factory.mktemp("log"))
+    yield launcher
+    launcher.end()
+
+
+@pytest.fixture(scope="module")
+def start_node(launch: Callable[..., Process]) -> Callable[..., Process]:
+    """Starts the inference node as `ros2 run` would, with parameters given as keywords."""
+
+    def start(*arguments: str, module: str = "sarnn_ros.ros.inference_node", **parameters: Any):
+        ros = ["--ros-args"]
+        for name, value in parameters.items():
+            ros += ["-p", f"{name.replace('__', '.')}:={_yaml(value)}"]
+        return launch(sys.executable, "-m", module, *ros, *arguments)
+
+    return start
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_yaml(item) for item in value) + "]"
+    return str(value)
+
+
+class Graph:
+    """A node in this process that spins in the background, on the module's domain."""
+
+    def __init__(self, domain: int) -> None:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node("probe", context=self.context)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        self._executor.add_node(self.node)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._spin, name="probe")
+        self._thread.start()
+
+    def _spin(self) -> None:
+        from rclpy.impl.implementation_singleton import rclpy_implementation
+
+        while not self._closing.is_set():
+            # Tests destroy publishers and subscriptions while it waits for them.
+            with suppress(rclpy_implementation.InvalidHandle):
+                self._executor.spin_once(timeout_sec=0.1)
+
+    def close(self) -> None:
+        # Not by the executor's shutdown: a message that comes just then would raise in it.
+        self._closing.set()
+        self._thread.join(TIMEOUT)
+        self._executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+    def call(self, kind: Any, name: str, request: Any = None, timeout: float = TIMEOUT) -> Any:
+        """A service's response."""
+        client = self.node.create_client(kind, name)
+        try:
+            wait_until(client.service_is_ready, f"the service {name}", timeout)
+            future = client.call_async(kind.Request() if request is None else request)
+            wait_until(future.done, f"an answer of {name}", timeout)
+            return future.result()
+        finally:
+            self.node.destroy_client(client)
+
+    def trigger(self, name: str) -> Any:
+        from std_srvs.srv import Trigger
+
+        return self.call(Trigger, name)
+
+    def change_state(self, node: str, transition: int, timeout: float = TIMEOUT) -> bool:
+        """One lifecycle request; whether it succeeded."""
+        from lifecycle_msgs.srv import ChangeState
+
+        request = ChangeState.Request()
+        request.transition.id = transition
+        return bool(self.call(ChangeState, f"{node}/change_state", request, timeout).success)
+
+    def state(self, node: str) -> str:
+        from lifecycle_msgs.srv import GetState
+
+        return str(self.call(GetState, f"{node}/get_state").current_state.label)
+
+    def set_parameter(self, node: str, name: str, value: Any) -> tuple[bool, str]:
+        from rcl_interfaces.srv import SetParameters
+        from rclpy.parameter import Parameter
+
+        request = SetParameters.Request(
+            parameters=[Parameter(name, value=value).to_parameter_msg()]
+        )
+        result = self.call(SetParameters, f"{node}/set_parameters", request).results[0]
+        return result.successful, result.reason
+
+    def collect(self, kind: Any, topic: str, qos: Any = 10) -> list[Any]:
+        """A list to which every message of the topic is appended from now on."""
+        received: list[Any] = []
+        self.node.create_subscription(kind, topic, received.append, qos)
+        return received
+
+
+@pytest.fixture(scope="module")
+def graph(domain: int, environment: dict[str, str]) -> Iterator[Graph]:
+    os.environ.update(
+        {
+            key: value
+            for key, value in environment.items()
+            if key.startswith(("ROS_", "RMW", "FAST"))
+        }
+    )
+    graph = Graph(domain)
+    yield graph
+    graph.close()
+
+
+@dataclass(frozen=True)
+class Received:
+    """A command as the robot got it, and where the robot was then."""
+
+    at_ns: int
+    names: tuple[str, ...]
+    position: np.ndarray
+    rest: np.ndarray  # where it would come to rest: a trajectory's last point
+    velocity: np.ndarray | None
+    duration_ns: int
+    present: np.ndarray
+    sound_joints_ns: int
+    sound_image_ns: int
+
+
+def _stamp_ns(message: Any) -> int:
+    stamp = message.header.stamp
+    return stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+Mutation = Callable[[Any], Sequence[Any]]
+
+
+def unchanged(message: Any) -> Sequence[Any]:
+    return (message,)
+
+
+@dataclass
+class Robot:
+    """A joint robot with a camera: publishes 100 Hz joints and 30 Hz images, follows
+    `joint_command` as a position controller would, and records every command it is sent.
+
+    :param names: of the joints; :param start: their positions at first.
+    :param clock: what stamps the messages, ns; by default the system's time.
+    :ivar mutate_joints, mutate_image: a fault to inject: what is published instead of a message.
+    :ivar harmless: the fault leaves the messages sound, if perhaps late, or at least such that
+        the node must take them for sound.
+    :ivar reports: stamp and reported positions, in the order of `names`, of each sound message.
+    :ivar delay_ns: the longest that a message took from this robot to itself since `reset`: what
+        lies between a command's sending and its record here is no longer, but for the node's part.
+    :ivar echoed_ns: stamp of the last such message.
+    :ivar last_ns: when the last command of any kind came.
+    :ivar grips: what came on `gripper_command`, where the robot has one (`gripper`).
+    :ivar record: to be held while a fault is injected, so that commands are before or after it.
+    :ivar published: counts joint states, mutated or not: 100 in a second.
+    :ivar sound_joints_ns, sound_image_ns: stamp of the last message without a fault.
+    :ivar intruders: publishers that `mend` removes.
+    :ivar kind: the message type of a command.
+    """
+
+    graph: Graph
+    names: tuple[str, ...]
+    start: np.ndarray
+    interface: str = "joint_state"
+    image_size: tuple[int, int] = (64, 64)  # width, height
+    namespace: str = ""
+    command_names: tuple[str, ...] = ()
+    gripper: str = ""  # the joint that obeys gripper_command
+    seed: int = 0
+    clock: Callable[[], int] | None = None
+    mutate_joints: Mutation = unchanged
+    mutate_image: Mutation = unchanged
+    moving: bool = True
+    harmless: bool = False
+    commands: list[Received] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        from rclpy.qos import qos_profile_sensor_data
+        from sensor_msgs.msg import Image, JointState
+        from std_msgs.msg import Float64MultiArray, Header
+        from trajectory_msgs.msg import JointTrajectory
+
+        node = self.graph.node
+        self.position = np.array(self.start, np.float64)
+        self.goal = self.position.copy()
+        self.record = threading.Lock()
+        self.published = 0
+        self.sound_joints_ns = self.sound_image_ns = 0
+        self.intruders: list[Any] = []
+        self.reports: deque[tuple[int, np.ndarray]] = deque(maxlen=3000)
+        self.grips: list[float] = []
+        self.delay_ns = self.echoed_ns = self.last_ns = 0
+        # Queues as long as the commands': of a shorter one the most delayed would be missing.
+        self._echo = node.create_publisher(Header, f"{self.namespace}echo", QUEUE)
+        self._echo_subscription = node.create_subscription(
+            Header, f"{self.namespace}echo", self._hear_echo, QUEUE
+        )
+        self._joints = node.create_publisher(JointState, f"{self.namespace}joint_states", 10)
+        self._images = node.create_publisher(
+            Image, f"{self.namespace}image_raw", qos_profile_sensor_data
+        )
+        kind = {
+            "joint_state": JointState,
+            "joint_trajectory": JointTrajectory,
+            "forward_position": Float64MultiArray,
+        }[self.interface]
+        self.kind = kind
+        self._subscriptions: list[Any] = []
+        self.connect()
+        self._random = np.random.default_rng(self.seed)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="robot", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._thread.join(TIMEOUT)
+        self.mend()
+        self.disconnect()
+        node = self.graph.node
+        node.destroy_publisher(self._joints)
+        node.destroy_publisher(self._images)
+        node.destroy_publisher(self._echo)
+        node.destroy_subscription(self._echo_subscription)
+
+    def connect(self) -> None:
+        """Listen to commands."""
+        from std_msgs.msg import Float64
+
+        if self._subscriptions:
+            return
+        obeyed = [(self.kind, "joint_command", self._obey)]
+        if self.gripper:
+            obeyed.append((Float64, "gripper_command", self._grip))
+        self._subscriptions = [
+            self.graph.node.create_subscription(kind, f"{self.namespace}{topic}", obey, QUEUE)
+            for kind, topic, obey in obeyed
+        ]
+
+    def disconnect(self) -> None:
+        """As a controller that was deactivated."""
+        while self._subscriptions:
+            self.graph.node.destroy_subscription(self._subscriptions.pop())
+
+    def mend(self) -> None:
+        """End every fault."""
+        with self.record:
+            self.mutate_joints = self.mutate_image = unchanged
+            self.moving, self.harmless = True, False
+        self.connect()
+        while self.intruders:
+            self.graph.node.destroy_publisher(self.intruders.pop())
+
+    def reset(self) -> None:
+        """Back to the start, without a fault and with an empty record."""
+        self.mend()
+        with self.record:
+            self.position = np.array(self.start, np.float64)
+            self.goal = self.position.copy()
+            self.commands.clear()
+            self.grips.clear()
+            self.delay_ns = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether it listens to commands."""
+        return bool(self._subscriptions)
+
+    @property
+    def now_ns(self) -> int:
+        if self.clock is not None:
+            return self.clock()
+        return int(self.graph.node.get_clock().now().nanoseconds)
+
+    def _hear_echo(self, header: Any) -> None:
+        sent = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
+        self.delay_ns = max(self.delay_ns, self.now_ns - sent)
+        self.echoed_ns = sent
+
+    def _stamp(self, message: Any) -> None:
+        stamp = message.header.stamp
+        stamp.sec, stamp.nanosec = divmod(self.now_ns, 1_000_000_000)
+
+    def joint_message(self) -> Any:
+        from sensor_msgs.msg import JointState
+
+        message = JointState(name=list(self.names), position=array.array("d", self.position))
+        self._stamp(message)
+        return message
+
+    def image_message(self) -> Any:
+        from sensor_msgs.msg import Image
+
+        width, height = self.image_size
+        message = Image(width=width, height=height, encoding="rgb8", step=3 * width)
+        self._stamp(message)
+        message.header.frame_id = "camera"
+        pixels = self._random.integers(0, 256, (height, width, 3), np.uint8)
+        message.data = array.array("B", pixels.tobytes())
+        return message
+
+    def _run(self) -> None:
+        period = 0.01
+        step, due = 0, time.monotonic()
+        while not self._stopping.wait(max(0.0, due - time.monotonic())):
+            due = max(due + period, time.monotonic() - 0.1)
+            with self.record:
+                if self.moving:
+                    self.position += (self.goal - self.position) * 0.2
+                for joints in self.mutate_joints(self.joint_message()):
+                    self._joints.publish(joints)
+                    if self.harmless or self.mutate_joints is unchanged:
+                        self.sound_joints_ns = max(self.sound_joints_ns, _stamp_ns(joints))
+                        reported = dict(zip(joints.name, joints.position))
+                        state = np.array([reported[name] for name in self.names])
+                        self.reports.append((_stamp_ns(joints), state))
+                if step % 3 == 0:
+                    echo = self.joint_message().header
+                    self._echo.publish(echo)
+                    for image in self.mutate_image(self.image_message()):
+                        self._images.publish(image)
+                        if self.harmless or self.mutate_image is unchanged:
+                            self.sound_image_ns = max(self.sound_image_ns, _stamp_ns(image))
+                self.published += 1
+            step += 1
+
+    def _obey(self, message: Any) -> None:
+        at_ns = self.now_ns
+        velocity, rest, duration_ns = None, None, 0
+        if self.interface == "joint_state":
+            names, position = tuple(message.name), np.array(message.position)
+        elif self.interface == "joint_trajectory":
+            names, point = tuple(message.joint_names), message.points[0]
+            position, velocity = np.array(point.positions), np.array(point.velocities)
+            rest = np.array(message.points[-1].positions)
+            after = point.time_from_start
+            duration_ns = after.sec * 1_000_000_000 + after.nanosec
+        else:
+            names, position = self.command_names or self.names, np.array(message.data)
+        with self.record:
+            self.last_ns = at_ns
+            rows = [self.names.index(name) for name in names]
+            self.commands.append(
+                Received(
+                    at_ns,
+                    names,
+                    position,
+                    position if rest is None else rest,
+                    velocity,
+                    duration_ns,
+                    self.position[rows].copy(),
+                    self.sound_joints_ns,
+                    self.sound_image_ns,
+                )
+            )
+            if np.isfinite(position).all():
+                self.goal[rows] = position
+
+    def _grip(self, message: Any) -> None:
+        with self.record:
+            self.last_ns = self.now_ns
+            self.grips.append(message.data)
+            self.goal[self.names.index(self.gripper)] = message.data
+
+
+class Robots:
+    """Makes robots, and ends those that are left."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._robots: list[Robot] = []
+
+    def __call__(self, names: Sequence[str], start: Sequence[float], **options: Any) -> Robot:
+        robot = Robot(self._graph, tuple(names), np.array(start, np.float64), **options)
+        self._robots.append(robot)
+        return robot
+
+    def end(self) -> None:
+        while self._robots:
+            self._robots.pop().close()
+
+
+@pytest.fixture(scope="module")
+def make_robot(graph: Graph) -> Iterator[Robots]:
+    robots = Robots(graph)
+    yield robots
+    robots.end()
+
+
+@pytest.fixture
+def one_by_one(launch: Launcher, make_robot: Robots) -> Iterator[None]:
+    """For tests that share nothing: no process or robot outlives its test and slows the next."""
+    yield
+    launch.finish()
+    make_robot.end()
+
+
+JOINTS = ("joint1", "joint2", "gripper")
+
+
+def small_spec(**changes: Any) -> Any:
+    """What the small policies of these tests observe and command."""
+    from sarnn_ros.spec import parse_spec
+
+    return parse_spec(
+        {
+            "rate": 10.0,
+            "cameras": [{"name": "front", "width": 32, "height": 24}],
+            "joints": [{"names": list(JOINTS)}],
+            "joint_range": [0.1, 0.9],
+            **changes,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes a small policy: an initialised network, exported as training would.
+
+    Its joints range over [-1, 1] rad and its predictions stay near 0.3, where a robot of these
+    tests stands. `bias` (normalised) moves the predictions elsewhere; `change` spoils the network.
+    `p99`: prediction errors that are said to be usual, in all terms; none by default.
+    """
+
+    def make(
+        *,
+        spec: Any = None,
+        bias: float = 0.62,
+        seed: int = 0,
+        max_step: float = 0.3,
+        source_size: tuple[int, int] = (64, 64),
+        p99: float | None = None,
+        change: Callable[[Any], None] = lambda model: None,
+    ) -> Path:
+        import torch
+
+        from sarnn_ros.model.sarnn import SARNN
+        from sarnn_ros.policy.directory import CameraEnvelope, Envelope
+        from sarnn_ros.policy.export import export_policy
+        from sarnn_ros.streams.preprocess import JointNormaliser
+
+        spec = spec or small_spec()
+        dim = spec.joint_dim
+        sizes = [(camera.height, camera.width) for camera in spec.cameras]
+        torch.manual_seed(seed)
+        model = SARNN(
+            rec_dim=16, k_dim=4, joint_dim=dim, im_size=sizes[0] if len(sizes) == 1 else sizes
+        )
+        with torch.no_grad():
+            # Untrained, it jumps about with every image; a trained one moves in small steps.
+            model.decoder_joint[0].weight.mul_(0.2)
+            model.decoder_joint[0].bias.fill_(bias)
+            change(model)
+        low, high = np.full(dim, -1.0), np.full(dim, 1.0)
+        envelope = Envelope(
+            position_min=tuple(low),
+            position_max=tuple(high),
+            max_step=(max_step,) * dim,
+            start_pose=(0.3,) * dim,
+            start_pose_spread=(0.1,) * dim,
+            cameras={
+                camera.name: CameraEnvelope(
+                    width=source_size[0],
+                    height=source_size[1],
+                    brightness_mean=127.0,
+                    brightness_std=5.0,
+                    color_mean=(127.0, 127.0, 127.0),
+                )
+                for camera in spec.cameras
+            },
+        )
+        out = tmp_path_factory.mktemp("policy") / "policy"
+        export_policy(
+            out,
+            model,
+            spec=spec,
+            normaliser=JointNormaliser(low, high, spec.joint_range),
+            envelope=envelope,
+            training={},
+            health=lambda made: None if p99 is None else _health(made.config, p99),
+        )
+        return out
+
+    return make
+
+
+def _health(config: Any, p99: float) -> Any:
+    from sarnn_ros.policy.directory import Health, Quantiles, health_terms
+
+    errors = {
+        term: Quantiles(p50=(p99,) * count, p95=(p99,) * count, p99=(p99,) * count,
+                        max=(p99,) * count)
+        for term, count in health_terms(config.model, config.spec).items()
+    }  # fmt: skip
+    return Health(source="validation", episodes=1, ticks=100, errors=errors)
+
+
+@pytest.fixture(scope="session")
+def policy(make_policy: Callable[..., Path]) -> Path:
+    """The small policy that most tests run."""
+    return make_policy()

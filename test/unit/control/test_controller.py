@@ -1,0 +1,658 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The control loop, tick by tick, with a policy, an arm and a clock that are set by hand: what is
+sent, what is held, and what a fault stops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from sarnn_ros.control.controller import Controller, Tick
+from sarnn_ros.control.gripper import GripperValues, Hysteresis
+from sarnn_ros.control.interpolator import Command, Streamer
+from sarnn_ros.control.limits import CommandGuard, GuardLimits
+from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.control.start import start_sequence
+from sarnn_ros.control.statistics import LoopStatistics
+from sarnn_ros.control.summary import summarise
+from sarnn_ros.control.watchdogs import Findings, ObservationWatch
+from sarnn_ros.policy.runtime import Prediction
+from sarnn_ros.spec import parse_spec
+from sarnn_ros.streams.observe import Missing, Observation
+
+PERIOD = 100_000_000
+SPEC = parse_spec({"cameras": [{"name": "front"}], "joints": [{"names": ["a", "b"]}]})
+MAX_STEP = 0.2
+
+
+class FakePolicy:
+    """Predicts what the test says, and counts its steps since the last reset."""
+
+    spec = SPEC
+
+    def __init__(self) -> None:
+        self.joints = np.zeros(2)
+        self.steps = 0
+        self.meanwhile = lambda: None  # what happens while it computes
+
+    def reset(self) -> None:
+        self.steps = 0
+
+    def step(self, observation, **_) -> Prediction:
+        self.steps += 1
+        self.meanwhile()
+        return Prediction(self.joints.copy(), {}, {})
+
+
+class Bench:
+    """One joint state, exactly at each tick; the arm goes where it is told, at once."""
+
+    def __init__(
+        self,
+        low=(-0.1, -0.1),
+        high=(0.1, 0.1),
+        interval: int = 0,
+        at_once=(),
+        spec=SPEC,
+        **parameters,
+    ) -> None:
+        self.parameters = build_parameters(
+            {name.replace("__", "."): value for name, value in parameters.items()}
+        )
+        self.policy = FakePolicy()
+        self.policy.spec = spec
+        self.label = 50 * PERIOD
+        self.now = self.label
+        self.present = np.zeros(2)
+        self.age = 0
+        self.follows = True
+        self.missing: dict[str, str] = {}
+        self.found = Findings()
+        self.sent: list[Command] = []
+        self.ticks: list[Tick] = []
+        self.rewound: list[int] = []
+        limits = GuardLimits(
+            position_min=np.full(2, -1.0),
+            position_max=np.full(2, 1.0),
+            max_step=np.full(2, MAX_STEP),
+            max_velocity=np.full(2, np.inf),
+            max_acceleration=np.full(2, np.inf),
+        )
+        self.guard = guard = CommandGuard(limits, ("a", "b"))
+        self.streamer = Streamer(
+            PERIOD,
+            interval,
+            "linear",
+            guard,
+            now_ns=lambda: self.now,
+            present=lambda now: self.present,
+            send=lambda command: self.send(command),
+            on_error=lambda error: pytest.fail(str(error)),
+            at_once=at_once,
+        )
+        self.control = Controller(
+            self.policy,
+            SimpleNamespace(observe=self.observe, rewind=self.rewound.append),
+            guard,
+            lambda: self.parameters,
+            now_ns=lambda: self.now,
+            streamer=self.streamer,
+            sequence=start_sequence(
+                self.parameters.start, np.array(low), np.array(high), limits, 0.1, at_once
+            ),
+            want_image=lambda: False,
+            watch=ObservationWatch(
+                self.parameters.watch, PERIOD, {}, [0, 1], ("a", "b"), limits.max_step
+            ),
+            elsewhere=lambda: Findings(dict(self.found.soft), dict(self.found.hard)),
+            on_tick=self.ticks.append,
+        )
+
+    def observe(self, label):
+        if self.missing:
+            return Missing(label, self.missing)
+        stamps = {"joint_states": label - self.age}
+        return Observation(label, {}, self.present.copy(), stamps, {})
+
+    def send(self, command: Command) -> None:
+        self.sent.append(command)
+        if self.follows:
+            self.present = command.position.copy()
+
+    def run(self, ticks: int = 1) -> Tick:
+        for _ in range(ticks):
+            self.label += PERIOD
+            self.now = self.label
+            self.control.tick(self.label)
+        return self.ticks[-1]
+
+    @property
+    def path(self):
+        return np.array([command.position for command in self.sent])
+
+
+def test_the_way_to_rest_obeys_position_and_step_limits():
+    bench = Bench()
+    bench.control.start()
+    bench.policy.joints = np.array([0.18, 0.0])
+    # At 0.18 per tick it would come to rest 0.09 further on, 0.27 from the present position.
+    command = bench.run().sent
+    assert command.velocity[0] == pytest.approx(1.8)
+    assert command.rest.tolist() == pytest.approx([MAX_STEP, 0.0])
+
+    bench.present = np.array([0.85, -0.85])
+    bench.control.start()
+    bench.policy.joints = np.array([0.97, -0.97])
+    assert bench.run().sent.rest.tolist() == pytest.approx([1.0, -1.0])
+
+
+def test_the_way_to_rest_is_half_a_period_on():
+    bench = Bench()
+    bench.control.start()
+    bench.policy.joints = np.array([0.1, -0.1])
+    assert bench.run().sent.rest.tolist() == pytest.approx([0.15, -0.15])
+    bench.policy.joints = np.array([0.12, -0.1])
+    assert bench.run().sent.rest.tolist() == pytest.approx([0.13, -0.1])
+
+
+def test_a_fault_holds_the_last_set_point_once_at_rest_and_all_goes_on_after_it():
+    bench = Bench()
+    bench.control.start()
+    bench.policy.joints = np.array([0.1, 0.0])
+    bench.run(3)
+    bench.found = Findings(soft={"no_controller": "nobody"})
+    bench.run(5)
+    assert len(bench.sent) == 4
+    hold = bench.sent[-1]
+    assert hold.position.tolist() == hold.rest.tolist() == [0.1, 0.0]
+    assert not hold.velocity.any()
+    bench.found = Findings()
+    assert bench.run().sent is not None
+
+
+@pytest.mark.parametrize("ending", ["stop", "fault", "start", "reset"])
+def test_the_hold_is_where_the_way_was_left_and_the_way_is_over(ending):
+    bench = Bench(interval=PERIOD // 10)
+    bench.control.start()
+    bench.policy.joints = np.array([0.1, 0.0])
+    bench.run()
+
+    def walk(set_points):
+        for _ in range(set_points):
+            bench.now += PERIOD // 10
+            bench.streamer.tick()
+
+    walk(4)
+    assert bench.path[:, 0] == pytest.approx([0.01, 0.02, 0.03, 0.04])
+    if ending == "fault":
+        bench.found = Findings(soft={"no_controller": "nobody"})
+        bench.run()
+    else:
+        getattr(bench.control, ending)()
+    walk(20)
+    held = [0.04] * (ending in ("stop", "fault"))
+    assert bench.path[4:, 0] == pytest.approx(held), "start and reset begin anew, without a hold"
+
+
+class Walk(Bench):
+    """With set-points between the ticks, a velocity limit, and a policy that goes along with the
+    arm: it predicts the measured joints, one of them a little further."""
+
+    def __init__(self, **parameters) -> None:
+        super().__init__(interval=PERIOD // 10, **parameters)
+        self.guard.limits = replace(self.guard.limits, max_velocity=np.full(2, 2.0))
+        self.fresh = True
+        self.streamer._present = lambda now: self.present if self.fresh else None
+
+        def stay() -> None:
+            self.policy.joints = self.present + [0.02, 0.0]
+
+        self.policy.meanwhile = stay
+
+    def run(self, ticks: int = 1, meanwhile=lambda: None) -> Tick:
+        """:param meanwhile: happens after the third set-point of each way."""
+        for _ in range(ticks):
+            super().run()
+            for number in range(9):
+                if number == 3:
+                    meanwhile()
+                self.now += PERIOD // 10
+                self.streamer.tick()
+        return self.ticks[-1]
+
+    def push(self, way: float) -> None:
+        """And held there."""
+        self.follows = False
+        self.present = self.present + [way, 0.0]
+
+
+def test_an_arm_that_is_pushed_off_its_way_holds_for_a_tick_and_goes_on_from_where_it_is():
+    bench = Walk()
+    bench.control.start()
+    bench.run(3)
+    bench.run(meanwhile=lambda: bench.push(0.45))
+    sent = len(bench.sent)
+    tick = bench.run()
+    assert tick.sent is None and tick.way_left
+    assert tick.verdict.ok, "it is not judged by how fast it would be from what was never sent"
+    (fault,) = tick.changes.appeared
+    assert fault.code == "guard" and "set-point refused: a: step from the present" in fault.text
+    assert len(bench.sent) == sent, "nor a hold where it was pushed away from"
+    tick = bench.run()
+    assert [fault.code for fault in tick.changes.recovered] == ["guard"]
+    assert tick.sent.velocity == pytest.approx([0.2, 0.0]), "from the arm, not from what was sent"
+    bench.run(30)
+    assert len(bench.sent) > sent + 200
+    steps = np.abs(bench.path[sent:] - bench.present).max(axis=0)
+    assert (steps < 0.03).all(), "all of them where the arm is"
+    assert not bench.control.faults.active
+
+
+def test_ways_that_are_refused_in_a_row_latch():
+    bench = Walk(guard__latch_after=3)
+    bench.control.start()
+    bench.run(3)
+    way = iter(np.resize([0.45, -0.45], 99))
+    sent = len(bench.sent)
+    ticks = []
+    while not bench.control.faults.latched:
+        ticks.append(bench.run(meanwhile=lambda: bench.push(next(way))))
+        assert len(ticks) < 20
+    assert [tick.way_left for tick in ticks] == [False, True] * 3
+    (fault,) = bench.control.faults.latched
+    assert fault.code == "guard" and fault.text.endswith("(3 ways in a row)")
+    assert len(bench.sent) == sent + 9, "three of each"
+    bench.run(20)
+    assert len(bench.sent) == sent + 9
+
+
+def test_a_way_that_is_walked_ends_the_row():
+    bench = Walk(guard__latch_after=2)
+    bench.control.start()
+    for way in (0.45, -0.45, 0.45):
+        bench.run(3)
+        bench.run(meanwhile=lambda way=way: bench.push(way))
+        bench.run()
+        bench.follows = True
+    assert not bench.control.faults.latched
+
+
+def test_a_way_left_for_want_of_joints_is_told_and_never_latches():
+    bench = Walk()
+    bench.control.start()
+
+    def blink() -> None:
+        bench.fresh = False
+
+    for _ in range(10):
+        bench.run(meanwhile=blink)
+        bench.fresh = True
+        tick = bench.run()
+        (fault,) = tick.changes.appeared
+        assert fault.code == "interpolation" and fault.text.endswith("no fresh joint state")
+    assert not bench.control.faults.latched
+
+
+@pytest.mark.parametrize("pause", [1, 15])  # short of the gap that makes it blend anew, and beyond
+@pytest.mark.parametrize(("interval", "blend"), [(0, 0.5), (PERIOD // 10, 0.0)])
+def test_a_hold_does_not_make_a_two_valued_gripper_drop_what_it_holds(interval, blend, pause):
+    """Its fingers, open at 0.04 and closed at 0, are blocked at 0.03: by their measured position
+    it would count as open."""
+    bench = Bench(interval=interval, at_once=(1,), start__blend_time=blend)
+    hysteresis = Hysteresis(GripperValues(np.array([0.04]), np.zeros(1), 0.6, 0.4))
+    decided = []
+
+    def send(command: Command) -> None:
+        decided.append(hysteresis.decide(command.position[1:])[0])
+        bench.present = np.array([command.position[0], 0.03])
+
+    bench.send = send
+
+    def run(ticks: int) -> None:
+        for _ in range(ticks):
+            bench.run()
+            for _ in range(9 if interval else 0):
+                bench.now += interval
+                bench.streamer.tick()
+
+    bench.policy.joints = np.array([0.02, 0.0])
+    bench.control.start()
+    run(8)
+    bench.found = Findings(soft={"no_controller": "nobody"})
+    run(pause)
+    bench.found = Findings()
+    count = len(decided)
+    bench.policy.joints = np.array([0.04, 0.001])
+    run(8)
+    assert len(decided) >= count + 8 and set(decided) == {0.0}
+    bench.policy.joints = np.array([0.04, 0.04])
+    run(1)
+    assert decided[-1] == 0.04, "and it opens when it is told to"
+
+
+@pytest.mark.parametrize("age", [0.05, 0.09])
+def test_a_hold_counts_the_age_of_the_measurement_not_of_the_tick(age):
+    bench = Bench()
+    bench.control.start()
+    bench.age = round(age * 1e9)
+    bench.policy.joints = np.array([0.1, 0.0])
+    bench.run(3)
+    bench.missing = {"joint_states": "nothing"}
+    bench.label += PERIOD // 5  # a late tick, 0.12 s after the last
+    bench.run()
+    assert len(bench.sent) == 3 + (age == 0.05), "no older than 0.2 s"
+
+
+@pytest.mark.parametrize("why", ["far", "old", "dry run"])
+def test_no_hold_without_a_fresh_measurement_near_it(why):
+    bench = Bench()
+    bench.control.start()
+    bench.follows = False
+    bench.policy.joints = np.array([0.1, 0.0])
+    bench.run(3)
+    if why == "far":
+        bench.present = np.array([-0.15, 0.0])
+        bench.found = Findings(soft={"no_controller": "nobody"})
+        bench.run()
+    elif why == "old":
+        bench.now += 5 * PERIOD
+        bench.control.stop()
+    else:
+        bench.parameters = replace(bench.parameters, dry_run=True)
+        bench.run()
+    assert len(bench.sent) == 3
+
+
+def test_a_stop_while_a_tick_restarts_does_no_harm():
+    bench = Bench()
+    bench.control.start()
+    bench.run(2)
+    readings = iter([(bench.now, bench.present)])
+
+    class Restarting(Controller):
+        """The restart comes after the first look at where the arm is."""
+
+        _present = property(lambda _: next(readings, None))
+
+    bench.control.__class__ = Restarting
+    bench.control.stop()
+    assert len(bench.sent) == 3, "two commands and the hold"
+
+
+def test_a_prediction_that_is_not_finite_latches_and_start_is_refused():
+    bench = Bench()
+    bench.control.start()
+    bench.run(2)
+    bench.policy.joints = np.array([np.inf, 0.0])
+    assert "non_finite" in [fault.code for fault in bench.run().changes.appeared]
+    bench.policy.joints = np.zeros(2)
+    bench.run(3)
+    assert len(bench.sent) == 3, "two commands and the hold"
+    with pytest.raises(RuntimeError, match="reset"):
+        bench.control.start()
+    bench.control.reset()
+    bench.run(3)
+    assert len(bench.sent) == 3, "a reset alone moves nothing"
+    bench.control.start()
+    assert bench.run().sent is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "patience"), [({}, 1.0), ({"rate": 1.0}, 2.0), ({"tick": "image"}, 1.7)]
+)
+def test_ticks_that_do_not_come_are_no_commanding(changes, patience):
+    camera = {"name": "front", "max_age": 1.5}
+    spec = parse_spec({"cameras": [camera], "joints": [{"names": ["a", "b"]}], **changes})
+    bench = Bench(spec=spec)
+    steady = 0.0
+    bench.control.statistics = LoopStatistics(lambda: steady)
+    bench.control.start()
+    bench.run()
+
+    def said() -> str:
+        return summarise(bench.control, dry_run=False).text
+
+    assert said() == "commanding"
+    steady += patience - 0.01
+    assert said() == "commanding"
+    steady += 0.11
+    assert said().startswith(f"no tick for {patience + 0.1:.1f} s: has the clock stopped")
+    bench.control.activate(start=True)
+    assert said() == "commanding", "they are to come from an activation on"
+    steady += 2 * patience
+    assert said().startswith("no tick")
+
+
+def test_a_latched_fault_outlives_deactivation():
+    bench = Bench()
+    bench.control.activate(start=True)
+    assert bench.run().sent is not None
+    bench.found = Findings(hard={"jump": "a joint jumped"})
+    bench.run()
+    bench.control.stop()
+    bench.found = Findings()
+    sent = len(bench.sent)
+    assert [fault.code for fault in bench.control.activate(start=True)] == ["jump"]
+    bench.run(3)
+    assert len(bench.sent) == sent and not bench.control.running
+    with pytest.raises(RuntimeError, match="a joint jumped"):
+        bench.control.start()
+    bench.control.reset()
+    bench.run(3)
+    assert len(bench.sent) == sent, "as after any reset"
+    bench.control.start()
+    assert bench.run().sent is not None
+
+
+@pytest.mark.parametrize("start", [True, False])
+def test_activation_begins_anew(start):
+    bench = Bench()
+    assert not bench.control.activate(start=start)
+    tick = bench.run(5)
+    assert (tick.sent is not None) == start and bench.ticks[0].reset == "activation"
+    bench.control.stop()
+    bench.label += 6000 * PERIOD
+    bench.control.activate(start=start)
+    assert bench.run().missed == 0, "nobody waited for ticks meanwhile"
+    bench.label += 2 * PERIOD
+    assert bench.run().missed == 2
+
+
+def test_a_tick_under_way_does_not_undo_a_reset():
+    bench = Bench()
+    bench.control.start()
+    bench.run()
+    bench.found = Findings(soft={"late": "by a little"}, hard={"image_changed:front": "changed"})
+    bench.run()
+
+    def seen_and_reset():
+        bench.found = Findings()
+        assert [fault.code for fault in bench.control.reset()] == ["image_changed:front"]
+        bench.control.start()
+
+    bench.policy.meanwhile = seen_and_reset
+    tick = bench.run()
+    assert not bench.control.faults.active and not tick.changes.appeared and tick.sent is None
+    bench.policy.meanwhile = lambda: None
+    assert bench.run().sent is not None
+
+
+@pytest.mark.parametrize("call", ["stop", "start"])
+def test_what_a_tick_under_way_finds_is_kept_over_stop_and_start(call):
+    bench = Bench()
+    bench.control.start()
+    bench.run()
+    bench.found = Findings(hard={"jump": "a joint jumped"})  # told once
+    bench.policy.meanwhile = getattr(bench.control, call)
+    bench.run()
+    bench.found = Findings()
+    assert [fault.code for fault in bench.control.faults.latched] == ["jump"]
+
+
+def test_time_that_goes_back_resets_policy_and_buffer():
+    bench = Bench()
+    bench.control.start()
+    bench.run(3)
+    bench.label -= 30 * PERIOD
+    tick = bench.run()
+    assert tick.reset == "time went back by 2.900 s" and tick.missed == 0
+    assert bench.rewound == [bench.now] and bench.policy.steps == 1
+    assert bench.run().reset is None
+
+
+def test_the_image_after_a_silence_is_no_time_that_goes_back():
+    """With `tick: image` a silent camera's tick is labelled now; the next image by its stamp."""
+    bench = Bench()
+    bench.control.start()
+    bench.run(3)
+    bench.missing = {"front": "no image"}
+    bench.label += 2 * PERIOD
+    bench.run()
+    bench.missing = {}
+    bench.now += PERIOD // 4
+    bench.control.tick(bench.label - PERIOD // 4, bench.now)
+    tick = bench.ticks[-1]
+    assert tick.reset is None and bench.policy.steps == 4 and not bench.rewound
+    assert tick.sent is not None and tick.missed == 0
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.1, 0.15])
+def test_the_next_tick_is_no_gap_and_the_one_after_is(gap):
+    bench = Bench(watch__reset_gap=gap)
+    bench.control.start()
+    bench.run(5)
+    assert bench.policy.steps == 5
+    bench.missing = {"front": "nothing"}
+    bench.run()
+    bench.missing = {}
+    assert bench.run().reset == "gap" and bench.policy.steps == 1
+
+
+class TestStart:
+    def ramping(self, **parameters) -> Bench:
+        bench = Bench(start__ramp_speed=0.5, **parameters)
+        bench.present = np.array([0.4, -0.05])
+        bench.policy.joints = np.array([-0.9, 0.9])  # far off: it is not asked yet
+        bench.control.start()
+        return bench
+
+    def test_ramp_warm_up_blend_policy(self):
+        bench = self.ramping(start__warm_up_ticks=3, start__blend_time=0.2)
+        bench.run(6)
+        assert bench.path[:, 0] == pytest.approx([0.35, 0.3, 0.25, 0.2, 0.15, 0.1])
+        assert bench.path[:, 1] == pytest.approx(-0.05)
+        assert bench.control.phase == "ramping"
+        bench.policy.joints = np.array([0.16, 0.07])
+        bench.run()
+        assert bench.control.phase == "warming up" and bench.policy.steps == 1
+        assert len(bench.sent) == 7 and not bench.sent[-1].velocity.any(), "the hold"
+        bench.run(2)
+        assert len(bench.sent) == 7 and bench.control.phase == "blending"
+        bench.run(4)
+        assert bench.path[7:, 0] == pytest.approx([0.12, 0.14, 0.16, 0.16])
+        assert bench.path[7:, 1] == pytest.approx([-0.01, 0.03, 0.07, 0.07])
+        assert bench.control.phase == "" and bench.policy.steps == 7
+
+    def test_what_interrupts_the_ramp_ends_it_until_start(self):
+        bench = self.ramping()
+        bench.run(2)
+        bench.missing = {"front": "nothing"}
+        assert bench.run().ramp_aborted and not bench.control.running
+        assert len(bench.sent) == 3 and not bench.sent[-1].velocity.any(), "the hold"
+        bench.missing = {}
+        bench.run(5)
+        assert len(bench.sent) == 3
+        bench.present = np.array([0.3, 0.2])
+        bench.control.start()
+        bench.run()
+        np.testing.assert_allclose(bench.path[-1], [0.25, 0.175])
+
+    def test_a_blocked_arm_ends_it_too(self):
+        bench = self.ramping()
+        bench.follows = False
+        bench.run(6)
+        assert bench.ticks[-2].ramp_aborted, "the next set-point is 0.25 ahead of the arm"
+        assert bench.path[:, 0] == pytest.approx([0.35, 0.3, 0.25, 0.2, 0.2])
+        assert not bench.control.running
+
+    @pytest.mark.parametrize("restart", ["reset", "clock"])
+    def test_an_interruption_right_after_a_restart_ends_it_too(self, restart):
+        bench = self.ramping()
+        bench.run(2)
+        bench.missing = {"front": "nothing"}
+        if restart == "reset":
+            bench.control.reset()
+        else:
+            bench.label -= 5 * PERIOD
+        assert bench.run().ramp_aborted and not bench.control.running
+        bench.missing = {}
+        bench.run(5)
+        assert len(bench.sent) == 2, "it does not go on by itself"
+
+    def test_a_way_of_it_that_was_left_ends_it_too(self):
+        bench = Walk(start__ramp_speed=0.5)
+        bench.present = np.array([0.4, -0.05])
+        bench.control.start()
+        bench.run()
+        bench.run(meanwhile=lambda: bench.push(0.3))
+        assert bench.run().ramp_aborted and not bench.control.running
+
+    def test_a_fault_before_it_begins_only_delays_it(self):
+        bench = self.ramping()
+        bench.found = Findings(soft={"no_controller": "nobody"})
+        bench.run(3)
+        assert not bench.control.trips, "nobody asked the policy, which is far off"
+        bench.found = Findings()
+        bench.run()
+        assert bench.path.tolist() == [pytest.approx([0.35, -0.05])]
+
+    def test_stop_then_start_ramps_again_and_reset_does_not(self):
+        bench = self.ramping()
+        bench.run(2)
+        bench.control.stop()
+        bench.run(2)
+        bench.control.start()
+        bench.run(4)
+        assert bench.path[:, 0] == pytest.approx([0.35, 0.3, 0.3, 0.25, 0.2, 0.15, 0.1])
+        bench.policy.joints = np.array([0.25, 0.0])
+        bench.run(2)
+        bench.control.reset()
+        bench.present = np.array([0.3, 0.0])
+        assert bench.run().sent.position.tolist() == [0.25, 0.0], "the policy's, at once"
+
+    def test_start_right_before_reset_still_ramps(self):
+        bench = self.ramping()
+        bench.control.reset()
+        assert bench.run().sent.position.tolist() == pytest.approx([0.35, -0.05])
+
+    def test_a_dry_run_shows_the_policy_and_the_start_after_it_begins_with_the_ramp(self):
+        bench = self.ramping(dry_run=True)
+        bench.policy.joints = np.array([0.38, -0.05])
+        bench.run(3)
+        assert not bench.sent and bench.policy.steps == 3
+        assert bench.ticks[-1].verdict.command.tolist() == [0.38, -0.05]
+        bench.control.stop()  # as the node does when it is over
+        bench.parameters = replace(bench.parameters, dry_run=False)
+        bench.run(3)
+        assert not bench.sent
+        bench.control.start()
+        bench.run(6)
+        assert bench.path[:, 0] == pytest.approx([0.35, 0.3, 0.25, 0.2, 0.15, 0.1])
+        bench.run()
+        assert bench.policy.steps == 1, "what it saw before is forgotten"
+
+    def test_the_policy_warms_up_again_after_a_gap(self):
+        bench = Bench(start__warm_up_ticks=2)
+        bench.control.start()
+        bench.run(5)
+        assert len(bench.sent) == 3
+        bench.missing = {"front": "nothing"}
+        bench.run(12)
+        bench.missing = {}
+        bench.run(2)
+        assert len(bench.sent) == 4, "the hold; two ticks unheard"
+        assert bench.run().sent is not None and bench.policy.steps == 3

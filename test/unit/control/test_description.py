@@ -1,0 +1,141 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Limits by a robot description that comes late, twice, or changed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from sarnn_ros.control.description import CODE, DescriptionWatch
+from sarnn_ros.control.limits import CommandGuard
+from sarnn_ros.control.resolve import guard_limits
+from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.spec import parse_spec
+
+SPEC = parse_spec(
+    {"cameras": [{"name": "front", "width": 8, "height": 8}], "joints": [{"names": ["a", "b"]}]}
+)
+ENVELOPE = SimpleNamespace(
+    position_min=(-1.0, -1.0), position_max=(1.0, 1.0), max_step=(0.1, 0.1), max_change=None
+)
+
+
+def urdf(upper: float, name: str = "a") -> str:
+    limit = f'<limit lower="-0.5" upper="{upper}" velocity="2" effort="1"/>'
+    return f'<robot name="r"><joint name="{name}" type="revolute">{limit}</joint></robot>'
+
+
+class Node:
+    """A guard whose limits wait for a description."""
+
+    def __init__(self) -> None:
+        parameters = build_parameters({"robot_description_topic": "robot_description"})
+        self.guard = CommandGuard(guard_limits(parameters, SPEC, ENVELOPE), SPEC.command_names)
+        self.watch = DescriptionWatch(
+            "/robot_description",
+            lambda text: guard_limits(parameters, SPEC, ENVELOPE, text),
+            self.guard,
+        )
+
+    @property
+    def highest(self) -> list[float]:
+        return list(self.guard.limits.position_max)
+
+    @property
+    def faults(self) -> tuple[str, str]:
+        """(soft, hard)"""
+        found = self.watch.findings()
+        return found.soft.get(CODE, ""), found.hard.get(CODE, "")
+
+
+@pytest.fixture
+def node() -> Node:
+    return Node()
+
+
+def test_nothing_is_commanded_until_one_has_come(node):
+    soft, hard = node.faults
+    assert "has arrived on '/robot_description'" in soft and not hard
+    node.watch.accept()
+    assert node.faults[0] == soft, "a reset does not replace it"
+    node.watch.take(urdf(0.5))
+    assert node.faults == ("", "")
+    # Narrower than training, with its margin, for the joint it describes.
+    np.testing.assert_allclose(node.highest, (0.5, 1.2))
+    np.testing.assert_allclose(node.guard.limits.max_velocity, (2.0, np.inf))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "not a URDF"),
+        ("no xml", "not a URDF"),
+        (urdf(0.5, name="elbow"), "describes none of the commanded joints a, b"),
+        (urdf(-9.0), "no position is left"),
+    ],
+)
+def test_one_that_cannot_be_used_is_as_good_as_none(node, text, words):
+    node.watch.take(text)
+    assert words in node.faults[0] and "robot_description" in node.faults[0]
+    node.watch.take(urdf(0.5))
+    assert node.faults == ("", "")
+
+
+def test_the_same_limits_again_are_no_news(node):
+    node.watch.take(urdf(0.5))
+    node.watch.take(urdf(0.5).replace("<robot", "<!-- edited --><robot"))
+    assert node.faults == ("", "")
+
+
+def test_other_limits_latch_and_count_after_a_reset(node):
+    node.watch.take(urdf(0.5))
+    for upper in (0.7, 0.8):
+        node.watch.take(urdf(upper))
+        assert not node.faults[0] and "changed the limits" in node.faults[1]
+        assert node.highest[0] == 0.5
+    node.watch.accept()
+    assert node.faults == ("", "")
+    assert node.highest[0] == 0.8
+
+
+def test_a_broken_one_later_latches_and_changes_nothing(node):
+    node.watch.take(urdf(0.5))
+    node.watch.take("no xml")
+    assert "not a URDF" in node.faults[1] and "as they were before" in node.faults[1]
+    node.watch.accept()
+    assert node.faults == ("", "")
+    assert node.highest[0] == 0.5
+
+
+@pytest.mark.parametrize("last", [urdf(0.5), "no xml"])
+def test_a_reset_takes_no_limits_that_are_published_no_longer(node, last):
+    node.watch.take(urdf(0.5))
+    node.watch.take(urdf(0.9))
+    node.watch.take(last)
+    assert "~/reset goes on with the limits as they were before" in node.faults[1]
+    node.watch.accept()
+    assert node.faults == ("", "")
+    assert node.highest[0] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("parameter", "topic", "words"),
+    [
+        ("", None, None),
+        (urdf(0.5), None, "parameter 'robot_description': no limits for b:"),
+        ("", urdf(0.5), "topic '/description': no limits for b:"),
+        (urdf(0.5), urdf(0.6), "'robot_description' and topic '/description': no limits for b:"),
+        (urdf(0.5), urdf(0.6, name="b"), None),
+    ],
+)
+def test_joints_that_no_description_limits_are_told(parameter, topic, words):
+    parameters = build_parameters(
+        {"robot_description": parameter, "robot_description_topic": "/description"}
+    )
+    told: list[str] = []
+    guard_limits(parameters, SPEC, ENVELOPE, topic, warn=told.append)
+    assert len(told) == (words is not None)
+    assert not told or words in told[0]

@@ -1,0 +1,143 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The gripper: when it opens and closes, where its joints go, and what the guard allows it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sarnn_ros.control.gripper import GripperValues, Hysteresis, two_valued_gripper, with_gripper
+from sarnn_ros.control.limits import CommandGuard, GuardLimits
+from sarnn_ros.control.resolve import command_topics
+from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.errors import ConfigError
+from sarnn_ros.spec import parse_spec
+
+SPEC = parse_spec(
+    {"cameras": [{"name": "front"}], "joints": [{"names": ["j1", "left", "j2", "right"]}]}
+)
+LIMITS = GuardLimits.from_training(
+    [-1.0, 0.0, -1.0, 0.0],
+    [1.0, 0.04, 1.0, 0.04],
+    [0.1, 0.01, 0.1, 0.01],
+    position_margin=0.0,
+    step_margin=1.0,
+    floor=0.001,
+)
+GRIPPER = {"gripper.joints": ["left", "right"]}
+VALUES = {"gripper.open": [0.04], "gripper.closed": [0.0, 0.002]}
+
+
+def test_it_stays_between_the_thresholds():
+    values = GripperValues(np.array([0.04]), np.array([0.0]), close_above=0.7, open_below=0.3)
+    gripper = Hysteresis(values)
+    shares = [0.45, 0.65, 0.71, 0.65, 0.31, 0.29, 0.5, 0.69, 0.75, -3.0, 9.0]
+    got = [gripper.decide(np.array([0.04 * (1 - share)]))[0] for share in shares]
+    assert got == [0.04, 0.04, 0.0, 0.0, 0.0, 0.04, 0.04, 0.04, 0.0, 0.04, 0.0]
+
+
+def test_after_a_reset_it_goes_to_the_nearer_of_the_two():
+    values = GripperValues(np.array([0.04]), np.array([0.0]), close_above=0.7, open_below=0.3)
+    gripper = Hysteresis(values)
+    between = np.array([0.024])  # 0.4 of the way
+    gripper.decide(np.array([0.0]))
+    assert gripper.decide(between)[0] == 0.0
+    gripper.reset()
+    assert gripper.decide(between)[0] == 0.04
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(-1.0, 1.0), min_size=1, max_size=50),
+    st.floats(0.0, 0.06),
+)
+def test_noise_smaller_than_the_gap_never_makes_it_chatter(path, noise):
+    """A prediction that goes one way, with noise on it, switches once at most."""
+    values = GripperValues(np.array([0.0]), np.array([1.0]), close_above=0.6, open_below=0.4)
+    gripper = Hysteresis(values)
+    random = np.random.default_rng(0)
+    rising = np.sort(path) + random.uniform(-noise, noise, len(path))
+    decided = [gripper.decide(np.array([value]))[0] for value in rising]
+    assert np.count_nonzero(np.diff(decided)) <= 1
+    assert set(decided) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("given", "topics"),
+    [
+        ({}, {"joint_command": ("joint_state", (0, 1, 2, 3))}),
+        (
+            {"command_joints": ["right", "left", "j2", "j1"], **GRIPPER},
+            {"joint_command": ("joint_state", (3, 1, 2, 0))},
+        ),
+        (
+            {**GRIPPER, "gripper.interface": "forward_position", "command_joints": ["j2", "j1"]},
+            {
+                "joint_command": ("joint_state", (2, 0)),
+                "gripper_command": ("forward_position", (1, 3)),
+            },
+        ),
+        (
+            {"gripper.joints": ["right"], "gripper.interface": "float64"},
+            {"joint_command": ("joint_state", (0, 1, 2)), "gripper_command": ("float64", (3,))},
+        ),
+    ],
+)
+def test_which_joints_go_where(given, topics):
+    found = command_topics(build_parameters(given), SPEC)
+    assert {one.name: (one.interface, one.indices) for one in found} == topics
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"gripper.joints": ["hand"]}, ["hand", "gripper.joints"]),
+        ({"gripper.joints": ["left", "left"]}, ["left"]),
+        ({**GRIPPER, "gripper.interface": "float64"}, ["Float64", "forward_position"]),
+        ({**GRIPPER, "gripper.interface": "joint_state", "command_joints": ["j1", "left"]},
+         ["command_joints", "j2"]),
+        ({"gripper.joints": ["j1", "j2", "left", "right"], "gripper.interface": "joint_state"},
+         ["at least one that is not the gripper's"]),
+    ],
+)  # fmt: skip
+def test_topics_that_cannot_be(given, words):
+    with pytest.raises(ConfigError) as caught:
+        command_topics(build_parameters(given), SPEC)
+    for word in words:
+        assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({**VALUES}, ["2 values for 0 joints"]),
+        ({**GRIPPER, "gripper.open": [0.04]}, ["closed: 0 values for 2"]),
+        ({**GRIPPER, **VALUES, "gripper.closed": [0.0, 0.0, 0.0]}, ["3 values for 2"]),
+        ({**GRIPPER, **VALUES, "gripper.open": [0.08]}, ["left: 0.08", "right: 0.08"]),
+        ({**GRIPPER, **VALUES, "gripper.open": [0.0]}, ["left: open and closed are both 0"]),
+        ({**GRIPPER, **VALUES, "gripper.open_below": 0.6}, ["open_below 0.6 must be less"]),
+    ],
+)
+def test_values_that_cannot_be(given, words):
+    with pytest.raises(ConfigError) as caught:
+        two_valued_gripper(build_parameters(given), SPEC, LIMITS)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_the_guard_lets_a_two_valued_gripper_go_from_end_to_end_but_no_further():
+    gripper = two_valued_gripper(build_parameters({**GRIPPER, **VALUES}), SPEC, LIMITS)
+    assert gripper.indices == (1, 3)
+    assert gripper.values.open.tolist() == [0.04, 0.04]
+    assert gripper.values.closed.tolist() == [0.0, 0.002]
+    guard = CommandGuard(with_gripper(LIMITS, gripper), SPEC.command_names)
+    here = [0.0, 0.04, 0.0, 0.04]
+    assert guard.check([0.1, 0.0, 0.0, 0.0], here, 0.1).ok
+    assert not guard.check([0.1, 0.05, 0.0, 0.0], here, 0.1).ok, "outside its range"
+    assert not guard.check([0.2, 0.0, 0.0, 0.0], here, 0.1).ok, "the arm has its limits"
+    assert not CommandGuard(LIMITS, SPEC.command_names).check([0, 0, 0, 0.0], here, 0.1).ok
+    assert two_valued_gripper(build_parameters(GRIPPER), SPEC, LIMITS) is None
+    assert with_gripper(LIMITS, None) is LIMITS

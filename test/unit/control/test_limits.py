@@ -1,0 +1,197 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The command guard: what it lets through, what it refuses, and that it says why."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sarnn_ros.control.limits import CommandGuard, GuardLimits
+from sarnn_ros.errors import ConfigError
+
+NAMES = ("shoulder", "elbow")
+PERIOD = 0.1
+
+
+def limits(**changes: object) -> GuardLimits:
+    values: dict[str, object] = {
+        "position_min": np.array([-1.0, -2.0]),
+        "position_max": np.array([1.0, 2.0]),
+        "max_step": np.array([0.1, 0.2]),
+        "max_velocity": np.array([np.inf, np.inf]),
+        "max_acceleration": np.array([np.inf, np.inf]),
+    }
+    return GuardLimits(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def guard(**changes: object) -> CommandGuard:
+    return CommandGuard(limits(**changes), NAMES)
+
+
+def reasons(verdict: object) -> list[tuple[str, str]]:
+    return [(trip.reason, trip.joint) for trip in verdict.trips]  # type: ignore[attr-defined]
+
+
+def test_a_sound_command_passes_unchanged():
+    verdict = guard().check([0.05, -0.1], [0.0, 0.0], PERIOD)
+    assert verdict.ok and not verdict.trips
+    np.testing.assert_array_equal(verdict.command, [0.05, -0.1])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_prediction_that_is_not_finite_is_refused_whatever_clamps(bad: float):
+    everything = frozenset({"position", "step", "velocity", "acceleration"})
+    verdict = guard(clamp=everything).check([0.0, bad], [0.0, 0.0], PERIOD)
+    assert not verdict.ok
+    assert reasons(verdict) == [("non_finite", "elbow")]
+
+
+@pytest.mark.parametrize(
+    ("command", "present", "expected"),
+    [
+        ([1.05, 0.0], [1.0, 0.0], [("position", "shoulder")]),
+        ([-1.05, 0.0], [-1.0, 0.0], [("position", "shoulder")]),
+        ([0.11, 0.0], [0.0, 0.0], [("step", "shoulder")]),
+        ([0.0, -0.21], [0.0, 0.0], [("step", "elbow")]),
+        ([0.11, 0.21], [0.0, 0.0], [("step", "shoulder"), ("step", "elbow")]),
+        ([1.0, 0.0], [1.5, 0.0], [("present", "shoulder"), ("step", "shoulder")]),
+    ],
+)
+def test_each_violation_is_refused_by_name(command, present, expected):
+    verdict = guard().check(command, present, PERIOD)
+    assert not verdict.ok
+    assert reasons(verdict) == expected
+    for _, joint in expected:
+        assert joint in verdict.reason
+
+
+def test_degrees_from_the_driver_are_seen_in_the_present_position():
+    verdict = guard().check([0.5, 0.5], np.rad2deg([0.5, 0.5]), PERIOD)
+    assert ("present", "shoulder") in reasons(verdict) and not verdict.ok
+    assert "units" in verdict.reason
+
+
+def test_the_present_position_may_overshoot_a_limit_by_one_step():
+    assert guard().check([1.0, 0.0], [1.09, 0.0], PERIOD).ok
+
+
+def test_the_step_is_measured_from_the_present_not_from_the_last_command():
+    # The arm was held back at 0 while the commands went on to 0.3.
+    verdict = guard().check([0.35, 0.0], [0.0, 0.0], PERIOD, previous=[0.3, 0.0])
+    assert reasons(verdict) == [("step", "shoulder")]
+
+
+def test_velocity_is_measured_between_commands():
+    fast = guard(max_velocity=np.array([0.5, np.inf]))
+    assert fast.check([0.05, 0.0], [0.0, 0.0], PERIOD).ok
+    assert reasons(fast.check([0.06, 0.0], [0.0, 0.0], PERIOD)) == [("velocity", "shoulder")]
+    assert reasons(fast.check([0.03, 0.0], [0.0, 0.0], PERIOD, previous=[-0.03, 0.0])) == [
+        ("velocity", "shoulder")
+    ]
+
+
+def test_acceleration_is_measured_against_the_velocity_so_far():
+    smooth = guard(max_acceleration=np.array([5.0, np.inf]))
+    assert smooth.check([0.05, 0.0], [0.0, 0.0], PERIOD).ok  # from rest to 0.5 rad/s
+    refused = smooth.check([0.0, 0.0], [0.0, 0.0], PERIOD, previous=[0.05, 0.0], before=[0.0, 0.0])
+    assert reasons(refused) == [("acceleration", "shoulder")]
+    assert refused.trips[0].value == pytest.approx(10.0)
+
+
+def test_clamping_pulls_to_the_limit_and_still_tells():
+    verdict = guard(clamp=frozenset({"position", "step"})).check([5.0, -5.0], [0.95, 0.0], PERIOD)
+    assert verdict.ok
+    np.testing.assert_allclose(verdict.command, [1.0, -0.2])
+    assert {reason for reason, _ in reasons(verdict)} == {"position", "step"}
+
+
+def test_a_clamp_that_would_undo_an_earlier_limit_is_refused():
+    # Braking within the acceleration limit would leave the position limit.
+    clamping = guard(
+        max_acceleration=np.array([1.0, 1.0]), clamp=frozenset({"position", "acceleration"})
+    )
+    verdict = clamping.check(
+        [1.2, 0.0], [0.99, 0.0], PERIOD, previous=[0.99, 0.0], before=[0.91, 0.0]
+    )
+    assert not verdict.ok
+
+
+numbers = st.floats(-10, 10)
+vectors = st.tuples(numbers, numbers)
+anything = st.tuples(*[st.floats(allow_nan=True, allow_infinity=True)] * 2)
+clamps = st.frozensets(st.sampled_from(["position", "step", "velocity", "acceleration"]))
+
+
+@given(anything, vectors, st.none() | vectors, st.none() | vectors, clamps)
+def test_whatever_comes_in_what_goes_out_is_safe(command, present, previous, before, clamp):
+    bounds = limits(
+        max_velocity=np.array([1.0, 1.0]), max_acceleration=np.array([8.0, 8.0]), clamp=clamp
+    )
+    verdict = CommandGuard(bounds, NAMES).check(command, present, PERIOD, previous, before)
+    if not verdict.ok:
+        assert verdict.trips and verdict.reason
+        return
+    out = verdict.command
+    assert np.isfinite(out).all()
+    assert (out >= bounds.position_min - 1e-6).all() and (out <= bounds.position_max + 1e-6).all()
+    assert (np.abs(out - np.array(present)) <= bounds.max_step + 1e-6).all()
+    last = np.array(present if previous is None else previous)
+    if not clamp:
+        np.testing.assert_array_equal(out, command)
+        assert (np.abs(out - last) <= 0.1 + 1e-6).all()
+
+
+def test_limits_from_training_have_a_margin_and_a_floor():
+    made = GuardLimits.from_training(
+        [0.0, 3.0], [2.0, 3.0], [0.4, 0.0], position_margin=0.1, step_margin=1.5, floor=0.01
+    )
+    np.testing.assert_allclose(made.position_min, [-0.2, 2.99])
+    np.testing.assert_allclose(made.position_max, [2.2, 3.01])
+    np.testing.assert_allclose(made.max_step, [0.6, 0.01])
+    assert np.isinf(made.max_velocity).all()
+
+
+def test_commands_may_not_change_much_faster_than_the_demonstrated_ones():
+    made = GuardLimits.from_training(
+        [-1.0, -1.0], [1.0, 1.0], [0.4, 0.4], position_margin=0.1, step_margin=1.5, floor=0.01,
+        max_velocity=[0.5, 0.0], velocity_margin=2.0, period_s=0.1,
+    )  # fmt: skip
+    np.testing.assert_allclose(made.max_velocity, [1.0, 0.1])
+    shaken = CommandGuard(made, NAMES)
+    # As far as the step allows to either side of the arm, in turns.
+    verdict = shaken.check([0.3, 0.0], [0.0, 0.0], 0.1, previous=[-0.3, 0.0])
+    assert [trip.reason for trip in verdict.trips] == ["velocity"] and not verdict.ok
+    assert shaken.check([0.1, 0.0], [0.0, 0.0], 0.1, previous=[0.0, 0.0]).ok
+
+
+def test_own_limits_only_ever_tighten():
+    narrowed = limits().narrowed(
+        NAMES, {"position_min": [-5.0, -0.5], "position_max": [0.5], "max_step": []}, where="x"
+    )
+    np.testing.assert_allclose(narrowed.position_min, [-1.0, -0.5])
+    np.testing.assert_allclose(narrowed.position_max, [0.5, 0.5])
+    np.testing.assert_allclose(narrowed.max_step, [0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"position_min": [1.0, 2.0, 3.0]}, ["position_min", "3 values", "2 joints"]),
+        ({"max_step": [np.nan]}, ["max_step", "not a number"]),
+        ({"position_min": [2.0, -2.0]}, ["shoulder", "no position is left"]),
+        ({"max_step": [1, 2, 3], "max_velocity": [1, 2, 3]}, ["max_step", "max_velocity"]),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(values, words):
+    with pytest.raises(ConfigError) as caught:
+        limits().narrowed(NAMES, values, where="parameters guard.*")
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_vectors_of_another_length_are_a_programming_mistake():
+    with pytest.raises(ValueError, match="2 joints"):
+        guard().check([0.0], [0.0, 0.0], PERIOD)

@@ -1,0 +1,216 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""When prediction health and camera drift warn, and when they stop the robot."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sarnn_ros.control.controller import Tick
+from sarnn_ros.control.interpolator import Command
+from sarnn_ros.control.scene_watch import SceneWatch
+from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.policy.directory import CameraEnvelope, Health, Quantiles
+from sarnn_ros.policy.runtime import Prediction
+from sarnn_ros.streams.observe import Observation
+
+PERIOD = 100_000_000
+
+
+def config(*, known: bool = True) -> Any:
+    """One camera and joint, p99 of 0.1."""
+    ones = dict.fromkeys(("p50", "p95", "p99", "max"), (0.1,))
+    errors = {term: Quantiles(**ones) for term in ("joints", "points:front", "image:front")}
+    camera = CameraEnvelope(
+        width=8, height=6, brightness_mean=100, brightness_std=2, color_mean=(100, 100, 100)
+    )
+    return SimpleNamespace(
+        spec=SimpleNamespace(period_ns=PERIOD, rate=10.0, command_indices=(0,)),
+        normalisation=SimpleNamespace(minimum=(0.0,), maximum=(1.0,)),
+        envelope=SimpleNamespace(cameras={"front": camera}),
+        health=Health(source="validation", episodes=1, ticks=9, errors=errors) if known else None,
+    )
+
+
+class Scene:
+    """A watch, and a world in which the points miss by `points` and the joint by `joint`."""
+
+    def __init__(self, *, known: bool = True, **parameters: Any) -> None:
+        self.values = {"health.window": 0.1, "drift.window": 0.2, **parameters}
+        self.warnings: list[str] = []
+        self.number = 0
+        self.watch = SceneWatch(
+            config(known=known),
+            lambda: build_parameters(self.values),
+            lambda key, text: self.warnings.append(text),
+        )
+        self.watch.reset()
+
+    def tick(
+        self,
+        points: float = 0.0,
+        *,
+        joint: float = 0.0,
+        light: int = 100,
+        sent: float | None = 0.0,
+        reset: str | None = None,
+        blind: bool = False,
+        left: bool = False,
+    ) -> None:
+        self.number += 1
+        pixels = {"front": np.full((6, 8, 3), light, np.uint8)}
+        here = {"front": np.zeros((1, 2))}
+        seen = {"front": np.array([[points, 0.0]])}
+        tick = Tick(self.number * PERIOD, reset=reset, way_left=left)
+        if not blind:
+            tick.observation = Observation(tick.label_ns, pixels, np.array([joint]), {}, {})
+            tick.prediction = Prediction(np.zeros(1), seen, here)
+        tick.sent = None if sent is None else Command.standing(np.array([sent]))
+        self.watch.see(tick)
+
+    @property
+    def faults(self) -> tuple[dict[str, str], dict[str, str]]:
+        found = self.watch.findings()
+        return found.soft, found.hard
+
+
+def test_by_default_it_warns_once_and_stops_nothing():
+    scene = Scene()
+    for points in (0.0, 0.05, 0.3, 0.3, 0.05, 0.3):
+        scene.tick(points)
+    assert scene.faults == ({}, {})
+    (warning,) = scene.warnings
+    assert warning.startswith("prediction health 3.00 is above 1 (points:front); does the scene")
+    well, text, values = scene.watch.health_status()
+    assert not well and "3.00" in text and values["ratio points:front"] == pytest.approx(3.0)
+    scene.watch.reset()
+    for _ in range(2):
+        scene.tick(0.3)
+    assert len(scene.warnings) == 2, "once for each activation"
+
+
+def test_a_stop_holds_and_ends_with_its_cause():
+    scene = Scene(**{"health.stop_above": 2.0})
+    scene.tick()
+    scene.tick(0.15)
+    assert scene.faults == ({}, {})
+    scene.tick(0.3)
+    assert scene.faults[0]["health"].startswith("prediction health 3.00 is above 2")
+    scene.tick(0.15)
+    assert scene.faults == ({}, {})
+
+
+def test_a_stop_latches_where_told_to():
+    scene = Scene(**{"health.stop_above": 2.0, "health.latch": True})
+    scene.tick()
+    scene.tick(0.3)
+    assert "health" in scene.faults[1] and not scene.faults[0]
+
+
+def test_a_stop_asked_of_a_policy_without_reference_holds():
+    scene = Scene(known=False)
+    scene.tick()
+    assert scene.faults == ({}, {})
+    well, text, _ = scene.watch.health_status()
+    assert well and text.startswith("unknown") and "--resume" in text
+    scene.values["health.stop_above"] = 2.0  # live
+    assert "--resume" in scene.faults[0]["health"]
+
+
+def test_a_held_robot_is_not_expected_to_move():
+    scene = Scene()
+    scene.tick()
+    scene.tick(joint=0.5, sent=None)
+    assert scene.watch.health.worst == "joints"
+    scene.tick(joint=0.5, sent=None)
+    assert "joints" not in scene.watch.health.ratios
+    scene.tick(joint=0.5)
+    assert "joints" not in scene.watch.health.ratios
+    scene.tick(joint=0.5)
+    assert scene.watch.health.ratios["joints"] == pytest.approx(5.0)
+    dry = Scene(dry_run=True)
+    for _ in range(2):
+        dry.tick(joint=0.5, sent=None)
+    assert dry.watch.health.worst == "joints", "in a dry run somebody else may move it"
+
+
+def test_a_command_that_is_not_the_prediction_is_not_expected_to_come_true():
+    """A ramp, a blend, a clamp."""
+    scene = Scene(**{"health.stop_above": 2.0})
+    scene.tick(sent=0.5)
+    scene.tick(joint=0.5, sent=0.3)
+    scene.tick(joint=0.5)
+    assert "joints" not in scene.watch.health.ratios and scene.faults == ({}, {})
+    scene.tick(joint=0.5)
+    assert "health" in scene.faults[0]
+
+
+def test_a_way_that_was_left_is_not_expected_to_be_walked():
+    scene = Scene()
+    scene.tick()
+    scene.tick(joint=0.5, left=True)
+    assert "joints" not in scene.watch.health.ratios
+
+
+def test_a_reset_in_the_middle_of_a_tick_leaves_nothing_of_it():
+    scene = Scene(**{"health.stop_above": 2.0, "health.latch": True})
+    scene.tick()
+    resetting = threading.Thread(target=scene.watch.reset)
+    see = scene.watch._health.see
+
+    def seen(*arguments, **options):
+        reading = see(*arguments, **options)
+        resetting.start()
+        resetting.join(0.1)  # it has to wait for the tick
+        return reading
+
+    scene.watch._health.see = seen
+    scene.tick(0.3)
+    resetting.join()
+    assert scene.watch.health.score is None and scene.faults == ({}, {})
+
+
+def test_a_reset_and_a_tick_without_observation_are_no_comparison():
+    scene = Scene()
+    scene.tick()
+    scene.tick(0.3, reset="gap")
+    assert scene.watch.health.score is None
+    scene.tick(0.3)
+    assert scene.watch.health.score == pytest.approx(3.0)
+    scene.tick(blind=True)
+    scene.tick(joint=0.5)
+    assert "joints" not in scene.watch.health.ratios
+
+
+def test_drift_warns_once_with_what_to_do():
+    scene = Scene()
+    scene.tick(light=60)
+    assert scene.watch.drift_status()[:2] == (True, "unknown yet")
+    for _ in range(3):
+        scene.tick(light=60)
+    (warning,) = scene.warnings
+    assert warning.startswith(
+        "front: the image is 40% darker than in training (60 of 255, then 100)"
+    )
+    assert "white balance" in warning
+    well, text, values = scene.watch.drift_status()
+    assert not well and text == warning
+    assert values["brightness change front"] == pytest.approx(-0.4)
+    assert scene.faults == ({}, {}), "never a stop"
+    scene.values["drift.brightness"] = 0.5
+    assert scene.watch.drift_status()[:2] == (True, "as in training")
+
+
+def test_light_that_training_saw_is_no_drift():
+    scene = Scene(**{"drift.brightness": 0.01})
+    for _ in range(2):
+        scene.tick(light=95)
+    assert not scene.warnings
+    for _ in range(2):
+        scene.tick(light=93)
+    assert scene.warnings[0].startswith("front: the image is 7% darker")

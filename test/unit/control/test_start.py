@@ -1,0 +1,104 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""How a motion begins: ramp, warm-up, blend."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sarnn_ros.control.limits import GuardLimits
+from sarnn_ros.control.settings import StartParameters
+from sarnn_ros.control.start import StartSequence, start_sequence
+from sarnn_ros.errors import ConfigError
+
+LOW, HIGH = np.array([-0.1, 0.9]), np.array([0.1, 1.1])
+POSES = st.lists(st.floats(-3, 3), min_size=2, max_size=2).map(np.array)
+
+
+def limits(**changes):
+    values = {
+        "position_min": [-3.0, -3.0],
+        "position_max": [3.0, 3.0],
+        "max_step": [0.2, 0.02],
+        "max_velocity": [np.inf, np.inf],
+        "max_acceleration": [np.inf, np.inf],
+    }
+    return GuardLimits(**{key: np.array(value) for key, value in {**values, **changes}.items()})
+
+
+def sequence(changes=None, **parameters):
+    return start_sequence(StartParameters(**parameters), LOW, HIGH, limits(**changes or {}), 0.1)
+
+
+def walk(ramp: StartSequence, here):
+    path = [here]
+    while ramp.ramps(path[-1]):
+        path.append(ramp.ramp(path[-1]))
+        assert len(path) < 2000
+    return np.array(path)
+
+
+@settings(deadline=None)
+@given(POSES, st.floats(0.2, 5.0))
+def test_the_ramp_goes_straight_to_the_nearest_start_at_no_more_than_its_speed(here, speed):
+    ramp = sequence(ramp_speed=speed)
+    assert not ramp.ramps(here), "only after begin()"
+    ramp.begin()
+    path = walk(ramp, here)
+    np.testing.assert_array_equal(path[-1], np.clip(here, LOW, HIGH))
+    steps = np.abs(np.diff(path, axis=0))
+    assert (steps <= min(speed * 0.1, 0.1) + 1e-12).all()
+    assert (steps[:, 1] <= 0.01 + 1e-12).all(), "half of what the guard allows"
+    if len(path) > 2:
+        way = (path[-1] - here) / np.linalg.norm(path[-1] - here)
+        assert np.linalg.norm(path - here - np.outer((path - here) @ way, way)) < 1e-9
+    assert not ramp.ramps(here), "once"
+
+
+@pytest.mark.parametrize(
+    ("changes", "largest"),
+    [({}, 0.1), ({"max_velocity": [0.5, 9.0]}, 0.05), ({"max_acceleration": [2.0, 99.0]}, 0.02)],
+)
+def test_the_ramp_is_as_slow_as_the_guard_wants(changes, largest):
+    ramp = sequence(changes, ramp_speed=5.0)
+    ramp.begin()
+    path = walk(ramp, np.array([2.0, 1.0]))
+    assert np.diff(path[:, 0]).min() == pytest.approx(-largest)
+
+
+def test_warm_up_then_blend_then_the_policy_alone():
+    start = sequence(warm_up_ticks=2, blend_time=0.3)
+    predicted, here = np.array([1.0, 2.0]), np.array([0.0, 1.0])
+    assert start.phase == "warming up"
+    assert start.follow(predicted, here) is None and start.follow(predicted, here) is None
+    assert start.phase == "blending"
+    got = [start.follow(predicted, here + k)[0] for k in range(5)]
+    assert got == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0]), "from where it began"
+    assert start.phase == ""
+    start.restart()
+    assert start.phase == "warming up"
+    assert start.follow(predicted, here) is None
+
+
+def test_what_goes_at_once_is_not_blended():
+    start = start_sequence(StartParameters(blend_time=0.2), LOW, HIGH, limits(), 0.1, (1,))
+    here = np.array([0.0, 1.0])
+    got = [start.follow(np.array([1.0, 2.0 + k]), here).tolist() for k in range(3)]
+    assert got == [[pytest.approx(1 / 3), 2.0], [pytest.approx(2 / 3), 3.0], [1.0, 4.0]]
+
+
+def test_without_parameters_the_policy_commands_at_once():
+    start = sequence()
+    start.begin()
+    assert start.phase == "" and not start.ramps(np.array([2.0, 2.0]))
+    np.testing.assert_array_equal(start.follow(HIGH, LOW), HIGH)
+
+
+def test_limits_that_leave_no_way_to_the_start_are_refused():
+    for changes in ({"position_max": [3.0, 0.5]}, {"max_step": [0.0, 0.1]}):
+        with pytest.raises(ConfigError, match="ramp_speed"):
+            sequence(changes, ramp_speed=0.1)
+        sequence(changes)

@@ -1,0 +1,266 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""EIPL's files in and out. The files are made here to EIPL's format, from the plain seed."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sarnn_ros.errors import PolicyError
+from sarnn_ros.interop.eipl_checkpoint import export_eipl, import_eipl, read_eipl
+from sarnn_ros.model.layers import create_position_encoding
+from sarnn_ros.policy.directory import load_config
+from sarnn_ros.policy.runtime import Policy
+from sarnn_ros.spec import CameraSpec, JointSource, Spec
+from sarnn_ros.streams.observe import Observation
+
+HEIGHT, WIDTH = 14, 18
+BOUNDS = np.array([[-1.0, 0.0, 2.0], [1.0, 0.5, 3.0]])
+ARGS: dict[str, Any] = {
+    "model": "sarnn", "rec_dim": 6, "k_dim": 2, "temperature": 1e-2, "heatmap_size": 0.07,
+    "vmin": 0.1, "vmax": 0.9, "stdev": 0.1, "compile": False, "tag": "20260101_0000_00",
+}  # fmt: skip
+PREFIXES = {"plain": "", "compiled": "_orig_mod.", "both": "module._orig_mod."}
+
+
+def make_spec(**changes: Any) -> Spec:
+    values: dict[str, Any] = {
+        "cameras": (CameraSpec(width=WIDTH, height=HEIGHT),),
+        "joints": (JointSource(names=("a", "b", "c")),),
+    }
+    return Spec(**{**values, **changes})
+
+
+@pytest.fixture
+def plain(seed_sarnn: ModuleType) -> torch.nn.Module:
+    """The network that EIPL would have trained."""
+    torch.manual_seed(5)
+    model: torch.nn.Module = seed_sarnn.SeedSARNN(
+        6, 2, 3, temperature=1e-2, heatmap_size=0.07, im_size=(HEIGHT, WIDTH)
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+def save_as_eipl(
+    plain: torch.nn.Module, folder: Path, prefix: str = "", args: dict[str, Any] | None = None
+) -> Path:
+    """SARNN.pth, args.json and joint_bounds.npy as EIPL's tutorial leaves them."""
+    pos_xy, pos_x, pos_y = create_position_encoding(WIDTH - 6, HEIGHT - 6)
+    state = {**plain.state_dict(), "pos_encoder.6.pos_x": pos_x, "pos_encoder.6.pos_y": pos_y}
+    state["issm.pos_xy"] = pos_xy
+    folder.mkdir(exist_ok=True)
+    torch.save(
+        {
+            "epoch": 7,
+            "model_state_dict": {prefix + name: value for name, value in state.items()},
+            "train_loss": 0.1,
+            "test_loss": 0.2,
+        },
+        folder / "SARNN.pth",
+    )
+    if args is not None:
+        (folder / "args.json").write_text(json.dumps(args))
+    np.save(folder / "joint_bounds.npy", BOUNDS)
+    return folder / "SARNN.pth"
+
+
+def observation(tick: int, image: np.ndarray, joints: np.ndarray) -> Observation:
+    return Observation(
+        tick_ns=tick, images={"camera": image}, joints=joints, stamps={}, sources={"camera": image}
+    )
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnxruntime"])
+def test_closed_loop_equals_eipls(plain: torch.nn.Module, tmp_path: Path, backend: str) -> None:
+    """200 ticks in which every command is the next state, computed as EIPL's scripts do."""
+    weights = save_as_eipl(plain, tmp_path / "log", args=ARGS)
+    import_eipl(weights, make_spec(), tmp_path / "log" / "joint_bounds.npy", tmp_path / "policy")
+    policy = Policy.load(tmp_path / "policy", backend=backend)
+    rng = np.random.default_rng(0)
+    ours = theirs = np.array([0.1, 0.2, 2.5])
+    state = None
+    for tick in range(200):
+        image = rng.integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        prediction = policy.step(observation(tick, image, ours), want_image=True)
+        pixels = torch.from_numpy(image.astype(np.float32).transpose(2, 0, 1)[None] / 255)
+        joints = (theirs - BOUNDS[0]) / (BOUNDS[1] - BOUNDS[0]) * 0.8 + 0.1
+        with torch.no_grad():
+            y_image, y_joint, enc, dec, state = plain(
+                pixels * 0.8 + 0.1, torch.from_numpy(joints).float()[None], state
+            )
+        theirs = (y_joint[0].double().numpy() - 0.1) / 0.8 * (BOUNDS[1] - BOUNDS[0]) + BOUNDS[0]
+        ours = prediction.joints
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)
+        np.testing.assert_allclose(prediction.encoder_points["camera"].ravel(), enc[0], atol=2e-4)
+        np.testing.assert_allclose(prediction.decoder_points["camera"].ravel(), dec[0], atol=2e-5)
+        expected = ((y_image[0].numpy().transpose(1, 2, 0) - 0.1) / 0.8 * 255).clip(0, 255)
+        assert prediction.images is not None
+        assert np.abs(prediction.images["camera"] - expected).max() < 0.6
+
+
+@pytest.mark.parametrize("prefix", PREFIXES.values(), ids=PREFIXES)
+def test_names_as_compiled_or_distributed(
+    plain: torch.nn.Module, tmp_path: Path, prefix: str
+) -> None:
+    model = read_eipl(save_as_eipl(plain, tmp_path, prefix, ARGS)).model
+    for name, value in plain.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value)
+
+
+def test_what_is_not_said_is_inferred_and_told(plain: torch.nn.Module, tmp_path: Path) -> None:
+    weights = save_as_eipl(plain, tmp_path)
+    imported = read_eipl(weights)
+    assert imported.model.im_size == (HEIGHT, WIDTH)
+    assert (imported.model.rec_dim, imported.model.k_dim, imported.model.joint_dim) == (6, 2, 3)
+    notes = "\n".join(imported.notes)
+    for word in ("rec_dim is 6", "joint_dim is 3", f"im_size is [{HEIGHT}, {WIDTH}]"):
+        assert word in notes
+    assert "temperature assumed to be 0.0001" in notes
+    # EIPL's own args.json has no joint_dim and no im_size.
+    (tmp_path / "args.json").write_text(json.dumps(ARGS))
+    notes = "\n".join(read_eipl(weights).notes)
+    assert "joint_dim" in notes
+    assert "im_size" in notes
+    assert "temperature" not in notes
+    assert "rec_dim" not in notes
+
+
+def test_the_value_range_is_eipls_and_said(plain: torch.nn.Module, tmp_path: Path) -> None:
+    weights = save_as_eipl(plain, tmp_path / "log", args=ARGS)
+    notes = import_eipl(weights, make_spec(), tmp_path / "log/joint_bounds.npy", tmp_path / "p")
+    assert any("[0.1, 0.9]" in note for note in notes)
+    config = load_config(tmp_path / "p")
+    assert config.spec.image_range == config.spec.joint_range == (0.1, 0.9)
+    assert config.normalisation.minimum == tuple(BOUNDS[0])
+
+
+def test_there_and_back(plain: torch.nn.Module, tmp_path: Path) -> None:
+    weights = save_as_eipl(plain, tmp_path / "log", args=ARGS)
+    import_eipl(weights, make_spec(), tmp_path / "log/joint_bounds.npy", tmp_path / "policy")
+    export_eipl(tmp_path / "policy", tmp_path / "back")
+    first, second = (torch.load(tmp_path / name / "SARNN.pth") for name in ("log", "back"))
+    assert first.keys() == second.keys()
+    for name, value in first["model_state_dict"].items():
+        torch.testing.assert_close(second["model_state_dict"][name], value, rtol=0, atol=1e-7)
+    args = json.loads((tmp_path / "back/args.json").read_text())
+    assert {key: args[key] for key in ("rec_dim", "k_dim", "temperature", "vmin", "vmax")} == {
+        key: ARGS[key] for key in ("rec_dim", "k_dim", "temperature", "vmin", "vmax")
+    }
+    np.testing.assert_allclose(np.load(tmp_path / "back/joint_bounds.npy"), BOUNDS)
+
+
+def test_a_learnt_temperature_goes_there_and_back(plain: torch.nn.Module, tmp_path: Path) -> None:
+    """EIPL's SpatialSoftmax(temperature=None) has it as a parameter."""
+    weights = save_as_eipl(plain, tmp_path / "log", args={**ARGS, "temperature": None})
+    content = torch.load(weights)
+    content["model_state_dict"]["pos_encoder.6.temperature"] = torch.tensor([0.05])
+    torch.save(content, weights)
+    import_eipl(weights, make_spec(), tmp_path / "log/joint_bounds.npy", tmp_path / "policy")
+    export_eipl(tmp_path / "policy", tmp_path / "back")
+    back = torch.load(tmp_path / "back" / "SARNN.pth")["model_state_dict"]
+    assert float(back["pos_encoder.6.temperature"]) == pytest.approx(0.05)
+    assert json.loads((tmp_path / "back/args.json").read_text())["temperature"] is None
+    assert read_eipl(tmp_path / "back/SARNN.pth").notes == ()
+
+
+def test_bgr_weights_see_rgb_images_alike(plain: torch.nn.Module, tmp_path: Path) -> None:
+    model = read_eipl(save_as_eipl(plain, tmp_path, args=ARGS), bgr=True).model
+    image, joints = torch.rand(1, 3, HEIGHT, WIDTH), torch.rand(1, 3)
+    expected = plain(image, joints)
+    found = model(image.flip(1), joints)
+    torch.testing.assert_close(found[0].flip(1), expected[0], atol=1e-5, rtol=1e-4)
+    for left, right in zip(found[1:4], expected[1:4], strict=True):
+        torch.testing.assert_close(left, right, atol=1e-4, rtol=1e-4)
+
+
+class Trap:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize(
+    "damage", ["missing", "text", "code", "no weights", "other network", "args", "args of another"]
+)
+def test_bad_files_are_clear_errors(plain: torch.nn.Module, tmp_path: Path, damage: str) -> None:
+    weights = save_as_eipl(plain, tmp_path, args=ARGS)
+    if damage == "missing":
+        weights.unlink()
+    elif damage == "text":
+        weights.write_text("not weights")
+    elif damage == "code":
+        weights.write_bytes(pickle.dumps(Trap(tmp_path / "ran"), protocol=2))
+    elif damage == "no weights":
+        torch.save({"model_state_dict": {}}, weights)
+    elif damage == "other network":
+        torch.save(torch.nn.Linear(3, 2).state_dict(), weights)
+    elif damage == "args":
+        (tmp_path / "args.json").write_text("{")
+    else:
+        (tmp_path / "args.json").write_text(json.dumps({**ARGS, "rec_dim": 50}))
+    with pytest.raises(PolicyError, match=r"SARNN\.pth|args\.json"):
+        read_eipl(weights)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"heatmap_size": "0.1"}, "heatmap_size is '0.1', which is not a positive number"),
+        ({"heatmap_size": 0}, "heatmap_size is 0, "),
+        ({"heatmap_size": None}, "heatmap_size is None, "),
+        ({"temperature": "1e-4"}, "temperature is '1e-4', "),
+        ({"temperature": True}, "temperature is True, "),
+        ({"vmin": None}, "vmin is None, which is not a finite number"),
+        ({"vmax": float("inf")}, "vmax is inf, "),
+        ({"vmin": [0.1], "vmax": "1"}, r"vmin is \[0.1\], .*; vmax is '1', "),
+        ({"vmin": 0.9, "vmax": 0.1}, "vmin is 0.9 and vmax 0.1, which is no range"),
+    ],
+)
+def test_settings_that_are_no_numbers_are_clear_errors(
+    plain: torch.nn.Module, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    weights = save_as_eipl(plain, tmp_path, args={**ARGS, **changes})
+    with pytest.raises(PolicyError, match=message) as error:
+        read_eipl(weights)
+    assert "args.json" in str(error.value.where)
+    assert "heatmap_size 0.1" in str(error.value.remedy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "bounds", "message"),
+    [
+        ({"joints": (JointSource(names=("a", "b")),)}, BOUNDS, "2 joints"),
+        ({"cameras": (CameraSpec(width=64, height=64),)}, BOUNDS, "64 x 64"),
+        ({}, BOUNDS[:, :2], "bounds of 2 joints"),
+        ({}, BOUNDS[0], "shape"),
+        ({}, None, r"joint_bounds\.npy"),
+        ({"cameras": (CameraSpec(), CameraSpec(name="b"))}, BOUNDS, "one camera"),
+    ],
+)
+def test_files_that_do_not_fit_the_spec(
+    plain: torch.nn.Module, tmp_path: Path, changes: Any, bounds: Any, message: str
+) -> None:
+    weights = save_as_eipl(plain, tmp_path / "log", args=ARGS)
+    path = tmp_path / "log" / "joint_bounds.npy"
+    path.unlink()
+    if bounds is not None:
+        np.save(path, bounds)
+    with pytest.raises(PolicyError, match=message):
+        import_eipl(weights, make_spec(**changes), path, tmp_path / "policy")
+    assert not (tmp_path / "policy").exists()

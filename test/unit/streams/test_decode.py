@@ -1,0 +1,285 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Every encoding, both routes, and what must be refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import bag_making as make
+import cv2
+import numpy as np
+import pytest
+from encodings_table import CASES, Case, expected_rgb, message_of
+
+from sarnn_ros.errors import DecodeError
+from sarnn_ros.streams import decode
+from sarnn_ros.streams.decode import check_image, decode_image, decode_joints, stamp_ns
+
+RNG = np.random.default_rng(5)
+
+
+@pytest.fixture(params=["as installed", "without cv_bridge"])
+def _route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "without cv_bridge":
+        monkeypatch.setattr(decode, "_cv_bridge", lambda: None)
+    decode._bridge.cache_clear()
+    yield
+    decode._bridge.cache_clear()
+
+
+def test_the_table_is_complete():
+    assert {case.encoding for case in CASES} == set(decode.ENCODINGS)
+
+
+@pytest.mark.usefixtures("_route")
+@pytest.mark.parametrize("layout", ["tight", "padded", "big-endian"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.encoding)
+def test_pixels_follow_an_independent_computation(case: Case, layout: str):
+    message, values = message_of(case, layout, RNG)
+    got = decode_image(message, value_range=case.value_range)
+    want = expected_rgb(case, values)
+    assert got.dtype == np.uint8 and got.flags["C_CONTIGUOUS"] and got.shape == want.shape
+    inside = (slice(case.border, -case.border or None),) * 2
+    difference = np.abs(got[inside].astype(int) - want[inside].astype(int))
+    assert difference.max() <= case.tolerance
+    assert check_image(message) == (want.shape[1], want.shape[0])
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.encoding)
+@pytest.mark.parametrize("layout", ["tight", "padded", "big-endian"])
+def test_both_routes_give_the_same_bytes(case: Case, layout: str, monkeypatch):
+    message, _ = message_of(case, layout, RNG)
+    installed = decode_image(message, value_range=case.value_range)
+    monkeypatch.setattr(decode, "_bridge", lambda encoding: None)
+    assert np.array_equal(installed, decode_image(message, value_range=case.value_range))
+
+
+def test_cv_bridge_is_really_used_where_it_is_right():
+    """Else the comparison above compares OpenCV with itself."""
+    assert decode._cv_bridge() is not None
+    used = {name for name in decode.ENCODINGS if decode._bridge(name) is not None}
+    assert {"rgb8", "bgr8", "rgba8", "bgra8", "mono8", "bayer_rggb8"} <= used
+    assert "16UC1" not in used
+
+
+@pytest.mark.parametrize("wrong", ["pixels", "exception", "shape"])
+def test_a_cv_bridge_that_differs_is_not_used(wrong: str, monkeypatch):
+    def convert(message, desired):
+        if wrong == "exception":
+            raise RuntimeError("built against another NumPy")
+        pixels = np.zeros((message.height, message.width, 3), np.uint8)
+        return pixels[1:] if wrong == "shape" else pixels
+
+    bridge = SimpleNamespace(imgmsg_to_cv2=convert)
+    monkeypatch.setattr(decode, "_cv_bridge", lambda: bridge)
+    decode._bridge.cache_clear()
+    try:
+        pixels = make.colour(3)
+        assert np.array_equal(decode_image(make.image(1, pixels)), pixels)
+    finally:
+        decode._bridge.cache_clear()
+
+
+def test_decodes_where_no_ros_message_can_be_imported():
+    code = """
+import sys
+for name in ("sensor_msgs", "rclpy", "cv_bridge"):
+    sys.modules[name] = None
+import numpy as np
+from types import SimpleNamespace
+from sarnn_ros.streams.decode import decode_image
+message = SimpleNamespace(width=1, height=1, step=3, encoding="bgr8", is_bigendian=0,
+                          data=bytes([1, 2, 3]))
+assert decode_image(message).tolist() == [[[3, 2, 1]]]
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_the_result_never_shares_memory_with_the_message():
+    message = make.image(1, make.colour(0))
+    message.data = message.data.copy()
+    got = decode_image(message)
+    message.data[:] = 0
+    assert np.array_equal(got, make.colour(0))
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"encoding": "nv21"}, "nv21"),
+        ({"encoding": ""}, "''"),
+        ({"encoding": "8UC3"}, "8UC3"),
+        ({"width": 0}, "0 x 12"),
+        ({"height": 0, "data": np.zeros(0, np.uint8)}, "16 x 0"),
+        ({"step": 47}, "rows of 47"),
+        ({"step": 0}, "rows of 0"),
+        ({"step": 49}, "rows of 49"),
+        ({"data": np.zeros(575, np.uint8)}, "575 bytes"),
+        ({"data": np.zeros(577, np.uint8)}, "577 bytes"),
+        ({"data": np.zeros(0, np.uint8)}, "0 bytes"),
+        ({"width": 1 << 30, "height": 1 << 30}, "larger"),
+    ],
+)
+def test_malformed_images_are_refused_at_arrival(fields: dict, says: str):
+    message = make.image(1, make.colour(0), **fields)
+    with pytest.raises(DecodeError, match=says):
+        check_image(message)
+    with pytest.raises(DecodeError, match=says):
+        decode_image(message)
+
+
+def test_depth_without_a_range_names_the_remedy():
+    message = make.image(1, np.ones((4, 4), np.uint16), "16UC1")
+    with pytest.raises(DecodeError, match="value_range"):
+        decode_image(message)
+
+
+def test_not_a_number_in_depth_is_black():
+    depth = np.array([[np.nan, 0.0, np.inf, -np.inf]], np.float32)
+    got = decode_image(make.image(1, depth, "32FC1"), value_range=(-1.0, 1.0))
+    assert got[0, :, 0].tolist() == [0, 128, 255, 0]
+
+
+def test_odd_width_of_yuv_is_refused():
+    with pytest.raises(DecodeError, match="even width"):
+        check_image(make.image(1, np.zeros((4, 5, 2), np.uint8), "uyvy"))
+
+
+class TestCompressed:
+    PIXELS = cv2.GaussianBlur(
+        np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8), (9, 9), 0
+    )
+
+    def encode(self, extension: str, pixels: np.ndarray | None = None) -> bytes:
+        bgr = cv2.cvtColor(self.PIXELS, cv2.COLOR_RGB2BGR) if pixels is None else pixels
+        return cv2.imencode(extension, bgr)[1].tobytes()
+
+    @pytest.mark.parametrize("form", ["png", "rgb8; png compressed bgr8", ""])
+    def test_png_is_exact(self, form: str):
+        message = make.compressed(1, self.encode(".png"), form)
+        assert check_image(message) == (64, 48)
+        assert np.array_equal(decode_image(message), self.PIXELS)
+
+    def test_jpeg_is_close_and_the_right_colour(self):
+        message = make.compressed(1, self.encode(".jpg"), "bgr8; jpeg compressed bgr8")
+        assert check_image(message) == (64, 48)
+        assert np.abs(decode_image(message).astype(int) - self.PIXELS).max() < 32
+
+    def test_a_file_that_says_it_holds_rgb(self):
+        data = self.encode(".png", self.PIXELS)  # written unswapped, as old image_transports did
+        message = make.compressed(1, data, "rgb8; png compressed rgb8")
+        assert np.array_equal(decode_image(message), self.PIXELS)
+
+    def test_grey_jpeg_and_png(self):
+        for extension in (".png", ".jpg"):
+            data = self.encode(extension, np.full((10, 12), 77, np.uint8))
+            assert (decode_image(make.compressed(1, data)) == 77).all()
+
+    def test_png_with_alpha(self):
+        bgra = np.dstack([self.PIXELS[..., ::-1], np.zeros((48, 64), np.uint8)])
+        assert np.array_equal(
+            decode_image(make.compressed(1, self.encode(".png", bgra))), self.PIXELS
+        )
+
+    def test_16_bit_png_needs_a_range_if_it_is_depth(self):
+        depth = (np.arange(120, dtype=np.uint16) * 100).reshape(10, 12)
+        message = make.compressed(1, self.encode(".png", depth), "16UC1; png compressed ")
+        with pytest.raises(DecodeError, match="value_range"):
+            decode_image(message)
+        got = decode_image(message, value_range=(0.0, 11900.0))
+        want = np.rint(np.arange(120) * 100 * 255 / 11900)
+        assert np.array_equal(got[..., 0].reshape(-1), want)
+
+    def test_orientation_tags_do_not_turn_the_image(self):
+        """What the camera's own tools would call upright is no business of a policy."""
+        jpeg = self.encode(".jpg")
+        tag = b"Exif\x00\x00II*\x00\x08\x00\x00\x00\x01\x00\x12\x01\x03\x00\x01\x00\x00\x00\x06"
+        tag += b"\x00\x00\x00\x00\x00\x00\x00"
+        exif = b"\xff\xe1" + (len(tag) + 2).to_bytes(2, "big") + tag
+        turned = make.compressed(1, jpeg[:2] + exif + jpeg[2:])
+        assert np.array_equal(decode_image(turned), decode_image(make.compressed(1, jpeg)))
+
+    @pytest.mark.parametrize("extension", [".jpg", ".png"])
+    @pytest.mark.parametrize("keep", [0.02, 0.3, 0.5, 0.9, 0.999])
+    def test_cut_off(self, extension: str, keep: float):
+        data = self.encode(extension)
+        with pytest.raises(DecodeError):
+            decode_image(make.compressed(1, data[: int(len(data) * keep)]))
+
+    @pytest.mark.parametrize(
+        ("data", "form", "says"),
+        [
+            (b"", "jpeg", "empty"),
+            (b"GIF89a" + bytes(50), "gif", "neither"),
+            (bytes(100), "jpeg", "neither"),
+            (b"\xff\xd8\xff" + bytes(100), "jpeg", "frame header"),
+            (b"\x89PNG\r\n\x1a\n", "png", "neither"),
+            (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + b"\xff" * 20, "png", "x"),
+            (b"\x89PNG", "16UC1; compressedDepth png", "compressedDepth"),
+        ],
+    )
+    def test_garbage_is_refused_at_arrival(self, data: bytes, form: str, says: str):
+        with pytest.raises(DecodeError, match=says):
+            check_image(make.compressed(1, data, form))
+
+    def test_a_header_that_claims_a_giant_image_costs_no_memory(self):
+        data = bytearray(self.encode(".jpg"))
+        frame = data.index(b"\xff\xc0")
+        data[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"
+        with pytest.raises(DecodeError, match="65535 x 65535"):
+            decode_image(make.compressed(1, bytes(data)))
+
+
+class TestJoints:
+    def test_by_name_whatever_the_order(self):
+        message = make.joint_state(1, [1.0, 2.0, 3.0], ["b", "extra", "a"])
+        assert decode_joints(message, ["a", "b"]).tolist() == [3.0, 1.0]
+
+    def test_another_field(self):
+        message = make.joint_state(1, [1.0, 2.0], ["a", "b"], velocity=[5.0, 6.0])
+        assert decode_joints(message, ["b"], "velocity").tolist() == [6.0]
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_non_finite_voids_only_if_it_is_asked_for(self, value: float):
+        message = make.joint_state(1, [1.0, value], ["a", "b"])
+        assert decode_joints(message, ["a"]).tolist() == [1.0]
+        with pytest.raises(DecodeError, match="b = "):
+            decode_joints(message, ["a", "b"])
+
+    @pytest.mark.parametrize(
+        ("names", "values", "says"),
+        [
+            (["a"], [1.0], "'b' is missing; found a"),
+            ([], [], "missing"),
+            (["a", "b", "b"], [1.0, 2.0, 3.0], "twice"),
+            (["a", "b"], [1.0], "1 values in 'position' for 2 joints"),
+            (["a", "b"], [1.0, 2.0, 3.0], "3 values"),
+            (["a", "b"], [], "0 values"),
+        ],
+    )
+    def test_what_would_have_to_be_guessed_is_refused(self, names, values, says: str):
+        with pytest.raises(DecodeError, match=says):
+            decode_joints(make.joint_state(1, values, names), ["a", "b"])
+
+    def test_a_duplicate_that_is_not_asked_for_does_no_harm(self):
+        message = make.joint_state(1, [1.0, 2.0, 3.0], ["a", "x", "x"])
+        assert decode_joints(message, ["a"]).tolist() == [1.0]
+
+
+class TestStamp:
+    def test_exact(self):
+        stamp = 1_700_000_000_123_456_789
+        assert stamp_ns(make.joint_state(stamp, [])) == stamp
+
+    @pytest.mark.parametrize(("seconds", "nanoseconds"), [(0, 0), (-1, 5), (1, 2_000_000_000)])
+    def test_unset_or_impossible(self, seconds: int, nanoseconds: int):
+        stamp = SimpleNamespace(sec=seconds, nanosec=nanoseconds)
+        with pytest.raises(DecodeError, match="stamp"):
+            stamp_ns(SimpleNamespace(header=SimpleNamespace(stamp=stamp)))
+
+    def test_no_header(self):
+        with pytest.raises(DecodeError, match="no header"):
+            stamp_ns(SimpleNamespace(data=1.0))

@@ -1,0 +1,135 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Efforts and wrenches as further inputs: from a bag to what a policy sees, predicts and may do.
+
+The live side, over DDS, is in test/ros (test_parity.py, test_inference_node.py)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bag_making as make
+import numpy as np
+import pytest
+
+from sarnn_ros.control.limits import CommandGuard
+from sarnn_ros.control.resolve import guard_limits
+from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.data.episodes import load_dataset
+from sarnn_ros.data.report import examine
+from sarnn_ros.errors import DecodeError
+from sarnn_ros.policy.health import replay
+from sarnn_ros.policy.runtime import Policy
+from sarnn_ros.spec import JointSource, Spec
+from sarnn_ros.streams.decode import decode_vector
+from sarnn_ros.training.config import make_config
+from sarnn_ros.training.run import train
+
+EFFORT = {"names": ["elbow"], "field": "effort", "command": False}
+FORCE = {
+    "topic": "wrench",
+    "type": make.WRENCH,
+    "names": ["torque.x", "force.z"],
+    "command": False,
+}
+SOURCES = [EFFORT, {"names": list(make.NAMES)}, FORCE]
+
+
+def forces(seconds: float = 2.0, *, drop: int | None = None) -> make.Recording:
+    """The plain recording; state i has efforts [50 + i, -i], wrench i [i, …, i + 5].
+
+    :param drop: from this joint state on every other one has no usable effort of the elbow.
+    """
+
+    def with_effort(topic: str, index: int, message: Any) -> Any:
+        if topic == "/joint_states":
+            broken = drop is not None and index >= drop and index % 2
+            message.effort = np.array([50.0 + index, np.nan if broken else -index])
+        return message
+
+    made = make.recording(seconds, change=with_effort)
+    for index in range(int(seconds * 50)):
+        stamp = make.START + index * 20_000_000
+        made.add(
+            "/wrench", make.WRENCH, stamp + 1_000_000, make.wrench(stamp, index + np.arange(6))
+        )
+    return made
+
+
+def spec() -> Spec:
+    return make.spec(joints=SOURCES)
+
+
+def test_components_are_picked_by_name() -> None:
+    source = JointSource(**FORCE)
+    message = make.wrench(1, [1, 2, 3, 4, 5, 6])
+    assert decode_vector(message, source).tolist() == [4, 3]
+    with pytest.raises(DecodeError, match=r"not finite: force\.z"):
+        decode_vector(make.wrench(1, [1, 2, np.inf, 4, 5, 6]), source)
+    # Only what is asked for need be finite.
+    assert decode_vector(make.wrench(1, [np.nan, 2, 3, 4, 5, 6]), source).tolist() == [4, 3]
+
+
+def test_a_bag_gives_them_at_their_ticks(tmp_path: Path) -> None:
+    episode = load_dataset([forces().write(tmp_path / "bag")], spec()).episodes[0]
+    effort, shoulder, elbow, torque, force = episode.joints.T
+    np.testing.assert_array_equal(effort, np.round(100 * elbow))  # of the same message
+    np.testing.assert_array_equal(shoulder, -elbow)
+    np.testing.assert_array_equal(torque, force + 1)
+    assert np.diff(force).tolist() == [5.0] * (len(force) - 1)  # 50 Hz at 10 Hz
+    np.testing.assert_array_equal(episode.targets[:-1], episode.joints[1:])
+
+
+def test_what_one_source_cannot_use_another_may(tmp_path: Path) -> None:
+    """Live, each source takes or refuses a message by itself; so must bags, in any order."""
+    sound = load_dataset([forces().write(tmp_path / "sound")], spec()).episodes[0]
+    path = forces(drop=1).write(tmp_path / "broken")
+    for order in (SOURCES, [SOURCES[1], SOURCES[0], SOURCES[2]]):
+        dataset = load_dataset([path], make.spec(joints=order))
+        column = dataset.spec.joint_labels.index("elbow")
+        np.testing.assert_array_equal(dataset.episodes[0].joints[:, column], sound.joints[:, 2])
+        stream = next(one for one in dataset.bags[0].streams if one.topic == "/joint_states")
+        assert (stream.messages, stream.void) == (200, 100)
+        found = [one for one in examine(dataset).problems if "not finite: elbow" in one.found]
+        assert len(found) == 1
+
+
+def test_a_jump_of_force_is_no_fault(tmp_path: Path) -> None:
+    def contact(topic: str, index: int, message: Any) -> Any:
+        if topic == "/joint_states":
+            message.effort = np.array([0.0, 60.0 if index > 100 else index / 100])
+        return message
+
+    path = make.recording(change=contact).write(tmp_path / "bag")
+    problems = examine(load_dataset([path], make.spec(joints=SOURCES[:2]))).problems
+    assert not [one for one in problems if "effort" in one.where]
+
+
+def test_from_bag_to_a_policy_that_feels(tmp_path: Path) -> None:
+    bags = [forces().write(tmp_path / "bags" / str(number)) for number in range(3)]
+    dataset = load_dataset(bags, spec())
+    settings = {"epochs": 2, "k_dim": 2, "rec_dim": 8, "threads": 1, "device": "cpu"}
+    train(dataset, make_config(settings), tmp_path / "policy")
+    policy = Policy.load(tmp_path / "policy")
+    assert policy.spec.command_names == make.NAMES
+    observation, prediction = next(replay(policy, dataset.episodes[0]))
+    assert prediction.joints.shape == (5,)
+
+    # The network feels the forces: with others it moves otherwise.
+    policy.reset()
+    other = observation.joints + np.array([-90.0, 0, 0, 40.0, 40.0])
+    observed = type(observation)(**(vars(observation) | {"joints": other}))
+    commanded = list(policy.spec.command_indices)
+    moved = policy.step(observed).joints[commanded]
+    assert not np.array_equal(moved, prediction.joints[commanded])
+
+    # What the guard judges are positions: the elbow's limits are rad, not its 200 N m.
+    limits = guard_limits(build_parameters({}), policy.spec, policy.config.envelope)
+    assert limits.position_max.shape == (2,)
+    assert limits.position_max.max() < 3
+    guard = CommandGuard(limits, policy.spec.command_names)
+    here = observation.joints[commanded]
+    assert guard.check(here, here, 0.1).ok
+    trip = guard.check(here + [0.0, 100.0], here, 0.1).trips[0]
+    assert (trip.joint, trip.reason) == ("elbow", "position")
