@@ -1,6 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""`make benchmark`: run the speed benchmarks one after the other, and rewrite docs/benchmarks.md.
+"""`make benchmark`: run the speed benchmarks one after the other, and rewrite
+benchmark/results/README.md.
 
 The figures are kept as JSON files in benchmark/results/, or `--keep DIR`, and the page is made of
 those that are there: `--only` replaces one section. `--from DIR` only rewrites the page. `--long`
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-PAGE = HERE.parent / "docs" / "benchmarks.md"
+PAGE = HERE / "results" / "README.md"
 RESULTS = HERE / "results"
 #: Section of the page: its script and what it is told.
 RUNS = {

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does prediction health mean something? The simulated arm with a good policy, and with things
 wrong: `python benchmark/health.py POLICY`, for a policy of the demo. Prints the table of
-docs/safety.md. Some six minutes of one core.
+docs/explanation/safety.md. Some six minutes of one core.
 """
 
 from __future__ import annotations

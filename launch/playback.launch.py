@@ -24,7 +24,7 @@ from launch_ros.substitutions import FindPackageShare
 
 SHARE = FindPackageShare("sarnn_ros")
 
-# By its path: launch's Python need not have the package (docs/install.md).
+# By its path: launch's Python need not have the package (docs/how-to/install.md).
 _SPEC = importlib.util.spec_from_file_location(
     "inference_launch", Path(__file__).with_name("inference.launch.py")
 )

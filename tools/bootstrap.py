@@ -114,7 +114,7 @@ def choose(asked):
         "no suitable Python found:\n{}\n"
         "  remedy: install {} (64-bit, Linux x86_64) and, if it is not found by itself, name it: "
         "make PYTHON=/path/to/python3.12\n"
-        "  with ROS 2 already installed, or on another platform, see docs/install.md".format(
+        "  with ROS 2 already installed, or on another platform: docs/how-to/install.md".format(
             "\n".join(problems), RANGE
         )
     )

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The figures of docs/training.md: python docs/figures/make.py"""
+"""The figures of docs/explanation/training.md: python docs/figures/make.py"""
 
 from __future__ import annotations
 

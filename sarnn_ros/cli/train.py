@@ -53,7 +53,7 @@ def train(
 ) -> None:
     """Train a policy from rosbags. Stop with Ctrl-C and go on later with --resume."""
     # Read when torch is first imported: threads that wait for each other soon let go of the core.
-    # Otherwise training is twice as slow wherever another process wants one (docs/training.md).
+    # Otherwise training is twice as slow wherever another process wants one.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from rich.console import Console
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 class Fault:
     """One reason not to command.
 
-    :param code: stable name, as in docs/safety.md, with the source after a colon.
+    :param code: stable name, as in docs/explanation/safety.md, with the source after a colon.
     :param text: what was found, for a person.
     :param hard: latched until reset.
     :param since_ns: the tick it appeared at.

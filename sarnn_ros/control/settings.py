@@ -4,8 +4,8 @@
 
 A field is a ROS parameter: its annotation is the type, its default the default, its metadata the
 description and the range; a nested dataclass is a name prefix (`guard.step_margin`). The table in
-docs/node.md, the descriptors that `ros2 param describe` shows, and the checks all come from these
-fields. What a parameter *does* lives elsewhere.
+docs/reference/node.md, the descriptors that `ros2 param describe` shows, and the checks all come
+from these fields. What a parameter *does* lives elsewhere.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ ACTIONS = ("refuse", "clamp")
 
 @dataclass(frozen=True)
 class GuardParameters:
-    """Limits of the command guard; see docs/safety.md for how they combine."""
+    """Limits of the command guard; see docs/explanation/safety.md for how they combine."""
 
     position_margin: float = _parameter(
         0.1, "widens the trained position range on each side, by this part of it", low=0, high=1
@@ -106,7 +106,7 @@ class GuardParameters:
 
 @dataclass(frozen=True)
 class WatchParameters:
-    """Watchdogs; see docs/safety.md for which fault latches."""
+    """Watchdogs; see docs/explanation/safety.md for which fault latches."""
 
     max_latency: float = _parameter(
         0.0,
@@ -155,7 +155,7 @@ class WatchParameters:
 
 @dataclass(frozen=True)
 class StartParameters:
-    """How a motion begins; see docs/node.md."""
+    """How a motion begins; see docs/reference/node.md."""
 
     ramp_speed: float = _parameter(
         0.0,
@@ -175,7 +175,7 @@ class StartParameters:
 
 @dataclass(frozen=True)
 class GripperParameters:
-    """A gripper among the commanded joints; see docs/node.md."""
+    """A gripper among the commanded joints; see docs/reference/node.md."""
 
     joints: tuple[str, ...] = _parameter(
         (), "the gripper's joints, among those that the policy commands; empty: there is none"
@@ -206,7 +206,7 @@ class GripperParameters:
 
 @dataclass(frozen=True)
 class HealthParameters:
-    """Prediction health; see docs/safety.md."""
+    """Prediction health; see docs/explanation/safety.md."""
 
     window: float = _parameter(
         1.0, "the score is smoothed over this long by its median, s", low=0, high=60
@@ -464,8 +464,8 @@ def build_parameters(values: Mapping[str, Any]) -> NodeParameters:
         raise ConfigError(
             join_problems(problems),
             where="parameters",
-            remedy="correct them in the parameter file or on the command line; docs/node.md "
-            "lists all of them",
+            remedy="correct them in the parameter file or on the command line; "
+            "docs/reference/node.md lists all of them",
         )
     return _build(NodeParameters, converted, "")
 
@@ -489,7 +489,7 @@ def _unknown(name: str) -> str:
 
 
 def parameter_table() -> str:
-    """The Markdown table of docs/node.md."""
+    """The Markdown table of docs/reference/node.md."""
     lines = ["| parameter | type | default | range | live | |", "|---|---|---|---|---|---|"]
     for item in DECLARATIONS.values():
         default = list(item.default) if isinstance(item.default, tuple) else item.default

@@ -53,7 +53,7 @@ def propose_spec(path: Path) -> Spec:
         raise BagError(
             f"no {'camera' if not cameras else 'joint state'} was found; the bag has {present}",
             where=path,
-            remedy="write the spec by hand: see config/spec_example.yaml and docs/data.md",
+            remedy="write the spec by hand: see config/spec_example.yaml",
         )
     used = [*cameras, states[0]]
     slowest = min(one.rate for one in used)

@@ -4,7 +4,7 @@
 
 `config.json` says what the policy is and holds the SHA-256 of every other file and of itself.
 Reading never executes code, and needs neither torch nor onnx. Writing a policy is in `export.py`;
-running one in `runtime.py`. Layout and guarantees: docs/policy_directory.md.
+running one in `runtime.py`. Layout and guarantees: docs/reference/policy_directory.md.
 """
 
 from __future__ import annotations

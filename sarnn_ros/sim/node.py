@@ -3,7 +3,7 @@
 """The simulated arm as a ROS 2 node, `sim`: what a policy finds where a real arm would be.
 
 The physics keeps real time; time is never simulated here, so `use_sim_time` stays false. Topics,
-service and parameters are in docs/simulator.md.
+service and parameters are in docs/reference/simulator.md.
 """
 
 from __future__ import annotations

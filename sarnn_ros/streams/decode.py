@@ -84,7 +84,7 @@ _UYVY = Encoding("u1", 2, cv2.COLOR_YUV2RGB_UYVY, multiple=(2, 1), bridged=True)
 _YUYV = Encoding("u1", 2, cv2.COLOR_YUV2RGB_YUY2, multiple=(2, 1), bridged=True)
 _MONO8 = Encoding("u1", 1, cv2.COLOR_GRAY2RGB, bridged=True)
 
-#: Everything that `sensor_msgs/msg/Image` may say in `encoding`; see docs/data.md.
+#: Everything that `sensor_msgs/msg/Image` may say in `encoding`; see docs/reference/data.md.
 ENCODINGS: dict[str, Encoding] = {
     "rgb8": Encoding("u1", 3, bridged=True),
     "bgr8": Encoding("u1", 3, cv2.COLOR_BGR2RGB, bridged=True),

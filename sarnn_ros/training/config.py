@@ -3,7 +3,7 @@
 """What a training can be told. Values and their validation only; what they do is in `trainer.py`.
 
 A recipe is a set of defaults: `recipe: eipl` is the seed's training as EIPL's tutorial runs it,
-`recipe: fast` reaches the same success in far less time (docs/training.md has the evidence). Keys
+`recipe: fast` reaches the same success in far less time (docs/explanation/training.md). Keys
 given by the user win over the recipe's.
 """
 
@@ -35,7 +35,8 @@ Count = Annotated[int, Field(ge=1)]
 class TrainConfig(BaseModel):
     """All settings of one training. The defaults here are the seed's and EIPL's tutorial's.
 
-    After adding one, put what `python -m sarnn_ros.training.config` prints into docs/training.md.
+    After adding one, put what `python -m sarnn_ros.training.config` prints into
+    docs/reference/training.md.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -243,7 +244,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def settings_table() -> str:
-    """The Markdown table of docs/training.md: every setting and what the recipes make of it."""
+    """The Markdown table of docs/reference/training.md."""
     recipes = {recipe: make_config({"recipe": recipe}).model_dump() for recipe in RECIPES}
     lines = [f"| setting | {' | '.join(recipes)} | |", "|---|" + "---|" * (len(recipes) + 1)]
     for name, field in TrainConfig.model_fields.items():

@@ -240,7 +240,7 @@ def _train(
             warn(
                 "no attention point differs between the starts of the episodes: if what the robot "
                 "handles lies differently in each, the policy does not see it; train with another "
-                "--seed (docs/training.md)"
+                "--seed (docs/explanation/training.md)"
             )
         try:
             with tempfile.TemporaryDirectory(prefix="sarnn_train_") as scratch:

@@ -218,7 +218,7 @@ class Trainer:
         """Whether the attention has learnt what it is to learn (`attend_until`).
 
         Once the joints are well predicted, the pull of the point loss and what is left of the
-        joint loss can lead the points away from what matters (docs/training.md).
+        joint loss can lead the points away from what matters (docs/explanation/training.md).
         """
         until = self.config.attend_until
         return until is not None and self.epoch >= until
@@ -229,7 +229,7 @@ class Trainer:
         a next tick.
 
         The robot stands still there, so such a point looks at what makes the episodes differ. A
-        policy without one repeats the mean motion, however small its loss (docs/training.md).
+        policy without one repeats the mean motion, however small its loss.
         """
         points = self.points
         if points is None:

@@ -20,7 +20,7 @@ from sarnn_ros.control.settings import (
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.ros.parameters import ParameterServer, descriptor
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "node.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reference" / "node.md"
 
 
 def test_nothing_given_is_the_defaults():
@@ -139,5 +139,5 @@ def test_the_documentation_lists_them_all_as_they_are():
     begin, end = "<!-- begin parameters -->\n", "<!-- end parameters -->"
     table = text.split(begin)[1].split(end)[0]
     assert table.strip() == parameter_table().strip(), (
-        "docs/node.md is out of date: python -m sarnn_ros.control.settings prints the table"
+        "docs/reference/node.md is out of date: python -m sarnn_ros.control.settings prints it"
     )

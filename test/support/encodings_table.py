@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every image encoding with an independent computation of its pixels.
 
-`python test/unit/data/encodings_table.py` prints the table of docs/data.md.
+`python test/unit/data/encodings_table.py` prints the table of docs/reference/data.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Collects what each fault led to, and keeps docs/faults.md true."""
+"""Collects what each fault led to, and keeps docs/reference/faults.md true."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "faults.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reference" / "faults.md"
 
 
 class Outcomes:
@@ -50,4 +50,4 @@ class Outcomes:
         if os.environ.get("SARNN_WRITE_DOCS"):
             DOCUMENT.write_text(head + begin + new + end + tail, encoding="utf-8")
             return
-        assert old == new, "docs/faults.md is out of date: run with SARNN_WRITE_DOCS=1"
+        assert old == new, "docs/reference/faults.md is out of date: run with SARNN_WRITE_DOCS=1"

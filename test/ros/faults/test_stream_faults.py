@@ -5,7 +5,7 @@ per command interface and one with set-points between the ticks and a gripper of
 robot each that records every command.
 
 What must hold for every command ever sent is in `promises`. What the fault leads to is entered in
-docs/faults.md, which the last test compares.
+docs/reference/faults.md, which the last test compares.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_the_table_of_encodings_is_the_tests():
-    text = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "reference" / "data.md").read_text(encoding="utf-8")
     shown = text.split("<!-- encodings -->")[1].split("<!-- /encodings -->")[0].strip()
     assert shown == table(), "run: python test/unit/data/encodings_table.py"
 

@@ -73,7 +73,7 @@ def test_an_unsuitable_python_is_named_with_the_reason(
     assert f"{python} {message}" in done.stderr
     assert ("apt install python3.12-venv" in done.stderr) == ("lacks" in facts)
     assert "remedy: install Python 3.11, 3.12 or 3.13" in done.stderr
-    assert "docs/install.md" in done.stderr
+    assert "docs/how-to/install.md" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "venv").exists()
 
