@@ -74,8 +74,8 @@ class Trial:
             if drift_text(name, drift, NodeParameters().drift):
                 self.drifts.add(name)
         if "blocked" in self.kept:
-            return dataclasses.replace(prediction, joints=self.kept["blocked"])
-        self.kept["joints"] = prediction.joints
+            return dataclasses.replace(prediction, action=self.kept["blocked"])
+        self.kept["joints"] = prediction.action
         return prediction
 
 

@@ -51,7 +51,7 @@ class Baseline:
 
     def step(self, observation: Observation) -> np.ndarray:
         image = observation.images["camera0"].transpose(2, 0, 1) / 255.0
-        joints = (observation.joints + 1.0) / 2.0 * 0.8 + 0.1
+        joints = (observation.state + 1.0) / 2.0 * 0.8 + 0.1
         with torch.no_grad():
             x_img = torch.tensor(image, dtype=torch.float32).unsqueeze(0)
             x_joint = torch.tensor(joints, dtype=torch.float32).unsqueeze(0)
@@ -143,7 +143,7 @@ def measure(size: int, scratch: Path, rounds: int, seconds: float) -> dict[str, 
     policies = {name: Policy.load(directory, name) for name in ("onnxruntime", "torch")}
     for policy in policies.values():
         for _ in range(3):
-            difference = np.abs(policy.step(observation).joints - baseline.step(observation)).max()
+            difference = np.abs(policy.step(observation).action - baseline.step(observation)).max()
             assert difference < 1e-3, f"not the same network: {difference}"
         baseline.state = None
 

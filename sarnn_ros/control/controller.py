@@ -254,7 +254,7 @@ class Controller:
         else:
             tick.observation = found
             measured_ns = min(found.stamps[name] for name in self._policy.spec.joint_source_names)
-            self._present = (measured_ns, found.joints[self._indices])
+            self._present = (measured_ns, found.state[self._indices])
             if tick.reset or not running:
                 self._watch.reset()
             faults.update(self._watch.check(found))
@@ -330,9 +330,9 @@ class Controller:
             input_param=parameters.input_param_joints,
             input_param_image=parameters.input_param_image,
         )
-        if not np.isfinite(tick.prediction.joints).all():
+        if not np.isfinite(tick.prediction.action).all():
             faults.hard["non_finite"] = (
-                f"the prediction is not finite: {tick.prediction.joints.tolist()}; train again"
+                f"the prediction is not finite: {tick.prediction.action.tolist()}; train again"
             )
             self._policy.reset()  # the recurrent state would stay what it is for ever
 
@@ -363,7 +363,7 @@ class Controller:
     def _wanted(self, tick: Tick, allowed: bool, ramping: bool) -> Vector | None:
         """What the guard is asked about: the prediction, or what the start makes of it."""
         assert tick.prediction is not None
-        predicted = tick.prediction.joints[self._indices]
+        predicted = tick.prediction.action[self._indices]
         if ramping:
             self._run.allowed_ns = None  # the policy begins afresh after it
             return self._sequence.ramp(self._last(tick.label_ns))
@@ -385,7 +385,7 @@ class Controller:
         elapsed_s, previous, before = self._run.past(tick.label_ns, self._period_ns)
         tick.verdict = self._guard.check(
             wanted,
-            tick.observation.joints[self._indices],
+            tick.observation.state[self._indices],
             elapsed_s,
             previous=previous,
             before=before,

@@ -82,7 +82,7 @@ class SceneWatch:
         # A robot that is held, ramps, is blended in or clamped, or whose way there was left, does
         # not go where was predicted. In a dry run somebody else may move it, a bag for instance.
         followed = (self._obeyed and not tick.way_left) or parameters.dry_run
-        predicted = tick.prediction.joints[self._indices]
+        predicted = tick.prediction.action[self._indices]
         self._obeyed = tick.sent is not None and np.allclose(tick.sent.position, predicted)
         self.health = self._health.see(tick.observation, tick.prediction, joints_followed=followed)
         self.drift = self._drift.see(tick.observation.images)

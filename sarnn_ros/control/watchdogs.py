@@ -79,7 +79,7 @@ class ObservationWatch:
 
     def check(self, observation: Observation) -> Findings:
         findings = Findings()
-        present = observation.joints[self._indices]
+        present = observation.state[self._indices]
         last_ns, last = self._present or (0, present)
         steps = np.abs(present - last) / self._max_step
         if observation.tick_ns - last_ns < 1.5 * self._period_ns:  # no tick between was missed

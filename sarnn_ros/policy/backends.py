@@ -29,21 +29,22 @@ if TYPE_CHECKING:
     from sarnn_ros.model.sarnn import SARNN
 
 Array = NDArray[np.float32]
-State = tuple[Array, Array]
+#: The LSTM's h and c.
+Recurrent = tuple[Array, Array]
 
 BACKENDS = ("onnxruntime", "torch")
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """One tick's results: joints (1, D), points (1, 2 * k_dim * cameras) seen now and predicted
-    for the next tick, the new state, and where asked for the next image (1, 3, H, W) per camera.
+    """One tick's results: action (1, D), points (1, 2 * k_dim * cameras) seen now and predicted
+    for the next tick, the new h and c, and where asked for the next image (1, 3, H, W) per camera.
     """
 
-    joints: Array
+    action: Array
     points: Array
     points_next: Array
-    state: State
+    recurrent: Recurrent
     images: list[Array] | None
 
 
@@ -51,11 +52,11 @@ class Backend(Protocol):
     """One tick of the network."""
 
     def run(
-        self, images: Sequence[Array], joints: Array, state: State, *, want_image: bool
+        self, images: Sequence[Array], state: Array, recurrent: Recurrent, *, want_image: bool
     ) -> Outputs:
         """:param images: (1, 3, H, W) per camera, in the spec's order.
-        :param joints: (1, D).
-        :param state: h and c, each (1, rec_dim).
+        :param state: (1, D).
+        :param recurrent: h and c, each (1, rec_dim).
         """
         ...
 
@@ -115,15 +116,15 @@ class OnnxBackend:
         )
 
     def run(
-        self, images: Sequence[Array], joints: Array, state: State, *, want_image: bool
+        self, images: Sequence[Array], state: Array, recurrent: Recurrent, *, want_image: bool
     ) -> Outputs:
-        inputs = dict(zip(self._images, images), joints=joints, h=state[0], c=state[1])
+        inputs = dict(zip(self._images, images), joints=state, h=recurrent[0], c=recurrent[1])
         if want_image:
             session, names = self._full, self._outputs + self._predicted
         else:
             session, names = self._command, self._outputs
-        joints, points, points_next, h, c, *predicted = session.run(names, inputs)
-        return Outputs(joints, points, points_next, (h, c), predicted if want_image else None)
+        action, points, points_next, h, c, *predicted = session.run(names, inputs)
+        return Outputs(action, points, points_next, (h, c), predicted if want_image else None)
 
 
 def _session(path: Path, content: bytes, threads: int) -> Any:
@@ -199,18 +200,18 @@ class TorchBackend:
         self._single = len(config.spec.cameras) == 1
 
     def run(
-        self, images: Sequence[Array], joints: Array, state: State, *, want_image: bool
+        self, images: Sequence[Array], state: Array, recurrent: Recurrent, *, want_image: bool
     ) -> Outputs:
         with self._torch.inference_mode():
-            xi, xv = [self._tensor(image) for image in images], self._tensor(joints)
+            xi, xv = [self._tensor(image) for image in images], self._tensor(state)
             y_joint, enc_pts, dec_pts, after = self._model.act(
-                xi, xv, (self._tensor(state[0]), self._tensor(state[1]))
+                xi, xv, (self._tensor(recurrent[0]), self._tensor(recurrent[1]))
             )
             predicted = self._model.predict_image(xi, dec_pts) if want_image else None
         tensors = (y_joint, enc_pts, dec_pts, *after)
-        joints, points, points_next, h, c = (tensor.cpu().numpy() for tensor in tensors)
+        action, points, points_next, h, c = (tensor.cpu().numpy() for tensor in tensors)
         pictures = None if predicted is None else [image.cpu().numpy() for image in predicted]
-        return Outputs(joints, points, points_next, (h, c), pictures)
+        return Outputs(action, points, points_next, (h, c), pictures)
 
     def _tensor(self, array: Array) -> Any:
         return self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

@@ -20,7 +20,7 @@ from sarnn_ros import __version__
 from sarnn_ros.errors import PolicyError
 from sarnn_ros.model.layers import SpatialSoftmax
 from sarnn_ros.model.sarnn import SARNN, VisionBranch
-from sarnn_ros.policy.backends import Array, OnnxBackend, State
+from sarnn_ros.policy.backends import Array, OnnxBackend, Recurrent
 from sarnn_ros.policy.directory import (
     COMMAND_GRAPH,
     CONFIG,
@@ -142,17 +142,17 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
     """
     random = np.random.default_rng(0)
     (low, high), (joint_low, joint_high) = config.spec.image_range, config.spec.joint_range
-    state: State = (zero := np.zeros((1, model.rec_dim), np.float32), zero)
+    recurrent: Recurrent = (zero := np.zeros((1, model.rec_dim), np.float32), zero)
     for tick in range(8):
         images = [
             random.uniform(low, high, (1, 3, *size)).astype(np.float32)
             for size in config.model.im_size
         ]
         joints = random.uniform(joint_low, joint_high, (1, model.joint_dim)).astype(np.float32)
-        before = [torch.from_numpy(part) for part in state]
-        found = backend.run(images, joints, state, want_image=True)
-        brief = backend.run(images, joints, state, want_image=False)
-        state = found.state
+        before = [torch.from_numpy(part) for part in recurrent]
+        found = backend.run(images, joints, recurrent, want_image=True)
+        brief = backend.run(images, joints, recurrent, want_image=False)
+        recurrent = found.recurrent
 
         xi = [torch.from_numpy(image) for image in images]
         exact, slack = _exact_points(model, xi)
@@ -162,10 +162,10 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
         expected: dict[str, tuple[Any, Tensor, Any]] = {
             "points": (found.points, exact, TOLERANCE + slack),
             "points without image": (brief.points, exact, TOLERANCE + slack),
-            "joints": (found.joints, model.decoder_joint(h), TOLERANCE),
+            "action": (found.action, model.decoder_joint(h), TOLERANCE),
             "predicted points": (found.points_next, dec_pts, TOLERANCE),
-            "h": (state[0], h, TOLERANCE),
-            "c": (state[1], c, TOLERANCE),
+            "h": (recurrent[0], h, TOLERANCE),
+            "c": (recurrent[1], c, TOLERANCE),
         }
         assert found.images is not None
         for index, image in enumerate(model.predict_image(xi, dec_pts)):

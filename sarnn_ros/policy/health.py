@@ -59,7 +59,7 @@ def prediction_errors(
     """
     normalisation = config.normalisation
     span = np.subtract(normalisation.maximum, normalisation.minimum)
-    errors = {"joints": np.abs((expected.joints - observation.joints) / span)}
+    errors = {"joints": np.abs((expected.action - observation.state) / span)}
     for camera, points in prediction.encoder_points.items():
         offsets = expected.decoder_points[camera] - points
         errors[f"points:{camera}"] = np.linalg.norm(offsets, axis=-1)
@@ -153,7 +153,7 @@ def replay(
         observation = Observation(
             tick_ns=tick,
             images={name: images[row] for name, images in episode.images.items()},
-            joints=episode.joints[row],
+            state=episode.joints[row],
             stamps={},
             sources={},
         )

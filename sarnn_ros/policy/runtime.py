@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import PolicyError
-from sarnn_ros.policy.backends import Array, Backend, Outputs, State, make_backend
+from sarnn_ros.policy.backends import Array, Backend, Outputs, Recurrent, make_backend
 from sarnn_ros.policy.directory import PolicyConfig, load_config
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser, scale_images, unscale_images
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 class Prediction:
     """What the policy says at one tick.
 
-    :param joints: (D,) float64, rad or m, for the next tick, in the spec's order.
+    :param action: (D,) float64, rad or m: the joints for the next tick, in the spec's order.
     :param encoder_points: per camera (k_dim, 2) float64, [x, y] in [0, 1]: attended to now.
     :param decoder_points: likewise: where attention is expected at the next tick.
     :param images: per camera (h, w, 3) uint8 RGB, expected at the next tick; None unless wanted.
     """
 
-    joints: NDArray[np.float64]
+    action: NDArray[np.float64]
     encoder_points: Mapping[str, NDArray[np.float64]]
     decoder_points: Mapping[str, NDArray[np.float64]]
     images: Mapping[str, NDArray[np.uint8]] | None = None
@@ -91,22 +91,22 @@ class Policy:
     def _warm_up(self) -> None:
         # The first run of each graph allocates; a robot should not wait for that.
         images = [np.zeros((1, 3, *size), np.float32) for size in self.config.model.im_size]
-        joints = np.zeros((1, self.config.model.joint_dim), np.float32)
+        state = np.zeros((1, self.config.model.joint_dim), np.float32)
         for want_image in (True, False):
-            self._backend.run(images, joints, self._state, want_image=want_image)
+            self._backend.run(images, state, self._recurrent, want_image=want_image)
 
     @property
     def spec(self) -> Spec:
         return self.config.spec
 
     @property
-    def state(self) -> State:
-        """h and c, each (1, rec_dim). A copy."""
-        return self._state[0].copy(), self._state[1].copy()
+    def recurrent(self) -> Recurrent:
+        """The LSTM's h and c, each (1, rec_dim). A copy."""
+        return self._recurrent[0].copy(), self._recurrent[1].copy()
 
     def reset(self) -> None:
         """Forget the past: the next step is the first of an episode."""
-        self._state: State = (self._zero, self._zero)
+        self._recurrent: Recurrent = (self._zero, self._zero)
         self._last: Outputs | None = None
 
     def step(
@@ -120,31 +120,32 @@ class Policy:
         """Advance by one tick.
 
         :param want_image: predict the images too; costs about three times as much.
-        :param input_param: share of the measured joints in the input; the rest is what the last
+        :param input_param: share of the measured state in the input; the rest is what the last
             step predicted (EIPL's online loop). 1: measured only.
         :param input_param_image: the same for images. Below 1 the images are predicted anyway.
-        :raises PolicyError: an image of another size than the spec's, or joints of another number.
+        :raises PolicyError: an image of another size than the spec's, or a state of
+            another length.
         """
         images = [
             scale_images(self._image(observation, camera.name, (camera.height, camera.width, 3)),
                          self.spec.image_range)[None]
             for camera in self.spec.cameras
         ]  # fmt: skip
-        if observation.joints.shape != (self.spec.joint_dim,):
+        if observation.state.shape != (self.spec.joint_dim,):
             raise PolicyError(
-                f"{observation.joints.size} joints observed, the policy has {self.spec.joint_dim}"
+                f"a state of {observation.state.size} joints, the policy has {self.spec.joint_dim}"
             )
-        joints = self._normaliser.normalise(observation.joints)[None]
+        state = self._normaliser.normalise(observation.state)[None]
 
         predict_image = want_image or input_param_image < 1.0
         if self._last is not None:
-            joints = _mix(joints, self._last.joints, input_param)
+            state = _mix(state, self._last.action, input_param)
             if self._last.images is not None:
                 pairs = zip(images, self._last.images)
                 images = [_mix(now, last, input_param_image) for now, last in pairs]
 
-        outputs = self._backend.run(images, joints, self._state, want_image=predict_image)
-        self._state, self._last = outputs.state, outputs
+        outputs = self._backend.run(images, state, self._recurrent, want_image=predict_image)
+        self._recurrent, self._last = outputs.recurrent, outputs
         return self._prediction(outputs, want_image)
 
     def _prediction(self, outputs: Outputs, want_image: bool) -> Prediction:
@@ -155,7 +156,7 @@ class Policy:
             scaled = zip(names, outputs.images)
             images = {name: unscale_images(y[0], self.spec.image_range) for name, y in scaled}
         return Prediction(
-            joints=self._normaliser.denormalise(outputs.joints[0].astype(np.float64)),
+            action=self._normaliser.denormalise(outputs.action[0].astype(np.float64)),
             encoder_points=dict(zip(names, outputs.points.astype(np.float64).reshape(shape))),
             decoder_points=dict(zip(names, outputs.points_next.astype(np.float64).reshape(shape))),
             images=images,

@@ -31,10 +31,10 @@ CAMERA_DELAY = 0.004
 
 
 class Prediction(Protocol):
-    """What a policy says at a tick: the joints one tick later, (D,) in the spec's order, SI."""
+    """What a policy says at a tick: the action for the next tick, (D,) in the spec's order, SI."""
 
     @property
-    def joints(self) -> NDArray[np.float64]: ...
+    def action(self) -> NDArray[np.float64]: ...
 
 
 class Driver(Protocol):
@@ -75,7 +75,7 @@ class Replay:
         return self
 
     @property
-    def joints(self) -> NDArray[np.float64]:
+    def action(self) -> NDArray[np.float64]:
         return self._trajectory[self._tick]
 
 
@@ -128,11 +128,11 @@ def rollout(
         observation = Observation(
             tick_ns=round(now * NANOSECONDS),
             images={camera.name: crop_resize(image, camera)},
-            joints=joints,
+            state=joints,
             stamps={},
             sources={camera.name: image},
         )
-        predicted = policy.step(observation).joints
+        predicted = policy.step(observation).action
         command = scene.references
         command[commanded] = predicted[list(spec.command_indices)]
         lifts.append(scene.cube_lift)

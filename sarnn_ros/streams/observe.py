@@ -35,7 +35,7 @@ class Observation:
 
     :param tick_ns: the tick's time.
     :param images: per camera, uint8 (h, w, 3) RGB in the model's size.
-    :param joints: float64 (D,), in the spec's order, SI units.
+    :param state: float64 (D,), the measured joints in the spec's order, SI units.
     :param stamps: ns, of the message used; per camera name and `Spec.joint_source_names`.
     :param sources: per camera, the decoded source image, uint8 (H, W, 3) RGB.
     :param headers: per camera, the header of its message, for what is published about the image.
@@ -43,7 +43,7 @@ class Observation:
 
     tick_ns: int
     images: Mapping[str, NDArray[np.uint8]]
-    joints: NDArray[np.float64]
+    state: NDArray[np.float64]
     stamps: Mapping[str, int]
     sources: Mapping[str, NDArray[np.uint8]]
     headers: Mapping[str, Any] = field(default_factory=dict)
@@ -290,7 +290,7 @@ class ObservationBuffer:
         return Observation(
             tick_ns=tick_ns,
             images={name: pair[1] for name, pair in decoded.items()},
-            joints=np.concatenate([item[1] for item in joints.values()]),
+            state=np.concatenate([item[1] for item in joints.values()]),
             stamps={name: int(item[0]) for name, item in found.items()},
             sources={name: pair[0] for name, pair in decoded.items()},
             headers={

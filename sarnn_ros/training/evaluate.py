@@ -30,7 +30,7 @@ def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[
     runs = [[prediction for _, prediction in replay(policy, episode)] for episode in episodes]
     errors, still, spread, motion = [], [], {}, {}
     for episode, predictions in zip(episodes, runs, strict=True):
-        joints = np.array([prediction.joints for prediction in predictions])
+        joints = np.array([prediction.action for prediction in predictions])
         errors.append(joints[:-1] - episode.targets[:-1])
         still.append(episode.joints[:-1] - episode.targets[:-1])
     for camera in dataset.spec.cameras:

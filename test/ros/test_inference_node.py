@@ -494,7 +494,7 @@ def test_the_hook_sees_what_the_policy_saw(policy, graph, make_robot, wait):
         tick = next(tick for tick in ticks if tick.sent)
         assert tick.label_ns % 100_000_000 == 0
         assert tick.observation.images["front"].shape == (24, 32, 3)
-        np.testing.assert_array_equal(tick.sent.position, tick.prediction.joints)
+        np.testing.assert_array_equal(tick.sent.position, tick.prediction.action)
         assert tick.label_ns - tick.observation.stamps["front"] <= 200_000_000
         wait(lambda: robot.commands, "the command")
 

@@ -69,7 +69,7 @@ class ObservingNode(InferenceNode):
         if seen is not None:
             np.savez(
                 self._out / f"{tick.label_ns}.npz",
-                joints=seen.joints,
+                joints=seen.state,
                 **{f"image.{name}": image for name, image in seen.images.items()},
             )
         self._acknowledge(f"tick {tick.label_ns}")

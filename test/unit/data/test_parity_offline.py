@@ -143,7 +143,7 @@ def test_bag_live_and_rule_agree(sent: list[Sent], clock: str, max_age: float):
             assert ("joint_states" in seen.reasons) == (state is None)
         else:
             assert np.array_equal(seen.images["front"], make.colour(image.index))
-            assert seen.joints.tolist() == [state.index / 7, -state.index]
+            assert seen.state.tolist() == [state.index / 7, -state.index]
 
     # The bag ends with its last message: no tick comes after that.
     end = max((time for one in sent if (time := time_of(one, clock)) is not None), default=0)
@@ -177,7 +177,7 @@ def test_more_joint_states_than_ticks_need():
     for row, one in enumerate(seen):
         assert isinstance(one, Observation), one
         assert one.stamps["joint_states"] == one.tick_ns
-        assert episode.joints[row].tobytes() == one.joints.tobytes()
+        assert episode.joints[row].tobytes() == one.state.tobytes()
         assert episode.images["front"][row].tobytes() == one.images["front"].tobytes()
 
 
@@ -225,7 +225,7 @@ def test_bag_and_live_agree_where_images_are_ticks(sent: list[Sent], clock: str,
         assert isinstance(got, Episode), got
         assert got.ticks.tolist() == [ticks[row] for row in usable]
         for row, one in enumerate(seen[usable[0] : usable[-1] + 1]):
-            assert got.joints[row].tobytes() == one.joints.tobytes()
+            assert got.joints[row].tobytes() == one.state.tobytes()
             assert got.images["front"][row].tobytes() == one.images["front"].tobytes()
 
 

@@ -85,7 +85,7 @@ class Case:
         policy = Policy.load(self.out)
         dataset = make_dataset_of(self)
         _, prediction = next(replay(policy, dataset.episodes[0]))
-        assert np.isfinite(prediction.joints).all()
+        assert np.isfinite(prediction.action).all()
         return text_of(result)
 
     def refused(self, **settings: Any) -> str:

@@ -77,7 +77,7 @@ def save_as_eipl(
 
 def observation(tick: int, image: np.ndarray, joints: np.ndarray) -> Observation:
     return Observation(
-        tick_ns=tick, images={"camera": image}, joints=joints, stamps={}, sources={"camera": image}
+        tick_ns=tick, images={"camera": image}, state=joints, stamps={}, sources={"camera": image}
     )
 
 
@@ -100,7 +100,7 @@ def test_closed_loop_equals_eipls(plain: torch.nn.Module, tmp_path: Path, backen
                 pixels * 0.8 + 0.1, torch.from_numpy(joints).float()[None], state
             )
         theirs = (y_joint[0].double().numpy() - 0.1) / 0.8 * (BOUNDS[1] - BOUNDS[0]) + BOUNDS[0]
-        ours = prediction.joints
+        ours = prediction.action
         np.testing.assert_allclose(ours, theirs, atol=2e-5)
         np.testing.assert_allclose(prediction.encoder_points["camera"].ravel(), enc[0], atol=2e-4)
         np.testing.assert_allclose(prediction.decoder_points["camera"].ravel(), dec[0], atol=2e-5)

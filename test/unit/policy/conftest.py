@@ -80,7 +80,7 @@ class Parts:
                 )
                 for camera in self.spec.cameras
             },
-            joints=random.uniform(self.normaliser.minimum, self.normaliser.maximum),
+            state=random.uniform(self.normaliser.minimum, self.normaliser.maximum),
             stamps={},
             sources={},
         )

@@ -67,7 +67,7 @@ def test_the_terms_and_their_units(config):
     np.testing.assert_allclose(errors["image:camera1"], 0.2)
     blind = dataclasses.replace(before[1], images=None)
     assert not [term for term in prediction_errors(config, blind, *after) if "image" in term]
-    broken = dataclasses.replace(before[1], joints=np.array([0.0, np.nan, 0.0]))
+    broken = dataclasses.replace(before[1], action=np.array([0.0, np.nan, 0.0]))
     assert "joints" not in prediction_errors(config, broken, *after)
 
 

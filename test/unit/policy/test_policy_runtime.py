@@ -22,7 +22,7 @@ TIE_TOLERANCE = 2e-2
 
 def same(a: Prediction, b: Prediction) -> bool:
     return (
-        np.array_equal(a.joints, b.joints)
+        np.array_equal(a.action, b.action)
         and all(np.array_equal(a.encoder_points[n], b.encoder_points[n]) for n in a.encoder_points)
         and all(np.array_equal(a.decoder_points[n], b.decoder_points[n]) for n in a.decoder_points)
     )
@@ -44,7 +44,7 @@ def observe(parts, share: np.ndarray) -> Observation:
     return Observation(
         tick_ns=1,
         images={c.name: scene(share, c.height, c.width) for c in parts.spec.cameras},
-        joints=low + share * (high - low),
+        state=low + share * (high - low),
         stamps={},
         sources={},
     )
@@ -85,14 +85,14 @@ def test_backends_agree_over_1000_ticks_with_joints_fed_back(make_parts, tmp_pat
             policy.step(observation, want_image=want_image, input_param=0.0)
             for policy in (onnx, eager)
         )
-        assert (np.abs(a.joints - b.joints) / span).max() < TOLERANCE, tick
+        assert (np.abs(a.action - b.action) / span).max() < TOLERANCE, tick
         for name in a.encoder_points:
             differences.append(np.abs(a.encoder_points[name] - b.encoder_points[name]))
             assert np.abs(a.decoder_points[name] - b.decoder_points[name]).max() < TOLERANCE, tick
             if want_image:
                 image, other = a.images[name].astype(int), b.images[name].astype(int)
                 assert np.abs(image - other).max() <= 1
-        joints.append(a.joints / span)
+        joints.append(a.action / span)
         points.append(np.concatenate([*a.encoder_points.values()]))
     assert np.max(differences) < TIE_TOLERANCE
     assert np.quantile(differences, 0.99) < TOLERANCE / 10
@@ -139,7 +139,7 @@ def test_logits_beyond_what_exp_can_hold(make_parts, tmp_path):
             parts.model.pos_encoder[layer].weight *= 50
     policy = Policy.load(parts.export(tmp_path / "policy"))
     prediction = policy.step(parts.observation())
-    assert np.isfinite(prediction.joints).all()
+    assert np.isfinite(prediction.action).all()
     points = prediction.encoder_points["camera0"]
     assert ((points >= 0) & (points <= 1)).all()
 
@@ -175,18 +175,20 @@ def test_asking_for_the_image_changes_nothing_else(parts, policy_dir, backend):
         assert (c.images is not None) == (tick % 3 == 1)
         assert a.images["camera0"].shape == (24, 32, 3)
         assert a.images["camera0"].dtype == np.uint8
-    for x, y in zip((*always.state, *never.state), (*never.state, *now_and_then.state)):
+    for x, y in zip(
+        (*always.recurrent, *never.recurrent), (*never.recurrent, *now_and_then.recurrent)
+    ):
         np.testing.assert_array_equal(x, y)
 
 
 def test_the_state_belongs_to_one_policy_and_only_step_moves_it(parts, policy_dir):
     policy, other = Policy.load(policy_dir), Policy.load(policy_dir)
-    assert not np.any(policy.state)
+    assert not np.any(policy.recurrent)
     policy.step(parts.observation())
-    assert np.any(policy.state)
-    assert not np.any(other.state)
-    policy.state[0][:] = 99.0
-    assert np.abs(policy.state[0]).max() < 1.0
+    assert np.any(policy.recurrent)
+    assert not np.any(other.recurrent)
+    policy.recurrent[0][:] = 99.0
+    assert np.abs(policy.recurrent[0]).max() < 1.0
 
 
 def test_a_prediction_is_in_si_units_and_named_by_camera(make_parts, tmp_path):
@@ -199,12 +201,12 @@ def test_a_prediction_is_in_si_units_and_named_by_camera(make_parts, tmp_path):
             for name in ("camera0", "camera1")
         ]
         low, high = parts.normaliser.minimum, parts.normaliser.maximum
-        share = (parts.observation().joints - low) / (high - low)
+        share = (parts.observation().state - low) / (high - low)
         xv = torch.tensor(0.1 + 0.8 * share, dtype=torch.float32)[None]
         y_joint, enc, dec, _ = parts.model.eval().act([image[None] for image in images], xv)
     expected = low + (y_joint[0].numpy().astype(np.float64) - 0.1) / 0.8 * (high - low)
-    np.testing.assert_allclose(prediction.joints, expected, atol=1e-4)
-    assert prediction.joints.dtype == np.float64
+    np.testing.assert_allclose(prediction.action, expected, atol=1e-4)
+    assert prediction.action.dtype == np.float64
     for index, name in enumerate(("camera0", "camera1")):
         for points, reference in (
             (prediction.encoder_points, enc),
@@ -225,14 +227,14 @@ def test_input_param_mixes_measurement_and_prediction(parts, policy_dir):
         found = policy.step(observation, want_image=True, input_param=0.7, input_param_image=0.4)
         image = observation.images["camera0"].astype(np.float32) * np.float32(1 / 255)
         xi = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
-        xv = torch.from_numpy(parts.normaliser.normalise(observation.joints))[None]
+        xv = torch.from_numpy(parts.normaliser.normalise(observation.state))[None]
         if tick:
             xi = np.float32(0.4) * xi + np.float32(1 - 0.4) * y_image
             xv = np.float32(0.7) * xv + np.float32(1 - 0.7) * y_joint
         with torch.inference_mode():
             y_image, y_joint, *_, state = model(xi, xv, state)
         expected = parts.normaliser.denormalise(y_joint[0].numpy().astype(np.float64))
-        np.testing.assert_allclose(found.joints, expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found.action, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +243,7 @@ def test_input_param_mixes_measurement_and_prediction(parts, policy_dir):
         ({}, np.zeros(3), "no image from the camera 'camera0'"),
         ({"camera0": np.zeros((32, 24, 3), np.uint8)}, np.zeros(3), r"\(32, 24, 3\)"),
         ({"camera0": np.zeros((24, 32), np.uint8)}, np.zeros(3), r"\(24, 32\)"),
-        ({"camera0": np.zeros((24, 32, 3), np.uint8)}, np.zeros(2), "2 joints observed"),
+        ({"camera0": np.zeros((24, 32, 3), np.uint8)}, np.zeros(2), "a state of 2 joints"),
     ],
 )
 def test_an_observation_of_another_shape_does_not_touch_the_state(
@@ -249,10 +251,10 @@ def test_an_observation_of_another_shape_does_not_touch_the_state(
 ):
     policy = Policy.load(policy_dir)
     policy.step(parts.observation())
-    before = policy.state
+    before = policy.recurrent
     with pytest.raises(PolicyError, match=problem):
         policy.step(Observation(2, images, joints, {}, {}))
-    np.testing.assert_array_equal(before, policy.state)
+    np.testing.assert_array_equal(before, policy.recurrent)
 
 
 def test_an_unknown_backend_is_named(policy_dir):
@@ -287,7 +289,7 @@ def test_the_torch_backend_compiles_where_asked(parts, policy_dir, monkeypatch):
     for share in (0.2, 0.5, 0.9):
         seen = observe(parts, np.full(parts.spec.joint_dim, share))
         one, other = (each.step(seen, want_image=True) for each in (eager, policy))
-        np.testing.assert_allclose(one.joints, other.joints, atol=1e-5)
+        np.testing.assert_allclose(one.action, other.action, atol=1e-5)
     with pytest.raises(ConfigError, match="'onnxruntime' compiles nothing"):
         Policy.load(policy_dir, compiled=True)
 
@@ -330,5 +332,5 @@ def test_the_check_at_export_allows_large_outputs_their_rounding(make_parts, tmp
     policy = Policy.load(parts.export(tmp_path / "policy"))
     with torch.no_grad():
         parts.model.decoder_joint[0].weight.mul_(1.001)
-    with pytest.raises(PolicyError, match="differ in joints"):
+    with pytest.raises(PolicyError, match="differ in action"):
         check_backend(policy._backend, parts.model, policy.config)

@@ -38,7 +38,7 @@ class Still:
 
     def step(self, observation) -> SimpleNamespace:
         self.seen.append(observation)
-        return SimpleNamespace(joints=home_joints())
+        return SimpleNamespace(action=home_joints())
 
 
 def _demonstration(y: float) -> np.ndarray:
@@ -66,7 +66,7 @@ def test_what_the_policy_is_shown(scene):
         assert observation.tick_ns == tick * SPEC.period_ns
         assert observation.images["front"].shape == (64, 64, 3)
         assert observation.images["front"].dtype == np.uint8
-        np.testing.assert_allclose(observation.joints, home_joints(), atol=2e-3)
+        np.testing.assert_allclose(observation.state, home_joints(), atol=2e-3)
     scene.reset(0.42, 0.1)
     halves = scene.render().reshape(64, 2, 64, 2, 3).mean(axis=(1, 3))
     assert np.abs(policy.seen[0].images["front"] - halves).mean() < 1.0
@@ -84,11 +84,11 @@ def test_the_gripper_is_what_it_was_told_the_arm_what_it_measures(scene):
     class Closer(Still):
         def step(self, observation):
             super().step(observation)
-            return SimpleNamespace(joints=home_joints() + [0.05, 0, 0, 0, 0, -0.045])
+            return SimpleNamespace(action=home_joints() + [0.05, 0, 0, 0, 0, -0.045])
 
     policy = Closer()
     rollout(policy, scene, Placement(0.42, 0.1), SPEC, ticks=3)
-    last = policy.seen[-1].joints - home_joints()
+    last = policy.seen[-1].state - home_joints()
     assert last[5] == pytest.approx(-0.045, abs=1e-9)
     assert 0.01 < last[0] < 0.0499  # still on its way, for the arm lags
 
@@ -98,7 +98,7 @@ def test_controls_of_vision(scene, vision):
     class Mover(Still):
         def step(self, observation):
             super().step(observation)
-            return SimpleNamespace(joints=home_joints() + [0.1 * len(self.seen), 0, 0, 0, 0, 0])
+            return SimpleNamespace(action=home_joints() + [0.1 * len(self.seen), 0, 0, 0, 0, 0])
 
     policy = Mover()
     rollout(policy, scene, Placement(0.42, 0.0), SPEC, vision=vision, ticks=4)
@@ -106,19 +106,19 @@ def test_controls_of_vision(scene, vision):
     red = (images[..., 0] > 120) & (images[..., 1] < 60)
     assert (red.sum() == 0) == (vision == "hidden")
     assert (images[0] == images[-1]).all() == (vision == "frozen")
-    assert policy.seen[-1].joints[0] > 0.1  # the joints are never frozen
+    assert policy.seen[-1].state[0] > 0.1  # the joints are never frozen
 
 
 def test_trials_repeat_exactly_and_seeds_shift_the_sensors(scene):
     class Mover(Still):
         def step(self, observation):
             super().step(observation)
-            return SimpleNamespace(joints=home_joints() + 0.05 * len(self.seen))
+            return SimpleNamespace(action=home_joints() + 0.05 * len(self.seen))
 
     def joints_seen(seed: int) -> np.ndarray:
         policy = Mover()
         rollout(policy, scene, Placement(0.42, 0.0), SPEC, ticks=6, seed=seed)
-        return np.array([observation.joints for observation in policy.seen])
+        return np.array([observation.state for observation in policy.seen])
 
     np.testing.assert_array_equal(joints_seen(1), joints_seen(1))
     assert (joints_seen(1) != joints_seen(2)).any()

@@ -32,7 +32,7 @@ class Still:
         pass
 
     def step(self, observation) -> SimpleNamespace:
-        return SimpleNamespace(joints=home_joints())
+        return SimpleNamespace(action=home_joints())
 
 
 class Expert(Still):
@@ -44,7 +44,7 @@ class Expert(Still):
 
     def step(self, observation) -> SimpleNamespace:
         self.last = next(self.commands, self.last)
-        return SimpleNamespace(joints=self.last)
+        return SimpleNamespace(action=self.last)
 
 
 def test_who_does_nothing_has_no_success() -> None:

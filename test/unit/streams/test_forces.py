@@ -114,22 +114,22 @@ def test_from_bag_to_a_policy_that_feels(tmp_path: Path) -> None:
     policy = Policy.load(tmp_path / "policy")
     assert policy.spec.command_names == make.NAMES
     observation, prediction = next(replay(policy, dataset.episodes[0]))
-    assert prediction.joints.shape == (5,)
+    assert prediction.action.shape == (5,)
 
     # The network feels the forces: with others it moves otherwise.
     policy.reset()
-    other = observation.joints + np.array([-90.0, 0, 0, 40.0, 40.0])
-    observed = type(observation)(**(vars(observation) | {"joints": other}))
+    other = observation.state + np.array([-90.0, 0, 0, 40.0, 40.0])
+    observed = type(observation)(**(vars(observation) | {"state": other}))
     commanded = list(policy.spec.command_indices)
-    moved = policy.step(observed).joints[commanded]
-    assert not np.array_equal(moved, prediction.joints[commanded])
+    moved = policy.step(observed).action[commanded]
+    assert not np.array_equal(moved, prediction.action[commanded])
 
     # What the guard judges are positions: the elbow's limits are rad, not its 200 N m.
     limits = guard_limits(build_parameters({}), policy.spec, policy.config.envelope)
     assert limits.position_max.shape == (2,)
     assert limits.position_max.max() < 3
     guard = CommandGuard(limits, policy.spec.command_names)
-    here = observation.joints[commanded]
+    here = observation.state[commanded]
     assert guard.check(here, here, 0.1).ok
     trip = guard.check(here + [0.0, 100.0], here, 0.1).trips[0]
     assert (trip.joint, trip.reason) == ("elbow", "position")

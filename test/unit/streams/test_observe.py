@@ -41,7 +41,7 @@ def test_everything_about_an_observation():
     joints(buffer, START + 2)
     seen = buffer.observe(START + 10)
     assert isinstance(seen, Observation)
-    assert seen.tick_ns == START + 10 and seen.joints.tolist() == [1.0, 2.0]
+    assert seen.tick_ns == START + 10 and seen.state.tolist() == [1.0, 2.0]
     assert seen.images["front"].shape == (8, 8, 3)
     assert np.array_equal(seen.sources["front"], make.colour(7))
     assert seen.stamps == {"front": START + 1, "joint_states": START + 2}
@@ -126,7 +126,7 @@ def test_of_a_flood_a_tick_sees_the_right_message_or_none():
         joints(buffer, START + index, (float(index), 0.0), receive=START + count)
     assert len(buffer._joints[0].stamps) == MAX_JOINTS
     for tick in (10, 2000, count - 1):
-        assert buffer.observe(START + tick).joints.tolist() == [tick, 0.0]
+        assert buffer.observe(START + tick).state.tolist() == [tick, 0.0]
     assert "in the future" in reason(buffer, START + 9, "joint_states")
 
 
@@ -138,7 +138,7 @@ def test_when_the_clock_is_set_back_what_came_before_is_never_seen_again():
     joints(buffer, early, (3.0, 4.0))
     image(buffer, early + MS)
     seen = buffer.observe(early + 2 * MS)
-    assert isinstance(seen, Observation) and seen.joints.tolist() == [3.0, 4.0]
+    assert isinstance(seen, Observation) and seen.state.tolist() == [3.0, 4.0]
     assert set(buffer.observe(late + MS).reasons) == {"front", "joint_states"}
 
 
@@ -239,7 +239,7 @@ def test_pushing_and_observing_at_once():
             seen = buffer.observe(START + 90 * MS)
             if isinstance(seen, Observation):
                 found += 1
-                assert seen.joints[0] == -seen.joints[1]
+                assert seen.state[0] == -seen.state[1]
                 index = (seen.stamps["front"] - START) // 1000
                 assert seen.images["front"][0, 0, 0] == index % 256
             if found == 500:

@@ -40,7 +40,7 @@ class Known:
     def step(self, observation: Any) -> Any:
         points = look(observation.images["camera0"])
         return SimpleNamespace(
-            joints=observation.joints + self.offset, encoder_points={"camera0": points}
+            action=observation.state + self.offset, encoder_points={"camera0": points}
         )
 
 
