@@ -13,11 +13,8 @@ import hashlib
 import json
 import os
 import shutil
-import time
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -27,13 +24,12 @@ from sarnn_ros.data.bags import bag_files
 from sarnn_ros.data.episodes import Episode, read_bag
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport
 from sarnn_ros.errors import ConfigError
+from sarnn_ros.files import atomic_folder
 from sarnn_ros.spec import Spec
 
 #: To be raised when the same bag and spec give other arrays than before.
 VERSION = 4
 _ENDS = 1 << 16
-_STALE_SECONDS = 24 * 3600
-_PARTIAL = ".partial-"
 
 
 def default_cache() -> Path:
@@ -54,42 +50,28 @@ def read_bag_cached(
     if found is not None:
         return found
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        _sweep(root)
-        partial = Path(mkdtemp(prefix=_PARTIAL, dir=root))
-    except OSError as error:
-        raise ConfigError(
-            f"the cache cannot be written: {error}",
-            where=root,
-            remedy="free some space, choose another folder, or use --no-cache",
-        ) from error
-    try:
-        scratch = partial / "scratch"
-        scratch.mkdir()
+        with atomic_folder(entry) as folder:
 
-        def allocate(title: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-            file = scratch / f"{hashlib.sha256(title.encode()).hexdigest()}.npy"
-            array: NDArray[np.uint8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
-                file, "w+", np.uint8, shape
-            )
-            return array
+            def allocate(title: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+                file = folder.parent / f"{hashlib.sha256(title.encode()).hexdigest()}.npy"
+                array: NDArray[np.uint8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+                    file, "w+", np.uint8, shape
+                )
+                return array
 
-        episodes, report = read_bag(path, spec, name=name, allocate=allocate)
-        if not episodes:
-            return episodes, report  # the reason may pass: look again the next time
-        _store(partial, episodes, report)
-        shutil.rmtree(scratch)
-        with suppress(OSError):  # someone else was faster: theirs is the same
-            partial.rename(entry)
+            episodes, report = read_bag(path, spec, name=name, allocate=allocate)
+            if not episodes:
+                return episodes, report  # the reason may pass: look again the next time
+            _store(folder, episodes, report)
     except OSError as error:
-        raise ConfigError(
-            f"the cache cannot be written: {error}",
-            where=root,
-            remedy="free some space, choose another folder, or use --no-cache",
-        ) from error
-    finally:
-        if partial.exists():
-            shutil.rmtree(partial, ignore_errors=True)
+        found = _load(entry)  # another training that was faster; its content is the same
+        if found is None:
+            raise ConfigError(
+                f"the cache cannot be written: {error}",
+                where=root,
+                remedy="free some space, choose another folder, or use --no-cache",
+            ) from error
+        return found
     found = _load(entry)
     return found if found is not None else read_bag(path, spec, name=name)
 
@@ -112,6 +94,7 @@ def key_of(path: Path, spec: Spec, name: str) -> str:
 
 
 def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
+    folder.mkdir()
     for number, episode in enumerate(episodes):
         arrays: dict[str, NDArray[Any]] = {
             "ticks": episode.ticks,
@@ -120,9 +103,8 @@ def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
         }
         arrays |= {f"image.{camera}": array for camera, array in episode.images.items()}
         for title, array in arrays.items():
-            with (folder / f"{number}.{title}.npy").open("wb") as stream:
-                np.save(stream, np.ascontiguousarray(array), allow_pickle=False)
-                os.fsync(stream.fileno())
+            file = folder / f"{number}.{title}.npy"
+            np.save(file, np.ascontiguousarray(array), allow_pickle=False)
     about = {
         "episodes": [
             {
@@ -135,10 +117,7 @@ def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
         ],
         "report": report.as_dict(),
     }
-    with (folder / "about.json").open("w", encoding="utf-8") as stream:
-        json.dump(about, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
+    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
 
 def _load(folder: Path) -> tuple[list[Episode], BagReport] | None:
@@ -186,11 +165,3 @@ def _report(values: dict[str, Any]) -> BagReport:
         for one in values["streams"]
     ]
     return BagReport(**values)
-
-
-def _sweep(root: Path) -> None:
-    """Remove what interrupted runs left behind."""
-    for left in root.glob(f"{_PARTIAL}*"):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)

@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sarnn_ros.errors import PolicyError, join_problems
+from sarnn_ros.files import write_bytes
 from sarnn_ros.spec import Spec
 
 #: Version 2 has the quantiles of `health`. Version 1, which never held any, is read as well.
@@ -222,10 +223,10 @@ def commit(directory: str | Path, config: PolicyConfig, files: Mapping[str, Path
             content = source.read_bytes()
             digests[name] = hashlib.sha256(content).hexdigest()
             pending.append(directory / (name + _PENDING))
-            _write(pending[-1], content)
+            write_bytes(pending[-1], content)
         config = _replace_files(config, digests)
         pending.append(directory / (CONFIG + _PENDING))
-        _write(pending[-1], _encode(config))
+        write_bytes(pending[-1], _encode(config))
         _sync(directory)
         pending.pop().replace(directory / CONFIG)
     except (OSError, ValidationError) as error:
@@ -346,13 +347,6 @@ def _encode(config: PolicyConfig) -> bytes:
 def _checksum(values: Mapping[str, Any]) -> str:
     """Of the content, not of the file: layout and order of the keys do not matter."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _sync(directory: Path) -> None:

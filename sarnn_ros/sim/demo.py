@@ -27,6 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from sarnn_ros.errors import ConfigError, EnvironmentProblem
+from sarnn_ros.files import atomic_file, write_text
 from sarnn_ros.share import ros_environment, share_directory
 from sarnn_ros.sim import demonstrations
 from sarnn_ros.sim.processes import Child, children, free_domain, signals_interrupt
@@ -281,9 +282,7 @@ class Demo:
         self._heading(4, "report", "table, learning curves and film")
         trials = self._judged()
         report = make_report(trials, self._training(), seconds)
-        temporary = out / ".report.json"
-        temporary.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(out / "report.json")
+        write_text(out / "report.json", json.dumps(report, indent=2) + "\n")
         self.console.print(_table(report))
 
         curves = self.policy / "curves.png"
@@ -484,24 +483,23 @@ def _save_recording(path: Path, plan: TrialPlan, trial: Trial, recording: Record
     decoder = [row for row in recording.markers if row[2] == "decoder"]
     pairs = min(len(encoder), len(decoder))
     points = len(encoder[0][3]) if pairs else 0
-    temporary = path.with_name(f".{path.name}")
-    np.savez_compressed(
-        temporary,
-        title=_describe(plan),
-        success=trial.success,
-        image_times=column(recording.images, 1) / 1e9,
-        images=column(recording.images, 2, *recording.images[0][2].shape),
-        point_times=column(encoder[:pairs], 1) / 1e9,
-        encoder=column(encoder[:pairs], 3, points, 2),
-        decoder=column(decoder[:pairs], 3, points, 2),
-        joint_times=column(recording.joints, 0),
-        joints=column(recording.joints, 1, joints),
-        command_times=column(recording.commands, 0),
-        commands=column(recording.commands, 2, joints),
-        lift_times=column(recording.cube, 0),
-        lifts=column(recording.cube, 1),
-    )
-    temporary.replace(path)
+    with atomic_file(path) as partial:
+        np.savez_compressed(
+            partial,
+            title=_describe(plan),
+            success=trial.success,
+            image_times=column(recording.images, 1) / 1e9,
+            images=column(recording.images, 2, *recording.images[0][2].shape),
+            point_times=column(encoder[:pairs], 1) / 1e9,
+            encoder=column(encoder[:pairs], 3, points, 2),
+            decoder=column(decoder[:pairs], 3, points, 2),
+            joint_times=column(recording.joints, 0),
+            joints=column(recording.joints, 1, joints),
+            command_times=column(recording.commands, 0),
+            commands=column(recording.commands, 2, joints),
+            lift_times=column(recording.cube, 0),
+            lifts=column(recording.cube, 1),
+        )
 
 
 def _load_clip(path: Path) -> Clip:

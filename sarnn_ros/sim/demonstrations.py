@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -37,6 +36,7 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 
 from sarnn_ros.errors import ConfigError
+from sarnn_ros.files import atomic_folder
 from sarnn_ros.sim.expert import plan
 from sarnn_ros.sim.scene import JOINT_NAMES, LiftScene
 from sarnn_ros.sim.task import DEMONSTRATION_TICKS, RATE, TAUGHT_Y, Placement, is_success, place
@@ -154,13 +154,10 @@ def record(episode: Episode, out: Path) -> bool:
     :return: whether the expert succeeded.
     :raises OSError: the bag cannot be written.
     """
-    # The bag's file is called after its folder, so the unfinished folder needs a parent.
-    partial = out / f".partial-{episode.name}"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        lifts: list[float] = []
+    lifts: list[float] = []
+    with atomic_folder(out / episode.name) as partial:
         messages = sorted(_demonstrate(episode, lifts), key=lambda message: message[0])
-        writer = Writer(partial / episode.name, version=8, storage_plugin=StoragePlugin.MCAP)
+        writer = Writer(partial, version=8, storage_plugin=StoragePlugin.MCAP)
         writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         with writer:
             writer.set_custom_data("sarnn_demonstration", episode.recipe)
@@ -173,9 +170,6 @@ def record(episode: Episode, out: Path) -> bool:
             for arrival, stream, message in messages:
                 data = _TYPES.serialize_cdr(message, stream.msgtype)
                 writer.write(connections[stream.topic], arrival, data)
-        (partial / episode.name).rename(out / episode.name)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return is_success(lifts)
 
 

@@ -21,6 +21,8 @@ from sarnn_ros.spec import CameraSpec, Range
 #: A joint that moves less than this, rad or m, in all of training gets no amplification of its
 #: noise: it maps as if it had moved this much.
 MIN_RANGE = 1e-3
+#: 1/255, exact in float32.
+_UNIT = float(np.float32(1 / 255))
 
 
 def crop_resize(image: NDArray[np.uint8], camera: CameraSpec) -> NDArray[np.uint8]:
@@ -56,12 +58,45 @@ def crop_resize(image: NDArray[np.uint8], camera: CameraSpec) -> NDArray[np.uint
     )
 
 
-def scale_images(images: NDArray[np.uint8], image_range: Range) -> NDArray[np.float32]:
-    """uint8 (…, H, W, 3) to float32 (…, 3, H, W) in `image_range`, C-contiguous."""
-    low, high = image_range
-    channels_first = np.ascontiguousarray(np.moveaxis(images, -1, -3))
-    scaled = channels_first.astype(np.float32) * np.float32((high - low) / 255.0)
-    return scaled + np.float32(low) if low else scaled
+def unit_images(images: Any) -> Any:
+    """uint8 pixels to float32 in [0, 1], channels first: the first half of `scale_images`.
+
+    One multiplication by a float32 constant and no division, because a GPU divides by
+    multiplying with the reciprocal. So every device gives the same bits.
+
+    :param images: NumPy array or torch tensor, uint8 (…, H, W, 3).
+    :return: the same kind, float32 (…, 3, H, W). An array is C-contiguous; a tensor keeps its
+        memory channels-last, which convolutions on the CPU are faster with.
+    """
+    channels_first = images.swapaxes(-1, -3).swapaxes(-1, -2)
+    if isinstance(channels_first, np.ndarray):
+        scaled = channels_first.astype(np.float32, order="C")
+    else:
+        scaled = channels_first.float()
+    scaled *= _UNIT
+    return scaled
+
+
+def to_range(images: Any, image_range: Range) -> Any:
+    """float32 [0, 1] to float32 `image_range`: the second half of `scale_images`.
+
+    Training augments between the two halves.
+    """
+    low, span = image_range[0], image_range[1] - image_range[0]
+    if (low, span) == (0.0, 1.0):
+        return images
+    # Rounded to float32 here, so that no library has to.
+    scaled = images * float(np.float32(span))
+    scaled += float(np.float32(low))
+    return scaled
+
+
+def scale_images(images: Any, image_range: Range) -> Any:
+    """uint8 (…, H, W, 3) to float32 (…, 3, H, W) in `image_range`: what enters the network.
+
+    For arrays and tensors alike, with the same bits; see `unit_images`.
+    """
+    return to_range(unit_images(images), image_range)
 
 
 def unscale_images(images: NDArray[Any], image_range: Range) -> NDArray[np.uint8]:

@@ -7,7 +7,6 @@ A checkpoint belongs to its data and its settings; going on with others is refus
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 
 from sarnn_ros.data.episodes import Dataset
 from sarnn_ros.errors import TrainingError, join_problems
+from sarnn_ros.files import atomic_file
 from sarnn_ros.training.config import TrainConfig
 
 #: Settings that may change on resume: they do not change what is learnt.
@@ -25,20 +25,9 @@ _NAMED = 5
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` beside `path`, flush it to the disk, then take its place.
-
-    :raises OSError: nothing was replaced.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    """:raises OSError: nothing was written; an earlier checkpoint there is unharmed."""
+    with atomic_file(path) as partial:
+        torch.save(state, partial)
 
 
 def describe_data(dataset: Dataset) -> dict[str, Any]:

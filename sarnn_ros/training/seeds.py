@@ -19,6 +19,7 @@ import numpy as np
 
 from sarnn_ros.data.episodes import Dataset
 from sarnn_ros.errors import PolicyError, TrainingError, join_problems
+from sarnn_ros.files import write_text
 from sarnn_ros.policy.directory import copy, load_config
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.training.checkpoint import differences, load_checkpoint
@@ -262,10 +263,8 @@ def _write(folder: Path, comparison: Comparison) -> None:
         "episodes": "validation" if comparison.held_out else "training",
         "seeds": [asdict(row) for row in comparison.rows],
     }
-    partial = folder / ".seeds.json.partial"
     try:
-        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-        partial.replace(folder / "seeds.json")
+        write_text(folder / "seeds.json", json.dumps(values, indent=2) + "\n")
     except OSError as error:
         raise TrainingError(
             f"cannot be written ({error})",

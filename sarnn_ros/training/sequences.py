@@ -18,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sarnn_ros.streams.preprocess import unit_images
+
 
 class EpisodeArrays(Protocol):
     """What is needed of `data.episodes.Episode`."""
@@ -100,10 +102,7 @@ class Sequences:
 
         Their memory is channels-last, which CPU convolutions are faster with.
         """
-        return [
-            images[episodes, ticks].permute(0, 3, 1, 2).to(torch.float32) / 255
-            for images in self.images
-        ]
+        return [unit_images(images[episodes, ticks]) for images in self.images]
 
 
 def make_sequences(

@@ -28,6 +28,7 @@ from torch.optim import swa_utils
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.spec import Spec
+from sarnn_ros.streams.preprocess import to_range
 from sarnn_ros.training.attention import START_TICKS, start_spread
 from sarnn_ros.training.augment import add_noise, distort
 from sarnn_ros.training.config import TrainConfig
@@ -131,6 +132,7 @@ class Trainer:
         self.objective = self.team.wrap(objective, partly_used)
         self.joint_labels = spec.joint_labels
         self._joint_scale = spec.joint_range[1] - spec.joint_range[0]
+        self._image_range = spec.image_range
         self._image_low, high = spec.image_range
         self._image_scale = high - self._image_low
         self._largest_loss = EXPLODED * (
@@ -432,9 +434,7 @@ class Trainer:
 
     def scaled(self, frames: list[Tensor]) -> list[Tensor]:
         """From [0, 1] to the spec's image range."""
-        if (self._image_low, self._image_scale) == (0.0, 1.0):
-            return frames
-        return [self._image_low + self._image_scale * camera for camera in frames]
+        return [to_range(camera, self._image_range) for camera in frames]
 
     def to_uint8(self, image: Tensor) -> NDArray[np.uint8]:
         """One image (3, H, W) in the spec's image range to RGB uint8 (H, W, 3), clipped."""

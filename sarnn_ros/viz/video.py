@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sarnn_ros.files import atomic_file
 from sarnn_ros.viz.overlay import draw_overlay
 
 #: Height of a frame, and widths of its camera and of its plots, pixels. Even, as H.264 wants.
@@ -63,24 +64,23 @@ def write_video(clips: Sequence[Clip], path: Path, fps: int = 30) -> None:
     """
     import imageio_ffmpeg
 
-    partial = path.with_name(f".{path.name}")  # ffmpeg chooses the format by the suffix
-    writer = imageio_ffmpeg.write_frames(
-        str(partial),
-        (CAMERA_WIDTH + PLOT_WIDTH, HEIGHT),
-        fps=fps,
-        codec="libx264",
-        macro_block_size=2,
-        output_params=["-crf", "22", "-preset", "veryfast", "-movflags", "+faststart"],
-        ffmpeg_log_level="error",
-    )
-    try:
-        writer.send(None)
-        for clip in clips:
-            for frame in frames(clip):
-                writer.send(np.ascontiguousarray(frame))
-    finally:
-        writer.close()
-    partial.replace(path)
+    with atomic_file(path) as partial:
+        writer = imageio_ffmpeg.write_frames(
+            str(partial),
+            (CAMERA_WIDTH + PLOT_WIDTH, HEIGHT),
+            fps=fps,
+            codec="libx264",
+            macro_block_size=2,
+            output_params=["-crf", "22", "-preset", "veryfast", "-movflags", "+faststart"],
+            ffmpeg_log_level="error",
+        )
+        try:
+            writer.send(None)
+            for clip in clips:
+                for frame in frames(clip):
+                    writer.send(np.ascontiguousarray(frame))
+        finally:
+            writer.close()
 
 
 def frames(clip: Clip) -> Iterator[NDArray[np.uint8]]:

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "sarnn_ros"
 #: What each room may import of the others. A room is a folder, or a module beside them.
 ARROWS = {
     "errors": set(),
+    "files": set(),
     "share": {"errors"},
     "signals": set(),
     "spec": {"errors"},
@@ -38,6 +39,9 @@ ARROWS = {
     # Drives the rest from outside; only its quick closed-loop trials look inside.
     "sim": {"errors", "share", "signals", "spec", "streams", "data", "viz"},
 }
+#: Standard library only, for whoever writes a file.
+for _room in ("data", "policy", "training", "interop", "viz", "ros", "sim"):
+    ARROWS[_room].add("files")
 #: The command line is thin and may reach for any room, when a command runs.
 ARROWS["cli"] = set(ARROWS)
 

@@ -283,7 +283,7 @@ def crashing(after: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
 
         return call
 
-    monkeypatch.setattr(policy_directory, "_write", counted(policy_directory._write))
+    monkeypatch.setattr(policy_directory, "write_bytes", counted(policy_directory.write_bytes))
     for method in ("replace", "unlink"):
         monkeypatch.setattr(Path, method, counted(getattr(Path, method)))
     return lambda: count

@@ -133,7 +133,9 @@ def test_episodes_go_round_the_taught_positions():
 def test_finished_episodes_are_kept_and_the_rest_is_made(tmp_path):
     first = demonstrate(tmp_path, episodes=2, seed=1, ticks=TICKS)
     kept = {path: path.stat().st_mtime_ns for bag in first for path in bag.iterdir()}
-    (tmp_path / ".partial-episode_002").mkdir()  # an interrupted run's
+    partial = tmp_path / ".partial-episode_002"  # an interrupted run's, of days ago
+    partial.mkdir()
+    os.utime(partial, (0, 0))
     calls: list[tuple[int, int]] = []
     bags = demonstrate(
         tmp_path,

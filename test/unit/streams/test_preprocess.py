@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from bag_making import colour
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,6 +70,18 @@ def test_scaling_is_exactly_invertible(image_range: tuple[float, float]):
     assert scaled.min() == pytest.approx(image_range[0])
     assert scaled.max() == pytest.approx(image_range[1])
     assert np.array_equal(unscale_images(scaled, image_range), every)
+
+
+@pytest.mark.parametrize("image_range", [(0.0, 1.0), (0.1, 0.9), (-1.0, 1.0), (0.05, 0.3)])
+def test_tensors_and_arrays_scale_to_the_same_bits(image_range: tuple[float, float]):
+    every = np.arange(256, dtype=np.uint8).reshape(8, 32, 1).repeat(3, axis=2)
+    array = scale_images(every, image_range)
+    tensor = scale_images(torch.from_numpy(every), image_range)
+    assert tensor.dtype == torch.float32
+    assert tensor.contiguous().numpy().tobytes() == array.tobytes()
+    assert array.flags["C_CONTIGUOUS"]
+    low, high = image_range
+    assert np.allclose(array[0].ravel(), low + np.arange(256) / 255 * (high - low), atol=2e-7)
 
 
 def test_unscale_clips_and_survives_nan():

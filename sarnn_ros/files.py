@@ -1,0 +1,97 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Files and folders that appear under their name only when they are complete. Standard library.
+
+The content is written under a new hidden name beside the target, flushed to the disk and renamed.
+A crash leaves the old content, or none, and at most a `.partial-…` that no reader takes for a
+result; the next write into the same folder removes it when it is a day old. The new name is chosen
+at random and must not exist, so a symbolic link that somebody put in its place is never followed.
+A link in the target's place is replaced, not written through.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+PARTIAL = ".partial-"
+_STALE_SECONDS = 24 * 3600
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[Path]:
+    """Yields the path to write to, an empty file; afterwards it takes the place of `path`.
+
+    Its suffix is that of `path`. After an exception it is gone, and `path` is unchanged.
+
+    :raises OSError: it cannot be written.
+    """
+    path = Path(path)
+    with _partial(path.parent) as folder:
+        partial = folder / path.name
+        partial.touch()
+        yield partial
+        _sync(partial)
+        partial.replace(path)
+    _sync(path.parent)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Yields the path of a folder to make and fill; afterwards it is renamed to `path`.
+
+    Nothing happens if it was not made. Its parent is a new hidden folder, for anything else that
+    is needed meanwhile. After an exception both are gone.
+
+    :raises OSError: it cannot be written, or `path` exists and is not an empty folder.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _partial(path.parent) as parent:
+        folder = parent / path.name
+        yield folder
+        if not folder.exists():
+            return
+        for root, _, files in os.walk(folder):
+            for name in (*files, ""):
+                _sync(Path(root) / name)
+        folder.rename(path)
+    _sync(path.parent)
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """`Path.write_bytes`, at once or not at all. :raises OSError: `path` is unchanged."""
+    with atomic_file(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """`Path.write_text` in UTF-8, at once or not at all. :raises OSError: `path` is unchanged."""
+    write_bytes(path, text.encode())
+
+
+@contextmanager
+def _partial(folder: Path) -> Iterator[Path]:
+    for left in folder.glob(f"{PARTIAL}*"):
+        with suppress(OSError):  # another process is as tidy
+            if time.time() - left.lstat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+    # A folder of mode 0700, made with a name that did not exist: nobody can plant a link in it.
+    partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=folder))
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
