@@ -75,7 +75,7 @@ benchmark: $(STAMP)  ## measure speed and latency (minutes)
 	@$(RUN) benchmark
 
 .PHONY: soak
-soak: $(STAMP)  ## 30 minutes of random faults against the real node
+soak: $(STAMP)  ## 30 minutes of random faults against the real node, 200 endings
 	@$(VENV)/bin/pytest -m soak -s -o timeout=0
 
 .PHONY: clean

@@ -73,10 +73,12 @@ def latency(
 
     from sarnn_ros.errors import ConfigError
     from sarnn_ros.share import ros_environment
+    from sarnn_ros.signals import stop_on_signals
 
     os.environ.update(ros_environment())
     import rclpy
     from diagnostic_msgs.msg import DiagnosticArray
+    from rclpy.signals import SignalHandlerOptions
     from rich.console import Console
     from rich.live import Live
 
@@ -90,25 +92,26 @@ def latency(
                 name = status.name.removesuffix(": timing")
                 heard[:] = [timing_table(name, status.message, values)]
 
-    rclpy.init()
-    try:
-        listener = rclpy.create_node("sarnn_latency", start_parameter_services=False)
-        listener.create_subscription(DiagnosticArray, "/diagnostics", take, 10)
-        console = Console()
-        with Live(console=console, auto_refresh=False, transient=once) as live:
-            news = time.monotonic()
-            while not (once and heard):
-                rclpy.spin_once(listener, timeout_sec=0.2)
-                if heard and not once:
-                    live.update(heard.pop(), refresh=True)
-                    news = time.monotonic()
-                elif time.monotonic() - news > timeout:
-                    raise ConfigError(
-                        f"no timing of {node or 'any node'} heard for {timeout:g} s",
-                        where="/diagnostics",
-                        remedy="configure and activate the node; check ROS_DOMAIN_ID and --node",
-                    )
-        if once:
-            console.print(heard[0])
-    finally:
-        rclpy.try_shutdown()
+    with stop_on_signals() as stop:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            listener = rclpy.create_node("sarnn_latency", start_parameter_services=False)
+            listener.create_subscription(DiagnosticArray, "/diagnostics", take, 10)
+            console = Console()
+            with Live(console=console, auto_refresh=False, transient=once) as live:
+                news = time.monotonic()
+                while not (once and heard) and not stop.is_set():
+                    rclpy.spin_once(listener, timeout_sec=0.2)
+                    if heard and not once:
+                        live.update(heard.pop(), refresh=True)
+                        news = time.monotonic()
+                    elif time.monotonic() - news > timeout:
+                        raise ConfigError(
+                            f"no timing of {node or 'any node'} heard for {timeout:g} s",
+                            where="/diagnostics",
+                            remedy="configure and activate the node; check ROS_DOMAIN_ID, --node",
+                        )
+            if once and heard:
+                console.print(heard[0])
+        finally:
+            rclpy.try_shutdown()

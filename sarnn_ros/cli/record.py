@@ -28,37 +28,37 @@ def record(
     from rich.console import Console
 
     from sarnn_ros.errors import SarnnError
-    from sarnn_ros.ros.recorder_node import RecorderNode, spinning
-    from sarnn_ros.signals import stop_event
+    from sarnn_ros.ros.recorder_node import CLOSING_SECONDS, RecorderNode, spinning
+    from sarnn_ros.signals import stop_on_signals
 
     console = Console()
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    stop = stop_event()
-    try:
-        node = RecorderNode(spec, out)
-    except SarnnError:
-        rclpy.try_shutdown()
-        raise
-    with spinning(node), _Keys() as keys:
-        if keys.usable:
-            console.print(_HELP)
-        else:
-            console.print("no terminal: use the services ~/start_episode and ~/stop_episode")
-        while not stop.is_set():
-            key = keys.read(0.1)
-            work = {
-                " ": node.stop_episode if node.recording else node.start_episode,
-                "d": node.discard_episode,
-                "p": node.say_preflight,
-            }.get(key)
-            if key == "q":
-                break
-            if work is not None:
-                try:
-                    console.print(work(), markup=False)
-                except (SarnnError, OSError) as error:
-                    text = getattr(error, "problem", error)
-                    console.print(f"error: {text}", style="red", markup=False)
+    with stop_on_signals(CLOSING_SECONDS) as stop:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            node = RecorderNode(spec, out)
+        except SarnnError:
+            rclpy.try_shutdown()
+            raise
+        with spinning(node), _Keys() as keys:
+            if keys.usable:
+                console.print(_HELP)
+            else:
+                console.print("no terminal: use the services ~/start_episode and ~/stop_episode")
+            while not stop.is_set():
+                key = keys.read(0.1)
+                work = {
+                    " ": node.stop_episode if node.recording else node.start_episode,
+                    "d": node.discard_episode,
+                    "p": node.say_preflight,
+                }.get(key)
+                if key == "q":
+                    break
+                if work is not None:
+                    try:
+                        console.print(work(), markup=False)
+                    except (SarnnError, OSError) as error:
+                        text = getattr(error, "problem", error)
+                        console.print(f"error: {text}", style="red", markup=False)
 
 
 class _Keys:

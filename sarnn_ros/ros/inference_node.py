@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import sys
 import threading
 import time
@@ -76,13 +77,15 @@ from sarnn_ros.ros.sender import CommandSender
 from sarnn_ros.ros.sensors import Sensors
 from sarnn_ros.ros.spinning import spin
 from sarnn_ros.ros.viewer import Viewer
-from sarnn_ros.signals import stop_event
+from sarnn_ros.signals import stop_on_signals
 from sarnn_ros.streams.observe import ObservationBuffer
 
 RCLError = rclpy_implementation.RCLError
 
 #: The same message is not logged again within this time.
 LOG_INTERVAL_S = 5.0
+#: What a callback under way gets to finish when the process is to end, s.
+CALLBACK_SECONDS = 1.5
 
 
 class InferenceNode(LifecycleNode):
@@ -337,10 +340,10 @@ class InferenceNode(LifecycleNode):
             self.get_logger().warning(text)
 
     def _deactivate(self, state: LifecycleState) -> None:
-        self._halt()
+        self.halt()
         super().on_deactivate(state)
 
-    def _halt(self) -> None:
+    def halt(self) -> None:
         """Stop commanding, the hold sent; then end the threads."""
         if self.controller is not None:
             self.controller.stop()
@@ -355,7 +358,7 @@ class InferenceNode(LifecycleNode):
 
     def _release(self) -> None:
         """Give back whatever configure made, all of it or part."""
-        self._halt()
+        self.halt()
         self._parameter_server.lock(False)
         self._diagnostics.cleaned_up()
         if self._graph_timer is not None:
@@ -554,31 +557,41 @@ def main(args: Sequence[str] | None = None) -> int:
     # OpenCV's threads wait for each other's cores: on a busy machine, converting the colours of a
     # VGA image took 6 ms (p99) on all cores, 0.3 ms on one.
     cv2.setNumThreads(1)
-    # rclpy's own handlers end the context at once, and with it the chance to send a hold.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stop = stop_event()
-    node = InferenceNode()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    spinner = threading.Thread(target=spin, args=(executor, node, stop), name="executor")
-    try:
-        ready = not node.autostart or _autostart(node)
-        if ready:
-            spinner.start()
-            stop.wait()
-    finally:
-        executor.shutdown()  # the callback under way ends first; publishing still works
+    with stop_on_signals() as stop:
+        # rclpy's own handlers end the context at once, and with it the chance to send a hold.
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        node = InferenceNode()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        failed: list[str] = []
+        if node.autostart:
+            # In the executor: a policy that never finishes its warm-up must not keep us here.
+            executor.create_task(_autostart, node, stop, failed)
+        spinner = threading.Thread(
+            target=spin, args=(executor, node, stop), name="executor", daemon=True
+        )
+        spinner.start()
+        stop.wait()
+        node.halt()
+        executor.shutdown()
+        spinner.join(CALLBACK_SECONDS)
         if spinner.is_alive():
-            spinner.join()
+            # Most likely it configures; whatever it is, the robot holds and nothing is lost.
+            node.get_logger().warning("ended in the middle of a callback")
+            os._exit(1)
         node.close()
         node.destroy_node()
         rclpy.try_shutdown()
-    return 0 if ready else 1
+    return 1 if failed else 0
 
 
-def _autostart(node: InferenceNode) -> bool:
-    success = TransitionCallbackReturn.SUCCESS
-    return node.trigger_configure() == success and node.trigger_activate() == success
+def _autostart(node: InferenceNode, stop: threading.Event, failed: list[str]) -> None:
+    for name in ("configure", "activate"):
+        if stop.is_set():
+            return
+        if getattr(node, f"trigger_{name}")() != TransitionCallbackReturn.SUCCESS:
+            failed.append(name)
+            stop.set()
 
 
 if __name__ == "__main__":

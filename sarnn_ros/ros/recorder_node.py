@@ -41,7 +41,7 @@ from sarnn_ros.data.record import EpisodeWriter, append_index, next_name
 from sarnn_ros.errors import ConfigError, DecodeError, SarnnError
 from sarnn_ros.ros.messages import message_class
 from sarnn_ros.ros.spinning import spin
-from sarnn_ros.signals import stop_event
+from sarnn_ros.signals import stop_on_signals
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, JointSource, Spec, load_spec
 from sarnn_ros.streams.observe import admit_image, admit_joints
 
@@ -51,6 +51,8 @@ WINDOW_SECONDS = 2.0
 RATE_TOLERANCE = 0.9
 #: Queued per topic while a write is slow.
 DEPTH = 200
+#: What the recorder gets to write the end of an episode, s.
+CLOSING_SECONDS = 30.0
 
 
 @dataclass
@@ -352,16 +354,17 @@ def _qos(profile: Any) -> Qos:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run until SIGINT, SIGTERM or SIGHUP; an episode under way is kept."""
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stop = stop_event()
-    try:
-        node = RecorderNode()
-    except SarnnError as error:
-        print(f"error: {error}", file=sys.stderr)
-        rclpy.try_shutdown()
-        return 1
-    with spinning(node):
-        stop.wait()
+    # An episode's end may be long in coming on a slow disk.
+    with stop_on_signals(CLOSING_SECONDS) as stop:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            node = RecorderNode()
+        except SarnnError as error:
+            print(f"error: {error}", file=sys.stderr)
+            rclpy.try_shutdown()
+            return 1
+        with spinning(node):
+            stop.wait()
     return 0
 
 

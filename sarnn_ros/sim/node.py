@@ -28,7 +28,7 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from sarnn_ros.signals import stop_event
+from sarnn_ros.signals import stop_on_signals
 from sarnn_ros.sim.scene import COMMAND_PERIOD, JOINT_NAMES, LiftScene
 from sarnn_ros.sim.task import CUBE_X
 
@@ -237,21 +237,19 @@ def _image(header: Header, image: NDArray[np.uint8]) -> Image:
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until Ctrl-C, SIGTERM or SIGHUP."""
-    # rclpy's own handlers end the context under the callbacks: whichever publishes then, fails.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stop = stop_event()
-    try:
-        node = SimNode()
-    except ValueError as error:
-        print(f"sim: {error}", file=sys.stderr)
-        rclpy.try_shutdown()
-        return 2
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
+    with stop_on_signals() as stop:
+        # rclpy's own handlers end the context under the callbacks: whichever publishes then, fails.
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            node = SimNode()
+        except ValueError as error:
+            print(f"sim: {error}", file=sys.stderr)
+            rclpy.try_shutdown()
+            return 2
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.1)
-    finally:
         node.stop()
         executor.shutdown()
         node.destroy_node()

@@ -28,6 +28,8 @@ ENDINGS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
 #: ROS 2 domains that are safe on every platform with default port ranges.
 DOMAINS = range(1, 102)
 _PR_SET_PDEATHSIG = 1
+#: Between two looks at a child that we wait for, s.
+WAIT_SECONDS = 0.5
 
 
 class Child:
@@ -86,7 +88,10 @@ class Child:
 
     def wait(self) -> int:
         """Until it ends by itself; the exit code."""
-        return self._process.wait()
+        # Never without a limit: a signal that another thread gets would wait as long as we do.
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return self._process.wait(WAIT_SECONDS)
 
     def stop(self) -> None:
         """End the whole group: politely, firmly, surely."""

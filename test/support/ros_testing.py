@@ -102,6 +102,11 @@ def environment(domain: int) -> dict[str, str]:
     }
 
 
+def _heed_hangups() -> None:
+    # Under nohup the test run ignores SIGHUP, and its children would.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Process:
     """A child process whose output can be waited for."""
 
@@ -110,7 +115,7 @@ class Process:
         with log.open("wb") as stream:
             self._popen = subprocess.Popen(
                 list(command), env=dict(environment), stdout=stream, stderr=subprocess.STDOUT,
-                start_new_session=True,
+                start_new_session=True, preexec_fn=_heed_hangups,
             )  # fmt: skip
 
     @property
@@ -145,12 +150,16 @@ class Process:
         """Ask it to end, and its return code. Whoever does not end is killed."""
         if self.returncode is None:
             self.send(number)
+        return self.ended(timeout)
+
+    def ended(self, timeout: float = TIMEOUT) -> int:
+        """Its return code, once it ends. Whoever does not end is killed."""
         try:
             return self._popen.wait(timeout)
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.wait()
-            raise AssertionError(f"did not end on signal {number}:\n{self.output}") from None
+            raise AssertionError(f"did not end:\n{self.output}") from None
 
     def kill(self) -> None:
         if self.returncode is None:

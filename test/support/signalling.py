@@ -1,0 +1,75 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Signals as a process may really get them, sent from outside. Linux."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def other_thread(pid: int, number: int) -> int:
+    """A thread of the process, not its main one, that takes the signal.
+
+    :raises AssertionError: there is none.
+    """
+    for task in sorted(Path(f"/proc/{pid}/task").iterdir(), key=lambda path: int(path.name)):
+        fields = dict(
+            line.split(":", 1)
+            for line in (task / "status").read_text().splitlines()
+            if ":" in line
+        )
+        blocked = int(fields["SigBlk"], 16) & (1 << (number - 1))
+        if int(task.name) != pid and not blocked:
+            return int(task.name)
+    raise AssertionError(f"process {pid} has no other thread that takes signal {number}")
+
+
+def wait_for_state(pid: int, letters: str, timeout: float = 10.0) -> None:
+    """Until the main thread is in one of the states of `ps` (T: stopped, S: waiting)."""
+    end = time.monotonic() + timeout
+    while True:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        if state in letters:
+            return
+        assert time.monotonic() < end, f"process {pid} is in state {state}, not {letters}"
+        time.sleep(0.002)
+
+
+def to_the_process(pid: int, number: int) -> None:
+    """As `kill` and the terminal do; the kernel chooses the thread."""
+    os.kill(pid, number)
+
+
+def to_another_thread(pid: int, number: int) -> None:
+    """Not to the main thread, which alone runs Python's handlers."""
+    assert _LIBC.tgkill(pid, other_thread(pid, number), number) == 0, ctypes.get_errno()
+
+
+def while_it_is_stopped(pid: int, number: int) -> None:
+    """As Ctrl-Z, the signal, `fg`: whichever thread wakes first takes it."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_for_state(pid, "T")
+    os.kill(pid, number)
+    os.kill(pid, signal.SIGCONT)
+
+
+def many_times(pid: int, number: int) -> None:
+    """An impatient user: again and again until it is gone, all through its teardown."""
+    end = time.monotonic() + 10.0
+    while time.monotonic() < end:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            return
+        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.01)
+
+
+DELIVERIES = (to_the_process, to_another_thread, while_it_is_stopped, many_times)
