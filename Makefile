@@ -8,7 +8,7 @@ SHELL := /bin/sh
 
 VENV ?= .venv
 PYTHON ?=
-EXTRAS ?= train,sim,ros,test,dev
+EXTRAS ?= train,sim,ros,test,dev,docs
 OUT ?= demo_output
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python -m
@@ -70,6 +70,11 @@ format: $(STAMP)  ## format the code
 	@$(RUN) ruff check --fix .
 	@$(RUN) ruff format .
 
+.PHONY: docs
+docs: $(STAMP)  ## build the documentation site, docs/_build/index.html
+	@$(RUN) sphinx -b html -W --keep-going -q docs docs/_build
+	@echo "docs/_build/index.html"
+
 .PHONY: benchmark
 benchmark: $(STAMP)  ## measure speed and latency (minutes)
 	@$(RUN) benchmark
@@ -80,5 +85,5 @@ soak: $(STAMP)  ## 30 minutes of random faults against the real node, 200 ending
 
 .PHONY: clean
 clean: demo-clean  ## remove .venv and all that was built
-	rm -rf $(VENV) .venv-kilted build install log *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-kilted build install log docs/_build docs/_generated *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

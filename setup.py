@@ -53,6 +53,7 @@ TEST = [
     "colcon-common-extensions>=0.3",
 ]
 DEV = ["ruff>=0.8", "mypy>=1.13", "types-PyYAML", "types-psutil", "pre-commit>=4"]
+DOCS = ["sphinx>=7.4", "myst-parser>=4", "furo"]
 
 setup(
     name=NAME,
@@ -94,6 +95,7 @@ setup(
         "kilted": KILTED,
         "test": TEST,
         "dev": DEV,
+        "docs": DOCS,
     },
     entry_points={
         "console_scripts": [

@@ -4,7 +4,7 @@
 
 All of it is parameters, remappings and two environment variables of ordinary nodes, so a launch
 file of your own may do the same directly, or include this one once per arm, each in a GroupAction
-with its own `namespace` (docs/reference/node.md has such a file): without the group, `ros2 launch`
+with its own `namespace` (see docs/how-to/two_arms.md): without the group, `ros2 launch`
 hands what was given to the first on to the next. Values are taken from, in rising order: the
 node's defaults, `params_file`, and those arguments below that are given.
 """

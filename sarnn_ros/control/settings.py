@@ -4,8 +4,8 @@
 
 A field is a ROS parameter: its annotation is the type, its default the default, its metadata the
 description and the range; a nested dataclass is a name prefix (`guard.step_margin`). The table in
-docs/reference/node.md, the descriptors that `ros2 param describe` shows, and the checks all come
-from these fields. What a parameter *does* lives elsewhere.
+the documentation, the descriptors that `ros2 param describe` shows, and the checks all come from
+these fields. What a parameter *does* lives elsewhere.
 """
 
 from __future__ import annotations
@@ -465,7 +465,7 @@ def build_parameters(values: Mapping[str, Any]) -> NodeParameters:
             join_problems(problems),
             where="parameters",
             remedy="correct them in the parameter file or on the command line; "
-            "docs/reference/node.md lists all of them",
+            "docs/reference/parameters.md lists all of them",
         )
     return _build(NodeParameters, converted, "")
 
@@ -486,20 +486,3 @@ def _unknown(name: str) -> str:
     close = difflib.get_close_matches(name, DECLARATIONS, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     return f"{name}: there is no such parameter{hint}"
-
-
-def parameter_table() -> str:
-    """The Markdown table of docs/reference/node.md."""
-    lines = ["| parameter | type | default | range | live | |", "|---|---|---|---|---|---|"]
-    for item in DECLARATIONS.values():
-        default = list(item.default) if isinstance(item.default, tuple) else item.default
-        shown = f'"{default}"' if isinstance(default, str) else str(default).lower()
-        lines.append(
-            f"| `{item.name}` | {TYPE_NAMES[item.kind]} | `{shown}` | {item.constraint} "
-            f"| {'yes' if item.live else ''} | {item.description} |"
-        )
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(parameter_table())

@@ -185,8 +185,8 @@ def test_rviz_shows_the_node_of_its_namespace(namespace: str, rviz2: None) -> No
 
 @pytest.fixture
 def two_arms() -> str:
-    """The launch file in docs/reference/node.md."""
-    text = (ROOT / "docs" / "reference" / "node.md").read_text(encoding="utf-8")
+    """The launch file in docs/how-to/two_arms.md."""
+    text = (ROOT / "docs" / "how-to" / "two_arms.md").read_text(encoding="utf-8")
     return text.split("### Two arms")[1].split("```python\n")[1].split("```")[0]
 
 

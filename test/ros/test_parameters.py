@@ -1,11 +1,10 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters: types, ranges, unknown names, and the table in the documentation."""
+"""The parameters: types, ranges, unknown names."""
 
 from __future__ import annotations
 
 import array
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,12 +14,9 @@ from sarnn_ros.control.settings import (
     DECLARATIONS,
     NodeParameters,
     build_parameters,
-    parameter_table,
 )
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.ros.parameters import ParameterServer, descriptor
-
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reference" / "node.md"
 
 
 def test_nothing_given_is_the_defaults():
@@ -132,12 +128,3 @@ def test_a_change_is_told_before_it_is_true_and_only_while_configured():
     server.lock(True)
     assert node.set("dry_run", True) and told == [(False, True)] and server.current.dry_run
     assert not node.set("threads", 2) and not node.set("dry_run", 3) and len(told) == 1
-
-
-def test_the_documentation_lists_them_all_as_they_are():
-    text = DOCUMENT.read_text(encoding="utf-8")
-    begin, end = "<!-- begin parameters -->\n", "<!-- end parameters -->"
-    table = text.split(begin)[1].split(end)[0]
-    assert table.strip() == parameter_table().strip(), (
-        "docs/reference/node.md is out of date: python -m sarnn_ros.control.settings prints it"
-    )

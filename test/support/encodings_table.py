@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every image encoding with an independent computation of its pixels.
 
-`python test/unit/data/encodings_table.py` prints the table of docs/reference/data.md.
+docs/generate.py takes the table of docs/reference/data.md from here.
 """
 
 from __future__ import annotations
@@ -143,7 +143,3 @@ def table() -> str:
     lines.append("| JPEG (`CompressedImage`) | | | decoded by OpenCV; orientation tags ignored |")
     lines.append("| PNG (`CompressedImage`) | | | exact; 16-bit grey like mono16 or 16UC1 |")
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    print(table())

@@ -7,17 +7,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
-from encodings_table import table
 
 from sarnn_ros.spec import CameraSpec, CommandSource, JointSource, Spec, dump_spec, load_spec
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def test_the_table_of_encodings_is_the_tests():
-    text = (ROOT / "docs" / "reference" / "data.md").read_text(encoding="utf-8")
-    shown = text.split("<!-- encodings -->")[1].split("<!-- /encodings -->")[0].strip()
-    assert shown == table(), "run: python test/unit/data/encodings_table.py"
 
 
 def test_the_example_is_valid_and_names_every_key():

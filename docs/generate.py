@@ -1,0 +1,202 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The pages of the reference that are made from the code when the site is built.
+
+`python docs/generate.py` writes them to docs/_generated, which git ignores; docs/conf.py does so
+at each build, and the pages in docs/reference include them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+import sarnn_ros
+
+HERE = Path(__file__).resolve().parent
+PACKAGE = Path(sarnn_ros.__file__).resolve().parent
+ROOT = PACKAGE.parent
+#: Pages of the benchmarks, which live beside their figures.
+RESULTS = ("README", "training_recipes", "latency_tried", "health", "bags")
+#: Rooms of the Python API; the nodes, the simulator and the command line are used from outside.
+ROOMS = (
+    *("errors", "spec", "geometry", "streams", "data", "model"),
+    *("training", "policy", "control", "interop", "viz"),
+)
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A Markdown table; a `|` in a cell is escaped."""
+    heads = list(head)
+    lines = [heads, ["---"] * len(heads), *(list(row) for row in rows)]
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def spec_keys() -> str:
+    """Every key of a spec, one table per part of it."""
+    from sarnn_ros import spec
+
+    parts: list[tuple[str, type[BaseModel]]] = [
+        ("The spec", spec.Spec),
+        ("`cameras`, each", spec.CameraSpec),
+        ("`crop` of a camera", spec.Crop),
+        ("`joints`, each source", spec.JointSource),
+        ("`command`", spec.CommandSource),
+        ("`episodes`: one of", spec.EpisodeSplit),
+    ]
+    text = []
+    for heading, model in parts:
+        rows = [
+            (f"`{name}`", _default(field.default), field.description or "")
+            for name, field in model.model_fields.items()
+        ]
+        text += [f"## {heading}", table(("key", "default", ""), rows)]
+    return "\n\n".join(text)
+
+
+def _default(value: Any) -> str:
+    if value is PydanticUndefined:
+        return "*required*"
+    if value is None:
+        return ""
+    if isinstance(value, BaseModel):
+        return "its defaults"
+    if isinstance(value, tuple):
+        value = list(value)
+    return f"`{yaml.safe_dump(value, default_flow_style=True).splitlines()[0]}`"
+
+
+def training_settings() -> str:
+    """Every setting of a training, and what the recipes make of it."""
+    from sarnn_ros.training.config import RECIPES, TrainConfig, make_config
+
+    recipes = {recipe: make_config({"recipe": recipe}).model_dump() for recipe in RECIPES}
+    rows = [
+        (f"`{name}`", *(_default(config[name]) or "null" for config in recipes.values()),
+         field.description)
+        for name, field in TrainConfig.model_fields.items()
+        if name != "recipe"
+    ]  # fmt: skip
+    return table(("setting", *recipes, ""), rows)
+
+
+def node_parameters() -> str:
+    """Every parameter of the inference node."""
+    from sarnn_ros.control.settings import DECLARATIONS, TYPE_NAMES
+
+    rows = []
+    for item in DECLARATIONS.values():
+        default = list(item.default) if isinstance(item.default, tuple) else item.default
+        rows.append(
+            (f"`{item.name}`", TYPE_NAMES[item.kind], f"`{json.dumps(default)}`",
+             item.constraint, "yes" if item.live else "", item.description)
+        )  # fmt: skip
+    return table(("parameter", "type", "default", "range", "live", ""), rows)
+
+
+def encodings() -> str:
+    """Every image encoding, as the tests compute its pixels."""
+    sys.path.append(str(ROOT / "test" / "support"))
+    from encodings_table import table as tested
+
+    return tested()
+
+
+def commands() -> str:
+    """Every command of `sarnn` with its arguments and options."""
+    from sarnn_ros.cli.main import app
+
+    return "\n\n".join(_command(typer.main.get_command(app), "sarnn", None))
+
+
+def _command(command: Any, name: str, parent: Any) -> Iterator[str]:
+    # Newer typers bring a click of their own, so its classes are not asked for by name.
+    context = command.context_class(command, info_name=name.split()[-1], parent=parent)
+    if hasattr(command, "commands"):
+        for child, found in command.commands.items():
+            yield from _command(found, f"{name} {child}", context)
+        return
+    # As `[OPTIONS] BAGS...`, what `--help` says.
+    yield f"## {name}"
+    yield f"```console\n$ {name} {' '.join(command.collect_usage_pieces(context))}\n```"
+    yield (command.help or "").replace("\f", "")
+    rows = []
+    for item in command.get_params(context):
+        shown = ", ".join(f"`{option}`" for option in [*item.opts, *item.secondary_opts])
+        if item.param_type_name == "argument":
+            shown = f"`{item.name.upper()}`"
+        default = item.default
+        if item.required:
+            default = "*required*"
+        elif default in (None, False, (), []) or callable(default):
+            default = ""
+        rows.append((shown, default, getattr(item, "help", None) or ""))
+    yield table(("", "default", ""), rows)
+
+
+def python_api() -> str:
+    """One section per module, filled by autodoc."""
+    lines = []
+    for room in ROOMS:
+        folder = PACKAGE / room
+        modules = sorted(folder.glob("*.py")) if folder.is_dir() else [PACKAGE / f"{room}.py"]
+        lines += [f"## {room}", ""]
+        for path in modules:
+            if path.stem == "__init__" or path.stem.startswith("_"):
+                continue
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            if folder.is_dir():
+                lines += [f"### {module}", ""]
+            lines += ["```{eval-rst}", f".. automodule:: {module}", "```", ""]
+    return "\n".join(lines)
+
+
+def benchmarks() -> str:
+    """All results as one page, each with its headings one level lower."""
+    folder = ROOT / "benchmark" / "results"
+    text = "\n\n".join(
+        (folder / f"{name}.md").read_text(encoding="utf-8").strip() for name in RESULTS
+    )
+    return re.sub(r"^#", "##", text, flags=re.MULTILINE)
+
+
+def spec_example() -> str:
+    """The example, as a block of YAML."""
+    text = (ROOT / "config" / "spec_example.yaml").read_text(encoding="utf-8")
+    return f"```yaml\n{text}```"
+
+
+PAGES = {
+    "spec": spec_keys,
+    "training": training_settings,
+    "parameters": node_parameters,
+    "encodings": encodings,
+    "cli": commands,
+    "api": python_api,
+    "benchmarks": benchmarks,
+    "spec_example": spec_example,
+}
+
+
+def write_all(folder: Path) -> None:
+    """Write all pages; a page that did not change keeps its time, so Sphinx need not read it."""
+    folder.mkdir(exist_ok=True)
+    for name, make in PAGES.items():
+        file, text = folder / f"{name}.md", make().rstrip() + "\n"
+        if not file.exists() or file.read_text(encoding="utf-8") != text:
+            file.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write_all(HERE / "_generated")

@@ -1,0 +1,141 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The documentation says what the code does: links, examples, options, parameters.
+
+`make docs` builds the site itself, where a warning is an error.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from sarnn_ros.control.settings import DECLARATIONS, build_parameters
+from sarnn_ros.spec import parse_spec
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("benchmark/results/*.md"))
+    if not path.is_relative_to(DOCS / "_build") and not path.is_relative_to(DOCS / "_generated")
+)
+
+
+@cache
+def generated() -> dict[str, str]:
+    """The pages that docs/generate.py makes."""
+    sys.path.insert(0, str(DOCS))
+    import generate
+
+    return {name: make() for name, make in generate.PAGES.items()}
+
+
+def text_of(page: str) -> str:
+    """With the generated pages that it includes."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for name in re.findall(r"{include} \.\./_generated/(\w+)\.md", text):
+        text += generated()[name]
+    return text
+
+
+def anchors(page: str) -> set[str]:
+    """What may stand behind a `#`, as GitHub and MyST make it of headings."""
+    headings = re.findall(r"^#{1,4} (.+)$", text_of(page), flags=re.MULTILINE)
+    plain = [re.sub(r"[^\w\- ]", "", heading.lower()).strip() for heading in headings]
+    return {heading.replace(" ", "-") for heading in plain}
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    lost = []
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = ((ROOT / page).parent / path).resolve() if path else ROOT / page
+        if not target.is_file() or (
+            anchor and anchor not in anchors(target.relative_to(ROOT).as_posix())
+        ):
+            lost.append(link)
+    assert lost == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    listed = {
+        line.strip() for block in re.findall(r"```{toctree}(.*?)```", index, re.DOTALL)
+        for line in block.splitlines()
+    }  # fmt: skip
+    pages = {
+        page.removeprefix("docs/").removesuffix(".md")
+        for page in PAGES
+        if page.startswith("docs/") and page != "docs/index.md"
+    }
+    assert pages <= listed
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_examples_in_yaml_are_valid(page: str) -> None:
+    """Those of a spec, and those of the node's parameters."""
+    for block in blocks(page, "yaml"):
+        found: Any = yaml.safe_load(block)
+        if isinstance(found, dict) and "cameras" in found:
+            parse_spec(found)
+        elif isinstance(found, dict) and "/**" in found:
+            build_parameters(dict(flat(found["/**"]["ros__parameters"])))
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """`{"guard": {"floor": 1.0}}` as rclpy names it: `guard.floor`."""
+    pairs: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        if isinstance(value, dict):
+            pairs += flat(value, f"{prefix}{name}.")
+        else:
+            pairs.append((prefix + name, value))
+    return pairs
+
+
+GROUPS = {name.split(".")[0] for name in DECLARATIONS if "." in name}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_parameter_that_is_named_exists(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = re.findall(r"`(\w+\.\w+)(?::=?[^`]*)?`", text)
+    unknown = [name for name in named if name.split(".")[0] in GROUPS and name not in DECLARATIONS]
+    assert unknown == []
+
+
+def options() -> dict[str, set[str]]:
+    """Command of `sarnn` -> its options."""
+    parts = re.split(r"^## sarnn (\S+)$", generated()["cli"], flags=re.MULTILINE)[1:]
+    return {
+        name: set(re.findall(r"`(--[\w-]+)`", part))
+        for name, part in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_have_the_options_that_are_shown(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    known = options()
+    for line in re.findall(r"\bsarnn ([a-z][a-z-]+ [^`\n]*--[^`\n]*)", text):
+        command, *words = line.split("#")[0].split()
+        if command not in known or command == "run":  # prose; `run` hands on ROS's options
+            continue
+        shown = {word for word in words if word.startswith("--")}
+        assert shown <= known[command] | {"--help"}, line
