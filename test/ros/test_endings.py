@@ -55,7 +55,10 @@ ENDLESS = """
 import sys, threading
 from sarnn_ros.ros import inference_node
 class Policy:
-    load = staticmethod(lambda *_, **__: (print("warming up", flush=True), threading.Event().wait()))
+    @staticmethod
+    def load(*_, **__):
+        print("warming up", flush=True)
+        threading.Event().wait()
 from sarnn_ros.policy import runtime
 runtime.Policy = Policy
 sys.exit(inference_node.main())
@@ -118,14 +121,14 @@ def test_200_endings_in_random_states(policy, start_node, make_robot, wait):
     took = []
     for round_ in range(int(os.environ.get("SARNN_ENDINGS", "200"))):
         node = start_node(policy=policy, autostart=True)
+        deliveries = DELIVERIES
         if choice.random() < 0.5:  # anywhere between its first import and its first command
             time.sleep(choice.uniform(0.0, 4.0))
+            deliveries = (to_the_process, many_times)
         else:
             wait(lambda node=node: "[sarnn]" in node.output, lambda node=node: node.output)
             time.sleep(choice.uniform(0.0, 1.0))
-        deliver = choice.choice(DELIVERIES)
-        if deliver is to_another_thread and len(os.listdir(f"/proc/{node.pid}/task")) == 1:
-            deliver = to_the_process
+        deliver = choice.choice(deliveries)
         began = time.monotonic()
         deliver(node.pid, choice.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP]))
         code = node.ended()

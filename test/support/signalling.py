@@ -30,14 +30,18 @@ def other_thread(pid: int, number: int) -> int:
     raise AssertionError(f"process {pid} has no other thread that takes signal {number}")
 
 
-def wait_for_state(pid: int, letters: str, timeout: float = 10.0) -> None:
-    """Until the main thread is in one of the states of `ps` (T: stopped, S: waiting)."""
-    end = time.monotonic() + timeout
-    while True:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        if state in letters:
-            return
-        assert time.monotonic() < end, f"process {pid} is in state {state}, not {letters}"
+def state(pid: int) -> str:
+    """Of the main thread, as `ps` shows it. T: stopped, S: it waits, Z: it has ended."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def wait_for_state(pid: int, wanted: str, timeout: float = 10.0) -> None:
+    """Until the main thread is in that state, and stays in it for 20 ms."""
+    end, since = time.monotonic() + timeout, None
+    while since is None or time.monotonic() - since < 0.02:
+        now = time.monotonic()
+        assert now < end, f"process {pid} is in state {state(pid)}, not {wanted}"
+        since = (since or now) if state(pid) == wanted else None
         time.sleep(0.002)
 
 
@@ -48,11 +52,13 @@ def to_the_process(pid: int, number: int) -> None:
 
 def to_another_thread(pid: int, number: int) -> None:
     """Not to the main thread, which alone runs Python's handlers."""
+    wait_for_state(pid, "S")  # or it would run the handler before it begins to wait
     assert _LIBC.tgkill(pid, other_thread(pid, number), number) == 0, ctypes.get_errno()
 
 
 def while_it_is_stopped(pid: int, number: int) -> None:
     """As Ctrl-Z, the signal, `fg`: whichever thread wakes first takes it."""
+    wait_for_state(pid, "S")
     os.kill(pid, signal.SIGSTOP)
     wait_for_state(pid, "T")
     os.kill(pid, number)
@@ -67,7 +73,7 @@ def many_times(pid: int, number: int) -> None:
             os.kill(pid, number)
         except ProcessLookupError:
             return
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+        if state(pid) == "Z":
             return
         time.sleep(0.01)
 
