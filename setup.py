@@ -48,6 +48,7 @@ KILTED = [  # instead of, never beside, Jazzy's
 TEST = [
     "pytest>=8",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
     "hypothesis>=6.100",
     "psutil>=5.9",
     "colcon-common-extensions>=0.3",

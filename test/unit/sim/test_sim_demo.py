@@ -7,7 +7,6 @@ from __future__ import annotations
 import io
 import json
 
-import numpy as np
 import pytest
 from rich.console import Console
 
@@ -143,40 +142,3 @@ def test_the_orchestrator_itself_is_no_dependency(monkeypatch, tmp_path):
     assert {"scene.py", "lift.xml", "inference_node.py"} <= names
     assert "demo.py" not in names
     assert text == original(demo.Path(demo.__file__))
-
-
-@pytest.mark.parametrize("silent", [False, True])
-def test_a_recording_comes_back_as_it_was(tmp_path, silent):
-    from sarnn_ros.sim.referee import Recording, Trial
-    from sarnn_ros.sim.task import Placement, TrialPlan
-
-    rng = np.random.default_rng(0)
-    recording = Recording(
-        cube=[(1.0, 0.0), (1.1, 0.1)],
-        commands=[(1.05, 5 * 10**8, np.arange(6.0))],
-        joints=[(1.0, np.arange(6.0)), (1.1, np.arange(6.0))],
-        images=[(1.0, 10**9, rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))],
-        markers=[
-            (1.0, 10**9, name, np.ones((5, 2)) * factor)
-            for factor, name in ((1, "encoder"), (2, "decoder"), (3, "encoder"))
-        ],
-    )
-    if silent:  # a policy that never commanded, and shows no attention
-        recording.commands, recording.markers = [], []
-    trial = Trial(True, 0.1, 90, 0, (), ())
-    plan = TrialPlan("untaught", Placement(0.42, -0.15))
-    demo._save_recording(tmp_path / "a.npz", plan, trial, recording)
-    clip = demo._load_clip(tmp_path / "a.npz")
-    assert clip.title == "untaught y -15.0 cm"
-    assert clip.success is True
-    assert clip.image_times.tolist() == [1.0]
-    np.testing.assert_array_equal(clip.images[0], recording.images[0][2])
-    if silent:
-        assert clip.commands.shape == (0, 6)
-        assert len(clip.encoder) == len(clip.decoder) == len(clip.point_times) == 0
-    else:
-        assert clip.commands.shape == (1, 6)
-        assert clip.encoder.shape == clip.decoder.shape == (1, 5, 2)
-        assert clip.decoder[0, 0].tolist() == [2.0, 2.0]
-    assert clip.lifts.tolist() == [0.0, 0.1]
-    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]

@@ -21,20 +21,10 @@ from sarnn_ros.streams.decode import check_image, decode_image, decode_joints, s
 RNG = np.random.default_rng(5)
 
 
-@pytest.fixture(params=["as installed", "without cv_bridge"])
-def _route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "without cv_bridge":
-        monkeypatch.setattr(decode, "_cv_bridge", lambda: None)
-    decode._bridge.cache_clear()
-    yield
-    decode._bridge.cache_clear()
-
-
 def test_the_table_is_complete():
     assert {case.encoding for case in CASES} == set(decode.ENCODINGS)
 
 
-@pytest.mark.usefixtures("_route")
 @pytest.mark.parametrize("layout", ["tight", "padded", "big-endian"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.encoding)
 def test_pixels_follow_an_independent_computation(case: Case, layout: str):
@@ -46,23 +36,6 @@ def test_pixels_follow_an_independent_computation(case: Case, layout: str):
     difference = np.abs(got[inside].astype(int) - want[inside].astype(int))
     assert difference.max() <= case.tolerance
     assert check_image(message) == (want.shape[1], want.shape[0])
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.encoding)
-@pytest.mark.parametrize("layout", ["tight", "padded", "big-endian"])
-def test_both_routes_give_the_same_bytes(case: Case, layout: str, monkeypatch):
-    message, _ = message_of(case, layout, RNG)
-    installed = decode_image(message, value_range=case.value_range)
-    monkeypatch.setattr(decode, "_bridge", lambda encoding: None)
-    assert np.array_equal(installed, decode_image(message, value_range=case.value_range))
-
-
-def test_cv_bridge_is_really_used_where_it_is_right():
-    """Else the comparison above compares OpenCV with itself."""
-    assert decode._cv_bridge() is not None
-    used = {name for name in decode.ENCODINGS if decode._bridge(name) is not None}
-    assert {"rgb8", "bgr8", "rgba8", "bgra8", "mono8", "bayer_rggb8"} <= used
-    assert "16UC1" not in used
 
 
 @pytest.mark.parametrize("wrong", ["pixels", "exception", "shape"])
