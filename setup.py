@@ -54,7 +54,7 @@ TEST = [
     "colcon-common-extensions>=0.3",
 ]
 DEV = ["ruff>=0.8", "mypy>=1.13", "types-PyYAML", "types-psutil", "pre-commit>=4"]
-DOCS = ["sphinx>=7.4", "myst-parser>=4", "furo"]
+DOCS = ["sphinx>=7.4", "myst-parser>=4", "furo", "sphinxcontrib-mermaid>=1"]
 
 setup(
     name=NAME,

@@ -20,10 +20,18 @@ author = "The sarnn_ros authors"
 copyright = f"2026, {author}"  # noqa: A001  Sphinx's name
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+    "sphinxcontrib.mermaid",  # drawn in the browser, by a script from its usual place
+]
+myst_fence_as_directive = ["mermaid"]  # as GitHub has it
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["_build", "_generated"]  # _generated: included by other pages
+
+smartquotes = False  # they would join the dashes of options
 
 # Docstrings use single backticks for code.
 default_role = "code"

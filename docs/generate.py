@@ -132,7 +132,7 @@ def _command(command: Any, name: str, parent: Any) -> Iterator[str]:
     yield f"```console\n$ {name} {' '.join(command.collect_usage_pieces(context))}\n```"
     yield (command.help or "").replace("\f", "")
     rows = []
-    for item in command.get_params(context):
+    for item in command.params:
         shown = ", ".join(f"`{option}`" for option in [*item.opts, *item.secondary_opts])
         if item.param_type_name == "argument":
             shown = f"`{item.name.upper()}`"
@@ -167,7 +167,7 @@ def benchmarks() -> str:
     folder = ROOT / "benchmark" / "results"
     text = "\n\n".join(
         (folder / f"{name}.md").read_text(encoding="utf-8").strip() for name in RESULTS
-    )
+    ).removeprefix("# Benchmarks\n\n")
     return re.sub(r"^#", "##", text, flags=re.MULTILINE)
 
 
