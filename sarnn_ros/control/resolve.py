@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.control.limits import Action, Check, GuardLimits
+from sarnn_ros.control.limits import Check, GuardLimits
 from sarnn_ros.control.settings import NodeParameters
 from sarnn_ros.control.urdf import joint_limits, unlimited
 from sarnn_ros.errors import ConfigError
@@ -148,15 +148,8 @@ def guard_limits(
     :raises ConfigError: for limits of the wrong count, or that leave no room.
     """
     guard = parameters.guard
-    actions = {
-        "position": guard.on_position,
-        "step": guard.on_step,
-        "velocity": guard.on_velocity,
-        "acceleration": guard.on_acceleration,
-    }
-    clamp = frozenset(
-        cast(Check, check) for check, action in actions.items() if cast(Action, action) == "clamp"
-    )
+    checks: tuple[Check, ...] = ("position", "step", "velocity", "acceleration")
+    clamp = frozenset(check for check in checks if getattr(guard, f"on_{check}") == "clamp")
     indices = list(spec.command_indices)
     period_s = spec.period_ns * 1e-9
     changes = np.inf if envelope.max_change is None else np.array(envelope.max_change)[indices]

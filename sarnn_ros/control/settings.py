@@ -1,363 +1,356 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The settings of the robot's side: declared here once, read everywhere as a frozen dataclass.
+"""The settings of the robot's side: declared here once, read everywhere as a frozen model.
 
-A field is a ROS parameter: its annotation is the type, its default the default, its metadata the
-description and the range; a nested dataclass is a name prefix (`guard.step_margin`). The table in
-the documentation, the descriptors that `ros2 param describe` shows, and the checks all come from
-these fields. What a parameter *does* lives elsewhere.
+A field is a ROS parameter: its annotation gives the type, the range and the choices, its default
+the default; a nested model is a name prefix (`guard.step_margin`). The reference in docs, the
+descriptors that `ros2 param describe` shows, and the checks all come from these fields. What a
+setting *does* lives elsewhere.
 """
 
 from __future__ import annotations
 
 import array
-import dataclasses
 import difflib
-import math
 import typing
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from sarnn_ros.errors import ConfigError, join_problems
 
+T = TypeVar("T")
 
-def _parameter(
-    default: Any,
-    description: str,
-    *,
-    low: float | None = None,
-    high: float | None = None,
-    choices: tuple[str, ...] = (),
-    live: bool = False,
-    read_only: bool = False,
+
+def _from_ros(value: Any) -> Any:
+    # rclpy hands number lists over as array.array, and an empty YAML list as nothing at all.
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, (list, array.array)) else value
+
+
+#: A list. It is a tuple inside, since the settings do not change.
+List = Annotated[tuple[T, ...], BeforeValidator(_from_ros)]
+Number = Annotated[float, Field(ge=0)]
+Action = Literal["refuse", "clamp"]
+
+
+class _Settings(BaseModel):
+    # Strict: `dry_run: 1` is a mistake. An integer still passes for a float: YAML's `rate: 5`.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _setting(
+    default: Any, description: str, *, live: bool = False, read_only: bool = False, **limits: Any
 ) -> Any:
-    """A dataclass field that is a ROS parameter. `live` ones may change while configured,
-    `read_only` ones never; all others take effect at the next configure."""
-    metadata = {
-        "description": description,
-        "low": low,
-        "high": high,
-        "choices": choices,
-        "live": live,
-        "read_only": read_only,
-    }
-    return field(default=default, metadata=metadata)
+    """A field that is a ROS parameter. `live` ones may change while configured, `read_only` ones
+    never; all others take effect at the next configure."""
+    extra: dict[str, Any] = {"live": live, "read_only": read_only}
+    return Field(default, description=description, json_schema_extra=extra, **limits)
 
 
-ACTIONS = ("refuse", "clamp")
-
-
-@dataclass(frozen=True)
-class GuardParameters:
+class GuardParameters(_Settings):
     """Limits of the command guard; see docs/explanation/safety.md for how they combine."""
 
-    position_margin: float = _parameter(
-        0.1, "widens the trained position range on each side, by this part of it", low=0, high=1
+    position_margin: float = _setting(
+        0.1, "widens the trained position range on each side, by this part of it", ge=0, le=1
     )
-    step_margin: float = _parameter(
-        1.5, "largest step from the present position, in largest trained steps", low=0, high=10
+    step_margin: float = _setting(
+        1.5, "largest step from the present position, in largest trained steps", ge=0, le=10
     )
-    velocity_margin: float = _parameter(
-        2.0,
-        "largest change from one command to the next, in largest trained ones",
-        low=1,
-        high=100,
+    velocity_margin: float = _setting(
+        2.0, "largest change from one command to the next, in largest trained ones", ge=1, le=100
     )
-    floor: float = _parameter(
+    floor: float = _setting(
         0.01,
         "smallest position margin and smallest step limits, rad or m: a joint that hardly moved "
         "in training must not be stopped by its own measurement noise",
-        low=0,
-        high=1,
+        ge=0,
+        le=1,
     )
-    position_min: tuple[float, ...] = _parameter(
+    position_min: List[float] = _setting(
         (), "own lower position limits, rad or m: one value, or one per commanded joint"
     )
-    position_max: tuple[float, ...] = _parameter(
+    position_max: List[float] = _setting(
         (), "own upper position limits, rad or m: one value, or one per commanded joint"
     )
-    max_step: tuple[float, ...] = _parameter(
-        (), "own limit of the step from the present position, rad or m per tick", low=0
+    max_step: List[Number] = _setting(
+        (), "own limit of the step from the present position, rad or m per tick"
     )
-    max_velocity: tuple[float, ...] = _parameter(
-        (), "own limit of the commanded velocity, rad/s or m/s", low=0
+    max_velocity: List[Number] = _setting((), "own limit of the commanded velocity, rad/s or m/s")
+    max_acceleration: List[Number] = _setting(
+        (), "limit of the commanded acceleration, rad/s^2 or m/s^2; empty: none"
     )
-    max_acceleration: tuple[float, ...] = _parameter(
-        (), "limit of the commanded acceleration, rad/s^2 or m/s^2; empty: none", low=0
+    on_position: Action = _setting(
+        "refuse", "a command outside the position limits is refused or clamped"
     )
-    on_position: str = _parameter(
-        "refuse", "a command outside the position limits is refused or clamped", choices=ACTIONS
-    )
-    on_step: str = _parameter("refuse", "a step too large is refused or clamped", choices=ACTIONS)
-    on_velocity: str = _parameter(
-        "refuse", "a velocity too high is refused or clamped", choices=ACTIONS
-    )
-    on_acceleration: str = _parameter(
-        "refuse", "an acceleration too high is refused or clamped", choices=ACTIONS
-    )
-    latch_after: int = _parameter(
+    on_step: Action = _setting("refuse", "a step too large is refused or clamped")
+    on_velocity: Action = _setting("refuse", "a velocity too high is refused or clamped")
+    on_acceleration: Action = _setting("refuse", "an acceleration too high is refused or clamped")
+    latch_after: int = _setting(
         5,
         "refused commands, or ways to them, in a row after which the fault latches until ~/reset",
-        low=1,
-        high=1000,
+        ge=1,
+        le=1000,
     )
 
 
-@dataclass(frozen=True)
-class WatchParameters:
+class WatchParameters(_Settings):
     """Watchdogs; see docs/explanation/safety.md for which fault latches."""
 
-    max_latency: float = _parameter(
+    max_latency: float = _setting(
         0.0,
         "a command later than this after its tick is not sent, s; 0: one period of the policy",
-        low=0,
-        high=10,
+        ge=0,
+        le=10,
     )
-    reset_gap: float = _parameter(
+    reset_gap: float = _setting(
         1.0,
         "the recurrent state is reset after this long without permission to command, s; one and a "
         "half periods of the policy if that is longer",
-        low=0,
-        high=60,
+        ge=0,
+        le=60,
     )
-    frozen_ticks: int = _parameter(
+    frozen_ticks: int = _setting(
         10,
         "images alike, byte for byte, at so many ticks while the robot moves mean that the camera "
         "is frozen; 0: never",
-        low=0,
-        high=1000,
+        ge=0,
+        le=1000,
     )
-    jump_steps: float = _parameter(
+    jump_steps: float = _setting(
         3.0,
         "a joint that moves further within one tick than this many of its largest steps latches "
         "a fault; 0: never",
-        low=0,
-        high=100,
+        ge=0,
+        le=100,
     )
-    image_size: bool = _parameter(
+    image_size: bool = _setting(
         True, "the camera must have the size it had in training; otherwise it is resized"
     )
-    single_publisher: bool = _parameter(
+    single_publisher: bool = _setting(
         True, "more than one publisher on a sensor's topic holds the robot"
     )
-    single_commander: bool = _parameter(
+    single_commander: bool = _setting(
         True, "more than one publisher on a topic of commands holds the robot; not in a dry run"
     )
-    require_controller: bool = _parameter(
+    require_controller: bool = _setting(
         True, "nothing is sent, and the policy does not begin, while nobody takes the command"
     )
-    min_rate: float = _parameter(
-        0.0, "a sensor that comes less often holds the robot, Hz; 0: its age decides alone",
-        low=0, high=1000,
-    )  # fmt: skip
+    min_rate: float = _setting(
+        0.0,
+        "a sensor that comes less often holds the robot, Hz; 0: its age decides alone",
+        ge=0,
+        le=1000,
+    )
 
 
-@dataclass(frozen=True)
-class StartParameters:
+class StartParameters(_Settings):
     """How a motion begins; see docs/reference/node.md."""
 
-    ramp_speed: float = _parameter(
+    ramp_speed: float = _setting(
         0.0,
         "after ~/start first to where the demonstrations began, straight in joint positions, "
         "heedless of obstacles; speed of the fastest joint, rad/s or m/s; 0: no ramp",
-        low=0, high=10,
-    )  # fmt: skip
-    warm_up_ticks: int = _parameter(
-        0, "ticks that the policy sees before it commands, after each reset of its state",
-        low=0, high=1000,
-    )  # fmt: skip
-    blend_time: float = _parameter(
-        0.0, "then from the present position into the policy's commands over this time, s",
-        low=0, high=60,
-    )  # fmt: skip
+        ge=0,
+        le=10,
+    )
+    warm_up_ticks: int = _setting(
+        0,
+        "ticks that the policy sees before it commands, after each reset of its state",
+        ge=0,
+        le=1000,
+    )
+    blend_time: float = _setting(
+        0.0,
+        "then from the present position into the policy's commands over this time, s",
+        ge=0,
+        le=60,
+    )
 
 
-@dataclass(frozen=True)
-class GripperParameters:
+class GripperParameters(_Settings):
     """A gripper among the commanded joints; see docs/reference/node.md."""
 
-    joints: tuple[str, ...] = _parameter(
+    joints: List[str] = _setting(
         (), "the gripper's joints, among those that the policy commands; empty: there is none"
     )
-    interface: str = _parameter(
+    interface: Literal[
+        "with_arm", "joint_state", "joint_trajectory", "forward_position", "float64"
+    ] = _setting(
         "with_arm",
         "in joint_command with the other joints, or alone on gripper_command: as "
         "command_interface names the types, or std_msgs/Float64 for a single joint",
-        choices=("with_arm", "joint_state", "joint_trajectory", "forward_position", "float64"),
     )
-    open: tuple[float, ...] = _parameter(
+    open: List[float] = _setting(
         (),
         "position of the open gripper, rad or m: one value, or one per gripper joint. With "
         "'closed' it makes the gripper two-valued; both empty: it follows the prediction",
     )
-    closed: tuple[float, ...] = _parameter(
-        (), "position of the closed gripper, rad or m: likewise"
+    closed: List[float] = _setting((), "position of the closed gripper, rad or m: likewise")
+    close_above: float = _setting(
+        0.6,
+        "it closes where the prediction is beyond this part of the way from open to closed",
+        ge=0,
+        le=1,
     )
-    close_above: float = _parameter(
-        0.6, "it closes where the prediction is beyond this part of the way from open to closed",
-        low=0, high=1,
-    )  # fmt: skip
-    open_below: float = _parameter(
-        0.4, "it opens where the prediction is below this part of the way; between, it stays",
-        low=0, high=1,
-    )  # fmt: skip
+    open_below: float = _setting(
+        0.4,
+        "it opens where the prediction is below this part of the way; between, it stays",
+        ge=0,
+        le=1,
+    )
 
 
-@dataclass(frozen=True)
-class HealthParameters:
+class HealthParameters(_Settings):
     """Prediction health; see docs/explanation/safety.md."""
 
-    window: float = _parameter(
-        1.0, "the score is smoothed over this long by its median, s", low=0, high=60
+    window: float = _setting(
+        1.0, "the score is smoothed over this long by its median, s", ge=0, le=60
     )
-    warn_above: float = _parameter(
+    warn_above: float = _setting(
         1.0,
         "warn when the score is above this; 1: errors as large as the largest hundredth on "
         "validation episodes; 0: never",
-        low=0,
-        high=100,
+        ge=0,
+        le=100,
         live=True,
     )
-    stop_above: float = _parameter(
-        0.0, "hold the robot while the score is above this; 0: never", low=0, high=100, live=True
+    stop_above: float = _setting(
+        0.0, "hold the robot while the score is above this; 0: never", ge=0, le=100, live=True
     )
-    latch: bool = _parameter(
+    latch: bool = _setting(
         False, "such a stop latches until ~/reset, instead of ending with its cause", live=True
     )
-    image: bool = _parameter(
+    image: bool = _setting(
         False, "predict the image at every tick, so that it counts too; costs the full graph"
     )
 
 
-@dataclass(frozen=True)
-class DriftParameters:
+class DriftParameters(_Settings):
     """Camera drift: warnings only."""
 
-    window: float = _parameter(
-        5.0, "brightness and colour are averaged over this long, s", low=0, high=600
+    window: float = _setting(
+        5.0, "brightness and colour are averaged over this long, s", ge=0, le=600
     )
-    brightness: float = _parameter(
+    brightness: float = _setting(
         0.25,
         "warn when the mean brightness differs from training by more than this part of it, and "
         "training never saw such; 0: never",
-        low=0,
-        high=10,
+        ge=0,
+        le=10,
         live=True,
     )
-    color: float = _parameter(
+    color: float = _setting(
         0.1,
         "warn when a colour channel's share of the light differs from training by more than this "
         "part of it; 0: never",
-        low=0,
-        high=10,
+        ge=0,
+        le=10,
         live=True,
     )
 
 
-@dataclass(frozen=True)
-class NodeParameters:
+class NodeParameters(_Settings):
     """Everything that can be set from outside."""
 
-    policy: str = _parameter("", "policy directory, as written by 'sarnn train'")
-    backend: str = _parameter(
-        "onnxruntime", "what runs the network", choices=("onnxruntime", "torch")
+    policy: str = _setting("", "policy directory, as written by 'sarnn train'")
+    backend: Literal["onnxruntime", "torch"] = _setting("onnxruntime", "what runs the network")
+    device: Literal["auto", "cpu", "cuda"] = _setting(
+        "auto", "of the backend torch; auto: a GPU where there is one. onnxruntime runs on the CPU"
     )
-    device: str = _parameter(
-        "auto",
-        "of the backend torch; auto: a GPU where there is one. onnxruntime runs on the CPU",
-        choices=("auto", "cpu", "cuda"),
-    )
-    compile: bool = _parameter(
+    compile: bool = _setting(
         False, "have the backend torch compile the network; configure takes a minute longer"
     )
-    threads: int = _parameter(
-        1, "threads of the network; more than one makes the tail worse on a busy machine",
-        low=1, high=64,
-    )  # fmt: skip
-    cpu_affinity: tuple[int, ...] = _parameter(
-        (), "cores that the control thread may use; empty: all that the process may", low=0
+    threads: int = _setting(
+        1,
+        "threads of the network; more than one makes the tail worse on a busy machine",
+        ge=1,
+        le=64,
     )
-    realtime_priority: int = _parameter(
+    cpu_affinity: List[Annotated[int, Field(ge=0)]] = _setting(
+        (), "cores that the control thread may use; empty: all that the process may"
+    )
+    realtime_priority: int = _setting(
         0,
         "SCHED_FIFO priority of the control thread, which needs a privilege; 0: none",
-        low=0,
-        high=99,
+        ge=0,
+        le=99,
     )
-    autostart: bool = _parameter(
+    autostart: bool = _setting(
         False,
         "configure and activate at start-up, without a lifecycle manager; fixed from then on",
         read_only=True,
     )
-    start_on_activate: bool = _parameter(
+    start_on_activate: bool = _setting(
         True, "command as soon as active; otherwise wait for ~/start"
     )
-    dry_run: bool = _parameter(
+    dry_run: bool = _setting(
         False,
         "do everything except sending the command; a change stops, and takes another ~/start",
         live=True,
     )
-    command_interface: str = _parameter(
+    command_interface: Literal["joint_state", "joint_trajectory", "forward_position"] = _setting(
         "joint_state",
         "type of joint_command: sensor_msgs/JointState, trajectory_msgs/JointTrajectory (for "
         "joint_trajectory_controller) or std_msgs/Float64MultiArray (for "
         "forward_command_controller)",
-        choices=("joint_state", "joint_trajectory", "forward_position"),
     )
-    command_joints: tuple[str, ...] = _parameter(
-        (),
-        "order of the joints in joint_command, as the controller has it; empty: the policy's",
+    command_joints: List[str] = _setting(
+        (), "order of the joints in joint_command, as the controller has it; empty: the policy's"
     )
-    command_rate: float = _parameter(
+    command_rate: float = _setting(
         0.0,
         "set-points per second on the way to each command, Hz; 0: the commands alone. Not for "
         "joint_trajectory, whose controller interpolates by itself",
-        low=0,
-        high=1000,
+        ge=0,
+        le=1000,
     )
-    interpolation: str = _parameter(
+    interpolation: Literal["linear", "cubic"] = _setting(
         "linear",
         "the way to a command: straight, or a cubic that keeps the velocity where two ways meet",
-        choices=("linear", "cubic"),
     )
-    reliability: str = _parameter(
-        "best_effort",
-        "reliability asked of the sensors; best_effort connects to every publisher",
-        choices=("best_effort", "reliable"),
+    reliability: Literal["best_effort", "reliable"] = _setting(
+        "best_effort", "reliability asked of the sensors; best_effort connects to every publisher"
     )
-    input_param_joints: float = _parameter(
+    input_param_joints: float = _setting(
         1.0,
         "share of the measured joints in the next input; the rest is what was predicted",
-        low=0,
-        high=1,
+        ge=0,
+        le=1,
         live=True,
     )
-    input_param_image: float = _parameter(
+    input_param_image: float = _setting(
         1.0,
         "share of the camera in the next input; the rest is the predicted image",
-        low=0,
-        high=1,
+        ge=0,
+        le=1,
         live=True,
     )
-    robot_description: str = _parameter(
+    robot_description: str = _setting(
         "", "URDF text; its joint limits narrow the guard's. Empty: none"
     )
-    robot_description_topic: str = _parameter(
+    robot_description_topic: str = _setting(
         "",
         "topic with the URDF (std_msgs/String, transient local), e.g. robot_description; nothing "
         "is commanded before it has come. Empty: none",
     )
-    start: StartParameters = field(default_factory=StartParameters)
-    gripper: GripperParameters = field(default_factory=GripperParameters)
-    guard: GuardParameters = field(default_factory=GuardParameters)
-    watch: WatchParameters = field(default_factory=WatchParameters)
-    health: HealthParameters = field(default_factory=HealthParameters)
-    drift: DriftParameters = field(default_factory=DriftParameters)
+    start: StartParameters = StartParameters()
+    gripper: GripperParameters = GripperParameters()
+    guard: GuardParameters = GuardParameters()
+    watch: WatchParameters = WatchParameters()
+    health: HealthParameters = HealthParameters()
+    drift: DriftParameters = DriftParameters()
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """One ROS parameter, flattened out of the dataclasses."""
+    """One ROS parameter, flattened out of the models.
+
+    :param kind: a key of `TYPE_NAMES`.
+    """
 
     name: str
     kind: Any
@@ -368,37 +361,6 @@ class Declaration:
     choices: tuple[str, ...]
     live: bool
     read_only: bool
-
-    def convert(self, value: Any) -> Any:
-        """The value in the type of the field.
-
-        Whole numbers are taken where a float is asked, since YAML's `rate: 5` is an integer.
-
-        :raises ValueError: of another type, out of range, not finite, or not among the choices.
-        """
-        if typing.get_origin(self.kind) is tuple:
-            items = _items(value)
-            if items is None:
-                raise ValueError(f"{value!r} is not a list")
-            element = typing.get_args(self.kind)[0]
-            return tuple(self._scalar(item, element) for item in items)
-        return self._scalar(value, self.kind)
-
-    def _scalar(self, value: Any, kind: Any) -> Any:
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if type(value) is not kind:
-            raise ValueError(f"{value!r} is not of type {TYPE_NAMES[kind]}")
-        if kind is float and not math.isfinite(value):
-            raise ValueError(f"{value} is not finite")
-        if self.choices and value not in self.choices:
-            raise ValueError(f"{value!r} is not one of {', '.join(self.choices)}")
-        if kind in (int, float):
-            if self.low is not None and value < self.low:
-                raise ValueError(f"{value} is less than {self.low:g}")
-            if self.high is not None and value > self.high:
-                raise ValueError(f"{value} is more than {self.high:g}")
-        return value
 
     @property
     def constraint(self) -> str:
@@ -423,66 +385,102 @@ TYPE_NAMES: dict[Any, str] = {
 }
 
 
-def _items(value: Any) -> list[Any] | None:
-    # rclpy hands number lists over as array.array, and an empty YAML list as nothing at all.
-    if value is None:
-        return []
-    if isinstance(value, (list, tuple, array.array)):
-        return list(value)
-    return None
+def _declarations(model: type[BaseModel], prefix: str = "") -> Iterator[Declaration]:
+    for name, field in model.model_fields.items():
+        kind: Any = field.annotation
+        limits = list(field.metadata)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _declarations(kind, f"{prefix}{name}.")
+            continue
+        choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+        if typing.get_origin(kind) is tuple:
+            element = typing.get_args(kind)[0]
+            bare, *fields = typing.get_args(element) or (element,)  # of Annotated
+            limits += [limit for one in fields for limit in one.metadata]
+            kind = tuple[bare, ...]  # type: ignore[valid-type]
+        yield Declaration(
+            prefix + name,
+            str if choices else kind,
+            field.default,
+            field.description or "",
+            next((one.ge for one in limits if hasattr(one, "ge")), None),
+            next((one.le for one in limits if hasattr(one, "le")), None),
+            choices,
+            **typing.cast(dict[str, Any], field.json_schema_extra),
+        )
 
 
-def _declarations(kind: Any = NodeParameters, prefix: str = "") -> Iterable[Declaration]:
-    hints = typing.get_type_hints(kind)
-    for item in dataclasses.fields(kind):
-        hint = hints[item.name]
-        if dataclasses.is_dataclass(hint):
-            yield from _declarations(hint, f"{prefix}{item.name}.")
+DECLARATIONS: dict[str, Declaration] = {item.name: item for item in _declarations(NodeParameters)}
+
+
+def flatten(settings: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """The values by their ROS names."""
+    values: dict[str, Any] = {}
+    for name, value in settings:
+        if isinstance(value, BaseModel):
+            values |= flatten(value, f"{prefix}{name}.")
         else:
-            yield Declaration(prefix + item.name, hint, item.default, **item.metadata)
-
-
-DECLARATIONS: dict[str, Declaration] = {item.name: item for item in _declarations()}
+            values[prefix + name] = value
+    return values
 
 
 def build_parameters(values: Mapping[str, Any]) -> NodeParameters:
-    """Parameters from a flat mapping of ROS names; those that are missing keep their default.
+    """Settings from a flat mapping of ROS names; those that are missing keep their default.
 
     :raises ConfigError: listing every unknown name and every wrong value at once.
     """
-    problems = []
-    converted: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in DECLARATIONS:
-            problems.append(_unknown(name))
-            continue
-        try:
-            converted[name] = DECLARATIONS[name].convert(value)
-        except ValueError as error:
-            problems.append(f"{name}: {error}")
-    if problems:
+    settings, problems = _validate(values)
+    if settings is None:
         raise ConfigError(
-            join_problems(problems),
+            join_problems(f"{name}: {text}" for name, text in problems.items()),
             where="parameters",
             remedy="correct them in the parameter file or on the command line; "
             "docs/reference/parameters.md lists all of them",
         )
-    return _build(NodeParameters, converted, "")
+    return settings
 
 
-def _build(kind: Any, values: Mapping[str, Any], prefix: str) -> Any:
-    hints = typing.get_type_hints(kind)
-    arguments = {}
-    for item in dataclasses.fields(kind):
-        name = prefix + item.name
-        if dataclasses.is_dataclass(hints[item.name]):
-            arguments[item.name] = _build(hints[item.name], values, f"{name}.")
-        elif name in values:
-            arguments[item.name] = values[name]
-    return kind(**arguments)
+def find_problems(values: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with each of the flat values, by name; empty if nothing is."""
+    return _validate(values)[1]
 
 
-def _unknown(name: str) -> str:
-    close = difflib.get_close_matches(name, DECLARATIONS, n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
-    return f"{name}: there is no such parameter{hint}"
+def _validate(values: Mapping[str, Any]) -> tuple[NodeParameters | None, dict[str, str]]:
+    problems = {
+        name: f"there is no such parameter{did_you_mean(name, DECLARATIONS)}"
+        for name in values
+        if name not in DECLARATIONS
+    }
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        *groups, last = name.split(".")
+        if name in DECLARATIONS:
+            (nested.setdefault(groups[0], {}) if groups else nested)[last] = value
+    settings = None
+    try:
+        settings = NodeParameters.model_validate(nested)
+    except ValidationError as error:
+        for item in error.errors():
+            name = ".".join(part for part in item["loc"] if isinstance(part, str))
+            problems.setdefault(name, _in_words(DECLARATIONS[name], item["input"], item["type"]))
+    return (None if problems else settings), problems
+
+
+def _in_words(declaration: Declaration, value: Any, kind: str) -> str:
+    if kind == "greater_than_equal":
+        return f"{value} is less than {declaration.low:g}"
+    if kind == "less_than_equal":
+        return f"{value} is more than {declaration.high:g}"
+    if kind == "finite_number":
+        return f"{value} is not finite"
+    if kind == "literal_error":
+        return f"{value!r} is not one of {', '.join(declaration.choices)}"
+    if kind == "tuple_type":
+        return f"{value!r} is not a list"
+    return f"{value!r} is not of type {TYPE_NAMES[declaration.kind].removesuffix('[]')}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'policy'?` if one of the known names is close, else nothing."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -21,6 +21,8 @@ from sarnn_ros.control.settings import (
     Declaration,
     NodeParameters,
     build_parameters,
+    find_problems,
+    flatten,
 )
 
 #: Parameters that rclpy itself declares; they are not ours to check.
@@ -30,8 +32,8 @@ FOREIGN_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_ove
 class ParameterServer:
     """Declares the parameters on a node, checks every change, and reads them.
 
-    rclpy stops at the first wrong override and lets unknown ones pass in silence. So a wrong one
-    is set aside here, its default declared, and all are reported by `read`.
+    rclpy stops at the first wrong override and ignores unknown ones in silence. So those are set
+    aside here, the defaults declared instead, and `read` reports all of them.
 
     :param on_change: called while locked, before the parameters become those that it is given.
     :ivar current: as of the last `read`, with later changes of the live ones.
@@ -40,44 +42,34 @@ class ParameterServer:
     def __init__(self, node: Node, on_change: Callable[[NodeParameters], None]) -> None:
         self._node = node
         self._on_change = on_change
-        self._set_aside: dict[str, Any] = {}
         self._locked = False
-        self.current = NodeParameters()
-        self._declare()
-        node.add_on_set_parameters_callback(self._check_change)
-
-    def _declare(self) -> None:
         # There is no public way to ask for the overrides that nobody declared.
-        overrides = {name: item.value for name, item in self._node._parameter_overrides.items()}
-        for declaration in DECLARATIONS.values():
-            default = _ros_value(declaration, declaration.default)
-            value = overrides.pop(declaration.name, default)
-            try:
-                value = _ros_value(declaration, declaration.convert(value))
-            except ValueError:
-                self._set_aside[declaration.name] = value
-                value = default
-            self._node.declare_parameter(
-                declaration.name, value, descriptor(declaration), ignore_override=True
-            )
-        self._set_aside.update(
-            {
-                name: value
-                for name, value in overrides.items()
-                if not name.startswith(FOREIGN_PARAMETERS)
-            }
+        given = {
+            name: item.value
+            for name, item in node._parameter_overrides.items()
+            if not name.startswith(FOREIGN_PARAMETERS)
+        }
+        self._wrong = {name: given[name] for name in find_problems(given)}
+        self.current = build_parameters(
+            {name: value for name, value in given.items() if name not in self._wrong}
         )
+        for name, value in flatten(self.current).items():
+            declaration = DECLARATIONS[name]
+            node.declare_parameter(
+                name, _ros_value(declaration, value), descriptor(declaration), ignore_override=True
+            )
+        node.add_on_set_parameters_callback(self._check_change)
 
     def is_wrong(self, name: str) -> bool:
         """Whether the node was started with a value that the parameter cannot have."""
-        return name in self._set_aside
+        return name in self._wrong
 
     def read(self) -> NodeParameters:
         """The parameters as they are now.
 
         :raises ConfigError: if the node was started with wrong or unknown ones.
         """
-        self.current = build_parameters({**self._values(), **self._set_aside})
+        self.current = build_parameters({**self._values(), **self._wrong})
         return self.current
 
     def lock(self, locked: bool) -> None:
@@ -89,18 +81,16 @@ class ParameterServer:
 
     def _check_change(self, parameters: Iterable[Parameter]) -> SetParametersResult:
         changed = {item.name: item.value for item in parameters if item.name in DECLARATIONS}
-        problems = []
-        for name, value in changed.items():
-            try:
-                DECLARATIONS[name].convert(value)
-            except ValueError as error:
-                problems.append(f"{name}: {error}")
-            if self._locked and not DECLARATIONS[name].live:
-                problems.append(f"{name}: takes effect at configure only; clean the node up first")
+        problems = [f"{name}: {text}" for name, text in find_problems(changed).items()]
+        problems += [
+            f"{name}: takes effect at configure only; clean the node up first"
+            for name in changed
+            if self._locked and not DECLARATIONS[name].live
+        ]
         if problems:
             return SetParametersResult(successful=False, reason="; ".join(problems))
         for name in changed:
-            self._set_aside.pop(name, None)
+            self._wrong.pop(name, None)
         if self._locked and changed:
             after = build_parameters({**self._values(), **changed})
             self._on_change(after)
@@ -122,7 +112,7 @@ def _ros_value(declaration: Declaration, value: Any) -> Any:
 
 def descriptor(declaration: Declaration) -> ParameterDescriptor:
     """What `ros2 param describe` shows. rclpy checks the range, too, but only of what is set
-    later: a value to start with comes here when it has passed `convert`."""
+    later: a value to start with comes here when it has passed our own."""
     when = "" if declaration.live or declaration.read_only else "takes effect at configure"
     descriptor = ParameterDescriptor(
         description=declaration.description,

@@ -1,85 +1,15 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters: types, ranges, unknown names."""
+"""The settings as ROS parameters: descriptors, and changes while the node runs."""
 
 from __future__ import annotations
 
-import array
 from types import SimpleNamespace
 
-import pytest
 from rclpy.parameter import Parameter
 
-from sarnn_ros.control.settings import (
-    DECLARATIONS,
-    NodeParameters,
-    build_parameters,
-)
-from sarnn_ros.errors import ConfigError
+from sarnn_ros.control.settings import DECLARATIONS
 from sarnn_ros.ros.parameters import ParameterServer, descriptor
-
-
-def test_nothing_given_is_the_defaults():
-    assert build_parameters({}) == NodeParameters()
-
-
-def test_every_default_is_within_its_own_range():
-    for declaration in DECLARATIONS.values():
-        assert declaration.convert(declaration.default) == declaration.default
-        assert declaration.description
-
-
-@pytest.mark.parametrize(
-    ("name", "given", "found"),
-    [
-        ("guard.step_margin", 2, 2.0),  # YAML's `2` is an integer
-        ("guard.max_step", array.array("d", [0.1, 0.2]), (0.1, 0.2)),
-        ("guard.max_step", [1, 2], (1.0, 2.0)),
-        ("cpu_affinity", array.array("q", [1, 3]), (1, 3)),
-        ("guard.max_step", None, ()),  # rclpy has no value for `[]`
-        ("command_joints", ["a", "b"], ("a", "b")),
-        ("dry_run", True, True),
-    ],
-)
-def test_values_as_ros_hands_them_over(name, given, found):
-    parameters = build_parameters({name: given})
-    for part in name.split("."):
-        parameters = getattr(parameters, part)
-    assert parameters == found
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "words"),
-    [
-        ("guard.step_margin", 11.0, "more than 10"),
-        ("guard.step_margin", "wide", "double"),
-        ("guard.step_margin", True, "double"),
-        ("guard.step_margin", float("nan"), "not finite"),
-        ("threads", 0, "less than 1"),
-        ("cpu_affinity", [-1], "less than 0"),
-        ("cpu_affinity", [0.5], "int"),
-        ("threads", 1.0, "int"),
-        ("dry_run", 1, "bool"),
-        ("command_interface", "zeros", "joint_trajectory"),
-        ("guard.max_step", [0.1, "a"], "double"),
-        ("guard.max_step", [-0.1], "less than 0"),
-        ("guard.max_step", 0.1, "not a list"),
-        ("command_joints", [1], "string"),
-        ("guard.step_margn", 1.0, "did you mean 'guard.step_margin'"),
-        ("completely_different", 1.0, "no such parameter"),
-    ],
-)
-def test_what_is_wrong_is_named(name, value, words):
-    with pytest.raises(ConfigError) as caught:
-        build_parameters({name: value})
-    assert name in str(caught.value) and words in str(caught.value)
-
-
-def test_all_problems_come_at_once():
-    with pytest.raises(ConfigError) as caught:
-        build_parameters({"threads": 0, "dry_run": "yes", "polcy": "/x"})
-    for name in ("threads", "dry_run", "polcy"):
-        assert name in str(caught.value)
 
 
 def test_descriptors_say_what_is_checked():

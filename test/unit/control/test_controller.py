@@ -362,7 +362,7 @@ def test_no_hold_without_a_fresh_measurement_near_it(why):
         bench.now += 5 * PERIOD
         bench.control.stop()
     else:
-        bench.parameters = replace(bench.parameters, dry_run=True)
+        bench.parameters = bench.parameters.model_copy(update={"dry_run": True})
         bench.run()
     assert len(bench.sent) == 3
 
@@ -636,7 +636,7 @@ class TestStart:
         assert not bench.sent and bench.policy.steps == 3
         assert bench.ticks[-1].verdict.command.tolist() == [0.38, -0.05]
         bench.control.stop()  # as the node does when it is over
-        bench.parameters = replace(bench.parameters, dry_run=False)
+        bench.parameters = bench.parameters.model_copy(update={"dry_run": False})
         bench.run(3)
         assert not bench.sent
         bench.control.start()
