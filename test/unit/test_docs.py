@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import doctest
 import re
 import sys
 from functools import cache
@@ -139,3 +140,14 @@ def test_commands_have_the_options_that_are_shown(page: str) -> None:
             continue
         shown = {word for word in words if word.startswith("--")}
         assert shown <= known[command] | {"--help"}, line
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if ">>>" in (ROOT / page).read_text()])
+def test_examples_in_python_give_what_is_shown(page: str) -> None:
+    result = doctest.testfile(
+        str(ROOT / page),
+        module_relative=False,
+        optionflags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL,
+    )
+    assert result.attempted > 0
+    assert result.failed == 0
