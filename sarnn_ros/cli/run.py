@@ -33,7 +33,7 @@ def run(
 ) -> None:
     """Run a node; its ROS arguments follow as they would after `ros2 run sarnn_ros …`.
 
-    For example: sarnn run inference --ros-args -p policy:=/path -p autostart:=true
+    For example: sarnn run inference --ros-args -p policy:=/path
     """
     import os
     from importlib import import_module

@@ -280,8 +280,8 @@ class NodeParameters(_Settings):
         le=99,
     )
     autostart: bool = _setting(
-        False,
-        "configure and activate at start-up, without a lifecycle manager; fixed from then on",
+        True,
+        "configure and activate at start-up; false: a lifecycle manager does. Fixed from then on",
         read_only=True,
     )
     start_on_activate: bool = _setting(

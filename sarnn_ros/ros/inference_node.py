@@ -42,7 +42,6 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
-from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -53,6 +52,7 @@ from sarnn_ros.control.fault_log import FaultLog
 from sarnn_ros.control.gripper import two_valued_gripper, with_gripper
 from sarnn_ros.control.interpolator import Streamer
 from sarnn_ros.control.limits import CommandGuard, GuardLimits
+from sarnn_ros.control.reminder import Reminder
 from sarnn_ros.control.resolve import (
     command_interval_ns,
     command_topics,
@@ -75,7 +75,7 @@ from sarnn_ros.ros.graph_watch import GraphWatch
 from sarnn_ros.ros.parameters import ParameterServer
 from sarnn_ros.ros.sender import CommandSender
 from sarnn_ros.ros.sensors import Sensors
-from sarnn_ros.ros.spinning import spin
+from sarnn_ros.ros.spinning import initialise, spin
 from sarnn_ros.ros.viewer import Viewer
 from sarnn_ros.signals import stop_on_signals
 from sarnn_ros.streams.observe import ObservationBuffer
@@ -114,6 +114,7 @@ class InferenceNode(LifecycleNode):
         self._streamer: Streamer | None = None
         self._viewer: Viewer | None = None
         self._diagnostics = Diagnostics(self)
+        self._reminder = Reminder(self.get_logger().info)
         self._sensors: Sensors | None = None
         self._sender: CommandSender | None = None
         self._graph_timer: Any = None
@@ -541,6 +542,22 @@ class InferenceNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         self._diagnostics.publish(self.state, self.parameters)
+        self._reminder.see(*self._waits_for())
+
+    def _waits_for(self) -> tuple[str, str]:
+        """The state, and what it waits for; nothing while it commands."""
+        controller = self.controller
+        if self.state == "active" and controller is not None:
+            summary = summarise(controller, dry_run=self.parameters.dry_run)
+            if summary.level == "fine" and controller.running:
+                return "commanding", ""
+            return summary.level, f"{summary.text}: nothing is commanded"
+        step = {
+            "unconfigured": "configure it, then activate it (ros2 lifecycle set), or start the "
+            "node with autostart:=true",
+            "inactive": "activate it (ros2 lifecycle set)",
+        }.get(self.state, "")
+        return self.state, f"{self.state}, nothing is commanded: {step}" if step else ""
 
 
 def _commanded(buffer: ObservationBuffer, time_ns: int) -> NDArray[np.float64] | None:
@@ -558,8 +575,8 @@ def main(args: Sequence[str] | None = None) -> int:
     # VGA image took 6 ms (p99) on all cores, 0.3 ms on one.
     cv2.setNumThreads(1)
     with stop_on_signals() as stop:
-        # rclpy's own handlers end the context at once, and with it the chance to send a hold.
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        if not initialise(args):
+            return 1
         node = InferenceNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)

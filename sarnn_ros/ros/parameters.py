@@ -21,9 +21,11 @@ from sarnn_ros.control.settings import (
     Declaration,
     NodeParameters,
     build_parameters,
+    did_you_mean,
     find_problems,
     flatten,
 )
+from sarnn_ros.errors import ConfigError, join_problems
 
 #: Parameters that rclpy itself declares; they are not ours to check.
 FOREIGN_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
@@ -96,6 +98,27 @@ class ParameterServer:
             self._on_change(after)
             self.current = after
         return SetParametersResult(successful=True)
+
+
+def refuse_unknown(node: Node) -> None:
+    """After a node has declared its parameters. rclpy ignores others in silence.
+
+    :raises ConfigError: the node was started with a parameter that it does not have.
+    """
+    names = [
+        name
+        for name in node._parameter_overrides
+        if not node.has_parameter(name) and not name.startswith(FOREIGN_PARAMETERS)
+    ]
+    if names:
+        known = list(node._parameters)
+        raise ConfigError(
+            join_problems(
+                f"{name}: there is no such parameter{did_you_mean(name, known)}" for name in names
+            ),
+            where="parameters",
+            remedy=f"the parameters of {node.get_name()} are {', '.join(known)}",
+        )
 
 
 def _ros_value(declaration: Declaration, value: Any) -> Any:

@@ -26,7 +26,6 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
-from rclpy.signals import SignalHandlerOptions
 from rosbags.interfaces import (
     Qos,
     QosDurability,
@@ -40,7 +39,8 @@ from std_srvs.srv import Trigger
 from sarnn_ros.data.record import EpisodeWriter, append_index, next_name
 from sarnn_ros.errors import ConfigError, DecodeError, SarnnError
 from sarnn_ros.ros.messages import message_class
-from sarnn_ros.ros.spinning import spin
+from sarnn_ros.ros.parameters import refuse_unknown
+from sarnn_ros.ros.spinning import initialise, spin
 from sarnn_ros.signals import stop_on_signals
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, JointSource, Spec, load_spec
 from sarnn_ros.streams.observe import admit_image, admit_joints
@@ -80,7 +80,7 @@ class RecorderNode(Node):
     as topic:type), `min_free_gigabytes`. Services: `~/start_episode`, `~/stop_episode`,
     `~/discard_episode`, `~/preflight`.
 
-    :raises ConfigError: a parameter is missing or wrong. :raises SpecError: the spec is.
+    :raises ConfigError: a parameter is missing, wrong or unknown. :raises SpecError: the spec is.
     """
 
     def __init__(self, spec: Path | None = None, out: Path | None = None, **options: Any) -> None:
@@ -89,6 +89,7 @@ class RecorderNode(Node):
         out_path = self.declare_parameter("out", str(out or "")).value
         more = list(self.declare_parameter("topics", [""]).value or [])
         self._min_free = float(self.declare_parameter("min_free_gigabytes", 2.0).value)
+        refuse_unknown(self)
         if not spec_path or not out_path:
             raise ConfigError(
                 "the parameters 'spec' and 'out' are needed",
@@ -356,7 +357,8 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run until SIGINT, SIGTERM or SIGHUP; an episode under way is kept."""
     # An episode's end may be long in coming on a slow disk.
     with stop_on_signals(CLOSING_SECONDS) as stop:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        if not initialise(args):
+            return 1
         try:
             node = RecorderNode()
         except SarnnError as error:

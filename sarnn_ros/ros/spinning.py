@@ -1,14 +1,51 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The thread of a node's executor. What the node does in it is not its business."""
+"""What every node's process does: start rclpy, and run callbacks in a thread."""
 
 from __future__ import annotations
 
+import sys
 import threading
 import traceback
+from collections.abc import Iterator, Sequence
 
+import rclpy
 from rclpy.executors import Executor, ExternalShutdownException, ShutdownException
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from sarnn_ros.errors import ConfigError
+
+
+def initialise(args: Sequence[str] | None) -> bool:
+    """Start rclpy. Arguments that it would ignore are printed as an error instead.
+
+    :param args: the program's name and its arguments; None: those of this process.
+    :returns: whether it has started.
+    """
+    given = list(sys.argv if args is None else args)
+    if unknown := list(_outside_ros_args(given[1:])):
+        error = ConfigError(
+            f"unknown arguments: {' '.join(unknown)}",
+            remedy="parameters follow --ros-args, each after its -p: --ros-args -p policy:=/path",
+        )
+        print(f"error: {error}", file=sys.stderr)
+        return False
+    # rclpy's own handlers end the context at once, and with it the chance to send a hold.
+    rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
+    return True
+
+
+def _outside_ros_args(words: Sequence[str]) -> Iterator[str]:
+    # rclpy's remove_ros_args would let pass `policy:=/path`, a remapping in the style of ROS 1.
+    inside = False
+    for word in words:
+        if word == "--ros-args":
+            inside = True
+        elif word == "--":
+            inside = False
+        elif not inside:
+            yield word
 
 
 def spin(executor: Executor, node: Node, stop: threading.Event) -> None:
