@@ -90,7 +90,7 @@ def make_bag(path: Path, size: float, compressed: bool, storage: StoragePlugin) 
 
 def read(path: Path, compressed: bool) -> dict[str, float]:
     """In this process: seconds and peak memory of `load_dataset`, without a cache."""
-    from sarnn_ros.data.episodes import load_dataset
+    from sarnn_ros.interop.loading import load_dataset
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     started, cpu = time.perf_counter(), time.process_time()
@@ -106,7 +106,7 @@ def read(path: Path, compressed: bool) -> dict[str, float]:
 
 def cache_hit(folder: Path) -> dict[str, float]:
     """100 episodes of 80 ticks: seconds to load them the first and the second time."""
-    from sarnn_ros.data.episodes import load_dataset
+    from sarnn_ros.interop.loading import load_dataset
 
     bag = folder / "small"
     make_bag(bag, 16e6, True, StoragePlugin.MCAP)

@@ -27,7 +27,7 @@ import torch
 from common import arguments, finish, machine
 from seed_sarnn import SeedSARNN, step_loop_losses
 
-from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.config import TrainConfig, load_config, make_config, parse_settings
 from sarnn_ros.training.losses import Batch, Objective
@@ -141,7 +141,7 @@ def success(
     bags: list[Path], seeds: list[int], settings: list[str], spec: Path, at: list[int]
 ) -> dict[str, Any]:
     """Train once per seed on the bags, and try each policy in simulated time, 54 trials."""
-    from sarnn_ros.data.episodes import load_dataset
+    from sarnn_ros.interop.loading import load_dataset
     from sarnn_ros.spec import load_spec
 
     dataset = load_dataset(bags, load_spec(spec), validation=0)
@@ -231,7 +231,7 @@ def resume(bags: list[Path], repeats: int, settings: list[str], spec: Path) -> d
     import tempfile
 
     from sarnn_ros.data.cache import default_cache
-    from sarnn_ros.data.episodes import load_dataset
+    from sarnn_ros.interop.loading import load_dataset
     from sarnn_ros.spec import load_spec
     from sarnn_ros.training.run import train
     from sarnn_ros.training.trainer import Epoch, Trainer

@@ -21,8 +21,8 @@ def evaluate(
     from functools import partial
     from typing import Any
 
-    from sarnn_ros.data.episodes import load_dataset
     from sarnn_ros.errors import ConfigError
+    from sarnn_ros.interop.loading import load_dataset
     from sarnn_ros.policy.runtime import Policy
     from sarnn_ros.training.evaluate import open_loop
 

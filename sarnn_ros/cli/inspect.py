@@ -41,12 +41,12 @@ def inspect(
     from rich.status import Status
 
     from sarnn_ros.data.bags import find_bags
-    from sarnn_ros.data.episodes import load_dataset
     from sarnn_ros.data.proposal import propose_spec
     from sarnn_ros.data.report import examine
     from sarnn_ros.data.report_view import print_report, write_page
     from sarnn_ros.errors import ConfigError
     from sarnn_ros.interop.eipl_dataset import export_eipl
+    from sarnn_ros.interop.loading import load_dataset
     from sarnn_ros.spec import dump_spec, load_spec
 
     # JSON on the terminal must stay alone on stdout.

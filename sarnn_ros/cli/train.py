@@ -15,7 +15,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sarnn_ros.data.episodes import Dataset
+    from sarnn_ros.data.dataset import Dataset
     from sarnn_ros.spec import Spec
     from sarnn_ros.training.config import TrainConfig
     from sarnn_ros.training.run import Watcher
@@ -58,10 +58,10 @@ def train(
     from rich.console import Console
 
     from sarnn_ros.data.cache import default_cache
-    from sarnn_ros.data.episodes import load_dataset
     from sarnn_ros.data.report import examine
     from sarnn_ros.data.report_view import print_report
     from sarnn_ros.errors import ConfigError
+    from sarnn_ros.interop.loading import load_dataset
     from sarnn_ros.spec import load_spec
     from sarnn_ros.training.config import load_config, parse_settings
     from sarnn_ros.training.estimate import describe

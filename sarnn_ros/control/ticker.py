@@ -17,6 +17,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
+from sarnn_ros.streams.align import grid_tick, silence_ns
+
 #: Ends a thread that does not; only a hung network can use it up.
 JOIN_SECONDS = 5.0
 #: A clock that is read just before its edge must not make the thread spin, s.
@@ -142,7 +144,7 @@ class GridTicker(Ticker):
         return self._label(now_ns) + self._period_ns
 
     def _label(self, now_ns: int) -> int:
-        return now_ns // self._period_ns * self._period_ns
+        return grid_tick(now_ns, self._period_ns)
 
 
 class ImageTicker(Ticker):
@@ -153,7 +155,7 @@ class ImageTicker(Ticker):
 
     def __init__(self, *arguments: Any, max_age_ns: int, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._patience_ns = self._period_ns + max_age_ns
+        self._patience_ns = silence_ns(self._period_ns, max_age_ns)
         self._image: tuple[int, int] | None = None
 
     def image(self, label_ns: int, receive_ns: int) -> None:

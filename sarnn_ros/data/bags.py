@@ -34,9 +34,6 @@ from sarnn_ros.errors import BagError, DecodeError
 #: A damaged length field must not make us ask for more memory than a message or chunk can need.
 MAX_RECORD_BYTES = 1 << 30
 
-#: What makes a folder an EIPL data set.
-EIPL_FILES = ("images.npy", "joints.npy")
-
 _STORAGE = (".mcap", ".db3")
 _SUFFIXES = (*_STORAGE, ".bag", ".mcap.zstd", ".db3.zstd")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -66,10 +63,13 @@ class Topic:
     definition: tuple[str, str] | None = None
 
 
-def find_bags(paths: Iterable[str | Path]) -> list[Path]:
+def find_bags(
+    paths: Iterable[str | Path], other: Callable[[Path], bool] = lambda _: False
+) -> list[Path]:
     """The bags at or below the given paths, in natural order, each once.
 
     :param paths: bags (folders or files), folders of bags, glob patterns.
+    :param other: tells folders of another layout that count as a bag.
     :raises BagError: a path does not exist or has no bag at or below it.
     """
     found: dict[Path, None] = {}
@@ -77,7 +77,7 @@ def find_bags(paths: Iterable[str | Path]) -> list[Path]:
     for one in given:
         matches = sorted(glob.glob(str(one), recursive=True), key=_natural) or [str(one)]
         for path in map(Path, matches):
-            bags = _bags_at(path)
+            bags = _bags_at(path, other)
             if not bags:
                 problem = "no bag in this folder" if path.is_dir() else "not a bag"
                 raise BagError(
@@ -359,20 +359,15 @@ class _ScannedMcap:
         return breakup_chunk(chunk, validate_crc=True)
 
 
-def _bags_at(path: Path) -> list[Path]:
+def _bags_at(path: Path, other: Callable[[Path], bool]) -> list[Path]:
     if path.is_file():
         return [path] if _is_bag_file(path) else []
     if not path.is_dir() or path.name.startswith("."):
         return []
-    if (path / "metadata.yaml").exists() or _is_split_bag(path) or is_eipl(path):
+    if (path / "metadata.yaml").exists() or _is_split_bag(path) or other(path):
         return [path]
     children = sorted(path.iterdir(), key=_natural)
-    return [bag for child in children for bag in _bags_at(child)]
-
-
-def is_eipl(path: Path) -> bool:
-    """Whether it is a folder of EIPL's layout, see `eipl`: taken wherever a bag is."""
-    return all((path / name).is_file() for name in EIPL_FILES)
+    return [bag for child in children for bag in _bags_at(child, other)]
 
 
 def _is_bag_file(path: Path) -> bool:

@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.data.bags import bag_files
-from sarnn_ros.data.episodes import Episode, read_bag
+from sarnn_ros.data.dataset import Episode
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport
+from sarnn_ros.data.reading import read_bag
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.files import atomic_folder
 from sarnn_ros.spec import Spec

@@ -7,6 +7,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from sarnn_ros.errors import SarnnError
+
 Severity = Literal["error", "warning", "note"]
 
 
@@ -73,6 +75,23 @@ class BagReport:
     void: dict[str, tuple[int, str]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     streams: list[StreamReport] = field(default_factory=list)
+
+    def add_void(self, topic: str, why: str) -> None:
+        """Count a message of the topic that cannot be used."""
+        count, first = self.void.get(topic, (0, why))
+        self.void[topic] = (count + 1, first)
+
+    def leave_out(self, where: str, error: SarnnError) -> None:
+        """Note that a bag or an episode is not used, and why."""
+        self.problems.append(
+            Problem(
+                "error",
+                where if error.where in (None, where) else f"{where}: {error.where}",
+                error.problem,
+                "it is left out of training",
+                error.remedy or "record it again, or leave it out",
+            )
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

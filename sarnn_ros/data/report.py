@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from sarnn_ros.data.bags import absolute
-from sarnn_ros.data.episodes import Dataset, Episode
+from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, Spec
 from sarnn_ros.streams.preprocess import MIN_RANGE

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sarnn_ros.data.episodes import Dataset, Episode
+from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.data.problems import Problem
 from sarnn_ros.data.report import DatasetReport
 

@@ -14,12 +14,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.bags import EIPL_FILES
-from sarnn_ros.data.episodes import MIN_TICKS, Episode, digest_of, leave_out
+from sarnn_ros.data.dataset import MIN_TICKS, Episode, digest_of
 from sarnn_ros.data.problems import BagReport
 from sarnn_ros.errors import BagError, ConfigError
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import crop_resize, eipl_bounds
+
+#: What makes a folder such a data set.
+EIPL_FILES = ("images.npy", "joints.npy")
+
+
+def is_eipl(path: Path) -> bool:
+    """Whether it is a folder of EIPL's layout: taken wherever a bag is."""
+    return all((path / name).is_file() for name in EIPL_FILES)
 
 
 def read_eipl(folder: Path, spec: Spec, name: str) -> tuple[list[Episode], BagReport]:
@@ -29,7 +36,7 @@ def read_eipl(folder: Path, spec: Spec, name: str) -> tuple[list[Episode], BagRe
     try:
         episodes = import_eipl(folder, spec, name)
     except BagError as error:
-        leave_out(report, str(folder), error)
+        report.leave_out(str(folder), error)
         report.verdict = "left out"
     report.episodes = [episode.name for episode in episodes]
     return episodes, report

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sarnn_ros.policy.directory import CameraEnvelope, Envelope
 
 if TYPE_CHECKING:
-    from sarnn_ros.data.episodes import Dataset, Episode
+    from sarnn_ros.data.dataset import Dataset, Episode
 
 #: Frames looked at per episode and camera: brightness needs no more.
 _FRAMES = 16

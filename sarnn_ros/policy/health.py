@@ -32,7 +32,7 @@ from sarnn_ros.policy.directory import Health, PolicyConfig, Quantiles, health_t
 from sarnn_ros.streams.observe import Observation
 
 if TYPE_CHECKING:
-    from sarnn_ros.data.episodes import Dataset, Episode
+    from sarnn_ros.data.dataset import Dataset, Episode
     from sarnn_ros.policy.runtime import Policy, Prediction
 
 Vector = NDArray[np.float64]

@@ -203,7 +203,8 @@ class InferenceNode(LifecycleNode):
         guard = CommandGuard(with_gripper(limits, gripper), spec.command_names)
         at_once = () if gripper is None else gripper.indices
         health_image = parameters.health.image and policy.config.health is not None
-        self.buffer = buffer = ObservationBuffer(spec, self.resolve_topic_name)
+        sizes = {name: (c.width, c.height) for name, c in envelope.cameras.items()}
+        self.buffer = buffer = ObservationBuffer(spec, self.resolve_topic_name, sizes)
         self._sender = sender = CommandSender(
             self,
             topics,
@@ -247,7 +248,7 @@ class InferenceNode(LifecycleNode):
             watch=ObservationWatch(
                 parameters.watch,
                 spec.period_ns,
-                {name: (c.width, c.height) for name, c in envelope.cameras.items()},
+                sizes,
                 list(spec.command_indices),
                 spec.command_names,
                 guard.limits.max_step,

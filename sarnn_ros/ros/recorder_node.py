@@ -16,7 +16,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +41,8 @@ from sarnn_ros.ros.messages import message_class
 from sarnn_ros.ros.parameters import refuse_unknown
 from sarnn_ros.ros.spinning import initialise, spin
 from sarnn_ros.signals import stop_on_signals
-from sarnn_ros.spec import NANOSECONDS, CameraSpec, JointSource, Spec, load_spec
-from sarnn_ros.streams.observe import admit_image, admit_joints
+from sarnn_ros.spec import NANOSECONDS, Spec, load_spec
+from sarnn_ros.streams.ingest import Ingest
 
 #: Rates are measured over this long.
 WINDOW_SECONDS = 2.0
@@ -67,7 +66,7 @@ class _Channel:
     topic: str
     type: str
     required: bool
-    checks: list[Callable[[Any, int], object]] = field(default_factory=list)
+    checks: Sequence[Callable[[Any, int], object]] = ()
     arrivals: deque[int] = field(default_factory=lambda: deque(maxlen=2000))
     last: bytes = b""
     subscription: Any = None
@@ -301,26 +300,15 @@ class RecorderNode(Node):
 
 def _channels(spec: Spec) -> Iterator[_Channel]:
     channels: dict[str, _Channel] = {}
-    for camera in spec.cameras:
-        channel = channels.setdefault(camera.topic, _Channel(camera.topic, camera.type, True))
-        channel.checks.append(partial(_check_image, camera, spec))
-    for source in spec.joints:
-        channel = channels.setdefault(source.topic, _Channel(source.topic, source.type, True))
-        channel.checks.append(partial(_check_joints, source, spec))
+    for topic, streams in Ingest(spec).routes.items():
+        checks = [stream.admit for stream in streams]
+        channels[topic] = _Channel(topic, streams[0].type, True, checks=checks)
     # Commands come when they come: no rate, and none at all unless they are the target.
     command = spec.command
     channels.setdefault(
         command.topic, _Channel(command.topic, command.type, spec.target == "command")
     )
     yield from channels.values()
-
-
-def _check_image(camera: CameraSpec, spec: Spec, message: Any, now_ns: int) -> None:
-    admit_image(message, camera, now_ns, spec)
-
-
-def _check_joints(source: JointSource, spec: Spec, message: Any, now_ns: int) -> None:
-    admit_joints(message, source, now_ns, spec)
 
 
 def _served(work: Callable[[], str]) -> Callable[[Any, Any], Any]:

@@ -7,7 +7,7 @@ Callbacks take microseconds: decoding waits until a tick needs the message.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -71,20 +71,12 @@ class Sensors:
             durability=sensor_data.durability,
             history=sensor_data.history,
         )
-        # One subscription per topic, whatever uses it: positions and efforts of one message arrive
-        # together, and count once.
-        users: dict[tuple[str, str], list[Callable[[Any, int], None]]] = {}
-        for camera in buffer.spec.cameras:
-            push = partial(self._push_image, camera.name)
-            users.setdefault((camera.topic, camera.type), []).append(push)
-        for index, source in enumerate(buffer.spec.joints):
-            push = partial(buffer.push_joints, index)
-            users.setdefault((source.topic, source.type), []).append(push)
         # All types before the first subscription: one that is not installed leaves none behind.
-        classes = [SENSOR_TYPES.get(kind) or messages.message_class(kind) for _, kind in users]
+        kinds = [streams[0].type for streams in buffer.routes.values()]
+        classes = [SENSOR_TYPES.get(kind) or messages.message_class(kind) for kind in kinds]
         self.subscriptions = [
-            node.create_subscription(kind, topic, partial(self._take, topic, pushes), qos)
-            for kind, ((topic, _), pushes) in zip(classes, users.items())
+            node.create_subscription(kind, topic, partial(self._take, topic), qos)
+            for topic, kind in zip(buffer.routes, classes)
         ]
 
     def destroy(self) -> None:
@@ -93,19 +85,14 @@ class Sensors:
             self._node.destroy_subscription(subscription)
         self.subscriptions.clear()
 
-    def _take(
-        self, topic: str, pushes: Sequence[Callable[[Any, int], None]], message: Any
-    ) -> None:
+    def _take(self, topic: str, message: Any) -> None:
         self._arrived(topic)
         receive_ns = self._now_ns()
-        for push in pushes:
-            try:
-                push(message, receive_ns)
-            except DecodeError as error:
-                self._void(topic, error)
-
-    def _push_image(self, camera: str, message: Any, receive_ns: int) -> None:
-        self._formats.see(camera, message)
-        tick_ns = self._buffer.push_image(camera, message, receive_ns)
-        if tick_ns is not None:
-            self._image_tick(tick_ns, receive_ns)
+        for stream in self._buffer.routes[topic]:
+            if stream in self._buffer.cameras:
+                self._formats.see(stream.name, message)
+        arrival = self._buffer.push(topic, message, receive_ns)
+        for error in arrival.refused:
+            self._void(topic, error)
+        if arrival.tick_ns is not None:
+            self._image_tick(arrival.tick_ns, receive_ns)

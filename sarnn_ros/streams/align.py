@@ -18,33 +18,25 @@ from numpy.typing import NDArray
 Stamps = NDArray[np.int64]
 
 
-def newest_at(stamps: Stamps, ticks: Stamps, max_age_ns: int) -> Stamps:
-    """For each tick the newest usable stamp.
+def newest(stamps: Sequence[int], tick_ns: int, max_age_ns: int) -> int:
+    """The index of the newest usable stamp, -1 if there is none.
 
-    :param stamps: (N,) int64 ns, ascending; of equal ones the last is the newest.
-    :param ticks: (T,) int64 ns, in any order.
+    :param stamps: ns, ascending; of equal ones the last is the newest.
     :param max_age_ns: an age of exactly this is still usable.
-    :return: (T,) int64, indices into `stamps`, -1 where none is usable.
     """
-    newest = np.searchsorted(stamps, ticks, side="right") - 1
-    if len(stamps) == 0:
-        return np.full(len(ticks), -1, dtype=np.int64)
-    ages = ticks - stamps[newest]  # where newest is -1 the age is negative or meaningless
-    return np.where((newest >= 0) & (ages <= max_age_ns), newest, -1).astype(np.int64)
-
-
-def newest_for(stamps: Sequence[int], tick_ns: int, max_age_ns: int) -> int:
-    """`newest_at` for one tick and a list, where arrays would cost more than the search does. The
-    tests hold the two equal."""
     index = bisect_right(stamps, tick_ns) - 1
     return index if index >= 0 and tick_ns - stamps[index] <= max_age_ns else -1
 
 
+def grid_tick(now_ns: int, period_ns: int) -> int:
+    """The last tick of the grid at or before this moment, ns."""
+    return now_ns // period_ns * period_ns
+
+
 def tick_grid(start_ns: int, end_ns: int, period_ns: int) -> Stamps:
     """The multiples of `period_ns` in [start_ns, end_ns], int64 (T,)."""
-    first = -(-start_ns // period_ns)
-    last = end_ns // period_ns
-    return np.arange(first, last + 1, dtype=np.int64) * period_ns
+    first = grid_tick(start_ns + period_ns - 1, period_ns)
+    return np.arange(first, end_ns + 1, period_ns, dtype=np.int64)
 
 
 class ImageTicks:
@@ -81,12 +73,16 @@ class ImageTicks:
         return True
 
 
-def with_silences(ticks: Stamps, period_ns: int, max_age_ns: int) -> Stamps:
-    """Ticks that are images, and one more wherever none came for so long that the node notices:
-    `max_age_ns` after it was due. There it has no image, as the node then has none.
+def silence_ns(period_ns: int, max_age_ns: int) -> int:
+    """Where images are ticks: a tick this long after the last one has no image to use, ns."""
+    return period_ns + max_age_ns
+
+
+def with_silences(ticks: Stamps, limit_ns: int) -> Stamps:
+    """Ticks that are images, and one more without an image wherever the next one came later than
+    `silence_ns`: the node has such a tick, too.
 
     :param ticks: (T,) int64 ns, ascending.
     """
-    limit = period_ns + max_age_ns
-    silent = np.flatnonzero(np.diff(ticks) > limit)
-    return np.insert(ticks, silent + 1, ticks[silent] + limit)
+    silent = np.flatnonzero(np.diff(ticks) > limit_ns)
+    return np.insert(ticks, silent + 1, ticks[silent] + limit_ns)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import TrainingError, join_problems
 from sarnn_ros.files import atomic_file
 from sarnn_ros.training.config import TrainConfig

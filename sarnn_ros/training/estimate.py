@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.training.chunks import CPU_CHUNK
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.memory import image_bytes, point_bytes

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.training.attention import start_spread

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 import yaml
 
-from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.envelope import envelope_from_dataset

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import PolicyError, TrainingError, join_problems
 from sarnn_ros.files import write_text
 from sarnn_ros.policy.directory import copy, load_config

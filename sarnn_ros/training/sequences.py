@@ -22,7 +22,7 @@ from sarnn_ros.streams.preprocess import unit_images
 
 
 class EpisodeArrays(Protocol):
-    """What is needed of `data.episodes.Episode`."""
+    """What is needed of `data.dataset.Episode`."""
 
     @property
     def name(self) -> str: ...
@@ -35,7 +35,7 @@ class EpisodeArrays(Protocol):
 
 
 class Normaliser(Protocol):
-    """What is needed of `data.preprocess.JointNormaliser`."""
+    """What is needed of `streams.preprocess.JointNormaliser`."""
 
     def normalise(self, joints: NDArray[np.float64]) -> NDArray[np.float32]: ...
 

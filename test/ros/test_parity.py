@@ -17,7 +17,7 @@ import pytest
 from ros_testing import JOINTS, Graph, small_spec, wait_until
 
 from sarnn_ros.data.bags import Bag, absolute
-from sarnn_ros.data.episodes import load_dataset
+from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.decode import stamp_ns
 

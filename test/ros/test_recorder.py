@@ -21,8 +21,9 @@ from ros_testing import JOINTS, Graph, small_spec, wait_until
 from rosbags.rosbag2 import Reader
 
 from sarnn_ros.data.bags import Bag
-from sarnn_ros.data.episodes import load_dataset, read_bag
+from sarnn_ros.data.reading import read_bag
 from sarnn_ros.data.record import read_index
+from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.spec import dump_spec
 
 START = (0.1, 0.2, 0.3)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from sarnn_ros.data.episodes import Dataset, Episode, make_dataset
+from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
 from sarnn_ros.spec import CameraSpec, JointSource, Spec
 
 MakeDataset = Callable[..., Dataset]

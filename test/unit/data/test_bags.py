@@ -21,8 +21,10 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from sarnn_ros.data.bags import Bag, find_bags
-from sarnn_ros.data.episodes import Episode, load_dataset, read_bag
+from sarnn_ros.data.dataset import Episode
+from sarnn_ros.data.reading import read_bag
 from sarnn_ros.errors import BagError
+from sarnn_ros.interop.loading import load_dataset
 
 SQLITE, MCAP = StoragePlugin.SQLITE3, StoragePlugin.MCAP
 

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from sarnn_ros.data import cache as module
-from sarnn_ros.data.episodes import Dataset, load_dataset
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import ConfigError
+from sarnn_ros.interop.loading import load_dataset
 
 
 @pytest.fixture

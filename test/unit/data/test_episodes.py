@@ -13,8 +13,11 @@ from bag_making import SECOND, START, STORE, T
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from sarnn_ros.data.episodes import load_dataset, read_bag, smooth_switches, split
+from sarnn_ros.data.dataset import split
+from sarnn_ros.data.reading import read_bag
+from sarnn_ros.data.targets import smooth_switches
 from sarnn_ros.errors import BagError, SpecError
+from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.spec import Spec, parse_spec
 
 MS = 1_000_000

@@ -26,7 +26,7 @@ from encodings_table import CASES, message_of
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
 from sarnn_ros.data.bags import Bag, RawMessage, Topic, find_bags
-from sarnn_ros.data.episodes import read_bag
+from sarnn_ros.data.reading import read_bag
 from sarnn_ros.errors import BagError, DecodeError
 from sarnn_ros.streams.decode import decode_image, decode_joints
 

@@ -8,7 +8,6 @@ over DDS. The oracle knows neither: it looks at every message for every tick.
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ import numpy as np
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from sarnn_ros.data.episodes import Episode, read_bag
-from sarnn_ros.errors import DecodeError
+from sarnn_ros.data.dataset import Episode
+from sarnn_ros.data.reading import read_bag
 from sarnn_ros.spec import NANOSECONDS, Spec
 from sarnn_ros.streams.observe import Missing, Observation, ObservationBuffer
 
@@ -35,6 +34,10 @@ class Sent:
     receive: int
     kind: str
     index: int
+
+    @property
+    def topic(self) -> str:
+        return "image_raw" if self.camera else "joint_states"
 
     def message(self) -> object:
         stamp = 0 if self.kind == "unstamped" else self.stamp
@@ -108,14 +111,7 @@ def watch(sent: list[Sent], spec: Spec, ticks: list[int]) -> list[object]:
         # Up to 30 ms of transport; the arrival of later messages must change nothing.
         while waiting and waiting[0].receive <= tick + 31 * MS:
             one = waiting.pop(0)
-            push = (
-                (lambda m, t: buffer.push_image("front", m, t))
-                if one.camera
-                else (lambda m, t: buffer.push_joints(0, m, t))
-            )
-            try:
-                push(one.message(), one.receive)
-            except DecodeError:
+            if buffer.push(one.topic, one.message(), one.receive).refused:
                 assert one.kind != "good"
         seen.append(buffer.observe(tick))
     return seen
@@ -193,11 +189,9 @@ def live_on_images(sent: list[Sent], spec: Spec) -> list[Observation | Missing]:
             if joints[0].receive > now and spec.clock == "receive":
                 break  # not before the image
             other = joints.pop(0)
-            with contextlib.suppress(DecodeError):
-                buffer.push_joints(0, other.message(), min(other.receive, now))
-        with contextlib.suppress(DecodeError):
-            if (tick := buffer.push_image("front", one.message(), now)) is not None:
-                seen.append(buffer.observe(tick))
+            buffer.push("joint_states", other.message(), min(other.receive, now))
+        if (tick := buffer.push("image_raw", one.message(), now).tick_ns) is not None:
+            seen.append(buffer.observe(tick))
     return seen
 
 

@@ -15,11 +15,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from sarnn_ros.cli.main import app
-from sarnn_ros.data.episodes import load_dataset
 from sarnn_ros.data.proposal import propose_spec
 from sarnn_ros.data.report import DatasetReport, examine
 from sarnn_ros.data.report_view import print_report, write_page
 from sarnn_ros.errors import BagError
+from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.spec import dump_spec, load_spec
 
 MS = 1_000_000

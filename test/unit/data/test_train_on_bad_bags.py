@@ -98,7 +98,7 @@ class Case:
 
 
 def make_dataset_of(case: Case) -> Any:
-    from sarnn_ros.data.episodes import load_dataset
+    from sarnn_ros.interop.loading import load_dataset
 
     return load_dataset([case.folder / "bags"], case.spec)
 

@@ -10,9 +10,10 @@ import bag_making as make
 import numpy as np
 import pytest
 
-from sarnn_ros.data.episodes import Dataset, load_dataset, make_dataset
+from sarnn_ros.data.dataset import Dataset, make_dataset
 from sarnn_ros.errors import BagError, ConfigError
 from sarnn_ros.interop.eipl_dataset import export_eipl, import_eipl
+from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.streams.preprocess import JointNormaliser
 
 

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sarnn_ros.data.episodes import Dataset, Episode
+from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.policy.envelope import envelope_from_dataset
 from sarnn_ros.spec import parse_spec
 from sarnn_ros.streams.preprocess import JointNormaliser

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sarnn_ros.data.episodes import Episode, make_dataset
+from sarnn_ros.data.dataset import Episode, make_dataset
 from sarnn_ros.policy.directory import Health, Quantiles, health_terms, load_config
 from sarnn_ros.policy.health import HealthMonitor, prediction_errors, reference
 from sarnn_ros.policy.runtime import Policy, Prediction

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import bag_making as make
@@ -59,6 +60,7 @@ def test_a_cv_bridge_that_differs_is_not_used(wrong: str, monkeypatch):
 def test_decodes_where_no_ros_message_can_be_imported():
     code = """
 import sys
+import time
 for name in ("sensor_msgs", "rclpy", "cv_bridge"):
     sys.modules[name] = None
 import numpy as np
@@ -256,3 +258,67 @@ class TestStamp:
     def test_no_header(self):
         with pytest.raises(DecodeError, match="no header"):
             stamp_ns(SimpleNamespace(data=1.0))
+
+
+def _fill_bytes() -> bytes:
+    return b"\xff\xd8" + b"\xff" * 6_000_000
+
+
+def _many_segments() -> bytes:
+    return b"\xff\xd8" + b"\xff\xe1\x00\x02" * 1_500_000
+
+
+def _small_file_huge_image() -> bytes:
+    return cv2.imencode(".png", np.zeros((8192, 8192), np.uint8))[1].tobytes()
+
+
+def _progressive(scans: int) -> bytes:
+    """A progressive JPEG whose last scan is repeated: each costs a decoding."""
+    whole = cv2.imencode(
+        ".jpg", np.zeros((480, 640, 3), np.uint8), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
+    )[1].tobytes()
+    last = whole.rindex(b"\xff\xda")
+    return whole[:last] + whole[last:-2] * scans + whole[-2:]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (_fill_bytes(), "without a frame header"),
+        (_many_segments(), "without a frame header"),
+        (_small_file_huge_image(), "8192 x 8192 pixels"),
+        (_progressive(1000), r"progressive JPEG image of 10\d\d scans"),
+        (_progressive(1) + bytes(20_000_000), "bytes for an image of 640 x 480"),
+    ],
+    ids=["fill", "segments", "bomb", "scans", "padding"],
+)
+@pytest.mark.parametrize("trained", [None, (640, 480)])
+def test_an_image_that_would_block_is_refused_at_once(
+    data: bytes, said: str, trained: tuple[int, int] | None
+) -> None:
+    message = make.compressed(1, data)
+    spent = []
+    for _ in range(5):
+        started = time.thread_time()  # other processes may hold the core
+        with pytest.raises(DecodeError, match=said):
+            check_image(message, trained)
+        spent.append(time.thread_time() - started)
+    assert min(spent) < 5e-3
+
+
+def test_a_larger_image_than_in_training_is_refused_before_it_is_decoded() -> None:
+    message = make.compressed(
+        1, cv2.imencode(".png", np.zeros((960, 1280), np.uint8))[1].tobytes()
+    )
+    assert check_image(message, (640, 480)) == (1280, 960)  # four times the pixels, just
+    with pytest.raises(DecodeError, match="1280 x 960 pixels; in training it had 640 x 479"):
+        check_image(message, (640, 479))
+
+
+def test_a_usual_progressive_image_is_read() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    for options in ([], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]):
+        data = cv2.imencode(".jpg", pixels, options)[1].tobytes()
+        assert check_image(make.compressed(1, data)) == (64, 48)
+        padded = b"\xff\xd8" + b"\xff" * 100 + data[2:]  # fill bytes are allowed
+        assert check_image(make.compressed(1, padded)) == (64, 48)

@@ -16,9 +16,9 @@ import pytest
 from sarnn_ros.control.limits import CommandGuard
 from sarnn_ros.control.resolve import guard_limits
 from sarnn_ros.control.settings import build_parameters
-from sarnn_ros.data.episodes import load_dataset
 from sarnn_ros.data.report import examine
 from sarnn_ros.errors import DecodeError
+from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import JointSource, Spec

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from bag_making import SECOND, START
 
-from sarnn_ros.data.episodes import read_bag
+from sarnn_ros.data.reading import read_bag
 from sarnn_ros.errors import DecodeError
 from sarnn_ros.spec import parse_spec
 from sarnn_ros.streams.observe import MAX_JOINTS, Missing, Observation, ObservationBuffer
@@ -21,12 +21,18 @@ from sarnn_ros.streams.observe import MAX_JOINTS, Missing, Observation, Observat
 MS = 1_000_000
 
 
+def push(buffer: ObservationBuffer, topic: str, message: object, receive: int) -> None:
+    """Raises what is refused."""
+    for error in buffer.push(topic, message, receive).refused:
+        raise error
+
+
 def joints(buffer: ObservationBuffer, stamp: int, values=(1.0, 2.0), receive=None) -> None:
-    buffer.push_joints(0, make.joint_state(stamp, values), receive or stamp)
+    push(buffer, "joint_states", make.joint_state(stamp, values), receive or stamp)
 
 
 def image(buffer: ObservationBuffer, stamp: int, index: int = 0, receive=None) -> None:
-    buffer.push_image("front", make.image(stamp, make.colour(index)), receive or stamp)
+    push(buffer, "image_raw", make.image(stamp, make.colour(index)), receive or stamp)
 
 
 def reason(buffer: ObservationBuffer, tick: int, source: str) -> str:
@@ -71,9 +77,9 @@ def test_the_joints_alone_between_two_ticks():
             }
         )
     )
-    buffer.push_joints(0, make.joint_state(START, [1.0, 2.0]), START)
+    push(buffer, "joint_states", make.joint_state(START, [1.0, 2.0]), START)
     assert buffer.joints_at(START) is None, "one of two sources"
-    buffer.push_joints(1, make.joint_state(START + 50 * MS, [3.0, 4.0]), START + 50 * MS)
+    push(buffer, "hand", make.joint_state(START + 50 * MS, [3.0, 4.0]), START + 50 * MS)
     assert buffer.joints_at(START + 40 * MS) is None, "it was not yet so then"
     assert buffer.joints_at(START + 60 * MS).tolist() == [2.0, 3.0]
     assert buffer.joints_at(START + 101 * MS) is None, "one is too old"
@@ -84,7 +90,7 @@ def test_a_void_message_leaves_the_valid_one_in_use():
     image(buffer, START, 3)
     joints(buffer, START)
     with pytest.raises(DecodeError):
-        buffer.push_image("front", make.image(START + 1, make.colour(4), step=1), START + 1)
+        push(buffer, "image_raw", make.image(START + 1, make.colour(4), step=1), START + 1)
     with pytest.raises(DecodeError):
         joints(buffer, START + 1, (1.0,))
     seen = buffer.observe(START + 50 * MS)
@@ -97,10 +103,10 @@ def test_an_image_that_only_decoding_finds_broken_voids_the_tick():
     import cv2
 
     data = cv2.imencode(".jpg", make.colour(1))[1].tobytes()
-    buffer.push_image("front", make.compressed(START, data), START)
+    push(buffer, "image_raw", make.compressed(START, data), START)
     assert isinstance(buffer.observe(START + MS), Observation)
     cut = make.compressed(START + 2 * MS, data[: len(data) // 2])
-    buffer.push_image("front", cut, START + 2 * MS)
+    push(buffer, "image_raw", cut, START + 2 * MS)
     assert "cannot be decoded" in reason(buffer, START + 3 * MS, "front")
     assert isinstance(buffer.observe(START + MS), Observation)  # not the tick before
 
@@ -115,7 +121,7 @@ def test_memory_is_bounded():
     buffer = ObservationBuffer(make.spec())
     for index in range(2000):
         joints(buffer, START + index * 10 * MS)
-    assert len(buffer._joints[0].stamps) <= 25  # two periods of 0.1 s, and one before
+    assert len(buffer.sources[0].stamps) <= 25  # two periods of 0.1 s, and one before
 
 
 def test_of_a_flood_a_tick_sees_the_right_message_or_none():
@@ -124,7 +130,7 @@ def test_of_a_flood_a_tick_sees_the_right_message_or_none():
     count = MAX_JOINTS + 10
     for index in range(count):
         joints(buffer, START + index, (float(index), 0.0), receive=START + count)
-    assert len(buffer._joints[0].stamps) == MAX_JOINTS
+    assert len(buffer.sources[0].stamps) == MAX_JOINTS
     for tick in (10, 2000, count - 1):
         assert buffer.observe(START + tick).state.tolist() == [tick, 0.0]
     assert "in the future" in reason(buffer, START + 9, "joint_states")
@@ -212,7 +218,7 @@ def test_a_topic_called_like_a_camera():
     })  # fmt: skip
     assert spec.joint_source_names == ("/gripper", "joint_states#1", "joint_states#2")
     buffer = ObservationBuffer(spec)
-    buffer.push_joints(0, make.joint_state(START, [1.0], ["a"]), START)
+    push(buffer, "gripper", make.joint_state(START, [1.0], ["a"]), START)
     assert set(buffer.observe(START).reasons) == {"gripper", "joint_states#1", "joint_states#2"}
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.board import EXPECTED, SEEN, Board, draw_predictions
 from sarnn_ros.training.config import make_config

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.evaluate import open_loop
 from sarnn_ros.training.run import make_trainer

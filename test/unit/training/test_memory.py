@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training import estimate, memory
 from sarnn_ros.training.config import make_config

@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from sarnn_ros.data.episodes import Dataset, make_dataset
+from sarnn_ros.data.dataset import Dataset, make_dataset
 from sarnn_ros.errors import SarnnError, TrainingError
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.directory import load_config

@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from sarnn_ros.cli.main import app
 from sarnn_ros.data import episodes
-from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.spec import dump_spec

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.training.sequences import Sequences, StoredFrames, make_sequences
 

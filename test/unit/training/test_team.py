@@ -20,7 +20,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.training.checkpoint import load_checkpoint
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.run import run_directory, train

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from sarnn_ros.data.episodes import Dataset
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.config import TrainConfig, make_config

@@ -1,0 +1,116 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Which ticks of a recording make an episode: windows, trimming, holes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.data.dataset import MIN_TICKS, Int
+from sarnn_ros.data.problems import BagReport
+from sarnn_ros.errors import BagError
+from sarnn_ros.spec import NANOSECONDS, Spec
+from sarnn_ros.streams.ingest import Stream
+
+
+@dataclass
+class Cut:
+    """An episode in the making. `chosen`: per source, the index of each tick's message."""
+
+    name: str
+    ticks: Int
+    chosen: list[Int]
+    images: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
+    sizes: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
+    undecodable: list[tuple[int, int, str]] = field(default_factory=list)  # camera, row, reason
+    previews: dict[str, dict[int, NDArray[np.uint8]]] = field(default_factory=dict)  # by row
+
+    def trim(self, report: BagReport, spec: Spec) -> None:
+        """Keep what lies from the first to the last tick at which every source is observable."""
+        usable = np.flatnonzero(np.all([rows >= 0 for rows in self.chosen], axis=0))
+        if len(usable) < MIN_TICKS:
+            raise BagError(
+                f"at {spec.rate:g} Hz, {len(usable)} of its ticks have every source; an episode "
+                f"needs {MIN_TICKS}",
+                remedy="record longer, or check that all streams run at the same time and stamp "
+                "by the same clock",
+            )
+        window = slice(int(usable[0]), int(usable[-1]) + 1)
+        before, after = report.trimmed
+        report.trimmed = (before + window.start, after + len(self.ticks) - window.stop)
+        self.ticks = self.ticks[window]
+        self.chosen = [rows[window] for rows in self.chosen]
+        self.images = {camera: array[window] for camera, array in self.images.items()}
+
+    def check_holes(self, streams: Sequence[Stream]) -> None:
+        """:raises BagError: a source is not observable at a tick in the middle."""
+        holes = []
+        for stream, rows in zip(streams, self.chosen):
+            missing = np.flatnonzero(rows < 0)
+            if len(missing):
+                after = (self.ticks[missing[0]] - self.ticks[0]) / NANOSECONDS
+                age = stream.max_age_ns / NANOSECONDS
+                recent = f"nothing usable of the last {age:g} s" if age else "no image"
+                holes.append(
+                    f"'{stream.topic}' has {recent} at {len(missing)} of {len(self.ticks)} ticks, "
+                    f"first {after:.2f} s after the start"
+                )
+        if holes:
+            raise BagError(
+                "a hole in the middle: " + "; ".join(holes),
+                remedy="record it again; if such gaps are harmless, raise the source's "
+                "'max_age', or split the recording there ('episodes: {gap: 1.0}')",
+            )
+
+
+def windows(
+    spec: Spec, name: str, grid: Int, chosen: Sequence[Int], marker: Stream
+) -> list[tuple[str, slice]]:
+    """Names and rows of the episodes in one bag."""
+    split = spec.episodes
+    usable = np.flatnonzero(np.all([rows >= 0 for rows in chosen], axis=0))
+    spans: list[tuple[int, int]] = []  # of time, both ends included
+    if split.gap is not None and len(usable):
+        breaks = np.flatnonzero(np.diff(grid[usable]) > split.gap * NANOSECONDS)
+        parts = np.split(usable, breaks + 1)
+        spans = [(int(grid[part[0]]), int(grid[part[-1]])) for part in parts]
+    elif split.times is not None:
+        origin = int(grid[0])
+        spans = [
+            (origin + round(start * NANOSECONDS), origin + round(end * NANOSECONDS))
+            for start, end in split.times
+        ]
+    elif split.marker is not None:
+        spans = _marked(marker, int(grid[-1]))
+    else:
+        return [(name, slice(0, len(grid)))]
+    if not spans:
+        raise BagError(
+            "no episode is marked", where=split.marker, remedy="correct 'episodes' in the spec"
+        )
+    return [
+        (
+            f"{name}#{number}",
+            slice(int(np.searchsorted(grid, start)), int(np.searchsorted(grid, end, "right"))),
+        )
+        for number, (start, end) in enumerate(spans)
+    ]
+
+
+def _marked(marker: Stream, end_ns: int) -> list[tuple[int, int]]:
+    """Spans between markers: see `EpisodeSplit.marker`. What is still open ends with the bag."""
+    spans: list[tuple[int, int]] = []
+    begun: int | None = None
+    for stamp, value in zip(marker.stamps, marker.contents):
+        if value is True and begun is not None:
+            continue
+        if begun is not None:
+            spans.append((begun, stamp - 1))
+        begun = None if value is False else stamp
+    if begun is not None:
+        spans.append((begun, end_ns))
+    return spans

@@ -1,0 +1,140 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Episodes and datasets: what bags become and training takes. No reading here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.data.problems import BagReport, Problem
+from sarnn_ros.errors import BagError, join_problems
+from sarnn_ros.spec import Spec
+from sarnn_ros.streams.preprocess import JointNormaliser, eipl_bounds
+
+Int = NDArray[np.int64]
+
+#: An episode needs an input, a target and one more to compare with.
+MIN_TICKS = 3
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One demonstration, tick by tick, without holes; T ticks, D joints.
+
+    :param ticks: int64 (T,), ns on the spec's clock.
+    :param images: per camera, uint8 (T, h, w, 3) RGB in the model's size; may be memory-mapped.
+    :param joints: float64 (T, D), SI units, in the spec's order.
+    :param targets: float64 (T, D); row t is what the prediction made at tick t should be. There is
+        no tick after the last: where a target would need it, the last row repeats the state.
+    :param source_sizes: per camera, (width, height) of the source image.
+    :param digest: SHA-256 over the arrays.
+    :param lead: per joint, how far at most a recorded command lay from the state at its tick, rad
+        or m; empty if the bag holds no commands. The policy's envelope wants it.
+    :param previews: per camera, the first, the middle and the last source image, small, with the
+        crop drawn.
+    """
+
+    name: str
+    ticks: Int
+    images: Mapping[str, NDArray[np.uint8]]
+    joints: NDArray[np.float64]
+    targets: NDArray[np.float64]
+    source_sizes: Mapping[str, tuple[int, int]]
+    digest: str = ""
+    lead: tuple[float, ...] = ()
+    previews: Mapping[str, Sequence[NDArray[np.uint8]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Episodes, their split, and the normalisation learnt from the training part.
+
+    :param training: indices into `episodes`.
+    :param validation: likewise; empty if there is only one episode.
+    :param fingerprint: SHA-256 over spec, episodes and split.
+    :param bags: what became of each bag.
+    """
+
+    spec: Spec
+    episodes: tuple[Episode, ...]
+    training: tuple[int, ...]
+    validation: tuple[int, ...]
+    normaliser: JointNormaliser
+    fingerprint: str
+    bags: tuple[BagReport, ...] = ()
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Everything that was found while reading."""
+        return tuple(problem for bag in self.bags for problem in bag.problems)
+
+
+def make_dataset(
+    spec: Spec,
+    episodes: Sequence[Episode],
+    reports: Sequence[BagReport] = (),
+    *,
+    validation: float = 0.2,
+    seed: int = 0,
+) -> Dataset:
+    """Split, normalise, fingerprint. See `load_dataset`.
+
+    :raises BagError: there is no episode.
+    """
+    if not episodes:
+        problems = [problem for report in reports for problem in report.problems]
+        alike: dict[str, list[str]] = {}  # a hundred bags are often bad in one way
+        for problem in problems:
+            alike.setdefault(problem.found, []).append(problem.where)
+        raise BagError(
+            f"none of {len(reports)} bags gives an episode:"
+            + join_problems(
+                f"{places[0]}{f' and {len(places) - 1} more' * (len(places) > 1)}: {found}"
+                for found, places in alike.items()
+            ),
+            remedy=problems[0].remedy if problems else None,
+        )
+    training, held_out = split(len(episodes), validation, seed)
+    moved = [
+        array for index in training for array in (episodes[index].joints, episodes[index].targets)
+    ]
+    if spec.joint_clip is None:
+        normaliser = JointNormaliser.from_episodes(moved, spec.joint_range)
+    else:
+        bounds = eipl_bounds(moved, spec.joint_range, clip=spec.joint_clip)
+        normaliser = JointNormaliser.from_eipl_bounds(bounds, spec.joint_range)
+    digest = hashlib.sha256(spec.model_dump_json().encode())
+    for episode in episodes:
+        digest.update(f"{episode.name}:{episode.digest};".encode())
+    digest.update(repr((training, held_out)).encode())
+    return Dataset(
+        spec=spec,
+        episodes=tuple(episodes),
+        training=training,
+        validation=held_out,
+        normaliser=normaliser,
+        fingerprint=digest.hexdigest(),
+        bags=tuple(reports),
+    )
+
+
+def split(count: int, share: float, seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(training, validation) indices, ascending. One episode at least is for training; one of
+    several is for validation unless `share` is 0."""
+    held_out = min(max(round(share * count), 1 if share > 0 else 0), count - 1)
+    order = np.random.default_rng(seed).permutation(count).tolist()
+    return tuple(sorted(order[held_out:])), tuple(sorted(order[:held_out]))
+
+
+def digest_of(*arrays: NDArray[Any]) -> str:
+    """SHA-256 over the bytes, hexadecimal."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,0 +1,386 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""From one bag to its episodes: the offline side of the input path.
+
+Which messages count, which one a tick uses and how it becomes an array is the business of
+`streams`, as it is at the robot. A bag is read twice: first stamps and joints, then only those
+images that a tick uses are decoded. So memory does not grow with the bag.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.data.bags import Bag, DamagedError, RawMessage, absolute
+from sarnn_ros.data.cutting import Cut, windows
+from sarnn_ros.data.dataset import Episode, Int, digest_of
+from sarnn_ros.data.preview import preview
+from sarnn_ros.data.problems import BagReport, Problem, StreamReport
+from sarnn_ros.data.targets import commands_at, lead_of, targets_of
+from sarnn_ros.errors import BagError, DecodeError, SarnnError, SpecError, join_problems
+from sarnn_ros.spec import NANOSECONDS, Spec
+from sarnn_ros.streams.align import silence_ns, tick_grid, with_silences
+from sarnn_ros.streams.ingest import (
+    Admission,
+    Ingest,
+    Stream,
+    image_of,
+    joint_admission,
+    joint_vector,
+)
+
+#: Makes the array that images are decoded into: (name, shape) to uint8.
+Allocate = Callable[[str, tuple[int, ...]], NDArray[np.uint8]]
+
+#: More ticks than this in one bag means that a clock was set while recording.
+MAX_TICKS = 5_000_000
+#: Longer than any recording, ns: for what is used whatever its age.
+_EVER = 1 << 62
+_DECODERS = 2
+
+
+def read_bag(
+    path: Path, spec: Spec, *, name: str | None = None, allocate: Allocate | None = None
+) -> tuple[list[Episode], BagReport]:
+    """All episodes of one bag. Never raises for what is in the bag: the report tells."""
+    report = BagReport(str(path))
+    episodes: list[Episode] = []
+    bag = Bag(path)
+    try:
+        with bag:
+            episodes += _read(bag, spec, name or stem(path), report, allocate or _in_memory)
+    except SarnnError as error:
+        report.leave_out(str(path), error)
+    except Exception as error:  # a bag must never take down the others
+        report.leave_out(str(path), BagError(f"cannot be read: {type(error).__name__}: {error}"))
+    report.problems[:0] = [
+        Problem(
+            "error",
+            str(path),
+            damage,
+            "what is lost is missing from training",
+            "copy the bag again from where it was recorded, or record it again",
+        )
+        for damage in bag.damage
+    ]
+    report.verdict = "left out" if not episodes else "damaged" if bag.damage else "sound"
+    report.episodes = [episode.name for episode in episodes]
+    return episodes, report
+
+
+class _Recording(Ingest):
+    """The ingest of a bag: of an image it keeps its number among the messages of its topic.
+
+    :ivar place: to be set to the number of the message that is pushed.
+    :ivar arrivals: per stream (stamp, receipt), ns, of all usable messages as they came.
+    """
+
+    def __init__(self, spec: Spec, bag: Bag) -> None:
+        super().__init__(spec, absolute, keep=lambda _: self.place)
+        self.place = -1
+        self.arrivals: dict[Stream, list[tuple[int, int]]] = {one: [] for one in self.streams}
+        self.command = self._add("command", spec.command.topic, _command_admission(bag, spec))
+        self.marker = self._add("marker", spec.episodes.marker, _admit_marker)
+
+    def _add(self, name: str, topic: str | None, admit: Admission | None) -> Stream:
+        """A stream beside the observed ones."""
+        known = absolute(topic or "")
+        stream = Stream(name, known, "", admit or _admit_marker, _EVER)
+        if topic and admit:
+            self.routes.setdefault(known, []).append(stream)
+        return stream
+
+    def _take(self, stream: Stream, stamp: int, content: Any, receive_ns: int) -> int | None:
+        if stream in self.arrivals:
+            self.arrivals[stream].append((stamp, receive_ns))
+        return super()._take(stream, stamp, content, receive_ns)
+
+    def describe(self, messages: dict[str, int]) -> list[StreamReport]:
+        """One report per topic. :param messages: so many came of each."""
+        # Of streams that share a topic, the one that can use the fewest messages.
+        fewest_last = sorted(self.streams, key=lambda stream: -len(self.arrivals[stream]))
+        chosen = {stream.topic: stream for stream in fewest_last}
+        return [
+            _describe(topic, messages.get(topic, 0), self.arrivals[stream])
+            for topic, stream in chosen.items()
+        ]
+
+
+def _describe(topic: str, messages: int, arrivals: Sequence[tuple[int, int]]) -> StreamReport:
+    stamps, received = np.array(arrivals, dtype=np.int64).reshape(-1, 2).T
+    steps = np.diff(stamps)
+    ahead = steps[steps > 0] / NANOSECONDS
+    latency = np.median(received - stamps) if len(stamps) else 0
+    return StreamReport(
+        topic=topic,
+        messages=messages,
+        void=messages - len(stamps),
+        # The median: a pause must not look like a low rate.
+        rate=float(1 / np.median(ahead)) if len(ahead) else float("nan"),
+        jitter=float(ahead.std()) if len(ahead) else float("nan"),
+        longest_gap=float(ahead.max()) if len(ahead) else float("nan"),
+        backwards=int((steps < 0).sum()),
+        repeated=int((steps == 0).sum()),
+        latency=float(latency) / NANOSECONDS,
+    )
+
+
+def _admit_marker(msg: Any, receive_ns: int) -> tuple[int, Any]:
+    return receive_ns, getattr(msg, "data", None)
+
+
+def _command_admission(bag: Bag, spec: Spec) -> Admission | None:
+    """None if the bag has no commands that could be read."""
+    if spec.target == "command":
+        return joint_admission(spec.command_source, spec)
+    topic = bag.topics.get(absolute(spec.command.topic))
+    if topic is None or topic.type != spec.command.type:
+        return None
+    try:
+        admit = joint_admission(spec.command_source, spec)
+    except SpecError:  # an array whose order the spec does not give
+        return None
+
+    def lenient(msg: Any, receive_ns: int) -> tuple[int, Any]:
+        # Commands that are not the target may be anything: one that cannot be read is unknown,
+        # and no fault of the bag.
+        try:
+            return admit(msg, receive_ns)
+        except DecodeError:
+            return receive_ns, None
+
+    return lenient
+
+
+def _read(
+    bag: Bag, spec: Spec, name: str, report: BagReport, allocate: Allocate
+) -> Iterator[Episode]:
+    _check_topics(bag, spec)
+    try:
+        recording = _scan(bag, spec, report)
+    except DamagedError:
+        if not bag.recover():
+            raise
+        recording = _scan(bag, spec, report)
+    for stream in recording.streams:
+        if not stream.stamps:
+            count, why = report.void.get(stream.topic, (0, ""))
+            raise BagError(
+                f"none of {count} messages can be used, the first because: {why}"
+                if count
+                else "the topic has no message",
+                where=stream.topic,
+                remedy="record it again, or correct the spec",
+            )
+    grid, chosen = _align(recording)
+    report.streams = _with_ages(report.streams, recording, grid, chosen)
+    cuts: list[Cut] = []
+    for title, rows in windows(spec, name, grid, chosen, recording.marker):
+        cut = Cut(title, grid[rows], [indices[rows] for indices in chosen])
+        try:
+            cut.trim(report, spec)
+            cut.check_holes(recording.streams)
+            cuts.append(cut)
+        except BagError as error:
+            report.leave_out(title, error)
+    _decode_images(bag, recording, cuts, allocate)
+    for cut in cuts:
+        try:
+            yield _finish(cut, recording, report)
+        except BagError as error:
+            report.leave_out(cut.name, error)
+
+
+def _with_ages(
+    reports: list[StreamReport], recording: _Recording, grid: Int, chosen: Sequence[Int]
+) -> list[StreamReport]:
+    ages: dict[str, tuple[float, float]] = {}
+    for stream, rows in zip(recording.streams, chosen):
+        used = rows >= 0
+        if used.any():
+            age = (grid[used] - np.array(stream.stamps)[rows[used]]) / NANOSECONDS
+            ages[stream.topic] = (float(np.median(age)), float(age.max()))
+    return [replace(report, age=ages.get(report.topic)) for report in reports]
+
+
+def _check_topics(bag: Bag, spec: Spec) -> None:
+    wanted: list[tuple[str, str]] = [(camera.topic, camera.type) for camera in spec.cameras]
+    wanted += [(source.topic, source.type) for source in spec.joints]
+    if spec.episodes.marker and absolute(spec.episodes.marker) not in bag.topics:
+        wanted.append((spec.episodes.marker, "marker"))
+    if spec.target == "command":
+        wanted.append((spec.command.topic, spec.command.type))
+    problems = []
+    for topic, kind in dict.fromkeys(wanted):
+        found = bag.topics.get(absolute(topic))
+        if found is None:
+            others = [one.name for one in bag.topics.values() if one.type == kind]
+            hint = f"; of type {kind} there are: {', '.join(others)}" if others else ""
+            problems.append(f"topic '{absolute(topic)}' is not in the bag{hint}")
+        elif found.type != kind:
+            problems.append(f"topic '{absolute(topic)}' is a {found.type}, the spec says {kind}")
+    if problems:
+        present = ", ".join(f"{one.name} ({one.type})" for one in bag.topics.values())
+        raise BagError(
+            join_problems(problems) if len(problems) > 1 else problems[0],
+            where=bag.path,
+            remedy=f"correct the spec, or record the topics; the bag has {present or 'none'}",
+        )
+
+
+def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Recording:
+    """First pass: stamps of the usable images, stamps and values of the usable joints."""
+    report.void = {}
+    recording = _Recording(spec, bag)
+    counts: dict[str, int] = {}
+    for message in bag.messages(recording.routes):
+        topic = message.topic
+        recording.place = counts.get(topic, 0)
+        counts[topic] = recording.place + 1
+        try:
+            refused = recording.push(topic, bag.decode(message), message.receive_ns).refused
+        except DecodeError as error:
+            refused = [error]
+        if refused:
+            report.add_void(topic, refused[0].problem)
+    report.streams = recording.describe(counts)
+    if not bag.damage:
+        bag.damage += [
+            f"{topic}: only {counts.get(topic, 0)} of {bag.topics[topic].count} messages that the "
+            "bag's index announces are there"
+            for topic in recording.routes
+            if counts.get(topic, 0) < bag.topics[topic].count
+        ]
+    return recording
+
+
+def _align(recording: _Recording) -> tuple[Int, list[Int]]:
+    """The recording's ticks, and per observed stream the index of each tick's message."""
+    spec, streams = recording.spec, recording.streams
+    start = min(stream.stamps[0] for stream in streams)
+    end = max(stream.stamps[-1] for stream in streams)
+    seconds = (end - start) / NANOSECONDS
+    if seconds * spec.rate > MAX_TICKS:
+        spans = "; ".join(
+            f"{stream.topic} from {stream.stamps[0] / NANOSECONDS:.3f} s to "
+            f"{stream.stamps[-1] / NANOSECONDS:.3f} s"
+            for stream in streams
+        )
+        raise BagError(
+            f"the stamps span {seconds:.0f} s: {spans}",
+            remedy="a clock was not set, or was set while recording: synchronise the clocks, or "
+            "set 'clock: receive'",
+        )
+    if spec.trigger is None:
+        grid = tick_grid(start, end, spec.period_ns)
+    else:
+        images = np.array(streams[0].stamps, dtype=np.int64)
+        grid = with_silences(images, silence_ns(spec.period_ns, spec.trigger.max_age_ns))
+    ticks = grid.tolist()
+    return grid, [
+        np.array([stream.newest(tick) for tick in ticks], dtype=np.int64) for stream in streams
+    ]
+
+
+def _finish(cut: Cut, recording: _Recording, report: BagReport) -> Episode:
+    spec = recording.spec
+    if cut.undecodable:
+        # These ticks are void, as they would be live: trimmed at an end, a hole in the middle.
+        for index, row, why in cut.undecodable:
+            report.add_void(recording.streams[index].topic, why)
+            cut.chosen[index] = np.where(np.arange(len(cut.ticks)) == row, -1, cut.chosen[index])
+        cut.trim(report, spec)
+        cut.check_holes(recording.streams)
+    for camera, sizes in cut.sizes.items():
+        if len(sizes) > 1:
+            raise BagError(
+                f"the image size changes: {', '.join(f'{w} x {h}' for w, h in sorted(sizes))}",
+                where=camera,
+                remedy="record with one resolution",
+            )
+    rows = zip(*(one.tolist() for one in cut.chosen[len(recording.cameras) :]))
+    joints = np.stack(
+        [
+            joint_vector(stream.contents[row] for stream, row in zip(recording.sources, tick))
+            for tick in rows
+        ]
+    )
+    commands = commands_at(spec, recording.command, cut.ticks)
+    targets = targets_of(spec, commands, joints)
+    return Episode(
+        cut.name,
+        cut.ticks,
+        cut.images,
+        joints,
+        targets,
+        source_sizes={camera: next(iter(sizes)) for camera, sizes in cut.sizes.items()},
+        digest=digest_of(cut.ticks, joints, targets, *cut.images.values()),
+        lead=lead_of(spec, commands, joints),
+        previews={
+            camera: [shown[row] for row in sorted(shown)] for camera, shown in cut.previews.items()
+        },
+    )
+
+
+def _decode_images(
+    bag: Bag, recording: _Recording, cuts: Sequence[Cut], allocate: Allocate
+) -> None:
+    """Second pass: each image that a tick uses is decoded once, two at a time, into `cuts`."""
+    spec = recording.spec
+    # Per topic and place: the cameras, by index, and the rows of a cut that the image goes to.
+    users: dict[str, dict[int, list[tuple[Cut, int, Int]]]] = {}
+    for cut in cuts:
+        for index, (camera, stream) in enumerate(zip(spec.cameras, recording.cameras)):
+            shape = (len(cut.ticks), camera.height, camera.width, 3)
+            cut.images[camera.name] = allocate(f"{cut.name}.{camera.name}", shape)
+            places = np.array(stream.contents)[cut.chosen[index]]
+            order = np.argsort(places, kind="stable")
+            for rows in np.split(order, np.flatnonzero(np.diff(places[order])) + 1):
+                place = int(places[rows[0]])
+                users.setdefault(stream.topic, {}).setdefault(place, []).append((cut, index, rows))
+
+    def work(message: RawMessage, cut: Cut, index: int, rows: Int) -> tuple[int, int] | str:
+        camera = spec.cameras[index]
+        try:
+            source, image = image_of(bag.decode(message), camera)
+        except DecodeError as error:
+            return error.problem
+        cut.images[camera.name][rows] = image
+        for row in {0, len(cut.ticks) // 2, len(cut.ticks) - 1}.intersection(rows.tolist()):
+            cut.previews.setdefault(camera.name, {})[row] = preview(source, camera)
+        return source.shape[1], source.shape[0]
+
+    def finish(cut: Cut, index: int, rows: Int, job: Future[tuple[int, int] | str]) -> None:
+        result = job.result()
+        if isinstance(result, str):
+            cut.undecodable.extend((index, int(row), result) for row in rows)
+        else:
+            cut.sizes.setdefault(spec.cameras[index].name, set()).add(result)
+
+    seen: dict[str, int] = {}
+    jobs: deque[tuple[Cut, int, Int, Future[tuple[int, int] | str]]] = deque()
+    with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
+        for message in bag.messages(users):
+            place = seen[message.topic] = seen.get(message.topic, -1) + 1
+            for cut, index, rows in users[message.topic].get(place, ()):
+                jobs.append((cut, index, rows, pool.submit(work, message, cut, index, rows)))
+            while len(jobs) > 2 * _DECODERS:  # bounded: each job holds its message
+                finish(*jobs.popleft())
+        while jobs:
+            finish(*jobs.popleft())
+
+
+def _in_memory(name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.empty(shape, dtype=np.uint8)
+
+
+def stem(path: Path) -> str:
+    return path.name if path.is_dir() else path.name.split(".")[0]
