@@ -4,7 +4,7 @@
 
 Attention points are [x, y] in [0, 1] over the feature map from which they were extracted, not over
 the image: unpadded convolutions eat a border. Everything that draws or publishes points goes
-through here; image processing itself lives in `data/preprocess.py`.
+through here; image processing itself lives in `streams/preprocess.py`.
 """
 
 from __future__ import annotations
