@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from sarnn_ros.errors import SpecError, join_problems
@@ -60,7 +60,15 @@ class _Part(BaseModel):
 
 
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
-Topic = Annotated[str, Field(pattern=r"^/?[A-Za-z_~][A-Za-z0-9_/]*$")]
+
+
+def _topic_name(name: str) -> str:
+    if not re.fullmatch(r"(~/|/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", name, re.ASCII):
+        raise ValueError("not a topic's name; e.g. joint_states or /arm/joint_states")
+    return name
+
+
+Topic = Annotated[str, AfterValidator(_topic_name)]
 Seconds = Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=MIN_IMAGE_SIDE, le=MAX_IMAGE_SIDE)]
 Range = tuple[float, float]

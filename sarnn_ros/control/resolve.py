@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +98,42 @@ def command_topics(parameters: NodeParameters, spec: Spec) -> tuple[CommandTopic
     if apart:
         topics.append(topic("gripper_command", grip.interface, apart))
     return tuple(topics)
+
+
+def check_topics(
+    spec: Spec, commands: Iterable[CommandTopic], resolve: Callable[[str], str], namespace: str
+) -> None:
+    """Refuse topics by which a node would watch one arm and move another, or believe its own
+    commands.
+
+    :param resolve: the full name of a topic, remapped.
+    :param namespace: of the node, e.g. `/left`; `/` is the root.
+    :raises ConfigError: a source of joints is a topic that is commanded; or the node is in a
+        namespace and commands there, and a source of joints is elsewhere.
+    """
+    sent = [resolve(one.name) for one in commands]
+    inside = namespace.rstrip("/") + "/"
+    for source in spec.joints:
+        topic = resolve(source.topic)
+        if topic in sent:
+            raise ConfigError(
+                f"the joints are to come from '{topic}', where this node publishes its commands: "
+                "it would take them for the measured state",
+                where="topics",
+                remedy="remap the command, e.g. -r joint_command:=/arm/commands, or the joints, "
+                f"e.g. -r {source.topic}:=/arm/joint_states",
+            )
+        astray = [one for one in sent if one.startswith(inside)]
+        if inside != "/" and astray and not topic.startswith(inside):
+            own = source.topic.rpartition("/")[2]
+            raise ConfigError(
+                f"the joints come from '{topic}', but the commands go to '{astray[0]}': the node "
+                f"in the namespace '{namespace}' may watch one arm and move another",
+                where="topics",
+                remedy=f"if the arm is in the namespace, remap the joints: -r {source.topic}:="
+                f"{own}, or record with relative topics; if not, name the command's topic in "
+                "full: -r joint_command:=/arm/commands",
+            )
 
 
 def command_interval_ns(parameters: NodeParameters, spec: Spec) -> int:

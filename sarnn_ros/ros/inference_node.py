@@ -54,6 +54,7 @@ from sarnn_ros.control.interpolator import Streamer
 from sarnn_ros.control.limits import CommandGuard, GuardLimits
 from sarnn_ros.control.reminder import Reminder
 from sarnn_ros.control.resolve import (
+    check_topics,
     command_interval_ns,
     command_topics,
     guard_limits,
@@ -197,6 +198,7 @@ class InferenceNode(LifecycleNode):
         spec, envelope = policy.spec, policy.config.envelope
         interval_ns = command_interval_ns(parameters, spec)
         topics = command_topics(parameters, spec)
+        check_topics(spec, topics, self.resolve_topic_name, self.get_namespace())
         self._unlimited = ""
         limits = guard_limits(parameters, spec, envelope, warn=self._warn_unlimited)
         gripper = two_valued_gripper(parameters, spec, limits)

@@ -383,3 +383,12 @@ def test_two_cameras(make_policy, start_node, make_robot, graph, wait, status):
         graph.node.destroy_timer(timer)
         graph.node.destroy_publisher(publisher)
     wait(lambda: "fault no_observation:hand" in status("/two")[1], lambda: node.output)
+
+
+def test_a_node_that_would_watch_one_arm_and_move_another_is_refused(make_policy, start_node):
+    spec = small_spec(joints=[{"names": list(JOINTS), "topic": "/arm1/joint_states"}])
+    node = start_node("-r", "__ns:=/arm2", policy=make_policy(spec=spec))
+    assert node.ended() == 1
+    for words in ("'/arm1/joint_states'", "'/arm2/joint_command'", "may watch one arm", "remedy"):
+        assert words in node.output
+    assert "Traceback" not in node.output

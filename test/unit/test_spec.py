@@ -93,7 +93,10 @@ def test_a_spec_cannot_be_changed():
         (["clock"], "wall", "clock"),
         (["cameras"], [], "cameras"),
         (["cameras", 0, "width"], 7, "width"),
-        (["cameras", 0, "topic"], "no spaces", "topic"),
+        *(
+            (["cameras", 0, "topic"], name, "not a topic's name")
+            for name in ("no spaces", "a//b", "a/", "/", "~", "/0/image", "//a", "é")
+        ),
         (["cameras", 0, "crop"], {"x": -1, "y": 0, "width": 5, "height": 5}, "crop.x"),
         (["cameras", 0, "value_range"], [5, 1], "value_range [5.0, 1.0] must rise"),
         (["cameras", 0, "colour"], "red", "colour"),

@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
-from sarnn_ros.control.resolve import load_policy
+import pytest
+
+from sarnn_ros.control.resolve import check_topics, command_topics, load_policy
 from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.errors import ConfigError
 from sarnn_ros.policy.runtime import Policy
+from sarnn_ros.spec import parse_spec
 
 
 def test_the_backend_gets_its_threads_and_its_device(monkeypatch, tmp_path):
@@ -17,3 +21,51 @@ def test_the_backend_gets_its_threads_and_its_device(monkeypatch, tmp_path):
     compiled = build_parameters({"policy": "/p", "backend": "torch", "compile": True})
     assert load_policy(compiled)[1]["compiled"]
     assert load_policy(build_parameters({"policy": "/p"}))[1]["device"] == "auto"
+
+
+def topics(joints: str, namespace: str = "/", remap: dict[str, str] | None = None) -> None:
+    """Check the topics of a node, with ROS 2's rules for names."""
+
+    def full(topic: str) -> str:
+        return topic if topic.startswith("/") else f"{namespace.rstrip('/')}/{topic}"
+
+    remapped = {full(before): full(after) for before, after in (remap or {}).items()}
+    spec = parse_spec(
+        {"rate": 10, "cameras": [{"name": "front"}], "joints": {"names": ["a"], "topic": joints}}
+    )
+    commands = command_topics(build_parameters({}), spec)
+    check_topics(spec, commands, lambda topic: remapped.get(full(topic), full(topic)), namespace)
+
+
+@pytest.mark.parametrize(
+    ("joints", "namespace", "remap"),
+    [
+        ("joint_states", "/", {}),
+        ("/arm1/joint_states", "/", {}),  # one arm, and everything remapped by hand
+        ("joint_states", "/arm2", {}),
+        ("/arm2/joint_states", "/arm2", {}),
+        ("/arm1/joint_states", "/arm2", {"/arm1/joint_states": "joint_states"}),
+        ("/joint_states", "/left", {"joint_command": "/left_controller/commands"}),
+    ],
+)
+def test_topics_of_one_arm(joints, namespace, remap):
+    topics(joints, namespace, remap)
+
+
+@pytest.mark.parametrize(
+    ("joints", "namespace", "remap", "words"),
+    [
+        ("/arm1/joint_states", "/arm2", {},
+         ["'/arm1/joint_states'", "'/arm2/joint_command'", "-r /arm1/joint_states:=joint_states"]),
+        ("/arm20/joint_states", "/arm2", {}, ["may watch one arm and move another"]),
+        ("/joint_states", "/arm2", {}, ["-r /joint_states:=joint_states"]),
+        ("joint_states", "/arm2", {"joint_states": "/arm1/joint_states"}, ["another"]),
+        ("joint_command", "/", {}, ["'/joint_command'", "publishes its commands"]),
+        ("joint_states", "/", {"joint_command": "/joint_states"}, ["publishes its commands"]),
+    ],
+)  # fmt: skip
+def test_topics_that_may_be_of_two_arms(joints, namespace, remap, words):
+    with pytest.raises(ConfigError) as caught:
+        topics(joints, namespace, remap)
+    for word in words:
+        assert word in str(caught.value)
