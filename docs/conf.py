@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +38,6 @@ autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the signature shows them
 autodoc_default_options = {"members": True, "show-inheritance": True}
-autodoc_mock_imports = [
-    name
-    for name in ("torch", "onnx", "safetensors", "matplotlib", "tensorboard", "mujoco", "rclpy")
-    if find_spec(name) is None
-]
 
 html_theme = "furo"
 html_title = f"sarnn_ros {release}"

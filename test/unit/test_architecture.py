@@ -8,45 +8,15 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from rooms import ARROWS, BOXES, HELPERS, PICTURE, picture
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "sarnn_ros"
-
-#: What each room may import of the others. A room is a folder, or a module beside them.
-ARROWS = {
-    "errors": set(),
-    "files": set(),
-    "share": {"errors"},
-    "signals": set(),
-    "spec": {"errors"},
-    "geometry": {"errors", "spec"},
-    "model": {"errors", "geometry"},
-    "streams": {"errors", "spec", "geometry"},
-    "data": {"errors", "spec", "geometry", "streams"},
-    "policy": {"errors", "spec", "geometry", "streams", "data", "model"},
-    "training": {"errors", "spec", "geometry", "streams", "data", "model", "policy", "viz"},
-    "interop": {"errors", "spec", "geometry", "streams", "data", "model", "policy"},
-    "viz": {"errors", "spec", "geometry", "data"},
-    "control": {"errors", "spec", "geometry", "streams", "policy"},
-    "ros": {
-        *("errors", "share", "signals", "spec", "geometry"),
-        *("streams", "data", "policy", "control", "viz"),
-    },
-    # Drives the rest from outside; only its quick closed-loop trials look inside.
-    "sim": {"errors", "share", "signals", "spec", "streams", "data", "viz"},
-}
-#: Standard library only, for whoever writes a file.
-for _room in ("data", "policy", "training", "interop", "viz", "ros", "sim"):
-    ARROWS[_room].add("files")
-#: The command line is thin and may reach for any room, when a command runs.
-ARROWS["cli"] = set(ARROWS)
-
-#: Single files that may do more than their room, and why.
-EXCEPTIONS: dict[str, set[str]] = {}
 
 ROS = {
     *("rclpy", "launch", "launch_ros", "ament_index_python"),
@@ -104,7 +74,7 @@ def violations(path: str, source: str) -> list[str]:
     room = path.split("/")[0].removesuffix(".py")
     if room not in ARROWS and path != "__init__.py":
         return [f"{path}: the room '{room}' is not in this test's map"]
-    allowed = ARROWS.get(room, set()) | EXCEPTIONS.get(path, set()) | {room}
+    allowed = ARROWS.get(room, set()) | {room}
     found = []
     for item in imports_of(source):
         top = item.module.split(".")[0]
@@ -152,6 +122,48 @@ MODULES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob(
 @pytest.mark.parametrize("path", MODULES)
 def test_arrows_point_one_way(path: str) -> None:
     assert violations(path, (PACKAGE / path).read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("room", sorted(set(ARROWS) - {"cli"}))
+def test_no_arrow_is_there_for_nothing(room: str) -> None:
+    modules = [path for path in MODULES if path.split("/")[0].removesuffix(".py") == room]
+    used = {room_of(item.module) for path in modules for item in imports_in(path)}
+    assert ARROWS[room] - used == set()
+
+
+def test_the_picture_shows_the_rooms_as_they_are() -> None:
+    assert set(BOXES) == set(ARROWS) - HELPERS
+    assert PICTURE.read_text(encoding="utf-8") == picture(), "run: python test/support/rooms.py"
+
+
+@cache
+def imports_in(path: str) -> list[Import]:
+    return imports_of((PACKAGE / path).read_text(encoding="utf-8"))
+
+
+def modules_reached(path: str, *, lazily: bool) -> dict[str, str]:
+    """Every module of ours that importing `path` brings: module -> the one that imports it.
+
+    :param lazily: also by the imports inside functions.
+    """
+    found = {path: ""}
+    todo = [path]
+    while todo:
+        here = todo.pop()
+        for item in imports_in(here):
+            there = item.module.removeprefix("sarnn_ros.").replace(".", "/") + ".py"
+            if there in MODULES and there not in found and (item.eager or lazily):
+                found[there] = here
+                todo.append(there)
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if not path.startswith(ROS_MODULES)])
+def test_nothing_else_brings_ros_through_others(path: str) -> None:
+    """The command line and the demo run nodes: inside their functions they may."""
+    runs_nodes = path.startswith(("cli/", "sim/"))
+    reached = modules_reached(path, lazily=not runs_nodes)
+    assert [there for there in reached if there.startswith(ROS_MODULES)] == []
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,11 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
 
 
+def test_the_python_api_leaves_no_module_out() -> None:
+    for module in ("sarnn_ros.spec", "sarnn_ros.model.sarnn", "sarnn_ros.policy.runtime"):
+        assert f".. automodule:: {module}\n" in generated()["api"]
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     lost = []
