@@ -37,6 +37,7 @@ import psutil
 from common import CORES, arguments, burning, finish, machine, make_spec, percentiles, write_policy
 from numpy.typing import ArrayLike, NDArray
 
+from sarnn_ros.control.statistics import from_text
 from sarnn_ros.share import ros_environment
 from sarnn_ros.streams.align import ImageTicks
 
@@ -375,11 +376,7 @@ def reported(
     received = int(last[topic]) - int(first[topic])
     stamps = np.array(published)
     sent = int(((stamps >= first_ns) & (stamps < last_ns)).sum())
-    stages = {
-        key.removesuffix(" p50 (ms)"): round(float(value), 2)
-        for key, value in last.items()
-        if key.endswith(" p50 (ms)")
-    }
+    stages = {stage: round(figures["p50"], 2) for stage, figures in from_text(last).items()}
     return {
         "frames": sent,
         "frames_lost": max(0, sent - received - 1),

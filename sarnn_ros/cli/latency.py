@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,44 +12,32 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-_STAGE = re.compile(r"(?P<stage>.+) (?P<percentile>p\d+) \(ms\)")
-_PERCENTILES = ("p50", "p95", "p99")
-_HISTOGRAM = " histogram (ms)"
-#: Read from the histograms: shares of all ticks since the node was configured.
-_SINCE_START = {"99.9 %": 0.999, "all": 1.0}
-
-
-def stages(values: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """Percentiles in ms by stage, in the order of the message; the total comes last.
-
-    :param values: key and value of the status `<node>: timing`.
-    """
-    found: dict[str, dict[str, float]] = {}
-    for key, value in values.items():
-        if match := _STAGE.fullmatch(key):
-            found.setdefault(match["stage"], {})[match["percentile"]] = float(value)
-    if "total" in found:
-        found["total"] = found.pop("total")
-    return found
+#: Figures of a stage, and what the user sees above them.
+_COLUMNS = {
+    "p50": "p50, ms",
+    "p95": "p95, ms",
+    "p99": "p99, ms",
+    "p99.9": "99.9 % ≤",
+    "max": "all ≤",
+}
 
 
 def timing_table(name: str, message: str, values: Mapping[str, str]) -> Table:
     """What the user sees: one row per stage, one per source's age. Percentiles are of the last
-    minute; what 99.9 % and all ticks since the start stayed below is exact to half an octave."""
+    minute; the two last columns are of all ticks since the start.
+
+    :param values: key and value of the status `<node>: timing`.
+    """
     from rich.table import Table
 
-    from sarnn_ros.control.histogram import at_most, parse
+    from sarnn_ros.control.statistics import from_text
 
     table = Table(title=f"{name}: {message}", title_justify="left")
     table.add_column("stage")
-    for percentile in _PERCENTILES:
-        table.add_column(f"{percentile}, ms", justify="right")
-    for share in _SINCE_START:
-        table.add_column(f"{share} ≤", justify="right")
-    for stage, figures in stages(values).items():
-        cells = [f"{figures[p]:.2f}" if p in figures else "" for p in _PERCENTILES]
-        if text := values.get(stage + _HISTOGRAM):
-            cells += [f"{at_most(parse(text), s):.3g}" for s in _SINCE_START.values()]
+    for column in _COLUMNS.values():
+        table.add_column(column, justify="right")
+    for stage, figures in from_text(values).items():
+        cells = [f"{figures[key]:.3g}" if key in figures else "" for key in _COLUMNS]
         table.add_row(stage, *cells, end_section=stage == "total")
     for key, value in values.items():
         if key.startswith("age "):

@@ -7,6 +7,7 @@ Written by one thread, read by another. Cheap enough to be always on: a tick add
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
@@ -107,17 +108,45 @@ class LoopStatistics:
         with self._lock:
             return dict(self._ages)
 
-    def histograms(self) -> dict[str, str]:
-        """All durations since the start, by stage, as text: see `Histogram`."""
-        with self._lock:
-            return {stage: str(histogram) for stage, histogram in self._histograms.items()}
-
-    def percentiles(self) -> dict[str, tuple[float, float, float]]:
-        """(p50, p95, p99) in seconds by stage."""
+    def latencies(self) -> dict[str, dict[str, float]]:
+        """By stage, in ms: `p50`, `p95` and `p99` of the last `WINDOW` ticks; `p99.9` and `max` of
+        all since the start, which are exact to half an octave (see `Histogram`)."""
         with self._lock:
             samples = {stage: list(values) for stage, values in self._stages.items()}
-        result = {}
-        for stage, values in samples.items():
-            p50, p95, p99 = np.percentile(values, (50, 95, 99))
-            result[stage] = (float(p50), float(p95), float(p99))
-        return result
+            tails = {
+                stage: {"p99.9": one.at_most(0.999) * 1e3, "max": one.at_most(1.0) * 1e3}
+                for stage, one in self._histograms.items()
+            }
+        recent = ("p50", "p95", "p99")
+        return {
+            stage: {
+                **dict(zip(recent, (np.percentile(values, (50, 95, 99)) * 1e3).tolist())),
+                **tails[stage],
+            }
+            for stage, values in samples.items()
+        }
+
+
+_KEY, _UNIT = "latency ", " (ms)"
+
+
+def as_text(latencies: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
+    """`latencies` as keys and values for /diagnostics: one JSON object per stage, in ms."""
+    return {
+        f"{_KEY}{stage}{_UNIT}": json.dumps(
+            {name: float(f"{value:.3g}") for name, value in figures.items()}
+        )
+        for stage, figures in latencies.items()
+    }
+
+
+def from_text(values: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """The inverse of `as_text`, of a status that holds other values, too. `total` comes last."""
+    found = {
+        key.removeprefix(_KEY).removesuffix(_UNIT): json.loads(value)
+        for key, value in values.items()
+        if key.startswith(_KEY)
+    }
+    if "total" in found:
+        found["total"] = found.pop("total")
+    return found

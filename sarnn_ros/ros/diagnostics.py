@@ -13,6 +13,7 @@ from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.faults import Fault
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import NodeParameters
+from sarnn_ros.control.statistics import as_text
 from sarnn_ros.control.summary import summarise
 from sarnn_ros.ros import messages
 from sarnn_ros.ros.graph_watch import GraphWatch
@@ -106,15 +107,7 @@ class Diagnostics:
             "ticks total": statistics.total,
             "ticks missed": statistics.missed,
         }
-        for stage, (p50, p95, p99) in statistics.percentiles().items():
-            values |= {
-                f"{stage} p50 (ms)": p50 * 1e3,
-                f"{stage} p95 (ms)": p95 * 1e3,
-                f"{stage} p99 (ms)": p99 * 1e3,
-            }
-        values |= {
-            f"{stage} histogram (ms)": text for stage, text in statistics.histograms().items()
-        }
+        values |= as_text(statistics.latencies())
         for source, age in statistics.ages().items():
             values[f"age {source} (ms)"] = age * 1e3
         if self._graph is not None:

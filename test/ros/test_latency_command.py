@@ -9,6 +9,7 @@ import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
+from sarnn_ros.control.statistics import as_text
 from sarnn_ros.ros.messages import diagnostic_array, diagnostic_status
 from sarnn_ros.share import ros_environment
 
@@ -29,7 +30,7 @@ def test_it_shows_what_the_node_says(domain, wait, node, heard):
     rclpy.init(context=context, domain_id=domain)
     speaker = rclpy.create_node("speaker", context=context)
     publisher = speaker.create_publisher(DiagnosticArray, "/diagnostics", 10)
-    values = {"observe p50 (ms)": 0.41, "observe p95 (ms)": 0.9, "observe p99 (ms)": 1.25}
+    values = as_text({"observe": {"p50": 0.41, "p95": 0.9, "p99": 1.25}})
     status = diagnostic_status(
         "/arm/sarnn: timing", DiagnosticStatus.OK, "10 of 10 Hz", "", values
     )

@@ -12,7 +12,7 @@ import pytest
 
 from sarnn_ros.control.controller import _Run
 from sarnn_ros.control.faults import FaultBook
-from sarnn_ros.control.statistics import LoopStatistics
+from sarnn_ros.control.statistics import LoopStatistics, as_text, from_text
 from sarnn_ros.control.ticker import GridTicker, ImageTicker, Ticker
 
 PERIOD = 100
@@ -190,8 +190,9 @@ def test_statistics_count_and_forget_a_clock_that_went_back():
     for label in (0, 10**8, 2 * 10**8):
         statistics.add(label, missed=0, stages={"a": 0.5}, ages=None, reset=False, sent=True)
     assert statistics.rate() == pytest.approx(10.0)
-    assert statistics.percentiles()["a"] == (0.5, 0.5, 0.5)
-    assert statistics.histograms() == {"a": "524:3"}
+    recent = dict.fromkeys(("p50", "p95", "p99"), 500.0)
+    latencies = {"a": {**recent, "p99.9": 524.0, "max": 524.0}}
+    assert from_text({"rate (Hz)": "10.0", **as_text(statistics.latencies())}) == latencies
     statistics.add(10**8, missed=3, stages={}, ages={"x": 0.1}, reset=True, sent=False)
     assert statistics.rate() == 0.0
     assert (statistics.total, statistics.missed, statistics.commands) == (4, 3, 3)
