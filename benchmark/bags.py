@@ -3,7 +3,7 @@
 """How fast bags become a dataset, and how much memory that takes.
 
 `python benchmark/bags.py [--json] [--gigabytes 4.2] [--folder DIR]` makes bags on the spot (VGA
-at 30 Hz, joints at 100 Hz, episodes of a minute in one bag), reads each in a process of its own,
+at 30 Hz, joints at 90 Hz, episodes of a minute in one bag), reads each in a process of its own,
 and deletes them. Seconds per gigabyte, peak resident memory, and the time of a cache hit.
 """
 
@@ -17,17 +17,24 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.rosbag2 import StoragePlugin
 
+from sarnn_ros.data.write_bag import (
+    JOINT_STATE,
+    TYPES,
+    Message,
+    header,
+    image_message,
+    joint_state_message,
+    write_messages,
+)
 from sarnn_ros.spec import Spec, parse_spec
 
-STORE = get_typestore(Stores.ROS2_JAZZY)
-T = STORE.types
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
 SIZE = (640, 480)
@@ -43,9 +50,6 @@ def spec(compressed: bool) -> Spec:
 
 def make_bag(path: Path, size: float, compressed: bool, storage: StoragePlugin) -> int:
     """Write about `size` bytes of recording; returns the number of bytes on disk."""
-    header = T["std_msgs/msg/Header"]
-    stamp = T["builtin_interfaces/msg/Time"]
-    names = [f"joint{number}" for number in range(7)]
     rng = np.random.default_rng(0)
     background = cv2.resize(rng.integers(0, 256, (60, 80, 3), np.uint8), SIZE)
     variants = []
@@ -55,36 +59,27 @@ def make_bag(path: Path, size: float, compressed: bool, storage: StoragePlugin) 
         pixels = cv2.add(pixels, noise)
         variants.append(cv2.imencode(".jpg", pixels)[1].reshape(-1) if compressed else pixels)
     kind = spec(compressed).cameras[0].type
-    written, index = 0, 0
-    with Writer(path, version=8, storage_plugin=storage) as writer:
-        images = writer.add_connection("/image", kind, typestore=STORE)
-        joints = writer.add_connection(
-            "/joint_states", "sensor_msgs/msg/JointState", typestore=STORE
-        )
+    joints = [f"joint{number}" for number in range(7)]
+
+    def messages() -> Iterator[Message]:
+        written, index = 0, 0
         while written < size:
-            for tenth in range(10):  # 100 Hz joints, every third with an image, roughly
-                now = START + index * SECOND // 30 + tenth * SECOND // 300
-                about = header(stamp(now // SECOND, now % SECOND), "camera")
-                if tenth % 3 == 0 and tenth < 9:
-                    values = np.sin(now / SECOND + np.arange(7))
-                    message = T["sensor_msgs/msg/JointState"](
-                        about, names, values, np.zeros(7), np.zeros(7)
-                    )
-                    raw = STORE.serialize_cdr(message, "sensor_msgs/msg/JointState")
-                    writer.write(joints, now, raw)
-                    written += len(raw)
-                if tenth == 0:
-                    data = variants[index % len(variants)]
-                    if compressed:
-                        message = T[kind](about, "bgr8; jpeg compressed bgr8", data)
-                    else:
-                        message = T[kind](
-                            about, SIZE[1], SIZE[0], "bgr8", 0, SIZE[0] * 3, data.reshape(-1)
-                        )
-                    raw = STORE.serialize_cdr(message, kind)
-                    writer.write(images, now, raw)
-                    written += len(raw)
+            image_at = START + index * SECOND // 30
+            for offset in (0, 10_000_000, 20_000_000):  # 90 Hz joints
+                at = image_at + offset
+                values = np.sin(at / SECOND + np.arange(7))
+                yield "/joint_states", JOINT_STATE, at, joint_state_message(at, joints, values)
+            frame = variants[index % len(variants)]
+            if compressed:
+                about, form = header(image_at, "camera"), "bgr8; jpeg compressed bgr8"
+                image = TYPES.types[kind](about, form, frame)
+            else:
+                image = image_message(image_at, frame, "bgr8")
+            yield "/image", kind, image_at + 30_000_000, image
+            written += frame.nbytes + 3 * 8 * len(joints)
             index += 1
+
+    write_messages(path, messages(), storage=storage)
     return sum(file.stat().st_size for file in path.iterdir())
 
 

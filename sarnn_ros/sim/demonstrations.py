@@ -24,19 +24,9 @@ from typing import Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from rosbags.interfaces import (
-    Qos,
-    QosDurability,
-    QosHistory,
-    QosLiveliness,
-    QosReliability,
-    QosTime,
-)
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
 
+from sarnn_ros.data.write_bag import Images, JointStates, write_bag
 from sarnn_ros.errors import ConfigError
-from sarnn_ros.files import atomic_folder
 from sarnn_ros.sim.expert import plan
 from sarnn_ros.sim.scene import JOINT_NAMES, LiftScene
 from sarnn_ros.sim.task import DEMONSTRATION_TICKS, RATE, TAUGHT_Y, Placement, is_success, place
@@ -48,35 +38,12 @@ EPISODE_SPACING = 60
 #: The arm stands still this long before it moves, s, so that no stream misses the beginning.
 LEAD_IN = 0.1
 
-IMAGE = "sensor_msgs/msg/Image"
-JOINT_STATE = "sensor_msgs/msg/JointState"
-
-#: What a default ROS 2 publisher offers; `ros2 bag play` offers it again.
-QOS = Qos(
-    QosHistory.KEEP_LAST,
-    10,
-    QosReliability.RELIABLE,
-    QosDurability.VOLATILE,
-    QosTime(9223372036, 854775807),
-    QosTime(9223372036, 854775807),
-    QosLiveliness.AUTOMATIC,
-    QosTime(9223372036, 854775807),
-    False,
-)
-
-_TYPES = get_typestore(Stores.ROS2_JAZZY)
-_Image = _TYPES.types[IMAGE]
-_JointState = _TYPES.types[JOINT_STATE]
-_Header = _TYPES.types["std_msgs/msg/Header"]
-_Time = _TYPES.types["builtin_interfaces/msg/Time"]
-
 
 @dataclass(frozen=True)
 class Stream:
     """How one topic behaves in time; jitter and delays in s."""
 
     topic: str
-    msgtype: str
     rate: float
     jitter: float
     delay: float
@@ -103,10 +70,10 @@ class Stream:
         return stamps[kept], arrivals[kept]
 
 
-CAMERA = Stream("/image_raw", IMAGE, 30.0, 0.0008, 0.003, 0.002, loss=0.005)
-STATES = Stream("/joint_states", JOINT_STATE, 100.0, 0.0003, 0.0003, 0.0003)
-REFERENCES = Stream("/joint_references", JOINT_STATE, 100.0, 0.0003, 0.0003, 0.0003)
-COMMAND = Stream("/joint_command", JOINT_STATE, RATE, 0.001, 0.0005, 0.0005)
+CAMERA = Stream("/image_raw", 30.0, 0.0008, 0.003, 0.002, loss=0.005)
+STATES = Stream("/joint_states", 100.0, 0.0003, 0.0003, 0.0003)
+REFERENCES = Stream("/joint_references", 100.0, 0.0003, 0.0003, 0.0003)
+COMMAND = Stream("/joint_command", RATE, 0.001, 0.0005, 0.0005)
 STREAMS = (CAMERA, STATES, REFERENCES, COMMAND)
 
 
@@ -154,64 +121,57 @@ def record(episode: Episode, out: Path) -> bool:
     :return: whether the expert succeeded.
     :raises OSError: the bag cannot be written.
     """
-    lifts: list[float] = []
-    with atomic_folder(out / episode.name) as partial:
-        messages = sorted(_demonstrate(episode, lifts), key=lambda message: message[0])
-        writer = Writer(partial, version=8, storage_plugin=StoragePlugin.MCAP)
-        writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
-        with writer:
-            writer.set_custom_data("sarnn_demonstration", episode.recipe)
-            connections = {
-                stream.topic: writer.add_connection(
-                    stream.topic, stream.msgtype, typestore=_TYPES, offered_qos_profiles=[QOS]
-                )
-                for stream in STREAMS
-            }
-            for arrival, stream, message in messages:
-                data = _TYPES.serialize_cdr(message, stream.msgtype)
-                writer.write(connections[stream.topic], arrival, data)
-    return is_success(lifts)
-
-
-def _demonstrate(episode: Episode, lifts: list[float]) -> Iterator[tuple[int, Stream, Any]]:
-    """Run the episode; yield (arrival ns, stream, message) and append the lift at each command."""
     rng = np.random.default_rng([episode.seed, episode.index, 1])
     commands = plan(episode.cube, rng, episode.ticks)
     duration = LEAD_IN + (episode.ticks + 1) / RATE
     origin = EPOCH + EPISODE_SPACING * episode.index + float(rng.uniform())
-
-    events: list[tuple[float, Stream, float, float]] = []
-    for stream in STREAMS:
-        start = LEAD_IN if stream is COMMAND else 0.0
-        stamps, arrivals = stream.times(start, duration, rng)
-        # A sensor sees the world at its stamp; a command changes it when it arrives.
-        happens = arrivals if stream is COMMAND else stamps
-        events += [
-            (time, stream, stamp, arrival)
-            for time, stamp, arrival in zip(happens, stamps, arrivals, strict=True)
-        ]
-
+    times = {
+        stream: stream.times(LEAD_IN if stream is COMMAND else 0.0, duration, rng)
+        for stream in STREAMS
+    }
+    stamps, arrivals = times[COMMAND]
+    times[COMMAND] = stamps[: len(commands)], arrivals[: len(commands)]
+    # A sensor sees the world at its stamp; a command changes it when it arrives.
+    events = [
+        (time, stream)
+        for stream, (stamps, arrivals) in times.items()
+        for time in (arrivals if stream is COMMAND else stamps)
+    ]
     scene = LiftScene()
     scene.reset(episode.cube.x, episode.cube.y, episode.cube.yaw)
     remaining = iter(commands)
-    for time, stream, stamp, arrival in sorted(events, key=lambda event: event[0]):
+    seen: dict[Stream, list[NDArray[Any]]] = {stream: [] for stream in STREAMS}
+    velocities, lifts = [], []
+    for time, stream in sorted(events, key=lambda event: event[0]):
         scene.advance_to(time)
-        header = _header(origin + stamp, "camera" if stream is CAMERA else "")
         if stream is CAMERA:
-            message = _image_message(header, scene.render())
+            seen[CAMERA].append(scene.render())
         elif stream is STATES:
-            message = _joint_message(header, scene.positions, scene.velocities)
+            seen[STATES].append(scene.positions)
+            velocities.append(scene.velocities)
         elif stream is REFERENCES:
-            message = _joint_message(header, scene.references)
+            seen[REFERENCES].append(scene.references)
         else:
-            command = next(remaining, None)
-            if command is None:
-                continue
-            scene.command(command)
+            seen[COMMAND].append(next(remaining))
+            scene.command(seen[COMMAND][-1])
             lifts.append(scene.cube_lift)
-            message = _joint_message(header, command)
-        yield _nanoseconds(origin + arrival), stream, message
     lifts.append(scene.cube_lift)
+
+    topics: dict[str, Images | JointStates] = {}
+    for stream, (stamps, arrivals) in times.items():
+        stamped, received = _nanoseconds(origin + stamps), _nanoseconds(origin + arrivals)
+        if stream is CAMERA:
+            topics[stream.topic] = Images(seen[stream], stamps_ns=stamped, received_ns=received)
+            continue
+        topics[stream.topic] = JointStates(
+            JOINT_NAMES,
+            np.array(seen[stream]),
+            np.array(velocities) if stream is STATES else None,
+            stamps_ns=stamped,
+            received_ns=received,
+        )
+    write_bag(out / episode.name, topics, custom_data={"sarnn_demonstration": episode.recipe})
+    return is_success(lifts)
 
 
 def demonstrate(
@@ -301,35 +261,6 @@ def _is_recorded(episode: Episode, out: Path) -> bool:
     return True
 
 
-def _nanoseconds(seconds: float) -> int:
-    return round(seconds * 1e6) * 1000
-
-
-def _header(seconds: float, frame: str) -> Any:
-    sec, nanosec = divmod(_nanoseconds(seconds), 1_000_000_000)
-    return _Header(stamp=_Time(sec=sec, nanosec=nanosec), frame_id=frame)
-
-
-def _image_message(header: Any, image: NDArray[np.uint8]) -> Any:
-    height, width, _ = image.shape
-    return _Image(
-        header=header,
-        height=height,
-        width=width,
-        encoding="rgb8",
-        is_bigendian=0,
-        step=width * 3,
-        data=image.reshape(-1),
-    )
-
-
-def _joint_message(
-    header: Any, position: NDArray[np.float64], velocity: NDArray[np.float64] | None = None
-) -> Any:
-    return _JointState(
-        header=header,
-        name=list(JOINT_NAMES),
-        position=position,
-        velocity=np.empty(0) if velocity is None else velocity,
-        effort=np.empty(0),
-    )
+def _nanoseconds(seconds: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Whole microseconds, as float64 holds no more of a time since the epoch."""
+    return np.round(seconds * 1e6).astype(np.int64) * 1000

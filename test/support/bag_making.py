@@ -10,15 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.rosbag2 import CompressionMode, StoragePlugin
 
+from sarnn_ros.data.write_bag import (
+    IMAGE,
+    JOINT_STATE,
+    TYPES,
+    image_message,
+    joint_state_message,
+    write_messages,
+)
+from sarnn_ros.data.write_bag import header as stamped_header
 from sarnn_ros.spec import Spec, parse_spec
 
-STORE = get_typestore(Stores.ROS2_JAZZY)
-T = STORE.types
-IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
-JOINTS = "sensor_msgs/msg/JointState"
+STORE, T = TYPES, TYPES.types
+COMPRESSED, JOINTS = "sensor_msgs/msg/CompressedImage", JOINT_STATE
 WRENCH = "geometry_msgs/msg/WrenchStamped"
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
@@ -26,24 +32,13 @@ NAMES = ("shoulder", "elbow")
 
 
 def header(stamp: int) -> Any:
-    time = T["builtin_interfaces/msg/Time"](sec=stamp // SECOND, nanosec=stamp % SECOND)
-    return T["std_msgs/msg/Header"](stamp=time, frame_id="camera")
+    return stamped_header(stamp, "camera")
 
 
 def joint_state(
-    stamp: int,
-    position: Sequence[float],
-    names: Sequence[str] = NAMES,
-    velocity: Sequence[float] = (),
-    effort: Sequence[float] = (),
+    stamp: int, position: Sequence[float], names: Sequence[str] = NAMES, **more: Any
 ) -> Any:
-    return T[JOINTS](
-        header=header(stamp),
-        name=list(names),
-        position=np.array(position, dtype=np.float64),
-        velocity=np.array(velocity, dtype=np.float64),
-        effort=np.array(effort, dtype=np.float64),
-    )
+    return joint_state_message(stamp, names, position, **more)
 
 
 def wrench(stamp: int, values: Sequence[float]) -> Any:
@@ -59,18 +54,7 @@ def wrench(stamp: int, values: Sequence[float]) -> Any:
     )
 
 
-def image(stamp: int, pixels: np.ndarray, encoding: str = "rgb8", **fields: Any) -> Any:
-    """`pixels` (H, W, …) of any dtype; `fields` overwrite what follows from it."""
-    values = {
-        "header": header(stamp),
-        "height": pixels.shape[0],
-        "width": pixels.shape[1],
-        "encoding": encoding,
-        "is_bigendian": 0,
-        "step": pixels.nbytes // pixels.shape[0],
-        "data": np.ascontiguousarray(pixels).view(np.uint8).reshape(-1),
-    }
-    return T[IMAGE](**(values | fields))
+image = image_message
 
 
 def compressed(stamp: int, data: bytes, form: str = "jpeg") -> Any:
@@ -102,15 +86,14 @@ class Recording:
         compression: CompressionMode = CompressionMode.NONE,
         version: int = 8,
     ) -> Path:
-        writer = Writer(path, version=version, storage_plugin=storage)
-        writer.set_compression(compression, CompressionFormat.ZSTD)
-        with writer:
-            connections: dict[str, Any] = {}
-            for topic, kind, receive, message in sorted(self.messages, key=lambda item: item[2]):
-                if topic not in connections:
-                    connections[topic] = writer.add_connection(topic, kind, typestore=STORE)
-                raw = message if isinstance(message, bytes) else STORE.serialize_cdr(message, kind)
-                writer.write(connections[topic], receive, raw)
+        write_messages(
+            path,
+            sorted(self.messages, key=lambda item: item[2]),
+            storage=storage,
+            compression=compression,
+            version=version,
+            qos=(),
+        )
         return path
 
 
