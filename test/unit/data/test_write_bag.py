@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 
-from sarnn_ros.data.episodes import load_dataset
+from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.data.write_bag import START_NS, Images, JointStates, write_bag
 from sarnn_ros.errors import BagError
 from sarnn_ros.spec import parse_spec
