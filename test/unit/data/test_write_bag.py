@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from rosbags.highlevel import AnyReader
 
-from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.data.write_bag import START_NS, Images, JointStates, write_bag
 from sarnn_ros.errors import BagError
+from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.spec import parse_spec
 
 COUNT, NAMES = 20, ("shoulder", "elbow")
