@@ -35,8 +35,8 @@ ARROWS: dict[str, set[str]] = {
         *("errors", "signals", "spec", "geometry", "streams"),
         *("data", "policy", "control", "viz"),
     },
-    # Drives the rest from outside; only its quick closed-loop trials look inside.
-    "sim": {"errors", "files", "share", "signals", "spec", "streams", "viz"},
+    # Drives the rest from outside, and writes bags; only its quick trials look inside.
+    "sim": {"errors", "files", "share", "signals", "spec", "streams", "data", "viz"},
 }
 #: The command line is thin and may reach for any room, when a command runs.
 ARROWS["cli"] = set(ARROWS)
