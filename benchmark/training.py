@@ -29,10 +29,11 @@ from seed_sarnn import SeedSARNN, step_loop_losses
 
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
+from sarnn_ros.training.batches import Batch
 from sarnn_ros.training.config import TrainConfig, load_config, make_config, parse_settings
-from sarnn_ros.training.losses import Batch, Objective
 from sarnn_ros.training.machine import keep_memory
 from sarnn_ros.training.memory import Fits
+from sarnn_ros.training.trainer import Objective
 
 BATCH, SIZE, JOINTS = 5, 64, 6
 #: What is measured against the step loop: exact, and with predicted images in bfloat16.
@@ -71,7 +72,9 @@ def make_update(name: str, ticks: int) -> Callable[[], list[float]]:
             targets=joints.roll(-1, 1)[:, :-1],
             lengths=lengths,
             shares=(1.0, 1.0, 1.0),
-            fixed=False,
+            frozen=False,
+            drawn=torch.stack([row, tick], 1),
+            own=torch.arange(len(now)),
         )
         found, _ = objective(batch)
         return tuple(found)

@@ -24,7 +24,7 @@ def evaluate(
     from sarnn_ros.errors import ConfigError
     from sarnn_ros.interop.loading import load_dataset
     from sarnn_ros.policy.runtime import Policy
-    from sarnn_ros.training.evaluate import open_loop
+    from sarnn_ros.training.evaluate import free_running, open_loop
 
     if not bags and not sim:
         raise ConfigError("there is nothing to evaluate on", remedy="give bags, or --sim")
@@ -32,7 +32,9 @@ def evaluate(
     result: dict[str, Any] = {}
     if bags:
         dataset = load_dataset(bags, loaded.spec, validation=0)
-        result["open_loop"] = open_loop(loaded, dataset, dataset.training)
+        episodes = dataset.training
+        result["open_loop"] = open_loop(loaded, dataset, episodes)
+        result["free_running"] = free_running(loaded, dataset, episodes, episodes)
     if sim:
         from sarnn_ros.sim.trials import closed_loop
 

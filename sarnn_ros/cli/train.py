@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sarnn_ros.training.run import Watcher
     from sarnn_ros.training.seeds import Trials
 
-#: What a shell says of a program stopped by Ctrl-C.
+#: A shell's exit status for a program stopped by Ctrl-C.
 EXIT_INTERRUPTED = 130
 
 
@@ -52,8 +52,8 @@ def train(
     ] = False,
 ) -> None:
     """Train a policy from rosbags. Stop with Ctrl-C and go on later with --resume."""
-    # Read when torch is first imported: threads that wait for each other soon let go of the core.
-    # Otherwise training is twice as slow wherever another process wants one.
+    # Read when torch is first imported: threads that wait for each other free the core soon.
+    # Otherwise training takes twice as long beside another busy process.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from rich.console import Console
 
@@ -64,17 +64,17 @@ def train(
     from sarnn_ros.interop.loading import load_dataset
     from sarnn_ros.spec import load_spec
     from sarnn_ros.training.config import load_config, parse_settings
+    from sarnn_ros.training.distributed import is_main_process
     from sarnn_ros.training.estimate import describe
-    from sarnn_ros.training.run import make_run_directory
+    from sarnn_ros.training.run import make_beside, run_directory
     from sarnn_ros.training.seeds import make_seeds_directory
-    from sarnn_ros.training.team import leads
 
     if trials and seeds is None:
         raise ConfigError(
             "--trials chooses between seeds, and there is one",
             remedy="add --seeds N, or try the policy with 'sarnn evaluate --sim'",
         )
-    console = Console(quiet=not leads())
+    console = Console(quiet=not is_main_process())
     overrides = parse_settings(settings or [])
     if seed is not None:
         overrides["seed"] = seed
@@ -82,7 +82,10 @@ def train(
     observed = load_spec(spec)
     if not dry_run:
         # Before minutes of reading and hours of training.
-        make_run_directory(out) if seeds is None else make_seeds_directory(out, resume)
+        if seeds is None:
+            make_beside(out, run_directory(out))
+        else:
+            make_seeds_directory(out, resume)
         trial = _make_trials(observed) if trials else None
     with console.status("reading bags") as status:
         dataset = load_dataset(
@@ -171,12 +174,12 @@ def _watch(
     config: TrainConfig, run: Path, console: Console, label: str = ""
 ) -> Iterator[tuple[Watcher, ...]]:
     """What is shown of a training, here and in TensorBoard."""
-    from sarnn_ros.training.board import Board
     from sarnn_ros.training.progress import ProgressBar
+    from sarnn_ros.training.tensorboard import TensorBoardLogger
 
     with (
         ProgressBar(config.epochs, console, label) as bar,
-        Board(run / "tensorboard", console.print) as board,
+        TensorBoardLogger(run / "tensorboard", console.print) as board,
     ):
         yield bar, board
 

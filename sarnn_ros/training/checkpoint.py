@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checkpoints: one file, replaced atomically, that a training continues from bit by bit.
 
-A checkpoint belongs to its data and its settings; going on with others is refused.
+A checkpoint belongs to its data and its settings; resuming with others is refused.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from sarnn_ros.files import atomic_file
 from sarnn_ros.training.config import TrainConfig
 
 #: Settings that may change on resume: they do not change what is learnt.
-_FREE = ("device", "threads", "image_memory", "picture_every")
+_FREE = ("device", "threads", "picture_every")
 #: Episodes that are named in a message, at most.
 _NAMED = 5
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """:raises OSError: nothing was written; an earlier checkpoint there is unharmed."""
+    """:raises OSError, RuntimeError: not written; an earlier checkpoint there is unharmed."""
     with atomic_file(path) as partial:
         torch.save(state, partial)
 
@@ -51,9 +51,7 @@ def load_checkpoint(path: Path, config: TrainConfig, dataset: Dataset) -> dict[s
         )
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        saved = dict(state["config"])
-        # Earlier versions remembered no more than that.
-        data = state["data"] if "data" in state else {"fingerprint": state["fingerprint"]}
+        saved, data = dict(state["config"]), dict(state["data"])
     except Exception as error:  # torch.load raises whatever the damage provokes
         raise TrainingError(
             f"not a checkpoint, or damaged ({type(error).__name__}: {error})",
@@ -62,7 +60,7 @@ def load_checkpoint(path: Path, config: TrainConfig, dataset: Dataset) -> dict[s
         ) from error
     if problems := differences(saved, data, config, dataset):
         raise TrainingError(
-            f"the checkpoint was made otherwise:{join_problems(problems)}",
+            f"the checkpoint is of another training:{join_problems(problems)}",
             where=path,
             remedy="resume with the same bags, spec and settings, or train anew to another --out",
         )
@@ -72,7 +70,7 @@ def load_checkpoint(path: Path, config: TrainConfig, dataset: Dataset) -> dict[s
 def differences(
     saved: Mapping[str, Any], data: Mapping[str, Any], config: TrainConfig, dataset: Dataset
 ) -> list[str]:
-    """What tells a training from the one of these settings and data, in words.
+    """How a saved training differs from the one of these settings and data, in words.
 
     :param saved: its settings. :param data: of its data, as from `describe_data`; or the
         fingerprint alone.
@@ -120,7 +118,7 @@ def _some(names: Iterable[str]) -> str:
 
 
 def _flat(value: Any, place: str = "") -> dict[str, Any]:
-    """Values that are no lists and mappings, by their place: `cameras.0.width`."""
+    """Values that are no lists or mappings, by their place: `cameras.0.width`."""
     if isinstance(value, Mapping):
         items: Iterable[tuple[Any, Any]] = value.items()
     elif isinstance(value, (list, tuple)):

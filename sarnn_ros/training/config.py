@@ -1,14 +1,15 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a training can be told. Values and their validation only; what they do is in `trainer.py`.
+"""The settings of a training: values and their validation. What they do is in `trainer.py`.
 
 A recipe is a set of defaults: `recipe: eipl` is the seed's training as EIPL's tutorial runs it,
-`recipe: fast` reaches the same success in far less time (docs/explanation/training.md). Keys
-given by the user win over the recipe's.
+`recipe: fast` reaches the same success in far less time (docs/explanation/training.md). The user's
+values override the recipe's.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +23,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic_core import ErrorDetails
 
 from sarnn_ros.errors import ConfigError, join_problems
 from sarnn_ros.training.schedule import Curve
@@ -33,11 +35,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class TrainConfig(BaseModel):
-    """All settings of one training. The defaults here are the seed's and EIPL's tutorial's.
-
-    After adding one, put what `python -m sarnn_ros.training.config` prints into
-    docs/reference/training.md.
-    """
+    """All settings of one training. The defaults here are the seed's and EIPL's tutorial's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -86,15 +84,15 @@ class TrainConfig(BaseModel):
         default=0, ge=0, description="updates of the recurrent part after each full one"
     )
 
-    # Keeping attention where it is, or starting afresh when no point has found what differs
-    # between episodes.
-    attend_until: Count | None = Field(
-        default=None, description="epoch from which the attention learns no more; null: never"
+    # Freezing the attention, and starting again if it has collapsed.
+    freeze_encoder_epoch: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="epoch from which the attention is frozen; null: never"
     )
-    attend_by: Count | None = Field(
-        default=None, description="epoch at which to look for points that see; null: never"
+    attention_check_epoch: Count | None = Field(
+        default=None,
+        description="epoch at which to start again if the attention has collapsed; null: never",
     )
-    restarts: int = Field(default=0, ge=0, description="starts afresh, at most")
+    restarts: int = Field(default=0, ge=0, description="how often to start again, at most")
 
     # Augmentation. Inputs only; targets stay clean. Noise is a share of the value range.
     joint_noise: Weight = Field(
@@ -133,19 +131,14 @@ class TrainConfig(BaseModel):
     compile: bool = Field(
         default=False, description="torch.compile the convolutions; a minute more at the start"
     )
-    image_memory: Weight | None = Field(
-        default=None,
-        description="GiB that images may take on the device; beyond that they are read from the "
-        "cache, frame by frame; null: half of what is free",
-    )
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+    def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Python counts True as 1: `epochs=true` would be one epoch."""
         assert info.field_name is not None
         if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
-            raise ValueError("true and false are no value for this")
+            raise ValueError("true and false are no numbers")
         return value
 
 
@@ -160,8 +153,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "inner_steps": 60,
         "encoder_frames": 120,
         "image_frames": 16,
-        "attend_until": 30,
-        "attend_by": 30,
+        "freeze_encoder_epoch": 30,
+        "attention_check_epoch": 30,
         "restarts": 3,
         "joint_noise": 0.05,
         "brightness": 0.3,
@@ -178,12 +171,12 @@ DEFAULT_RECIPE = "fast"
 
 
 def make_config(values: Mapping[str, Any], *, where: object = "training config") -> TrainConfig:
-    """A recipe's settings with `values` over them.
+    """A recipe's settings, overridden by `values`.
 
-    :raises ConfigError: listing every unknown key and bad value at once.
+    :raises ConfigError: lists every unknown key and bad value at once.
     """
     recipe = values.get("recipe", DEFAULT_RECIPE)
-    if not isinstance(recipe, str) or recipe not in RECIPES:  # what YAML makes of [fast]
+    if not isinstance(recipe, str) or recipe not in RECIPES:  # a list is not hashable
         raise ConfigError(
             f"recipe {recipe!r} is unknown", where=where, remedy=f"one of {', '.join(RECIPES)}"
         )
@@ -191,19 +184,24 @@ def make_config(values: Mapping[str, Any], *, where: object = "training config")
         return TrainConfig.model_validate({**RECIPES[recipe], **values, "recipe": recipe})
     except ValidationError as error:
         raise ConfigError(
-            join_problems(
-                f"{'.'.join(map(str, item['loc']))}: {item['msg']} (found {item['input']!r})"
-                for item in error.errors()
-            ),
+            join_problems(_describe(item) for item in error.errors()),
             where=where,
-            remedy=f"the keys are {', '.join(TrainConfig.model_fields)}",
+            remedy="every setting and its range: 'All settings' in the documentation of training",
         ) from error
+
+
+def _describe(error: ErrorDetails) -> str:
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] != "extra_forbidden":
+        return f"{name}: {error['msg']} (found {error['input']!r})"
+    close = difflib.get_close_matches(name, TrainConfig.model_fields, n=1)
+    return f"{name}: no such setting" + (f"; did you mean {close[0]}?" if close else "")
 
 
 def load_config(
     path: Path | None = None, overrides: Mapping[str, Any] | None = None
 ) -> TrainConfig:
-    """Read a YAML file, if any, and lay `overrides` over it.
+    """Read a YAML file, if any; `overrides` override it.
 
     :raises ConfigError: the file is missing or not a mapping, or a setting is wrong.
     """
@@ -241,18 +239,3 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
                 f"{setting!r} sets nothing", where="--set", remedy="write --set KEY=VALUE"
             )
     return values
-
-
-def settings_table() -> str:
-    """The Markdown table of docs/reference/training.md."""
-    recipes = {recipe: make_config({"recipe": recipe}).model_dump() for recipe in RECIPES}
-    lines = [f"| setting | {' | '.join(recipes)} | |", "|---|" + "---|" * (len(recipes) + 1)]
-    for name, field in TrainConfig.model_fields.items():
-        if name != "recipe":
-            values = (yaml.safe_dump(config[name]).split("\n")[0] for config in recipes.values())
-            lines.append(f"| `{name}` | {' | '.join(values)} | {field.description} |")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(settings_table())

@@ -1,58 +1,91 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How well a policy predicts recorded episodes, and where it looks.
+"""How well a policy predicts recorded episodes, on recorded states and on its own.
 
-A low error on recorded episodes does not mean that the policy succeeds: it may follow the arm and
-never look at the object. So the attention is reported, too.
+A low error on recorded states does not mean that the policy succeeds: it may extrapolate the
+state and never look at the object. Running free shows it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy
-from sarnn_ros.training.attention import start_spread
+from sarnn_ros.training.explained import explained_variance, mean_demonstration
 
 
 def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
     """Predict each tick of recorded episodes from the recorded inputs.
 
     :returns: per joint `rmse` in SI units, and of predicting that nothing changes (`still`); per
-        camera and point `spread` (see `start_spread`; None of few episodes), and `motion`, how far
-        (in [0, 1] of the image) it deviates within an episode.
+        camera and point `motion`, how far (in [0, 1] of the image) it deviates within an episode.
     """
     episodes = [dataset.episodes[index] for index in indices]
     runs = [[prediction for _, prediction in replay(policy, episode)] for episode in episodes]
-    errors, still, spread, motion = [], [], {}, {}
+    errors, still, motion = [], [], {}
     for episode, predictions in zip(episodes, runs, strict=True):
-        joints = np.array([prediction.action for prediction in predictions])
-        errors.append(joints[:-1] - episode.targets[:-1])
+        actions = np.array([prediction.action for prediction in predictions])
+        errors.append(actions[:-1] - episode.targets[:-1])
         still.append(episode.joints[:-1] - episode.targets[:-1])
     for camera in dataset.spec.cameras:
         points = [np.array([p.encoder_points[camera.name] for p in run]) for run in runs]
-        found = start_spread(run[:-1] for run in points)
-        spread[camera.name] = None if found is None else found.round(4).tolist()
-        motion[camera.name] = _distance(np.mean([run.std(axis=0) for run in points], axis=0))
+        deviations = np.mean([run.std(axis=0) for run in points], axis=0)
+        motion[camera.name] = np.hypot(*deviations.T).round(4).tolist()
     return {
         "episodes": len(episodes),
         "rmse": dict(zip(dataset.spec.joint_labels, _rms(errors), strict=True)),
         "still": dict(zip(dataset.spec.joint_labels, _rms(still), strict=True)),
-        "spread": spread,
         "motion": motion,
     }
 
 
+def free_running(
+    policy: Policy, dataset: Dataset, indices: Sequence[int], demonstrations: Sequence[int]
+) -> dict[str, Any]:
+    """Run the policy on recorded images and its own states.
+
+    :param demonstrations: episodes whose mean demonstration the policy is compared with.
+    :returns: per joint `rmse` in SI units; `explained_variance` of the targets, see `explained.py`
+        (None where there is nothing to explain).
+    """
+    episodes = [dataset.episodes[i] for i in indices if len(dataset.episodes[i].ticks) > 1]
+    if not episodes:
+        return {"episodes": 0, "rmse": {}, "explained_variance": None}
+    runs = [_free_run(policy, episode) for episode in episodes]
+    errors = [run - episode.targets[:-1] for run, episode in zip(runs, episodes, strict=True)]
+    normalise = dataset.normaliser.normalise
+    others = [dataset.episodes[i] for i in demonstrations if len(dataset.episodes[i].ticks) > 1]
+    return {
+        "episodes": len(episodes),
+        "rmse": dict(zip(dataset.spec.joint_labels, _rms(errors), strict=True)),
+        "explained_variance": explained_variance(
+            [normalise(run) for run in runs],
+            [normalise(episode.targets[:-1]) for episode in episodes],
+            mean_demonstration([normalise(other.targets[:-1]) for other in others]),
+        ),
+    }
+
+
+def _free_run(policy: Policy, episode: Episode) -> NDArray[np.float64]:
+    """The predictions (T - 1, D) where the state is off by what the prediction before was off by;
+    with `target: next_state`, the state is that prediction."""
+    own = episode.joints.copy()
+    predicted = []
+    run = replay(policy, dataclasses.replace(episode, joints=own))
+    for row, (_, prediction) in enumerate(run):  # which reads a tick's state when it comes to it
+        predicted.append(prediction.action)
+        if row + 1 < len(own):
+            own[row + 1] += prediction.action - episode.targets[row]
+    return np.array(predicted[:-1])
+
+
 def _rms(errors: list[Any]) -> list[float]:
     values: list[float] = np.sqrt((np.concatenate(errors) ** 2).mean(axis=0)).tolist()
-    return values
-
-
-def _distance(deviations: Any) -> list[float]:
-    """Of (k, 2) deviations in x and y, per point."""
-    values: list[float] = np.hypot(deviations[:, 0], deviations[:, 1]).round(4).tolist()
     return values

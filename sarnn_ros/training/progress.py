@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
@@ -15,15 +16,17 @@ from rich.progress import (
     Progress,
     TextColumn,
     TimeElapsedColumn,
+    TimeRemainingColumn,
 )
 from rich.table import Table
 
-from sarnn_ros.training.eta import Eta, duration_text
 from sarnn_ros.training.seeds import Comparison, SeedResult
 from sarnn_ros.training.trainer import Epoch, Losses, Trainer
 
 #: Without a terminal (a log file, CI) a line is written at most this often, s.
 LINE_SECONDS = 5.0
+#: The remaining time follows from the mean speed over this time, s.
+SPEED_SECONDS = 600.0
 
 
 class ProgressBar:
@@ -43,10 +46,7 @@ class ProgressBar:
     ) -> None:
         self._prefix = f"{label}: " if label else ""
         self._console = console
-        self._epochs = epochs
         self._clock = clock
-        self._eta: Eta | None = None
-        self._last: float | None = None  # when the epoch before ended
         self._written = clock()
         self._bar = Progress(
             TextColumn(label or "training"),
@@ -54,12 +54,15 @@ class ProgressBar:
             MofNCompleteColumn(),
             TextColumn("epochs"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            TimeRemainingColumn(),
             TextColumn("{task.fields[losses]}"),
             console=console,
             disable=not console.is_terminal,
+            get_time=clock,
+            speed_estimate_period=SPEED_SECONDS,
         )
-        self._task = self._bar.add_task("", total=epochs, left="", losses="")
+        self._task = self._bar.add_task("", total=epochs, losses="")
+        self._next: int | None = None  # the epoch that should follow
 
     def __enter__(self) -> ProgressBar:
         self._bar.start()
@@ -74,32 +77,26 @@ class ProgressBar:
         self._bar.stop()
 
     def __call__(self, trainer: Trainer, epoch: Epoch) -> None:
-        left = self._left(trainer, epoch)
-        done = trainer.epoch  # 0 where it starts afresh
         text = f"loss {_text(epoch.training)}"
         if epoch.validation is not None:
             text += f"; validation {_text(epoch.validation)}"
-        self._bar.update(self._task, completed=done, left=left, losses=text)
-        now = self._clock()
+        if epoch.explained is not None:
+            text += f", explained {epoch.explained:.2f}"
+        if epoch.number != self._next:  # the first one, resumed, or started again
+            self._bar.reset(self._task, completed=epoch.number)
+        self._next = epoch.number + 1
+        self._bar.update(self._task, completed=trainer.epoch, losses=text)
+        now, epochs = self._clock(), trainer.config.epochs
         if not self._console.is_terminal and (
-            now - self._written >= LINE_SECONDS or done == self._epochs
+            now - self._written >= LINE_SECONDS or trainer.epoch == epochs
         ):
             self._written = now
-            number = epoch.number + 1
+            left = self._bar.tasks[0].time_remaining
+            if left is not None:
+                text += f"; {timedelta(seconds=round(left))} left"
             self._console.print(
-                f"{self._prefix}epoch {number}/{self._epochs}: {text}; {left}", soft_wrap=True
+                f"{self._prefix}epoch {epoch.number + 1}/{epochs}: {text}", soft_wrap=True
             )
-
-    def _left(self, trainer: Trainer, epoch: Epoch) -> str:
-        """Remaining time. From end to end of epochs: checkpoints and pictures take their time."""
-        if self._eta is None:
-            self._eta = Eta(self._epochs, trainer.config.validate_every)
-        now = self._clock()
-        self._eta.see(epoch.number, epoch.seconds if self._last is None else now - self._last)
-        self._last = now
-        # Training may end before, for want of patience.
-        roughly = "about" if trainer.config.patience is None else "at most"
-        return f"{roughly} {duration_text(self._eta.left(trainer.epoch))} left"
 
 
 def _text(losses: Losses) -> str:
@@ -109,12 +106,17 @@ def _text(losses: Losses) -> str:
 def seeds_table(comparison: Comparison) -> Table:
     """What came of each seed, the chosen one marked, and what the choice rests on."""
     tried = any(row.success is not None for row in comparison.rows)
-    table = Table(title="Seeds", caption=_caption(comparison, tried), caption_justify="left")
-    for head in ("", "seed", "epochs", "restarts", "error", "spread", "motion", "attention"):
-        table.add_column(head)
+    where = "held-out episodes" if comparison.held_out else "TRAINING episodes (none held out)"
+    caption = (
+        "explained: of how the episodes differ, the share that the policy explains running on its "
+        f"own predictions. error: RMS of the actions, of their range. Both on {where}."
+    )
+    if not tried:
+        caption += " No trials in a simulator: chosen by the explained share alone."
+    table = Table(title="Seeds", caption=caption, caption_justify="left")
     kinds = list(next((row.success for row in comparison.rows if row.success), {}))
-    for kind in kinds:
-        table.add_column(kind)
+    for head in ("", "seed", "epochs", "restarts", "explained", "error", *kinds):
+        table.add_column(head)
     for row in comparison.rows:
         chosen = row.seed == comparison.chosen
         table.add_row(
@@ -130,23 +132,7 @@ def _cells(row: SeedResult, kinds: list[str]) -> list[str]:
         str(row.seed),
         str(row.epochs),
         str(row.restarts),
+        "" if row.explained is None else f"{row.explained:.2f}",
         f"{row.error:.2%}",
-        "" if row.attention_spread is None else f"{row.attention_spread:.2f}",
-        f"{row.motion:.2f}",
-        "unknown" if row.attention_spread is None else "blind" if row.blind else "sees",
         *(f"{row.success[kind]:.0%}" if row.success else "" for kind in kinds),
     ]
-
-
-def _caption(comparison: Comparison, tried: bool) -> str:
-    where = "held-out episodes" if comparison.held_out else "TRAINING episodes (none held out)"
-    text = (
-        f"error: RMS of the joints, of their range, and motion of points: on {where}. "
-        "spread: of a point between the starts of the training episodes."
-    )
-    if not tried:
-        text += (
-            " No trials in a simulator: chosen by attention and error alone, which do not predict "
-            "success."
-        )
-    return text

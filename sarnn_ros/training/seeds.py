@@ -9,6 +9,7 @@ Beside the policy directory `out` stands `out.seeds/` with a policy and its run 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -24,9 +25,9 @@ from sarnn_ros.policy.directory import copy, load_config
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.training.checkpoint import differences, load_checkpoint
 from sarnn_ros.training.config import TrainConfig
-from sarnn_ros.training.evaluate import open_loop
+from sarnn_ros.training.distributed import is_main_process
+from sarnn_ros.training.evaluate import free_running, open_loop
 from sarnn_ros.training.run import Watcher, checkpoint_path, make_beside, run_directory, train
-from sarnn_ros.training.team import leads
 from sarnn_ros.training.trainer import Diverged
 
 #: Success rates in [0, 1] by kind of trial, of the policy in a directory.
@@ -39,9 +40,10 @@ Watch = Callable[[int, Path], AbstractContextManager[tuple[Watcher, ...]]]
 class SeedResult:
     """What is known of one seed's policy; nothing but `failure` where there is none.
 
-    :param blind: see `Trainer.is_blind`. :param attention_spread: see there.
-    :param motion: how far the liveliest point moves within an episode, as a share of the image.
-    :param error: root mean square of the predicted joints, as a share of their trained ranges.
+    :param explained: of how the episodes differ, the share that the policy explains when it runs
+        on its own predictions, at most 1; see `explained.py`. None if they do not differ.
+    :param error: root mean square of the actions predicted from recorded states, as a share of
+        the joints' trained ranges.
     :param success: rates by kind of trial, if there were trials.
     """
 
@@ -49,9 +51,7 @@ class SeedResult:
     failure: str | None = None
     epochs: int | None = None
     restarts: int | None = None
-    blind: bool | None = None
-    attention_spread: float | None = None
-    motion: float | None = None
+    explained: float | None = None
     error: float | None = None
     success: dict[str, float] | None = None
 
@@ -65,7 +65,7 @@ class SeedResult:
 class Comparison:
     """The seeds so far.
 
-    :param held_out: whether errors and motion are of validation episodes, not of training ones.
+    :param held_out: whether the figures are of validation episodes, not of training ones.
     :param stopped: the seed in which the training was asked to stop.
     :param chosen: the seed whose policy is in `out`.
     """
@@ -77,7 +77,7 @@ class Comparison:
 
 
 def seeds_directory(out: Path) -> Path:
-    """Where the policies lie that one is chosen from for `out`."""
+    """Where the policies are from which one is chosen for `out`."""
     out = out.resolve()
     return out.parent / f"{out.name}.seeds"
 
@@ -85,8 +85,8 @@ def seeds_directory(out: Path) -> Path:
 def make_seeds_directory(out: Path, resume: bool) -> Path:
     """`seeds_directory`, made; see `make_beside`.
 
-    :raises TrainingError: nothing can be written there; or what was trained there before, be it of
-        other seeds, is not to be resumed.
+    :raises TrainingError: nothing can be written there; or it holds seeds, whichever, and is not
+        to be resumed.
     """
     folder = make_beside(out, seeds_directory(out))
     trained = {path.name for path in folder.glob("seed_*") if path.suffix != ".run"}
@@ -95,7 +95,7 @@ def make_seeds_directory(out: Path, resume: bool) -> Path:
         raise TrainingError(
             f"holds seeds that were trained before: {', '.join(sorted(trained))}",
             where=folder,
-            remedy="go on with --resume, or begin anew with another --out or without that folder",
+            remedy="go on with --resume, or give another --out, or delete that folder",
         )
     return folder
 
@@ -115,21 +115,21 @@ def train_seeds(
     """Train `count` seeds from `config.seed` on, one after the other; the best becomes `out`.
 
     A seed whose training fails is reported, and the others go on. Of the processes that torchrun
-    starts, the first one evaluates and chooses.
+    starts, the main one evaluates and chooses.
 
     :param resume: keep the seeds that are finished and go on with the one that is not. Without it,
         an `out.seeds` that holds any is refused.
     :param trials: tries a policy where it can be tried.
     :param should_stop, warn: as of `train`.
-    :raises TrainingError: as `train`, but for a loss that is not finite; every seed failed; what
-        is to be resumed was made otherwise, or there is something to resume. `out` is as it was.
+    :raises TrainingError: as `train`, except for a training that diverges; every seed failed; what
+        is to be resumed is of another training, or missing. `out` is as it was.
     """
     folder = make_seeds_directory(out, resume)
     configs = {
         _policy(folder, seed): config.model_copy(update={"seed": seed})
         for seed in range(config.seed, config.seed + count)
     }
-    # Looked at before any training: under torchrun all processes must find the same.
+    # Before any training, since under torchrun all processes must find the same.
     begun = _begun(configs, dataset, folder) if resume else set()
     finished = {
         path for path, its in configs.items() if resume and _is_finished(path, its, dataset)
@@ -161,7 +161,7 @@ def train_seeds(
                 if not result.finished:
                     comparison.stopped = its.seed
                     return comparison
-        if leads():
+        if is_main_process():
             row = known.get(its.seed) if path in finished else None
             comparison.rows.append(
                 SeedResult(its.seed, failure)
@@ -169,7 +169,7 @@ def train_seeds(
                 else _result(its.seed, path, dataset, trials, row)
             )
             _write(folder, comparison)
-    if leads():
+    if is_main_process():
         comparison.chosen = choose(comparison.rows).seed
         copy(_policy(folder, comparison.chosen), out)
         _write(folder, comparison)
@@ -177,7 +177,7 @@ def train_seeds(
 
 
 def choose(rows: Iterable[SeedResult]) -> SeedResult:
-    """The best: by success where all were tried, then one that is not blind, then by error.
+    """The best: by success where all were tried, then by explained variance, then by error.
 
     :raises TrainingError: there is no policy to choose.
     """
@@ -191,12 +191,12 @@ def choose(rows: Iterable[SeedResult]) -> SeedResult:
         )
     tried = all(row.success is not None for row in candidates)
 
-    def rank(row: SeedResult) -> tuple[float, bool, float]:
+    def rank(row: SeedResult) -> tuple[float, float, float]:
         success = row.success_rate if tried else None
-        error = np.inf if row.error is None else row.error
-        return -(success or 0.0), bool(row.blind), error
+        explained = -math.inf if row.explained is None else row.explained
+        return success or 0.0, explained, -math.inf if row.error is None else -row.error
 
-    return min(candidates, key=rank)
+    return max(candidates, key=rank)
 
 
 def _policy(folder: Path, seed: int) -> Path:
@@ -219,7 +219,7 @@ def _begun(configs: Mapping[Path, TrainConfig], dataset: Dataset, folder: Path) 
 def _is_finished(path: Path, config: TrainConfig, dataset: Dataset) -> bool:
     try:
         made = load_config(path).training
-    except PolicyError:  # none, or cut short: its checkpoint writes it again
+    except PolicyError:  # missing or incomplete: its checkpoint writes it again
         return False
     return not differences(made["config"], {"fingerprint": made["data"]}, config, dataset)
 
@@ -231,17 +231,16 @@ def _result(
     if known is not None and (known.success is not None or trials is None):
         return known
     made = load_config(path).training
-    found = open_loop(policy := Policy.load(path), dataset, _held_out(dataset) or dataset.training)
+    policy, indices = Policy.load(path), _held_out(dataset) or dataset.training
     normalisation = policy.config.normalisation
     span = np.subtract(normalisation.maximum, normalisation.minimum)
-    relative = np.array(list(found["rmse"].values())) / span
+    relative = np.array(list(open_loop(policy, dataset, indices)["rmse"].values())) / span
+    free = free_running(policy, dataset, indices, dataset.training)
     return SeedResult(
         seed,
         epochs=made["epochs"],
         restarts=made["restarts"],
-        blind=made["blind"],
-        attention_spread=made["attention_spread"],
-        motion=max(max(points) for points in found["motion"].values()),
+        explained=free["explained_variance"],
         error=float(np.sqrt(np.mean(relative**2))),
         success=None if trials is None else dict(trials(path)),
     )

@@ -2,47 +2,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Episodes as padded tensors on the training device. No training logic.
 
-Images stay uint8 until a frame is used: a quarter of the memory, and moving a frame costs little.
-Those that would not fit stay where the data set has them, in the cache's memory-mapped files, and
-are read frame by frame: the same values, and so the same training.
+Images stay uint8 until a frame is used. On the CPU, and if they do not fit on a GPU, they stay
+where the data set has them, usually in the cache's memory-mapped files, and are read frame by
+frame: the operating system keeps in memory what fits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sarnn_ros.streams.preprocess import unit_images
-
-
-class EpisodeArrays(Protocol):
-    """What is needed of `data.dataset.Episode`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def images(self) -> Mapping[str, NDArray[np.uint8]]: ...
-    @property
-    def joints(self) -> NDArray[np.float64]: ...
-    @property
-    def targets(self) -> NDArray[np.float64]: ...
-
-
-class Normaliser(Protocol):
-    """What is needed of `streams.preprocess.JointNormaliser`."""
-
-    def normalise(self, joints: NDArray[np.float64]) -> NDArray[np.float32]: ...
+from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.spec import Range
+from sarnn_ros.streams.preprocess import to_range, unit_images
 
 
 class StoredFrames:
-    """One camera's frames of E episodes where they are: to be indexed like the padded tensor, but
-    for a tick that its episode has not, and holding no memory.
+    """One camera's frames of E episodes where they are. Indexed like the padded tensor, except
+    that a tick beyond the end of its episode is an error; takes no memory.
 
     :param arrays: per episode, uint8 (T, H, W, 3) RGB, all of one size; may be memory-mapped.
     :param device: where frames that are taken go.
@@ -76,7 +59,7 @@ class Sequences:
 
     names: of the episodes. images: per camera, uint8 (E, T, H, W, 3) RGB. joints, targets:
     float32 (E, T, D), normalised; targets[:, t] is what the prediction made at t should be.
-    lengths: int64 (E,).
+    lengths: int64 (E,). image_range, joint_range: the values that the model sees. joint_labels: D.
     """
 
     names: tuple[str, ...]
@@ -84,6 +67,9 @@ class Sequences:
     joints: Tensor
     targets: Tensor
     lengths: Tensor
+    image_range: Range
+    joint_range: Range
+    joint_labels: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -92,10 +78,23 @@ class Sequences:
     def ticks(self) -> int:
         return self.joints.shape[1]
 
+    @property
+    def image_span(self) -> float:
+        return self.image_range[1] - self.image_range[0]
+
+    @property
+    def joint_span(self) -> float:
+        return self.joint_range[1] - self.joint_range[0]
+
     def steps(self, less: int = 1) -> Tensor:
         """Which ticks t have a tick t + less, bool (E, T - less): the unpadded part."""
         ticks = torch.arange(self.ticks - less, device=self.lengths.device)
         return ticks < (self.lengths - less).unsqueeze(1)
+
+    def unpad(self, values: Tensor) -> list[NDArray[np.float32]]:
+        """Values per tick that has a next one, (E, T - 1, D), of each episode that has any."""
+        rows = zip(values.cpu().numpy(), (self.lengths - 1).tolist(), strict=True)
+        return [row[:steps] for row, steps in rows if steps > 0]
 
     def frames(self, episodes: Tensor, ticks: Tensor) -> list[Tensor]:
         """The frames [episodes, ticks], float32 (N, 3, H, W) in [0, 1], one tensor per camera.
@@ -104,19 +103,23 @@ class Sequences:
         """
         return [unit_images(images[episodes, ticks]) for images in self.images]
 
+    def scale(self, images: Tensor) -> Tensor:
+        """From [0, 1] to `image_range`."""
+        scaled: Tensor = to_range(images, self.image_range)
+        return scaled
 
-def make_sequences(
-    episodes: Sequence[EpisodeArrays],
-    cameras: Sequence[str],
-    normaliser: Normaliser,
-    device: torch.device,
-    budget: int,
-) -> Sequences:
-    """Pad the episodes to the longest one and put them on `device`.
+    def scaled_frames(self, episodes: Tensor, ticks: Tensor) -> list[Tensor]:
+        """`frames` in `image_range`."""
+        return [self.scale(camera) for camera in self.frames(episodes, ticks)]
 
-    :param budget: bytes that the padded images may take. If they would take more they stay where
-        they are (`StoredFrames`).
+
+def make_sequences(dataset: Dataset, indices: Sequence[int], device: torch.device) -> Sequences:
+    """These episodes of the data set, at least one; joints padded to the longest one.
+
+    Images are put on a GPU if they take at most half of the memory that is free there.
     """
+    episodes = [dataset.episodes[index] for index in indices]
+    spec, normalise = dataset.spec, dataset.normaliser.normalise
     lengths = torch.tensor([len(episode.joints) for episode in episodes])
     longest = int(lengths.max())
 
@@ -127,18 +130,19 @@ def make_sequences(
             row[: len(array)] = torch.from_numpy(np.array(array))  # one episode twice in memory
         return padded
 
-    images = {name: [episode.images[name] for episode in episodes] for name in cameras}
-    padded = [len(arrays) * longest * arrays[0][0].nbytes for arrays in images.values()]
-
-    def place(arrays: list[NDArray[np.uint8]]) -> Tensor | StoredFrames:
-        if sum(padded) > budget:
-            return StoredFrames(arrays, device)
-        return pad(arrays, torch.uint8)
-
+    images = [[episode.images[camera.name] for episode in episodes] for camera in spec.cameras]
+    needed = sum(len(arrays) * longest * arrays[0][0].nbytes for arrays in images)
+    on_gpu = device.type == "cuda" and needed <= torch.cuda.mem_get_info(device)[0] // 2
     return Sequences(
-        tuple(episode.name for episode in episodes),
-        tuple(place(arrays) for arrays in images.values()),
-        pad([normaliser.normalise(episode.joints) for episode in episodes], torch.float32),
-        pad([normaliser.normalise(episode.targets) for episode in episodes], torch.float32),
-        lengths.to(device),
+        names=tuple(episode.name for episode in episodes),
+        images=tuple(
+            pad(arrays, torch.uint8) if on_gpu else StoredFrames(arrays, device)
+            for arrays in images
+        ),
+        joints=pad([normalise(episode.joints) for episode in episodes], torch.float32),
+        targets=pad([normalise(episode.targets) for episode in episodes], torch.float32),
+        lengths=lengths.to(device),
+        image_range=spec.image_range,
+        joint_range=spec.joint_range,
+        joint_labels=spec.joint_labels,
     )

@@ -5,17 +5,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.training.config import make_config
-from sarnn_ros.training.evaluate import open_loop
-from sarnn_ros.training.run import make_trainer
+from sarnn_ros.training.evaluate import free_running, open_loop
+from sarnn_ros.training.explained import explained_variance, mean_demonstration, stretch
+from sarnn_ros.training.run import train
 
 MakeTask = Callable[..., Dataset]
 
@@ -58,26 +60,56 @@ def test_errors_are_in_the_joints_unit(make_task: MakeTask) -> None:
     assert all(error > 0.4 for error in worse["rmse"].values())
 
 
-def test_spread_is_what_the_trainer_calls_it(make_task: MakeTask) -> None:
-    """One definition: of the same points, the figure in the policy's config.json."""
-    dataset = make_task([9, 6, 2, 12], validation=0)
-    config = make_config({"k_dim": 2, "rec_dim": 4, "epochs": 1, "threads": 1, "device": "cpu"})
-    trainer = make_trainer(dataset, config)
-    trainer.points = torch.zeros(4, 11, 4)
-    for row, episode in enumerate(dataset.episodes):
-        for tick, image in enumerate(episode.images["camera0"][:-1]):
-            trainer.points[row, tick, :2] = torch.from_numpy(look(image)[0])
-    found = open_loop(Known(0.0), dataset, range(4))["spread"]  # type: ignore[arg-type]
-    assert max(found["camera0"]) == pytest.approx(trainer.attention_spread(), abs=1e-4)
-    few = open_loop(Known(0.0), dataset, range(2))  # type: ignore[arg-type]
-    assert few["spread"] == {"camera0": None}
-
-
 def test_attention_that_follows_stands_out(make_task: MakeTask) -> None:
     result = open_loop(Known(0.0), make_task([9] * 6), range(6))  # type: ignore[arg-type]
-    following, corner = result["spread"]["camera0"]
-    assert following > 0.05
-    assert corner == 0
     following, corner = result["motion"]["camera0"]
     assert following > 0.01
     assert corner == 0
+
+
+def test_running_free_its_errors_add_up(make_task: MakeTask) -> None:
+    """What an action is off by, the next state is off by."""
+    dataset = make_task([9, 6, 7, 1])
+    result = free_running(Known(0.1), dataset, range(4), range(4))  # type: ignore[arg-type]
+    assert result["episodes"] == 3
+    # The prediction at tick t is the first state plus (t + 1) * 0.1.
+    wanted = np.concatenate(
+        [
+            episode.joints[0] + 0.1 * np.arange(1, len(episode.ticks))[:, None]
+            - episode.targets[:-1]
+            for episode in dataset.episodes
+        ]
+    )  # fmt: skip
+    assert list(result["rmse"].values()) == pytest.approx(np.sqrt((wanted**2).mean(0)))
+    nothing = free_running(Known(0.1), dataset, [3], range(4))  # type: ignore[arg-type]
+    assert nothing["explained_variance"] is None
+
+
+def test_explained_variance_is_against_the_mean_demonstration() -> None:
+    rng = np.random.default_rng(0)
+    targets = [rng.normal(size=(length, 2)).cumsum(0) for length in (9, 14, 20)]
+    mean = mean_demonstration(targets)
+    assert explained_variance(targets, targets, mean) == 1
+    replayed = [stretch(mean, len(truth)) for truth in targets]
+    assert explained_variance(replayed, targets, mean) == pytest.approx(0)
+    halfway = [(one + truth) / 2 for one, truth in zip(replayed, targets, strict=True)]
+    assert explained_variance(halfway, targets, mean) == pytest.approx(0.75)
+    still = [np.zeros((5, 2))] * 3
+    assert explained_variance(still, still, mean_demonstration(still)) is None
+
+
+def test_the_mean_of_demonstrations_at_different_speeds_is_their_path() -> None:
+    path = [np.linspace(0, 1, length)[:, None] for length in (5, 50, 300)]
+    np.testing.assert_allclose(stretch(mean_demonstration(path), 7)[:, 0], np.linspace(0, 1, 7))
+
+
+def test_the_training_and_the_policy_explain_the_same(make_task: MakeTask, tmp_path: Path) -> None:
+    """Torch on padded batches while training, the policy's own steps afterwards."""
+    config = make_config({"k_dim": 2, "rec_dim": 8, "epochs": 20, "threads": 1, "device": "cpu",
+                          "inner_steps": 5, "learning_rate": 0.01})  # fmt: skip
+    dataset = make_task([9, 5, 12, 7, 9, 3, 9])
+    train(dataset, config, tmp_path / "policy")
+    policy = Policy.load(tmp_path / "policy")
+    result = free_running(policy, dataset, dataset.validation, dataset.training)
+    told = policy.config.training["explained_variance"]
+    assert result["explained_variance"] == pytest.approx(told, abs=1e-3)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sarnn_ros.model.sarnn import SARNN
-from sarnn_ros.training.losses import encode, image_loss, masked_mse, recurrent_losses
+from sarnn_ros.training.trainer import encode, image_loss, masked_mse, recurrent_losses
 
 WEIGHTS = (0.1, 1.0, 0.3)
 

@@ -17,8 +17,8 @@ from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training import estimate, memory
 from sarnn_ros.training.config import make_config
-from sarnn_ros.training.estimate import COPIES, describe, update_bytes
-from sarnn_ros.training.memory import Fits, image_bytes, point_bytes
+from sarnn_ros.training.estimate import describe
+from sarnn_ros.training.memory import COPIES, Fits, image_bytes, point_bytes, update_bytes
 from sarnn_ros.training.run import make_trainer
 from sarnn_ros.training.trainer import Trainer
 
@@ -81,14 +81,6 @@ def test_dry_run_tells_of_time_and_memory(
         assert "16 frames encoded, 16 predicted" in text
 
 
-def test_dry_run_counts_the_images_of_validation(make_task: Callable[..., Dataset]) -> None:
-    """They are held like the others."""
-    settings = {"k_dim": 2, "rec_dim": 8, "threads": 1, "epochs": 1, "inner_steps": 1}
-    dataset = make_task([128] * 4, validation=0.5, sizes=((64, 32),))
-    held = 4 * 128 * 64 * 32 * 3 >> 20
-    assert f"{held} MiB of images" in describe(dataset, make_config(settings))
-
-
 def test_dry_run_knows_that_epochs_with_fixed_attention_are_shorter(
     make_task: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,7 +88,7 @@ def test_dry_run_knows_that_epochs_with_fixed_attention_are_shorter(
     seconds = [0.0]
 
     def clock() -> float:
-        seconds[0] += 0.25 if trainers and trainers[0].attention_fixed else 1.0
+        seconds[0] += 0.25 if trainers and trainers[0].encoder_frozen else 1.0
         return seconds[0]
 
     def remember(*arguments: Any) -> Trainer:
@@ -106,25 +98,24 @@ def test_dry_run_knows_that_epochs_with_fixed_attention_are_shorter(
     trainers: list[Trainer] = []
     monkeypatch.setattr(time, "monotonic", clock)
     monkeypatch.setattr(estimate, "make_trainer", remember)
-    settings = {"epochs": 70, "attend_until": 10, "k_dim": 2, "rec_dim": 8, "threads": 1}
+    settings = {"epochs": 70, "freeze_encoder_epoch": 10, "k_dim": 2, "rec_dim": 8, "threads": 1}
     text = describe(make_task(), make_config(settings))
     assert "1 updates, 1.00 s, 0.25 s from epoch 10 on" in text
     assert "in all       70 epochs, about 0.4 min" in text  # 10 + 60 * 0.25 s
     for until in (70, None):
         trainers.clear()
-        settings |= {"attend_until": until, "attend_by": None}
+        settings |= {"freeze_encoder_epoch": until, "attention_check_epoch": None}
         assert "from epoch" not in describe(make_task(), make_config(settings))
 
 
-def test_an_updates_memory(make_task: Callable[..., Dataset]) -> None:
-    config = make_config({"recipe": "eipl", "k_dim": 2, "rec_dim": 8, "threads": 1})
-    trainer = make_trainer(make_task(sizes=((16, 14), (20, 20))), config)
+def test_an_updates_memory() -> None:
+    model = SARNN(8, 2, 3, im_size=[(14, 16), (20, 20)])
+    cpu = torch.device("cpu")
     pixels = 16 * 14 + 20 * 20
-    points, images = point_bytes(trainer.model), image_bytes(trainer.model)
+    points, images = point_bytes(model), image_bytes(model)
     # One thread takes 8 predicted frames at a time.
     frames = 70 * 12 * pixels + COPIES * 40 * 12 * 20 * 20
-    assert update_bytes(trainer, 40, 30) == frames + 40 * points + 8 * images
-    # Of more frames than fit nothing is kept, but for a chunk.
-    trainer.fits = Fits(1, 1)
+    assert update_bytes(model, Fits.of(model), cpu, 40, 30) == frames + 40 * points + 8 * images
+    # Of more frames than fit nothing is kept but a chunk.
     frames = 1030 * 12 * pixels + COPIES * 1000 * 12 * 20 * 20
-    assert update_bytes(trainer, 1000, 30) == frames + points + images
+    assert update_bytes(model, Fits(1, 1), cpu, 1000, 30) == frames + points + images

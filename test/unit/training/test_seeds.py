@@ -25,11 +25,11 @@ from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.spec import dump_spec
-from sarnn_ros.training.board import Board
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.progress import seeds_table
 from sarnn_ros.training.run import Watcher, train
 from sarnn_ros.training.seeds import Comparison, SeedResult, choose, seeds_directory, train_seeds
+from sarnn_ros.training.tensorboard import TensorBoardLogger
 from sarnn_ros.training.trainer import Epoch, Trainer
 
 MakeTask = Callable[..., Dataset]
@@ -92,23 +92,24 @@ def weights(policy: Path) -> bytes:
 
 
 def row(seed: int, **values: Any) -> SeedResult:
-    return SeedResult(seed, **{"error": 0.1, "blind": False, **values})
+    return SeedResult(seed, **{"error": 0.1, "explained": 0.5, **values})
 
 
 @pytest.mark.parametrize(
     ("rows", "best"),
     [
         ([row(0, error=0.2), row(1, error=0.1), row(2, error=0.3)], 1),
-        ([row(0, error=0.2), row(1, blind=True), row(2, error=0.3)], 0),
-        ([row(0, error=0.2, blind=True), row(1, blind=True)], 1),
+        ([row(0, error=0.2), row(1, explained=-0.3), row(2, error=0.3)], 0),
+        ([row(0, error=0.2, explained=None), row(1, explained=None)], 1),
+        ([row(0, explained=0.6, error=0.9), row(1), row(2, explained=None)], 0),
         ([row(0, success={"a": 0.5, "b": 0.1}), row(1, error=0.5, success={"a": 0.4, "b": 0.3})],
          1),
-        # Success is what attention and error are signs of.
-        ([row(0, success={"a": 0.5}), row(1, blind=True, success={"a": 0.6})], 1),
+        # Success is what the other figures are signs of.
+        ([row(0, success={"a": 0.5}), row(1, explained=0.1, success={"a": 0.6})], 1),
         ([row(0, error=0.2, success={"a": 1}), row(1, success={"a": 1})], 1),
         # Not all were tried: nothing is known of the others.
         ([row(0, error=0.2, success={"a": 1}), row(1)], 1),
-        ([SeedResult(0, failure="no"), row(1, blind=True)], 1),
+        ([SeedResult(0, failure="no"), row(1, explained=-2.0)], 1),
     ],
 )  # fmt: skip
 def test_the_choice(rows: list[SeedResult], best: int) -> None:
@@ -122,7 +123,7 @@ def test_each_seed_is_the_single_training_and_the_best_is_put_out(
     rows = {row.seed: row for row in comparison.rows}
     assert list(rows) == [3, 4, 5]
     assert comparison.held_out
-    assert comparison.chosen == min(rows, key=lambda seed: rows[seed].error)
+    assert comparison.chosen == max(rows, key=lambda seed: rows[seed].explained)
     train(seeds.dataset, make_config({**SMALL, "seed": 4}), tmp_path / "alone")
     assert weights(seeds.policy(4)) == weights(tmp_path / "alone")
     assert load_config(seeds.out) == load_config(seeds.policy(comparison.chosen))
@@ -133,8 +134,7 @@ def test_each_seed_is_the_single_training_and_the_best_is_put_out(
         assert found.epochs == 4
         assert found.restarts == 0
         assert 0 < found.error < 2
-        assert found.motion > 0
-        assert found.attention_spread > 0
+        assert found.explained < 1
 
 
 def test_success_decides_over_error(seeds: Seeds) -> None:
@@ -149,15 +149,6 @@ def test_success_decides_over_error(seeds: Seeds) -> None:
         assert weights(seeds.out) == weights(seeds.policy(best))
         # Tried again only because what was known is forgotten.
         (seeds_directory(seeds.out) / "seeds.json").unlink()
-
-
-def test_a_blind_seed_is_not_chosen(seeds: Seeds, monkeypatch: pytest.MonkeyPatch) -> None:
-    best = seeds.run(2).chosen
-    monkeypatch.setattr(Trainer, "is_blind", lambda self: self.config.seed == best)
-    seeds.out = seeds.out.with_name("again")
-    comparison = seeds.run(2)
-    assert [row.blind for row in comparison.rows] == [seed == best for seed in (3, 4)]
-    assert comparison.chosen != best
 
 
 def test_without_validation_it_is_said(make_task: MakeTask, tmp_path: Path) -> None:
@@ -286,15 +277,15 @@ def command(make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_on_the_command_line(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the second seed, then on to the end."""
-    draw = Board.__call__
+    draw = TensorBoardLogger.__call__
 
-    def interrupt(self: Board, trainer: Trainer, epoch: Epoch) -> None:
+    def interrupt(self: TensorBoardLogger, trainer: Trainer, epoch: Epoch) -> None:
         draw(self, trainer, epoch)
         if (trainer.config.seed, epoch.number) == (1, 1):
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Board, "__call__", interrupt)
+        patch.setattr(TensorBoardLogger, "__call__", interrupt)
         stopped = command("--seeds", "2")
     assert stopped.exit_code == 130
     assert "stopped in seed 1 (2 of 2); go on with --resume" in stopped.output
@@ -306,7 +297,7 @@ def test_on_the_command_line(command: Command, monkeypatch: pytest.MonkeyPatch) 
     marked = [line for line in done.output.splitlines() if "→" in line]
     assert len(marked) == 1
     assert marked[0].split("│")[2].strip() == str(chosen)
-    assert "do not predict success" in " ".join(done.output.split())
+    assert "chosen by the explained share alone" in " ".join(done.output.split())
     assert load_config(command.out).training["config"]["seed"] == chosen
     assert (seeds_directory(command.out) / "seed_1.run" / "tensorboard").is_dir()
 
@@ -365,7 +356,7 @@ def test_a_dry_run_writes_nothing_but_the_cache(
 
 
 def test_a_table_tells_failures_and_success() -> None:
-    values = {"epochs": 4, "restarts": 1, "motion": 0.1, "attention_spread": 0.01}
+    values = {"epochs": 4, "restarts": 1}
     rows = [SeedResult(0, "no"), row(1, **values, success={"taught": 0.25})]
     console = Console(width=160, record=True, file=io.StringIO())
     console.print(seeds_table(Comparison(held_out=False, rows=rows, chosen=1)))
@@ -373,4 +364,4 @@ def test_a_table_tells_failures_and_success() -> None:
     assert "failed" in said
     assert "25%" in said
     assert "TRAINING episodes" in said
-    assert "do not predict" not in said
+    assert "alone" not in said

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from sarnn_ros.geometry import points_to_model_pixels
+from sarnn_ros.training.sequences import Sequences
 from sarnn_ros.training.trainer import Epoch, Trainer
 from sarnn_ros.viz.curves import plot_joints
 
@@ -28,10 +29,10 @@ TICKS = 6
 SEEN, EXPECTED = (0, 0, 255), (255, 0, 0)
 
 
-class Board:
+class TensorBoardLogger:
     """A watcher for `run.train`; writes TensorBoard's files into `folder`.
 
-    If they cannot be written, the disk being full, it says so once and writes no more.
+    If they cannot be written because the disk is full, it says so once and writes no more.
     """
 
     def __init__(self, folder: Path, warn: Callable[[str], None] = lambda text: None) -> None:
@@ -40,7 +41,7 @@ class Board:
         self._writer: SummaryWriter | None = None
         self._failed = False
 
-    def __enter__(self) -> Board:
+    def __enter__(self) -> TensorBoardLogger:
         return self
 
     def __exit__(
@@ -65,13 +66,15 @@ class Board:
             self._failed = True
 
     def _write(self, trainer: Trainer, epoch: Epoch) -> None:
-        if self._writer is None:  # now `train` has made sure that the folder can be written
-            # Epochs after the last checkpoint, which are trained again, must not be shown twice.
+        if self._writer is None:  # only now, since `train` has checked that it may write here
+            # After a crash, epochs since the last checkpoint are trained again: show them once.
             self._writer = SummaryWriter(str(self._folder), purge_step=epoch.number)
         add = self._writer.add_scalar
         for name, losses in (("training", epoch.training), ("validation", epoch.validation)):
             for part, value in asdict(losses).items() if losses is not None else ():
                 add(f"loss/{part}/{name}", value, epoch.number)
+        if epoch.explained is not None:
+            add("explained_variance/validation", epoch.explained, epoch.number)
         add("learning_rate", epoch.learning_rate, epoch.number)
         if epoch.number % trainer.config.picture_every == 0:
             pictures, joints = draw_predictions(trainer)
@@ -101,21 +104,28 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
     hidden, _ = model.recur(points[None], data.joints[:1, :length])
     decoded = model.decoder_point(hidden)[0]
     shown = torch.linspace(0, length - 1, min(TICKS, length)).long().to(ticks.device)
-    frames = trainer.scaled(data.frames(episode[shown], shown))
+    frames = data.scaled_frames(episode[shown], shown)
     images = model.predict_image(frames, decoded[shown])
     pictures = []
     for index, (camera, predicted) in enumerate(zip(frames, images, strict=True)):
         place = slice(2 * model.k_dim * index, 2 * model.k_dim * (index + 1))
         columns = []
         for row, tick in enumerate(shown.tolist()):
-            seen, expected = trainer.to_uint8(camera[row]), trainer.to_uint8(predicted[row])
+            seen, expected = _to_uint8(camera[row], data), _to_uint8(predicted[row], data)
             for where, color in ((points, SEEN), (decoded, EXPECTED)):
                 _mark(seen, where[tick, place], color, model.stride)
             columns.append(np.concatenate([seen, expected]))
         pictures.append(np.concatenate(columns, axis=1))
     recorded, predicted = data.targets[0, :length], model.decoder_joint(hidden)[0]
-    joints = plot_joints(recorded.cpu().numpy(), predicted.cpu().numpy(), trainer.joint_labels)
+    joints = plot_joints(recorded.cpu().numpy(), predicted.cpu().numpy(), data.joint_labels)
     return pictures, joints
+
+
+def _to_uint8(image: Tensor, data: Sequences) -> NDArray[np.uint8]:
+    """One image (3, H, W) in the model's range to RGB uint8 (H, W, 3), clipped."""
+    unit = ((image - data.image_range[0]) / data.image_span).clamp(0, 1)
+    pixels: NDArray[np.uint8] = (unit * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    return pixels.copy()
 
 
 def _mark(

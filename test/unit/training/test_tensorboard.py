@@ -14,10 +14,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
-from sarnn_ros.training.board import EXPECTED, SEEN, Board, draw_predictions
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.memory import Fits
 from sarnn_ros.training.run import checkpoint_path, make_trainer, train
+from sarnn_ros.training.tensorboard import (
+    EXPECTED,
+    SEEN,
+    TensorBoardLogger,
+    draw_predictions,
+)
 
 SMALL = {"k_dim": 2, "rec_dim": 8, "epochs": 3, "inner_steps": 1, "encoder_frames": 9,
          "threads": 1, "validate_every": 2}  # fmt: skip
@@ -25,13 +30,15 @@ SMALL = {"k_dim": 2, "rec_dim": 8, "epochs": 3, "inner_steps": 1, "encoder_frame
 
 def test_losses_and_pictures_are_there(make_task: Callable[..., Dataset], tmp_path: Path) -> None:
     config = make_config({**SMALL, "picture_every": 2})
-    with Board(tmp_path / "board") as board:
-        result = train(make_task(), config, tmp_path / "policy", watchers=(board,))
-    events = EventAccumulator(str(tmp_path / "board"))
+    with TensorBoardLogger(tmp_path / "events") as logger:
+        result = train(make_task(), config, tmp_path / "policy", watchers=(logger,))
+    events = EventAccumulator(str(tmp_path / "events"))
     events.Reload()
     losses = [event.value for event in events.Scalars("loss/joint/training")]
     np.testing.assert_allclose(losses, [row["training"]["joint"] for row in result.history], 1e-5)
     assert [event.step for event in events.Scalars("loss/total/validation")] == [1]
+    [explained] = events.Scalars("explained_variance/validation")
+    assert explained.value == pytest.approx(result.history[1]["explained"], rel=1e-5)
     for tag in ("camera 0: seen, expected next", "joints: recorded, predicted"):
         assert [event.step for event in events.Images(tag)] == [0, 2]
 
@@ -43,12 +50,12 @@ def test_epochs_that_are_trained_again_are_shown_once(
     config = make_config(SMALL)
 
     def run(should_stop: Callable[[], bool], resume: bool) -> None:
-        with Board(tmp_path / "board") as board:
+        with TensorBoardLogger(tmp_path / "events") as logger:
             train(
                 make_task(),
                 config,
                 tmp_path / "policy",
-                watchers=(board,),
+                watchers=(logger,),
                 should_stop=should_stop,
                 resume=resume,
             )
@@ -62,7 +69,7 @@ def test_epochs_that_are_trained_again_are_shown_once(
     run(stop, resume=True)
     checkpoint.write_bytes(saved)
     run(lambda: False, resume=True)
-    events = EventAccumulator(str(tmp_path / "board"))
+    events = EventAccumulator(str(tmp_path / "events"))
     events.Reload()
     assert [event.step for event in events.Scalars("loss/joint/training")] == [0, 1, 2]
 

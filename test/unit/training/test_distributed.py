@@ -23,8 +23,8 @@ from safetensors.torch import load_file
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.training.checkpoint import load_checkpoint
 from sarnn_ros.training.config import make_config
+from sarnn_ros.training.distributed import ProcessGroup
 from sarnn_ros.training.run import run_directory, train
-from sarnn_ros.training.team import Team
 
 MakeTask = Callable[..., Dataset]
 
@@ -40,7 +40,7 @@ RECIPES = {
         "inner_steps": 2,
         "encoder_frames": 12,
         "image_frames": 5,
-        "attend_until": 2,
+        "freeze_encoder_epoch": 2,
     },
     "eipl": {**SMALL, "recipe": "eipl"},
     "no image": {**SMALL, "image_loss": 0.0},
@@ -122,7 +122,7 @@ def test_a_killed_process_ends_the_training_which_then_goes_on(
     make_task: MakeTask, tmp_path: Path
 ) -> None:
     dataset, out = make_task(LENGTHS, validation=0), tmp_path / "policy"
-    config = make_config({**RECIPES["fast"], "epochs": 10_000, "attend_by": None})
+    config = make_config({**RECIPES["fast"], "epochs": 10_000, "attention_check_epoch": None})
     with start(tmp_path, [(dataset, config, out, False)]) as child:
         assert child.stdout is not None
         pids = {}
@@ -199,11 +199,12 @@ import os, pickle, sys
 from datetime import timedelta
 from pathlib import Path
 import torch
-from sarnn_ros.training import run, team
+from sarnn_ros.training import distributed, run
+from sarnn_ros.training.attention import AttentionCheck
 from sarnn_ros.training.trainer import Trainer
-team.TIMEOUT = timedelta(seconds=20)
+distributed.TIMEOUT = timedelta(seconds=20)
 strays = os.environ["RANK"] == "1"
-update, make = Trainer._update_recurrent, run.make_trainer
+update, make = Trainer.update_recurrent, run.make_trainer
 def drift(self, count):
     loss = update(self, count)
     for parameter in self.model.parameters() if strays else ():
@@ -214,20 +215,20 @@ def keep(*arguments):
     return trainers[-1]
 trainers = []
 run.make_trainer = keep
-run._out_of_patience = lambda progress, config, number: strays and number >= 0
-Trainer._update_recurrent = drift
-Trainer.is_blind = lambda self: strays
+run.Progress.out_of_patience = lambda progress, config, number: strays and number >= 0
+Trainer.update_recurrent = drift
+AttentionCheck.collapsed = lambda self, trainer: strays
 [(dataset, config, out, resume)] = pickle.loads(Path(sys.argv[1]).read_bytes())
 result = run.train(dataset, config, out)
-assert (result.epochs, trainers[0].restarts) == (4, 0)
+assert (result.epochs, len(result.history)) == (4, 4)
 torch.save(trainers[0].model.state_dict(), f"{out}.{os.environ['RANK']}.pt")
 """
 
 
 def test_a_process_that_strays_is_led_back(make_task: MakeTask, tmp_path: Path) -> None:
-    """It has other weights by rounding, thinks them blind, and would stop at the first epoch."""
+    """Its weights drift, it finds its attention collapsed, and would stop at the first epoch."""
     dataset, out = make_task(LENGTHS, validation=0), tmp_path / "policy"
-    config = make_config({**RECIPES["fast"], "attend_by": 2})
+    config = make_config({**RECIPES["fast"], "attention_check_epoch": 2})
     with start(tmp_path, [(dataset, config, out, False)], STRAYING) as child:
         said = child.communicate(timeout=100)[0]
     assert child.returncode == 0, said
@@ -242,20 +243,20 @@ from datetime import timedelta
 from pathlib import Path
 import torch
 from sarnn_ros.errors import TrainingError
-from sarnn_ros.training import team
+from sarnn_ros.training import distributed
 signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's, when the first one is killed
 here = [Path(f"{sys.argv[1]}.{rank}") for rank in (0, 1)]
 here[int(os.environ["RANK"])].touch()
 while not all(path.exists() for path in here):
     time.sleep(0.01)
-team.TIMEOUT = timedelta(seconds=3)
+distributed.TIMEOUT = timedelta(seconds=3)
 try:
-    with team.team(torch.device("cpu")) as us:
+    with distributed.process_group(torch.device("cpu")) as us:
         us.check_equal("", "")
-        if us.leads:
-            time.sleep(team.TIMEOUT.total_seconds() + 1)
+        if us.is_main:
+            time.sleep(distributed.TIMEOUT.total_seconds() + 1)
         us.check_equal("", "")
-        if us.leads:
+        if us.is_main:
             os.kill(os.getpid(), signal.SIGKILL)
         print("waited", flush=True)
         us.check_equal("", "")
@@ -287,17 +288,17 @@ def test_processes_with_different_data_are_refused(make_task: MakeTask, tmp_path
 
 def test_shares_of_a_batch_cover_it() -> None:
     rows = torch.tensor([0, 3, 1, 2, 4, 4, 0])
-    own = [Team(rank, 3).own(rows).tolist() for rank in range(3)]
+    own = [ProcessGroup(rank, 3).shard(rows).tolist() for rank in range(3)]
     assert sorted(own[0] + own[1] + own[2]) == list(range(7))
     assert own[1] == [2, 4, 5]
 
 
-def test_one_process_is_a_team_of_one() -> None:
-    team = Team()
-    team.check_equal("a", "data")
+def test_one_process_is_a_group_of_one() -> None:
+    group = ProcessGroup()
+    group.check_equal("a", "data")
     values = torch.ones(2)
-    assert team.sum(values) is values
-    assert team.any(True)
-    assert not team.any(False)
-    assert team.decide(True)
-    assert not team.decide(False)
+    assert group.sum(values) is values
+    assert group.any(True)
+    assert not group.any(False)
+    assert group.decide(True)
+    assert not group.decide(False)

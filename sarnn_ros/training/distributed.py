@@ -3,8 +3,8 @@
 """Several processes that train one policy, started by torchrun. Wraps torch.distributed; no loss.
 
 Every process draws the same random numbers for the whole batch and computes every n-th episode of
-it. DistributedDataParallel sums the gradients; so all have the same weights but for rounding, of
-which `align` rids them. What could turn on a rounding is for the first process to decide.
+it. DistributedDataParallel sums the gradients, so all processes have the same weights to rounding;
+`broadcast` makes them equal. Where rounding could change a decision, the main process decides.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sarnn_ros.errors import TrainingError
 
-#: A process that has not been heard of for so long is given up; the others then end, too.
+#: Without a sign of life for so long, a process counts as lost, and the others end.
 TIMEOUT = timedelta(minutes=5)
-#: The same between two trainings, where the first process tries the policy while the others wait.
-#: One that has died is noticed at once all the same: its connections are closed.
+#: The same between two trainings, where the main process may try the policy while the others wait.
+#: A process that died is noticed at once, since its connections are closed.
 PATIENCE = timedelta(days=1)
 
 
@@ -36,8 +36,8 @@ def started_by_torchrun() -> bool:
     return dist.is_available() and dist.is_torchelastic_launched()
 
 
-def leads() -> bool:
-    """Whether it is this process that writes files and talks; known before `team` is entered."""
+def is_main_process() -> bool:
+    """Whether this process writes files and talks; known before `process_group` is entered."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
@@ -46,19 +46,19 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def local_size() -> int:
+def local_world_size() -> int:
     """How many processes share this machine's cores."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 @contextmanager
-def team(device: torch.device) -> Iterator[Team]:
+def process_group(device: torch.device) -> Iterator[ProcessGroup]:
     """The processes of this training: those of torchrun, else this one alone.
 
     :raises TrainingError: another process was lost.
     """
     if not started_by_torchrun():
-        yield Team()
+        yield ProcessGroup()
         return
     joined = _join(device)
     try:
@@ -69,16 +69,16 @@ def team(device: torch.device) -> Iterator[Team]:
             raise
         raise TrainingError(
             f"another process of this training was lost ({str(error).splitlines()[0]})",
-            where=f"process {joined.rank} of {joined.size}",
+            where=f"process {joined.rank} of {joined.world_size}",
             remedy="see torchrun's output for the first one that failed; go on with --resume",
         ) from error
 
 
 @cache
-def _join(device: torch.device) -> Team:
-    """Find the other processes; once, for one training after another."""
-    # DDP imports this, and if a process group is there by then, it stays for good as the default
-    # argument of functions: gloo's threads would outlive `_leave` and may abort Python at its end.
+def _join(device: torch.device) -> ProcessGroup:
+    """Connect to the other processes; once, for one training after another."""
+    # DDP imports this module. If a process group exists by then, default arguments of functions
+    # hold it for good: gloo's threads would outlive `_leave` and may abort Python at its end.
     import torch.distributed.nn.functional
 
     if device.type == "cuda":
@@ -86,17 +86,17 @@ def _join(device: torch.device) -> Team:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     atexit.register(_leave)
     patient = dist.new_group(backend="gloo", timeout=PATIENCE)
-    return Team(dist.get_rank(), dist.get_world_size(), device, patient)
+    return ProcessGroup(dist.get_rank(), dist.get_world_size(), device, patient)
 
 
 def _leave() -> None:
     _join.cache_clear()
-    gc.collect()  # whatever still holds on to a training
+    gc.collect()  # whatever still refers to a training
     dist.destroy_process_group()
 
 
-class Team:
-    """This process's place among `size` ones.
+class ProcessGroup:
+    """This process's place among `world_size` ones.
 
     :param patient: the processes as a group that waits for `PATIENCE`.
     """
@@ -104,59 +104,59 @@ class Team:
     def __init__(
         self,
         rank: int = 0,
-        size: int = 1,
+        world_size: int = 1,
         device: torch.device | None = None,
         patient: dist.ProcessGroup | None = None,
     ) -> None:
         self.rank = rank
-        self.size = size
+        self.world_size = world_size
         self.device = device
         self.patient = patient
 
     @property
-    def leads(self) -> bool:
-        """Whether it is this process that writes files and talks."""
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks."""
         return self.rank == 0
 
-    def own(self, rows: Tensor) -> Tensor:
+    def shard(self, rows: Tensor) -> Tensor:
         """Which of a batch's rows (N,), given by the number of their episode in it, are ours."""
-        return torch.nonzero(rows % self.size == self.rank)[:, 0]
+        return torch.nonzero(rows % self.world_size == self.rank)[:, 0]
 
     def wrap(self, objective: nn.Module, partly_used: bool) -> nn.Module:
         """The module with gradients averaged over the processes in its backward pass."""
-        if self.size == 1:
+        if self.world_size == 1:
             return objective
         return DistributedDataParallel(objective, find_unused_parameters=partly_used)
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over the processes, in each of them."""
-        if self.size > 1:
+        if self.world_size > 1:
             dist.all_reduce(values)
         return values
 
     def any(self, flag: bool) -> bool:
         """Whether it is so in any process. For what all must do at the same epoch."""
-        if self.size == 1:
+        if self.world_size == 1:
             return flag
         return bool(self.sum(torch.tensor([float(flag)], device=self.device)).item())
 
     def decide(self, flag: bool) -> bool:
-        """What the first process finds. For what all must do and may see otherwise."""
-        return self.any(self.leads and flag)
+        """The main process's flag, in all of them."""
+        return self.any(self.is_main and flag)
 
-    def align(self, model: nn.Module) -> None:
-        """Give all processes the first one's weights. Adam's moments then follow by themselves."""
-        for parameter in model.parameters() if self.size > 1 else ():
+    def broadcast(self, model: nn.Module) -> None:
+        """Give all processes the main process's weights. Adam's moments follow by themselves."""
+        for parameter in model.parameters() if self.world_size > 1 else ():
             dist.broadcast(parameter.detach(), src=0)
 
     def check_equal(self, value: str, what: str) -> None:
-        """The processes meet here, however long one may be in coming.
+        """Wait for all processes, however long one may take.
 
         :raises TrainingError: they differ in `value`.
         """
-        if self.size == 1:
+        if self.world_size == 1:
             return
-        values = [""] * self.size
+        values = [""] * self.world_size
         dist.all_gather_object(values, value, group=self.patient)
         if len(set(values)) > 1:
             raise TrainingError(

@@ -1,0 +1,150 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""From episodes to the inputs of an update: which ones, which frames, how distorted.
+
+All random numbers of a training but its first weights are drawn here, for the whole batch and in
+every process the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sarnn_ros.training.augment import add_noise, distort
+from sarnn_ros.training.config import TrainConfig
+from sarnn_ros.training.distributed import ProcessGroup
+from sarnn_ros.training.sequences import Sequences
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one process contributes to an update: B episodes, and N of their frames.
+
+    :param frames: augmented inputs per camera, (N, 3, H, W); the first `encoded` of them train the
+        attention, the first P have their next image predicted.
+    :param row, tick: (N,), where they lie in points, joints and targets, (B, T - 1, …).
+    :param following: the clean next images, per camera (P, 3, H, W); empty without an image loss.
+    :param shares: this process's part of what each mean (image, joint, point) is taken over.
+    :param frozen: the attention is not trained.
+    :param drawn: episode and tick of the frames that all processes encode together, (M, 2).
+    :param own: which of `drawn` are the first `encoded` frames here.
+    """
+
+    frames: Sequence[Tensor]
+    row: Tensor
+    tick: Tensor
+    encoded: int
+    following: Sequence[Tensor]
+    points: Tensor
+    joints: Tensor
+    targets: Tensor
+    lengths: Tensor
+    shares: tuple[float, float, float]
+    frozen: bool
+    drawn: Tensor
+    own: Tensor
+
+    def store(self, fresh: Tensor, points: Tensor, group: ProcessGroup) -> None:
+        """Put the points of the encoded frames, (encoded, P), of all processes to their place in
+        the points of all episodes, (E, T - 1, P)."""
+        found = fresh.new_zeros(len(self.drawn), fresh.shape[1])
+        found[self.own] = fresh
+        points[tuple(self.drawn.T)] = group.sum(found)
+
+
+class Batches:
+    """Draws the batches of a training."""
+
+    def __init__(
+        self,
+        data: Sequences,
+        config: TrainConfig,
+        generator: torch.Generator,
+        group: ProcessGroup,
+    ) -> None:
+        self._data = data
+        self._config = config
+        self._generator = generator
+        self._group = group
+
+    def shuffle(self) -> Tensor:
+        """All episodes, (E,), in random order."""
+        return self._permutation(len(self._data))
+
+    def shuffled(self) -> tuple[Tensor, ...]:
+        """All episodes once, in batches of `batch_size` or, the last one, less."""
+        return torch.split(self.shuffle(), self._config.batch_size)
+
+    def draw(self, episodes: Tensor, points: Tensor, frozen: bool) -> Batch:
+        """This process's part of the batch of these episodes (B,).
+
+        :param points: theirs, (B, T - 1, P).
+        """
+        config, data, group = self._config, self._data, self._group
+        where = torch.nonzero(data.steps()[episodes])  # row in the batch, tick
+        count = len(where)
+        encoded = min(config.encoder_frames or count, count)
+        pictured = min(config.image_frames or count, count) if config.image_loss else 0
+        if encoded < count or pictured < count:
+            where = where[self._permutation(count)[: max(encoded, pictured)]]
+
+        own = group.shard(where[:, 0])
+        row, tick = where[own].T
+        ours, shown = int((own < encoded).sum()), int((own < pictured).sum())
+        frames = self._augmented(episodes, len(where), row, tick, own)
+        following: list[Tensor] = []
+        if config.image_loss:  # even for no frame: DDP wants a gradient of every parameter
+            following = data.scaled_frames(episodes[row[:shown]], tick[:shown] + 1)
+        mine = group.shard(torch.arange(len(episodes), device=episodes.device))
+        lengths = data.lengths[episodes]
+        steps, pairs = (lengths - 1).clamp(min=0), (lengths - 2).clamp(min=0)
+        shares = (
+            shown / max(1, pictured),
+            float(steps[mine].sum() / steps.sum().clamp(min=1)),
+            float(pairs[mine].sum() / pairs.sum().clamp(min=1)),
+        )
+        joints = self.noisy_joints(episodes)
+        if len(mine) == 0:  # fewer episodes than processes: one that counts for nothing
+            mine, lengths = mine.new_zeros(1), torch.zeros_like(lengths)
+        drawn = where[:encoded]
+        return Batch(
+            frames=frames,
+            row=row // group.world_size,
+            tick=tick,
+            encoded=ours,
+            following=following,
+            points=points[mine],
+            joints=joints[mine],
+            targets=data.targets[episodes[mine], :-1],
+            lengths=lengths[mine],
+            shares=shares,
+            frozen=frozen,
+            drawn=torch.stack([episodes[drawn[:, 0]], drawn[:, 1]], 1),
+            own=own[:ours],
+        )
+
+    def noisy_joints(self, episodes: Tensor) -> Tensor:
+        """The joints that predictions are made from, (B, T - 1, D), with noise."""
+        deviation = self._config.joint_noise * self._data.joint_span
+        return add_noise(self._data.joints[episodes, :-1], deviation, self._generator)
+
+    def _augmented(
+        self, episodes: Tensor, count: int, row: Tensor, tick: Tensor, own: Tensor
+    ) -> list[Tensor]:
+        """Our input frames (row, tick) of the batch's `count` ones, distorted alike per episode
+        and camera, with noise per pixel."""
+        data, config, generator = self._data, self._config, self._generator
+        noise = config.image_noise * data.image_span
+        part = None if self._group.world_size == 1 else own
+        frames = []
+        for images in data.frames(episodes[row], tick):
+            images = data.scale(distort(images, row, len(episodes), config, generator))
+            frames.append(add_noise(images, noise, generator, part, count))
+        return frames
+
+    def _permutation(self, count: int) -> Tensor:
+        return torch.randperm(count, generator=self._generator, device=self._generator.device)
