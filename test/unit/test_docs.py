@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import ast
 import doctest
 import re
 import sys
@@ -156,3 +157,79 @@ def test_examples_in_python_give_what_is_shown(page: str) -> None:
     )
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def template(node: ast.AST) -> str | None:
+    """A string of the source, with `…` for what it fills in."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        parts = [part.value if isinstance(part, ast.Constant) else "…" for part in node.values]
+        return "".join(map(str, parts))
+    return None
+
+
+@cache
+def templates() -> frozenset[str]:
+    """All strings of the package."""
+    files = (ROOT / "sarnn_ros").rglob("*.py")
+    nodes = (node for file in files for node in ast.walk(ast.parse(file.read_text("utf-8"))))
+    return frozenset(text for node in nodes if (text := template(node)))
+
+
+TROUBLES = "docs/how-to/troubleshooting.md"
+
+
+def troubles() -> list[str]:
+    """The messages of the page."""
+    text = (ROOT / TROUBLES).read_text(encoding="utf-8")
+    return re.findall(r"^\| `([^|]+?)` \|", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("message", troubles())
+def test_a_message_of_the_page_is_one_of_the_program(message: str) -> None:
+    parts = [re.escape(part) for part in message.split("…")]
+    pattern = re.compile("…?" + "…".join(parts))
+    assert any(pattern.search(text) for text in templates())
+
+
+def test_every_reason_why_a_message_is_void_is_on_the_page() -> None:
+    missing = []
+    for file in ("streams/decode.py", "streams/ingest.py"):
+        for node in ast.walk(ast.parse((ROOT / "sarnn_ros" / file).read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "DecodeError":
+                text = template(node.args[0])
+                if text is not None and not any(
+                    re.search("…".join(map(re.escape, message.split("…"))), text)
+                    for message in troubles()
+                ):
+                    missing.append(f"{file}: {text}")
+    assert missing == []
+
+
+def test_every_fault_is_in_the_reference() -> None:
+    sources = [
+        file.read_text(encoding="utf-8")
+        for room in ("control", "ros")
+        for file in (ROOT / "sarnn_ros" / room).glob("*.py")
+    ]
+    patterns = (
+        r'\b(?:soft|hard|faults|_changed)\[f?"([a-z_]+)[:"]',
+        r'latch\(f?"([a-z_]+)"',
+        r'Interruption\(\s*"([a-z_]+)"',
+        r'^CODE = "([a-z_]+)"',
+        r'f"([a-z_]+):\{topic\}": f"',
+    )
+    raised = {
+        code
+        for source in sources
+        for pattern in patterns
+        for code in re.findall(pattern, source, flags=re.MULTILINE)
+    }
+    text = (DOCS / "reference" / "faults.md").read_text(encoding="utf-8")
+    table = text.split("## Codes")[1].split("\n## ")[0]
+    listed = set(re.findall(r"^\| `([a-z_]+)(?::<\w+>)?` \|", table, flags=re.MULTILINE))
+    assert len(raised) > 10
+    assert raised <= listed, "add its row to docs/reference/faults.md"
+    everything = "\n".join(sources)
+    assert [code for code in listed if not re.search(rf'"{code}[:"]', everything)] == []
