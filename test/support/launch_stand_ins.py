@@ -371,13 +371,20 @@ def _installed() -> Iterator[None]:
                 sys.modules[name] = old
 
 
-def load(path: Path) -> LaunchDescription:
-    """Run a launch file as `ros2 launch` does."""
+def load_module(path: Path) -> ModuleType:
+    """Import a launch file."""
     specification = importlib.util.spec_from_file_location("a_launch_file", path)
     assert specification is not None and specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     with _installed():
         specification.loader.exec_module(module)
+    return module
+
+
+def load(path: Path) -> LaunchDescription:
+    """Run a launch file as `ros2 launch` does."""
+    module = load_module(path)
+    with _installed():
         description: LaunchDescription = module.generate_launch_description()
     return description
 
