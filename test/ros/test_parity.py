@@ -1,7 +1,8 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The same bag through `load_dataset` and, over real DDS, through the real inference node: what
-the policy sees at each tick is the same to the bit."""
+"""The same bag through training and, over real DDS, through the real inference node: the float32
+tensors that enter the network are the same, bit for bit. The wide table, without DDS, is
+test/unit/streams/test_parity.py."""
 
 from __future__ import annotations
 
@@ -13,13 +14,16 @@ from typing import Any
 import bag_making as make
 import cv2
 import numpy as np
+import parity
 import pytest
 from ros_testing import JOINTS, Graph, small_spec, wait_until
 
 from sarnn_ros.data.bags import Bag, absolute
 from sarnn_ros.interop.loading import load_dataset
+from sarnn_ros.policy.directory import load_config
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.decode import stamp_ns
+from sarnn_ros.streams.preprocess import JointNormaliser
 
 SUPPORT = Path(__file__).parents[1] / "support"
 SECONDS = 2.5
@@ -211,7 +215,10 @@ def test_the_policy_sees_what_it_was_trained_on(
     joints = [{"names": list(JOINTS)}, *FORCES]
     if clock == "receive":  # the only clock of messages without a header
         joints.append({"topic": "gripper", "type": FLOAT, "names": ["finger"]})
-    spec = small_spec(tick=tick, clock=clock, cameras=[camera], joints=joints)
+    image_range = [-1.0, 1.0] if compressed else [0.0, 1.0]
+    spec = small_spec(
+        tick=tick, clock=clock, cameras=[camera], joints=joints, image_range=image_range
+    )
     bag_path = hard_to_read(compressed, tick).write(tmp_path / "bag")
     episode = load_dataset([bag_path], spec, validation=0).episodes[0]
     assert len(episode.ticks) >= 20
@@ -221,7 +228,7 @@ def test_the_policy_sees_what_it_was_trained_on(
     out.mkdir()
     policy = make_policy(spec=spec, source_size=(64, 48))
     node = launch(
-        sys.executable, SUPPORT / "observing_node.py", out, "--ros-args",
+        sys.executable, SUPPORT / "observing_node.py", out, policy, "--ros-args",
         "-p", f"policy:={policy}", "-p", "use_sim_time:=true", "-p", "reliability:=reliable",
     )  # fmt: skip
     with Bag(bag_path) as bag:
@@ -233,9 +240,12 @@ def test_the_policy_sees_what_it_was_trained_on(
         player.close()
     node.stop()
 
-    seen = {int(path.stem): np.load(path) for path in out.iterdir()}
-    assert sorted(seen) == ticks
-    for row, tick in enumerate(ticks):
-        assert seen[tick]["joints"].tobytes() == episode.joints[row].tobytes()
-        assert seen[tick]["image.front"].tobytes() == episode.images["front"][row].tobytes()
-    assert len({image.tobytes() for image in episode.images["front"]}) > 15
+    seen = {int(path.stem): dict(np.load(path)) for path in out.iterdir()}
+    bounds = load_config(policy).normalisation
+    normaliser = JointNormaliser(bounds.minimum, bounds.maximum, spec.joint_range)
+    trained = parity.training_tensors(episode, spec, normaliser)
+    assert parity.differences(trained, seen) == []
+    assert len({tensors["front"].tobytes() for tensors in trained.values()}) > 15
+    for name in seen[ticks[5]]:
+        changed = parity.perturbed(seen, ticks[5], name, 100)
+        assert len(parity.differences(trained, changed)) == 1

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
+from rosbags.typesys import get_types_from_msg
 
 from sarnn_ros.data.write_bag import (
     IMAGE,
@@ -25,6 +26,15 @@ from sarnn_ros.spec import Spec, parse_spec
 
 STORE, T = TYPES, TYPES.types
 COMPRESSED, JOINTS = "sensor_msgs/msg/CompressedImage", JOINT_STATE
+CONTROLLER_STATE = "control_msgs/msg/JointTrajectoryControllerState"
+POINT = "trajectory_msgs/JointTrajectoryPoint"
+#: In no typestore of `rosbags`. The first of Jazzy's points, and one that follows.
+STORE.register(
+    get_types_from_msg(
+        f"std_msgs/Header header\nstring[] joint_names\n{POINT} reference\n{POINT} feedback",
+        CONTROLLER_STATE,
+    )
+)
 WRENCH = "geometry_msgs/msg/WrenchStamped"
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The inference node, started as always, telling what it saw: for test_parity.py.
 
-`python observing_node.py OUT --ros-args …`: saves every tick's observation, and what the policy
-was given, to OUT, and says on `acknowledge` what it has received, so that a replay can wait.
+`python observing_node.py OUT POLICY --ros-args …`: saves for every tick what a backend of the
+policy is given to OUT, and says on `acknowledge` what it has received, so that a replay can wait.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import parity
 import rclpy
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
@@ -25,13 +26,19 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
 from sarnn_ros.control.controller import Tick
+from sarnn_ros.policy.directory import load_config
+from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.ros.inference_node import InferenceNode
 
 
 class ObservingNode(InferenceNode):
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, policy: Path) -> None:
         super().__init__(on_tick=self._save)
         self._out = out
+        config = load_config(policy)
+        self._inputs = parity.BackendInputs(config.spec, config.model.k_dim)
+        # Beside the node's own, which is not asked while the robot may not move.
+        self._policy = Policy(config, self._inputs)
         self._count = 0
         # Kept for a listener that is discovered late.
         lasting = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -65,13 +72,9 @@ class ObservingNode(InferenceNode):
         self._acknowledge(f"received {self._count}")
 
     def _save(self, tick: Tick) -> None:
-        seen = tick.observation
-        if seen is not None:
-            np.savez(
-                self._out / f"{tick.label_ns}.npz",
-                joints=seen.state,
-                **{f"image.{name}": image for name, image in seen.images.items()},
-            )
+        if tick.observation is not None:
+            self._policy.step(tick.observation)
+            np.savez(self._out / f"{tick.label_ns}.npz", **self._inputs.tensors)
         self._acknowledge(f"tick {tick.label_ns}")
 
     def _acknowledge(self, text: str) -> None:
@@ -80,9 +83,9 @@ class ObservingNode(InferenceNode):
 
 
 def main() -> None:
-    out = Path(sys.argv[1])
+    out, policy = map(Path, sys.argv[1:3])
     rclpy.init()
-    node = ObservingNode(out)
+    node = ObservingNode(out, policy)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     assert node.trigger_configure() == node.trigger_activate()
