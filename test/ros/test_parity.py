@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same bag through training and, over real DDS, through the real inference node: the float32
 tensors that enter the network are the same, bit for bit. The wide table, without DDS, is
-test/unit/streams/test_parity.py."""
+test/unit/streams/test_tensor_parity.py."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,8 @@ def test_the_policy_sees_what_it_was_trained_on(
         tick=tick, clock=clock, cameras=[camera], joints=joints, image_range=image_range
     )
     bag_path = hard_to_read(compressed, tick).write(tmp_path / "bag")
-    episode = load_dataset([bag_path], spec, validation=0).episodes[0]
+    dataset = load_dataset([bag_path], spec, validation=0)
+    episode = dataset.episodes[0]
     assert len(episode.ticks) >= 20
     ticks = episode.ticks.tolist()
 
@@ -243,7 +245,7 @@ def test_the_policy_sees_what_it_was_trained_on(
     seen = {int(path.stem): dict(np.load(path)) for path in out.iterdir()}
     bounds = load_config(policy).normalisation
     normaliser = JointNormaliser(bounds.minimum, bounds.maximum, spec.joint_range)
-    trained = parity.training_tensors(episode, spec, normaliser)
+    trained = parity.training_tensors(replace(dataset, normaliser=normaliser))
     assert parity.differences(trained, seen) == []
     assert len({tensors["front"].tobytes() for tensors in trained.values()}) > 15
     for name in seen[ticks[5]]:

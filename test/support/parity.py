@@ -17,37 +17,31 @@ import numpy as np
 import torch
 
 from sarnn_ros.data.bags import Bag, absolute
-from sarnn_ros.data.dataset import Episode
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.policy.backends import Outputs
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.observe import Missing, ObservationBuffer
-from sarnn_ros.streams.preprocess import JointNormaliser, to_range
+from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.training.sequences import make_sequences
 
 #: What enters the network at one tick: per camera (3, H, W), and "state" (D,).
 Tensors = dict[str, np.ndarray]
 
 
-def training_tensors(
-    episode: Episode, spec: Spec, normaliser: JointNormaliser, budget: int = 1 << 30
-) -> dict[int, Tensors]:
-    """By tick, as the training loop makes them before augmentation.
-
-    :param budget: 0 leaves the images where the dataset has them.
-    """
-    names = [camera.name for camera in spec.cameras]
-    data = make_sequences([episode], names, normaliser, torch.device("cpu"), budget)
-    rows = torch.arange(len(episode.ticks))
-    frames = [
-        to_range(images, spec.image_range) for images in data.frames(torch.zeros_like(rows), rows)
-    ]
+def training_tensors(dataset: Dataset) -> dict[int, Tensors]:
+    """By tick of the first episode, as the training loop makes them before augmentation."""
+    data = make_sequences(dataset, [0], torch.device("cpu"))
+    ticks = dataset.episodes[0].ticks.tolist()
+    rows = torch.arange(len(ticks))
+    frames = data.scaled_frames(torch.zeros_like(rows), rows)
+    names = [camera.name for camera in dataset.spec.cameras]
     return {
         tick: {
             **{name: images[row].numpy() for name, images in zip(names, frames)},
             "state": data.joints[0, row].numpy(),
         }
-        for row, tick in enumerate(episode.ticks.tolist())
+        for row, tick in enumerate(ticks)
     }
 
 
