@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start the inference node, and RViz if wanted.
 
-All of it is parameters, remappings and two environment variables of ordinary nodes, so a launch
-file of your own may do the same directly, or include this one once per arm, each in a GroupAction
-with its own `namespace` (see docs/how-to/two_arms.md): without the group, `ros2 launch`
-hands what was given to the first on to the next. Values are taken from, in rising order: the
-node's defaults, `params_file`, and those arguments below that are given.
+It sets parameters, remappings and two environment variables of ordinary nodes. A launch file of
+your own may do the same, or include this one once per arm, each in a GroupAction with its own
+`namespace` (docs/how-to/two_arms.md): without the group, `ros2 launch` passes the arguments of the
+first include on to the next. Later sources win: the node's defaults, `params_file`, and those of
+the arguments below that are given.
 """
 
 import json
@@ -29,7 +29,7 @@ SHARE = FindPackageShare("sarnn_ros")
 PARAMETERS = {
     "policy": (str, "policy directory, as written by 'sarnn train'"),
     "command_interface": (str, "joint_state, joint_trajectory or forward_position"),
-    "autostart": (bool, "configure and activate at once"),
+    "autostart": (bool, "configure and activate at start-up"),
     "dry_run": (bool, "do everything except sending the command"),
     "use_sim_time": (bool, "take the time from /clock"),
 }

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the installed files are, and the environment a ROS process needs. Standard library only.
 
-The launch files do the same with launch's own substitutions; whatever starts nodes without
-`ros2 launch` (`sarnn run`, the demo, the tests) asks here.
+For whatever starts nodes without `ros2 launch`: `sarnn run`, the demo, the tests. The launch files
+do the same with launch's own substitutions.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ def share_directory() -> Path:
 
 
 def ros_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """A copy of `environ` in which nodes of this Python work, images of a megabyte included.
+    """A copy of `environ` in which nodes of this Python work, also with large images.
 
-    What the user has set stays, save for what cannot work: the wheels hold no other RMW than
+    What the user has set stays, except for what cannot work: the wheels contain no RMW but
     Fast DDS, and end the process at the first import if another one is named.
     """
     environment = dict(environ)

@@ -55,7 +55,7 @@ class GuardParameters(_Settings):
     """Limits of the command guard; see docs/explanation/safety.md for how they combine."""
 
     position_margin: float = _setting(
-        0.1, "widens the trained position range on each side, by this part of it", ge=0, le=1
+        0.1, "widens the trained position range on each side, by this fraction of it", ge=0, le=1
     )
     step_margin: float = _setting(
         1.5, "largest step from the present position, in largest trained steps", ge=0, le=10
@@ -91,7 +91,8 @@ class GuardParameters(_Settings):
     on_acceleration: Action = _setting("refuse", "an acceleration too high is refused or clamped")
     latch_after: int = _setting(
         5,
-        "refused commands, or ways to them, in a row after which the fault latches until ~/reset",
+        "refused commands or interrupted segments in a row after which the fault latches until "
+        "~/reset",
         ge=1,
         le=1000,
     )
@@ -115,8 +116,8 @@ class WatchParameters(_Settings):
     )
     frozen_ticks: int = _setting(
         10,
-        "images alike, byte for byte, at so many ticks while the robot moves mean that the camera "
-        "is frozen; 0: never",
+        "the camera counts as frozen after this many ticks with identical images while the robot "
+        "moves; 0: never",
         ge=0,
         le=1000,
     )
@@ -137,11 +138,12 @@ class WatchParameters(_Settings):
         True, "more than one publisher on a topic of commands holds the robot; not in a dry run"
     )
     require_controller: bool = _setting(
-        True, "nothing is sent, and the policy does not begin, while nobody takes the command"
+        True,
+        "nothing is sent, and the policy does not begin, while nobody subscribes to the command",
     )
     min_rate: float = _setting(
         0.0,
-        "a sensor that comes less often holds the robot, Hz; 0: its age decides alone",
+        "a sensor that is slower than this holds the robot, Hz; 0: only its age counts",
         ge=0,
         le=1000,
     )
@@ -152,8 +154,8 @@ class StartParameters(_Settings):
 
     ramp_speed: float = _setting(
         0.0,
-        "after ~/start first to where the demonstrations began, straight in joint positions, "
-        "heedless of obstacles; speed of the fastest joint, rad/s or m/s; 0: no ramp",
+        "after ~/start move first to where the demonstrations began, on a straight line in joint "
+        "space that avoids no obstacles; speed of the fastest joint, rad/s or m/s; 0: no ramp",
         ge=0,
         le=10,
     )
@@ -165,7 +167,7 @@ class StartParameters(_Settings):
     )
     blend_time: float = _setting(
         0.0,
-        "then from the present position into the policy's commands over this time, s",
+        "then blend from the present position into the policy's commands over this time, s",
         ge=0,
         le=60,
     )
@@ -187,18 +189,18 @@ class GripperParameters(_Settings):
     open: List[float] = _setting(
         (),
         "position of the open gripper, rad or m: one value, or one per gripper joint. With "
-        "'closed' it makes the gripper two-valued; both empty: it follows the prediction",
+        "'closed' it makes the gripper binary; both empty: it follows the prediction",
     )
     closed: List[float] = _setting((), "position of the closed gripper, rad or m: likewise")
     close_above: float = _setting(
         0.6,
-        "it closes where the prediction is beyond this part of the way from open to closed",
+        "it closes when the prediction is beyond this fraction of the range from open to closed",
         ge=0,
         le=1,
     )
     open_below: float = _setting(
         0.4,
-        "it opens where the prediction is below this part of the way; between, it stays",
+        "it opens when the prediction is below this fraction; between the two it stays",
         ge=0,
         le=1,
     )
@@ -212,7 +214,7 @@ class HealthParameters(_Settings):
     )
     warn_above: float = _setting(
         1.0,
-        "warn when the score is above this; 1: errors as large as the largest hundredth on "
+        "warn when the score is above this; 1: errors as large as the 99th percentile on "
         "validation episodes; 0: never",
         ge=0,
         le=100,
@@ -222,7 +224,9 @@ class HealthParameters(_Settings):
         0.0, "hold the robot while the score is above this; 0: never", ge=0, le=100, live=True
     )
     latch: bool = _setting(
-        False, "such a stop latches until ~/reset, instead of ending with its cause", live=True
+        False,
+        "such a stop latches until ~/reset, instead of ending when the score is low again",
+        live=True,
     )
     image: bool = _setting(
         False, "predict the image at every tick, so that it counts too; costs the full graph"
@@ -237,8 +241,8 @@ class DriftParameters(_Settings):
     )
     brightness: float = _setting(
         0.25,
-        "warn when the mean brightness differs from training by more than this part of it, and "
-        "training never saw such; 0: never",
+        "warn when the mean brightness differs from training by more than this fraction, and is "
+        "outside what training saw; 0: never",
         ge=0,
         le=10,
         live=True,
@@ -246,7 +250,7 @@ class DriftParameters(_Settings):
     color: float = _setting(
         0.1,
         "warn when a colour channel's share of the light differs from training by more than this "
-        "part of it; 0: never",
+        "fraction; 0: never",
         ge=0,
         le=10,
         live=True,
@@ -259,14 +263,15 @@ class NodeParameters(_Settings):
     policy: str = _setting("", "policy directory, as written by 'sarnn train'")
     backend: Literal["onnxruntime", "torch"] = _setting("onnxruntime", "what runs the network")
     device: Literal["auto", "cpu", "cuda"] = _setting(
-        "auto", "of the backend torch; auto: a GPU where there is one. onnxruntime runs on the CPU"
+        "auto",
+        "device of the backend torch; auto: a GPU if there is one. onnxruntime runs on the CPU",
     )
     compile: bool = _setting(
         False, "have the backend torch compile the network; configure takes a minute longer"
     )
     threads: int = _setting(
         1,
-        "threads of the network; more than one makes the tail worse on a busy machine",
+        "threads of the network; more than one raises the worst latencies on a busy machine",
         ge=1,
         le=64,
     )
@@ -281,7 +286,7 @@ class NodeParameters(_Settings):
     )
     autostart: bool = _setting(
         True,
-        "configure and activate at start-up; false: a lifecycle manager does. Fixed from then on",
+        "configure and activate at start-up; false: a lifecycle manager does",
         read_only=True,
     )
     start_on_activate: bool = _setting(
@@ -289,7 +294,7 @@ class NodeParameters(_Settings):
     )
     dry_run: bool = _setting(
         False,
-        "do everything except sending the command; a change stops, and takes another ~/start",
+        "do everything except sending the command; a change stops the robot until ~/start",
         live=True,
     )
     command_interface: Literal["joint_state", "joint_trajectory", "forward_position"] = _setting(
@@ -303,14 +308,14 @@ class NodeParameters(_Settings):
     )
     command_rate: float = _setting(
         0.0,
-        "set-points per second on the way to each command, Hz; 0: the commands alone. Not for "
+        "set-points per second between two commands, Hz; 0: only the commands. Not for "
         "joint_trajectory, whose controller interpolates by itself",
         ge=0,
         le=1000,
     )
     interpolation: Literal["linear", "cubic"] = _setting(
         "linear",
-        "the way to a command: straight, or a cubic that keeps the velocity where two ways meet",
+        "between two commands: linear, or a cubic that keeps the velocity where two segments meet",
     )
     reliability: Literal["best_effort", "reliable"] = _setting(
         "best_effort", "reliability asked of the sensors; best_effort connects to every publisher"
@@ -330,7 +335,7 @@ class NodeParameters(_Settings):
         live=True,
     )
     robot_description: str = _setting(
-        "", "URDF text; its joint limits narrow the guard's. Empty: none"
+        "", "URDF text; its joint limits narrow those of training. Empty: none"
     )
     robot_description_topic: str = _setting(
         "",

@@ -1,7 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Looks at the ROS graph a few times a second: who publishes the sensors, who takes the command,
-who else commands, and how often messages come. Soft faults only: all of it can mend itself."""
+"""Looks at the ROS graph twice a second: who publishes the sensors, who subscribes to the command,
+who else commands, and how often messages come. Soft faults only: each may resolve by itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
 
 
 class GraphWatch:
-    """See the module. `look` is for the executor; `faults` and `rates` may be read anywhere.
+    """See the module. Call `look` in the executor; `faults` and `rates` may be read anywhere.
 
     :param parameters: the current ones.
     :param command_publishers: our own, by the topic's name before remapping.
@@ -97,7 +97,7 @@ class GraphWatch:
         for topic, one in self._commands.items():
             if self._node.count_publishers(one.topic_name) > own[one.topic_name]:
                 faults[f"commanders:{topic}"] = (
-                    f"{self._who(one.topic_name)}: the robot would obey each in turn; end all "
+                    f"{self._who(one.topic_name)}: the robot would follow each in turn; end all "
                     "but this node, give a node in a dry run another command topic, or set "
                     "watch.single_commander:=false if only one of them ever sends"
                 )
@@ -105,11 +105,11 @@ class GraphWatch:
 
     def _who(self, resolved: str) -> str:
         infos = self._node.get_publishers_info_by_topic(resolved)
-        # DDS tells of a publisher before it tells whose it is.
+        # DDS announces a publisher before it says to which node it belongs.
         names = sorted(
             f"{i.node_namespace.rstrip('/')}/{i.node_name}"
             if i.node_name != UNKNOWN_NODE
-            else "one of a node not known yet (/diagnostics will name it)"
+            else "one of a node that is not known yet (/diagnostics will name it)"
             for i in infos
         )
         return f"{len(names)} publishers on '{resolved}': {', '.join(names)}"

@@ -134,14 +134,14 @@ def _ros_value(declaration: Declaration, value: Any) -> Any:
 
 
 def descriptor(declaration: Declaration) -> ParameterDescriptor:
-    """What `ros2 param describe` shows. rclpy checks the range, too, but only of what is set
-    later: a value to start with comes here when it has passed our own."""
+    """What `ros2 param describe` shows. rclpy checks the range too, but only of values that are
+    set later; those given at the start have been checked before they are declared."""
     when = "" if declaration.live or declaration.read_only else "takes effect at configure"
     descriptor = ParameterDescriptor(
         description=declaration.description,
         additional_constraints="; ".join(filter(None, (declaration.constraint, when))),
         read_only=declaration.read_only,
-        # The type is ours to check: rclpy refuses `5` for a double and `[]` for a list.
+        # We check the type ourselves: rclpy refuses `5` for a double and `[]` for a list.
         dynamic_typing=True,
     )
     if declaration.low is not None and declaration.high is not None:
