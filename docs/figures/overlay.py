@@ -1,6 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""docs/images/overlay.png: what the node shows, of a policy of the demo in the simulator.
+"""docs/images/overlay.png and attention.gif: what the node shows, of a policy of the demo in the
+simulator.
 
 python docs/figures/overlay.py POLICY
 """
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from sarnn_ros.geometry import points_to_model_pixels, points_to_source_pixels
@@ -23,8 +25,9 @@ from sarnn_ros.sim.task import Placement, Vision
 from sarnn_ros.streams.observe import Observation
 from sarnn_ros.viz.overlay import beside, draw_overlay, with_status
 
-OUT = Path(__file__).parents[1] / "images" / "overlay.png"
+IMAGES = Path(__file__).parents[1] / "images"
 TICK, TRAIL = 30, 12
+FILM_TICKS, FILM_SIDE = 75, 256
 Image = NDArray[np.uint8]
 
 
@@ -51,7 +54,10 @@ class Watcher:
         observation, prediction, score = self.seen[tick]
         image = observation.sources[camera.name]
         trail = np.stack(
-            [step[1].encoder_points[camera.name] for step in self.seen[tick - TRAIL : tick + 1]]
+            [
+                step[1].encoder_points[camera.name]
+                for step in self.seen[max(tick - TRAIL, 0) : tick + 1]
+            ]
         )
         points, ahead = (
             points_to_source_pixels(p, camera, image.shape[1], image.shape[0])
@@ -93,7 +99,31 @@ def main() -> None:
         np.pad(tile, ((0, height - len(tile)), (0, 8), (0, 0)), constant_values=255)
         for tile in (*tiles, expected)
     ]
-    cv2.imwrite(str(OUT), cv2.cvtColor(np.hstack(padded), cv2.COLOR_RGB2BGR))
+    cv2.imwrite(str(IMAGES / "overlay.png"), cv2.cvtColor(np.hstack(padded), cv2.COLOR_RGB2BGR))
+    film(policy, scene)
+
+
+def film(policy: Policy, scene: LiftScene) -> None:
+    """Two positions that were never taught, side by side, at 10 Hz."""
+    watchers = []
+    for y in (-0.15, 0.15):
+        watcher = Watcher(policy)
+        rollout(watcher, scene, Placement(0.42, y), policy.spec, ticks=FILM_TICKS)
+        watchers.append(watcher)
+    frames = []
+    for tick in range(FILM_TICKS):
+        tiles = [watcher.overlay(tick, "commanding", "fine") for watcher in watchers]
+        size = (2 * FILM_SIDE, round(FILM_SIDE * tiles[0].shape[0] / tiles[0].shape[1]))
+        frames.append(cv2.resize(np.hstack(tiles), size, interpolation=cv2.INTER_AREA))
+    # One palette for all frames, or the table would flicker.
+    palette = PIL.Image.fromarray(np.vstack(frames[::10])).quantize(128)
+    shown = [
+        PIL.Image.fromarray(frame).quantize(palette=palette, dither=PIL.Image.Dither.NONE)
+        for frame in frames
+    ]
+    shown[0].save(
+        IMAGES / "attention.gif", save_all=True, append_images=shown[1:], duration=100, loop=0
+    )
 
 
 if __name__ == "__main__":
