@@ -12,6 +12,7 @@ import doctest
 import re
 import sys
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,21 @@ def test_examples_in_python_give_what_is_shown(page: str) -> None:
         module_relative=False,
         optionflags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL,
     )
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+MODULES = sorted((ROOT / "sarnn_ros").rglob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in MODULES if ">>> " in path.read_text(encoding="utf-8")],
+    ids=lambda path: path.stem,
+)
+def test_examples_in_docstrings_give_what_is_shown(path: Path) -> None:
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    result = doctest.testmod(import_module(name), optionflags=doctest.ELLIPSIS)
     assert result.attempted > 0
     assert result.failed == 0
 
