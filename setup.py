@@ -26,8 +26,8 @@ else:
 WHEELS = "; sys_platform == 'linux' and platform_machine == 'x86_64'"
 
 TRAIN = [
-    "torch>=2.4",
-    "onnx>=1.16",
+    "torch>=2.6",
+    "onnxscript>=0.5",  # torch.onnx needs it
     "safetensors>=0.4",
     "tensorboard>=2.16",
     "matplotlib>=3.8",
@@ -81,6 +81,7 @@ setup(
         "opencv-python-headless>=4.9,<5",
         "cv-bridge>=1.13",
         "mcap>=1.2",  # reads what a cut-off bag still holds
+        "onnx>=1.16",  # looks at a graph before it is run
         "onnxruntime>=1.18",
         "pydantic>=2.5",
         "PyYAML>=6",

@@ -56,6 +56,7 @@ def load_policy(parameters: NodeParameters) -> Policy:
         threads=parameters.threads,
         device=parameters.device,
         compiled=parameters.compile,
+        sha256=parameters.policy_sha256 or None,
     )
 
 

@@ -261,6 +261,9 @@ class NodeParameters(_Settings):
     """Everything that can be set from outside."""
 
     policy: str = _setting("", "policy directory, as written by 'sarnn train'")
+    policy_sha256: str = _setting(
+        "", "refuse another policy than the one with this 'sha256' in its config.json; empty: any"
+    )
     backend: Literal["onnxruntime", "torch"] = _setting("onnxruntime", "what runs the network")
     device: Literal["auto", "cpu", "cuda"] = _setting(
         "auto",

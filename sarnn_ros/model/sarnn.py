@@ -21,14 +21,13 @@ State = tuple[Tensor, Tensor]
 #: One camera's images as a tensor, or one tensor per camera.
 Images = Tensor | Sequence[Tensor]
 
-_SLOPE = 0.3
-
 
 class VisionBranch(nn.Module):
     """One camera: points out of its image, and a predicted image out of points.
 
     :param im_size: (height, width) in pixels.
     :param stride: of the first convolution. 1 is EIPL's network; 2 costs about a quarter.
+    :param slope: of every LeakyReLU below zero.
     """
 
     def __init__(
@@ -38,6 +37,7 @@ class VisionBranch(nn.Module):
         heatmap_size: float,
         im_size: tuple[int, int],
         stride: int = 1,
+        slope: float = 0.3,
     ) -> None:
         super().__init__()
         self.im_size = im_size
@@ -46,7 +46,7 @@ class VisionBranch(nn.Module):
             raise ValueError(f"im_size {im_size} leaves a {height}x{width} feature map: too small")
 
         def activation() -> nn.Module:
-            return nn.LeakyReLU(_SLOPE, inplace=True)
+            return nn.LeakyReLU(slope, inplace=True)
 
         def encoder() -> list[nn.Module]:
             return [
@@ -98,6 +98,7 @@ class SARNN(VisionBranch):
     :param kernel_size: 3; there because EIPL's has it.
     :param im_size: (height, width) of the images, EIPL's order; one pair per camera if several.
     :param stride: 1, or 2 for the faster variant, which EIPL cannot load.
+    :param slope: of every LeakyReLU below zero. EIPL's had 0.01 until December 2023.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class SARNN(VisionBranch):
         kernel_size: int = 3,
         im_size: Sequence[int] | Sequence[Sequence[int]] = (128, 128),
         stride: int = 1,
+        slope: float = 0.3,
     ) -> None:
         if kernel_size != 3:
             raise ValueError(
@@ -117,17 +119,19 @@ class SARNN(VisionBranch):
                 "image sizes fit no other"
             )
         sizes = [(height, width) for height, width in _pairs(im_size)]
-        super().__init__(k_dim, temperature, heatmap_size, sizes[0], stride)
+        super().__init__(k_dim, temperature, heatmap_size, sizes[0], stride, slope)
         self.rec_dim = rec_dim
         self.k_dim = k_dim
         self.joint_dim = joint_dim
         self.stride = stride
+        self.slope = slope
         points = 2 * k_dim * len(sizes)
         self.rec = nn.LSTMCell(joint_dim + points, rec_dim)
-        self.decoder_joint = nn.Sequential(nn.Linear(rec_dim, joint_dim), nn.LeakyReLU(_SLOPE))
-        self.decoder_point = nn.Sequential(nn.Linear(rec_dim, points), nn.LeakyReLU(_SLOPE))
+        self.decoder_joint = nn.Sequential(nn.Linear(rec_dim, joint_dim), nn.LeakyReLU(slope))
+        self.decoder_point = nn.Sequential(nn.Linear(rec_dim, points), nn.LeakyReLU(slope))
         self.other_cameras = nn.ModuleList(
-            VisionBranch(k_dim, temperature, heatmap_size, size, stride) for size in sizes[1:]
+            VisionBranch(k_dim, temperature, heatmap_size, size, stride, slope)
+            for size in sizes[1:]
         )
         self.initialise()
 

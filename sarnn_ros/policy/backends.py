@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What computes one tick of the network: ONNX Runtime, or PyTorch. Both are without state.
 
-Arrays are float32 in the model's ranges. PyTorch is imported by its own backend only: a robot
-needs neither it nor the packages that write ONNX files.
+Arrays are float32 in the model's ranges. PyTorch is imported by its own backend only: a robot does
+not need it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,17 @@ Recurrent = tuple[Array, Array]
 
 BACKENDS = ("onnxruntime", "torch")
 
+#: What our exports consist of. None runs a graph of its own, as If, Loop and Scan do: so every run
+#: ends.
+OPERATORS = frozenset(
+    {"Add", "Concat", "Conv", "ConvTranspose", "Div", "Exp", "Gemm", "LeakyRelu", "MatMul", "Mul",
+     "Neg", "Pow", "Reshape", "Sigmoid", "Slice", "Softmax", "Split", "Sub", "Tanh", "Unsqueeze"}
+    # of other versions of torch
+    | {"Constant", "Flatten", "Identity", "Squeeze", "Transpose"}
+)  # fmt: skip
+#: Of a graph, per camera. Our exports have about half.
+MAX_NODES = 128
+
 
 @dataclass(frozen=True)
 class Outputs:
@@ -57,7 +68,12 @@ class Backend(Protocol):
         """:param images: (1, 3, H, W) per camera, in the spec's order.
         :param state: (1, D).
         :param recurrent: h and c, each (1, rec_dim).
+        :raises PolicyError: cancelled.
         """
+        ...
+
+    def cancel(self) -> None:
+        """Have the `run` that is going on in another thread end early, if there is one."""
         ...
 
 
@@ -102,14 +118,18 @@ class OnnxBackend:
     a third."""
 
     def __init__(self, directory: Path, config: PolicyConfig, *, threads: int) -> None:
+        import onnxruntime
+
+        self._onnxruntime = onnxruntime
         cameras = [camera.name for camera in config.spec.cameras]
         self._images = [f"image_{name}" for name in cameras]
-        self._outputs = ["joints_next", "points", "points_next", "h_next", "c_next"]
+        self._outputs = ["action", "points", "points_next", "h_next", "c_next"]
         self._predicted = [f"predicted_{name}" for name in cameras]
         self._command, self._full = (
-            _session(directory / graph, read_file(directory, config, graph), threads)
+            _session(directory / graph, read_file(directory, config, graph), threads, len(cameras))
             for graph in (COMMAND_GRAPH, FULL_GRAPH)
         )
+        self._running: Any = None
         _check_session(self._command, config, directory / COMMAND_GRAPH, self._outputs)
         _check_session(
             self._full, config, directory / FULL_GRAPH, [*self._outputs, *self._predicted]
@@ -118,18 +138,66 @@ class OnnxBackend:
     def run(
         self, images: Sequence[Array], state: Array, recurrent: Recurrent, *, want_image: bool
     ) -> Outputs:
-        inputs = dict(zip(self._images, images), joints=state, h=recurrent[0], c=recurrent[1])
+        inputs = dict(zip(self._images, images), state=state, h=recurrent[0], c=recurrent[1])
         if want_image:
             session, names = self._full, self._outputs + self._predicted
         else:
             session, names = self._command, self._outputs
-        action, points, points_next, h, c, *predicted = session.run(names, inputs)
+        options = self._onnxruntime.RunOptions()
+        self._running = options
+        try:
+            action, points, points_next, h, c, *predicted = session.run(names, inputs, options)
+        except Exception as error:  # onnxruntime has a dozen kinds, with no common base
+            problem = (
+                "took too long and was cancelled" if options.terminate else f"failed: {error}"
+            )
+            raise PolicyError(f"the policy's step {problem}") from error
+        finally:
+            self._running = None
         return Outputs(action, points, points_next, (h, c), predicted if want_image else None)
 
+    def cancel(self) -> None:
+        options = self._running
+        if options is not None:
+            options.terminate = True
 
-def _session(path: Path, content: bytes, threads: int) -> Any:
+
+def check_graph(content: bytes, path: Path, cameras: int) -> None:
+    """Refuse a graph that our export cannot have written.
+
+    :raises PolicyError: unreadable, an operator that is not in `OPERATORS`, too many nodes, or
+        weights in another file.
+    """
+    import onnx
+
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception as error:  # protobuf's DecodeError, by whichever implementation
+        raise PolicyError(f"is no ONNX graph ({error})", where=path) from error
+    graph = model.graph
+    kinds = {f"{node.domain}.{node.op_type}".lstrip(".") for node in graph.node}
+    problems = [f"the operator {kind}" for kind in sorted(kinds - OPERATORS)]
+    if model.functions:
+        problems.append("functions")
+    if any(attribute.HasField("g") or attribute.graphs for node in graph.node
+           for attribute in node.attribute):  # fmt: skip
+        problems.append("graphs within the graph")
+    if any(tensor.external_data or tensor.data_location for tensor in graph.initializer):
+        problems.append("weights in another file")
+    if len(graph.node) > MAX_NODES * cameras:
+        problems.append(f"{len(graph.node)} nodes (at most {MAX_NODES * cameras})")
+    if problems:
+        raise PolicyError(
+            f"the graph has {', '.join(problems)}, which no export of ours has",
+            where=path,
+            remedy="export the policy again; do not run a policy that you do not trust",
+        )
+
+
+def _session(path: Path, content: bytes, threads: int, cameras: int) -> Any:
     import onnxruntime
 
+    check_graph(content, path, cameras)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -151,14 +219,14 @@ def _session(path: Path, content: bytes, threads: int) -> Any:
 def _check_session(session: Any, config: PolicyConfig, path: Path, outputs: list[str]) -> None:
     model, spec = config.model, config.spec
     points = 2 * model.k_dim * len(spec.cameras)
-    state = [1, model.rec_dim]
+    recurrent = [1, model.rec_dim]
     sizes = {camera.name: [1, 3, camera.height, camera.width] for camera in spec.cameras}
     shapes = {f"image_{name}": size for name, size in sizes.items()}
     shapes |= {f"predicted_{name}": size for name, size in sizes.items()}
-    shapes |= {"joints": [1, model.joint_dim], "joints_next": [1, model.joint_dim]}
+    shapes |= {"state": [1, model.joint_dim], "action": [1, model.joint_dim]}
     shapes |= {"points": [1, points], "points_next": [1, points]}
-    shapes |= {"h": state, "c": state, "h_next": state, "c_next": state}
-    inputs = [f"image_{name}" for name in sizes] + ["joints", "h", "c"]
+    shapes |= dict.fromkeys(("h", "c", "h_next", "c_next"), recurrent)
+    inputs = [f"image_{name}" for name in sizes] + ["state", "h", "c"]
     for expected, values in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
         found = {value.name: value.shape for value in values}
         wanted = {name: shapes[name] for name in expected}
@@ -212,6 +280,9 @@ class TorchBackend:
         action, points, points_next, h, c = (tensor.cpu().numpy() for tensor in tensors)
         pictures = None if predicted is None else [image.cpu().numpy() for image in predicted]
         return Outputs(action, points, points_next, (h, c), pictures)
+
+    def cancel(self) -> None:
+        """Nothing: a network made by our own code does not run for ever."""
 
     def _tensor(self, array: Array) -> Any:
         return self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device)

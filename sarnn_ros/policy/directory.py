@@ -11,27 +11,31 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import hmac
 import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import from_json
 
 from sarnn_ros.errors import PolicyError, join_problems
 from sarnn_ros.files import write_bytes
 from sarnn_ros.spec import Spec
 
-#: Version 2 has the quantiles of `health`. Version 1, which never held any, is read as well.
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 FULL_GRAPH = "policy.onnx"
 COMMAND_GRAPH = "policy_command.onnx"
 
-#: A file that is written but not yet in its place; see `commit`.
+#: No file of a policy is larger, bytes. A SARNN has well under 10 MB.
+MAX_BYTES = 256 * 2**20
+#: A file that is written but does not have its name yet; see `commit`.
 _PENDING = ".new"
 
 
@@ -56,6 +60,7 @@ class ModelConfig(_Part):
         min_length=1, description="(height, width) per camera, pixels"
     )
     stride: Literal[1, 2] = Field(default=1, description="of the first convolution")
+    slope: float = Field(default=0.3, ge=0, le=1, description="of every LeakyReLU, below zero")
 
 
 class Normalisation(_Part):
@@ -76,7 +81,7 @@ class CameraEnvelope(_Part):
 
 
 class Envelope(_Part):
-    """What the training data did: the guard's limits and the drift checks start from here.
+    """What the training data did: command limits and the drift check start from here.
 
     Vectors have one entry per joint of the spec, rad or m.
     """
@@ -131,7 +136,7 @@ def health_terms(model: ModelConfig, spec: Spec) -> dict[str, int]:
 class PolicyConfig(_Part):
     """`config.json`. Everything about a policy except its weights."""
 
-    format_version: Literal[2] = 2
+    format_version: Literal[3] = 3
     code_version: str
     created: str = Field(description="UTC, ISO 8601")
     model: ModelConfig
@@ -177,16 +182,32 @@ class PolicyConfig(_Part):
         return self
 
 
-def load_config(directory: str | Path) -> PolicyConfig:
+def load_config(directory: str | Path, *, sha256: str | None = None) -> PolicyConfig:
     """Read and check a policy directory: config, presence and SHA-256 of every file.
 
-    :raises PolicyError: missing, incomplete, damaged, changed by hand, or of a newer format.
+    :param sha256: what `digest` must give, 64 hexadecimal digits; None: anything. The SHA-256 in a
+        policy detects damage. Tampering is detected by one that comes from elsewhere.
+    :raises PolicyError: missing, incomplete, damaged, changed by hand, of another format version,
+        or not the expected policy.
     """
     directory = Path(directory)
     config = _read_config(directory)
+    if sha256 is not None and not hmac.compare_digest(
+        (found := digest(config)).encode(), sha256.strip().lower().encode()
+    ):
+        raise PolicyError(
+            f"its SHA-256 is {found}, not the expected {sha256}",
+            where=directory,
+            remedy="copy the policy again from where it was trained, or expect this one",
+        )
     for name in config.files:
         _find(directory, config, name)
     return config
+
+
+def digest(config: PolicyConfig) -> str:
+    """SHA-256 of a whole policy, hexadecimal: of its config, which holds that of every file."""
+    return _checksum(config.model_dump(mode="json"))
 
 
 def read_file(directory: Path, config: PolicyConfig, name: str) -> bytes:
@@ -201,9 +222,9 @@ def commit(directory: str | Path, config: PolicyConfig, files: Mapping[str, Path
     """Make `directory` hold this policy, at once or not at all.
 
     An earlier policy there stays whole until the new one is: all files are first written beside
-    the old ones (`*.new`), then the new `config.json` replaces the old, which is the moment of
-    change, and only then do the files take their names. Cut short after that moment, reading finds
-    what is still called `.new`. Files that belong to no policy are left alone.
+    the old ones (`*.new`), then the new `config.json` replaces the old, and only then do the files
+    take their names. After a crash in between, reading finds the files under `*.new`. Files that
+    belong to no policy are left alone.
 
     :param config: its `files` is filled in here.
     :param files: where the content of each file is now, by its name in the directory.
@@ -224,11 +245,10 @@ def commit(directory: str | Path, config: PolicyConfig, files: Mapping[str, Path
             digests[name] = hashlib.sha256(content).hexdigest()
             pending.append(directory / (name + _PENDING))
             write_bytes(pending[-1], content)
-        config = _replace_files(config, digests)
-        pending.append(directory / (CONFIG + _PENDING))
-        write_bytes(pending[-1], _encode(config))
-        _sync(directory)
-        pending.pop().replace(directory / CONFIG)
+        config = PolicyConfig.model_validate({**config.model_dump(), "files": digests})
+        values = config.model_dump(mode="json")
+        text = json.dumps({**values, "sha256": _checksum(values)}, indent=2)
+        write_bytes(directory / CONFIG, text.encode())
     except (OSError, ValidationError) as error:
         for path in pending:
             path.unlink(missing_ok=True)
@@ -237,7 +257,6 @@ def commit(directory: str | Path, config: PolicyConfig, files: Mapping[str, Path
             where=directory,
             remedy="free some space, or give another directory; an earlier policy is unharmed",
         ) from error
-    _sync(directory)
     _settle(directory, config)
     for name in set(before.files if before else ()) - set(config.files):
         (directory / name).unlink(missing_ok=True)
@@ -255,19 +274,18 @@ def copy(source: str | Path, target: str | Path) -> PolicyConfig:
 
 
 def _find(directory: Path, config: PolicyConfig, name: str) -> tuple[Path, bytes]:
+    """The file's path and content. Its name may still be `*.new`; see `commit`."""
     if name not in config.files:
         raise PolicyError(
             f"the policy has no '{name}'", where=directory, remedy="export the policy again"
         )
     found = False
-    # The second name: a commit that was cut short. The first again: one that ends right now.
+    # The first name again: for a commit that ends just now.
     for path in (directory / name, directory / (name + _PENDING), directory / name):
         try:
-            content = path.read_bytes()
+            content = _read(path)
         except FileNotFoundError:
             continue
-        except OSError as error:
-            raise PolicyError(f"cannot be read ({error})", where=path) from error
         found = True
         if hashlib.sha256(content).hexdigest() == config.files[name]:
             return path, content
@@ -278,42 +296,61 @@ def _find(directory: Path, config: PolicyConfig, name: str) -> tuple[Path, bytes
     )
 
 
+def _read(path: Path) -> bytes:
+    """The content of a regular file: a device or FIFO could block, or have no end.
+
+    :raises FileNotFoundError: there is none. :raises PolicyError: it cannot be read.
+    """
+    try:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise PolicyError("is not a regular file", where=path)
+            if status.st_size > MAX_BYTES:
+                raise PolicyError(
+                    f"has {status.st_size} bytes; a policy's file has at most {MAX_BYTES}",
+                    where=path,
+                )
+            return file.read(MAX_BYTES)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise PolicyError(f"cannot be read ({error})", where=path) from error
+
+
 def _settle(directory: Path, config: PolicyConfig) -> None:
-    """Finish a commit that was cut short: give every file its name."""
+    """Give every file its name, where a commit was cut short."""
     for name in config.files:
         path, _ = _find(directory, config, name)
         if path.name != name:
             path.replace(directory / name)
         else:
             (directory / (name + _PENDING)).unlink(missing_ok=True)
-    _sync(directory)
 
 
 def _read_config(directory: Path) -> PolicyConfig:
     path = directory / CONFIG
     try:
-        text = path.read_text(encoding="utf-8")
+        content = _read(path)
     except FileNotFoundError as error:
         raise PolicyError(
             "holds no policy (no config.json)" if directory.is_dir() else "does not exist",
             where=directory,
             remedy="give the directory that 'sarnn train --out' wrote",
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"cannot be read ({error})", where=path) from error
     try:
-        values = json.loads(text)
-        version = values["format_version"]
-        checksum = values.pop("sha256")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        values = from_json(content)  # bounds the nesting
+        version, checksum = values["format_version"], values.pop("sha256")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise PolicyError(
             f"is not a policy's config ({error!r})", where=path, remedy="export the policy again"
         ) from error
-    if version not in (1, FORMAT_VERSION):
+    if version != FORMAT_VERSION:
         raise PolicyError(
-            f"format version {version!r}; this sarnn_ros reads 1 to {FORMAT_VERSION}",
+            f"format version {version!r}; this sarnn_ros reads {FORMAT_VERSION}",
             where=path,
-            remedy="install the sarnn_ros that the policy was made with, or a newer one",
+            remedy="install the sarnn_ros that the policy was made with, or export it again: "
+            "'sarnn train … --resume'",
         )
     if checksum != _checksum(values):
         raise PolicyError(
@@ -321,8 +358,6 @@ def _read_config(directory: Path) -> PolicyConfig:
             where=path,
             remedy="restore it; to change a policy, change the spec and train or export again",
         )
-    if version == 1:
-        values |= {"format_version": FORMAT_VERSION, "health": None}
     try:
         return PolicyConfig.model_validate(values)
     except ValidationError as error:
@@ -335,23 +370,6 @@ def _read_config(directory: Path) -> PolicyConfig:
         ) from error
 
 
-def _replace_files(config: PolicyConfig, digests: dict[str, str]) -> PolicyConfig:
-    return PolicyConfig.model_validate({**config.model_dump(), "files": digests})
-
-
-def _encode(config: PolicyConfig) -> bytes:
-    values = config.model_dump(mode="json")
-    return json.dumps({**values, "sha256": _checksum(values)}, indent=2).encode()
-
-
 def _checksum(values: Mapping[str, Any]) -> str:
     """Of the content, not of the file: layout and order of the keys do not matter."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -20,7 +20,7 @@ from sarnn_ros import __version__
 from sarnn_ros.errors import PolicyError
 from sarnn_ros.model.layers import SpatialSoftmax
 from sarnn_ros.model.sarnn import SARNN, VisionBranch
-from sarnn_ros.policy.backends import Array, OnnxBackend, Recurrent
+from sarnn_ros.policy.backends import Array, OnnxBackend, Recurrent, load_model
 from sarnn_ros.policy.directory import (
     COMMAND_GRAPH,
     CONFIG,
@@ -33,7 +33,7 @@ from sarnn_ros.policy.directory import (
     PolicyConfig,
     commit,
 )
-from sarnn_ros.policy.graph import build_graph
+from sarnn_ros.policy.graph import export_graphs
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser
@@ -77,7 +77,6 @@ def export_policy(
             where=out_dir,
             remedy="train again with a lower learning rate, or go back to an earlier checkpoint",
         )
-    weights = {name: value.numpy() for name, value in state.items()}
     try:
         config = PolicyConfig(
             code_version=__version__,
@@ -95,11 +94,8 @@ def export_policy(
     except ValueError as error:
         raise PolicyError(f"the parts do not fit together: {error}", where=out_dir) from error
     cameras = [camera.name for camera in spec.cameras]
-    contents = {
-        WEIGHTS: save(state),
-        FULL_GRAPH: build_graph(config.model, weights, cameras, images=True),
-        COMMAND_GRAPH: build_graph(config.model, weights, cameras, images=False),
-    }
+    command, full = export_graphs(model, cameras)
+    contents = {WEIGHTS: save(state), COMMAND_GRAPH: command, FULL_GRAPH: full}
     extra_files = dict(extra_files or {})
     if taken := sorted(set(extra_files) & {*contents, CONFIG}):
         raise PolicyError(f"extra files cannot be called {taken}", where=out_dir)
@@ -110,7 +106,8 @@ def export_policy(
         trial = Path(scratch) / "trial"
         written = commit(trial, config, files)
         backend = OnnxBackend(trial, written, threads=1)
-        check_backend(backend, model, written)
+        # Against what the config describes: a network edited in memory only is refused.
+        check_backend(backend, load_model(trial, written), written)
         config = config.model_copy(update={"health": health(Policy(written, backend))})
         return commit(out_dir, config, {**files, **extra_files})
 
@@ -127,6 +124,7 @@ def describe_model(model: SARNN) -> ModelConfig:
         heatmap_size=model.issm.heatmap_size,
         im_size=tuple(branch.im_size for branch in model.branches),
         stride=2 if model.stride == 2 else 1,
+        slope=model.slope,
     )
 
 
@@ -177,7 +175,8 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
                 raise PolicyError(
                     f"ONNX Runtime and PyTorch differ in {name} by {difference.max():.2g} "
                     f"at tick {tick}",
-                    remedy="a network edited in model/ needs the same change in policy/graph.py",
+                    remedy="a network with other activations or layers than its ModelConfig says "
+                    "cannot be exported; a new option of model/ belongs there too",
                 )
 
 

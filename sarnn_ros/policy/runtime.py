@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policy that runs: observation in, prediction out, tick by tick. No ROS, no torch of its own.
 
-Whether a prediction may be sent to a robot is for `guard.py` to say.
+Whether a prediction may be sent to a robot is decided in `control/limits.py`.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,10 @@ from sarnn_ros.streams.preprocess import JointNormaliser, scale_images, unscale_
 
 if TYPE_CHECKING:
     from sarnn_ros.streams.observe import Observation
+
+
+#: The first step of each graph allocates; loading fails if it takes longer than this, s.
+FIRST_STEP_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class Policy:
         threads: int = 1,
         device: str = "cpu",
         compiled: bool = False,
+        sha256: str | None = None,
     ) -> Policy:
         """Read a policy directory and get ready to run.
 
@@ -77,12 +83,14 @@ class Policy:
             several wait for each other, and so for whoever holds any of their cores.
         :param device: of the backend 'torch': 'cpu', 'cuda', or 'auto', a GPU where there is one.
         :param compiled: have the backend 'torch' compile the convolutions: a minute's work.
-        :raises PolicyError: as `load_config`, and for files that do not fit together.
+        :param sha256: expected of the directory; see `load_config`.
+        :raises PolicyError: as `load_config`, for files that do not fit together, and for a first
+            step that takes longer than `FIRST_STEP_SECONDS`.
         :raises ConfigError: a device or option that the backend has not.
         :raises EnvironmentProblem: the backend is not installed.
         """
         directory = Path(directory)
-        config = load_config(directory)
+        config = load_config(directory, sha256=sha256)
         made = make_backend(
             backend, directory, config, threads=threads, device=device, compiled=compiled
         )
@@ -92,8 +100,14 @@ class Policy:
         # The first run of each graph allocates; a robot should not wait for that.
         images = [np.zeros((1, 3, *size), np.float32) for size in self.config.model.im_size]
         state = np.zeros((1, self.config.model.joint_dim), np.float32)
-        for want_image in (True, False):
-            self._backend.run(images, state, self._recurrent, want_image=want_image)
+        timer = threading.Timer(FIRST_STEP_SECONDS, self.cancel)
+        timer.daemon = True
+        timer.start()
+        try:
+            for want_image in (True, False):
+                self._backend.run(images, state, self._recurrent, want_image=want_image)
+        finally:
+            timer.cancel()
 
     @property
     def spec(self) -> Spec:
@@ -109,6 +123,14 @@ class Policy:
         self._recurrent: Recurrent = (self._zero, self._zero)
         self._last: Outputs | None = None
 
+    def cancel(self) -> None:
+        """From another thread: have a `step` that is going on end early, with PolicyError.
+
+        The recurrent state stays as it was before that step. Without effect between steps and
+        with the backend 'torch'.
+        """
+        self._backend.cancel()
+
     def step(
         self,
         observation: Observation,
@@ -123,8 +145,8 @@ class Policy:
         :param input_param: share of the measured state in the input; the rest is what the last
             step predicted (EIPL's online loop). 1: measured only.
         :param input_param_image: the same for images. Below 1 the images are predicted anyway.
-        :raises PolicyError: an image of another size than the spec's, or a state of
-            another length.
+        :raises PolicyError: an image of another size than the spec's, a state of
+            another length, or cancelled.
         """
         images = [
             scale_images(self._image(observation, camera.name, (camera.height, camera.width, 3)),

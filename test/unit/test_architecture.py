@@ -25,7 +25,10 @@ ROS = {
 #: A command may import it, too, inside its function.
 ROS_MODULES = ("ros/", "sim/node.py", "sim/referee.py", "sim/replay.py")
 TORCH = {"torch", "torchvision", "tensorboard"}
-TORCH_MODULES = ("model/", "training/", "policy/export.py", "interop/eipl_checkpoint.py")
+TORCH_MODULES = (
+    *("model/", "training/", "policy/export.py", "policy/graph.py"),
+    "interop/eipl_checkpoint.py",
+)
 #: Only inside functions, so that the module works where torch is not installed.
 LAZY_TORCH_MODULES = ("policy/", "cli/")
 SIMULATOR = {"mujoco"}
