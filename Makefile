@@ -53,7 +53,7 @@ demo-clean:  ## forget what the demo made, to start it over
 .PHONY: test
 test: lint  ## lint, then all tests
 	@$(VENV)/bin/pytest -n 2 --dist loadfile test/unit $(ARGS)
-	@$(VENV)/bin/pytest test/ros test/system $(ARGS)
+	@$(VENV)/bin/pytest -n 2 --dist loadfile test/ros test/system $(ARGS)
 
 .PHONY: test-kilted
 test-kilted:  ## the ROS tests on ROS 2 Kilted, in a .venv-kilted of its own

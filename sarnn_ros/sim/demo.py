@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo: demonstrate, train, let the node drive the arm, report. What `make demo` runs.
 
-It only orchestrates: training is the public `sarnn train`, arm and policy are the processes that
-`sarnn run` starts, and trials go over DDS in real time. Each stage leaves a key of all it depends
-on, so that a finished stage is reused and a changed one is not.
+Training is the public `sarnn train`, arm and policy are the processes that `sarnn run` starts, and
+the trials go over DDS in real time. A finished stage is used again while the package's code and
+the stage's settings are the same.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,30 +24,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from sarnn_ros.errors import ConfigError, EnvironmentProblem
 from sarnn_ros.files import atomic_file, write_text
 from sarnn_ros.share import ros_environment, share_directory
 from sarnn_ros.sim import demonstrations
+from sarnn_ros.sim.judging import Recording, Trial
 from sarnn_ros.sim.processes import Child, children, free_domain, signals_interrupt
+from sarnn_ros.sim.report import describe, make_report, table, verdict
 from sarnn_ros.sim.scene import JOINT_NAMES
 from sarnn_ros.sim.task import DEMONSTRATION_TICKS, KINDS, TRIAL_TICKS, TrialPlan, plan_trials
 
 if TYPE_CHECKING:
-    from sarnn_ros.sim.referee import Recording, Trial
     from sarnn_ros.viz.video import Clip
 
-#: What the demo promises: least success rate, and longest training, s.
-GATE = {"taught": 0.95, "untaught": 0.90}
-GATE_TRAINING = 180.0
-
-#: Rooms of the package whose code decides what a stage makes.
-CODE = {
-    "demonstrate": ("sim",),
-    "train": ("streams", "data", "model", "training", "policy", "geometry.py", "spec.py"),
-    "evaluate": ("sim", "streams", "policy", "control", "ros"),
-}
 #: Exit code of a program that was interrupted, and says so.
 INTERRUPTED = 130
 
@@ -105,6 +95,7 @@ class Demo:
         self.recordings = out / "recordings"
         self.logs = out / "logs"
         self.spec = share_directory() / "config" / "demo_spec.yaml"
+        self._made_with = _package_digest(self.spec)
 
     def run(self) -> dict[str, Any]:
         """All stages; the report.
@@ -121,67 +112,45 @@ class Demo:
                 remedy="give another --out",
             ) from error
         with signals_interrupt():
-            key = self.demonstrate()
-            key = self.train(key)
-            self.evaluate(key)
+            self.demonstrate()
+            self.train()
+            self.evaluate()
             return self.report(time.monotonic() - started)
 
     # -- stages -----------------------------------------------------------------------------------
 
-    def demonstrate(self) -> str:
-        """Bags of the scripted expert. Returns the key of what they depend on."""
-        settings = self.settings
-        self._heading(
-            1, "demonstrate", f"a scripted expert lifts the cube {settings.episodes} times"
-        )
-        key = _key(
-            "demonstrate",
-            seed=settings.seed,
-            episodes=settings.episodes,
-            ticks=settings.demonstration_ticks,
-        )
-        if not self._is_current("demonstrate", key):
-            shutil.rmtree(self.bags, ignore_errors=True)
-            self._begin("demonstrate", key)
+    def demonstrate(self) -> None:
+        """Bags of the scripted expert."""
+        episodes, seed = self.settings.episodes, self.settings.seed
+        ticks = self.settings.demonstration_ticks
+        self._heading(1, "demonstrate", f"a scripted expert lifts the cube {episodes} times")
+        self._begin("demonstrate", (self.bags,), episodes, seed, ticks)
         with self._progress("recording bags") as bar:
-            task = bar.add_task("", total=settings.episodes)
+            task = bar.add_task("", total=episodes)
             demonstrations.demonstrate(
                 self.bags,
-                episodes=settings.episodes,
-                seed=settings.seed,
-                ticks=settings.demonstration_ticks,
+                episodes=episodes,
+                seed=seed,
+                ticks=ticks,
                 progress=lambda done, total: bar.update(task, completed=done),
             )
-        self.console.print(f"  {settings.episodes} rosbag2 files (mcap) in {self.bags}")
-        return key
+        self.console.print(f"  {episodes} rosbag2 files (mcap) in {self.bags}")
 
-    def train(self, bags_key: str) -> str:
+    def train(self) -> None:
         """The policy directory, by `sarnn train`."""
         self._heading(2, "train", "the bags become a policy, on this machine's CPU")
-        key = _key(
-            "train",
-            bags=bags_key,
-            seed=self.settings.seed,
-            options=self.settings.training,
-            spec=self.spec.read_text(encoding="utf-8"),
-        )
         run = self.policy.with_name(self.policy.name + ".run")
-        options = list(self.settings.training)
-        if self._is_current("train", key):
-            if (self.policy / "config.json").is_file():
-                self.console.print(f"  the policy in {self.policy} is used again")
-                return key
-            if (run / "checkpoint.pt").is_file():
-                self.console.print("  an interrupted training goes on")
-                options.append("--resume")
-        else:
-            for directory in (self.policy, run):
-                shutil.rmtree(directory, ignore_errors=True)
-            self._begin("train", key)
+        options = ["--seed", str(self.settings.seed), *self.settings.training]
+        self._begin("train", (self.policy, run), *options)
+        if (self.policy / "config.json").is_file():
+            self.console.print(f"  the policy in {self.policy} is used again")
+            return
+        if (run / "checkpoint.pt").is_file():
+            self.console.print("  an interrupted training goes on")
+            options.append("--resume")
         command = [*_SARNN, "train", str(self.bags), "--spec", str(self.spec)]
-        command += ["--out", str(self.policy), "--seed", str(self.settings.seed), *options]
         with children() as running:
-            child = Child("sarnn train", command)
+            child = Child("sarnn train", [*command, "--out", str(self.policy), *options])
             running.append(child)
             code = child.wait()
         if code == INTERRUPTED:
@@ -192,37 +161,24 @@ class Demo:
                 where=self.policy,
                 remedy="see its message above; 'sarnn demo' goes on where it stopped",
             )
-        return key
 
-    def evaluate(self, policy_key: str) -> None:
-        """Trials over DDS, appended to `trials.jsonl` one by one as they are judged."""
+    def evaluate(self) -> None:
+        """Trials over DDS, appended to `trials.jsonl` one by one as they end."""
         settings = self.settings
         plans = plan_trials(settings.repeats, settings.others, settings.seed)
-        self._heading(
-            3,
-            "evaluate",
-            f"{len(plans)} trials in real time: simulator and inference node over DDS",
-        )
-        key = _key(
-            "evaluate",
-            policy=policy_key,
-            plans=[asdict(plan) for plan in plans],
-            ticks=settings.trial_ticks,
-        )
-        if not self._is_current("evaluate", key):
-            self.trials.unlink(missing_ok=True)
-            shutil.rmtree(self.recordings, ignore_errors=True)
-            self._begin("evaluate", key)
-        done = {trial["index"] for trial in self._judged()}
-        todo = [(index, plan) for index, plan in enumerate(plans) if index not in done]
+        what = f"{len(plans)} trials in real time: simulator and inference node over DDS"
+        self._heading(3, "evaluate", what)
+        self._begin("evaluate", (self.trials, self.recordings), *plans, settings.trial_ticks)
+        done = {trial["index"] for trial in self._finished()}
         if done:
             self.console.print(f"  {len(done)} trials are there already")
+        todo = [(index, plan) for index, plan in enumerate(plans) if index not in done]
         if todo:
             self._run_trials(todo, filmed=_filmed(plans))
 
     def _run_trials(self, todo: list[tuple[int, TrialPlan]], filmed: set[int]) -> None:
-        settings = self.settings
-        domain = free_domain() if settings.domain_id is None else settings.domain_id
+        chosen = self.settings.domain_id
+        domain = free_domain() if chosen is None else chosen
         # A domain of our own, on this machine only: a real arm may be listening to the user's.
         environment = ros_environment() | {
             "ROS_DOMAIN_ID": str(domain),
@@ -262,28 +218,28 @@ class Demo:
                 referee.wait_until_ready(("sarnn", "replay"))
                 task = bar.add_task("", total=len(todo))
                 for index, plan in todo:
-                    trial, recording = referee.run(plan, settings.trial_ticks)
+                    trial, recording = referee.run(plan, self.settings.trial_ticks)
                     if index in filmed:
-                        _save_recording(
-                            self.recordings / f"{index:03d}.npz", plan, trial, recording
-                        )
+                        save_clip(self.recordings / f"{index:03d}.npz", plan, trial, recording)
                     with self.trials.open("a", encoding="utf-8") as file:
                         row = {"index": index, **asdict(plan), **asdict(trial)}
                         file.write(json.dumps(row) + "\n")
-                    bar.console.print(f"  {_describe(plan)}: {_verdict(trial)}", highlight=False)
+                    bar.console.print(f"  {describe(plan)}: {verdict(trial)}", highlight=False)
                     bar.advance(task)
-                (self.settings.out / "diagnostics.json").write_text(
-                    json.dumps(referee.diagnostics, indent=2), encoding="utf-8"
-                )
+                diagnostics = json.dumps(referee.diagnostics, indent=2)
+                (self.settings.out / "diagnostics.json").write_text(diagnostics, encoding="utf-8")
 
     def report(self, seconds: float) -> dict[str, Any]:
-        """`report.json`, the table, the pictures and the film."""
+        """`report.json`, the table, the pictures and the film.
+
+        :param seconds: that this run took.
+        """
         out = self.settings.out
         self._heading(4, "report", "table, learning curves and film")
-        trials = self._judged()
-        report = make_report(trials, self._training(), seconds)
+        config = json.loads((self.policy / "config.json").read_text(encoding="utf-8"))
+        report = make_report(self._finished(), config["training"], seconds)
         write_text(out / "report.json", json.dumps(report, indent=2) + "\n")
-        self.console.print(_table(report))
+        self.console.print(table(report))
 
         curves = self.policy / "curves.png"
         if curves.is_file():
@@ -296,7 +252,7 @@ class Demo:
             from sarnn_ros.viz.video import contact_sheet, write_video
 
             with self.console.status("drawing the film"):
-                clips = [_load_clip(path) for path in recordings]
+                clips = [load_clip(path) for path in recordings]
                 contact_sheet(clips, sheet)
                 write_video(clips, film)
         for name in ("report.json", "learning_curves.png", "contact_sheet.png", "demo.mp4"):
@@ -304,7 +260,21 @@ class Demo:
                 self.console.print(f"  {out / name}", highlight=False)
         return report
 
-    # -- small things -----------------------------------------------------------------------------
+    # -- helpers ----------------------------------------------------------------------------------
+
+    def _begin(self, stage: str, outputs: Sequence[Path], *settings: object) -> None:
+        """Delete the stage's outputs, unless this code made them with these settings.
+
+        A stage depends on all stages before it, so their settings count, too.
+        """
+        made_with = hashlib.sha256(repr((self._made_with, stage, settings)).encode()).hexdigest()
+        self._made_with = made_with
+        mark = self.settings.out / f".{stage}"
+        if mark.is_file() and mark.read_text(encoding="utf-8") == made_with:
+            return
+        for path in outputs:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        mark.write_text(made_with, encoding="utf-8")
 
     def _heading(self, number: int, name: str, what: str) -> None:
         self.console.print(f"[bold]{number}/4 {name}[/bold]: {what}", highlight=False)
@@ -320,151 +290,27 @@ class Demo:
         with Progress(*columns, console=self.console) as bar:
             yield bar
 
-    def _is_current(self, stage: str, key: str) -> bool:
-        try:
-            return (self.settings.out / f".{stage}").read_text(encoding="utf-8") == key
-        except OSError:
-            return False
-
-    def _begin(self, stage: str, key: str) -> None:
-        """From here on, what lies in the stage's folder belongs to this key."""
-        (self.settings.out / f".{stage}").write_text(key, encoding="utf-8")
-
-    def _judged(self) -> list[dict[str, Any]]:
-        """Trials so far. A line cut short by a crash is a trial that never was."""
+    def _finished(self) -> list[dict[str, Any]]:
+        """The trials so far. A line that a crash cut short does not count: it is tried again."""
         if not self.trials.is_file():
             return []
         rows = []
         for line in self.trials.read_text(encoding="utf-8").splitlines():
-            try:
+            with suppress(json.JSONDecodeError):
                 rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
         return rows
-
-    def _training(self) -> dict[str, Any]:
-        config = json.loads((self.policy / "config.json").read_text(encoding="utf-8"))
-        training: dict[str, Any] = config["training"]
-        return training
 
 
 _SARNN = (sys.executable, "-m", "sarnn_ros.cli.main")
 
 
-def make_report(
-    trials: Sequence[dict[str, Any]], training: dict[str, Any], seconds: float
-) -> dict[str, Any]:
-    """What `report.json` holds.
-
-    :param trials: rows of `trials.jsonl`.
-    :param training: the policy's summary of its training.
-    :param seconds: wall time of this run, reused stages not counted.
-    """
-    success = {}
-    for kind in KINDS:
-        rows = [trial for trial in trials if trial["kind"] == kind]
-        success[kind] = {
-            "trials": len(rows),
-            "successes": sum(trial["success"] for trial in rows),
-        }
-    driven = [trial for trial in trials if trial["driver"] == "sarnn"]
-    train_seconds = float(training["seconds"])
-    rates = {kind: _rate(success[kind]) for kind in KINDS}
-    gate = {kind: rates[kind] >= least for kind, least in GATE.items()}
-    gate["control_no_vision"] = rates["control_no_vision"] < rates["taught"] / 2
-    gate["control_replay"] = rates["control_replay"] < rates["taught"] / 2
-    gate["train_seconds"] = train_seconds <= GATE_TRAINING
-    return {
-        "success": success,
-        "train_seconds": train_seconds,
-        "latency_ms": _percentiles(trial["latencies"] for trial in driven),
-        "camera_to_command_ms": _percentiles(trial["camera_latencies"] for trial in driven),
-        "ticks": {
-            "total": sum(trial["ticks"] for trial in driven if not trial["problem"]),
-            "missed": sum(trial["missed"] for trial in driven if not trial["problem"]),
-        },
-        "gate": gate,
-        "run_seconds": seconds,
-        "explained": {
-            "success": "the cube is 5 cm above the table over the trial's whole last half second",
-            "latency_ms": "from the tick to the command's arrival in another process",
-            "camera_to_command_ms": "from the image's stamp to the command's arrival there",
-            "ticks": "of trials in which the guard let the policy go on to the end; the others "
-            "have a problem in the list below",
-            "control_no_vision": "camera frozen, or cube invisible: must fail",
-            "control_replay": "the mean demonstration, without a policy: must fail; not tried in "
-            "the middle, where it leads by symmetry",
-        },
-        "trials": [
-            {
-                key: trial[key]
-                for key in ("kind", "cube", "vision", "driver", "success", "max_lift", "problem")
-            }
-            for trial in trials
-        ],
-    }
-
-
-def _rate(counts: dict[str, int]) -> float:
-    return counts["successes"] / counts["trials"] if counts["trials"] else 0.0
-
-
-def _percentiles(groups: Iterator[Sequence[float]]) -> dict[str, float | None]:
-    values = [value * 1e3 for group in groups for value in group]
-    if not values:
-        return {"p50": None, "p95": None, "p99": None}
-    return {f"p{share}": round(float(np.percentile(values, share)), 3) for share in (50, 95, 99)}
-
-
-def _table(report: dict[str, Any]) -> Table:
-    table = Table(title="Closed loop over ROS 2, in real time")
-    for column, side in (
-        ("trials", "left"),
-        ("lifted", "right"),
-        ("", "right"),
-        ("wanted", "left"),
-    ):
-        table.add_column(column, justify=side)  # type: ignore[arg-type]
-    wanted = {kind: f"≥ {least:.0%}" for kind, least in GATE.items()}
-    wanted |= {"control_no_vision": "must fail", "control_replay": "must fail"}
-    names = {
-        "taught": "taught positions",
-        "untaught": "positions never taught",
-        "random": "random positions",
-        "control_no_vision": "control: blind (camera frozen, cube hidden)",
-        "control_replay": "control: replay of the mean demonstration",
-    }
-    for kind, counts in report["success"].items():
-        passed = report["gate"].get(kind, True)
-        table.add_row(
-            names[kind],
-            f"{counts['successes']}/{counts['trials']}",
-            f"{_rate(counts):.0%}" if counts["trials"] else "",
-            wanted.get(kind, ""),
-            style=None if passed else "red",
-        )
-    latency, ticks = report["latency_ms"], report["ticks"]
-    table.caption = f"trained in {report['train_seconds']:.0f} s"
-    if latency["p50"] is not None:
-        table.caption += (
-            f"; tick to command p50 {latency['p50']:.1f}, p99 {latency['p99']:.1f} ms; "
-            f"{ticks['missed']} of {ticks['total']} ticks missed"
-        )
-    return table
-
-
-def _describe(plan: TrialPlan) -> str:
-    how = {"live": "", "frozen": ", camera frozen", "hidden": ", cube hidden"}[plan.vision]
-    who = ", mean demonstration" if plan.driver == "replay" else ""
-    kind = plan.kind.removesuffix("_no_vision").removesuffix("_replay")
-    return f"{kind} y {plan.cube.y * 100:+.1f} cm{how}{who}"
-
-
-def _verdict(trial: Trial) -> str:
-    if trial.problem:
-        return f"[red]no[/red], {trial.problem}"
-    word = "[green]lifted[/green]" if trial.success else "[red]no[/red]"
-    return f"{word}, {max(trial.max_lift, 0.0) * 100:.0f} cm"
+def _package_digest(*more: Path) -> str:
+    """Of all that is in the package, and of further files."""
+    package = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for path in (*sorted(package.rglob("*.py")), *sorted(package.rglob("*.xml")), *more):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _filmed(plans: Sequence[TrialPlan]) -> set[int]:
@@ -474,7 +320,9 @@ def _filmed(plans: Sequence[TrialPlan]) -> set[int]:
     return {index for kind, index in first.items() if kind != "control_replay"} | {untaught[-1]}
 
 
-def _save_recording(path: Path, plan: TrialPlan, trial: Trial, recording: Recording) -> None:
+def save_clip(path: Path, plan: TrialPlan, trial: Trial, recording: Recording) -> None:
+    """Write what the film shows of a trial: the arrays of a `Clip`."""
+
     def column(rows: Sequence[tuple[Any, ...]], index: int, *shape: int) -> Any:
         return np.array([row[index] for row in rows]).reshape(len(rows), *shape)
 
@@ -486,7 +334,7 @@ def _save_recording(path: Path, plan: TrialPlan, trial: Trial, recording: Record
     with atomic_file(path) as partial:
         np.savez_compressed(
             partial,
-            title=_describe(plan),
+            title=describe(plan),
             success=trial.success,
             image_times=column(recording.images, 1) / 1e9,
             images=column(recording.images, 2, *recording.images[0][2].shape),
@@ -502,24 +350,11 @@ def _save_recording(path: Path, plan: TrialPlan, trial: Trial, recording: Record
         )
 
 
-def _load_clip(path: Path) -> Clip:
+def load_clip(path: Path) -> Clip:
+    """What `save_clip` wrote."""
     from sarnn_ros.viz.video import Clip
 
     with np.load(path) as arrays:
         values = {name: arrays[name] for name in arrays.files}
     values["title"], values["success"] = str(values["title"]), bool(values["success"])
     return Clip(joint_names=JOINT_NAMES, **values)
-
-
-def _key(stage: str, **dependencies: Any) -> str:
-    """A digest of a stage's code and of everything else it depends on."""
-    digest = hashlib.sha256(json.dumps(dependencies, sort_keys=True, default=str).encode())
-    package = Path(__file__).resolve().parent.parent
-    for name in CODE[stage]:
-        room = package / name
-        paths = sorted(room.rglob("*")) if room.is_dir() else [room]
-        for path in paths:
-            # This file only orchestrates: a new sentence here retrains nothing.
-            if path.suffix in (".py", ".xml") and path != Path(__file__).resolve():
-                digest.update(path.read_bytes())
-    return digest.hexdigest()

@@ -1,9 +1,9 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The referee: runs trials on the simulated arm over ROS, and judges them.
+"""The referee: runs trials on the simulated arm over ROS.
 
-It sees what any other process could see: topics and services. It sets up the cube, starts whoever
-commands the arm, watches, stops them. Nothing here knows how the arm or the policy work inside.
+It uses only topics and services, as any other process could: it places the cube, starts the node
+that commands the arm (the driver), records, and stops the driver.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -31,48 +30,26 @@ from std_srvs.srv import Trigger
 from visualization_msgs.msg import ImageMarker
 
 from sarnn_ros.errors import EnvironmentProblem
+from sarnn_ros.sim.judging import Recording, Trial, judge
 from sarnn_ros.sim.scene import CUBE_HALF, JOINT_NAMES, home_joints
-from sarnn_ros.sim.task import RATE, TRIAL_TICKS, Driver, TrialPlan, is_success
+from sarnn_ros.sim.task import RATE, TRIAL_TICKS, Driver, TrialPlan
 from sarnn_ros.spec import NANOSECONDS
 
-PERIOD_NS = round(NANOSECONDS / RATE)
-
-#: Discovery alone may take 3 s; what has not happened after this will not, s.
+#: How long to wait for anything, s. Discovery alone may take 3 s.
 PATIENCE = 30.0
-#: A driver that has not commanded for this long at the end of a trial has given up, s.
+#: A driver that was silent for this long at the end of a trial counts as stopped, s.
 SILENCE = 0.5
+#: What each driver is asked through its `Trigger` services.
+_SERVICES = ("start", "stop", "reset")
 #: How far from home the arm may be when a trial starts, rad or m.
 HOME_TOLERANCE = 0.02
-
-
-@dataclass
-class Recording:
-    """What was seen in a trial, for judging it and for drawing it. Times are receive times, s."""
-
-    cube: list[tuple[float, float]] = field(default_factory=list)  # time, lift in m
-    commands: list[tuple[float, int, NDArray[np.float64]]] = field(default_factory=list)
-    joints: list[tuple[float, NDArray[np.float64]]] = field(default_factory=list)
-    images: list[tuple[float, int, NDArray[np.uint8]]] = field(default_factory=list)
-    markers: list[tuple[float, int, str, NDArray[np.float64]]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """The verdict."""
-
-    success: bool
-    max_lift: float  # m
-    ticks: int
-    missed: int
-    latencies: tuple[float, ...]  # tick to command, s
-    camera_latencies: tuple[float, ...]  # camera stamp to command, s
-    problem: str | None = None
 
 
 class Referee:
     """A ROS node with a thread of its own. Use `open_referee`.
 
-    Its methods wait, for at most `PATIENCE` seconds each, and then say what did not happen.
+    Its methods wait for at most `PATIENCE` seconds each, and raise an error that names what did
+    not happen.
     """
 
     def __init__(self, node: Node, alive: Callable[[], None]) -> None:
@@ -96,11 +73,11 @@ class Referee:
             name: node.create_client(Trigger, name)
             for name in (
                 "sim/reset",
-                *(f"{who}/{what}" for who in ("sarnn", "replay") for what in _ORDERS),
+                *(f"{who}/{what}" for who in ("sarnn", "replay") for what in _SERVICES),
             )
         }
 
-    # -- what is heard, on the executor's thread --------------------------------------------------
+    # -- subscriptions, on the executor's thread --------------------------------------------------
 
     def _on_cube(self, message: PoseStamped) -> None:
         with self._changed:
@@ -145,7 +122,7 @@ class Referee:
                 values = {item.key: item.value for item in status.values}
                 self.diagnostics[status.name] = {"message": status.message, **values}
 
-    # -- what is asked and waited for, on the caller's thread -------------------------------------
+    # -- requests, on the caller's thread ---------------------------------------------------------
 
     def wait_for(
         self, condition: Callable[[], object], what: str, patience: float = PATIENCE
@@ -191,7 +168,7 @@ class Referee:
         return future.result()
 
     def set_up(self, trial: TrialPlan) -> None:
-        """Put the cube and the arm where the trial starts, and see that they are there."""
+        """Put the cube and the arm where the trial starts, and wait until they are there."""
         request = SetParameters.Request()
         request.parameters = [
             Parameter(name, value=value).to_parameter_msg()
@@ -222,7 +199,7 @@ class Referee:
         return bool(away < 0.005 and off < HOME_TOLERANCE)
 
     def run(self, trial: TrialPlan, ticks: int = TRIAL_TICKS) -> tuple[Trial, Recording]:
-        """One trial, from setting up to the verdict. The driver is stopped before and after.
+        """One trial, from placing the cube to the result. The driver is stopped before and after.
 
         A driver that sends no command, or stops to, is a failed trial with its reason.
         """
@@ -250,7 +227,7 @@ class Referee:
             with self._changed:
                 self._recording = None
             self.order(f"{driver}/stop")
-        return _judge(recording, problem, ticks), recording
+        return judge(recording, problem, ticks), recording
 
     def _driver_says(self, driver: Driver) -> str:
         texts = [
@@ -259,9 +236,6 @@ class Referee:
             if name.lstrip("/").startswith(driver)
         ]
         return "; ".join(texts) or f"{driver} publishes no diagnostics"
-
-
-_ORDERS = ("start", "stop", "reset")
 
 
 @contextmanager
@@ -291,43 +265,6 @@ def open_referee(domain_id: int, alive: Callable[[], None] = lambda: None) -> It
             thread.join(5.0)
         node.destroy_node()
         rclpy.try_shutdown(context=context)
-
-
-def _judge(recording: Recording, problem: str | None, ticks: int) -> Trial:
-    """The verdict from what was seen. A command belongs to the tick that its stamp lies in."""
-    lifts = _once_per_tick(recording.cube)
-    arrivals: dict[int, float] = {}
-    for arrival, stamp, _ in recording.commands:
-        arrivals.setdefault(stamp // PERIOD_NS, arrival)
-    labels = sorted(arrivals)
-    expected = labels[-1] - labels[0] + 1 if labels else 0
-    encoder = [
-        (arrival, stamp) for arrival, stamp, name, _ in recording.markers if name == "encoder"
-    ]
-    camera = []
-    for label in labels:
-        # The points of a tick are published right after its command, with the image's stamp.
-        start, end = label * PERIOD_NS / NANOSECONDS, (label + 1) * PERIOD_NS / NANOSECONDS
-        stamps = [stamp for arrival, stamp in encoder if start <= arrival < end]
-        if stamps:
-            camera.append(arrivals[label] - stamps[0] / NANOSECONDS)
-    return Trial(
-        success=is_success(lifts),
-        max_lift=max(lifts, default=0.0),
-        ticks=max(expected, ticks - 1),
-        missed=max(expected, ticks - 1) - len(labels),
-        latencies=tuple(arrivals[label] - label * PERIOD_NS / NANOSECONDS for label in labels),
-        camera_latencies=tuple(camera),
-        problem=problem,
-    )
-
-
-def _once_per_tick(cube: list[tuple[float, float]]) -> list[float]:
-    """Lifts at the first message of each tick's time."""
-    lifts: dict[int, float] = {}
-    for arrival, lift in cube:
-        lifts.setdefault(int(arrival * RATE), lift)
-    return list(lifts.values())
 
 
 def _stamp(message: Any) -> int:

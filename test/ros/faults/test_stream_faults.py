@@ -469,8 +469,24 @@ def latches(arm: Arm, fault: Fault, wait: Any) -> None:
 
 
 def goes_on(arm: Arm, fault: Fault, wait: Any) -> None:
-    wait(lambda: len(arm.robot.commands) >= arm.before + 8, lambda: arm.process.output)
-    assert not arm.active_faults, arm.process.output
+    """Eight ticks in a row are commanded while it lasts.
+
+    Not the first eight: on a busy machine this robot's own messages may come too late, and then
+    the node holds, as it should. What harms does so again within any eight ticks.
+    """
+    wait(
+        lambda: unbroken_ns(arm) >= 7 * arm.promises.period_ns and not arm.active_faults,
+        lambda: f"{arm.active_faults}, {unbroken_ns(arm) / SECOND:.2f} s\n{arm.process.output}",
+    )
+
+
+def unbroken_ns(arm: Arm) -> int:
+    """For how long commands have come without a gap, since the fault began."""
+    times = [command.at_ns for command in list(arm.robot.commands)[arm.before :]]
+    first = len(times) - 1
+    while first > 0 and times[first] - times[first - 1] <= 1.5 * arm.promises.period_ns:
+        first -= 1
+    return times[-1] - times[first] if times else 0
 
 
 def rests(arm: Arm, fault: Fault, wait: Any) -> None:

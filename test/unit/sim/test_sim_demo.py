@@ -6,14 +6,18 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.sim import demo
-from sarnn_ros.sim.demo import Demo, Settings, make_report
-from sarnn_ros.sim.task import KINDS
+from sarnn_ros.sim.demo import Demo, Settings
+from sarnn_ros.sim.judging import Recording, Trial
+from sarnn_ros.sim.report import make_report, table
+from sarnn_ros.sim.task import KINDS, Placement, TrialPlan
 
 
 def _trial(kind: str, success: bool, **changes) -> dict:
@@ -85,7 +89,7 @@ def test_the_gate_says_what_is_missing(trials, seconds, missed):
 def test_a_report_without_commands_is_still_a_report():
     report = make_report([_trial("taught", False, latencies=[])], {"seconds": 1.0}, 1.0)
     assert report["latency_ms"] == {"p50": None, "p95": None, "p99": None}
-    demo._table(report)
+    table(report)
 
 
 @pytest.fixture
@@ -97,25 +101,42 @@ def miniature(tmp_path) -> Demo:
 
 
 def test_bags_are_reused_until_what_they_depend_on_changes(miniature, monkeypatch):
-    key = miniature.demonstrate()
     bag = miniature.bags / "episode_000" / "metadata.yaml"
-    made = bag.stat().st_mtime_ns
-    assert miniature.demonstrate() == key
-    assert bag.stat().st_mtime_ns == made
 
-    other = Demo(Settings(out=miniature.settings.out, seed=1, episodes=1, demonstration_ticks=40))
-    other.console = miniature.console
-    assert other.demonstrate() != key
-    assert bag.stat().st_mtime_ns != made
+    def made(**changes) -> int:
+        settings = replace(miniature.settings, **changes)
+        Demo(settings, miniature.console).demonstrate()
+        return bag.stat().st_mtime_ns
 
-    monkeypatch.setitem(demo.CODE, "demonstrate", ("sim", "spec.py"))  # as if code had changed
-    assert miniature.demonstrate() != key
+    first = made()
+    assert made() == first
+    assert made(repeats=5) == first, "of the trials alone"
+    other = made(seed=1)
+    assert other != first
+    monkeypatch.setattr(demo, "_package_digest", lambda *files: "other code")
+    assert made(seed=1) != other
+
+
+def test_all_code_and_the_spec_count(tmp_path, monkeypatch):
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("rate: 10")
+    before = demo._package_digest(spec)
+    assert demo._package_digest(spec) == before
+    spec.write_text("rate: 20")
+    assert demo._package_digest(spec) != before
+    seen = []
+    read = demo.Path.read_bytes
+    monkeypatch.setattr(demo.Path, "read_bytes", lambda path: seen.append(path) or read(path))
+    demo._package_digest(spec)
+    assert {"scene.py", "lift.xml", "inference_node.py", "demo.py", "trainer.py"} <= {
+        path.name for path in seen
+    }
 
 
 def test_a_cut_line_is_a_trial_that_never_was(miniature):
     lines = [json.dumps({"index": 0}), json.dumps({"index": 1}), '{"index": 2, "succ']
     miniature.trials.write_text("\n".join(lines))
-    assert [trial["index"] for trial in miniature._judged()] == [0, 1]
+    assert [trial["index"] for trial in miniature._finished()] == [0, 1]
 
 
 def test_an_unwritable_output_is_named(tmp_path):
@@ -124,21 +145,35 @@ def test_an_unwritable_output_is_named(tmp_path):
         Demo(Settings(out=tmp_path / "file" / "demo")).run()
 
 
-def test_the_orchestrator_itself_is_no_dependency(monkeypatch, tmp_path):
-    """A new sentence in demo.py must not cost a training."""
-    before = demo._key("evaluate", a=1)
-    text = demo.Path(demo.__file__).read_bytes()
-    seen = []
-    original = demo.Path.read_bytes
-
-    def spy(path):
-        seen.append(path)
-        return original(path)
-
-    monkeypatch.setattr(demo.Path, "read_bytes", spy)
-    assert demo._key("evaluate", a=1) == before
-    assert demo._key("evaluate", a=2) != before
-    names = {path.name for path in seen}
-    assert {"scene.py", "lift.xml", "inference_node.py"} <= names
-    assert "demo.py" not in names
-    assert text == original(demo.Path(demo.__file__))
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_recording_comes_back_as_it_was(tmp_path, silent):
+    rng = np.random.default_rng(0)
+    recording = Recording(
+        cube=[(1.0, 0.0), (1.1, 0.1)],
+        commands=[(1.05, 5 * 10**8, np.arange(6.0))],
+        joints=[(1.0, np.arange(6.0)), (1.1, np.arange(6.0))],
+        images=[(1.0, 10**9, rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))],
+        markers=[
+            (1.0, 10**9, name, np.ones((5, 2)) * factor)
+            for factor, name in ((1, "encoder"), (2, "decoder"), (3, "encoder"))
+        ],
+    )
+    if silent:  # a policy that never commanded, and shows no attention
+        recording.commands, recording.markers = [], []
+    trial = Trial(True, 0.1, 90, 0, (), ())
+    plan = TrialPlan("untaught", Placement(0.42, -0.15))
+    demo.save_clip(tmp_path / "a.npz", plan, trial, recording)
+    clip = demo.load_clip(tmp_path / "a.npz")
+    assert clip.title == "untaught y -15.0 cm"
+    assert clip.success is True
+    assert clip.image_times.tolist() == [1.0]
+    np.testing.assert_array_equal(clip.images[0], recording.images[0][2])
+    if silent:
+        assert clip.commands.shape == (0, 6)
+        assert len(clip.encoder) == len(clip.decoder) == len(clip.point_times) == 0
+    else:
+        assert clip.commands.shape == (1, 6)
+        assert clip.encoder.shape == clip.decoder.shape == (1, 5, 2)
+        assert clip.decoder[0, 0].tolist() == [2.0, 2.0]
+    assert clip.lifts.tolist() == [0.0, 0.1]
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]

@@ -1,0 +1,81 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is seen in a trial, and its result. No ROS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.sim.task import RATE, is_success
+from sarnn_ros.spec import NANOSECONDS
+
+PERIOD_NS = round(NANOSECONDS / RATE)
+
+
+@dataclass
+class Recording:
+    """What was seen in a trial, for the result and for the film. Times are receive times, s."""
+
+    cube: list[tuple[float, float]] = field(default_factory=list)  # time, lift in m
+    commands: list[tuple[float, int, NDArray[np.float64]]] = field(default_factory=list)
+    joints: list[tuple[float, NDArray[np.float64]]] = field(default_factory=list)
+    images: list[tuple[float, int, NDArray[np.uint8]]] = field(default_factory=list)
+    markers: list[tuple[float, int, str, NDArray[np.float64]]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The result of one trial."""
+
+    success: bool
+    max_lift: float  # m
+    ticks: int
+    missed: int
+    latencies: tuple[float, ...]  # tick to command, s
+    camera_latencies: tuple[float, ...]  # camera stamp to command, s
+    problem: str | None = None
+
+
+def judge(recording: Recording, problem: str | None, ticks: int) -> Trial:
+    """The result of a trial from what was seen.
+
+    A command belongs to the tick in which its stamp lies.
+
+    :param problem: why the trial did not go on to its end, or None.
+    """
+    lifts = _once_per_tick(recording.cube)
+    arrivals: dict[int, float] = {}
+    for arrival, stamp, _ in recording.commands:
+        arrivals.setdefault(stamp // PERIOD_NS, arrival)
+    labels = sorted(arrivals)
+    expected = labels[-1] - labels[0] + 1 if labels else 0
+    encoder = [
+        (arrival, stamp) for arrival, stamp, name, _ in recording.markers if name == "encoder"
+    ]
+    camera = []
+    for label in labels:
+        # The points of a tick are published right after its command, with the image's stamp.
+        start, end = label * PERIOD_NS / NANOSECONDS, (label + 1) * PERIOD_NS / NANOSECONDS
+        stamps = [stamp for arrival, stamp in encoder if start <= arrival < end]
+        if stamps:
+            camera.append(arrivals[label] - stamps[0] / NANOSECONDS)
+    return Trial(
+        success=is_success(lifts),
+        max_lift=max(lifts, default=0.0),
+        ticks=max(expected, ticks - 1),
+        missed=max(expected, ticks - 1) - len(labels),
+        latencies=tuple(arrivals[label] - label * PERIOD_NS / NANOSECONDS for label in labels),
+        camera_latencies=tuple(camera),
+        problem=problem,
+    )
+
+
+def _once_per_tick(cube: list[tuple[float, float]]) -> list[float]:
+    """Lifts at the first message of each tick's time."""
+    lifts: dict[int, float] = {}
+    for arrival, lift in cube:
+        lifts.setdefault(int(arrival * RATE), lift)
+    return list(lifts.values())
