@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The control without a policy: the mean demonstration, published as `joint_command`.
 
-The node `replay` is started and stopped like the inference node, so that the referee treats both
-alike. If blind repetition lifted the cube, the task would prove nothing.
+The node `replay` has the inference node's services, so that the referee treats both alike. If
+repeating one trajectory lifted the cube everywhere, the task would prove nothing.
 """
 
 from __future__ import annotations
 
 import array
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,8 +56,8 @@ def mean_commands(bags: list[Path]) -> NDArray[np.float64]:
 class ReplayNode(Node):
     """Repeats the trajectory from its beginning at `~/start`, then holds its end.
 
-    It publishes on the topic only from `~/start` to `~/stop`: the inference node sends nothing
-    while there is another that could.
+    It has a publisher only from `~/start` to `~/stop`: the inference node sends nothing while
+    another node could command the arm.
     """
 
     def __init__(self, commands: NDArray[np.float64]) -> None:
@@ -65,32 +67,22 @@ class ReplayNode(Node):
         self._publisher: Publisher | None = None
         self._timer = self.create_timer(1.0 / RATE, self._publish)
         self._timer.cancel()
-        for name, callback in (
-            ("start", self._on_start),
-            ("stop", self._on_stop),
-            ("reset", self._on_reset),
-        ):
-            self.create_service(Trigger, f"~/{name}", callback)
+        for name, act in (("start", self._start), ("stop", self._stop), ("reset", self._rewind)):
+            self.create_service(Trigger, f"~/{name}", partial(_answer, act))
 
-    def _on_start(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _start(self) -> None:
         if self._publisher is None:
             self._publisher = self.create_publisher(JointState, "joint_command", 10)
         self._timer.reset()
-        response.success = True
-        return response
 
-    def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _stop(self) -> None:
         self._timer.cancel()
         if self._publisher is not None:
             self.destroy_publisher(self._publisher)
             self._publisher = None
-        response.success = True
-        return response
 
-    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _rewind(self) -> None:
         self._tick = 0
-        response.success = True
-        return response
 
     def _publish(self) -> None:
         assert self._publisher is not None
@@ -103,6 +95,14 @@ class ReplayNode(Node):
         message = JointState(header=header, name=list(JOINT_NAMES))
         message.position = array.array("d", command)
         self._publisher.publish(message)
+
+
+def _answer(
+    act: Callable[[], None], _: Trigger.Request, response: Trigger.Response
+) -> Trigger.Response:
+    act()
+    response.success = True
+    return response
 
 
 def main() -> int:
