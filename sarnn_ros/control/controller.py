@@ -1,221 +1,362 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""One tick: observe, predict, guard, send. No ROS here: what is sent, logged or shown goes through
-the callables that the node hands in.
+"""One tick: observe, predict, limit, send. And the state that says whether it may. No ROS here:
+what is sent, logged or shown goes through the callables of `Ports`.
 
-`tick` runs on the control thread alone; `start`, `stop` and `reset` come from the executor's and
-return at once. A command that was on its way when one of them was called is not sent.
+`tick` runs on the control thread alone. `activate`, `start`, `stop`, `reset` and `deactivate` come
+from the executor's, `look_for_stall` from a thread of its own; none of them waits for a tick. A
+command that was on its way when one of them was called is not sent.
 """
 
 from __future__ import annotations
 
-import threading
 import time
+import traceback
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.control.faults import Changes, Fault, FaultBook
-from sarnn_ros.control.interpolator import Command, Streamer
-from sarnn_ros.control.limits import CommandGuard, GuardVerdict
+from sarnn_ros.control.description import CODE as DESCRIPTION
+from sarnn_ros.control.description import DescriptionWatch
+from sarnn_ros.control.faults import ActiveFaults, Fault, FaultChanges, FaultLog, Faults
+from sarnn_ros.control.following import FollowingWatch
+from sarnn_ros.control.gripper import TwoValuedGripper
+from sarnn_ros.control.interpolator import SetpointInterpolator
+from sarnn_ros.control.limits import JointLimiter, LimitResult
+from sarnn_ros.control.motion import CONTIGUOUS, Motion
+from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet, Instant, Interruption
+from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import NodeParameters
 from sarnn_ros.control.start import StartSequence
+from sarnn_ros.control.state import (
+    ACTIVE,
+    LATCHED,
+    MOVING,
+    STARTED,
+    Action,
+    Event,
+    Refused,
+    State,
+    Status,
+    transition,
+)
 from sarnn_ros.control.statistics import LoopStatistics
-from sarnn_ros.control.watchdogs import Findings, ObservationWatch
+from sarnn_ros.control.ticker import Thread, Ticker
+from sarnn_ros.control.watchdogs import FormatWatch, ObservationWatch
 from sarnn_ros.policy.runtime import Policy, Prediction
 from sarnn_ros.streams.observe import Missing, Observation, ObservationBuffer
 
 Vector = NDArray[np.float64]
 
-#: Ticks this many periods apart, or more, have had a tick left out between them.
-CONTIGUOUS = 1.5
-#: A tick may be so late before it is said that there is none, s: a simulated clock may be slow,
-#: and shorter delays are counted as missed ticks.
-PATIENCE_S = 1.0
+#: A gap in a motion of more than so many periods, and of more than so long, latches: meanwhile
+#: nobody looked, and the arm may have been moved. Shorter ones are missed ticks.
+GAP_PERIODS, GAP_S = 5, 0.5
 
 
 @dataclass
 class Tick:
     """All about one tick: for statistics, display, and tests. Fields stay None where a tick
-    did not get that far."""
+    did not get that far.
+
+    :ivar state: after it.
+    :ivar ramp_stopped: a ramp was interrupted and does not go on.
+    :ivar interrupted: the segment to the last command was not finished.
+    """
 
     label_ns: int
+    state: State = State.STOPPED
     missed: int = 0
     reset: str | None = None
     observation: Observation | None = None
     prediction: Prediction | None = None
-    verdict: GuardVerdict | None = None
+    limited: LimitResult | None = None
     sent: Command | None = None
-    ramp_aborted: bool = False
-    way_left: bool = False
-    changes: Changes = field(default_factory=Changes)
+    ramp_stopped: bool = False
+    interrupted: bool = False
+    changes: FaultChanges = field(default_factory=FaultChanges)
     stages: dict[str, float] = field(default_factory=dict)
 
 
+def _nothing(*_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the robot's side needs from outside.
+
+    :param prepare: makes the messages of a command; what it returns publishes them.
+    :param faults: what was found outside: on the ROS graph.
+    :param wants_image: whether somebody looks at the predicted image.
+    :param log: tells the user, unless it has just told the like; takes a level (error, warning,
+        info), a stable key and a text, and returns whether it told.
+    :param changed: called when the state or a fault has changed.
+    :param on_tick: sees each tick when it is over; on the control thread.
+    :param on_start: called first in the control thread.
+    :param topic_name: what messages call a topic of the spec.
+    """
+
+    clocks: Clocks
+    prepare: Callable[[Command], Callable[[], None]]
+    faults: Callable[[], Faults] = Faults
+    wants_image: Callable[[], bool] = bool
+    log: Callable[[str, str, str], bool] = lambda level, key, text: True
+    changed: Callable[[], None] = _nothing
+    on_tick: Callable[[Tick], None] = _nothing
+    on_start: Callable[[], None] = _nothing
+    topic_name: Callable[[str], str] = str
+
+
 @dataclass
-class _Run:
-    """What has to be forgotten when the motion is interrupted."""
+class Parts:
+    """What `build_controller` makes and a controller is made of."""
 
-    allowed_ns: int | None = None
-    commands: list[tuple[int, Vector]] = field(default_factory=list)
-    refused: int = 0  # commands in a row
-    left: int = 0  # ways in a row that the guard refused
+    policy: Policy
+    buffer: ObservationBuffer
+    limiter: JointLimiter
+    gripper: TwoValuedGripper
+    sequence: StartSequence
+    outlet: CommandOutlet
+    interpolator: SetpointInterpolator
+    watch: ObservationWatch
+    following: FollowingWatch
+    formats: FormatWatch
+    scene: SceneWatch
+    description: DescriptionWatch | None
 
-    def past(self, label_ns: int, period_ns: int) -> tuple[float, Vector | None, Vector | None]:
-        """How the motion came to this tick: seconds since the tick of the command before (one
-        period if there is none), that command, and where the motion was so long before it. A
-        command counts if no tick was left out since: after that the motion begins anew.
-        """
-        if not self.commands:
-            return period_ns * 1e-9, None, None
-        label, last = self.commands[-1]
-        elapsed = label_ns - label
-        if not 0 < elapsed < CONTIGUOUS * period_ns:
-            return period_ns * 1e-9, None, None
-        earlier, before = self.commands[0]  # there are two at most
-        if not 0 < label - earlier < CONTIGUOUS * period_ns:
-            return elapsed * 1e-9, last, None
-        # The same velocity, over as long a time as has passed now: images are not quite periodic.
-        return elapsed * 1e-9, last, last - (last - before) * (elapsed / (label - earlier))
+
+@dataclass(frozen=True)
+class _Order:
+    """What a tick found when it began.
+
+    :param generation: of the user's orders; :param resets: what was found before one of them is
+        forgotten with it.
+    """
+
+    generation: int
+    resets: int
+    state: State
 
 
 class Controller:
-    """The control loop's state and its one step.
+    """The robot's side: its state, its faults, and one step of the loop. See `build_controller`.
 
-    :param now_ns: the clock that stamps and ticks share, ns.
-    :param streamer: sends the commands; called with no other call of it under way.
-    :param sequence: how a motion begins.
-    :param watch: looks at each observation; :param elsewhere: what was found outside the loop.
-    :param on_tick: sees each tick when it is over.
+    :param settings: the current ones.
     """
 
-    def __init__(
-        self,
-        policy: Policy,
-        buffer: ObservationBuffer,
-        guard: CommandGuard,
-        parameters: Callable[[], NodeParameters],
-        *,
-        now_ns: Callable[[], int],
-        streamer: Streamer,
-        sequence: StartSequence,
-        want_image: Callable[[], bool],
-        watch: ObservationWatch,
-        elsewhere: Callable[[], Findings],
-        on_tick: Callable[[Tick], None],
-    ) -> None:
-        self.faults = FaultBook()
-        self.statistics = LoopStatistics()
-        self.trips: dict[str, int] = {}
-        self._policy = policy
-        self._buffer = buffer
-        self._guard = guard
-        self._parameters = parameters
-        self._now_ns = now_ns
-        self._streamer = streamer
-        self._sequence = sequence
-        self._want_image = want_image
-        self._watch = watch
-        self._elsewhere = elsewhere
-        self._on_tick = on_tick
-        spec = policy.spec
+    def __init__(self, parts: Parts, settings: Callable[[], NodeParameters], ports: Ports) -> None:
+        self.state, _ = transition(State.UNCONFIGURED, Event.CONFIGURE)
+        self.faults = ActiveFaults()
+        self.statistics = LoopStatistics(lambda: ports.clocks.steady_ns() * 1e-9)
+        self.violations: Counter[str] = Counter()
+        self.parts = parts
+        self._ticker: Ticker | None = None
+        self._threads: tuple[Thread, ...] = ()
+        self._fault_log = FaultLog(ports.log)
+        self._settings = settings
+        self._ports = ports
+        self._clocks = ports.clocks
+        spec = parts.policy.spec
         self._period_ns = spec.period_ns
-        self._indices = list(spec.command_indices)
+        self._rows = list(spec.command_indices)
         silence_ns = 0 if spec.trigger is None else spec.trigger.max_age_ns
-        self._patience_s = max(PATIENCE_S, (2 * spec.period_ns + silence_ns) * 1e-9)
-        self._fresh_ns = spec.period_ns + max(source.max_age_ns for source in spec.joints)
+        self._stall_ns = max(GAP_PERIODS * spec.period_ns, round(GAP_S * 1e9)) + silence_ns
         # The next tick is no gap, whatever is asked for.
-        gap_ns = parameters().watch.reset_gap * 1e9
+        gap_ns = settings().watch.reset_gap * 1e9
         self._gap_ns = round(max(gap_ns, CONTIGUOUS * spec.period_ns))
 
-        self._gate = threading.Lock()  # held while a command is being published
-        self._epoch = 0  # commands of an earlier epoch are void
-        self._resets = 0  # what was found before one is forgotten with it
-        self._running = False
-        self._beginning = False
-        self._reset_reason: str | None = None
-        self._last_tick: tuple[int, int] | None = None  # label and time of the last tick, ns
-        self._run = _Run()
-        self._present: tuple[int, Vector] | None = None
+        self._lock = parts.outlet.lock  # held while a command is being published
+        self._generation = self._resets = 0
+        self._reset_reason: str | None = None  # for the control thread: forget
+        self._beginning = False  # for the control thread: begin the start sequence
+        self._ticking = False
+        self._last_tick: tuple[int, Instant] | None = None
+        self._motion = Motion(spec.period_ns)
+        self._present: tuple[int, Vector] | None = None  # stamp and commanded joints
 
-    # -- from the executor's thread -------------------------------------------------------------
+    # -- from other threads ---------------------------------------------------------------------
+
+    def connect(self, ticker: Ticker, *others: Thread) -> None:
+        """The threads: the one of `tick`, and further ones."""
+        self._ticker = ticker
+        setpoints = self.parts.interpolator.ticker
+        self._threads = (*others, *([setpoints] if setpoints else []), ticker)
+
+    def run(self) -> None:
+        """Start the threads; after `activate`."""
+        for thread in self._threads:
+            thread.start()
+
+    def image_tick(self, label_ns: int, receive_ns: int) -> None:
+        """An image has arrived that is a tick."""
+        if self._ticker is not None:
+            self._ticker.image(label_ns, receive_ns)
+
+    def clock_moved(self) -> None:
+        """To be called whenever a simulated clock moves, and when any clock jumps."""
+        for ticker in (self._ticker, self.parts.interpolator.ticker):
+            if ticker is not None:
+                ticker.clock_moved()
+
+    def halt(self) -> bool:
+        """Stop commanding, the hold sent; then end the threads.
+
+        :returns: whether they have ended: a policy may never return. It sends nothing any more.
+        """
+        self.deactivate()
+        ended = [thread.stop() for thread in self._threads]
+        return all(ended)
+
+    def close(self) -> bool:
+        """For good. Returns as `halt`."""
+        ended = self.halt()
+        with self._lock:
+            self._order(Event.CLEANUP)
+        return ended
+
+    def status(self) -> Status:
+        """What it is doing, and why."""
+        dry_run = self._settings().dry_run
+        state, active = self.state, self.faults.active
+        if state in ACTIVE and state not in LATCHED and (silence := self.stalled_s):
+            why = "the policy has not returned" if self._ticking else "has the clock stopped?"
+            return Status(state, f"no tick for {silence:.1f} s: {why}", "no_tick", dry_run)
+        if state in LATCHED or state is State.HOLDING:
+            if active:
+                return Status(state, active[0].text, active[0].code, dry_run)
+            if state is State.HOLDING:
+                return Status(state, "waits for the next tick", "", dry_run)
+        return Status(state, dry_run=dry_run)
 
     @property
-    def running(self) -> bool:
+    def started(self) -> bool:
         """Whether the user wants commands; faults aside."""
-        return self._running
-
-    @property
-    def phase(self) -> str:
-        """See `StartSequence.phase`."""
-        return self._sequence.phase
-
-    @property
-    def interpolation_stops(self) -> dict[str, int]:
-        """See `Streamer.stops`."""
-        return self._streamer.stops
+        return self.state in STARTED
 
     @property
     def stalled_s(self) -> float:
         """How long there has been no tick, if that is longer than it can be; else 0. To be asked
         while ticks are to come."""
         silence = self.statistics.silence_s
-        return silence if silence > self._patience_s else 0.0
+        return silence if silence > self._stall_ns * 1e-9 else 0.0
 
-    def activate(self, *, start: bool) -> tuple[Fault, ...]:
+    def activate(self, *, start: bool) -> None:
         """Before the first tick: nothing from earlier ones counts, except faults that are latched.
 
         :param start: command at once, if none is.
-        :returns: the latched faults.
         """
-        latched = self.faults.latched
-        with self._gate:
-            self._epoch += 1
-            self._streamer.end()
-            self._reset_reason = "activation"
+        self._forget_messages()
+        with self._lock:
+            self.parts.gripper.reset()
             self._last_tick = None
             self.statistics.expect()
-            self._running = self._beginning = start and not latched
-        return latched
+            self._order(Event.ACTIVATE_AND_START if start else Event.ACTIVATE, "activation")
+
+    def deactivate(self) -> None:
+        """No command after this returns, except for the hold that it sends itself."""
+        with self._lock:
+            if self.state in ACTIVE:
+                self._order(Event.DEACTIVATE)
 
     def start(self) -> None:
         """Begin to command, with a fresh recurrent state.
 
-        :raises RuntimeError: while a fault is latched.
+        :raises Refused: while a fault is latched.
         """
-        if latched := self.faults.latched:
-            raise RuntimeError(f"{latched[0].text}: call ~/reset first")
-        with self._gate:
-            self._epoch += 1
-            self._streamer.end()
-            self._reset_reason = "start"
-            self._running = self._beginning = True
+        with self._lock:
+            if self.state in LATCHED:
+                raise Refused(self.status().text)
+            self._order(Event.START, "start")
 
     def stop(self) -> None:
         """No command after this returns, except for the hold that it sends itself."""
-        with self._gate:
-            self._epoch += 1
-            was_running, self._running = self._running, False
-            if was_running:
-                self._hold()
+        with self._lock:
+            self._order(Event.STOP)
 
     def reset(self) -> tuple[Fault, ...]:
-        """Forget the recurrent state and all faults. After a latched one nothing moves until
-        `start`: a reset alone must not set a robot in motion.
+        """Forget the recurrent state, all faults, and what was seen before. After a latched fault
+        nothing moves until `start`: a reset alone must not set a robot in motion.
 
         :returns: the faults that were latched.
         """
-        with self._gate:
-            self._epoch += 1
-            self._streamer.end()
+        # Before the reset: a tick between would latch again what it still finds.
+        self._forget_messages()
+        description = self.parts.description
+        if description and any(fault.code == DESCRIPTION for fault in self.faults.latched):
+            description.accept()
+        with self._lock:
             self._resets += 1
-            self._reset_reason = "reset"
-            latched = self.faults.reset()
-            if latched:
-                self._running = False
-            return latched
+            self._order(Event.RESET, "reset")
+            return self.faults.reset()
+
+    def latch(self, code: str, text: str) -> None:
+        """A fault that was found outside of the ticks: hold until `reset`."""
+        with self._lock:
+            changes = self.faults.update(self._clocks.now_ns(), None, {code: text})
+            self._order(Event.FAULT)
+        self._tell(changes)
+
+    def failed(self, error: Exception) -> None:
+        """A tick, or a set-point, raised an exception: a bug."""
+        trace = "".join(traceback.format_exception(error))
+        self.latch("internal", f"a tick failed: {error}")
+        self._ports.log("error", "trace", trace)
+
+    def look_for_stall(self) -> None:
+        """To be called now and then, not from the control thread: it may hang."""
+        with self._lock:
+            silence = self.stalled_s
+            if not silence or self.state not in STARTED:
+                return
+            if self._clocks.simulated() and not self._ticking:
+                self._fire(Event.STALL)
+                return
+            why = "the policy has not returned" if self._ticking else "no core was free"
+            self.latch("stalled", f"no tick for {silence:.1f} s: {why}")
+
+    def _tell(self, changes: FaultChanges) -> None:
+        self._fault_log.see(self.state.value, changes, self.faults.active)
+        if changes.appeared or changes.resolved:
+            self._ports.changed()
+
+    def _order(self, event: Event, reset: str | None = None) -> None:
+        """Fire it; a tick under way may no longer send."""
+        self._generation += 1
+        self._fire(event, reset)
+
+    def _fire(self, event: Event, reset: str | None = None) -> None:
+        before = self.state
+        self.state, actions = transition(before, event)
+        for action in actions:
+            if action is Action.FORGET:
+                self._reset_reason = reset
+                self.parts.interpolator.end()
+            elif action is Action.BEGIN:
+                self._beginning = True
+                self.statistics.expect()
+            elif action is Action.HOLD:
+                self._hold()
+
+    def _forget_messages(self) -> None:
+        """What was seen before, and what is still on its way: it may be what latched, and nothing
+        begins from it."""
+        self.parts.buffer.clear(self._clocks.now_ns())
+        self.parts.formats.reset()
+        self.parts.scene.reset()
+
+    def _hold(self) -> None:
+        """The set-point sent last once more, at rest, if a fresh measurement shows the robot near
+        it. Without that nothing is sent: every controller keeps its last set-point by itself, and
+        one that was not checked against the present position is not sent at all."""
+        position = self.parts.interpolator.end()
+        commands, self._motion.commands = self._motion.commands, []
+        if commands and position is not None and not self._settings().dry_run:
+            command, now = Command.standing(position), self._clocks.read()
+            self.parts.outlet.send(command, now, self._period_ns, self._present)
+            self.parts.interpolator.end()
 
     # -- on the control thread ------------------------------------------------------------------
 
@@ -225,59 +366,37 @@ class Controller:
         :param due_ns: when it could have begun, if not at `label_ns`: an image is a tick by its
             stamp, but cannot be seen before it has arrived.
         """
+        began = self._clocks.read()
+        self._ticking = True
+        self.statistics.expect()
+        try:
+            tick = self._tick(label_ns, label_ns if due_ns is None else due_ns, began)
+        finally:
+            self._ticking = False
+        self._tell(tick.changes)
+        if tick.ramp_stopped:
+            text = "stopped: the ramp to the start pose was interrupted; call ~/start"
+            self._ports.log("error", "ramp", text)
+        self.parts.scene.see(tick)
+        self._ports.on_tick(tick)
+
+    def _tick(self, label_ns: int, due_ns: int, began: Instant) -> Tick:
         tick = Tick(label_ns)
         watch = _StopWatch(tick.stages)
-        if due_ns is None or due_ns == label_ns:
-            due_ns = label_ns
-        else:
+        if due_ns != label_ns:
             tick.stages["arrival"] = max(due_ns - label_ns, 0) * 1e-9
-        now_ns = self._now_ns()
-        tick.stages["wake"] = max(now_ns - due_ns, 0) * 1e-9
-        with self._gate:
-            epoch, running, resets = self._epoch, self._running, self._resets
-            tick.reset, self._reset_reason = self._reset_reason, None
-            beginning, self._beginning = self._beginning, False
-        if tick.reset:
-            self._restart()
-        if beginning:
-            self._sequence.begin()
-        self._follow_clock(tick, now_ns)
-
-        found = self._buffer.observe(label_ns)
+        tick.stages["wake"] = max(began.now_ns - due_ns, 0) * 1e-9
+        order = self._begin(tick)
+        faults = self._follow_clocks(tick, began, order)
+        self._observe(tick, order, faults)
         watch.lap("observe")
-        # After observing: whatever came with this observation has been looked at by now.
-        faults = self._elsewhere()
-        if isinstance(found, Missing):
-            for name, text in found.reasons.items():
-                faults.soft[f"no_observation:{name}"] = f"{name}: {text}"
-            self._see_way(tick, faults)
-        else:
-            tick.observation = found
-            measured_ns = min(found.stamps[name] for name in self._policy.spec.joint_source_names)
-            self._present = (measured_ns, found.state[self._indices])
-            if tick.reset or not running:
-                self._watch.reset()
-            faults.update(self._watch.check(found))
-            allowed = running and not faults.soft and not faults.hard and not self.faults.latched
-            ramping = (
-                allowed
-                and not self._parameters().dry_run
-                and self._sequence.ramps(self._last(label_ns))
-            )
-            self._predict(tick, allowed and not ramping, faults)
-            watch.lap("policy")
-            self._see_way(tick, faults)  # as late as can be: it is walked meanwhile
-            if running:
-                self._judge(tick, self._wanted(tick, allowed, ramping), allowed, faults)
-            watch.lap("guard")
-
-        with self._gate:
-            if resets == self._resets:
-                tick.changes = self.faults.update(label_ns, faults.soft, faults.hard)
-        if tick.verdict is not None and tick.verdict.ok and not self.faults.active:
-            self._command(tick, epoch)
-        if tick.sent is None:
-            self._interrupt(tick, epoch)
+        event, wanted = self._predict(tick, order, faults)
+        watch.lap("policy")
+        if wanted is not None:
+            wanted = self._limit(tick, wanted, faults)
+        watch.lap("guard")
+        since = Instant(label_ns, began.steady_ns)
+        self._conclude(tick, order, event, wanted, since, faults)
         watch.lap("publish")
         tick.stages["total"] = watch.total()
         self.statistics.add(
@@ -288,171 +407,224 @@ class Controller:
             reset=tick.reset is not None,
             sent=tick.sent is not None,
         )
-        self._on_tick(tick)
+        return tick
 
-    def _follow_clock(self, tick: Tick, now_ns: int) -> None:
-        last, self._last_tick = self._last_tick, (tick.label_ns, now_ns)
-        if last is None:
-            return
-        label_ns, then_ns = last
-        # Not by the labels: a tick of a silent camera is labelled now, its next image is older.
-        if now_ns < then_ns:
-            tick.reset = f"time went back by {(then_ns - now_ns) * 1e-9:.3f} s"
+    def _begin(self, tick: Tick) -> _Order:
+        """Carry out what was ordered since the last tick."""
+        with self._lock:
+            order = _Order(self._generation, self._resets, self.state)
+            tick.reset, self._reset_reason = self._reset_reason, None
+            beginning, self._beginning = self._beginning, False
+        if tick.reset:
             self._restart()
-            self._buffer.rewind(now_ns)
+        if beginning:
+            self.parts.sequence.begin()
+        return order
+
+    def _restart(self) -> None:
+        self.parts.policy.reset()
+        self.parts.interpolator.end()
+        self.parts.sequence.restart()
+        self._motion = Motion(self._period_ns)
+        self._present = None
+
+    def _follow_clocks(self, tick: Tick, began: Instant, order: _Order) -> Faults:
+        """Whether time went back, or a motion was left alone for too long."""
+        faults = Faults()
+        last, self._last_tick = self._last_tick, (tick.label_ns, began)
+        if last is None:
+            return faults
+        label_ns, then = last
+        gap_ns = began.steady_ns - then.steady_ns
+        if self._clocks.simulated():  # which may have been paused, and the robot with it
+            gap_ns = min(gap_ns, began.now_ns - then.now_ns)
+        if gap_ns > self._stall_ns and order.state in MOVING:
+            faults.hard["stalled"] = (
+                f"nothing was done for {gap_ns * 1e-9:.2f} s in the middle of a motion: was the "
+                "process stopped, or no core free? The arm may have been moved meanwhile"
+            )
+        # Not by the labels: a tick of a silent camera is labelled now, its next image is older.
+        if began.now_ns < then.now_ns:
+            tick.reset = f"time went back by {(then.now_ns - began.now_ns) * 1e-9:.3f} s"
+            self._restart()
+            self.parts.buffer.rewind(began.now_ns)
         else:
             # Images come about every period, the grid at exact multiples.
             tick.missed = max(round((tick.label_ns - label_ns) / self._period_ns) - 1, 0)
+        return faults
 
-    def _restart(self) -> None:
-        self._policy.reset()
-        self._streamer.end()
-        self._sequence.restart()
-        self._run = _Run()
-        self._present = None
+    def _observe(self, tick: Tick, order: _Order, faults: Faults) -> None:
+        """The observation, and everything that says whether it can be trusted."""
+        parts = self.parts
+        found = parts.buffer.observe(tick.label_ns)
+        # After observing: whatever came with this observation has been looked at by now.
+        faults.update(self._ports.faults())
+        faults.hard.update(parts.formats.changed)
+        faults.update(parts.scene.faults())
+        if parts.description is not None:
+            faults.update(parts.description.faults())
+        if isinstance(found, Missing):
+            for name, text in found.reasons.items():
+                faults.soft[f"no_observation:{name}"] = f"{name}: {text}"
+            return
+        tick.observation = found
+        measured_ns = min(found.stamps[name] for name in parts.policy.spec.joint_source_names)
+        self._present = (measured_ns, found.state[self._rows])
+        if tick.reset or order.state not in STARTED:
+            parts.watch.reset()
+            parts.following.reset()
+        faults.update(parts.watch.check(found))
+        commanded = self._motion.past(tick.label_ns)[1]
+        if not self._settings().dry_run:
+            faults.hard.update(
+                parts.following.check(found.state, self._present[1], measured_ns, commanded)
+            )
 
-    def _predict(self, tick: Tick, allowed: bool, faults: Findings) -> None:
-        """One step of the policy. It runs while not allowed to command too, for the display; what
-        its recurrent state then remembers is carried into the motion only if that was no longer
-        than `watch.reset_gap`."""
-        since = self._run.allowed_ns
-        if allowed and (since is None or tick.label_ns - since > self._gap_ns):
-            if tick.reset is None:
-                tick.reset = "start" if since is None else "gap"
-            self._restart_run()
-        if allowed:
-            self._run.allowed_ns = tick.label_ns
-        parameters = self._parameters()
-        assert tick.observation is not None
-        tick.prediction = self._policy.step(
+    def _predict(self, tick: Tick, order: _Order, faults: Faults) -> tuple[Event, Vector | None]:
+        """One step of the policy, and what this tick is to do with it: the event, and where to.
+
+        It runs while nothing may be commanded too, for the display; what its recurrent state then
+        remembers is carried into the motion only if that was no longer than `watch.reset_gap`.
+        """
+        if tick.observation is None or self._present is None:
+            self._find_interruption(tick, faults)
+            return Event.PREVENTED, None
+        sequence, settings = self.parts.sequence, self._settings()
+        clear = not (faults.soft or faults.hard or self.faults.latched)
+        allowed = clear and order.state in STARTED
+        here = self._motion.here(tick.label_ns, self._present[1])
+        ramping = allowed and not settings.dry_run and sequence.ramps(here)
+        self._permit(tick, allowed and not ramping)
+        tick.prediction = self.parts.policy.step(
             tick.observation,
-            want_image=self._want_image(),
-            input_param=parameters.input_param_joints,
-            input_param_image=parameters.input_param_image,
+            want_image=self._ports.wants_image(),
+            input_param=settings.input_param_joints,
+            input_param_image=settings.input_param_image,
         )
         if not np.isfinite(tick.prediction.action).all():
             faults.hard["non_finite"] = (
                 f"the prediction is not finite: {tick.prediction.action.tolist()}; train again"
             )
-            self._policy.reset()  # the recurrent state would stay what it is for ever
-
-    def _restart_run(self) -> None:
-        self._policy.reset()
-        self._sequence.restart()
-        self._run = _Run(commands=self._run.commands)  # a ramp's: there is one motion
-
-    def _see_way(self, tick: Tick, faults: Findings) -> None:
-        """A way that was left was not what its command says: the motion begins anew, and whatever
-        keeps leaving them latches. In a row are the ways, not the ticks: each is followed by a
-        tick that holds."""
-        left = self._streamer.left()
-        if left is None:
-            if self._run.past(tick.label_ns, self._period_ns)[1] is not None:
-                self._run.left = 0
-            return
-        tick.way_left = True
-        self._run.commands = []
-        if not left.refused:
-            faults.soft["interpolation"] = f"the way to the last command was left: {left.text}"
-            return
-        self._run.left += 1
-        faults.soft["guard"] = text = f"set-point refused: {left.text}"
-        if self._run.left >= self._parameters().guard.latch_after:
-            faults.hard["guard"] = f"{text} ({self._run.left} ways in a row)"
-
-    def _wanted(self, tick: Tick, allowed: bool, ramping: bool) -> Vector | None:
-        """What the guard is asked about: the prediction, or what the start makes of it."""
-        assert tick.prediction is not None
-        predicted = tick.prediction.action[self._indices]
+            self.parts.policy.reset()  # the recurrent state would stay what it is for ever
+        self._find_interruption(tick, faults)  # as late as can be: the segment goes on meanwhile
+        if not allowed or faults.soft or faults.hard:
+            return Event.PREVENTED, None
         if ramping:
-            self._run.allowed_ns = None  # the policy begins afresh after it
-            return self._sequence.ramp(self._last(tick.label_ns))
-        if allowed:
-            return self._sequence.follow(predicted, self._last(tick.label_ns))
-        return None if self._sequence.phase else predicted
+            self._motion.allowed_ns = None  # the policy begins afresh after it
+            return Event.RAMP, sequence.ramp(here)
+        event, wanted = sequence.follow(tick.prediction.action[self._rows], here)
+        return event, None if event is Event.WARM_UP else wanted
 
-    def _last(self, label_ns: int) -> Vector:
-        """Where the motion is: the command of the tick before, or else the present position."""
+    def _permit(self, tick: Tick, allowed: bool) -> None:
+        """Whether the policy commands; after a gap it begins afresh."""
+        if not allowed:
+            return
+        since = self._motion.allowed_ns
+        if since is None or tick.label_ns - since > self._gap_ns:
+            if tick.reset is None:
+                tick.reset = "start" if since is None else "gap"
+            self.parts.policy.reset()
+            self.parts.sequence.restart()
+            # There is one motion: a ramp's commands count.
+            self._motion = Motion(self._period_ns, commands=self._motion.commands)
+        self._motion.allowed_ns = tick.label_ns
+
+    def _find_interruption(self, tick: Tick, faults: Faults) -> None:
+        """A segment that was not finished was not what its command says: the motion begins anew,
+        and what keeps interrupting them latches. In a row are the segments, not the ticks: each is
+        followed by a tick that holds."""
+        motion, interruption = self._motion, self.parts.interpolator.interruption()
+        if interruption is None:
+            if motion.past(tick.label_ns)[1] is not None:
+                motion.interrupted = 0
+            return
+        tick.interrupted = True
+        motion.commands = []
+        if not interruption.refused:
+            faults.soft["interpolation"] = (
+                f"no set-points to the last command: {interruption.text}"
+            )
+            return
+        motion.interrupted += 1
+        faults.soft["guard"] = text = f"set-point refused: {interruption.text}"
+        if motion.interrupted >= self._settings().guard.latch_after:
+            faults.hard["guard"] = f"{motion.interrupted} segments in a row: {text}"
+
+    def _limit(self, tick: Tick, wanted: Vector, faults: Faults) -> Vector | None:
+        """The command that the limits allow, if any."""
         assert self._present is not None
-        _, previous, _ = self._run.past(label_ns, self._period_ns)
-        return self._present[1] if previous is None else previous
-
-    def _judge(self, tick: Tick, wanted: Vector | None, allowed: bool, faults: Findings) -> None:
-        """The guard's verdict, and what follows from a bad one."""
-        assert tick.observation is not None
-        if wanted is None:
-            return
-        elapsed_s, previous, before = self._run.past(tick.label_ns, self._period_ns)
-        tick.verdict = self._guard.check(
-            wanted,
-            tick.observation.state[self._indices],
-            elapsed_s,
-            previous=previous,
-            before=before,
+        elapsed_s, previous, before = self._motion.past(tick.label_ns)
+        tick.limited = result = self.parts.limiter.check(
+            wanted, self._present[1], elapsed_s, previous=previous, before=before
         )
-        for trip in tick.verdict.trips:
-            self.trips[trip.reason] = self.trips.get(trip.reason, 0) + 1
-        if not tick.verdict.ok:
-            text = f"command refused: {tick.verdict.reason}"
-            faults.soft["guard"] = text
-            self._run.refused += allowed
-            if self._run.refused >= self._parameters().guard.latch_after:
-                faults.hard["guard"] = f"{text} ({self._run.refused} ticks in a row)"
+        self.violations.update(violation.reason for violation in result.violations)
+        if result.ok:
+            self._motion.refused = 0
+            return result.command
+        self._refuse(result.reason, faults)
+        return None
+
+    def _refuse(self, reason: str, faults: Faults) -> None:
+        if self._settings().dry_run:  # never latches for what the arm did not do
+            faults.soft["guard"] = f"would have refused the command: {reason}"
+            return
+        faults.soft["guard"] = text = f"command refused: {reason}"
+        self._motion.refused += 1
+        if self._motion.refused >= self._settings().guard.latch_after:
+            faults.hard["guard"] = f"{self._motion.refused} ticks in a row: {text}"
+
+    def _conclude(
+        self,
+        tick: Tick,
+        order: _Order,
+        event: Event,
+        wanted: Vector | None,
+        since: Instant,
+        faults: Faults,
+    ) -> None:
+        """Send the command, or hold; in any case the state says what was done."""
+        with self._lock:
+            current = order.generation == self._generation and self.state in STARTED
+            done = False
+            if current and wanted is not None and not faults.soft and not faults.hard:
+                interruption = self._send(tick, event, wanted, since)
+                done = interruption is None
+                if interruption is not None and interruption.refused:
+                    self._refuse(interruption.text, faults)
+                elif interruption is not None:
+                    code = "late" if interruption.code == "late" else "interpolation"
+                    faults.soft[code] = interruption.text
+            if order.resets == self._resets:
+                tick.changes = self.faults.update(tick.label_ns, faults.soft, faults.hard)
+            was = self.state
+            if self.faults.latched:
+                self._order(Event.FAULT)
+            elif current and not done:
+                self._fire(event if event is Event.WARM_UP else Event.PREVENTED)
+            tick.ramp_stopped = was is State.RAMPING and self.state is State.STOPPED
+            tick.state = self.state
+
+    def _send(
+        self, tick: Tick, event: Event, position: Vector, since: Instant
+    ) -> Interruption | None:
+        """The tick's command, unless the last check finds that it is too late for it."""
+        assert self._present is not None
+        parts, settings, before = self.parts, self._settings(), self.state
+        limit_ns = round(settings.watch.max_latency * 1e9) or self._period_ns
+        command = self._motion.command(
+            tick.label_ns, position, self._present[1], parts.limiter.limits
+        )
+        self._fire(event)
+        if settings.dry_run:
+            interruption = parts.outlet.check(position, since, limit_ns, self._present)
         else:
-            self._run.refused = 0
-        late = (self._now_ns() - tick.label_ns) * 1e-9
-        limit = self._parameters().watch.max_latency or self._period_ns * 1e-9
-        if late > limit:
-            faults.soft["late"] = f"the command is {late:.3f} s late, more than {limit:.3f} s"
-
-    def _command(self, tick: Tick, epoch: int) -> None:
-        assert tick.verdict is not None and self._present is not None
-        position = tick.verdict.command
-        last = self._last(tick.label_ns)
-        elapsed_s, _, _ = self._run.past(tick.label_ns, self._period_ns)
-        limits, here = self._guard.limits, self._present[1]
-        # From speed to rest at a constant rate takes half the way of a period at speed; the way
-        # out obeys the limits of the command itself.
-        rest = np.clip(
-            position + 0.5 * (position - last),
-            np.maximum(limits.position_min, np.minimum(position, here - limits.max_step)),
-            np.minimum(limits.position_max, np.maximum(position, here + limits.max_step)),
-        )
-        command = Command(position, (position - last) / elapsed_s, rest)
-        if self._parameters().dry_run:
-            return
-        with self._gate:
-            if epoch != self._epoch or not self._running:
-                return
-            self._streamer.go(command, self._present[1])
-            self._sequence.commanded()
-            self._run.commands = [*self._run.commands[-1:], (tick.label_ns, position)]
-        tick.sent = command
-
-    def _interrupt(self, tick: Tick, epoch: int) -> None:
-        """The first tick without a command after one with: hold. A ramp that was interrupted does
-        not go on by itself: whoever sees an arm stop half-way may step up to it."""
-        with self._gate:
-            if epoch == self._epoch and self._running:
-                # Not by `_run`: a reset or a clock that went back may have just emptied it.
-                if self._sequence.ramp_under_way:
-                    self._running, tick.ramp_aborted = False, True
-                self._hold()
-
-    def _hold(self) -> None:
-        """The set-point sent last once more, at rest, if a fresh measurement shows the robot near
-        it. Without that nothing is sent: every controller keeps its last set-point by itself, and
-        one that was not checked against the present position is not sent at all."""
-        position = self._streamer.end()
-        commands, self._run.commands = self._run.commands, []
-        known = self._present  # read once: at a stop, a tick under way may take it away
-        if not commands or position is None or known is None:
-            return
-        measured_ns, present = known
-        fresh = 0 <= self._now_ns() - measured_ns <= self._fresh_ns
-        near = (np.abs(position - present) <= self._guard.limits.max_step).all()
-        if fresh and near and not self._parameters().dry_run:
-            self._streamer.hold(position)
+            interruption = parts.interpolator.go(command, since, limit_ns, self._present)
+        if interruption is not None:
+            self.state = before
+            return interruption
+        self._motion.add(tick.label_ns, position)
+        tick.sent = None if settings.dry_run else command
+        return None
 
 
 def _ages(observation: Observation) -> dict[str, float]:

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The guard's limits by a robot description that comes on a topic. No ROS.
+"""The command limits by a robot description that comes on a topic. No ROS.
 
 Until one has come that can be used, nothing may be commanded. Other limits later mean another
 robot, or one that somebody edits: a hard fault, the earlier limits stay, and `~/reset` takes what
@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sarnn_ros.control.limits import CommandGuard, GuardLimits
-from sarnn_ros.control.watchdogs import Findings
+from sarnn_ros.control.faults import Faults
+from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.errors import ConfigError
 
 CODE = "robot_description"
@@ -27,18 +27,18 @@ class DescriptionWatch:
     """For any thread.
 
     :param topic: for messages.
-    :param resolve: the guard's limits by a description's text, or a `ConfigError`.
-    :param guard: gets them, while a fault keeps the node from commanding.
+    :param resolve: the limits by a description's text, or a `ConfigError`.
+    :param limiter: gets them, while a fault keeps the node from commanding.
     """
 
     def __init__(
-        self, topic: str, resolve: Callable[[str], GuardLimits], guard: CommandGuard
+        self, topic: str, resolve: Callable[[str], JointLimits], limiter: JointLimiter
     ) -> None:
         self._resolve = resolve
-        self._guard = guard
+        self._limiter = limiter
         self._lock = threading.Lock()
-        self._current: GuardLimits | None = None
-        self._next: GuardLimits | None = None
+        self._current: JointLimits | None = None
+        self._next: JointLimits | None = None
         self._fault = (
             f"no robot description has arrived on '{topic}': is robot_state_publisher running, in "
             "this namespace? It must publish as transient local"
@@ -56,7 +56,7 @@ class DescriptionWatch:
                     self._fault += f"; {AS_BEFORE}"
                 return
             if self._current is None:
-                self._guard.limits = self._current = limits
+                self._limiter.limits = self._current = limits
                 self._fault = ""
             elif not _same(limits, self._current):
                 self._next = limits
@@ -77,19 +77,19 @@ class DescriptionWatch:
             if self._current is None:
                 return
             if self._next is not None:
-                self._guard.limits = self._current = self._next
+                self._limiter.limits = self._current = self._next
                 self._next = None
             self._fault = ""
 
-    def findings(self) -> Findings:
+    def faults(self) -> Faults:
         with self._lock:
             found = {CODE: self._fault} if self._fault else {}
-            return Findings(soft=found) if self._current is None else Findings(hard=found)
+            return Faults(soft=found) if self._current is None else Faults(hard=found)
 
 
-def _same(first: GuardLimits, second: GuardLimits) -> bool:
+def _same(first: JointLimits, second: JointLimits) -> bool:
     return all(
         np.array_equal(getattr(first, item.name), getattr(second, item.name))
-        for item in dataclasses.fields(GuardLimits)
+        for item in dataclasses.fields(JointLimits)
         if item.name != "clamp"
     )

@@ -1,17 +1,29 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps the node from commanding, and since when. No ROS here; what a fault is, others say.
+"""The faults that keep the node from commanding, since when, and what the log says of them.
 
-A *soft* fault is true of one tick: the node holds while it lasts and goes on when it is over. A
-*hard* fault latches until the user resets it. The book remembers which is which, so that each is
-said once when it appears and once when it is gone.
+A *soft* fault is true of one tick: the node holds while it lasts and goes on when it is resolved.
+A *hard* fault latches until the user resets it.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Faults:
+    """What one look found: text by code."""
+
+    soft: dict[str, str] = field(default_factory=dict)
+    hard: dict[str, str] = field(default_factory=dict)
+
+    def update(self, other: Faults) -> None:
+        self.soft.update(other.soft)
+        self.hard.update(other.hard)
 
 
 @dataclass(frozen=True)
@@ -31,45 +43,47 @@ class Fault:
 
 
 @dataclass(frozen=True)
-class Changes:
+class FaultChanges:
     """What a tick changed: to be logged."""
 
     appeared: tuple[Fault, ...] = ()
-    recovered: tuple[Fault, ...] = ()
+    resolved: tuple[Fault, ...] = ()
 
 
-class FaultBook:
-    """The faults that are on now. Safe to read and reset from another thread."""
+class ActiveFaults:
+    """The faults that are active now. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._soft: dict[str, Fault] = {}
         self._hard: dict[str, Fault] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: Counter[str] = Counter()
 
     def update(
         self, tick_ns: int, soft: Mapping[str, str] | None, hard: Mapping[str, str] | None = None
-    ) -> Changes:
-        """Enter one tick's faults, text by code: soft ones not named are over; None: not known,
-        they stay as they are."""
+    ) -> FaultChanges:
+        """Enter one tick's faults, text by code.
+
+        :param soft: those not named are resolved. None: not known, they stay as they are.
+        """
         with self._lock:
             appeared = []
             kinds = ((self._soft, soft or {}, False), (self._hard, hard or {}, True))
-            for book, found, is_hard in kinds:
+            for active, found, is_hard in kinds:
                 for code, text in found.items():
-                    known = book.get(code)
-                    book[code] = Fault(code, text, is_hard, known.since_ns if known else tick_ns)
+                    known = active.get(code)
+                    active[code] = Fault(code, text, is_hard, known.since_ns if known else tick_ns)
                     if known is None:
-                        self._counts[code] = self._counts.get(code, 0) + 1
-                        appeared.append(book[code])
-            recovered = tuple(
+                        self._counts[code] += 1
+                        appeared.append(active[code])
+            resolved = tuple(
                 fault
                 for code, fault in self._soft.items()
                 if soft is not None and code not in soft
             )
-            for fault in recovered:
+            for fault in resolved:
                 del self._soft[fault.code]
-            return Changes(tuple(appeared), recovered)
+            return FaultChanges(tuple(appeared), resolved)
 
     @property
     def active(self) -> tuple[Fault, ...]:
@@ -96,3 +110,47 @@ class FaultBook:
             self._hard.clear()
             self._soft.clear()
             return latched
+
+
+class FaultLog:
+    """Says in the log which fault prevents commands, and when it is resolved. For any thread.
+
+    Whatever is not said because the same was said a moment ago is said later, if it is still
+    true: a log must not end with "resolved" while the robot holds.
+
+    :param say: logs, unless it has just logged the like: takes level, code and text, and returns
+        whether it did.
+    """
+
+    def __init__(self, say: Callable[[str, str, str], bool]) -> None:
+        self._say = say
+        self._lock = threading.Lock()
+        self._said: dict[tuple[bool, str], Fault] = {}  # that are active, by the log
+
+    def see(self, state: str, changes: FaultChanges, active: Sequence[Fault]) -> None:
+        """:param state: the word for it; :param changes: of this tick; :param active: all faults
+        that are active now."""
+        with self._lock:
+            self._see(state, changes, {(fault.hard, fault.code): fault for fault in active})
+
+    def _see(
+        self, state: str, changes: FaultChanges, on: Mapping[tuple[bool, str], Fault]
+    ) -> None:
+        for fault in changes.appeared:  # anew, even if it was never seen to be resolved
+            self._said.pop((fault.hard, fault.code), None)
+        for key, fault in on.items():
+            level, remedy = "warning", ""
+            if fault.hard:
+                level, remedy = "error", "; call ~/reset, then ~/start"
+            if key not in self._said and self._say(
+                level, f"{level}:{fault.code}", f"{state}: {fault.text}{remedy}"
+            ):
+                self._said[key] = fault
+        for key, fault in list(self._said.items()):
+            if key in on:
+                continue
+            # A hard one ends by ~/reset, whose answer is logged.
+            if fault.hard or self._say(
+                "info", f"resolved:{fault.code}", f"resolved: {fault.text}"
+            ):
+                del self._said[key]

@@ -1,9 +1,9 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The command guard: whether a predicted command may be sent to the robot, and if not, why.
+"""The command limits: whether a predicted command may be sent to the robot, and if not, why.
 
 Pure arithmetic on joint vectors in SI units (rad or m), one entry per commanded joint. When to
-stop altogether, and what to send instead, is the node's business.
+stop altogether, and what to send instead, is decided in `controller`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,13 @@ Vector = NDArray[np.float64]
 Action = Literal["refuse", "clamp"]
 Check = Literal["position", "step", "velocity", "acceleration"]
 
+#: By so much of the largest step the arm may have moved away since a command was checked: one that
+#: was clamped to the limit must not be refused because the measurement trembles.
+NEWER_SLACK = 0.1
+
 
 @dataclass(frozen=True)
-class GuardLimits:
+class JointLimits:
     """Limits per commanded joint, each an array of shape (n,); infinite where there is none.
 
     :param position_min: lowest commanded position, rad or m.
@@ -56,7 +60,7 @@ class GuardLimits:
         velocity_margin: float = 1.0,
         period_s: float = np.inf,
         clamp: frozenset[Check] = frozenset(),
-    ) -> GuardLimits:
+    ) -> JointLimits:
         """Limits around what the training data did, all of shape (n,).
 
         :param position_margin: part of the range by which it is widened on each side.
@@ -80,7 +84,7 @@ class GuardLimits:
 
     def narrowed(
         self, names: Sequence[str], values: Mapping[str, ArrayLike], *, where: str
-    ) -> GuardLimits:
+    ) -> JointLimits:
         """These limits and further ones, whichever is tighter.
 
         :param names: the joints, for messages.
@@ -121,7 +125,7 @@ class GuardLimits:
 
 
 @dataclass(frozen=True)
-class GuardTrip:
+class LimitViolation:
     """One joint's violation of one check.
 
     :param reason: `non_finite`, `present`, `position`, `step`, `velocity` or `acceleration`.
@@ -134,43 +138,76 @@ class GuardTrip:
     limit: float
 
     def __str__(self) -> str:
+        value, limit = f"{self.value:.4g}", f"{self.limit:.4g}"
         if self.reason == "non_finite":
             return f"{self.joint}: the prediction is {self.value}"
-        if self.reason == "present":
-            return (
-                f"{self.joint}: is at {self.value:.4g}, outside its limit {self.limit:.4g} (was "
-                "the arm moved, or does the driver report other units?)"
-            )
-        what = {
-            "position": "position",
-            "step": "step from the present position",
-            "velocity": "velocity",
-            "acceleration": "acceleration",
-        }[self.reason]
-        return f"{self.joint}: {what} {self.value:.4g} is beyond {self.limit:.4g}"
+        what, unit, _ = MESSAGES[self.reason]
+        text = f"{self.joint}: {what} {value}{unit} is beyond the limit {limit}{unit}"
+        if self.reason in MARGINS and self.limit:
+            text += f" by a factor of {abs(self.value / self.limit):.3g} ({MARGINS[self.reason]})"
+        return text
+
+    @property
+    def cause(self) -> str:
+        """What it most likely comes from."""
+        return MESSAGES[self.reason][2] if self.reason in MESSAGES else ""
+
+
+#: What was measured, its unit, and the likely cause.
+MESSAGES = {
+    "present": (
+        "the measured position",
+        " rad or m",
+        "was the arm moved out of its range, or does the driver report degrees?",
+    ),
+    "position": (
+        "the commanded position",
+        " rad or m",
+        "does the scene look as in the demonstrations? guard.position_margin widens the range",
+    ),
+    "step": (
+        "the step from the measured position",
+        " rad or m",
+        "does the arm not follow its commands (did its controller reject them?), or was it moved?",
+    ),
+    "velocity": (
+        "the commanded velocity",
+        " per s",
+        "is the prediction restless, or was the robot demonstrated more slowly?",
+    ),
+    "acceleration": (
+        "the commanded acceleration",
+        " per s^2",
+        "is the prediction restless, or guard.max_acceleration too low?",
+    ),
+}
+#: The parameter that would have to grow by that factor.
+MARGINS = {"step": "guard.step_margin", "velocity": "guard.velocity_margin"}
 
 
 @dataclass(frozen=True)
-class GuardVerdict:
+class LimitResult:
     """The outcome for one command.
 
     :param ok: whether `command` may be sent.
     :param command: as given, or clamped; never to be sent unless `ok`.
-    :param trips: every violation, also of the checks that clamp.
+    :param violations: every violation, also of the checks that clamp.
     """
 
     ok: bool
     command: Vector
-    trips: tuple[GuardTrip, ...] = ()
+    violations: tuple[LimitViolation, ...] = ()
 
     @property
     def reason(self) -> str:
-        """All violations in one line."""
-        return "; ".join(str(trip) for trip in self.trips)
+        """All violations in one line, and what they most likely come from."""
+        found = "; ".join(str(violation) for violation in self.violations)
+        causes = dict.fromkeys(violation.cause for violation in self.violations)
+        return ": ".join(filter(None, (found, "; ".join(filter(None, causes)))))
 
 
-class CommandGuard:
-    """Checks commands in DESIGN's order: finite, position, step, velocity, acceleration.
+class JointLimiter:
+    """Checks commands in this order: finite, position, step, velocity, acceleration.
 
     A step is measured from the *present* position, so that a command never leads away from a
     robot that was pushed, stopped or is lagging. The present position itself must be within the
@@ -178,7 +215,7 @@ class CommandGuard:
     soundly, and a driver that reports degrees shows up there first.
     """
 
-    def __init__(self, limits: GuardLimits, names: Sequence[str]) -> None:
+    def __init__(self, limits: JointLimits, names: Sequence[str]) -> None:
         self.limits = limits
         self.names = tuple(names)
 
@@ -189,8 +226,8 @@ class CommandGuard:
         period_s: float,
         previous: ArrayLike | None = None,
         before: ArrayLike | None = None,
-    ) -> GuardVerdict:
-        """Judge one command.
+    ) -> LimitResult:
+        """Check one command.
 
         :param command: shape (n,), rad or m, for one period from now.
         :param present: shape (n,), the position measured now.
@@ -204,16 +241,18 @@ class CommandGuard:
         if wanted.shape != (len(self.names),) or here.shape != wanted.shape:
             raise ValueError(f"{wanted.shape} and {here.shape} for {len(self.names)} joints")
 
-        trips = self._trips("non_finite", ~np.isfinite(wanted), wanted, wanted)
-        trips += self._trips("present", ~np.isfinite(here), here, here)
-        if trips:
-            return GuardVerdict(False, wanted, tuple(trips))
+        violations = self._violations("non_finite", ~np.isfinite(wanted), wanted, wanted)
+        violations += self._violations("present", ~np.isfinite(here), here, here)
+        if violations:
+            return LimitResult(False, wanted, tuple(violations))
 
         ok = True
         low, high = limits.position_min - limits.max_step, limits.position_max + limits.max_step
         outside = (here < low) | (here > high)
         if outside.any():
-            trips += self._trips("present", outside, here, np.where(here < low, low, high))
+            violations += self._violations(
+                "present", outside, here, np.where(here < low, low, high)
+            )
             ok = False
 
         last = here if previous is None else np.asarray(previous, np.float64)
@@ -236,18 +275,31 @@ class CommandGuard:
             ),
         )
         for check, lowest, highest in windows:
-            found = _violations(wanted, lowest, highest)
+            found = _outside(wanted, lowest, highest)
             if not found.any():
                 continue
-            trips += self._measured(check, found, wanted, here, last, velocity, period_s)
+            violations += self._measured(check, found, wanted, here, last, velocity, period_s)
             if check in limits.clamp:
                 wanted = np.clip(wanted, lowest, highest)
             else:
                 ok = False
         # A clamp must not undo an earlier one: the step and the position come before the rest.
         for _, lowest, highest in windows[:2]:
-            ok = ok and not _violations(wanted, lowest, highest).any()
-        return GuardVerdict(ok, wanted, tuple(trips))
+            ok = ok and not _outside(wanted, lowest, highest).any()
+        return LimitResult(ok, wanted, tuple(violations))
+
+    def check_step(self, command: Vector, present: Vector) -> LimitResult:
+        """The check of the step alone, by a newer measurement than `check` had.
+
+        :param command, present: as for `check`.
+        """
+        step = np.abs(command - present)
+        # Not <: also where the measurement is not finite.
+        found = ~(step <= (1.0 + NEWER_SLACK) * self.limits.max_step + 1e-9)
+        if not found.any():
+            return LimitResult(True, command)
+        violations = self._violations("step", found, step, self.limits.max_step)
+        return LimitResult(False, command, tuple(violations))
 
     def _measured(
         self,
@@ -258,31 +310,31 @@ class CommandGuard:
         last: Vector,
         velocity: Vector,
         period_s: float,
-    ) -> list[GuardTrip]:
+    ) -> list[LimitViolation]:
         limits = self.limits
         if check == "position":
             below = wanted < limits.position_min
             nearest = np.where(below, limits.position_min, limits.position_max)
-            return self._trips(check, found, wanted, nearest)
+            return self._violations(check, found, wanted, nearest)
         if check == "step":
-            return self._trips(check, found, np.abs(wanted - here), limits.max_step)
+            return self._violations(check, found, np.abs(wanted - here), limits.max_step)
         with np.errstate(over="ignore"):  # absurd commands may be reported as infinite
             speed = (wanted - last) / period_s
             change = np.abs(speed - velocity) / period_s
         if check == "velocity":
-            return self._trips(check, found, np.abs(speed), limits.max_velocity)
-        return self._trips(check, found, change, limits.max_acceleration)
+            return self._violations(check, found, np.abs(speed), limits.max_velocity)
+        return self._violations(check, found, change, limits.max_acceleration)
 
-    def _trips(
+    def _violations(
         self, reason: str, found: NDArray[np.bool_], values: Vector, bounds: Vector
-    ) -> list[GuardTrip]:
+    ) -> list[LimitViolation]:
         return [
-            GuardTrip(reason, self.names[index], float(values[index]), float(bounds[index]))
+            LimitViolation(reason, self.names[index], float(values[index]), float(bounds[index]))
             for index in np.flatnonzero(found)
         ]
 
 
-def _violations(wanted: Vector, lowest: Vector, highest: Vector) -> NDArray[np.bool_]:
+def _outside(wanted: Vector, lowest: Vector, highest: Vector) -> NDArray[np.bool_]:
     # A clamped value may land a rounding error beyond its limit: that is not a violation.
     slack = 1e-9 * (1.0 + np.abs(wanted))
     result: NDArray[np.bool_] = (wanted < lowest - slack) | (wanted > highest + slack)

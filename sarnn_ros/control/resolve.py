@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.control.limits import Check, GuardLimits
+from sarnn_ros.control.limits import Check, JointLimits
 from sarnn_ros.control.settings import NodeParameters
 from sarnn_ros.control.urdf import joint_limits, unlimited
 from sarnn_ros.errors import ConfigError
@@ -176,7 +176,7 @@ def guard_limits(
     description: str | None = None,
     *,
     warn: Callable[[str], None] = lambda text: None,
-) -> GuardLimits:
+) -> JointLimits:
     """Training envelope and margins, narrowed by the robot's and the user's own limits.
 
     :param description: URDF text that came on `robot_description_topic`.
@@ -190,7 +190,7 @@ def guard_limits(
     indices = list(spec.command_indices)
     period_s = spec.period_ns * 1e-9
     changes = np.inf if envelope.max_change is None else np.array(envelope.max_change)[indices]
-    limits = GuardLimits.from_training(
+    limits = JointLimits.from_training(
         *(
             np.asarray(values, np.float64)[indices]
             for values in (envelope.position_min, envelope.position_max, envelope.max_step)

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sarnn_ros.control.controller import Tick
+from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.settings import DriftParameters, NodeParameters
-from sarnn_ros.control.watchdogs import Findings
 from sarnn_ros.policy.directory import PolicyConfig
 from sarnn_ros.policy.drift import Drift, DriftMonitor
 from sarnn_ros.policy.health import HealthMonitor, HealthReading
+
+if TYPE_CHECKING:
+    from sarnn_ros.control.controller import Tick
 
 #: Takes a stable key and a text.
 Warn = Callable[[str, str], object]
@@ -29,7 +32,7 @@ NO_REFERENCE = (
 
 class SceneWatch:
     """Sees each tick after its command was sent, so that it delays none; what it finds counts
-    from the next tick on. `see` and `findings` are for the control thread; `reset` may come from
+    from the next tick on. `see` and `faults` are for the control thread; `reset` may come from
     another.
 
     :param parameters: the current ones; :param warn: tells the user.
@@ -79,9 +82,9 @@ class SceneWatch:
         if tick.observation is None or tick.prediction is None:
             return
         parameters = self._parameters()
-        # A robot that is held, ramps, is blended in or clamped, or whose way there was left, does
-        # not go where was predicted. In a dry run somebody else may move it, a bag for instance.
-        followed = (self._obeyed and not tick.way_left) or parameters.dry_run
+        # A robot that is held, ramps, is blended in or clamped, or whose segment was interrupted,
+        # does not go where was predicted. In a dry run somebody else may move it, or a bag.
+        followed = (self._obeyed and not tick.interrupted) or parameters.dry_run
         predicted = tick.prediction.action[self._indices]
         self._obeyed = tick.sent is not None and np.allclose(tick.sent.position, predicted)
         self.health = self._health.see(tick.observation, tick.prediction, joints_followed=followed)
@@ -92,16 +95,16 @@ class SceneWatch:
             if text := drift_text(camera, drift, parameters.drift):
                 self._tell(f"drift:{camera}", text)
 
-    def findings(self) -> Findings:
+    def faults(self) -> Faults:
         """The fault `health`, where `health.stop_above` asks for it."""
         health = self._parameters().health
         if not health.stop_above:
-            return Findings()
+            return Faults()
         text = self._unhealthy(health.stop_above)
         if self._config.health is None:
             text = f"health.stop_above is set, but {NO_REFERENCE}"
         found = {"health": text} if text else {}
-        return Findings(hard=found) if health.latch else Findings(soft=found)
+        return Faults(hard=found) if health.latch else Faults(soft=found)
 
     def _unhealthy(self, limit: float) -> str:
         score = self.health.score

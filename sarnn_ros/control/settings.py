@@ -121,6 +121,14 @@ class WatchParameters(_Settings):
         ge=0,
         le=1000,
     )
+    still_ticks: int = _setting(
+        15,
+        "an arm of which no joint moves at all for so many ticks while it is commanded to latches "
+        "a fault, and so do joint states that stay the same to the last bit; 0: never. Joints of "
+        "the gripper, if gripper.joints names them, do not count: what it holds stops them",
+        ge=0,
+        le=1000,
+    )
     jump_steps: float = _setting(
         3.0,
         "a joint that moves further within one tick than this many of its largest steps latches "

@@ -80,7 +80,7 @@ class LoopStatistics:
                 self._histograms[stage].add(seconds)
 
     def expect(self) -> None:
-        """Ticks are to come from now on."""
+        """A tick begins, or ticks are to come from now on."""
         with self._lock:
             self._ticked_s = self._steady_s()
 

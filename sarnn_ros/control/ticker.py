@@ -15,14 +15,54 @@ import contextlib
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from sarnn_ros.streams.align import grid_tick, silence_ns
 
-#: Ends a thread that does not; only a hung network can use it up.
-JOIN_SECONDS = 5.0
+#: What a thread gets to end, s. Only a policy that does not return uses it up.
+JOIN_SECONDS = 0.5
 #: A clock that is read just before its edge must not make the thread spin, s.
 SHORTEST_WAIT = 5e-5
+
+
+class Thread(Protocol):
+    """What can be started and stopped, again and again."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> bool:
+        """Returns whether it has ended."""
+        ...
+
+
+class Repeat:
+    """A thread that calls something every so often, by the steady clock.
+
+    :param period_s: between two calls.
+    """
+
+    def __init__(self, period_s: float, work: Callable[[], None], name: str) -> None:
+        self._period_s = period_s
+        self._work = work
+        self._name = name
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._stopping.clear()
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> bool:
+        """Returns whether it has ended."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(JOIN_SECONDS)
+        return self._thread is None or not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._period_s):
+            self._work()
 
 
 class Ticker(ABC):
@@ -61,26 +101,26 @@ class Ticker(ABC):
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Nothing from before the start makes a tick."""
+        """Nothing from before the start makes a tick.
+
+        :raises TimeoutError: the tick that was under way at the stop has not ended.
+        """
+        if self._thread is not None and self._thread.is_alive():
+            raise TimeoutError("a tick of before has not ended: does the policy never return?")
         self._stopping = False
         self._begin()
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Returns when no tick is running and none will come.
-
-        :raises TimeoutError: when a tick does not end.
-        """
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return
+    def stop(self) -> bool:
+        """No tick begins any more. Returns whether the one under way has ended."""
+        if self._thread is None:
+            return True
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        thread.join(JOIN_SECONDS)
-        if thread.is_alive():
-            raise TimeoutError(f"a tick has not ended after {JOIN_SECONDS:g} s")
+        self._thread.join(JOIN_SECONDS)
+        return not self._thread.is_alive()
 
     def clock_moved(self) -> None:
         """To be called whenever a simulated clock moves, and when any clock jumps."""

@@ -16,7 +16,7 @@ Vector = NDArray[np.float64]
 
 
 def joint_limits(description: str, names: Sequence[str], *, where: str) -> dict[str, Vector]:
-    """Position and velocity limits of the named joints, as `GuardLimits.narrowed` takes them.
+    """Position and velocity limits of the named joints, as `JointLimits.narrowed` takes them.
 
     A joint that the description lacks, and one without an end (continuous), stay unlimited; a
     `safety_controller`'s soft limits count where they are tighter.

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.settings import WatchParameters
 from sarnn_ros.spec import NANOSECONDS
 from sarnn_ros.streams.observe import Observation
@@ -23,18 +24,6 @@ from sarnn_ros.streams.observe import Observation
 #: A joint whose largest step is smaller is watched as if it were this, rad or m: one that is to
 #: stand still trembles, too.
 SMALLEST_STEP = 1e-3
-
-
-@dataclass
-class Findings:
-    """Faults found, text by code."""
-
-    soft: dict[str, str] = field(default_factory=dict)
-    hard: dict[str, str] = field(default_factory=dict)
-
-    def update(self, other: Findings) -> None:
-        self.soft.update(other.soft)
-        self.hard.update(other.hard)
 
 
 @dataclass
@@ -77,44 +66,44 @@ class ObservationWatch:
         self._pictures: dict[str, _Picture] = {}
         self._present: tuple[int, NDArray[np.float64]] | None = None
 
-    def check(self, observation: Observation) -> Findings:
-        findings = Findings()
+    def check(self, observation: Observation) -> Faults:
+        faults = Faults()
         present = observation.state[self._indices]
         last_ns, last = self._present or (0, present)
         steps = np.abs(present - last) / self._max_step
         if observation.tick_ns - last_ns < 1.5 * self._period_ns:  # no tick between was missed
-            self._check_jump(steps, present - last, findings)
+            self._check_jump(steps, present - last, faults)
         self._present = (observation.tick_ns, present)
         for name, pixels in observation.sources.items():
-            self._check_size(name, pixels, findings)
+            self._check_size(name, pixels, faults)
             stamp = observation.stamps[name]
-            self._check_frozen(name, pixels, stamp, float(steps.max()), findings)
-        return findings
+            self._check_frozen(name, pixels, stamp, float(steps.max()), faults)
+        return faults
 
     def _check_jump(
-        self, steps: NDArray[np.float64], change: NDArray[np.float64], findings: Findings
+        self, steps: NDArray[np.float64], change: NDArray[np.float64], faults: Faults
     ) -> None:
         limit = self._parameters.jump_steps
         worst = int(steps.argmax())
         if limit and steps[worst] > limit:
-            findings.hard["jump"] = (
+            faults.hard["jump"] = (
                 f"{self._names[worst]} moved by {change[worst]:.4g} within one tick, {limit:g} "
                 f"times its largest step is {limit * self._max_step[worst]:.4g}: check the "
                 "encoder, the driver's units, and whether two drivers publish"
             )
 
-    def _check_size(self, name: str, pixels: NDArray[np.uint8], findings: Findings) -> None:
+    def _check_size(self, name: str, pixels: NDArray[np.uint8], faults: Faults) -> None:
         height, width = pixels.shape[:2]
         trained = self._sizes[name]
         if self._parameters.image_size and (width, height) != trained:
-            findings.soft[f"image_size:{name}"] = (
+            faults.soft[f"image_size:{name}"] = (
                 f"{name}: the image has {width} x {height} pixels, in training it had "
                 f"{trained[0]} x {trained[1]}: set the camera to that, or train with this; "
                 "watch.image_size:=false resizes whatever comes"
             )
 
     def _check_frozen(
-        self, name: str, pixels: NDArray[np.uint8], stamp: int, travel: float, findings: Findings
+        self, name: str, pixels: NDArray[np.uint8], stamp: int, travel: float, faults: Faults
     ) -> None:
         last = self._pictures.get(name)
         if last is None or not _alike(last.pixels, pixels):
@@ -126,7 +115,7 @@ class ObservationWatch:
         limit = self._parameters.frozen_ticks
         # A still scene before a camera without noise looks the same; one with a moving arm not.
         if limit and last.repeats >= limit and last.travel >= 1.0:
-            findings.soft[f"frozen:{name}"] = (
+            faults.soft[f"frozen:{name}"] = (
                 f"{name}: {last.repeats} images alike, byte for byte, while the robot moved: "
                 "restart the camera's driver"
             )

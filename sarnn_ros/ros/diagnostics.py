@@ -10,11 +10,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
 
 from sarnn_ros.control.controller import Controller
-from sarnn_ros.control.faults import Fault
-from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import NodeParameters
+from sarnn_ros.control.state import ACTIVE, Status
 from sarnn_ros.control.statistics import as_text
-from sarnn_ros.control.summary import summarise
 from sarnn_ros.ros import messages
 from sarnn_ros.ros.graph_watch import GraphWatch
 
@@ -36,29 +34,23 @@ class Diagnostics:
         self._controller: Controller | None = None
         self._config: Any = None
         self._graph: GraphWatch | None = None
-        self._scene: SceneWatch | None = None
         self.problem = ""
 
-    def configured(
-        self, config: Any, controller: Controller, graph: GraphWatch, scene: SceneWatch
-    ) -> None:
+    def configured(self, config: Any, controller: Controller, graph: GraphWatch) -> None:
         self._config, self._controller, self._graph = config, controller, graph
-        self._scene = scene
         self.problem = ""
 
     def cleaned_up(self) -> None:
-        self._config = self._controller = self._graph = self._scene = None
+        self._config = self._controller = self._graph = None
 
-    def publish(self, state: str, parameters: NodeParameters) -> None:
-        statuses = [self._control(state, parameters)]
+    def publish(self, status: Status, lifecycle: str, parameters: NodeParameters) -> None:
+        """:param lifecycle: the state of the lifecycle node."""
+        statuses = [self._control(status, lifecycle, parameters)]
         if self._controller is not None:
+            scene = self._controller.parts.scene
             statuses.append(self._timing(self._controller))
-        if self._scene is not None:
-            for part, status in (
-                ("health", self._scene.health_status()),
-                ("cameras", self._scene.drift_status()),
-            ):
-                statuses.append(self._part(part, *status))
+            statuses.append(self._part("health", *scene.health_status()))
+            statuses.append(self._part("cameras", *scene.drift_status()))
         stamp_ns = int(self._node.get_clock().now().nanoseconds)
         self._publisher.publish(messages.diagnostic_array(statuses, stamp_ns))
 
@@ -68,32 +60,30 @@ class Diagnostics:
         level = OK if well else WARN
         return messages.diagnostic_status(f"{self._name}: {part}", level, text, "", values)
 
-    def _control(self, state: str, parameters: NodeParameters) -> DiagnosticStatus:
+    def _control(
+        self, status: Status, lifecycle: str, parameters: NodeParameters
+    ) -> DiagnosticStatus:
         values: dict[str, object] = {
-            "state": state,
+            "state": lifecycle,
             "policy": parameters.policy,
             "dry_run": parameters.dry_run,
+            "doing": status.state.value,
         }
-        level, text = OK, state
+        level, text = LEVELS[status.level], status.text
         controller = self._controller
         if controller is None:
             if self.problem:
-                level, text = ERROR, self.problem
+                level, text = ERROR, f"{status.state.value}: {self.problem}"
         else:
-            faults: tuple[Fault, ...] = ()
-            if state == "active":
-                faults = controller.faults.active
-                summary = summarise(controller, dry_run=parameters.dry_run)
-                level, text = LEVELS[summary.level], summary.text
-            values["running"] = controller.running
+            faults = controller.faults.active if status.state in ACTIVE else ()
             values["commands"] = controller.statistics.commands
             values["resets"] = controller.statistics.resets
             values |= {f"fault {fault.code}": fault.text for fault in faults}
             values |= {f"faults {code}": n for code, n in controller.faults.counts.items()}
-            trips = dict(controller.trips)  # at once: the control thread may add a reason
-            values |= {f"guard trips {reason}": n for reason, n in trips.items()}
-            stops = controller.interpolation_stops
-            values |= {f"interpolation stopped {reason}": n for reason, n in stops.items()}
+            violations = dict(controller.violations)  # at once: another thread may add a reason
+            values |= {f"limit violations {reason}": n for reason, n in violations.items()}
+            stops = controller.parts.interpolator.interruptions
+            values |= {f"interpolation interrupted {reason}": n for reason, n in stops.items()}
         return messages.diagnostic_status(
             f"{self._name}: control", level, text, parameters.policy, values
         )

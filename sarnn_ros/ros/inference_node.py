@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The lifecycle node `sarnn`: wires topics, services and transitions to the control loop.
+"""The lifecycle node `sarnn`: wires topics, services and transitions to the robot's side.
 
 Its threads, for these reasons:
 
@@ -10,12 +10,13 @@ Its threads, for these reasons:
 * the *control* thread (`ticker`) wakes at each tick, predicts, and publishes the command. Where
   images are ticks, the executor wakes it in the image's callback.
   ONNX Runtime and OpenCV release the interpreter's lock while they compute.
-* the *command* thread (`streamer`), with `command_rate` only, sends the set-points between two
+* the *command* thread (`interpolator`), with `command_rate` only, sends the set-points between two
   commands. They are due while the control thread waits for the network, so it has its own.
+* the *stalls* thread looks whether the control thread still ticks, and latches if it does not.
 * the *viewer* thread draws and publishes what people look at, from the newest tick only: a slow
   picture, or a slow subscriber to one, delays no command.
 
-What is decided, and by which rule, is not here: see `control` and docs/explanation/safety.md.
+What is decided, and by which rule, is not here: see `control` and docs/safety.md.
 """
 
 from __future__ import annotations
@@ -32,9 +33,7 @@ from functools import partial
 from typing import Any
 
 import cv2
-import numpy as np
 import rclpy
-from numpy.typing import NDArray
 from rclpy.clock import Clock as RclClock
 from rclpy.clock import ClockType, JumpThreshold
 from rclpy.duration import Duration
@@ -45,31 +44,16 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from sarnn_ros.control import description
-from sarnn_ros.control.controller import Controller, Tick
-from sarnn_ros.control.description import DescriptionWatch
-from sarnn_ros.control.fault_log import FaultLog
-from sarnn_ros.control.gripper import two_valued_gripper, with_gripper
-from sarnn_ros.control.interpolator import Streamer
-from sarnn_ros.control.limits import CommandGuard, GuardLimits
+from sarnn_ros.control.assembly import build_controller
+from sarnn_ros.control.controller import Controller, Ports, Tick
+from sarnn_ros.control.faults import Faults
+from sarnn_ros.control.outlet import Clocks
 from sarnn_ros.control.reminder import Reminder
-from sarnn_ros.control.resolve import (
-    check_topics,
-    command_interval_ns,
-    command_topics,
-    guard_limits,
-    load_policy,
-    start_box,
-)
-from sarnn_ros.control.scene_watch import SceneWatch
+from sarnn_ros.control.resolve import check_topics, command_topics, load_policy
 from sarnn_ros.control.scheduling import schedule_this_thread
 from sarnn_ros.control.settings import NodeParameters
-from sarnn_ros.control.start import start_sequence
-from sarnn_ros.control.summary import summarise
-from sarnn_ros.control.ticker import GridTicker, ImageTicker, Ticker
-from sarnn_ros.control.watchdogs import Findings, FormatWatch, ObservationWatch
+from sarnn_ros.control.state import MOVING, State, Status
 from sarnn_ros.errors import DecodeError, SarnnError
-from sarnn_ros.policy.directory import PolicyConfig
 from sarnn_ros.ros import graph_watch
 from sarnn_ros.ros.diagnostics import Diagnostics
 from sarnn_ros.ros.graph_watch import GraphWatch
@@ -77,14 +61,12 @@ from sarnn_ros.ros.parameters import ParameterServer
 from sarnn_ros.ros.sender import CommandSender
 from sarnn_ros.ros.sensors import Sensors
 from sarnn_ros.ros.spinning import initialise, spin
+from sarnn_ros.ros.throttle import ThrottledLog
 from sarnn_ros.ros.viewer import Viewer
 from sarnn_ros.signals import stop_on_signals
-from sarnn_ros.streams.observe import ObservationBuffer
 
 RCLError = rclpy_implementation.RCLError
 
-#: The same message is not logged again within this time.
-LOG_INTERVAL_S = 5.0
 #: What a callback under way gets to finish when the process is to end, s.
 CALLBACK_SECONDS = 1.5
 
@@ -100,28 +82,20 @@ class InferenceNode(LifecycleNode):
         self,
         node_name: str = "sarnn",
         *,
-        on_tick: Callable[[Tick], None] | None = None,
+        on_tick: Callable[[Tick], None] = lambda tick: None,
         **options: Any,
     ) -> None:
         super().__init__(node_name, **options)
         self._survive_invalid_transitions()
         self._parameter_server = ParameterServer(self, self._parameters_change)
-        self._observer = on_tick
-        self._logged: dict[str, float] = {}
-        self._fault_log = FaultLog(self._log_once)
+        self._on_tick = on_tick
+        self._log = ThrottledLog(self.get_logger())
         self.controller: Controller | None = None
-        self.buffer: ObservationBuffer | None = None
-        self._ticker: Ticker | None = None
-        self._streamer: Streamer | None = None
-        self._viewer: Viewer | None = None
+        self._undo: list[Callable[[], object]] = []  # what configure made, last first
         self._diagnostics = Diagnostics(self)
         self._reminder = Reminder(self.get_logger().info)
-        self._sensors: Sensors | None = None
-        self._sender: CommandSender | None = None
-        self._graph_timer: Any = None
-        self._handles: list[Any] = []  # others that cleanup destroys
         for name, serve in (("start", self._start), ("stop", self._stop), ("reset", self._reset)):
-            self.create_service(Trigger, f"~/{name}", serve)
+            self.create_service(Trigger, f"~/{name}", partial(self._serve, serve))
         # What must go on when the ROS clock has stopped, above all to say so.
         self._steady = RclClock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
@@ -147,8 +121,9 @@ class InferenceNode(LifecycleNode):
     def now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
 
-    def _simulated(self) -> bool:
-        return bool(self.get_clock().ros_time_is_active)
+    def status(self) -> Status:
+        """What it is doing, and why."""
+        return Status(State.UNCONFIGURED) if self.controller is None else self.controller.status()
 
     # -- lifecycle ------------------------------------------------------------------------------
 
@@ -162,14 +137,14 @@ class InferenceNode(LifecycleNode):
         return self._transition("deactivate", partial(self._deactivate, state))
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition("cleanup", partial(self._cleanup, state))
+        return self._transition("cleanup", self._release)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition("shutdown", partial(self._cleanup, state))
+        return self._transition("shutdown", self._release)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """After a failed transition the node is unconfigured, whatever was half done."""
-        return self._transition("error", partial(self._cleanup, state))
+        return self._transition("error", self._release)
 
     def _transition(self, name: str, work: Callable[[], None]) -> TransitionCallbackReturn:
         # rclpy swallows exceptions of these callbacks without a word.
@@ -195,113 +170,35 @@ class InferenceNode(LifecycleNode):
         started = time.monotonic()
         parameters = self._parameter_server.read()
         policy = load_policy(parameters)
-        spec, envelope = policy.spec, policy.config.envelope
-        interval_ns = command_interval_ns(parameters, spec)
+        spec = policy.spec
         topics = command_topics(parameters, spec)
         check_topics(spec, topics, self.resolve_topic_name, self.get_namespace())
-        self._unlimited = ""
-        limits = guard_limits(parameters, spec, envelope, warn=self._warn_unlimited)
-        gripper = two_valued_gripper(parameters, spec, limits)
-        guard = CommandGuard(with_gripper(limits, gripper), spec.command_names)
-        at_once = () if gripper is None else gripper.indices
-        health_image = parameters.health.image and policy.config.health is not None
-        sizes = {name: (c.width, c.height) for name, c in envelope.cameras.items()}
-        self.buffer = buffer = ObservationBuffer(spec, self.resolve_topic_name, sizes)
-        self._sender = sender = CommandSender(
-            self,
-            topics,
-            spec.command_names,
-            gripper,
-            period_ns=spec.period_ns,
-            now_ns=self.now_ns,
-        )
-        self._graph = GraphWatch(self, spec, lambda: self.parameters, sender.publishers)
-        self._scene = SceneWatch(
-            policy.config, lambda: self.parameters, partial(self._log_once, "warning")
-        )
+        sender = CommandSender(self, topics, spec.command_names, spec.period_ns, self.now_ns)
+        self._undo.append(sender.destroy)
+        graph = GraphWatch(self, spec, lambda: self.parameters, sender.publishers)
         self._viewer = viewer = Viewer(self, policy.config)
-        self._streamer = streamer = Streamer(
-            spec.period_ns,
-            interval_ns,
-            parameters.interpolation,
-            guard,
-            now_ns=self.now_ns,
-            present=partial(_commanded, buffer),
-            send=sender.send,
-            on_error=self._tick_failed,
-            simulated=self._simulated,
-            at_once=at_once,
-        )
-        self.controller = Controller(
+        self._undo.append(viewer.destroy)
+        predicts = parameters.health.image and policy.config.health is not None
+        self.controller = controller = build_controller(
             policy,
-            buffer,
-            guard,
             lambda: self.parameters,
-            now_ns=self.now_ns,
-            streamer=streamer,
-            sequence=start_sequence(
-                parameters.start,
-                *start_box(spec, envelope),
-                guard.limits,
-                spec.period_ns * 1e-9,
-                at_once,
+            Ports(
+                Clocks(self.now_ns, simulated=self._simulated),
+                prepare=sender.prepare,
+                faults=lambda: Faults(soft=dict(graph.faults)),
+                wants_image=lambda: predicts or viewer.wants_image(),
+                log=self._log,
+                changed=self._news.trigger,
+                on_tick=self._after_tick,
+                on_start=self._schedule_control,
+                topic_name=self.resolve_topic_name,
             ),
-            want_image=lambda: health_image or viewer.wants_image(),
-            watch=ObservationWatch(
-                parameters.watch,
-                spec.period_ns,
-                sizes,
-                list(spec.command_indices),
-                spec.command_names,
-                guard.limits.max_step,
-            ),
-            elsewhere=self._findings,
-            on_tick=self._after_tick,
         )
-        kind: Callable[..., Ticker] = GridTicker
-        if spec.trigger is not None:
-            kind = partial(ImageTicker, max_age_ns=spec.trigger.max_age_ns)
-        self._ticker = ticker = kind(
-            spec.period_ns,
-            self.now_ns,
-            self.controller.tick,
-            self._tick_failed,
-            simulated=self._simulated,
-            on_start=self._schedule_control,
-        )
-
-        def clock_moved(_: Any) -> None:
-            ticker.clock_moved()
-            streamer.clock_moved()
-
-        self._handles.append(
-            self.get_clock().create_jump_callback(
-                JumpThreshold(
-                    min_forward=Duration(nanoseconds=1),
-                    min_backward=Duration(nanoseconds=-1),
-                    on_clock_change=True,
-                ),
-                post_callback=clock_moved,
-            )
-        )
-        self._formats = FormatWatch(lambda: buffer.images_since_ns)
-        self._sensors = Sensors(
-            self,
-            buffer,
-            self._formats,
-            parameters.reliability,
-            now_ns=self.now_ns,
-            arrived=self._graph.arrived,
-            image_tick=ticker.image,
-            void=self._message_void,
-        )
-        self._await_description(policy.config, guard)
-        self._graph_timer = self.create_timer(
-            graph_watch.PERIOD, self._graph.look, clock=self._steady
-        )
+        self._graph = graph
+        self._connect(controller, graph)
         super().on_configure(state)
         self._parameter_server.lock(True)
-        self._diagnostics.configured(policy.config, self.controller, self._graph, self._scene)
+        self._diagnostics.configured(policy.config, controller, graph)
         # A full collection looks at all that was imported, 10 to 20 ms long, and may come in the
         # middle of a tick. What is here now stays: the collector need not look at it again.
         gc.unfreeze()
@@ -312,31 +209,52 @@ class InferenceNode(LifecycleNode):
             f"{spec.rate:g} Hz, joints {', '.join(spec.command_names)}"
         )
 
-    def _activate(self, state: LifecycleState) -> None:
-        assert self.controller is not None and self._ticker is not None
-        assert self._viewer is not None and self._streamer is not None
-        assert self._sender is not None
-        super().on_activate(state)
-        self._forget()
-        self._sender.reset()
-        self._graph.look()
-        start = self.parameters.start_on_activate
-        latched = self.controller.activate(start=start)
-        self._viewer.start()
-        self._streamer.start()
-        self._ticker.start()
-        waiting = "" if start else ", waiting for ~/start"
-        if latched:
-            waiting = f", and still faulted: {latched[0].text}; call ~/reset, then ~/start"
-        self.get_logger().info(f"active{', dry run' * self.parameters.dry_run}{waiting}")
+    def _connect(self, controller: Controller, graph: GraphWatch) -> None:
+        """Subscribe, and listen to the clock."""
+        parts, parameters = controller.parts, self.parameters
+        jumps = self.get_clock().create_jump_callback(
+            JumpThreshold(
+                min_forward=Duration(nanoseconds=1),
+                min_backward=Duration(nanoseconds=-1),
+                on_clock_change=True,
+            ),
+            post_callback=lambda _: controller.clock_moved(),
+        )
+        self._undo.append(jumps.unregister)
+        sensors = Sensors(
+            self,
+            parts.buffer,
+            parts.formats,
+            parameters.reliability,
+            now_ns=self.now_ns,
+            arrived=graph.arrived,
+            image_tick=controller.image_tick,
+            void=self._message_void,
+        )
+        self._undo.append(sensors.destroy)
+        if parts.description is not None:
+            take = parts.description.take
+            subscription = self.create_subscription(
+                String,
+                parameters.robot_description_topic,
+                lambda text: take(text.data),
+                QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+            )
+            self._undo.append(partial(self.destroy_subscription, subscription))
+        timer = self.create_timer(graph_watch.PERIOD, graph.look, clock=self._steady)
+        self._undo.append(partial(self.destroy_timer, timer))
 
-    def _forget(self) -> None:
-        """What was seen before, and what is still on its way: it may be what latched, and nothing
-        begins from it."""
-        assert self.buffer is not None
-        self.buffer.clear(self.now_ns())
-        self._formats.reset()
-        self._scene.reset()
+    def _activate(self, state: LifecycleState) -> None:
+        assert self.controller is not None
+        super().on_activate(state)
+        self._graph.look()
+        self.controller.activate(start=self.parameters.start_on_activate)
+        self._viewer.start()
+        self.controller.run()
+        self.get_logger().info(f"active: {self.controller.status().text}")
+
+    def _simulated(self) -> bool:
+        return bool(self.get_clock().ros_time_is_active)
 
     def _schedule_control(self) -> None:
         parameters = self.parameters
@@ -349,37 +267,22 @@ class InferenceNode(LifecycleNode):
 
     def halt(self) -> None:
         """Stop commanding, the hold sent; then end the threads."""
-        if self.controller is not None:
-            self.controller.stop()
-        for part in (self._ticker, self._streamer):
-            if part is not None:
-                part.stop()
-        if self._viewer is not None:
-            self._viewer.stop()
-
-    def _cleanup(self, state: LifecycleState) -> None:
-        self._release()
+        if self.controller is None:
+            return
+        if not self.controller.halt():
+            self.get_logger().error("the policy does not return: restart the node")
+        self._viewer.stop()
 
     def _release(self) -> None:
         """Give back whatever configure made, all of it or part."""
         self.halt()
         self._parameter_server.lock(False)
         self._diagnostics.cleaned_up()
-        if self._graph_timer is not None:
-            self.destroy_timer(self._graph_timer)
-            self._graph_timer = None
-        for handle in self._handles:
-            if hasattr(handle, "unregister"):
-                handle.unregister()
-            else:
-                self.destroy_subscription(handle)
-        self._handles.clear()
-        for part in (self._sensors, self._viewer, self._sender):
-            if part is not None:
-                part.destroy()
-        self._sensors = self._sender = None
-        self.controller = self.buffer = self._ticker = self._viewer = None
-        self._streamer = None
+        if self.controller is not None:
+            self.controller.close()
+        self.controller = None
+        while self._undo:
+            self._undo.pop()()
 
     def close(self) -> None:
         """Stop in order, whatever the state: for signals. Never raises."""
@@ -407,125 +310,38 @@ class InferenceNode(LifecycleNode):
 
         service.callback = change_state
 
-    def _await_description(self, config: PolicyConfig, guard: CommandGuard) -> None:
-        parameters, spec = self.parameters, config.spec
-        topic = parameters.robot_description_topic
-        self._description: DescriptionWatch | None = None
-        if not topic:
-            return
-
-        def resolve(text: str) -> GuardLimits:
-            limits = guard_limits(
-                parameters, spec, config.envelope, text, warn=self._warn_unlimited
-            )
-            return with_gripper(limits, two_valued_gripper(parameters, spec, limits))
-
-        self._description = watch = DescriptionWatch(
-            self.resolve_topic_name(topic), resolve, guard
-        )
-        qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._handles.append(
-            self.create_subscription(String, topic, lambda text: watch.take(text.data), qos)
-        )
-
-    def _warn_unlimited(self, text: str) -> None:
-        # Once: a description may be published again and again.
-        if text != self._unlimited:
-            self.get_logger().warning(text)
-        self._unlimited = text
-
-    def _findings(self) -> Findings:
-        findings = Findings(soft=dict(self._graph.faults), hard=self._formats.changed)
-        findings.update(self._scene.findings())
-        if self._description is not None:
-            findings.update(self._description.findings())
-        return findings
+    # -- from and to the robot's side -----------------------------------------------------------
 
     def _message_void(self, topic: str, error: DecodeError) -> None:
-        self._log_once("warning", f"void:{topic}", f"a message on '{topic}' is void: {error}")
-
-    # -- the control thread's calls -------------------------------------------------------------
+        self._log("warning", f"void:{topic}", f"a message on '{topic}' is void: {error}")
 
     def _after_tick(self, tick: Tick) -> None:
-        assert self.controller is not None
-        self._fault_log.see(tick.changes, self.controller.faults.active)
-        if tick.ramp_aborted:
-            self._log_once(
-                "error", "ramp", "the ramp to the start pose was interrupted; call ~/start"
-            )
-        if tick.changes.appeared or tick.changes.recovered:
-            self._news.trigger()
-        self._scene.see(tick)
-        if self._viewer is not None:
-            parameters = self.parameters
-            summary = summarise(self.controller, dry_run=parameters.dry_run)
-            self._viewer.show(tick, self._scene.health, summary, parameters.health.warn_above)
-        if self._observer is not None:
-            self._observer(tick)
+        controller = self.controller
+        if controller is not None:
+            warn_above = self.parameters.health.warn_above
+            health = controller.parts.scene.health
+            self._viewer.show(tick, health, controller.status(), warn_above)
+        self._on_tick(tick)
 
-    def _tick_failed(self, error: Exception) -> None:
-        assert self.controller is not None
-        text = f"a tick failed: {error}"
-        self.controller.faults.update(self.now_ns(), None, {"internal": text})
-        self._news.trigger()
-        trace = "".join(traceback.format_exception(error))
-        self._log_once("error", "internal", f"{text}; nothing is commanded until ~/reset\n{trace}")
+    def _start(self, controller: Controller) -> str:
+        self._graph.look()
+        controller.start()
+        return f"started: {controller.status().text}"
 
-    def _log_once(self, level: str, code: str, text: str) -> bool:
-        """Unless something of that code was logged just now. Returns whether it is logged."""
-        now = time.monotonic()
-        if now - self._logged.get(code, -LOG_INTERVAL_S) < LOG_INTERVAL_S:
-            return False
-        self._logged[code] = now
-        # One line each: rclpy refuses two severities from the same line of code.
-        if level == "error":
-            self.get_logger().error(text)
-        elif level == "warning":
-            self.get_logger().warning(text)
-        else:
-            self.get_logger().info(text)
-        return True
+    def _stop(self, controller: Controller) -> str:
+        controller.stop()
+        return controller.status().text
 
-    # -- services, parameters, diagnostics ------------------------------------------------------
+    def _reset(self, controller: Controller) -> str:
+        cleared = ", ".join(fault.code for fault in controller.reset())
+        return f"reset{cleared and f', cleared: {cleared}'}: {controller.status().text}"
 
-    def _start(self, _: Any, response: Any) -> Any:
-        def work() -> str:
-            assert self.controller is not None
-            self._graph.look()
-            self.controller.start()
-            return "started"
-
-        return self._serve(work, response)
-
-    def _stop(self, _: Any, response: Any) -> Any:
-        def work() -> str:
-            assert self.controller is not None
-            self.controller.stop()
-            return "stopped"
-
-        return self._serve(work, response)
-
-    def _reset(self, _: Any, response: Any) -> Any:
-        def work() -> str:
-            assert self.controller is not None
-            # Before the reset: a tick between would latch again what it still finds.
-            self._forget()
-            latched = self.controller.faults.latched
-            if self._description and any(fault.code == description.CODE for fault in latched):
-                self._description.accept()
-            latched = self.controller.reset()
-            if not latched:
-                return "reset"
-            return f"reset, cleared: {', '.join(fault.code for fault in latched)}; call ~/start"
-
-        return self._serve(work, response)
-
-    def _serve(self, work: Callable[[], str], response: Any) -> Any:
-        if self.state != "active":
-            response.success, response.message = False, f"the node is {self.state}, not active"
+    def _serve(self, work: Callable[[Controller], str], _: Any, response: Any) -> Any:
+        if self.controller is None or self.state != "active":
+            response.success, response.message = False, self.status().text
             return response
         try:
-            response.success, response.message = True, work()
+            response.success, response.message = True, work(self.controller)
         except RuntimeError as error:
             response.success, response.message = False, str(error)
         self.get_logger().info(response.message)
@@ -535,38 +351,18 @@ class InferenceNode(LifecycleNode):
     def _parameters_change(self, after: NodeParameters) -> None:
         """From a dry run the robot must not begin to move by itself, half-way into the motion; and
         what goes into one must not leave it on its way to somewhere."""
-        if after.dry_run == self.parameters.dry_run:
+        if after.dry_run == self.parameters.dry_run or self.controller is None:
             return
-        assert self.controller is not None
-        if self.controller.running:
+        if self.controller.started:
             self.controller.stop()
             self.get_logger().info(f"stopped: dry_run is {str(after.dry_run).lower()} now")
             self._news.trigger()
 
     def _publish_diagnostics(self) -> None:
-        self._diagnostics.publish(self.state, self.parameters)
-        self._reminder.see(*self._waits_for())
-
-    def _waits_for(self) -> tuple[str, str]:
-        """The state, and what it waits for; nothing while it commands."""
-        controller = self.controller
-        if self.state == "active" and controller is not None:
-            summary = summarise(controller, dry_run=self.parameters.dry_run)
-            if summary.level == "fine" and controller.running:
-                return "commanding", ""
-            return summary.level, f"{summary.text}: nothing is commanded"
-        step = {
-            "unconfigured": "configure it, then activate it (ros2 lifecycle set), or start the "
-            "node with autostart:=true",
-            "inactive": "activate it (ros2 lifecycle set)",
-        }.get(self.state, "")
-        return self.state, f"{self.state}, nothing is commanded: {step}" if step else ""
-
-
-def _commanded(buffer: ObservationBuffer, time_ns: int) -> NDArray[np.float64] | None:
-    """The commanded joints as measured last, (n,); None if that is not fresh."""
-    joints = buffer.joints_at(time_ns)
-    return None if joints is None else joints[list(buffer.spec.command_indices)]
+        status = self.status()
+        self._diagnostics.publish(status, self.state, self.parameters)
+        waits = status.state not in MOVING or status.level == "faulted"
+        self._reminder.see(status.name, f"{status.text}; nothing is commanded" if waits else "")
 
 
 def main(args: Sequence[str] | None = None) -> int:

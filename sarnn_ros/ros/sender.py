@@ -1,7 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """Turns commands into messages, and publishes them: the arm's on `joint_command`, a gripper's
-there as well or on `gripper_command`. What is sent, and when, others have decided."""
+there as well or on `gripper_command`. What is sent, and when, is decided in `control`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import numpy as np
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 
-from sarnn_ros.control.gripper import Gripper, Hysteresis
-from sarnn_ros.control.interpolator import Command
+from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.resolve import CommandTopic
 from sarnn_ros.ros import messages
 
@@ -22,22 +21,18 @@ FLUSH_S = 0.5
 
 
 class CommandSender:
-    """See the module. `send` is for one thread at a time."""
+    """See the module. For one thread at a time."""
 
     def __init__(
         self,
         node: LifecycleNode,
         topics: Sequence[CommandTopic],
         names: Sequence[str],
-        gripper: Gripper | None,
-        *,
         period_ns: int,
         now_ns: Callable[[], int],
     ) -> None:
         self._node = node
         self._names = names
-        self._gripper = gripper
-        self._hysteresis = None if gripper is None else Hysteresis(gripper.values)
         self._period_ns = period_ns
         self._now_ns = now_ns
         self._outlets = [
@@ -55,27 +50,15 @@ class CommandSender:
         """By the topic's name before remapping."""
         return {topic.name: publisher for topic, publisher in self._outlets}
 
-    def reset(self) -> None:
-        """Before the first command of an activation; with no `send` under way."""
-        if self._hysteresis is not None:
-            self._hysteresis.reset()
+    def prepare(self, command: Command) -> Callable[[], None]:
+        """The messages of a command are made now, and published by a call of the result."""
+        ready = [(publisher, self._message(topic, command)) for topic, publisher in self._outlets]
 
-    def send(self, command: Command) -> None:
-        if self._gripper is not None and self._hysteresis is not None:
-            command = self._decided(command, self._gripper.indices, self._hysteresis)
-        for topic, publisher in self._outlets:
-            publisher.publish(self._message(topic, command))
+        def publish() -> None:
+            for publisher, message in ready:
+                publisher.publish(message)
 
-    def _decided(
-        self, command: Command, indices: Sequence[int], hysteresis: Hysteresis
-    ) -> Command:
-        rows = list(indices)
-        position, velocity, rest = (
-            array.copy() for array in (command.position, command.velocity, command.rest)
-        )
-        position[rows] = rest[rows] = hysteresis.decide(command.position[rows])
-        velocity[rows] = 0.0
-        return Command(position, velocity, rest)
+        return publish
 
     def _message(self, topic: CommandTopic, command: Command) -> Any:
         rows = list(topic.indices)

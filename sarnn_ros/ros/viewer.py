@@ -20,7 +20,7 @@ from std_msgs.msg import Float64MultiArray, Header
 from visualization_msgs.msg import ImageMarker
 
 from sarnn_ros.control.controller import Tick
-from sarnn_ros.control.summary import Summary
+from sarnn_ros.control.state import Status
 from sarnn_ros.geometry import points_to_model_pixels, points_to_source_pixels
 from sarnn_ros.policy.directory import PolicyConfig, health_terms
 from sarnn_ros.policy.health import HealthReading, follows
@@ -47,7 +47,7 @@ class Shown:
     tick: Tick
     before: Tick | None
     health: HealthReading
-    summary: Summary
+    status: Status
     warn_above: float
 
 
@@ -96,10 +96,10 @@ class Viewer:
             for publisher in (topics.predicted, topics.beside)
         )
 
-    def show(self, tick: Tick, health: HealthReading, summary: Summary, warn_above: float) -> None:
+    def show(self, tick: Tick, health: HealthReading, status: Status, warn_above: float) -> None:
         before, self._last = self._last, tick
         with self._wake:
-            self._newest = Shown(tick, before, health, summary, warn_above)
+            self._newest = Shown(tick, before, health, status, warn_above)
             self._wake.notify()
 
     def start(self) -> None:
@@ -175,8 +175,8 @@ class Viewer:
         if raw or compressed:
             drawn = with_status(
                 draw_overlay(source, encoder, decoder, trails=trail),
-                shown.summary.brief,
-                shown.summary.level,
+                shown.status.brief,
+                shown.status.level,
                 shown.health.score,
                 shown.warn_above,
             )[:, :, ::-1]

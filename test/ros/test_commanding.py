@@ -154,7 +154,7 @@ def test_ramp_interruption_ramp_again_warm_up_and_blend(
     wait(lambda: len(robot.commands) >= 10 and "ramping" in said, lambda: node.output)
     with robot.record:
         robot.mutate_joints = lambda message: ()
-    node.wait_for("the ramp to the start pose was interrupted; call ~/start")
+    node.wait_for("stopped: the ramp to the start pose was interrupted; call ~/start")
     robot.mend()
     wait(lambda: "stopped: call ~/start" in said, lambda: str(said))
     half_way = robot.position[0]
@@ -313,7 +313,7 @@ def test_a_second_commander_holds_the_robot(
     )  # fmt: skip
     both = f"2 publishers on '/rivals/{topic}': /probe, /rivals/sarnn: the robot would obey"
     wait(lambda: both in fault(), lambda: node.output)
-    assert f"no command: 2 publishers on '/rivals/{topic}'" in node.output
+    assert f"holding: 2 publishers on '/rivals/{topic}'" in node.output
     # Discovery takes its time, and commands may be sent before the other is known; none after.
     seen, published = received(), robot.published
     wait(lambda: robot.published > published + 50, "five ticks")
@@ -330,7 +330,10 @@ def test_a_second_commander_holds_the_robot(
     # In a dry run what others command is their own affair.
     assert graph.set_parameter("/rivals/sarnn", "dry_run", True)[0]
     assert graph.trigger("/rivals/sarnn/start").success
-    wait(lambda: status("/rivals")[0].startswith("dry run") and not fault(), lambda: node.output)
+    wait(
+        lambda: status("/rivals")[0].startswith("commanding (dry run)") and not fault(),
+        lambda: node.output,
+    )
 
 
 def test_two_cameras(make_policy, start_node, make_robot, graph, wait, status):
@@ -356,7 +359,7 @@ def test_two_cameras(make_policy, start_node, make_robot, graph, wait, status):
         for topic in ("attention_overlay", "predicted_image")
     }
     node = start_node("-r", "__ns:=/two", policy=make_policy(spec=spec), autostart=True)
-    node.wait_for("no command: hand: no message has arrived on '/two/hand/image_raw'")
+    node.wait_for("holding: hand: no message has arrived on '/two/hand/image_raw'")
     assert not robot.commands, "one camera of two is none"
 
     publisher = graph.node.create_publisher(Image, "/two/hand/image_raw", qos_profile_sensor_data)

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
-from sarnn_ros.control.faults import FaultBook
+from sarnn_ros.control.faults import ActiveFaults
 from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.control.state import State, Status
 from sarnn_ros.control.statistics import LoopStatistics
 from sarnn_ros.ros.diagnostics import Diagnostics
 
@@ -30,23 +31,23 @@ class Loop:
         )
         self.controller = SimpleNamespace(
             statistics=LoopStatistics(lambda: self.now),
-            faults=FaultBook(),
-            running=True,
-            phase="",
-            stalled_s=0.0,
-            trips={},
-            interpolation_stops={},
+            faults=ActiveFaults(),
+            violations={},
+            parts=SimpleNamespace(
+                interpolator=SimpleNamespace(interruptions={}),
+                scene=SimpleNamespace(
+                    health_status=lambda: (True, "", {}), drift_status=lambda: (True, "", {})
+                ),
+            ),
         )
-        scene = SimpleNamespace(
-            health_status=lambda: (True, "", {}), drift_status=lambda: (True, "", {})
-        )
+        self.status = Status(State.COMMANDING)
         graph = SimpleNamespace(rates={}, received=dict)
         self.diagnostics = Diagnostics(node)
         config = SimpleNamespace(spec=SimpleNamespace(rate=10.0))
-        self.diagnostics.configured(config, self.controller, graph, scene)
+        self.diagnostics.configured(config, self.controller, graph)
 
-    def status(self, part: str, state: str = "active") -> tuple[bytes, str]:
-        self.diagnostics.publish(state, build_parameters({}))
+    def told(self, part: str) -> tuple[bytes, str]:
+        self.diagnostics.publish(self.status, "active", build_parameters({}))
         (status,) = [one for one in self.published[-1].status if one.name == f"/sarnn: {part}"]
         return status.level, status.message
 
@@ -57,11 +58,13 @@ def loop() -> Loop:
 
 
 def test_no_ticks_are_an_error_while_active(loop):
-    assert loop.status("control") == (DiagnosticStatus.OK, "commanding")
-    loop.controller.stalled_s = 3.0
-    level, text = loop.status("control")
-    assert level == DiagnosticStatus.ERROR and text.startswith("no tick for 3.0 s")
-    assert loop.status("control", "inactive") == (DiagnosticStatus.OK, "inactive")
+    assert loop.told("control") == (DiagnosticStatus.OK, "commanding")
+    loop.status = Status(State.COMMANDING, "no tick for 3.0 s", "no_tick")
+    level, text = loop.told("control")
+    assert level == DiagnosticStatus.ERROR and text == "commanding: no tick for 3.0 s"
+    loop.status = Status(State.INACTIVE)
+    level, text = loop.told("control")
+    assert level == DiagnosticStatus.OK and text.startswith("inactive: activate it")
 
 
 def test_ticks_missed_are_a_warning_for_a_while(loop):
@@ -71,12 +74,12 @@ def test_ticks_missed_are_a_warning_for_a_while(loop):
         )
 
     tick(0)
-    assert loop.status("timing")[0] == DiagnosticStatus.OK
+    assert loop.told("timing")[0] == DiagnosticStatus.OK
     tick(2)
-    level, text = loop.status("timing")
+    level, text = loop.told("timing")
     assert level == DiagnosticStatus.WARN and text.endswith("2 ticks missed")
     loop.now += 6.0
-    assert loop.status("timing")[0] == DiagnosticStatus.OK
+    assert loop.told("timing")[0] == DiagnosticStatus.OK
 
 
 class Growing(dict):
@@ -89,7 +92,7 @@ class Growing(dict):
 
 
 def test_a_trip_that_comes_meanwhile_does_no_harm(loop):
-    loop.controller.trips = Growing(step=1)
-    loop.status("control")
+    loop.controller.violations = Growing(step=1)
+    loop.told("control")
     values = {value.key: value.value for value in loop.published[-1].status[0].values}
-    assert values["guard trips step"] == "1"
+    assert values["limit violations step"] == "1"

@@ -274,11 +274,13 @@ def test_the_guard_refuses_then_latches(check, policy, start_node, make_robot, w
 
     def latched():
         message, values = control_status(diagnostics, f"{namespace}/sarnn")
-        return message.startswith("faulted") and int(values.get(f"guard trips {check}", 0))
+        return message.startswith("faulted") and int(values.get(f"limit violations {check}", 0))
 
     wait(latched, lambda: node.output)
-    assert "(5 ticks in a row); call ~/reset" in node.output
-    assert re.search(r"joint1: (position|step|velocity|acceleration)", node.output)
+    assert "faulted: 5 ticks in a row: command refused: " in node.output
+    assert re.search(
+        r"joint1: the (commanded position|step|commanded velocity|commanded accel)", node.output
+    )
     assert len(robot.commands) <= 1, "the first acceleration is from rest"
 
 
@@ -414,7 +416,7 @@ def test_sensors_that_are_not_compatible_are_named(policy, start_node, make_robo
     make_robot(JOINTS, START, namespace="/qos/")
     # The camera is best effort, as cameras are.
     node = start_node("-r", "__ns:=/qos", policy=policy, autostart=True, reliability="reliable")
-    node.wait_for("no command: front: no message has arrived on '/qos/image_raw'")
+    node.wait_for("holding: front: no message has arrived on '/qos/image_raw'")
     node.wait_for("RELIABILITY")
 
 
@@ -450,7 +452,7 @@ def test_forces_are_felt_and_not_commanded(make_policy, start_node, make_robot, 
     assert all(command.names == JOINTS for command in robot.commands)
     assert all(np.abs(command.position).max() < 1.5 for command in robot.commands)
     silent.set()
-    node.wait_for("no command: wrench: ")
+    node.wait_for("holding: wrench: ")
     graph.node.destroy_publisher(publisher)
 
 

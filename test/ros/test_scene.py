@@ -60,7 +60,7 @@ def test_what_does_not_come_true_is_told_and_stops_where_asked(
     assert float(values["ratio points:front"]) > 1.0
 
     assert graph.set_parameter("/health/sarnn", "health.stop_above", 1.0)[0]
-    node.wait_for("no command: prediction health")
+    node.wait_for("holding: prediction health")
     with robot.record:
         count, published = len(robot.commands), robot.published
     wait(lambda: robot.published > published + 50, "five ticks")

@@ -14,7 +14,7 @@ import pytest
 from std_msgs.msg import Header
 
 from sarnn_ros.control.controller import Tick
-from sarnn_ros.control.summary import Summary
+from sarnn_ros.control.state import State, Status
 from sarnn_ros.policy.health import HealthReading
 from sarnn_ros.policy.runtime import Prediction
 from sarnn_ros.ros.viewer import Viewer
@@ -83,7 +83,7 @@ class Scene:
         health = self.topics["~/health"]
         seen = len(health.messages)
         reading = HealthReading({"points:hand": 0.5}, 0.5, "points:hand")
-        self.viewer.show(tick, reading, Summary("fine", "commanding"), 1.0)
+        self.viewer.show(tick, reading, Status(State.COMMANDING), 1.0)
         with health.published:
             assert health.published.wait_for(lambda: len(health.messages) > seen, timeout=10.0)
         # The pictures come after it: the next tick is not shown before they are done.

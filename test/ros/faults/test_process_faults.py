@@ -41,7 +41,7 @@ def commands_come(robot, node, wait, count=3):
 def managed(policy, start_node, make_robot):
     """A node that waits for its lifecycle manager, and its robot."""
     robot = make_robot(JOINTS, START, namespace="/managed/")
-    return start_node("-r", "__ns:=/managed", policy=policy), robot
+    return start_node("-r", "__ns:=/managed", policy=policy, autostart=False), robot
 
 
 def test_lifecycle_requests_in_every_wrong_order(managed, policy, graph, wait):
@@ -146,7 +146,7 @@ def test_a_latched_fault_outlives_deactivation(running, graph, wait):
     robot.mend()
     assert graph.change_state(name, DEACTIVATE)
     assert graph.change_state(name, ACTIVATE)
-    node.wait_for("active, and still faulted: ")
+    node.wait_for("active: faulted: ")
     assert is_silent(robot, wait, ticks=5)
     assert not graph.trigger(f"{name}/start").success
     assert graph.trigger(f"{name}/reset").success
@@ -155,13 +155,19 @@ def test_a_latched_fault_outlives_deactivation(running, graph, wait):
     commands_come(robot, node, wait)
 
 
-def test_a_stopped_process_sends_nothing_old_when_it_goes_on(running, policy, wait):
+def test_a_stopped_process_sends_nothing_old_when_it_goes_on(running, policy, graph, wait):
+    """And nothing new: the arm may have been moved meanwhile."""
     node, robot = running
+    name = "/running/sarnn"
     commands_come(robot, node, wait)
     node.send(signal.SIGSTOP)
     assert is_silent(robot, wait, ticks=12)
     before = len(robot.commands)
     node.send(signal.SIGCONT)
+    node.wait_for("faulted: no")  # nothing was done for, or no tick for
+    assert is_silent(robot, wait)
+    assert not graph.trigger(f"{name}/start").success
+    assert graph.trigger(f"{name}/reset").success and graph.trigger(f"{name}/start").success
     commands_come(robot, node, wait)
     Promises.of(policy).check(robot, before)
 

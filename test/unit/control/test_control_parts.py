@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The control loop's parts without ROS: the tick grid, the book of faults, the figures."""
+"""The control loop's parts without ROS: the tick grid, the active faults, the figures."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from sarnn_ros.control.controller import _Run
-from sarnn_ros.control.faults import FaultBook
+from sarnn_ros.control.faults import ActiveFaults
+from sarnn_ros.control.motion import Motion
 from sarnn_ros.control.statistics import LoopStatistics, as_text, from_text
 from sarnn_ros.control.ticker import GridTicker, ImageTicker, Ticker
 
@@ -129,8 +129,8 @@ def test_without_a_simulated_clock_the_silence_ends_by_itself():
 
 def test_the_past_of_a_motion_on_the_grid_and_between():
     def past(label: int, *commands: tuple[int, float]) -> tuple[float, ...]:
-        run = _Run(commands=[(at, np.array([value])) for at, value in commands])
-        elapsed, *vectors = run.past(label, PERIOD)
+        motion = Motion(PERIOD, commands=[(at, np.array([value])) for at, value in commands])
+        elapsed, *vectors = motion.past(label)
         return (elapsed * 1e9, *(float(v[0]) for v in vectors if v is not None))
 
     assert past(300) == pytest.approx((100,))
@@ -143,25 +143,25 @@ def test_the_past_of_a_motion_on_the_grid_and_between():
 
 
 def test_a_soft_fault_is_said_once_and_so_is_its_end():
-    book = FaultBook()
-    first = book.update(1, {"late": "by 0.2 s"})
+    faults = ActiveFaults()
+    first = faults.update(1, {"late": "by 0.2 s"})
     assert [fault.code for fault in first.appeared] == ["late"]
-    again = book.update(2, {"late": "by 0.3 s"})
-    assert not again.appeared and not again.recovered
-    assert book.active[0].text == "by 0.3 s" and book.active[0].since_ns == 1
-    over = book.update(3, {})
-    assert [fault.code for fault in over.recovered] == ["late"]
-    assert not book.active
-    assert book.counts == {"late": 1}
+    again = faults.update(2, {"late": "by 0.3 s"})
+    assert not again.appeared and not again.resolved
+    assert faults.active[0].text == "by 0.3 s" and faults.active[0].since_ns == 1
+    over = faults.update(3, {})
+    assert [fault.code for fault in over.resolved] == ["late"]
+    assert not faults.active
+    assert faults.counts == {"late": 1}
 
 
 def test_a_hard_fault_stays_until_reset():
-    book = FaultBook()
-    book.update(1, {"guard": "a"}, {"jump": "b"})
-    book.update(2, {})
-    assert [fault.code for fault in book.active] == ["jump"]
-    assert [fault.code for fault in book.reset()] == ["jump"]
-    assert not book.active and not book.latched
+    faults = ActiveFaults()
+    faults.update(1, {"guard": "a"}, {"jump": "b"})
+    faults.update(2, {})
+    assert [fault.code for fault in faults.active] == ["jump"]
+    assert [fault.code for fault in faults.reset()] == ["jump"]
+    assert not faults.active and not faults.latched
 
 
 def test_statistics_know_how_long_nothing_came_and_whether_a_tick_was_missed():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sarnn_ros.control.description import CODE, DescriptionWatch
-from sarnn_ros.control.limits import CommandGuard
+from sarnn_ros.control.limits import JointLimiter
 from sarnn_ros.control.resolve import guard_limits
 from sarnn_ros.control.settings import build_parameters
 from sarnn_ros.spec import parse_spec
@@ -33,7 +33,7 @@ class Node:
 
     def __init__(self) -> None:
         parameters = build_parameters({"robot_description_topic": "robot_description"})
-        self.guard = CommandGuard(guard_limits(parameters, SPEC, ENVELOPE), SPEC.command_names)
+        self.guard = JointLimiter(guard_limits(parameters, SPEC, ENVELOPE), SPEC.command_names)
         self.watch = DescriptionWatch(
             "/robot_description",
             lambda text: guard_limits(parameters, SPEC, ENVELOPE, text),
@@ -47,7 +47,7 @@ class Node:
     @property
     def faults(self) -> tuple[str, str]:
         """(soft, hard)"""
-        found = self.watch.findings()
+        found = self.watch.faults()
         return found.soft.get(CODE, ""), found.hard.get(CODE, "")
 
 

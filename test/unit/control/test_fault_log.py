@@ -4,8 +4,7 @@
 
 from __future__ import annotations
 
-from sarnn_ros.control.fault_log import FaultLog
-from sarnn_ros.control.faults import FaultBook
+from sarnn_ros.control.faults import ActiveFaults, FaultLog
 
 INTERVAL = 5.0
 
@@ -16,7 +15,7 @@ class Log:
     def __init__(self) -> None:
         self.now = 0.0
         self.lines: list[tuple[float, str, str]] = []
-        self.book = FaultBook()
+        self.faults = ActiveFaults()
         self._times: dict[str, float] = {}
         self._log = FaultLog(self._say)
 
@@ -28,7 +27,7 @@ class Log:
         return True
 
     def see(self, soft: dict[str, str], hard: dict[str, str] | None = None) -> None:
-        self._log.see(self.book.update(0, soft, hard or {}), self.book.active)
+        self._log.see("holding", self.faults.update(0, soft, hard or {}), self.faults.active)
 
     def tick(self, until: float, *codes: str, hard: bool = False) -> None:
         """Ten ticks a second, the faults found at each."""
@@ -43,10 +42,10 @@ def test_the_last_word_is_true():
     log.tick(1.0, "late")
     log.tick(2.0)
     log.tick(20.0, "late")
-    said = [(0.0, "warning", "no command: it is late"), (1.0, "info", "over: it is late")]
-    assert log.lines == [*said, (5.0, "warning", "no command: it is late")]
+    said = [(0.0, "warning", "holding: it is late"), (1.0, "info", "resolved: it is late")]
+    assert log.lines == [*said, (5.0, "warning", "holding: it is late")]
     log.tick(21.0)
-    assert log.lines[-1] == (20.0, "info", "over: it is late")
+    assert log.lines[-1] == (20.0, "info", "resolved: it is late")
 
 
 def test_an_end_that_comes_too_soon_is_said_later():
@@ -56,10 +55,10 @@ def test_an_end_that_comes_too_soon_is_said_later():
     log.tick(5.5, "late")
     log.tick(20.0)
     assert [line[::2] for line in log.lines] == [
-        (0.0, "no command: it is late"),
-        (4.0, "over: it is late"),
-        (5.0, "no command: it is late"),
-        (9.0, "over: it is late"),
+        (0.0, "holding: it is late"),
+        (4.0, "resolved: it is late"),
+        (5.0, "holding: it is late"),
+        (9.0, "resolved: it is late"),
     ]
     log = Log()
     for now in range(3):  # once more in between, and never said
@@ -72,10 +71,10 @@ def test_an_end_that_comes_too_soon_is_said_later():
 def test_a_latched_fault_is_said_again_when_it_is_latched_again():
     log = Log()
     log.tick(6.0, "jump", hard=True)
-    assert log.lines == [(0.0, "error", "no command: it is jump; call ~/reset, then ~/start")]
-    log.book.reset()
+    assert log.lines == [(0.0, "error", "holding: it is jump; call ~/reset, then ~/start")]
+    log.faults.reset()
     log.tick(7.0, "jump", hard=True)
-    log.book.reset()
+    log.faults.reset()
     log.tick(20.0)
     assert [line[0] for line in log.lines] == [0.0, 6.0], "the reset says itself that it is over"
 

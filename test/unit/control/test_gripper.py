@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sarnn_ros.control.gripper import GripperValues, Hysteresis, two_valued_gripper, with_gripper
-from sarnn_ros.control.limits import CommandGuard, GuardLimits
+from sarnn_ros.control.gripper import TwoValuedGripper, two_valued_gripper
+from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.resolve import command_topics
 from sarnn_ros.control.settings import build_parameters
 from sarnn_ros.errors import ConfigError
@@ -19,7 +19,7 @@ from sarnn_ros.spec import parse_spec
 SPEC = parse_spec(
     {"cameras": [{"name": "front"}], "joints": [{"names": ["j1", "left", "j2", "right"]}]}
 )
-LIMITS = GuardLimits.from_training(
+LIMITS = JointLimits.from_training(
     [-1.0, 0.0, -1.0, 0.0],
     [1.0, 0.04, 1.0, 0.04],
     [0.1, 0.01, 0.1, 0.01],
@@ -32,16 +32,14 @@ VALUES = {"gripper.open": [0.04], "gripper.closed": [0.0, 0.002]}
 
 
 def test_it_stays_between_the_thresholds():
-    values = GripperValues(np.array([0.04]), np.array([0.0]), close_above=0.7, open_below=0.3)
-    gripper = Hysteresis(values)
+    gripper = TwoValuedGripper((0,), np.array([0.04]), np.array([0.0]), 0.7, 0.3)
     shares = [0.45, 0.65, 0.71, 0.65, 0.31, 0.29, 0.5, 0.69, 0.75, -3.0, 9.0]
     got = [gripper.decide(np.array([0.04 * (1 - share)]))[0] for share in shares]
     assert got == [0.04, 0.04, 0.0, 0.0, 0.0, 0.04, 0.04, 0.04, 0.0, 0.04, 0.0]
 
 
 def test_after_a_reset_it_goes_to_the_nearer_of_the_two():
-    values = GripperValues(np.array([0.04]), np.array([0.0]), close_above=0.7, open_below=0.3)
-    gripper = Hysteresis(values)
+    gripper = TwoValuedGripper((0,), np.array([0.04]), np.array([0.0]), 0.7, 0.3)
     between = np.array([0.024])  # 0.4 of the way
     gripper.decide(np.array([0.0]))
     assert gripper.decide(between)[0] == 0.0
@@ -56,8 +54,7 @@ def test_after_a_reset_it_goes_to_the_nearer_of_the_two():
 )
 def test_noise_smaller_than_the_gap_never_makes_it_chatter(path, noise):
     """A prediction that goes one way, with noise on it, switches once at most."""
-    values = GripperValues(np.array([0.0]), np.array([1.0]), close_above=0.6, open_below=0.4)
-    gripper = Hysteresis(values)
+    gripper = TwoValuedGripper((0,), np.array([0.0]), np.array([1.0]), 0.6, 0.4)
     random = np.random.default_rng(0)
     rising = np.sort(path) + random.uniform(-noise, noise, len(path))
     decided = [gripper.decide(np.array([value]))[0] for value in rising]
@@ -131,13 +128,13 @@ def test_values_that_cannot_be(given, words):
 def test_the_guard_lets_a_two_valued_gripper_go_from_end_to_end_but_no_further():
     gripper = two_valued_gripper(build_parameters({**GRIPPER, **VALUES}), SPEC, LIMITS)
     assert gripper.indices == (1, 3)
-    assert gripper.values.open.tolist() == [0.04, 0.04]
-    assert gripper.values.closed.tolist() == [0.0, 0.002]
-    guard = CommandGuard(with_gripper(LIMITS, gripper), SPEC.command_names)
+    assert gripper.opened.tolist() == [0.04, 0.04]
+    assert gripper.closed.tolist() == [0.0, 0.002]
+    guard = JointLimiter(gripper.widen(LIMITS), SPEC.command_names)
     here = [0.0, 0.04, 0.0, 0.04]
     assert guard.check([0.1, 0.0, 0.0, 0.0], here, 0.1).ok
     assert not guard.check([0.1, 0.05, 0.0, 0.0], here, 0.1).ok, "outside its range"
     assert not guard.check([0.2, 0.0, 0.0, 0.0], here, 0.1).ok, "the arm has its limits"
-    assert not CommandGuard(LIMITS, SPEC.command_names).check([0, 0, 0, 0.0], here, 0.1).ok
-    assert two_valued_gripper(build_parameters(GRIPPER), SPEC, LIMITS) is None
-    assert with_gripper(LIMITS, None) is LIMITS
+    assert not JointLimiter(LIMITS, SPEC.command_names).check([0, 0, 0, 0.0], here, 0.1).ok
+    follows = two_valued_gripper(build_parameters(GRIPPER), SPEC, LIMITS)
+    assert not follows.indices and follows.widen(LIMITS) is LIMITS

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sarnn_ros.control.interpolator import Command, Streamer
-from sarnn_ros.control.limits import CommandGuard, GuardLimits
+from sarnn_ros.control.interpolator import SetpointInterpolator
+from sarnn_ros.control.limits import JointLimiter, JointLimits
+from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet
 
 MS = 1_000_000
 PERIOD = 100 * MS
@@ -20,14 +21,14 @@ INTERVAL = 10 * MS
 
 
 class Bench:
-    """A streamer whose clock and arm are set by hand."""
+    """A interpolator whose clock and arm are set by hand."""
 
     def __init__(self, interval=INTERVAL, kind="linear", max_velocity=np.inf, max_step=0.2):
         self.now = 7 * PERIOD
         self.present = np.array([0.0, 1.0])
         self.fresh = True
         self.sent: list[tuple[int, Command]] = []
-        limits = GuardLimits(
+        limits = JointLimits(
             position_min=np.array([-1.0, -1.0]),
             position_max=np.array([2.0, 2.0]),
             max_step=np.full(2, max_step),
@@ -35,27 +36,28 @@ class Bench:
             max_acceleration=np.full(2, 1.0),  # would refuse all that is streamed
             clamp=frozenset({"step", "position"}),
         )
-        self.guard = CommandGuard(limits, ("a", "b"))
-        self.streamer = Streamer(
-            PERIOD,
-            interval,
-            kind,
-            self.guard,
-            now_ns=lambda: self.now,
+        self.limiter = JointLimiter(limits, ("a", "b"))
+        outlet = CommandOutlet(
+            lambda command: lambda: self.sent.append((self.now, command)),
+            self.limiter,
+            Clocks(lambda: self.now, lambda: self.now),
             present=lambda now: self.present if self.fresh else None,
-            send=lambda command: self.sent.append((self.now, command)),
-            on_error=lambda error: pytest.fail(str(error)),
+            fresh_ns=2 * PERIOD,
         )
+        self.interpolator = SetpointInterpolator(PERIOD, interval, kind, outlet)
 
     def go(self, *position):
         last = self.sent[-1][1].position if self.sent else self.present
         wanted = np.array(position)
-        self.streamer.go(Command(wanted, (wanted - last) / 0.1, wanted), self.present)
+        command = Command(wanted, (wanted - last) / 0.1, wanted)
+        measured = (self.now, self.present)
+        since = Clocks(lambda: self.now, lambda: self.now).read()
+        return self.interpolator.go(command, since, PERIOD, measured)
 
     def run(self, intervals, follow=True):
         for _ in range(intervals):
             self.now += INTERVAL
-            self.streamer.tick()
+            self.interpolator.tick()
             if follow and self.sent:
                 self.present = self.sent[-1][1].position
 
@@ -67,7 +69,7 @@ class Bench:
 def test_without_a_rate_each_command_goes_out_as_it_is():
     bench = Bench(interval=0)
     bench.go(0.1, 1.0)
-    bench.streamer.tick()
+    bench.interpolator.tick()
     assert len(bench.sent) == 1
     assert bench.sent[0][1].position.tolist() == [0.1, 1.0]
     assert bench.sent[0][1].velocity.tolist() == [1.0, 0.0]
@@ -88,7 +90,7 @@ def test_limits_that_come_later_count_on_the_way_too():
     """As those of a robot description do."""
     bench = Bench()
     high = np.array([0.04, 2.0])
-    bench.guard.limits = dataclasses.replace(bench.guard.limits, position_max=high)
+    bench.limiter.limits = dataclasses.replace(bench.limiter.limits, position_max=high)
     bench.go(0.1, 1.0)
     bench.run(30)
     assert bench.path[:, 0].max() <= 0.04 + 1e-9
@@ -136,16 +138,14 @@ def test_nothing_comes_after_the_end_and_the_next_way_begins_at_the_arm():
     bench.go(0.1, 1.0)
     bench.run(4)
     count = len(bench.sent)
-    np.testing.assert_array_equal(bench.streamer.end(), bench.path[-1])
+    np.testing.assert_array_equal(bench.interpolator.end(), bench.path[-1])
     bench.run(20)
     assert len(bench.sent) == count
-    assert bench.streamer.end() is None
+    assert bench.interpolator.end() is None
     bench.present = np.array([0.0, 1.2])
     bench.go(0.0, 1.3)
     bench.run(1, follow=False)
     assert bench.path[-1].tolist() == pytest.approx([0.0, 1.21])
-    bench.streamer.hold(bench.streamer.end())
-    assert bench.sent[-1][1].velocity.tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(
@@ -168,13 +168,13 @@ def test_a_way_that_cannot_be_walked_safely_is_left_for_good(spoil, reason):
     spoil(bench)
     bench.run(1, follow=False)
     assert len(bench.sent) == count
-    assert bench.streamer.stops == {reason: 1}
+    assert bench.interpolator.interruptions == {reason: 1}
     bench.fresh, bench.present = True, good
     bench.run(20)
     assert len(bench.sent) == count, "only a new command begins a new way"
-    left = bench.streamer.left()
+    left = bench.interpolator.interruption()
     assert left.refused == (reason in ("step", "present")) and left.text
-    assert bench.streamer.left() is None, "it is told once"
+    assert bench.interpolator.interruption() is None, "it is told once"
 
 
 def test_the_way_after_one_that_was_left_begins_at_the_arm():
@@ -184,12 +184,12 @@ def test_the_way_after_one_that_was_left_begins_at_the_arm():
     bench.run(3)
     bench.present = np.array([0.48, 1.0])  # pushed
     bench.run(1, follow=False)
-    assert bench.streamer.stops == {"step": 1}
+    assert bench.interpolator.interruptions == {"step": 1}
     count = len(bench.sent)
     bench.go(0.5, 1.0)
     bench.run(10)
     assert bench.path[count:, 0] == pytest.approx(np.linspace(0.482, 0.5, 10))
-    assert bench.streamer.stops == {"step": 1}
+    assert bench.interpolator.interruptions == {"step": 1}
 
 
 def test_a_way_that_was_left_leaves_nothing_to_hold_and_its_end_nothing_to_tell():
@@ -198,8 +198,8 @@ def test_a_way_that_was_left_leaves_nothing_to_hold_and_its_end_nothing_to_tell(
     bench.run(3)
     bench.present = np.array([0.48, 1.0])
     bench.run(1, follow=False)
-    assert bench.streamer.end() is None
-    assert bench.streamer.left() is None
+    assert bench.interpolator.end() is None
+    assert bench.interpolator.interruption() is None
 
 
 def test_a_prediction_that_is_not_finite_never_leaves():
@@ -215,7 +215,7 @@ def test_a_velocity_limit_makes_the_way_longer_not_shorter():
     bench.run(30)
     assert np.abs(np.diff(bench.path[:, 0])).max() <= 0.8 * 0.01 + 1e-9
     assert bench.path[-1].tolist() == [0.1, 1.0]
-    assert not bench.streamer.stops
+    assert not bench.interpolator.interruptions
 
 
 @settings(deadline=None)

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sarnn_ros.control.limits import CommandGuard, GuardLimits
+from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.errors import ConfigError
 
 NAMES = ("shoulder", "elbow")
 PERIOD = 0.1
 
 
-def limits(**changes: object) -> GuardLimits:
+def limits(**changes: object) -> JointLimits:
     values: dict[str, object] = {
         "position_min": np.array([-1.0, -2.0]),
         "position_max": np.array([1.0, 2.0]),
@@ -24,29 +24,29 @@ def limits(**changes: object) -> GuardLimits:
         "max_velocity": np.array([np.inf, np.inf]),
         "max_acceleration": np.array([np.inf, np.inf]),
     }
-    return GuardLimits(**{**values, **changes})  # type: ignore[arg-type]
+    return JointLimits(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def guard(**changes: object) -> CommandGuard:
-    return CommandGuard(limits(**changes), NAMES)
+def guard(**changes: object) -> JointLimiter:
+    return JointLimiter(limits(**changes), NAMES)
 
 
-def reasons(verdict: object) -> list[tuple[str, str]]:
-    return [(trip.reason, trip.joint) for trip in verdict.trips]  # type: ignore[attr-defined]
+def reasons(result: object) -> list[tuple[str, str]]:
+    return [(trip.reason, trip.joint) for trip in result.violations]  # type: ignore[attr-defined]
 
 
 def test_a_sound_command_passes_unchanged():
-    verdict = guard().check([0.05, -0.1], [0.0, 0.0], PERIOD)
-    assert verdict.ok and not verdict.trips
-    np.testing.assert_array_equal(verdict.command, [0.05, -0.1])
+    result = guard().check([0.05, -0.1], [0.0, 0.0], PERIOD)
+    assert result.ok and not result.violations
+    np.testing.assert_array_equal(result.command, [0.05, -0.1])
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_prediction_that_is_not_finite_is_refused_whatever_clamps(bad: float):
     everything = frozenset({"position", "step", "velocity", "acceleration"})
-    verdict = guard(clamp=everything).check([0.0, bad], [0.0, 0.0], PERIOD)
-    assert not verdict.ok
-    assert reasons(verdict) == [("non_finite", "elbow")]
+    result = guard(clamp=everything).check([0.0, bad], [0.0, 0.0], PERIOD)
+    assert not result.ok
+    assert reasons(result) == [("non_finite", "elbow")]
 
 
 @pytest.mark.parametrize(
@@ -61,17 +61,17 @@ def test_a_prediction_that_is_not_finite_is_refused_whatever_clamps(bad: float):
     ],
 )
 def test_each_violation_is_refused_by_name(command, present, expected):
-    verdict = guard().check(command, present, PERIOD)
-    assert not verdict.ok
-    assert reasons(verdict) == expected
+    result = guard().check(command, present, PERIOD)
+    assert not result.ok
+    assert reasons(result) == expected
     for _, joint in expected:
-        assert joint in verdict.reason
+        assert joint in result.reason
 
 
 def test_degrees_from_the_driver_are_seen_in_the_present_position():
-    verdict = guard().check([0.5, 0.5], np.rad2deg([0.5, 0.5]), PERIOD)
-    assert ("present", "shoulder") in reasons(verdict) and not verdict.ok
-    assert "units" in verdict.reason
+    result = guard().check([0.5, 0.5], np.rad2deg([0.5, 0.5]), PERIOD)
+    assert ("present", "shoulder") in reasons(result) and not result.ok
+    assert "degrees" in result.reason
 
 
 def test_the_present_position_may_overshoot_a_limit_by_one_step():
@@ -80,8 +80,8 @@ def test_the_present_position_may_overshoot_a_limit_by_one_step():
 
 def test_the_step_is_measured_from_the_present_not_from_the_last_command():
     # The arm was held back at 0 while the commands went on to 0.3.
-    verdict = guard().check([0.35, 0.0], [0.0, 0.0], PERIOD, previous=[0.3, 0.0])
-    assert reasons(verdict) == [("step", "shoulder")]
+    result = guard().check([0.35, 0.0], [0.0, 0.0], PERIOD, previous=[0.3, 0.0])
+    assert reasons(result) == [("step", "shoulder")]
 
 
 def test_velocity_is_measured_between_commands():
@@ -98,14 +98,14 @@ def test_acceleration_is_measured_against_the_velocity_so_far():
     assert smooth.check([0.05, 0.0], [0.0, 0.0], PERIOD).ok  # from rest to 0.5 rad/s
     refused = smooth.check([0.0, 0.0], [0.0, 0.0], PERIOD, previous=[0.05, 0.0], before=[0.0, 0.0])
     assert reasons(refused) == [("acceleration", "shoulder")]
-    assert refused.trips[0].value == pytest.approx(10.0)
+    assert refused.violations[0].value == pytest.approx(10.0)
 
 
 def test_clamping_pulls_to_the_limit_and_still_tells():
-    verdict = guard(clamp=frozenset({"position", "step"})).check([5.0, -5.0], [0.95, 0.0], PERIOD)
-    assert verdict.ok
-    np.testing.assert_allclose(verdict.command, [1.0, -0.2])
-    assert {reason for reason, _ in reasons(verdict)} == {"position", "step"}
+    result = guard(clamp=frozenset({"position", "step"})).check([5.0, -5.0], [0.95, 0.0], PERIOD)
+    assert result.ok
+    np.testing.assert_allclose(result.command, [1.0, -0.2])
+    assert {reason for reason, _ in reasons(result)} == {"position", "step"}
 
 
 def test_a_clamp_that_would_undo_an_earlier_limit_is_refused():
@@ -113,10 +113,10 @@ def test_a_clamp_that_would_undo_an_earlier_limit_is_refused():
     clamping = guard(
         max_acceleration=np.array([1.0, 1.0]), clamp=frozenset({"position", "acceleration"})
     )
-    verdict = clamping.check(
+    result = clamping.check(
         [1.2, 0.0], [0.99, 0.0], PERIOD, previous=[0.99, 0.0], before=[0.91, 0.0]
     )
-    assert not verdict.ok
+    assert not result.ok
 
 
 numbers = st.floats(-10, 10)
@@ -130,11 +130,11 @@ def test_whatever_comes_in_what_goes_out_is_safe(command, present, previous, bef
     bounds = limits(
         max_velocity=np.array([1.0, 1.0]), max_acceleration=np.array([8.0, 8.0]), clamp=clamp
     )
-    verdict = CommandGuard(bounds, NAMES).check(command, present, PERIOD, previous, before)
-    if not verdict.ok:
-        assert verdict.trips and verdict.reason
+    result = JointLimiter(bounds, NAMES).check(command, present, PERIOD, previous, before)
+    if not result.ok:
+        assert result.violations and result.reason
         return
-    out = verdict.command
+    out = result.command
     assert np.isfinite(out).all()
     assert (out >= bounds.position_min - 1e-6).all() and (out <= bounds.position_max + 1e-6).all()
     assert (np.abs(out - np.array(present)) <= bounds.max_step + 1e-6).all()
@@ -145,7 +145,7 @@ def test_whatever_comes_in_what_goes_out_is_safe(command, present, previous, bef
 
 
 def test_limits_from_training_have_a_margin_and_a_floor():
-    made = GuardLimits.from_training(
+    made = JointLimits.from_training(
         [0.0, 3.0], [2.0, 3.0], [0.4, 0.0], position_margin=0.1, step_margin=1.5, floor=0.01
     )
     np.testing.assert_allclose(made.position_min, [-0.2, 2.99])
@@ -155,15 +155,15 @@ def test_limits_from_training_have_a_margin_and_a_floor():
 
 
 def test_commands_may_not_change_much_faster_than_the_demonstrated_ones():
-    made = GuardLimits.from_training(
+    made = JointLimits.from_training(
         [-1.0, -1.0], [1.0, 1.0], [0.4, 0.4], position_margin=0.1, step_margin=1.5, floor=0.01,
         max_velocity=[0.5, 0.0], velocity_margin=2.0, period_s=0.1,
     )  # fmt: skip
     np.testing.assert_allclose(made.max_velocity, [1.0, 0.1])
-    shaken = CommandGuard(made, NAMES)
+    shaken = JointLimiter(made, NAMES)
     # As far as the step allows to either side of the arm, in turns.
-    verdict = shaken.check([0.3, 0.0], [0.0, 0.0], 0.1, previous=[-0.3, 0.0])
-    assert [trip.reason for trip in verdict.trips] == ["velocity"] and not verdict.ok
+    result = shaken.check([0.3, 0.0], [0.0, 0.0], 0.1, previous=[-0.3, 0.0])
+    assert [trip.reason for trip in result.violations] == ["velocity"] and not result.ok
     assert shaken.check([0.1, 0.0], [0.0, 0.0], 0.1, previous=[0.0, 0.0]).ok
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sarnn_ros.control.controller import Tick
-from sarnn_ros.control.interpolator import Command
+from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import build_parameters
 from sarnn_ros.policy.directory import CameraEnvelope, Health, Quantiles
@@ -66,7 +66,7 @@ class Scene:
         pixels = {"front": np.full((6, 8, 3), light, np.uint8)}
         here = {"front": np.zeros((1, 2))}
         seen = {"front": np.array([[points, 0.0]])}
-        tick = Tick(self.number * PERIOD, reset=reset, way_left=left)
+        tick = Tick(self.number * PERIOD, reset=reset, interrupted=left)
         if not blind:
             tick.observation = Observation(tick.label_ns, pixels, np.array([joint]), {}, {})
             tick.prediction = Prediction(np.zeros(1), seen, here)
@@ -75,7 +75,7 @@ class Scene:
 
     @property
     def faults(self) -> tuple[dict[str, str], dict[str, str]]:
-        found = self.watch.findings()
+        found = self.watch.faults()
         return found.soft, found.hard
 
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sarnn_ros.control.limits import GuardLimits
+from sarnn_ros.control.limits import JointLimits
 from sarnn_ros.control.settings import StartParameters
 from sarnn_ros.control.start import StartSequence, start_sequence
+from sarnn_ros.control.state import Event
 from sarnn_ros.errors import ConfigError
 
 LOW, HIGH = np.array([-0.1, 0.9]), np.array([0.1, 1.1])
@@ -26,7 +27,7 @@ def limits(**changes):
         "max_velocity": [np.inf, np.inf],
         "max_acceleration": [np.inf, np.inf],
     }
-    return GuardLimits(**{key: np.array(value) for key, value in {**values, **changes}.items()})
+    return JointLimits(**{key: np.array(value) for key, value in {**values, **changes}.items()})
 
 
 def sequence(changes=None, **parameters):
@@ -72,29 +73,29 @@ def test_the_ramp_is_as_slow_as_the_guard_wants(changes, largest):
 def test_warm_up_then_blend_then_the_policy_alone():
     start = sequence(warm_up_ticks=2, blend_time=0.3)
     predicted, here = np.array([1.0, 2.0]), np.array([0.0, 1.0])
-    assert start.phase == "warming up"
-    assert start.follow(predicted, here) is None and start.follow(predicted, here) is None
-    assert start.phase == "blending"
-    got = [start.follow(predicted, here + k)[0] for k in range(5)]
+    assert [start.follow(predicted, here)[0] for _ in range(2)] == [Event.WARM_UP] * 2
+    events, points = zip(*(start.follow(predicted, here + k) for k in range(5)))
+    assert events == (Event.BLEND,) * 3 + (Event.COMMAND,) * 2
+    got = [point[0] for point in points]
     assert got == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0]), "from where it began"
-    assert start.phase == ""
     start.restart()
-    assert start.phase == "warming up"
-    assert start.follow(predicted, here) is None
+    assert start.follow(predicted, here)[0] is Event.WARM_UP
 
 
 def test_what_goes_at_once_is_not_blended():
     start = start_sequence(StartParameters(blend_time=0.2), LOW, HIGH, limits(), 0.1, (1,))
     here = np.array([0.0, 1.0])
-    got = [start.follow(np.array([1.0, 2.0 + k]), here).tolist() for k in range(3)]
+    got = [start.follow(np.array([1.0, 2.0 + k]), here)[1].tolist() for k in range(3)]
     assert got == [[pytest.approx(1 / 3), 2.0], [pytest.approx(2 / 3), 3.0], [1.0, 4.0]]
 
 
 def test_without_parameters_the_policy_commands_at_once():
     start = sequence()
     start.begin()
-    assert start.phase == "" and not start.ramps(np.array([2.0, 2.0]))
-    np.testing.assert_array_equal(start.follow(HIGH, LOW), HIGH)
+    assert not start.ramps(np.array([2.0, 2.0]))
+    event, point = start.follow(HIGH, LOW)
+    assert event is Event.COMMAND
+    np.testing.assert_array_equal(point, HIGH)
 
 
 def test_limits_that_leave_no_way_to_the_start_are_refused():

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.settings import WatchParameters
-from sarnn_ros.control.watchdogs import Findings, FormatWatch, ObservationWatch
+from sarnn_ros.control.watchdogs import FormatWatch, ObservationWatch
 from sarnn_ros.streams.observe import Observation
 
 PERIOD = 100_000_000
@@ -26,7 +27,7 @@ class Watch:
             np.array(max_step),
         )  # fmt: skip
 
-    def see(self, *joints: float) -> Findings:
+    def see(self, *joints: float) -> Faults:
         self.label += PERIOD
         stamps = {"front": self.label, "joint_states": self.label}
         pixels = {"front": np.zeros((4, 4, 3), np.uint8)}
@@ -86,7 +87,7 @@ def test_one_changed_pixel_anywhere_is_no_frozen_camera():
 
     def soft(change: bool) -> list[str]:
         watch.reset()
-        found: Findings = Findings()
+        found: Faults = Faults()
         for index in range(20):
             pixels = still.copy()
             # None of those that are looked at first.

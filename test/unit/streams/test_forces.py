@@ -13,7 +13,7 @@ import bag_making as make
 import numpy as np
 import pytest
 
-from sarnn_ros.control.limits import CommandGuard
+from sarnn_ros.control.limits import JointLimiter
 from sarnn_ros.control.resolve import guard_limits
 from sarnn_ros.control.settings import build_parameters
 from sarnn_ros.data.report import examine
@@ -128,8 +128,8 @@ def test_from_bag_to_a_policy_that_feels(tmp_path: Path) -> None:
     limits = guard_limits(build_parameters({}), policy.spec, policy.config.envelope)
     assert limits.position_max.shape == (2,)
     assert limits.position_max.max() < 3
-    guard = CommandGuard(limits, policy.spec.command_names)
+    guard = JointLimiter(limits, policy.spec.command_names)
     here = observation.state[commanded]
     assert guard.check(here, here, 0.1).ok
-    trip = guard.check(here + [0.0, 100.0], here, 0.1).trips[0]
+    trip = guard.check(here + [0.0, 100.0], here, 0.1).violations[0]
     assert (trip.joint, trip.reason) == ("elbow", "position")

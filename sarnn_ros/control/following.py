@@ -1,0 +1,86 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the robot does what it is told: joint states that are frozen, or an arm that does not
+follow at all. No ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float64]
+
+#: A joint is told to move if its command is so much of its step limit away from where it is: what
+#: gravity and friction leave is less.
+TOLD = 0.2
+#: And does not follow if it stays within so much of it.
+STILL = 0.02
+
+
+class FollowingWatch:
+    """See the module. For the control thread only.
+
+    :param ticks: so many in a row without any movement are a fault; 0: never.
+    :param names: of the commanded joints; :param max_step: their step limits, rad or m.
+    :param exempt: a gripper's: what it holds stops its fingers, and all is well.
+    """
+
+    def __init__(
+        self, ticks: int, names: Sequence[str], max_step: Vector, exempt: Sequence[int] = ()
+    ) -> None:
+        self._ticks = ticks
+        self._names = names
+        self._max_step = max_step
+        self._rows = [row for row in range(len(names)) if row not in exempt]
+        self.reset()
+
+    def reset(self) -> None:
+        """The next state has no past."""
+        self._anchor: tuple[Vector, int] | None = None  # where it stands, and that stamp
+        self._count = self._fresh = 0
+
+    def check(
+        self, state: Vector, present: Vector, stamp_ns: int, commanded: Vector | None
+    ) -> dict[str, str]:
+        """Look at one tick.
+
+        :param state: the whole state, (D,); :param present: the commanded joints of it, (n,).
+        :param commanded: the command of the tick before, (n,); None if there was none.
+        :returns: hard faults, text by code.
+        """
+        if commanded is None or not self._ticks or not self._rows:
+            self.reset()
+            return {}
+        rows = self._rows
+        away = np.abs(commanded - present)[rows] / self._max_step[rows]
+        worst = rows[int(away.argmax())]
+        if self._anchor is None or not self._stands(present):
+            self._anchor, self._count, self._fresh = (present, stamp_ns), 0, 0
+            self._state = state
+            return {}
+        if away.max() < TOLD:
+            return {}
+        self._count += 1
+        self._fresh += stamp_ns != self._anchor[1] and np.array_equal(state, self._state)
+        if self._count < self._ticks:
+            return {}
+        told = (
+            f"{self._names[worst]} is at {present[worst]:.4g} rad or m and was told to go to "
+            f"{commanded[worst]:.4g}; for {self._count} ticks no joint has moved"
+        )
+        if self._fresh >= self._ticks:
+            return {
+                "frozen:joints": f"the joint states are stamped anew and the same to the last "
+                f"bit: {told}: has the driver lost the robot?"
+            }
+        return {
+            "not_following": f"the arm does not follow: {told}: did its controller reject the "
+            "commands, is it stopped, or blocked?"
+        }
+
+    def _stands(self, present: Vector) -> bool:
+        assert self._anchor is not None
+        moved = np.abs(present - self._anchor[0])[self._rows]
+        return bool((moved <= STILL * self._max_step[self._rows]).all())

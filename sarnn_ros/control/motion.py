@@ -1,0 +1,79 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The commands of the motion so far, and what follows from them for the next one. Pure arithmetic.
+
+Vectors have one entry per commanded joint, rad or m.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.control.limits import JointLimits
+from sarnn_ros.control.outlet import Command
+
+Vector = NDArray[np.float64]
+
+#: Ticks this many periods apart, or more, have had a tick left out between them.
+CONTIGUOUS = 1.5
+
+
+@dataclass
+class Motion:
+    """What has to be forgotten when the motion is interrupted.
+
+    :ivar allowed_ns: the last tick with permission to command.
+    :ivar commands: the last two, with the ticks they were sent at.
+    :ivar refused: commands in a row that the limits refused.
+    :ivar interrupted: segments in a row that the limits did not let finish.
+    """
+
+    period_ns: int
+    allowed_ns: int | None = None
+    commands: list[tuple[int, Vector]] = field(default_factory=list)
+    refused: int = 0
+    interrupted: int = 0
+
+    def past(self, label_ns: int) -> tuple[float, Vector | None, Vector | None]:
+        """How the motion came to this tick: seconds since the tick of the command before (one
+        period if there is none), that command, and where the motion was so long before it. A
+        command counts if no tick was left out since: after that the motion begins anew.
+        """
+        if not self.commands:
+            return self.period_ns * 1e-9, None, None
+        label, last = self.commands[-1]
+        elapsed = label_ns - label
+        if not 0 < elapsed < CONTIGUOUS * self.period_ns:
+            return self.period_ns * 1e-9, None, None
+        earlier, before = self.commands[0]  # there are two at most
+        if not 0 < label - earlier < CONTIGUOUS * self.period_ns:
+            return elapsed * 1e-9, last, None
+        # The same velocity, over as long a time as has passed now: images are not quite periodic.
+        return elapsed * 1e-9, last, last - (last - before) * (elapsed / (label - earlier))
+
+    def here(self, label_ns: int, present: Vector) -> Vector:
+        """Where the motion is: the command of the tick before, or else the present position."""
+        _, previous, _ = self.past(label_ns)
+        return present if previous is None else previous
+
+    def command(
+        self, label_ns: int, position: Vector, present: Vector, limits: JointLimits
+    ) -> Command:
+        """The command to a position that the limits let through."""
+        last = self.here(label_ns, present)
+        elapsed_s, _, _ = self.past(label_ns)
+        # From speed to rest at a constant rate takes half the distance of a period at speed; the
+        # point of rest obeys the limits of the command itself.
+        rest = np.clip(
+            position + 0.5 * (position - last),
+            np.maximum(limits.position_min, np.minimum(position, present - limits.max_step)),
+            np.minimum(limits.position_max, np.maximum(position, present + limits.max_step)),
+        )
+        return Command(position, (position - last) / elapsed_s, rest)
+
+    def add(self, label_ns: int, position: Vector) -> None:
+        """That command was sent."""
+        self.commands = [*self.commands[-1:], (label_ns, position)]

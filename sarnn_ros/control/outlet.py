@@ -1,0 +1,156 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The one place that commands leave by, and the last check on each: is it still the time for it,
+and is the robot still where it was? A process may be stopped, or starved, between any two lines.
+No ROS here.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.control.limits import JointLimiter
+
+Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Command:
+    """What goes to the robot, one entry per commanded joint, in the policy's order.
+
+    :param position: (n,), rad or m, to be reached one period after it is sent.
+    :param velocity: (n,), rad/s or m/s, on arrival there; zero for a hold.
+    :param rest: (n,), rad or m: where it comes to rest another period later if nothing follows.
+        joint_trajectory_controller wants a trajectory to end at rest, and an arm whose node died
+        must not coast; without this point it would stop at every single tick.
+    """
+
+    position: Vector
+    velocity: Vector
+    rest: Vector
+
+    @classmethod
+    def standing(cls, position: Vector) -> Command:
+        """At rest there."""
+        return cls(position, np.zeros_like(position), position)
+
+
+@dataclass(frozen=True)
+class Instant:
+    """A moment on both clocks, ns."""
+
+    now_ns: int
+    steady_ns: int
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """:param now_ns: the clock that stamps and ticks share, ns: it may jump, and if it is
+        simulated, stand still.
+    :param steady_ns: a clock that nobody sets and that runs on while the process is stopped, ns.
+    :param simulated: true while `now_ns` moves by messages.
+    """
+
+    now_ns: Callable[[], int]
+    steady_ns: Callable[[], int] = time.monotonic_ns
+    simulated: Callable[[], bool] = lambda: False
+
+    def read(self) -> Instant:
+        return Instant(self.now_ns(), self.steady_ns())
+
+
+@dataclass(frozen=True)
+class Interruption:
+    """Why a set-point was not sent.
+
+    :param code: `late`, `no fresh joint state`, or the check that it violates.
+    :param text: for a person; :param refused: whether by the limits.
+    """
+
+    code: str
+    text: str
+    refused: bool = False
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The set-point sent last."""
+
+    at_ns: int
+    position: Vector
+    velocity: Vector
+
+
+class CommandOutlet:
+    """See the module. `lock` is to be held while calling it.
+
+    :param prepare: makes the messages of a command; what it returns publishes them.
+    :param present: the commanded joints as last measured, (n,), at a time in ns; None if that is
+        too old.
+    :param fresh_ns: so old an observation may be where `present` has none.
+    """
+
+    def __init__(
+        self,
+        prepare: Callable[[Command], Callable[[], None]],
+        limiter: JointLimiter,
+        clocks: Clocks,
+        present: Callable[[int], Vector | None],
+        fresh_ns: int,
+    ) -> None:
+        self.lock = threading.RLock()
+        self.clocks = clocks
+        self.limiter = limiter
+        self.present = present
+        self.sent: Sent | None = None
+        self._prepare = prepare
+        self._fresh_ns = fresh_ns
+
+    def check(
+        self,
+        position: Vector,
+        since: Instant,
+        limit_ns: int,
+        measured: tuple[int, Vector] | None = None,
+    ) -> Interruption | None:
+        """Whether a set-point may leave now.
+
+        :param since: the moment that it is for; :param limit_ns: how much later it may leave.
+        :param measured: stamp and commanded joints, (n,), of the observation it came from.
+        :returns: why not, if so.
+        """
+        now = self.clocks.read()
+        late = max(now.now_ns - since.now_ns, now.steady_ns - since.steady_ns)
+        if late > limit_ns:
+            text = f"the command is {late * 1e-9:.3f} s late, more than {limit_ns * 1e-9:.3f} s"
+            return Interruption("late", f"{text}: was the process stopped, or no core free?")
+        present = self.present(now.now_ns)
+        if present is None and measured is not None:
+            present = measured[1] if 0 <= now.now_ns - measured[0] <= self._fresh_ns else None
+        if present is None:
+            return Interruption("no fresh joint state", "no fresh joint state")
+        result = self.limiter.check_step(position, present)
+        if not result.ok:
+            return Interruption(result.violations[0].reason, result.reason, True)
+        return None
+
+    def send(
+        self,
+        command: Command,
+        since: Instant,
+        limit_ns: int,
+        measured: tuple[int, Vector] | None = None,
+    ) -> Interruption | None:
+        """Publish it, if `check` has nothing against it."""
+        publish = self._prepare(command)
+        interruption = self.check(command.position, since, limit_ns, measured)
+        if interruption is None:
+            publish()
+            self.sent = Sent(self.clocks.now_ns(), command.position, command.velocity)
+        return interruption

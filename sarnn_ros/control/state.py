@@ -1,0 +1,203 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the robot's side is doing: one state, and one table of the transitions between states.
+
+Diagnostics, overlay, log, service answers and docs/states.md use these words. Dry run is no state:
+it is a mode in which all of this happens and nothing is sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+Level = Literal["fine", "waiting", "faulted"]
+
+
+class State(Enum):
+    """The value is the word that users see."""
+
+    UNCONFIGURED = "unconfigured"  # no policy is loaded
+    INACTIVE = "inactive"
+    INACTIVE_FAULTED = "inactive, faulted"
+    STOPPED = "stopped"  # active, waits for ~/start
+    HOLDING = "holding"  # started, but something prevents a command; goes on by itself
+    RAMPING = "ramping"  # on its way to the pose in which the demonstrations began
+    WARMING_UP = "warming up"  # the policy observes, and commands nothing yet
+    BLENDING = "blending"  # from the present position into the policy's commands
+    COMMANDING = "commanding"
+    STALLED = "stalled"  # started, but the simulated clock stands still
+    FAULTED = "faulted"  # a fault is latched until ~/reset
+
+
+class Event(Enum):
+    """The value is the word in the diagram."""
+
+    CONFIGURE = "configure"
+    CLEANUP = "cleanup"
+    ACTIVATE = "activate"
+    ACTIVATE_AND_START = "activate and start"
+    DEACTIVATE = "deactivate"
+    START = "~/start"
+    STOP = "~/stop"
+    RESET = "~/reset"
+    # What a tick leads to.
+    RAMP = "ramp"
+    WARM_UP = "warm up"
+    BLEND = "blend"
+    COMMAND = "command"
+    PREVENTED = "prevented"  # no observation, a fault that has not latched, a refused command
+    FAULT = "fault latched"
+    STALL = "clock stands still"
+
+
+class Action(Enum):
+    """What a transition does, in this order."""
+
+    FORGET = "forget"  # the recurrent state and the motion so far
+    BEGIN = "begin"  # the start sequence, with its ramp
+    HOLD = "hold"  # see `Controller._hold`
+    SEND = "send"  # the command of the tick; every other transition sends none
+
+
+S, E, A = State, Event, Action
+
+#: A tick sends its command in these, and no other set-point is sent in any other.
+MAY_COMMAND = frozenset({S.RAMPING, S.BLENDING, S.COMMANDING})
+#: The motion is under way: a gap in it latches.
+MOVING = MAY_COMMAND | {S.WARMING_UP}
+#: The user wants commands.
+STARTED = MOVING | {S.HOLDING, S.STALLED}
+#: A fault is latched. Only RESET leaves these for others, and CLEANUP.
+LATCHED = frozenset({S.FAULTED, S.INACTIVE_FAULTED})
+ACTIVE = STARTED | {S.STOPPED, S.FAULTED}
+_ANY = frozenset(State)
+
+#: (from, event, to, actions). None as `to`: stays as it is. The first row that fits counts; an
+#: event for which there is no row is refused.
+TABLE: tuple[tuple[frozenset[State], Event, State | None, tuple[Action, ...]], ...] = (
+    # the lifecycle
+    (frozenset({S.UNCONFIGURED}), E.CONFIGURE, S.INACTIVE, ()),
+    (frozenset({S.INACTIVE}), E.ACTIVATE, S.STOPPED, (A.FORGET,)),
+    (frozenset({S.INACTIVE}), E.ACTIVATE_AND_START, S.HOLDING, (A.FORGET, A.BEGIN)),
+    (frozenset({S.INACTIVE_FAULTED}), E.ACTIVATE, S.FAULTED, (A.FORGET,)),
+    (frozenset({S.INACTIVE_FAULTED}), E.ACTIVATE_AND_START, S.FAULTED, (A.FORGET,)),
+    (STARTED, E.DEACTIVATE, S.INACTIVE, (A.HOLD,)),
+    (frozenset({S.STOPPED}), E.DEACTIVATE, S.INACTIVE, ()),
+    (frozenset({S.FAULTED}), E.DEACTIVATE, S.INACTIVE_FAULTED, ()),
+    (STARTED, E.CLEANUP, S.UNCONFIGURED, (A.HOLD,)),
+    (_ANY, E.CLEANUP, S.UNCONFIGURED, ()),
+    # the services
+    (STARTED | {S.STOPPED}, E.START, S.HOLDING, (A.FORGET, A.BEGIN)),
+    (STARTED, E.STOP, S.STOPPED, (A.HOLD,)),
+    (frozenset({S.STOPPED, S.FAULTED}), E.STOP, None, ()),
+    (frozenset({S.FAULTED}), E.RESET, S.STOPPED, (A.FORGET,)),
+    (frozenset({S.STOPPED, S.RAMPING}), E.RESET, None, (A.FORGET,)),
+    (STARTED, E.RESET, S.HOLDING, (A.FORGET,)),
+    # the ticks
+    (STARTED, E.RAMP, S.RAMPING, (A.SEND,)),
+    (STARTED, E.WARM_UP, S.WARMING_UP, (A.HOLD,)),
+    (STARTED, E.BLEND, S.BLENDING, (A.SEND,)),
+    (STARTED, E.COMMAND, S.COMMANDING, (A.SEND,)),
+    # A ramp does not go on by itself: whoever sees an arm stop half-way may step up to it.
+    (frozenset({S.RAMPING}), E.PREVENTED, S.STOPPED, (A.HOLD,)),
+    (STARTED, E.PREVENTED, S.HOLDING, (A.HOLD,)),
+    (STARTED, E.FAULT, S.FAULTED, (A.HOLD,)),
+    (frozenset({S.STOPPED, S.FAULTED}), E.FAULT, S.FAULTED, ()),
+    (frozenset({S.INACTIVE, S.INACTIVE_FAULTED}), E.FAULT, S.INACTIVE_FAULTED, ()),
+    (frozenset({S.RAMPING}), E.STALL, S.STOPPED, (A.HOLD,)),
+    (STARTED, E.STALL, S.STALLED, ()),
+)
+
+
+class Refused(RuntimeError):
+    """The state does not allow the event."""
+
+
+def transition(state: State, event: Event) -> tuple[State, tuple[Action, ...]]:
+    """The state after the event, and what has to be done.
+
+    :raises Refused: the table has no row for it.
+    """
+    for sources, on, target, actions in TABLE:
+        if event is on and state in sources:
+            return (state if target is None else target), actions
+    raise Refused(f"{event.value} is refused while {state.value}")
+
+
+#: What a person does next to have commands sent.
+NEXT_STEP = {
+    S.UNCONFIGURED: "configure it (ros2 lifecycle set), or start the node with autostart:=true",
+    S.INACTIVE: "activate it (ros2 lifecycle set)",
+    S.INACTIVE_FAULTED: "activate it, then call ~/reset and ~/start",
+    S.STOPPED: "call ~/start",
+    S.FAULTED: "call ~/reset, then ~/start",
+    S.STALLED: "has the simulation been paused, or /clock lost its publisher?",
+}
+
+_LEVELS: dict[State, Level] = {
+    S.HOLDING: "waiting",
+    S.STALLED: "faulted",
+    S.FAULTED: "faulted",
+    S.INACTIVE_FAULTED: "faulted",
+}
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state, why it is that one, and what to do.
+
+    :param reason: what prevents commands, for a person; :param code: the same as a stable name.
+    """
+
+    state: State
+    reason: str = ""
+    code: str = ""
+    dry_run: bool = False
+
+    @property
+    def level(self) -> Level:
+        return "faulted" if self.code == "no_tick" else _LEVELS.get(self.state, "fine")
+
+    @property
+    def name(self) -> str:
+        """The state's word, and whether it is a dry run."""
+        dry = self.dry_run and self.state in ACTIVE
+        return f"{self.state.value} (dry run)" if dry else self.state.value
+
+    @property
+    def text(self) -> str:
+        """State, reason, next step."""
+        step = NEXT_STEP.get(self.state, "")
+        return ": ".join(filter(None, (self.name, "; ".join(filter(None, (self.reason, step))))))
+
+    @property
+    def brief(self) -> str:
+        """For a picture: the reason by its code."""
+        return f"{self.name}: {self.code}" if self.code else self.name
+
+
+def diagram() -> str:
+    """The table as a Mermaid state diagram, for docs/states.md. What starts in any state that
+    is started is drawn once, from a box around them."""
+    names = {state: state.name.title().replace("_", "") for state in State}
+    lines = ["stateDiagram-v2", "    [*] --> Unconfigured"]
+    lines += [
+        f"    {names[state]}: {state.value}" for state in State if names[state] != state.value
+    ]
+    lines += ["    state Started {"]
+    lines += [f"        {names[state]}" for state in State if state in STARTED]
+    lines += ["    }"]
+    for sources, event, target, actions in TABLE:
+        if sources == _ANY:
+            continue
+        label = event.value + "".join(f" / {action.value}" for action in actions)
+        starts = ["Started"] if sources >= STARTED else []
+        rest = sources - STARTED if starts else sources
+        starts += [names[state] for state in State if state in rest]
+        lines += [
+            f"    {start} --> {start if target is None else names[target]}: {label}"
+            for start in starts
+        ]
+    return "\n".join(lines) + "\n"
