@@ -10,34 +10,44 @@ says what was lost. What messages mean, and which are used, is not known here.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import glob
+import os
 import re
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import zstandard
 from mcap.records import Channel, Chunk, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
-from rosbags.interfaces import MessageDefinitionFormat
 from rosbags.rosbag1 import Reader as Rosbag1Reader
 from rosbags.rosbag2 import Reader as Rosbag2Reader
-from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
+from rosbags.rosbag2 import reader as rosbags_reader
+from rosbags.rosbag2 import storage_mcap as rosbags_mcap
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from sarnn_ros.errors import BagError, DecodeError
+from sarnn_ros.spec import CONTROLLER_STATE_TYPE
 
-#: A damaged length field must not make us ask for more memory than a message or chunk can need.
-MAX_RECORD_BYTES = 1 << 30
+#: More than any message or chunk needs. A damaged or hostile length must not get more memory.
+MAX_RECORD_BYTES = 1 << 28
+#: A compressed file may not unpack to more than so many times its size, or MAX_RECORD_BYTES.
+MAX_EXPANSION = 200
 
 _STORAGE = (".mcap", ".db3")
 _SUFFIXES = (*_STORAGE, ".bag", ".mcap.zstd", ".db3.zstd")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_IDL_SEPARATOR = "=" * 80 + "\n"
+#: Up to Humble the point was called `desired`. More follows, different in each distribution.
+_CONTROLLER_STATE = (
+    "std_msgs/Header header\nstring[] joint_names\ntrajectory_msgs/JointTrajectoryPoint reference"
+)
 _ALREADY_OPEN = "a Bag is opened once, by 'with'"
 
 
@@ -55,12 +65,11 @@ class RawMessage(NamedTuple):
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic of a bag. `definition` is the embedded one: (format, text), or None."""
+    """One topic of a bag."""
 
     name: str
     type: str
     count: int
-    definition: tuple[str, str] | None = None
 
 
 def find_bags(
@@ -164,23 +173,24 @@ class Bag:
         return bool(self.topics)
 
     def decode(self, message: RawMessage) -> Any:
-        """:raises DecodeError: the bytes are not a message of the topic's type."""
+        """The message, of a type that we know; what a bag says of its types is not believed.
+
+        :raises DecodeError: the bytes are not a message of the topic's type, or it is unknown.
+        """
         topic = self.topics[message.topic]
         raw = message.raw
         try:
             if raw[:4] == _ZSTD_MAGIC:  # compressed by message, and no metadata.yaml to say so
-                raw = _decompress(raw)
-            return self._deserialiser(topic.type, topic.definition)(raw)
+                raw = _BoundedZstd.decompress(raw)
+            if self.path.suffix == ".bag":
+                return _store(Stores.ROS1_NOETIC, topic.type).deserialize_ros1(raw, topic.type)
+            return _deserialise(topic.type, raw)
         except DecodeError:
             raise
         except Exception as error:
             raise DecodeError(
                 f"{len(raw)} bytes are not a {topic.type}: {error}", where=topic.name
             ) from error
-
-    @property
-    def _deserialiser(self) -> Callable[[str, tuple[str, str] | None], Callable[[Any], Any]]:
-        return _ros1_deserialiser if self.path.suffix == ".bag" else _cdr_deserialiser
 
     def _open(self) -> list[_Storage]:
         try:
@@ -200,7 +210,7 @@ class Bag:
             folder = self._stack.enter_context(TemporaryDirectory(prefix="sarnn_ros-"))
             plain = Path(folder) / path.stem
             with path.open("rb") as source, plain.open("wb") as target:
-                zstandard.ZstdDecompressor().copy_stream(source, target)
+                shutil.copyfileobj(_BoundedZstd.open(source, "rb"), target)
             path = plain
         return _Rosbags(self._stack.enter_context(Rosbag2Reader(path)))
 
@@ -214,8 +224,7 @@ class Bag:
                     where=self.path,
                 )
             count = topic.count + (known.count if known else 0)
-            definition = topic.definition or (known.definition if known else None)
-            self.topics[topic.name] = Topic(topic.name, topic.type, count, definition)
+            self.topics[topic.name] = Topic(topic.name, topic.type, count)
 
     def _damaged(self, error: Exception, kind: type[BagError]) -> BagError:
         files = bag_files(self.path)
@@ -258,10 +267,7 @@ class _Rosbags:
             form = getattr(connection.ext, "serialization_format", "ros1")
             if form not in ("cdr", "ros1"):
                 continue  # json, protobuf: not ROS messages; the topic then counts as absent
-            definition = None
-            if connection.msgdef.format != MessageDefinitionFormat.NONE:
-                definition = (connection.msgdef.format.name.lower(), connection.msgdef.data)
-            yield Topic(connection.topic, connection.msgtype, connection.msgcount, definition)
+            yield Topic(connection.topic, connection.msgtype, connection.msgcount)
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
         connections = [one for one in self.reader.connections if one.topic in topics]
@@ -292,14 +298,11 @@ class _ScannedMcap:
                 schema = schemas.get(record.schema_id)
                 if schema is None or record.message_encoding != "cdr":
                     continue
-                text = schema.data.decode(errors="replace")
-                form = {"ros2msg": "msg", "ros2idl": "idl", "omgidl": "idl"}.get(schema.encoding)
-                definition = (form, text) if form else None
-                found[record.id] = Topic(record.topic, schema.name, 0, definition)
+                found[record.id] = Topic(record.topic, schema.name, 0)
             elif isinstance(record, Message):
                 counts[record.channel_id] = counts.get(record.channel_id, 0) + 1
         for channel, topic in found.items():
-            yield Topic(topic.name, topic.type, counts.get(channel, 0), topic.definition)
+            yield Topic(topic.name, topic.type, counts.get(channel, 0))
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
         channels: dict[int, str] = {}
@@ -352,10 +355,9 @@ class _ScannedMcap:
     def _unpack(chunk: Chunk) -> list[Any]:
         if chunk.uncompressed_size > MAX_RECORD_BYTES:
             raise ValueError(f"it claims {chunk.uncompressed_size} bytes")
-        if chunk.compression == "zstd" and (
-            zstandard.frame_content_size(chunk.data) > MAX_RECORD_BYTES
-        ):
-            raise ValueError("its zstd frame claims too many bytes")
+        if chunk.compression == "zstd":
+            plain = _BoundedZstd.decompress(chunk.data)
+            chunk = dataclasses.replace(chunk, compression="", data=plain)
         return breakup_chunk(chunk, validate_crc=True)
 
 
@@ -402,59 +404,84 @@ def _natural(path: str | Path) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
 
 
-def _decompress(raw: bytes | memoryview) -> bytes:
-    data = bytes(raw)
-    if zstandard.frame_content_size(data) > MAX_RECORD_BYTES:
-        raise ValueError("its zstd frame claims too many bytes")
-    return zstandard.decompress(data, max_output_size=MAX_RECORD_BYTES)
+class _BoundedZstd:
+    """What `rosbags` needs of a zstd module, with a bound on what comes out."""
+
+    @staticmethod
+    def decompress(raw: bytes | memoryview) -> bytes:
+        data = bytes(raw)
+        size = zstandard.frame_content_size(data)
+        if 0 <= size <= MAX_RECORD_BYTES:
+            return zstandard.decompress(data)
+        reader = zstandard.ZstdDecompressor().stream_reader(data)
+        unpacked = b"" if size > MAX_RECORD_BYTES else reader.read(MAX_RECORD_BYTES + 1)
+        if not 0 < len(unpacked) <= MAX_RECORD_BYTES:
+            raise ValueError(f"unpacks to more than {MAX_RECORD_BYTES} bytes")
+        return unpacked
+
+    @staticmethod
+    def open(source: BinaryIO, mode: str) -> _BoundedReader:
+        size = os.fstat(source.fileno()).st_size
+        return _BoundedReader(source, max(MAX_RECORD_BYTES, MAX_EXPANSION * size))
+
+
+class _BoundedReader:
+    def __init__(self, source: BinaryIO, left: int) -> None:
+        self._stream = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)
+        self._left = self._most = left
+
+    def read(self, size: int = -1, /) -> bytes:
+        piece = self._stream.read(size)
+        self._left -= len(piece)
+        if self._left < 0:
+            raise ValueError(f"unpacks to more than {self._most} bytes")
+        return piece
+
+    def __enter__(self) -> _BoundedReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stream.close()  # type: ignore[no-untyped-call]
+
+
+# `rosbags` unpacks whatever a bag claims.
+rosbags_mcap.DECOMPRESSORS["zstd"] = lambda raw, _: _BoundedZstd.decompress(raw)
+rosbags_reader.zstd = _BoundedZstd  # type: ignore[attr-defined,assignment]
 
 
 @functools.lru_cache(maxsize=256)
-def _typestore(msgtype: str, definition: tuple[str, str] | None) -> Any:
-    """A typestore that knows the type: by its embedded definition, else as Jazzy has it."""
-    if definition is None:
-        store = get_typestore(Stores.ROS2_JAZZY)
-        if msgtype not in store.fielddefs:
-            raise DecodeError(
-                f"{msgtype} is not a standard type, and the bag does not define it",
-                remedy="record as mcap: it embeds the definitions",
-            )
-        return store
-    form, text = definition
-    store = get_typestore(Stores.EMPTY)
-    if form == "msg":
-        store.register(get_types_from_msg(text, msgtype))
-    elif text.startswith(_IDL_SEPARATOR):
-        for part in text.split(_IDL_SEPARATOR)[1:]:
-            store.register(get_types_from_idl(part.split("\n", 1)[1]))
-    else:
-        store.register(get_types_from_idl(text))
+def _store(kind: Stores, msgtype: str) -> Any:
+    """The types that messages are read as.
+
+    Only known ones: `rosbags` makes Python code of the definitions that a bag brings, and of a
+    length in one as many lines as it says.
+
+    :raises DecodeError: the type is unknown.
+    """
+    store = get_typestore(kind)
+    if kind != Stores.ROS1_NOETIC:
+        store.register(get_types_from_msg(_CONTROLLER_STATE, CONTROLLER_STATE_TYPE))
+    if msgtype not in store.fielddefs:
+        raise DecodeError(
+            f"{msgtype} is not a type that sarnn_ros reads",
+            remedy="publish the values as a type that docs/reference/spec.md names",
+        )
     return store
 
 
 @functools.lru_cache(maxsize=256)
-def _cdr_deserialiser(
-    msgtype: str, definition: tuple[str, str] | None
-) -> Callable[[bytes | memoryview], Any]:
-    store = _typestore(msgtype, definition)
-    about = store.get_msgdef(msgtype)
-
-    def deserialise(raw: bytes | memoryview) -> Any:
-        # Not store.deserialize_cdr: that refuses the stray bytes which some recorders leave
-        # after a message (8 after each JointState, in bags of real labs).
-        view = memoryview(raw)
-        head = bytes(view[:2])
-        if len(view) < 4 or head not in (b"\x00\x00", b"\x00\x01"):
-            raise ValueError(f"not CDR (begins with {bytes(view[:4]).hex()})")
-        read = about.deserialize_cdr_le if head[1] else about.deserialize_cdr_be
-        return read(view[4:], 0, about.cls, store)[0]
-
-    return deserialise
+def _reader(msgtype: str) -> tuple[Any, Any]:
+    store = _store(Stores.ROS2_JAZZY, msgtype)
+    return store, store.get_msgdef(msgtype)
 
 
-@functools.lru_cache(maxsize=256)
-def _ros1_deserialiser(
-    msgtype: str, definition: tuple[str, str] | None
-) -> Callable[[bytes | memoryview], Any]:
-    store = _typestore(msgtype, definition)
-    return lambda raw: store.deserialize_ros1(raw, msgtype)
+def _deserialise(msgtype: str, raw: bytes | memoryview) -> Any:
+    store, about = _reader(msgtype)
+    # Not store.deserialize_cdr: that refuses what follows after the message. Some recorders leave
+    # stray bytes there, and of a controller's state only the beginning is known.
+    view = memoryview(raw)
+    head = bytes(view[:2])
+    if len(view) < 4 or head not in (b"\x00\x00", b"\x00\x01"):
+        raise ValueError(f"not CDR (begins with {bytes(view[:4]).hex()})")
+    read = about.deserialize_cdr_le if head[1] else about.deserialize_cdr_be
+    return read(view[4:], 0, about.cls, store)[0]

@@ -245,8 +245,12 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Recording:
         topic = message.topic
         recording.place = counts.get(topic, 0)
         counts[topic] = recording.place + 1
+        # Of a marker that is no Bool only the time matters.
+        only_marks = recording.routes[topic] == [recording.marker]
         try:
-            refused = recording.push(topic, bag.decode(message), message.receive_ns).refused
+            known = not only_marks or bag.topics[topic].type == "std_msgs/msg/Bool"
+            content = bag.decode(message) if known else None
+            refused = recording.push(topic, content, message.receive_ns).refused
         except DecodeError as error:
             refused = [error]
         if refused:

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import sqlite3
+import struct
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,11 +17,13 @@ import numpy as np
 import pytest
 import yaml
 import zstandard
+from mcap.records import Chunk
+from mcap.stream_reader import StreamReader
 from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 from rosbags.rosbag1 import Writer as Rosbag1Writer
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys import Stores, get_typestore
 
 from sarnn_ros.data.bags import Bag, find_bags
 from sarnn_ros.data.dataset import Episode
@@ -175,27 +180,26 @@ def write_mcap(file: Path, profile: str = "ros2", **options: object) -> None:
 
 
 class TestTypes:
-    TEXT = "std_msgs/Header header\nstring[] name\nfloat64[] position\nfloat64[] velocity\n\
-float64[] effort\nuint8 mood\n"
-
-    def test_a_type_that_only_the_bag_defines(self, tmp_path):
-        kind = "lab_msgs/msg/JointState"
-        store = get_typestore(Stores.ROS2_JAZZY)
-        store.register(get_types_from_msg(self.TEXT, kind))
-        message = store.types[kind](
-            make.header(make.START), ["a"], np.array([1.5]), np.zeros(0), np.zeros(0), 3
-        )
-        made = make.recording(0.2)
-        path = tmp_path / "bag"
-        from rosbags.rosbag2 import Writer
-
-        with Writer(path, version=8, storage_plugin=MCAP) as writer:
-            connection = writer.add_connection("/lab", kind, typestore=store)
-            writer.write(connection, make.START, store.serialize_cdr(message, kind))
-        with Bag(path) as bag:
-            (raw,) = bag.messages({"/lab"})
-            assert bag.decode(raw).mood == 3
-        assert made.messages
+    @pytest.mark.parametrize("text", [
+        "float64[4000000000] position\nfloat64[] velocity",
+        "A[1000000000] A",
+        "uint8 A=1\nstd_msgs/Header header\nstring[] name",
+        "=" * 80 + "\nIDL: x\nmodule m { const long A = 1 << 30000000000; };",
+    ])  # fmt: skip
+    def test_what_a_bag_says_of_its_types_is_not_believed(self, tmp_path, text):
+        file = tmp_path / "take.mcap"
+        with file.open("wb") as stream:
+            writer = McapWriter(stream)
+            writer.start("ros2", "test")
+            schema = writer.register_schema(make.JOINTS, "ros2msg", text.encode())
+            channel = writer.register_channel("/joint_states", "cdr", schema)
+            message = make.joint_state(make.START, [1.0, 2.0])
+            raw = bytes(make.STORE.serialize_cdr(message, make.JOINTS))
+            writer.add_message(channel, make.START, raw, make.START)
+            writer.finish()
+        with Bag(file) as bag:
+            (found,) = bag.messages({"/joint_states"})
+            assert bag.decode(found).position.tolist() == [1.0, 2.0]
 
     def test_a_type_that_nobody_defines_is_named(self, tmp_path):
         path = make.recording().write(tmp_path / "bag", SQLITE)
@@ -455,3 +459,63 @@ def test_recovery_of_a_zstd_file_that_is_cut(tmp_path):
     episodes, report = read_bag(path, make.spec())
     assert report.verdict in ("left out", "damaged") and report.problems
     assert not episodes or report.verdict == "damaged"
+
+
+def bomb(size: int) -> bytes:
+    """zstd of so many zeros: 32,000 times smaller."""
+    packer = zstandard.ZstdCompressor().compressobj()
+    piece = bytes(1 << 24)
+    return b"".join(packer.compress(piece) for _ in range(size >> 24)) + packer.flush()
+
+
+class TestBombs:
+    @pytest.fixture(autouse=True)
+    def _memory(self):
+        """No more than a gigabyte on top of what is there."""
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), before[1]))
+        yield
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+    def test_a_chunk(self, tmp_path):
+        file = tmp_path / "take.mcap"
+        write_mcap(file, compression=CompressionType.ZSTD)
+        content = file.read_bytes()
+        with file.open("rb") as stream:
+            chunk = next(
+                one for one in StreamReader(stream, emit_chunks=True).records
+                if isinstance(one, Chunk)
+            )  # fmt: skip
+        packed = bomb(1 << 32)
+        start = content.index(chunk.data)
+        content = content[:start] + packed + content[start + len(chunk.data) :]
+        for place, more in ((start - 8, 0), (start - 52, 44)):  # of the data, of the record
+            size = struct.pack("<Q", len(packed) + more)
+            content = content[:place] + size + content[place + 8 :]
+        file.write_bytes(content)
+        assert len(content) < 400_000
+        episodes, report = read_bag(file, make.spec())
+        assert not episodes and report.problems
+
+    @pytest.mark.parametrize("name", ["take.mcap.zstd", "take.db3.zstd"])
+    def test_a_file(self, tmp_path, monkeypatch, name):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temp"))
+        (tmp_path / "temp").mkdir()
+        (tmp_path / name).write_bytes(bomb(1 << 32))
+        with pytest.raises(BagError, match="unpacks to more than"), Bag(tmp_path / name):
+            pass
+        assert list((tmp_path / "temp").iterdir()) == []
+
+    def test_a_message(self, tmp_path):
+        made = make.recording()
+        made.add("/joint_states", make.JOINTS, make.START, bomb(1 << 32))
+        episodes, report = read_bag(made.write(tmp_path / "bag"), make.spec())
+        assert len(episodes) == 1 and "unpacks to more" in report.void["/joint_states"][1]
+
+    def test_a_folder_that_says_its_file_is_compressed(self, tmp_path):
+        path = make.recording(0.3).write(tmp_path / "bag", compression=CompressionMode.FILE)
+        (file,) = path.glob("*.mcap*")
+        file.write_bytes(bomb(1 << 32))
+        episodes, report = read_bag(path, make.spec())
+        assert not episodes and "unpacks to more than" in report.problems[0].found
