@@ -80,11 +80,20 @@ docs: $(STAMP)  ## build the documentation site, docs/_build/index.html
 benchmark: $(STAMP)  ## measure speed and latency (minutes)
 	@$(RUN) benchmark
 
+.PHONY: benchmark-tasks
+benchmark-tasks: $(STAMP)  ## success on public tasks, in a .venv-tasks of its own (hours; goes on where it was)
+	@ldconfig -p | grep -q libEGL.so.1 || { \
+	  echo "error: libEGL.so.1 is not there, and MuJoCo renders with it" >&2; \
+	  echo "  remedy: apt-get install libegl1" >&2; exit 1; }
+	@$(MAKE) VENV=.venv-tasks EXTRAS=train,test,benchmark .venv-tasks/.installed
+	@.venv-tasks/bin/python -m benchmark.tasks $(ARGS)
+	@$(RUN) benchmark.tasks $(ARGS)  # the lift task, whose simulator wants a newer MuJoCo
+
 .PHONY: soak
 soak: $(STAMP)  ## 30 minutes of random faults against the real node, 200 endings
 	@$(VENV)/bin/pytest -m soak -s -o timeout=0
 
 .PHONY: clean
 clean: demo-clean  ## remove .venv and all that was built
-	rm -rf $(VENV) .venv-kilted build install log docs/_build docs/_generated *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-kilted .venv-tasks build install log docs/_build docs/_generated *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

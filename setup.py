@@ -45,6 +45,13 @@ KILTED = [  # instead of, never beside, Jazzy's
     "ros-kilted-rmw-fastrtps-cpp==9.3.3" + WHEELS,
     "ros-kilted-common-interfaces==5.5.1" + WHEELS,
 ]
+# In an environment of its own (make benchmark-tasks): gymnasium-robotics fails on MuJoCo 4.0.
+BENCHMARK = [
+    "gym-aloha>=0.1.5",
+    "gymnasium-robotics>=1.4.2",
+    "mujoco==3.3.7",
+    "imageio-ffmpeg>=0.5",
+]
 TEST = [
     "pytest>=8",
     "pytest-timeout>=2.3",
@@ -95,6 +102,7 @@ setup(
         "sim": SIM,
         "ros": ROS,
         "kilted": KILTED,
+        "benchmark": BENCHMARK,
         "test": TEST,
         "dev": DEV,
         "docs": DOCS,

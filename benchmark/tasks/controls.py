@@ -1,0 +1,124 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Controls that every success rate is to be compared with, and how much the points explain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from benchmark.tasks.task import Array
+from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.streams.observe import Observation
+
+#: Of ridge regressions on standardised features.
+RIDGE = 1e-2
+#: Share of the targets' variance that the components keep.
+KEPT = 0.98
+
+
+class Replay:
+    """A control without eyes: always the same commands, the last one at the end.
+
+    :param commands: (T, D).
+    """
+
+    def __init__(self, commands: Array) -> None:
+        self._commands = commands
+        self.reset()
+
+    def reset(self) -> None:
+        self._tick = -1
+
+    def step(self, observation: Observation) -> Replay:
+        self._tick = min(self._tick + 1, len(self._commands) - 1)
+        return self
+
+    @property
+    def action(self) -> Array:
+        return self._commands[self._tick]
+
+
+class Ridge:
+    """Ridge regression of rows y (E, R) on features x (E, P)."""
+
+    def __init__(self, x: Array, y: Array) -> None:
+        self._middle, self._spread = x.mean(0), np.maximum(x.std(0), 1e-3)
+        self._mean = y.mean(0)
+        x = (x - self._middle) / self._spread
+        gram = x.T @ x + RIDGE * len(x) * np.eye(x.shape[1])
+        self._weights = np.linalg.solve(gram, x.T @ (y - self._mean))
+
+    def __call__(self, x: Array) -> Array:
+        predicted: Array = self._mean + (x - self._middle) / self._spread @ self._weights
+        return predicted
+
+
+class LinearPlan(Replay):
+    """A control without recurrence: all commands are a linear function of what the first tick
+    shows, and are then replayed.
+
+    :param features: of the first tick, (P,): attention points, or true positions.
+    :param seen: the features of each demonstration, (E, P).
+    :param plans: the commands of each demonstration, (E, T, D), all of one length.
+    """
+
+    def __init__(
+        self, features: Callable[[Observation], Array], seen: Array, plans: Array
+    ) -> None:
+        self._features = features
+        self._plan = Ridge(seen, plans.reshape(len(plans), -1))
+        super().__init__(plans.mean(0))
+
+    def step(self, observation: Observation) -> Replay:
+        if self._tick < 0:
+            self._commands = self._plan(self._features(observation)).reshape(self._commands.shape)
+        return super().step(observation)
+
+
+def same_length(commands: Sequence[Array]) -> Array:
+    """Commands of E demonstrations (T_e, D) at the ticks of their mean length, (E, T, D)."""
+    length = round(float(np.mean([len(one) for one in commands])))
+    resampled = []
+    for one in commands:
+        ticks = np.linspace(0, len(one) - 1, length)
+        columns = [np.interp(ticks, np.arange(len(one)), column) for column in one.T]
+        resampled.append(np.stack(columns, 1))
+    return np.stack(resampled)
+
+
+def explained(dataset: Dataset, features: Mapping[int, Array]) -> float | None:
+    """How much of what differs between the held-out episodes' targets the features of their first
+    tick explain, by ridge regression on the training episodes: 1 all, 0 nothing, less than 0
+    worse than nothing. None without held-out episodes.
+
+    :param features: per index into the data set's episodes, (P,).
+    """
+    order = [*dataset.training, *dataset.validation]
+    count = len(dataset.training)
+    if count == len(order):
+        return None
+    targets = [dataset.normaliser.normalise(dataset.episodes[index].targets) for index in order]
+    rows = same_length([np.asarray(one, np.float64) for one in targets]).reshape(len(order), -1)
+    # Components of the training episodes: what is noise in a joint that hardly moves drops out.
+    middle = rows[:count].mean(0)
+    _, values, axes = np.linalg.svd(rows[:count] - middle, full_matrices=False)
+    kept = int((np.cumsum(values**2) < KEPT * (values**2).sum()).sum()) + 1
+    y = (rows - middle) @ axes[:kept].T
+    x = np.stack([features[index] for index in order])
+    left = y[count:] - Ridge(x[:count], y[:count])(x[count:])
+    return round(1 - float((left**2).sum() / (y[count:] ** 2).sum()), 3)
+
+
+def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a success rate, in [0, 1]; 95 % at z = 1.96.
+
+    Wilson, E. B. (1927), J. Am. Stat. Assoc. 22, 209-212.
+    """
+    if trials == 0:
+        return 0.0, 1.0
+    rate, spread = successes / trials, z**2 / trials
+    middle = (rate + spread / 2) / (1 + spread)
+    half = np.sqrt(rate * (1 - rate) * spread + spread**2 / 4) / (1 + spread)
+    return float(middle - half), float(middle + half)

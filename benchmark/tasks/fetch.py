@@ -1,0 +1,152 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""gymnasium-robotics Fetch: reach a point, push a block, pick one up and hold it at a point.
+
+The environments' physics, initial positions, goals, length (50 steps) and rule of success, with
+two cameras of ours, as a goal in the air has no place in one image. State and command are the
+gripper's position in m and its opening, 0 to 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import gymnasium
+import gymnasium_robotics
+import mujoco
+import numpy as np
+
+from benchmark.tasks.task import Array, Image, Task
+
+gymnasium.register_envs(gymnasium_robotics)
+
+#: What an action of 1 asks for in a step, m; and the opening of the fingers, m.
+STRIDE, OPENING = 0.05, 0.1
+#: Of the free cameras: azimuth and elevation in degrees.
+VIEWS = {"front": (180.0, -35.0), "side": (90.0, -20.0)}
+#: Of the table's middle under the gripper, m.
+CENTRE = (1.34, 0.75, 0.5)
+
+
+class Fetch(Task):
+    rate = 25.0
+    ticks = 50
+    joints = ("x", "y", "z", "opening")
+    cameras: ClassVar[Mapping[str, tuple[int, int]]] = dict.fromkeys(VIEWS, (160, 120))
+    ends_at_success = False
+    environment: str
+
+    def __init__(self) -> None:
+        made: Any = gymnasium.make(self.environment)
+        self._env = made.unwrapped
+        self._model: mujoco.MjModel = self._env.model
+        self._model.vis.quality.offsamples = 0
+        self._block = any(self._model.body(i).name == "object0" for i in range(self._model.nbody))
+        self._colours = self._model.geom_rgba.copy()
+        self._goal_colour = self._model.site("target0").rgba.copy()
+        self._renderer: mujoco.Renderer | None = None
+
+    def reset(self, seed: int) -> None:
+        self._model.geom_rgba[:] = self._colours
+        self._model.site("target0").rgba[:] = self._goal_colour
+        self._observed, _ = self._env.reset(seed=seed)
+
+    def images(self) -> dict[str, Image]:
+        width, height = self.cameras["front"]
+        if self._renderer is None:
+            self._renderer = mujoco.Renderer(self._model, height, width)
+        self._env._render_callback()  # puts the goal's mark where the goal is
+        images = {}
+        for name, (azimuth, elevation) in VIEWS.items():
+            camera = mujoco.MjvCamera()
+            camera.lookat[:], camera.distance = CENTRE, 0.9
+            camera.azimuth, camera.elevation = azimuth, elevation
+            self._renderer.update_scene(self._env.data, camera)
+            images[name] = self._renderer.render().copy()
+        return images
+
+    def _gripper(self) -> Array:
+        return np.asarray(self._observed["observation"][:3], np.float64)
+
+    def state(self) -> Array:
+        fingers = self._observed["observation"][9:11] if self._block else np.zeros(2)
+        return np.array([*self._gripper(), fingers.sum() / OPENING])
+
+    def step(self, command: Array) -> None:
+        action = np.append((command[:3] - self._gripper()) / STRIDE, 0.0)
+        action[3] = 5 * (command[3] - self.state()[3])
+        self._observed, *_ = self._env.step(np.clip(action, -1, 1))
+
+    def success(self) -> bool:
+        observed = self._observed
+        return bool(self._env._is_success(observed["achieved_goal"], observed["desired_goal"]))
+
+    def _positions(self) -> tuple[Array, Array]:
+        goal = np.array(self._observed["desired_goal"])
+        block = np.array(self._observed["achieved_goal"])
+        return block, goal
+
+    def positions(self) -> Array:
+        block, goal = self._positions()
+        return np.concatenate([block, goal]) if self._block else goal
+
+    def hide(self) -> None:
+        self._model.site("target0").rgba[3] = 0
+        if self._block:
+            self._model.geom_rgba[self._model.geom("object0").id, 3] = 0
+
+    def _waypoints(self) -> Sequence[tuple[int, Array, float]]:
+        """Tick, position and opening."""
+        raise NotImplementedError
+
+    def script(self) -> Iterator[Array]:
+        points = [(0, self._gripper(), self.state()[3]), *self._waypoints()]
+        for tick in range(1, self.ticks + 1):
+            pairs = (pair for pair in pairwise(points) if tick <= pair[1][0])
+            before, after = next(pairs, (points[-2], points[-1]))
+            share = min(1.0, (tick - before[0]) / (after[0] - before[0]))
+            yield np.append((1 - share) * before[1] + share * after[1], after[2])
+
+
+class Reach(Fetch):
+    name = "fetch_reach"
+    environment = "FetchReach-v4"
+
+    def _waypoints(self) -> Sequence[tuple[int, Array, float]]:
+        return [(20, self._positions()[1], 0.0)]
+
+
+class Push(Fetch):
+    name = "fetch_push"
+    environment = "FetchPush-v4"
+
+    def _waypoints(self) -> Sequence[tuple[int, Array, float]]:
+        block, goal = self._positions()
+        way = goal - block
+        way[2] = 0
+        distance = float(np.linalg.norm(way))
+        along = way / max(distance, 1e-6)
+        behind, there = block - 0.075 * along, goal - 0.045 * along
+        up = np.array([0, 0, 0.09])
+        return [
+            (6, self._gripper() + up, 0.0),
+            (14, behind + up, 0.0),
+            (20, behind, 0.0),
+            (42, there, 0.0),
+        ]
+
+
+class PickAndPlace(Fetch):
+    name = "fetch_pick_and_place"
+    environment = "FetchPickAndPlace-v4"
+
+    def _waypoints(self) -> Sequence[tuple[int, Array, float]]:
+        block, goal = self._positions()
+        return [
+            (10, block + [0, 0, 0.08], 1.0),
+            (17, block, 1.0),
+            (22, block, 0.0),
+            (40, goal, 0.0),
+        ]

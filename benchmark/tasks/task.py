@@ -1,0 +1,66 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the benchmark needs of a task: a small adapter over a public simulator."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Image = NDArray[np.uint8]
+
+
+class Task(ABC):
+    """One task of a simulator, driven tick by tick at `rate`.
+
+    A demonstration and a policy use the same `step`, and see the same images and state.
+    """
+
+    name: str
+    #: Ticks per second of simulated time, Hz.
+    rate: float
+    #: Ticks of an episode, at most.
+    ticks: int
+    #: Names of the entries of state and command, in order.
+    joints: tuple[str, ...]
+    #: Width and height of each camera's images, pixels.
+    cameras: ClassVar[Mapping[str, tuple[int, int]]]
+    #: Success counts once reached; otherwise only at the end of the episode.
+    ends_at_success: bool
+
+    @abstractmethod
+    def reset(self, seed: int) -> None:
+        """Begin an episode. The seed alone decides where the objects lie."""
+
+    @abstractmethod
+    def images(self) -> dict[str, Image]:
+        """Per camera uint8 (height, width, 3), RGB."""
+
+    @abstractmethod
+    def state(self) -> Array:
+        """Measured state (D,), in the units of the simulator: rad, m, or 0 to 1 for a gripper."""
+
+    @abstractmethod
+    def step(self, command: Array) -> None:
+        """Simulate one tick while the robot moves to `command` (D,)."""
+
+    @abstractmethod
+    def success(self) -> bool:
+        """Whether the task is fulfilled now, by the simulator's own rule."""
+
+    @abstractmethod
+    def script(self) -> Iterator[Array]:
+        """Commands of a scripted demonstration from the present state. May look at everything."""
+
+    @abstractmethod
+    def positions(self) -> Array:
+        """True positions of what differs between episodes, m, flat: what no policy is told."""
+
+    @abstractmethod
+    def hide(self) -> None:
+        """Make the objects invisible to the cameras, for this episode."""

@@ -1,0 +1,228 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark of public tasks, on a stand-in that needs no simulator: a dot on a line. The real
+ones are tried by their own scripts, where their simulators are installed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[3]
+#: `benchmark` is no package; its parts are found from the repository's root.
+sys.path.insert(0, str(ROOT))
+from benchmark.tasks import __main__ as command  # noqa: E402
+from benchmark.tasks import controls, run, table  # noqa: E402
+from benchmark.tasks.record import demonstrate  # noqa: E402
+from benchmark.tasks.rollout import rollout  # noqa: E402
+from benchmark.tasks.task import Task  # noqa: E402
+from sarnn_ros.errors import TrainingError  # noqa: E402
+
+#: Little enough for a few seconds of training.
+TINY = ("epochs=2", "inner_steps=1", "image_frames=2", "encoder_frames=8", "validate_every=1")
+
+
+class Dot(Task):
+    """A finger on a line has to meet a red dot. The script fails for every fourth seed."""
+
+    name = "dot"
+    rate = 10.0
+    ticks = 12
+    joints = ("x", "opening")
+    cameras: ClassVar[Mapping[str, tuple[int, int]]] = {"above": (48, 36)}
+    ends_at_success = False
+
+    def reset(self, seed: int) -> None:
+        self._seed = seed
+        self._dot = float(np.random.default_rng(seed).uniform(0.2, 0.8))
+        self._finger, self._shown = 0.0, True
+
+    def images(self) -> dict[str, Any]:
+        width, height = self.cameras["above"]
+        image = np.full((height, width, 3), 90, np.uint8)
+        if self._shown:
+            at = round(self._dot * (width - 6))
+            image[10:16, at : at + 6] = (230, 20, 20)
+        at = round(self._finger * (width - 4))
+        image[28:34, at : at + 4] = 250
+        return {"above": image}
+
+    def state(self) -> np.ndarray:
+        return np.array([self._finger, 0.5])
+
+    def step(self, command: np.ndarray) -> None:
+        self._finger = float(np.clip(command[0], 0, 1))
+
+    def success(self) -> bool:
+        return abs(self._finger - self._dot) < 0.05
+
+    def script(self) -> Iterator[np.ndarray]:
+        goal = self._dot if self._seed % 4 else 1.0
+        for tick in range(1, self.ticks + 1):
+            yield np.array([goal * min(1.0, tick / 9), 0.5])
+
+    def positions(self) -> np.ndarray:
+        return np.array([self._dot])
+
+    def hide(self) -> None:
+        self._shown = False
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> run.Settings:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    return run.Settings(tmp_path / "work", demonstrations=8, trials=3, training=TINY)
+
+
+def hear(_: str) -> None:
+    pass
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.slow
+def test_a_task_from_demonstrations_to_the_table(settings: run.Settings, tmp_path: Path) -> None:
+    dot = Dot()
+    run.prepare(dot, settings, hear)
+    run.train("dot", 0, settings)
+    results = tmp_path / "tasks.json"
+    everything = [(0, control) for control in run.VISIONS] + [(None, one) for one in run.BLIND]
+    for seed, control in everything:
+        counted = run.judge(dot, seed, control, settings, hear)
+        command.keep(run.result("dot", seed, control, counted, settings), results)
+    records = {(one["seed"], one["control"]): one for one in json.loads(results.read_text())}
+    assert set(records) == set(everything)
+    assert all(one["trials"] == 3 for one in records.values())
+    # The dot's place is all there is to know, and a line from it is the whole task.
+    assert records[None, "plan from true positions"]["successes"] == 3
+    assert records[None, "mean replay"]["successes"] < 3
+    policy = records[0, None]
+    assert policy["train_seconds"] > 0 and policy["explained_held_out"] <= 1
+    page = results.with_suffix(".md").read_text()
+    assert "## dot (epochs=2" in page and "| plan from true positions | - | 3 of 3 |" in page
+    assert (settings.folder("dot", 0) / "trial.mp4").stat().st_size > 0
+
+    # Nothing is done twice: the files of the first time would be missed if it were.
+    for name in ("bags", "spec.yaml"):
+        (settings.folder("dot") / name).rename(settings.folder("dot") / f"old_{name}")
+    run.train("dot", 0, settings)
+    assert run.judge(dot, 0, None, settings, hear) == (policy["successes"], 3)
+
+
+def test_demonstrations_that_fail_leave_no_bag(tmp_path: Path) -> None:
+    assert list(demonstrate(Dot(), 5, tmp_path)) == [1, 2, 3, 4, 5]
+    kept = {int(path.name[-3:]) for path in tmp_path.iterdir()}
+    assert kept == {1, 2, 3, 5, 6}  # seed 1000 is a multiple of four
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert list(demonstrate(Dot(), 5, tmp_path)) == [1, 2, 3, 4, 5]
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_a_script_that_always_fails_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Dot, "success", lambda self: False)
+    with pytest.raises(TrainingError, match="of 4 scripted demonstrations only 0"):
+        list(demonstrate(Dot(), 2, tmp_path))
+
+
+class Seer:
+    """Goes where the image is red; where nothing is, it stays."""
+
+    def reset(self) -> None:
+        self.action = np.array([0.0, 0.5])
+        self.frames: list[bytes] = []
+
+    def step(self, observation: Any) -> Seer:
+        image = observation.images["above"]
+        self.frames.append(image.tobytes())
+        red = np.argwhere((image[..., 0] > 200) & (image[..., 1] < 100))
+        if len(red):
+            self.action = np.array([red[:, 1].mean() / 96, 0.5])
+        return self
+
+
+@pytest.mark.parametrize(
+    ("vision", "succeeds", "images"),
+    [("live", True, 2), ("frozen", True, 1), ("hidden", False, 1)],
+)
+def test_what_the_controls_see(vision: run.Vision, succeeds: bool, images: int) -> None:
+    seer = Seer()
+    assert rollout(Dot(), seer, run.make_spec(Dot()), 7, vision) is succeeds
+    assert len(set(seer.frames)) == images
+
+
+def test_the_linear_plan_is_made_once_from_the_first_tick() -> None:
+    seen = np.array([[0.2], [0.4], [0.6]])
+    plans = np.stack([np.linspace(0, 10 * x, 5) for x in seen])
+    plan = controls.LinearPlan(lambda observation: observation, seen, plans)
+    for first in (0.3, 0.5):
+        plan.reset()
+        said = [plan.step(np.array([first])).action[0]]
+        said += [plan.step(np.array([99.0])).action[0] for _ in range(6)]
+        np.testing.assert_allclose(
+            said, [*np.linspace(0, 10 * first, 5), 10 * first, 10 * first], rtol=0.05, atol=0.05
+        )
+
+
+def test_how_much_is_explained() -> None:
+    random = np.random.default_rng(0)
+    where = random.uniform(size=(20, 1))
+    targets = [np.linspace(0, place, 10 + index) for index, place in enumerate(where)]
+    dataset: Any = SimpleNamespace(
+        episodes=[SimpleNamespace(targets=one) for one in targets],
+        training=tuple(range(15)),
+        validation=tuple(range(15, 20)),
+        normaliser=SimpleNamespace(normalise=lambda values: values),
+    )
+    assert controls.explained(dataset, dict(enumerate(where))) > 0.99
+    assert controls.explained(dataset, dict(enumerate(random.uniform(size=(20, 1))))) < 0.3
+    dataset.training, dataset.validation = tuple(range(20)), ()
+    assert controls.explained(dataset, dict(enumerate(where))) is None
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    [(0, 50, 0.0, 0.0714), (50, 50, 0.9286, 1.0), (25, 50, 0.3664, 0.6336), (0, 0, 0.0, 1.0)],
+)
+def test_wilson(successes: int, trials: int, low: float, high: float) -> None:
+    """R: binom::binom.wilson."""
+    np.testing.assert_allclose(controls.wilson(successes, trials), (low, high), atol=1e-3)
+
+
+def test_seeds_of_a_task_are_added_up() -> None:
+    record = {"task": "t", "control": None, "trials": 50, "commit": "c", "settings": []}
+    page = table.page([{**record, "seed": seed, "successes": 40 + seed} for seed in (0, 1)])
+    assert "| **policy** | all | 81 of 100 |" in page
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", [*filter(command.installed, command.TASKS)])
+def test_the_real_tasks_are_solved_by_their_scripts(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in command.ENVIRONMENT.items():
+        monkeypatch.setenv(variable, value)
+    task = command.make_task(name)
+    task.reset(1)
+    shapes = {camera: image.shape for camera, image in task.images().items()}
+    assert shapes == {camera: (h, w, 3) for camera, (w, h) in task.cameras.items()}
+    visible = task.images()
+    for tick, action in enumerate(task.script()):
+        assert action.shape == task.state().shape == (len(task.joints),)
+        assert tick < task.ticks
+        task.step(action)
+    assert task.success()
+    task.reset(1)
+    task.hide()
+    assert any((task.images()[camera] != visible[camera]).any() for camera in visible)
+    task.reset(1)
+    assert all((task.images()[camera] == visible[camera]).all() for camera in visible)
