@@ -30,7 +30,7 @@ endif
 .PHONY: help
 help:  ## show this
 	@echo "usage: make TARGET [PYTHON=python3.12] [TORCH=cpu]"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{printf "%-19s%s\n", $$1, $$2}'
 
 $(STAMP): setup.py setup.cfg pyproject.toml tools/bootstrap.py
 	@command -v "$(or $(PYTHON),python3)" >/dev/null || { \
