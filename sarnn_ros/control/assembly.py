@@ -17,7 +17,7 @@ from sarnn_ros.control.gripper import two_valued_gripper
 from sarnn_ros.control.interpolator import SetpointInterpolator
 from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.outlet import CommandOutlet
-from sarnn_ros.control.resolve import command_interval_ns, guard_limits, start_box
+from sarnn_ros.control.resolve import command_interval_ns, guard_limits, held_indices, start_box
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import NodeParameters
 from sarnn_ros.control.start import start_sequence
@@ -83,6 +83,7 @@ def build_controller(
                 limiter.limits,
                 period_ns * 1e-9,
                 gripper.indices,
+                held_indices(now, spec),
             ),
             outlet=outlet,
             interpolator=interpolator,

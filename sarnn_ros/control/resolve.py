@@ -161,6 +161,26 @@ def command_interval_ns(parameters: NodeParameters, spec: Spec) -> int:
     return round(NANOSECONDS / rate)
 
 
+def held_indices(parameters: NodeParameters, spec: Spec) -> tuple[int, ...]:
+    """Which of the commanded joints are held.
+
+    :raises ConfigError: unless they are commanded joints, at least one of which is not held, and
+        none the gripper's.
+    """
+    names, held = spec.command_names, parameters.hold_joints
+    wrong = [name for name in held if name not in names or name in parameters.gripper.joints]
+    if wrong or len(set(held)) != len(held) or len(held) == len(names):
+        raise ConfigError(
+            f"{list(held)} cannot be held: each must be a joint that the policy commands, named "
+            f"once and not the gripper's, and one must be left to move. Commanded: "
+            f"{', '.join(names)}",
+            where="parameter 'hold_joints'",
+            remedy="name the joints that never moved in the demonstrations; 'sarnn inspect' "
+            "lists them",
+        )
+    return tuple(names.index(name) for name in held)
+
+
 def start_box(spec: Spec, envelope: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Lowest and highest first position of the demonstrations, (n,) each, commanded joints."""
     indices = list(spec.command_indices)

@@ -317,6 +317,12 @@ class NodeParameters(_Settings):
     command_joints: List[str] = _setting(
         (), "order of the joints in joint_command, as the controller has it; empty: the policy's"
     )
+    hold_joints: List[str] = _setting(
+        (),
+        "of the joints that the policy commands, those that stay where they are when a motion "
+        "begins, whatever is predicted: a controller may want joints in every command that never "
+        "moved in the demonstrations",
+    )
     command_rate: float = _setting(
         0.0,
         "set-points per second between two commands, Hz; 0: only the commands. Not for "

@@ -29,6 +29,7 @@ class StartSequence:
     :param low, high: the box in which the demonstrations began.
     :param step: of the ramp, per tick and joint; None: no ramp.
     :param immediate: joints that are not blended; see `SetpointInterpolator`.
+    :param held: joints that stay where they are when a motion begins.
     """
 
     def __init__(
@@ -40,12 +41,15 @@ class StartSequence:
         warm_up_ticks: int,
         blend_ticks: int,
         immediate: Sequence[int] = (),
+        held: Sequence[int] = (),
     ) -> None:
-        self._low, self._high = low, high
+        self._low, self._high = low.copy(), high.copy()
+        self._low[list(held)], self._high[list(held)] = -np.inf, np.inf  # no ramp for these
         self._step = step
         self._warm_up_ticks = warm_up_ticks
         self._blend_ticks = blend_ticks
         self._immediate = list(immediate)
+        self._held = list(held)
         self._ramp_to_come = False
         self.restart()
 
@@ -57,6 +61,7 @@ class StartSequence:
     def restart(self) -> None:
         """Warm up and blend again: the recurrent state was reset. A ramp goes on."""
         self._anchor: Vector | None = None
+        self._held_at: Vector | None = None
         self._warmed = self._blended = 0
 
     def ramps(self, here: Vector) -> bool:
@@ -78,11 +83,19 @@ class StartSequence:
         point: Vector = nearest if ticks <= 1.0 + 1e-9 else here + distance / ticks
         return point
 
+    def _hold(self, predicted: Vector, here: Vector) -> Vector:
+        if self._held_at is None:
+            self._held_at = here[self._held]
+        predicted = predicted.copy()
+        predicted[self._held] = self._held_at
+        return predicted
+
     def _nearest(self, here: Vector) -> Vector:
         return np.clip(here, self._low, self._high)
 
     def follow(self, predicted: Vector, here: Vector) -> tuple[Event, Vector]:
         """After the ramp: what this tick does, and the set-point instead of the prediction."""
+        predicted = self._hold(predicted, here)
         if self._warmed < self._warm_up_ticks:
             self._warmed += 1
             return Event.WARM_UP, predicted
@@ -104,6 +117,7 @@ def start_sequence(
     limits: JointLimits,
     period_s: float,
     immediate: Sequence[int] = (),
+    held: Sequence[int] = (),
 ) -> StartSequence:
     """The sequence of these parameters. Its ramp is so slow that the limits let it pass: at most
     half of the allowed step, so that the arm may lag, and within velocity and acceleration limits.
@@ -133,4 +147,5 @@ def start_sequence(
         warm_up_ticks=parameters.warm_up_ticks,
         blend_ticks=math.ceil(parameters.blend_time / period_s - 1e-9),
         immediate=immediate,
+        held=held,
     )

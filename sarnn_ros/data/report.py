@@ -322,7 +322,8 @@ def _joint_problems(spec: Spec, joints: tuple[JointReport, ...]) -> Iterator[Pro
                 joint.name,
                 f"does not move ({shown})",
                 "it is normalised as if it moved by 0.001, and nothing is learnt of it",
-                "leave it out of the spec if the task does not need it",
+                "leave it out of the spec; or, if the controller wants it in every command, keep "
+                "it and name it in the node's parameter hold_joints",
             )
             continue
         if not is_position:  # a force jumps at contact, and rests at zero

@@ -395,3 +395,19 @@ def test_a_node_that_would_watch_one_arm_and_move_another_is_refused(make_policy
     for words in ("'/arm1/joint_states'", "'/arm2/joint_command'", "may watch one arm", "remedy"):
         assert words in node.output
     assert "Traceback" not in node.output
+
+
+def test_a_held_joint_is_in_every_trajectory_where_it_was(policy, start_node, make_robot, wait):
+    start = (0.3, 0.25, 0.3)
+    robot = make_robot(JOINTS, start, interface="joint_trajectory", namespace="/held/")
+    node = start_node(
+        "-r", "__ns:=/held", policy=policy, command_interface="joint_trajectory",
+        hold_joints=["joint2"],
+    )  # fmt: skip
+    wait(lambda: len(robot.commands) >= 15, lambda: node.output)
+    assert node.stop() == 0, node.output
+    for command in robot.commands:
+        assert command.names == JOINTS
+        assert command.position[1] == pytest.approx(0.25, abs=1e-9)
+    others = np.array([command.position[[0, 2]] for command in robot.commands])
+    assert np.ptp(others, axis=0).max() > 0.0, "the other joints follow the policy"

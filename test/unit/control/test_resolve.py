@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from sarnn_ros.control.resolve import check_topics, command_topics, load_policy
+from sarnn_ros.control.resolve import check_topics, command_topics, held_indices, load_policy
 from sarnn_ros.control.settings import build_parameters
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.policy.runtime import Policy
@@ -69,3 +69,26 @@ def test_topics_that_may_be_of_two_arms(joints, namespace, remap, words):
         topics(joints, namespace, remap)
     for word in words:
         assert word in str(caught.value)
+
+
+ARM = {"cameras": [{"name": "front"}], "joints": {"names": ["torso", "a", "b"]}}
+
+
+def test_joints_that_are_held():
+    spec = parse_spec(ARM)
+    assert held_indices(build_parameters({}), spec) == ()
+    assert held_indices(build_parameters({"hold_joints": ["b", "torso"]}), spec) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"hold_joints": ["waist"]},
+        {"hold_joints": ["a", "a"]},
+        {"hold_joints": ["torso", "a", "b"]},
+        {"hold_joints": ["b"], "gripper.joints": ["b"]},
+    ],
+)
+def test_joints_that_cannot_be_held(given):
+    with pytest.raises(ConfigError, match=r"hold_joints.*torso, a, b"):
+        held_indices(build_parameters(given), parse_spec(ARM))

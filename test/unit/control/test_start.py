@@ -103,3 +103,17 @@ def test_limits_that_leave_no_way_to_the_start_are_refused():
         with pytest.raises(ConfigError, match="ramp_speed"):
             sequence(changes, ramp_speed=0.1)
         sequence(changes)
+
+
+def test_held_joints_stay_where_the_motion_began():
+    start = start_sequence(StartParameters(ramp_speed=1.0), LOW, HIGH, limits(), 0.1, held=(0,))
+    start.begin()
+    here = np.array([0.5, 0.0])
+    path = walk(start, here)
+    assert (path[:, 0] == 0.5).all() and path[-1, 1] == LOW[1], "the ramp moves the other joint"
+    for measured in (0.5, 0.52):  # it sags, or the measurement is noisy
+        wanted = start.follow(np.array([0.0, 1.0]), np.array([measured, 0.9]))[1]
+        np.testing.assert_array_equal(wanted, [0.5, 1.0])
+    start.restart()
+    wanted = start.follow(np.array([0.0, 1.0]), np.array([0.7, 0.9]))[1]
+    np.testing.assert_array_equal(wanted, [0.7, 1.0])
