@@ -17,7 +17,7 @@ def test_the_backend_gets_its_threads_and_its_device(monkeypatch, tmp_path):
     monkeypatch.setattr(Policy, "load", lambda path, **options: (path, options))
     options = {"backend": "torch", "threads": 2, "device": "cuda"}
     parameters = build_parameters({"policy": str(tmp_path), **options})
-    assert load_policy(parameters) == (tmp_path, options | {"compiled": False})
+    assert load_policy(parameters) == (tmp_path, options | {"compiled": False, "sha256": None})
     compiled = build_parameters({"policy": "/p", "backend": "torch", "compile": True})
     assert load_policy(compiled)[1]["compiled"]
     assert load_policy(build_parameters({"policy": "/p"}))[1]["device"] == "auto"
