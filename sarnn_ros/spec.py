@@ -94,6 +94,10 @@ class CameraSpec(_Part):
     width: Side = Field(default=64, description="model image width, pixels")
     height: Side = Field(default=64, description="model image height, pixels")
     crop: Crop | None = Field(default=None, description="cut out of the source image first")
+    interpolation: Literal["area", "linear"] = Field(
+        default="area",
+        description="of resizing: area (where the image shrinks, else linear), or linear, as EIPL",
+    )
     max_age: Seconds = Field(default=0.2, description="oldest usable image at a tick, s")
     value_range: Range | None = Field(
         default=None, description="16-bit sources: [black, white] in source units"

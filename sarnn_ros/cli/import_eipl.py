@@ -23,13 +23,22 @@ def import_eipl(
     bgr: Annotated[
         bool, typer.Option("--bgr", help="The network was trained on BGR images.")
     ] = False,
+    slope: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Of the LeakyReLUs: 0.3, or 0.01 before December 2023; default: told "
+            "from the weights.",
+        ),
+    ] = None,
 ) -> None:
     """Make a policy from EIPL's files. Nothing in them is executed."""
     from sarnn_ros.interop.eipl_checkpoint import import_eipl as run_import
     from sarnn_ros.spec import load_spec
 
     bounds = joint_bounds or weights.with_name("joint_bounds.npy")
-    notes = run_import(weights, load_spec(spec), bounds, out, args, bgr)
+    notes = run_import(weights, load_spec(spec), bounds, out, args, bgr, slope)
     typer.echo(str(out))
     for note in notes:
         typer.echo(f"  {note}")

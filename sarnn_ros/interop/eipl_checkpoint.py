@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic_core import from_json
 from torch import Tensor
 
 from sarnn_ros.errors import PolicyError
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.backends import load_model
-from sarnn_ros.policy.directory import CameraEnvelope, Envelope, load_config
+from sarnn_ros.policy.directory import CameraEnvelope, Envelope, load_config, read_regular
 from sarnn_ros.policy.export import export_policy
 from sarnn_ros.spec import CameraSpec, Spec
 from sarnn_ros.streams.preprocess import JointNormaliser
@@ -30,8 +31,26 @@ from sarnn_ros.streams.preprocess import JointNormaliser
 #: What EIPL's tutorials train with; used where neither weights nor args.json tell.
 DEFAULTS = {"temperature": 1e-4, "heatmap_size": 0.1, "vmin": 0.0, "vmax": 1.0}
 
-#: Numbers of args.json that we take over, and whether they must be positive.
-_NUMBERS = {"temperature": True, "heatmap_size": True, "vmin": False, "vmax": False}
+#: Numbers of args.json that we take over, and whether they must be positive. `slope` is ours.
+_NUMBERS = {
+    "temperature": True,
+    "heatmap_size": True,
+    "vmin": False,
+    "vmax": False,
+    "slope": False,
+}
+#: Slope of the LeakyReLUs, now and until December 2023.
+SLOPE, OLD_SLOPE = 0.3, 0.01
+#: Larger weights are no trained network's; they overflow float32 within a few layers.
+_LARGEST_WEIGHT = 1e6
+#: How the parameters of other networks begin.
+_OTHER_NETWORKS = {
+    "encoder_image.": "EIPL's CNNRNN",
+    "mtrnn.": "EIPL's MTRNN",
+    "rnn.": "EIPL's LSTM",
+    "encoder.": "EIPL's CAE",
+    "attention_encoder_list.": "RoboManipBaselines' SARNN",
+}
 
 #: Prefixes that torch.compile and DistributedDataParallel put before every name.
 _PREFIXES = ("_orig_mod.", "module.")
@@ -58,7 +77,9 @@ class Imported:
     notes: tuple[str, ...]
 
 
-def read_eipl(weights: Path, args: Path | None = None, *, bgr: bool = False) -> Imported:
+def read_eipl(
+    weights: Path, args: Path | None = None, *, bgr: bool = False, slope: float | None = None
+) -> Imported:
     """Build the network that EIPL saved.
 
     :param weights: the `.pth`; loaded without executing code. Names as saved plainly, by
@@ -66,14 +87,26 @@ def read_eipl(weights: Path, args: Path | None = None, *, bgr: bool = False) -> 
     :param args: EIPL's `args.json`; by default the one beside the weights, if there is one.
     :param bgr: the network was trained on BGR images (as OpenCV reads them); it is changed to
         take and predict RGB, exactly.
+    :param slope: of the LeakyReLUs; None: 0.01 if the temperature is a parameter, which it was
+        until December 2023, when EIPL changed the slope too; else 0.3.
     :raises PolicyError: unreadable, not a SARNN, or contradicting `args`.
     """
     state = _read_state(weights)
     settings, notes = _read_args(weights, args)
+    if slope is not None:
+        settings["slope"] = slope
+    elif "slope" not in settings:
+        old = "pos_encoder.6.temperature" in state
+        settings["slope"] = OLD_SLOPE if old else SLOPE
+        if old:
+            notes.append(
+                f"slope of the LeakyReLUs assumed to be {OLD_SLOPE}: the temperature is among the "
+                f"weights, as in EIPL until December 2023; if it was trained later, give {SLOPE}"
+            )
     try:
         model = _build(state, settings, notes)
         model.load_state_dict(state, strict=True)
-    except (KeyError, RuntimeError, ValueError, IndexError) as error:
+    except (KeyError, RuntimeError, ValueError, IndexError, TypeError) as error:
         raise PolicyError(
             f"not the weights of a SARNN ({error})",
             where=weights,
@@ -86,17 +119,23 @@ def read_eipl(weights: Path, args: Path | None = None, *, bgr: bool = False) -> 
 
 
 def import_eipl(
-    weights: Path, spec: Spec, bounds: Path, out: Path, args: Path | None = None, bgr: bool = False
+    weights: Path,
+    spec: Spec,
+    bounds: Path,
+    out: Path,
+    args: Path | None = None,
+    bgr: bool = False,
+    slope: float | None = None,
 ) -> tuple[str, ...]:
     """Make a policy directory from EIPL's files.
 
-    :param spec: what the robot offers; its sizes must be the network's, its value ranges become
-        those that EIPL trained with.
+    :param spec: what the robot offers; its sizes must be the network's, its value ranges and its
+        interpolation become those that EIPL trained with.
     :param bounds: EIPL's `joint_bounds.npy`, SI units.
     :returns: what was inferred or assumed, for the user to check.
     :raises PolicyError: the files are unreadable or do not fit together.
     """
-    imported = read_eipl(weights, args, bgr=bgr)
+    imported = read_eipl(weights, args, bgr=bgr, slope=slope)
     model, notes = imported.model, list(imported.notes)
     camera = _only_camera(spec)
     found = (spec.joint_dim, camera.height, camera.width)
@@ -112,9 +151,13 @@ def import_eipl(
         notes.append(f"image_range and joint_range set to EIPL's {list(imported.value_range)}")
         update = {"image_range": imported.value_range, "joint_range": imported.value_range}
         spec = spec.model_copy(update=update)
+    if camera.interpolation != "linear":
+        notes.append("images are resized by linear interpolation, as EIPL's scripts do")
+        camera = camera.model_copy(update={"interpolation": "linear"})
+        spec = spec.model_copy(update={"cameras": (camera,)})
     normaliser = _read_bounds(bounds, spec)
     notes.append(
-        f"limits for the guard assumed: the bounds as positions, {STEP_SHARE:.0%} of them per tick"
+        f"command limits assumed: the bounds as positions, {STEP_SHARE:.0%} of them per tick"
     )
     export_policy(
         out,
@@ -138,6 +181,8 @@ def export_eipl(policy: Path, out: Path) -> list[Path]:
     problems = []
     if shape.stride != 1:
         problems.append("a stride of 2")
+    if shape.slope != SLOPE:
+        problems.append(f"a slope of {shape.slope} (it has {SLOPE} since December 2023)")
     if spec.image_range != spec.joint_range:
         problems.append(f"different ranges of images and joints ({spec.image_range} and "
                         f"{spec.joint_range})")  # fmt: skip
@@ -155,6 +200,7 @@ def export_eipl(policy: Path, out: Path) -> list[Path]:
         "heatmap_size": shape.heatmap_size,
         "vmin": low,
         "vmax": high,
+        "slope": shape.slope,
         "compile": False,
         "tag": out.name,
     }
@@ -174,17 +220,56 @@ def export_eipl(policy: Path, out: Path) -> list[Path]:
 
 def _read_state(weights: Path) -> dict[str, Tensor]:
     try:
-        content = torch.load(weights, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_safe_globals()):
+            content = torch.load(weights, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever the damage provokes
+        reason = str(error).split("WeightsUnpickler error:")[-1].strip().partition("\n")[0]
         raise PolicyError(
-            f"cannot be read as weights ({type(error).__name__}: {error})".split("\n")[0],
+            f"cannot be read as weights ({type(error).__name__}: {reason})",
             where=weights,
             remedy="give the .pth that EIPL's train.py saved; a file that runs code is not loaded",
         ) from error
     state = content.get("model_state_dict", content) if isinstance(content, Mapping) else None
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise PolicyError("holds no weights", where=weights, remedy="give EIPL's SARNN.pth")
+    problem = _no_weights(state)
+    if problem:
+        raise PolicyError(problem, where=weights, remedy="give EIPL's SARNN.pth")
+    assert isinstance(state, Mapping)
     return {_plain_name(name): value.float() for name, value in state.items()}
+
+
+def _safe_globals() -> list[Any]:
+    """What a NumPy number in a checkpoint is made of: a loss, as `loss.mean()` of an array gives.
+
+    NumPy 2 moved the function that unpickling calls, and files of both kinds exist.
+    """
+    scalar = np.float64(0).__reduce__()[0]
+    types = [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64)]
+    return [
+        (scalar, "numpy.core.multiarray.scalar"),
+        (scalar, "numpy._core.multiarray.scalar"),
+        (np.dtype, "numpy.dtype"),
+        *types,
+    ]
+
+
+def _no_weights(state: object) -> str | None:
+    """Why these cannot be a SARNN's weights, or None."""
+    if not isinstance(state, Mapping) or not state:
+        return "holds no weights"
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            return f"holds no weights: {name!r:.60} is {type(value).__name__}"
+        if value.is_quantized or not value.is_floating_point() or value.layout != torch.strided:
+            return f"{name} is {value.dtype}; weights are plain floating-point numbers"
+        if not bool(torch.isfinite(value).all()):
+            return f"{name} is not finite; its training diverged"
+        if value.numel() and float(value.abs().max()) > _LARGEST_WEIGHT:
+            return f"{name} reaches {float(value.abs().max()):.3g}, too large for a weight"
+    names = [_plain_name(name) for name in state]
+    for prefix, network in _OTHER_NETWORKS.items():
+        if any(name.startswith(prefix) for name in names):
+            return f"holds the weights of {network}, not of EIPL's SARNN"
+    return None
 
 
 def _plain_name(name: str) -> str:
@@ -199,16 +284,21 @@ def _read_args(weights: Path, args: Path | None) -> tuple[dict[str, Any], list[s
     given: dict[str, Any] = {}
     if args is not None or path.exists():
         try:
-            given = dict(json.loads(path.read_text(encoding="utf-8")))
+            given = dict(from_json(read_regular(path)))  # bounds the nesting
         except (OSError, ValueError, TypeError) as error:
             raise PolicyError(f"cannot be read ({error})", where=path) from error
     problems = [
-        f"{key} is {given[key]!r}, which is not a {'positive' if positive else 'finite'} number"
+        f"{key} is {given[key]!r:.60}, which is not a "
+        f"{'positive' if positive else 'finite'} number"
         for key, positive in _NUMBERS.items()
         if key in given
         and not (key == "temperature" and given[key] is None)  # learnt: the weights have it
         and not _is_number(given[key], positive)
     ]
+    if str(given.get("model", "sarnn")).lower() != "sarnn":
+        problems.append(f"model is {given['model']!r:.60}, not sarnn")
+    if given.get("kernel_size", 3) != 3:
+        problems.append(f"kernel_size is {given['kernel_size']!r:.60}; only 3 can be imported")
     settings = {**DEFAULTS, **given}
     if not problems and not settings["vmin"] < settings["vmax"]:
         problems = ["vmin is {vmin} and vmax {vmax}, which is no range".format(**settings)]
@@ -230,7 +320,10 @@ def _read_args(weights: Path, args: Path | None) -> tuple[dict[str, Any], list[s
 def _is_number(value: object, positive: bool) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    return math.isfinite(value) and (value > 0 or not positive)
+    try:
+        return math.isfinite(value) and (value > 0 or not positive)
+    except OverflowError:  # an integer beyond the floats
+        return False
 
 
 def _build(state: Mapping[str, Tensor], settings: Mapping[str, Any], notes: list[str]) -> SARNN:
@@ -249,6 +342,7 @@ def _build(state: Mapping[str, Tensor], settings: Mapping[str, Any], notes: list
     model = SARNN(
         temperature=None if "pos_encoder.6.temperature" in state else settings["temperature"],
         heatmap_size=settings["heatmap_size"],
+        slope=settings["slope"],
         **sizes,
     )
     for name, buffer in model.named_buffers():
@@ -267,11 +361,16 @@ def _swap_channels(model: SARNN) -> None:
 
 def _read_bounds(path: Path, spec: Spec) -> JointNormaliser:
     try:
-        bounds = np.load(path, allow_pickle=False)
+        # Mapped: the header of a damaged file may ask for any amount of memory.
+        bounds = np.load(path, mmap_mode="r", allow_pickle=False)
         normaliser = JointNormaliser.from_eipl_bounds(bounds, spec.joint_range)
-    except (OSError, ValueError) as error:
+        if bounds.dtype.kind not in "fiu":
+            raise ValueError(f"numbers of the type {bounds.dtype}")
+        if swapped := np.flatnonzero(bounds[-2] > bounds[-1]).tolist():
+            raise ValueError(f"joint {swapped[0]}: the minimum is larger than the maximum")
+    except (OSError, ValueError, EOFError, TypeError, OverflowError) as error:
         raise PolicyError(
-            f"not EIPL's bounds ({error})",
+            f"not EIPL's bounds ({error or type(error).__name__})",
             where=path,
             remedy="give the joint_bounds.npy that was made with the data",
         ) from error

@@ -109,7 +109,7 @@ class SARNN(VisionBranch):
         temperature: float | None = 1e-4,
         heatmap_size: float = 0.1,
         kernel_size: int = 3,
-        im_size: Sequence[int] | Sequence[Sequence[int]] = (128, 128),
+        im_size: Sequence[int] | Sequence[Sequence[int]] = (64, 64),
         stride: int = 1,
         slope: float = 0.3,
     ) -> None:

@@ -283,7 +283,7 @@ def _find(directory: Path, config: PolicyConfig, name: str) -> tuple[Path, bytes
     # The first name again: for a commit that ends just now.
     for path in (directory / name, directory / (name + _PENDING), directory / name):
         try:
-            content = _read(path)
+            content = read_regular(path)
         except FileNotFoundError:
             continue
         found = True
@@ -296,7 +296,7 @@ def _find(directory: Path, config: PolicyConfig, name: str) -> tuple[Path, bytes
     )
 
 
-def _read(path: Path) -> bytes:
+def read_regular(path: Path) -> bytes:
     """The content of a regular file: a device or FIFO could block, or have no end.
 
     :raises FileNotFoundError: there is none. :raises PolicyError: it cannot be read.
@@ -331,7 +331,7 @@ def _settle(directory: Path, config: PolicyConfig) -> None:
 def _read_config(directory: Path) -> PolicyConfig:
     path = directory / CONFIG
     try:
-        content = _read(path)
+        content = read_regular(path)
     except FileNotFoundError as error:
         raise PolicyError(
             "holds no policy (no config.json)" if directory.is_dir() else "does not exist",

@@ -28,7 +28,8 @@ _UNIT = float(np.float32(1 / 255))
 def crop_resize(image: NDArray[np.uint8], camera: CameraSpec) -> NDArray[np.uint8]:
     """Source image to model image.
 
-    Area interpolation where the image shrinks in both directions (no aliasing), else linear.
+    Area interpolation where the image shrinks in both directions (no aliasing), else linear, or
+    linear always: `CameraSpec.interpolation`.
 
     :param image: uint8 (H, W, 3).
     :return: uint8 (camera.height, camera.width, 3), C-contiguous.
@@ -49,11 +50,12 @@ def crop_resize(image: NDArray[np.uint8], camera: CameraSpec) -> NDArray[np.uint
     if (width, height) == (camera.width, camera.height):
         return np.ascontiguousarray(image)
     shrinks = camera.width <= width and camera.height <= height
+    area = shrinks and camera.interpolation == "area"
     return np.asarray(
         cv2.resize(
             image,
             (camera.width, camera.height),
-            interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+            interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR,
         )
     )
 

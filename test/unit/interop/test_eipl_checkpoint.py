@@ -6,10 +6,13 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
+import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -21,6 +24,7 @@ from sarnn_ros.policy.directory import load_config
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import CameraSpec, JointSource, Spec
 from sarnn_ros.streams.observe import Observation
+from sarnn_ros.streams.preprocess import crop_resize
 
 HEIGHT, WIDTH = 14, 18
 BOUNDS = np.array([[-1.0, 0.0, 2.0], [1.0, 0.5, 3.0]])
@@ -28,6 +32,10 @@ ARGS: dict[str, Any] = {
     "model": "sarnn", "rec_dim": 6, "k_dim": 2, "temperature": 1e-2, "heatmap_size": 0.07,
     "vmin": 0.1, "vmax": 0.9, "stdev": 0.1, "compile": False, "tag": "20260101_0000_00",
 }  # fmt: skip
+#: An npy header of 14 TiB, with nothing behind it.
+HUGE = b"\x93NUMPY\x01\x00v\x00" + (
+    b"{'descr': '<f8', 'fortran_order': False, 'shape': (2, 1000000000000), }".ljust(117) + b"\n"
+)
 PREFIXES = {"plain": "", "compiled": "_orig_mod.", "both": "module._orig_mod."}
 
 
@@ -166,7 +174,11 @@ def test_a_learnt_temperature_goes_there_and_back(plain: torch.nn.Module, tmp_pa
     content = torch.load(weights)
     content["model_state_dict"]["pos_encoder.6.temperature"] = torch.tensor([0.05])
     torch.save(content, weights)
-    import_eipl(weights, make_spec(), tmp_path / "log/joint_bounds.npy", tmp_path / "policy")
+    bounds = tmp_path / "log/joint_bounds.npy"
+    import_eipl(weights, make_spec(), bounds, tmp_path / "old")
+    with pytest.raises(PolicyError, match=r"a slope of 0\.01"):
+        export_eipl(tmp_path / "old", tmp_path / "back")
+    import_eipl(weights, make_spec(), bounds, tmp_path / "policy", slope=0.3)
     export_eipl(tmp_path / "policy", tmp_path / "back")
     back = torch.load(tmp_path / "back" / "SARNN.pth")["model_state_dict"]
     assert float(back["pos_encoder.6.temperature"]) == pytest.approx(0.05)
@@ -182,6 +194,64 @@ def test_bgr_weights_see_rgb_images_alike(plain: torch.nn.Module, tmp_path: Path
     torch.testing.assert_close(found[0].flip(1), expected[0], atol=1e-5, rtol=1e-4)
     for left, right in zip(found[1:4], expected[1:4], strict=True):
         torch.testing.assert_close(left, right, atol=1e-4, rtol=1e-4)
+
+
+def activations(model: torch.nn.Module) -> set[float]:
+    layers = [layer for layer in model.modules() if isinstance(layer, torch.nn.LeakyReLU)]
+    return {layer.negative_slope for layer in layers}
+
+
+def test_old_checkpoints_have_another_slope(plain: torch.nn.Module, tmp_path: Path) -> None:
+    weights = save_as_eipl(plain, tmp_path / "log", args=ARGS)
+    assert activations(read_eipl(weights).model) == {0.3}
+    assert activations(read_eipl(weights, slope=0.01).model) == {0.01}
+    content = torch.load(weights)
+    content["model_state_dict"]["pos_encoder.6.temperature"] = torch.tensor([0.05])
+    torch.save(content, weights)
+    imported = read_eipl(weights)
+    assert activations(imported.model) == {0.01}
+    assert any("slope" in note and "December 2023" in note for note in imported.notes)
+    assert activations(read_eipl(weights, slope=0.3).model) == {0.3}
+
+    import_eipl(weights, make_spec(), tmp_path / "log/joint_bounds.npy", tmp_path / "policy")
+    assert load_config(tmp_path / "policy").model.slope == 0.01
+    for backend in ("torch", "onnxruntime"):
+        policy = Policy.load(tmp_path / "policy", backend)
+        image = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+        found = policy.step(observation(1, image, BOUNDS.mean(axis=0)))
+        pixels = torch.from_numpy(image.astype(np.float32).transpose(2, 0, 1)[None] / 255)
+        with torch.no_grad():
+            expected = imported.model(pixels * 0.8 + 0.1, torch.full((1, 3), 0.5))[1]
+        position = (expected[0].numpy() - 0.1) / 0.8 * (BOUNDS[1] - BOUNDS[0]) + BOUNDS[0]
+        np.testing.assert_allclose(found.action, position, atol=2e-5)
+
+
+def test_images_are_resized_as_eipl_does(plain: torch.nn.Module, tmp_path: Path) -> None:
+    weights = save_as_eipl(plain, tmp_path / "log", args=ARGS)
+    notes = import_eipl(weights, make_spec(), tmp_path / "log/joint_bounds.npy", tmp_path / "p")
+    assert any("linear interpolation" in note for note in notes)
+    (camera,) = load_config(tmp_path / "p").spec.cameras
+    image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
+    found = crop_resize(image, camera)
+    np.testing.assert_array_equal(found, cv2.resize(image, (WIDTH, HEIGHT)))  # linear, its default
+    assert not np.array_equal(found, crop_resize(image, make_spec().cameras[0]))
+
+
+@pytest.mark.parametrize("module", ["numpy.core", "numpy._core"])
+def test_losses_may_be_numpy_numbers(plain: torch.nn.Module, tmp_path: Path, module: str) -> None:
+    """As airec's train.py saves them, with NumPy 1 and 2."""
+    weights = save_as_eipl(plain, tmp_path, args=ARGS)
+    losses = {"train_loss": np.float64(0.1), "test_loss": np.float32(0.2)}
+    torch.save({**torch.load(weights), **losses}, weights)
+    with zipfile.ZipFile(weights) as archive:
+        parts = {item.filename: archive.read(item) for item in archive.infolist()}
+    with zipfile.ZipFile(weights, "w") as archive:
+        for name, content in parts.items():
+            if name.endswith("data.pkl"):
+                content, count = re.subn(rb"numpy\._?core", module.encode(), content)
+                assert count
+            archive.writestr(name, content)
+    read_eipl(weights)
 
 
 class Trap:
@@ -218,9 +288,47 @@ def test_bad_files_are_clear_errors(plain: torch.nn.Module, tmp_path: Path, dama
     assert not (tmp_path / "ran").exists()
 
 
+def one_weight(value: torch.Tensor) -> dict[object, object]:
+    return {"pos_encoder.0.weight": value}
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({1: torch.zeros(2)}, "holds no weights: 1 is Tensor"),
+        ([torch.zeros(2)], "holds no weights"),
+        (one_weight(torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)), "qint8"),
+        (one_weight(torch.zeros(2, dtype=torch.complex64)), "complex64"),
+        (one_weight(torch.full((2,), torch.nan)), "not finite"),
+        (one_weight(torch.full((2,), 1e38)), r"reaches 1e\+38"),
+        ({"encoder_image.0.weight": torch.zeros(2)}, "EIPL's CNNRNN"),
+        ({"_orig_mod.mtrnn.i2f.weight": torch.zeros(2)}, "EIPL's MTRNN"),
+        ({"rnn.weight_ih": torch.zeros(2)}, "EIPL's LSTM"),
+        ({"encoder.0.weight": torch.zeros(2)}, "EIPL's CAE"),
+        ({"attention_encoder_list.0.0.weight": torch.zeros(2)}, "RoboManipBaselines' SARNN"),
+    ],
+)
+def test_what_is_no_sarnn_is_named(tmp_path: Path, state: object, message: str) -> None:
+    torch.save({"model_state_dict": state}, tmp_path / "SARNN.pth")
+    with pytest.raises(PolicyError, match=message) as error:
+        read_eipl(tmp_path / "SARNN.pth")
+    assert error.value.remedy
+
+
+@pytest.mark.parametrize("content", ['{"a":' * 100_000, "[" * 100_000, "[1]", "\0"])
+def test_an_args_json_that_is_none(plain: torch.nn.Module, tmp_path: Path, content: str) -> None:
+    weights = save_as_eipl(plain, tmp_path)
+    (tmp_path / "args.json").write_text(content)
+    with pytest.raises(PolicyError, match=r"args\.json: cannot be read"):
+        read_eipl(weights)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"model": "CNNRNN"}, "model is 'CNNRNN', not sarnn"),
+        ({"kernel_size": 5}, "kernel_size is 5; only 3"),
+        ({"vmax": 10**400}, "vmax is 1000.*, which is not a finite number"),
         ({"heatmap_size": "0.1"}, "heatmap_size is '0.1', which is not a positive number"),
         ({"heatmap_size": 0}, "heatmap_size is 0, "),
         ({"heatmap_size": None}, "heatmap_size is None, "),
@@ -249,6 +357,11 @@ def test_settings_that_are_no_numbers_are_clear_errors(
         ({"cameras": (CameraSpec(width=64, height=64),)}, BOUNDS, "64 x 64"),
         ({}, BOUNDS[:, :2], "bounds of 2 joints"),
         ({}, BOUNDS[0], "shape"),
+        ({}, BOUNDS[::-1], "the minimum is larger than the maximum"),
+        ({}, BOUNDS.astype(complex), "type complex128"),
+        ({}, np.full((2, 3), np.nan), "finite"),
+        ({}, b"", "not EIPL's bounds"),
+        ({}, HUGE, "not EIPL's bounds"),
         ({}, None, r"joint_bounds\.npy"),
         ({"cameras": (CameraSpec(), CameraSpec(name="b"))}, BOUNDS, "one camera"),
     ],
@@ -259,7 +372,9 @@ def test_files_that_do_not_fit_the_spec(
     weights = save_as_eipl(plain, tmp_path / "log", args=ARGS)
     path = tmp_path / "log" / "joint_bounds.npy"
     path.unlink()
-    if bounds is not None:
+    if isinstance(bounds, bytes):
+        path.write_bytes(bounds)
+    elif bounds is not None:
         np.save(path, bounds)
     with pytest.raises(PolicyError, match=message):
         import_eipl(weights, make_spec(**changes), path, tmp_path / "policy")
