@@ -56,7 +56,7 @@ class AttentionCheck:
     def __call__(self, trainer: Trainer) -> bool:
         """To be called after every epoch. Returns whether training has been started again."""
         config = trainer.config
-        if config.attention_check_epoch is None:
+        if config.attention_check_epoch is None or config.attention == "search":
             return False
         self.widest = max(self.widest, attention_spread(trainer) or 0.0)
         if trainer.epoch != config.attention_check_epoch or self.restarts >= config.restarts:

@@ -84,7 +84,12 @@ class TrainConfig(BaseModel):
         default=0, ge=0, description="updates of the recurrent part after each full one"
     )
 
-    # Freezing the attention, and starting again if it has collapsed.
+    # Where the attention comes from; freezing it, and starting again if it has collapsed.
+    attention: Literal["train", "search"] = Field(
+        default="train",
+        description="train: learn it with the rest; search: choose filters whose points tell the "
+        "episodes apart, before training, and freeze them (experimental)",
+    )
     freeze_encoder_epoch: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="epoch from which the attention is frozen; null: never"
     )

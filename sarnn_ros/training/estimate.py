@@ -15,6 +15,9 @@ from sarnn_ros.training.run import make_trainer
 def describe(dataset: Dataset, config: TrainConfig) -> str:
     """Run a few epochs without saving anything, and say what was found."""
     trainer = make_trainer(dataset, config)
+    started = time.monotonic()
+    found = trainer.search_attention() if config.attention == "search" else None
+    search_seconds = time.monotonic() - started
     epochs = trainer.run(time.monotonic)
     first = next(epochs)  # warms up allocator and caches
     seconds = frozen_seconds = next(epochs, first).seconds
@@ -49,4 +52,6 @@ def describe(dataset: Dataset, config: TrainConfig) -> str:
         "an epoch": updates,
         "in all": f"{config.epochs} epochs, about {total / 60:.1f} min",
     }
+    if found is not None:
+        lines["attention"] = f"found in {search_seconds:.0f} s, explains {found.held_out:.2f}"
     return "\n".join(f"{name:<13}{text}" for name, text in lines.items())

@@ -50,7 +50,7 @@ class Progress:
     """What is remembered from epoch to epoch besides the trainer's own state.
 
     :param best_loss: of validation, at `best_epoch`; `best_weights` only with `keep: best`.
-    :param check: the arguments of `AttentionCheck`.
+    :param check: the arguments of `AttentionCheck`. :param search: a `SearchResult`, if any.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -59,6 +59,7 @@ class Progress:
     best_epoch: int | None = None
     best_weights: dict[str, torch.Tensor] | None = None
     check: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, Any] | None = None
 
     def add(self, trainer: Trainer, epoch: Epoch) -> None:
         """Enter an epoch."""
@@ -203,6 +204,8 @@ def _train(
     checkpoint = checkpoint_path(out)
     trainer = make_trainer(dataset, config, group)
     progress = _resume(trainer, dataset, checkpoint, warn) if resume else Progress()
+    if config.attention == "search" and not resume:
+        progress.search = asdict(trainer.search_attention(warn))
     check = AttentionCheck(**progress.check)
     make_beside(out, run_directory(out))
     if not resume and group.is_main and checkpoint.exists():
@@ -324,6 +327,7 @@ def _export(trainer: Trainer, progress: Progress, dataset: Dataset, out: Path, w
         "best_epoch": progress.best_epoch if config.keep == "best" else None,
         "restarts": progress.check.get("restarts", 0),
         "explained_variance": explained,
+        "attention_search": progress.search,
         "seconds": round(progress.seconds, 1),
         "loss": progress.history[-1]["training"],
         "torch": torch.__version__,

@@ -33,6 +33,7 @@ from torch.optim import swa_utils
 
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
+from sarnn_ros.training.attention_search import SearchResult, search_attention
 from sarnn_ros.training.batches import Batch, Batches
 from sarnn_ros.training.chunks import map_chunks, sum_chunks
 from sarnn_ros.training.config import TrainConfig
@@ -242,7 +243,8 @@ class Trainer:
         if config.compile:
             model.compile_convolutions()
         self.objective = Objective(model, self.fits, config.autocast)
-        partly_used = config.image_loss == 0 or config.freeze_encoder_epoch is not None
+        freezes = config.attention == "search" or config.freeze_encoder_epoch is not None
+        partly_used = config.image_loss == 0 or freezes
         self.distributed_objective = self.group.wrap(self.objective, partly_used)
         self._mean_demonstration = mean_demonstration(training.unpad(training.targets[:, :-1]))
         self.epoch = 0
@@ -335,13 +337,23 @@ class Trainer:
 
     @property
     def encoder_frozen(self) -> bool:
-        """Whether the attention learns no more (`freeze_encoder_epoch`).
+        """Whether the attention learns no more (`attention: search`, `freeze_encoder_epoch`).
 
         Once the joints are well predicted, the pull of the point loss and what is left of the
         joint loss can lead the points away from what matters (docs/explanation/training.md).
         """
         frozen_from = self.config.freeze_encoder_epoch
+        if self.config.attention == "search":
+            return True
         return frozen_from is not None and self.epoch >= frozen_from
+
+    def search_attention(self, say: Callable[[str], None] = lambda text: None) -> SearchResult:
+        """Before the first epoch: find the attention, freeze it, and standardise its points."""
+        result = search_attention(self.model, self.training, self.config, self.generator, say)
+        self.group.broadcast(self.model)
+        points = self.encode_all(self.training)
+        self.objective.scale = PointScale.of(points[self.training.steps()])
+        return result
 
     def restart(self) -> None:
         """New weights, and from epoch 0. They follow from the seed, as everything random."""

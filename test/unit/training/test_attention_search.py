@@ -1,0 +1,165 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A square somewhere decides what the arm does: the points must find it, and only if it does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
+from sarnn_ros.errors import TrainingError
+from sarnn_ros.policy.directory import load_config
+from sarnn_ros.spec import CameraSpec, JointSource, Spec
+from sarnn_ros.training.attention_search import differences, explained, unexplained
+from sarnn_ros.training.config import TrainConfig, make_config
+from sarnn_ros.training.run import make_trainer, train
+from sarnn_ros.training.trainer import Trainer
+
+SIZES = ((24, 20), (20, 20))
+
+
+def reach(
+    count: int = 25, *, permuted: bool = False, sizes: Sequence[tuple[int, int]] = SIZES
+) -> Dataset:
+    """Two joints go from rest to where a red square lies; a robot, alike in all episodes, stands
+    in a cluttered background. Only the last camera shows the square."""
+    rng = np.random.default_rng(0)
+    cameras = tuple(
+        CameraSpec(name=f"camera{index}", topic=f"image{index}", width=width, height=height)
+        for index, (width, height) in enumerate(sizes)
+    )
+    spec = Spec(cameras=cameras, joints=(JointSource(names=("a", "b")),))
+    backgrounds = [rng.integers(0, 120, (camera.height, camera.width, 3)) for camera in cameras]
+    places = rng.uniform(0.1, 0.8, (count, 2))
+    goals = np.roll(places, 7, axis=0) if permuted else places
+    episodes = []
+    for index in range(count):
+        length = 12 + index % 2
+        images = {}
+        for camera, background in zip(cameras, backgrounds, strict=True):
+            frames = np.repeat(background[None], length, axis=0)
+            frames = np.clip(frames + rng.integers(-8, 8, frames.shape), 0, 255).astype(np.uint8)
+            if camera is cameras[-1]:
+                column, row = (places[index] * (camera.width - 4, camera.height - 4)).astype(int)
+                frames[:, row : row + 4, column : column + 4] = (230, 30, 30)
+            images[camera.name] = frames
+        joints = np.minimum(np.arange(length) / 8, 1)[:, None] ** 2 * goals[index]
+        episodes.append(
+            Episode(
+                name=f"e{index}",
+                ticks=np.arange(length, dtype=np.int64) * 100_000_000,
+                images=images,
+                joints=joints,
+                targets=np.concatenate([joints[1:], joints[-1:]]),
+                source_sizes={camera.name: (camera.width, camera.height) for camera in cameras},
+                digest=f"e{index}",
+            )
+        )
+    return make_dataset(spec, episodes, [], validation=0.2, seed=0)
+
+
+def config(**settings: Any) -> TrainConfig:
+    values = {"attention": "search", "k_dim": 2, "rec_dim": 16, "threads": 1, "device": "cpu",
+              "epochs": 12, "inner_steps": 30, "image_frames": 4, "learning_rate": 5e-3,
+              "validate_every": 4, "brightness": 0.1, "contrast": 0.1}  # fmt: skip
+    return make_config({**values, **settings})
+
+
+def searched(dataset: Dataset) -> Trainer:
+    trainer = make_trainer(dataset, config())
+    trainer.search_attention()
+    return trainer
+
+
+def validation_explained(trainer: Trainer) -> float:
+    """By the points in the first images, of episodes that the search did not know."""
+    training, validation = trainer.training, trainer.validation
+    assert validation is not None
+    first = [trainer.encode_all(data)[:, 0] for data in (training, validation)]
+    every = [
+        *training.unpad(training.targets[:, :-1]), *validation.unpad(validation.targets[:, :-1])
+    ]  # fmt: skip
+    wanted = differences(every)
+    return explained(first[0], wanted[: len(first[0])], first[1], wanted[len(first[0]) :])
+
+
+def test_the_points_find_what_decides() -> None:
+    trainer = make_trainer(reach(), config())
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    said: list[str] = []
+    result = trainer.search_attention(said.append)
+    assert result.held_out > 0.8
+    assert result.permuted < 0.3
+    assert validation_explained(trainer) > 0.8
+    assert f"explain {result.held_out:.2f}" in " ".join(said)
+    # The attention of both cameras is changed, and nothing else.
+    changed = {name for name, value in trainer.model.state_dict().items()
+               if not torch.equal(value, before[name])}  # fmt: skip
+    assert all("pos_encoder" in name for name in changed)
+    assert {"pos_encoder.4.weight", "other_cameras.0.pos_encoder.4.weight"} <= changed
+
+
+def test_what_decides_nothing_explains_nothing() -> None:
+    """The same images, but the arm goes where the square lay in another episode."""
+    trainer = make_trainer(reach(permuted=True), config())
+    assert trainer.search_attention().held_out < 0.3
+    assert validation_explained(trainer) < 0.3
+
+
+def test_it_follows_from_the_seed() -> None:
+    weights = [searched(reach()).model.state_dict() for _ in range(2)]
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+
+
+def test_unexplained_is_what_leaving_each_episode_out_finds() -> None:
+    """The closed form against fitting as often as there are episodes."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.randn(12, 3, generator=generator)
+    wanted = points[:, :1] + 0.3 * torch.randn(12, 2, generator=generator)
+    inputs = (points - points.mean(0)) / points.std(0)
+    ridge = 1e-2 * 12 * torch.eye(3)
+    wanted_c = wanted - wanted.mean(0)
+    total = 0.0
+    for left in range(12):
+        kept = torch.arange(12) != left
+        x = torch.cat([inputs, torch.ones(12, 1)], 1)
+        penalty = torch.block_diag(ridge, torch.zeros(1, 1))
+        slope = torch.linalg.solve(x[kept].T @ x[kept] + penalty, x[kept].T @ wanted_c[kept])
+        total += float(((wanted_c[left] - x[left] @ slope) ** 2).sum())
+    assert unexplained(points, wanted) == pytest.approx(
+        total / float((wanted_c**2).sum()), rel=1e-4
+    )
+
+
+def test_a_training_keeps_what_was_found(tmp_path: Path) -> None:
+    """Frozen, with standardised points; to the bit the same after an interruption."""
+    dataset, said = reach(sizes=SIZES[1:]), []
+    found = searched(dataset).model.state_dict()
+    result = train(dataset, config(), tmp_path / "policy", warn=said.append)
+    assert "attention search 1/2" in said[0]
+    made = load_config(tmp_path / "policy").training
+    assert made["attention_search"]["held_out"] > 0.8
+    assert made["explained_variance"] > 0.8, made
+    weights = load_file(tmp_path / "policy" / "model.safetensors")
+    for name, value in found.items():
+        assert ("pos_encoder" not in name) or torch.equal(value, weights[name]), name
+    stops = iter([False, True])
+    train(dataset, config(), tmp_path / "parts", should_stop=lambda: next(stops))
+    rest = train(dataset, config(), tmp_path / "parts", resume=True)
+    assert rest.history[-1]["training"] == result.history[-1]["training"]
+    parts = load_file(tmp_path / "parts" / "model.safetensors")
+    for name, value in weights.items():
+        assert torch.equal(value, parts[name]), name
+
+
+def test_too_few_episodes_are_refused(make_task: Callable[..., Dataset]) -> None:
+    with pytest.raises(TrainingError, match=r"4 training episodes are too few(.|\n)*at least 6"):
+        make_trainer(make_task(), config()).search_attention()
