@@ -128,8 +128,12 @@ class FaultLog:
         self._said: dict[tuple[bool, str], Fault] = {}  # that are active, by the log
 
     def see(self, state: str, changes: FaultChanges, active: Sequence[Fault]) -> None:
-        """:param state: the word for it; :param changes: of this tick; :param active: all faults
-        that are active now."""
+        """What a tick led to.
+
+        :param state: the word for it.
+        :param changes: of this tick.
+        :param active: all faults that are active now.
+        """
         with self._lock:
             self._see(state, changes, {(fault.hard, fault.code): fault for fault in active})
 

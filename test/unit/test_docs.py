@@ -232,7 +232,6 @@ def test_every_fault_is_in_the_reference() -> None:
     patterns = (
         r'\b(?:soft|hard|faults|_changed)\[f?"([a-z_]+)[:"]',
         r'latch\(f?"([a-z_]+)"',
-        r'Interruption\(\s*"([a-z_]+)"',
         r'^CODE = "([a-z_]+)"',
         r'f"([a-z_]+):\{topic\}": f"',
     )
@@ -249,3 +248,28 @@ def test_every_fault_is_in_the_reference() -> None:
     assert raised <= listed, "add its row to docs/reference/faults.md"
     everything = "\n".join(sources)
     assert [code for code in listed if not re.search(rf'"{code}[:"]', everything)] == []
+
+
+def definitions(path: Path) -> set[str]:
+    """Names that a module defines: functions, classes, and `Class.method`."""
+    names = set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        if isinstance(node, ast.ClassDef):
+            inner = (item for item in node.body if isinstance(item, ast.FunctionDef))
+            names |= {f"{node.name}.{item.name}" for item in inner}
+    return names
+
+
+def test_the_walk_leads_through_the_code_as_it_is() -> None:
+    text = (DOCS / "explanation" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w/]+\.py)` \| `([\w.]+)` \| (.*) \|$", text, flags=re.MULTILINE)
+    assert len(rows) >= 15
+    for file, name, says in rows:
+        found = definitions(ROOT / "sarnn_ros" / file)
+        assert name in found, f"{file} has no {name}"
+        methods = {item.split(".")[-1] for item in found}
+        assert set(re.findall(r"`(_\w+)`", says)) <= methods, f"{file}: {says}"
+    for file in re.findall(r"`(\w+/\w+\.py)`", text):
+        assert any((top / file).is_file() for top in (ROOT, ROOT / "sarnn_ros")), file
