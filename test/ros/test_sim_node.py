@@ -20,11 +20,12 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
+from ros_testing import own_domain, wait_until
 from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from sarnn_ros.sim.processes import Child, children, free_domain
+from sarnn_ros.sim.processes import Child, children
 from sarnn_ros.sim.scene import JOINT_NAMES, LiftScene, home_joints
 
 HOME = home_joints()
@@ -115,8 +116,7 @@ def _start(domain: int, tmp_path, *arguments: str) -> Child:
 
 
 def _running(tmp_path, command_type: type, *arguments: str) -> Iterator[Watcher]:
-    domain = free_domain()
-    with children() as running:
+    with own_domain() as domain, children() as running:
         running.append(_start(domain, tmp_path, *arguments))
         watcher = Watcher(domain, command_type)
         try:
@@ -139,21 +139,27 @@ def trajectory_sim(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watcher
     yield from _running(tmp_path_factory.mktemp("sim"), JointTrajectory, *arguments)
 
 
+RATES = {"image_raw": 30, "joint_states": 100, "joint_references": 100, "cube_pose": 100}
+
+
 def test_rates_and_stamps(sim: Watcher):
-    sim.reset()
-    sim.spin_until(lambda: len(sim.heard.get("image_raw", ())) >= 60, "60 images")
-    for topic, rate in (
-        ("image_raw", 30),
-        ("joint_states", 100),
-        ("joint_references", 100),
-        ("cube_pose", 100),
-    ):
-        stamps = np.array([_stamp(message) for _, message in sim.heard[topic]]) * 1e-9
-        delays = np.array([received for received, _ in sim.heard[topic]]) - stamps
-        assert (np.diff(stamps) > 0).all(), topic
-        assert len(stamps) / (stamps[-1] - stamps[0]) == pytest.approx(rate, rel=0.1), topic
-        # The shortest, as this process may have to wait for a processor.
-        assert 0 <= np.min(delays) < 0.02, topic
+    """For two seconds in a row. Not for any two: the machine may have other things to do."""
+
+    def rates() -> dict[str, float]:
+        sim.reset()
+        sim.spin_until(lambda: len(sim.heard.get("image_raw", ())) >= 60, "60 images")
+        stamps = {
+            topic: np.array([_stamp(message) for _, message in sim.heard[topic]]) * 1e-9
+            for topic in RATES
+        }
+        for topic, column in stamps.items():
+            assert (np.diff(column) > 0).all(), topic
+            delays = np.array([received for received, _ in sim.heard[topic]]) - column
+            # The shortest, as this process may have to wait for a processor.
+            assert 0 <= np.min(delays) < 0.02, topic
+        return {topic: len(column) / np.ptp(column) for topic, column in stamps.items()}
+
+    wait_until(lambda: rates() == pytest.approx(RATES, rel=0.1), "the rates", timeout=80.0)
 
 
 def test_the_image_is_the_scene(sim: Watcher):
@@ -290,8 +296,7 @@ def test_a_senseless_trajectory_is_ignored(trajectory_sim: Watcher, points):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_cleanly(tmp_path, number):
-    domain = free_domain()
-    with children() as running:
+    with own_domain() as domain, children() as running:
         running.append(_start(domain, tmp_path))
         watcher = Watcher(domain, JointState)
         try:
@@ -310,7 +315,7 @@ def test_a_signal_ends_it_cleanly(tmp_path, number):
     [("command_interface:=telepathy", "telepathy"), ("use_sim_time:=true", "real time")],
 )
 def test_a_wrong_setting_ends_it_with_the_reason(tmp_path, argument, said):
-    with children() as running:
-        running.append(_start(free_domain(), tmp_path, "--ros-args", "-p", argument))
+    with own_domain() as domain, children() as running:
+        running.append(_start(domain, tmp_path, "--ros-args", "-p", argument))
         assert running[0].wait() == 2
     assert said in (tmp_path / "sim.log").read_text()

@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,8 @@ def wait() -> Callable[..., Any]:
     return wait_until
 
 
-@pytest.fixture(scope="module")
-def domain() -> Iterator[int]:
+@contextmanager
+def own_domain() -> Iterator[int]:
     """A ROS_DOMAIN_ID that no other test of this machine has now, whichever process runs it."""
     folder = Path(tempfile.gettempdir()) / "sarnn_ros_test_domains"
     folder.mkdir(exist_ok=True)
@@ -85,8 +85,17 @@ def domain() -> Iterator[int]:
         return None
 
     number, handle = wait_until(take, "a free ROS_DOMAIN_ID", timeout=100.0)
-    yield number
-    os.close(handle)
+    try:
+        yield number
+    finally:
+        os.close(handle)
+
+
+@pytest.fixture(scope="module")
+def domain() -> Iterator[int]:
+    """The domain of this module."""
+    with own_domain() as number:
+        yield number
 
 
 @pytest.fixture(scope="module")
@@ -408,7 +417,7 @@ class Robot:
         self.published = 0
         self.sound_joints_ns = self.sound_image_ns = 0
         self.intruders: list[Any] = []
-        self.reports: deque[tuple[int, np.ndarray]] = deque(maxlen=3000)
+        self.reports: deque[tuple[int, np.ndarray]] = deque(maxlen=30_000)
         self.grips: list[float] = []
         self.delay_ns = self.echoed_ns = self.last_ns = 0
         # Queues as long as the commands': of a shorter one the most delayed would be missing.

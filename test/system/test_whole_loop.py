@@ -30,10 +30,11 @@ TIMEOUT = 240.0
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-def _demo(out: Path) -> subprocess.Popen[str]:
+def _demo(out: Path, domain: int) -> subprocess.Popen[str]:
     """`sarnn demo --quick`, marked so that its children can be found."""
+    options = ["--quick", "--out", str(out), "--domain-id", str(domain)]
     return subprocess.Popen(
-        [sys.executable, "-m", "sarnn_ros.cli.main", "demo", "--quick", "--out", str(out)],
+        [sys.executable, "-m", "sarnn_ros.cli.main", "demo", *options],
         env={**os.environ, "SARNN_TEST_RUN": str(out), "ROS_PYTHON_CHECK_FIELDS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -64,10 +65,10 @@ def _wait(condition: Callable[[], object], process: subprocess.Popen[str], what:
 
 
 @pytest.fixture(scope="module")
-def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def interrupted(domain: int, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that Ctrl-C ended in the middle of its second trial."""
     out = tmp_path_factory.mktemp("demo") / "out"
-    process = _demo(out)
+    process = _demo(out, domain)
     try:
         _wait(lambda: (out / "trials.jsonl").exists(), process, "the first trial")
         running = " ".join(_processes(out))
@@ -91,10 +92,10 @@ def test_ctrl_c_leaves_no_process_and_whole_files(interrupted: Path):
 
 
 @pytest.fixture(scope="module")
-def finished(interrupted: Path) -> tuple[Path, str]:
+def finished(interrupted: Path, domain: int) -> tuple[Path, str]:
     """The same run, gone on with to its end, and what it said."""
     policy = (interrupted / "policy" / "config.json").stat().st_mtime_ns
-    process = _demo(interrupted)
+    process = _demo(interrupted, domain)
     said, _ = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0, said
     assert (interrupted / "policy" / "config.json").stat().st_mtime_ns == policy

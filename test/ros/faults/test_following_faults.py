@@ -132,6 +132,8 @@ def test_a_gripper_that_was_opened_by_hand_while_inactive_stays_open(arms, graph
     swing(arm, wait)
     wait(lambda: robot.grips and robot.position[2] > 0.85, "it closes")
     assert graph.change_state(name, DEACTIVATE)
+    now = robot.now_ns
+    wait(lambda: robot.echoed_ns >= now, "what was sent before has come")
     (opened,), (closed,) = (streams.INTERPOLATED[f"gripper__{end}"] for end in ("open", "closed"))
     with robot.record:
         robot.moving = False
