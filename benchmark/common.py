@@ -20,9 +20,10 @@ import numpy as np
 import psutil
 from numpy.typing import ArrayLike
 
-from sarnn_ros.policy.directory import CameraEnvelope, Envelope
 from sarnn_ros.spec import Spec, parse_spec
-from sarnn_ros.streams.preprocess import JointNormaliser
+
+#: What makes the tests' policies makes these.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "test" / "support"))
 
 #: Of a CPU's time; the rest it waits. A guest's is in user's.
 BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
@@ -66,32 +67,12 @@ def write_policy(
 
     :param source: (width, height) of the cameras' images; the model's size by default.
     """
-    from sarnn_ros.policy.export import export_policy
+    import policies
 
-    dim = spec.joint_dim
-    cameras = {}
-    for camera in spec.cameras:
-        width, height = source or (camera.width, camera.height)
-        cameras[camera.name] = CameraEnvelope(
-            width=width, height=height, brightness_mean=128, brightness_std=64,
-            color_mean=(128, 128, 128),
-        )  # fmt: skip
-    export_policy(
-        out,
-        model,
-        spec=spec,
-        normaliser=JointNormaliser([-1.0] * dim, [1.0] * dim, spec.joint_range),
-        envelope=Envelope(
-            position_min=(-10.0,) * dim,
-            position_max=(10.0,) * dim,
-            max_step=(20.0,) * dim,
-            start_pose=(0.0,) * dim,
-            start_pose_spread=(10.0,) * dim,
-            cameras=cameras,
-        ),
-        training={"benchmark": True},
-    )
-    return out
+    width, height = source or (spec.cameras[0].width, spec.cameras[0].height)
+    wide = {"position_min": -10.0, "position_max": 10.0, "max_step": 20.0, "start_pose": 0.0}
+    limits = policies.envelope(spec, source_size=(width, height), start_pose_spread=10.0, **wide)
+    return policies.write_policy(out, spec, model, limits=limits)
 
 
 def percentiles(seconds: ArrayLike) -> dict[str, float]:

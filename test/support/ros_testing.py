@@ -663,53 +663,22 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         change: Callable[[Any], None] = lambda model: None,
     ) -> Path:
         import torch
-
-        from sarnn_ros.model.sarnn import SARNN
-        from sarnn_ros.policy.directory import CameraEnvelope, Envelope
-        from sarnn_ros.policy.export import export_policy
-        from sarnn_ros.streams.preprocess import JointNormaliser
+        from policies import envelope, network, write_policy
 
         spec = spec or small_spec()
-        dim = spec.joint_dim
-        sizes = [(camera.height, camera.width) for camera in spec.cameras]
-        torch.manual_seed(seed)
-        model = SARNN(
-            rec_dim=16, k_dim=4, joint_dim=dim, im_size=sizes[0] if len(sizes) == 1 else sizes
-        )
+        model = network(spec, seed=seed)
         with torch.no_grad():
             # Untrained, it jumps about with every image; a trained one moves in small steps.
             model.decoder_joint[0].weight.mul_(0.2)
             model.decoder_joint[0].bias.fill_(bias)
             change(model)
-        low, high = np.full(dim, -1.0), np.full(dim, 1.0)
-        envelope = Envelope(
-            position_min=tuple(low),
-            position_max=tuple(high),
-            max_step=(max_step,) * dim,
-            start_pose=(0.3,) * dim,
-            start_pose_spread=(0.1,) * dim,
-            cameras={
-                camera.name: CameraEnvelope(
-                    width=source_size[0],
-                    height=source_size[1],
-                    brightness_mean=127.0,
-                    brightness_std=5.0,
-                    color_mean=(127.0, 127.0, 127.0),
-                )
-                for camera in spec.cameras
-            },
-        )
-        out = tmp_path_factory.mktemp("policy") / "policy"
-        export_policy(
-            out,
+        return write_policy(
+            tmp_path_factory.mktemp("policy") / "policy",
+            spec,
             model,
-            spec=spec,
-            normaliser=JointNormaliser(low, high, spec.joint_range),
-            envelope=envelope,
-            training={},
+            limits=envelope(spec, source_size=source_size, max_step=max_step),
             health=lambda made: None if p99 is None else _health(made.config, p99),
         )
-        return out
 
     return make
 

@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
+from policies import envelope, network
 
-from sarnn_ros.model.sarnn import SARNN
-from sarnn_ros.policy.directory import CameraEnvelope, Envelope
 from sarnn_ros.policy.export import export_policy
 from sarnn_ros.spec import Spec, parse_spec
 from sarnn_ros.streams.observe import Observation
@@ -29,7 +27,6 @@ class Parts:
 
     def __init__(self, *sizes: tuple[int, int], seed: int = 0, **model: Any) -> None:
         sizes = sizes or ((24, 32),)
-        torch.manual_seed(seed)
         self.spec: Spec = parse_spec(
             {
                 "cameras": [
@@ -40,22 +37,18 @@ class Parts:
                 "joint_range": [0.1, 0.9],
             }
         )
-        self.model = SARNN(
-            **{"rec_dim": 20, "k_dim": 4, "joint_dim": 3, "im_size": sizes, **model}
-        )
+        self.model = network(self.spec, seed=seed, **{"rec_dim": 20, **model})
         self.normaliser = JointNormaliser(
             np.array([-1.5, 0.0, 0.0]), np.array([1.5, 2.0, 0.045]), self.spec.joint_range
         )
-        camera = CameraEnvelope(
-            width=640, height=480, brightness_mean=90.5, brightness_std=3, color_mean=(90, 80, 70)
-        )
-        self.envelope = Envelope(
+        self.envelope = envelope(
+            self.spec,
+            source_size=(640, 480),
             position_min=(-1.5, 0.0, 0.0),
             position_max=(1.5, 2.0, 0.045),
             max_step=(0.1, 0.1, 0.01),
             start_pose=(0.0, 0.5, 0.045),
             start_pose_spread=(0.01, 0.01, 0.0),
-            cameras={camera_spec.name: camera for camera_spec in self.spec.cameras},
         )
 
     def export(self, out: Path, **more: Any) -> Path:
