@@ -15,12 +15,14 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+import sarnn_ros.policy
 from sarnn_ros.errors import ConfigError, PolicyError
 from sarnn_ros.policy import backends, runtime
 from sarnn_ros.policy.directory import _checksum
 from sarnn_ros.policy.export import check_backend
 from sarnn_ros.policy.runtime import Policy, Prediction
 from sarnn_ros.streams.observe import Observation
+from sarnn_ros.streams.preprocess import crop_resize
 
 #: Between ONNX Runtime and PyTorch, in the ranges of joints and points.
 TOLERANCE = 1e-3
@@ -406,6 +408,7 @@ from sarnn_ros.policy.runtime import Policy
 policy = Policy.load({str(policy_dir)!r})
 import numpy as np
 from sarnn_ros.streams.observe import Observation
+from sarnn_ros.streams.preprocess import crop_resize
 image = np.zeros((24, 32, 3), np.uint8)
 policy.step(Observation(1, {{"camera0": image}}, np.zeros(3), {{}}, {{}}), want_image=True)
 """
@@ -437,3 +440,26 @@ def test_the_check_at_export_allows_large_outputs_their_rounding(make_parts, tmp
         parts.model.decoder_joint[0].weight.mul_(1.001)
     with pytest.raises(PolicyError, match="differ in action"):
         check_backend(policy._backend, parts.model, policy.config)
+
+
+def test_loaded_from_a_script(parts, policy_dir):
+    """Images as the camera gives them, state in SI units, and the same as the node computes."""
+    image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    state = parts.normaliser.minimum * 0.5
+    policy, node = sarnn_ros.policy.load(policy_dir), Policy.load(policy_dir)
+    assert policy.rate == parts.spec.rate
+    small = {"camera0": crop_resize(image, parts.spec.cameras[0])}
+    expected = [node.step(Observation(tick, small, state, {}, {})) for tick in range(3)]
+    for _ in range(2):
+        policy.reset()
+        for images, prediction in zip((image, {"camera0": image}, image), expected):
+            action, points = policy.step(images, state.tolist())
+            np.testing.assert_array_equal(action, prediction.action)
+            np.testing.assert_array_equal(points["camera0"], prediction.encoder_points["camera0"])
+    for images, problem in (
+        (image.astype(float), "float64"),
+        (image[..., 0], r"uint8 \(48, 64\)"),
+        ({}, "none"),
+    ):
+        with pytest.raises(PolicyError, match=f"camera0: the image is {problem}"):
+            policy.step(images, state)
