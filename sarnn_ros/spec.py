@@ -10,16 +10,18 @@ seconds, inside the code int nanoseconds.
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sarnn_ros.errors import SpecError, join_problems
+from sarnn_ros.yaml_file import read_yaml
 
 NANOSECONDS = 1_000_000_000
 
@@ -72,6 +74,11 @@ Topic = Annotated[str, AfterValidator(_topic_name)]
 Seconds = Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=MIN_IMAGE_SIDE, le=MAX_IMAGE_SIDE)]
 Range = tuple[float, float]
+#: Keys and indices that lead to a value of the spec.
+Place = tuple[int | str, ...]
+
+#: The type of the error that lists problems between parts of a spec, with their places.
+_CONTRADICTIONS = "contradictions"
 
 
 class Crop(_Part):
@@ -323,26 +330,44 @@ class Spec(_Part):
 
     @model_validator(mode="after")
     def _check(self) -> Spec:
-        problems = []
-        for kind, names in (
-            ("camera", [camera.name for camera in self.cameras]),
-            ("joint", list(self.joint_labels)),
-        ):
-            twice = sorted({name for name in names if names.count(name) > 1})
-            problems += [f"{kind} '{name}' is named more than once" for name in twice]
+        problems: list[tuple[Place, str]] = []
+        cameras = [(("cameras", row, "name"), one.name) for row, one in enumerate(self.cameras)]
+        joints = [
+            (("joints", row, "names", column), label)
+            for row, source in enumerate(self.joints)
+            for column, label in enumerate(source.labels)
+        ]
+        for kind, named in (("camera", cameras), ("joint", joints)):
+            seen: set[str] = set()
+            for place, name in named:
+                if name in seen:
+                    problems.append((place, f"{kind} '{name}' is named more than once"))
+                seen.add(name)
+        types: dict[str, str] = {}
+        users: list[tuple[str, int, CameraSpec | JointSource]] = [
+            *(("cameras", row, camera) for row, camera in enumerate(self.cameras)),
+            *(("joints", row, source) for row, source in enumerate(self.joints)),
+        ]
+        for part, row, one in users:
+            if types.setdefault(one.topic, one.type) != one.type:
+                text = f"'{one.topic}' is a {types[one.topic]} elsewhere, here a {one.type}"
+                problems.append(((part, row, "type"), text))
         for label in ("image_range", "joint_range"):
             low, high = getattr(self, label)
             if not low < high:
-                problems.append(f"{label} [{low}, {high}] must rise")
-        for source in self.joints:
+                problems.append(((label,), f"{label} [{low}, {high}] must rise"))
+        for row, source in enumerate(self.joints):
             if (source.clock or self.clock) == "header" and source.type not in STAMPED_TYPES:
-                problems.append(
-                    f"a {source.type} ('{source.topic}') has no stamp: set its 'clock: receive'"
-                )
+                text = f"a {source.type} ('{source.topic}') has no stamp: set its 'clock: receive'"
+                problems.append((("joints", row), text))
         if not self.command_indices:
-            problems.append("no joint is commanded: at least one source needs 'command: true'")
+            text = "no joint is commanded: at least one source needs 'command: true'"
+            problems.append((("joints",), text))
         if problems:
-            raise ValueError("; ".join(problems))
+            said = "; ".join(text for _, text in problems)
+            raise PydanticCustomError(
+                _CONTRADICTIONS, "{said}", {"said": said, "problems": problems}
+            )
         return self
 
 
@@ -350,29 +375,28 @@ def parse_spec(
     values: Any,
     *,
     where: object = "spec",
-    line: Callable[[ErrorDetails], int | None] | None = None,
+    line: Callable[[Sequence[int | str]], int | None] = lambda _: None,
 ) -> Spec:
     """Validate a mapping (from YAML or JSON). All problems are listed at once.
 
-    :param line: finds the line of an error, if the values come from a file.
+    :param line: finds the line of a path of keys and indices, if the values come from a file.
     :raises SpecError: naming each offending key and value.
     """
     if not isinstance(values, dict):
         raise SpecError(
-            f"a mapping is expected, found {type(values).__name__}",
-            where=where,
-            remedy="see config/spec_example.yaml, or let 'sarnn inspect BAG' propose one",
+            f"a mapping is expected, found {type(values).__name__}", where=where, remedy=_EXAMPLE
         )
-    values = dict(values)
     if isinstance(values.get("joints"), dict):
-        values["joints"] = [values["joints"]]
+        values = values | {"joints": [values["joints"]]}
     try:
         return Spec.model_validate(values)
     except ValidationError as error:
-        found = [(item, line(item) if line else None) for item in error.errors()]
+        problems = [problem for item in error.errors() for problem in _problems(item)]
         raise SpecError(
             join_problems(
-                (f"line {number}: " if number else "") + _describe(item) for item, number in found
+                (f"line {number}: " if (number := line(place)) else "")
+                + f"{'.'.join(map(str, place)) or 'spec'}: {text}"
+                for place, text in problems
             ),
             where=where,
             remedy="correct the keys named above; 'sarnn inspect BAG' proposes a working spec",
@@ -384,20 +408,8 @@ def load_spec(path: str | Path) -> Spec:
 
     :raises SpecError: file missing, not YAML, or invalid; with the lines.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(
-            f"cannot be read ({error})", where=path, remedy="give the path of a spec YAML file"
-        ) from error
-    except yaml.YAMLError as error:
-        raise SpecError(
-            f"not valid YAML: {error}", where=path, remedy="see config/spec_example.yaml"
-        ) from error
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    return parse_spec(values, where=path, line=lambda error: _line_of(root, error))
+    file = read_yaml(Path(path), SpecError, _EXAMPLE)
+    return parse_spec(file.values, where=path, line=file.line)
 
 
 def dump_spec(spec: Spec) -> str:
@@ -406,46 +418,55 @@ def dump_spec(spec: Spec) -> str:
     return str(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=90))
 
 
-def _line_of(root: yaml.Node | None, error: ErrorDetails) -> int | None:
-    """The line that an error is about, counted from 1."""
-    twice = re.search(r"'([^']+)' is named more than once", str(error["msg"]))
-    if twice and root is not None:
-        # The second scalar of that name; a label like "joint1/velocity" names the joint first.
-        same = [node for node in _scalars(root) if node.value == twice[1].split("/")[0]]
-        if len(same) > 1:
-            return int(same[1].start_mark.line) + 1
-    node, line = root, None
-    for key in error["loc"]:
-        if isinstance(node, yaml.SequenceNode) and isinstance(key, int):
-            node = node.value[key] if key < len(node.value) else None
-        elif isinstance(node, yaml.MappingNode) and isinstance(key, str):
-            entries = {name.value: (name, value) for name, value in node.value}
-            if key not in entries:
-                break
-            line = entries[key][0].start_mark.line + 1
-            node = entries[key][1]
-            continue
-        if node is not None:
-            line = node.start_mark.line + 1
-    return line
+_EXAMPLE = "see config/spec_example.yaml, or let 'sarnn inspect BAG' propose a spec"
 
 
-def _scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
-    if isinstance(node, yaml.ScalarNode):
-        yield node
-    elif isinstance(node, yaml.SequenceNode):
-        for child in node.value:
-            yield from _scalars(child)
-    elif isinstance(node, yaml.MappingNode):
-        for _, child in node.value:
-            yield from _scalars(child)
+def _problems(item: ErrorDetails) -> Iterator[tuple[Place, str]]:
+    """Where and what, in our words."""
+    place, kind, value = item["loc"], item["type"], item["input"]
+    context = item.get("ctx", {})
+    if kind == _CONTRADICTIONS:
+        yield from context["problems"]
+        return
+    if kind == "extra_forbidden":
+        known = _fields_at(place[:-1])
+        close = difflib.get_close_matches(str(place[-1]), known, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
+        yield place, f"no such key; {hint}"
+        return
+    text = _WORDS.get(kind, "").format(**context) or item["msg"].removeprefix("Value error, ")
+    shown = "" if kind == "missing" or isinstance(value, (dict, BaseModel)) else repr(value)[:80]
+    yield place, text + (f" (found {shown})" if shown else "")
 
 
-def _describe(item: Any) -> str:
-    place = ".".join(str(part) for part in item["loc"]) or "spec"
-    value = item.get("input")
-    shown = (
-        "" if isinstance(value, (dict, BaseModel)) or item["type"] == "missing" else repr(value)
-    )
-    message = str(item["msg"]).removeprefix("Value error, ")
-    return f"{place}: {message}" + (f" (found {shown[:80]})" if shown else "")
+_WORDS = {
+    "missing": "is missing",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "literal_error": "must be {expected}",
+    "finite_number": "must be finite",
+    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
+    "string_type": "must be text",
+    **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
+    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be a mapping"),
+    "too_short": "must have at least {min_length}",
+    "string_pattern_mismatch": "must be letters, digits and _, a letter first",
+}
+
+
+def _fields_at(place: Place) -> list[str]:
+    """The keys that may stand at this place of a spec."""
+    model: type[BaseModel] = Spec
+    for key in place:
+        if isinstance(key, str) and key in model.model_fields:
+            model = _model_in(model.model_fields[key].annotation) or model
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)

@@ -27,6 +27,7 @@ from pydantic_core import ErrorDetails
 
 from sarnn_ros.errors import ConfigError, join_problems
 from sarnn_ros.training.schedule import Curve
+from sarnn_ros.yaml_file import read_yaml
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -212,12 +213,7 @@ def load_config(
     """
     values: Any = {}
     if path is not None:
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(
-                f"cannot be read ({error})", where=path, remedy="see config/train.yaml"
-            ) from error
+        values = read_yaml(path, ConfigError, "see config/train.yaml").values or {}
         if not isinstance(values, dict):
             raise ConfigError(
                 f"a mapping is expected, found {type(values).__name__}",

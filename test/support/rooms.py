@@ -18,7 +18,8 @@ ARROWS: dict[str, set[str]] = {
     "files": set(),
     "signals": set(),
     "share": {"errors"},
-    "spec": {"errors"},
+    "spec": {"errors", "yaml_file"},
+    "yaml_file": {"errors"},
     "geometry": {"spec"},
     "model": {"errors", "geometry"},
     "streams": {"errors", "spec"},
@@ -26,7 +27,7 @@ ARROWS: dict[str, set[str]] = {
     "policy": {"errors", "files", "spec", "streams", "model"},
     "viz": {"files"},
     "training": {
-        *("errors", "files", "spec", "geometry", "streams"),
+        *("errors", "files", "yaml_file", "spec", "geometry", "streams"),
         *("data", "model", "policy", "viz"),
     },
     "interop": {"errors", "spec", "streams", "data", "model", "policy"},
@@ -42,7 +43,7 @@ ARROWS: dict[str, set[str]] = {
 ARROWS["cli"] = set(ARROWS)
 
 #: Modules that import next to nothing and that most rooms use: left out of the picture.
-HELPERS = {"errors", "files", "share", "signals"}
+HELPERS = {"errors", "files", "share", "signals", "yaml_file"}
 #: The picture: column and row of each room, and what it says of it.
 BOXES = {
     "cli": (1.5, 0, "the sarnn command"),

@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import os
+import re
+import time
 from pathlib import Path
 
 import pytest
 
-from sarnn_ros.errors import SpecError
+from sarnn_ros.errors import ConfigError, SpecError
 from sarnn_ros.spec import load_spec
+from sarnn_ros.training.config import load_config
 
 GOOD = """\
 rate: 10
@@ -44,9 +48,12 @@ def test_the_good_one_is_good(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "line", "says"),
     [
-        ("width: 64", "widht: 64", 5, "widht"),
-        ("width: 64", "width: 5", 5, "greater than or equal to 8"),
-        ("rate: 10", "rate: fast", 1, "rate"),
+        ("width: 64", "widht: 64", 5, "widht: no such key; did you mean 'width'?"),
+        ("width: 64", "crop: {x: 0, y: 0, widht: 5, height: 5}", 5, "did you mean 'width'?"),
+        ("rate: 10", "rate: 10\nmax_age: 3", 2, "max_age: no such key"),
+        ("topic: gripper", "topic: joint_states", 10, "'joint_states' is a sensor_msgs/msg/Joint"),
+        ("width: 64", "width: 5", 5, "width: must be at least 8 (found 5)"),
+        ("rate: 10", "rate: fast", 1, "rate: must be a number (found 'fast')"),
         ("names: [a, b]", "names: [a, b, a]", 8, "'a' is named more than once"),
         ("names: [c]", "names: [a]", 11, "'a' is named more than once"),
         ("topic: image_raw", "topic: 'image raw'", 4, "topic"),
@@ -81,3 +88,39 @@ def test_contradictory_splitting(episodes: str, tmp_path):
 @pytest.mark.parametrize("text", ["", "- a\n- b\n", "a: [1\n", "\x00", "just words"])
 def test_what_is_no_mapping(text: str, tmp_path):
     lines(tmp_path, text)
+
+
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (BOMB, r"line 2: the alias \*a"),
+        ("a: " + "[" * 100_000, "line 1: nested more than 20 deep"),
+        ("a:\n" + "".join(" " * depth + "- \n" for depth in range(500)), "nested"),
+        ("a: " + "x" * 300_000, "more than 262144 bytes"),
+        ("? {a: b}\n: c", "not valid YAML"),
+        ("a: 2026-13-45", "not valid YAML"),
+    ],
+)
+def test_a_file_that_would_not_end_or_fit(text: str, says: str, tmp_path):
+    started = time.thread_time()
+    problem = lines(tmp_path, text)
+    assert re.search(says, problem) and len(problem) < 1000
+    assert time.thread_time() - started < 1
+
+
+def test_a_file_that_is_none(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", Path("/dev/zero"), tmp_path):
+        with pytest.raises(SpecError, match="cannot be read"):
+            load_spec(path)
+
+
+def test_training_settings_are_read_with_the_same_bounds(tmp_path):
+    (tmp_path / "train.yaml").write_text(BOMB)
+    with pytest.raises(ConfigError, match="line 2: the alias"):
+        load_config(tmp_path / "train.yaml")
