@@ -234,6 +234,7 @@ def test_every_fault_is_in_the_reference() -> None:
         r'latch\(f?"([a-z_]+)"',
         r'^CODE = "([a-z_]+)"',
         r'f"([a-z_]+):\{topic\}": f"',
+        r'return \{\s*"([a-z_]+)(?::[a-z]+)?": f"',
     )
     raised = {
         code
