@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Bags: which there are, and the raw messages in them, whatever the storage and the damage.
+"""Finding bags, and reading raw messages from any storage format, damaged or not.
 
 rosbag2 in mcap and sqlite3, split, compressed, with or without metadata.yaml, and ROS 1 bags, all
 through `rosbags`, without ROS. An mcap that `rosbags` refuses, because a recording was cut off or
@@ -157,13 +157,13 @@ class Bag:
         for storage in self._storages:
             try:
                 yield from storage.messages(topics)
-            except Exception as error:  # rosbags lets through whatever corruption causes
+            except Exception as error:  # rosbags raises anything on corruption
                 raise self._damaged(error, DamagedError) from error
 
     def recover(self) -> bool:
-        """Go over to reading record by record, skipping what is damaged.
+        """Switch to reading record by record, skipping what is damaged.
 
-        :return: whether there is any hope; then `messages` may be called again.
+        :return: whether anything can be read so; then `messages` may be called again.
         """
         files = [file for file in bag_files(self.path) if file.suffix == ".mcap"]
         if not files or any(isinstance(storage, _ScannedMcap) for storage in self._storages):
@@ -444,7 +444,7 @@ class _BoundedReader:
         self._stream.close()  # type: ignore[no-untyped-call]
 
 
-# `rosbags` unpacks whatever a bag claims.
+# `rosbags` itself has no bound on what it unpacks.
 rosbags_mcap.DECOMPRESSORS["zstd"] = lambda raw, _: _BoundedZstd.decompress(raw)
 rosbags_reader.zstd = _BoundedZstd  # type: ignore[attr-defined,assignment]
 

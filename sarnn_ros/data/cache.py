@@ -3,8 +3,8 @@
 """Decoded episodes on disk, memory-mapped, so that a bag is decoded once per spec.
 
 One folder per bag and spec, which appears under its name when it is complete, by a rename. So an
-interruption leaves nothing half done, and of two trainings that decode the same bag at once the
-second to finish throws its copy away. Nothing here is ever needed: delete it at will.
+interruption leaves no half-written entry. If two trainings decode the same bag at once, the second
+to finish discards its copy. The cache may be deleted at any time.
 """
 
 from __future__ import annotations

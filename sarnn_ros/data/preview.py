@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Small pictures of source images, with the crop drawn, for people to look at."""
+"""Thumbnails of source images with the crop drawn, for the report."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with data, said so that a person can act on it. No reading, no statistics."""
+"""Problems of recorded data: what is wrong, its effect, and the remedy. No reading here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True)
 class Problem:
-    """One finding.
+    """One problem.
 
     :param severity: error: something is left out. warning: training is likely to suffer.
         note: worth knowing.

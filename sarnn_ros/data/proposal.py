@@ -1,7 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A spec proposed from what is in a bag. A beginning for a person to correct, not a guess to
-train on."""
+"""A spec proposed from what is in a bag. A start for a person to correct; do not train
+on it unseen."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def tick_grid(start_ns: int, end_ns: int, period_ns: int) -> Stamps:
 
 
 class ImageTicks:
-    """Which images are ticks when `Spec.tick` is "image". To be asked in the order of arrival.
+    """Which images are ticks when `Spec.tick` is "image". Call `take` in the order of arrival.
 
     The first image is one, and then always the image nearest to one period after the last tick: of
     two neighbours the earlier one, if it comes at most half their interval too early. The next
@@ -50,8 +50,8 @@ class ImageTicks:
     image. An image stamped no later than one before it is never a tick, so ticks ascend.
     """
 
-    #: Of the period: no tick is earlier than this. A camera of 1.5 times the rate shall give every
-    #: other image (1/3 too early is too much), and one of the same rate may jitter.
+    #: Of the period: no tick is earlier than this. A camera of 1.5 times the rate should give
+    #: every other image (1/3 too early is too much), and one of the same rate may jitter.
     EARLIEST = 0.3
 
     def __init__(self, period_ns: int) -> None:

@@ -312,7 +312,7 @@ def _cv_bridge() -> Any:
         from cv_bridge import CvBridge
 
         return CvBridge()
-    except Exception:  # built against another NumPy it raises whatever it likes
+    except Exception:  # built against another NumPy it may raise anything
         return None
 
 
