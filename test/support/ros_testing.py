@@ -8,6 +8,7 @@ Nothing here sleeps to synchronise: everything waits for a condition, with a lim
 from __future__ import annotations
 
 import array
+import ctypes
 import fcntl
 import os
 import signal
@@ -116,8 +117,17 @@ def _heed_hangups() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+_LIBC = ctypes.CDLL(None)
+
+
+def die_with_parent() -> None:
+    """In a child: end with the thread that started us. A node that outlived a killed run of tests
+    would disturb the next one in its domain."""
+    _LIBC.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
 class Process:
-    """A child process whose output can be waited for."""
+    """A child process whose output can be waited for. To be made in the main thread."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.log = log
