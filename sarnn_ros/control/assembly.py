@@ -66,9 +66,9 @@ def build_controller(
     )
     rows, names = list(spec.command_indices), spec.command_names
 
-    def limits_by(text: str) -> JointLimits:
-        found = guard_limits(now, spec, envelope, text, warn=warn)
-        return two_valued_gripper(now, spec, found).widen(found)
+    def limits_by(settings: NodeParameters, text: str | None) -> JointLimits:
+        found = guard_limits(settings, spec, envelope, text, warn=warn)
+        return two_valued_gripper(settings, spec, found).widen(found)
 
     topic = now.robot_description_topic
     controller = Controller(
@@ -98,9 +98,12 @@ def build_controller(
             ),
             formats=FormatWatch(lambda: buffer.images_since_ns),
             scene=SceneWatch(policy.config, settings, partial(ports.log, "warning")),
-            description=DescriptionWatch(ports.topic_name(topic), limits_by, limiter)
+            description=DescriptionWatch(
+                ports.topic_name(topic), lambda text: limits_by(settings(), text), limiter
+            )
             if topic
             else None,
+            limits_by=limits_by,
         ),
         settings,
         ports,

@@ -25,7 +25,7 @@ from sarnn_ros.control.faults import ActiveFaults, Fault, FaultChanges, FaultLog
 from sarnn_ros.control.following import FollowingWatch
 from sarnn_ros.control.gripper import TwoValuedGripper
 from sarnn_ros.control.interpolator import SetpointInterpolator
-from sarnn_ros.control.limits import JointLimiter, LimitResult
+from sarnn_ros.control.limits import JointLimiter, JointLimits, LimitResult
 from sarnn_ros.control.motion import CONTIGUOUS, Motion
 from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet, Instant, Interruption
 from sarnn_ros.control.scene_watch import SceneWatch
@@ -53,7 +53,7 @@ Vector = NDArray[np.float64]
 
 #: A gap in a motion of more than so many periods, and of more than so long, latches: meanwhile
 #: nobody looked, and the arm may have been moved. Shorter ones are missed ticks.
-GAP_PERIODS, GAP_S = 5, 0.5
+GAP_PERIODS, GAP_S = 5, 1.0
 
 
 @dataclass
@@ -126,6 +126,7 @@ class Parts:
     formats: FormatWatch
     scene: SceneWatch
     description: DescriptionWatch | None
+    limits_by: Callable[[NodeParameters, str | None], JointLimits]
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ class Controller:
         self.statistics = LoopStatistics(lambda: ports.clocks.steady_ns() * 1e-9)
         self.violations: Counter[str] = Counter()
         self.parts = parts
+        self.hung = False  # a thread has not ended, and never will
         self._ticker: Ticker | None = None
         self._threads: tuple[Thread, ...] = ()
         self._fault_log = FaultLog(ports.log)
@@ -187,6 +189,7 @@ class Controller:
 
     def run(self) -> None:
         """Start the threads; after `activate`."""
+        self.hung = False
         for thread in self._threads:
             thread.start()
 
@@ -207,6 +210,12 @@ class Controller:
         :returns: whether they have ended: a policy may never return. It sends nothing any more.
         """
         self.deactivate()
+        if not self.hung and not self._end_threads():
+            self.parts.policy.cancel()
+            self.hung = not self._end_threads()
+        return not self.hung
+
+    def _end_threads(self) -> bool:
         ended = [thread.stop() for thread in self._threads]
         return all(ended)
 
@@ -292,6 +301,24 @@ class Controller:
             self._order(Event.RESET, "reset")
             return self.faults.reset()
 
+    def change_limits(self, settings: NodeParameters) -> None:
+        """Take over new `guard.*`.
+
+        :raises Refused: the robot is being commanded.
+        :raises ConfigError: limits of the wrong count, or that leave no room.
+        """
+        description = self.parts.description
+        limits = self.parts.limits_by(settings, description.text if description else None)
+        with self._lock:
+            if self.state in MOVING and not settings.dry_run:
+                raise Refused(
+                    f"guard.*: not while {self.state.value}: the robot would follow other limits "
+                    "in the middle of its motion; call ~/stop first"
+                )
+            self.parts.limiter.limits = limits
+            if description is not None:
+                description.limits_changed(limits)
+
     def latch(self, code: str, text: str) -> None:
         """A fault that was found outside of the ticks: hold until `reset`."""
         with self._lock:
@@ -316,6 +343,8 @@ class Controller:
                 return
             why = "the policy has not returned" if self._ticking else "no core was free"
             self.latch("stalled", f"no tick for {silence:.1f} s: {why}")
+        if self._ticking:
+            self.parts.policy.cancel()
 
     def _tell(self, changes: FaultChanges) -> None:
         self._fault_log.see(self.state.value, changes, self.faults.active)

@@ -39,6 +39,8 @@ class DescriptionWatch:
         self._lock = threading.Lock()
         self._current: JointLimits | None = None
         self._next: JointLimits | None = None
+        self._next_text: str | None = None
+        self.text: str | None = None  # whose limits count now
         self._fault = (
             f"no robot description has arrived on '{topic}': is robot_state_publisher running, in "
             "this namespace? It must publish as transient local"
@@ -57,9 +59,9 @@ class DescriptionWatch:
                 return
             if self._current is None:
                 self._limiter.limits = self._current = limits
-                self._fault = ""
+                self.text, self._fault = text, ""
             elif not _same(limits, self._current):
-                self._next = limits
+                self._next, self._next_text = limits, text
                 self._fault = (
                     "the robot description has changed the limits of a commanded joint: is it "
                     "still that robot? ~/reset takes them"
@@ -71,6 +73,12 @@ class DescriptionWatch:
                     f"{AS_BEFORE}"
                 )
 
+    def limits_changed(self, limits: JointLimits) -> None:
+        """By the user, with the description that counts now."""
+        with self._lock:
+            if self._current is not None:
+                self._current = limits
+
     def accept(self) -> None:
         """The user has seen the fault. To be called while nothing is commanded."""
         with self._lock:
@@ -78,7 +86,7 @@ class DescriptionWatch:
                 return
             if self._next is not None:
                 self._limiter.limits = self._current = self._next
-                self._next = None
+                self.text, self._next = self._next_text, None
             self._fault = ""
 
     def faults(self) -> Faults:

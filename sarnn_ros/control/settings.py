@@ -52,47 +52,68 @@ def _setting(
 
 
 class GuardParameters(_Settings):
-    """Limits of the command guard; see docs/explanation/safety.md for how they combine."""
+    """The command limits; see docs/explanation/safety.md for how they combine. Live, but refused
+    while the robot is commanded."""
 
     position_margin: float = _setting(
-        0.1, "widens the trained position range on each side, by this fraction of it", ge=0, le=1
+        0.1,
+        "widens the trained position range on each side, by this fraction of it",
+        live=True,
+        ge=0,
+        le=1,
     )
     step_margin: float = _setting(
-        1.5, "largest step from the present position, in largest trained steps", ge=0, le=10
+        1.5,
+        "largest step from the present position, in largest trained steps",
+        live=True,
+        ge=0,
+        le=10,
     )
     velocity_margin: float = _setting(
-        2.0, "largest change from one command to the next, in largest trained ones", ge=1, le=100
+        2.0,
+        "largest change from one command to the next, in largest trained ones",
+        live=True,
+        ge=1,
+        le=100,
     )
     floor: float = _setting(
         0.01,
         "smallest position margin and smallest step limits, rad or m: a joint that hardly moved "
         "in training must not be stopped by its own measurement noise",
+        live=True,
         ge=0,
         le=1,
     )
     position_min: List[float] = _setting(
-        (), "own lower position limits, rad or m: one value, or one per commanded joint"
+        (), "own lower position limits, rad or m: one value, or one per commanded joint", live=True
     )
     position_max: List[float] = _setting(
-        (), "own upper position limits, rad or m: one value, or one per commanded joint"
+        (), "own upper position limits, rad or m: one value, or one per commanded joint", live=True
     )
     max_step: List[Number] = _setting(
-        (), "own limit of the step from the present position, rad or m per tick"
+        (), "own limit of the step from the present position, rad or m per tick", live=True
     )
-    max_velocity: List[Number] = _setting((), "own limit of the commanded velocity, rad/s or m/s")
+    max_velocity: List[Number] = _setting(
+        (), "own limit of the commanded velocity, rad/s or m/s", live=True
+    )
     max_acceleration: List[Number] = _setting(
-        (), "limit of the commanded acceleration, rad/s^2 or m/s^2; empty: none"
+        (), "limit of the commanded acceleration, rad/s^2 or m/s^2; empty: none", live=True
     )
     on_position: Action = _setting(
-        "refuse", "a command outside the position limits is refused or clamped"
+        "refuse", "a command outside the position limits is refused or clamped", live=True
     )
-    on_step: Action = _setting("refuse", "a step too large is refused or clamped")
-    on_velocity: Action = _setting("refuse", "a velocity too high is refused or clamped")
-    on_acceleration: Action = _setting("refuse", "an acceleration too high is refused or clamped")
+    on_step: Action = _setting("refuse", "a step too large is refused or clamped", live=True)
+    on_velocity: Action = _setting(
+        "refuse", "a velocity too high is refused or clamped", live=True
+    )
+    on_acceleration: Action = _setting(
+        "refuse", "an acceleration too high is refused or clamped", live=True
+    )
     latch_after: int = _setting(
         5,
         "refused commands or interrupted segments in a row after which the fault latches until "
         "~/reset",
+        live=True,
         ge=1,
         le=1000,
     )

@@ -176,7 +176,7 @@ class InferenceNode(LifecycleNode):
         sender = CommandSender(self, topics, spec.command_names, spec.period_ns, self.now_ns)
         self._undo.append(sender.destroy)
         graph = GraphWatch(self, spec, lambda: self.parameters, sender.publishers)
-        self._viewer = viewer = Viewer(self, policy.config)
+        self._viewer = viewer = Viewer(self, policy.config, self.status)
         self._undo.append(viewer.destroy)
         predicts = parameters.health.image and policy.config.health is not None
         self.controller = controller = build_controller(
@@ -351,9 +351,11 @@ class InferenceNode(LifecycleNode):
     def _parameters_change(self, after: NodeParameters) -> None:
         """From a dry run the robot must not begin to move by itself, half-way into the motion; and
         what goes into one must not leave it on its way to somewhere."""
-        if after.dry_run == self.parameters.dry_run or self.controller is None:
+        if self.controller is None:
             return
-        if self.controller.started:
+        if after.guard != self.parameters.guard:
+            self.controller.change_limits(after)
+        if after.dry_run != self.parameters.dry_run and self.controller.started:
             self.controller.stop()
             self.get_logger().info(f"stopped: dry_run is {str(after.dry_run).lower()} now")
             self._news.trigger()
@@ -395,9 +397,12 @@ def main(args: Sequence[str] | None = None) -> int:
             # Most likely it configures; whatever it is, the robot holds and nothing is lost.
             node.get_logger().warning("ended in the middle of a callback")
             os._exit(1)
+        hung = node.controller is not None and node.controller.hung
         node.close()
         node.destroy_node()
         rclpy.try_shutdown()
+        if hung:  # the interpreter would abort on a thread that is still in the network
+            os._exit(1)
     return 1 if failed else 0
 
 

@@ -37,7 +37,8 @@ class ParameterServer:
     rclpy stops at the first wrong override and ignores unknown ones in silence. So those are set
     aside here, the defaults declared instead, and `read` reports all of them.
 
-    :param on_change: called while locked, before the parameters become those that it is given.
+    :param on_change: called while locked, before the parameters become those that it is given. A
+        `ConfigError` or `RuntimeError` refuses the change.
     :ivar current: as of the last `read`, with later changes of the live ones.
     """
 
@@ -95,7 +96,10 @@ class ParameterServer:
             self._wrong.pop(name, None)
         if self._locked and changed:
             after = build_parameters({**self._values(), **changed})
-            self._on_change(after)
+            try:
+                self._on_change(after)
+            except (ConfigError, RuntimeError) as error:
+                return SetParametersResult(successful=False, reason=str(error))
             self.current = after
         return SetParametersResult(successful=True)
 

@@ -1,13 +1,16 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """Publishes what people look at: attention points, pictures, health. Its own thread, which shows
-the newest tick and skips what it had no time for."""
+the newest tick and skips what it had no time for. Without an image, or without ticks, it shows the
+last image dimmed, how old it is, and what the node does: a picture must not stay green."""
 
 from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +35,8 @@ from sarnn_ros.viz.overlay import beside, draw_overlay, with_status
 JOIN_SECONDS = 5.0
 
 
+#: Without a tick for so long the overlay is drawn all the same, s.
+SILENCE_SECONDS = 1.0
 #: Earlier attention points that are drawn as a trail, in ticks.
 TRAIL = 12
 JPEG_QUALITY = 85
@@ -58,6 +63,10 @@ class _CameraTopics:
         prefix = "~/" if alone else f"~/{camera.name}/"
         self.camera = camera
         self.trail: deque[NDArray[np.float64]] = deque(maxlen=TRAIL)
+        # Of the last image; black if there was none.
+        self.source: NDArray[np.uint8] = np.zeros((240, 320, 3), np.uint8)
+        self.header = Header()
+        self.seen_s: float | None = None
         self.points = node.create_publisher(ImageMarker, f"{prefix}attention_points", 10)
         self.overlay, self.predicted, self.beside = (
             node.create_publisher(Image, f"{prefix}{name}", qos_profile_sensor_data)
@@ -73,9 +82,15 @@ class _CameraTopics:
 
 
 class Viewer:
-    """See the module. `show` and `wants_image` are for the control thread and return at once."""
+    """See the module. `show` and `wants_image` are for the control thread and return at once.
 
-    def __init__(self, node: LifecycleNode, config: PolicyConfig) -> None:
+    :param status: what the node does now.
+    """
+
+    def __init__(
+        self, node: LifecycleNode, config: PolicyConfig, status: Callable[[], Status]
+    ) -> None:
+        self._status = status
         self._node = node
         self._config = config
         cameras = config.spec.cameras
@@ -125,14 +140,20 @@ class Viewer:
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._newest is not None or self._stopping)
+                self._wake.wait_for(
+                    lambda: self._newest is not None or self._stopping, SILENCE_SECONDS
+                )
                 newest, self._newest = self._newest, None
-                if self._stopping or newest is None:
+                if self._stopping:
                     return
             try:
-                self._publish_health(newest.health)
+                if newest is not None:
+                    self._publish_health(newest.health)
                 for topics in self._topics:
-                    self._publish(topics, newest)
+                    if newest is None or newest.tick.observation is None:
+                        self._publish_silence(topics)
+                    else:
+                        self._publish(topics, newest)
             except Exception as error:  # a picture must not end the thread that draws the next
                 self._node.get_logger().error(
                     f"nothing is shown: {error!r}", throttle_duration_sec=5.0
@@ -152,6 +173,8 @@ class Viewer:
         camera = topics.camera
         source = observation.sources[camera.name]
         height, width = source.shape[:2]
+        topics.source, topics.header = source, observation.headers[camera.name]
+        topics.seen_s = time.monotonic()
         topics.trail.append(prediction.encoder_points[camera.name])
         trail, decoder = (
             points_to_source_pixels(points, camera, width, height, self._config.model.stride)
@@ -169,21 +192,16 @@ class Viewer:
                     points, header, namespace=namespace, color=color, scale=scale
                 )
             )
-        raw, compressed = (
-            publisher.get_subscription_count() for publisher in (topics.overlay, topics.compressed)
-        )
-        if raw or compressed:
-            drawn = with_status(
+        self._publish_overlay(
+            topics,
+            lambda: with_status(
                 draw_overlay(source, encoder, decoder, trails=trail),
                 shown.status.brief,
                 shown.status.level,
                 shown.health.score,
                 shown.warn_above,
-            )[:, :, ::-1]
-            if raw:
-                topics.overlay.publish(messages.image(drawn, "bgr8", header))
-            if compressed:
-                topics.compressed.publish(messages.jpeg(drawn, header, JPEG_QUALITY))
+            ),
+        )
         if prediction.images is not None and topics.predicted.get_subscription_count():
             pixels = prediction.images[camera.name]
             topics.predicted.publish(messages.image(pixels, "rgb8", header))
@@ -191,6 +209,35 @@ class Viewer:
             picture = self._beside(camera, shown.tick, shown.before)
             if picture is not None:
                 topics.beside.publish(messages.image(picture, "rgb8", header))
+
+    def _publish_silence(self, topics: _CameraTopics) -> None:
+        """The last image, dimmed, and since when there has been none."""
+        status = self._status()
+        age = "no image yet"
+        if topics.seen_s is not None:
+            age = f"image {time.monotonic() - topics.seen_s:.0f} s old"
+        level = "waiting" if status.level == "fine" else status.level
+        dimmed = (topics.source // 3).astype(np.uint8)
+        self._publish_overlay(
+            topics,
+            lambda: with_status(
+                draw_overlay(dimmed, np.zeros((0, 2))), f"{age}: {status.brief}", level, None, 0.0
+            ),
+        )
+
+    def _publish_overlay(
+        self, topics: _CameraTopics, draw: Callable[[], NDArray[np.uint8]]
+    ) -> None:
+        raw, compressed = (
+            publisher.get_subscription_count() for publisher in (topics.overlay, topics.compressed)
+        )
+        if not raw and not compressed:
+            return
+        drawn = draw()[:, :, ::-1]
+        if raw:
+            topics.overlay.publish(messages.image(drawn, "bgr8", topics.header))
+        if compressed:
+            topics.compressed.publish(messages.jpeg(drawn, topics.header, JPEG_QUALITY))
 
     def _beside(
         self, camera: CameraSpec, tick: Tick, before: Tick | None

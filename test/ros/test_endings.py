@@ -76,6 +76,43 @@ def test_a_node_whose_policy_never_gets_ready_ends(launch, policy, wait):
     assert "ended in the middle of a callback" in node.output
 
 
+#: A node whose policy never returns from its tenth step; from C, where nothing reaches it.
+HANGING = """
+import ctypes, sys
+from sarnn_ros.policy.runtime import Policy
+from sarnn_ros.ros import inference_node
+step, count = Policy.step, 0
+def hang(self, *arguments, **options):
+    global count
+    count += 1
+    if count == 10:
+        ctypes.CDLL(None).sleep(1000)
+    return step(self, *arguments, **options)
+Policy.step = hang
+sys.exit(inference_node.main())
+"""
+
+
+@pytest.mark.parametrize("service", [True, False])
+def test_a_policy_that_does_not_return_latches_and_the_node_ends(
+    service, launch, policy, graph, make_robot, wait
+):
+    robot = make_robot(JOINTS, START)
+    node = launch(sys.executable, "-c", HANGING, "--ros-args", "-p", f"policy:={policy}")
+    node.wait_for("the policy has not returned; call ~/reset, then ~/start")
+    *_, last, hold = robot.commands
+    assert (hold.position == last.position).all(), "the hold comes last"
+    if service:
+        assert graph.trigger("/sarnn/stop").success
+        assert not graph.trigger("/sarnn/start").success
+        assert graph.change_state("/sarnn", 4), "deactivate"
+        assert "the policy does not return: restart the node" in node.output
+    count = len(robot.commands)
+    node.send(signal.SIGINT)
+    assert node.ended() == 1, node.output
+    assert len(robot.commands) == count and "Fatal" not in node.output
+
+
 @pytest.mark.parametrize("deliver", DELIVERIES, ids=lambda one: one.__name__)
 def test_a_recorder_keeps_its_episode_and_ends(deliver, launch, graph, make_robot, tmp_path, wait):
     robot = make_robot(JOINTS, START)

@@ -62,7 +62,9 @@ class Scene:
             get_logger=lambda: SimpleNamespace(error=lambda text, **_: self.errors.append(text)),
         )
         model = SimpleNamespace(k_dim=1, stride=2)
-        self.viewer = Viewer(node, SimpleNamespace(spec=SPEC, model=model))  # type: ignore[arg-type]
+        self.status = Status(State.COMMANDING)
+        config = SimpleNamespace(spec=SPEC, model=model)
+        self.viewer = Viewer(node, config, lambda: self.status)  # type: ignore[arg-type]
         self.viewer.start()
 
     def _create(self, kind: Any, topic: str, qos: Any) -> Publisher:
@@ -172,3 +174,27 @@ def test_what_was_expected_is_of_the_tick_before(scene):
     assert len(beside.messages) == 2, "of 2 and of 5"
     left, right = scene.pixels(beside.topic)[5, [5, -5]]
     assert (left == 100).all() and (right == 104).all()
+
+
+@pytest.mark.parametrize("ticks", ["without an observation", "none at all"])
+def test_a_camera_that_died_does_not_leave_the_overlay_green(scene, ticks):
+    topic = "~/front/attention_overlay"
+    overlay = scene.topics[topic]
+    overlay.subscribers = 1
+    scene.show(1)
+    with overlay.published:
+        assert overlay.published.wait_for(lambda: overlay.messages, timeout=10.0)
+    bright, count = scene.pixels(topic), len(overlay.messages)
+    header = overlay.messages[-1].header
+    scene.status = Status(State.HOLDING, "front: no image for 1.0 s", "no_observation:front")
+    if ticks == "without an observation":
+        scene.viewer.show(Tick(2 * PERIOD), HealthReading(), scene.status, 1.0)
+    with overlay.published:
+        assert overlay.published.wait_for(lambda: len(overlay.messages) > count, timeout=10.0)
+    scene.close()
+    dark = scene.pixels(topic)
+    assert overlay.messages[-1].header == header, "of the image, which is the last there was"
+    assert dark[: dark.shape[0] // 2].mean() < 0.5 * bright[: bright.shape[0] // 2].mean()
+    green = (dark[..., 1].astype(int) - dark.max(axis=2) == 0) & (dark[..., 1] > 150)
+    green &= (dark[..., 0] < 120) & (dark[..., 2] < 120)
+    assert not green.any()

@@ -32,6 +32,7 @@ class FakePolicy:
         self.spec = spec
         self.action = np.zeros(2)
         self.steps = 0
+        self.cancelled = False
         self.meanwhile = lambda: None  # what happens while it computes
         low, high = np.array(low), np.array(high)
         self.config = SimpleNamespace(
@@ -51,6 +52,9 @@ class FakePolicy:
 
     def reset(self) -> None:
         self.steps = 0
+
+    def cancel(self) -> None:
+        self.cancelled = True
 
     def step(self, observation: Any, **_: Any) -> Prediction:
         self.steps += 1

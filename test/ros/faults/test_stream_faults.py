@@ -77,6 +77,34 @@ def set_one(value: float) -> Callable[[Any], Sequence[Any]]:
     return with_positions(change)
 
 
+class Frozen:
+    """The first joint positions for ever, with new stamps, and not where they are told to go."""
+
+    def __init__(self) -> None:
+        self._position: Any = None
+
+    def __call__(self, message: Any) -> Sequence[Any]:
+        if self._position is None:
+            self._position = np.array(message.position) + [0.25, 0.0, 0.0]
+        message.position = array.array("d", self._position)
+        return (message,)
+
+
+def tremble(message: Any) -> Sequence[Any]:
+    """As an encoder's last bit does."""
+    position = np.array(message.position)
+    position[0] += 1e-5 * np.random.default_rng().standard_normal()
+    message.position = array.array("d", position)
+    return (message,)
+
+
+def stand_elsewhere(robot: Any) -> None:
+    """Within a step, and stuck there."""
+    with robot.record:
+        robot.moving = False
+        robot.position[0] += 0.25
+
+
 def moved(offset_s: float) -> Callable[[Any], Sequence[Any]]:
     return lambda message: (stamped(message, offset_s),)
 
@@ -314,6 +342,9 @@ FAULTS = (
           inject=second_joints),
     Fault("the arm is pushed away", "latches", "guard", inject=push),
     Fault("the arm is blocked", "goes on", inject=lambda robot: setattr(robot, "moving", False)),
+    Fault("joint states are frozen", "latches", "frozen:joints", Frozen, lies=True),
+    Fault("the arm does not follow", "latches", "not_following", lambda: tremble,
+          inject=stand_elsewhere, lies=True),
     on_image("images stop", "holds", nothing),
     Fault("the camera is frozen", "holds", "frozen:front", lambda: wobble, Repeat, lies=True),
     Fault("the image is black", "holds", "frozen:front", lambda: wobble, lambda: black,

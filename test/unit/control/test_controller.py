@@ -287,7 +287,7 @@ def test_a_prediction_that_is_not_finite_latches_and_start_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("changes", "patience"), [({}, 0.5), ({"rate": 1.0}, 5.0), ({"tick": "image"}, 2.0)]
+    ("changes", "patience"), [({}, 1.0), ({"rate": 1.0}, 5.0), ({"tick": "image"}, 2.5)]
 )
 def test_ticks_that_do_not_come_are_no_commanding(changes, patience):
     camera = {"name": "front", "max_age": 1.5}
@@ -559,3 +559,79 @@ def test_a_tick_that_fails_is_told_at_once_and_ends_no_other_fault():
     (level, text), trace = bench.said[-2:]
     assert level == "error" and text.startswith("faulted: a tick failed: no such thing")
     assert "Traceback" not in text and "RuntimeError" in trace[1]
+
+
+def test_limits_change_while_holding_and_are_refused_while_commanding():
+    bench = Bench()
+    bench.control.start()
+    bench.policy.action = np.array([0.25, 0.0])
+    tick = bench.run()
+    assert tick.state is State.HOLDING and not bench.sent
+    (fault,) = tick.changes.appeared
+    words = "a: the step from the measured position 0.25 rad or m is beyond the limit 0.2 rad or m"
+    assert words in fault.text and "factor of 1.25 (guard.step_margin)" in fault.text
+
+    wider = bench.parameters.guard.model_copy(update={"step_margin": 1.5})
+    wider = bench.parameters.model_copy(update={"guard": wider})
+    bench.control.change_limits(wider)
+    assert bench.run().state is State.COMMANDING
+    with pytest.raises(RuntimeError, match="not while commanding"):
+        bench.control.change_limits(bench.parameters)
+    assert bench.control.parts.limiter.limits.max_step[0] == pytest.approx(0.3)
+    bench.control.stop()
+    bench.control.change_limits(bench.parameters)
+    assert bench.control.parts.limiter.limits.max_step[0] == pytest.approx(0.2)
+
+
+def test_a_dry_run_judges_velocity_by_what_it_would_have_commanded_and_never_latches():
+    bench = Bench(dry_run=True, guard__max_velocity=[1.0])
+    bench.control.start()
+    for step in range(1, 9):  # 0.8 rad/s, away from an arm that stands still
+        bench.policy.action = np.array([0.08 * step, 0.0])
+        bench.run()
+        reasons = {violation.reason for violation in bench.ticks[-1].limited.violations}
+        assert ("step" in reasons) == (step > 2) and (step > 2 or not reasons)
+    assert not bench.sent and not bench.control.faults.latched
+    status = bench.control.status()
+    assert status.text.startswith("holding (dry run): would have refused the command: a: the step")
+    bench.policy.action = np.array([0.08, 0.0])
+    bench.run()
+    assert bench.control.status().text == "commanding (dry run)"
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_a_policy_that_does_not_return_latches_from_another_thread(simulated):
+    bench = Bench(simulated=simulated)
+    bench.control.start()
+    bench.run(3)
+
+    def hang() -> None:
+        bench.steady += 11 * PERIOD
+        bench.control.look_for_stall()
+        assert bench.control.state is State.FAULTED
+        bench.control.stop()
+
+    bench.policy.meanwhile = hang
+    tick = bench.run()
+    assert tick.sent is None and tick.state is State.FAULTED
+    assert len(bench.sent) == 4 and not bench.sent[-1].velocity.any(), "the hold"
+    (fault,) = bench.control.faults.latched
+    assert fault.code == "stalled" and "the policy has not returned" in fault.text
+    assert bench.policy.cancelled
+
+
+def test_a_simulation_that_is_paused_goes_on_by_itself_but_not_a_ramp():
+    bench = Bench(simulated=True)
+    bench.control.start()
+    bench.run(3)
+    bench.steady += 11 * PERIOD
+    bench.control.look_for_stall()
+    assert bench.control.state is State.STALLED
+    assert bench.run().state is State.COMMANDING
+    bench = Bench(simulated=True, start__ramp_speed=0.5)
+    bench.present = np.array([0.4, 0.0])
+    bench.control.start()
+    bench.run(2)
+    bench.steady += 11 * PERIOD
+    bench.control.look_for_stall()
+    assert bench.control.state is State.STOPPED

@@ -29,7 +29,7 @@ from sarnn_ros.control.limits import NEWER_SLACK
 from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.state import ACTIVE, LATCHED, MAY_COMMAND, Refused, State
 
-STALL = 5 * PERIOD
+STALL = 10 * PERIOD
 
 
 class Watched(Bench):
