@@ -134,7 +134,8 @@ class Aloha(Task):
         first = model.jnt_qposadr[model.joint(f"vx300s_{side}/waist").id]
         dofs = model.jnt_dofadr[model.joint(f"vx300s_{side}/waist").id] + np.arange(6)
         body = model.body(f"vx300s_{side}/gripper_link").id
-        wanted = _orientation(side, grip.pitch, grip.roll)
+        base = model.body(f"vx300s_{side}").pos
+        wanted = _orientation(grip.tip - base, grip.pitch, grip.roll)
         angles = angles.copy()
         for _ in range(100):
             data.qpos[first : first + 6] = angles
@@ -154,11 +155,17 @@ class Aloha(Task):
         return angles
 
 
-def _orientation(side: str, pitch: float, roll: float) -> Array:
-    """Columns: forward, sideways and up of a gripper."""
-    inward = 1.0 if side == "left" else -1.0
-    forward = np.array([inward * np.cos(pitch), 0.0, -np.sin(pitch)])
-    across = np.array([0.0, inward, 0.0])
+def _orientation(reach: Array, pitch: float, roll: float) -> Array:
+    """Columns: forward, sideways and up of a gripper that points away from its arm's base.
+
+    So the forearm never rolls. Kept parallel to the table's edge instead, the gripper would need
+    a wrist near its singularity, and demonstrations would differ by half turns of no use.
+
+    :param reach: from the base to the finger tips, m.
+    """
+    outward = np.array([reach[0], reach[1], 0.0]) / np.hypot(reach[0], reach[1])
+    across = np.array([-outward[1], outward[0], 0.0])
+    forward = np.cos(pitch) * outward - np.array([0.0, 0.0, np.sin(pitch)])
     up = np.cross(forward, across)
     turned = np.cos(roll) * across + np.sin(roll) * up
     return np.stack([forward, turned, np.cross(forward, turned)], 1)

@@ -227,6 +227,7 @@ def result(
         "trials": counted[1],
         "train_seconds": training.get("seconds"),
         "explained_held_out": explains,
+        "explained_free_running": training.get("explained_variance"),
         "commit": commit(),
         "settings": list(settings.training),
         "demonstrations": settings.demonstrations,
