@@ -41,16 +41,18 @@ from sarnn_ros.training.sequences import Sequences
 EARLY_TICKS = (0, 2)
 SEARCHES = 2
 #: Patches that discriminants are made for, per camera and search.
-EXEMPLARS = 192
+EXEMPLARS = 96
 #: Patches that the mean and the covariance are estimated from.
 BACKGROUND = 20_000
 #: Of the covariance's mean variance, added to its diagonal.
 SHRINKAGE = 0.03
 #: Logit of the softmax at the exemplar; it is 0 at the mean patch.
 GAINS = (10.0, 30.0, 100.0)
-#: Candidates that explain most alone, from which points are chosen.
-POOL = 64
+#: Points that differ less, as a share of the image, are copies: one of them is a candidate.
+NEAR_COPY = 0.004
 RIDGE = 1e-2
+#: Times that trajectories are exchanged between episodes: a single one can look like the truth.
+PERMUTATIONS = 20
 #: Every so many episodes one is held out to decide between searches.
 FOLD = 5
 #: Fewer episodes do not tell what they differ by.
@@ -67,7 +69,8 @@ class SearchResult:
 
     :param chosen: on the episodes that the points were chosen by, leaving one out.
     :param held_out: on episodes that no choice has seen. :param permuted: the same, with the
-        trajectories exchanged between the episodes: about 0 or less, or the figures mean nothing.
+        trajectories exchanged between the episodes, mean of several times: about 0 or less, or the
+        figures mean nothing.
     """
 
     chosen: float
@@ -176,14 +179,12 @@ def choose(
         points = torch.stack([candidates[camera].points[:, :, one] for camera, one in chosen], 2)
         return sum(unexplained(one.flatten(1), wanted) for one in points) / len(points)
 
-    every = [
-        (camera, one) for camera, its in enumerate(candidates) for one in range(len(its.bias))
-    ]
-    alone = {one: cost([one]) for one in every}
+    # All of them at every choice: what explains most alone may all be on one object, and what a
+    # second object adds shows only when the first one is known.
     pool = [
-        one
-        for camera in range(len(candidates))
-        for one in sorted((one for one in every if one[0] == camera), key=alone.__getitem__)[:POOL]
+        (camera, one)
+        for camera, its in enumerate(candidates)
+        for one in _without_copies(its.points, count)
     ]
     chosen: list[tuple[int, int]] = []
     left = 1.0
@@ -195,6 +196,18 @@ def choose(
         pool = [one for one in pool if one != best and not (full and one[0] == best[0])]
     by_camera = [[one for at, one in chosen if at == camera] for camera in range(len(candidates))]
     return by_camera, 1 - left
+
+
+def _without_copies(points: Tensor, least: int) -> list[int]:
+    """Numbers of the candidates whose points (S, E, M, 2) are not near copies of earlier ones';
+    at least `least`."""
+    flat = points.permute(2, 0, 1, 3).flatten(1)
+    near = torch.cdist(flat, flat, p=1) / flat.shape[1] < NEAR_COPY
+    kept: list[int] = []
+    for one in range(len(flat)):
+        if not bool(near[one, kept].any()):
+            kept.append(one)
+    return kept + [one for one in range(len(flat)) if one not in kept][: max(0, least - len(kept))]
 
 
 @torch.no_grad()
@@ -236,11 +249,17 @@ def search_attention(
         points = model.encode(sets[0])
         fitted = points[~held], wanted[~held]
         others = points[held], wanted[held]
-        order = torch.randperm(len(fitted[1]), generator=generator, device=generator.device)
+        exchanged = [
+            explained(fitted[0], fitted[1][order], *others)
+            for order in (
+                torch.randperm(len(fitted[1]), generator=generator, device=generator.device)
+                for _ in range(PERMUTATIONS)
+            )
+        ]
         result = SearchResult(
             chosen=explains,
             held_out=explained(*fitted, *others),
-            permuted=explained(fitted[0], fitted[1][order], *others),
+            permuted=sum(exchanged) / PERMUTATIONS,
         )
         say(
             f"attention search {number + 1}/{SEARCHES}: the points explain {result.held_out:.2f} "

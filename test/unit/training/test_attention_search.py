@@ -17,7 +17,13 @@ from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.spec import CameraSpec, JointSource, Spec
-from sarnn_ros.training.attention_search import differences, explained, unexplained
+from sarnn_ros.training.attention_search import (
+    Candidates,
+    choose,
+    differences,
+    explained,
+    unexplained,
+)
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.run import make_trainer, train
 from sarnn_ros.training.trainer import Trainer
@@ -111,6 +117,22 @@ def test_what_decides_nothing_explains_nothing() -> None:
     trainer = make_trainer(reach(permuted=True), config())
     assert trainer.search_attention().held_out < 0.3
     assert validation_explained(trainer) < 0.3
+
+
+def test_a_second_object_is_chosen_however_many_candidates_are_on_the_first() -> None:
+    generator = torch.Generator().manual_seed(0)
+    places = torch.rand(30, 4, generator=generator)  # of two objects
+    wanted = places * torch.tensor([2.0, 2.0, 1.0, 1.0])
+    noise = 0.03 * torch.randn(30, 200, 2, generator=generator)
+    first = places[:, None, :2] + noise
+    points = torch.cat([first, places[:, None, 2:]], 1)[None]
+    candidates = Candidates(torch.zeros(201, 1, 3, 3), torch.zeros(201), points)
+    ((chosen,), explains) = choose([candidates], wanted, 2)
+    assert 200 in chosen and explains > 0.9
+    copies = Candidates(*(torch.cat([value] * 2, dim) for value, dim in zip(
+        (candidates.weight, candidates.bias, candidates.points), (0, 0, 2)
+    )))  # fmt: skip
+    assert choose([copies], wanted, 2)[0] == [chosen]  # and no copy of it beside it
 
 
 def test_it_follows_from_the_seed() -> None:
