@@ -28,7 +28,7 @@ from sarnn_ros.policy.export import export_policy
 from sarnn_ros.spec import CameraSpec, Spec
 from sarnn_ros.streams.preprocess import JointNormaliser
 
-#: What EIPL's tutorials train with; used where neither weights nor args.json tell.
+#: What EIPL's tutorials train with; used where neither the weights nor args.json say.
 DEFAULTS = {"temperature": 1e-4, "heatmap_size": 0.1, "vmin": 0.0, "vmax": 1.0}
 
 #: Numbers of args.json that we take over, and whether they must be positive. `slope` is ours.

@@ -22,9 +22,9 @@ Vector = NDArray[np.float64]
 
 #: About so many pixels of an image, evenly spread, stand for all of it.
 SAMPLES = 1024
-#: What training itself saw is no drift: its mean brightness, give or take so many deviations.
+#: Brightness within so many standard deviations of the training's mean is no drift.
 DEVIATIONS = 3.0
-#: Of a channel darker than this (0 to 255) no share is told: it would be noise.
+#: The share of a channel darker than this (0 to 255) is noise, and is left out.
 DARKEST = 1.0
 
 
@@ -48,7 +48,7 @@ class Drift:
 class DriftMonitor:
     """Takes one model image per camera and tick. For one thread.
 
-    :param window: ticks that the mean is taken over; with fewer, nothing is told.
+    :param window: ticks that the mean is taken over; with fewer there is no result.
     """
 
     def __init__(self, cameras: Mapping[str, CameraEnvelope], *, window: int) -> None:
@@ -87,8 +87,8 @@ def _compare(color: Vector, trained: CameraEnvelope) -> Drift:
     before = np.array(trained.color_mean)
     change = float(color.mean()) - trained.brightness_mean
     shares, shares_before = color / max(color.sum(), DARKEST), before / max(before.sum(), DARKEST)
-    told = before > DARKEST
-    changes = np.abs(shares - shares_before)[told] / shares_before[told]
+    bright = before > DARKEST
+    changes = np.abs(shares - shares_before)[bright] / shares_before[bright]
     return Drift(
         color=color,
         trained=before,

@@ -74,7 +74,7 @@ def export_graphs(model: SARNN, cameras: Sequence[str]) -> tuple[bytes, bytes]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter tells its own developers."""
+    """Without the exporter's warnings, which are for its own developers."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

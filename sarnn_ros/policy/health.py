@@ -2,19 +2,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prediction health: does the world still do what the policy expects of it? NumPy only.
 
-At each tick the policy says what it will see one tick later. What it then sees differs by some
-errors, per *term*:
+At each tick the policy predicts what it will see one tick later. One tick later this is compared
+with what it does see. The errors, by *term*:
 
 * `joints`: per joint, as a share of its trained range;
 * `points:<camera>`: per attention point its distance from where it was expected, as a share of
   the image's sides;
 * `image:<camera>`: root mean square difference of the pixels, as a share of white.
 
-The same errors on validation episodes, in quantiles, are kept with the policy. A live error over
-its 99th percentile is a ratio; a term's ratio is the largest of its joints, and the mean of its
-points, of which one may well be lost for a while. Smoothed over a window by the median, which an
-outlier does not move, the largest ratio is the *score*. What follows from it is for the node to
-say.
+Quantiles of the same errors on validation episodes are stored with the policy. A ratio is a live
+error divided by its 99th percentile there: for joints the largest ratio counts; for points the
+mean, since a single point may be lost for a while. The ratios are smoothed by the median over a
+window, which an outlier does not move. The largest is the *score*. What follows from it is decided
+in `control/`.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ Vector = NDArray[np.float64]
 
 #: Episodes that the reference is taken from, at most: 32 of 80 ticks take some 10 s.
 MAX_EPISODES = 32
-#: No ratio is taken to an error smaller than this: a joint that hardly moved in validation, or a
-#: point that stood still, must not alarm over noise.
+#: Smallest error that is divided by: a joint that hardly moved in validation, or a point that
+#: stood still, must not raise an alarm over noise.
 MIN_ERROR = 0.01
-#: Samples of a window without which a ratio is not known.
+#: Share of a window's ticks that must have an error, or the ratio is unknown.
 _ENOUGH = 0.5
 
 
@@ -54,8 +54,7 @@ def prediction_errors(
     :param expected: what was predicted at the tick before.
     :param observation: what came; :param prediction: what the policy made of it, for its
         `encoder_points`.
-    :returns: terms that can be told: without a predicted image no `image:…`, and none that is not
-        finite.
+    :returns: the terms that are known and finite: without a predicted image no `image:…`.
     """
     normalisation = config.normalisation
     span = np.subtract(normalisation.maximum, normalisation.minimum)
@@ -88,8 +87,9 @@ class HealthMonitor:
     """Compares tick by tick. For one thread.
 
     :param window: ticks that a ratio is smoothed over.
-    :param count_images: let image terms count in the score. Otherwise they are only told, where
-        the image happens to be predicted: whether a robot stops must not depend on who looks.
+    :param count_images: let image terms count in the score. Otherwise they are reported only:
+        the image is predicted while somebody looks at it, and whether a robot stops must not
+        depend on that.
     """
 
     def __init__(self, config: PolicyConfig, *, window: int, count_images: bool) -> None:
