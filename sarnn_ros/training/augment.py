@@ -40,8 +40,8 @@ def distort(
 def draw_boxes(
     count: int, size: Sequence[int], chance: float, generator: torch.Generator
 ) -> Tensor:
-    """Rectangles (count, 4) of first row, first column, and the row and the column after the last;
-    empty where `chance` says no. torchvision draws again if one does not fit; here it is cut.
+    """Rectangles (count, 4): first row, first column, and the row and column after the last; empty
+    with probability 1 - `chance`. torchvision draws again if one does not fit; here it is cut.
 
     :param size: height and width of the image.
     """
@@ -101,7 +101,7 @@ def _grey(images: Tensor) -> Tensor:
 
 
 def _rotate_hue(images: Tensor, hue: Tensor) -> Tensor:
-    """Turn colours about the grey axis by `hue` turns (Rodrigues' rotation; needs no HSV)."""
+    """Rotate colours about the grey axis by `hue` turns (Rodrigues' formula; needs no HSV)."""
     angle = 2 * math.pi * hue
     axis = 1 / math.sqrt(3)
     red, green, blue = images.unbind(1)

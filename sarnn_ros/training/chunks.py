@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Functions of many frames, computed in chunks that the CPU's threads share. No model, no loss.
 
-Threads that share one convolution wait for each other at its end, some twenty times per update,
-and buffers of hundreds of frames miss every cache. So each thread takes chunks of its own, small
-enough to stay near it. The result does not depend on which thread took which.
+Threads that share one convolution wait for each other at its end, about twenty times per update,
+and buffers of hundreds of frames do not fit into any cache. So each thread takes chunks of its own
+that fit. The result does not depend on which thread took which chunk.
 
-`map_chunks` keeps what the gradient needs until it is asked for. `sum_chunks` can differentiate
-each chunk at once, while it is in the cache, since what follows can only scale its sum.
+`map_chunks` keeps what the backward pass needs. `sum_chunks` computes the gradient of each chunk
+at once, while the chunk is in the cache: the loss can only scale its sum.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: Frames of a chunk on the CPU, at most. Of 64x64, 8 took 7 % less time than 20.
+#: Frames of a chunk on the CPU, at most. With images of 64x64, 8 took 7 % less time than 20.
 CPU_CHUNK = 8
 
 Rows = Callable[..., Tensor]
@@ -32,9 +32,9 @@ def map_chunks(
     """`function(*inputs)`, with gradients, in chunks.
 
     :param function: N rows each in, N rows out, each from its own rows alone.
-    :param parameters: what else the gradient is wanted of.
-    :param fits: rows whose activations fit into memory. Those of more rows are not kept, but
-        computed again for the gradient.
+    :param parameters: also get gradients.
+    :param fits: rows whose activations fit into memory. With more rows, activations are not kept
+        but computed again for the gradient.
     """
     size = _chunk_size(len(inputs[0]), fits, inputs[0].device)
     if not torch.is_grad_enabled():
@@ -138,7 +138,7 @@ class _MapChunks(torch.autograd.Function):
 def _gather(
     gradients: Sequence[Sequence[Tensor | None]], wanted: Sequence[bool]
 ) -> list[Tensor | None]:
-    """The chunks' gradients, of the wanted inputs and then of the parameters, as of one piece."""
+    """The gradients of the wanted inputs, then of the parameters, put together from the chunks."""
     by_tensor = list(zip(*gradients, strict=True))
     of_inputs = iter(by_tensor[: sum(wanted)])
     return [
@@ -171,7 +171,7 @@ def _leaves(
 def _chunk_size(count: int, fits: int, device: torch.device) -> int:
     if device.type != "cpu":
         return max(1, min(fits, count))
-    # Even shares: one chunk more than the threads can take at once costs a whole turn.
+    # Even shares: one chunk more than there are threads would cost a whole turn.
     threads = torch.get_num_threads()
     turns = max(1, -(-count // (threads * CPU_CHUNK)))
     return max(1, min(fits, -(-count // (threads * turns))))

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much of what differs between demonstrations is explained. NumPy only.
 
-1: all of it. 0: as little as by replaying the mean demonstration, which is what a policy comes to
-that does not see the object. Less than 0: worse than that. A small mean squared error proves
-nothing, since most of a motion is the same in every demonstration.
+1: all of it. 0: no more than replaying the mean demonstration explains; a policy that does not see
+the object does no better. Less than 0: worse than that. A small mean squared error proves nothing,
+since most of a motion is the same in every demonstration.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C and SIGTERM as a wish to stop at the next epoch, where a checkpoint is whole."""
+"""Ctrl-C and SIGTERM stop a training after its epoch, with a complete checkpoint."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 
 class StopRequest:
-    """Catches the signals while entered; called, says whether one has come.
+    """Context manager that catches the signals; calling it tells whether one has come.
 
-    The first asks politely. The second does what the signal usually does.
+    The first signal requests a stop. The second does what the signal usually does.
     """
 
     _SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a person watching a training sees on the terminal. rich only."""
+"""Progress and results on the terminal. rich only."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _text(losses: Losses) -> str:
 
 
 def seeds_table(comparison: Comparison) -> Table:
-    """What came of each seed, the chosen one marked, and what the choice rests on."""
+    """A row per seed, the chosen one marked, and what the choice is based on."""
     tried = any(row.success is not None for row in comparison.rows)
     where = "held-out episodes" if comparison.held_out else "TRAINING episodes (none held out)"
     caption = (

@@ -38,7 +38,7 @@ Watch = Callable[[int, Path], AbstractContextManager[tuple[Watcher, ...]]]
 
 @dataclass(frozen=True)
 class SeedResult:
-    """What is known of one seed's policy; nothing but `failure` where there is none.
+    """What is known of one seed's policy; only `failure` if its training failed.
 
     :param explained: of how the episodes differ, the share that the policy explains when it runs
         on its own predictions, at most 1; see `explained.py`. None if they do not differ.
@@ -185,7 +185,7 @@ def choose(rows: Iterable[SeedResult]) -> SeedResult:
     candidates = [row for row in rows if row.failure is None]
     if not candidates:
         raise TrainingError(
-            "no seed came to a policy:"
+            "no seed produced a policy:"
             + join_problems(f"seed {row.seed}: {row.failure}" for row in rows),
             remedy="see the first of them",
         )

@@ -4,7 +4,7 @@
 
 Both recipes minimise the same loss; `fast` computes less of it per update:
 
-- Only some frames of a batch (`encoder_frames`), drawn at random, are encoded anew and train the
+- Only some frames of a batch (`encoder_frames`), drawn at random, are encoded again and train the
   attention. The recurrent part runs over whole episodes, on the points that every frame had when
   it was last encoded.
 - The next image is predicted for some of those frames only (`image_frames`).
@@ -68,7 +68,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to.
+    """The result of one epoch.
 
     :param number: from 0. :param seconds: wall time.
     :param explained: of how the validation episodes' targets differ, the share that the free run
@@ -249,7 +249,7 @@ class Trainer:
         self._mean_demonstration = mean_demonstration(training.unpad(training.targets[:, :-1]))
         self.epoch = 0
         #: Points of every frame when it was last encoded, (E, T - 1, P); None before the first
-        #: epoch, and where every update encodes all frames anew.
+        #: epoch, and where every update encodes all frames.
         self.points: Tensor | None = None
         self._start_optimizer()
 
@@ -474,7 +474,7 @@ class Trainer:
         return Diverged(
             f"{what} ({values})",
             where=f"epoch {self.epoch + 1}, batch {index + 1}, of the episodes {batch}",
-            remedy="train anew with a lower learning_rate or with clip_norm, and look at those "
+            remedy="train again with a lower learning_rate or with clip_norm, and look at those "
             "episodes with 'sarnn inspect'",
         )
 

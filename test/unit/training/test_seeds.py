@@ -220,10 +220,10 @@ def test_without_resume_nothing_is_lost(
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-def test_of_what_came_to_nothing_it_begins_anew(seeds: Seeds) -> None:
+def test_after_nothing_but_failures_it_starts_anew(seeds: Seeds) -> None:
     """There is nothing to resume, either."""
     seeds.poisoned = {3, 4}
-    with pytest.raises(TrainingError, match="no seed came to a policy"):
+    with pytest.raises(TrainingError, match="no seed produced a policy"):
         seeds.run(2)
     seeds.poisoned = set()
     assert seeds.run(2).chosen is not None
