@@ -20,9 +20,9 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from sarnn_ros.cli.main import app
-from sarnn_ros.data import episodes
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import TrainingError
+from sarnn_ros.interop import loading
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.spec import dump_spec
 from sarnn_ros.training.config import make_config
@@ -271,7 +271,7 @@ class Command:
 @pytest.fixture
 def command(make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     dataset = make_task()
-    monkeypatch.setattr(episodes, "load_dataset", lambda *args, **options: dataset)
+    monkeypatch.setattr(loading, "load_dataset", lambda *args, **options: dataset)
     return Command(dataset, tmp_path)
 
 
@@ -306,7 +306,7 @@ def test_a_forgotten_resume_is_told_before_the_bags_are_read(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert command("--seeds", "2").exit_code == 0
-    monkeypatch.setattr(episodes, "load_dataset", lambda *args, **options: pytest.fail("read"))
+    monkeypatch.setattr(loading, "load_dataset", lambda *args, **options: pytest.fail("read"))
     refused = command("--seeds", "2")
     assert refused.exit_code == 1
     assert "go on with --resume" in refused.output
