@@ -154,9 +154,10 @@ def python_api() -> str:
         modules = sorted(folder.glob("*.py")) if folder.is_dir() else [PACKAGE / f"{room}.py"]
         lines += [f"## {room}", ""]
         for path in modules:
-            if path.stem == "__init__" or path.stem.startswith("_"):
+            if path.stem == "__init__" and not path.read_text(encoding="utf-8"):
                 continue
-            module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            name = path.parent if path.stem == "__init__" else path.with_suffix("")
+            module = ".".join(name.relative_to(ROOT).parts)
             try:
                 import_module(module)
             except ModuleNotFoundError as error:  # an extra that is not installed: torch, mostly

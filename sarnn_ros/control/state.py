@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the robot's side is doing: one state, and one table of the transitions between states.
 
-Diagnostics, overlay, log, service answers and docs/states.md use these words. Dry run is no state:
-it is a mode in which all of this happens and nothing is sent.
+Diagnostics, overlay, log, service answers and the documentation use these words. Dry run is no
+state: it is a mode in which all of this happens and nothing is sent.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ class Status:
 
 
 def diagram() -> str:
-    """The table as a Mermaid state diagram, for docs/states.md. What starts in any state that
+    """The table as a Mermaid state diagram, for the documentation. What starts in any state that
     is started is drawn once, from a box around them."""
     names = {state: state.name.title().replace("_", "") for state in State}
     lines = ["stateDiagram-v2", "    [*] --> Unconfigured"]

@@ -16,7 +16,7 @@ Its threads, for these reasons:
 * the *viewer* thread draws and publishes what people look at, from the newest tick only: a slow
   picture, or a slow subscriber to one, delays no command.
 
-What is decided, and by which rule, is not here: see `control` and docs/safety.md.
+What is decided, and by which rule, is not here: see `control`.
 """
 
 from __future__ import annotations
