@@ -110,15 +110,23 @@ def moved(offset_s: float) -> Callable[[Any], Sequence[Any]]:
 
 
 class Delay:
-    """Publishes each message so many messages later."""
+    """Publishes each message so many seconds late, and never earlier: not by counting messages,
+    as this robot sends many at once when the machine has kept it from sending."""
 
-    def __init__(self, count: int) -> None:
-        self._count = count
+    def __init__(self, seconds: float) -> None:
+        self._delay_ns = round(seconds * SECOND)
         self._held: list[Any] = []
 
     def __call__(self, message: Any) -> Sequence[Any]:
         self._held.append(message)
-        return (self._held.pop(0),) if len(self._held) > self._count else ()
+        due = _stamp_ns(message) - self._delay_ns
+        ready = [held for held in self._held if _stamp_ns(held) <= due]
+        self._held = self._held[len(ready) :]
+        return ready
+
+
+def _stamp_ns(message: Any) -> int:
+    return int(message.header.stamp.sec * SECOND + message.header.stamp.nanosec)
 
 
 class Burst:
@@ -334,7 +342,7 @@ FAULTS = (
     on_joints("joint stamps of zero", "holds", moved(-np.inf)),
     on_joints("joint stamps from the past", "holds", moved(-2.0)),
     on_joints("joint stamps from the future", "holds", moved(5.0)),
-    Fault("joint states late by 0.2 s", "holds", "no_observation:joint_states", lambda: Delay(20)),
+    Fault("joint states late by 0.2 s", "holds", "no_observation:joint_states", lambda: Delay(0.2)),
     Fault("joint states in bursts of 0.3 s", "holds at times", "", lambda: Burst(30)),
     on_joints("every joint state twice", "goes on", lambda message: (message, message)),
     Fault("joint states out of order", "goes on", "", Swap),
@@ -362,7 +370,7 @@ FAULTS = (
     on_image("image stamps of zero", "holds", moved(-np.inf)),
     on_image("image stamps from the past", "holds", moved(-2.0)),
     on_image("image stamps from the future", "holds", moved(5.0)),
-    Fault("images late by 0.4 s", "holds", "no_observation:front", image=lambda: Delay(12)),
+    Fault("images late by 0.4 s", "holds", "no_observation:front", image=lambda: Delay(0.4)),
     Fault("images in bursts of 0.5 s", "holds at times", "", image=lambda: Burst(15)),
     Fault("images out of order", "goes on", image=Swap),
     Fault("two publishers of images", "holds", "publishers:image_raw", inject=second_camera),
