@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.control.scene_watch import drift_text
-from sarnn_ros.control.settings import NodeParameters
+from sarnn_ros.control.settings import Settings
 from sarnn_ros.policy.drift import DriftMonitor
 from sarnn_ros.policy.health import HealthMonitor
 from sarnn_ros.policy.runtime import Policy, Prediction
@@ -49,12 +49,12 @@ class Trial:
     kept: dict[str, Any] = field(default_factory=dict)
 
     def reset(self) -> None:
-        parameters, config = NodeParameters(), self.policy.config
-        window = round(parameters.health.window * config.spec.rate)
+        settings, config = Settings(), self.policy.config
+        window = round(settings.health.window * config.spec.rate)
         self.policy.reset()
         self._health = HealthMonitor(config, window=window, count_images=self.image)
         self._drift = DriftMonitor(
-            config.envelope.cameras, window=round(parameters.drift.window * config.spec.rate)
+            config.envelope.cameras, window=round(settings.drift.window * config.spec.rate)
         )
         self.scores: list[float] = []
         self.drifts: set[str] = set()
@@ -71,7 +71,7 @@ class Trial:
         score = self._health.see(observation, prediction).score
         self.scores.append(0.0 if score is None else score)
         for name, drift in self._drift.see(observation.images).items():
-            if drift_text(name, drift, NodeParameters().drift):
+            if drift_text(name, drift, Settings().drift):
                 self.drifts.add(name)
         if "blocked" in self.kept:
             return dataclasses.replace(prediction, action=self.kept["blocked"])
@@ -148,7 +148,7 @@ def main() -> None:
     parser.add_argument("--image", action="store_true", help="as with health.image")
     arguments = parser.parse_args()
     policy, scene = Policy.load(arguments.policy), LiftScene()
-    limit = NodeParameters().health.warn_above
+    limit = Settings().health.warn_above
     rate = policy.spec.rate
     print(
         "| | trials | lifted | score, median | range | above 1 | first, after (s) | drift warned |"

@@ -19,7 +19,7 @@ from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.outlet import CommandOutlet
 from sarnn_ros.control.resolve import command_interval_ns, guard_limits, held_indices, start_box
 from sarnn_ros.control.scene_watch import SceneWatch
-from sarnn_ros.control.settings import NodeParameters
+from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.start import start_sequence
 from sarnn_ros.control.ticker import GridTicker, ImageTicker, Repeat, Ticker
 from sarnn_ros.control.watchdogs import FormatWatch, ObservationWatch
@@ -30,9 +30,7 @@ from sarnn_ros.streams.observe import ObservationBuffer
 STALL_LOOK_S = 0.1
 
 
-def build_controller(
-    policy: Policy, settings: Callable[[], NodeParameters], ports: Ports
-) -> Controller:
+def build_controller(policy: Policy, settings: Callable[[], Settings], ports: Ports) -> Controller:
     """The robot's side, inactive: `activate` and `run` it. Without `run` no thread is started, and
     `tick` may be called by hand.
 
@@ -66,7 +64,7 @@ def build_controller(
     )
     rows, names = list(spec.command_indices), spec.command_names
 
-    def limits_by(settings: NodeParameters, text: str | None) -> JointLimits:
+    def limits_by(settings: Settings, text: str | None) -> JointLimits:
         found = guard_limits(settings, spec, envelope, text, warn=warn)
         return two_valued_gripper(settings, spec, found).widen(found)
 

@@ -29,7 +29,7 @@ from sarnn_ros.control.limits import JointLimiter, JointLimits, LimitResult
 from sarnn_ros.control.motion import CONTIGUOUS, Motion
 from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet, Instant, Interruption
 from sarnn_ros.control.scene_watch import SceneWatch
-from sarnn_ros.control.settings import NodeParameters
+from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.start import StartSequence
 from sarnn_ros.control.state import (
     ACTIVE,
@@ -126,7 +126,7 @@ class Parts:
     formats: FormatWatch
     scene: SceneWatch
     description: DescriptionWatch | None
-    limits_by: Callable[[NodeParameters, str | None], JointLimits]
+    limits_by: Callable[[Settings, str | None], JointLimits]
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class Controller:
     :param settings: the current ones.
     """
 
-    def __init__(self, parts: Parts, settings: Callable[[], NodeParameters], ports: Ports) -> None:
+    def __init__(self, parts: Parts, settings: Callable[[], Settings], ports: Ports) -> None:
         self.state, _ = transition(State.UNCONFIGURED, Event.CONFIGURE)
         self.faults = ActiveFaults()
         self.statistics = LoopStatistics(lambda: ports.clocks.steady_ns() * 1e-9)
@@ -301,7 +301,7 @@ class Controller:
             self._order(Event.RESET, "reset")
             return self.faults.reset()
 
-    def change_limits(self, settings: NodeParameters) -> None:
+    def change_limits(self, settings: Settings) -> None:
         """Take over new `guard.*`.
 
         :raises Refused: the robot is being commanded.

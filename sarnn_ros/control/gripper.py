@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.control.limits import JointLimits
 from sarnn_ros.control.outlet import Command
-from sarnn_ros.control.settings import NodeParameters
+from sarnn_ros.control.settings import Settings
 from sarnn_ros.errors import ConfigError, join_problems
 from sarnn_ros.spec import Spec
 
@@ -84,15 +84,13 @@ class TwoValuedGripper:
         )
 
 
-def two_valued_gripper(
-    parameters: NodeParameters, spec: Spec, limits: JointLimits
-) -> TwoValuedGripper:
+def two_valued_gripper(settings: Settings, spec: Spec, limits: JointLimits) -> TwoValuedGripper:
     """The gripper of these parameters; one without joints if all follow the prediction.
 
     :raises ConfigError: values that are missing, equal, outside the limits, or of the wrong count;
         thresholds the wrong way round; all of them at once.
     """
-    grip = parameters.gripper
+    grip = settings.gripper
     if not grip.open and not grip.closed:
         return TwoValuedGripper()
     count, names = len(grip.joints), spec.command_names

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.control.limits import Check, JointLimits
-from sarnn_ros.control.settings import NodeParameters
+from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.urdf import joint_limits, unlimited
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.spec import NANOSECONDS, Spec
@@ -35,7 +35,7 @@ class CommandTopic:
     indices: tuple[int, ...]
 
 
-def load_policy(parameters: NodeParameters) -> Policy:
+def load_policy(settings: Settings) -> Policy:
     """The policy, ready to step.
 
     :raises PolicyError: missing, damaged, or unfit.
@@ -43,31 +43,31 @@ def load_policy(parameters: NodeParameters) -> Policy:
     """
     from sarnn_ros.policy.runtime import Policy
 
-    if not parameters.policy:
+    if not settings.policy:
         raise ConfigError(
             "no policy is given",
             where="parameter 'policy'",
             remedy="set it to the directory that 'sarnn train --out' wrote, as policy:=/path",
         )
-    path = Path(parameters.policy).expanduser()
+    path = Path(settings.policy).expanduser()
     return Policy.load(
         path,
-        backend=parameters.backend,
-        threads=parameters.threads,
-        device=parameters.device,
-        compiled=parameters.compile,
-        sha256=parameters.policy_sha256 or None,
+        backend=settings.backend,
+        threads=settings.threads,
+        device=settings.device,
+        compiled=settings.compile,
+        sha256=settings.policy_sha256 or None,
     )
 
 
-def command_topics(parameters: NodeParameters, spec: Spec) -> tuple[CommandTopic, ...]:
+def command_topics(settings: Settings, spec: Spec) -> tuple[CommandTopic, ...]:
     """Which joints are sent where, in the order the controllers want them.
 
     :raises ConfigError: unless `command_joints` are those of the policy, less those of a gripper
         with a topic of its own, in any order; or for a gripper that is not the policy's.
     """
     names = list(spec.command_names)
-    grip = parameters.gripper
+    grip = settings.gripper
     unknown = [name for name in grip.joints if name not in names]
     if unknown or len(set(grip.joints)) != len(grip.joints):
         raise ConfigError(
@@ -83,7 +83,7 @@ def command_topics(parameters: NodeParameters, spec: Spec) -> tuple[CommandTopic
             remedy="use forward_position",
         )
     rest = [name for name in names if name not in apart]
-    wanted = list(parameters.command_joints) or rest
+    wanted = list(settings.command_joints) or rest
     if sorted(wanted) != sorted(rest) or not rest:
         raise ConfigError(
             f"{wanted} are not the joints that the policy commands there, {rest}",
@@ -95,7 +95,7 @@ def command_topics(parameters: NodeParameters, spec: Spec) -> tuple[CommandTopic
     def topic(name: str, interface: str, joints: list[str]) -> CommandTopic:
         return CommandTopic(name, interface, tuple(names.index(joint) for joint in joints))
 
-    topics = [topic("joint_command", parameters.command_interface, wanted)]
+    topics = [topic("joint_command", settings.command_interface, wanted)]
     if apart:
         topics.append(topic("gripper_command", grip.interface, apart))
     return tuple(topics)
@@ -137,16 +137,16 @@ def check_topics(
             )
 
 
-def command_interval_ns(parameters: NodeParameters, spec: Spec) -> int:
+def command_interval_ns(settings: Settings, spec: Spec) -> int:
     """Time between set-points, ns; 0 if each command is sent as it is.
 
     :raises ConfigError: a command rate below the policy's, or for a trajectory.
     """
-    rate = parameters.command_rate
+    rate = settings.command_rate
     if rate == 0.0:
         return 0
     where = "parameter 'command_rate'"
-    if "joint_trajectory" in (parameters.command_interface, parameters.gripper.interface):
+    if "joint_trajectory" in (settings.command_interface, settings.gripper.interface):
         raise ConfigError(
             f"{rate:g} Hz, but a trajectory is interpolated by its controller",
             where=where,
@@ -161,14 +161,14 @@ def command_interval_ns(parameters: NodeParameters, spec: Spec) -> int:
     return round(NANOSECONDS / rate)
 
 
-def held_indices(parameters: NodeParameters, spec: Spec) -> tuple[int, ...]:
+def held_indices(settings: Settings, spec: Spec) -> tuple[int, ...]:
     """Which of the commanded joints are held.
 
     :raises ConfigError: unless they are commanded joints, at least one of which is not held, and
         none the gripper's.
     """
-    names, held = spec.command_names, parameters.hold_joints
-    wrong = [name for name in held if name not in names or name in parameters.gripper.joints]
+    names, held = spec.command_names, settings.hold_joints
+    wrong = [name for name in held if name not in names or name in settings.gripper.joints]
     if wrong or len(set(held)) != len(held) or len(held) == len(names):
         raise ConfigError(
             f"{list(held)} cannot be held: each must be a joint that the policy commands, named "
@@ -190,7 +190,7 @@ def start_box(spec: Spec, envelope: Any) -> tuple[NDArray[np.float64], NDArray[n
 
 
 def guard_limits(
-    parameters: NodeParameters,
+    settings: Settings,
     spec: Spec,
     envelope: Any,
     description: str | None = None,
@@ -204,7 +204,7 @@ def guard_limits(
 
     :raises ConfigError: for limits of the wrong count, or that leave no room.
     """
-    guard = parameters.guard
+    guard = settings.guard
     checks: tuple[Check, ...] = ("position", "step", "velocity", "acceleration")
     clamp = frozenset(check for check in checks if getattr(guard, f"on_{check}") == "clamp")
     indices = list(spec.command_indices)
@@ -226,8 +226,8 @@ def guard_limits(
     places: list[str] = []
     free = set(spec.command_names)
     for text, where in (
-        (parameters.robot_description or None, "parameter 'robot_description'"),
-        (description, f"topic '{parameters.robot_description_topic}'"),
+        (settings.robot_description or None, "parameter 'robot_description'"),
+        (description, f"topic '{settings.robot_description_topic}'"),
     ):
         if text is not None:
             urdf = joint_limits(text, spec.command_names, where=where)

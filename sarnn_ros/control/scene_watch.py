@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sarnn_ros.control.faults import Faults
-from sarnn_ros.control.settings import DriftParameters, NodeParameters
+from sarnn_ros.control.settings import DriftSettings, Settings
 from sarnn_ros.policy.directory import PolicyConfig
 from sarnn_ros.policy.drift import Drift, DriftMonitor
 from sarnn_ros.policy.health import HealthMonitor, HealthReading
@@ -35,18 +35,16 @@ class SceneWatch:
     from the next tick on. `see` and `faults` are for the control thread; `reset` may come from
     another.
 
-    :param parameters: the current ones; :param warn: tells the user.
+    :param settings: the current ones; :param warn: tells the user.
     :ivar health, drift: the newest readings; may be read anywhere.
     """
 
-    def __init__(
-        self, config: PolicyConfig, parameters: Callable[[], NodeParameters], warn: Warn
-    ) -> None:
+    def __init__(self, config: PolicyConfig, settings: Callable[[], Settings], warn: Warn) -> None:
         self._config = config
-        self._parameters = parameters
+        self._settings = settings
         self._warn = warn
         self._indices = list(config.spec.command_indices)
-        now, rate = parameters(), config.spec.rate
+        now, rate = settings(), config.spec.rate
         self._health = HealthMonitor(
             config, window=max(1, round(now.health.window * rate)), count_images=now.health.image
         )
@@ -81,23 +79,23 @@ class SceneWatch:
             self._forget()
         if tick.observation is None or tick.prediction is None:
             return
-        parameters = self._parameters()
+        settings = self._settings()
         # A robot that is held, ramps, is blended in or clamped, or whose segment was interrupted,
         # does not go where was predicted. In a dry run somebody else may move it, or a bag.
-        followed = (self._obeyed and not tick.interrupted) or parameters.dry_run
+        followed = (self._obeyed and not tick.interrupted) or settings.dry_run
         predicted = tick.prediction.action[self._indices]
         self._obeyed = tick.sent is not None and np.allclose(tick.sent.position, predicted)
         self.health = self._health.see(tick.observation, tick.prediction, joints_followed=followed)
         self.drift = self._drift.see(tick.observation.images)
-        if text := self._unhealthy(parameters.health.warn_above):
+        if text := self._unhealthy(settings.health.warn_above):
             self._tell("health", f"{text}; does the scene look as in the demonstrations?")
         for camera, drift in self.drift.items():
-            if text := drift_text(camera, drift, parameters.drift):
+            if text := drift_text(camera, drift, settings.drift):
                 self._tell(f"drift:{camera}", text)
 
     def faults(self) -> Faults:
         """The fault `health`, where `health.stop_above` asks for it."""
-        health = self._parameters().health
+        health = self._settings().health
         if not health.stop_above:
             return Faults()
         text = self._unhealthy(health.stop_above)
@@ -123,7 +121,7 @@ class SceneWatch:
         """(all is well or unknown, a text, values)."""
         health = self.health
         values: dict[str, object] = {f"ratio {term}": x for term, x in health.ratios.items()}
-        if warning := self._unhealthy(self._parameters().health.warn_above):
+        if warning := self._unhealthy(self._settings().health.warn_above):
             return False, warning, {"score": health.score, **values}
         if health.score is None:
             known = self._config.health is not None
@@ -133,7 +131,7 @@ class SceneWatch:
 
     def drift_status(self) -> tuple[bool, str, dict[str, object]]:
         """(no camera drifts, a text, values)."""
-        limits, texts = self._parameters().drift, []
+        limits, texts = self._settings().drift, []
         values: dict[str, object] = {}
         for camera, drift in self.drift.items():
             texts.append(drift_text(camera, drift, limits))
@@ -145,7 +143,7 @@ class SceneWatch:
         return not text, text or "as in training" * bool(texts) or "unknown yet", values
 
 
-def drift_text(camera: str, drift: Drift, limits: DriftParameters) -> str:
+def drift_text(camera: str, drift: Drift, limits: DriftSettings) -> str:
     """What to warn of, or nothing."""
     found = []
     change = drift.brightness_change

@@ -37,7 +37,7 @@ Number = Annotated[float, Field(ge=0)]
 Action = Literal["refuse", "clamp"]
 
 
-class _Settings(BaseModel):
+class _Group(BaseModel):
     # Strict: `dry_run: 1` is a mistake. An integer still passes for a float: YAML's `rate: 5`.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -51,7 +51,7 @@ def _setting(
     return Field(default, description=description, json_schema_extra=extra, **limits)
 
 
-class GuardParameters(_Settings):
+class GuardSettings(_Group):
     """The command limits; see docs/explanation/safety.md for how they combine. Live, but refused
     while the robot is commanded."""
 
@@ -119,7 +119,7 @@ class GuardParameters(_Settings):
     )
 
 
-class WatchParameters(_Settings):
+class WatchSettings(_Group):
     """Watchdogs; see docs/explanation/safety.md for which fault latches."""
 
     max_latency: float = _setting(
@@ -178,7 +178,7 @@ class WatchParameters(_Settings):
     )
 
 
-class StartParameters(_Settings):
+class StartSettings(_Group):
     """How a motion begins; see docs/reference/node.md."""
 
     ramp_speed: float = _setting(
@@ -202,7 +202,7 @@ class StartParameters(_Settings):
     )
 
 
-class GripperParameters(_Settings):
+class GripperSettings(_Group):
     """A gripper among the commanded joints; see docs/reference/node.md."""
 
     joints: List[str] = _setting(
@@ -235,7 +235,7 @@ class GripperParameters(_Settings):
     )
 
 
-class HealthParameters(_Settings):
+class HealthSettings(_Group):
     """Prediction health; see docs/explanation/safety.md."""
 
     window: float = _setting(
@@ -262,7 +262,7 @@ class HealthParameters(_Settings):
     )
 
 
-class DriftParameters(_Settings):
+class DriftSettings(_Group):
     """Camera drift: warnings only."""
 
     window: float = _setting(
@@ -286,7 +286,7 @@ class DriftParameters(_Settings):
     )
 
 
-class NodeParameters(_Settings):
+class Settings(_Group):
     """Everything that can be set from outside."""
 
     policy: str = _setting("", "policy directory, as written by 'sarnn train'")
@@ -380,12 +380,12 @@ class NodeParameters(_Settings):
         "topic with the URDF (std_msgs/String, transient local), e.g. robot_description; nothing "
         "is commanded before it has come. Empty: none",
     )
-    start: StartParameters = StartParameters()
-    gripper: GripperParameters = GripperParameters()
-    guard: GuardParameters = GuardParameters()
-    watch: WatchParameters = WatchParameters()
-    health: HealthParameters = HealthParameters()
-    drift: DriftParameters = DriftParameters()
+    start: StartSettings = StartSettings()
+    gripper: GripperSettings = GripperSettings()
+    guard: GuardSettings = GuardSettings()
+    watch: WatchSettings = WatchSettings()
+    health: HealthSettings = HealthSettings()
+    drift: DriftSettings = DriftSettings()
 
 
 @dataclass(frozen=True)
@@ -453,7 +453,7 @@ def _declarations(model: type[BaseModel], prefix: str = "") -> Iterator[Declarat
         )
 
 
-DECLARATIONS: dict[str, Declaration] = {item.name: item for item in _declarations(NodeParameters)}
+DECLARATIONS: dict[str, Declaration] = {item.name: item for item in _declarations(Settings)}
 
 
 def flatten(settings: BaseModel, prefix: str = "") -> dict[str, Any]:
@@ -467,7 +467,7 @@ def flatten(settings: BaseModel, prefix: str = "") -> dict[str, Any]:
     return values
 
 
-def build_parameters(values: Mapping[str, Any]) -> NodeParameters:
+def build_settings(values: Mapping[str, Any]) -> Settings:
     """Settings from a flat mapping of ROS names; those that are missing keep their default.
 
     :raises ConfigError: listing every unknown name and every wrong value at once.
@@ -488,7 +488,7 @@ def find_problems(values: Mapping[str, Any]) -> dict[str, str]:
     return _validate(values)[1]
 
 
-def _validate(values: Mapping[str, Any]) -> tuple[NodeParameters | None, dict[str, str]]:
+def _validate(values: Mapping[str, Any]) -> tuple[Settings | None, dict[str, str]]:
     problems = {
         name: f"there is no such parameter{did_you_mean(name, DECLARATIONS)}"
         for name in values
@@ -501,7 +501,7 @@ def _validate(values: Mapping[str, Any]) -> tuple[NodeParameters | None, dict[st
             (nested.setdefault(groups[0], {}) if groups else nested)[last] = value
     settings = None
     try:
-        settings = NodeParameters.model_validate(nested)
+        settings = Settings.model_validate(nested)
     except ValidationError as error:
         for item in error.errors():
             name = ".".join(part for part in item["loc"] if isinstance(part, str))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.control.limits import JointLimits
-from sarnn_ros.control.settings import StartParameters
+from sarnn_ros.control.settings import StartSettings
 from sarnn_ros.control.state import Event
 from sarnn_ros.errors import ConfigError
 
@@ -111,7 +111,7 @@ class StartSequence:
 
 
 def start_sequence(
-    parameters: StartParameters,
+    settings: StartSettings,
     low: Vector,
     high: Vector,
     limits: JointLimits,
@@ -125,8 +125,8 @@ def start_sequence(
     :raises ConfigError: the demonstrations began outside of the limits.
     """
     step = None
-    if parameters.ramp_speed > 0.0:
-        step = np.full_like(low, parameters.ramp_speed * period_s)
+    if settings.ramp_speed > 0.0:
+        step = np.full_like(low, settings.ramp_speed * period_s)
         for limit in (
             0.5 * limits.max_step,
             limits.max_velocity * period_s,
@@ -144,8 +144,8 @@ def start_sequence(
         low,
         high,
         step,
-        warm_up_ticks=parameters.warm_up_ticks,
-        blend_ticks=math.ceil(parameters.blend_time / period_s - 1e-9),
+        warm_up_ticks=settings.warm_up_ticks,
+        blend_ticks=math.ceil(settings.blend_time / period_s - 1e-9),
         immediate=immediate,
         held=held,
     )

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.control.faults import Faults
-from sarnn_ros.control.settings import WatchParameters
+from sarnn_ros.control.settings import WatchSettings
 from sarnn_ros.spec import NANOSECONDS
 from sarnn_ros.streams.observe import Observation
 
@@ -46,14 +46,14 @@ class ObservationWatch:
 
     def __init__(
         self,
-        parameters: WatchParameters,
+        settings: WatchSettings,
         period_ns: int,
         sizes: Mapping[str, tuple[int, int]],
         indices: list[int],
         names: tuple[str, ...],
         max_step: NDArray[np.float64],
     ) -> None:
-        self._parameters = parameters
+        self._settings = settings
         self._period_ns = period_ns
         self._sizes = sizes
         self._indices = indices
@@ -83,7 +83,7 @@ class ObservationWatch:
     def _check_jump(
         self, steps: NDArray[np.float64], change: NDArray[np.float64], faults: Faults
     ) -> None:
-        limit = self._parameters.jump_steps
+        limit = self._settings.jump_steps
         worst = int(steps.argmax())
         if limit and steps[worst] > limit:
             faults.hard["jump"] = (
@@ -95,7 +95,7 @@ class ObservationWatch:
     def _check_size(self, name: str, pixels: NDArray[np.uint8], faults: Faults) -> None:
         height, width = pixels.shape[:2]
         trained = self._sizes[name]
-        if self._parameters.image_size and (width, height) != trained:
+        if self._settings.image_size and (width, height) != trained:
             faults.soft[f"image_size:{name}"] = (
                 f"{name}: the image has {width} x {height} pixels, in training it had "
                 f"{trained[0]} x {trained[1]}: set the camera to that, or train with this; "
@@ -112,7 +112,7 @@ class ObservationWatch:
         last.repeats += stamp != last.stamp
         last.stamp = stamp
         last.travel += travel
-        limit = self._parameters.frozen_ticks
+        limit = self._settings.frozen_ticks
         # A still scene before a camera without noise looks the same; one with a moving arm not.
         if limit and last.repeats >= limit and last.travel >= 1.0:
             faults.soft[f"frozen:{name}"] = (

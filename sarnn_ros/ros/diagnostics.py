@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.lifecycle import LifecycleNode
 
 from sarnn_ros.control.controller import Controller
-from sarnn_ros.control.settings import NodeParameters
+from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.state import ACTIVE, Status
 from sarnn_ros.control.statistics import as_text
 from sarnn_ros.ros import messages
@@ -43,9 +43,9 @@ class Diagnostics:
     def cleaned_up(self) -> None:
         self._config = self._controller = self._graph = None
 
-    def publish(self, status: Status, lifecycle: str, parameters: NodeParameters) -> None:
+    def publish(self, status: Status, lifecycle: str, settings: Settings) -> None:
         """:param lifecycle: the state of the lifecycle node."""
-        statuses = [self._control(status, lifecycle, parameters)]
+        statuses = [self._control(status, lifecycle, settings)]
         if self._controller is not None:
             scene = self._controller.parts.scene
             statuses.append(self._timing(self._controller))
@@ -60,13 +60,11 @@ class Diagnostics:
         level = OK if well else WARN
         return messages.diagnostic_status(f"{self._name}: {part}", level, text, "", values)
 
-    def _control(
-        self, status: Status, lifecycle: str, parameters: NodeParameters
-    ) -> DiagnosticStatus:
+    def _control(self, status: Status, lifecycle: str, settings: Settings) -> DiagnosticStatus:
         values: dict[str, object] = {
             "state": lifecycle,
-            "policy": parameters.policy,
-            "dry_run": parameters.dry_run,
+            "policy": settings.policy,
+            "dry_run": settings.dry_run,
             "doing": status.state.value,
         }
         level, text = LEVELS[status.level], status.text
@@ -85,7 +83,7 @@ class Diagnostics:
             stops = controller.parts.interpolator.interruptions
             values |= {f"interpolation interrupted {reason}": n for reason, n in stops.items()}
         return messages.diagnostic_status(
-            f"{self._name}: control", level, text, parameters.policy, values
+            f"{self._name}: control", level, text, settings.policy, values
         )
 
     def _timing(self, controller: Controller) -> DiagnosticStatus:

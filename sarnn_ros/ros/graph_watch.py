@@ -12,7 +12,7 @@ from typing import Any
 
 from rclpy.node import Node
 
-from sarnn_ros.control.settings import NodeParameters
+from sarnn_ros.control.settings import Settings
 from sarnn_ros.spec import Spec
 
 #: Between two looks, s. Asking the graph costs a fraction of a millisecond.
@@ -26,7 +26,7 @@ UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
 class GraphWatch:
     """See the module. Call `look` in the executor; `faults` and `rates` may be read anywhere.
 
-    :param parameters: the current ones.
+    :param settings: the current ones.
     :param command_publishers: our own, by the topic's name before remapping.
     """
 
@@ -34,11 +34,11 @@ class GraphWatch:
         self,
         node: Node,
         spec: Spec,
-        parameters: Callable[[], NodeParameters],
+        settings: Callable[[], Settings],
         command_publishers: Mapping[str, Any],
     ) -> None:
         self._node = node
-        self._parameters = parameters
+        self._settings = settings
         self._commands = command_publishers
         self._cameras = {camera.topic for camera in spec.cameras}
         self._topics = [*self._cameras, *dict.fromkeys(source.topic for source in spec.joints)]
@@ -60,8 +60,8 @@ class GraphWatch:
     def look(self) -> None:
         self._measure()
         faults = self._publishers() | self._commanders() | self._slow()
-        parameters = self._parameters()
-        if parameters.watch.require_controller and not parameters.dry_run:
+        settings = self._settings()
+        if settings.watch.require_controller and not settings.dry_run:
             unheard = [
                 f"'{one.topic_name}'"
                 for one in self._commands.values()
@@ -76,7 +76,7 @@ class GraphWatch:
 
     def _publishers(self) -> dict[str, str]:
         faults: dict[str, str] = {}
-        if not self._parameters().watch.single_publisher:
+        if not self._settings().watch.single_publisher:
             return faults
         for topic, resolved in self._resolved.items():
             if self._node.count_publishers(resolved) > 1:
@@ -88,9 +88,9 @@ class GraphWatch:
 
     def _commanders(self) -> dict[str, str]:
         faults: dict[str, str] = {}
-        parameters = self._parameters()
+        settings = self._settings()
         # A dry run beside whoever commands is what a dry run is for.
-        if parameters.dry_run or not parameters.watch.single_commander:
+        if settings.dry_run or not settings.watch.single_commander:
             return faults
         # Remapped to one topic, the arm's and the gripper's publishers are both ours.
         own = Counter(one.topic_name for one in self._commands.values())
@@ -123,7 +123,7 @@ class GraphWatch:
             self.rates = {topic: counts[topic] / elapsed for topic in self._topics}
 
     def _slow(self) -> dict[str, str]:
-        wanted = self._parameters().watch.min_rate
+        wanted = self._settings().watch.min_rate
         return {
             f"rate:{topic}": f"'{self._resolved[topic]}' comes at {rate:.1f} Hz, at least "
             f"{wanted:g} Hz are wanted (watch.min_rate)"

@@ -51,7 +51,7 @@ from sarnn_ros.control.outlet import Clocks
 from sarnn_ros.control.reminder import Reminder
 from sarnn_ros.control.resolve import check_topics, command_topics, load_policy
 from sarnn_ros.control.scheduling import schedule_this_thread
-from sarnn_ros.control.settings import NodeParameters
+from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.state import MOVING, State, Status
 from sarnn_ros.errors import DecodeError, SarnnError
 from sarnn_ros.ros import graph_watch
@@ -87,7 +87,7 @@ class InferenceNode(LifecycleNode):
     ) -> None:
         super().__init__(node_name, **options)
         self._survive_invalid_transitions()
-        self._parameter_server = ParameterServer(self, self._parameters_change)
+        self._parameter_server = ParameterServer(self, self._settings_change)
         self._on_tick = on_tick
         self._log = ThrottledLog(self.get_logger())
         self.controller: Controller | None = None
@@ -102,7 +102,7 @@ class InferenceNode(LifecycleNode):
         self._news = self.create_guard_condition(self._publish_diagnostics)
 
     @property
-    def parameters(self) -> NodeParameters:
+    def settings(self) -> Settings:
         """The parameters as of configure, with later changes of the live ones."""
         return self._parameter_server.current
 
@@ -168,20 +168,20 @@ class InferenceNode(LifecycleNode):
         :raises SarnnError: for parameters or a policy that will not do; nothing is left behind.
         """
         started = time.monotonic()
-        parameters = self._parameter_server.read()
-        policy = load_policy(parameters)
+        settings = self._parameter_server.read()
+        policy = load_policy(settings)
         spec = policy.spec
-        topics = command_topics(parameters, spec)
+        topics = command_topics(settings, spec)
         check_topics(spec, topics, self.resolve_topic_name, self.get_namespace())
         sender = CommandSender(self, topics, spec.command_names, spec.period_ns, self.now_ns)
         self._undo.append(sender.destroy)
-        graph = GraphWatch(self, spec, lambda: self.parameters, sender.publishers)
+        graph = GraphWatch(self, spec, lambda: self.settings, sender.publishers)
         self._viewer = viewer = Viewer(self, policy.config, self.status)
         self._undo.append(viewer.destroy)
-        predicts = parameters.health.image and policy.config.health is not None
+        predicts = settings.health.image and policy.config.health is not None
         self.controller = controller = build_controller(
             policy,
-            lambda: self.parameters,
+            lambda: self.settings,
             Ports(
                 Clocks(self.now_ns, simulated=self._simulated),
                 prepare=sender.prepare,
@@ -205,13 +205,13 @@ class InferenceNode(LifecycleNode):
         gc.collect()
         gc.freeze()
         self.get_logger().info(
-            f"configured in {time.monotonic() - started:.1f} s: policy '{parameters.policy}', "
+            f"configured in {time.monotonic() - started:.1f} s: policy '{settings.policy}', "
             f"{spec.rate:g} Hz, joints {', '.join(spec.command_names)}"
         )
 
     def _connect(self, controller: Controller, graph: GraphWatch) -> None:
         """Subscribe, and listen to the clock."""
-        parts, parameters = controller.parts, self.parameters
+        parts, settings = controller.parts, self.settings
         jumps = self.get_clock().create_jump_callback(
             JumpThreshold(
                 min_forward=Duration(nanoseconds=1),
@@ -225,7 +225,7 @@ class InferenceNode(LifecycleNode):
             self,
             parts.buffer,
             parts.formats,
-            parameters.reliability,
+            settings.reliability,
             now_ns=self.now_ns,
             arrived=graph.arrived,
             image_tick=controller.image_tick,
@@ -236,7 +236,7 @@ class InferenceNode(LifecycleNode):
             take = parts.description.take
             subscription = self.create_subscription(
                 String,
-                parameters.robot_description_topic,
+                settings.robot_description_topic,
                 lambda text: take(text.data),
                 QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
             )
@@ -248,7 +248,7 @@ class InferenceNode(LifecycleNode):
         assert self.controller is not None
         super().on_activate(state)
         self._graph.look()
-        self.controller.activate(start=self.parameters.start_on_activate)
+        self.controller.activate(start=self.settings.start_on_activate)
         self._viewer.start()
         self.controller.run()
         self.get_logger().info(f"active: {self.controller.status().text}")
@@ -257,8 +257,8 @@ class InferenceNode(LifecycleNode):
         return bool(self.get_clock().ros_time_is_active)
 
     def _schedule_control(self) -> None:
-        parameters = self.parameters
-        for text in schedule_this_thread(parameters.cpu_affinity, parameters.realtime_priority):
+        settings = self.settings
+        for text in schedule_this_thread(settings.cpu_affinity, settings.realtime_priority):
             self.get_logger().warning(text)
 
     def _deactivate(self, state: LifecycleState) -> None:
@@ -318,7 +318,7 @@ class InferenceNode(LifecycleNode):
     def _after_tick(self, tick: Tick) -> None:
         controller = self.controller
         if controller is not None:
-            warn_above = self.parameters.health.warn_above
+            warn_above = self.settings.health.warn_above
             health = controller.parts.scene.health
             self._viewer.show(tick, health, controller.status(), warn_above)
         self._on_tick(tick)
@@ -348,21 +348,21 @@ class InferenceNode(LifecycleNode):
         self._news.trigger()
         return response
 
-    def _parameters_change(self, after: NodeParameters) -> None:
+    def _settings_change(self, after: Settings) -> None:
         """From a dry run the robot must not begin to move by itself, half-way into the motion; and
         what goes into one must not leave it on its way to somewhere."""
         if self.controller is None:
             return
-        if after.guard != self.parameters.guard:
+        if after.guard != self.settings.guard:
             self.controller.change_limits(after)
-        if after.dry_run != self.parameters.dry_run and self.controller.started:
+        if after.dry_run != self.settings.dry_run and self.controller.started:
             self.controller.stop()
             self.get_logger().info(f"stopped: dry_run is {str(after.dry_run).lower()} now")
             self._news.trigger()
 
     def _publish_diagnostics(self) -> None:
         status = self.status()
-        self._diagnostics.publish(status, self.state, self.parameters)
+        self._diagnostics.publish(status, self.state, self.settings)
         waits = status.state not in MOVING or status.level == "faulted"
         self._reminder.see(status.name, f"{status.text}; nothing is commanded" if waits else "")
 

@@ -19,8 +19,8 @@ from rclpy.parameter import Parameter
 from sarnn_ros.control.settings import (
     DECLARATIONS,
     Declaration,
-    NodeParameters,
-    build_parameters,
+    Settings,
+    build_settings,
     did_you_mean,
     find_problems,
     flatten,
@@ -42,7 +42,7 @@ class ParameterServer:
     :ivar current: as of the last `read`, with later changes of the live ones.
     """
 
-    def __init__(self, node: Node, on_change: Callable[[NodeParameters], None]) -> None:
+    def __init__(self, node: Node, on_change: Callable[[Settings], None]) -> None:
         self._node = node
         self._on_change = on_change
         self._locked = False
@@ -53,7 +53,7 @@ class ParameterServer:
             if not name.startswith(FOREIGN_PARAMETERS)
         }
         self._wrong = {name: given[name] for name in find_problems(given)}
-        self.current = build_parameters(
+        self.current = build_settings(
             {name: value for name, value in given.items() if name not in self._wrong}
         )
         for name, value in flatten(self.current).items():
@@ -67,12 +67,12 @@ class ParameterServer:
         """Whether the node was started with a value that the parameter cannot have."""
         return name in self._wrong
 
-    def read(self) -> NodeParameters:
+    def read(self) -> Settings:
         """The parameters as they are now.
 
         :raises ConfigError: if the node was started with wrong or unknown ones.
         """
-        self.current = build_parameters({**self._values(), **self._wrong})
+        self.current = build_settings({**self._values(), **self._wrong})
         return self.current
 
     def lock(self, locked: bool) -> None:
@@ -95,7 +95,7 @@ class ParameterServer:
         for name in changed:
             self._wrong.pop(name, None)
         if self._locked and changed:
-            after = build_parameters({**self._values(), **changed})
+            after = build_settings({**self._values(), **changed})
             try:
                 self._on_change(after)
             except (ConfigError, RuntimeError) as error:

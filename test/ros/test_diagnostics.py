@@ -10,7 +10,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from sarnn_ros.control.faults import ActiveFaults
-from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.control.settings import build_settings
 from sarnn_ros.control.state import State, Status
 from sarnn_ros.control.statistics import LoopStatistics
 from sarnn_ros.ros.diagnostics import Diagnostics
@@ -47,7 +47,7 @@ class Loop:
         self.diagnostics.configured(config, self.controller, graph)
 
     def told(self, part: str) -> tuple[bytes, str]:
-        self.diagnostics.publish(self.status, "active", build_parameters({}))
+        self.diagnostics.publish(self.status, "active", build_settings({}))
         (status,) = [one for one in self.published[-1].status if one.name == f"/sarnn: {part}"]
         return status.level, status.message
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.control.settings import build_settings
 from sarnn_ros.ros.graph_watch import GraphWatch
 from sarnn_ros.spec import parse_spec
 
@@ -33,7 +33,7 @@ class Graph:
             name: SimpleNamespace(topic_name=topic, get_subscription_count=lambda: listeners)
             for name, topic in zip(("joint_command", "gripper_command"), own)
         }
-        self.watch = GraphWatch(node, SPEC, lambda: build_parameters(self.parameters), commands)
+        self.watch = GraphWatch(node, SPEC, lambda: build_settings(self.parameters), commands)
 
     def faults(self, **parameters) -> list[str]:
         self.parameters |= parameters

@@ -16,7 +16,7 @@ from launch_stand_ins import Process, ShutDown, load, load_module, parameters_of
 from launch_stand_ins import launch as stand_in_launch
 from rcl_interfaces.srv import GetParameters
 
-from sarnn_ros.control.settings import DECLARATIONS, TYPE_NAMES, build_parameters
+from sarnn_ros.control.settings import DECLARATIONS, TYPE_NAMES, build_settings
 from sarnn_ros.share import FASTDDS_VARIABLES
 from sarnn_ros.spec import parse_spec
 
@@ -328,7 +328,7 @@ def test_playback_of_a_policy_that_is_not_there_ends(rviz2: None) -> None:
 
 
 def test_config_sets_parameters_that_exist_to_values_that_are_allowed() -> None:
-    build_parameters(parameters_of(ROOT / "config" / "inference.yaml"))
+    build_settings(parameters_of(ROOT / "config" / "inference.yaml"))
 
 
 def test_rviz_shows_what_the_node_publishes() -> None:

@@ -15,7 +15,7 @@ from sarnn_ros.control.assembly import build_controller
 from sarnn_ros.control.controller import Ports, Tick
 from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.outlet import Clocks, Command
-from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.control.settings import build_settings
 from sarnn_ros.policy.runtime import Prediction
 from sarnn_ros.spec import parse_spec
 from sarnn_ros.streams.observe import Missing, Observation
@@ -83,7 +83,7 @@ class Bench:
         if interval:
             given["command_rate"] = 1e9 / interval
         given |= {name.replace("__", "."): value for name, value in parameters.items()}
-        self.parameters = build_parameters(given)
+        self.settings = build_settings(given)
         self.policy = FakePolicy(spec, low, high)
         self.label = 50 * PERIOD
         self.now = self.label
@@ -100,7 +100,7 @@ class Bench:
         self.said: list[tuple[str, str]] = []
         self.control = build_controller(
             self.policy,  # type: ignore[arg-type]
-            lambda: self.parameters,
+            lambda: self.settings,
             Ports(
                 Clocks(self.read_now, self.read_steady, lambda: simulated),
                 prepare=lambda command: partial(self.send, command),

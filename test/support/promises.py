@@ -16,7 +16,7 @@ import numpy as np
 from ros_testing import wait_until
 
 from sarnn_ros.control.resolve import guard_limits
-from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.control.settings import build_settings
 from sarnn_ros.policy.directory import load_config
 
 SECOND = 1_000_000_000
@@ -46,7 +46,7 @@ class Promises:
     def of(cls, policy: Path, **options: Any) -> Promises:
         config = load_config(policy)
         spec = config.spec
-        limits = guard_limits(build_parameters({}), spec, config.envelope)
+        limits = guard_limits(build_settings({}), spec, config.envelope)
         return cls(
             names=spec.command_names,
             position_min=limits.position_min,

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sarnn_ros.control.settings import DECLARATIONS, build_parameters
+from sarnn_ros.control.settings import DECLARATIONS, build_settings
 from sarnn_ros.spec import parse_spec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +103,7 @@ def test_examples_in_yaml_are_valid(page: str) -> None:
         if isinstance(found, dict) and "cameras" in found:
             parse_spec(found)
         elif isinstance(found, dict) and "/**" in found:
-            build_parameters(dict(flat(found["/**"]["ros__parameters"])))
+            build_settings(dict(flat(found["/**"]["ros__parameters"])))
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -247,7 +247,7 @@ def test_no_hold_without_a_fresh_measurement_near_it(why):
         bench.fresh = False
         bench.control.stop()
     else:
-        bench.parameters = bench.parameters.model_copy(update={"dry_run": True})
+        bench.settings = bench.settings.model_copy(update={"dry_run": True})
         bench.run()
     assert len(bench.sent) == 3
 
@@ -525,7 +525,7 @@ class TestStart:
         assert not bench.sent and bench.policy.steps == 3
         assert bench.ticks[-1].limited.command.tolist() == [0.38, -0.05]
         bench.control.stop()  # as the node does when it is over
-        bench.parameters = bench.parameters.model_copy(update={"dry_run": False})
+        bench.settings = bench.settings.model_copy(update={"dry_run": False})
         bench.run(3)
         assert not bench.sent
         bench.control.start()
@@ -571,15 +571,15 @@ def test_limits_change_while_holding_and_are_refused_while_commanding():
     words = "a: the step from the measured position 0.25 rad or m is beyond the limit 0.2 rad or m"
     assert words in fault.text and "factor of 1.25 (guard.step_margin)" in fault.text
 
-    wider = bench.parameters.guard.model_copy(update={"step_margin": 1.5})
-    wider = bench.parameters.model_copy(update={"guard": wider})
+    wider = bench.settings.guard.model_copy(update={"step_margin": 1.5})
+    wider = bench.settings.model_copy(update={"guard": wider})
     bench.control.change_limits(wider)
     assert bench.run().state is State.COMMANDING
     with pytest.raises(RuntimeError, match="not while commanding"):
-        bench.control.change_limits(bench.parameters)
+        bench.control.change_limits(bench.settings)
     assert bench.control.parts.limiter.limits.max_step[0] == pytest.approx(0.3)
     bench.control.stop()
-    bench.control.change_limits(bench.parameters)
+    bench.control.change_limits(bench.settings)
     assert bench.control.parts.limiter.limits.max_step[0] == pytest.approx(0.2)
 
 

@@ -12,7 +12,7 @@ import pytest
 from sarnn_ros.control.description import CODE, DescriptionWatch
 from sarnn_ros.control.limits import JointLimiter
 from sarnn_ros.control.resolve import guard_limits
-from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.control.settings import build_settings
 from sarnn_ros.spec import parse_spec
 
 SPEC = parse_spec(
@@ -32,11 +32,11 @@ class Node:
     """A guard whose limits wait for a description."""
 
     def __init__(self) -> None:
-        parameters = build_parameters({"robot_description_topic": "robot_description"})
-        self.guard = JointLimiter(guard_limits(parameters, SPEC, ENVELOPE), SPEC.command_names)
+        settings = build_settings({"robot_description_topic": "robot_description"})
+        self.guard = JointLimiter(guard_limits(settings, SPEC, ENVELOPE), SPEC.command_names)
         self.watch = DescriptionWatch(
             "/robot_description",
-            lambda text: guard_limits(parameters, SPEC, ENVELOPE, text),
+            lambda text: guard_limits(settings, SPEC, ENVELOPE, text),
             self.guard,
         )
 
@@ -132,10 +132,10 @@ def test_a_reset_takes_no_limits_that_are_published_no_longer(node, last):
     ],
 )
 def test_joints_that_no_description_limits_are_told(parameter, topic, words):
-    parameters = build_parameters(
+    settings = build_settings(
         {"robot_description": parameter, "robot_description_topic": "/description"}
     )
     told: list[str] = []
-    guard_limits(parameters, SPEC, ENVELOPE, topic, warn=told.append)
+    guard_limits(settings, SPEC, ENVELOPE, topic, warn=told.append)
     assert len(told) == (words is not None)
     assert not told or words in told[0]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sarnn_ros.control.gripper import TwoValuedGripper, two_valued_gripper
 from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.resolve import command_topics
-from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.control.settings import build_settings
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.spec import parse_spec
 
@@ -84,7 +84,7 @@ def test_noise_smaller_than_the_gap_never_makes_it_chatter(path, noise):
     ],
 )
 def test_which_joints_go_where(given, topics):
-    found = command_topics(build_parameters(given), SPEC)
+    found = command_topics(build_settings(given), SPEC)
     assert {one.name: (one.interface, one.indices) for one in found} == topics
 
 
@@ -102,7 +102,7 @@ def test_which_joints_go_where(given, topics):
 )  # fmt: skip
 def test_topics_that_cannot_be(given, words):
     with pytest.raises(ConfigError) as caught:
-        command_topics(build_parameters(given), SPEC)
+        command_topics(build_settings(given), SPEC)
     for word in words:
         assert word in str(caught.value)
 
@@ -120,13 +120,13 @@ def test_topics_that_cannot_be(given, words):
 )
 def test_values_that_cannot_be(given, words):
     with pytest.raises(ConfigError) as caught:
-        two_valued_gripper(build_parameters(given), SPEC, LIMITS)
+        two_valued_gripper(build_settings(given), SPEC, LIMITS)
     for word in words:
         assert word in str(caught.value)
 
 
 def test_the_guard_lets_a_two_valued_gripper_go_from_end_to_end_but_no_further():
-    gripper = two_valued_gripper(build_parameters({**GRIPPER, **VALUES}), SPEC, LIMITS)
+    gripper = two_valued_gripper(build_settings({**GRIPPER, **VALUES}), SPEC, LIMITS)
     assert gripper.indices == (1, 3)
     assert gripper.opened.tolist() == [0.04, 0.04]
     assert gripper.closed.tolist() == [0.0, 0.002]
@@ -136,5 +136,5 @@ def test_the_guard_lets_a_two_valued_gripper_go_from_end_to_end_but_no_further()
     assert not guard.check([0.1, 0.05, 0.0, 0.0], here, 0.1).ok, "outside its range"
     assert not guard.check([0.2, 0.0, 0.0, 0.0], here, 0.1).ok, "the arm has its limits"
     assert not JointLimiter(LIMITS, SPEC.command_names).check([0, 0, 0, 0.0], here, 0.1).ok
-    follows = two_valued_gripper(build_parameters(GRIPPER), SPEC, LIMITS)
+    follows = two_valued_gripper(build_settings(GRIPPER), SPEC, LIMITS)
     assert not follows.indices and follows.widen(LIMITS) is LIMITS

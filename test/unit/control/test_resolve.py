@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from sarnn_ros.control.resolve import check_topics, command_topics, held_indices, load_policy
-from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.control.settings import build_settings
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import parse_spec
@@ -16,11 +16,11 @@ from sarnn_ros.spec import parse_spec
 def test_the_backend_gets_its_threads_and_its_device(monkeypatch, tmp_path):
     monkeypatch.setattr(Policy, "load", lambda path, **options: (path, options))
     options = {"backend": "torch", "threads": 2, "device": "cuda"}
-    parameters = build_parameters({"policy": str(tmp_path), **options})
-    assert load_policy(parameters) == (tmp_path, options | {"compiled": False, "sha256": None})
-    compiled = build_parameters({"policy": "/p", "backend": "torch", "compile": True})
+    settings = build_settings({"policy": str(tmp_path), **options})
+    assert load_policy(settings) == (tmp_path, options | {"compiled": False, "sha256": None})
+    compiled = build_settings({"policy": "/p", "backend": "torch", "compile": True})
     assert load_policy(compiled)[1]["compiled"]
-    assert load_policy(build_parameters({"policy": "/p"}))[1]["device"] == "auto"
+    assert load_policy(build_settings({"policy": "/p"}))[1]["device"] == "auto"
 
 
 def topics(joints: str, namespace: str = "/", remap: dict[str, str] | None = None) -> None:
@@ -33,7 +33,7 @@ def topics(joints: str, namespace: str = "/", remap: dict[str, str] | None = Non
     spec = parse_spec(
         {"rate": 10, "cameras": [{"name": "front"}], "joints": {"names": ["a"], "topic": joints}}
     )
-    commands = command_topics(build_parameters({}), spec)
+    commands = command_topics(build_settings({}), spec)
     check_topics(spec, commands, lambda topic: remapped.get(full(topic), full(topic)), namespace)
 
 
@@ -76,8 +76,8 @@ ARM = {"cameras": [{"name": "front"}], "joints": {"names": ["torso", "a", "b"]}}
 
 def test_joints_that_are_held():
     spec = parse_spec(ARM)
-    assert held_indices(build_parameters({}), spec) == ()
-    assert held_indices(build_parameters({"hold_joints": ["b", "torso"]}), spec) == (2, 0)
+    assert held_indices(build_settings({}), spec) == ()
+    assert held_indices(build_settings({"hold_joints": ["b", "torso"]}), spec) == (2, 0)
 
 
 @pytest.mark.parametrize(
@@ -91,4 +91,4 @@ def test_joints_that_are_held():
 )
 def test_joints_that_cannot_be_held(given):
     with pytest.raises(ConfigError, match=r"hold_joints.*torso, a, b"):
-        held_indices(build_parameters(given), parse_spec(ARM))
+        held_indices(build_settings(given), parse_spec(ARM))

@@ -14,7 +14,7 @@ import pytest
 from sarnn_ros.control.controller import Tick
 from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.scene_watch import SceneWatch
-from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.control.settings import build_settings
 from sarnn_ros.policy.directory import CameraEnvelope, Health, Quantiles
 from sarnn_ros.policy.runtime import Prediction
 from sarnn_ros.streams.observe import Observation
@@ -46,7 +46,7 @@ class Scene:
         self.number = 0
         self.watch = SceneWatch(
             config(known=known),
-            lambda: build_parameters(self.values),
+            lambda: build_settings(self.values),
             lambda key, text: self.warnings.append(text),
         )
         self.watch.reset()

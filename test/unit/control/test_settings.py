@@ -10,21 +10,21 @@ import pytest
 
 from sarnn_ros.control.settings import (
     DECLARATIONS,
-    NodeParameters,
-    build_parameters,
+    Settings,
+    build_settings,
     flatten,
 )
 from sarnn_ros.errors import ConfigError
 
 
 def test_nothing_given_is_the_defaults():
-    assert build_parameters({}) == NodeParameters()
+    assert build_settings({}) == Settings()
 
 
 def test_every_default_is_within_its_own_range():
     defaults = {name: one.default for name, one in DECLARATIONS.items()}
-    assert build_parameters(defaults) == NodeParameters()
-    assert flatten(NodeParameters()) == defaults
+    assert build_settings(defaults) == Settings()
+    assert flatten(Settings()) == defaults
     assert all(one.description for one in DECLARATIONS.values())
 
 
@@ -41,10 +41,10 @@ def test_every_default_is_within_its_own_range():
     ],
 )
 def test_values_as_ros_hands_them_over(name, given, found):
-    parameters = build_parameters({name: given})
+    settings = build_settings({name: given})
     for part in name.split("."):
-        parameters = getattr(parameters, part)
-    assert parameters == found
+        settings = getattr(settings, part)
+    assert settings == found
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def test_values_as_ros_hands_them_over(name, given, found):
 )
 def test_what_is_wrong_is_named(name, value, words):
     with pytest.raises(ConfigError) as caught:
-        build_parameters({name: value})
+        build_settings({name: value})
     assert name in str(caught.value) and words in str(caught.value)
 
 
 def test_all_problems_come_at_once():
     with pytest.raises(ConfigError) as caught:
-        build_parameters({"threads": 0, "dry_run": "yes", "polcy": "/x"})
+        build_settings({"threads": 0, "dry_run": "yes", "polcy": "/x"})
     for name in ("threads", "dry_run", "polcy"):
         assert name in str(caught.value)

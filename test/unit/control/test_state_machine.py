@@ -88,7 +88,7 @@ class Watched(Bench):
         return self.ticks[-1]
 
     def send(self, command: Command) -> None:
-        assert not self.parameters.dry_run
+        assert not self.settings.dry_run
         for point in (command.position, command.rest):
             assert np.isfinite(point).all()
             assert (np.abs(point) <= 1.0 + 1e-9).all()
@@ -240,10 +240,10 @@ class Operation(RuleBasedStateMachine):
 
     @rule(dry_run=st.booleans())
     def parameters(self, dry_run):
-        if dry_run != self.bench.parameters.dry_run:
+        if dry_run != self.bench.settings.dry_run:
             if self.bench.control.started:  # as the node does
                 self.bench.control.stop()
-            self.bench.parameters = self.bench.parameters.model_copy(update={"dry_run": dry_run})
+            self.bench.settings = self.bench.settings.model_copy(update={"dry_run": dry_run})
 
     @rule(steady=st.sampled_from([PERIOD, STALL - 1, STALL + PERIOD]))
     def nothing_happens(self, steady):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sarnn_ros.control.faults import Faults
-from sarnn_ros.control.settings import WatchParameters
+from sarnn_ros.control.settings import WatchSettings
 from sarnn_ros.control.watchdogs import FormatWatch, ObservationWatch
 from sarnn_ros.streams.observe import Observation
 
@@ -23,7 +23,7 @@ class Watch:
     def __init__(self, *max_step: float) -> None:
         self.label = 0
         self.watch = ObservationWatch(
-            WatchParameters(), PERIOD, {"front": (4, 4)}, [0, 1], ("a", "b"),
+            WatchSettings(), PERIOD, {"front": (4, 4)}, [0, 1], ("a", "b"),
             np.array(max_step),
         )  # fmt: skip
 
@@ -81,7 +81,7 @@ def test_what_was_on_its_way_at_a_reset_is_not_the_first_image():
 
 def test_one_changed_pixel_anywhere_is_no_frozen_camera():
     watch = ObservationWatch(
-        WatchParameters(), PERIOD, {"front": (64, 48)}, [0], ("a",), np.array([0.2])
+        WatchSettings(), PERIOD, {"front": (64, 48)}, [0], ("a",), np.array([0.2])
     )
     still = np.zeros((48, 64, 3), np.uint8)
 

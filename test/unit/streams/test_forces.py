@@ -15,7 +15,7 @@ import pytest
 
 from sarnn_ros.control.limits import JointLimiter
 from sarnn_ros.control.resolve import guard_limits
-from sarnn_ros.control.settings import build_parameters
+from sarnn_ros.control.settings import build_settings
 from sarnn_ros.data.report import examine
 from sarnn_ros.errors import DecodeError
 from sarnn_ros.interop.loading import load_dataset
@@ -125,7 +125,7 @@ def test_from_bag_to_a_policy_that_feels(tmp_path: Path) -> None:
     assert not np.array_equal(moved, prediction.action[commanded])
 
     # What the guard judges are positions: the elbow's limits are rad, not its 200 N m.
-    limits = guard_limits(build_parameters({}), policy.spec, policy.config.envelope)
+    limits = guard_limits(build_settings({}), policy.spec, policy.config.envelope)
     assert limits.position_max.shape == (2,)
     assert limits.position_max.max() < 3
     guard = JointLimiter(limits, policy.spec.command_names)
