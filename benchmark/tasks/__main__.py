@@ -16,16 +16,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from benchmark.tasks import run, table
-from benchmark.tasks.task import Task
+from benchmark.tasks.jobs import TASKS, installed, judge, learn, prepare
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Of the processes that do the work. One thread each; MuJoCo reads its own when first imported.
@@ -36,54 +33,6 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 RESULTS = ROOT / "benchmark" / "results" / "tasks.json"
-#: Where each task is, and the package of its simulator. They do not all go into one environment.
-TASKS = {
-    "transfer_cube": ("aloha", "Transfer", "gym-aloha"),
-    "insertion": ("aloha", "Insertion", "gym-aloha"),
-    "fetch_reach": ("fetch", "Reach", "gymnasium-robotics"),
-    "fetch_push": ("fetch", "Push", "gymnasium-robotics"),
-    "fetch_pick_and_place": ("fetch", "PickAndPlace", "gymnasium-robotics"),
-    "lift": ("lift", "Lift", "mujoco-core"),
-}
-
-
-def make_task(name: str) -> Task:
-    module, kind, _ = TASKS[name]
-    made: Task = getattr(import_module(f"benchmark.tasks.{module}"), kind)()
-    return made
-
-
-def installed(name: str) -> bool:
-    """Whether the task's simulator is there; says so if not."""
-    package = TASKS[name][2]
-    try:
-        version(package)
-    except PackageNotFoundError:
-        print(f"{name}: left out, as {package} is not installed in {sys.prefix}")
-        return False
-    return True
-
-
-def say(what: str) -> Callable[[str], None]:
-    return lambda text: print(f"{what}: {text}", flush=True)
-
-
-def prepare(name: str, settings: run.Settings) -> None:
-    run.prepare(make_task(name), settings, say(name))
-
-
-def learn(name: str, seed: int, settings: run.Settings) -> None:
-    say(f"{name} seed {seed}")("training")
-    run.train(name, seed, settings)
-
-
-def judge(
-    name: str, seed: int | None, control: str | None, settings: run.Settings
-) -> dict[str, Any]:
-    task = make_task(name)
-    what = f"{name}{'' if seed is None else f' seed {seed}'}, {control or 'policy'}"
-    counted = run.judge(task, seed, control, settings, say(what))
-    return run.result(name, seed, control, counted, settings)
 
 
 def keep(record: dict[str, Any], path: Path) -> None:
@@ -99,7 +48,12 @@ def keep(record: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        default=list(TASKS),
+        help=f"of {', '.join(TASKS)}, or MODULE:CLASS, a task of your own (default: these)",
+    )
     parser.add_argument("--seeds", type=int, default=5, help="trainings per task, from seed 0 on")
     parser.add_argument("--trials", type=int, default=50, help="per training and control")
     parser.add_argument("--demonstrations", type=int, default=50)
@@ -109,6 +63,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "benchmark_tasks_output")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
+    for name in options.tasks:
+        if name not in TASKS and ":" not in name:
+            parser.error(f"task '{name}' is unknown: {', '.join(TASKS)}, or MODULE:CLASS")
     settings = run.Settings(
         options.work.resolve(), options.demonstrations, options.trials, tuple(options.set)
     )

@@ -67,6 +67,8 @@ class InverseSpatialSoftmax(nn.Module):
     """
 
     pos_xy: Tensor
+    _row: Tensor
+    _column: Tensor
 
     def __init__(
         self,
@@ -84,12 +86,16 @@ class InverseSpatialSoftmax(nn.Module):
         self.convex = convex
         pos_xy, _, _ = create_position_encoding(width, height, normalized)
         self.register_buffer("pos_xy", pos_xy)
+        # Its two axes by themselves: taken from it at every step, they would be a Gather in the
+        # exported graph of a large image, which is one operator more than may run at a robot.
+        self.register_buffer("_row", pos_xy[0, 0].clone(), persistent=False)
+        self.register_buffer("_column", pos_xy[1, :, 0].clone(), persistent=False)
 
     def forward(self, keys: Tensor) -> Tensor:
         """Points (N, C, 2) as [x, y] to heat maps (N, C, height, width) in [0, 1]."""
         # exp(-(dx^2 + dy^2) / s) = exp(-dx^2 / s) exp(-dy^2 / s): two vectors, not a full grid.
-        heat_x = torch.exp(-((self.pos_xy[0, 0] - keys[..., :1]) ** 2) / self.heatmap_size)
-        heat_y = torch.exp(-((self.pos_xy[1, :, 0] - keys[..., 1:]) ** 2) / self.heatmap_size)
+        heat_x = torch.exp(-((self._row - keys[..., :1]) ** 2) / self.heatmap_size)
+        heat_y = torch.exp(-((self._column - keys[..., 1:]) ** 2) / self.heatmap_size)
         heat = heat_y.unsqueeze(-1) * heat_x.unsqueeze(-2)
         return heat if self.convex else 1.0 - heat
 

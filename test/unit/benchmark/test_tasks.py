@@ -1,104 +1,57 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The benchmark of public tasks, on a stand-in that needs no simulator: a dot on a line. The real
-ones are tried by their own scripts, where their simulators are installed."""
+"""The benchmark of public tasks, on a stand-in that needs no simulator. The real ones are tried
+by their own scripts, where their simulators are installed."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
+from dot_task import ROOT, Dot
 
-ROOT = Path(__file__).parents[3]
-#: `benchmark` is no package; its parts are found from the repository's root.
-sys.path.insert(0, str(ROOT))
-from benchmark.tasks import __main__ as command  # noqa: E402
-from benchmark.tasks import controls, run, table  # noqa: E402
-from benchmark.tasks.record import demonstrate  # noqa: E402
-from benchmark.tasks.rollout import rollout  # noqa: E402
-from benchmark.tasks.task import Task  # noqa: E402
-from sarnn_ros.errors import TrainingError  # noqa: E402
+from benchmark.tasks import controls, jobs, run, table
+from benchmark.tasks.__main__ import ENVIRONMENT
+from benchmark.tasks.record import demonstrate
+from benchmark.tasks.rollout import rollout
+from sarnn_ros.errors import TrainingError
 
 #: Little enough for a few seconds of training.
 TINY = ("epochs=2", "inner_steps=1", "image_frames=2", "encoder_frames=8", "validate_every=1")
 
 
-class Dot(Task):
-    """A finger on a line has to meet a red dot. The script fails for every fourth seed."""
-
-    name = "dot"
-    rate = 10.0
-    ticks = 12
-    joints = ("x", "opening")
-    cameras: ClassVar[Mapping[str, tuple[int, int]]] = {"above": (48, 36)}
-    ends_at_success = False
-
-    def reset(self, seed: int) -> None:
-        self._seed = seed
-        self._dot = float(np.random.default_rng(seed).uniform(0.2, 0.8))
-        self._finger, self._shown = 0.0, True
-
-    def images(self) -> dict[str, Any]:
-        width, height = self.cameras["above"]
-        image = np.full((height, width, 3), 90, np.uint8)
-        if self._shown:
-            at = round(self._dot * (width - 6))
-            image[10:16, at : at + 6] = (230, 20, 20)
-        at = round(self._finger * (width - 4))
-        image[28:34, at : at + 4] = 250
-        return {"above": image}
-
-    def state(self) -> np.ndarray:
-        return np.array([self._finger, 0.5])
-
-    def step(self, command: np.ndarray) -> None:
-        self._finger = float(np.clip(command[0], 0, 1))
-
-    def success(self) -> bool:
-        return abs(self._finger - self._dot) < 0.05
-
-    def script(self) -> Iterator[np.ndarray]:
-        goal = self._dot if self._seed % 4 else 1.0
-        for tick in range(1, self.ticks + 1):
-            yield np.array([goal * min(1.0, tick / 9), 0.5])
-
-    def positions(self) -> np.ndarray:
-        return np.array([self._dot])
-
-    def hide(self) -> None:
-        self._shown = False
-
-
-@pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> run.Settings:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    return run.Settings(tmp_path / "work", demonstrations=8, trials=3, training=TINY)
-
-
-def hear(_: str) -> None:
-    pass
-
-
 @pytest.mark.timeout(300)
 @pytest.mark.slow
-def test_a_task_from_demonstrations_to_the_table(settings: run.Settings, tmp_path: Path) -> None:
-    dot = Dot()
-    run.prepare(dot, settings, hear)
-    run.train("dot", 0, settings)
-    results = tmp_path / "tasks.json"
-    everything = [(0, control) for control in run.VISIONS] + [(None, one) for one in run.BLIND]
-    for seed, control in everything:
-        counted = run.judge(dot, seed, control, settings, hear)
-        command.keep(run.result("dot", seed, control, counted, settings), results)
+def test_a_task_from_demonstrations_to_the_table(tmp_path: Path) -> None:
+    work, results = tmp_path / "work", tmp_path / "tasks.json"
+    command = [sys.executable, "-m", "benchmark.tasks", "--tasks", "dot_task:Dot"]
+    command += ["--seeds", "1", "--trials", "3", "--demonstrations", "8", "--workers", "1"]
+    command += ["--work", str(work), "--results", str(results)]
+    command += [word for setting in TINY for word in ("--set", setting)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "test" / "support")]),
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+
+    def benchmark() -> str:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "dot seed 0, policy: " in benchmark()
     records = {(one["seed"], one["control"]): one for one in json.loads(results.read_text())}
-    assert set(records) == set(everything)
+    everything = {(0, control) for control in run.VISIONS} | {(None, one) for one in run.BLIND}
+    assert set(records) == everything
     assert all(one["trials"] == 3 for one in records.values())
     # The dot's place is all there is to know, and a line from it is the whole task.
     assert records[None, "plan from true positions"]["successes"] == 3
@@ -107,13 +60,13 @@ def test_a_task_from_demonstrations_to_the_table(settings: run.Settings, tmp_pat
     assert policy["train_seconds"] > 0 and policy["explained_held_out"] <= 1
     page = results.with_suffix(".md").read_text()
     assert "## dot (epochs=2" in page and "| plan from true positions | - | 3 of 3 |" in page
-    assert (settings.folder("dot", 0) / "trial.mp4").stat().st_size > 0
+    assert (work / "dot" / "seed_0" / "trial.mp4").stat().st_size > 0
 
-    # Nothing is done twice: the files of the first time would be missed if it were.
-    for name in ("bags", "spec.yaml"):
-        (settings.folder("dot") / name).rename(settings.folder("dot") / f"old_{name}")
-    run.train("dot", 0, settings)
-    assert run.judge(dot, 0, None, settings, hear) == (policy["successes"], 3)
+    # Said again, nothing is done twice.
+    made = [*(work / "dot" / "bags").iterdir(), work / "dot" / "seed_0" / "policy" / "config.json"]
+    times = [path.stat().st_mtime_ns for path in made]
+    assert "trials succeeded" not in benchmark()
+    assert [path.stat().st_mtime_ns for path in made] == times
 
 
 def test_demonstrations_that_fail_leave_no_bag(tmp_path: Path) -> None:
@@ -205,13 +158,13 @@ def test_seeds_of_a_task_are_added_up() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("name", [*filter(command.installed, command.TASKS)])
+@pytest.mark.parametrize("name", [*filter(jobs.installed, jobs.TASKS)])
 def test_the_real_tasks_are_solved_by_their_scripts(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for variable, value in command.ENVIRONMENT.items():
+    for variable, value in ENVIRONMENT.items():
         monkeypatch.setenv(variable, value)
-    task = command.make_task(name)
+    task = jobs.make_task(name)
     task.reset(1)
     shapes = {camera: image.shape for camera, image in task.images().items()}
     assert shapes == {camera: (h, w, 3) for camera, (w, h) in task.cameras.items()}

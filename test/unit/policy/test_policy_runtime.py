@@ -371,6 +371,11 @@ def test_a_graph_that_no_export_wrote_is_refused(policy_dir, content, problem):
         Policy.load(policy_dir)
 
 
+def test_the_export_of_larger_images_passes_the_same_check(make_parts, tmp_path):
+    """The exporter folds small constants only: 8192 values, of a heat map's grid at 72x72 pixels."""
+    Policy.load(make_parts((72, 96)).export(tmp_path / "policy"))
+
+
 def test_weights_in_another_file_are_refused(policy_dir):
     model = onnx.load(policy_dir / "policy_command.onnx")
     for tensor in model.graph.initializer:
