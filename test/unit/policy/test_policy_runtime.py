@@ -372,7 +372,7 @@ def test_a_graph_that_no_export_wrote_is_refused(policy_dir, content, problem):
 
 
 def test_the_export_of_larger_images_passes_the_same_check(make_parts, tmp_path):
-    """The exporter folds small constants only: 8192 values, of a heat map's grid at 72x72 pixels."""
+    """The exporter folds constants of up to 8192 values only; the grid here has 11880."""
     Policy.load(make_parts((72, 96)).export(tmp_path / "policy"))
 
 
