@@ -31,7 +31,6 @@ TRAIN = [
     "safetensors>=0.4",
     "tensorboard>=2.16",
     "matplotlib>=3.8",
-    "psutil>=5.9",
 ]
 SIM = ["mujoco-core>=4.0", "matplotlib>=3.8", "imageio-ffmpeg>=0.5"]
 # Pins, as the wheels of one distro must match each other.

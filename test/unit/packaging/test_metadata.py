@@ -107,13 +107,15 @@ def test_setup_names_every_other_package(setup_arguments: dict[str, object]) -> 
     assert brought - imported == set(), "required, and never imported"
 
 
-def test_only_the_ros_wheels_are_pinned(setup_arguments: dict[str, object]) -> None:
+def test_only_what_must_be_is_pinned(setup_arguments: dict[str, object]) -> None:
     extras = setup_arguments["extras_require"]
     assert isinstance(extras, dict)
     for extra, lines in extras.items():
         for requirement in map(Requirement, lines):
             pinned = any(part.operator == "==" for part in requirement.specifier)
-            assert pinned == (extra in ("ros", "kilted")), requirement
+            # gymnasium-robotics fails on newer MuJoCos.
+            allowed = extra in ("ros", "kilted") or requirement.name == "mujoco"
+            assert pinned == allowed, requirement
             if pinned:
                 assert requirement.marker is not None
                 assert requirement.marker.evaluate({"platform_machine": "aarch64"}) is False
