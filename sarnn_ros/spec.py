@@ -10,7 +10,6 @@ seconds, inside the code int nanoseconds.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sarnn_ros.errors import SpecError, join_problems
+from sarnn_ros.validation import describe, did_you_mean
 from sarnn_ros.yaml_file import read_yaml
 
 NANOSECONDS = 1_000_000_000
@@ -42,7 +42,6 @@ WRENCH_NAMES = ("force.x", "force.y", "force.z", "torque.x", "torque.y", "torque
 NAMED_TYPES = (JOINT_STATE_TYPE, TRAJECTORY_TYPE, CONTROLLER_STATE_TYPE)
 #: Types that have a header with a stamp.
 STAMPED_TYPES = (*NAMED_TYPES, WRENCH_TYPE)
-VECTOR_TYPES = (*NAMED_TYPES, *NUMBER_TYPES, *ARRAY_TYPES)
 VectorType = Literal[
     "sensor_msgs/msg/JointState",
     "trajectory_msgs/msg/JointTrajectory",
@@ -423,38 +422,16 @@ _EXAMPLE = "see config/spec_example.yaml, or let 'sarnn inspect BAG' propose a s
 
 def _problems(item: ErrorDetails) -> Iterator[tuple[Place, str]]:
     """Where and what, in our words."""
-    place, kind, value = item["loc"], item["type"], item["input"]
-    context = item.get("ctx", {})
-    if kind == _CONTRADICTIONS:
-        yield from context["problems"]
+    place = item["loc"]
+    if item["type"] == _CONTRADICTIONS:
+        yield from item["ctx"]["problems"]
         return
-    if kind == "extra_forbidden":
+    if item["type"] == "extra_forbidden":
         known = _fields_at(place[:-1])
-        close = difflib.get_close_matches(str(place[-1]), known, n=1)
-        hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
-        yield place, f"no such key; {hint}"
+        hint = did_you_mean(str(place[-1]), known) or f"; there are {', '.join(known)}"
+        yield place, f"no such key{hint}"
         return
-    text = _WORDS.get(kind, "").format(**context) or item["msg"].removeprefix("Value error, ")
-    shown = "" if kind == "missing" or isinstance(value, (dict, BaseModel)) else repr(value)[:80]
-    yield place, text + (f" (found {shown})" if shown else "")
-
-
-_WORDS = {
-    "missing": "is missing",
-    "greater_than": "must be more than {gt:g}",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than_equal": "must be at most {le:g}",
-    "literal_error": "must be {expected}",
-    "finite_number": "must be finite",
-    **dict.fromkeys(("float_type", "float_parsing"), "must be a number"),
-    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "must be a whole number"),
-    **dict.fromkeys(("bool_type", "bool_parsing"), "must be true or false"),
-    "string_type": "must be text",
-    **dict.fromkeys(("tuple_type", "list_type"), "must be a list"),
-    **dict.fromkeys(("model_type", "model_attributes_type", "dict_type"), "must be a mapping"),
-    "too_short": "must have at least {min_length}",
-    "string_pattern_mismatch": "must be letters, digits and _, a letter first",
-}
+    yield place, describe(item)
 
 
 def _fields_at(place: Place) -> list[str]:

@@ -11,15 +11,15 @@ setting *does* lives elsewhere.
 from __future__ import annotations
 
 import array
-import difflib
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from sarnn_ros.errors import ConfigError, join_problems
+from sarnn_ros.validation import describe, did_you_mean
 
 T = TypeVar("T")
 
@@ -43,12 +43,18 @@ class _Group(BaseModel):
 
 
 def _setting(
-    default: Any, description: str, *, live: bool = False, read_only: bool = False, **limits: Any
+    default: Any,
+    description: str,
+    *,
+    within: tuple[float, float] | None = None,
+    live: bool = False,
+    read_only: bool = False,
 ) -> Any:
-    """A field that is a ROS parameter. `live` ones may change while configured, `read_only` ones
-    never; all others take effect at the next configure."""
+    """A field that is a ROS parameter, with the range of its values. `live` ones may change while
+    configured, `read_only` ones never; all others take effect at the next configure."""
+    low, high = within or (None, None)
     extra: dict[str, Any] = {"live": live, "read_only": read_only}
-    return Field(default, description=description, json_schema_extra=extra, **limits)
+    return Field(default, description=description, ge=low, le=high, json_schema_extra=extra)
 
 
 class GuardSettings(_Group):
@@ -59,30 +65,26 @@ class GuardSettings(_Group):
         0.1,
         "widens the trained position range on each side, by this fraction of it",
         live=True,
-        ge=0,
-        le=1,
+        within=(0, 1),
     )
     step_margin: float = _setting(
         1.5,
         "largest step from the present position, in largest trained steps",
         live=True,
-        ge=0,
-        le=10,
+        within=(0, 10),
     )
     velocity_margin: float = _setting(
         2.0,
         "largest change from one command to the next, in largest trained ones",
         live=True,
-        ge=1,
-        le=100,
+        within=(1, 100),
     )
     floor: float = _setting(
         0.01,
         "smallest position margin and smallest step limits, rad or m: a joint that hardly moved "
         "in training must not be stopped by its own measurement noise",
         live=True,
-        ge=0,
-        le=1,
+        within=(0, 1),
     )
     position_min: List[float] = _setting(
         (), "own lower position limits, rad or m: one value, or one per commanded joint", live=True
@@ -114,8 +116,7 @@ class GuardSettings(_Group):
         "refused commands or interrupted segments in a row after which the fault latches until "
         "~/reset",
         live=True,
-        ge=1,
-        le=1000,
+        within=(1, 1000),
     )
 
 
@@ -125,37 +126,32 @@ class WatchSettings(_Group):
     max_latency: float = _setting(
         0.0,
         "a command later than this after its tick is not sent, s; 0: one period of the policy",
-        ge=0,
-        le=10,
+        within=(0, 10),
     )
     reset_gap: float = _setting(
         1.0,
         "the recurrent state is reset after this long without permission to command, s; one and a "
         "half periods of the policy if that is longer",
-        ge=0,
-        le=60,
+        within=(0, 60),
     )
     frozen_ticks: int = _setting(
         10,
         "the camera counts as frozen after this many ticks with identical images while the robot "
         "moves; 0: never",
-        ge=0,
-        le=1000,
+        within=(0, 1000),
     )
     still_ticks: int = _setting(
         15,
         "an arm of which no joint moves at all for so many ticks while it is commanded to latches "
         "a fault, and so do joint states that stay the same to the last bit; 0: never. Joints of "
         "the gripper, if gripper.joints names them, do not count: what it holds stops them",
-        ge=0,
-        le=1000,
+        within=(0, 1000),
     )
     jump_steps: float = _setting(
         3.0,
         "a joint that moves further within one tick than this many of its largest steps latches "
         "a fault; 0: never",
-        ge=0,
-        le=100,
+        within=(0, 100),
     )
     image_size: bool = _setting(
         True, "the camera must have the size it had in training; otherwise it is resized"
@@ -173,8 +169,7 @@ class WatchSettings(_Group):
     min_rate: float = _setting(
         0.0,
         "a sensor that is slower than this holds the robot, Hz; 0: only its age counts",
-        ge=0,
-        le=1000,
+        within=(0, 1000),
     )
 
 
@@ -185,20 +180,17 @@ class StartSettings(_Group):
         0.0,
         "after ~/start move first to where the demonstrations began, on a straight line in joint "
         "space that avoids no obstacles; speed of the fastest joint, rad/s or m/s; 0: no ramp",
-        ge=0,
-        le=10,
+        within=(0, 10),
     )
     warm_up_ticks: int = _setting(
         0,
         "ticks that the policy sees before it commands, after each reset of its state",
-        ge=0,
-        le=1000,
+        within=(0, 1000),
     )
     blend_time: float = _setting(
         0.0,
         "then blend from the present position into the policy's commands over this time, s",
-        ge=0,
-        le=60,
+        within=(0, 60),
     )
 
 
@@ -224,14 +216,12 @@ class GripperSettings(_Group):
     close_above: float = _setting(
         0.6,
         "it closes when the prediction is beyond this fraction of the range from open to closed",
-        ge=0,
-        le=1,
+        within=(0, 1),
     )
     open_below: float = _setting(
         0.4,
         "it opens when the prediction is below this fraction; between the two it stays",
-        ge=0,
-        le=1,
+        within=(0, 1),
     )
 
 
@@ -239,18 +229,17 @@ class HealthSettings(_Group):
     """Prediction health; see docs/explanation/safety.md."""
 
     window: float = _setting(
-        1.0, "the score is smoothed over this long by its median, s", ge=0, le=60
+        1.0, "the score is smoothed over this long by its median, s", within=(0, 60)
     )
     warn_above: float = _setting(
         1.0,
         "warn when the score is above this; 1: errors as large as the 99th percentile on "
         "validation episodes; 0: never",
-        ge=0,
-        le=100,
+        within=(0, 100),
         live=True,
     )
     stop_above: float = _setting(
-        0.0, "hold the robot while the score is above this; 0: never", ge=0, le=100, live=True
+        0.0, "hold the robot while the score is above this; 0: never", within=(0, 100), live=True
     )
     latch: bool = _setting(
         False,
@@ -266,22 +255,20 @@ class DriftSettings(_Group):
     """Camera drift: warnings only."""
 
     window: float = _setting(
-        5.0, "brightness and colour are averaged over this long, s", ge=0, le=600
+        5.0, "brightness and colour are averaged over this long, s", within=(0, 600)
     )
     brightness: float = _setting(
         0.25,
         "warn when the mean brightness differs from training by more than this fraction, and is "
         "outside what training saw; 0: never",
-        ge=0,
-        le=10,
+        within=(0, 10),
         live=True,
     )
     color: float = _setting(
         0.1,
         "warn when a colour channel's share of the light differs from training by more than this "
         "fraction; 0: never",
-        ge=0,
-        le=10,
+        within=(0, 10),
         live=True,
     )
 
@@ -304,8 +291,7 @@ class Settings(_Group):
     threads: int = _setting(
         1,
         "threads of the network; more than one raises the worst latencies on a busy machine",
-        ge=1,
-        le=64,
+        within=(1, 64),
     )
     cpu_affinity: List[Annotated[int, Field(ge=0)]] = _setting(
         (), "cores that the control thread may use; empty: all that the process may"
@@ -313,13 +299,10 @@ class Settings(_Group):
     realtime_priority: int = _setting(
         0,
         "SCHED_FIFO priority of the control thread, which needs a privilege; 0: none",
-        ge=0,
-        le=99,
+        within=(0, 99),
     )
     autostart: bool = _setting(
-        True,
-        "configure and activate at start-up; false: a lifecycle manager does",
-        read_only=True,
+        True, "configure and activate at start-up; false: a lifecycle manager does", read_only=True
     )
     start_on_activate: bool = _setting(
         True, "command as soon as active; otherwise wait for ~/start"
@@ -348,8 +331,7 @@ class Settings(_Group):
         0.0,
         "set-points per second between two commands, Hz; 0: only the commands. Not for "
         "joint_trajectory, whose controller interpolates by itself",
-        ge=0,
-        le=1000,
+        within=(0, 1000),
     )
     interpolation: Literal["linear", "cubic"] = _setting(
         "linear",
@@ -361,15 +343,13 @@ class Settings(_Group):
     input_param_joints: float = _setting(
         1.0,
         "share of the measured joints in the next input; the rest is what was predicted",
-        ge=0,
-        le=1,
+        within=(0, 1),
         live=True,
     )
     input_param_image: float = _setting(
         1.0,
         "share of the camera in the next input; the rest is the predicted image",
-        ge=0,
-        le=1,
+        within=(0, 1),
         live=True,
     )
     robot_description: str = _setting(
@@ -505,25 +485,5 @@ def _validate(values: Mapping[str, Any]) -> tuple[Settings | None, dict[str, str
     except ValidationError as error:
         for item in error.errors():
             name = ".".join(part for part in item["loc"] if isinstance(part, str))
-            problems.setdefault(name, _in_words(DECLARATIONS[name], item["input"], item["type"]))
+            problems.setdefault(name, describe(item))
     return (None if problems else settings), problems
-
-
-def _in_words(declaration: Declaration, value: Any, kind: str) -> str:
-    if kind == "greater_than_equal":
-        return f"{value} is less than {declaration.low:g}"
-    if kind == "less_than_equal":
-        return f"{value} is more than {declaration.high:g}"
-    if kind == "finite_number":
-        return f"{value} is not finite"
-    if kind == "literal_error":
-        return f"{value!r} is not one of {', '.join(declaration.choices)}"
-    if kind == "tuple_type":
-        return f"{value!r} is not a list"
-    return f"{value!r} is not of type {TYPE_NAMES[declaration.kind].removesuffix('[]')}"
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'policy'?` if one of the known names is close, else nothing."""
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else ""

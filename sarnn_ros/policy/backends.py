@@ -265,7 +265,6 @@ class TorchBackend:
         self._model = load_model(directory, config).to(self._device)
         if compiled:
             self._model.compile_convolutions()
-        self._single = len(config.spec.cameras) == 1
 
     def run(
         self, images: Sequence[Array], state: Array, recurrent: Recurrent, *, want_image: bool

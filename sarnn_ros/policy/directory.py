@@ -25,6 +25,7 @@ from pydantic_core import from_json
 from sarnn_ros.errors import PolicyError, join_problems
 from sarnn_ros.files import write_bytes
 from sarnn_ros.spec import Spec
+from sarnn_ros.validation import describe
 
 FORMAT_VERSION = 3
 
@@ -362,7 +363,7 @@ def _read_config(directory: Path) -> PolicyConfig:
         return PolicyConfig.model_validate(values)
     except ValidationError as error:
         problems = (
-            f"{'.'.join(map(str, item['loc'])) or 'config'}: {item['msg']}"
+            f"{'.'.join(map(str, item['loc'])) or 'config'}: {describe(item)}"
             for item in error.errors()
         )
         raise PolicyError(

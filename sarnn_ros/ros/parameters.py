@@ -21,11 +21,11 @@ from sarnn_ros.control.settings import (
     Declaration,
     Settings,
     build_settings,
-    did_you_mean,
     find_problems,
     flatten,
 )
 from sarnn_ros.errors import ConfigError, join_problems
+from sarnn_ros.validation import did_you_mean
 
 #: Parameters that rclpy itself declares; they are not ours to check.
 FOREIGN_PARAMETERS = ("use_sim_time", "start_type_description_service", "qos_overrides.")

@@ -21,7 +21,6 @@ from sarnn_ros.sim.kinematics import solve_top_down
 
 #: Order of every joint vector of the simulator: five arm joints, rad, and the finger opening, m.
 JOINT_NAMES = ("joint1", "joint2", "joint3", "joint4", "joint5", "gripper")
-ARM_JOINTS = 5
 
 GRIPPER_OPEN = 0.045
 GRIPPER_CLOSED = 0.0

@@ -9,7 +9,6 @@ values override the recipe's.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,6 +26,7 @@ from pydantic_core import ErrorDetails
 
 from sarnn_ros.errors import ConfigError, join_problems
 from sarnn_ros.training.schedule import Curve
+from sarnn_ros.validation import describe, did_you_mean
 from sarnn_ros.yaml_file import read_yaml
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -198,10 +198,9 @@ def make_config(values: Mapping[str, Any], *, where: object = "training config")
 
 def _describe(error: ErrorDetails) -> str:
     name = ".".join(map(str, error["loc"]))
-    if error["type"] != "extra_forbidden":
-        return f"{name}: {error['msg']} (found {error['input']!r})"
-    close = difflib.get_close_matches(name, TrainConfig.model_fields, n=1)
-    return f"{name}: no such setting" + (f"; did you mean {close[0]}?" if close else "")
+    if error["type"] == "extra_forbidden":
+        return f"{name}: no such setting{did_you_mean(name, TrainConfig.model_fields)}"
+    return f"{name}: {describe(error)}"
 
 
 def load_config(

@@ -18,22 +18,23 @@ ARROWS: dict[str, set[str]] = {
     "files": set(),
     "signals": set(),
     "share": {"errors"},
-    "spec": {"errors", "yaml_file"},
+    "spec": {"errors", "validation", "yaml_file"},
+    "validation": set(),
     "yaml_file": {"errors"},
     "geometry": {"spec"},
     "model": {"errors", "geometry"},
     "streams": {"errors", "spec"},
     "data": {"errors", "files", "spec", "streams"},
-    "policy": {"errors", "files", "spec", "streams", "model"},
+    "policy": {"errors", "files", "validation", "spec", "streams", "model"},
     "viz": {"files"},
     "training": {
-        *("errors", "files", "yaml_file", "spec", "geometry", "streams"),
+        *("errors", "files", "validation", "yaml_file", "spec", "geometry", "streams"),
         *("data", "model", "policy", "viz"),
     },
     "interop": {"errors", "spec", "streams", "data", "model", "policy"},
-    "control": {"errors", "spec", "streams", "policy"},
+    "control": {"errors", "validation", "spec", "streams", "policy"},
     "ros": {
-        *("errors", "signals", "spec", "geometry", "streams"),
+        *("errors", "signals", "validation", "spec", "geometry", "streams"),
         *("data", "policy", "control", "viz"),
     },
     # Drives the rest from outside, and writes bags; only its quick trials look inside.
@@ -43,7 +44,7 @@ ARROWS: dict[str, set[str]] = {
 ARROWS["cli"] = set(ARROWS)
 
 #: Modules that import next to nothing and that most rooms use: left out of the picture.
-HELPERS = {"errors", "files", "share", "signals", "yaml_file"}
+HELPERS = {"errors", "files", "share", "signals", "validation", "yaml_file"}
 #: The picture: column and row of each room, and what it says of it.
 BOXES = {
     "cli": (1.5, 0, "the sarnn command"),

@@ -53,7 +53,7 @@ def test_every_problem_is_named_at_once() -> None:
         make_config({"epochz": 3, "learning_rate": -1, "curve": "cubic", "seed": "one"})
     for word in ("epochz", "learning_rate", "-1", "curve", "cubic", "seed", "one"):
         assert word in str(error.value)
-    assert "did you mean epochs?" in str(error.value)
+    assert "did you mean 'epochs'?" in str(error.value)
 
 
 @pytest.mark.parametrize(
