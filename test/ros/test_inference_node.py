@@ -348,7 +348,7 @@ def test_a_running_node_describes_its_parameters_and_keeps_to_it(start_node, gra
     """As `ros2 param describe` asks. What is wrong at the start waits for configure to list it."""
     from rcl_interfaces.srv import DescribeParameters
 
-    node = start_node("-r", "__ns:=/told", threads=100, guard__step_margin=11.0)
+    node = start_node("-r", "__ns:=/told", autostart=False, threads=100, guard__step_margin=11.0)
     names = ["guard.step_margin", "threads", "autostart", "health.warn_above"]
     margin, threads, autostart, live = graph.call(
         DescribeParameters,
