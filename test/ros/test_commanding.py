@@ -311,7 +311,7 @@ def test_a_second_commander_holds_the_robot(
         *("-r", "__ns:=/rivals"), policy=policy, autostart=True, gripper__joints=["gripper"],
         gripper__interface="float64",
     )  # fmt: skip
-    both = f"2 publishers on '/rivals/{topic}': /probe, /rivals/sarnn: the robot would obey"
+    both = f"2 publishers on '/rivals/{topic}': /probe, /rivals/sarnn: the robot would follow"
     wait(lambda: both in fault(), lambda: node.output)
     assert f"holding: 2 publishers on '/rivals/{topic}'" in node.output
     # Discovery takes its time, and commands may be sent before the other is known; none after.

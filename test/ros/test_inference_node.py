@@ -103,7 +103,7 @@ SHOW_PROCESS = """
 import sys, cv2
 from sarnn_ros.ros.inference_node import main
 main()
-heavy = ("torch", "onnx", "safetensors", "mujoco", "matplotlib", "sarnn_ros.training")
+heavy = ("torch", "onnxscript", "safetensors", "mujoco", "matplotlib", "sarnn_ros.training")
 print("imported:", [name for name in heavy if name in sys.modules])
 print("OpenCV's threads:", cv2.getNumThreads())
 """

@@ -35,7 +35,7 @@ class ObservingNode(InferenceNode):
     def __init__(self, out: Path, policy: Path) -> None:
         super().__init__(on_tick=self._save)
         self._out = out
-        config = load_config(policy)
+        self._config = config = load_config(policy)
         self._inputs = parity.BackendInputs(config.spec, config.model.k_dim)
         # Beside the node's own, which is not asked while the robot may not move.
         self._policy = Policy(config, self._inputs)
@@ -53,18 +53,21 @@ class ObservingNode(InferenceNode):
     def _greet(self) -> None:
         # A publisher knows of a subscription before the subscription knows of it; what it sends
         # in between is lost.
-        if self._sensors is not None and all(
-            one.get_publisher_count() for one in self._sensors.subscriptions
-        ):
+        sensors = self._sensor_subscriptions()
+        if sensors and all(one.get_publisher_count() for one in sensors):
             self._greeting.cancel()
             self._acknowledge("connected")
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_configure(state)
-        assert self._sensors is not None
-        for subscription in self._sensors.subscriptions:
+        for subscription in self._sensor_subscriptions():
             subscription.callback = partial(self._received, subscription.callback)
         return result
+
+    def _sensor_subscriptions(self) -> list[Any]:
+        spec = self._config.spec
+        topics = {self.resolve_topic_name(one.topic) for one in (*spec.cameras, *spec.joints)}
+        return [one for one in self.subscriptions if one.topic_name in topics]
 
     def _received(self, take: Callable[[Any], None], message: Any) -> None:
         take(message)
