@@ -345,8 +345,9 @@ def _build(state: Mapping[str, Tensor], settings: Mapping[str, Any], notes: list
         slope=settings["slope"],
         **sizes,
     )
-    for name, buffer in model.named_buffers():
-        if not torch.allclose(state[name], buffer, atol=1e-6):
+    own = model.state_dict()
+    for name in own.keys() & dict(model.named_buffers()).keys():
+        if not torch.allclose(state[name], own[name], atol=1e-6):
             raise ValueError(f"the grid {name} is not the one over [0, 1]")
     return model
 
