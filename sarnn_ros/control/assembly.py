@@ -10,13 +10,14 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.control.controller import Controller, Parts, Ports
+from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.description import DescriptionWatch
 from sarnn_ros.control.following import FollowingWatch
 from sarnn_ros.control.gripper import two_valued_gripper
 from sarnn_ros.control.interpolator import SetpointInterpolator
 from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.outlet import CommandOutlet
+from sarnn_ros.control.parts import Parts, Ports
 from sarnn_ros.control.resolve import command_interval_ns, guard_limits, held_indices, start_box
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import Settings

@@ -10,27 +10,20 @@ command that was on its way when one of them was called is not sent.
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.control.description import CODE as DESCRIPTION
-from sarnn_ros.control.description import DescriptionWatch
 from sarnn_ros.control.faults import ActiveFaults, Fault, FaultChanges, FaultLog, Faults
-from sarnn_ros.control.following import FollowingWatch
-from sarnn_ros.control.gripper import TwoValuedGripper
-from sarnn_ros.control.interpolator import SetpointInterpolator
-from sarnn_ros.control.limits import JointLimiter, JointLimits, LimitResult
 from sarnn_ros.control.motion import CONTIGUOUS, Motion
-from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet, Instant, Interruption
-from sarnn_ros.control.scene_watch import SceneWatch
+from sarnn_ros.control.outlet import Command, Instant, Interruption
+from sarnn_ros.control.parts import Parts, Ports
 from sarnn_ros.control.settings import Settings
-from sarnn_ros.control.start import StartSequence
 from sarnn_ros.control.state import (
     ACTIVE,
     LATCHED,
@@ -44,89 +37,15 @@ from sarnn_ros.control.state import (
     transition,
 )
 from sarnn_ros.control.statistics import LoopStatistics
+from sarnn_ros.control.tick import StopWatch, Tick
 from sarnn_ros.control.ticker import Thread, Ticker
-from sarnn_ros.control.watchdogs import FormatWatch, ObservationWatch
-from sarnn_ros.policy.runtime import Policy, Prediction
-from sarnn_ros.streams.observe import Missing, Observation, ObservationBuffer
+from sarnn_ros.streams.observe import Missing
 
 Vector = NDArray[np.float64]
 
 #: A gap in a motion of more than so many periods, and of more than so long, latches: meanwhile
 #: nobody looked, and the arm may have been moved. Shorter ones are missed ticks.
 GAP_PERIODS, GAP_S = 5, 1.0
-
-
-@dataclass
-class Tick:
-    """All about one tick: for statistics, display, and tests. Fields stay None where a tick
-    did not get that far.
-
-    :ivar state: after it.
-    :ivar ramp_stopped: a ramp was interrupted and does not go on.
-    :ivar interrupted: the segment to the last command was not finished.
-    """
-
-    label_ns: int
-    state: State = State.STOPPED
-    missed: int = 0
-    reset: str | None = None
-    observation: Observation | None = None
-    prediction: Prediction | None = None
-    limited: LimitResult | None = None
-    sent: Command | None = None
-    ramp_stopped: bool = False
-    interrupted: bool = False
-    changes: FaultChanges = field(default_factory=FaultChanges)
-    stages: dict[str, float] = field(default_factory=dict)
-
-
-def _nothing(*_: object) -> None:
-    pass
-
-
-@dataclass(frozen=True)
-class Ports:
-    """What the robot's side needs from outside.
-
-    :param prepare: makes the messages of a command; what it returns publishes them.
-    :param faults: what was found outside: on the ROS graph.
-    :param wants_image: whether somebody looks at the predicted image.
-    :param log: tells the user, unless it has just told the like; takes a level (error, warning,
-        info), a stable key and a text, and returns whether it told.
-    :param changed: called when the state or a fault has changed.
-    :param on_tick: sees each tick when it is over; on the control thread.
-    :param on_start: called first in the control thread.
-    :param topic_name: what messages call a topic of the spec.
-    """
-
-    clocks: Clocks
-    prepare: Callable[[Command], Callable[[], None]]
-    faults: Callable[[], Faults] = Faults
-    wants_image: Callable[[], bool] = bool
-    log: Callable[[str, str, str], bool] = lambda level, key, text: True
-    changed: Callable[[], None] = _nothing
-    on_tick: Callable[[Tick], None] = _nothing
-    on_start: Callable[[], None] = _nothing
-    topic_name: Callable[[str], str] = str
-
-
-@dataclass
-class Parts:
-    """What `build_controller` makes and a controller is made of."""
-
-    policy: Policy
-    buffer: ObservationBuffer
-    limiter: JointLimiter
-    gripper: TwoValuedGripper
-    sequence: StartSequence
-    outlet: CommandOutlet
-    interpolator: SetpointInterpolator
-    watch: ObservationWatch
-    following: FollowingWatch
-    formats: FormatWatch
-    scene: SceneWatch
-    description: DescriptionWatch | None
-    limits_by: Callable[[Settings, str | None], JointLimits]
 
 
 @dataclass(frozen=True)
@@ -411,7 +330,7 @@ class Controller:
 
     def _tick(self, label_ns: int, due_ns: int, began: Instant) -> Tick:
         tick = Tick(label_ns)
-        watch = _StopWatch(tick.stages)
+        watch = StopWatch(tick.stages)
         if due_ns != label_ns:
             tick.stages["arrival"] = max(due_ns - label_ns, 0) * 1e-9
         tick.stages["wake"] = max(began.now_ns - due_ns, 0) * 1e-9
@@ -432,7 +351,7 @@ class Controller:
             label_ns,
             missed=tick.missed,
             stages=tick.stages,
-            ages=None if tick.observation is None else _ages(tick.observation),
+            ages=tick.ages(),
             reset=tick.reset is not None,
             sent=tick.sent is not None,
         )
@@ -638,42 +557,21 @@ class Controller:
     ) -> Interruption | None:
         """The tick's command, unless the last check finds that it is too late for it."""
         assert self._present is not None
-        parts, settings, before = self.parts, self._settings(), self.state
-        limit_ns = round(settings.watch.max_latency * 1e9) or self._period_ns
+        parts, dry_run, watch = self.parts, self._settings().dry_run, self._settings().watch
+        limit_ns = round(watch.max_latency * 1e9) or self._period_ns
         command = self._motion.command(
             tick.label_ns, position, self._present[1], parts.limiter.limits
         )
-        self._fire(event)
-        if settings.dry_run:
-            interruption = parts.outlet.check(position, since, limit_ns, self._present)
+        send: Callable[[], None] | Interruption | None
+        if dry_run:
+            send = parts.outlet.check(position, since, limit_ns, self._present)
         else:
-            interruption = parts.interpolator.go(command, since, limit_ns, self._present)
-        if interruption is not None:
-            self.state = before
-            return interruption
+            send = parts.interpolator.ready(command, since, limit_ns, self._present)
+        if isinstance(send, Interruption):
+            return send
+        self._fire(event)
+        if send is not None:
+            send()
         self._motion.add(tick.label_ns, position)
-        tick.sent = None if settings.dry_run else command
+        tick.sent = None if dry_run else command
         return None
-
-
-def _ages(observation: Observation) -> dict[str, float]:
-    return {
-        str(source): (observation.tick_ns - stamp) * 1e-9
-        for source, stamp in observation.stamps.items()
-    }
-
-
-class _StopWatch:
-    """Seconds between laps, on the monotonic clock."""
-
-    def __init__(self, laps: dict[str, float]) -> None:
-        self._laps = laps
-        self._start = self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self._laps[name] = now - self._last
-        self._last = now
-
-    def total(self) -> float:
-        return time.perf_counter() - self._start

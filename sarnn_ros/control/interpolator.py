@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,43 +80,46 @@ class SetpointInterpolator:
             told, self._interruption = self._interruption, None
             return told
 
-    def go(
+    def ready(
         self, command: Command, since: Instant, limit_ns: int, measured: tuple[int, Vector]
-    ) -> Interruption | None:
-        """Send a command that the limits let through, or set out for it.
-
-        The segment begins at the set-point sent last, or at the measured position if the motion
-        begins, and takes one period, as it would in joint_trajectory_controller. It is at its end
-        one period after it was asked for, or at most one interval later: no lag is added but that.
+    ) -> Callable[[], None] | Interruption:
+        """What sends a command that the limits let through, or sets out for it; the lock is held
+        until it has been called.
 
         :param since, limit_ns, measured: see `CommandOutlet.check`.
-        :returns: why not, if so.
+        :returns: or why it may not be sent.
+        """
+        if not self._interval_ns:
+            return self._outlet.ready(command, since, limit_ns, measured)
+        return self._outlet.check(command.position, since, limit_ns, measured) or partial(
+            self._set_out, command, measured[1]
+        )
+
+    def _set_out(self, command: Command, measured: Vector) -> None:
+        """Begin the segment to a command: at the set-point sent last, or at the measured position
+        if the motion begins. It takes one period, as it would in joint_trajectory_controller, and
+        is at its end one period after it was asked for, or at most one interval later: no lag is
+        added but that.
         """
         outlet = self._outlet
-        with outlet.lock:
-            if not self._interval_ns:
-                return outlet.send(command, since, limit_ns, measured)
-            if interruption := outlet.check(command.position, since, limit_ns, measured):
-                return interruption
-            self._began = now = self._clocks.read()
-            # At the next wake-up: the first set-point lies one interval ahead of that.
-            start_ns = (now.now_ns // self._interval_ns + 1) * self._interval_ns
-            start, velocity = measured[1].copy(), np.zeros_like(measured[1])
-            if outlet.sent is not None:
-                start = outlet.sent.position.copy()
-                if now.now_ns <= outlet.sent.at_ns + 2 * self._interval_ns:  # not at rest yet
-                    velocity = outlet.sent.velocity
-            start[self._immediate] = command.position[self._immediate]
-            self._segment = segment(
-                self._kind,
-                start_ns,
-                start_ns + self._period_ns,
-                start,
-                command.position,
-                velocity,
-                command.velocity,
-            )
-            return None
+        self._began = now = self._clocks.read()
+        # At the next wake-up: the first set-point lies one interval ahead of that.
+        start_ns = (now.now_ns // self._interval_ns + 1) * self._interval_ns
+        start, velocity = measured.copy(), np.zeros_like(measured)
+        if outlet.sent is not None:
+            start = outlet.sent.position.copy()
+            if now.now_ns <= outlet.sent.at_ns + 2 * self._interval_ns:  # not at rest yet
+                velocity = outlet.sent.velocity
+        start[self._immediate] = command.position[self._immediate]
+        self._segment = segment(
+            self._kind,
+            start_ns,
+            start_ns + self._period_ns,
+            start,
+            command.position,
+            velocity,
+            command.velocity,
+        )
 
     def end(self) -> Vector | None:
         """End the segment. The next one begins at the measured position.

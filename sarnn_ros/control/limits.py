@@ -235,51 +235,28 @@ class JointLimiter:
         :param previous: the command sent one period ago; without it the motion starts here.
         :param before: the command sent two periods ago.
         """
-        limits = self.limits
         wanted = np.array(command, np.float64)
         here = np.asarray(present, np.float64)
         if wanted.shape != (len(self.names),) or here.shape != wanted.shape:
             raise ValueError(f"{wanted.shape} and {here.shape} for {len(self.names)} joints")
-
         violations = self._violations("non_finite", ~np.isfinite(wanted), wanted, wanted)
         violations += self._violations("present", ~np.isfinite(here), here, here)
         if violations:
             return LimitResult(False, wanted, tuple(violations))
 
-        ok = True
-        low, high = limits.position_min - limits.max_step, limits.position_max + limits.max_step
-        outside = (here < low) | (here > high)
-        if outside.any():
-            violations += self._violations(
-                "present", outside, here, np.where(here < low, low, high)
-            )
-            ok = False
-
+        violations = self._present_outside(here)
+        ok = not violations
         last = here if previous is None else np.asarray(previous, np.float64)
         earlier = last if before is None else np.asarray(before, np.float64)
         # The velocity so far; a motion that begins has none.
         velocity = (last - earlier) / period_s
-        change = limits.max_acceleration * period_s
-        windows: tuple[tuple[Check, Vector, Vector], ...] = (
-            ("position", limits.position_min, limits.position_max),
-            ("step", here - limits.max_step, here + limits.max_step),
-            (
-                "velocity",
-                last - limits.max_velocity * period_s,
-                last + limits.max_velocity * period_s,
-            ),
-            (
-                "acceleration",
-                last + (velocity - change) * period_s,
-                last + (velocity + change) * period_s,
-            ),
-        )
+        windows = self._windows(here, last, velocity, period_s)
         for check, lowest, highest in windows:
             found = _outside(wanted, lowest, highest)
             if not found.any():
                 continue
             violations += self._measured(check, found, wanted, here, last, velocity, period_s)
-            if check in limits.clamp:
+            if check in self.limits.clamp:
                 wanted = np.clip(wanted, lowest, highest)
             else:
                 ok = False
@@ -287,6 +264,30 @@ class JointLimiter:
         for _, lowest, highest in windows[:2]:
             ok = ok and not _outside(wanted, lowest, highest).any()
         return LimitResult(ok, wanted, tuple(violations))
+
+    def _present_outside(self, here: Vector) -> list[LimitViolation]:
+        limits = self.limits
+        low, high = limits.position_min - limits.max_step, limits.position_max + limits.max_step
+        below = here < low
+        return self._violations("present", below | (here > high), here, np.where(below, low, high))
+
+    def _windows(
+        self, here: Vector, last: Vector, velocity: Vector, period_s: float
+    ) -> tuple[tuple[Check, Vector, Vector], ...]:
+        """The checks in their order, each with the lowest and highest command that it allows."""
+        limits = self.limits
+        reach = limits.max_velocity * period_s
+        change = limits.max_acceleration * period_s
+        return (
+            ("position", limits.position_min, limits.position_max),
+            ("step", here - limits.max_step, here + limits.max_step),
+            ("velocity", last - reach, last + reach),
+            (
+                "acceleration",
+                last + (velocity - change) * period_s,
+                last + (velocity + change) * period_s,
+            ),
+        )
 
     def check_step(self, command: Vector, present: Vector) -> LimitResult:
         """The check of the step alone, by a newer measurement than `check` had.

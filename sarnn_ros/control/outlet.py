@@ -140,6 +140,22 @@ class CommandOutlet:
             return Interruption(result.violations[0].reason, result.reason, True)
         return None
 
+    def ready(
+        self,
+        command: Command,
+        since: Instant,
+        limit_ns: int,
+        measured: tuple[int, Vector] | None = None,
+    ) -> Callable[[], None] | Interruption:
+        """What publishes it, to be called at once; or what `check` has against it."""
+        publish = self._prepare(command)  # which takes a while: before the check
+
+        def send() -> None:
+            publish()
+            self.sent = Sent(self.clocks.now_ns(), command.position, command.velocity)
+
+        return self.check(command.position, since, limit_ns, measured) or send
+
     def send(
         self,
         command: Command,
@@ -148,9 +164,8 @@ class CommandOutlet:
         measured: tuple[int, Vector] | None = None,
     ) -> Interruption | None:
         """Publish it, if `check` has nothing against it."""
-        publish = self._prepare(command)
-        interruption = self.check(command.position, since, limit_ns, measured)
-        if interruption is None:
-            publish()
-            self.sent = Sent(self.clocks.now_ns(), command.position, command.velocity)
-        return interruption
+        send = self.ready(command, since, limit_ns, measured)
+        if isinstance(send, Interruption):
+            return send
+        send()
+        return None

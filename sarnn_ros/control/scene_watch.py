@@ -19,7 +19,7 @@ from sarnn_ros.policy.drift import Drift, DriftMonitor
 from sarnn_ros.policy.health import HealthMonitor, HealthReading
 
 if TYPE_CHECKING:
-    from sarnn_ros.control.controller import Tick
+    from sarnn_ros.control.tick import Tick
 
 #: Takes a stable key and a text.
 Warn = Callable[[str, str], object]

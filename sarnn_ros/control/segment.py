@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The way from one set-point to the next. Pure arithmetic: no ROS, no threads, no limits.
+"""The path from one set-point to the next. Pure arithmetic: no ROS, no threads, no limits.
 
 Units are rad or m, s and ns; vectors have one entry per commanded joint.
 """
@@ -42,8 +42,8 @@ class Segment:
         u = self._phase(time_ns)
         if u in (0.0, 1.0):
             return (self.start, self.end)[int(u)].copy()
-        way = self.end - self.start
-        position = self.start + u * u * (3.0 - 2.0 * u) * way
+        distance = self.end - self.start
+        position = self.start + u * u * (3.0 - 2.0 * u) * distance
         position += u * (1.0 - u) ** 2 * self._duration * self.start_velocity
         position -= u * u * (1.0 - u) * self._duration * self.end_velocity
         # Rounding must not leave the interval that the ends were checked for.
@@ -72,12 +72,12 @@ def segment(
     start_velocity: Vector,
     end_velocity: Vector,
 ) -> Segment:
-    """The way between two set-points that never leaves the interval between them.
+    """A segment between two set-points that never leaves the interval between them.
 
     :param kind: 'linear' ignores the velocities. 'cubic' takes them over as far as the curve then
-        stays monotonous: in the direction of the way, and at most three times its mean velocity
+        stays monotonic: in the direction of the segment, at most three times its mean velocity
         (Fritsch and Carlson, "Monotone Piecewise Cubic Interpolation", SIAM J. Numer. Anal. 17,
-        1980). So it may not overshoot a set-point that the guard has let through.
+        1980). So it may not overshoot a set-point that the limits have let through.
     """
     mean = (end - start) / ((end_ns - start_ns) * 1e-9)
     if kind == "linear":

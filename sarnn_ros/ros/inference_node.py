@@ -27,7 +27,6 @@ import os
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -35,43 +34,40 @@ from typing import Any
 import cv2
 import rclpy
 from rclpy.clock import Clock as RclClock
-from rclpy.clock import ClockType, JumpThreshold
-from rclpy.duration import Duration
+from rclpy.clock import ClockType
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.qos import DurabilityPolicy, QoSProfile
-from std_msgs.msg import String
-from std_srvs.srv import Trigger
+from rclpy.lifecycle import TransitionCallbackReturn
 
 from sarnn_ros.control.assembly import build_controller
-from sarnn_ros.control.controller import Controller, Ports, Tick
+from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.outlet import Clocks
+from sarnn_ros.control.parts import Ports
 from sarnn_ros.control.reminder import Reminder
 from sarnn_ros.control.resolve import check_topics, command_topics, load_policy
 from sarnn_ros.control.scheduling import schedule_this_thread
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.state import MOVING, State, Status
-from sarnn_ros.errors import DecodeError, SarnnError
+from sarnn_ros.control.tick import Tick
+from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.ros import graph_watch
 from sarnn_ros.ros.diagnostics import Diagnostics
 from sarnn_ros.ros.graph_watch import GraphWatch
+from sarnn_ros.ros.inputs import connect_inputs
+from sarnn_ros.ros.lifecycle import SafeLifecycleNode
 from sarnn_ros.ros.parameters import ParameterServer
 from sarnn_ros.ros.sender import CommandSender
-from sarnn_ros.ros.sensors import Sensors
+from sarnn_ros.ros.services import ControlServices
 from sarnn_ros.ros.spinning import initialise, spin
 from sarnn_ros.ros.throttle import ThrottledLog
 from sarnn_ros.ros.viewer import Viewer
 from sarnn_ros.signals import stop_on_signals
 
-RCLError = rclpy_implementation.RCLError
-
 #: What a callback under way gets to finish when the process is to end, s.
 CALLBACK_SECONDS = 1.5
 
 
-class InferenceNode(LifecycleNode):
+class InferenceNode(SafeLifecycleNode):
     """See the module.
 
     :param on_tick: sees every `Tick`, on the control thread, after its command was sent. For
@@ -86,7 +82,6 @@ class InferenceNode(LifecycleNode):
         **options: Any,
     ) -> None:
         super().__init__(node_name, **options)
-        self._survive_invalid_transitions()
         self._parameter_server = ParameterServer(self, self._settings_change)
         self._on_tick = on_tick
         self._log = ThrottledLog(self.get_logger())
@@ -94,12 +89,17 @@ class InferenceNode(LifecycleNode):
         self._undo: list[Callable[[], object]] = []  # what configure made, last first
         self._diagnostics = Diagnostics(self)
         self._reminder = Reminder(self.get_logger().info)
-        for name, serve in (("start", self._start), ("stop", self._stop), ("reset", self._reset)):
-            self.create_service(Trigger, f"~/{name}", partial(self._serve, serve))
         # What must go on when the ROS clock has stopped, above all to say so.
         self._steady = RclClock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
         self._news = self.create_guard_condition(self._publish_diagnostics)
+        self._control_services = ControlServices(
+            self,
+            lambda: self.controller if self.state == "active" else None,
+            self.status,
+            before_start=lambda: self._graph.look(),
+            changed=self._news.trigger,
+        )
 
     @property
     def settings(self) -> Settings:
@@ -113,11 +113,6 @@ class InferenceNode(LifecycleNode):
         wrong = self._parameter_server.is_wrong("autostart")
         return wrong or bool(self.get_parameter("autostart").value)
 
-    @property
-    def state(self) -> str:
-        """Lifecycle state: unconfigured, inactive, active or finalized."""
-        return str(self._state_machine.current_state[1])
-
     def now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
 
@@ -127,42 +122,7 @@ class InferenceNode(LifecycleNode):
 
     # -- lifecycle ------------------------------------------------------------------------------
 
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition("configure", partial(self._configure, state))
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition("activate", partial(self._activate, state))
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition("deactivate", partial(self._deactivate, state))
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition("cleanup", self._release)
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        return self._transition("shutdown", self._release)
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """After a failed transition the node is unconfigured, whatever was half done."""
-        return self._transition("error", self._release)
-
-    def _transition(self, name: str, work: Callable[[], None]) -> TransitionCallbackReturn:
-        # rclpy swallows exceptions of these callbacks without a word.
-        try:
-            work()
-        except SarnnError as error:
-            self.get_logger().error(f"{name} failed: {error}")
-            self._release()
-            self._diagnostics.problem = error.problem
-            # FAILURE, unlike ERROR, leads back to where a configure came from.
-            return TransitionCallbackReturn.FAILURE
-        except Exception:
-            self.get_logger().error(f"{name} failed:\n{traceback.format_exc()}")
-            self._diagnostics.problem = f"{name} failed with an unexpected error: see the log"
-            return TransitionCallbackReturn.ERROR
-        return TransitionCallbackReturn.SUCCESS
-
-    def _configure(self, state: LifecycleState) -> None:
+    def configure(self) -> None:
         """Load, check and warm up; connect the sensors. Slow on purpose, so that activate is not.
 
         :raises SarnnError: for parameters or a policy that will not do; nothing is left behind.
@@ -170,35 +130,8 @@ class InferenceNode(LifecycleNode):
         started = time.monotonic()
         settings = self._parameter_server.read()
         policy = load_policy(settings)
-        spec = policy.spec
-        topics = command_topics(settings, spec)
-        check_topics(spec, topics, self.resolve_topic_name, self.get_namespace())
-        sender = CommandSender(self, topics, spec.command_names, spec.period_ns, self.now_ns)
-        self._undo.append(sender.destroy)
-        graph = GraphWatch(self, spec, lambda: self.settings, sender.publishers)
-        self._viewer = viewer = Viewer(self, policy.config, self.status)
-        self._undo.append(viewer.destroy)
-        predicts = settings.health.image and policy.config.health is not None
-        self.controller = controller = build_controller(
-            policy,
-            lambda: self.settings,
-            Ports(
-                Clocks(self.now_ns, simulated=self._simulated),
-                prepare=sender.prepare,
-                faults=lambda: Faults(soft=dict(graph.faults)),
-                wants_image=lambda: predicts or viewer.wants_image(),
-                log=self._log,
-                changed=self._news.trigger,
-                on_tick=self._after_tick,
-                on_start=self._schedule_control,
-                topic_name=self.resolve_topic_name,
-            ),
-        )
-        self._graph = graph
-        self._connect(controller, graph)
-        super().on_configure(state)
+        self._build(policy, settings)
         self._parameter_server.lock(True)
-        self._diagnostics.configured(policy.config, controller, graph)
         # A full collection looks at all that was imported, 10 to 20 ms long, and may come in the
         # middle of a tick. What is here now stays: the collector need not look at it again.
         gc.unfreeze()
@@ -206,64 +139,52 @@ class InferenceNode(LifecycleNode):
         gc.freeze()
         self.get_logger().info(
             f"configured in {time.monotonic() - started:.1f} s: policy '{settings.policy}', "
-            f"{spec.rate:g} Hz, joints {', '.join(spec.command_names)}"
+            f"{policy.spec.rate:g} Hz, joints {', '.join(policy.spec.command_names)}"
         )
 
-    def _connect(self, controller: Controller, graph: GraphWatch) -> None:
-        """Subscribe, and listen to the clock."""
-        parts, settings = controller.parts, self.settings
-        jumps = self.get_clock().create_jump_callback(
-            JumpThreshold(
-                min_forward=Duration(nanoseconds=1),
-                min_backward=Duration(nanoseconds=-1),
-                on_clock_change=True,
-            ),
-            post_callback=lambda _: controller.clock_moved(),
+    def _build(self, policy: Policy, settings: Settings) -> None:
+        """Publishers, the controller, and what it is told."""
+        spec = policy.spec
+        topics = command_topics(settings, spec)
+        check_topics(spec, topics, self.resolve_topic_name, self.get_namespace())
+        sender = CommandSender(self, topics, spec.command_names, spec.period_ns, self.now_ns)
+        self._undo.append(sender.destroy)
+        self._graph = graph = GraphWatch(self, spec, lambda: self.settings, sender.publishers)
+        self._viewer = viewer = Viewer(self, policy.config, self.status)
+        self._undo.append(viewer.destroy)
+        judges_images = settings.health.image and policy.config.health is not None
+        ports = Ports(
+            Clocks(self.now_ns, simulated=lambda: bool(self.get_clock().ros_time_is_active)),
+            prepare=sender.prepare,
+            faults=lambda: Faults(soft=dict(graph.faults)),
+            wants_image=lambda: judges_images or viewer.wants_image(),
+            log=self._log,
+            changed=self._news.trigger,
+            on_tick=self._after_tick,
+            on_start=self._schedule_control,
+            topic_name=self.resolve_topic_name,
         )
-        self._undo.append(jumps.unregister)
-        sensors = Sensors(
-            self,
-            parts.buffer,
-            parts.formats,
-            settings.reliability,
-            now_ns=self.now_ns,
-            arrived=graph.arrived,
-            image_tick=controller.image_tick,
-            void=self._message_void,
-        )
-        self._undo.append(sensors.destroy)
-        if parts.description is not None:
-            take = parts.description.take
-            subscription = self.create_subscription(
-                String,
-                settings.robot_description_topic,
-                lambda text: take(text.data),
-                QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
-            )
-            self._undo.append(partial(self.destroy_subscription, subscription))
+        self.controller = build_controller(policy, lambda: self.settings, ports)
+        self._undo += connect_inputs(self, self.controller, settings, graph.arrived, self._log)
         timer = self.create_timer(graph_watch.PERIOD, graph.look, clock=self._steady)
         self._undo.append(partial(self.destroy_timer, timer))
+        self._diagnostics.configured(policy.config, self.controller, graph)
 
-    def _activate(self, state: LifecycleState) -> None:
+    def activate(self) -> None:
         assert self.controller is not None
-        super().on_activate(state)
         self._graph.look()
         self.controller.activate(start=self.settings.start_on_activate)
         self._viewer.start()
         self.controller.run()
         self.get_logger().info(f"active: {self.controller.status().text}")
 
-    def _simulated(self) -> bool:
-        return bool(self.get_clock().ros_time_is_active)
-
     def _schedule_control(self) -> None:
         settings = self.settings
         for text in schedule_this_thread(settings.cpu_affinity, settings.realtime_priority):
             self.get_logger().warning(text)
 
-    def _deactivate(self, state: LifecycleState) -> None:
+    def deactivate(self) -> None:
         self.halt()
-        super().on_deactivate(state)
 
     def halt(self) -> None:
         """Stop commanding, the hold sent; then end the threads."""
@@ -273,7 +194,7 @@ class InferenceNode(LifecycleNode):
             self.get_logger().error("the policy does not return: restart the node")
         self._viewer.stop()
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """Give back whatever configure made, all of it or part."""
         self.halt()
         self._parameter_server.lock(False)
@@ -284,36 +205,18 @@ class InferenceNode(LifecycleNode):
         while self._undo:
             self._undo.pop()()
 
+    def failed(self, problem: str) -> None:
+        self._diagnostics.problem = problem
+
     def close(self) -> None:
         """Stop in order, whatever the state: for signals. Never raises."""
         with contextlib.suppress(Exception):
             if self.state == "active":
                 self.trigger_deactivate()
         with contextlib.suppress(Exception):
-            self._release()
-
-    def _survive_invalid_transitions(self) -> None:
-        # In Jazzy a request that the state does not allow raises through the executor: the node
-        # would die, and the caller would wait for ever.
-        service = self._service_change_state
-        answer = service.callback
-
-        def change_state(request: Any, response: Any) -> Any:
-            try:
-                return answer(request, response)
-            except RCLError as error:
-                self.get_logger().warning(
-                    f"transition {request.transition.id} refused while {self.state}: {error}"
-                )
-                response.success = False
-                return response
-
-        service.callback = change_state
+            self.release()
 
     # -- from and to the robot's side -----------------------------------------------------------
-
-    def _message_void(self, topic: str, error: DecodeError) -> None:
-        self._log("warning", f"void:{topic}", f"a message on '{topic}' is void: {error}")
 
     def _after_tick(self, tick: Tick) -> None:
         controller = self.controller
@@ -322,31 +225,6 @@ class InferenceNode(LifecycleNode):
             health = controller.parts.scene.health
             self._viewer.show(tick, health, controller.status(), warn_above)
         self._on_tick(tick)
-
-    def _start(self, controller: Controller) -> str:
-        self._graph.look()
-        controller.start()
-        return f"started: {controller.status().text}"
-
-    def _stop(self, controller: Controller) -> str:
-        controller.stop()
-        return controller.status().text
-
-    def _reset(self, controller: Controller) -> str:
-        cleared = ", ".join(fault.code for fault in controller.reset())
-        return f"reset{cleared and f', cleared: {cleared}'}: {controller.status().text}"
-
-    def _serve(self, work: Callable[[Controller], str], _: Any, response: Any) -> Any:
-        if self.controller is None or self.state != "active":
-            response.success, response.message = False, self.status().text
-            return response
-        try:
-            response.success, response.message = True, work(self.controller)
-        except RuntimeError as error:
-            response.success, response.message = False, str(error)
-        self.get_logger().info(response.message)
-        self._news.trigger()
-        return response
 
     def _settings_change(self, after: Settings) -> None:
         """From a dry run the robot must not begin to move by itself, half-way into the motion; and

@@ -22,8 +22,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64MultiArray, Header
 from visualization_msgs.msg import ImageMarker
 
-from sarnn_ros.control.controller import Tick
 from sarnn_ros.control.state import Status
+from sarnn_ros.control.tick import Tick
 from sarnn_ros.geometry import points_to_model_pixels, points_to_source_pixels
 from sarnn_ros.policy.directory import PolicyConfig, health_terms
 from sarnn_ros.policy.health import HealthReading, follows

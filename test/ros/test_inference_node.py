@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from ros_testing import small_spec
 
-from sarnn_ros.control.controller import Tick
+from sarnn_ros.control.tick import Tick
 
 pytestmark = pytest.mark.usefixtures("one_by_one")
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from std_msgs.msg import Header
 
-from sarnn_ros.control.controller import Tick
 from sarnn_ros.control.state import State, Status
+from sarnn_ros.control.tick import Tick
 from sarnn_ros.policy.health import HealthReading
 from sarnn_ros.policy.runtime import Prediction
 from sarnn_ros.ros.viewer import Viewer

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from sarnn_ros.control.assembly import build_controller
-from sarnn_ros.control.controller import Ports, Tick
 from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.outlet import Clocks, Command
+from sarnn_ros.control.parts import Ports
 from sarnn_ros.control.settings import build_settings
+from sarnn_ros.control.tick import Tick
 from sarnn_ros.policy.runtime import Prediction
 from sarnn_ros.spec import parse_spec
 from sarnn_ros.streams.observe import Missing, Observation

@@ -25,7 +25,7 @@ from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import String
 
-from sarnn_ros.control.controller import Tick
+from sarnn_ros.control.tick import Tick
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.ros.inference_node import InferenceNode

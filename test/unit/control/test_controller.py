@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from control_bench import MAX_STEP, PERIOD, Bench
 
-from sarnn_ros.control.controller import Controller, Tick
+from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.state import State
+from sarnn_ros.control.tick import Tick
 from sarnn_ros.spec import parse_spec
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sarnn_ros.control.interpolator import SetpointInterpolator
 from sarnn_ros.control.limits import JointLimiter, JointLimits
-from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet
+from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet, Interruption
 
 MS = 1_000_000
 PERIOD = 100 * MS
@@ -52,7 +52,10 @@ class Bench:
         command = Command(wanted, (wanted - last) / 0.1, wanted)
         measured = (self.now, self.present)
         since = Clocks(lambda: self.now, lambda: self.now).read()
-        return self.interpolator.go(command, since, PERIOD, measured)
+        send = self.interpolator.ready(command, since, PERIOD, measured)
+        if isinstance(send, Interruption):
+            return send
+        return send()
 
     def run(self, intervals, follow=True):
         for _ in range(intervals):
@@ -159,7 +162,7 @@ def test_nothing_comes_after_the_end_and_the_next_way_begins_at_the_arm():
         (lambda b: setattr(b, "now", b.now - 10 * PERIOD), "clock"),
     ],
 )
-def test_a_way_that_cannot_be_walked_safely_is_left_for_good(spoil, reason):
+def test_a_segment_that_cannot_be_finished_safely_is_ended_for_good(spoil, reason):
     bench = Bench()
     bench.go(0.1, 1.0)
     bench.run(3)
@@ -177,7 +180,7 @@ def test_a_way_that_cannot_be_walked_safely_is_left_for_good(spoil, reason):
     assert bench.interpolator.interruption() is None, "it is told once"
 
 
-def test_the_way_after_one_that_was_left_begins_at_the_arm():
+def test_the_segment_after_an_interrupted_one_begins_at_the_arm():
     """At the set-point sent last it would be refused as long as the arm is away from there."""
     bench = Bench()
     bench.go(0.1, 1.0)
@@ -192,7 +195,7 @@ def test_the_way_after_one_that_was_left_begins_at_the_arm():
     assert bench.interpolator.interruptions == {"step": 1}
 
 
-def test_a_way_that_was_left_leaves_nothing_to_hold_and_its_end_nothing_to_tell():
+def test_an_interrupted_segment_has_nothing_to_hold_and_its_end_nothing_to_tell():
     bench = Bench()
     bench.go(0.1, 1.0)
     bench.run(3)
@@ -209,7 +212,7 @@ def test_a_prediction_that_is_not_finite_never_leaves():
     assert not bench.sent
 
 
-def test_a_velocity_limit_makes_the_way_longer_not_shorter():
+def test_a_velocity_limit_makes_the_segment_longer_not_shorter():
     bench = Bench(max_velocity=0.8)
     bench.go(0.1, 1.0)
     bench.run(30)

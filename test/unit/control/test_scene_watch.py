@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sarnn_ros.control.controller import Tick
 from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import build_settings
+from sarnn_ros.control.tick import Tick
 from sarnn_ros.policy.directory import CameraEnvelope, Health, Quantiles
 from sarnn_ros.policy.runtime import Prediction
 from sarnn_ros.streams.observe import Observation

@@ -1,0 +1,72 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a controller is made of (`Parts`), and what it needs from outside (`Ports`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sarnn_ros.control.description import DescriptionWatch
+from sarnn_ros.control.faults import Faults
+from sarnn_ros.control.following import FollowingWatch
+from sarnn_ros.control.gripper import TwoValuedGripper
+from sarnn_ros.control.interpolator import SetpointInterpolator
+from sarnn_ros.control.limits import JointLimiter, JointLimits
+from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet
+from sarnn_ros.control.scene_watch import SceneWatch
+from sarnn_ros.control.settings import Settings
+from sarnn_ros.control.start import StartSequence
+from sarnn_ros.control.tick import Tick
+from sarnn_ros.control.watchdogs import FormatWatch, ObservationWatch
+from sarnn_ros.policy.runtime import Policy
+from sarnn_ros.streams.observe import ObservationBuffer
+
+
+def _nothing(*_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the robot's side needs from outside.
+
+    :param prepare: makes the messages of a command; what it returns publishes them.
+    :param faults: what was found outside: on the ROS graph.
+    :param wants_image: whether somebody looks at the predicted image.
+    :param log: tells the user, unless it has just told the like; takes a level (error, warning,
+        info), a stable key and a text, and returns whether it told.
+    :param changed: called when the state or a fault has changed.
+    :param on_tick: sees each tick when it is over; on the control thread.
+    :param on_start: called first in the control thread.
+    :param topic_name: what messages call a topic of the spec.
+    """
+
+    clocks: Clocks
+    prepare: Callable[[Command], Callable[[], None]]
+    faults: Callable[[], Faults] = Faults
+    wants_image: Callable[[], bool] = bool
+    log: Callable[[str, str, str], bool] = lambda level, key, text: True
+    changed: Callable[[], None] = _nothing
+    on_tick: Callable[[Tick], None] = _nothing
+    on_start: Callable[[], None] = _nothing
+    topic_name: Callable[[str], str] = str
+
+
+@dataclass
+class Parts:
+    """What `build_controller` makes and a controller is made of."""
+
+    policy: Policy
+    buffer: ObservationBuffer
+    limiter: JointLimiter
+    gripper: TwoValuedGripper
+    sequence: StartSequence
+    outlet: CommandOutlet
+    interpolator: SetpointInterpolator
+    watch: ObservationWatch
+    following: FollowingWatch
+    formats: FormatWatch
+    scene: SceneWatch
+    description: DescriptionWatch | None
+    limits_by: Callable[[Settings, str | None], JointLimits]

@@ -1,0 +1,69 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Everything of ROS that a controller is told of: sensor messages, the robot description, jumps of
+the clock. No decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import String
+
+from sarnn_ros.control.controller import Controller
+from sarnn_ros.control.settings import Settings
+from sarnn_ros.errors import DecodeError
+from sarnn_ros.ros.sensors import Sensors
+from sarnn_ros.ros.throttle import ThrottledLog
+
+
+def connect_inputs(
+    node: Node,
+    controller: Controller,
+    settings: Settings,
+    arrived: Callable[[str], None],
+    log: ThrottledLog,
+) -> list[Callable[[], object]]:
+    """Connect them to the controller.
+
+    :param arrived: is told the topic of every sensor message.
+    :returns: what disconnects them.
+    """
+    parts, clock = controller.parts, node.get_clock()
+
+    def void(topic: str, error: DecodeError) -> None:
+        log("warning", f"void:{topic}", f"a message on '{topic}' is void: {error}")
+
+    sensors = Sensors(
+        node,
+        parts.buffer,
+        parts.formats,
+        settings.reliability,
+        now_ns=lambda: int(clock.now().nanoseconds),
+        arrived=arrived,
+        image_tick=controller.image_tick,
+        void=void,
+    )
+    jumps = clock.create_jump_callback(
+        JumpThreshold(
+            min_forward=Duration(nanoseconds=1),
+            min_backward=Duration(nanoseconds=-1),
+            on_clock_change=True,
+        ),
+        post_callback=lambda _: controller.clock_moved(),
+    )
+    undo: list[Callable[[], object]] = [sensors.destroy, jumps.unregister]
+    if parts.description is not None:
+        take = parts.description.take
+        subscription = node.create_subscription(
+            String,
+            settings.robot_description_topic,
+            lambda text: take(text.data),
+            QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+        )
+        undo.append(partial(node.destroy_subscription, subscription))
+    return undo

@@ -1,0 +1,115 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A lifecycle node that survives exceptions in its transitions, and requests
+that its state does not allow: rclpy's does not."""
+
+from __future__ import annotations
+
+import traceback
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+from sarnn_ros.errors import SarnnError
+
+RCLError = rclpy_implementation.RCLError
+
+
+class SafeLifecycleNode(LifecycleNode):
+    """Subclasses say what a transition does. A `SarnnError` leads back to where it came from."""
+
+    def __init__(self, node_name: str, **options: Any) -> None:
+        super().__init__(node_name, **options)
+        self._survive_invalid_transitions()
+
+    @property
+    def state(self) -> str:
+        """Lifecycle state: unconfigured, inactive, active or finalized."""
+        return str(self._state_machine.current_state[1])
+
+    @abstractmethod
+    def configure(self) -> None: ...
+
+    @abstractmethod
+    def activate(self) -> None:
+        """The lifecycle publishers publish by then."""
+
+    @abstractmethod
+    def deactivate(self) -> None:
+        """The lifecycle publishers publish until it returns."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Give back whatever `configure` made, all of it or part."""
+
+    @abstractmethod
+    def failed(self, problem: str) -> None:
+        """A transition has failed, and why."""
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        def configure() -> None:
+            self.configure()
+            super(SafeLifecycleNode, self).on_configure(state)
+
+        return self._transition("configure", configure)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        def activate() -> None:
+            super(SafeLifecycleNode, self).on_activate(state)
+            self.activate()
+
+        return self._transition("activate", activate)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        def deactivate() -> None:
+            self.deactivate()
+            super(SafeLifecycleNode, self).on_deactivate(state)
+
+        return self._transition("deactivate", deactivate)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transition("cleanup", self.release)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return self._transition("shutdown", self.release)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After a failed transition the node is unconfigured, whatever was half done."""
+        return self._transition("error", self.release)
+
+    def _transition(self, name: str, work: Callable[[], None]) -> TransitionCallbackReturn:
+        # rclpy swallows exceptions of these callbacks without a word.
+        try:
+            work()
+        except SarnnError as error:
+            self.get_logger().error(f"{name} failed: {error}")
+            self.release()
+            self.failed(error.problem)
+            # FAILURE, unlike ERROR, leads back to where a configure came from.
+            return TransitionCallbackReturn.FAILURE
+        except Exception:
+            self.get_logger().error(f"{name} failed:\n{traceback.format_exc()}")
+            self.failed(f"{name} failed with an unexpected error: see the log")
+            return TransitionCallbackReturn.ERROR
+        return TransitionCallbackReturn.SUCCESS
+
+    def _survive_invalid_transitions(self) -> None:
+        # In Jazzy a request that the state does not allow raises through the executor: the node
+        # would die, and the caller would wait for ever.
+        service = self._service_change_state
+        answer = service.callback
+
+        def change_state(request: Any, response: Any) -> Any:
+            try:
+                return answer(request, response)
+            except RCLError as error:
+                self.get_logger().warning(
+                    f"transition {request.transition.id} refused while {self.state}: {error}"
+                )
+                response.success = False
+                return response
+
+        service.callback = change_state
