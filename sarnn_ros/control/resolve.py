@@ -124,12 +124,12 @@ def check_topics(
                 remedy="remap the command, e.g. -r joint_command:=/arm/commands, or the joints, "
                 f"e.g. -r {source.topic}:=/arm/joint_states",
             )
-        astray = [one for one in sent if one.startswith(inside)]
-        if inside != "/" and astray and not topic.startswith(inside):
+        own_commands = [one for one in sent if one.startswith(inside)]
+        if inside != "/" and own_commands and not topic.startswith(inside):
             own = source.topic.rpartition("/")[2]
             raise ConfigError(
-                f"the joints come from '{topic}', but the commands go to '{astray[0]}': the node "
-                f"in the namespace '{namespace}' may watch one arm and move another",
+                f"the joints come from '{topic}', but the commands go to '{own_commands[0]}': the "
+                f"node in the namespace '{namespace}' may watch one arm and move another",
                 where="topics",
                 remedy=f"if the arm is in the namespace, remap the joints: -r {source.topic}:="
                 f"{own}, or record with relative topics; if not, name the command's topic in "
@@ -241,6 +241,6 @@ def guard_limits(
         named = ", ".join(name for name in spec.command_names if name in free)
         warn(
             f"{' and '.join(places)}: no limits for {named}: only those by training and guard.* "
-            "hold; is it called otherwise there, or lacks its <limit>?"
+            "hold; does it have another name there, or no <limit>?"
         )
     return limits

@@ -100,7 +100,7 @@ TABLE: tuple[tuple[frozenset[State], Event, State | None, tuple[Action, ...]], .
     (STARTED, E.WARM_UP, S.WARMING_UP, (A.HOLD,)),
     (STARTED, E.BLEND, S.BLENDING, (A.SEND,)),
     (STARTED, E.COMMAND, S.COMMANDING, (A.SEND,)),
-    # A ramp does not go on by itself: whoever sees an arm stop half-way may step up to it.
+    # A ramp does not go on by itself: a person may step up to an arm that has stopped.
     (frozenset({S.RAMPING}), E.PREVENTED, S.STOPPED, (A.HOLD,)),
     (STARTED, E.PREVENTED, S.HOLDING, (A.HOLD,)),
     (STARTED, E.FAULT, S.FAULTED, (A.HOLD,)),

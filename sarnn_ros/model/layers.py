@@ -87,7 +87,7 @@ class InverseSpatialSoftmax(nn.Module):
         pos_xy, _, _ = create_position_encoding(width, height, normalized)
         self.register_buffer("pos_xy", pos_xy)
         # Its two axes by themselves: taken from it at every step, they would be a Gather in the
-        # exported graph of a large image, which is one operator more than may run at a robot.
+        # exported graph of a large image, an operator that `policy.graph` does not allow.
         self.register_buffer("_row", pos_xy[0, 0].clone(), persistent=False)
         self.register_buffer("_column", pos_xy[1, :, 0].clone(), persistent=False)
 

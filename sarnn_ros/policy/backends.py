@@ -201,7 +201,7 @@ def _session(path: Path, content: bytes, threads: int, cameras: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Spinning threads take the core from whoever has work for it.
+    # Spinning threads keep other threads from the core.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the training data did, in figures small enough to travel with the policy. NumPy only."""
+"""What the training data did, as a few figures that are stored with the policy. NumPy only."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Policy:
 
         :param backend: 'onnxruntime', or 'torch'.
         :param threads: of the network's arithmetic. One is best on a machine that does other work:
-            several wait for each other, and so for whoever holds any of their cores.
+            several wait for each other, and so for a free core each.
         :param device: of the backend 'torch': 'cpu', 'cuda', or 'auto', a GPU where there is one.
         :param compiled: have the backend 'torch' compile the convolutions: a minute's work.
         :param sha256: expected of the directory; see `load_config`.

@@ -89,7 +89,7 @@ class GraphWatch:
     def _commanders(self) -> dict[str, str]:
         faults: dict[str, str] = {}
         settings = self._settings()
-        # A dry run beside whoever commands is what a dry run is for.
+        # A dry run is meant to run beside the node that commands.
         if settings.dry_run or not settings.watch.single_commander:
             return faults
         # Remapped to one topic, the arm's and the gripper's publishers are both ours.

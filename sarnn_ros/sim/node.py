@@ -238,7 +238,7 @@ def _image(header: Header, image: NDArray[np.uint8]) -> Image:
 def main(args: list[str] | None = None) -> int:
     """Run the node until Ctrl-C, SIGTERM or SIGHUP."""
     with stop_on_signals() as stop:
-        # rclpy's own handlers end the context under the callbacks: whoever publishes then fails.
+        # rclpy's own handlers would end the context while callbacks still publish.
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         try:
             node = SimNode()

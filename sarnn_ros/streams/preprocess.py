@@ -127,7 +127,7 @@ class JointNormaliser:
             raise ValueError(f"bounds of shapes {low.shape} and {high.shape}")
         if not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise ValueError("bounds must be finite")
-        # Whoever made the bounds, a joint that never moved must not divide by zero.
+        # Bounds may come from elsewhere: a joint that never moved must not divide by zero.
         margin = np.where(high - low < np.finfo(np.float64).tiny, MIN_RANGE / 2, 0.0)
         low, high = low - margin, high + margin
         object.__setattr__(self, "minimum", low)
