@@ -383,14 +383,7 @@ class Controller:
         if last is None:
             return faults
         label_ns, then = last
-        gap_ns = began.steady_ns - then.steady_ns
-        if self._clocks.simulated():  # which may have been paused, and the robot with it
-            gap_ns = min(gap_ns, began.now_ns - then.now_ns)
-        if gap_ns > self._stall_ns and order.state in MOVING:
-            faults.hard["stalled"] = (
-                f"nothing was done for {gap_ns * 1e-9:.2f} s in the middle of a motion: was the "
-                "process stopped, or no core free? The arm may have been moved meanwhile"
-            )
+        self._find_stall(then, began, order.state, faults)
         # Not by the labels: a tick of a silent camera is labelled now, its next image is older.
         if began.now_ns < then.now_ns:
             tick.reset = f"time went back by {(then.now_ns - began.now_ns) * 1e-9:.3f} s"
@@ -400,6 +393,17 @@ class Controller:
             # Images come about every period, the grid at exact multiples.
             tick.missed = max(round((tick.label_ns - label_ns) / self._period_ns) - 1, 0)
         return faults
+
+    def _find_stall(self, then: Instant, now: Instant, state: State, faults: Faults) -> None:
+        """Whether a motion was left alone for too long between two instants."""
+        gap_ns = now.steady_ns - then.steady_ns
+        if self._clocks.simulated():  # which may have been paused, and the robot with it
+            gap_ns = min(gap_ns, now.now_ns - then.now_ns)
+        if gap_ns > self._stall_ns and state in MOVING:
+            faults.hard["stalled"] = (
+                f"nothing was done for {gap_ns * 1e-9:.2f} s in the middle of a motion: was the "
+                "process stopped, or no core free? The arm may have been moved meanwhile"
+            )
 
     def _observe(self, tick: Tick, order: _Order, faults: Faults) -> None:
         """The observation, and everything that says whether it can be trusted."""
@@ -542,6 +546,8 @@ class Controller:
                 elif interruption is not None:
                     code = "late" if interruption.code == "late" else "interpolation"
                     faults.soft[code] = interruption.text
+            if current and not done:  # the stall may have come within this tick
+                self._find_stall(since, self._clocks.read(), self.state, faults)
             if order.resets == self._resets:
                 tick.changes = self.faults.update(tick.label_ns, faults.soft, faults.hard)
             was = self.state

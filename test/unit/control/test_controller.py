@@ -636,3 +636,19 @@ def test_a_simulation_that_is_paused_goes_on_by_itself_but_not_a_ramp():
     bench.steady += 11 * PERIOD
     bench.control.look_for_stall()
     assert bench.control.state is State.STOPPED
+
+
+def test_a_process_that_was_stopped_within_a_tick_does_not_go_on_by_itself():
+    bench = Bench()
+    bench.control.start()
+    bench.run(3)
+
+    def stopped() -> None:
+        bench.now += 20 * PERIOD
+        bench.policy.meanwhile = lambda: None
+
+    bench.policy.meanwhile = stopped
+    tick = bench.run()
+    assert tick.sent is None and tick.state is State.FAULTED
+    (fault,) = bench.control.faults.latched
+    assert fault.code == "stalled" and "nothing was done for 2.00 s" in fault.text
