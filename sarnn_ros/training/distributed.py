@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -85,7 +86,7 @@ def _join(device: torch.device) -> ProcessGroup:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     atexit.register(_leave)
-    patient = dist.new_group(backend="gloo", timeout=PATIENCE)
+    patient: Any = dist.new_group(backend="gloo", timeout=PATIENCE)
     return ProcessGroup(dist.get_rank(), dist.get_world_size(), device, patient)
 
 
