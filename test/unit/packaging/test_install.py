@@ -134,7 +134,7 @@ def test_modules_and_data_are_complete(installed: Installed) -> None:
 
 def test_installed_code_finds_its_own_files(installed: Installed) -> None:
     code = "import sarnn_ros.share as s; print(s.__file__); print(s.share_directory())"
-    module, share = installed.shell(f'python -c "{code}"').split()
+    module, share = installed.shell(f'"{sys.executable}" -c "{code}"').split()
     assert Path(module) == installed.modules / "sarnn_ros" / "share.py"
     assert Path(share) == installed.prefix / "share" / "sarnn_ros"
 
