@@ -69,6 +69,13 @@ class EnvironmentProblem(SarnnError):
     """Python, the platform or an optional dependency is not what is needed."""
 
 
+def shorten(text: str, most: int = 1000) -> str:
+    """At most about so many characters: what a message or a file holds may be of any length."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]} … ({len(text) - most} characters) … {text[-most // 2 :]}"
+
+
 def join_problems(problems: Iterable[str]) -> str:
     """Several problems as one indented list, so that a user fixes them all in one go."""
     return "".join(f"\n  - {problem}" for problem in problems)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.description import DescriptionWatch
 from sarnn_ros.control.following import FollowingWatch
-from sarnn_ros.control.gripper import two_valued_gripper
+from sarnn_ros.control.gripper import TwoValuedGripper, two_valued_gripper
 from sarnn_ros.control.interpolator import SetpointInterpolator
 from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.outlet import CommandOutlet
-from sarnn_ros.control.parts import Parts, Ports
+from sarnn_ros.control.parts import LimitsBy, Parts, Ports
 from sarnn_ros.control.resolve import command_interval_ns, guard_limits, held_indices, start_box
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import Settings
@@ -25,6 +25,7 @@ from sarnn_ros.control.start import start_sequence
 from sarnn_ros.control.ticker import GridTicker, ImageTicker, Repeat, Ticker
 from sarnn_ros.control.watchdogs import FormatWatch, ObservationWatch
 from sarnn_ros.policy.runtime import Policy
+from sarnn_ros.spec import Spec
 from sarnn_ros.streams.observe import ObservationBuffer
 
 #: Between two looks whether the control thread still ticks, s.
@@ -40,92 +41,121 @@ def build_controller(policy: Policy, settings: Callable[[], Settings], ports: Po
     :param settings: the current ones; only the live ones may change later.
     :raises ConfigError: settings that contradict the policy.
     """
-    now, spec, envelope = settings(), policy.spec, policy.config.envelope
-    clocks, period_ns = ports.clocks, spec.period_ns
-    warn = _Once(partial(ports.log, "warning", "limits"))
-    limits = guard_limits(now, spec, envelope, warn=warn)
-    gripper = two_valued_gripper(now, spec, limits)
-    limiter = JointLimiter(gripper.widen(limits), spec.command_names)
-    sizes = {name: (camera.width, camera.height) for name, camera in envelope.cameras.items()}
-    buffer = ObservationBuffer(spec, ports.topic_name, sizes)
-    age_ns = max(source.max_age_ns for source in spec.joints)
-    outlet = CommandOutlet(
-        lambda command: ports.prepare(gripper.apply(command)),
-        limiter,
-        clocks,
-        partial(_commanded_joints, buffer),
-        fresh_ns=max(period_ns, round(now.watch.max_latency * 1e9)) + age_ns,
-    )
-    interpolator = SetpointInterpolator(
-        period_ns,
-        command_interval_ns(now, spec),
-        now.interpolation,
-        outlet,
-        gripper.indices,
-    )
-    rows, names = list(spec.command_indices), spec.command_names
-
-    def limits_by(settings: Settings, text: str | None) -> JointLimits:
-        found = guard_limits(settings, spec, envelope, text, warn=warn)
-        return two_valued_gripper(settings, spec, found).widen(found)
-
-    topic = now.robot_description_topic
-    controller = Controller(
-        Parts(
-            policy=policy,
-            buffer=buffer,
-            limiter=limiter,
-            gripper=gripper,
-            sequence=start_sequence(
-                now.start,
-                *start_box(spec, envelope),
-                limiter.limits,
-                period_ns * 1e-9,
-                gripper.indices,
-                held_indices(now, spec),
-            ),
-            outlet=outlet,
-            interpolator=interpolator,
-            watch=ObservationWatch(
-                now.watch, period_ns, sizes, rows, names, limiter.limits.max_step
-            ),
-            following=FollowingWatch(
-                now.watch.still_ticks,
-                names,
-                limiter.limits.max_step,
-                [names.index(name) for name in now.gripper.joints],
-            ),
-            formats=FormatWatch(lambda: buffer.images_since_ns),
-            scene=SceneWatch(policy.config, settings, partial(ports.log, "warning")),
-            description=DescriptionWatch(
-                ports.topic_name(topic), lambda text: limits_by(settings(), text), limiter
-            )
-            if topic
-            else None,
-            limits_by=limits_by,
-        ),
-        settings,
-        ports,
-    )
-    kind: Callable[..., Ticker] = GridTicker
-    if spec.trigger is not None:
-        kind = partial(ImageTicker, max_age_ns=spec.trigger.max_age_ns)
-    ticker = kind(
-        period_ns,
-        clocks.now_ns,
-        controller.tick,
-        controller.failed,
-        simulated=clocks.simulated,
-        on_start=ports.on_start,
-    )
+    controller = Controller(_parts(policy, settings, ports), settings, ports)
     stalls = Repeat(STALL_LOOK_S, controller.look_for_stall, "stalls")
-    interpolator.on_error = controller.failed
-    controller.connect(ticker, stalls)
+    controller.parts.interpolator.on_error = controller.failed
+    controller.connect(_ticker(policy.spec, controller, ports), stalls)
     return controller
 
 
+def _parts(policy: Policy, settings: Callable[[], Settings], ports: Ports) -> Parts:
+    now, spec, envelope = settings(), policy.spec, policy.config.envelope
+    names, period_ns = spec.command_names, spec.period_ns
+    sizes = {name: (camera.width, camera.height) for name, camera in envelope.cameras.items()}
+    limits_by = _limits_by(policy, ports)
+    limits = limits_by(now, None)
+    limiter = JointLimiter(limits, names)
+    gripper = two_valued_gripper(now, spec, limits)
+    buffer = ObservationBuffer(
+        spec, ports.topic_name, sizes, max_ahead_ns=round(now.watch.max_ahead * 1e9)
+    )
+    outlet = _outlet(now, buffer, limiter, gripper, ports)
+    return Parts(
+        policy=policy,
+        buffer=buffer,
+        limiter=limiter,
+        gripper=gripper,
+        sequence=start_sequence(
+            now.start,
+            *start_box(spec, envelope),
+            limits,
+            period_ns * 1e-9,
+            gripper.indices,
+            held_indices(now, spec),
+        ),
+        outlet=outlet,
+        interpolator=SetpointInterpolator(
+            period_ns,
+            command_interval_ns(now, spec),
+            now.interpolation,
+            outlet,
+            gripper.indices,
+        ),
+        watch=ObservationWatch(
+            now.watch, sizes, list(spec.command_indices), names, limits.max_step
+        ),
+        following=FollowingWatch(
+            now.watch.still_ticks,
+            names,
+            limits.max_step,
+            [names.index(name) for name in now.gripper.joints],
+        ),
+        formats=FormatWatch(lambda: buffer.images_since_ns),
+        scene=SceneWatch(policy.config, settings, partial(ports.log, "warning")),
+        description=_description_watch(settings, limits_by, limiter, ports),
+        limits_by=limits_by,
+    )
+
+
+def _limits_by(policy: Policy, ports: Ports) -> LimitsBy:
+    """The limits by the settings and a robot description's text, if there is one."""
+    spec, envelope = policy.spec, policy.config.envelope
+    warn = _Once(partial(ports.log, "warning", "limits"))
+
+    def limits_by(settings: Settings, description: str | None) -> JointLimits:
+        limits = guard_limits(settings, spec, envelope, description, warn=warn)
+        return two_valued_gripper(settings, spec, limits).widen(limits)
+
+    return limits_by
+
+
+def _outlet(
+    settings: Settings,
+    buffer: ObservationBuffer,
+    limiter: JointLimiter,
+    gripper: TwoValuedGripper,
+    ports: Ports,
+) -> CommandOutlet:
+    spec = buffer.spec
+    age_ns = max(source.max_age_ns for source in spec.joints)
+    late_ns = max(spec.period_ns, round(settings.watch.max_latency * 1e9))
+    return CommandOutlet(
+        lambda command: ports.prepare(gripper.apply(command)),
+        limiter,
+        ports.clocks,
+        partial(_commanded_joints, buffer),
+        lambda: next(iter(ports.faults().soft.values()), ""),
+        fresh_ns=late_ns + age_ns,
+    )
+
+
+def _description_watch(
+    settings: Callable[[], Settings], limits_by: LimitsBy, limiter: JointLimiter, ports: Ports
+) -> DescriptionWatch | None:
+    topic = settings().robot_description_topic
+    if not topic:
+        return None
+    return DescriptionWatch(
+        ports.topic_name(topic), lambda text: limits_by(settings(), text), limiter
+    )
+
+
+def _ticker(spec: Spec, controller: Controller, ports: Ports) -> Ticker:
+    kind: Callable[..., Ticker] = GridTicker
+    if spec.trigger is not None:
+        kind = partial(ImageTicker, max_age_ns=spec.trigger.max_age_ns)
+    return kind(
+        spec.period_ns,
+        ports.clocks.now_ns,
+        controller.tick,
+        controller.failed,
+        simulated=ports.clocks.simulated,
+        on_start=ports.on_start,
+    )
+
+
 class _Once:
-    """Tells what it has not just told: a description may be published again and again."""
+    """Tells a text unless it was the last one told: a description may be published repeatedly."""
 
     def __init__(self, tell: Callable[[str], object]) -> None:
         self._tell = tell

@@ -43,9 +43,9 @@ from sarnn_ros.streams.observe import Missing
 
 Vector = NDArray[np.float64]
 
-#: A gap in a motion of more than so many periods, and of more than so long, latches: meanwhile
-#: nobody looked, and the arm may have been moved. Shorter ones are missed ticks.
-GAP_PERIODS, GAP_S = 5, 1.0
+#: A gap in a motion of more than so many periods, and of more than `watch.max_gap`, latches:
+#: meanwhile nobody looked, and the arm may have been moved. Shorter ones are missed ticks.
+GAP_PERIODS = 5
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ class Controller:
         self._period_ns = spec.period_ns
         self._rows = list(spec.command_indices)
         silence_ns = 0 if spec.trigger is None else spec.trigger.max_age_ns
-        self._stall_ns = max(GAP_PERIODS * spec.period_ns, round(GAP_S * 1e9)) + silence_ns
+        watch = settings().watch
+        self._stall_ns = max(GAP_PERIODS * spec.period_ns, round(watch.max_gap * 1e9)) + silence_ns
         # The next tick is no gap, whatever is asked for.
-        gap_ns = settings().watch.reset_gap * 1e9
-        self._gap_ns = round(max(gap_ns, CONTIGUOUS * spec.period_ns))
+        self._gap_ns = round(max(watch.reset_gap * 1e9, CONTIGUOUS * spec.period_ns))
 
         self._lock = parts.outlet.lock  # held while a command is being published
         self._generation = self._resets = 0
@@ -506,7 +506,7 @@ class Controller:
         """The command that the limits allow, if any."""
         assert self._present is not None
         elapsed_s, previous, before = self._motion.past(tick.label_ns)
-        tick.limited = result = self.parts.limiter.check(
+        result = self.parts.limiter.check(
             wanted, self._present[1], elapsed_s, previous=previous, before=before
         )
         self.violations.update(violation.reason for violation in result.violations)
@@ -536,6 +536,7 @@ class Controller:
     ) -> None:
         """Send the command, or hold; in any case the state says what was done."""
         with self._lock:
+            faults.update(self._ports.faults())  # once more: meanwhile the policy was computed
             current = order.generation == self._generation and self.state in STARTED
             done = False
             if current and wanted is not None and not faults.soft and not faults.hard:

@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sarnn_ros.errors import shorten
+
 
 @dataclass
 class Faults:
@@ -72,7 +74,8 @@ class ActiveFaults:
             for active, found, is_hard in kinds:
                 for code, text in found.items():
                     known = active.get(code)
-                    active[code] = Fault(code, text, is_hard, known.since_ns if known else tick_ns)
+                    since_ns = known.since_ns if known else tick_ns
+                    active[code] = Fault(code, shorten(text), is_hard, since_ns)
                     if known is None:
                         self._counts[code] += 1
                         appeared.append(active[code])

@@ -148,6 +148,9 @@ class SetpointInterpolator:
             ):
                 self._interrupt(Interruption("clock", "the clock jumped, or no core was free"))
                 return
+            if doubt := outlet.doubt():
+                self._interrupt(Interruption("sensors in doubt", doubt))
+                return
             present = outlet.present(now.now_ns)
             if present is None:
                 self._interrupt(Interruption("no fresh joint state", "no fresh joint state"))

@@ -22,9 +22,9 @@ Vector = NDArray[np.float64]
 Action = Literal["refuse", "clamp"]
 Check = Literal["position", "step", "velocity", "acceleration"]
 
-#: By so much of the largest step the arm may have moved away since a command was checked: one that
-#: was clamped to the limit must not be refused because the measurement trembles.
-NEWER_SLACK = 0.1
+#: A step that is clamped goes to this part of its limit. The last check measures it once more,
+#: from newer joints, and a measurement that trembles must not have it refused.
+CLAMPED_STEP = 0.9
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,10 @@ class JointLimiter:
                 continue
             violations += self._measured(check, found, wanted, here, last, velocity, period_s)
             if check in self.limits.clamp:
-                wanted = np.clip(wanted, lowest, highest)
+                if check == "step":
+                    reach = CLAMPED_STEP * self.limits.max_step
+                    lowest, highest = here - reach, here + reach
+                wanted = np.where(found, np.clip(wanted, lowest, highest), wanted)
             else:
                 ok = False
         # A clamp must not undo an earlier one: the step and the position come before the rest.
@@ -295,8 +298,8 @@ class JointLimiter:
         :param command, present: as for `check`.
         """
         step = np.abs(command - present)
-        # Not <: also where the measurement is not finite.
-        found = ~(step <= (1.0 + NEWER_SLACK) * self.limits.max_step + 1e-9)
+        # Not >: also where the measurement is not finite.
+        found = ~(step <= self.limits.max_step + 1e-9 * (1.0 + np.abs(command)))
         if not found.any():
             return LimitResult(True, command)
         violations = self._violations("step", found, step, self.limits.max_step)

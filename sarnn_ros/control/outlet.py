@@ -93,6 +93,8 @@ class CommandOutlet:
     :param prepare: makes the messages of a command; what it returns publishes them.
     :param present: the commanded joints as last measured, (n,), at a time in ns; None if that is
         too old.
+    :param doubt: why the sensors cannot be trusted at this moment; empty if they can, as far as is
+        known.
     :param fresh_ns: so old an observation may be where `present` has none.
     """
 
@@ -102,12 +104,14 @@ class CommandOutlet:
         limiter: JointLimiter,
         clocks: Clocks,
         present: Callable[[int], Vector | None],
+        doubt: Callable[[], str],
         fresh_ns: int,
     ) -> None:
         self.lock = threading.RLock()
         self.clocks = clocks
         self.limiter = limiter
         self.present = present
+        self.doubt = doubt
         self.sent: Sent | None = None
         self._prepare = prepare
         self._fresh_ns = fresh_ns

@@ -22,6 +22,9 @@ from sarnn_ros.control.watchdogs import FormatWatch, ObservationWatch
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import ObservationBuffer
 
+#: The limits by the settings and a robot description's text (None: there is none).
+LimitsBy = Callable[[Settings, str | None], JointLimits]
+
 
 def _nothing(*_: object) -> None:
     pass
@@ -32,7 +35,8 @@ class Ports:
     """What the robot's side needs from outside.
 
     :param prepare: makes the messages of a command; what it returns publishes them.
-    :param faults: what was found outside: on the ROS graph.
+    :param faults: what is wrong outside at this moment: on the ROS graph. Asked at every tick,
+        again before its command leaves, and before every set-point: it must be quick.
     :param wants_image: whether somebody looks at the predicted image.
     :param log: tells the user, unless it has just told the like; takes a level (error, warning,
         info), a stable key and a text, and returns whether it told.
@@ -69,4 +73,4 @@ class Parts:
     formats: FormatWatch
     scene: SceneWatch
     description: DescriptionWatch | None
-    limits_by: Callable[[Settings, str | None], JointLimits]
+    limits_by: LimitsBy

@@ -128,6 +128,19 @@ class WatchSettings(_Group):
         "a command later than this after its tick is not sent, s; 0: one period of the policy",
         within=(0, 10),
     )
+    max_gap: float = _setting(
+        0.5,
+        "a motion in which nothing was done for longer than this latches a fault, s: the process "
+        "was stopped or starved, and the arm may have been moved; five periods of the policy if "
+        "that is longer",
+        within=(0.05, 10),
+    )
+    max_ahead: float = _setting(
+        0.05,
+        "a message that is stamped further than this ahead of this computer's clock is void, s: "
+        "it would count as fresh when it is older by as much",
+        within=(0, 10),
+    )
     reset_gap: float = _setting(
         1.0,
         "the recurrent state is reset after this long without permission to command, s; one and a "
@@ -149,8 +162,8 @@ class WatchSettings(_Group):
     )
     jump_steps: float = _setting(
         3.0,
-        "a joint that moves further within one tick than this many of its largest steps latches "
-        "a fault; 0: never",
+        "a joint that moves further from one message to the next, or within one period, than this "
+        "many of its largest steps latches a fault; 0: never",
         within=(0, 100),
     )
     image_size: bool = _setting(

@@ -8,7 +8,6 @@ import time
 from dataclasses import dataclass, field
 
 from sarnn_ros.control.faults import FaultChanges
-from sarnn_ros.control.limits import LimitResult
 from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.state import State
 from sarnn_ros.policy.runtime import Prediction
@@ -31,7 +30,6 @@ class Tick:
     reset: str | None = None
     observation: Observation | None = None
     prediction: Prediction | None = None
-    limited: LimitResult | None = None
     sent: Command | None = None
     ramp_stopped: bool = False
     interrupted: bool = False

@@ -40,21 +40,19 @@ class ObservationWatch:
     For the control thread only.
 
     :param sizes: (width, height) of each camera's source image in training.
-    :param indices: of the commanded joints.
+    :param indices: of the commanded joints, in the state.
     :param max_step: their largest step, rad or m.
     """
 
     def __init__(
         self,
         settings: WatchSettings,
-        period_ns: int,
         sizes: Mapping[str, tuple[int, int]],
         indices: list[int],
         names: tuple[str, ...],
         max_step: NDArray[np.float64],
     ) -> None:
         self._settings = settings
-        self._period_ns = period_ns
         self._sizes = sizes
         self._indices = indices
         self._names = names
@@ -64,32 +62,32 @@ class ObservationWatch:
     def reset(self) -> None:
         """The next observation has no past."""
         self._pictures: dict[str, _Picture] = {}
-        self._present: tuple[int, NDArray[np.float64]] | None = None
+        self._present: NDArray[np.float64] | None = None
 
     def check(self, observation: Observation) -> Faults:
         faults = Faults()
         present = observation.state[self._indices]
-        last_ns, last = self._present or (0, present)
+        if observation.jumps is not None and self._present is not None:
+            self._check_jump(observation.jumps[self._indices], faults)
+        last = present if self._present is None else self._present
         steps = np.abs(present - last) / self._max_step
-        if observation.tick_ns - last_ns < 1.5 * self._period_ns:  # no tick between was missed
-            self._check_jump(steps, present - last, faults)
-        self._present = (observation.tick_ns, present)
+        self._present = present
         for name, pixels in observation.sources.items():
             self._check_size(name, pixels, faults)
             stamp = observation.stamps[name]
             self._check_frozen(name, pixels, stamp, float(steps.max()), faults)
         return faults
 
-    def _check_jump(
-        self, steps: NDArray[np.float64], change: NDArray[np.float64], faults: Faults
-    ) -> None:
+    def _check_jump(self, changes: NDArray[np.float64], faults: Faults) -> None:
         limit = self._settings.jump_steps
+        steps = changes / self._max_step
         worst = int(steps.argmax())
         if limit and steps[worst] > limit:
             faults.hard["jump"] = (
-                f"{self._names[worst]} moved by {change[worst]:.4g} within one tick, {limit:g} "
-                f"times its largest step is {limit * self._max_step[worst]:.4g}: check the "
-                "encoder, the driver's units, and whether two drivers publish"
+                f"{self._names[worst]} moved by {changes[worst]:.4g} rad or m from one message to "
+                f"the next, {limit:g} times its largest step is "
+                f"{limit * self._max_step[worst]:.4g} rad or m: check the encoder, the driver's "
+                "units, and whether two drivers publish"
             )
 
     def _check_size(self, name: str, pixels: NDArray[np.uint8], faults: Faults) -> None:

@@ -33,7 +33,9 @@ CLOCK_DIFFERENCE = 5.0
 
 def propose_spec(path: Path) -> Spec:
     """Every camera (the raw topic where there are both), and the joints of the JointState topic
-    with the most messages that is not a command; rate, ages and clock from the messages.
+    with the most messages that is not a command; rate, ages and clock from the messages. Topics
+    are relative, so that the policy works in a namespace as well: absolute ones would be those of
+    the recorded arm, whichever the node commands.
 
     :raises BagError: the bag cannot be read, or has no camera or no joints.
     """
@@ -64,14 +66,14 @@ def propose_spec(path: Path) -> Spec:
         "cameras": [_camera(one, number) for number, one in enumerate(cameras)],
         "joints": [
             {
-                "topic": states[0].topic.name,
+                "topic": _relative(states[0].topic),
                 "names": states[0].names,
                 "max_age": _max_age(states[0].rate, rate),
             }
         ],
     }
     if commands and set(states[0].names) <= set(commands[0].names):
-        values["command"] = {"topic": commands[0].topic.name}
+        values["command"] = {"topic": _relative(commands[0].topic)}
     return parse_spec(values, where=f"proposal from {path}")
 
 
@@ -140,7 +142,7 @@ def _camera(sample: _Sample, number: int) -> dict[str, Any]:
     scale = SIDE / max(width, height)
     return {
         "name": "camera" if number == 0 else f"camera{number + 1}",
-        "topic": sample.topic.name,
+        "topic": _relative(sample.topic),
         "type": sample.topic.type,
         "width": max(8, round(width * scale)),
         "height": max(8, round(height * scale)),
@@ -151,6 +153,10 @@ def _camera(sample: _Sample, number: int) -> dict[str, Any]:
 def _max_age(rate: float, ticks: float) -> float:
     """Three messages may be lost, and a tick's length is always allowed; s."""
     return float(round(min(60.0, max(3.0 / rate, 1.0 / ticks)), 3))
+
+
+def _relative(topic: Topic) -> str:
+    return topic.name.removeprefix("/")
 
 
 def _parent(topic: str) -> str:

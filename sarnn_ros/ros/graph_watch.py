@@ -1,7 +1,8 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """Looks at the ROS graph twice a second: who publishes the sensors, who subscribes to the command,
-who else commands, and how often messages come. Soft faults only: each may resolve by itself."""
+who else commands, and how often messages come. And at any moment, whether a sensor's subscription
+has a second publisher. Soft faults only: each may resolve by itself."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from typing import Any
 
 from rclpy.node import Node
 
+from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.spec import Spec
 
@@ -19,12 +21,15 @@ from sarnn_ros.spec import Spec
 PERIOD = 0.5
 #: A rate is measured over at least this long, s.
 RATE_WINDOW = 2.0
+ONLY_ONE = (
+    "; end all but one, or set watch.single_publisher:=false if they publish different joints"
+)
 #: What rmw calls a node that it has not heard of.
 UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
 
 
 class GraphWatch:
-    """See the module. Call `look` in the executor; `faults` and `rates` may be read anywhere.
+    """See the module. Call `look` in the executor; `faults` and `rates` may be used anywhere.
 
     :param settings: the current ones.
     :param command_publishers: our own, by the topic's name before remapping.
@@ -46,8 +51,27 @@ class GraphWatch:
         self._counts: Counter[str] = Counter()
         self._before: Counter[str] = Counter()  # those of earlier rate windows
         self._since = time.monotonic()
-        self.faults: dict[str, str] = {}
+        self._found: dict[str, str] = {}
+        self._subscriptions: Mapping[str, Any] = {}
         self.rates: dict[str, float] = {}
+
+    def listen(self, subscriptions: Mapping[str, Any]) -> None:
+        """The sensors' subscriptions, by the topic's name before remapping."""
+        self._subscriptions = subscriptions
+
+    def faults(self) -> Faults:
+        """What the last look found, and what is true at this moment. Takes microseconds.
+
+        A second publisher's messages arrive as soon as it is connected, which may be half a second
+        before the next look: no command may come from them.
+        """
+        crowded: dict[str, str] = {}
+        if self._settings().watch.single_publisher:
+            for topic, subscription in list(self._subscriptions.items()):
+                if (count := subscription.get_publisher_count()) > 1:
+                    text = f"{count} publishers on '{self._resolved[topic]}'{ONLY_ONE}"
+                    crowded[f"publishers:{topic}"] = text
+        return Faults(soft=crowded | self._found)
 
     def arrived(self, topic: str) -> None:
         """Count a message."""
@@ -72,7 +96,7 @@ class GraphWatch:
                     f"nobody listens to {' and '.join(unheard)}: is the controller active, is the "
                     "topic remapped, is its type what command_interface or gripper.interface says?"
                 )
-        self.faults = faults
+        self._found = faults
 
     def _publishers(self) -> dict[str, str]:
         faults: dict[str, str] = {}
@@ -80,10 +104,7 @@ class GraphWatch:
             return faults
         for topic, resolved in self._resolved.items():
             if self._node.count_publishers(resolved) > 1:
-                faults[f"publishers:{topic}"] = (
-                    f"{self._who(resolved)}; end all but one, or set "
-                    "watch.single_publisher:=false if they publish different joints"
-                )
+                faults[f"publishers:{topic}"] = self._who(resolved) + ONLY_ONE
         return faults
 
     def _commanders(self) -> dict[str, str]:

@@ -40,7 +40,6 @@ from rclpy.lifecycle import TransitionCallbackReturn
 
 from sarnn_ros.control.assembly import build_controller
 from sarnn_ros.control.controller import Controller
-from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.outlet import Clocks
 from sarnn_ros.control.parts import Ports
 from sarnn_ros.control.reminder import Reminder
@@ -156,7 +155,7 @@ class InferenceNode(SafeLifecycleNode):
         ports = Ports(
             Clocks(self.now_ns, simulated=lambda: bool(self.get_clock().ros_time_is_active)),
             prepare=sender.prepare,
-            faults=lambda: Faults(soft=dict(graph.faults)),
+            faults=graph.faults,
             wants_image=lambda: judges_images or viewer.wants_image(),
             log=self._log,
             changed=self._news.trigger,
@@ -165,7 +164,7 @@ class InferenceNode(SafeLifecycleNode):
             topic_name=self.resolve_topic_name,
         )
         self.controller = build_controller(policy, lambda: self.settings, ports)
-        self._undo += connect_inputs(self, self.controller, settings, graph.arrived, self._log)
+        self._undo += connect_inputs(self, self.controller, settings, graph, self._log)
         timer = self.create_timer(graph_watch.PERIOD, graph.look, clock=self._steady)
         self._undo.append(partial(self.destroy_timer, timer))
         self._diagnostics.configured(policy.config, self.controller, graph)

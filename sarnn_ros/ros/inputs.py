@@ -17,6 +17,7 @@ from std_msgs.msg import String
 from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.errors import DecodeError
+from sarnn_ros.ros.graph_watch import GraphWatch
 from sarnn_ros.ros.sensors import Sensors
 from sarnn_ros.ros.throttle import ThrottledLog
 
@@ -25,12 +26,12 @@ def connect_inputs(
     node: Node,
     controller: Controller,
     settings: Settings,
-    arrived: Callable[[str], None],
+    graph: GraphWatch,
     log: ThrottledLog,
 ) -> list[Callable[[], object]]:
     """Connect them to the controller.
 
-    :param arrived: is told the topic of every sensor message.
+    :param graph: is told of every sensor message, and gets the subscriptions.
     :returns: what disconnects them.
     """
     parts, clock = controller.parts, node.get_clock()
@@ -44,10 +45,11 @@ def connect_inputs(
         parts.formats,
         settings.reliability,
         now_ns=lambda: int(clock.now().nanoseconds),
-        arrived=arrived,
+        arrived=graph.arrived,
         image_tick=controller.image_tick,
         void=void,
     )
+    graph.listen(sensors.subscriptions)
     jumps = clock.create_jump_callback(
         JumpThreshold(
             min_forward=Duration(nanoseconds=1),

@@ -74,16 +74,15 @@ class Sensors:
         # All types before the first subscription: one that is not installed leaves none behind.
         kinds = [streams[0].type for streams in buffer.routes.values()]
         classes = [SENSOR_TYPES.get(kind) or messages.message_class(kind) for kind in kinds]
-        self.subscriptions = [
-            node.create_subscription(kind, topic, partial(self._take, topic), qos)
+        self.subscriptions = {
+            topic: node.create_subscription(kind, topic, partial(self._take, topic), qos)
             for topic, kind in zip(buffer.routes, classes)
-        ]
+        }
 
     def destroy(self) -> None:
         """End all subscriptions."""
-        for subscription in self.subscriptions:
-            self._node.destroy_subscription(subscription)
-        self.subscriptions.clear()
+        while self.subscriptions:
+            self._node.destroy_subscription(self.subscriptions.popitem()[1])
 
     def _take(self, topic: str, message: Any) -> None:
         self._arrived(topic)

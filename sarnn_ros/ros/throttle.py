@@ -7,6 +7,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from sarnn_ros.errors import shorten
+
+#: A traceback is shorter, characters.
+MAX_TEXT = 10_000
 #: The same message is not logged again within this time.
 LOG_INTERVAL_S = 5.0
 
@@ -24,6 +28,7 @@ class ThrottledLog:
         if now - self._logged.get(key, -LOG_INTERVAL_S) < LOG_INTERVAL_S:
             return False
         self._logged[key] = now
+        text = shorten(text, MAX_TEXT)
         # One line each: rclpy refuses two severities from the same line of code.
         if level == "error":
             self._logger.error(text)

@@ -197,6 +197,8 @@ class Demo:
                 *("-p", "autostart:=true", "-p", "start_on_activate:=false"),
                 # One control trial freezes the camera: the policy must fail it, not a watchdog.
                 *("-p", "watch.frozen_ticks:=0"),
+                # A laptop that simulates as well may keep the node waiting; this arm hurts nobody.
+                *("-p", "watch.max_gap:=2.0"),
             ],
             "replay": [sys.executable, "-m", "sarnn_ros.sim.replay", str(self.bags.resolve())],
         }

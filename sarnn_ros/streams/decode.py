@@ -28,7 +28,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.errors import DecodeError
+from sarnn_ros.errors import DecodeError, shorten
 from sarnn_ros.spec import (
     ARRAY_TYPES,
     JOINT_STATE_TYPE,
@@ -52,6 +52,8 @@ MAX_GROWTH = 4
 MAX_JPEG_HEADER, MAX_JPEG_SEGMENTS = 1 << 18, 64
 #: Encoders write about ten scans of a progressive JPEG. Each costs a decoding of the whole image.
 MAX_JPEG_SCANS = 32
+#: No robot has more joints; a message of hundreds of thousands must not keep the node busy.
+MAX_NAMES = 1000
 
 _NATIVE_BIG_ENDIAN = sys.byteorder == "big"
 
@@ -154,7 +156,7 @@ def check_image(msg: Any, trained: tuple[int, int] | None = None) -> tuple[int, 
     encoding = ENCODINGS.get(msg.encoding)
     if encoding is None:
         raise DecodeError(
-            f"image encoding '{msg.encoding}' is not supported",
+            f"image encoding '{shorten(msg.encoding, 50)}' is not supported",
             remedy=f"publish one of: {', '.join(ENCODINGS)}",
         )
     width, height, step, size = int(msg.width), int(msg.height), int(msg.step), len(msg.data)
@@ -236,6 +238,8 @@ def _pick(
     present: Sequence[str], values: Any, wanted: Sequence[str], field: str
 ) -> NDArray[np.float64]:
     """`values` of the `wanted` names, which are in the order `present`."""
+    if len(present) > MAX_NAMES:
+        raise DecodeError(f"{len(present)} joints in one message, at most {MAX_NAMES} are read")
     array = np.asarray(values, dtype=np.float64)
     if array.shape != (len(present),):
         raise DecodeError(f"{array.size} values in '{field}' for {len(present)} joints")
@@ -243,7 +247,8 @@ def _pick(
     missing = [name for name in wanted if name not in index]
     if missing:
         raise DecodeError(
-            f"joint {', '.join(map(repr, missing))} is missing; found {', '.join(present)}",
+            f"joint {', '.join(map(repr, missing))} is missing; found "
+            f"{shorten(', '.join(present), 300)}",
             remedy="name the joints in the spec as the message names them",
         )
     if len(index) != len(present):
@@ -351,10 +356,11 @@ def _bridge(encoding: str) -> Callable[[Pixels], Pixels] | None:
 def _check_compressed(msg: Any, trained: tuple[int, int] | None) -> tuple[int, int]:
     """From the file's header; nothing is decoded."""
     if not len(msg.data):
-        raise DecodeError(f"an empty compressed image (format '{msg.format}')")
+        raise DecodeError(f"an empty compressed image (format '{shorten(msg.format, 50)}')")
     if "compressedDepth" in msg.format:
         raise DecodeError(
-            f"format '{msg.format}' is not supported", remedy="record the raw depth image"
+            f"format '{shorten(msg.format, 50)}' is not supported",
+            remedy="record the raw depth image",
         )
     data = np.frombuffer(msg.data, np.uint8)
     head = data[:MAX_JPEG_HEADER].tobytes()
@@ -365,7 +371,8 @@ def _check_compressed(msg: Any, trained: tuple[int, int] | None) -> tuple[int, i
         width, height, progressive = _jpeg_size(head)
     else:
         raise DecodeError(
-            f"neither a JPEG nor a PNG image (format '{msg.format}', begins with {head[:4].hex()})"
+            f"neither a JPEG nor a PNG image (format '{shorten(msg.format, 50)}', begins with "
+            f"{head[:4].hex()})"
         )
     pixels = width * height
     most = min(MAX_PIXELS, MAX_GROWTH * trained[0] * trained[1]) if trained else MAX_PIXELS
@@ -412,7 +419,9 @@ def _decode_compressed(
     except cv2.error as error:
         raise DecodeError(f"OpenCV cannot decode the image: {error}") from error
     if image is None or image.shape[:2] != (height, width):
-        raise DecodeError(f"a damaged compressed image ({len(data)} bytes, format '{msg.format}')")
+        raise DecodeError(
+            f"a damaged compressed image ({len(data)} bytes, format '{shorten(msg.format, 50)}')"
+        )
     if grey16:
         encoding = "16UC1" if msg.format.startswith("16UC1") else "mono16"
         return _scale(image, value_range or ENCODINGS[encoding].full_scale, encoding)

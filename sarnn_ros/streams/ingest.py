@@ -106,6 +106,8 @@ class Ingest:
     :param keep: what is kept of an image message until a tick needs it.
     :param sizes: per camera (width, height) of the source image in training, if known: images of
         many times more pixels are refused without decoding.
+    :param max_ahead_ns: how far a stamp may lie ahead of the message's arrival; None: as far as a
+        tick that uses the message could. Further ones are void.
 
     Where images are ticks (`Spec.tick`), the first camera's other images count as never sent, and
     a tick that is not one of its images has no observation.
@@ -117,6 +119,7 @@ class Ingest:
         resolve: Callable[[str], str] = str,
         keep: Callable[[Any], Any] = lambda msg: msg,
         sizes: Mapping[str, Size] | None = None,
+        max_ahead_ns: int | None = None,
     ) -> None:
         self.spec = spec
         known = sizes or {}
@@ -125,15 +128,15 @@ class Ingest:
                 camera.name,
                 resolve(camera.topic),
                 camera.type,
-                partial(_admit_image, camera, spec, keep, known.get(camera.name)),
+                partial(_admit_image, camera, spec, keep, known.get(camera.name), max_ahead_ns),
                 0 if camera is spec.trigger else camera.max_age_ns,
             )
             for camera in spec.cameras
         ]
         self.sources = [
             Stream(
-                name, resolve(source.topic), source.type, joint_admission(source, spec),
-                source.max_age_ns,
+                name, resolve(source.topic), source.type,
+                joint_admission(source, spec, max_ahead_ns), source.max_age_ns,
             )
             for name, source in zip(spec.joint_source_names, spec.joints)
         ]  # fmt: skip
@@ -177,9 +180,9 @@ def joint_vector(values: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
     return np.concatenate(list(values))
 
 
-def joint_admission(source: JointSource, spec: Spec) -> Admission:
+def joint_admission(source: JointSource, spec: Spec, max_ahead_ns: int | None = None) -> Admission:
     """Admits what `decode_vector` can read and a usable stamp has; the content is float64 (n,)."""
-    return partial(_admit_joints, source, spec)
+    return partial(_admit_joints, source, spec, max_ahead_ns)
 
 
 def image_of(msg: Any, camera: CameraSpec) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -196,6 +199,7 @@ def _admit_image(
     spec: Spec,
     keep: Callable[[Any], Any],
     trained: Size | None,
+    max_ahead_ns: int | None,
     msg: Any,
     receive_ns: int,
 ) -> tuple[int, Any]:
@@ -210,28 +214,35 @@ def _admit_image(
         )
     if spec.clock == "receive":
         return receive_ns, keep(msg)
-    stamp = _not_ahead(stamp_ns(msg), receive_ns, camera.max_age_ns, spec)
+    stamp = _not_ahead(stamp_ns(msg), receive_ns, camera.max_age_ns, spec, max_ahead_ns)
     if camera is spec.trigger and receive_ns - stamp > camera.max_age_ns:
         raise DecodeError(f"{(receive_ns - stamp) / NANOSECONDS:.3f} s old on arrival")
     return stamp, keep(msg)
 
 
 def _admit_joints(
-    source: JointSource, spec: Spec, msg: Any, receive_ns: int
+    source: JointSource, spec: Spec, max_ahead_ns: int | None, msg: Any, receive_ns: int
 ) -> tuple[int, NDArray[np.float64]]:
     values = decode_vector(msg, source)
     if (source.clock or spec.clock) == "receive":
         return receive_ns, values
-    return _not_ahead(stamp_ns(msg), receive_ns, source.max_age_ns, spec), values
+    stamp = _not_ahead(stamp_ns(msg), receive_ns, source.max_age_ns, spec, max_ahead_ns)
+    return stamp, values
 
 
-def _not_ahead(stamp: int, receive_ns: int, max_age_ns: int, spec: Spec) -> int:
+def _not_ahead(
+    stamp: int, receive_ns: int, max_age_ns: int, spec: Spec, max_ahead_ns: int | None
+) -> int:
     # If it were kept, it would pass for fresh at the time of its stamp, and be old by then.
-    ahead = stamp - receive_ns
-    if ahead > max(max_age_ns, HORIZON_TICKS * spec.period_ns):
+    ahead, most = stamp - receive_ns, max(max_age_ns, HORIZON_TICKS * spec.period_ns)
+    if max_ahead_ns is not None:
+        most = min(most, max_ahead_ns)
+    if ahead > most:
         raise DecodeError(
-            f"stamped {ahead / NANOSECONDS:.3f} s in the future",
+            f"stamped {ahead / NANOSECONDS:.3f} s in the future, at most {most / NANOSECONDS:.3f} "
+            "s are allowed",
             remedy="synchronise the clocks of the computers (chrony), or set use_sim_time for all "
-            "nodes or for none",
+            "nodes or for none"
+            + ("" if max_ahead_ns is None else "; watch.max_ahead is the limit"),
         )
     return stamp

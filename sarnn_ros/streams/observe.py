@@ -26,6 +26,8 @@ from sarnn_ros.streams.ingest import (
 
 #: Kept per source at most: joints at 1 kHz for four seconds.
 MAX_IMAGES, MAX_JOINTS = 256, 4096
+#: Messages that are searched for jumps at a tick: at 1 kHz those of two periods at 10 Hz.
+MAX_COMPARED = 200
 
 Images = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -40,6 +42,8 @@ class Observation:
     :param stamps: ns, of the message used; per camera name and `Spec.joint_source_names`.
     :param sources: per camera, the decoded source image, uint8 (H, W, 3) RGB.
     :param headers: per camera, the header of its message, for what is published about the image.
+    :param jumps: float64 (D,), the largest change of each joint from one message to the next, of
+        those lately received and no newer than the one used; per period if they are further apart.
     """
 
     tick_ns: int
@@ -48,6 +52,7 @@ class Observation:
     stamps: Mapping[str, int]
     sources: Mapping[str, NDArray[np.uint8]]
     headers: Mapping[str, Any] = field(default_factory=dict)
+    jumps: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class ObservationBuffer(Ingest):
 
     :param resolve: the node's own name for a topic, for what is said of it. `routes` and `push`
         use the spec's.
-    :param sizes: see `Ingest`.
+    :param sizes, max_ahead_ns: see `Ingest`.
 
     `receive_ns` is the node's clock when the message arrived. Ticks asked for must not lie more
     than two periods before the newest `receive_ns`, or, where images are ticks, `max_age` if that
@@ -80,8 +85,9 @@ class ObservationBuffer(Ingest):
         spec: Spec,
         resolve: Callable[[str], str] = str,
         sizes: Mapping[str, Size] | None = None,
+        max_ahead_ns: int | None = None,
     ) -> None:
-        super().__init__(spec, sizes=sizes)
+        super().__init__(spec, sizes=sizes, max_ahead_ns=max_ahead_ns)
         for stream in self.streams:
             stream.topic = resolve(stream.topic)
         self._lock = threading.Lock()
@@ -144,6 +150,7 @@ class ObservationBuffer(Ingest):
         """What the tick sees, or why it sees nothing."""
         reasons: dict[str, str] = {}
         found: dict[str, tuple[int, Any]] = {}
+        jumps: list[NDArray[np.float64]] = []
         with self._lock:
             for stream in self.streams:
                 row = stream.newest(tick_ns)
@@ -151,6 +158,8 @@ class ObservationBuffer(Ingest):
                     reasons[stream.name] = stream.why_none(tick_ns)
                 else:
                     found[stream.name] = stream.stamps[row], stream.contents[row]
+                    if stream in self.sources:
+                        jumps.append(self._jumps(stream, row))
         decoded: dict[str, Images] = {}
         for camera in self.spec.cameras:
             if camera.name in found:
@@ -167,7 +176,16 @@ class ObservationBuffer(Ingest):
             stamps={name: stamp for name, (stamp, _) in found.items()},
             sources={name: pair[0] for name, pair in decoded.items()},
             headers={name: found[name][1].header for name in decoded},
+            jumps=joint_vector(jumps),
         )
+
+    def _jumps(self, stream: Stream, row: int) -> NDArray[np.float64]:
+        """See `Observation`: of the messages that are kept, up to this one."""
+        kept = slice(max(0, row - MAX_COMPARED), row + 1)
+        values, stamps = np.array(stream.contents[kept]), np.array(stream.stamps[kept])
+        periods = np.maximum(np.diff(stamps) / self.spec.period_ns, 1.0)
+        changes = np.abs(np.diff(values, axis=0)) / periods[:, None]
+        return np.asarray(changes.max(axis=0, initial=0.0))
 
     def joints_at(self, time_ns: int) -> NDArray[np.float64] | None:
         """The joints alone, (D,), between ticks as well; None if a source's are not fresh."""

@@ -3,6 +3,7 @@
 """The fixtures of the ROS tests. What they are made of has a name of its own, `ros_testing`, since
 every folder's conftest is called `conftest` and only one of them can be imported by that name."""
 
+from arms import make_arms  # noqa: F401
 from ros_testing import (  # noqa: F401
     domain,
     environment,

@@ -39,6 +39,7 @@ def test_a_commanding_node_holds_and_ends(deliver, number, policy, start_node, m
     deliver(node.pid, number)
     assert node.ended() == 0, node.output
     assert "Traceback" not in node.output
+    robot.catch_up()
     *_, last, hold = robot.commands
     assert (hold.position == last.position).all(), "the hold comes last"
 
@@ -100,6 +101,7 @@ def test_a_policy_that_does_not_return_latches_and_the_node_ends(
     robot = make_robot(JOINTS, START)
     node = launch(sys.executable, "-c", HANGING, "--ros-args", "-p", f"policy:={policy}")
     node.wait_for("the policy has not returned; call ~/reset, then ~/start")
+    robot.catch_up()
     *_, last, hold = robot.commands
     assert (hold.position == last.position).all(), "the hold comes last"
     if service:

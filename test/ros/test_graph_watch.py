@@ -7,6 +7,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from ros_testing import Graph as Probe
 
 from sarnn_ros.control.settings import build_settings
 from sarnn_ros.ros.graph_watch import GraphWatch
@@ -38,7 +39,7 @@ class Graph:
     def faults(self, **parameters) -> list[str]:
         self.parameters |= parameters
         self.watch.look()
-        return list(self.watch.faults)
+        return list(self.watch.faults().soft)
 
 
 @pytest.mark.parametrize("at_configure", [True, False])
@@ -54,11 +55,11 @@ def test_a_second_commander_is_named_except_in_a_dry_run():
     assert not graph.faults()
     graph.publishers["/gripper"].append("teleop")
     assert graph.faults() == ["commanders:gripper_command"]
-    text = graph.watch.faults["commanders:gripper_command"]
+    text = graph.watch.faults().soft["commanders:gripper_command"]
     assert "2 publishers on '/gripper': /sarnn, /teleop" in text and "single_commander" in text
     graph.publishers["/gripper"][1] = "_NODE_NAME_UNKNOWN_"  # before DDS says whose it is
     graph.watch.look()
-    assert "not known yet" in graph.watch.faults["commanders:gripper_command"]
+    assert "not known yet" in graph.watch.faults().soft["commanders:gripper_command"]
     assert not graph.faults(dry_run=True)
     assert graph.faults(dry_run=False)
     assert not graph.faults(**{"watch.single_commander": False})
@@ -69,3 +70,52 @@ def test_its_own_publishers_on_one_topic_are_no_second_commander():
     assert not graph.faults()
     graph.publishers["/arm"].append("teleop")
     assert graph.faults() == ["commanders:joint_command", "commanders:gripper_command"]
+
+
+def test_a_second_publisher_of_a_sensor_counts_before_the_next_look():
+    graph = Graph(1, "/arm")
+    connected = {"image_raw": 1, "joint_states": 1}
+    graph.watch.listen(
+        {
+            topic: SimpleNamespace(get_publisher_count=lambda topic=topic: connected[topic])
+            for topic in connected
+        }
+    )
+    assert not graph.faults()
+    connected["joint_states"] = 2
+    text = graph.watch.faults().soft["publishers:joint_states"]
+    assert "2 publishers on '/joint_states'; end all but one" in text
+    graph.parameters["watch.single_publisher"] = False
+    assert not graph.watch.faults().soft
+
+
+def test_no_message_of_a_second_publisher_is_taken_before_it_is_a_fault(domain, graph, wait):
+    """Over real DDS, from another participant that publishes as soon as it exists."""
+    from sensor_msgs.msg import JointState
+
+    node = graph.node
+    taken: list[tuple[str, bool]] = []
+
+    def take(message) -> None:
+        taken.append((message.header.frame_id, bool(watch.faults().soft)))
+
+    watch = GraphWatch(node, SPEC, lambda: build_settings({}), {})
+    watch.listen({"joint_states": node.create_subscription(JointState, "joint_states", take, 10)})
+    own = node.create_publisher(JointState, "joint_states", 10)
+    for number in range(3):
+        rival = Probe(domain)
+        other = rival.node.create_publisher(JointState, "joint_states", 10)
+        name = f"rival {number}"
+
+        def come(name=name, other=other) -> bool:
+            for publisher, frame in ((own, "own"), (other, name)):
+                message = JointState()
+                message.header.frame_id = frame
+                publisher.publish(message)
+            return [frame for frame, _ in taken].count(name) > 20
+
+        wait(come, name)
+        assert all(fault for frame, fault in taken if frame == name)
+        rival.close()
+        wait(lambda: not watch.faults().soft, "it is gone")
+    assert any(not fault for frame, fault in taken if frame == "own")

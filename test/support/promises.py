@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ros_testing import wait_until
+from ros_testing import SECOND
 
 from sarnn_ros.control.resolve import guard_limits
 from sarnn_ros.control.settings import build_settings
 from sarnn_ros.policy.directory import load_config
 
-SECOND = 1_000_000_000
 #: What a command may take besides what is measured, ns: from the clock's reading to the wire.
 SENDING_NS = 10_000_000
 
@@ -29,6 +28,7 @@ class Promises:
     """See the module.
 
     :param interval_ns: between set-points, for a node with `command_rate`; else 0.
+    :param late_ns: the node's `watch.max_latency`; 0: one period.
     :param grips: what a gripper with a topic of its own may be sent.
     """
 
@@ -40,6 +40,7 @@ class Promises:
     joints_age_ns: int
     image_age_ns: int
     interval_ns: int = 0
+    late_ns: int = 0
     grips: frozenset[float] = frozenset()
 
     @classmethod
@@ -69,9 +70,8 @@ class Promises:
         Where a fault falsifies the joints (`robot.harmless` although they are wrong), a step is
         measured from what the robot *reported*: the node cannot know better.
         """
-        now = robot.now_ns
-        wait_until(lambda: robot.echoed_ns >= now, "the robot hears itself: the delay is known")
-        slack_ns = self.slack_ns(robot)
+        robot.catch_up()
+        slack_ns, late_ns = self.slack_ns(robot), self.late_ns or self.period_ns
         with robot.record:
             commands, reports = robot.commands[since:], list(robot.reports)
             grips = list(robot.grips)
@@ -81,9 +81,13 @@ class Promises:
             rows = [self.names.index(name) for name in command.names]
             previous = commands[index - 1] if index else None
             hold = previous is not None and np.array_equal(previous.position, command.position)
-            # A tick uses joints of at most that age, and its command is at most a period late;
-            # likewise the hold. A set-point between ticks looks at the joints when it is sent.
-            age_ns = self.joints_age_ns + (0 if self.interval_ns and not hold else self.period_ns)
+            # A tick uses joints of at most that age, and its command is only so late; the hold is
+            # at most a period late. A set-point between ticks looks at the joints when it is sent.
+            age_ns = self.joints_age_ns
+            if hold:
+                age_ns += self.period_ns
+            elif not self.interval_ns:
+                age_ns += late_ns
             near = (stamps >= command.at_ns - age_ns - slack_ns) & (stamps <= command.at_ns)
             assert near.any(), f"no joint state in the {(age_ns + slack_ns) / SECOND:.3f} s before"
             for point in (command.position, command.rest):
@@ -96,11 +100,11 @@ class Promises:
                     f"the {(age_ns + slack_ns) / SECOND:.3f} s before"
                 )
             if not hold:  # which needs no image
-                # The way of a set-point lasts one more period, and an interval to begin.
-                way_ns = self.period_ns + self.interval_ns if self.interval_ns else 0
-                age_ns = self.image_age_ns + self.period_ns + way_ns
-                late_ns = command.at_ns - command.sound_image_ns - age_ns - slack_ns
-                assert late_ns <= 0, f"its image is {late_ns / SECOND:.3f} s too old"
+                # A segment takes one more period, and an interval to begin.
+                segment_ns = self.period_ns + self.interval_ns if self.interval_ns else 0
+                age_ns = self.image_age_ns + late_ns + segment_ns
+                over_ns = command.at_ns - command.sound_image_ns - age_ns - slack_ns
+                assert over_ns <= 0, f"its image is {over_ns / SECOND:.3f} s too old"
             if command.velocity is not None:
                 assert np.isfinite(command.velocity).all()
                 assert command.duration_ns >= self.period_ns

@@ -42,6 +42,7 @@ DOMAINS = range(80, 101)
 
 #: Messages that a robot may be behind.
 QUEUE = 200
+SECOND = 1_000_000_000
 
 
 def wait_until(
@@ -237,13 +238,17 @@ def launch(
 
 @pytest.fixture(scope="module")
 def start_node(launch: Callable[..., Process]) -> Callable[..., Process]:
-    """Starts the inference node as `ros2 run` would, with parameters given as keywords."""
+    """Starts the inference node as `ros2 run` would, with parameters given as keywords.
 
-    def start(*arguments: str, module: str = "sarnn_ros.ros.inference_node", **parameters: Any):
+    `watch.max_gap` is 1 s unless given: on a machine that is busy with other tests, a node may
+    have to wait for its turn for longer than the default allows."""
+
+    def start(*arguments: str, **parameters: Any):
         ros = ["--ros-args"]
+        parameters = {"watch__max_gap": 1.0} | parameters
         for name, value in parameters.items():
             ros += ["-p", f"{name.replace('__', '.')}:={_yaml(value)}"]
-        return launch(sys.executable, "-m", module, *ros, *arguments)
+        return launch(sys.executable, "-m", "sarnn_ros.ros.inference_node", *ros, *arguments)
 
     return start
 
@@ -511,6 +516,12 @@ class Robot:
         if self.clock is not None:
             return self.clock()
         return int(self.graph.node.get_clock().now().nanoseconds)
+
+    def catch_up(self) -> None:
+        """Until whatever has been sent to this process is recorded."""
+        for _ in range(2):  # of what arrives together, the echo may be taken first
+            now = self.now_ns
+            wait_until(lambda now=now: self.echoed_ns >= now, "this robot hears itself")
 
     def _hear_echo(self, header: Any) -> None:
         sent = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec

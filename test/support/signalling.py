@@ -35,10 +35,10 @@ def state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-def wait_for_state(pid: int, wanted: str, timeout: float = 10.0) -> None:
-    """Until the main thread is in that state, and stays in it for 20 ms."""
+def wait_for_state(pid: int, wanted: str, *, stays: float = 0.02, timeout: float = 10.0) -> None:
+    """Until the main thread is in that state, and stays in it for so long, s."""
     end, since = time.monotonic() + timeout, None
-    while since is None or time.monotonic() - since < 0.02:
+    while since is None or time.monotonic() - since < stays:
         now = time.monotonic()
         assert now < end, f"process {pid} is in state {state(pid)}, not {wanted}"
         since = (since or now) if state(pid) == wanted else None
@@ -60,7 +60,8 @@ def while_it_is_stopped(pid: int, number: int) -> None:
     """As Ctrl-Z, the signal, `fg`: whichever thread wakes first takes it."""
     wait_for_state(pid, "S")
     os.kill(pid, signal.SIGSTOP)
-    wait_for_state(pid, "T")
+    # At once: joints that are too old when it goes on would show no place to hold at.
+    wait_for_state(pid, "T", stays=0.0)
     os.kill(pid, number)
     os.kill(pid, signal.SIGCONT)
 

@@ -35,3 +35,10 @@ def test_survives_pickling_between_workers(kind):
 
 def test_problems_are_listed_one_a_line():
     assert errors.join_problems(["one", "two"]) == "\n  - one\n  - two"
+
+
+def test_what_is_too_long_is_shortened_to_its_ends():
+    assert errors.shorten("x" * 1000) == "x" * 1000
+    text = errors.shorten("a" + "x" * 3_000_000 + "b")
+    assert len(text) < 1050 and text.startswith("ax") and text.endswith("xb")
+    assert "(2999002 characters)" in text

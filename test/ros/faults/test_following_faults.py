@@ -1,14 +1,15 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """A policy that goes along with the arm, as a trained one does when it is pushed: here it predicts
-the measured joints. What stops such a motion is no command that leads too far, but the way to it,
-between the ticks."""
+the measured joints. What stops such a motion is no command that leads too far, but the segment to
+it, between the ticks."""
 
 from __future__ import annotations
 
 import pytest
-import test_stream_faults as streams
+from arms import INTERPOLATED, latches
 from outcomes import Outcomes
+from stream_faults import Fault
 
 INTERFACES = ("joint_state", "interpolated")
 ACTIVATE, DEACTIVATE = 3, 4
@@ -34,15 +35,8 @@ def follow(model) -> None:
 
 
 @pytest.fixture(scope="module")
-def arms(make_policy, start_node, make_robot, graph, wait):
-    from diagnostic_msgs.msg import DiagnosticArray
-
-    policy = make_policy(change=follow)
-    arms = {name: streams.Arm(name, policy, start_node, make_robot) for name in INTERFACES}
-    for arm in arms.values():
-        graph.node.create_subscription(DiagnosticArray, "/diagnostics", arm.hear, 50)
-        wait(lambda arm=arm: arm.robot.commands, lambda arm=arm: arm.process.output)
-    return arms
+def arms(make_policy, make_arms):
+    return make_arms(make_policy(change=follow), INTERFACES)
 
 
 @pytest.fixture(scope="module")
@@ -50,31 +44,21 @@ def outcomes():
     return Outcomes("following", INTERFACES)
 
 
-def swing(arm, wait) -> None:
-    arm.robot.reset()
-    assert arm.call("reset").success
-    assert arm.call("start").success, arm.process.output
-    wait(
-        lambda: len(arm.robot.commands) >= 5 and not arm.active_faults,
-        lambda: arm.process.output,
-    )
-
-
-def push(robot, way: float) -> None:
+def push(robot, distance: float) -> None:
     with robot.record:
         robot.moving = False
-        robot.position[0] += way
+        robot.position[0] += distance
 
 
 @pytest.mark.parametrize("interface", INTERFACES)
 def test_pushed_and_carried_back(interface, arms, outcomes, wait):
-    """Set-points go on where the arm is; those on the way from where it was are told of."""
+    """Commands go on where the arm is; a segment from where it was is reported as interrupted."""
     arm = arms[interface]
-    swing(arm, wait)
+    arm.swing(wait)
     told = 0
-    for way in (-PUSH, PUSH):
+    for distance in (-PUSH, PUSH):
         before = arm.values.get("faults guard", 0)
-        push(arm.robot, way)
+        push(arm.robot, distance)
         there = arm.robot.position[0]
         seen = len(arm.robot.commands)
         wait(
@@ -86,8 +70,8 @@ def test_pushed_and_carried_back(interface, arms, outcomes, wait):
             lambda: f"{arm.message}\n{arm.process.output}",
         )
         told += arm.values.get("faults guard", 0) > before
-    # Once may do: after a push between two ways, with the command thread late, the first set-point
-    # may be within a step of the arm again.
+    # Once may do: after a push between two segments, with the command thread late, the first
+    # set-point may be within a step of the arm again.
     assert told in ((1, 2) if interface == "interpolated" else (0,)), arm.process.output
     effect = "holds for a tick" if told else "goes on"
     outcomes.enter("the arm is pushed away and back", interface, effect, "guard")
@@ -96,9 +80,9 @@ def test_pushed_and_carried_back(interface, arms, outcomes, wait):
 
 @pytest.mark.parametrize("interface", INTERFACES)
 def test_pushed_about(interface, arms, outcomes, wait):
-    """To and fro each 70 ms: no way of a period is ever walked to its end."""
+    """To and fro each 70 ms: no segment of a period is ever finished."""
     arm = arms[interface]
-    swing(arm, wait)
+    arm.swing(wait)
     count = 0
 
     def shake(message):
@@ -112,7 +96,7 @@ def test_pushed_about(interface, arms, outcomes, wait):
         arm.robot.moving, arm.robot.harmless = False, True
         arm.robot.mutate_joints = shake
     if interface == "interpolated":
-        streams.latches(arm, streams.Fault("", "latches", "guard"), wait)
+        latches(arm, Fault("", "latches", "guard"), wait)
         outcomes.enter("the arm is pushed about", interface, "latches", "guard")
     else:
         seen = len(arm.robot.commands)
@@ -129,12 +113,11 @@ def test_a_gripper_that_was_opened_by_hand_while_inactive_stays_open(arms, graph
     """Between the thresholds it would be closed again, as it was before."""
     arm = arms["interpolated"]
     robot, name = arm.robot, "/interpolated/sarnn"
-    swing(arm, wait)
+    arm.swing(wait)
     wait(lambda: robot.grips and robot.position[2] > 0.85, "it closes")
     assert graph.change_state(name, DEACTIVATE)
-    now = robot.now_ns
-    wait(lambda: robot.echoed_ns >= now, "what was sent before has come")
-    (opened,), (closed,) = (streams.INTERPOLATED[f"gripper__{end}"] for end in ("open", "closed"))
+    robot.catch_up()
+    (opened,), (closed,) = (INTERPOLATED[f"gripper__{end}"] for end in ("open", "closed"))
     with robot.record:
         robot.moving = False
         robot.position[2] = opened + 0.45 * (closed - opened)

@@ -16,18 +16,14 @@ import numpy as np
 import psutil
 import pytest
 from ros_testing import small_spec
-from test_stream_faults import FAULTS, Arm
+from stream_faults import FAULTS
 
 
 @pytest.mark.soak
-def test_soak(make_policy, start_node, make_robot, graph, wait):
-    from diagnostic_msgs.msg import DiagnosticArray
-
+def test_soak(make_policy, make_arms, wait):
     minutes = float(os.environ.get("SARNN_SOAK_MINUTES", "30"))
     policy = make_policy(spec=small_spec(rate=30.0))
-    arm = Arm("joint_trajectory", policy, start_node, make_robot)
-    graph.node.create_subscription(DiagnosticArray, "/diagnostics", arm.hear, 50)
-    wait(lambda: arm.robot.commands, lambda: arm.process.output)
+    arm = make_arms(policy, ["joint_trajectory"])["joint_trajectory"]
     process = psutil.Process(arm.process.pid)
 
     def usage():
@@ -40,7 +36,7 @@ def test_soak(make_policy, start_node, make_robot, graph, wait):
     told = time.monotonic()
     while time.monotonic() < end:
         fault = choice.choice(FAULTS)
-        fault.begin(arm.robot)
+        fault.begin(arm)
         published = arm.robot.published + choice.randrange(50, 200)
         wait(lambda until=published: arm.robot.published > until, "the fault")
         try:

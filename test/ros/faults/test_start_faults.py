@@ -1,14 +1,15 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Faults while the arm is on its way to the demonstrated start pose: whatever it is, the ramp
-ends, and does not go on when the fault is over."""
+"""Faults while the arm ramps to the demonstrated start pose: whatever it is, the ramp ends, and
+does not go on when the fault is resolved."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import test_stream_faults as streams
+from arms import assert_silent
 from outcomes import Outcomes
+from stream_faults import FAULTS as CATALOGUE
 
 #: The demonstrations began between 0.2 and 0.4 rad: 0.8 rad to go.
 START = (-0.6, 0.3, 0.3)
@@ -23,20 +24,14 @@ NAMES = (
     "the image is resized",
     "the controller goes away",
 )
-FAULTS = [fault for fault in streams.FAULTS if fault.name in NAMES]
+FAULTS = [fault for fault in CATALOGUE if fault.name in NAMES]
 CODES = {"the arm is blocked": "guard"}
 
 
 @pytest.fixture(scope="module")
-def arm(policy, start_node, make_robot, graph, wait):
-    from diagnostic_msgs.msg import DiagnosticArray
-
-    arm = streams.Arm(
-        "joint_state", policy, start_node, make_robot, start=START, start__ramp_speed=SPEED
-    )
-    graph.node.create_subscription(DiagnosticArray, "/diagnostics", arm.hear, 50)
-    wait(lambda: arm.robot.commands, lambda: arm.process.output)
-    return arm
+def arm(policy, make_arms):
+    arms = make_arms(policy, ["joint_state"], start=START, start__ramp_speed=SPEED)
+    return arms["joint_state"]
 
 
 @pytest.fixture(scope="module")
@@ -68,19 +63,19 @@ def test_fault(fault, arm, outcomes, wait):
     arm.robot.reset()
     assert arm.call("reset").success
     start(arm, wait)
-    fault.begin(arm.robot)
+    fault.begin(arm)
     stopped = fault.effect != "latches"
     wait(
         lambda: arm.message.startswith("stopped") if stopped else arm.faulted,
         lambda: f"{arm.message}\n{arm.process.output}",
     )
-    streams.assert_silent(arm, wait)
+    assert_silent(arm, wait)
     arm.robot.mend()
-    streams.assert_silent(arm, wait)
+    assert_silent(arm, wait)
     if not stopped:
         assert not arm.call("start").success
         assert arm.call("reset").success
-        streams.assert_silent(arm, wait)
+        assert_silent(arm, wait)
     # From where the arm is, which after a teleport is where it always was.
     first = start(arm, wait)
     assert first.position[0] - first.present[0] == pytest.approx(SPEED / 10, abs=0.02)

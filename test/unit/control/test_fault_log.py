@@ -84,3 +84,10 @@ def test_soft_and_hard_of_one_code_are_two():
     log.see({"guard": "refused"})
     log.see({"guard": "refused"}, {"guard": "refused (5 ticks in a row)"})
     assert [level for _, level, _ in log.lines] == ["warning", "error"]
+
+
+def test_the_text_of_a_fault_is_bounded():
+    log = Log()
+    log.see({"a": "x" * 3_000_000})
+    ((_, _, text),) = log.lines
+    assert len(text) < 1100

@@ -21,12 +21,13 @@ INTERVAL = 10 * MS
 
 
 class Bench:
-    """A interpolator whose clock and arm are set by hand."""
+    """An interpolator whose clock and arm are set by hand."""
 
     def __init__(self, interval=INTERVAL, kind="linear", max_velocity=np.inf, max_step=0.2):
         self.now = 7 * PERIOD
         self.present = np.array([0.0, 1.0])
         self.fresh = True
+        self.doubt = ""
         self.sent: list[tuple[int, Command]] = []
         limits = JointLimits(
             position_min=np.array([-1.0, -1.0]),
@@ -42,6 +43,7 @@ class Bench:
             self.limiter,
             Clocks(lambda: self.now, lambda: self.now),
             present=lambda now: self.present if self.fresh else None,
+            doubt=lambda: self.doubt,
             fresh_ns=2 * PERIOD,
         )
         self.interpolator = SetpointInterpolator(PERIOD, interval, kind, outlet)
@@ -78,7 +80,7 @@ def test_without_a_rate_each_command_goes_out_as_it_is():
     assert bench.sent[0][1].velocity.tolist() == [1.0, 0.0]
 
 
-def test_the_way_takes_one_period_and_no_longer():
+def test_a_segment_takes_one_period_and_no_longer():
     bench = Bench()
     bench.go(0.1, 0.9)
     bench.run(30)
@@ -89,7 +91,7 @@ def test_the_way_takes_one_period_and_no_longer():
     assert bench.path[-1].tolist() == [0.1, 0.9]
 
 
-def test_limits_that_come_later_count_on_the_way_too():
+def test_limits_that_come_later_count_in_a_segment_under_way_too():
     """As those of a robot description do."""
     bench = Bench()
     high = np.array([0.04, 2.0])
@@ -100,7 +102,7 @@ def test_limits_that_come_later_count_on_the_way_too():
 
 
 @pytest.mark.parametrize("kind", ["linear", "cubic"])
-def test_ways_that_meet_make_one_motion(kind):
+def test_segments_that_meet_make_one_motion(kind):
     bench = Bench(kind=kind)
     for tick in range(1, 6):
         bench.go(0.05 * tick, 1.0)
@@ -124,7 +126,7 @@ def test_it_goes_on_smoothly_when_commands_come_at_any_time_between_the_set_poin
     assert np.diff(bench.path[:, 0]) == pytest.approx(0.005)
 
 
-def test_a_new_command_bends_the_way_where_it_is():
+def test_a_new_command_changes_the_motion_where_it_is():
     bench = Bench()
     bench.go(0.1, 1.0)
     bench.run(4)
@@ -136,7 +138,7 @@ def test_a_new_command_bends_the_way_where_it_is():
     assert bench.path[-1].tolist() == [-0.05, 1.0]
 
 
-def test_nothing_comes_after_the_end_and_the_next_way_begins_at_the_arm():
+def test_nothing_comes_after_the_end_and_the_next_segment_begins_at_the_arm():
     bench = Bench()
     bench.go(0.1, 1.0)
     bench.run(4)
@@ -155,6 +157,7 @@ def test_nothing_comes_after_the_end_and_the_next_way_begins_at_the_arm():
     ("spoil", "reason"),
     [
         (lambda b: setattr(b, "fresh", False), "no fresh joint state"),
+        (lambda b: setattr(b, "doubt", "two publishers"), "sensors in doubt"),
         (lambda b: setattr(b, "present", np.array([0.3, 1.0])), "step"),
         (lambda b: setattr(b, "present", np.array([0.0, 9.0])), "present"),
         (lambda b: setattr(b, "present", np.array([np.nan, 1.0])), "present"),
@@ -172,11 +175,11 @@ def test_a_segment_that_cannot_be_finished_safely_is_ended_for_good(spoil, reaso
     bench.run(1, follow=False)
     assert len(bench.sent) == count
     assert bench.interpolator.interruptions == {reason: 1}
-    bench.fresh, bench.present = True, good
+    bench.fresh, bench.doubt, bench.present = True, "", good
     bench.run(20)
-    assert len(bench.sent) == count, "only a new command begins a new way"
-    left = bench.interpolator.interruption()
-    assert left.refused == (reason in ("step", "present")) and left.text
+    assert len(bench.sent) == count, "only a new command begins a new segment"
+    found = bench.interpolator.interruption()
+    assert found.refused == (reason in ("step", "present")) and found.text
     assert bench.interpolator.interruption() is None, "it is told once"
 
 

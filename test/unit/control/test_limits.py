@@ -102,10 +102,21 @@ def test_acceleration_is_measured_against_the_velocity_so_far():
 
 
 def test_clamping_pulls_to_the_limit_and_still_tells():
-    result = guard(clamp=frozenset({"position", "step"})).check([5.0, -5.0], [0.95, 0.0], PERIOD)
+    limiter = guard(clamp=frozenset({"position", "step"}))
+    result = limiter.check([5.0, -5.0], [0.95, 0.0], PERIOD)
     assert result.ok
-    np.testing.assert_allclose(result.command, [1.0, -0.2])
+    np.testing.assert_allclose(result.command, [1.0, -0.18])
+    tremble = np.array([0.0, 0.01])
+    assert limiter.check_step(result.command, [0.95, 0.0] + tremble).ok, "by newer joints, too"
     assert {reason for reason, _ in reasons(result)} == {"position", "step"}
+
+
+def test_the_last_check_allows_exactly_the_limit():
+    limiter = guard()
+    assert limiter.check_step(np.array([0.1, -0.2]), np.zeros(2)).ok
+    result = limiter.check_step(np.array([0.1, -0.2001]), np.zeros(2))
+    assert not result.ok and reasons(result) == [("step", "elbow")]
+    assert not limiter.check_step(np.zeros(2), np.array([np.nan, 0.0])).ok
 
 
 def test_a_clamp_that_would_undo_an_earlier_limit_is_refused():

@@ -25,7 +25,6 @@ from hypothesis.stateful import (
 )
 
 from sarnn_ros.control.faults import Faults
-from sarnn_ros.control.limits import NEWER_SLACK
 from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.state import ACTIVE, LATCHED, MAY_COMMAND, Refused, State
 
@@ -97,7 +96,7 @@ class Watched(Bench):
         )  # fmt: skip
         assert (self.control.state in MAY_COMMAND and self.wanted) or hold, self.control.state
         step = np.abs(command.position - self.reported).max()
-        assert step <= (1 + NEWER_SLACK) * MAX_STEP + 1e-8, "not where the robot is"
+        assert step <= MAX_STEP + 1e-8, "not where the robot is"
         if not hold and self.interpolator.ticker is None:
             assert self.now + self.steady <= self.began_steady + PERIOD, "stale"
         super().send(command)

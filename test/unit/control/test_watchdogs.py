@@ -22,8 +22,9 @@ class Watch:
 
     def __init__(self, *max_step: float) -> None:
         self.label = 0
+        self.last = None
         self.watch = ObservationWatch(
-            WatchSettings(), PERIOD, {"front": (4, 4)}, [0, 1], ("a", "b"),
+            WatchSettings(), {"front": (4, 4)}, [0, 1], ("a", "b"),
             np.array(max_step),
         )  # fmt: skip
 
@@ -31,7 +32,10 @@ class Watch:
         self.label += PERIOD
         stamps = {"front": self.label, "joint_states": self.label}
         pixels = {"front": np.zeros((4, 4, 3), np.uint8)}
-        return self.watch.check(Observation(self.label, {}, np.array(joints), stamps, pixels))
+        now = np.array(joints)
+        jumps = np.abs(now - (now if self.last is None else self.last))
+        self.last = now
+        return self.watch.check(Observation(self.label, {}, now, stamps, pixels, jumps=jumps))
 
 
 @pytest.mark.parametrize("other", [0.0, 0.2])
@@ -80,9 +84,7 @@ def test_what_was_on_its_way_at_a_reset_is_not_the_first_image():
 
 
 def test_one_changed_pixel_anywhere_is_no_frozen_camera():
-    watch = ObservationWatch(
-        WatchSettings(), PERIOD, {"front": (64, 48)}, [0], ("a",), np.array([0.2])
-    )
+    watch = ObservationWatch(WatchSettings(), {"front": (64, 48)}, [0], ("a",), np.array([0.2]))
     still = np.zeros((48, 64, 3), np.uint8)
 
     def soft(change: bool) -> list[str]:

@@ -161,6 +161,30 @@ def test_the_clock_set_back_while_nothing_comes(came: bool):
     assert set(buffer.observe(late + MS).reasons) == {"front", "joint_states"}
 
 
+def test_a_jump_between_two_messages_is_seen_also_if_no_tick_sees_them():
+    buffer = ObservationBuffer(make.spec())
+    image(buffer, START)
+    for index, value in enumerate((0.0, 0.1, 0.2, 9.2, 0.3, 0.4)):
+        joints(buffer, START + 10 * index * MS, (value, 1.0))
+    seen = buffer.observe(START + 25 * MS)
+    np.testing.assert_allclose(seen.jumps, [0.1, 0.0])
+    seen = buffer.observe(START + 50 * MS)
+    assert seen.state.tolist() == [0.4, 1.0]
+    np.testing.assert_allclose(seen.jumps, [9.0, 0.0])
+    joints(buffer, START + 250 * MS, (2.4, 1.0))  # two periods later: 1.0 per period
+    image(buffer, START + 250 * MS)
+    np.testing.assert_allclose(buffer.observe(START + 250 * MS).jumps, [1.0, 0.0])
+
+
+def test_how_far_ahead_a_stamp_may_be_is_a_parameter():
+    buffer = ObservationBuffer(make.spec(), max_ahead_ns=SECOND // 20)
+    image(buffer, START + SECOND // 20, receive=START)
+    for push in (image, joints):
+        with pytest.raises(DecodeError, match=r"0.051 s in the future, at most 0.050 s") as caught:
+            push(buffer, START + 51 * MS, receive=START)
+        assert "watch.max_ahead" in str(caught.value)
+
+
 @pytest.mark.parametrize(("ahead", "void"), [(0.2, False), (0.21, True), (3600.0, True)])
 def test_a_stamp_too_far_ahead_is_void_live_and_in_a_bag(ahead: float, void: bool, tmp_path):
     """It would pass for fresh when it is due, and be old in truth."""
