@@ -48,7 +48,9 @@ def spec(compressed: bool) -> Spec:
     return parse_spec({"cameras": [camera], "joints": joints})
 
 
-def make_bag(path: Path, size: float, compressed: bool, storage: StoragePlugin) -> int:
+def make_bag(
+    path: Path, size: float, compressed: bool, storage: StoragePlugin, start: int = START
+) -> int:
     """Write about `size` bytes of recording; returns the number of bytes on disk."""
     rng = np.random.default_rng(0)
     background = cv2.resize(rng.integers(0, 256, (60, 80, 3), np.uint8), SIZE)
@@ -64,7 +66,7 @@ def make_bag(path: Path, size: float, compressed: bool, storage: StoragePlugin) 
     def messages() -> Iterator[Message]:
         written, index = 0, 0
         while written < size:
-            image_at = START + index * SECOND // 30
+            image_at = start + index * SECOND // 30
             for offset in (0, 10_000_000, 20_000_000):  # 90 Hz joints
                 at = image_at + offset
                 values = np.sin(at / SECOND + np.arange(7))
@@ -103,10 +105,10 @@ def cache_hit(folder: Path) -> dict[str, float]:
     """100 episodes of 80 ticks: seconds to load them the first and the second time."""
     from sarnn_ros.interop.loading import load_dataset
 
-    bag = folder / "small"
-    make_bag(bag, 16e6, True, StoragePlugin.MCAP)
     for number in range(100):
-        shutil.copytree(bag, folder / "many" / f"take{number:03d}")
+        start = START + number * 60 * SECOND
+        bag = folder / "many" / f"take{number:03d}"
+        make_bag(bag, 16e6, True, StoragePlugin.MCAP, start)
     timings = []
     for _ in range(2):
         started = time.perf_counter()

@@ -40,8 +40,8 @@ class YamlFile:
         return line
 
 
-def read_yaml(path: Path, error: type[SarnnError], remedy: str) -> YamlFile:
-    """Read a file of at most `MAX_BYTES` without aliases, nested at most `MAX_DEPTH` deep.
+def read_yaml(path: Path, error: type[SarnnError], remedy: str, most: int = MAX_BYTES) -> YamlFile:
+    """Read a file of at most `most` bytes without aliases, nested at most `MAX_DEPTH` deep.
 
     :raises SarnnError: of the type `error`: it cannot be read, or is not such a file.
     """
@@ -49,11 +49,11 @@ def read_yaml(path: Path, error: type[SarnnError], remedy: str) -> YamlFile:
         if path.exists() and not path.is_file():  # a FIFO would wait for ever
             raise OSError("not a file")
         with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
+            content = stream.read(most + 1)
         text = content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as cause:
         raise error(f"cannot be read ({cause})", where=path, remedy=remedy) from cause
-    problem = f"more than {MAX_BYTES} bytes" if len(content) > MAX_BYTES else ""
+    problem = f"more than {most} bytes" if len(content) > most else ""
     try:
         problem = problem or _problem(text)
         if not problem:

@@ -3,8 +3,9 @@
 """Finding bags, and reading raw messages from any storage format, damaged or not.
 
 rosbag2 in mcap and sqlite3, split, compressed, with or without metadata.yaml, and ROS 1 bags, all
-through `rosbags`, without ROS. An mcap that `rosbags` refuses, because a recording was cut off or
-its bytes are damaged, is read record by record with `mcap` as far as it goes, and `Bag.damage`
+through `rosbags`, without ROS. Each storage file is read by itself; metadata.yaml only tells which
+files and messages there should be. An mcap that `rosbags` refuses, because a recording was cut off
+or its bytes are damaged, is read record by record with `mcap` as far as it goes, and `Bag.damage`
 says what was lost. What messages mean, and which are used, is not known here.
 """
 
@@ -16,10 +17,12 @@ import glob
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import pairwise
+from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Protocol
@@ -34,12 +37,18 @@ from rosbags.rosbag2 import storage_mcap as rosbags_mcap
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from sarnn_ros.errors import BagError, DecodeError
-from sarnn_ros.spec import CONTROLLER_STATE_TYPE
+from sarnn_ros.spec import CONTROLLER_STATE_TYPE, NANOSECONDS
+from sarnn_ros.yaml_file import read_yaml
 
 #: More than any message or chunk needs. A damaged or hostile length must not get more memory.
 MAX_RECORD_BYTES = 1 << 28
 #: A compressed file may not unpack to more than so many times its size, or MAX_RECORD_BYTES.
 MAX_EXPANSION = 200
+
+#: A long recording in many files has a long metadata.yaml.
+MAX_METADATA_BYTES = 1 << 22
+#: The files of one recording follow each other without a longer pause, s.
+SPLIT_PAUSE = 1.0
 
 _STORAGE = (".mcap", ".db3")
 _SUFFIXES = (*_STORAGE, ".bag", ".mcap.zstd", ".db3.zstd")
@@ -65,7 +74,7 @@ class RawMessage(NamedTuple):
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic of a bag."""
+    """One topic of a bag. `count`: of messages, as the bag's index or metadata.yaml says."""
 
     name: str
     type: str
@@ -119,6 +128,10 @@ class Bag:
         self.topics: dict[str, Topic] = {}
         #: What could not be read, in words; empty for a sound bag. Complete after `messages`.
         self.damage: list[str] = []
+        #: What metadata.yaml keeps for programs: name to text.
+        self.custom_data: dict[str, str] = {}
+        self._announced: dict[str, int] = {}
+        self._files: list[Path] = []
         self._stack = ExitStack()
         self._storages: list[_Storage] = []
 
@@ -127,13 +140,12 @@ class Bag:
         if not self.path.exists():
             raise BagError("does not exist", where=self.path)
         try:
+            self._files = self._list_files()
             self._storages = self._open()
             self._list_topics()
             if not self.topics:  # an mcap whose summary does not repeat the channels
                 self.recover()
-            self.damage += [
-                problem for file in bag_files(self.path) if (problem := _sqlite_cut_off(file))
-            ]
+            self.damage += [problem for file in self._files if (problem := _sqlite_cut_off(file))]
         except BaseException:
             self._stack.close()
             raise
@@ -148,9 +160,10 @@ class Bag:
         self._stack.close()
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
-        """The messages of some topics, in the order of storage: that of receipt, as a rule.
+        """The messages of some topics, as they were written: in the order of receipt, as a rule.
 
-        The order is the same at every call.
+        If the recorder's clock was set, `receive_ns` does not rise. The order is the same at every
+        call.
 
         :raises DamagedError: the rest cannot be read; `recover` and begin again.
         """
@@ -165,7 +178,7 @@ class Bag:
 
         :return: whether anything can be read so; then `messages` may be called again.
         """
-        files = [file for file in bag_files(self.path) if file.suffix == ".mcap"]
+        files = [file for file in self._files if file.suffix == ".mcap"]
         if not files or any(isinstance(storage, _ScannedMcap) for storage in self._storages):
             return False
         self._storages = [_ScannedMcap(file, self.damage) for file in files]
@@ -192,13 +205,49 @@ class Bag:
                 f"{len(raw)} bytes are not a {topic.type}: {error}", where=topic.name
             ) from error
 
+    def _list_files(self) -> list[Path]:
+        """The storage files, in order. What metadata.yaml lists and is not there is damage."""
+        present = bag_files(self.path)
+        metadata = self.path / "metadata.yaml"
+        if self.path.is_file() or not metadata.exists():
+            return present
+        try:
+            values = read_yaml(metadata, BagError, "", MAX_METADATA_BYTES).values
+            about = values["rosbag2_bagfile_information"]
+            listed = [PurePath(str(name)).name for name in about["relative_file_paths"]]
+            self._announced = {
+                str(topic["topic_metadata"]["name"]): int(topic["message_count"])
+                for topic in about["topics_with_message_count"]
+            }
+            custom = about.get("custom_data") or {}
+            self.custom_data = {str(key): str(value) for key, value in custom.items()}
+        except (BagError, KeyError, TypeError, ValueError, AttributeError) as error:
+            why = error.problem if isinstance(error, BagError) else f"lacks {error}"
+            self.damage.append(
+                f"metadata.yaml: {why}; it would tell whether files or messages are missing"
+            )
+            return present
+        found = {file.name.removesuffix(".zstd"): file for file in present}
+        names = [name.removesuffix(".zstd") for name in listed]
+        if not found.keys() & set(names):  # the files were renamed
+            if len(present) < len(listed):
+                self.damage.append(
+                    f"metadata.yaml lists {len(listed)} files ({', '.join(listed[:3])}, …), "
+                    f"{len(present)} are there"
+                )
+            return present
+        self.damage += [
+            f"{name}: this file is missing, and metadata.yaml lists it"
+            for name in names
+            if name not in found
+        ]
+        return [found[name] for name in dict.fromkeys(names) if name in found]
+
     def _open(self) -> list[_Storage]:
         try:
             if self.path.suffix == ".bag":
                 return [_Rosbags(self._stack.enter_context(Rosbag1Reader(self.path)))]
-            if self.path.is_file() or (self.path / "metadata.yaml").exists():
-                return [self._open_rosbag2(self.path)]
-            return [self._open_rosbag2(file) for file in bag_files(self.path)]
+            return [self._open_rosbag2(file) for file in self._files]
         except Exception as error:
             with suppress(BagError):
                 if self.recover():
@@ -207,12 +256,18 @@ class Bag:
 
     def _open_rosbag2(self, path: Path) -> _Storage:
         if path.suffix == ".zstd":
-            folder = self._stack.enter_context(TemporaryDirectory(prefix="sarnn_ros-"))
-            plain = Path(folder) / path.stem
+            plain = self._scratch() / path.stem
             with path.open("rb") as source, plain.open("wb") as target:
                 shutil.copyfileobj(_BoundedZstd.open(source, "rb"), target)
             path = plain
-        return _Rosbags(self._stack.enter_context(Rosbag2Reader(path)))
+        log = sqlite_log(path)
+        if log is not None:
+            path = _with_log(path, log, self._scratch())
+        reader = self._stack.enter_context(Rosbag2Reader(path))
+        return _Sqlite(reader) if path.suffix == ".db3" else _Mcap(reader)
+
+    def _scratch(self) -> Path:
+        return Path(self._stack.enter_context(TemporaryDirectory(prefix="sarnn_ros-")))
 
     def _list_topics(self) -> None:
         self.topics = {}
@@ -225,9 +280,12 @@ class Bag:
                 )
             count = topic.count + (known.count if known else 0)
             self.topics[topic.name] = Topic(topic.name, topic.type, count)
+        for name, count in self._announced.items():
+            if name in self.topics and self.topics[name].count < count:
+                self.topics[name] = dataclasses.replace(self.topics[name], count=count)
 
     def _damaged(self, error: Exception, kind: type[BagError]) -> BagError:
-        files = bag_files(self.path)
+        files = self._files
         if not files:
             return kind("a folder without storage files", where=self.path)
         if not any(file.stat().st_size for file in files):
@@ -258,7 +316,7 @@ class _Storage(Protocol):
 
 @dataclass
 class _Rosbags:
-    """What `rosbags` reads: one rosbag2 folder or file, or a ROS 1 bag."""
+    """What `rosbags` reads: a ROS 1 bag, or one storage file of rosbag2."""
 
     reader: Any
 
@@ -272,8 +330,35 @@ class _Rosbags:
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
         connections = [one for one in self.reader.connections if one.topic in topics]
         if connections:  # none would mean all
-            for connection, receive_ns, raw in self.reader.messages(connections):
+            for connection, receive_ns, raw in self._read(connections):
                 yield RawMessage(connection.topic, receive_ns, raw)
+
+    def _read(self, connections: list[Any]) -> Iterable[tuple[Any, int, bytes]]:
+        messages: Iterable[tuple[Any, int, bytes]] = self.reader.messages(connections)
+        return messages
+
+
+class _Mcap(_Rosbags):
+    """`rosbags` sorts messages by their time of receipt; here they come as written."""
+
+    def _read(self, connections: list[Any]) -> Iterable[tuple[Any, int, bytes]]:
+        messages: Iterable[tuple[Any, int, bytes]] = self.reader.storage.messages_scan(connections)
+        return messages
+
+
+class _Sqlite(_Rosbags):
+    """Likewise."""
+
+    def _read(self, connections: list[Any]) -> Iterator[tuple[Any, int, bytes]]:
+        by_id = {one.id: one for one in connections}
+        marks = ",".join("?" * len(by_id))
+        rows = self.reader.storage.dbconn.cursor().execute(
+            f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) "
+            "ORDER BY rowid",
+            tuple(by_id),
+        )
+        for topic_id, receive_ns, raw in rows:
+            yield by_id[topic_id], receive_ns, raw
 
 
 @dataclass
@@ -377,15 +462,51 @@ def _is_bag_file(path: Path) -> bool:
 
 
 def _is_split_bag(folder: Path) -> bool:
-    """A recording that ended before metadata.yaml was written: NAME/NAME_0.mcap and so on."""
-    files = [file for file in folder.iterdir() if _is_bag_file(file)]
-    pattern = re.compile(re.escape(folder.name) + r"(_\d+)?\.(mcap|db3)(\.zstd)?")
-    return bool(files) and all(pattern.fullmatch(file.name) for file in files)
+    """A recording without metadata.yaml: NAME/NAME_0.mcap and so on. If the folder was renamed,
+    the files have to follow each other in time, too, as single recordings do not."""
+    files = sorted((file for file in folder.iterdir() if _is_bag_file(file)), key=_natural)
+    parts = [re.fullmatch(r"(.+?)(?:_(\d+))?\.(mcap|db3)(\.zstd)?", file.name) for file in files]
+    names = {part[1] if part else "" for part in parts}
+    if not files or None in parts or len(names) > 1:
+        return False
+    if names == {folder.name}:
+        return True
+    numbers = [int(part[2] or -1) for part in parts if part]
+    return len(files) > 1 and numbers == list(range(len(files))) and _follow_each_other(files)
+
+
+def _follow_each_other(files: list[Path]) -> bool:
+    spans = []
+    for file in files:
+        try:
+            with Rosbag2Reader(file) as reader:
+                spans.append((reader.start_time, reader.end_time))
+        except Exception:  # rosbags raises anything on corruption
+            return False
+    pauses = [(after[0] - before[1]) / NANOSECONDS for before, after in pairwise(spans)]
+    return all(-SPLIT_PAUSE < pause < SPLIT_PAUSE for pause in pauses)
+
+
+def sqlite_log(file: Path) -> Path | None:
+    """The write-ahead log beside a .db3, which a recorder that was killed leaves: its content is
+    not in the .db3 yet."""
+    log = file.with_name(f"{file.name}-wal")
+    return log if file.suffix == ".db3" and log.exists() and log.stat().st_size else None
+
+
+def _with_log(file: Path, log: Path, scratch: Path) -> Path:
+    """A copy into which SQLite has taken the log over. The bag itself is left as it is."""
+    copy = scratch / file.name
+    shutil.copyfile(file, copy)
+    shutil.copyfile(log, copy.with_name(log.name))
+    with closing(sqlite3.connect(copy)) as database:
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return copy
 
 
 def _sqlite_cut_off(file: Path) -> str | None:
     """SQLite itself notices missing pages only when it needs one (file format, section 1.3)."""
-    if file.suffix != ".db3":
+    if file.suffix != ".db3" or sqlite_log(file):
         return None
     with file.open("rb") as stream:
         head = stream.read(100)

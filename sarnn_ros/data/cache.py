@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.bags import bag_files
+from sarnn_ros.data.bags import bag_files, sqlite_log
 from sarnn_ros.data.dataset import Episode
-from sarnn_ros.data.problems import BagReport, Problem, StreamReport
+from sarnn_ros.data.problems import BagReport, Problem, StreamReport, Void
 from sarnn_ros.data.reading import read_bag
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.files import atomic_folder
 from sarnn_ros.spec import Spec
 
 #: To be raised when the same bag and spec give other arrays than before.
-VERSION = 4
+VERSION = 5
 _ENDS = 1 << 16
 
 
@@ -50,17 +50,21 @@ def read_bag_cached(
     found = _load(entry)
     if found is not None:
         return found
+    failed: list[OSError] = []
     try:
         with atomic_folder(entry) as folder:
 
             def allocate(title: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
                 file = folder.parent / f"{hashlib.sha256(title.encode()).hexdigest()}.npy"
-                array: NDArray[np.uint8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
-                    file, "w+", np.uint8, shape
-                )
-                return array
+                try:
+                    return _map(file, shape)
+                except OSError as error:
+                    failed.append(error)
+                    raise
 
             episodes, report = read_bag(path, spec, name=name, allocate=allocate)
+            if failed:  # no fault of the bag, as which it was reported
+                raise failed[0]
             if not episodes:
                 return episodes, report  # the reason may pass: look again the next time
             _store(folder, episodes, report)
@@ -84,6 +88,7 @@ def key_of(path: Path, spec: Spec, name: str) -> str:
     files = bag_files(path)
     if path.is_dir() and (path / "metadata.yaml").exists():
         files = [*files, path / "metadata.yaml"]
+    files = [*files, *(log for file in files if (log := sqlite_log(file)))]
     for file in files:
         about = file.stat()
         digest.update(f"{file.name}:{about.st_size}:{about.st_mtime_ns};".encode())
@@ -92,6 +97,16 @@ def key_of(path: Path, spec: Spec, name: str) -> str:
             stream.seek(max(0, about.st_size - _ENDS))
             digest.update(stream.read(_ENDS))
     return digest.hexdigest()
+
+
+def _map(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """A new array on disk. :raises OSError: there is no space for all of it."""
+    array: NDArray[np.uint8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+        file, "w+", np.uint8, shape
+    )
+    with file.open("r+b") as stream:  # without space, writing to the map would kill the process
+        os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+    return array
 
 
 def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
@@ -159,7 +174,7 @@ def _report(values: dict[str, Any]) -> BagReport:
         raise ValueError("written by another version")
     values = dict(values)
     values["trimmed"] = tuple(values["trimmed"])
-    values["void"] = {topic: (count, why) for topic, (count, why) in values["void"].items()}
+    values["void"] = {topic: Void(**void) for topic, void in values["void"].items()}
     values["problems"] = [Problem(**one) for one in values["problems"]]
     values["streams"] = [
         StreamReport(**{**one, "age": tuple(one["age"]) if one["age"] else None})

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import MIN_TICKS, Int
 from sarnn_ros.data.problems import BagReport
-from sarnn_ros.errors import BagError
+from sarnn_ros.errors import BagError, DecodeError
 from sarnn_ros.spec import NANOSECONDS, Spec
 from sarnn_ros.streams.ingest import Stream
 
@@ -26,18 +26,19 @@ class Cut:
     chosen: list[Int]
     images: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
     sizes: dict[str, set[tuple[int, int]]] = field(default_factory=dict)
-    undecodable: list[tuple[int, int, str]] = field(default_factory=list)  # camera, row, reason
+    undecodable: list[tuple[int, int, DecodeError]] = field(default_factory=list)  # camera, row
     previews: dict[str, dict[int, NDArray[np.uint8]]] = field(default_factory=dict)  # by row
 
     def trim(self, report: BagReport, spec: Spec) -> None:
         """Keep what lies from the first to the last tick at which every source is observable."""
         usable = np.flatnonzero(np.all([rows >= 0 for rows in self.chosen], axis=0))
         if len(usable) < MIN_TICKS:
-            raise BagError(
+            raise report.with_voids(
                 f"at {spec.rate:g} Hz, {len(usable)} of its ticks have every source; an episode "
                 f"needs {MIN_TICKS}",
-                remedy="record longer, or check that all streams run at the same time and stamp "
-                "by the same clock",
+                "record longer, or check that all streams run at the same time and stamp by the "
+                "same clock",
+                report.void,
             )
         window = slice(int(usable[0]), int(usable[-1]) + 1)
         before, after = report.trimmed
@@ -46,24 +47,25 @@ class Cut:
         self.chosen = [rows[window] for rows in self.chosen]
         self.images = {camera: array[window] for camera, array in self.images.items()}
 
-    def check_holes(self, streams: Sequence[Stream]) -> None:
+    def check_holes(self, report: BagReport, streams: Sequence[Stream]) -> None:
         """:raises BagError: a source is not observable at a tick in the middle."""
-        holes = []
+        holes: dict[str, str] = {}
         for stream, rows in zip(streams, self.chosen):
             missing = np.flatnonzero(rows < 0)
             if len(missing):
                 after = (self.ticks[missing[0]] - self.ticks[0]) / NANOSECONDS
                 age = stream.max_age_ns / NANOSECONDS
                 recent = f"nothing usable of the last {age:g} s" if age else "no image"
-                holes.append(
+                holes[stream.topic] = (
                     f"'{stream.topic}' has {recent} at {len(missing)} of {len(self.ticks)} ticks, "
                     f"first {after:.2f} s after the start"
                 )
         if holes:
-            raise BagError(
-                "a hole in the middle: " + "; ".join(holes),
-                remedy="record it again; if such gaps are harmless, raise the source's "
-                "'max_age', or split the recording there ('episodes: {gap: 1.0}')",
+            raise report.with_voids(
+                "a hole in the middle: " + "; ".join(holes.values()),
+                "record it again; if such gaps are harmless, raise the source's 'max_age', or "
+                "split the recording there ('episodes: {gap: 1.0}')",
+                holes,
             )
 
 

@@ -85,8 +85,12 @@ def make_dataset(
 ) -> Dataset:
     """Split, normalise, fingerprint. See `load_dataset`.
 
+    Of episodes with equal content the first one is used.
+
+    :param reports: a duplicate is noted in that of its bag.
     :raises BagError: there is no episode.
     """
+    episodes = _without_duplicates(episodes, reports)
     if not episodes:
         problems = [problem for report in reports for problem in report.problems]
         alike: dict[str, list[str]] = {}  # a hundred bags are often bad in one way
@@ -122,6 +126,33 @@ def make_dataset(
         fingerprint=digest.hexdigest(),
         bags=tuple(reports),
     )
+
+
+def _without_duplicates(
+    episodes: Sequence[Episode], reports: Sequence[BagReport]
+) -> list[Episode]:
+    first: dict[str, str] = {}
+    used = []
+    for episode in episodes:
+        known = first.setdefault(episode.digest or episode.name, episode.name)
+        if known == episode.name:
+            used.append(episode)
+            continue
+        for report in reports:
+            if episode.name in report.episodes:
+                report.episodes.remove(episode.name)
+                report.verdict = report.verdict if report.episodes else "left out"
+                report.problems.append(
+                    Problem(
+                        "warning",
+                        episode.name,
+                        f"has the same content as '{known}', to the bit",
+                        "it is left out: it would count twice in training, or be in training and "
+                        "validation",
+                        "give each bag once; look for copies",
+                    )
+                )
+    return used
 
 
 def split(count: int, share: float, seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

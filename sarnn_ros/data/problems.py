@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from sarnn_ros.errors import SarnnError
+from sarnn_ros.errors import BagError, SarnnError
 
 Severity = Literal["error", "warning", "note"]
 
@@ -33,6 +34,15 @@ class Problem:
     def __str__(self) -> str:
         head = f"{self.severity}: {self.where}: {self.found}"
         return f"{head}\n  effect: {self.effect}\n  remedy: {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Void:
+    """Messages of one topic that cannot be used; `why` and `remedy` of the first."""
+
+    count: int
+    why: str
+    remedy: str | None
 
 
 @dataclass(frozen=True)
@@ -65,21 +75,33 @@ class BagReport:
     :param verdict: sound; damaged: used in part; left out: gave no episode.
     :param episodes: names of the episodes it gave.
     :param trimmed: ticks before the first and after the last usable one, over all episodes.
-    :param void: per topic, messages that could not be used; with an example of the reason.
+    :param void: per topic, messages that could not be used.
     """
 
     path: str
     verdict: Literal["sound", "damaged", "left out"] = "sound"
     episodes: list[str] = field(default_factory=list)
     trimmed: tuple[int, int] = (0, 0)
-    void: dict[str, tuple[int, str]] = field(default_factory=dict)
+    void: dict[str, Void] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     streams: list[StreamReport] = field(default_factory=list)
 
-    def add_void(self, topic: str, why: str) -> None:
+    def add_void(self, topic: str, error: SarnnError) -> None:
         """Count a message of the topic that cannot be used."""
-        count, first = self.void.get(topic, (0, why))
-        self.void[topic] = (count + 1, first)
+        known = self.void.get(topic, Void(0, error.problem, error.remedy))
+        self.void[topic] = replace(known, count=known.count + 1)
+
+    def with_voids(self, problem: str, remedy: str, topics: Iterable[str]) -> BagError:
+        """An error that says as well which messages of the topics could not be used, and why:
+        they are the first thing to mend."""
+        voids = {topic: self.void[topic] for topic in topics if topic in self.void}
+        for topic, void in voids.items():
+            problem += (
+                f"; {void.count} messages of '{topic}' cannot be used, the first because: "
+                f"{void.why}"
+            )
+        remedies = [void.remedy for void in voids.values() if void.remedy]
+        return BagError(problem, remedy="; ".join(dict.fromkeys([*remedies, remedy])))
 
     def leave_out(self, where: str, error: SarnnError) -> None:
         """Note that a bag or an episode is not used, and why."""

@@ -31,6 +31,7 @@ from sarnn_ros.streams.align import silence_ns, tick_grid, with_silences
 from sarnn_ros.streams.ingest import (
     Admission,
     Ingest,
+    Size,
     Stream,
     image_of,
     joint_admission,
@@ -42,6 +43,8 @@ Allocate = Callable[[str, tuple[int, ...]], NDArray[np.uint8]]
 
 #: More ticks than this in one bag means that a clock was set while recording.
 MAX_TICKS = 5_000_000
+#: Messages of a topic may be recorded in another order than they came, but not by this much, s.
+CLOCK_STEP = 1.0
 #: Longer than any recording, ns: for what is used whatever its age.
 _EVER = 1 << 62
 _DECODERS = 2
@@ -172,13 +175,13 @@ def _read(
         recording = _scan(bag, spec, report)
     for stream in recording.streams:
         if not stream.stamps:
-            count, why = report.void.get(stream.topic, (0, ""))
+            void = report.void.get(stream.topic)
             raise BagError(
-                f"none of {count} messages can be used, the first because: {why}"
-                if count
+                f"none of {void.count} messages can be used, the first because: {void.why}"
+                if void
                 else "the topic has no message",
                 where=stream.topic,
-                remedy="record it again, or correct the spec",
+                remedy=(void and void.remedy) or "record it again, or correct the spec",
             )
     grid, chosen = _align(recording)
     report.streams = _with_ages(report.streams, recording, grid, chosen)
@@ -187,7 +190,7 @@ def _read(
         cut = Cut(title, grid[rows], [indices[rows] for indices in chosen])
         try:
             cut.trim(report, spec)
-            cut.check_holes(recording.streams)
+            cut.check_holes(report, recording.streams)
             cuts.append(cut)
         except BagError as error:
             report.leave_out(title, error)
@@ -241,8 +244,19 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Recording:
     report.void = {}
     recording = _Recording(spec, bag)
     counts: dict[str, int] = {}
+    received: dict[str, int] = {}
     for message in bag.messages(recording.routes):
         topic = message.topic
+        fall = received.get(topic, 0) - message.receive_ns
+        if fall > CLOCK_STEP * NANOSECONDS:
+            raise BagError(
+                f"the recorder's clock was set back by {fall / NANOSECONDS:.1f} s while "
+                f"recording, at {message.receive_ns / NANOSECONDS:.3f} s",
+                where=topic,
+                remedy="record it again with clocks that are synchronised before (chrony): what "
+                "belongs together is not known",
+            )
+        received[topic] = message.receive_ns
         recording.place = counts.get(topic, 0)
         counts[topic] = recording.place + 1
         # Of a marker that is no Bool only the time matters.
@@ -254,7 +268,7 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Recording:
         except DecodeError as error:
             refused = [error]
         if refused:
-            report.add_void(topic, refused[0].problem)
+            report.add_void(topic, refused[0])
     report.streams = recording.describe(counts)
     if not bag.damage:
         bag.damage += [
@@ -302,7 +316,7 @@ def _finish(cut: Cut, recording: _Recording, report: BagReport) -> Episode:
             report.add_void(recording.streams[index].topic, why)
             cut.chosen[index] = np.where(np.arange(len(cut.ticks)) == row, -1, cut.chosen[index])
         cut.trim(report, spec)
-        cut.check_holes(recording.streams)
+        cut.check_holes(report, recording.streams)
     for camera, sizes in cut.sizes.items():
         if len(sizes) > 1:
             raise BagError(
@@ -351,26 +365,26 @@ def _decode_images(
                 place = int(places[rows[0]])
                 users.setdefault(stream.topic, {}).setdefault(place, []).append((cut, index, rows))
 
-    def work(message: RawMessage, cut: Cut, index: int, rows: Int) -> tuple[int, int] | str:
+    def work(message: RawMessage, cut: Cut, index: int, rows: Int) -> Size | DecodeError:
         camera = spec.cameras[index]
         try:
             source, image = image_of(bag.decode(message), camera)
         except DecodeError as error:
-            return error.problem
+            return error
         cut.images[camera.name][rows] = image
         for row in {0, len(cut.ticks) // 2, len(cut.ticks) - 1}.intersection(rows.tolist()):
             cut.previews.setdefault(camera.name, {})[row] = preview(source, camera)
         return source.shape[1], source.shape[0]
 
-    def finish(cut: Cut, index: int, rows: Int, job: Future[tuple[int, int] | str]) -> None:
+    def finish(cut: Cut, index: int, rows: Int, job: Future[Size | DecodeError]) -> None:
         result = job.result()
-        if isinstance(result, str):
+        if isinstance(result, DecodeError):
             cut.undecodable.extend((index, int(row), result) for row in rows)
         else:
             cut.sizes.setdefault(spec.cameras[index].name, set()).add(result)
 
     seen: dict[str, int] = {}
-    jobs: deque[tuple[Cut, int, Int, Future[tuple[int, int] | str]]] = deque()
+    jobs: deque[tuple[Cut, int, Int, Future[Size | DecodeError]]] = deque()
     with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
         for message in bag.messages(users):
             place = seen[message.topic] = seen.get(message.topic, -1) + 1

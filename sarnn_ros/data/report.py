@@ -245,9 +245,10 @@ def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) ->
             "warning",
             where,
             f"{stream.void} of {stream.messages} messages cannot be used, the first because: "
-            f"{bag.void[stream.topic][1]}",
-            "they are ignored, so that observations get older, or episodes have holes",
-            "repair the driver; at the robot such messages are ignored in the same way",
+            f"{bag.void[stream.topic].why}",
+            "they are ignored, so that observations get older, or episodes have holes; at the "
+            "robot as well",
+            bag.void[stream.topic].remedy or "repair the driver",
         )
     if stream.rate < 0.95 * spec.rate:
         yield Problem(

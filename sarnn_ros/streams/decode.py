@@ -123,6 +123,10 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 
 
+class OtherJoints(DecodeError):
+    """A message that names none of the joints: perhaps it is meant for another source."""
+
+
 def decode_image(msg: Any, *, value_range: ValueRange | None = None) -> Pixels:
     """Image or CompressedImage to RGB.
 
@@ -246,7 +250,8 @@ def _pick(
     index: dict[str, int] = {name: row for row, name in enumerate(present)}
     missing = [name for name in wanted if name not in index]
     if missing:
-        raise DecodeError(
+        kind = OtherJoints if len(missing) == len(wanted) else DecodeError
+        raise kind(
             f"joint {', '.join(map(repr, missing))} is missing; found "
             f"{shorten(', '.join(present), 300)}",
             remedy="name the joints in the spec as the message names them",

@@ -21,7 +21,13 @@ from numpy.typing import NDArray
 from sarnn_ros.errors import DecodeError
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, JointSource, Spec
 from sarnn_ros.streams.align import ImageTicks, newest
-from sarnn_ros.streams.decode import check_image, decode_image, decode_vector, stamp_ns
+from sarnn_ros.streams.decode import (
+    OtherJoints,
+    check_image,
+    decode_image,
+    decode_vector,
+    stamp_ns,
+)
 from sarnn_ros.streams.preprocess import crop_resize
 
 #: A tick is observed at most so many periods after the newest message arrived.
@@ -153,17 +159,25 @@ class Ingest:
     def push(self, topic: str, msg: Any, receive_ns: int) -> Arrival:
         """Hand a message to every stream of its topic: each takes or refuses it by itself.
 
-        What a refused message should have replaced stays in use.
+        What a refused message should have replaced stays in use. Where drivers of an arm and of a
+        gripper share a topic, each message is for one of its sources and no fault of the others.
         """
         tick, refused = None, []
+        others: list[tuple[Stream, OtherJoints]] = []
         for stream in self.routes[topic]:
             try:
                 stamp, content = stream.admit(msg, receive_ns)
+            except OtherJoints as error:
+                others.append((stream, error))
             except DecodeError as error:
                 stream.last_void = error.problem
                 refused.append(error)
             else:
                 tick = self._take(stream, stamp, content, receive_ns) or tick
+        if len(others) == len(self.routes[topic]):
+            for stream, other in others:
+                stream.last_void = other.problem
+                refused.append(other)
         return Arrival(tick, refused)
 
     def _take(self, stream: Stream, stamp: int, content: Any, receive_ns: int) -> int | None:

@@ -81,7 +81,7 @@ def test_a_change_is_noticed(change: str, bags, tmp_path, monkeypatch):
     elif change == "spec":
         second = load(bags, tmp_path / "cache", width=8)
     else:
-        make.recording(1.0).write(bags / "take2")
+        make.recording(1.0, start=make.START + 60 * make.SECOND).write(bags / "take2")
         second = load(bags, tmp_path / "cache")
     assert second.fingerprint != first.fingerprint
     assert len(entries(tmp_path / "cache")) > 2

@@ -40,8 +40,12 @@ def textured(topic: str, index: int, message):
     return message
 
 
+def recorded(number: int) -> make.Recording:
+    return make.recording(start=make.START + number * 60 * make.SECOND, change=textured)
+
+
 def test_sound_bags_have_no_problems(tmp_path):
-    report = report_on(tmp_path, *[make.recording(change=textured) for _ in range(3)])
+    report = report_on(tmp_path, *[recorded(number) for number in range(3)])
     assert report.problems == () and report.worst == "sound"
     stream = next(one for one in report.bags[0].streams if one.topic == "/joint_states")
     assert stream.rate == pytest.approx(100, rel=0.01) and stream.messages == 200
@@ -132,7 +136,7 @@ def test_what_is_planted_is_found(change, severity: str, says: str, tmp_path):
 
 
 def test_where_images_are_ticks_their_rate_must_be_the_policys(tmp_path):
-    good = [make.recording(change=textured) for _ in range(3)]
+    good = [recorded(number) for number in range(3)]
     assert report_on(tmp_path, *good, tick="image").problems == ()
     found = [problem.found for problem in report_on(tmp_path, tick="image", rate=13.0).problems]
     assert found == ["its images make ticks of 15.0 Hz, not of 13 Hz"]

@@ -63,15 +63,20 @@ def test_every_value_stamp_and_receive_time_comes_back(tmp_path: Path) -> None:
 
 
 def test_it_can_be_trained_on(tmp_path: Path) -> None:
-    topics = {
-        "/image_raw": Images(list(FRAMES), rate=10.0),
-        "/joint_states": JointStates(NAMES, STATES, rate=10.0),
-        # 20 ms after what it answers.
-        "/joint_command": JointStates(
-            NAMES, STATES + 0.1, rate=10.0, start_ns=START_NS + 20_000_000
-        ),
-    }
-    bags = [write_bag(tmp_path / name, topics) for name in ("a", "b")]
+    def topics(start: int):
+        return {
+            "/image_raw": Images(list(FRAMES), rate=10.0, start_ns=start),
+            "/joint_states": JointStates(NAMES, STATES, rate=10.0, start_ns=start),
+            # 20 ms after what it answers.
+            "/joint_command": JointStates(
+                NAMES, STATES + 0.1, rate=10.0, start_ns=start + 20_000_000
+            ),
+        }
+
+    bags = [
+        write_bag(tmp_path / name, topics(START_NS + second * 1_000_000_000))
+        for second, name in enumerate(("a", "b"))
+    ]
     spec = parse_spec(
         {
             "cameras": [{"name": "front", "width": 16, "height": 12}],

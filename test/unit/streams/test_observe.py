@@ -199,7 +199,7 @@ def test_a_stamp_too_far_ahead_is_void_live_and_in_a_bag(ahead: float, void: boo
     message = make.joint_state(stamp + round(ahead * SECOND), [5.0, 5.0])
     made.add("/joint_states", make.JOINTS, stamp, message)
     _, report = read_bag(made.write(tmp_path / "bag"), make.spec())
-    assert report.void.get("/joint_states", (0,))[0] == int(void)
+    assert ("/joint_states" in report.void) == void
 
 
 def test_clear_forgets():
