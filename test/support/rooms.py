@@ -24,7 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "geometry": {"spec"},
     "model": {"errors", "geometry"},
     "streams": {"errors", "spec"},
-    "data": {"errors", "files", "spec", "streams"},
+    "data": {"errors", "files", "yaml_file", "spec", "streams"},
     "policy": {"errors", "files", "validation", "spec", "streams", "model"},
     "viz": {"files"},
     "training": {
