@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import signal
 
-# A shell without job control starts background jobs with SIGINT ignored, and so would we and all
-# children that the tests interrupt.
+# A shell without job control starts background jobs with SIGINT ignored, nohup everything with
+# SIGHUP ignored, and so would we and all children that the tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -234,15 +234,20 @@ class SimulatedTime:
         self._thread.join()
 
     def move(self, by_ns, robot, wait):
-        """Set the clock while the robot's runs. A message on its way then took no hours, and an
-        image of later is none."""
+        """Set the clock while no command is on its way: the new time could not judge it. The robot
+        goes on, and an image of later is none. Gives the number of commands before."""
+        self.running = False
+        assert is_silent(robot, wait, ticks=1)
+        before = len(robot.commands)
         with robot.record, self._lock:
             delay_ns = robot.delay_ns
             self.now_ns += by_ns
             moved = self.now_ns
             robot.sound_joints_ns = robot.sound_image_ns = 0
+            self.running = True
         wait(lambda: 0 <= robot.echoed_ns - moved < 100_000_000_000, "an echo of the new time")
         robot.delay_ns = delay_ns
+        return before
 
 
 def test_simulated_time_stops_jumps_and_goes_back(policy, start_node, make_robot, graph, wait):
@@ -269,8 +274,7 @@ def test_simulated_time_stops_jumps_and_goes_back(policy, start_node, make_robot
         promises = Promises.of(policy)
         promises.check(robot)
         for by_ns in (3_600_000_000_000, -4_200_000_000_000):
-            before = len(robot.commands)
-            time.move(by_ns, robot, wait)
+            before = time.move(by_ns, robot, wait)
             commands_come(robot, node, wait)
             promises.check(robot, before)
         assert "Traceback" not in node.output
