@@ -232,6 +232,7 @@ def test_the_policy_sees_what_it_was_trained_on(
     node = launch(
         sys.executable, SUPPORT / "observing_node.py", out, policy, "--ros-args",
         "-p", f"policy:={policy}", "-p", "use_sim_time:=true", "-p", "reliability:=reliable",
+        "-p", "watch.max_ahead:=0.3",  # the replay's clock moves from tick to tick
     )  # fmt: skip
     with Bag(bag_path) as bag:
         player = Replay(graph, bag, spec)
