@@ -8,7 +8,7 @@ SHELL := /bin/sh
 
 VENV ?= .venv
 PYTHON ?=
-EXTRAS ?= train,sim,ros,test,dev,docs
+EXTRAS ?= train,sim,ros,lerobot,hdf5,test,dev,docs
 OUT ?= demo_output
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python -m
@@ -57,7 +57,7 @@ test: lint  ## lint, then all tests
 
 .PHONY: test-kilted
 test-kilted:  ## the ROS tests on ROS 2 Kilted, in a .venv-kilted of its own
-	@$(MAKE) VENV=.venv-kilted EXTRAS=train,sim,kilted,test .venv-kilted/.installed
+	@$(MAKE) VENV=.venv-kilted EXTRAS=train,sim,kilted,lerobot,hdf5,test .venv-kilted/.installed
 	@.venv-kilted/bin/pytest test/ros $(ARGS)
 
 .PHONY: lint
@@ -93,7 +93,22 @@ benchmark-tasks: $(STAMP)  ## success on public tasks, in a .venv-tasks of its o
 soak: $(STAMP)  ## 30 minutes of random faults against the real node, 200 endings
 	@$(VENV)/bin/pytest -m soak -s -o timeout=0
 
+# LeRobot 0.6 wants a newer Python than the ROS wheels, and another torch than ours.
+.venv-lerobot/.installed:
+	@for python in "$(PYTHON)" python3.13 python3.12; do \
+	  [ -n "$$python" ] && "$$python" -m venv .venv-lerobot 2>/dev/null && break; done; \
+	  [ -x .venv-lerobot/bin/pip ] || { \
+	  echo "error: LeRobot needs Python 3.12 or 3.13 with venv" >&2; \
+	  echo "  remedy: apt-get install python3.13-venv, or name one: make PYTHON=/path/to/python3.12 test-lerobot" >&2; \
+	  exit 1; }
+	@.venv-lerobot/bin/pip install -q 'lerobot[dataset]==0.6.1'
+	@touch $@
+
+.PHONY: test-lerobot
+test-lerobot: $(STAMP) .venv-lerobot/.installed  ## LeRobot reads what we write, and the other way (7 GB)
+	@SARNN_LEROBOT_PYTHON=$(CURDIR)/.venv-lerobot/bin/python $(VENV)/bin/pytest -m lerobot $(ARGS)
+
 .PHONY: clean
 clean: demo-clean  ## remove .venv and all that was built
-	rm -rf $(VENV) .venv-kilted .venv-tasks build install log docs/_build docs/_generated *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-kilted .venv-tasks .venv-lerobot build install log docs/_build docs/_generated *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -33,6 +33,8 @@ TRAIN = [
     "matplotlib>=3.8",
 ]
 SIM = ["mujoco-core>=4.0", "matplotlib>=3.8", "imageio-ffmpeg>=0.5"]
+LEROBOT = ["pyarrow>=21", "av>=15"]
+HDF5 = ["h5py>=3.10", "av>=15"]  # RoboManipBaselines keeps films beside the HDF5
 # Pins, as the wheels of one distro must match each other.
 ROS = [
     "ros-jazzy-rclpy==7.1.6" + WHEELS,
@@ -101,6 +103,8 @@ setup(
         "sim": SIM,
         "ros": ROS,
         "kilted": KILTED,
+        "lerobot": LEROBOT,
+        "hdf5": HDF5,
         "benchmark": BENCHMARK,
         "test": TEST,
         "dev": DEV,

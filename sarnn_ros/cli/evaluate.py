@@ -9,10 +9,16 @@ from typing import Annotated
 
 import typer
 
+from sarnn_ros.cli.options import Bgr, Fps
+
 
 def evaluate(
     policy: Annotated[Path, typer.Argument(help="Policy directory.")],
-    bags: Annotated[list[Path] | None, typer.Argument(help="Bags to predict.")] = None,
+    bags: Annotated[
+        list[Path] | None, typer.Argument(help="Bags or data sets to predict.")
+    ] = None,
+    fps: Fps = None,
+    bgr: Bgr = False,
     sim: Annotated[bool, typer.Option("--sim", help="Also try the lift task, 54 trials.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the figures here, too.")] = None,
 ) -> None:
@@ -22,7 +28,7 @@ def evaluate(
     from typing import Any
 
     from sarnn_ros.errors import ConfigError
-    from sarnn_ros.interop.loading import load_dataset
+    from sarnn_ros.interop.loading import Arrays, load_dataset
     from sarnn_ros.policy.runtime import Policy
     from sarnn_ros.training.evaluate import free_running, open_loop
 
@@ -31,7 +37,7 @@ def evaluate(
     loaded = Policy.load(policy)
     result: dict[str, Any] = {}
     if bags:
-        dataset = load_dataset(bags, loaded.spec, validation=0)
+        dataset = load_dataset(bags, loaded.spec, arrays=Arrays(fps, bgr), validation=0)
         episodes = dataset.training
         result["open_loop"] = open_loop(loaded, dataset, episodes)
         result["free_running"] = free_running(loaded, dataset, episodes, episodes)

@@ -9,9 +9,11 @@ from typing import Annotated
 
 import typer
 
+from sarnn_ros.cli.options import Bgr, Fps, Recordings
+
 
 def inspect(
-    bags: Annotated[list[Path], typer.Argument(help="Bags, or folders of bags.")],
+    bags: Recordings,
     spec: Annotated[
         Path | None, typer.Option(help="What is observed (YAML). Without it one is proposed.")
     ] = None,
@@ -24,14 +26,13 @@ def inspect(
     write_spec: Annotated[
         Path | None, typer.Option(help="Write the proposed spec to this file.")
     ] = None,
-    eipl: Annotated[
-        Path | None, typer.Option(help="Write images.npy, joints.npy, joint_bounds.npy as EIPL.")
-    ] = None,
+    fps: Fps = None,
+    bgr: Bgr = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 for warnings as well.")
     ] = False,
 ) -> None:
-    """Report on bags: streams, joints, cameras, episodes, and every problem with its remedy.
+    """Report on recordings: streams, joints, cameras, episodes, each problem with its remedy.
 
     Exit code 1 if a bag cannot be used (with --strict: if there is any warning).
     """
@@ -40,18 +41,16 @@ def inspect(
     from rich.console import Console
     from rich.status import Status
 
-    from sarnn_ros.data.bags import find_bags
-    from sarnn_ros.data.proposal import propose_spec
     from sarnn_ros.data.report import examine
     from sarnn_ros.data.report_view import print_report, write_page
     from sarnn_ros.errors import ConfigError
-    from sarnn_ros.interop.eipl_dataset import export_eipl
-    from sarnn_ros.interop.loading import load_dataset
+    from sarnn_ros.interop.loading import Arrays, load_dataset, propose
     from sarnn_ros.spec import dump_spec, load_spec
 
     # JSON on the terminal must stay alone on stdout.
     to_stdout = json_file is not None and str(json_file) == "-"
     console = Console(stderr=to_stdout)
+    arrays = Arrays(fps, bgr)
     if spec is not None:
         if write_spec is not None:
             raise ConfigError(
@@ -60,7 +59,7 @@ def inspect(
             )
         chosen = load_spec(spec)
     else:
-        chosen = propose_spec(find_bags(bags)[0])
+        chosen = propose(bags, arrays)
         text = dump_spec(chosen)
         console.print("proposed spec (correct it, then pass it with --spec):", style="bold")
         console.print(text, markup=False, highlight=False)
@@ -70,21 +69,14 @@ def inspect(
             write_spec.write_text(text, encoding="utf-8")
     with Status("reading bags", console=console) as status:
         dataset = load_dataset(
-            bags, chosen,
-            progress=lambda done, total, name: status.update(f"bag {done + 1}/{total} {name}"),
+            bags, chosen, arrays=arrays,
+            progress=lambda done, total, name: status.update(f"{done + 1}/{total} {name}"),
         )  # fmt: skip
     report = examine(dataset)
     print_report(report, console)
     if page is not None:
         write_page(report, dataset, page)
         console.print(f"page: {page}", markup=False)
-    if eipl is not None:
-        parts = [
-            [dataset.episodes[index] for index in indices]
-            for indices in (dataset.training, dataset.validation)
-        ]
-        export_eipl(eipl, parts[0], parts[1], chosen)
-        console.print(f"EIPL data set: {eipl}", markup=False)
     if json_file is not None:
         text = json.dumps(report.as_dict(), indent=1)
         if to_stdout:

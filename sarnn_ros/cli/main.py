@@ -22,6 +22,7 @@ COMMANDS = (
     "demo",
     "inspect",
     "record",
+    "convert",
     "train",
     "evaluate",
     "run",
@@ -35,6 +36,8 @@ COMMANDS = (
 EXTRAS = {
     "train": ("torch", "onnx", "onnxscript", "safetensors", "tensorboard", "matplotlib"),
     "sim": ("mujoco", "imageio", "imageio_ffmpeg"),
+    "lerobot": ("pyarrow", "av"),
+    "hdf5": ("h5py",),
     "ros": ("rclpy", "cv_bridge"),
 }
 #: What an ended-by-Ctrl-C program returns in a shell: 128 + SIGINT.

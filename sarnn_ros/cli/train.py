@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sarnn_ros.cli.options import Bgr, Fps, Recordings
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -26,7 +28,7 @@ EXIT_INTERRUPTED = 130
 
 
 def train(
-    bags: Annotated[list[Path], typer.Argument(help="Bags, or folders of bags.")],
+    bags: Recordings,
     spec: Annotated[Path, typer.Option(help="What is observed and commanded (YAML).")],
     out: Annotated[Path, typer.Option(help="Policy directory to write.")],
     config: Annotated[Path | None, typer.Option(help="Training settings (YAML).")] = None,
@@ -43,6 +45,8 @@ def train(
     validation: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of the episodes kept for validation.")
     ] = 0.2,
+    fps: Fps = None,
+    bgr: Bgr = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Decode the bags again, and keep nothing of it.")
@@ -51,7 +55,7 @@ def train(
         bool, typer.Option("--dry-run", help="Load, print sizes and estimates, and stop.")
     ] = False,
 ) -> None:
-    """Train a policy from rosbags. Stop with Ctrl-C and go on later with --resume."""
+    """Train a policy from rosbags or data sets. Stop with Ctrl-C and go on later with --resume."""
     # Read when torch is first imported: threads that wait for each other free the core soon.
     # Otherwise training takes twice as long beside another busy process.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
@@ -61,7 +65,7 @@ def train(
     from sarnn_ros.data.report import examine
     from sarnn_ros.data.report_view import print_report
     from sarnn_ros.errors import ConfigError
-    from sarnn_ros.interop.loading import load_dataset
+    from sarnn_ros.interop.loading import Arrays, load_dataset
     from sarnn_ros.spec import load_spec
     from sarnn_ros.training.config import load_config, parse_settings
     from sarnn_ros.training.distributed import is_main_process
@@ -91,6 +95,7 @@ def train(
         dataset = load_dataset(
             bags,
             observed,
+            arrays=Arrays(fps, bgr),
             validation=validation,
             seed=training.seed,
             cache=None if no_cache else default_cache(),

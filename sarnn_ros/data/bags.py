@@ -87,7 +87,7 @@ def find_bags(
     """The bags at or below the given paths, in natural order, each once.
 
     :param paths: bags (folders or files), folders of bags, glob patterns.
-    :param other: tells folders of another layout that count as a bag.
+    :param other: tells files and folders of other formats that count as a bag.
     :raises BagError: a path does not exist or has no bag at or below it.
     """
     found: dict[Path, None] = {}
@@ -448,7 +448,7 @@ class _ScannedMcap:
 
 def _bags_at(path: Path, other: Callable[[Path], bool]) -> list[Path]:
     if path.is_file():
-        return [path] if _is_bag_file(path) else []
+        return [path] if _is_bag_file(path) or other(path) else []
     if not path.is_dir() or path.name.startswith("."):
         return []
     if (path / "metadata.yaml").exists() or _is_split_bag(path) or other(path):

@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 from sarnn_ros.data.bags import bag_files, sqlite_log
 from sarnn_ros.data.dataset import Episode
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport, Void
-from sarnn_ros.data.reading import read_bag
+from sarnn_ros.data.reading import Allocate, read_bag
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.files import atomic_folder
 from sarnn_ros.spec import Spec
@@ -32,6 +33,8 @@ from sarnn_ros.spec import Spec
 VERSION = 5
 _ENDS = 1 << 16
 
+Read = tuple[list[Episode], BagReport]
+
 
 def default_cache() -> Path:
     """$XDG_CACHE_HOME/sarnn_ros/episodes, by default in ~/.cache."""
@@ -39,14 +42,24 @@ def default_cache() -> Path:
     return Path(base) / "sarnn_ros" / "episodes"
 
 
-def read_bag_cached(
-    path: Path, spec: Spec, name: str, root: Path
-) -> tuple[list[Episode], BagReport]:
-    """As `read_bag`; images are memory-mapped, read-only. Previews are not kept.
+def read_bag_cached(path: Path, spec: Spec, name: str, root: Path) -> Read:
+    """As `read_bag`; see `read_cached`."""
+    files = bag_files(path)
+    if path.is_dir() and (path / "metadata.yaml").exists():
+        files = [*files, path / "metadata.yaml"]
+    files = [*files, *(log for file in files if (log := sqlite_log(file)))]
+    return read_cached(
+        root / key_of(files, spec, name),
+        lambda allocate: read_bag(path, spec, name=name, allocate=allocate),
+    )
 
+
+def read_cached(entry: Path, read: Callable[[Allocate | None], Read]) -> Read:
+    """What `read` gives; images are memory-mapped, read-only. Previews are not kept.
+
+    :param entry: folder of the cache, named by `key_of`.
     :raises ConfigError: the cache cannot be written.
     """
-    entry = root / key_of(path, spec, name)
     found = _load(entry)
     if found is not None:
         return found
@@ -62,8 +75,8 @@ def read_bag_cached(
                     failed.append(error)
                     raise
 
-            episodes, report = read_bag(path, spec, name=name, allocate=allocate)
-            if failed:  # no fault of the bag, as which it was reported
+            episodes, report = read(allocate)
+            if failed:  # no fault of the recording, as which it was reported
                 raise failed[0]
             if not episodes:
                 return episodes, report  # the reason may pass: look again the next time
@@ -73,22 +86,18 @@ def read_bag_cached(
         if found is None:
             raise ConfigError(
                 f"the cache cannot be written: {error}",
-                where=root,
+                where=entry.parent,
                 remedy="free some space, choose another folder, or use --no-cache",
             ) from error
         return found
     found = _load(entry)
-    return found if found is not None else read_bag(path, spec, name=name)
+    return found if found is not None else read(None)
 
 
-def key_of(path: Path, spec: Spec, name: str) -> str:
-    """What the arrays depend on: the bag's files (name, size, time of change, first and last
-    64 KiB), the spec, the episode's name and this code's version."""
-    digest = hashlib.sha256(f"{VERSION}:{name}:{spec.model_dump_json()}".encode())
-    files = bag_files(path)
-    if path.is_dir() and (path / "metadata.yaml").exists():
-        files = [*files, path / "metadata.yaml"]
-    files = [*files, *(log for file in files if (log := sqlite_log(file)))]
+def key_of(files: Iterable[Path], spec: Spec, *more: object) -> str:
+    """What the arrays depend on: the files (name, size, time of change, first and last 64 KiB),
+    the spec, this code's version, and `more`."""
+    digest = hashlib.sha256(f"{VERSION}:{more!r}:{spec.model_dump_json()}".encode())
     for file in files:
         about = file.stat()
         digest.update(f"{file.name}:{about.st_size}:{about.st_mtime_ns};".encode())

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,12 +82,17 @@ def make_dataset(
     *,
     validation: float = 0.2,
     seed: int = 0,
+    held_out: Collection[str] | None = None,
+    normaliser: JointNormaliser | None = None,
 ) -> Dataset:
     """Split, normalise, fingerprint. See `load_dataset`.
 
     Of episodes with equal content the first one is used.
 
     :param reports: a duplicate is noted in that of its bag.
+    :param held_out: names of the episodes for validation, where the data says; None: by
+        `validation` and `seed`.
+    :param normaliser: that the data comes with; None: from the training episodes.
     :raises BagError: there is no episode.
     """
     episodes = _without_duplicates(episodes, reports)
@@ -104,24 +109,31 @@ def make_dataset(
             ),
             remedy=problems[0].remedy if problems else None,
         )
-    training, held_out = split(len(episodes), validation, seed)
+    if held_out is None:
+        training, validated = split(len(episodes), validation, seed)
+    else:
+        rows = [episode.name in held_out for episode in episodes]
+        training = tuple(row for row, out in enumerate(rows) if not out)
+        validated = tuple(row for row, out in enumerate(rows) if out)
     moved = [
         array for index in training for array in (episodes[index].joints, episodes[index].targets)
     ]
-    if spec.joint_clip is None:
+    digest = hashlib.sha256(spec.model_dump_json().encode())
+    if normaliser is not None:
+        digest.update(f"{normaliser.minimum.tolist()}{normaliser.maximum.tolist()}".encode())
+    elif spec.joint_clip is None:
         normaliser = JointNormaliser.from_episodes(moved, spec.joint_range)
     else:
         bounds = eipl_bounds(moved, spec.joint_range, clip=spec.joint_clip)
         normaliser = JointNormaliser.from_eipl_bounds(bounds, spec.joint_range)
-    digest = hashlib.sha256(spec.model_dump_json().encode())
     for episode in episodes:
         digest.update(f"{episode.name}:{episode.digest};".encode())
-    digest.update(repr((training, held_out)).encode())
+    digest.update(repr((training, validated)).encode())
     return Dataset(
         spec=spec,
         episodes=tuple(episodes),
         training=training,
-        validation=held_out,
+        validation=validated,
         normaliser=normaliser,
         fingerprint=digest.hexdigest(),
         bags=tuple(reports),

@@ -10,9 +10,10 @@ images that a tick uses are decoded. So memory does not grow with the bag.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from sarnn_ros.data.preview import preview
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport
 from sarnn_ros.data.targets import commands_at, lead_of, targets_of
 from sarnn_ros.errors import BagError, DecodeError, SarnnError, SpecError, join_problems
-from sarnn_ros.spec import NANOSECONDS, Spec
+from sarnn_ros.spec import NANOSECONDS, CameraSpec, Spec
 from sarnn_ros.streams.align import silence_ns, tick_grid, with_silences
 from sarnn_ros.streams.ingest import (
     Admission,
@@ -40,6 +41,12 @@ from sarnn_ros.streams.ingest import (
 
 #: Makes the array that images are decoded into: (name, shape) to uint8.
 Allocate = Callable[[str, tuple[int, ...]], NDArray[np.uint8]]
+#: Gives source and model image as a camera of the spec has them; raises `DecodeError`.
+Decode = Callable[[CameraSpec], tuple[NDArray[np.uint8], NDArray[np.uint8]]]
+#: From wanted places per topic: topic, place and how to decode, ascending in each topic.
+Images = Callable[[Mapping[str, Container[int]]], Iterator[tuple[str, int, Decode]]]
+#: Is given each source image that ticks use, in their order: (episode, camera, ticks, image).
+Show = Callable[[str, str, Int, NDArray[np.uint8]], None]
 
 #: More ticks than this in one bag means that a clock was set while recording.
 MAX_TICKS = 5_000_000
@@ -51,15 +58,23 @@ _DECODERS = 2
 
 
 def read_bag(
-    path: Path, spec: Spec, *, name: str | None = None, allocate: Allocate | None = None
+    path: Path,
+    spec: Spec,
+    *,
+    name: str | None = None,
+    allocate: Allocate | None = None,
+    show: Show | None = None,
 ) -> tuple[list[Episode], BagReport]:
-    """All episodes of one bag. Never raises for what is in the bag: the report tells."""
+    """All episodes of one bag. Never raises for what is in the bag: the report tells.
+
+    :param show: sees the source images, of episodes that are left out later as well.
+    """
     report = BagReport(str(path))
     episodes: list[Episode] = []
     bag = Bag(path)
     try:
         with bag:
-            episodes += _read(bag, spec, name or stem(path), report, allocate or _in_memory)
+            episodes += _read(bag, spec, name or stem(path), report, allocate, show)
     except SarnnError as error:
         report.leave_out(str(path), error)
     except Exception as error:  # a bag must never take down the others
@@ -79,18 +94,19 @@ def read_bag(
     return episodes, report
 
 
-class _Recording(Ingest):
+class Recording(Ingest):
     """The ingest of a bag: of an image it keeps its number among the messages of its topic.
 
     :ivar place: to be set to the number of the message that is pushed.
     :ivar arrivals: per stream (stamp, receipt), ns, of all usable messages as they came.
+    :param command: admits the recorded commands; None if there are none.
     """
 
-    def __init__(self, spec: Spec, bag: Bag) -> None:
+    def __init__(self, spec: Spec, command: Admission | None = None) -> None:
         super().__init__(spec, absolute, keep=lambda _: self.place)
         self.place = -1
         self.arrivals: dict[Stream, list[tuple[int, int]]] = {one: [] for one in self.streams}
-        self.command = self._add("command", spec.command.topic, _command_admission(bag, spec))
+        self.command = self._add("command", spec.command.topic, command)
         self.marker = self._add("marker", spec.episodes.marker, _admit_marker)
 
     def _add(self, name: str, topic: str | None, admit: Admission | None) -> Stream:
@@ -164,7 +180,12 @@ def _command_admission(bag: Bag, spec: Spec) -> Admission | None:
 
 
 def _read(
-    bag: Bag, spec: Spec, name: str, report: BagReport, allocate: Allocate
+    bag: Bag,
+    spec: Spec,
+    name: str,
+    report: BagReport,
+    allocate: Allocate | None,
+    show: Show | None,
 ) -> Iterator[Episode]:
     _check_topics(bag, spec)
     try:
@@ -183,6 +204,37 @@ def _read(
                 where=stream.topic,
                 remedy=(void and void.remedy) or "record it again, or correct the spec",
             )
+    yield from episodes_of(recording, partial(_images, bag), name, report, allocate, show)
+
+
+def _images(bag: Bag, wanted: Mapping[str, Container[int]]) -> Iterator[tuple[str, int, Decode]]:
+    seen: dict[str, int] = {}
+    for message in bag.messages(wanted):
+        place = seen[message.topic] = seen.get(message.topic, -1) + 1
+        if place in wanted[message.topic]:
+            yield message.topic, place, partial(_decode, bag, message)
+
+
+def _decode(
+    bag: Bag, message: RawMessage, camera: CameraSpec
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    return image_of(bag.decode(message), camera)
+
+
+def episodes_of(
+    recording: Recording,
+    images: Images,
+    name: str,
+    report: BagReport,
+    allocate: Allocate | None = None,
+    show: Show | None = None,
+) -> Iterator[Episode]:
+    """Ticks, episodes and images of a recording whose streams are filled.
+
+    :param images: contents of the cameras' streams are places in there.
+    :raises BagError: it has no episode.
+    """
+    spec = recording.spec
     grid, chosen = _align(recording)
     report.streams = _with_ages(report.streams, recording, grid, chosen)
     cuts: list[Cut] = []
@@ -194,7 +246,7 @@ def _read(
             cuts.append(cut)
         except BagError as error:
             report.leave_out(title, error)
-    _decode_images(bag, recording, cuts, allocate)
+    _decode_images(images, recording, cuts, allocate or _in_memory, show)
     for cut in cuts:
         try:
             yield _finish(cut, recording, report)
@@ -203,7 +255,7 @@ def _read(
 
 
 def _with_ages(
-    reports: list[StreamReport], recording: _Recording, grid: Int, chosen: Sequence[Int]
+    reports: list[StreamReport], recording: Recording, grid: Int, chosen: Sequence[Int]
 ) -> list[StreamReport]:
     ages: dict[str, tuple[float, float]] = {}
     for stream, rows in zip(recording.streams, chosen):
@@ -239,10 +291,10 @@ def _check_topics(bag: Bag, spec: Spec) -> None:
         )
 
 
-def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Recording:
+def _scan(bag: Bag, spec: Spec, report: BagReport) -> Recording:
     """First pass: stamps of the usable images, stamps and values of the usable joints."""
     report.void = {}
-    recording = _Recording(spec, bag)
+    recording = Recording(spec, _command_admission(bag, spec))
     counts: dict[str, int] = {}
     received: dict[str, int] = {}
     for message in bag.messages(recording.routes):
@@ -280,7 +332,7 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> _Recording:
     return recording
 
 
-def _align(recording: _Recording) -> tuple[Int, list[Int]]:
+def _align(recording: Recording) -> tuple[Int, list[Int]]:
     """The recording's ticks, and per observed stream the index of each tick's message."""
     spec, streams = recording.spec, recording.streams
     start = min(stream.stamps[0] for stream in streams)
@@ -308,7 +360,7 @@ def _align(recording: _Recording) -> tuple[Int, list[Int]]:
     ]
 
 
-def _finish(cut: Cut, recording: _Recording, report: BagReport) -> Episode:
+def _finish(cut: Cut, recording: Recording, report: BagReport) -> Episode:
     spec = recording.spec
     if cut.undecodable:
         # These ticks are void, as they would be live: trimmed at an end, a hole in the middle.
@@ -349,7 +401,11 @@ def _finish(cut: Cut, recording: _Recording, report: BagReport) -> Episode:
 
 
 def _decode_images(
-    bag: Bag, recording: _Recording, cuts: Sequence[Cut], allocate: Allocate
+    images: Images,
+    recording: Recording,
+    cuts: Sequence[Cut],
+    allocate: Allocate,
+    show: Show | None,
 ) -> None:
     """Second pass: each image that a tick uses is decoded once, two at a time, into `cuts`."""
     spec = recording.spec
@@ -365,32 +421,35 @@ def _decode_images(
                 place = int(places[rows[0]])
                 users.setdefault(stream.topic, {}).setdefault(place, []).append((cut, index, rows))
 
-    def work(message: RawMessage, cut: Cut, index: int, rows: Int) -> Size | DecodeError:
+    def work(decode: Decode, cut: Cut, index: int, rows: Int) -> NDArray[np.uint8] | DecodeError:
         camera = spec.cameras[index]
         try:
-            source, image = image_of(bag.decode(message), camera)
+            source, image = decode(camera)
         except DecodeError as error:
             return error
         cut.images[camera.name][rows] = image
         for row in {0, len(cut.ticks) // 2, len(cut.ticks) - 1}.intersection(rows.tolist()):
             cut.previews.setdefault(camera.name, {})[row] = preview(source, camera)
-        return source.shape[1], source.shape[0]
+        return source
 
-    def finish(cut: Cut, index: int, rows: Int, job: Future[Size | DecodeError]) -> None:
+    def finish(
+        cut: Cut, index: int, rows: Int, job: Future[NDArray[np.uint8] | DecodeError]
+    ) -> None:
         result = job.result()
+        camera = spec.cameras[index].name
         if isinstance(result, DecodeError):
             cut.undecodable.extend((index, int(row), result) for row in rows)
-        else:
-            cut.sizes.setdefault(spec.cameras[index].name, set()).add(result)
+            return
+        cut.sizes.setdefault(camera, set()).add((result.shape[1], result.shape[0]))
+        if show is not None:
+            show(cut.name, camera, cut.ticks[rows], result)
 
-    seen: dict[str, int] = {}
-    jobs: deque[tuple[Cut, int, Int, Future[Size | DecodeError]]] = deque()
+    jobs: deque[tuple[Cut, int, Int, Future[NDArray[np.uint8] | DecodeError]]] = deque()
     with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
-        for message in bag.messages(users):
-            place = seen[message.topic] = seen.get(message.topic, -1) + 1
-            for cut, index, rows in users[message.topic].get(place, ()):
-                jobs.append((cut, index, rows, pool.submit(work, message, cut, index, rows)))
-            while len(jobs) > 2 * _DECODERS:  # bounded: each job holds its message
+        for topic, place, decode in images(users):
+            for cut, index, rows in users[topic][place]:
+                jobs.append((cut, index, rows, pool.submit(work, decode, cut, index, rows)))
+            while len(jobs) > 2 * _DECODERS:  # bounded: each job holds its image
                 finish(*jobs.popleft())
         while jobs:
             finish(*jobs.popleft())

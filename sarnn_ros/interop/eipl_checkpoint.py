@@ -21,6 +21,7 @@ from pydantic_core import from_json
 from torch import Tensor
 
 from sarnn_ros.errors import PolicyError
+from sarnn_ros.interop.eipl_dataset import read_bounds
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.backends import load_model
 from sarnn_ros.policy.directory import CameraEnvelope, Envelope, load_config, read_regular
@@ -155,7 +156,7 @@ def import_eipl(
         notes.append("images are resized by linear interpolation, as EIPL's scripts do")
         camera = camera.model_copy(update={"interpolation": "linear"})
         spec = spec.model_copy(update={"cameras": (camera,)})
-    normaliser = _read_bounds(bounds, spec)
+    normaliser = read_bounds(bounds, spec, PolicyError)
     notes.append(
         f"command limits assumed: the bounds as positions, {STEP_SHARE:.0%} of them per tick"
     )
@@ -358,30 +359,6 @@ def _swap_channels(model: SARNN) -> None:
         parameters = dict(model.named_parameters())
         for name, axis in _COLOUR_AXES.items():
             parameters[name].copy_(parameters[name].flip(axis))
-
-
-def _read_bounds(path: Path, spec: Spec) -> JointNormaliser:
-    try:
-        # Mapped: the header of a damaged file may ask for any amount of memory.
-        bounds = np.load(path, mmap_mode="r", allow_pickle=False)
-        normaliser = JointNormaliser.from_eipl_bounds(bounds, spec.joint_range)
-        if bounds.dtype.kind not in "fiu":
-            raise ValueError(f"numbers of the type {bounds.dtype}")
-        if swapped := np.flatnonzero(bounds[-2] > bounds[-1]).tolist():
-            raise ValueError(f"joint {swapped[0]}: the minimum is larger than the maximum")
-    except (OSError, ValueError, EOFError, TypeError, OverflowError) as error:
-        raise PolicyError(
-            f"not EIPL's bounds ({error or type(error).__name__})",
-            where=path,
-            remedy="give the joint_bounds.npy that was made with the data",
-        ) from error
-    if len(normaliser.minimum) != spec.joint_dim:
-        raise PolicyError(
-            f"bounds of {len(normaliser.minimum)} joints, the spec has {spec.joint_dim}",
-            where=path,
-            remedy="list exactly the joints that EIPL was trained on, in its order",
-        )
-    return normaliser
 
 
 def _assumed_envelope(normaliser: JointNormaliser, spec: Spec) -> Envelope:

@@ -2,104 +2,114 @@
 # SPDX-License-Identifier: Apache-2.0
 """EIPL's data sets: folders of `images.npy` and `joints.npy`, with `joint_bounds.npy` beside them.
 
-images (N, T, H, W, 3) uint8 RGB, joints (N, T, D) float32. EIPL pads shorter episodes by
-repeating their last row; that is undone on import and redone on export. No other formats here.
+images (N, T, H, W, 3) uint8, joints (N, T, D) float32, in `train/` and `test/`. EIPL pads shorter
+episodes by repeating their last row; that is undone on import and redone on export. Its files of
+one episode each are in `npz.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.dataset import MIN_TICKS, Episode, digest_of
-from sarnn_ros.data.problems import BagReport
-from sarnn_ros.errors import BagError, ConfigError
+from sarnn_ros.data.dataset import MIN_TICKS, Dataset
+from sarnn_ros.data.takes import ArrayFrames, Part, Rows, Take, Vector
+from sarnn_ros.errors import BagError, ConfigError, SarnnError
+from sarnn_ros.files import atomic_folder
 from sarnn_ros.spec import Spec
-from sarnn_ros.streams.preprocess import crop_resize, eipl_bounds
+from sarnn_ros.streams.preprocess import JointNormaliser
 
 #: What makes a folder such a data set.
 EIPL_FILES = ("images.npy", "joints.npy")
+BOUNDS = "joint_bounds.npy"
+_PARTS: dict[str, Part] = {"train": "training", "test": "validation"}
 
 
-def is_eipl(path: Path) -> bool:
+def matches(path: Path) -> bool:
     """Whether it is a folder of EIPL's layout: taken wherever a bag is."""
     return all((path / name).is_file() for name in EIPL_FILES)
 
 
-def read_eipl(folder: Path, spec: Spec, name: str) -> tuple[list[Episode], BagReport]:
-    """As `read_bag`: never raises for what is in the folder."""
-    report = BagReport(str(folder))
-    episodes: list[Episode] = []
+def takes(folder: Path, name: str, bgr: bool) -> list[Take]:
+    """The episodes of one folder, `…/train`, say."""
     try:
-        episodes = import_eipl(folder, spec, name)
-    except BagError as error:
-        report.leave_out(str(folder), error)
-        report.verdict = "left out"
-    report.episodes = [episode.name for episode in episodes]
-    return episodes, report
+        count = len(_read(folder / EIPL_FILES[1]))
+    except (BagError, TypeError):
+        count = 1  # opening it says what is wrong
+    bounds = [path / BOUNDS for path in (folder, folder.parent) if (path / BOUNDS).is_file()]
+    return [
+        Take(
+            path=folder,
+            name=f"{name}#{number}",
+            files=tuple(folder / file for file in EIPL_FILES),
+            open=partial(_open, folder, number, bgr),
+            part=_PARTS.get(folder.name),
+            bounds=bounds[0] if bounds else None,
+            order="BGR" if bgr else "RGB",
+        )
+        for number in range(count)
+    ]
 
 
-def import_eipl(folder: Path, spec: Spec, name: str | None = None) -> list[Episode]:
-    """The episodes of one folder (`…/train`, say). Stamps are made up: k periods after 0.
-
-    :param spec: one camera and D joints; images are cropped and resized as it says. `target` must
-        be next_state: the layout has no commands.
-    :raises BagError: files missing, damaged, or of other shapes than the spec says.
-    """
+@contextmanager
+def _open(folder: Path, number: int, bgr: bool) -> Iterator[Rows]:
     images, joints = (_read(folder / name) for name in EIPL_FILES)
     problems = []
-    if len(spec.cameras) != 1:
-        problems.append(f"the spec has {len(spec.cameras)} cameras, the layout has one")
-    if spec.target != "next_state":
-        problems.append("the layout has no commands: set 'target: next_state'")
     if images.ndim != 5 or images.shape[-1] != 3 or images.dtype != np.uint8:
         problems.append(f"images.npy is {images.dtype} {images.shape}, not uint8 (N, T, H, W, 3)")
-    if joints.ndim != 3 or joints.shape[-1] != spec.joint_dim:
-        problems.append(f"joints.npy is {joints.shape}, the spec has {spec.joint_dim} joints")
-    elif joints.shape[:2] != images.shape[:2]:
+    if joints.ndim != 3 or joints.dtype.kind not in "fiu":
+        problems.append(f"joints.npy is {joints.dtype} {joints.shape}, not numbers (N, T, D)")
+    elif not problems and joints.shape[:2] != images.shape[:2]:
         problems.append(f"{images.shape[:2]} images, but {joints.shape[:2]} joints")
-    elif not np.isfinite(joints).all():
-        problems.append("joints.npy has values that are not finite")
     if problems:
-        raise BagError("; ".join(problems), where=folder, remedy="correct the spec or the files")
-    camera = spec.cameras[0]
-    episodes = []
-    for number in range(len(joints)):
-        ticks_used = _unpadded(images[number], joints[number])
-        values = joints[number, :ticks_used].astype(np.float64)
-        shown = np.stack([crop_resize(image, camera) for image in images[number, :ticks_used]])
-        ticks = np.arange(ticks_used, dtype=np.int64) * spec.period_ns
-        targets = np.concatenate([values[1:], values[-1:]])
-        height, width = images.shape[2:4]
-        episodes.append(
-            Episode(
-                name=f"{name or folder.name}#{number}",
-                ticks=ticks,
-                images={camera.name: shown},
-                joints=values,
-                targets=targets,
-                source_sizes={camera.name: (width, height)},
-                digest=digest_of(ticks, values, targets, shown),
-            )
-        )
-    return episodes
+        raise BagError("; ".join(problems), where=folder, remedy="make it again with EIPL's tools")
+    used = _unpadded(images[number], joints[number])
+    yield Rows(
+        vectors={"joints": Vector(joints[number, :used].astype(np.float64))},
+        cameras={"images": ArrayFrames(images[number, :used], swap=bgr)},
+        state="joints",
+    )
 
 
-def export_eipl(
-    folder: Path,
-    training: Sequence[Episode],
-    validation: Sequence[Episode],
-    spec: Spec,
-    *,
-    clip: float = 0.2,
-) -> None:
-    """Write `train/`, `test/` and `joint_bounds.npy` (EIPL's `get_bounds`, of `train`).
+def read_bounds(path: Path, spec: Spec, kind: type[SarnnError] = BagError) -> JointNormaliser:
+    """The normalisation of EIPL's `joint_bounds.npy`: (2, D) minimum and maximum, SI units.
 
-    :raises ConfigError: the folder exists, or there are several cameras.
+    :raises SarnnError: of this kind: unreadable, or of other joints than the spec's.
     """
+    try:
+        # Mapped: the header of a damaged file may ask for any amount of memory.
+        bounds = np.load(path, mmap_mode="r", allow_pickle=False)
+        normaliser = JointNormaliser.from_eipl_bounds(bounds, spec.joint_range)
+        if bounds.dtype.kind not in "fiu":
+            raise ValueError(f"numbers of the type {bounds.dtype}")
+        if swapped := np.flatnonzero(bounds[-2] > bounds[-1]).tolist():
+            raise ValueError(f"joint {swapped[0]}: the minimum is larger than the maximum")
+    except (OSError, ValueError, EOFError, TypeError, OverflowError) as error:
+        raise kind(
+            f"not EIPL's bounds ({error or type(error).__name__})",
+            where=path,
+            remedy="give the joint_bounds.npy that was made with the data",
+        ) from error
+    if len(normaliser.minimum) != spec.joint_dim:
+        raise kind(
+            f"bounds of {len(normaliser.minimum)} joints, the spec has {spec.joint_dim}",
+            where=path,
+            remedy="list exactly the joints that EIPL was trained on, in its order",
+        )
+    return normaliser
+
+
+def export_eipl(folder: Path, dataset: Dataset) -> None:
+    """Write `train/`, `test/` and `joint_bounds.npy`: (2, D), what joints are normalised with.
+
+    :raises ConfigError: the folder exists or cannot be written, or there are several cameras.
+    """
+    spec = dataset.spec
     if folder.exists():
         raise ConfigError("exists already", where=folder, remedy="give a folder that does not")
     if len(spec.cameras) != 1:
@@ -108,22 +118,26 @@ def export_eipl(
             remedy="export with a spec of one camera",
         )
     camera = spec.cameras[0].name
-    for part, episodes in (("train", training), ("test", validation)):
-        if episodes:
-            (folder / part).mkdir(parents=True)
-            np.save(
-                folder / part / EIPL_FILES[0], _padded([one.images[camera] for one in episodes])
-            )
-            joints = _padded([one.joints.astype(np.float32) for one in episodes])
-            np.save(folder / part / EIPL_FILES[1], joints)
-    bounds = eipl_bounds([one.joints for one in training], spec.joint_range, clip=clip)
-    np.save(folder / "joint_bounds.npy", bounds)
-
-
-def _read(file: Path) -> NDArray[np.generic]:
     try:
-        array: NDArray[np.generic] = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with atomic_folder(folder) as partial_folder:
+            for part, rows in (("train", dataset.training), ("test", dataset.validation)):
+                episodes = [dataset.episodes[row] for row in rows]
+                if episodes:
+                    (partial_folder / part).mkdir(parents=True)
+                    images = _padded([one.images[camera] for one in episodes])
+                    joints = _padded([one.joints.astype(np.float32) for one in episodes])
+                    for name, array in zip(EIPL_FILES, (images, joints)):
+                        np.save(partial_folder / part / name, array)
+            bounds = np.stack([dataset.normaliser.minimum, dataset.normaliser.maximum])
+            np.save(partial_folder / BOUNDS, bounds)
+    except OSError as error:
+        raise ConfigError(f"cannot be written ({error})", where=folder) from error
+
+
+def _read(file: Path) -> NDArray[np.uint8]:
+    try:
+        array: NDArray[np.uint8] = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, TypeError, OverflowError) as error:
         raise BagError(
             f"cannot be read: {error}", where=file, remedy="make it again with EIPL's tools"
         ) from error

@@ -1,68 +1,185 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Recorded data of any kind to a dataset: bags, and folders of EIPL's layout among them."""
+"""Recordings of any kind to a dataset: bags, LeRobot's, HDF5, npz, EIPL's folders."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sarnn_ros.data.bags import find_bags
-from sarnn_ros.data.cache import read_bag_cached
+from sarnn_ros.data.cache import key_of, read_bag_cached, read_cached
 from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
 from sarnn_ros.data.problems import BagReport
-from sarnn_ros.data.reading import read_bag, stem
+from sarnn_ros.data.proposal import propose_spec
+from sarnn_ros.data.reading import Allocate, Show, read_bag, stem
+from sarnn_ros.data.takes import Take, proposal, read_take
 from sarnn_ros.errors import BagError, join_problems
-from sarnn_ros.interop.eipl_dataset import is_eipl, read_eipl
-from sarnn_ros.spec import Spec
+from sarnn_ros.interop import eipl_dataset, hdf5, lerobot, npz
+from sarnn_ros.spec import Spec, parse_spec
+from sarnn_ros.streams.preprocess import JointNormaliser
 
-#: Called with (bags done, bags in all, what is being read).
+#: Called with (recordings done, recordings in all, what is being read).
 Progress = Callable[[int, int, str], None]
+Read = tuple[list[Episode], BagReport]
+
+#: Each has `matches`, whether a path is of that format, and `takes`, its recordings.
+FORMATS = (lerobot, hdf5, npz, eipl_dataset)
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """What files without it do not say, of HDF5, npz and EIPL's folders.
+
+    :param rate: rows per second; None: the spec's rate.
+    :param bgr: images are BGR.
+    """
+
+    rate: float | None = None
+    bgr: bool = False
+
+
+DEFAULTS = Arrays()
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One bag, or one recording of another format."""
+
+    name: str
+    path: Path
+    take: Take | None = None
+
+    def read(
+        self,
+        spec: Spec,
+        arrays: Arrays,
+        allocate: Allocate | None = None,
+        show: Show | None = None,
+    ) -> Read:
+        """Never raises for what is in the files: the report tells."""
+        if self.take is None:
+            return read_bag(self.path, spec, name=self.name, allocate=allocate, show=show)
+        return read_take(self.take, spec, rate=arrays.rate, allocate=allocate, show=show)
+
+    def read_cached(self, spec: Spec, arrays: Arrays, root: Path) -> Read:
+        """:raises ConfigError: the cache cannot be written."""
+        if self.take is None:
+            return read_bag_cached(self.path, spec, self.name, root)
+        key = key_of(self.take.files, spec, self.name, arrays)
+        return read_cached(root / key, lambda allocate: self.read(spec, arrays, allocate))
+
+
+def find_recordings(paths: Iterable[str | Path], arrays: Arrays = DEFAULTS) -> list[Recording]:
+    """All that is at or below the given paths, in natural order.
+
+    :raises BagError: a path does not exist, has no recording, or is of a version that cannot be
+        read. :raises ModuleNotFoundError: an optional dependency is not installed.
+    """
+    found = find_bags(paths, lambda path: _format(path) is not None)
+    recordings = []
+    for path, name in zip(found, _unique_names(found)):
+        kind = _format(path)
+        if kind is None:
+            recordings.append(Recording(name, path))
+        else:
+            takes = kind.takes(path, name, arrays.bgr)
+            recordings += [Recording(take.name, path, take) for take in takes]
+    return recordings
 
 
 def load_dataset(
     paths: Iterable[str | Path],
     spec: Spec,
     *,
+    arrays: Arrays = DEFAULTS,
     validation: float = 0.2,
     seed: int = 0,
     strict: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Bags to a dataset.
+    """Recordings to a dataset.
 
-    :param paths: bags, EIPL's data sets, folders of them, glob patterns.
+    :param paths: bags, data sets of `FORMATS`, folders of them, glob patterns.
+    :param arrays: of files that do not say it themselves.
     :param validation: share of the episodes that is held out, chosen by `seed`. At least one
-        of several episodes is, unless the share is 0.
+        of several episodes is, unless the share is 0. EIPL's `train` and `test` stay as they are.
     :param strict: an episode that cannot be used, or was damaged, is an error; else it is left
         out, and `Dataset.problems` says so.
     :param cache: folder for decoded episodes (`cache.default_cache`); None to decode into memory.
     :raises BagError: no episode is usable; with `strict`, not all of them are.
     """
-    found = find_bags(paths, is_eipl)
-    names = _unique_names(found)
+    recordings = find_recordings(paths, arrays)
     episodes: list[Episode] = []
     reports: list[BagReport] = []
-    for index, (path, name) in enumerate(zip(found, names)):
+    takes: list[Take | None] = []  # one per episode
+    for index, recording in enumerate(recordings):
         if progress is not None:
-            progress(index, len(found), name)
-        if is_eipl(path):
-            some, report = read_eipl(path, spec, name)
-        elif cache is None:
-            some, report = read_bag(path, spec, name=name)
-        else:
-            some, report = read_bag_cached(path, spec, name, cache)
+            progress(index, len(recordings), recording.name)
+        some, report = (
+            recording.read(spec, arrays)
+            if cache is None
+            else recording.read_cached(spec, arrays, cache)
+        )
         bad = [problem for problem in report.problems if problem.severity == "error"]
         if strict and bad:
             raise BagError(
-                join_problems(problem.found for problem in bad), where=path, remedy=bad[0].remedy
+                join_problems(problem.found for problem in bad),
+                where=recording.path,
+                remedy=bad[0].remedy,
             )
         episodes += some
         reports.append(report)
+        takes += [recording.take] * len(some)
     if progress is not None:
-        progress(len(found), len(found), "")
-    return make_dataset(spec, episodes, reports, validation=validation, seed=seed)
+        progress(len(recordings), len(recordings), "")
+    return make_dataset(
+        spec,
+        episodes,
+        reports,
+        validation=validation,
+        seed=seed,
+        held_out=_held_out(episodes, takes) if validation > 0 else None,
+        normaliser=_bounds(takes, spec),
+    )
+
+
+def propose(paths: Iterable[str | Path], arrays: Arrays = DEFAULTS) -> Spec:
+    """A spec from the first recording: see `propose_spec`.
+
+    :raises BagError: it cannot be read, or lacks images or states.
+    """
+    first = find_recordings(paths, arrays)[0]
+    if first.take is None:
+        return propose_spec(first.path)
+    with first.take.open() as rows:
+        values = proposal(rows, arrays.rate)
+    return parse_spec(values, where=f"proposal from {first.path}")
+
+
+def _held_out(
+    episodes: Sequence[Episode], takes: Sequence[Take | None]
+) -> frozenset[str] | None:
+    """The episodes for validation, if all of the data says its part, and there is some of both."""
+    parts = {take.part if take else None for take in takes}
+    if parts != {"training", "validation"}:
+        return None
+    pairs = zip(episodes, takes)
+    return frozenset(one.name for one, take in pairs if take and take.part == "validation")
+
+
+def _bounds(takes: Sequence[Take | None], spec: Spec) -> JointNormaliser | None:
+    """EIPL's bounds, if all of the data comes with the same ones."""
+    files = {take.bounds if take else None for take in takes}
+    file = files.pop() if len(files) == 1 else None
+    return eipl_dataset.read_bounds(file, spec) if file else None
+
+
+def _format(path: Path) -> Any:
+    return next((kind for kind in FORMATS if kind.matches(path)), None)
 
 
 def _unique_names(paths: Sequence[Path]) -> list[str]:

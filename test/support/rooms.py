@@ -31,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
         *("errors", "files", "validation", "yaml_file", "spec", "geometry", "streams"),
         *("data", "model", "policy", "viz"),
     },
-    "interop": {"errors", "spec", "streams", "data", "model", "policy"},
+    "interop": {"errors", "files", "spec", "streams", "data", "model", "policy"},
     "control": {"errors", "validation", "spec", "streams", "policy"},
     "ros": {
         *("errors", "signals", "validation", "spec", "geometry", "streams"),
@@ -49,7 +49,7 @@ HELPERS = {"errors", "files", "share", "signals", "validation", "yaml_file"}
 BOXES = {
     "cli": (1.5, 0, "the sarnn command"),
     "ros": (0, 1, "the nodes · rclpy"),
-    "interop": (1, 1, "EIPL"),
+    "interop": (1, 1, "LeRobot, HDF5, EIPL"),
     "training": (2, 1, "losses, loop, recipes"),
     "sim": (3, 1, "the arm, the demo"),
     "control": (0, 2, "prediction → command"),

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""EIPL's layout: there and back, padding, and files that do not fit."""
+"""EIPL's layout: there and back, padding, its split and bounds, and files that do not fit."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import bag_making as make
 import numpy as np
 import pytest
 
-from sarnn_ros.data.dataset import Dataset, make_dataset
+from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
 from sarnn_ros.errors import BagError, ConfigError
-from sarnn_ros.interop.eipl_dataset import export_eipl, import_eipl
-from sarnn_ros.interop.loading import load_dataset
-from sarnn_ros.streams.preprocess import JointNormaliser
+from sarnn_ros.interop.eipl_dataset import export_eipl
+from sarnn_ros.interop.loading import Arrays, load_dataset
 
 
 @pytest.fixture
@@ -24,20 +23,17 @@ def dataset(tmp_path: Path) -> Dataset:
     return load_dataset([tmp_path / "bags"], make.spec(joint_range=[0.1, 0.9]))
 
 
-def export(dataset: Dataset, folder: Path) -> None:
-    parts = [
-        [dataset.episodes[i] for i in rows] for rows in (dataset.training, dataset.validation)
-    ]
-    export_eipl(folder, *parts, dataset.spec)
+def episodes(folder: Path, spec=None) -> tuple[Episode, ...]:
+    return load_dataset([folder], spec or make.spec()).episodes
 
 
 def test_there_and_back(dataset, tmp_path):
-    export(dataset, tmp_path / "eipl")
+    export_eipl(tmp_path / "eipl", dataset)
     images = np.load(tmp_path / "eipl" / "train" / "images.npy")
     joints = np.load(tmp_path / "eipl" / "train" / "joints.npy")
     assert images.dtype == np.uint8 and images.shape[0] == 2 and images.shape[2:] == (12, 16, 3)
     assert joints.dtype == np.float32 and joints.shape[:2] == images.shape[:2]
-    back = import_eipl(tmp_path / "eipl" / "train", dataset.spec)
+    back = episodes(tmp_path / "eipl" / "train", dataset.spec)
     for one, index in zip(back, dataset.training):
         original = dataset.episodes[index]
         assert np.array_equal(one.images["front"], original.images["front"])
@@ -45,7 +41,6 @@ def test_there_and_back(dataset, tmp_path):
         assert len(one.ticks) == len(original.ticks)
         assert (np.diff(one.ticks) == dataset.spec.period_ns).all()
         assert np.array_equal(one.targets[:-1], one.joints[1:])
-    assert make_dataset(dataset.spec, back).episodes
 
 
 def test_standing_still_is_no_padding(tmp_path):
@@ -55,27 +50,57 @@ def test_standing_still_is_no_padding(tmp_path):
     images[0, 7:] = images[0, 6]
     np.save(tmp_path / "images.npy", images)
     np.save(tmp_path / "joints.npy", np.zeros((1, 9, 2), np.float32))
-    (episode,) = import_eipl(tmp_path, make.spec())
+    (episode,) = episodes(tmp_path)
     assert len(episode.ticks) == 7
 
 
-def test_the_bounds_normalise_as_eipl_would(dataset, tmp_path):
-    export(dataset, tmp_path / "eipl")
-    bounds = np.load(tmp_path / "eipl" / "joint_bounds.npy")
-    assert bounds.shape == (3, 2)
-    normaliser = JointNormaliser.from_eipl_bounds(bounds, (0.1, 0.9))
-    values = normaliser.normalise(dataset.episodes[dataset.training[0]].joints)
-    assert values.min() >= 0.1 - 1e-6 and values.max() <= 0.9 + 1e-6
-
-
-def test_taken_wherever_a_bag_is(dataset, tmp_path):
-    export(dataset, tmp_path / "eipl")
-    back = load_dataset([tmp_path / "eipl"], dataset.spec, cache=tmp_path / "cache")
+def test_split_and_bounds_are_those_of_the_folder(dataset, tmp_path):
+    """The bounds are (2, D), as EIPL reads them: `normalization(joints, bounds, range)`."""
+    export_eipl(tmp_path / "eipl", dataset)
+    file = tmp_path / "eipl" / "joint_bounds.npy"
+    bounds = np.load(file)
+    assert bounds.shape == (2, 2)
+    joints = dataset.episodes[dataset.training[0]].joints
+    as_eipl = (joints - bounds[0]) / (bounds[1] - bounds[0]) * 0.8 + 0.1
+    assert dataset.normaliser.normalise(joints) == pytest.approx(as_eipl)
+    np.save(file, [[-3.0, -4.0], [3.0, 4.0]])
+    back = load_dataset([tmp_path / "eipl"], dataset.spec, cache=tmp_path / "cache", seed=5)
     assert [one.name for one in back.episodes] == ["test#0", "train#0", "train#1"]
+    assert back.training == (1, 2) and back.validation == (0,)
+    assert back.normaliser.maximum.tolist() == [3.0, 4.0]
+    every = load_dataset([tmp_path / "eipl"], dataset.spec, validation=0)
+    assert every.training == (0, 1, 2)
+    # Beside a bag neither can hold.
+    mixed = load_dataset([tmp_path / "eipl", tmp_path / "bags"], dataset.spec)
+    assert len(mixed.validation) == 1 and mixed.normaliser.maximum[0] < 2.0
+    np.save(file, np.zeros((2, 3)))
+    with pytest.raises(BagError, match="bounds of 3 joints"):
+        load_dataset([tmp_path / "eipl"], dataset.spec)
+
+
+def test_a_damaged_folder_takes_no_other_down(dataset, tmp_path):
+    export_eipl(tmp_path / "eipl", dataset)
     np.save(tmp_path / "eipl" / "test" / "joints.npy", np.zeros((1, 1, 7)))
     damaged = load_dataset([tmp_path / "eipl"], dataset.spec)
-    assert [one.verdict for one in damaged.bags] == ["left out", "sound"]
-    assert "7)" in damaged.problems[0].found
+    assert [one.verdict for one in damaged.bags] == ["left out", "sound", "sound"]
+    assert "but (1, 1) joints" in damaged.problems[0].found
+
+
+def test_the_order_of_colours_is_asked_for(dataset, tmp_path):
+    """EIPL's bag scripts write what OpenCV gives: BGR."""
+    export_eipl(tmp_path / "eipl", dataset)
+    for part in ("train", "test"):
+        file = tmp_path / "eipl" / part / "images.npy"
+        np.save(file, np.load(file)[..., ::-1])
+    cache = tmp_path / "cache"
+    wrong = load_dataset([tmp_path / "eipl"], dataset.spec, cache=cache)
+    right = load_dataset([tmp_path / "eipl"], dataset.spec, arrays=Arrays(bgr=True), cache=cache)
+    notes = [problem for problem in wrong.problems if "order of the colours" in problem.found]
+    assert len(notes) == 3 and "--bgr" in notes[0].remedy
+    assert any("taken as BGR" in problem.found for problem in right.problems)
+    original = dataset.episodes[dataset.validation[0]].images["front"]
+    assert np.array_equal(right.episodes[0].images["front"], original)
+    assert not np.array_equal(wrong.episodes[0].images["front"], original)
 
 
 def test_normalised_as_eipl_does_on_request(dataset):
@@ -95,12 +120,14 @@ def test_normalised_as_eipl_does_on_request(dataset):
         (np.zeros((2, 5, 8, 8, 1), np.uint8), np.zeros((2, 5, 2)), "not uint8"),
         (np.zeros((2, 5, 8, 8, 3), np.uint8), np.zeros((2, 5, 3)), "the spec has 2 joints"),
         (np.zeros((2, 5, 8, 8, 3), np.uint8), np.zeros((2, 4, 2)), "images, but"),
-        (np.zeros((2, 5, 8, 8, 3), np.uint8), np.full((2, 5, 2), np.nan), "not finite"),
-        (None, np.zeros((2, 5, 2)), "cannot be read"),
+        (np.arange(240).reshape(2, 5, 2, 4, 3).astype(np.uint8), np.full((2, 5, 2), np.nan),
+         "no row is finite"),
+        (np.zeros((2, 5, 8, 8, 3), np.uint8), np.zeros((2, 5, 2), "U1"), "not numbers"),
+        (None, np.zeros((2, 5, 2)), "not a bag|no bag"),
         (b"garbage", np.zeros((2, 5, 2)), "cannot be read"),
         (np.array([object()]), np.zeros((2, 5, 2)), "cannot be read"),
     ],
-)
+)  # fmt: skip
 def test_files_that_do_not_fit(images, joints, says: str, tmp_path):
     np.save(tmp_path / "joints.npy", joints)
     if isinstance(images, bytes):
@@ -108,10 +135,16 @@ def test_files_that_do_not_fit(images, joints, says: str, tmp_path):
     elif images is not None:
         np.save(tmp_path / "images.npy", images, allow_pickle=True)
     with pytest.raises(BagError, match=says):
-        import_eipl(tmp_path, make.spec())
+        episodes(tmp_path)
+
+
+def test_it_has_no_commands(dataset, tmp_path):
+    export_eipl(tmp_path / "eipl", dataset)
+    with pytest.raises(BagError, match="no commands"):
+        episodes(tmp_path / "eipl", make.spec(target="command"))
 
 
 def test_nothing_is_overwritten(dataset, tmp_path):
     (tmp_path / "eipl").mkdir()
     with pytest.raises(ConfigError, match="exists"):
-        export(dataset, tmp_path / "eipl")
+        export_eipl(tmp_path / "eipl", dataset)

@@ -1,0 +1,17 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Recordings = Annotated[list[Path], typer.Argument(help="Bags or data sets, or folders of them.")]
+Fps = Annotated[
+    float | None,
+    typer.Option(min=0.1, help="Rows per second of HDF5, npz and EIPL. Default: the spec's rate."),
+]
+Bgr = Annotated[bool, typer.Option("--bgr", help="Images of HDF5, npz and EIPL are BGR.")]

@@ -1,0 +1,411 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Recordings of other formats than bags: rows of states and images, one row per moment.
+
+Ticks, targets, holes and the report come from the code that reads bags (`reading.py`). Which
+column and which camera the spec means is decided here. Reading the files is in `interop/`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.data.dataset import Episode, Int
+from sarnn_ros.data.problems import BagReport, Problem
+from sarnn_ros.data.proposal import RATE, SIDE
+from sarnn_ros.data.reading import Allocate, Decode, Recording, Show, episodes_of
+from sarnn_ros.errors import BagError, DecodeError, SarnnError
+from sarnn_ros.spec import (
+    NANOSECONDS,
+    WRENCH_NAMES,
+    WRENCH_TYPE,
+    CameraSpec,
+    EpisodeSplit,
+    Spec,
+)
+from sarnn_ros.streams.preprocess import crop_resize
+
+Image = NDArray[np.uint8]
+Part = Literal["training", "validation"]
+
+
+class Frames(Protocol):
+    """The images of one camera, one per row."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height), pixels."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: Sequence[int]) -> Iterator[Image]:
+        """Those rows, which ascend, each uint8 (H, W, 3) RGB."""
+        ...
+
+
+@dataclass(frozen=True)
+class Vector:
+    """Numbers of each row.
+
+    :param values: float64 (n, D), SI units. :param names: of the columns, if known.
+    """
+
+    values: NDArray[np.float64]
+    names: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The content of one recording.
+
+    :param vectors: by the key that the format has for them.
+    :param cameras: likewise.
+    :param state: key of the measured joints. :param action: of the commands, if there are any.
+    :param rate: rows per second, if the format says so.
+    :param stamps: int64 (n,) ns, rising, if the format has them; they go before the rate.
+    """
+
+    vectors: Mapping[str, Vector]
+    cameras: Mapping[str, Frames]
+    state: str
+    action: str | None = None
+    rate: float | None = None
+    stamps: Int | None = None
+
+
+@dataclass(frozen=True)
+class Take:
+    """One recording that is not yet read.
+
+    :param path: of the data set, for messages. :param name: of the episode.
+    :param files: what it is read from.
+    :param open: gives the rows; raises `SarnnError`, or anything for damaged files.
+    :param part: where the format says which episodes are for training.
+    :param bounds: EIPL's joint_bounds.npy that belongs to it.
+    :param order: of the colours, if the format does not say: then a note is due.
+    """
+
+    path: Path
+    name: str
+    files: tuple[Path, ...]
+    open: Callable[[], AbstractContextManager[Rows]]
+    part: Part | None = None
+    bounds: Path | None = None
+    order: Literal["RGB", "BGR"] | None = None
+
+
+@dataclass(frozen=True)
+class ArrayFrames:
+    """Images in an array, or in what can be indexed like one: (n, H, W, 3) uint8.
+
+    :param swap: they are BGR.
+    """
+
+    array: NDArray[np.uint8]
+    swap: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        height, width = self.array.shape[1:3]
+        return width, height
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def read(self, rows: Sequence[int]) -> Iterator[Image]:
+        for row in rows:
+            image = np.asarray(self.array[row])
+            yield np.ascontiguousarray(image[..., ::-1]) if self.swap else image
+
+
+def read_take(
+    take: Take,
+    spec: Spec,
+    *,
+    rate: float | None = None,
+    allocate: Allocate | None = None,
+    show: Show | None = None,
+) -> tuple[list[Episode], BagReport]:
+    """As `read_bag`: never raises for what is in the files.
+
+    :param rate: rows per second where the format does not say; None: the spec's.
+    """
+    where = f"{take.path}: {take.name}"
+    report = BagReport(where)
+    episodes: list[Episode] = []
+    # A take is an episode by itself.
+    spec = spec.model_copy(update={"episodes": EpisodeSplit()})
+    try:
+        with take.open() as rows:
+            recording = _recording(rows, spec, rate, report)
+            images = partial(_images, dict(rows.cameras))
+            episodes += episodes_of(recording, images, take.name, report, allocate, show)
+    except SarnnError as error:
+        report.leave_out(where, error)
+    except Exception as error:  # a damaged file raises anything, and must not take down the others
+        what = f"cannot be read: {type(error).__name__}: {error}"
+        report.leave_out(where, BagError(what, remedy="copy or make it again"))
+    if take.order is not None:
+        report.problems.append(_note_of_order(take, where))
+    report.verdict = "sound" if episodes else "left out"
+    report.episodes = [episode.name for episode in episodes]
+    return episodes, report
+
+
+def _note_of_order(take: Take, where: str) -> Problem:
+    return Problem(
+        "note",
+        where,
+        f"the format does not say the order of the colours; taken as {take.order}",
+        "at the robot images are RGB: red and blue are swapped if this is wrong",
+        "images from OpenCV, as EIPL's bag scripts write them, are BGR: give --bgr"
+        if take.order == "RGB"
+        else "leave --bgr out if they are RGB",
+    )
+
+
+def _recording(rows: Rows, spec: Spec, rate: float | None, report: BagReport) -> Recording:
+    """Streams as the ingest of a bag fills them; the contents of a camera's are row numbers."""
+    state = rows.vectors[rows.state]
+    lengths = {key: len(vector.values) for key, vector in rows.vectors.items()}
+    lengths |= {key: len(frames) for key, frames in rows.cameras.items()}
+    if len(set(lengths.values())) != 1:
+        found = ", ".join(f"{key} {length}" for key, length in lengths.items())
+        raise BagError(f"the numbers of rows differ: {found}", remedy="make it again")
+    stamps = rows.stamps
+    if stamps is None:
+        stamps = _stamps(len(state.values), rows.rate or rate or spec.rate, spec)
+    recording = Recording(spec)
+    used: dict[str, int] = {}
+    for camera, stream in zip(spec.cameras, recording.cameras):
+        stream.topic = camera_key(camera, spec, rows)
+        check_crop(camera, rows.cameras[stream.topic].size)
+        used[stream.topic] = len(stamps)
+        for row, stamp in enumerate(stamps.tolist()):
+            _push(recording, stream, stamp, row)
+    for stream, (key, columns) in zip(recording.sources, state_columns(rows, spec)):
+        stream.topic = key
+        used[stream.topic] = len(stamps)
+        values = rows.vectors[stream.topic].values[:, columns]
+        for stamp, value in zip(stamps.tolist(), values):
+            if np.isfinite(value).all():
+                _push(recording, stream, stamp, value)
+            else:
+                error = DecodeError(f"{value.tolist()} is not finite")
+                report.add_void(stream.topic, error)
+        if not stream.stamps:
+            raise BagError("no row is finite", where=stream.topic)
+    if spec.target == "command" or rows.action is not None:
+        _push_commands(recording, rows, spec, stamps)
+    report.streams = recording.describe(used)
+    return recording
+
+
+def _push(recording: Recording, stream: object, stamp: int, content: object) -> None:
+    recording._take(stream, stamp, content, stamp)  # type: ignore[arg-type]
+
+
+def _push_commands(recording: Recording, rows: Rows, spec: Spec, stamps: Int) -> None:
+    """The command of a row was sent after its state was seen, and before the next row's."""
+    try:
+        key, columns = action_columns(rows, spec)
+    except BagError:
+        if spec.target == "command":
+            raise
+        return  # nobody asked for them
+    steps = np.diff(stamps)
+    half = np.append(steps, np.median(steps) if len(steps) else spec.period_ns).astype(np.int64)
+    values = rows.vectors[key].values[:, columns]
+    for stamp, value in zip((stamps + half // 2).tolist(), values):
+        if np.isfinite(value).all():
+            recording.command.add(stamp, value)
+
+
+def _stamps(count: int, rate: float, spec: Spec) -> Int:
+    """Row k at k / rate, rounded down such that rows which are ticks are so to the nanosecond."""
+    ticks = np.arange(count) * spec.rate / rate
+    stamps: Int = np.floor(ticks * spec.period_ns + 1e-3).astype(np.int64)
+    return stamps
+
+
+def _images(
+    cameras: Mapping[str, Frames], wanted: Mapping[str, Container[int]]
+) -> Iterator[tuple[str, int, Decode]]:
+    for key, places in wanted.items():
+        rows = [row for row in range(len(cameras[key])) if row in places]
+        for row, image in zip(rows, cameras[key].read(rows), strict=True):
+            yield key, row, partial(_decode, image)
+
+
+def _decode(image: Image, camera: CameraSpec) -> tuple[Image, Image]:
+    return image, crop_resize(image, camera)
+
+
+# -- which key and which columns the spec means --------------------------------------------------
+
+
+def plain(key: str) -> str:
+    """How keys and topics are compared: 'observation.images.top' is 'observation/images/top'."""
+    return re.sub(r"[^0-9A-Za-z]+", "_", key).strip("_")
+
+
+def short(key: str) -> str:
+    """The last part of a key: what names a camera."""
+    return plain(re.split(r"[./]", key.strip("./"))[-1])
+
+
+def camera_key(camera: CameraSpec, spec: Spec, rows: Rows) -> str:
+    """The camera's topic, or its name, is the key or the key's last part; or there is just one.
+
+    :raises BagError: none is.
+    """
+    for key in rows.cameras:
+        if plain(key) == plain(camera.topic):
+            return key
+    for key in rows.cameras:
+        if camera.name in (short(key), plain(key)):
+            return key
+    if len(rows.cameras) == len(spec.cameras) == 1:
+        return next(iter(rows.cameras))
+    raise BagError(
+        f"no camera '{camera.name}'; there are {', '.join(map(short, rows.cameras)) or 'none'}",
+        remedy="name the spec's cameras like those of the data",
+    )
+
+
+def state_columns(rows: Rows, spec: Spec) -> Iterator[tuple[str, list[int]]]:
+    """Key and columns of each joint source: of the vector that is named like its topic, else of
+    the state; in there by name, by `indices`, or in order.
+
+    :raises BagError: a name is missing, or the number of columns differs.
+    """
+    keys = [
+        next((key for key in rows.vectors if plain(key) == plain(source.topic)), rows.state)
+        for source in spec.joints
+    ]
+    taken: dict[str, int] = {}  # columns without names go in order
+    for source, key in zip(spec.joints, keys):
+        vector = rows.vectors[key]
+        width, count = vector.values.shape[1], len(source.names)
+        if vector.names is not None:
+            # The state may have an effort beside the position of the same name.
+            other = key == rows.state and source.field != "position"
+            names = source.labels if other else source.names
+            yield key, _named(source.labels, names, vector.names, key)
+            continue
+        if source.indices is not None:
+            if max(source.indices) >= width:
+                raise BagError(f"there is no column {max(source.indices)} of {width}", where=key)
+            yield key, list(source.indices)
+            continue
+        if source.type == WRENCH_TYPE and width == len(WRENCH_NAMES):
+            yield key, [WRENCH_NAMES.index(name) for name in source.names]
+            continue
+        total = sum(
+            len(one.names) for one, other_key in zip(spec.joints, keys) if other_key == key
+        )
+        if total != width:
+            raise BagError(
+                f"{width} columns without names, and the spec has {total} joints for them",
+                where=key,
+                remedy="list all of them in their order; or give the source a type of array and "
+                "'indices'",
+            )
+        first = taken[key] = taken.get(key, 0) + count
+        yield key, list(range(first - count, first))
+
+
+def action_columns(rows: Rows, spec: Spec) -> tuple[str, list[int]]:
+    """Key and columns of the commanded joints, likewise.
+
+    :raises BagError: there are no commands, or they do not fit.
+    """
+    topic = spec.command.topic
+    key = next((key for key in rows.vectors if plain(key) == plain(topic)), rows.action)
+    if key is None:
+        raise BagError("there are no commands in it", remedy="set 'target: next_state'")
+    vector = rows.vectors[key]
+    width = vector.values.shape[1]
+    names = vector.names or spec.command.names
+    if names is not None:
+        return key, _named(spec.command_names, spec.command_names, names, key)
+    if width == len(spec.command_names):
+        return key, list(range(width))
+    if width == spec.joint_dim:
+        return key, list(spec.command_indices)
+    raise BagError(
+        f"{width} columns without names, and the spec commands {len(spec.command_names)} joints",
+        where=key,
+        remedy="list them in their order as 'names' of 'command' in the spec",
+    )
+
+
+def _named(
+    labels: Sequence[str], names: Sequence[str], columns: Sequence[str], key: str
+) -> list[int]:
+    # LeRobot's drivers call a joint's position 'shoulder_pan.pos'.
+    known = {name: column for column, name in reversed(list(enumerate(columns)))}
+    known = {name.removesuffix(".pos"): column for name, column in known.items()} | known
+    found = [known.get(label, known.get(name)) for label, name in zip(labels, names)]
+    missing = [label for label, column in zip(labels, found) if column is None]
+    if missing:
+        raise BagError(
+            f"no {', '.join(missing)}; there are {', '.join(columns)}",
+            where=key,
+            remedy="name the joints in the spec as the data does",
+        )
+    return [column for column in found if column is not None]
+
+
+def check_crop(camera: CameraSpec, size: tuple[int, int]) -> None:
+    """:raises BagError: the crop exceeds the image."""
+    crop, (width, height) = camera.crop, size
+    if crop and (crop.x + crop.width > width or crop.y + crop.height > height):
+        raise BagError(
+            f"crop x={crop.x} y={crop.y} width={crop.width} height={crop.height} exceeds the "
+            f"image of {width} x {height} pixels",
+            where=f"camera '{camera.name}'",
+            remedy="correct the crop in the spec",
+        )
+
+
+# -- a spec to begin with ------------------------------------------------------------------------
+
+
+def proposal(rows: Rows, rate: float | None) -> dict[str, object]:
+    """A spec's values for these rows: every camera, the whole state, topics named like the keys.
+
+    :param rate: rows per second where the format does not say; None: unknown.
+    """
+    own = rows.rate or rate
+    if rows.stamps is not None and len(rows.stamps) > 1:
+        own = float(NANOSECONDS / np.median(np.diff(rows.stamps)))
+    values: dict[str, object] = {"rate": min(RATE, round(own, 3)) if own else RATE}
+    cameras = []
+    for key, frames in rows.cameras.items():
+        scale = SIDE / max(frames.size)
+        width, height = (max(8, round(pixels * scale)) for pixels in frames.size)
+        name = short(key) if short(key)[:1].isalpha() else f"camera_{short(key)}"
+        cameras.append({"name": name, "topic": _topic(key), "width": width, "height": height})
+    values["cameras"] = cameras
+    state = rows.vectors[rows.state]
+    names = state.names or [f"joint_{column}" for column in range(state.values.shape[1])]
+    values["joints"] = [{"topic": _topic(rows.state), "names": list(names)}]
+    if rows.action is not None:
+        values["command"] = {"topic": _topic(rows.action)}
+    return values
+
+
+def _topic(key: str) -> str:
+    parts = [plain(part) for part in re.split(r"[./]", key) if plain(part)]
+    return "/".join(part if part[0].isalpha() else f"_{part}" for part in parts)

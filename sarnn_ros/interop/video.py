@@ -1,0 +1,169 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Films of a camera, frame by frame: read, written, joined. Needs av."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from sarnn_ros.data.takes import Image
+from sarnn_ros.errors import BagError
+
+#: H.264 of this quality: 18 is what x264's authors call nearly indistinguishable.
+QUALITY = 18
+#: A frame of which no other depends, every so many: training reads frames in random order.
+KEYFRAME = 2
+
+
+class VideoFrames:
+    """A part of a film, as one camera of a recording. A context manager.
+
+    :param start: s, where row 0 is. :param count: of rows; None: all frames of the film.
+    :param rate: rows per second; needed with `start`.
+    :param swap: exchange red and blue.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        start: float = 0.0,
+        count: int | None = None,
+        rate: float | None = None,
+        swap: bool = False,
+    ) -> None:
+        self._path, self._start, self._count = path, start, count
+        self._rate, self._swap = rate, swap
+
+    def __enter__(self) -> VideoFrames:
+        import av
+
+        try:
+            self._file = av.open(str(self._path))
+            self._stream: Any = self._file.streams.video[0]
+        except (OSError, IndexError, av.FFmpegError) as error:
+            raise BagError(f"cannot be read as a film ({error})", where=self._path) from error
+        self._stream.thread_type = "AUTO"
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._stream.width, self._stream.height
+
+    def __len__(self) -> int:
+        return self._stream.frames if self._count is None else self._count
+
+    def read(self, rows: Sequence[int]) -> Iterator[Image]:
+        """:raises BagError: a row has no frame within half a period, or the film is damaged."""
+        rate = self._rate or float(self._stream.average_rate or 1)
+        wanted = iter(rows)
+        row = next(wanted, None)
+        if row is None:
+            return
+        # The nearest keyframe before, by a margin of half a frame for rounding.
+        at = max(0.0, self._start + (row - 0.5) / rate)
+        self._file.seek(int(at / self._stream.time_base), stream=self._stream)
+        for frame in self._file.decode(self._stream):
+            time = float(frame.pts * self._stream.time_base)
+            shown = round((time - self._start) * rate)
+            if shown > row:
+                break
+            while shown == row:
+                image = frame.to_ndarray(format="bgr24" if self._swap else "rgb24")
+                yield np.ascontiguousarray(image, np.uint8)
+                row = next(wanted, None)
+                if row is None:
+                    return
+        raise BagError(
+            f"there is no frame {row} at {self._start + row / rate:.3f} s",
+            where=self._path,
+            remedy="copy or make the data set again",
+        )
+
+
+class FilmWriter:
+    """Writes frames as H.264 in mp4. `close` when the last was added.
+
+    :param size: (width, height), pixels.
+    """
+
+    def __init__(self, path: Path, size: tuple[int, int], rate: float) -> None:
+        import av
+
+        width, height = size
+        pace = Fraction(rate).limit_denominator(1001)
+        self._file = av.open(str(path), "w")
+        options = {"crf": str(QUALITY), "g": str(KEYFRAME), "bf": "0", "preset": "veryfast"}
+        self._stream = self._file.add_stream("libx264", rate=pace, options=options)
+        self._stream.width, self._stream.height = width, height
+        # Chroma of half the resolution needs even sides.
+        self._stream.pix_fmt = "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
+        self._stream.thread_type = "AUTO"
+        self._time_base = 1 / pace
+        self.count = 0
+
+    def add(self, image: Image) -> None:
+        """:param image: uint8 (H, W, 3) RGB."""
+        import av
+
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame.pts, frame.time_base = self.count, self._time_base
+        self.count += 1
+        for packet in self._stream.encode(frame):
+            self._file.mux(packet)
+
+    def close(self) -> None:
+        for packet in self._stream.encode():
+            self._file.mux(packet)
+        self._file.close()
+
+
+class FilmJoiner:
+    """Appends films of one size and rate to one file, without coding them again."""
+
+    def __init__(self, path: Path) -> None:
+        import av
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = av.open(str(path), "w")
+        self._stream: Any = None
+        self.frames = 0
+        self.bytes = 0
+
+    def append(self, path: Path, rate: float) -> None:
+        import av
+
+        pace = Fraction(rate).limit_denominator(1001)
+        with av.open(str(path)) as film:
+            source: Any = film.streams.video[0]
+            if self._stream is None:
+                self._stream = self._file.add_stream_from_template(source)
+            first = round(self.frames / pace / source.time_base)
+            count = 0
+            packet: Any
+            for packet in film.demux(source):
+                if packet.dts is None:  # the end
+                    continue
+                packet.pts, packet.dts = packet.pts + first, packet.dts + first
+                packet.stream = self._stream
+                self.bytes += packet.size
+                self._file.mux(packet)
+                count += 1
+        self.frames += count
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,194 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""One episode in a file: npz, ACT's and RoboManipBaselines' HDF5. The same rows in each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bag_making as make
+import cv2
+import h5py
+import numpy as np
+import pytest
+
+from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.errors import BagError
+from sarnn_ros.interop.loading import Arrays, load_dataset, propose
+from sarnn_ros.interop.video import FilmWriter
+
+COUNT, RATE = 31, 20.0
+IMAGES = np.stack([make.colour(row * 7) for row in range(COUNT)])
+STATE = np.stack([np.arange(COUNT) / 10, -np.arange(COUNT) / 20], axis=1)
+ACTION = STATE + 0.005
+TOUCH = np.sin(np.arange(COUNT))
+TIME = np.arange(COUNT) / RATE + 12.0
+
+
+def npz(path: Path) -> Path:
+    arrays = {"images": IMAGES, "joints": STATE, "action": ACTION, "touch": TOUCH}
+    np.savez(path.with_suffix(".npz"), **arrays, intrinsics=np.eye(3), note="left hand")
+    return path.with_suffix(".npz")
+
+
+def npz_with_time(path: Path) -> Path:
+    np.savez(path.with_suffix(".npz"), images=IMAGES, qpos=STATE, actions=ACTION, time=TIME,
+             touch=TOUCH)  # fmt: skip
+    return path.with_suffix(".npz")
+
+
+def act(path: Path) -> Path:
+    with h5py.File(path.with_suffix(".hdf5"), "w") as file:
+        file["observations/images/top"] = IMAGES
+        file["observations/qpos"], file["observations/qvel"] = STATE, STATE * 0
+        file["observations/touch"], file["action"] = TOUCH, ACTION
+        file.attrs["sim"] = False
+    return path.with_suffix(".hdf5")
+
+
+def act_compressed(path: Path) -> Path:
+    """As ACT's later scripts: JPEG files, padded to the longest; here PNG, to be compared."""
+    files = [cv2.imencode(".png", image)[1].reshape(-1) for image in IMAGES]
+    longest = max(map(len, files))
+    with h5py.File(path.with_suffix(".hdf5"), "w") as file:
+        file["observations/images/top"] = np.stack(
+            [np.pad(raw, (0, longest - len(raw))) for raw in files]
+        )
+        file["observations/qpos"], file["action"] = STATE, ACTION
+        file["observations/touch"] = TOUCH
+    return path.with_suffix(".hdf5")
+
+
+def _rmb(file: h5py.File) -> None:
+    file["time"], file["touch"] = TIME, TOUCH
+    file["measured_joint_pos"], file["command_joint_pos"] = STATE, ACTION
+    file["measured_eef_wrench"] = np.tile(np.arange(6.0), (COUNT, 1))
+
+
+def rmb_single(path: Path) -> Path:
+    with h5py.File(path.with_suffix(".hdf5"), "w") as file:
+        _rmb(file)
+        file["top_rgb_image"] = IMAGES
+        file["top_depth_image"] = np.zeros(IMAGES.shape[:3], np.float32)
+    return path.with_suffix(".hdf5")
+
+
+def rmb_compact(path: Path) -> Path:
+    folder = path.with_suffix(".rmb")
+    folder.mkdir(parents=True)
+    with h5py.File(folder / "main.rmb.hdf5", "w") as file:
+        _rmb(file)
+    film = FilmWriter(folder / "top_rgb_image.rmb.mp4", (16, 12), RATE)
+    for image in IMAGES:
+        film.add(image)
+    film.close()
+    (folder / "top_depth_image.rmb.mp4").write_bytes(b"not looked at")
+    return folder
+
+
+LAYOUTS: list[Callable[[Path], Path]] = [
+    npz, npz_with_time, act, act_compressed, rmb_single, rmb_compact
+]  # fmt: skip
+
+
+def load(path: Path, **spec: Any) -> Dataset:
+    """At half the rate of the rows."""
+    return load_dataset([path], make.spec(**spec), arrays=Arrays(rate=RATE))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda one: one.__name__)
+@pytest.mark.parametrize("target", ["next_state", "command"])
+def test_every_layout_says_the_same(layout, target: str, tmp_path):
+    touch = {"topic": "touch", "names": ["fingertip"], "type": "std_msgs/msg/Float64",
+             "clock": "receive", "command": False}  # fmt: skip
+    joints = [{"names": list(make.NAMES)}, touch]
+    (episode,) = load(layout(tmp_path / "take"), joints=joints, target=target).episodes
+    assert len(episode.ticks) == 16 and (np.diff(episode.ticks) == 100_000_000).all()
+    assert np.array_equal(episode.joints, np.column_stack([STATE, TOUCH])[::2])
+    commands = ACTION[[*range(1, COUNT, 2), COUNT - 1]]
+    expected = commands if target == "command" else STATE[[*range(2, COUNT, 2), COUNT - 1]]
+    assert episode.targets[:, :2] == pytest.approx(expected)
+    images = episode.images["front"].astype(int)
+    assert np.abs(images - IMAGES[::2]).mean() < (3 if layout is rmb_compact else 1e-9)
+    assert max(episode.lead) == pytest.approx(0.105)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda one: one.__name__)
+def test_a_spec_is_proposed(layout, tmp_path):
+    spec = propose([layout(tmp_path / "take")], Arrays(rate=5.0))
+    has_time = layout in (npz_with_time, rmb_single, rmb_compact)
+    assert spec.rate == (10.0 if has_time else 5.0)
+    assert spec.joint_labels == ("joint_0", "joint_1")
+    assert spec.cameras[0].name == ("images" if "npz" in layout.__name__ else "top")
+    path = next(tmp_path.iterdir())
+    assert load_dataset([path], spec, arrays=Arrays(rate=5.0)).episodes
+
+
+def test_columns_by_index_and_by_their_own_key(tmp_path):
+    path = rmb_single(tmp_path / "take")
+    array = "std_msgs/msg/Float64MultiArray"
+    joints = [
+        {"topic": "arm", "type": array, "clock": "receive", "names": ["b"], "indices": [1]},
+        {"topic": "measured_eef_wrench", "type": "geometry_msgs/msg/WrenchStamped",
+         "names": ["force.z", "torque.x"], "command": False},
+    ]  # fmt: skip
+    (episode,) = load(path, joints=joints).episodes
+    assert np.array_equal(episode.joints[:, 0], STATE[::2, 1])
+    assert episode.joints[0, 1:].tolist() == [2.0, 3.0]
+
+
+def test_several_in_a_folder_and_bgr(tmp_path):
+    for number in (2, 10):
+        np.savez(tmp_path / f"take{number}.npz", images=IMAGES, joints=STATE + number)
+    (tmp_path / "day2").mkdir()
+    act(tmp_path / "day2" / "take")
+    dataset = load_dataset([tmp_path], make.spec(), arrays=Arrays(rate=RATE, bgr=True))
+    assert [one.name for one in dataset.episodes] == ["take", "take2", "take10"]
+    for episode in dataset.episodes:
+        assert np.array_equal(episode.images["front"], IMAGES[::2, ..., ::-1])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "spec", "says"),
+    [
+        ({"images": IMAGES}, {}, "no state"),
+        ({"joints": STATE}, {}, "no images"),
+        ({"images": IMAGES[:-1], "joints": STATE}, {}, "rows differ: joints 31, images 30"),
+        ({"images": IMAGES, "joints": STATE, "time": TIME[::-1]}, {}, "does not rise"),
+        ({"images": IMAGES, "joints": STATE * np.nan}, {}, "no row is finite"),
+        ({"images": IMAGES, "joints": np.zeros((COUNT, 3))}, {}, "3 columns without names"),
+        ({"images": IMAGES, "joints": STATE}, {"target": "command"}, "no commands"),
+        ({"images": IMAGES, "joints": STATE, "action": np.zeros((COUNT, 5))},
+         {"target": "command"}, "5 columns without names"),
+        ({"top": IMAGES, "side": IMAGES, "joints": STATE}, {}, "no camera 'front'"),
+        ({"images": IMAGES, "joints": STATE}, {"crop": {"x": 9, "y": 0, "width": 8, "height": 8}},
+         "exceeds the image of 16 x 12"),
+        ({"images": IMAGES, "joints": np.array([object()])}, {}, "cannot be read"),
+    ],
+)  # fmt: skip
+def test_arrays_that_do_not_fit(arrays, spec, says: str, tmp_path):
+    np.savez(tmp_path / "take.npz", **arrays)
+    with pytest.raises(BagError, match=says):
+        load(tmp_path / "take.npz", **spec)
+
+
+@pytest.mark.parametrize("layout", [npz, act, rmb_compact], ids=lambda one: one.__name__)
+def test_a_cut_file_takes_no_other_down(layout, tmp_path):
+    layout(tmp_path / "sound")
+    whole = layout(tmp_path / "zcut")
+    file = whole / "top_rgb_image.rmb.mp4" if whole.is_dir() else whole
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    dataset = load(tmp_path)
+    assert [one.verdict for one in dataset.bags] == ["sound", "left out"]
+    assert "zcut" in next(one.where for one in dataset.problems if one.severity == "error")
+
+
+def test_a_row_that_is_not_finite_counts_as_never_sent(tmp_path):
+    state = STATE.copy()
+    state[10] = np.nan
+    np.savez(tmp_path / "take.npz", images=IMAGES, joints=state)
+    dataset = load(tmp_path / "take.npz")
+    assert dataset.episodes[0].joints[5].tolist() == STATE[9].tolist()  # 50 ms old
+    assert dataset.bags[0].void["joints"].count == 1
