@@ -214,6 +214,6 @@ def test_help_is_the_default_and_names_the_targets(checkout: Path) -> None:
     targets = {line.split()[0] for line in done.stdout.splitlines()[1:]}
     assert targets == {
         *("help", "install", "demo", "demo-clean", "test", "test-kilted", "lint", "format"),
-        *("docs", "benchmark", "benchmark-tasks", "soak", "clean"),
+        *("docs", "benchmark", "benchmark-tasks", "soak", "test-lerobot", "clean"),
     }
     assert not (checkout / ".venv").exists()
