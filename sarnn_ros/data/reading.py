@@ -32,7 +32,6 @@ from sarnn_ros.streams.align import silence_ns, tick_grid, with_silences
 from sarnn_ros.streams.ingest import (
     Admission,
     Ingest,
-    Size,
     Stream,
     image_of,
     joint_admission,

@@ -160,9 +160,7 @@ def propose(paths: Iterable[str | Path], arrays: Arrays = DEFAULTS) -> Spec:
     return parse_spec(values, where=f"proposal from {first.path}")
 
 
-def _held_out(
-    episodes: Sequence[Episode], takes: Sequence[Take | None]
-) -> frozenset[str] | None:
+def _held_out(episodes: Sequence[Episode], takes: Sequence[Take | None]) -> frozenset[str] | None:
     """The episodes for validation, if all of the data says its part, and there is some of both."""
     parts = {take.part if take else None for take in takes}
     if parts != {"training", "validation"}:
