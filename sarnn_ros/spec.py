@@ -132,6 +132,10 @@ class JointSource(_Part):
     topic: Topic = "joint_states"
     type: SourceType = JOINT_STATE_TYPE  # type: ignore[assignment]
     names: tuple[str, ...] = Field(min_length=1, description="joints, in the vector's order")
+    prefix: str = Field(
+        default="",
+        description="put before the names, in commands as well: two arms may have equal names",
+    )
     indices: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
         default=None, description="arrays only: where each joint is; default 0, 1, 2, …"
     )
@@ -143,10 +147,10 @@ class JointSource(_Part):
     command: bool = Field(
         default=True, description="predicted values are sent to the robot (position only)"
     )
-    smooth: Seconds | None = Field(
+    smooth: dict[str, Seconds] | None = Field(
         default=None,
-        description="binary signals: targets get cosine ramps from this long before a switch to "
-        "as long after it, s",
+        description="two-valued joints, as a gripper: their targets get cosine ramps from so long "
+        "before a switch to as long after it, s; e.g. {gripper: 0.5}",
     )
 
     @property
@@ -160,13 +164,12 @@ class JointSource(_Part):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the entries are called in reports: the joint, with the field unless position; of a
-        wrench the topic and the component."""
+        """What the entries are called in reports and commands: the joint with its prefix, and the
+        field unless position; of a wrench the topic and the component."""
         if self.type == WRENCH_TYPE:
             return tuple(f"{self.topic}/{name}" for name in self.names)
-        if self.field == "position":
-            return self.names
-        return tuple(f"{name}/{self.field}" for name in self.names)
+        field = "" if self.field == "position" else f"/{self.field}"
+        return tuple(f"{self.prefix}{name}{field}" for name in self.names)
 
     @model_validator(mode="after")
     def _check(self) -> JointSource:
@@ -177,6 +180,9 @@ class JointSource(_Part):
             raise ValueError(f"the names of a {self.type} are {', '.join(WRENCH_NAMES)}")
         if any(not name.strip() for name in self.names):
             raise ValueError(f"an empty joint name in the source '{self.topic}'")
+        if unknown := [name for name in self.smooth or () if name not in self.names]:
+            close = did_you_mean(unknown[0], self.names) or f"; there are {', '.join(self.names)}"
+            raise ValueError(f"smooth: '{unknown[0]}' is no joint of '{self.topic}'{close}")
         if self.field != "position" and self.type not in NAMED_TYPES:
             raise ValueError(f"a {self.type} has no field '{self.field}'")
         if self.indices is not None and self.type not in ARRAY_TYPES:
@@ -272,6 +278,12 @@ class Spec(_Part):
     def joint_labels(self) -> tuple[str, ...]:
         """One label per entry of the joint vector."""
         return tuple(label for source in self.joints for label in source.labels)
+
+    @property
+    def smooth(self) -> dict[int, float]:
+        """Of the joints whose targets are smoothed: entry of the joint vector to s."""
+        times = [(one.smooth or {}).get(name) for one in self.joints for name in one.names]
+        return {row: time for row, time in enumerate(times) if time is not None}
 
     @property
     def joint_dim(self) -> int:

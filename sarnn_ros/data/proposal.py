@@ -1,112 +1,75 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A spec proposed from what is in a bag. A start for a person to correct; do not train
-on it unseen."""
+"""A spec proposed from what is in a bag, or on the live topics. A start for a person to correct;
+do not train on it unseen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sarnn_ros.data.bags import Bag, DamagedError, Topic
+from sarnn_ros.data.bags import Bag, DamagedError
 from sarnn_ros.errors import BagError, DecodeError, SarnnError
 from sarnn_ros.spec import (
+    ARRAY_TYPES,
     COMPRESSED_IMAGE_TYPE,
     IMAGE_TYPE,
     JOINT_STATE_TYPE,
     NANOSECONDS,
+    TRAJECTORY_TYPE,
     Spec,
     parse_spec,
 )
-from sarnn_ros.streams.decode import ENCODINGS, check_image, stamp_ns
+from sarnn_ros.streams.decode import ENCODINGS, check_image, decode_image, stamp_ns
 
+IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
+#: Messages of these types are looked at.
+TYPES = (*IMAGE_TYPES, JOINT_STATE_TYPE, TRAJECTORY_TYPE, *ARRAY_TYPES)
 #: So many messages of a topic tell its rate, its names and whether it has stamps.
 SAMPLE = 200
 #: EIPL's rate and image side.
 RATE, SIDE = 10.0, 64
 #: A stamp further from receipt than this was not made by a clock that was set, s.
 CLOCK_DIFFERENCE = 5.0
+#: Joints of two topics that differ by less, rad or m, are the same joints.
+SAME = 1e-3
+#: Commands are the target if they come at this part of the ticks' rate at least: a planner sends
+#: a goal now and then.
+STEADY = 0.5
+_EXAMPLE = "write the spec by hand: see config/spec_example.yaml"
 
 
-def propose_spec(path: Path) -> Spec:
-    """Every camera (the raw topic where there are both), and the joints of the JointState topic
-    with the most messages that is not a command; rate, ages and clock from the messages. Topics
-    are relative, so that the policy works in a namespace as well: absolute ones would be those of
-    the recorded arm, whichever the node commands.
+@dataclass
+class Group:
+    """The messages of a topic that name the same joints; or all images, or all arrays.
 
-    :raises BagError: the bag cannot be read, or has no camera or no joints.
+    :param values: one row of positions for each message; empty for images.
     """
-    with Bag(path) as bag:
-        samples = {topic.name: _sample(bag, topic) for topic in _candidates(bag)}
-    samples = {name: sample for name, sample in samples.items() if sample is not None}
-    cameras = [one for one in samples.values() if one is not None and one.camera]
-    raw = {one.topic.name for one in cameras if one.topic.type == IMAGE_TYPE}
-    cameras = [one for one in cameras if _parent(one.topic.name) not in raw]
-    joints = [one for one in samples.values() if one is not None and not one.camera]
-    commands = [one for one in joints if "command" in one.topic.name]
-    states = sorted(
-        (one for one in joints if one not in commands), key=lambda one: -one.topic.count
-    )
-    if not cameras or not states:
-        present = ", ".join(f"{one.name} ({one.type})" for one in bag.topics.values()) or "nothing"
-        raise BagError(
-            f"no {'camera' if not cameras else 'joint state'} was found; the bag has {present}",
-            where=path,
-            remedy="write the spec by hand: see config/spec_example.yaml",
-        )
-    used = [*cameras, states[0]]
-    slowest = min(one.rate for one in used)
-    rate = RATE if slowest >= RATE else max(0.2, float(np.floor(slowest * 10) / 10))
-    values: dict[str, Any] = {
-        "rate": rate,
-        "clock": "header" if all(one.stamped for one in used) else "receive",
-        "cameras": [_camera(one, number) for number, one in enumerate(cameras)],
-        "joints": [
-            {
-                "topic": _relative(states[0].topic),
-                "names": states[0].names,
-                "max_age": _max_age(states[0].rate, rate),
-            }
-        ],
-    }
-    if commands and set(states[0].names) <= set(commands[0].names):
-        values["command"] = {"topic": _relative(commands[0].topic)}
-    return parse_spec(values, where=f"proposal from {path}")
 
+    topic: str
+    type: str
+    names: tuple[str, ...] = ()
+    received: list[int] = field(default_factory=list)
+    values: list[NDArray[np.float64]] = field(default_factory=list)
+    stamped: bool = True
 
-class _Sample:
-    """The first messages of one topic."""
-
-    def __init__(self, topic: Topic) -> None:
-        self.topic = topic
-        self.camera = topic.type in (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
-        self.received: list[int] = []
-        self.stamped = True
-        self.size = (0, 0)
-        self.depth = False
-        self.names: list[str] = []
-
-    def add(self, receive_ns: int, content: Any) -> None:
-        if self.camera:
-            self.size = check_image(content)
-            encoding = ENCODINGS.get(getattr(content, "encoding", ""))
-            self.depth = encoding is not None and encoding.needs_range
-        else:
-            position = np.asarray(content.position)
-            if len(position) != len(content.name):
-                return
-            self.names = [
-                name for name, value in zip(content.name, position) if np.isfinite(value)
-            ]
+    def add(self, receive_ns: int, message: Any, values: NDArray[np.float64]) -> None:
         self.received.append(receive_ns)
+        self.values.append(values)
         try:
-            off = abs(stamp_ns(content) - receive_ns) / NANOSECONDS
+            off = abs(stamp_ns(message) - receive_ns) / NANOSECONDS
             self.stamped &= off < CLOCK_DIFFERENCE
         except DecodeError:
             self.stamped = False
+
+    @property
+    def relative(self) -> str:
+        return self.topic.removeprefix("/")
 
     @property
     def rate(self) -> float:
@@ -114,50 +77,284 @@ class _Sample:
         steps = np.diff(self.received)
         return float(NANOSECONDS / max(1.0, float(np.median(steps)))) if len(steps) else 1.0
 
+    def at(self, times: Sequence[int]) -> NDArray[np.float64]:
+        """The newest values at each time, the first ones before that: (len(times), n)."""
+        rows = np.searchsorted(self.received, times, side="right") - 1
+        values: NDArray[np.float64] = np.array(self.values)[np.maximum(rows, 0)]
+        return values
 
-def _candidates(bag: Bag) -> Iterator[Topic]:
-    kinds = (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE, JOINT_STATE_TYPE)
-    yield from (topic for topic in bag.topics.values() if topic.type in kinds)
+
+class Sample:
+    """The first messages of one topic.
+
+    :ivar error: why the first message that could not be used could not.
+    """
+
+    def __init__(self, topic: str, kind: str) -> None:
+        self.topic, self.type = topic, kind
+        self.camera = kind in IMAGE_TYPES
+        self.count = 0
+        self.size = (0, 0)
+        self.depth: tuple[float, float] | None = None
+        self.error: SarnnError | None = None
+        self._groups: dict[tuple[str, ...], Group] = {}
+
+    @property
+    def full(self) -> bool:
+        return self.count >= SAMPLE
+
+    def add(self, receive_ns: int, message: Any) -> None:
+        """A message as it came."""
+        self.count += 1
+        try:
+            names, values = self._look_at(message)
+        except DecodeError as error:
+            self.error = self.error or error
+            return
+        group = self._groups.setdefault(names, Group(self.topic, self.type, names))
+        group.add(receive_ns, message, values)
+
+    def groups(self) -> list[Group]:
+        """Those that do not share a joint, the largest first. Of joints, the finite ones."""
+        found: list[Group] = []
+        for group in sorted(self._groups.values(), key=lambda one: (-len(one.names), one.names)):
+            if len(group.received) < 2 or {*group.names} & {n for one in found for n in one.names}:
+                continue
+            if group.names:
+                values = np.array(group.values)
+                kept = [row for row, one in enumerate(values.T) if np.isfinite(one).all()]
+                names = tuple(group.names[row] for row in kept)
+                if not names:
+                    continue
+                group = Group(
+                    group.topic, group.type, names, group.received, list(values[:, kept]),
+                    group.stamped,
+                )  # fmt: skip
+            found.append(group)
+        return found
+
+    def _look_at(self, message: Any) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+        """Joint names and positions."""
+        nothing: NDArray[np.float64] = np.zeros(0)
+        if self.camera:
+            self.size = check_image(message)
+            encoding = ENCODINGS.get(getattr(message, "encoding", ""))
+            if encoding is None:
+                if not self.count > 1:  # whether the file can be decoded
+                    decode_image(message, value_range=(0.0, 1.0))
+            elif encoding.needs_range:
+                self._see_depth(message, encoding.dtype)
+            return (), nothing
+        if self.type in ARRAY_TYPES:
+            return (), np.asarray(message.data, np.float64)
+        if self.type == TRAJECTORY_TYPE:
+            if not message.points:
+                raise DecodeError("a trajectory without points")
+            names, position = message.joint_names, message.points[-1].positions
+        else:
+            names, position = message.name, message.position
+        if len(position) != len(names) or not len(names):
+            raise DecodeError(f"{len(position)} positions for {len(names)} joints")
+        return tuple(names), np.asarray(position, np.float64)
+
+    def _see_depth(self, message: Any, dtype: str) -> None:
+        order = ">" if message.is_bigendian else "<"
+        rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+        size = np.dtype(dtype).itemsize * message.width
+        values = np.ascontiguousarray(rows[:, :size]).view(order + dtype).astype(np.float64)
+        known = values[np.isfinite(values) & (values > 0)]
+        if len(known):
+            low, high = np.percentile(known, (1, 99))
+            before = self.depth or (low, high)
+            self.depth = (min(before[0], float(low)), max(before[1], float(high)))
 
 
-def _sample(bag: Bag, topic: Topic) -> _Sample | None:
-    sample = _Sample(topic)
+def propose_spec(path: Path) -> Spec:
+    """See `propose`.
+
+    :raises BagError: the bag cannot be read, or has no camera or no joints.
+    """
+    with Bag(path) as bag:
+        samples = {
+            one.name: Sample(one.name, one.type)
+            for one in bag.topics.values()
+            if one.type in TYPES
+        }
+        others = [f"{one.name} ({one.type})" for one in bag.topics.values()]
+        _look_at_bag(bag, samples)
+    return propose(samples.values(), others, where=path)
+
+
+def _look_at_bag(bag: Bag, samples: dict[str, Sample]) -> None:
     try:
-        for number, message in enumerate(bag.messages({topic.name})):
-            if number == SAMPLE:
-                break
+        for message in bag.messages(samples):
+            sample = samples[message.topic]
+            if sample.full:
+                if all(one.full for one in samples.values()):
+                    return
+                continue
             try:
                 sample.add(message.receive_ns, bag.decode(message))
-            except SarnnError:
-                continue
+            except SarnnError as error:
+                sample.error = sample.error or error
     except DamagedError:
         pass  # what came before the damage will do
-    if len(sample.received) < 2 or sample.depth or not (sample.camera or sample.names):
-        return None
-    return sample
 
 
-def _camera(sample: _Sample, number: int) -> dict[str, Any]:
+def propose(samples: Iterable[Sample], present: Sequence[str], where: object) -> Spec:
+    """A spec from samples of topics.
+
+    Every colour camera (the raw topic where there are both; depth if there is nothing else), and
+    the joints of every JointState topic that is not a command: two sources where an arm and its
+    gripper share a topic, a prefix where two arms have equal joint names. If commands for all of
+    them come steadily, they are the target. Rate, ages and clock are taken from the messages.
+    Topics are relative, so that the policy works in a namespace as well: absolute ones would be
+    those of the recorded arm, whichever the node commands.
+
+    :param present: the topics there are, in words.
+    :raises BagError: no camera or no joints.
+    """
+    known = list(samples)
+    cameras = list(_cameras(known))
+    vectors = [group for one in known if not one.camera for group in one.groups()]
+    commands = [one for one in vectors if _is_command(one)]
+    joints = _sources([one for one in vectors if one not in commands])
+    if not cameras or not joints:
+        what = "joint state" if cameras else "camera"
+        failed = [
+            one for one in known if one.error and one.camera != bool(cameras) and not one.groups()
+        ]
+        reasons = "".join(f"; '{one.topic}': {one.error.problem}" for one in failed if one.error)
+        remedies = [one.error.remedy for one in failed if one.error and one.error.remedy]
+        raise BagError(
+            f"no {what} can be used{reasons}; there are {', '.join(present) or 'no topics'}",
+            where=where,
+            remedy="; ".join(dict.fromkeys([*remedies, _EXAMPLE])),
+        )
+    used = [*(group for _, group in cameras), *(group for _, group in joints)]
+    slowest = min(one.rate for one in used)
+    rate = RATE if slowest >= RATE else max(0.2, float(np.floor(slowest * 10) / 10))
+    values: dict[str, Any] = {
+        "rate": rate,
+        "clock": "header" if all(one.stamped for one in used) else "receive",
+        "cameras": [_camera(one, group, row) for row, (one, group) in enumerate(cameras)],
+        "joints": [
+            {"topic": one.relative, "names": list(one.names), "max_age": _max_age(one.rate, rate)}
+            | ({"prefix": prefix} if prefix else {})
+            for prefix, one in joints
+        ],
+    }
+    values |= _command(commands, joints, rate, values["clock"])
+    return parse_spec(values, where=f"proposal from {where}")
+
+
+# -- cameras --------------------------------------------------------------------------------------
+
+
+def _cameras(samples: Sequence[Sample]) -> Iterator[tuple[Sample, Group]]:
+    usable = [(one, groups[0]) for one in samples if one.camera and (groups := one.groups())]
+    raw = {one.topic for one, _ in usable if one.type == IMAGE_TYPE}
+    usable = [pair for pair in usable if pair[0].topic.rpartition("/")[0] not in raw]
+    colour = [pair for pair in usable if pair[0].depth is None]
+    yield from colour or usable
+
+
+def _camera(sample: Sample, group: Group, number: int) -> dict[str, Any]:
     width, height = sample.size
     scale = SIDE / max(width, height)
-    return {
+    values = {
         "name": "camera" if number == 0 else f"camera{number + 1}",
-        "topic": _relative(sample.topic),
-        "type": sample.topic.type,
+        "topic": group.relative,
+        "type": group.type,
         "width": max(8, round(width * scale)),
         "height": max(8, round(height * scale)),
-        "max_age": _max_age(sample.rate, 10.0),
+        "max_age": _max_age(group.rate, RATE),
     }
+    if sample.depth is not None:
+        low, high = (float(f"{bound:.3g}") for bound in sample.depth)
+        values["value_range"] = [low, max(high, low + 1e-3)]
+    return values
+
+
+# -- joints ---------------------------------------------------------------------------------------
+
+
+def _is_command(group: Group) -> bool:
+    return group.type != JOINT_STATE_TYPE or "command" in group.topic
+
+
+def _sources(groups: Sequence[Group]) -> list[tuple[str, Group]]:
+    """(prefix, group) of the measured joints. A topic that repeats another's values is left out;
+    joints of the same names that move otherwise are another arm's."""
+    chosen: list[Group] = []
+    arms: set[int] = set()  # of those whose names occur twice
+    for group in sorted(groups, key=lambda one: (-len(one.names), -len(one.received))):
+        twins = [row for row, one in enumerate(chosen) if {*one.names} & {*group.names}]
+        if any(_repeats(group, chosen[row]) for row in twins):
+            continue
+        arms |= {*twins, len(chosen)} if twins else set()
+        chosen.append(group)
+    chosen_rows = sorted(range(len(chosen)), key=lambda row: (chosen[row].topic, row))
+    # As the bag has them: arms by topic, and the larger one first where they share it.
+    return [
+        (_prefix(chosen[row].topic, number) if row in arms else "", chosen[row])
+        for number, row in enumerate(chosen_rows)
+    ]
+
+
+def _repeats(group: Group, other: Group) -> bool:
+    shared = [name for name in group.names if name in other.names]
+    mine = np.array(group.values)[:, [group.names.index(name) for name in shared]]
+    theirs = other.at(group.received)[:, [other.names.index(name) for name in shared]]
+    return bool(np.median(np.abs(mine - theirs)) < SAME)
+
+
+def _prefix(topic: str, number: int) -> str:
+    space = topic.strip("/").split("/")
+    return f"{space[0]}_" if len(space) > 1 else f"arm{number + 1}_"
+
+
+# -- commands -------------------------------------------------------------------------------------
+
+
+def _command(
+    commands: Sequence[Group], joints: Sequence[tuple[str, Group]], rate: float, clock: str
+) -> dict[str, Any]:
+    """The keys of a spec that say where commands were recorded; none if no topic has one for
+    every joint."""
+    labels = [f"{prefix}{name}" for prefix, one in joints for name in one.names]
+    for group in sorted(commands, key=lambda one: -len(one.received)):
+        values: dict[str, Any] = {"topic": group.relative, "type": group.type}
+        if group.type in ARRAY_TYPES:
+            order = _order(group, [one for _, one in joints], labels)
+            if order is None:
+                continue
+            values["names"] = order
+        elif not {*labels} <= {*group.names}:
+            continue
+        if clock == "header" and not group.stamped:
+            values["clock"] = "receive"
+        steady = group.rate >= STEADY * rate
+        return {"command": values} | ({"target": "command"} if steady else {})
+    return {}
+
+
+def _order(group: Group, joints: Sequence[Group], labels: list[str]) -> list[str] | None:
+    """Which joint each number of an array commands: that whose state is nearest to it. None if
+    that is not clear."""
+    if {len(row) for row in group.values} != {len(labels)}:
+        return None
+    states = np.concatenate([one.at(group.received) for one in joints], axis=1)
+    sent = np.array(group.values)
+    distance = np.median(np.abs(sent[:, :, None] - states[:, None, :]), axis=0)
+    nearest = distance.argmin(axis=1)
+    ranked = np.sort(distance, axis=1)
+    clear = ranked.shape[1] == 1 or bool((ranked[:, 1] > 2 * ranked[:, 0] + SAME).all())
+    if not clear or len({*nearest.tolist()}) != len(labels):
+        return None
+    return [labels[row] for row in nearest.tolist()]
 
 
 def _max_age(rate: float, ticks: float) -> float:
     """Three messages may be lost, and a tick's length is always allowed; s."""
     return float(round(min(60.0, max(3.0 / rate, 1.0 / ticks)), 3))
-
-
-def _relative(topic: Topic) -> str:
-    return topic.name.removeprefix("/")
-
-
-def _parent(topic: str) -> str:
-    return topic.rpartition("/")[0]

@@ -24,7 +24,7 @@ from sarnn_ros.data.bags import Bag, DamagedError, RawMessage, absolute
 from sarnn_ros.data.cutting import Cut, windows
 from sarnn_ros.data.dataset import Episode, Int, digest_of
 from sarnn_ros.data.preview import preview
-from sarnn_ros.data.problems import BagReport, Problem, StreamReport
+from sarnn_ros.data.problems import BagReport, Problem, StreamReport, Void
 from sarnn_ros.data.targets import commands_at, lead_of, targets_of
 from sarnn_ros.errors import BagError, DecodeError, SarnnError, SpecError, join_problems
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, Spec
@@ -121,18 +121,25 @@ class Recording(Ingest):
             self.arrivals[stream].append((stamp, receive_ns))
         return super()._take(stream, stamp, content, receive_ns)
 
-    def describe(self, messages: dict[str, int]) -> list[StreamReport]:
+    def describe(self, messages: dict[str, int], voids: dict[str, Void]) -> list[StreamReport]:
         """One report per topic. :param messages: so many came of each."""
         # Of streams that share a topic, the one that can use the fewest messages.
         fewest_last = sorted(self.streams, key=lambda stream: -len(self.arrivals[stream]))
         chosen = {stream.topic: stream for stream in fewest_last}
         return [
-            _describe(topic, messages.get(topic, 0), self.arrivals[stream])
+            _describe(
+                topic,
+                messages.get(topic, 0),
+                voids[topic].count if topic in voids else 0,
+                self.arrivals[stream],
+            )
             for topic, stream in chosen.items()
         ]
 
 
-def _describe(topic: str, messages: int, arrivals: Sequence[tuple[int, int]]) -> StreamReport:
+def _describe(
+    topic: str, messages: int, void: int, arrivals: Sequence[tuple[int, int]]
+) -> StreamReport:
     stamps, received = np.array(arrivals, dtype=np.int64).reshape(-1, 2).T
     steps = np.diff(stamps)
     ahead = steps[steps > 0] / NANOSECONDS
@@ -140,7 +147,7 @@ def _describe(topic: str, messages: int, arrivals: Sequence[tuple[int, int]]) ->
     return StreamReport(
         topic=topic,
         messages=messages,
-        void=messages - len(stamps),
+        void=void,
         # The median: a pause must not look like a low rate.
         rate=float(1 / np.median(ahead)) if len(ahead) else float("nan"),
         jitter=float(ahead.std()) if len(ahead) else float("nan"),
@@ -320,7 +327,7 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> Recording:
             refused = [error]
         if refused:
             report.add_void(topic, refused[0])
-    report.streams = recording.describe(counts)
+    report.streams = recording.describe(counts, report.void)
     if not bag.damage:
         bag.damage += [
             f"{topic}: only {counts.get(topic, 0)} of {bag.topics[topic].count} messages that the "

@@ -34,6 +34,8 @@ LARGEST_ANGLE = 2.2 * np.pi
 JUMP_SHARE = 0.5
 #: Share of ticks at one end of the range that looks like clipping.
 SATURATED_SHARE = 0.3
+#: Share of ticks at which a gripper is on its way, neither open nor closed.
+BETWEEN_SHARE = 0.25
 #: Mean brightness, 0 … 255, and its spread over an image.
 DARK, BRIGHT, FLAT = 12.0, 243.0, 4.0
 #: Share of images equal to the one before, while the joints move.
@@ -52,6 +54,7 @@ class JointReport:
     :param saturated: share of ticks at exactly its lowest or highest value.
     :param largest_step: largest change from one tick to the next.
     :param levels: number of different values, counted up to 3.
+    :param between: share of ticks in the middle half of the range.
     """
 
     name: str
@@ -61,6 +64,7 @@ class JointReport:
     saturated: float
     largest_step: float
     levels: int
+    between: float
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,7 @@ def _joints(spec: Spec, episodes: tuple[Episode, ...]) -> Iterator[JointReport]:
             saturated=at_end if span > 0 else 0.0,
             largest_step=float(steps[:, column].max()),
             levels=min(3, len(np.unique(one))),
+            between=float((np.abs(one - (low + high)[column] / 2) < span / 4).mean()),
         )
 
 
@@ -301,10 +306,10 @@ def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) ->
 
 
 def _joint_problems(spec: Spec, joints: tuple[JointReport, ...]) -> Iterator[Problem]:
-    positions = [source.is_position for source in spec.joints for _ in source.names]
+    named = [(source.is_position, name) for source in spec.joints for name in source.names]
     if not any(
         joint.maximum - joint.minimum >= MIN_RANGE
-        for joint, is_position in zip(joints, positions)
+        for joint, (is_position, _) in zip(joints, named)
         if is_position
     ):
         yield Problem(
@@ -314,7 +319,7 @@ def _joint_problems(spec: Spec, joints: tuple[JointReport, ...]) -> Iterator[Pro
             "there is nothing to learn: the policy will stand still",
             "check that the driver published while recording, and the topic in the spec",
         )
-    for joint, is_position in zip(joints, positions):
+    for row, (joint, (is_position, name)) in enumerate(zip(joints, named)):
         span = joint.maximum - joint.minimum
         shown = f"{joint.minimum:.4g} … {joint.maximum:.4g}"
         if span < MIN_RANGE:
@@ -337,13 +342,21 @@ def _joint_problems(spec: Spec, joints: tuple[JointReport, ...]) -> Iterator[Pro
                 "training is not hurt, but the command guard's limits and the robot would be",
                 "publish radians (REP 103)",
             )
-        if joint.levels == 2:
+        if row in spec.smooth and joint.between > BETWEEN_SHARE:
+            yield Problem(
+                "warning",
+                joint.name,
+                f"is smoothed, and is between its two ends at {joint.between:.0%} of the ticks",
+                "'smooth' makes its targets those of a switch: other motions are lost",
+                "smooth grippers only: name them in 'smooth', or leave the key out",
+            )
+        if joint.levels == 2 and row not in spec.smooth:
             yield Problem(
                 "note",
                 joint.name,
                 f"has two values, {joint.minimum:.4g} and {joint.maximum:.4g}",
                 "a jump is hard to predict at the right tick",
-                "set 'smooth: 0.5' for its source",
+                f"set 'smooth: {{{name}: 0.5}}' for its source",
             )
         elif joint.largest_step > JUMP_SHARE * span:
             turn = abs(joint.largest_step - 2 * np.pi) < 0.3

@@ -46,13 +46,9 @@ def targets_of(spec: Spec, commands: Array, joints: Array) -> Array:
     if spec.target == "command":
         indices = list(spec.command_indices)
         targets[:, indices] = np.where(np.isnan(commands), targets[:, indices], commands)
-    column = 0
-    for source in spec.joints:
-        for _ in source.names:
-            if source.smooth is not None:
-                steps = max(1, round(source.smooth * spec.rate))
-                targets[:, column] = smooth_switches(targets[:, column], steps)
-            column += 1
+    for column, seconds in spec.smooth.items():
+        steps = max(1, round(seconds * spec.rate))
+        targets[:, column] = smooth_switches(targets[:, column], steps)
     return targets
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from sarnn_ros.policy.directory import CameraEnvelope, Envelope
 
 if TYPE_CHECKING:
     from sarnn_ros.data.dataset import Dataset, Episode
+    from sarnn_ros.spec import Spec
 
 #: Frames looked at per episode and camera: brightness needs no more.
 _FRAMES = 16
@@ -30,15 +32,25 @@ def envelope_from_dataset(dataset: Dataset) -> Envelope:
     everything = np.concatenate(motions)
     starts = np.stack([episode.joints[0] for episode in episodes])
     start = starts.mean(axis=0)
+    # A ramp is made up: how far the arm may go at once is told by the states.
+    moved = [_unsmoothed(dataset.spec, episode) for episode in episodes]
     return Envelope(
         position_min=_vector(everything.min(axis=0)),
         position_max=_vector(everything.max(axis=0)),
-        max_step=_vector(_max_step(episodes, dataset.spec.rate)),
-        max_change=_vector(np.max([_largest_change(episode) for episode in episodes], axis=0)),
+        max_step=_vector(_max_step(moved, dataset.spec.rate)),
+        max_change=_vector(np.max([_largest_change(episode) for episode in moved], axis=0)),
         start_pose=_vector(start),
         start_pose_spread=_vector(np.abs(starts - start).max(axis=0)),
         cameras={camera.name: _camera(camera.name, episodes) for camera in dataset.spec.cameras},
     )
+
+
+def _unsmoothed(spec: Spec, episode: Episode) -> Episode:
+    targets = episode.targets.copy()
+    for column in spec.smooth:
+        targets[:-1, column] = episode.joints[1:, column]
+        targets[-1, column] = episode.joints[-1, column]
+    return replace(episode, targets=targets)
 
 
 def _max_step(episodes: Iterable[Episode], rate: float) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import bag_making as make
@@ -13,14 +14,20 @@ from bag_making import SECOND, START, STORE, T
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from sarnn_ros.data.dataset import split
+from sarnn_ros.data.dataset import make_dataset, split
 from sarnn_ros.data.reading import read_bag
+from sarnn_ros.data.report import examine
 from sarnn_ros.data.targets import smooth_switches
 from sarnn_ros.errors import BagError, SpecError
 from sarnn_ros.interop.loading import load_dataset
+from sarnn_ros.policy.envelope import envelope_from_dataset
 from sarnn_ros.spec import Spec, parse_spec
 
 MS = 1_000_000
+
+
+def next_states(joints: np.ndarray) -> np.ndarray:
+    return np.concatenate([joints[1:], joints[-1:]])
 
 
 def read(made: make.Recording, spec: Spec, tmp_path: Path):
@@ -173,12 +180,26 @@ class TestSmoothing:
 
         spec = parse_spec({
             "cameras": [{"name": "front", "width": 16, "height": 12}],
-            "joints": [{"names": ["shoulder"]}, {"names": ["elbow"], "smooth": 0.3}],
+            "joints": [{"names": ["shoulder", "elbow"], "smooth": {"elbow": 0.3}}],
         })  # fmt: skip
         (episode,), _ = read(make.recording(change=change), spec, tmp_path)
         assert set(episode.joints[:, 1]) == {0.0, 1.0}
         assert len(set(episode.targets[:, 1])) == 6
         assert np.array_equal(episode.targets[:-1, 0], episode.joints[1:, 0])
+        # The limits at the robot come from how the arm moved.
+        plain = make_dataset(make.spec(), [replace(episode, targets=next_states(episode.joints))])
+        assert envelope_from_dataset(make_dataset(spec, [episode])) == envelope_from_dataset(plain)
+
+    def test_a_motion_that_is_smoothed_is_warned_of(self, tmp_path):
+        path = make.recording().write(tmp_path / "bag")
+        smooth = {"names": list(make.NAMES), "smooth": {"elbow": 0.3}}
+        report = examine(load_dataset([path], make.spec(joints=[smooth])))
+        (found,) = [one for one in report.problems if one.where == "elbow"]
+        assert "is smoothed" in found.found and found.severity == "warning"
+
+    def test_a_name_that_is_no_joint(self):
+        with pytest.raises(SpecError, match="did you mean 'elbow'"):
+            make.spec(joints=[{"names": list(make.NAMES), "smooth": {"elbov": 0.3}}])
 
 
 class TestSources:

@@ -15,12 +15,10 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from sarnn_ros.cli.main import app
-from sarnn_ros.data.proposal import propose_spec
 from sarnn_ros.data.report import DatasetReport, examine
 from sarnn_ros.data.report_view import print_report, write_page
-from sarnn_ros.errors import BagError
 from sarnn_ros.interop.loading import load_dataset
-from sarnn_ros.spec import dump_spec, load_spec
+from sarnn_ros.spec import dump_spec
 
 MS = 1_000_000
 
@@ -207,43 +205,6 @@ def test_json_terminal_and_page(tmp_path):
     previews = dataset.episodes[0].previews["front"]
     assert [image.shape for image in previews] == [(150, 200, 3)] * 3
     assert (previews[0][12, 50:150] == [255, 60, 60]).all()  # the crop's upper edge
-
-
-class TestProposal:
-    def test_it_works_as_it_is(self, tmp_path):
-        bag = make.recording(change=textured).write(tmp_path / "bag")
-        spec = propose_spec(bag)
-        assert [one.topic for one in spec.cameras] == ["image_raw"]
-        assert (spec.cameras[0].width, spec.cameras[0].height) == (64, 48)
-        assert spec.joints[0].names == make.NAMES and spec.clock == "header" and spec.rate == 10
-        file = tmp_path / "spec.yaml"
-        file.write_text(dump_spec(spec))
-        assert load_spec(file) == spec
-        assert load_dataset([bag], spec).episodes
-
-    def test_a_clock_that_was_never_set(self, tmp_path):
-        def change(topic, index, message):
-            message.header.stamp.sec -= 1_600_000_000
-            return message
-
-        bag = make.recording(change=change).write(tmp_path / "bag")
-        assert propose_spec(bag).clock == "receive"
-
-    def test_commands_and_compressed_twins(self, tmp_path):
-        made = make.recording(1.0)
-        for index in range(20):
-            stamp = make.START + index * 50 * MS
-            made.add("/arm_command", make.JOINTS, stamp, make.joint_state(stamp, [0.0, 1.0]))
-            made.add("/image_raw/compressed", make.COMPRESSED, stamp,
-                     make.compressed(stamp, b"\xff\xd8\xff"))  # fmt: skip
-        spec = propose_spec(made.write(tmp_path / "bag"))
-        assert spec.command.topic == "arm_command" and len(spec.cameras) == 1
-        assert spec.joints[0].topic == "joint_states"
-
-    def test_nothing_to_propose_from(self, tmp_path):
-        made = make.recording(change=lambda topic, _, m: None if topic == "/image_raw" else m)
-        with pytest.raises(BagError, match=r"no camera.*joint_states"):
-            propose_spec(made.write(tmp_path / "bag"))
 
 
 class TestCommand:

@@ -1,0 +1,186 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The spec that is proposed from a bag: it must work as it is, and leave no joint out unsaid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bag_making as make
+import numpy as np
+import pytest
+from bag_making import SECOND, START, T
+
+from sarnn_ros.data.proposal import propose_spec
+from sarnn_ros.data.reading import read_bag
+from sarnn_ros.errors import BagError
+from sarnn_ros.interop.loading import load_dataset
+from sarnn_ros.spec import dump_spec, load_spec
+
+MS = 1_000_000
+ARRAY, TRAJECTORY = "std_msgs/msg/Float64MultiArray", "trajectory_msgs/msg/JointTrajectory"
+
+
+def trajectory(stamp: int, values: list[float]) -> Any:
+    point = T["trajectory_msgs/msg/JointTrajectoryPoint"](
+        np.array(values), np.zeros(0), np.zeros(0), np.zeros(0),
+        T["builtin_interfaces/msg/Duration"](0, 0),
+    )  # fmt: skip
+    return T[TRAJECTORY](make.header(stamp), list(make.NAMES), [point])
+
+
+def array(stamp: int, values: list[float]) -> Any:
+    layout = T["std_msgs/msg/MultiArrayLayout"](dim=[], data_offset=0)
+    return T[ARRAY](layout=layout, data=np.array(values[::-1]))  # in the controller's order
+
+
+def cameras_only(topic: str, _: int, message: Any) -> Any:
+    return message if topic == "/image_raw" else None
+
+
+def add_joints(made: make.Recording, topic: str, sign: float = 1.0, **more: Any) -> None:
+    for index in range(200):
+        stamp = START + index * 10 * MS
+        message = make.joint_state(stamp, [sign * index / 100, -sign * index / 100], **more)
+        made.add(topic, make.JOINTS, stamp + MS, message)
+
+
+def test_it_works_as_it_is(tmp_path: Path):
+    bag = make.recording().write(tmp_path / "bag")
+    spec = propose_spec(bag)
+    assert [one.topic for one in spec.cameras] == ["image_raw"]
+    assert (spec.cameras[0].width, spec.cameras[0].height) == (64, 48)
+    assert spec.joints[0].names == make.NAMES and spec.clock == "header" and spec.rate == 10
+    file = tmp_path / "spec.yaml"
+    file.write_text(dump_spec(spec))
+    assert load_spec(file) == spec
+    assert load_dataset([bag], spec).episodes
+
+
+def test_a_clock_that_was_never_set(tmp_path: Path):
+    def change(topic, index, message):
+        message.header.stamp.sec -= 1_600_000_000
+        return message
+
+    bag = make.recording(change=change).write(tmp_path / "bag")
+    assert propose_spec(bag).clock == "receive"
+
+
+def test_commands_and_compressed_twins(tmp_path: Path):
+    made = make.recording(1.0)
+    for index in range(20):
+        stamp = make.START + index * 50 * MS
+        made.add("/arm_command", make.JOINTS, stamp, make.joint_state(stamp, [0.0, 1.0]))
+        made.add("/image_raw/compressed", make.COMPRESSED, stamp,
+                 make.compressed(stamp, b"\xff\xd8\xff"))  # fmt: skip
+    spec = propose_spec(made.write(tmp_path / "bag"))
+    assert spec.command.topic == "arm_command" and len(spec.cameras) == 1
+    assert spec.joints[0].topic == "joint_states"
+
+
+def test_nothing_to_propose_from(tmp_path: Path):
+    made = make.recording(change=lambda topic, _, m: None if topic == "/image_raw" else m)
+    with pytest.raises(BagError, match=r"no camera.*joint_states"):
+        propose_spec(made.write(tmp_path / "bag"))
+
+
+def test_arm_and_gripper_alternating_on_one_topic(tmp_path: Path):
+    made = make.recording()
+    for index in range(200):
+        stamp = START + index * 10 * MS + 5 * MS
+        message = make.joint_state(stamp, [float(index > 100)], ["gripper"])
+        made.add("/joint_states", make.JOINTS, stamp, message)
+    bag = made.write(tmp_path / "bag")
+    spec = propose_spec(bag)
+    assert [one.names for one in spec.joints] == [make.NAMES, ("gripper",)]
+    episodes, report = read_bag(bag, spec)
+    assert report.verdict == "sound" and not report.void
+    assert episodes[0].joints.shape[1] == 3
+    stream = next(one for one in report.streams if one.topic == "/joint_states")
+    assert stream.void == 0
+
+
+def test_two_arms_with_equal_joint_names_get_a_prefix(tmp_path: Path):
+    made = make.recording(change=cameras_only)
+    add_joints(made, "/left/joint_states")
+    add_joints(made, "/right/joint_states", sign=-1.0)
+    add_joints(made, "/all/joint_states")  # of the left arm again, as an aggregator repeats it
+    bag = made.write(tmp_path / "bag")
+    spec = propose_spec(bag)
+    assert {one.topic for one in spec.joints} <= {
+        "left/joint_states", "right/joint_states", "all/joint_states"
+    }  # fmt: skip
+    assert len(spec.joints) == 2 and len({one.prefix for one in spec.joints}) == 2
+    assert spec.command_names[2:] == ("right_shoulder", "right_elbow")
+    (episode,), _ = read_bag(bag, spec)
+    assert np.array_equal(episode.joints[:, :2], -episode.joints[:, 2:])
+    assert load_spec_of(spec, tmp_path) == spec
+
+
+def load_spec_of(spec: Any, tmp_path: Path) -> Any:
+    file = tmp_path / "again.yaml"
+    file.write_text(dump_spec(spec))
+    return load_spec(file)
+
+
+@pytest.mark.parametrize(
+    ("kind", "topic", "message"),
+    [
+        (ARRAY, "/controller/commands", array),
+        (TRAJECTORY, "/controller/joint_trajectory", trajectory),
+        (make.JOINTS, "/joint_command", make.joint_state),
+    ],
+)
+@pytest.mark.parametrize("steady", [True, False])
+def test_recorded_commands_are_proposed_as_target(kind, topic, message, steady, tmp_path: Path):
+    made = make.recording()
+    for index in range(0, 200, 5 if steady else 90):
+        stamp = START + index * 10 * MS
+        values = [index / 100 + 0.01, -index / 100 + 0.01]
+        made.add(topic, kind, stamp + MS, message(stamp, values))
+    bag = made.write(tmp_path / "bag")
+    spec = propose_spec(bag)
+    assert (spec.command.topic, spec.command.type) == (topic[1:], kind)
+    assert spec.target == ("command" if steady else "next_state")
+    if kind == ARRAY:
+        assert spec.command.names == make.NAMES[::-1]
+    (episode,), report = read_bag(bag, spec)
+    assert not report.problems
+    if steady:
+        assert episode.targets[5] == pytest.approx(episode.joints[5] + [0.08, -0.07], abs=0.06)
+
+
+def test_numbers_that_may_be_any_joints_are_not_proposed(tmp_path: Path):
+    made = make.recording()
+    for index in range(200):
+        stamp = START + index * 10 * MS
+        made.add("/commands", ARRAY, stamp, array(stamp, [9.0, 9.0]))
+    assert propose_spec(made.write(tmp_path / "bag")).target == "next_state"
+
+
+@pytest.mark.parametrize("encoding", ["16UC1", "mono16"])
+def test_a_depth_camera_alone_gets_the_range_of_its_values(encoding: str, tmp_path: Path):
+    def depth(topic: str, index: int, message: Any) -> Any:
+        if topic != "/image_raw":
+            return message
+        stamp = message.header.stamp.sec * SECOND + message.header.stamp.nanosec
+        pixels = np.linspace(500, 1500, 12 * 16).reshape(12, 16).astype(np.uint16)
+        return make.image(stamp, pixels, encoding)
+
+    bag = make.recording(change=depth).write(tmp_path / "bag")
+    spec = propose_spec(bag)
+    assert spec.cameras[0].value_range == pytest.approx((510, 1490), abs=10)
+    assert load_dataset([bag], spec).episodes
+
+
+def test_a_camera_that_cannot_be_used_is_named_with_the_reason(tmp_path: Path):
+    def colours(topic: str, _: int, message: Any) -> Any:
+        if topic == "/image_raw":
+            message.encoding = "8UC3"
+        return message
+
+    with pytest.raises(BagError) as error:
+        propose_spec(make.recording(change=colours).write(tmp_path / "bag"))
+    assert "'/image_raw': image encoding '8UC3' is not supported" in error.value.problem
+    assert "publish one of" in (error.value.remedy or "")
