@@ -207,7 +207,7 @@ def _recording(rows: Rows, spec: Spec, rate: float | None, report: BagReport) ->
             raise BagError("no row is finite", where=stream.topic)
     if spec.target == "command" or rows.action is not None:
         _push_commands(recording, rows, spec, stamps)
-    report.streams = recording.describe(used)
+    report.streams = recording.describe(used, report.void)
     return recording
 
 
