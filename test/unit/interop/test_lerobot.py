@@ -90,7 +90,7 @@ def same(back: Dataset, straight: Dataset) -> None:
         {"rate": 7.0, "crop": {"x": 1, "y": 2, "width": 13, "height": 9}, "target": "command"},
         {"tick": "image", "rate": 10.0, "target": "command"},
         {"episodes": {"times": [[0.1, 0.9], [0.5, 1.2]]}, "target": "command"},
-        {"joints": [{"names": list(make.NAMES), "smooth": 0.2}]},
+        {"joints": [{"names": list(make.NAMES), "smooth": {"elbow": 0.2}}]},
     ],
     ids=["command", "half a hertz", "uneven", "image ticks", "overlapping cuts", "smooth"],
 )
