@@ -50,10 +50,11 @@ demo: $(STAMP)  ## demonstrate, record, train and grasp, in simulation, over ROS
 demo-clean:  ## forget what the demo made, to start it over
 	rm -rf $(OUT)
 
+# The unit tests keep both cores busy. The ROS tests mostly wait; the nodes of a file are shared.
 .PHONY: test
 test: lint  ## lint, then all tests
-	@$(VENV)/bin/pytest -n 2 --dist loadfile test/unit $(ARGS)
-	@$(VENV)/bin/pytest -n 2 --dist loadfile test/ros test/system $(ARGS)
+	@$(VENV)/bin/pytest -n 2 --dist worksteal test/unit $(ARGS)
+	@$(VENV)/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder test/system test/ros $(ARGS)
 
 .PHONY: test-kilted
 test-kilted:  ## the ROS tests on ROS 2 Kilted, in a .venv-kilted of its own

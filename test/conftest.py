@@ -6,9 +6,17 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 # A shell without job control starts background jobs with SIGINT ignored, nohup everything with
 # SIGHUP ignored, and so would we and all children that the tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first, so that no worker is left with them when the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

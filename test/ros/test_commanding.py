@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from ros_testing import JOINTS, small_spec
 
-pytestmark = pytest.mark.usefixtures("one_by_one")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_by_one")]
 
 START = (0.3, 0.3, 0.3)
 MAX_STEP = 0.45

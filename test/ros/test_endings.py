@@ -23,7 +23,7 @@ from signalling import (
 from sarnn_ros.data.bags import Bag
 from sarnn_ros.spec import dump_spec
 
-pytestmark = pytest.mark.usefixtures("one_by_one")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_by_one")]
 
 START = (0.3, 0.3, 0.3)
 

@@ -22,7 +22,7 @@ from ros_testing import small_spec
 
 from sarnn_ros.control.tick import Tick
 
-pytestmark = pytest.mark.usefixtures("one_by_one")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_by_one")]
 
 START = (0.3, 0.3, 0.3)
 JOINTS = ("joint1", "joint2", "gripper")

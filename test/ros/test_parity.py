@@ -7,6 +7,7 @@ test/unit/streams/test_tensor_parity.py."""
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import cv2
 import numpy as np
 import parity
 import pytest
-from ros_testing import JOINTS, Graph, small_spec, wait_until
+from ros_testing import JOINTS, TIMEOUT, Graph, small_spec, wait_until
 
 from sarnn_ros.data.bags import Bag, absolute
 from sarnn_ros.interop.loading import load_dataset
@@ -25,6 +26,8 @@ from sarnn_ros.policy.directory import load_config
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.decode import stamp_ns
 from sarnn_ros.streams.preprocess import JointNormaliser
+
+pytestmark = pytest.mark.slow
 
 SUPPORT = Path(__file__).parents[1] / "support"
 SECONDS = 2.5
@@ -124,7 +127,9 @@ class Replay:
         )
         # Kept by the node for whoever is discovered late.
         lasting = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._heard = graph.collect(String, "acknowledge", lasting)
+        self._heard: set[str] = set()
+        self._told = threading.Condition()
+        graph.node.create_subscription(String, "acknowledge", self._hear, lasting)
 
     def close(self) -> None:
         for publisher in [*self._publishers.values(), self._clock]:
@@ -133,7 +138,12 @@ class Replay:
     def connected(self) -> bool:
         every = [*self._publishers.values(), self._clock]
         known = all(publisher.get_subscription_count() for publisher in every)
-        return known and self._said("connected")
+        return known and "connected" in self._heard
+
+    def _hear(self, message: Any) -> None:
+        with self._told:
+            self._heard.add(message.data)
+            self._told.notify_all()
 
     def publish(self, topic: str, raw: Any) -> None:
         self._publishers[topic].publish(bytes(raw))  # as recorded, not serialized again
@@ -143,23 +153,24 @@ class Replay:
     def set_clock(self, time_ns: int) -> None:
         message = self._clock_type()
         message.clock.sec, message.clock.nanosec = divmod(time_ns, make.SECOND)
-
-        def arrived() -> bool:
+        for _ in range(100):
             # Nodes listen to the clock by best effort: what is lost must be said again.
             self._clock.publish(message)
-            return self._said(f"clock {time_ns}")
-
-        wait_until(arrived, f"the clock at {time_ns}")
+            if self._is_told(f"clock {time_ns}", 0.3):
+                return
+        raise AssertionError(f"the node's clock does not come to {time_ns}")
 
     def tick(self, time_ns: int) -> None:
         self.set_clock(time_ns)
         self.wait(f"tick {time_ns}")
 
     def wait(self, text: str) -> None:
-        wait_until(lambda: self._said(text), text)
+        assert self._is_told(text, TIMEOUT), f"not told: {text}"
 
-    def _said(self, text: str) -> bool:
-        return any(heard.data == text for heard in self._heard[-20:])
+    def _is_told(self, text: str, timeout: float) -> bool:
+        """Whether the node says so in time; a message takes a tenth of a poll's pause."""
+        with self._told:
+            return self._told.wait_for(lambda: text in self._heard, timeout)
 
 
 def replay(replay: Replay, spec: Spec, ticks: list[int]) -> None:

@@ -685,6 +685,7 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
     ) -> Path:
         import torch
         from policies import envelope, network, write_policy
+        from quick_export import quick_graphs
 
         spec = spec or small_spec()
         model = network(spec, seed=seed)
@@ -693,13 +694,15 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
             model.decoder_joint[0].weight.mul_(0.2)
             model.decoder_joint[0].bias.fill_(bias)
             change(model)
-        return write_policy(
-            tmp_path_factory.mktemp("policy") / "policy",
-            spec,
-            model,
-            limits=envelope(spec, source_size=source_size, max_step=max_step),
-            health=lambda made: None if p99 is None else _health(made.config, p99),
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sarnn_ros.policy.export.export_graphs", quick_graphs)
+            return write_policy(
+                tmp_path_factory.mktemp("policy") / "policy",
+                spec,
+                model,
+                limits=envelope(spec, source_size=source_size, max_step=max_step),
+                health=lambda made: None if p99 is None else _health(made.config, p99),
+            )
 
     return make
 

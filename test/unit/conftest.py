@@ -30,6 +30,14 @@ def pytest_configure(config: pytest.Config) -> None:
         runpy.run_path(str(WITHOUT_ROS / "sitecustomize.py"))
 
 
+@pytest.fixture
+def quick_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training and export without their slowest parts; for tests that are about something else."""
+    import quick_export  # needs torch, which most tests do not
+
+    quick_export.install(monkeypatch)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """The test of the above says nothing where it is not in force."""
     return True if collection_path.name == "test_without_ros.py" and not _alone(config) else None

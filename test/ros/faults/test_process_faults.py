@@ -16,6 +16,8 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from promises import Promises
 
+pytestmark = pytest.mark.slow
+
 START = (0.3, 0.3, 0.3)
 JOINTS = ("joint1", "joint2", "gripper")
 CONFIGURE, CLEANUP, ACTIVATE, DEACTIVATE = 1, 2, 3, 4

@@ -11,6 +11,8 @@ from arms import assert_silent
 from outcomes import Outcomes
 from stream_faults import FAULTS as CATALOGUE
 
+pytestmark = pytest.mark.slow
+
 #: The demonstrations began between 0.2 and 0.4 rad: 0.8 rad to go.
 START = (-0.6, 0.3, 0.3)
 SPEED = 0.5

@@ -18,6 +18,8 @@ from arms import EFFECTS, INTERFACES, assert_joints, assert_silent, at_once
 from outcomes import Outcomes
 from stream_faults import FAULTS
 
+pytestmark = pytest.mark.slow
+
 STOPS = 4
 
 

@@ -22,6 +22,8 @@ from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import dump_spec
 
+pytestmark = pytest.mark.usefixtures("quick_export")
+
 Change = Callable[[str, int, Any], Any]
 
 

@@ -26,6 +26,8 @@ from sarnn_ros.spec import CameraSpec, JointSource, Spec
 from sarnn_ros.streams.observe import Observation
 from sarnn_ros.streams.preprocess import crop_resize
 
+pytestmark = pytest.mark.usefixtures("quick_export")
+
 HEIGHT, WIDTH = 14, 18
 BOUNDS = np.array([[-1.0, 0.0, 2.0], [1.0, 0.5, 3.0]])
 ARGS: dict[str, Any] = {

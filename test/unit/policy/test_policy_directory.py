@@ -24,6 +24,8 @@ from sarnn_ros.policy.directory import _checksum, digest, load_config
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.preprocess import JointNormaliser
 
+pytestmark = pytest.mark.usefixtures("quick_export")
+
 FILES = ["config.json", "model.safetensors", "policy.onnx", "policy_command.onnx"]
 
 

@@ -17,6 +17,8 @@ from sarnn_ros.policy.health import HealthMonitor, prediction_errors, reference
 from sarnn_ros.policy.runtime import Policy, Prediction
 from sarnn_ros.streams.observe import Observation
 
+pytestmark = pytest.mark.usefixtures("quick_export")
+
 PERIOD = 100_000_000
 SPAN = np.array([3.0, 2.0, 0.045])
 

@@ -26,6 +26,8 @@ from sarnn_ros.streams.decode import decode_vector
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.run import train
 
+pytestmark = pytest.mark.usefixtures("quick_export")
+
 EFFORT = {"names": ["elbow"], "field": "effort", "command": False}
 FORCE = {
     "topic": "wrench",

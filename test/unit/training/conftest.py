@@ -2,4 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fixtures are shared with other folders, so they live in test/support."""
 
+import pytest
 from training_fixtures import _one_thread, make_task, seed_sarnn  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def _quick_export(quick_export: None) -> None:
+    """For all of this folder."""
