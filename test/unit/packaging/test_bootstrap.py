@@ -150,6 +150,7 @@ def make(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
     )
 
 
+@pytest.mark.slow
 def test_a_failed_installation_is_taken_up_again(checkout: Path) -> None:
     (checkout / "backend.py").write_text(BROKEN)
     failed = make(checkout, "install")

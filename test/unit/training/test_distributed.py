@@ -97,16 +97,23 @@ def assert_quiet_end(said: str) -> None:
     assert "gloo" not in " ".join(left)
 
 
-def test_two_processes_do_what_one_does(make_task: MakeTask, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_two_processes_do_what_one_does_from_the_start_and_resumed(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
     dataset = make_task(LENGTHS, validation=0)
     jobs = [
         (dataset, make_config(settings), tmp_path / f"two {name}", False)
         for name, settings in RECIPES.items()
     ]
-    with start(tmp_path, jobs) as child:
+    resumed = (dataset, make_config(RECIPES["fast"]), tmp_path / "resumed", True)
+    calls = iter(range(100))
+    train(*resumed[:3], should_stop=lambda: next(calls) == 1)
+    with start(tmp_path, [*jobs, resumed]) as child:
         said = child.communicate(timeout=200)[0]
     assert child.returncode == 0, said
-    assert said.count("epoch 3") == len(RECIPES)  # by one of the two processes
+    epochs = [line for line in said.splitlines() if line.startswith("epoch")]  # told by one
+    assert epochs == [f"epoch {n}" for n in (*(*range(4),) * len(RECIPES), 2, 3)]
     assert_quiet_end(said)
     for (_, config, out, _), name in zip(jobs, RECIPES, strict=True):
         alone = train(dataset, config, tmp_path / f"one {name}")
@@ -116,6 +123,7 @@ def test_two_processes_do_what_one_does(make_task: MakeTask, tmp_path: Path) -> 
             ours = [list(row["training"].values()) for row in alone.history]
             np.testing.assert_allclose(theirs, ours, rtol=1e-5, err_msg=name)
         assert_close(tmp_path / f"one {name}", out)
+    assert_close(tmp_path / "one fast", tmp_path / "resumed")
 
 
 def test_a_killed_process_ends_the_training_which_then_goes_on(
@@ -144,21 +152,6 @@ def test_a_killed_process_ends_the_training_which_then_goes_on(
     assert state["trainer"]["epoch"] >= 3
 
 
-def test_resume_with_two_processes(make_task: MakeTask, tmp_path: Path) -> None:
-    dataset, config = make_task(LENGTHS, validation=0), make_config(RECIPES["fast"])
-    calls = iter(range(100))
-    train(dataset, config, tmp_path / "two", should_stop=lambda: next(calls) == 1)
-    with start(tmp_path, [(dataset, config, tmp_path / "two", True)]) as child:
-        said = child.communicate(timeout=100)[0]
-    assert child.returncode == 0, said
-    assert [line for line in said.splitlines() if line.startswith("epoch")] == [
-        "epoch 2",
-        "epoch 3",
-    ]
-    train(dataset, config, tmp_path / "one")
-    assert_close(tmp_path / "one", tmp_path / "two")
-
-
 SEEDS = """
 import contextlib, os, pickle, sys
 from pathlib import Path
@@ -176,6 +169,7 @@ print("chosen", os.environ["RANK"], comparison.chosen, flush=True)
 """
 
 
+@pytest.mark.slow
 def test_seeds_by_two_processes(make_task: MakeTask, tmp_path: Path) -> None:
     """The first one evaluates and chooses; a seed that diverges in one diverges in both."""
     dataset, config = make_task(LENGTHS, validation=0), make_config(RECIPES["fast"])

@@ -104,6 +104,7 @@ def start_child(data: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_kill_at_any_moment_loses_nothing_but_the_epoch(
     make_task: MakeTask, tmp_path: Path
 ) -> None:
