@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
-from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import zstandard
@@ -151,12 +150,7 @@ class Bag:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:

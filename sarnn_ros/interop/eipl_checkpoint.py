@@ -9,14 +9,21 @@ joints' bounds beside the data; what is not there is inferred from the weights, 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import from_json
 from torch import Tensor
 
@@ -28,18 +35,8 @@ from sarnn_ros.policy.directory import CameraEnvelope, Envelope, load_config, re
 from sarnn_ros.policy.export import export_policy
 from sarnn_ros.spec import CameraSpec, Spec
 from sarnn_ros.streams.preprocess import JointNormaliser
+from sarnn_ros.validation import describe
 
-#: What EIPL's tutorials train with; used where neither the weights nor args.json say.
-DEFAULTS = {"temperature": 1e-4, "heatmap_size": 0.1, "vmin": 0.0, "vmax": 1.0}
-
-#: Numbers of args.json that we take over, and whether they must be positive. `slope` is ours.
-_NUMBERS = {
-    "temperature": True,
-    "heatmap_size": True,
-    "vmin": False,
-    "vmax": False,
-    "slope": False,
-}
 #: Slope of the LeakyReLUs, now and until December 2023.
 SLOPE, OLD_SLOPE = 0.3, 0.01
 #: Larger weights are no trained network's; they overflow float32 within a few layers.
@@ -69,6 +66,38 @@ _COLOUR_AXES = {
 STEP_SHARE = 0.1
 
 
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Positive = Annotated[_Finite, Field(gt=0)]
+
+
+class _Args(BaseModel):
+    """What we take from args.json. The defaults are what EIPL's tutorials train with."""
+
+    model_config = ConfigDict(strict=True)
+
+    model: Annotated[Literal["sarnn"], BeforeValidator(lambda name: str(name).lower())] = "sarnn"
+    kernel_size: Literal[3] = 3
+    temperature: _Positive | None = 1e-4  # None: learnt, so it is among the weights
+    heatmap_size: _Positive = 0.1
+    vmin: _Finite = 0.0
+    vmax: _Finite = 1.0
+    slope: _Finite | None = None  # of the LeakyReLUs; only files that we exported have it
+    rec_dim: int | None = None
+    k_dim: int | None = None
+    joint_dim: int | None = None
+    im_size: list[int] | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> _Args:
+        if not self.vmin < self.vmax:
+            raise ValueError(f"vmin is {self.vmin} and vmax {self.vmax}, which is no range")
+        return self
+
+
+#: They must be known, and are not in the weights.
+_ASSUMED = ("temperature", "heatmap_size", "vmin", "vmax")
+
+
 @dataclass(frozen=True)
 class Imported:
     """A network from EIPL's files, and what had to be inferred or assumed on the way."""
@@ -94,18 +123,18 @@ def read_eipl(
     """
     state = _read_state(weights)
     settings, notes = _read_args(weights, args)
-    if slope is not None:
-        settings["slope"] = slope
-    elif "slope" not in settings:
-        old = "pos_encoder.6.temperature" in state
-        settings["slope"] = OLD_SLOPE if old else SLOPE
+    old = "pos_encoder.6.temperature" in state
+    if slope is None:
+        slope = settings.slope
+    if slope is None:
+        slope = OLD_SLOPE if old else SLOPE
         if old:
             notes.append(
                 f"slope of the LeakyReLUs assumed to be {OLD_SLOPE}: the temperature is among the "
                 f"weights, as in EIPL until December 2023; if it was trained later, give {SLOPE}"
             )
     try:
-        model = _build(state, settings, notes)
+        model = _build(state, settings, slope, notes)
         model.load_state_dict(state, strict=True)
     except (KeyError, RuntimeError, ValueError, IndexError, TypeError) as error:
         raise PolicyError(
@@ -116,7 +145,7 @@ def read_eipl(
     if bgr:
         _swap_channels(model)
         notes.append("changed from BGR to RGB images")
-    return Imported(model.eval(), (settings["vmin"], settings["vmax"]), tuple(notes))
+    return Imported(model.eval(), (settings.vmin, settings.vmax), tuple(notes))
 
 
 def import_eipl(
@@ -279,8 +308,8 @@ def _plain_name(name: str) -> str:
     return name
 
 
-def _read_args(weights: Path, args: Path | None) -> tuple[dict[str, Any], list[str]]:
-    """EIPL's settings over our defaults, and a note for every default."""
+def _read_args(weights: Path, args: Path | None) -> tuple[_Args, list[str]]:
+    """EIPL's settings, and a note for every default."""
     path = args or weights.with_name("args.json")
     given: dict[str, Any] = {}
     if args is not None or path.exists():
@@ -288,46 +317,27 @@ def _read_args(weights: Path, args: Path | None) -> tuple[dict[str, Any], list[s
             given = dict(from_json(read_regular(path)))  # bounds the nesting
         except (OSError, ValueError, TypeError) as error:
             raise PolicyError(f"cannot be read ({error})", where=path) from error
-    problems = [
-        f"{key} is {given[key]!r:.60}, which is not a "
-        f"{'positive' if positive else 'finite'} number"
-        for key, positive in _NUMBERS.items()
-        if key in given
-        and not (key == "temperature" and given[key] is None)  # learnt: the weights have it
-        and not _is_number(given[key], positive)
-    ]
-    if str(given.get("model", "sarnn")).lower() != "sarnn":
-        problems.append(f"model is {given['model']!r:.60}, not sarnn")
-    if given.get("kernel_size", 3) != 3:
-        problems.append(f"kernel_size is {given['kernel_size']!r:.60}; only 3 can be imported")
-    settings = {**DEFAULTS, **given}
-    if not problems and not settings["vmin"] < settings["vmax"]:
-        problems = ["vmin is {vmin} and vmax {vmax}, which is no range".format(**settings)]
-    if problems:
+    defaults = {name: _Args.model_fields[name].default for name in _ASSUMED}
+    try:
+        settings = _Args(**given)
+    except ValidationError as error:
         raise PolicyError(
-            "; ".join(problems),
+            "; ".join(
+                f"{': '.join(map(str, (*item['loc'], describe(item))))}" for item in error.errors()
+            ),
             where=path,
             remedy="write what EIPL trained with, or leave it out for EIPL's default "
-            f"({', '.join(f'{key} {value:g}' for key, value in DEFAULTS.items())})",
-        )
+            f"({', '.join(f'{name} {value:g}' for name, value in defaults.items())})",
+        ) from error
     notes = [
-        f"{key} assumed to be {value}, EIPL's default"
-        for key, value in DEFAULTS.items()
-        if key not in given
+        f"{name} assumed to be {value}, EIPL's default"
+        for name, value in defaults.items()
+        if name not in settings.model_fields_set
     ]
     return settings, notes
 
 
-def _is_number(value: object, positive: bool) -> bool:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
-    try:
-        return math.isfinite(value) and (value > 0 or not positive)
-    except OverflowError:  # an integer beyond the floats
-        return False
-
-
-def _build(state: Mapping[str, Tensor], settings: Mapping[str, Any], notes: list[str]) -> SARNN:
+def _build(state: Mapping[str, Tensor], settings: _Args, slope: float, notes: list[str]) -> SARNN:
     height, width = (int(side) + _BORDER for side in state["issm.pos_xy"].shape[1:])
     sizes: dict[str, Any] = {
         "rec_dim": int(state["rec.weight_hh"].shape[1]),
@@ -336,14 +346,15 @@ def _build(state: Mapping[str, Tensor], settings: Mapping[str, Any], notes: list
         "im_size": [height, width],
     }
     for key, value in sizes.items():
-        if key not in settings:
+        said = getattr(settings, key)
+        if said is None:
             notes.append(f"{key} is {value}, from the weights")
-        elif settings[key] != value:
-            raise ValueError(f"{key} is {settings[key]} in args.json and {value} in the weights")
+        elif said != value:
+            raise ValueError(f"{key} is {said} in args.json and {value} in the weights")
     model = SARNN(
-        temperature=None if "pos_encoder.6.temperature" in state else settings["temperature"],
-        heatmap_size=settings["heatmap_size"],
-        slope=settings["slope"],
+        temperature=None if "pos_encoder.6.temperature" in state else settings.temperature,
+        heatmap_size=settings.heatmap_size,
+        slope=slope,
         **sizes,
     )
     own = model.state_dict()
