@@ -31,7 +31,7 @@ ARROWS: dict[str, set[str]] = {
         *("errors", "files", "validation", "yaml_file", "spec", "geometry", "streams"),
         *("data", "model", "policy", "viz"),
     },
-    "interop": {"errors", "files", "spec", "streams", "data", "model", "policy"},
+    "interop": {"errors", "validation", "files", "spec", "streams", "data", "model", "policy"},
     "control": {"errors", "validation", "spec", "streams", "policy"},
     "ros": {
         *("errors", "signals", "validation", "spec", "geometry", "streams"),
