@@ -57,6 +57,7 @@ TEST = [
     "pytest>=8",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
+    "gymnasium>=1.0",
     "hypothesis>=6.100",
     "psutil>=5.9",
     "colcon-common-extensions>=0.3",

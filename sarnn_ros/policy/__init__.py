@@ -20,6 +20,7 @@ from sarnn_ros.errors import PolicyError
 
 if TYPE_CHECKING:
     from sarnn_ros.policy.runtime import Policy
+    from sarnn_ros.spec import Spec
 
 __all__ = ["LoadedPolicy", "load"]
 
@@ -39,11 +40,13 @@ def load(path: str | Path, **options: Any) -> LoadedPolicy:
 class LoadedPolicy:
     """A policy that takes arrays. Use `load`. For one thread.
 
+    :ivar spec: what it observes and predicts: cameras, joints and their order.
     :ivar rate: Hz, at which `step` is to be called.
     """
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
+        self.spec: Spec = policy.spec
         self.rate = policy.spec.rate
 
     def reset(self) -> None:
