@@ -1,21 +1,18 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Controls that every success rate is to be compared with, and how much the points explain."""
+"""Controls that every success rate is to be compared with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from benchmark.tasks.task import Array
-from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.streams.observe import Observation
 
 #: Of ridge regressions on standardised features.
 RIDGE = 1e-2
-#: Share of the targets' variance that the components keep.
-KEPT = 0.98
 
 
 class Replay:
@@ -86,29 +83,6 @@ def same_length(commands: Sequence[Array]) -> Array:
         columns = [np.interp(ticks, np.arange(len(one)), column) for column in one.T]
         resampled.append(np.stack(columns, 1))
     return np.stack(resampled)
-
-
-def explained(dataset: Dataset, features: Mapping[int, Array]) -> float | None:
-    """How much of what differs between the held-out episodes' targets the features of their first
-    tick explain, by ridge regression on the training episodes: 1 all, 0 nothing, less than 0
-    worse than nothing. None without held-out episodes.
-
-    :param features: per index into the data set's episodes, (P,).
-    """
-    order = [*dataset.training, *dataset.validation]
-    count = len(dataset.training)
-    if count == len(order):
-        return None
-    targets = [dataset.normaliser.normalise(dataset.episodes[index].targets) for index in order]
-    rows = same_length([np.asarray(one, np.float64) for one in targets]).reshape(len(order), -1)
-    # Components of the training episodes: what is noise in a joint that hardly moves drops out.
-    middle = rows[:count].mean(0)
-    _, values, axes = np.linalg.svd(rows[:count] - middle, full_matrices=False)
-    kept = int((np.cumsum(values**2) < KEPT * (values**2).sum()).sum()) + 1
-    y = (rows - middle) @ axes[:kept].T
-    x = np.stack([features[index] for index in order])
-    left = y[count:] - Ridge(x[:count], y[:count])(x[count:])
-    return round(1 - float((left**2).sum() / (y[count:] ** 2).sum()), 3)
 
 
 def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:

@@ -26,8 +26,6 @@ gymnasium.register_envs(gymnasium_robotics)
 STRIDE, OPENING = 0.05, 0.1
 #: Of the free cameras: azimuth and elevation in degrees.
 VIEWS = {"front": (180.0, -35.0), "side": (90.0, -20.0)}
-#: Of the table's middle under the gripper, m.
-CENTRE = (1.34, 0.75, 0.5)
 
 
 class Fetch(Task):
@@ -37,6 +35,8 @@ class Fetch(Task):
     cameras: ClassVar[Mapping[str, tuple[int, int]]] = dict.fromkeys(VIEWS, (160, 120))
     ends_at_success = False
     environment: str
+    #: What both cameras look at, m: the table's middle under the gripper.
+    centre = (1.34, 0.75, 0.5)
 
     def __init__(self) -> None:
         made: Any = gymnasium.make(self.environment)
@@ -61,7 +61,7 @@ class Fetch(Task):
         images = {}
         for name, (azimuth, elevation) in VIEWS.items():
             camera = mujoco.MjvCamera()
-            camera.lookat[:], camera.distance = CENTRE, 0.9
+            camera.lookat[:], camera.distance = self.centre, 0.9
             camera.azimuth, camera.elevation = azimuth, elevation
             self._renderer.update_scene(self._env.data, camera)
             images[name] = self._renderer.render().copy()
@@ -141,6 +141,7 @@ class Push(Fetch):
 class PickAndPlace(Fetch):
     name = "fetch_pick_and_place"
     environment = "FetchPickAndPlace-v4"
+    centre = (1.34, 0.75, 0.65)  # half of the goals are in the air, up to 0.45 m above the table
 
     def _waypoints(self) -> Sequence[tuple[int, Array, float]]:
         block, goal = self._positions()

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmark.tasks.controls import LinearPlan, Replay, explained, same_length
+from benchmark.tasks.controls import LinearPlan, Replay, same_length
 from benchmark.tasks.record import FIRST_DEMONSTRATION, FIRST_TRIAL, demonstrate
 from benchmark.tasks.rollout import Driver, Vision, rollout
 from benchmark.tasks.task import Array, Image, Task
@@ -30,6 +30,7 @@ from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.files import atomic_file
 from sarnn_ros.interop.loading import load_dataset
+from sarnn_ros.policy.directory import load_config
 from sarnn_ros.policy.runtime import Policy, Prediction
 from sarnn_ros.spec import Spec, load_spec, parse_spec
 from sarnn_ros.streams.observe import Observation
@@ -208,17 +209,9 @@ def result(
 ) -> dict[str, Any]:
     """One record of `benchmark/results/tasks.json`."""
     training: dict[str, Any] = {}
-    explains = None
     if seed is not None:
-        policy = Policy.load(settings.folder(task, seed) / "policy")
-        training = policy.config.training
-        if control is None:
-            dataset = read_dataset(task, seed, settings)
-            points = {
-                index: first_points(policy, dataset, index)
-                for index in (*dataset.training, *dataset.validation)
-            }
-            explains = explained(dataset, points)
+        training = load_config(settings.folder(task, seed) / "policy").training
+    explained = training.get("explained", {})
     return {
         "task": task,
         "seed": seed,
@@ -226,8 +219,10 @@ def result(
         "successes": counted[0],
         "trials": counted[1],
         "train_seconds": training.get("seconds"),
-        "explained_held_out": explains,
-        "explained_free_running": training.get("explained_variance"),
+        "train_cpu_seconds": training.get("cpu_seconds"),
+        "explained_held_out": explained.get("points"),
+        "explained_permuted": explained.get("permuted"),
+        "explained_free_running": explained.get("free_run"),
         "commit": commit(),
         "settings": list(settings.training),
         "demonstrations": settings.demonstrations,

@@ -5,8 +5,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,10 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sarnn_ros.data.dataset import Dataset
-    from sarnn_ros.spec import Spec
     from sarnn_ros.training.config import TrainConfig
-    from sarnn_ros.training.run import Watcher
-    from sarnn_ros.training.seeds import Trials
 
 #: A shell's exit status for a program stopped by Ctrl-C.
 EXIT_INTERRUPTED = 130
@@ -36,12 +31,6 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed, another policy.")] = None,
-    seeds: Annotated[
-        int | None, typer.Option(min=2, help="Train so many seeds and choose between them.")
-    ] = None,
-    trials: Annotated[
-        bool, typer.Option("--trials", help="Choose by the lift task, 54 trials per seed.")
-    ] = False,
     validation: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of the episodes kept for validation.")
     ] = 0.2,
@@ -64,20 +53,13 @@ def train(
     from sarnn_ros.data.cache import default_cache
     from sarnn_ros.data.report import examine
     from sarnn_ros.data.report_view import print_report
-    from sarnn_ros.errors import ConfigError
     from sarnn_ros.interop.loading import Arrays, load_dataset
     from sarnn_ros.spec import load_spec
     from sarnn_ros.training.config import load_config, parse_settings
     from sarnn_ros.training.distributed import is_main_process
     from sarnn_ros.training.estimate import describe
     from sarnn_ros.training.run import make_beside, run_directory
-    from sarnn_ros.training.seeds import make_seeds_directory
 
-    if trials and seeds is None:
-        raise ConfigError(
-            "--trials chooses between seeds, and there is one",
-            remedy="add --seeds N, or try the policy with 'sarnn evaluate --sim'",
-        )
     console = Console(quiet=not is_main_process())
     overrides = parse_settings(settings or [])
     if seed is not None:
@@ -86,11 +68,7 @@ def train(
     observed = load_spec(spec)
     if not dry_run:
         # Before minutes of reading and hours of training.
-        if seeds is None:
-            make_beside(out, run_directory(out))
-        else:
-            make_seeds_directory(out, resume)
-        trial = _make_trials(observed) if trials else None
+        make_beside(out, run_directory(out))
     with console.status("reading bags") as status:
         dataset = load_dataset(
             bags,
@@ -104,29 +82,30 @@ def train(
     print_report(examine(dataset), console)
     if dry_run:
         console.print(describe(dataset, training))
-        if seeds is not None:
-            console.print(f"the time is of one seed; {seeds} are trained one after the other")
         return
-    if seeds is None:
-        _train_one(dataset, training, out, resume, console)
-    else:
-        _train_seeds(dataset, training, out, seeds, resume, trial, console)
+    _train(dataset, training, out, resume, console)
 
 
-def _train_one(
+def _train(
     dataset: Dataset, config: TrainConfig, out: Path, resume: bool, console: Console
 ) -> None:
     from sarnn_ros.training.interrupt import StopRequest
+    from sarnn_ros.training.progress import ProgressBar
     from sarnn_ros.training.run import run_directory
     from sarnn_ros.training.run import train as run_training
+    from sarnn_ros.training.tensorboard import TensorBoardLogger
 
-    with StopRequest(console.print) as stop, _watch(config, run_directory(out), console) as watch:
+    with (
+        StopRequest(console.print) as stop,
+        ProgressBar(config.epochs, console) as bar,
+        TensorBoardLogger(run_directory(out) / "tensorboard", console.print) as board,
+    ):
         result = run_training(
             dataset,
             config,
             out,
             resume=resume,
-            watchers=watch,
+            watchers=(bar, board),
             should_stop=stop,
             warn=console.print,
         )
@@ -134,70 +113,3 @@ def _train_one(
         console.print(f"stopped after epoch {result.epochs}; go on with --resume")
         raise typer.Exit(EXIT_INTERRUPTED)
     console.print(f"{result.out}: trained {result.epochs} epochs in {result.seconds:.0f} s")
-
-
-def _train_seeds(
-    dataset: Dataset,
-    config: TrainConfig,
-    out: Path,
-    count: int,
-    resume: bool,
-    trials: Trials | None,
-    console: Console,
-) -> None:
-    from sarnn_ros.training.interrupt import StopRequest
-    from sarnn_ros.training.progress import seeds_table
-    from sarnn_ros.training.seeds import seeds_directory, train_seeds
-
-    def label(seed: int) -> str:
-        return f"seed {seed} ({seed - config.seed + 1} of {count})"
-
-    with StopRequest(console.print) as stop:
-        comparison = train_seeds(
-            dataset,
-            config,
-            out,
-            count,
-            resume=resume,
-            trials=trials,
-            watch=lambda seed, run: _watch(config, run, console, label(seed)),
-            should_stop=stop,
-            warn=console.print,
-        )
-    if comparison.stopped is not None:
-        console.print(
-            f"stopped in {label(comparison.stopped)}; go on with --resume, which keeps the seeds "
-            "that are finished"
-        )
-        raise typer.Exit(EXIT_INTERRUPTED)
-    console.print(seeds_table(comparison))
-    console.print(f"{out}: seed {comparison.chosen}; all are in {seeds_directory(out)}")
-
-
-@contextmanager
-def _watch(
-    config: TrainConfig, run: Path, console: Console, label: str = ""
-) -> Iterator[tuple[Watcher, ...]]:
-    """What is shown of a training, here and in TensorBoard."""
-    from sarnn_ros.training.progress import ProgressBar
-    from sarnn_ros.training.tensorboard import TensorBoardLogger
-
-    with (
-        ProgressBar(config.epochs, console, label) as bar,
-        TensorBoardLogger(run / "tensorboard", console.print) as board,
-    ):
-        yield bar, board
-
-
-def _make_trials(spec: Spec) -> Trials:
-    """The lift task, for policies of this spec.
-
-    :raises SpecError: the simulator has not what it observes.
-    """
-    from functools import partial
-
-    from sarnn_ros.policy.runtime import Policy
-    from sarnn_ros.sim.trials import check_spec, closed_loop
-
-    check_spec(spec)
-    return lambda policy: closed_loop(partial(Policy.load, policy))

@@ -264,16 +264,6 @@ def commit(directory: str | Path, config: PolicyConfig, files: Mapping[str, Path
     return config
 
 
-def copy(source: str | Path, target: str | Path) -> PolicyConfig:
-    """Make `target` hold the policy of `source`, at once or not at all; see `commit`.
-
-    :raises PolicyError: `source` holds no whole policy, or `target` cannot be written.
-    """
-    source = Path(source)
-    config = load_config(source)
-    return commit(target, config, {name: _find(source, config, name)[0] for name in config.files})
-
-
 def _find(directory: Path, config: PolicyConfig, name: str) -> tuple[Path, bytes]:
     """The file's path and content. Its name may still be `*.new`; see `commit`."""
     if name not in config.files:

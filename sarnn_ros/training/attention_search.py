@@ -9,9 +9,10 @@ gets no gradient towards it. So filters are made from the data, and frozen:
    the last convolution are drawn. For each one, the linear discriminant (Fisher) of that patch
    against all others: w = C⁻¹(patch - mean), where C is the covariance of patches. It is scaled
    by several gains, which decide how sharp the softmax is.
-2. *Choice.* One by one, over all cameras, the candidate whose point adds most to how well the
-   points in the first images, also under colour jitter, explain how the episodes' trajectories of
-   targets differ: ridge regression, leaving one episode out.
+2. *Choice.* For each camera by itself, one by one, the candidate whose point adds most to how
+   well the points in the first images, also under colour jitter, explain how the episodes'
+   trajectories of targets differ: ridge regression, leaving one episode out. By itself, since
+   what the arm hides from one camera another one may see.
 
 The layers below keep their initial weights. Several searches start from other ones; episodes that
 no search has seen decide which is kept. What was found explains as much on further episodes, and
@@ -26,15 +27,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN, VisionBranch
 from sarnn_ros.training.augment import add_noise, draw_jitter, jitter
 from sarnn_ros.training.config import TrainConfig
-from sarnn_ros.training.explained import stretch
+from sarnn_ros.training.explained import (
+    Array,
+    ridge_explained,
+    ridge_permuted,
+    ridge_unexplained,
+    rows,
+)
 from sarnn_ros.training.sequences import Sequences
 
 #: Ticks at the start, of which images are used: the robot has hardly moved.
@@ -50,32 +55,8 @@ SHRINKAGE = 0.03
 GAINS = (10.0, 30.0, 100.0)
 #: Points that differ less, as a share of the image, are copies: one of them is a candidate.
 NEAR_COPY = 0.004
-RIDGE = 1e-2
-#: Times that trajectories are exchanged between episodes: a single one can look like the truth.
-PERMUTATIONS = 20
 #: Every so many episodes one is held out to decide between searches.
 FOLD = 5
-#: Fewer episodes do not tell what they differ by.
-MIN_EPISODES = 6
-#: Points that deviate less, as a share of the image, count as if they deviated so much.
-MIN_DEVIATION = 2e-4
-#: Samples of a trajectory that is explained.
-SAMPLES = 32
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What the points in the first images explain of how the episodes differ, of 1.
-
-    :param chosen: on the episodes that the points were chosen by, leaving one out.
-    :param held_out: on episodes that no choice has seen. :param permuted: the same, with the
-        trajectories exchanged between the episodes, mean of several times: about 0 or less, or the
-        figures mean nothing.
-    """
-
-    chosen: float
-    held_out: float
-    permuted: float
 
 
 @dataclass(frozen=True)
@@ -89,38 +70,6 @@ class Candidates:
     weight: Tensor
     bias: Tensor
     points: Tensor
-
-
-def differences(targets: Sequence[NDArray[np.float32]]) -> Tensor:
-    """How the trajectories (T, D) of E episodes differ: stretched to one length, less their mean;
-    (E, SAMPLES * D)."""
-    rows = np.stack([stretch(one, SAMPLES).ravel() for one in targets])
-    return torch.from_numpy(rows - rows.mean(0)).float()
-
-
-def unexplained(points: Tensor, wanted: Tensor) -> float:
-    """Share of `wanted` (E, R) that ridge regression on `points` (E, P) does not explain of an
-    episode that was left out; by the closed form of the leave-one-out residual."""
-    count = len(points)
-    inputs = points - points.mean(0)
-    inputs = inputs / inputs.std(0).clamp(min=MIN_DEVIATION)
-    wanted = wanted - wanted.mean(0)
-    gram = inputs.T @ inputs + RIDGE * count * torch.eye(inputs.shape[1], device=inputs.device)
-    hat = inputs @ torch.linalg.solve(gram, inputs.T) + 1 / count
-    rest = (wanted - hat @ wanted) / (1 - hat.diagonal()).clamp(min=0.05).unsqueeze(1)
-    return float((rest**2).sum() / (wanted**2).sum().clamp(min=1e-9))
-
-
-def explained(points: Tensor, wanted: Tensor, others: Tensor, others_wanted: Tensor) -> float:
-    """Share of `others_wanted` that ridge regression fitted to `points` (E, P) and `wanted` (E, R)
-    explains from the points `others`."""
-    mean, middle = points.mean(0), wanted.mean(0)
-    factor = 1 / points.std(0).clamp(min=MIN_DEVIATION)
-    inputs = (points - mean) * factor
-    gram = inputs.T @ inputs + RIDGE * len(inputs) * torch.eye(len(mean), device=inputs.device)
-    slope = torch.linalg.solve(gram, inputs.T @ (wanted - middle))
-    rest = others_wanted - middle - (others - mean) * factor @ slope
-    return 1 - float((rest**2).sum() / ((others_wanted - middle) ** 2).sum().clamp(min=1e-9))
 
 
 def make_candidates(
@@ -166,36 +115,26 @@ def make_candidates(
     return Candidates(weight, bias, torch.stack(points))
 
 
-def choose(
-    candidates: Sequence[Candidates], wanted: Tensor, count: int
-) -> tuple[list[list[int]], float]:
-    """`count` candidates of each camera, greedily.
+def choose(points: Tensor, wanted: Array, count: int) -> list[int]:
+    """`count` candidates of one camera, greedily, that together explain most.
 
-    :returns: their numbers per camera, and what all points together explain.
+    :param points: of M candidates, (S, E, M, 2). :param wanted: what they are to explain, (E, R).
     """
-
-    def cost(chosen: Sequence[tuple[int, int]]) -> float:
-        """Mean over the sets of images."""
-        points = torch.stack([candidates[camera].points[:, :, one] for camera, one in chosen], 2)
-        return sum(unexplained(one.flatten(1), wanted) for one in points) / len(points)
-
     # All of them at every choice: what explains most alone may all be on one object, and what a
     # second object adds shows only when the first one is known.
-    pool = [
-        (camera, one)
-        for camera, its in enumerate(candidates)
-        for one in _without_copies(its.points, count)
-    ]
-    chosen: list[tuple[int, int]] = []
-    left = 1.0
-    while pool and len(chosen) < count * len(candidates):
-        trial = {one: cost([*chosen, one]) for one in pool}
-        best = min(trial, key=trial.__getitem__)
-        chosen, left = [*chosen, best], trial[best]
-        full = sum(camera == best[0] for camera, _ in chosen) == count
-        pool = [one for one in pool if one != best and not (full and one[0] == best[0])]
-    by_camera = [[one for at, one in chosen if at == camera] for camera in range(len(candidates))]
-    return by_camera, 1 - left
+    kept = np.array(_without_copies(points, count))
+    free = np.moveaxis(points[:, :, kept].double().cpu().numpy(), 2, 0)  # (M, S, E, 2)
+    there = free[0, ..., :0]
+    chosen: list[int] = []
+    while len(chosen) < count:
+        tried = np.concatenate([np.broadcast_to(there, (len(free), *there.shape)), free], -1)
+        # Mean over the sets of images.
+        costs = np.mean([ridge_unexplained(one, wanted) for one in np.moveaxis(tried, 1, 0)], 0)
+        best = int(np.argmin(costs))
+        there = tried[best]
+        chosen.append(int(kept[best]))
+        free, kept = np.delete(free, best, 0), np.delete(kept, best)
+    return chosen
 
 
 def _without_copies(points: Tensor, least: int) -> list[int]:
@@ -217,60 +156,38 @@ def search_attention(
     config: TrainConfig,
     generator: torch.Generator,
     say: Callable[[str], None] = lambda text: None,
-) -> SearchResult:
+) -> float:
     """Change the model's attention, and nothing else of it, to filters that were searched for.
 
-    :param data: episodes to search by.
-    :raises TrainingError: too few episodes.
+    :param data: episodes to search by, at least `explained.MIN_EPISODES`.
+    :returns: what the points explain of episodes that the choice has not seen.
     """
     usable = torch.nonzero(data.lengths > 1)[:, 0]
-    if len(usable) < MIN_EPISODES:
-        raise TrainingError(
-            f"{len(usable)} training episodes are too few to search for attention",
-            where="attention: search",
-            remedy=f"give at least {MIN_EPISODES}, or set attention=train",
-        )
-    wanted = differences(data.unpad(data.targets[:, :-1])).to(usable.device)
+    wanted = rows(data.unpad(data.targets[:, :-1]))
     held = torch.arange(len(usable), device=usable.device) % FOLD == FOLD - 1
+    own = (~held).cpu().numpy()
     sets = _image_sets(data, usable, config, generator)
-    found: tuple[SearchResult, dict[str, Tensor]] | None = None
+    best: tuple[float, dict[str, Tensor]] = -np.inf, {}
     for number in range(SEARCHES):
         if number:
             _new_trunk(model, generator)
-        candidates = [
-            make_candidates(branch, [images[camera][~held] for images in sets], generator)
-            for camera, branch in enumerate(model.branches)
-        ]
-        chosen, explains = choose(candidates, wanted[~held], model.k_dim)
-        for branch, its, which in zip(model.branches, candidates, chosen, strict=True):
+        for camera, branch in enumerate(model.branches):
+            its = make_candidates(branch, [images[camera][~held] for images in sets], generator)
+            chosen = choose(its.points, wanted[own], model.k_dim)
             _, _, last = _convolutions(branch)
-            last.weight.copy_(its.weight[which])
-            last.bias.copy_(its.bias[which])
-        points = model.encode(sets[0])
-        fitted = points[~held], wanted[~held]
-        others = points[held], wanted[held]
-        exchanged = [
-            explained(fitted[0], fitted[1][order], *others)
-            for order in (
-                torch.randperm(len(fitted[1]), generator=generator, device=generator.device)
-                for _ in range(PERMUTATIONS)
-            )
-        ]
-        result = SearchResult(
-            chosen=explains,
-            held_out=explained(*fitted, *others),
-            permuted=sum(exchanged) / PERMUTATIONS,
-        )
+            last.weight.copy_(its.weight[chosen])
+            last.bias.copy_(its.bias[chosen])
+        points = model.encode(sets[0]).double().cpu().numpy()
+        split = points[own], wanted[own], points[~own], wanted[~own]
+        explains = ridge_explained(*split)
         say(
-            f"attention search {number + 1}/{SEARCHES}: the points explain {result.held_out:.2f} "
-            f"of how held-out episodes differ ({result.permuted:.2f} with episodes exchanged)"
+            f"attention search {number + 1}/{SEARCHES}: the points explain {explains:.2f} of how "
+            f"held-out episodes differ ({ridge_permuted(*split):.2f} with episodes exchanged)"
         )
-        if found is None or result.held_out > found[0].held_out:
-            weights = {name: value.clone() for name, value in model.state_dict().items()}
-            found = result, weights
-    assert found is not None
-    model.load_state_dict(found[1])
-    return found[0]
+        if number == 0 or explains > best[0]:
+            best = explains, {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(best[1])
+    return best[0]
 
 
 def _image_sets(

@@ -85,20 +85,11 @@ class TrainConfig(BaseModel):
         default=0, ge=0, description="updates of the recurrent part after each full one"
     )
 
-    # Where the attention comes from; freezing it, and starting again if it has collapsed.
     attention: Literal["train", "search"] = Field(
         default="train",
-        description="train: learn it with the rest; search: choose filters whose points tell the "
-        "episodes apart, before training, and freeze them (experimental)",
+        description="train: learn it with the rest; search: before training, choose filters whose "
+        "points tell the episodes apart, and freeze them",
     )
-    freeze_encoder_epoch: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="epoch from which the attention is frozen; null: never"
-    )
-    attention_check_epoch: Count | None = Field(
-        default=None,
-        description="epoch at which to start again if the attention has collapsed; null: never",
-    )
-    restarts: int = Field(default=0, ge=0, description="how often to start again, at most")
 
     # Augmentation. Inputs only; targets stay clean. Noise is a share of the value range.
     joint_noise: Weight = Field(
@@ -152,16 +143,17 @@ class TrainConfig(BaseModel):
 RECIPES: dict[str, dict[str, Any]] = {
     "eipl": {},
     "fast": {
+        "attention": "search",
+        "k_dim": 8,
         "epochs": 100,
         "batch_size": 32,
+        "learning_rate": 4e-3,
+        "clip_norm": 1.0,
         "learning_rate_end": 0.02,
         "decay_end": 60,
         "inner_steps": 60,
         "encoder_frames": 120,
         "image_frames": 16,
-        "freeze_encoder_epoch": 30,
-        "attention_check_epoch": 30,
-        "restarts": 3,
         "joint_noise": 0.05,
         "brightness": 0.3,
         "contrast": 0.3,

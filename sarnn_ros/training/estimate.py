@@ -16,16 +16,14 @@ def describe(dataset: Dataset, config: TrainConfig) -> str:
     """Run a few epochs without saving anything, and say what was found."""
     trainer = make_trainer(dataset, config)
     started = time.monotonic()
-    found = trainer.search_attention() if config.attention == "search" else None
+    said: list[str] = []
+    if config.attention == "search":
+        trainer.search_attention(said.append)
     search_seconds = time.monotonic() - started
     epochs = trainer.run(time.monotonic)
     first = next(epochs)  # warms up allocator and caches
-    seconds = frozen_seconds = next(epochs, first).seconds
-    frozen_from = min(config.freeze_encoder_epoch or config.epochs, config.epochs)
-    if trainer.epoch < frozen_from < config.epochs:
-        trainer.epoch = frozen_from
-        frozen_seconds = next(epochs).seconds
-    total = seconds * frozen_from + frozen_seconds * (config.epochs - frozen_from)
+    seconds = next(epochs, first).seconds
+    total = search_seconds + seconds * config.epochs
 
     data = trainer.training
     frames = int(data.steps().sum())
@@ -37,9 +35,6 @@ def describe(dataset: Dataset, config: TrainConfig) -> str:
     validation = 0 if trainer.validation is None else len(trainer.validation)
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
     sizes = ", ".join(f"{c.name} {c.width}x{c.height}" for c in dataset.spec.cameras)
-    updates = f"{batches} updates, {seconds:.2f} s"
-    if frozen_from < config.epochs:
-        updates += f", {frozen_seconds:.2f} s from epoch {frozen_from} on"
     lines = {
         "episodes": f"{len(data)} for training, {validation} for validation",
         "ticks": f"{frames} with a next one, at {dataset.spec.rate:g} Hz",
@@ -49,9 +44,9 @@ def describe(dataset: Dataset, config: TrainConfig) -> str:
         "memory": f"up to {needed >> 20} MiB for an update, besides images",
         "an update": f"{encoded} frames encoded, {pictured} predicted, then {config.inner_steps} "
         "recurrent steps",
-        "an epoch": updates,
+        "an epoch": f"{batches} updates, {seconds:.2f} s",
         "in all": f"{config.epochs} epochs, about {total / 60:.1f} min",
     }
-    if found is not None:
-        lines["attention"] = f"found in {search_seconds:.0f} s, explains {found.held_out:.2f}"
+    if said:
+        lines["attention"] = f"{said[-1]}; {search_seconds:.0f} s"
     return "\n".join(f"{name:<13}{text}" for name, text in lines.items())

@@ -18,14 +18,24 @@ from numpy.typing import NDArray
 from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy
-from sarnn_ros.training.explained import explained_variance, mean_demonstration
+from sarnn_ros.training.explained import (
+    MIN_EPISODES,
+    PERMUTATIONS,
+    explained_variance,
+    mean_demonstration,
+    ridge_unexplained,
+    rows,
+)
 
 
 def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
     """Predict each tick of recorded episodes from the recorded inputs.
 
     :returns: per joint `rmse` in SI units, and of predicting that nothing changes (`still`); per
-        camera and point `motion`, how far (in [0, 1] of the image) it deviates within an episode.
+        camera and point `motion`, how far (in [0, 1] of the image) it deviates within an episode;
+        `points_explain`: of how these episodes differ, what the points of the first images explain
+        of an episode left out, and likewise `with_episodes_exchanged` (`explained.py`); None for
+        fewer than six episodes.
     """
     episodes = [dataset.episodes[index] for index in indices]
     runs = [[prediction for _, prediction in replay(policy, episode)] for episode in episodes]
@@ -43,6 +53,10 @@ def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[
         "rmse": dict(zip(dataset.spec.joint_labels, _rms(errors), strict=True)),
         "still": dict(zip(dataset.spec.joint_labels, _rms(still), strict=True)),
         "motion": motion,
+        **_points_explain(
+            [np.concatenate([p.ravel() for p in run[0].encoder_points.values()]) for run in runs],
+            [dataset.normaliser.normalise(episode.targets) for episode in episodes],
+        ),
     }
 
 
@@ -84,6 +98,21 @@ def _free_run(policy: Policy, episode: Episode) -> NDArray[np.float64]:
         if row + 1 < len(own):
             own[row + 1] += prediction.action - episode.targets[row]
     return np.array(predicted[:-1])
+
+
+def _points_explain(
+    points: Sequence[NDArray[np.float64]], targets: Sequence[NDArray[Any]]
+) -> dict[str, float | None]:
+    """:param points: of each episode's first image, (P,)."""
+    names = ("points_explain", "with_episodes_exchanged")
+    if len(points) < MIN_EPISODES:
+        return dict.fromkeys(names)
+    rng, known, wanted = np.random.default_rng(0), np.stack(points), rows(targets)
+    exchanged = [
+        ridge_unexplained(known, wanted[rng.permutation(len(wanted))]) for _ in range(PERMUTATIONS)
+    ]
+    found = (ridge_unexplained(known, wanted), np.mean(exchanged))
+    return {name: round(1 - float(one), 3) for name, one in zip(names, found, strict=True)}
 
 
 def _rms(errors: list[Any]) -> list[float]:

@@ -17,9 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 
-from sarnn_ros.training.seeds import Comparison, SeedResult
 from sarnn_ros.training.trainer import Epoch, Losses, Trainer
 
 #: Without a terminal (a log file, CI) a line is written at most this often, s.
@@ -31,7 +29,6 @@ SPEED_SECONDS = 600.0
 class ProgressBar:
     """A watcher for `run.train`: epoch, losses and remaining time.
 
-    :param label: which training it is, where there are several.
     :param clock: seconds.
     """
 
@@ -39,16 +36,14 @@ class ProgressBar:
         self,
         epochs: int,
         console: Console,
-        label: str = "",
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._prefix = f"{label}: " if label else ""
         self._console = console
         self._clock = clock
         self._written = clock()
         self._bar = Progress(
-            TextColumn(label or "training"),
+            TextColumn("training"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("epochs"),
@@ -76,7 +71,7 @@ class ProgressBar:
             text += f"; validation {_text(epoch.validation)}"
         if epoch.explained is not None:
             text += f", explained {epoch.explained:.2f}"
-        if epoch.number != self._next:  # the first one, resumed, or started again
+        if epoch.number != self._next:  # the first one, or resumed
             self._bar.reset(self._task, completed=epoch.number)
         self._next = epoch.number + 1
         self._bar.update(self._task, completed=trainer.epoch, losses=text)
@@ -88,45 +83,8 @@ class ProgressBar:
             left = self._bar.tasks[0].time_remaining
             if left is not None:
                 text += f"; {timedelta(seconds=round(left))} left"
-            self._console.print(
-                f"{self._prefix}epoch {epoch.number + 1}/{epochs}: {text}", soft_wrap=True
-            )
+            self._console.print(f"epoch {epoch.number + 1}/{epochs}: {text}", soft_wrap=True)
 
 
 def _text(losses: Losses) -> str:
     return f"joint {losses.joint:.2e} point {losses.point:.2e} image {losses.image:.2e}"
-
-
-def seeds_table(comparison: Comparison) -> Table:
-    """A row per seed, the chosen one marked, and what the choice is based on."""
-    tried = any(row.success is not None for row in comparison.rows)
-    where = "held-out episodes" if comparison.held_out else "TRAINING episodes (none held out)"
-    caption = (
-        "explained: of how the episodes differ, the share that the policy explains running on its "
-        f"own predictions. error: RMS of the actions, of their range. Both on {where}."
-    )
-    if not tried:
-        caption += " No trials in a simulator: chosen by the explained share alone."
-    table = Table(title="Seeds", caption=caption, caption_justify="left")
-    kinds = list(next((row.success for row in comparison.rows if row.success), {}))
-    for head in ("", "seed", "epochs", "restarts", "explained", "error", *kinds):
-        table.add_column(head)
-    for row in comparison.rows:
-        chosen = row.seed == comparison.chosen
-        table.add_row(
-            "→" if chosen else "", *_cells(row, kinds), style="bold green" if chosen else None
-        )
-    return table
-
-
-def _cells(row: SeedResult, kinds: list[str]) -> list[str]:
-    if row.failure is not None:
-        return [str(row.seed), "failed"]
-    return [
-        str(row.seed),
-        str(row.epochs),
-        str(row.restarts),
-        "" if row.explained is None else f"{row.explained:.2f}",
-        f"{row.error:.2%}",
-        *(f"{row.success[kind]:.0%}" if row.success else "" for kind in kinds),
-    ]

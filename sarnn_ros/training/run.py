@@ -27,7 +27,6 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.envelope import envelope_from_dataset
 from sarnn_ros.policy.export import export_policy
 from sarnn_ros.policy.health import reference as health_reference
-from sarnn_ros.training.attention import AttentionCheck
 from sarnn_ros.training.checkpoint import describe_data, load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup, process_group
@@ -50,16 +49,14 @@ class Progress:
     """What is remembered from epoch to epoch besides the trainer's own state.
 
     :param best_loss: of validation, at `best_epoch`; `best_weights` only with `keep: best`.
-    :param check: the arguments of `AttentionCheck`. :param search: a `SearchResult`, if any.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     best_loss: float | None = None
     best_epoch: int | None = None
     best_weights: dict[str, torch.Tensor] | None = None
-    check: dict[str, Any] = field(default_factory=dict)
-    search: dict[str, Any] | None = None
 
     def add(self, trainer: Trainer, epoch: Epoch) -> None:
         """Enter an epoch."""
@@ -202,11 +199,12 @@ def _train(
     warn: Warn,
 ) -> Result:
     checkpoint = checkpoint_path(out)
+    saved = started = time.monotonic()
+    cpu_started = time.process_time()
     trainer = make_trainer(dataset, config, group)
     progress = _resume(trainer, dataset, checkpoint, warn) if resume else Progress()
     if config.attention == "search" and not resume:
-        progress.search = asdict(trainer.search_attention(warn))
-    check = AttentionCheck(**progress.check)
+        trainer.search_attention(warn)
     make_beside(out, run_directory(out))
     if not resume and group.is_main and checkpoint.exists():
         warn(f"started anew, without --resume; the earlier checkpoint is {_put_aside(checkpoint)}")
@@ -216,22 +214,14 @@ def _train(
             f"{config.epochs} epochs (keep: {config.keep}, patience: {config.patience})"
         )
 
-    saved = started = time.monotonic()
-    before = progress.seconds
+    before, cpu_before = progress.seconds, progress.cpu_seconds
     stopped = False
     ended = progress.out_of_patience(config, trainer.epoch - 1)
     for epoch in () if ended else _epochs(trainer, checkpoint):
         now = time.monotonic()
-        if check(trainer):
-            progress = Progress()
-            warn(
-                "no attention point tells the episodes apart at epoch "
-                f"{config.attention_check_epoch}: starting again with other weights "
-                f"({check.restarts}/{config.restarts})"
-            )
-        else:
-            progress.add(trainer, epoch)
-        progress.seconds, progress.check = before + now - started, vars(check).copy()
+        progress.add(trainer, epoch)
+        progress.seconds = before + now - started
+        progress.cpu_seconds = cpu_before + time.process_time() - cpu_started
         for watcher in watchers:
             watcher(trainer, epoch)
         stopped = group.any(should_stop())
@@ -312,23 +302,16 @@ def _export(trainer: Trainer, progress: Progress, dataset: Dataset, out: Path, w
     model = trainer.final_model()
     if progress.best_weights is not None:
         model.load_state_dict(progress.best_weights)
-    explained = trainer.explained(model)
-    if explained is not None and explained < FEW_EXPLAINED:
-        warn(
-            f"running on its own predictions, the policy explains {explained:.0%} of how the "
-            f"{'held-out' if trainer.validation else 'training'} episodes differ from the mean "
-            "demonstration: it may not see what it needs (docs/explanation/training.md)"
-        )
+    explained = _diagnose(trainer, model, warn)
     summary = {
         "config": config.model_dump(mode="json"),
         "data": dataset.fingerprint,
         "episodes": {"training": len(dataset.training), "validation": len(dataset.validation)},
         "epochs": trainer.epoch,
         "best_epoch": progress.best_epoch if config.keep == "best" else None,
-        "restarts": progress.check.get("restarts", 0),
-        "explained_variance": explained,
-        "attention_search": progress.search,
+        "explained": explained,
         "seconds": round(progress.seconds, 1),
+        "cpu_seconds": round(progress.cpu_seconds, 1),
         "loss": progress.history[-1]["training"],
         "torch": torch.__version__,
     }
@@ -353,3 +336,25 @@ def _export(trainer: Trainer, progress: Progress, dataset: Dataset, out: Path, w
             where=out,
             remedy="free some space; with --resume only the writing is done again",
         ) from error
+
+
+def _diagnose(trainer: Trainer, model: SARNN, warn: Warn) -> dict[str, Any]:
+    """How much of what differs between episodes the points see, and the policy does (`explained`
+    of the policy directory's config.json); said at the end of training."""
+    seen = trainer.points_explain(model)
+    done = trainer.explained(model)
+    episodes = "validation" if trainer.validation is not None else "training"
+    points, permuted = seen or (None, None)
+    if points is not None:
+        warn(
+            f"the attention points of the first images explain {points:.2f} of how the held-out "
+            f"episodes differ ({permuted:.2f} with episodes exchanged)"
+        )
+    if done is not None:
+        warn(f"running on its own predictions, the policy explains {done:.2f} of it")
+    if min(1.0 if one is None else one for one in (points, done)) < FEW_EXPLAINED:
+        warn(
+            f"less than {FEW_EXPLAINED:g}: the policy may not see what it needs "
+            "(docs/explanation/attention.md)"
+        )
+    return {"episodes": episodes, "points": points, "permuted": permuted, "free_run": done}

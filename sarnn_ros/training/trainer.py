@@ -28,17 +28,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import swa_utils
 
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
-from sarnn_ros.training.attention_search import SearchResult, search_attention
+from sarnn_ros.training.attention_search import search_attention
 from sarnn_ros.training.batches import Batch, Batches
 from sarnn_ros.training.chunks import map_chunks, sum_chunks
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup
-from sarnn_ros.training.explained import explained_variance, mean_demonstration
+from sarnn_ros.training.explained import (
+    MIN_EPISODES,
+    explained_variance,
+    mean_demonstration,
+    ridge_explained,
+    ridge_permuted,
+    rows,
+)
 from sarnn_ros.training.machine import one_thread
 from sarnn_ros.training.memory import Fits
 from sarnn_ros.training.points import PointScale
@@ -243,8 +251,7 @@ class Trainer:
         if config.compile:
             model.compile_convolutions()
         self.objective = Objective(model, self.fits, config.autocast)
-        freezes = config.attention == "search" or config.freeze_encoder_epoch is not None
-        partly_used = config.image_loss == 0 or freezes
+        partly_used = config.image_loss == 0 or config.attention == "search"
         self.distributed_objective = self.group.wrap(self.objective, partly_used)
         self._mean_demonstration = mean_demonstration(training.unpad(training.targets[:, :-1]))
         self.epoch = 0
@@ -337,33 +344,27 @@ class Trainer:
 
     @property
     def encoder_frozen(self) -> bool:
-        """Whether the attention learns no more (`attention: search`, `freeze_encoder_epoch`).
+        """Whether the attention was searched for, and so is not trained.
 
-        Once the joints are well predicted, the pull of the point loss and what is left of the
-        joint loss can lead the points away from what matters (docs/explanation/training.md).
+        Training would lose what was found: the point loss is least for points that never move,
+        and the joint loss hardly needs the object, as the state tells where the motion goes.
         """
-        frozen_from = self.config.freeze_encoder_epoch
-        if self.config.attention == "search":
-            return True
-        return frozen_from is not None and self.epoch >= frozen_from
+        return self.objective.scale is not None
 
-    def search_attention(self, say: Callable[[str], None] = lambda text: None) -> SearchResult:
-        """Before the first epoch: find the attention, freeze it, and standardise its points."""
-        result = search_attention(self.model, self.training, self.config, self.generator, say)
+    def search_attention(self, say: Callable[[str], None] = lambda text: None) -> None:
+        """Before the first epoch: find the attention, freeze it, and standardise its points. Of
+        too few episodes nothing is found, and the attention is trained."""
+        episodes = int((self.training.lengths > 1).sum())
+        if episodes < MIN_EPISODES:
+            say(
+                f"{episodes} training episodes are too few to search for attention (at least "
+                f"{MIN_EPISODES}): it is trained with the rest, which often finds nothing"
+            )
+            return
+        search_attention(self.model, self.training, self.config, self.generator, say)
         self.group.broadcast(self.model)
         points = self.encode_all(self.training)
         self.objective.scale = PointScale.of(points[self.training.steps()])
-        return result
-
-    def restart(self) -> None:
-        """New weights, and from epoch 0. They follow from the seed, as everything random."""
-        self.epoch = 0
-        seed = torch.randint(2**31, (1,), generator=self.generator, device=self.device)
-        torch.manual_seed(int(seed))
-        self.model.initialise()
-        self._start_optimizer()
-        if self.points is not None:
-            self.points = self.encode_all(self.training)
 
     def _start_optimizer(self) -> None:
         config = self.config
@@ -420,6 +421,20 @@ class Trainer:
             data.unpad(data.targets[:, :-1]),
             self._mean_demonstration,
         )
+
+    def points_explain(self, model: SARNN) -> tuple[float, float] | None:
+        """What the points in the first images explain of how the validation episodes differ, and
+        the same with the training episodes exchanged; None of too few episodes."""
+        training, validation = self.training, self.validation
+        if validation is None or int((training.lengths > 1).sum()) < MIN_EPISODES:
+            return None
+        known: list[NDArray[np.float64]] = []
+        for data in (training, validation):
+            first = torch.nonzero(data.lengths > 1)
+            where = torch.cat([first, torch.zeros_like(first)], 1)
+            points = self.encode(data, where, model)
+            known += [points.double().cpu().numpy(), rows(data.unpad(data.targets[:, :-1]))]
+        return ridge_explained(*known), ridge_permuted(*known)
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
         """Points (E, T - 1, P) of every clean frame that has a next one; 0 elsewhere."""

@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -123,22 +122,6 @@ def test_the_linear_plan_is_made_once_from_the_first_tick() -> None:
         np.testing.assert_allclose(
             said, [*np.linspace(0, 10 * first, 5), 10 * first, 10 * first], rtol=0.05, atol=0.05
         )
-
-
-def test_how_much_is_explained() -> None:
-    random = np.random.default_rng(0)
-    where = random.uniform(size=(20, 1))
-    targets = [np.linspace(0, place, 10 + index) for index, place in enumerate(where)]
-    dataset: Any = SimpleNamespace(
-        episodes=[SimpleNamespace(targets=one) for one in targets],
-        training=tuple(range(15)),
-        validation=tuple(range(15, 20)),
-        normaliser=SimpleNamespace(normalise=lambda values: values),
-    )
-    assert controls.explained(dataset, dict(enumerate(where))) > 0.99
-    assert controls.explained(dataset, dict(enumerate(random.uniform(size=(20, 1))))) < 0.3
-    dataset.training, dataset.validation = tuple(range(20)), ()
-    assert controls.explained(dataset, dict(enumerate(where))) is None
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,15 @@ def test_attention_that_follows_stands_out(make_task: MakeTask) -> None:
     assert corner == 0
 
 
+def test_points_that_see_explain_how_episodes_differ(make_task: MakeTask) -> None:
+    """In this task the joints follow from where the square is and how fast it moves."""
+    dataset = make_task([9] * 30, sizes=((64, 60),))
+    result = open_loop(Known(0.0), dataset, range(30))  # type: ignore[arg-type]
+    assert result["points_explain"] > 0.3 > 0.1 > result["with_episodes_exchanged"]
+    few = open_loop(Known(0.0), dataset, range(5))  # type: ignore[arg-type]
+    assert few["points_explain"] is few["with_episodes_exchanged"] is None
+
+
 def test_running_free_its_errors_add_up(make_task: MakeTask) -> None:
     """What an action is off by, the next state is off by."""
     dataset = make_task([9, 6, 7, 1])
@@ -111,5 +120,6 @@ def test_the_training_and_the_policy_explain_the_same(make_task: MakeTask, tmp_p
     train(dataset, config, tmp_path / "policy")
     policy = Policy.load(tmp_path / "policy")
     result = free_running(policy, dataset, dataset.validation, dataset.training)
-    told = policy.config.training["explained_variance"]
-    assert result["explained_variance"] == pytest.approx(told, abs=1e-3)
+    told = policy.config.training["explained"]
+    assert result["explained_variance"] == pytest.approx(told["free_run"], abs=1e-3)
+    assert told["episodes"] == "validation" and told["points"] is not None

@@ -7,7 +7,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from itertools import count
-from typing import Any
 
 import pytest
 import torch
@@ -15,12 +14,10 @@ from torch import Tensor
 
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
-from sarnn_ros.training import estimate, memory
+from sarnn_ros.training import memory
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.estimate import describe
 from sarnn_ros.training.memory import COPIES, Fits, image_bytes, point_bytes, update_bytes
-from sarnn_ros.training.run import make_trainer
-from sarnn_ros.training.trainer import Trainer
 
 FRAMES = 3
 
@@ -79,33 +76,6 @@ def test_dry_run_tells_of_time_and_memory(
         assert "an epoch     2 updates, 1.00 s" in text
         assert f"in all       {epochs} epochs, about {epochs / 60:.1f} min" in text
         assert "16 frames encoded, 16 predicted" in text
-
-
-def test_dry_run_knows_that_epochs_with_fixed_attention_are_shorter(
-    make_task: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The clock goes on by a second while the attention learns, by a quarter when it is fixed."""
-    seconds = [0.0]
-
-    def clock() -> float:
-        seconds[0] += 0.25 if trainers and trainers[0].encoder_frozen else 1.0
-        return seconds[0]
-
-    def remember(*arguments: Any) -> Trainer:
-        trainers.append(make_trainer(*arguments))
-        return trainers[0]
-
-    trainers: list[Trainer] = []
-    monkeypatch.setattr(time, "monotonic", clock)
-    monkeypatch.setattr(estimate, "make_trainer", remember)
-    settings = {"epochs": 70, "freeze_encoder_epoch": 10, "k_dim": 2, "rec_dim": 8, "threads": 1}
-    text = describe(make_task(), make_config(settings))
-    assert "1 updates, 1.00 s, 0.25 s from epoch 10 on" in text
-    assert "in all       70 epochs, about 0.4 min" in text  # 10 + 60 * 0.25 s
-    for until in (70, None):
-        trainers.clear()
-        settings |= {"freeze_encoder_epoch": until, "attention_check_epoch": None}
-        assert "from epoch" not in describe(make_task(), make_config(settings))
 
 
 def test_an_updates_memory() -> None:

@@ -27,7 +27,6 @@ from sarnn_ros.data.dataset import Dataset, make_dataset
 from sarnn_ros.errors import SarnnError, TrainingError
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.directory import load_config
-from sarnn_ros.training import attention
 from sarnn_ros.training import run as run_module
 from sarnn_ros.training.checkpoint import load_checkpoint
 from sarnn_ros.training.config import TrainConfig, make_config
@@ -41,7 +40,7 @@ SMALL: dict[str, Any] = {
     "k_dim": 2, "rec_dim": 8, "epochs": 6, "threads": 1, "device": "cpu", "decay_end": 2,
     "average": 0.9, "validate_every": 2,
 }  # fmt: skip
-FAST = {**SMALL, "inner_steps": 2, "encoder_frames": 12, "image_frames": 5}
+FAST = {**SMALL, "attention": "train", "inner_steps": 2, "encoder_frames": 12, "image_frames": 5}
 EIPL = {**SMALL, "recipe": "eipl", "batch_size": 2}
 
 
@@ -569,27 +568,3 @@ def test_policy_directory_says_how_it_was_trained(make_task: MakeTask, tmp_path:
     assert config.training["data"] == make_task().fingerprint
     assert config.training["loss"] == result.history[-1]["training"]
     assert {"curves.png", "train.yaml"} <= set(config.files)
-
-
-def test_a_restart_is_told_and_resumed_bit_by_bit(
-    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The attention always counts as collapsed; interrupt right at the restart, and later."""
-    monkeypatch.setattr(attention, "attention_spread", lambda trainer: 0.0)
-    config = make_config({**FAST, "attention_check_epoch": 2, "restarts": 1})
-    told: list[str] = []
-    whole = train(make_task(), config, tmp_path / "whole", warn=told.append)
-    assert "starting again with other weights (1/1)" in told[0]
-    assert [row["number"] for row in whole.history] == list(range(6))
-    for number, epochs in enumerate((2, 1)):
-        train(
-            make_task(),
-            config,
-            tmp_path / "parts",
-            resume=number > 0,
-            should_stop=stop_after(epochs),
-        )
-    rest = train(make_task(), config, tmp_path / "parts", resume=True)
-    assert rest.history[0]["training"] == whole.history[0]["training"]
-    assert_same_policy(tmp_path / "whole", tmp_path / "parts")
-    assert load_config(tmp_path / "parts").training["restarts"] == 1
