@@ -106,6 +106,12 @@ class TrainConfig(BaseModel):
         default=0.5, description="chance that a rectangle of a sequence's images is black"
     )
 
+    point_swap: Fraction = Field(
+        default=0.0,
+        description="chance that an attention point is for a while where it is in another "
+        "episode, as if its object were hidden; recurrent updates only",
+    )
+
     # When to stop, and what to keep.
     validate_every: Count = Field(default=1, description="epochs between validations")
     patience: Count | None = Field(
@@ -160,6 +166,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "saturation": 0.1,
         "hue": 0.0,
         "erase": 0.0,
+        "point_swap": 0.2,
         "validate_every": 10,
         "patience": None,
         "keep": "last",

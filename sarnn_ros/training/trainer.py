@@ -113,6 +113,7 @@ def recurrent_losses(
     targets: Tensor,
     lengths: Tensor,
     scale: PointScale | None = None,
+    seen: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Joint and attention-point loss of B sequences.
 
@@ -125,9 +126,11 @@ def recurrent_losses(
     :param targets: (B, T - 1, D), what the prediction at t should be.
     :param lengths: ticks per episode, (B,), of T.
     :param scale: standardises the points that enter the recurrent part.
+    :param seen: enter it instead of `points`, if given.
     :returns: joint loss, point loss, decoded points (B, T - 1, P).
     """
-    hidden, _ = model.recur(points if scale is None else scale(points), joints)
+    inputs = points if seen is None else seen
+    hidden, _ = model.recur(inputs if scale is None else scale(inputs), joints)
     decoded = model.decoder_point(hidden)
     ticks = torch.arange(points.shape[1], device=points.device)
     valid = ticks < (lengths - 1).unsqueeze(1)
@@ -323,13 +326,15 @@ class Trainer:
         its loss."""
         assert self.points is not None
         episodes = self.batches.shuffle()[:count]
+        points = self.points[episodes]
         joint, point, _ = recurrent_losses(
             self.model,
-            self.points[episodes],
+            points,
             self.batches.noisy_joints(episodes),
             self.training.targets[episodes, :-1],
             self.training.lengths[episodes],
             self.objective.scale,
+            self.batches.swapped(points, self.points) if self.config.point_swap else None,
         )
         loss = self.config.joint_loss * joint + self._point_weight() * point
         self._step(loss)
