@@ -351,7 +351,11 @@ def _diagnose(trainer: Trainer, model: SARNN, warn: Warn) -> dict[str, Any]:
             f"episodes differ ({permuted:.2f} with episodes exchanged)"
         )
     if done is not None:
-        warn(f"running on its own predictions, the policy explains {done:.2f} of it")
+        held_out = "held-out" if trainer.validation is not None else "training"
+        warn(
+            f"running on its own predictions, the policy explains {done:.2f} of how the "
+            f"{held_out} episodes differ from the mean demonstration"
+        )
     if min(1.0 if one is None else one for one in (points, done)) < FEW_EXPLAINED:
         warn(
             f"less than {FEW_EXPLAINED:g}: the policy may not see what it needs "
