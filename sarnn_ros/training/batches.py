@@ -132,20 +132,17 @@ class Batches:
         deviation = self._config.joint_noise * self._data.joint_span
         return add_noise(self._data.joints[episodes, :-1], deviation, self._generator)
 
-    def swapped(self, points: Tensor, others: Tensor) -> Tensor:
-        """Attention points (B, T, P) of which each, by a chance of `point_swap`, is for a while
-        where it is in another episode: what a point does whose object is hidden.
+    def noisy_points(self, points: Tensor, deviation: Tensor) -> Tensor:
+        """Attention points (B, T, P) with noise: per tick, and an offset per episode of the same
+        size. What few episodes are, the recurrent part would else learn by heart.
 
-        :param others: of all episodes, (E, T, P).
+        :param deviation: of each point, (P,).
         """
-        count, ticks, width = points.shape
-        generator, device = self._generator, points.device
-        draws = torch.rand(3, count, 1, width // 2, generator=generator, device=device)
-        start = 1.5 * draws[0] - 0.5
-        time = torch.linspace(0, 1, ticks, device=device).reshape(1, -1, 1)
-        away = (time >= start) & (time < start + draws[1]) & (draws[2] < self._config.point_swap)
-        other = torch.randint(len(others), (count,), generator=generator, device=device)
-        return torch.where(away.repeat_interleave(2, -1), others[other], points)
+        deviation = self._config.point_noise * deviation
+        for shape in (points.shape, (len(points), 1, points.shape[-1])):
+            noise = points.new_empty(shape).normal_(generator=self._generator)
+            points = points + deviation * noise
+        return points
 
     def _augmented(
         self, episodes: Tensor, count: int, row: Tensor, tick: Tensor, own: Tensor

@@ -106,10 +106,10 @@ class TrainConfig(BaseModel):
         default=0.5, description="chance that a rectangle of a sequence's images is black"
     )
 
-    point_swap: Fraction = Field(
+    point_noise: Weight = Field(
         default=0.0,
-        description="chance that an attention point is for a while where it is in another "
-        "episode, as if its object were hidden; recurrent updates only",
+        description="on points that were searched for, as a share of their deviation, per tick "
+        "and once per episode; recurrent updates only",
     )
 
     # When to stop, and what to keep.
@@ -166,7 +166,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "saturation": 0.1,
         "hue": 0.0,
         "erase": 0.0,
-        "point_swap": 0.2,
+        "point_noise": 0.1,
         "validate_every": 10,
         "patience": None,
         "keep": "last",

@@ -49,7 +49,7 @@ from sarnn_ros.training.explained import (
 )
 from sarnn_ros.training.machine import one_thread
 from sarnn_ros.training.memory import Fits
-from sarnn_ros.training.points import PointScale
+from sarnn_ros.training.points import DEVIATION, PointScale
 from sarnn_ros.training.schedule import cosine, loss_weight
 from sarnn_ros.training.sequences import Sequences
 
@@ -326,15 +326,18 @@ class Trainer:
         its loss."""
         assert self.points is not None
         episodes = self.batches.shuffle()[:count]
-        points = self.points[episodes]
+        points, scale = self.points[episodes], self.objective.scale
+        seen = points
+        if scale is not None and self.config.point_noise:
+            seen = self.batches.noisy_points(points, DEVIATION / scale.factor)
         joint, point, _ = recurrent_losses(
             self.model,
             points,
             self.batches.noisy_joints(episodes),
             self.training.targets[episodes, :-1],
             self.training.lengths[episodes],
-            self.objective.scale,
-            self.batches.swapped(points, self.points) if self.config.point_swap else None,
+            scale,
+            seen,
         )
         loss = self.config.joint_loss * joint + self._point_weight() * point
         self._step(loss)

@@ -68,7 +68,7 @@ def reach(
 
 def config(**settings: Any) -> TrainConfig:
     values = {"attention": "search", "k_dim": 2, "rec_dim": 16, "threads": 1, "device": "cpu",
-              "epochs": 12, "inner_steps": 30, "image_frames": 4, "learning_rate": 5e-3,
+              "epochs": 12, "inner_steps": 20, "image_frames": 4, "learning_rate": 5e-3,
               "validate_every": 4, "brightness": 0.1, "contrast": 0.1}  # fmt: skip
     return make_config({**values, **settings})
 

@@ -344,14 +344,9 @@ def test_points_are_standardised_while_training_and_plain_in_the_final_model(
     assert torch.equal(other.final_model().rec.weight_ih, trainer.final_model().rec.weight_ih)
 
 
-def test_swapped_points_come_from_other_episodes_for_a_while(make_task: MakeTask) -> None:
-    trainer = make_trainer(make_task([30] * 6, validation=0), small(point_swap=0.5))
-    points = torch.arange(6.0).reshape(6, 1, 1).expand(6, 30, 40)  # whose they are
-    swapped = trainer.batches.swapped(points[:2], points[2:])
-    assert 0.05 < (swapped != points[:2]).float().mean() < 0.5
-    torch.testing.assert_close(swapped[..., ::2], swapped[..., 1::2])  # x and y together
-    for episode, its in enumerate(swapped):
-        away = its != episode
-        assert len(its[away].unique()) <= 1
-        changes = (away[1:] != away[:-1]).sum(0)
-        assert changes.max() <= 2
+def test_the_noise_on_points_is_per_tick_and_per_episode(make_task: MakeTask) -> None:
+    trainer = make_trainer(make_task(), small(point_noise=0.5))
+    points, deviation = torch.zeros(200, 100, 2), torch.tensor([1.0, 0.1])
+    noisy = trainer.batches.noisy_points(points, deviation)
+    torch.testing.assert_close(noisy.std(1).mean(0), 0.5 * deviation, rtol=0.05, atol=0)
+    torch.testing.assert_close(noisy.mean(1).std(0), 0.5 * deviation, rtol=0.2, atol=0)
