@@ -10,6 +10,9 @@ from typing import Annotated
 import typer
 
 Recordings = Annotated[list[Path], typer.Argument(help="Bags or data sets, or folders of them.")]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Decode the bags again, and keep nothing of it.")
+]
 Fps = Annotated[
     float | None,
     typer.Option(min=0.1, help="Rows per second of HDF5, npz and EIPL. Default: the spec's rate."),

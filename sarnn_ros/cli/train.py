@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sarnn_ros.cli.options import Bgr, Fps, Recordings
+from sarnn_ros.cli.options import Bgr, Fps, NoCache, Recordings
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,9 +37,7 @@ def train(
     fps: Fps = None,
     bgr: Bgr = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Decode the bags again, and keep nothing of it.")
-    ] = False,
+    no_cache: NoCache = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Load, print sizes and estimates, and stop.")
     ] = False,

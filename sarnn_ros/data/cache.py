@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.data.bags import bag_files, sqlite_log
-from sarnn_ros.data.dataset import Episode
+from sarnn_ros.data.dataset import Episode, blocks, release
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport, Void
 from sarnn_ros.data.reading import Allocate, read_bag
 from sarnn_ros.errors import ConfigError
@@ -30,7 +30,7 @@ from sarnn_ros.files import atomic_folder
 from sarnn_ros.spec import Spec
 
 #: To be raised when the same bag and spec give other arrays than before.
-VERSION = 5
+VERSION = 6
 _ENDS = 1 << 16
 
 Read = tuple[list[Episode], BagReport]
@@ -55,7 +55,7 @@ def read_bag_cached(path: Path, spec: Spec, name: str, root: Path) -> Read:
 
 
 def read_cached(entry: Path, read: Callable[[Allocate | None], Read]) -> Read:
-    """What `read` gives; images are memory-mapped, read-only. Previews are not kept.
+    """What `read` gives; images are memory-mapped, read-only.
 
     :param entry: folder of the cache, named by `key_of`.
     :raises ConfigError: the cache cannot be written.
@@ -126,10 +126,16 @@ def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
             "joints": episode.joints,
             "targets": episode.targets,
         }
-        arrays |= {f"image.{camera}": array for camera, array in episode.images.items()}
+        arrays |= {f"preview.{name}": np.stack(some) for name, some in episode.previews.items()}
         for title, array in arrays.items():
-            file = folder / f"{number}.{title}.npy"
-            np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+            np.save(folder / f"{number}.{title}.npy", array, allow_pickle=False)
+        for camera, images in episode.images.items():
+            copy = _map(folder / f"{number}.image.{camera}.npy", images.shape)
+            start = 0
+            for block in blocks(images):
+                copy[start : start + len(block)] = block
+                start += len(block)
+                release(copy)
     about = {
         "episodes": [
             {
@@ -174,6 +180,7 @@ def _load_episode(folder: Path, number: int, about: dict[str, Any]) -> Episode:
         source_sizes=sizes,
         digest=about["digest"],
         lead=tuple(about["lead"]),
+        previews={camera: array(f"preview.{camera}") for camera in sizes},
     )
 
 

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+import mmap
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,8 @@ Int = NDArray[np.int64]
 
 #: An episode needs an input, a target and one more to compare with.
 MIN_TICKS = 3
+#: Images that are worked on at a time.
+BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -179,5 +182,20 @@ def digest_of(*arrays: NDArray[Any]) -> str:
     """SHA-256 over the bytes, hexadecimal."""
     digest = hashlib.sha256()
     for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
+        for block in blocks(array):
+            digest.update(np.ascontiguousarray(block).data)
     return digest.hexdigest()
+
+
+def blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """The rows in pieces of `BLOCK`. Of a memory map no more than one piece is in memory."""
+    for start in range(0, len(array), BLOCK):
+        yield array[start : start + BLOCK]
+        release(array)
+
+
+def release(array: NDArray[Any]) -> None:
+    """Let go of the memory of a memory map; its content stays in the file. Without it, a process
+    that passes over a long episode grows by as much."""
+    if isinstance(array, np.memmap):
+        array._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ images that a tick uses are decoded. So memory does not grow with the bag.
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.bags import Bag, DamagedError, RawMessage, absolute
 from sarnn_ros.data.cutting import Cut, windows
-from sarnn_ros.data.dataset import Episode, Int, digest_of
+from sarnn_ros.data.dataset import BLOCK, Episode, Int, digest_of, release
 from sarnn_ros.data.preview import preview
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport, Void
 from sarnn_ros.data.targets import commands_at, lead_of, targets_of
@@ -94,17 +95,18 @@ def read_bag(
 
 
 class Recording(Ingest):
-    """The ingest of a bag: of an image it keeps its number among the messages of its topic.
+    """The ingest of a bag: of an image it keeps its number among the messages of its topic. What
+    no tick can see is not kept, so that an hour of joints at 1 kHz fits into memory.
 
     :ivar place: to be set to the number of the message that is pushed.
-    :ivar arrivals: per stream (stamp, receipt), ns, of all usable messages as they came.
+    :ivar arrivals: per stream stamps and receipts, ns, of all usable messages as they came.
     :param command: admits the recorded commands; None if there are none.
     """
 
     def __init__(self, spec: Spec, command: Admission | None = None) -> None:
         super().__init__(spec, absolute, keep=lambda _: self.place)
         self.place = -1
-        self.arrivals: dict[Stream, list[tuple[int, int]]] = {one: [] for one in self.streams}
+        self.arrivals = {one: (array("q"), array("q")) for one in self.streams}
         self.command = self._add("command", spec.command.topic, command)
         self.marker = self._add("marker", spec.episodes.marker, _admit_marker)
 
@@ -118,13 +120,17 @@ class Recording(Ingest):
 
     def _take(self, stream: Stream, stamp: int, content: Any, receive_ns: int) -> int | None:
         if stream in self.arrivals:
-            self.arrivals[stream].append((stamp, receive_ns))
-        return super()._take(stream, stamp, content, receive_ns)
+            for known, value in zip(self.arrivals[stream], (stamp, receive_ns)):
+                known.append(value)
+        tick = super()._take(stream, stamp, content, receive_ns)
+        if self.spec.trigger is None and stream is not self.marker:
+            stream.forget_superseded(stamp, self.spec.period_ns)
+        return tick
 
     def describe(self, messages: dict[str, int], voids: dict[str, Void]) -> list[StreamReport]:
         """One report per topic. :param messages: so many came of each."""
         # Of streams that share a topic, the one that can use the fewest messages.
-        fewest_last = sorted(self.streams, key=lambda stream: -len(self.arrivals[stream]))
+        fewest_last = sorted(self.streams, key=lambda stream: -len(self.arrivals[stream][0]))
         chosen = {stream.topic: stream for stream in fewest_last}
         return [
             _describe(
@@ -138,9 +144,9 @@ class Recording(Ingest):
 
 
 def _describe(
-    topic: str, messages: int, void: int, arrivals: Sequence[tuple[int, int]]
+    topic: str, messages: int, void: int, arrivals: tuple[array[int], array[int]]
 ) -> StreamReport:
-    stamps, received = np.array(arrivals, dtype=np.int64).reshape(-1, 2).T
+    stamps, received = (np.array(known, dtype=np.int64) for known in arrivals)
     steps = np.diff(stamps)
     ahead = steps[steps > 0] / NANOSECONDS
     latency = np.median(received - stamps) if len(stamps) else 0
@@ -452,7 +458,10 @@ def _decode_images(
 
     jobs: deque[tuple[Cut, int, Int, Future[NDArray[np.uint8] | DecodeError]]] = deque()
     with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
-        for topic, place, decode in images(users):
+        for count, (topic, place, decode) in enumerate(images(users)):
+            if count % BLOCK == 0:
+                for target in (one for cut in cuts for one in cut.images.values()):
+                    release(target)
             for cut, index, rows in users[topic][place]:
                 jobs.append((cut, index, rows, pool.submit(work, decode, cut, index, rows)))
             while len(jobs) > 2 * _DECODERS:  # bounded: each job holds its image

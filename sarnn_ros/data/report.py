@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sarnn_ros.data.bags import absolute
-from sarnn_ros.data.dataset import Dataset, Episode
+from sarnn_ros.data.dataset import Dataset, Episode, blocks, release
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, Spec
 from sarnn_ros.streams.preprocess import MIN_RANGE
@@ -187,11 +187,11 @@ def _camera(camera: CameraSpec, episodes: tuple[Episode, ...]) -> CameraReport:
         # Statistics need no more than some of the images; a long episode is memory-mapped.
         rows = np.unique(np.linspace(0, len(images) - 1, 32).astype(np.int64))
         some = np.asarray(images[rows], dtype=np.float64)
+        release(images)
         means.append(some.mean(axis=(0, 1, 2)))
         contrasts.append(float(some.mean(axis=-1).std(axis=(1, 2)).mean()))
         of_episodes.append(float(some.mean()))
-        same = [np.array_equal(one, two) for one, two in pairwise(images)]
-        repeated.append(float(np.mean(same)))
+        repeated.append(_repeated(images))
     color = np.mean(means, axis=0)
     return CameraReport(
         name=camera.name,
@@ -202,6 +202,17 @@ def _camera(camera: CameraSpec, episodes: tuple[Episode, ...]) -> CameraReport:
         contrast=float(np.mean(contrasts)),
         repeated=float(np.mean(repeated)),
     )
+
+
+def _repeated(images: NDArray[np.uint8]) -> float:
+    """Share of images equal to the one before."""
+    same, last = 0, None
+    for block in blocks(images):
+        for image in block:
+            same += last is not None and np.array_equal(image, last)
+            last = image
+        last = np.array(last)  # the block is gone when the next one comes
+    return same / max(1, len(images) - 1)
 
 
 def _moving(joints: tuple[JointReport, ...]) -> float:

@@ -84,6 +84,18 @@ class Stream:
             return f"stamped {ahead:.3f} s in the future"
         return f"no message has arrived on '{self.topic}'"
 
+    def forget_superseded(self, stamp: int, period_ns: int) -> None:
+        """Drop what no tick of the grid can see: messages with a newer one before the next tick.
+
+        :param stamp: of the message that was added last.
+        """
+        newest = bisect.bisect_right(self.stamps, stamp) - 1
+        for row in (newest, newest - 1):
+            if 0 <= row < len(self.stamps) - 1:
+                next_tick = -(-self.stamps[row] // period_ns) * period_ns
+                if next_tick >= self.stamps[row + 1]:
+                    del self.stamps[row], self.contents[row]
+
     def forget_before(self, floor_ns: int, most: int) -> None:
         """Keep what a tick at `floor_ns` or later can need, and no more than `most` messages."""
         needless = bisect.bisect_right(self.stamps, floor_ns) - 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 from sarnn_ros.data import cache as module
 from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.data.report import examine
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.interop.loading import load_dataset
 
@@ -162,3 +164,17 @@ def test_an_unwritable_cache_is_named(bags, tmp_path):
 def test_default_place(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert module.default_cache() == tmp_path / "sarnn_ros" / "episodes"
+
+
+def test_memory_does_not_grow_with_the_bag(tmp_path):
+    """Images are in files, and of 100 joint states a second those stay that a tick sees."""
+    peaks = []
+    for seconds in (4, 24):
+        path = make.recording(seconds).write(tmp_path / f"bag{seconds}")
+        tracemalloc.start()
+        dataset = load_dataset([path], make.spec(width=64, height=64), cache=tmp_path / "cache")
+        examine(dataset)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    images = 10 * 20 * 64 * 64 * 3
+    assert peaks[1] - peaks[0] < images / 4, peaks

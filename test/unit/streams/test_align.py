@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sarnn_ros.streams.align import ImageTicks, grid_tick, newest, tick_grid, with_silences
+from sarnn_ros.streams.ingest import Stream
 
 BASE = 1_700_000_000_000_000_000
 
@@ -122,3 +123,23 @@ def test_a_silence_is_one_tick_with_nothing_in_it():
     got = with_silences(ticks, 300)
     assert got.tolist() == [0, 100, 200, 500, 501, 600, 900, 901, 1201, 1500]
     assert with_silences(ticks[:0], 300).tolist() == []
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.integers(0, 120), min_size=1, max_size=40), st.integers(1, 30))
+def test_what_is_dropped_as_superseded_no_tick_would_see(stamps: list[int], period: int):
+    """In any order of arrival; of equal stamps the later one counts."""
+
+    def stream() -> Stream:
+        return Stream("joints", "joints", "", lambda msg, now: (msg, msg), 25)
+
+    whole, short = stream(), stream()
+    for number, stamp in enumerate(stamps):
+        whole.add(stamp, number)
+        short.add(stamp, number)
+        short.forget_superseded(stamp, period)
+    for tick in range(0, 160, period):
+        seen = [(one.contents[row] if (row := one.newest(tick)) >= 0 else None)
+                for one in (whole, short)]  # fmt: skip
+        assert seen[0] == seen[1]
+    assert len(short.stamps) <= 120 // period + 2
