@@ -14,13 +14,13 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path(
         "demo_output"
     ),
-    seed: Annotated[int, typer.Option(min=0, help="Of demonstrations and training.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of demonstrations and training.")] = 0,
     repeats: Annotated[int, typer.Option(min=1, help="Trials at each of nine positions.")] = 2,
     others: Annotated[
         int, typer.Option(min=1, help="Random trials, and trials of each control.")
     ] = 6,
     quick: Annotated[
-        bool, typer.Option("--quick", help="A miniature that proves the loop, not the skill.")
+        bool, typer.Option("--quick", help="A small run: do the parts work together?")
     ] = False,
     domain_id: Annotated[
         int | None, typer.Option(min=0, max=101, help="ROS domain; by default a free one.")
@@ -28,8 +28,8 @@ def demo(
 ) -> None:
     """Demonstrate, record, train and grasp, in simulation, over ROS 2. About ten minutes.
 
-    Stop it at any time; run it again, and it goes on. Ends with code 1 if the policy is not as
-    good as it should be.
+    It can be stopped at any time, and goes on when it is run again. Exit code 1 if the policy
+    does not reach the success rates it should.
     """
     from sarnn_ros.sim import demo as orchestrator
 
@@ -39,5 +39,5 @@ def demo(
     report = orchestrator.Demo(orchestrator.quick(settings) if quick else settings).run()
     if not quick and not all(report["gate"].values()):
         missed = ", ".join(name for name, reached in report["gate"].items() if not reached)
-        typer.echo(f"not as good as it should be: {missed}", err=True)
+        typer.echo(f"the policy does not reach what it should: {missed}", err=True)
         raise typer.Exit(1)

@@ -13,12 +13,12 @@ import typer
 def demonstrate(
     out: Annotated[Path, typer.Option(help="Folder for the bags, one per episode.")],
     episodes: Annotated[int, typer.Option(min=1, max=1000, help="Number of episodes.")] = 25,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other demonstrations.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the demonstrations.")] = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes to run in parallel.")] = 2,
 ) -> None:
     """Let the scripted expert lift the cube in the simulator and record it, one bag per episode.
 
-    Episodes that are there already are kept; an interrupted run goes on where it was.
+    Existing episodes are kept: an interrupted run goes on where it stopped.
     """
     from rich.progress import (
         BarColumn,

@@ -22,7 +22,7 @@ def evaluate(
     sim: Annotated[bool, typer.Option("--sim", help="Also try the lift task, 54 trials.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the figures here, too.")] = None,
 ) -> None:
-    """Say how well a policy predicts, where it looks, and whether it succeeds."""
+    """Measure how well a policy predicts, where it looks, and how often it succeeds."""
     import json as encoder
     from functools import partial
     from typing import Any

@@ -28,8 +28,8 @@ def import_eipl(
         typer.Option(
             min=0,
             max=1,
-            help="Of the LeakyReLUs: 0.3, or 0.01 before December 2023; default: told "
-            "from the weights.",
+            help="Slope of the LeakyReLUs: 0.3, or 0.01 before December 2023; default: by "
+            "the weights.",
         ),
     ] = None,
 ) -> None:

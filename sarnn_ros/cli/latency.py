@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""`sarnn latency`: how fast a running node is, live, from what it says on /diagnostics."""
+"""`sarnn latency`: the latency of a running node, live, from its /diagnostics."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: Figures of a stage, and what the user sees above them.
+#: Figures of a stage, and the heading of their column.
 _COLUMNS = {
     "p50": "p50, ms",
     "p95": "p95, ms",
@@ -23,7 +23,7 @@ _COLUMNS = {
 
 
 def timing_table(name: str, message: str, values: Mapping[str, str]) -> Table:
-    """What the user sees: one row per stage, one per source's age. Percentiles are of the last
+    """One row per stage, one per source's age. Percentiles are of the last
     minute; the two last columns are of all ticks since the start.
 
     :param values: key and value of the status `<node>: timing`.
@@ -51,7 +51,7 @@ def latency(
     ] = "",
     once: Annotated[bool, typer.Option(help="Print one table and end.")] = False,
     timeout: Annotated[
-        float, typer.Option(help="Give up without news after this long, s.")
+        float, typer.Option(help="Give up when no timing was heard for so long, s.")
     ] = 15.0,
 ) -> None:
     """Show a running node's latency by stage: live, until Ctrl-C."""
@@ -86,13 +86,13 @@ def latency(
             listener.create_subscription(DiagnosticArray, "/diagnostics", take, 10)
             console = Console()
             with Live(console=console, auto_refresh=False, transient=once) as live:
-                news = time.monotonic()
+                heard_at = time.monotonic()
                 while not (once and heard) and not stop.is_set():
                     rclpy.spin_once(listener, timeout_sec=0.2)
                     if heard and not once:
                         live.update(heard.pop(), refresh=True)
-                        news = time.monotonic()
-                    elif time.monotonic() - news > timeout:
+                        heard_at = time.monotonic()
+                    elif time.monotonic() - heard_at > timeout:
                         raise ConfigError(
                             f"no timing of {node or 'any node'} heard for {timeout:g} s",
                             where="/diagnostics",

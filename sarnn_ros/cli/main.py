@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from sarnn_ros import __version__
 from sarnn_ros.errors import EnvironmentProblem, SarnnError
+from sarnn_ros.signals import INTERRUPTED
 
 #: In the order of the help; `import_eipl` is typed `import-eipl`.
 COMMANDS = (
@@ -40,8 +41,6 @@ EXTRAS = {
     "hdf5": ("h5py",),
     "ros": ("rclpy", "cv_bridge"),
 }
-#: What an ended-by-Ctrl-C program returns in a shell: 128 + SIGINT.
-INTERRUPTED = 130
 
 
 def _fail(error: SarnnError) -> NoReturn:
@@ -72,7 +71,7 @@ def missing_module(name: str) -> EnvironmentProblem | None:
 
 
 class _Group(TyperGroup):
-    """Shows what a user can fix without a traceback, and the rest with one."""
+    """Errors that a user can fix are shown without a traceback, all others with one."""
 
     def invoke(self, ctx: Any) -> Any:
         try:

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sarnn_ros.cli.options import Bgr, Fps, NoCache, Recordings
+from sarnn_ros.signals import INTERRUPTED
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from sarnn_ros.data.dataset import Dataset
     from sarnn_ros.training.config import TrainConfig
-
-#: A shell's exit status for a program stopped by Ctrl-C.
-EXIT_INTERRUPTED = 130
 
 
 def train(
@@ -109,5 +107,5 @@ def _train(
         )
     if not result.finished:
         console.print(f"stopped after epoch {result.epochs}; go on with --resume")
-        raise typer.Exit(EXIT_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
     console.print(f"{result.out}: trained {result.epochs} epochs in {result.seconds:.0f} s")

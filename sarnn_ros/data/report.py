@@ -23,7 +23,7 @@ from sarnn_ros.streams.preprocess import MIN_RANGE
 
 #: More void messages than this share are a fault of the driver, not an accident.
 VOID_SHARE = 0.01
-#: Where images are ticks: so far may their rate be from the one asked for.
+#: Where images are ticks: how far their rate may be from `rate`.
 TICK_RATE_SHARE = 0.1
 #: An image that arrives later than this part of a period after its stamp is, at the robot, often
 #: not yet there at its tick: the policy then sees an older one than in training.
@@ -34,7 +34,7 @@ LARGEST_ANGLE = 2.2 * np.pi
 JUMP_SHARE = 0.5
 #: Share of ticks at one end of the range that looks like clipping.
 SATURATED_SHARE = 0.3
-#: Share of ticks at which a gripper is on its way, neither open nor closed.
+#: Share of ticks at which a gripper is between open and closed.
 BETWEEN_SHARE = 0.25
 #: Mean brightness, 0 … 255, and its spread over an image.
 DARK, BRIGHT, FLAT = 12.0, 243.0, 4.0
@@ -171,7 +171,7 @@ def _joints(spec: Spec, episodes: tuple[Episode, ...]) -> Iterator[JointReport]:
             name=name,
             minimum=float(low[column]),
             maximum=float(high[column]),
-            # A thousandth of the range, or of a unit: encoders flicker.
+            # A thousandth of the range, or of a unit: encoders are noisy.
             still=float((steps[:, column] <= max(span, 1e-3) * 1e-3).mean()),
             saturated=at_end if span > 0 else 0.0,
             largest_step=float(steps[:, column].max()),
@@ -350,7 +350,7 @@ def _joint_problems(spec: Spec, joints: tuple[JointReport, ...]) -> Iterator[Pro
                 "warning",
                 joint.name,
                 f"{shown} is more than a turn: degrees, not radians?",
-                "training is not hurt, but the command guard's limits and the robot would be",
+                "the command limits and the robot take it for radians",
                 "publish radians (REP 103)",
             )
         if row in spec.smooth and joint.between > BETWEEN_SHARE:
@@ -470,7 +470,7 @@ def _episode_problems(episodes: tuple[EpisodeReport, ...]) -> Iterator[Problem]:
                 "warning",
                 episode.name,
                 f"{episode.ticks} ticks, the median is {median:.0f}",
-                "a demonstration that was broken off, or contains more than one",
+                "a demonstration that was cut short, or more than one",
                 "look at it, and leave it out or split it",
             )
 

@@ -3,7 +3,7 @@
 """EIPL's files, in and out: `SARNN.pth`, `args.json`, `joint_bounds.npy`.
 
 EIPL keeps the network's sizes in the training script, the value range in `args.json` and the
-joints' bounds beside the data; what is not there is inferred from the weights, and said.
+joints' bounds beside the data; what is missing is inferred from the weights, and reported.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def export_eipl(policy: Path, out: Path) -> list[Path]:
         problems.append(f"different ranges of images and joints ({spec.image_range} and "
                         f"{spec.joint_range})")  # fmt: skip
     if problems:
-        raise PolicyError(f"EIPL's SARNN does not know {', '.join(problems)}", where=policy)
+        raise PolicyError(f"EIPL's SARNN cannot have {', '.join(problems)}", where=policy)
     state = load_model(policy, config).state_dict()
     low, high = spec.image_range
     args = {

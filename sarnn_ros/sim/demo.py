@@ -28,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from sarnn_ros.errors import ConfigError, EnvironmentProblem
 from sarnn_ros.files import atomic_file, write_text
 from sarnn_ros.share import ros_environment, share_directory
+from sarnn_ros.signals import INTERRUPTED
 from sarnn_ros.sim import demonstrations
 from sarnn_ros.sim.judging import Recording, Trial
 from sarnn_ros.sim.processes import Child, children, free_domain, signals_interrupt
@@ -38,13 +39,10 @@ from sarnn_ros.sim.task import DEMONSTRATION_TICKS, KINDS, TRIAL_TICKS, TrialPla
 if TYPE_CHECKING:
     from sarnn_ros.viz.video import Clip
 
-#: Exit code of a program that was interrupted, and says so.
-INTERRUPTED = 130
-
 
 @dataclass(frozen=True)
 class Settings:
-    """What can be chosen. Everything else follows."""
+    """What can be chosen of a demo."""
 
     out: Path
     seed: int = 0
@@ -58,7 +56,7 @@ class Settings:
 
 
 def quick(settings: Settings) -> Settings:
-    """The same loop in miniature: it proves that the parts work together, not that it learns."""
+    """A small run: it shows that the parts work together, not that the policy learns."""
     return Settings(
         out=settings.out,
         seed=settings.seed,
@@ -72,7 +70,7 @@ def quick(settings: Settings) -> Settings:
     )
 
 
-#: Just enough that the guard lets most commands through. One thread, for tests run beside it.
+#: Enough that most commands are within the limits. One thread: tests run beside it.
 _QUICK_TRAINING = (
     *("--validation", "0"),
     *("--set", "epochs=20", "--set", "encoder_frames=20", "--set", "image_frames=2"),
@@ -82,7 +80,7 @@ _QUICK_TRAINING = (
 
 @dataclass
 class Demo:
-    """The stages, in order. `run` is the entry."""
+    """The stages, in order. `run` runs them all."""
 
     settings: Settings
     console: Console = field(default_factory=Console)
@@ -293,7 +291,7 @@ class Demo:
             yield bar
 
     def _finished(self) -> list[dict[str, Any]]:
-        """The trials so far. A line that a crash cut short does not count: it is tried again."""
+        """The trials so far. A line that a crash cut short is left out: its trial is run again."""
         if not self.trials.is_file():
             return []
         rows = []

@@ -35,7 +35,7 @@ from sarnn_ros.sim.task import DEMONSTRATION_TICKS, RATE, TAUGHT_Y, Placement, i
 EPOCH = 1_767_225_600
 EPISODE_SPACING = 60
 
-#: The arm stands still this long before it moves, s, so that no stream misses the beginning.
+#: How long the arm stands still before it moves, s, so that every stream has the beginning.
 LEAD_IN = 0.1
 
 
@@ -185,7 +185,7 @@ def demonstrate(
 ) -> list[Path]:
     """Record the episodes that are not there yet, in parallel processes.
 
-    Interrupted at any time, the finished episodes stay and the next call makes the rest.
+    It may be interrupted at any time: finished episodes stay, and the next call makes the rest.
 
     :param progress: called with the number of finished episodes and their total.
     :return: the bags.
@@ -206,7 +206,7 @@ def demonstrate(
                 running = {
                     pool.submit(record, *job): job[0] for job in _next(waiting, out, workers)
                 }
-                # Never more than the workers have in hand, so that an interruption is short.
+                # As many jobs as workers, so that an interruption need not wait for more.
                 while running:
                     for task in wait(running, return_when=FIRST_COMPLETED).done:
                         episode = running.pop(task)
@@ -230,16 +230,16 @@ def _next(waiting: Iterator[Episode], out: Path, count: int) -> list[tuple[Episo
 
 
 def _start_worker() -> None:
-    # Ctrl-C is for the parent, which lets a started episode finish. If the parent is killed, go.
+    # Ctrl-C is handled by the parent, which waits for started episodes. If it is killed, end too.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
-    def leave_with_parent() -> None:
+    def end_with_parent() -> None:
         if parent is not None:
             parent.join()
             os._exit(1)
 
-    threading.Thread(target=leave_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _is_recorded(episode: Episode, out: Path) -> bool:
@@ -251,10 +251,10 @@ def _is_recorded(episode: Episode, out: Path) -> bool:
         metadata = yaml.safe_load((bag / "metadata.yaml").read_text(encoding="utf-8"))
         recipe = metadata["rosbag2_bagfile_information"]["custom_data"]["sarnn_demonstration"]
     except (OSError, yaml.YAMLError, KeyError, TypeError):
-        pass  # no bag of ours; said below
+        pass  # not a bag of ours: the error below says so
     if recipe != episode.recipe:
         raise ConfigError(
-            f"holds something else than this episode (found {recipe}, wanted {episode.recipe})",
+            f"is not this episode (found {recipe}, wanted {episode.recipe})",
             where=bag,
             remedy="give '--out' another folder, or remove this one",
         )

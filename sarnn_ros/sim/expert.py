@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The scripted expert, who knows where the cube is: reach, descend, grasp, lift.
+"""The scripted expert, which is given the cube's pose: reach, descend, grasp, lift.
 
 Minimum-jerk motion of the tool centre point between waypoints that are a little different each
 time, as a teleoperator's would be. The result is a table of joint commands; no physics here.
@@ -18,7 +18,7 @@ from sarnn_ros.sim.task import DEMONSTRATION_TICKS, Placement
 #: Height of the hand over the cube before it descends, and of the lift, m.
 HOVER = 0.14
 LIFT = 0.16
-#: Where the fingers take the cube, m.
+#: Where the fingers grasp the cube, m below its centre.
 GRASP_BELOW_CENTRE = 0.002
 UP = np.array([0.0, 0.0, 1.0])
 #: Standard deviation of the waypoints, m: where the hand hovers and lifts to, where it grasps.
@@ -61,5 +61,8 @@ def plan(
 
 
 def _minimum_jerk(share: float) -> float:
-    """Way done after `share` of the time, both 0..1: 10 s^3 - 15 s^4 + 6 s^5 (Flash and Hogan)."""
+    """Share of the path after `share` of the time, both in [0, 1].
+
+    10 s^3 - 15 s^4 + 6 s^5: Flash and Hogan (1985).
+    """
     return share**3 * (10.0 - 15.0 * share + 6.0 * share**2)

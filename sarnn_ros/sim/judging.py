@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What is seen in a trial, and its result. No ROS."""
+"""What is recorded of a trial, and its result. No ROS."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PERIOD_NS = round(NANOSECONDS / RATE)
 
 @dataclass
 class Recording:
-    """What was seen in a trial, for the result and for the film. Times are receive times, s."""
+    """The messages of a trial, for its result and the film. Times are receive times, s."""
 
     cube: list[tuple[float, float]] = field(default_factory=list)  # time, lift in m
     commands: list[tuple[float, int, NDArray[np.float64]]] = field(default_factory=list)
@@ -40,11 +40,11 @@ class Trial:
 
 
 def judge(recording: Recording, problem: str | None, ticks: int) -> Trial:
-    """The result of a trial from what was seen.
+    """The result of a trial, from its recording.
 
     A command belongs to the tick in which its stamp lies.
 
-    :param problem: why the trial did not go on to its end, or None.
+    :param problem: why the trial ended early, or None.
     """
     lifts = _once_per_tick(recording.cube)
     arrivals: dict[int, float] = {}

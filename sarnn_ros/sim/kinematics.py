@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inverse kinematics of the simulated arm for a hand that points straight down.
 
-Closed form, numpy only. Lengths are those of `lift.xml`; dynamics do not belong here.
+Closed form. Lengths are those of `lift.xml`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated arm as a ROS 2 node, `sim`: what a policy finds where a real arm would be.
+"""The simulated arm as a ROS 2 node, `sim`: in place of a real arm and its camera.
 
 The physics keeps real time; time is never simulated here, so `use_sim_time` stays false. Topics,
 service and parameters are in docs/reference/simulator.md.
@@ -39,10 +39,10 @@ COMMAND_TYPES = {"joint_state": JointState, "joint_trajectory": JointTrajectory}
 
 
 class SimNode(Node):
-    """Steps the scene up to the present whenever somebody looks at it or commands it.
+    """Steps the scene up to the present whenever it is observed or commanded.
 
     A timer does so at `JOINT_RATE` and publishes the joints. The camera has a thread of its own:
-    a picture takes milliseconds, in which joints and commands must not wait.
+    rendering takes milliseconds, for which joints and commands must not wait.
     """
 
     def __init__(self) -> None:
@@ -69,7 +69,7 @@ class SimNode(Node):
         self._stopping = threading.Event()
         self._camera_thread = threading.Thread(target=self._run_camera, name="camera", daemon=True)
         self._camera_thread.start()
-        self.get_logger().info(f"the arm is ready and obeys joint_command ({kind})")
+        self.get_logger().info(f"the arm is ready and follows joint_command ({kind})")
 
     def stop(self) -> None:
         """End the camera's thread; it must not outlive the context it publishes in."""
@@ -146,7 +146,7 @@ class SimNode(Node):
         period = 1.0 / CAMERA_RATE
         due = time.monotonic()
         while not self._stopping.wait(max(0.0, due - time.monotonic())):
-            # A late picture is not made up for: the next one comes at the next multiple.
+            # A late image is not made up for: the next one comes a whole number of periods on.
             due += period * max(1, np.ceil((time.monotonic() - due) / period))
             with self._lock:
                 header = self._catch_up()

@@ -1,8 +1,8 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Child processes of the demo: started in groups of their own, always ended, logged to files.
+"""Child processes of the demo: started in groups of their own, ended in any case, logged to files.
 
-Standard library only; what the processes do is not known here.
+Standard library only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from types import FrameType
 
 from sarnn_ros.errors import EnvironmentProblem
 
-#: How long a child gets to obey each of these, s. The last one cannot be disobeyed.
+#: The signals that end a child, and how long it has after each, s.
 ENDINGS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
 
 #: ROS 2 domains that are safe on every platform with default port ranges.
@@ -88,13 +88,13 @@ class Child:
 
     def wait(self) -> int:
         """Until it ends by itself; the exit code."""
-        # Never without a limit: a signal that another thread gets would wait as long as we do.
+        # With a timeout: a signal that another thread gets is handled only when this wait returns.
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 return self._process.wait(WAIT_SECONDS)
 
     def stop(self) -> None:
-        """End the whole group: politely, firmly, surely."""
+        """End the whole group: SIGINT, then SIGTERM, then SIGKILL."""
         for number, patience in ENDINGS:
             if not _signal_group(self.pid, number):
                 break

@@ -35,8 +35,8 @@ from sarnn_ros.sim.scene import CUBE_HALF, JOINT_NAMES, home_joints
 from sarnn_ros.sim.task import RATE, TRIAL_TICKS, Driver, TrialPlan
 from sarnn_ros.spec import NANOSECONDS
 
-#: How long to wait for anything, s. Discovery alone may take 3 s.
-PATIENCE = 30.0
+#: How long to wait for each answer or message, s. Discovery alone may take 3 s.
+TIMEOUT = 30.0
 #: A driver that was silent for this long at the end of a trial counts as stopped, s.
 SILENCE = 0.5
 #: What each driver is asked through its `Trigger` services.
@@ -48,7 +48,7 @@ HOME_TOLERANCE = 0.02
 class Referee:
     """A ROS node with a thread of its own. Use `open_referee`.
 
-    Its methods wait for at most `PATIENCE` seconds each, and raise an error that names what did
+    Its methods wait for at most `TIMEOUT` seconds each, and raise an error that names what did
     not happen.
     """
 
@@ -125,19 +125,19 @@ class Referee:
     # -- requests, on the caller's thread ---------------------------------------------------------
 
     def wait_for(
-        self, condition: Callable[[], object], what: str, patience: float = PATIENCE
+        self, condition: Callable[[], object], what: str, timeout: float = TIMEOUT
     ) -> None:
         """Return as soon as `condition` holds; it is looked at after each message.
 
         :raises EnvironmentProblem: it does not come true in time.
         """
-        end = time.monotonic() + patience
+        end = time.monotonic() + timeout
         with self._changed:
             while not condition():
                 self._alive()
                 if time.monotonic() > end:
                     raise EnvironmentProblem(
-                        f"waited {patience:g} s for {what}",
+                        f"waited {timeout:g} s for {what}",
                         where="simulator and inference node over DDS",
                         remedy="see the logs of the processes; is a firewall blocking UDP on "
                         "this machine?",
@@ -153,7 +153,7 @@ class Referee:
             lambda: self._cube and self._joints and self._image, "the simulator's topics"
         )
 
-    def order(self, service: str) -> None:
+    def trigger(self, service: str) -> None:
         """Call one of the `Trigger` services.
 
         :raises EnvironmentProblem: no answer, or a refusal.
@@ -184,7 +184,7 @@ class Referee:
         for result in answer.results:
             if not result.successful:
                 raise EnvironmentProblem(f"the simulator refused a parameter: {result.reason}")
-        self.order("sim/reset")
+        self.trigger("sim/reset")
         now = self._node.get_clock().now().nanoseconds
         self.wait_for(lambda: self._is_set_up(trial, now), "arm and cube in their places")
 
@@ -204,14 +204,14 @@ class Referee:
         A driver that sends no command, or stops to, is a failed trial with its reason.
         """
         driver = trial.driver
-        self.order(f"{driver}/stop")
+        self.trigger(f"{driver}/stop")
         self.set_up(trial)
         recording = Recording()
-        self.order(f"{driver}/reset")
+        self.trigger(f"{driver}/reset")
         with self._changed:
             self._recording = recording
         try:
-            self.order(f"{driver}/start")
+            self.trigger(f"{driver}/start")
             problem = None
             try:
                 self.wait_for(lambda: recording.commands, "the first command", 5.0)
@@ -226,7 +226,7 @@ class Referee:
         finally:
             with self._changed:
                 self._recording = None
-            self.order(f"{driver}/stop")
+            self.trigger(f"{driver}/stop")
         return judge(recording, problem, ticks), recording
 
     def _driver_says(self, driver: Driver) -> str:

@@ -3,7 +3,7 @@
 """The control without a policy: the mean demonstration, published as `joint_command`.
 
 The node `replay` has the inference node's services, so that the referee treats both alike. If
-repeating one trajectory lifted the cube everywhere, the task would prove nothing.
+one trajectory lifted the cube everywhere, success would prove nothing.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class ReplayNode(Node):
         assert self._publisher is not None
         known = self._publisher.get_subscription_count()
         if not known or known < self.count_subscribers("joint_command"):
-            return  # the arm would miss the beginning
+            return  # not everybody is connected yet: the arm would miss the beginning
         command = self._commands[min(self._tick, len(self._commands) - 1)]
         self._tick += 1
         header = Header(stamp=self.get_clock().now().to_msg())

@@ -99,7 +99,7 @@ def table(report: dict[str, Any]) -> Table:
         "taught": "taught positions",
         "untaught": "positions never taught",
         "random": "random positions",
-        "control_no_vision": "control: blind (camera frozen, cube hidden)",
+        "control_no_vision": "control: camera frozen or cube hidden",
         "control_replay": "control: replay of the mean demonstration",
     }
     for kind, counts in report["success"].items():

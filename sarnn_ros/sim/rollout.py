@@ -3,7 +3,7 @@
 """One trial of a policy on the scene, in this process and in exact simulated time. No ROS.
 
 For choosing between policies and for benchmarks: hundreds of times cheaper than a trial over DDS,
-with the same timing in small (sensor age at a tick, delay of the command) and the same image path.
+with the same sensor ages, command delay and image preprocessing.
 The demo's report is made over DDS (`referee.py`), never with this.
 """
 
@@ -31,14 +31,14 @@ CAMERA_DELAY = 0.004
 
 
 class Prediction(Protocol):
-    """What a policy says at a tick: the action for the next tick, (D,) in the spec's order, SI."""
+    """What a policy predicts at a tick: the next action, (D,) in the spec's order, rad or m."""
 
     @property
     def action(self) -> NDArray[np.float64]: ...
 
 
 class Driver(Protocol):
-    """What is tried: `sarnn_ros.policy.Policy`, or anything else that steps."""
+    """What is tried: `sarnn_ros.policy.runtime.Policy`, or a control."""
 
     def reset(self) -> None: ...
 
@@ -61,7 +61,7 @@ class Rollout:
 
 
 class Replay:
-    """A control without eyes: always the same joint trajectory, (T, D) in the spec's order."""
+    """A control that ignores its observations: one trajectory, (T, D) in the spec's order."""
 
     def __init__(self, trajectory: NDArray[np.float64]) -> None:
         self._trajectory = trajectory
@@ -110,7 +110,7 @@ def rollout(
     lifts, positions, commands = [], [], []
     now = 0.0
     for tick in range(ticks):
-        # The first tick comes when every sensor has spoken once, as it does in a bag.
+        # The first tick comes when every sensor has published once, as in a bag.
         if spec.tick == "image":  # the image nearest to a period after the last tick
             image_time = _newest(now + period + CAMERA_PERIOD / 2, CAMERA_PERIOD, camera_phase)
             now, delay = image_time, CAMERA_DELAY + COMMAND_DELAY

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lift scene: physics, set-points, sensors. No ROS and no wall clock: time is simulated.
 
-`LiftScene` is the robot and its world. Who commands it (the expert, a policy, the ROS node) and
-when is the caller's business.
+`LiftScene` is the robot and its world. The caller commands it: the expert, a policy, the ROS node.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def is_success(lifts: Sequence[float]) -> bool:
 
 #: `frozen`: the camera repeats its first image. `hidden`: the cube is invisible to it.
 Vision = Literal["live", "frozen", "hidden"]
-#: Who commands the arm: the policy, or blind repetition of the mean demonstration.
+#: Who commands the arm: the policy, or a replay of the mean demonstration.
 Driver = Literal["sarnn", "replay"]
 
 
@@ -104,9 +104,9 @@ def plan_trials(repeats: int, others: int, seed: int) -> list[TrialPlan]:
     ]
     trials += [TrialPlan("random", place_anywhere(rng)) for _ in range(others)]
     spread = [CONTROL_Y[index * len(CONTROL_Y) // others] for index in range(others)]
-    blind: tuple[Vision, Vision] = ("frozen", "hidden")
+    visions: tuple[Vision, Vision] = ("frozen", "hidden")
     trials += [
-        TrialPlan("control_no_vision", place(y, rng), vision=blind[index % 2])
+        TrialPlan("control_no_vision", place(y, rng), vision=visions[index % 2])
         for index, y in enumerate(spread)
     ]
     trials += [TrialPlan("control_replay", place(y, rng), driver="replay") for y in spread]

@@ -46,7 +46,7 @@ def closed_loop(
         "random": [place_anywhere(rng) for _ in range(random)],
     }
     jobs = [(kind, cube, number) for kind in cubes for number, cube in enumerate(cubes[kind])]
-    # Ctrl-C is for the parent: a pool waits for ever for what a killed worker had in hand.
+    # Ctrl-C is handled by the parent: a pool waits for ever for the job of a killed worker.
     with multiprocessing.get_context("spawn").Pool(
         WORKERS, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
     ) as pool:

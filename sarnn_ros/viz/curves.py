@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Learning curves and joints as pictures. Matplotlib only; draws what it is given."""
+"""Learning curves, and joints over time, as pictures. Matplotlib only."""
 
 from __future__ import annotations
 

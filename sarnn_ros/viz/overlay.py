@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Draws attention points over the camera's image, and what belongs beside it. OpenCV and NumPy
+"""Draws attention points over the camera's image, and a status strip below it. OpenCV and NumPy
 only; no ROS. Images are RGB uint8 (H, W, 3).
 
 Each point has its own hue, the same in every image of a policy: a filled disc is where the
@@ -73,7 +73,7 @@ def draw_overlay(
     return canvas
 
 
-#: Ground and ink of what is written beside an image.
+#: Background, text and lines of the strip, RGB.
 _GROUND, _INK, _FAINT = (24, 24, 24), (235, 235, 235), (110, 110, 110)
 _COLORS = {"fine": (90, 200, 90), "waiting": (255, 180, 40), "faulted": (255, 80, 70)}
 #: The bar ends at so many times the threshold.

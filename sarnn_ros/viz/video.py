@@ -1,9 +1,8 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Films of trials: camera with attention points, beside joints and lift as they unfold.
+"""Films of trials: camera with attention points, beside joints and lift over time.
 
-Arrays in, files out; where the arrays come from is not known here. MP4 by the ffmpeg that
-`imageio-ffmpeg` brings, so that every browser and chat plays it.
+Arrays in, files out. MP4 (H.264), by the ffmpeg of `imageio-ffmpeg`, which every browser plays.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class Clip:
 
 
 def write_video(clips: Sequence[Clip], path: Path, fps: int = 30) -> None:
-    """All clips one after the other, in the camera's own pace.
+    """All clips one after the other, at the camera's rate.
 
     :raises OSError: the file cannot be written.
     """
@@ -183,7 +182,7 @@ class _Plots:
             )
 
     def at(self, time: float) -> NDArray[np.uint8]:
-        """What is to come is faded."""
+        """The plots, with what comes after `time` faded."""
         image = self._image.copy()
         now = round(self._column(time))
         for box in self._boxes:

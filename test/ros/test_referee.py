@@ -94,7 +94,7 @@ def test_a_refusal_is_passed_on(stage):
 
 def test_what_never_comes_is_named(stage):
     with pytest.raises(EnvironmentProblem, match=r"waited 0\.2 s for a sign"):
-        stage[0].wait_for(lambda: False, "a sign", patience=0.2)
+        stage[0].wait_for(lambda: False, "a sign", timeout=0.2)
 
 
 def test_a_dead_process_ends_the_waiting_at_once(stage):
@@ -104,7 +104,7 @@ def test_a_dead_process_ends_the_waiting_at_once(stage):
     started = time.monotonic()
     with pytest.raises(EnvironmentProblem, match="'replay' ended"):
         referee.run(TrialPlan("taught", CUBE, driver="replay"), TICKS)
-    assert time.monotonic() - started < referee_module.PATIENCE / 2
+    assert time.monotonic() - started < referee_module.TIMEOUT / 2
 
 
 def test_replay_without_bags_is_an_error(tmp_path):
