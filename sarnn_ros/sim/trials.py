@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sarnn_ros.sim.rollout import Driver, Replay, rollout
+from sarnn_ros.sim.rollout import Driver, rollout
 from sarnn_ros.sim.scene import LiftScene
 from sarnn_ros.sim.task import TAUGHT_Y, UNTAUGHT_Y, Placement, place, place_anywhere
 from sarnn_ros.spec import Spec
@@ -56,15 +56,6 @@ def closed_loop(
         kind: round(float(np.mean([success for name, success in outcomes if name == kind])), 3)
         for kind in cubes
     }
-
-
-def check_spec(spec: Spec) -> None:
-    """Whether the task can be tried with this spec, known before hours of training.
-
-    :raises SpecError: it asks for a topic, joint or camera the simulator has not.
-    """
-    still = Replay(np.zeros((1, spec.joint_dim)))
-    rollout(still, LiftScene(), place(0.0, np.random.default_rng(0)), spec, ticks=1)
 
 
 def _try(load: Callable[[], SpecDriver], jobs: Sequence[Job]) -> list[tuple[str, bool]]:
