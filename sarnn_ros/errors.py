@@ -11,6 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+#: Exit code of a command after Ctrl-C, by the shells' convention: 128 + SIGINT.
+INTERRUPTED = 130
+
 
 class SarnnError(Exception):
     """A fault in the user's input or set-up.

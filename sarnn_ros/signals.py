@@ -11,8 +11,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-#: Exit code after Ctrl-C, by the shells' convention: 128 + SIGINT.
-INTERRUPTED = 130
 #: A process that has not ended this long after the first signal is ended by force, s.
 ENDING_SECONDS = 5.0
 

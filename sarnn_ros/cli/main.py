@@ -15,8 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from sarnn_ros import __version__
-from sarnn_ros.errors import EnvironmentProblem, SarnnError
-from sarnn_ros.signals import INTERRUPTED
+from sarnn_ros.errors import INTERRUPTED, EnvironmentProblem, SarnnError
 
 #: In the order of the help; `import_eipl` is typed `import-eipl`.
 COMMANDS = (

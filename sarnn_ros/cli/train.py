@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sarnn_ros.cli.options import Bgr, Fps, NoCache, Recordings
-from sarnn_ros.signals import INTERRUPTED
+from sarnn_ros.errors import INTERRUPTED
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -25,10 +25,9 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sarnn_ros.errors import ConfigError, EnvironmentProblem
+from sarnn_ros.errors import INTERRUPTED, ConfigError, EnvironmentProblem
 from sarnn_ros.files import atomic_file, write_text
 from sarnn_ros.share import ros_environment, share_directory
-from sarnn_ros.signals import INTERRUPTED
 from sarnn_ros.sim import demonstrations
 from sarnn_ros.sim.judging import Recording, Trial
 from sarnn_ros.sim.processes import Child, children, free_domain, signals_interrupt
