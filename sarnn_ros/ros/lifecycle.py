@@ -10,12 +10,10 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from sarnn_ros.errors import SarnnError
-
-RCLError = rclpy_implementation.RCLError
+from sarnn_ros.ros.spinning import RCLError
 
 
 class SafeLifecycleNode(LifecycleNode):

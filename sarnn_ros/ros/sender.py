@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
+from rclpy.serialization import serialize_message
 
 from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.resolve import CommandTopic
@@ -51,12 +52,17 @@ class CommandSender:
         return {topic.name: publisher for topic, publisher in self._outlets}
 
     def prepare(self, command: Command) -> Callable[[], None]:
-        """The messages of a command are made now, and published by a call of the result."""
-        ready = [(publisher, self._message(topic, command)) for topic, publisher in self._outlets]
+        """The messages of a command are made now, and published by a call of the result. They are
+        serialised now as well: a process may be stopped after the last check of a command, so as
+        little as possible is left to do after it."""
+        ready = [
+            (publisher, serialize_message(self._message(topic, command)))
+            for topic, publisher in self._outlets
+        ]
 
         def publish() -> None:
-            for publisher, message in ready:
-                publisher.publish(message)
+            for publisher, content in ready:
+                publisher.publish(content)
 
         return publish
 

@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Subscribes to what a spec names, and hands every message to whom it concerns. No decisions.
 
-Callbacks take microseconds: decoding waits until a tick needs the message.
+Callbacks take microseconds: decoding waits until a tick needs the message. To rclpy an image is a
+block of memory. Of each joint name it makes a Python object, and 300,000 of them would keep the
+executor, and with it ~/stop, for half a second. So all messages but images are taken as bytes,
+and not read if they are of absurd size.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from typing import Any
 
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from sarnn_ros.control.watchdogs import FormatWatch
@@ -20,6 +24,9 @@ from sarnn_ros.errors import DecodeError
 from sarnn_ros.ros import messages
 from sarnn_ros.spec import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE, JOINT_STATE_TYPE
 from sarnn_ros.streams.observe import ObservationBuffer
+
+#: A thousand joints with long names have less, bytes.
+MAX_BYTES = 1 << 17
 
 SENSOR_TYPES: dict[str, Any] = {
     IMAGE_TYPE: Image,
@@ -76,6 +83,10 @@ class Sensors:
         classes = [SENSOR_TYPES.get(kind) or messages.message_class(kind) for kind in kinds]
         self.subscriptions = {
             topic: node.create_subscription(kind, topic, partial(self._take, topic), qos)
+            if kind in (Image, CompressedImage)
+            else node.create_subscription(
+                kind, topic, partial(self._take_bytes, topic, kind), qos, raw=True
+            )
             for topic, kind in zip(buffer.routes, classes)
         }
 
@@ -83,6 +94,15 @@ class Sensors:
         """End all subscriptions."""
         while self.subscriptions:
             self._node.destroy_subscription(self.subscriptions.popitem()[1])
+
+    def _take_bytes(self, topic: str, kind: Any, content: bytes) -> None:
+        if len(content) > MAX_BYTES:
+            self._arrived(topic)
+            problem = f"{len(content)} bytes in one message, at most {MAX_BYTES} are read"
+            self._buffer.refuse(topic, problem)
+            self._void(topic, DecodeError(problem))
+            return
+        self._take(topic, deserialize_message(content, kind))
 
     def _take(self, topic: str, message: Any) -> None:
         self._arrived(topic)

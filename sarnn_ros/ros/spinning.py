@@ -8,17 +8,27 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
 
 import rclpy
 from rclpy.executors import Executor, ExternalShutdownException, ShutdownException
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from sarnn_ros.errors import ConfigError
+from sarnn_ros.errors import ConfigError, SarnnError, shorten
+from sarnn_ros.yaml_file import read_yaml
+
+#: Of a file of parameters, which may hold a robot description, bytes.
+MAX_BYTES = 1 << 22
+
+RCLError = rclpy_implementation.RCLError
+RCLInvalidROSArgsError = rclpy_implementation.RCLInvalidROSArgsError
 
 
 def initialise(args: Sequence[str] | None) -> bool:
-    """Start rclpy. Arguments that it would ignore are printed as an error instead.
+    """Start rclpy. Arguments that it would ignore or refuse are printed as an error instead.
 
     :param args: the program's name and its arguments; None: those of this process.
     :returns: whether it has started.
@@ -31,8 +41,15 @@ def initialise(args: Sequence[str] | None) -> bool:
         )
         print(f"error: {error}", file=sys.stderr)
         return False
-    # rclpy's own handlers end the context at once, and with it the chance to send a hold.
-    rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        for name, path in pairwise(given):
+            if name == "--params-file":  # rcl's parser has no bounds
+                read_yaml(Path(path), ConfigError, "see config/inference.yaml", MAX_BYTES)
+        # rclpy's own handlers end the context at once, and with it the chance to send a hold.
+        rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
+    except (SarnnError, RCLError, RCLInvalidROSArgsError) as error:
+        print(f"error: {shorten(str(error))}", file=sys.stderr)
+        return False
     return True
 
 

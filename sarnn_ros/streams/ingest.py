@@ -192,6 +192,11 @@ class Ingest:
                 refused.append(other)
         return Arrival(tick, refused)
 
+    def refuse(self, topic: str, problem: str) -> None:
+        """A message of this topic was not even read."""
+        for stream in self.routes[topic]:
+            stream.last_void = problem
+
     def _take(self, stream: Stream, stamp: int, content: Any, receive_ns: int) -> int | None:
         """Returns the tick that the message is."""
         is_trigger = self.spec.trigger is not None and stream is self.cameras[0]

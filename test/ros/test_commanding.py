@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 from ros_testing import JOINTS, small_spec
+from signalling import stop_while_it_waits
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_by_one")]
 
@@ -62,11 +63,11 @@ def test_set_points_at_a_rate_of_their_own(
     gaps = np.diff([command.at_ns for command in robot.commands[:100]]) * 1e-9
     assert np.median(gaps) == pytest.approx(0.02, abs=0.005)
     path = np.array([command.position for command in robot.commands])
-    # The last ones are one set-point and its hold: nothing jumps to where the way was to lead.
+    # The last ones are one set-point and its hold: nothing jumps to the end of the segment.
     np.testing.assert_array_equal(path[-1], path[-2])
     for command in robot.commands:
         assert (np.abs(command.position - command.present) < MAX_STEP).all()
-    # Five set-points a tick make the steps small; one a tick would be the whole way at once.
+    # Five set-points a tick make the steps small; one a tick would be a step as large as five.
     steps = np.abs(np.diff(path, axis=0)).max(axis=1)
     whole = np.abs(path[5:] - path[:-5]).max(axis=1)
     assert np.percentile(steps, 90) < 0.5 * np.percentile(whole, 90)
@@ -104,8 +105,8 @@ def test_a_gripper_on_a_topic_of_its_own(rate, policy, start_node, make_robot, g
     assert graph.trigger(f"{namespace}/sarnn/stop").success
     count, published = len(robot.commands), robot.published
     wait(lambda: robot.published > published + 40, "four ticks")
-    # The prediction is near 0.3, nearer to closed: all the way, at once, without a blend or a way
-    # from where the finger is, and kept by the hold.
+    # The prediction is near 0.3, nearer to closed: it closes at once, without a blend or a segment
+    # from where the finger is, and stays closed in the hold.
     assert {message.data for message in grips} == {0.7}
     assert all(command.position.shape == (2,) for command in robot.commands)
     assert len(robot.commands) <= count + 2
@@ -229,17 +230,18 @@ rclpy.spin(node)
 def test_a_reliable_subscriber_that_has_stopped_reading_delays_no_command(
     policy, start_node, launch, make_robot, wait
 ):
-    """Its process is stopped: it takes nothing, acknowledges nothing, and is still there."""
+    """Its process is stopped: it takes nothing, acknowledges nothing, and is still there. What
+    happens where it is stopped with a lock of Fast DDS: docs/explanation/safety.md."""
     robot = make_robot(JOINTS, START, namespace="/deaf/")
     node = start_node("-r", "__ns:=/deaf", policy=policy, autostart=True)
     listener = launch(sys.executable, "-c", STOPPED_LISTENER, "/deaf")
     listener.wait_for("heard")
     wait(lambda: robot.commands, lambda: node.output)
-    listener.send(signal.SIGSTOP)
+    stop_while_it_waits(listener.pid)
     before, published = len(robot.commands), robot.published
     wait(lambda: robot.published > published + 500, "five seconds")
     # Fifty ticks; whatever else this machine does, a blocked writer would have sent none.
-    assert len(robot.commands) - before >= 40
+    assert len(robot.commands) - before >= 40, node.output
     gaps = np.diff([command.at_ns for command in robot.commands[before:]]) * 1e-9
     assert np.median(gaps) == pytest.approx(0.1, abs=0.02)
     assert node.stop() == 0, "nor does it keep the node from ending"

@@ -31,7 +31,7 @@ SPEC = parse_spec(
 
 def test_a_type_that_is_not_installed_leaves_no_subscription(monkeypatch):
     topics: list[str] = []
-    node = SimpleNamespace(create_subscription=lambda kind, topic, *_: topics.append(topic))
+    node = SimpleNamespace(create_subscription=lambda kind, topic, *_, **__: topics.append(topic))
 
     def subscribe() -> None:
         ignored = dict.fromkeys(("now_ns", "arrived", "image_tick", "void"))
@@ -48,3 +48,25 @@ def test_a_type_that_is_not_installed_leaves_no_subscription(monkeypatch):
     with pytest.raises(EnvironmentProblem, match="WrenchStamped"):
         subscribe()
     assert topics == []
+
+
+def test_a_message_of_absurd_size_is_not_read():
+    """Reading 300,000 names would keep the executor for half a second."""
+    from rclpy.serialization import serialize_message
+    from sensor_msgs.msg import JointState
+
+    callbacks: dict = {}
+    node = SimpleNamespace(
+        create_subscription=lambda kind, topic, take, *_, **__: callbacks.setdefault(topic, take)
+    )
+    buffer, said, arrived = ObservationBuffer(SPEC), [], []
+    sensors.Sensors(
+        node, buffer, None, "best_effort", now_ns=lambda: 1, arrived=arrived.append,
+        image_tick=None, void=lambda topic, error: said.append((topic, error.problem)),
+    )  # fmt: skip
+    names = [f"joint_{row}" for row in range(300_000)]
+    callbacks["joint_states"](serialize_message(JointState(name=names)))
+    ((topic, problem),) = said
+    assert topic == "joint_states" and "bytes in one message, at most 131072 are read" in problem
+    assert arrived == ["joint_states"]
+    assert problem in buffer.observe(1).reasons["joint_states"]

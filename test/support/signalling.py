@@ -30,9 +30,10 @@ def other_thread(pid: int, number: int) -> int:
     raise AssertionError(f"process {pid} has no other thread that takes signal {number}")
 
 
-def state(pid: int) -> str:
-    """Of the main thread, as `ps` shows it. T: stopped, S: it waits, Z: it has ended."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+def state(pid: int, thread: str = "") -> str:
+    """Of the main thread or another, as `ps` shows it. T: stopped, S: waits, Z: has ended."""
+    folder = f"/proc/{pid}/task/{thread}" if thread else f"/proc/{pid}"
+    return Path(f"{folder}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def wait_for_state(pid: int, wanted: str, *, stays: float = 0.02, timeout: float = 10.0) -> None:
@@ -64,6 +65,16 @@ def while_it_is_stopped(pid: int, number: int) -> None:
     wait_for_state(pid, "T", stays=0.0)
     os.kill(pid, number)
     os.kill(pid, signal.SIGCONT)
+
+
+def stop_while_it_waits(pid: int, timeout: float = 10.0) -> None:
+    """SIGSTOP at a moment in which all of its threads wait. One that is stopped while it takes a
+    message out of Fast DDS's shared memory keeps a lock, for which writers wait for a second."""
+    end = time.monotonic() + timeout
+    while any(state(pid, task.name) != "S" for task in Path(f"/proc/{pid}/task").iterdir()):
+        assert time.monotonic() < end, f"process {pid} is never idle"
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGSTOP)
 
 
 def many_times(pid: int, number: int) -> None:
