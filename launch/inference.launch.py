@@ -5,8 +5,8 @@
 It sets parameters, remappings and two environment variables of ordinary nodes. A launch file of
 your own may do the same, or include this one once per arm, each in a GroupAction with its own
 `namespace` (docs/how-to/two_arms.md): without the group, `ros2 launch` passes the arguments of the
-first include on to the next. Later sources win: the node's defaults, `params_file`, and those of
-the arguments below that are given.
+first include on to the next. Later sources win: the node's defaults, SetParameter of a file that
+includes this one, `params_file`, and those of the arguments below that are given.
 """
 
 import json
@@ -126,7 +126,7 @@ def _refuse_mistakes(context):
     _refuse_unknown_arguments(context)
     _refuse_a_second_commander(context)
     file = _value(context, "params_file")
-    if not Path(file).is_file():
+    if file and not Path(file).is_file():
         raise RuntimeError(f"params_file: '{file}' is not a file")
     validate_namespace(f"/{_value(context, 'namespace').strip('/')}")
     for name, (kind, _) in PARAMETERS.items():
@@ -161,7 +161,8 @@ def _nodes(context):
         # Given ones twice, for the node by its name and for all nodes ('-p'): of a file's sections
         # '/sarnn' and '/**' the later one wins, and over whatever is added to the other.
         parameters=[
-            LaunchConfiguration("params_file"),
+            # No file of ours by default: it would count more than SetParameter does.
+            *([LaunchConfiguration("params_file")] if _value(context, "params_file") else []),
             {
                 name: ParameterValue(LaunchConfiguration(name), value_type=kind)
                 for name, kind in given
@@ -194,7 +195,9 @@ def _arguments():
     return [
         *(
             DeclareLaunchArgument(
-                name, default_value="", description=f"{text} (default: params_file's)"
+                name,
+                default_value="",
+                description=f"{text} (default: params_file's, or the node's)",
             )
             for name, (_, text) in PARAMETERS.items()
         ),
@@ -209,8 +212,8 @@ def _arguments():
         ),
         DeclareLaunchArgument(
             "params_file",
-            default_value=PathJoinSubstitution([SHARE, "config", "inference.yaml"]),
-            description="parameters of the node, YAML",
+            default_value="",
+            description="parameters of the node, YAML, as config/inference.yaml",
         ),
         DeclareLaunchArgument(
             "namespace", default_value="", description="of the node, its topics and RViz"

@@ -29,6 +29,7 @@ class State(Enum):
     COMMANDING = "commanding"
     STALLED = "stalled"  # started, but the simulated clock stands still
     FAULTED = "faulted"  # a fault is latched until ~/reset
+    FINALIZED = "finalized"  # the lifecycle node was shut down; no transition leads out
 
 
 class Event(Enum):
@@ -134,6 +135,7 @@ NEXT_STEP = {
     S.STOPPED: "call ~/start",
     S.FAULTED: "call ~/reset, then ~/start",
     S.STALLED: "has the simulation been paused, or /clock lost its publisher?",
+    S.FINALIZED: "end the process, and start another",
 }
 
 _LEVELS: dict[State, Level] = {
@@ -181,13 +183,14 @@ class Status:
 def diagram() -> str:
     """The table as a Mermaid state diagram, for the documentation. What starts in any state that
     is started is drawn once, from a box around them."""
-    names = {state: state.name.title().replace("_", "") for state in State}
+    states: list[State] = [state for state in State if state is not State.FINALIZED]
+    names: dict[State, str] = {state: state.name.title().replace("_", "") for state in states}
     lines = ["stateDiagram-v2", "    [*] --> Unconfigured"]
     lines += [
-        f"    {names[state]}: {state.value}" for state in State if names[state] != state.value
+        f"    {names[state]}: {state.value}" for state in states if names[state] != state.value
     ]
     lines += ["    state Started {"]
-    lines += [f"        {names[state]}" for state in State if state in STARTED]
+    lines += [f"        {names[state]}" for state in states if state in STARTED]
     lines += ["    }"]
     for sources, event, target, actions in TABLE:
         if sources == _ANY:
@@ -195,7 +198,7 @@ def diagram() -> str:
         label = event.value + "".join(f" / {action.value}" for action in actions)
         starts = ["Started"] if sources >= STARTED else []
         rest = sources - STARTED if starts else sources
-        starts += [names[state] for state in State if state in rest]
+        starts += [names[state] for state in states if state in rest]
         lines += [
             f"    {start} --> {start if target is None else names[target]}: {label}"
             for start in starts

@@ -117,7 +117,9 @@ class InferenceNode(SafeLifecycleNode):
 
     def status(self) -> Status:
         """What it is doing, and why."""
-        return Status(State.UNCONFIGURED) if self.controller is None else self.controller.status()
+        if self.controller is not None:
+            return self.controller.status()
+        return Status(State.FINALIZED if self.state == "finalized" else State.UNCONFIGURED)
 
     # -- lifecycle ------------------------------------------------------------------------------
 

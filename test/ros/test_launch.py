@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 from collections.abc import Callable
@@ -12,8 +13,17 @@ from typing import Any
 
 import pytest
 import yaml
-from launch_stand_ins import Process, ShutDown, load, load_module, parameters_of
+from launch_stand_ins import (
+    MODULES,
+    Process,
+    ShutDown,
+    load,
+    load_module,
+    parameters_of,
+    real_signature,
+)
 from launch_stand_ins import launch as stand_in_launch
+from lifecycle_msgs.msg import Transition
 from rcl_interfaces.srv import GetParameters
 
 from sarnn_ros.control.settings import DECLARATIONS, TYPE_NAMES, build_settings
@@ -22,7 +32,6 @@ from sarnn_ros.spec import parse_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "launch"
-OWN_PARAMETERS = set(DECLARATIONS) | {"use_sim_time"}
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +70,23 @@ def run(name: str, **arguments: str) -> list[Process]:
     return stand_in_launch(LAUNCH / name, ROOT, **arguments)
 
 
+@pytest.mark.parametrize("file", sorted(LAUNCH.glob("*.py")), ids=lambda file: file.name)
+def test_what_the_files_call_takes_these_arguments(file: Path) -> None:
+    """The stand-ins take whatever they were written for; this asks the real launch."""
+    origins = {member.__name__: name for name, members in MODULES.items() for member in members}
+    called = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            name = node.func.id
+            if name in origins:
+                positional, keywords = real_signature(origins[name], name)
+                assert len(node.args) <= positional, f"{name}, line {node.lineno}"
+                given = {keyword.arg for keyword in node.keywords}
+                assert given <= keywords, f"{name}, line {node.lineno}"
+                called.append(name)
+    assert len(called) > 5
+
+
 def test_the_arguments_are_those_in_the_readme() -> None:
     description = load(LAUNCH / "inference.launch.py")
     names = {item.name for item in description.entities if hasattr(item, "default_value")}
@@ -85,8 +111,9 @@ def test_inference_alone() -> None:
     (node,) = run("inference.launch.py", policy="/somewhere")
     assert (node.package, node.executable, node.name) == ("sarnn_ros", "inference_node", "sarnn")
     assert node.parameters["policy"] == "/somewhere"
-    assert node.parameters["autostart"] is True, "config/inference.yaml says so"
-    assert set(node.parameters) <= OWN_PARAMETERS
+    # Nothing else, not even defaults: they would count more than SetParameter of an outer file,
+    # whose `start_on_activate: False` would be lost.
+    assert node.parameter_rules == [{"policy": "/somewhere"}, ("policy", "/somewhere")]
     assert node.remappings == {"joint_command": "joint_command"}
 
 
@@ -327,8 +354,8 @@ def test_playback_of_a_policy_that_is_not_there_ends(rviz2: None) -> None:
         run("playback.launch.py", policy="/p", bag="/b")
 
 
-def test_config_sets_parameters_that_exist_to_values_that_are_allowed() -> None:
-    build_settings(parameters_of(ROOT / "config" / "inference.yaml"))
+def test_the_parameter_file_to_copy_has_the_defaults() -> None:
+    assert build_settings(parameters_of(ROOT / "config" / "inference.yaml")) == build_settings({})
 
 
 def test_rviz_shows_what_the_node_publishes() -> None:
@@ -396,4 +423,9 @@ def test_the_real_node_takes_what_launch_gives_it(
     values = graph.call(GetParameters, f"{name}/get_parameters", request).values
     assert [item.string_value for item in values[:2]] == ["/123", "joint_trajectory"]
     assert values[2].double_value == 1.25
+    # As `ros2 lifecycle set … shutdown` does it from here; the advice to configure would be wrong.
+    assert graph.change_state(name, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN)
+    assert (
+        graph.trigger(f"{name}/start").message == "finalized: end the process, and start another"
+    )
     assert child.stop() == 0

@@ -8,7 +8,9 @@ argument, an undeclared one and a missing one are errors here too.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -351,6 +353,54 @@ MODULES = {
     "launch_ros.parameter_descriptions": [Parameter, ParameterValue],
     "launch_ros.substitutions": [FindPackagePrefix, FindPackageShare],
 }
+
+
+_PROCESS = {
+    *("name", "cmd", "prefix", "cwd", "env", "additional_env", "shell", "sigterm_timeout"),
+    *("sigkill_timeout", "emulate_tty", "output", "output_format", "log_cmd", "on_exit"),
+    *("respawn", "respawn_delay", "cached_output", "condition"),
+}
+_NODE = _PROCESS | {
+    *("executable", "package", "namespace", "exec_name", "parameters", "remappings"),
+    *("ros_arguments", "arguments"),
+}
+#: What the real ones take: how many arguments by position, and which by keyword. Read off launch
+#: and launch_ros of Humble, Jazzy and Rolling, which agree in these.
+SIGNATURES: dict[str, tuple[int, set[str]]] = {
+    "DeclareLaunchArgument": (1, {"name", "default_value", "description", "choices", "condition"}),
+    "ExecuteProcess": (0, _PROCESS),
+    "FindPackagePrefix": (1, {"package"}),
+    "FindPackageShare": (1, {"package"}),
+    "GroupAction": (1, {"actions", "scoped", "forwarding", "launch_configurations", "condition"}),
+    "IfCondition": (1, {"predicate_expression"}),
+    "IncludeLaunchDescription": (
+        1,
+        {"launch_description_source", "launch_arguments", "condition"},
+    ),
+    "LaunchConfiguration": (1, {"variable_name", "default"}),
+    "LaunchDescription": (1, {"initial_entities", "deprecated_reason"}),
+    "LifecycleNode": (0, _NODE),
+    "LogInfo": (0, {"msg", "condition"}),
+    "Node": (0, _NODE),
+    "OpaqueFunction": (0, {"function", "args", "kwargs", "condition"}),
+    "Parameter": (2, {"name", "value", "value_type"}),
+    "ParameterValue": (1, {"value", "value_type"}),
+    "PathJoinSubstitution": (1, {"substitutions"}),
+    "PythonLaunchDescriptionSource": (1, {"launch_file_path"}),
+    "Shutdown": (0, {"reason", "condition"}),
+}
+
+
+def real_signature(module: str, name: str) -> tuple[int, set[str]]:
+    """Of the installed launch where there is one (ROS images), else as recorded."""
+    found = importlib.util.find_spec("launch")
+    if found is None or found.origin is None:  # a folder: our own
+        return SIGNATURES[name]
+    real = getattr(importlib.import_module(module), name)
+    known = [vars(kind)["__init__"] for kind in real.__mro__ if "__init__" in vars(kind)]
+    taken = [inspect.signature(function).parameters for function in known]
+    positional = [one for one in taken[0].values() if one.kind is one.POSITIONAL_OR_KEYWORD]
+    return len(positional) - 1, {key for parameters in taken for key in parameters}
 
 
 @contextmanager
