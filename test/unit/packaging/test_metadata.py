@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from catkin_pkg.package import Package, parse_package
 from packaging.requirements import Requirement
 
@@ -62,6 +63,9 @@ def imported_modules() -> set[str]:
 
 def test_one_version_everywhere(setup_arguments: dict[str, object], manifest: Package) -> None:
     assert setup_arguments["version"] == manifest.version == sarnn_ros.__version__
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == manifest.version
+    assert citation["license"] == manifest.licenses[0]
     heading = f"{manifest.version} ("
     assert heading in (ROOT / "CHANGELOG.rst").read_text(encoding="utf-8")
 
