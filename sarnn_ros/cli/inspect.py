@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sarnn_ros.cli.options import Bgr, Fps, NoCache, Recordings
+from sarnn_ros.cli.options import Bgr, Failures, Fps, NoCache, Recordings
 
 
 def inspect(
@@ -28,6 +28,7 @@ def inspect(
     ] = None,
     fps: Fps = None,
     bgr: Bgr = False,
+    failures: Failures = False,
     no_cache: NoCache = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 for warnings as well.")
@@ -71,7 +72,8 @@ def inspect(
             write_spec.write_text(text, encoding="utf-8")
     with Status("reading bags", console=console) as status:
         dataset = load_dataset(
-            bags, chosen, arrays=arrays, cache=None if no_cache else default_cache(),
+            bags, chosen, arrays=arrays, failures=failures,
+            cache=None if no_cache else default_cache(),
             progress=lambda done, total, name: status.update(f"{done + 1}/{total} {name}"),
         )  # fmt: skip
     report = examine(dataset)

@@ -13,6 +13,9 @@ Recordings = Annotated[list[Path], typer.Argument(help="Bags or data sets, or fo
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Decode the bags again, and keep nothing of it.")
 ]
+Failures = Annotated[
+    bool, typer.Option("--failures", help="Use bags that were labelled a failure, too.")
+]
 Fps = Annotated[
     float | None,
     typer.Option(min=0.1, help="Rows per second of HDF5, npz and EIPL. Default: the spec's rate."),

@@ -4,20 +4,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-_HELP = "space: start or stop an episode   d: discard   p: check again   q: quit"
+_HELP = (
+    "space: start or stop an episode   s: success   f: failure   d: discard   "
+    "t: a person takes over, or hands back   p: check again   q: quit"
+)
 
 
 def record(
     spec: Annotated[Path, typer.Option(help="What is observed (YAML): its topics are recorded.")],
     out: Annotated[Path, typer.Option(help="Folder for the bags, one per episode.")],
+    topics: Annotated[
+        list[str] | None,
+        typer.Option("--topics", metavar="TOPIC:TYPE", help="Record this topic as well."),
+    ] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="End when so many episodes are kept.")
+    ] = None,
 ) -> None:
-    """Record demonstrations. Nothing starts before every topic is alive at its rate."""
+    """Record demonstrations. Nothing starts before every topic is alive at its rate.
+
+    What happens is logged in OUT/recorder.log. Discarded episodes are in OUT/.trash.
+    """
     import os
+    from contextlib import ExitStack
+    from functools import partial
 
     from sarnn_ros.share import ros_environment
 
@@ -26,6 +42,7 @@ def record(
     import rclpy
     from rclpy.signals import SignalHandlerOptions
     from rich.console import Console
+    from rich.text import Text
 
     from sarnn_ros.errors import SarnnError
     from sarnn_ros.ros.recorder_node import CLOSING_SECONDS, RecorderNode, spinning
@@ -35,22 +52,28 @@ def record(
     with stop_on_signals(CLOSING_SECONDS) as stop:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         try:
-            node = RecorderNode(spec, out)
+            node = RecorderNode(spec, out, topics or ())
         except SarnnError:
             rclpy.try_shutdown()
             raise
-        with spinning(node), _Keys() as keys:
+        with spinning(node), _Keys() as keys, ExitStack() as live:
             if keys.usable:
                 console.print(_HELP)
             else:
                 console.print("no terminal: use the services ~/start_episode and ~/stop_episode")
-            while not stop.is_set():
+            status = live.enter_context(console.status(""))
+            while not stop.is_set() and (node.recording or node.kept < (episodes or 1 << 30)):
+                status.update(Text(node.status()))
                 key = keys.read(0.1)
-                work = {
+                keys_do: dict[str, Callable[[], str]] = {
                     " ": node.stop_episode if node.recording else node.start_episode,
+                    "s": partial(node.label, "success"),
+                    "f": partial(node.label, "failure"),
                     "d": node.discard_episode,
+                    "t": node.take_over,
                     "p": node.say_preflight,
-                }.get(key)
+                }
+                work = keys_do.get(key)
                 if key == "q":
                     break
                 if work is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sarnn_ros.cli.options import Bgr, Fps, NoCache, Recordings
+from sarnn_ros.cli.options import Bgr, Failures, Fps, NoCache, Recordings
 from sarnn_ros.errors import INTERRUPTED
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def train(
     fps: Fps = None,
     bgr: Bgr = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    failures: Failures = False,
     no_cache: NoCache = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Load, print sizes and estimates, and stop.")
@@ -73,6 +74,7 @@ def train(
             validation=validation,
             seed=training.seed,
             cache=None if no_cache else default_cache(),
+            failures=failures,
             progress=lambda done, total, name: status.update(f"reading bag {done}/{total} {name}"),
         )
     print_report(examine(dataset), console)

@@ -49,6 +49,9 @@ MAX_METADATA_BYTES = 1 << 22
 #: The files of one recording follow each other without a longer pause, s.
 SPLIT_PAUSE = 1.0
 
+#: The label of a recording in the custom data of its metadata.yaml.
+LABEL = "sarnn.label"
+
 _STORAGE = (".mcap", ".db3")
 _SUFFIXES = (*_STORAGE, ".bag", ".mcap.zstd", ".db3.zstd")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -127,8 +130,6 @@ class Bag:
         self.topics: dict[str, Topic] = {}
         #: What could not be read, in words; empty for a sound bag. Complete after `messages`.
         self.damage: list[str] = []
-        #: What metadata.yaml keeps for programs: name to text.
-        self.custom_data: dict[str, str] = {}
         self._announced: dict[str, int] = {}
         self._files: list[Path] = []
         self._stack = ExitStack()
@@ -213,8 +214,6 @@ class Bag:
                 str(topic["topic_metadata"]["name"]): int(topic["message_count"])
                 for topic in about["topics_with_message_count"]
             }
-            custom = about.get("custom_data") or {}
-            self.custom_data = {str(key): str(value) for key, value in custom.items()}
         except (BagError, KeyError, TypeError, ValueError, AttributeError) as error:
             why = error.problem if isinstance(error, BagError) else f"lacks {error}"
             self.damage.append(
@@ -291,6 +290,16 @@ class Bag:
             where=self.path,
             remedy="copy or record it again" + (f", or try '{tool}'" if tool else ""),
         )
+
+
+def label_of(path: Path) -> str | None:
+    """How a person labelled the bag when it was recorded: success, failure, or not at all."""
+    try:
+        values = read_yaml(path / "metadata.yaml", BagError, "", MAX_METADATA_BYTES).values
+        label = values["rosbag2_bagfile_information"]["custom_data"][LABEL]
+    except (BagError, LookupError, TypeError):
+        return None
+    return str(label)
 
 
 class DamagedError(BagError):

@@ -10,21 +10,27 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from rosbags.interfaces import Qos
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from sarnn_ros.data.bags import LABEL
+from sarnn_ros.data.write_bag import add_checksums
 from sarnn_ros.errors import ConfigError
+from sarnn_ros.files import write_text
 
 FLUSH_SECONDS = 1.0
 INDEX = "episodes.jsonl"
+#: Where discarded episodes go; readers of bags pass over it.
+TRASH = ".trash"
+Label = Literal["success", "failure"]
 #: The metadata version that Humble's rosbag2 reads, too.
 BAG_VERSION: Literal[8] = 8
 
@@ -66,6 +72,7 @@ class EpisodeWriter:
             for topic, (kind, profiles) in self.topics.items()
         }
         self.counts = dict.fromkeys(self.topics, 0)
+        add_checksums(self._writer)
         self._flushed = time.monotonic()
 
     def write(self, topic: str, receive_ns: int, raw: bytes) -> None:
@@ -90,10 +97,27 @@ class EpisodeWriter:
         """Finish the bag, with index and metadata.yaml."""
         self._writer.close()
 
-    def discard(self) -> None:
-        """Close and delete."""
-        self._writer.abort()
-        shutil.rmtree(self.path, ignore_errors=True)
+
+def throw_away(bag: Path) -> None:
+    """Into `TRASH` beside it, from where a person can bring it back.
+
+    :raises OSError: it cannot be moved.
+    """
+    trash = bag.parent / TRASH
+    trash.mkdir(exist_ok=True)
+    bag.rename(trash / bag.name)
+
+
+def set_label(bag: Path, label: Label) -> None:
+    """Keep the label in the bag's metadata.yaml.
+
+    :raises OSError: it cannot be written.
+    """
+    file = bag / "metadata.yaml"
+    values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    about = values["rosbag2_bagfile_information"]
+    about["custom_data"] = {**(about.get("custom_data") or {}), LABEL: label}
+    write_text(file, yaml.safe_dump(values, sort_keys=False))
 
 
 def next_name(folder: Path) -> str:

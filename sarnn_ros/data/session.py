@@ -6,15 +6,26 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from rosbags.interfaces import Qos
 
-from sarnn_ros.data.record import EpisodeWriter, append_index, next_name
+from sarnn_ros.data.record import (
+    TRASH,
+    EpisodeWriter,
+    Label,
+    append_index,
+    next_name,
+    set_label,
+    throw_away,
+)
 from sarnn_ros.errors import ConfigError, DecodeError
 from sarnn_ros.spec import NANOSECONDS, Spec
 from sarnn_ros.streams.ingest import Ingest
@@ -23,6 +34,11 @@ from sarnn_ros.streams.ingest import Ingest
 WINDOW_SECONDS = 2.0
 #: A topic may be this much slower than the ticks and still count as fast enough.
 RATE_TOLERANCE = 0.9
+#: While recording: a topic that is silent for longer, s, and three of its periods, has died.
+SILENCE_SECONDS = 0.5
+#: Where the takeover of a person is marked in the bag: a Bool, true while a person leads the arm.
+TAKEOVER = "takeover"
+LOG = "recorder.log"
 
 
 @dataclass
@@ -47,6 +63,20 @@ class Channel:
     def arrived(self, steady_ns: int, raw: bytes) -> None:
         self.arrivals.append(steady_ns)
         self.last = raw
+
+    def measured_rate(self, steady_ns: int) -> float:
+        """Hz, over the last `WINDOW_SECONDS`."""
+        since = steady_ns - round(WINDOW_SECONDS * NANOSECONDS)
+        recent = [time for time in self.arrivals if time >= since]
+        span_ns = recent[-1] - recent[0] if recent else 0
+        return (len(recent) - 1) * NANOSECONDS / span_ns if span_ns > 0 else 0.0
+
+    def silence(self, steady_ns: int) -> float | None:
+        """s since the last message, if that is too long for a topic that is observed."""
+        if not self.checks or not self.arrivals:
+            return None
+        silence = (steady_ns - self.arrivals[-1]) / NANOSECONDS
+        return silence if silence > max(SILENCE_SECONDS, 3.0 / self.rate) else None
 
     def problems(
         self,
@@ -74,11 +104,8 @@ class Channel:
         if len(publishers) > 1:
             names = ", ".join(sorted(node for node, _ in publishers))
             yield f"'{name}' has {len(publishers)} publishers: {names}"
-        since = steady_ns - round(WINDOW_SECONDS * NANOSECONDS)
-        recent = [time for time in self.arrivals if time >= since]
-        span_ns = recent[-1] - recent[0] if recent else 0
-        rate = (len(recent) - 1) * NANOSECONDS / span_ns if span_ns > 0 else 0.0
-        if not recent:
+        rate = self.measured_rate(steady_ns)
+        if not self.arrivals or steady_ns - self.arrivals[-1] > WINDOW_SECONDS * NANOSECONDS:
             yield f"'{name}' has sent nothing for {WINDOW_SECONDS:g} s"
         elif self.checks and rate < RATE_TOLERANCE * self.rate:
             yield f"'{name}' comes at {rate:.1f} Hz, ticks are at {self.rate:g} Hz"
@@ -116,6 +143,13 @@ class Session:
         self._min_free = min_free
         self._writer: EpisodeWriter | None = None
         self._last_kept: str | None = None
+        self._began = 0.0
+        self._taken_over = False
+        self._silent: set[str] = set()
+        #: Episodes kept in this session.
+        self.kept = 0
+        #: Per topic that went silent in the running or last episode: the longest silence, s.
+        self.gaps: dict[str, float] = {}
         self._lock = threading.RLock()
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -127,6 +161,22 @@ class Session:
     @property
     def recording(self) -> bool:
         return self._writer is not None
+
+    @property
+    def episode(self) -> str:
+        """The name of the running one; empty if there is none."""
+        return self._writer.path.name if self._writer else ""
+
+    @property
+    def seconds(self) -> float:
+        """Of the running episode, by the steady clock."""
+        return time.monotonic() - self._began if self._writer else 0.0
+
+    def log(self, text: str) -> str:
+        """Note with the time of day in the session's log; returns the text."""
+        with suppress(OSError), (self.out / LOG).open("a", encoding="utf-8") as stream:
+            stream.write(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {text}\n")
+        return text
 
     def problems(self) -> list[str]:
         """What is wrong with the disk."""
@@ -154,7 +204,9 @@ class Session:
                 raise ConfigError("not recording: " + "; ".join(problems))
             name = next_name(self.out)
             self._writer = EpisodeWriter(self.out / name, topics)
-            return f"recording {name}"
+            self._began, self._last_kept, self._taken_over = time.monotonic(), None, False
+            self.gaps.clear()
+            return self.log(f"recording {name}")
 
     def write(self, topic: str, receive_ns: int, raw: bytes) -> None:
         """Keep a message, if an episode with this topic is running.
@@ -172,27 +224,82 @@ class Session:
             writer.close()
             seconds = ((writer.last_ns or 0) - (writer.first_ns or 0)) / NANOSECONDS
             entry = {"name": writer.path.name, "seconds": seconds, "messages": writer.counts}
-            append_index(self.out, entry)
+            append_index(self.out, entry | ({"gaps": self.gaps} if self.gaps else {}))
             self._last_kept = writer.path.name
-            return f"kept {writer.path.name}: {seconds:.1f} s"
+            self.kept += 1
+            gaps = "".join(f"; '{topic}' was silent {gap} s" for topic, gap in self.gaps.items())
+            return self.log(f"kept {writer.path.name}: {seconds:.1f} s{gaps}")
 
     def discard(self) -> str:
-        """The running episode, or else the last one that was kept, is deleted.
+        """The running episode, or else the one just kept, goes into the trash. A second call does
+        not reach the one before.
 
-        :raises ConfigError: there is none.
+        :raises ConfigError: there is none. :raises OSError: it cannot be moved.
         """
         with self._lock:
             if self._writer is not None:
                 writer = self._take_writer()
+                writer.close()
                 name = writer.path.name
-                writer.discard()
             elif self._last_kept is not None:
-                name, self._last_kept = self._last_kept, None
-                shutil.rmtree(self.out / name, ignore_errors=True)
+                name = self._last_kept
+                self.kept -= 1
             else:
                 raise ConfigError("there is no episode to discard")
+            self._last_kept = None
+            throw_away(self.out / name)
             append_index(self.out, {"name": name, "discarded": True})
-            return f"discarded {name}"
+            return self.log(f"discarded {name}: it is in {self.out / TRASH}")
+
+    def label(self, label: Label) -> str:
+        """End the running episode, if there is one, and label it; or else the one just kept.
+
+        :raises ConfigError: there is none. :raises OSError: it cannot be written.
+        """
+        with self._lock:
+            said = f"{self.stop()}; " if self._writer is not None else ""
+            name = self._last_kept
+            if name is None:
+                raise ConfigError("there is no episode to label")
+            set_label(self.out / name, label)
+            append_index(self.out, {"name": name, "label": label})
+            return said + self.log(f"{name} is a {label}")
+
+    def take_over(self, topic: str, receive_ns: int) -> str:
+        """Mark in the bag that a person leads the arm from now on, or no longer.
+
+        :raises ConfigError: nothing is being recorded. :raises OSError: it cannot be written.
+        """
+        with self._lock:
+            if self._writer is None:
+                raise ConfigError("nothing is being recorded")
+            self._taken_over = not self._taken_over
+            # A std_msgs/Bool in CDR: little endian, one byte.
+            self._writer.write(topic, receive_ns, bytes((0, 1, 0, 0, self._taken_over)))
+            who = "a person leads" if self._taken_over else "the policy leads again"
+            return self.log(f"{self.episode}: {who}")
+
+    def silent(self, silences: Mapping[str, float]) -> list[str]:
+        """What is new about topics that went silent while recording, in words.
+
+        :param silences: per topic, s since its last message, if that is too long.
+        """
+        with self._lock:
+            if self._writer is None:
+                return []
+            news = [
+                self.log(f"{self.episode}: '{topic}' has sent nothing for {seconds:.1f} s")
+                for topic, seconds in silences.items()
+                if topic not in self._silent
+            ]
+            news += [
+                self.log(f"{self.episode}: '{topic}' comes again")
+                for topic in self._silent - silences.keys()
+            ]
+            self._silent = set(silences)
+            for topic, seconds in silences.items():
+                self.gaps[topic] = max(round(seconds, 2), self.gaps.get(topic, 0.0))
+            return news
 
     def _take_writer(self) -> EpisodeWriter:
         writer, self._writer = self._writer, None

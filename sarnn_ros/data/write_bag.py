@@ -28,6 +28,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,6 +41,7 @@ from rosbags.interfaces import (
     QosTime,
 )
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+from rosbags.rosbag2.storage_mcap import McapWriter
 from rosbags.typesys import Stores, get_typestore
 
 from sarnn_ros.errors import BagError
@@ -210,6 +212,26 @@ class JointStates(_Timed):
             yield topic, self.kind, int(at), message
 
 
+def add_checksums(writer: Writer) -> None:
+    """Have an open mcap writer store the CRC-32 of each chunk: `rosbags` leaves it out, and
+    flipped bits would go unnoticed."""
+    storage: Any = writer.storage
+    if not isinstance(storage, McapWriter):
+        return
+    close_chunk = storage.close_chunk
+
+    def close_with_checksum() -> None:
+        start, checksum = storage.bio.tell(), crc32(storage.chunk.bio.getbuffer())
+        close_chunk()
+        end = storage.bio.tell()
+        # After opcode and length (9 bytes), two times and the size (8 bytes each).
+        storage.bio.seek(start + 33)
+        storage.bio.write(checksum.to_bytes(4, "little"))
+        storage.bio.seek(end)
+
+    storage.close_chunk = close_with_checksum  # type: ignore[method-assign]
+
+
 def write_bag(
     path: str | Path,
     topics: Mapping[str, Images | JointStates],
@@ -260,6 +282,7 @@ def write_messages(
     writer.set_compression(compression, CompressionFormat.ZSTD)
     connections: dict[str, Any] = {}
     with writer:
+        add_checksums(writer)
 
         def connect(topic: str, kind: str) -> None:
             if topic not in connections:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sarnn_ros.data.bags import find_bags
+from sarnn_ros.data.bags import find_bags, label_of
 from sarnn_ros.data.cache import key_of, read_bag_cached, read_cached
 from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
-from sarnn_ros.data.problems import BagReport
+from sarnn_ros.data.problems import BagReport, Problem
 from sarnn_ros.data.proposal import propose_spec
 from sarnn_ros.data.reading import Allocate, Show, read_bag, stem
 from sarnn_ros.data.takes import Take, proposal, read_take
@@ -99,6 +99,7 @@ def load_dataset(
     seed: int = 0,
     strict: bool = False,
     cache: Path | None = None,
+    failures: bool = False,
     progress: Progress | None = None,
 ) -> Dataset:
     """Recordings to a dataset.
@@ -109,6 +110,7 @@ def load_dataset(
         of several episodes is, unless the share is 0. EIPL's `train` and `test` stay as they are.
     :param strict: an episode that cannot be used, or was damaged, is an error; else it is left
         out, and `Dataset.problems` says so.
+    :param failures: use bags that were labelled a failure when they were recorded, too.
     :param cache: folder for decoded episodes (`cache.default_cache`); None to decode into memory.
     :raises BagError: no episode is usable; with `strict`, not all of them are.
     """
@@ -119,6 +121,9 @@ def load_dataset(
     for index, recording in enumerate(recordings):
         if progress is not None:
             progress(index, len(recordings), recording.name)
+        if not failures and recording.take is None and label_of(recording.path) == "failure":
+            reports.append(_failure(recording))
+            continue
         some, report = (
             recording.read(spec, arrays)
             if cache is None
@@ -145,6 +150,17 @@ def load_dataset(
         held_out=_held_out(episodes, takes) if validation > 0 else None,
         normaliser=_bounds(takes, spec),
     )
+
+
+def _failure(recording: Recording) -> BagReport:
+    note = Problem(
+        "note",
+        str(recording.path),
+        "was labelled a failure when it was recorded",
+        "it is left out",
+        "--failures uses it, too",
+    )
+    return BagReport(str(recording.path), "left out", problems=[note])
 
 
 def propose(paths: Iterable[str | Path], arrays: Arrays = DEFAULTS) -> Spec:

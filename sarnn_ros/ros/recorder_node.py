@@ -32,7 +32,9 @@ from rosbags.interfaces import (
 )
 from std_srvs.srv import Trigger
 
-from sarnn_ros.data.session import Channel, Session, channels
+from sarnn_ros.data.record import Label
+from sarnn_ros.data.session import TAKEOVER, Channel, Session, channels
+from sarnn_ros.data.write_bag import DEFAULT_QOS
 from sarnn_ros.errors import ConfigError, SarnnError
 from sarnn_ros.ros.messages import message_class
 from sarnn_ros.ros.parameters import refuse_unknown
@@ -51,17 +53,23 @@ class RecorderNode(Node):
 
     Parameters: `spec` (path of a spec), `out` (folder of the session), `topics` (more topics,
     as topic:type), `min_free_gigabytes`. Services: `~/start_episode`, `~/stop_episode`,
-    `~/discard_episode`, `~/preflight`.
+    `~/discard_episode`, `~/label_success`, `~/label_failure`, `~/takeover`, `~/preflight`.
 
     :raises ConfigError: a parameter is missing, wrong or unknown.
     :raises SpecError: the spec is wrong.
     """
 
-    def __init__(self, spec: Path | None = None, out: Path | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        spec: Path | None = None,
+        out: Path | None = None,
+        topics: Sequence[str] = (),
+        **options: Any,
+    ) -> None:
         super().__init__("recorder", **options)
         spec_path = self.declare_parameter("spec", str(spec or "")).value
         out_path = self.declare_parameter("out", str(out or "")).value
-        more = list(self.declare_parameter("topics", [""]).value or [])
+        more = list(self.declare_parameter("topics", list(topics) or [""]).value or [])
         min_free = float(self.declare_parameter("min_free_gigabytes", 2.0).value)
         refuse_unknown(self)
         if not spec_path or not out_path:
@@ -74,14 +82,24 @@ class RecorderNode(Node):
         }
         for text in filter(None, more):
             topic, _, kind = text.partition(":")
+            if not topic or kind.count("/") != 2:
+                raise ConfigError(
+                    f"'{text}' is not a topic and its type",
+                    where="topics",
+                    remedy="e.g. tf:tf2_msgs/msg/TFMessage",
+                )
             self._channels.setdefault(self.resolve_topic_name(topic), Channel(topic, kind))
         self._session = Session(Path(out_path), min_free)
+        self._takeover = self.resolve_topic_name(f"~/{TAKEOVER}")
         self._subscribed: set[str] = set()
         for name, serve in (
             ("start_episode", self.start_episode),
             ("stop_episode", self.stop_episode),
             ("discard_episode", self.discard_episode),
             ("preflight", self.say_preflight),
+            ("label_success", lambda: self.label("success")),
+            ("label_failure", lambda: self.label("failure")),
+            ("takeover", self.take_over),
         ):
             self.create_service(Trigger, f"~/{name}", _served(serve))
         # On the steady clock: a stopped simulation must not stop the checks.
@@ -117,6 +135,7 @@ class RecorderNode(Node):
         topics = {
             topic: (self._channels[topic].type, self._offered(topic)) for topic in self._subscribed
         }
+        topics[self._takeover] = ("std_msgs/msg/Bool", [DEFAULT_QOS])
         return self._session.start(topics, self.preflight)
 
     def stop_episode(self) -> str:
@@ -124,11 +143,32 @@ class RecorderNode(Node):
         return self._session.stop()
 
     def discard_episode(self) -> str:
-        """The running episode, or else the last one that was kept, is deleted.
-
-        :raises ConfigError: there is none.
-        """
+        """See `Session.discard`."""
         return self._session.discard()
+
+    def label(self, label: Label) -> str:
+        """See `Session.label`."""
+        return self._session.label(label)
+
+    def take_over(self) -> str:
+        """See `Session.take_over`."""
+        return self._session.take_over(self._takeover, self.get_clock().now().nanoseconds)
+
+    @property
+    def kept(self) -> int:
+        """Episodes kept in this session."""
+        return self._session.kept
+
+    def status(self) -> str:
+        """One line: the clock of the episode, and what comes on each topic."""
+        now = self._steady.now().nanoseconds
+        rates = [
+            f"{topic} " + ("SILENT" if one.silence(now) else f"{one.measured_rate(now):.0f} Hz")
+            for topic, one in list(self._channels.items())
+        ]
+        what = f"{self._session.episode} {self._session.seconds:5.1f} s"
+        head = f"recording {what}" if self.recording else "not recording"
+        return "  ".join([head, *rates, f"{self.kept} kept"])
 
     def say_preflight(self) -> str:
         """:raises ConfigError: the preflight found problems."""
@@ -152,8 +192,12 @@ class RecorderNode(Node):
             self._subscribe(topic, self._channels[topic])
         if self.recording:
             for problem in self._session.problems():
-                self.get_logger().error(f"recording ends: {problem}")
+                self.get_logger().error(self._session.log(f"recording ends: {problem}"))
                 self.close()
+        now = self._steady.now().nanoseconds
+        silences = {topic: one.silence(now) for topic, one in self._channels.items()}
+        for news in self._session.silent({t: gap for t, gap in silences.items() if gap}):
+            self.get_logger().error(news)
 
     def _subscribe(self, topic: str, channel: Channel) -> None:
         publishers = self.get_publishers_info_by_topic(topic)
@@ -177,7 +221,7 @@ class RecorderNode(Node):
             try:
                 self._session.write(topic, self.get_clock().now().nanoseconds, raw)
             except OSError as error:
-                self.get_logger().error(f"recording ends: {error}")
+                self.get_logger().error(self._session.log(f"recording ends: {error}"))
                 self.close()
 
         self.create_subscription(message_class(channel.type), topic, take, qos, raw=True)

@@ -20,7 +20,7 @@ import pytest
 from ros_testing import JOINTS, Graph, small_spec, wait_until
 from rosbags.rosbag2 import Reader
 
-from sarnn_ros.data.bags import Bag
+from sarnn_ros.data.bags import Bag, label_of
 from sarnn_ros.data.reading import read_bag
 from sarnn_ros.data.record import read_index
 from sarnn_ros.interop.loading import load_dataset
@@ -74,8 +74,17 @@ def test_records_what_was_sent_and_training_reads_it(recorder, graph: Graph, mak
         else:
             assert graph.trigger(f"{name}/stop_episode").success
     assert not graph.trigger(f"{name}/stop_episode").success
+    assert graph.trigger(f"{name}/label_success").success
+    assert label_of(out / "episode_002") == "success"
+    # A camera that dies is said at once, and again at the end.
+    assert graph.trigger(f"{name}/start_episode").success
+    robot.mutate_image = lambda message: []
+    process.wait_for("image_raw' has sent nothing for")
+    stopped = graph.trigger(f"{name}/stop_episode")
+    assert "image_raw' was silent" in stopped.message
+    assert graph.trigger(f"{name}/discard_episode").success
     assert [entry["name"] for entry in read_index(out) if "messages" in entry] == [
-        "episode_000", "episode_002"
+        "episode_000", "episode_002", "episode_003"
     ]  # fmt: skip
 
     spec = small_spec(

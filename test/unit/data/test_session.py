@@ -1,15 +1,21 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What stands in the way of recording. Episodes on disk are in test/ros/test_recorder.py."""
+"""What stands in the way of recording, and what becomes of episodes. The recorder as a process is
+in test/ros/test_recorder.py."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import bag_making as make
 import pytest
 
+from sarnn_ros.data.bags import Bag, find_bags, label_of
+from sarnn_ros.data.reading import read_bag
+from sarnn_ros.data.record import read_index
 from sarnn_ros.data.session import Channel, Session, channels
 from sarnn_ros.errors import ConfigError, DecodeError
+from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.spec import parse_spec
 
 STEP_NS = 100_000_000
@@ -74,3 +80,102 @@ def test_a_full_disk_and_nothing_to_stop(tmp_path: Path):
     for work in (session.stop, session.discard):
         with pytest.raises(ConfigError):
             work()
+
+
+TOPICS = {"/image_raw": (make.IMAGE, []), "/joint_states": (make.JOINTS, []),
+          "/recorder/takeover": ("std_msgs/msg/Bool", [])}  # fmt: skip
+
+
+def record(session: Session, number: int, takeover: bool = False) -> None:
+    """An episode of 2 s, which runs on."""
+    session.start(TOPICS, list)
+    made = make.recording(start=make.START + number * 60 * make.SECOND)
+    for row, (topic, kind, receive, message) in enumerate(
+        sorted(made.messages, key=lambda m: m[2])
+    ):
+        if takeover and row in (80, 200):
+            session.take_over("/recorder/takeover", receive)
+        session.write(topic, receive, bytes(make.STORE.serialize_cdr(message, kind)))
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session(tmp_path / "bags", min_free=0.0)
+
+
+def test_discarding_twice_does_not_reach_the_episode_before(session: Session):
+    record(session, 0)
+    session.stop()
+    record(session, 1)
+    assert "episode_001" in session.discard()
+    with pytest.raises(ConfigError, match="no episode to discard"):
+        session.discard()
+    assert [bag.name for bag in find_bags([session.out])] == ["episode_000"]
+    trash = session.out / ".trash" / "episode_001"
+    assert read_bag(trash, make.spec())[0], "it can be brought back"
+    record(session, 2)
+    assert "episode_002" in session.stop() and "episode_002" in session.discard()
+    assert session.kept == 1
+    log = (session.out / "recorder.log").read_text()
+    assert log.count("discarded") == 2 and log.startswith("20")
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_labels_are_kept_in_the_bag_and_failures_left_out(running: bool, session: Session):
+    for number, label in enumerate(("success", "failure", None)):
+        record(session, number)
+        if label is None or not running:
+            session.stop()
+        if label is not None:
+            session.label(label)
+    names = [f"episode_{number:03d}" for number in range(3)]
+    assert [label_of(session.out / name) for name in names] == ["success", "failure", None]
+    assert [entry["label"] for entry in read_index(session.out) if "label" in entry] == [
+        "success", "failure"
+    ]  # fmt: skip
+    dataset = load_dataset([session.out], make.spec())
+    assert [episode.name for episode in dataset.episodes] == ["episode_000", "episode_002"]
+    (problem,) = dataset.problems
+    assert problem.severity == "note" and "failure" in problem.found
+    every = load_dataset([session.out], make.spec(), failures=True)
+    assert len(every.episodes) == 3 and not every.problems
+
+
+def test_what_a_person_led_is_an_episode_by_itself(session: Session):
+    record(session, 0, takeover=True)
+    session.stop()
+    spec = make.spec(episodes={"marker": "recorder/takeover"})
+    ((episode,), report) = read_bag(session.out / "episode_000", spec)
+    assert report.verdict == "sound" and 8 <= len(episode.ticks) <= 10
+
+
+def test_a_topic_that_dies_while_recording_is_said_at_once_and_at_the_end(session: Session):
+    record(session, 0)
+    (said,) = session.silent({"/image_raw": 0.6})
+    assert "'/image_raw' has sent nothing for 0.6 s" in said
+    assert session.silent({"/image_raw": 0.85}) == []
+    assert "comes again" in session.silent({})[0]
+    assert "'/image_raw' was silent 0.85 s" in session.stop()
+    assert read_index(session.out)[-1]["gaps"] == {"/image_raw": 0.85}
+    assert session.silent({"/image_raw": 3.0}) == [], "nothing is being recorded"
+
+
+@pytest.mark.parametrize(("after", "silent"), [(0.4, False), (0.6, True)])
+def test_when_a_topic_counts_as_silent(after: float, silent: bool):
+    channel = Channel("image", KIND, checks=[unusable], rate=10.0)
+    assert channel.silence(0) is None, "never came: the preflight says so"
+    channel.arrived(0, b"raw")
+    assert (channel.silence(round(after * 1e9)) is not None) == silent
+
+
+def test_flipped_bits_are_noticed(session: Session):
+    record(session, 0)
+    session.stop()
+    (file,) = (session.out / "episode_000").glob("*.mcap")
+    content = bytearray(file.read_bytes())
+    content[content.index(make.colour(30).tobytes()[:48]) + 10] ^= 0x01
+    file.write_bytes(content)
+    _, report = read_bag(file.parent, make.spec())
+    assert any("damaged chunk" in problem.found for problem in report.problems)
+    with Bag(file.parent) as bag:
+        assert bag.topics["/image_raw"].count == 60
