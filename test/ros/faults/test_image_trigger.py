@@ -24,7 +24,7 @@ NAMES = (
     "image stamps of zero",
     "image stamps from the past",
     "image stamps from the future",
-    "image stamps 0.12 s ahead",
+    "image stamps 0.5 s ahead",
     "image stamps stand still",
     "images late by 0.4 s",
     "images in bursts of 0.5 s",

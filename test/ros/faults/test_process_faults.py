@@ -235,11 +235,21 @@ class SimulatedTime:
         self._ending.set()
         self._thread.join()
 
-    def move(self, by_ns, robot, wait):
-        """Set the clock while no command is on its way: the new time could not judge it. The robot
-        goes on, and an image of later is none. Gives the number of commands before."""
+    def stop(self, said, robot, wait):
+        """Stop the clock until the node says so: then no command is on its way any more."""
         self.running = False
-        assert is_silent(robot, wait, ticks=1)
+        before = len(said)
+        wait(
+            lambda: any(
+                "no tick for" in one.message for array in said[before:] for one in array.status
+            ),
+            "diagnostics that say so",
+        )
+        assert is_silent(robot, wait, ticks=5)
+
+    def move(self, by_ns, robot, wait):
+        """Set the clock, which is stopped: the new time could not judge a command on its way. The
+        robot goes on, and an image of later is none. Gives the number of commands before."""
         before = len(robot.commands)
         with robot.record, self._lock:
             delay_ns = robot.delay_ns
@@ -261,13 +271,8 @@ def test_simulated_time_stops_jumps_and_goes_back(policy, start_node, make_robot
         stamps = [command.at_ns for command in robot.commands]
         assert max(stamps) < 2_000_000_000_000, "ticks follow /clock"
 
-        time.running = False
-        assert is_silent(robot, wait, ticks=5)
         said = graph.collect(DiagnosticArray, "/diagnostics")
-        wait(
-            lambda: any("no tick for" in one.message for array in said for one in array.status),
-            "diagnostics that say so",
-        )
+        time.stop(said, robot, wait)
         assert graph.trigger("/sim/sarnn/stop").success, "services answer without a clock"
         assert graph.trigger("/sim/sarnn/start").success
         time.running = True
@@ -276,6 +281,7 @@ def test_simulated_time_stops_jumps_and_goes_back(policy, start_node, make_robot
         promises = Promises.of(policy)
         promises.check(robot)
         for by_ns in (3_600_000_000_000, -4_200_000_000_000):
+            time.stop(said, robot, wait)
             before = time.move(by_ns, robot, wait)
             commands_come(robot, node, wait)
             promises.check(robot, before)
