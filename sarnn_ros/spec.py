@@ -37,11 +37,20 @@ CONTROLLER_STATE_TYPE = "control_msgs/msg/JointTrajectoryControllerState"
 NUMBER_TYPES = ("std_msgs/msg/Float64", "std_msgs/msg/Float32")
 ARRAY_TYPES = ("std_msgs/msg/Float64MultiArray", "std_msgs/msg/Float32MultiArray")
 WRENCH_TYPE = "geometry_msgs/msg/WrenchStamped"
-WRENCH_NAMES = ("force.x", "force.y", "force.z", "torque.x", "torque.y", "torque.z")
+POSE_TYPE = "geometry_msgs/msg/PoseStamped"
+#: Types whose values have names of their own. A pose's rotation is given by two axes of its frame,
+#: the first two columns of its matrix: unlike a quaternion or angles they never jump.
+COMPONENTS = {
+    WRENCH_TYPE: ("force.x", "force.y", "force.z", "torque.x", "torque.y", "torque.z"),
+    POSE_TYPE: (
+        *("position.x", "position.y", "position.z"),
+        *("axis_x.x", "axis_x.y", "axis_x.z", "axis_y.x", "axis_y.y", "axis_y.z"),
+    ),
+}
 #: Types whose values carry joint names.
 NAMED_TYPES = (JOINT_STATE_TYPE, TRAJECTORY_TYPE, CONTROLLER_STATE_TYPE)
 #: Types that have a header with a stamp.
-STAMPED_TYPES = (*NAMED_TYPES, WRENCH_TYPE)
+STAMPED_TYPES = (*NAMED_TYPES, *COMPONENTS)
 VectorType = Literal[
     "sensor_msgs/msg/JointState",
     "trajectory_msgs/msg/JointTrajectory",
@@ -51,7 +60,9 @@ VectorType = Literal[
     "std_msgs/msg/Float64MultiArray",
     "std_msgs/msg/Float32MultiArray",
 ]
-SourceType = Literal[VectorType, "geometry_msgs/msg/WrenchStamped"]
+SourceType = Literal[
+    VectorType, "geometry_msgs/msg/WrenchStamped", "geometry_msgs/msg/PoseStamped"
+]
 Clock = Literal["header", "receive"]
 TickRule = Literal["grid", "image"]
 
@@ -125,8 +136,8 @@ class JointSource(_Part):
 
     By name, in messages that name their joints: JointState (any `field`), JointTrajectory (its
     last point) and JointTrajectoryControllerState (the reference, once called desired). By
-    `indices` in arrays, and the only number in a Float64 or Float32. Of a WrenchStamped, those
-    of `WRENCH_NAMES`. Units are the messages': rad or m, per second, N or N m.
+    `indices` in arrays, and the only number in a Float64 or Float32. Of a WrenchStamped or a
+    PoseStamped, those of `COMPONENTS`. Units are the messages': rad or m, per second, N or N m.
     """
 
     topic: Topic = "joint_states"
@@ -159,14 +170,14 @@ class JointSource(_Part):
 
     @property
     def is_position(self) -> bool:
-        """Whether the values are positions, rad or m: only those can be commanded."""
-        return self.field == "position" and self.type != WRENCH_TYPE
+        """Whether the values are joints' positions, rad or m: only those can be commanded."""
+        return self.field == "position" and self.type not in COMPONENTS
 
     @property
     def labels(self) -> tuple[str, ...]:
         """What the entries are called in reports and commands: the joint with its prefix, and the
-        field unless position; of a wrench the topic and the component."""
-        if self.type == WRENCH_TYPE:
+        field unless position; of a wrench or pose the topic and the component."""
+        if self.type in COMPONENTS:
             return tuple(f"{self.topic}/{name}" for name in self.names)
         field = "" if self.field == "position" else f"/{self.field}"
         return tuple(f"{self.prefix}{name}{field}" for name in self.names)
@@ -174,10 +185,11 @@ class JointSource(_Part):
     @model_validator(mode="after")
     def _check(self) -> JointSource:
         if self.command and not self.is_position:
-            what = "a wrench" if self.type == WRENCH_TYPE else f"field '{self.field}'"
+            what = f"field '{self.field}'" if self.type in NAMED_TYPES else f"a {self.type}"
             raise ValueError(f"{what} of '{self.topic}' cannot be commanded: set 'command: false'")
-        if self.type == WRENCH_TYPE and not set(self.names) <= set(WRENCH_NAMES):
-            raise ValueError(f"the names of a {self.type} are {', '.join(WRENCH_NAMES)}")
+        if not set(self.names) <= set(COMPONENTS.get(self.type, self.names)):
+            known = ", ".join(COMPONENTS[self.type])
+            raise ValueError(f"the names of a {self.type} are {known}")
         if any(not name.strip() for name in self.names):
             raise ValueError(f"an empty joint name in the source '{self.topic}'")
         if unknown := [name for name in self.smooth or () if name not in self.names]:

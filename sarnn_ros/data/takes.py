@@ -25,9 +25,8 @@ from sarnn_ros.data.proposal import RATE, SIDE
 from sarnn_ros.data.reading import Allocate, Decode, Recording, Show, episodes_of
 from sarnn_ros.errors import BagError, DecodeError, SarnnError
 from sarnn_ros.spec import (
+    COMPONENTS,
     NANOSECONDS,
-    WRENCH_NAMES,
-    WRENCH_TYPE,
     CameraSpec,
     EpisodeSplit,
     Spec,
@@ -308,8 +307,9 @@ def state_columns(rows: Rows, spec: Spec) -> Iterator[tuple[str, list[int]]]:
                 raise BagError(f"there is no column {max(source.indices)} of {width}", where=key)
             yield key, list(source.indices)
             continue
-        if source.type == WRENCH_TYPE and width == len(WRENCH_NAMES):
-            yield key, [WRENCH_NAMES.index(name) for name in source.names]
+        components = COMPONENTS.get(source.type, ())
+        if components and width == len(components):
+            yield key, [components.index(name) for name in source.names]
             continue
         total = sum(
             len(one.names) for one, other_key in zip(spec.joints, keys) if other_key == key

@@ -16,6 +16,7 @@ they differ or cv_bridge fails, OpenCV is used. So pixels never depend on what i
 from __future__ import annotations
 
 import functools
+import math
 import re
 import struct
 import sys
@@ -31,11 +32,12 @@ from numpy.typing import NDArray
 from sarnn_ros.errors import DecodeError, shorten
 from sarnn_ros.spec import (
     ARRAY_TYPES,
+    COMPONENTS,
     JOINT_STATE_TYPE,
     NANOSECONDS,
     NUMBER_TYPES,
+    POSE_TYPE,
     TRAJECTORY_TYPE,
-    WRENCH_NAMES,
     WRENCH_TYPE,
     JointSource,
 )
@@ -54,6 +56,8 @@ MAX_JPEG_HEADER, MAX_JPEG_SEGMENTS = 1 << 18, 64
 MAX_JPEG_SCANS = 32
 #: No robot has more joints; a message of hundreds of thousands must not keep the node busy.
 MAX_NAMES = 1000
+#: A quaternion that is further from length 1 was not set, or is none.
+QUATERNION_TOLERANCE = 0.01
 
 _NATIVE_BIG_ENDIAN = sys.byteorder == "big"
 
@@ -199,9 +203,11 @@ def decode_vector(msg: Any, source: JointSource) -> NDArray[np.float64]:
     if source.type == JOINT_STATE_TYPE:
         return decode_joints(msg, names, field)
     if source.type == WRENCH_TYPE:
-        parts = (name.split(".") for name in WRENCH_NAMES)
+        parts = (name.split(".") for name in COMPONENTS[WRENCH_TYPE])
         values = [getattr(getattr(msg.wrench, part), axis) for part, axis in parts]
-        return _pick(WRENCH_NAMES, values, names, "wrench")
+        return _pick(COMPONENTS[WRENCH_TYPE], values, names, "wrench")
+    if source.type == POSE_TYPE:
+        return _pick(COMPONENTS[POSE_TYPE], _pose(msg.pose, names), names, "pose")
     if source.type in NUMBER_TYPES:
         return _pick(names, [msg.data], names, "data")
     if source.type in ARRAY_TYPES:
@@ -218,6 +224,28 @@ def decode_vector(msg: Any, source: JointSource) -> NDArray[np.float64]:
         point = msg.reference if hasattr(msg, "reference") else msg.desired
     plural = {"position": "positions", "velocity": "velocities", "effort": "effort"}[field]
     return _pick(list(msg.joint_names), getattr(point, plural), names, field)
+
+
+def _pose(pose: Any, names: Sequence[str]) -> list[float]:
+    """Position, and the first two columns of the rotation matrix of the quaternion.
+
+    :raises DecodeError: the rotation is asked for, and the quaternion is not of length 1.
+    """
+    position = [pose.position.x, pose.position.y, pose.position.z]
+    if all(name.startswith("position") for name in names):
+        return [*position, *[0.0] * 6]  # not picked
+    quaternion = pose.orientation
+    x, y, z, w = quaternion.x, quaternion.y, quaternion.z, quaternion.w
+    norm = math.hypot(x, y, z, w)
+    if not abs(norm - 1.0) < QUATERNION_TOLERANCE:
+        raise DecodeError(
+            f"a quaternion of length {norm:.3g}, not 1",
+            remedy="have the publisher set the orientation, normalised",
+        )
+    x, y, z, w = x / norm, y / norm, z / norm, w / norm
+    axis_x = [1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)]
+    axis_y = [2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)]
+    return [*position, *axis_x, *axis_y]
 
 
 def stamp_ns(msg: Any) -> int:

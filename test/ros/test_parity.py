@@ -86,12 +86,17 @@ def hard_to_read(compressed: bool, tick: str) -> make.Recording:
         if index % 7 == 3:
             values[2] = np.inf
         recording.add("/wrench", make.WRENCH, receive, make.wrench(receive - 2_000_000, values))
+        turn = rng.normal(size=4)
+        turn *= (index % 11 != 5) / np.linalg.norm(turn)  # one in eleven was not set
+        pose = make.pose(receive - 1_000_000, values[:3], turn)
+        recording.add("/tool", make.POSE, receive, pose)
     return recording
 
 
 FORCES = [
     {"names": ["joint2", "joint1"], "field": "effort", "command": False},
     {"topic": "wrench", "type": make.WRENCH, "names": ["torque.y", "force.z"], "command": False},
+    {"topic": "tool", "type": make.POSE, "names": ["axis_y.x", "position.y"], "command": False},
 ]
 
 
@@ -99,7 +104,7 @@ class Replay:
     """Publishes a bag message by message, each when the node has taken the one before."""
 
     def __init__(self, graph: Graph, bag: Bag, spec: Spec) -> None:
-        from geometry_msgs.msg import WrenchStamped
+        from geometry_msgs.msg import PoseStamped, WrenchStamped
         from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
         from rosgraph_msgs.msg import Clock
         from sensor_msgs.msg import CompressedImage, Image, JointState
@@ -110,6 +115,7 @@ class Replay:
             make.COMPRESSED: CompressedImage,
             make.JOINTS: JointState,
             make.WRENCH: WrenchStamped,
+            make.POSE: PoseStamped,
             FLOAT: Float64,
         }
         self.bag = bag

@@ -64,6 +64,19 @@ def wrench(stamp: int, values: Sequence[float]) -> Any:
     )
 
 
+POSE = "geometry_msgs/msg/PoseStamped"
+
+
+def pose(stamp: int, position: Sequence[float], quaternion: Sequence[float]) -> Any:
+    """:param position: m. :param quaternion: x, y, z, w."""
+    point, turn = T["geometry_msgs/msg/Point"], T["geometry_msgs/msg/Quaternion"]
+    part = T["geometry_msgs/msg/Pose"](
+        position=point(**dict(zip("xyz", map(float, position)))),
+        orientation=turn(**dict(zip("xyzw", map(float, quaternion)))),
+    )
+    return T[POSE](header=header(stamp), pose=part)
+
+
 image = image_message
 
 

@@ -61,7 +61,10 @@ def test_forces_are_observed_and_never_commanded():
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"command": True}, r"a wrench of '/wrist/wrench' cannot be commanded"),
+        (
+            {"command": True},
+            r"a geometry_msgs/msg/WrenchStamped of '/wrist/wrench' cannot be commanded",
+        ),
         ({"names": ["force.w"]}, r"force\.x, force\.y, .*torque\.z"),
         ({"field": "effort"}, "has no field 'effort'"),
         ({"indices": [0, 1]}, "'indices' are for arrays"),

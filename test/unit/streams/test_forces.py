@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import bag_making as make
+import cv2
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from sarnn_ros.control.limits import JointLimiter
 from sarnn_ros.control.resolve import guard_limits
@@ -71,6 +75,34 @@ def test_components_are_picked_by_name() -> None:
         decode_vector(make.wrench(1, [1, 2, np.inf, 4, 5, 6]), source)
     # Only what is asked for need be finite.
     assert decode_vector(make.wrench(1, [np.nan, 2, 3, 4, 5, 6]), source).tolist() == [4, 3]
+
+
+POSE = {"topic": "tool", "type": make.POSE, "command": False}
+AXES = [f"axis_{axis}.{part}" for axis in "xy" for part in "xyz"]
+
+
+@given(hnp.arrays(np.float64, 4, elements=st.floats(-1, 1, width=16)), st.sampled_from([1.0, -1.0]))
+def test_the_rotation_of_a_pose_is_two_columns_of_its_matrix(turn: Any, sign: float) -> None:
+    """By OpenCV from the rotation vector; the same of q and -q, so that nothing jumps."""
+    assume(np.linalg.norm(turn) > 0.1)
+    x, y, z, w = turn / np.linalg.norm(turn)
+    length = np.linalg.norm([x, y, z])
+    angle = 2 * np.arctan2(length, w)
+    vector = np.array([x, y, z]) / max(length, 1e-300) * angle
+    matrix = cv2.Rodrigues(vector)[0]
+    message = make.pose(1, [1, 2, 3], sign * np.array([x, y, z, w]))
+    got = decode_vector(message, JointSource(**POSE, names=["position.y", *AXES]))
+    assert got[0] == 2
+    assert got[1:] == pytest.approx(matrix.T[:2].reshape(-1), abs=1e-9)
+
+
+@pytest.mark.parametrize("turn", [[0, 0, 0, 0], [0, 0, 0, 1.2], [0, 0, np.nan, 1]])
+def test_a_quaternion_that_is_none(turn: list[float]) -> None:
+    with pytest.raises(DecodeError, match="quaternion of length"):
+        decode_vector(make.pose(1, [1, 2, 3], turn), JointSource(**POSE, names=["axis_x.y"]))
+    # Who asks for the position alone does not mind.
+    position = JointSource(**POSE, names=["position.z", "position.x"])
+    assert decode_vector(make.pose(1, [1, 2, 3], turn), position).tolist() == [3, 1]
 
 
 def test_a_bag_gives_them_at_their_ticks(tmp_path: Path) -> None:

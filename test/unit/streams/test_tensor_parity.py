@@ -59,6 +59,9 @@ def joints_of(kind: str, rng: np.random.Generator, stamp: int) -> Any:
         return make.joint_state(stamp, values[0], names, velocity=values[1], effort=values[2])
     if kind == make.WRENCH:
         return make.wrench(stamp, np.concatenate(values[:2]))
+    if kind == make.POSE:
+        turn = rng.normal(size=4)
+        return make.pose(stamp, values[0], turn / np.linalg.norm(turn))
     if kind in NUMBER_TYPES:
         return make.T[kind](data=float(np.float32(values[0][0])))
     if kind in ARRAY_TYPES:
@@ -166,6 +169,7 @@ def sources() -> Iterator[Any]:
         picked = {"type": kind, "names": ["a", "b"], "indices": [2, 0], **RECEIVE}
         yield pytest.param(picked, id=f"{kind} by index")
     yield pytest.param({"type": make.WRENCH, "names": ["torque.y", "force.x"]}, id=make.WRENCH)
+    yield pytest.param({"type": make.POSE, "names": ["axis_y.z", "position.x"]}, id=make.POSE)
 
 
 @pytest.mark.parametrize("source", list(sources()))
