@@ -11,6 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+__all__ = [
+    "BagError",
+    "ConfigError",
+    "DecodeError",
+    "EnvironmentProblem",
+    "PolicyError",
+    "SarnnError",
+    "SpecError",
+    "TrainingError",
+]
+
 #: Exit code of a command after Ctrl-C, by the shells' convention: 128 + SIGINT.
 INTERRUPTED = 130
 

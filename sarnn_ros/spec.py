@@ -23,6 +23,18 @@ from sarnn_ros.errors import SpecError, join_problems
 from sarnn_ros.validation import describe, did_you_mean
 from sarnn_ros.yaml_file import read_yaml
 
+__all__ = [
+    "CameraSpec",
+    "CommandSource",
+    "Crop",
+    "EpisodeSplit",
+    "JointSource",
+    "Spec",
+    "dump_spec",
+    "load_spec",
+    "parse_spec",
+]
+
 NANOSECONDS = 1_000_000_000
 
 #: Three unpadded 3x3 convolutions take 6 pixels; less than a 2x2 feature map has no position.

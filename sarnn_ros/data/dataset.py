@@ -18,6 +18,8 @@ from sarnn_ros.errors import BagError, join_problems
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser, eipl_bounds
 
+__all__ = ["Dataset", "Episode", "make_dataset"]
+
 Int = NDArray[np.int64]
 
 #: An episode needs an input, a target and one more to compare with.

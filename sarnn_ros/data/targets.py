@@ -75,10 +75,12 @@ def smooth_switches(values: Array, steps: int) -> Array:
     switches = np.flatnonzero(np.diff(values > (low + high) / 2))
     smoothed = values.copy()
     for number, switch in enumerate(switches.tolist()):
-        before = switches[number - 1] if number else -1
-        after = switches[number + 1] if number + 1 < len(switches) else len(values) - 1
-        start = max(switch - steps + 1, (before + switch) // 2 + 1)
-        stop = min(switch + steps, (switch + after) // 2)
+        # Half way to the next switch, or to the end: there a ramp is cut off, but does not jump.
+        first = (switches[number - 1] + switch) // 2 + 1 if number else 0
+        last = len(values) - 1
+        if number + 1 < len(switches):
+            last = (switch + switches[number + 1]) // 2
+        start, stop = max(switch - steps + 1, first), min(switch + steps, last)
         rows = np.arange(start, stop + 1)
         phase = (rows - (switch - steps + 1)) / (2 * steps - 1)  # 0 … 1 over the whole ramp
         ramp = (1 - np.cos(np.pi * phase)) / 2

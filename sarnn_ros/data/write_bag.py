@@ -48,6 +48,8 @@ from sarnn_ros.errors import BagError
 from sarnn_ros.files import atomic_folder
 from sarnn_ros.spec import NANOSECONDS
 
+__all__ = ["Images", "JointStates", "write_bag"]
+
 #: The metadata version that Humble's rosbag2 reads, too.
 BAG_VERSION: Literal[8] = 8
 #: Where stamps begin if nothing else is said: 2026-01-01, ns since the epoch.

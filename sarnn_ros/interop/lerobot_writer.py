@@ -28,6 +28,8 @@ from sarnn_ros.interop.loading import DEFAULTS, Arrays, Progress, Recording
 from sarnn_ros.interop.video import FilmJoiner, FilmWriter
 from sarnn_ros.spec import NANOSECONDS, Spec
 
+__all__ = ["export_lerobot"]
+
 VERSION = "v3.0"
 #: LeRobot's own: when the next file begins, MB, and how many files a folder holds.
 DATA_MB, VIDEO_MB, CHUNK = 100, 200, 1000

@@ -21,6 +21,8 @@ from sarnn_ros.interop import eipl_dataset, hdf5, lerobot, npz
 from sarnn_ros.spec import Spec, parse_spec
 from sarnn_ros.streams.preprocess import JointNormaliser
 
+__all__ = ["Arrays", "Recording", "find_recordings", "load_dataset", "propose"]
+
 #: Called with (recordings done, recordings in all, what is being read).
 Progress = Callable[[int, int, str], None]
 Read = tuple[list[Episode], BagReport]

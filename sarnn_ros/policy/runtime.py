@@ -25,6 +25,8 @@ from sarnn_ros.streams.preprocess import JointNormaliser, scale_images, unscale_
 if TYPE_CHECKING:
     from sarnn_ros.streams.observe import Observation
 
+__all__ = ["Policy", "Prediction"]
+
 
 #: The first step of each graph allocates; loading fails if it takes longer than this, s.
 FIRST_STEP_SECONDS = 60.0

@@ -29,6 +29,8 @@ from sarnn_ros.training.schedule import Curve
 from sarnn_ros.validation import describe, did_you_mean
 from sarnn_ros.yaml_file import read_yaml
 
+__all__ = ["RECIPES", "TrainConfig", "load_config", "make_config"]
+
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

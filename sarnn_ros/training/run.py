@@ -35,6 +35,8 @@ from sarnn_ros.training.sequences import Sequences, make_sequences
 from sarnn_ros.training.trainer import Diverged, Epoch, Trainer
 from sarnn_ros.viz.curves import plot_curves
 
+__all__ = ["Result", "train"]
+
 #: Wall time between checkpoints, s. An epoch may be shorter; it is never cut.
 CHECKPOINT_SECONDS = 10.0
 #: A policy that explains less of how the demonstrations differ is warned of.

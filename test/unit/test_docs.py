@@ -65,6 +65,25 @@ def test_the_python_api_leaves_no_module_out() -> None:
         assert f".. automodule:: {module}\n" in generated()["api"]
 
 
+def test_the_public_names_are_those_of_the_modules() -> None:
+    text = (DOCS / "reference" / "api.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(sarnn_ros[\w.]*)` \| .* \| (.*) \|$", text, flags=re.MULTILINE)
+    listed = {module: set(re.findall(r"`(\w+)`", names)) for module, names in rows}
+    assert len(listed) > 9
+    for module, names in listed.items():
+        found = import_module(module)
+        assert set(found.__all__) == names, module
+        for name in names:
+            if callable(getattr(found, name)) and not name.startswith("Observe"):
+                assert getattr(found, name).__doc__, f"{module}.{name}"
+    written = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in (ROOT / "sarnn_ros").rglob("*.py")
+        if re.search("^__all__ = ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    }
+    assert written == set(listed)
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     lost = []
@@ -149,6 +168,7 @@ def test_commands_have_the_options_that_are_shown(page: str) -> None:
         assert shown <= known[command] | {"--help"}, line
 
 
+@pytest.mark.usefixtures("quick_export")
 @pytest.mark.parametrize("page", [page for page in PAGES if ">>>" in (ROOT / page).read_text()])
 def test_examples_in_python_give_what_is_shown(page: str) -> None:
     result = doctest.testfile(

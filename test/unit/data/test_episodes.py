@@ -167,6 +167,15 @@ class TestSmoothing:
         )
         assert smooth_switches(np.full(5, 0.3), 2).tolist() == [0.3] * 5
 
+    @pytest.mark.parametrize("ticks", [0, 3, 8])
+    @pytest.mark.parametrize("flip", [False, True])
+    def test_a_ramp_at_an_end_is_cut_off_and_does_not_jump(self, ticks: int, flip: bool):
+        values = np.repeat([0.0, 1.0], [ticks + 1, 30])
+        got = smooth_switches(values[::-1] if flip else values, 10)
+        whole = smooth_switches(np.repeat([0.0, 1.0], [30, 30]), 10)[29 - ticks :]
+        assert (got[::-1] if flip else got) == pytest.approx(whole)
+        assert np.abs(np.diff(got)).max() < 0.083
+
     @pytest.mark.parametrize("values", [[0, 0, 1, 0, 0], [0, 1, 0, 1, 0, 1], [0, 1]])
     def test_switches_close_together_stay_between_the_levels(self, values: list[int]):
         got = smooth_switches(np.array(values, float), 4)

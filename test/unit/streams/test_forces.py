@@ -81,7 +81,9 @@ POSE = {"topic": "tool", "type": make.POSE, "command": False}
 AXES = [f"axis_{axis}.{part}" for axis in "xy" for part in "xyz"]
 
 
-@given(hnp.arrays(np.float64, 4, elements=st.floats(-1, 1, width=16)), st.sampled_from([1.0, -1.0]))
+@given(
+    hnp.arrays(np.float64, 4, elements=st.floats(-1, 1, width=16)), st.sampled_from([1.0, -1.0])
+)
 def test_the_rotation_of_a_pose_is_two_columns_of_its_matrix(turn: Any, sign: float) -> None:
     """By OpenCV from the rotation vector; the same of q and -q, so that nothing jumps."""
     assume(np.linalg.norm(turn) > 0.1)
