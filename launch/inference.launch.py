@@ -64,6 +64,8 @@ def observed(policy):
     """
     file = Path(policy).expanduser() / "config.json"
     try:
+        if file.exists() and not file.is_file():  # a FIFO would wait for ever
+            raise OSError("not a file")
         spec = json.loads(file.read_text(encoding="utf-8"))["spec"]
         return {
             kind: [(source["topic"], source["type"]) for source in spec[kind]]
@@ -89,8 +91,8 @@ def replacements(context):
 
 
 def _refuse_unknown_arguments(context):
-    """`dryrun:=true` would command: launch takes any name. A file that includes this one has
-    arguments of its own, so they are looked at only if this one was given to `ros2 launch`.
+    """`dryrun:=true` would command: launch accepts any name. A file that includes this one has
+    arguments of its own, so they are checked only if this file was given to `ros2 launch`.
 
     :raises RuntimeError: an argument that is not declared here.
     """
@@ -105,8 +107,9 @@ def _refuse_unknown_arguments(context):
 
 
 def _refuse_a_second_commander(context):
-    """An argument that is left out has the value of an include before, unless each is in a group:
-    the second arm's commands would go to the first arm. A relative topic is in its namespace.
+    """An argument that is not given has the value of an earlier include, unless each include is in
+    a group: the second arm's commands would go to the first arm. A relative topic is in its
+    namespace.
 
     :raises RuntimeError: an absolute `command_topic` that an earlier include has, too.
     """
@@ -122,7 +125,7 @@ def _refuse_a_second_commander(context):
 
 
 def _refuse_mistakes(context):
-    """:raises Exception: what launch passes over, or notices only when nodes have been started."""
+    """:raises Exception: what launch ignores, or notices only after nodes have been started."""
     _refuse_unknown_arguments(context)
     _refuse_a_second_commander(context)
     file = _value(context, "params_file")

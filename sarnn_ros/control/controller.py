@@ -50,10 +50,10 @@ GAP_PERIODS = 5
 
 @dataclass(frozen=True)
 class _Order:
-    """What a tick found when it began.
+    """The state when a tick began.
 
-    :param generation: of the user's orders; :param resets: what was found before one of them is
-        forgotten with it.
+    :param generation: counts the user's requests: a tick sends nothing if one came meanwhile.
+    :param resets: counts the resets: a tick reports no fault if one came meanwhile.
     """
 
     generation: int
@@ -73,7 +73,7 @@ class Controller:
         self.statistics = LoopStatistics(lambda: ports.clocks.steady_ns() * 1e-9)
         self.violations: Counter[str] = Counter()
         self.parts = parts
-        self.hung = False  # a thread has not ended, and never will
+        self.hung = False  # a thread did not end, and will not
         self._ticker: Ticker | None = None
         self._threads: tuple[Thread, ...] = ()
         self._fault_log = FaultLog(ports.log)
@@ -172,9 +172,9 @@ class Controller:
         return silence if silence > self._stall_ns * 1e-9 else 0.0
 
     def activate(self, *, start: bool) -> None:
-        """Before the first tick: nothing from earlier ones counts, except faults that are latched.
+        """Before the first tick. Messages and motion of before are forgotten; latched faults stay.
 
-        :param start: command at once, if none is.
+        :param start: command at once, unless a fault is latched.
         """
         self._forget_messages()
         with self._lock:
@@ -205,8 +205,8 @@ class Controller:
             self._order(Event.STOP)
 
     def reset(self) -> tuple[Fault, ...]:
-        """Forget the recurrent state, all faults, and what was seen before. After a latched fault
-        nothing moves until `start`: a reset alone must not set a robot in motion.
+        """Forget the recurrent state, all faults, and all messages received before. After a
+        latched fault nothing moves until `start`: a reset alone must not set a robot in motion.
 
         :returns: the faults that were latched.
         """
@@ -221,7 +221,7 @@ class Controller:
             return self.faults.reset()
 
     def change_limits(self, settings: Settings) -> None:
-        """Take over new `guard.*`.
+        """Use new `guard.*` from now on.
 
         :raises Refused: the robot is being commanded.
         :raises ConfigError: limits of the wrong count, or that leave no room.
@@ -239,7 +239,7 @@ class Controller:
                 description.limits_changed(limits)
 
     def latch(self, code: str, text: str) -> None:
-        """A fault that was found outside of the ticks: hold until `reset`."""
+        """A fault that was found between ticks: hold until `reset`."""
         with self._lock:
             changes = self.faults.update(self._clocks.now_ns(), None, {code: text})
             self._order(Event.FAULT)
@@ -252,7 +252,7 @@ class Controller:
         self._ports.log("error", "trace", trace)
 
     def look_for_stall(self) -> None:
-        """To be called now and then, not from the control thread: it may hang."""
+        """To be called every so often from another thread: the control thread may hang."""
         with self._lock:
             silence = self.stalled_s
             if not silence or self.state not in STARTED:
@@ -271,7 +271,7 @@ class Controller:
             self._ports.changed()
 
     def _order(self, event: Event, reset: str | None = None) -> None:
-        """Fire it; a tick under way may no longer send."""
+        """Fire a user's event: the tick in progress may no longer send."""
         self._generation += 1
         self._fire(event, reset)
 
@@ -289,16 +289,16 @@ class Controller:
                 self._hold()
 
     def _forget_messages(self) -> None:
-        """What was seen before, and what is still on its way: it may be what latched, and nothing
-        begins from it."""
+        """All messages stamped before now, also those that have not arrived yet: one of them may
+        be what latched, and no motion begins from them."""
         self.parts.buffer.clear(self._clocks.now_ns())
         self.parts.formats.reset()
         self.parts.scene.reset()
 
     def _hold(self) -> None:
-        """The set-point sent last once more, at rest, if a fresh measurement shows the robot near
-        it. Without that nothing is sent: every controller keeps its last set-point by itself, and
-        one that was not checked against the present position is not sent at all."""
+        """Send the last set-point again, at rest, if a fresh measurement shows the robot within a
+        step of it. Otherwise nothing is sent: every controller keeps its last set-point by itself,
+        and a set-point that cannot be checked against the present position is never sent."""
         position = self.parts.interpolator.end()
         commands, self._motion.commands = self._motion.commands, []
         if commands and position is not None and not self._settings().dry_run:
@@ -311,8 +311,8 @@ class Controller:
     def tick(self, label_ns: int, due_ns: int | None = None) -> None:
         """Everything that happens at one tick.
 
-        :param due_ns: when it could have begun, if not at `label_ns`: an image is a tick by its
-            stamp, but cannot be seen before it has arrived.
+        :param due_ns: when it could have begun, if not at `label_ns`: a tick has the stamp of its
+            image, but cannot begin before the image has arrived.
         """
         began = self._clocks.read()
         self._ticking = True
@@ -358,7 +358,7 @@ class Controller:
         return tick
 
     def _begin(self, tick: Tick) -> _Order:
-        """Carry out what was ordered since the last tick."""
+        """Carry out the requests since the last tick."""
         with self._lock:
             order = _Order(self._generation, self._resets, self.state)
             tick.reset, self._reset_reason = self._reset_reason, None
@@ -377,7 +377,7 @@ class Controller:
         self._present = None
 
     def _follow_clocks(self, tick: Tick, began: Instant, order: _Order) -> Faults:
-        """Whether time went back, or a motion was left alone for too long."""
+        """Whether time went back, or there was too long a gap in a motion."""
         faults = Faults()
         last, self._last_tick = self._last_tick, (tick.label_ns, began)
         if last is None:
@@ -395,7 +395,7 @@ class Controller:
         return faults
 
     def _find_stall(self, then: Instant, now: Instant, state: State, faults: Faults) -> None:
-        """Whether a motion was left alone for too long between two instants."""
+        """Whether there was too long a gap in a motion between two instants."""
         gap_ns = now.steady_ns - then.steady_ns
         if self._clocks.simulated():  # which may have been paused, and the robot with it
             gap_ns = min(gap_ns, now.now_ns - then.now_ns)
@@ -406,10 +406,10 @@ class Controller:
             )
 
     def _observe(self, tick: Tick, order: _Order, faults: Faults) -> None:
-        """The observation, and everything that says whether it can be trusted."""
+        """The observation, and all checks of whether it can be trusted."""
         parts = self.parts
         found = parts.buffer.observe(tick.label_ns)
-        # After observing: whatever came with this observation has been looked at by now.
+        # After observing, so that these checks have seen every message of this observation.
         faults.update(self._ports.faults())
         faults.hard.update(parts.formats.changed)
         faults.update(parts.scene.faults())
@@ -433,10 +433,10 @@ class Controller:
             )
 
     def _predict(self, tick: Tick, order: _Order, faults: Faults) -> tuple[Event, Vector | None]:
-        """One step of the policy, and what this tick is to do with it: the event, and where to.
+        """One step of the policy, and what this tick does with it: the event and the set-point.
 
-        It runs while nothing may be commanded too, for the display; what its recurrent state then
-        remembers is carried into the motion only if that was no longer than `watch.reset_gap`.
+        The policy also runs while nothing may be commanded, for the display. If that lasted longer
+        than `watch.reset_gap`, its recurrent state is reset before it commands again.
         """
         if tick.observation is None or self._present is None:
             self._find_interruption(tick, faults)
@@ -457,18 +457,18 @@ class Controller:
             faults.hard["non_finite"] = (
                 f"the prediction is not finite: {tick.prediction.action.tolist()}; train again"
             )
-            self.parts.policy.reset()  # the recurrent state would stay what it is for ever
-        self._find_interruption(tick, faults)  # as late as can be: the segment goes on meanwhile
+            self.parts.policy.reset()  # or the recurrent state would stay not finite
+        self._find_interruption(tick, faults)  # late: set-points are sent while the policy runs
         if not allowed or faults.soft or faults.hard:
             return Event.PREVENTED, None
         if ramping:
-            self._motion.allowed_ns = None  # the policy begins afresh after it
+            self._motion.allowed_ns = None  # after the ramp the policy is reset
             return Event.RAMP, sequence.ramp(here)
         event, wanted = sequence.follow(tick.prediction.action[self._rows], here)
         return event, None if event is Event.WARM_UP else wanted
 
     def _permit(self, tick: Tick, allowed: bool) -> None:
-        """Whether the policy commands; after a gap it begins afresh."""
+        """Note whether the policy may command; after a gap it is reset."""
         if not allowed:
             return
         since = self._motion.allowed_ns
@@ -477,14 +477,14 @@ class Controller:
                 tick.reset = "start" if since is None else "gap"
             self.parts.policy.reset()
             self.parts.sequence.restart()
-            # There is one motion: a ramp's commands count.
+            # The velocity limit also holds between a ramp's last command and the policy's first.
             self._motion = Motion(self._period_ns, commands=self._motion.commands)
         self._motion.allowed_ns = tick.label_ns
 
     def _find_interruption(self, tick: Tick, faults: Faults) -> None:
-        """A segment that was not finished was not what its command says: the motion begins anew,
-        and what keeps interrupting them latches. In a row are the segments, not the ticks: each is
-        followed by a tick that holds."""
+        """After an interrupted segment the arm is not where its command says: the motion begins
+        anew. Several interrupted segments in a row latch. (Each is followed by a tick that holds,
+        so segments are counted, not ticks.)"""
         motion, interruption = self._motion, self.parts.interpolator.interruption()
         if interruption is None:
             if motion.past(tick.label_ns)[1] is not None:
@@ -534,7 +534,7 @@ class Controller:
         since: Instant,
         faults: Faults,
     ) -> None:
-        """Send the command, or hold; in any case the state says what was done."""
+        """Send the command, or hold, and set the state accordingly."""
         with self._lock:
             faults.update(self._ports.faults())  # once more: meanwhile the policy was computed
             current = order.generation == self._generation and self.state in STARTED
@@ -547,7 +547,7 @@ class Controller:
                 elif interruption is not None:
                     code = "late" if interruption.code == "late" else "interpolation"
                     faults.soft[code] = interruption.text
-            if current and not done:  # the stall may have come within this tick
+            if current and not done:  # the process may have been stopped within this tick
                 self._find_stall(since, self._clocks.read(), self.state, faults)
             if order.resets == self._resets:
                 tick.changes = self.faults.update(tick.label_ns, faults.soft, faults.hard)
@@ -562,7 +562,7 @@ class Controller:
     def _send(
         self, tick: Tick, event: Event, position: Vector, since: Instant
     ) -> Interruption | None:
-        """The tick's command, unless the last check finds that it is too late for it."""
+        """Send the tick's command, unless the last check refuses it."""
         assert self._present is not None
         parts, dry_run, watch = self.parts, self._settings().dry_run, self._settings().watch
         limit_ns = round(watch.max_latency * 1e9) or self._period_ns

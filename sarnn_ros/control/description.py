@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command limits by a robot description that comes on a topic. No ROS.
 
-Until one has come that can be used, nothing may be commanded. Other limits later mean another
-robot, or one that somebody edits: a hard fault, the earlier limits stay, and `~/reset` takes what
-was published last.
+Nothing may be commanded until a usable one has come. If a later one has other limits, it may be
+another robot's: that is a hard fault. The earlier limits stay in use, and `~/reset` takes those
+that were published last.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class DescriptionWatch:
 
     :param topic: for messages.
     :param resolve: the limits by a description's text, or a `ConfigError`.
-    :param limiter: gets them, while a fault keeps the node from commanding.
+    :param limiter: gets the limits while a fault prevents commands.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class DescriptionWatch:
         self._current: JointLimits | None = None
         self._next: JointLimits | None = None
         self._next_text: str | None = None
-        self.text: str | None = None  # whose limits count now
+        self.text: str | None = None  # the description in use
         self._fault = (
             f"no robot description has arrived on '{topic}': is robot_state_publisher running, in "
             "this namespace? It must publish as transient local"
@@ -69,12 +69,12 @@ class DescriptionWatch:
             elif self._fault:
                 self._next = None
                 self._fault = (
-                    "the robot description was another, or none, and is what it was before; "
+                    "the robot description had changed or was unusable, and is again what it was; "
                     f"{AS_BEFORE}"
                 )
 
     def limits_changed(self, limits: JointLimits) -> None:
-        """By the user, with the description that counts now."""
+        """The user has changed the limits; the description in use is the same."""
         with self._lock:
             if self._current is not None:
                 self._current = limits

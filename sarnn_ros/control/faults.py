@@ -116,13 +116,13 @@ class ActiveFaults:
 
 
 class FaultLog:
-    """Says in the log which fault prevents commands, and when it is resolved. For any thread.
+    """Logs which fault prevents commands, and when it is resolved. For any thread.
 
-    Whatever is not said because the same was said a moment ago is said later, if it is still
-    true: a log must not end with "resolved" while the robot holds.
+    A line that is suppressed because the same was logged a moment ago is logged later, if it is
+    still true: the last line must not be "resolved" while the robot holds.
 
-    :param say: logs, unless it has just logged the like: takes level, code and text, and returns
-        whether it did.
+    :param say: logs unless it has just logged the same; takes level, code and text, and returns
+        whether it logged.
     """
 
     def __init__(self, say: Callable[[str, str, str], bool]) -> None:

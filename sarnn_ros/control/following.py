@@ -1,7 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the robot does what it is told: joint states that are frozen, or an arm that does not
-follow at all. No ROS."""
+"""Whether the robot follows its commands: joint states that are frozen, or an arm that does not
+move at all. No ROS."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 
-#: A joint is told to move if its command is so much of its step limit away from where it is: what
-#: gravity and friction leave is less.
+#: A joint is commanded to move if its command is more than this part of its step limit away from
+#: its position. The error that gravity and friction leave is smaller.
 TOLD = 0.2
-#: And does not follow if it stays within so much of it.
+#: It does not move while it stays within this part of its step limit.
 STILL = 0.02
 
 
 class FollowingWatch:
     """See the module. For the control thread only.
 
-    :param ticks: so many in a row without any movement are a fault; 0: never.
+    :param ticks: as many in a row without any movement are a fault; 0: never.
     :param names: of the commanded joints; :param max_step: their step limits, rad or m.
-    :param exempt: a gripper's: what it holds stops its fingers, and all is well.
+    :param exempt: joints of a gripper: its fingers are stopped by what they hold.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class FollowingWatch:
         self.reset()
 
     def reset(self) -> None:
-        """The next state has no past."""
+        """Forget all states so far."""
         self._anchor: tuple[Vector, int] | None = None  # where it stands, and that stamp
         self._count = self._fresh = 0
 
@@ -66,17 +66,17 @@ class FollowingWatch:
         self._fresh += stamp_ns != self._anchor[1] and np.array_equal(state, self._state)
         if self._count < self._ticks:
             return {}
-        told = (
-            f"{self._names[worst]} is at {present[worst]:.4g} rad or m and was told to go to "
+        found = (
+            f"{self._names[worst]} is at {present[worst]:.4g} rad or m and was commanded to "
             f"{commanded[worst]:.4g}; for {self._count} ticks no joint has moved"
         )
         if self._fresh >= self._ticks:
             return {
                 "frozen:joints": f"the joint states are stamped anew and the same to the last "
-                f"bit: {told}: has the driver lost the robot?"
+                f"bit: {found}: has the driver lost the robot?"
             }
         return {
-            "not_following": f"the arm does not follow: {told}: did its controller reject the "
+            "not_following": f"the arm does not follow: {found}: did its controller reject the "
             "commands, is it stopped, or blocked?"
         }
 

@@ -26,8 +26,8 @@ class TwoValuedGripper:
 
     :param indices: of the gripper's joints among the commanded ones, k of them.
     :param opened, closed: (k,), rad or m.
-    :param close_above: it closes where the prediction has gone more than this part of the way from
-        open to closed; :param open_below: it opens at less than this. Between the two it stays.
+    :param close_above: it closes where the prediction is above this fraction of the range from
+        open to closed; :param open_below: it opens below this fraction. Between the two it stays.
     """
 
     def __init__(

@@ -24,9 +24,9 @@ class Histogram:
     def at_most(self, share: float) -> float:
         """What that share of the durations did not exceed, s: the upper end of its bucket. NaN if
         there are none."""
-        left = share * sum(self._counts)
+        remaining = share * sum(self._counts)
         for bound, count in zip(BOUNDS, self._counts):
-            left -= count
-            if count and left <= 0:
+            remaining -= count
+            if count and remaining <= 0:
                 return bound
         return float("nan")

@@ -75,16 +75,16 @@ class SetpointInterpolator:
             return dict(self._interruptions)
 
     def interruption(self) -> Interruption | None:
-        """Why the segment was not finished, if so since the last `end`; told once."""
+        """Why a segment was interrupted since the last `end`, if one was. Returned once."""
         with self._outlet.lock:
-            told, self._interruption = self._interruption, None
-            return told
+            found, self._interruption = self._interruption, None
+            return found
 
     def ready(
         self, command: Command, since: Instant, limit_ns: int, measured: tuple[int, Vector]
     ) -> Callable[[], None] | Interruption:
-        """What sends a command that the limits let through, or sets out for it; the lock is held
-        until it has been called.
+        """What sends a command that the limits allow, or begins the segment to it. The lock is to
+        be held until it has been called.
 
         :param since, limit_ns, measured: see `CommandOutlet.check`.
         :returns: or why it may not be sent.
@@ -124,8 +124,8 @@ class SetpointInterpolator:
     def end(self) -> Vector | None:
         """End the segment. The next one begins at the measured position.
 
-        :returns: the set-point sent last, or None: also where the segment was interrupted, since a
-            set-point from which the motion could not go on is none to insist on.
+        :returns: the set-point sent last; None if there is none, or if the segment was
+            interrupted: the motion could not go on from it, so it is not to be held.
         """
         with self._outlet.lock:
             sent, self._outlet.sent, self._segment = self._outlet.sent, None, None
@@ -175,8 +175,8 @@ class SetpointInterpolator:
                 self._segment = None
 
     def _interrupt(self, interruption: Interruption) -> None:
-        """The next segment begins at the measured position: from the set-point sent last, which
-        the arm may have been pushed away from, it could be refused for ever."""
+        """End the segment; the next one begins at the measured position. The arm may have been
+        pushed away from the last set-point: segments from there could be refused for ever."""
         self._segment = self._outlet.sent = None
         self._interruption = interruption
         self._interruptions[interruption.code] += 1

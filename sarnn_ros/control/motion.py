@@ -17,7 +17,7 @@ from sarnn_ros.control.outlet import Command
 
 Vector = NDArray[np.float64]
 
-#: Ticks this many periods apart, or more, have had a tick left out between them.
+#: Between two ticks that are this many periods apart, or more, one was missed.
 CONTIGUOUS = 1.5
 
 
@@ -40,7 +40,7 @@ class Motion:
     def past(self, label_ns: int) -> tuple[float, Vector | None, Vector | None]:
         """How the motion came to this tick: seconds since the tick of the command before (one
         period if there is none), that command, and where the motion was so long before it. A
-        command counts if no tick was left out since: after that the motion begins anew.
+        command counts if no tick was missed since: after a missed tick the motion begins anew.
         """
         if not self.commands:
             return self.period_ns * 1e-9, None, None

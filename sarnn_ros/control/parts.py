@@ -38,12 +38,12 @@ class Ports:
     :param faults: what is wrong outside at this moment: on the ROS graph. Asked at every tick,
         again before its command leaves, and before every set-point: it must be quick.
     :param wants_image: whether somebody looks at the predicted image.
-    :param log: tells the user, unless it has just told the like; takes a level (error, warning,
-        info), a stable key and a text, and returns whether it told.
+    :param log: logs unless it has just logged something with the same key; takes a level (error,
+        warning, info), a stable key and a text, and returns whether it logged.
     :param changed: called when the state or a fault has changed.
-    :param on_tick: sees each tick when it is over; on the control thread.
+    :param on_tick: called with each finished tick; on the control thread.
     :param on_start: called first in the control thread.
-    :param topic_name: what messages call a topic of the spec.
+    :param topic_name: the full name of a topic of the spec, for messages.
     """
 
     clocks: Clocks

@@ -15,7 +15,7 @@ LONGEST_S = 60.0
 class Reminder:
     """See the module.
 
-    :param log: is told the reminder.
+    :param log: called with the reminder.
     :param now: seconds that never step.
     """
 

@@ -104,8 +104,8 @@ def command_topics(settings: Settings, spec: Spec) -> tuple[CommandTopic, ...]:
 def check_topics(
     spec: Spec, commands: Iterable[CommandTopic], resolve: Callable[[str], str], namespace: str
 ) -> None:
-    """Refuse topics by which a node would watch one arm and move another, or believe its own
-    commands.
+    """Refuse topics with which a node would watch one arm and move another, or would take its own
+    commands for the measured state.
 
     :param resolve: the full name of a topic, remapped.
     :param namespace: of the node, e.g. `/left`; `/` is the root.
@@ -172,7 +172,7 @@ def held_indices(settings: Settings, spec: Spec) -> tuple[int, ...]:
     if wrong or len(set(held)) != len(held) or len(held) == len(names):
         raise ConfigError(
             f"{list(held)} cannot be held: each must be a joint that the policy commands, named "
-            f"once and not the gripper's, and one must be left to move. Commanded: "
+            f"once and not the gripper's, and at least one must move. Commanded: "
             f"{', '.join(names)}",
             where="parameter 'hold_joints'",
             remedy="name the joints that never moved in the demonstrations; 'sarnn inspect' "
@@ -200,7 +200,7 @@ def guard_limits(
     """Training envelope and margins, narrowed by the robot's and the user's own limits.
 
     :param description: URDF text that came on `robot_description_topic`.
-    :param warn: is told of joints that the robot's description leaves without limits.
+    :param warn: called with a text about joints that have no limits in the description.
 
     :raises ConfigError: for limits of the wrong count, or that leave no room.
     """

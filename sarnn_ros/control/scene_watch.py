@@ -1,7 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Does the scene still look and behave as in the demonstrations? Prediction health and camera
-drift at the robot: when to warn, when to stop. How both are measured is in `policy`. No ROS.
+"""Whether the scene still looks and behaves as in the demonstrations: prediction health and camera
+drift at the robot, when to warn, and when to stop. How both are measured is in `policy`. No ROS.
 """
 
 from __future__ import annotations
@@ -31,9 +31,8 @@ NO_REFERENCE = (
 
 
 class SceneWatch:
-    """Sees each tick after its command was sent, so that it delays none; what it finds counts
-    from the next tick on. `see` and `faults` are for the control thread; `reset` may come from
-    another.
+    """Looks at each tick after its command was sent, so that it delays none. What it finds takes
+    effect at the next tick. `see` and `faults` are for the control thread, `reset` for any.
 
     :param settings: the current ones; :param warn: tells the user.
     :ivar health, drift: the newest readings; may be read anywhere.
@@ -80,7 +79,7 @@ class SceneWatch:
         if tick.observation is None or tick.prediction is None:
             return
         settings = self._settings()
-        # A robot that is held, ramps, is blended in or clamped, or whose segment was interrupted,
+        # While the robot holds, ramps, blends or is clamped, or after an interrupted segment, it
         # does not go where was predicted. In a dry run somebody else may move it, or a bag.
         followed = (self._obeyed and not tick.interrupted) or settings.dry_run
         predicted = tick.prediction.action[self._indices]

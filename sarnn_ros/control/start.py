@@ -65,8 +65,8 @@ class StartSequence:
         self._warmed = self._blended = 0
 
     def ramps(self, here: Vector) -> bool:
-        """Whether this tick belongs to the ramp. It is over when a pose was commanded in which a
-        demonstration may have begun: the limits have kept the arm within a step of it.
+        """Whether this tick belongs to the ramp. The ramp ends when a pose was commanded in which
+        a demonstration may have begun: the limits keep the arm within a step of it.
 
         :param here: where the motion is: the last set-point, or the present position.
         """

@@ -23,7 +23,7 @@ class State(Enum):
     INACTIVE_FAULTED = "inactive, faulted"
     STOPPED = "stopped"  # active, waits for ~/start
     HOLDING = "holding"  # started, but something prevents a command; goes on by itself
-    RAMPING = "ramping"  # on its way to the pose in which the demonstrations began
+    RAMPING = "ramping"  # moving to the pose in which the demonstrations began
     WARMING_UP = "warming up"  # the policy observes, and commands nothing yet
     BLENDING = "blending"  # from the present position into the policy's commands
     COMMANDING = "commanding"
@@ -66,7 +66,7 @@ S, E, A = State, Event, Action
 
 #: A tick sends its command in these, and no other set-point is sent in any other.
 MAY_COMMAND = frozenset({S.RAMPING, S.BLENDING, S.COMMANDING})
-#: The motion is under way: a gap in it latches.
+#: A motion is in progress: a gap in it latches.
 MOVING = MAY_COMMAND | {S.WARMING_UP}
 #: The user wants commands.
 STARTED = MOVING | {S.HOLDING, S.STALLED}

@@ -21,8 +21,8 @@ from sarnn_ros.control.settings import WatchSettings
 from sarnn_ros.spec import NANOSECONDS
 from sarnn_ros.streams.observe import Observation
 
-#: A joint whose largest step is smaller is watched as if it were this, rad or m: one that is to
-#: stand still trembles, too.
+#: Smallest "largest step" that is used for a joint, rad or m: also the reading of a joint that
+#: stands still has noise.
 SMALLEST_STEP = 1e-3
 
 
@@ -60,7 +60,7 @@ class ObservationWatch:
         self.reset()
 
     def reset(self) -> None:
-        """The next observation has no past."""
+        """Forget all observations so far."""
         self._pictures: dict[str, _Picture] = {}
         self._present: NDArray[np.float64] | None = None
 
@@ -130,8 +130,8 @@ class FormatWatch:
 
     For any thread. Raw images only: a compressed one shows its size when decoded.
 
-    :param since_ns: images stamped before it are passed over: what was still on its way at a reset
-        must not be the first.
+    :param since_ns: images stamped before it are ignored: one that was sent before a reset must
+        not become the first.
     """
 
     def __init__(self, since_ns: Callable[[], int] = lambda: 0) -> None:

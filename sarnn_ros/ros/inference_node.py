@@ -62,7 +62,7 @@ from sarnn_ros.ros.throttle import ThrottledLog
 from sarnn_ros.ros.viewer import Viewer
 from sarnn_ros.signals import stop_on_signals
 
-#: What a callback under way gets to finish when the process is to end, s.
+#: How long a running callback may take to finish when the process is to end, s.
 CALLBACK_SECONDS = 1.5
 
 
@@ -126,7 +126,8 @@ class InferenceNode(SafeLifecycleNode):
     def configure(self) -> None:
         """Load, check and warm up; connect the sensors. Slow on purpose, so that activate is not.
 
-        :raises SarnnError: for parameters or a policy that will not do; nothing is left behind.
+        :raises SarnnError: wrong parameters or an unusable policy; everything made so far is
+            released.
         """
         started = time.monotonic()
         settings = self._parameter_server.read()
@@ -144,7 +145,7 @@ class InferenceNode(SafeLifecycleNode):
         )
 
     def _build(self, policy: Policy, settings: Settings) -> None:
-        """Publishers, the controller, and what it is told."""
+        """Make the publishers, the controller and its inputs."""
         spec = policy.spec
         topics = command_topics(settings, spec)
         check_topics(spec, topics, self.resolve_topic_name, self.get_namespace())
@@ -228,8 +229,9 @@ class InferenceNode(SafeLifecycleNode):
         self._on_tick(tick)
 
     def _settings_change(self, after: Settings) -> None:
-        """From a dry run the robot must not begin to move by itself, half-way into the motion; and
-        what goes into one must not leave it on its way to somewhere."""
+        """Stop when `dry_run` changes: at the end of a dry run the robot must not begin to move in
+        the middle of a motion, and at its beginning it must not keep moving to its last command.
+        """
         if self.controller is None:
             return
         if after.guard != self.settings.guard:

@@ -1,7 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Everything of ROS that a controller is told of: sensor messages, the robot description, jumps of
-the clock. No decisions."""
+"""Connects a controller's inputs to ROS: sensor messages, the robot description, clock jumps. No
+decisions."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def connect_inputs(
     graph: GraphWatch,
     log: ThrottledLog,
 ) -> list[Callable[[], object]]:
-    """Connect them to the controller.
+    """Subscribe, and hand every message to the controller.
 
-    :param graph: is told of every sensor message, and gets the subscriptions.
+    :param graph: counts the sensor messages, and gets the subscriptions.
     :returns: what disconnects them.
     """
     parts, clock = controller.parts, node.get_clock()

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Subscribes to what a spec names, and hands every message to whom it concerns. No decisions.
+"""Subscribes to the topics of a spec, and hands on every message. No decisions.
 
 Callbacks take microseconds: decoding waits until a tick needs the message. To rclpy an image is a
 block of memory. Of each joint name it makes a Python object, and 300,000 of them would keep the
@@ -46,9 +46,9 @@ class Sensors:
     :param formats: sees every image.
     :param reliability: best_effort or reliable.
     :param now_ns: reads the node's clock.
-    :param arrived: is told the topic of every message.
-    :param image_tick: is told of every image that is a tick (tick, arrival), ns.
-    :param void: is told the topic of a message that cannot be used, and why.
+    :param arrived: called with the topic of every message.
+    :param image_tick: called with the tick and the arrival, ns, of every image that is a tick.
+    :param void: called with the topic of a message that cannot be used, and the reason.
     :raises EnvironmentProblem: a message type is not installed; nothing is subscribed to.
     """
 
@@ -78,7 +78,7 @@ class Sensors:
             durability=sensor_data.durability,
             history=sensor_data.history,
         )
-        # All types before the first subscription: one that is not installed leaves none behind.
+        # All types before the first subscription: if one is not installed, there is none to end.
         kinds = [streams[0].type for streams in buffer.routes.values()]
         classes = [SENSOR_TYPES.get(kind) or messages.message_class(kind) for kind in kinds]
         self.subscriptions = {

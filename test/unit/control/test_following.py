@@ -59,5 +59,5 @@ def test_the_controller_latches_but_not_in_a_dry_run(dry_run):
     if not dry_run:
         assert bench.control.state is State.FAULTED
         (fault,) = bench.control.faults.latched
-        assert "a is at 0 rad or m and was told to go to 0.1" in fault.text
+        assert "a is at 0 rad or m and was commanded to 0.1" in fault.text
         assert (bench.label - fault.since_ns) > PERIOD
