@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,6 +36,9 @@ def train(
     fps: Fps = None,
     bgr: Bgr = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a policy in OUT; it is kept in OUT.before.")
+    ] = False,
     failures: Failures = False,
     no_cache: NoCache = False,
     dry_run: Annotated[
@@ -52,10 +56,10 @@ def train(
     from sarnn_ros.data.report_view import print_report
     from sarnn_ros.interop.loading import Arrays, load_dataset
     from sarnn_ros.spec import load_spec
+    from sarnn_ros.training.claim import claim
     from sarnn_ros.training.config import load_config, parse_settings
     from sarnn_ros.training.distributed import is_main_process
     from sarnn_ros.training.estimate import describe
-    from sarnn_ros.training.run import make_beside, run_directory
 
     console = Console(quiet=not is_main_process())
     overrides = parse_settings(settings or [])
@@ -63,25 +67,28 @@ def train(
         overrides["seed"] = seed
     training = load_config(config, overrides)
     observed = load_spec(spec)
-    if not dry_run:
-        # Before minutes of reading and hours of training.
-        make_beside(out, run_directory(out))
-    with console.status("reading bags") as status:
-        dataset = load_dataset(
-            bags,
-            observed,
-            arrays=Arrays(fps, bgr),
-            validation=validation,
-            seed=training.seed,
-            cache=None if no_cache else default_cache(),
-            failures=failures,
-            progress=lambda done, total, name: status.update(f"reading bag {done}/{total} {name}"),
-        )
-    print_report(examine(dataset), console)
-    if dry_run:
-        console.print(describe(dataset, training))
-        return
-    _train(dataset, training, out, resume, console)
+    with ExitStack() as held:
+        if not dry_run and is_main_process():
+            # Before minutes of reading and hours of training.
+            kept = held.enter_context(claim(out, resume=resume, force=force))
+            if kept is not None:
+                console.print(f"the earlier policy is kept in {kept}", markup=False)
+        with console.status("reading bags") as status:
+            dataset = load_dataset(
+                bags,
+                observed,
+                arrays=Arrays(fps, bgr),
+                validation=validation,
+                seed=training.seed,
+                cache=None if no_cache else default_cache(),
+                failures=failures,
+                progress=lambda done, total, name: status.update(f"bag {done}/{total} {name}"),
+            )
+        print_report(examine(dataset), console)
+        if dry_run:
+            console.print(describe(dataset, training))
+            return
+        _train(dataset, training, out, resume, console)
 
 
 def _train(

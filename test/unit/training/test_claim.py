@@ -1,0 +1,52 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A policy directory belongs to one training at a time, and no policy is lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sarnn_ros.errors import TrainingError
+from sarnn_ros.training.claim import claim
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from sarnn_ros.training.claim import claim
+with claim(Path(sys.argv[1]), resume=False, force=False):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_training_is_refused_until_the_first_has_ended(tmp_path: Path):
+    out = tmp_path / "policy"
+    first = subprocess.Popen([sys.executable, "-c", HOLD, str(out)], stdout=subprocess.PIPE)
+    try:
+        assert first.stdout is not None and first.stdout.readline() == b"held\n"
+        with pytest.raises(TrainingError, match="another training writes to it now"):
+            claim(out, resume=True, force=True).__enter__()
+    finally:
+        first.kill()
+        first.wait()
+    with claim(out, resume=False, force=False) as kept:
+        assert kept is None
+
+
+def test_a_policy_is_replaced_on_demand_only_and_kept(tmp_path: Path):
+    out = tmp_path / "policy"
+    out.mkdir()
+    (out / "config.json").write_text("the first")
+    with pytest.raises(TrainingError, match="there is a policy already") as error:
+        claim(out, resume=False, force=False).__enter__()
+    assert "--force" in (error.value.remedy or "")
+    with claim(out, resume=True, force=False) as kept:
+        assert kept is None
+    for name in ("policy.before", "policy.before.2"):
+        with claim(out, resume=False, force=True) as kept:
+            assert kept == tmp_path / name and (kept / "config.json").read_text() == "the first"
+        assert (out / "config.json").exists(), "it is there until the new one is"
