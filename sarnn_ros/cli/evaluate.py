@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sarnn_ros.cli.options import Bgr, Fps
+from sarnn_ros.cli.options import Bgr, Fps, writing
 
 
 def evaluate(
@@ -28,6 +28,7 @@ def evaluate(
     from typing import Any
 
     from sarnn_ros.errors import ConfigError
+    from sarnn_ros.files import write_text
     from sarnn_ros.interop.loading import Arrays, load_dataset
     from sarnn_ros.policy.runtime import Policy
     from sarnn_ros.training.evaluate import free_running, open_loop
@@ -48,4 +49,5 @@ def evaluate(
     text = encoder.dumps(result, indent=2)
     typer.echo(text)
     if json is not None:
-        json.write_text(text + "\n", encoding="utf-8")
+        with writing(json):
+            write_text(json, text + "\n")

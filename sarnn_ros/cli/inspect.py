@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from sarnn_ros.cli.options import Bgr, Failures, Fps, NoCache, Recordings
+from sarnn_ros.cli.options import Bgr, Failures, Fps, NoCache, Recordings, writing
 
 
 def inspect(
@@ -47,6 +47,7 @@ def inspect(
     from sarnn_ros.data.report import examine
     from sarnn_ros.data.report_view import print_report, write_page
     from sarnn_ros.errors import ConfigError
+    from sarnn_ros.files import write_text
     from sarnn_ros.interop.loading import Arrays, load_dataset, propose
     from sarnn_ros.spec import dump_spec, load_spec
 
@@ -69,7 +70,8 @@ def inspect(
         if write_spec is not None:
             if write_spec.exists():
                 raise ConfigError("exists already", where=write_spec, remedy="give another path")
-            write_spec.write_text(text, encoding="utf-8")
+            with writing(write_spec):
+                write_text(write_spec, text)
     with Status("reading bags", console=console) as status:
         dataset = load_dataset(
             bags, chosen, arrays=arrays, failures=failures,
@@ -79,13 +81,15 @@ def inspect(
     report = examine(dataset)
     print_report(report, console)
     if page is not None:
-        write_page(report, dataset, page)
+        with writing(page):
+            write_page(report, dataset, page)
         console.print(f"page: {page}", markup=False)
     if json_file is not None:
         text = json.dumps(report.as_dict(), indent=1)
         if to_stdout:
             typer.echo(text)
         else:
-            json_file.write_text(text, encoding="utf-8")
+            with writing(json_file):
+                write_text(json_file, text)
     if report.worst == "error" or (strict and report.worst == "warning"):
         raise typer.Exit(1)

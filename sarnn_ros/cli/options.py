@@ -1,13 +1,17 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Options that several commands share."""
+"""Options that several commands share, and how they write what the user asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from sarnn_ros.errors import ConfigError
 
 Recordings = Annotated[list[Path], typer.Argument(help="Bags or data sets, or folders of them.")]
 NoCache = Annotated[
@@ -21,3 +25,16 @@ Fps = Annotated[
     typer.Option(min=0.1, help="Rows per second of HDF5, npz and EIPL. Default: the spec's rate."),
 ]
 Bgr = Annotated[bool, typer.Option("--bgr", help="Images of HDF5, npz and EIPL are BGR.")]
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """:raises ConfigError: the file cannot be written there."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(
+            f"cannot be written ({error.strerror or error})",
+            where=path,
+            remedy="give a path in a folder that exists, where you may write",
+        ) from error

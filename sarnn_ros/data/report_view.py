@@ -19,6 +19,7 @@ from rich.text import Text
 from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.data.problems import Problem
 from sarnn_ros.data.report import DatasetReport
+from sarnn_ros.files import write_text
 
 Rows = Sequence[Sequence[str]]
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
@@ -150,7 +151,7 @@ def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
         pictures = [image for shown in episode.previews.values() for image in shown]
         shown = "".join(f'<img src="{_data_url(image)}">' for image in pictures)
         parts.append(f"<h3>{html.escape(episode.name)}</h3>{shown}{_plot(episode)}")
-    path.write_text(_PAGE.replace("CONTENT", "\n".join(parts)), encoding="utf-8")
+    write_text(path, _PAGE.replace("CONTENT", "\n".join(parts)))
 
 
 def _data_url(image: NDArray[np.uint8]) -> str:

@@ -28,6 +28,7 @@ from pydantic_core import from_json
 from torch import Tensor
 
 from sarnn_ros.errors import PolicyError
+from sarnn_ros.files import atomic_file, write_text
 from sarnn_ros.interop.eipl_dataset import read_bounds
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.backends import load_model
@@ -238,11 +239,12 @@ def export_eipl(policy: Path, out: Path) -> list[Path]:
     normalisation = config.normalisation
     try:
         out.mkdir(parents=True, exist_ok=True)
-        torch.save(
-            {"epoch": 0, "model_state_dict": state, "train_loss": 0.0, "test_loss": 0.0}, files[0]
-        )
-        files[1].write_text(json.dumps(args, indent=4, sort_keys=True))
-        np.save(files[2], np.stack([normalisation.minimum, normalisation.maximum]))
+        with atomic_file(files[0]) as partial:
+            torch.save({"epoch": 0, "model_state_dict": state, "train_loss": 0.0,
+                        "test_loss": 0.0}, partial)  # fmt: skip
+        write_text(files[1], json.dumps(args, indent=4, sort_keys=True))
+        with atomic_file(files[2]) as partial:
+            np.save(partial, np.stack([normalisation.minimum, normalisation.maximum]))
     except (OSError, RuntimeError) as error:
         raise PolicyError(f"cannot be written ({error})", where=out) from error
     return files

@@ -226,7 +226,7 @@ class Demo:
                     bar.console.print(f"  {describe(plan)}: {verdict(trial)}", highlight=False)
                     bar.advance(task)
                 diagnostics = json.dumps(referee.diagnostics, indent=2)
-                (self.settings.out / "diagnostics.json").write_text(diagnostics, encoding="utf-8")
+                write_text(self.settings.out / "diagnostics.json", diagnostics)
 
     def report(self, seconds: float) -> dict[str, Any]:
         """`report.json`, the table, the pictures and the film.
@@ -273,7 +273,7 @@ class Demo:
             return
         for path in outputs:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        mark.write_text(made_with, encoding="utf-8")
+        write_text(mark, made_with)
 
     def _heading(self, number: int, name: str, what: str) -> None:
         self.console.print(f"[bold]{number}/4 {name}[/bold]: {what}", highlight=False)

@@ -226,6 +226,11 @@ class TestCommand:
         assert again.exit_code == 0, again.output
         refused = self.run(tmp_path / "bags", "--write-spec", files["s.yaml"])
         assert refused.exit_code == 1 and "exists already" in refused.output
+        for option in ("--json", "--page"):
+            lost = self.run(
+                tmp_path / "bags", "--spec", files["s.yaml"], option, tmp_path / "no" / "file"
+            )
+            assert lost.exit_code == 1 and "cannot be written (No such file" in lost.output
 
     def test_exit_code_tells_of_a_bad_bag(self, tmp_path):
         spec = tmp_path / "s.yaml"
