@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sarnn_ros.cli.options import Bgr, Fps, Recordings
+from sarnn_ros.cli.options import Bgr, Failures, Fps, Recordings
 
 
 class Format(str, Enum):
@@ -30,6 +30,7 @@ def convert(
     ] = None,
     fps: Fps = None,
     bgr: Bgr = False,
+    failures: Failures = False,
 ) -> None:
     """Write recordings as a data set for LeRobot or EIPL, tick by tick as training sees them.
 
@@ -56,11 +57,11 @@ def convert(
 
         if to is Format.lerobot:
             reports = export_lerobot(
-                find_recordings(bags, arrays), chosen, out,
+                find_recordings(bags, arrays, failures=failures), chosen, out,
                 task=task if task is not None else out.name, arrays=arrays, progress=show,
             )  # fmt: skip
         else:
-            dataset = load_dataset(bags, chosen, arrays=arrays, progress=show)
+            dataset = load_dataset(bags, chosen, arrays=arrays, failures=failures, progress=show)
             export_eipl(out, dataset)
             reports = list(dataset.bags)
     problems = [problem for report in reports for problem in report.problems]

@@ -48,11 +48,15 @@ DEFAULTS = Arrays()
 
 @dataclass(frozen=True)
 class Recording:
-    """One bag, or one recording of another format."""
+    """One bag, or one recording of another format.
+
+    :param left_out: a bag that was labelled a failure, and is not to be used.
+    """
 
     name: str
     path: Path
     take: Take | None = None
+    left_out: bool = False
 
     def read(
         self,
@@ -62,21 +66,28 @@ class Recording:
         show: Show | None = None,
     ) -> Read:
         """Never raises for what is in the files: the report tells."""
+        if self.left_out:
+            return [], _failure(self)
         if self.take is None:
             return read_bag(self.path, spec, name=self.name, allocate=allocate, show=show)
         return read_take(self.take, spec, rate=arrays.rate, allocate=allocate, show=show)
 
     def read_cached(self, spec: Spec, arrays: Arrays, root: Path) -> Read:
         """:raises ConfigError: the cache cannot be written."""
+        if self.left_out:
+            return [], _failure(self)
         if self.take is None:
             return read_bag_cached(self.path, spec, self.name, root)
         key = key_of(self.take.files, spec, self.name, arrays)
         return read_cached(root / key, lambda allocate: self.read(spec, arrays, allocate))
 
 
-def find_recordings(paths: Iterable[str | Path], arrays: Arrays = DEFAULTS) -> list[Recording]:
+def find_recordings(
+    paths: Iterable[str | Path], arrays: Arrays = DEFAULTS, *, failures: bool = False
+) -> list[Recording]:
     """All that is at or below the given paths, in natural order.
 
+    :param failures: use bags that were labelled a failure when they were recorded, too.
     :raises BagError: a path does not exist, has no recording, or is of a version that cannot be
         read. :raises ModuleNotFoundError: an optional dependency is not installed.
     """
@@ -85,7 +96,8 @@ def find_recordings(paths: Iterable[str | Path], arrays: Arrays = DEFAULTS) -> l
     for path, name in zip(found, _unique_names(found)):
         kind = _format(path)
         if kind is None:
-            recordings.append(Recording(name, path))
+            failure = not failures and label_of(path) == "failure"
+            recordings.append(Recording(name, path, left_out=failure))
         else:
             takes = kind.takes(path, name, arrays.bgr)
             recordings += [Recording(take.name, path, take) for take in takes]
@@ -112,20 +124,17 @@ def load_dataset(
         of several episodes is, unless the share is 0. EIPL's `train` and `test` stay as they are.
     :param strict: an episode that cannot be used, or was damaged, is an error; else it is left
         out, and `Dataset.problems` says so.
-    :param failures: use bags that were labelled a failure when they were recorded, too.
+    :param failures: see `find_recordings`.
     :param cache: folder for decoded episodes (`cache.default_cache`); None to decode into memory.
     :raises BagError: no episode is usable; with `strict`, not all of them are.
     """
-    recordings = find_recordings(paths, arrays)
+    recordings = find_recordings(paths, arrays, failures=failures)
     episodes: list[Episode] = []
     reports: list[BagReport] = []
     takes: list[Take | None] = []  # one per episode
     for index, recording in enumerate(recordings):
         if progress is not None:
             progress(index, len(recordings), recording.name)
-        if not failures and recording.take is None and label_of(recording.path) == "failure":
-            reports.append(_failure(recording))
-            continue
         some, report = (
             recording.read(spec, arrays)
             if cache is None

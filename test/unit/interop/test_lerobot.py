@@ -17,8 +17,10 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
 from pyarrow import parquet
 
+from sarnn_ros.data.bags import LABEL
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.data.report import examine
 from sarnn_ros.errors import BagError, ConfigError
@@ -206,6 +208,19 @@ def test_a_bag_that_cannot_be_used_is_left_out(source, tmp_path):
     found = " ".join(problem.found for report in reports for problem in report.problems)
     assert "hole" in found and "those before have" in found
     assert load_dataset([tmp_path / "set"], make.spec()).episodes
+
+
+def test_failures_stay_out(source, tmp_path):
+    shutil.copytree(source, tmp_path / "bags")
+    metadata = tmp_path / "bags" / "take0" / "metadata.yaml"
+    content = yaml.safe_load(metadata.read_text())
+    content["rosbag2_bagfile_information"]["custom_data"] = {LABEL: "failure"}
+    metadata.write_text(yaml.safe_dump(content))
+    reports = export(tmp_path / "bags", tmp_path / "set", make.spec())
+    assert [len(report.episodes) for report in reports] == [0, 1]
+    every = find_recordings([tmp_path / "bags"], failures=True)
+    reports = export_lerobot(every, make.spec(), tmp_path / "all", task="push")
+    assert [len(report.episodes) for report in reports] == [1, 1]
 
 
 def test_an_interrupted_conversion_leaves_nothing(source, tmp_path):
