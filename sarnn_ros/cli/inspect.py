@@ -21,7 +21,10 @@ def inspect(
         Path | None, typer.Option("--json", help="Write the report as JSON; - for the terminal.")
     ] = None,
     page: Annotated[
-        Path | None, typer.Option(help="Write one HTML page, with images of every episode.")
+        Path | None,
+        typer.Option(
+            "--page", "--html", help="Write one HTML page: what cameras and network see, plots."
+        ),
     ] = None,
     write_spec: Annotated[
         Path | None, typer.Option(help="Write the proposed spec to this file.")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.bags import absolute
 from sarnn_ros.data.dataset import Dataset, Episode, blocks, release
+from sarnn_ros.data.differences import Difference, difference
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, Spec
 from sarnn_ros.streams.preprocess import MIN_RANGE
@@ -36,6 +37,8 @@ JUMP_SHARE = 0.5
 SATURATED_SHARE = 0.3
 #: Share of ticks at which a gripper is between open and closed.
 BETWEEN_SHARE = 0.25
+#: An object of fewer pixels is hard to find for convolutions of 3 x 3.
+FEW_PIXELS = 4.0
 #: Mean brightness, 0 … 255, and its spread over an image.
 DARK, BRIGHT, FLAT = 12.0, 243.0, 4.0
 #: Share of images equal to the one before, while the joints move.
@@ -73,6 +76,8 @@ class CameraReport:
 
     :param contrast: mean standard deviation over an image.
     :param repeated: share of images equal to the one before.
+    :param differing: pixels of the model's image by which an episode's first one differs from the
+        others' (median); None for a single episode.
     """
 
     name: str
@@ -82,6 +87,7 @@ class CameraReport:
     color: tuple[float, float, float]
     contrast: float
     repeated: float
+    differing: float | None
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,10 @@ def examine(dataset: Dataset) -> DatasetReport:
     """Figures and problems of a dataset."""
     spec, episodes = dataset.spec, dataset.episodes
     joints = tuple(_joints(spec, episodes))
-    cameras = tuple(_camera(camera, episodes) for camera in spec.cameras)
+    differences = [difference(camera, episodes) for camera in spec.cameras]
+    cameras = tuple(
+        _camera(camera, episodes, found) for camera, found in zip(spec.cameras, differences)
+    )
     lengths = tuple(
         EpisodeReport(
             episode.name,
@@ -149,6 +158,7 @@ def examine(dataset: Dataset) -> DatasetReport:
         *_joint_problems(spec, joints),
         *(one for camera, about in zip(spec.cameras, cameras) for one in _camera_problems(
             camera, about, [episode.name for episode in episodes], moving=_moving(joints))),
+        *_difference_problems(spec, differences),
         *_episode_problems(lengths),
     ]  # fmt: skip
     return DatasetReport(
@@ -180,7 +190,9 @@ def _joints(spec: Spec, episodes: tuple[Episode, ...]) -> Iterator[JointReport]:
         )
 
 
-def _camera(camera: CameraSpec, episodes: tuple[Episode, ...]) -> CameraReport:
+def _camera(
+    camera: CameraSpec, episodes: tuple[Episode, ...], found: Difference | None
+) -> CameraReport:
     means, contrasts, repeated, of_episodes = [], [], [], []
     for episode in episodes:
         images = episode.images[camera.name]
@@ -201,6 +213,7 @@ def _camera(camera: CameraSpec, episodes: tuple[Episode, ...]) -> CameraReport:
         color=(float(color[0]), float(color[1]), float(color[2])),
         contrast=float(np.mean(contrasts)),
         repeated=float(np.mean(repeated)),
+        differing=found.pixels if found else None,
     )
 
 
@@ -451,6 +464,32 @@ def _camera_problems(
             f"the source is smaller than the model's {camera.width} x {camera.height}",
             "enlarged images cost time and show nothing new",
             "make 'width' and 'height' smaller, or the crop larger",
+        )
+
+
+def _difference_problems(spec: Spec, found: Sequence[Difference | None]) -> Iterator[Problem]:
+    """Of one camera at least, what differs must be seen."""
+    known = [(camera, one) for camera, one in zip(spec.cameras, found) if one is not None]
+    if not known or any(one.pixels >= FEW_PIXELS for _, one in known):
+        return
+    for camera, one in known:
+        crop = one.crop
+        remedy = "move the object between the episodes, and crop the image to where it may lie"
+        if crop is not None:
+            width, height = one.size
+            remedy = (
+                f"'crop: {{x: {crop.x}, y: {crop.y}, width: {crop.width}, height: {crop.height}}}' "
+                f"with 'width: {width}' and 'height: {height}' would make it about "
+                f"{one.cropped_pixels:.0f} pixels; let the crop hold all places where the object "
+                "may lie later"
+            )
+        what = f"differ in {one.pixels:.0f} of {camera.width} x {camera.height} pixels"
+        yield Problem(
+            "warning",
+            f"camera '{camera.name}'",
+            f"the first images of the episodes {what if one.pixels else 'do not differ'}",
+            "the network can hardly see where the object lies, and learns the mean motion",
+            remedy,
         )
 
 

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sarnn_ros.data.dataset import Dataset, Episode
+from sarnn_ros.data.differences import difference
 from sarnn_ros.data.problems import Problem
 from sarnn_ros.data.report import DatasetReport
 from sarnn_ros.files import write_text
@@ -76,7 +77,15 @@ def tables(report: DatasetReport) -> dict[str, tuple[Sequence[str], Rows]]:
             ],
         ),
         "Cameras (0 … 255)": (
-            ("camera", "source", "brightness", "red, green, blue", "contrast", "repeated"),
+            (
+                "camera",
+                "source",
+                "brightness",
+                "red, green, blue",
+                "contrast",
+                "repeated",
+                "pixels that differ",
+            ),
             [
                 (
                     camera.name,
@@ -85,6 +94,7 @@ def tables(report: DatasetReport) -> dict[str, tuple[Sequence[str], Rows]]:
                     ", ".join(f"{value:.0f}" for value in camera.color),
                     f"{camera.contrast:.0f}",
                     f"{camera.repeated:.0%}",
+                    "" if camera.differing is None else f"{camera.differing:.0f}",
                 )
                 for camera in report.cameras
             ],
@@ -140,7 +150,16 @@ def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
         )
         head = "".join(f"<th>{html.escape(one)}</th>" for one in heads)
         parts.append(f"<h2>{html.escape(title)}</h2><table><tr>{head}</tr>{body}</table>")
-    parts.append("<h2>First, middle and last tick, crop drawn; joints over time</h2>")
+    parts.append("<h2>Where the first images of the episodes differ, as the network sees it</h2>")
+    for camera in dataset.spec.cameras:
+        found = difference(camera, dataset.episodes)
+        if found is not None:
+            grey = np.repeat(found.strength[..., None], 3, axis=2)
+            parts.append(f"<p>{html.escape(camera.name)}<br>{_enlarged(grey)}</p>")
+    parts.append(
+        "<h2>First, middle and last tick: the camera's image with the crop drawn, and beside it "
+        "what the network sees; joints over time</h2>"
+    )
     labels = dataset.spec.joint_labels
     legend = " ".join(
         f'<span style="color:{_LINES[column % len(_LINES)]}">■ {html.escape(name)}</span>'
@@ -148,8 +167,12 @@ def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
     )
     parts.append(f"<p>{legend}</p>")
     for episode in dataset.episodes:
-        pictures = [image for shown in episode.previews.values() for image in shown]
-        shown = "".join(f'<img src="{_data_url(image)}">' for image in pictures)
+        shown = ""
+        for camera_name, previews in episode.previews.items():
+            images = episode.images[camera_name]
+            for image, row in zip(previews, (0, len(images) // 2, len(images) - 1)):
+                model = np.array(images[row])
+                shown += f'<img src="{_data_url(image)}">{_enlarged(model)}'
         parts.append(f"<h3>{html.escape(episode.name)}</h3>{shown}{_plot(episode)}")
     write_text(path, _PAGE.replace("CONTENT", "\n".join(parts)))
 
@@ -157,6 +180,16 @@ def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
 def _data_url(image: NDArray[np.uint8]) -> str:
     encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
     return "data:image/jpeg;base64," + base64.b64encode(encoded).decode()
+
+
+def _enlarged(image: NDArray[np.uint8]) -> str:
+    """A model image with its pixels visible."""
+    height, width = image.shape[:2]
+    side = max(1, round(150 / height))
+    png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+    url = "data:image/png;base64," + base64.b64encode(png).decode()
+    size = f'width="{width * side}" height="{height * side}"'
+    return f'<img class="model" {size} src="{url}" title="{width} x {height}">'
 
 
 def _plot(episode: Episode) -> str:
@@ -183,6 +216,7 @@ p.error, p.warning, p.note { border-left: .4em solid; padding-left: .8em }
 p.error { border-color: #c0392b }
 p.warning { border-color: #d4a017 }
 p.note { border-color: #2980b9 }
+img.model { image-rendering: pixelated }
 img, svg { margin: 0 .4em .4em 0; border: 1px solid #ccc; vertical-align: top }
 </style>
 CONTENT

@@ -15,10 +15,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from sarnn_ros.cli.main import app
+from sarnn_ros.data.dataset import Episode
+from sarnn_ros.data.differences import difference
 from sarnn_ros.data.report import DatasetReport, examine
 from sarnn_ros.data.report_view import print_report, write_page
 from sarnn_ros.interop.loading import load_dataset
-from sarnn_ros.spec import dump_spec
+from sarnn_ros.spec import CameraSpec, dump_spec
+from sarnn_ros.streams.preprocess import crop_resize
 
 MS = 1_000_000
 
@@ -38,8 +41,56 @@ def textured(topic: str, index: int, message):
     return message
 
 
-def recorded(number: int) -> make.Recording:
-    return make.recording(start=make.START + number * 60 * make.SECOND, change=textured)
+def recorded(number: int, side: int = 4) -> make.Recording:
+    """With an object, of so many pixels a side, that lies elsewhere in each recording."""
+
+    def change(topic: str, index: int, message):
+        message = textured(topic, index, message)
+        if topic == "/image_raw":
+            pixels = message.data.reshape(12, 16, 3)
+            pixels[:side, 4 * number : 4 * number + side] = (255, 0, 0)
+        return message
+
+    return make.recording(start=make.START + number * 60 * make.SECOND, change=change)
+
+
+@pytest.mark.parametrize(
+    ("side", "says"), [(0, "do not differ"), (1, "differ in 1 of 16 x 12 pixels"), (2, None)]
+)
+def test_an_object_that_the_network_can_hardly_see_is_warned_of(side: int, says, tmp_path):
+    report = report_on(tmp_path, *[recorded(number, side) for number in range(3)])
+    found = [one for one in report.problems if "first images" in one.found]
+    assert [says in one.found for one in found] == [True] * bool(says)
+    assert report.cameras[0].differing == side * side
+    if side == 1:
+        assert "'crop: {x: 0, y: 0, width: 12" in found[0].remedy
+
+
+def test_how_large_an_object_gets_by_the_proposed_crop():
+    """2 x 2 pixels of a camera of 640 x 480, which the model sees as a fifth of a pixel."""
+    frames = np.zeros((3, 480, 640, 3), np.uint8)
+    for number, frame in enumerate(frames):
+        frame[200:216, 300 + 40 * number : 316 + 40 * number] = 255
+    spec = make.spec(width=64, height=48)
+    camera = spec.cameras[0]
+
+    def episodes(of: CameraSpec) -> list[Episode]:
+        images = [crop_resize(frame, of)[None] for frame in frames]
+        empty = np.zeros((1, 2))
+        return [
+            Episode(str(row), np.zeros(1, np.int64), {"front": one}, empty, empty,
+                    {"front": (640, 480)})
+            for row, one in enumerate(images)
+        ]  # fmt: skip
+
+    found = difference(camera, episodes(camera))
+    assert found is not None and found.crop is not None
+    cropped = camera.model_copy(
+        update={"crop": found.crop, "width": found.size[0], "height": found.size[1]}
+    )
+    again = difference(cropped, episodes(cropped))
+    assert again is not None and again.pixels > 4 * found.pixels
+    assert again.pixels == pytest.approx(found.cropped_pixels, rel=0.5)
 
 
 def test_sound_bags_have_no_problems(tmp_path):
@@ -200,7 +251,11 @@ def test_json_terminal_and_page(tmp_path):
     page = tmp_path / "page.html"
     write_page(report, dataset, page)
     content = page.read_text()
-    assert content.count("data:image/jpeg") == 3 and "take&lt;0&gt;" in content
+    assert (
+        content.count("data:image/jpeg") == 3
+        and content.count("data:image/png") >= 3
+        and "take&lt;0&gt;" in content
+    )
     assert "<polyline" in content and "http" not in content
     previews = dataset.episodes[0].previews["front"]
     assert [image.shape for image in previews] == [(150, 200, 3)] * 3
