@@ -478,8 +478,8 @@ def _difference_problems(spec: Spec, found: Sequence[Difference | None]) -> Iter
         if crop is not None:
             width, height = one.size
             remedy = (
-                f"'crop: {{x: {crop.x}, y: {crop.y}, width: {crop.width}, height: {crop.height}}}' "
-                f"with 'width: {width}' and 'height: {height}' would make it about "
+                f"'crop: {{x: {crop.x}, y: {crop.y}, width: {crop.width}, "
+                f"height: {crop.height}}}' with 'width: {width}' and 'height: {height}' would make it about "
                 f"{one.cropped_pixels:.0f} pixels; let the crop hold all places where the object "
                 "may lie later"
             )
