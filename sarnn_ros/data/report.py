@@ -480,8 +480,8 @@ def _difference_problems(spec: Spec, found: Sequence[Difference | None]) -> Iter
             remedy = (
                 f"'crop: {{x: {crop.x}, y: {crop.y}, width: {crop.width}, "
                 f"height: {crop.height}}}' with 'width: {width}' and 'height: {height}' would "
-                f"make it about {one.cropped_pixels:.0f} pixels; let the crop hold all places where the object "
-                "may lie later"
+                f"make it about {one.cropped_pixels:.0f} pixels; let the crop "
+                "hold all places where the object may lie later"
             )
         what = f"differ in {one.pixels:.0f} of {camera.width} x {camera.height} pixels"
         yield Problem(
