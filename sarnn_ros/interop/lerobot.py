@@ -55,14 +55,18 @@ def takes(path: Path, name: str, bgr: bool) -> list[Take]:
             where=path,
             remedy="it was not finished, or not copied whole: make or copy it again",
         )
+    titles = [about.get(NAME) for about in episodes]
     return [
         Take(
             path=path,
-            name=f"{name}/{about[NAME]}" if about.get(NAME) else f"{name}#{number}",
+            # Merged data sets may have a name twice.
+            name=f"{name}/{title}"
+            if title and titles.count(title) == 1
+            else f"{name}{f'/{title}' if title else ''}#{number}",
             files=dataset.files(about),
             open=partial(dataset.open, about),
         )
-        for number, about in enumerate(episodes)
+        for number, (about, title) in enumerate(zip(episodes, titles))
     ]
 
 

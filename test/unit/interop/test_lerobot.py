@@ -316,6 +316,17 @@ def test_a_spec_that_does_not_fit(changes, says, written):
         load_dataset([written], make.spec(**changes))
 
 
+def test_a_name_that_comes_twice_is_told_apart(copy):
+    """As in data sets that LeRobot merged."""
+    about = next(copy.glob("meta/episodes/*/*"))
+    rows = parquet.read_table(about).to_pylist()
+    for row in rows:
+        row["sarnn_ros/name"] = "take"
+    parquet.write_table(pa.Table.from_pylist(rows), about)
+    dataset = load_dataset([copy], make.spec())
+    assert [one.name for one in dataset.episodes] == ["copy/take#0", "copy/take#1"]
+
+
 def foreign(folder: Path, names: Any, *, fps: int = 30) -> Path:
     """As LeRobot writes without films, with a depth camera, and no stamps of ours."""
     count, other = 12, 9
