@@ -72,7 +72,9 @@ def test_the_mean_of_one_position_lifts_there(stage, bags):
     assert trial.problem is None
     assert trial.max_lift > 0.1
     assert trial.ticks >= TICKS - 1
-    assert trial.missed <= 1 + longest_gap(recording) * RATE
+    # The timer of a replay is not on the grid of ticks: jitter may put two commands in one tick,
+    # which then counts as one missed. So the commands are counted.
+    assert len(recording.commands) >= TICKS - 1 - longest_gap(recording) * RATE
     commands = np.array([values for _, _, values in recording.commands])
     np.testing.assert_allclose(commands[:40], mean_commands(sorted(bags.iterdir())), atol=1e-12)
     assert len(recording.images) > 100 or longest_gap(recording) >= 0.03
