@@ -73,13 +73,13 @@ class Promises:
         robot.catch_up()
         slack_ns, late_ns = self.slack_ns(robot), self.late_ns or self.period_ns
         with robot.record:
-            commands, reports = robot.commands[since:], list(robot.reports)
+            received, reports = list(robot.commands), list(robot.reports)
             grips = list(robot.grips)
         stamps = np.array([stamp for stamp, _ in reports])
         states = np.array([state for _, state in reports])
-        for index, command in enumerate(commands):
+        for index, command in enumerate(received[since:], since):
             rows = [self.names.index(name) for name in command.names]
-            previous = commands[index - 1] if index else None
+            previous = received[index - 1] if index else None
             hold = previous is not None and np.array_equal(previous.position, command.position)
             # A tick uses joints of at most that age, and its command is only so late; the hold is
             # at most a period late. A set-point between ticks looks at the joints when it is sent.
