@@ -54,7 +54,7 @@ demo-clean:  ## forget what the demo made, to start it over
 .PHONY: test
 test: lint  ## lint, then all tests
 	@$(VENV)/bin/pytest -n 2 --dist worksteal test/unit $(ARGS)
-	@$(VENV)/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder test/system test/ros $(ARGS)
+	@$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder test/system test/ros $(ARGS)
 
 .PHONY: test-kilted
 test-kilted:  ## the ROS tests on ROS 2 Kilted, in a .venv-kilted of its own
