@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sarnn_ros.errors import SpecError, join_problems
-from sarnn_ros.validation import describe, did_you_mean
+from sarnn_ros.validation import describe, did_you_mean, without_consequences
 from sarnn_ros.yaml_file import read_yaml
 
 __all__ = [
@@ -426,7 +426,8 @@ def parse_spec(
     try:
         return Spec.model_validate(values)
     except ValidationError as error:
-        problems = [problem for item in error.errors() for problem in _problems(item)]
+        found = without_consequences(error.errors())
+        problems = [problem for item in found for problem in _problems(item)]
         raise SpecError(
             join_problems(
                 (f"line {number}: " if (number := line(place)) else "")

@@ -6,7 +6,7 @@ those of a training, and a policy's config."""
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
@@ -37,6 +37,22 @@ def describe(item: ErrorDetails) -> str:
     if item["type"] == "missing" or isinstance(item["input"], (dict, BaseModel)):
         return text
     return f"{text} (found {repr(item['input'])[:80]})"
+
+
+def without_consequences(items: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Those whose cause is not another one: pydantic also says of a list with a wrong item that it
+    is too short, and of a misspelt key that the right one is missing."""
+    places = [item["loc"] for item in items]
+    unknown = [item["loc"] for item in items if item["type"] == "extra_forbidden"]
+
+    def has_cause(item: ErrorDetails) -> bool:
+        place = item["loc"]
+        if item["type"] == "missing":
+            beside = [str(one[-1]) for one in unknown if one[:-1] == place[:-1]]
+            return bool(difflib.get_close_matches(str(place[-1]), beside))
+        return any(len(one) > len(place) and one[: len(place)] == place for one in places)
+
+    return [item for item in items if not has_cause(item)]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -50,6 +50,8 @@ def test_the_good_one_is_good(tmp_path):
     [
         ("width: 64", "widht: 64", 5, "widht: no such key; did you mean 'width'?"),
         ("width: 64", "crop: {x: 0, y: 0, widht: 5, height: 5}", 5, "did you mean 'width'?"),
+        ("names: [a, b]", "nmes: [a, b]", 8, "nmes: no such key; did you mean 'names'?"),
+        ("joints:\n", "jonts:\n", 6, "jonts: no such key; did you mean 'joints'?"),
         ("rate: 10", "rate: 10\nmax_age: 3", 2, "max_age: no such key"),
         ("topic: gripper", "topic: joint_states", 10, "'joint_states' is a sensor_msgs/msg/Joint"),
         ("width: 64", "width: 5", 5, "width: must be at least 8 (found 5)"),
@@ -66,6 +68,7 @@ def test_the_good_one_is_good(tmp_path):
 def test_the_line_is_named(old: str, new: str, line: int, says: str, tmp_path):
     problem = lines(tmp_path, GOOD.replace(old, new))
     assert says in problem and f"line {line}:" in problem
+    assert problem.count("line ") == 1, "one mistake, one error"
 
 
 def test_several_at_once(tmp_path):
