@@ -20,6 +20,7 @@ from sarnn_ros.errors import INTERRUPTED, EnvironmentProblem, SarnnError
 #: In the order of the help; `import_eipl` is typed `import-eipl`.
 COMMANDS = (
     "demo",
+    "spec",
     "inspect",
     "record",
     "convert",

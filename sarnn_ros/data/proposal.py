@@ -30,6 +30,8 @@ from sarnn_ros.streams.decode import ENCODINGS, check_image, decode_image, stamp
 IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
 #: Messages of these types are looked at.
 TYPES = (*IMAGE_TYPES, JOINT_STATE_TYPE, TRAJECTORY_TYPE, *ARRAY_TYPES)
+#: What our node draws for people; a policy must not look at it.
+PICTURES = ("attention_overlay", "predicted_image", "predicted_beside")
 #: So many messages of a topic tell its rate, its names and whether it has stamps.
 SAMPLE = 200
 #: EIPL's rate and image side.
@@ -41,6 +43,8 @@ SAME = 1e-3
 #: Commands are the target if they come at this part of the ticks' rate at least: a planner sends
 #: a goal now and then.
 STEADY = 0.5
+#: A JointState topic with one of these in its name is no measurement.
+COMMAND_WORDS = ("command", "reference", "target", "goal", "setpoint", "set_point", "desired")
 _EXAMPLE = "write the spec by hand: see config/spec_example.yaml"
 
 
@@ -169,6 +173,11 @@ class Sample:
             self.depth = (min(before[0], float(low)), max(before[1], float(high)))
 
 
+def is_used(topic: str, kind: str) -> bool:
+    """Whether a spec may use it: images, joints, commands."""
+    return kind in TYPES and not {*topic.split("/")} & {*PICTURES}
+
+
 def propose_spec(path: Path) -> Spec:
     """See `propose`.
 
@@ -178,7 +187,7 @@ def propose_spec(path: Path) -> Spec:
         samples = {
             one.name: Sample(one.name, one.type)
             for one in bag.topics.values()
-            if one.type in TYPES
+            if is_used(one.name, one.type)
         }
         others = [f"{one.name} ({one.type})" for one in bag.topics.values()]
         _look_at_bag(bag, samples)
@@ -201,7 +210,9 @@ def _look_at_bag(bag: Bag, samples: dict[str, Sample]) -> None:
         pass  # what came before the damage will do
 
 
-def propose(samples: Iterable[Sample], present: Sequence[str], where: object) -> Spec:
+def propose(
+    samples: Iterable[Sample], present: Sequence[str], where: object, remedy: str = _EXAMPLE
+) -> Spec:
     """A spec from samples of topics.
 
     Every colour camera (the raw topic where there are both; depth if there is nothing else), and
@@ -212,6 +223,7 @@ def propose(samples: Iterable[Sample], present: Sequence[str], where: object) ->
     those of the recorded arm, whichever the node commands.
 
     :param present: the topics there are, in words.
+    :param remedy: if there is no camera, or no joints.
     :raises BagError: no camera or no joints.
     """
     known = list(samples)
@@ -229,7 +241,7 @@ def propose(samples: Iterable[Sample], present: Sequence[str], where: object) ->
         raise BagError(
             f"no {what} can be used{reasons}; there are {', '.join(present) or 'no topics'}",
             where=where,
-            remedy="; ".join(dict.fromkeys([*remedies, _EXAMPLE])),
+            remedy="; ".join(dict.fromkeys([*remedies, remedy])),
         )
     used = [*(group for _, group in cameras), *(group for _, group in joints)]
     slowest = min(one.rate for one in used)
@@ -280,7 +292,9 @@ def _camera(sample: Sample, group: Group, number: int) -> dict[str, Any]:
 
 
 def _is_command(group: Group) -> bool:
-    return group.type != JOINT_STATE_TYPE or "command" in group.topic
+    return group.type != JOINT_STATE_TYPE or any(
+        word in group.topic.lower() for word in COMMAND_WORDS
+    )
 
 
 def _sources(groups: Sequence[Group]) -> list[tuple[str, Group]]:
@@ -288,7 +302,11 @@ def _sources(groups: Sequence[Group]) -> list[tuple[str, Group]]:
     joints of the same names that move otherwise are another arm's."""
     chosen: list[Group] = []
     arms: set[int] = set()  # of those whose names occur twice
-    for group in sorted(groups, key=lambda one: (-len(one.names), -len(one.received))):
+
+    def importance(one: Group) -> tuple[int, bool, int]:
+        return len(one.names), one.topic.endswith("joint_states"), len(one.received)
+
+    for group in sorted(groups, key=importance, reverse=True):
         twins = [row for row, one in enumerate(chosen) if {*one.names} & {*group.names}]
         if any(_repeats(group, chosen[row]) for row in twins):
             continue
@@ -323,7 +341,12 @@ def _command(
     """The keys of a spec that say where commands were recorded; none if no topic has one for
     every joint."""
     labels = [f"{prefix}{name}" for prefix, one in joints for name in one.names]
-    for group in sorted(commands, key=lambda one: -len(one.received)):
+
+    def importance(one: Group) -> tuple[bool, int]:
+        # A controller's reference is what it made of a command.
+        return one.type != JOINT_STATE_TYPE or "command" in one.topic, len(one.received)
+
+    for group in sorted(commands, key=importance, reverse=True):
         values: dict[str, Any] = {"topic": group.relative, "type": group.type}
         if group.type in ARRAY_TYPES:
             order = _order(group, [one for _, one in joints], labels)

@@ -79,6 +79,20 @@ def test_commands_and_compressed_twins(tmp_path: Path):
     assert spec.joints[0].topic == "joint_states"
 
 
+def test_a_controllers_reference_is_no_second_arm_and_a_drawn_picture_no_camera(tmp_path: Path):
+    made = make.recording()
+    for index in range(200):
+        stamp = START + index * 10 * MS
+        lead = make.joint_state(stamp, [index / 100 + 0.3, -index / 100 + 0.3])
+        made.add("/joint_references", make.JOINTS, stamp + MS, lead)
+        image = make.image(stamp, np.zeros((12, 16, 3), np.uint8), "rgb8")
+        made.add("/sarnn/attention_overlay", make.IMAGE, stamp + MS, image)
+    spec = propose_spec(made.write(tmp_path / "bag"))
+    assert [one.topic for one in spec.joints] == ["joint_states"] and not spec.joints[0].prefix
+    assert (spec.target, spec.command.topic) == ("command", "joint_references")
+    assert [one.topic for one in spec.cameras] == ["image_raw"]
+
+
 def test_nothing_to_propose_from(tmp_path: Path):
     made = make.recording(change=lambda topic, _, m: None if topic == "/image_raw" else m)
     with pytest.raises(BagError, match=r"no camera.*joint_states"):
