@@ -9,32 +9,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from benchmark.tasks.task import Array
+from sarnn_ros.sim.driver import Replay
 from sarnn_ros.streams.observe import Observation
 
 #: Of ridge regressions on standardised features.
 RIDGE = 1e-2
-
-
-class Replay:
-    """A control without eyes: always the same commands, the last one at the end.
-
-    :param commands: (T, D).
-    """
-
-    def __init__(self, commands: Array) -> None:
-        self._commands = commands
-        self.reset()
-
-    def reset(self) -> None:
-        self._tick = -1
-
-    def step(self, observation: Observation) -> Replay:
-        self._tick = min(self._tick + 1, len(self._commands) - 1)
-        return self
-
-    @property
-    def action(self) -> Array:
-        return self._commands[self._tick]
 
 
 class Ridge:
@@ -70,7 +49,7 @@ class LinearPlan(Replay):
 
     def step(self, observation: Observation) -> Replay:
         if self._tick < 0:
-            self._commands = self._plan(self._features(observation)).reshape(self._commands.shape)
+            self._actions = self._plan(self._features(observation)).reshape(self._actions.shape)
         return super().step(observation)
 
 

@@ -4,32 +4,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmark.tasks.task import Image, Task
+from sarnn_ros.sim.driver import Driver
+from sarnn_ros.sim.task import Vision
 from sarnn_ros.spec import NANOSECONDS, Spec
 from sarnn_ros.streams.observe import Observation
 from sarnn_ros.streams.preprocess import crop_resize
-
-Vision = Literal["live", "hidden", "frozen"]
-
-
-class Prediction(Protocol):
-    """What is said at a tick: the command until the next one, (D,)."""
-
-    @property
-    def action(self) -> NDArray[np.float64]: ...
-
-
-class Driver(Protocol):
-    """What is tried: `sarnn_ros.policy.runtime.Policy`, or a control."""
-
-    def reset(self) -> None: ...
-
-    def step(self, observation: Observation) -> Prediction: ...
 
 
 def observe(task: Task, spec: Spec, tick: int, images: dict[str, Image]) -> Observation:

@@ -10,12 +10,12 @@ The demo's report is made over DDS (`referee.py`), never with this.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import SpecError
+from sarnn_ros.sim.driver import Driver
 from sarnn_ros.sim.scene import JOINT_NAMES, LiftScene
 from sarnn_ros.sim.task import TRIAL_TICKS, Placement, Vision, is_success
 from sarnn_ros.spec import NANOSECONDS, JointSource, Spec
@@ -28,21 +28,6 @@ CAMERA_PERIOD = 1 / 30
 JOINT_PERIOD = 1 / 100
 #: Transport of an image: none younger than this can have arrived at a tick, s.
 CAMERA_DELAY = 0.004
-
-
-class Prediction(Protocol):
-    """What a policy predicts at a tick: the next action, (D,) in the spec's order, rad or m."""
-
-    @property
-    def action(self) -> NDArray[np.float64]: ...
-
-
-class Driver(Protocol):
-    """What is tried: `sarnn_ros.policy.runtime.Policy`, or a control."""
-
-    def reset(self) -> None: ...
-
-    def step(self, observation: Observation) -> Prediction: ...
 
 
 @dataclass(frozen=True)
@@ -58,25 +43,6 @@ class Rollout:
     def max_lift(self) -> float:
         """Highest the cube was above the table, m."""
         return float(self.lifts.max())
-
-
-class Replay:
-    """A control that ignores its observations: one trajectory, (T, D) in the spec's order."""
-
-    def __init__(self, trajectory: NDArray[np.float64]) -> None:
-        self._trajectory = trajectory
-        self.reset()
-
-    def reset(self) -> None:
-        self._tick = -1
-
-    def step(self, observation: Observation) -> Replay:
-        self._tick = min(self._tick + 1, len(self._trajectory) - 1)
-        return self
-
-    @property
-    def action(self) -> NDArray[np.float64]:
-        return self._trajectory[self._tick]
 
 
 def rollout(
@@ -95,44 +61,20 @@ def rollout(
     :param seed: of the phases between sensors and ticks.
     :raises SpecError: the spec asks for a topic, joint or camera the simulator has not.
     """
-    rng = np.random.default_rng(seed)
-    period = spec.period_ns / NANOSECONDS
-    camera_phase = rng.uniform(0.0, CAMERA_PERIOD)
-    joint_phase = rng.uniform(0.0, JOINT_PERIOD)
     if len(spec.cameras) != 1 or spec.cameras[0].topic.lstrip("/") != "image_raw":
         raise SpecError(f"the simulator has one camera, 'image_raw'; found {spec.cameras}")
-    camera = spec.cameras[0]
+    sensors = _Sensors(scene, spec, vision, np.random.default_rng(seed))
+    period = spec.period_ns / NANOSECONDS
     commanded = [_index(name) for name in spec.command_names]
 
     scene.reset(cube.x, cube.y, cube.yaw)
     policy.reset()
-    image = scene.render(hide_cube=vision == "hidden")
+    sensors.reset()
     lifts, positions, commands = [], [], []
     now = 0.0
-    for tick in range(ticks):
-        # The first tick comes when every sensor has published once, as in a bag.
-        if spec.tick == "image":  # the image nearest to a period after the last tick
-            image_time = _newest(now + period + CAMERA_PERIOD / 2, CAMERA_PERIOD, camera_phase)
-            now, delay = image_time, CAMERA_DELAY + COMMAND_DELAY
-        else:
-            now, delay = (tick + 1) * period, COMMAND_DELAY
-            image_time = _newest(now - CAMERA_DELAY, CAMERA_PERIOD, camera_phase)
-        joint_time = _newest(now, JOINT_PERIOD, joint_phase)
-        for time, read_image in sorted([(image_time, True), (joint_time, False)]):
-            scene.advance_to(time)
-            if not read_image:
-                joints = np.concatenate([_read(scene, source) for source in spec.joints])
-            elif vision != "frozen":
-                image = scene.render(hide_cube=vision == "hidden")
-        scene.advance_to(now)
-        observation = Observation(
-            tick_ns=round(now * NANOSECONDS),
-            images={camera.name: crop_resize(image, camera)},
-            state=joints,
-            stamps={},
-            sources={camera.name: image},
-        )
-        predicted = policy.step(observation).action
+    for _ in range(ticks):
+        now, delay = sensors.next_tick(now)
+        predicted = policy.step(sensors.observe(now)).action
         command = scene.references
         command[commanded] = predicted[list(spec.command_indices)]
         lifts.append(scene.cube_lift)
@@ -143,6 +85,59 @@ def rollout(
     scene.advance_to(now + period)
     lifts.append(scene.cube_lift)
     return Rollout(is_success(lifts), np.array(lifts), np.array(positions), np.array(commands))
+
+
+class _Sensors:
+    """The camera and the joint sensors, each with a phase of its own.
+
+    :param rng: of the phases.
+    """
+
+    def __init__(
+        self, scene: LiftScene, spec: Spec, vision: Vision, rng: np.random.Generator
+    ) -> None:
+        self._scene = scene
+        self._spec = spec
+        self._vision = vision
+        self._period = spec.period_ns / NANOSECONDS
+        self._camera_phase = rng.uniform(0.0, CAMERA_PERIOD)
+        self._joint_phase = rng.uniform(0.0, JOINT_PERIOD)
+
+    def reset(self) -> None:
+        """The scene was reset."""
+        self._image = self._scene.render(hide_cube=self._vision == "hidden")
+        self._ticks = 0
+
+    def next_tick(self, last: float) -> tuple[float, float]:
+        """Its time, and how long after it its command takes effect, s."""
+        self._ticks += 1
+        if self._spec.tick == "image":  # the image nearest to a period after the last tick
+            latest = last + self._period + CAMERA_PERIOD / 2
+            self._image_time = _newest(latest, CAMERA_PERIOD, self._camera_phase)
+            return self._image_time, CAMERA_DELAY + COMMAND_DELAY
+        # The first tick comes when every sensor has published once, as in a bag.
+        now = self._ticks * self._period
+        self._image_time = _newest(now - CAMERA_DELAY, CAMERA_PERIOD, self._camera_phase)
+        return now, COMMAND_DELAY
+
+    def observe(self, now: float) -> Observation:
+        """Advance the scene to the tick; the newest image and joints of then."""
+        scene, camera = self._scene, self._spec.cameras[0]
+        joint_time = _newest(now, JOINT_PERIOD, self._joint_phase)
+        for time, read_image in sorted([(self._image_time, True), (joint_time, False)]):
+            scene.advance_to(time)
+            if not read_image:
+                joints = np.concatenate([_read(scene, source) for source in self._spec.joints])
+            elif self._vision != "frozen":
+                self._image = scene.render(hide_cube=self._vision == "hidden")
+        scene.advance_to(now)
+        return Observation(
+            tick_ns=round(now * NANOSECONDS),
+            images={camera.name: crop_resize(self._image, camera)},
+            state=joints,
+            stamps={},
+            sources={camera.name: self._image},
+        )
 
 
 def _newest(before: float, period: float, phase: float) -> float:

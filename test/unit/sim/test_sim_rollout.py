@@ -12,8 +12,9 @@ import pytest
 
 import sarnn_ros
 from sarnn_ros.errors import SpecError
+from sarnn_ros.sim.driver import Replay
 from sarnn_ros.sim.expert import plan
-from sarnn_ros.sim.rollout import Replay, rollout
+from sarnn_ros.sim.rollout import rollout
 from sarnn_ros.sim.scene import JOINT_NAMES, LiftScene, home_joints
 from sarnn_ros.sim.task import KINDS, Placement, plan_trials
 from sarnn_ros.spec import load_spec, parse_spec
