@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -156,11 +157,24 @@ def test_a_topic_replaces_the_policys_own(policy: str) -> None:
     }
 
 
+@pytest.mark.parametrize("argument", ["params_file", "policy"])
+def test_a_fifo_is_refused_unread(argument: str, tmp_path: Path) -> None:
+    """Whoever opens one waits until somebody writes."""
+    os.mkfifo(tmp_path / "config.json")
+    arguments = {
+        "params_file": {"params_file": str(tmp_path / "config.json")},
+        "policy": {"policy": str(tmp_path), "image_topic": "/camera"},
+    }
+    with pytest.raises(ShutDown, match="not a file"):
+        run("inference.launch.py", **arguments[argument])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"dryrun": "true", "polcy": "/p"}, "no such argument: dryrun, polcy"),
         ({"params_file": "/typo.yaml"}, "params_file: '/typo.yaml' is not a file"),
+        ({"params_file": "/dev/zero"}, "params_file: '/dev/zero' is not a file"),
         ({"image_topic": "/camera"}, "image_topic needs policy:="),
         ({"image_topic": "/camera", "policy": "/nowhere"}, "'/nowhere/config.json'"),
         ({"autostart": "maybe"}, "autostart: 'maybe' is neither true nor false"),
