@@ -69,7 +69,7 @@ class DescriptionWatch:
             elif self._fault:
                 self._next = None
                 self._fault = (
-                    "the robot description had changed or was unusable, and is again what it was; "
+                    "the robot description had changed or was unusable, and is as before again; "
                     f"{AS_BEFORE}"
                 )
 

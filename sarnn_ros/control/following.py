@@ -73,11 +73,11 @@ class FollowingWatch:
         if self._fresh >= self._ticks:
             return {
                 "frozen:joints": f"the joint states are stamped anew and the same to the last "
-                f"bit: {found}: has the driver lost the robot?"
+                f"bit: {found}: has the driver lost the robot, or is the controller switched off?"
             }
         return {
             "not_following": f"the arm does not follow: {found}: did its controller reject the "
-            "commands, is it stopped, or blocked?"
+            "commands, is it switched off, or the arm blocked?"
         }
 
     def _stands(self, present: Vector) -> bool:

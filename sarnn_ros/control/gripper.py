@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A gripper that is either open or closed, out of a prediction that lies between. All that is
+"""A gripper that is either open or closed, from a prediction between the two. All that is
 particular about it is here: which joints, their limits, and what they are sent. No ROS."""
 
 from __future__ import annotations

@@ -108,8 +108,13 @@ class SetpointInterpolator:
         start, velocity = measured.copy(), np.zeros_like(measured)
         if outlet.sent is not None:
             start = outlet.sent.position.copy()
-            if now.now_ns <= outlet.sent.at_ns + 2 * self._interval_ns:  # not at rest yet
+            passed_ns = now.now_ns - outlet.sent.at_ns
+            if passed_ns <= 2 * self._interval_ns:  # not at rest yet
                 velocity = outlet.sent.velocity
+            # When the last set-point is reached. If the command comes just before a wake-up, that
+            # is now: a segment that began later would send the last set-point once more.
+            if 0 <= passed_ns <= 1.5 * self._interval_ns:
+                start_ns = outlet.sent.at_ns + self._interval_ns
         start[self._immediate] = command.position[self._immediate]
         self._segment = segment(
             self._kind,

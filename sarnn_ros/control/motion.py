@@ -38,7 +38,7 @@ class Motion:
     interrupted: int = 0
 
     def past(self, label_ns: int) -> tuple[float, Vector | None, Vector | None]:
-        """How the motion came to this tick: seconds since the tick of the command before (one
+        """The motion up to this tick: seconds since the tick of the command before (one
         period if there is none), that command, and where the motion was so long before it. A
         command counts if no tick was missed since: after a missed tick the motion begins anew.
         """
@@ -75,5 +75,5 @@ class Motion:
         return Command(position, (position - last) / elapsed_s, rest)
 
     def add(self, label_ns: int, position: Vector) -> None:
-        """That command was sent."""
+        """Note a command that was sent."""
         self.commands = [*self.commands[-1:], (label_ns, position)]

@@ -1,15 +1,15 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The one place that commands leave by, and the last check on each: is it still the time for it,
-and is the robot still where it was? A process may be stopped, or starved, between any two lines.
-No ROS here.
+"""The one place from which commands are sent, and the last check of each: is it still the time
+for it, and is the robot still where it was? A process may be stopped, or starved, between any two
+lines. No ROS here.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,17 @@ class Command:
     def standing(cls, position: Vector) -> Command:
         """At rest there."""
         return cls(position, np.zeros_like(position), position)
+
+    def trajectory(self, rows: Sequence[int], period_ns: int) -> list[tuple[Vector, Vector, int]]:
+        """What joint_trajectory_controller gets of it: position, velocity, and ns from the start.
+
+        :param rows: of the joints of that controller.
+        """
+        index = list(rows)
+        points = [(self.position[index], self.velocity[index], period_ns)]
+        if self.velocity[index].any():
+            points.append((self.rest[index], np.zeros(len(index)), 2 * period_ns))
+        return points
 
 
 @dataclass(frozen=True)
@@ -95,7 +106,7 @@ class CommandOutlet:
         too old.
     :param doubt: why the sensors cannot be trusted at this moment; empty if they can, as far as is
         known.
-    :param fresh_ns: so old an observation may be where `present` has none.
+    :param fresh_ns: how old an observation may be that is used where `present` gives none.
     """
 
     def __init__(

@@ -240,7 +240,7 @@ def guard_limits(
     if places and free:
         named = ", ".join(name for name in spec.command_names if name in free)
         warn(
-            f"{' and '.join(places)}: no limits for {named}: only those by training and guard.* "
+            f"{' and '.join(places)}: no limits for {named}: only those of training and guard.* "
             "hold; does it have another name there, or no <limit>?"
         )
     return limits

@@ -20,7 +20,7 @@ from sarnn_ros.control.histogram import Histogram
 
 #: Percentiles cover about the last minute at 10 Hz.
 WINDOW = 600
-#: So long a missed tick is news, s: diagnostics come once a second.
+#: For so long a missed tick is reported, s: diagnostics come once a second.
 NEWS_S = 5.0
 
 

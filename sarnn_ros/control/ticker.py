@@ -19,9 +19,9 @@ from typing import Any, Protocol
 
 from sarnn_ros.streams.align import grid_tick, silence_ns
 
-#: What a thread gets to end, s. Only a policy that does not return uses it up.
+#: How long a thread may take to end, s. Only a policy that does not return takes longer.
 JOIN_SECONDS = 0.5
-#: A clock that is read just before its edge must not make the thread spin, s.
+#: The shortest wait, s: a clock read just before a tick must not make the thread spin.
 SHORTEST_WAIT = 5e-5
 
 
@@ -69,8 +69,8 @@ class Ticker(ABC):
     """A thread that calls `on_tick(label_ns, due_ns)` once for each new tick: which one it is, and
     when it could have begun, both on the given clock.
 
-    A tick missed is missed: its label is skipped, never made up for. When the clock goes
-    backwards the labels do too. An exception ends nothing: it is handed to `on_error`.
+    A tick that was missed is skipped, never made up for. When the clock goes backwards the labels
+    do too. After an exception, which is handed to `on_error`, it goes on.
 
     :param now_ns: reads the clock, ns.
     :param simulated: true while the clock only moves by `clock_moved()`.
@@ -106,7 +106,7 @@ class Ticker(ABC):
         :raises TimeoutError: the tick that was under way at the stop has not ended.
         """
         if self._thread is not None and self._thread.is_alive():
-            raise TimeoutError("a tick of before has not ended: does the policy never return?")
+            raise TimeoutError("the tick before has not ended: does the policy never return?")
         self._stopping = False
         self._begin()
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Joint limits out of a robot description (URDF). Standard library and NumPy; no ROS."""
+"""Joint limits from a robot description (URDF). Standard library and NumPy; no ROS."""
 
 from __future__ import annotations
 

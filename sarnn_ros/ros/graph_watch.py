@@ -93,7 +93,7 @@ class GraphWatch:
             ]
             if unheard:
                 faults["no_controller"] = (
-                    f"nobody listens to {' and '.join(unheard)}: is the controller active, is the "
+                    f"nobody listens to {' and '.join(unheard)}: is the controller loaded, is the "
                     "topic remapped, is its type what command_interface or gripper.interface says?"
                 )
         self._found = faults

@@ -44,7 +44,7 @@ from sarnn_ros.spec import NANOSECONDS, load_spec
 
 #: Queued per topic while a write is slow.
 DEPTH = 200
-#: What the recorder gets to write the end of an episode, s.
+#: How long the recorder may take to write the end of an episode, s.
 CLOSING_SECONDS = 30.0
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from rclpy.serialization import serialize_message
@@ -17,7 +16,7 @@ from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.resolve import CommandTopic
 from sarnn_ros.ros import messages
 
-#: What a hold may take to arrive before its publisher goes, s.
+#: How long to wait for a hold to arrive before its publisher is destroyed, s.
 FLUSH_S = 0.5
 
 
@@ -76,15 +75,11 @@ class CommandSender:
             return messages.forward_position(names, position)
         if topic.interface == "float64":
             return messages.float64(position)
-        points = [(position, command.velocity[rows], self._period_ns)]
-        if command.velocity[rows].any():
-            rest = command.rest[rows]
-            points.append((rest, np.zeros_like(rest), 2 * self._period_ns))
-        return messages.joint_trajectory(names, points)
+        return messages.joint_trajectory(names, command.trajectory(rows, self._period_ns))
 
     def destroy(self) -> None:
         for _, publisher in self._outlets:
-            # A writer that is destroyed takes with it what no reader has yet: the hold.
+            # What has not arrived when its publisher is destroyed is lost: the hold would be.
             publisher.wait_for_all_acked(Duration(seconds=FLUSH_S))
             self._node.destroy_lifecycle_publisher(publisher)
         self._outlets = []

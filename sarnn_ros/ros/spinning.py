@@ -68,7 +68,8 @@ def _outside_ros_args(words: Sequence[str]) -> Iterator[str]:
 def spin(executor: Executor, node: Node, stop: threading.Event) -> None:
     """Run callbacks until `stop` or the executor's shutdown; then `stop` is set.
 
-    A callback that fails is logged and ends nothing: the process would stay up, deaf.
+    A callback that fails is logged, and the next ones still run: without this thread the process
+    would stay up and answer nobody.
     """
     while not stop.is_set() and executor.context.ok():
         try:

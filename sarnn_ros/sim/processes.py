@@ -125,7 +125,7 @@ def signals_interrupt() -> Iterator[None]:
 
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # nohup stays nohup
+        if handler != signal.SIG_IGN:  # under nohup it stays ignored
             signal.signal(number, interrupt)
     try:
         yield
@@ -136,7 +136,7 @@ def signals_interrupt() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Impatient further Ctrl-Cs do not stop the cleaning up, which takes seconds at most."""
+    """Further Ctrl-Cs do not stop the cleaning up, which takes seconds at most."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:

@@ -98,7 +98,7 @@ def test_a_gripper_on_a_topic_of_its_own(rate, policy, start_node, make_robot, g
         start__blend_time=0.5,
     )
     node.wait_for("nobody listens to")
-    node.wait_for(f"'{namespace}/gripper_command': is the controller active")
+    node.wait_for(f"'{namespace}/gripper_command': is the controller loaded")
     assert not robot.commands, "an arm without its gripper is not commanded either"
     grips = graph.collect(Float64, f"{namespace}/gripper_command")
     wait(lambda: len(grips) >= 10 and len(robot.commands) >= 10, lambda: node.output)

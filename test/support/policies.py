@@ -25,6 +25,25 @@ def network(spec: Spec, *, seed: int = 0, **settings: Any) -> SARNN:
     return SARNN(im_size=sizes[0] if len(sizes) == 1 else sizes, **settings)
 
 
+def make_linear(model: SARNN, matrix: Any, centre: float) -> None:
+    """From now on it predicts centre + matrix (x - centre), of the normalised joints x that it
+    observes: gates wide open, nothing remembered, and so little of tanh that it is straight.
+
+    :param matrix: (joints, joints). Gradients must be off.
+    """
+    small, size, dim = 0.02, model.rec.hidden_size, model.decoder_joint[0].out_features
+    for parameter in (*model.rec.parameters(), *model.decoder_joint[0].parameters()):
+        parameter.zero_()
+    gates = model.rec.bias_ih.view(4, size)  # input, forget, cell, output
+    gates[0], gates[1], gates[3] = 20.0, -20.0, 20.0
+    turned = small * torch.as_tensor(matrix, dtype=torch.float32)
+    cells = slice(2 * size, 2 * size + dim)
+    model.rec.weight_ih[cells, -dim:] = turned  # the points come before the joints
+    model.rec.bias_ih[cells] = -centre * turned.sum(dim=1)
+    model.decoder_joint[0].weight[:, :dim] = torch.eye(dim) / small
+    model.decoder_joint[0].bias.fill_(centre)
+
+
 def envelope(
     spec: Spec, *, source_size: tuple[int, int] = (64, 64), reach: float = 1.0, **changes: Any
 ) -> Envelope:

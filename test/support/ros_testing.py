@@ -557,7 +557,7 @@ class Robot:
             due = max(due + period, time.monotonic() - 0.1)
             with self.record:
                 if self.moving:
-                    self.position += (self.goal - self.position) * 0.2
+                    self._follow()
                 for joints in self.mutate_joints(self.joint_message()):
                     self._joints.publish(joints)
                     if self.harmless or self.mutate_joints is unchanged:
@@ -574,6 +574,10 @@ class Robot:
                             self.sound_image_ns = max(self.sound_image_ns, _stamp_ns(image))
                 self.published += 1
             step += 1
+
+    def _follow(self) -> None:
+        """Where it is 10 ms later."""
+        self.position += (self.goal - self.position) * 0.2
 
     def _obey(self, message: Any) -> None:
         at_ns = self.now_ns
@@ -621,8 +625,10 @@ class Robots:
         self._graph = graph
         self._robots: list[Robot] = []
 
-    def __call__(self, names: Sequence[str], start: Sequence[float], **options: Any) -> Robot:
-        robot = Robot(self._graph, tuple(names), np.array(start, np.float64), **options)
+    def __call__(
+        self, names: Sequence[str], start: Sequence[float], make: type = Robot, **options: Any
+    ) -> Any:
+        robot = make(self._graph, tuple(names), np.array(start, np.float64), **options)
         self._robots.append(robot)
         return robot
 

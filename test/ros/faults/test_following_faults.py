@@ -6,9 +6,11 @@ it, between the ticks."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from arms import INTERPOLATED, latches
 from outcomes import Outcomes
+from policies import make_linear
 from stream_faults import Fault
 
 INTERFACES = ("joint_state", "interpolated")
@@ -18,20 +20,8 @@ PUSH = 1.0
 
 
 def follow(model) -> None:
-    """The network's output is its joints: gates wide open, nothing remembered, and so little of
-    tanh that it is straight."""
-    small, size, dim = 0.02, model.rec.hidden_size, model.decoder_joint[0].out_features
-    for parameter in (*model.rec.parameters(), *model.decoder_joint[0].parameters()):
-        parameter.zero_()
-    gates = model.rec.bias_ih.view(4, size)  # input, forget, cell, output
-    gates[0], gates[1], gates[3] = 20.0, -20.0, 20.0
-    rows = range(dim)
-    first = model.rec.input_size - dim  # the points come before the joints
-    for row in rows:
-        model.rec.weight_ih[2 * size + row, first + row] = small
-        model.rec.bias_ih[2 * size + row] = -0.5 * small
-        model.decoder_joint[0].weight[row, row] = 1.0 / small
-    model.decoder_joint[0].bias.fill_(0.5)
+    """The network's output is its joints."""
+    make_linear(model, np.eye(3), 0.5)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,142 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The real node before the controllers of ros2_control as far as they are known without running
+them (`controllers`), and an arm that follows: whole episodes of a smooth motion."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from controlled_robot import CYCLE_NS, ControlledRobot
+from controllers import ForwardController, Parameters, TrajectoryController, jerk, rms
+from policies import make_linear
+from ros_testing import JOINTS, SECOND
+
+pytestmark = pytest.mark.slow
+
+#: The policy moves the first two joints in a circle, rad and s.
+CENTRE, RADIUS, ROUND = 0.3, 0.2, 2.5
+CYCLE_MS = CYCLE_NS // 1_000_000
+PERIOD = SECOND // 10
+SETPOINTS = 50  # per second, for forward_position
+#: Names of the interfaces, and how long after its arrival a set-point is to be reached.
+DELAYS = {"joint_trajectory": PERIOD, "forward_position": SECOND // SETPOINTS}
+
+
+def go_round(model) -> None:
+    angle = 2.0 * np.pi * PERIOD / SECOND / ROUND
+    turn = np.zeros((3, 3))
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    make_linear(model, turn, 0.62)  # 0.3 rad, normalised
+
+
+@pytest.fixture(scope="module")
+def arms(make_policy, start_node, make_robot, wait):
+    """Per interface a node and its robot; both of them command."""
+    policy = make_policy(change=go_round)
+    streaming = Parameters(
+        JOINTS,
+        interpolate_from_desired_state=True,
+        trajectory=dict.fromkeys(JOINTS, 0.1),
+        goal=dict.fromkeys(JOINTS, 0.05),
+        goal_time=0.5,
+    )
+    controllers = {
+        "joint_trajectory": TrajectoryController(streaming, CYCLE_NS),
+        "forward_position": ForwardController(JOINTS),
+    }
+    made = {}
+    for interface, controller in controllers.items():
+        robot = make_robot(
+            JOINTS,
+            (CENTRE + RADIUS, CENTRE, CENTRE),
+            ControlledRobot,
+            interface=interface,
+            namespace=f"/{interface}/",
+            controller=controller,
+        )
+        rate = {} if interface == "joint_trajectory" else {"command_rate": SETPOINTS}
+        node = start_node(
+            *("-r", f"__ns:=/{interface}"), policy=policy, command_interface=interface,
+            interpolation="cubic", input_param_joints=0.0, watch__max_gap=2.0, **rate,
+        )  # fmt: skip
+        made[interface] = robot, node
+    for robot, node in made.values():
+        wait(lambda robot=robot: robot.commands, lambda node=node: node.output)
+    return made
+
+
+def compared(robot, delay_ns: int) -> tuple[float, float]:
+    """How far the arm is from where it would be if it were commanded the circle itself, rad, and
+    how many times more it jerks: in the best second so far, since a busy machine delays messages.
+
+    The plane of the two joints is that of complex numbers.
+    """
+    with robot.record:
+        commands, passed = list(robot.commands), list(robot.passed)
+    told_ns = np.array([command.at_ns + delay_ns for command in commands])
+    told = np.array([complex(*command.position[:2]) for command in commands])
+    at_ns = np.array([time_ns for time_ns, _ in passed])
+    here = np.array([complex(*position[:2]) for _, position in passed])
+    middle, speed = complex(CENTRE, CENTRE), 2.0 * np.pi / ROUND
+    best = np.inf, np.inf
+    for end_ns in range(told_ns[0] + 2 * SECOND, at_ns[-1], SECOND // 5):
+        set_points, cycles = (
+            (times > end_ns - SECOND) & (times <= end_ns) for times in (told_ns, at_ns)
+        )
+        if set_points.sum() < 5:
+            continue
+        # The circle through the set-points, and how the arm's lag turns it.
+        turns = np.exp(1j * speed * (told_ns[set_points] - end_ns) / SECOND)
+        radius = np.mean((told[set_points] - middle) / turns)
+        lag = 1.0 / (1.0 + 0.5j * speed * robot.lag) ** 2
+        turns = np.exp(1j * speed * (at_ns[cycles] - end_ns) / SECOND)
+        reference = middle + lag * radius * turns
+        off = rms(here[cycles] - reference)
+        jerky = jerk(here[cycles], CYCLE_MS) / jerk(reference, CYCLE_MS)
+        best = min(best[0], off), min(best[1], jerky)
+    return best
+
+
+@pytest.mark.parametrize(
+    ("interface", "jerky"), [("joint_trajectory", 40), ("forward_position", 200)]
+)
+def test_an_episode_is_accepted_and_does_not_stutter(interface, jerky, arms, wait):
+    robot, node = arms[interface]
+    found = np.inf, np.inf
+    while found[0] > 0.01 or found[1] > jerky:
+        more = len(robot.commands) + SECOND // DELAYS[interface]  # a second
+        assert len(robot.passed) < 15_000, (found, node.output)
+        wait(lambda more=more: len(robot.commands) > more, lambda: node.output)
+        found = compared(robot, DELAYS[interface])
+        print(interface, found)
+    assert not robot.controller.rejected and not robot.controller.given_up
+    assert robot.controller.accepted >= len(robot.commands) - 2 > 20
+
+
+@pytest.mark.parametrize("interface", DELAYS)
+def test_a_controller_that_is_switched_off_is_noticed(interface, arms, graph, wait):
+    """It stays subscribed, so that `no_controller` cannot tell; but the arm stands."""
+    robot, node = arms[interface]
+    name, said = f"/{interface}/sarnn", len(node.output)
+    assert graph.trigger(f"{name}/reset").success and graph.trigger(f"{name}/start").success
+    seen = len(robot.commands)
+    wait(lambda: len(robot.commands) > seen + 3, lambda: node.output)
+    robot.switch(active=False)
+    node.wait_for("the arm does not follow", after=said)
+    assert "did its controller reject the commands" in node.output[said:]
+    assert not graph.trigger(f"{name}/start").success
+    robot.catch_up()
+    count, published = len(robot.commands), robot.published
+    wait(lambda: robot.published > published + 40, "four ticks")
+    assert len(robot.commands) == count
+
+    # Switched on again, it stays where it is; and goes on when it is told to.
+    robot.switch(active=True)
+    there, published = robot.position, robot.published
+    wait(lambda: robot.published > published + 20, "two ticks")
+    np.testing.assert_allclose(robot.position, there, atol=1e-3)
+    assert graph.trigger(f"{name}/reset").success and graph.trigger(f"{name}/start").success
+    wait(lambda: len(robot.commands) > count + 5, lambda: node.output)
+    wait(lambda: np.abs(robot.position - there).max() > 0.05, lambda: node.output)
+    assert not robot.controller.rejected

@@ -1,0 +1,64 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A robot of the ROS tests behind a controller of ros2_control (see `controllers`), both of which
+run at 500 Hz of the messages' time, however busy the machine is."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from controllers import ForwardController, SimulatedArm, TrajectoryController
+from ros_testing import Robot
+
+CYCLE_NS = 2_000_000
+
+
+@dataclass
+class ControlledRobot(Robot):
+    """See the module. Each message counts from the cycle after it came.
+
+    :param lag: by which the arm trails a moving command, s.
+    :ivar passed: time and position of each cycle.
+    """
+
+    controller: TrajectoryController | ForwardController | None = None
+    lag: float = 0.06
+
+    def __post_init__(self) -> None:
+        assert self.controller is not None
+        self.arm = SimulatedArm(self.start, 2.0 / self.lag)
+        self.passed: deque[tuple[int, np.ndarray]] = deque(maxlen=30_000)
+        self._inbox: deque[tuple[int, Any]] = deque()
+        self._reached_ns = self.now_ns
+        self.controller.activate(self.arm.position)
+        super().__post_init__()
+
+    def _obey(self, message: Any) -> None:
+        self._inbox.append((self.now_ns, message))
+        super()._obey(message)
+
+    def _follow(self) -> None:
+        """All cycles until now. Under the lock."""
+        controller, arm = self.controller, self.arm
+        assert controller is not None
+        now_ns = self.now_ns
+        while self._reached_ns + CYCLE_NS <= now_ns:
+            self._reached_ns += CYCLE_NS
+            while self._inbox and self._inbox[0][0] <= self._reached_ns:
+                controller.receive(self._inbox.popleft()[1], self._reached_ns)
+            controller.update(self._reached_ns, arm.position, arm.velocity)
+            arm.step(controller.command, CYCLE_NS * 1e-9)
+            self.passed.append((self._reached_ns, arm.position))
+        self.position = arm.position.copy()
+
+    def switch(self, *, active: bool) -> None:
+        """Switch the controller on or off, as `ros2 control switch_controllers` does."""
+        assert self.controller is not None
+        with self.record:
+            if active:
+                self.controller.activate(self.arm.position)
+            else:
+                self.controller.deactivate()
