@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from sarnn_ros.errors import SpecError, join_problems
@@ -50,15 +58,25 @@ NUMBER_TYPES = ("std_msgs/msg/Float64", "std_msgs/msg/Float32")
 ARRAY_TYPES = ("std_msgs/msg/Float64MultiArray", "std_msgs/msg/Float32MultiArray")
 WRENCH_TYPE = "geometry_msgs/msg/WrenchStamped"
 POSE_TYPE = "geometry_msgs/msg/PoseStamped"
-#: Types whose values have names of their own. A pose's rotation is given by two axes of its frame,
-#: the first two columns of its matrix: unlike a quaternion or angles they never jump.
+TF_TYPE = "tf2_msgs/msg/TFMessage"
+#: A pose's rotation is given by two axes of its frame, the first two columns of its matrix: unlike
+#: a quaternion or angles they never jump.
+_POSE = (
+    *("position.x", "position.y", "position.z"),
+    *("axis_x.x", "axis_x.y", "axis_x.z", "axis_y.x", "axis_y.y", "axis_y.z"),
+)
+#: Types whose values have names of their own.
 COMPONENTS = {
     WRENCH_TYPE: ("force.x", "force.y", "force.z", "torque.x", "torque.y", "torque.z"),
-    POSE_TYPE: (
-        *("position.x", "position.y", "position.z"),
-        *("axis_x.x", "axis_x.y", "axis_x.z", "axis_y.x", "axis_y.y", "axis_y.z"),
-    ),
+    POSE_TYPE: _POSE,
+    TF_TYPE: _POSE,
 }
+ONLY_JOINTS = (
+    "only joints are: the limits are theirs, and a pose or force does not say how far each joint "
+    "will move"
+)
+#: Types whose topic many nodes publish.
+SHARED_TYPES = (TF_TYPE,)
 #: Types whose values carry joint names.
 NAMED_TYPES = (JOINT_STATE_TYPE, TRAJECTORY_TYPE, CONTROLLER_STATE_TYPE)
 #: Types that have a header with a stamp.
@@ -73,7 +91,10 @@ VectorType = Literal[
     "std_msgs/msg/Float32MultiArray",
 ]
 SourceType = Literal[
-    VectorType, "geometry_msgs/msg/WrenchStamped", "geometry_msgs/msg/PoseStamped"
+    VectorType,
+    "geometry_msgs/msg/WrenchStamped",
+    "geometry_msgs/msg/PoseStamped",
+    "tf2_msgs/msg/TFMessage",
 ]
 Clock = Literal["header", "receive"]
 TickRule = Literal["grid", "image"]
@@ -149,7 +170,8 @@ class JointSource(_Part):
     By name, in messages that name their joints: JointState (any `field`), JointTrajectory (its
     last point) and JointTrajectoryControllerState (the reference, once called desired). By
     `indices` in arrays, and the only number in a Float64 or Float32. Of a WrenchStamped or a
-    PoseStamped, those of `COMPONENTS`. Units are the messages': rad or m, per second, N or N m.
+    PoseStamped, those of `COMPONENTS`; likewise of tf, for the pose of `child_frame_id` in
+    `frame_id`. Units are the messages': rad or m, per second, N or N m.
     """
 
     topic: Topic = "joint_states"
@@ -161,6 +183,12 @@ class JointSource(_Part):
     )
     indices: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
         default=None, description="arrays only: where each joint is; default 0, 1, 2, …"
+    )
+    frame_id: str | None = Field(
+        default=None, min_length=1, description="tf only: the frame the pose is given in"
+    )
+    child_frame_id: str | None = Field(
+        default=None, min_length=1, description="tf only: the frame whose pose it is"
     )
     field: Literal["position", "velocity", "effort"] = "position"
     max_age: Seconds = Field(default=0.1, description="oldest usable message at a tick, s")
@@ -188,9 +216,11 @@ class JointSource(_Part):
     @property
     def labels(self) -> tuple[str, ...]:
         """What the entries are called in reports and commands: the joint with its prefix, and the
-        field unless position; of a wrench or pose the topic and the component."""
+        field unless position; of a wrench or pose the topic and the component, of tf the frame
+        between them."""
         if self.type in COMPONENTS:
-            return tuple(f"{self.topic}/{name}" for name in self.names)
+            place = f"{self.topic}/{self.child_frame_id}" if self.child_frame_id else self.topic
+            return tuple(f"{place}/{name}" for name in self.names)
         field = "" if self.field == "position" else f"/{self.field}"
         return tuple(f"{self.prefix}{name}{field}" for name in self.names)
 
@@ -198,7 +228,16 @@ class JointSource(_Part):
     def _check(self) -> JointSource:
         if self.command and not self.is_position:
             what = f"field '{self.field}'" if self.type in NAMED_TYPES else f"a {self.type}"
-            raise ValueError(f"{what} of '{self.topic}' cannot be commanded: set 'command: false'")
+            why = f" ({ONLY_JOINTS})" if self.type in COMPONENTS else ""
+            raise ValueError(
+                f"{what} of '{self.topic}' cannot be commanded{why}: set 'command: false'"
+            )
+        frames = {self.frame_id, self.child_frame_id}
+        if (len(frames) != 2 or None in frames) if self.type == TF_TYPE else frames != {None}:
+            raise ValueError(
+                f"a {TF_TYPE}, and nothing else, needs two frames, e.g. frame_id: base_link, "
+                "child_frame_id: wrist_3_link"
+            )
         if not set(self.names) <= set(COMPONENTS.get(self.type, self.names)):
             known = ", ".join(COMPONENTS[self.type])
             raise ValueError(f"the names of a {self.type} are {known}")
@@ -229,6 +268,17 @@ class CommandSource(_Part):
     clock: Clock | None = Field(
         default=None, description="if not the spec's: messages without header need 'receive'"
     )
+
+    @field_validator("type", mode="before")
+    @classmethod
+    def _is_of_joints(cls, value: Any) -> Any:
+        if value in COMPONENTS:
+            raise ValueError(
+                f"a {value} cannot be what is commanded: {ONLY_JOINTS}. Name a topic of joint "
+                "commands, or leave 'command' out and learn the measured joints (target: "
+                "next_state)"
+            )
+        return value
 
 
 class EpisodeSplit(_Part):
@@ -326,6 +376,11 @@ class Spec(_Part):
             topic if topics.count(topic) == 1 else f"{topic}#{index}"
             for index, topic in enumerate(topics)
         )
+
+    @property
+    def shared_topics(self) -> frozenset[str]:
+        """Topics of joint sources that many nodes publish, each for frames of its own."""
+        return frozenset(one.topic for one in self.joints if one.type in SHARED_TYPES)
 
     @property
     def command_indices(self) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from sarnn_ros.control.limits import Check, JointLimits
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.urdf import joint_limits, unlimited
 from sarnn_ros.errors import ConfigError
-from sarnn_ros.spec import NANOSECONDS, Spec
+from sarnn_ros.spec import NANOSECONDS, SHARED_TYPES, Spec
 
 if TYPE_CHECKING:
     from sarnn_ros.policy.runtime import Policy
@@ -125,7 +125,8 @@ def check_topics(
                 f"e.g. -r {source.topic}:=/arm/joint_states",
             )
         own_commands = [one for one in sent if one.startswith(inside)]
-        if inside != "/" and own_commands and not topic.startswith(inside):
+        elsewhere = not topic.startswith(inside) and source.type not in SHARED_TYPES
+        if inside != "/" and own_commands and elsewhere:
             own = source.topic.rpartition("/")[2]
             raise ConfigError(
                 f"the joints come from '{topic}', but the commands go to '{own_commands[0]}': the "

@@ -212,7 +212,7 @@ def _read(
             raise BagError(
                 f"none of {void.count} messages can be used, the first because: {void.why}"
                 if void
-                else "the topic has no message",
+                else stream.last_void or "the topic has no message",
                 where=stream.topic,
                 remedy=(void and void.remedy) or "record it again, or correct the spec",
             )

@@ -29,11 +29,14 @@ from sarnn_ros.data.record import (
 from sarnn_ros.errors import ConfigError, DecodeError
 from sarnn_ros.spec import NANOSECONDS, Spec
 from sarnn_ros.streams.ingest import Ingest
+from sarnn_ros.streams.poses import NoTransform
 
 #: Rates are measured over this long.
 WINDOW_SECONDS = 2.0
 #: A topic may be this much slower than the ticks and still count as fast enough.
 RATE_TOLERANCE = 0.9
+#: Among so many messages of a shared topic there is one of every publisher.
+SHARED_KEPT = 100
 #: While recording: a topic that is silent for longer, s, and three of its periods, has died.
 SILENCE_SECONDS = 0.5
 #: Where the takeover of a person is marked in the bag: a Bool, true while a person leads the arm.
@@ -49,7 +52,8 @@ class Channel:
     :param checks: raise DecodeError for a message that training would not use; none for topics
         that are recorded without being observed.
     :param rate: the least, Hz; checked if there are `checks`.
-    :ivar last: the newest message, serialized.
+    :param shared: many nodes publish it, each for frames of its own.
+    :ivar last: the newest message, serialized; of a shared topic the newest `SHARED_KEPT`.
     """
 
     topic: str
@@ -57,12 +61,16 @@ class Channel:
     required: bool = True
     checks: Sequence[Callable[[Any, int], object]] = ()
     rate: float = 0.0
+    shared: bool = False
     arrivals: deque[int] = field(default_factory=lambda: deque(maxlen=2000))
-    last: bytes = b""
+    last: deque[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.last = deque(maxlen=SHARED_KEPT if self.shared else 1)
 
     def arrived(self, steady_ns: int, raw: bytes) -> None:
         self.arrivals.append(steady_ns)
-        self.last = raw
+        self.last.append(raw)
 
     def measured_rate(self, steady_ns: int) -> float:
         """Hz, over the last `WINDOW_SECONDS`."""
@@ -82,7 +90,7 @@ class Channel:
         self,
         name: str,
         publishers: Sequence[tuple[str, str]],
-        message: Any,
+        messages: Sequence[Any],
         now_ns: int,
         steady_ns: int,
     ) -> Iterator[str]:
@@ -90,7 +98,7 @@ class Channel:
 
         :param name: the topic's full name.
         :param publishers: node and message type of each.
-        :param message: the newest one; None if none has come.
+        :param messages: `last`, read; in the order they came.
         """
         if not self.required:
             return
@@ -101,7 +109,7 @@ class Channel:
         if kinds != {self.type}:
             yield f"'{name}' is a {', '.join(sorted(kinds))}, the spec says {self.type}"
             return
-        if len(publishers) > 1:
+        if len(publishers) > 1 and not self.shared:
             names = ", ".join(sorted(node for node, _ in publishers))
             yield f"'{name}' has {len(publishers)} publishers: {names}"
         rate = self.measured_rate(steady_ns)
@@ -109,22 +117,37 @@ class Channel:
             yield f"'{name}' has sent nothing for {WINDOW_SECONDS:g} s"
         elif self.checks and rate < RATE_TOLERANCE * self.rate:
             yield f"'{name}' comes at {rate:.1f} Hz, ticks are at {self.rate:g} Hz"
-        if message is not None:
-            try:
-                for check in self.checks:
-                    check(message, now_ns)
-            except DecodeError as error:
-                yield f"'{name}' is unusable: {error.problem}"
+        for check in self.checks:
+            if problem := _unusable(check, messages, now_ns):
+                yield f"'{name}' is unusable: {problem}"
+
+
+def _unusable(
+    check: Callable[[Any, int], object], messages: Sequence[Any], now_ns: int
+) -> str | None:
+    """Why the newest message is not usable; of a shared topic, the newest one that matters."""
+    found: DecodeError | None = None
+    decided = False
+    for message in messages:
+        try:
+            check(message, now_ns)
+            found, decided = None, True
+        except NoTransform as error:
+            found = found if decided else error
+        except DecodeError as error:
+            found, decided = error, True
+    return found.problem if found else None
 
 
 def channels(spec: Spec) -> Iterator[Channel]:
     """What a spec has recorded: all that it observes, and the commands if there are any."""
     found = {
         topic: Channel(
-            topic, streams[0].type, checks=[one.admit for one in streams], rate=spec.rate
+            topic, streams[0].type, checks=[one.admit for one in streams], rate=spec.rate,
+            shared=topic in spec.shared_topics,
         )
         for topic, streams in Ingest(spec).routes.items()
-    }
+    }  # fmt: skip
     # Commands come when they come: no rate, and none at all unless they are the target.
     command = spec.command
     found.setdefault(command.topic, Channel(command.topic, command.type, spec.target == "command"))

@@ -48,6 +48,7 @@ class GraphWatch:
         self._cameras = {camera.topic for camera in spec.cameras}
         self._topics = [*self._cameras, *dict.fromkeys(source.topic for source in spec.joints)]
         self._resolved = {topic: node.resolve_topic_name(topic) for topic in self._topics}
+        self._shared = spec.shared_topics
         self._counts: Counter[str] = Counter()
         self._before: Counter[str] = Counter()  # those of earlier rate windows
         self._since = time.monotonic()
@@ -68,7 +69,8 @@ class GraphWatch:
         crowded: dict[str, str] = {}
         if self._settings().watch.single_publisher:
             for topic, subscription in list(self._subscriptions.items()):
-                if (count := subscription.get_publisher_count()) > 1:
+                count = subscription.get_publisher_count()
+                if count > 1 and topic not in self._shared:
                     text = f"{count} publishers on '{self._resolved[topic]}'{ONLY_ONE}"
                     crowded[f"publishers:{topic}"] = text
         return Faults(soft=crowded | self._found)
@@ -103,7 +105,7 @@ class GraphWatch:
         if not self._settings().watch.single_publisher:
             return faults
         for topic, resolved in self._resolved.items():
-            if self._node.count_publishers(resolved) > 1:
+            if topic not in self._shared and self._node.count_publishers(resolved) > 1:
                 faults[f"publishers:{topic}"] = self._who(resolved) + ONLY_ONE
         return faults
 

@@ -118,13 +118,12 @@ class RecorderNode(Node):
         problems = self._session.problems()
         for topic, channel in self._channels.items():
             publishers = self.get_publishers_info_by_topic(topic)
-            message = None
-            if channel.last and channel.checks:
-                message = deserialize_message(channel.last, message_class(channel.type))
+            kept = list(channel.last) if channel.checks else []
+            messages = [deserialize_message(raw, message_class(channel.type)) for raw in kept]
             problems += channel.problems(
                 topic,
                 [(one.node_name, one.topic_type) for one in publishers],
-                message,
+                messages,
                 self.get_clock().now().nanoseconds,
                 self._steady.now().nanoseconds,
             )

@@ -16,7 +16,6 @@ they differ or cv_bridge fails, OpenCV is used. So pixels never depend on what i
 from __future__ import annotations
 
 import functools
-import math
 import re
 import struct
 import sys
@@ -37,10 +36,12 @@ from sarnn_ros.spec import (
     NANOSECONDS,
     NUMBER_TYPES,
     POSE_TYPE,
+    TF_TYPE,
     TRAJECTORY_TYPE,
     WRENCH_TYPE,
     JointSource,
 )
+from sarnn_ros.streams.poses import chain_components, pose_components
 
 Pixels = NDArray[np.uint8]
 ValueRange = tuple[float, float]
@@ -56,8 +57,6 @@ MAX_JPEG_HEADER, MAX_JPEG_SEGMENTS = 1 << 18, 64
 MAX_JPEG_SCANS = 32
 #: No robot has more joints; a message of hundreds of thousands must not keep the node busy.
 MAX_NAMES = 1000
-#: A quaternion that is further from length 1 was not set, or is none.
-QUATERNION_TOLERANCE = 0.01
 
 _NATIVE_BIG_ENDIAN = sys.byteorder == "big"
 
@@ -196,6 +195,7 @@ def decode_joints(msg: Any, names: Sequence[str], field: str = "position") -> ND
 def decode_vector(msg: Any, source: JointSource) -> NDArray[np.float64]:
     """A source's entries of the joint vector, from whichever type it is.
 
+    :param msg: of any type but tf's, which needs earlier messages (`poses.TransformChain`).
     :return: float64 (len(source.names),), in the order of `source.names`, SI units.
     :raises DecodeError: see `decode_joints`; also an empty trajectory or a short array.
     """
@@ -207,7 +207,8 @@ def decode_vector(msg: Any, source: JointSource) -> NDArray[np.float64]:
         values = [getattr(getattr(msg.wrench, part), axis) for part, axis in parts]
         return _pick(COMPONENTS[WRENCH_TYPE], values, names, "wrench")
     if source.type == POSE_TYPE:
-        return _pick(COMPONENTS[POSE_TYPE], _pose(msg.pose, names), names, "pose")
+        pose = pose_components(msg.pose.position, msg.pose.orientation, names)
+        return _pick(COMPONENTS[POSE_TYPE], pose, names, "pose")
     if source.type in NUMBER_TYPES:
         return _pick(names, [msg.data], names, "data")
     if source.type in ARRAY_TYPES:
@@ -226,26 +227,13 @@ def decode_vector(msg: Any, source: JointSource) -> NDArray[np.float64]:
     return _pick(list(msg.joint_names), getattr(point, plural), names, field)
 
 
-def _pose(pose: Any, names: Sequence[str]) -> list[float]:
-    """Position, and the first two columns of the rotation matrix of the quaternion.
+def decode_transforms(transforms: Sequence[Any], source: JointSource) -> NDArray[np.float64]:
+    """The entries of a source of tf, likewise.
 
-    :raises DecodeError: the rotation is asked for, and the quaternion is not of length 1.
+    :param transforms: see `chain_components`.
     """
-    position = [pose.position.x, pose.position.y, pose.position.z]
-    if all(name.startswith("position") for name in names):
-        return [*position, *[0.0] * 6]  # not picked
-    quaternion = pose.orientation
-    x, y, z, w = quaternion.x, quaternion.y, quaternion.z, quaternion.w
-    norm = math.hypot(x, y, z, w)
-    if not abs(norm - 1.0) < QUATERNION_TOLERANCE:
-        raise DecodeError(
-            f"a quaternion of length {norm:.3g}, not 1",
-            remedy="have the publisher set the orientation, normalised",
-        )
-    x, y, z, w = x / norm, y / norm, z / norm, w / norm
-    axis_x = [1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)]
-    axis_y = [2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)]
-    return [*position, *axis_x, *axis_y]
+    names = source.names
+    return _pick(COMPONENTS[TF_TYPE], chain_components(transforms, names), names, "transform")
 
 
 def stamp_ns(msg: Any) -> int:

@@ -19,15 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import DecodeError
-from sarnn_ros.spec import NANOSECONDS, CameraSpec, JointSource, Spec
+from sarnn_ros.spec import NANOSECONDS, TF_TYPE, CameraSpec, JointSource, Spec
 from sarnn_ros.streams.align import ImageTicks, newest
 from sarnn_ros.streams.decode import (
     OtherJoints,
     check_image,
     decode_image,
+    decode_transforms,
     decode_vector,
     stamp_ns,
 )
+from sarnn_ros.streams.poses import NoTransform, TransformChain
 from sarnn_ros.streams.preprocess import crop_resize
 
 #: A tick is observed at most so many periods after the newest message arrived.
@@ -179,6 +181,9 @@ class Ingest:
         for stream in self.routes[topic]:
             try:
                 stamp, content = stream.admit(msg, receive_ns)
+            except NoTransform as error:
+                if not stream.stamps:
+                    stream.last_void = error.problem
             except OtherJoints as error:
                 others.append((stream, error))
             except DecodeError as error:
@@ -212,7 +217,12 @@ def joint_vector(values: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
 
 
 def joint_admission(source: JointSource, spec: Spec, max_ahead_ns: int | None = None) -> Admission:
-    """Admits what `decode_vector` can read and a usable stamp has; the content is float64 (n,)."""
+    """Admits what `decode_vector` can read and a usable stamp has; the content is float64 (n,).
+
+    Of tf it keeps the newest transforms, so it must get all messages in the order they came.
+    """
+    if source.type == TF_TYPE:
+        return partial(_admit_transforms, TransformChain(source), source, spec, max_ahead_ns)
     return partial(_admit_joints, source, spec, max_ahead_ns)
 
 
@@ -255,10 +265,37 @@ def _admit_joints(
     source: JointSource, spec: Spec, max_ahead_ns: int | None, msg: Any, receive_ns: int
 ) -> tuple[int, NDArray[np.float64]]:
     values = decode_vector(msg, source)
-    if (source.clock or spec.clock) == "receive":
-        return receive_ns, values
-    stamp = _not_ahead(stamp_ns(msg), receive_ns, source.max_age_ns, spec, max_ahead_ns)
+    return _joints_stamp(source, spec, max_ahead_ns, msg, receive_ns), values
+
+
+def _admit_transforms(
+    chain: TransformChain,
+    source: JointSource,
+    spec: Spec,
+    max_ahead_ns: int | None,
+    msg: Any,
+    receive_ns: int,
+) -> tuple[int, NDArray[np.float64]]:
+    parts = chain.hear(msg, receive_ns)
+    values = decode_transforms([part for part, _ in parts], source)
+    stamps = [_joints_stamp(source, spec, max_ahead_ns, *part) for part in parts]
+    # The newest: a tick uses nothing that was stamped later.
+    stamp, oldest = max(stamps), min(stamps)
+    if stamp - oldest > source.max_age_ns:
+        late = parts[stamps.index(oldest)][0]
+        raise DecodeError(
+            f"the transform of '{late.child_frame_id}' is {(stamp - oldest) / NANOSECONDS:.3f} s "
+            f"older than the newest one on the way to '{source.child_frame_id}'"
+        )
     return stamp, values
+
+
+def _joints_stamp(
+    source: JointSource, spec: Spec, max_ahead_ns: int | None, msg: Any, receive_ns: int
+) -> int:
+    if (source.clock or spec.clock) == "receive":
+        return receive_ns
+    return _not_ahead(stamp_ns(msg), receive_ns, source.max_age_ns, spec, max_ahead_ns)
 
 
 def _not_ahead(

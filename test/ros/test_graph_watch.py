@@ -19,7 +19,7 @@ SPEC = parse_spec({"cameras": [{"name": "front"}], "joints": [{"names": ["a"]}]}
 class Graph:
     """Command topics with so many listeners, and nodes that publish on topics."""
 
-    def __init__(self, listeners: int, *own: str, **parameters) -> None:
+    def __init__(self, listeners: int, *own: str, spec=SPEC, **parameters) -> None:
         self.parameters = parameters
         self.publishers = {topic: ["sarnn"] * own.count(topic) for topic in own}
         node = SimpleNamespace(
@@ -34,7 +34,7 @@ class Graph:
             name: SimpleNamespace(topic_name=topic, get_subscription_count=lambda: listeners)
             for name, topic in zip(("joint_command", "gripper_command"), own)
         }
-        self.watch = GraphWatch(node, SPEC, lambda: build_settings(self.parameters), commands)
+        self.watch = GraphWatch(node, spec, lambda: build_settings(self.parameters), commands)
 
     def faults(self, **parameters) -> list[str]:
         self.parameters |= parameters
@@ -87,6 +87,20 @@ def test_a_second_publisher_of_a_sensor_counts_before_the_next_look():
     assert "2 publishers on '/joint_states'; end all but one" in text
     graph.parameters["watch.single_publisher"] = False
     assert not graph.watch.faults().soft
+
+
+def test_many_nodes_publish_tf():
+    tool = {
+        "topic": "/tf", "type": "tf2_msgs/msg/TFMessage", "names": ["position.x"],
+        "frame_id": "base", "child_frame_id": "tool", "command": False,
+    }  # fmt: skip
+    spec = parse_spec(SPEC.model_dump(mode="json") | {"joints": [{"names": ["a"]}, tool]})
+    graph = Graph(1, "/arm", spec=spec)
+    graph.publishers["//tf"] = ["arm", "cart"]
+    graph.watch.listen({"/tf": SimpleNamespace(get_publisher_count=lambda: 2)})
+    assert not graph.faults()
+    graph.publishers["/joint_states"] = ["arm", "cart"]
+    assert graph.faults() == ["publishers:joint_states"]
 
 
 def test_no_message_of_a_second_publisher_is_taken_before_it_is_a_fault(domain, graph, wait):

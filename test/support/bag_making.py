@@ -77,6 +77,27 @@ def pose(stamp: int, position: Sequence[float], quaternion: Sequence[float]) -> 
     return T[POSE](header=header(stamp), pose=part)
 
 
+TF = "tf2_msgs/msg/TFMessage"
+
+
+def transform(
+    stamp: int, parent: str, child: str, position: Sequence[float], quaternion: Sequence[float]
+) -> Any:
+    """Where the child is in its parent, as for `pose`. `tf` makes a message of several."""
+    vector, turn = T["geometry_msgs/msg/Vector3"], T["geometry_msgs/msg/Quaternion"]
+    part = T["geometry_msgs/msg/Transform"](
+        translation=vector(**dict(zip("xyz", map(float, position)))),
+        rotation=turn(**dict(zip("xyzw", map(float, quaternion)))),
+    )
+    return T["geometry_msgs/msg/TransformStamped"](
+        header=stamped_header(stamp, parent), child_frame_id=child, transform=part
+    )
+
+
+def tf(*transforms: Any) -> Any:
+    return T[TF](transforms=list(transforms))
+
+
 image = image_message
 
 

@@ -231,9 +231,10 @@ def test_a_message_of_the_page_is_one_of_the_program(message: str) -> None:
 
 def test_every_reason_why_a_message_is_void_is_on_the_page() -> None:
     missing = []
-    for file in ("streams/decode.py", "streams/ingest.py"):
+    for file in ("streams/decode.py", "streams/ingest.py", "streams/poses.py"):
         for node in ast.walk(ast.parse((ROOT / "sarnn_ros" / file).read_text("utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "DecodeError":
+            raised = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+            if raised in ("DecodeError", "NoTransform"):
                 text = template(node.args[0])
                 if text is not None and not any(
                     re.search("…".join(map(re.escape, message.split("…"))), text)

@@ -122,6 +122,40 @@ def test_a_wrong_value_is_named(path, value, says):
     assert caught.value.remedy
 
 
+TF = {"topic": "/tf", "type": "tf2_msgs/msg/TFMessage", "names": ["position.x"], "command": False}
+FRAMES = {"frame_id": "base_link", "child_frame_id": "tool0"}
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({}, "needs two frames"),
+        ({"frame_id": "base_link"}, "needs two frames"),
+        (FRAMES | {"child_frame_id": "base_link"}, "needs two frames"),
+        (FRAMES | {"type": "geometry_msgs/msg/PoseStamped"}, "needs two frames"),
+        (FRAMES | {"names": ["force.x"]}, "names of a tf2_msgs/msg/TFMessage are position.x"),
+        (FRAMES | {"command": True}, "cannot be commanded (only joints are: the limits"),
+    ],
+)
+def test_frames_that_cannot_be(change, says):
+    with pytest.raises(SpecError) as caught:
+        parse_spec(changed(["joints"], [{"names": ["a"]}, TF | change]))
+    assert says in str(caught.value)
+
+
+def test_two_frames_of_one_topic():
+    tools = [TF | FRAMES, TF | FRAMES | {"child_frame_id": "elbow"}]
+    spec = parse_spec(changed(["joints"], [{"names": ["a"]}, *tools]))
+    assert spec.joint_labels == ("a", "/tf/tool0/position.x", "/tf/elbow/position.x")
+    assert spec.shared_topics == {"/tf"}
+
+
+def test_a_pose_is_no_command():
+    pose = {"topic": "target", "type": "geometry_msgs/msg/PoseStamped"}
+    with pytest.raises(SpecError, match=r"only joints are: .*target: next_state"):
+        parse_spec(changed(["command"], pose))
+
+
 def test_all_problems_at_once():
     values = changed(["rate"], -1) | {"target": "x", "clock": "y"}
     with pytest.raises(SpecError) as caught:

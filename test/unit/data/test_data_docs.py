@@ -25,7 +25,7 @@ def test_the_example_is_valid_and_names_every_key():
     for key in ("rate", "clock", "target", "image_range"):
         default = Spec.model_fields[key].default
         assert shown[key] == (list(default) if isinstance(default, tuple) else default)
-    assert len(spec.joint_labels) == 9
+    assert len(spec.joint_labels) == 12
 
 
 def test_dump_and_load(tmp_path):

@@ -29,7 +29,7 @@ def unusable(message: object, now_ns: int) -> None:
 def problems(channel: Channel, publishers: list[tuple[str, str]], *, at: int = 10) -> list[str]:
     for step in range(10):
         channel.arrived(step * STEP_NS, b"raw")
-    return list(channel.problems("/joints", publishers, object(), 0, at * STEP_NS))
+    return list(channel.problems("/joints", publishers, [object()], 0, at * STEP_NS))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_commands_are_required_only_if_they_are_learnt(target: str, required: bo
     found = {one.topic: one.required for one in channels(spec)}
     assert found == {"image_raw": True, "joint_states": True, "joint_command": required}
     silent = Channel("joint_command", KIND, required=False)
-    assert not list(silent.problems("/joint_command", [], None, 0, 0))
+    assert not list(silent.problems("/joint_command", [], [], 0, 0))
 
 
 def test_a_full_disk_and_nothing_to_stop(tmp_path: Path):

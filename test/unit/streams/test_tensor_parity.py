@@ -62,6 +62,15 @@ def joints_of(kind: str, rng: np.random.Generator, stamp: int) -> Any:
     if kind == make.POSE:
         turn = rng.normal(size=4)
         return make.pose(stamp, values[0], turn / np.linalg.norm(turn))
+    if kind == make.TF:
+        turns = rng.normal(size=(2, 4))
+        turns /= np.linalg.norm(turns, axis=1, keepdims=True)
+        parts = [
+            make.transform(stamp, parent, child, *where)
+            for parent, child, where in zip(("base", "arm"), ("arm", "tool"), zip(values, turns))
+        ]
+        # Of another node, of one joint, or of both.
+        return make.tf(*parts[rng.integers(0, 3) :])
     if kind in NUMBER_TYPES:
         return make.T[kind](data=float(np.float32(values[0][0])))
     if kind in ARRAY_TYPES:
@@ -170,6 +179,9 @@ def sources() -> Iterator[Any]:
         yield pytest.param(picked, id=f"{kind} by index")
     yield pytest.param({"type": make.WRENCH, "names": ["torque.y", "force.x"]}, id=make.WRENCH)
     yield pytest.param({"type": make.POSE, "names": ["axis_y.z", "position.x"]}, id=make.POSE)
+    tool = {"topic": "tf", "frame_id": "base", "child_frame_id": "tool"}
+    for names in (["axis_y.z", "position.x"], ["position.z"]):
+        yield pytest.param({"type": make.TF, "names": names, **tool}, id=f"{make.TF} {names[0]}")
 
 
 @pytest.mark.parametrize("source", list(sources()))
