@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,12 @@ def hard_to_read(compressed: bool, tick: str) -> make.Recording:
         turn *= (index % 11 != 5) / np.linalg.norm(turn)  # one in eleven was not set
         pose = make.pose(receive - 1_000_000, values[:3], turn)
         recording.add("/tool", make.POSE, receive, pose)
+        # Two nodes move the arm's two frames; the elbow's is sometimes late by a message.
+        for row, (parent, child) in enumerate((("base", "arm"), ("arm", "hand"))):
+            turn = rng.normal(size=4)
+            stamp = receive - (row + 1) * 1_000_000 - (row and index % 8 == 3) * 20_000_000
+            part = make.transform(stamp, parent, child, values[3:], turn / np.linalg.norm(turn))
+            recording.add("/tf", make.TF, receive + row * 500_000, make.tf(part))
     return recording
 
 
@@ -98,32 +105,31 @@ FORCES = [
     {"topic": "wrench", "type": make.WRENCH, "names": ["torque.y", "force.z"], "command": False},
     {"topic": "tool", "type": make.POSE, "names": ["axis_y.x", "position.y"], "command": False},
 ]
+if find_spec("tf2_msgs"):  # an installed ROS has it, the wheels have not
+    FORCES.append(
+        {
+            "topic": "/tf", "type": make.TF, "frame_id": "base", "child_frame_id": "hand",
+            "names": ["axis_x.y", "position.z"], "command": False,
+        }
+    )  # fmt: skip
 
 
 class Replay:
     """Publishes a bag message by message, each when the node has taken the one before."""
 
     def __init__(self, graph: Graph, bag: Bag, spec: Spec) -> None:
-        from geometry_msgs.msg import PoseStamped, WrenchStamped
         from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
         from rosgraph_msgs.msg import Clock
-        from sensor_msgs.msg import CompressedImage, Image, JointState
-        from std_msgs.msg import Float64, String
+        from std_msgs.msg import String
 
-        kinds = {
-            make.IMAGE: Image,
-            make.COMPRESSED: CompressedImage,
-            make.JOINTS: JointState,
-            make.WRENCH: WrenchStamped,
-            make.POSE: PoseStamped,
-            FLOAT: Float64,
-        }
+        from sarnn_ros.ros.messages import message_class
+
         self.bag = bag
         self._node = graph.node
         self.published = 0
         self._clock_type = Clock
         self._publishers = {
-            topic: graph.node.create_publisher(kinds[kind], topic, 10)
+            topic: graph.node.create_publisher(message_class(kind), topic, 10)
             for topic, kind in {
                 absolute(one.topic): one.type for one in (*spec.cameras, *spec.joints)
             }.items()
