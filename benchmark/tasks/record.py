@@ -7,12 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from benchmark.tasks.task import Image, Task
-from sarnn_ros.data.write_bag import START_NS, Images, JointStates, write_bag
+from benchmark.tasks.rollout import Episode
+from benchmark.tasks.task import Task
 from sarnn_ros.errors import TrainingError
-from sarnn_ros.spec import NANOSECONDS
+from sarnn_ros.interop import gym
 
 #: Demonstrations and trials never share a seed.
 FIRST_DEMONSTRATION, FIRST_TRIAL = 1_000, 100_000
@@ -23,30 +21,12 @@ def record(task: Task, seed: int, bag: Path) -> bool:
 
     :returns: whether the demonstration succeeded; if not there is no bag.
     """
-    task.reset(seed)
-    frames: dict[str, list[Image]] = {name: [] for name in task.cameras}
-    states, commands = [], []
-    for command in task.script():
-        for name, image in task.images().items():
-            frames[name].append(image)
-        states.append(task.state())
-        commands.append(command)
-        task.step(command)
-    if not task.success():
-        return False
-    rate = task.rate
-    sent = START_NS + round(NANOSECONDS / rate / 2)
-    write_bag(
-        bag,
-        {
-            **{f"/{name}": Images(shown, rate=rate) for name, shown in frames.items()},
-            "/joint_states": JointStates(task.joints, np.stack(states), rate=rate),
-            "/joint_command": JointStates(
-                task.joints, np.stack(commands), rate=rate, start_ns=sent
-            ),
-        },
-    )
-    return True
+    shown = Episode(task, scripted=True)
+    outcome = gym.record(
+        shown, lambda _: shown.command, bag, joints=task.joints, rate=task.rate, seed=seed,
+        observe=lambda seen: seen, only_success=True,
+    )  # fmt: skip
+    return bool(outcome.success)
 
 
 def demonstrate(task: Task, count: int, folder: Path) -> Iterator[int]:

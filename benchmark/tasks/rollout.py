@@ -1,30 +1,70 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Closed-loop trials of a policy, or of a control, on a task."""
+"""Closed-loop trials of a policy, or of a control, on a task, by `sarnn_ros.interop.gym`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from benchmark.tasks.task import Image, Task
+from benchmark.tasks.task import Array, Image, Task
+from sarnn_ros.interop import gym
 from sarnn_ros.sim.driver import Driver
 from sarnn_ros.sim.task import Vision
-from sarnn_ros.spec import NANOSECONDS, Spec
+from sarnn_ros.spec import Spec
 from sarnn_ros.streams.observe import Observation
 from sarnn_ros.streams.preprocess import crop_resize
 
+Seen = tuple[dict[str, Image], Array]
 
-def observe(task: Task, spec: Spec, tick: int, images: dict[str, Image]) -> Observation:
-    """What a policy with this spec sees of the task now."""
-    return Observation(
-        tick_ns=round(tick * NANOSECONDS / task.rate),
-        images={camera.name: crop_resize(images[camera.name], camera) for camera in spec.cameras},
-        state=task.state(),
-        stamps={},
-        sources=images,
-    )
+
+class Episode:
+    """A task as an environment for `gym.rollout` and `gym.record`: images and state are observed.
+
+    :param vision: `hidden`: the objects are invisible; `frozen`: only the first image is seen.
+    :param scripted: ends with the task's script; else after `Task.ticks`, or at success.
+    :ivar command: the script's at this tick.
+    """
+
+    def __init__(self, task: Task, vision: Vision = "live", scripted: bool = False) -> None:
+        self._task, self._vision, self._scripted = task, vision, scripted
+
+    def reset(self, *, seed: int | None = None) -> tuple[Seen, dict[str, Any]]:
+        assert seed is not None
+        self._task.reset(seed)
+        if self._vision == "hidden":
+            self._task.hide()
+        self._images = self._task.images()
+        self._ticks = self._task.script() if self._scripted else iter(range(self._task.ticks))
+        self.command: Any = next(self._ticks)
+        return (self._images, self._task.state()), {}
+
+    def step(self, action: Array, /) -> tuple[Seen, float, bool, bool, dict[str, Any]]:
+        task = self._task
+        task.step(action)
+        self.command = next(self._ticks, None)
+        if self._vision != "frozen":
+            self._images = task.images()
+        success, over = task.success(), self.command is None
+        fulfilled = success and task.ends_at_success and not self._scripted
+        info = {"is_success": success} if fulfilled or over else {}
+        return (self._images, task.state()), 0.0, fulfilled, over, info
+
+
+class _Watched:
+    """A driver for `gym.rollout`, whose predictions are kept with what the cameras saw."""
+
+    def __init__(self, driver: Driver, spec: Spec, film: list[Any]) -> None:
+        self.spec, self._driver, self._film = spec, driver, film
+
+    def reset(self) -> None:
+        self._driver.reset()
+
+    def step(self, images: Mapping[str, Image], state: Array, /) -> tuple[Array, dict[str, Array]]:
+        small = {one.name: crop_resize(images[one.name], one) for one in self.spec.cameras}
+        prediction = self._driver.step(Observation(0, small, state, {}, images))
+        self._film.append((images, prediction))
+        return prediction.action, {}
 
 
 def rollout(
@@ -38,22 +78,11 @@ def rollout(
     """One trial.
 
     :param seed: decides where the objects lie.
-    :param vision: `hidden`: the objects are invisible; `frozen`: only the first image is seen.
     :param film: gets, per tick, what the cameras saw and what was predicted.
     :returns: whether it succeeded.
     """
-    task.reset(seed)
-    driver.reset()
-    if vision == "hidden":
-        task.hide()
-    images = task.images()
-    for tick in range(task.ticks):
-        if tick and vision != "frozen":
-            images = task.images()
-        prediction = driver.step(observe(task, spec, tick, images))
-        if film is not None:
-            film.append((images, prediction))
-        task.step(np.asarray(prediction.action, np.float64))
-        if task.ends_at_success and task.success():
-            return True
-    return task.success()
+    outcome = gym.rollout(
+        Episode(task, vision), _Watched(driver, spec, [] if film is None else film),
+        rate=task.rate, seed=seed, observe=lambda seen: seen,
+    )  # fmt: skip
+    return bool(outcome.success)
