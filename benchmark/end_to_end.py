@@ -19,8 +19,10 @@ decoding and resizing. What is left of image -> command is the way of the comman
 
 from __future__ import annotations
 
+import argparse
 import array
 import bisect
+import contextlib
 import json
 import select
 import signal
@@ -29,6 +31,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +185,51 @@ def activation(process: subprocess.Popen[str]) -> threading.Event:
     return active
 
 
+@contextlib.contextmanager
+def ended() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts processes, and ends them on leaving."""
+    processes: list[subprocess.Popen[str]] = []
+    # Never a domain that a real robot may listen on.
+    environment = ros_environment() | {
+        "ROS_DOMAIN_ID": DOMAIN,
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    }
+
+    def start(command: list[str], stderr: int | None = None) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
+        processes.append(process)
+        return process
+
+    try:
+        yield start
+    finally:
+        for each in processes:
+            each.terminate()
+        for each in processes:
+            try:
+                each.wait(10)
+            except subprocess.TimeoutExpired:
+                each.kill()
+                each.wait()
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was seen between two moments, ns.
+
+    :param published: the stamps of all images, ns.
+    :param said: what `controller` noted.
+    """
+
+    begin_ns: int
+    end_ns: int
+    published: list[int]
+    said: dict[str, Any]
+    process: dict[str, Any]
+
+
 def run(
     node: list[str],
     kind: str,
@@ -195,36 +244,22 @@ def run(
 
     :param trigger: what our node's ticks are, grid or image; None for the baseline.
     """
-    ours = trigger is not None
+    return figures(record(node, kind, seconds, trigger, burn, about), rate, trigger, about)
+
+
+def record(
+    node: list[str], kind: str, seconds: float, trigger: str | None, burn: int, about: str
+) -> Record:
+    """Run camera, node and controller; see `run`."""
     script = [sys.executable, str(HERE / "end_to_end.py")]
-    processes: list[subprocess.Popen[str]] = []
-
-    def start(command: list[str]) -> subprocess.Popen[str]:
-        # Never a domain that a real robot may listen on.
-        environment = ros_environment() | {
-            "ROS_DOMAIN_ID": DOMAIN,
-            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        }
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if ours and command is node else None,
-            text=True,
-        )
-        processes.append(process)
-        return process
-
-    try:
-        camera_process, controller_process = (
-            start([*script, "camera", kind]),
-            start([*script, "controller"]),
-        )
+    with ended() as start:
+        camera_process = start([*script, "camera", kind])
+        controller_process = start([*script, "controller"])
         time.sleep(3.0)  # the sensors of a robot are there before the node
         began = time.monotonic()
-        process = start(node)
+        process = start(node, subprocess.PIPE if trigger is not None else None)
         to_active = None
-        if ours and activation(process).wait(60.0):
+        if trigger is not None and activation(process).wait(60.0):
             to_active = round(time.monotonic() - began, 2)
         assert controller_process.stdout is not None
         ready, _, _ = select.select([controller_process.stdout], [], [], 60.0)
@@ -242,49 +277,48 @@ def run(
         camera_process.terminate()
         controller_process.terminate()
         published = json.loads(camera_process.communicate(timeout=20)[0])
-        record = json.loads(controller_process.communicate(timeout=20)[0])
-    finally:
-        for each in processes:
-            each.terminate()
-        for each in processes:
-            try:
-                each.wait(10)
-            except subprocess.TimeoutExpired:
-                each.kill()
-                each.wait()
+        said = json.loads(controller_process.communicate(timeout=20)[0])
+    cpu = after.user + after.system - before.user - before.system
+    of_process = {
+        "cpu_percent": round(100 * cpu / ((end_ns - begin_ns) * 1e-9), 1),
+        "rss_mb": round(rss / 2**20),
+        "start_to_first_command_s": round(to_first_command, 2),
+    }
+    if trigger is not None:
+        of_process["start_to_active_s"] = to_active
+    return Record(begin_ns, end_ns, published, said, of_process)
 
-    commands = np.array(record["commands"], dtype=np.int64)
-    if ours:  # the points may have been discovered after the commands
-        commands = commands[commands[:, 1] > min(record["points"])[0]]
+
+def figures(seen: Record, rate: float, trigger: str | None, about: str) -> dict[str, Any]:
+    """The figures of a record; see `run`."""
+    begin_ns, end_ns = seen.begin_ns, seen.end_ns
+    commands = np.array(seen.said["commands"], dtype=np.int64)
+    if trigger is not None:  # the points may have been discovered after the commands
+        commands = commands[commands[:, 1] > min(seen.said["points"])[0]]
     arrivals, stamps = commands.T
     measured = (arrivals >= begin_ns) & (arrivals < end_ns)
     if not measured.any():
-        raise SystemExit(f"{about}: no command in {seconds:g} s: nothing to measure")
-    duration = (end_ns - begin_ns) * 1e-9
+        raise SystemExit(f"{about}: no command: nothing to measure")
     result: dict[str, Any] = {}
     ticks = arrivals
-    if ours:
+    if trigger is not None:
         # Our commands are stamped when sent.
         sent, period = stamps, round(1e9 / rate)
-        stamps, late = image_of_each(sent, record["points"], period)
+        stamps, late = image_of_each(sent, seen.said["points"], period)
         ticks = stamps
         if trigger == "grid":
             ticks = sent // period * period
             result["tick_to_command_ms"] = percentiles((arrivals - ticks)[measured] * 1e-9)
         result["points_late"] = int(late[measured].sum())
-        result |= reported(record["timings"], published, begin_ns, end_ns)
-        result["start_to_active_s"] = to_active
-    due = ticks_due(trigger, rate, int(ticks[0]), published, begin_ns, end_ns)
+        result |= reported(seen.said["timings"], seen.published, begin_ns, end_ns)
+    due = ticks_due(trigger, rate, int(ticks[0]), seen.published, begin_ns, end_ns)
     done = int(((ticks >= begin_ns) & (ticks < end_ns)).sum())
-    cpu = after.user + after.system - before.user - before.system
     return {
         "image_to_command_ms": percentiles((arrivals - stamps)[measured] * 1e-9),
         **result,
         "ticks_due": due,
         "ticks_missed": max(0, due - done),
-        "cpu_percent": round(100 * cpu / duration, 1),
-        "rss_mb": round(rss / 2**20),
-        "start_to_first_command_s": round(to_first_command, 2),
+        **seen.process,
     }
 
 
@@ -384,6 +418,38 @@ def reported(
     }
 
 
+def contenders(
+    options: argparse.Namespace, kind: str, rate: float, scratch: Path
+) -> Iterator[tuple[str, str | None, list[str]]]:
+    """Name, trigger and command of each node that is measured."""
+    import torch
+
+    from sarnn_ros.model.sarnn import SARNN
+
+    torch.manual_seed(0)
+    camera_spec = {}
+    if kind == "jpeg":
+        camera_spec = {
+            "type": "sensor_msgs/msg/CompressedImage",
+            "topic": "image_raw/compressed",
+        }
+    for trigger in options.triggers:
+        directory = write_policy(
+            scratch / f"{kind}{rate}{trigger}",
+            make_spec(options.size, rate=rate, tick=trigger, **camera_spec),
+            SARNN(50, 5, 6, im_size=(options.size, options.size)),
+            source=(WIDTH, HEIGHT),
+        )
+        inference = [sys.executable, "-m", "sarnn_ros.ros.inference_node"]
+        if options.multithreaded:
+            inference = [sys.executable, "-c", OTHER_EXECUTOR]
+        inference += ["--ros-args", "-p", f"policy:={directory}"]
+        for parameter in ["autostart:=true", *options.parameter]:
+            inference += ["-p", parameter]
+        yield f"sarnn_ros, {trigger}", trigger, inference
+    yield "baseline", None, [sys.executable, str(HERE / "eager_node.py"), str(rate), kind]
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="per measurement")
@@ -402,39 +468,11 @@ def main() -> None:
     parser.add_argument("--no-load", action="store_true", help="idle only")
     options = parser.parse_args()
 
-    import torch
-
-    from sarnn_ros.model.sarnn import SARNN
-
     result: dict[str, Any] = {"machine": machine(), "seconds": options.seconds}
     with tempfile.TemporaryDirectory() as scratch:
         for kind in options.kinds:
             for rate in options.rates:
-                torch.manual_seed(0)
-                camera_spec = (
-                    {"type": "sensor_msgs/msg/CompressedImage", "topic": "image_raw/compressed"}
-                    if kind == "jpeg"
-                    else {}
-                )
-                nodes: list[tuple[str, str | None, list[str]]] = []
-                for trigger in options.triggers:
-                    spec = make_spec(options.size, rate=rate, tick=trigger, **camera_spec)
-                    directory = write_policy(
-                        Path(scratch) / f"{kind}{rate}{trigger}",
-                        spec,
-                        SARNN(50, 5, 6, im_size=(options.size, options.size)),
-                        source=(WIDTH, HEIGHT),
-                    )
-                    inference = [sys.executable, "-m", "sarnn_ros.ros.inference_node"]
-                    if options.multithreaded:
-                        inference = [sys.executable, "-c", OTHER_EXECUTOR]
-                    inference += ["--ros-args", "-p", f"policy:={directory}"]
-                    for parameter in ["autostart:=true", *options.parameter]:
-                        inference += ["-p", parameter]
-                    nodes.append((f"sarnn_ros, {trigger}", trigger, inference))
-                eager = [sys.executable, str(HERE / "eager_node.py"), str(rate), kind]
-                nodes.append(("baseline", None, eager))
-                for name, trigger, node in nodes:
+                for name, trigger, node in contenders(options, kind, rate, Path(scratch)):
                     if options.only not in (None, name.split(",")[0]):
                         continue
                     for load, burn in (("idle", 0), ("loaded", CORES)):

@@ -19,6 +19,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +126,16 @@ def times_faster(figures: dict[str, dict[str, float]]) -> dict[str, float]:
     return {name: round(base / values["p50"], 2) for name, values in figures.items()}
 
 
-def measure(size: int, scratch: Path, rounds: int, seconds: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Contenders:
+    """:param steps: by name, what is timed; :param before: what comes before the network."""
+
+    steps: dict[str, Callable[[], Any]]
+    before: dict[str, Callable[[], Any]]
+
+
+def make_contenders(size: int, scratch: Path) -> Contenders:
+    """The baseline and our backends, with the same weights, on one observation. They agree."""
     torch.manual_seed(0)
     spec: Spec = make_spec(size, joints=JOINTS)
     seed = SeedSARNN(50, 5, JOINTS, im_size=(size, size))
@@ -154,51 +165,62 @@ def measure(size: int, scratch: Path, rounds: int, seconds: float) -> dict[str, 
     def forward() -> None:
         seed(x_img, x_joint, (zero, zero))
 
-    contenders = {
+    steps: dict[str, Callable[[], Any]] = {
         "baseline": lambda: baseline.step(observation),
         "baseline, forward only": forward,
-        "onnxruntime, command": lambda: policies["onnxruntime"].step(observation),
-        "onnxruntime, full": lambda: policies["onnxruntime"].step(observation, want_image=True),
-        "torch, command": lambda: policies["torch"].step(observation),
-        "torch, full": lambda: policies["torch"].step(observation, want_image=True),
     }
-    before = preprocessing(policies["onnxruntime"], observation.images["camera0"])
+    for name, policy in policies.items():
+        steps[f"{name}, command"] = partial(policy.step, observation)
+        steps[f"{name}, full"] = partial(policy.step, observation, want_image=True)
+    return Contenders(steps, preprocessing(policies["onnxruntime"], observation.images["camera0"]))
+
+
+def on_one_core(contenders: Contenders, rounds: int) -> dict[str, Any]:
+    """Idle, in a loop and at a robot's pace."""
+
+    def summed(times: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+        return {name: percentiles(each) for name, each in times.items()}
+
     torch.set_num_threads(1)
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
-    quiet = {name: percentiles(times) for name, times in idle(contenders, rounds).items()}
-    at_pace = {
-        name: percentiles(times)
-        for name, times in idle(
-            {name: contenders[name] for name in AT_PACE}, 4 * rounds, steps=1, pause=PAUSE
-        ).items()
-    }
-    shares = {name: percentiles(times) for name, times in idle(before, rounds).items()}
+    quiet = summed(idle(contenders.steps, rounds))
+    paced_ones = {name: contenders.steps[name] for name in AT_PACE}
+    at_pace = summed(idle(paced_ones, 4 * rounds, steps=1, pause=PAUSE))
+    shares = summed(idle(contenders.before, rounds))
     os.sched_setaffinity(0, cores)
-    result: dict[str, Any] = {
+    return {
         "idle_ms": quiet,
         "times_faster_than_baseline": times_faster(quiet),
         "at_pace_ms": at_pace,
         "times_faster_than_baseline_at_pace": times_faster(at_pace),
+        "preprocessing_ms": shares,
     }
+
+
+def under_load(contenders: Contenders, seconds: float) -> dict[str, dict[str, float]]:
+    """While other processes burn every core."""
     loaded = {}
     with burning(CORES):
         for name in ("onnxruntime, command", "onnxruntime, full", "baseline"):
-            times, busy = paced(contenders[name], 30.0, seconds)
+            times, busy = paced(contenders.steps[name], 30.0, seconds)
             loaded[name] = percentiles(times)
             if name == "baseline":
                 continue
             loaded[f"{name}, of it on a core"] = percentiles(busy)
-            if times := urgent(contenders[name], 30.0, seconds):
+            if times := urgent(contenders.steps[name], 30.0, seconds):
                 loaded[f"{name}, realtime_priority 1"] = percentiles(times)
         torch.set_num_threads(max(2, CORES))  # what torch does by itself
         loaded["baseline, a thread per core"] = percentiles(
-            paced(contenders["baseline"], 30.0, seconds)[0]
+            paced(contenders.steps["baseline"], 30.0, seconds)[0]
         )
         torch.set_num_threads(1)
-    result["loaded_ms"] = loaded
-    result["preprocessing_ms"] = shares
-    return result
+    return loaded
+
+
+def measure(size: int, scratch: Path, rounds: int, seconds: float) -> dict[str, Any]:
+    contenders = make_contenders(size, scratch)
+    return on_one_core(contenders, rounds) | {"loaded_ms": under_load(contenders, seconds)}
 
 
 def main() -> None:
