@@ -45,8 +45,9 @@ def diagnostics(graph):
     return graph.collect(DiagnosticArray, "/diagnostics", 50)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("interface", INTERFACES)
+@pytest.mark.parametrize(
+    ("interface", "number"), [*zip(INTERFACES, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))]
+)
 def test_it_commands_until_it_is_stopped(interface, number, policy, start_node, make_robot, wait):
     namespace = f"/{interface}_{number.name}/"
     robot = make_robot(JOINTS, START, interface=interface, namespace=namespace)
