@@ -7,16 +7,17 @@ gets no gradient towards it. So filters are made from the data, and frozen:
 
 1. *Candidates.* Where the first images differ between episodes, patches of the feature map before
    the last convolution are drawn. For each one, the linear discriminant (Fisher) of that patch
-   against all others: w = C⁻¹(patch - mean), where C is the covariance of patches. It is scaled
-   by several gains, which decide how sharp the softmax is.
+   against all others: w = C⁻¹(patch - mean), where C is the covariance of patches; and once more
+   that of the mean of the patches that the first one finds. Both are scaled by several gains,
+   which decide how sharp the softmax is.
 2. *Choice.* For each camera by itself, one by one, the candidate whose point adds most to how
    well the points in the first images, also under colour jitter, explain how the episodes'
    trajectories of targets differ: ridge regression, leaving one episode out. By itself, since
    what the arm hides from one camera another one may see.
 
-The layers below keep their initial weights. Several searches start from other ones; episodes that
-no search has seen decide which is kept. What was found explains as much on further episodes, and
-nothing if images and trajectories are exchanged between episodes (`permuted`).
+The layers below keep their initial weights. Several searches start from other ones, and the one
+that explains most by cross-validation is kept: what a choice from some of the episodes explains of
+the others. It explains nothing if images and trajectories are exchanged between episodes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.explained import (
     Array,
     ridge_explained,
-    ridge_permuted,
     ridge_unexplained,
     rows,
 )
@@ -51,12 +51,14 @@ EXEMPLARS = 96
 BACKGROUND = 20_000
 #: Of the covariance's mean variance, added to its diagonal.
 SHRINKAGE = 0.03
+#: Response of a discriminant, 1 at its exemplar, above which a patch is taken for the same thing.
+ALIKE = 0.5
 #: Logit of the softmax at the exemplar; it is 0 at the mean patch.
 GAINS = (10.0, 30.0, 100.0)
 #: Points that differ less, as a share of the image, are copies: one of them is a candidate.
 NEAR_COPY = 0.004
-#: Every so many episodes one is held out to decide between searches.
-FOLD = 5
+#: Parts of the episodes, each of which is explained by a choice from the others.
+FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,12 @@ def make_candidates(
     differs = functional.avg_pool2d(differs, 3, stride=1).flatten()
     exemplars = torch.multinomial(differs + 1e-12, EXEMPLARS, True, generator=generator)
     offsets = _patches(clean, exemplars) - mean
-    weight = offsets @ inverse
-    weight = weight / (weight * offsets).sum(1, keepdim=True).clamp(min=1e-9)
-    bias = -(weight @ mean)
+    weight, bias = _discriminants(offsets, mean, inverse)
+    typical = _typical(features, weight, bias, offsets, mean)
+    parts = [(weight, bias), _discriminants(typical, mean, inverse)]
+    weight, bias = (torch.cat(both) for both in zip(*parts, strict=True))
     # The softmax divides by the temperature: a logit of `gain` at the exemplar needs this factor.
-    factors = weight.new_tensor(GAINS).repeat_interleave(EXEMPLARS) * softmax.temperature
+    factors = weight.new_tensor(GAINS).repeat_interleave(len(weight)) * softmax.temperature
     weight = weight.repeat(len(GAINS), 1) * factors.unsqueeze(1)
     bias = bias.repeat(len(GAINS)) * factors
     weight = weight.reshape(-1, clean.shape[1], 3, 3)
@@ -113,6 +116,35 @@ def make_candidates(
         for one in features
     ]
     return Candidates(weight, bias, torch.stack(points))
+
+
+def _discriminants(offsets: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    """Linear discriminants w = C⁻¹(patch - mean) and their bias: 1 at the patch, 0 at the mean.
+
+    :param offsets: patch - mean, (M, C * 9). :param inverse: C⁻¹.
+    """
+    weight = offsets @ inverse
+    weight = weight / (weight * offsets).sum(1, keepdim=True).clamp(min=1e-9)
+    return weight, -(weight @ mean)
+
+
+def _typical(
+    features: Sequence[Tensor], weight: Tensor, bias: Tensor, offsets: Tensor, mean: Tensor
+) -> Tensor:
+    """Offsets (M, C * 9) of the mean patch that each discriminant finds, over all images where it
+    finds one like its exemplar: a single patch has the light and the position of one episode."""
+    total, found = torch.zeros_like(offsets), offsets.new_zeros(len(offsets), 1)
+    for one in features:
+        count, channels, height, width = one.shape
+        parts = zip(weight.reshape(-1, channels, 3, 3).split(32), bias.split(32), strict=True)
+        response = torch.cat([functional.conv2d(one, *part) for part in parts], 1).flatten(2)
+        best, place = response.max(2)  # (E, M)
+        episode = torch.arange(count, device=one.device).unsqueeze(1)
+        there = _patches(one, (place + episode * (height - 2) * (width - 2)).flatten()) - mean
+        alike = (best > ALIKE).to(there.dtype).unsqueeze(2)
+        total += (there.reshape(count, len(offsets), -1) * alike).sum(0)
+        found += alike.sum(0)
+    return torch.where(found > 0, total / found.clamp(min=1), offsets)
 
 
 def choose(points: Tensor, wanted: Array, count: int) -> list[int]:
@@ -160,34 +192,53 @@ def search_attention(
     """Change the model's attention, and nothing else of it, to filters that were searched for.
 
     :param data: episodes to search by, at least `explained.MIN_EPISODES`.
-    :returns: what the points explain of episodes that the choice has not seen.
+    :returns: what such a choice explains of episodes that it has not seen, by cross-validation.
     """
     usable = torch.nonzero(data.lengths > 1)[:, 0]
     wanted = rows(data.unpad(data.targets[:, :-1]))
-    held = torch.arange(len(usable), device=usable.device) % FOLD == FOLD - 1
-    own = (~held).cpu().numpy()
     sets = _image_sets(data, usable, config, generator)
     best: tuple[float, dict[str, Tensor]] = -np.inf, {}
     for number in range(SEARCHES):
         if number:
             _new_trunk(model, generator)
-        for camera, branch in enumerate(model.branches):
-            its = make_candidates(branch, [images[camera][~held] for images in sets], generator)
-            chosen = choose(its.points, wanted[own], model.k_dim)
-            _, _, last = _convolutions(branch)
-            last.weight.copy_(its.weight[chosen])
-            last.bias.copy_(its.bias[chosen])
-        points = model.encode(sets[0]).double().cpu().numpy()
-        split = points[own], wanted[own], points[~own], wanted[~own]
-        explains = ridge_explained(*split)
+        found = [
+            make_candidates(branch, [images[camera] for images in sets], generator)
+            for camera, branch in enumerate(model.branches)
+        ]
+        explains = cross_validate([one.points for one in found], wanted, model.k_dim)
         say(
             f"attention search {number + 1}/{SEARCHES}: the points explain {explains:.2f} of how "
-            f"held-out episodes differ ({ridge_permuted(*split):.2f} with episodes exchanged)"
+            "episodes that the choice has not seen differ"
         )
-        if number == 0 or explains > best[0]:
-            best = explains, {name: value.clone() for name, value in model.state_dict().items()}
+        if number and explains <= best[0]:
+            continue
+        for branch, one in zip(model.branches, found, strict=True):
+            chosen = choose(one.points, wanted, model.k_dim)
+            _, _, last = _convolutions(branch)
+            last.weight.copy_(one.weight[chosen])
+            last.bias.copy_(one.bias[chosen])
+        best = explains, {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(best[1])
     return best[0]
+
+
+def cross_validate(candidates: Sequence[Tensor], wanted: Array, count: int) -> float:
+    """What `choose` explains of episodes that it has not seen: each fold of them by a choice from
+    the others.
+
+    :param candidates: points (S, E, M, 2) of each camera. :param wanted: (E, R).
+    """
+    folds = np.arange(len(wanted)) % FOLDS
+    missed = np.zeros(2)
+    for fold in range(FOLDS):
+        out = folds == fold
+        known = torch.from_numpy(np.flatnonzero(~out))
+        chosen = [one[0][:, choose(one[:, known], wanted[~out], count)] for one in candidates]
+        points = torch.cat([one.flatten(1) for one in chosen], 1).double().cpu().numpy()
+        explains = ridge_explained(points[~out], wanted[~out], points[out], wanted[out])
+        differs = ((wanted[out] - wanted[~out].mean(0)) ** 2).sum()
+        missed += (1 - explains) * differs, differs
+    return float(1 - missed[0] / max(missed[1], 1e-9))
 
 
 def _image_sets(

@@ -56,6 +56,26 @@ class Batch:
         points[tuple(self.drawn.T)] = group.sum(found)
 
 
+@dataclass(frozen=True)
+class RecurrentBatch:
+    """B episodes for an update of the recurrent part alone.
+
+    :param seen: the points that it sees, (B, T - 1, P). :param points: those to predict.
+    :param joints, targets: (B, T - 1, D). :param lengths: ticks of each, (B,), of T.
+    """
+
+    seen: Tensor
+    points: Tensor
+    joints: Tensor
+    targets: Tensor
+    lengths: Tensor
+
+
+#: A mixture of two episodes has this share of the first one: from before 0 to beyond 1, so that
+#: the policy also learns what lies a little outside of the demonstrations.
+MIXTURES = (-0.2, 1.2)
+
+
 class Batches:
     """Draws the batches of a training."""
 
@@ -107,7 +127,7 @@ class Batches:
             float(steps[mine].sum() / steps.sum().clamp(min=1)),
             float(pairs[mine].sum() / pairs.sum().clamp(min=1)),
         )
-        joints = self.noisy_joints(episodes)
+        joints = self._noisy_joints(data.joints[episodes, :-1])
         if len(mine) == 0:  # fewer episodes than processes: one that counts for nothing
             mine, lengths = mine.new_zeros(1), torch.zeros_like(lengths)
         drawn = where[:encoded]
@@ -127,12 +147,45 @@ class Batches:
             own=own[:ours],
         )
 
-    def noisy_joints(self, episodes: Tensor) -> Tensor:
-        """The joints that predictions are made from, (B, T - 1, D), with noise."""
-        deviation = self._config.joint_noise * self._data.joint_span
-        return add_noise(self._data.joints[episodes, :-1], deviation, self._generator)
+    def draw_recurrent(
+        self, count: int, points: Tensor, deviation: Tensor | None = None
+    ) -> RecurrentBatch:
+        """`count` episodes for an update of the recurrent part alone.
 
-    def noisy_points(self, points: Tensor, deviation: Tensor) -> Tensor:
+        :param points: of all episodes, (E, T - 1, P).
+        :param deviation: of each point, (P,); None: they get no noise.
+        """
+        data, config = self._data, self._config
+        episodes = self.shuffle()[:count]
+        parts = [points[episodes], data.joints[episodes, :-1], data.targets[episodes, :-1]]
+        lengths = data.lengths[episodes]
+        if config.mixup:
+            others = torch.randint(
+                len(data), (count,), generator=self._generator, device=self._device
+            )
+            share = self._uniform(count, *MIXTURES)
+            share = share.where(self._uniform(count) < config.mixup, torch.ones_like(share))
+            further = [points[others], data.joints[others, :-1], data.targets[others, :-1]]
+            factor = share[:, None, None]
+            parts = [
+                factor * own + (1 - factor) * other
+                for own, other in zip(parts, further, strict=True)
+            ]
+            lengths = lengths.where(share == 1, torch.minimum(lengths, data.lengths[others]))
+        wanted, joints, targets = parts
+        seen = wanted
+        if deviation is not None and config.point_noise:
+            seen = self._noisy_points(seen, deviation)
+        if config.point_hold:
+            seen = self._held(seen, lengths)
+        return RecurrentBatch(seen, wanted, self._noisy_joints(joints), targets, lengths)
+
+    def _noisy_joints(self, joints: Tensor) -> Tensor:
+        """The joints (B, T, D) that predictions are made from."""
+        deviation = self._config.joint_noise * self._data.joint_span
+        return add_noise(joints, deviation, self._generator)
+
+    def _noisy_points(self, points: Tensor, deviation: Tensor) -> Tensor:
         """Attention points (B, T, P) with noise: per tick, and an offset per episode of the same
         size. What few episodes are, the recurrent part would else learn by heart.
 
@@ -143,6 +196,28 @@ class Batches:
             noise = points.new_empty(shape).normal_(generator=self._generator)
             points = points + deviation * noise
         return points
+
+    def _held(self, points: Tensor, lengths: Tensor) -> Tensor:
+        """Attention points (B, T, P) of which some episodes' stay as they were from a random tick
+        on.
+
+        Recorded images show where the demonstrated motion goes: the hand, and what it holds, are
+        ahead of any error. At the robot they follow the policy instead. So it must not need them.
+        """
+        count, ticks = points.shape[:2]
+        last = (self._uniform(count) * lengths).long()
+        held = self._uniform(count) < self._config.point_hold
+        last = last.where(held, torch.full_like(last, ticks))
+        shown = torch.minimum(torch.arange(ticks, device=points.device), last[:, None])
+        return points.gather(1, shown[..., None].expand_as(points))
+
+    def _uniform(self, count: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        drawn = torch.empty(count, device=self._device)
+        return drawn.uniform_(low, high, generator=self._generator)
+
+    @property
+    def _device(self) -> torch.device:
+        return self._generator.device
 
     def _augmented(
         self, episodes: Tensor, count: int, row: Tensor, tick: Tensor, own: Tensor

@@ -113,6 +113,16 @@ class TrainConfig(BaseModel):
         description="on points that were searched for, as a share of their deviation, per tick "
         "and once per episode; recurrent updates only",
     )
+    point_hold: Fraction = Field(
+        default=0.0,
+        description="chance that, from a random tick on, the points of a sequence stay as they "
+        "were, so that the policy remembers them; recurrent updates only",
+    )
+    mixup: Fraction = Field(
+        default=0.0,
+        description="chance that a sequence is a mixture of two episodes, tick by tick; recurrent "
+        "updates only",
+    )
 
     # When to stop, and what to keep.
     validate_every: Count = Field(default=1, description="epochs between validations")
@@ -169,6 +179,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "hue": 0.0,
         "erase": 0.0,
         "point_noise": 0.1,
+        "point_hold": 0.5,
+        "mixup": 1.0,
         "validate_every": 10,
         "patience": None,
         "keep": "last",

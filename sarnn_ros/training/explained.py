@@ -25,7 +25,7 @@ ROW_SAMPLES = 32
 #: Of ridge regressions on standardised points.
 RIDGE = 1e-2
 #: Points that deviate less, as a share of the image, count as if they deviated so much.
-MIN_DEVIATION = 2e-4
+MIN_DEVIATION = 5e-3
 #: Times that trajectories are exchanged between episodes: a single one can look like the truth.
 PERMUTATIONS = 20
 #: Fewer episodes do not tell what they differ by.

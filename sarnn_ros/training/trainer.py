@@ -325,19 +325,11 @@ class Trainer:
         """One step of the recurrent part alone, on the stored points of `count` episodes. Returns
         its loss."""
         assert self.points is not None
-        episodes = self.batches.shuffle()[:count]
-        points, scale = self.points[episodes], self.objective.scale
-        seen = points
-        if scale is not None and self.config.point_noise:
-            seen = self.batches.noisy_points(points, DEVIATION / scale.factor)
+        scale = self.objective.scale
+        deviation = None if scale is None else DEVIATION / scale.factor
+        batch = self.batches.draw_recurrent(count, self.points, deviation)
         joint, point, _ = recurrent_losses(
-            self.model,
-            points,
-            self.batches.noisy_joints(episodes),
-            self.training.targets[episodes, :-1],
-            self.training.lengths[episodes],
-            scale,
-            seen,
+            self.model, batch.points, batch.joints, batch.targets, batch.lengths, scale, batch.seen
         )
         loss = self.config.joint_loss * joint + self._point_weight() * point
         self._step(loss)

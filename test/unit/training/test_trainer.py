@@ -345,8 +345,47 @@ def test_points_are_standardised_while_training_and_plain_in_the_final_model(
 
 
 def test_the_noise_on_points_is_per_tick_and_per_episode(make_task: MakeTask) -> None:
-    trainer = make_trainer(make_task(), small(point_noise=0.5))
-    points, deviation = torch.zeros(200, 100, 2), torch.tensor([1.0, 0.1])
-    noisy = trainer.batches.noisy_points(points, deviation)
+    trainer = make_trainer(make_task(), small(point_noise=0.5, point_hold=0, mixup=0))
+    data, deviation = trainer.training, torch.tensor([1.0, 0.1])
+    points = torch.zeros(len(data), 100, 2)
+    noisy = torch.cat(
+        [trainer.batches.draw_recurrent(len(data), points, deviation).seen for _ in range(60)]
+    )
     torch.testing.assert_close(noisy.std(1).mean(0), 0.5 * deviation, rtol=0.05, atol=0)
     torch.testing.assert_close(noisy.mean(1).std(0), 0.5 * deviation, rtol=0.2, atol=0)
+
+
+def test_held_points_stay_from_a_tick_of_their_episode_on(make_task: MakeTask) -> None:
+    trainer = make_trainer(make_task(), small(point_hold=0.5, mixup=0, point_noise=0))
+    data = trainer.training
+    ticks = torch.arange(data.ticks - 1.0)[:, None].expand(len(data), -1, 2)
+    held, last = 0, set()
+    for _ in range(100):
+        batch = trainer.batches.draw_recurrent(len(data), ticks)
+        assert torch.equal(batch.points, ticks)  # what is to be predicted goes on
+        for seen, length in zip(batch.seen[..., 0], batch.lengths, strict=True):
+            stays = int(seen.max())
+            assert torch.equal(seen, ticks[0, :, 0].clamp(max=stays))
+            if stays < data.ticks - 2:
+                assert stays < length
+                held += 1
+                last.add(stays)
+    assert 0.35 < held / (100 * len(data)) < 0.6
+    assert len(last) > 2
+
+
+def test_a_mixture_mixes_inputs_and_targets_alike(make_task: MakeTask) -> None:
+    trainer = make_trainer(make_task(), small(mixup=1.0, point_hold=0, joint_noise=0))
+    data = trainer.training
+    points = data.targets[:, :-1].repeat(1, 1, 2)[..., :2]  # any linear function of the targets
+    beyond = False
+    for _ in range(50):
+        batch = trainer.batches.draw_recurrent(len(data), points)
+        expected = batch.targets.repeat(1, 1, 2)[..., :2]
+        torch.testing.assert_close(batch.points, expected)
+        valid = torch.arange(data.ticks - 1) < (batch.lengths - 1)[:, None]
+        shown = batch.targets[valid]
+        assert torch.isfinite(shown).all()
+        beyond |= bool((shown.max() > data.targets.max()) | (shown.min() < data.targets.min()))
+        assert set(batch.lengths.tolist()) <= set(data.lengths.tolist())
+    assert beyond
