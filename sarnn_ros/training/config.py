@@ -180,7 +180,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "erase": 0.0,
         "point_noise": 0.1,
         "point_hold": 0.5,
-        "mixup": 1.0,
+        "mixup": 0.5,
         "validate_every": 10,
         "patience": None,
         "keep": "last",
