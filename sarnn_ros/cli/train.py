@@ -32,7 +32,7 @@ def train(
     seed: Annotated[int | None, typer.Option(min=0, help="Another seed, another policy.")] = None,
     validation: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of the episodes kept for validation.")
-    ] = 0.2,
+    ] = 0.1,
     fps: Fps = None,
     bgr: Bgr = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,

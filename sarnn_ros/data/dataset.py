@@ -85,7 +85,7 @@ def make_dataset(
     episodes: Sequence[Episode],
     reports: Sequence[BagReport] = (),
     *,
-    validation: float = 0.2,
+    validation: float = 0.1,
     seed: int = 0,
     held_out: Collection[str] | None = None,
     normaliser: JointNormaliser | None = None,

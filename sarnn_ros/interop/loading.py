@@ -109,7 +109,7 @@ def load_dataset(
     spec: Spec,
     *,
     arrays: Arrays = DEFAULTS,
-    validation: float = 0.2,
+    validation: float = 0.1,
     seed: int = 0,
     strict: bool = False,
     cache: Path | None = None,

@@ -37,6 +37,7 @@ from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.explained import (
     Array,
     ridge_explained,
+    ridge_permuted,
     ridge_unexplained,
     rows,
 )
@@ -188,16 +189,16 @@ def search_attention(
     config: TrainConfig,
     generator: torch.Generator,
     say: Callable[[str], None] = lambda text: None,
-) -> float:
+) -> tuple[float, float]:
     """Change the model's attention, and nothing else of it, to filters that were searched for.
 
     :param data: episodes to search by, at least `explained.MIN_EPISODES`.
-    :returns: what such a choice explains of episodes that it has not seen, by cross-validation.
+    :returns: see `cross_validate`.
     """
     usable = torch.nonzero(data.lengths > 1)[:, 0]
     wanted = rows(data.unpad(data.targets[:, :-1]))
     sets = _image_sets(data, usable, config, generator)
-    best: tuple[float, dict[str, Tensor]] = -np.inf, {}
+    best: tuple[float, float, dict[str, Tensor]] = -np.inf, -np.inf, {}
     for number in range(SEARCHES):
         if number:
             _new_trunk(model, generator)
@@ -205,10 +206,10 @@ def search_attention(
             make_candidates(branch, [images[camera] for images in sets], generator)
             for camera, branch in enumerate(model.branches)
         ]
-        explains = cross_validate([one.points for one in found], wanted, model.k_dim)
+        explains, permuted = cross_validate([one.points for one in found], wanted, model.k_dim)
         say(
             f"attention search {number + 1}/{SEARCHES}: the points explain {explains:.2f} of how "
-            "episodes that the choice has not seen differ"
+            f"held-out episodes differ ({permuted:.2f} with episodes exchanged)"
         )
         if number and explains <= best[0]:
             continue
@@ -217,28 +218,33 @@ def search_attention(
             _, _, last = _convolutions(branch)
             last.weight.copy_(one.weight[chosen])
             last.bias.copy_(one.bias[chosen])
-        best = explains, {name: value.clone() for name, value in model.state_dict().items()}
-    model.load_state_dict(best[1])
-    return best[0]
+        weights = {name: value.clone() for name, value in model.state_dict().items()}
+        best = explains, permuted, weights
+    model.load_state_dict(best[2])
+    return best[:2]
 
 
-def cross_validate(candidates: Sequence[Tensor], wanted: Array, count: int) -> float:
-    """What `choose` explains of episodes that it has not seen: each fold of them by a choice from
-    the others.
+def cross_validate(candidates: Sequence[Tensor], wanted: Array, count: int) -> tuple[float, float]:
+    """What the points in the first images explain of how held-out episodes differ: each fold by a
+    choice from, and a regression on, the others; and the same if the others' trajectories are
+    exchanged before the regression.
 
     :param candidates: points (S, E, M, 2) of each camera. :param wanted: (E, R).
     """
     folds = np.arange(len(wanted)) % FOLDS
-    missed = np.zeros(2)
+    unexplained, total = np.zeros(2), 0.0
     for fold in range(FOLDS):
         out = folds == fold
         known = torch.from_numpy(np.flatnonzero(~out))
         chosen = [one[0][:, choose(one[:, known], wanted[~out], count)] for one in candidates]
         points = torch.cat([one.flatten(1) for one in chosen], 1).double().cpu().numpy()
-        explains = ridge_explained(points[~out], wanted[~out], points[out], wanted[out])
-        differs = ((wanted[out] - wanted[~out].mean(0)) ** 2).sum()
-        missed += (1 - explains) * differs, differs
-    return float(1 - missed[0] / max(missed[1], 1e-9))
+        split = points[~out], wanted[~out], points[out], wanted[out]
+        differs = float(((wanted[out] - wanted[~out].mean(0)) ** 2).sum())
+        explained = np.array([ridge_explained(*split), ridge_permuted(*split)])
+        unexplained += (1 - explained) * differs
+        total += differs
+    explains, permuted = (1 - unexplained / max(total, 1e-9)).tolist()
+    return explains, permuted
 
 
 def _image_sets(

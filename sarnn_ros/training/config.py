@@ -162,7 +162,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "eipl": {},
     "fast": {
         "attention": "search",
-        "k_dim": 8,
+        "k_dim": 12,
         "epochs": 100,
         "batch_size": 32,
         "learning_rate": 4e-3,

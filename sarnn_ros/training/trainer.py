@@ -261,6 +261,9 @@ class Trainer:
         #: Points of every frame when it was last encoded, (E, T - 1, P); None before the first
         #: epoch, and where every update encodes all frames.
         self.points: Tensor | None = None
+        #: What the attention that was searched for explains, and with episodes exchanged, by
+        #: cross-validation; None if it is trained.
+        self.searched: tuple[float, float] | None = None
         self._start_optimizer()
 
     def run(self, clock: Callable[[], float]) -> Iterator[Epoch]:
@@ -361,7 +364,9 @@ class Trainer:
                 f"{MIN_EPISODES}): it is trained with the rest, which often finds nothing"
             )
             return
-        search_attention(self.model, self.training, self.config, self.generator, say)
+        self.searched = search_attention(
+            self.model, self.training, self.config, self.generator, say
+        )
         self.group.broadcast(self.model)
         points = self.encode_all(self.training)
         self.objective.scale = PointScale.of(points[self.training.steps()])
@@ -423,9 +428,12 @@ class Trainer:
         )
 
     def points_explain(self, model: SARNN) -> tuple[float, float] | None:
-        """What the points in the first images explain of how the validation episodes differ, and
-        the same with the training episodes exchanged; None of too few episodes."""
+        """What the points in the first images explain of how episodes differ that they were not
+        found with, and the same with the other episodes' trajectories exchanged; None of too few
+        episodes."""
         training, validation = self.training, self.validation
+        if self.searched is not None:
+            return self.searched
         if validation is None or int((training.lengths > 1).sum()) < MIN_EPISODES:
             return None
         known: list[NDArray[np.float64]] = []
@@ -502,6 +510,7 @@ class Trainer:
             "average": None if self.average is None else self.average.state_dict(),
             "generator": self.generator.get_state(),
             "points": self.points,
+            "searched": self.searched,
             "scale": None if self.objective.scale is None else tuple(self.objective.scale),
         }
 
@@ -516,6 +525,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        self.searched = state["searched"]
         if state["points"] is not None:
             self.points = state["points"].to(self.device)
         if state["scale"] is not None:

@@ -87,6 +87,11 @@ def test_the_points_find_what_decides() -> None:
     explains, permuted = trainer.points_explain(trainer.model) or (0, 1)
     assert explains > 0.8
     assert permuted < 0.3
+    # That was cross-validation; episodes that the search has not seen say the same.
+    trainer.searched = None
+    held_out, permuted = trainer.points_explain(trainer.model) or (0, 1)
+    assert held_out == pytest.approx(explains, abs=0.15)
+    assert permuted < 0.3
     assert "search 2/2: the points explain 0." in said[1]
     # The attention of both cameras is changed, and nothing else.
     changed = {name for name, value in trainer.model.state_dict().items()
