@@ -22,7 +22,7 @@ the others. It explains nothing if images and trajectories are exchanged between
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,8 @@ def make_candidates(
 
     :param sets: S times images (E, 3, H, W) of the same episodes; the first set is clean.
     """
-    trunk, softmax = branch.pos_encoder[:4], branch.pos_encoder[-1]
+    trunk = branch.pos_encoder[:4]
+    softmax: Any = branch.pos_encoder[-1]
     features = [trunk(images) for images in sets]
     background = torch.cat(
         [_patches(one, _uniform(one, BACKGROUND // len(sets), generator)) for one in features]
@@ -105,17 +106,17 @@ def make_candidates(
     factors = weight.new_tensor(GAINS).repeat_interleave(len(weight)) * softmax.temperature
     weight = weight.repeat(len(GAINS), 1) * factors.unsqueeze(1)
     bias = bias.repeat(len(GAINS)) * factors
-    weight = weight.reshape(-1, clean.shape[1], 3, 3)
     points = [
         torch.cat(
             [
-                softmax(functional.leaky_relu(functional.conv2d(one, *part), 0.3))[0]
-                for part in zip(weight.split(32), bias.split(32), strict=True)
+                softmax(functional.leaky_relu(part, 0.3))[0]
+                for part in _responses(one, weight, bias)
             ],
             1,
         )
         for one in features
     ]
+    weight = weight.reshape(-1, clean.shape[1], 3, 3)
     return Candidates(weight, bias, torch.stack(points))
 
 
@@ -129,6 +130,13 @@ def _discriminants(offsets: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tens
     return weight, -(weight @ mean)
 
 
+def _responses(features: Tensor, weight: Tensor, bias: Tensor) -> Iterator[Tensor]:
+    """Of filters (M, C * 9) on features (E, C, h, w), some at a time: (E, m, h - 2, w - 2)."""
+    filters = weight.reshape(-1, features.shape[1], 3, 3)
+    for part in zip(torch.split(filters, 32), torch.split(bias, 32), strict=True):
+        yield functional.conv2d(features, *part)
+
+
 def _typical(
     features: Sequence[Tensor], weight: Tensor, bias: Tensor, offsets: Tensor, mean: Tensor
 ) -> Tensor:
@@ -136,10 +144,8 @@ def _typical(
     finds one like its exemplar: a single patch has the light and the position of one episode."""
     total, found = torch.zeros_like(offsets), offsets.new_zeros(len(offsets), 1)
     for one in features:
-        count, channels, height, width = one.shape
-        parts = zip(weight.reshape(-1, channels, 3, 3).split(32), bias.split(32), strict=True)
-        response = torch.cat([functional.conv2d(one, *part) for part in parts], 1).flatten(2)
-        best, place = response.max(2)  # (E, M)
+        count, _, height, width = one.shape
+        best, place = torch.cat(list(_responses(one, weight, bias)), 1).flatten(2).max(2)  # (E, M)
         episode = torch.arange(count, device=one.device).unsqueeze(1)
         there = _patches(one, (place + episode * (height - 2) * (width - 2)).flatten()) - mean
         alike = (best > ALIKE).to(there.dtype).unsqueeze(2)
