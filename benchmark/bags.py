@@ -48,9 +48,15 @@ def spec(compressed: bool) -> Spec:
 
 
 def make_bag(
-    path: Path, size: float, compressed: bool, storage: StoragePlugin, start: int = START
+    path: Path,
+    size: float,
+    compressed: bool,
+    storage: StoragePlugin,
+    start: int = START,
+    images: float = np.inf,
 ) -> int:
-    """Write about `size` bytes of recording; returns the number of bytes on disk."""
+    """Write about `size` bytes of recording, or so many images if that is less; returns the number
+    of bytes on disk."""
     rng = np.random.default_rng(0)
     background = cv2.resize(rng.integers(0, 256, (60, 80, 3), np.uint8), SIZE)
     variants = []
@@ -64,7 +70,7 @@ def make_bag(
 
     def messages() -> Iterator[Message]:
         written, index = 0, 0
-        while written < size:
+        while written < size and index < images:
             image_at = start + index * SECOND // 30
             for offset in (0, 10_000_000, 20_000_000):  # 90 Hz joints
                 at = image_at + offset

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sarnn_ros.cli.options import Bgr, Failures, Fps, Recordings
+from sarnn_ros.cli.options import Bgr, Failures, Fps, NoCache, Recordings
 
 
 class Format(str, Enum):
@@ -31,6 +31,7 @@ def convert(
     fps: Fps = None,
     bgr: Bgr = False,
     failures: Failures = False,
+    no_cache: NoCache = False,
 ) -> None:
     """Write recordings as a data set for LeRobot or EIPL, tick by tick as training sees them.
 
@@ -39,6 +40,7 @@ def convert(
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress
 
+    from sarnn_ros.data.cache import default_cache
     from sarnn_ros.errors import ConfigError
     from sarnn_ros.interop.eipl_dataset import export_eipl
     from sarnn_ros.interop.lerobot_writer import export_lerobot
@@ -61,7 +63,10 @@ def convert(
                 task=task if task is not None else out.name, arrays=arrays, progress=show,
             )  # fmt: skip
         else:
-            dataset = load_dataset(bags, chosen, arrays=arrays, failures=failures, progress=show)
+            dataset = load_dataset(
+                bags, chosen, arrays=arrays, failures=failures, progress=show,
+                cache=None if no_cache else default_cache(),
+            )  # fmt: skip
             export_eipl(out, dataset)
             reports = list(dataset.bags)
     problems = [problem for report in reports for problem in report.problems]

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.dataset import MIN_TICKS, Dataset
+from sarnn_ros.data.dataset import MIN_TICKS, Dataset, blocks
 from sarnn_ros.data.takes import ArrayFrames, Part, Rows, Take, Vector
 from sarnn_ros.errors import BagError, ConfigError, SarnnError
 from sarnn_ros.files import atomic_folder
@@ -124,10 +125,10 @@ def export_eipl(folder: Path, dataset: Dataset) -> None:
                 episodes = [dataset.episodes[row] for row in rows]
                 if episodes:
                     (partial_folder / part).mkdir(parents=True)
-                    images = _padded([one.images[camera] for one in episodes])
-                    joints = _padded([one.joints.astype(np.float32) for one in episodes])
-                    for name, array in zip(EIPL_FILES, (images, joints)):
-                        np.save(partial_folder / part / name, array)
+                    joints = [one.joints.astype(np.float32) for one in episodes]
+                    files = [partial_folder / part / name for name in EIPL_FILES]
+                    _write_padded(files[0], [one.images[camera] for one in episodes])
+                    _write_padded(files[1], joints)
             bounds = np.stack([dataset.normaliser.minimum, dataset.normaliser.maximum])
             np.save(partial_folder / BOUNDS, bounds)
     except OSError as error:
@@ -155,9 +156,22 @@ def _unpadded(images: NDArray[np.generic], joints: NDArray[np.generic]) -> int:
     return last + 1
 
 
-def _padded(arrays: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+def _write_padded(file: Path, arrays: Sequence[NDArray[Any]]) -> None:
+    """One array of all, block by block: they need not fit into memory.
+
+    :raises OSError: it cannot be written.
+    """
     longest = max(len(array) for array in arrays)
-    return np.stack(
-        [np.concatenate([array, np.repeat(array[-1:], longest - len(array), axis=0)])
-         for array in arrays]
-    )  # fmt: skip
+    with file.open("wb") as stream:
+        header = {
+            "descr": arrays[0].dtype.str,
+            "fortran_order": False,
+            "shape": (len(arrays), longest, *arrays[0].shape[1:]),
+        }
+        np.lib.format.write_array_header_1_0(stream, header)  # type: ignore[no-untyped-call]
+        for array in arrays:
+            for block in blocks(array):
+                stream.write(np.ascontiguousarray(block).data)
+            last = np.ascontiguousarray(array[-1])
+            for _ in range(longest - len(array)):
+                stream.write(last.data)
