@@ -11,7 +11,9 @@ import typer
 
 
 def import_eipl(
-    weights: Annotated[Path, typer.Argument(help="EIPL's SARNN.pth.")],
+    weights: Annotated[
+        Path, typer.Argument(help="EIPL's SARNN.pth, or RoboManipBaselines' .ckpt.")
+    ],
     spec: Annotated[Path, typer.Option(help="What is observed and commanded (YAML).")],
     out: Annotated[Path, typer.Option(help="Policy directory to write.")],
     args: Annotated[
@@ -33,7 +35,7 @@ def import_eipl(
         ),
     ] = None,
 ) -> None:
-    """Make a policy from EIPL's files. Nothing in them is executed."""
+    """Make a policy from EIPL's files, or RoboManipBaselines' SARNN. Nothing is executed."""
     from sarnn_ros.interop.eipl_checkpoint import import_eipl as run_import
     from sarnn_ros.spec import load_spec
 

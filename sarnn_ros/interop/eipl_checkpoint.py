@@ -3,7 +3,8 @@
 """EIPL's files, in and out: `SARNN.pth`, `args.json`, `joint_bounds.npy`.
 
 EIPL keeps the network's sizes in the training script, the value range in `args.json` and the
-joints' bounds beside the data; what is missing is inferred from the weights, and reported.
+joints' bounds beside the data; what is missing is inferred from the weights, and reported. The
+SARNN of RoboManipBaselines is read, too (`rmb_checkpoint`).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from torch import Tensor
 
 from sarnn_ros.errors import PolicyError
 from sarnn_ros.files import atomic_file, write_text
+from sarnn_ros.interop import rmb_checkpoint
 from sarnn_ros.interop.eipl_dataset import read_bounds
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.backends import load_model
@@ -38,6 +40,14 @@ from sarnn_ros.spec import CameraSpec, Spec
 from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.validation import describe
 
+#: Of cameras but the first.
+_OTHER_GRID = ".issm.pos_xy"
+#: What files of RoboManipBaselines do not say, or only in a pickle, which could run code.
+_RMB_NOTES = (
+    "RoboManipBaselines' SARNN: joints are scaled by the bounds, images are in [0, 1]",
+    "it crops the middle of each image (image_crop_size_list): the spec's 'crop' must be the same",
+    "its state is what was commanded, unless state_keys said otherwise",
+)
 #: Slope of the LeakyReLUs, now and until December 2023.
 SLOPE, OLD_SLOPE = 0.3, 0.01
 #: Larger weights are no trained network's; they overflow float32 within a few layers.
@@ -48,7 +58,6 @@ _OTHER_NETWORKS = {
     "mtrnn.": "EIPL's MTRNN",
     "rnn.": "EIPL's LSTM",
     "encoder.": "EIPL's CAE",
-    "attention_encoder_list.": "RoboManipBaselines' SARNN",
 }
 
 #: Prefixes that torch.compile and DistributedDataParallel put before every name.
@@ -101,20 +110,22 @@ _ASSUMED = ("temperature", "heatmap_size", "vmin", "vmax")
 
 @dataclass(frozen=True)
 class Imported:
-    """A network from EIPL's files, and what had to be inferred or assumed on the way."""
+    """A network from EIPL's files, what its images and joints are scaled to, and what had to be
+    inferred or assumed on the way."""
 
     model: SARNN
-    value_range: tuple[float, float]
+    image_range: tuple[float, float]
+    joint_range: tuple[float, float]
     notes: tuple[str, ...]
 
 
 def read_eipl(
     weights: Path, args: Path | None = None, *, bgr: bool = False, slope: float | None = None
 ) -> Imported:
-    """Build the network that EIPL saved.
+    """Build the network that EIPL saved, or RoboManipBaselines.
 
-    :param weights: the `.pth`; loaded without executing code. Names as saved plainly, by
-        `torch.compile` or by DistributedDataParallel.
+    :param weights: the `.pth` or `.ckpt`; loaded without executing code. Names as saved plainly,
+        by `torch.compile` or by DistributedDataParallel.
     :param args: EIPL's `args.json`; by default the one beside the weights, if there is one.
     :param bgr: the network was trained on BGR images (as OpenCV reads them); it is changed to
         take and predict RGB, exactly.
@@ -123,7 +134,8 @@ def read_eipl(
     :raises PolicyError: unreadable, not a SARNN, or contradicting `args`.
     """
     state = _read_state(weights)
-    settings, notes = _read_args(weights, args)
+    is_rmb = rmb_checkpoint.is_rmb(state)
+    settings, notes = (_Args(), list(_RMB_NOTES)) if is_rmb else _read_args(weights, args)
     old = "pos_encoder.6.temperature" in state
     if slope is None:
         slope = settings.slope
@@ -135,18 +147,24 @@ def read_eipl(
                 f"weights, as in EIPL until December 2023; if it was trained later, give {SLOPE}"
             )
     try:
+        if is_rmb:
+            state = rmb_checkpoint.to_sarnn(state)
         model = _build(state, settings, slope, notes)
         model.load_state_dict(state, strict=True)
     except (KeyError, RuntimeError, ValueError, IndexError, TypeError) as error:
         raise PolicyError(
             f"not the weights of a SARNN ({error})",
             where=weights,
-            remedy="give the SARNN.pth that EIPL's train.py saved, of its SARNN model",
+            remedy="give the SARNN.pth that EIPL's train.py saved, of its SARNN model, or the "
+            ".ckpt of RoboManipBaselines' SARNN",
         ) from error
     if bgr:
         _swap_channels(model)
         notes.append("changed from BGR to RGB images")
-    return Imported(model.eval(), (settings.vmin, settings.vmax), tuple(notes))
+    image_range = joint_range = settings.vmin, settings.vmax
+    if is_rmb:
+        image_range, joint_range = rmb_checkpoint.IMAGE_RANGE, rmb_checkpoint.JOINT_RANGE
+    return Imported(model.eval(), image_range, joint_range, tuple(notes))
 
 
 def import_eipl(
@@ -168,24 +186,30 @@ def import_eipl(
     """
     imported = read_eipl(weights, args, bgr=bgr, slope=slope)
     model, notes = imported.model, list(imported.notes)
-    camera = _only_camera(spec)
-    found = (spec.joint_dim, camera.height, camera.width)
-    needed = (model.joint_dim, *model.im_size)
-    if found != needed:
+    offered, needed = (
+        f"{joints} joints and {len(sizes)} camera{'s' * (len(sizes) > 1)} of "
+        + ", ".join(f"{height} x {width}" for height, width in sizes)
+        for joints, sizes in (
+            (spec.joint_dim, [(camera.height, camera.width) for camera in spec.cameras]),
+            (model.joint_dim, [branch.im_size for branch in model.branches]),
+        )
+    )
+    if offered != needed:
         raise PolicyError(
-            "the spec has {} joints and images of {} x {} (height x width), the network {} and "
-            "{} x {}".format(*found, *needed),
+            f"the spec has {offered} (height x width), the network {needed}",
             where=weights,
             remedy="correct the spec",
         )
-    if (spec.image_range, spec.joint_range) != (imported.value_range,) * 2:
-        notes.append(f"image_range and joint_range set to EIPL's {list(imported.value_range)}")
-        update = {"image_range": imported.value_range, "joint_range": imported.value_range}
-        spec = spec.model_copy(update=update)
-    if camera.interpolation != "linear":
-        notes.append("images are resized by linear interpolation, as EIPL's scripts do")
-        camera = camera.model_copy(update={"interpolation": "linear"})
-        spec = spec.model_copy(update={"cameras": (camera,)})
+    for name in ("image_range", "joint_range"):
+        wanted = getattr(imported, name)
+        if getattr(spec, name) != wanted:
+            notes.append(f"{name} set to the network's {list(wanted)}")
+            spec = spec.model_copy(update={name: wanted})
+    if any(camera.interpolation != "linear" for camera in spec.cameras):
+        notes.append("images are resized by linear interpolation, as in the network's training")
+        linear = {"interpolation": "linear"}
+        cameras = tuple(camera.model_copy(update=linear) for camera in spec.cameras)
+        spec = spec.model_copy(update={"cameras": cameras})
     normaliser = read_bounds(bounds, spec, PolicyError)
     notes.append(
         f"command limits assumed: the bounds as positions, {STEP_SHARE:.0%} of them per tick"
@@ -340,12 +364,14 @@ def _read_args(weights: Path, args: Path | None) -> tuple[_Args, list[str]]:
 
 
 def _build(state: Mapping[str, Tensor], settings: _Args, slope: float, notes: list[str]) -> SARNN:
-    height, width = (int(side) + _BORDER for side in state["issm.pos_xy"].shape[1:])
+    first = state["issm.pos_xy"]
+    grids = [first, *(state[name] for name in sorted(state) if name.endswith(_OTHER_GRID))]
+    im_size = [[int(side) + _BORDER for side in grid.shape[1:]] for grid in grids]
     sizes: dict[str, Any] = {
         "rec_dim": int(state["rec.weight_hh"].shape[1]),
-        "k_dim": int(state["decoder_point.0.weight"].shape[0]) // 2,
+        "k_dim": int(state["decoder_point.0.weight"].shape[0]) // 2 // len(grids),
         "joint_dim": int(state["decoder_joint.0.weight"].shape[0]),
-        "im_size": [height, width],
+        "im_size": im_size[0] if len(grids) == 1 else im_size,
     }
     for key, value in sizes.items():
         said = getattr(settings, key)

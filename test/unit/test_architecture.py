@@ -28,6 +28,7 @@ TORCH = {"torch", "torchvision", "tensorboard"}
 TORCH_MODULES = (
     *("model/", "training/", "policy/export.py", "policy/graph.py"),
     "interop/eipl_checkpoint.py",
+    "interop/rmb_checkpoint.py",
 )
 #: Only inside functions, so that the module works where torch is not installed.
 LAZY_TORCH_MODULES = ("policy/", "cli/")

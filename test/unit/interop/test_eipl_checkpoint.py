@@ -307,7 +307,7 @@ def one_weight(value: torch.Tensor) -> dict[object, object]:
         ({"_orig_mod.mtrnn.i2f.weight": torch.zeros(2)}, "EIPL's MTRNN"),
         ({"rnn.weight_ih": torch.zeros(2)}, "EIPL's LSTM"),
         ({"encoder.0.weight": torch.zeros(2)}, "EIPL's CAE"),
-        ({"attention_encoder_list.0.0.weight": torch.zeros(2)}, "RoboManipBaselines' SARNN"),
+        ({"attention_encoder_list.0.0.weight": torch.zeros(2)}, "not the weights of a SARNN"),
     ],
 )
 def test_what_is_no_sarnn_is_named(tmp_path: Path, state: object, message: str) -> None:
@@ -357,7 +357,7 @@ def test_settings_that_are_no_numbers_are_clear_errors(
     ("changes", "bounds", "message"),
     [
         ({"joints": (JointSource(names=("a", "b")),)}, BOUNDS, "2 joints"),
-        ({"cameras": (CameraSpec(width=64, height=64),)}, BOUNDS, "64 x 64"),
+        ({"cameras": (CameraSpec(width=64, height=64),)}, BOUNDS, "camera of 64 x 64 .*14 x 18"),
         ({}, BOUNDS[:, :2], "bounds of 2 joints"),
         ({}, BOUNDS[0], "shape"),
         ({}, BOUNDS[::-1], "the minimum is larger than the maximum"),
@@ -366,7 +366,7 @@ def test_settings_that_are_no_numbers_are_clear_errors(
         ({}, b"", "not EIPL's bounds"),
         ({}, HUGE, "not EIPL's bounds"),
         ({}, None, r"joint_bounds\.npy"),
-        ({"cameras": (CameraSpec(), CameraSpec(name="b"))}, BOUNDS, "one camera"),
+        ({"cameras": (CameraSpec(), CameraSpec(name="b"))}, BOUNDS, "2 cameras of .*1 camera of"),
     ],
 )
 def test_files_that_do_not_fit_the_spec(
