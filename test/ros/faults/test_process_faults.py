@@ -54,9 +54,13 @@ def test_lifecycle_requests_in_every_wrong_order(managed, policy, graph, wait):
         "inactive": {ACTIVATE, CLEANUP, SHUTDOWN["inactive"]},
         "active": {DEACTIVATE, SHUTDOWN["active"]},
     }
-    for state, way in (("unconfigured", None), ("inactive", CONFIGURE), ("active", ACTIVATE)):
-        if way is not None:
-            assert graph.change_state(name, way), node.output
+    for state, transition in (
+        ("unconfigured", None),
+        ("inactive", CONFIGURE),
+        ("active", ACTIVATE),
+    ):
+        if transition is not None:
+            assert graph.change_state(name, transition), node.output
         for wrong in set(ALL) - right[state]:
             assert not graph.change_state(name, wrong)
             assert graph.state(name) == state

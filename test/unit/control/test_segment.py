@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The way between two set-points: where it begins and ends, and what it never leaves."""
+"""The segment between two set-points: where it begins and ends, and what it never leaves."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ VALUES = st.lists(st.floats(-10, 10), min_size=2, max_size=2).map(np.array)
 @settings(deadline=None)
 @given(st.sampled_from(["linear", "cubic"]), VALUES, VALUES, VALUES, VALUES)
 def test_it_goes_from_set_point_to_set_point_and_never_back(kind, start, end, v0, v1):
-    way = segment(kind, 5, 5 + SECOND // 10, start, end, v0, v1)
-    np.testing.assert_array_equal(way.position(0), start)
-    np.testing.assert_array_equal(way.position(5), start)
-    np.testing.assert_array_equal(way.position(5 + SECOND // 10), end)
-    np.testing.assert_array_equal(way.position(SECOND), end)
-    points = np.array([way.position(5 + k * SECOND // 1000) for k in range(101)])
+    path = segment(kind, 5, 5 + SECOND // 10, start, end, v0, v1)
+    np.testing.assert_array_equal(path.position(0), start)
+    np.testing.assert_array_equal(path.position(5), start)
+    np.testing.assert_array_equal(path.position(5 + SECOND // 10), end)
+    np.testing.assert_array_equal(path.position(SECOND), end)
+    points = np.array([path.position(5 + k * SECOND // 1000) for k in range(101)])
     ahead = np.diff(points, axis=0) * np.sign(end - start)
     assert (ahead >= -1e-12).all()
     assert (points >= np.minimum(start, end)).all() and (points <= np.maximum(start, end)).all()
 
 
 def test_linear_is_a_straight_line_whatever_the_velocities():
-    way = segment("linear", 0, 100, np.array([1.0]), np.array([2.0]), np.array([9.0]), np.zeros(1))
-    assert [way.position(t)[0] for t in (25, 50, 75)] == pytest.approx([1.25, 1.5, 1.75])
-    assert way.velocity(30)[0] == pytest.approx(1.0 / 100e-9)
+    path = segment(
+        "linear", 0, 100, np.array([1.0]), np.array([2.0]), np.array([9.0]), np.zeros(1)
+    )
+    assert [path.position(t)[0] for t in (25, 50, 75)] == pytest.approx([1.25, 1.5, 1.75])
+    assert path.velocity(30)[0] == pytest.approx(1.0 / 100e-9)
 
 
-def test_cubic_keeps_the_velocity_where_two_ways_meet():
+def test_cubic_keeps_the_velocity_where_two_segments_meet():
     a, b, c = np.array([0.0]), np.array([0.1]), np.array([0.15])
     arriving = (b - a) / 0.1
     first = segment("cubic", 0, SECOND // 10, a, b, np.zeros(1), arriving)
@@ -48,8 +50,8 @@ def test_cubic_keeps_the_velocity_where_two_ways_meet():
 @settings(deadline=None)
 @given(st.floats(0.01, 0.99), VALUES, VALUES, VALUES, VALUES)
 def test_the_velocity_is_the_derivative(u, start, end, v0, v1):
-    way = segment("cubic", 0, SECOND, start, end, v0, v1)
+    path = segment("cubic", 0, SECOND, start, end, v0, v1)
     step = 1000
     time = round(u * SECOND)
-    numeric = (way.position(time + step) - way.position(time - step)) / (2 * step * 1e-9)
-    np.testing.assert_allclose(way.velocity(time), numeric, atol=1e-3)
+    numeric = (path.position(time + step) - path.position(time - step)) / (2 * step * 1e-9)
+    np.testing.assert_allclose(path.velocity(time), numeric, atol=1e-3)

@@ -54,8 +54,8 @@ def test_the_ramp_goes_straight_to_the_nearest_start_at_no_more_than_its_speed(h
     assert (steps <= min(speed * 0.1, 0.1) + 1e-12).all()
     assert (steps[:, 1] <= 0.01 + 1e-12).all(), "half of what the guard allows"
     if len(path) > 2:
-        way = (path[-1] - here) / np.linalg.norm(path[-1] - here)
-        assert np.linalg.norm(path - here - np.outer((path - here) @ way, way)) < 1e-9
+        along = (path[-1] - here) / np.linalg.norm(path[-1] - here)
+        assert np.linalg.norm(path - here - np.outer((path - here) @ along, along)) < 1e-9
     assert not ramp.ramps(here), "once"
 
 
