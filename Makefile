@@ -56,6 +56,12 @@ test: lint  ## lint, then all tests
 	@$(VENV)/bin/pytest -n 2 --dist worksteal test/unit $(ARGS)
 	@$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder test/system test/ros $(ARGS)
 
+.PHONY: coverage
+coverage: $(STAMP)  ## which lines the tests run through, htmlcov/index.html
+	@$(VENV)/bin/pytest -n 2 --dist worksteal --cov --cov-report= test/unit $(ARGS)
+	@$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-append \
+	  --cov-report=term --cov-report=html test/system test/ros $(ARGS)
+
 .PHONY: test-kilted
 test-kilted:  ## the ROS tests on ROS 2 Kilted, in a .venv-kilted of its own
 	@$(MAKE) VENV=.venv-kilted EXTRAS=train,sim,kilted,lerobot,hdf5,test .venv-kilted/.installed
@@ -111,5 +117,5 @@ test-lerobot: $(STAMP) .venv-lerobot/.installed  ## LeRobot reads what we write,
 
 .PHONY: clean
 clean: demo-clean  ## remove .venv and all that was built
-	rm -rf $(VENV) .venv-kilted .venv-tasks .venv-lerobot build install log docs/_build docs/_generated *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-kilted .venv-tasks .venv-lerobot build install log docs/_build docs/_generated *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -214,7 +214,7 @@ def test_help_is_the_default_and_names_the_targets(checkout: Path) -> None:
     assert done.returncode == 0
     targets = {line.split()[0] for line in done.stdout.splitlines()[1:]}
     assert targets == {
-        *("help", "install", "demo", "demo-clean", "test", "test-kilted", "lint", "format"),
-        *("docs", "benchmark", "benchmark-tasks", "soak", "test-lerobot", "clean"),
+        *("help", "install", "demo", "demo-clean", "test", "coverage", "test-kilted", "lint"),
+        *("format", "docs", "benchmark", "benchmark-tasks", "soak", "test-lerobot", "clean"),
     }
     assert not (checkout / ".venv").exists()
