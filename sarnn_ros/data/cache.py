@@ -9,11 +9,14 @@ to finish discards its copy. The cache may be deleted at any time.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import resource
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,8 @@ from sarnn_ros.spec import Spec
 #: To be raised when the same bag and spec give other arrays than before.
 VERSION = 6
 _ENDS = 1 << 16
+#: Files that may be open. Each camera of each episode is one, and shells usually allow 1024.
+_FILES = 1 << 16
 
 Read = tuple[list[Episode], BagReport]
 
@@ -160,9 +165,42 @@ def _load(folder: Path) -> tuple[list[Episode], BagReport] | None:
             _load_episode(folder, number, one) for number, one in enumerate(about["episodes"])
         ]
         return episodes, _report(about["report"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            raise ConfigError(
+                "more files are open than the system allows: each camera of each episode is one",
+                where=folder.parent,
+                remedy=f"before the command, in the same shell: ulimit -n {_FILES}",
+            ) from error
         shutil.rmtree(folder, ignore_errors=True)  # damaged: decode again
         return None
+
+
+def allow_many_files() -> None:
+    """Let this process open as many files as it may, `_FILES` at most."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):  # then the error above says what to do
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+class _Previews(Mapping[str, Sequence[NDArray[np.uint8]]]):
+    """Read when asked for: those of a thousand episodes need not be in memory."""
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self._files = files
+        for file in files.values():
+            file.stat()
+
+    def __getitem__(self, camera: str) -> Sequence[NDArray[np.uint8]]:
+        return list(np.load(self._files[camera], allow_pickle=False))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
 
 
 def _load_episode(folder: Path, number: int, about: dict[str, Any]) -> Episode:
@@ -180,7 +218,7 @@ def _load_episode(folder: Path, number: int, about: dict[str, Any]) -> Episode:
         source_sizes=sizes,
         digest=about["digest"],
         lead=tuple(about["lead"]),
-        previews={camera: array(f"preview.{camera}") for camera in sizes},
+        previews=_Previews({one: folder / f"{number}.preview.{one}.npy" for one in sizes}),
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sarnn_ros.data.bags import find_bags, label_of
-from sarnn_ros.data.cache import key_of, read_bag_cached, read_cached
+from sarnn_ros.data.cache import allow_many_files, key_of, read_bag_cached, read_cached
 from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
 from sarnn_ros.data.problems import BagReport, Problem
 from sarnn_ros.data.proposal import propose_spec
@@ -129,6 +129,8 @@ def load_dataset(
     :raises BagError: no episode is usable; with `strict`, not all of them are.
     """
     recordings = find_recordings(paths, arrays, failures=failures)
+    if cache is not None:
+        allow_many_files()
     episodes: list[Episode] = []
     reports: list[BagReport] = []
     takes: list[Take | None] = []  # one per episode

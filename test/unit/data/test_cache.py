@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import subprocess
 import sys
 import tracemalloc
@@ -159,6 +161,33 @@ def test_an_unwritable_cache_is_named(bags, tmp_path):
     with pytest.raises(ConfigError, match="cache cannot be written") as error:
         load(bags, tmp_path / "file" / "cache")
     assert "--no-cache" in str(error.value)
+
+
+def test_more_episodes_than_files_may_be_open(bags, tmp_path, monkeypatch):
+    """A camera of an episode is one. The entry is sound, and stays."""
+    load(bags, tmp_path / "cache")
+
+    def refuse(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "load", refuse)
+        with pytest.raises(ConfigError, match="more files are open") as error:
+            load(bags, tmp_path / "cache")
+    assert "ulimit -n" in error.value.remedy
+    assert len([one for one in entries(tmp_path / "cache") if any(one.iterdir())]) == 2
+
+
+def test_as_many_files_as_may_be(bags, tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = 200
+    assert before[1] > few
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (few, before[1]))
+        load(bags, tmp_path / "cache")
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > few
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_default_place(monkeypatch, tmp_path):
