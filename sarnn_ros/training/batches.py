@@ -8,8 +8,10 @@ every process the same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from torch import Tensor
 from sarnn_ros.training.augment import add_noise, distort
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup
+from sarnn_ros.training.explained import rows
 from sarnn_ros.training.sequences import Sequences
 
 
@@ -71,6 +74,9 @@ class RecurrentBatch:
     lengths: Tensor
 
 
+#: An episode is mixed with one of so many whose motions are most like its own: only between those
+#: is what to do nearly linear in what is seen.
+NEIGHBOURS = 5
 #: A mixture of two episodes has this share of the first one: from before 0 to beyond 1, so that
 #: the policy also learns what lies a little outside of the demonstrations.
 MIXTURES = (-0.2, 1.2)
@@ -160,9 +166,8 @@ class Batches:
         parts = [points[episodes], data.joints[episodes, :-1], data.targets[episodes, :-1]]
         lengths = data.lengths[episodes]
         if config.mixup:
-            others = torch.randint(
-                len(data), (count,), generator=self._generator, device=self._device
-            )
+            drawn = self._uniform(count) * self._neighbours.shape[1]
+            others = self._neighbours[episodes, drawn.long()]
             share = self._uniform(count, *MIXTURES)
             share = share.where(self._uniform(count) < config.mixup, torch.ones_like(share))
             further = [points[others], data.joints[others, :-1], data.targets[others, :-1]]
@@ -179,6 +184,22 @@ class Batches:
         if config.point_hold:
             seen = self._held(seen, lengths)
         return RecurrentBatch(seen, wanted, self._noisy_joints(joints), targets, lengths)
+
+    @cached_property
+    def _neighbours(self) -> Tensor:
+        """The episodes most like each, nearest first, (E, up to `NEIGHBOURS`); an
+        episode itself where there is none."""
+        data = self._data
+        own = torch.arange(len(data)).unsqueeze(1)
+        usable = torch.nonzero(data.lengths.cpu() > 1)[:, 0]
+        count = min(NEIGHBOURS, len(usable) - 1)
+        if count < 1:
+            return own.to(self._device)
+        motions = torch.from_numpy(rows(data.unpad(data.targets[:, :-1])))
+        distance = torch.cdist(motions, motions).fill_diagonal_(math.inf)
+        nearest = own.repeat(1, count)
+        nearest[usable] = usable[distance.argsort(1)[:, :count]]
+        return nearest.to(self._device)
 
     def _noisy_joints(self, joints: Tensor) -> Tensor:
         """The joints (B, T, D) that predictions are made from."""

@@ -120,8 +120,8 @@ class TrainConfig(BaseModel):
     )
     mixup: Fraction = Field(
         default=0.0,
-        description="chance that a sequence is a mixture of two episodes, tick by tick; recurrent "
-        "updates only",
+        description="chance that a sequence is a mixture of two similar episodes, tick by tick; "
+        "recurrent updates only",
     )
 
     # When to stop, and what to keep.

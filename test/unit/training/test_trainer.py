@@ -374,6 +374,21 @@ def test_held_points_stay_from_a_tick_of_their_episode_on(make_task: MakeTask) -
     assert len(last) > 2
 
 
+def test_an_episode_is_mixed_with_those_most_like_it(make_task: MakeTask) -> None:
+    trainer = make_trainer(make_task([9, 1, *[9] * 8], validation=0), small())
+    data = trainer.training
+    places = torch.tensor([0.0, 0.3, 1.0, 0.7, 0.11, 0.9, 0.23, 0.51, 0.38, 0.62])
+    data.targets[:] = places[:, None, None]
+    short = int(data.lengths.argmin())
+    for episode, nearest in enumerate(trainer.batches._neighbours.tolist()):
+        if episode == short:
+            assert set(nearest) == {short}
+        else:
+            others = [one for one in range(10) if one not in (episode, short)]
+            apart = sorted(others, key=lambda one: abs(places[one] - places[episode]))
+            assert nearest == apart[:5]
+
+
 def test_a_mixture_mixes_inputs_and_targets_alike(make_task: MakeTask) -> None:
     trainer = make_trainer(make_task(), small(mixup=1.0, point_hold=0, joint_noise=0))
     data = trainer.training
