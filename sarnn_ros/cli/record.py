@@ -10,10 +10,9 @@ from typing import Annotated
 
 import typer
 
-_HELP = (
-    "space: start or stop an episode   s: success   f: failure   d: discard   "
-    "t: a person takes over, or hands back   p: check again   q: quit"
-)
+_HELP = """\
+space: start or stop an episode    s: success    f: failure    d: discard
+t: a person takes over, or hands back    p: check again    q: quit"""
 
 
 def record(
@@ -24,7 +23,8 @@ def record(
         typer.Option("--topics", metavar="TOPIC:TYPE", help="Record this topic as well."),
     ] = None,
     episodes: Annotated[
-        int | None, typer.Option(min=1, help="End when so many episodes are kept.")
+        int | None,
+        typer.Option(min=1, help="End when so many episodes are kept that are no failure."),
     ] = None,
 ) -> None:
     """Record demonstrations. Nothing starts before every topic is alive at its rate.

@@ -50,9 +50,9 @@ class Channel:
 
     :param required: nothing is recorded without it.
     :param checks: raise DecodeError for a message that training would not use; none for topics
-        that are recorded without being observed.
-    :param rate: the least, Hz; checked if there are `checks`.
-    :param shared: many nodes publish it, each for frames of its own.
+        that are recorded without being observed, which may be silent.
+    :param rate: the least, Hz, of one that has `checks`.
+    :param shared: many nodes may publish it, each for frames of its own, as /tf.
     :ivar last: the newest message, serialized; of a shared topic the newest `SHARED_KEPT`.
     """
 
@@ -112,10 +112,12 @@ class Channel:
         if len(publishers) > 1 and not self.shared:
             names = ", ".join(sorted(node for node, _ in publishers))
             yield f"'{name}' has {len(publishers)} publishers: {names}"
+        if not self.checks:  # others may rarely send, as /tf_static
+            return
         rate = self.measured_rate(steady_ns)
         if not self.arrivals or steady_ns - self.arrivals[-1] > WINDOW_SECONDS * NANOSECONDS:
             yield f"'{name}' has sent nothing for {WINDOW_SECONDS:g} s"
-        elif self.checks and rate < RATE_TOLERANCE * self.rate:
+        elif rate < RATE_TOLERANCE * self.rate:
             yield f"'{name}' comes at {rate:.1f} Hz, ticks are at {self.rate:g} Hz"
         for check in self.checks:
             if problem := _unusable(check, messages, now_ns):
@@ -169,8 +171,8 @@ class Session:
         self._began = 0.0
         self._taken_over = False
         self._silent: set[str] = set()
-        #: Episodes kept in this session.
-        self.kept = 0
+        #: Label of each episode kept in this session.
+        self._labels: dict[str, Label | None] = {}
         #: Per topic that went silent in the running or last episode: the longest silence, s.
         self.gaps: dict[str, float] = {}
         self._lock = threading.RLock()
@@ -184,6 +186,11 @@ class Session:
     @property
     def recording(self) -> bool:
         return self._writer is not None
+
+    @property
+    def kept(self) -> int:
+        """Episodes kept in this session that are no failure: training leaves those out."""
+        return sum(label != "failure" for label in self._labels.values())
 
     @property
     def episode(self) -> str:
@@ -249,9 +256,14 @@ class Session:
             entry = {"name": writer.path.name, "seconds": seconds, "messages": writer.counts}
             append_index(self.out, entry | ({"gaps": self.gaps} if self.gaps else {}))
             self._last_kept = writer.path.name
-            self.kept += 1
-            gaps = "".join(f"; '{topic}' was silent {gap} s" for topic, gap in self.gaps.items())
-            return self.log(f"kept {writer.path.name}: {seconds:.1f} s{gaps}")
+            self._labels[writer.path.name] = None
+            said = "".join(f"; '{topic}' was silent {gap} s" for topic, gap in self.gaps.items())
+            said += "".join(
+                f"; '{topic}' sent nothing"
+                for topic, count in writer.counts.items()
+                if not count and not topic.endswith(f"/{TAKEOVER}")
+            )
+            return self.log(f"kept {writer.path.name}: {seconds:.1f} s{said}")
 
     def discard(self) -> str:
         """The running episode, or else the one just kept, goes into the trash. A second call does
@@ -266,11 +278,11 @@ class Session:
                 name = writer.path.name
             elif self._last_kept is not None:
                 name = self._last_kept
-                self.kept -= 1
             else:
                 raise ConfigError("there is no episode to discard")
             self._last_kept = None
             throw_away(self.out / name)
+            self._labels.pop(name, None)
             append_index(self.out, {"name": name, "discarded": True})
             return self.log(f"discarded {name}: it is in {self.out / TRASH}")
 
@@ -285,6 +297,7 @@ class Session:
             if name is None:
                 raise ConfigError("there is no episode to label")
             set_label(self.out / name, label)
+            self._labels[name] = label
             append_index(self.out, {"name": name, "label": label})
             return said + self.log(f"{name} is a {label}")
 

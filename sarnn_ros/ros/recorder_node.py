@@ -88,10 +88,13 @@ class RecorderNode(Node):
                     where="topics",
                     remedy="e.g. tf:tf2_msgs/msg/TFMessage",
                 )
-            self._channels.setdefault(self.resolve_topic_name(topic), Channel(topic, kind))
+            extra = Channel(topic, kind, shared=True)
+            self._channels.setdefault(self.resolve_topic_name(topic), extra)
         self._session = Session(Path(out_path), min_free)
         self._takeover = self.resolve_topic_name(f"~/{TAKEOVER}")
         self._subscribed: set[str] = set()
+        #: Shared topics whose publishers keep messages for who comes later, as /tf_static.
+        self._lasting: set[str] = set()
         for name, serve in (
             ("start_episode", self.start_episode),
             ("stop_episode", self.stop_episode),
@@ -135,7 +138,11 @@ class RecorderNode(Node):
             topic: (self._channels[topic].type, self._offered(topic)) for topic in self._subscribed
         }
         topics[self._takeover] = ("std_msgs/msg/Bool", [DEFAULT_QOS])
-        return self._session.start(topics, self.preflight)
+        said = self._session.start(topics, self.preflight)
+        for topic in self._lasting:
+            for raw in list(self._channels[topic].last):  # they were sent long ago
+                self._session.write(topic, self.get_clock().now().nanoseconds, raw)
+        return said
 
     def stop_episode(self) -> str:
         """:raises ConfigError: nothing is being recorded."""
@@ -155,7 +162,7 @@ class RecorderNode(Node):
 
     @property
     def kept(self) -> int:
-        """Episodes kept in this session."""
+        """See `Session.kept`."""
         return self._session.kept
 
     def status(self) -> str:
@@ -164,6 +171,7 @@ class RecorderNode(Node):
         rates = [
             f"{topic} " + ("SILENT" if one.silence(now) else f"{one.measured_rate(now):.0f} Hz")
             for topic, one in list(self._channels.items())
+            if one.required or one.arrivals
         ]
         what = f"{self._session.episode} {self._session.seconds:5.1f} s"
         head = f"recording {what}" if self.recording else "not recording"
@@ -214,6 +222,9 @@ class RecorderNode(Node):
             reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
             durability=DurabilityPolicy.TRANSIENT_LOCAL if lasting else DurabilityPolicy.VOLATILE,
         )
+
+        if lasting and channel.shared:
+            self._lasting.add(topic)
 
         def take(raw: bytes) -> None:
             channel.arrived(self._steady.now().nanoseconds, raw)

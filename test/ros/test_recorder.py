@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,13 @@ START = (0.1, 0.2, 0.3)
 
 @pytest.fixture
 def recorder(
-    launch: Callable[..., Any], tmp_path: Path, request: pytest.FixtureRequest
-) -> tuple[Any, Path, str]:
-    """The process, its folder, and its services' prefix; a namespace per test."""
+    launch: Callable[..., Any], graph: Graph, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[Any, Path, str]]:
+    """The process, its folder, and its services' prefix; a namespace per test. It records `map` as
+    well, which was published once and is kept for who comes later."""
+    from rclpy.qos import DurabilityPolicy, QoSProfile
+    from std_msgs.msg import String
+
     space = f"/{request.node.name.partition('[')[0]}"
     spec = tmp_path / "spec.yaml"
     spec.write_text(dump_spec(small_spec()))
@@ -41,9 +45,13 @@ def recorder(
     process = launch(
         sys.executable, "-m", "sarnn_ros.ros.recorder_node", "--ros-args",
         "-r", f"__ns:={space}", "-p", f"spec:={spec}", "-p", f"out:={out}",
-        "-p", "min_free_gigabytes:=0.1",
+        "-p", "min_free_gigabytes:=0.1", "-p", 'topics:=["map:std_msgs/msg/String"]',
     )  # fmt: skip
-    return process, out, f"{space}/recorder"
+    qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = graph.node.create_publisher(String, f"{space}/map", qos)
+    publisher.publish(String(data="once"))
+    yield process, out, f"{space}/recorder"
+    graph.node.destroy_publisher(publisher)
 
 
 def ready(graph: Graph, name: str) -> None:
@@ -102,6 +110,9 @@ def test_records_what_was_sent_and_training_reads_it(recorder, graph: Graph, mak
             profile.reliability.name for profile in profiles[f"{robot.namespace}image_raw"]
         } == {"BEST_EFFORT"}
         assert reader.message_count > 50
+    for number in (0, 2):
+        with Bag(out / f"episode_00{number}") as bag:
+            assert bag.topics[f"{robot.namespace}map"].count == 1
     assert "version: 8" in (out / "episode_000" / "metadata.yaml").read_text()
     assert process.stop(signal.SIGINT) == 0, process.output
 

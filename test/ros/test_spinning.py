@@ -36,12 +36,14 @@ def test_it_goes_on_after_any_exception_and_ends_with_the_executor():
         ("/**:\n  ros__parameters:\n    policy: " + "[" * 100_000, "nested more than"),
         ("a: &a [x]\n/**:\n  ros__parameters: {policy: *a}", "the alias *a"),
         ("/**:\n  ros__parameters: {policy: " + "x" * 5_000_000, "more than 4194304 bytes"),
+        (None, "No such file"),
     ],
 )
-def test_a_params_file_that_is_a_bomb_is_refused_at_once(text, said, tmp_path, capsys):
+def test_a_params_file_that_is_missing_or_a_bomb_is_refused_at_once(text, said, tmp_path, capsys):
     """rcl's own parser takes half a minute for the first."""
     file = tmp_path / "params.yaml"
-    file.write_text(text)
+    if text is not None:
+        file.write_text(text)
     assert not initialise(["node", "--ros-args", "--params-file", str(file)])
     error = capsys.readouterr().err
     assert said in error and str(file) in error and len(error) < 500

@@ -71,6 +71,12 @@ def test_commands_are_required_only_if_they_are_learnt(target: str, required: bo
     assert not list(silent.problems("/joint_command", [], [], 0, 0))
 
 
+def test_further_topics_may_be_silent_and_shared():
+    publishers = [("base", KIND), ("arm", KIND)]
+    assert problems(Channel("tf", KIND, shared=True), publishers, at=1000) == []
+    assert problems(Channel("tf", KIND, shared=True), []), "but somebody must publish them"
+
+
 def test_a_full_disk_and_nothing_to_stop(tmp_path: Path):
     session = Session(tmp_path, min_free=1e9)
     (problem,) = session.problems()
@@ -128,6 +134,7 @@ def test_labels_are_kept_in_the_bag_and_failures_left_out(running: bool, session
             session.stop()
         if label is not None:
             session.label(label)
+    assert session.kept == 2, "without the failure"
     names = [f"episode_{number:03d}" for number in range(3)]
     assert [label_of(session.out / name) for name in names] == ["success", "failure", None]
     assert [entry["label"] for entry in read_index(session.out) if "label" in entry] == [
@@ -144,6 +151,9 @@ def test_labels_are_kept_in_the_bag_and_failures_left_out(running: bool, session
 def test_what_a_person_led_is_an_episode_by_itself(session: Session):
     record(session, 0, takeover=True)
     session.stop()
+    session.start({**TOPICS, "/extra": ("std_msgs/msg/Bool", [])}, list)
+    session.write("/image_raw", 0, b"")
+    assert session.stop().endswith(": 0.0 s; '/joint_states' sent nothing; '/extra' sent nothing")
     spec = make.spec(episodes={"marker": "recorder/takeover"})
     ((episode,), report) = read_bag(session.out / "episode_000", spec)
     assert report.verdict == "sound" and 8 <= len(episode.ticks) <= 10
