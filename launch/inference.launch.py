@@ -12,8 +12,10 @@ includes this one, `params_file`, and those of the arguments below that are give
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
+import yaml
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, Shutdown
 from launch.conditions import IfCondition
@@ -56,9 +58,13 @@ def _value(context, name):
     return LaunchConfiguration(name).perform(context)
 
 
+def _wants_rviz(context):
+    return IfCondition(LaunchConfiguration("rviz")).evaluate(context)
+
+
 def observed(policy):
     """What a policy observes, in the order of its spec: {"cameras": [(topic, message type), …],
-    "joints": likewise}. playback.launch.py asks, too.
+    "joints": likewise, "names": those of the cameras}. playback.launch.py asks, too.
 
     :raises RuntimeError: there is no policy that could be read.
     """
@@ -70,7 +76,7 @@ def observed(policy):
         return {
             kind: [(source["topic"], source["type"]) for source in spec[kind]]
             for kind in ("cameras", "joints")
-        }
+        } | {"names": [camera["name"] for camera in spec["cameras"]]}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise RuntimeError(f"policy: no topics in '{file}': {error!r}") from error
 
@@ -136,7 +142,7 @@ def _refuse_mistakes(context):
         value = _value(context, name)
         if kind is bool and value.lower() not in ("", "true", "false"):
             raise RuntimeError(f"{name}: '{value}' is neither true nor false")
-    if IfCondition(LaunchConfiguration("rviz")).evaluate(context):
+    if _wants_rviz(context):
         FindPackagePrefix("rviz2").perform(context)
 
 
@@ -177,21 +183,48 @@ def _nodes(context):
             *replacements(context).items(),
         ],
     )
+    shown, pictures = _pictures(context)
     rviz = Node(
         package="rviz2",
         executable="rviz2",
         name="rviz",
         namespace=LaunchConfiguration("namespace"),
-        arguments=["-d", PathJoinSubstitution([SHARE, "config", "sarnn.rviz"])],
+        arguments=["-d", shown],
         condition=IfCondition(LaunchConfiguration("rviz")),
         additional_env=_environment(),
         # The topics in the configuration are absolute; these follow RViz's namespace.
-        remappings=[
-            (f"/sarnn/{topic}", f"sarnn/{topic}")
-            for topic in ("attention_overlay", "predicted_beside")
-        ],
+        remappings=[(f"/{topic}", topic) for topic in pictures],
     )
     return [inference, rviz]
+
+
+def _pictures(context):
+    """A configuration of RViz, and the topics of pictures in it. With several cameras each has
+    displays of its own, made from those of the file that is installed.
+    """
+    file = Path(PathJoinSubstitution([SHARE, "config", "sarnn.rviz"]).perform(context))
+    config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    displays = config["Visualization Manager"]["Displays"]
+    images = [one for one in displays if one["Class"] == "rviz_default_plugins/Image"]
+    try:
+        cameras = observed(_value(context, "policy"))["names"] if _wants_rviz(context) else []
+    except RuntimeError:  # no policy yet: the node says so
+        cameras = []
+    if len(cameras) > 1:
+        others = [one for one in displays if one not in images]
+        images = [_of_camera(one, camera) for camera in cameras for one in images]
+        config["Visualization Manager"]["Displays"] = images + others
+        config["Window Geometry"] |= {one["Name"]: {"collapsed": False} for one in images}
+        with tempfile.NamedTemporaryFile("w", suffix=".rviz", delete=False) as made:
+            yaml.safe_dump(config, made, sort_keys=False)
+        file = Path(made.name)
+    return str(file), [one["Topic"]["Value"].lstrip("/") for one in images]
+
+
+def _of_camera(display, camera):
+    topic = display["Topic"]
+    value = topic["Value"].replace("/sarnn/", f"/sarnn/{camera}/")
+    return {**display, "Name": f"{display['Name']}: {camera}", "Topic": {**topic, "Value": value}}
 
 
 def _arguments():

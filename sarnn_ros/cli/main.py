@@ -28,6 +28,7 @@ COMMANDS = (
     "evaluate",
     "run",
     "latency",
+    "foxglove",
     "demonstrate",
     "import_eipl",
     "export_eipl",

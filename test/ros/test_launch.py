@@ -30,6 +30,7 @@ from rcl_interfaces.srv import GetParameters
 from sarnn_ros.control.settings import DECLARATIONS, TYPE_NAMES, build_settings
 from sarnn_ros.share import FASTDDS_VARIABLES
 from sarnn_ros.spec import parse_spec
+from sarnn_ros.viz import foxglove
 
 ROOT = Path(__file__).resolve().parents[2]
 LAUNCH = ROOT / "launch"
@@ -386,8 +387,25 @@ def test_rviz_shows_what_the_node_publishes() -> None:
     assert {item["Name"] for item in images} <= set(config["Window Geometry"])
 
 
-def test_foxglove_layout_is_consistent() -> None:
-    layout = json.loads((ROOT / "config" / "foxglove_layout.json").read_text(encoding="utf-8"))
+def test_rviz_has_displays_for_each_camera_of_the_policy(policy: str, rviz2: None) -> None:
+    _, rviz = run("inference.launch.py", rviz="true", policy=policy)
+    config = yaml.safe_load(Path(rviz.arguments[1]).read_text(encoding="utf-8"))
+    displays = config["Visualization Manager"]["Displays"]
+    images = [item for item in displays if item["Class"] == "rviz_default_plugins/Image"]
+    topics = [item["Topic"]["Value"] for item in images]
+    assert topics == [
+        f"/sarnn/{camera}/{picture}"
+        for camera in ("front", "wrist")
+        for picture in ("attention_overlay", "predicted_beside")
+    ]
+    assert {item["Name"] for item in images} <= set(config["Window Geometry"])
+    assert rviz.remappings == {topic: topic[1:] for topic in topics}
+
+
+@pytest.mark.parametrize("cameras", [(), ("front",), ("front", "wrist", "top")])
+def test_foxglove_layout_is_consistent(cameras: tuple[str, ...]) -> None:
+    file = ROOT / "config" / "foxglove_layout.json"
+    layout = foxglove.layout(json.loads(file.read_text(encoding="utf-8")), cameras)
 
     def panels(node: Any) -> set[str]:
         if isinstance(node, str):
@@ -395,9 +413,14 @@ def test_foxglove_layout_is_consistent() -> None:
         return panels(node["first"]) | panels(node["second"])
 
     assert panels(layout["layout"]) == set(layout["configById"])
-    mode = layout["configById"]["Image!attention"]["imageMode"]
+    shown = [
+        panel["imageMode"]
+        for name, panel in layout["configById"].items()
+        if name.startswith("Image!attention")
+    ]
+    spaces = [f"{camera}/" for camera in cameras] if len(cameras) > 1 else [""]
     # Of the markers on one topic Foxglove draws the last one alone: the expected points.
-    assert mode == {"imageTopic": "/sarnn/attention_overlay"}
+    assert shown == [{"imageTopic": f"/sarnn/{space}attention_overlay"} for space in spaces]
 
 
 OF_ALL = "/**: {ros__parameters: {command_interface: joint_state, guard.step_margin: 1.25}}"
