@@ -224,6 +224,16 @@ class JointSource(_Part):
         field = "" if self.field == "position" else f"/{self.field}"
         return tuple(f"{self.prefix}{name}{field}" for name in self.names)
 
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Of the entries, in words: a message does not say which of its joints turn."""
+        if self.type == WRENCH_TYPE:
+            return tuple("N" if name.startswith("force") else "N m" for name in self.names)
+        if self.type == POSE_TYPE:
+            return tuple("m" if name.startswith("position") else "" for name in self.names)
+        unit = {"position": "rad or m", "velocity": "rad/s or m/s", "effort": "N m or N"}
+        return (unit[self.field],) * len(self.names)
+
     @model_validator(mode="after")
     def _check(self) -> JointSource:
         if self.command and not self.is_position:
@@ -352,6 +362,11 @@ class Spec(_Part):
     def joint_labels(self) -> tuple[str, ...]:
         """One label per entry of the joint vector."""
         return tuple(label for source in self.joints for label in source.labels)
+
+    @property
+    def joint_units(self) -> tuple[str, ...]:
+        """One per entry of the joint vector."""
+        return tuple(unit for source in self.joints for unit in source.units)
 
     @property
     def smooth(self) -> dict[int, float]:
@@ -503,10 +518,21 @@ def load_spec(path: str | Path) -> Spec:
     return parse_spec(file.values, where=path, line=file.line)
 
 
-def dump_spec(spec: Spec) -> str:
-    """YAML that `load_spec` reads; what was never given, and so has its default, is left out."""
+def dump_spec(spec: Spec, alternatives: Sequence[tuple[CameraSpec, str]] = ()) -> str:
+    """YAML that `load_spec` reads; what was never given, and so has its default, is left out.
+
+    :param alternatives: other forms of its cameras, each with the reason for it: they are put
+        below the cameras as comments, from where a person can take them.
+    """
     values = spec.model_dump(mode="json", exclude_unset=True)
-    return str(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=90))
+    text = str(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=90))
+    comments = ""
+    for camera, reason in alternatives:
+        one = [camera.model_dump(mode="json", exclude_unset=True)]
+        line = yaml.safe_dump(one, sort_keys=False, default_flow_style=True, width=10**6)
+        comments += f"# {reason}\n# - {line.strip()[1:-1]}\n"
+    cameras, joints = text.split("\njoints:", 1)
+    return f"{cameras}\n{comments}joints:{joints}"
 
 
 _EXAMPLE = "see config/spec_example.yaml, or let 'sarnn inspect BAG' propose a spec"

@@ -21,6 +21,10 @@ def evaluate(
     bgr: Bgr = False,
     sim: Annotated[bool, typer.Option("--sim", help="Also try the lift task, 54 trials.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the figures here, too.")] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--html", help="Write one page: attention, joints, LSTM state, losses."),
+    ] = None,
 ) -> None:
     """Measure how well a policy predicts, where it looks, and how often it succeeds."""
     import json as encoder
@@ -32,9 +36,12 @@ def evaluate(
     from sarnn_ros.interop.loading import Arrays, load_dataset
     from sarnn_ros.policy.runtime import Policy
     from sarnn_ros.training.evaluate import free_running, open_loop
+    from sarnn_ros.training.evaluation_page import write_page
 
     if not bags and not sim:
         raise ConfigError("there is nothing to evaluate on", remedy="give bags, or --sim")
+    if page is not None and not bags:
+        raise ConfigError("--html shows recorded episodes", remedy="give bags")
     loaded = Policy.load(policy)
     result: dict[str, Any] = {}
     if bags:
@@ -42,6 +49,9 @@ def evaluate(
         episodes = dataset.training
         result["open_loop"] = open_loop(loaded, dataset, episodes)
         result["free_running"] = free_running(loaded, dataset, episodes, episodes)
+        if page is not None:
+            with writing(page):
+                write_page(loaded, dataset, result, page)
     if sim:
         from sarnn_ros.sim.trials import closed_loop
 

@@ -72,7 +72,7 @@ def free_running(
     episodes = [dataset.episodes[i] for i in indices if len(dataset.episodes[i].ticks) > 1]
     if not episodes:
         return {"episodes": 0, "rmse": {}, "explained_variance": None}
-    runs = [_free_run(policy, episode) for episode in episodes]
+    runs = [free_run(policy, episode) for episode in episodes]
     errors = [run - episode.targets[:-1] for run, episode in zip(runs, episodes, strict=True)]
     normalise = dataset.normaliser.normalise
     others = [dataset.episodes[i] for i in demonstrations if len(dataset.episodes[i].ticks) > 1]
@@ -87,7 +87,7 @@ def free_running(
     }
 
 
-def _free_run(policy: Policy, episode: Episode) -> NDArray[np.float64]:
+def free_run(policy: Policy, episode: Episode) -> NDArray[np.float64]:
     """The predictions (T - 1, D) where the state is off by what the prediction before was off by;
     with `target: next_state`, the state is that prediction."""
     own = episode.joints.copy()

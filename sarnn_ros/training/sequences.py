@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sarnn_ros.data.dataset import Dataset
-from sarnn_ros.spec import Range
+from sarnn_ros.spec import Range, Spec
 from sarnn_ros.streams.preprocess import to_range, unit_images
 
 
@@ -59,7 +59,7 @@ class Sequences:
 
     names: of the episodes. images: per camera, uint8 (E, T, H, W, 3) RGB. joints, targets:
     float32 (E, T, D), normalised; targets[:, t] is what the prediction made at t should be.
-    lengths: int64 (E,). image_range, joint_range: the values that the model sees. joint_labels: D.
+    lengths: int64 (E,). image_range, joint_range: the values that the model sees.
     """
 
     names: tuple[str, ...]
@@ -69,7 +69,7 @@ class Sequences:
     lengths: Tensor
     image_range: Range
     joint_range: Range
-    joint_labels: tuple[str, ...]
+    spec: Spec
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -144,5 +144,5 @@ def make_sequences(dataset: Dataset, indices: Sequence[int], device: torch.devic
         lengths=lengths.to(device),
         image_range=spec.image_range,
         joint_range=spec.joint_range,
-        joint_labels=spec.joint_labels,
+        spec=spec,
     )

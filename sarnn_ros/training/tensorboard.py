@@ -73,9 +73,9 @@ class TensorBoardLogger:
         if epoch.number % trainer.config.picture_every == 0:
             pictures, joints = draw_predictions(trainer)
             self._writer.add_figure("joints: recorded, predicted", joints, epoch.number)
-            for index, picture in enumerate(pictures):
+            for camera, picture in zip(trainer.training.spec.cameras, pictures, strict=True):
                 self._writer.add_image(
-                    f"camera {index}: seen, expected next",
+                    f"{camera.name}: seen, expected next",
                     picture,
                     epoch.number,
                     dataformats="HWC",
@@ -111,7 +111,12 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
             columns.append(np.concatenate([seen, expected]))
         pictures.append(np.concatenate(columns, axis=1))
     recorded, predicted = data.targets[0, :length], model.decoder_joint(hidden)[0]
-    joints = plot_joints(recorded.cpu().numpy(), predicted.cpu().numpy(), data.joint_labels)
+    joints = plot_joints(
+        {"recorded": recorded.cpu().numpy(), "predicted": predicted.cpu().numpy()},
+        data.spec.joint_labels,
+        np.arange(length) / data.spec.rate,
+        f"{data.names[0]}: joints, normalised",
+    )
     return pictures, joints
 
 

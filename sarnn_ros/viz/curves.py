@@ -1,19 +1,27 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Learning curves, and joints over time, as pictures. Matplotlib only."""
+"""Plots of a training and of a policy: learning curves, joints, losses and states over an episode.
+Matplotlib only."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PARTS = ("joint", "point", "image")
+DPI = 100
+#: How each line of `plot_joints` is drawn, in their order.
+STYLES = ("-", "--", ":")
+#: Episodes of more are told apart by colour alone.
+NAMED = 10
 
 
 def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
@@ -23,11 +31,7 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
         `image`, `joint` and `point`).
     :param path: PNG to write.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = _figure(11, 3.4)
     for axes, part in zip(figure.subplots(1, len(PARTS)), PARTS, strict=True):
         for split in ("training", "validation"):
             rows = [row for row in history if row[split] is not None and row[split][part] > 0]
@@ -46,20 +50,106 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def plot_joints(recorded: NDArray[Any], predicted: NDArray[Any], labels: Sequence[str]) -> Figure:
-    """Each joint over an episode, what was recorded and what was predicted for the same tick.
+def plot_joints(
+    lines: Mapping[str, NDArray[Any]], labels: Sequence[str], seconds: NDArray[Any], title: str
+) -> Figure:
+    """Each joint over an episode.
 
-    :param recorded, predicted: (T, D), normalised. :param labels: D names.
+    :param lines: what is compared, by name: (T, D) or fewer rows. :param labels: of the D panels.
+    :param seconds: (T,), since the episode's beginning.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 1.2 * len(labels) + 0.6), layout="constrained")
+    figure = _figure(8, 1.25 * len(labels) + 0.8)
     panels = figure.subplots(len(labels), 1, sharex=True, squeeze=False)[:, 0]
     for index, (axes, label) in enumerate(zip(panels, labels, strict=True)):
-        axes.plot(recorded[:, index], label="recorded")
-        axes.plot(predicted[:, index], "--", label="predicted")
+        for style, (name, values) in zip(STYLES, lines.items()):
+            axes.plot(seconds[: len(values)], values[:, index], style, label=name)
         axes.set_ylabel(label)
         axes.grid(alpha=0.3)
-    panels[0].legend(loc="upper right")
-    panels[-1].set_xlabel("tick")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
+    figure.suptitle(title, x=0.01, ha="left")
+    panels[-1].set_xlabel("time (s)")
+    panels[-1].set_xlim(seconds[0], seconds[-1])
+    return figure
+
+
+def plot_losses(losses: Sequence[Mapping[str, NDArray[Any]]], period: float) -> Figure:
+    """The losses of each tick, one panel per part: every episode, and their median.
+
+    :param losses: per episode, each part of `PARTS` (T,). :param period: of a tick, s.
+    """
+    figure = _figure(11, 3.4)
+    for axes, part in zip(figure.subplots(1, len(PARTS)), PARTS, strict=True):
+        longest = max(len(one[part]) for one in losses)
+        stacked = np.full((len(losses), longest), np.nan)
+        for row, one in zip(stacked, losses):
+            row[: len(one[part])] = one[part]
+        seconds = np.arange(longest) * period
+        axes.plot(seconds, stacked.T, color="0.75", linewidth=0.8)
+        axes.plot(seconds, np.nanmedian(stacked, axis=0), color="C3", linewidth=2, label="median")
+        axes.set_title(f"{part} loss (MSE)")
+        axes.set_xlabel("time (s)")
+        if (stacked > 0).any():
+            axes.set_yscale("log")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
+
+
+def plot_states(states: Sequence[NDArray[Any]], names: Sequence[str]) -> Figure:
+    """The recurrent state over each episode, in the first three principal components of all.
+
+    :param states: per episode (T, R). :param names: of the episodes.
+    """
+    from matplotlib import colormaps
+
+    projected, shares = principal_components(states)
+    figure = _figure(11, 5)
+    panels = figure.subplots(1, 2)
+    colors = colormaps["turbo"](np.linspace(0.05, 0.95, len(states)))
+    for axes, second in zip(panels, (1, 2)):
+        for one, name, color in zip(projected, names, colors):
+            axes.plot(one[:, 0], one[:, second], "-", color=color, linewidth=1, label=name)
+            axes.plot(one[0, 0], one[0, second], "o", color=color)
+            axes.plot(one[-1, 0], one[-1, second], "s", color=color)
+        axes.set_xlabel(f"component 1 ({shares[0]:.0%} of the variance)")
+        axes.set_ylabel(f"component {second + 1} ({shares[second]:.0%})")
+        axes.grid(alpha=0.3)
+    figure.suptitle("LSTM state h of each episode; circle: begin, square: end")
+    if len(states) <= NAMED:
+        panels[1].legend(fontsize=7)
+    return figure
+
+
+def principal_components(
+    states: Sequence[NDArray[Any]], count: int = 3
+) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+    """:param states: each (T, R).
+    :returns: each (T, count), in the directions in which all of them vary most; and which share of
+        their variance each direction has.
+    """
+    stacked = np.concatenate(states).astype(np.float64)
+    mean = stacked.mean(axis=0)
+    _, strength, found = np.linalg.svd(stacked - mean, full_matrices=False)
+    # A state of fewer numbers has fewer directions.
+    variance, directions = np.zeros(count), np.zeros((count, stacked.shape[1]))
+    variance[: len(strength)] = strength[:count] ** 2
+    directions[: len(found)] = found[:count]
+    shares = variance / max(float((strength**2).sum()), np.finfo(float).tiny)
+    return [(one - mean) @ directions.T for one in states], shares
+
+
+def to_png(figure: Figure) -> bytes:
+    """The figure as the content of a file."""
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def _figure(width: float, height: float) -> Figure:
+    """:param width, height: inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
     return figure

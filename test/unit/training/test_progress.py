@@ -19,22 +19,38 @@ from sarnn_ros.training.trainer import Epoch, Losses
 class Training:
     """A clock that epochs advance, and what the bar printed."""
 
-    def __init__(self, **settings: Any) -> None:
-        self.now = 1000.0
+    def __init__(self, *, terminal: int = 0, **settings: Any) -> None:
+        self.now, self.validated = 1000.0, False
         self.config = make_config({"epochs": 40, "validate_every": 100, **settings})
         self.out = io.StringIO()
-        console = Console(file=self.out, width=200)
+        console = Console(file=self.out, width=terminal or 200, force_terminal=bool(terminal))
         self.bar = ProgressBar(self.config.epochs, console, clock=lambda: self.now)
 
     def epoch(self, number: int, seconds: float, *, besides: float = 0.0, afresh: bool = False):
         self.now += seconds
         trainer: Any = SimpleNamespace(epoch=0 if afresh else number + 1, config=self.config)
-        self.bar(trainer, Epoch(number, Losses(1, 2, 3, 4), None, None, 1e-3, seconds))
+        losses = Losses(1, 2, 3, 4)
+        validation, explained = (losses, 0.5) if self.validated else (None, None)
+        self.bar(trainer, Epoch(number, losses, validation, explained, 1e-3, seconds))
         self.now += besides  # checkpoint, pictures
 
     @property
     def lines(self) -> list[str]:
         return self.out.getvalue().splitlines()
+
+
+def test_nothing_pushes_the_bar_off_a_narrow_terminal() -> None:
+    training = Training(terminal=80)
+    with training.bar:
+        for number in range(40):
+            training.validated = number == 20
+            training.epoch(number, 2.0)
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", training.out.getvalue())
+    bar, losses, validation = plain.replace("\r", "\n").splitlines()[-3:]
+    assert re.match(r"training ━+ +40/40 epochs 0:01:18 0:00:00", bar)
+    assert losses == "loss joint 2.00e+00 point 3.00e+00 image 1.00e+00"
+    assert validation.strip().endswith("image 1.00e+00, explained 0.50")
+    assert max(len(line) for line in (bar, losses, validation)) <= 80
 
 
 def test_lines_say_what_is_left_by_the_clock() -> None:

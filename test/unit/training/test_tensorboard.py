@@ -39,7 +39,7 @@ def test_losses_and_pictures_are_there(make_task: Callable[..., Dataset], tmp_pa
     assert [event.step for event in events.Scalars("loss/total/validation")] == [1]
     [explained] = events.Scalars("explained_variance/validation")
     assert explained.value == pytest.approx(result.history[1]["explained"], rel=1e-5)
-    for tag in ("camera 0: seen, expected next", "joints: recorded, predicted"):
+    for tag in ("camera0: seen, expected next", "joints: recorded, predicted"):
         assert [event.step for event in events.Images(tag)] == [0, 2]
 
 
