@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sarnn_ros.cli.options import Bgr, Failures, Fps, NoCache, Recordings, writing
+
+if TYPE_CHECKING:
+    from sarnn_ros.data.report import DatasetReport
 
 
 def inspect(
@@ -41,58 +44,57 @@ def inspect(
 
     Exit code 1 if a bag cannot be used (with --strict: if there is any warning).
     """
-    import json
-
     from rich.console import Console
-    from rich.status import Status
 
-    from sarnn_ros.data.cache import default_cache
+    from sarnn_ros.cli.proposing import refuse_existing, show_proposal
+    from sarnn_ros.cli.reading import read_recordings
     from sarnn_ros.data.report import examine
     from sarnn_ros.data.report_view import print_report, write_page
-    from sarnn_ros.errors import ConfigError
-    from sarnn_ros.files import write_text
-    from sarnn_ros.interop.loading import Arrays, load_dataset, propose
-    from sarnn_ros.spec import dump_spec, load_spec
+    from sarnn_ros.errors import ConfigError, SarnnError
+    from sarnn_ros.interop.loading import Arrays, propose
+    from sarnn_ros.spec import load_spec
 
+    if spec is not None and write_spec is not None:
+        raise ConfigError(
+            "both --spec and --write-spec are given",
+            remedy="a spec is only proposed where none is given: drop one of them",
+        )
+    refuse_existing(write_spec)
     # JSON on the terminal must stay alone on stdout.
-    to_stdout = json_file is not None and str(json_file) == "-"
-    console = Console(stderr=to_stdout)
+    console = Console(stderr=str(json_file) == "-")
     arrays = Arrays(fps, bgr)
-    if spec is not None:
-        if write_spec is not None:
-            raise ConfigError(
-                "both --spec and --write-spec are given",
-                remedy="a spec is only proposed where none is given: drop one of them",
-            )
-        chosen = load_spec(spec)
-    else:
-        chosen = propose(bags, arrays)
-        text = dump_spec(chosen)
-        console.print("proposed spec (correct it, then pass it with --spec):", style="bold")
-        console.print(text, markup=False, highlight=False)
-        if write_spec is not None:
-            if write_spec.exists():
-                raise ConfigError("exists already", where=write_spec, remedy="give another path")
-            with writing(write_spec):
-                write_text(write_spec, text)
-    with Status("reading bags", console=console) as status:
-        dataset = load_dataset(
-            bags, chosen, arrays=arrays, failures=failures,
-            cache=None if no_cache else default_cache(),
-            progress=lambda done, total, name: status.update(f"{done + 1}/{total} {name}"),
-        )  # fmt: skip
+    chosen = propose(bags, arrays) if spec is None else load_spec(spec)
+    try:
+        dataset = read_recordings(
+            bags, chosen, console, no_cache=no_cache, arrays=arrays, failures=failures
+        )
+    except SarnnError:
+        if spec is None:  # it may need a correction
+            show_proposal(chosen, console, write_spec)
+        raise
     report = examine(dataset)
+    if spec is None:
+        show_proposal(chosen, console, write_spec, report.differences)
     print_report(report, console)
     if page is not None:
         with writing(page):
             write_page(report, dataset, page)
         console.print(f"page: {page}", markup=False)
     if json_file is not None:
-        text = json.dumps(report.as_dict(), indent=1)
-        if to_stdout:
-            typer.echo(text)
-        else:
-            with writing(json_file):
-                write_text(json_file, text)
+        _write_json(report, json_file)
     if report.worst == "error" or (strict and report.worst == "warning"):
         raise typer.Exit(1)
+
+
+def _write_json(report: DatasetReport, file: Path) -> None:
+    """:param file: - for the terminal. :raises ConfigError: it cannot be written."""
+    import json
+
+    from sarnn_ros.files import write_text
+
+    text = json.dumps(report.as_dict(), indent=1)
+    if str(file) == "-":
+        typer.echo(text)
+        return
+    with writing(file):
+        write_text(file, text)

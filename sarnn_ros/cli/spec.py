@@ -44,7 +44,6 @@ def spec(
     from sarnn_ros.cli.proposing import refuse_existing, show_proposal
     from sarnn_ros.errors import ConfigError
     from sarnn_ros.interop.loading import Arrays, propose
-    from sarnn_ros.spec import dump_spec
 
     if live == bool(bags):
         raise ConfigError(
@@ -56,7 +55,7 @@ def spec(
     proposed = (
         _propose_live(seconds, timeout, console) if live else propose(bags or (), Arrays(fps, bgr))
     )
-    show_proposal(dump_spec(proposed), console, out)
+    show_proposal(proposed, console, out)
 
 
 def _propose_live(seconds: float, timeout: float, console: Console) -> Spec:

@@ -51,10 +51,10 @@ def train(
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     from rich.console import Console
 
-    from sarnn_ros.data.cache import default_cache
+    from sarnn_ros.cli.reading import read_recordings
     from sarnn_ros.data.report import examine
     from sarnn_ros.data.report_view import print_report
-    from sarnn_ros.interop.loading import Arrays, load_dataset
+    from sarnn_ros.interop.loading import Arrays
     from sarnn_ros.spec import load_spec
     from sarnn_ros.training.claim import claim
     from sarnn_ros.training.config import load_config, parse_settings
@@ -73,17 +73,10 @@ def train(
             kept = held.enter_context(claim(out, resume=resume, force=force))
             if kept is not None:
                 console.print(f"the earlier policy is kept in {kept}", markup=False)
-        with console.status("reading bags") as status:
-            dataset = load_dataset(
-                bags,
-                observed,
-                arrays=Arrays(fps, bgr),
-                validation=validation,
-                seed=training.seed,
-                cache=None if no_cache else default_cache(),
-                failures=failures,
-                progress=lambda done, total, name: status.update(f"bag {done}/{total} {name}"),
-            )
+        dataset = read_recordings(
+            bags, observed, console, no_cache=no_cache, arrays=Arrays(fps, bgr),
+            validation=validation, seed=training.seed, failures=failures,
+        )  # fmt: skip
         print_report(examine(dataset), console)
         if dry_run:
             console.print(describe(dataset, training))

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import Episode, release
-from sarnn_ros.spec import CameraSpec, Crop
+from sarnn_ros.spec import MIN_IMAGE_SIDE, CameraSpec, Crop
 
 #: A pixel differs if a channel does by more than this, 0 … 255, and by so many times the noise.
 LEAST, NOISE = 20.0, 6.0
@@ -59,6 +59,14 @@ def difference(camera: CameraSpec, episodes: Sequence[Episode]) -> Difference | 
     return _with_crop(camera, sizes.pop(), pixels, strength, differs.any(axis=0))
 
 
+def cropped(camera: CameraSpec, found: Difference | None) -> CameraSpec | None:
+    """The camera with the crop and the size that are proposed; None if none are."""
+    if found is None or found.crop is None:
+        return None
+    width, height = found.size
+    return camera.model_copy(update={"crop": found.crop, "width": width, "height": height})
+
+
 def _with_crop(
     camera: CameraSpec,
     source: tuple[int, int],
@@ -77,13 +85,16 @@ def _with_crop(
         margin = MARGIN * (high - low) + 1 / count
         left = round(start + max(0.0, low - margin) * length)
         right = round(start + min(1.0, high + margin) * length)
-        spans.append((left, max(8, right - left)))
+        left = max(start, min(left, start + length - MIN_IMAGE_SIDE))
+        spans.append((left, max(MIN_IMAGE_SIDE, right - left)))
     (x, width), (y, height) = spans
     if width * height > WORTHWHILE * now.width * now.height:
         return Difference(pixels, strength)
     scale = min(1.0, SIDE / max(width, height))
-    size = max(8, round(width * scale)), max(8, round(height * scale))
+    size = max(MIN_IMAGE_SIDE, round(width * scale)), max(MIN_IMAGE_SIDE, round(height * scale))
     before = (camera.width / now.width) * (camera.height / now.height)
     after = (size[0] / width) * (size[1] / height)
+    if after <= before:  # the source is enlarged, and has no more to show
+        return Difference(pixels, strength)
     crop = Crop(x=x, y=y, width=width, height=height)
     return Difference(pixels, strength, crop, size, pixels * after / before)

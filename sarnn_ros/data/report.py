@@ -39,6 +39,8 @@ SATURATED_SHARE = 0.3
 BETWEEN_SHARE = 0.25
 #: An object of fewer pixels is hard to find for convolutions of 3 x 3.
 FEW_PIXELS = 4.0
+#: One of fewer is seen better with a crop.
+SMALL_PIXELS = 16.0
 #: Mean brightness, 0 … 255, and its spread over an image.
 DARK, BRIGHT, FLAT = 12.0, 243.0, 4.0
 #: Share of images equal to the one before, while the joints move.
@@ -68,6 +70,10 @@ class JointReport:
     largest_step: float
     levels: int
     between: float
+
+    @property
+    def range(self) -> str:
+        return f"{self.minimum:.4g} … {self.maximum:.4g}"
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,10 @@ class EpisodeReport:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """All of it. `problems` has those found while reading as well."""
+    """All of it. `problems` has those found while reading as well.
+
+    :param differences: per camera, between the episodes' first images.
+    """
 
     spec: Spec
     fingerprint: str
@@ -110,6 +119,7 @@ class DatasetReport:
     episodes: tuple[EpisodeReport, ...]
     joints: tuple[JointReport, ...]
     cameras: tuple[CameraReport, ...]
+    differences: tuple[Difference | None, ...]
     problems: tuple[Problem, ...]
 
     @property
@@ -138,7 +148,7 @@ def examine(dataset: Dataset) -> DatasetReport:
     """Figures and problems of a dataset."""
     spec, episodes = dataset.spec, dataset.episodes
     joints = tuple(_joints(spec, episodes))
-    differences = [difference(camera, episodes) for camera in spec.cameras]
+    differences = tuple(difference(camera, episodes) for camera in spec.cameras)
     cameras = tuple(
         _camera(camera, episodes, found) for camera, found in zip(spec.cameras, differences)
     )
@@ -162,8 +172,9 @@ def examine(dataset: Dataset) -> DatasetReport:
         *_episode_problems(lengths),
     ]  # fmt: skip
     return DatasetReport(
-        spec, dataset.fingerprint, dataset.bags, lengths, joints, cameras, tuple(problems)
-    )
+        spec, dataset.fingerprint, dataset.bags, lengths, joints, cameras, differences,
+        tuple(problems),
+    )  # fmt: skip
 
 
 # -- figures ------------------------------------------------------------------------------------
@@ -344,63 +355,68 @@ def _joint_problems(spec: Spec, joints: tuple[JointReport, ...]) -> Iterator[Pro
             "check that the driver published while recording, and the topic in the spec",
         )
     for row, (joint, (is_position, name)) in enumerate(zip(joints, named)):
-        span = joint.maximum - joint.minimum
-        shown = f"{joint.minimum:.4g} … {joint.maximum:.4g}"
-        if span < MIN_RANGE:
+        if joint.maximum - joint.minimum < MIN_RANGE:
             yield Problem(
                 "note",
                 joint.name,
-                f"does not move ({shown})",
+                f"does not move ({joint.range})",
                 "it is normalised as if it moved by 0.001, and nothing is learnt of it",
                 "leave it out of the spec; or, if the controller wants it in every command, keep "
                 "it and name it in the node's parameter hold_joints",
             )
-            continue
-        if not is_position:  # a force jumps at contact, and rests at zero
-            continue
-        if max(-joint.minimum, joint.maximum) > LARGEST_ANGLE:
-            yield Problem(
-                "warning",
-                joint.name,
-                f"{shown} is more than a turn: degrees, not radians?",
-                "the command limits and the robot take it for radians",
-                "publish radians (REP 103)",
-            )
-        if row in spec.smooth and joint.between > BETWEEN_SHARE:
-            yield Problem(
-                "warning",
-                joint.name,
-                f"is smoothed, and is between its two ends at {joint.between:.0%} of the ticks",
-                "'smooth' makes its targets those of a switch: other motions are lost",
-                "smooth grippers only: name them in 'smooth', or leave the key out",
-            )
-        if joint.levels == 2 and row not in spec.smooth:
-            yield Problem(
-                "note",
-                joint.name,
-                f"has two values, {joint.minimum:.4g} and {joint.maximum:.4g}",
-                "a jump is hard to predict at the right tick",
-                f"set 'smooth: {{{name}: 0.5}}' for its source",
-            )
-        elif joint.largest_step > JUMP_SHARE * span:
-            turn = abs(joint.largest_step - 2 * np.pi) < 0.3
-            yield Problem(
-                "warning",
-                joint.name,
-                f"jumps by {joint.largest_step:.4g} within one tick, range {shown}",
-                "it cannot be learnt, and the guard's step limit, taken from it, would allow it"
-                + ("; it looks like an angle that wraps around" if turn else ""),
-                "unwrap the angle in the driver" if turn
-                else "look for joints that swap names, a second publisher or a pause in recording",
-            )  # fmt: skip
-        if joint.levels > 2 and joint.saturated > SATURATED_SHARE:
-            yield Problem(
-                "note",
-                joint.name,
-                f"is at one end of its range at {joint.saturated:.0%} of the ticks ({shown})",
-                "a clipped signal hides how far the motion wanted to go",
-                "if it is a gripper, observe its command instead of its measured position",
-            )
+        elif is_position:  # a force jumps at contact, and rests at zero
+            yield from _unit_problems(joint)
+            yield from _switch_problems(joint, name, smoothed=row in spec.smooth)
+
+
+def _unit_problems(joint: JointReport) -> Iterator[Problem]:
+    if max(-joint.minimum, joint.maximum) > LARGEST_ANGLE:
+        yield Problem(
+            "warning",
+            joint.name,
+            f"{joint.range} is more than a turn: degrees, not radians?",
+            "the command limits and the robot take it for radians",
+            "publish radians (REP 103)",
+        )
+
+
+def _switch_problems(joint: JointReport, name: str, *, smoothed: bool) -> Iterator[Problem]:
+    """Of a joint that jumps, as a gripper does, or is taken for one."""
+    if smoothed and joint.between > BETWEEN_SHARE:
+        yield Problem(
+            "warning",
+            joint.name,
+            f"is smoothed, and is between its two ends at {joint.between:.0%} of the ticks",
+            "'smooth' makes its targets those of a switch: other motions are lost",
+            "smooth grippers only: name them in 'smooth', or leave the key out",
+        )
+    if joint.levels == 2 and not smoothed:
+        yield Problem(
+            "note",
+            joint.name,
+            f"has two values, {joint.minimum:.4g} and {joint.maximum:.4g}",
+            "a jump is hard to predict at the right tick",
+            f"set 'smooth: {{{name}: 0.5}}' for its source",
+        )
+    elif joint.largest_step > JUMP_SHARE * (joint.maximum - joint.minimum):
+        turn = abs(joint.largest_step - 2 * np.pi) < 0.3
+        yield Problem(
+            "warning",
+            joint.name,
+            f"jumps by {joint.largest_step:.4g} within one tick, range {joint.range}",
+            "it cannot be learnt, and the guard's step limit, taken from it, would allow it"
+            + ("; it looks like an angle that wraps around" if turn else ""),
+            "unwrap the angle in the driver" if turn
+            else "look for joints that swap names, a second publisher or a pause in recording",
+        )  # fmt: skip
+    if joint.levels > 2 and joint.saturated > SATURATED_SHARE:
+        yield Problem(
+            "note",
+            joint.name,
+            f"is at one end of its range at {joint.saturated:.0%} of the ticks ({joint.range})",
+            "a clipped signal hides how far the motion wanted to go",
+            "if it is a gripper, observe its command instead of its measured position",
+        )
 
 
 def _camera_problems(
@@ -468,27 +484,32 @@ def _camera_problems(
 
 
 def _difference_problems(spec: Spec, found: Sequence[Difference | None]) -> Iterator[Problem]:
-    """Of one camera at least, what differs must be seen."""
+    """Of one camera at least, what differs must be seen, and better in more than a few pixels."""
     known = [(camera, one) for camera, one in zip(spec.cameras, found) if one is not None]
-    if not known or any(one.pixels >= FEW_PIXELS for _, one in known):
+    best = max((one.pixels for _, one in known), default=SMALL_PIXELS)
+    if best >= SMALL_PIXELS:
         return
+    hidden = best < FEW_PIXELS
     for camera, one in known:
-        crop = one.crop
         remedy = "move the object between the episodes, and crop the image to where it may lie"
-        if crop is not None:
-            width, height = one.size
+        if one.crop is not None:
+            (width, height), crop = one.size, one.crop
             remedy = (
                 f"'crop: {{x: {crop.x}, y: {crop.y}, width: {crop.width}, "
                 f"height: {crop.height}}}' with 'width: {width}' and 'height: {height}' would "
-                f"make it about {one.cropped_pixels:.0f} pixels; let the crop "
-                "hold all places where the object may lie later"
+                f"make it about {one.cropped_pixels:.0f} pixels (--html shows it); "
+                "let the crop hold all places where the object may lie later"
             )
+        elif not hidden:
+            continue
         what = f"differ in {one.pixels:.0f} of {camera.width} x {camera.height} pixels"
         yield Problem(
-            "warning",
+            "warning" if hidden else "note",
             f"camera '{camera.name}'",
             f"the first images of the episodes {what if one.pixels else 'do not differ'}",
-            "the network can hardly see where the object lies, and learns the mean motion",
+            "the network can hardly see where the object lies, and learns the mean motion"
+            if hidden
+            else "the object is small for the network, and its place uncertain",
             remedy,
         )
 

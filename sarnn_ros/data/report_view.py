@@ -4,25 +4,22 @@
 
 from __future__ import annotations
 
-import base64
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sarnn_ros.data.dataset import Dataset, Episode
-from sarnn_ros.data.differences import difference
+from sarnn_ros.data.page import Rows, enlarged, picture, table, write_html
+from sarnn_ros.data.preview import framed_and_cut
 from sarnn_ros.data.problems import Problem
 from sarnn_ros.data.report import DatasetReport
-from sarnn_ros.files import write_text
+from sarnn_ros.spec import NANOSECONDS, Spec
 
-Rows = Sequence[Sequence[str]]
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 #: One colour per joint in the plots; they repeat after this many.
 _LINES = ("#1b6ca8", "#c8553d", "#4a7c59", "#8a5a9e", "#b08900", "#3b8ea5", "#7d4f50", "#555555")
@@ -62,18 +59,19 @@ def tables(report: DatasetReport) -> dict[str, tuple[Sequence[str], Rows]]:
             ("bag", "topic", "messages", "void", "Hz", "jitter", "gap", "latency", "age"),
             streams,
         ),
-        "Joints (their unit; steps per tick)": (
-            ("joint", "lowest", "highest", "still", "at an end", "largest step"),
+        "Joints (steps are from tick to tick)": (
+            ("joint", "unit", "lowest", "highest", "still", "at an end", "largest step"),
             [
                 (
                     joint.name,
+                    unit,
                     f"{joint.minimum:.4f}",
                     f"{joint.maximum:.4f}",
                     f"{joint.still:.0%}",
                     f"{joint.saturated:.0%}",
                     f"{joint.largest_step:.4f}",
                 )
-                for joint in report.joints
+                for joint, unit in zip(report.joints, report.spec.joint_units)
             ],
         ),
         "Cameras (0 … 255)": (
@@ -112,10 +110,10 @@ def tables(report: DatasetReport) -> dict[str, tuple[Sequence[str], Rows]]:
 def print_report(report: DatasetReport, console: Console) -> None:
     """Tables, then the problems."""
     for title, (heads, rows) in tables(report).items():
-        table = Table(*heads, title=title, title_justify="left")
+        shown = Table(*heads, title=title, title_justify="left")
         for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        console.print(table)
+            shown.add_row(*(Text(cell) for cell in row))
+        console.print(shown)
     print_problems(report.problems, console)
 
 
@@ -136,7 +134,7 @@ def print_problems(problems: Iterable[Problem], console: Console) -> None:
 
 def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
     """One self-contained HTML page: problems, tables, and per episode its images and joints."""
-    parts = [f"<h1>Dataset: {html.escape(report.worst)}</h1>"]
+    parts = []
     for problem in report.problems:
         parts.append(
             f'<p class="{problem.severity}"><b>{problem.severity}</b> '
@@ -144,80 +142,69 @@ def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
             f"effect: {html.escape(problem.effect)}<br>remedy: {html.escape(problem.remedy)}</p>"
         )
     for title, (heads, rows) in tables(report).items():
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in rows
-        )
-        head = "".join(f"<th>{html.escape(one)}</th>" for one in heads)
-        parts.append(f"<h2>{html.escape(title)}</h2><table><tr>{head}</tr>{body}</table>")
-    parts.append("<h2>Where the first images of the episodes differ, as the network sees it</h2>")
-    for camera in dataset.spec.cameras:
-        found = difference(camera, dataset.episodes)
-        if found is not None:
-            grey = np.repeat(found.strength[..., None], 3, axis=2)
-            parts.append(f"<p>{html.escape(camera.name)}<br>{_enlarged(grey)}</p>")
+        parts.append(f"<h2>{html.escape(title)}</h2>{table(heads, rows)}")
+    parts += _differences(report, dataset)
     parts.append(
         "<h2>First, middle and last tick: the camera's image with the crop drawn, and beside it "
-        "what the network sees; joints over time</h2>"
+        "what the network sees; joints over time, each from its lowest to its highest value</h2>"
     )
-    labels = dataset.spec.joint_labels
-    legend = " ".join(
-        f'<span style="color:{_LINES[column % len(_LINES)]}">■ {html.escape(name)}</span>'
-        for column, name in enumerate(labels)
-    )
-    parts.append(f"<p>{legend}</p>")
     for episode in dataset.episodes:
         shown = ""
-        for camera_name, previews in episode.previews.items():
-            images = episode.images[camera_name]
-            for image, row in zip(previews, (0, len(images) // 2, len(images) - 1)):
-                model = np.array(images[row])
-                shown += f'<img src="{_data_url(image)}">{_enlarged(model)}'
-        parts.append(f"<h3>{html.escape(episode.name)}</h3>{shown}{_plot(episode)}")
-    write_text(path, _PAGE.replace("CONTENT", "\n".join(parts)))
+        for name, previews in episode.previews.items():
+            images = episode.images[name]
+            ticks = (0, len(images) // 2, len(images) - 1)
+            pairs = (
+                picture(image) + enlarged(np.array(images[tick]))
+                for image, tick in zip(previews, ticks)
+            )
+            caption = f"<figcaption>{html.escape(name)}</figcaption>"
+            shown += f"<figure>{''.join(pairs)}{caption}</figure>"
+        parts.append(f"<h3>{html.escape(episode.name)}</h3>{shown}{_plot(episode, dataset.spec)}")
+    write_html(path, f"Dataset report: {report.worst}", parts)
 
 
-def _data_url(image: NDArray[np.uint8]) -> str:
-    encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
-    return "data:image/jpeg;base64," + base64.b64encode(encoded).decode()
+def _differences(report: DatasetReport, dataset: Dataset) -> Iterator[str]:
+    """What the first images tell of where the object lies, and the crop that this suggests."""
+    yield "<h2>Where the first images of the episodes differ, as the network sees it</h2>"
+    first = dataset.episodes[0]
+    for camera, found in zip(dataset.spec.cameras, report.differences):
+        if found is None:
+            continue
+        grey = np.repeat(found.strength[..., None], 3, axis=2)
+        name = html.escape(camera.name)
+        shown = f"<figure>{enlarged(grey)}<figcaption>{name}</figcaption></figure>"
+        previews = first.previews.get(camera.name, ())  # an array, from the cache
+        if found.crop is not None and len(previews):
+            source, (width, height) = first.source_sizes[camera.name], found.size
+            framed, cut = framed_and_cut(previews[0], source, found.crop, found.size)
+            shown += (
+                f"<figure>{picture(framed)}<figcaption>the proposed crop</figcaption></figure>"
+                f"<figure>{enlarged(cut)}<figcaption>about what the network would see, "
+                f"{width} x {height}</figcaption></figure>"
+            )
+        yield shown
 
 
-def _enlarged(image: NDArray[np.uint8]) -> str:
-    """A model image with its pixels visible."""
-    height, width = image.shape[:2]
-    side = max(1, round(150 / height))
-    png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
-    url = "data:image/png;base64," + base64.b64encode(png).decode()
-    size = f'width="{width * side}" height="{height * side}"'
-    return f'<img class="model" {size} src="{url}" title="{width} x {height}">'
-
-
-def _plot(episode: Episode) -> str:
-    """Each joint in its own range, as one SVG."""
+def _plot(episode: Episode, spec: Spec) -> str:
+    """Each joint in its own range, as one SVG; the legend has range and unit."""
     low, high = episode.joints.min(axis=0), episode.joints.max(axis=0)
     unit = (episode.joints - low) / np.maximum(high - low, 1e-9)
-    x = np.linspace(0, 400, len(unit))
-    lines = []
-    for column in range(unit.shape[1]):
-        points = " ".join(f"{a:.1f},{145 - 140 * b:.1f}" for a, b in zip(x, unit[:, column]))
+    seconds = (episode.ticks - episode.ticks[0]) / NANOSECONDS
+    x = 30 + 370 * seconds / seconds[-1]
+    parts, legend = [], []
+    for column, (name, of) in enumerate(zip(spec.joint_labels, spec.joint_units)):
+        points = " ".join(f"{a:.1f},{135 - 130 * b:.1f}" for a, b in zip(x, unit[:, column]))
         colour = _LINES[column % len(_LINES)]
-        lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}"/>')
-    return f'<svg width="400" height="150">{"".join(lines)}</svg>'
-
-
-_PAGE = """<!doctype html>
-<meta charset="utf-8">
-<title>sarnn dataset report</title>
-<style>
-body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em }
-table { border-collapse: collapse; margin-bottom: 1em }
-td, th { border: 1px solid #ccc; padding: .2em .6em; text-align: left }
-p.error, p.warning, p.note { border-left: .4em solid; padding-left: .8em }
-p.error { border-color: #c0392b }
-p.warning { border-color: #d4a017 }
-p.note { border-color: #2980b9 }
-img.model { image-rendering: pixelated }
-img, svg { margin: 0 .4em .4em 0; border: 1px solid #ccc; vertical-align: top }
-</style>
-CONTENT
-"""
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}"/>')
+        span = f"{low[column]:.3g} … {high[column]:.3g} {of}"
+        legend.append(f'<span style="color:{colour}">■ {html.escape(name)}: {span}</span>')
+    parts.append('<path d="M30 5V135H400" fill="none" stroke="#888"/>')
+    texts = (
+        (2, 14, "highest"), (2, 132, "lowest"), (30, 150, "0"), (200, 150, "time (s)"),
+        (370, 150, f"{seconds[-1]:.1f}"),
+    )  # fmt: skip
+    parts += [f'<text x="{a}" y="{b}" font-size="9">{text}</text>' for a, b, text in texts]
+    return (
+        f'<figure><svg width="405" height="155">{"".join(parts)}</svg>'
+        f"<figcaption>{'<br>'.join(legend)}</figcaption></figure>"
+    )

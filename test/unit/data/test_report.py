@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import bag_making as make
@@ -16,11 +18,11 @@ from typer.testing import CliRunner
 
 from sarnn_ros.cli.main import app
 from sarnn_ros.data.dataset import Episode
-from sarnn_ros.data.differences import difference
-from sarnn_ros.data.report import DatasetReport, examine
+from sarnn_ros.data.differences import cropped, difference
+from sarnn_ros.data.report import DatasetReport, _difference_problems, examine
 from sarnn_ros.data.report_view import print_report, write_page
 from sarnn_ros.interop.loading import load_dataset
-from sarnn_ros.spec import CameraSpec, dump_spec
+from sarnn_ros.spec import CameraSpec, dump_spec, load_spec
 from sarnn_ros.streams.preprocess import crop_resize
 
 MS = 1_000_000
@@ -60,10 +62,9 @@ def recorded(number: int, side: int = 4) -> make.Recording:
 def test_an_object_that_the_network_can_hardly_see_is_warned_of(side: int, says, tmp_path):
     report = report_on(tmp_path, *[recorded(number, side) for number in range(3)])
     found = [one for one in report.problems if "first images" in one.found]
-    assert [says in one.found for one in found] == [True] * bool(says)
+    assert [(one.severity, says in one.found) for one in found] == [("warning", True)] * bool(says)
     assert report.cameras[0].differing == side * side
-    if side == 1:
-        assert "'crop: {x: 0, y: 0, width: 12" in found[0].remedy
+    assert "'crop" not in " ".join(one.remedy for one in found), "there are no more pixels"
 
 
 def test_how_large_an_object_gets_by_the_proposed_crop():
@@ -85,12 +86,54 @@ def test_how_large_an_object_gets_by_the_proposed_crop():
 
     found = difference(camera, episodes(camera))
     assert found is not None and found.crop is not None
-    cropped = camera.model_copy(
-        update={"crop": found.crop, "width": found.size[0], "height": found.size[1]}
-    )
-    again = difference(cropped, episodes(cropped))
+    larger = cropped(camera, found)
+    assert larger is not None
+    again = difference(larger, episodes(larger))
     assert again is not None and again.pixels > 4 * found.pixels
     assert again.pixels == pytest.approx(found.cropped_pixels, rel=0.5)
+    # Larger, it is only a note: the crop that would be better still.
+    for pixels, severities in ((3.0, ["warning"]), (8.0, ["note"]), (30.0, [])):
+        problems = list(_difference_problems(spec, [replace(found, pixels=pixels)]))
+        assert [one.severity for one in problems] == severities
+        assert all(f"'crop: {{x: {larger.crop.x}, " in one.remedy for one in problems)
+
+
+def test_the_crop_is_proposed_as_a_comment_that_a_person_can_take(tmp_path):
+    """The spec as written has no crop; with the # moved it is the cropped one."""
+    table = np.random.default_rng(0).integers(90, 110, (96, 128, 3), np.uint8)
+
+    def change(topic: str, index: int, message, number: int):
+        if topic != "/image_raw":
+            return message
+        pixels = table.copy()
+        pixels[30:36, 20 + 12 * number : 26 + 12 * number] = (255, 0, 0)
+        stamp = message.header.stamp
+        return make.image(stamp.sec * make.SECOND + stamp.nanosec, pixels)
+
+    for number in range(3):
+        made = make.recording(
+            start=make.START + number * 60 * make.SECOND, change=partial(change, number=number)
+        )
+        made.write(tmp_path / "bags" / f"take{number}")
+    page, file = tmp_path / "page.html", tmp_path / "spec.yaml"
+    arguments = [str(tmp_path / "bags"), "--write-spec", str(file), "--html", str(page)]
+    result = CliRunner().invoke(app, ["inspect", *arguments])
+    assert result.exit_code == 0, result.output
+    assert load_spec(file).cameras[0].crop is None
+    lines = file.read_text().splitlines()
+    (row,) = [row for row, line in enumerate(lines) if line.startswith("# - {")]
+    assert "about 36 pixels there instead of 9." in lines[row - 1]
+    assert lines[row] in result.output
+    lines[lines.index("cameras:") + 1 : row] = []
+    file.write_text("\n".join(lines).replace("# - {", "- {"))
+    camera = load_spec(file).cameras[0]
+    assert camera.crop is not None and camera.crop.x <= 20
+    assert camera.crop.x + camera.crop.width >= 50
+    again = CliRunner().invoke(app, ["inspect", str(tmp_path / "bags"), "--spec", str(file)])
+    assert again.exit_code == 0, again.output
+    # And the page shows it beside the picture.
+    content = page.read_text()
+    assert "the proposed crop" in content and f"{camera.width} x {camera.height}" in content
 
 
 def test_sound_bags_have_no_problems(tmp_path):
