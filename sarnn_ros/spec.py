@@ -227,10 +227,9 @@ class JointSource(_Part):
     @property
     def units(self) -> tuple[str, ...]:
         """Of the entries, in words: a message does not say which of its joints turn."""
-        if self.type == WRENCH_TYPE:
-            return tuple("N" if name.startswith("force") else "N m" for name in self.names)
-        if self.type == POSE_TYPE:
-            return tuple("m" if name.startswith("position") else "" for name in self.names)
+        if self.type in COMPONENTS:
+            known = {"force": "N", "torque": "N m", "position": "m"}
+            return tuple(known.get(name.partition(".")[0], "") for name in self.names)
         unit = {"position": "rad or m", "velocity": "rad/s or m/s", "effort": "N m or N"}
         return (unit[self.field],) * len(self.names)
 
