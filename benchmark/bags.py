@@ -5,16 +5,12 @@
 `python benchmark/bags.py [--json] [--gigabytes 4.2] [--folder DIR]` makes bags on the spot (VGA
 at 30 Hz, joints at 90 Hz, episodes of a minute in one bag), reads each in a process of its own,
 and deletes them. Seconds per gigabyte, peak resident memory, and the time of a cache hit.
-
-`python benchmark/bags.py --long [--hours 1] [--folder DIR]`: peak resident memory of
-`sarnn inspect` and `sarnn train --dry-run` on one long episode, and on one of a minute.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -30,13 +26,10 @@ from rosbags.rosbag2 import StoragePlugin
 from sarnn_ros.data.write_bag import (
     JOINT_STATE,
     TYPES,
-    Images,
-    JointStates,
     Message,
     header,
     image_message,
     joint_state_message,
-    write_bag,
     write_messages,
 )
 from sarnn_ros.spec import Spec, parse_spec
@@ -134,52 +127,6 @@ def cache_hit(folder: Path) -> dict[str, float]:
     }
 
 
-def make_long_bag(path: Path, seconds: float, size: tuple[int, int]) -> Path:
-    """One episode: images of (width, height) at 30 Hz, three joints at 100 Hz."""
-    width, height = size
-    count = round(30 * seconds)
-    pixels = np.random.default_rng(0).integers(0, 256, 3 * (count + width * height), np.uint8)
-    # Every image begins a pixel later than the one before: all differ, and none takes memory.
-    frames = np.lib.stride_tricks.as_strided(
-        pixels, (count, height, width, 3), (3, 3 * width, 3, 1), writeable=False
-    )
-    states = np.sin(np.arange(round(100 * seconds))[:, None] / 100 + np.arange(3))
-    states = JointStates(("a", "b", "c"), states, rate=100.0)
-    return write_bag(path, {"/image": Images(frames, rate=30.0), "/joint_states": states})
-
-
-def long_bags(hours: float, folder: Path | None) -> Iterator[tuple[str, str, float, float]]:
-    """Size, command, MB for a minute, MB for so many hours."""
-    for size in ((32, 24), (64, 64)):
-        peaks: dict[str, list[float]] = {"inspect": [], "train --dry-run": []}
-        for seconds in (60.0, 3600.0 * hours):
-            with tempfile.TemporaryDirectory(dir=folder) as name:
-                work = Path(name)
-                bag = make_long_bag(work / "bag", seconds, size)
-                spec_file = work / "spec.yaml"
-                camera = f"{{topic: image, width: {size[0]}, height: {size[1]}}}"
-                spec_file.write_text(f"cameras: [{camera}]\njoints: {{names: [a, b, c]}}\n")
-                shared = [str(bag), "--spec", str(spec_file)]
-                peaks["inspect"].append(peak(["inspect", *shared], work))
-                out = ["--out", str(work / "policy"), "--dry-run"]
-                peaks["train --dry-run"].append(peak(["train", *shared, *out], work))
-        for command, (short, long) in peaks.items():
-            yield f"{size[0]}x{size[1]}", command, short, long
-
-
-def peak(arguments: list[str], work: Path) -> float:
-    """Peak resident memory of a `sarnn` command, MB, with an empty cache in `work`."""
-    with tempfile.TemporaryDirectory(dir=work) as cache:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "sarnn_ros.cli.main", *arguments],
-            env=os.environ | {"XDG_CACHE_HOME": cache}, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        _, status, usage = os.wait4(child.pid, 0)
-        if os.waitstatus_to_exitcode(status) != 0:
-            raise SystemExit(f"sarnn {' '.join(arguments)} failed")
-    return usage.ru_maxrss * 1024 / 1e6
-
-
 def in_child(path: Path, compressed: bool) -> dict[str, float]:
     command = [sys.executable, __file__, "--read", str(path), *(["--jpeg"] if compressed else [])]
     found: dict[str, float] = json.loads(subprocess.check_output(command))
@@ -191,18 +138,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--gigabytes", type=float, default=4.2, help="size of the largest bag")
     parser.add_argument("--folder", type=Path, help="where the bags are made, and deleted")
-    parser.add_argument("--long", action="store_true", help="memory on a long episode")
-    parser.add_argument("--hours", type=float, default=1.0, help="its length")
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--jpeg", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.read:
         print(json.dumps(read(options.read, options.jpeg)))
-        return
-    if options.long:
-        print(f"| images | command | a minute, MB | {options.hours:g} h, MB |\n|---|---|---|---|")
-        for size, command, short, long in long_bags(options.hours, options.folder):
-            print(f"| {size} | `sarnn {command}` | {short:.0f} | {long:.0f} |", flush=True)
         return
     results: dict[str, dict[str, float]] = {}
     small = min(1.0, options.gigabytes)
