@@ -101,7 +101,8 @@ def node_parameters() -> str:
         default = list(item.default) if isinstance(item.default, tuple) else item.default
         rows.append(
             (f"`{item.name}`", TYPE_NAMES[item.kind], f"`{json.dumps(default)}`",
-             item.constraint, "yes" if item.live else "", item.description)
+             item.constraint, "yes" if item.live else "`~/load`" if item.on_load else "",
+             item.description)
         )  # fmt: skip
     return table(("parameter", "type", "default", "range", "live", ""), rows)
 

@@ -46,6 +46,12 @@ Vector = NDArray[np.float64]
 #: A gap in a motion of more than so many periods, and of more than `watch.max_gap`, latches:
 #: meanwhile nobody looked, and the arm may have been moved. Shorter ones are missed ticks.
 GAP_PERIODS = 5
+#: Why a run ended that nobody stopped, by the event: code and text.
+ENDINGS = {
+    Event.TIMEOUT: ("run_timeout", "the run took as long as run_timeout allows"),
+    Event.PREVENTED: ("ramp", "the ramp to the start pose was interrupted"),
+    Event.STALL: ("ramp", "the ramp to the start pose was interrupted"),
+}
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,8 @@ class Controller:
         self._beginning = False  # for the control thread: begin the start sequence
         self._ticking = False
         self._last_tick: tuple[int, Instant] | None = None
+        self._run_began = self._clocks.read()
+        self._ending = ("", "")  # why it is stopped, unless by ~/stop
         self._motion = Motion(spec.period_ns)
         self._present: tuple[int, Vector] | None = None  # stamp and commanded joints
 
@@ -157,12 +165,21 @@ class Controller:
                 return Status(state, active[0].text, active[0].code, dry_run)
             if state is State.HOLDING:
                 return Status(state, "waits for the next tick", "", dry_run)
-        return Status(state, dry_run=dry_run)
+        code, text = self._ending if state is State.STOPPED else ("", "")
+        return Status(state, text, code, dry_run)
 
     @property
     def started(self) -> bool:
         """Whether the user wants commands; faults aside."""
         return self.state in STARTED
+
+    @property
+    def run_s(self) -> float:
+        """Since the start of the run, by the ROS clock if it is simulated, s."""
+        began, now = self._run_began, self._clocks.read()
+        if self._clocks.simulated():
+            return (now.now_ns - began.now_ns) * 1e-9
+        return (now.steady_ns - began.steady_ns) * 1e-9
 
     @property
     def stalled_s(self) -> float:
@@ -219,6 +236,16 @@ class Controller:
             self._resets += 1
             self._order(Event.RESET, "reset")
             return self.faults.reset()
+
+    def may_load(self) -> None:
+        """Whether another policy may take the place of this one.
+
+        :raises Refused: the robot is commanded, or may be at the next tick.
+        """
+        try:
+            transition(self.state, Event.LOAD)
+        except Refused as error:
+            raise Refused(f"{error}: call ~/stop first") from None
 
     def change_limits(self, settings: Settings) -> None:
         """Use new `guard.*` from now on.
@@ -278,12 +305,15 @@ class Controller:
     def _fire(self, event: Event, reset: str | None = None) -> None:
         before = self.state
         self.state, actions = transition(before, event)
+        if self.state is State.STOPPED and before is not State.STOPPED:
+            self._ending = ENDINGS.get(event, ("", ""))
         for action in actions:
             if action is Action.FORGET:
                 self._reset_reason = reset
                 self.parts.interpolator.end()
             elif action is Action.BEGIN:
                 self._beginning = True
+                self._run_began = self._clocks.read()
                 self.statistics.expect()
             elif action is Action.HOLD:
                 self._hold()
@@ -323,7 +353,7 @@ class Controller:
             self._ticking = False
         self._tell(tick.changes)
         if tick.ramp_stopped:
-            text = "stopped: the ramp to the start pose was interrupted; call ~/start"
+            text = f"stopped: {ENDINGS[Event.PREVENTED][1]}; call ~/start"
             self._ports.log("error", "ramp", text)
         self.parts.scene.see(tick)
         self._ports.on_tick(tick)
@@ -334,6 +364,7 @@ class Controller:
         if due_ns != label_ns:
             tick.stages["arrival"] = max(due_ns - label_ns, 0) * 1e-9
         tick.stages["wake"] = max(began.now_ns - due_ns, 0) * 1e-9
+        self._end_run()
         order = self._begin(tick)
         faults = self._follow_clocks(tick, began, order)
         self._observe(tick, order, faults)
@@ -356,6 +387,16 @@ class Controller:
             sent=tick.sent is not None,
         )
         return tick
+
+    def _end_run(self) -> None:
+        """Stop if the run has taken as long as it may."""
+        limit_s = self._settings().run_timeout
+        with self._lock:
+            if not limit_s or self.state not in STARTED or self.run_s < limit_s:
+                return
+            self._order(Event.TIMEOUT)
+        self._ports.log("info", "run_timeout", self.status().text)
+        self._ports.changed()
 
     def _begin(self, tick: Tick) -> _Order:
         """Carry out the requests since the last tick."""
@@ -388,6 +429,8 @@ class Controller:
         if began.now_ns < then.now_ns:
             tick.reset = f"time went back by {(then.now_ns - began.now_ns) * 1e-9:.3f} s"
             self._restart()
+            if self._clocks.simulated():
+                self._run_began = began
             self.parts.buffer.rewind(began.now_ns)
         else:
             # Images come about every period, the grid at exact multiples.

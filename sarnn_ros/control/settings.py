@@ -48,12 +48,14 @@ def _setting(
     *,
     within: tuple[float, float] | None = None,
     live: bool = False,
+    on_load: bool = False,
     read_only: bool = False,
 ) -> Any:
     """A field that is a ROS parameter, with the range of its values. `live` ones may change while
-    configured, `read_only` ones never; all others take effect at the next configure."""
+    configured, `read_only` ones never; all others take effect at the next configure, those that
+    are `on_load` at the next `~/load` as well."""
     low, high = within or (None, None)
-    extra: dict[str, Any] = {"live": live, "read_only": read_only}
+    extra: dict[str, Any] = {"live": live, "on_load": on_load, "read_only": read_only}
     return Field(default, description=description, ge=low, le=high, json_schema_extra=extra)
 
 
@@ -289,9 +291,11 @@ class DriftSettings(_Group):
 class Settings(_Group):
     """Everything that can be set from outside."""
 
-    policy: str = _setting("", "policy directory, as written by 'sarnn train'")
+    policy: str = _setting("", "policy directory, as written by 'sarnn train'", on_load=True)
     policy_sha256: str = _setting(
-        "", "refuse another policy than the one with this 'sha256' in its config.json; empty: any"
+        "",
+        "refuse another policy than the one with this 'sha256' in its config.json; empty: any",
+        on_load=True,
     )
     backend: Literal["onnxruntime", "torch"] = _setting("onnxruntime", "what runs the network")
     device: Literal["auto", "cpu", "cuda"] = _setting(
@@ -319,6 +323,13 @@ class Settings(_Group):
     )
     start_on_activate: bool = _setting(
         True, "command as soon as active; otherwise wait for ~/start"
+    )
+    run_timeout: float = _setting(
+        0.0,
+        "a run ends so long after it was started, s: the robot holds, and waits for ~/start; "
+        "0: never",
+        live=True,
+        within=(0, 86400),
     )
     dry_run: bool = _setting(
         False,
@@ -396,6 +407,7 @@ class Declaration:
     high: float | None
     choices: tuple[str, ...]
     live: bool
+    on_load: bool
     read_only: bool
 
     @property

@@ -43,6 +43,7 @@ class Event(Enum):
     START = "~/start"
     STOP = "~/stop"
     RESET = "~/reset"
+    LOAD = "~/load"  # another policy takes the place of this one
     # What a tick leads to.
     RAMP = "ramp"
     WARM_UP = "warm up"
@@ -51,6 +52,7 @@ class Event(Enum):
     PREVENTED = "prevented"  # no observation, a fault that has not latched, a refused command
     FAULT = "fault latched"
     STALL = "clock stands still"
+    TIMEOUT = "run_timeout"  # the run has taken as long as it may
 
 
 class Action(Enum):
@@ -74,6 +76,7 @@ STARTED = MOVING | {S.HOLDING, S.STALLED}
 LATCHED = frozenset({S.FAULTED, S.INACTIVE_FAULTED})
 ACTIVE = STARTED | {S.STOPPED, S.FAULTED}
 _ANY = frozenset(State)
+_WAITS = (ACTIVE - STARTED) | {S.INACTIVE, S.INACTIVE_FAULTED}
 
 #: (from, event, to, actions). None as `to`: stays as it is. The first row that fits counts; an
 #: event for which there is no row is refused.
@@ -96,6 +99,8 @@ TABLE: tuple[tuple[frozenset[State], Event, State | None, tuple[Action, ...]], .
     (frozenset({S.FAULTED}), E.RESET, S.STOPPED, (A.FORGET,)),
     (frozenset({S.STOPPED, S.RAMPING}), E.RESET, None, (A.FORGET,)),
     (STARTED, E.RESET, S.HOLDING, (A.FORGET,)),
+    # Not while holding: that goes on by itself.
+    (_WAITS, E.LOAD, None, (A.FORGET,)),
     # the ticks
     (STARTED, E.RAMP, S.RAMPING, (A.SEND,)),
     (STARTED, E.WARM_UP, S.WARMING_UP, (A.HOLD,)),
@@ -104,6 +109,7 @@ TABLE: tuple[tuple[frozenset[State], Event, State | None, tuple[Action, ...]], .
     # A ramp does not go on by itself: a person may step up to an arm that has stopped.
     (frozenset({S.RAMPING}), E.PREVENTED, S.STOPPED, (A.HOLD,)),
     (STARTED, E.PREVENTED, S.HOLDING, (A.HOLD,)),
+    (STARTED, E.TIMEOUT, S.STOPPED, (A.HOLD,)),
     (STARTED, E.FAULT, S.FAULTED, (A.HOLD,)),
     (frozenset({S.STOPPED, S.FAULTED}), E.FAULT, S.FAULTED, ()),
     (frozenset({S.INACTIVE, S.INACTIVE_FAULTED}), E.FAULT, S.INACTIVE_FAULTED, ()),

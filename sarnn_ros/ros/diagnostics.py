@@ -43,9 +43,13 @@ class Diagnostics:
     def cleaned_up(self) -> None:
         self._config = self._controller = self._graph = None
 
-    def publish(self, status: Status, lifecycle: str, settings: Settings) -> None:
-        """:param lifecycle: the state of the lifecycle node."""
-        statuses = [self._control(status, lifecycle, settings)]
+    def publish(
+        self, status: Status, lifecycle: str, settings: Settings, loading: str | None
+    ) -> None:
+        """:param lifecycle: the state of the lifecycle node.
+        :param loading: the policy that a `~/load` is loading.
+        """
+        statuses = [self._control(status, lifecycle, settings, loading)]
         if self._controller is not None:
             scene = self._controller.parts.scene
             statuses.append(self._timing(self._controller))
@@ -60,13 +64,17 @@ class Diagnostics:
         level = OK if well else WARN
         return messages.diagnostic_status(f"{self._name}: {part}", level, text, "", values)
 
-    def _control(self, status: Status, lifecycle: str, settings: Settings) -> DiagnosticStatus:
+    def _control(
+        self, status: Status, lifecycle: str, settings: Settings, loading: str | None
+    ) -> DiagnosticStatus:
         values: dict[str, object] = {
             "state": lifecycle,
             "policy": settings.policy,
             "dry_run": settings.dry_run,
             "doing": status.state.value,
         }
+        if loading is not None:
+            values["loading"] = loading
         level, text = LEVELS[status.level], status.text
         controller = self._controller
         if controller is None:
@@ -74,6 +82,8 @@ class Diagnostics:
                 level, text = ERROR, f"{status.state.value}: {self.problem}"
         else:
             faults = controller.faults.active if status.state in ACTIVE else ()
+            if controller.started:
+                values["running for (s)"] = controller.run_s
             values["commands"] = controller.statistics.commands
             values["resets"] = controller.statistics.resets
             values |= {f"fault {fault.code}": fault.text for fault in faults}

@@ -15,6 +15,7 @@ Its threads, for these reasons:
 * the *stalls* thread looks whether the control thread still ticks, and latches if it does not.
 * the *viewer* thread draws and publishes what people look at, from the newest tick only: a slow
   picture, or a slow subscriber to one, delays no command.
+* the *load* thread reads and warms up the policy of a `~/load`.
 
 What is decided, and by which rule, is not here: see `control`.
 """
@@ -28,7 +29,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -38,28 +39,21 @@ from rclpy.clock import ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 
-from sarnn_ros.control.assembly import build_controller
 from sarnn_ros.control.controller import Controller
-from sarnn_ros.control.outlet import Clocks
-from sarnn_ros.control.parts import Ports
 from sarnn_ros.control.reminder import Reminder
-from sarnn_ros.control.resolve import check_topics, command_topics, load_policy
-from sarnn_ros.control.scheduling import schedule_this_thread
+from sarnn_ros.control.resolve import load_policy
 from sarnn_ros.control.settings import Settings
-from sarnn_ros.control.state import MOVING, State, Status
+from sarnn_ros.control.state import MOVING, Refused, State, Status
 from sarnn_ros.control.tick import Tick
 from sarnn_ros.policy.runtime import Policy
-from sarnn_ros.ros import graph_watch
 from sarnn_ros.ros.diagnostics import Diagnostics
-from sarnn_ros.ros.graph_watch import GraphWatch
-from sarnn_ros.ros.inputs import connect_inputs
 from sarnn_ros.ros.lifecycle import SafeLifecycleNode
+from sarnn_ros.ros.loading import PolicyLoader
 from sarnn_ros.ros.parameters import ParameterServer
-from sarnn_ros.ros.sender import CommandSender
+from sarnn_ros.ros.robot_side import RobotSide
 from sarnn_ros.ros.services import ControlServices
 from sarnn_ros.ros.spinning import initialise, spin
 from sarnn_ros.ros.throttle import ThrottledLog
-from sarnn_ros.ros.viewer import Viewer
 from sarnn_ros.signals import stop_on_signals
 
 #: How long a running callback may take to finish when the process is to end, s.
@@ -84,8 +78,7 @@ class InferenceNode(SafeLifecycleNode):
         self._parameter_server = ParameterServer(self, self._settings_change)
         self._on_tick = on_tick
         self._log = ThrottledLog(self.get_logger())
-        self.controller: Controller | None = None
-        self._undo: list[Callable[[], object]] = []  # what configure made, last first
+        self._side: RobotSide | None = None  # from configure to cleanup
         self._diagnostics = Diagnostics(self)
         self._reminder = Reminder(self.get_logger().info)
         # What must go on when the ROS clock has stopped, above all to say so.
@@ -96,9 +89,20 @@ class InferenceNode(SafeLifecycleNode):
             self,
             lambda: self.controller if self.state == "active" else None,
             self.status,
-            before_start=lambda: self._graph.look(),
+            before_start=self._before_start,
             changed=self._news.trigger,
         )
+        self._loader = PolicyLoader(self, self._may_load, self._replace, self._news.trigger)
+
+    @property
+    def controller(self) -> Controller | None:
+        """That of the policy in force, from configure to cleanup."""
+        return None if self._side is None else self._side.controller
+
+    @property
+    def loading(self) -> bool:
+        """Whether a `~/load` is going on."""
+        return self._loader.loading is not None
 
     @property
     def settings(self) -> Settings:
@@ -131,81 +135,62 @@ class InferenceNode(SafeLifecycleNode):
         """
         started = time.monotonic()
         settings = self._parameter_server.read()
-        policy = load_policy(settings)
-        self._build(policy, settings)
+        self._use(self._connect(load_policy(settings), settings))
         self._parameter_server.lock(True)
+        self.get_logger().info(
+            f"configured in {time.monotonic() - started:.1f} s: {self._in_force()}"
+        )
+
+    def _connect(self, policy: Policy, settings: Settings) -> RobotSide:
+        return RobotSide(
+            self,
+            policy,
+            Path(settings.policy).name,
+            lambda: self.settings,
+            log=self._log,
+            steady=self._steady,
+            changed=self._news.trigger,
+            on_tick=self._on_tick,
+        )
+
+    def _use(self, side: RobotSide) -> None:
+        self._side = side
+        self._diagnostics.configured(side.config, side.controller, side.graph)
         # A full collection looks at all that was imported, 10 to 20 ms long, and may come in the
         # middle of a tick. What is here now stays: the collector need not look at it again.
         gc.unfreeze()
         gc.collect()
         gc.freeze()
-        self.get_logger().info(
-            f"configured in {time.monotonic() - started:.1f} s: policy '{settings.policy}', "
-            f"{policy.spec.rate:g} Hz, joints {', '.join(policy.spec.command_names)}"
-        )
 
-    def _build(self, policy: Policy, settings: Settings) -> None:
-        """Make the publishers, the controller and its inputs."""
-        spec = policy.spec
-        topics = command_topics(settings, spec)
-        check_topics(spec, topics, self.resolve_topic_name, self.get_namespace())
-        sender = CommandSender(self, topics, spec.command_names, spec.period_ns, self.now_ns)
-        self._undo.append(sender.destroy)
-        self._graph = graph = GraphWatch(self, spec, lambda: self.settings, sender.publishers)
-        self._viewer = viewer = Viewer(self, policy.config, self.status)
-        self._undo.append(viewer.destroy)
-        judges_images = settings.health.image and policy.config.health is not None
-        ports = Ports(
-            Clocks(self.now_ns, simulated=lambda: bool(self.get_clock().ros_time_is_active)),
-            prepare=sender.prepare,
-            faults=graph.faults,
-            wants_image=lambda: judges_images or viewer.wants_image(),
-            log=self._log,
-            changed=self._news.trigger,
-            on_tick=self._after_tick,
-            on_start=self._schedule_control,
-            topic_name=self.resolve_topic_name,
-        )
-        self.controller = build_controller(policy, lambda: self.settings, ports)
-        self._undo += connect_inputs(self, self.controller, settings, graph, self._log)
-        timer = self.create_timer(graph_watch.PERIOD, graph.look, clock=self._steady)
-        self._undo.append(partial(self.destroy_timer, timer))
-        self._diagnostics.configured(policy.config, self.controller, graph)
+    def _in_force(self) -> str:
+        assert self._side is not None
+        spec = self._side.config.spec
+        joints = ", ".join(spec.command_names)
+        return f"policy '{self.settings.policy}', {spec.rate:g} Hz, joints {joints}"
 
     def activate(self) -> None:
-        assert self.controller is not None
-        self._graph.look()
-        self.controller.activate(start=self.settings.start_on_activate)
-        self._viewer.start()
-        self.controller.run()
-        self.get_logger().info(f"active: {self.controller.status().text}")
+        self._activate(start=self.settings.start_on_activate and not self.loading)
 
-    def _schedule_control(self) -> None:
-        settings = self.settings
-        for text in schedule_this_thread(settings.cpu_affinity, settings.realtime_priority):
-            self.get_logger().warning(text)
+    def _activate(self, *, start: bool) -> None:
+        assert self._side is not None
+        self._side.activate(start=start)
+        self.get_logger().info(f"active: {self.status().text}")
 
     def deactivate(self) -> None:
         self.halt()
 
     def halt(self) -> None:
         """Stop commanding, the hold sent; then end the threads."""
-        if self.controller is None:
-            return
-        if not self.controller.halt():
-            self.get_logger().error("the policy does not return: restart the node")
-        self._viewer.stop()
+        if self._side is not None:
+            self._side.halt()
 
     def release(self) -> None:
-        """Give back whatever configure made, all of it or part."""
-        self.halt()
+        """Give back whatever configure made."""
         self._parameter_server.lock(False)
         self._diagnostics.cleaned_up()
-        if self.controller is not None:
-            self.controller.close()
-        self.controller = None
-        while self._undo:
-            self._undo.pop()()
+        if self._side is not None:
+            self._side.release()
+        self._side = None
 
     def failed(self, problem: str) -> None:
         self._diagnostics.problem = problem
@@ -218,15 +203,52 @@ class InferenceNode(SafeLifecycleNode):
         with contextlib.suppress(Exception):
             self.release()
 
-    # -- from and to the robot's side -----------------------------------------------------------
+    # -- another policy -------------------------------------------------------------------------
 
-    def _after_tick(self, tick: Tick) -> None:
-        controller = self.controller
-        if controller is not None:
-            warn_above = self.settings.health.warn_above
-            health = controller.parts.scene.health
-            self._viewer.show(tick, health, controller.status(), warn_above)
-        self._on_tick(tick)
+    def _may_load(self) -> Settings:
+        """What `~/load` is to load.
+
+        :raises Refused: nothing is configured, or the robot is started.
+        """
+        if self.controller is None:
+            raise Refused(self.status().text)
+        self.controller.may_load()
+        return self._parameter_server.wanted()
+
+    def _replace(self, policy: Policy, settings: Settings) -> str:
+        """Let the policy take the place of the one in force. Nothing moves before `~/start`, and a
+        latched fault stays latched.
+
+        :raises ConfigError: settings that contradict it; the one in force stays.
+        :raises Refused: likewise, for what happened since `_may_load`.
+        """
+        old = self._side
+        if old is None:
+            raise Refused(f"the node was cleaned up meanwhile; {self.status().text}")
+        old.controller.may_load()
+        new = self._connect(policy, settings)
+        if not old.halt():
+            new.release()
+            raise Refused("the policy in force does not return: restart the node")
+        for fault in old.controller.faults.latched:
+            new.controller.latch(fault.code, fault.text)
+        old.release()
+        del old  # or `_use` would keep it from being collected
+        self._parameter_server.loaded(settings)
+        self._use(new)
+        if self.state == "active":
+            self.enable_publishers()
+            self._activate(start=False)
+        return f"loaded: {self._in_force()}; {self.status().text}"
+
+    def _before_start(self) -> None:
+        """:raises Refused: a policy is being loaded: which one is to start?"""
+        if self.loading:
+            raise Refused("a policy is being loaded: wait for the answer of ~/load")
+        assert self._side is not None
+        self._side.graph.look()
+
+    # -- parameters and diagnostics -------------------------------------------------------------
 
     def _settings_change(self, after: Settings) -> None:
         """Stop when `dry_run` changes: at the end of a dry run the robot must not begin to move in
@@ -234,16 +256,19 @@ class InferenceNode(SafeLifecycleNode):
         """
         if self.controller is None:
             return
-        if after.guard != self.settings.guard:
+        now = self.settings
+        if (after.policy, after.policy_sha256) != (now.policy, now.policy_sha256):
+            self.controller.may_load()
+        if after.guard != now.guard:
             self.controller.change_limits(after)
-        if after.dry_run != self.settings.dry_run and self.controller.started:
+        if after.dry_run != now.dry_run and self.controller.started:
             self.controller.stop()
             self.get_logger().info(f"stopped: dry_run is {str(after.dry_run).lower()} now")
-            self._news.trigger()
+        self._news.trigger()
 
     def _publish_diagnostics(self) -> None:
         status = self.status()
-        self._diagnostics.publish(status, self.state, self.settings)
+        self._diagnostics.publish(status, self.state, self.settings, self._loader.loading)
         waits = status.state not in MOVING or status.level == "faulted"
         self._reminder.see(status.name, f"{status.text}; nothing is commanded" if waits else "")
 
@@ -272,7 +297,7 @@ def main(args: Sequence[str] | None = None) -> int:
         spinner.start()
         stop.wait()
         node.halt()
-        executor.shutdown()
+        executor.shutdown(CALLBACK_SECONDS)  # not for ever: a load may never return
         spinner.join(CALLBACK_SECONDS)
         if spinner.is_alive():
             # Most likely it configures; whatever it is, the robot holds and nothing is lost.
@@ -282,7 +307,8 @@ def main(args: Sequence[str] | None = None) -> int:
         node.close()
         node.destroy_node()
         rclpy.try_shutdown()
-        if hung:  # the interpreter would abort on a thread that is still in the network
+        # The interpreter would abort on a thread that is still in the network.
+        if hung or node.loading:
             os._exit(1)
     return 1 if failed else 0
 

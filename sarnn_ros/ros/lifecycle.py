@@ -28,6 +28,11 @@ class SafeLifecycleNode(LifecycleNode):
         """Lifecycle state: unconfigured, inactive, active or finalized."""
         return str(self._state_machine.current_state[1])
 
+    def enable_publishers(self) -> None:
+        """Lifecycle publishers that were made while active publish from now on."""
+        number, label = self._state_machine.current_state
+        super().on_activate(LifecycleState(label, number))
+
     @abstractmethod
     def configure(self) -> None: ...
 

@@ -68,15 +68,27 @@ class ParameterServer:
         return name in self._wrong
 
     def read(self) -> Settings:
-        """The parameters as they are now.
+        """The parameters as they are now, which become `current`.
 
         :raises ConfigError: if the node was started with wrong or unknown ones.
         """
-        self.current = build_settings({**self._values(), **self._wrong})
+        self.current = self.wanted()
         return self.current
 
+    def wanted(self) -> Settings:
+        """As `read`, but `current` stays: what `~/load` is to load."""
+        return build_settings({**self._values(), **self._wrong})
+
+    def loaded(self, settings: Settings) -> None:
+        """A policy that these name is in force from now on."""
+        names = [name for name, one in DECLARATIONS.items() if one.on_load]
+        self.current = self.current.model_copy(
+            update={name: getattr(settings, name) for name in names}
+        )
+
     def lock(self, locked: bool) -> None:
-        """While locked (from configure to cleanup) only `live` parameters may change."""
+        """While locked (from configure to cleanup) only `live` parameters may change, and those of
+        `~/load`, which takes them."""
         self._locked = locked
 
     def _values(self) -> dict[str, Any]:
@@ -88,19 +100,20 @@ class ParameterServer:
         problems += [
             f"{name}: takes effect at configure only; clean the node up first"
             for name in changed
-            if self._locked and not DECLARATIONS[name].live
+            if self._locked and not (DECLARATIONS[name].live or DECLARATIONS[name].on_load)
         ]
         if problems:
             return SetParametersResult(successful=False, reason="; ".join(problems))
         for name in changed:
             self._wrong.pop(name, None)
         if self._locked and changed:
-            after = build_settings({**self._values(), **changed})
+            now = flatten(self.current)
             try:
-                self._on_change(after)
+                self._on_change(build_settings({**now, **changed}))
             except (ConfigError, RuntimeError) as error:
                 return SetParametersResult(successful=False, reason=str(error))
-            self.current = after
+            live = {name: value for name, value in changed.items() if DECLARATIONS[name].live}
+            self.current = build_settings({**now, **live})
         return SetParametersResult(successful=True)
 
 
@@ -141,6 +154,7 @@ def descriptor(declaration: Declaration) -> ParameterDescriptor:
     """What `ros2 param describe` shows. rclpy checks the range too, but only of values that are
     set later; those given at the start have been checked before they are declared."""
     when = "" if declaration.live or declaration.read_only else "takes effect at configure"
+    when += " or ~/load" if declaration.on_load else ""
     descriptor = ParameterDescriptor(
         description=declaration.description,
         additional_constraints="; ".join(filter(None, (declaration.constraint, when))),

@@ -84,12 +84,14 @@ class _CameraTopics:
 class Viewer:
     """See the module. `show` and `wants_image` are for the control thread and return at once.
 
+    :param name: of the policy.
     :param status: what the node does now.
     """
 
     def __init__(
-        self, node: LifecycleNode, config: PolicyConfig, status: Callable[[], Status]
+        self, node: LifecycleNode, config: PolicyConfig, name: str, status: Callable[[], Status]
     ) -> None:
+        self._name = name
         self._status = status
         self._node = node
         self._config = config
@@ -200,6 +202,7 @@ class Viewer:
                 shown.status.level,
                 shown.health.score,
                 shown.warn_above,
+                self._name,
             ),
         )
         if prediction.images is not None and topics.predicted.get_subscription_count():
@@ -221,7 +224,12 @@ class Viewer:
         self._publish_overlay(
             topics,
             lambda: with_status(
-                draw_overlay(dimmed, np.zeros((0, 2))), f"{age}: {status.brief}", level, None, 0.0
+                draw_overlay(dimmed, np.zeros((0, 2))),
+                f"{age}: {status.brief}",
+                level,
+                None,
+                0.0,
+                self._name,
             ),
         )
 

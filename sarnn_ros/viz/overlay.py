@@ -86,18 +86,23 @@ def with_status(
     level: Literal["fine", "waiting", "faulted"],
     health: float | None,
     warn_above: float,
+    name: str = "",
 ) -> NDArray[np.uint8]:
     """The image with a strip below: what the node does, and a bar of its prediction health.
 
     :param health: the score, or None where it is unknown.
     :param warn_above: marked on the bar, in its middle; the bar turns amber there. 0: no mark,
         the middle is 1.
+    :param name: of the policy; left out where there is no room for it beside the text.
     """
     width = image.shape[1]
     scale = float(np.clip(width / 640, 0.45, 1.5))
     row = round(44 * scale)
     strip = np.full((2 * row, width, 3), _GROUND, np.uint8)
     _write(strip, text, (row // 3, round(0.7 * row)), scale, _COLORS[level])
+    taken, needed = (cv2.getTextSize(one, *_font(scale))[0][0] for one in (text, name))
+    if taken + needed + row <= width:
+        _write(strip, name, (width - row // 3 - needed, round(0.7 * row)), scale, _FAINT)
     longest = "health unknown"
     label = longest if health is None else f"health {health:.2f}"
     _write(strip, label, (row // 3, round(1.7 * row)), scale, _INK)

@@ -21,6 +21,7 @@ class Loop:
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.loading = None
         self.published = []
         publisher = SimpleNamespace(publish=lambda message: self.published.append(message))
         clock = SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=0))
@@ -30,6 +31,8 @@ class Loop:
             get_clock=lambda: clock,
         )
         self.controller = SimpleNamespace(
+            started=True,
+            run_s=3.0,
             statistics=LoopStatistics(lambda: self.now),
             faults=ActiveFaults(),
             violations={},
@@ -47,7 +50,7 @@ class Loop:
         self.diagnostics.configured(config, self.controller, graph)
 
     def told(self, part: str) -> tuple[bytes, str]:
-        self.diagnostics.publish(self.status, "active", build_settings({}))
+        self.diagnostics.publish(self.status, "active", build_settings({}), self.loading)
         (status,) = [one for one in self.published[-1].status if one.name == f"/sarnn: {part}"]
         return status.level, status.message
 
@@ -96,3 +99,12 @@ def test_a_trip_that_comes_meanwhile_does_no_harm(loop):
     loop.told("control")
     values = {value.key: value.value for value in loop.published[-1].status[0].values}
     assert values["limit violations step"] == "1"
+
+
+def test_the_policy_that_is_being_loaded_is_named(loop):
+    for loading, named in (("/other", ["/other"]), (None, [])):
+        loop.loading = loading
+        loop.told("control")
+        values = {value.key: value.value for value in loop.published[-1].status[0].values}
+        assert [values[key] for key in values if key == "loading"] == named
+        assert values["running for (s)"] == "3"

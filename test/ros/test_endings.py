@@ -77,6 +77,34 @@ def test_a_node_whose_policy_never_gets_ready_ends(launch, policy, wait):
     assert "ended in the middle of a callback" in node.output
 
 
+#: A node of which `~/load` never answers.
+LOADING = """
+import ctypes, sys
+from sarnn_ros.ros import inference_node, loading
+loading.load_policy = lambda settings: ctypes.CDLL(None).sleep(1000)
+sys.exit(inference_node.main())
+"""
+
+
+def test_a_node_that_loads_another_policy_for_ever_ends(launch, policy, graph, wait):
+    from std_srvs.srv import Trigger
+
+    node = launch(
+        sys.executable, "-c", LOADING,
+        "--ros-args", "-p", f"policy:={policy}", "-p", "start_on_activate:=false",
+    )  # fmt: skip
+    node.wait_for("active: stopped")
+    client = graph.node.create_client(Trigger, "/sarnn/load")
+    wait(client.service_is_ready, "the service")
+    answer = client.call_async(Trigger.Request())
+    node.wait_for("the robot holds")
+    assert graph.trigger("/sarnn/stop").success, "it answers meanwhile"
+    node.send(signal.SIGINT)
+    assert node.ended() == 1 and not answer.done(), node.output
+    assert "Fatal" not in node.output and "Traceback" not in node.output
+    graph.node.destroy_client(client)
+
+
 #: A node whose policy never returns from its tenth step; from C, where nothing reaches it.
 HANGING = """
 import ctypes, sys

@@ -64,7 +64,7 @@ class Scene:
         model = SimpleNamespace(k_dim=1, stride=2)
         self.status = Status(State.COMMANDING)
         config = SimpleNamespace(spec=SPEC, model=model)
-        self.viewer = Viewer(node, config, lambda: self.status)  # type: ignore[arg-type]
+        self.viewer = Viewer(node, config, "skill", lambda: self.status)  # type: ignore[arg-type]
         self.viewer.start()
 
     def _create(self, kind: Any, topic: str, qos: Any) -> Publisher:

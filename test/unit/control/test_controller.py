@@ -14,7 +14,7 @@ from control_bench import MAX_STEP, PERIOD, Bench
 from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.outlet import Command
-from sarnn_ros.control.state import State
+from sarnn_ros.control.state import Refused, State
 from sarnn_ros.control.tick import Tick
 from sarnn_ros.spec import parse_spec
 
@@ -664,3 +664,53 @@ def test_a_process_that_was_stopped_within_a_tick_does_not_go_on_by_itself():
     assert tick.sent is None and tick.state is State.FAULTED
     (fault,) = bench.control.faults.latched
     assert fault.code == "stalled" and "nothing was done for 2.00 s" in fault.text
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_a_run_ends_at_its_timeout_and_waits_for_another_start(simulated):
+    bench = Bench(simulated=simulated, run_timeout=0.55)
+    bench.run(20)  # stopped: no run has begun
+    for _ in range(2):
+        bench.control.start()
+        bench.policy.action = bench.present + [0.01, 0.0]
+        bench.run(5)
+        assert bench.control.state is State.COMMANDING
+        count = len(bench.sent)
+        bench.run(3)
+        assert bench.control.state is State.STOPPED
+        assert len(bench.sent) == count + 1 and not bench.sent[-1].velocity.any(), "the hold"
+        status = bench.control.status()
+        assert status.code == "run_timeout" and "as long as run_timeout allows" in status.text
+        assert bench.said[-1] == ("info", status.text)
+    bench.control.start()
+    bench.control.stop()
+    assert bench.control.status().text == "stopped: call ~/start", "why it is stopped now"
+
+
+def test_the_time_of_a_run_is_that_of_the_robot():
+    """A simulated clock may be paused; one of the computer may be set."""
+    slow, real = Bench(simulated=True, run_timeout=1.0), Bench(run_timeout=1.0)
+    for bench, sent in ((slow, True), (real, False)):
+        bench.control.start()
+        bench.run(3)
+        bench.steady += 2_000_000_000
+        assert (bench.run().sent is not None) == sent
+    assert real.control.status().code == "run_timeout"
+    slow.now = slow.label = 0  # the simulation begins anew, and with it the run
+    slow.run(9)
+    assert slow.control.started
+    slow.run(3)
+    assert slow.control.status().code == "run_timeout"
+
+
+def test_another_policy_may_come_only_while_nothing_is_started():
+    bench = Bench()
+    bench.control.may_load()
+    bench.control.start()
+    with pytest.raises(Refused, match="refused while holding: call ~/stop first"):
+        bench.control.may_load()
+    bench.run(3)
+    with pytest.raises(Refused, match="refused while commanding: call ~/stop first"):
+        bench.control.may_load()
+    bench.control.latch("jump", "by hand")
+    bench.control.may_load()

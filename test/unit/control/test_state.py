@@ -75,6 +75,8 @@ def test_what_must_always_be_possible(state):
     for event in TICK:
         assert (after(state, event) is not None) == (state in STARTED)
     assert (after(state, Event.START) is None) == (state in LATCHED or state not in ACTIVE)
+    loads = after(state, Event.LOAD) is not None
+    assert loads == (state not in STARTED | {State.UNCONFIGURED, State.FINALIZED})
 
 
 def test_a_status_names_state_reason_and_next_step():

@@ -2,23 +2,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policy at run time: both backends say the same, and the state is where it should be."""
 
-import hashlib
-import json
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
+from planted_graphs import endless, graph_of, plant
 
 import sarnn_ros.policy
 from sarnn_ros.errors import ConfigError, PolicyError
 from sarnn_ros.policy import backends, runtime
-from sarnn_ros.policy.directory import _checksum
 from sarnn_ros.policy.export import check_backend
 from sarnn_ros.policy.runtime import Policy, Prediction
 from sarnn_ros.streams.observe import Observation
@@ -302,54 +299,6 @@ def test_the_torch_backend_compiles_where_asked(parts, policy_dir, monkeypatch):
         np.testing.assert_allclose(one.action, other.action, atol=1e-5)
     with pytest.raises(ConfigError, match="'onnxruntime' compiles nothing"):
         Policy.load(policy_dir, compiled=True)
-
-
-def graph_of(*nodes: onnx.NodeProto) -> bytes:
-    """A command graph by name and shape, made of these nodes, which give `action`."""
-    shapes = {"state": 3, "h": 20, "c": 20}
-    inputs = [value("image_camera0", 1, 3, 24, 32), *(value(k, 1, n) for k, n in shapes.items())]
-    outputs = [value("action", 1, 3), value("points", 1, 8), value("points_next", 1, 8)]
-    outputs += [value("h_next", 1, 20), value("c_next", 1, 20)]
-    made = [
-        helper.make_node("Slice", ["h", "zero", "eight", "one"], ["points"]),
-        helper.make_node("Slice", ["h", "zero", "eight", "one"], ["points_next"]),
-        helper.make_node("Add", ["h", "h"], ["h_next"]),
-        helper.make_node("Add", ["c", "c"], ["c_next"]),
-    ]
-    constants = [
-        numpy_helper.from_array(np.array([number]), name)
-        for name, number in {"zero": 0, "eight": 8, "one": 1, "most": 2**62}.items()
-    ]
-    graph = helper.make_graph([*nodes, *made], "g", inputs, outputs, constants)
-    return helper.make_model(
-        graph, ir_version=8, opset_imports=[helper.make_opsetid("", 18)]
-    ).SerializeToString()
-
-
-def value(name: str, *shape: int) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-
-def endless() -> onnx.NodeProto:
-    """2**62 rounds of a loop whose result depends on the input."""
-    flag = helper.make_tensor_value_info
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Cos", ["x"], ["y"])],
-        "body",
-        [flag("i", TensorProto.INT64, []), flag("go", TensorProto.BOOL, []), value("x", 1, 3)],
-        [flag("on", TensorProto.BOOL, []), value("y", 1, 3)],
-    )
-    return helper.make_node("Loop", ["most", "", "state"], ["action"], body=body)
-
-
-def plant(directory: Path, content: bytes) -> None:
-    """As someone would who knows the format: the digests are right."""
-    (directory / "policy_command.onnx").write_bytes(content)
-    path = directory / "config.json"
-    values = json.loads(path.read_text())
-    del values["sha256"]
-    values["files"]["policy_command.onnx"] = hashlib.sha256(content).hexdigest()
-    path.write_text(json.dumps({**values, "sha256": _checksum(values)}))
 
 
 @pytest.mark.parametrize(

@@ -83,3 +83,14 @@ def test_two_pictures_side_by_side():
     assert (joined[:256, :300] == 128).all() and (joined[:256, 304:] == 178).all()
     captions = joined[256:]
     assert captions[:, :300].max() > 200 and captions[:, 304:].max() > 200
+
+
+def test_the_policy_is_named_where_there_is_room():
+    plain, named = (with_status(grey(48, 640), "commanding", "fine", None, 1.0, name)
+                    for name in ("", "grasp"))  # fmt: skip
+    changed = (plain != named).any(axis=2)
+    assert changed.any() and not changed[:, :320].any(), "at the right"
+    long = "holding: no_observation:front, and so on"
+    plain, named = (with_status(grey(48, 256), long, "fine", None, 1.0, name)
+                    for name in ("", "grasp"))  # fmt: skip
+    np.testing.assert_array_equal(plain, named)

@@ -1,0 +1,276 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Another policy takes the place of the one in force, in a real node, without a restart."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from planted_graphs import endless, graph_of, plant
+from ros_testing import JOINTS, small_spec
+
+from sarnn_ros.control.state import State
+from sarnn_ros.policy import backends, runtime
+
+ROOT = Path(__file__).resolve().parents[2]
+START = (0.3, 0.3, 0.3)
+#: Of the second policy's predictions, normalised; a twentieth of a radian from the first one's.
+OTHER_BIAS = 0.64
+
+
+class Skill:
+    """The node in this process, its robot, and the policies it may be given."""
+
+    def __init__(self, node, robot, graph, wait, policies) -> None:
+        self.node, self.robot, self.policies = node, robot, policies
+        self._graph, self._wait = graph, wait
+
+    @property
+    def state(self) -> State:
+        return self.node.status().state
+
+    def set(self, name, value) -> tuple[bool, str]:
+        return self._graph.set_parameter("/loads/sarnn", name, value)
+
+    def call(self, service):
+        return self._graph.trigger(f"/loads/sarnn/{service}")
+
+    def change(self, *transitions) -> None:
+        """Of the lifecycle, by its service: on the executor's thread, as everything."""
+        numbers = {"configure": 1, "cleanup": 2, "activate": 3, "deactivate": 4}
+        for transition in transitions:
+            assert self._graph.change_state("/loads/sarnn", numbers[transition]), transition
+
+    def begin_load(self):
+        """The future of a `~/load` that is going on."""
+        from std_srvs.srv import Trigger
+
+        client = self._graph.node.create_client(Trigger, "/loads/sarnn/load")
+        self._wait(client.service_is_ready, "the service ~/load")
+        future = client.call_async(Trigger.Request())
+        self._wait(lambda: self.node.loading or future.done(), "the load to begin")
+        return future
+
+    def commands(self, count=5):
+        """So many commands from now on."""
+        had = len(self.robot.commands)
+        text = lambda: f"{count} commands; {self.node.status().text}"  # noqa: E731
+        self._wait(lambda: len(self.robot.commands) >= had + count, text)
+        return self.robot.commands[had:]
+
+    def has(self, policy) -> bool:
+        """Whether it is in force, by what the node says and by what it does."""
+        named = self.node.settings.policy == str(self.policies[policy])
+        graph = self.node.controller.parts.policy
+        return named and graph.config.files == runtime.load_config(self.policies[policy]).files
+
+
+@pytest.fixture(scope="module")
+def running(graph, make_policy, make_robot, wait, tmp_path_factory) -> Iterator[Skill]:
+    from rclpy.executors import SingleThreadedExecutor
+    from rclpy.parameter import Parameter
+
+    from sarnn_ros.ros.inference_node import InferenceNode
+
+    first = make_policy()
+    policies = {
+        "first": first,
+        "second": make_policy(bias=OTHER_BIAS),
+        "fewer": make_policy(spec=small_spec(joints=[{"names": list(JOINTS[:2])}])),
+        "elsewhere": make_policy(
+            spec=small_spec(
+                cameras=[{"name": "front", "topic": "wrist/image", "width": 32, "height": 24}]
+            )
+        ),
+    }
+    folder = tmp_path_factory.mktemp("bad")
+    for name in ("damaged", "endless"):
+        policies[name] = shutil.copytree(first, folder / name)
+    graph_file = policies["damaged"] / "policy_command.onnx"
+    graph_file.write_bytes(graph_file.read_bytes()[:-100])
+    plant(policies["endless"], graph_of(endless(), camera="front", rec_dim=16))
+    policies["missing"] = folder / "missing"
+
+    given = {"policy": str(first), "start_on_activate": False, "watch.max_gap": 1.0}
+    node = InferenceNode(
+        context=graph.context,
+        namespace="/loads",
+        parameter_overrides=[Parameter(name, value=value) for name, value in given.items()],
+    )
+    executor = SingleThreadedExecutor(context=graph.context)
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin)
+    thread.start()
+    yield Skill(node, make_robot(JOINTS, START, namespace="/loads/"), graph, wait, policies)
+    executor.shutdown()
+    thread.join()
+    node.close()
+    node.destroy_node()
+
+
+@pytest.fixture
+def skill(running) -> Iterator[Skill]:
+    """Stopped, with the first policy in force."""
+    missing = {"unconfigured": ("configure", "activate"), "inactive": ("activate",)}
+    running.change(*missing.get(running.node.state, ()))
+    running.robot.reset()
+    yield running
+    running.call("stop")
+    running.call("reset")
+    assert running.set("policy_sha256", "")[0] and running.set("guard.position_max", [])[0]
+    assert running.set("policy", str(running.policies["first"]))[0]
+    assert running.has("first") or running.call("load").success
+
+
+def test_the_policy_named_takes_the_place_and_moves_nothing_before_a_start(skill):
+    assert skill.call("start").success
+    before = [command.position for command in skill.commands()]
+    for refused in (
+        skill.set("policy", str(skill.policies["second"])),
+        (skill.call("load").success, skill.call("load").message),
+    ):
+        assert not refused[0] and "call ~/stop first" in refused[1]
+    assert skill.state is State.COMMANDING and skill.has("first")
+
+    assert skill.call("stop").success
+    assert skill.set("policy", str(skill.policies["second"]))[0]
+    assert skill.has("first"), "the parameter alone changes nothing"
+    assert skill.set("guard.floor", 0.02)[0] and skill.has("first"), "nor with another change"
+    answer = skill.call("load")
+    assert answer.success and str(skill.policies["second"]) in answer.message
+    assert answer.message.endswith("stopped: call ~/start")
+    assert skill.has("second") and skill.state is State.STOPPED
+    count = len(skill.robot.commands)
+    assert skill.call("start").success
+    after = [command.position for command in skill.commands()]
+    assert len(skill.robot.commands) >= count + len(after), "none in between"
+    assert np.mean(after) - np.mean(before) == pytest.approx(0.05, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ("missing", ["does not exist", "sarnn train"]),
+        ("damaged", ["policy_command.onnx", "damaged"]),
+        ("endless", ["the operator Loop"]),
+        ("second", ["SHA-256", "not the expected"]),
+        ("fewer", ["position_max", "3 values", "2 joints"]),
+    ],
+)
+def test_the_one_in_force_stays_if_the_other_cannot_take_its_place(skill, policy, words):
+    if policy == "second":
+        assert skill.set("policy_sha256", "0" * 64)[0]
+    if policy == "fewer":
+        assert skill.set("guard.position_max", [1.0, 1.0, 1.0])[0]
+    assert skill.set("policy", str(skill.policies[policy]))[0]
+    answer = skill.call("load")
+    assert not answer.success and answer.message.startswith("not loaded: ")
+    for word in words:
+        assert word in answer.message
+    assert skill.has("first") and skill.state is State.STOPPED
+    if policy != "fewer":
+        return
+    assert skill.call("start").success and skill.commands()
+
+
+def test_while_one_is_loaded_the_node_answers_and_starts_nothing(skill, monkeypatch):
+    # As if the check of the operators were not there.
+    monkeypatch.setattr(backends, "check_graph", lambda *_: None)
+    monkeypatch.setattr(runtime, "FIRST_STEP_SECONDS", 2.0)
+    assert skill.set("policy", str(skill.policies["endless"]))[0]
+    load = skill.begin_load()
+    ticks = skill.node.controller.statistics.total
+    second, start = skill.call("load"), skill.call("start")
+    assert not second.success and "is being loaded: wait" in second.message
+    assert not start.success and "wait for the answer of ~/load" in start.message
+    assert skill.call("stop").success and not load.done()
+    skill._wait(lambda: skill.node.controller.statistics.total > ticks, "a tick meanwhile")
+    skill._wait(load.done, "the end of the load")
+    assert "took too long and was cancelled" in load.result().message
+    assert skill.has("first") and not skill.node.loading
+    assert skill.call("start").success and skill.commands()
+
+
+def test_a_load_that_never_returns_is_given_up(skill, monkeypatch):
+    from sarnn_ros.ros import loading
+
+    release = threading.Event()
+    monkeypatch.setattr(loading, "DEADLINE_S", 0.2)
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "load_policy", lambda settings: release.wait())
+        answer = skill.call("load")
+    assert not answer.success and "network file system" in answer.message
+    release.set()
+    assert skill.has("first") and skill.state is State.STOPPED
+
+
+def test_a_latched_fault_stays_latched(skill):
+    skill.node.controller.latch("jump", "joint1 moved by itself")
+    assert skill.set("policy", str(skill.policies["second"]))[0]
+    answer = skill.call("load")
+    assert answer.success and "faulted: joint1 moved by itself" in answer.message
+    assert skill.has("second") and not skill.call("start").success
+    assert skill.call("reset").success and skill.call("start").success and skill.commands()
+
+
+def test_joints_and_topics_are_those_of_the_policy_loaded(skill):
+    assert skill.set("policy", str(skill.policies["fewer"]))[0]
+    assert skill.call("load").success and skill.call("start").success
+    assert {command.names for command in skill.commands()} == {JOINTS[:2]}
+    skill.call("stop")
+    assert skill.set("policy", str(skill.policies["elsewhere"]))[0]
+    assert skill.call("load").success and skill.call("start").success
+    skill._wait(
+        lambda: "no message has arrived on '/loads/wrist/image'" in skill.node.status().text,
+        lambda: skill.node.status().text,
+    )
+
+
+def test_an_inactive_node_loads_and_one_that_is_cleaned_up_meanwhile_does_not(skill, monkeypatch):
+    from sarnn_ros.ros import loading
+
+    skill.change("deactivate")
+    assert skill.set("policy", str(skill.policies["second"]))[0]
+    assert skill.call("load").success and skill.has("second")
+    assert skill.state is State.INACTIVE
+
+    release, load_policy = threading.Event(), loading.load_policy
+    monkeypatch.setattr(
+        loading, "load_policy", lambda settings: release.wait() and load_policy(settings)
+    )
+    load = skill.begin_load()
+    skill.change("activate")
+    assert skill.state is State.STOPPED
+    skill.change("deactivate", "cleanup")
+    release.set()
+    skill._wait(load.done, "the end of the load")
+    assert "cleaned up meanwhile" in load.result().message
+    assert not skill.call("load").success, "nothing is configured"
+    skill.change("configure")
+    assert skill.has("second"), "configure reads the same parameter"
+
+
+def test_the_example_in_the_documentation_runs_a_policy_and_tells_why_it_ended(skill, domain):
+    import rclpy
+
+    text = (ROOT / "docs" / "how-to" / "run.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    names: dict = {}
+    exec(code.replace("/sarnn", "/loads/sarnn"), names)
+    rclpy.init(domain_id=domain)
+    node = rclpy.create_node("caller")
+    try:
+        ended = names["run_policy"](node, str(skill.policies["second"]), 0.6)
+        assert "the run took as long as run_timeout allows" in ended
+        assert skill.has("second")
+        with pytest.raises(RuntimeError, match="does not exist"):
+            names["run_policy"](node, str(skill.policies["missing"]), 0.6)
+    finally:
+        node.destroy_node()
+        rclpy.shutdown()
