@@ -27,7 +27,10 @@ HERE = Path(__file__).resolve().parent
 PACKAGE = Path(sarnn_ros.__file__).resolve().parent
 ROOT = PACKAGE.parent
 #: Pages of the benchmarks, which live beside their figures.
-RESULTS = ("README", "training_recipes", "latency_tried", "stop_latency", "health", "bags")
+RESULTS = (
+    *("README", "training_recipes", "latency_tried", "stop_latency", "health", "bags"),
+    "long_data",
+)
 #: Rooms of the Python API; the nodes, the simulator and the command line are used from outside.
 ROOMS = (
     *("errors", "spec", "geometry", "streams", "data", "model"),
