@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64MultiArray, Header
 from visualization_msgs.msg import ImageMarker
@@ -40,6 +39,8 @@ SILENCE_SECONDS = 1.0
 #: Earlier attention points that are drawn as a trail, in ticks.
 TRAIL = 12
 JPEG_QUALITY = 85
+#: The queue of a picture: its reliability is the default, as that of RViz; only the newest counts.
+PICTURE_QOS = 1
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,11 @@ class _CameraTopics:
         self.seen_s: float | None = None
         self.points = node.create_publisher(ImageMarker, f"{prefix}attention_points", 10)
         self.overlay, self.predicted, self.beside = (
-            node.create_publisher(Image, f"{prefix}{name}", qos_profile_sensor_data)
+            node.create_publisher(Image, f"{prefix}{name}", PICTURE_QOS)
             for name in ("attention_overlay", "predicted_image", "predicted_beside")
         )
         self.compressed = node.create_publisher(
-            CompressedImage, f"{prefix}attention_overlay/compressed", qos_profile_sensor_data
+            CompressedImage, f"{prefix}attention_overlay/compressed", PICTURE_QOS
         )
 
     @property

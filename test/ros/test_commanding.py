@@ -223,7 +223,7 @@ from sensor_msgs.msg import Image, JointState
 rclpy.init()
 node = rclpy.create_node("listener", namespace=sys.argv[1])
 for kind, topic in ((JointState, "joint_command"), (Image, "sarnn/attention_overlay")):
-    qos = QoSProfile(depth=1000) if kind is JointState else rclpy.qos.qos_profile_sensor_data
+    qos = QoSProfile(depth=1000)  # reliable
     node.create_subscription(kind, topic, lambda message: print("heard", flush=True), qos)
 print("listens", flush=True)
 rclpy.spin(node)

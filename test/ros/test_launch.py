@@ -381,7 +381,7 @@ def test_rviz_shows_what_the_node_publishes() -> None:
         "/sarnn/attention_overlay",
         "/sarnn/predicted_beside",
     ]
-    # The node publishes them as sensor data: a reliable subscriber would get nothing.
+    # Over a bad link the newest picture counts, not every one.
     assert {item["Topic"]["Reliability Policy"] for item in images} == {"Best Effort"}
     # Each dock has the name of its display.
     assert {item["Name"] for item in images} <= set(config["Window Geometry"])
