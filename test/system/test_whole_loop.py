@@ -141,7 +141,7 @@ def test_commands_flow_and_move_the_arm(finished: tuple[Path, str]):
         assert moved[:5].max() > 0.02
         assert moved[:5].max() == pytest.approx(commanded[:5].max(), abs=0.1)
         assert len(seen["images"]) > 30
-        assert seen["encoder"].shape[1:] == seen["decoder"].shape[1:] == (8, 2)
+        assert seen["encoder"].shape[1:] == seen["decoder"].shape[1:] == (12, 2)
         assert (seen["encoder"] >= 0).all()
         assert (seen["encoder"] < 128).all()
 
