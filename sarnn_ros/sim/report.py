@@ -58,7 +58,7 @@ def make_report(
             "camera_to_command_ms": "from the image's stamp to the command's arrival there",
             "ticks": "of trials in which the guard let the policy go on to the end; the others "
             "have a problem in the list below",
-            "control_no_vision": "camera frozen, or cube invisible: must fail",
+            "control_no_vision": "cube invisible: must fail",
             "control_replay": "the mean demonstration, without a policy: must fail; not tried in "
             "the middle, where it leads by symmetry",
         },
@@ -99,7 +99,7 @@ def table(report: dict[str, Any]) -> Table:
         "taught": "taught positions",
         "untaught": "positions never taught",
         "random": "random positions",
-        "control_no_vision": "control: camera frozen or cube hidden",
+        "control_no_vision": "control: cube hidden",
         "control_replay": "control: replay of the mean demonstration",
     }
     for kind, counts in report["success"].items():
