@@ -28,7 +28,7 @@ from sarnn_ros.policy.directory import PolicyConfig, health_terms
 from sarnn_ros.policy.health import HealthReading, follows
 from sarnn_ros.ros import messages
 from sarnn_ros.spec import CameraSpec
-from sarnn_ros.viz.overlay import beside, draw_overlay, with_status
+from sarnn_ros.viz.overlay import TRAIL, beside, draw_overlay, with_status
 
 #: Smaller than the deadline of anything: it only ends a thread.
 JOIN_SECONDS = 5.0
@@ -36,8 +36,6 @@ JOIN_SECONDS = 5.0
 
 #: Without a tick for so long the overlay is drawn all the same, s.
 SILENCE_SECONDS = 1.0
-#: Earlier attention points that are drawn as a trail, in ticks.
-TRAIL = 12
 JPEG_QUALITY = 85
 #: The queue of a picture: its reliability is the default, as that of RViz; only the newest counts.
 PICTURE_QOS = 1

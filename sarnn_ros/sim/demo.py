@@ -192,7 +192,7 @@ class Demo:
                 *(*_SARNN, "run", "inference", "--ros-args"),
                 *("-p", f"policy:={self.policy.resolve()}"),
                 *("-p", "autostart:=true", "-p", "start_on_activate:=false"),
-                # One control trial freezes the camera: the policy must fail it, not a watchdog.
+                # Rendered images have no noise: they may be alike although the arm has moved.
                 *("-p", "watch.frozen_ticks:=0"),
                 # A laptop that simulates as well may keep the node waiting; this arm hurts nobody.
                 *("-p", "watch.max_gap:=2.0"),

@@ -177,7 +177,6 @@ class Referee:
                 "cube_y": float(trial.cube.y),
                 "cube_yaw": float(trial.cube.yaw),
                 "hide_cube": trial.vision == "hidden",
-                "freeze_camera": trial.vision == "frozen",
             }.items()
         ]
         answer = self._call(self._set_parameters, request, "sim/set_parameters")

@@ -123,7 +123,7 @@ def table(report: dict[str, Any]) -> Table:
 
 def describe(plan: TrialPlan) -> str:
     """One trial in a few words."""
-    how = {"live": "", "frozen": ", camera frozen", "hidden": ", cube hidden"}[plan.vision]
+    how = {"live": "", "hidden": ", cube hidden"}[plan.vision]
     who = ", mean demonstration" if plan.driver == "replay" else ""
     kind = plan.kind.removesuffix("_no_vision").removesuffix("_replay")
     return f"{kind} y {plan.cube.y * 100:+.1f} cm{how}{who}"

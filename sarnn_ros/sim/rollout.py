@@ -128,7 +128,7 @@ class _Sensors:
             scene.advance_to(time)
             if not read_image:
                 joints = np.concatenate([_read(scene, source) for source in self._spec.joints])
-            elif self._vision != "frozen":
+            else:
                 self._image = scene.render(hide_cube=self._vision == "hidden")
         scene.advance_to(now)
         return Observation(

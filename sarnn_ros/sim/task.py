@@ -68,8 +68,8 @@ def is_success(lifts: Sequence[float]) -> bool:
     return len(lifts) >= HOLD_TICKS and bool(np.min(lifts[-HOLD_TICKS:]) >= LIFT_HEIGHT)
 
 
-#: `frozen`: the camera repeats its first image. `hidden`: the cube is invisible to it.
-Vision = Literal["live", "frozen", "hidden"]
+#: `hidden`: the cube is invisible to the camera.
+Vision = Literal["live", "hidden"]
 #: Who commands the arm: the policy, or a replay of the mean demonstration.
 Driver = Literal["sarnn", "replay"]
 

@@ -9,6 +9,7 @@ import html
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,13 @@ from sarnn_ros.policy.runtime import Policy, Prediction
 from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.training.evaluate import free_run
 from sarnn_ros.viz.curves import PARTS, plot_joints, plot_losses, plot_states, to_png
-from sarnn_ros.viz.overlay import beside, draw_overlay
+from sarnn_ros.viz.overlay import TRAIL, beside, draw_overlay
 
 #: Shown in full: the episodes of the smallest, the middle and the largest joint error.
 SHOWN = 3
 #: Pictures of an episode; of a longer one, every second or third tick is shown. With 12 kB each,
 #: a camera's film of an episode has 3 MB at most.
 FRAMES = 240
-#: Earlier attention points that are drawn as a trail, in ticks.
-TRAIL = 12
 
 
 @dataclass(frozen=True)
@@ -198,11 +197,13 @@ def _films(
     last: Prediction | None = None
     for row, (seen, now) in enumerate(replay(policy, episode, want_image=True)):
         for camera in dataset.spec.cameras:
-            name, stride = camera.name, policy.config.model.stride
-
-            def place(found: NDArray[np.float64]) -> NDArray[np.float64]:
-                return points_to_model_pixels(found, camera.width, camera.height, stride)  # noqa: B023
-
+            name = camera.name
+            place = partial(
+                points_to_model_pixels,
+                width=camera.width,
+                height=camera.height,
+                stride=policy.config.model.stride,
+            )
             points[name].append(place(now.encoder_points[name]))
             if row not in ticks:
                 continue

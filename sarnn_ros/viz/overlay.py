@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+#: Earlier attention points that are drawn as a trail, in ticks.
+TRAIL = 12
 #: cv2 takes coordinates in fixed point with this many fractional bits.
 _SHIFT = 4
 

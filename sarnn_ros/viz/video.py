@@ -17,13 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.files import atomic_file
-from sarnn_ros.viz.overlay import draw_overlay
+from sarnn_ros.viz.overlay import TRAIL, draw_overlay
 
 #: Height of a frame, and widths of its camera and of its plots, pixels. Even, as H.264 wants.
 HEIGHT, CAMERA_WIDTH, PLOT_WIDTH = 512, 512, 640
 DPI = 100
-#: Earlier attention points that are drawn as a trail, in ticks.
-TRAIL = 12
 
 GREEN, RED, INK = "#2e7d32", "#c62828", "#222222"
 

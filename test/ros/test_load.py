@@ -60,8 +60,10 @@ class Skill:
     def commands(self, count=5):
         """So many commands from now on."""
         had = len(self.robot.commands)
-        text = lambda: f"{count} commands; {self.node.status().text}"  # noqa: E731
-        self._wait(lambda: len(self.robot.commands) >= had + count, text)
+        self._wait(
+            lambda: len(self.robot.commands) >= had + count,
+            lambda: f"{count} commands; {self.node.status().text}",
+        )
         return self.robot.commands[had:]
 
     def has(self, policy) -> bool:

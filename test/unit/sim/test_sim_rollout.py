@@ -94,7 +94,7 @@ def test_the_gripper_is_what_it_was_told_the_arm_what_it_measures(scene):
     assert 0.01 < last[0] < 0.0499  # still on its way, for the arm lags
 
 
-@pytest.mark.parametrize("vision", ["live", "frozen", "hidden"])
+@pytest.mark.parametrize("vision", ["live", "hidden"])
 def test_controls_of_vision(scene, vision):
     class Mover(Still):
         def step(self, observation):
@@ -106,8 +106,8 @@ def test_controls_of_vision(scene, vision):
     images = np.array([item.images["front"].astype(int) for item in policy.seen])
     red = (images[..., 0] > 120) & (images[..., 1] < 60)
     assert (red.sum() == 0) == (vision == "hidden")
-    assert (images[0] == images[-1]).all() == (vision == "frozen")
-    assert policy.seen[-1].state[0] > 0.1  # the joints are never frozen
+    assert not (images[0] == images[-1]).all()
+    assert policy.seen[-1].state[0] > 0.1
 
 
 def test_trials_repeat_exactly_and_seeds_shift_the_sensors(scene):
