@@ -54,11 +54,12 @@ def make_bag(
     storage: StoragePlugin,
     start: int = START,
     images: float = np.inf,
+    image_size: tuple[int, int] = SIZE,
 ) -> int:
     """Write about `size` bytes of recording, or so many images if that is less; returns the number
     of bytes on disk."""
     rng = np.random.default_rng(0)
-    background = cv2.resize(rng.integers(0, 256, (60, 80, 3), np.uint8), SIZE)
+    background = cv2.resize(rng.integers(0, 256, (60, 80, 3), np.uint8), image_size)
     variants = []
     for index in range(30):
         pixels = np.roll(background, index * 9, axis=1)

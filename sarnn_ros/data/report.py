@@ -209,8 +209,7 @@ def _camera(
         images = episode.images[camera.name]
         # Statistics need no more than some of the images; a long episode is memory-mapped.
         rows = np.unique(np.linspace(0, len(images) - 1, 32).astype(np.int64))
-        some = np.asarray(images[rows], dtype=np.float64)
-        release(images)
+        some = np.stack([_copy(images, row) for row in rows])
         means.append(some.mean(axis=(0, 1, 2)))
         contrasts.append(float(some.mean(axis=-1).std(axis=(1, 2)).mean()))
         of_episodes.append(float(some.mean()))
@@ -226,6 +225,13 @@ def _camera(
         repeated=float(np.mean(repeated)),
         differing=found.pixels if found else None,
     )
+
+
+def _copy(images: NDArray[np.uint8], row: np.int64) -> NDArray[np.float64]:
+    # One at a time: the system may map 2 MB of the file for each.
+    image = np.array(images[row], dtype=np.float64)
+    release(images)
+    return image
 
 
 def _repeated(images: NDArray[np.uint8]) -> float:

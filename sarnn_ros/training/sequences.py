@@ -4,7 +4,7 @@
 
 Images stay uint8 until a frame is used. On the CPU, and if they do not fit on a GPU, they stay
 where the data set has them, usually in the cache's memory-mapped files, and are read frame by
-frame: the operating system keeps in memory what fits.
+frame: the operating system keeps in memory what fits, and the process itself grows by none of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.data.dataset import Dataset, release
 from sarnn_ros.spec import Range, Spec
 from sarnn_ros.streams.preprocess import to_range, unit_images
 
@@ -48,8 +48,11 @@ class StoredFrames:
         shape = (len(ticks), *self._arrays[0].shape[1:])
         frames = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
         pixels = frames.numpy()
-        for row, (episode, tick) in enumerate(zip(episodes.tolist(), ticks.tolist(), strict=True)):
+        numbers = episodes.tolist()
+        for row, (episode, tick) in enumerate(zip(numbers, ticks.tolist(), strict=True)):
             pixels[row] = self._arrays[episode][tick]
+        for episode in set(numbers):
+            release(self._arrays[episode])
         return frames.to(self._device, non_blocking=pinned)
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ from launch_stand_ins import (
 from launch_stand_ins import launch as stand_in_launch
 from lifecycle_msgs.msg import Transition
 from rcl_interfaces.srv import GetParameters
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    LivelinessPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
+from ros_testing import small_spec
 
 from sarnn_ros.control.settings import DECLARATIONS, TYPE_NAMES, build_settings
 from sarnn_ros.share import FASTDDS_VARIABLES
@@ -373,18 +384,91 @@ def test_the_parameter_file_to_copy_has_the_defaults() -> None:
     assert build_settings(parameters_of(ROOT / "config" / "inference.yaml")) == build_settings({})
 
 
-def test_rviz_shows_what_the_node_publishes() -> None:
-    config = yaml.safe_load((ROOT / "config" / "sarnn.rviz").read_text(encoding="utf-8"))
+def profile(topic: dict[str, Any]) -> QoSProfile:
+    """The QoS that a display of RViz asks for."""
+
+    def policy(kind: Any, key: str) -> Any:
+        return kind[topic[f"{key} Policy"].replace(" ", "_").upper()]
+
+    return QoSProfile(
+        depth=topic["Depth"],
+        history=policy(HistoryPolicy, "History"),
+        reliability=policy(ReliabilityPolicy, "Reliability"),
+        durability=policy(DurabilityPolicy, "Durability"),
+        liveliness=LivelinessPolicy.AUTOMATIC,
+    )
+
+
+def panels_of(node: Any) -> set[str]:
+    """In the tree of Foxglove's layout."""
+    if isinstance(node, str):
+        return {node}
+    return panels_of(node["first"]) | panels_of(node["second"])
+
+
+@pytest.mark.parametrize("cameras", [("front",), ("front", "wrist")])
+def test_layouts_show_what_the_node_publishes(
+    cameras: tuple[str, ...],
+    make_policy: Callable[..., Path],
+    start_node: Callable[..., Any],
+    graph: Any,
+    wait: Callable[..., Any],
+    rviz2: None,
+) -> None:
+    """Topic, type and QoS of each display of RViz and each panel of Foxglove, and the services."""
+    views = [{"name": name, "topic": name, "width": 32, "height": 24} for name in cameras]
+    policy = make_policy(spec=small_spec(cameras=views))
+    node = start_node(policy=policy, autostart=True, dry_run=True)
+    node.wait_for("holding")
+    types = dict(graph.node.get_topic_names_and_types())
+    services = dict(graph.node.get_service_names_and_types())
+
+    def carries(topic: str, kind: str) -> bool:
+        types.update(graph.node.get_topic_names_and_types())
+        return types.get(topic) == [kind]
+
+    _, rviz = run("inference.launch.py", rviz="true", policy=str(policy))
+    config = yaml.safe_load(Path(rviz.arguments[1]).read_text(encoding="utf-8"))
     displays = config["Visualization Manager"]["Displays"]
     images = [item for item in displays if item["Class"] == "rviz_default_plugins/Image"]
-    assert [item["Topic"]["Value"] for item in images] == [
-        "/sarnn/attention_overlay",
-        "/sarnn/predicted_beside",
-    ]
-    # Over a bad link the newest picture counts, not every one.
-    assert {item["Topic"]["Reliability Policy"] for item in images} == {"Best Effort"}
-    # Each dock has the name of its display.
-    assert {item["Name"] for item in images} <= set(config["Window Geometry"])
+    assert len(images) == 2 * len(cameras)
+    for item in images:
+        topic = item["Topic"]["Value"]
+        wait(lambda topic=topic: carries(topic, "sensor_msgs/msg/Image"), lambda: node.output)
+        (publisher,) = graph.node.get_publishers_info_by_topic(topic)
+        fits, why = qos_check_compatible(publisher.qos_profile, profile(item["Topic"]))
+        assert fits == QoSCompatibility.OK, (topic, why)
+        # Over a bad link the newest picture counts, not every one.
+        assert item["Topic"]["Reliability Policy"] == "Best Effort"
+        # Each dock has the name of its display.
+        assert item["Name"] in config["Window Geometry"]
+
+    layout = foxglove.layout(
+        json.loads((ROOT / "config" / "foxglove_layout.json").read_text(encoding="utf-8")), cameras
+    )
+    shown = set()
+    for name, panel in layout["configById"].items():
+        match name.partition("!")[0]:
+            case "Image":
+                topic = panel["imageMode"]["imageTopic"]
+                assert carries(topic, "sensor_msgs/msg/Image"), (topic, types)
+                shown.add(topic)
+            case "Plot":
+                for path in panel["paths"]:
+                    topic, _, field = path["value"].partition(".")
+                    if field:  # else a constant
+                        (kind,) = types[topic]
+                        package, _, message = kind.split("/")
+                        found = getattr(import_module(f"{package}.msg"), message)
+                        fields = found.get_fields_and_field_types()
+                        assert fields[field.partition("[")[0]] == "sequence<double>"
+            case "DiagnosticSummary":
+                assert carries(panel["topicToRender"], "diagnostic_msgs/msg/DiagnosticArray")
+            case "CallService":
+                assert services[panel["serviceName"]] == ["std_srvs/srv/Trigger"]
+            case other:
+                raise AssertionError(other)
+    assert shown == {item["Topic"]["Value"] for item in images}
 
 
 def test_rviz_has_displays_for_each_camera_of_the_policy(policy: str, rviz2: None) -> None:
@@ -407,12 +491,7 @@ def test_foxglove_layout_is_consistent(cameras: tuple[str, ...]) -> None:
     file = ROOT / "config" / "foxglove_layout.json"
     layout = foxglove.layout(json.loads(file.read_text(encoding="utf-8")), cameras)
 
-    def panels(node: Any) -> set[str]:
-        if isinstance(node, str):
-            return {node}
-        return panels(node["first"]) | panels(node["second"])
-
-    assert panels(layout["layout"]) == set(layout["configById"])
+    assert panels_of(layout["layout"]) == set(layout["configById"])
     shown = [
         panel["imageMode"]
         for name, panel in layout["configById"].items()
