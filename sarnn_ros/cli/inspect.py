@@ -32,6 +32,14 @@ def inspect(
     write_spec: Annotated[
         Path | None, typer.Option(help="Write the proposed spec to this file.")
     ] = None,
+    crop: Annotated[
+        bool,
+        typer.Option(
+            "--crop",
+            help="Propose the cameras, of --spec as well, cropped to where the episodes differ; "
+            "--html shows it.",
+        ),
+    ] = False,
     fps: Fps = None,
     bgr: Bgr = False,
     failures: Failures = False,
@@ -54,10 +62,10 @@ def inspect(
     from sarnn_ros.interop.loading import Arrays, propose
     from sarnn_ros.spec import load_spec
 
-    if spec is not None and write_spec is not None:
+    if spec is not None and write_spec is not None and not crop:
         raise ConfigError(
             "both --spec and --write-spec are given",
-            remedy="a spec is only proposed where none is given: drop one of them",
+            remedy="a spec is only proposed where none is given: drop one of them, or add --crop",
         )
     refuse_existing(write_spec)
     # JSON on the terminal must stay alone on stdout.
@@ -73,8 +81,8 @@ def inspect(
             show_proposal(chosen, console, write_spec)
         raise
     report = examine(dataset)
-    if spec is None:
-        show_proposal(chosen, console, write_spec, report.differences)
+    if spec is None or crop:
+        show_proposal(chosen, console, write_spec, report.differences, crop=crop)
     print_report(report, console)
     if page is not None:
         with writing(page):

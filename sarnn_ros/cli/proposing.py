@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 _REASON = (
     "Or '{name}' cropped to where the episodes differ: about {then:.0f} pixels there instead of "
-    "{now:.0f}. Look at it with --html, and let it hold all places of the object."
+    "{now:.0f} (--crop). Look at it with --html, and let it hold all places of the object."
+)
+_WITHOUT = (
+    "'{name}' is cropped to where the episodes differ: about {then:.0f} pixels there instead of "
+    "{now:.0f}. Look at it with --html, and let it hold all places of the object. As it was:"
+)
+_NO_CROP = (
+    "no crop: there is one episode only, or the first images do not differ, or in too large a part"
 )
 
 
@@ -34,22 +41,32 @@ def show_proposal(
     console: Console,
     file: Path | None,
     differences: Sequence[Difference | None] = (),
+    crop: bool = False,
 ) -> None:
     """Print it as YAML, and write it to the file if one is given.
 
     :param differences: of its cameras. The crop that they suggest becomes a comment, and not the
         camera: the first demonstrations do not show all places where an object will lie.
+    :param crop: it becomes the camera all the same, and what was before it the comment.
     :raises ConfigError: it cannot be written.
     """
     from sarnn_ros.data.differences import cropped
     from sarnn_ros.files import write_text
     from sarnn_ros.spec import dump_spec
 
-    alternatives = [
-        (larger, _REASON.format(name=camera.name, now=found.pixels, then=found.cropped_pixels))
-        for camera, found in zip(spec.cameras, differences)
-        if found is not None and (larger := cropped(camera, found)) is not None
-    ]
+    cameras, alternatives = list(spec.cameras), []
+    for row, (camera, found) in enumerate(zip(spec.cameras, differences)):
+        if found is None or (larger := cropped(camera, found)) is None:
+            continue
+        reason = _WITHOUT if crop else _REASON
+        text = reason.format(name=camera.name, now=found.pixels, then=found.cropped_pixels)
+        alternatives.append((camera if crop else larger, text))
+        if crop:
+            cameras[row] = larger
+    if crop:
+        spec = spec.model_copy(update={"cameras": tuple(cameras)})
+        if not alternatives:
+            console.print(_NO_CROP, style="bold", highlight=False)
     text = dump_spec(spec, alternatives)
     console.print("proposed spec (correct it, then pass it with --spec):", style="bold")
     console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sarnn_ros.cli.options import Bgr, Failures, Fps, NoCache, Recordings
-from sarnn_ros.errors import INTERRUPTED
+from sarnn_ros.errors import INTERRUPTED, ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 
 def train(
     bags: Recordings,
-    spec: Annotated[Path, typer.Option(help="What is observed and commanded (YAML).")],
     out: Annotated[Path, typer.Option(help="Policy directory to write.")],
+    spec: Annotated[
+        Path | None,
+        typer.Option(
+            help="What is observed and commanded (YAML); `sarnn inspect --write-spec` proposes it."
+        ),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Training settings (YAML).")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override one setting.")
@@ -61,6 +66,12 @@ def train(
     from sarnn_ros.training.distributed import is_main_process
     from sarnn_ros.training.estimate import describe
 
+    if spec is None:
+        raise ConfigError(
+            "--spec is missing",
+            remedy="'sarnn inspect BAGS --crop --write-spec spec.yaml' proposes one: correct it, "
+            "then pass it with --spec",
+        )
     console = Console(quiet=not is_main_process())
     overrides = parse_settings(settings or [])
     if seed is not None:

@@ -503,8 +503,9 @@ def _difference_problems(spec: Spec, found: Sequence[Difference | None]) -> Iter
             remedy = (
                 f"'crop: {{x: {crop.x}, y: {crop.y}, width: {crop.width}, "
                 f"height: {crop.height}}}' with 'width: {width}' and 'height: {height}' would "
-                f"make it about {one.cropped_pixels:.0f} pixels (--html shows it); "
-                "let the crop hold all places where the object may lie later"
+                f"make it about {one.cropped_pixels:.0f} pixels (of 'sarnn inspect', --html shows "
+                "it, and --crop --write-spec writes it); let the crop hold all places where the "
+                "object may lie later"
             )
         elif not hidden:
             continue

@@ -135,3 +135,9 @@ def test_ctrl_c_ends_quietly_with_130(tmp_path: Path) -> None:
     _, errors = child.communicate(timeout=10)
     assert child.returncode == 130
     assert errors == "interrupted\n"
+
+
+def test_without_a_spec_training_says_where_to_get_one() -> None:
+    done = sarnn("train", "bags", "--out", "policy")
+    assert done.returncode == 1
+    assert "--spec is missing" in done.stderr and "--write-spec spec.yaml" in done.stderr

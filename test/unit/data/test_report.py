@@ -13,6 +13,7 @@ from pathlib import Path
 import bag_making as make
 import numpy as np
 import pytest
+import yaml
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -98,8 +99,9 @@ def test_how_large_an_object_gets_by_the_proposed_crop():
         assert all(f"'crop: {{x: {larger.crop.x}, " in one.remedy for one in problems)
 
 
-def test_the_crop_is_proposed_as_a_comment_that_a_person_can_take(tmp_path):
-    """The spec as written has no crop; with the # moved it is the cropped one."""
+@pytest.fixture
+def small_object(tmp_path: Path) -> Path:
+    """Three bags, in which it lies in different places."""
     table = np.random.default_rng(0).integers(90, 110, (96, 128, 3), np.uint8)
 
     def change(topic: str, index: int, message, number: int):
@@ -115,14 +117,19 @@ def test_the_crop_is_proposed_as_a_comment_that_a_person_can_take(tmp_path):
             start=make.START + number * 60 * make.SECOND, change=partial(change, number=number)
         )
         made.write(tmp_path / "bags" / f"take{number}")
+    return tmp_path / "bags"
+
+
+def test_the_crop_is_proposed_as_a_comment_that_a_person_can_take(tmp_path, small_object):
+    """The spec as written has no crop; with the # moved it is the cropped one."""
     page, file = tmp_path / "page.html", tmp_path / "spec.yaml"
-    arguments = [str(tmp_path / "bags"), "--write-spec", str(file), "--html", str(page)]
+    arguments = [str(small_object), "--write-spec", str(file), "--html", str(page)]
     result = CliRunner().invoke(app, ["inspect", *arguments])
     assert result.exit_code == 0, result.output
     assert load_spec(file).cameras[0].crop is None
     lines = file.read_text().splitlines()
     (row,) = [row for row, line in enumerate(lines) if line.startswith("# - {")]
-    assert "about 36 pixels there instead of 9." in lines[row - 1]
+    assert "about 36 pixels there instead of 9 " in lines[row - 1]
     assert lines[row] in result.output
     lines[lines.index("cameras:") + 1 : row] = []
     file.write_text("\n".join(lines).replace("# - {", "- {"))
@@ -134,6 +141,34 @@ def test_the_crop_is_proposed_as_a_comment_that_a_person_can_take(tmp_path):
     # And the page shows it beside the picture.
     content = page.read_text()
     assert "the proposed crop" in content and f"{camera.width} x {camera.height}" in content
+
+
+def test_the_crop_can_be_taken_in_one_step(tmp_path, small_object):
+    """`--crop` writes what the comment offers, of a spec that is there as well."""
+
+    def inspect(*arguments: object) -> str:
+        result = CliRunner().invoke(app, ["inspect", str(small_object), *map(str, arguments)])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    plain, taken, again = (tmp_path / f"{name}.yaml" for name in ("plain", "taken", "again"))
+    inspect("--write-spec", plain)
+    inspect("--crop", "--write-spec", taken)
+    (offered,) = [line for line in plain.read_text().splitlines() if line.startswith("# - {")]
+    (camera,) = load_spec(taken).cameras
+    assert camera.crop is not None
+    assert yaml.safe_load(offered[2:]) == [camera.model_dump(mode="json", exclude_unset=True)]
+    # What was before it is the comment now.
+    (before,) = [line for line in taken.read_text().splitlines() if line.startswith("# - {")]
+    (uncropped,) = load_spec(plain).cameras
+    assert yaml.safe_load(before[2:]) == [uncropped.model_dump(mode="json", exclude_unset=True)]
+
+    corrected = tmp_path / "corrected.yaml"
+    corrected.write_text(plain.read_text().replace("rate: 10", "rate: 5"))
+    inspect("--spec", corrected, "--crop", "--write-spec", again)
+    assert load_spec(again) == load_spec(taken).model_copy(update={"rate": 5.0})
+    # Cropped once, nothing is left to crop.
+    assert "no crop: " in inspect("--spec", taken, "--crop")
 
 
 def test_sound_bags_have_no_problems(tmp_path):
