@@ -8,7 +8,7 @@ SHELL := /bin/sh
 
 VENV ?= .venv
 PYTHON ?=
-EXTRAS ?= train,sim,ros,lerobot,hdf5,test,dev,docs
+EXTRAS ?= train,sim,ros,lerobot,hdf5,web,test,dev,docs
 OUT ?= demo_output
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python -m
@@ -64,8 +64,17 @@ coverage: $(STAMP)  ## which lines the tests run through, htmlcov/index.html
 
 .PHONY: test-kilted
 test-kilted:  ## the ROS tests on ROS 2 Kilted, in a .venv-kilted of its own
-	@$(MAKE) VENV=.venv-kilted EXTRAS=train,sim,kilted,lerobot,hdf5,test .venv-kilted/.installed
+	@$(MAKE) VENV=.venv-kilted EXTRAS=train,sim,kilted,lerobot,hdf5,web,test .venv-kilted/.installed
 	@.venv-kilted/bin/pytest test/ros $(ARGS)
+
+.PHONY: test-web
+test-web: $(STAMP)  ## the page of `sarnn web` in a real browser, Chromium
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+	  command -v google-chrome >/dev/null || { \
+	  echo "error: there is no Chromium" >&2; \
+	  echo "  remedy: apt-get install chromium" >&2; exit 1; }
+	@$(VENV)/bin/pip install -q 'playwright>=1.45'
+	@$(VENV)/bin/pytest test/ros/test_web_browser.py $(ARGS)
 
 .PHONY: lint
 lint: $(STAMP)  ## ruff and mypy

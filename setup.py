@@ -35,6 +35,7 @@ TRAIN = [
 SIM = ["mujoco-core>=4.0", "matplotlib>=3.8", "imageio-ffmpeg>=0.5"]
 LEROBOT = ["pyarrow>=21", "av>=15"]
 HDF5 = ["h5py>=3.10", "av>=15"]  # RoboManipBaselines keeps films beside the HDF5
+WEB = ["starlette>=0.40", "uvicorn>=0.30"]
 # Pins, as the wheels of one distro must match each other.
 ROS = [
     "ros-jazzy-rclpy==7.1.6" + WHEELS,
@@ -78,7 +79,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={f"{NAME}.sim": ["*.xml"], NAME: ["py.typed"]},
+    package_data={
+        f"{NAME}.sim": ["*.xml"],
+        f"{NAME}.ros.web": ["page.*"],
+        NAME: ["py.typed"],
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
@@ -108,6 +113,7 @@ setup(
         "kilted": KILTED,
         "lerobot": LEROBOT,
         "hdf5": HDF5,
+        "web": WEB,
         "benchmark": BENCHMARK,
         "test": TEST,
         "dev": DEV,

@@ -28,6 +28,7 @@ COMMANDS = (
     "evaluate",
     "run",
     "latency",
+    "web",
     "foxglove",
     "demonstrate",
     "import_eipl",
@@ -40,6 +41,7 @@ EXTRAS = {
     "sim": ("mujoco", "imageio", "imageio_ffmpeg"),
     "lerobot": ("pyarrow", "av"),
     "hdf5": ("h5py",),
+    "web": ("starlette", "uvicorn"),
     "ros": ("rclpy", "cv_bridge"),
 }
 

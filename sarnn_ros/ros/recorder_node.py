@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -36,6 +37,7 @@ from sarnn_ros.data.record import Label
 from sarnn_ros.data.session import TAKEOVER, Channel, Session, channels
 from sarnn_ros.data.write_bag import DEFAULT_QOS
 from sarnn_ros.errors import ConfigError, SarnnError
+from sarnn_ros.ros import messages
 from sarnn_ros.ros.messages import message_class
 from sarnn_ros.ros.parameters import refuse_unknown
 from sarnn_ros.ros.spinning import initialise, spin
@@ -54,6 +56,7 @@ class RecorderNode(Node):
     Parameters: `spec` (path of a spec), `out` (folder of the session), `topics` (more topics,
     as topic:type), `min_free_gigabytes`. Services: `~/start_episode`, `~/stop_episode`,
     `~/discard_episode`, `~/label_success`, `~/label_failure`, `~/takeover`, `~/preflight`.
+    `/diagnostics`, status `session`: what it does, twice a second.
 
     :raises ConfigError: a parameter is missing, wrong or unknown.
     :raises SpecError: the spec is wrong.
@@ -108,6 +111,8 @@ class RecorderNode(Node):
         # On the steady clock: a stopped simulation must not stop the checks.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(0.25, self._look_after, clock=self._steady)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(0.5, self._diagnose, clock=self._steady)
         self._look_after()
 
     @property
@@ -122,11 +127,11 @@ class RecorderNode(Node):
         for topic, channel in self._channels.items():
             publishers = self.get_publishers_info_by_topic(topic)
             kept = list(channel.last) if channel.checks else []
-            messages = [deserialize_message(raw, message_class(channel.type)) for raw in kept]
+            newest = [deserialize_message(raw, message_class(channel.type)) for raw in kept]
             problems += channel.problems(
                 topic,
                 [(one.node_name, one.topic_type) for one in publishers],
-                messages,
+                newest,
                 self.get_clock().now().nanoseconds,
                 self._steady.now().nanoseconds,
             )
@@ -205,6 +210,22 @@ class RecorderNode(Node):
         silences = {topic: one.silence(now) for topic, one in self._channels.items()}
         for news in self._session.silent({t: gap for t, gap in silences.items() if gap}):
             self.get_logger().error(news)
+
+    def _diagnose(self) -> None:
+        steady_ns = self._steady.now().nanoseconds
+        silent = [name for name, one in self._channels.items() if one.silence(steady_ns)]
+        level = DiagnosticStatus.WARN if silent else DiagnosticStatus.OK
+        values = {
+            "recording": self.recording,
+            "episode": self._session.episode,
+            "seconds": self._session.seconds,
+            "kept": self.kept,
+            "silent": ", ".join(silent),
+        }
+        name = f"{self.get_fully_qualified_name()}: session"
+        status = messages.diagnostic_status(name, level, self.status(), "", values)
+        now_ns = int(self.get_clock().now().nanoseconds)
+        self._diagnostics.publish(messages.diagnostic_array([status], now_ns))
 
     def _subscribe(self, topic: str, channel: Channel) -> None:
         publishers = self.get_publishers_info_by_topic(topic)

@@ -168,6 +168,7 @@ def test_a_recorder_keeps_its_episode_and_ends(deliver, launch, graph, make_robo
         ("sim", ["run", "sim"]),
         ("recorder", ["record", "--spec", "spec.yaml", "--out", "bags"]),
         ("sarnn_latency", ["latency", "--timeout", "100"]),
+        ("sarnn_web", ["web", "--port", "0"]),
     ],
 )
 def test_the_commands_end(node, arguments, deliver, launch, graph, wait, tmp_path, monkeypatch):

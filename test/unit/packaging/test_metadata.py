@@ -101,7 +101,10 @@ def test_setup_names_every_other_package(setup_arguments: dict[str, object]) -> 
     assert isinstance(extras, dict)
     core = setup_arguments["install_requires"]
     assert isinstance(core, list)
-    lines = [*core, *(line for one in ("train", "sim", "lerobot", "hdf5") for line in extras[one])]
+    lines = [
+        *core,
+        *(line for one in ("train", "sim", "lerobot", "hdf5", "web") for line in extras[one]),
+    ]
     names = {Requirement(line).name.lower() for line in lines}
     brought = {MODULES.get(name, name) for name in names}
     brought.remove("tensorboard")  # through torch.utils.tensorboard

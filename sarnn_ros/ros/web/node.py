@@ -1,0 +1,228 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The node `sarnn_web`: what `sarnn web` hears, and the services that it calls, as anybody could.
+
+Two threads: the *executor*, which takes messages and answers, and *http*. A call is sent by the
+latter at once, and waits for nobody: a stop passes, whatever else hangs.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.srv import SetParameters
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
+
+from sarnn_ros.ros.spinning import spin
+from sarnn_ros.ros.web.access import listen
+from sarnn_ros.ros.web.server import PageServer, make_app
+from sarnn_ros.ros.web.view import DRY_RUN, TRIGGERS, Call, View
+from sarnn_ros.signals import stop_on_signals
+
+#: How often it looks who looks, and which calls have no answer, s.
+LOOK_SECONDS = 0.2
+#: How often it looks for cameras, in looks.
+GRAPH_LOOKS = 5
+#: An answer may take so long, s; the end of an episode is long in coming on a slow disk.
+ANSWER_SECONDS = 10.0
+EPISODE_SECONDS = 30.0
+#: A stop waits so long for somebody who offers it: discovery may still be going on, s.
+STOP_SECONDS = 3.0
+#: How long a callback may take to finish when the process is to end, s.
+CALLBACK_SECONDS = 1.5
+
+
+@dataclass
+class _Waiting:
+    """A call without an answer; `future` is None while it is not sent."""
+
+    call: Call
+    client: Any
+    future: Any
+    until_s: float
+
+    @property
+    def answered(self) -> bool:
+        return self.future is not None and self.future.done()
+
+
+class WebNode(Node):
+    """See the module.
+
+    :param node: the inference node's full name; :param recorder: the recorder's.
+    """
+
+    def __init__(self, view: View, node: str, recorder: str, **options: Any) -> None:
+        super().__init__("sarnn_web", start_parameter_services=False, **options)
+        self._view = view
+        owners = {"node": node, "recorder": recorder}
+        self._triggers = {
+            action: self.create_client(Trigger, f"{owners[owner]}/{service}")
+            for action, (owner, service) in TRIGGERS.items()
+        }
+        self._parameters = self.create_client(SetParameters, f"{node}/set_parameters")
+        self._waiting: list[_Waiting] = []
+        self._lock = threading.Lock()  # of `_waiting`
+        self._overlay = re.compile(rf"{re.escape(node)}/(?:(\w+)/)?attention_overlay/compressed")
+        self._topics: dict[str, str] = {}
+        self._pictures: dict[str, Any] = {}
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 50)
+        self.create_subscription(Float64MultiArray, f"{node}/health", self._health, 50)
+        # On the steady clock: a stopped simulation must not stop the page.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._looks = 0
+        self.create_timer(LOOK_SECONDS, self._look, clock=steady)
+
+    def call(self, action: str) -> int:
+        """Begin an action of `TRIGGERS` or `DRY_RUN`; any thread. What becomes of it is in the
+        view.
+
+        :returns: its number there.
+        :raises Busy: it has been begun before, and has no answer.
+        """
+        call = self._view.begin(action)
+        client = self._triggers.get(action, self._parameters)
+        if client.service_is_ready():
+            self._send(call, client)
+        elif action == "stop":
+            call.text = f"not sent yet: {_nobody(client)}"
+            with self._lock:
+                until_s = time.monotonic() + STOP_SECONDS
+                self._waiting.append(_Waiting(call, client, None, until_s))
+        else:
+            self._view.end(call, False, _nobody(client))
+        return call.number
+
+    def _send(self, call: Call, client: Any) -> None:
+        request = Trigger.Request()
+        if call.action in DRY_RUN:
+            value = Parameter("dry_run", value=DRY_RUN[call.action])
+            request = SetParameters.Request(parameters=[value.to_parameter_msg()])
+        seconds = EPISODE_SECONDS if call.action.startswith("episode") else ANSWER_SECONDS
+        future = client.call_async(request)
+        with self._lock:
+            self._waiting.append(_Waiting(call, client, future, time.monotonic() + seconds))
+        future.add_done_callback(partial(self._answered, call))
+
+    def _answered(self, call: Call, future: Any) -> None:
+        if future.cancelled() or future.result() is None:
+            return
+        answer = future.result()
+        if call.action in DRY_RUN:
+            result = answer.results[0]
+            mode = "a dry run" if DRY_RUN[call.action] else "no dry run"
+            text = result.reason or f"{mode}; the robot is stopped until the next start"
+            self._view.end(call, result.successful, text)
+        else:
+            self._view.end(call, answer.success, answer.message)
+
+    # -- what is heard --------------------------------------------------------------------------
+
+    def _diagnosed(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            values = {pair.key: pair.value for pair in status.values}
+            self._view.say(status.name, status.level[0], status.message, values)
+
+    def _health(self, message: Float64MultiArray) -> None:
+        names = message.layout.dim[0].label.split(",") if message.layout.dim else ()
+        self._view.health(dict(zip(names, message.data)))
+
+    def _shown(self, camera: str, message: CompressedImage) -> None:
+        self._view.show(camera, bytes(message.data))
+
+    def _look(self) -> None:
+        if self._looks % GRAPH_LOOKS == 0:
+            names = (name for name, _ in self.get_topic_names_and_types())
+            found = filter(None, map(self._overlay.fullmatch, names))
+            self._topics = {one[1] or "": one[0] for one in found}
+            self._view.found(tuple(sorted(self._topics)))
+        self._looks += 1
+        # Subscribed to only while somebody looks: the node draws for subscribers alone.
+        looked_at = self._view.looked_at()
+        for camera in looked_at - self._pictures.keys():
+            self._pictures[camera] = self.create_subscription(
+                CompressedImage, self._topics[camera], partial(self._shown, camera), 1
+            )
+        for camera in self._pictures.keys() - looked_at:
+            self.destroy_subscription(self._pictures.pop(camera))
+        self._look_after_calls()
+
+    def _look_after_calls(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            waiting = [one for one in self._waiting if not one.answered]
+            ready = [one for one in waiting if not one.future and one.client.service_is_ready()]
+            late = [one for one in waiting if one not in ready and now > one.until_s]
+            self._waiting = [one for one in waiting if one not in (*ready, *late)]
+        for one in ready:
+            self._send(one.call, one.client)
+        for one in late:
+            text = _nobody(one.client)
+            if one.future is not None:
+                one.client.remove_pending_request(one.future)
+                text = f"no answer of {one.client.srv_name}; it may still take effect"
+            if one.call.action == "stop":
+                text += ". If the robot moves, use the emergency stop."
+            self._view.end(one.call, False, text)
+
+
+def _nobody(client: Any) -> str:
+    return f"nobody offers {client.srv_name}: does its node run, in this ROS domain?"
+
+
+def serve(
+    node: str,
+    recorder: str,
+    host: str,
+    port: int,
+    token: str | None,
+    listens: Callable[[str], object],
+) -> int:
+    """Serve the page until SIGINT, SIGTERM or SIGHUP.
+
+    :param listens: told the address to open, once it answers.
+    :returns: 0 after a clean stop, 1 if the server ended by itself.
+    :raises ConfigError: see `listen`.
+    """
+    with stop_on_signals() as stop:
+        listening, access, url = listen(host, port, token)
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        view = View(node, recorder)
+        web = WebNode(view, node, recorder)
+        executor = SingleThreadedExecutor()
+        executor.add_node(web)
+        spinner = threading.Thread(
+            target=spin, args=(executor, web, stop), name="executor", daemon=True
+        )
+        spinner.start()
+        failed = threading.Event()
+
+        def ended() -> None:
+            if not stop.is_set():
+                failed.set()
+                stop.set()
+
+        server = PageServer(make_app(view, access, web.call), listening, ended)
+        listens(url)
+        stop.wait()
+        server.stop()
+        executor.shutdown(CALLBACK_SECONDS)
+        spinner.join(CALLBACK_SECONDS)
+        web.destroy_node()
+        rclpy.try_shutdown()
+    return int(failed.is_set())

@@ -1,0 +1,192 @@
+// Copyright 2026 The sarnn_ros authors
+// SPDX-License-Identifier: Apache-2.0
+// The page asks for the state five times a second and for each picture one by one, and only while it
+// is visible. No request waits on the server, so that a stop never waits in the browser.
+"use strict";
+
+const STATE_MS = 200, PICTURE_MS = 100, ANSWER_MS = 2000, WINDOW_S = 120;
+// The node says what it does once a second; after so long its last word is not current, s.
+const SILENT_S = 3;
+const LEVELS = ["fine", "waiting", "faulted", "faulted"];
+const $ = (id) => document.getElementById(id);
+const rows = { scores: [], latencies: [] };
+let now = 0, last = 0, cameras = [], dryRun = false;
+
+const get = (path) => fetch(path, { signal: AbortSignal.timeout(ANSWER_MS) });
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+// -- what the user does ----------------------------------------------------------------------------
+
+async function run(action) {
+  try {
+    const answer = await fetch(`do/${action}`, { method: "POST", signal: AbortSignal.timeout(ANSWER_MS) });
+    if (!answer.ok) note(action, await answer.text());
+  } catch (error) {
+    note(action, `the web server did not take it: ${error.message}`);
+  }
+}
+
+function note(action, text) {
+  $("calls").prepend(line({ action, text, ok: false }));
+}
+
+function ask(text, yes) {
+  const dialog = $("ask");
+  if (dialog.open) return;
+  dialog.querySelector("p").textContent = text;
+  $("yes").onclick = () => { dialog.close(); yes(); };
+  $("no").onclick = () => dialog.close();
+  dialog.showModal();
+}
+
+for (const button of document.querySelectorAll("[data-do]")) {
+  const { do: action, ask: question } = button.dataset;
+  button.onclick = () => (question ? ask(question, () => run(action)) : run(action));
+}
+addEventListener("keydown", (event) => { if (event.key === "Escape") { run("stop"); } }, true);
+$("dry").onclick = (event) => {
+  event.preventDefault(); // it shows what the node says, not what was clicked
+  if (dryRun) ask("End the dry run? The robot stops; the next start moves it.", () => run("dry_run_off"));
+  else run("dry_run_on");
+};
+
+// -- what there is to see ---------------------------------------------------------------------------
+
+function line({ action, text, ok }) {
+  const item = document.createElement("li");
+  item.className = ok === false ? "no" : ok ? "" : "unknown";
+  item.textContent = `${action.replaceAll("_", " ")}: ${text}`;
+  return item;
+}
+
+function set(id, text, level) {
+  if ($(id).textContent !== text) $(id).textContent = text;
+  if (level !== undefined) $(id).className = level;
+}
+
+function facts(values) {
+  const shown = Object.entries(values).filter(([key, value]) =>
+    value && (["policy", "loading", "running for (s)", "commands"].includes(key) || key.startsWith("fault ")));
+  $("facts").replaceChildren(...shown.flatMap(([key, value]) => [["dt", key], ["dd", value]]).map(([tag, text]) => {
+    const element = document.createElement(tag);
+    element.textContent = text;
+    return element;
+  }));
+}
+
+function show(state) {
+  if (state.now < now) last = rows.scores.length = rows.latencies.length = 0; // another machine time
+  now = state.now;
+  for (const name of ["scores", "latencies"]) {
+    rows[name].push(...state[name]);
+    rows[name] = rows[name].filter(([at]) => at > now - WINDOW_S);
+    last = Math.max(last, ...state[name].map(([at]) => at));
+  }
+  const { control, timing, health, cameras: drift, recorder } = state.parts;
+  if (!control || control.age > SILENT_S) {
+    const since = control ? `for ${control.age.toFixed(0)} s` : "yet";
+    set("doing", `nothing heard from ${state.node} ${since}`, "unknown");
+    set("why", control ? `before: ${control.text}` : "does it run, in this ROS domain?");
+  } else {
+    dryRun = $("dry").checked = control.values.dry_run === "True";
+    const doing = (control.values.doing || "") + (dryRun ? " (dry run)" : "");
+    set("doing", doing, LEVELS[control.level]);
+    set("why", control.text.startsWith(`${doing}: `) ? control.text.slice(doing.length + 2) : control.text === doing ? "" : control.text);
+    facts(control.values);
+  }
+  set("health", health ? health.text : "", health ? LEVELS[health.level] : "");
+  set("timing", timing ? timing.text : "", timing ? LEVELS[timing.level] : "");
+  set("cameras", drift ? `Light and colours: ${drift.text}` : "", drift ? LEVELS[drift.level] : "");
+  const heard = recorder && recorder.age < SILENT_S;
+  set("recorder", heard ? recorder.text : `${state.recorder} is not heard.`, heard ? LEVELS[recorder.level] : "unknown");
+  const calls = JSON.stringify(state.calls);
+  if ($("calls").dataset.shown !== calls) {
+    $("calls").dataset.shown = calls;
+    $("calls").replaceChildren(...state.calls.reverse().slice(0, 6).map(line));
+  }
+  if (JSON.stringify(cameras) !== JSON.stringify(state.cameras)) {
+    cameras = state.cameras;
+    $("pictures").replaceChildren(...cameras.map(figure));
+  }
+  // 1: as large as the 99th percentile of validation.
+  plot("scores", rows.scores, ["#3b6ea5"], ["score"], 1);
+  plot("latencies", rows.latencies, ["#3b6ea5", "#c2651a"], ["p50, ms", "p99, ms"]);
+}
+
+function plot(id, data, colors, names, mark = 0) {
+  const canvas = $(id), draw = canvas.getContext("2d"), { width, height } = canvas;
+  const top = 1.15 * Math.max(mark, 1e-6, ...data.flatMap((row) => row.slice(1)).filter((value) => value !== null));
+  const x = (at) => width * (1 - (now - at) / WINDOW_S), y = (value) => height * (1 - value / top);
+  const ink = getComputedStyle(canvas).color;
+  draw.clearRect(0, 0, width, height);
+  draw.font = "12px sans-serif";
+  draw.setLineDash([4, 4]);
+  draw.strokeStyle = "#888";
+  if (mark) { draw.beginPath(); draw.moveTo(0, y(mark)); draw.lineTo(width, y(mark)); draw.stroke(); }
+  draw.setLineDash([]);
+  names.forEach((name, column) => {
+    draw.strokeStyle = draw.fillStyle = colors[column];
+    draw.fillText(name, 60 + 80 * column, 13);
+    draw.beginPath();
+    let down = false;
+    for (const row of data) {
+      const value = row[column + 1];
+      if (value === null) { down = false; continue; }
+      draw[down ? "lineTo" : "moveTo"](x(row[0]), y(value));
+      down = true;
+    }
+    draw.stroke();
+  });
+  draw.fillStyle = ink;
+  draw.fillText(top.toPrecision(2), 3, 13);
+  draw.fillText(`${WINDOW_S} s ago`, 3, height - 4);
+  draw.fillText("now", width - 26, height - 4);
+}
+
+function figure(camera) {
+  const figure = document.createElement("figure"), image = new Image();
+  image.alt = `What the policy looks at${camera && `, camera ${camera}`}`;
+  image.className = "old";
+  figure.append(image);
+  watch(camera, image);
+  return figure;
+}
+
+async function watch(camera, image) {
+  let number = "", shownAt = 0;
+  while (cameras.includes(camera)) {
+    if (!document.hidden) {
+      try {
+        const answer = await get(`overlay?camera=${encodeURIComponent(camera)}&after=${number}`);
+        if (answer.status === 200) {
+          number = answer.headers.get("X-Number");
+          const url = URL.createObjectURL(await answer.blob());
+          image.src = url;
+          await image.decode();
+          URL.revokeObjectURL(url);
+          shownAt = performance.now();
+        }
+      } catch { /* the state's loop says so */ }
+    }
+    image.className = performance.now() - shownAt > 1000 * SILENT_S ? "old" : "";
+    await pause(PICTURE_MS);
+  }
+}
+
+async function main() {
+  history.replaceState(null, "", location.pathname); // the token is in a cookie now
+  let answered = performance.now();
+  for (;;) {
+    if (!document.hidden) {
+      try {
+        const answer = await get(`state?since=${last}`);
+        if (!answer.ok) throw new Error(answer.status);
+        show(await answer.json());
+        answered = performance.now();
+      } catch (error) { console.warn("no state:", error); }
+      $("lost").hidden = performance.now() - answered < 1500;
+    } else answered = performance.now();
+    await pause(STATE_MS);
+  }
+}
+main();

@@ -1,0 +1,192 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the page shows: the newest of what was heard, a short history, and what became of each
+call. No ROS, no HTTP. The ROS side writes, the server reads; every method returns at once."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sarnn_ros.control.statistics import from_text
+
+#: What a user may do, and whose service it is: action -> (node or recorder, service).
+TRIGGERS = {
+    "start": ("node", "start"),
+    "stop": ("node", "stop"),
+    "reset": ("node", "reset"),
+    "episode_start": ("recorder", "start_episode"),
+    "episode_stop": ("recorder", "stop_episode"),
+    "episode_success": ("recorder", "label_success"),
+    "episode_failure": ("recorder", "label_failure"),
+    "episode_discard": ("recorder", "discard_episode"),
+}
+#: Values of the parameter `dry_run`.
+DRY_RUN = {"dry_run_on": True, "dry_run_off": False}
+#: The plots show so much, s.
+HISTORY_SECONDS = 120.0
+#: Nobody has asked for a camera's picture for so long: nobody looks, s.
+LOOKING_SECONDS = 2.0
+CALLS_KEPT = 20
+
+
+class Busy(RuntimeError):
+    """The same was asked for before, and there is no answer yet."""
+
+
+@dataclass
+class Call:
+    """What a user asked for.
+
+    :param ok: None: no answer yet.
+    """
+
+    number: int
+    action: str
+    text: str = "no answer yet"
+    ok: bool | None = None
+
+
+@dataclass
+class _Said:
+    """A status of /diagnostics, and when it came."""
+
+    at_s: float
+    level: int
+    text: str
+    values: dict[str, str]
+
+
+class View:
+    """See the module.
+
+    :param node: the inference node's full name; :param recorder: the recorder's.
+    :param clock: steady, s.
+    """
+
+    def __init__(
+        self, node: str, recorder: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._names = {"node": node, "recorder": recorder}
+        self._parts = {
+            f"{node}: {part}": part for part in ("control", "timing", "health", "cameras")
+        }
+        self._parts[f"{recorder}: session"] = "recorder"
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._said: dict[str, _Said] = {}
+        #: Rows of (s, value, …).
+        self._scores: deque[tuple[float, float | None]] = deque()
+        self._latencies: deque[tuple[float, float, float]] = deque()
+        self._ratios: dict[str, float | None] = {}
+        self._cameras: tuple[str, ...] = ()
+        self._asked: dict[str, float] = {}
+        self._pictures: dict[str, tuple[int, bytes]] = {}
+        self._count = 0
+        self._calls: deque[Call] = deque(maxlen=CALLS_KEPT)
+
+    # -- the ROS side ---------------------------------------------------------------------------
+
+    def say(self, name: str, level: int, text: str, values: Mapping[str, str]) -> None:
+        """A status of /diagnostics; those of others are passed over."""
+        part = self._parts.get(name)
+        if part is None:
+            return
+        with self._lock:
+            now = self._clock()
+            self._said[part] = _Said(now, level, text, dict(values))
+            total = from_text(values).get("total") if part == "timing" else None
+            if total:
+                self._latencies.append((now, total["p50"], total["p99"]))
+                _forget(self._latencies, now)
+
+    def health(self, figures: Mapping[str, float]) -> None:
+        """:param figures: `score`, and the ratio per term; NaN: unknown."""
+        with self._lock:
+            now = self._clock()
+            known = {name: x if math.isfinite(x) else None for name, x in figures.items()}
+            self._scores.append((now, known.pop("score", None)))
+            self._ratios = known
+            _forget(self._scores, now)
+
+    def found(self, cameras: tuple[str, ...]) -> None:
+        """The cameras that have an overlay; '' where there is only one."""
+        with self._lock:
+            self._cameras = cameras
+
+    def looked_at(self) -> set[str]:
+        """The cameras whose pictures somebody is looking at."""
+        with self._lock:
+            since = self._clock() - LOOKING_SECONDS
+            looked = {one for one in self._cameras if self._asked.get(one, -math.inf) >= since}
+            # What is no longer fetched must not be taken for live when somebody looks again.
+            self._pictures = {one: kept for one, kept in self._pictures.items() if one in looked}
+            return looked
+
+    def show(self, camera: str, jpeg: bytes) -> None:
+        with self._lock:
+            self._count += 1
+            self._pictures[camera] = (self._count, jpeg)
+
+    # -- the server's side ----------------------------------------------------------------------
+
+    def picture(self, camera: str, after: int) -> tuple[int, bytes] | None:
+        """The newest picture and its number, if it is another one than `after`. Asking says that
+        somebody looks."""
+        with self._lock:
+            if camera in self._cameras:
+                self._asked[camera] = self._clock()
+            newest = self._pictures.get(camera)
+            return None if newest is None or newest[0] == after else newest
+
+    def begin(self, action: str) -> Call:
+        """:raises Busy: it has been asked for, and has no answer. A stop is never refused."""
+        with self._lock:
+            waiting = any(one.action == action and one.ok is None for one in self._calls)
+            if waiting and action != "stop":
+                raise Busy(f"{action}: no answer yet")
+            self._count += 1
+            call = Call(self._count, action)
+            self._calls.append(call)
+            return call
+
+    def end(self, call: Call, ok: bool, text: str) -> None:
+        with self._lock:
+            call.ok, call.text = ok, text
+
+    def state(self, since: float) -> dict[str, Any]:
+        """All that the page shows, for JSON.
+
+        :param since: of the histories only what is newer, s on the clock of `now`.
+        """
+        with self._lock:
+            now = self._clock()
+            parts = {
+                part: {
+                    "age": now - said.at_s,
+                    "level": said.level,
+                    "text": said.text,
+                    "values": said.values,
+                }
+                for part, said in self._said.items()
+            }
+            return {
+                "now": now,
+                **self._names,
+                "parts": parts,
+                "scores": [row for row in self._scores if row[0] > since],
+                "latencies": [row for row in self._latencies if row[0] > since],
+                "ratios": self._ratios,
+                "cameras": self._cameras,
+                "calls": [vars(call).copy() for call in self._calls],
+            }
+
+
+def _forget(rows: deque[Any], now: float) -> None:
+    while rows and rows[0][0] < now - HISTORY_SECONDS:
+        rows.popleft()

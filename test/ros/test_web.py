@@ -1,0 +1,241 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""`sarnn web` over HTTP, with the real node, the real recorder and a robot."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+from page_client import Page
+from ros_testing import JOINTS, small_spec
+from signalling import state, stop_while_it_waits
+
+from sarnn_ros.data.bags import label_of
+from sarnn_ros.spec import dump_spec
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_by_one")]
+
+START = (0.3, 0.3, 0.3)
+
+
+@pytest.fixture
+def robot(make_robot):
+    return make_robot(JOINTS, START)
+
+
+def ready(page, wait, doing="stopped"):
+    wait(lambda: page.doing == doing, lambda: f"{doing}; {page.state()}")
+
+
+def start_recorder(launch, tmp_path):
+    spec, out = tmp_path / "spec.yaml", tmp_path / "bags"
+    spec.write_text(dump_spec(small_spec()))
+    return launch(
+        sys.executable, "-m", "sarnn_ros.ros.recorder_node", "--ros-args",
+        "-p", f"spec:={spec}", "-p", f"out:={out}", "-p", "min_free_gigabytes:=0.1",
+    ), out  # fmt: skip
+
+
+def test_it_starts_and_stops_the_robot_and_says_why_it_holds(
+    robot, launch, start_node, policy, wait
+):
+    node = start_node(policy=policy, start_on_activate=False)
+    page = Page(launch)
+    ready(page, wait)
+    wait(lambda: page.do("start")["ok"], lambda: node.output)
+    wait(lambda: len(robot.commands) >= 5, lambda: node.output)
+    ready(page, wait, "commanding")
+    found = page.state()
+    assert found["scores"] and found["latencies"] and found["parts"]["timing"]["text"]
+    assert [row for row in found["scores"] if row[0] > found["now"]] == []
+    stopped = page.do("stop")
+    assert stopped["ok"] and "stopped" in stopped["text"]
+    ready(page, wait)
+    # A camera that falls silent: why it holds, in the node's words.
+    robot.mutate_image = lambda message: []
+    assert page.do("start")["ok"]
+    ready(page, wait, "holding")
+    wait(
+        lambda: "s old, at most" in page.state()["parts"]["control"]["text"],
+        lambda: str(page.state()),
+    )
+    robot.catch_up()
+    sent = len(robot.commands)
+    assert page.do("reset")["ok"]
+    ready(page, wait, "holding")
+    robot.catch_up()
+    assert len(robot.commands) == sent
+    # The mode is changed by the parameter, and the node stops.
+    assert page.do("dry_run_on")["ok"]
+    ready(page, wait)
+    assert page.state()["parts"]["control"]["values"]["dry_run"] == "True"
+    robot.mend()
+    sent = len(robot.commands)
+    assert page.do("start")["ok"]
+    ready(page, wait, "commanding")
+    robot.catch_up()
+    assert len(robot.commands) == sent
+    assert page.do("dry_run_off")["ok"]
+    ready(page, wait)
+
+
+def test_a_picture_is_drawn_only_while_somebody_looks(
+    robot, launch, start_node, policy, wait, graph
+):
+    topic = "/sarnn/attention_overlay/compressed"
+    start_node(policy=policy, dry_run=True)
+    page = Page(launch)
+    wait(lambda: page.state()["cameras"] == [""], lambda: str(page.state()))
+    assert graph.node.count_subscribers(topic) == 0
+    pictures = set()
+
+    def seen():
+        status, body = page.ask("/overlay?camera=")
+        if status == 200:
+            pictures.add(body)
+        return len(pictures) >= 3
+
+    wait(seen, "three different pictures")
+    decoded = cv2.imdecode(np.frombuffer(pictures.pop(), np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None and decoded.shape[0] >= 64
+    assert page.ask("/overlay?camera=none")[0] == 204
+    wait(lambda: graph.node.count_subscribers(topic) == 0, "nobody looks any more")
+    # The last one, which is old by now, is not shown as a new one.
+    assert page.ask("/overlay?camera=")[0] == 204
+
+
+def test_it_records_and_labels(robot, launch, wait, tmp_path):
+    _, out = start_recorder(launch, tmp_path)
+    page = Page(launch)
+    wait(lambda: page.do("episode_start")["ok"], lambda: str(page.state()))
+    wait(
+        lambda: (
+            page.state()["parts"].get("recorder", {}).get("values", {}).get("recording") == "True"
+        ),
+        lambda: str(page.state()),
+    )
+    assert "recording episode_000" in page.state()["parts"]["recorder"]["text"]
+    labelled = page.do("episode_success")
+    assert labelled["ok"], labelled
+    assert label_of(out / "episode_000") == "success"
+    assert not page.do("episode_stop")["ok"], "nothing runs"
+    assert page.do("episode_failure")["ok"]
+    assert label_of(out / "episode_000") == "failure"
+    assert page.do("episode_discard")["ok"] and not (out / "episode_000").exists()
+
+
+def test_a_stop_passes_while_everything_else_hangs(
+    robot, launch, start_node, policy, wait, tmp_path
+):
+    node = start_node(policy=policy)
+    recorder, _ = start_recorder(launch, tmp_path)
+    page = Page(launch)
+    actions = [f"episode_{one}" for one in ("stop", "success", "failure", "discard")]
+    for action in actions:  # nothing runs, and it says so
+        wait(lambda action=action: "nobody" not in page.do(action)["text"], str)
+    ready(page, wait, "commanding")
+    stop_while_it_waits(recorder.pid)
+    hanging = [page.begin(action) for action in actions]
+    assert page.ask("/do/episode_stop", "POST")[0] == 409, "it has no answer yet"
+    began = time.monotonic()
+    assert page.do("stop")["ok"], node.output
+    assert time.monotonic() - began < 2.0
+    robot.catch_up()
+    sent = len(robot.commands)
+    assert all(page.call(number)["ok"] is None for number in hanging)
+    # The node itself hangs: said, a second stop is taken, and with the node gone, said at once.
+    page.do("start")
+    wait(lambda: len(robot.commands) > sent, "commands again")
+    stop_while_it_waits(node.pid)
+    first, second = page.begin("stop"), page.begin("stop")
+    wait(lambda: page.call(first)["ok"] is not None, lambda: str(page.state()))
+    assert not page.call(first)["ok"] and "emergency stop" in page.call(first)["text"]
+    os.kill(node.pid, signal.SIGCONT)
+    wait(lambda: page.doing in ("stopped", "faulted"), lambda: str(page.state()))
+    assert second in {one["number"] for one in page.state()["calls"]}
+    os.kill(recorder.pid, signal.SIGCONT)
+    node.stop()
+    wait(lambda: "nobody offers /sarnn/stop" in page.do("stop")["text"], "it says so")
+
+
+def test_a_stop_waits_for_a_node_that_is_just_found(launch, start_node, policy, wait):
+    page = Page(launch)
+    start_node(policy=policy, start_on_activate=False)
+
+    def answered():
+        number = page.begin("stop")
+        begun.append(page.call(number)["text"])
+        wait(lambda: page.call(number)["ok"] is not None, "an outcome")
+        return "nobody offers" not in page.call(number)["text"]
+
+    begun = []
+    wait(answered, lambda: str(page.state()))
+    assert begun[-1].startswith("not sent yet"), "while it waited, the node was found"
+
+
+def test_beyond_this_machine_a_token_is_needed(robot, launch, start_node, policy, wait):
+    start_node(policy=policy, start_on_activate=False)
+    page = Page(launch, "--host", "0.0.0.0")
+    token = page.url.partition("?token=")[2]
+    assert len(token) >= 32
+    for path in ("/", "/state", "/page.js", "/overlay?camera=", f"/state?token={token}"):
+        assert page.ask(path)[0] == 401, path
+    assert page.ask("/do/start", "POST")[0] == 401
+    right = {"Authorization": f"Bearer {token}"}
+    wait(
+        lambda: b'"doing":"stopped"' in page.ask("/state", **right)[1],
+        lambda: page.ask("/state", **right)[1].decode(),
+    )
+    for headers in (
+        {"Host": "evil.example"},
+        {"Origin": "http://evil.example"},
+        {"Sec_Fetch_Site": "cross-site"},
+    ):
+        assert page.ask("/do/start", "POST", **right, **headers)[0] == 403, headers
+    assert page.ask(f"/?token={token[:-1]}x")[0] == 401
+    status, body = page.ask(f"/?token={token}")
+    assert status == 200 and b"Stop" in body
+    robot.catch_up()
+    assert not robot.commands
+
+    def started():
+        assert page.ask("/do/start", "POST", **right)[0] in (202, 409)
+        return robot.commands
+
+    wait(started, lambda: page.ask("/state", **right)[1].decode())
+    assert token not in page.process.output.replace(page.url, ""), "nowhere else"
+
+
+def test_what_it_cannot_do_is_said(launch, wait):
+    page = Page(launch)
+    assert page.ask("/do/fly", "POST")[0] == 404
+    assert page.ask("/do/start")[0] == 405
+    assert page.ask("/state?since=x")[0] == 400
+    assert "nobody offers /sarnn/start" in page.do("start")["text"]
+    for arguments, said in (
+        (("--port", str(page.port)), "free --port"),
+        (("--host", "192.0.2.1"), "an address of this machine"),
+        (("--token", "short"), "16 or more"),
+    ):
+        process = launch(sys.executable, "-m", "sarnn_ros.cli.main", "web", *arguments)
+        assert process.ended() == 1
+        assert said in process.output and "Traceback" not in process.output
+
+
+def test_it_ends_in_time_with_a_call_under_way(launch, wait, tmp_path):
+    recorder, _ = start_recorder(launch, tmp_path)
+    page = Page(launch)
+    wait(lambda: "nobody" not in page.do("episode_stop")["text"], lambda: str(page.state()))
+    stop_while_it_waits(recorder.pid)
+    assert page.call(page.begin("episode_stop"))["ok"] is None
+    began = time.monotonic()
+    assert page.process.stop() == 0, page.process.output
+    assert time.monotonic() - began < 5.0 and "Traceback" not in page.process.output
+    assert state(recorder.pid) == "T"
+    os.kill(recorder.pid, signal.SIGCONT)
