@@ -388,15 +388,16 @@ def _unit_problems(joint: JointReport) -> Iterator[Problem]:
 
 def _switch_problems(joint: JointReport, name: str, *, smoothed: bool) -> Iterator[Problem]:
     """Of a joint that jumps, as a gripper does, or is taken for one."""
-    if smoothed and joint.between > BETWEEN_SHARE:
-        yield Problem(
-            "warning",
-            joint.name,
-            f"is smoothed, and is between its two ends at {joint.between:.0%} of the ticks",
-            "'smooth' makes its targets those of a switch: other motions are lost",
-            "smooth grippers only: name them in 'smooth', or leave the key out",
-        )
-    if joint.levels == 2 and not smoothed:
+    if smoothed:  # it may jump: its targets do not
+        if joint.between > BETWEEN_SHARE:
+            yield Problem(
+                "warning",
+                joint.name,
+                f"is smoothed, and is between its two ends at {joint.between:.0%} of the ticks",
+                "'smooth' makes its targets those of a switch: other motions are lost",
+                "smooth grippers only: name them in 'smooth', or leave the key out",
+            )
+    elif joint.levels == 2:
         yield Problem(
             "note",
             joint.name,
@@ -453,7 +454,8 @@ def _camera_problems(
             where,
             f"{about.repeated:.0%} of the images equal the one before, while the joints move",
             "the policy learns to move without looking",
-            "check the camera's rate and whether its driver repeats images",
+            "check the camera's rate and whether its driver repeats images"
+            + ("; or whether the arm is outside of the crop for long" if camera.crop else ""),
         )
     if len(about.source_sizes) > 1:
         sizes = ", ".join(f"{width} x {height}" for width, height in about.source_sizes)

@@ -262,6 +262,19 @@ def test_what_is_planted_is_found(change, severity: str, says: str, tmp_path):
     assert all(one.effect and one.remedy and one.where for one in report.problems)
 
 
+def test_a_gripper_that_is_smoothed_as_advised_is_no_problem(tmp_path):
+    made = [
+        make.recording(change=every(binary), start=make.START + n * make.SECOND) for n in (0, 9)
+    ]
+    smooth = {make.NAMES[1]: 0.5}
+    for joints, found in (({}, 1), ({"smooth": smooth}, 0)):
+        folder = tmp_path / str(found)
+        report = report_on(folder, *made, joints=[{"names": list(make.NAMES)} | joints])
+        about = [one for one in report.problems if one.where == make.NAMES[1]]
+        assert len(about) == found
+        assert all(f"'smooth: {{{make.NAMES[1]}: 0.5}}'" in one.remedy for one in about)
+
+
 def test_where_images_are_ticks_their_rate_must_be_the_policys(tmp_path):
     good = [recorded(number) for number in range(3)]
     assert report_on(tmp_path, *good, tick="image").problems == ()
