@@ -13,10 +13,14 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
+
+try:
+    from playwright.sync_api import expect, sync_playwright
+except ModuleNotFoundError:
+    sync_playwright = None
 from page_client import Page
 from ros_testing import JOINTS, small_spec, wait_until
 from signalling import stop_while_it_waits
@@ -31,18 +35,17 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.usefixtures("one_by_one"),
     pytest.mark.skipif(
-        CHROMIUM is None or find_spec("playwright") is None,
+        CHROMIUM is None or sync_playwright is None,
         reason="needs Chromium (apt-get install chromium) and playwright (make test-web)",
     ),
 ]
 
 START = (0.3, 0.3, 0.3)
+TIMEOUT_MS = 30_000
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,
@@ -58,7 +61,7 @@ def tab(chromium: Any) -> Iterator[Any]:
     """A page of a fresh profile; an error in its script fails the test."""
     context = chromium.new_context(viewport={"width": 1280, "height": 800})
     tab = context.new_page()
-    tab.set_default_timeout(30_000)
+    tab.set_default_timeout(TIMEOUT_MS)
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))
     yield tab
@@ -68,9 +71,7 @@ def tab(chromium: Any) -> Iterator[Any]:
 
 def until(tab: Any, selector: str, pattern: str) -> None:
     """Until the element says so. Through playwright, whose events come only while it waits."""
-    from playwright.sync_api import expect
-
-    expect(tab.locator(selector)).to_have_text(re.compile(pattern), timeout=30_000)
+    expect(tab.locator(selector)).to_have_text(re.compile(pattern), timeout=TIMEOUT_MS)
 
 
 def colored(tab: Any, canvas: str) -> int:
@@ -93,11 +94,11 @@ def test_a_person_runs_the_robot_with_it(
     tab.goto(page.url)
     until(tab, "#doing", "^stopped$")
     until(tab, "#why", "call ~/start")
-    image = tab.locator("#pictures img:not(.old)")
-    image.wait_for()
-    first = image.get_attribute("src")
-    tab.wait_for_function("src => document.querySelector('#pictures img').src !== src", arg=first)
-    assert image.evaluate("image => image.naturalWidth") >= 64
+    picture = tab.locator("#pictures canvas:not(.old)")
+    picture.wait_for()
+    assert picture.evaluate("canvas => canvas.width") >= 64
+    first = picture.get_attribute("data-number")
+    expect(picture).not_to_have_attribute("data-number", first, timeout=TIMEOUT_MS)
     # Nothing moves before the question is answered with yes.
     tab.click("[data-do=start]")
     tab.click("#no")

@@ -43,7 +43,7 @@ for (const button of document.querySelectorAll("[data-do]")) {
   const { do: action, ask: question } = button.dataset;
   button.onclick = () => (question ? ask(question, () => run(action)) : run(action));
 }
-addEventListener("keydown", (event) => { if (event.key === "Escape") { run("stop"); } }, true);
+addEventListener("keydown", (event) => { if (event.key === "Escape" && !event.repeat) run("stop"); }, true);
 $("dry").onclick = (event) => {
   event.preventDefault(); // it shows what the node says, not what was clicked
   if (dryRun) ask("End the dry run? The robot stops; the next start moves it.", () => run("dry_run_off"));
@@ -67,7 +67,7 @@ function set(id, text, level) {
 function facts(values) {
   const shown = Object.entries(values).filter(([key, value]) =>
     value && (["policy", "loading", "running for (s)", "commands"].includes(key) || key.startsWith("fault ")));
-  $("facts").replaceChildren(...shown.flatMap(([key, value]) => [["dt", key], ["dd", value]]).map(([tag, text]) => {
+  $("facts").replaceChildren(...shown.flatMap(([key, value]) => [["dt", key], ["dd", key.endsWith("(s)") ? Number(value).toFixed(1) : value]]).map(([tag, text]) => {
     const element = document.createElement(tag);
     element.textContent = text;
     return element;
@@ -106,7 +106,7 @@ function show(state) {
   }
   if (JSON.stringify(cameras) !== JSON.stringify(state.cameras)) {
     cameras = state.cameras;
-    $("pictures").replaceChildren(...cameras.map(figure));
+    $("pictures").replaceChildren(...cameras.map(pictureOf));
   }
   // 1: as large as the 99th percentile of validation.
   plot("scores", rows.scores, ["#3b6ea5"], ["score"], 1);
@@ -114,7 +114,8 @@ function show(state) {
 }
 
 function plot(id, data, colors, names, mark = 0) {
-  const canvas = $(id), draw = canvas.getContext("2d"), { width, height } = canvas;
+  const canvas = $(id), draw = canvas.getContext("2d"), { clientWidth: width, clientHeight: height } = canvas;
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const top = 1.15 * Math.max(mark, 1e-6, ...data.flatMap((row) => row.slice(1)).filter((value) => value !== null));
   const x = (at) => width * (1 - (now - at) / WINDOW_S), y = (value) => height * (1 - value / top);
   const ink = getComputedStyle(canvas).color;
@@ -143,32 +144,34 @@ function plot(id, data, colors, names, mark = 0) {
   draw.fillText("now", width - 26, height - 4);
 }
 
-function figure(camera) {
-  const figure = document.createElement("figure"), image = new Image();
-  image.alt = `What the policy looks at${camera && `, camera ${camera}`}`;
-  image.className = "old";
-  figure.append(image);
-  watch(camera, image);
-  return figure;
+function pictureOf(camera) {
+  const picture = document.createElement("canvas"); // an <img> is blank while it loads the next
+  picture.role = "img";
+  picture.ariaLabel = `What the policy looks at${camera && `, camera ${camera}`}`;
+  picture.className = "old";
+  watch(camera, picture);
+  return picture;
 }
 
-async function watch(camera, image) {
-  let number = "", shownAt = 0;
+async function watch(camera, picture) {
+  let number = "", shownAt = -Infinity;
   while (cameras.includes(camera)) {
     if (!document.hidden) {
       try {
         const answer = await get(`overlay?camera=${encodeURIComponent(camera)}&after=${number}`);
         if (answer.status === 200) {
           number = answer.headers.get("X-Number");
-          const url = URL.createObjectURL(await answer.blob());
-          image.src = url;
-          await image.decode();
-          URL.revokeObjectURL(url);
+          const bitmap = await createImageBitmap(await answer.blob());
+          picture.width = bitmap.width;
+          picture.height = bitmap.height;
+          picture.getContext("2d").drawImage(bitmap, 0, 0);
+          bitmap.close();
+          picture.dataset.number = number;
           shownAt = performance.now();
         }
       } catch { /* the state's loop says so */ }
     }
-    image.className = performance.now() - shownAt > 1000 * SILENT_S ? "old" : "";
+    picture.className = performance.now() - shownAt > 1000 * SILENT_S ? "old" : "";
     await pause(PICTURE_MS);
   }
 }

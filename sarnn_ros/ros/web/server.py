@@ -29,7 +29,7 @@ from sarnn_ros.ros.web.view import DRY_RUN, TRIGGERS, Busy, View
 #: Nothing from elsewhere, in no frame, of which nothing is kept.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "connect-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'; "
+    "connect-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; "
     "form-action 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
