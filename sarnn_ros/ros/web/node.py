@@ -139,8 +139,8 @@ class WebNode(Node):
             self._view.say(status.name, status.level[0], status.message, values)
 
     def _health(self, message: Float64MultiArray) -> None:
-        names = message.layout.dim[0].label.split(",") if message.layout.dim else ()
-        self._view.health(dict(zip(names, message.data)))
+        if message.data:
+            self._view.health(message.data[0])
 
     def _shown(self, camera: str, message: CompressedImage) -> None:
         self._view.show(camera, bytes(message.data))

@@ -83,7 +83,6 @@ class View:
         #: Rows of (s, value, …).
         self._scores: deque[tuple[float, float | None]] = deque()
         self._latencies: deque[tuple[float, float, float]] = deque()
-        self._ratios: dict[str, float | None] = {}
         self._cameras: tuple[str, ...] = ()
         self._asked: dict[str, float] = {}
         self._pictures: dict[str, tuple[int, bytes]] = {}
@@ -105,13 +104,11 @@ class View:
                 self._latencies.append((now, total["p50"], total["p99"]))
                 _forget(self._latencies, now)
 
-    def health(self, figures: Mapping[str, float]) -> None:
-        """:param figures: `score`, and the ratio per term; NaN: unknown."""
+    def health(self, score: float) -> None:
+        """:param score: of a tick; NaN: unknown."""
         with self._lock:
             now = self._clock()
-            known = {name: x if math.isfinite(x) else None for name, x in figures.items()}
-            self._scores.append((now, known.pop("score", None)))
-            self._ratios = known
+            self._scores.append((now, score if math.isfinite(score) else None))
             _forget(self._scores, now)
 
     def found(self, cameras: tuple[str, ...]) -> None:
@@ -181,7 +178,6 @@ class View:
                 "parts": parts,
                 "scores": [row for row in self._scores if row[0] > since],
                 "latencies": [row for row in self._latencies if row[0] > since],
-                "ratios": self._ratios,
                 "cameras": self._cameras,
                 "calls": [vars(call).copy() for call in self._calls],
             }

@@ -106,6 +106,7 @@ def test_our_own_fault_is_told_with_one() -> None:
     [
         ("torch.nn", "pip install 'sarnn_ros[train]'"),
         ("mujoco", "pip install 'sarnn_ros[sim]'"),
+        ("starlette.routing", "pip install 'sarnn_ros[web]'"),
         ("rclpy", "source your ROS 2 installation"),
         ("sensor_msgs", "source your ROS 2 installation"),
     ],

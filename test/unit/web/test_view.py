@@ -48,18 +48,17 @@ def test_statuses_of_others_are_passed_over(view: View, clock: Clock) -> None:
 def test_the_history_is_told_once_and_forgotten(view: View, clock: Clock) -> None:
     for tick in range(3):
         clock.now = 100.0 + tick
-        view.health({"score": math.nan if tick == 1 else float(tick), "joints": math.inf})
+        view.health(math.nan if tick == 1 else float(tick))
         total = {"total": {"p50": 1.5, "p95": 2.0, "p99": 2.5, "p99.9": 3.0, "max": 4.0}}
         view.say("/arm/sarnn: timing", 0, "fine", as_text(total))
     state = view.state(0.0)
     assert state["scores"] == [(100.0, 0.0), (101.0, None), (102.0, 2.0)]
     assert state["latencies"][-1] == (102.0, 1.5, 2.5)
-    assert state["ratios"] == {"joints": None}
     json.dumps(state, allow_nan=False)
     assert view.state(101.0)["scores"] == [(102.0, 2.0)]
     assert view.state(102.0)["scores"] == view.state(102.0)["latencies"] == []
     clock.now = 101.5 + HISTORY_SECONDS
-    view.health({"score": 1.0})
+    view.health(1.0)
     assert [row[0] for row in view.state(0.0)["scores"]] == [102.0, clock.now]
 
 
