@@ -63,6 +63,7 @@ TEST = [
     "gymnasium>=1.0",
     "hypothesis>=6.100",
     "psutil>=5.9",
+    "imageio-ffmpeg>=0.5",  # of sim, which Python 3.10 cannot have
     "colcon-common-extensions>=0.3",
 ]
 DEV = ["ruff>=0.8", "mypy>=1.13", "types-PyYAML", "types-psutil", "pre-commit>=4"]
