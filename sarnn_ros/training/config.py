@@ -48,6 +48,12 @@ class TrainConfig(BaseModel):
     # The network.
     rec_dim: Count = Field(default=50, description="size of the LSTM's state")
     k_dim: Count = Field(default=5, description="attention points per camera")
+    forget_bias: float = Field(
+        default=0.0,
+        ge=-10,
+        le=10,
+        description="of the LSTM's forget gates before training; above 0 it remembers longer",
+    )
     temperature: Positive | None = Field(
         default=1e-4, description="of the spatial softmax; null learns it"
     )
@@ -91,6 +97,12 @@ class TrainConfig(BaseModel):
         default="train",
         description="train: learn it with the rest; search: before training, choose filters whose "
         "points tell the episodes apart, and freeze them",
+    )
+    latches: int = Field(
+        default=0,
+        ge=0,
+        description="LSTM units that start out by keeping what the first image tells, at most "
+        "half of all; with attention: search",
     )
 
     # Augmentation. Inputs only; targets stay clean. Noise is a share of the value range.
@@ -163,6 +175,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "fast": {
         "attention": "search",
         "k_dim": 12,
+        "forget_bias": 2.0,
+        "latches": 12,
         "epochs": 100,
         "batch_size": 64,
         "learning_rate": 4e-3,

@@ -81,15 +81,24 @@ def ridge_unexplained(points: Array, wanted: Array) -> Array:
     return share
 
 
+def ridge_slope(points: Array, wanted: Array, ridge: float = RIDGE) -> Array:
+    """Slope (P, R) of the ridge regression of `wanted` (E, R) on `points` (E, P).
+
+    :param ridge: share of a standardised point's variance that is added to it.
+    """
+    inputs = points - points.mean(0)
+    deviation = np.maximum(inputs.std(0), MIN_DEVIATION)
+    inputs = inputs / deviation
+    gram = inputs.T @ inputs + ridge * len(inputs) * np.eye(len(deviation))
+    slope: Array = np.linalg.solve(gram, inputs.T @ (wanted - wanted.mean(0))) / deviation[:, None]
+    return slope
+
+
 def ridge_explained(points: Array, wanted: Array, others: Array, others_wanted: Array) -> float:
     """Share of `others_wanted` that ridge regression fitted to `points` (E, P) and `wanted` (E, R)
     explains from the points `others`."""
-    mean, middle = points.mean(0), wanted.mean(0)
-    factor = 1 / np.maximum(points.std(0), MIN_DEVIATION)
-    inputs = (points - mean) * factor
-    gram = inputs.T @ inputs + RIDGE * len(inputs) * np.eye(len(mean))
-    slope = np.linalg.solve(gram, inputs.T @ (wanted - middle))
-    rest = others_wanted - middle - (others - mean) * factor @ slope
+    middle = wanted.mean(0)
+    rest = others_wanted - middle - (others - points.mean(0)) @ ridge_slope(points, wanted)
     return 1 - float((rest**2).sum()) / max(float(((others_wanted - middle) ** 2).sum()), 1e-9)
 
 

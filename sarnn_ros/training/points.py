@@ -1,10 +1,13 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Standardised attention points: what the recurrent part trains on, and how it is saved.
+"""Scaled attention points: what the recurrent part trains on, and how it is saved.
 
-Attention points move by a few hundredths of the image, which is little beside the joints. Adam
-takes long to make the weights large enough; standardised points spare it that. For deployment the
-standardisation is folded into the recurrent weights: the file stays EIPL's.
+Attention points move by a few hundredths of the image, which is little beside the joints, and
+there are many more of them than things to see. Adam takes long to make the weights of small inputs
+large enough, and from few episodes any of many inputs is learnt by heart. So the recurrent part
+trains on other coordinates of the same points: those directions in which they tell the
+trajectories apart, by ridge regression, are large, and what is left is small, yet there. For
+deployment this linear map is folded into the recurrent weights: the file stays EIPL's.
 """
 
 from __future__ import annotations
@@ -16,33 +19,61 @@ from torch import Tensor
 
 from sarnn_ros.model.sarnn import SARNN
 
-#: Standard deviation of standardised points: about that of joints normalised to [0, 1].
+#: Standard deviation of the directions that tell trajectories apart: about that of joints
+#: normalised to [0, 1].
 DEVIATION = 0.3
+#: Of standardised points in every other direction.
+REST = 0.03
 #: Points that deviate less, as a share of the image, are amplified as if they deviated so much.
 MIN_DEVIATION = 0.01
+#: Directions that explain less of what the regression explains count as others.
+MIN_SHARE = 0.01
 
 
 class PointScale(NamedTuple):
-    """Standardised = (points - mean) * factor; both (P,)."""
+    """Scaled = matrix · (points - mean); mean and deviation of the points (P,), matrix (P, P).
+    The first `telling` coordinates tell the trajectories apart, those that tell more first."""
 
     mean: Tensor
-    factor: Tensor
+    deviation: Tensor
+    matrix: Tensor
+    telling: int
 
     @classmethod
-    def of(cls, points: Tensor) -> PointScale:
-        """The scale that gives points (N, P) the mean 0 and the standard deviation 0.3."""
-        return cls(points.mean(0), DEVIATION / points.std(0).clamp(min=MIN_DEVIATION))
+    def of(cls, points: Tensor, first: Tensor, slope: Tensor) -> PointScale:
+        """
+        :param points: of all frames, (N, P).
+        :param first: those of the frames that the trajectories were regressed on, (M, P).
+        :param slope: of that regression, (P, R).
+        """
+        deviation = points.std(0).clamp(min=MIN_DEVIATION)
+        first, slope, unit = first.double(), slope.double(), deviation.double()
+        first = (first - first.mean(0)) / unit
+        slope = slope * unit.unsqueeze(1)
+        _, explains, directions = torch.linalg.svd(first @ slope, full_matrices=False)
+        shares = explains**2 / (explains**2).sum().clamp(min=1e-12)
+        telling = slope @ directions[shares > MIN_SHARE].T
+        telling = DEVIATION * telling / (first @ telling).std(0)
+        # Orthonormal, the telling directions' span first: what follows spans the rest.
+        count = telling.shape[1]
+        basis, _ = torch.linalg.qr(torch.cat([telling, torch.eye(len(unit)).to(telling)], 1))
+        matrix = torch.cat([telling, REST * basis[:, count : len(unit)]], 1) / unit.unsqueeze(1)
+        return cls(points.mean(0), deviation, matrix.T.to(points), count)
+
+    def to(self, device: torch.device) -> PointScale:
+        mean, deviation, matrix = (part.to(device) for part in self[:3])
+        return PointScale(mean, deviation, matrix, self.telling)
 
     def __call__(self, points: Tensor) -> Tensor:
-        """Standardise points (…, P)."""
-        return (points - self.mean) * self.factor
+        """Scale points (…, P)."""
+        return (points - self.mean) @ self.matrix.T
 
     @torch.no_grad()
     def fold(self, model: SARNN) -> None:
-        """Change the recurrent weights, which expect standardised points, to expect plain ones.
+        """Change the recurrent weights, which expect scaled points, to expect plain ones.
 
-        W·(f∘(p - m)) + b = (W∘f)·p + (b - (W∘f)·m).
+        W·M·(p - m) + b = (W·M)·p + (b - (W·M)·m).
         """
         weight = model.rec.weight_ih[:, : len(self.mean)]  # points come before the joints
-        weight.mul_(self.factor)
+        weight.copy_(weight @ self.matrix)
         model.rec.bias_ih.sub_(weight @ self.mean)

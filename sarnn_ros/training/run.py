@@ -132,6 +132,8 @@ def make_model(config: TrainConfig, dataset: Dataset) -> SARNN:
         im_size=sizes[0] if len(sizes) == 1 else sizes,
         stride=config.stride,
     )
+    with torch.no_grad():  # gates are in the order input, forget, cell, output
+        model.rec.bias_ih[config.rec_dim : 2 * config.rec_dim] = config.forget_bias
     # CPU convolutions are faster on channels-last memory, a GPU's are not slower.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 

@@ -34,7 +34,7 @@ from torch.optim import swa_utils
 
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
-from sarnn_ros.training.attention_search import search_attention
+from sarnn_ros.training.attention_search import EARLY_TICKS, search_attention
 from sarnn_ros.training.batches import Batch, Batches
 from sarnn_ros.training.chunks import map_chunks, sum_chunks
 from sarnn_ros.training.config import TrainConfig
@@ -45,11 +45,13 @@ from sarnn_ros.training.explained import (
     mean_demonstration,
     ridge_explained,
     ridge_permuted,
+    ridge_slope,
     rows,
 )
+from sarnn_ros.training.latches import make_latches
 from sarnn_ros.training.machine import one_thread
 from sarnn_ros.training.memory import Fits
-from sarnn_ros.training.points import DEVIATION, PointScale
+from sarnn_ros.training.points import PointScale
 from sarnn_ros.training.schedule import cosine, loss_weight
 from sarnn_ros.training.sequences import Sequences
 
@@ -58,6 +60,9 @@ from sarnn_ros.training.sequences import Sequences
 #: before proves nothing: Adam recovers from spikes. The bound depends on nothing that happened
 #: before, so that a resumed training stops where an uninterrupted one does.
 DIVERGED = 100.0
+#: Of the regression that decides what the recurrent part sees of the points, more than
+#: `explained.RIDGE`: the points were chosen to explain these very episodes.
+SCALE_RIDGE = 0.03
 
 
 class Diverged(TrainingError):
@@ -329,7 +334,7 @@ class Trainer:
         its loss."""
         assert self.points is not None
         scale = self.objective.scale
-        deviation = None if scale is None else DEVIATION / scale.factor
+        deviation = None if scale is None else scale.deviation
         batch = self.batches.draw_recurrent(count, self.points, deviation)
         joint, point, _ = recurrent_losses(
             self.model, batch.points, batch.joints, batch.targets, batch.lengths, scale, batch.seen
@@ -355,8 +360,9 @@ class Trainer:
         return self.objective.scale is not None
 
     def search_attention(self, say: Callable[[str], None] = lambda text: None) -> None:
-        """Before the first epoch: find the attention, freeze it, and standardise its points. Of
-        too few episodes nothing is found, and the attention is trained."""
+        """Before the first epoch: find the attention, freeze it, scale its points, and let the
+        LSTM remember the first ones. Of too few episodes nothing is found, and the attention is
+        trained."""
         episodes = int((self.training.lengths > 1).sum())
         if episodes < MIN_EPISODES:
             say(
@@ -367,9 +373,24 @@ class Trainer:
         self.searched = search_attention(
             self.model, self.training, self.config, self.generator, say
         )
+        scale = self._scale(self.encode_all(self.training))
+        latches = min(scale.telling, self.config.latches, self.model.rec_dim // 2)
+        make_latches(self.model.rec, latches)
+        self.objective.scale = scale
         self.group.broadcast(self.model)
-        points = self.encode_all(self.training)
-        self.objective.scale = PointScale.of(points[self.training.steps()])
+
+    def _scale(self, points: Tensor) -> PointScale:
+        """What the recurrent part sees of the points, (E, T - 1, P)."""
+        data = self.training
+        steps = data.lengths[data.lengths > 1] - 1
+        early = [
+            points[data.lengths > 1, torch.minimum(torch.full_like(steps, tick), steps - 1)]
+            for tick in EARLY_TICKS
+        ]
+        first = torch.cat(early)
+        wanted = np.tile(rows(data.unpad(data.targets[:, :-1])), (len(early), 1))
+        slope = ridge_slope(first.double().cpu().numpy(), wanted, SCALE_RIDGE)
+        return PointScale.of(points[data.steps()], first, torch.from_numpy(slope).to(first.device))
 
     def _start_optimizer(self) -> None:
         config = self.config
@@ -529,7 +550,7 @@ class Trainer:
         if state["points"] is not None:
             self.points = state["points"].to(self.device)
         if state["scale"] is not None:
-            self.objective.scale = PointScale(*(part.to(self.device) for part in state["scale"]))
+            self.objective.scale = PointScale(*state["scale"]).to(self.device)
         drawn = state["generator"].cpu()
         same: bool = drawn.shape == self.generator.get_state().shape
         if same:

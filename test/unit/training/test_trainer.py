@@ -321,16 +321,21 @@ def test_explained_variance_tells_a_policy_that_knows_its_episodes(make_task: Ma
     assert 0.5 < last.explained <= 1
 
 
-def test_points_are_standardised_while_training_and_plain_in_the_final_model(
-    make_task: MakeTask,
-) -> None:
+def test_the_recurrent_part_trains_on_what_tells_trajectories_apart(make_task: MakeTask) -> None:
     """Folded into the weights, the final model gives what the trained one gave."""
     trainer = make_trainer(make_task(), small(recipe="eipl", average=0.5))
     points = trainer.encode_all(trainer.training)
-    trainer.objective.scale = scale = PointScale.of(points.flatten(0, 1))
-    standardised = scale(points).flatten(0, 1)
-    assert float(standardised.mean(0).abs().max()) < 1e-5
-    assert float(standardised.std(0).max()) < 0.31
+    flat = points.flatten(0, 1)
+    slope = torch.zeros(flat.shape[1], 3)
+    slope[0, 0], slope[1, 1] = 1.0, 2.0  # only these two coordinates tell anything
+    trainer.objective.scale = scale = PointScale.of(flat, flat, slope)
+    telling, rest = scale(flat)[:, :2], scale(flat)[:, 2:]
+    torch.testing.assert_close(telling.std(0), torch.full((2,), 0.3), atol=0.01, rtol=0)
+    assert float(rest.std(0).max()) <= 0.031
+    assert int(torch.linalg.matrix_rank(scale.matrix)) == flat.shape[1]  # nothing is lost
+    seen = flat[:, :2] - flat[:, :2].mean(0)
+    fitted = seen @ torch.linalg.lstsq(seen, telling).solution
+    torch.testing.assert_close(fitted, telling, atol=1e-3, rtol=0)  # they tell of nothing else
     weights_after(trainer)
     averaged = trainer.average.module  # type: ignore[union-attr]
     points = trainer.encode_all(trainer.training, averaged)
