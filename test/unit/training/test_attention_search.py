@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.spec import CameraSpec, JointSource, Spec
-from sarnn_ros.training.attention_search import choose
+from sarnn_ros.training.attention_search import _discriminants, _typical, choose
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.explained import ridge_explained, ridge_permuted, ridge_unexplained, rows
 from sarnn_ros.training.run import make_trainer, train
@@ -77,6 +77,22 @@ def searched(dataset: Dataset) -> Trainer:
     trainer = make_trainer(dataset, config())
     trainer.search_attention()
     return trainer
+
+
+def test_a_typical_patch_is_what_the_images_share_and_not_one_of_them() -> None:
+    rng = torch.Generator().manual_seed(0)
+    thing = 3 * torch.randn(4, 3, 3, generator=rng)
+    images = 0.1 * torch.randn(40, 4, 12, 12, generator=rng)
+    places = torch.randint(0, 10, (40, 2), generator=rng).tolist()
+    shown = [thing + torch.randn(4, 3, 3, generator=rng) for _ in places]
+    for image, (row, column), one in zip(images[:-1], places, shown, strict=False):
+        image[:, row : row + 3, column : column + 3] = one  # the last image is without it
+    mean = torch.zeros(36)
+    offsets = torch.stack([one.flatten() for one in shown[:3]])
+    weight, bias = _discriminants(offsets, mean, torch.eye(36))
+    typical = _typical([images], weight, bias, offsets, mean)
+    from_thing = (typical - thing.flatten()).norm(dim=1)
+    assert float((from_thing / (offsets - thing.flatten()).norm(dim=1)).max()) < 0.35
 
 
 def test_the_points_find_what_decides() -> None:
