@@ -21,6 +21,7 @@ from sarnn_ros.errors import PolicyError
 from sarnn_ros.model.layers import SpatialSoftmax
 from sarnn_ros.model.sarnn import SARNN, VisionBranch
 from sarnn_ros.policy.backends import Array, OnnxBackend, Recurrent, load_model
+from sarnn_ros.policy.card import CARD, write_card
 from sarnn_ros.policy.directory import (
     COMMAND_GRAPH,
     CONFIG,
@@ -57,7 +58,7 @@ def export_policy(
     health: Callable[[Policy], Health | None] = lambda policy: None,
     extra_files: Mapping[str, Path] | None = None,
 ) -> PolicyConfig:
-    """Write a policy directory, whole or not at all; see `directory.commit`.
+    """Write a policy directory, whole or not at all; see `directory.commit`. And its card.
 
     :param model: left as it is, wherever it is.
     :param training: a summary that JSON can hold.
@@ -97,7 +98,7 @@ def export_policy(
     command, full = export_graphs(model, cameras)
     contents = {WEIGHTS: save(state), COMMAND_GRAPH: command, FULL_GRAPH: full}
     extra_files = dict(extra_files or {})
-    if taken := sorted(set(extra_files) & {*contents, CONFIG}):
+    if taken := sorted(set(extra_files) & {*contents, CONFIG, CARD}):
         raise PolicyError(f"extra files cannot be called {taken}", where=out_dir)
     with tempfile.TemporaryDirectory(prefix="sarnn_export_") as scratch:
         files = {name: Path(scratch) / name for name in contents}
@@ -109,7 +110,9 @@ def export_policy(
         # Against what the config describes: a network edited in memory only is refused.
         check_backend(backend, load_model(trial, written), written)
         config = config.model_copy(update={"health": health(Policy(written, backend))})
-        return commit(out_dir, config, {**files, **extra_files})
+        config = commit(out_dir, config, {**files, **extra_files})
+    write_card(Path(out_dir), config)
+    return config
 
 
 def describe_model(model: SARNN) -> ModelConfig:

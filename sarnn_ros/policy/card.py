@@ -1,0 +1,138 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The policy's card: a README.md for whoever finds the directory. `config.json` is what counts.
+
+Its SHA-256 is in no list: a lab may write its own notes in its place, which are then left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sarnn_ros.errors import PolicyError
+from sarnn_ros.files import write_bytes
+from sarnn_ros.policy.directory import PolicyConfig
+from sarnn_ros.spec import CameraSpec
+
+CARD = "README.md"
+#: How a card of ours begins; any other text is somebody's own.
+TITLE = "# SARNN policy"
+
+
+def write_card(directory: Path, config: PolicyConfig) -> None:
+    """Write the card, unless somebody's own README.md is there.
+
+    :raises PolicyError: it cannot be written; the policy itself is complete.
+    """
+    path = directory / CARD
+    try:
+        if path.exists() and not path.read_bytes().startswith(TITLE.encode()):
+            return
+        write_bytes(path, card(config).encode())
+    except OSError as error:
+        raise PolicyError(
+            f"the policy is complete, but its card cannot be written ({error})",
+            where=path,
+            remedy="free some space; the policy runs without it",
+        ) from error
+
+
+def card(config: PolicyConfig) -> str:
+    """What the policy sees and does, what it was trained on and how well, as Markdown."""
+    spec, training = config.spec, config.training
+    ticks = "at each image" if spec.tick == "image" else f"{spec.rate:g} times per second"
+    wanted = "the recorded command" if spec.target == "command" else "the state one tick later"
+    parts = [
+        TITLE,
+        (
+            f"Made by sarnn_ros {config.code_version} on {config.created}. It acts {ticks}, and "
+            f"predicts {wanted}."
+        ),
+        "    ros2 launch sarnn_ros inference.launch.py policy:=/path/to/this/directory",
+        "## What it sees",
+        _table(
+            ("camera", "topic", "camera's image", "crop (x, y, w, h)", "network's image"),
+            [
+                (
+                    camera.name,
+                    f"`{camera.topic}`",
+                    f"{seen.width}x{seen.height}",
+                    _crop(camera),
+                    f"{camera.width}x{camera.height}",
+                )
+                for camera in spec.cameras
+                for seen in (config.envelope.cameras[camera.name],)
+            ],
+        ),
+        "## What it moves",
+        "As demonstrated: the command limits of the node start from here.",
+        _table(
+            ("joint", "unit", "least", "most", "largest step in a tick"),
+            [
+                (name, unit, f"{low:.4g}", f"{high:.4g}", f"{step:.3g}")
+                for name, unit, low, high, step in zip(
+                    spec.joint_labels,
+                    spec.joint_units,
+                    config.envelope.position_min,
+                    config.envelope.position_max,
+                    config.envelope.max_step,
+                    strict=True,
+                )
+            ],
+        ),
+        "## How it was trained",
+        *_training(training, "curves.png" in config.files),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _crop(camera: CameraSpec) -> str:
+    if camera.crop is None:
+        return "none"
+    return "{x}, {y}, {width}, {height}".format(**camera.crop.model_dump())
+
+
+def _training(training: dict[str, Any], curves: bool) -> list[str]:
+    if "imported_from" in training:
+        notes = [f"- {note}" for note in training.get("notes", ())]
+        said = f"Not by sarnn_ros: imported from {training['imported_from']}."
+        return [said, "\n".join(notes)] if notes else [said]
+    told = []
+    episodes, explained = training.get("episodes"), training.get("explained") or {}
+    if episodes:
+        told.append(
+            f"{episodes['training']} episodes, and {episodes['validation']} kept for validation"
+        )
+    if "epochs" in training:
+        told.append(f"{training['epochs']} epochs")
+    if recipe := training.get("config", {}).get("recipe"):
+        told.append(f"recipe `{recipe}`")
+    if "seconds" in training:
+        told.append(f"{training['seconds']:.0f} s, of CPU {training['cpu_seconds']:.0f} s")
+    shares = {
+        "points": "the attention points of the first images",
+        "permuted": "the same with episodes exchanged, which is chance",
+        "free_run": "the policy, running on its own predictions",
+    }
+    found = {what: explained.get(key) for key, what in shares.items()}
+    rows = [(what, f"{share:.2f}") for what, share in found.items() if share is not None]
+    parts = ["\n".join(f"- {one}" for one in told)] if told else ["Nothing is known."]
+    if rows:
+        parts += [
+            (
+                "How much of what differs between held-out episodes is explained (1: all; 0: no more "
+                "than by the mean demonstration). High figures do not prove success: hide the object, "
+                "and the policy must fail."
+            ),
+            _table(("by", "share"), rows),
+        ]
+    if curves:
+        parts.append("![Losses over the epochs](curves.png)")
+    return parts
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
