@@ -19,6 +19,9 @@ from sarnn_ros.spec import CameraSpec
 CARD = "README.md"
 #: How a card of ours begins; any other text is somebody's own.
 TITLE = "# SARNN policy"
+EXPLAINED = """\
+How much of what differs between held-out episodes is explained: 1 is all, 0 no more than by the
+mean demonstration. High figures do not prove success: hide the object, and the policy must fail."""
 
 
 def write_card(directory: Path, config: PolicyConfig) -> None:
@@ -121,11 +124,7 @@ def _training(training: dict[str, Any], curves: bool) -> list[str]:
     parts = ["\n".join(f"- {one}" for one in told)] if told else ["Nothing is known."]
     if rows:
         parts += [
-            (
-                "How much of what differs between held-out episodes is explained (1: all; 0: no more "
-                "than by the mean demonstration). High figures do not prove success: hide the object, "
-                "and the policy must fail."
-            ),
+            EXPLAINED,
             _table(("by", "share"), rows),
         ]
     if curves:

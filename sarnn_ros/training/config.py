@@ -183,7 +183,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "clip_norm": 1.0,
         "learning_rate_end": 0.02,
         "decay_end": 60,
-        "inner_steps": 40,
+        "inner_steps": 120,
         "encoder_frames": 240,
         "image_frames": 32,
         "joint_noise": 0.05,

@@ -116,6 +116,17 @@ def test_no_message_of_a_second_publisher_is_taken_before_it_is_a_fault(domain, 
     watch = GraphWatch(node, SPEC, lambda: build_settings({}), {})
     watch.listen({"joint_states": node.create_subscription(JointState, "joint_states", take, 10)})
     own = node.create_publisher(JointState, "joint_states", 10)
+
+    def publish_own() -> None:
+        message = JointState()
+        message.header.frame_id = "own"
+        own.publish(message)
+
+    def alone() -> bool:
+        publish_own()
+        return any(not fault for _, fault in taken)
+
+    wait(alone, "a message that is no fault")
     for number in range(3):
         rival = Probe(domain)
         other = rival.node.create_publisher(JointState, "joint_states", 10)

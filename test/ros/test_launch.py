@@ -414,18 +414,27 @@ def test_layouts_show_what_the_node_publishes(
     graph: Any,
     wait: Callable[..., Any],
     rviz2: None,
+    request: pytest.FixtureRequest,
 ) -> None:
     """Topic, type and QoS of each display of RViz and each panel of Foxglove, and the services."""
     views = [{"name": name, "topic": name, "width": 32, "height": 24} for name in cameras]
     policy = make_policy(spec=small_spec(cameras=views))
     node = start_node(policy=policy, autostart=True, dry_run=True)
+    request.addfinalizer(node.stop)  # others have its name
     node.wait_for("holding")
     types = dict(graph.node.get_topic_names_and_types())
     services = dict(graph.node.get_service_names_and_types())
 
-    def carries(topic: str, kind: str) -> bool:
+    def known() -> dict[str, list[str]]:
         types.update(graph.node.get_topic_names_and_types())
-        return types.get(topic) == [kind]
+        return types
+
+    def carries(topic: str, kind: str) -> bool:
+        return known().get(topic) == [kind]
+
+    def serves(name: str) -> bool:
+        services.update(graph.node.get_service_names_and_types())
+        return services.get(name) == ["std_srvs/srv/Trigger"]
 
     _, rviz = run("inference.launch.py", rviz="true", policy=str(policy))
     config = yaml.safe_load(Path(rviz.arguments[1]).read_text(encoding="utf-8"))
@@ -451,21 +460,24 @@ def test_layouts_show_what_the_node_publishes(
         match name.partition("!")[0]:
             case "Image":
                 topic = panel["imageMode"]["imageTopic"]
-                assert carries(topic, "sensor_msgs/msg/Image"), (topic, types)
+                wait(lambda topic=topic: carries(topic, "sensor_msgs/msg/Image"), topic)
                 shown.add(topic)
             case "Plot":
                 for path in panel["paths"]:
                     topic, _, field = path["value"].partition(".")
                     if field:  # else a constant
+                        wait(lambda topic=topic: topic in known(), topic)
                         (kind,) = types[topic]
                         package, _, message = kind.split("/")
                         found = getattr(import_module(f"{package}.msg"), message)
                         fields = found.get_fields_and_field_types()
                         assert fields[field.partition("[")[0]] == "sequence<double>"
             case "DiagnosticSummary":
-                assert carries(panel["topicToRender"], "diagnostic_msgs/msg/DiagnosticArray")
+                topic, kind = panel["topicToRender"], "diagnostic_msgs/msg/DiagnosticArray"
+                wait(lambda topic=topic, kind=kind: carries(topic, kind), topic)
             case "CallService":
-                assert services[panel["serviceName"]] == ["std_srvs/srv/Trigger"]
+                name = panel["serviceName"]
+                wait(lambda name=name: serves(name), name)
             case other:
                 raise AssertionError(other)
     assert shown == {item["Topic"]["Value"] for item in images}

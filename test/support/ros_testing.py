@@ -320,7 +320,23 @@ class Graph:
     def state(self, node: str) -> str:
         from lifecycle_msgs.srv import GetState
 
-        return str(self.call(GetState, f"{node}/get_state").current_state.label)
+        name = f"{node}/get_state"
+        return str(self.call_again(GetState, name).current_state.label)
+
+    def call_again(self, kind: Any, name: str, seconds: float = 5.0) -> Any:
+        """A service's response, asked for anew if there is none.
+
+        A server that has not discovered the client yet waits 100 ms for it, and then drops the
+        answer ("client will not receive response"): on a busy machine that happens.
+        """
+
+        def ask() -> Any:
+            try:
+                return self.call(kind, name, timeout=seconds)
+            except AssertionError:
+                return None
+
+        return wait_until(ask, f"an answer of {name}")
 
     def set_parameter(self, node: str, name: str, value: Any) -> tuple[bool, str]:
         from rcl_interfaces.srv import SetParameters

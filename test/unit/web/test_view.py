@@ -81,6 +81,7 @@ def test_a_camera_is_looked_at_while_it_is_asked_for(view: View, clock: Clock) -
     assert (view.picture("left", number) or (0, b""))[1] == b"second"
     clock.now += LOOKING_SECONDS + 0.1
     assert view.looked_at() == set()
+    view.show("left", b"on its way when the last one looked away")
     assert view.picture("left", -1) is None, "what was kept is old"
     view.found(("right",))
     assert view.looked_at() == set()
