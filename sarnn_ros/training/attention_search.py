@@ -46,6 +46,9 @@ from sarnn_ros.training.sequences import Sequences
 #: Ticks at the start, of which images are used: the robot has hardly moved.
 EARLY_TICKS = (0, 2)
 SEARCHES = 2
+#: It looks at so many episodes at most, drawn at random: its memory, about 5 MB for each at 64x64
+#: pixels, and its time grow with them, and more say hardly more.
+MOST_EPISODES = 200
 #: Patches that discriminants are made for, per camera and search.
 EXEMPLARS = 96
 #: Patches that the mean and the covariance are estimated from.
@@ -198,11 +201,16 @@ def search_attention(
 ) -> tuple[float, float]:
     """Change the model's attention, and nothing else of it, to filters that were searched for.
 
-    :param data: episodes to search by, at least `explained.MIN_EPISODES`.
+    :param data: episodes to search by, at least `explained.MIN_EPISODES`; of more than
+        `MOST_EPISODES` so many are drawn.
     :returns: see `cross_validate`.
     """
     usable = torch.nonzero(data.lengths > 1)[:, 0]
     wanted = rows(data.unpad(data.targets[:, :-1]))
+    if len(usable) > MOST_EPISODES:
+        drawn = torch.randperm(len(usable), generator=generator, device=generator.device)
+        drawn = drawn[:MOST_EPISODES].to(usable.device)
+        usable, wanted = usable[drawn], wanted[drawn.cpu().numpy()]
     sets = _image_sets(data, usable, config, generator)
     best: tuple[float, float, dict[str, Tensor]] = -np.inf, -np.inf, {}
     for number in range(SEARCHES):

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.spec import CameraSpec, JointSource, Spec
+from sarnn_ros.training import attention_search
 from sarnn_ros.training.attention_search import _discriminants, _typical, choose
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.explained import ridge_explained, ridge_permuted, ridge_unexplained, rows
@@ -77,6 +78,26 @@ def searched(dataset: Dataset) -> Trainer:
     trainer = make_trainer(dataset, config())
     trainer.search_attention()
     return trainer
+
+
+def test_of_many_episodes_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And those with their own trajectories: else nothing would be explained."""
+    monkeypatch.setattr(attention_search, "MOST_EPISODES", 16)
+    seen: list[int] = []
+    make = attention_search.make_candidates
+
+    def counting(branch: Any, sets: Sequence[torch.Tensor], generator: Any) -> Any:
+        seen.extend(len(images) for images in sets)
+        return make(branch, sets, generator)
+
+    monkeypatch.setattr(attention_search, "make_candidates", counting)
+    trainer = make_trainer(reach(40), config())
+    trainer.search_attention()
+    assert set(seen) == {16}
+    trainer.searched = None
+    held_out, permuted = trainer.points_explain(trainer.model) or (0, 1)
+    assert held_out > 0.7
+    assert permuted < 0.3
 
 
 def test_a_typical_patch_is_what_the_images_share_and_not_one_of_them() -> None:
