@@ -54,7 +54,8 @@ def test_a_policy_is_read_back_as_it_was_written(parts, tmp_path):
     out = parts.export(tmp_path / "deep" / "policy", extra_files={"curves.png": curves})
 
     config = load_config(out)
-    assert sorted(path.name for path in out.iterdir()) == sorted([*FILES, "README.md", "curves.png"])
+    written = [*FILES, "README.md", "curves.png"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(written)
     assert (out / "curves.png").read_bytes() == b"not really a picture"
     assert config.spec == parts.spec
     assert config.envelope == parts.envelope
