@@ -48,7 +48,7 @@ def _trials(taught: int, untaught: int, blind: int = 0, replay: int = 0) -> list
 
 
 def test_the_report_has_the_agreed_keys():
-    report = make_report(_trials(10, 8), {"seconds": 120.0}, 400.0)
+    report = make_report(_trials(10, 8), {"seconds": 120.0, "cpu_seconds": 130.0}, 400.0)
     assert report["success"]["taught"] == {"trials": 10, "successes": 10}
     assert report["success"]["untaught"] == {"trials": 8, "successes": 8}
     assert list(report["success"]) == list(KINDS)
@@ -65,7 +65,7 @@ def test_latency_and_ticks_are_the_policys_alone():
         _trial("control_replay", False, latencies=[9.0], ticks=90, missed=50),
         _trial("control_no_vision", False, latencies=[], missed=89, problem="guard: faulted"),
     ]
-    report = make_report(trials, {"seconds": 1.0}, 1.0)
+    report = make_report(trials, {"seconds": 1.0, "cpu_seconds": 1.0}, 1.0)
     assert report["latency_ms"]["p50"] == 2.0
     assert report["latency_ms"]["p99"] < 3.1
     assert report["ticks"] == {"total": 90, "missed": 2}
@@ -82,12 +82,20 @@ def test_latency_and_ticks_are_the_policys_alone():
     ],
 )
 def test_the_gate_says_what_is_missing(trials, seconds, missed):
-    gate = make_report(trials, {"seconds": seconds}, 1.0)["gate"]
+    training = {"seconds": seconds, "cpu_seconds": seconds + 1}
+    gate = make_report(trials, training, 1.0)["gate"]
     assert [name for name, reached in gate.items() if not reached] == [missed]
 
 
+def test_a_training_beside_other_work_is_judged_by_its_own():
+    training = {"seconds": 400.0, "cpu_seconds": 150.0}
+    assert make_report(_trials(10, 8), training, 1.0)["gate"]["train_seconds"]
+
+
 def test_a_report_without_commands_is_still_a_report():
-    report = make_report([_trial("taught", False, latencies=[])], {"seconds": 1.0}, 1.0)
+    report = make_report(
+        [_trial("taught", False, latencies=[])], {"seconds": 1.0, "cpu_seconds": 1.0}, 1.0
+    )
     assert report["latency_ms"] == {"p50": None, "p95": None, "p99": None}
     table(report)
 
