@@ -203,6 +203,7 @@ def test_the_hold_of_each_interface(policy, start_node, make_robot, wait, status
         )
         published = robot.published  # what was on its way arrives meanwhile
         wait(lambda robot=robot, p=published: robot.published > p + 20, "two ticks")
+        robot.catch_up()
         count, published = len(robot.commands), robot.published
         wait(lambda robot=robot, p=published: robot.published > p + 40, "four ticks")
         assert len(robot.commands) == count, "nothing comes after the hold"

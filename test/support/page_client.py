@@ -27,8 +27,8 @@ class Page:
             sys.executable, "-m", "sarnn_ros.cli.main", "web", "--port", "0", *arguments
         )
         self.process.wait_for("open http://")
-        found = re.search(r"open (http://\S+)\n", self.process.output)
-        assert found, self.process.output
+        line = re.compile(r"open (http://\S+)\n")  # perhaps not yet to its end
+        found = wait_until(lambda: line.search(self.process.output), "the address")
         self.url = found[1]
         self.port = urlsplit(self.url).port
         self.base = f"http://127.0.0.1:{self.port}"
