@@ -58,17 +58,7 @@ def card(config: PolicyConfig) -> str:
         "## What it sees",
         _table(
             ("camera", "topic", "camera's image", "crop (x, y, w, h)", "network's image"),
-            [
-                (
-                    camera.name,
-                    f"`{camera.topic}`",
-                    f"{seen.width}x{seen.height}",
-                    _crop(camera),
-                    f"{camera.width}x{camera.height}",
-                )
-                for camera in spec.cameras
-                for seen in (config.envelope.cameras[camera.name],)
-            ],
+            [_camera(config, camera) for camera in spec.cameras],
         ),
         "## What it moves",
         "As demonstrated: the command limits of the node start from here.",
@@ -92,10 +82,12 @@ def card(config: PolicyConfig) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _crop(camera: CameraSpec) -> str:
-    if camera.crop is None:
-        return "none"
-    return "{x}, {y}, {width}, {height}".format(**camera.crop.model_dump())
+def _camera(config: PolicyConfig, camera: CameraSpec) -> Sequence[str]:
+    seen, crop = config.envelope.cameras[camera.name], "none"
+    if camera.crop is not None:
+        crop = "{x}, {y}, {width}, {height}".format(**camera.crop.model_dump())
+    source, model = f"{seen.width}x{seen.height}", f"{camera.width}x{camera.height}"
+    return camera.name, f"`{camera.topic}`", source, crop, model
 
 
 def _training(training: dict[str, Any], curves: bool) -> list[str]:

@@ -11,7 +11,7 @@ import sys
 import time
 
 import pytest
-from ros_testing import JOINTS, small_spec
+from ros_testing import JOINTS, small_spec, start_recorder
 from signalling import (
     DELIVERIES,
     many_times,
@@ -149,12 +149,7 @@ def test_a_recorder_keeps_its_episode_and_ends(deliver, launch, graph, make_robo
     from std_srvs.srv import Trigger
 
     robot = make_robot(JOINTS, START)
-    spec, out = tmp_path / "spec.yaml", tmp_path / "bags"
-    spec.write_text(dump_spec(small_spec()))
-    recorder = launch(
-        sys.executable, "-m", "sarnn_ros.ros.recorder_node", "--ros-args",
-        "-p", f"spec:={spec}", "-p", f"out:={out}", "-p", "min_free_gigabytes:=0.1",
-    )  # fmt: skip
+    recorder, out = start_recorder(launch, tmp_path)
     # What has begun without an answer (see `call_again`) is being recorded already.
     wait(
         lambda: (

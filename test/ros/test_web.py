@@ -13,11 +13,10 @@ import cv2
 import numpy as np
 import pytest
 from page_client import Page
-from ros_testing import JOINTS, small_spec
+from ros_testing import JOINTS, start_recorder
 from signalling import state, stop_while_it_waits
 
 from sarnn_ros.data.bags import label_of
-from sarnn_ros.spec import dump_spec
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_by_one")]
 
@@ -31,15 +30,6 @@ def robot(make_robot):
 
 def ready(page, wait, doing="stopped"):
     wait(lambda: page.doing == doing, lambda: f"{doing}; {page.state()}")
-
-
-def start_recorder(launch, tmp_path):
-    spec, out = tmp_path / "spec.yaml", tmp_path / "bags"
-    spec.write_text(dump_spec(small_spec()))
-    return launch(
-        sys.executable, "-m", "sarnn_ros.ros.recorder_node", "--ros-args",
-        "-p", f"spec:={spec}", "-p", f"out:={out}", "-p", "min_free_gigabytes:=0.1",
-    ), out  # fmt: skip
 
 
 def test_it_starts_and_stops_the_robot_and_says_why_it_holds(

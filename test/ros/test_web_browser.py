@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,11 +21,10 @@ try:
 except ModuleNotFoundError:
     sync_playwright = None
 from page_client import Page
-from ros_testing import JOINTS, small_spec, wait_until
+from ros_testing import JOINTS, start_recorder, wait_until
 from signalling import stop_while_it_waits
 
 from sarnn_ros.data.bags import label_of
-from sarnn_ros.spec import dump_spec
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -145,12 +143,7 @@ def test_a_person_records_with_it_and_stops_whatever_hangs(
 ):
     robot = make_robot(JOINTS, START)
     start_node(policy=policy)
-    spec, out = tmp_path / "spec.yaml", tmp_path / "bags"
-    spec.write_text(dump_spec(small_spec()))
-    recorder = launch(
-        sys.executable, "-m", "sarnn_ros.ros.recorder_node", "--ros-args",
-        "-p", f"spec:={spec}", "-p", f"out:={out}", "-p", "min_free_gigabytes:=0.1",
-    )  # fmt: skip
+    recorder, out = start_recorder(launch, tmp_path)
     page = Page(launch, "--token", "0123456789abcdef")
     assert tab.goto(page.base).status == 401
     tab.goto(page.url)

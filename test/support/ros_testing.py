@@ -671,6 +671,18 @@ def one_by_one(launch: Launcher, make_robot: Robots) -> Iterator[None]:
 JOINTS = ("joint1", "joint2", "gripper")
 
 
+def start_recorder(launch: Callable[..., Process], folder: Path) -> tuple[Process, Path]:
+    """The recorder's node, with `small_spec`, and where its episodes will be."""
+    from sarnn_ros.spec import dump_spec
+
+    spec, out = folder / "spec.yaml", folder / "bags"
+    spec.write_text(dump_spec(small_spec()))
+    return launch(
+        sys.executable, "-m", "sarnn_ros.ros.recorder_node", "--ros-args",
+        "-p", f"spec:={spec}", "-p", f"out:={out}", "-p", "min_free_gigabytes:=0.1",
+    ), out  # fmt: skip
+
+
 def small_spec(**changes: Any) -> Any:
     """What the small policies of these tests observe and command."""
     from sarnn_ros.spec import parse_spec
