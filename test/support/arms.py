@@ -233,15 +233,15 @@ def assert_joints(arm: Arm) -> None:
 
 
 def assert_silent(arm: Arm, wait: Any) -> None:
-    """To be called when the fault was reported: no command comes later than a period from now, and
-    the time that one may take to here, for three ticks more."""
+    """To be called when the fault was reported: no command is sent later than a period from now,
+    for three ticks more."""
     robot, promises, begin = arm.robot, arm.promises, arm.robot.now_ns
     if not robot.connected:
         assert_counts_none(arm, wait)
         return
 
     def allowed() -> int:
-        return begin + promises.period_ns + promises.slack_ns(robot)
+        return begin + promises.period_ns + promises.sending_ns(robot)
 
     wait(lambda: robot.now_ns > allowed() + 3 * promises.period_ns, "three ticks")
     robot.catch_up()
@@ -252,7 +252,7 @@ def assert_silent(arm: Arm, wait: Any) -> None:
 def assert_none_from(arm: Arm, since_ns: int) -> None:
     """Not one command was sent from that moment on; a hold, which repeats the last one, may be."""
     robot = arm.robot
-    allowed = since_ns + arm.promises.slack_ns(robot)
+    allowed = since_ns + arm.promises.both_ways_ns(robot)
     commands = list(robot.commands)
     for before, command in pairwise(commands):
         late = (command.at_ns - allowed) / SECOND

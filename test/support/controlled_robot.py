@@ -36,9 +36,9 @@ class ControlledRobot(Robot):
         self.controller.activate(self.arm.position)
         super().__post_init__()
 
-    def _obey(self, message: Any) -> None:
+    def _obey(self, message: Any, info: Any) -> None:
         self._inbox.append((self.now_ns, message))
-        super()._obey(message)
+        super()._obey(message, info)
 
     def _follow(self) -> None:
         """All cycles until now. Under the lock."""

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the guard and the contract promise of every command, as bounds on what a robot received.
 
-Nothing is allowed for: the limits are those that the node takes from the policy, and the only
-other term is the delay between sending and recording, which the robot measures.
+Nothing is allowed for: the limits are those that the node takes from the policy, and DDS says when
+a command was sent. Where the clock is simulated the robot only knows when it came, and measures
+how long that may have taken.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sarnn_ros.control.resolve import guard_limits
 from sarnn_ros.control.settings import build_settings
 from sarnn_ros.policy.directory import load_config
 
-#: What a command may take besides what is measured, ns: from the clock's reading to the wire.
+#: What a command may take from its last check to the wire, ns.
 SENDING_NS = 10_000_000
 
 
@@ -60,8 +61,14 @@ class Promises:
         )
 
     @staticmethod
-    def slack_ns(robot: Any) -> int:
-        """Out of the node, and into this process: twice through the scheduler."""
+    def sending_ns(robot: Any) -> int:
+        """From a command's last check to the moment that the robot takes for its sending."""
+        return SENDING_NS if robot.clock is None else 2 * int(robot.delay_ns) + SENDING_NS
+
+    @staticmethod
+    def both_ways_ns(robot: Any) -> int:
+        """From a message of the robot to the command that it leads to, but for what it waits for a
+        tick: into the node and out of it."""
         return 2 * int(robot.delay_ns) + SENDING_NS
 
     def check(self, robot: Any, since: int = 0) -> None:
@@ -71,10 +78,10 @@ class Promises:
         measured from what the robot *reported*: the node cannot know better.
         """
         robot.catch_up()
-        slack_ns, late_ns = self.slack_ns(robot), self.late_ns or self.period_ns
+        slack_ns, late_ns = self.sending_ns(robot), self.late_ns or self.period_ns
         with robot.record:
             received, reports = list(robot.commands), list(robot.reports)
-            grips = list(robot.grips)
+            grips, images = list(robot.grips), np.array(robot.images)
         stamps = np.array([stamp for stamp, _ in reports])
         states = np.array([state for _, state in reports])
         for index, command in enumerate(received[since:], since):
@@ -103,7 +110,8 @@ class Promises:
                 # A segment takes one more period, and an interval to begin.
                 segment_ns = self.period_ns + self.interval_ns if self.interval_ns else 0
                 age_ns = self.image_age_ns + late_ns + segment_ns
-                over_ns = command.at_ns - command.sound_image_ns - age_ns - slack_ns
+                seen = images[images <= command.at_ns]
+                over_ns = command.at_ns - max(seen, default=0) - age_ns - slack_ns
                 assert over_ns <= 0, f"its image is {over_ns / SECOND:.3f} s too old"
             if command.velocity is not None:
                 assert np.isfinite(command.velocity).all()

@@ -371,7 +371,11 @@ def graph(domain: int, environment: dict[str, str]) -> Iterator[Graph]:
 
 @dataclass(frozen=True)
 class Received:
-    """A command as the robot got it, and where the robot was then."""
+    """A command as the robot got it, and where the robot was then.
+
+    :param at_ns: when it was sent, by the system's clock, as DDS says: however long this process
+        had to wait for a core before it took it. With a simulated clock, when it came.
+    """
 
     at_ns: int
     names: tuple[str, ...]
@@ -380,8 +384,6 @@ class Received:
     velocity: np.ndarray | None
     duration_ns: int
     present: np.ndarray
-    sound_joints_ns: int
-    sound_image_ns: int
 
 
 def _stamp_ns(message: Any) -> int:
@@ -407,14 +409,13 @@ class Robot:
     :ivar harmless: the fault leaves the messages sound, if perhaps late, or at least such that
         the node must take them for sound.
     :ivar reports: stamp and reported positions, in the order of `names`, of each sound message.
-    :ivar delay_ns: the longest that a message took from this robot to itself since `reset`: what
-        lies between a command's sending and its record here is no longer, but for the node's part.
+    :ivar images: stamp of each sound image.
+    :ivar delay_ns: the longest that a message took from this robot to itself since `reset`.
     :ivar echoed_ns: stamp of the last such message.
-    :ivar last_ns: when the last command of any kind came.
+    :ivar last_ns: when the last command of any kind was sent (`Received.at_ns`).
     :ivar grips: what came on `gripper_command`, where the robot has one (`gripper`).
     :ivar record: to be held while a fault is injected, so that commands are before or after it.
     :ivar published: counts joint states, mutated or not: 100 in a second.
-    :ivar sound_joints_ns, sound_image_ns: stamp of the last message without a fault.
     :ivar intruders: publishers that `mend` removes.
     :ivar kind: the message type of a command.
     """
@@ -446,9 +447,9 @@ class Robot:
         self.goal = self.position.copy()
         self.record = threading.Lock()
         self.published = 0
-        self.sound_joints_ns = self.sound_image_ns = 0
         self.intruders: list[Any] = []
         self.reports: deque[tuple[int, np.ndarray]] = deque(maxlen=30_000)
+        self.images: deque[int] = deque(maxlen=10_000)
         self.grips: list[float] = []
         self.delay_ns = self.echoed_ns = self.last_ns = 0
         # Queues as long as the commands': of a shorter one the most delayed would be missing.
@@ -577,7 +578,6 @@ class Robot:
                 for joints in self.mutate_joints(self.joint_message()):
                     self._joints.publish(joints)
                     if self.harmless or self.mutate_joints is unchanged:
-                        self.sound_joints_ns = max(self.sound_joints_ns, _stamp_ns(joints))
                         reported = dict(zip(joints.name, joints.position))
                         state = np.array([reported[name] for name in self.names])
                         self.reports.append((_stamp_ns(joints), state))
@@ -587,7 +587,7 @@ class Robot:
                     for image in self.mutate_image(self.image_message()):
                         self._images.publish(image)
                         if self.harmless or self.mutate_image is unchanged:
-                            self.sound_image_ns = max(self.sound_image_ns, _stamp_ns(image))
+                            self.images.append(_stamp_ns(image))
                 self.published += 1
             step += 1
 
@@ -595,8 +595,11 @@ class Robot:
         """Where it is 10 ms later."""
         self.position += (self.goal - self.position) * 0.2
 
-    def _obey(self, message: Any) -> None:
-        at_ns = self.now_ns
+    def _sent_ns(self, info: Any) -> int:
+        return int(info["source_timestamp"]) if self.clock is None else self.clock()
+
+    def _obey(self, message: Any, info: Any) -> None:
+        at_ns = self._sent_ns(info)
         velocity, rest, duration_ns = None, None, 0
         if self.interface == "joint_state":
             names, position = tuple(message.name), np.array(message.position)
@@ -620,16 +623,14 @@ class Robot:
                     velocity,
                     duration_ns,
                     self.position[rows].copy(),
-                    self.sound_joints_ns,
-                    self.sound_image_ns,
                 )
             )
             if np.isfinite(position).all():
                 self.goal[rows] = position
 
-    def _grip(self, message: Any) -> None:
+    def _grip(self, message: Any, info: Any) -> None:
         with self.record:
-            self.last_ns = self.now_ns
+            self.last_ns = self._sent_ns(info)
             self.grips.append(message.data)
             self.goal[self.names.index(self.gripper)] = message.data
 

@@ -106,7 +106,7 @@ def _stamp_ns(message: Any) -> int:
 
 
 class Standing:
-    """The first stamp for ever."""
+    """The first stamp for ever: the first message is sound."""
 
     def __init__(self) -> None:
         self._stamp: Any = None
@@ -371,7 +371,7 @@ class Fault:
     :param effect: `holds` while it lasts, `latches` until ~/reset, or `goes on` unharmed; a
         fault that comes and goes only has to be safe: `holds at times`.
     :param code: what diagnostics call it.
-    :param lies: the reported position is not the robot's.
+    :param lies: what is reported is not the robot's, and not every message shows it.
     :param otherwise: what it is called where the node had a hiccup, and the message before was too
         old to compare with.
     :param none_from: the moment, ns, from which on not one command may be sent; 0: not yet.
@@ -466,7 +466,8 @@ FAULTS = (
     on_joints("joint stamps 0.5 s ahead", "holds", moved(0.5)),
     on_joints("negative joint stamps", "holds", negative),
     on_joints("joint stamps of 2e9 nanoseconds", "holds", too_many_nanoseconds),
-    Fault("joint stamps stand still", "holds", "no_observation:joint_states", Standing),
+    Fault("joint stamps stand still", "holds", "no_observation:joint_states", Standing,
+          lies=True),
     on_joints("joint stamps jitter", "goes on", jittered),
     Fault("joint states late by 0.2 s", "holds", "no_observation:joint_states",
           lambda: Delay(0.2)),
@@ -509,7 +510,8 @@ FAULTS = (
     on_image("image stamps from the past", "holds", moved(-2.0)),
     on_image("image stamps from the future", "holds", moved(5.0)),
     on_image("image stamps 0.5 s ahead", "holds", moved(0.5)),
-    Fault("image stamps stand still", "holds", "no_observation:front", image=Standing),
+    Fault("image stamps stand still", "holds", "no_observation:front", image=Standing,
+          lies=True),
     Fault("images late by 0.4 s", "holds", "no_observation:front", image=lambda: Delay(0.4)),
     Fault("images in bursts of 0.5 s", "holds at times", "", image=lambda: Burst(15)),
     on_image("every image twice", "goes on", lambda message: (message, message)),

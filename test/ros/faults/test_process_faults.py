@@ -253,13 +253,12 @@ class SimulatedTime:
 
     def move(self, by_ns, robot, wait):
         """Set the clock, which is stopped: the new time could not judge a command on its way. The
-        robot goes on, and an image of later is none. Gives the number of commands before."""
+        robot goes on. Gives the number of commands before."""
         before = len(robot.commands)
         with robot.record, self._lock:
             delay_ns = robot.delay_ns
             self.now_ns += by_ns
             moved = self.now_ns
-            robot.sound_joints_ns = robot.sound_image_ns = 0
             self.running = True
         wait(lambda: 0 <= robot.echoed_ns - moved < 100_000_000_000, "an echo of the new time")
         robot.delay_ns = delay_ns
