@@ -103,7 +103,8 @@ def test_a_picture_is_drawn_only_while_somebody_looks(
 def test_it_records_and_labels(robot, launch, wait, tmp_path):
     _, out = start_recorder(launch, tmp_path)
     page = Page(launch)
-    wait(lambda: page.do("episode_start")["ok"], lambda: str(page.state()))
+    wait(lambda: "nobody" not in page.do("episode_stop")["text"], lambda: str(page.state()))
+    assert page.do("episode_start")["ok"]
     wait(
         lambda: (
             page.state()["parts"].get("recorder", {}).get("values", {}).get("recording") == "True"

@@ -13,7 +13,9 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-from ros_testing import Process, wait_until
+from ros_testing import TIMEOUT, Process, wait_until
+
+from sarnn_ros.ros.web.node import EPISODE_SECONDS
 
 
 class Page:
@@ -68,5 +70,9 @@ class Page:
     def do(self, action: str) -> Any:
         """Ask for an action, and wait for what becomes of it."""
         number = self.begin(action)
-        wait_until(lambda: self.call(number)["ok"] is not None, f"an answer to {action}")
+        wait_until(
+            lambda: self.call(number)["ok"] is not None,
+            f"an answer to {action}",
+            EPISODE_SECONDS + TIMEOUT,  # DDS may drop the answer, and then the page waits so long
+        )
         return self.call(number)
