@@ -8,7 +8,11 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from benchmark.tasks.controls import wilson
+from benchmark.tasks.task import Array
+from sarnn_ros.training.run import FEW_EXPLAINED
 
 HEAD = """\
 # Public tasks
@@ -22,6 +26,12 @@ machine that others use, it took several times as long by the clock. Policies of
 same data and settings, and differ in the seed only.
 """
 
+#: Figures of a training that are to tell how its policy will do, and the page's words for them.
+FIGURES = {
+    "explained_held_out": "explained by the points of the first image",
+    "explained_free_running": "explained by the free run",
+}
+
 #: Success as published, for comparison: (what, percent, trials, source).
 PUBLISHED = {
     "transfer_cube": [
@@ -32,12 +42,52 @@ PUBLISHED = {
 
 
 def page(records: Iterable[dict[str, Any]]) -> str:
-    parts = [HEAD]
     key = lambda one: (one["task"], " ".join(one.get("settings") or ()))  # noqa: E731
-    for (task, settings), some in groupby(sorted(records, key=key), key):
+    records = sorted(records, key=key)
+    parts = [HEAD]
+    for (task, settings), some in groupby(records, key):
         parts.append(f"## {task}{f' ({settings})' if settings else ''}\n")
         parts.append("\n".join(_table(task, list(some))) + "\n")
+    parts.append("\n".join(_predicts(records)) + "\n")
     return "\n".join(parts)
+
+
+def _predicts(records: list[dict[str, Any]]) -> Iterator[str]:
+    """How far the figures of a training tell its success."""
+    yield "## Whether the figures of a training predict success\n"
+    yield "Over all policies above, of every task and setting. *Few*: less than"
+    yield f"{FEW_EXPLAINED:g}, of which training warns.\n"
+    yield (
+        "| figure | policies | rank correlation | few | mean success of those | of the others "
+        "| least of the others |\n|---|---|---|---|---|---|---|"
+    )
+    for figure, what in FIGURES.items():
+        known = [
+            (one[figure], one["successes"] / one["trials"])
+            for one in records
+            if one["control"] is None and one.get(figure) is not None
+        ]
+        if len(known) < 3:
+            continue
+        explained, success = np.array(known).T
+        few = explained < FEW_EXPLAINED
+        cells = [
+            what,
+            len(known),
+            f"{np.corrcoef(_ranks(explained), _ranks(success))[0, 1]:.2f}",
+            few.sum(),
+            f"{success[few].mean():.0%}" if few.any() else "-",
+            f"{success[~few].mean():.0%}" if not few.all() else "-",
+            f"{success[~few].min():.0%}" if not few.all() else "-",
+        ]
+        yield f"| {' | '.join(map(str, cells))} |"
+
+
+def _ranks(values: Array) -> Array:
+    """Ranks, (n,); the mean rank where values are equal."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Array = (np.cumsum(counts) - (counts - 1) / 2)[which]
+    return ranks
 
 
 def _table(task: str, records: list[dict[str, Any]]) -> Iterator[str]:

@@ -162,3 +162,24 @@ def test_the_real_tasks_are_solved_by_their_scripts(
     assert any((task.images()[camera] != visible[camera]).any() for camera in visible)
     task.reset(1)
     assert all((task.images()[camera] == visible[camera]).all() for camera in visible)
+
+
+def test_the_page_says_what_the_figures_predict() -> None:
+    records = [
+        {
+            "task": f"task {index // 3}", "seed": index, "control": None, "commit": "0",
+            "successes": successes, "trials": 50, "explained_held_out": explained,
+            "explained_free_running": 1.0 - 0.1 * index,
+        }
+        for index, (successes, explained) in enumerate(
+            [(50, 0.95), (50, 0.9), (40, 0.9), (10, 0.4), (30, 0.2)]
+        )
+    ]  # fmt: skip
+    unknown = records[0] | {"seed": 9, "explained_held_out": None}
+    blind = records[0] | {"control": "objects hidden", "successes": 0}
+    rows = table.page([*records, unknown, blind]).splitlines()
+    found = next(row for row in rows if row.startswith("| explained by the points"))
+    # By hand: ranks 4.5, 4.5, 3, 1, 2 and 5, 3.5, 3.5, 2, 1.
+    assert [cell.strip() for cell in found.split("|")[2:-1]] == [
+        "5", "0.82", "2", "40%", "93%", "80%"
+    ]  # fmt: skip
