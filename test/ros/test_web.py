@@ -89,9 +89,9 @@ def test_a_picture_is_drawn_only_while_somebody_looks(
         status, body = page.ask("/overlay?camera=")
         if status == 200:
             pictures.add(body)
-        return len(pictures) >= 3
+        return len(pictures) >= 3 and graph.node.count_subscribers(topic) == 1
 
-    wait(seen, "three different pictures")
+    wait(seen, "three different pictures, and this process knows of who looks")
     decoded = cv2.imdecode(np.frombuffer(pictures.pop(), np.uint8), cv2.IMREAD_COLOR)
     assert decoded is not None and decoded.shape[0] >= 64
     assert page.ask("/overlay?camera=none")[0] == 204
