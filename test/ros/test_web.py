@@ -104,7 +104,7 @@ def test_it_records_and_labels(robot, launch, wait, tmp_path):
     _, out = start_recorder(launch, tmp_path)
     page = Page(launch)
     wait(lambda: "nobody" not in page.do("episode_stop")["text"], lambda: str(page.state()))
-    assert page.do("episode_start")["ok"]
+    wait(lambda: page.do("episode_start")["ok"], lambda: str(page.state()))  # sensors are heard
     wait(
         lambda: (
             page.state()["parts"].get("recorder", {}).get("values", {}).get("recording") == "True"

@@ -169,6 +169,7 @@ class Process:
     def stop(self, number: int = signal.SIGINT, timeout: float = TIMEOUT) -> int:
         """Ask it to end, and its return code. Whoever does not end is killed."""
         if self.returncode is None:
+            self.send(signal.SIGCONT)  # a stopped process ends on nothing else
             self.send(number)
         return self.ended(timeout)
 
