@@ -24,6 +24,9 @@ targets the points of the first image explain (ridge regression; 1 all, 0 nothin
 same of the policy on recorded images and its own predictions. Training takes CPU seconds; on a
 machine that others use, it took several times as long by the clock. Policies of one task have the
 same data and settings, and differ in the seed only.
+
+The recipe was made on the other tasks, not on those named `metaworld_…`; they are run by
+`--tasks benchmark.tasks.metaworld:Push` and so on; that file says what to install.
 """
 
 #: Figures of a training that are to tell how its policy will do, and the page's words for them.
