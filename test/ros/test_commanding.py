@@ -327,7 +327,7 @@ def test_a_second_commander_holds_the_robot(
     )  # fmt: skip
     both = f"2 publishers on '/rivals/{topic}': /probe, /rivals/sarnn: the robot would follow"
     wait(lambda: both in fault(), lambda: node.output)
-    assert f"holding: 2 publishers on '/rivals/{topic}'" in node.output
+    node.wait_for(f"holding: 2 publishers on '/rivals/{topic}'")
     # Discovery takes its time, and commands may be sent before the other is known; none after.
     seen, published = received(), robot.published
     wait(lambda: robot.published > published + 50, "five ticks")
