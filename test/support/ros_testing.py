@@ -306,8 +306,11 @@ class Graph:
             self.node.destroy_client(client)
 
     def trigger(self, name: str) -> Any:
+        """A Trigger's response; of those that may be asked twice, asked for anew if need be."""
         from std_srvs.srv import Trigger
 
+        if name.rpartition("/")[2] in ("preflight", "start", "stop", "reset"):
+            return self.call_again(Trigger, name, 10.0)
         return self.call(Trigger, name)
 
     def change_state(self, node: str, transition: int, timeout: float = TIMEOUT) -> bool:
