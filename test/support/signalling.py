@@ -69,12 +69,20 @@ def while_it_is_stopped(pid: int, number: int) -> None:
 
 def stop_while_it_waits(pid: int, timeout: float = 10.0) -> None:
     """SIGSTOP at a moment in which all of its threads wait. One that is stopped while it takes a
-    message out of Fast DDS's shared memory keeps a lock, for which writers wait for a second."""
+    message out of Fast DDS's shared memory keeps a lock, for which writers wait for a second.
+
+    Returns when all are stopped: until the thread that takes the signal has got a core, the others
+    go on."""
     end = time.monotonic() + timeout
-    while any(state(pid, task.name) != "S" for task in Path(f"/proc/{pid}/task").iterdir()):
-        assert time.monotonic() < end, f"process {pid} is never idle"
-        time.sleep(0.001)
+
+    def until_all(wanted: str) -> None:
+        while any(state(pid, task.name) != wanted for task in Path(f"/proc/{pid}/task").iterdir()):
+            assert time.monotonic() < end, f"process {pid} never is in state {wanted}"
+            time.sleep(0.001)
+
+    until_all("S")
     os.kill(pid, signal.SIGSTOP)
+    until_all("T")
 
 
 def many_times(pid: int, number: int) -> None:
