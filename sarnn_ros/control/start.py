@@ -80,7 +80,7 @@ class StartSequence:
         nearest = self._nearest(here)
         distance = nearest - here
         ticks = float((np.abs(distance) / self._step).max())
-        point: Vector = nearest if ticks <= 1.0 + 1e-9 else here + distance / ticks
+        point: Vector = nearest if ticks <= 1.0 + 1e-12 else here + distance / ticks
         return point
 
     def _hold(self, predicted: Vector, here: Vector) -> Vector:
