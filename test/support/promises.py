@@ -63,7 +63,7 @@ class Promises:
     @staticmethod
     def sending_ns(robot: Any) -> int:
         """From a command's last check to the moment that the robot takes for its sending."""
-        return SENDING_NS if robot.clock is None else 2 * int(robot.delay_ns) + SENDING_NS
+        return SENDING_NS if robot.clock is None else Promises.both_ways_ns(robot)
 
     @staticmethod
     def both_ways_ns(robot: Any) -> int:
