@@ -299,18 +299,44 @@ class Graph:
         client = self.node.create_client(kind, name)
         try:
             wait_until(client.service_is_ready, f"the service {name}", timeout)
+            self._wait_until_known(name.rpartition("/")[0], timeout)
             future = client.call_async(kind.Request() if request is None else request)
             wait_until(future.done, f"an answer of {name}", timeout)
             return future.result()
         finally:
             self.node.destroy_client(client)
 
+    def _wait_until_known(self, server: str, timeout: float) -> None:
+        """Wait until a node has discovered every client that this one has made so far.
+
+        A server that does not know a client yet waits 100 ms for it, and then drops the answer
+        ("client will not receive response"): on a busy machine that happens. Clients are
+        discovered in the order in which they were made, so the answer to one that is made now
+        tells of all earlier ones. It may itself be dropped, so it is asked for again and again.
+        """
+        from rcl_interfaces.srv import GetParameters
+
+        name = f"{server}/get_parameters"
+        client = self.node.create_client(GetParameters, name)
+        asked: list[Any] = []
+        pause = 0.25
+
+        def answered() -> bool:
+            if time.monotonic() > begun + pause * len(asked):
+                asked.append(client.call_async(GetParameters.Request()))
+            return any(future.done() for future in asked)
+
+        try:
+            wait_until(client.service_is_ready, f"the service {name}", timeout)
+            begun = time.monotonic()
+            wait_until(answered, f"an answer of {name}", timeout)
+        finally:
+            self.node.destroy_client(client)
+
     def trigger(self, name: str) -> Any:
-        """A Trigger's response; of those that may be asked twice, asked for anew if need be."""
+        """A Trigger's response."""
         from std_srvs.srv import Trigger
 
-        if name.rpartition("/")[2] in ("preflight", "start", "stop", "reset"):
-            return self.call_again(Trigger, name, 10.0)
         return self.call(Trigger, name)
 
     def change_state(self, node: str, transition: int, timeout: float = TIMEOUT) -> bool:
@@ -324,23 +350,7 @@ class Graph:
     def state(self, node: str) -> str:
         from lifecycle_msgs.srv import GetState
 
-        name = f"{node}/get_state"
-        return str(self.call_again(GetState, name).current_state.label)
-
-    def call_again(self, kind: Any, name: str, seconds: float = 5.0) -> Any:
-        """A service's response, asked for anew if there is none.
-
-        A server that has not discovered the client yet waits 100 ms for it, and then drops the
-        answer ("client will not receive response"): on a busy machine that happens.
-        """
-
-        def ask() -> Any:
-            try:
-                return self.call(kind, name, timeout=seconds)
-            except AssertionError:
-                return None
-
-        return wait_until(ask, f"an answer of {name}")
+        return str(self.call(GetState, f"{node}/get_state").current_state.label)
 
     def set_parameter(self, node: str, name: str, value: Any) -> tuple[bool, str]:
         from rcl_interfaces.srv import SetParameters
