@@ -64,7 +64,8 @@ class RecurrentBatch:
     """B episodes for an update of the recurrent part alone.
 
     :param seen: the points that it sees, (B, T - 1, P). :param points: those to predict.
-    :param joints, targets: (B, T - 1, D). :param lengths: ticks of each, (B,), of T.
+    :param joints, targets: (B, T - 1, D). :param lengths: ticks of each, (B,), of T, which are
+        the longest episode's and those at rest.
     """
 
     seen: Tensor
@@ -177,12 +178,15 @@ class Batches:
                 for own, other in zip(parts, further, strict=True)
             ]
             lengths = lengths.where(share == 1, torch.minimum(lengths, data.lengths[others]))
+        moving = lengths
+        if config.rest:
+            parts, lengths = self._rested(parts, lengths)
         wanted, joints, targets = parts
         seen = wanted
         if deviation is not None and config.point_noise:
             seen = self._noisy_points(seen, deviation)
         if config.point_hold:
-            seen = self._held(seen, lengths)
+            seen = self._held(seen, moving)
         return RecurrentBatch(seen, wanted, self._noisy_joints(joints), targets, lengths)
 
     @cached_property
@@ -231,6 +235,16 @@ class Batches:
         last = last.where(held, torch.full_like(last, ticks))
         shown = torch.minimum(torch.arange(ticks, device=points.device), last[:, None])
         return points.gather(1, shown[..., None].expand_as(points))
+
+    def _rested(self, parts: Sequence[Tensor], lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Sequences (B, T - 1, …) of which the last step is repeated after the end, and their
+        lengths. At the robot a policy runs on when its motion is over: it must not go anywhere.
+        """
+        more = math.ceil(self._config.rest * self._data.ticks)
+        steps = torch.arange(parts[0].shape[1] + more, device=lengths.device)
+        steps = torch.minimum(steps, (lengths - 2).clamp(min=0)[:, None])
+        rows = torch.arange(len(lengths), device=lengths.device)[:, None]
+        return [part[rows, steps] for part in parts], lengths.where(lengths < 2, lengths + more)
 
     def _uniform(self, count: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         drawn = torch.empty(count, device=self._device)

@@ -135,6 +135,11 @@ class TrainConfig(BaseModel):
         description="chance that a sequence is a mixture of two similar episodes, tick by tick; "
         "recurrent updates only",
     )
+    rest: Fraction = Field(
+        default=0.0,
+        description="how long a sequence stays at rest after its end, as a share of the longest, "
+        "so that the policy holds what it has reached; recurrent updates only",
+    )
 
     # When to stop, and what to keep.
     validate_every: Count = Field(default=1, description="epochs between validations")
@@ -195,6 +200,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "point_noise": 0.1,
         "point_hold": 0.5,
         "mixup": 0.5,
+        "rest": 0.25,
         "validate_every": 10,
         "patience": None,
         "keep": "last",

@@ -312,7 +312,7 @@ def test_a_free_run_feeds_the_network_its_own_errors(make_task: MakeTask) -> Non
 
 def test_explained_variance_tells_a_policy_that_knows_its_episodes(make_task: MakeTask) -> None:
     """Before training less than the mean demonstration; after it most of what differs."""
-    trainer = make_trainer(make_task([9] * 8), small(epochs=80, learning_rate=1e-2))
+    trainer = make_trainer(make_task([9] * 8), small(epochs=80, learning_rate=1e-2, rest=0))
     _, before = trainer.validate()
     *_, last = trainer.run(time.monotonic)
     assert before is not None
@@ -350,7 +350,7 @@ def test_the_recurrent_part_trains_on_what_tells_trajectories_apart(make_task: M
 
 
 def test_the_noise_on_points_is_per_tick_and_per_episode(make_task: MakeTask) -> None:
-    trainer = make_trainer(make_task(), small(point_noise=0.5, point_hold=0, mixup=0))
+    trainer = make_trainer(make_task(), small(point_noise=0.5, point_hold=0, mixup=0, rest=0))
     data, deviation = trainer.training, torch.tensor([1.0, 0.1])
     points = torch.zeros(len(data), 100, 2)
     noisy = torch.cat(
@@ -361,7 +361,7 @@ def test_the_noise_on_points_is_per_tick_and_per_episode(make_task: MakeTask) ->
 
 
 def test_held_points_stay_from_a_tick_of_their_episode_on(make_task: MakeTask) -> None:
-    trainer = make_trainer(make_task(), small(point_hold=0.5, mixup=0, point_noise=0))
+    trainer = make_trainer(make_task(), small(point_hold=0.5, mixup=0, point_noise=0, rest=0))
     data = trainer.training
     ticks = torch.arange(data.ticks - 1.0)[:, None].expand(len(data), -1, 2)
     held, last = 0, set()
@@ -377,6 +377,35 @@ def test_held_points_stay_from_a_tick_of_their_episode_on(make_task: MakeTask) -
                 last.add(stays)
     assert 0.35 < held / (100 * len(data)) < 0.6
     assert len(last) > 2
+
+
+def test_sequences_go_on_at_rest_after_their_end(make_task: MakeTask) -> None:
+    """A policy whose motion is over goes on running: it must hold what it has reached."""
+    quiet = small(rest=0.5, mixup=0, point_hold=0.5, point_noise=0, joint_noise=0)
+    trainer = make_trainer(make_task([9, 6, 1, *[9] * 7], validation=0), quiet)
+    data, more = trainer.training, 5  # half of 9 ticks, rounded up
+    numbers = torch.arange(len(data) * (data.ticks - 1.0)).reshape(len(data), -1, 1)
+    of_episode = data.lengths - 1
+    for _ in range(20):
+        batch = trainer.batches.draw_recurrent(len(data), numbers)
+        assert batch.points.shape[1] == batch.joints.shape[1] == data.ticks - 1 + more
+        for row, number in enumerate((batch.points[:, 0, 0] // (data.ticks - 1)).long().tolist()):
+            steps = int(of_episode[number])
+            if steps == 0:
+                assert batch.lengths[row] == 1  # of a single tick nothing is learnt
+                continue
+            assert batch.lengths[row] == data.lengths[number] + more
+            for drawn, given in [
+                (batch.points, numbers),
+                (batch.joints, data.joints),
+                (batch.targets, data.targets),
+            ]:
+                assert torch.equal(drawn[row, :steps], given[number, :steps])
+                last = drawn[row, steps - 1 : steps]
+                assert torch.equal(drawn[row, steps:], last.expand_as(drawn[row, steps:]))
+            assert torch.equal(batch.seen[row, steps:], batch.seen[row, steps - 1 : steps].expand(
+                data.ticks - 1 + more - steps, -1
+            ))  # fmt: skip
 
 
 def test_an_episode_is_mixed_with_those_most_like_it(make_task: MakeTask) -> None:
@@ -395,7 +424,7 @@ def test_an_episode_is_mixed_with_those_most_like_it(make_task: MakeTask) -> Non
 
 
 def test_a_mixture_mixes_inputs_and_targets_alike(make_task: MakeTask) -> None:
-    trainer = make_trainer(make_task(), small(mixup=1.0, point_hold=0, joint_noise=0))
+    trainer = make_trainer(make_task(), small(mixup=1.0, point_hold=0, joint_noise=0, rest=0))
     data = trainer.training
     points = data.targets[:, :-1].repeat(1, 1, 2)[..., :2]  # any linear function of the targets
     beyond = False
