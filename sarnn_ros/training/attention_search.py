@@ -11,7 +11,7 @@ gets no gradient towards it. So filters are made from the data, and frozen:
    that of the mean of the patches that the first one finds. Both are scaled by several gains,
    which decide how sharp the softmax is.
 2. *Choice.* For each camera by itself, one by one, the candidate whose point adds most to how
-   well the points in the first images, also under colour jitter, explain how the episodes'
+   well the points in early images, also under colour jitter, explain how the episodes'
    trajectories of targets differ: ridge regression, leaving one episode out. By itself, since
    what the arm hides from one camera another one may see.
 
@@ -36,19 +36,20 @@ from sarnn_ros.training.augment import add_noise, draw_jitter, jitter
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.explained import (
     Array,
+    Regressions,
     ridge_explained,
     ridge_permuted,
-    ridge_unexplained,
     rows,
 )
 from sarnn_ros.training.sequences import Sequences
 
-#: Ticks at the start, of which images are used: the robot has hardly moved.
-EARLY_TICKS = (0, 2)
+#: Moments whose images are used, as shares of a mean episode: early ones, since later the robot
+#: tells where it goes; several, since it hides something else at each.
+MOMENTS = (0.0, 0.07, 0.13, 0.2)
 SEARCHES = 2
-#: It looks at so many episodes at most, drawn at random: its memory, about 5 MB for each at 64x64
+#: It looks at so many episodes at most, drawn at random: its memory, about 10 MB for each at 64x64
 #: pixels, and its time grow with them, and more say hardly more.
-MOST_EPISODES = 200
+MOST_EPISODES = 100
 #: Patches that discriminants are made for, per camera and search.
 EXEMPLARS = 96
 #: Patches that the mean and the covariance are estimated from.
@@ -106,21 +107,22 @@ def make_candidates(
     parts = [(weight, bias), _discriminants(typical, mean, inverse)]
     weight, bias = (torch.cat(both) for both in zip(*parts, strict=True))
     # The softmax divides by the temperature: a logit of `gain` at the exemplar needs this factor.
-    factors = weight.new_tensor(GAINS).repeat_interleave(len(weight)) * softmax.temperature
-    weight = weight.repeat(len(GAINS), 1) * factors.unsqueeze(1)
-    bias = bias.repeat(len(GAINS)) * factors
-    points = [
-        torch.cat(
-            [
-                softmax(functional.leaky_relu(part, 0.3))[0]
-                for part in _responses(one, weight, bias)
-            ],
-            1,
-        )
-        for one in features
-    ]
-    weight = weight.reshape(-1, clean.shape[1], 3, 3)
-    return Candidates(weight, bias, torch.stack(points))
+    factors = [gain * softmax.temperature for gain in GAINS]
+    points = torch.stack([_points(softmax, one, weight, bias, factors) for one in features])
+    weight, bias = (torch.cat([factor * part for factor in factors]) for part in (weight, bias))
+    return Candidates(weight.reshape(-1, clean.shape[1], 3, 3), bias, points)
+
+
+def _points(
+    softmax: nn.Module, features: Tensor, weight: Tensor, bias: Tensor, factors: Sequence[float]
+) -> Tensor:
+    """Of filters (M, C * 9) times each factor, on features (E, C, h, w): (E, factors * M, 2)."""
+    found: list[list[Tensor]] = [[] for _ in factors]
+    for part in _responses(features, weight, bias):
+        active = functional.leaky_relu(part, 0.3)  # of a positive multiple it is that multiple
+        for scaled, factor in zip(found, factors, strict=True):
+            scaled.append(softmax(factor * active)[0])
+    return torch.cat([torch.cat(scaled, 1) for scaled in found], 1)
 
 
 def _discriminants(offsets: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,19 +166,17 @@ def choose(points: Tensor, wanted: Array, count: int) -> list[int]:
     """
     # All of them at every choice: what explains most alone may all be on one object, and what a
     # second object adds shows only when the first one is known.
-    kept = np.array(_without_copies(points, count))
-    free = np.moveaxis(points[:, :, kept].double().cpu().numpy(), 2, 0)  # (M, S, E, 2)
-    there = free[0, ..., :0]
+    kept = _without_copies(points, count)
+    free = points[:, :, kept].double().cpu().permute(0, 2, 1, 3)  # (S, M, E, 2)
+    regressions = Regressions(free.numpy(), wanted)
     chosen: list[int] = []
-    while len(chosen) < count:
-        tried = np.concatenate([np.broadcast_to(there, (len(free), *there.shape)), free], -1)
-        # Mean over the sets of images.
-        costs = np.mean([ridge_unexplained(one, wanted) for one in np.moveaxis(tried, 1, 0)], 0)
+    for _ in range(count):
+        costs = regressions.unexplained().mean(0)  # over the sets of images
+        costs[chosen] = np.inf
         best = int(np.argmin(costs))
-        there = tried[best]
-        chosen.append(int(kept[best]))
-        free, kept = np.delete(free, best, 0), np.delete(kept, best)
-    return chosen
+        regressions.add(best)
+        chosen.append(best)
+    return [kept[one] for one in chosen]
 
 
 def _without_copies(points: Tensor, least: int) -> list[int]:
@@ -264,11 +264,11 @@ def cross_validate(candidates: Sequence[Tensor], wanted: Array, count: int) -> t
 def _image_sets(
     data: Sequences, episodes: Tensor, config: TrainConfig, generator: torch.Generator
 ) -> list[list[Tensor]]:
-    """Sets of images per camera, (E, 3, H, W): the early ticks, clean and then with jitter."""
+    """Sets of images per camera, (E, 3, H, W): the moments, clean and then with jitter."""
     sets = []
     noise = config.image_noise * data.image_span
     for distorted in (False, True):
-        for tick in EARLY_TICKS:
+        for tick in early_ticks(data):
             ticks = torch.minimum(torch.full_like(episodes, tick), data.lengths[episodes] - 1)
             frames = data.frames(episodes, ticks)
             if distorted:
@@ -279,6 +279,12 @@ def _image_sets(
                 frames = [add_noise(images, noise, generator) for images in frames]
             sets.append(frames)
     return sets
+
+
+def early_ticks(data: Sequences) -> list[int]:
+    """`MOMENTS` in ticks, the first one 0."""
+    mean = float(data.lengths[data.lengths > 1].double().mean())
+    return sorted({round(moment * mean) for moment in MOMENTS})
 
 
 def _new_trunk(model: SARNN, generator: torch.Generator) -> None:

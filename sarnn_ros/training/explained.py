@@ -81,6 +81,60 @@ def ridge_unexplained(points: Array, wanted: Array) -> Array:
     return share
 
 
+class Regressions:
+    """What `ridge_unexplained` finds if one more of M points is added to those chosen so far, for
+    all of them at once; in each of S sets by itself.
+
+    With M = I - Z(ZᵀZ + λI)⁻¹Zᵀ of the chosen Z, the residuals of all episodes are M·Y, and
+    those of an episode that is left out are these over the diagonal of M - 1/E. Two more columns B
+    take M·B(BᵀM·B + λI)⁻¹BᵀM from M (Woodbury), and M·B is kept for each candidate.
+
+    :param points: (S, M, E, 2). :param wanted: (E, R).
+    """
+
+    def __init__(self, points: Array, wanted: Array) -> None:
+        sets, _, count, _ = points.shape
+        inputs = points - points.mean(2, keepdims=True)
+        deviation = np.maximum(inputs.std(2, keepdims=True), MIN_DEVIATION)
+        self._inputs: Array = inputs / deviation
+        self._rest = self._inputs.copy()  # M·B of each candidate
+        wanted = wanted - wanted.mean(0)
+        # As much in fewer columns: sums of squares stay if the columns are turned.
+        turned, sizes, _ = np.linalg.svd(wanted, full_matrices=False)
+        self._left = np.repeat((turned * sizes)[None], sets, 0)  # M·Y, (S, E, R)
+        self._kept = np.full((sets, count), 1 - 1 / count)
+        self._ridge = RIDGE * count * np.eye(2)
+        self._total = max(float((wanted**2).sum()), 1e-9)
+
+    def unexplained(self) -> Array:
+        """(S, M)."""
+        gain = self._gain(slice(None))  # (S, M, E, 2)
+        # What each candidate takes from the residuals: gain · (BᵀM·Y).
+        taken = np.swapaxes(self._inputs, -1, -2) @ self._left[:, None]  # (S, M, 2, R)
+        kept = np.maximum(self._kept[:, None] - (gain * self._rest).sum(-1), 0.05)
+        # |left - gain·taken|² per episode, without an array of (S, M, E, R).
+        squares = (self._left**2).sum(-1)[:, None]
+        crossed = (gain * (self._left[:, None] @ np.swapaxes(taken, -1, -2))).sum(-1)
+        again = ((gain @ (taken @ np.swapaxes(taken, -1, -2))) * gain).sum(-1)
+        share: Array = ((squares - 2 * crossed + again) / kept**2).sum(-1) / self._total
+        return share
+
+    def add(self, one: int) -> None:
+        """Add the point `one` in each set."""
+        gain, rest = self._gain(slice(one, one + 1)), self._rest[:, one : one + 1].copy()
+        across = np.swapaxes(self._inputs[:, one : one + 1], -1, -2)
+        self._left = self._left - (gain @ (across @ self._left[:, None]))[:, 0]
+        self._kept = self._kept - (gain * rest).sum(-1)[:, 0]
+        self._rest = self._rest - gain @ (np.swapaxes(rest, -1, -2) @ self._inputs)
+
+    def _gain(self, which: slice) -> Array:
+        """M·B(BᵀM·B + λI)⁻¹, (S, M, E, 2)."""
+        rest, inputs = self._rest[:, which], self._inputs[:, which]
+        inner = np.swapaxes(inputs, -1, -2) @ rest + self._ridge
+        gain: Array = rest @ np.linalg.inv(inner)
+        return gain
+
+
 def ridge_slope(points: Array, wanted: Array, ridge: float = RIDGE) -> Array:
     """Slope (P, R) of the ridge regression of `wanted` (E, R) on `points` (E, P).
 

@@ -34,7 +34,7 @@ from torch.optim import swa_utils
 
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
-from sarnn_ros.training.attention_search import EARLY_TICKS, search_attention
+from sarnn_ros.training.attention_search import early_ticks, search_attention
 from sarnn_ros.training.batches import Batch, Batches
 from sarnn_ros.training.chunks import map_chunks, sum_chunks
 from sarnn_ros.training.config import TrainConfig
@@ -385,9 +385,10 @@ class Trainer:
         steps = data.lengths[data.lengths > 1] - 1
         early = [
             points[data.lengths > 1, torch.minimum(torch.full_like(steps, tick), steps - 1)]
-            for tick in EARLY_TICKS
+            for tick in early_ticks(data)
         ]
-        first = torch.cat(early)
+        # Where the robot itself is at a moment is no difference between episodes.
+        first = torch.cat([one - one.mean(0) for one in early])
         wanted = np.tile(rows(data.unpad(data.targets[:, :-1])), (len(early), 1))
         slope = ridge_slope(first.double().cpu().numpy(), wanted, SCALE_RIDGE)
         return PointScale.of(points[data.steps()], first, torch.from_numpy(slope).to(first.device))
