@@ -37,6 +37,7 @@ from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.explained import (
     Array,
     Regressions,
+    paths,
     ridge_explained,
     ridge_permuted,
     rows,
@@ -206,11 +207,13 @@ def search_attention(
     :returns: see `cross_validate`.
     """
     usable = torch.nonzero(data.lengths > 1)[:, 0]
-    wanted = rows(data.unpad(data.targets[:, :-1]))
+    targets = data.unpad(data.targets[:, :-1])
+    wanted, ways = rows(targets), paths(targets)
     if len(usable) > MOST_EPISODES:
         drawn = torch.randperm(len(usable), generator=generator, device=generator.device)
         drawn = drawn[:MOST_EPISODES].to(usable.device)
-        usable, wanted = usable[drawn], wanted[drawn.cpu().numpy()]
+        usable, drawn = usable[drawn], drawn.cpu()
+        wanted, ways = wanted[drawn.numpy()], ways[drawn.numpy()]
     sets = _image_sets(data, usable, config, generator)
     best: tuple[float, float, dict[str, Tensor]] = -np.inf, -np.inf, {}
     for number in range(SEARCHES):
@@ -220,7 +223,9 @@ def search_attention(
             make_candidates(branch, [images[camera] for images in sets], generator)
             for camera, branch in enumerate(model.branches)
         ]
-        explains, permuted = cross_validate([one.points for one in found], wanted, model.k_dim)
+        explains, permuted = cross_validate(
+            [one.points for one in found], wanted, ways, model.k_dim
+        )
         say(
             f"attention search {number + 1}/{SEARCHES}: the points explain {explains:.2f} of how "
             f"held-out episodes differ ({permuted:.2f} with episodes exchanged)"
@@ -238,12 +243,15 @@ def search_attention(
     return best[:2]
 
 
-def cross_validate(candidates: Sequence[Tensor], wanted: Array, count: int) -> tuple[float, float]:
-    """What the points in the first images explain of how held-out episodes differ: each fold by a
-    choice from, and a regression on, the others; and the same if the others' trajectories are
-    exchanged before the regression.
+def cross_validate(
+    candidates: Sequence[Tensor], wanted: Array, ways: Array, count: int
+) -> tuple[float, float]:
+    """What the points in the first images explain of how the paths of held-out episodes differ:
+    each fold by a choice from, and a regression on, the others; and the same if the others' paths
+    are exchanged before the regression.
 
-    :param candidates: points (S, E, M, 2) of each camera. :param wanted: (E, R).
+    :param candidates: points (S, E, M, 2) of each camera. :param wanted: by which is chosen, (E,
+        R). :param ways: the paths, (E, Q).
     """
     folds = np.arange(len(wanted)) % FOLDS
     unexplained, total = np.zeros(2), 0.0
@@ -252,8 +260,8 @@ def cross_validate(candidates: Sequence[Tensor], wanted: Array, count: int) -> t
         known = torch.from_numpy(np.flatnonzero(~out))
         chosen = [one[0][:, choose(one[:, known], wanted[~out], count)] for one in candidates]
         points = torch.cat([one.flatten(1) for one in chosen], 1).double().cpu().numpy()
-        split = points[~out], wanted[~out], points[out], wanted[out]
-        differs = float(((wanted[out] - wanted[~out].mean(0)) ** 2).sum())
+        split = points[~out], ways[~out], points[out], ways[out]
+        differs = float(((ways[out] - ways[~out].mean(0)) ** 2).sum())
         explained = np.array([ridge_explained(*split), ridge_permuted(*split)])
         unexplained += (1 - explained) * differs
         total += differs

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -19,7 +18,6 @@ from torch import Tensor
 from sarnn_ros.training.augment import add_noise, distort
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup
-from sarnn_ros.training.explained import rows
 from sarnn_ros.training.sequences import Sequences
 
 
@@ -75,12 +73,8 @@ class RecurrentBatch:
     lengths: Tensor
 
 
-#: An episode is mixed with one of so many whose motions are most like its own: only between those
-#: is what to do nearly linear in what is seen.
-NEIGHBOURS = 5
-#: A mixture of two episodes has this share of the first one: from before 0 to beyond 1, so that
-#: the policy also learns what lies a little outside of the demonstrations.
-MIXTURES = (-0.2, 1.2)
+#: So many episodes make a mixture.
+MIXED = 4
 
 
 class Batches:
@@ -167,17 +161,7 @@ class Batches:
         parts = [points[episodes], data.joints[episodes, :-1], data.targets[episodes, :-1]]
         lengths = data.lengths[episodes]
         if config.mixup:
-            drawn = self._uniform(count) * self._neighbours.shape[1]
-            others = self._neighbours[episodes, drawn.long()]
-            share = self._uniform(count, *MIXTURES)
-            share = share.where(self._uniform(count) < config.mixup, torch.ones_like(share))
-            further = [points[others], data.joints[others, :-1], data.targets[others, :-1]]
-            factor = share[:, None, None]
-            parts = [
-                factor * own + (1 - factor) * other
-                for own, other in zip(parts, further, strict=True)
-            ]
-            lengths = lengths.where(share == 1, torch.minimum(lengths, data.lengths[others]))
+            parts = self._mixed(episodes, points)
         moving = lengths
         if config.rest:
             parts, lengths = self._rested(parts, lengths)
@@ -189,21 +173,36 @@ class Batches:
             seen = self._held(seen, moving)
         return RecurrentBatch(seen, wanted, self._noisy_joints(joints), targets, lengths)
 
-    @cached_property
-    def _neighbours(self) -> Tensor:
-        """The episodes most like each, nearest first, (E, up to `NEIGHBOURS`); an
-        episode itself where there is none."""
-        data = self._data
-        own = torch.arange(len(data)).unsqueeze(1)
-        usable = torch.nonzero(data.lengths.cpu() > 1)[:, 0]
-        count = min(NEIGHBOURS, len(usable) - 1)
-        if count < 1:
-            return own.to(self._device)
-        motions = torch.from_numpy(rows(data.unpad(data.targets[:, :-1])))
-        distance = torch.cdist(motions, motions).fill_diagonal_(math.inf)
-        nearest = own.repeat(1, count)
-        nearest[usable] = usable[distance.argsort(1)[:, :count]]
-        return nearest.to(self._device)
+    def _mixed(self, episodes: Tensor, points: Tensor) -> list[Tensor]:
+        """Points, joints and targets of mixtures of each of the episodes (B,) with others, as long
+        as that episode; of some episodes alone.
+
+        Where few episodes are learnt by heart, there are as many mixtures as one likes. Their
+        weights w sum up to 1, and w = 1/K + (g - mean of g) / √K of K normal numbers g: then the
+        sum of w² is 1 on average, too, and mixtures differ as much from each other as episodes do.
+
+        :param points: of all episodes, (E, T - 1, P).
+        """
+        data, count = self._data, len(episodes)
+        usable = torch.nonzero(data.lengths > 1)[:, 0]
+        drawn = (self._uniform(count * (MIXED - 1)) * len(usable)).long().reshape(count, -1)
+        mixed = torch.cat([episodes[:, None], usable[drawn]], 1)  # (B, K)
+        normal = torch.empty(mixed.shape, device=self._device).normal_(generator=self._generator)
+        weight = 1 / MIXED + (normal - normal.mean(1, keepdim=True)) / MIXED**0.5
+        alone = (self._uniform(count) >= self._config.mixup) | (data.lengths[episodes] < 2)
+        weight = weight.where(~alone[:, None], torch.eye(MIXED, device=self._device)[0])
+        # The others' time is stretched, so that all end together.
+        last = (data.lengths[mixed] - 2).clamp(min=0)[..., None]  # (B, K, 1)
+        steps = torch.arange(data.ticks - 1, device=self._device)
+        at = torch.minimum(steps * (last / last[:, :1].clamp(min=1)), last)
+        before, rows = at.long(), mixed[..., None]
+        after, share = torch.minimum(before + 1, last), (at - before)[..., None]
+        weight = weight[..., None, None]
+        parts = []
+        for whole in (points, data.joints[:, :-1], data.targets[:, :-1]):
+            early, late = whole[rows, before], whole[rows, after]
+            parts.append((weight * torch.lerp(early, late, share)).sum(1))
+        return parts
 
     def _noisy_joints(self, joints: Tensor) -> Tensor:
         """The joints (B, T, D) that predictions are made from."""

@@ -23,8 +23,8 @@ from sarnn_ros.training.explained import (
     PERMUTATIONS,
     explained_variance,
     mean_demonstration,
+    paths,
     ridge_unexplained,
-    rows,
 )
 
 
@@ -107,7 +107,7 @@ def _points_explain(
     names = ("points_explain", "with_episodes_exchanged")
     if len(points) < MIN_EPISODES:
         return dict.fromkeys(names)
-    rng, known, wanted = np.random.default_rng(0), np.stack(points), rows(targets)
+    rng, known, wanted = np.random.default_rng(0), np.stack(points), paths(targets)
     exchanged = [
         ridge_unexplained(known, wanted[rng.permutation(len(wanted))]) for _ in range(PERMUTATIONS)
     ]

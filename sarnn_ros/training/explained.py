@@ -6,8 +6,8 @@
 the object does no better. Less than 0: worse than that. A small mean squared error proves nothing,
 since most of a motion is the same in every demonstration.
 
-Two things are asked: what the attention points of the first images explain of the trajectories
-(ridge regression), and what the whole policy explains when it runs on its own predictions.
+Two things are asked: what the attention points of the first images explain of the paths (ridge
+regression), and what the whole policy explains when it runs on its own predictions.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 SAMPLES = 100
 #: Likewise, where a regression predicts each of them.
 ROW_SAMPLES = 32
+#: How far along its path a demonstration is counts time with this share: who stands still gets on.
+TIME_SHARE = 0.1
 #: Of ridge regressions on standardised points.
 RIDGE = 1e-2
 #: Points that deviate less, as a share of the image, count as if they deviated so much.
@@ -63,6 +65,21 @@ def explained_variance(
 def rows(targets: Sequence[NDArray[Any]]) -> Array:
     """Trajectories (T, D) of E episodes, stretched to one length: (E, ROW_SAMPLES * D)."""
     return np.stack([stretch(one, ROW_SAMPLES).ravel() for one in targets])
+
+
+def paths(targets: Sequence[NDArray[Any]]) -> Array:
+    """Trajectories (T, D) of E episodes, normalised, at equal lengths along their paths: (E,
+    ROW_SAMPLES * D). Who pauses, or moves slowly, goes the same way: a person's pace differs
+    more between demonstrations than where things lie, and no image tells it."""
+    found = []
+    for one in map(np.asarray, targets):
+        steps = np.linalg.norm(np.diff(one.astype(np.float64), axis=0), axis=1)
+        way = np.concatenate([[0.0], np.cumsum(steps)])
+        time = np.linspace(0, 1, len(one))
+        way = (1 - TIME_SHARE) * way / max(way[-1], 1e-9) + TIME_SHARE * time
+        at = np.linspace(0, way[-1], ROW_SAMPLES)
+        found.append(np.stack([np.interp(at, way, column) for column in one.T], 1).ravel())
+    return np.stack(found)
 
 
 def ridge_unexplained(points: Array, wanted: Array) -> Array:

@@ -43,6 +43,7 @@ from sarnn_ros.training.explained import (
     MIN_EPISODES,
     explained_variance,
     mean_demonstration,
+    paths,
     ridge_explained,
     ridge_permuted,
     ridge_slope,
@@ -451,7 +452,7 @@ class Trainer:
 
     def points_explain(self, model: SARNN) -> tuple[float, float] | None:
         """What the points in the first images explain of how episodes differ that they were not
-        found with, and the same with the other episodes' trajectories exchanged; None of too few
+        found with, and the same with the other episodes' paths exchanged; None of too few
         episodes."""
         training, validation = self.training, self.validation
         if self.searched is not None:
@@ -463,7 +464,7 @@ class Trainer:
             first = torch.nonzero(data.lengths > 1)
             where = torch.cat([first, torch.zeros_like(first)], 1)
             points = self.encode(data, where, model)
-            known += [points.double().cpu().numpy(), rows(data.unpad(data.targets[:, :-1]))]
+            known += [points.double().cpu().numpy(), paths(data.unpad(data.targets[:, :-1]))]
         return ridge_explained(*known), ridge_permuted(*known)
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:

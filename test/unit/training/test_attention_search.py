@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
@@ -20,7 +22,14 @@ from sarnn_ros.spec import CameraSpec, JointSource, Spec
 from sarnn_ros.training import attention_search
 from sarnn_ros.training.attention_search import _discriminants, _typical, choose
 from sarnn_ros.training.config import TrainConfig, make_config
-from sarnn_ros.training.explained import ridge_explained, ridge_permuted, ridge_unexplained, rows
+from sarnn_ros.training.explained import (
+    Regressions,
+    paths,
+    ridge_explained,
+    ridge_permuted,
+    ridge_unexplained,
+    rows,
+)
 from sarnn_ros.training.run import make_trainer, train
 from sarnn_ros.training.trainer import Trainer
 
@@ -179,6 +188,36 @@ def test_unexplained_is_what_leaving_each_episode_out_finds() -> None:
         total += float(((wanted_c[left] - x[left] @ slope) ** 2).sum())
     found = ridge_unexplained(points.double().numpy(), wanted.double().numpy())
     assert found == pytest.approx(total / float((wanted_c**2).sum()), rel=1e-4)
+
+
+def test_what_one_more_point_explains_is_as_if_fitted_anew() -> None:
+    """All candidates at once, and only changes from choice to choice."""
+    rng = np.random.default_rng(0)
+    points, wanted = rng.normal(size=(3, 20, 15, 2)), rng.normal(size=(15, 40))
+    points[:, 4] += 0.2 * wanted[:, :2]
+    regressions, chosen = Regressions(points, wanted), []
+    for choice in (4, 11, 0, 7):
+        others = [one for one in range(20) if one not in chosen]
+        tried = [[points[:, one] for one in (*chosen, other)] for other in others]
+        anew = [[ridge_unexplained(at, wanted) for at in np.concatenate(one, -1)] for one in tried]
+        np.testing.assert_allclose(regressions.unexplained()[:, others].T, anew, rtol=1e-9)
+        regressions.add(choice)
+        chosen.append(choice)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=3, max_size=3),
+    pauses=st.lists(st.integers(0, 12), min_size=3, max_size=3),
+)
+def test_a_path_is_the_same_at_any_pace(lengths: list[int], pauses: list[int]) -> None:
+    """Three straight parts, each in so many ticks, after each of which the arm waits."""
+    corners = np.array([[0.0, 0.0], [0.5, 0.1], [0.6, 0.9], [0.1, 0.9]])
+    parts = [corners[:1]]
+    for start, end, ticks, pause in zip(corners[:-1], corners[1:], lengths, pauses, strict=True):
+        parts.append(start + (end - start) * np.arange(1, ticks + 1)[:, None] / ticks)
+        parts.append(np.repeat(end[None], pause, 0))
+    found, steady = paths([np.concatenate(parts), corners])
+    assert np.abs(found - steady).max() < 0.12  # time counts a little
 
 
 def test_only_what_is_seen_is_explained() -> None:
