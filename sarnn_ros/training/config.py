@@ -132,7 +132,7 @@ class TrainConfig(BaseModel):
     )
     mixup: Fraction = Field(
         default=0.0,
-        description="chance that a sequence is a mixture of two similar episodes, tick by tick; "
+        description="chance that a sequence is a mixture of four episodes, tick by tick; "
         "recurrent updates only",
     )
     rest: Fraction = Field(
@@ -199,7 +199,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "erase": 0.0,
         "point_noise": 0.1,
         "point_hold": 0.5,
-        "mixup": 0.5,
+        "mixup": 0.3,
         "rest": 0.25,
         "validate_every": 10,
         "patience": None,

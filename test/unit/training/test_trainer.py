@@ -409,19 +409,36 @@ def test_sequences_go_on_at_rest_after_their_end(make_task: MakeTask) -> None:
             ))  # fmt: skip
 
 
-def test_an_episode_is_mixed_with_those_most_like_it(make_task: MakeTask) -> None:
-    trainer = make_trainer(make_task([9, 1, *[9] * 8], validation=0), small())
+def test_a_mixture_lasts_as_long_as_its_first_episode(make_task: MakeTask) -> None:
+    """The others' time is stretched: all begin and end together, whatever their pace."""
+    quiet = small(mixup=1.0, point_hold=0, point_noise=0, joint_noise=0, rest=0)
+    trainer = make_trainer(make_task([5, 9, 1, 30, *[12] * 6], validation=0), quiet)
     data = trainer.training
-    places = torch.tensor([0.0, 0.3, 1.0, 0.7, 0.11, 0.9, 0.23, 0.51, 0.38, 0.62])
-    data.targets[:] = places[:, None, None]
-    short = int(data.lengths.argmin())
-    for episode, nearest in enumerate(trainer.batches._neighbours.tolist()):
-        if episode == short:
-            assert set(nearest) == {short}
-        else:
-            others = [one for one in range(10) if one not in (episode, short)]
-            apart = sorted(others, key=lambda one: abs(places[one] - places[episode]))
-            assert nearest == apart[:5]
+    share = torch.arange(data.ticks - 1) / (data.lengths[:, None] - 2).clamp(min=1)
+    points = share.clamp(max=1)[..., None]  # of how much of an episode is over
+    seen = set()
+    for _ in range(20):
+        batch = trainer.batches.draw_recurrent(len(data), points)
+        for row, length in enumerate(batch.lengths.tolist()):
+            steps = length - 1
+            if steps > 0:  # the weights sum up to 1
+                expected = torch.linspace(0, 1, steps)
+                torch.testing.assert_close(
+                    batch.points[row, :steps, 0], expected, atol=1e-5, rtol=0
+                )
+            seen.add(length)
+    assert seen == {1, 5, 9, 12, 30}
+
+
+def test_mixtures_differ_as_much_as_episodes(make_task: MakeTask) -> None:
+    quiet = small(mixup=1.0, point_hold=0, point_noise=0, joint_noise=0, rest=0)
+    trainer = make_trainer(make_task([9] * 40, validation=0), quiet)
+    data = trainer.training
+    points = torch.randn(len(data), 1, 6).expand(-1, data.ticks - 1, -1)
+    drawn = [trainer.batches.draw_recurrent(len(data), points).points[:, 0] for _ in range(200)]
+    mixed = torch.cat(drawn)
+    torch.testing.assert_close(mixed.mean(0), points[:, 0].mean(0), atol=0.1, rtol=0)
+    torch.testing.assert_close(mixed.std(0), points[:, 0].std(0), atol=0, rtol=0.1)
 
 
 def test_a_mixture_mixes_inputs_and_targets_alike(make_task: MakeTask) -> None:
@@ -437,5 +454,5 @@ def test_a_mixture_mixes_inputs_and_targets_alike(make_task: MakeTask) -> None:
         shown = batch.targets[valid]
         assert torch.isfinite(shown).all()
         beyond |= bool((shown.max() > data.targets.max()) | (shown.min() < data.targets.min()))
-        assert set(batch.lengths.tolist()) <= set(data.lengths.tolist())
+        assert sorted(batch.lengths.tolist()) == sorted(data.lengths.tolist())
     assert beyond
