@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from torch import Tensor
 from sarnn_ros.training.augment import add_noise, distort
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup
+from sarnn_ros.training.explained import rows
 from sarnn_ros.training.sequences import Sequences
 
 
@@ -73,8 +75,15 @@ class RecurrentBatch:
     lengths: Tensor
 
 
-#: So many episodes make a mixture.
-MIXED = 4
+#: An episode is mixed with one of so many whose motions are most like its own: only between those
+#: is what to do nearly linear in what is seen.
+NEIGHBOURS = 5
+#: A mixture of two episodes has this share of the first one: from before 0 to beyond 1, so that
+#: the policy also learns what lies a little outside of the demonstrations.
+MIXTURES = (-0.2, 1.2)
+#: Of fewer episodes none has near neighbours, and each is soon learnt by heart. Then any `MIXED`
+#: are mixed, and this share as often, since between distant ones a mixture is not quite right.
+FEW, MIXED, FEWER = 35, 4, 0.6
 
 
 class Batches:
@@ -177,20 +186,15 @@ class Batches:
         """Points, joints and targets of mixtures of each of the episodes (B,) with others, as long
         as that episode; of some episodes alone.
 
-        Where few episodes are learnt by heart, there are as many mixtures as one likes. Their
-        weights w sum up to 1, and w = 1/K + (g - mean of g) / √K of K normal numbers g: then the
-        sum of w² is 1 on average, too, and mixtures differ as much from each other as episodes do.
-
         :param points: of all episodes, (E, T - 1, P).
         """
-        data, count = self._data, len(episodes)
+        data = self._data
         usable = torch.nonzero(data.lengths > 1)[:, 0]
-        drawn = (self._uniform(count * (MIXED - 1)) * len(usable)).long().reshape(count, -1)
-        mixed = torch.cat([episodes[:, None], usable[drawn]], 1)  # (B, K)
-        normal = torch.empty(mixed.shape, device=self._device).normal_(generator=self._generator)
-        weight = 1 / MIXED + (normal - normal.mean(1, keepdim=True)) / MIXED**0.5
-        alone = (self._uniform(count) >= self._config.mixup) | (data.lengths[episodes] < 2)
-        weight = weight.where(~alone[:, None], torch.eye(MIXED, device=self._device)[0])
+        few = len(usable) < FEW
+        mixed, weight = self._several(episodes, usable) if few else self._pairs(episodes)
+        chance = self._config.mixup * (FEWER if few else 1)
+        alone = (self._uniform(len(episodes)) >= chance) | (data.lengths[episodes] < 2)
+        weight = weight.where(~alone[:, None], torch.eye(mixed.shape[1], device=self._device)[0])
         # The others' time is stretched, so that all end together.
         last = (data.lengths[mixed] - 2).clamp(min=0)[..., None]  # (B, K, 1)
         steps = torch.arange(data.ticks - 1, device=self._device)
@@ -203,6 +207,41 @@ class Batches:
             early, late = whole[rows, before], whole[rows, after]
             parts.append((weight * torch.lerp(early, late, share)).sum(1))
         return parts
+
+    def _pairs(self, episodes: Tensor) -> tuple[Tensor, Tensor]:
+        """Each episode with a neighbour, and their weights, both (B, 2)."""
+        drawn = self._uniform(len(episodes)) * self._neighbours.shape[1]
+        share = self._uniform(len(episodes), *MIXTURES)
+        mixed = torch.stack([episodes, self._neighbours[episodes, drawn.long()]], 1)
+        return mixed, torch.stack([share, 1 - share], 1)
+
+    def _several(self, episodes: Tensor, usable: Tensor) -> tuple[Tensor, Tensor]:
+        """Each episode with others of the usable ones, and their weights, both (B, K).
+
+        The weights w sum up to 1, and w = 1/K + (g - mean of g) / √K of K normal numbers g: then
+        the sum of w² is 1 on average, too, and mixtures differ as much from each other as
+        episodes do.
+        """
+        drawn = (self._uniform(len(episodes) * (MIXED - 1)) * len(usable)).long()
+        mixed = torch.cat([episodes[:, None], usable[drawn.reshape(-1, MIXED - 1)]], 1)
+        normal = torch.empty(mixed.shape, device=self._device).normal_(generator=self._generator)
+        return mixed, 1 / MIXED + (normal - normal.mean(1, keepdim=True)) / MIXED**0.5
+
+    @cached_property
+    def _neighbours(self) -> Tensor:
+        """The episodes most like each, nearest first, (E, up to `NEIGHBOURS`); an
+        episode itself where there is none."""
+        data = self._data
+        own = torch.arange(len(data)).unsqueeze(1)
+        usable = torch.nonzero(data.lengths.cpu() > 1)[:, 0]
+        count = min(NEIGHBOURS, len(usable) - 1)
+        if count < 1:
+            return own.to(self._device)
+        motions = torch.from_numpy(rows(data.unpad(data.targets[:, :-1])))
+        distance = torch.cdist(motions, motions).fill_diagonal_(math.inf)
+        nearest = own.repeat(1, count)
+        nearest[usable] = usable[distance.argsort(1)[:, :count]]
+        return nearest.to(self._device)
 
     def _noisy_joints(self, joints: Tensor) -> Tensor:
         """The joints (B, T, D) that predictions are made from."""

@@ -132,8 +132,8 @@ class TrainConfig(BaseModel):
     )
     mixup: Fraction = Field(
         default=0.0,
-        description="chance that a sequence is a mixture of four episodes, tick by tick; "
-        "recurrent updates only",
+        description="chance that a sequence is a mixture of similar episodes, of any where they "
+        "are few, tick by tick; recurrent updates only",
     )
     rest: Fraction = Field(
         default=0.0,
@@ -199,7 +199,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "erase": 0.0,
         "point_noise": 0.1,
         "point_hold": 0.5,
-        "mixup": 0.3,
+        "mixup": 0.5,
         "rest": 0.25,
         "validate_every": 10,
         "patience": None,

@@ -16,6 +16,7 @@ from torch import nn
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
+from sarnn_ros.training import batches
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.memory import Fits
 from sarnn_ros.training.points import PointScale
@@ -411,8 +412,27 @@ def test_sequences_go_on_at_rest_after_their_end(make_task: MakeTask) -> None:
             ))  # fmt: skip
 
 
-def test_a_mixture_lasts_as_long_as_its_first_episode(make_task: MakeTask) -> None:
+def test_an_episode_is_mixed_with_those_most_like_it(make_task: MakeTask) -> None:
+    trainer = make_trainer(make_task([9, 1, *[9] * 8], validation=0), small())
+    data = trainer.training
+    places = torch.tensor([0.0, 0.3, 1.0, 0.7, 0.11, 0.9, 0.23, 0.51, 0.38, 0.62])
+    data.targets[:] = places[:, None, None]
+    short = int(data.lengths.argmin())
+    for episode, nearest in enumerate(trainer.batches._neighbours.tolist()):
+        if episode == short:
+            assert set(nearest) == {short}
+        else:
+            others = [one for one in range(10) if one not in (episode, short)]
+            apart = sorted(others, key=lambda one: abs(places[one] - places[episode]))
+            assert nearest == apart[:5]
+
+
+@pytest.mark.parametrize("few", [0, 1000], ids=["of two", "of several"])
+def test_a_mixture_lasts_as_long_as_its_first_episode(
+    make_task: MakeTask, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The others' time is stretched: all begin and end together, whatever their pace."""
+    monkeypatch.setattr(batches, "FEW", few)
     quiet = small(mixup=1.0, point_hold=0, point_noise=0, joint_noise=0, rest=0)
     trainer = make_trainer(make_task([5, 9, 1, 30, *[12] * 6], validation=0), quiet)
     data = trainer.training
@@ -432,7 +452,11 @@ def test_a_mixture_lasts_as_long_as_its_first_episode(make_task: MakeTask) -> No
     assert seen == {1, 5, 9, 12, 30}
 
 
-def test_mixtures_differ_as_much_as_episodes(make_task: MakeTask) -> None:
+def test_mixtures_of_several_differ_as_much_as_episodes(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "FEW", 1000)
+    monkeypatch.setattr(batches, "FEWER", 1.0)
     quiet = small(mixup=1.0, point_hold=0, point_noise=0, joint_noise=0, rest=0)
     trainer = make_trainer(make_task([9] * 40, validation=0), quiet)
     data = trainer.training
