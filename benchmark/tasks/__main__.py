@@ -38,7 +38,7 @@ RESULTS = ROOT / "benchmark" / "results" / "tasks.json"
 def keep(record: dict[str, Any], path: Path) -> None:
     """Put the record into the file, in the place of an earlier one of the same thing."""
     records = json.loads(path.read_text()) if path.is_file() else []
-    same = ("task", "seed", "control", "settings")
+    same = ("task", "seed", "control", "settings", "demonstrations")
     records = [old for old in records if any(old.get(key) != record[key] for key in same)]
     records = sorted([*records, record], key=lambda one: [str(one.get(key)) for key in same])
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +56,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=5, help="trainings per task, from seed 0 on")
     parser.add_argument("--trials", type=int, default=50, help="per training and control")
-    parser.add_argument("--demonstrations", type=int, default=50)
+    parser.add_argument("--demonstrations", type=int, default=run.DEMONSTRATIONS)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--no-controls", action="store_true", help="only the policies")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Meta-World (Farama): five tasks of a Sawyer, on which the recipe was never tuned.
+"""Meta-World (Farama): ten tasks of a Sawyer, on which the recipe was never tuned.
 
 metaworld asks for MuJoCo 3.3.0 and works with the 3.3.7 of our extra `benchmark`. So it is put
 beside that by `.venv-tasks/bin/pip install --no-deps metaworld==3.1.1`, and is no default task:
@@ -139,3 +139,23 @@ class PickPlace(MetaWorld):
 
 class PegInsert(MetaWorld):
     name, environment = "metaworld_peg_insert", "peg-insert-side-v3"
+
+
+class DoorOpen(MetaWorld):
+    name, environment = "metaworld_door_open", "door-open-v3"
+
+
+class Hammer(MetaWorld):
+    name, environment = "metaworld_hammer", "hammer-v3"
+
+
+class Assembly(MetaWorld):
+    name, environment = "metaworld_assembly", "assembly-v3"
+
+
+class SweepInto(MetaWorld):
+    name, environment = "metaworld_sweep_into", "sweep-into-v3"
+
+
+class Basketball(MetaWorld):
+    name, environment = "metaworld_basketball", "basketball-v3"

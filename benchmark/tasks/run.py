@@ -39,6 +39,8 @@ from sarnn_ros.streams.observe import Observation
 
 #: Of the model's images: the same for every task, (width, height).
 SIZE = (96, 72)
+#: Of each task, unless asked for others.
+DEMONSTRATIONS = 50
 #: Controls that need a policy, and what its camera shows; None is the policy itself.
 VISIONS: dict[str | None, Vision] = {
     None: "live",
@@ -58,12 +60,13 @@ class Settings:
     """
 
     work: Path
-    demonstrations: int = 50
+    demonstrations: int = DEMONSTRATIONS
     trials: int = 50
     training: tuple[str, ...] = ()
 
     def folder(self, task: str, seed: int | None = None) -> Path:
-        folder = self.work / task
+        few = self.demonstrations != DEMONSTRATIONS
+        folder = self.work / (f"{task}_{self.demonstrations}" if few else task)
         return folder if seed is None else folder / f"seed_{seed}"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.tasks import run
 from benchmark.tasks.controls import wilson
 from benchmark.tasks.task import Array
 from sarnn_ros.training.run import FEW_EXPLAINED
@@ -45,14 +46,20 @@ PUBLISHED = {
 
 
 def page(records: Iterable[dict[str, Any]]) -> str:
-    key = lambda one: (one["task"], " ".join(one.get("settings") or ()))  # noqa: E731
-    records = sorted(records, key=key)
+    records = sorted(records, key=_group)
     parts = [HEAD]
-    for (task, settings), some in groupby(records, key):
+    for (task, _, settings), some in groupby(records, _group):
         parts.append(f"## {task}{f' ({settings})' if settings else ''}\n")
         parts.append("\n".join(_table(task, list(some))) + "\n")
     parts.append("\n".join(_predicts(records)) + "\n")
     return "\n".join(parts)
+
+
+def _group(one: dict[str, Any]) -> tuple[str, int, str]:
+    """What the records of one table share: task, demonstrations and how it differs from usual."""
+    count = one.get("demonstrations", run.DEMONSTRATIONS)
+    unusual = [f"{count} demonstrations"] if count != run.DEMONSTRATIONS else []
+    return one["task"], -count, ", ".join([*unusual, *(one.get("settings") or ())])
 
 
 def _predicts(records: list[dict[str, Any]]) -> Iterator[str]:

@@ -17,7 +17,7 @@ import pytest
 from dot_task import ROOT, Dot
 
 from benchmark.tasks import controls, jobs, run, table
-from benchmark.tasks.__main__ import ENVIRONMENT
+from benchmark.tasks.__main__ import ENVIRONMENT, keep
 from benchmark.tasks.record import demonstrate
 from benchmark.tasks.rollout import rollout
 from sarnn_ros.errors import TrainingError
@@ -58,11 +58,15 @@ def test_a_task_from_demonstrations_to_the_table(tmp_path: Path) -> None:
     policy = records[0, None]
     assert policy["train_seconds"] > 0 and policy["explained_held_out"] <= 1
     page = results.with_suffix(".md").read_text()
-    assert "## dot (epochs=2" in page and "| plan from true positions | - | 3 of 3 |" in page
-    assert (work / "dot" / "seed_0" / "trial.mp4").stat().st_size > 0
+    assert (
+        "## dot (8 demonstrations, epochs=2" in page
+        and "| plan from true positions | - | 3 of 3 |" in page
+    )
+    folder = work / "dot_8"
+    assert (folder / "seed_0" / "trial.mp4").stat().st_size > 0
 
     # Said again, nothing is done twice.
-    made = [*(work / "dot" / "bags").iterdir(), work / "dot" / "seed_0" / "policy" / "config.json"]
+    made = [*(folder / "bags").iterdir(), folder / "seed_0" / "policy" / "config.json"]
     times = [path.stat().st_mtime_ns for path in made]
     assert "trials succeeded" not in benchmark()
     assert [path.stat().st_mtime_ns for path in made] == times
@@ -137,6 +141,22 @@ def test_seeds_of_a_task_are_added_up() -> None:
     record = {"task": "t", "control": None, "trials": 50, "commit": "c", "settings": []}
     page = table.page([{**record, "seed": seed, "successes": 40 + seed} for seed in (0, 1)])
     assert "| **policy** | all | 81 of 100 |" in page
+
+
+def test_few_demonstrations_have_results_of_their_own(tmp_path: Path) -> None:
+    usual = run.Settings(tmp_path)
+    few = run.Settings(tmp_path, demonstrations=25)
+    assert usual.folder("t", 1) == tmp_path / "t" / "seed_1"
+    assert few.folder("t", 1) == tmp_path / "t_25" / "seed_1"
+    results = tmp_path / "tasks.json"
+    record = {"task": "t", "seed": 0, "control": None, "trials": 50, "commit": "c", "settings": []}
+    for count, successes in ((50, 40), (25, 7), (25, 20)):
+        keep({**record, "demonstrations": count, "successes": successes}, results)
+    page = results.with_suffix(".md").read_text()
+    usually, _, fewer = page.partition("## t (25 demonstrations)")
+    assert "40 of 50" in usually
+    assert "20 of 50" in fewer
+    assert "7 of 50" not in page
 
 
 @pytest.mark.slow
