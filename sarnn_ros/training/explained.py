@@ -38,8 +38,13 @@ Array = NDArray[np.float64]
 
 def stretch(values: NDArray[Any], length: int) -> NDArray[np.float64]:
     """A trajectory (T, D) with its time stretched to `length` ticks, linearly interpolated."""
-    at, ticks = np.linspace(0, len(values) - 1, length), np.arange(len(values))
-    return np.stack([np.interp(at, ticks, column) for column in np.asarray(values).T], 1)
+    last = len(values) - 1
+    return _interpolate(values, np.arange(last + 1), np.linspace(0, last, length))
+
+
+def _interpolate(values: NDArray[Any], places: NDArray[Any], at: NDArray[Any]) -> Array:
+    """Columns of values (T, D), which lie at `places` (T,), linearly interpolated at (N,)."""
+    return np.stack([np.interp(at, places, column) for column in np.asarray(values).T], 1)
 
 
 def mean_demonstration(demonstrations: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
@@ -77,8 +82,7 @@ def paths(targets: Sequence[NDArray[Any]]) -> Array:
         way = np.concatenate([[0.0], np.cumsum(steps)])
         time = np.linspace(0, 1, len(one))
         way = (1 - TIME_SHARE) * way / max(way[-1], 1e-9) + TIME_SHARE * time
-        at = np.linspace(0, way[-1], ROW_SAMPLES)
-        found.append(np.stack([np.interp(at, way, column) for column in one.T], 1).ravel())
+        found.append(_interpolate(one, way, np.linspace(0, way[-1], ROW_SAMPLES)).ravel())
     return np.stack(found)
 
 
