@@ -328,13 +328,17 @@ class Controller:
     def _hold(self) -> None:
         """Send the last set-point again, at rest, if a fresh measurement shows the robot within a
         step of it. Otherwise nothing is sent: every controller keeps its last set-point by itself,
-        and a set-point that cannot be checked against the present position is never sent."""
+        and a set-point that cannot be checked against the present position is never sent. The log
+        says why."""
         position = self.parts.interpolator.end()
         commands, self._motion.commands = self._motion.commands, []
         if commands and position is not None and not self._settings().dry_run:
             command, now = Command.standing(position), self._clocks.read()
-            self.parts.outlet.send(command, now, self._period_ns, self._present)
+            refused = self.parts.outlet.send(command, now, self._period_ns, self._present)
             self.parts.interpolator.end()
+            if refused is not None:
+                text = f"no hold was sent ({refused.text}): its controller keeps the last command"
+                self._ports.log("warning", "hold", text)
 
     # -- on the control thread ------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_by_one")]
 START = (0.3, 0.3, 0.3)
 MAX_STEP = 0.45
 INTERFACES = ("joint_state", "joint_trajectory", "forward_position")
+#: What a node says that has not sent a hold, or has nothing to hold.
+NO_HOLD = ("no hold was sent", "no set-points to the last command")
 
 
 @pytest.fixture
@@ -191,30 +193,51 @@ def test_the_hold_of_each_interface(policy, start_node, make_robot, wait, status
             command_rate=rate,
         )  # fmt: skip
         held.append((interface, namespace, robot, node))
-    for _, _, robot, node in held:
-        wait(lambda robot=robot: len(robot.commands) >= 10, lambda node=node: node.output)
-    for _, _, robot, _ in held:
-        with robot.record:
-            robot.mutate_image = lambda message: ()
-    for interface, namespace, robot, node in held:
-        wait(
-            lambda namespace=namespace: "fault no_observation:front" in status(namespace)[1],
-            lambda node=node: node.output,
-        )
-        published = robot.published  # what was on its way arrives meanwhile
-        wait(lambda robot=robot, p=published: robot.published > p + 20, "two ticks")
-        robot.catch_up()
-        count, published = len(robot.commands), robot.published
-        wait(lambda robot=robot, p=published: robot.published > p + 40, "four ticks")
-        assert len(robot.commands) == count, "nothing comes after the hold"
-        *_, before, last, hold = robot.commands
-        assert not np.array_equal(before.position, hold.position), "and there is one"
-        # The robot is where it was told to be, nearly: the hold is what it was told, once more.
-        np.testing.assert_array_equal(hold.position, last.position)
-        assert hold.names == last.names
-        if interface == "joint_trajectory":
-            assert last.velocity.any() and not hold.velocity.any()
-            assert hold.duration_ns == 100_000_000
+    # On a busy machine a joint state may be too old for a hold. The log says so, and then it is
+    # tried again.
+    for _ in range(5):
+        begun = [(len(robot.commands), len(node.output)) for _, _, robot, node in held]
+        for (_, _, robot, node), (count, _) in zip(held, begun, strict=True):
+            wait(lambda r=robot, c=count: len(r.commands) >= c + 10, lambda node=node: node.output)
+        for _, namespace, robot, node in held:
+            wait(
+                lambda namespace=namespace: (
+                    "fault no_observation:front" not in status(namespace)[1]
+                ),
+                lambda node=node: node.output,
+            )
+            with robot.record:
+                robot.mutate_image = lambda message: ()
+        again = []
+        for one, (_, said) in zip(held, begun, strict=True):
+            interface, namespace, robot, node = one
+            wait(
+                lambda namespace=namespace: "fault no_observation:front" in status(namespace)[1],
+                lambda node=node: node.output,
+            )
+            published = robot.published  # what was on its way arrives meanwhile
+            wait(lambda robot=robot, p=published: robot.published > p + 20, "two ticks")
+            robot.catch_up()
+            count, published = len(robot.commands), robot.published
+            wait(lambda robot=robot, p=published: robot.published > p + 40, "four ticks")
+            assert len(robot.commands) == count, "nothing comes after the hold"
+            *_, before, last, hold = robot.commands
+            if any(text in node.output[said:] for text in NO_HOLD):
+                again.append(one)
+                continue
+            assert not np.array_equal(before.position, hold.position), "and there is one"
+            # The robot is where it was told to be, nearly: the hold is what it was told once more.
+            np.testing.assert_array_equal(hold.position, last.position)
+            assert hold.names == last.names
+            if interface == "joint_trajectory":
+                assert last.velocity.any() and not hold.velocity.any()
+                assert hold.duration_ns == 100_000_000
+        if not again:
+            return
+        held = again
+        for _, _, robot, _ in held:
+            robot.mend()
+    raise AssertionError(f"no hold in five times: {[one[:2] for one in held]}")
 
 
 STOPPED_LISTENER = """

@@ -244,8 +244,10 @@ def test_a_hold_counts_the_age_of_the_measurement_not_of_the_tick(age):
     assert len(bench.sent) == 3 + (age == 0.05), "no older than 0.2 s"
 
 
-@pytest.mark.parametrize("why", ["far", "old", "dry run"])
-def test_no_hold_without_a_fresh_measurement_near_it(why):
+@pytest.mark.parametrize(
+    ("why", "words"), [("far", "the step"), ("old", "no fresh joint state"), ("dry run", "")]
+)
+def test_no_hold_without_a_fresh_measurement_near_it_and_the_log_says_so(why, words):
     bench = Bench()
     bench.control.start()
     bench.follows = False
@@ -263,6 +265,8 @@ def test_no_hold_without_a_fresh_measurement_near_it(why):
         bench.settings = bench.settings.model_copy(update={"dry_run": True})
         bench.run()
     assert len(bench.sent) == 3
+    texts = [text for _, text in bench.said if "no hold was sent" in text]
+    assert len(texts) == bool(words) and all(words in text for text in texts)
 
 
 def test_a_stop_while_a_tick_restarts_does_no_harm():
