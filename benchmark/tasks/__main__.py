@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--no-controls", action="store_true", help="only the policies")
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--work", type=Path, default=ROOT / "benchmark_tasks_output")
+    parser.add_argument("--work", type=Path, default=run.WORK)
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
     for name in options.tasks:

@@ -12,8 +12,8 @@ from benchmark.tasks.task import Task
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.interop import gym
 
-#: Demonstrations and trials never share a seed.
-FIRST_DEMONSTRATION, FIRST_TRIAL = 1_000, 100_000
+#: Demonstrations, new ones that no policy is trained with, and trials never share a seed.
+FIRST_DEMONSTRATION, FIRST_NEW, FIRST_TRIAL = 1_000, 50_000, 100_000
 
 
 def record(task: Task, seed: int, bag: Path) -> bool:
@@ -29,9 +29,12 @@ def record(task: Task, seed: int, bag: Path) -> bool:
     return bool(outcome.success)
 
 
-def demonstrate(task: Task, count: int, folder: Path) -> Iterator[int]:
+def demonstrate(
+    task: Task, count: int, folder: Path, first: int = FIRST_DEMONSTRATION
+) -> Iterator[int]:
     """Fill `folder` with `count` bags of successful demonstrations; what is there is kept.
 
+    :param first: seed of the first one.
     :returns: how many there are, after each.
     :raises TrainingError: the script fails more often than it succeeds.
     """
@@ -39,7 +42,7 @@ def demonstrate(task: Task, count: int, folder: Path) -> Iterator[int]:
     done = 0
     for attempt in range(2 * count):
         bag = folder / f"demonstration_{attempt:03d}"
-        if bag.is_dir() or record(task, FIRST_DEMONSTRATION + attempt, bag):
+        if bag.is_dir() or record(task, first + attempt, bag):
             done += 1
             yield done
         if done == count:

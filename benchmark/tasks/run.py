@@ -37,6 +37,8 @@ from sarnn_ros.sim.task import Vision
 from sarnn_ros.spec import Spec, load_spec, parse_spec
 from sarnn_ros.streams.observe import Observation
 
+#: Where everything is kept but the results, unless asked for elsewhere.
+WORK = Path(__file__).resolve().parents[2] / "benchmark_tasks_output"
 #: Of the model's images: the same for every task, (width, height).
 SIZE = (96, 72)
 #: Of each task, unless asked for others.

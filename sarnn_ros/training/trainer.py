@@ -361,9 +361,8 @@ class Trainer:
         return self.objective.scale is not None
 
     def search_attention(self, say: Callable[[str], None] = lambda text: None) -> None:
-        """Before the first epoch: find the attention, freeze it, scale its points, and let the
-        LSTM remember the first ones. Of too few episodes nothing is found, and the attention is
-        trained."""
+        """Before the first epoch: find the attention, and freeze it. Of too few episodes nothing
+        is found, and the attention is trained."""
         episodes = int((self.training.lengths > 1).sum())
         if episodes < MIN_EPISODES:
             say(
@@ -374,6 +373,11 @@ class Trainer:
         self.searched = search_attention(
             self.model, self.training, self.config, self.generator, say
         )
+        self.freeze_attention()
+
+    def freeze_attention(self) -> None:
+        """Before the first epoch: freeze the attention as it is, scale its points, and let the
+        LSTM remember the first ones."""
         scale = self._scale(self.encode_all(self.training))
         latches = min(scale.telling, self.config.latches, self.model.rec_dim // 2)
         make_latches(self.model.rec, latches)

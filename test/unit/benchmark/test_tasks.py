@@ -40,7 +40,7 @@ def test_a_task_from_demonstrations_to_the_table(tmp_path: Path) -> None:
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }
 
-    def benchmark() -> str:
+    def benchmark(command: list[str] = command) -> str:
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )
@@ -69,6 +69,17 @@ def test_a_task_from_demonstrations_to_the_table(tmp_path: Path) -> None:
     made = [*(folder / "bags").iterdir(), folder / "seed_0" / "policy" / "config.json"]
     times = [path.stat().st_mtime_ns for path in made]
     assert "trials succeeded" not in benchmark()
+    assert [path.stat().st_mtime_ns for path in made] == times
+
+    # What the policy does on new demonstrations, and what another recurrent part would.
+    more = [sys.executable, "-m", "benchmark.tasks.new_demonstrations", "dot_task:Dot"]
+    more += ["--work", str(work), "--demonstrations", "8", "--new", "3"]
+    said = benchmark(more)
+    assert "dot: 3 of 3 new demonstrations" in said and len(list((folder / "new").iterdir())) == 3
+    errors = said.splitlines()[-7:]
+    assert all(line.split()[0].endswith("%") for line in errors), said
+    other = benchmark([*more, *(word for setting in TINY for word in ("--set", setting))])
+    assert other.splitlines()[-7:] != errors
     assert [path.stat().st_mtime_ns for path in made] == times
 
 
