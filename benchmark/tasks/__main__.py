@@ -6,8 +6,9 @@ python -m benchmark.tasks [--tasks fetch_reach …] [--seeds 5] [--trials 50] [-
 
 Each task is demonstrated by a script into rosbags, learnt by `sarnn train` once per seed, and
 tried in closed loop, with controls. Stop it whenever you like: the same command goes on from
-there. `benchmark/results/tasks.json` has a record per task, seed and control; `tasks.md` beside it
-is the table. Everything else is kept below --work.
+there; after a change of the code give another --work, as policies that are there are taken as
+they are. `benchmark/results/tasks.json` has a record per task, seed and control; `tasks.md` beside
+it is the table. Everything else is kept below --work.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Meta-World (Farama): ten tasks of a Sawyer, on which the recipe was never tuned.
+"""Meta-World (Farama): ten tasks of a Sawyer. The first five were run before anything was tuned on
+them; later, what is done with few demonstrations was chosen on pick-place with 25.
 
 metaworld asks for MuJoCo 3.3.0 and works with the 3.3.7 of our extra `benchmark`. So it is put
 beside that by `.venv-tasks/bin/pip install --no-deps metaworld==3.1.1`, and is no default task:
 
-    python -m benchmark.tasks --tasks benchmark.tasks.metaworld:Push
+    .venv-tasks/bin/python -m benchmark.tasks --tasks benchmark.tasks.metaworld:Push
 
 The environments' physics, initial positions, goals and rule of success (reached once) are used,
 with two cameras of ours, as theirs are upside down, or do not see below the hand. State: the

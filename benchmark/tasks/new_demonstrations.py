@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How far a policy is off on demonstrations that nobody trained with.
 
-python -m benchmark.tasks.new_demonstrations TASK [--seed 0] [--set KEY=VALUE …]
+python -m benchmark.tasks.new_demonstrations TASK [--seed 0] [--new 30] [--set KEY=VALUE …]
 
 The free run on them (`sarnn_ros.training.evaluate`) tells where closed-loop trials go wrong, in
 seconds instead of minutes. With --set, the recurrent part alone is trained anew, with these
@@ -81,6 +81,7 @@ def main() -> None:
     )
     parser.add_argument("task", help=f"of {', '.join(TASKS)}, or MODULE:CLASS")
     parser.add_argument("--seed", type=int, default=0, help="of the policy")
+    parser.add_argument("--policy", type=Path, help="the policy, if trained with other settings")
     parser.add_argument("--new", type=int, default=30, help="new demonstrations")
     parser.add_argument("--demonstrations", type=int, default=run.DEMONSTRATIONS)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
@@ -90,7 +91,7 @@ def main() -> None:
     os.environ.setdefault("MUJOCO_GL", "egl")
     task = make_task(options.task)
     folder = settings.folder(task.name)
-    policy = settings.folder(task.name, options.seed) / "policy"
+    policy = options.policy or settings.folder(task.name, options.seed) / "policy"
     model = load_model(policy, load_config(policy))
     dataset = run.read_dataset(task.name, options.seed, settings)
     tell = say(task.name)

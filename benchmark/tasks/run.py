@@ -69,7 +69,9 @@ class Settings:
     def folder(self, task: str, seed: int | None = None) -> Path:
         few = self.demonstrations != DEMONSTRATIONS
         folder = self.work / (f"{task}_{self.demonstrations}" if few else task)
-        return folder if seed is None else folder / f"seed_{seed}"
+        if seed is None:
+            return folder
+        return folder / "_".join([f"seed_{seed}", *self.training]).replace("/", "-")
 
 
 def make_spec(task: Task) -> Spec:

@@ -26,8 +26,15 @@ same of the policy on recorded images and its own predictions. Training takes CP
 machine that others use, it took several times as long by the clock. Policies of one task have the
 same data and settings, and differ in the seed only.
 
-The recipe was made on the other tasks, not on those named `metaworld_…`; they are run by
-`--tasks benchmark.tasks.metaworld:Push` and so on; that file says what to install.
+Since commit a203c278f3 *explained* is of the demonstrations' paths, whatever their pace; before,
+of their trajectories in time: compare rows of one kind only. That commit mixed any four episodes,
+whatever their number; now `mixup=0.3` would mix two similar ones. Commit 5f0f377f84 is not in the
+published history.
+
+No setting had been chosen on the tasks named `metaworld_…` when those with 50 demonstrations were
+run; later, what is done with few demonstrations was chosen on `metaworld_pick_place` with 25. They
+are run by `.venv-tasks/bin/python -m benchmark.tasks --tasks benchmark.tasks.metaworld:Push`, and
+so on, with `--demonstrations 25` for 25; `benchmark/tasks/metaworld.py` says what to install.
 """
 
 #: Figures of a training that are to tell how its policy will do, and the page's words for them.

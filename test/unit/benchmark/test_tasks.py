@@ -63,10 +63,11 @@ def test_a_task_from_demonstrations_to_the_table(tmp_path: Path) -> None:
         and "| plan from true positions | - | 3 of 3 |" in page
     )
     folder = work / "dot_8"
-    assert (folder / "seed_0" / "trial.mp4").stat().st_size > 0
+    trained = folder / "_".join(["seed_0", *TINY])
+    assert (trained / "trial.mp4").stat().st_size > 0
 
     # Said again, nothing is done twice.
-    made = [*(folder / "bags").iterdir(), folder / "seed_0" / "policy" / "config.json"]
+    made = [*(folder / "bags").iterdir(), trained / "policy" / "config.json"]
     times = [path.stat().st_mtime_ns for path in made]
     assert "trials succeeded" not in benchmark()
     assert [path.stat().st_mtime_ns for path in made] == times
@@ -74,6 +75,7 @@ def test_a_task_from_demonstrations_to_the_table(tmp_path: Path) -> None:
     # What the policy does on new demonstrations, and what another recurrent part would.
     more = [sys.executable, "-m", "benchmark.tasks.new_demonstrations", "dot_task:Dot"]
     more += ["--work", str(work), "--demonstrations", "8", "--new", "3"]
+    more += ["--policy", str(trained / "policy")]
     said = benchmark(more)
     assert "dot: 3 of 3 new demonstrations" in said and len(list((folder / "new").iterdir())) == 3
     errors = said.splitlines()[-7:]
@@ -157,6 +159,9 @@ def test_seeds_of_a_task_are_added_up() -> None:
 def test_few_demonstrations_have_results_of_their_own(tmp_path: Path) -> None:
     usual = run.Settings(tmp_path)
     few = run.Settings(tmp_path, demonstrations=25)
+    other = run.Settings(tmp_path, training=("mixup=0.3", "rest=0"))
+    assert other.folder("t") == tmp_path / "t", "the demonstrations are shared"
+    assert other.folder("t", 1) == tmp_path / "t" / "seed_1_mixup=0.3_rest=0"
     assert usual.folder("t", 1) == tmp_path / "t" / "seed_1"
     assert few.folder("t", 1) == tmp_path / "t_25" / "seed_1"
     results = tmp_path / "tasks.json"
