@@ -93,7 +93,7 @@ def main() -> None:
     folder = settings.folder(task.name)
     policy = options.policy or settings.folder(task.name, options.seed) / "policy"
     model = load_model(policy, load_config(policy))
-    dataset = run.read_dataset(task.name, options.seed, settings)
+    dataset = run.read_dataset(task.name, options.seed, settings, policy)
     tell = say(task.name)
     for done in demonstrate(task, options.new, folder / "new", FIRST_NEW):
         tell(f"{done} of {options.new} new demonstrations")

@@ -75,8 +75,8 @@ class Settings:
 
 
 def make_spec(task: Task) -> Spec:
-    """The same rule for every task: the whole image of each camera, shrunk to `SIZE`; state and
-    command by name."""
+    """The same rule for every task: the whole image of each camera, shrunk to `SIZE`, which
+    training crops by itself; state and command by name."""
     width, height = SIZE
     return parse_spec(
         {
@@ -136,22 +136,22 @@ def train(task: str, seed: int, settings: Settings) -> None:
         )
 
 
-def read_dataset(task: str, seed: int, settings: Settings) -> Dataset:
-    """As `sarnn train` read it: the same split."""
+def read_dataset(task: str, seed: int, settings: Settings, policy: Path | None = None) -> Dataset:
+    """As `sarnn train` read it: the same split, and, for a policy, its cameras' crops."""
     folder = settings.folder(task)
-    return load_dataset(
-        [folder / "bags"], load_spec(folder / "spec.yaml"), seed=seed, cache=default_cache()
-    )
+    spec = load_spec(folder / "spec.yaml") if policy is None else load_config(policy).spec
+    return load_dataset([folder / "bags"], spec, seed=seed, cache=default_cache())
 
 
 def make_driver(
     task: Task, seed: int | None, control: str | None, settings: Settings
 ) -> tuple[Driver, Spec]:
     """What is to be tried, and what it observes."""
-    if seed is not None and control != "plan from first points":
-        policy = Policy.load(settings.folder(task.name, seed) / "policy")
+    path = None if seed is None else settings.folder(task.name, seed) / "policy"
+    if path is not None and control != "plan from first points":
+        policy = Policy.load(path)
         return policy, policy.spec
-    dataset = read_dataset(task.name, seed or 0, settings)
+    dataset = read_dataset(task.name, seed or 0, settings, path)
     shown = [dataset.episodes[index] for index in dataset.training]
     plans = same_length([episode.targets for episode in shown])
     if control == "mean replay":
@@ -160,8 +160,8 @@ def make_driver(
         true = np.load(settings.folder(task.name) / "positions.npz")
         known = np.stack([true[_bag(episode.name)] for episode in shown])
         return LinearPlan(lambda observation: task.positions(), known, plans), dataset.spec
-    assert seed is not None
-    policy = Policy.load(settings.folder(task.name, seed) / "policy")
+    assert path is not None
+    policy = Policy.load(path)
     seen = np.stack([first_points(policy, dataset, index) for index in dataset.training])
     return LinearPlan(lambda observation: _points(policy, observation), seen, plans), dataset.spec
 

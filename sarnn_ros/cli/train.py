@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sarnn_ros.data.dataset import Dataset
+    from sarnn_ros.data.differences import Difference
+    from sarnn_ros.spec import Spec
     from sarnn_ros.training.config import TrainConfig
 
 
@@ -38,6 +42,15 @@ def train(
     validation: Annotated[
         float, typer.Option(min=0, max=0.9, help="Share of the episodes kept for validation.")
     ] = 0.1,
+    crop: Annotated[
+        bool | None,
+        typer.Option(
+            help="Crop each camera without a crop in the spec to where the first images of the "
+            "episodes differ, if that is few of the network's pixels. Default: yes, of ten or "
+            "more episodes; not with recipe eipl.",
+            show_default=False,
+        ),
+    ] = None,
     fps: Fps = None,
     bgr: Bgr = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
@@ -57,6 +70,7 @@ def train(
     from rich.console import Console
 
     from sarnn_ros.cli.reading import read_recordings
+    from sarnn_ros.data.differences import ENOUGH, crop_cameras
     from sarnn_ros.data.report import examine
     from sarnn_ros.data.report_view import print_report
     from sarnn_ros.interop.loading import Arrays
@@ -84,15 +98,41 @@ def train(
             kept = held.enter_context(claim(out, resume=resume, force=force))
             if kept is not None:
                 console.print(f"the earlier policy is kept in {kept}", markup=False)
-        dataset = read_recordings(
-            bags, observed, console, no_cache=no_cache, arrays=Arrays(fps, bgr),
+        read = partial(
+            read_recordings, bags, console=console, no_cache=no_cache, arrays=Arrays(fps, bgr),
             validation=validation, seed=training.seed, failures=failures,
         )  # fmt: skip
-        print_report(examine(dataset), console)
+        dataset = read(observed)
+        report = examine(dataset)
+        if crop is None:
+            crop = training.recipe != "eipl" and len(dataset.episodes) >= ENOUGH
+        if crop:
+            closer = crop_cameras(observed, report.differences)
+            if closer != observed:
+                _say_crops(observed, closer, report.differences, console)
+                dataset = read(closer)
+                report = examine(dataset)
+        print_report(report, console)
         if dry_run:
             console.print(describe(dataset, training))
             return
         _train(dataset, training, out, resume, console)
+
+
+def _say_crops(
+    whole: Spec, closer: Spec, differences: Sequence[Difference | None], console: Console
+) -> None:
+    for before, after, found in zip(whole.cameras, closer.cameras, differences, strict=True):
+        if found is not None and after.crop is not None and after != before:
+            where = after.crop
+            console.print(
+                f"camera '{after.name}' is cropped to where the episodes differ, x {where.x} to "
+                f"{where.x + where.width}, y {where.y} to {where.y + where.height} (--no-crop "
+                f"keeps the whole image): about {found.cropped_pixels:.0f} pixels of "
+                f"{after.width} x {after.height} there instead of {found.pixels:.0f} of "
+                f"{before.width} x {before.height}",
+                markup=False,
+            )
 
 
 def _train(

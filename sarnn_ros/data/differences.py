@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import Episode, release
-from sarnn_ros.spec import MIN_IMAGE_SIDE, CameraSpec, Crop
+from sarnn_ros.spec import MIN_IMAGE_SIDE, CameraSpec, Crop, Spec
 
 #: A pixel differs if a channel does by more than this, 0 … 255, and by so many times the noise.
 LEAST, NOISE = 20.0, 6.0
@@ -22,6 +22,12 @@ MARGIN = 0.25
 WORTHWHILE = 0.5
 #: The side that a proposed crop is shrunk to, pixels.
 SIDE = 64
+#: The place of what differs in fewer of the network's pixels is uncertain, and a crop helps
+#: (benchmark/results/attention_search.md).
+SMALL_PIXELS = 32.0
+#: Fewer episodes do not show where an object may lie: training does not crop by itself. Of ten
+#: places drawn alike, `MARGIN` covers the whole range and more, on average.
+ENOUGH = 10
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,24 @@ def cropped(camera: CameraSpec, found: Difference | None) -> CameraSpec | None:
         return None
     width, height = found.size
     return camera.model_copy(update={"crop": found.crop, "width": width, "height": height})
+
+
+def crop_cameras(spec: Spec, differences: Sequence[Difference | None]) -> Spec:
+    """The spec with the cameras cropped that have no crop of their own, where one is proposed; as
+    it is if one camera sees what differs in `SMALL_PIXELS` or more.
+
+    :param differences: of its cameras, of at least `ENOUGH` episodes.
+    """
+    if (
+        max((found.pixels for found in differences if found is not None), default=0)
+        >= SMALL_PIXELS
+    ):
+        return spec
+    cameras = [
+        (cropped(camera, found) if camera.crop is None else None) or camera
+        for camera, found in zip(spec.cameras, differences, strict=True)
+    ]
+    return spec.model_copy(update={"cameras": tuple(cameras)})
 
 
 def _with_crop(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.bags import absolute
 from sarnn_ros.data.dataset import Dataset, Episode, blocks, release
-from sarnn_ros.data.differences import Difference, difference
+from sarnn_ros.data.differences import SMALL_PIXELS, Difference, difference
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, Spec
 from sarnn_ros.streams.preprocess import MIN_RANGE
@@ -39,8 +39,6 @@ SATURATED_SHARE = 0.3
 BETWEEN_SHARE = 0.25
 #: An object of fewer pixels is hard to find for convolutions of 3 x 3.
 FEW_PIXELS = 4.0
-#: One of fewer is seen better with a crop.
-SMALL_PIXELS = 16.0
 #: Mean brightness, 0 … 255, and its spread over an image.
 DARK, BRIGHT, FLAT = 12.0, 243.0, 4.0
 #: Share of images equal to the one before, while the joints move.

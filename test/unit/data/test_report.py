@@ -23,7 +23,7 @@ from sarnn_ros.data.differences import cropped, difference
 from sarnn_ros.data.report import DatasetReport, _difference_problems, examine
 from sarnn_ros.data.report_view import print_report, write_page
 from sarnn_ros.interop.loading import load_dataset
-from sarnn_ros.spec import CameraSpec, dump_spec, load_spec
+from sarnn_ros.spec import CameraSpec, Crop, dump_spec, load_spec
 from sarnn_ros.streams.preprocess import crop_resize
 
 MS = 1_000_000
@@ -93,30 +93,34 @@ def test_how_large_an_object_gets_by_the_proposed_crop():
     assert again is not None and again.pixels > 4 * found.pixels
     assert again.pixels == pytest.approx(found.cropped_pixels, rel=0.5)
     # Larger, it is only a note: the crop that would be better still.
-    for pixels, severities in ((3.0, ["warning"]), (8.0, ["note"]), (30.0, [])):
+    for pixels, severities in ((3.0, ["warning"]), (30.0, ["note"]), (32.0, [])):
         problems = list(_difference_problems(spec, [replace(found, pixels=pixels)]))
         assert [one.severity for one in problems] == severities
         assert all(f"'crop: {{x: {larger.crop.x}, " in one.remedy for one in problems)
 
 
-@pytest.fixture
-def small_object(tmp_path: Path) -> Path:
-    """Three bags, in which it lies in different places."""
+def record_small_object(folder: Path, count: int) -> None:
+    """Bags, in which it lies in different places."""
     table = np.random.default_rng(0).integers(90, 110, (96, 128, 3), np.uint8)
 
     def change(topic: str, index: int, message, number: int):
         if topic != "/image_raw":
             return message
         pixels = table.copy()
-        pixels[30:36, 20 + 12 * number : 26 + 12 * number] = (255, 0, 0)
+        pixels[30:36, 20 + 12 * (number % 3) : 26 + 12 * (number % 3)] = (255, 0, 0)
         stamp = message.header.stamp
         return make.image(stamp.sec * make.SECOND + stamp.nanosec, pixels)
 
-    for number in range(3):
+    for number in range(count):
         made = make.recording(
             start=make.START + number * 60 * make.SECOND, change=partial(change, number=number)
         )
-        made.write(tmp_path / "bags" / f"take{number}")
+        made.write(folder / f"take{number}")
+
+
+@pytest.fixture
+def small_object(tmp_path: Path) -> Path:
+    record_small_object(tmp_path / "bags", 3)
     return tmp_path / "bags"
 
 
@@ -392,3 +396,34 @@ class TestCommand:
     def test_no_bag(self, tmp_path):
         result = self.run(tmp_path / "nothing")
         assert result.exit_code == 1 and "does not exist" in result.output
+
+
+@pytest.mark.parametrize(
+    ("count", "options", "crops"),
+    [
+        (10, (), True),
+        (9, (), False),
+        (9, ("--crop",), True),
+        (10, ("--no-crop",), False),
+        (10, ("--set", "recipe=eipl"), False),
+    ],
+)
+def test_training_crops_to_where_many_episodes_differ(tmp_path, count, options, crops):
+    """The policy has the crop, and the terminal said so; a crop of the spec's own stays."""
+    record_small_object(tmp_path / "bags", count)
+    whole = CameraSpec(name="front", topic="/image_raw", width=64, height=48)
+    for own in (None, Crop(x=0, y=0, width=128, height=95)):
+        spec = make.spec().model_copy(
+            update={"cameras": (whole.model_copy(update={"crop": own}),)}
+        )
+        (tmp_path / "spec.yaml").write_text(dump_spec(spec))
+        result = CliRunner().invoke(
+            app,
+            ["train", str(tmp_path / "bags"), "--spec", str(tmp_path / "spec.yaml"), "--dry-run",
+             "--out", str(tmp_path / "policy"), "--set", "attention=train", *options],
+            env={"COLUMNS": "400"},
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        assert ("is cropped to where the episodes differ, x " in result.output) is (
+            crops and own is None
+        )
