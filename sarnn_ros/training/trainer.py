@@ -289,21 +289,22 @@ class Trainer:
             for index, episodes in enumerate(batches):
                 self._set_learning_rate(self.epoch + index / len(batches))
                 losses = self.update(episodes)
-                recurrent = losses[3]
+                last: tuple[Tensor, Tensor | None] = losses, episodes
+                self._check_loss(index, *last)
                 with one_thread():
                     for _ in range(config.inner_steps):
-                        recurrent = self.update_recurrent(len(episodes))
+                        # As many episodes as a full batch has: an epoch's last one may have one,
+                        # and so many steps on one episode at a time spoil what was learnt.
+                        last = self.update_recurrent(config.batch_size).reshape(1), None
+                # The loss is that of before its step. With the last recurrent step's loss, an
+                # epoch of a single update is noticed before it is saved.
+                self._check_loss(index, *last)
                 if self.average is not None:
                     self.average.update_parameters(self.model)
                 sums += losses
-                # The loss is that of before its step. With the last recurrent step's loss, an
-                # epoch of a single update is noticed before it is saved.
-                self._check_loss(
-                    float(torch.maximum(losses[3], recurrent)), index, episodes, losses
-                )
             self.group.broadcast(self.model)
             if not all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters()):
-                raise self._diverged("the weights are not finite", index, episodes, losses)
+                raise self._diverged("the weights are not finite", index, *last)
             validation = explained = None
             if self.validation is not None and (self.epoch + 1) % config.validate_every == 0:
                 validation, explained = self.validate()
@@ -331,8 +332,8 @@ class Trainer:
         return torch.cat([losses, (weights * losses).sum(0, keepdim=True)])
 
     def update_recurrent(self, count: int) -> Tensor:
-        """One step of the recurrent part alone, on the stored points of `count` episodes. Returns
-        its loss."""
+        """One step of the recurrent part alone, on the stored points of `count` episodes, or of
+        all if there are fewer. Returns its loss."""
         assert self.points is not None
         scale = self.objective.scale
         deviation = None if scale is None else scale.deviation
@@ -506,26 +507,36 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate(epoch)
 
-    def _check_loss(self, loss: float, index: int, episodes: Tensor, losses: Tensor) -> None:
+    def _check_loss(self, index: int, losses: Tensor, episodes: Tensor | None) -> None:
         config, data = self.config, self.training
         worst = (
             config.image_loss * data.image_span**2
             + config.joint_loss * data.joint_span**2
             + config.point_loss  # points lie in [0, 1]
         )
+        loss = float(losses[-1])
         if not loss <= DIVERGED * worst:  # true of NaN, too
             what = "has diverged" if math.isfinite(loss) else "is not finite"
-            raise self._diverged(f"the loss {what}", index, episodes, losses)
+            raise self._diverged(f"the loss {what}", index, losses, episodes)
 
-    def _diverged(self, what: str, index: int, episodes: Tensor, losses: Tensor) -> Diverged:
-        names = ("image", "joint", "point", "total")
+    def _diverged(
+        self, what: str, index: int, losses: Tensor, episodes: Tensor | None
+    ) -> Diverged:
+        """
+        :param losses: image, joint, point and total; or the last of them alone.
+        :param episodes: of the full update; None of a recurrent one, which had others.
+        """
+        names = ("image", "joint", "point", "total")[-len(losses) :]
         values = ", ".join(f"{n} {v:g}" for n, v in zip(names, losses.tolist(), strict=True))
-        batch = ", ".join(self.training.names[episode] for episode in episodes.tolist())
+        of, which = "in the recurrent updates after it", "the"
+        if episodes is not None:
+            named = (self.training.names[episode] for episode in episodes.tolist())
+            of, which = f"of the episodes {', '.join(named)}", "those"
         return Diverged(
             f"{what} ({values})",
-            where=f"epoch {self.epoch + 1}, batch {index + 1}, of the episodes {batch}",
-            remedy="train again with a lower learning_rate or with clip_norm, and look at those "
-            "episodes with 'sarnn inspect'",
+            where=f"epoch {self.epoch + 1}, batch {index + 1}, {of}",
+            remedy="train again with a lower learning_rate or with clip_norm, and look at "
+            f"{which} episodes with 'sarnn inspect'",
         )
 
     def state_dict(self) -> dict[str, Any]:

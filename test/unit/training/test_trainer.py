@@ -241,15 +241,44 @@ def test_nothing_to_learn_from_is_refused(make_task: MakeTask) -> None:
 
 @RECIPES
 def test_a_loss_that_is_not_finite_names_the_batch(make_task: MakeTask, recipe: str) -> None:
-    """By the names that the bags have, and the epoch as the progress bar counts."""
-    trainer = make_trainer(make_task(validation=0.4), small(recipe=recipe, batch_size=2))
-    assert trainer.training.names == ("e0", "e1", "e3")
-    trainer.training.joints[2, 1] = float("nan")
-    with pytest.raises(TrainingError, match=r"not finite(.|\n)*lower learning_rate") as error:
-        list(trainer.run(time.monotonic))
-    assert "epoch 1, batch " in str(error.value.where)
-    assert "e3" in str(error.value.where)
-    assert "e2" not in str(error.value.where)
+    """By the names that the bags have, and the epoch as the progress bar counts. A recurrent
+    update has drawn other episodes: its loss names none."""
+    named = []
+    for seed in range(6):
+        config = small(recipe=recipe, batch_size=2, seed=seed)
+        trainer = make_trainer(make_task(validation=0.4), config)
+        assert trainer.training.names == ("e0", "e1", "e3")
+        trainer.training.joints[2, 1] = float("nan")
+        with pytest.raises(TrainingError, match=r"not finite(.|\n)*lower learning_rate") as error:
+            list(trainer.run(time.monotonic))
+        where = str(error.value.where)
+        assert where.startswith("epoch 1, batch ")
+        assert "total nan" in error.value.problem
+        assert "e2" not in where
+        named.append("of the episodes" in where)
+        assert ("e3" in where) == named[-1]
+        assert ("in the recurrent updates after it" in where) != named[-1]
+    assert True in named
+    assert (False in named) == (recipe == "fast")
+
+
+def test_recurrent_updates_have_whole_batches(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after the last update of an epoch, which has what is left."""
+    for episodes, sizes in ((3, [3] * 2), (5, [4] * 4)):
+        trainer = make_trainer(make_task([9] * episodes, validation=0), small(batch_size=4))
+        drawn = []
+        draw = trainer.batches.draw_recurrent
+
+        def watched(*arguments: Any, draw: Any = draw, drawn: list[int] = drawn) -> Any:
+            batch = draw(*arguments)
+            drawn.append(len(batch.lengths))
+            return batch
+
+        monkeypatch.setattr(trainer.batches, "draw_recurrent", watched)
+        next(trainer.run(time.monotonic))
+        assert drawn == sizes
 
 
 @RECIPES
