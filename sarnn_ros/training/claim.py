@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import IO, Any
 
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.policy.directory import CONFIG
@@ -26,19 +28,47 @@ def claim(out: Path, *, resume: bool, force: bool) -> Iterator[Path | None]:
     :param force: an earlier policy is copied to `out.before`, and replaced at the end.
     :raises TrainingError: another training holds it, it has a policy, or it cannot be written.
     """
-    beside = make_beside(out, run_directory(out))
-    with (beside / "lock").open("a") as lock:
+    lock = run_directory(out) / "lock"
+    with _locked(out, lock):
+        try:
+            yield None if resume or not (out / CONFIG).exists() else _keep(out, force)
+        finally:
+            # Of a training that was refused nothing is left; of others there is more than this.
+            with suppress(OSError):
+                if list(lock.parent.iterdir()) == [lock]:
+                    lock.unlink()
+                    lock.parent.rmdir()
+
+
+def _locked(out: Path, path: Path) -> IO[Any]:
+    """The lock file, open and locked until it is closed."""
+    while True:
+        make_beside(out, path.parent)
+        try:
+            lock = path.open("a")
+        except FileNotFoundError:
+            continue  # another training has just ended, and removed the folder
+        except OSError as error:
+            raise TrainingError(
+                f"the lock of a training cannot be opened ({error.strerror})",
+                where=path,
+                remedy="give another --out; or remove it, if no training writes there",
+            ) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            lock.close()
             raise TrainingError(
                 "another training writes to it now",
                 where=out,
                 remedy="give another --out, or wait until it has ended",
             ) from error
         except OSError:
-            pass  # a file system without locks, as some network shares
-        yield None if resume or not (out / CONFIG).exists() else _keep(out, force)
+            return lock  # a file system without locks, as some network shares
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return lock
+        lock.close()  # it was removed before it was ours: it keeps nobody else away
 
 
 def _keep(out: Path, force: bool) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sarnn_ros.errors import TrainingError
+from sarnn_ros.training import claim as claim_module
 from sarnn_ros.training.claim import claim
 
 HOLD = """
@@ -50,3 +51,55 @@ def test_a_policy_is_replaced_on_demand_only_and_kept(tmp_path: Path):
         with claim(out, resume=False, force=True) as kept:
             assert kept == tmp_path / name and (kept / "config.json").read_text() == "the first"
         assert (out / "config.json").exists(), "it is there until the new one is"
+
+
+def test_of_a_training_that_is_refused_nothing_is_left(tmp_path: Path):
+    """There is a policy, or no bag can be read; but what is there of one before stays."""
+    out, beside = tmp_path / "policy", tmp_path / "policy.run"
+
+    def refuse_later() -> None:
+        with claim(out, resume=True, force=False):
+            assert (beside / "lock").exists()
+            raise TrainingError("no bags")
+
+    with pytest.raises(TrainingError, match="no bags"):
+        refuse_later()
+    assert list(tmp_path.iterdir()) == []
+    out.mkdir()
+    (out / "config.json").write_text("the first")
+    with pytest.raises(TrainingError, match="there is a policy already"):
+        claim(out, resume=False, force=False).__enter__()
+    assert list(tmp_path.iterdir()) == [out]
+    beside.mkdir()
+    (beside / "checkpoint.pt").touch()
+    with pytest.raises(TrainingError, match="no bags"):
+        refuse_later()
+    assert (beside / "checkpoint.pt").exists()
+
+
+def test_a_lock_that_was_removed_meanwhile_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Another training, which was refused, removes it after we opened it."""
+    out, lock = tmp_path / "policy", tmp_path / "policy.run" / "lock"
+    flock, times = claim_module.fcntl.flock, iter((1, 2))
+
+    def late(*arguments: object) -> None:
+        if next(times) == 1:
+            lock.unlink()
+            lock.parent.rmdir()
+        flock(*arguments)
+
+    monkeypatch.setattr(claim_module.fcntl, "flock", late)
+    with claim(out, resume=False, force=False):
+        assert next(times, None) is None
+        monkeypatch.undo()
+        with pytest.raises(TrainingError, match="another training writes to it now"):
+            claim(out, resume=False, force=False).__enter__()
+
+
+def test_a_lock_that_cannot_be_opened_is_a_clear_error(tmp_path: Path):
+    (tmp_path / "policy.run" / "lock").mkdir(parents=True)
+    with pytest.raises(TrainingError, match="cannot be opened") as error:
+        claim(tmp_path / "policy", resume=False, force=False).__enter__()
+    assert "another --out" in (error.value.remedy or "")
