@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sarnn_ros.errors import TrainingError
+from sarnn_ros.files import atomic_folder
 from sarnn_ros.policy.directory import CONFIG
 from sarnn_ros.training.run import make_beside, run_directory
 
@@ -82,7 +83,8 @@ def _keep(out: Path, force: bool) -> Path:
     names = (f"{out.name}.before{f'.{n}' if n > 1 else ''}" for n in count(1))
     kept = next(path for path in map(out.with_name, names) if not path.exists())
     try:
-        shutil.copytree(out, kept)
+        with atomic_folder(kept) as partial:
+            shutil.copytree(out, partial)
     except OSError as error:
         raise TrainingError(
             f"the earlier policy cannot be kept ({error})",

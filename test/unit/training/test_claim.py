@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,24 @@ def test_a_policy_is_replaced_on_demand_only_and_kept(tmp_path: Path):
         with claim(out, resume=False, force=True) as kept:
             assert kept == tmp_path / name and (kept / "config.json").read_text() == "the first"
         assert (out / "config.json").exists(), "it is there until the new one is"
+
+
+def test_a_copy_that_fails_half_way_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    out = tmp_path / "policy"
+    out.mkdir()
+    (out / "config.json").write_text("the first")
+
+    def full(source: Path, target: Path) -> None:
+        target.mkdir()
+        (target / "config.json").write_text("the")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(claim_module.shutil, "copytree", full)
+    with pytest.raises(TrainingError, match=r"cannot be kept \(.*No space left") as error:
+        claim(out, resume=False, force=True).__enter__()
+    assert "free some space" in (error.value.remedy or "")
+    assert list(tmp_path.iterdir()) == [out]
+    assert (out / "config.json").read_text() == "the first"
 
 
 def test_of_a_training_that_is_refused_nothing_is_left(tmp_path: Path):
