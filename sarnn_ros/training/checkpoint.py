@@ -46,9 +46,12 @@ def load_checkpoint(path: Path, config: TrainConfig, dataset: Dataset) -> dict[s
     :raises TrainingError: missing, damaged, or of other settings or data; differences are shown.
     """
     if not path.exists():
-        raise TrainingError(
-            "there is no checkpoint to resume", where=path, remedy="start without --resume"
-        )
+        remedy = "start without --resume"
+        aside = path.parent.glob(f"{path.name}.before*")
+        if kept := max(aside, key=lambda one: one.stat().st_mtime, default=None):
+            # A start without --resume that ended before its first checkpoint.
+            remedy = f"rename {kept.name}, the earlier one, to {path.name} first; or {remedy}"
+        raise TrainingError("there is no checkpoint to resume", where=path, remedy=remedy)
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         saved, data = dict(state["config"]), dict(state["data"])

@@ -210,6 +210,26 @@ def test_started_anew_it_keeps_the_checkpoint_that_was_there(
     assert_same_policy(out, tmp_path / "whole")
 
 
+def test_started_anew_by_mistake_it_says_how_to_go_on(make_task: MakeTask, tmp_path: Path) -> None:
+    """And ended before it has saved anything: the latest checkpoint is the one put aside."""
+    dataset, config, out = make_task(), make_config(FAST), tmp_path / "policy"
+
+    def interrupt(trainer: Trainer, epoch: Epoch) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        train(dataset, config, out, should_stop=stop_after(3))
+    os.utime(checkpoint_path(out).with_name("checkpoint.pt.before"), (0, 0))
+    with pytest.raises(KeyboardInterrupt):
+        train(dataset, config, out, watchers=(interrupt,))
+    with pytest.raises(TrainingError, match="no checkpoint") as error:
+        train(dataset, config, out, resume=True)
+    old, new = re.search(r"rename (\S+), .* to (\S+) first", error.value.remedy or "").groups()
+    assert old == "checkpoint.pt.before.2"
+    (run_directory(out) / old).rename(run_directory(out) / new)
+    assert train(dataset, config, out, resume=True).finished
+
+
 def test_started_anew_again_and_again_it_loses_none(make_task: MakeTask, tmp_path: Path) -> None:
     dataset, config, out = make_task(), make_config(FAST), tmp_path / "policy"
     made = []
