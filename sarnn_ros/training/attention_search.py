@@ -35,6 +35,7 @@ from sarnn_ros.model.sarnn import SARNN, VisionBranch
 from sarnn_ros.training.augment import add_noise, draw_jitter, jitter
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.explained import (
+    LEAST,
     Array,
     Regressions,
     paths,
@@ -248,7 +249,7 @@ def cross_validate(
 ) -> tuple[float, float]:
     """What the points in the first images explain of how the paths of held-out episodes differ:
     each fold by a choice from, and a regression on, the others; and the same if the others' paths
-    are exchanged before the regression.
+    are exchanged before the regression. Both are 0 if the paths do not differ.
 
     :param candidates: points (S, E, M, 2) of each camera. :param wanted: by which is chosen, (E,
         R). :param ways: the paths, (E, Q).
@@ -265,7 +266,7 @@ def cross_validate(
         explained = np.array([ridge_explained(*split), ridge_permuted(*split)])
         unexplained += (1 - explained) * differs
         total += differs
-    explains, permuted = (1 - unexplained / max(total, 1e-9)).tolist()
+    explains, permuted = (1 - unexplained / total).tolist() if total > LEAST else (0.0, 0.0)
     return explains, permuted
 
 

@@ -19,6 +19,7 @@ from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.training.explained import (
+    LEAST,
     MIN_EPISODES,
     PERMUTATIONS,
     explained_variance,
@@ -35,7 +36,7 @@ def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[
         camera and point `motion`, how far (in [0, 1] of the image) it deviates within an episode;
         `points_explain`: of how these episodes differ, what the points of the first images explain
         of an episode left out, and likewise `with_episodes_exchanged` (`explained.py`); None for
-        fewer than six episodes.
+        fewer than six episodes, and where they do not differ.
     """
     episodes = [dataset.episodes[index] for index in indices]
     runs = [[prediction for _, prediction in replay(policy, episode)] for episode in episodes]
@@ -108,6 +109,8 @@ def _points_explain(
     if len(points) < MIN_EPISODES:
         return dict.fromkeys(names)
     rng, known, wanted = np.random.default_rng(0), np.stack(points), paths(targets)
+    if ((wanted - wanted.mean(0)) ** 2).sum() <= LEAST:
+        return dict.fromkeys(names)
     exchanged = [
         ridge_unexplained(known, wanted[rng.permutation(len(wanted))]) for _ in range(PERMUTATIONS)
     ]

@@ -32,6 +32,8 @@ MIN_DEVIATION = 5e-3
 PERMUTATIONS = 20
 #: Fewer episodes do not tell what they differ by.
 MIN_EPISODES = 6
+#: Trajectories whose squared differences sum up to no more do not differ: nothing explains them.
+LEAST = 1e-9
 
 Array = NDArray[np.float64]
 
@@ -64,7 +66,7 @@ def explained_variance(
     """
     error = sum(((one - truth) ** 2).sum() for one, truth in zip(predicted, targets, strict=True))
     differs = sum(((stretch(mean, len(truth)) - truth) ** 2).sum() for truth in targets)
-    return float(1 - error / differs) if differs > 1e-9 else None
+    return float(1 - error / differs) if differs > LEAST else None
 
 
 def rows(targets: Sequence[NDArray[Any]]) -> Array:
@@ -171,10 +173,11 @@ def ridge_slope(points: Array, wanted: Array, ridge: float = RIDGE) -> Array:
 
 def ridge_explained(points: Array, wanted: Array, others: Array, others_wanted: Array) -> float:
     """Share of `others_wanted` that ridge regression fitted to `points` (E, P) and `wanted` (E, R)
-    explains from the points `others`."""
+    explains from the points `others`; 0 where there is nothing to explain."""
     middle = wanted.mean(0)
     rest = others_wanted - middle - (others - points.mean(0)) @ ridge_slope(points, wanted)
-    return 1 - float((rest**2).sum()) / max(float(((others_wanted - middle) ** 2).sum()), 1e-9)
+    differs = float(((others_wanted - middle) ** 2).sum())
+    return 1 - float((rest**2).sum()) / differs if differs > LEAST else 0.0
 
 
 def ridge_permuted(points: Array, wanted: Array, others: Array, others_wanted: Array) -> float:

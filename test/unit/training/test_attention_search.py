@@ -233,6 +233,20 @@ def test_only_what_is_seen_is_explained() -> None:
         assert ridge_permuted(*split) < 0.1
 
 
+def test_where_nothing_differs_nothing_is_explained(make_task: Callable[..., Dataset]) -> None:
+    """Every demonstration is the same, and no direction of the points tells them apart."""
+    dataset = make_task([9] * 10)
+    for episode in dataset.episodes:
+        episode.joints[:] = episode.targets[:] = 0.3
+    trainer = make_trainer(dataset, config(epochs=1))
+    trainer.search_attention()
+    assert trainer.points_explain(trainer.model) == (0, 0)
+    trainer.searched = None
+    assert trainer.points_explain(trainer.model) == (0, 0)
+    assert trainer.objective.scale is not None
+    assert trainer.objective.scale.telling == 0
+
+
 def test_a_training_keeps_what_was_found(tmp_path: Path) -> None:
     """Frozen, with standardised points; to the bit the same after an interruption."""
     dataset, said = reach(sizes=SIZES[1:]), []

@@ -76,6 +76,15 @@ def test_points_that_see_explain_how_episodes_differ(make_task: MakeTask) -> Non
     assert few["points_explain"] is few["with_episodes_exchanged"] is None
 
 
+def test_of_episodes_that_do_not_differ_nothing_is_explained(make_task: MakeTask) -> None:
+    """Wherever the points are: the mean demonstration is all that there is."""
+    dataset = make_task([9] * 6)
+    for episode in dataset.episodes:
+        episode.targets[:] = 0.3
+    result = open_loop(Known(0.0), dataset, range(6))  # type: ignore[arg-type]
+    assert result["points_explain"] is result["with_episodes_exchanged"] is None
+
+
 def test_running_free_its_errors_add_up(make_task: MakeTask) -> None:
     """What an action is off by, the next state is off by."""
     dataset = make_task([9, 6, 7, 1])
