@@ -96,7 +96,8 @@ def make_candidates(
     )
     mean = background.mean(0)
     covariance = (background - mean).T @ (background - mean) / len(background)
-    ridge = SHRINKAGE * covariance.diagonal().mean() * torch.eye(len(mean), device=mean.device)
+    variance = covariance.diagonal().mean().clamp(min=1e-12)  # 0 of images that are all black
+    ridge = SHRINKAGE * variance * torch.eye(len(mean), device=mean.device)
     inverse = torch.linalg.inv(covariance + ridge)
 
     clean = features[0]

@@ -43,7 +43,7 @@ class TrainConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     recipe: Literal["fast", "eipl"] = "eipl"
-    seed: int = Field(default=0, ge=0, description="of everything random")
+    seed: int = Field(default=0, ge=0, lt=2**64, description="of everything random")
 
     # The network.
     rec_dim: Count = Field(default=50, description="size of the LSTM's state")

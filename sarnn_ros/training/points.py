@@ -53,7 +53,8 @@ class PointScale(NamedTuple):
         _, explains, directions = torch.linalg.svd(first @ slope, full_matrices=False)
         shares = explains**2 / (explains**2).sum().clamp(min=1e-12)
         telling = slope @ directions[shares > MIN_SHARE].T
-        telling = DEVIATION * telling / (first @ telling).std(0)
+        if telling.numel():
+            telling = DEVIATION * telling / (first @ telling).std(0)
         # Orthonormal, the telling directions' span first: what follows spans the rest.
         count = telling.shape[1]
         basis, _ = torch.linalg.qr(torch.cat([telling, torch.eye(len(unit)).to(telling)], 1))

@@ -233,6 +233,20 @@ def test_only_what_is_seen_is_explained() -> None:
         assert ridge_permuted(*split) < 0.1
 
 
+def test_a_camera_that_shows_nothing_is_no_error(make_task: Callable[..., Dataset]) -> None:
+    """Black images, without the noise that would tell them apart."""
+    dataset = make_task([9] * 10)
+    for episode in dataset.episodes:
+        episode.images["camera0"][:] = 0  # type: ignore[index]
+    trainer = make_trainer(dataset, config(image_noise=0, epochs=1))
+    trainer.search_attention()
+    next(trainer.run(time.monotonic))
+    assert all(bool(torch.isfinite(weight).all()) for weight in trainer.model.parameters())
+    explains, _ = trainer.points_explain(trainer.model) or (1, 1)
+    assert explains < 0.1
+
+
+@pytest.mark.filterwarnings("error")
 def test_where_nothing_differs_nothing_is_explained(make_task: Callable[..., Dataset]) -> None:
     """Every demonstration is the same, and no direction of the points tells them apart."""
     dataset = make_task([9] * 10)

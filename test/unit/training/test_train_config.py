@@ -69,6 +69,7 @@ def test_every_problem_is_named_at_once() -> None:
         ("hue", 0.6),
         ("erase", 1.5),
         ("inner_steps", -1),
+        ("seed", 2**64),
     ],
 )
 def test_values_out_of_range_are_refused(key: str, value: object) -> None:
