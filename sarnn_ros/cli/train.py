@@ -86,7 +86,8 @@ def train(
             remedy="'sarnn inspect BAGS --crop --write-spec spec.yaml' proposes one: correct it, "
             "then pass it with --spec",
         )
-    console = Console(quiet=not is_main_process())
+    # A path may look like rich's markup, which would be taken out of it: /data/[lab]/policy.
+    console = Console(quiet=not is_main_process(), markup=False, emoji=False)
     overrides = parse_settings(settings or [])
     if seed is not None:
         overrides["seed"] = seed
@@ -97,7 +98,7 @@ def train(
             # Before minutes of reading and hours of training.
             kept = held.enter_context(claim(out, resume=resume, force=force))
             if kept is not None:
-                console.print(f"the earlier policy is kept in {kept}", markup=False)
+                console.print(f"the earlier policy is kept in {kept}")
         read = partial(
             read_recordings, bags, console=console, no_cache=no_cache, arrays=Arrays(fps, bgr),
             validation=validation, seed=training.seed, failures=failures,
@@ -130,8 +131,7 @@ def _say_crops(
                 f"{where.x + where.width}, y {where.y} to {where.y + where.height} (--no-crop "
                 f"keeps the whole image): about {found.cropped_pixels:.0f} pixels of "
                 f"{after.width} x {after.height} there instead of {found.pixels:.0f} of "
-                f"{before.width} x {before.height}",
-                markup=False,
+                f"{before.width} x {before.height}"
             )
 
 

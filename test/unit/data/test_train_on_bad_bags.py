@@ -231,6 +231,17 @@ def test_an_output_that_cannot_be_written_is_known_before_training(
     assert "epoch" not in said
 
 
+def test_paths_are_shown_as_they_are(tmp_path: Path) -> None:
+    """Also where rich would see markup: a style, the end of one, an emoji."""
+    case = Case(tmp_path / "[lab]" / "[" / "red]" / ":dog:")
+    case.record(*[unchanged] * 2)
+    case.trained()
+    (case.out / "config.json").unlink()
+    said = case.trained().replace(" ", "")
+    assert f"theearliercheckpointis{case.out}.run/checkpoint.pt.before" in said
+    assert f"{case.out}:trained2epochs" in said
+
+
 def test_the_current_folder_may_be_the_output(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     case.record(*[unchanged] * 2)
     home = case.folder / "here"
