@@ -12,7 +12,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
@@ -145,10 +145,11 @@ class ProcessGroup:
         """The main process's flag, in all of them."""
         return self.any(self.is_main and flag)
 
-    def broadcast(self, model: nn.Module) -> None:
-        """Give all processes the main process's weights. Adam's moments follow by themselves."""
-        for parameter in model.parameters() if self.world_size > 1 else ():
-            dist.broadcast(parameter.detach(), src=0)
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Give all processes the main process's values, of weights for example. Adam's moments
+        follow by themselves."""
+        for tensor in tensors if self.world_size > 1 else ():
+            dist.broadcast(tensor.detach(), src=0)
 
     def check_equal(self, value: str, what: str) -> None:
         """Wait for all processes, however long one may take.

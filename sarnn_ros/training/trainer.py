@@ -302,7 +302,7 @@ class Trainer:
                 if self.average is not None:
                     self.average.update_parameters(self.model)
                 sums += losses
-            self.group.broadcast(self.model)
+            self.group.broadcast(self.model.parameters())
             if not all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters()):
                 raise self._diverged("the weights are not finite", index, *last)
             validation = explained = None
@@ -383,7 +383,8 @@ class Trainer:
         latches = min(scale.telling, self.config.latches, self.model.rec_dim // 2)
         make_latches(self.model.rec, latches)
         self.objective.scale = scale
-        self.group.broadcast(self.model)
+        # Both: the latches are of the main process's scale. `telling` is not asked for again.
+        self.group.broadcast((*self.model.parameters(), *scale[:3]))
 
     def _scale(self, points: Tensor) -> PointScale:
         """What the recurrent part sees of the points, (E, T - 1, P)."""

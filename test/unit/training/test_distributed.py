@@ -178,15 +178,19 @@ from datetime import timedelta
 from pathlib import Path
 import torch
 from sarnn_ros.training import distributed, run
+from sarnn_ros.training.points import PointScale
 from sarnn_ros.training.trainer import Trainer
 distributed.TIMEOUT = timedelta(seconds=20)
 strays = os.environ["RANK"] == "1"
-update, make = Trainer.update_recurrent, run.make_trainer
+update, make, find_scale = Trainer.update_recurrent, run.make_trainer, Trainer._scale
 def drift(self, count):
     loss = update(self, count)
     for parameter in self.model.parameters() if strays else ():
         parameter.data += 1e-3
     return loss
+def other(self, points):
+    mean, *rest = find_scale(self, points)
+    return PointScale(mean + 0.1 * strays, *rest)
 def keep(*arguments):
     trainers.append(make(*arguments))
     return trainers[-1]
@@ -194,17 +198,19 @@ trainers = []
 run.make_trainer = keep
 run.Progress.out_of_patience = lambda progress, config, number: strays and number >= 0
 Trainer.update_recurrent = drift
+Trainer._scale = other
 [(dataset, config, out, resume)] = pickle.loads(Path(sys.argv[1]).read_bytes())
 result = run.train(dataset, config, out)
 assert (result.epochs, len(result.history)) == (4, 4)
-torch.save(trainers[0].model.state_dict(), f"{out}.{os.environ['RANK']}.pt")
+scale = dict(zip(("mean", "deviation", "matrix"), trainers[0].objective.scale))
+torch.save({**trainers[0].model.state_dict(), **scale}, f"{out}.{os.environ['RANK']}.pt")
 """
 
 
 def test_a_process_that_strays_is_led_back(make_task: MakeTask, tmp_path: Path) -> None:
-    """Its weights drift, and it would stop at the first epoch."""
+    """Its weights drift, it scales the points by others, and would stop at the first epoch."""
     dataset, out = make_task(LENGTHS, validation=0), tmp_path / "policy"
-    config = make_config(RECIPES["fast"])
+    config = make_config(RECIPES["search"])
     with start(tmp_path, [(dataset, config, out, False)], STRAYING) as child:
         said = child.communicate(timeout=100)[0]
     assert child.returncode == 0, said
