@@ -22,7 +22,7 @@ the others. It explains nothing if images and trajectories are exchanged between
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ from sarnn_ros.training.augment import add_noise, draw_jitter, jitter
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.explained import (
     LEAST,
+    MIN_EPISODES,
     Array,
     Regressions,
     paths,
@@ -49,9 +50,12 @@ from sarnn_ros.training.sequences import Sequences
 #: tells where it goes; several, since it hides something else at each.
 MOMENTS = (0.0, 0.07, 0.13, 0.2)
 SEARCHES = 2
-#: It looks at so many episodes at most, drawn at random: its memory, about 10 MB for each at 64x64
-#: pixels, and its time grow with them, and more say hardly more.
+#: It looks at so many episodes at most, drawn at random: its memory and its time grow with them,
+#: and more say hardly more. Of large images it looks at fewer, so that it stays within
+#: `MOST_BYTES`: with one camera of 64x64 pixels 100 episodes take 460 MB; of 119x119 there are
+#: still 100, of 128x128 87, of 320x240 18.
 MOST_EPISODES = 100
+MOST_BYTES = 3 * 2**29
 #: Patches that discriminants are made for, per camera and search.
 EXEMPLARS = 96
 #: Patches that the mean and the covariance are estimated from.
@@ -90,9 +94,13 @@ def make_candidates(
     """
     trunk = branch.pos_encoder[:4]
     softmax: Any = branch.pos_encoder[-1]
-    features = [trunk(images) for images in sets]
+
+    def features() -> Iterator[Tensor]:
+        """Of one set at a time: to compute them again takes little, to keep all of them much."""
+        return (trunk(images) for images in sets)
+
     background = torch.cat(
-        [_patches(one, _uniform(one, BACKGROUND // len(sets), generator)) for one in features]
+        [_patches(one, _uniform(one, BACKGROUND // len(sets), generator)) for one in features()]
     )
     mean = background.mean(0)
     covariance = (background - mean).T @ (background - mean) / len(background)
@@ -100,18 +108,18 @@ def make_candidates(
     ridge = SHRINKAGE * variance * torch.eye(len(mean), device=mean.device)
     inverse = torch.linalg.inv(covariance + ridge)
 
-    clean = features[0]
+    clean = trunk(sets[0])
     differs = ((clean - clean.median(0).values) ** 2).sum(1, keepdim=True)
     differs = functional.avg_pool2d(differs, 3, stride=1).flatten()
     exemplars = torch.multinomial(differs + 1e-12, EXEMPLARS, True, generator=generator)
     offsets = _patches(clean, exemplars) - mean
     weight, bias = _discriminants(offsets, mean, inverse)
-    typical = _typical(features, weight, bias, offsets, mean)
+    typical = _typical(features(), weight, bias, offsets, mean)
     parts = [(weight, bias), _discriminants(typical, mean, inverse)]
     weight, bias = (torch.cat(both) for both in zip(*parts, strict=True))
     # The softmax divides by the temperature: a logit of `gain` at the exemplar needs this factor.
     factors = [gain * softmax.temperature for gain in GAINS]
-    points = torch.stack([_points(softmax, one, weight, bias, factors) for one in features])
+    points = torch.stack([_points(softmax, one, weight, bias, factors) for one in features()])
     weight, bias = (torch.cat([factor * part for factor in factors]) for part in (weight, bias))
     return Candidates(weight.reshape(-1, clean.shape[1], 3, 3), bias, points)
 
@@ -146,7 +154,7 @@ def _responses(features: Tensor, weight: Tensor, bias: Tensor) -> Iterator[Tenso
 
 
 def _typical(
-    features: Sequence[Tensor], weight: Tensor, bias: Tensor, offsets: Tensor, mean: Tensor
+    features: Iterable[Tensor], weight: Tensor, bias: Tensor, offsets: Tensor, mean: Tensor
 ) -> Tensor:
     """Offsets (M, C * 9) of the mean patch that each discriminant finds, over all images where it
     finds one like its exemplar: a single patch has the light and the position of one episode."""
@@ -160,6 +168,20 @@ def _typical(
         total += (there.reshape(count, len(offsets), -1) * alike).sum(0)
         found += alike.sum(0)
     return torch.where(found > 0, total / found.clamp(min=1), offsets)
+
+
+def episode_bytes(model: SARNN) -> int:
+    """Memory that the search takes for an episode: its sets of images, and of one camera at a time
+    two maps of features and, twice, those of all exemplars' responses. Measured: as much, and
+    some 50 MB besides."""
+    pixels = [height * width for height, width in (branch.im_size for branch in model.branches)]
+    maps = (2 * 32 + 2 * EXEMPLARS) * max(pixels) // model.stride**2
+    return 4 * (2 * len(MOMENTS) * 3 * sum(pixels) + maps)
+
+
+def most_episodes(model: SARNN) -> int:
+    """How many episodes the search looks at, if there are as many."""
+    return max(MIN_EPISODES, min(MOST_EPISODES, MOST_BYTES // episode_bytes(model)))
 
 
 def choose(points: Tensor, wanted: Array, count: int) -> list[int]:
@@ -205,15 +227,16 @@ def search_attention(
     """Change the model's attention, and nothing else of it, to filters that were searched for.
 
     :param data: episodes to search by, at least `explained.MIN_EPISODES`; of more than
-        `MOST_EPISODES` so many are drawn.
+        `most_episodes` so many are drawn.
     :returns: see `cross_validate`.
     """
     usable = torch.nonzero(data.lengths > 1)[:, 0]
     targets = data.unpad(data.targets[:, :-1])
     wanted, ways = rows(targets), paths(targets)
-    if len(usable) > MOST_EPISODES:
+    most = most_episodes(model)
+    if len(usable) > most:
         drawn = torch.randperm(len(usable), generator=generator, device=generator.device)
-        drawn = drawn[:MOST_EPISODES].to(usable.device)
+        drawn = drawn[:most].to(usable.device)
         usable, drawn = usable[drawn], drawn.cpu()
         wanted, ways = wanted[drawn.numpy()], ways[drawn.numpy()]
     sets = _image_sets(data, usable, config, generator)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 
 from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.training.attention_search import episode_bytes, most_episodes
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.memory import update_bytes
 from sarnn_ros.training.run import make_trainer
@@ -31,9 +32,14 @@ def describe(dataset: Dataset, config: TrainConfig) -> str:
     update = min(config.batch_size * (data.ticks - 1), frames)
     encoded = min(config.encoder_frames or update, update)
     pictured = min(config.image_frames or update, update) if config.image_loss else 0
-    needed = update_bytes(trainer.model, trainer.fits, trainer.device, encoded, pictured)
+    model = trainer.model
+    needed = {"an update": update_bytes(model, trainer.fits, trainer.device, encoded, pictured)}
+    if trainer.encoder_frozen:
+        episodes = min(int((data.lengths > 1).sum()), most_episodes(model))
+        needed["the search for attention"] = episodes * episode_bytes(model)
+    memory, what = max((size, name) for name, size in needed.items())
     validation = 0 if trainer.validation is None else len(trainer.validation)
-    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     sizes = ", ".join(f"{c.name} {c.width}x{c.height}" for c in dataset.spec.cameras)
     lines = {
         "episodes": f"{len(data)} for training, {validation} for validation",
@@ -41,7 +47,7 @@ def describe(dataset: Dataset, config: TrainConfig) -> str:
         "cameras": sizes,
         "joints": ", ".join(dataset.spec.joint_labels),
         "network": f"{parameters} parameters, recipe {config.recipe}, device {trainer.device}",
-        "memory": f"up to {needed >> 20} MiB for an update, besides images",
+        "memory": f"up to {memory >> 20} MiB for {what}, besides images",
         "an update": f"{encoded} frames encoded, {pictured} predicted, then {config.inner_steps} "
         "recurrent steps",
         "an epoch": f"{batches} updates, {seconds:.2f} s",

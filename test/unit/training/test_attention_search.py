@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,24 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
+from torch import nn
 
 from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
+from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.spec import CameraSpec, JointSource, Spec
 from sarnn_ros.training import attention_search
-from sarnn_ros.training.attention_search import _discriminants, _typical, choose
+from sarnn_ros.training.attention_search import (
+    _discriminants,
+    _typical,
+    choose,
+    episode_bytes,
+    make_candidates,
+    most_episodes,
+)
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.explained import (
+    MIN_EPISODES,
     Regressions,
     paths,
     ridge_explained,
@@ -106,6 +117,38 @@ def test_of_many_episodes_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) ->
     explains, permuted = trainer.points_explain(trainer.model) or (0, 1)
     assert explains > 0.6
     assert permuted < 0.3
+
+
+def test_the_search_stays_within_its_memory() -> None:
+    """Of images as they are usual it looks at 64 episodes and more, of large ones at enough."""
+    one, eipl, large, several = (
+        SARNN(8, 2, 2, im_size=size)
+        for size in ((64, 64), (128, 128), (480, 640), [(128, 128), (96, 96), (128, 128)])
+    )
+    assert most_episodes(one) == attention_search.MOST_EPISODES
+    assert most_episodes(large) == MIN_EPISODES
+    for model in (eipl, several):
+        assert 64 <= most_episodes(model) < attention_search.MOST_EPISODES
+        assert most_episodes(model) * episode_bytes(model) <= attention_search.MOST_BYTES
+
+
+def test_features_of_one_set_of_images_are_kept_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And those of the clean one: of eight they were most of the memory."""
+    kept: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    def keep(module: nn.Module, images: Any, features: torch.Tensor) -> None:
+        kept.append(weakref.ref(features))
+        alive.append(sum(one() is not None for one in kept))
+
+    trainer = make_trainer(reach(8, sizes=SIZES[1:]), config())
+    branch = trainer.model.branches[0]
+    branch.pos_encoder[3].register_forward_hook(keep)
+    images = [torch.rand(8, 3, 20, 20) for _ in range(8)]
+    with torch.no_grad():
+        make_candidates(branch, images, trainer.generator)
+    assert len(alive) > 8
+    assert max(alive) <= 3  # one is made while the one before is still there
 
 
 def test_a_typical_patch_is_what_the_images_share_and_not_one_of_them() -> None:
