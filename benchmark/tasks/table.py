@@ -28,8 +28,9 @@ same data and settings, and differ in the seed only.
 
 Since commit a203c278f3 *explained* is of the demonstrations' paths, whatever their pace; before,
 of their trajectories in time: compare rows of one kind only. That commit mixed any four episodes,
-whatever their number; now `mixup=0.3` would mix two similar ones. Commit 5f0f377f84 is not in the
-published history.
+whatever their number; now `mixup=0.3` would mix two similar ones. Since f61f74a4e5 training crops
+where few pixels differ; of 25 demonstrations, those of 71921396d2 had the same crop in their spec.
+Commit 5f0f377f84 is not in the published history.
 
 No setting had been chosen on the tasks named `metaworld_…` when those with 50 demonstrations were
 run; later, what is done with few demonstrations was chosen on `metaworld_pick_place` with 25. They
