@@ -133,6 +133,10 @@ def _say_crops(
                 f"{after.width} x {after.height} there instead of {found.pixels:.0f} of "
                 f"{before.width} x {before.height}"
             )
+    console.print(
+        "all places where the object may lie must be in there: 'sarnn inspect BAGS --spec SPEC "
+        "--html page.html' shows it"
+    )
 
 
 def _train(
