@@ -107,13 +107,14 @@ def train(
         report = examine(dataset)
         if crop is None:
             crop = training.recipe != "eipl" and len(dataset.episodes) >= ENOUGH
-        if crop:
-            closer = crop_cameras(observed, report.differences)
-            if closer != observed:
-                _say_crops(observed, closer, report.differences, console)
-                dataset = read(closer)
-                report = examine(dataset)
+        differences = report.differences
+        closer = crop_cameras(observed, differences) if crop else observed
+        if closer != observed:
+            dataset = read(closer)
+            report = examine(dataset)
         print_report(report, console)
+        if closer != observed:  # below the report, where it is read
+            _say_crops(observed, closer, differences, console)
         if dry_run:
             console.print(describe(dataset, training))
             return
