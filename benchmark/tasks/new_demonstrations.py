@@ -4,7 +4,7 @@
 
 python -m benchmark.tasks.new_demonstrations TASK [--seed 0] [--new 30] [--set KEY=VALUE …]
 
-The free run on them (`sarnn_ros.training.evaluate`) tells where closed-loop trials go wrong, in
+The free run on them (`sarnn_ros.training.trainer`) tells where closed-loop trials go wrong, in
 seconds instead of minutes. With --set, the recurrent part alone is trained anew, with these
 settings, on the attention of the policy: so a recurrent part can be developed. The policy is one
 of `python -m benchmark.tasks`, with the same --work.

@@ -77,15 +77,12 @@ def crop_cameras(spec: Spec, differences: Sequence[Difference | None]) -> Spec:
     """The spec with the cameras cropped that have no crop of their own, where one is proposed; as
     it is if one camera sees what differs in `SMALL_PIXELS` or more.
 
-    :param differences: of its cameras, of at least `ENOUGH` episodes.
+    :param differences: of its cameras; of fewer than `ENOUGH` episodes on demand only.
     """
-    if (
-        max((found.pixels for found in differences if found is not None), default=0)
-        >= SMALL_PIXELS
-    ):
+    if any(found is not None and found.pixels >= SMALL_PIXELS for found in differences):
         return spec
     cameras = [
-        (cropped(camera, found) if camera.crop is None else None) or camera
+        (camera.crop is None and cropped(camera, found)) or camera
         for camera, found in zip(spec.cameras, differences, strict=True)
     ]
     return spec.model_copy(update={"cameras": tuple(cameras)})

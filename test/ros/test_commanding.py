@@ -193,8 +193,8 @@ def test_the_hold_of_each_interface(policy, start_node, make_robot, wait, status
             command_rate=rate,
         )  # fmt: skip
         held.append((interface, namespace, robot, node))
-    # On a busy machine a joint state may be too old for a hold. The log says so, and then it is
-    # tried again.
+    # On a busy machine a joint state may be too old for a hold, or a segment is interrupted and
+    # there is nothing to hold. The log says so, and then it is tried again.
     for _ in range(5):
         begun = [(len(robot.commands), len(node.output)) for _, _, robot, node in held]
         for (_, _, robot, node), (count, _) in zip(held, begun, strict=True):

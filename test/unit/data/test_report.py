@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from sarnn_ros.cli.main import app
 from sarnn_ros.data.dataset import Episode
-from sarnn_ros.data.differences import cropped, difference
+from sarnn_ros.data.differences import crop_cameras, cropped, difference
 from sarnn_ros.data.report import DatasetReport, _difference_problems, examine
 from sarnn_ros.data.report_view import print_report, write_page
 from sarnn_ros.interop.loading import load_dataset
@@ -94,7 +94,9 @@ def test_how_large_an_object_gets_by_the_proposed_crop():
     assert again.pixels == pytest.approx(found.cropped_pixels, rel=0.5)
     # Larger, it is only a note: the crop that would be better still.
     for pixels, severities in ((3.0, ["warning"]), (30.0, ["note"]), (32.0, [])):
-        problems = list(_difference_problems(spec, [replace(found, pixels=pixels)]))
+        seen = replace(found, pixels=pixels)
+        assert (crop_cameras(spec, [seen]).cameras == (larger,)) is bool(severities)
+        problems = list(_difference_problems(spec, [seen]))
         assert [one.severity for one in problems] == severities
         assert all(f"'crop: {{x: {larger.crop.x}, " in one.remedy for one in problems)
 
@@ -409,7 +411,7 @@ class TestCommand:
     ],
 )
 def test_training_crops_to_where_many_episodes_differ(tmp_path, count, options, crops):
-    """The policy has the crop, and the terminal said so; a crop of the spec's own stays."""
+    """What is trained on has the crop, and the terminal says so; the spec's own crop stays."""
     record_small_object(tmp_path / "bags", count)
     whole = CameraSpec(name="front", topic="/image_raw", width=64, height=48)
     for own in (None, Crop(x=0, y=0, width=128, height=95)):
@@ -424,6 +426,6 @@ def test_training_crops_to_where_many_episodes_differ(tmp_path, count, options, 
             env={"COLUMNS": "400"},
         )  # fmt: skip
         assert result.exit_code == 0, result.output
-        assert ("is cropped to where the episodes differ, x " in result.output) is (
-            crops and own is None
-        )
+        taken = crops and own is None
+        assert ("is cropped to where the episodes differ, x " in result.output) is taken
+        assert ("front 64x48" in result.output) is not taken
