@@ -14,7 +14,7 @@ from benchmark.tasks import run
 from benchmark.tasks.task import Task
 
 #: Where each task is, and the package of its simulator. They do not all go into one environment.
-#: `metaworld.py` has ten more, which nobody installs by an extra.
+#: `metaworld.py` has more, which nobody installs by an extra.
 TASKS = {
     "transfer_cube": ("benchmark.tasks.aloha:Transfer", "gym-aloha"),
     "insertion": ("benchmark.tasks.aloha:Insertion", "gym-aloha"),

@@ -1,7 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Meta-World (Farama): ten tasks of a Sawyer. The first five were run before anything was tuned on
-them; later, what is done with few demonstrations was chosen on pick-place with 25.
+"""Meta-World (Farama): tasks of a Sawyer. `PickPlace` is its environment pick-place-v3, and so on.
 
 metaworld asks for MuJoCo 3.3.0 and works with the 3.3.7 of our extra `benchmark`. So it is put
 beside that by `.venv-tasks/bin/pip install --no-deps metaworld==3.1.1`, and is no default task:
@@ -17,6 +16,7 @@ at each of the environment's steps. They move at up to 0.8 m/s and need a second
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -44,7 +44,7 @@ class MetaWorld(Task):
     joints = ("x", "y", "z", "opening")
     cameras: ClassVar[Mapping[str, tuple[int, int]]] = dict.fromkeys(VIEWS, (160, 120))
     ends_at_success = True
-    environment: str
+    environment: ClassVar[str]
 
     def __init__(self) -> None:
         self._env: Any = ENVIRONMENTS[f"{self.environment}-goal-observable"](seed=0)
@@ -122,41 +122,11 @@ class MetaWorld(Task):
             groups[vary] = UNSEEN
 
 
-class DrawerOpen(MetaWorld):
-    name, environment = "metaworld_drawer_open", "drawer-open-v3"
-
-
-class ButtonPress(MetaWorld):
-    name, environment = "metaworld_button_press", "button-press-topdown-v3"
-
-
-class Push(MetaWorld):
-    name, environment = "metaworld_push", "push-v3"
-
-
-class PickPlace(MetaWorld):
-    name, environment = "metaworld_pick_place", "pick-place-v3"
-
-
-class PegInsert(MetaWorld):
-    name, environment = "metaworld_peg_insert", "peg-insert-side-v3"
-
-
-class DoorOpen(MetaWorld):
-    name, environment = "metaworld_door_open", "door-open-v3"
-
-
-class Hammer(MetaWorld):
-    name, environment = "metaworld_hammer", "hammer-v3"
-
-
-class Assembly(MetaWorld):
-    name, environment = "metaworld_assembly", "assembly-v3"
-
-
-class SweepInto(MetaWorld):
-    name, environment = "metaworld_sweep_into", "sweep-into-v3"
-
-
-class Basketball(MetaWorld):
-    name, environment = "metaworld_basketball", "basketball-v3"
+def __getattr__(name: str) -> type[MetaWorld]:
+    """The class of a task, made when it is asked for."""
+    words = [word.lower() for word in re.findall("[A-Z][a-z]*", name)]
+    environment = "-".join([*words, "v3"])
+    if environment not in EXPERTS:
+        raise AttributeError(f"Meta-World has no environment {environment!r}.")
+    attributes = {"name": "_".join(["metaworld", *words]), "environment": environment}
+    return type(name, (MetaWorld,), attributes)
