@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sarnn_ros.cli.options import Bgr, Failures, Fps, NoCache, Recordings
+from sarnn_ros.cli.options import Bgr, Failures, Fps, NoCache, Recordings, writing
 from sarnn_ros.errors import INTERRUPTED, ConfigError
 
 if TYPE_CHECKING:
@@ -72,13 +72,14 @@ def train(
     from sarnn_ros.cli.reading import read_recordings
     from sarnn_ros.data.differences import ENOUGH, crop_cameras
     from sarnn_ros.data.report import examine
-    from sarnn_ros.data.report_view import print_report
+    from sarnn_ros.data.report_view import print_report, write_differences
     from sarnn_ros.interop.loading import Arrays
     from sarnn_ros.spec import load_spec
     from sarnn_ros.training.claim import claim
     from sarnn_ros.training.config import load_config, parse_settings
     from sarnn_ros.training.distributed import is_main_process
     from sarnn_ros.training.estimate import describe
+    from sarnn_ros.training.run import run_directory
 
     if spec is None:
         raise ConfigError(
@@ -109,12 +110,17 @@ def train(
             crop = training.recipe != "eipl" and len(dataset.episodes) >= ENOUGH
         differences = report.differences
         closer = crop_cameras(observed, differences) if crop else observed
+        page = None
         if closer != observed:
+            if not dry_run and is_main_process():
+                page = run_directory(out) / "crop.html"
+                with writing(page):
+                    write_differences(report, dataset, page)
             dataset = read(closer)
             report = examine(dataset)
         print_report(report, console)
         if closer != observed:  # below the report, where it is read
-            _say_crops(observed, closer, differences, console)
+            _say_crops(observed, closer, differences, page, console)
         if dry_run:
             console.print(describe(dataset, training))
             return
@@ -122,7 +128,11 @@ def train(
 
 
 def _say_crops(
-    whole: Spec, closer: Spec, differences: Sequence[Difference | None], console: Console
+    whole: Spec,
+    closer: Spec,
+    differences: Sequence[Difference | None],
+    page: Path | None,
+    console: Console,
 ) -> None:
     for before, after, found in zip(whole.cameras, closer.cameras, differences, strict=True):
         if found is not None and after.crop is not None and after != before:
@@ -134,10 +144,8 @@ def _say_crops(
                 f"{after.width} x {after.height} there instead of {found.pixels:.0f} of "
                 f"{before.width} x {before.height}"
             )
-    console.print(
-        "all places where the object may lie must be in there: 'sarnn inspect BAGS --spec SPEC "
-        "--html page.html' shows it"
-    )
+    shows = page or "'sarnn inspect BAGS --spec SPEC --html page.html'"
+    console.print(f"all places where the object may lie must be in there: {shows} shows it")
 
 
 def _train(

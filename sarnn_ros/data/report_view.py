@@ -163,6 +163,14 @@ def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
     write_html(path, f"Dataset report: {report.worst}", parts)
 
 
+def write_differences(report: DatasetReport, dataset: Dataset, path: Path) -> None:
+    """The page's part on where the object lies, by itself.
+
+    :raises OSError: it cannot be written.
+    """
+    write_html(path, "Where the first images differ", list(_differences(report, dataset)))
+
+
 def _differences(report: DatasetReport, dataset: Dataset) -> Iterator[str]:
     """What the first images tell of where the object lies, and the crop that this suggests."""
     yield "<h2>Where the first images of the episodes differ, as the network sees it</h2>"

@@ -429,3 +429,20 @@ def test_training_crops_to_where_many_episodes_differ(tmp_path, count, options, 
         taken = crops and own is None
         assert ("is cropped to where the episodes differ, x " in result.output) is taken
         assert ("front 64x48" in result.output) is not taken
+
+
+def test_training_leaves_a_picture_of_its_crop(tmp_path):
+    record_small_object(tmp_path / "bags", 10)
+    camera = CameraSpec(name="front", topic="/image_raw", width=64, height=48)
+    spec = make.spec().model_copy(update={"cameras": (camera,)})
+    (tmp_path / "spec.yaml").write_text(dump_spec(spec))
+    result = CliRunner().invoke(
+        app,
+        ["train", str(tmp_path / "bags"), "--spec", str(tmp_path / "spec.yaml"), "--out",
+         str(tmp_path / "policy"), "--set", "attention=train", "--set", "epochs=1"],
+        env={"COLUMNS": "400"},
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    page = tmp_path / "policy.run" / "crop.html"
+    assert f"{page} shows it" in result.output
+    assert "the proposed crop" in page.read_text()
