@@ -19,6 +19,7 @@ from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.training.explained import (
+    FIGURE_RIDGE,
     LEAST,
     MIN_EPISODES,
     PERMUTATIONS,
@@ -112,9 +113,10 @@ def _points_explain(
     if ((wanted - wanted.mean(0)) ** 2).sum() <= LEAST:
         return dict.fromkeys(names)
     exchanged = [
-        ridge_unexplained(known, wanted[rng.permutation(len(wanted))]) for _ in range(PERMUTATIONS)
+        ridge_unexplained(known, wanted[rng.permutation(len(wanted))], FIGURE_RIDGE)
+        for _ in range(PERMUTATIONS)
     ]
-    found = (ridge_unexplained(known, wanted), np.mean(exchanged))
+    found = (ridge_unexplained(known, wanted, FIGURE_RIDGE), np.mean(exchanged))
     return {name: round(1 - float(one), 3) for name, one in zip(names, found, strict=True)}
 
 

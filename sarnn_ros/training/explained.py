@@ -24,8 +24,9 @@ SAMPLES = 100
 ROW_SAMPLES = 32
 #: How far along its path a demonstration is counts time with this share: who stands still gets on.
 TIME_SHARE = 0.1
-#: Of ridge regressions on standardised points.
-RIDGE = 1e-2
+#: Of the ridge regressions by which points are chosen, a share of a standardised point's variance;
+#: and of those that figures are told of, since of few episodes many points fit anything.
+RIDGE, FIGURE_RIDGE = 0.01, 0.1
 #: Points that deviate less, as a share of the image, count as if they deviated so much.
 MIN_DEVIATION = 5e-3
 #: Times that trajectories are exchanged between episodes: a single one can look like the truth.
@@ -88,7 +89,7 @@ def paths(targets: Sequence[NDArray[Any]]) -> Array:
     return np.stack(found)
 
 
-def ridge_unexplained(points: Array, wanted: Array) -> Array:
+def ridge_unexplained(points: Array, wanted: Array, ridge: float = RIDGE) -> Array:
     """Share of `wanted` (E, R) that ridge regression on `points` (..., E, P) does not explain of
     an episode that was left out, (...); by the closed form of the leave-one-out residual."""
     count, width = points.shape[-2:]
@@ -96,7 +97,7 @@ def ridge_unexplained(points: Array, wanted: Array) -> Array:
     inputs = inputs / np.maximum(inputs.std(-2, keepdims=True), MIN_DEVIATION)
     wanted = wanted - wanted.mean(0)
     across = np.swapaxes(inputs, -1, -2)
-    gram = across @ inputs + RIDGE * count * np.eye(width)
+    gram = across @ inputs + ridge * count * np.eye(width)
     hat = inputs @ np.linalg.solve(gram, across) + 1 / count
     kept = np.maximum(1 - np.diagonal(hat, axis1=-2, axis2=-1), 0.05)
     rest = (wanted - hat @ wanted) / kept[..., None]
@@ -158,7 +159,7 @@ class Regressions:
         return gain
 
 
-def ridge_slope(points: Array, wanted: Array, ridge: float = RIDGE) -> Array:
+def ridge_slope(points: Array, wanted: Array, ridge: float) -> Array:
     """Slope (P, R) of the ridge regression of `wanted` (E, R) on `points` (E, P).
 
     :param ridge: share of a standardised point's variance that is added to it.
@@ -175,7 +176,8 @@ def ridge_explained(points: Array, wanted: Array, others: Array, others_wanted: 
     """Share of `others_wanted` that ridge regression fitted to `points` (E, P) and `wanted` (E, R)
     explains from the points `others`; 0 where there is nothing to explain."""
     middle = wanted.mean(0)
-    rest = others_wanted - middle - (others - points.mean(0)) @ ridge_slope(points, wanted)
+    slope = ridge_slope(points, wanted, FIGURE_RIDGE)
+    rest = others_wanted - middle - (others - points.mean(0)) @ slope
     differs = float(((others_wanted - middle) ** 2).sum())
     return 1 - float((rest**2).sum()) / differs if differs > LEAST else 0.0
 
