@@ -74,13 +74,10 @@ def cropped(camera: CameraSpec, found: Difference | None) -> CameraSpec | None:
 
 
 def crop_cameras(spec: Spec, differences: Sequence[Difference | None]) -> Spec:
-    """The spec with the cameras cropped that have no crop of their own, where one is proposed; as
-    it is if one camera sees what differs in `SMALL_PIXELS` or more.
+    """The spec with the cameras cropped that have no crop of their own, where one is proposed.
 
     :param differences: of its cameras; of fewer than `ENOUGH` episodes on demand only.
     """
-    if any(found is not None and found.pixels >= SMALL_PIXELS for found in differences):
-        return spec
     cameras = [
         (camera.crop is None and cropped(camera, found)) or camera
         for camera, found in zip(spec.cameras, differences, strict=True)

@@ -6,10 +6,11 @@ At temperature 1e-4 the spatial softmax is an arg-max: a point that does not sta
 gets no gradient towards it. So filters are made from the data, and frozen:
 
 1. *Candidates.* Where the first images differ between episodes, patches of the feature map before
-   the last convolution are drawn. For each one, the linear discriminant (Fisher) of that patch
-   against all others: w = C⁻¹(patch - mean), where C is the covariance of patches; and once more
-   that of the mean of the patches that the first one finds. Both are scaled by several gains,
-   which decide how sharp the softmax is.
+   the last convolution are drawn. Of these, exemplars that are unlike each other are kept, so
+   that a large object does not leave a small one without any. For each one, the linear
+   discriminant (Fisher) of that patch against all others: w = C⁻¹(patch - mean), where C is the
+   covariance of patches; and once more that of the mean of the patches that the first one finds.
+   Both are scaled by several gains, which decide how sharp the softmax is.
 2. *Choice.* For each camera by itself, one by one, the candidate whose point adds most to how
    well the points in early images, also under colour jitter, explain how the episodes'
    trajectories of targets differ: ridge regression, leaving one episode out. By itself, since
@@ -56,8 +57,8 @@ SEARCHES = 2
 #: still 100, of 128x128 87, of 320x240 18.
 MOST_EPISODES = 100
 MOST_BYTES = 3 * 2**29
-#: Patches that discriminants are made for, per camera and search.
-EXEMPLARS = 96
+#: Patches that discriminants are made for, per camera and search; and those they are chosen from.
+EXEMPLARS, DRAWN = 96, 3000
 #: Patches that the mean and the covariance are estimated from.
 BACKGROUND = 20_000
 #: Of the covariance's mean variance, added to its diagonal.
@@ -106,13 +107,16 @@ def make_candidates(
     covariance = (background - mean).T @ (background - mean) / len(background)
     variance = covariance.diagonal().mean().clamp(min=1e-12)  # 0 of images that are all black
     ridge = SHRINKAGE * variance * torch.eye(len(mean), device=mean.device)
-    inverse = torch.linalg.inv(covariance + ridge)
+    root = torch.linalg.cholesky(covariance + ridge)
+    inverse = torch.cholesky_inverse(root)
 
     clean = trunk(sets[0])
     differs = ((clean - clean.median(0).values) ** 2).sum(1, keepdim=True)
     differs = functional.avg_pool2d(differs, 3, stride=1).flatten()
-    exemplars = torch.multinomial(differs + 1e-12, EXEMPLARS, True, generator=generator)
-    offsets = _patches(clean, exemplars) - mean
+    drawn = torch.multinomial(differs + 1e-12, DRAWN, True, generator=generator)
+    offsets = _patches(clean, drawn) - mean
+    white = torch.linalg.solve_triangular(root, offsets.T, upper=False).T
+    offsets = offsets[_unlike(white, EXEMPLARS, generator)]
     weight, bias = _discriminants(offsets, mean, inverse)
     typical = _typical(features(), weight, bias, offsets, mean)
     parts = [(weight, bias), _discriminants(typical, mean, inverse)]
@@ -122,6 +126,18 @@ def make_candidates(
     points = torch.stack([_points(softmax, one, weight, bias, factors) for one in features()])
     weight, bias = (torch.cat([factor * part for factor in factors]) for part in (weight, bias))
     return Candidates(weight.reshape(-1, clean.shape[1], 3, 3), bias, points)
+
+
+def _unlike(patches: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Numbers of `count` of the patches (N, D) that are unlike each other: the first one, then each
+    with a chance that grows with the square of its distance to the nearest one before (k-means++,
+    Arthur and Vassilvitskii 2007)."""
+    chosen = [torch.zeros(1, dtype=torch.long, device=patches.device)]
+    nearest = torch.full_like(patches[:, 0], torch.inf)
+    for _ in range(count - 1):
+        nearest = torch.minimum(nearest, ((patches - patches[chosen[-1]]) ** 2).sum(1))
+        chosen.append(torch.multinomial(nearest + 1e-12, 1, generator=generator))
+    return torch.cat(chosen)
 
 
 def _points(
