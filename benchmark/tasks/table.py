@@ -30,6 +30,8 @@ Since commit a203c278f3 *explained* is of the demonstrations' paths, whatever th
 of their trajectories in time: compare rows of one kind only. That commit mixed any four episodes,
 whatever their number; now `mixup=0.3` would mix two similar ones. Since f61f74a4e5 training crops
 where few pixels differ; of 25 demonstrations, those of 71921396d2 had the same crop in their spec.
+Since 3f73399aa4 it crops wherever less than half of the image differs, and small objects are
+searched for beside large ones.
 Since 94cbad3dea a larger penalty makes the figures of few episodes less negative.
 Commit 5f0f377f84 is not in the published history.
 

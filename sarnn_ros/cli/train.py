@@ -46,7 +46,7 @@ def train(
         bool | None,
         typer.Option(
             help="Crop each camera without a crop in the spec to where the first images of the "
-            "episodes differ, if that is few of the network's pixels. Default: yes, of ten or "
+            "episodes differ, if that is less than half of the image. Default: yes, of ten or "
             "more episodes; not with recipe eipl.",
             show_default=False,
         ),

@@ -22,9 +22,6 @@ MARGIN = 0.25
 WORTHWHILE = 0.5
 #: The side that a proposed crop is shrunk to, pixels.
 SIDE = 64
-#: The place of what differs in fewer of the network's pixels is uncertain, and a crop helps
-#: (benchmark/results/attention_search.md).
-SMALL_PIXELS = 32.0
 #: Fewer episodes do not show where an object may lie: training does not crop by itself. Of ten
 #: places drawn alike, `MARGIN` covers the whole range and more, on average.
 ENOUGH = 10

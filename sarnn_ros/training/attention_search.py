@@ -129,9 +129,9 @@ def make_candidates(
 
 
 def _unlike(patches: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Numbers of `count` of the patches (N, D) that are unlike each other: the first one, then each
-    with a chance that grows with the square of its distance to the nearest one before (k-means++,
-    Arthur and Vassilvitskii 2007)."""
+    """Numbers of `count` of the patches (N, D) that are unlike each other: the first one, then
+    each with a chance that grows with the square of its distance to the nearest one before
+    (k-means++, Arthur and Vassilvitskii 2007)."""
     chosen = [torch.zeros(1, dtype=torch.long, device=patches.device)]
     nearest = torch.full_like(patches[:, 0], torch.inf)
     for _ in range(count - 1):

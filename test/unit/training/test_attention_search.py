@@ -26,6 +26,7 @@ from sarnn_ros.training import attention_search
 from sarnn_ros.training.attention_search import (
     _discriminants,
     _typical,
+    _unlike,
     choose,
     episode_bytes,
     make_candidates,
@@ -165,6 +166,20 @@ def test_a_typical_patch_is_what_the_images_share_and_not_one_of_them() -> None:
     typical = _typical([images], weight, bias, offsets, mean)
     from_thing = (typical - thing.flatten()).norm(dim=1)
     assert float((from_thing / (offsets - thing.flatten()).norm(dim=1)).max()) < 0.35
+
+
+def test_a_small_object_gets_exemplars_beside_a_large_one() -> None:
+    """Ten of 3000 patches are of it. Drawn as they come, 8 exemplars would hardly have one."""
+    rng = torch.Generator().manual_seed(0)
+    patches = torch.randn(3000, 4, generator=rng)
+    small = torch.randperm(3000, generator=rng)[:10]
+    patches[small] += 20
+    for seed in range(20):
+        chosen = _unlike(patches, 8, torch.Generator().manual_seed(seed))
+        assert len(set(chosen.tolist())) == 8
+        assert torch.isin(chosen, small).any()
+    alike = _unlike(torch.zeros(5, 4), 3, rng)  # images that are all black
+    assert alike.shape == (3,)
 
 
 def test_the_points_find_what_decides() -> None:
