@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,10 @@ MOST_EPISODES = 100
 MOST_BYTES = 3 * 2**29
 #: Patches that discriminants are made for, per camera and search; and those they are chosen from.
 EXEMPLARS, DRAWN = 96, 3000
+#: Share of the patches below which the response of a unit of the layers below changes its sign.
+LEVELS = (0.1, 0.9)
+#: Points of a camera that are chosen for what they explain: so many at least, of up to 12.
+DISTINCT = 4
 #: Patches that the mean and the covariance are estimated from.
 BACKGROUND = 20_000
 #: Of the covariance's mean variance, added to its diagonal.
@@ -89,12 +94,14 @@ class Candidates:
 def make_candidates(
     branch: VisionBranch, sets: Sequence[Tensor], generator: torch.Generator
 ) -> Candidates:
-    """Discriminants of patches where the first set of images differs between the episodes.
+    """Discriminants of patches where the first set of images differs between the episodes, on
+    other layers below than before.
 
     :param sets: S times images (E, 3, H, W) of the same episodes; the first set is clean.
     """
     trunk = branch.pos_encoder[:4]
     softmax: Any = branch.pos_encoder[-1]
+    _draw_trunk(branch, sets, generator)
 
     def features() -> Iterator[Tensor]:
         """Of one set at a time: to compute them again takes little, to keep all of them much."""
@@ -111,10 +118,7 @@ def make_candidates(
     inverse = torch.cholesky_inverse(root)
 
     clean = trunk(sets[0])
-    differs = ((clean - clean.median(0).values) ** 2).sum(1, keepdim=True)
-    differs = functional.avg_pool2d(differs, 3, stride=1).flatten()
-    drawn = torch.multinomial(differs + 1e-12, DRAWN, True, generator=generator)
-    offsets = _patches(clean, drawn) - mean
+    offsets = _patches(clean, _differing(clean, DRAWN, generator)) - mean
     white = torch.linalg.solve_triangular(root, offsets.T, upper=False).T
     offsets = offsets[_unlike(white, EXEMPLARS, generator)]
     weight, bias = _discriminants(offsets, mean, inverse)
@@ -201,7 +205,11 @@ def most_episodes(model: SARNN) -> int:
 
 
 def choose(points: Tensor, wanted: Array, count: int) -> list[int]:
-    """`count` candidates of one camera, greedily, that together explain most.
+    """`count` candidates of one camera: a few, greedily, that together explain most, and then, in
+    turn, those that move most like each of these.
+
+    What explains most of few episodes beside the first few is chosen by chance, and is elsewhere
+    in other scenes. Of several that follow the same thing, it is rarer that all lose it.
 
     :param points: of M candidates, (S, E, M, 2). :param wanted: what they are to explain, (E, R).
     """
@@ -211,13 +219,24 @@ def choose(points: Tensor, wanted: Array, count: int) -> list[int]:
     free = points[:, :, kept].double().cpu().permute(0, 2, 1, 3)  # (S, M, E, 2)
     regressions = Regressions(free.numpy(), wanted)
     chosen: list[int] = []
-    for _ in range(count):
+    for _ in range(min(count, max(DISTINCT, count // 3))):
         costs = regressions.unexplained().mean(0)  # over the sets of images
         costs[chosen] = np.inf
         best = int(np.argmin(costs))
         regressions.add(best)
         chosen.append(best)
-    return [kept[one] for one in chosen]
+    return _with_alike(points, [kept[one] for one in chosen], count)
+
+
+def _with_alike(points: Tensor, chosen: list[int], count: int) -> list[int]:
+    """The chosen ones, and, in turn, the candidate that moves most like each: `count` in all."""
+    moves = (points - points.mean((0, 1))).permute(2, 0, 1, 3).flatten(1)
+    apart = torch.cdist(moves[chosen], moves, p=1)
+    found = list(chosen)
+    for row in islice(cycle(apart), count - len(chosen)):
+        row[found] = torch.inf
+        found.append(int(row.argmin()))
+    return found
 
 
 def _without_copies(points: Tensor, least: int) -> list[int]:
@@ -258,8 +277,6 @@ def search_attention(
     sets = _image_sets(data, usable, config, generator)
     best: tuple[float, float, dict[str, Tensor]] = -np.inf, -np.inf, {}
     for number in range(SEARCHES):
-        if number:
-            _new_trunk(model, generator)
         found = [
             make_candidates(branch, [images[camera] for images in sets], generator)
             for camera, branch in enumerate(model.branches)
@@ -336,14 +353,28 @@ def early_ticks(data: Sequences) -> list[int]:
     return sorted({round(moment * mean) for moment in MOMENTS})
 
 
-def _new_trunk(model: SARNN, generator: torch.Generator) -> None:
-    """Other weights of the layers below the searched one, drawn as the first ones were."""
-    for branch in model.branches:
-        for layer in _convolutions(branch)[:2]:
-            weight = layer.weight
-            fan_in, fan_out = weight[0].numel(), weight[:, 0].numel()
-            weight.uniform_(-1, 1, generator=generator).mul_((6 / (fan_in + fan_out)) ** 0.5)
-            layer.bias.zero_()
+def _draw_trunk(branch: VisionBranch, sets: Sequence[Tensor], generator: torch.Generator) -> None:
+    """Other weights of the layers below the searched one: random ones, but scaled and shifted by
+    the data, so that over patches of it each unit's input to its nonlinearity has a deviation of 1
+    and changes sign somewhere between them (data-dependent initialization, Krähenbühl et al.
+    2016). With biases of 0 a filter has the same sign at nearly all patches, as images are
+    positive, and nothing is nonlinear."""
+    for depth, layer in enumerate(_convolutions(branch)[:2]):
+        below = branch.pos_encoder[: 2 * depth]
+        clean = below(sets[0])
+        parts = [_patches(clean, _differing(clean, DRAWN, generator))]
+        for one in map(below, sets):
+            parts.append(_patches(one, _uniform(one, DRAWN // len(sets), generator)))
+        drawn = torch.cat(parts)
+        weight = drawn.new_empty(layer.out_channels, drawn.shape[1])
+        weight.uniform_(-1, 1, generator=generator)
+        responses = drawn @ weight.T
+        deviation = responses.std(0).clamp(min=0.01)  # 0 of images that are all black
+        level = drawn.new_empty(layer.out_channels).uniform_(*LEVELS, generator=generator)
+        ordered = (responses / deviation).sort(0).values
+        at = (level * (len(drawn) - 1)).long()
+        layer.weight.copy_((weight / deviation[:, None]).reshape(layer.weight.shape))
+        layer.bias.copy_(-ordered.gather(0, at[None])[0])
 
 
 def _convolutions(branch: VisionBranch) -> list[Any]:
@@ -356,6 +387,14 @@ def _uniform(features: Tensor, count: int, generator: torch.Generator) -> Tensor
     episodes, _, height, width = features.shape
     patches = episodes * (height - 2) * (width - 2)
     return torch.randint(patches, (count,), generator=generator, device=generator.device)
+
+
+def _differing(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Numbers of `count` patches of features (E, C, h, w), drawn by how much they differ between
+    the episodes."""
+    differs = ((features - features.median(0).values) ** 2).sum(1, keepdim=True)
+    differs = functional.avg_pool2d(differs, 3, stride=1).flatten()
+    return torch.multinomial(differs + 1e-12, count, True, generator=generator)
 
 
 def _patches(features: Tensor, numbers: Tensor) -> Tensor:

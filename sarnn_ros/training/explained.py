@@ -28,7 +28,7 @@ TIME_SHARE = 0.1
 #: and of those that figures are told of, since of few episodes many points fit anything.
 RIDGE, FIGURE_RIDGE = 0.01, 0.1
 #: Points that deviate less, as a share of the image, count as if they deviated so much.
-MIN_DEVIATION = 5e-3
+MIN_DEVIATION = 0.02
 #: Times that trajectories are exchanged between episodes: a single one can look like the truth.
 PERMUTATIONS = 20
 #: Fewer episodes do not tell what they differ by.
