@@ -223,6 +223,46 @@ def test_a_second_object_is_chosen_however_many_candidates_are_on_the_first() ->
     assert choose(copies, wanted, 2) == chosen  # and no copy of it beside it
 
 
+def test_beside_a_few_points_those_are_chosen_that_follow_the_same() -> None:
+    """Not those that explain what is left of few episodes by chance: they explain nothing of
+    others."""
+    generator = torch.Generator().manual_seed(0)
+
+    def noise(*shape: int) -> torch.Tensor:
+        return 0.01 * torch.randn(shape, generator=generator)
+
+    places = torch.rand(20, 4, generator=generator)  # of two objects
+    wanted = (places + 20 * noise(20, 4)).double().numpy()  # much of it no image tells
+    first, second = places[:, None, :2], places[:, None, 2:]
+    follow = torch.cat([first + noise(20, 6, 2), second + noise(20, 6, 2)], 1)
+    points = torch.cat([follow, torch.rand(20, 300, 2, generator=generator)], 1)[None]
+    chosen = choose(points, wanted, 12)
+    assert len(set(chosen)) == 12
+    assert sum(one < 12 for one in chosen) >= 6
+
+
+def test_the_layers_below_are_not_linear_on_the_images() -> None:
+    """Each unit's response has both signs, whatever the image's brightness; with biases of 0 many
+    of the first layer have one only."""
+    dataset = reach()
+    trainer = make_trainer(dataset, config())
+    branch = trainer.model.branches[-1]
+    frames = [np.asarray(episode.images["camera1"][0]) for episode in dataset.episodes]
+    images = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2) / 255
+
+    def signs() -> torch.Tensor:
+        """Share of each unit's responses that are positive, both layers."""
+        found = [branch.pos_encoder[:depth](images) > 0 for depth in (1, 3)]
+        return torch.cat([one.float().mean((0, 2, 3)) for one in found])
+
+    with torch.no_grad():
+        untouched = signs()
+        make_candidates(branch, [images], trainer.generator)
+        drawn = signs()
+    assert int(((untouched < 0.02) | (untouched > 0.98)).sum()) >= 5
+    assert 0.02 < float(drawn.min()) < float(drawn.max()) < 0.98
+
+
 def test_it_follows_from_the_seed() -> None:
     weights = [searched(reach()).model.state_dict() for _ in range(2)]
     for name, value in weights[0].items():
