@@ -14,10 +14,11 @@ gets no gradient towards it. So filters are made from the data, and frozen:
 2. *Choice.* For each camera by itself, one by one, the candidate whose point adds most to how
    well the points in early images, also under colour jitter, explain how the episodes'
    trajectories of targets differ: ridge regression, leaving one episode out. By itself, since
-   what the arm hides from one camera another one may see.
+   what the arm hides from one camera another one may see. Only a few: the rest follow the same
+   things as these do, since what else explains few episodes does so by chance.
 
-The layers below keep their initial weights. Several searches start from other ones, and the one
-that explains most by cross-validation is kept: what a choice from some of the episodes explains of
+The layers below are random, scaled and shifted by the data. Of several searches the one that
+explains most by cross-validation is kept: what a choice from some of the episodes explains of
 the others. It explains nothing if images and trajectories are exchanged between episodes.
 """
 
@@ -62,7 +63,7 @@ MOST_BYTES = 3 * 2**29
 EXEMPLARS, DRAWN = 96, 3000
 #: Share of the patches below which the response of a unit of the layers below changes its sign.
 LEVELS = (0.1, 0.9)
-#: Points of a camera that are chosen for what they explain: so many at least, of up to 12.
+#: Of a camera's points a third is chosen for what they explain, and so many at least.
 DISTINCT = 4
 #: Patches that the mean and the covariance are estimated from.
 BACKGROUND = 20_000
