@@ -31,8 +31,8 @@ of their trajectories in time: compare rows of one kind only. That commit mixed 
 whatever their number; now `mixup=0.3` would mix two similar ones. Since f61f74a4e5 training crops
 where few pixels differ; of 25 demonstrations, those of 71921396d2 had the same crop in their spec.
 Since 3f73399aa4 it crops wherever less than half of the image differs, and small objects are
-searched for beside large ones. Since bed265b18c a few points are chosen for what they explain, and
-the others follow the same things.
+searched for beside large ones. Since bed265b18c few points of few episodes are chosen for what
+they explain, and the others follow the same things: four, and later one per six episodes.
 Since 94cbad3dea a larger penalty makes the figures of few episodes less negative.
 Commit 5f0f377f84 is not in the published history.
 

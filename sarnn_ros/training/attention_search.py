@@ -63,8 +63,9 @@ MOST_BYTES = 3 * 2**29
 EXEMPLARS, DRAWN = 96, 3000
 #: Share of the patches below which the response of a unit of the layers below changes its sign.
 LEVELS = (0.1, 0.9)
-#: Of a camera's points a third is chosen for what they explain, and so many at least.
-DISTINCT = 4
+#: Of a camera's points, one per so many episodes is chosen for what it explains, and so many at
+#: least: more fit these episodes by chance.
+EPISODES_PER_POINT, DISTINCT = 6, 4
 #: Patches that the mean and the covariance are estimated from.
 BACKGROUND = 20_000
 #: Of the covariance's mean variance, added to its diagonal.
@@ -220,7 +221,8 @@ def choose(points: Tensor, wanted: Array, count: int) -> list[int]:
     free = points[:, :, kept].double().cpu().permute(0, 2, 1, 3)  # (S, M, E, 2)
     regressions = Regressions(free.numpy(), wanted)
     chosen: list[int] = []
-    for _ in range(min(count, max(DISTINCT, count // 3))):
+    few = max(DISTINCT, round(len(wanted) / EPISODES_PER_POINT))
+    for _ in range(min(count, few)):
         costs = regressions.unexplained().mean(0)  # over the sets of images
         costs[chosen] = np.inf
         best = int(np.argmin(costs))
