@@ -32,7 +32,8 @@ whatever their number; now `mixup=0.3` would mix two similar ones. Since f61f74a
 where few pixels differ; of 25 demonstrations, those of 71921396d2 had the same crop in their spec.
 Since 3f73399aa4 it crops wherever less than half of the image differs, and small objects are
 searched for beside large ones. Since bed265b18c few points of few episodes are chosen for what
-they explain, and the others follow the same things: four, and later one per six episodes.
+they explain, and the others follow the same things: four, and since 317b1e77f6 one per six
+episodes of more than 27. 570d88ae13+ trains as 317b1e77f6 does.
 Since 94cbad3dea a larger penalty makes the figures of few episodes less negative.
 Commit 5f0f377f84 is not in the published history.
 
