@@ -72,8 +72,9 @@ BACKGROUND = 20_000
 SHRINKAGE = 0.03
 #: Response of a discriminant, 1 at its exemplar, above which a patch is taken for the same thing.
 ALIKE = 0.5
-#: Logit of the softmax at the exemplar; it is 0 at the mean patch.
-GAINS = (10.0, 30.0, 100.0)
+#: Logit of the softmax at the exemplar; it is 0 at the mean patch. With 10 the rest of the image
+#: outweighs many an exemplar, and the point lies between the object and the image's middle.
+GAINS = (30.0, 100.0)
 #: Points that differ less, as a share of the image, are copies: one of them is a candidate.
 NEAR_COPY = 0.004
 #: Parts of the episodes, each of which is explained by a choice from the others.
