@@ -241,6 +241,24 @@ def test_beside_a_few_points_those_are_chosen_that_follow_the_same() -> None:
     assert sum(one < 12 for one in chosen) >= 6
 
 
+@pytest.mark.parametrize("seed", [0, 1])
+def test_what_follows_an_object_goes_all_the_way(seed: int) -> None:
+    """A filter that is too soft for its image has its point between the object and the middle."""
+    trainer = make_trainer(reach(sizes=[(64, 48)]), config(seed=seed))
+    data = trainer.training
+    frames = data.frames(torch.arange(len(data)), torch.zeros(len(data), dtype=torch.long))
+    with torch.no_grad():
+        images = [data.scale(one) for one in frames]
+        found = make_candidates(trainer.model.branches[0], images, trainer.generator)
+    columns = found.points[0, :, :, 0].numpy()
+    square = data.targets[:, 10, 0].numpy()
+    square, columns = square - square.mean(), columns - columns.mean(0)
+    along = square @ columns / (square @ square)
+    follows = square @ columns > 0.97 * np.linalg.norm(square) * np.linalg.norm(columns, axis=0)
+    assert follows.sum() > 20
+    assert along[follows].min() > 0.7 * along[follows].max()
+
+
 def test_the_layers_below_are_not_linear_on_the_images() -> None:
     """Each unit's response has both signs, whatever the image's brightness; with biases of 0 many
     of the first layer have one only."""
