@@ -19,7 +19,8 @@ gets no gradient towards it. So filters are made from the data, and frozen:
 
 The layers below are random, scaled and shifted by the data. Of several searches the one that
 explains most by cross-validation is kept: what a choice from some of the episodes explains of
-the others. It explains nothing if images and trajectories are exchanged between episodes.
+the others, whatever their pace. It explains nothing if images and trajectories are exchanged
+between episodes.
 """
 
 from __future__ import annotations
@@ -38,14 +39,12 @@ from sarnn_ros.model.sarnn import SARNN, VisionBranch
 from sarnn_ros.training.augment import add_noise, draw_jitter, jitter
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.explained import (
-    LEAST,
     MIN_EPISODES,
     Array,
     Regressions,
-    paths,
-    ridge_explained,
-    ridge_permuted,
-    rows,
+    explained_share,
+    ridge_predictions,
+    trajectories,
 )
 from sarnn_ros.training.sequences import Sequences
 
@@ -270,14 +269,13 @@ def search_attention(
     :returns: see `cross_validate`.
     """
     usable = torch.nonzero(data.lengths > 1)[:, 0]
-    targets = data.unpad(data.targets[:, :-1])
-    wanted, ways = rows(targets), paths(targets)
+    wanted = trajectories(data.unpad(data.targets[:, :-1]))
     most = most_episodes(model)
     if len(usable) > most:
         drawn = torch.randperm(len(usable), generator=generator, device=generator.device)
         drawn = drawn[:most].to(usable.device)
         usable, drawn = usable[drawn], drawn.cpu()
-        wanted, ways = wanted[drawn.numpy()], ways[drawn.numpy()]
+        wanted = wanted[drawn.numpy()]
     sets = _image_sets(data, usable, config, generator)
     best: tuple[float, float, dict[str, Tensor]] = -np.inf, -np.inf, {}
     for number in range(SEARCHES):
@@ -285,9 +283,7 @@ def search_attention(
             make_candidates(branch, [images[camera] for images in sets], generator)
             for camera, branch in enumerate(model.branches)
         ]
-        explains, permuted = cross_validate(
-            [one.points for one in found], wanted, ways, model.k_dim
-        )
+        explains, permuted = cross_validate([one.points for one in found], wanted, model.k_dim)
         say(
             f"attention search {number + 1}/{SEARCHES}: the points explain {explains:.2f} of how "
             f"held-out episodes differ ({permuted:.2f} with episodes exchanged)"
@@ -295,7 +291,7 @@ def search_attention(
         if number and explains <= best[0]:
             continue
         for branch, one in zip(model.branches, found, strict=True):
-            chosen = choose(one.points, wanted, model.k_dim)
+            chosen = choose(one.points, wanted.reshape(len(wanted), -1), model.k_dim)
             _, _, last = _convolutions(branch)
             last.weight.copy_(one.weight[chosen])
             last.bias.copy_(one.bias[chosen])
@@ -305,30 +301,25 @@ def search_attention(
     return best[:2]
 
 
-def cross_validate(
-    candidates: Sequence[Tensor], wanted: Array, ways: Array, count: int
-) -> tuple[float, float]:
-    """What the points in the first images explain of how the paths of held-out episodes differ:
-    each fold by a choice from, and a regression on, the others; and the same if the others' paths
-    are exchanged before the regression. Both are 0 if the paths do not differ.
+def cross_validate(candidates: Sequence[Tensor], wanted: Array, count: int) -> tuple[float, float]:
+    """What the points in the first images explain of how held-out episodes' trajectories differ
+    (`explained_share`): each fold by a choice from, and a regression on, the others.
 
-    :param candidates: points (S, E, M, 2) of each camera. :param wanted: by which is chosen, (E,
-        R). :param ways: the paths, (E, Q).
+    :param candidates: points (S, E, M, 2) of each camera. :param wanted: trajectories (E, N, D).
     """
     folds = np.arange(len(wanted)) % FOLDS
-    unexplained, total = np.zeros(2), 0.0
+    found, means, truth = [], [], []
     for fold in range(FOLDS):
         out = folds == fold
         known = torch.from_numpy(np.flatnonzero(~out))
-        chosen = [one[0][:, choose(one[:, known], wanted[~out], count)] for one in candidates]
+        by = wanted[~out].reshape(len(known), -1)
+        chosen = [one[0][:, choose(one[:, known], by, count)] for one in candidates]
         points = torch.cat([one.flatten(1) for one in chosen], 1).double().cpu().numpy()
-        split = points[~out], ways[~out], points[out], ways[out]
-        differs = float(((ways[out] - ways[~out].mean(0)) ** 2).sum())
-        explained = np.array([ridge_explained(*split), ridge_permuted(*split)])
-        unexplained += (1 - explained) * differs
-        total += differs
-    explains, permuted = (1 - unexplained / total).tolist() if total > LEAST else (0.0, 0.0)
-    return explains, permuted
+        predicted, mean = ridge_predictions(points[~out], wanted[~out], points[out])
+        found.append(predicted)
+        means.append(mean)
+        truth.append(wanted[out])
+    return explained_share(np.concatenate(found, 1), np.concatenate(means), np.concatenate(truth))
 
 
 def _image_sets(

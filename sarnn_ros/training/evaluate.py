@@ -19,14 +19,12 @@ from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.training.explained import (
-    FIGURE_RIDGE,
     LEAST,
     MIN_EPISODES,
-    PERMUTATIONS,
     explained_variance,
+    left_out_explained,
     mean_demonstration,
-    paths,
-    ridge_unexplained,
+    trajectories,
 )
 
 
@@ -109,15 +107,11 @@ def _points_explain(
     names = ("points_explain", "with_episodes_exchanged")
     if len(points) < MIN_EPISODES:
         return dict.fromkeys(names)
-    rng, known, wanted = np.random.default_rng(0), np.stack(points), paths(targets)
+    wanted = trajectories(targets)
     if ((wanted - wanted.mean(0)) ** 2).sum() <= LEAST:
         return dict.fromkeys(names)
-    exchanged = [
-        ridge_unexplained(known, wanted[rng.permutation(len(wanted))], FIGURE_RIDGE)
-        for _ in range(PERMUTATIONS)
-    ]
-    found = (ridge_unexplained(known, wanted, FIGURE_RIDGE), np.mean(exchanged))
-    return {name: round(1 - float(one), 3) for name, one in zip(names, found, strict=True)}
+    found = left_out_explained(np.stack(points), wanted)
+    return {name: round(one, 3) for name, one in zip(names, found, strict=True)}
 
 
 def _rms(errors: list[Any]) -> list[float]:

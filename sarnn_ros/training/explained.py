@@ -6,8 +6,10 @@
 the object does no better. Less than 0: worse than that. A small mean squared error proves nothing,
 since most of a motion is the same in every demonstration.
 
-Two things are asked: what the attention points of the first images explain of the paths (ridge
-regression), and what the whole policy explains when it runs on its own predictions.
+Two things are asked: what the attention points of the first images explain (ridge regression), and
+what the whole policy explains when it runs on its own predictions. Pace does not count: a person's
+differs more between demonstrations than where things lie, and no image tells it. So the time of
+what is predicted is warped to fit the demonstration best, and likewise that of the mean one.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from numpy.typing import NDArray
 SAMPLES = 100
 #: Likewise, where a regression predicts each of them.
 ROW_SAMPLES = 32
-#: How far along its path a demonstration is counts time with this share: who stands still gets on.
-TIME_SHARE = 0.1
+#: Where time is warped, a prediction runs so many times as fast as the demonstration at most.
+FASTEST = 3
 #: Of the ridge regressions by which points are chosen, a share of a standardised point's variance;
 #: and of those that figures are told of, since of few episodes many points fit anything.
 RIDGE, FIGURE_RIDGE = 0.01, 0.1
@@ -42,12 +44,8 @@ Array = NDArray[np.float64]
 def stretch(values: NDArray[Any], length: int) -> NDArray[np.float64]:
     """A trajectory (T, D) with its time stretched to `length` ticks, linearly interpolated."""
     last = len(values) - 1
-    return _interpolate(values, np.arange(last + 1), np.linspace(0, last, length))
-
-
-def _interpolate(values: NDArray[Any], places: NDArray[Any], at: NDArray[Any]) -> Array:
-    """Columns of values (T, D), which lie at `places` (T,), linearly interpolated at (N,)."""
-    return np.stack([np.interp(at, places, column) for column in np.asarray(values).T], 1)
+    at, ticks = np.linspace(0, last, length), np.arange(last + 1)
+    return np.stack([np.interp(at, ticks, column) for column in np.asarray(values).T], 1)
 
 
 def mean_demonstration(demonstrations: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
@@ -59,34 +57,43 @@ def mean_demonstration(demonstrations: Sequence[NDArray[Any]]) -> NDArray[np.flo
 def explained_variance(
     predicted: Sequence[NDArray[Any]], targets: Sequence[NDArray[Any]], mean: NDArray[np.float64]
 ) -> float | None:
-    """1 - (squared error of the predictions) / (squared error of the mean demonstration).
+    """1 - (squared error of the predictions) / (squared error of the mean demonstration), both at
+    the pace at which it is least.
 
     :param predicted, targets: (T, D) per episode, normalised, so that every joint counts alike.
     :param mean: of the training episodes, see `mean_demonstration`.
     :returns: None where the targets do not differ from the mean demonstration.
     """
-    error = sum(((one - truth) ** 2).sum() for one, truth in zip(predicted, targets, strict=True))
-    differs = sum(((stretch(mean, len(truth)) - truth) ** 2).sum() for truth in targets)
-    return float(1 - error / differs) if differs > LEAST else None
+    found, truth = (
+        np.stack([stretch(one, SAMPLES) for one in way]) for way in (predicted, targets)
+    )
+    differs = warped_squares(np.broadcast_to(mean, truth.shape), truth)
+    return 1 - warped_squares(found, truth) / differs if differs > LEAST else None
+
+
+def warped_squares(predicted: Array, truth: Array) -> float:
+    """Sum of squared differences of trajectories (E, N, D) if each prediction's time is warped so
+    that it is least: from first sample to last, never back, and at most `FASTEST` samples per
+    sample (dynamic time warping, Sakoe and Chiba 1978)."""
+    squares = ((truth[:, :, None] - predicted[:, None]) ** 2).sum(-1)  # (E, N true, N predicted)
+    least = np.full(squares[:, 0].shape, np.inf)
+    least[:, 0] = squares[:, 0, 0]
+    for now in np.moveaxis(squares, 1, 0)[1:]:
+        before = least.copy()
+        for faster in range(1, FASTEST + 1):
+            before[:, faster:] = np.minimum(before[:, faster:], least[:, :-faster])
+        least = before + now
+    return float(least[:, -1].sum())
+
+
+def trajectories(targets: Sequence[NDArray[Any]]) -> Array:
+    """Trajectories (T, D) of E episodes, stretched to one length: (E, ROW_SAMPLES, D)."""
+    return np.stack([stretch(one, ROW_SAMPLES) for one in targets])
 
 
 def rows(targets: Sequence[NDArray[Any]]) -> Array:
-    """Trajectories (T, D) of E episodes, stretched to one length: (E, ROW_SAMPLES * D)."""
-    return np.stack([stretch(one, ROW_SAMPLES).ravel() for one in targets])
-
-
-def paths(targets: Sequence[NDArray[Any]]) -> Array:
-    """Trajectories (T, D) of E episodes, normalised, at equal lengths along their paths: (E,
-    ROW_SAMPLES * D). Who pauses, or moves slowly, goes the same way: a person's pace differs
-    more between demonstrations than where things lie, and no image tells it."""
-    found = []
-    for one in map(np.asarray, targets):
-        steps = np.linalg.norm(np.diff(one.astype(np.float64), axis=0), axis=1)
-        way = np.concatenate([[0.0], np.cumsum(steps)])
-        time = np.linspace(0, 1, len(one))
-        way = (1 - TIME_SHARE) * way / max(way[-1], 1e-9) + TIME_SHARE * time
-        found.append(_interpolate(one, way, np.linspace(0, way[-1], ROW_SAMPLES)).ravel())
-    return np.stack(found)
+    """`trajectories`, each in one row: (E, ROW_SAMPLES * D)."""
+    return trajectories(targets).reshape(len(targets), -1)
 
 
 def ridge_unexplained(points: Array, wanted: Array, ridge: float = RIDGE) -> Array:
@@ -172,20 +179,36 @@ def ridge_slope(points: Array, wanted: Array, ridge: float) -> Array:
     return slope
 
 
-def ridge_explained(points: Array, wanted: Array, others: Array, others_wanted: Array) -> float:
-    """Share of `others_wanted` that ridge regression fitted to `points` (E, P) and `wanted` (E, R)
-    explains from the points `others`; 0 where there is nothing to explain."""
-    middle = wanted.mean(0)
-    slope = ridge_slope(points, wanted, FIGURE_RIDGE)
-    rest = others_wanted - middle - (others - points.mean(0)) @ slope
-    differs = float(((others_wanted - middle) ** 2).sum())
-    return 1 - float((rest**2).sum()) / differs if differs > LEAST else 0.0
-
-
-def ridge_permuted(points: Array, wanted: Array, others: Array, others_wanted: Array) -> float:
-    """`ridge_explained` if the trajectories are exchanged between the episodes that are fitted to,
-    mean of several times: about 0 or less, or `ridge_explained` means nothing."""
+def ridge_predictions(points: Array, wanted: Array, others: Array) -> tuple[Array, Array]:
+    """What ridge regression fitted to `points` (E, P) and trajectories `wanted` (E, N, D) predicts
+    from the points `others` (F, P): (1 + `PERMUTATIONS`, F, N, D), the first as it is, then with
+    the trajectories exchanged between the episodes; and their mean for each, (F, N, D)."""
     rng = np.random.default_rng(0)
-    orders = (rng.permutation(len(wanted)) for _ in range(PERMUTATIONS))
-    found = [ridge_explained(points, wanted[order], others, others_wanted) for order in orders]
-    return float(np.mean(found))
+    middle = wanted.mean(0)
+    orders = [np.arange(len(wanted)), *(rng.permutation(len(wanted)) for _ in range(PERMUTATIONS))]
+    flat = np.concatenate([wanted[order].reshape(len(wanted), -1) for order in orders], 1)
+    found = (others - points.mean(0)) @ ridge_slope(points, flat, FIGURE_RIDGE)
+    found = np.moveaxis(found.reshape(len(others), len(orders), *middle.shape), 1, 0)
+    return middle + found, np.broadcast_to(middle, found.shape[1:])
+
+
+def explained_share(found: Array, mean: Array, truth: Array) -> tuple[float, float]:
+    """What `ridge_predictions`, (1 + K, F, N, D), explain of the true trajectories (F, N, D) that
+    their mean does not: the first ones, and the others on average. The latter is about 0 or less,
+    or the former means nothing. Both are 0 if the trajectories do not differ."""
+    differs = warped_squares(mean, truth)
+    if differs <= LEAST:
+        return 0.0, 0.0
+    shares = [1 - warped_squares(one, truth) / differs for one in found]
+    return shares[0], float(np.mean(shares[1:]))
+
+
+def left_out_explained(points: Array, wanted: Array) -> tuple[float, float]:
+    """`explained_share` of each of the trajectories `wanted` (E, N, D) by the points (E, P) and
+    trajectories of the others."""
+    parts = []
+    for one in range(len(wanted)):
+        kept = np.arange(len(wanted)) != one
+        parts.append(ridge_predictions(points[kept], wanted[kept], points[one : one + 1]))
+    found, mean = zip(*parts, strict=True)
+    return explained_share(np.concatenate(found, 1), np.concatenate(mean), wanted)

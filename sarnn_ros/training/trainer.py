@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import swa_utils
 
@@ -41,13 +40,13 @@ from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup
 from sarnn_ros.training.explained import (
     MIN_EPISODES,
+    explained_share,
     explained_variance,
     mean_demonstration,
-    paths,
-    ridge_explained,
-    ridge_permuted,
+    ridge_predictions,
     ridge_slope,
     rows,
+    trajectories,
 )
 from sarnn_ros.training.latches import make_latches
 from sarnn_ros.training.machine import one_thread
@@ -458,20 +457,20 @@ class Trainer:
 
     def points_explain(self, model: SARNN) -> tuple[float, float] | None:
         """What the points in the first images explain of how episodes differ that they were not
-        found with, and the same with the other episodes' paths exchanged; None of too few
+        found with, and the same with the other episodes' trajectories exchanged; None of too few
         episodes."""
         training, validation = self.training, self.validation
         if self.searched is not None:
             return self.searched
         if validation is None or int((training.lengths > 1).sum()) < MIN_EPISODES:
             return None
-        known: list[NDArray[np.float64]] = []
+        points, wanted = [], []
         for data in (training, validation):
             first = torch.nonzero(data.lengths > 1)
             where = torch.cat([first, torch.zeros_like(first)], 1)
-            points = self.encode(data, where, model)
-            known += [points.double().cpu().numpy(), paths(data.unpad(data.targets[:, :-1]))]
-        return ridge_explained(*known), ridge_permuted(*known)
+            points.append(self.encode(data, where, model).double().cpu().numpy())
+            wanted.append(trajectories(data.unpad(data.targets[:, :-1])))
+        return explained_share(*ridge_predictions(points[0], wanted[0], points[1]), wanted[1])
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
         """Points (E, T - 1, P) of every clean frame that has a next one; 0 elsewhere."""

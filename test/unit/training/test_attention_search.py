@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import nn
 
@@ -34,13 +36,16 @@ from sarnn_ros.training.attention_search import (
 )
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.explained import (
+    FASTEST,
     MIN_EPISODES,
     Regressions,
-    paths,
-    ridge_explained,
-    ridge_permuted,
+    explained_share,
+    explained_variance,
+    mean_demonstration,
+    ridge_predictions,
     ridge_unexplained,
-    rows,
+    trajectories,
+    warped_squares,
 )
 from sarnn_ros.training.run import make_trainer, train
 from sarnn_ros.training.trainer import Trainer
@@ -321,32 +326,51 @@ def test_what_one_more_point_explains_is_as_if_fitted_anew() -> None:
         chosen.append(choice)
 
 
+def test_a_warped_error_is_that_of_the_best_of_all_warps() -> None:
+    """Against trying every way in which a prediction may be run through."""
+    rng = np.random.default_rng(0)
+    predicted, truth = rng.normal(size=(2, 3, 6, 2))
+    steps = [one for one in itertools.product(range(FASTEST + 1), repeat=5) if sum(one) == 5]
+    ways = np.cumsum([(0, *one) for one in steps], 1)
+    least = [((one[ways] - true) ** 2).sum((1, 2)).min() for one, true in zip(predicted, truth)]
+    assert warped_squares(predicted, truth) == pytest.approx(sum(least))
+
+
 @given(
-    lengths=st.lists(st.integers(1, 30), min_size=3, max_size=3),
-    pauses=st.lists(st.integers(0, 12), min_size=3, max_size=3),
+    lengths=st.lists(st.integers(8, 24), min_size=6, max_size=6),
+    pauses=st.lists(st.integers(0, 8), min_size=6, max_size=6),
 )
-def test_a_path_is_the_same_at_any_pace(lengths: list[int], pauses: list[int]) -> None:
-    """Three straight parts, each in so many ticks, after each of which the arm waits."""
-    corners = np.array([[0.0, 0.0], [0.5, 0.1], [0.6, 0.9], [0.1, 0.9]])
-    parts = [corners[:1]]
-    for start, end, ticks, pause in zip(corners[:-1], corners[1:], lengths, pauses, strict=True):
-        parts.append(start + (end - start) * np.arange(1, ticks + 1)[:, None] / ticks)
-        parts.append(np.repeat(end[None], pause, 0))
-    found, steady = paths([np.concatenate(parts), corners])
-    # Time counts a tenth: it moves a place by a ninth of the path at most.
-    length = np.linalg.norm(np.diff(corners, axis=0), axis=1).sum()
-    apart = np.linalg.norm((found - steady).reshape(-1, 2), axis=1)
-    assert apart.max() <= length / 9 + 1e-9
+def test_a_motion_is_explained_at_any_pace(lengths: list[int], pauses: list[int]) -> None:
+    """Two straight parts, each in so many ticks, after each of which the arm waits."""
+
+    def motion(goal: float, lengths: list[int], pauses: list[int]) -> NDArray[np.float64]:
+        corners = np.array([[0.0, 0.0], [0.5, 0.1], [0.6, goal]])
+        parts = [corners[:1]]
+        for start, end, ticks, wait in zip(corners[:-1], corners[1:], lengths, pauses):
+            parts.append(start + (end - start) * np.arange(1, ticks + 1)[:, None] / ticks)
+            parts.append(np.repeat(end[None], wait, 0))
+        return np.concatenate(parts)
+
+    goals = [-0.8, 0.1, 0.9]
+    split = [slice(first, first + 2) for first in (0, 2, 4)]
+    targets = [motion(g, lengths[s], pauses[s]) for g, s in zip(goals, split)]
+    steady = [motion(goal, [16, 16], [0, 0]) for goal in goals]
+    mean = mean_demonstration(steady)
+    assert (explained_variance(steady, targets, mean) or 0) > 0.95
+    wrong = [*steady[1:], steady[0]]
+    assert (explained_variance(wrong, targets, mean) or 0) < 0
 
 
 def test_only_what_is_seen_is_explained() -> None:
     rng = np.random.default_rng(0)
     where = rng.uniform(size=(400, 1))
-    wanted = rows([np.linspace(0, place, 10 + index % 9) for index, place in enumerate(where)])
+    ways = [np.linspace(0, place, 10 + index % 9) for index, place in enumerate(where)]
+    wanted = trajectories(ways)
     for points, low, high in ((where, 0.99, 1.0), (rng.uniform(size=(400, 1)), -1.0, 0.1)):
-        split = points[:300], wanted[:300], points[300:], wanted[300:]
-        assert low < ridge_explained(*split) < high
-        assert ridge_permuted(*split) < 0.1
+        found = ridge_predictions(points[:300], wanted[:300], points[300:])
+        explains, exchanged = explained_share(*found, wanted[300:])
+        assert low < explains < high
+        assert exchanged < 0.1
 
 
 def test_a_camera_that_shows_nothing_is_no_error(make_task: Callable[..., Dataset]) -> None:
@@ -414,6 +438,8 @@ def test_many_points_of_few_episodes_do_not_fit_anything() -> None:
         rng = np.random.default_rng(seed)
         where = rng.uniform(size=(124, 2))
         points = where @ rng.normal(size=(2, 48)) + 0.2 * rng.normal(size=(124, 48))
-        split = points[:24], where[:24], points[24:], where[24:]
-        assert ridge_explained(*split) > 0.95
-        assert ridge_permuted(*split) > -0.75
+        goals = where[:, None]  # trajectories of one sample
+        found = ridge_predictions(points[:24], goals[:24], points[24:])
+        explains, exchanged = explained_share(*found, goals[24:])
+        assert explains > 0.95
+        assert exchanged > -0.75
