@@ -41,8 +41,6 @@ __all__ = ["Result", "train"]
 CHECKPOINT_SECONDS = 10.0
 #: A policy that explains less of how the demonstrations differ is warned of.
 FEW_EXPLAINED = 0.5
-#: Longest to shortest episode, above which a difference of pace may be most of what differs.
-UNEVEN = 1.5
 
 Watcher = Callable[[Trainer, Epoch], None]
 Warn = Callable[[str], None]
@@ -363,11 +361,8 @@ def _diagnose(trainer: Trainer, model: SARNN, warn: Warn) -> dict[str, Any]:
             f"{held_out} episodes differ from the mean demonstration"
         )
     if min(1.0 if one is None else one for one in (points, done)) < FEW_EXPLAINED:
-        ticks = trainer.training.lengths
-        short, long = int(ticks[ticks > 1].min()), int(ticks.max())
-        pace = f"; or it is their pace that differs: they take {short} to {long} ticks"
         warn(
             f"less than {FEW_EXPLAINED:g}: the policy may not see what it needs "
-            f"(docs/explanation/attention.md){pace if long > UNEVEN * short else ''}"
+            "(docs/explanation/attention.md)"
         )
     return {"episodes": episodes, "points": points, "permuted": permuted, "free_run": done}

@@ -523,14 +523,6 @@ def test_the_explained_variance_told_is_that_of_the_kept_weights(
     assert kept < 0.5
     assert f"the policy explains {kept:.2f} of how the held-out" in warnings[-2]
     assert "may not see what it needs" in warnings[-1]
-    assert "it is their pace" not in warnings[-1]
-
-
-def test_demonstrations_of_different_pace_are_named(make_task: MakeTask, tmp_path: Path) -> None:
-    warnings: list[str] = []
-    dataset = make_task(lengths=(8, 13, 8, 8, 8, 8, 8, 8))
-    train(dataset, make_config(FAST), tmp_path / "policy", warn=warnings.append)
-    assert "it is their pace that differs: they take 8 to 13 ticks" in warnings[-1]
 
 
 def test_without_validation_it_is_said_what_is_not_done(
