@@ -24,18 +24,15 @@ gymnasium.register_envs(gymnasium_robotics)
 
 #: What an action of 1 asks for in a step, m; and the opening of the fingers, m.
 STRIDE, OPENING = 0.05, 0.1
+#: Of the free cameras: azimuth and elevation in degrees.
+VIEWS = {"front": (180.0, -35.0), "side": (90.0, -20.0)}
 
 
 class Fetch(Task):
     rate = 25.0
     ticks = 50
     joints = ("x", "y", "z", "opening")
-    #: Of the free cameras: azimuth and elevation in degrees.
-    views: ClassVar[Mapping[str, tuple[float, float]]] = {
-        "front": (180.0, -35.0),
-        "side": (90.0, -20.0),
-    }
-    cameras: ClassVar[Mapping[str, tuple[int, int]]] = dict.fromkeys(("front", "side"), (160, 120))
+    cameras: ClassVar[Mapping[str, tuple[int, int]]] = dict.fromkeys(VIEWS, (160, 120))
     ends_at_success = False
     environment: str
     #: What both cameras look at, m: the table's middle under the gripper.
@@ -62,7 +59,7 @@ class Fetch(Task):
             self._renderer = mujoco.Renderer(self._model, height, width)
         self._env._render_callback()  # puts the goal's mark where the goal is
         images = {}
-        for name, (azimuth, elevation) in self.views.items():
+        for name, (azimuth, elevation) in VIEWS.items():
             camera = mujoco.MjvCamera()
             camera.lookat[:], camera.distance = self.centre, 0.9
             camera.azimuth, camera.elevation = azimuth, elevation
@@ -154,14 +151,3 @@ class PickAndPlace(Fetch):
             (22, block, 0.0),
             (40, goal, 0.0),
         ]
-
-
-class PickAndPlaceInView(PickAndPlace):
-    """From where the arm hides neither block nor goal at first. Of the views at azimuths 30
-    degrees apart and elevations of -20, -35 and -50 these two see most of both in 24 scenes."""
-
-    name = "fetch_pick_and_place_in_view"
-    views: ClassVar[Mapping[str, tuple[float, float]]] = {
-        "front": (150.0, -20.0),
-        "side": (270.0, -20.0),
-    }
