@@ -64,7 +64,7 @@ EXEMPLARS, DRAWN = 96, 3000
 LEVELS = (0.1, 0.9)
 #: Of a camera's points, one per so many episodes is chosen for what it explains, and so many at
 #: least: more fit these episodes by chance.
-EPISODES_PER_POINT, DISTINCT = 4, 4
+EPISODES_PER_POINT, DISTINCT = 6, 4
 #: Patches that the mean and the covariance are estimated from.
 BACKGROUND = 20_000
 #: Of the covariance's mean variance, added to its diagonal.
