@@ -246,6 +246,15 @@ def test_beside_a_few_points_those_are_chosen_that_follow_the_same() -> None:
     assert sum(one < 12 for one in chosen) >= 6
 
 
+def test_of_many_episodes_as_many_things_are_chosen_as_they_tell_apart() -> None:
+    generator = torch.Generator().manual_seed(0)
+    places = torch.rand(45, 7, 2, generator=generator)
+    others = places[:, :1] + 0.1 * torch.randn(45, 50, 2, generator=generator)
+    points = torch.cat([places, others], 1)[None]
+    chosen = choose(points, places.flatten(1).double().numpy(), 12)
+    assert set(range(7)) <= set(chosen)
+
+
 @pytest.mark.parametrize("seed", [0, 1])
 def test_what_follows_an_object_goes_all_the_way(seed: int) -> None:
     """A filter that is too soft for its image has its point between the object and the middle."""
