@@ -26,15 +26,14 @@ same of the policy on recorded images and its own predictions. Training takes CP
 machine that others use, it took several times as long by the clock. Policies of one task have the
 same data and settings, and differ in the seed only.
 
-Since commit a203c278f3 *explained* is of the demonstrations' paths, whatever their pace; before,
-of their trajectories in time: compare rows of one kind only. That commit mixed any four episodes,
-whatever their number; now `mixup=0.3` would mix two similar ones. Since f61f74a4e5 training crops
-where few pixels differ; of 25 demonstrations, those of 71921396d2 had the same crop in their spec.
-Since 3f73399aa4 it crops wherever less than half of the image differs, and small objects are
-searched for beside large ones. Since bed265b18c few points of few episodes are chosen for what
+Since eaa596e292 *explained* and *free run* are told at the pace at which they fit best; earlier
+figures, which were counted otherwise, are left out. Since a203c278f3 any four episodes are mixed
+if they are few; now `mixup=0.3` would mix two similar ones. Since f61f74a4e5 training crops where
+few pixels differ, since 3f73399aa4 wherever less than half of the image does, and small objects
+are searched for beside large ones. Since bed265b18c few points of few episodes are chosen for what
 they explain, and the others follow the same things: four, and since 317b1e77f6 one per six
-episodes of more than 27. 570d88ae13+ trains as 317b1e77f6 does.
-Since 94cbad3dea a larger penalty makes the figures of few episodes less negative.
+episodes of more than 27 (19ecbdd739: one per four). Since 5ae51f8464 no filter is so soft that its
+point lies beside the object.
 Commit 5f0f377f84 is not in the published history.
 
 No setting had been chosen on the tasks named `metaworld_…` when those with 50 demonstrations were
