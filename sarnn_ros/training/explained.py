@@ -75,14 +75,13 @@ def warped_squares(predicted: Array, truth: Array) -> float:
     """Sum of squared differences of trajectories (E, N, D) if each prediction's time is warped so
     that it is least: from first sample to last, never back, and at most `FASTEST` samples per
     sample (dynamic time warping, Sakoe and Chiba 1978)."""
-    squares = ((truth[:, :, None] - predicted[:, None]) ** 2).sum(-1)  # (E, N true, N predicted)
-    least = np.full(squares[:, 0].shape, np.inf)
-    least[:, 0] = squares[:, 0, 0]
-    for now in np.moveaxis(squares, 1, 0)[1:]:
+    least = np.full(truth.shape[:2], np.inf)  # up to a true sample, by that of the prediction
+    least[:, 0] = ((truth[:, 0] - predicted[:, 0]) ** 2).sum(-1)
+    for now in range(1, truth.shape[1]):
         before = least.copy()
         for faster in range(1, FASTEST + 1):
             before[:, faster:] = np.minimum(before[:, faster:], least[:, :-faster])
-        least = before + now
+        least = before + ((truth[:, now, None] - predicted) ** 2).sum(-1)
     return float(least[:, -1].sum())
 
 
