@@ -19,7 +19,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from numpy.typing import NDArray
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import GetParameters, SetParameters
 from rclpy.context import Context
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -37,6 +37,8 @@ from sarnn_ros.spec import NANOSECONDS
 
 #: How long to wait for each answer or message, s. Discovery alone may take 3 s.
 TIMEOUT = 30.0
+#: Pause before a server that has not answered is asked again, s.
+ASK_AGAIN = 0.25
 #: A driver that was silent for this long at the end of a trial counts as stopped, s.
 SILENCE = 0.5
 #: What each driver is asked through its `Trigger` services.
@@ -75,6 +77,11 @@ class Referee:
                 "sim/reset",
                 *(f"{who}/{what}" for who in ("sarnn", "replay") for what in _SERVICES),
             )
+        }
+        # The last ones: see `_wait_until_known`.
+        self._known = {
+            who: node.create_client(GetParameters, f"{who}/get_parameters")
+            for who in ("sim", "sarnn", "replay")
         }
 
     # -- subscriptions, on the executor's thread --------------------------------------------------
@@ -149,9 +156,32 @@ class Referee:
         for name, client in self._triggers.items():
             if name.split("/")[0] in ("sim", *drivers):
                 self.wait_for(client.service_is_ready, f"the service {name}")
+        for server in ("sim", *drivers):
+            self._wait_until_known(server)
         self.wait_for(
             lambda: self._cube and self._joints and self._image, "the simulator's topics"
         )
+
+    def _wait_until_known(self, server: str) -> None:
+        """Until a node has discovered all of our clients.
+
+        A server that does not know a client yet drops its answer after 100 ms ("client will not
+        receive response"), as happens on a busy machine. Clients are discovered in the order in
+        which they were made, so the answer to the last one tells of all. It may be dropped itself,
+        and is asked for again and again.
+        """
+        name = f"{server}/get_parameters"
+        client = self._known[server]
+        self.wait_for(client.service_is_ready, f"the service {name}")
+        begun = time.monotonic()
+        asked: list[Any] = []
+
+        def answered() -> bool:
+            if time.monotonic() > begun + ASK_AGAIN * len(asked):
+                asked.append(client.call_async(GetParameters.Request()))
+            return any(future.done() for future in asked)
+
+        self.wait_for(answered, f"an answer of {name}")
 
     def trigger(self, service: str) -> None:
         """Call one of the `Trigger` services.
