@@ -47,6 +47,27 @@ _SERVICES = ("start", "stop", "reset")
 HOME_TOLERANCE = 0.02
 
 
+def knows_clients(client: Any) -> Callable[[], bool]:
+    """A condition: a node has discovered every client that was made up to this one.
+
+    A server that does not know a client yet waits 100 ms for it, and then drops the answer
+    ("client will not receive response"): on a busy machine that happens. Clients are discovered in
+    the order in which they were made, so the answer to the last one tells of all. It may itself be
+    dropped, so it is asked for again and again.
+
+    :param client: the last one made, of the node's `GetParameters`.
+    """
+    asked: list[Any] = []
+    begun = time.monotonic()
+
+    def answered() -> bool:
+        if time.monotonic() > begun + ASK_AGAIN * len(asked):
+            asked.append(client.call_async(GetParameters.Request()))
+        return any(future.done() for future in asked)
+
+    return answered
+
+
 class Referee:
     """A ROS node with a thread of its own. Use `open_referee`.
 
@@ -78,7 +99,7 @@ class Referee:
                 *(f"{who}/{what}" for who in ("sarnn", "replay") for what in _SERVICES),
             )
         }
-        # The last ones: see `_wait_until_known`.
+        # The last ones: see `knows_clients`.
         self._known = {
             who: node.create_client(GetParameters, f"{who}/get_parameters")
             for who in ("sim", "sarnn", "replay")
@@ -157,31 +178,12 @@ class Referee:
             if name.split("/")[0] in ("sim", *drivers):
                 self.wait_for(client.service_is_ready, f"the service {name}")
         for server in ("sim", *drivers):
-            self._wait_until_known(server)
+            client, name = self._known[server], f"{server}/get_parameters"
+            self.wait_for(client.service_is_ready, f"the service {name}")
+            self.wait_for(knows_clients(client), f"an answer of {name}")
         self.wait_for(
             lambda: self._cube and self._joints and self._image, "the simulator's topics"
         )
-
-    def _wait_until_known(self, server: str) -> None:
-        """Until a node has discovered all of our clients.
-
-        A server that does not know a client yet drops its answer after 100 ms ("client will not
-        receive response"), as happens on a busy machine. Clients are discovered in the order in
-        which they were made, so the answer to the last one tells of all. It may be dropped itself,
-        and is asked for again and again.
-        """
-        name = f"{server}/get_parameters"
-        client = self._known[server]
-        self.wait_for(client.service_is_ready, f"the service {name}")
-        begun = time.monotonic()
-        asked: list[Any] = []
-
-        def answered() -> bool:
-            if time.monotonic() > begun + ASK_AGAIN * len(asked):
-                asked.append(client.call_async(GetParameters.Request()))
-            return any(future.done() for future in asked)
-
-        self.wait_for(answered, f"an answer of {name}")
 
     def trigger(self, service: str) -> None:
         """Call one of the `Trigger` services.

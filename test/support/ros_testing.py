@@ -307,29 +307,16 @@ class Graph:
             self.node.destroy_client(client)
 
     def _wait_until_known(self, server: str, timeout: float) -> None:
-        """Wait until a node has discovered every client that this one has made so far.
-
-        A server that does not know a client yet waits 100 ms for it, and then drops the answer
-        ("client will not receive response"): on a busy machine that happens. Clients are
-        discovered in the order in which they were made, so the answer to one that is made now
-        tells of all earlier ones. It may itself be dropped, so it is asked for again and again.
-        """
+        """Wait until a node has discovered every client that this one has made so far."""
         from rcl_interfaces.srv import GetParameters
+
+        from sarnn_ros.sim.referee import knows_clients
 
         name = f"{server}/get_parameters"
         client = self.node.create_client(GetParameters, name)
-        asked: list[Any] = []
-        pause = 0.25
-
-        def answered() -> bool:
-            if time.monotonic() > begun + pause * len(asked):
-                asked.append(client.call_async(GetParameters.Request()))
-            return any(future.done() for future in asked)
-
         try:
             wait_until(client.service_is_ready, f"the service {name}", timeout)
-            begun = time.monotonic()
-            wait_until(answered, f"an answer of {name}", timeout)
+            wait_until(knows_clients(client), f"an answer of {name}", timeout)
         finally:
             self.node.destroy_client(client)
 
