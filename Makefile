@@ -102,8 +102,9 @@ benchmark-tasks: $(STAMP)  ## success on public tasks, in a .venv-tasks of its o
 	  echo "error: libEGL.so.1 is not there, and MuJoCo renders with it" >&2; \
 	  echo "  remedy: apt-get install libegl1" >&2; exit 1; }
 	@$(MAKE) VENV=.venv-tasks EXTRAS=train,test,benchmark .venv-tasks/.installed
-	@.venv-tasks/bin/python -m benchmark.tasks $(ARGS)
-	@$(RUN) benchmark.tasks $(ARGS)  # the lift task, whose simulator wants a newer MuJoCo
+	@failed=0; .venv-tasks/bin/python -m benchmark.tasks $(ARGS) || failed=1; \
+	$(RUN) benchmark.tasks $(ARGS) || failed=1; \
+	exit $$failed  # the second time for the lift task, whose simulator wants a newer MuJoCo
 
 .PHONY: soak
 soak: $(STAMP)  ## 30 minutes of random faults against the real node, 200 endings

@@ -24,7 +24,7 @@ from sarnn_ros.model.sarnn import SARNN, VisionBranch
 from sarnn_ros.policy.backends import load_model
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.streams.preprocess import scale_images
-from sarnn_ros.training.explained import ridge_unexplained, rows
+from sarnn_ros.training.explained import left_out_explained, trajectories
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     camera = config.spec.cameras[0].name
     frames = np.stack([np.asarray(one.images[camera][0]) for one in dataset.episodes])
     images = torch.from_numpy(scale_images(frames, config.spec.image_range))
-    targets = rows([dataset.normaliser.normalise(one.targets) for one in dataset.episodes])
+    targets = trajectories([dataset.normaliser.normalise(one.targets) for one in dataset.episodes])
     torch.manual_seed(0)
     network = load_model(options.policy, config)
     fresh = SARNN(**config.model.model_dump(exclude={"kind"})).branches[0]
@@ -64,7 +64,7 @@ def answers(
         heat = branch.pos_encoder[:-1](images).numpy()
         points = branch.extract(images).reshape(len(images), -1, 2).numpy().astype(float)
     found = [
-        (heat[:, row], points[:, row], 1.0 - float(ridge_unexplained(points[:, row], targets)))
+        (heat[:, row], points[:, row], left_out_explained(points[:, row], targets)[0])
         for row in range(points.shape[1])
     ]
     return sorted(found, key=lambda one: -one[2])[:count]

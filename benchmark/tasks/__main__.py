@@ -24,6 +24,7 @@ from typing import Any
 
 from benchmark.tasks import run, table
 from benchmark.tasks.jobs import TASKS, installed, judge, learn, prepare
+from sarnn_ros.files import write_text
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Of the processes that do the work. One thread each; MuJoCo reads its own when first imported.
@@ -43,8 +44,8 @@ def keep(record: dict[str, Any], path: Path) -> None:
     records = [old for old in records if any(old.get(key) != record[key] for key in same)]
     records = sorted([*records, record], key=lambda one: [str(one.get(key)) for key in same])
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(records, indent=1) + "\n")
-    path.with_suffix(".md").write_text(table.page(records))
+    write_text(path, json.dumps(records, indent=1) + "\n")
+    write_text(path.with_suffix(".md"), table.page(records))
 
 
 def main() -> None:

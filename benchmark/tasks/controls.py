@@ -11,6 +11,7 @@ import numpy as np
 from benchmark.tasks.task import Array
 from sarnn_ros.sim.driver import Replay
 from sarnn_ros.streams.observe import Observation
+from sarnn_ros.training.explained import stretch
 
 #: Of ridge regressions on standardised features.
 RIDGE = 1e-2
@@ -56,15 +57,10 @@ class LinearPlan(Replay):
 def same_length(commands: Sequence[Array]) -> Array:
     """Commands of E demonstrations (T_e, D) at the ticks of their mean length, (E, T, D)."""
     length = round(float(np.mean([len(one) for one in commands])))
-    resampled = []
-    for one in commands:
-        ticks = np.linspace(0, len(one) - 1, length)
-        columns = [np.interp(ticks, np.arange(len(one)), column) for column in one.T]
-        resampled.append(np.stack(columns, 1))
-    return np.stack(resampled)
+    return np.stack([stretch(one, length) for one in commands])
 
 
-def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(successes: float, trials: int, z: float = 1.96) -> tuple[float, float]:
     """Wilson's score interval of a success rate, in [0, 1]; 95 % at z = 1.96.
 
     Wilson, E. B. (1927), J. Am. Stat. Assoc. 22, 209-212.

@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One task from demonstrations to success rates, in steps that can be interrupted and go on.
 
-Everything of a task is below one folder: `bags/`, `spec.yaml`, `positions.npy` (what no policy is
-told), and per seed the policy, its training log and the outcome of each trial.
+Everything of a task is below one folder: `bags/`, `spec.yaml`, `positions.npz` (what no policy is
+told), and per seed the policy, the commit of the code that trained it, its training log and the
+outcome of each trial.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from benchmark.tasks.task import Array, Image, Task
 from sarnn_ros.data.cache import default_cache
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import TrainingError
-from sarnn_ros.files import atomic_file
+from sarnn_ros.files import atomic_file, write_text
 from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.policy.runtime import Policy, Prediction
@@ -126,6 +127,8 @@ def train(task: str, seed: int, settings: Settings) -> None:
         command += ["--set", setting]
     if (out / "policy.run" / "checkpoint.pt").is_file():
         command += ["--resume"]
+    else:
+        write_text(out / "commit", commit())
     with (out / "train.log").open("a") as log:
         done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
@@ -218,8 +221,11 @@ def result(
 ) -> dict[str, Any]:
     """One record of `benchmark/results/tasks.json`."""
     training: dict[str, Any] = {}
+    code = commit()
     if seed is not None:
-        training = load_config(settings.folder(task, seed) / "policy").training
+        folder = settings.folder(task, seed)
+        training = load_config(folder / "policy").training
+        code = (folder / "commit").read_text()  # of the policy, not of the code that tries it
     explained = training.get("explained", {})
     return {
         "task": task,
@@ -232,7 +238,7 @@ def result(
         "explained_held_out": explained.get("points"),
         "explained_permuted": explained.get("permuted"),
         "explained_free_running": explained.get("free_run"),
-        "commit": commit(),
+        "commit": code,
         "settings": list(settings.training),
         "demonstrations": settings.demonstrations,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

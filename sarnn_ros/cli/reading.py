@@ -21,6 +21,8 @@ def read_recordings(
     """:param options: of `load_dataset`.
     :raises BagError: no episode is usable.
     """
+    from rich.text import Text
+
     from sarnn_ros.data.cache import default_cache
     from sarnn_ros.interop.loading import load_dataset
 
@@ -30,7 +32,7 @@ def read_recordings(
             spec,
             cache=None if no_cache else default_cache(),
             progress=lambda done, total, name: status.update(
-                f"reading bags: {done}/{total} {name}"
+                Text(f"reading bags: {done}/{total} {name}")  # a str's [/x] would be markup
             ),
             **options,
         )

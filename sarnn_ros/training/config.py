@@ -3,8 +3,8 @@
 """The settings of a training: values and their validation. What they do is in `trainer.py`.
 
 A recipe is a set of defaults: `recipe: eipl` is the seed's training as EIPL's tutorial runs it,
-`recipe: fast` reaches the same success in far less time (docs/explanation/training.md). The user's
-values override the recipe's.
+`recipe: fast` takes minutes on a CPU (docs/explanation/training.md). The user's values override
+the recipe's.
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ class TrainConfig(BaseModel):
         default=None, description="frames per update whose next image is predicted"
     )
     encoder_frames: Count | None = Field(
-        default=None, description="frames per update that train the attention"
+        default=None,
+        description="frames per update whose points are computed anew; they train the attention, "
+        "unless it was searched for",
     )
     inner_steps: int = Field(
         default=0, ge=0, description="updates of the recurrent part after each full one"
@@ -132,8 +134,9 @@ class TrainConfig(BaseModel):
     )
     mixup: Fraction = Field(
         default=0.0,
-        description="chance that a sequence is a mixture of similar episodes, of any where they "
-        "are few, tick by tick; recurrent updates only",
+        description="chance that a sequence is a mixture of two similar episodes, tick by tick; "
+        "of fewer than 35 training episodes any four are mixed, six tenths as often; recurrent "
+        "updates only",
     )
     rest: Fraction = Field(
         default=0.0,

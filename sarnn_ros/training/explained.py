@@ -95,25 +95,9 @@ def rows(targets: Sequence[NDArray[Any]]) -> Array:
     return trajectories(targets).reshape(len(targets), -1)
 
 
-def ridge_unexplained(points: Array, wanted: Array, ridge: float = RIDGE) -> Array:
-    """Share of `wanted` (E, R) that ridge regression on `points` (..., E, P) does not explain of
-    an episode that was left out, (...); by the closed form of the leave-one-out residual."""
-    count, width = points.shape[-2:]
-    inputs = points - points.mean(-2, keepdims=True)
-    inputs = inputs / np.maximum(inputs.std(-2, keepdims=True), MIN_DEVIATION)
-    wanted = wanted - wanted.mean(0)
-    across = np.swapaxes(inputs, -1, -2)
-    gram = across @ inputs + ridge * count * np.eye(width)
-    hat = inputs @ np.linalg.solve(gram, across) + 1 / count
-    kept = np.maximum(1 - np.diagonal(hat, axis1=-2, axis2=-1), 0.05)
-    rest = (wanted - hat @ wanted) / kept[..., None]
-    share: Array = (rest**2).sum((-1, -2)) / max(float((wanted**2).sum()), 1e-9)
-    return share
-
-
 class Regressions:
-    """What `ridge_unexplained` finds if one more of M points is added to those chosen so far, for
-    all of them at once; in each of S sets by itself.
+    """What ridge regression on the points chosen so far and one more of M does not explain of an
+    episode that was left out: for all M at once, in each of S sets by itself.
 
     With M = I - Z(ZᵀZ + λI)⁻¹Zᵀ of the chosen Z, the residuals of all episodes are M·Y, and
     those of an episode that is left out are these over the diagonal of M - 1/E. Two more columns B
@@ -137,7 +121,7 @@ class Regressions:
         self._total = max(float((wanted**2).sum()), 1e-9)
 
     def unexplained(self) -> Array:
-        """(S, M)."""
+        """Share of `wanted`, (S, M)."""
         gain = self._gain(slice(None))  # (S, M, E, 2)
         # What each candidate takes from the residuals: gain · (BᵀM·Y).
         taken = np.swapaxes(self._inputs, -1, -2) @ self._left[:, None]  # (S, M, 2, R)

@@ -24,8 +24,9 @@ from sarnn_ros.model.sarnn import SARNN
 DEVIATION = 0.3
 #: Of standardised points in every other direction.
 REST = 0.03
-#: Points that deviate less, as a share of the image, are amplified as if they deviated so much.
-MIN_DEVIATION = 0.01
+#: Points that deviate less, as a share of the image, hardly move: they are amplified as if they
+#: deviated so much. (What a regression counts as moving is `explained.MIN_DEVIATION`.)
+HARDLY = 0.01
 #: Directions that explain less of what the regression explains count as others.
 MIN_SHARE = 0.01
 
@@ -46,7 +47,7 @@ class PointScale(NamedTuple):
         :param first: those of the frames that the trajectories were regressed on, (M, P).
         :param slope: of that regression, (P, R).
         """
-        deviation = points.std(0).clamp(min=MIN_DEVIATION)
+        deviation = points.std(0).clamp(min=HARDLY)
         first, slope, unit = first.double(), slope.double(), deviation.double()
         first = (first - first.mean(0)) / unit
         slope = slope * unit.unsqueeze(1)

@@ -2,15 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop: the losses, one update, one epoch. Nothing of ROS, files or the terminal.
 
-Both recipes minimise the same loss; `fast` computes less of it per update:
+The loss is the seed's in both recipes. `eipl` computes all of it at every update. `fast` searches
+for the attention first, and then keeps it as it is (`attention_search.py`); per update it computes
+less:
 
-- Only some frames of a batch (`encoder_frames`), drawn at random, are encoded again and train the
-  attention. The recurrent part runs over whole episodes, on the points that every frame had when
-  it was last encoded.
+- Only some frames of a batch (`encoder_frames`), drawn at random, are encoded again, with other
+  noise and colours; with `attention: train` they train the attention. The recurrent part runs over
+  whole episodes, on the points that every frame had when it was last encoded.
 - The next image is predicted for some of those frames only (`image_frames`).
 - Between two full updates there are `inner_steps` updates of the recurrent part alone, on the
-  stored points: the convolutions are nearly all of the cost, and the recurrent part needs the
-  steps.
+  stored points, distorted and mixed (`batches.py`): the convolutions are nearly all of the cost,
+  and the recurrent part needs the steps.
 
 The loss is parallel in time. Nothing in the encoder or the image decoder depends on the recurrent
 state when the inputs are the recorded ones. So all frames are encoded at once, one LSTM runs over

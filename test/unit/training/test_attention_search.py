@@ -38,12 +38,12 @@ from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.explained import (
     FASTEST,
     MIN_EPISODES,
+    RIDGE,
     Regressions,
     explained_share,
     explained_variance,
     mean_demonstration,
     ridge_predictions,
-    ridge_unexplained,
     trajectories,
     warped_squares,
 )
@@ -301,27 +301,21 @@ def test_it_follows_from_the_seed() -> None:
         assert torch.equal(value, weights[1][name]), name
 
 
-def test_unexplained_is_what_leaving_each_episode_out_finds() -> None:
-    """The closed form against fitting as often as there are episodes."""
-    generator = torch.Generator().manual_seed(0)
-    points = torch.randn(12, 3, generator=generator)
-    wanted = points[:, :1] + 0.3 * torch.randn(12, 2, generator=generator)
-    inputs = (points - points.mean(0)) / points.std(0, correction=0)
-    ridge = 1e-2 * 12 * torch.eye(3)
-    wanted_c = wanted - wanted.mean(0)
+def unexplained(points: np.ndarray, wanted: np.ndarray) -> float:
+    """By fitting as often as there are episodes."""
+    count, width = points.shape
+    inputs = np.c_[(points - points.mean(0)) / points.std(0), np.ones(count)]
+    penalty = np.diag([RIDGE * count] * width + [0.0])
     total = 0.0
-    for left in range(12):
-        kept = torch.arange(12) != left
-        x = torch.cat([inputs, torch.ones(12, 1)], 1)
-        penalty = torch.block_diag(ridge, torch.zeros(1, 1))
-        slope = torch.linalg.solve(x[kept].T @ x[kept] + penalty, x[kept].T @ wanted_c[kept])
-        total += float(((wanted_c[left] - x[left] @ slope) ** 2).sum())
-    found = ridge_unexplained(points.double().numpy(), wanted.double().numpy())
-    assert found == pytest.approx(total / float((wanted_c**2).sum()), rel=1e-4)
+    for left in range(count):
+        x, y = np.delete(inputs, left, 0), np.delete(wanted, left, 0)
+        slope = np.linalg.solve(x.T @ x + penalty, x.T @ y)
+        total += ((wanted[left] - inputs[left] @ slope) ** 2).sum()
+    return total / ((wanted - wanted.mean(0)) ** 2).sum()
 
 
 def test_what_one_more_point_explains_is_as_if_fitted_anew() -> None:
-    """All candidates at once, and only changes from choice to choice."""
+    """All candidates at once, in closed form, and only changes from choice to choice."""
     rng = np.random.default_rng(0)
     points, wanted = rng.normal(size=(3, 20, 15, 2)), rng.normal(size=(15, 40))
     points[:, 4] += 0.2 * wanted[:, :2]
@@ -329,7 +323,7 @@ def test_what_one_more_point_explains_is_as_if_fitted_anew() -> None:
     for choice in (4, 11, 0, 7):
         others = [one for one in range(20) if one not in chosen]
         tried = [[points[:, one] for one in (*chosen, other)] for other in others]
-        anew = [[ridge_unexplained(at, wanted) for at in np.concatenate(one, -1)] for one in tried]
+        anew = [[unexplained(at, wanted) for at in np.concatenate(one, -1)] for one in tried]
         np.testing.assert_allclose(regressions.unexplained()[:, others].T, anew, rtol=1e-9)
         regressions.add(choice)
         chosen.append(choice)
