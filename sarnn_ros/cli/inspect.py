@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +15,11 @@ import typer
 from sarnn_ros.cli.options import Bgr, Failures, Fps, NoCache, Recordings, writing
 
 if TYPE_CHECKING:
+    from sarnn_ros.data.dataset import Dataset
+    from sarnn_ros.data.differences import Difference
+    from sarnn_ros.data.problems import Problem
     from sarnn_ros.data.report import DatasetReport
+    from sarnn_ros.spec import Spec
 
 
 def inspect(
@@ -38,6 +45,14 @@ def inspect(
             "--crop",
             help="Propose the cameras, of --spec as well, cropped to where the episodes differ; "
             "--html shows it.",
+        ),
+    ] = False,
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--search",
+            help="Search for attention as 'sarnn train' does, with its crops (a minute), and say "
+            "how much of what the episodes differ by its points see.",
         ),
     ] = False,
     fps: Fps = None,
@@ -72,15 +87,19 @@ def inspect(
     console = Console(stderr=str(json_file) == "-")
     arrays = Arrays(fps, bgr)
     chosen = propose(bags, arrays) if spec is None else load_spec(spec)
+    read = partial(
+        read_recordings, bags, console=console, no_cache=no_cache, arrays=arrays, failures=failures
+    )
     try:
-        dataset = read_recordings(
-            bags, chosen, console, no_cache=no_cache, arrays=arrays, failures=failures
-        )
+        dataset = read(chosen)
     except SarnnError:
         if spec is None:  # it may need a correction
             show_proposal(chosen, console, write_spec)
         raise
     report = examine(dataset)
+    if search:
+        found = _search(dataset, report.differences, read)
+        report = dataclasses.replace(report, problems=(*report.problems, found))
     if spec is None or crop:
         show_proposal(chosen, console, write_spec, report.differences, crop=crop)
     print_report(report, console)
@@ -92,6 +111,20 @@ def inspect(
         _write_json(report, json_file)
     if report.worst == "error" or (strict and report.worst == "warning"):
         raise typer.Exit(1)
+
+
+def _search(
+    dataset: Dataset,
+    differences: Sequence[Difference | None],
+    read: Callable[[Spec], Dataset],
+) -> Problem:
+    from sarnn_ros.data.differences import ENOUGH, crop_cameras
+    from sarnn_ros.training.config import make_config
+    from sarnn_ros.training.estimate import search
+
+    if len(dataset.episodes) >= ENOUGH:
+        dataset = read(crop_cameras(dataset.spec, differences))
+    return search(dataset, make_config({}))
 
 
 def _write_json(report: DatasetReport, file: Path) -> None:

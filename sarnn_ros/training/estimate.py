@@ -1,16 +1,18 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a training will take, before it starts: sizes, memory, and the time of trial epochs."""
+"""What a training will take, before it starts: sizes, memory, the time of trial epochs, and what
+its search for attention finds."""
 
 from __future__ import annotations
 
 import time
 
 from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.data.problems import Problem
 from sarnn_ros.training.attention_search import episode_bytes, most_episodes
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.memory import update_bytes
-from sarnn_ros.training.run import make_trainer
+from sarnn_ros.training.run import FEW_EXPLAINED, make_trainer
 
 
 def describe(dataset: Dataset, config: TrainConfig) -> str:
@@ -56,3 +58,32 @@ def describe(dataset: Dataset, config: TrainConfig) -> str:
     if said:
         lines["attention"] = f"{said[-1]}; {search_seconds:.0f} s"
     return "\n".join(f"{name:<13}{text}" for name, text in lines.items())
+
+
+def search(dataset: Dataset, config: TrainConfig) -> Problem:
+    """What a training's search for attention finds in the first images: a note, or a warning if
+    that is little. Takes a minute, and memory as `describe` tells.
+
+    :raises TrainingError: no training episode has two ticks.
+    """
+    trainer = make_trainer(dataset, config)
+    said: list[str] = []
+    trainer.search_attention(said.append)
+    cameras = ", ".join(
+        f"{one.name} {'whole' if one.crop is None else 'cropped'}" for one in dataset.spec.cameras
+    )
+    where, page = f"attention ({cameras})", "docs/explanation/attention.md"
+    if trainer.searched is None:
+        return Problem(
+            "warning", where, said[-1], "the policy may not see", "record more episodes"
+        )
+    points, permuted = trainer.searched
+    found = (
+        f"the points that a search finds explain {points:.2f} of how held-out episodes differ "
+        f"({permuted:.2f} with episodes exchanged)"
+    )
+    if points < FEW_EXPLAINED:
+        effect = "the policy may not see what it needs, or episodes differ in the way they take"
+        remedy = f"let the object be larger in the image, or record more episodes ({page})"
+        return Problem("warning", where, found, effect, remedy)
+    return Problem("note", where, found, "1 is all of it, 0 nothing", f"none is needed ({page})")

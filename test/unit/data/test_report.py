@@ -359,6 +359,19 @@ def test_json_terminal_and_page(tmp_path):
     assert (previews[0][12, 50:150] == [255, 60, 60]).all()  # the crop's upper edge
 
 
+def test_a_search_says_what_it_finds_with_the_crop_of_training(tmp_path: Path) -> None:
+    record_small_object(tmp_path / "bags", 10)
+    file, said = tmp_path / "spec.yaml", tmp_path / "said.json"
+    command = ["inspect", str(tmp_path / "bags")]
+    for more in (["--write-spec", str(file)], ["--spec", str(file), "--search"]):
+        result = CliRunner().invoke(app, [*command, *more, "--json", str(said)])
+        assert result.exit_code == 0, result.output
+    problems = json.loads(said.read_text())["problems"]
+    (found,) = [one for one in problems if one["where"] == "attention (camera cropped)"]
+    # The arm moves alike wherever the object lies.
+    assert found["severity"] == "warning" and "that a search finds explain" in found["found"]
+
+
 class TestCommand:
     def run(self, *arguments: object):
         return CliRunner().invoke(app, ["inspect", *map(str, arguments)])

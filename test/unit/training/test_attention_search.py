@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ from sarnn_ros.training.attention_search import (
     most_episodes,
 )
 from sarnn_ros.training.config import TrainConfig, make_config
+from sarnn_ros.training.estimate import search
 from sarnn_ros.training.explained import (
     FASTEST,
     MIN_EPISODES,
@@ -213,6 +215,24 @@ def test_what_decides_nothing_explains_nothing() -> None:
     trainer = searched(reach(50, permuted=True))
     explains, _ = trainer.points_explain(trainer.model) or (1, 0)
     assert explains < 0.3
+
+
+@pytest.mark.parametrize(
+    ("episodes", "permuted", "severity", "says"),
+    [
+        (25, False, "note", r"the points that a search finds explain (0\.[89]|1\.0)"),
+        (50, True, "warning", r"explain -?0\.[012]"),
+        (4, False, "warning", "training episodes are too few to search for attention"),
+    ],
+    ids=["sees", "decides nothing", "few"],
+)
+def test_before_training_it_is_said_what_a_search_finds(
+    episodes: int, permuted: bool, severity: str, says: str
+) -> None:
+    problem = search(reach(episodes, permuted=permuted), config())
+    assert problem.severity == severity
+    assert re.search(says, problem.found)
+    assert problem.where == "attention (camera0 whole, camera1 whole)"
 
 
 def test_a_second_object_is_chosen_however_many_candidates_are_on_the_first() -> None:
