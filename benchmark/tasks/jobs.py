@@ -56,7 +56,8 @@ def prepare(name: str, settings: run.Settings) -> None:
 
 def learn(name: str, seed: int, settings: run.Settings) -> None:
     task = make_task(name).name
-    say(f"{task} seed {seed}")("training")
+    log = settings.folder(task, seed) / run.LOG
+    say(f"{task} seed {seed}")(f"training, minutes; its progress is in {log}")
     run.train(task, seed, settings)
 
 

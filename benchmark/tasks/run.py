@@ -42,6 +42,8 @@ from sarnn_ros.streams.observe import Observation
 WORK = Path(__file__).resolve().parents[2] / "benchmark_tasks_output"
 #: Of the model's images: the same for every task, (width, height).
 SIZE = (96, 72)
+#: What `sarnn train` says, beside the policy.
+LOG = "train.log"
 #: Of each task, unless asked for others.
 DEMONSTRATIONS = 50
 #: Controls that need a policy, and what its camera shows; None is the policy itself.
@@ -129,12 +131,12 @@ def train(task: str, seed: int, settings: Settings) -> None:
         command += ["--resume"]
     else:
         write_text(out / "commit", commit())
-    with (out / "train.log").open("a") as log:
+    with (out / LOG).open("a") as log:
         done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         raise TrainingError(
             f"'sarnn train' ended with {done.returncode}",
-            where=out / "train.log",
+            where=out / LOG,
             remedy="its log says why",
         )
 

@@ -73,7 +73,13 @@ def page(records: Iterable[dict[str, Any]]) -> str:
     parts = [HEAD]
     for (task, _, settings), some in groupby(records, _group):
         parts.append(f"## {task}{f' ({settings})' if settings else ''}\n")
-        parts.append("\n".join(_table(task, list(some))) + "\n")
+        lines = list(_table(list(some)))
+        if not settings:  # published for as many demonstrations
+            lines += [
+                f"| published: [{what}]({source}) | - | {percent:g} % of {trials} | | | | | |"
+                for what, percent, trials, source in PUBLISHED.get(task, ())
+            ]
+        parts.append("\n".join(lines) + "\n")
     parts.append("\n".join(_predicts(records)) + "\n")
     return "\n".join(parts)
 
@@ -145,7 +151,7 @@ def _ranks(values: Array) -> Array:
     return ranks
 
 
-def _table(task: str, records: list[dict[str, Any]]) -> Iterator[str]:
+def _table(records: list[dict[str, Any]]) -> Iterator[str]:
     yield "| what | seed | success | interval | explained | free run | training, CPU s | commit |"
     yield "|---|---|---|---|---|---|---|---|"
     policies = [one for one in records if one["control"] is None]
@@ -156,8 +162,6 @@ def _table(task: str, records: list[dict[str, Any]]) -> Iterator[str]:
     controls = sorted((one for one in records if one["control"]), key=lambda one: one["control"])
     for one in controls:
         yield _row(one["control"], "-" if one["seed"] is None else one["seed"], one)
-    for what, percent, trials, source in PUBLISHED.get(task, ()):
-        yield f"| published: [{what}]({source}) | - | {percent:g} % of {trials} | | | | | |"
 
 
 def _mean(policies: list[dict[str, Any]]) -> str:
