@@ -21,8 +21,8 @@ CARD = "README.md"
 TITLE = "# SARNN policy"
 EXPLAINED = """\
 How much of what differs between held-out episodes is explained: 1 is all, 0 no more than by the
-mean demonstration. High figures do not prove success: hide the object, and the policy must
-fail."""
+mean demonstration; below 0.5 the policy may not see what it needs. High figures do not prove
+success: hide the object, and the policy must fail."""
 
 
 def write_card(directory: Path, config: PolicyConfig) -> None:
@@ -107,10 +107,12 @@ def _training(training: dict[str, Any], curves: bool) -> list[str]:
         told.append(f"recipe `{recipe}`")
     if "seconds" in training:
         told.append(f"{training['seconds']:.0f} s, of CPU {training['cpu_seconds']:.0f} s")
+    trained_on = " (on training episodes: none were held out)"
     shares = {
         "points": "the attention points of the first images",
         "permuted": "the same with episodes exchanged, which is chance",
-        "free_run": "the policy, running on its own predictions",
+        "free_run": "the policy, running on its own predictions"
+        + trained_on * (explained.get("episodes") == "training"),
     }
     found = {what: explained.get(key) for key, what in shares.items()}
     rows = [(what, f"{share:.2f}") for what, share in found.items() if share is not None]

@@ -41,7 +41,10 @@ def test_the_card_tells_how_the_policy_was_trained(policy_dir: Path) -> None:
     for told in ("| 1, 2, 3, 4 |", "- 45 episodes, and 5 kept", "- recipe `fast`", "of CPU 158 s",
                  "first images | 0.87 |", "chance | -1.50 |", "(curves.png)"):  # fmt: skip
         assert told in text
-    assert "own predictions |" not in text  # not known
+    assert "own predictions" not in text  # not known
+    training["explained"] = {"free_run": 0.9, "episodes": "training"}
+    text = card(config.model_copy(update={"training": training}))
+    assert "own predictions (on training episodes: none were held out) | 0.90 |" in text
 
 
 def test_a_card_is_made_anew_and_somebody_s_own_is_left_alone(
