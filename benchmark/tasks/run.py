@@ -28,6 +28,7 @@ from benchmark.tasks.rollout import rollout
 from benchmark.tasks.task import Array, Image, Task
 from sarnn_ros.data.cache import default_cache
 from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.data.proposal import SIDE
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.files import atomic_file, write_text
 from sarnn_ros.interop.loading import load_dataset
@@ -40,8 +41,6 @@ from sarnn_ros.streams.observe import Observation
 
 #: Where everything is kept but the results, unless asked for elsewhere.
 WORK = Path(__file__).resolve().parents[2] / "benchmark_tasks_output"
-#: Of the model's images: the same for every task, (width, height).
-SIZE = (96, 72)
 #: What `sarnn train` says, beside the policy.
 LOG = "train.log"
 #: Of each task, unless asked for others.
@@ -78,25 +77,19 @@ class Settings:
 
 
 def make_spec(task: Task) -> Spec:
-    """The same rule for every task: the whole image of each camera, shrunk to `SIZE`, which
-    training crops by itself; state and command by name."""
-    width, height = SIZE
+    """What `sarnn inspect` proposes of the task's bags, but for the task's own rate and its names
+    of cameras: the whole images, which training crops by itself; state and command by name."""
+    cameras = []
+    for name, size in task.cameras.items():
+        width, height = (round(SIDE * length / max(size)) for length in size)
+        cameras.append({"name": name, "topic": f"/{name}", "width": width, "height": height})
     return parse_spec(
         {
             "rate": task.rate,
-            "cameras": [
-                {
-                    "name": name,
-                    "topic": f"/{name}",
-                    "width": width,
-                    "height": height,
-                }
-                for name in task.cameras
-            ],
+            "cameras": cameras,
             "joints": {"topic": "/joint_states", "names": list(task.joints)},
             "target": "command",
             "command": {"topic": "/joint_command"},
-            "joint_range": [0.1, 0.9],
         }
     )
 

@@ -20,7 +20,9 @@ from benchmark.tasks import controls, jobs, run, table
 from benchmark.tasks.__main__ import ENVIRONMENT, keep
 from benchmark.tasks.record import demonstrate
 from benchmark.tasks.rollout import rollout
+from sarnn_ros.data.proposal import propose_spec
 from sarnn_ros.errors import TrainingError
+from sarnn_ros.spec import Spec
 
 #: Little enough for a few seconds of training.
 TINY = ("epochs=2", "inner_steps=1", "image_frames=2", "encoder_frames=8", "validate_every=1")
@@ -85,6 +87,22 @@ def test_a_task_from_demonstrations_to_the_table(tmp_path: Path) -> None:
     assert [path.stat().st_mtime_ns for path in made] == times
 
 
+def test_the_spec_is_what_a_newcomer_is_proposed(tmp_path: Path) -> None:
+    assert list(demonstrate(Dot(), 1, tmp_path)) == [1]
+    ours, proposed = run.make_spec(Dot()), propose_spec(next(tmp_path.iterdir()))
+
+    def compared(spec: Spec) -> dict[str, Any]:
+        told = spec.model_dump(mode="json")
+        for source in (*told["cameras"], *told["joints"], told["command"]):
+            source["topic"] = source["topic"].removeprefix("/")  # proposals are relative
+            source.pop("max_age", None)  # is not asked for in bags that miss no message
+        told["cameras"][0].pop("name")
+        return told
+
+    assert ours.cameras[0].name == "above"
+    assert compared(ours) == compared(proposed)  # the dot's rate is the proposal's, 10 Hz
+
+
 def test_demonstrations_that_fail_leave_no_bag(tmp_path: Path) -> None:
     assert list(demonstrate(Dot(), 5, tmp_path)) == [1, 2, 3, 4, 5]
     kept = {int(path.name[-3:]) for path in tmp_path.iterdir()}
@@ -114,7 +132,7 @@ class Seer:
         self.frames.append(image.tobytes())
         red = np.argwhere((image[..., 0] > 200) & (image[..., 1] < 100))
         if len(red):
-            self.action = np.array([red[:, 1].mean() / 96, 0.5])
+            self.action = np.array([red[:, 1].mean() / 64, 0.5])
         return self
 
 
