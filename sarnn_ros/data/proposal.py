@@ -34,8 +34,11 @@ TYPES = (*IMAGE_TYPES, JOINT_STATE_TYPE, TRAJECTORY_TYPE, *ARRAY_TYPES)
 PICTURES = ("attention_overlay", "predicted_image", "predicted_beside")
 #: So many messages of a topic tell its rate, its names and whether it has stamps.
 SAMPLE = 200
-#: EIPL's rate and image side.
-RATE, SIDE = 10.0, 64
+#: EIPL's rate, Hz.
+RATE = 10.0
+#: The longer side of a whole image, pixels: in EIPL's 64 a small object is a pixel or two. What
+#: training crops it shrinks to 64.
+SIDE = 96
 #: A stamp further from receipt than this was not made by a clock that was set, s.
 CLOCK_DIFFERENCE = 5.0
 #: Joints of two topics that differ by less, rad or m, are the same joints.

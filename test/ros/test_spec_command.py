@@ -33,6 +33,6 @@ def test_what_is_published_becomes_a_spec(
     assert process.ended() == 0, process.output
     spec = load_spec(out)
     assert (spec.cameras[0].topic, spec.joints[0].topic) == ("live/image_raw", "live/joint_states")
-    assert (spec.cameras[0].width, spec.cameras[0].height) == (64, 48)
+    assert (spec.cameras[0].width, spec.cameras[0].height) == (96, 72)
     assert spec.joints[0].names == tuple(JOINTS) and spec.clock == "header"
     assert "64 x 48" in process.output and "sensor_msgs/msg/JointState" in process.output

@@ -132,7 +132,7 @@ class Seer:
         self.frames.append(image.tobytes())
         red = np.argwhere((image[..., 0] > 200) & (image[..., 1] < 100))
         if len(red):
-            self.action = np.array([red[:, 1].mean() / 64, 0.5])
+            self.action = np.array([red[:, 1].mean() / 96, 0.5])
         return self
 
 

@@ -50,7 +50,7 @@ def test_it_works_as_it_is(tmp_path: Path):
     bag = make.recording().write(tmp_path / "bag")
     spec = propose_spec(bag)
     assert [one.topic for one in spec.cameras] == ["image_raw"]
-    assert (spec.cameras[0].width, spec.cameras[0].height) == (64, 48)
+    assert (spec.cameras[0].width, spec.cameras[0].height) == (96, 72)
     assert spec.joints[0].names == make.NAMES and spec.clock == "header" and spec.rate == 10
     file = tmp_path / "spec.yaml"
     file.write_text(dump_spec(spec))

@@ -135,7 +135,7 @@ def test_the_crop_is_proposed_as_a_comment_that_a_person_can_take(tmp_path, smal
     assert load_spec(file).cameras[0].crop is None
     lines = file.read_text().splitlines()
     (row,) = [row for row, line in enumerate(lines) if line.startswith("# - {")]
-    assert "about 36 pixels there instead of 9 " in lines[row - 1]
+    assert "about 44 pixels there instead of 25 " in lines[row - 1]
     assert lines[row] in result.output
     lines[lines.index("cameras:") + 1 : row] = []
     file.write_text("\n".join(lines).replace("# - {", "- {"))
