@@ -2,7 +2,8 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """What filters answer to in the first images of some demonstrations: those of a new network, and
-those that the search chose. The pictures of docs/explanation/attention.md:
+those that the search chose. The pictures of docs/explanation/attention.md (the first one of a
+policy that was trained with --no-crop):
 
     make benchmark-tasks
     python benchmark/attention_picture.py benchmark_tasks_output/transfer_cube/seed_0/policy \\

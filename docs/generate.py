@@ -182,6 +182,17 @@ def benchmarks() -> str:
     return "\n".join(part.strip() + "\n" for part in parts)
 
 
+def tasks() -> str:
+    """Success on public tasks, and how the recipe was found."""
+    folder = ROOT / "benchmark" / "results"
+    table, log = (
+        (folder / f"{name}.md").read_text(encoding="utf-8")
+        for name in ("tasks", "attention_search")
+    )
+    log = re.sub(r"^#", "##", log, flags=re.MULTILINE)
+    return table.removeprefix("# Public tasks\n") + "\n" + log
+
+
 def spec_example() -> str:
     """The example, as a block of YAML."""
     text = (ROOT / "config" / "spec_example.yaml").read_text(encoding="utf-8")
@@ -196,6 +207,7 @@ PAGES = {
     "cli": commands,
     "api": python_api,
     "benchmarks": benchmarks,
+    "tasks": tasks,
     "spec_example": spec_example,
 }
 

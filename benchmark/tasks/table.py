@@ -29,6 +29,10 @@ run*: the same of the policy on recorded images and its own predictions.
 `docs/explanation/attention.md` says more. Figures of before eaa596e292, which were counted
 otherwise, are left out. Training takes CPU seconds, with one thread.
 
+The commit is that of the code which trained the policy. Since 4bbba2d the spec is the one that
+`sarnn inspect` proposes; before, the range of joints was 0.1 to 0.9. 5f0f377f84 is not in the
+published history.
+
 *Plan from true positions*: a linear function of where things lie, fitted to the same
 demonstrations, gives all commands at once. It is a reference, and no upper bound: some policies do
 better. *Plan from first points*: the same of the policy's points in the first image. *Image
