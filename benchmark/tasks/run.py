@@ -28,7 +28,7 @@ from benchmark.tasks.rollout import rollout
 from benchmark.tasks.task import Array, Image, Task
 from sarnn_ros.data.cache import default_cache
 from sarnn_ros.data.dataset import Dataset
-from sarnn_ros.data.proposal import SIDE
+from sarnn_ros.data.proposal import model_size
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.files import atomic_file, write_text
 from sarnn_ros.interop.loading import load_dataset
@@ -77,11 +77,12 @@ class Settings:
 
 
 def make_spec(task: Task) -> Spec:
-    """What `sarnn inspect` proposes of the task's bags, but for the task's own rate and its names
-    of cameras: the whole images, which training crops by itself; state and command by name."""
+    """What `sarnn inspect` proposes of the task's bags, but for the task's own rate, its names of
+    cameras, and ages, which bags without gaps do not need: the whole images, which training crops
+    by itself; state and command by name."""
     cameras = []
     for name, size in task.cameras.items():
-        width, height = (round(SIDE * length / max(size)) for length in size)
+        width, height = model_size(*size)
         cameras.append({"name": name, "topic": f"/{name}", "width": width, "height": height})
     return parse_spec(
         {

@@ -20,8 +20,8 @@ HEAD = """\
 
 Written by `make benchmark-tasks` (`benchmark/tasks/`); do not edit. Successes of closed-loop
 trials, each with the objects at new random places of the region that the demonstrations come from,
-with Wilson's 95 % interval. All seeds of a task have the same data, settings and scenes, so the
-interval of their mean counts each scene once. 50 demonstrations, unless a heading says otherwise.
+with Wilson's 95 % interval. All seeds of a task have the same data and scenes, so the interval of
+their mean counts each scene once. 50 demonstrations, unless a heading says otherwise.
 
 *Explained*: how much of how held-out demonstrations differ the points of the first image explain
 (1 all, 0 nothing), and in brackets the same with demonstrations exchanged, which is chance. *Free
@@ -29,9 +29,9 @@ run*: the same of the policy on recorded images and its own predictions.
 `docs/explanation/attention.md` says more. Figures of before eaa596e292, which were counted
 otherwise, are left out. Training takes CPU seconds, with one thread.
 
-The commit is that of the code which trained the policy. Since 4bbba2d the spec is the one that
-`sarnn inspect` proposes; before, the range of joints was 0.1 to 0.9. 5f0f377f84 is not in the
-published history.
+The commit is that of the code which trained the policy; of another commit the recipe may be
+another one. Since 4bbba2d the spec is the one that `sarnn inspect` proposes; before, the range of
+joints was 0.1 to 0.9. 5f0f377f84 is not in the published history.
 
 *Plan from true positions*: a linear function of where things lie, fitted to the same
 demonstrations, gives all commands at once. It is a reference, and no upper bound: some policies do

@@ -122,8 +122,9 @@ def _search(
     from sarnn_ros.training.config import make_config
     from sarnn_ros.training.estimate import search
 
-    if len(dataset.episodes) >= ENOUGH:
-        dataset = read(crop_cameras(dataset.spec, differences))
+    closer = crop_cameras(dataset.spec, differences)
+    if len(dataset.episodes) >= ENOUGH and closer != dataset.spec:
+        dataset = read(closer)
     return search(dataset, make_config({}))
 
 

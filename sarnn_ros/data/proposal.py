@@ -20,6 +20,7 @@ from sarnn_ros.spec import (
     COMPRESSED_IMAGE_TYPE,
     IMAGE_TYPE,
     JOINT_STATE_TYPE,
+    MIN_IMAGE_SIDE,
     NANOSECONDS,
     TRAJECTORY_TYPE,
     Spec,
@@ -274,15 +275,20 @@ def _cameras(samples: Sequence[Sample]) -> Iterator[tuple[Sample, Group]]:
     yield from colour or usable
 
 
-def _camera(sample: Sample, group: Group, number: int) -> dict[str, Any]:
-    width, height = sample.size
+def model_size(width: int, height: int) -> tuple[int, int]:
+    """Width and height of the model's image that is proposed for a camera's, pixels."""
     scale = SIDE / max(width, height)
+    return max(MIN_IMAGE_SIDE, round(width * scale)), max(MIN_IMAGE_SIDE, round(height * scale))
+
+
+def _camera(sample: Sample, group: Group, number: int) -> dict[str, Any]:
+    width, height = model_size(*sample.size)
     values = {
         "name": "camera" if number == 0 else f"camera{number + 1}",
         "topic": group.relative,
         "type": group.type,
-        "width": max(8, round(width * scale)),
-        "height": max(8, round(height * scale)),
+        "width": width,
+        "height": height,
         "max_age": _max_age(group.rate, RATE),
     }
     if sample.depth is not None:

@@ -107,12 +107,13 @@ def _training(training: dict[str, Any], curves: bool) -> list[str]:
         told.append(f"recipe `{recipe}`")
     if "seconds" in training:
         told.append(f"{training['seconds']:.0f} s, of CPU {training['cpu_seconds']:.0f} s")
-    trained_on = " (on training episodes: none were held out)"
+    by_policy = "the policy, running on its own predictions"
+    if explained.get("episodes") == "training":
+        by_policy += " (on training episodes: none were held out)"
     shares = {
         "points": "the attention points of the first images",
         "permuted": "the same with episodes exchanged, which is chance",
-        "free_run": "the policy, running on its own predictions"
-        + trained_on * (explained.get("episodes") == "training"),
+        "free_run": by_policy,
     }
     found = {what: explained.get(key) for key, what in shares.items()}
     rows = [(what, f"{share:.2f}") for what, share in found.items() if share is not None]

@@ -68,11 +68,15 @@ def test_a_task_from_demonstrations_to_the_table(tmp_path: Path) -> None:
     trained = folder / "_".join(["seed_0", *TINY])
     assert (trained / "trial.mp4").stat().st_size > 0
 
-    # Said again, nothing is done twice.
+    # Said again, nothing is done twice; and the commit stays that of the code that trained.
+    (trained / "commit").write_text("older")
     made = [*(folder / "bags").iterdir(), trained / "policy" / "config.json"]
     times = [path.stat().st_mtime_ns for path in made]
     assert "trials succeeded" not in benchmark()
     assert [path.stat().st_mtime_ns for path in made] == times
+
+    commits = {one["control"]: one["commit"] for one in json.loads(results.read_text())}
+    assert commits[None] == "older" != commits["mean replay"]
 
     # What the policy does on new demonstrations, and what another recurrent part would.
     more = [sys.executable, "-m", "benchmark.tasks.new_demonstrations", "dot_task:Dot"]
