@@ -78,9 +78,6 @@ class TrainConfig(BaseModel):
     clip_norm: Positive | None = Field(
         default=None, description="gradient norm above which to clip"
     )
-    average: Annotated[float, Field(ge=0, lt=1)] = Field(
-        default=0.0, description="decay of the averaged weights, per update; 0 is off"
-    )
 
     # Doing less per update (see `trainer.py`). None: everything, as in the seed.
     image_frames: Count | None = Field(
@@ -124,8 +121,8 @@ class TrainConfig(BaseModel):
 
     point_noise: Weight = Field(
         default=0.0,
-        description="on points that were searched for, as a share of their deviation, per tick "
-        "and once per episode; recurrent updates only",
+        description="on points that were searched for, as a share of their deviation, per tick; "
+        "recurrent updates only",
     )
     point_hold: Fraction = Field(
         default=0.0,

@@ -31,7 +31,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim import swa_utils
 
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
@@ -300,8 +299,6 @@ class Trainer:
                 # The loss is that of before its step. With the last recurrent step's loss, an
                 # epoch of a single update is noticed before it is saved.
                 self._check_loss(index, *last)
-                if self.average is not None:
-                    self.average.update_parameters(self.model)
                 sums += losses
             self.group.broadcast(self.model.parameters())
             if not all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters()):
@@ -406,18 +403,13 @@ class Trainer:
         self.optimizer = torch.optim.Adam(
             self.model.parameters(), lr=config.learning_rate, eps=config.adam_eps, fused=True
         )
-        self.average = None
-        if config.average:
-            decay = swa_utils.get_ema_multi_avg_fn(config.average)  # type: ignore[no-untyped-call]
-            self.average = swa_utils.AveragedModel(self.model, multi_avg_fn=decay)
 
     def final_model(self) -> SARNN:
-        """What should be deployed: the averaged weights where there are any, and the scale of the
-        points folded into the recurrent weights."""
-        model: SARNN = self.model if self.average is None else self.average.module  # type: ignore[assignment]
-        if self.objective.scale is not None:
-            model = copy.deepcopy(model)
-            self.objective.scale.fold(model)
+        """What should be deployed: the scale of the points folded into the recurrent weights."""
+        if self.objective.scale is None:
+            return self.model
+        model = copy.deepcopy(self.model)
+        self.objective.scale.fold(model)
         return model
 
     @torch.no_grad()
@@ -547,7 +539,6 @@ class Trainer:
             "epoch": self.epoch,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "average": None if self.average is None else self.average.state_dict(),
             "generator": self.generator.get_state(),
             "points": self.points,
             "searched": self.searched,
@@ -563,8 +554,6 @@ class Trainer:
         self.epoch = state["epoch"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
         self.searched = state["searched"]
         if state["points"] is not None:
             self.points = state["points"].to(self.device)

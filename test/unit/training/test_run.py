@@ -38,7 +38,7 @@ MakeTask = Callable[..., Dataset]
 
 SMALL: dict[str, Any] = {
     "k_dim": 2, "rec_dim": 8, "epochs": 6, "threads": 1, "device": "cpu", "decay_end": 2,
-    "average": 0.9, "validate_every": 2,
+    "validate_every": 2,
 }  # fmt: skip
 FAST = {**SMALL, "attention": "train", "inner_steps": 2, "encoder_frames": 12, "image_frames": 5}
 EIPL = {**SMALL, "recipe": "eipl", "batch_size": 2}
@@ -464,7 +464,7 @@ def test_export_leaves_the_trainers_model_on_its_device(
         return nn.Module.cpu(self)
 
     monkeypatch.setattr(SARNN, "cpu", cpu)
-    config = make_config({**EIPL, "average": 0.0})
+    config = make_config(EIPL)
     train(
         make_task(),
         config,
@@ -506,7 +506,7 @@ def test_the_explained_variance_told_is_that_of_the_kept_weights(
         if epoch.number == 2:
             trainer.model.decoder_joint[0].bias.data += 1
 
-    values = {**settings, "keep": "best", "validate_every": 1, "average": 0.0}
+    values = {**settings, "keep": "best", "validate_every": 1}
     warnings: list[str] = []
     result = train(
         make_task(),
@@ -566,7 +566,7 @@ def test_patience_ends_a_training_that_keeps_the_last_weights(
 ) -> None:
     """`keep: last` is the fast recipe's. The weights are those of its last epoch."""
     settings = {"learning_rate": 0.05, "epochs": 50, "patience": 3, "validate_every": 1,
-                "learning_rate_end": 1.0, "average": 0.0}  # fmt: skip
+                "learning_rate_end": 1.0}  # fmt: skip
     config = make_config({**FAST, **settings})
     assert config.keep == "last"
     result = train(make_task(), config, tmp_path / "p")

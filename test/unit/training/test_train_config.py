@@ -31,7 +31,7 @@ def test_eipl_recipe_is_the_tutorials() -> None:
     assert (config.image_noise, config.joint_noise) == (0.02, 0.1)
     # Nothing of the faster recipe: every frame, every step, constant learning rate.
     assert config.image_frames is config.encoder_frames is config.clip_norm is None
-    assert (config.inner_steps, config.average, config.learning_rate_end) == (0, 0.0, 1.0)
+    assert (config.inner_steps, config.learning_rate_end) == (0, 1.0)
 
 
 def test_default_is_fast_and_the_users_values_win(tmp_path: Path) -> None:
@@ -65,7 +65,6 @@ def test_every_problem_is_named_at_once() -> None:
         ("learning_rate", float("inf")),
         ("temperature", 0),
         ("stride", 3),
-        ("average", 1.0),
         ("hue", 0.6),
         ("erase", 1.5),
         ("inner_steps", -1),
