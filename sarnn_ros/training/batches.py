@@ -252,9 +252,6 @@ class Batches:
         """Attention points (B, T, P) with noise per tick: of few episodes the recurrent part would
         else learn by heart where each point was.
 
-        An offset that stays for an episode would make it trust the points less than it should:
-        it then goes less far than the object lies.
-
         :param deviation: of each point, (P,).
         """
         noise = torch.empty_like(points).normal_(generator=self._generator)

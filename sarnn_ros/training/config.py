@@ -132,8 +132,7 @@ class TrainConfig(BaseModel):
     mixup: Fraction = Field(
         default=0.0,
         description="chance that a sequence is a mixture of two similar episodes, tick by tick; "
-        "of fewer than 35 training episodes any four are mixed, six tenths as often; recurrent "
-        "updates only",
+        "of few training episodes, of several, and less often; recurrent updates only",
     )
     rest: Fraction = Field(
         default=0.0,

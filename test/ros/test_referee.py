@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rclpy.task import Future
 
 from sarnn_ros.errors import BagError, EnvironmentProblem
 from sarnn_ros.sim import referee as referee_module
 from sarnn_ros.sim.demonstrations import Episode, record
 from sarnn_ros.sim.judging import Recording
 from sarnn_ros.sim.processes import Child, children
-from sarnn_ros.sim.referee import Referee, open_referee
+from sarnn_ros.sim.referee import Referee, knows_clients, open_referee
 from sarnn_ros.sim.replay import mean_commands
 from sarnn_ros.sim.task import RATE, Placement, TrialPlan
 
@@ -53,6 +54,26 @@ def stage(
         with open_referee(domain, alive) as referee:
             referee.wait_until_ready(("replay",))
             yield referee, running
+
+
+class Forgetful:
+    """In place of a server that drops the first answers, which no real one does on demand."""
+
+    def __init__(self, drops: int) -> None:
+        self.asked, self._drops = 0, drops
+
+    def call_async(self, request: object) -> Future:
+        self.asked += 1
+        future = Future()
+        if self.asked > self._drops:
+            future.set_result(None)
+        return future
+
+
+def test_a_server_that_drops_answers_is_asked_again(wait) -> None:
+    server = Forgetful(drops=2)
+    wait(knows_clients(server), "an answer")
+    assert server.asked == 3
 
 
 def longest_gap(recording: Recording) -> float:
