@@ -183,6 +183,11 @@ def _bag(episode: str) -> str:
     return episode.partition("/")[0].partition("#")[0]
 
 
+def _trials(task: str, seed: int | None, control: str | None, settings: Settings) -> Path:
+    name = (control or "policy").replace(" ", "_")
+    return settings.folder(task, seed) / f"trials_{name}.json"
+
+
 def judge(
     task: Task,
     seed: int | None,
@@ -193,8 +198,10 @@ def judge(
     """Successes and trials. Each outcome is written down at once, and not tried again."""
     folder = settings.folder(task.name, seed)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"trials_{(control or 'policy').replace(' ', '_')}.json"
+    path = _trials(task.name, seed, control, settings)
     outcomes: list[bool] = json.loads(path.read_text()) if path.is_file() else []
+    if not outcomes:
+        write_text(path.with_suffix(".commit"), commit())
     if len(outcomes) < settings.trials:
         driver, spec = make_driver(task, seed, control, settings)
     while len(outcomes) < settings.trials:
@@ -217,11 +224,11 @@ def result(
 ) -> dict[str, Any]:
     """One record of `benchmark/results/tasks.json`."""
     training: dict[str, Any] = {}
-    code = commit()
+    kept = _trials(task, seed, control, settings).with_suffix(".commit")
     if seed is not None:
         folder = settings.folder(task, seed)
         training = load_config(folder / "policy").training
-        code = (folder / "commit").read_text()  # of the policy, not of the code that tries it
+        kept = folder / "commit"  # of the policy, not of the code that tries it
     explained = training.get("explained", {})
     return {
         "task": task,
@@ -234,7 +241,7 @@ def result(
         "explained_held_out": explained.get("points"),
         "explained_permuted": explained.get("permuted"),
         "explained_free_running": explained.get("free_run"),
-        "commit": code,
+        "commit": kept.read_text(),
         "settings": list(settings.training),
         "demonstrations": settings.demonstrations,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

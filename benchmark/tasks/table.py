@@ -29,9 +29,10 @@ run*: the same of the policy on recorded images and its own predictions.
 `docs/explanation/attention.md` says more. Figures of before eaa596e292, which were counted
 otherwise, are left out. Training takes CPU seconds, with one thread.
 
-The commit is that of the code which trained the policy; of another commit the recipe may be
-another one. Since 4bbba2d the spec is the one that `sarnn inspect` proposes; before, the range of
-joints was 0.1 to 0.9. 5f0f377f84 is not in the published history.
+The commit is that of the code which trained the policy, or tried what has none; of another commit
+the recipe may be another one. Since 4bbba2d the spec is the one that `sarnn inspect` proposes, but
+for the rate, which is the task's own; before, the range of joints was 0.1 to 0.9. 5f0f377f84 is
+not in the published history.
 
 *Plan from true positions*: a linear function of where things lie, fitted to the same
 demonstrations, gives all commands at once. It is a reference, and no upper bound: some policies do
@@ -175,7 +176,7 @@ def _mean(policies: list[dict[str, Any]]) -> str:
     trials = min(one["trials"] for one in policies)
     low, high = wilson(float(np.mean(found)) * trials, trials)
     seeds = f"mean of {len(policies)}"
-    success = f"{np.mean(found):.1%}, {min(found):.0%} to {max(found):.0%}"
+    success = f"{np.mean(found):.1%}, seeds {min(found):.0%} to {max(found):.0%}"
     return f"| **policy** | {seeds} | {success} | {100 * low:.0f} to {100 * high:.0f} % | | | | |"
 
 

@@ -52,7 +52,7 @@ def inspect(
         typer.Option(
             "--search",
             help="Search for attention as 'sarnn train' does, with its crops (a minute), and say "
-            "how much of what the episodes differ by its points see.",
+            "how much of the differences between episodes its points explain.",
         ),
     ] = False,
     fps: Fps = None,

@@ -253,7 +253,7 @@ def propose(
     values: dict[str, Any] = {
         "rate": rate,
         "clock": "header" if all(one.stamped for one in used) else "receive",
-        "cameras": [_camera(one, group, row) for row, (one, group) in enumerate(cameras)],
+        "cameras": [_camera(one, group, row, rate) for row, (one, group) in enumerate(cameras)],
         "joints": [
             {"topic": one.relative, "names": list(one.names), "max_age": _max_age(one.rate, rate)}
             | ({"prefix": prefix} if prefix else {})
@@ -281,7 +281,7 @@ def model_size(width: int, height: int) -> tuple[int, int]:
     return max(MIN_IMAGE_SIDE, round(width * scale)), max(MIN_IMAGE_SIDE, round(height * scale))
 
 
-def _camera(sample: Sample, group: Group, number: int) -> dict[str, Any]:
+def _camera(sample: Sample, group: Group, number: int, rate: float) -> dict[str, Any]:
     width, height = model_size(*sample.size)
     values = {
         "name": "camera" if number == 0 else f"camera{number + 1}",
@@ -289,7 +289,7 @@ def _camera(sample: Sample, group: Group, number: int) -> dict[str, Any]:
         "type": group.type,
         "width": width,
         "height": height,
-        "max_age": _max_age(group.rate, RATE),
+        "max_age": _max_age(group.rate, rate),
     }
     if sample.depth is not None:
         low, high = (float(f"{bound:.3g}") for bound in sample.depth)
@@ -323,10 +323,9 @@ def _sources(groups: Sequence[Group]) -> list[tuple[str, Group]]:
         chosen.append(group)
     chosen_rows = sorted(range(len(chosen)), key=lambda row: (chosen[row].topic, row))
     # As the bag has them: arms by topic, and the larger one first where they share it.
-    return [
-        (_prefix(chosen[row].topic, number) if row in arms else "", chosen[row])
-        for number, row in enumerate(chosen_rows)
-    ]
+    topics = [chosen[row].topic for row in chosen_rows if row in arms]
+    prefixes = iter(_prefixes(topics))
+    return [(next(prefixes) if row in arms else "", chosen[row]) for row in chosen_rows]
 
 
 def _repeats(group: Group, other: Group) -> bool:
@@ -336,9 +335,13 @@ def _repeats(group: Group, other: Group) -> bool:
     return bool(np.median(np.abs(mine - theirs)) < SAME)
 
 
-def _prefix(topic: str, number: int) -> str:
-    space = topic.strip("/").split("/")
-    return f"{space[0]}_" if len(space) > 1 else f"arm{number + 1}_"
+def _prefixes(topics: Sequence[str]) -> list[str]:
+    """Of arms: the first part of their namespaces in which all differ, or else a number."""
+    spaces = [topic.strip("/").split("/")[:-1] for topic in topics]
+    for parts in zip(*spaces, strict=False):
+        if len({*parts}) == len(parts):
+            return [f"{part}_" for part in parts]
+    return [f"arm{number + 1}_" for number in range(len(topics))]
 
 
 # -- commands -------------------------------------------------------------------------------------

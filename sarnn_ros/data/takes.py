@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import Episode, Int
 from sarnn_ros.data.problems import BagReport, Problem
-from sarnn_ros.data.proposal import RATE, SIDE
+from sarnn_ros.data.proposal import RATE, model_size
 from sarnn_ros.data.reading import Allocate, Decode, Recording, Show, episodes_of
 from sarnn_ros.errors import BagError, DecodeError, SarnnError
 from sarnn_ros.spec import (
@@ -393,8 +393,7 @@ def proposal(rows: Rows, rate: float | None) -> dict[str, object]:
     values: dict[str, object] = {"rate": min(RATE, round(own, 3)) if own else RATE}
     cameras = []
     for key, frames in rows.cameras.items():
-        scale = SIDE / max(frames.size)
-        width, height = (max(8, round(pixels * scale)) for pixels in frames.size)
+        width, height = model_size(*frames.size)
         name = short(key) if short(key)[:1].isalpha() else f"camera_{short(key)}"
         cameras.append({"name": name, "topic": _topic(key), "width": width, "height": height})
     values["cameras"] = cameras

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From episodes to the inputs of an update: which ones, which frames, how distorted.
 
-All random numbers of a training but its first weights are drawn here, for the whole batch and in
-every process the same.
+All random numbers of a training but its first weights, and those of its search for attention, are
+drawn here, for the whole batch and in every process the same.
 """
 
 from __future__ import annotations

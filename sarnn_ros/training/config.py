@@ -251,7 +251,8 @@ def load_config(
                 where=path,
                 remedy="see config/train.yaml",
             )
-    return make_config({**values, **(overrides or {})}, where=path or "command line")
+    where = f"{path} and command line" if path and overrides else path or "command line"
+    return make_config({**values, **(overrides or {})}, where=where)
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:

@@ -89,10 +89,10 @@ class Sequences:
     def joint_span(self) -> float:
         return self.joint_range[1] - self.joint_range[0]
 
-    def steps(self, less: int = 1) -> Tensor:
-        """Which ticks t have a tick t + less, bool (E, T - less): the unpadded part."""
-        ticks = torch.arange(self.ticks - less, device=self.lengths.device)
-        return ticks < (self.lengths - less).unsqueeze(1)
+    def steps(self) -> Tensor:
+        """Which ticks have a next one, bool (E, T - 1): the unpadded part."""
+        ticks = torch.arange(self.ticks - 1, device=self.lengths.device)
+        return ticks < (self.lengths - 1).unsqueeze(1)
 
     def unpad(self, values: Tensor) -> list[NDArray[np.float32]]:
         """Values per tick that has a next one, (E, T - 1, D), of each episode that has any."""

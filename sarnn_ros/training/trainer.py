@@ -131,7 +131,7 @@ def recurrent_losses(
     :param joints: (B, T - 1, D), inputs.
     :param targets: (B, T - 1, D), what the prediction at t should be.
     :param lengths: ticks per episode, (B,), of T.
-    :param scale: standardises the points that enter the recurrent part.
+    :param scale: of the points that enter the recurrent part.
     :param seen: enter it instead of `points`, if given.
     :returns: joint loss, point loss, decoded points (B, T - 1, P).
     """

@@ -68,15 +68,18 @@ def test_a_task_from_demonstrations_to_the_table(tmp_path: Path) -> None:
     trained = folder / "_".join(["seed_0", *TINY])
     assert (trained / "trial.mp4").stat().st_size > 0
 
-    # Said again, nothing is done twice; and the commit stays that of the code that trained.
+    # Said again, nothing is done twice; and the commit stays that of the code that trained, or
+    # that tried what is not trained.
     (trained / "commit").write_text("older")
+    (folder / "trials_mean_replay.commit").write_text("oldest")
     made = [*(folder / "bags").iterdir(), trained / "policy" / "config.json"]
     times = [path.stat().st_mtime_ns for path in made]
     assert "trials succeeded" not in benchmark()
     assert [path.stat().st_mtime_ns for path in made] == times
 
     commits = {one["control"]: one["commit"] for one in json.loads(results.read_text())}
-    assert commits[None] == "older" != commits["mean replay"]
+    assert (commits[None], commits["mean replay"]) == ("older", "oldest")
+    assert commits["plan from true positions"] == run.commit()
 
     # What the policy does on new demonstrations, and what another recurrent part would.
     more = [sys.executable, "-m", "benchmark.tasks.new_demonstrations", "dot_task:Dot"]
@@ -179,7 +182,7 @@ def test_seeds_share_their_scenes() -> None:
         some = [{**record, "seed": seed, "successes": 40 + seed % 2} for seed in range(seeds)]
         low, high = controls.wilson(40.5, 50)
         assert (
-            f"| **policy** | mean of {seeds} | 81.0%, 80% to 82% | "
+            f"| **policy** | mean of {seeds} | 81.0%, seeds 80% to 82% | "
             f"{100 * low:.0f} to {100 * high:.0f} % |" in table.page(some)
         )
 

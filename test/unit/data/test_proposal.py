@@ -115,15 +115,17 @@ def test_arm_and_gripper_alternating_on_one_topic(tmp_path: Path):
     assert stream.void == 0
 
 
-def test_two_arms_with_equal_joint_names_get_a_prefix(tmp_path: Path):
+@pytest.mark.parametrize("space", ["", "robot/"], ids=["of their own", "in a common namespace"])
+def test_two_arms_with_equal_joint_names_get_a_prefix(space: str, tmp_path: Path):
     made = make.recording(change=cameras_only)
-    add_joints(made, "/left/joint_states")
-    add_joints(made, "/right/joint_states", sign=-1.0)
-    add_joints(made, "/all/joint_states")  # of the left arm again, as an aggregator repeats it
+    add_joints(made, f"/{space}left/joint_states")
+    add_joints(made, f"/{space}right/joint_states", sign=-1.0)
+    # Of the left arm again, as an aggregator repeats it.
+    add_joints(made, f"/{space}all/joint_states")
     bag = made.write(tmp_path / "bag")
     spec = propose_spec(bag)
     assert {one.topic for one in spec.joints} <= {
-        "left/joint_states", "right/joint_states", "all/joint_states"
+        f"{space}left/joint_states", f"{space}right/joint_states", f"{space}all/joint_states"
     }  # fmt: skip
     assert len(spec.joints) == 2 and len({one.prefix for one in spec.joints}) == 2
     assert spec.command_names[2:] == ("right_shoulder", "right_elbow")
