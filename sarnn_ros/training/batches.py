@@ -249,13 +249,16 @@ class Batches:
         return add_noise(joints, deviation, self._generator)
 
     def _noisy_points(self, points: Tensor, deviation: Tensor) -> Tensor:
-        """Attention points (B, T, P) with noise per tick: of few episodes the recurrent part would
-        else learn by heart where each point was.
+        """Attention points (B, T, P) with noise: per tick, and an offset per episode of the same
+        size. What few episodes are, the recurrent part would else learn by heart.
 
         :param deviation: of each point, (P,).
         """
-        noise = torch.empty_like(points).normal_(generator=self._generator)
-        return points + self._config.point_noise * deviation * noise
+        deviation = self._config.point_noise * deviation
+        for shape in (points.shape, (len(points), 1, points.shape[-1])):
+            noise = points.new_empty(shape).normal_(generator=self._generator)
+            points = points + deviation * noise
+        return points
 
     def _held(self, points: Tensor, lengths: Tensor) -> Tensor:
         """Attention points (B, T, P) of which some episodes' stay as they were from a random tick

@@ -121,8 +121,8 @@ class TrainConfig(BaseModel):
 
     point_noise: Weight = Field(
         default=0.0,
-        description="on points that were searched for, as a share of their deviation, per tick; "
-        "recurrent updates only",
+        description="on points that were searched for, as a share of their deviation, per tick "
+        "and once per episode; recurrent updates only",
     )
     point_hold: Fraction = Field(
         default=0.0,
