@@ -200,7 +200,7 @@ def judge(
     folder.mkdir(parents=True, exist_ok=True)
     path = _trials(task.name, seed, control, settings)
     outcomes: list[bool] = json.loads(path.read_text()) if path.is_file() else []
-    if not outcomes:
+    if seed is None and not outcomes:  # a policy has that of its training
         write_text(path.with_suffix(".commit"), commit())
     if len(outcomes) < settings.trials:
         driver, spec = make_driver(task, seed, control, settings)

@@ -115,6 +115,15 @@ def test_arm_and_gripper_alternating_on_one_topic(tmp_path: Path):
     assert stream.void == 0
 
 
+def test_slow_joints_set_the_rate_and_images_of_a_whole_tick_are_allowed(tmp_path: Path):
+    def thinned(topic: str, index: int, message: Any) -> Any:
+        return message if topic == "/image_raw" or index % 40 == 0 else None
+
+    spec = propose_spec(make.recording(change=thinned).write(tmp_path / "bag"))
+    assert spec.rate < 10
+    assert spec.cameras[0].max_age >= 1 / spec.rate
+
+
 @pytest.mark.parametrize("space", ["", "robot/"], ids=["of their own", "in a common namespace"])
 def test_two_arms_with_equal_joint_names_get_a_prefix(space: str, tmp_path: Path):
     made = make.recording(change=cameras_only)

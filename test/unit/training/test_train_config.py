@@ -48,6 +48,13 @@ def test_empty_file_is_the_default(tmp_path: Path) -> None:
     assert load_config(tmp_path / "train.yaml") == load_config()
 
 
+def test_a_setting_that_is_wrong_is_not_blamed_on_the_file_alone(tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text("seed: 4\n")
+    with pytest.raises(ConfigError, match=r"train\.yaml and command line: "):
+        load_config(file, {"epochz": 3})
+
+
 def test_every_problem_is_named_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         make_config({"epochz": 3, "learning_rate": -1, "curve": "cubic", "seed": "one"})
