@@ -123,6 +123,12 @@ def _training(training: dict[str, Any], curves: bool) -> list[str]:
             EXPLAINED,
             _table(("by", "share"), rows),
         ]
+    if rmse := explained.get("rmse"):
+        told_errors = ", ".join(f"{name} {error:.2g}" for name, error in rmse.items())
+        parts.append(
+            f"Its error when it runs so, root mean square, in the units above: {told_errors}. "
+            "Compare it with what the task allows."
+        )
     if curves:
         parts.append("![Losses over the epochs](curves.png)")
     return parts

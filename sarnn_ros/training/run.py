@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import count
+from itertools import count, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 
@@ -32,7 +34,7 @@ from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup, process_group
 from sarnn_ros.training.machine import choose_device, prepare
 from sarnn_ros.training.sequences import Sequences, make_sequences
-from sarnn_ros.training.trainer import Diverged, Epoch, Trainer
+from sarnn_ros.training.trainer import Diverged, Epoch, Runs, Trainer
 from sarnn_ros.viz.curves import plot_curves
 
 __all__ = ["Result", "train"]
@@ -306,7 +308,7 @@ def _export(trainer: Trainer, progress: Progress, dataset: Dataset, out: Path, w
     model = trainer.final_model()
     if progress.best_weights is not None:
         model.load_state_dict(progress.best_weights)
-    explained = _diagnose(trainer, model, warn)
+    explained = _diagnose(trainer, model, dataset, warn)
     summary = {
         "config": config.model_dump(mode="json"),
         "data": dataset.fingerprint,
@@ -342,11 +344,12 @@ def _export(trainer: Trainer, progress: Progress, dataset: Dataset, out: Path, w
         ) from error
 
 
-def _diagnose(trainer: Trainer, model: SARNN, warn: Warn) -> dict[str, Any]:
-    """How much of what differs between episodes the points see, and the policy does (`explained`
-    of the policy directory's config.json); said at the end of training."""
+def _diagnose(trainer: Trainer, model: SARNN, dataset: Dataset, warn: Warn) -> dict[str, Any]:
+    """How much of what differs between episodes the points see and the policy does, and by how
+    much it is off (`explained` of the policy directory's config.json); said at the end."""
     seen = trainer.points_explain(model)
-    done = trainer.explained(model)
+    runs, targets = trainer.free_runs(model)
+    done = trainer.explained(runs, targets)
     episodes = "validation" if trainer.validation is not None else "training"
     points, permuted = seen or (None, None)
     if points is not None:
@@ -354,15 +357,40 @@ def _diagnose(trainer: Trainer, model: SARNN, warn: Warn) -> dict[str, Any]:
             f"the attention points of the first images explain {points:.2f} of how the held-out "
             f"episodes differ ({permuted:.2f} with episodes exchanged)"
         )
+    held_out = "held-out" if trainer.validation is not None else "training"
     if done is not None:
-        held_out = "held-out" if trainer.validation is not None else "training"
         warn(
             f"running on its own predictions, the policy explains {done:.2f} of how the "
             f"{held_out} episodes differ from the mean demonstration"
         )
+    rmse = _rmse(runs, targets, dataset)
+    told = "; ".join(
+        ", ".join(f"{name} {rmse[name]:.2g}" for name, _ in same) + f" {unit}".rstrip()
+        for unit, same in groupby(
+            zip(dataset.spec.joint_labels, dataset.spec.joint_units, strict=True), itemgetter(1)
+        )
+    )
+    warn(
+        f"root mean square error of its free run on the {held_out} episodes: {told}; compare it with "
+        "what the task allows"
+    )
     if min(1.0 if one is None else one for one in (points, done)) < FEW_EXPLAINED:
         warn(
             f"less than {FEW_EXPLAINED:g}: the policy may not see what it needs "
             "(docs/explanation/attention.md)"
         )
-    return {"episodes": episodes, "points": points, "permuted": permuted, "free_run": done}
+    return {
+        "episodes": episodes,
+        "points": points,
+        "permuted": permuted,
+        "free_run": done,
+        "rmse": rmse,
+    }
+
+
+def _rmse(runs: Runs, targets: Runs, dataset: Dataset) -> dict[str, float]:
+    """Root mean square error of each joint, in SI units."""
+    back = dataset.normaliser.denormalise
+    errors = [back(run) - back(target) for run, target in zip(runs, targets, strict=True)]
+    rms = np.sqrt((np.concatenate(errors) ** 2).mean(0)).tolist()
+    return dict(zip(dataset.spec.joint_labels, rms, strict=True))

@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sarnn_ros.errors import TrainingError
@@ -64,6 +65,9 @@ DIVERGED = 100.0
 #: Of the regression that decides what the recurrent part sees of the points, more than
 #: `explained.RIDGE`: the points were chosen to explain these very episodes.
 SCALE_RIDGE = 0.03
+
+#: Trajectories (T - 1, D), one per episode.
+Runs = list[NDArray[np.float32]]
 
 
 class Diverged(TrainingError):
@@ -434,20 +438,22 @@ class Trainer:
         model.train()
         total = config.image_loss * image + config.joint_loss * joint + config.point_loss * point
         losses = Losses(*torch.stack([image, joint, point, total]).tolist())
-        return losses, self.explained(model, points)
+        return losses, self.explained(*self.free_runs(model, points))
 
-    def explained(self, model: SARNN, points: Tensor | None = None) -> float | None:
-        """Explained variance of the free run, of validation episodes if there are any.
+    def free_runs(self, model: SARNN, points: Tensor | None = None) -> tuple[Runs, Runs]:
+        """What the free run predicts, and the targets, of the validation episodes, or of the
+        training episodes if there are none; normalised.
 
-        :param points: of the episodes, if known.
+        :param points: of these episodes, if known.
         """
         data = self.validation or self.training
         points = self.encode_all(data, model) if points is None else points
-        return explained_variance(
-            data.unpad(free_run(model, points, data.joints, data.targets)),
-            data.unpad(data.targets[:, :-1]),
-            self._mean_demonstration,
-        )
+        runs = free_run(model, points, data.joints, data.targets)
+        return data.unpad(runs), data.unpad(data.targets[:, :-1])
+
+    def explained(self, runs: Runs, targets: Runs) -> float | None:
+        """Explained variance of `free_runs`."""
+        return explained_variance(runs, targets, self._mean_demonstration)
 
     def points_explain(self, model: SARNN) -> tuple[float, float] | None:
         """What the points in the first images explain of how episodes differ that they were not

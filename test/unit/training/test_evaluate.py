@@ -129,9 +129,16 @@ def test_the_training_and_the_policy_explain_the_same(make_task: MakeTask, tmp_p
     config = make_config({"k_dim": 2, "rec_dim": 8, "epochs": 20, "threads": 1, "device": "cpu",
                           "inner_steps": 5, "learning_rate": 0.01})  # fmt: skip
     dataset = make_task([9, 5, 12, 7, 9, 3, 9])
-    train(dataset, config, tmp_path / "policy")
+    said: list[str] = []
+    train(dataset, config, tmp_path / "policy", warn=said.append)
     policy = Policy.load(tmp_path / "policy")
     result = free_running(policy, dataset, dataset.validation, dataset.training)
     told = policy.config.training["explained"]
     assert result["explained_variance"] == pytest.approx(told["free_run"], abs=1e-3)
+    assert result["rmse"] == pytest.approx(told["rmse"], rel=1e-3)
     assert told["episodes"] == "validation" and told["points"] is not None
+    last = [line for line in said if "root mean square error" in line]
+    assert len(last) == 1
+    for name, error in told["rmse"].items():
+        assert f"{name} {error:.2g}" in last[0]
+        assert f"{name} {error:.2g}" in (tmp_path / "policy" / "README.md").read_text()

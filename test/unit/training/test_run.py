@@ -521,7 +521,7 @@ def test_the_explained_variance_told_is_that_of_the_kept_weights(
     assert told["explained"]["free_run"] == pytest.approx(kept, rel=1e-5)
     # Six epochs teach it nothing, and it says so.
     assert kept < 0.5
-    assert f"the policy explains {kept:.2f} of how the held-out" in warnings[-2]
+    assert f"the policy explains {kept:.2f} of how the held-out" in warnings[-3]
     assert "may not see what it needs" in warnings[-1]
 
 
