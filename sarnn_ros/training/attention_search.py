@@ -42,6 +42,7 @@ from sarnn_ros.training.explained import (
     MIN_EPISODES,
     Array,
     Regressions,
+    Starts,
     explained_share,
     ridge_predictions,
     trajectories,
@@ -58,7 +59,8 @@ SEARCHES = 2
 #: still 100, of 128x128 87, of 320x240 18.
 MOST_EPISODES = 100
 MOST_BYTES = 3 * 2**29
-#: Patches that discriminants are made for, per camera and search; and those they are chosen from.
+#: Patches that discriminants are made for, per camera and search, twice as many where episodes
+#: start differently, as most of them are of the arm then; and those they are chosen from.
 EXEMPLARS, DRAWN = 96, 3000
 #: Share of the patches below which the response of a unit of the layers below changes its sign.
 LEVELS = (0.1, 0.9)
@@ -94,12 +96,13 @@ class Candidates:
 
 
 def make_candidates(
-    branch: VisionBranch, sets: Sequence[Tensor], generator: torch.Generator
+    branch: VisionBranch, sets: Sequence[Tensor], exemplars: int, generator: torch.Generator
 ) -> Candidates:
     """Discriminants of patches where the first set of images differs between the episodes, on
     other layers below than before.
 
     :param sets: S times images (E, 3, H, W) of the same episodes; the first set is clean.
+    :param exemplars: for so many patches.
     """
     trunk = branch.pos_encoder[:4]
     softmax: Any = branch.pos_encoder[-1]
@@ -122,7 +125,7 @@ def make_candidates(
     clean = trunk(sets[0])
     offsets = _patches(clean, _differing(clean, DRAWN, generator)) - mean
     white = torch.linalg.solve_triangular(root, offsets.T, upper=False).T
-    offsets = offsets[_unlike(white, EXEMPLARS, generator)]
+    offsets = offsets[_unlike(white, exemplars, generator)]
     weight, bias = _discriminants(offsets, mean, inverse)
     typical = _typical(features(), weight, bias, offsets, mean)
     parts = [(weight, bias), _discriminants(typical, mean, inverse)]
@@ -192,21 +195,26 @@ def _typical(
     return torch.where(found > 0, total / found.clamp(min=1), offsets)
 
 
-def episode_bytes(model: SARNN) -> int:
+def count_exemplars(data: Sequences) -> int:
+    """How many patches discriminants are made for."""
+    return EXEMPLARS * (2 if Starts(data.first_states()).count else 1)
+
+
+def episode_bytes(model: SARNN, exemplars: int) -> int:
     """Memory that the search takes for an episode: its sets of images, and of one camera at a time
     two maps of features and, twice, those of all exemplars' responses. Measured: as much, and
     some 50 MB besides."""
     pixels = [height * width for height, width in (branch.im_size for branch in model.branches)]
-    maps = (2 * 32 + 2 * EXEMPLARS) * max(pixels) // model.stride**2
+    maps = (2 * 32 + 2 * exemplars) * max(pixels) // model.stride**2
     return 4 * (2 * len(MOMENTS) * 3 * sum(pixels) + maps)
 
 
-def most_episodes(model: SARNN) -> int:
+def most_episodes(model: SARNN, exemplars: int) -> int:
     """How many episodes the search looks at, if there are as many."""
-    return max(MIN_EPISODES, min(MOST_EPISODES, MOST_BYTES // episode_bytes(model)))
+    return max(MIN_EPISODES, min(MOST_EPISODES, MOST_BYTES // episode_bytes(model, exemplars)))
 
 
-def choose(points: Tensor, wanted: Array, count: int) -> list[int]:
+def choose(points: Tensor, wanted: Array, starts: Array, count: int) -> list[int]:
     """`count` candidates of one camera: a few, greedily, that together explain most, and then, in
     turn, those that move most like each of these.
 
@@ -214,12 +222,13 @@ def choose(points: Tensor, wanted: Array, count: int) -> list[int]:
     in other scenes. Of several that follow the same thing, it is rarer that all lose it.
 
     :param points: of M candidates, (S, E, M, 2). :param wanted: what they are to explain, (E, R).
+    :param starts: what is known without them, (E, K).
     """
     # All of them at every choice: what explains most alone may all be on one object, and what a
     # second object adds shows only when the first one is known.
     kept = _without_copies(points, count)
     free = points[:, :, kept].double().cpu().permute(0, 2, 1, 3)  # (S, M, E, 2)
-    regressions = Regressions(free.numpy(), wanted)
+    regressions = Regressions(free.numpy(), wanted, starts)
     chosen: list[int] = []
     few = max(DISTINCT, round(len(wanted) / EPISODES_PER_POINT))
     for _ in range(min(count, few)):
@@ -270,20 +279,25 @@ def search_attention(
     """
     usable = torch.nonzero(data.lengths > 1)[:, 0]
     wanted = trajectories(data.unpad(data.targets[:, :-1]))
-    most = most_episodes(model)
+    states = data.first_states()
+    exemplars = count_exemplars(data)
+    most = most_episodes(model, exemplars)
     if len(usable) > most:
         drawn = torch.randperm(len(usable), generator=generator, device=generator.device)
         drawn = drawn[:most].to(usable.device)
         usable, drawn = usable[drawn], drawn.cpu()
-        wanted = wanted[drawn.numpy()]
+        wanted, states = wanted[drawn.numpy()], states[drawn.numpy()]
+    starts = Starts(states)(states)
     sets = _image_sets(data, usable, config, generator)
     best: tuple[float, float, dict[str, Tensor]] = -np.inf, -np.inf, {}
     for number in range(SEARCHES):
         found = [
-            make_candidates(branch, [images[camera] for images in sets], generator)
+            make_candidates(branch, [images[camera] for images in sets], exemplars, generator)
             for camera, branch in enumerate(model.branches)
         ]
-        explains, permuted = cross_validate([one.points for one in found], wanted, model.k_dim)
+        explains, permuted = cross_validate(
+            [one.points for one in found], wanted, starts, model.k_dim
+        )
         say(
             f"attention search {number + 1}/{SEARCHES}: the points explain {explains:.2f} of how "
             f"held-out episodes differ ({permuted:.2f} with episodes exchanged)"
@@ -291,7 +305,7 @@ def search_attention(
         if number and explains <= best[0]:
             continue
         for branch, one in zip(model.branches, found, strict=True):
-            chosen = choose(one.points, wanted.reshape(len(wanted), -1), model.k_dim)
+            chosen = choose(one.points, wanted.reshape(len(wanted), -1), starts, model.k_dim)
             _, _, last = _convolutions(branch)
             last.weight.copy_(one.weight[chosen])
             last.bias.copy_(one.bias[chosen])
@@ -301,25 +315,30 @@ def search_attention(
     return best[:2]
 
 
-def cross_validate(candidates: Sequence[Tensor], wanted: Array, count: int) -> tuple[float, float]:
+def cross_validate(
+    candidates: Sequence[Tensor], wanted: Array, starts: Array, count: int
+) -> tuple[float, float]:
     """What the points in the first images explain of how held-out episodes' trajectories differ
     (`explained_share`): each fold by a choice from, and a regression on, the others.
 
     :param candidates: points (S, E, M, 2) of each camera. :param wanted: trajectories (E, N, D).
+    :param starts: (E, K), see `explained.Starts`.
     """
     folds = np.arange(len(wanted)) % FOLDS
-    found, means, truth = [], [], []
+    found, bases, truth = [], [], []
     for fold in range(FOLDS):
         out = folds == fold
         known = torch.from_numpy(np.flatnonzero(~out))
         by = wanted[~out].reshape(len(known), -1)
-        chosen = [one[0][:, choose(one[:, known], by, count)] for one in candidates]
+        chosen = [one[0][:, choose(one[:, known], by, starts[~out], count)] for one in candidates]
         points = torch.cat([one.flatten(1) for one in chosen], 1).double().cpu().numpy()
-        predicted, mean = ridge_predictions(points[~out], wanted[~out], points[out])
+        predicted, base = ridge_predictions(
+            points[~out], wanted[~out], points[out], starts[~out], starts[out]
+        )
         found.append(predicted)
-        means.append(mean)
+        bases.append(base)
         truth.append(wanted[out])
-    return explained_share(np.concatenate(found, 1), np.concatenate(means), np.concatenate(truth))
+    return explained_share(np.concatenate(found, 1), np.concatenate(bases), np.concatenate(truth))
 
 
 def _image_sets(

@@ -9,7 +9,7 @@ import time
 
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.data.problems import Problem
-from sarnn_ros.training.attention_search import episode_bytes, most_episodes
+from sarnn_ros.training.attention_search import count_exemplars, episode_bytes, most_episodes
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.memory import update_bytes
 from sarnn_ros.training.run import FEW_EXPLAINED, make_trainer
@@ -37,8 +37,9 @@ def describe(dataset: Dataset, config: TrainConfig) -> str:
     model = trainer.model
     needed = {"an update": update_bytes(model, trainer.fits, trainer.device, encoded, pictured)}
     if trainer.encoder_frozen:
-        episodes = min(int((data.lengths > 1).sum()), most_episodes(model))
-        needed["the search for attention"] = episodes * episode_bytes(model)
+        exemplars = count_exemplars(data)
+        episodes = min(int((data.lengths > 1).sum()), most_episodes(model, exemplars))
+        needed["the search for attention"] = episodes * episode_bytes(model, exemplars)
     memory, what = max((size, name) for name, size in needed.items())
     validation = 0 if trainer.validation is None else len(trainer.validation)
     parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -21,10 +21,11 @@ from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.training.explained import (
     LEAST,
     MIN_EPISODES,
+    Starts,
     explained_variance,
     left_out_explained,
-    mean_demonstration,
     trajectories,
+    unseen_demonstrations,
 )
 
 
@@ -56,6 +57,7 @@ def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[
         **_points_explain(
             [np.concatenate([p.ravel() for p in run[0].encoder_points.values()]) for run in runs],
             [dataset.normaliser.normalise(episode.targets) for episode in episodes],
+            _first_states(dataset, episodes),
         ),
     }
 
@@ -65,7 +67,7 @@ def free_running(
 ) -> dict[str, Any]:
     """Run the policy on recorded images and its own states.
 
-    :param demonstrations: episodes whose mean demonstration the policy is compared with.
+    :param demonstrations: the policy is compared with what their mean, and first states, tell.
     :returns: per joint `rmse` in SI units; `explained_variance` of the targets, see `explained.py`
         (None where there is nothing to explain).
     """
@@ -82,7 +84,11 @@ def free_running(
         "explained_variance": explained_variance(
             [normalise(run) for run in runs],
             [normalise(episode.targets[:-1]) for episode in episodes],
-            mean_demonstration([normalise(other.targets[:-1]) for other in others]),
+            unseen_demonstrations(
+                [normalise(other.targets[:-1]) for other in others],
+                _first_states(dataset, others),
+                _first_states(dataset, episodes),
+            ),
         ),
     }
 
@@ -101,17 +107,26 @@ def free_run(policy: Policy, episode: Episode) -> NDArray[np.float64]:
 
 
 def _points_explain(
-    points: Sequence[NDArray[np.float64]], targets: Sequence[NDArray[Any]]
+    points: Sequence[NDArray[np.float64]],
+    targets: Sequence[NDArray[Any]],
+    states: NDArray[np.float64],
 ) -> dict[str, float | None]:
-    """:param points: of each episode's first image, (P,)."""
+    """:param points: of each episode's first image, (P,). :param states: first ones, (E, D)."""
     names = ("points_explain", "with_episodes_exchanged")
     if len(points) < MIN_EPISODES:
         return dict.fromkeys(names)
     wanted = trajectories(targets)
     if ((wanted - wanted.mean(0)) ** 2).sum() <= LEAST:
         return dict.fromkeys(names)
-    found = left_out_explained(np.stack(points), wanted)
+    found = left_out_explained(np.stack(points), wanted, Starts(states)(states))
     return {name: round(one, 3) for name, one in zip(names, found, strict=True)}
+
+
+def _first_states(dataset: Dataset, episodes: Sequence[Episode]) -> NDArray[np.float64]:
+    """(E, D), as shares of the joints' ranges."""
+    low, high = dataset.normaliser.joint_range
+    states = np.stack([dataset.normaliser.normalise(one.joints[0]) for one in episodes])
+    return np.asarray((states - low) / (high - low), np.float64)
 
 
 def _rms(errors: list[Any]) -> list[float]:

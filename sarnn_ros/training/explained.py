@@ -35,6 +35,9 @@ MIN_DEVIATION = 0.02
 PERMUTATIONS = 20
 #: Fewer episodes do not tell what they differ by.
 MIN_EPISODES = 6
+#: First states deviate in directions of the joints' space. Deviations of less, of ranges of 1, are
+#: a start that is always the same; of more, so many episodes at least tell of one direction.
+MIN_START, EPISODES_PER_DIRECTION = 0.02, 6
 #: Trajectories whose squared differences sum up to no more do not differ: nothing explains them.
 LEAST = 1e-9
 
@@ -48,26 +51,35 @@ def stretch(values: NDArray[Any], length: int) -> NDArray[np.float64]:
     return np.stack([np.interp(at, ticks, column) for column in np.asarray(values).T], 1)
 
 
-def mean_demonstration(demonstrations: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
-    """The mean of trajectories (T, D) of any length, (SAMPLES, D)."""
-    mean: NDArray[np.float64] = np.mean([stretch(one, SAMPLES) for one in demonstrations], axis=0)
-    return mean
+def unseen_demonstrations(
+    demonstrations: Sequence[NDArray[Any]], states: NDArray[Any], others: NDArray[Any]
+) -> Array:
+    """What is expected of episodes of which only the first state is known: the mean of
+    `demonstrations`, trajectories (T, D) of any length, and what first states tell beside it.
+
+    :param states: first ones of the demonstrations, (E, D), normalised.
+    :param others: first states of the episodes, (F, D).
+    :returns: (F, SAMPLES, D).
+    """
+    starts = Starts(states)
+    shown = np.stack([stretch(one, SAMPLES) for one in demonstrations])
+    return told_by(starts(states), shown, starts(others))[1]
 
 
 def explained_variance(
-    predicted: Sequence[NDArray[Any]], targets: Sequence[NDArray[Any]], mean: NDArray[np.float64]
+    predicted: Sequence[NDArray[Any]], targets: Sequence[NDArray[Any]], base: Array
 ) -> float | None:
-    """1 - (squared error of the predictions) / (squared error of the mean demonstration), both at
-    the pace at which it is least.
+    """1 - (squared error of the predictions) / (squared error of `base`), both at the pace at
+    which it is least.
 
     :param predicted, targets: (T, D) per episode, normalised, so that every joint counts alike.
-    :param mean: of the training episodes, see `mean_demonstration`.
-    :returns: None where the targets do not differ from the mean demonstration.
+    :param base: of the same episodes, see `unseen_demonstrations`.
+    :returns: None where the targets do not differ from it.
     """
     found, truth = (
         np.stack([stretch(one, SAMPLES) for one in way]) for way in (predicted, targets)
     )
-    differs = warped_squares(np.broadcast_to(mean, truth.shape), truth)
+    differs = warped_squares(base, truth)
     return 1 - warped_squares(found, truth) / differs if differs > LEAST else None
 
 
@@ -83,6 +95,40 @@ def warped_squares(predicted: Array, truth: Array) -> float:
             before[:, faster:] = np.minimum(before[:, faster:], least[:, :-faster])
         least = before + ((truth[:, now, None] - predicted) ** 2).sum(-1)
     return float(least[:, -1].sum())
+
+
+class Starts:
+    """Where episodes start, as far as they start differently: the first principal components of
+    the first states. The policy measures its state, so what this tells is known without looking.
+
+    :param states: the first ones of E episodes, (E, D), as shares of the joints' ranges.
+    :ivar count: of the components, K; 0 where all start alike.
+    """
+
+    def __init__(self, states: NDArray[Any]) -> None:
+        states = np.asarray(states, np.float64)
+        self._middle = states.mean(0)
+        _, sizes, directions = np.linalg.svd(states - self._middle, full_matrices=False)
+        deviations = sizes / np.sqrt(len(states))
+        self.count = min(
+            int((deviations > MIN_START).sum()), len(states) // EPISODES_PER_DIRECTION
+        )
+        self._matrix: Array = directions[: self.count].T / deviations[: self.count]
+
+    def __call__(self, states: NDArray[Any]) -> Array:
+        """Of first states (F, D) the K components, each with a deviation of 1: (F, K)."""
+        components: Array = (np.asarray(states, np.float64) - self._middle) @ self._matrix
+        return components
+
+
+def told_by(starts: Array, values: Array, others: Array) -> tuple[Array, Array]:
+    """What the ridge regression of `values` (E, ...) on `starts` (E, K) predicts: of them, (E,
+    ...), and of the starts `others`, (F, ...). It is their mean if K is 0."""
+    flat = values.reshape(len(values), -1)
+    slope = ridge_slope(starts, flat, FIGURE_RIDGE)
+    found = [(one - starts.mean(0)) @ slope + flat.mean(0) for one in (starts, others)]
+    mine, theirs = (one.reshape(-1, *values.shape[1:]) for one in found)
+    return mine, theirs
 
 
 def trajectories(targets: Sequence[NDArray[Any]]) -> Array:
@@ -103,10 +149,12 @@ class Regressions:
     those of an episode that is left out are these over the diagonal of M - 1/E. Two more columns B
     take M·B(BᵀM·B + λI)⁻¹BᵀM from M (Woodbury), and M·B is kept for each candidate.
 
-    :param points: (S, M, E, 2). :param wanted: (E, R).
+    What the start tells is not to be explained by points: its columns come first.
+
+    :param points: (S, M, E, 2). :param wanted: (E, R). :param starts: (E, K), see `Starts`.
     """
 
-    def __init__(self, points: Array, wanted: Array) -> None:
+    def __init__(self, points: Array, wanted: Array, starts: Array) -> None:
         sets, _, count, _ = points.shape
         inputs = points - points.mean(2, keepdims=True)
         deviation = np.maximum(inputs.std(2, keepdims=True), MIN_DEVIATION)
@@ -119,6 +167,13 @@ class Regressions:
         self._kept = np.full((sets, count), 1 - 1 / count)
         self._ridge = RIDGE * count * np.eye(2)
         self._total = max(float((wanted**2).sum()), 1e-9)
+        if starts.shape[1]:
+            starts = starts - starts.mean(0)
+            inner = starts.T @ starts + RIDGE * count * np.eye(starts.shape[1])
+            gain = starts @ np.linalg.inv(inner)
+            self._left = self._left - gain @ (starts.T @ self._left)
+            self._kept = self._kept - (gain * starts).sum(-1)
+            self._rest = self._rest - gain @ (starts.T @ self._inputs)
 
     def unexplained(self) -> Array:
         """Share of `wanted`, (S, M)."""
@@ -162,36 +217,44 @@ def ridge_slope(points: Array, wanted: Array, ridge: float) -> Array:
     return slope
 
 
-def ridge_predictions(points: Array, wanted: Array, others: Array) -> tuple[Array, Array]:
+def ridge_predictions(
+    points: Array, wanted: Array, others: Array, starts: Array, their_starts: Array
+) -> tuple[Array, Array]:
     """What ridge regression fitted to `points` (E, P) and trajectories `wanted` (E, N, D) predicts
-    from the points `others` (F, P): (1 + `PERMUTATIONS`, F, N, D), the first as it is, then with
-    the trajectories exchanged between the episodes; and their mean for each, (F, N, D)."""
+    from the points `others` (F, P), beside what the starts tell, (E, K) and (F, K): (1 +
+    `PERMUTATIONS`, F, N, D), the first as it is, then with what is left of the trajectories
+    exchanged between the episodes; and what the starts alone tell of each, (F, N, D)."""
     rng = np.random.default_rng(0)
-    middle = wanted.mean(0)
+    known, base = told_by(starts, wanted, their_starts)
+    wanted = wanted - known
+    mine, theirs = told_by(starts, points, their_starts)
+    points, others = points - mine, others - theirs
     orders = [np.arange(len(wanted)), *(rng.permutation(len(wanted)) for _ in range(PERMUTATIONS))]
     flat = np.concatenate([wanted[order].reshape(len(wanted), -1) for order in orders], 1)
-    found = (others - points.mean(0)) @ ridge_slope(points, flat, FIGURE_RIDGE)
-    found = np.moveaxis(found.reshape(len(others), len(orders), *middle.shape), 1, 0)
-    return middle + found, np.broadcast_to(middle, found.shape[1:])
+    found = others @ ridge_slope(points, flat, FIGURE_RIDGE)
+    found = np.moveaxis(found.reshape(len(others), len(orders), *base.shape[1:]), 1, 0)
+    return base + found, base
 
 
-def explained_share(found: Array, mean: Array, truth: Array) -> tuple[float, float]:
+def explained_share(found: Array, base: Array, truth: Array) -> tuple[float, float]:
     """What `ridge_predictions`, (1 + K, F, N, D), explain of the true trajectories (F, N, D) that
-    their mean does not: the first ones, and the others on average. The latter is about 0 or less,
-    or the former means nothing. Both are 0 if the trajectories do not differ."""
-    differs = warped_squares(mean, truth)
+    their starts alone do not, `base`: the first ones, and the others on average. The latter is
+    about 0 or less, or the former means nothing. Both are 0 if nothing is left to explain."""
+    differs = warped_squares(base, truth)
     if differs <= LEAST:
         return 0.0, 0.0
     shares = [1 - warped_squares(one, truth) / differs for one in found]
     return shares[0], float(np.mean(shares[1:]))
 
 
-def left_out_explained(points: Array, wanted: Array) -> tuple[float, float]:
+def left_out_explained(points: Array, wanted: Array, starts: Array) -> tuple[float, float]:
     """`explained_share` of each of the trajectories `wanted` (E, N, D) by the points (E, P) and
     trajectories of the others."""
     parts = []
     for one in range(len(wanted)):
-        kept = np.arange(len(wanted)) != one
-        parts.append(ridge_predictions(points[kept], wanted[kept], points[one : one + 1]))
-    found, mean = zip(*parts, strict=True)
-    return explained_share(np.concatenate(found, 1), np.concatenate(mean), wanted)
+        kept, out = np.arange(len(wanted)) != one, slice(one, one + 1)
+        parts.append(
+            ridge_predictions(points[kept], wanted[kept], points[out], starts[kept], starts[out])
+        )
+    found, base = zip(*parts, strict=True)
+    return explained_share(np.concatenate(found, 1), np.concatenate(base), wanted)

@@ -371,8 +371,8 @@ def _diagnose(trainer: Trainer, model: SARNN, dataset: Dataset, warn: Warn) -> d
         )
     )
     warn(
-        f"root mean square error of its free run on the {held_out} episodes: {told}; compare it with "
-        "what the task allows"
+        f"root mean square error of its free run on the {held_out} episodes: {told}; compare it "
+        "with what the task allows"
     )
     if min(1.0 if one is None else one for one in (points, done)) < FEW_EXPLAINED:
         warn(

@@ -99,6 +99,12 @@ class Sequences:
         rows = zip(values.cpu().numpy(), (self.lengths - 1).tolist(), strict=True)
         return [row[:steps] for row, steps in rows if steps > 0]
 
+    def first_states(self) -> NDArray[np.float64]:
+        """Joints of the first tick, (E, D), as shares of their ranges, of each such episode."""
+        first = self.joints[self.lengths > 1, 0].double().cpu().numpy()
+        shares: NDArray[np.float64] = (first - self.joint_range[0]) / self.joint_span
+        return shares
+
     def frames(self, episodes: Tensor, ticks: Tensor) -> list[Tensor]:
         """The frames [episodes, ticks], float32 (N, 3, H, W) in [0, 1], one tensor per camera.
 

@@ -42,13 +42,15 @@ from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup
 from sarnn_ros.training.explained import (
     MIN_EPISODES,
+    Starts,
     explained_share,
     explained_variance,
-    mean_demonstration,
     ridge_predictions,
     ridge_slope,
     rows,
+    told_by,
     trajectories,
+    unseen_demonstrations,
 )
 from sarnn_ros.training.latches import make_latches
 from sarnn_ros.training.machine import one_thread
@@ -266,7 +268,11 @@ class Trainer:
         self.objective = Objective(model, self.fits, config.autocast)
         partly_used = config.image_loss == 0 or config.attention == "search"
         self.distributed_objective = self.group.wrap(self.objective, partly_used)
-        self._mean_demonstration = mean_demonstration(training.unpad(training.targets[:, :-1]))
+        self._unseen = unseen_demonstrations(
+            training.unpad(training.targets[:, :-1]),
+            training.first_states(),
+            (validation or training).first_states(),
+        )
         self.epoch = 0
         #: Points of every frame when it was last encoded, (E, T - 1, P); None before the first
         #: epoch, and where every update encodes all frames.
@@ -397,10 +403,19 @@ class Trainer:
             for tick in early_ticks(data)
         ]
         # Where the robot itself is at a moment is no difference between episodes.
-        first = torch.cat([one - one.mean(0) for one in early])
-        wanted = np.tile(rows(data.unpad(data.targets[:, :-1])), (len(early), 1))
-        slope = ridge_slope(first.double().cpu().numpy(), wanted, SCALE_RIDGE)
-        return PointScale.of(points[data.steps()], first, torch.from_numpy(slope).to(first.device))
+        first = [(one - one.mean(0)).double().cpu().numpy() for one in early]
+        wanted = rows(data.unpad(data.targets[:, :-1]))
+        states = data.first_states()
+        starts = Starts(states)(states)
+        if starts.shape[1]:  # nor is what its state tells, which the recurrent part is given
+            first, wanted = (
+                [one - told_by(starts, one, starts)[0] for one in first],
+                (wanted - told_by(starts, wanted, starts)[0]),
+            )
+        told = np.concatenate(first)
+        slope = ridge_slope(told, np.tile(wanted, (len(early), 1)), SCALE_RIDGE)
+        parts = (torch.from_numpy(part).to(points.device) for part in (told, slope))
+        return PointScale.of(points[data.steps()], *parts)
 
     def _start_optimizer(self) -> None:
         config = self.config
@@ -453,7 +468,7 @@ class Trainer:
 
     def explained(self, runs: Runs, targets: Runs) -> float | None:
         """Explained variance of `free_runs`."""
-        return explained_variance(runs, targets, self._mean_demonstration)
+        return explained_variance(runs, targets, self._unseen)
 
     def points_explain(self, model: SARNN) -> tuple[float, float] | None:
         """What the points in the first images explain of how episodes differ that they were not
@@ -465,12 +480,15 @@ class Trainer:
         if validation is None or int((training.lengths > 1).sum()) < MIN_EPISODES:
             return None
         points, wanted = [], []
+        starts = Starts(training.first_states())
         for data in (training, validation):
             first = torch.nonzero(data.lengths > 1)
             where = torch.cat([first, torch.zeros_like(first)], 1)
             points.append(self.encode(data, where, model).double().cpu().numpy())
             wanted.append(trajectories(data.unpad(data.targets[:, :-1])))
-        return explained_share(*ridge_predictions(points[0], wanted[0], points[1]), wanted[1])
+        known = [starts(data.first_states()) for data in (training, validation)]
+        found = ridge_predictions(points[0], wanted[0], points[1], *known)
+        return explained_share(*found, wanted[1])
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
         """Points (E, T - 1, P) of every clean frame that has a next one; 0 elsewhere."""

@@ -27,6 +27,7 @@ from sarnn_ros.policy.directory import load_config
 from sarnn_ros.spec import CameraSpec, JointSource, Spec
 from sarnn_ros.training import attention_search
 from sarnn_ros.training.attention_search import (
+    EXEMPLARS,
     _discriminants,
     _typical,
     _unlike,
@@ -42,11 +43,12 @@ from sarnn_ros.training.explained import (
     MIN_EPISODES,
     RIDGE,
     Regressions,
+    Starts,
     explained_share,
     explained_variance,
-    mean_demonstration,
     ridge_predictions,
     trajectories,
+    unseen_demonstrations,
     warped_squares,
 )
 from sarnn_ros.training.run import make_trainer, train
@@ -56,10 +58,16 @@ SIZES = ((24, 20), (20, 20))
 
 
 def reach(
-    count: int = 25, *, permuted: bool = False, sizes: Sequence[tuple[int, int]] = SIZES
+    count: int = 25,
+    *,
+    permuted: bool = False,
+    starts: float = 0.0,
+    sizes: Sequence[tuple[int, int]] = SIZES,
 ) -> Dataset:
     """Two joints go from rest to where a red square lies; a robot, alike in all episodes, stands
-    in a cluttered background. Only the last camera shows the square."""
+    in a cluttered background. Only the last camera shows the square.
+
+    :param starts: they go from anywhere in this range instead, and a grey hand with them."""
     rng = np.random.default_rng(0)
     cameras = tuple(
         CameraSpec(name=f"camera{index}", topic=f"image{index}", width=width, height=height)
@@ -69,18 +77,23 @@ def reach(
     backgrounds = [rng.integers(0, 120, (camera.height, camera.width, 3)) for camera in cameras]
     places = rng.uniform(0.1, 0.8, (count, 2))
     goals = np.roll(places, 7, axis=0) if permuted else places
+    froms = starts * np.random.default_rng(1).uniform(size=(count, 2))
     episodes = []
     for index in range(count):
         length = 12 + index % 2
         images = {}
+        done = np.minimum(np.arange(length) / 8, 1)[:, None] ** 2
+        joints = froms[index] + done * (goals[index] - froms[index])
         for camera, background in zip(cameras, backgrounds, strict=True):
             frames = np.repeat(background[None], length, axis=0)
             frames = np.clip(frames + rng.integers(-8, 8, frames.shape), 0, 255).astype(np.uint8)
+            if starts:
+                for frame, (x, y) in zip(frames, joints * (camera.width - 6, camera.height - 6)):
+                    frame[int(y) : int(y) + 6, int(x) : int(x) + 6] = (150, 150, 150)
             if camera is cameras[-1]:
                 column, row = (places[index] * (camera.width - 4, camera.height - 4)).astype(int)
                 frames[:, row : row + 4, column : column + 4] = (230, 30, 30)
             images[camera.name] = frames
-        joints = np.minimum(np.arange(length) / 8, 1)[:, None] ** 2 * goals[index]
         episodes.append(
             Episode(
                 name=f"e{index}",
@@ -108,15 +121,20 @@ def searched(dataset: Dataset) -> Trainer:
     return trainer
 
 
+def alike(count: int) -> NDArray[np.float64]:
+    """What first states tell, (E, 0), where all episodes start alike."""
+    return np.zeros((count, 0))
+
+
 def test_of_many_episodes_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """And those with their own trajectories: else nothing would be explained."""
     monkeypatch.setattr(attention_search, "MOST_EPISODES", 16)
     seen: list[int] = []
     make = attention_search.make_candidates
 
-    def counting(branch: Any, sets: Sequence[torch.Tensor], generator: Any) -> Any:
+    def counting(branch: Any, sets: Sequence[torch.Tensor], *others: Any) -> Any:
         seen.extend(len(images) for images in sets)
-        return make(branch, sets, generator)
+        return make(branch, sets, *others)
 
     monkeypatch.setattr(attention_search, "make_candidates", counting)
     trainer = make_trainer(reach(40), config())
@@ -133,11 +151,12 @@ def test_the_search_stays_within_its_memory() -> None:
         SARNN(8, 2, 2, im_size=size)
         for size in ((64, 64), (128, 128), (480, 640), [(128, 128), (96, 96), (128, 128)])
     )
-    assert most_episodes(one) == attention_search.MOST_EPISODES
-    assert most_episodes(large) == MIN_EPISODES
+    assert most_episodes(one, EXEMPLARS) == attention_search.MOST_EPISODES
+    assert most_episodes(large, EXEMPLARS) == MIN_EPISODES
     for model in (eipl, several):
-        assert 64 <= most_episodes(model) < attention_search.MOST_EPISODES
-        assert most_episodes(model) * episode_bytes(model) <= attention_search.MOST_BYTES
+        assert 64 <= most_episodes(model, EXEMPLARS) < attention_search.MOST_EPISODES
+        needed = most_episodes(model, EXEMPLARS) * episode_bytes(model, EXEMPLARS)
+        assert needed <= attention_search.MOST_BYTES
 
 
 def test_features_of_one_set_of_images_are_kept_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +173,7 @@ def test_features_of_one_set_of_images_are_kept_at_once(monkeypatch: pytest.Monk
     branch.pos_encoder[3].register_forward_hook(keep)
     images = [torch.rand(8, 3, 20, 20) for _ in range(8)]
     with torch.no_grad():
-        make_candidates(branch, images, trainer.generator)
+        make_candidates(branch, images, EXEMPLARS, trainer.generator)
     assert len(alive) > 8
     assert max(alive) <= 3  # one is made while the one before is still there
 
@@ -217,6 +236,45 @@ def test_what_decides_nothing_explains_nothing() -> None:
     assert explains < 0.3
 
 
+@pytest.mark.parametrize("permuted", [False, True])
+def test_what_the_first_state_tells_is_not_what_the_points_explain(permuted: bool) -> None:
+    """The hand starts elsewhere in each episode, and its points explain where it goes at first;
+    but that the measured state tells. If the square decides nothing, it must not look as if."""
+    trainer = searched(reach(50, permuted=permuted, starts=0.8))
+    assert Starts(trainer.training.first_states()).count == 2
+    found = [trainer.points_explain(trainer.model) or (0.5, 0)]
+    trainer.searched = None
+    found.append(trainer.points_explain(trainer.model) or (0.5, 0))
+    for explains, _ in found:
+        assert explains < 0.3 if permuted else explains > 0.7, found
+
+
+def test_of_the_first_states_the_directions_count_that_really_deviate() -> None:
+    rng = np.random.default_rng(0)
+    noise = 0.005 * rng.normal(size=(45, 7))
+    assert Starts(noise).count == 0
+    once = rng.normal(size=(45, 1)) @ [[0.1, -0.2, 0, 0, 0, 0.1, 0]]
+    starts = Starts(once + noise)
+    assert starts.count == 1
+    assert starts(once + noise).std() == pytest.approx(1)
+    assert abs(np.corrcoef(starts(once)[:, 0], once[:, 1])[0, 1]) > 0.99
+    everywhere = rng.uniform(size=(45, 14))
+    assert Starts(everywhere).count == 7  # one of six episodes
+    assert Starts(everywhere[:5]).count == Starts(everywhere[:1]).count == 0
+
+
+def test_what_is_expected_of_an_episode_follows_from_its_first_state() -> None:
+    """A policy that goes on from where it started explains nothing beyond."""
+    rng = np.random.default_rng(0)
+    states, goals = rng.uniform(size=(2, 40, 1))
+    share = np.linspace(0, 1, 20)[:, None]
+    ways = [(1 - share) * start + share * goal for start, goal in zip(states, goals)]
+    base = unseen_demonstrations(ways, states, states)
+    blind = [(1 - share) * start + share * goals.mean() for start in states]
+    assert abs(explained_variance(blind, ways, base) or 1) < 0.1
+    assert (explained_variance(ways, ways, base) or 0) == 1
+
+
 @pytest.mark.parametrize(
     ("episodes", "permuted", "severity", "says"),
     [
@@ -242,10 +300,10 @@ def test_a_second_object_is_chosen_however_many_candidates_are_on_the_first() ->
     noise = 0.03 * torch.randn(30, 200, 2, generator=generator)
     first = places[:, None, :2] + noise
     points = torch.cat([first, places[:, None, 2:]], 1)[None]
-    chosen = choose(points, wanted, 2)
+    chosen = choose(points, wanted, alike(30), 2)
     assert 200 in chosen
     copies = torch.cat([points] * 2, 2)
-    assert choose(copies, wanted, 2) == chosen  # and no copy of it beside it
+    assert choose(copies, wanted, alike(30), 2) == chosen  # and no copy of it beside it
 
 
 def test_beside_a_few_points_those_are_chosen_that_follow_the_same() -> None:
@@ -261,7 +319,7 @@ def test_beside_a_few_points_those_are_chosen_that_follow_the_same() -> None:
     first, second = places[:, None, :2], places[:, None, 2:]
     follow = torch.cat([first + noise(20, 6, 2), second + noise(20, 6, 2)], 1)
     points = torch.cat([follow, torch.rand(20, 300, 2, generator=generator)], 1)[None]
-    chosen = choose(points, wanted, 12)
+    chosen = choose(points, wanted, alike(20), 12)
     assert len(set(chosen)) == 12
     assert sum(one < 12 for one in chosen) >= 6
 
@@ -271,7 +329,7 @@ def test_of_many_episodes_as_many_things_are_chosen_as_they_tell_apart() -> None
     places = torch.rand(45, 7, 2, generator=generator)
     others = places[:, :1] + 0.1 * torch.randn(45, 50, 2, generator=generator)
     points = torch.cat([places, others], 1)[None]
-    chosen = choose(points, places.flatten(1).double().numpy(), 12)
+    chosen = choose(points, places.flatten(1).double().numpy(), alike(45), 12)
     assert set(range(7)) <= set(chosen)
 
 
@@ -283,7 +341,7 @@ def test_what_follows_an_object_goes_all_the_way(seed: int) -> None:
     frames = data.frames(torch.arange(len(data)), torch.zeros(len(data), dtype=torch.long))
     with torch.no_grad():
         images = [data.scale(one) for one in frames]
-        found = make_candidates(trainer.model.branches[0], images, trainer.generator)
+        found = make_candidates(trainer.model.branches[0], images, EXEMPLARS, trainer.generator)
     columns = found.points[0, :, :, 0].numpy()
     square = data.targets[:, 10, 0].numpy()
     square, columns = square - square.mean(), columns - columns.mean(0)
@@ -309,7 +367,7 @@ def test_the_layers_below_are_not_linear_on_the_images() -> None:
 
     with torch.no_grad():
         untouched = signs()
-        make_candidates(branch, [images], trainer.generator)
+        make_candidates(branch, [images], EXEMPLARS, trainer.generator)
         drawn = signs()
     assert int(((untouched < 0.02) | (untouched > 0.98)).sum()) >= 5
     assert 0.02 < float(drawn.min()) < float(drawn.max()) < 0.98
@@ -334,16 +392,22 @@ def unexplained(points: np.ndarray, wanted: np.ndarray) -> float:
     return total / ((wanted - wanted.mean(0)) ** 2).sum()
 
 
-def test_what_one_more_point_explains_is_as_if_fitted_anew() -> None:
-    """All candidates at once, in closed form, and only changes from choice to choice."""
+@pytest.mark.parametrize("directions", [0, 2])
+def test_what_one_more_point_explains_is_as_if_fitted_anew(directions: int) -> None:
+    """All candidates at once, in closed form, and only changes from choice to choice; beside what
+    first states tell, which deviate in so many directions."""
     rng = np.random.default_rng(0)
-    points, wanted = rng.normal(size=(3, 20, 15, 2)), rng.normal(size=(15, 40))
+    points, wanted = rng.normal(size=(3, 20, 24, 2)), rng.normal(size=(24, 40))
     points[:, 4] += 0.2 * wanted[:, :2]
-    regressions, chosen = Regressions(points, wanted), []
+    states = rng.normal(size=(24, 2))
+    starts = Starts(states)(states)[:, :directions]
+    regressions, chosen = Regressions(points, wanted, starts), []
     for choice in (4, 11, 0, 7):
         others = [one for one in range(20) if one not in chosen]
         tried = [[points[:, one] for one in (*chosen, other)] for other in others]
-        anew = [[unexplained(at, wanted) for at in np.concatenate(one, -1)] for one in tried]
+        known = np.repeat(starts[None], 3, 0)
+        joined = [np.concatenate([known, *one], -1) for one in tried]
+        anew = [[unexplained(at, wanted) for at in one] for one in joined]
         np.testing.assert_allclose(regressions.unexplained()[:, others].T, anew, rtol=1e-9)
         regressions.add(choice)
         chosen.append(choice)
@@ -378,7 +442,7 @@ def test_a_motion_is_explained_at_any_pace(lengths: list[int], pauses: list[int]
     split = [slice(first, first + 2) for first in (0, 2, 4)]
     targets = [motion(g, lengths[s], pauses[s]) for g, s in zip(goals, split)]
     steady = [motion(goal, [16, 16], [0, 0]) for goal in goals]
-    mean = mean_demonstration(steady)
+    mean = unseen_demonstrations(steady, np.zeros((3, 1)), np.zeros((3, 1)))
     assert (explained_variance(steady, targets, mean) or 0) > 0.95
     wrong = [*steady[1:], steady[0]]
     assert (explained_variance(wrong, targets, mean) or 0) < 0
@@ -390,7 +454,7 @@ def test_only_what_is_seen_is_explained() -> None:
     ways = [np.linspace(0, place, 10 + index % 9) for index, place in enumerate(where)]
     wanted = trajectories(ways)
     for points, low, high in ((where, 0.99, 1.0), (rng.uniform(size=(400, 1)), -1.0, 0.1)):
-        found = ridge_predictions(points[:300], wanted[:300], points[300:])
+        found = ridge_predictions(points[:300], wanted[:300], points[300:], alike(300), alike(100))
         explains, exchanged = explained_share(*found, wanted[300:])
         assert low < explains < high
         assert exchanged < 0.1
@@ -462,7 +526,7 @@ def test_many_points_of_few_episodes_do_not_fit_anything() -> None:
         where = rng.uniform(size=(124, 2))
         points = where @ rng.normal(size=(2, 48)) + 0.2 * rng.normal(size=(124, 48))
         goals = where[:, None]  # trajectories of one sample
-        found = ridge_predictions(points[:24], goals[:24], points[24:])
+        found = ridge_predictions(points[:24], goals[:24], points[24:], alike(24), alike(100))
         explains, exchanged = explained_share(*found, goals[24:])
         assert explains > 0.95
         assert exchanged > -0.75

@@ -16,7 +16,7 @@ from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.evaluate import free_running, open_loop
-from sarnn_ros.training.explained import explained_variance, mean_demonstration, stretch
+from sarnn_ros.training.explained import explained_variance, stretch, unseen_demonstrations
 from sarnn_ros.training.run import train
 
 MakeTask = Callable[..., Dataset]
@@ -70,6 +70,10 @@ def test_attention_that_follows_stands_out(make_task: MakeTask) -> None:
 def test_points_that_see_explain_how_episodes_differ(make_task: MakeTask) -> None:
     """In this task the joints follow from where the square is and how fast it moves."""
     dataset = make_task([9] * 30, sizes=((64, 60),))
+    told = open_loop(Known(0.0), dataset, range(30))  # type: ignore[arg-type]
+    assert told["points_explain"] < 0.1  # as the first joints tell it, too
+    for episode in dataset.episodes:
+        episode.joints[0] = 0.5
     result = open_loop(Known(0.0), dataset, range(30))  # type: ignore[arg-type]
     assert result["points_explain"] > 0.3 > 0.1 > result["with_episodes_exchanged"]
     few = open_loop(Known(0.0), dataset, range(5))  # type: ignore[arg-type]
@@ -103,25 +107,31 @@ def test_running_free_its_errors_add_up(make_task: MakeTask) -> None:
     assert nothing["explained_variance"] is None
 
 
+def unseen(demonstrations: list[np.ndarray]) -> np.ndarray:
+    """Where all start alike."""
+    states = np.zeros((len(demonstrations), 1))
+    return unseen_demonstrations(demonstrations, states, states)
+
+
 def test_explained_variance_is_against_the_mean_demonstration() -> None:
     # The first joint leaves no other pace; the second tells the episodes apart.
     targets = [
         np.stack([np.linspace(0, 10, length), np.full(length, float(place))], 1)
         for place, length in enumerate((9, 14, 20))
     ]
-    mean = mean_demonstration(targets)
+    mean = unseen(targets)
     assert explained_variance(targets, targets, mean) == 1
-    replayed = [stretch(mean, len(truth)) for truth in targets]
+    replayed = [stretch(one, len(truth)) for one, truth in zip(mean, targets, strict=True)]
     assert explained_variance(replayed, targets, mean) == pytest.approx(0)
     halfway = [(one + truth) / 2 for one, truth in zip(replayed, targets, strict=True)]
     assert explained_variance(halfway, targets, mean) == pytest.approx(0.75)
     still = [np.zeros((5, 2))] * 3
-    assert explained_variance(still, still, mean_demonstration(still)) is None
+    assert explained_variance(still, still, unseen(still)) is None
 
 
 def test_the_mean_of_demonstrations_at_different_speeds_is_their_path() -> None:
     path = [np.linspace(0, 1, length)[:, None] for length in (5, 50, 300)]
-    np.testing.assert_allclose(stretch(mean_demonstration(path), 7)[:, 0], np.linspace(0, 1, 7))
+    np.testing.assert_allclose(stretch(unseen(path)[0], 7)[:, 0], np.linspace(0, 1, 7))
 
 
 def test_the_training_and_the_policy_explain_the_same(make_task: MakeTask, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training import memory
-from sarnn_ros.training.attention_search import episode_bytes
+from sarnn_ros.training.attention_search import EXEMPLARS, episode_bytes
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.estimate import describe
 from sarnn_ros.training.memory import COPIES, Fits, image_bytes, point_bytes, update_bytes
@@ -84,7 +84,8 @@ def test_dry_run_counts_the_search(make_task: Callable[..., Dataset]) -> None:
     settings = {"encoder_frames": 1, "image_frames": 1, "k_dim": 2, "rec_dim": 8, "threads": 1,
                 "inner_steps": 0, "epochs": 1, "device": "cpu"}  # fmt: skip
     dataset = make_task([4] * 32, validation=0, sizes=((32, 32),))
-    needed = 32 * episode_bytes(SARNN(8, 2, 3, im_size=(32, 32)))
+    # Twice as many exemplars as usual: its episodes start differently.
+    needed = 32 * episode_bytes(SARNN(8, 2, 3, im_size=(32, 32)), 2 * EXEMPLARS)
     text = describe(dataset, make_config(settings))
     assert f"up to {needed >> 20} MiB for the search for attention, besides images" in text
     for other, lengths in (
