@@ -56,11 +56,13 @@ class Aloha(Task):
     )  # fmt: skip
     cameras: ClassVar[Mapping[str, tuple[int, int]]] = {"top": (320, 240)}
     ends_at_success = True
+    #: The environment's name.
+    environment: str
     #: Names of the bodies that lie elsewhere in each episode.
     objects: tuple[str, ...]
 
     def __init__(self) -> None:
-        self._env = AlohaEnv(self.name)
+        self._env = AlohaEnv(self.environment)
         self._task = self._env._env.task
         # The simulator renders three cameras at every step; one at every tick is enough here.
         self._task.get_observation = lambda physics: {
@@ -99,6 +101,9 @@ class Aloha(Task):
         return self._success
 
     def positions(self) -> Array:
+        return self._objects()
+
+    def _objects(self) -> Array:
         found = [self._physics.named.data.xpos[name][:2] for name in self.objects]
         return np.concatenate(found).astype(np.float64)
 
@@ -191,11 +196,11 @@ def _between(plan: list[Grip], time: float) -> Grip:
 
 
 class Transfer(Aloha):
-    name = "transfer_cube"
+    name = environment = "transfer_cube"
     objects = ("box",)
 
     def _plan(self, side: str) -> list[Grip]:
-        cube = np.array([*self.positions(), 0.02])
+        cube = np.array([*self._objects(), 0.02])
         meet = np.array([0.0, 0.5, 0.25])
         here = self._tip(side)
         if side == "right":
@@ -222,11 +227,11 @@ class Transfer(Aloha):
 
 
 class Insertion(Aloha):
-    name = "insertion"
+    name = environment = "insertion"
     objects = ("peg", "socket")
 
     def _plan(self, side: str) -> list[Grip]:
-        peg, socket = self.positions().reshape(2, 2)
+        peg, socket = self._objects().reshape(2, 2)
         here = self._tip(side)
         outward = 1.0 if side == "right" else -1.0
         part = np.array([*(peg if side == "right" else socket), 0.01 if side == "right" else 0.02])
