@@ -46,6 +46,10 @@ with `--demonstrations 25` for 25; `benchmark/tasks/metaworld.py` says what to i
 been tuned on any of them when it was first run; later, what is done with few demonstrations was
 chosen on `metaworld_pick_place`, and the crop and the search were changed while looking at
 `metaworld_sweep_into`, `metaworld_coffee_push` and `metaworld_basketball`, all with 25.
+
+In tasks named `…_starts` the robot starts elsewhere in each episode (`benchmark/tasks/starts.py`):
+`--tasks benchmark.tasks.starts:Insertion`. There, what is explained is of what first states do not
+tell.
 """
 
 #: Figures of a training that are to tell how its policy will do, and the page's words for them.

@@ -20,6 +20,7 @@ from benchmark.tasks import controls, jobs, run, table
 from benchmark.tasks.__main__ import ENVIRONMENT, keep
 from benchmark.tasks.record import demonstrate
 from benchmark.tasks.rollout import rollout
+from benchmark.tasks.starts import Elsewhere
 from sarnn_ros.data.proposal import propose_spec
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.spec import Spec
@@ -261,3 +262,19 @@ def test_the_page_says_what_the_figures_predict() -> None:
         "- task 1, 50 demonstrations, seed 3: 20% instead of 60%, 0.70 and 0.60 explained"
     ]
     assert "- none" in table.page(records)
+
+
+def test_where_the_robot_starts_follows_from_the_seed_and_is_told() -> None:
+    class Scattered(Elsewhere, Dot):
+        spread = ([0.1, 0.0], [0.5, 0.0], 2)
+
+    task, plain, starts = Scattered(), Dot(), []
+    for seed in (0, 1, 2, 0):
+        task.reset(seed)
+        plain.reset(seed)
+        dot, *first = task.positions()
+        assert dot == plain.positions()[0]
+        assert first == task.state().tolist()
+        starts.append(first[0])
+    assert len(set(starts)) == 3 and starts[0] == starts[3]
+    assert 0.1 <= min(starts) <= max(starts) <= 0.5
