@@ -21,8 +21,8 @@ CARD = "README.md"
 TITLE = "# SARNN policy"
 EXPLAINED = """\
 How much of what differs between held-out episodes is explained: 1 is all, 0 no more than by the
-mean demonstration; below 0.5 the policy may not see what it needs. High figures do not prove
-success: hide the object, and the policy must fail."""
+mean demonstration, and by first states where these differ; below 0.5 the policy may not see what
+it needs. High figures do not prove success: hide the object, and the policy must fail."""
 
 
 def write_card(directory: Path, config: PolicyConfig) -> None:

@@ -361,7 +361,7 @@ def _diagnose(trainer: Trainer, model: SARNN, dataset: Dataset, warn: Warn) -> d
     if done is not None:
         warn(
             f"running on its own predictions, the policy explains {done:.2f} of how the "
-            f"{held_out} episodes differ from the mean demonstration"
+            f"{held_out} episodes differ"
         )
     rmse = _rmse(runs, targets, dataset)
     told = "; ".join(
