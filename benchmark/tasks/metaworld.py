@@ -59,7 +59,7 @@ class MetaWorld(Task):
         # What lies elsewhere in another episode is what `hide` hides.
         places = []
         for seed in (0, 1):
-            MetaWorld.reset(self, seed)
+            MetaWorld.reset(self, seed)  # with the robot at its place (`starts.py` moves it)
             places.append((self._env.data.geom_xpos.copy(), self._env.data.site_xpos.copy()))
         self._vary = [np.abs(a - b).max(1) > 5e-3 for a, b in zip(*places)]
 

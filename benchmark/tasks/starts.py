@@ -32,10 +32,12 @@ ALOHA, META_WORLD = ("Transfer", "Insertion"), "MetaWorld"
 
 
 class Elsewhere(Task):
+    """Mixed in before a task: one of `SPREADS` as `spread`, drawn by the episode's seed."""
+
     spread: tuple[Sequence[float], Sequence[float], int]
 
     def reset(self, seed: int) -> None:
-        super().reset(seed)  # type: ignore[safe-super]
+        super().reset(seed)
         low, high, ticks = self.spread
         there = self.state() + np.random.default_rng(seed).uniform(low, high)
         for _ in range(ticks):
@@ -43,7 +45,7 @@ class Elsewhere(Task):
         self._first = self.state()
 
     def positions(self) -> Array:
-        return np.concatenate([super().positions(), self._first])  # type: ignore[safe-super]
+        return np.concatenate([super().positions(), self._first])
 
 
 def __getattr__(name: str) -> type[Task]:

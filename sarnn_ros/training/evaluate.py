@@ -51,8 +51,8 @@ def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[
         motion[camera.name] = np.hypot(*deviations.T).round(4).tolist()
     return {
         "episodes": len(episodes),
-        "rmse": dict(zip(dataset.spec.joint_labels, _rms(errors), strict=True)),
-        "still": dict(zip(dataset.spec.joint_labels, _rms(still), strict=True)),
+        "rmse": dict(zip(dataset.spec.joint_labels, rms(errors), strict=True)),
+        "still": dict(zip(dataset.spec.joint_labels, rms(still), strict=True)),
         "motion": motion,
         **_points_explain(
             [np.concatenate([p.ravel() for p in run[0].encoder_points.values()]) for run in runs],
@@ -80,7 +80,7 @@ def free_running(
     others = [dataset.episodes[i] for i in demonstrations if len(dataset.episodes[i].ticks) > 1]
     return {
         "episodes": len(episodes),
-        "rmse": dict(zip(dataset.spec.joint_labels, _rms(errors), strict=True)),
+        "rmse": dict(zip(dataset.spec.joint_labels, rms(errors), strict=True)),
         "explained_variance": explained_variance(
             [normalise(run) for run in runs],
             [normalise(episode.targets[:-1]) for episode in episodes],
@@ -129,6 +129,7 @@ def _first_states(dataset: Dataset, episodes: Sequence[Episode]) -> NDArray[np.f
     return np.asarray((states - low) / (high - low), np.float64)
 
 
-def _rms(errors: list[Any]) -> list[float]:
+def rms(errors: Sequence[NDArray[Any]]) -> list[float]:
+    """Root mean square of each column of errors (T, D) of several episodes."""
     values: list[float] = np.sqrt((np.concatenate(errors) ** 2).mean(axis=0)).tolist()
     return values

@@ -57,7 +57,7 @@ def unseen_demonstrations(
     """What is expected of episodes of which only the first state is known: the mean of
     `demonstrations`, trajectories (T, D) of any length, and what first states tell beside it.
 
-    :param states: first ones of the demonstrations, (E, D), normalised.
+    :param states: first ones of the demonstrations, (E, D), as shares of the joints' ranges.
     :param others: first states of the episodes, (F, D).
     :returns: (F, SAMPLES, D).
     """
@@ -167,13 +167,12 @@ class Regressions:
         self._kept = np.full((sets, count), 1 - 1 / count)
         self._ridge = RIDGE * count * np.eye(2)
         self._total = max(float((wanted**2).sum()), 1e-9)
-        if starts.shape[1]:
-            starts = starts - starts.mean(0)
-            inner = starts.T @ starts + RIDGE * count * np.eye(starts.shape[1])
-            gain = starts @ np.linalg.inv(inner)
-            self._left = self._left - gain @ (starts.T @ self._left)
-            self._kept = self._kept - (gain * starts).sum(-1)
-            self._rest = self._rest - gain @ (starts.T @ self._inputs)
+        starts = starts - starts.mean(0)
+        inner = starts.T @ starts + RIDGE * count * np.eye(starts.shape[1])
+        gain = starts @ np.linalg.inv(inner)
+        self._left = self._left - gain @ (starts.T @ self._left)
+        self._kept = self._kept - (gain * starts).sum(-1)
+        self._rest = self._rest - gain @ (starts.T @ self._inputs)
 
     def unexplained(self) -> Array:
         """Share of `wanted`, (S, M)."""

@@ -19,7 +19,6 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 
@@ -32,9 +31,10 @@ from sarnn_ros.policy.health import reference as health_reference
 from sarnn_ros.training.checkpoint import describe_data, load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup, process_group
+from sarnn_ros.training.evaluate import rms
 from sarnn_ros.training.machine import choose_device, prepare
 from sarnn_ros.training.sequences import Sequences, make_sequences
-from sarnn_ros.training.trainer import Diverged, Epoch, Runs, Trainer
+from sarnn_ros.training.trainer import Diverged, Epoch, Trainer
 from sarnn_ros.viz.curves import plot_curves
 
 __all__ = ["Result", "train"]
@@ -363,11 +363,13 @@ def _diagnose(trainer: Trainer, model: SARNN, dataset: Dataset, warn: Warn) -> d
             f"running on its own predictions, the policy explains {done:.2f} of how the "
             f"{held_out} episodes differ"
         )
-    rmse = _rmse(runs, targets, dataset)
+    back, spec = dataset.normaliser.denormalise, dataset.spec
+    errors = [back(run) - back(target) for run, target in zip(runs, targets, strict=True)]
+    rmse = dict(zip(spec.joint_labels, rms(errors), strict=True))
     told = "; ".join(
         ", ".join(f"{name} {rmse[name]:.2g}" for name, _ in same) + f" {unit}".rstrip()
         for unit, same in groupby(
-            zip(dataset.spec.joint_labels, dataset.spec.joint_units, strict=True), itemgetter(1)
+            zip(spec.joint_labels, spec.joint_units, strict=True), itemgetter(1)
         )
     )
     warn(
@@ -386,11 +388,3 @@ def _diagnose(trainer: Trainer, model: SARNN, dataset: Dataset, warn: Warn) -> d
         "free_run": done,
         "rmse": rmse,
     }
-
-
-def _rmse(runs: Runs, targets: Runs, dataset: Dataset) -> dict[str, float]:
-    """Root mean square error of each joint, in SI units."""
-    back = dataset.normaliser.denormalise
-    errors = [back(run) - back(target) for run, target in zip(runs, targets, strict=True)]
-    rms = np.sqrt((np.concatenate(errors) ** 2).mean(0)).tolist()
-    return dict(zip(dataset.spec.joint_labels, rms, strict=True))

@@ -408,10 +408,8 @@ class Trainer:
         states = data.first_states()
         starts = Starts(states)(states)
         if starts.shape[1]:  # nor is what its state tells, which the recurrent part is given
-            first, wanted = (
-                [one - told_by(starts, one, starts)[0] for one in first],
-                (wanted - told_by(starts, wanted, starts)[0]),
-            )
+            first = [one - told_by(starts, one, starts)[0] for one in first]
+            wanted = wanted - told_by(starts, wanted, starts)[0]
         told = np.concatenate(first)
         slope = ridge_slope(told, np.tile(wanted, (len(early), 1)), SCALE_RIDGE)
         parts = (torch.from_numpy(part).to(points.device) for part in (told, slope))
@@ -479,14 +477,14 @@ class Trainer:
             return self.searched
         if validation is None or int((training.lengths > 1).sum()) < MIN_EPISODES:
             return None
-        points, wanted = [], []
+        points, wanted, known = [], [], []
         starts = Starts(training.first_states())
         for data in (training, validation):
             first = torch.nonzero(data.lengths > 1)
             where = torch.cat([first, torch.zeros_like(first)], 1)
             points.append(self.encode(data, where, model).double().cpu().numpy())
             wanted.append(trajectories(data.unpad(data.targets[:, :-1])))
-        known = [starts(data.first_states()) for data in (training, validation)]
+            known.append(starts(data.first_states()))
         found = ridge_predictions(points[0], wanted[0], points[1], *known)
         return explained_share(*found, wanted[1])
 

@@ -249,6 +249,14 @@ def test_what_the_first_state_tells_is_not_what_the_points_explain(permuted: boo
         assert explains < 0.3 if permuted else explains > 0.7, found
 
 
+def test_directions_that_the_first_state_tells_are_not_made_large() -> None:
+    """Both cameras show the hand, one of them the square: its place has two directions."""
+    for starts in (0.0, 0.8):
+        scale = searched(reach(50, starts=starts)).objective.scale
+        assert scale is not None
+        assert scale.telling == 2, starts
+
+
 def test_of_the_first_states_the_directions_count_that_really_deviate() -> None:
     rng = np.random.default_rng(0)
     noise = 0.005 * rng.normal(size=(45, 7))

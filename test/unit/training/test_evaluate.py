@@ -70,13 +70,14 @@ def test_attention_that_follows_stands_out(make_task: MakeTask) -> None:
 def test_points_that_see_explain_how_episodes_differ(make_task: MakeTask) -> None:
     """In this task the joints follow from where the square is and how fast it moves."""
     dataset = make_task([9] * 30, sizes=((64, 60),))
-    told = open_loop(Known(0.0), dataset, range(30))  # type: ignore[arg-type]
+    policy: Any = Known(0.0)
+    told = open_loop(policy, dataset, range(30))
     assert told["points_explain"] < 0.1  # as the first joints tell it, too
     for episode in dataset.episodes:
         episode.joints[0] = 0.5
-    result = open_loop(Known(0.0), dataset, range(30))  # type: ignore[arg-type]
+    result = open_loop(policy, dataset, range(30))
     assert result["points_explain"] > 0.3 > 0.1 > result["with_episodes_exchanged"]
-    few = open_loop(Known(0.0), dataset, range(5))  # type: ignore[arg-type]
+    few = open_loop(policy, dataset, range(5))
     assert few["points_explain"] is few["with_episodes_exchanged"] is None
 
 
