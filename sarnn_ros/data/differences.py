@@ -1,13 +1,20 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """Where the first images of the episodes differ, and how large that is for the network: what is
-the same in all of them cannot tell it where the object lies."""
+the same in all of them cannot tell it where the object lies.
+
+Where the robot starts elsewhere in each episode, most of what differs is the robot. It moves off,
+and it looks alike whenever it is in that state; what lies there does neither. So a pixel counts in
+an episode if it stays as it is for the first fifth, and is another in those images of other
+episodes in which the robot's state is most like this one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +29,20 @@ MARGIN = 0.25
 WORTHWHILE = 0.5
 #: The side that a proposed crop is shrunk to, pixels.
 SIDE = 64
+#: First states deviate between episodes by more than this share of a joint's range, or all start
+#: alike.
+MIN_START = 0.02
+#: Moments at which what lies still is as at first, shares of an episode; and the share of it in
+#: which the states most like the first ones of others are looked for.
+STILL, EARLY = (0.07, 0.13, 0.2), 0.5
+#: In so many other episodes, and so many ticks before and after, a pixel has to be another one.
+NEAREST, AROUND = 6, 2
+#: So many of such pixels have to touch each other, and in so many episodes there have to be some
+#: in that place: what is left of the robot lies scattered. A higher bound would cut off places
+#: where things seldom lie.
+BLOB, EPISODES = 3, 2
+#: Of more episodes so many are compared like this.
+MOST = 100
 #: Fewer episodes do not show where an object may lie: training does not crop by itself. Of ten
 #: places drawn alike, `MARGIN` covers the whole range and more, on average.
 ENOUGH = 10
@@ -57,9 +78,67 @@ def difference(camera: CameraSpec, episodes: Sequence[Episode]) -> Difference | 
     off = np.abs(first - np.median(first, axis=0)).max(axis=-1)  # (episodes, h, w)
     limit = max(LEAST, NOISE * float(np.median(off)))
     differs = off > limit
+    states = _states(episodes)
+    if np.std([one[0] for one in states], axis=0).max() > MIN_START:
+        where = _objects(images, states, first, differs, limit)
+        if where.any():  # else what lies there is moved at once, or is never seen twice
+            differs &= where
     pixels = float(np.median(differs.sum(axis=(1, 2))))
     strength = off.max(axis=0).clip(0, 255).astype(np.uint8)
     return _with_crop(camera, sizes.pop(), pixels, strength, differs.any(axis=0))
+
+
+def _states(episodes: Sequence[Episode]) -> list[NDArray[np.float64]]:
+    """Joints (T, D) of each episode as shares of their ranges."""
+    joints = np.concatenate([episode.joints for episode in episodes])
+    low, span = joints.min(0), np.maximum(np.ptp(joints, axis=0), 1e-9)
+    return [(episode.joints - low) / span for episode in episodes]
+
+
+def _objects(
+    images: Sequence[NDArray[np.uint8]],
+    states: Sequence[NDArray[np.float64]],
+    first: NDArray[np.float32],
+    differs: NDArray[np.bool_],
+    limit: float,
+) -> NDArray[np.bool_]:
+    """Where (h, w) what differs, (E, h, w), is not the robot.
+
+    :param images: (T, h, w, 3) per episode. :param states: (T, D). :param first: (E, h, w, 3).
+    """
+    looked = range(0, len(images), -(-len(images) // MOST))
+    differs = differs[looked]
+
+    def off(episode: int, other: int, tick: int) -> NDArray[np.bool_]:
+        frame = np.asarray(images[other][min(tick, len(images[other]) - 1)], np.float32)
+        change: NDArray[np.bool_] = np.abs(frame - first[episode]).max(-1) > limit
+        return change
+
+    for episode, found in zip(looked, differs, strict=True):
+        for moment in STILL:
+            found &= ~off(episode, episode, int(moment * len(images[episode])))
+        likely = []
+        for other in looked:
+            early = states[other][: max(1, int(EARLY * len(states[other])))]
+            apart = ((early - states[episode][0]) ** 2).sum(1)
+            likely.append((float(apart.min()), other, int(apart.argmin())))
+        for _, other, tick in sorted(one for one in likely if one[1] != episode)[:NEAREST]:
+            for around in (max(0, tick - AROUND), tick, tick + AROUND):
+                found &= off(episode, other, around)
+        found &= _blobs(found)
+    for array in images:
+        release(array)
+    square = np.ones((3, 3), np.uint8)
+    near = np.stack([cv2.dilate(one.astype(np.uint8), square) for one in differs])
+    where: NDArray[np.bool_] = differs.any(0) & (near.sum(0) >= EPISODES)
+    return where
+
+
+def _blobs(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Those of the pixels (h, w) that belong to `BLOB` at least that touch each other."""
+    _, names, parts, _ = cv2.connectedComponentsWithStats(pixels.astype(np.uint8))
+    large: NDArray[np.bool_] = (parts[:, cv2.CC_STAT_AREA] >= BLOB)[names]
+    return large
 
 
 def cropped(camera: CameraSpec, found: Difference | None) -> CameraSpec | None:

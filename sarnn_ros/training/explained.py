@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sarnn_ros.data.differences import MIN_START
+
 #: Samples of a demonstration when its time runs from 0 to 1.
 SAMPLES = 100
 #: Likewise, where a regression predicts each of them.
@@ -35,9 +37,9 @@ MIN_DEVIATION = 0.02
 PERMUTATIONS = 20
 #: Fewer episodes do not tell what they differ by.
 MIN_EPISODES = 6
-#: First states deviate in directions of the joints' space. Deviations of less, of ranges of 1, are
-#: a start that is always the same; of more, so many episodes at least tell of one direction.
-MIN_START, EPISODES_PER_DIRECTION = 0.02, 6
+#: First states deviate in directions of the joints' space, each of which takes so many episodes at
+#: least to tell of.
+EPISODES_PER_DIRECTION = 6
 #: Trajectories whose squared differences sum up to no more do not differ: nothing explains them.
 LEAST = 1e-9
 
