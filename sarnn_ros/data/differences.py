@@ -38,9 +38,9 @@ STILL, EARLY = (0.07, 0.13, 0.2), 0.5
 #: In so many other episodes, and so many ticks before and after, a pixel has to be another one.
 NEAREST, AROUND = 6, 2
 #: So many of such pixels have to touch each other, and in so many episodes there have to be some
-#: in that place: what is left of the robot lies scattered. A higher bound would cut off places
-#: where things seldom lie.
-BLOB, EPISODES = 3, 2
+#: at most `NEAR` pixels away: what is left of the robot lies scattered. A higher bound would cut
+#: off places where things seldom lie, and so would this one of fewer than `MANY` episodes.
+BLOB, EPISODES, NEAR, MANY = 3, 2, 5, 20
 #: Of more episodes so many are compared like this.
 MOST = 100
 #: Fewer episodes do not show where an object may lie: training does not crop by itself. Of ten
@@ -79,7 +79,7 @@ def difference(camera: CameraSpec, episodes: Sequence[Episode]) -> Difference | 
     limit = max(LEAST, NOISE * float(np.median(off)))
     differs = off > limit
     states = _states(episodes)
-    if np.std([one[0] for one in states], axis=0).max() > MIN_START:
+    if len(states) >= MANY and np.std([one[0] for one in states], axis=0).max() > MIN_START:
         where = _objects(images, states, first, differs, limit)
         if where.any():  # else what lies there is moved at once, or is never seen twice
             differs &= where
@@ -128,7 +128,7 @@ def _objects(
         found &= _blobs(found)
     for array in images:
         release(array)
-    square = np.ones((3, 3), np.uint8)
+    square = np.ones((2 * NEAR + 1, 2 * NEAR + 1), np.uint8)
     near = np.stack([cv2.dilate(one.astype(np.uint8), square) for one in differs])
     where: NDArray[np.bool_] = differs.any(0) & (near.sum(0) >= EPISODES)
     return where

@@ -1,0 +1,104 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What differs between first images where the robot starts elsewhere in each episode."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sarnn_ros.data import differences
+from sarnn_ros.data.dataset import Episode
+from sarnn_ros.data.differences import Difference, difference
+from sarnn_ros.spec import CameraSpec
+
+HEIGHT, WIDTH = 72, 96
+CAMERA = CameraSpec(name="camera", topic="image", width=WIDTH, height=HEIGHT)
+#: Where the object's corner may lie, (x, y); it is `SIZE` large.
+LOW, HIGH, SIZE = np.array([40, 44]), np.array([56, 60]), 4
+
+
+def episodes(
+    count: int, *, spread: float, ticks: int = 20, carried: bool = False, object_: bool = True
+) -> list[Episode]:
+    """An arm, grey stripes from the upper edge to the hand, goes to a red square.
+
+    :param spread: it starts up to so many pixels from the middle.
+    :param carried: the square goes with the hand from the beginning.
+    """
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(count):
+        place = rng.integers(LOW, HIGH + 1)
+        start = np.array([48, 20]) + spread * rng.uniform(-1, 1, 2)
+        share = np.linspace(0, 1, ticks)[:, None]
+        hand = (1 - share) * start + share * place
+        frames = rng.integers(100, 106, (ticks, HEIGHT, WIDTH, 3)).astype(np.uint8)
+        for frame, (x, y) in zip(frames, hand.astype(int), strict=True):
+            if object_:
+                column, row = (x + 8, y) if carried else place
+                frame[row : row + SIZE, column : column + SIZE] = (230, 20, 20)
+            stripes = 40 + 30 * (np.arange(10) % 2)
+            frame[:y, x - 5 : x + 5] = stripes[:, None]
+        made.append(
+            Episode(
+                name=f"e{number}",
+                ticks=np.arange(ticks, dtype=np.int64) * 100_000_000,
+                images={"camera": frames},
+                joints=hand,
+                targets=hand,
+                source_sizes={"camera": (4 * WIDTH, 4 * HEIGHT)},
+                digest=f"e{number}",
+            )
+        )
+    return made
+
+
+def found_in(shown: list[Episode]) -> Difference:
+    found = difference(CAMERA, shown)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("count", [20, 25, 130])
+def test_the_crop_is_of_the_objects_and_not_of_an_arm_that_starts_elsewhere(count: int) -> None:
+    found = found_in(episodes(count, spread=14))
+    assert found.crop is not None
+    left, upper = found.crop.x / 4, found.crop.y / 4
+    right, lower = left + found.crop.width / 4, upper + found.crop.height / 4
+    assert left <= LOW[0] and right >= HIGH[0] + SIZE
+    assert upper <= LOW[1] and lower >= HIGH[1] + SIZE
+    assert upper > 30, "the arm is above"
+    # Of the object, and in a few episodes of an arm before it.
+    assert SIZE**2 / 2 <= found.pixels <= 3 * SIZE**2
+
+
+@pytest.mark.parametrize("spread", [0, 14])
+def test_an_object_that_moves_at_once_is_not_cut_off(spread: float) -> None:
+    """Then what differs is as much as ever: arm and object."""
+    shown = episodes(25, spread=spread, carried=True)
+    first = np.stack([one.images["camera"][0] for one in shown]).astype(float)
+    off = np.abs(first - np.median(first, 0)).max(-1)
+    assert found_in(shown).pixels == np.median((off > 20).sum((1, 2)))
+
+
+def test_an_arm_that_starts_elsewhere_is_all_there_is() -> None:
+    """Nothing else differs: the crop is as of any difference, or none, and nothing fails."""
+    shown = episodes(25, spread=14, object_=False)
+    assert found_in(shown).pixels > 50
+
+
+@pytest.mark.parametrize("ticks", [1, 2, 5])
+def test_short_episodes_are_compared_too(ticks: int) -> None:
+    assert found_in(episodes(20, spread=14, ticks=ticks)).pixels > 0
+
+
+@pytest.mark.parametrize(("count", "spread"), [(25, 0), (19, 14)])
+def test_of_few_or_where_all_start_alike_nothing_is_left_out(
+    count: int, spread: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no(*given: object) -> None:
+        raise AssertionError("it was looked for the arm")
+
+    monkeypatch.setattr(differences, "_objects", no)
+    assert found_in(episodes(count, spread=spread)).pixels >= SIZE**2
