@@ -25,7 +25,8 @@ from sarnn_ros.model.sarnn import SARNN, VisionBranch
 from sarnn_ros.policy.backends import load_model
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.streams.preprocess import scale_images
-from sarnn_ros.training.explained import left_out_explained, trajectories
+from sarnn_ros.training.evaluate import first_states
+from sarnn_ros.training.explained import Starts, left_out_explained, trajectories
 
 
 def main() -> None:
@@ -42,14 +43,16 @@ def main() -> None:
     frames = np.stack([np.asarray(one.images[camera][0]) for one in dataset.episodes])
     images = torch.from_numpy(scale_images(frames, config.spec.image_range))
     targets = trajectories([dataset.normaliser.normalise(one.targets) for one in dataset.episodes])
+    states = first_states(dataset, dataset.episodes)
+    starts = Starts(states)(states)
     torch.manual_seed(0)
     network = load_model(options.policy, config)
     fresh = SARNN(**config.model.model_dump(exclude={"kind"})).branches[0]
     draw(
         frames,
         {
-            "untrained": answers(fresh, images, targets, options.filters),
-            "searched": answers(network.branches[0], images, targets, options.filters),
+            "untrained": answers(fresh, images, targets, starts, options.filters),
+            "searched": answers(network.branches[0], images, targets, starts, options.filters),
         },
         options.episodes,
         options.out,
@@ -57,7 +60,11 @@ def main() -> None:
 
 
 def answers(
-    branch: VisionBranch, images: torch.Tensor, targets: np.ndarray, count: int
+    branch: VisionBranch,
+    images: torch.Tensor,
+    targets: np.ndarray,
+    starts: np.ndarray,
+    count: int,
 ) -> list[tuple[np.ndarray, np.ndarray, float]]:
     """Heat maps (E, h, w), points (E, 2) and how much they explain alone, of the filters that
     explain most."""
@@ -65,7 +72,7 @@ def answers(
         heat = branch.pos_encoder[:-1](images).numpy()
         points = branch.extract(images).reshape(len(images), -1, 2).numpy().astype(float)
     found = [
-        (heat[:, row], points[:, row], left_out_explained(points[:, row], targets)[0])
+        (heat[:, row], points[:, row], left_out_explained(points[:, row], targets, starts)[0])
         for row in range(points.shape[1])
     ]
     return sorted(found, key=lambda one: -one[2])[:count]

@@ -57,7 +57,7 @@ def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[
         **_points_explain(
             [np.concatenate([p.ravel() for p in run[0].encoder_points.values()]) for run in runs],
             [dataset.normaliser.normalise(episode.targets) for episode in episodes],
-            _first_states(dataset, episodes),
+            first_states(dataset, episodes),
         ),
     }
 
@@ -86,8 +86,8 @@ def free_running(
             [normalise(episode.targets[:-1]) for episode in episodes],
             unseen_demonstrations(
                 [normalise(other.targets[:-1]) for other in others],
-                _first_states(dataset, others),
-                _first_states(dataset, episodes),
+                first_states(dataset, others),
+                first_states(dataset, episodes),
             ),
         ),
     }
@@ -122,8 +122,8 @@ def _points_explain(
     return {name: round(one, 3) for name, one in zip(names, found, strict=True)}
 
 
-def _first_states(dataset: Dataset, episodes: Sequence[Episode]) -> NDArray[np.float64]:
-    """(E, D), as shares of the joints' ranges."""
+def first_states(dataset: Dataset, episodes: Sequence[Episode]) -> NDArray[np.float64]:
+    """Joints of the first ticks, (E, D), as shares of the joints' ranges."""
     low, high = dataset.normaliser.joint_range
     states = np.stack([dataset.normaliser.normalise(one.joints[0]) for one in episodes])
     return np.asarray((states - low) / (high - low), np.float64)
