@@ -47,6 +47,9 @@ been tuned on any of them when it was first run; later, what is done with few de
 chosen on `metaworld_pick_place`, and the crop and the search were changed while looking at
 `metaworld_sweep_into`, `metaworld_coffee_push` and `metaworld_basketball`, all with 25.
 
+Tasks named `robosuite_…` are run by `--tasks benchmark.tasks.robosuite:Stack`, and so on
+(`benchmark/tasks/robosuite.py`). Nothing was tuned on them.
+
 In tasks named `…_starts` the robot starts elsewhere in each episode (`benchmark/tasks/starts.py`):
 `--tasks benchmark.tasks.starts:Insertion`. There, what is explained is of what first states do not
 tell.

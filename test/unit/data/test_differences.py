@@ -102,3 +102,12 @@ def test_of_few_or_where_all_start_alike_nothing_is_left_out(
 
     monkeypatch.setattr(differences, "_objects", no)
     assert found_in(episodes(count, spread=spread)).pixels >= SIZE**2
+
+
+def test_single_pixels_are_no_object() -> None:
+    """They are left of an arm's edges; an object has `BLOB` that touch."""
+    pixels = np.zeros((20, 20), bool)
+    pixels[2, 2] = pixels[5, 5] = pixels[5, 6] = True
+    object_ = np.zeros_like(pixels)
+    object_[10, 10] = object_[11, 11] = object_[12, 11] = True
+    np.testing.assert_array_equal(differences._blobs(pixels | object_), object_)
