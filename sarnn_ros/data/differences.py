@@ -125,7 +125,7 @@ def _objects(
         for _, other, tick in sorted(one for one in likely if one[1] != episode)[:NEAREST]:
             for around in (max(0, tick - AROUND), tick, tick + AROUND):
                 found &= off(episode, other, around)
-        found &= _blobs(found)
+        found[:] = _blobs(found)
     for array in images:
         release(array)
     square = np.ones((2 * NEAR + 1, 2 * NEAR + 1), np.uint8)
@@ -138,7 +138,7 @@ def _blobs(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Those of the pixels (h, w) that belong to `BLOB` at least that touch each other."""
     _, names, parts, _ = cv2.connectedComponentsWithStats(pixels.astype(np.uint8))
     large: NDArray[np.bool_] = (parts[:, cv2.CC_STAT_AREA] >= BLOB)[names]
-    return large
+    return pixels & large
 
 
 def cropped(camera: CameraSpec, found: Difference | None) -> CameraSpec | None:
