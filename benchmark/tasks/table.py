@@ -48,7 +48,7 @@ chosen on `metaworld_pick_place`, and the crop and the search were changed while
 `metaworld_sweep_into`, `metaworld_coffee_push` and `metaworld_basketball`, all with 25.
 
 Tasks named `robosuite_…` are run by `--tasks benchmark.tasks.robosuite:Stack`, and so on
-(`benchmark/tasks/robosuite.py`). Nothing was tuned on them.
+(`benchmark/tasks/robosuite.py`). No policy was trained on them before; the crop was looked at.
 
 In tasks named `…_starts` the robot starts elsewhere in each episode (`benchmark/tasks/starts.py`):
 `--tasks benchmark.tasks.starts:Insertion`. There, what is explained is of what first states do not
