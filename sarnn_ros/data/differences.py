@@ -30,8 +30,8 @@ WORTHWHILE = 0.5
 #: The side that a proposed crop is shrunk to, pixels.
 SIDE = 64
 #: First states deviate between episodes by more than this share of a joint's range, or all start
-#: alike.
-MIN_START = 0.02
+#: alike; and of a joint that moves less than this, rad or m, no more than noise is known.
+MIN_START, LEAST_RANGE = 0.02, 0.01
 #: Moments at which what lies still is as at first, shares of an episode; and the share of it in
 #: which the states most like the first ones of others are looked for.
 STILL, EARLY = (0.07, 0.13, 0.2), 0.5
@@ -89,9 +89,9 @@ def difference(camera: CameraSpec, episodes: Sequence[Episode]) -> Difference | 
 
 
 def _states(episodes: Sequence[Episode]) -> list[NDArray[np.float64]]:
-    """Joints (T, D) of each episode as shares of their ranges."""
+    """Joints (T, D) of each episode as shares of their ranges, or of `LEAST_RANGE`."""
     joints = np.concatenate([episode.joints for episode in episodes])
-    low, span = joints.min(0), np.maximum(np.ptp(joints, axis=0), 1e-9)
+    low, span = joints.min(0), np.maximum(np.ptp(joints, axis=0), LEAST_RANGE)
     return [(episode.joints - low) / span for episode in episodes]
 
 
