@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How much of what differs between demonstrations is explained. NumPy only.
+"""How much of what differs between demonstrations is explained. Without torch.
 
 1: all of it. 0: no more than replaying the mean demonstration explains; a policy that does not see
 the object does no better. Less than 0: worse than that. A small mean squared error proves nothing,
