@@ -3,7 +3,8 @@
 """SARNN: spatial attention with a recurrent neural network. Torch only; no data, no training.
 
 Parameter names, initialisation and outputs are those of EIPL's reference, so that its checkpoints
-load and its papers apply. Beyond it: several cameras, and a stride-2 variant.
+load and its papers apply. Beyond it: several cameras, a stride-2 variant, and points that are
+remembered (`point_memory`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,11 @@ from torch import Tensor, nn
 from sarnn_ros.geometry import feature_size
 from sarnn_ros.model.layers import ConvTranspose2d, InverseSpatialSoftmax, SpatialSoftmax
 
-State = tuple[Tensor, Tensor]
+#: (h, c) of the LSTM, each (B, rec_dim); with `point_memory` also strength, (B, k_dim * cameras),
+#: and remembered points, (B, 2 * k_dim * cameras).
+State = tuple[Tensor, ...]
+#: The strength of what has not been seen yet: its share of any mean is 0.
+UNSEEN = -1e30
 #: One camera's images as a tensor, or one tensor per camera.
 Images = Tensor | Sequence[Tensor]
 
@@ -76,6 +81,17 @@ class VisionBranch(nn.Module):
         keys: Tensor = self.pos_encoder(image)[0]
         return keys.flatten(1)
 
+    def examine(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """`extract`, and how strongly each filter answers to the image, (N, k_dim): the logarithm
+        of the sum of exponentials by which the spatial softmax divides."""
+        *layers, softmax = self.pos_encoder
+        assert isinstance(softmax, SpatialSoftmax)
+        features = image
+        for layer in layers:
+            features = layer(features)
+        logits = features.flatten(2) / softmax.temperature
+        return softmax(features)[0].flatten(1), logits.logsumexp(-1)
+
     def render(self, image: Tensor, points: Tensor) -> Tensor:
         """The image predicted for the next tick, (N, 3, H, W).
 
@@ -99,6 +115,8 @@ class SARNN(VisionBranch):
     :param im_size: (height, width) of the images, EIPL's order; one pair per camera if several.
     :param stride: 1, or 2 for the faster variant, which EIPL cannot load.
     :param slope: of every LeakyReLU below zero. EIPL's had 0.01 until December 2023.
+    :param point_memory: beside the points seen now, the recurrent part gets the remembered ones,
+        see `remember`. Its input, and the state, are larger then, and EIPL cannot load it.
     """
 
     def __init__(
@@ -112,6 +130,7 @@ class SARNN(VisionBranch):
         im_size: Sequence[int] | Sequence[Sequence[int]] = (64, 64),
         stride: int = 1,
         slope: float = 0.3,
+        point_memory: bool = False,
     ) -> None:
         if kernel_size != 3:
             raise ValueError(
@@ -125,8 +144,9 @@ class SARNN(VisionBranch):
         self.joint_dim = joint_dim
         self.stride = stride
         self.slope = slope
+        self.point_memory = point_memory
         points = 2 * k_dim * len(sizes)
-        self.rec = nn.LSTMCell(joint_dim + points, rec_dim)
+        self.rec = nn.LSTMCell(joint_dim + points * (2 if point_memory else 1), rec_dim)
         self.decoder_joint = nn.Sequential(nn.Linear(rec_dim, joint_dim), nn.LeakyReLU(slope))
         self.decoder_point = nn.Sequential(nn.Linear(rec_dim, points), nn.LeakyReLU(slope))
         self.other_cameras = nn.ModuleList(
@@ -158,7 +178,7 @@ class SARNN(VisionBranch):
 
         :param xi: image (B, 3, H, W); a sequence of them for several cameras.
         :param xv: joints (B, joint_dim).
-        :param state: (h, c), each (B, rec_dim); None at the start of an episode.
+        :param state: as returned; None at the start of an episode.
         :returns: y_image (as xi), y_joint (B, joint_dim), both predicted for the next tick;
             enc_pts seen now and dec_pts predicted, (B, 2 * k_dim * cameras); the new state.
         """
@@ -169,9 +189,17 @@ class SARNN(VisionBranch):
         self, xi: Images, xv: Tensor, state: State | None = None
     ) -> tuple[Tensor, Tensor, Tensor, State]:
         """`forward` without the predicted image, which nothing else depends on."""
-        enc_pts = self.encode(xi)
-        hidden, cell = self.rec(torch.cat([enc_pts, xv], dim=-1), state)
-        return self.decoder_joint(hidden), enc_pts, self.decoder_point(hidden), (hidden, cell)
+        memory: tuple[Tensor, ...] = ()
+        if self.point_memory:
+            enc_pts, strength = self.look(xi)
+            before = state[2:] if state is not None else _nothing(enc_pts, strength)
+            memory = self.remember(enc_pts, strength, before)
+        else:
+            enc_pts = self.encode(xi)
+        inputs = torch.cat([enc_pts, *memory[1:], xv], dim=-1)
+        hidden, cell = self.rec(inputs, state[:2] if state is not None else None)
+        after = (hidden, cell, *memory)
+        return self.decoder_joint(hidden), enc_pts, self.decoder_point(hidden), after
 
     def encode(self, xi: Images) -> Tensor:
         """Attention points of every camera, (N, 2 * k_dim * cameras). No recurrence: N = B * T."""
@@ -179,10 +207,54 @@ class SARNN(VisionBranch):
         points = [branch.extract(x) for branch, x in zip(self.branches, images, strict=True)]
         return torch.cat(points, dim=-1)
 
+    def look(self, xi: Images) -> tuple[Tensor, Tensor]:
+        """`encode`, and how strongly each filter answers, (N, k_dim * cameras)."""
+        images = [xi] if isinstance(xi, Tensor) else xi
+        found = [branch.examine(x) for branch, x in zip(self.branches, images, strict=True)]
+        points, strengths = zip(*found, strict=True)
+        return torch.cat(points, dim=-1), torch.cat(strengths, dim=-1)
+
+    def remember(
+        self, points: Tensor, strength: Tensor, memory: tuple[Tensor, ...]
+    ) -> tuple[Tensor, Tensor]:
+        """One tick of the point memory: the spatial softmax over all images so far.
+
+        What a filter looks for is where it answered most strongly since the episode began. So a
+        point stays where it was while the arm hides the object, and comes to it when the arm
+        uncovers it, without anything that is learnt. As in a softmax by parts, with the strength
+        s = log Σ exp(logit) of one image and S of those before it: S' = log(exp S + exp s),
+        and the mean moves by exp(s - S') of the way to the point of this image.
+
+        :param points: of this image, (B, P). :param strength: (B, P / 2).
+        :param memory: strength and remembered points before it, likewise.
+        :returns: both after it.
+        """
+        before, kept = memory
+        high = torch.maximum(before, strength)
+        after = high + torch.log(torch.exp(before - high) + torch.exp(strength - high))
+        share = torch.exp(strength - after).unsqueeze(-1)
+        pairs = (*strength.shape, 2)
+        moved = kept.reshape(pairs) + share * (points - kept).reshape(pairs)
+        return after, moved.reshape(points.shape)
+
+    def remember_all(self, points: Tensor, strength: Tensor) -> Tensor:
+        """The remembered points of whole sequences, (B, T, P), of points (B, T, P) and strength
+        (B, T, P / 2)."""
+        memory = _nothing(points[:, 0], strength[:, 0])
+        found = []
+        for tick in range(points.shape[1]):
+            memory = self.remember(points[:, tick], strength[:, tick], memory)
+            found.append(memory[1])
+        return torch.stack(found, 1)
+
     def recur(
         self, points: Tensor, joints: Tensor, state: State | None = None
     ) -> tuple[Tensor, State]:
-        """`rec` over whole sequences: points (B, T, P), joints (B, T, D) to hidden (B, T, R)."""
+        """`rec` over whole sequences: points (B, T, P), joints (B, T, D) to hidden (B, T, R).
+
+        :param points: with `point_memory`, beside the remembered ones, (B, T, 2 * P).
+        :param state: h and c.
+        """
         inputs = torch.cat([points, joints], dim=-1)
         if state is None:
             zero = inputs.new_zeros(inputs.shape[0], self.rec_dim)
@@ -208,6 +280,11 @@ class SARNN(VisionBranch):
         parts = torch.split(dec_pts, 2 * self.k_dim, dim=-1)
         branches = zip(self.branches, xi, parts, strict=True)
         return [branch.render(image, points) for branch, image, points in branches]
+
+
+def _nothing(points: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
+    """The point memory before the first tick, for such points and strengths."""
+    return torch.full_like(strength, UNSEEN), torch.zeros_like(points)
 
 
 def _pairs(im_size: Sequence[int] | Sequence[Sequence[int]]) -> list[Sequence[int]]:

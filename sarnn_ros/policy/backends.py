@@ -21,16 +21,18 @@ from sarnn_ros.policy.directory import (
     COMMAND_GRAPH,
     FULL_GRAPH,
     WEIGHTS,
+    ModelConfig,
     PolicyConfig,
     read_file,
+    recurrent_shapes,
 )
 
 if TYPE_CHECKING:
     from sarnn_ros.model.sarnn import SARNN
 
 Array = NDArray[np.float32]
-#: The LSTM's h and c.
-Recurrent = tuple[Array, Array]
+#: The parts of the recurrent state, in the order of `directory.recurrent_shapes`.
+Recurrent = tuple[Array, ...]
 
 BACKENDS = ("onnxruntime", "torch")
 
@@ -39,9 +41,13 @@ BACKENDS = ("onnxruntime", "torch")
 OPERATORS = frozenset(
     {"Add", "Concat", "Conv", "ConvTranspose", "Div", "Exp", "Gemm", "LeakyRelu", "MatMul", "Mul",
      "Neg", "Pow", "Reshape", "Sigmoid", "Slice", "Softmax", "Split", "Sub", "Tanh", "Unsqueeze"}
+    # of points that are remembered
+    | {"Log", "Max", "ReduceLogSumExp"}
     # of other versions of torch
     | {"Constant", "Flatten", "Identity", "Squeeze", "Transpose"}
 )  # fmt: skip
+#: The strength of what has not been seen yet, as in `model.sarnn`.
+UNSEEN = -1e30
 #: Of a graph, per camera. Our exports have about half.
 MAX_NODES = 128
 
@@ -49,7 +55,8 @@ MAX_NODES = 128
 @dataclass(frozen=True)
 class Outputs:
     """One tick's results: action (1, D), points (1, 2 * k_dim * cameras) seen now and predicted
-    for the next tick, the new h and c, and where asked for the next image (1, 3, H, W) per camera.
+    for the next tick, the new recurrent state, and where asked for the next image (1, 3, H, W) per
+    camera.
     """
 
     action: Array
@@ -67,7 +74,7 @@ class Backend(Protocol):
     ) -> Outputs:
         """:param images: (1, 3, H, W) per camera, in the spec's order.
         :param state: (1, D).
-        :param recurrent: h and c, each (1, rec_dim).
+        :param recurrent: the state, of the step before or `initial_state`.
         :raises PolicyError: cancelled.
         """
         ...
@@ -75,6 +82,14 @@ class Backend(Protocol):
     def cancel(self) -> None:
         """Have the `run` that is going on in another thread end early, if there is one."""
         ...
+
+
+def initial_state(model: ModelConfig) -> Recurrent:
+    """The recurrent state at the start of an episode."""
+    return tuple(
+        np.full((1, size), UNSEEN if name == "strength" else 0.0, np.float32)
+        for name, size in recurrent_shapes(model).items()
+    )
 
 
 def make_backend(
@@ -123,7 +138,9 @@ class OnnxBackend:
         self._onnxruntime = onnxruntime
         cameras = [camera.name for camera in config.spec.cameras]
         self._images = [f"image_{name}" for name in cameras]
-        self._outputs = ["action", "points", "points_next", "h_next", "c_next"]
+        self._recurrent = tuple(recurrent_shapes(config.model))
+        kept = [f"{name}_next" for name in self._recurrent]
+        self._outputs = ["action", "points", "points_next", *kept]
         self._predicted = [f"predicted_{name}" for name in cameras]
         self._command, self._full = (
             _session(directory / graph, read_file(directory, config, graph), threads, len(cameras))
@@ -138,7 +155,8 @@ class OnnxBackend:
     def run(
         self, images: Sequence[Array], state: Array, recurrent: Recurrent, *, want_image: bool
     ) -> Outputs:
-        inputs = dict(zip(self._images, images), state=state, h=recurrent[0], c=recurrent[1])
+        inputs = dict(zip(self._images, images), state=state)
+        inputs |= dict(zip(self._recurrent, recurrent))
         if want_image:
             session, names = self._full, self._outputs + self._predicted
         else:
@@ -146,7 +164,7 @@ class OnnxBackend:
         options = self._onnxruntime.RunOptions()
         self._running = options
         try:
-            action, points, points_next, h, c, *predicted = session.run(names, inputs, options)
+            action, points, points_next, *rest = session.run(names, inputs, options)
         except Exception as error:  # onnxruntime has a dozen kinds, with no common base
             problem = (
                 "took too long and was cancelled" if options.terminate else f"failed: {error}"
@@ -154,7 +172,9 @@ class OnnxBackend:
             raise PolicyError(f"the policy's step {problem}") from error
         finally:
             self._running = None
-        return Outputs(action, points, points_next, (h, c), predicted if want_image else None)
+        after, predicted = rest[: len(recurrent)], rest[len(recurrent) :]
+        pictures = predicted if want_image else None
+        return Outputs(action, points, points_next, tuple(after), pictures)
 
     def cancel(self) -> None:
         options = self._running
@@ -219,14 +239,15 @@ def _session(path: Path, content: bytes, threads: int, cameras: int) -> Any:
 def _check_session(session: Any, config: PolicyConfig, path: Path, outputs: list[str]) -> None:
     model, spec = config.model, config.spec
     points = 2 * model.k_dim * len(spec.cameras)
-    recurrent = [1, model.rec_dim]
+    recurrent = recurrent_shapes(model)
     sizes = {camera.name: [1, 3, camera.height, camera.width] for camera in spec.cameras}
     shapes = {f"image_{name}": size for name, size in sizes.items()}
     shapes |= {f"predicted_{name}": size for name, size in sizes.items()}
     shapes |= {"state": [1, model.joint_dim], "action": [1, model.joint_dim]}
     shapes |= {"points": [1, points], "points_next": [1, points]}
-    shapes |= dict.fromkeys(("h", "c", "h_next", "c_next"), recurrent)
-    inputs = [f"image_{name}" for name in sizes] + ["state", "h", "c"]
+    shapes |= {name: [1, size] for name, size in recurrent.items()}
+    shapes |= {f"{name}_next": [1, size] for name, size in recurrent.items()}
+    inputs = [f"image_{name}" for name in sizes] + ["state", *recurrent]
     for expected, values in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
         found = {value.name: value.shape for value in values}
         wanted = {name: shapes[name] for name in expected}
@@ -271,14 +292,13 @@ class TorchBackend:
     ) -> Outputs:
         with self._torch.inference_mode():
             xi, xv = [self._tensor(image) for image in images], self._tensor(state)
-            y_joint, enc_pts, dec_pts, after = self._model.act(
-                xi, xv, (self._tensor(recurrent[0]), self._tensor(recurrent[1]))
-            )
+            before = tuple(self._tensor(part) for part in recurrent)
+            y_joint, enc_pts, dec_pts, after = self._model.act(xi, xv, before)
             predicted = self._model.predict_image(xi, dec_pts) if want_image else None
         tensors = (y_joint, enc_pts, dec_pts, *after)
-        action, points, points_next, h, c = (tensor.cpu().numpy() for tensor in tensors)
+        action, points, points_next, *rest = (tensor.cpu().numpy() for tensor in tensors)
         pictures = None if predicted is None else [image.cpu().numpy() for image in predicted]
-        return Outputs(action, points, points_next, (h, c), pictures)
+        return Outputs(action, points, points_next, tuple(rest), pictures)
 
     def cancel(self) -> None:
         """Nothing: a network made by our own code does not run for ever."""

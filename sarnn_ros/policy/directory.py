@@ -62,6 +62,10 @@ class ModelConfig(_Part):
     )
     stride: Literal[1, 2] = Field(default=1, description="of the first convolution")
     slope: float = Field(default=0.3, ge=0, le=1, description="of every LeakyReLU, below zero")
+    point_memory: bool = Field(
+        default=False,
+        description="the recurrent part also gets where each point was seen best so far",
+    )
 
 
 class Normalisation(_Part):
@@ -121,6 +125,16 @@ class Health(_Part):
     episodes: Size
     ticks: Size = Field(description="compared in all")
     errors: dict[str, Quantiles] = Field(description="by term; see `health_terms`")
+
+
+def recurrent_shapes(model: ModelConfig) -> dict[str, int]:
+    """The parts of the recurrent state and their sizes; each is (1, size). `strength` and
+    `remembered` are there with `point_memory` only."""
+    parts = {"h": model.rec_dim, "c": model.rec_dim}
+    if model.point_memory:
+        points = model.k_dim * len(model.im_size)
+        parts |= {"strength": points, "remembered": 2 * points}
+    return parts
 
 
 def health_terms(model: ModelConfig, spec: Spec) -> dict[str, int]:

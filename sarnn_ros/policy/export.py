@@ -20,7 +20,7 @@ from sarnn_ros import __version__
 from sarnn_ros.errors import PolicyError
 from sarnn_ros.model.layers import SpatialSoftmax
 from sarnn_ros.model.sarnn import SARNN, VisionBranch
-from sarnn_ros.policy.backends import Array, OnnxBackend, Recurrent, load_model
+from sarnn_ros.policy.backends import Array, OnnxBackend, initial_state, load_model
 from sarnn_ros.policy.card import CARD, write_card
 from sarnn_ros.policy.directory import (
     COMMAND_GRAPH,
@@ -33,6 +33,7 @@ from sarnn_ros.policy.directory import (
     Normalisation,
     PolicyConfig,
     commit,
+    recurrent_shapes,
 )
 from sarnn_ros.policy.graph import export_graphs
 from sarnn_ros.policy.runtime import Policy
@@ -45,6 +46,8 @@ TOLERANCE = 1e-4
 #: Rounding of a feature before the softmax, relative to the largest one: some 100 units in the
 #: last place, for convolutions that sum in another order.
 _FEATURE_ROUNDING = 1e-5
+#: Rounding of the difference of two strengths, relative to them.
+_EPSILON = 4 * float(np.finfo(np.float32).eps)
 
 
 def export_policy(
@@ -95,7 +98,7 @@ def export_policy(
     except ValueError as error:
         raise PolicyError(f"the parts do not fit together: {error}", where=out_dir) from error
     cameras = [camera.name for camera in spec.cameras]
-    command, full = export_graphs(model, cameras)
+    command, full = export_graphs(model, cameras, recurrent_shapes(config.model))
     contents = {WEIGHTS: save(state), COMMAND_GRAPH: command, FULL_GRAPH: full}
     extra_files = dict(extra_files or {})
     if taken := sorted(set(extra_files) & {*contents, CONFIG, CARD}):
@@ -128,6 +131,7 @@ def describe_model(model: SARNN) -> ModelConfig:
         im_size=tuple(branch.im_size for branch in model.branches),
         stride=2 if model.stride == 2 else 1,
         slope=model.slope,
+        point_memory=model.point_memory,
     )
 
 
@@ -143,7 +147,7 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
     """
     random = np.random.default_rng(0)
     (low, high), (joint_low, joint_high) = config.spec.image_range, config.spec.joint_range
-    recurrent: Recurrent = (zero := np.zeros((1, model.rec_dim), np.float32), zero)
+    recurrent = initial_state(config.model)
     for tick in range(8):
         images = [
             random.uniform(low, high, (1, 3, *size)).astype(np.float32)
@@ -158,7 +162,18 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
         xi = [torch.from_numpy(image) for image in images]
         exact, slack = _exact_points(model, xi)
         points = torch.from_numpy(found.points)
-        h, c = model.rec(torch.cat([points, torch.from_numpy(joints)], -1), tuple(before))
+        seen = [points]
+        if model.point_memory:
+            strength, rounding = _exact_strength(model, xi)
+            given = torch.from_numpy(recurrent[2])
+            after, _ = model.remember(points, strength, (before[2], before[3]))
+            # Given the strength: a mean of points is as exact as the difference of two of them.
+            share = -torch.expm1(before[2] - given)
+            pairs = (1, -1, 2)
+            moved = share.unsqueeze(-1) * (points - before[3]).reshape(pairs)
+            kept = (before[3].reshape(pairs) + moved).reshape(1, -1)
+            seen.append(torch.from_numpy(recurrent[3]))
+        h, c = model.rec(torch.cat([*seen, torch.from_numpy(joints)], -1), tuple(before[:2]))
         dec_pts = model.decoder_point(h)
         expected: dict[str, tuple[Any, Tensor, Any]] = {
             "points": (found.points, exact, TOLERANCE + slack),
@@ -168,13 +183,22 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
             "h": (recurrent[0], h, TOLERANCE),
             "c": (recurrent[1], c, TOLERANCE),
         }
+        if model.point_memory:
+            expected |= {
+                "strength": (recurrent[2], after, TOLERANCE + rounding),
+                "remembered points": (
+                    recurrent[3],
+                    kept,
+                    TOLERANCE + _EPSILON * float(given.max()),
+                ),
+            }
         assert found.images is not None
         for index, image in enumerate(model.predict_image(xi, dec_pts)):
             expected[f"image {index}"] = (found.images[index], image, TOLERANCE * (high - low))
         for name, (value, reference, tolerance) in expected.items():
             difference = np.abs(value - reference.numpy())
-            rounding = TOLERANCE * float(reference.abs().max())
-            if not (difference <= np.maximum(tolerance, rounding)).all():
+            relative = TOLERANCE * float(reference.abs().max())
+            if not (difference <= np.maximum(tolerance, relative)).all():
                 raise PolicyError(
                     f"ONNX Runtime and PyTorch differ in {name} by {difference.max():.2g} "
                     f"at tick {tick}",
@@ -198,6 +222,16 @@ def _exact_points(model: SARNN, images: list[Tensor]) -> tuple[Tensor, Array]:
         points.append(keys.flatten(1))
         slack.append((spread * rounding / float(softmax.temperature)).flatten())
     return torch.cat(points, -1), torch.cat(slack).numpy()
+
+
+def _exact_strength(model: SARNN, images: list[Tensor]) -> tuple[Tensor, float]:
+    """How strongly each filter answers, in double precision, and how far rounding may move it."""
+    found = copy.deepcopy(model).double().look([image.double() for image in images])[1]
+    largest = max(
+        float(branch.pos_encoder[:-1](image).abs().max() / _softmax(branch).temperature)
+        for branch, image in zip(model.branches, images, strict=True)
+    )
+    return found.float(), _FEATURE_ROUNDING * largest
 
 
 def _softmax(branch: VisionBranch) -> SpatialSoftmax:

@@ -4,8 +4,9 @@
 
 Inputs: `state` (1, D), `h` and `c` (1, rec_dim) and `image_<camera>` (1, 3, H, W), in the model's
 ranges. Outputs: `action` (1, D), `points` and `points_next` (1, 2 * k_dim * cameras), `h_next`,
-`c_next`, and in the full graph `predicted_<camera>` (1, 3, H, W). All float32. The LSTM's state
-goes in and out, so either graph can run at any tick.
+`c_next`, and in the full graph `predicted_<camera>` (1, 3, H, W). With point memory also
+`strength` (1, k_dim * cameras) and `remembered` (1, 2 * k_dim * cameras), and out as `…_next`.
+All float32. The recurrent state goes in and out, so either graph can run at any tick.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import onnx
 import torch
@@ -25,33 +26,41 @@ from sarnn_ros.model.sarnn import SARNN
 
 #: The oldest that torch exports to; onnxruntime 1.18 reads it in full.
 OPSET = 18
-INPUTS = ("state", "h", "c")
-OUTPUTS = ("action", "points", "points_next", "h_next", "c_next")
+OUTPUTS = ("action", "points", "points_next")
 
 
 class _Tick(nn.Module):
-    """One tick with the LSTM's state as plain inputs and outputs."""
+    """One tick with the recurrent state as plain inputs and outputs.
 
-    def __init__(self, model: SARNN) -> None:
+    :param parts: of the recurrent state.
+    """
+
+    def __init__(self, model: SARNN, parts: int) -> None:
         super().__init__()
         self.model = model
+        self.parts = parts
 
-    def forward(self, state: Tensor, h: Tensor, c: Tensor, *images: Tensor) -> tuple[Tensor, ...]:
-        predicted, action, points, points_next, (h, c) = self.model(images, state, (h, c))
-        return action, points, points_next, h, c, *predicted
+    def forward(self, state: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        recurrent, images = tensors[: self.parts], tensors[self.parts :]
+        predicted, action, points, points_next, recurrent = self.model(images, state, recurrent)
+        return action, points, points_next, *recurrent, *predicted
 
 
-def export_graphs(model: SARNN, cameras: Sequence[str]) -> tuple[bytes, bytes]:
+def export_graphs(
+    model: SARNN, cameras: Sequence[str], recurrent: Mapping[str, int]
+) -> tuple[bytes, bytes]:
     """The command graph (attention points and action) and the full one, serialised.
 
     :param model: on the CPU, in float32.
     :param cameras: names, in the spec's order.
+    :param recurrent: see `directory.recurrent_shapes`.
     """
-    tick = _Tick(deploy(model)).eval()
-    zeros = [torch.zeros(1, size) for size in (model.joint_dim, model.rec_dim, model.rec_dim)]
+    tick = _Tick(deploy(model), len(recurrent)).eval()
+    zeros = [torch.zeros(1, size) for size in (model.joint_dim, *recurrent.values())]
     images = [torch.zeros(1, 3, *branch.im_size) for branch in model.branches]
-    inputs = [*INPUTS, *(f"image_{name}" for name in cameras)]
-    outputs = [*OUTPUTS, *(f"predicted_{name}" for name in cameras)]
+    inputs = ["state", *recurrent, *(f"image_{name}" for name in cameras)]
+    kept = [*OUTPUTS, *(f"{name}_next" for name in recurrent)]
+    outputs = [*kept, *(f"predicted_{name}" for name in cameras)]
     with _quiet():
         program = torch.onnx.export(
             tick,
@@ -66,7 +75,7 @@ def export_graphs(model: SARNN, cameras: Sequence[str]) -> tuple[bytes, bytes]:
     # Its notes name the files of this machine, and would make no two exports equal.
     ir.passes.common.ClearMetadataAndDocStringPass()(program.model)
     full = program.model_proto
-    command = onnx.utils.Extractor(full).extract_model(inputs, list(OUTPUTS))
+    command = onnx.utils.Extractor(full).extract_model(inputs, kept)
     for graph in (command, full):
         onnx.checker.check_model(graph, full_check=True)
     return command.SerializeToString(), full.SerializeToString()

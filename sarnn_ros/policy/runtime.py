@@ -17,7 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import PolicyError
-from sarnn_ros.policy.backends import Array, Backend, Outputs, Recurrent, make_backend
+from sarnn_ros.policy.backends import (
+    Array,
+    Backend,
+    Outputs,
+    Recurrent,
+    initial_state,
+    make_backend,
+)
 from sarnn_ros.policy.directory import PolicyConfig, load_config
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser, scale_images, unscale_images
@@ -63,7 +70,7 @@ class Policy:
             np.array(normalisation.maximum),
             config.spec.joint_range,
         )
-        self._zero = np.zeros((1, config.model.rec_dim), dtype=np.float32)
+        self._initial = initial_state(config.model)
         self.reset()
         self._warm_up()
 
@@ -117,12 +124,13 @@ class Policy:
 
     @property
     def recurrent(self) -> Recurrent:
-        """The LSTM's h and c, each (1, rec_dim). A copy."""
-        return self._recurrent[0].copy(), self._recurrent[1].copy()
+        """The LSTM's h and c, each (1, rec_dim), and what is remembered of the points, where the
+        policy does (`directory.recurrent_shapes`). A copy."""
+        return tuple(part.copy() for part in self._recurrent)
 
     def reset(self) -> None:
         """Forget the past: the next step is the first of an episode."""
-        self._recurrent: Recurrent = (self._zero, self._zero)
+        self._recurrent: Recurrent = self._initial
         self._last: Outputs | None = None
 
     def cancel(self) -> None:

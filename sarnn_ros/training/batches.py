@@ -53,10 +53,10 @@ class Batch:
 
     def store(self, fresh: Tensor, points: Tensor, group: ProcessGroup) -> None:
         """Put the points of the encoded frames, (encoded, P), of all processes to their place in
-        the points of all episodes, (E, T - 1, P)."""
+        the points of all episodes, (E, T - 1, P), or the first of more columns."""
         found = fresh.new_zeros(len(self.drawn), fresh.shape[1])
         found[self.own] = fresh
-        points[tuple(self.drawn.T)] = group.sum(found)
+        points[..., : found.shape[1]][tuple(self.drawn.T)] = group.sum(found)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import ErrorDetails
 
@@ -97,6 +98,12 @@ class TrainConfig(BaseModel):
         description="train: learn it with the rest; search: before training, choose filters whose "
         "points tell the episodes apart, and freeze them",
     )
+    point_memory: bool | None = Field(
+        default=False,
+        description="beside each point, give the recurrent part where it was seen best so far, so "
+        "that it knows what the arm hides at times; with attention: search; not EIPL-compatible; "
+        "null: with several cameras, as EIPL has one",
+    )
     latches: int = Field(
         default=0,
         ge=0,
@@ -168,9 +175,19 @@ class TrainConfig(BaseModel):
     def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Python counts True as 1: `epochs=true` would be one epoch."""
         assert info.field_name is not None
-        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+        allowed = (bool, bool | None)
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation not in allowed:
             raise ValueError("true and false are no numbers")
         return value
+
+    @model_validator(mode="after")
+    def _memory_of_searched_points(self) -> TrainConfig:
+        if self.point_memory and self.attention != "search":
+            raise ValueError(
+                "point_memory: true needs attention: search: of points that are still trained, "
+                "what was seen best changes with every update"
+            )
+        return self
 
 
 #: Differences from the class's own defaults.
@@ -180,6 +197,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "attention": "search",
         "k_dim": 12,
         "forget_bias": 2.0,
+        "point_memory": None,
         "latches": 12,
         "epochs": 100,
         "batch_size": 64,

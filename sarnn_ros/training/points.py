@@ -62,6 +62,13 @@ class PointScale(NamedTuple):
         matrix = torch.cat([telling, REST * basis[:, count : len(unit)]], 1) / unit.unsqueeze(1)
         return cls(points.mean(0), deviation, matrix.T.to(points), count)
 
+    def beside(self, other: PointScale) -> PointScale:
+        """The scale of these points and, after them, the other's."""
+        parts = zip(self[:2], other[:2], strict=True)
+        mean, deviation = (torch.cat(both) for both in parts)
+        matrix: Tensor = torch.block_diag(self.matrix, other.matrix)  # type: ignore[no-untyped-call]
+        return PointScale(mean, deviation, matrix, self.telling)
+
     def to(self, device: torch.device) -> PointScale:
         mean, deviation, matrix = (part.to(device) for part in self[:3])
         return PointScale(mean, deviation, matrix, self.telling)

@@ -32,6 +32,7 @@ from sarnn_ros.training.checkpoint import describe_data, load_checkpoint, save_c
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup, process_group
 from sarnn_ros.training.evaluate import rms
+from sarnn_ros.training.explained import MIN_EPISODES
 from sarnn_ros.training.machine import choose_device, prepare
 from sarnn_ros.training.sequences import Sequences, make_sequences
 from sarnn_ros.training.trainer import Diverged, Epoch, Trainer
@@ -122,9 +123,13 @@ def make_beside(out: Path, beside: Path) -> Path:
     return beside
 
 
-def make_model(config: TrainConfig, dataset: Dataset) -> SARNN:
-    """A new network for the cameras and joints of the dataset."""
+def make_model(config: TrainConfig, dataset: Dataset, searched: bool = True) -> SARNN:
+    """A new network for the cameras and joints of the dataset.
+
+    :param searched: its attention will be, if the config says so: there are episodes enough.
+    """
     sizes = [(camera.height, camera.width) for camera in dataset.spec.cameras]
+    wanted = len(sizes) > 1 if config.point_memory is None else config.point_memory
     model = SARNN(
         config.rec_dim,
         config.k_dim,
@@ -133,6 +138,7 @@ def make_model(config: TrainConfig, dataset: Dataset) -> SARNN:
         config.heatmap_size,
         im_size=sizes[0] if len(sizes) == 1 else sizes,
         stride=config.stride,
+        point_memory=wanted and searched and config.attention == "search",
     )
     with torch.no_grad():  # gates are in the order input, forget, cell, output
         model.rec.bias_ih[config.rec_dim : 2 * config.rec_dim] = config.forget_bias
@@ -161,7 +167,8 @@ def make_trainer(
             remedy="give longer episodes, or check the spec's rate and the bags' report",
         )
     torch.manual_seed(config.seed)
-    model = make_model(config, dataset).to(device)
+    searched = int((training.lengths > 1).sum()) >= MIN_EPISODES
+    model = make_model(config, dataset, searched).to(device)
     return Trainer(model, training, sequences(dataset.validation), config, group)
 
 

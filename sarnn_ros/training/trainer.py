@@ -133,7 +133,7 @@ def recurrent_losses(
     pull each other (seed: Backpropagation Through Time). As there, the last frame only serves as
     an image target.
 
-    :param points: encoded points (B, T - 1, P).
+    :param points: encoded points (B, T - 1, P), and those remembered beside them, if they are.
     :param joints: (B, T - 1, D), inputs.
     :param targets: (B, T - 1, D), what the prediction at t should be.
     :param lengths: ticks per episode, (B,), of T.
@@ -144,6 +144,7 @@ def recurrent_losses(
     inputs = points if seen is None else seen
     hidden, _ = model.recur(inputs if scale is None else scale(inputs), joints)
     decoded = model.decoder_point(hidden)
+    points = points[..., : decoded.shape[-1]]
     ticks = torch.arange(points.shape[1], device=points.device)
     valid = ticks < (lengths - 1).unsqueeze(1)
     joint_loss = masked_mse(model.decoder_joint(hidden), targets, valid)
@@ -197,7 +198,7 @@ def free_run(model: SARNN, points: Tensor, joints: Tensor, targets: Tensor) -> T
 
     A low loss on recorded states can hide a policy that only extrapolates its state.
 
-    :param points: encoded points (B, T - 1, P). :param joints, targets: (B, T, D).
+    :param points: what `Trainer.encode_all` gives. :param joints, targets: (B, T, D).
     :returns: (B, T - 1, D), what should be targets[:, :-1].
     """
     predicted, state, own = [], None, joints[:, 0]
@@ -223,7 +224,9 @@ class Objective(nn.Module):
         model, row, tick, encoded = self.model, batch.row, batch.tick, batch.encoded
         with torch.set_grad_enabled(torch.is_grad_enabled() and not batch.frozen):
             fresh = encode(model, [camera[:encoded] for camera in batch.frames], self.fits.points)
-        points = batch.points.index_put((row[:encoded], tick[:encoded]), fresh)
+        now, remembered = batch.points.tensor_split([fresh.shape[-1]], -1)
+        now = now.index_put((row[:encoded], tick[:encoded]), fresh)
+        points = torch.cat([now, remembered], -1)
         joint, point, decoded = recurrent_losses(
             model, points, batch.joints, batch.targets, batch.lengths, self.scale
         )
@@ -274,8 +277,9 @@ class Trainer:
             (validation or training).first_states(),
         )
         self.epoch = 0
-        #: Points of every frame when it was last encoded, (E, T - 1, P); None before the first
-        #: epoch, and where every update encodes all frames.
+        #: Points of every frame when it was last encoded, (E, T - 1, P), and the remembered ones
+        #: beside them, of clean frames; None before the first epoch, and where every update
+        #: encodes all frames.
         self.points: Tensor | None = None
         #: What the attention that was searched for explains, and with episodes exchanged, by
         #: cross-validation; None if it is trained.
@@ -289,7 +293,8 @@ class Trainer:
         :raises Diverged: the loss has diverged, or it or the weights are no longer finite.
         """
         config = self.config
-        if self.points is None and (config.encoder_frames is not None or config.inner_steps > 0):
+        partly = config.encoder_frames is not None or config.inner_steps > 0
+        if self.points is None and (partly or self.model.point_memory):
             self.points = self.encode_all(self.training)
         while self.epoch < config.epochs:
             start = clock()
@@ -387,15 +392,19 @@ class Trainer:
     def freeze_attention(self) -> None:
         """Before the first epoch: freeze the attention as it is, scale its points, and let the
         LSTM remember the first ones."""
-        scale = self._scale(self.encode_all(self.training))
+        seen = self.encode_all(self.training)
+        parts = torch.split(seen, 2 * self.model.k_dim * len(self.model.branches), dim=-1)
+        scale, *remembered = (self._scale(points) for points in parts)
         latches = min(scale.telling, self.config.latches, self.model.rec_dim // 2)
         make_latches(self.model.rec, latches)
+        if remembered:
+            scale = scale.beside(remembered[0])
         self.objective.scale = scale
         # Both: the latches are of the main process's scale. `telling` is not asked for again.
         self.group.broadcast((*self.model.parameters(), *scale[:3]))
 
     def _scale(self, points: Tensor) -> PointScale:
-        """What the recurrent part sees of the points, (E, T - 1, P)."""
+        """What the recurrent part sees of points (E, T - 1, P), seen or remembered."""
         data = self.training
         steps = data.lengths[data.lengths > 1] - 1
         early = [
@@ -489,11 +498,29 @@ class Trainer:
         return explained_share(*found, wanted[1])
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
-        """Points (E, T - 1, P) of every clean frame that has a next one; 0 elsewhere."""
+        """Points (E, T - 1, P) of every clean frame that has a next one, and, where the model
+        does, the remembered ones beside them, (E, T - 1, 2 * P); 0 elsewhere."""
+        model = model or self.model
         where = torch.nonzero(data.steps())
-        encoded = self.encode(data, where, model)
-        points = data.joints.new_zeros(len(data), data.ticks - 1, encoded.shape[-1])
-        return points.index_put(tuple(where.T), encoded)
+
+        def placed(values: Tensor) -> Tensor:
+            whole = data.joints.new_zeros(len(data), data.ticks - 1, values.shape[-1])
+            return whole.index_put(tuple(where.T), values)
+
+        if not model.point_memory:
+            return placed(self.encode(data, where, model))
+        points, strength = map(placed, self.look(data, where, model))
+        remembered = model.remember_all(points, strength)
+        return torch.cat([points, remembered * data.steps().unsqueeze(-1)], -1)
+
+    @torch.no_grad()
+    def look(self, data: Sequences, where: Tensor, model: SARNN) -> tuple[Tensor, Tensor]:
+        """`encode`, and how strongly each filter answers, (N, P / 2)."""
+        parts = torch.split(where, min(self.fits.points, 256))
+        points, strength = zip(
+            *(model.look(data.scaled_frames(*part.T)) for part in parts), strict=True
+        )
+        return torch.cat(points), torch.cat(strength)
 
     @torch.no_grad()
     def encode(self, data: Sequences, where: Tensor, model: SARNN | None = None) -> Tensor:

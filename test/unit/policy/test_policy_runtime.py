@@ -75,8 +75,18 @@ def lively(parts) -> None:
         ([(24, 32)], {"temperature": None}),
         ([(25, 34)], {"stride": 2}),
         ([(24, 32), (16, 40)], {}),
+        ([(24, 32), (16, 40)], {"point_memory": True}),
+        ([(24, 32)], {"point_memory": True, "temperature": None}),
     ],
-    ids=["wide", "square", "learnt temperature", "stride 2", "two cameras"],
+    ids=[
+        "wide",
+        "square",
+        "learnt temperature",
+        "stride 2",
+        "two cameras",
+        "point memory",
+        "point memory, learnt temperature",
+    ],
 )
 def test_backends_agree_over_1000_ticks_with_joints_fed_back(make_parts, tmp_path, sizes, model):
     parts = make_parts(*sizes, **model)

@@ -1,0 +1,92 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Points that are remembered: where each filter answered most strongly since the episode began."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from sarnn_ros.model.sarnn import SARNN, UNSEEN
+
+
+def network(cameras: int = 1) -> SARNN:
+    torch.manual_seed(0)
+    sizes = [(14, 18)] * cameras
+    return SARNN(
+        rec_dim=12,
+        k_dim=3,
+        joint_dim=2,
+        im_size=sizes[0] if cameras == 1 else sizes,
+        temperature=0.02,
+        point_memory=True,
+    ).eval()
+
+
+@torch.no_grad()
+def test_it_is_the_spatial_softmax_over_all_images_so_far() -> None:
+    model, film = network(), torch.rand(7, 3, 14, 18)
+    softmax = model.pos_encoder[-1]
+    logits = model.pos_encoder[:-1](film).flatten(2) / softmax.temperature  # (T, K, cells)
+    grid = torch.stack([softmax.pos_x, softmax.pos_y], -1)
+    points, strength = model.look(film)
+    found = model.remember_all(points[None], strength[None])[0]
+    for tick in range(7):
+        until = logits[: tick + 1].transpose(0, 1).flatten(1)  # (K, T * cells)
+        expected = until.softmax(-1) @ grid.repeat(tick + 1, 1)
+        torch.testing.assert_close(found[tick], expected.flatten(), atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cameras", [1, 2])
+def test_tick_by_tick_is_the_same_as_whole_sequences(cameras: int) -> None:
+    model, joints = network(cameras), torch.rand(1, 9, 2)
+    films = [torch.rand(9, 3, 14, 18) for _ in range(cameras)]
+    images = films[0] if cameras == 1 else films
+    points, strength = model.look(images)
+    assert torch.equal(points, model.encode(images))
+    seen = torch.cat([points[None], model.remember_all(points[None], strength[None])], -1)
+    hidden, _ = model.recur(seen, joints)
+    state = None
+    for tick in range(9):
+        now = [film[tick : tick + 1] for film in films]
+        result = model.act(now[0] if cameras == 1 else now, joints[:, tick], state)
+        action, _, _, state = result
+        torch.testing.assert_close(action, model.decoder_joint(hidden[:, tick]))
+    assert [tuple(part.shape) for part in state] == [(1, 12), (1, 12), (1, 3 * cameras),
+                                                     (1, 6 * cameras)]  # fmt: skip
+
+
+def test_a_hidden_thing_stays_where_it_was_and_what_is_uncovered_is_found() -> None:
+    model = network()
+    strong, weak = torch.full((1, 3), 40.0), torch.full((1, 3), 5.0)
+    here, elsewhere, there = (torch.full((1, 6), place) for place in (0.2, 0.9, 0.4))
+    memory = (torch.full((1, 3), UNSEEN), torch.zeros(1, 6))
+    memory = model.remember(elsewhere, weak, memory)
+    torch.testing.assert_close(memory[1], elsewhere)  # nothing better has been seen
+    memory = model.remember(here, strong, memory)
+    torch.testing.assert_close(memory[1], here)
+    for _ in range(500):
+        memory = model.remember(elsewhere, weak, memory)
+    torch.testing.assert_close(memory[1], here)
+    memory = model.remember(there, strong, memory)  # seen twice as well: in between
+    torch.testing.assert_close(memory[1], torch.full((1, 6), 0.3))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3, 1e6])
+def test_strengths_of_any_size_stay_finite(scale: float) -> None:
+    model = network()
+    torch.manual_seed(0)
+    points, strength = torch.rand(1, 50, 6), scale * torch.randn(1, 50, 3)
+    found = model.remember_all(points, strength)
+    assert bool(torch.isfinite(found).all())
+    assert float(found.min()) >= -1e-5
+    assert float(found.max()) <= 1 + 1e-5
+
+
+def test_without_it_the_network_is_eipls() -> None:
+    plain = SARNN(rec_dim=12, k_dim=3, joint_dim=2, im_size=(14, 18))
+    assert plain.rec.weight_ih.shape == (48, 8)
+    assert plain.state_dict().keys() == network().state_dict().keys()
+    _, _, _, state = plain.act(torch.rand(1, 3, 14, 18), torch.rand(1, 2))
+    assert len(state) == 2

@@ -1,0 +1,133 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training with remembered points: when, and that the robot's side sees the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import quick_export
+import torch
+
+from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.errors import ConfigError, PolicyError
+from sarnn_ros.interop.eipl_checkpoint import export_eipl
+from sarnn_ros.policy.runtime import Policy
+from sarnn_ros.streams.observe import Observation
+from sarnn_ros.training.config import TrainConfig, make_config
+from sarnn_ros.training.run import make_model, make_trainer, train
+from sarnn_ros.training.tensorboard import draw_predictions
+from sarnn_ros.training.trainer import free_run
+
+MakeTask = Callable[..., Dataset]
+TWO = ((16, 14), (12, 18))
+ENOUGH = [9, 7, 9, 8, 9, 9, 6, 9]
+
+
+def small(**settings: Any) -> TrainConfig:
+    values = {"k_dim": 2, "rec_dim": 8, "epochs": 2, "inner_steps": 3, "encoder_frames": 12,
+              "image_frames": 5, "latches": 2, "threads": 1, "device": "cpu"}  # fmt: skip
+    return make_config({**values, **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "cameras", "expected"),
+    [
+        ({}, 1, False),  # the network stays EIPL's
+        ({}, 2, True),
+        ({"point_memory": True}, 1, True),
+        ({"point_memory": False}, 2, False),
+        ({"attention": "train"}, 2, False),
+        ({"recipe": "eipl"}, 2, False),
+    ],
+)
+def test_points_are_remembered_with_several_cameras(
+    make_task: MakeTask, settings: dict[str, Any], cameras: int, expected: bool
+) -> None:
+    model = make_model(make_config(settings), make_task(sizes=TWO[:cameras]))
+    assert model.point_memory is expected
+
+
+def test_of_too_few_episodes_nothing_is_searched_for_and_remembered(make_task: MakeTask) -> None:
+    few = make_trainer(make_task(ENOUGH[:5], validation=0, sizes=TWO), small())
+    assert not few.model.point_memory
+    assert make_trainer(make_task(ENOUGH, validation=0, sizes=TWO), small()).model.point_memory
+
+
+@pytest.mark.parametrize("recipe", ["fast", "eipl"])
+def test_points_that_are_still_trained_cannot_be_remembered(recipe: str) -> None:
+    with pytest.raises(ConfigError, match="needs attention: search"):
+        make_config({"recipe": recipe, "attention": "train", "point_memory": True})
+
+
+@pytest.mark.parametrize("cameras", [1, 2])
+def test_the_policy_remembers_what_training_did(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cameras: int
+) -> None:
+    quick_export.install(monkeypatch)
+    dataset = make_task(ENOUGH, sizes=TWO[:cameras])
+    train(dataset, small(point_memory=True), tmp_path / "policy")
+    policy = Policy.load(tmp_path / "policy")
+    assert policy.config.model.point_memory
+    torch_policy = Policy.load(tmp_path / "policy", "torch")
+    trainer = make_trainer(dataset, small(point_memory=True))
+    model = torch_policy._backend._model  # type: ignore[attr-defined]
+    assert trainer.validation is not None
+    seen = trainer.encode_all(trainer.validation, model)
+    hidden, _ = model.recur(seen, trainer.validation.joints[:, :-1])
+    expected = dataset.normaliser.denormalise(model.decoder_joint(hidden)[0].detach().numpy())
+    episode = dataset.episodes[dataset.validation[0]]
+    for each in (policy, torch_policy):
+        for _ in range(2):  # the second time after a reset
+            each.reset()
+            for tick in range(len(episode.joints) - 1):
+                images = {name: frames[tick] for name, frames in episode.images.items()}
+                found = each.step(Observation(1, images, episode.joints[tick], {}, {}))
+                np.testing.assert_allclose(found.action, expected[tick], atol=1e-4)
+    half = seen.shape[-1] // 2
+    assert torch.equal(seen[:, 0, :half], seen[:, 0, half:])
+    assert not torch.equal(seen[:, 4, :half], seen[:, 4, half:])
+
+
+def test_the_free_run_is_that_of_remembered_points(make_task: MakeTask) -> None:
+    trainer = make_trainer(make_task(ENOUGH, sizes=TWO), small())
+    trainer.search_attention()
+    for _ in trainer.run(time.monotonic):
+        pass
+    model, data = trainer.final_model(), trainer.validation
+    assert data is not None
+    runs = free_run(model, trainer.encode_all(data, model), data.joints, data.targets)
+    assert bool(torch.isfinite(runs).all())
+    pictures, _ = draw_predictions(trainer)
+    assert len(pictures) == 2
+
+
+def test_it_goes_on_as_if_uninterrupted(make_task: MakeTask) -> None:
+    def weights(stop_after: int | None) -> torch.Tensor:
+        trainer = make_trainer(make_task(ENOUGH, sizes=TWO), small(epochs=4))
+        trainer.search_attention()
+        for epoch in trainer.run(time.monotonic):
+            if epoch.number + 1 == stop_after:
+                state = trainer.state_dict()
+                trainer = make_trainer(make_task(ENOUGH, sizes=TWO), small(epochs=4))
+                trainer.load_state_dict(state)
+                for _ in trainer.run(time.monotonic):
+                    pass
+                break
+        return torch.cat([one.detach().flatten() for one in trainer.model.parameters()])
+
+    assert torch.equal(weights(None), weights(2))
+
+
+def test_eipl_cannot_hold_it(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick_export.install(monkeypatch)
+    train(make_task(ENOUGH), small(point_memory=True), tmp_path / "policy")
+    with pytest.raises(PolicyError, match="a point memory"):
+        export_eipl(tmp_path / "policy", tmp_path / "eipl")
