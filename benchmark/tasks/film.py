@@ -62,5 +62,8 @@ def _frame(images: Mapping[str, Image], said: Prediction, spec: Spec, stride: in
             points_to_source_pixels(points[camera.name], camera, *size, stride)
             for points in (said.encoder_points, said.decoder_points)
         )
-        drawn.append(draw_overlay(image, seen, next_))
+        kept = said.remembered_points
+        if kept is not None:
+            kept = points_to_source_pixels(kept[camera.name], camera, *size, stride)
+        drawn.append(draw_overlay(image, seen, next_, remembered=kept))
     return np.vstack(drawn)

@@ -25,7 +25,7 @@ from sarnn_ros.policy.backends import (
     initial_state,
     make_backend,
 )
-from sarnn_ros.policy.directory import PolicyConfig, load_config
+from sarnn_ros.policy.directory import PolicyConfig, load_config, recurrent_shapes
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser, scale_images, unscale_images
 
@@ -46,6 +46,8 @@ class Prediction:
     :param action: (D,) float64, rad or m: the joints for the next tick, in the spec's order.
     :param encoder_points: per camera (k_dim, 2) float64, [x, y] in [0, 1]: attended to now.
     :param decoder_points: likewise: where attention is expected at the next tick.
+    :param remembered_points: likewise: where each was seen best so far; None of a policy without
+        point memory.
     :param images: per camera (h, w, 3) uint8 RGB, expected at the next tick; None unless wanted.
     """
 
@@ -53,6 +55,7 @@ class Prediction:
     encoder_points: Mapping[str, NDArray[np.float64]]
     decoder_points: Mapping[str, NDArray[np.float64]]
     images: Mapping[str, NDArray[np.uint8]] | None = None
+    remembered_points: Mapping[str, NDArray[np.float64]] | None = None
 
 
 class Policy:
@@ -187,11 +190,17 @@ class Policy:
         if want_image and outputs.images is not None:
             scaled = zip(names, outputs.images)
             images = {name: unscale_images(y[0], self.spec.image_range) for name, y in scaled}
+
+        def by_camera(points: Array) -> dict[str, NDArray[np.float64]]:
+            return dict(zip(names, points.astype(np.float64).reshape(shape)))
+
+        parts = dict(zip(recurrent_shapes(self.config.model), outputs.recurrent))
         return Prediction(
             action=self._normaliser.denormalise(outputs.action[0].astype(np.float64)),
-            encoder_points=dict(zip(names, outputs.points.astype(np.float64).reshape(shape))),
-            decoder_points=dict(zip(names, outputs.points_next.astype(np.float64).reshape(shape))),
+            encoder_points=by_camera(outputs.points),
+            decoder_points=by_camera(outputs.points_next),
             images=images,
+            remembered_points=by_camera(parts["remembered"]) if "remembered" in parts else None,
         )
 
     def _image(

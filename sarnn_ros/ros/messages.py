@@ -34,6 +34,7 @@ COMMAND_TYPES: dict[str, Any] = {
 #: Colours (RGB, 0 to 1) of the attention points: where they are now, where they will be next.
 ENCODER_COLOR = (1.0, 0.25, 0.2)
 DECODER_COLOR = (0.2, 0.6, 1.0)
+REMEMBERED_COLOR = (1.0, 0.8, 0.2)
 
 
 def message_class(kind: str) -> Any:

@@ -184,10 +184,21 @@ class Viewer:
         encoder = trail[-1]
         header: Header = observation.headers[camera.name]
         scale = max(3.0, min(width, height) / 40)
-        for namespace, points, color in (
+        shown_points = [
             ("encoder", encoder, messages.ENCODER_COLOR),
             ("decoder", decoder, messages.DECODER_COLOR),
-        ):
+        ]
+        remembered = None
+        if prediction.remembered_points is not None:
+            remembered = points_to_source_pixels(
+                prediction.remembered_points[camera.name],
+                camera,
+                width,
+                height,
+                self._config.model.stride,
+            )
+            shown_points.append(("remembered", remembered, messages.REMEMBERED_COLOR))
+        for namespace, points, color in shown_points:
             topics.points.publish(
                 messages.attention_marker(
                     points, header, namespace=namespace, color=color, scale=scale
@@ -196,7 +207,7 @@ class Viewer:
         self._publish_overlay(
             topics,
             lambda: with_status(
-                draw_overlay(source, encoder, decoder, trails=trail),
+                draw_overlay(source, encoder, decoder, trails=trail, remembered=remembered),
                 shown.status.brief,
                 shown.status.level,
                 shown.health.score,

@@ -124,7 +124,7 @@ def test_its_process_runs_a_policy_without_torch_and_with_one_opencv_thread(
     assert "OpenCV's threads: 1\n" in node.output
 
 
-def test_what_it_shows(policy, start_node, make_robot, graph, wait):
+def test_what_it_shows(make_policy, start_node, make_robot, graph, wait):
     from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import CompressedImage, Image
     from visualization_msgs.msg import ImageMarker
@@ -139,17 +139,18 @@ def test_what_it_shows(policy, start_node, make_robot, graph, wait):
         CompressedImage, "/shows/sarnn/attention_overlay/compressed", qos_profile_sensor_data
     )
     parameters = {"autostart": True, "dry_run": True, "watch__image_size": False}
+    policy = make_policy(point_memory=True)
     node = start_node("-r", "__ns:=/shows", policy=policy, **parameters)
     wait(
         lambda: len(markers) > 6 and overlays and images and besides and jpegs,
         lambda: node.output,
     )
 
-    assert {marker.ns for marker in markers} == {"encoder", "decoder"}
+    assert {marker.ns for marker in markers} == {"encoder", "decoder", "remembered"}
     for marker in markers:
         assert marker.type == ImageMarker.POINTS and len(marker.points) == 4
         assert marker.header.frame_id == "camera" and marker.header.stamp.sec > 0
-        if marker.ns == "encoder":
+        if marker.ns != "decoder":
             assert all(0 <= p.x < 128 and 0 <= p.y < 96 for p in marker.points)
     overlay = overlays[-1]
     assert overlay.encoding == "bgr8" and overlay.width * 3 == overlay.step

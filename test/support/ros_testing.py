@@ -717,6 +717,7 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         max_step: float = 0.3,
         source_size: tuple[int, int] = (64, 64),
         p99: float | None = None,
+        point_memory: bool = False,
         change: Callable[[Any], None] = lambda model: None,
     ) -> Path:
         import torch
@@ -724,7 +725,7 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         from quick_export import quick_graphs
 
         spec = spec or small_spec()
-        model = network(spec, seed=seed)
+        model = network(spec, seed=seed, point_memory=point_memory)
         with torch.no_grad():
             # Untrained, it jumps about with every image; a trained one moves in small steps.
             model.decoder_joint[0].weight.mul_(0.2)

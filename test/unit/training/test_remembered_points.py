@@ -89,7 +89,9 @@ def test_the_policy_remembers_what_training_did(
                 images = {name: frames[tick] for name, frames in episode.images.items()}
                 found = each.step(Observation(1, images, episode.joints[tick], {}, {}))
                 np.testing.assert_allclose(found.action, expected[tick], atol=1e-4)
-    half = seen.shape[-1] // 2
+                kept = np.concatenate([one.ravel() for one in found.remembered_points.values()])
+                half = seen.shape[-1] // 2
+                np.testing.assert_allclose(kept, seen[0, tick, half:].numpy(), atol=1e-3)
     assert torch.equal(seen[:, 0, :half], seen[:, 0, half:])
     assert not torch.equal(seen[:, 4, :half], seen[:, 4, half:])
 

@@ -38,6 +38,14 @@ def test_a_trail_leads_to_the_point():
     assert changed[12:200].all() and not changed[:8].any()
 
 
+def test_a_cross_is_where_a_point_is_remembered():
+    points = np.array([[50.0, 60.0], [200.0, 100.0]])
+    drawn = draw_overlay(grey(256, 256), points[:1], remembered=points[1:])
+    assert tuple(drawn[100, 200]) == point_colors(1)[0]
+    assert tuple(drawn[105, 205]) == tuple(drawn[95, 205]) == point_colors(1)[0]
+    assert tuple(drawn[100, 208]) == (128, 128, 128)
+
+
 @pytest.mark.parametrize("size", [(480, 640), (256, 256), (256, 900)])
 def test_the_strip_leaves_the_image_alone(size):
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
