@@ -89,8 +89,10 @@ class VisionBranch(nn.Module):
         features = image
         for layer in layers:
             features = layer(features)
-        logits = features.flatten(2) / softmax.temperature
-        return softmax(features)[0].flatten(1), logits.logsumexp(-1)
+        keys, attention = softmax(features)
+        # The largest share is exp(largest logit) / sum; two maxima cost less than as many exp.
+        largest = features.flatten(2).amax(-1) / softmax.temperature
+        return keys.flatten(1), largest - attention.flatten(2).amax(-1).log()
 
     def render(self, image: Tensor, points: Tensor) -> Tensor:
         """The image predicted for the next tick, (N, 3, H, W).

@@ -42,7 +42,7 @@ OPERATORS = frozenset(
     {"Add", "Concat", "Conv", "ConvTranspose", "Div", "Exp", "Gemm", "LeakyRelu", "MatMul", "Mul",
      "Neg", "Pow", "Reshape", "Sigmoid", "Slice", "Softmax", "Split", "Sub", "Tanh", "Unsqueeze"}
     # of points that are remembered
-    | {"Log", "Max", "ReduceLogSumExp"}
+    | {"Log", "Max", "ReduceMax"}
     # of other versions of torch
     | {"Constant", "Flatten", "Identity", "Squeeze", "Transpose"}
 )  # fmt: skip
