@@ -33,6 +33,7 @@ class VisionBranch(nn.Module):
     :param im_size: (height, width) in pixels.
     :param stride: of the first convolution. 1 is EIPL's network; 2 costs about a quarter.
     :param slope: of every LeakyReLU below zero.
+    :param strength: of the answers, for `examine`.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class VisionBranch(nn.Module):
         im_size: tuple[int, int],
         stride: int = 1,
         slope: float = 0.3,
+        strength: bool = False,
     ) -> None:
         super().__init__()
         self.im_size = im_size
@@ -61,7 +63,7 @@ class VisionBranch(nn.Module):
             ]  # fmt: skip
 
         self.pos_encoder = nn.Sequential(
-            *encoder(), SpatialSoftmax(width, height, temperature, normalized=True)
+            *encoder(), SpatialSoftmax(width, height, temperature, True, strength)
         )
         self.im_encoder = nn.Sequential(*encoder())
         self.issm = InverseSpatialSoftmax(width, height, heatmap_size, normalized=True)
@@ -75,24 +77,21 @@ class VisionBranch(nn.Module):
 
     def extract(self, image: Tensor) -> Tensor:
         """Images (N, 3, H, W) to attention points (N, 2 * k_dim): x0, y0, x1, y1, …"""
-        # A transposed image has as many cells, and would give points that mean nothing.
-        found = tuple(image.shape[2:])
-        assert found == self.im_size, f"images of {found}, not of im_size {self.im_size}"
+        self._check_size(image)
         keys: Tensor = self.pos_encoder(image)[0]
         return keys.flatten(1)
 
     def examine(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """`extract`, and how strongly each filter answers to the image, (N, k_dim): the logarithm
         of the sum of exponentials by which the spatial softmax divides."""
-        *layers, softmax = self.pos_encoder
-        assert isinstance(softmax, SpatialSoftmax)
-        features = image
-        for layer in layers:
-            features = layer(features)
-        keys, attention = softmax(features)
-        # The largest share is exp(largest logit) / sum; two maxima cost less than as many exp.
-        largest = features.flatten(2).amax(-1) / softmax.temperature
-        return keys.flatten(1), largest - attention.flatten(2).amax(-1).log()
+        self._check_size(image)
+        keys, _, strength = self.pos_encoder(image)
+        return keys.flatten(1), strength
+
+    def _check_size(self, image: Tensor) -> None:
+        # A transposed image has as many cells, and would give points that mean nothing.
+        found = tuple(image.shape[2:])
+        assert found == self.im_size, f"images of {found}, not of im_size {self.im_size}"
 
     def render(self, image: Tensor, points: Tensor) -> Tensor:
         """The image predicted for the next tick, (N, 3, H, W).
@@ -140,7 +139,8 @@ class SARNN(VisionBranch):
                 "image sizes fit no other"
             )
         sizes = [(height, width) for height, width in _pairs(im_size)]
-        super().__init__(k_dim, temperature, heatmap_size, sizes[0], stride, slope)
+        kind = (stride, slope, point_memory)
+        super().__init__(k_dim, temperature, heatmap_size, sizes[0], *kind)
         self.rec_dim = rec_dim
         self.k_dim = k_dim
         self.joint_dim = joint_dim
@@ -152,8 +152,7 @@ class SARNN(VisionBranch):
         self.decoder_joint = nn.Sequential(nn.Linear(rec_dim, joint_dim), nn.LeakyReLU(slope))
         self.decoder_point = nn.Sequential(nn.Linear(rec_dim, points), nn.LeakyReLU(slope))
         self.other_cameras = nn.ModuleList(
-            VisionBranch(k_dim, temperature, heatmap_size, size, stride, slope)
-            for size in sizes[1:]
+            VisionBranch(k_dim, temperature, heatmap_size, size, *kind) for size in sizes[1:]
         )
         self.initialise()
 

@@ -19,7 +19,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic_core import from_json
 
 from sarnn_ros.errors import PolicyError, join_problems
@@ -66,6 +74,14 @@ class ModelConfig(_Part):
         default=False,
         description="the recurrent part also gets where each point was seen best so far",
     )
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Policies without a point memory are as before there was any: the same SHA-256."""
+        values: dict[str, Any] = dump(self)
+        if not self.point_memory:
+            del values["point_memory"]
+        return values
 
 
 class Normalisation(_Part):

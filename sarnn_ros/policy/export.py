@@ -189,7 +189,7 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
                 "remembered points": (
                     recurrent[3],
                     kept,
-                    TOLERANCE + _EPSILON * float(given.max()),
+                    TOLERANCE + _EPSILON * float(given.abs().max()),
                 ),
             }
         assert found.images is not None
@@ -214,7 +214,7 @@ def _exact_points(model: SARNN, images: list[Tensor]) -> tuple[Tensor, Array]:
         branch = copy.deepcopy(branch).double()
         softmax = _softmax(branch)
         features = branch.pos_encoder[:-1](image.double())
-        keys, attention = softmax(features)
+        keys, attention = softmax(features)[:2]
         grid = torch.stack([softmax.pos_x, softmax.pos_y], dim=-1)
         distance = (grid - keys[0][:, None]).abs()
         spread = (attention[0].flatten(1)[..., None] * distance).sum(1)

@@ -4,9 +4,10 @@
 
 Inputs: `state` (1, D), `h` and `c` (1, rec_dim) and `image_<camera>` (1, 3, H, W), in the model's
 ranges. Outputs: `action` (1, D), `points` and `points_next` (1, 2 * k_dim * cameras), `h_next`,
-`c_next`, and in the full graph `predicted_<camera>` (1, 3, H, W). With point memory also
-`strength` (1, k_dim * cameras) and `remembered` (1, 2 * k_dim * cameras), and out as `…_next`.
-All float32. The recurrent state goes in and out, so either graph can run at any tick.
+`c_next`, and in the full graph `predicted_<camera>` (1, 3, H, W). With point memory there are two
+more inputs, `strength` (1, k_dim * cameras) and `remembered` (1, 2 * k_dim * cameras), and as many
+outputs, `strength_next` and `remembered_next`. All float32. The recurrent state goes in and out,
+so either graph can run at any tick.
 """
 
 from __future__ import annotations

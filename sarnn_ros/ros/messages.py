@@ -31,7 +31,8 @@ COMMAND_TYPES: dict[str, Any] = {
     "float64": Float64,
 }
 
-#: Colours (RGB, 0 to 1) of the attention points: where they are now, where they will be next.
+#: Colours (RGB, 0 to 1) of the attention points: where they are now, where they will be next, and
+#: where they were seen best.
 ENCODER_COLOR = (1.0, 0.25, 0.2)
 DECODER_COLOR = (0.2, 0.6, 1.0)
 REMEMBERED_COLOR = (1.0, 0.8, 0.2)

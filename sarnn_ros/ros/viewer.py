@@ -197,7 +197,8 @@ class Viewer:
                 height,
                 self._config.model.stride,
             )
-            shown_points.append(("remembered", remembered, messages.REMEMBERED_COLOR))
+            # Foxglove draws the last marker of a topic alone.
+            shown_points.insert(0, ("remembered", remembered, messages.REMEMBERED_COLOR))
         for namespace, points, color in shown_points:
             topics.points.publish(
                 messages.attention_marker(

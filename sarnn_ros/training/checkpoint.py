@@ -80,9 +80,9 @@ def differences(
     """
     now = config.model_dump(mode="json")
     problems = [
-        f"{key}: {saved.get(key)!r} then, {now.get(key)!r} now"
+        f"{key}: {saved.get(key, 'unknown')!r} then, {now.get(key, 'unknown')!r} now"
         for key in sorted(saved.keys() | now.keys())
-        if saved.get(key) != now.get(key) and key not in _FREE
+        if saved.get(key, "unknown") != now.get(key, "unknown") and key not in _FREE
     ]
     then, there = data["fingerprint"], dataset.fingerprint
     if then != there:

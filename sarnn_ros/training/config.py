@@ -101,8 +101,8 @@ class TrainConfig(BaseModel):
     point_memory: bool | None = Field(
         default=False,
         description="beside each point, give the recurrent part where it was seen best so far, so "
-        "that it knows what the arm hides at times; with attention: search; not EIPL-compatible; "
-        "null: with several cameras, as EIPL has one",
+        "that it knows what the arm hides at times; with attention: search; null: only "
+        "with several cameras; with one, the policy stays one that EIPL can load",
     )
     latches: int = Field(
         default=0,
@@ -250,7 +250,7 @@ def _describe(error: ErrorDetails) -> str:
     name = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
         return f"{name}: no such setting{did_you_mean(name, TrainConfig.model_fields)}"
-    return f"{name}: {describe(error)}"
+    return f"{name}: {describe(error)}" if name else describe(error)
 
 
 def load_config(

@@ -209,7 +209,14 @@ def _films(
                 continue
             trail = np.array(points[name][-TRAIL:])
             decoder = place(now.decoder_points[name])
-            left = draw_overlay(seen.images[name], points[name][-1], decoder, trails=trail)
+            kept = now.remembered_points
+            left = draw_overlay(
+                seen.images[name],
+                points[name][-1],
+                decoder,
+                trails=trail,
+                remembered=None if kept is None else place(kept[name]),
+            )
             right, caption = np.full_like(left, 128), "nothing expected yet"
             if last is not None and last.images is not None:
                 right = draw_overlay(last.images[name], place(last.decoder_points[name]))
@@ -226,8 +233,8 @@ def _png(figure: Any) -> str:
 _ABOUT = """The policy was given the recorded images and states tick by tick;
 <i>running free</i> it got its own states in their place."""
 _ABOUT_FILMS = """A disc is where the network looks, with its trail; a ring is where it expects to
-look next. Right: the image that it expected for this tick. Move the slider to see a moment; the
-line in the plot follows."""
+look next; a cross, with several cameras, is where it remembers the point. Right: the image that it
+expected for this tick. Move the slider to see a moment; the line in the plot follows."""
 _ABOUT_STATES = """Episodes of one task should make orderly, similar curves, and those of different
 object positions should lie apart. Curves that all lie upon each other do not tell them apart."""
 _ABOUT_LOSSES = """One grey line per episode. A peak in the joint loss is where the motion is hard

@@ -6,7 +6,7 @@ Where an object lies is seen best at the start: later the arm hides it, or carri
 keep a number for a whole episode is hard to learn: a unit forgets half of it per tick at first.
 So some units start out as latches. One more unit, the clock, rises at the first tick and stays up;
 it closes the input gates of the latches, whose forget gates keep what they hold. These are weights
-like any others: training goes on from there, and network and file stay EIPL's.
+like any others: training goes on from there.
 """
 
 from __future__ import annotations

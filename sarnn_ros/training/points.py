@@ -7,7 +7,7 @@ there are many more of them than things to see. Adam takes long to make the weig
 large enough, and from few episodes any of many inputs is learnt by heart. So the recurrent part
 trains on other coordinates of the same points: those directions in which they tell the
 trajectories apart, by ridge regression, are large, and what is left is small, yet there. For
-deployment this linear map is folded into the recurrent weights: the file stays EIPL's.
+deployment this linear map is folded into the recurrent weights: the network stays as it was.
 """
 
 from __future__ import annotations

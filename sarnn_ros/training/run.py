@@ -123,7 +123,7 @@ def make_beside(out: Path, beside: Path) -> Path:
     return beside
 
 
-def make_model(config: TrainConfig, dataset: Dataset, searched: bool = True) -> SARNN:
+def make_model(config: TrainConfig, dataset: Dataset, searched: bool) -> SARNN:
     """A new network for the cameras and joints of the dataset.
 
     :param searched: its attention will be, if the config says so: there are episodes enough.

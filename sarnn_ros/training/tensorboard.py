@@ -95,12 +95,12 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
     ticks = torch.arange(length, device=data.lengths.device)
     episode = torch.zeros_like(ticks)
     where = torch.stack([episode, ticks], 1)
-    points = trainer.encode(data, where, model)
-    inputs = points[None]
     if model.point_memory:
-        strength = trainer.look(data, where, model)[1]
-        inputs = torch.cat([inputs, model.remember_all(inputs, strength[None])], -1)
-    hidden, _ = model.recur(inputs, data.joints[:1, :length])
+        points, strength = trainer.look(data, where, model)
+        inputs = torch.cat([points, model.remember_all(points[None], strength[None])[0]], -1)
+    else:
+        inputs = points = trainer.encode(data, where, model)
+    hidden, _ = model.recur(inputs[None], data.joints[:1, :length])
     decoded = model.decoder_point(hidden)[0]
     shown = torch.linspace(0, length - 1, min(TICKS, length)).long().to(ticks.device)
     frames = data.scaled_frames(episode[shown], shown)

@@ -109,12 +109,15 @@ def masked_mse(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     return (squares * valid).sum() / valid.sum().clamp(min=1)
 
 
-def encode(model: SARNN, frames: Sequence[Tensor], fits: int) -> Tensor:
+def encode(model: SARNN, frames: Sequence[Tensor], fits: int, *, strength: bool = False) -> Tensor:
     """Attention points (N, P) of N frames, one tensor (N, 3, H, W) per camera.
 
     :param fits: frames whose activations fit into memory, see `chunks.map_chunks`.
+    :param strength: and, after them, how strongly each filter answers, (N, P / 2).
     """
     weights = [weight for branch in model.branches for weight in branch.pos_encoder.parameters()]
+    if strength:
+        return map_chunks(lambda *part: torch.cat(model.look(part), -1), weights, frames, fits)
     return map_chunks(lambda *part: model.encode(part), weights, frames, fits)
 
 
@@ -381,7 +384,8 @@ class Trainer:
         if episodes < MIN_EPISODES:
             say(
                 f"{episodes} training episodes are too few to search for attention (at least "
-                f"{MIN_EPISODES}): it is trained with the rest, which often finds nothing"
+                f"{MIN_EPISODES}): it is trained with the rest, which often finds nothing, and no "
+                "points are remembered"
             )
             return
         self.searched = search_attention(
@@ -516,11 +520,15 @@ class Trainer:
     @torch.no_grad()
     def look(self, data: Sequences, where: Tensor, model: SARNN) -> tuple[Tensor, Tensor]:
         """`encode`, and how strongly each filter answers, (N, P / 2)."""
-        parts = torch.split(where, min(self.fits.points, 256))
-        points, strength = zip(
-            *(model.look(data.scaled_frames(*part.T)) for part in parts), strict=True
+        fits = self.fits.points
+        found = torch.cat(
+            [
+                encode(model, data.scaled_frames(*part.T), fits, strength=True)
+                for part in torch.split(where, min(fits, 256))
+            ]
         )
-        return torch.cat(points), torch.cat(strength)
+        points = 2 * found.shape[1] // 3
+        return found[:, :points], found[:, points:]
 
     @torch.no_grad()
     def encode(self, data: Sequences, where: Tensor, model: SARNN | None = None) -> Tensor:

@@ -17,8 +17,13 @@ import torch
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import ConfigError, PolicyError
 from sarnn_ros.interop.eipl_checkpoint import export_eipl
+from sarnn_ros.model import sarnn
+from sarnn_ros.policy import backends
+from sarnn_ros.policy.directory import ModelConfig
+from sarnn_ros.policy.export import describe_model
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import Observation
+from sarnn_ros.training.checkpoint import describe_data, differences
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.run import make_model, make_trainer, train
 from sarnn_ros.training.tensorboard import draw_predictions
@@ -49,7 +54,7 @@ def small(**settings: Any) -> TrainConfig:
 def test_points_are_remembered_with_several_cameras(
     make_task: MakeTask, settings: dict[str, Any], cameras: int, expected: bool
 ) -> None:
-    model = make_model(make_config(settings), make_task(sizes=TWO[:cameras]))
+    model = make_model(make_config(settings), make_task(sizes=TWO[:cameras]), True)
     assert model.point_memory is expected
 
 
@@ -61,7 +66,9 @@ def test_of_too_few_episodes_nothing_is_searched_for_and_remembered(make_task: M
 
 @pytest.mark.parametrize("recipe", ["fast", "eipl"])
 def test_points_that_are_still_trained_cannot_be_remembered(recipe: str) -> None:
-    with pytest.raises(ConfigError, match="needs attention: search"):
+    with pytest.raises(
+        ConfigError, match=r"(?m)^ *-? ?point_memory: true needs attention: search"
+    ):
         make_config({"recipe": recipe, "attention": "train", "point_memory": True})
 
 
@@ -96,17 +103,57 @@ def test_the_policy_remembers_what_training_did(
     assert not torch.equal(seen[:, 4, :half], seen[:, 4, half:])
 
 
-def test_the_free_run_is_that_of_remembered_points(make_task: MakeTask) -> None:
+@torch.no_grad()
+def test_what_is_deployed_runs_free_as_in_training(make_task: MakeTask) -> None:
     trainer = make_trainer(make_task(ENOUGH, sizes=TWO), small())
     trainer.search_attention()
-    for _ in trainer.run(time.monotonic):
-        pass
-    model, data = trainer.final_model(), trainer.validation
+    with torch.enable_grad():
+        for _ in trainer.run(time.monotonic):
+            pass
+    model, data = trainer.final_model().eval(), trainer.validation
     assert data is not None
-    runs = free_run(model, trainer.encode_all(data, model), data.joints, data.targets)
-    assert bool(torch.isfinite(runs).all())
+    seen = trainer.encode_all(data, model)
+    runs = free_run(model, seen, data.joints, data.targets)
+    state, own = None, data.joints[:1, 0]
+    for tick in range(int(data.lengths[0]) - 1):
+        images = data.scaled_frames(torch.tensor([0]), torch.tensor([tick]))
+        action, _, _, state = model.act(images, own, state)
+        torch.testing.assert_close(action, runs[:1, tick], atol=1e-5, rtol=1e-4)
+        own = data.joints[:1, tick + 1] + action - data.targets[:1, tick]
+    # The scale of both halves, folded into the weights, is what was trained with.
+    scale = trainer.objective.scale
+    assert scale is not None
+    trained, _ = trainer.model.recur(scale(seen), data.joints[:, :-1])
+    folded, _ = model.recur(seen, data.joints[:, :-1])
+    torch.testing.assert_close(trained, folded, atol=1e-5, rtol=1e-4)
     pictures, _ = draw_predictions(trainer)
     assert len(pictures) == 2
+
+
+def test_compiled_convolutions_are_used(make_task: MakeTask) -> None:
+    model = make_model(small(), make_task(sizes=TWO), searched=True)
+    calls = []
+    for branch in model.branches:
+        branch.pos_encoder.register_forward_hook(lambda *_: calls.append(1))
+    model.look([torch.rand(1, 3, *branch.im_size) for branch in model.branches])
+    assert len(calls) == 2, "what `compile_convolutions` compiles is the call of pos_encoder"
+
+
+def test_a_checkpoint_of_before_there_was_the_setting_is_refused(make_task: MakeTask) -> None:
+    config, dataset = small(), make_task(ENOUGH, sizes=TWO)
+    before = config.model_dump(mode="json")
+    del before["point_memory"]
+    found = differences(before, describe_data(dataset), config, dataset)
+    assert found == ["point_memory: 'unknown' then, None now"]
+
+
+def test_policies_without_it_keep_their_sha256(make_task: MakeTask) -> None:
+    for memory in (False, True):
+        model = make_model(small(point_memory=memory), make_task(), searched=True)
+        dumped = describe_model(model).model_dump(mode="json")
+        assert ("point_memory" in dumped) is memory
+        assert ModelConfig.model_validate(dumped).point_memory is memory
+    assert backends.UNSEEN == sarnn.UNSEEN
 
 
 def test_it_goes_on_as_if_uninterrupted(make_task: MakeTask) -> None:
