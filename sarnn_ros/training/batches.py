@@ -82,7 +82,8 @@ NEIGHBOURS = 5
 #: the policy also learns what lies a little outside of the demonstrations.
 MIXTURES = (-0.2, 1.2)
 #: Of fewer episodes none has near neighbours, and each is soon learnt by heart. Then any `MIXED`
-#: are mixed, and this share as often, since between distant ones a mixture is not quite right.
+#: are mixed, and this share as often, since between distant ones a mixture is not quite right. And
+#: no points are remembered: what else these follow than the object is not learnt from so few.
 FEW, MIXED, FEWER = 35, 4, 0.6
 
 

@@ -101,8 +101,8 @@ class TrainConfig(BaseModel):
     point_memory: bool | None = Field(
         default=False,
         description="beside each point, give the recurrent part where it was seen best so far, so "
-        "that it knows what the arm hides at times; with attention: search; null: only "
-        "with several cameras; with one, the policy stays one that EIPL can load",
+        "that it knows what the arm hides at times; with attention: search; null: only with "
+        "several cameras and 35 training episodes or more; EIPL has no such input",
     )
     latches: int = Field(
         default=0,

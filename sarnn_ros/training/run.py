@@ -28,6 +28,7 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.envelope import envelope_from_dataset
 from sarnn_ros.policy.export import export_policy
 from sarnn_ros.policy.health import reference as health_reference
+from sarnn_ros.training.batches import FEW
 from sarnn_ros.training.checkpoint import describe_data, load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup, process_group
@@ -123,13 +124,16 @@ def make_beside(out: Path, beside: Path) -> Path:
     return beside
 
 
-def make_model(config: TrainConfig, dataset: Dataset, searched: bool) -> SARNN:
+def make_model(config: TrainConfig, dataset: Dataset, episodes: int) -> SARNN:
     """A new network for the cameras and joints of the dataset.
 
-    :param searched: its attention will be, if the config says so: there are episodes enough.
+    :param episodes: of more than one tick, to train with.
     """
     sizes = [(camera.height, camera.width) for camera in dataset.spec.cameras]
-    wanted = len(sizes) > 1 if config.point_memory is None else config.point_memory
+    remember = config.point_memory
+    if remember is None:
+        remember = len(sizes) > 1 and episodes >= FEW
+    searched = config.attention == "search" and episodes >= MIN_EPISODES
     model = SARNN(
         config.rec_dim,
         config.k_dim,
@@ -138,7 +142,7 @@ def make_model(config: TrainConfig, dataset: Dataset, searched: bool) -> SARNN:
         config.heatmap_size,
         im_size=sizes[0] if len(sizes) == 1 else sizes,
         stride=config.stride,
-        point_memory=wanted and searched and config.attention == "search",
+        point_memory=remember and searched,
     )
     with torch.no_grad():  # gates are in the order input, forget, cell, output
         model.rec.bias_ih[config.rec_dim : 2 * config.rec_dim] = config.forget_bias
@@ -167,8 +171,7 @@ def make_trainer(
             remedy="give longer episodes, or check the spec's rate and the bags' report",
         )
     torch.manual_seed(config.seed)
-    searched = int((training.lengths > 1).sum()) >= MIN_EPISODES
-    model = make_model(config, dataset, searched).to(device)
+    model = make_model(config, dataset, int((training.lengths > 1).sum())).to(device)
     return Trainer(model, training, sequences(dataset.validation), config, group)
 
 

@@ -384,8 +384,9 @@ class Trainer:
         if episodes < MIN_EPISODES:
             say(
                 f"{episodes} training episodes are too few to search for attention (at least "
-                f"{MIN_EPISODES}): it is trained with the rest, which often finds nothing, and no "
-                "points are remembered"
+                f"{MIN_EPISODES}): it is trained with the rest, which often finds nothing"
+                + ", and no points are remembered"
+                * bool(self.config.point_memory)
             )
             return
         self.searched = search_attention(

@@ -49,6 +49,6 @@ def test_the_other_units_stay_as_they_were() -> None:
 
 def test_forget_gates_start_where_the_setting_says(make_task: MakeTask) -> None:
     model = make_model(
-        make_config({"recipe": "fast", "forget_bias": 1.5, "rec_dim": 8}), make_task(), True
+        make_config({"recipe": "fast", "forget_bias": 1.5, "rec_dim": 8}), make_task(), 9
     )
     assert model.rec.bias_ih.view(4, 8).tolist() == [[0.0] * 8, [1.5] * 8, [0.0] * 8, [0.0] * 8]

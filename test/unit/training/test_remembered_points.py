@@ -41,27 +41,35 @@ def small(**settings: Any) -> TrainConfig:
 
 
 @pytest.mark.parametrize(
-    ("settings", "cameras", "expected"),
+    ("settings", "cameras", "episodes", "expected"),
     [
-        ({}, 1, False),  # the network stays EIPL's
-        ({}, 2, True),
-        ({"point_memory": True}, 1, True),
-        ({"point_memory": False}, 2, False),
-        ({"attention": "train"}, 2, False),
-        ({"recipe": "eipl"}, 2, False),
+        ({}, 1, 99, False),  # the network stays EIPL's
+        ({}, 2, 35, True),
+        ({}, 2, 34, False),
+        ({"point_memory": True}, 1, 6, True),
+        ({"point_memory": True}, 2, 5, False),  # too few to search
+        ({"point_memory": False}, 2, 99, False),
+        ({"attention": "train"}, 2, 99, False),
+        ({"recipe": "eipl"}, 2, 99, False),
     ],
 )
-def test_points_are_remembered_with_several_cameras(
-    make_task: MakeTask, settings: dict[str, Any], cameras: int, expected: bool
+def test_when_points_are_remembered(
+    make_task: MakeTask, settings: dict[str, Any], cameras: int, episodes: int, expected: bool
 ) -> None:
-    model = make_model(make_config(settings), make_task(sizes=TWO[:cameras]), True)
+    model = make_model(make_config(settings), make_task(sizes=TWO[:cameras]), episodes)
     assert model.point_memory is expected
 
 
-def test_of_too_few_episodes_nothing_is_searched_for_and_remembered(make_task: MakeTask) -> None:
-    few = make_trainer(make_task(ENOUGH[:5], validation=0, sizes=TWO), small())
-    assert not few.model.point_memory
-    assert make_trainer(make_task(ENOUGH, validation=0, sizes=TWO), small()).model.point_memory
+@pytest.mark.parametrize("wanted", [None, True])
+def test_of_too_few_episodes_it_is_said_that_nothing_is_remembered(
+    make_task: MakeTask, wanted: bool | None
+) -> None:
+    said: list[str] = []
+    few = make_task(ENOUGH[:5], validation=0, sizes=TWO)
+    trainer = make_trainer(few, small(point_memory=wanted))
+    trainer.search_attention(said.append)
+    assert not trainer.model.point_memory
+    assert said[0].endswith("no points are remembered") is bool(wanted)
 
 
 @pytest.mark.parametrize("recipe", ["fast", "eipl"])
@@ -105,7 +113,7 @@ def test_the_policy_remembers_what_training_did(
 
 @torch.no_grad()
 def test_what_is_deployed_runs_free_as_in_training(make_task: MakeTask) -> None:
-    trainer = make_trainer(make_task(ENOUGH, sizes=TWO), small())
+    trainer = make_trainer(make_task(ENOUGH, sizes=TWO), small(point_memory=True))
     trainer.search_attention()
     with torch.enable_grad():
         for _ in trainer.run(time.monotonic):
@@ -131,7 +139,7 @@ def test_what_is_deployed_runs_free_as_in_training(make_task: MakeTask) -> None:
 
 
 def test_compiled_convolutions_are_used(make_task: MakeTask) -> None:
-    model = make_model(small(), make_task(sizes=TWO), searched=True)
+    model = make_model(small(point_memory=True), make_task(sizes=TWO), 9)
     calls = []
     for branch in model.branches:
         branch.pos_encoder.register_forward_hook(lambda *_: calls.append(1))
@@ -149,7 +157,7 @@ def test_a_checkpoint_of_before_there_was_the_setting_is_refused(make_task: Make
 
 def test_policies_without_it_keep_their_sha256(make_task: MakeTask) -> None:
     for memory in (False, True):
-        model = make_model(small(point_memory=memory), make_task(), searched=True)
+        model = make_model(small(point_memory=memory), make_task(), 9)
         dumped = describe_model(model).model_dump(mode="json")
         assert ("point_memory" in dumped) is memory
         assert ModelConfig.model_validate(dumped).point_memory is memory
@@ -158,12 +166,15 @@ def test_policies_without_it_keep_their_sha256(make_task: MakeTask) -> None:
 
 def test_it_goes_on_as_if_uninterrupted(make_task: MakeTask) -> None:
     def weights(stop_after: int | None) -> torch.Tensor:
-        trainer = make_trainer(make_task(ENOUGH, sizes=TWO), small(epochs=4))
+        config = small(epochs=4, point_memory=True)
+        trainer = make_trainer(make_task(ENOUGH, sizes=TWO), config)
         trainer.search_attention()
         for epoch in trainer.run(time.monotonic):
             if epoch.number + 1 == stop_after:
                 state = trainer.state_dict()
-                trainer = make_trainer(make_task(ENOUGH, sizes=TWO), small(epochs=4))
+                trainer = make_trainer(
+                    make_task(ENOUGH, sizes=TWO), small(epochs=4, point_memory=True)
+                )
                 trainer.load_state_dict(state)
                 for _ in trainer.run(time.monotonic):
                     pass
