@@ -233,7 +233,7 @@ def _png(figure: Any) -> str:
 _ABOUT = """The policy was given the recorded images and states tick by tick;
 <i>running free</i> it got its own states in their place."""
 _ABOUT_FILMS = """A disc is where the network looks, with its trail; a ring is where it expects to
-look next; a cross, with several cameras, is where it remembers the point. Right: the image that it
+look next; a cross, of some policies, is where it remembers the point. Right: the image that it
 expected for this tick. Move the slider to see a moment; the line in the plot follows."""
 _ABOUT_STATES = """Episodes of one task should make orderly, similar curves, and those of different
 object positions should lie apart. Curves that all lie upon each other do not tell them apart."""

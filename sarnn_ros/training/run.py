@@ -33,7 +33,7 @@ from sarnn_ros.training.checkpoint import describe_data, load_checkpoint, save_c
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup, process_group
 from sarnn_ros.training.evaluate import rms
-from sarnn_ros.training.explained import MIN_EPISODES
+from sarnn_ros.training.explained import MIN_EPISODES, SAMPLES, stretch
 from sarnn_ros.training.machine import choose_device, prepare
 from sarnn_ros.training.sequences import Sequences, make_sequences
 from sarnn_ros.training.trainer import Diverged, Epoch, Trainer
@@ -376,15 +376,21 @@ def _diagnose(trainer: Trainer, model: SARNN, dataset: Dataset, warn: Warn) -> d
     back, spec = dataset.normaliser.denormalise, dataset.spec
     errors = [back(run) - back(target) for run, target in zip(runs, targets, strict=True)]
     rmse = dict(zip(spec.joint_labels, rms(errors), strict=True))
+    unseen = [
+        back(base) - back(stretch(target, SAMPLES))
+        for base, target in zip(trainer.unseen, targets, strict=True)
+    ]
+    of_mean = dict(zip(spec.joint_labels, rms(unseen), strict=True))
     told = "; ".join(
-        ", ".join(f"{name} {rmse[name]:.2g}" for name, _ in same) + f" {unit}".rstrip()
+        ", ".join(f"{name} {rmse[name]:.2g} ({of_mean[name]:.2g})" for name, _ in same)
+        + f" {unit}".rstrip()
         for unit, same in groupby(
             zip(spec.joint_labels, spec.joint_units, strict=True), itemgetter(1)
         )
     )
     warn(
-        f"root mean square error of its free run on the {held_out} episodes: {told}; compare it "
-        "with what the task allows"
+        f"root mean square error of its free run on the {held_out} episodes, and in brackets of "
+        f"the mean demonstration: {told}; compare it with what the task allows"
     )
     if min(1.0 if one is None else one for one in (points, done)) < FEW_EXPLAINED:
         warn(

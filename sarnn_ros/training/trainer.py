@@ -274,7 +274,8 @@ class Trainer:
         self.objective = Objective(model, self.fits, config.autocast)
         partly_used = config.image_loss == 0 or config.attention == "search"
         self.distributed_objective = self.group.wrap(self.objective, partly_used)
-        self._unseen = unseen_demonstrations(
+        #: What is expected, without looking, of the episodes validated with, (F, SAMPLES, D).
+        self.unseen = unseen_demonstrations(
             training.unpad(training.targets[:, :-1]),
             training.first_states(),
             (validation or training).first_states(),
@@ -480,7 +481,7 @@ class Trainer:
 
     def explained(self, runs: Runs, targets: Runs) -> float | None:
         """Explained variance of `free_runs`."""
-        return explained_variance(runs, targets, self._unseen)
+        return explained_variance(runs, targets, self.unseen)
 
     def points_explain(self, model: SARNN) -> tuple[float, float] | None:
         """What the points in the first images explain of how episodes differ that they were not

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.evaluate import free_running, open_loop
 from sarnn_ros.training.explained import explained_variance, stretch, unseen_demonstrations
-from sarnn_ros.training.run import train
+from sarnn_ros.training.run import make_trainer, train
 
 MakeTask = Callable[..., Dataset]
 
@@ -150,6 +151,10 @@ def test_the_training_and_the_policy_explain_the_same(make_task: MakeTask, tmp_p
     assert told["episodes"] == "validation" and told["points"] is not None
     last = [line for line in said if "root mean square error" in line]
     assert len(last) == 1
+    mean = dataset.normaliser.denormalise(make_trainer(dataset, config).unseen[0])
+    [held_out] = (dataset.episodes[index].targets[:-1] for index in dataset.validation)
+    far = np.sqrt(((mean - stretch(held_out, len(mean))) ** 2).mean(0))
+    assert [f"({error:.2g})" for error in far] == re.findall(r"\([\d.e-]+\)", last[0])
     for name, error in told["rmse"].items():
-        assert f"{name} {error:.2g}" in last[0]
+        assert f"{name} {error:.2g} (" in last[0]
         assert f"{name} {error:.2g}" in (tmp_path / "policy" / "README.md").read_text()
