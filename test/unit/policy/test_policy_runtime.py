@@ -76,7 +76,6 @@ def lively(parts) -> None:
         ([(25, 34)], {"stride": 2}),
         ([(24, 32), (16, 40)], {}),
         ([(24, 32), (16, 40)], {"point_memory": True}),
-        ([(24, 32)], {"point_memory": True, "temperature": None}),
     ],
     ids=[
         "wide",
@@ -85,7 +84,6 @@ def lively(parts) -> None:
         "stride 2",
         "two cameras",
         "point memory",
-        "point memory, learnt temperature",
     ],
 )
 def test_backends_agree_over_1000_ticks_with_joints_fed_back(make_parts, tmp_path, sizes, model):

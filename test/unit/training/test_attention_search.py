@@ -236,6 +236,13 @@ def test_what_decides_nothing_explains_nothing() -> None:
     assert explains < 0.3
 
 
+@pytest.fixture
+def few_exemplars(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enough for a square and a hand, in a third of the time."""
+    monkeypatch.setattr(attention_search, "EXEMPLARS", 32)
+
+
+@pytest.mark.usefixtures("few_exemplars")
 @pytest.mark.parametrize("permuted", [False, True])
 def test_what_the_first_state_tells_is_not_what_the_points_explain(permuted: bool) -> None:
     """The hand starts elsewhere in each episode, and its points explain where it goes at first;
@@ -249,6 +256,7 @@ def test_what_the_first_state_tells_is_not_what_the_points_explain(permuted: boo
         assert explains < 0.3 if permuted else explains > 0.7, found
 
 
+@pytest.mark.usefixtures("few_exemplars")
 def test_directions_that_the_first_state_tells_are_not_made_large() -> None:
     """Both cameras show the hand, one of them the square: its place has two directions."""
     for starts in (0.0, 0.8):
