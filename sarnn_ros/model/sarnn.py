@@ -238,15 +238,17 @@ class SARNN(VisionBranch):
         moved = kept.reshape(pairs) + share * (points - kept).reshape(pairs)
         return after, moved.reshape(points.shape)
 
-    def remember_all(self, points: Tensor, strength: Tensor) -> Tensor:
-        """The remembered points of whole sequences, (B, T, P), of points (B, T, P) and strength
-        (B, T, P / 2)."""
+    def with_remembered(self, points: Tensor, strength: Tensor) -> Tensor:
+        """Points of whole sequences, and the remembered ones beside them, (B, T, 2 * P).
+
+        :param points: (B, T, P). :param strength: (B, T, P / 2).
+        """
         memory = _nothing(points[:, 0], strength[:, 0])
         found = []
         for tick in range(points.shape[1]):
             memory = self.remember(points[:, tick], strength[:, tick], memory)
             found.append(memory[1])
-        return torch.stack(found, 1)
+        return torch.cat([points, torch.stack(found, 1)], -1)
 
     def recur(
         self, points: Tensor, joints: Tensor, state: State | None = None

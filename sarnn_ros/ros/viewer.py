@@ -177,11 +177,13 @@ class Viewer:
         topics.source, topics.header = source, observation.headers[camera.name]
         topics.seen_s = time.monotonic()
         topics.trail.append(prediction.encoder_points[camera.name])
-        trail, decoder = (
-            points_to_source_pixels(points, camera, width, height, self._config.model.stride)
-            for points in (np.stack(topics.trail), prediction.decoder_points[camera.name])
-        )
-        encoder = trail[-1]
+
+        def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
+            stride = self._config.model.stride
+            return points_to_source_pixels(points, camera, width, height, stride)
+
+        trail = place(np.stack(topics.trail))
+        encoder, decoder = trail[-1], place(prediction.decoder_points[camera.name])
         header: Header = observation.headers[camera.name]
         scale = max(3.0, min(width, height) / 40)
         shown_points = [
@@ -190,13 +192,7 @@ class Viewer:
         ]
         remembered = None
         if prediction.remembered_points is not None:
-            remembered = points_to_source_pixels(
-                prediction.remembered_points[camera.name],
-                camera,
-                width,
-                height,
-                self._config.model.stride,
-            )
+            remembered = place(prediction.remembered_points[camera.name])
             # Foxglove draws the last marker of a topic alone.
             shown_points.insert(0, ("remembered", remembered, messages.REMEMBERED_COLOR))
         for namespace, points, color in shown_points:

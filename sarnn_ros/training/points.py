@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from sarnn_ros.model.sarnn import SARNN
 
@@ -66,8 +67,9 @@ class PointScale(NamedTuple):
         """The scale of these points and, after them, the other's."""
         parts = zip(self[:2], other[:2], strict=True)
         mean, deviation = (torch.cat(both) for both in parts)
-        matrix: Tensor = torch.block_diag(self.matrix, other.matrix)  # type: ignore[no-untyped-call]
-        return PointScale(mean, deviation, matrix, self.telling)
+        mine, theirs = len(self.mean), len(other.mean)
+        rows = pad(self.matrix, (0, theirs)), pad(other.matrix, (mine, 0))
+        return PointScale(mean, deviation, torch.cat(rows), self.telling)
 
     def to(self, device: torch.device) -> PointScale:
         mean, deviation, matrix = (part.to(device) for part in self[:3])

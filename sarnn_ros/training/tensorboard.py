@@ -97,10 +97,11 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
     where = torch.stack([episode, ticks], 1)
     if model.point_memory:
         points, strength = trainer.look(data, where, model)
-        inputs = torch.cat([points, model.remember_all(points[None], strength[None])[0]], -1)
+        inputs = model.with_remembered(points[None], strength[None])
     else:
-        inputs = points = trainer.encode(data, where, model)
-    hidden, _ = model.recur(inputs[None], data.joints[:1, :length])
+        points = trainer.encode(data, where, model)
+        inputs = points[None]
+    hidden, _ = model.recur(inputs, data.joints[:1, :length])
     decoded = model.decoder_point(hidden)[0]
     shown = torch.linspace(0, length - 1, min(TICKS, length)).long().to(ticks.device)
     frames = data.scaled_frames(episode[shown], shown)

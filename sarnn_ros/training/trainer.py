@@ -386,8 +386,7 @@ class Trainer:
             say(
                 f"{episodes} training episodes are too few to search for attention (at least "
                 f"{MIN_EPISODES}): it is trained with the rest, which often finds nothing"
-                + ", and no points are remembered"
-                * bool(self.config.point_memory)
+                f"{', and no points are remembered' if self.config.point_memory else ''}"
             )
             return
         self.searched = search_attention(
@@ -516,31 +515,27 @@ class Trainer:
         if not model.point_memory:
             return placed(self.encode(data, where, model))
         points, strength = map(placed, self.look(data, where, model))
-        remembered = model.remember_all(points, strength)
-        return torch.cat([points, remembered * data.steps().unsqueeze(-1)], -1)
+        return model.with_remembered(points, strength) * data.steps().unsqueeze(-1)
 
-    @torch.no_grad()
     def look(self, data: Sequences, where: Tensor, model: SARNN) -> tuple[Tensor, Tensor]:
         """`encode`, and how strongly each filter answers, (N, P / 2)."""
-        fits = self.fits.points
-        found = torch.cat(
-            [
-                encode(model, data.scaled_frames(*part.T), fits, strength=True)
-                for part in torch.split(where, min(fits, 256))
-            ]
-        )
+        found = self.encode(data, where, model, strength=True)
         points = 2 * found.shape[1] // 3
         return found[:, :points], found[:, points:]
 
     @torch.no_grad()
-    def encode(self, data: Sequences, where: Tensor, model: SARNN | None = None) -> Tensor:
+    def encode(
+        self, data: Sequences, where: Tensor, model: SARNN | None = None, *, strength: bool = False
+    ) -> Tensor:
         """Points (N, P) of clean frames, few of which are in memory at once.
 
-        :param where: (N, 2), episode and tick.
+        :param where: (N, 2), episode and tick. :param strength: see `encode` above.
         """
         model, fits = model or self.model, self.fits.points
         parts = torch.split(where, min(fits, 256))
-        return torch.cat([encode(model, data.scaled_frames(*part.T), fits) for part in parts])
+        return torch.cat(
+            [encode(model, data.scaled_frames(*part.T), fits, strength=strength) for part in parts]
+        )
 
     def _points(self, episodes: Tensor) -> Tensor:
         if self.points is not None:

@@ -30,7 +30,7 @@ def test_it_is_the_spatial_softmax_over_all_images_so_far() -> None:
     logits = model.pos_encoder[:-1](film).flatten(2) / softmax.temperature  # (T, K, cells)
     grid = torch.stack([softmax.pos_x, softmax.pos_y], -1)
     points, strength = model.look(film)
-    found = model.remember_all(points[None], strength[None])[0]
+    found = model.with_remembered(points[None], strength[None])[0, :, 6:]
     for tick in range(7):
         until = logits[: tick + 1].transpose(0, 1).flatten(1)  # (K, T * cells)
         expected = until.softmax(-1) @ grid.repeat(tick + 1, 1)
@@ -45,7 +45,7 @@ def test_tick_by_tick_is_the_same_as_whole_sequences(cameras: int) -> None:
     images = films[0] if cameras == 1 else films
     points, strength = model.look(images)
     assert torch.equal(points, model.encode(images))
-    seen = torch.cat([points[None], model.remember_all(points[None], strength[None])], -1)
+    seen = model.with_remembered(points[None], strength[None])
     hidden, _ = model.recur(seen, joints)
     state = None
     for tick in range(9):
@@ -78,7 +78,7 @@ def test_strengths_of_any_size_stay_finite(scale: float) -> None:
     model = network()
     torch.manual_seed(0)
     points, strength = torch.rand(1, 50, 6), scale * torch.randn(1, 50, 3)
-    found = model.remember_all(points, strength)
+    found = model.with_remembered(points, strength)[..., 6:]
     assert bool(torch.isfinite(found).all())
     assert float(found.min()) >= -1e-5
     assert float(found.max()) <= 1 + 1e-5

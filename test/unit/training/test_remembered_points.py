@@ -19,12 +19,14 @@ from sarnn_ros.errors import ConfigError, PolicyError
 from sarnn_ros.interop.eipl_checkpoint import export_eipl
 from sarnn_ros.model import sarnn
 from sarnn_ros.policy import backends
+from sarnn_ros.policy.backends import load_model
 from sarnn_ros.policy.directory import ModelConfig
 from sarnn_ros.policy.export import describe_model
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import Observation
 from sarnn_ros.training.checkpoint import describe_data, differences
 from sarnn_ros.training.config import TrainConfig, make_config
+from sarnn_ros.training.points import PointScale
 from sarnn_ros.training.run import make_model, make_trainer, train
 from sarnn_ros.training.tensorboard import draw_predictions
 from sarnn_ros.training.trainer import free_run
@@ -91,7 +93,7 @@ def test_the_policy_remembers_what_training_did(
     assert policy.config.model.point_memory
     torch_policy = Policy.load(tmp_path / "policy", "torch")
     trainer = make_trainer(dataset, small(point_memory=True))
-    model = torch_policy._backend._model  # type: ignore[attr-defined]
+    model = load_model(tmp_path / "policy", policy.config)
     assert trainer.validation is not None
     seen = trainer.encode_all(trainer.validation, model)
     hidden, _ = model.recur(seen, trainer.validation.joints[:, :-1])
@@ -138,6 +140,18 @@ def test_what_is_deployed_runs_free_as_in_training(make_task: MakeTask) -> None:
     assert len(pictures) == 2
 
 
+def test_each_half_has_a_scale_of_its_own() -> None:
+    torch.manual_seed(0)
+    points = [torch.randn(60, 4), 2 + 3 * torch.randn(60, 4)]
+    now, kept = (PointScale.of(one, one[:30], torch.randn(4, 6)) for one in points)
+    both = now.beside(kept)
+    torch.testing.assert_close(
+        both(torch.cat(points, 1)), torch.cat([now(points[0]), kept(points[1])], 1)
+    )
+    assert torch.equal(both.deviation, torch.cat([now.deviation, kept.deviation]))
+    assert both.telling == now.telling, "latches keep points of now"
+
+
 def test_compiled_convolutions_are_used(make_task: MakeTask) -> None:
     model = make_model(small(point_memory=True), make_task(sizes=TWO), 9)
     calls = []
@@ -172,9 +186,7 @@ def test_it_goes_on_as_if_uninterrupted(make_task: MakeTask) -> None:
         for epoch in trainer.run(time.monotonic):
             if epoch.number + 1 == stop_after:
                 state = trainer.state_dict()
-                trainer = make_trainer(
-                    make_task(ENOUGH, sizes=TWO), small(epochs=4, point_memory=True)
-                )
+                trainer = make_trainer(make_task(ENOUGH, sizes=TWO), config)
                 trainer.load_state_dict(state)
                 for _ in trainer.run(time.monotonic):
                     pass
