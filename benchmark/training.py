@@ -27,12 +27,12 @@ import torch
 from common import arguments, finish, machine
 from seed_sarnn import SeedSARNN, step_loop_losses
 
-from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.batches import Batch
-from sarnn_ros.training.config import TrainConfig, load_config, make_config, parse_settings
+from sarnn_ros.training.config import load_config, make_config, parse_settings
 from sarnn_ros.training.machine import keep_memory
 from sarnn_ros.training.memory import Fits
+from sarnn_ros.training.recipe import Plan
 from sarnn_ros.training.trainer import Objective
 
 BATCH, SIZE, JOINTS = 5, 64, 6
@@ -144,17 +144,18 @@ def success(
     bags: list[Path], seeds: list[int], settings: list[str], spec: Path, at: list[int]
 ) -> dict[str, Any]:
     """Train once per seed on the bags, and try each policy in simulated time, 54 trials."""
-    from sarnn_ros.interop.loading import load_dataset
     from sarnn_ros.spec import load_spec
+    from sarnn_ros.training.recipe import prepare
 
-    dataset = load_dataset(bags, load_spec(spec), validation=0)
-    ticks = max(len(episode.joints) for episode in dataset.episodes)
-    loop_seconds = loop_epoch(len(dataset.training), ticks)
     rows = []
     for seed in seeds:
         config = load_config(None, {**parse_settings(settings), "seed": seed})
-        rows.append(train_and_try(dataset, config, at))
+        plan = prepare(bags, load_spec(spec), config, validation=0)
+        rows.append(train_and_try(plan, at))
         print(rows[-1], flush=True)
+    dataset = plan.dataset
+    ticks = max(len(episode.joints) for episode in dataset.episodes)
+    loop_seconds = loop_epoch(len(dataset.training), ticks)
     median = float(np.median([row["seconds"] for row in rows]))
     return {
         "settings": make_config(parse_settings(settings)).model_dump(),
@@ -164,7 +165,7 @@ def success(
     }
 
 
-def train_and_try(dataset: Dataset, config: TrainConfig, at: list[int]) -> dict[str, Any]:
+def train_and_try(plan: Plan, at: list[int]) -> dict[str, Any]:
     """Wall and CPU time of one training, and success after it.
 
     :param at: epochs after which to try the policy already; that time is not counted.
@@ -179,6 +180,7 @@ def train_and_try(dataset: Dataset, config: TrainConfig, at: list[int]) -> dict[
     from sarnn_ros.training.run import train
     from sarnn_ros.training.trainer import Epoch, Trainer
 
+    dataset, config = plan.dataset, plan.config
     tried: dict[int, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "policy"
@@ -204,7 +206,7 @@ def train_and_try(dataset: Dataset, config: TrainConfig, at: list[int]) -> dict[
             spent[:] += np.array([time.perf_counter(), time.process_time()]) - before
 
         start = np.array([time.perf_counter(), time.process_time()])
-        train(dataset, config, out, watchers=(look,))
+        train(plan, out, watchers=(look,))
         taken = np.array([time.perf_counter(), time.process_time()]) - start - spent
         return {
             "seed": config.seed,
@@ -234,8 +236,8 @@ def resume(bags: list[Path], repeats: int, settings: list[str], spec: Path) -> d
     import tempfile
 
     from sarnn_ros.data.cache import default_cache
-    from sarnn_ros.interop.loading import load_dataset
     from sarnn_ros.spec import load_spec
+    from sarnn_ros.training.recipe import prepare
     from sarnn_ros.training.run import train
     from sarnn_ros.training.trainer import Epoch, Trainer
 
@@ -252,8 +254,7 @@ def resume(bags: list[Path], repeats: int, settings: list[str], spec: Path) -> d
 
         start = time.perf_counter()
         train(
-            dataset,
-            config,
+            plan,
             out,
             resume=resumed,
             watchers=(see,),
@@ -264,7 +265,7 @@ def resume(bags: list[Path], repeats: int, settings: list[str], spec: Path) -> d
     rows = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
-        dataset = load_dataset(bags, load_spec(spec), cache=default_cache())
+        plan = prepare(bags, load_spec(spec), config, cache=default_cache())
         read = time.perf_counter() - start
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "policy"

@@ -32,6 +32,7 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.backends import load_model
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.training.config import make_config, parse_settings
+from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import make_trainer
 from sarnn_ros.training.sequences import make_sequences
 from sarnn_ros.training.trainer import Trainer, free_run
@@ -100,7 +101,7 @@ def main() -> None:
     new = load_dataset([folder / "new"], dataset.spec, cache=default_cache())
     new = dataclasses.replace(new, normaliser=dataset.normaliser)
     given = {"image_loss": 0.0, "threads": 1, "seed": options.seed, **parse_settings(options.set)}
-    trainer = make_trainer(dataset, make_config(given))
+    trainer = make_trainer(decide(dataset, make_config(given)))
     if options.set:
         model = train_recurrent(trainer, model)
     print(f"{len(new.episodes)} new episodes: median and root mean square, rad or m")

@@ -13,7 +13,7 @@ import numpy as np
 from benchmark.tasks import run
 from benchmark.tasks.controls import wilson
 from benchmark.tasks.task import Array
-from sarnn_ros.training.run import FEW_EXPLAINED
+from sarnn_ros.training.recipe import RECIPE
 
 HEAD = """\
 # Public tasks
@@ -118,7 +118,7 @@ def _predicts(records: list[dict[str, Any]]) -> Iterator[str]:
     ]
     yield "## Whether the figures of a training predict success\n"
     yield "Over all policies above of which both figures are known, of every task and setting."
-    yield f"*Few*: less than {FEW_EXPLAINED:g}.\n"
+    yield f"*Few*: less than {RECIPE.min_explained:g}.\n"
     yield (
         "| figure | policies | rank correlation | few | mean success of those | of the others "
         "| least of the others |\n|---|---|---|---|---|---|---|"
@@ -128,7 +128,7 @@ def _predicts(records: list[dict[str, Any]]) -> Iterator[str]:
     success = np.array([one["successes"] / one["trials"] for one in policies])
     for figure, what in FIGURES.items():
         explained = np.array([one[figure] for one in policies])
-        few = explained < FEW_EXPLAINED
+        few = explained < RECIPE.min_explained
         cells = [
             what,
             len(policies),
@@ -151,7 +151,7 @@ def _predicts(records: list[dict[str, Any]]) -> Iterator[str]:
         f"instead of {plans[_group(one)[:2]]:.0%}, {one['explained_held_out']:.2f} and "
         f"{one['explained_free_running']:.2f} explained"
         for one, share in zip(policies, success, strict=True)
-        if share < FAILS * plans.get(_group(one)[:2], 0.0) and one["least"] >= FEW_EXPLAINED
+        if share < FAILS * plans.get(_group(one)[:2], 0.0) and one["least"] >= RECIPE.min_explained
     ]
     yield from unwarned or ["- none"]
 

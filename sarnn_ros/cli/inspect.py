@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,6 @@ from sarnn_ros.cli.options import Bgr, Failures, Fps, NoCache, Recordings, writi
 
 if TYPE_CHECKING:
     from sarnn_ros.data.dataset import Dataset
-    from sarnn_ros.data.differences import Difference
     from sarnn_ros.data.problems import Problem
     from sarnn_ros.data.report import DatasetReport
     from sarnn_ros.spec import Spec
@@ -98,7 +97,7 @@ def inspect(
         raise
     report = examine(dataset)
     if search:
-        found = _search(dataset, report.differences, read)
+        found = _search(dataset, report, read)
         report = dataclasses.replace(report, problems=(*report.problems, found))
     if spec is None or crop:
         show_proposal(chosen, console, write_spec, report.differences, crop=crop)
@@ -113,19 +112,14 @@ def inspect(
         raise typer.Exit(1)
 
 
-def _search(
-    dataset: Dataset,
-    differences: Sequence[Difference | None],
-    read: Callable[[Spec], Dataset],
-) -> Problem:
-    from sarnn_ros.data.differences import ENOUGH, crop_cameras
+def _search(dataset: Dataset, report: DatasetReport, read: Callable[[Spec], Dataset]) -> Problem:
     from sarnn_ros.training.config import make_config
     from sarnn_ros.training.estimate import search
+    from sarnn_ros.training.recipe import choose_crop, decide
 
-    closer = crop_cameras(dataset.spec, differences)
-    if len(dataset.episodes) >= ENOUGH and closer != dataset.spec:
-        dataset = read(closer)
-    return search(dataset, make_config({}))
+    config = make_config({})
+    closer = choose_crop(report, config)
+    return search(decide(dataset if closer == dataset.spec else read(closer), config))
 
 
 def _write_json(report: DatasetReport, file: Path) -> None:

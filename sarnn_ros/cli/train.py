@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sarnn_ros.data.dataset import Dataset
-    from sarnn_ros.data.differences import Difference
+    from sarnn_ros.data.report import DatasetReport
     from sarnn_ros.spec import Spec
-    from sarnn_ros.training.config import TrainConfig
+    from sarnn_ros.training.recipe import Plan
 
 
 def train(
@@ -70,7 +69,6 @@ def train(
     from rich.console import Console
 
     from sarnn_ros.cli.reading import read_recordings
-    from sarnn_ros.data.differences import ENOUGH, crop_cameras
     from sarnn_ros.data.report import examine
     from sarnn_ros.data.report_view import print_report, write_differences
     from sarnn_ros.interop.loading import Arrays
@@ -79,6 +77,7 @@ def train(
     from sarnn_ros.training.config import load_config, parse_settings
     from sarnn_ros.training.distributed import is_main_process
     from sarnn_ros.training.estimate import describe
+    from sarnn_ros.training.recipe import prepare
     from sarnn_ros.training.run import run_directory
 
     if spec is None:
@@ -100,41 +99,32 @@ def train(
             kept = held.enter_context(claim(out, resume=resume, force=force))
             if kept is not None:
                 console.print(f"the earlier policy is kept in {kept}")
-        read = partial(
-            read_recordings, bags, console=console, no_cache=no_cache, arrays=Arrays(fps, bgr),
-            validation=validation, seed=training.seed, failures=failures,
-        )  # fmt: skip
-        dataset = read(observed)
-        report = examine(dataset)
-        if crop is None:
-            crop = training.recipe != "eipl" and len(dataset.episodes) >= ENOUGH
-        differences = report.differences
-        closer = crop_cameras(observed, differences) if crop else observed
-        page = None
-        if closer != observed:
-            if not dry_run and is_main_process():
-                page = run_directory(out) / "crop.html"
+        page = None if dry_run or not is_main_process() else run_directory(out) / "crop.html"
+
+        def write_crop(whole: DatasetReport, dataset: Dataset) -> None:
+            if page is not None:
                 with writing(page):
-                    write_differences(report, dataset, page)
-            dataset = read(closer)
-            report = examine(dataset)
-        print_report(report, console)
-        if closer != observed:  # below the report, where it is read
-            _say_crops(observed, closer, differences, page, console)
+                    write_differences(whole, dataset, page)
+
+        plan = prepare(
+            bags, observed, training, crop=crop, before_crop=write_crop,
+            load=partial(read_recordings, console=console, no_cache=no_cache),
+            arrays=Arrays(fps, bgr), validation=validation, failures=failures,
+        )  # fmt: skip
+        whole = plan.whole
+        assert whole is not None
+        print_report(examine(plan.dataset) if plan.cropped else whole, console)
+        if plan.cropped:  # below the report, where it is read
+            _say_crops(whole, plan.dataset.spec, page, console)
         if dry_run:
-            console.print(describe(dataset, training))
+            console.print(describe(plan))
             return
-        _train(dataset, training, out, resume, console)
+        _train(plan, out, resume, console)
 
 
-def _say_crops(
-    whole: Spec,
-    closer: Spec,
-    differences: Sequence[Difference | None],
-    page: Path | None,
-    console: Console,
-) -> None:
-    for before, after, found in zip(whole.cameras, closer.cameras, differences, strict=True):
+def _say_crops(whole: DatasetReport, closer: Spec, page: Path | None, console: Console) -> None:
+    cameras = zip(whole.spec.cameras, closer.cameras, whole.differences, strict=True)
+    for before, after, found in cameras:
         if found is not None and after.crop is not None and after != before:
             where = after.crop
             console.print(
@@ -148,9 +138,7 @@ def _say_crops(
     console.print(f"all places where the object may lie must be in there: {shows} shows it")
 
 
-def _train(
-    dataset: Dataset, config: TrainConfig, out: Path, resume: bool, console: Console
-) -> None:
+def _train(plan: Plan, out: Path, resume: bool, console: Console) -> None:
     from sarnn_ros.training.interrupt import StopRequest
     from sarnn_ros.training.progress import ProgressBar
     from sarnn_ros.training.run import run_directory
@@ -159,12 +147,11 @@ def _train(
 
     with (
         StopRequest(console.print) as stop,
-        ProgressBar(config.epochs, console) as bar,
+        ProgressBar(plan.config.epochs, console) as bar,
         TensorBoardLogger(run_directory(out) / "tensorboard", console.print) as board,
     ):
         result = run_training(
-            dataset,
-            config,
+            plan,
             out,
             resume=resume,
             watchers=(bar, board),

@@ -22,30 +22,35 @@ from sarnn_ros.data.dataset import Episode, release
 from sarnn_ros.spec import MIN_IMAGE_SIDE, CameraSpec, Crop, Spec
 
 #: A pixel differs if a channel does by more than this, 0 … 255, and by so many times the noise.
-LEAST, NOISE = 20.0, 6.0
-#: A proposed crop is so much larger than what differs, on each side; in parts of it.
-MARGIN = 0.25
-#: A crop that is not smaller than this part of the image gains nothing.
-WORTHWHILE = 0.5
-#: The side that a proposed crop is shrunk to, pixels.
-SIDE = 64
-#: First states deviate between episodes by more than this share of a joint's range, or all start
-#: alike; and of a joint that moves less than this, rad or m, no more than noise is known.
-MIN_START, LEAST_RANGE = 0.02, 0.01
-#: Moments at which what lies still is as at first, shares of an episode; and the share of it in
-#: which the states most like the first ones of others are looked for.
-STILL, EARLY = (0.07, 0.13, 0.2), 0.5
-#: In so many other episodes, and so many ticks before and after, a pixel has to be another one.
-NEAREST, AROUND = 6, 2
-#: So many of such pixels have to touch each other, and in so many episodes there have to be some
-#: at most `NEAR` pixels away: what is left of the robot lies scattered. A higher bound would cut
-#: off places where things seldom lie, and so would this one of fewer than `MANY` episodes.
-BLOB, EPISODES, NEAR, MANY = 3, 2, 5, 20
-#: Of more episodes so many are compared like this.
-MOST = 100
-#: Fewer episodes do not show where an object may lie: training does not crop by itself. Of ten
-#: places drawn alike, `MARGIN` covers the whole range and more, on average.
-ENOUGH = 10
+MIN_PIXEL_DIFFERENCE, MIN_NOISE_MULTIPLE = 20.0, 6.0
+#: A proposed crop is so much larger than what differs, on each side; a share of what differs.
+CROP_MARGIN = 0.25
+#: A crop of more than this share of the image gains nothing.
+MAX_CROP_SHARE = 0.5
+#: The longer side of a cropped image is this at most, pixels.
+CROPPED_SIDE = 64
+#: First states that deviate between episodes by no more than this, a share of the joint's range,
+#: are alike.
+MIN_START_DEVIATION = 0.02
+#: A joint that moves less than this, rad or m, counts as if it moved so much: it may be noise.
+MIN_JOINT_RANGE = 0.01
+#: When what lies still must look as at first; shares of an episode.
+STILL_MOMENTS = (0.07, 0.13, 0.2)
+#: Share of an episode in which the state most like another episode's first one is looked for.
+COMPARED_SHARE = 0.5
+#: A pixel must differ from those of so many other episodes, each for so many ticks before and
+#: after the one with the most similar state.
+COMPARED_EPISODES, COMPARED_TICKS = 6, 2
+#: So many of such pixels must touch each other. What is left of the robot lies scattered.
+MIN_BLOB_PIXELS = 3
+#: So many episodes must have such pixels within so many pixels of each other. More would cut off
+#: places where things seldom lie.
+MIN_NEAR_EPISODES, NEAR_PIXELS = 2, 5
+#: Of fewer episodes this would cut off such places, too (none of 25 episodes, 17 of 20 draws of
+#: 10): then the robot is not told from what lies there.
+MIN_EPISODES_TO_LEAVE_OUT_ROBOT = 20
+#: Of more episodes so many are compared: the time grows with their square.
+MAX_COMPARED_EPISODES = 100
 
 
 @dataclass(frozen=True)
@@ -76,10 +81,10 @@ def difference(camera: CameraSpec, episodes: Sequence[Episode]) -> Difference | 
     for array in images:
         release(array)
     off = np.abs(first - np.median(first, axis=0)).max(axis=-1)  # (episodes, h, w)
-    limit = max(LEAST, NOISE * float(np.median(off)))
+    limit = max(MIN_PIXEL_DIFFERENCE, MIN_NOISE_MULTIPLE * float(np.median(off)))
     differs = off > limit
     states = _states(episodes)
-    if len(states) >= MANY and np.std([one[0] for one in states], axis=0).max() > MIN_START:
+    if _starts_differ(states):
         where = _objects(images, states, first, differs, limit)
         if where.any():  # else what lies there is moved at once, or is never seen twice
             differs &= where
@@ -89,10 +94,18 @@ def difference(camera: CameraSpec, episodes: Sequence[Episode]) -> Difference | 
 
 
 def _states(episodes: Sequence[Episode]) -> list[NDArray[np.float64]]:
-    """Joints (T, D) of each episode as shares of their ranges, or of `LEAST_RANGE`."""
+    """Joints (T, D) of each episode as shares of their ranges, or of `MIN_JOINT_RANGE`."""
     joints = np.concatenate([episode.joints for episode in episodes])
-    low, span = joints.min(0), np.maximum(np.ptp(joints, axis=0), LEAST_RANGE)
+    low, span = joints.min(0), np.maximum(np.ptp(joints, axis=0), MIN_JOINT_RANGE)
     return [(episode.joints - low) / span for episode in episodes]
+
+
+def _starts_differ(states: Sequence[NDArray[np.float64]]) -> bool:
+    """Whether the robot starts elsewhere in each of enough episodes to leave it out."""
+    if len(states) < MIN_EPISODES_TO_LEAVE_OUT_ROBOT:
+        return False
+    deviation = np.std([one[0] for one in states], axis=0)
+    return bool(deviation.max() > MIN_START_DEVIATION)
 
 
 def _objects(
@@ -106,7 +119,7 @@ def _objects(
 
     :param images: (T, h, w, 3) per episode. :param states: (T, D). :param first: (E, h, w, 3).
     """
-    looked = range(0, len(images), -(-len(images) // MOST))
+    looked = range(0, len(images), -(-len(images) // MAX_COMPARED_EPISODES))
     differs = differs[looked]
 
     def off(episode: int, other: int, tick: int) -> NDArray[np.bool_]:
@@ -115,29 +128,31 @@ def _objects(
         return change
 
     for episode, found in zip(looked, differs, strict=True):
-        for moment in STILL:
+        for moment in STILL_MOMENTS:
             found &= ~off(episode, episode, int(moment * len(images[episode])))
         likely = []
         for other in looked:
-            early = states[other][: max(1, int(EARLY * len(states[other])))]
+            early = states[other][: max(1, int(COMPARED_SHARE * len(states[other])))]
             apart = ((early - states[episode][0]) ** 2).sum(1)
             likely.append((float(apart.min()), other, int(apart.argmin())))
-        for _, other, tick in sorted(one for one in likely if one[1] != episode)[:NEAREST]:
-            for around in (max(0, tick - AROUND), tick, tick + AROUND):
+        for _, other, tick in sorted(one for one in likely if one[1] != episode)[
+            :COMPARED_EPISODES
+        ]:
+            for around in (max(0, tick - COMPARED_TICKS), tick, tick + COMPARED_TICKS):
                 found &= off(episode, other, around)
         found[:] = _blobs(found)
     for array in images:
         release(array)
-    square = np.ones((2 * NEAR + 1, 2 * NEAR + 1), np.uint8)
+    square = np.ones((2 * NEAR_PIXELS + 1, 2 * NEAR_PIXELS + 1), np.uint8)
     near = np.stack([cv2.dilate(one.astype(np.uint8), square) for one in differs])
-    where: NDArray[np.bool_] = differs.any(0) & (near.sum(0) >= EPISODES)
+    where: NDArray[np.bool_] = differs.any(0) & (near.sum(0) >= MIN_NEAR_EPISODES)
     return where
 
 
 def _blobs(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Those of the pixels (h, w) that belong to `BLOB` at least that touch each other."""
+    """Those of the pixels (h, w) of which at least `MIN_BLOB_PIXELS` touch each other."""
     _, names, parts, _ = cv2.connectedComponentsWithStats(pixels.astype(np.uint8))
-    large: NDArray[np.bool_] = (parts[:, cv2.CC_STAT_AREA] >= BLOB)[names]
+    large: NDArray[np.bool_] = (parts[:, cv2.CC_STAT_AREA] >= MIN_BLOB_PIXELS)[names]
     return pixels & large
 
 
@@ -152,7 +167,7 @@ def cropped(camera: CameraSpec, found: Difference | None) -> CameraSpec | None:
 def crop_cameras(spec: Spec, differences: Sequence[Difference | None]) -> Spec:
     """The spec with the cameras cropped that have no crop of their own, where one is proposed.
 
-    :param differences: of its cameras; of fewer than `ENOUGH` episodes on demand only.
+    :param differences: of its cameras, see `difference`.
     """
     cameras = [
         (camera.crop is None and cropped(camera, found)) or camera
@@ -176,15 +191,15 @@ def _with_crop(
                                        (1, camera.height, now.y, now.height)):  # fmt: skip
         hit = np.flatnonzero(differs.any(axis=axis))
         low, high = hit[0] / count, (hit[-1] + 1) / count
-        margin = MARGIN * (high - low) + 1 / count
+        margin = CROP_MARGIN * (high - low) + 1 / count
         left = round(start + max(0.0, low - margin) * length)
         right = round(start + min(1.0, high + margin) * length)
         left = max(start, min(left, start + length - MIN_IMAGE_SIDE))
         spans.append((left, max(MIN_IMAGE_SIDE, right - left)))
     (x, width), (y, height) = spans
-    if width * height > WORTHWHILE * now.width * now.height:
+    if width * height > MAX_CROP_SHARE * now.width * now.height:
         return Difference(pixels, strength)
-    scale = min(1.0, SIDE / max(width, height))
+    scale = min(1.0, CROPPED_SIDE / max(width, height))
     size = max(MIN_IMAGE_SIDE, round(width * scale)), max(MIN_IMAGE_SIDE, round(height * scale))
     before = (camera.width / now.width) * (camera.height / now.height)
     after = (size[0] / width) * (size[1] / height)

@@ -39,7 +39,6 @@ from sarnn_ros.model.sarnn import SARNN, VisionBranch
 from sarnn_ros.training.augment import add_noise, draw_jitter, jitter
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.explained import (
-    MIN_EPISODES,
     Array,
     Regressions,
     Starts,
@@ -47,37 +46,34 @@ from sarnn_ros.training.explained import (
     ridge_predictions,
     trajectories,
 )
+from sarnn_ros.training.recipe import RECIPE
 from sarnn_ros.training.sequences import Sequences
 
 #: Moments whose images are used, as shares of a mean episode: early ones, since later the robot
 #: tells where it goes; several, since it hides something else at each.
-MOMENTS = (0.0, 0.07, 0.13, 0.2)
+EARLY_MOMENTS = (0.0, 0.07, 0.13, 0.2)
+#: Searches, of which the best one is kept.
 SEARCHES = 2
-#: It looks at so many episodes at most, drawn at random: its memory and its time grow with them,
-#: and more say hardly more. Of large images it looks at fewer, so that it stays within
-#: `MOST_BYTES`: with one camera of 64x64 pixels 100 episodes take 460 MB; of 119x119 there are
-#: still 100, of 128x128 87, of 320x240 18.
-MOST_EPISODES = 100
-MOST_BYTES = 3 * 2**29
+#: Memory that it stays within: of large images it looks at fewer episodes than
+#: `RECIPE.max_episodes_for_search`. With one camera of 119x119 pixels there are still 100, of
+#: 128x128 87, of 320x240 18.
+MAX_SEARCH_BYTES = 3 * 2**29
 #: Patches that discriminants are made for, per camera and search, twice as many where episodes
 #: start differently, as most of them are of the arm then; and those they are chosen from.
-EXEMPLARS, DRAWN = 96, 3000
+EXEMPLARS, DRAWN_PATCHES = 96, 3000
 #: Share of the patches below which the response of a unit of the layers below changes its sign.
-LEVELS = (0.1, 0.9)
-#: Of a camera's points, one per so many episodes is chosen for what it explains, and so many at
-#: least: more fit these episodes by chance.
-EPISODES_PER_POINT, DISTINCT = 6, 4
+SIGN_CHANGE_SHARES = (0.1, 0.9)
 #: Patches that the mean and the covariance are estimated from.
-BACKGROUND = 20_000
+BACKGROUND_PATCHES = 20_000
 #: Of the covariance's mean variance, added to its diagonal.
 SHRINKAGE = 0.03
 #: Response of a discriminant, 1 at its exemplar, above which a patch is taken for the same thing.
-ALIKE = 0.5
+MIN_ALIKE_RESPONSE = 0.5
 #: Logit of the softmax at the exemplar; it is 0 at the mean patch. With 10 the rest of the image
 #: outweighs many an exemplar, and the point lies between the object and the image's middle.
-GAINS = (30.0, 100.0)
+EXEMPLAR_LOGITS = (30.0, 100.0)
 #: Points that differ less, as a share of the image, are copies: one of them is a candidate.
-NEAR_COPY = 0.004
+MAX_COPY_DISTANCE = 0.004
 #: Parts of the episodes, each of which is explained by a choice from the others.
 FOLDS = 5
 
@@ -113,7 +109,10 @@ def make_candidates(
         return (trunk(images) for images in sets)
 
     background = torch.cat(
-        [_patches(one, _uniform(one, BACKGROUND // len(sets), generator)) for one in features()]
+        [
+            _patches(one, _uniform(one, BACKGROUND_PATCHES // len(sets), generator))
+            for one in features()
+        ]
     )
     mean = background.mean(0)
     covariance = (background - mean).T @ (background - mean) / len(background)
@@ -123,7 +122,7 @@ def make_candidates(
     inverse = torch.cholesky_inverse(root)
 
     clean = trunk(sets[0])
-    offsets = _patches(clean, _differing(clean, DRAWN, generator)) - mean
+    offsets = _patches(clean, _differing(clean, DRAWN_PATCHES, generator)) - mean
     white = torch.linalg.solve_triangular(root, offsets.T, upper=False).T
     offsets = offsets[_unlike(white, exemplars, generator)]
     weight, bias = _discriminants(offsets, mean, inverse)
@@ -131,7 +130,7 @@ def make_candidates(
     parts = [(weight, bias), _discriminants(typical, mean, inverse)]
     weight, bias = (torch.cat(both) for both in zip(*parts, strict=True))
     # The softmax divides by the temperature: a logit of `gain` at the exemplar needs this factor.
-    factors = [gain * softmax.temperature for gain in GAINS]
+    factors = [gain * softmax.temperature for gain in EXEMPLAR_LOGITS]
     points = torch.stack([_points(softmax, one, weight, bias, factors) for one in features()])
     weight, bias = (torch.cat([factor * part for factor in factors]) for part in (weight, bias))
     return Candidates(weight.reshape(-1, clean.shape[1], 3, 3), bias, points)
@@ -189,7 +188,7 @@ def _typical(
         best, place = torch.cat(list(_responses(one, weight, bias)), 1).flatten(2).max(2)  # (E, M)
         episode = torch.arange(count, device=one.device).unsqueeze(1)
         there = _patches(one, (place + episode * (height - 2) * (width - 2)).flatten()) - mean
-        alike = (best > ALIKE).to(there.dtype).unsqueeze(2)
+        alike = (best > MIN_ALIKE_RESPONSE).to(there.dtype).unsqueeze(2)
         total += (there.reshape(count, len(offsets), -1) * alike).sum(0)
         found += alike.sum(0)
     return torch.where(found > 0, total / found.clamp(min=1), offsets)
@@ -206,12 +205,13 @@ def episode_bytes(model: SARNN, exemplars: int) -> int:
     some 50 MB besides."""
     pixels = [height * width for height, width in (branch.im_size for branch in model.branches)]
     maps = (2 * 32 + 2 * exemplars) * max(pixels) // model.stride**2
-    return 4 * (2 * len(MOMENTS) * 3 * sum(pixels) + maps)
+    return 4 * (2 * len(EARLY_MOMENTS) * 3 * sum(pixels) + maps)
 
 
 def most_episodes(model: SARNN, exemplars: int) -> int:
     """How many episodes the search looks at, if there are as many."""
-    return max(MIN_EPISODES, min(MOST_EPISODES, MOST_BYTES // episode_bytes(model, exemplars)))
+    most = min(RECIPE.max_episodes_for_search, MAX_SEARCH_BYTES // episode_bytes(model, exemplars))
+    return max(RECIPE.min_episodes_for_search, most)
 
 
 def choose(points: Tensor, wanted: Array, starts: Array, count: int) -> list[int]:
@@ -230,7 +230,7 @@ def choose(points: Tensor, wanted: Array, starts: Array, count: int) -> list[int
     free = points[:, :, kept].double().cpu().permute(0, 2, 1, 3)  # (S, M, E, 2)
     regressions = Regressions(free.numpy(), wanted, starts)
     chosen: list[int] = []
-    few = max(DISTINCT, round(len(wanted) / EPISODES_PER_POINT))
+    few = max(RECIPE.min_chosen_points, round(len(wanted) / RECIPE.episodes_per_chosen_point))
     for _ in range(min(count, few)):
         costs = regressions.unexplained().mean(0)  # over the sets of images
         costs[chosen] = np.inf
@@ -255,7 +255,7 @@ def _without_copies(points: Tensor, least: int) -> list[int]:
     """Numbers of the candidates whose points (S, E, M, 2) are not near copies of earlier ones';
     at least `least`."""
     flat = points.permute(2, 0, 1, 3).flatten(1)
-    near = torch.cdist(flat, flat, p=1) / flat.shape[1] < NEAR_COPY
+    near = torch.cdist(flat, flat, p=1) / flat.shape[1] < MAX_COPY_DISTANCE
     kept: list[int] = []
     for one in range(len(flat)):
         if not bool(near[one, kept].any()):
@@ -273,7 +273,7 @@ def search_attention(
 ) -> tuple[float, float]:
     """Change the model's attention, and nothing else of it, to filters that were searched for.
 
-    :param data: episodes to search by, at least `explained.MIN_EPISODES`; of more than
+    :param data: episodes to search by, at least `RECIPE.min_episodes_for_search`; of more than
         `most_episodes` so many are drawn.
     :returns: see `cross_validate`.
     """
@@ -362,9 +362,9 @@ def _image_sets(
 
 
 def early_ticks(data: Sequences) -> list[int]:
-    """`MOMENTS` in ticks, the first one 0."""
+    """`EARLY_MOMENTS` in ticks, the first one 0."""
     mean = float(data.lengths[data.lengths > 1].double().mean())
-    return sorted({round(moment * mean) for moment in MOMENTS})
+    return sorted({round(moment * mean) for moment in EARLY_MOMENTS})
 
 
 def _draw_trunk(branch: VisionBranch, sets: Sequence[Tensor], generator: torch.Generator) -> None:
@@ -376,15 +376,17 @@ def _draw_trunk(branch: VisionBranch, sets: Sequence[Tensor], generator: torch.G
     for depth, layer in enumerate(_convolutions(branch)[:2]):
         below = branch.pos_encoder[: 2 * depth]
         clean = below(sets[0])
-        parts = [_patches(clean, _differing(clean, DRAWN, generator))]
+        parts = [_patches(clean, _differing(clean, DRAWN_PATCHES, generator))]
         for one in map(below, sets):
-            parts.append(_patches(one, _uniform(one, DRAWN // len(sets), generator)))
+            parts.append(_patches(one, _uniform(one, DRAWN_PATCHES // len(sets), generator)))
         drawn = torch.cat(parts)
         weight = drawn.new_empty(layer.out_channels, drawn.shape[1])
         weight.uniform_(-1, 1, generator=generator)
         responses = drawn @ weight.T
         deviation = responses.std(0).clamp(min=0.01)  # 0 of images that are all black
-        level = drawn.new_empty(layer.out_channels).uniform_(*LEVELS, generator=generator)
+        level = drawn.new_empty(layer.out_channels).uniform_(
+            *SIGN_CHANGE_SHARES, generator=generator
+        )
         ordered = (responses / deviation).sort(0).values
         at = (level * (len(drawn) - 1)).long()
         layer.weight.copy_((weight / deviation[:, None]).reshape(layer.weight.shape))

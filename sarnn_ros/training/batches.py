@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from sarnn_ros.training.augment import add_noise, distort
-from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup
 from sarnn_ros.training.explained import rows
+from sarnn_ros.training.recipe import RECIPE, Plan
 from sarnn_ros.training.sequences import Sequences
 
 
@@ -75,16 +75,9 @@ class RecurrentBatch:
     lengths: Tensor
 
 
-#: An episode is mixed with one of so many whose motions are most like its own: only between those
-#: is what to do nearly linear in what is seen.
-NEIGHBOURS = 5
-#: A mixture of two episodes has this share of the first one: from before 0 to beyond 1, so that
-#: the policy also learns what lies a little outside of the demonstrations.
-MIXTURES = (-0.2, 1.2)
-#: Of fewer episodes none has near neighbours, and each is soon learnt by heart. Then any `MIXED`
-#: are mixed, and this share as often, since between distant ones a mixture is not quite right. And
-#: no points are remembered: what else these follow than the object is not learnt from so few.
-FEW, MIXED, FEWER = 35, 4, 0.6
+#: Least and largest share of the first episode in a mixture of two: from below 0 to above 1, so
+#: that the policy also learns what lies a little outside of the demonstrations.
+MIXTURE_SHARES = (-0.2, 1.2)
 
 
 class Batches:
@@ -93,12 +86,13 @@ class Batches:
     def __init__(
         self,
         data: Sequences,
-        config: TrainConfig,
+        plan: Plan,
         generator: torch.Generator,
         group: ProcessGroup,
     ) -> None:
         self._data = data
-        self._config = config
+        self._plan = plan
+        self._config = plan.config
         self._generator = generator
         self._group = group
 
@@ -170,7 +164,7 @@ class Batches:
         episodes = self.shuffle()[:count]
         parts = [points[episodes], data.joints[episodes, :-1], data.targets[episodes, :-1]]
         lengths = data.lengths[episodes]
-        if config.mixup:
+        if self._plan.mixup:
             parts = self._mixed(episodes, points)
         moving = lengths
         if config.rest:
@@ -191,10 +185,12 @@ class Batches:
         """
         data = self._data
         usable = torch.nonzero(data.lengths > 1)[:, 0]
-        few = len(usable) < FEW
-        mixed, weight = self._several(episodes, usable) if few else self._pairs(episodes)
-        chance = self._config.mixup * (FEWER if few else 1)
-        alone = (self._uniform(len(episodes)) >= chance) | (data.lengths[episodes] < 2)
+        if self._plan.mix_neighbours:
+            mixed, weight = self._pairs(episodes)
+        else:
+            mixed, weight = self._several(episodes, usable)
+        alone = self._uniform(len(episodes)) >= self._plan.mixup
+        alone |= data.lengths[episodes] < 2
         weight = weight.where(~alone[:, None], torch.eye(mixed.shape[1], device=self._device)[0])
         # The others' time is stretched, so that all end together.
         last = (data.lengths[mixed] - 2).clamp(min=0)[..., None]  # (B, K, 1)
@@ -212,7 +208,7 @@ class Batches:
     def _pairs(self, episodes: Tensor) -> tuple[Tensor, Tensor]:
         """Each episode with a neighbour, and their weights, both (B, 2)."""
         drawn = self._uniform(len(episodes)) * self._neighbours.shape[1]
-        share = self._uniform(len(episodes), *MIXTURES)
+        share = self._uniform(len(episodes), *MIXTURE_SHARES)
         mixed = torch.stack([episodes, self._neighbours[episodes, drawn.long()]], 1)
         return mixed, torch.stack([share, 1 - share], 1)
 
@@ -223,19 +219,20 @@ class Batches:
         the sum of w² is 1 on average, too, and mixtures differ as much from each other as
         episodes do.
         """
-        drawn = (self._uniform(len(episodes) * (MIXED - 1)) * len(usable)).long()
-        mixed = torch.cat([episodes[:, None], usable[drawn.reshape(-1, MIXED - 1)]], 1)
+        count = RECIPE.episodes_per_mixture
+        drawn = (self._uniform(len(episodes) * (count - 1)) * len(usable)).long()
+        mixed = torch.cat([episodes[:, None], usable[drawn.reshape(-1, count - 1)]], 1)
         normal = torch.empty(mixed.shape, device=self._device).normal_(generator=self._generator)
-        return mixed, 1 / MIXED + (normal - normal.mean(1, keepdim=True)) / MIXED**0.5
+        return mixed, 1 / count + (normal - normal.mean(1, keepdim=True)) / count**0.5
 
     @cached_property
     def _neighbours(self) -> Tensor:
-        """The episodes most like each, nearest first, (E, up to `NEIGHBOURS`); an
+        """The episodes most like each, nearest first, (E, up to `RECIPE.neighbours`); an
         episode itself where there is none."""
         data = self._data
         own = torch.arange(len(data)).unsqueeze(1)
         usable = torch.nonzero(data.lengths.cpu() > 1)[:, 0]
-        count = min(NEIGHBOURS, len(usable) - 1)
+        count = min(RECIPE.neighbours, len(usable) - 1)
         if count < 1:
             return own.to(self._device)
         motions = torch.from_numpy(rows(data.unpad(data.targets[:, :-1])))

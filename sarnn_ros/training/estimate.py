@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import time
 
-from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.data.problems import Problem
 from sarnn_ros.training.attention_search import count_exemplars, episode_bytes, most_episodes
-from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.memory import update_bytes
-from sarnn_ros.training.run import FEW_EXPLAINED, make_trainer
+from sarnn_ros.training.recipe import RECIPE, Plan
+from sarnn_ros.training.run import make_trainer
 
 
-def describe(dataset: Dataset, config: TrainConfig) -> str:
+def describe(plan: Plan) -> str:
     """Run a few epochs without saving anything, and say what was found."""
-    trainer = make_trainer(dataset, config)
+    dataset, config = plan.dataset, plan.config
+    trainer = make_trainer(plan)
     started = time.monotonic()
     said: list[str] = []
     if config.attention == "search":
@@ -61,17 +61,18 @@ def describe(dataset: Dataset, config: TrainConfig) -> str:
     return "\n".join(f"{name:<13}{text}" for name, text in lines.items())
 
 
-def search(dataset: Dataset, config: TrainConfig) -> Problem:
+def search(plan: Plan) -> Problem:
     """What a training's search for attention finds in the first images: a note, or a warning if
     that is little. Takes a minute, and memory as `describe` tells.
 
     :raises TrainingError: no training episode has two ticks.
     """
-    trainer = make_trainer(dataset, config)
+    trainer = make_trainer(plan)
     said: list[str] = []
     trainer.search_attention(said.append)
     cameras = ", ".join(
-        f"{one.name} {'whole' if one.crop is None else 'cropped'}" for one in dataset.spec.cameras
+        f"{one.name} {'whole' if one.crop is None else 'cropped'}"
+        for one in plan.dataset.spec.cameras
     )
     where, page = f"attention ({cameras})", "docs/explanation/attention.md"
     if trainer.searched is None:
@@ -83,7 +84,7 @@ def search(dataset: Dataset, config: TrainConfig) -> Problem:
         f"the points that a search finds explain {points:.2f} of how held-out episodes differ "
         f"({permuted:.2f} with episodes exchanged)"
     )
-    if points < FEW_EXPLAINED:
+    if points < RECIPE.min_explained:
         effect = "the policy may not see what it needs, or episodes differ in the way they take"
         remedy = f"let the object be larger in the image, or record more episodes ({page})"
         return Problem("warning", where, found, effect, remedy)

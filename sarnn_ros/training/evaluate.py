@@ -19,14 +19,14 @@ from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.training.explained import (
-    LEAST,
-    MIN_EPISODES,
+    MIN_SQUARED_DIFFERENCE,
     Starts,
     explained_variance,
     left_out_explained,
     trajectories,
     unseen_demonstrations,
 )
+from sarnn_ros.training.recipe import RECIPE
 
 
 def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
@@ -113,10 +113,10 @@ def _points_explain(
 ) -> dict[str, float | None]:
     """:param points: of each episode's first image, (P,). :param states: first ones, (E, D)."""
     names = ("points_explain", "with_episodes_exchanged")
-    if len(points) < MIN_EPISODES:
+    if len(points) < RECIPE.min_episodes_for_search:
         return dict.fromkeys(names)
     wanted = trajectories(targets)
-    if ((wanted - wanted.mean(0)) ** 2).sum() <= LEAST:
+    if ((wanted - wanted.mean(0)) ** 2).sum() <= MIN_SQUARED_DIFFERENCE:
         return dict.fromkeys(names)
     found = left_out_explained(np.stack(points), wanted, Starts(states)(states))
     return {name: round(one, 3) for name, one in zip(names, found, strict=True)}

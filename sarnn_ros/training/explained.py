@@ -20,28 +20,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.differences import MIN_START
+from sarnn_ros.data.differences import MIN_START_DEVIATION
+from sarnn_ros.training.recipe import RECIPE
 
 #: Samples of a demonstration when its time runs from 0 to 1.
 SAMPLES = 100
-#: Likewise, where a regression predicts each of them.
+#: The same where a regression predicts each of them.
 ROW_SAMPLES = 32
 #: Where time is warped, a prediction runs so many times as fast as the demonstration at most.
-FASTEST = 3
+MAX_WARP_SPEED = 3
 #: Of the ridge regressions by which points are chosen, a share of a standardised point's variance;
 #: and of those that figures are told of, since of few episodes many points fit anything.
-RIDGE, FIGURE_RIDGE = 0.01, 0.1
+CHOICE_RIDGE, FIGURE_RIDGE = 0.01, 0.1
 #: Points that deviate less, as a share of the image, count as if they deviated so much.
 MIN_DEVIATION = 0.02
 #: Times that trajectories are exchanged between episodes: a single one can look like the truth.
 PERMUTATIONS = 20
-#: Fewer episodes do not tell what they differ by.
-MIN_EPISODES = 6
-#: First states deviate in directions of the joints' space, each of which takes so many episodes at
-#: least to tell of.
-EPISODES_PER_DIRECTION = 6
 #: Trajectories whose squared differences sum up to no more do not differ: nothing explains them.
-LEAST = 1e-9
+MIN_SQUARED_DIFFERENCE = 1e-9
 
 Array = NDArray[np.float64]
 
@@ -82,18 +78,18 @@ def explained_variance(
         np.stack([stretch(one, SAMPLES) for one in way]) for way in (predicted, targets)
     )
     differs = warped_squares(base, truth)
-    return 1 - warped_squares(found, truth) / differs if differs > LEAST else None
+    return 1 - warped_squares(found, truth) / differs if differs > MIN_SQUARED_DIFFERENCE else None
 
 
 def warped_squares(predicted: Array, truth: Array) -> float:
     """Sum of squared differences of trajectories (E, N, D) if each prediction's time is warped so
-    that it is least: from first sample to last, never back, and at most `FASTEST` samples per
-    sample (dynamic time warping, Sakoe and Chiba 1978)."""
+    that it is least: from first sample to last, never back, and at most `MAX_WARP_SPEED` samples
+    per sample (dynamic time warping, Sakoe and Chiba 1978)."""
     least = np.full(truth.shape[:2], np.inf)  # up to a true sample, by that of the prediction
     least[:, 0] = ((truth[:, 0] - predicted[:, 0]) ** 2).sum(-1)
     for now in range(1, truth.shape[1]):
         before = least.copy()
-        for faster in range(1, FASTEST + 1):
+        for faster in range(1, MAX_WARP_SPEED + 1):
             before[:, faster:] = np.minimum(before[:, faster:], least[:, :-faster])
         least = before + ((truth[:, now, None] - predicted) ** 2).sum(-1)
     return float(least[:, -1].sum())
@@ -113,7 +109,8 @@ class Starts:
         _, sizes, directions = np.linalg.svd(states - self._middle, full_matrices=False)
         deviations = sizes / np.sqrt(len(states))
         self.count = min(
-            int((deviations > MIN_START).sum()), len(states) // EPISODES_PER_DIRECTION
+            int((deviations > MIN_START_DEVIATION).sum()),
+            len(states) // RECIPE.episodes_per_start_direction,
         )
         self._matrix: Array = directions[: self.count].T / deviations[: self.count]
 
@@ -161,27 +158,27 @@ class Regressions:
         inputs = points - points.mean(2, keepdims=True)
         deviation = np.maximum(inputs.std(2, keepdims=True), MIN_DEVIATION)
         self._inputs: Array = inputs / deviation
-        self._rest = self._inputs.copy()  # M·B of each candidate
+        self._projected = self._inputs.copy()  # M·B of each candidate
         wanted = wanted - wanted.mean(0)
         # As much in fewer columns: sums of squares stay if the columns are turned.
         turned, sizes, _ = np.linalg.svd(wanted, full_matrices=False)
         self._left = np.repeat((turned * sizes)[None], sets, 0)  # M·Y, (S, E, R)
         self._kept = np.full((sets, count), 1 - 1 / count)
-        self._ridge = RIDGE * count * np.eye(2)
+        self._ridge = CHOICE_RIDGE * count * np.eye(2)
         self._total = max(float((wanted**2).sum()), 1e-9)
         starts = starts - starts.mean(0)
-        inner = starts.T @ starts + RIDGE * count * np.eye(starts.shape[1])
+        inner = starts.T @ starts + CHOICE_RIDGE * count * np.eye(starts.shape[1])
         gain = starts @ np.linalg.inv(inner)
         self._left = self._left - gain @ (starts.T @ self._left)
         self._kept = self._kept - (gain * starts).sum(-1)
-        self._rest = self._rest - gain @ (starts.T @ self._inputs)
+        self._projected = self._projected - gain @ (starts.T @ self._inputs)
 
     def unexplained(self) -> Array:
         """Share of `wanted`, (S, M)."""
         gain = self._gain(slice(None))  # (S, M, E, 2)
         # What each candidate takes from the residuals: gain · (BᵀM·Y).
         taken = np.swapaxes(self._inputs, -1, -2) @ self._left[:, None]  # (S, M, 2, R)
-        kept = np.maximum(self._kept[:, None] - (gain * self._rest).sum(-1), 0.05)
+        kept = np.maximum(self._kept[:, None] - (gain * self._projected).sum(-1), 0.05)
         # |left - gain·taken|² per episode, without an array of (S, M, E, R).
         squares = (self._left**2).sum(-1)[:, None]
         crossed = (gain * (self._left[:, None] @ np.swapaxes(taken, -1, -2))).sum(-1)
@@ -191,17 +188,18 @@ class Regressions:
 
     def add(self, one: int) -> None:
         """Add the point `one` in each set."""
-        gain, rest = self._gain(slice(one, one + 1)), self._rest[:, one : one + 1].copy()
+        gain = self._gain(slice(one, one + 1))
+        projected = self._projected[:, one : one + 1].copy()
         across = np.swapaxes(self._inputs[:, one : one + 1], -1, -2)
         self._left = self._left - (gain @ (across @ self._left[:, None]))[:, 0]
-        self._kept = self._kept - (gain * rest).sum(-1)[:, 0]
-        self._rest = self._rest - gain @ (np.swapaxes(rest, -1, -2) @ self._inputs)
+        self._kept = self._kept - (gain * projected).sum(-1)[:, 0]
+        self._projected = self._projected - gain @ (np.swapaxes(projected, -1, -2) @ self._inputs)
 
     def _gain(self, which: slice) -> Array:
         """M·B(BᵀM·B + λI)⁻¹, (S, M, E, 2)."""
-        rest, inputs = self._rest[:, which], self._inputs[:, which]
-        inner = np.swapaxes(inputs, -1, -2) @ rest + self._ridge
-        gain: Array = rest @ np.linalg.inv(inner)
+        projected, inputs = self._projected[:, which], self._inputs[:, which]
+        inner = np.swapaxes(inputs, -1, -2) @ projected + self._ridge
+        gain: Array = projected @ np.linalg.inv(inner)
         return gain
 
 
@@ -242,7 +240,7 @@ def explained_share(found: Array, base: Array, truth: Array) -> tuple[float, flo
     their starts alone do not, `base`: the first ones, and the others on average. The latter is
     about 0 or less, or the former means nothing. Both are 0 if nothing is left to explain."""
     differs = warped_squares(base, truth)
-    if differs <= LEAST:
+    if differs <= MIN_SQUARED_DIFFERENCE:
         return 0.0, 0.0
     shares = [1 - warped_squares(one, truth) / differs for one in found]
     return shares[0], float(np.mean(shares[1:]))

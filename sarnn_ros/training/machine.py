@@ -19,7 +19,7 @@ _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
 
 
-def prepare(config: TrainConfig) -> torch.device:
+def set_up(config: TrainConfig) -> torch.device:
     """Set threads and allocator of this process, and choose the device.
 
     :raises ConfigError: the device does not exist here.

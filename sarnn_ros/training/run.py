@@ -28,13 +28,13 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.envelope import envelope_from_dataset
 from sarnn_ros.policy.export import export_policy
 from sarnn_ros.policy.health import reference as health_reference
-from sarnn_ros.training.batches import FEW
 from sarnn_ros.training.checkpoint import describe_data, load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup, process_group
 from sarnn_ros.training.evaluate import rms
-from sarnn_ros.training.explained import MIN_EPISODES, SAMPLES, stretch
-from sarnn_ros.training.machine import choose_device, prepare
+from sarnn_ros.training.explained import SAMPLES, stretch
+from sarnn_ros.training.machine import choose_device, set_up
+from sarnn_ros.training.recipe import RECIPE, Plan
 from sarnn_ros.training.sequences import Sequences, make_sequences
 from sarnn_ros.training.trainer import Diverged, Epoch, Trainer
 from sarnn_ros.viz.curves import plot_curves
@@ -43,8 +43,6 @@ __all__ = ["Result", "train"]
 
 #: Wall time between checkpoints, s. An epoch may be shorter; it is never cut.
 CHECKPOINT_SECONDS = 10.0
-#: A policy that explains less of how the demonstrations differ is warned of.
-FEW_EXPLAINED = 0.5
 
 Watcher = Callable[[Trainer, Epoch], None]
 Warn = Callable[[str], None]
@@ -124,25 +122,19 @@ def make_beside(out: Path, beside: Path) -> Path:
     return beside
 
 
-def make_model(config: TrainConfig, dataset: Dataset, episodes: int) -> SARNN:
-    """A new network for the cameras and joints of the dataset.
-
-    :param episodes: of more than one tick, to train with.
-    """
-    sizes = [(camera.height, camera.width) for camera in dataset.spec.cameras]
-    remember = config.point_memory
-    if remember is None:
-        remember = len(sizes) > 1 and episodes >= FEW
-    searched = config.attention == "search" and episodes >= MIN_EPISODES
+def make_model(plan: Plan) -> SARNN:
+    """A new network for the cameras and joints of the dataset."""
+    config, spec = plan.config, plan.dataset.spec
+    sizes = [(camera.height, camera.width) for camera in spec.cameras]
     model = SARNN(
         config.rec_dim,
         config.k_dim,
-        dataset.spec.joint_dim,
+        spec.joint_dim,
         config.temperature,
         config.heatmap_size,
         im_size=sizes[0] if len(sizes) == 1 else sizes,
         stride=config.stride,
-        point_memory=remember and searched,
+        point_memory=plan.point_memory,
     )
     with torch.no_grad():  # gates are in the order input, forget, cell, output
         model.rec.bias_ih[config.rec_dim : 2 * config.rec_dim] = config.forget_bias
@@ -150,14 +142,13 @@ def make_model(config: TrainConfig, dataset: Dataset, episodes: int) -> SARNN:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def make_trainer(
-    dataset: Dataset, config: TrainConfig, group: ProcessGroup | None = None
-) -> Trainer:
+def make_trainer(plan: Plan, group: ProcessGroup | None = None) -> Trainer:
     """Everything seeded and on its device, ready to run.
 
     :raises TrainingError: no training episode has two ticks.
     """
-    device = prepare(config)
+    dataset, config = plan.dataset, plan.config
+    device = set_up(config)
 
     def sequences(indices: tuple[int, ...]) -> Sequences | None:
         usable = any(len(dataset.episodes[index].joints) > 1 for index in indices)
@@ -171,13 +162,12 @@ def make_trainer(
             remedy="give longer episodes, or check the spec's rate and the bags' report",
         )
     torch.manual_seed(config.seed)
-    model = make_model(config, dataset, int((training.lengths > 1).sum())).to(device)
-    return Trainer(model, training, sequences(dataset.validation), config, group)
+    model = make_model(plan).to(device)
+    return Trainer(plan, model, training, sequences(dataset.validation), group)
 
 
 def train(
-    dataset: Dataset,
-    config: TrainConfig,
+    plan: Plan,
     out: Path,
     *,
     resume: bool = False,
@@ -187,9 +177,12 @@ def train(
 ) -> Result:
     """Train and write the policy directory `out`.
 
+    >>> train(prepare(["bags"], spec, make_config({})), Path("policy"))    # doctest: +SKIP
+
     Of the processes that torchrun starts, each does its part; the main one writes files and calls
     the watchers.
 
+    :param plan: of `recipe.prepare`, which reads recordings; or `recipe.decide`, of a dataset.
     :param resume: go on from the checkpoint in `out.run/`.
     :param watchers: called after every epoch.
     :param should_stop: asked after every epoch; True saves a checkpoint and leaves.
@@ -197,16 +190,17 @@ def train(
     :raises TrainingError: nothing to train on, a loss that diverges, a checkpoint that does
         not belong to this training, or `out` that cannot be written.
     """
+    config = plan.config
     with process_group(choose_device(config.device)) as group:
-        group.check_equal(f"{dataset.fingerprint} {config.model_dump_json()}", "data and settings")
+        same = f"{plan.dataset.fingerprint} {config.model_dump_json()}"
+        group.check_equal(same, "data and settings")
         if not group.is_main:
             watchers, warn = (), lambda text: None
-        return _train(dataset, config, out, group, resume, watchers, should_stop, warn)
+        return _train(plan, out, group, resume, watchers, should_stop, warn)
 
 
 def _train(
-    dataset: Dataset,
-    config: TrainConfig,
+    plan: Plan,
     out: Path,
     group: ProcessGroup,
     resume: bool,
@@ -214,10 +208,11 @@ def _train(
     should_stop: Callable[[], bool],
     warn: Warn,
 ) -> Result:
+    dataset, config = plan.dataset, plan.config
     checkpoint = checkpoint_path(out)
     saved = started = time.monotonic()
     cpu_started = time.process_time()
-    trainer = make_trainer(dataset, config, group)
+    trainer = make_trainer(plan, group)
     progress = _resume(trainer, dataset, checkpoint, warn) if resume else Progress()
     if config.attention == "search" and not resume:
         trainer.search_attention(warn)
@@ -392,9 +387,9 @@ def _diagnose(trainer: Trainer, model: SARNN, dataset: Dataset, warn: Warn) -> d
         f"root mean square error of its free run on the {held_out} episodes, and in brackets of "
         f"the mean demonstration: {told}; compare it with what the task allows"
     )
-    if min(1.0 if one is None else one for one in (points, done)) < FEW_EXPLAINED:
+    if min(1.0 if one is None else one for one in (points, done)) < RECIPE.min_explained:
         warn(
-            f"less than {FEW_EXPLAINED:g}: the policy may not see what it needs "
+            f"less than {RECIPE.min_explained:g}: the policy may not see what it needs "
             "(docs/explanation/attention.md)"
         )
     return {

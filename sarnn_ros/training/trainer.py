@@ -38,10 +38,8 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.attention_search import early_ticks, search_attention
 from sarnn_ros.training.batches import Batch, Batches
 from sarnn_ros.training.chunks import map_chunks, sum_chunks
-from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup
 from sarnn_ros.training.explained import (
-    MIN_EPISODES,
     Starts,
     explained_share,
     explained_variance,
@@ -56,6 +54,7 @@ from sarnn_ros.training.latches import make_latches
 from sarnn_ros.training.machine import one_thread
 from sarnn_ros.training.memory import Fits
 from sarnn_ros.training.points import PointScale
+from sarnn_ros.training.recipe import RECIPE, Plan
 from sarnn_ros.training.schedule import cosine, loss_weight
 from sarnn_ros.training.sequences import Sequences
 
@@ -63,9 +62,9 @@ from sarnn_ros.training.sequences import Sequences
 #: ranges; an untrained network has a quarter of that worst loss. A loss that is merely larger than
 #: before proves nothing: Adam recovers from spikes. The bound depends on nothing that happened
 #: before, so that a resumed training stops where an uninterrupted one does.
-DIVERGED = 100.0
+DIVERGED_FACTOR = 100.0
 #: Of the regression that decides what the recurrent part sees of the points, more than
-#: `explained.RIDGE`: the points were chosen to explain these very episodes.
+#: `explained.CHOICE_RIDGE`: the points were chosen to explain these very episodes.
 SCALE_RIDGE = 0.03
 
 #: Trajectories (T - 1, D), one per episode.
@@ -254,20 +253,21 @@ class Trainer:
 
     def __init__(
         self,
+        plan: Plan,
         model: SARNN,
         training: Sequences,
         validation: Sequences | None,
-        config: TrainConfig,
         group: ProcessGroup | None = None,
     ) -> None:
-        self.config = config
+        self.plan = plan
+        self.config = config = plan.config
         self.model = model
         self.training = training
         self.validation = validation
         self.device = training.joints.device
         self.group = group or ProcessGroup()
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
-        self.batches = Batches(training, config, self.generator, self.group)
+        self.batches = Batches(training, plan, self.generator, self.group)
         self.fits = Fits.of(model)
         if config.compile:
             model.compile_convolutions()
@@ -381,11 +381,12 @@ class Trainer:
     def search_attention(self, say: Callable[[str], None] = lambda text: None) -> None:
         """Before the first epoch: find the attention, and freeze it. Of too few episodes nothing
         is found, and the attention is trained."""
-        episodes = int((self.training.lengths > 1).sum())
-        if episodes < MIN_EPISODES:
+        if not self.plan.search_attention:
+            episodes = int((self.training.lengths > 1).sum())
             say(
                 f"{episodes} training episodes are too few to search for attention (at least "
-                f"{MIN_EPISODES}): it is trained with the rest, which often finds nothing"
+                f"{RECIPE.min_episodes_for_search}): it is trained with the rest, which often "
+                f"finds nothing"
                 f"{', and no points are remembered' if self.config.point_memory else ''}"
             )
             return
@@ -489,7 +490,8 @@ class Trainer:
         training, validation = self.training, self.validation
         if self.searched is not None:
             return self.searched
-        if validation is None or int((training.lengths > 1).sum()) < MIN_EPISODES:
+        episodes = int((training.lengths > 1).sum())
+        if validation is None or episodes < RECIPE.min_episodes_for_search:
             return None
         points, wanted, known = [], [], []
         starts = Starts(training.first_states())
@@ -563,7 +565,7 @@ class Trainer:
             + config.point_loss  # points lie in [0, 1]
         )
         loss = float(losses[-1])
-        if not loss <= DIVERGED * worst:  # true of NaN, too
+        if not loss <= DIVERGED_FACTOR * worst:  # true of NaN, too
             what = "has diverged" if math.isfinite(loss) else "is not finite"
             raise self._diverged(f"the loss {what}", index, losses, episodes)
 

@@ -29,7 +29,7 @@ ARROWS: dict[str, set[str]] = {
     "viz": {"files"},
     "training": {
         *("errors", "files", "validation", "yaml_file", "spec", "geometry", "streams"),
-        *("data", "model", "policy", "viz"),
+        *("data", "model", "policy", "interop", "viz"),
     },
     "interop": {"errors", "validation", "files", "spec", "streams", "data", "model", "policy"},
     "control": {"errors", "validation", "spec", "streams", "policy"},
@@ -49,8 +49,8 @@ HELPERS = {"errors", "files", "share", "signals", "validation", "yaml_file"}
 BOXES = {
     "cli": (1.5, 0, "the sarnn command"),
     "ros": (0, 1, "the nodes · rclpy"),
-    "interop": (1, 1, "LeRobot, HDF5, EIPL"),
     "training": (2, 1, "losses, loop, recipes"),
+    "interop": (1.4, 1.65, "LeRobot, HDF5, EIPL"),
     "sim": (3, 1, "the arm, the demo"),
     "control": (0, 2, "prediction → command"),
     "policy": (0.5, 3, "directory, one step"),

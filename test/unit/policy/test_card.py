@@ -11,7 +11,7 @@ import pytest
 from sarnn_ros.policy.card import CARD, TITLE, card
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.spec import Crop
-from sarnn_ros.training.run import FEW_EXPLAINED
+from sarnn_ros.training.recipe import RECIPE
 
 
 def test_the_card_tells_what_the_policy_sees_and_moves(policy_dir: Path) -> None:
@@ -45,7 +45,7 @@ def test_the_card_tells_how_the_policy_was_trained(policy_dir: Path) -> None:
     assert "own predictions" not in text  # not known
     training["explained"] = {"free_run": 0.9, "episodes": "training"}
     text = card(config.model_copy(update={"training": training}))
-    assert f"below {FEW_EXPLAINED:g} the policy may not see" in text  # as training warns
+    assert f"below {RECIPE.min_explained:g} the policy may not see" in text  # as training warns
     assert "own predictions (on training episodes: none were held out) | 0.90 |" in text
 
 

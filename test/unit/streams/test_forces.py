@@ -28,6 +28,7 @@ from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import JointSource, Spec
 from sarnn_ros.streams.decode import decode_vector
 from sarnn_ros.training.config import make_config
+from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import train
 
 pytestmark = pytest.mark.usefixtures("quick_export")
@@ -146,7 +147,7 @@ def test_from_bag_to_a_policy_that_feels(tmp_path: Path) -> None:
     bags = [forces().write(tmp_path / "bags" / str(number)) for number in range(3)]
     dataset = load_dataset(bags, spec())
     settings = {"epochs": 2, "k_dim": 2, "rec_dim": 8, "threads": 1, "device": "cpu"}
-    train(dataset, make_config(settings), tmp_path / "policy")
+    train(decide(dataset, make_config(settings)), tmp_path / "policy")
     policy = Policy.load(tmp_path / "policy")
     assert policy.spec.command_names == make.NAMES
     observation, prediction = next(replay(policy, dataset.episodes[0]))

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import re
 import time
@@ -40,7 +41,6 @@ from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.estimate import search
 from sarnn_ros.training.explained import (
     FASTEST,
-    MIN_EPISODES,
     RIDGE,
     Regressions,
     Starts,
@@ -51,6 +51,7 @@ from sarnn_ros.training.explained import (
     unseen_demonstrations,
     warped_squares,
 )
+from sarnn_ros.training.recipe import RECIPE, decide
 from sarnn_ros.training.run import make_trainer, train
 from sarnn_ros.training.trainer import Trainer
 
@@ -116,7 +117,7 @@ def config(**settings: Any) -> TrainConfig:
 
 
 def searched(dataset: Dataset) -> Trainer:
-    trainer = make_trainer(dataset, config())
+    trainer = make_trainer(decide(dataset, config()))
     trainer.search_attention()
     return trainer
 
@@ -128,7 +129,8 @@ def alike(count: int) -> NDArray[np.float64]:
 
 def test_of_many_episodes_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """And those with their own trajectories: else nothing would be explained."""
-    monkeypatch.setattr(attention_search, "MOST_EPISODES", 16)
+    some = dataclasses.replace(RECIPE, max_episodes_for_search=16)
+    monkeypatch.setattr(attention_search, "RECIPE", some)
     seen: list[int] = []
     make = attention_search.make_candidates
 
@@ -137,7 +139,7 @@ def test_of_many_episodes_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) ->
         return make(branch, sets, *others)
 
     monkeypatch.setattr(attention_search, "make_candidates", counting)
-    trainer = make_trainer(reach(40), config())
+    trainer = make_trainer(decide(reach(40), config()))
     trainer.search_attention()
     assert set(seen) == {16}
     explains, permuted = trainer.points_explain(trainer.model) or (0, 1)
@@ -151,12 +153,12 @@ def test_the_search_stays_within_its_memory() -> None:
         SARNN(8, 2, 2, im_size=size)
         for size in ((64, 64), (128, 128), (480, 640), [(128, 128), (96, 96), (128, 128)])
     )
-    assert most_episodes(one, EXEMPLARS) == attention_search.MOST_EPISODES
-    assert most_episodes(large, EXEMPLARS) == MIN_EPISODES
+    assert most_episodes(one, EXEMPLARS) == RECIPE.max_episodes_for_search
+    assert most_episodes(large, EXEMPLARS) == RECIPE.min_episodes_for_search
     for model in (eipl, several):
-        assert 64 <= most_episodes(model, EXEMPLARS) < attention_search.MOST_EPISODES
+        assert 64 <= most_episodes(model, EXEMPLARS) < RECIPE.max_episodes_for_search
         needed = most_episodes(model, EXEMPLARS) * episode_bytes(model, EXEMPLARS)
-        assert needed <= attention_search.MOST_BYTES
+        assert needed <= attention_search.MAX_SEARCH_BYTES
 
 
 def test_features_of_one_set_of_images_are_kept_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +170,7 @@ def test_features_of_one_set_of_images_are_kept_at_once(monkeypatch: pytest.Monk
         kept.append(weakref.ref(features))
         alive.append(sum(one() is not None for one in kept))
 
-    trainer = make_trainer(reach(8, sizes=SIZES[1:]), config())
+    trainer = make_trainer(decide(reach(8, sizes=SIZES[1:]), config()))
     branch = trainer.model.branches[0]
     branch.pos_encoder[3].register_forward_hook(keep)
     images = [torch.rand(8, 3, 20, 20) for _ in range(8)]
@@ -209,7 +211,7 @@ def test_a_small_object_gets_exemplars_beside_a_large_one() -> None:
 
 
 def test_the_points_find_what_decides() -> None:
-    trainer = make_trainer(reach(), config())
+    trainer = make_trainer(decide(reach(), config()))
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     said: list[str] = []
     trainer.search_attention(said.append)
@@ -303,7 +305,7 @@ def test_what_is_expected_of_an_episode_follows_from_its_first_state() -> None:
 def test_before_training_it_is_said_what_a_search_finds(
     episodes: int, permuted: bool, severity: str, says: str
 ) -> None:
-    problem = search(reach(episodes, permuted=permuted), config())
+    problem = search(decide(reach(episodes, permuted=permuted), config()))
     assert problem.severity == severity
     assert re.search(says, problem.found)
     assert problem.where == "attention (camera0 whole, camera1 whole)"
@@ -352,7 +354,7 @@ def test_of_many_episodes_as_many_things_are_chosen_as_they_tell_apart() -> None
 @pytest.mark.parametrize("seed", [0, 1])
 def test_what_follows_an_object_goes_all_the_way(seed: int) -> None:
     """A filter that is too soft for its image has its point between the object and the middle."""
-    trainer = make_trainer(reach(sizes=[(64, 48)]), config(seed=seed))
+    trainer = make_trainer(decide(reach(sizes=[(64, 48)]), config(seed=seed)))
     data = trainer.training
     frames = data.frames(torch.arange(len(data)), torch.zeros(len(data), dtype=torch.long))
     with torch.no_grad():
@@ -371,7 +373,7 @@ def test_the_layers_below_are_not_linear_on_the_images() -> None:
     """Each unit's response has both signs, whatever the image's brightness; with biases of 0 many
     of the first layer have one only."""
     dataset = reach()
-    trainer = make_trainer(dataset, config())
+    trainer = make_trainer(decide(dataset, config()))
     branch = trainer.model.branches[-1]
     frames = [np.asarray(episode.images["camera1"][0]) for episode in dataset.episodes]
     images = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2) / 255
@@ -481,7 +483,7 @@ def test_a_camera_that_shows_nothing_is_no_error(make_task: Callable[..., Datase
     dataset = make_task([9] * 10)
     for episode in dataset.episodes:
         episode.images["camera0"][:] = 0  # type: ignore[index]
-    trainer = make_trainer(dataset, config(image_noise=0, epochs=1))
+    trainer = make_trainer(decide(dataset, config(image_noise=0, epochs=1)))
     trainer.search_attention()
     next(trainer.run(time.monotonic))
     assert all(bool(torch.isfinite(weight).all()) for weight in trainer.model.parameters())
@@ -495,7 +497,7 @@ def test_where_nothing_differs_nothing_is_explained(make_task: Callable[..., Dat
     dataset = make_task([9] * 10)
     for episode in dataset.episodes:
         episode.joints[:] = episode.targets[:] = 0.3
-    trainer = make_trainer(dataset, config(epochs=1))
+    trainer = make_trainer(decide(dataset, config(epochs=1)))
     trainer.search_attention()
     assert trainer.points_explain(trainer.model) == (0, 0)
     trainer.searched = None
@@ -508,7 +510,7 @@ def test_a_training_keeps_what_was_found(tmp_path: Path) -> None:
     """Frozen, with standardised points; to the bit the same after an interruption."""
     dataset, said = reach(sizes=SIZES[1:]), []
     found = searched(dataset).model.state_dict()
-    result = train(dataset, config(), tmp_path / "policy", warn=said.append)
+    result = train(decide(dataset, config()), tmp_path / "policy", warn=said.append)
     assert "attention search 1/2" in said[0]
     made = load_config(tmp_path / "policy").training
     explained = made["explained"]
@@ -518,8 +520,8 @@ def test_a_training_keeps_what_was_found(tmp_path: Path) -> None:
     for name, value in found.items():
         assert ("pos_encoder" not in name) or torch.equal(value, weights[name]), name
     stops = iter([False, True])
-    train(dataset, config(), tmp_path / "parts", should_stop=lambda: next(stops))
-    rest = train(dataset, config(), tmp_path / "parts", resume=True)
+    train(decide(dataset, config()), tmp_path / "parts", should_stop=lambda: next(stops))
+    rest = train(decide(dataset, config()), tmp_path / "parts", resume=True)
     assert rest.history[-1]["training"] == result.history[-1]["training"]
     parts = load_file(tmp_path / "parts" / "model.safetensors")
     for name, value in weights.items():
@@ -527,7 +529,7 @@ def test_a_training_keeps_what_was_found(tmp_path: Path) -> None:
 
 
 def test_of_too_few_episodes_the_attention_is_trained(make_task: Callable[..., Dataset]) -> None:
-    trainer, said = make_trainer(make_task(), config()), []
+    trainer, said = make_trainer(decide(make_task(), config())), []
     before = [weight.clone() for weight in trainer.model.pos_encoder.parameters()]
     trainer.search_attention(said.append)
     assert "4 training episodes are too few" in said[0]

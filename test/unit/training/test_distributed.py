@@ -23,6 +23,7 @@ from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.training.checkpoint import load_checkpoint
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.distributed import ProcessGroup
+from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import run_directory, train
 
 MakeTask = Callable[..., Dataset]
@@ -65,13 +66,14 @@ CHILD = """
 import os, pickle, sys
 from pathlib import Path
 from sarnn_ros.training import run
+from sarnn_ros.training.recipe import decide
 run.CHECKPOINT_SECONDS = 0.0
 jobs = pickle.loads(Path(sys.argv[1]).read_bytes())
 for dataset, config, out, resume in jobs:
     def watch(trainer, epoch):
         tell("epoch", epoch.number)
     tell("pid", os.environ["RANK"], os.getpid())
-    result = run.train(dataset, config, out, resume=resume, watchers=(watch,))
+    result = run.train(decide(dataset, config), out, resume=resume, watchers=(watch,))
     Path(f"{out}.{os.environ['RANK']}.history").write_bytes(pickle.dumps(result.history))
 """
 
@@ -112,7 +114,7 @@ def test_two_processes_do_what_one_does_from_the_start_and_resumed(
     ]
     resumed = (dataset, make_config(RECIPES["fast"]), tmp_path / "resumed", True)
     calls = iter(range(100))
-    train(*resumed[:3], should_stop=lambda: next(calls) == 1)
+    train(decide(*resumed[:2]), resumed[2], should_stop=lambda: next(calls) == 1)
     with start(tmp_path, [*jobs, resumed]) as child:
         said = child.communicate(timeout=200)[0]
     assert child.returncode == 0, said
@@ -120,7 +122,7 @@ def test_two_processes_do_what_one_does_from_the_start_and_resumed(
     assert epochs == [f"epoch {n}" for n in (*(*range(4),) * len(RECIPES), 2, 3)]
     assert_quiet_end(said)
     for (_, config, out, _), name in zip(jobs, RECIPES, strict=True):
-        alone = train(dataset, config, tmp_path / f"one {name}")
+        alone = train(decide(dataset, config), tmp_path / f"one {name}")
         for rank in (0, 1):
             history = pickle.loads(Path(f"{out}.{rank}.history").read_bytes())
             theirs = [list(row["training"].values()) for row in history]
@@ -160,7 +162,7 @@ def test_a_killed_process_ends_the_training_which_then_goes_on(
 def test_resume_with_two_processes(make_task: MakeTask, tmp_path: Path) -> None:
     dataset, config = make_task(LENGTHS, validation=0), make_config(RECIPES["fast"])
     calls = iter(range(100))
-    train(dataset, config, tmp_path / "two", should_stop=lambda: next(calls) == 1)
+    train(decide(dataset, config), tmp_path / "two", should_stop=lambda: next(calls) == 1)
     with start(tmp_path, [(dataset, config, tmp_path / "two", True)]) as child:
         said = child.communicate(timeout=100)[0]
     assert child.returncode == 0, said
@@ -168,7 +170,7 @@ def test_resume_with_two_processes(make_task: MakeTask, tmp_path: Path) -> None:
         "epoch 2",
         "epoch 3",
     ]
-    train(dataset, config, tmp_path / "one")
+    train(decide(dataset, config), tmp_path / "one")
     assert_close(tmp_path / "one", tmp_path / "two")
 
 
@@ -179,6 +181,7 @@ from pathlib import Path
 import torch
 from sarnn_ros.training import distributed, run
 from sarnn_ros.training.points import PointScale
+from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.trainer import Trainer
 distributed.TIMEOUT = timedelta(seconds=20)
 strays = os.environ["RANK"] == "1"
@@ -200,7 +203,7 @@ run.Progress.out_of_patience = lambda progress, config, number: strays and numbe
 Trainer.update_recurrent = drift
 Trainer._scale = other
 [(dataset, config, out, resume)] = pickle.loads(Path(sys.argv[1]).read_bytes())
-result = run.train(dataset, config, out)
+result = run.train(decide(dataset, config), out)
 assert (result.epochs, len(result.history)) == (4, 4)
 scale = dict(zip(("mean", "deviation", "matrix"), trainers[0].objective.scale))
 torch.save({**trainers[0].model.state_dict(), **scale}, f"{out}.{os.environ['RANK']}.pt")

@@ -18,6 +18,7 @@ from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.evaluate import free_running, open_loop
 from sarnn_ros.training.explained import explained_variance, stretch, unseen_demonstrations
+from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import make_trainer, train
 
 MakeTask = Callable[..., Dataset]
@@ -142,7 +143,7 @@ def test_the_training_and_the_policy_explain_the_same(make_task: MakeTask, tmp_p
                           "inner_steps": 5, "learning_rate": 0.01})  # fmt: skip
     dataset = make_task([9, 5, 12, 7, 9, 3, 9])
     said: list[str] = []
-    train(dataset, config, tmp_path / "policy", warn=said.append)
+    train(decide(dataset, config), tmp_path / "policy", warn=said.append)
     policy = Policy.load(tmp_path / "policy")
     result = free_running(policy, dataset, dataset.validation, dataset.training)
     told = policy.config.training["explained"]
@@ -151,7 +152,7 @@ def test_the_training_and_the_policy_explain_the_same(make_task: MakeTask, tmp_p
     assert told["episodes"] == "validation" and told["points"] is not None
     last = [line for line in said if "root mean square error" in line]
     assert len(last) == 1
-    mean = dataset.normaliser.denormalise(make_trainer(dataset, config).unseen[0])
+    mean = dataset.normaliser.denormalise(make_trainer(decide(dataset, config)).unseen[0])
     [held_out] = (dataset.episodes[index].targets[:-1] for index in dataset.validation)
     far = np.sqrt(((mean - stretch(held_out, len(mean))) ** 2).mean(0))
     assert [f"({error:.2g})" for error in far] == re.findall(r"\([\d.e-]+\)", last[0])

@@ -13,6 +13,7 @@ from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.latches import make_latches
+from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import make_model
 
 MakeTask = Callable[..., Dataset]
@@ -48,7 +49,6 @@ def test_the_other_units_stay_as_they_were() -> None:
 
 
 def test_forget_gates_start_where_the_setting_says(make_task: MakeTask) -> None:
-    model = make_model(
-        make_config({"recipe": "fast", "forget_bias": 1.5, "rec_dim": 8}), make_task(), 9
-    )
+    config = make_config({"recipe": "fast", "forget_bias": 1.5, "rec_dim": 8})
+    model = make_model(decide(make_task(), config))
     assert model.rec.bias_ih.view(4, 8).tolist() == [[0.0] * 8, [1.5] * 8, [0.0] * 8, [0.0] * 8]

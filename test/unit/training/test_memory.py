@@ -19,6 +19,7 @@ from sarnn_ros.training.attention_search import EXEMPLARS, episode_bytes
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.estimate import describe
 from sarnn_ros.training.memory import COPIES, Fits, image_bytes, point_bytes, update_bytes
+from sarnn_ros.training.recipe import decide
 
 FRAMES = 3
 
@@ -73,7 +74,7 @@ def test_dry_run_tells_of_time_and_memory(
     settings = {"recipe": "eipl", "batch_size": 2, "k_dim": 2, "rec_dim": 8, "threads": 1}
     for epochs in (1, 90):
         dataset, config = make_task(), make_config({**settings, "epochs": epochs})
-        text = describe(dataset, config)
+        text = describe(decide(dataset, config))
         assert "an epoch     2 updates, 1.00 s" in text
         assert f"in all       {epochs} epochs, about {epochs / 60:.1f} min" in text
         assert "16 frames encoded, 16 predicted" in text
@@ -86,7 +87,7 @@ def test_dry_run_counts_the_search(make_task: Callable[..., Dataset]) -> None:
     dataset = make_task([4] * 32, validation=0, sizes=((32, 32),))
     # Twice as many exemplars as usual: its episodes start differently.
     needed = 32 * episode_bytes(SARNN(8, 2, 3, im_size=(32, 32)), 2 * EXEMPLARS)
-    text = describe(dataset, make_config(settings))
+    text = describe(decide(dataset, make_config(settings)))
     assert f"up to {needed >> 20} MiB for the search for attention, besides images" in text
     for other, lengths in (
         ({"attention": "train"}, [4] * 32),
@@ -94,7 +95,7 @@ def test_dry_run_counts_the_search(make_task: Callable[..., Dataset]) -> None:
         ({"encoder_frames": 200}, [40] * 8),
     ):
         dataset = make_task(lengths, validation=0, sizes=((32, 32),))
-        assert "MiB for an update" in describe(dataset, make_config({**settings, **other}))
+        assert "MiB for an update" in describe(decide(dataset, make_config({**settings, **other})))
 
 
 def test_an_updates_memory() -> None:

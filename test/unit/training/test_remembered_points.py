@@ -27,6 +27,7 @@ from sarnn_ros.streams.observe import Observation
 from sarnn_ros.training.checkpoint import describe_data, differences
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.points import PointScale
+from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import make_model, make_trainer, train
 from sarnn_ros.training.tensorboard import draw_predictions
 from sarnn_ros.training.trainer import free_run
@@ -58,7 +59,8 @@ def small(**settings: Any) -> TrainConfig:
 def test_when_points_are_remembered(
     make_task: MakeTask, settings: dict[str, Any], cameras: int, episodes: int, expected: bool
 ) -> None:
-    model = make_model(make_config(settings), make_task(sizes=TWO[:cameras]), episodes)
+    dataset = make_task([3] * episodes, validation=0, sizes=TWO[:cameras])
+    model = make_model(decide(dataset, make_config(settings)))
     assert model.point_memory is expected
 
 
@@ -68,7 +70,7 @@ def test_of_too_few_episodes_it_is_said_that_nothing_is_remembered(
 ) -> None:
     said: list[str] = []
     few = make_task(ENOUGH[:5], validation=0, sizes=TWO)
-    trainer = make_trainer(few, small(point_memory=wanted))
+    trainer = make_trainer(decide(few, small(point_memory=wanted)))
     trainer.search_attention(said.append)
     assert not trainer.model.point_memory
     assert said[0].endswith("no points are remembered") is bool(wanted)
@@ -88,11 +90,11 @@ def test_the_policy_remembers_what_training_did(
 ) -> None:
     quick_export.install(monkeypatch)
     dataset = make_task(ENOUGH, sizes=TWO[:cameras])
-    train(dataset, small(point_memory=True), tmp_path / "policy")
+    train(decide(dataset, small(point_memory=True)), tmp_path / "policy")
     policy = Policy.load(tmp_path / "policy")
     assert policy.config.model.point_memory
     torch_policy = Policy.load(tmp_path / "policy", "torch")
-    trainer = make_trainer(dataset, small(point_memory=True))
+    trainer = make_trainer(decide(dataset, small(point_memory=True)))
     model = load_model(tmp_path / "policy", policy.config)
     assert trainer.validation is not None
     seen = trainer.encode_all(trainer.validation, model)
@@ -115,7 +117,7 @@ def test_the_policy_remembers_what_training_did(
 
 @torch.no_grad()
 def test_what_is_deployed_runs_free_as_in_training(make_task: MakeTask) -> None:
-    trainer = make_trainer(make_task(ENOUGH, sizes=TWO), small(point_memory=True))
+    trainer = make_trainer(decide(make_task(ENOUGH, sizes=TWO), small(point_memory=True)))
     trainer.search_attention()
     with torch.enable_grad():
         for _ in trainer.run(time.monotonic):
@@ -152,15 +154,6 @@ def test_each_half_has_a_scale_of_its_own() -> None:
     assert both.telling == now.telling, "latches keep points of now"
 
 
-def test_compiled_convolutions_are_used(make_task: MakeTask) -> None:
-    model = make_model(small(point_memory=True), make_task(sizes=TWO), 9)
-    calls = []
-    for branch in model.branches:
-        branch.pos_encoder.register_forward_hook(lambda *_: calls.append(1))
-    model.look([torch.rand(1, 3, *branch.im_size) for branch in model.branches])
-    assert len(calls) == 2, "what `compile_convolutions` compiles is the call of pos_encoder"
-
-
 def test_a_checkpoint_of_before_there_was_the_setting_is_refused(make_task: MakeTask) -> None:
     config, dataset = small(), make_task(ENOUGH, sizes=TWO)
     before = config.model_dump(mode="json")
@@ -171,7 +164,7 @@ def test_a_checkpoint_of_before_there_was_the_setting_is_refused(make_task: Make
 
 def test_policies_without_it_keep_their_sha256(make_task: MakeTask) -> None:
     for memory in (False, True):
-        model = make_model(small(point_memory=memory), make_task(), 9)
+        model = make_model(decide(make_task(ENOUGH), small(point_memory=memory)))
         dumped = describe_model(model).model_dump(mode="json")
         assert ("point_memory" in dumped) is memory
         assert ModelConfig.model_validate(dumped).point_memory is memory
@@ -181,12 +174,12 @@ def test_policies_without_it_keep_their_sha256(make_task: MakeTask) -> None:
 def test_it_goes_on_as_if_uninterrupted(make_task: MakeTask) -> None:
     def weights(stop_after: int | None) -> torch.Tensor:
         config = small(epochs=4, point_memory=True)
-        trainer = make_trainer(make_task(ENOUGH, sizes=TWO), config)
+        trainer = make_trainer(decide(make_task(ENOUGH, sizes=TWO), config))
         trainer.search_attention()
         for epoch in trainer.run(time.monotonic):
             if epoch.number + 1 == stop_after:
                 state = trainer.state_dict()
-                trainer = make_trainer(make_task(ENOUGH, sizes=TWO), config)
+                trainer = make_trainer(decide(make_task(ENOUGH, sizes=TWO), config))
                 trainer.load_state_dict(state)
                 for _ in trainer.run(time.monotonic):
                     pass
@@ -200,6 +193,6 @@ def test_eipl_cannot_hold_it(
     make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick_export.install(monkeypatch)
-    train(make_task(ENOUGH), small(point_memory=True), tmp_path / "policy")
+    train(decide(make_task(ENOUGH), small(point_memory=True)), tmp_path / "policy")
     with pytest.raises(PolicyError, match="a point memory"):
         export_eipl(tmp_path / "policy", tmp_path / "eipl")

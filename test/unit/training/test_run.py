@@ -30,6 +30,7 @@ from sarnn_ros.policy.directory import load_config
 from sarnn_ros.training import run as run_module
 from sarnn_ros.training.checkpoint import load_checkpoint
 from sarnn_ros.training.config import TrainConfig, make_config
+from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import Result, checkpoint_path, run_directory, train
 from sarnn_ros.training.tensorboard import TensorBoardLogger
 from sarnn_ros.training.trainer import Diverged, Epoch, Trainer
@@ -66,18 +67,17 @@ def test_resume_continues_bit_by_bit(
     make_task: MakeTask, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     dataset, config = make_task(), make_config(settings)
-    whole = train(dataset, config, tmp_path / "whole")
+    whole = train(decide(dataset, config), tmp_path / "whole")
     for epochs in (1, 2):
         part = train(
-            dataset,
-            config,
+            decide(dataset, config),
             tmp_path / "parts",
             resume=epochs > 1,
             should_stop=stop_after(epochs),
         )
         assert not part.finished
         assert not (tmp_path / "parts").exists()
-    rest = train(dataset, config, tmp_path / "parts", resume=True)
+    rest = train(decide(dataset, config), tmp_path / "parts", resume=True)
     assert rest.finished
     assert_same_policy(tmp_path / "whole", tmp_path / "parts")
     losses = [[row["training"] for row in result.history] for result in (whole, rest)]
@@ -90,11 +90,12 @@ CHILD = """
 import pickle, sys
 from pathlib import Path
 from sarnn_ros.training import run
+from sarnn_ros.training.recipe import decide
 run.CHECKPOINT_SECONDS = 0.0
 dataset, config = pickle.loads(Path(sys.argv[1]).read_bytes())
 def tell(trainer, epoch):
     print(epoch.number, flush=True)
-run.train(dataset, config, Path(sys.argv[2]), resume=len(sys.argv) > 3, watchers=(tell,))
+run.train(decide(dataset, config), Path(sys.argv[2]), resume=len(sys.argv) > 3, watchers=(tell,))
 """
 
 
@@ -122,8 +123,8 @@ def test_kill_at_any_moment_loses_nothing_but_the_epoch(
         state = load_checkpoint(run_directory(out) / "checkpoint.pt", config, dataset)
         assert state["trainer"]["epoch"] >= epochs[-1]
     assert epochs == sorted(epochs)
-    train(dataset, config, out, resume=True)
-    train(dataset, config, tmp_path / "whole")
+    train(decide(dataset, config), out, resume=True)
+    train(decide(dataset, config), tmp_path / "whole")
     assert_same_policy(out, tmp_path / "whole")
 
 
@@ -143,20 +144,24 @@ def test_full_disk_keeps_the_last_checkpoint(
     make_task: MakeTask, tmp_path: Path, free: int
 ) -> None:
     dataset, config, out = make_task(), make_config(FAST), tmp_path / "policy"
-    train(dataset, config, out, should_stop=stop_after(2))
+    train(decide(dataset, config), out, should_stop=stop_after(2))
     files = [path.name for path in run_directory(out).iterdir()]
     warnings: list[str] = []
     with full_disk(free):
         part = train(
-            dataset, config, out, resume=True, warn=warnings.append, should_stop=stop_after(2)
+            decide(dataset, config),
+            out,
+            resume=True,
+            warn=warnings.append,
+            should_stop=stop_after(2),
         )
     assert part.epochs == 4
     assert all("previous checkpoint is kept" in text for text in warnings)
     assert len(warnings) == 2
     # What is left is whole, and goes on to the same end.
     assert [path.name for path in run_directory(out).iterdir()] == files
-    assert train(dataset, config, out, resume=True).finished
-    train(dataset, config, tmp_path / "whole")
+    assert train(decide(dataset, config), out, resume=True).finished
+    train(decide(dataset, config), tmp_path / "whole")
     assert_same_policy(out, tmp_path / "whole")
 
 
@@ -165,11 +170,11 @@ def test_full_disk_at_the_end_needs_no_second_training(
 ) -> None:
     """The policy does not fit: what was trained is in the checkpoint, and --resume exports it."""
     dataset, config, out = make_task(), make_config(FAST), tmp_path / "policy"
-    train(dataset, config, out, should_stop=stop_after(5))
+    train(decide(dataset, config), out, should_stop=stop_after(5))
     with full_disk(30_000), pytest.raises(SarnnError, match=r"written(.|\n)*free some space"):
-        train(dataset, config, out, resume=True)
-    assert train(dataset, config, out, resume=True).finished
-    train(dataset, config, tmp_path / "whole")
+        train(decide(dataset, config), out, resume=True)
+    assert train(decide(dataset, config), out, resume=True).finished
+    train(decide(dataset, config), tmp_path / "whole")
     assert_same_policy(out, tmp_path / "whole")
 
 
@@ -183,8 +188,7 @@ def test_a_full_disk_ends_tensorboard_and_not_the_training(
     config = make_config({**FAST, "picture_every": 1})
     with full_disk(free), TensorBoardLogger(tmp_path / "board", told.append) as board:
         part = train(
-            make_task(),
-            config,
+            decide(make_task(), config),
             tmp_path / "policy",
             watchers=(board,),
             should_stop=stop_after(4),
@@ -199,14 +203,14 @@ def test_started_anew_it_keeps_the_checkpoint_that_was_there(
 ) -> None:
     dataset, config, out = make_task(), make_config(FAST), tmp_path / "policy"
     told: list[str] = []
-    train(dataset, config, out, should_stop=stop_after(3), warn=told.append)
+    train(decide(dataset, config), out, should_stop=stop_after(3), warn=told.append)
     assert told == []
-    train(dataset, config, out, should_stop=stop_after(1), warn=told.append)
+    train(decide(dataset, config), out, should_stop=stop_after(1), warn=told.append)
     kept = checkpoint_path(out).with_name("checkpoint.pt.before")
     assert str(kept) in told[0]
     kept.replace(checkpoint_path(out))
-    assert train(dataset, config, out, resume=True).finished
-    train(dataset, config, tmp_path / "whole")
+    assert train(decide(dataset, config), out, resume=True).finished
+    train(decide(dataset, config), tmp_path / "whole")
     assert_same_policy(out, tmp_path / "whole")
 
 
@@ -218,23 +222,23 @@ def test_started_anew_by_mistake_it_says_how_to_go_on(make_task: MakeTask, tmp_p
         raise KeyboardInterrupt
 
     for _ in range(2):
-        train(dataset, config, out, should_stop=stop_after(3))
+        train(decide(dataset, config), out, should_stop=stop_after(3))
     os.utime(checkpoint_path(out).with_name("checkpoint.pt.before"), (0, 0))
     with pytest.raises(KeyboardInterrupt):
-        train(dataset, config, out, watchers=(interrupt,))
+        train(decide(dataset, config), out, watchers=(interrupt,))
     with pytest.raises(TrainingError, match="no checkpoint") as error:
-        train(dataset, config, out, resume=True)
+        train(decide(dataset, config), out, resume=True)
     old, new = re.search(r"rename (\S+), .* to (\S+) first", error.value.remedy or "").groups()
     assert old == "checkpoint.pt.before.2"
     (run_directory(out) / old).rename(run_directory(out) / new)
-    assert train(dataset, config, out, resume=True).finished
+    assert train(decide(dataset, config), out, resume=True).finished
 
 
 def test_started_anew_again_and_again_it_loses_none(make_task: MakeTask, tmp_path: Path) -> None:
     dataset, config, out = make_task(), make_config(FAST), tmp_path / "policy"
     made = []
     for epochs in (4, 3, 2, 1):
-        train(dataset, config, out, should_stop=stop_after(epochs))
+        train(decide(dataset, config), out, should_stop=stop_after(epochs))
         made.append(checkpoint_path(out).read_bytes())
     names = ["checkpoint.pt.before", "checkpoint.pt.before.2", "checkpoint.pt.before.3"]
     kept = [checkpoint_path(out).with_name(name).read_bytes() for name in names]
@@ -256,8 +260,7 @@ def test_a_signal_stops_after_the_epoch(
 
     with StopRequest(said.append) as stop:
         result = train(
-            make_task(),
-            make_config(FAST),
+            decide(make_task(), make_config(FAST)),
             tmp_path / "policy",
             watchers=(interrupt,),
             should_stop=stop,
@@ -266,7 +269,9 @@ def test_a_signal_stops_after_the_epoch(
         assert signal.getsignal(number) == before
     assert (result.finished, result.epochs) == (False, 3)
     assert "once more" in said[0]
-    assert train(make_task(), make_config(FAST), tmp_path / "policy", resume=True).epochs == 6
+    assert (
+        train(decide(make_task(), make_config(FAST)), tmp_path / "policy", resume=True).epochs == 6
+    )
 
 
 @pytest.mark.parametrize(
@@ -280,9 +285,11 @@ def test_a_signal_stops_after_the_epoch(
 def test_resume_with_other_settings_is_refused(
     make_task: MakeTask, tmp_path: Path, change: dict[str, Any], shown: str
 ) -> None:
-    train(make_task(), make_config(FAST), tmp_path / "policy", should_stop=stop_after(1))
+    train(decide(make_task(), make_config(FAST)), tmp_path / "policy", should_stop=stop_after(1))
     with pytest.raises(TrainingError, match=shown):
-        train(make_task(), make_config({**FAST, **change}), tmp_path / "policy", resume=True)
+        train(
+            decide(make_task(), make_config({**FAST, **change})), tmp_path / "policy", resume=True
+        )
 
 
 def test_resume_on_other_data_is_refused_and_says_what_differs(
@@ -290,7 +297,7 @@ def test_resume_on_other_data_is_refused_and_says_what_differs(
 ) -> None:
     task = make_task()
     spec, episodes = task.spec, list(task.episodes)
-    train(task, make_config(FAST), tmp_path / "policy", should_stop=stop_after(1))
+    train(decide(task, make_config(FAST)), tmp_path / "policy", should_stop=stop_after(1))
     other_spec = spec.model_copy(update={"rate": 20.0, "joint_range": (0.1, 0.9)})
     two = [replace(episodes[0], name="x"), *episodes[2:]]
     many = [*episodes, *make_task([9] * 7, seed=2).episodes]
@@ -309,7 +316,7 @@ def test_resume_on_other_data_is_refused_and_says_what_differs(
          [r"spec, joint_range\.0: 0\.0 then, 0\.1 now", "spec, joint_range.1: ", "spec, rate: "]),
     ):  # fmt: skip
         with pytest.raises(TrainingError) as error:
-            train(other, make_config(FAST), tmp_path / "policy", resume=True)
+            train(decide(other, make_config(FAST)), tmp_path / "policy", resume=True)
         problems = error.value.problem.splitlines()[1:]
         assert len(problems) == len(shown), problems
         for problem, pattern in zip(problems, shown, strict=True):
@@ -323,11 +330,11 @@ def test_resume_on_another_kind_of_device_goes_on_and_says_so(
     config = make_config(FAST)
     for name in ("one", "two"):
         out, told = tmp_path / name, []
-        train(make_task(), config, out, should_stop=stop_after(2))
+        train(decide(make_task(), config), out, should_stop=stop_after(2))
         state = torch.load(checkpoint_path(out), weights_only=True)
         state["trainer"]["generator"] = torch.zeros(16, dtype=torch.uint8)
         torch.save(state, checkpoint_path(out))
-        result = train(make_task(), config, out, resume=True, warn=told.append)
+        result = train(decide(make_task(), config), out, resume=True, warn=told.append)
         assert (result.finished, result.epochs) == (True, 6)
         assert "another kind of device than cpu" in told[0]
         assert "other random numbers than without the interruption" in told[0]
@@ -339,15 +346,14 @@ def test_resume_with_another_number_of_threads_says_so(
 ) -> None:
     """Whether by the setting or, with `threads: null`, by the cores that there are."""
     out, told = tmp_path / "policy", []
-    train(make_task(), make_config(FAST), out, should_stop=stop_after(1))
+    train(decide(make_task(), make_config(FAST)), out, should_stop=stop_after(1))
     for threads, warnings in ((1, 0), (64, 1)):
         state = torch.load(checkpoint_path(out), weights_only=True)
         assert state.pop("threads") == 1
         state["threads"] = threads
         torch.save(state, checkpoint_path(out))
         train(
-            make_task(),
-            make_config(FAST),
+            decide(make_task(), make_config(FAST)),
             out,
             resume=True,
             warn=told.append,
@@ -358,10 +364,10 @@ def test_resume_with_another_number_of_threads_says_so(
 
 
 def test_resume_on_another_machine_is_allowed(make_task: MakeTask, tmp_path: Path) -> None:
-    train(make_task(), make_config(FAST), tmp_path / "policy", should_stop=stop_after(1))
+    train(decide(make_task(), make_config(FAST)), tmp_path / "policy", should_stop=stop_after(1))
     elsewhere = make_config({**FAST, "device": "auto", "picture_every": 3})
     assert elsewhere != make_config(FAST)
-    assert train(make_task(), elsewhere, tmp_path / "policy", resume=True).finished
+    assert train(decide(make_task(), elsewhere), tmp_path / "policy", resume=True).finished
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "garbage", "pickle"])
@@ -369,7 +375,7 @@ def test_a_bad_checkpoint_is_a_clear_error(
     make_task: MakeTask, tmp_path: Path, damage: str
 ) -> None:
     out = tmp_path / "policy"
-    train(make_task(), make_config(FAST), out, should_stop=stop_after(1))
+    train(decide(make_task(), make_config(FAST)), out, should_stop=stop_after(1))
     path = run_directory(out) / "checkpoint.pt"
     content = path.read_bytes()
     if damage == "missing":
@@ -381,7 +387,7 @@ def test_a_bad_checkpoint_is_a_clear_error(
             {"empty": b"", "cut": content[:5000], "garbage": b"x" * 5000, "pickle": trap}[damage]
         )
     with pytest.raises(TrainingError, match=r"checkpoint\.pt(.|\n)*without --resume"):
-        train(make_task(), make_config(FAST), out, resume=True)
+        train(decide(make_task(), make_config(FAST)), out, resume=True)
     assert not (tmp_path / "ran").exists()
 
 
@@ -398,7 +404,7 @@ class Trap:
 def test_unwritable_output_is_a_clear_error(make_task: MakeTask, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(TrainingError, match="cannot be written"):
-        train(make_task(), make_config(FAST), tmp_path / "file" / "policy")
+        train(decide(make_task(), make_config(FAST)), tmp_path / "file" / "policy")
 
 
 def test_a_diverged_loss_keeps_the_last_checkpoint(make_task: MakeTask, tmp_path: Path) -> None:
@@ -408,8 +414,8 @@ def test_a_diverged_loss_keeps_the_last_checkpoint(make_task: MakeTask, tmp_path
 
     out = tmp_path / "policy"
     with pytest.raises(TrainingError, match="epoch 4"):
-        train(make_task(validation=0), make_config(FAST), out, watchers=(poison,))
-    assert train(make_task(validation=0), make_config(FAST), out, resume=True).epochs == 6
+        train(decide(make_task(validation=0), make_config(FAST)), out, watchers=(poison,))
+    assert train(decide(make_task(validation=0), make_config(FAST)), out, resume=True).epochs == 6
 
 
 @pytest.mark.parametrize("saved", [False, True])
@@ -424,7 +430,7 @@ def test_a_training_that_diverges_says_what_is_left(
     if not saved:
         monkeypatch.setattr(run_module, "CHECKPOINT_SECONDS", 1e9)
     with pytest.raises(Diverged, match="the loss has diverged") as error:
-        train(dataset, config, out)
+        train(decide(dataset, config), out)
     assert "epoch 3" in str(error.value.where)
     assert checkpoint_path(out).exists() == saved
     assert (f"{checkpoint_path(out)} of an earlier epoch" in str(error.value.remedy)) == saved
@@ -445,7 +451,7 @@ def test_weights_that_diverge_reach_no_checkpoint(
         Trainer, "_learning_rate", lambda self, epoch: 1e39 if self.epoch == 3 else 1e-3
     )
     with pytest.raises(TrainingError, match="weights are not finite") as error:
-        train(dataset, config, out)
+        train(decide(dataset, config), out)
     assert "epoch 4" in str(error.value.where)
     state = load_checkpoint(checkpoint_path(out), config, dataset)["trainer"]
     assert state["epoch"] == 3
@@ -466,8 +472,7 @@ def test_export_leaves_the_trainers_model_on_its_device(
     monkeypatch.setattr(SARNN, "cpu", cpu)
     config = make_config(EIPL)
     train(
-        make_task(),
-        config,
+        decide(make_task(), config),
         tmp_path / "policy",
         watchers=(lambda trainer, epoch: own.append(trainer.final_model()),),
     )
@@ -477,7 +482,7 @@ def test_export_leaves_the_trainers_model_on_its_device(
 
 def run_with(make_task: MakeTask, out: Path, **settings: Any) -> Result:
     config: TrainConfig = make_config({**EIPL, "validate_every": 1, **settings})
-    return train(make_task(), config, out)
+    return train(decide(make_task(), config), out)
 
 
 def test_what_stopped_early_is_finished_also_when_interrupted_or_resumed(
@@ -485,12 +490,12 @@ def test_what_stopped_early_is_finished_also_when_interrupted_or_resumed(
 ) -> None:
     settings = {"learning_rate": 0.05, "epochs": 50, "patience": 3, "validate_every": 1}
     config, out = make_config({**EIPL, **settings}), tmp_path / "policy"
-    whole = train(make_task(), config, tmp_path / "whole")
+    whole = train(decide(make_task(), config), tmp_path / "whole")
     assert whole.epochs < 50
-    asked = train(make_task(), config, out, should_stop=stop_after(whole.epochs))
+    asked = train(decide(make_task(), config), out, should_stop=stop_after(whole.epochs))
     assert asked.finished
     for _ in range(2):
-        again = train(make_task(), config, out, resume=True)
+        again = train(decide(make_task(), config), out, resume=True)
         assert (again.finished, again.epochs) == (True, whole.epochs)
         assert again.history == asked.history
     assert_same_policy(tmp_path / "whole", out)
@@ -509,8 +514,7 @@ def test_the_explained_variance_told_is_that_of_the_kept_weights(
     values = {**settings, "keep": "best", "validate_every": 1}
     warnings: list[str] = []
     result = train(
-        make_task(),
-        make_config(values),
+        decide(make_task(), make_config(values)),
         tmp_path / "policy",
         watchers=(spoil,),
         warn=warnings.append,
@@ -530,15 +534,14 @@ def test_without_validation_it_is_said_what_is_not_done(
 ) -> None:
     told: list[str] = []
     result = train(
-        make_task(validation=0),
-        make_config({**EIPL, "patience": 1}),
+        decide(make_task(validation=0), make_config({**EIPL, "patience": 1})),
         tmp_path / "policy",
         warn=told.append,
     )
     assert result.epochs == 6
     assert "no validation episodes" in told[0]
     told.clear()
-    train(make_task(validation=0), make_config(FAST), tmp_path / "fast", warn=told.append)
+    train(decide(make_task(validation=0), make_config(FAST)), tmp_path / "fast", warn=told.append)
     assert not any("validation" in text for text in told)
 
 
@@ -569,7 +572,7 @@ def test_patience_ends_a_training_that_keeps_the_last_weights(
                 "learning_rate_end": 1.0}  # fmt: skip
     config = make_config({**FAST, **settings})
     assert config.keep == "last"
-    result = train(make_task(), config, tmp_path / "p")
+    result = train(decide(make_task(), config), tmp_path / "p")
     losses = [row["validation"]["total"] for row in result.history]
     assert result.epochs == losses.index(min(losses)) + 1 + 3 < 50
     assert load_config(tmp_path / "p").training["best_epoch"] is None
@@ -580,7 +583,7 @@ def test_patience_ends_a_training_that_keeps_the_last_weights(
 
 
 def test_policy_directory_says_how_it_was_trained(make_task: MakeTask, tmp_path: Path) -> None:
-    result = train(make_task(), make_config(FAST), tmp_path / "policy")
+    result = train(decide(make_task(), make_config(FAST)), tmp_path / "policy")
     config = load_config(tmp_path / "policy")
     assert config.health is not None
     health = config.health

@@ -16,6 +16,7 @@ from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.memory import Fits
+from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import checkpoint_path, make_trainer, train
 from sarnn_ros.training.tensorboard import (
     EXPECTED,
@@ -31,7 +32,7 @@ SMALL = {"k_dim": 2, "rec_dim": 8, "epochs": 3, "inner_steps": 1, "encoder_frame
 def test_losses_and_pictures_are_there(make_task: Callable[..., Dataset], tmp_path: Path) -> None:
     config = make_config({**SMALL, "picture_every": 2})
     with TensorBoardLogger(tmp_path / "events") as logger:
-        result = train(make_task(), config, tmp_path / "policy", watchers=(logger,))
+        result = train(decide(make_task(), config), tmp_path / "policy", watchers=(logger,))
     events = EventAccumulator(str(tmp_path / "events"))
     events.Reload()
     losses = [event.value for event in events.Scalars("loss/joint/training")]
@@ -52,8 +53,7 @@ def test_epochs_that_are_trained_again_are_shown_once(
     def run(should_stop: Callable[[], bool], resume: bool) -> None:
         with TensorBoardLogger(tmp_path / "events") as logger:
             train(
-                make_task(),
-                config,
+                decide(make_task(), config),
                 tmp_path / "policy",
                 watchers=(logger,),
                 should_stop=should_stop,
@@ -78,7 +78,7 @@ def test_pictures_show_input_over_prediction_with_points(
     make_task: Callable[..., Dataset],
 ) -> None:
     dataset = make_task(sizes=((16, 14), (12, 18)))
-    trainer = make_trainer(dataset, make_config(SMALL))
+    trainer = make_trainer(decide(dataset, make_config(SMALL)))
     pictures, _ = draw_predictions(trainer)
     assert [picture.shape for picture in pictures] == [(2 * 14, 6 * 16, 3), (2 * 18, 6 * 12, 3)]
     episode = dataset.episodes[dataset.validation[0]]
@@ -93,7 +93,7 @@ def test_pictures_show_input_over_prediction_with_points(
 def test_joints_are_drawn_as_recorded_and_as_predicted(make_task: Callable[..., Dataset]) -> None:
     """Predicted tick by tick, as the robot would."""
     dataset = make_task()
-    trainer = make_trainer(dataset, make_config(SMALL))
+    trainer = make_trainer(decide(dataset, make_config(SMALL)))
     _, figure = draw_predictions(trainer)
     assert [axes.get_ylabel() for axes in figure.axes] == ["a", "b", "c"]
     data = trainer.validation
@@ -113,7 +113,7 @@ def test_joints_are_drawn_as_recorded_and_as_predicted(make_task: Callable[..., 
 def test_no_more_frames_are_encoded_at_once_than_fit(
     make_task: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = make_trainer(make_task([30, 30], validation=0.5), make_config(SMALL))
+    trainer = make_trainer(decide(make_task([30, 30], validation=0.5), make_config(SMALL)))
     trainer.fits = Fits(7, 7)
     sizes: list[int] = []
     whole = SARNN.encode

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -16,10 +17,10 @@ from torch import nn
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
-from sarnn_ros.training import batches
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.memory import Fits
 from sarnn_ros.training.points import PointScale
+from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import make_trainer
 from sarnn_ros.training.trainer import Diverged, Trainer, free_run
 
@@ -50,7 +51,9 @@ RECIPES = pytest.mark.parametrize("recipe", ["fast", "eipl"])
 
 @RECIPES
 def test_it_learns(make_task: MakeTask, recipe: str) -> None:
-    trainer = make_trainer(make_task(), small(recipe=recipe, epochs=40, learning_rate=1e-2))
+    trainer = make_trainer(
+        decide(make_task(), small(recipe=recipe, epochs=40, learning_rate=1e-2))
+    )
     before, _ = trainer.validate()
     *_, last = trainer.run(time.monotonic)
     after = last.validation
@@ -63,15 +66,15 @@ def test_it_learns(make_task: MakeTask, recipe: str) -> None:
 @RECIPES
 def test_the_same_seed_gives_the_same_weights(make_task: MakeTask, recipe: str) -> None:
     config = small(recipe=recipe)
-    first = weights_after(make_trainer(make_task(), config))
-    assert torch.equal(first, weights_after(make_trainer(make_task(), config)))
+    first = weights_after(make_trainer(decide(make_task(), config)))
+    assert torch.equal(first, weights_after(make_trainer(decide(make_task(), config))))
     other = small(recipe=recipe, seed=1)
-    assert not torch.equal(first, weights_after(make_trainer(make_task(), other)))
+    assert not torch.equal(first, weights_after(make_trainer(decide(make_task(), other))))
 
 
 def test_the_global_random_state_changes_nothing(make_task: MakeTask) -> None:
-    first = weights_after(make_trainer(make_task(), small()))
-    trainer = make_trainer(make_task(), small())
+    first = weights_after(make_trainer(decide(make_task(), small())))
+    trainer = make_trainer(decide(make_task(), small()))
     torch.manual_seed(99)
     assert torch.equal(first, weights_after(trainer))
 
@@ -81,8 +84,8 @@ def test_longer_padding_changes_nothing(make_task: MakeTask, recipe: str) -> Non
     """Garbage appended to every episode's padding must not reach the weights."""
     config = small(recipe=recipe)
     dataset = make_task([9, 5, 7], validation=0)
-    first = weights_after(make_trainer(dataset, config))
-    trainer = make_trainer(dataset, config)
+    first = weights_after(make_trainer(decide(dataset, config)))
+    trainer = make_trainer(decide(dataset, config))
     data = trainer.training
     for row, length in enumerate(data.lengths.tolist()):
         data.joints[row, length:] = 9.0
@@ -93,8 +96,8 @@ def test_longer_padding_changes_nothing(make_task: MakeTask, recipe: str) -> Non
 @RECIPES
 def test_chunks_give_the_same_weights(make_task: MakeTask, recipe: str) -> None:
     config = small(recipe=recipe, adam_eps=SMOOTH)
-    first = weights_after(make_trainer(make_task(), config))
-    trainer = make_trainer(make_task(), config)
+    first = weights_after(make_trainer(decide(make_task(), config)))
+    trainer = make_trainer(decide(make_task(), config))
     assert min(trainer.fits) > 1000
     trainer.fits = trainer.objective.fits = Fits(3, 3)
     torch.testing.assert_close(first, weights_after(trainer), atol=1e-5, rtol=1e-4)
@@ -104,7 +107,7 @@ def test_no_chunk_is_larger_than_what_fits(
     make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In an update: a chunk's activations are what takes the memory."""
-    trainer = make_trainer(make_task(), small())
+    trainer = make_trainer(decide(make_task(), small()))
     trainer.fits = trainer.objective.fits = Fits(5, 3)
     sizes: dict[str, list[int]] = {"encode": [], "predict_image": []}
 
@@ -129,7 +132,7 @@ def test_autocast_concerns_the_images_alone_and_little(make_task: MakeTask, reci
     """bfloat16 has 8 bits. What the first update says of joints and points is the same to the
     bit; what it does to the weights is not."""
     exact, rounded = (
-        make_trainer(make_task(), config)
+        make_trainer(decide(make_task(), config))
         for config in (
             small(recipe=recipe, epochs=1, batch_size=32, autocast=autocast, adam_eps=SMOOTH)
             for autocast in (False, True)
@@ -148,7 +151,7 @@ def test_compiled_convolutions_train_alike(
 ) -> None:
     """Compiled for real but for the last stage, which takes half a minute and a C++ compiler."""
     config = small(adam_eps=SMOOTH, epochs=2)
-    first = weights_after(make_trainer(make_task(), config))
+    first = weights_after(make_trainer(decide(make_task(), config)))
     compiled = []
 
     def compile_early_stages(module: nn.Module) -> None:
@@ -157,7 +160,7 @@ def test_compiled_convolutions_train_alike(
 
     compile_module = nn.Module.compile
     monkeypatch.setattr(nn.Module, "compile", compile_early_stages)
-    trainer = make_trainer(make_task(), config.model_copy(update={"compile": True}))
+    trainer = make_trainer(decide(make_task(), config.model_copy(update={"compile": True})))
     torch.testing.assert_close(first, weights_after(trainer), atol=1e-5, rtol=1e-4)
     assert len(compiled) == 3
     assert not any("_orig_mod" in name for name in trainer.state_dict()["model"])
@@ -165,7 +168,7 @@ def test_compiled_convolutions_train_alike(
 
 def test_attention_that_was_found_learns_no_more(make_task: MakeTask) -> None:
     """Its points are still those of frames that are augmented anew, and the rest goes on."""
-    trainer = make_trainer(make_task([9] * 8), small(epochs=3))
+    trainer = make_trainer(decide(make_task([9] * 8), small(epochs=3)))
     trainer.search_attention()
 
     def weights(part: nn.Module) -> torch.Tensor:
@@ -192,7 +195,7 @@ def test_eipl_update_is_the_seeds(make_task: MakeTask, seed_sarnn: Any) -> None:
         saturation=0, hue=0, erase=0, batch_size=2, decay_end=0, temperature=1e-2, adam_eps=SMOOTH,
     )  # fmt: skip
     dataset = make_task([8, 8, 8], validation=0)
-    trainer = make_trainer(dataset, config)
+    trainer = make_trainer(decide(dataset, config))
     plain = seed_sarnn.SeedSARNN(8, 2, 3, temperature=1e-2, im_size=(14, 16))
     state = trainer.model.state_dict()
     plain.load_state_dict({name: state[name].clone() for name in plain.state_dict()})
@@ -216,27 +219,29 @@ def test_eipl_update_is_the_seeds(make_task: MakeTask, seed_sarnn: Any) -> None:
 
 def test_several_cameras_train(make_task: MakeTask) -> None:
     dataset = make_task(sizes=((16, 14), (12, 18)))
-    *_, last = make_trainer(dataset, small(epochs=20, learning_rate=5e-3)).run(time.monotonic)
-    first = next(make_trainer(dataset, small()).run(time.monotonic))
+    *_, last = make_trainer(decide(dataset, small(epochs=20, learning_rate=5e-3))).run(
+        time.monotonic
+    )
+    first = next(make_trainer(decide(dataset, small())).run(time.monotonic))
     assert last.training.joint < first.training.joint / 3
     assert last.training.image < first.training.image
 
 
 def test_learnt_temperature_moves(make_task: MakeTask) -> None:
-    trainer = make_trainer(make_task(), small(temperature=None))
+    trainer = make_trainer(decide(make_task(), small(temperature=None)))
     weights_after(trainer)
     assert float(trainer.model.state_dict()["pos_encoder.6.temperature"]) != 1.0
 
 
 @pytest.mark.parametrize("lengths", [[2], [1, 2, 1], [2, 9]])
 def test_very_short_episodes_train(make_task: MakeTask, lengths: list[int]) -> None:
-    weights = weights_after(make_trainer(make_task(lengths, validation=0), small()))
+    weights = weights_after(make_trainer(decide(make_task(lengths, validation=0), small())))
     assert bool(torch.isfinite(weights).all())
 
 
 def test_nothing_to_learn_from_is_refused(make_task: MakeTask) -> None:
     with pytest.raises(TrainingError, match="no training episode has two ticks"):
-        make_trainer(make_task([1, 1], validation=0), small())
+        make_trainer(decide(make_task([1, 1], validation=0), small()))
 
 
 @RECIPES
@@ -246,7 +251,7 @@ def test_a_loss_that_is_not_finite_names_the_batch(make_task: MakeTask, recipe: 
     named = []
     for seed in range(6):
         config = small(recipe=recipe, batch_size=2, seed=seed)
-        trainer = make_trainer(make_task(validation=0.4), config)
+        trainer = make_trainer(decide(make_task(validation=0.4), config))
         assert trainer.training.names == ("e0", "e1", "e3")
         trainer.training.joints[2, 1] = float("nan")
         with pytest.raises(TrainingError, match=r"not finite(.|\n)*lower learning_rate") as error:
@@ -267,7 +272,9 @@ def test_recurrent_updates_have_whole_batches(
 ) -> None:
     """Also after the last update of an epoch, which has what is left."""
     for episodes, sizes in ((3, [3] * 2), (5, [4] * 4)):
-        trainer = make_trainer(make_task([9] * episodes, validation=0), small(batch_size=4))
+        trainer = make_trainer(
+            decide(make_task([9] * episodes, validation=0), small(batch_size=4))
+        )
         drawn = []
         draw = trainer.batches.draw_recurrent
 
@@ -287,7 +294,7 @@ def test_a_loss_that_diverges_stops_before_its_epoch_ends(
 ) -> None:
     """Adam's steps are as large as the learning rate, and finite: float32 holds out for long."""
     settings = {"recipe": recipe, "epochs": 30, "learning_rate": 100, "batch_size": 2}
-    trainer = make_trainer(make_task(), small(**settings))
+    trainer = make_trainer(decide(make_task(), small(**settings)))
     with pytest.raises(Diverged, match="the loss has diverged") as error:
         next(trainer.run(time.monotonic))
     # The recurrent steps of the first batch are enough.
@@ -298,17 +305,17 @@ def test_a_spike_that_training_can_come_back_from_is_none(
     make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten thousand times the loss before, but no worse than untrained weights."""
-    trainer = make_trainer(make_task(), small(recipe="eipl"))
+    trainer = make_trainer(decide(make_task(), small(recipe="eipl")))
     losses = iter([1e-4, 1.0, 1e-4, 1e-4])
     monkeypatch.setattr(trainer, "update", lambda episodes: torch.full((4,), next(losses)))
     assert len(list(trainer.run(time.monotonic))) == 4
 
 
 def test_validation_is_of_the_weights_that_are_deployed(make_task: MakeTask) -> None:
-    scaled = make_trainer(make_task(), small())
+    scaled = make_trainer(decide(make_task(), small()))
     scaled.freeze_attention()
     weights_after(scaled)
-    plain = make_trainer(make_task(), small())
+    plain = make_trainer(decide(make_task(), small()))
     plain.model.load_state_dict(scaled.final_model().state_dict())
     deployed, known = scaled.validate(), plain.validate()
     assert deployed[0].joint == pytest.approx(known[0].joint)
@@ -321,7 +328,7 @@ def test_going_on_does_not_encode_all_frames_again(
     make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes longer than an epoch of the fast recipe."""
-    first, second = (make_trainer(make_task(validation=0), small()) for _ in range(2))
+    first, second = (make_trainer(decide(make_task(validation=0), small())) for _ in range(2))
     next(first.run(time.monotonic))
     second.load_state_dict(first.state_dict())
     monkeypatch.setattr(second, "encode", None)
@@ -330,7 +337,7 @@ def test_going_on_does_not_encode_all_frames_again(
 
 def test_a_free_run_feeds_the_network_its_own_errors(make_task: MakeTask) -> None:
     """Tick by tick, as a robot that follows every action would."""
-    trainer = make_trainer(make_task([9, 6]), small())
+    trainer = make_trainer(decide(make_task([9, 6]), small()))
     weights_after(trainer)
     data, model = trainer.training, trainer.model
     predicted = free_run(model, trainer.encode_all(data), data.joints, data.targets)
@@ -348,7 +355,7 @@ def test_explained_variance_tells_a_policy_that_knows_its_episodes(make_task: Ma
     dataset = make_task([9] * 8)
     for episode in dataset.episodes:
         episode.joints[0] = 0.5  # else that tells where it goes
-    trainer = make_trainer(dataset, small(epochs=80, learning_rate=1e-2, rest=0, mixup=0))
+    trainer = make_trainer(decide(dataset, small(epochs=80, learning_rate=1e-2, rest=0, mixup=0)))
     _, before = trainer.validate()
     *_, last = trainer.run(time.monotonic)
     assert before is not None
@@ -359,7 +366,7 @@ def test_explained_variance_tells_a_policy_that_knows_its_episodes(make_task: Ma
 
 def test_the_recurrent_part_trains_on_what_tells_trajectories_apart(make_task: MakeTask) -> None:
     """Folded into the weights, the final model gives what the trained one gave."""
-    trainer = make_trainer(make_task(), small(recipe="eipl"))
+    trainer = make_trainer(decide(make_task(), small(recipe="eipl")))
     points = trainer.encode_all(trainer.training)
     flat = points.flatten(0, 1)
     slope = torch.zeros(flat.shape[1], 3)
@@ -379,13 +386,15 @@ def test_the_recurrent_part_trains_on_what_tells_trajectories_apart(make_task: M
     final, _ = trainer.final_model().recur(points, joints)
     torch.testing.assert_close(final, trained, atol=1e-5, rtol=1e-4)
     assert not torch.equal(trainer.final_model().rec.weight_ih, trainer.model.rec.weight_ih)
-    other = make_trainer(make_task(), small(recipe="eipl"))
+    other = make_trainer(decide(make_task(), small(recipe="eipl")))
     other.load_state_dict(trainer.state_dict())
     assert torch.equal(other.final_model().rec.weight_ih, trainer.final_model().rec.weight_ih)
 
 
 def test_the_noise_on_points_is_per_tick_and_per_episode(make_task: MakeTask) -> None:
-    trainer = make_trainer(make_task(), small(point_noise=0.5, point_hold=0, mixup=0, rest=0))
+    trainer = make_trainer(
+        decide(make_task(), small(point_noise=0.5, point_hold=0, mixup=0, rest=0))
+    )
     data, deviation = trainer.training, torch.tensor([1.0, 0.1])
     points = torch.zeros(len(data), 100, 2)
     noisy = torch.cat(
@@ -397,7 +406,9 @@ def test_the_noise_on_points_is_per_tick_and_per_episode(make_task: MakeTask) ->
 
 @pytest.mark.parametrize("rest", [0, 1.0], ids=["to the end", "then at rest"])
 def test_held_points_stay_from_a_tick_of_their_motion_on(make_task: MakeTask, rest: float) -> None:
-    trainer = make_trainer(make_task(), small(point_hold=0.5, mixup=0, point_noise=0, rest=rest))
+    trainer = make_trainer(
+        decide(make_task(), small(point_hold=0.5, mixup=0, point_noise=0, rest=rest))
+    )
     data = trainer.training
     ticks = torch.arange(data.ticks - 1.0)[:, None].expand(len(data), -1, 2)
     held, last = 0, set()
@@ -418,7 +429,7 @@ def test_held_points_stay_from_a_tick_of_their_motion_on(make_task: MakeTask, re
 def test_sequences_go_on_at_rest_after_their_end(make_task: MakeTask) -> None:
     """A policy whose motion is over goes on running: it must hold what it has reached."""
     quiet = small(rest=0.5, mixup=0, point_hold=0.5, point_noise=0, joint_noise=0)
-    trainer = make_trainer(make_task([9, 6, 1, *[9] * 7], validation=0), quiet)
+    trainer = make_trainer(decide(make_task([9, 6, 1, *[9] * 7], validation=0), quiet))
     data, more = trainer.training, 5  # half of 9 ticks, rounded up
     numbers = torch.arange(len(data) * (data.ticks - 1.0)).reshape(len(data), -1, 1)
     of_episode = data.lengths - 1
@@ -445,7 +456,7 @@ def test_sequences_go_on_at_rest_after_their_end(make_task: MakeTask) -> None:
 
 
 def test_an_episode_is_mixed_with_those_most_like_it(make_task: MakeTask) -> None:
-    trainer = make_trainer(make_task([9, 1, *[9] * 8], validation=0), small())
+    trainer = make_trainer(decide(make_task([9, 1, *[9] * 8], validation=0), small()))
     data = trainer.training
     places = torch.tensor([0.0, 0.3, 1.0, 0.7, 0.11, 0.9, 0.23, 0.51, 0.38, 0.62])
     data.targets[:] = places[:, None, None]
@@ -459,14 +470,14 @@ def test_an_episode_is_mixed_with_those_most_like_it(make_task: MakeTask) -> Non
             assert nearest == apart[:5]
 
 
-@pytest.mark.parametrize("few", [0, 1000], ids=["of two", "of several"])
+@pytest.mark.parametrize("neighbours", [True, False], ids=["of two", "of several"])
 def test_a_mixture_lasts_as_long_as_its_first_episode(
-    make_task: MakeTask, few: int, monkeypatch: pytest.MonkeyPatch
+    make_task: MakeTask, neighbours: bool
 ) -> None:
     """The others' time is stretched: all begin and end together, whatever their pace."""
-    monkeypatch.setattr(batches, "FEW", few)
     quiet = small(mixup=1.0, point_hold=0, point_noise=0, joint_noise=0, rest=0)
-    trainer = make_trainer(make_task([5, 9, 1, 30, *[12] * 6], validation=0), quiet)
+    plan = decide(make_task([5, 9, 1, 30, *[12] * 6], validation=0), quiet)
+    trainer = make_trainer(replace(plan, mix_neighbours=neighbours))
     data = trainer.training
     share = torch.arange(data.ticks - 1) / (data.lengths[:, None] - 2).clamp(min=1)
     points = share.clamp(max=1)[..., None]  # of how much of an episode is over
@@ -484,13 +495,10 @@ def test_a_mixture_lasts_as_long_as_its_first_episode(
     assert seen == {1, 5, 9, 12, 30}
 
 
-def test_mixtures_of_several_differ_as_much_as_episodes(
-    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batches, "FEW", 1000)
-    monkeypatch.setattr(batches, "FEWER", 1.0)
+def test_mixtures_of_several_differ_as_much_as_episodes(make_task: MakeTask) -> None:
     quiet = small(mixup=1.0, point_hold=0, point_noise=0, joint_noise=0, rest=0)
-    trainer = make_trainer(make_task([9] * 40, validation=0), quiet)
+    plan = decide(make_task([9] * 40, validation=0), quiet)
+    trainer = make_trainer(replace(plan, mix_neighbours=False, mixup=1.0))
     data = trainer.training
     points = torch.randn(len(data), 1, 6).expand(-1, data.ticks - 1, -1)
     drawn = [trainer.batches.draw_recurrent(len(data), points).points[:, 0] for _ in range(200)]
@@ -500,7 +508,9 @@ def test_mixtures_of_several_differ_as_much_as_episodes(
 
 
 def test_a_mixture_mixes_inputs_and_targets_alike(make_task: MakeTask) -> None:
-    trainer = make_trainer(make_task(), small(mixup=1.0, point_hold=0, joint_noise=0, rest=0))
+    trainer = make_trainer(
+        decide(make_task(), small(mixup=1.0, point_hold=0, joint_noise=0, rest=0))
+    )
     data = trainer.training
     points = data.targets[:, :-1].repeat(1, 1, 2)[..., :2]  # any linear function of the targets
     beyond = False

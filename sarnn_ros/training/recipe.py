@@ -1,0 +1,162 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What is decided before a training, and on what evidence. Without torch.
+
+`RECIPE` has the numbers. Most are numbers of episodes: what few demonstrations do not tell must
+not be learnt from them. `prepare` reads recordings and decides by them. The command line,
+the Python API, `sarnn inspect` and the benchmarks all go through here.
+
+How images are compared for the crop is in `data/differences.py`, with its own numbers: the report
+of `sarnn inspect` shows it, too. Settings that a user may change are in `config.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.data.differences import crop_cameras
+from sarnn_ros.data.report import DatasetReport, examine
+from sarnn_ros.interop.loading import load_dataset
+from sarnn_ros.spec import Spec
+from sarnn_ros.training.config import TrainConfig
+
+__all__ = ["RECIPE", "Plan", "Recipe", "decide", "prepare"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Numbers that training decides by, each with what it rests on. Sections and records are those
+    of docs/explanation/attention.md and benchmark/results/attention_search.md; "of 50" are trials.
+    """
+
+    #: Episodes from which training crops by itself. Of ten places drawn alike, the crop with its
+    #: margin covers the whole range and more, on average (computed, not tried).
+    min_episodes_for_crop: int = 10
+
+    #: Training episodes from which attention is searched for, and figures are told. One more than
+    #: the five parts of the cross-validation; fewer were not tried.
+    min_episodes_for_search: int = 6
+    #: Episodes that the search looks at, at most, drawn at random: its memory and time grow with
+    #: them. With one camera of 64x64 pixels 100 take 460 MB.
+    max_episodes_for_search: int = 100
+    #: Of a camera's points, one per so many episodes is chosen for what it explains, and so many
+    #: at least; more fit by chance. Coffee push, 25 demonstrations: 37, 39, 37 of 50 for 39, 21.
+    episodes_per_chosen_point: int = 6
+    min_chosen_points: int = 4
+    #: First states deviate in one direction of the joints' space per so many episodes, at most.
+    #: Not measured by itself; for twelve joints that start elsewhere, 45 episodes are too few.
+    episodes_per_start_direction: int = 6
+
+    #: Training episodes from which points are remembered, with several cameras. Push back with 25
+    #: demonstrations: 26, 27 of 50 for 34, 35; pick-and-place with 50: 43 to 49 for 38 to 44.
+    min_episodes_for_point_memory: int = 35
+
+    #: Training episodes from which an episode is mixed with a neighbour instead of any others.
+    #: Meta-World's pick-place with 25 demonstrations: 34 of 50 with any four, 19 to 25 with
+    #: neighbours (one seed); with 50 demonstrations three tasks do not differ.
+    min_episodes_for_neighbours: int = 35
+    #: A neighbour is one of the so many episodes whose motions are most alike: only between those
+    #: is what to do nearly linear in what is seen. Lift: 50 of 50 for 43 with any other.
+    neighbours: int = 5
+    #: Of fewer episodes so many of any are mixed. Meta-World's pick-place, 25 demonstrations: the
+    #: free run is 16 mm off instead of 22 with neighbours (median at tick 5).
+    episodes_per_mixture: int = 4
+    #: And this share as often, since between distant ones a mixture is not quite right. Fetch
+    #: push, 25 demonstrations: 30 mm off for 37 when all are mixed (median at tick 14).
+    mixup_factor_of_any: float = 0.6
+
+    #: Below this share explained, of how episodes differ, training warns. One of the 55 policies
+    #: of benchmark/results/tasks.md was below it, and succeeded in 50 % instead of 85.
+    min_explained: float = 0.5
+
+
+RECIPE = Recipe()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training before it starts: data, settings, and what follows from both.
+
+    :param search_attention: filters are searched for, and frozen. False with `attention: train`,
+        and of too few episodes, of which the attention is then trained.
+    :param point_memory: the recurrent part also gets remembered points.
+    :param mix_neighbours: mixtures are of two episodes with similar motions; else of any four.
+    :param mixup: chance that a sequence is a mixture.
+    :param whole: the report on the whole images, by which a crop was chosen or not; None of a
+        dataset that was not read by `prepare`.
+    """
+
+    dataset: Dataset
+    config: TrainConfig
+    search_attention: bool
+    point_memory: bool
+    mix_neighbours: bool
+    mixup: float
+    whole: DatasetReport | None = None
+
+    @property
+    def cropped(self) -> bool:
+        """Whether `prepare` has cropped a camera."""
+        return self.whole is not None and self.whole.spec != self.dataset.spec
+
+
+def prepare(
+    recordings: Iterable[str | Path],
+    spec: Spec,
+    config: TrainConfig,
+    *,
+    crop: bool | None = None,
+    load: Callable[..., Dataset] = load_dataset,
+    before_crop: Callable[[DatasetReport, Dataset], None] = lambda report, dataset: None,
+    **reading: Any,
+) -> Plan:
+    """Read recordings, crop the cameras to where the episodes differ, and decide the rest.
+
+    :param recordings: bags, data sets, folders of them: see `load_dataset`.
+    :param crop: whether to crop the cameras that have no crop in the spec; None: of
+        `RECIPE.min_episodes_for_crop` or more, and not with `recipe: eipl`.
+    :param load: `load_dataset`, or what does the same and shows progress.
+    :param before_crop: told what the whole images showed, if a camera will be cropped.
+    :param reading: what else `load_dataset` takes. Its seed is that of the config.
+    :raises BagError: no episode is usable.
+    """
+    recordings = list(recordings)
+    dataset = load(recordings, spec, seed=config.seed, **reading)
+    whole = examine(dataset)
+    closer = choose_crop(whole, config, crop)
+    if closer != spec:
+        before_crop(whole, dataset)
+        dataset = load(recordings, closer, seed=config.seed, **reading)
+    return replace(decide(dataset, config), whole=whole)
+
+
+def choose_crop(whole: DatasetReport, config: TrainConfig, crop: bool | None = None) -> Spec:
+    """The spec with its cameras cropped as training would; `crop` as for `prepare`."""
+    if crop is None:
+        enough = len(whole.episodes) >= RECIPE.min_episodes_for_crop
+        crop = enough and config.recipe != "eipl"
+    return crop_cameras(whole.spec, whole.differences) if crop else whole.spec
+
+
+def decide(dataset: Dataset, config: TrainConfig) -> Plan:
+    """What follows from the number of training episodes, of those that can be trained on."""
+    lengths = [len(dataset.episodes[index].joints) for index in dataset.training]
+    episodes = sum(length > 1 for length in lengths)
+    search = config.attention == "search" and episodes >= RECIPE.min_episodes_for_search
+    remember = config.point_memory
+    if remember is None:
+        enough = episodes >= RECIPE.min_episodes_for_point_memory
+        remember = enough and len(dataset.spec.cameras) > 1
+    neighbours = episodes >= RECIPE.min_episodes_for_neighbours
+    return Plan(
+        dataset,
+        config,
+        search_attention=search,
+        point_memory=remember and search,
+        mix_neighbours=neighbours,
+        mixup=config.mixup * (1 if neighbours else RECIPE.mixup_factor_of_any),
+    )
