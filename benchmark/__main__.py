@@ -168,8 +168,8 @@ def training(result: dict[str, Any]) -> Iterator[str]:
     yield (
         "`benchmark/training.py epoch`: one update of full backpropagation through time, 5 "
         "episodes of 120 ticks, 64×64, against the seed's plain step loop, taking turns. "
-        "*Memory kept*: the loop with our allocator settings. *Autocast*: predicted images in "
-        "bfloat16. *Apart*: the largest difference of the first update's three losses."
+        "*Memory kept*: the loop with our allocator settings. *Apart*: the largest difference of "
+        "the first update's three losses."
     )
     yield about(result)
     rows: list[list[Any]] = [

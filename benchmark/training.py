@@ -36,8 +36,6 @@ from sarnn_ros.training.recipe import Plan
 from sarnn_ros.training.trainer import Objective
 
 BATCH, SIZE, JOINTS = 5, 64, 6
-#: What is measured against the step loop: exact, and with predicted images in bfloat16.
-OURS = ("ours", "ours, autocast")
 
 
 def make_update(name: str, ticks: int) -> Callable[[], list[float]]:
@@ -53,7 +51,7 @@ def make_update(name: str, ticks: int) -> Callable[[], list[float]]:
     joints = torch.rand(BATCH, ticks, JOINTS)
     frames = images.flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (BATCH, -1))
     lengths = torch.full((BATCH,), ticks)
-    objective = Objective(ours, Fits.of(ours), "autocast" in name)
+    objective = Objective(ours, Fits.of(ours))
 
     def plain() -> tuple[torch.Tensor, ...]:
         return step_loop_losses(seed, images, joints, images, joints.roll(-1, 1))
@@ -79,7 +77,7 @@ def make_update(name: str, ticks: int) -> Callable[[], list[float]]:
         found, _ = objective(batch)
         return tuple(found)
 
-    losses, net = (parallel, ours) if name.startswith("ours") else (plain, seed)
+    losses, net = (parallel, ours) if name == "ours" else (plain, seed)
     optimizer = torch.optim.Adam(net.parameters(), eps=1e-7)
 
     def update() -> list[float]:
@@ -109,7 +107,7 @@ def epoch(repeats: int, ticks: int) -> dict[str, Any]:
     """
     context = multiprocessing.get_context("spawn")
     sides = {}
-    for name in ("step_loop", "step_loop, memory kept", *OURS):
+    for name in ("step_loop", "step_loop, memory kept", "ours"):
         pipe, theirs = context.Pipe()
         context.Process(target=work, args=(theirs, name, ticks), daemon=True).start()
         sides[name] = pipe
@@ -124,18 +122,17 @@ def epoch(repeats: int, ticks: int) -> dict[str, Any]:
     for pipe in sides.values():
         pipe.send(False)
     median = {name: round(float(np.median(taken[1:])), 3) for name, taken in seconds.items()}
-    ours = {name: np.array(seconds.pop(name)[1:]) for name in OURS}
+    ours = np.array(seconds.pop("ours")[1:])
     return {
         "seconds_per_update": median,
         "times_faster": {
-            name: {
-                loop: np.quantile(np.array(taken[1:]) / mine, [0.25, 0.5, 0.75]).round(2).tolist()
+            "ours": {
+                loop: np.quantile(np.array(taken[1:]) / ours, [0.25, 0.5, 0.75]).round(2).tolist()
                 for loop, taken in seconds.items()
             }
-            for name, mine in ours.items()
         },
         "difference_of_the_first_losses": {
-            name: np.abs(first["step_loop"] - first[name]).tolist() for name in OURS
+            "ours": np.abs(first["step_loop"] - first["ours"]).tolist()
         },
     }
 

@@ -55,7 +55,6 @@ def load_policy(settings: Settings) -> Policy:
         backend=settings.backend,
         threads=settings.threads,
         device=settings.device,
-        compiled=settings.compile,
         sha256=settings.policy_sha256 or None,
     )
 

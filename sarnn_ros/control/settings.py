@@ -302,9 +302,6 @@ class Settings(_Group):
         "auto",
         "device of the backend torch; auto: a GPU if there is one. onnxruntime runs on the CPU",
     )
-    compile: bool = _setting(
-        False, "have the backend torch compile the network; configure takes a minute longer"
-    )
     threads: int = _setting(
         1,
         "threads of the network; more than one raises the worst latencies on a busy machine",

@@ -118,8 +118,4 @@ class ConvTranspose2d(nn.ConvTranspose2d):
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         kernel = self.weight.flip(2, 3).transpose(0, 1)
         border = self.kernel_size[0] - 1
-        if torch.is_autocast_enabled(input.device.type):
-            # The gradient of a bfloat16 kernel takes a CPU 6 times as long if conv2d itself pads.
-            padded = functional.pad(input, [border] * 4)
-            return functional.conv2d(padded, kernel, self.bias)
         return functional.conv2d(input, kernel, self.bias, padding=border)

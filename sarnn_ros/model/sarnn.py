@@ -165,13 +165,6 @@ class SARNN(VisionBranch):
         """One per camera, in the spec's order."""
         return [self, *(cast(VisionBranch, branch) for branch in self.other_cameras)]
 
-    def compile_convolutions(self) -> None:
-        """Have torch compile the convolutional parts when next used. Parameters and their names
-        stay; so do copies made of the network, which are not compiled."""
-        for branch in self.branches:
-            for part in (branch.pos_encoder, branch.im_encoder, branch.decoder_image):
-                part.compile()
-
     def forward(
         self, xi: Images, xv: Tensor, state: State | None = None
     ) -> tuple[Images, Tensor, Tensor, Tensor, State]:

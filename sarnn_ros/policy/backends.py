@@ -99,13 +99,11 @@ def make_backend(
     *,
     threads: int,
     device: str,
-    compiled: bool = False,
 ) -> Backend:
     """The backend of this name.
 
     :param device: 'auto' (a GPU where there is one), 'cpu', or what PyTorch calls it.
-    :param compiled: have PyTorch compile the convolutions.
-    :raises ConfigError: a device or option that this backend has not.
+    :raises ConfigError: a device that this backend has not.
     :raises PolicyError: an unknown name, or files that do not fit the config.
     :raises EnvironmentProblem: what the backend needs is not installed.
     """
@@ -116,15 +114,9 @@ def make_backend(
                 where="device",
                 remedy="use the backend 'torch'",
             )
-        if compiled:
-            raise ConfigError(
-                "the backend 'onnxruntime' compiles nothing",
-                where="compile",
-                remedy="set it to false, or use the backend 'torch'",
-            )
         return OnnxBackend(directory, config, threads=threads)
     if name == "torch":
-        return TorchBackend(directory, config, threads=threads, device=device, compiled=compiled)
+        return TorchBackend(directory, config, threads=threads, device=device)
     raise PolicyError(f"no backend '{name}'", remedy=f"choose one of {', '.join(BACKENDS)}")
 
 
@@ -260,7 +252,7 @@ def _check_session(session: Any, config: PolicyConfig, path: Path, outputs: list
 
 
 class TorchBackend:
-    """PyTorch, eager or compiled: for a GPU, or to compare with."""
+    """PyTorch: for a GPU, or to compare with."""
 
     def __init__(
         self,
@@ -269,7 +261,6 @@ class TorchBackend:
         *,
         threads: int,
         device: str,
-        compiled: bool = False,
     ) -> None:
         try:
             import torch
@@ -284,8 +275,6 @@ class TorchBackend:
         torch.set_num_threads(threads)
         self._device = find_device(device)
         self._model = load_model(directory, config).to(self._device)
-        if compiled:
-            self._model.compile_convolutions()
 
     def run(
         self, images: Sequence[Array], state: Array, recurrent: Recurrent, *, want_image: bool

@@ -85,7 +85,6 @@ class Policy:
         *,
         threads: int = 1,
         device: str = "cpu",
-        compiled: bool = False,
         sha256: str | None = None,
     ) -> Policy:
         """Read a policy directory and get ready to run.
@@ -94,18 +93,15 @@ class Policy:
         :param threads: of the network's arithmetic. One is best on a machine that does other work:
             several wait for each other, and so for a free core each.
         :param device: of the backend 'torch': 'cpu', 'cuda', or 'auto', a GPU where there is one.
-        :param compiled: have the backend 'torch' compile the convolutions: a minute's work.
         :param sha256: expected of the directory; see `load_config`.
         :raises PolicyError: as `load_config`, for files that do not fit together, and for a first
             step that takes longer than `FIRST_STEP_SECONDS`.
-        :raises ConfigError: a device or option that the backend has not.
+        :raises ConfigError: a device that the backend has not.
         :raises EnvironmentProblem: the backend is not installed.
         """
         directory = Path(directory)
         config = load_config(directory, sha256=sha256)
-        made = make_backend(
-            backend, directory, config, threads=threads, device=device, compiled=compiled
-        )
+        made = make_backend(backend, directory, config, threads=threads, device=device)
         return cls(config, made)
 
     def _warm_up(self) -> None:

@@ -19,9 +19,9 @@ from sarnn_ros.files import atomic_file
 from sarnn_ros.training.config import TrainConfig
 
 #: Settings that may change on resume: they do not change what is learnt.
-_FREE = ("device", "threads", "picture_every")
+_CHANGEABLE = ("device", "threads")
 #: Episodes that are named in a message, at most.
-_NAMED = 5
+_MAX_NAMED = 5
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -82,7 +82,7 @@ def differences(
     problems = [
         f"{key}: {saved.get(key, 'unknown')!r} then, {now.get(key, 'unknown')!r} now"
         for key in sorted(saved.keys() | now.keys())
-        if saved.get(key, "unknown") != now.get(key, "unknown") and key not in _FREE
+        if saved.get(key, "unknown") != now.get(key, "unknown") and key not in _CHANGEABLE
     ]
     then, there = data["fingerprint"], dataset.fingerprint
     if then != there:
@@ -116,8 +116,8 @@ def _data_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
 
 def _some(names: Iterable[str]) -> str:
     names = sorted(names)
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return ", ".join(names[:_MAX_NAMED]) + more
 
 
 def _flat(value: Any, place: str = "") -> dict[str, Any]:

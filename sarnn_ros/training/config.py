@@ -72,7 +72,6 @@ class TrainConfig(BaseModel):
     epochs: Count = Field(default=10000, description="times through all episodes")
     batch_size: Count = Field(default=5, description="episodes per update")
     learning_rate: Positive = Field(default=1e-3, description="Adam's, the first")
-    adam_eps: Positive = Field(default=1e-7, description="Adam's epsilon")
     learning_rate_end: Fraction = Field(
         default=1.0, description="last learning rate, as a share of the first; half a cosine"
     )
@@ -157,17 +156,10 @@ class TrainConfig(BaseModel):
         default="best", description="weights of the lowest validation loss, or the final ones"
     )
 
-    # The machine, and what is shown.
-    picture_every: Count = Field(default=25, description="epochs between TensorBoard's pictures")
+    # The machine.
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
     threads: Count | None = Field(
         default=None, description="CPU threads, at most all cores; null: all"
-    )
-    autocast: bool = Field(
-        default=False, description="predict images in bfloat16; attention and LSTM stay in float32"
-    )
-    compile: bool = Field(
-        default=False, description="torch.compile the convolutions; a minute more at the start"
     )
 
     @field_validator("*", mode="before")

@@ -23,8 +23,11 @@ from sarnn_ros.viz.curves import plot_joints
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: Epochs between pictures.
+PICTURE_EPOCHS = 25
 #: Ticks of the first episode that are drawn.
-TICKS = 6
+DRAWN_TICKS = 6
+#: RGB of points that are seen, and of those expected at the next tick.
 SEEN, EXPECTED = (0, 0, 255), (255, 0, 0)
 
 
@@ -70,7 +73,7 @@ class TensorBoardLogger:
         if epoch.explained is not None:
             add("explained_variance/validation", epoch.explained, epoch.number)
         add("learning_rate", epoch.learning_rate, epoch.number)
-        if epoch.number % trainer.config.picture_every == 0:
+        if epoch.number % PICTURE_EPOCHS == 0:
             pictures, joints = draw_predictions(trainer)
             self._writer.add_figure("joints: recorded, predicted", joints, epoch.number)
             for camera, picture in zip(trainer.training.spec.cameras, pictures, strict=True):
@@ -103,7 +106,7 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
         inputs = points[None]
     hidden, _ = model.recur(inputs, data.joints[:1, :length])
     decoded = model.decoder_point(hidden)[0]
-    shown = torch.linspace(0, length - 1, min(TICKS, length)).long().to(ticks.device)
+    shown = torch.linspace(0, length - 1, min(DRAWN_TICKS, length)).long().to(ticks.device)
     frames = data.scaled_frames(episode[shown], shown)
     images = model.predict_image(frames, decoded[shown])
     pictures = []

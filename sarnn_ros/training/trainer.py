@@ -63,6 +63,8 @@ from sarnn_ros.training.sequences import Sequences
 #: before proves nothing: Adam recovers from spikes. The bound depends on nothing that happened
 #: before, so that a resumed training stops where an uninterrupted one does.
 DIVERGED_FACTOR = 100.0
+#: Adam's epsilon, EIPL's.
+ADAM_EPS = 1e-7
 #: Of the regression that decides what the recurrent part sees of the points, more than
 #: `explained.CHOICE_RIDGE`: the points were chosen to explain these very episodes.
 SCALE_RIDGE = 0.03
@@ -160,7 +162,6 @@ def image_loss(
     decoded: Tensor,
     following: Sequence[Tensor],
     fits: int,
-    autocast: bool = False,
 ) -> Tensor:
     """Mean squared error of the predicted images, averaged over the cameras.
 
@@ -168,8 +169,6 @@ def image_loss(
     :param decoded: points decoded at those frames, (N, P).
     :param following: the clean frames one tick later.
     :param fits: frames to predict at once on a GPU, see `chunks.sum_chunks`.
-    :param autocast: predict in bfloat16 where torch holds it safe. Only here: the attention
-        divides its feature map by 1e-4, which needs more than the 8 bits of bfloat16.
     """
     weights = [
         weight
@@ -181,10 +180,9 @@ def image_loss(
     def errors(points: Tensor, *images: Tensor) -> Tensor:
         """Of each frame, over its pixels and the cameras."""
         cameras = len(images) // 2
-        with torch.autocast(points.device.type, torch.bfloat16, enabled=autocast):
-            predicted = model.predict_image(images[:cameras], points)
+        predicted = model.predict_image(images[:cameras], points)
         squares = [
-            ((image.to(truth.dtype) - truth) ** 2).mean((1, 2, 3))
+            ((image - truth) ** 2).mean((1, 2, 3))
             for image, truth in zip(predicted, images[cameras:], strict=True)
         ]
         return torch.stack(squares).mean(0)
@@ -214,11 +212,10 @@ def free_run(model: SARNN, points: Tensor, joints: Tensor, targets: Tensor) -> T
 class Objective(nn.Module):
     """The losses of a batch as a module, which is what DistributedDataParallel wraps."""
 
-    def __init__(self, model: SARNN, fits: Fits, autocast: bool = False) -> None:
+    def __init__(self, model: SARNN, fits: Fits) -> None:
         super().__init__()
         self.model = model
         self.fits = fits
-        self.autocast = autocast
         self.scale: PointScale | None = None
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -237,9 +234,7 @@ class Objective(nn.Module):
             count = len(batch.following[0])
             inputs = [camera[:count] for camera in batch.frames]
             there = decoded[row[:count], tick[:count]]
-            image = image_loss(
-                model, inputs, there, batch.following, self.fits.images, self.autocast
-            )
+            image = image_loss(model, inputs, there, batch.following, self.fits.images)
         losses = torch.stack([image, joint, point])
         return losses * losses.new_tensor(batch.shares), fresh
 
@@ -269,9 +264,7 @@ class Trainer:
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
         self.batches = Batches(training, plan, self.generator, self.group)
         self.fits = Fits.of(model)
-        if config.compile:
-            model.compile_convolutions()
-        self.objective = Objective(model, self.fits, config.autocast)
+        self.objective = Objective(model, self.fits)
         partly_used = config.image_loss == 0 or config.attention == "search"
         self.distributed_objective = self.group.wrap(self.objective, partly_used)
         #: What is expected, without looking, of the episodes validated with, (F, SAMPLES, D).
@@ -433,7 +426,7 @@ class Trainer:
     def _start_optimizer(self) -> None:
         config = self.config
         self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=config.learning_rate, eps=config.adam_eps, fused=True
+            self.model.parameters(), lr=config.learning_rate, eps=ADAM_EPS, fused=True
         )
 
     def final_model(self) -> SARNN:
@@ -460,8 +453,7 @@ class Trainer:
         for part in torch.split(where, self.fits.images):
             row, tick = part.T
             frames, following = data.scaled_frames(row, tick), data.scaled_frames(row, tick + 1)
-            there, fits = decoded[row, tick], self.fits.images
-            error = image_loss(model, frames, there, following, fits, config.autocast)
+            error = image_loss(model, frames, decoded[row, tick], following, self.fits.images)
             image += error * len(part) / len(where)
         model.train()
         total = config.image_loss * image + config.joint_loss * joint + config.point_loss * point

@@ -17,9 +17,7 @@ def test_the_backend_gets_its_threads_and_its_device(monkeypatch, tmp_path):
     monkeypatch.setattr(Policy, "load", lambda path, **options: (path, options))
     options = {"backend": "torch", "threads": 2, "device": "cuda"}
     settings = build_settings({"policy": str(tmp_path), **options})
-    assert load_policy(settings) == (tmp_path, options | {"compiled": False, "sha256": None})
-    compiled = build_settings({"policy": "/p", "backend": "torch", "compile": True})
-    assert load_policy(compiled)[1]["compiled"]
+    assert load_policy(settings) == (tmp_path, options | {"sha256": None})
     assert load_policy(build_settings({"policy": "/p"}))[1]["device"] == "auto"
 
 

@@ -287,28 +287,6 @@ def test_the_device_is_the_backends(policy_dir):
         Policy.load(policy_dir, device="cuda")
 
 
-def test_the_torch_backend_compiles_where_asked(parts, policy_dir, monkeypatch):
-    """For real but for the last stage, which takes a C++ compiler and most of a minute."""
-    compiled = []
-
-    def compile_early_stages(module):
-        compiled.append(module)
-        compile_module(module, backend="aot_eager")
-
-    compile_module = torch.nn.Module.compile
-    monkeypatch.setattr(torch.nn.Module, "compile", compile_early_stages)
-    eager = Policy.load(policy_dir, "torch")
-    assert not compiled
-    policy = Policy.load(policy_dir, "torch", compiled=True)
-    assert len(compiled) == 3 * len(policy.spec.cameras)
-    for share in (0.2, 0.5, 0.9):
-        seen = observe(parts, np.full(parts.spec.joint_dim, share))
-        one, other = (each.step(seen, want_image=True) for each in (eager, policy))
-        np.testing.assert_allclose(one.action, other.action, atol=1e-5)
-    with pytest.raises(ConfigError, match="'onnxruntime' compiles nothing"):
-        Policy.load(policy_dir, compiled=True)
-
-
 @pytest.mark.parametrize(
     ("content", "problem"),
     [

@@ -28,6 +28,7 @@ from sarnn_ros.errors import SarnnError, TrainingError
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.training import run as run_module
+from sarnn_ros.training import tensorboard
 from sarnn_ros.training.checkpoint import load_checkpoint
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.recipe import decide
@@ -182,10 +183,11 @@ def test_full_disk_at_the_end_needs_no_second_training(
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("free", [0, 4096])
 def test_a_full_disk_ends_tensorboard_and_not_the_training(
-    make_task: MakeTask, tmp_path: Path, free: int
+    make_task: MakeTask, tmp_path: Path, free: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(tensorboard, "PICTURE_EPOCHS", 1)
     told: list[str] = []
-    config = make_config({**FAST, "picture_every": 1})
+    config = make_config(FAST)
     with full_disk(free), TensorBoardLogger(tmp_path / "board", told.append) as board:
         part = train(
             decide(make_task(), config),
@@ -365,7 +367,7 @@ def test_resume_with_another_number_of_threads_says_so(
 
 def test_resume_on_another_machine_is_allowed(make_task: MakeTask, tmp_path: Path) -> None:
     train(decide(make_task(), make_config(FAST)), tmp_path / "policy", should_stop=stop_after(1))
-    elsewhere = make_config({**FAST, "device": "auto", "picture_every": 3})
+    elsewhere = make_config({**FAST, "device": "auto"})
     assert elsewhere != make_config(FAST)
     assert train(decide(make_task(), elsewhere), tmp_path / "policy", resume=True).finished
 

@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
+from sarnn_ros.training import tensorboard
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.memory import Fits
 from sarnn_ros.training.recipe import decide
@@ -29,8 +30,11 @@ SMALL = {"k_dim": 2, "rec_dim": 8, "epochs": 3, "inner_steps": 1, "encoder_frame
          "threads": 1, "validate_every": 2}  # fmt: skip
 
 
-def test_losses_and_pictures_are_there(make_task: Callable[..., Dataset], tmp_path: Path) -> None:
-    config = make_config({**SMALL, "picture_every": 2})
+def test_losses_and_pictures_are_there(
+    make_task: Callable[..., Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorboard, "PICTURE_EPOCHS", 2)
+    config = make_config(SMALL)
     with TensorBoardLogger(tmp_path / "events") as logger:
         result = train(decide(make_task(), config), tmp_path / "policy", watchers=(logger,))
     events = EventAccumulator(str(tmp_path / "events"))

@@ -16,13 +16,14 @@ from sarnn_ros.training.config import (
     make_config,
     parse_settings,
 )
+from sarnn_ros.training.trainer import ADAM_EPS
 
 
 def test_eipl_recipe_is_the_tutorials() -> None:
     config = make_config({"recipe": "eipl"})
     assert (config.image_loss, config.joint_loss, config.point_loss) == (0.1, 1.0, 0.1)
     assert (config.curve, config.decay_end) == ("s", 1000)
-    assert (config.adam_eps, config.learning_rate, config.batch_size) == (1e-7, 1e-3, 5)
+    assert (ADAM_EPS, config.learning_rate, config.batch_size) == (1e-7, 1e-3, 5)
     assert (config.rec_dim, config.k_dim) == (50, 5)
     assert (config.temperature, config.heatmap_size) == (1e-4, 0.1)
     # What `eipl/data/dataset.py` does to its inputs (commit 1b62ca5).
@@ -96,7 +97,7 @@ def test_unknown_recipe_is_refused(recipe: object, shown: str) -> None:
 def test_true_is_no_number(key: str) -> None:
     with pytest.raises(ConfigError, match=rf"{key}: (.|\n)*found True"):
         make_config({key: True})
-    assert make_config({"autocast": True}).autocast
+    assert make_config({"point_memory": True}).point_memory
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "{", "just words"])
@@ -110,11 +111,11 @@ def test_files_that_are_no_mapping_are_refused(tmp_path: Path, text: str) -> Non
 
 
 def test_settings_are_read_as_yaml() -> None:
-    assert parse_settings(["epochs=3", "temperature=null", "curve=s", "adam_eps=1.0e-8"]) == {
+    assert parse_settings(["epochs=3", "temperature=null", "curve=s", "learning_rate=1.0e-8"]) == {
         "epochs": 3,
         "temperature": None,
         "curve": "s",
-        "adam_eps": 1e-8,
+        "learning_rate": 1e-8,
     }
 
 
