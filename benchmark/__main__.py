@@ -69,8 +69,8 @@ def about(result: dict[str, Any]) -> str:
 def policy_step(result: dict[str, Any]) -> Iterator[str]:
     yield "## Policy step"
     yield (
-        "`benchmark/policy_step.py`. The baseline is the seed's network in plain eager PyTorch, "
-        "with EIPL's steps around it. *Command*: attention points and joints, what the node runs "
+        "`benchmark/policy_step.py`. The baseline is EIPL's network in plain eager PyTorch, "
+        "with its steps around it. *Command*: attention points and joints, what the node runs "
         "while nobody looks at the predicted image; *full*: with that image. Idle: one core, "
         "turns taken with the baseline: *in a loop*, and at *a robot's pace*, 33 ms of sleep "
         "before each step. Loaded: 30 Hz, as many busy processes as cores. *Of it on a core*: "
@@ -167,7 +167,7 @@ def training(result: dict[str, Any]) -> Iterator[str]:
     yield "## Training"
     yield (
         "`benchmark/training.py epoch`: one update of full backpropagation through time, 5 "
-        "episodes of 120 ticks, 64×64, against the seed's plain step loop, taking turns. "
+        "episodes of 120 ticks, 64×64, against EIPL's plain step loop, taking turns. "
         "*Memory kept*: the loop with our allocator settings. *Apart*: the largest difference of "
         "the first update's three losses."
     )

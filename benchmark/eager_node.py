@@ -17,14 +17,14 @@ import rclpy
 import torch
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
-from seed_sarnn import SeedSARNN
+from reference_sarnn import ReferenceSARNN
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
 
 class EagerNode(Node):
     def __init__(self, rate: float, compressed: bool, size: int = 64) -> None:
         super().__init__("eager")
-        self.model = SeedSARNN(50, 5, 6, im_size=(size, size)).eval()
+        self.model = ReferenceSARNN(50, 5, 6, im_size=(size, size)).eval()
         self.size = size
         self.state = None
         self.image = None

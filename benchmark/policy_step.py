@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""One tick of the policy against the seed's network run plainly, on one core: idle and loaded.
+"""One tick of the policy against EIPL's network run plainly, on one core: idle and loaded.
 Loaded means that other processes burn every core.
 
 Idle is measured twice: in a loop, and at a robot's pace, where each step finds the caches cold and
@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from common import CORES, arguments, burning, finish, machine, make_spec, percentiles, write_policy
 from numpy.typing import NDArray
-from seed_sarnn import SeedSARNN
+from reference_sarnn import ReferenceSARNN
 
 from sarnn_ros.control.scheduling import schedule_this_thread
 from sarnn_ros.model.sarnn import SARNN
@@ -47,7 +47,7 @@ AT_PACE = ("baseline", "onnxruntime, command", "onnxruntime, full")
 class Baseline:
     """The seed's network and EIPL's online loop around it, with no thought given to speed."""
 
-    def __init__(self, model: SeedSARNN) -> None:
+    def __init__(self, model: ReferenceSARNN) -> None:
         self.model = model.eval()
         self.state: Any = None
 
@@ -138,7 +138,7 @@ def make_contenders(size: int, scratch: Path) -> Contenders:
     """The baseline and our backends, with the same weights, on one observation. They agree."""
     torch.manual_seed(0)
     spec: Spec = make_spec(size, joints=JOINTS)
-    seed = SeedSARNN(50, 5, JOINTS, im_size=(size, size))
+    seed = ReferenceSARNN(50, 5, JOINTS, im_size=(size, size))
     model = SARNN(50, 5, JOINTS, im_size=(size, size))
     seed.load_state_dict(model.state_dict(), strict=False)
     directory = write_policy(scratch / f"policy{size}", spec, model)

@@ -1,12 +1,12 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Training speed against the seed's plain step loop, on the same data.
+"""Training speed against EIPL's plain step loop, on the same data.
 
 `epoch` (minutes): one full-BPTT update of T=120, B=5, 64x64; ours must give the same losses. The
 ratio is taken turn by turn; its quartiles are printed.
 `success` (long; needs the simulator): wall time and closed-loop success of a recipe over seeds,
     python benchmark/training.py success BAGS --seeds 0 1 2 3 4 --set recipe=fast
-and what an epoch of the seed's step loop takes on these bags. Its `epochs_in_ten_times` are those
+and what an epoch of that step loop takes on these bags. Its `epochs_in_ten_times` are those
 that fit into ten times the median wall time; our trainer computes the same losses sooner:
     python benchmark/training.py success BAGS --set recipe=eipl --set epochs=60 --at 36 48
 `resume` (a minute): what an interruption costs, against an epoch,
@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 import torch
 from common import arguments, finish, machine
-from seed_sarnn import SeedSARNN, step_loop_losses
+from reference_sarnn import ReferenceSARNN, step_loop_losses
 
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.batches import Batch
 from sarnn_ros.training.config import load_config, make_config, parse_settings
+from sarnn_ros.training.footprint import Fits
 from sarnn_ros.training.machine import keep_memory
-from sarnn_ros.training.memory import Fits
 from sarnn_ros.training.recipe import Plan
 from sarnn_ros.training.trainer import Objective
 
@@ -44,8 +44,9 @@ def make_update(name: str, ticks: int) -> Callable[[], list[float]]:
         keep_memory()
     torch.manual_seed(0)
     ours = SARNN(50, 5, JOINTS, im_size=(SIZE, SIZE))
-    seed = SeedSARNN(50, 5, JOINTS, im_size=(SIZE, SIZE))
-    seed.load_state_dict({name: ours.state_dict()[name].clone() for name in seed.state_dict()})
+    reference = ReferenceSARNN(50, 5, JOINTS, im_size=(SIZE, SIZE))
+    weights = ours.state_dict()
+    reference.load_state_dict({name: weights[name].clone() for name in reference.state_dict()})
     ours = ours.to(memory_format=torch.channels_last)
     images = torch.rand(BATCH, ticks, 3, SIZE, SIZE)
     joints = torch.rand(BATCH, ticks, JOINTS)
@@ -54,7 +55,7 @@ def make_update(name: str, ticks: int) -> Callable[[], list[float]]:
     objective = Objective(ours, Fits.of(ours))
 
     def plain() -> tuple[torch.Tensor, ...]:
-        return step_loop_losses(seed, images, joints, images, joints.roll(-1, 1))
+        return step_loop_losses(reference, images, joints, images, joints.roll(-1, 1))
 
     def parallel() -> tuple[torch.Tensor, ...]:
         now, following = frames[:, :-1].flatten(0, 1), frames[:, 1:].flatten(0, 1)
@@ -77,7 +78,7 @@ def make_update(name: str, ticks: int) -> Callable[[], list[float]]:
         found, _ = objective(batch)
         return tuple(found)
 
-    losses, net = (parallel, ours) if name == "ours" else (plain, seed)
+    losses, net = (parallel, ours) if name == "ours" else (plain, reference)
     optimizer = torch.optim.Adam(net.parameters(), eps=1e-7)
 
     def update() -> list[float]:
@@ -102,7 +103,7 @@ def work(pipe: Connection, name: str, ticks: int) -> None:
 def epoch(repeats: int, ticks: int) -> dict[str, Any]:
     """Seconds of an update, taking turns; and how far the losses are apart.
 
-    Each side has its own process: how memory is kept, which `sarnn train` sets and the seed's loop
+    Each side has its own process: how memory is kept, which `sarnn train` sets and that loop
     does not, holds for a whole one. The loop is measured with it as well.
     """
     context = multiprocessing.get_context("spawn")

@@ -123,7 +123,10 @@ def _search(dataset: Dataset, report: DatasetReport, read: Callable[[Spec], Data
 
 
 def _write_json(report: DatasetReport, file: Path) -> None:
-    """:param file: - for the terminal. :raises ConfigError: it cannot be written."""
+    """
+    :param file: - for the terminal.
+    :raises ConfigError: it cannot be written.
+    """
     import json
 
     from sarnn_ros.files import write_text

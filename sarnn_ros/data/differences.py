@@ -117,7 +117,9 @@ def _objects(
 ) -> NDArray[np.bool_]:
     """Where (h, w) what differs, (E, h, w), is not the robot.
 
-    :param images: (T, h, w, 3) per episode. :param states: (T, D). :param first: (E, h, w, 3).
+    :param images: (T, h, w, 3) per episode.
+    :param states: (T, D).
+    :param first: (E, h, w, 3).
     """
     looked = range(0, len(images), -(-len(images) // MAX_COMPARED_EPISODES))
     differs = differs[looked]

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layers that make SARNN: points from feature maps, and heat maps from points. Torch only.
 
-Names and signatures follow the seed (EIPL's `SpatialSoftmax`, `InverseSpatialSoftmax`). Width and
-height are what they say here: EIPL swaps them twice, which cancels for square images only.
+Names and signatures are those of EIPL's `SpatialSoftmax` and `InverseSpatialSoftmax`. Width and
+height are what they say: EIPL swaps them twice, which cancels for square images only.
 """
 
 from __future__ import annotations

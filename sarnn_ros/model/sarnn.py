@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """SARNN: spatial attention with a recurrent neural network. Torch only; no data, no training.
 
-Parameter names, initialisation and outputs are those of EIPL's reference, so that its checkpoints
-load and its papers apply. Beyond it: several cameras, a stride-2 variant, and points that are
-remembered (`point_memory`).
+Parameter names, initialisation and outputs are those of EIPL's implementation, so that its
+checkpoints load and its papers apply. Beyond it: several cameras, a stride-2 variant, and points
+that are remembered (`point_memory`).
 """
 
 from __future__ import annotations
@@ -105,7 +105,8 @@ class VisionBranch(nn.Module):
 
 
 class SARNN(VisionBranch):
-    """The network of the seed. The first camera's layers are the network's own, unprefixed.
+    """The network of EIPL's reference implementation. The first camera's layers are the network's
+    own, unprefixed.
 
     :param rec_dim: size of the LSTM's state.
     :param k_dim: attention points per camera.
@@ -186,7 +187,7 @@ class SARNN(VisionBranch):
         memory: tuple[Tensor, ...] = ()
         if self.point_memory:
             enc_pts, strength = self.look(xi)
-            before = state[2:] if state is not None else _nothing(enc_pts, strength)
+            before = state[2:] if state is not None else _empty_memory(enc_pts, strength)
             memory = self.remember(enc_pts, strength, before)
         else:
             enc_pts = self.encode(xi)
@@ -219,8 +220,9 @@ class SARNN(VisionBranch):
         s = log Σ exp(logit) of one image and S of those before it: S' = log(exp S + exp s),
         and the mean moves by exp(s - S') of the way to the point of this image.
 
-        :param points: of this image, (B, P). :param strength: (B, P / 2).
-        :param memory: strength and remembered points before it, likewise.
+        :param points: of this image, (B, P).
+        :param strength: (B, P / 2).
+        :param memory: strength, (B, P / 2), and remembered points, (B, P), before this image.
         :returns: both after it.
         """
         before, kept = memory
@@ -234,9 +236,10 @@ class SARNN(VisionBranch):
     def with_remembered(self, points: Tensor, strength: Tensor) -> Tensor:
         """Points of whole sequences, and the remembered ones beside them, (B, T, 2 * P).
 
-        :param points: (B, T, P). :param strength: (B, T, P / 2).
+        :param points: (B, T, P).
+        :param strength: (B, T, P / 2).
         """
-        memory = _nothing(points[:, 0], strength[:, 0])
+        memory = _empty_memory(points[:, 0], strength[:, 0])
         found = []
         for tick in range(points.shape[1]):
             memory = self.remember(points[:, tick], strength[:, tick], memory)
@@ -278,7 +281,7 @@ class SARNN(VisionBranch):
         return [branch.render(image, points) for branch, image, points in branches]
 
 
-def _nothing(points: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
+def _empty_memory(points: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
     """The point memory before the first tick, for such points and strengths."""
     return torch.full_like(strength, UNSEEN), torch.zeros_like(points)
 

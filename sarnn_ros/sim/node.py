@@ -228,7 +228,7 @@ def _image(header: Header, image: NDArray[np.uint8]) -> Image:
     message = Image(
         header=header, height=height, width=width, encoding="rgb8", step=width * channels
     )
-    # Assigning a list or an ndarray would cost 50 ms; see DESIGN 6.
+    # Assigning a list or an ndarray would cost 50 ms.
     data = array.array("B")
     data.frombytes(memoryview(image).cast("B"))
     message.data = data

@@ -3,8 +3,8 @@
 """Which message belongs to which tick: causal, exact, in int nanoseconds. No messages here.
 
 A tick uses, of each source, the newest message with stamp <= tick that is no older than the
-source's `max_age` (DESIGN §3). Ticks are the multiples of the period since the clock's epoch, or
-images of the first camera (`Spec.tick`); either way a bag and a live node have the same.
+source's `max_age`. Ticks are the multiples of the period since the clock's epoch, or images of the
+first camera (`Spec.tick`); either way a bag and a live node have the same.
 """
 
 from __future__ import annotations

@@ -82,7 +82,9 @@ FOLDS = 5
 class Candidates:
     """Filters of the last convolution of one camera's attention.
 
-    :param weight: (M, C, 3, 3). :param bias: (M,). :param points: what they give on each of S sets
+    :param weight: (M, C, 3, 3).
+    :param bias: (M,).
+    :param points: what they give on each of S sets
         of images of the E episodes, (S, E, M, 2).
     """
 
@@ -163,7 +165,8 @@ def _points(
 def _discriminants(offsets: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
     """Linear discriminants w = C⁻¹(patch - mean) and their bias: 1 at the patch, 0 at the mean.
 
-    :param offsets: patch - mean, (M, C * 9). :param inverse: C⁻¹.
+    :param offsets: patch - mean, (M, C * 9).
+    :param inverse: C⁻¹.
     """
     weight = offsets @ inverse
     weight = weight / (weight * offsets).sum(1, keepdim=True).clamp(min=1e-9)
@@ -221,7 +224,8 @@ def choose(points: Tensor, wanted: Array, starts: Array, count: int) -> list[int
     What explains most of few episodes beside the first few is chosen by chance, and is elsewhere
     in other scenes. Of several that follow the same thing, it is rarer that all lose it.
 
-    :param points: of M candidates, (S, E, M, 2). :param wanted: what they are to explain, (E, R).
+    :param points: of M candidates, (S, E, M, 2).
+    :param wanted: what they are to explain, (E, R).
     :param starts: what is known without them, (E, K).
     """
     # All of them at every choice: what explains most alone may all be on one object, and what a
@@ -321,7 +325,8 @@ def cross_validate(
     """What the points in the first images explain of how held-out episodes' trajectories differ
     (`explained_share`): each fold by a choice from, and a regression on, the others.
 
-    :param candidates: points (S, E, M, 2) of each camera. :param wanted: trajectories (E, N, D).
+    :param candidates: points (S, E, M, 2) of each camera.
+    :param wanted: trajectories (E, N, D).
     :param starts: (E, K), see `explained.Starts`.
     """
     folds = np.arange(len(wanted)) % FOLDS

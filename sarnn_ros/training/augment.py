@@ -62,7 +62,8 @@ def draw_boxes(
 def erase(images: Tensor, boxes: Tensor) -> Tensor:
     """Black rectangles.
 
-    :param images: (N, 3, H, W). :param boxes: (N, 4) as from `draw_boxes`, one row per image.
+    :param images: (N, 3, H, W).
+    :param boxes: (N, 4) as from `draw_boxes`, one row per image.
     """
     top, left, bottom, right = boxes.to(images.device).reshape(-1, 4, 1).unbind(1)
     row, column = (torch.arange(side, device=images.device) for side in images.shape[-2:])

@@ -63,9 +63,11 @@ class Batch:
 class RecurrentBatch:
     """B episodes for an update of the recurrent part alone.
 
-    :param seen: the points that it sees, (B, T - 1, P). :param points: those to predict.
-    :param joints, targets: (B, T - 1, D). :param lengths: ticks of each, (B,), of T, which are
-        the longest episode's and those at rest.
+    :param seen: the points that it sees, (B, T - 1, P).
+    :param points: those to predict.
+    :param joints, targets: (B, T - 1, D).
+    :param lengths: ticks of each, (B,), of T, which are
+        the longest episode's and those after its end.
     """
 
     seen: Tensor
@@ -167,8 +169,8 @@ class Batches:
         if self._plan.mixup:
             parts = self._mixed(episodes, points)
         moving = lengths
-        if config.rest:
-            parts, lengths = self._rested(parts, lengths)
+        if config.pad_after:
+            parts, lengths = self._padded(parts, lengths)
         wanted, joints, targets = parts
         seen = wanted
         if deviation is not None and config.point_noise:
@@ -272,11 +274,11 @@ class Batches:
         shown = torch.minimum(torch.arange(ticks, device=points.device), last[:, None])
         return points.gather(1, shown[..., None].expand_as(points))
 
-    def _rested(self, parts: Sequence[Tensor], lengths: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _padded(self, parts: Sequence[Tensor], lengths: Tensor) -> tuple[list[Tensor], Tensor]:
         """Sequences (B, T - 1, …) of which the last step is repeated after the end, and their
         lengths. At the robot a policy runs on when its motion is over: it must not go anywhere.
         """
-        more = math.ceil(self._config.rest * self._data.ticks)
+        more = math.ceil(self._config.pad_after * self._data.ticks)
         steps = torch.arange(parts[0].shape[1] + more, device=lengths.device)
         steps = torch.minimum(steps, (lengths - 2).clamp(min=0)[:, None])
         rows = torch.arange(len(lengths), device=lengths.device)[:, None]

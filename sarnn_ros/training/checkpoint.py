@@ -75,7 +75,8 @@ def differences(
 ) -> list[str]:
     """How a saved training differs from the one of these settings and data, in words.
 
-    :param saved: its settings. :param data: of its data, as from `describe_data`; or the
+    :param saved: its settings.
+    :param data: of its data, as from `describe_data`; or the
         fingerprint alone.
     """
     now = config.model_dump(mode="json")

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings of a training: values and their validation. What they do is in `trainer.py`.
 
-A recipe is a set of defaults: `recipe: eipl` is the seed's training as EIPL's tutorial runs it,
-`recipe: fast` takes minutes on a CPU (docs/explanation/training.md). The user's values override
-the recipe's.
+A recipe is a set of defaults: `recipe: eipl` is the training of EIPL's tutorial, `recipe: fast`
+takes minutes on a CPU (docs/explanation/training.md). The user's values override the recipe's.
+What is decided by the number of episodes is in `recipe.py`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class TrainConfig(BaseModel):
-    """All settings of one training. The defaults here are the seed's and EIPL's tutorial's."""
+    """All settings of one training. The defaults here are EIPL's tutorial's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -79,7 +79,7 @@ class TrainConfig(BaseModel):
         default=None, description="gradient norm above which to clip"
     )
 
-    # Doing less per update (see `trainer.py`). None: everything, as in the seed.
+    # Doing less per update (see `trainer.py`). None: everything, as EIPL does.
     image_frames: Count | None = Field(
         default=None, description="frames per update whose next image is predicted"
     )
@@ -103,7 +103,7 @@ class TrainConfig(BaseModel):
         "that it knows what the arm hides at times; with attention: search; null: only with "
         "several cameras and 35 training episodes or more; EIPL has no such input",
     )
-    latches: int = Field(
+    hold_units: int = Field(
         default=0,
         ge=0,
         description="LSTM units that start out by keeping what the first image tells, at most "
@@ -140,9 +140,9 @@ class TrainConfig(BaseModel):
         description="chance that a sequence is a mixture of two similar episodes, tick by tick; "
         "of few training episodes, of several, and less often; recurrent updates only",
     )
-    rest: Fraction = Field(
+    pad_after: Fraction = Field(
         default=0.0,
-        description="how long a sequence stays at rest after its end, as a share of the longest, "
+        description="how long a sequence stands still after its end, as a share of the longest, "
         "so that the policy holds what it has reached; recurrent updates only",
     )
 
@@ -190,7 +190,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "k_dim": 12,
         "forget_bias": 2.0,
         "point_memory": None,
-        "latches": 12,
+        "hold_units": 12,
         "epochs": 100,
         "batch_size": 64,
         "learning_rate": 4e-3,
@@ -209,7 +209,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "point_noise": 0.1,
         "point_hold": 0.5,
         "mixup": 0.5,
-        "rest": 0.25,
+        "pad_after": 0.25,
         "validate_every": 10,
         "patience": None,
         "keep": "last",

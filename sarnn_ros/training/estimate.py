@@ -9,7 +9,7 @@ import time
 
 from sarnn_ros.data.problems import Problem
 from sarnn_ros.training.attention_search import count_exemplars, episode_bytes, most_episodes
-from sarnn_ros.training.memory import update_bytes
+from sarnn_ros.training.footprint import update_bytes
 from sarnn_ros.training.recipe import RECIPE, Plan
 from sarnn_ros.training.run import make_trainer
 

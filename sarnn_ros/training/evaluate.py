@@ -111,7 +111,10 @@ def _points_explain(
     targets: Sequence[NDArray[Any]],
     states: NDArray[np.float64],
 ) -> dict[str, float | None]:
-    """:param points: of each episode's first image, (P,). :param states: first ones, (E, D)."""
+    """
+    :param points: of each episode's first image, (P,).
+    :param states: first ones, (E, D).
+    """
     names = ("points_explain", "with_episodes_exchanged")
     if len(points) < RECIPE.min_episodes_for_search:
         return dict.fromkeys(names)

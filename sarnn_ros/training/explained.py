@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much of what differs between demonstrations is explained. Without torch.
 
-1: all of it. 0: no more than replaying the mean demonstration explains; a policy that does not see
-the object does no better. Less than 0: worse than that. A small mean squared error proves nothing,
-since most of a motion is the same in every demonstration.
+1 is all of it. 0 is as much as replaying the mean demonstration explains: a policy that does not
+see the object does no better. Less than 0 is worse than that. A small mean squared error proves
+nothing, since most of a motion is the same in every demonstration.
 
-Two things are asked: what the attention points of the first images explain (ridge regression), and
-what the whole policy explains when it runs on its own predictions. Pace does not count: a person's
-differs more between demonstrations than where things lie, and no image tells it. So the time of
-what is predicted is warped to fit the demonstration best, and likewise that of the mean one.
+Two things are measured: what the attention points of the first images explain (by ridge
+regression), and what the whole policy explains when it runs on its own predictions. Pace does not
+count: it differs more between a person's demonstrations than the places of things, and no image
+tells it. So the time of a prediction is warped to fit the demonstration best, and so is the time
+of the mean demonstration.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ SAMPLES = 100
 ROW_SAMPLES = 32
 #: Where time is warped, a prediction runs so many times as fast as the demonstration at most.
 MAX_WARP_SPEED = 3
-#: Of the ridge regressions by which points are chosen, a share of a standardised point's variance;
-#: and of those that figures are told of, since of few episodes many points fit anything.
+#: Ridge of the regressions by which points are chosen, as a share of a standardised point's
+#: variance; and of those that figures are told of: with few episodes many points fit anything.
 CHOICE_RIDGE, FIGURE_RIDGE = 0.01, 0.1
 #: Points that deviate less, as a share of the image, count as if they deviated so much.
 MIN_DEVIATION = 0.02
-#: Times that trajectories are exchanged between episodes: a single one can look like the truth.
+#: Times that trajectories are exchanged between episodes: a single exchange may fit by chance.
 PERMUTATIONS = 20
-#: Trajectories whose squared differences sum up to no more do not differ: nothing explains them.
+#: Trajectories whose squared differences sum up to less do not differ, and nothing explains them.
 MIN_SQUARED_DIFFERENCE = 1e-9
 
 Array = NDArray[np.float64]
@@ -52,11 +53,12 @@ def stretch(values: NDArray[Any], length: int) -> NDArray[np.float64]:
 def unseen_demonstrations(
     demonstrations: Sequence[NDArray[Any]], states: NDArray[Any], others: NDArray[Any]
 ) -> Array:
-    """What is expected of episodes of which only the first state is known: the mean of
-    `demonstrations`, trajectories (T, D) of any length, and what first states tell beside it.
+    """The trajectories to expect where only the first state is known: the mean of the
+    `demonstrations`, and what the first state tells beside it.
 
-    :param states: first ones of the demonstrations, (E, D), as shares of the joints' ranges.
-    :param others: first states of the episodes, (F, D).
+    :param demonstrations: E trajectories (T, D), of any length.
+    :param states: their first states, (E, D), as shares of the joints' ranges.
+    :param others: first states of the episodes in question, (F, D).
     :returns: (F, SAMPLES, D).
     """
     starts = Starts(states)
@@ -150,7 +152,9 @@ class Regressions:
 
     What the start tells is not to be explained by points: its columns come first.
 
-    :param points: (S, M, E, 2). :param wanted: (E, R). :param starts: (E, K), see `Starts`.
+    :param points: (S, M, E, 2).
+    :param wanted: (E, R).
+    :param starts: (E, K), see `Starts`.
     """
 
     def __init__(self, points: Array, wanted: Array, starts: Array) -> None:

@@ -20,16 +20,16 @@ from torch.nn.functional import pad
 
 from sarnn_ros.model.sarnn import SARNN
 
-#: Standard deviation of the directions that tell trajectories apart: about that of joints
-#: normalised to [0, 1].
-DEVIATION = 0.3
-#: Of standardised points in every other direction.
-REST = 0.03
+#: Standard deviation of the points in the directions that tell trajectories apart: about that of
+#: joints normalised to [0, 1].
+TELLING_DEVIATION = 0.3
+#: Their standard deviation in every other direction.
+OTHER_DEVIATION = 0.03
 #: Points that deviate less, as a share of the image, hardly move: they are amplified as if they
 #: deviated so much. (What a regression counts as moving is `explained.MIN_DEVIATION`.)
-HARDLY = 0.01
-#: Directions that explain less of what the regression explains count as others.
-MIN_SHARE = 0.01
+MIN_POINT_DEVIATION = 0.01
+#: Share of what the regression explains, below which a direction counts as an other one.
+MIN_EXPLAINED_SHARE = 0.01
 
 
 class PointScale(NamedTuple):
@@ -48,19 +48,20 @@ class PointScale(NamedTuple):
         :param first: those of the frames that the trajectories were regressed on, (M, P).
         :param slope: of that regression, (P, R).
         """
-        deviation = points.std(0).clamp(min=HARDLY)
+        deviation = points.std(0).clamp(min=MIN_POINT_DEVIATION)
         first, slope, unit = first.double(), slope.double(), deviation.double()
         first = (first - first.mean(0)) / unit
         slope = slope * unit.unsqueeze(1)
         _, explains, directions = torch.linalg.svd(first @ slope, full_matrices=False)
         shares = explains**2 / (explains**2).sum().clamp(min=1e-12)
-        telling = slope @ directions[shares > MIN_SHARE].T
+        telling = slope @ directions[shares > MIN_EXPLAINED_SHARE].T
         if telling.numel():
-            telling = DEVIATION * telling / (first @ telling).std(0)
-        # Orthonormal, the telling directions' span first: what follows spans the rest.
+            telling = TELLING_DEVIATION * telling / (first @ telling).std(0)
+        # Orthonormal, the telling directions' span first: what follows spans the others.
         count = telling.shape[1]
         basis, _ = torch.linalg.qr(torch.cat([telling, torch.eye(len(unit)).to(telling)], 1))
-        matrix = torch.cat([telling, REST * basis[:, count : len(unit)]], 1) / unit.unsqueeze(1)
+        others = OTHER_DEVIATION * basis[:, count : len(unit)]
+        matrix = torch.cat([telling, others], 1) / unit.unsqueeze(1)
         return cls(points.mean(0), deviation, matrix.T.to(points), count)
 
     def beside(self, other: PointScale) -> PointScale:

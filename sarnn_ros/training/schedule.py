@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How loss weights and the learning rate change with the epoch. Pure functions, NumPy-free.
 
-The seed's `LossScheduler` counts its own calls, and so advances per batch and during validation;
-here the epoch is an argument, and a resumed training gets the same values.
+EIPL's `LossScheduler` counts its own calls, and so advances per batch and during validation. Here
+the epoch is an argument, and a resumed training gets the same values.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ CURVES: tuple[Curve, ...] = get_args(Curve)
 
 
 def loss_weight(epoch: int, weight: float, decay_end: int, curve: Curve = "s") -> float:
-    """The weight at an epoch: 0 at first, `weight` from `decay_end` on (seed: Loss Scheduler).
+    """The weight at an epoch: 0 at first, `weight` from `decay_end` on.
 
-    As in the seed, the curve spans `decay_end` points, so that epoch `decay_end - 1` already
+    As in EIPL, the curve spans `decay_end` points, so that epoch `decay_end - 1` already
     reaches the full weight.
 
     :param epoch: from 0.

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop: the losses, one update, one epoch. Nothing of ROS, files or the terminal.
 
-The loss is the seed's in both recipes. `eipl` computes all of it at every update. `fast` searches
-for the attention first, and then keeps it as it is (`attention_search.py`); per update it computes
-less:
+Both recipes have the loss of the reference implementation, EIPL's. `eipl` computes all of it at
+every update. `fast` searches for the attention first, and keeps it as it is
+(`attention_search.py`). Per update it computes less:
 
 - Only some frames of a batch (`encoder_frames`), drawn at random, are encoded again, with other
   noise and colours; with `attention: train` they train the attention. The recurrent part runs over
@@ -16,8 +16,8 @@ less:
 
 The loss is parallel in time. Nothing in the encoder or the image decoder depends on the recurrent
 state when the inputs are the recorded ones. So all frames are encoded at once, one LSTM runs over
-the sequences, and all predictions are decoded at once: the loss and gradient of the seed's step
-loop, to rounding.
+the sequences, and all predictions are decoded at once. Loss and gradient are those of the
+reference implementation's step loop, to rounding.
 """
 
 from __future__ import annotations
@@ -50,23 +50,23 @@ from sarnn_ros.training.explained import (
     trajectories,
     unseen_demonstrations,
 )
-from sarnn_ros.training.latches import make_latches
+from sarnn_ros.training.footprint import Fits
+from sarnn_ros.training.hold_units import make_hold_units
 from sarnn_ros.training.machine import one_thread
-from sarnn_ros.training.memory import Fits
 from sarnn_ros.training.points import PointScale
 from sarnn_ros.training.recipe import RECIPE, Plan
 from sarnn_ros.training.schedule import cosine, loss_weight
 from sarnn_ros.training.sequences import Sequences
 
 #: Training has diverged if its loss is so many times that of the worst prediction within the value
-#: ranges; an untrained network has a quarter of that worst loss. A loss that is merely larger than
-#: before proves nothing: Adam recovers from spikes. The bound depends on nothing that happened
-#: before, so that a resumed training stops where an uninterrupted one does.
+#: ranges. An untrained network has a quarter of that worst loss. A loss that is only larger than
+#: before proves nothing: Adam recovers from spikes. The bound does not depend on earlier losses,
+#: so that a resumed training stops where an uninterrupted one does.
 DIVERGED_FACTOR = 100.0
 #: Adam's epsilon, EIPL's.
 ADAM_EPS = 1e-7
-#: Of the regression that decides what the recurrent part sees of the points, more than
-#: `explained.CHOICE_RIDGE`: the points were chosen to explain these very episodes.
+#: Ridge of the regression that decides what the recurrent part sees of the points. It is more than
+#: `explained.CHOICE_RIDGE`, since the points were chosen to explain these very episodes.
 SCALE_RIDGE = 0.03
 
 #: Trajectories (T - 1, D), one per episode.
@@ -91,7 +91,8 @@ class Losses:
 class Epoch:
     """The result of one epoch.
 
-    :param number: from 0. :param seconds: wall time.
+    :param number: from 0.
+    :param seconds: wall time.
     :param explained: of how the validation episodes' targets differ, the share that the free run
         explains (`free_run`, `explained.py`); None without validation.
     """
@@ -134,15 +135,15 @@ def recurrent_losses(
     """Joint and attention-point loss of B sequences.
 
     The point loss is bidirectional: the point decoded at t for t + 1 and the one encoded at t + 1
-    pull each other (seed: Backpropagation Through Time). As there, the last frame only serves as
-    an image target.
+    pull each other, as in EIPL's backpropagation through time. The last frame is only a target of
+    images, as there.
 
     :param points: encoded points (B, T - 1, P), and those remembered beside them, if they are.
     :param joints: (B, T - 1, D), inputs.
     :param targets: (B, T - 1, D), what the prediction at t should be.
     :param lengths: ticks per episode, (B,), of T.
     :param scale: of the points that enter the recurrent part.
-    :param seen: enter it instead of `points`, if given.
+    :param seen: points that enter the recurrent part instead of `points`, if given.
     :returns: joint loss, point loss, decoded points (B, T - 1, P).
     """
     inputs = points if seen is None else seen
@@ -193,12 +194,13 @@ def image_loss(
 
 @torch.no_grad()
 def free_run(model: SARNN, points: Tensor, joints: Tensor, targets: Tensor) -> Tensor:
-    """Predictions of B episodes when the network runs on its own: the images are the recorded
-    ones, but the state is off by what the prediction before was off by.
+    """Predictions of B episodes when the network runs on its own: images are the recorded ones,
+    and each state is off by the error of the prediction before it.
 
     A low loss on recorded states can hide a policy that only extrapolates its state.
 
-    :param points: what `Trainer.encode_all` gives. :param joints, targets: (B, T, D).
+    :param points: what `Trainer.encode_all` gives.
+    :param joints, targets: (B, T, D).
     :returns: (B, T - 1, D), what should be targets[:, :-1].
     """
     predicted, state, own = [], None, joints[:, 0]
@@ -305,11 +307,11 @@ class Trainer:
                 self._check_loss(index, *last)
                 with one_thread():
                     for _ in range(config.inner_steps):
-                        # As many episodes as a full batch has: an epoch's last one may have one,
-                        # and so many steps on one episode at a time spoil what was learnt.
+                        # As many episodes as a full batch has. The last batch of an epoch may
+                        # have a single one, and many steps on it would spoil what was learnt.
                         last = self.update_recurrent(config.batch_size).reshape(1), None
-                # The loss is that of before its step. With the last recurrent step's loss, an
-                # epoch of a single update is noticed before it is saved.
+                # A loss is computed before its step. So the last recurrent step tells whether
+                # the full update diverged, before the epoch is saved.
                 self._check_loss(index, *last)
                 sums += losses
             self.group.broadcast(self.model.parameters())
@@ -394,12 +396,12 @@ class Trainer:
         seen = self.encode_all(self.training)
         parts = torch.split(seen, 2 * self.model.k_dim * len(self.model.branches), dim=-1)
         scale, *remembered = (self._scale(points) for points in parts)
-        latches = min(scale.telling, self.config.latches, self.model.rec_dim // 2)
-        make_latches(self.model.rec, latches)
+        held = min(scale.telling, self.config.hold_units, self.model.rec_dim // 2)
+        make_hold_units(self.model.rec, held)
         if remembered:
             scale = scale.beside(remembered[0])
         self.objective.scale = scale
-        # Both: the latches are of the main process's scale. `telling` is not asked for again.
+        # Both: the hold units are of the main process's scale. `telling` is not asked for again.
         self.group.broadcast((*self.model.parameters(), *scale[:3]))
 
     def _scale(self, points: Tensor) -> PointScale:
@@ -523,7 +525,8 @@ class Trainer:
     ) -> Tensor:
         """Points (N, P) of clean frames, few of which are in memory at once.
 
-        :param where: (N, 2), episode and tick. :param strength: see `encode` above.
+        :param where: (N, 2), episode and tick.
+        :param strength: see `encode` above.
         """
         model, fits = model or self.model, self.fits.points
         parts = torch.split(where, min(fits, 256))

@@ -74,10 +74,10 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def seed_sarnn() -> ModuleType:
-    """benchmark/seed_sarnn.py, which is no package."""
-    path = Path(__file__).parents[2] / "benchmark" / "seed_sarnn.py"
-    spec = importlib.util.spec_from_file_location("seed_sarnn", path)
+def reference_sarnn() -> ModuleType:
+    """benchmark/reference_sarnn.py, which is no package."""
+    path = Path(__file__).parents[2] / "benchmark" / "reference_sarnn.py"
+    spec = importlib.util.spec_from_file_location("reference_sarnn", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -2,4 +2,4 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fixtures are shared with other folders, so they live in test/support."""
 
-from training_fixtures import _one_thread, make_task, seed_sarnn  # noqa: F401
+from training_fixtures import _one_thread, make_task, reference_sarnn  # noqa: F401

@@ -50,10 +50,10 @@ def make_spec(**changes: Any) -> Spec:
 
 
 @pytest.fixture
-def plain(seed_sarnn: ModuleType) -> torch.nn.Module:
+def plain(reference_sarnn: ModuleType) -> torch.nn.Module:
     """The network that EIPL would have trained."""
     torch.manual_seed(5)
-    model: torch.nn.Module = seed_sarnn.SeedSARNN(
+    model: torch.nn.Module = reference_sarnn.ReferenceSARNN(
         6, 2, 3, temperature=1e-2, heatmap_size=0.07, im_size=(HEIGHT, WIDTH)
     )
     with torch.no_grad():

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The layers against NumPy computations written from the seed's text, not from our code."""
+"""The layers against NumPy computations written from the papers' text, not from our code."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The network against a NumPy forward pass written from DESIGN section 4."""
+"""The network against a NumPy forward pass written from the paper's description."""
 
 from __future__ import annotations
 

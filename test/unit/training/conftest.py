@@ -3,7 +3,7 @@
 """The fixtures are shared with other folders, so they live in test/support."""
 
 import pytest
-from training_fixtures import _one_thread, make_task, seed_sarnn  # noqa: F401
+from training_fixtures import _one_thread, make_task, reference_sarnn  # noqa: F401
 
 
 @pytest.fixture(autouse=True)

@@ -224,7 +224,7 @@ def test_the_points_find_what_decides() -> None:
     assert held_out == pytest.approx(explains, abs=0.15)
     assert permuted < 0.3
     assert "search 2/2: the points explain 0." in said[1]
-    # The attention of both cameras is changed, some LSTM units are latches, and nothing else.
+    # The attention of both cameras is changed, some LSTM units hold, and nothing else.
     changed = {name for name, value in trainer.model.state_dict().items()
                if not torch.equal(value, before[name])}  # fmt: skip
     assert all("pos_encoder" in name or name.startswith("rec.") for name in changed)

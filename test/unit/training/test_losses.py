@@ -20,10 +20,10 @@ SIZE = (13, 16)
 
 
 def make_pair(seed: ModuleType) -> tuple[SARNN, torch.nn.Module]:
-    """Our network and the seed's with the same weights, in double precision."""
+    """Our network and EIPL's with the same weights, in double precision."""
     torch.manual_seed(1)
     ours = SARNN(6, 2, 3, temperature=1e-2, im_size=SIZE).double()
-    theirs = seed.SeedSARNN(6, 2, 3, temperature=1e-2, im_size=SIZE).double()
+    theirs = seed.ReferenceSARNN(6, 2, 3, temperature=1e-2, im_size=SIZE).double()
     theirs.load_state_dict({n: v for n, v in ours.state_dict().items() if "pos_" not in n[-8:]})
     return ours, theirs
 
@@ -69,13 +69,13 @@ def gradients(model: torch.nn.Module) -> dict[str, Tensor]:
 @pytest.mark.parametrize("fits", [10**6, 4])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_equal_to_the_step_loop_in_loss_and_gradient(
-    seed_sarnn: ModuleType, ticks: int, fits: int, threads: int
+    reference_sarnn: ModuleType, ticks: int, fits: int, threads: int
 ) -> None:
     torch.set_num_threads(threads)
-    ours, theirs = make_pair(seed_sarnn)
+    ours, theirs = make_pair(reference_sarnn)
     data = episodes(3, ticks)
     losses = parallel_losses(ours, data, torch.full((3,), ticks), fits)
-    expected = seed_sarnn.step_loop_losses(theirs, *data)
+    expected = reference_sarnn.step_loop_losses(theirs, *data)
     torch.testing.assert_close(losses, expected, atol=1e-10, rtol=1e-8)
     total(losses).backward()
     total(expected).backward()
@@ -85,16 +85,16 @@ def test_equal_to_the_step_loop_in_loss_and_gradient(
         torch.testing.assert_close(gradient, reference[name], atol=1e-10, rtol=1e-6, msg=name)
 
 
-def test_padding_changes_nothing(seed_sarnn: ModuleType) -> None:
+def test_padding_changes_nothing(reference_sarnn: ModuleType) -> None:
     """Episodes of 2, 5 and 8 ticks: the mean over all their ticks, padded with garbage or not."""
-    ours, theirs = make_pair(seed_sarnn)
+    ours, theirs = make_pair(reference_sarnn)
     lengths = torch.tensor([2, 5, 8])
     data = episodes(3, 8)
     losses = parallel_losses(ours, data, lengths)
     sums = torch.zeros(3).double()
     for episode, length in enumerate(lengths.tolist()):
         one = tuple(part[episode : episode + 1, :length] for part in data)
-        image, joint, point = seed_sarnn.step_loop_losses(theirs, *one)
+        image, joint, point = reference_sarnn.step_loop_losses(theirs, *one)
         pairs = max(length - 2, 0)
         sums += torch.stack([image * (length - 1), joint * (length - 1), point * pairs])
     steps = int((lengths - 1).sum())
@@ -109,9 +109,9 @@ def test_padding_changes_nothing(seed_sarnn: ModuleType) -> None:
     torch.testing.assert_close(parallel_losses(ours, data, lengths), losses)
 
 
-def test_point_loss_pulls_both_ways(seed_sarnn: ModuleType) -> None:
+def test_point_loss_pulls_both_ways(reference_sarnn: ModuleType) -> None:
     """The encoder learns from the prediction as well as the prediction from the encoder."""
-    model, _ = make_pair(seed_sarnn)
+    model, _ = make_pair(reference_sarnn)
     images, joints, _, targets = episodes(2, 5)
     points = model.encode(images[:, :-1].flatten(0, 1)).unflatten(0, (2, 4))
     _, point, _ = recurrent_losses(

@@ -39,7 +39,7 @@ ENOUGH = [9, 7, 9, 8, 9, 9, 6, 9]
 
 def small(**settings: Any) -> TrainConfig:
     values = {"k_dim": 2, "rec_dim": 8, "epochs": 2, "inner_steps": 3, "encoder_frames": 12,
-              "image_frames": 5, "latches": 2, "threads": 1, "device": "cpu"}  # fmt: skip
+              "image_frames": 5, "hold_units": 2, "threads": 1, "device": "cpu"}  # fmt: skip
     return make_config({**values, **settings})
 
 
@@ -151,7 +151,7 @@ def test_each_half_has_a_scale_of_its_own() -> None:
         both(torch.cat(points, 1)), torch.cat([now(points[0]), kept(points[1])], 1)
     )
     assert torch.equal(both.deviation, torch.cat([now.deviation, kept.deviation]))
-    assert both.telling == now.telling, "latches keep points of now"
+    assert both.telling == now.telling, "hold units keep points of now"
 
 
 def test_a_checkpoint_of_before_there_was_the_setting_is_refused(make_task: MakeTask) -> None:

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The schedules against the seed's own arithmetic."""
+"""The schedules against the reference implementation's own arithmetic."""
 
 from __future__ import annotations
 

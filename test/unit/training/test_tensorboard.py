@@ -16,7 +16,7 @@ from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training import tensorboard
 from sarnn_ros.training.config import make_config
-from sarnn_ros.training.memory import Fits
+from sarnn_ros.training.footprint import Fits
 from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import checkpoint_path, make_trainer, train
 from sarnn_ros.training.tensorboard import (

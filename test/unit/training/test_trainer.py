@@ -19,7 +19,7 @@ from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training import trainer as trainer_module
 from sarnn_ros.training.config import TrainConfig, make_config
-from sarnn_ros.training.memory import Fits
+from sarnn_ros.training.footprint import Fits
 from sarnn_ros.training.points import PointScale
 from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import make_trainer
@@ -154,7 +154,7 @@ def test_attention_that_was_found_learns_no_more(make_task: MakeTask) -> None:
 
 
 def test_eipl_update_is_the_seeds(
-    make_task: MakeTask, seed_sarnn: Any, monkeypatch: pytest.MonkeyPatch
+    make_task: MakeTask, reference_sarnn: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One epoch without noise: plain torch, plain Adam, the plain loop, in the same order."""
     monkeypatch.setattr(trainer_module, "ADAM_EPS", SMOOTH)
@@ -164,7 +164,7 @@ def test_eipl_update_is_the_seeds(
     )  # fmt: skip
     dataset = make_task([8, 8, 8], validation=0)
     trainer = make_trainer(decide(dataset, config))
-    plain = seed_sarnn.SeedSARNN(8, 2, 3, temperature=1e-2, im_size=(14, 16))
+    plain = reference_sarnn.ReferenceSARNN(8, 2, 3, temperature=1e-2, im_size=(14, 16))
     state = trainer.model.state_dict()
     plain.load_state_dict({name: state[name].clone() for name in plain.state_dict()})
     optimizer = torch.optim.Adam(plain.parameters(), eps=SMOOTH)
@@ -175,7 +175,7 @@ def test_eipl_update_is_the_seeds(
     joints, targets = trainer.training.joints, trainer.training.targets
     for batch in order.split(2):
         parts = (images[batch], joints[batch], images[batch], targets[batch])
-        image, joint, point = seed_sarnn.step_loop_losses(plain, *parts)
+        image, joint, point = reference_sarnn.step_loop_losses(plain, *parts)
         optimizer.zero_grad()
         (0.1 * image + joint + 0.1 * point).backward()
         optimizer.step()
@@ -323,7 +323,9 @@ def test_explained_variance_tells_a_policy_that_knows_its_episodes(make_task: Ma
     dataset = make_task([9] * 8)
     for episode in dataset.episodes:
         episode.joints[0] = 0.5  # else that tells where it goes
-    trainer = make_trainer(decide(dataset, small(epochs=80, learning_rate=1e-2, rest=0, mixup=0)))
+    trainer = make_trainer(
+        decide(dataset, small(epochs=80, learning_rate=1e-2, pad_after=0, mixup=0))
+    )
     _, before = trainer.validate()
     *_, last = trainer.run(time.monotonic)
     assert before is not None
@@ -361,7 +363,7 @@ def test_the_recurrent_part_trains_on_what_tells_trajectories_apart(make_task: M
 
 def test_the_noise_on_points_is_per_tick_and_per_episode(make_task: MakeTask) -> None:
     trainer = make_trainer(
-        decide(make_task(), small(point_noise=0.5, point_hold=0, mixup=0, rest=0))
+        decide(make_task(), small(point_noise=0.5, point_hold=0, mixup=0, pad_after=0))
     )
     data, deviation = trainer.training, torch.tensor([1.0, 0.1])
     points = torch.zeros(len(data), 100, 2)
@@ -372,10 +374,10 @@ def test_the_noise_on_points_is_per_tick_and_per_episode(make_task: MakeTask) ->
     torch.testing.assert_close(noisy.mean(1).std(0), 0.5 * deviation, rtol=0.2, atol=0)
 
 
-@pytest.mark.parametrize("rest", [0, 1.0], ids=["to the end", "then at rest"])
-def test_held_points_stay_from_a_tick_of_their_motion_on(make_task: MakeTask, rest: float) -> None:
+@pytest.mark.parametrize("pad", [0, 1.0], ids=["to the end", "padded after it"])
+def test_held_points_stay_from_a_tick_of_their_motion_on(make_task: MakeTask, pad: float) -> None:
     trainer = make_trainer(
-        decide(make_task(), small(point_hold=0.5, mixup=0, point_noise=0, rest=rest))
+        decide(make_task(), small(point_hold=0.5, mixup=0, point_noise=0, pad_after=pad))
     )
     data = trainer.training
     ticks = torch.arange(data.ticks - 1.0)[:, None].expand(len(data), -1, 2)
@@ -396,7 +398,7 @@ def test_held_points_stay_from_a_tick_of_their_motion_on(make_task: MakeTask, re
 
 def test_sequences_go_on_at_rest_after_their_end(make_task: MakeTask) -> None:
     """A policy whose motion is over goes on running: it must hold what it has reached."""
-    quiet = small(rest=0.5, mixup=0, point_hold=0.5, point_noise=0, joint_noise=0)
+    quiet = small(pad_after=0.5, mixup=0, point_hold=0.5, point_noise=0, joint_noise=0)
     trainer = make_trainer(decide(make_task([9, 6, 1, *[9] * 7], validation=0), quiet))
     data, more = trainer.training, 5  # half of 9 ticks, rounded up
     numbers = torch.arange(len(data) * (data.ticks - 1.0)).reshape(len(data), -1, 1)
@@ -443,7 +445,7 @@ def test_a_mixture_lasts_as_long_as_its_first_episode(
     make_task: MakeTask, neighbours: bool
 ) -> None:
     """The others' time is stretched: all begin and end together, whatever their pace."""
-    quiet = small(mixup=1.0, point_hold=0, point_noise=0, joint_noise=0, rest=0)
+    quiet = small(mixup=1.0, point_hold=0, point_noise=0, joint_noise=0, pad_after=0)
     plan = decide(make_task([5, 9, 1, 30, *[12] * 6], validation=0), quiet)
     trainer = make_trainer(replace(plan, mix_neighbours=neighbours))
     data = trainer.training
@@ -464,7 +466,7 @@ def test_a_mixture_lasts_as_long_as_its_first_episode(
 
 
 def test_mixtures_of_several_differ_as_much_as_episodes(make_task: MakeTask) -> None:
-    quiet = small(mixup=1.0, point_hold=0, point_noise=0, joint_noise=0, rest=0)
+    quiet = small(mixup=1.0, point_hold=0, point_noise=0, joint_noise=0, pad_after=0)
     plan = decide(make_task([9] * 40, validation=0), quiet)
     trainer = make_trainer(replace(plan, mix_neighbours=False, mixup=1.0))
     data = trainer.training
@@ -477,7 +479,7 @@ def test_mixtures_of_several_differ_as_much_as_episodes(make_task: MakeTask) -> 
 
 def test_a_mixture_mixes_inputs_and_targets_alike(make_task: MakeTask) -> None:
     trainer = make_trainer(
-        decide(make_task(), small(mixup=1.0, point_hold=0, joint_noise=0, rest=0))
+        decide(make_task(), small(mixup=1.0, point_hold=0, joint_noise=0, pad_after=0))
     )
     data = trainer.training
     points = data.targets[:, :-1].repeat(1, 1, 2)[..., :2]  # any linear function of the targets

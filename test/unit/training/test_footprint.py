@@ -14,11 +14,17 @@ from torch import Tensor
 
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
-from sarnn_ros.training import memory
+from sarnn_ros.training import footprint
 from sarnn_ros.training.attention_search import EXEMPLARS, episode_bytes
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.estimate import describe
-from sarnn_ros.training.memory import COPIES, Fits, image_bytes, point_bytes, update_bytes
+from sarnn_ros.training.footprint import (
+    DISTORTION_COPIES,
+    Fits,
+    image_bytes,
+    point_bytes,
+    update_bytes,
+)
 from sarnn_ros.training.recipe import decide
 
 FRAMES = 3
@@ -57,11 +63,11 @@ def test_counted_is_what_torch_keeps(stride: int, sizes: list[tuple[int, int]]) 
 
 def test_as_many_fit_as_the_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     model = SARNN(50, 5, 6, im_size=(128, 128))
-    # An update of the seed at its own image size is not computed twice.
+    # An update of EIPL's recipe at its own image size is not computed twice.
     assert Fits.of(model).points > 5 * 119
-    monkeypatch.setattr(memory, "MEMORY_BYTES", 10 * image_bytes(model))
+    monkeypatch.setattr(footprint, "ACTIVATION_BYTES", 10 * image_bytes(model))
     assert Fits.of(model).images == 10
-    monkeypatch.setattr(memory, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(footprint, "ACTIVATION_BYTES", 0)
     assert Fits.of(model) == (1, 1)
 
 
@@ -104,8 +110,8 @@ def test_an_updates_memory() -> None:
     pixels = 16 * 14 + 20 * 20
     points, images = point_bytes(model), image_bytes(model)
     # One thread takes 8 predicted frames at a time.
-    frames = 70 * 12 * pixels + COPIES * 40 * 12 * 20 * 20
+    frames = 70 * 12 * pixels + DISTORTION_COPIES * 40 * 12 * 20 * 20
     assert update_bytes(model, Fits.of(model), cpu, 40, 30) == frames + 40 * points + 8 * images
     # Of more frames than fit nothing is kept but a chunk.
-    frames = 1030 * 12 * pixels + COPIES * 1000 * 12 * 20 * 20
+    frames = 1030 * 12 * pixels + DISTORTION_COPIES * 1000 * 12 * 20 * 20
     assert update_bytes(model, Fits(1, 1), cpu, 1000, 30) == frames + points + images

@@ -1,6 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The seed, written plainly: the network from stock torch layers, the loss tick by tick.
+"""EIPL's reference implementation, written plainly: the network from stock torch layers, the loss
+tick by tick.
 
 The baseline of the benchmarks and the reference of the tests. Nothing is imported from sarnn_ros,
 and nothing is clever: this is what we must be equal to, and faster than.
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 
-class SeedSARNN(nn.Module):
+class ReferenceSARNN(nn.Module):
     """One camera; parameter names as EIPL's. `im_size` is (height, width)."""
 
     def __init__(
@@ -72,7 +73,7 @@ class SeedSARNN(nn.Module):
 def step_loop_losses(
     model: nn.Module, images: Tensor, joints: Tensor, clean: Tensor, targets: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Image, joint and point loss of equally long episodes, as in the seed's `process_epoch`.
+    """Image, joint and point loss of equally long episodes, as in EIPL's `process_epoch`.
 
     :param images: inputs (B, T, 3, H, W); `clean` are the same without noise.
     :param joints: inputs (B, T, D); targets[:, t] is what the prediction at t should be.

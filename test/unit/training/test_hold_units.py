@@ -12,7 +12,7 @@ import torch
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.config import make_config
-from sarnn_ros.training.latches import make_latches
+from sarnn_ros.training.hold_units import make_hold_units
 from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import make_model
 
@@ -20,10 +20,10 @@ MakeTask = Callable[..., Dataset]
 
 
 @pytest.mark.parametrize("later", ["the same", "something else", "far away"])
-def test_latches_keep_the_first_tick_whatever_comes_later(later: str) -> None:
+def test_hold_units_keep_the_first_tick_whatever_comes_later(later: str) -> None:
     torch.manual_seed(0)
     model = SARNN(rec_dim=12, k_dim=2, joint_dim=3, im_size=(16, 16))
-    make_latches(model.rec, 4)
+    make_hold_units(model.rec, 4)
     first = 0.3 * torch.randn(64, 1, 4)
     rest = {
         "the same": first.expand(-1, 99, -1),
@@ -42,7 +42,7 @@ def test_latches_keep_the_first_tick_whatever_comes_later(later: str) -> None:
 def test_the_other_units_stay_as_they_were() -> None:
     model = SARNN(rec_dim=12, k_dim=2, joint_dim=3, im_size=(16, 16))
     before = model.rec.weight_ih.detach().clone().view(4, 12, -1)
-    make_latches(model.rec, 4)
+    make_hold_units(model.rec, 4)
     after = model.rec.weight_ih.detach().view(4, 12, -1)
     assert torch.equal(after[:, 5:], before[:, 5:])
     assert not torch.equal(after[:, :5], before[:, :5])

@@ -1,9 +1,9 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The memory of an update, and how many frames it may hold. Arithmetic only.
+"""How much RAM an update takes, and how many frames fit into it. Arithmetic only.
 
 Counted are the tensors that torch keeps for the gradient, each as large as the image or, behind a
-first convolution of stride 2, as a quarter of it. That is somewhat more than there is.
+first convolution of stride 2, as a quarter of it. That is somewhat more than torch really keeps.
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ import torch
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.chunks import CPU_CHUNK
 
-#: For activations; a GPU that predicts images may need it once more (`chunks.py`). Constant, so
-#: that frames are split in the same way on every machine.
-MEMORY_BYTES = 3 * 2**30
-#: Of a camera's frames, while they are distorted. Measured: 7.3 with erasing and hue, 4.3 without.
-COPIES = 8
+#: Memory for activations; a GPU that predicts images may need it once more (`chunks.py`). The same
+#: on every machine, so that frames are split in the same way.
+ACTIVATION_BYTES = 3 * 2**30
+#: Copies of a camera's frames while they are distorted. Measured: 7.3 with erasing and hue, 4.3
+#: without.
+DISTORTION_COPIES = 8
 
 
 def point_bytes(model: SARNN) -> int:
-    """Of a frame's attention points, all cameras: image, 16 and 32 channels, k maps, softmax."""
+    """Bytes per frame for attention points, all cameras: image, 16 and 32 channels, k maps,
+    softmax."""
     return _bytes(model, whole=3, strided=16 + 32 + 2 * model.k_dim)
 
 
 def image_bytes(model: SARNN) -> int:
-    """Of a predicted image, all cameras: image, encoder, heat and its product with the k maps;
-    decoder, predicted image, its error."""
+    """Bytes per predicted image, all cameras: image, encoder, heat and its product with the k
+    maps; decoder, predicted image, its error."""
     return _bytes(model, whole=3 * 3, strided=16 + 32 + 3 * model.k_dim + 32 + 16)
 
 
@@ -46,9 +48,10 @@ class Fits(NamedTuple):
 
     @classmethod
     def of(cls, model: SARNN) -> Fits:
-        """As many as `MEMORY_BYTES` hold."""
+        """As many as `ACTIVATION_BYTES` hold."""
         return cls(
-            max(1, MEMORY_BYTES // point_bytes(model)), max(1, MEMORY_BYTES // image_bytes(model))
+            max(1, ACTIVATION_BYTES // point_bytes(model)),
+            max(1, ACTIVATION_BYTES // image_bytes(model)),
         )
 
 
@@ -58,7 +61,8 @@ def update_bytes(
     """Upper bound for an update: the float32 frames that it takes, copies while they are
     distorted, which the process keeps (`machine.keep_memory`), and what the gradient needs.
 
-    :param encoded: frames that train the attention. :param pictured: frames whose next image is
+    :param encoded: frames that train the attention.
+    :param pictured: frames whose next image is
         predicted.
     """
     sizes = [3 * 4 * height * width for height, width in (b.im_size for b in model.branches)]
@@ -67,4 +71,4 @@ def update_bytes(
     if device.type == "cpu":
         at_once = min(at_once, CPU_CHUNK * torch.get_num_threads())
     gradient = min(encoded, fits.points) * point_bytes(model) + at_once * image_bytes(model)
-    return (frames + pictured) * sum(sizes) + COPIES * frames * max(sizes) + gradient
+    return (frames + pictured) * sum(sizes) + DISTORTION_COPIES * frames * max(sizes) + gradient
