@@ -3,10 +3,10 @@
 """Where the first images of the episodes differ, and how large that is for the network: what is
 the same in all of them cannot tell it where the object lies.
 
-Where the robot starts elsewhere in each episode, most of what differs is the robot. It moves off,
-and it looks alike whenever it is in that state; what lies there does neither. So a pixel counts in
-an episode if it stays as it is for the first fifth, and is another in those images of other
-episodes in which the robot's state is most like this one.
+Where the robot starts elsewhere in each episode, most of what differs is the robot. But the robot
+moves off, and it looks the same in other episodes whenever it is in the same state. What lies
+there does neither. So a pixel counts in an episode if it stays as it is for the first fifth, and
+differs from the images of other episodes in which the robot's state is most like this one.
 """
 
 from __future__ import annotations

@@ -5,22 +5,22 @@
 At temperature 1e-4 the spatial softmax is an arg-max: a point that does not start on the object
 gets no gradient towards it. So filters are made from the data, and frozen:
 
-1. *Candidates.* Where the first images differ between episodes, patches of the feature map before
-   the last convolution are drawn. Of these, exemplars that are unlike each other are kept, so
-   that a large object does not leave a small one without any. For each one, the linear
-   discriminant (Fisher) of that patch against all others: w = C⁻¹(patch - mean), where C is the
-   covariance of patches; and once more that of the mean of the patches that the first one finds.
-   Both are scaled by several gains, which decide how sharp the softmax is.
-2. *Choice.* For each camera by itself, one by one, the candidate whose point adds most to how
-   well the points in early images, also under colour jitter, explain how the episodes'
-   trajectories of targets differ: ridge regression, leaving one episode out. By itself, since
-   what the arm hides from one camera another one may see. Only a few: the rest follow the same
-   things as these do, since what else explains few episodes does so by chance.
+1. *Candidates.* Patches of the feature map before the last convolution are drawn where the first
+   images differ between episodes. Those that are unlike each other are kept as exemplars: so a
+   small object beside a large one has some, too. Each exemplar gives two filters: the linear
+   discriminant (Fisher) of that patch against all others, w = C⁻¹(patch - mean), where C is the
+   covariance of patches; and the discriminant of the mean of all patches that the first one
+   finds. Both are scaled by several gains, which decide how sharp the softmax is.
+2. *Choice.* The points in early images, also with other colours, shall explain how the episodes'
+   trajectories differ, by ridge regression that leaves one episode out. Candidates are taken one
+   by one, each time the one that adds most. Each camera chooses by itself, since one camera may
+   see what the arm hides from another one. Only a few are taken so: more would fit few episodes
+   by chance. The other points are the candidates that move most like those few.
 
-The layers below are random, scaled and shifted by the data. Of several searches the one that
-explains most by cross-validation is kept: what a choice from some of the episodes explains of
-the others, whatever their pace. It explains nothing if images and trajectories are exchanged
-between episodes.
+The layers below the searched one are random, scaled and shifted by the data. Of several searches
+the best one by cross-validation is kept: its choice, made from some of the episodes, explains most
+of the others, whatever their pace. If images and trajectories are exchanged between episodes, it
+explains nothing.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ from sarnn_ros.training.explained import (
 from sarnn_ros.training.recipe import RECIPE
 from sarnn_ros.training.sequences import Sequences
 
-#: Moments whose images are used, as shares of a mean episode: early ones, since later the robot
-#: tells where it goes; several, since it hides something else at each.
+#: Moments whose images are used, as shares of a mean episode. Early ones, since later the robot's
+#: own place tells where it goes; several, since at each of them it hides something else.
 EARLY_MOMENTS = (0.0, 0.07, 0.13, 0.2)
 #: Searches, of which the best one is kept.
 SEARCHES = 2
@@ -58,23 +58,23 @@ SEARCHES = 2
 #: `RECIPE.max_episodes_for_search`. With one camera of 119x119 pixels there are still 100, of
 #: 128x128 87, of 320x240 18.
 MAX_SEARCH_BYTES = 3 * 2**29
-#: Patches that discriminants are made for, per camera and search, twice as many where episodes
-#: start differently, as most of them are of the arm then; and those they are chosen from.
+#: Patches per camera and search that discriminants are made for, and patches that these are chosen
+#: from. Where episodes start differently it is twice as many exemplars, as most are of the arm.
 EXEMPLARS, DRAWN_PATCHES = 96, 3000
-#: Share of the patches below which the response of a unit of the layers below changes its sign.
+#: Each unit of the layers below changes its sign at a quantile of its responses between these.
 SIGN_CHANGE_SHARES = (0.1, 0.9)
-#: Patches that the mean and the covariance are estimated from.
+#: Patches that the mean and the covariance of patches are estimated from.
 BACKGROUND_PATCHES = 20_000
-#: Of the covariance's mean variance, added to its diagonal.
+#: Share of the covariance's mean variance that is added to its diagonal.
 SHRINKAGE = 0.03
-#: Response of a discriminant, 1 at its exemplar, above which a patch is taken for the same thing.
+#: Response of a discriminant above which a patch counts as the same thing; 1 at its exemplar.
 MIN_ALIKE_RESPONSE = 0.5
 #: Logit of the softmax at the exemplar; it is 0 at the mean patch. With 10 the rest of the image
 #: outweighs many an exemplar, and the point lies between the object and the image's middle.
 EXEMPLAR_LOGITS = (30.0, 100.0)
-#: Points that differ less, as a share of the image, are copies: one of them is a candidate.
+#: Candidates whose points differ less, as a share of the image, are copies: one of them is kept.
 MAX_COPY_DISTANCE = 0.004
-#: Parts of the episodes, each of which is explained by a choice from the others.
+#: Parts of the cross-validation: each part is explained by a choice from the others.
 FOLDS = 5
 
 
@@ -107,7 +107,8 @@ def make_candidates(
     _draw_trunk(branch, sets, generator)
 
     def features() -> Iterator[Tensor]:
-        """Of one set at a time: to compute them again takes little, to keep all of them much."""
+        """Of one set at a time: computing them again takes little, keeping all takes much
+        memory."""
         return (trunk(images) for images in sets)
 
     background = torch.cat(
@@ -203,9 +204,9 @@ def count_exemplars(data: Sequences) -> int:
 
 
 def episode_bytes(model: SARNN, exemplars: int) -> int:
-    """Memory that the search takes for an episode: its sets of images, and of one camera at a time
-    two maps of features and, twice, those of all exemplars' responses. Measured: as much, and
-    some 50 MB besides."""
+    """Bytes that the search takes for an episode: its sets of images and, of one camera at a time,
+    two maps of features and two of all exemplars' responses. Measured: as much, and some 50 MB
+    besides."""
     pixels = [height * width for height, width in (branch.im_size for branch in model.branches)]
     maps = (2 * 32 + 2 * exemplars) * max(pixels) // model.stride**2
     return 4 * (2 * len(EARLY_MOMENTS) * 3 * sum(pixels) + maps)
@@ -218,18 +219,18 @@ def most_episodes(model: SARNN, exemplars: int) -> int:
 
 
 def choose(points: Tensor, wanted: Array, starts: Array, count: int) -> list[int]:
-    """`count` candidates of one camera: a few, greedily, that together explain most, and then, in
-    turn, those that move most like each of these.
+    """`count` candidates of one camera: first a few that together explain most, chosen greedily,
+    and then, in turn, those that move most like each of these.
 
-    What explains most of few episodes beside the first few is chosen by chance, and is elsewhere
-    in other scenes. Of several that follow the same thing, it is rarer that all lose it.
+    With few episodes, what would be chosen after the first few fits by chance, and is elsewhere in
+    other scenes. If several points follow the same thing, it is rarer that all of them lose it.
 
     :param points: of M candidates, (S, E, M, 2).
     :param wanted: what they are to explain, (E, R).
     :param starts: what is known without them, (E, K).
     """
-    # All of them at every choice: what explains most alone may all be on one object, and what a
-    # second object adds shows only when the first one is known.
+    # All candidates at every choice: those that explain most alone may all be on one object. What
+    # a second object adds shows only when the first one is known.
     kept = _without_copies(points, count)
     free = points[:, :, kept].double().cpu().permute(0, 2, 1, 3)  # (S, M, E, 2)
     regressions = Regressions(free.numpy(), wanted, starts)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From episodes to the inputs of an update: which ones, which frames, how distorted.
 
-All random numbers of a training but its first weights, and those of its search for attention, are
-drawn here, for the whole batch and in every process the same.
+All random numbers of a training are drawn here, except for its first weights and the search for
+attention. They are drawn for the whole batch, and are the same in every process.
 """
 
 from __future__ import annotations
@@ -52,8 +52,11 @@ class Batch:
     own: Tensor
 
     def store(self, fresh: Tensor, points: Tensor, group: ProcessGroup) -> None:
-        """Put the points of the encoded frames, (encoded, P), of all processes to their place in
-        the points of all episodes, (E, T - 1, P), or the first of more columns."""
+        """Put the points of the encoded frames of all processes to their places.
+
+        :param fresh: of our frames, (encoded, P).
+        :param points: of all episodes, (E, T - 1, P), or with more columns behind these.
+        """
         found = fresh.new_zeros(len(self.drawn), fresh.shape[1])
         found[self.own] = fresh
         points[..., : found.shape[1]][tuple(self.drawn.T)] = group.sum(found)
@@ -180,8 +183,8 @@ class Batches:
         return RecurrentBatch(seen, wanted, self._noisy_joints(joints), targets, lengths)
 
     def _mixed(self, episodes: Tensor, points: Tensor) -> list[Tensor]:
-        """Points, joints and targets of mixtures of each of the episodes (B,) with others, as long
-        as that episode; of some episodes alone.
+        """Points, joints and targets of each of the episodes (B,), mixed with others or, by
+        chance, alone; as long as that episode.
 
         :param points: of all episodes, (E, T - 1, P).
         """
@@ -249,8 +252,8 @@ class Batches:
         return add_noise(joints, deviation, self._generator)
 
     def _noisy_points(self, points: Tensor, deviation: Tensor) -> Tensor:
-        """Attention points (B, T, P) with noise: per tick, and an offset per episode of the same
-        size. What few episodes are, the recurrent part would else learn by heart.
+        """Attention points (B, T, P) with noise per tick, and an offset per episode of the same
+        size. Otherwise the recurrent part would learn few episodes by heart.
 
         :param deviation: of each point, (P,).
         """
@@ -261,11 +264,11 @@ class Batches:
         return points
 
     def _held(self, points: Tensor, lengths: Tensor) -> Tensor:
-        """Attention points (B, T, P) of which some episodes' stay as they were from a random tick
-        on.
+        """Attention points (B, T, P); in some episodes they stay, from a random tick on, as they
+        were then.
 
-        Recorded images show where the demonstrated motion goes: the hand, and what it holds, are
-        ahead of any error. At the robot they follow the policy instead. So it must not need them.
+        In recorded images the hand, and what it holds, always are where the demonstration went.
+        At the robot they are where the policy went. So the policy must not need to see them.
         """
         count, ticks = points.shape[:2]
         last = (self._uniform(count) * lengths).long()

@@ -99,9 +99,9 @@ class TrainConfig(BaseModel):
     )
     point_memory: bool | None = Field(
         default=False,
-        description="beside each point, give the recurrent part where it was seen best so far, so "
-        "that it knows what the arm hides at times; with attention: search; null: only with "
-        "several cameras and 35 training episodes or more; EIPL has no such input",
+        description="beside each point, give the recurrent part the place where it was seen best "
+        "so far, so that it knows what the arm hides at times; with attention: search; null: only "
+        "with several cameras and 35 training episodes or more; EIPL has no such input",
     )
     hold_units: int = Field(
         default=0,
@@ -114,10 +114,10 @@ class TrainConfig(BaseModel):
     joint_noise: Weight = Field(
         default=0.1, description="standard deviation, as a share of the value range"
     )
-    image_noise: Weight = Field(default=0.02, description="likewise, per pixel")
+    image_noise: Weight = Field(default=0.02, description="the same of images, per pixel")
     brightness: Fraction = Field(default=0.4, description="factor 1 ± this, per sequence")
-    contrast: Fraction = Field(default=0.4, description="likewise")
-    saturation: Fraction = Field(default=0.4, description="likewise")
+    contrast: Fraction = Field(default=0.4, description="factor 1 ± this, per sequence")
+    saturation: Fraction = Field(default=0.4, description="factor 1 ± this, per sequence")
     hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
         default=0.04, description="turns at most, either way"
     )
@@ -138,7 +138,8 @@ class TrainConfig(BaseModel):
     mixup: Fraction = Field(
         default=0.0,
         description="chance that a sequence is a mixture of two similar episodes, tick by tick; "
-        "of few training episodes, of several, and less often; recurrent updates only",
+        "with fewer than 35 training episodes, of any four, and 0.6 times as often; recurrent "
+        "updates only",
     )
     pad_after: Fraction = Field(
         default=0.0,
@@ -150,7 +151,7 @@ class TrainConfig(BaseModel):
     validate_every: Count = Field(default=1, description="epochs between validations")
     patience: Count | None = Field(
         default=1000,
-        description="stop after so many epochs without a better validation loss, whatever is kept",
+        description="stop after so many epochs without a better validation loss, with either keep",
     )
     keep: Literal["best", "last"] = Field(
         default="best", description="weights of the lowest validation loss, or the final ones"

@@ -27,9 +27,9 @@ from sarnn_ros.errors import TrainingError
 
 #: Without a sign of life for so long, a process counts as lost, and the others end.
 TIMEOUT = timedelta(minutes=5)
-#: The same between two trainings, where the main process may try the policy while the others wait.
-#: A process that died is noticed at once, since its connections are closed.
-PATIENCE = timedelta(days=1)
+#: The same between two trainings: the main process may try the policy while the others wait. A
+#: process that died is noticed at once all the same, since its connections are closed.
+BETWEEN_TRAININGS_TIMEOUT = timedelta(days=1)
 
 
 def started_by_torchrun() -> bool:
@@ -86,7 +86,7 @@ def _join(device: torch.device) -> ProcessGroup:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     atexit.register(_leave)
-    patient: Any = dist.new_group(backend="gloo", timeout=PATIENCE)
+    patient: Any = dist.new_group(backend="gloo", timeout=BETWEEN_TRAININGS_TIMEOUT)
     return ProcessGroup(dist.get_rank(), dist.get_world_size(), device, patient)
 
 
@@ -99,7 +99,7 @@ def _leave() -> None:
 class ProcessGroup:
     """This process's place among `world_size` ones.
 
-    :param patient: the processes as a group that waits for `PATIENCE`.
+    :param patient: the processes as a group that waits for `BETWEEN_TRAININGS_TIMEOUT`.
     """
 
     def __init__(

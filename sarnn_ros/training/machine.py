@@ -56,8 +56,9 @@ def keep_memory() -> None:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """For operations too small to share. A second thread gains nothing here, and if another
-    process uses its core, every operation waits for it (measured: three times slower)."""
+    """For operations too small to be shared by threads. A second thread gains nothing there, and
+    if another process uses its core, every operation waits for it (measured: three times
+    slower)."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

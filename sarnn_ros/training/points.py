@@ -4,10 +4,10 @@
 
 Attention points move by a few hundredths of the image, which is little beside the joints, and
 there are many more of them than things to see. Adam takes long to make the weights of small inputs
-large enough, and from few episodes any of many inputs is learnt by heart. So the recurrent part
-trains on other coordinates of the same points: those directions in which they tell the
-trajectories apart, by ridge regression, are large, and what is left is small, yet there. For
-deployment this linear map is folded into the recurrent weights: the network stays as it was.
+large enough, and with few episodes any of many inputs is learnt by heart. So the recurrent part
+trains on other coordinates of the same points. The directions in which points tell the
+trajectories apart, by ridge regression, are large; all others are small, but there. For deployment
+this linear map is folded into the recurrent weights, and the network stays as it was.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from sarnn_ros.model.sarnn import SARNN
 TELLING_DEVIATION = 0.3
 #: Their standard deviation in every other direction.
 OTHER_DEVIATION = 0.03
-#: Points that deviate less, as a share of the image, hardly move: they are amplified as if they
-#: deviated so much. (What a regression counts as moving is `explained.MIN_DEVIATION`.)
+#: Points that deviate less, as a share of the image, hardly move: they are scaled as if they
+#: deviated so much. (For a regression it is `explained.MIN_DEVIATION`.)
 MIN_POINT_DEVIATION = 0.01
 #: Share of what the regression explains, below which a direction counts as an other one.
 MIN_EXPLAINED_SHARE = 0.01

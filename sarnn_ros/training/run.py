@@ -50,9 +50,10 @@ Warn = Callable[[str], None]
 
 @dataclass
 class Progress:
-    """What is remembered from epoch to epoch besides the trainer's own state.
+    """What is kept from epoch to epoch besides the trainer's own state.
 
-    :param best_loss: of validation, at `best_epoch`; `best_weights` only with `keep: best`.
+    :param best_loss: the least validation loss, of `best_epoch`.
+    :param best_weights: of that epoch, with `keep: best` only.
     """
 
     history: list[dict[str, Any]] = field(default_factory=list)
