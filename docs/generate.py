@@ -183,14 +183,9 @@ def benchmarks() -> str:
 
 
 def tasks() -> str:
-    """Success on public tasks, and how the recipe was found."""
-    folder = ROOT / "benchmark" / "results"
-    table, log = (
-        (folder / f"{name}.md").read_text(encoding="utf-8")
-        for name in ("tasks", "attention_search")
-    )
-    log = re.sub(r"^#", "##", log, flags=re.MULTILINE)
-    return table.removeprefix("# Public tasks\n") + "\n" + log
+    """Success on public tasks."""
+    table = (ROOT / "benchmark" / "results" / "tasks.md").read_text(encoding="utf-8")
+    return table.removeprefix("# Public tasks\n")
 
 
 def spec_example() -> str:

@@ -38,7 +38,7 @@ SATURATED_SHARE = 0.3
 #: Share of ticks at which a gripper is between open and closed.
 BETWEEN_SHARE = 0.25
 #: An object of fewer pixels is hard to find for convolutions of 3 x 3; the place of one of fewer
-#: than `SMALL_PIXELS` is uncertain (benchmark/results/attention_search.md).
+#: than `SMALL_PIXELS` is uncertain (docs/explanation/attention.md).
 FEW_PIXELS, SMALL_PIXELS = 4.0, 32.0
 #: Mean brightness, 0 … 255, and its spread over an image.
 DARK, BRIGHT, FLAT = 12.0, 243.0, 4.0

@@ -29,7 +29,7 @@ from sarnn_ros.errors import INTERRUPTED, ConfigError, EnvironmentProblem
 from sarnn_ros.files import atomic_file, write_text
 from sarnn_ros.share import ros_environment, share_directory
 from sarnn_ros.sim import demonstrations
-from sarnn_ros.sim.judging import Recording, Trial
+from sarnn_ros.sim.judging import Trial, TrialTrace
 from sarnn_ros.sim.processes import Child, children, free_domain, signals_interrupt
 from sarnn_ros.sim.report import describe, make_report, table, verdict
 from sarnn_ros.sim.scene import JOINT_NAMES
@@ -319,7 +319,7 @@ def _filmed(plans: Sequence[TrialPlan]) -> set[int]:
     return {index for kind, index in first.items() if kind != "control_replay"} | {untaught[-1]}
 
 
-def save_clip(path: Path, plan: TrialPlan, trial: Trial, recording: Recording) -> None:
+def save_clip(path: Path, plan: TrialPlan, trial: Trial, recording: TrialTrace) -> None:
     """Write what the film shows of a trial: the arrays of a `Clip`."""
 
     def column(rows: Sequence[tuple[Any, ...]], index: int, *shape: int) -> Any:

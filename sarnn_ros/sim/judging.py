@@ -16,7 +16,7 @@ PERIOD_NS = round(NANOSECONDS / RATE)
 
 
 @dataclass
-class Recording:
+class TrialTrace:
     """The messages of a trial, for its result and the film. Times are receive times, s."""
 
     cube: list[tuple[float, float]] = field(default_factory=list)  # time, lift in m
@@ -39,7 +39,7 @@ class Trial:
     problem: str | None = None
 
 
-def judge(recording: Recording, problem: str | None, ticks: int) -> Trial:
+def judge(recording: TrialTrace, problem: str | None, ticks: int) -> Trial:
     """The result of a trial, from its recording.
 
     A command belongs to the tick in which its stamp lies.

@@ -30,7 +30,7 @@ from std_srvs.srv import Trigger
 from visualization_msgs.msg import ImageMarker
 
 from sarnn_ros.errors import EnvironmentProblem
-from sarnn_ros.sim.judging import Recording, Trial, judge
+from sarnn_ros.sim.judging import Trial, TrialTrace, judge
 from sarnn_ros.sim.scene import CUBE_HALF, JOINT_NAMES, home_joints
 from sarnn_ros.sim.task import RATE, TRIAL_TICKS, Driver, TrialPlan
 from sarnn_ros.spec import NANOSECONDS
@@ -79,7 +79,7 @@ class Referee:
         self._node = node
         self._alive = alive
         self._changed = threading.Condition()
-        self._recording: Recording | None = None
+        self._recording: TrialTrace | None = None
         self._cube: PoseStamped | None = None
         self._joints: JointState | None = None
         self._image: Image | None = None
@@ -229,7 +229,7 @@ class Referee:
         off = np.abs(_in_order(self._joints) - home_joints()).max()
         return bool(away < 0.005 and off < HOME_TOLERANCE)
 
-    def run(self, trial: TrialPlan, ticks: int = TRIAL_TICKS) -> tuple[Trial, Recording]:
+    def run(self, trial: TrialPlan, ticks: int = TRIAL_TICKS) -> tuple[Trial, TrialTrace]:
         """One trial, from placing the cube to the result. The driver is stopped before and after.
 
         A driver that sends no command, or stops to, is a failed trial with its reason.
@@ -237,7 +237,7 @@ class Referee:
         driver = trial.driver
         self.trigger(f"{driver}/stop")
         self.set_up(trial)
-        recording = Recording()
+        recording = TrialTrace()
         self.trigger(f"{driver}/reset")
         with self._changed:
             self._recording = recording

@@ -17,7 +17,7 @@ from rclpy.task import Future
 from sarnn_ros.errors import BagError, EnvironmentProblem
 from sarnn_ros.sim import referee as referee_module
 from sarnn_ros.sim.demonstrations import Episode, record
-from sarnn_ros.sim.judging import Recording
+from sarnn_ros.sim.judging import TrialTrace
 from sarnn_ros.sim.processes import Child, children
 from sarnn_ros.sim.referee import Referee, knows_clients, open_referee
 from sarnn_ros.sim.replay import mean_commands
@@ -76,7 +76,7 @@ def test_a_server_that_drops_answers_is_asked_again(wait) -> None:
     assert server.asked == 3
 
 
-def longest_gap(recording: Recording) -> float:
+def longest_gap(recording: TrialTrace) -> float:
     """Between two joint states or, beyond their period, two commands, s: what the machine did."""
     joints = np.diff([time for time, _ in recording.joints]).max()
     commands = np.diff([time for time, *_ in recording.commands]).max() - 1.0 / RATE

@@ -15,7 +15,7 @@ from rich.console import Console
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.sim import demo
 from sarnn_ros.sim.demo import Demo, Settings
-from sarnn_ros.sim.judging import Recording, Trial
+from sarnn_ros.sim.judging import Trial, TrialTrace
 from sarnn_ros.sim.report import make_report, table
 from sarnn_ros.sim.task import KINDS, Placement, TrialPlan
 
@@ -156,7 +156,7 @@ def test_an_unwritable_output_is_named(tmp_path):
 @pytest.mark.parametrize("silent", [False, True])
 def test_a_recording_comes_back_as_it_was(tmp_path, silent):
     rng = np.random.default_rng(0)
-    recording = Recording(
+    recording = TrialTrace(
         cube=[(1.0, 0.0), (1.1, 0.1)],
         commands=[(1.05, 5 * 10**8, np.arange(6.0))],
         joints=[(1.0, np.arange(6.0)), (1.1, np.arange(6.0))],

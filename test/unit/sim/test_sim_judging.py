@@ -7,13 +7,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sarnn_ros.sim.judging import PERIOD_NS, Recording, judge
+from sarnn_ros.sim.judging import PERIOD_NS, TrialTrace, judge
 
 
-def _recording(labels: list[int], delay: float = 0.004) -> Recording:
+def _recording(labels: list[int], delay: float = 0.004) -> TrialTrace:
     period = PERIOD_NS * 1e-9
     nothing = np.zeros(6)
-    return Recording(
+    return TrialTrace(
         cube=[(tick * period, 0.1) for tick in range(20)],
         commands=[
             (label * period + delay, label * PERIOD_NS + 3_000_000, nothing) for label in labels
