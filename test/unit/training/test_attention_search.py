@@ -40,8 +40,8 @@ from sarnn_ros.training.attention_search import (
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.estimate import search
 from sarnn_ros.training.explained import (
-    FASTEST,
-    RIDGE,
+    CHOICE_RIDGE,
+    MAX_WARP_SPEED,
     Regressions,
     Starts,
     explained_share,
@@ -401,7 +401,7 @@ def unexplained(points: np.ndarray, wanted: np.ndarray) -> float:
     """By fitting as often as there are episodes."""
     count, width = points.shape
     inputs = np.c_[(points - points.mean(0)) / points.std(0), np.ones(count)]
-    penalty = np.diag([RIDGE * count] * width + [0.0])
+    penalty = np.diag([CHOICE_RIDGE * count] * width + [0.0])
     total = 0.0
     for left in range(count):
         x, y = np.delete(inputs, left, 0), np.delete(wanted, left, 0)
@@ -435,7 +435,9 @@ def test_a_warped_error_is_that_of_the_best_of_all_warps() -> None:
     """Against trying every way in which a prediction may be run through."""
     rng = np.random.default_rng(0)
     predicted, truth = rng.normal(size=(2, 3, 6, 2))
-    steps = [one for one in itertools.product(range(FASTEST + 1), repeat=5) if sum(one) == 5]
+    steps = [
+        one for one in itertools.product(range(MAX_WARP_SPEED + 1), repeat=5) if sum(one) == 5
+    ]
     ways = np.cumsum([(0, *one) for one in steps], 1)
     least = [((one[ways] - true) ** 2).sum((1, 2)).min() for one, true in zip(predicted, truth)]
     assert warped_squares(predicted, truth) == pytest.approx(sum(least))
