@@ -17,10 +17,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 PARTIAL = ".partial-"
 _STALE_SECONDS = 24 * 3600
+
+
+def name_aside(path: Path) -> Path:
+    """The first of `path.before`, `path.before.2`, … that is free, so that none is lost."""
+    names = (f"{path.name}.before{f'.{n}' if n > 1 else ''}" for n in count(1))
+    return next(aside for aside in map(path.with_name, names) if not aside.exists())
 
 
 @contextmanager

@@ -9,12 +9,11 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
 from sarnn_ros.errors import TrainingError
-from sarnn_ros.files import atomic_folder
+from sarnn_ros.files import atomic_folder, name_aside
 from sarnn_ros.policy.directory import CONFIG
 from sarnn_ros.training.run import make_beside, run_directory
 
@@ -80,8 +79,7 @@ def _keep(out: Path, force: bool) -> Path:
             remedy="give another --out; or --force, which keeps the old policy beside the new one",
         )
     out = out.resolve()
-    names = (f"{out.name}.before{f'.{n}' if n > 1 else ''}" for n in count(1))
-    kept = next(path for path in map(out.with_name, names) if not path.exists())
+    kept = name_aside(out)
     try:
         with atomic_folder(kept) as partial:
             shutil.copytree(out, partial)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import count, groupby
+from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import yaml
 
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import TrainingError
+from sarnn_ros.files import name_aside
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.envelope import envelope_from_dataset
 from sarnn_ros.policy.export import export_policy
@@ -219,7 +220,8 @@ def _train(
         trainer.search_attention(warn)
     make_beside(out, run_directory(out))
     if not resume and group.is_main and checkpoint.exists():
-        warn(f"started anew, without --resume; the earlier checkpoint is {_put_aside(checkpoint)}")
+        aside = checkpoint.replace(name_aside(checkpoint))
+        warn(f"started anew, without --resume; the earlier checkpoint is {aside}")
     if trainer.validation is None and (config.keep == "best" or config.patience is not None):
         warn(
             "no validation episodes: the last weights are kept, and training stops after all "
@@ -284,14 +286,6 @@ def _save(
         save_checkpoint(checkpoint, state)
     except (OSError, RuntimeError) as error:  # torch.save turns some OSErrors into these
         warn(f"{checkpoint}: not saved ({error}); the previous checkpoint is kept")
-
-
-def _put_aside(checkpoint: Path) -> Path:
-    """Rename it to the first name that is free, so that no earlier one is lost."""
-    names = (f"{checkpoint.name}.before{f'.{n}' if n > 1 else ''}" for n in count(1))
-    kept = next(path for path in map(checkpoint.with_name, names) if not path.exists())
-    checkpoint.replace(kept)
-    return kept
 
 
 def _epochs(trainer: Trainer, checkpoint: Path) -> Iterator[Epoch]:

@@ -60,9 +60,13 @@ class StoredFrames:
 class Sequences:
     """E episodes padded to T ticks.
 
-    names: of the episodes. images: per camera, uint8 (E, T, H, W, 3) RGB. joints, targets:
-    float32 (E, T, D), normalised; targets[:, t] is what the prediction made at t should be.
-    lengths: int64 (E,). image_range, joint_range: the values that the model sees.
+    :param names: of the episodes.
+    :param images: per camera, uint8 (E, T, H, W, 3) RGB.
+    :param joints: float32 (E, T, D), normalised.
+    :param targets: likewise; targets[:, t] is what the prediction made at t should be.
+    :param lengths: ticks per episode, int64 (E,).
+    :param image_range: least and largest value that the model sees.
+    :param joint_range: likewise.
     """
 
     names: tuple[str, ...]
