@@ -179,8 +179,6 @@ def train(
 ) -> Result:
     """Train and write the policy directory `out`.
 
-    >>> train(prepare(["bags"], spec, make_config({})), Path("policy"))    # doctest: +SKIP
-
     Of the processes that torchrun starts, each does its part; the main one writes files and calls
     the watchers.
 
