@@ -57,10 +57,11 @@ MAX_COMPARED_EPISODES = 100
 class Difference:
     """What tells the first images of one camera apart.
 
-    :param pixels: median over the episodes, of the model's image.
+    :param pixels: how many pixels of the model's image differ, median over the episodes.
     :param strength: (h, w), 0 … 255: how much each pixel of it differs, at most.
     :param crop: a crop of the source image to what differs, with some margin; None if it would
-        gain nothing. :param size: (width, height) of a model image for it.
+        gain nothing.
+    :param size: (width, height) of a model image for the crop.
     :param cropped_pixels: what `pixels` would then be.
     """
 
