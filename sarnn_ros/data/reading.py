@@ -209,7 +209,8 @@ def _read(
         if not bag.recover():
             raise
         recording = _scan(bag, spec, report)
-    for stream in recording.streams:
+    needed = [*recording.streams, *([recording.command] if spec.target == "command" else [])]
+    for stream in needed:
         if not stream.stamps:
             void = report.void.get(stream.topic)
             raise BagError(

@@ -268,6 +268,8 @@ def _push_commands(recording: Recording, rows: Rows, spec: Spec, stamps: Int) ->
     for stamp, value in zip((stamps + half // 2).tolist(), values):
         if np.isfinite(value).all():
             recording.command.add(stamp, value)
+    if spec.target == "command" and not recording.command.stamps:
+        raise BagError("no row is finite", where=key, remedy="set 'target: next_state'")
 
 
 def _stamps(count: int, rate: float, spec: Spec) -> Int:
