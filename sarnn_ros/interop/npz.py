@@ -68,10 +68,13 @@ def _open(path: Path, bgr: bool) -> Iterator[Rows]:
     cameras: dict[str, Frames] = {}
     with zipfile.ZipFile(path) as file:
         members = [one for one in file.infolist() if one.filename.endswith(".npy")]
-        check_expansion("it", sum(one.file_size for one in members), packed, where=path)
-        numbers = 0
+        declared = numbers = 0
         for info in members:
             member = _Member(path, info)
+            if not (member.is_camera or member.is_numbers):
+                continue
+            declared += info.file_size
+            check_expansion("it", declared, packed, where=path)
             if member.is_camera:
                 cameras[member.key] = _ZippedFrames(member, swap=bgr)
             else:
@@ -125,6 +128,10 @@ class _Member:
     @property
     def is_camera(self) -> bool:
         return self.dtype == np.uint8 and len(self.shape) == 4 and self.shape[3] == 3
+
+    @property
+    def is_numbers(self) -> bool:
+        return self.dtype.kind in "fiu" and len(self.shape) in (1, 2)
 
     def read(self) -> NDArray[np.generic]:
         with zipfile.ZipFile(self.path) as file, file.open(self.info) as stream:
@@ -191,7 +198,8 @@ def rows_of(
             vectors[key] = Vector(values if values.ndim == 2 else values[:, None])
     state = next((key for key in STATES if key in vectors), None)
     if state is None or not cameras:
-        found = ", ".join(f"{key} {array.dtype} {array.shape}" for key, array in arrays.items())
+        numbers = [f"{key} {array.dtype} {array.shape}" for key, array in arrays.items()]
+        found = ", ".join([*cameras, *numbers])
         missing = f"state ({', '.join(STATES)})" if cameras else "images, uint8 (T, H, W, 3)"
         raise BagError(
             f"no {missing}; there are {found or 'no arrays'}",
