@@ -231,6 +231,7 @@ if __name__ == "__main__":
         done += share
         if isinstance(answer, Counter):
             total += answer
+            print(f"{done} inputs", flush=True)
         else:
             print(answer, flush=True)
     print(f"{done} inputs: {dict(total)}")
