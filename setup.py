@@ -97,6 +97,7 @@ setup(
         "numpy>=1.24,<2.3",  # cv-bridge is built against the older ABI
         "opencv-python-headless>=4.9,<5",
         "cv-bridge>=1.13",
+        "lz4>=4",  # unpacks with a bound
         "mcap>=1.2",  # reads what a cut-off bag still holds
         "onnx>=1.16",  # looks at a graph before it is run
         "onnxruntime>=1.18",

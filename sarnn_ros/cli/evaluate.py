@@ -5,11 +5,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sarnn_ros.cli.options import Bgr, Fps, writing
+
+if TYPE_CHECKING:
+    from sarnn_ros.data.dataset import Dataset
+    from sarnn_ros.data.problems import Problem
 
 
 def evaluate(
@@ -26,10 +30,12 @@ def evaluate(
         typer.Option("--html", help="Write one page: attention, joints, LSTM state, losses."),
     ] = None,
 ) -> None:
-    """Measure how well a policy predicts, where it looks, and how often it succeeds."""
+    """Measure how well a policy predicts, where it looks, and how often it succeeds.
+
+    Exit code 1 if a recording was left out or is damaged: the figures are of the others.
+    """
     import json as encoder
     from functools import partial
-    from typing import Any
 
     from sarnn_ros.errors import ConfigError
     from sarnn_ros.files import write_text
@@ -44,9 +50,11 @@ def evaluate(
         raise ConfigError("--html shows recorded episodes", remedy="give bags")
     loaded = Policy.load(policy)
     result: dict[str, Any] = {}
+    problems: list[Problem] = []
     if bags:
         dataset = load_dataset(bags, loaded.spec, arrays=Arrays(fps, bgr), validation=0)
         episodes = dataset.training
+        result["recordings"], problems = _used(dataset)
         result["open_loop"] = open_loop(loaded, dataset, episodes)
         result["free_running"] = free_running(loaded, dataset, episodes, episodes)
         if page is not None:
@@ -61,3 +69,29 @@ def evaluate(
     if json is not None:
         with writing(json):
             write_text(json, text + "\n")
+    if problems:
+        # Not on stdout, which is JSON.
+        typer.echo("\n".join(map(str, problems)), err=True)
+        used, given = result["recordings"]["used"], result["recordings"]["given"]
+        typer.echo(f"evaluated on {used} of {given} recordings", err=True)
+    if any(problem.severity == "error" for problem in problems):
+        raise typer.Exit(1)
+
+
+def _used(dataset: Dataset) -> tuple[dict[str, Any], list[Problem]]:
+    """Which recordings the figures are of, and why not of the others."""
+    left_out = [report for report in dataset.bags if not report.episodes]
+    damaged = [report for report in dataset.bags if report.episodes and report.problems]
+    about = {
+        "given": len(dataset.bags),
+        "used": len(dataset.bags) - len(left_out),
+        "left_out": [
+            {"path": report.path, "why": "; ".join(one.found for one in report.problems)}
+            for report in left_out
+        ],
+    }
+    problems = [problem for report in left_out for problem in report.problems]
+    problems += [
+        problem for report in damaged for problem in report.problems if problem.severity == "error"
+    ]
+    return about, problems

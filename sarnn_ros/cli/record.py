@@ -24,7 +24,7 @@ def record(
     ] = None,
     episodes: Annotated[
         int | None,
-        typer.Option(min=1, help="End when so many episodes are kept that are no failure."),
+        typer.Option(min=1, help="End when so many episodes are kept that training can use."),
     ] = None,
 ) -> None:
     """Record demonstrations. Nothing starts before every topic is alive at its rate.
@@ -62,7 +62,8 @@ def record(
             else:
                 console.print("no terminal: use the services ~/start_episode and ~/stop_episode")
             status = live.enter_context(console.status(""))
-            while not stop.is_set() and (node.recording or node.kept < (episodes or 1 << 30)):
+            wanted = episodes or 1 << 30
+            while not stop.is_set() and (node.recording or node.checking or node.kept < wanted):
                 status.update(Text(node.status()))
                 key = keys.read(0.1)
                 keys_do: dict[str, Callable[[], str]] = {

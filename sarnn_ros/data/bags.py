@@ -30,19 +30,23 @@ import zstandard
 from mcap.records import Channel, Chunk, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 from rosbags.rosbag1 import Reader as Rosbag1Reader
+from rosbags.rosbag1 import reader as rosbags_rosbag1
 from rosbags.rosbag2 import Reader as Rosbag2Reader
 from rosbags.rosbag2 import reader as rosbags_reader
 from rosbags.rosbag2 import storage_mcap as rosbags_mcap
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from sarnn_ros.data.bounds import (
+    MAX_RECORD_BYTES,
+    check_in_memory,
+    most_unpacked,
+    unpack_bz2,
+    unpack_lz4,
+    unpack_zstd,
+)
 from sarnn_ros.errors import BagError, DecodeError
 from sarnn_ros.spec import CONTROLLER_STATE_TYPE, NANOSECONDS
 from sarnn_ros.yaml_file import read_yaml
-
-#: More than any message or chunk needs. A damaged or hostile length must not get more memory.
-MAX_RECORD_BYTES = 1 << 28
-#: A compressed file may not unpack to more than so many times its size, or MAX_RECORD_BYTES.
-MAX_EXPANSION = 200
 
 #: A long recording in many files has a long metadata.yaml.
 MAX_METADATA_BYTES = 1 << 22
@@ -189,7 +193,7 @@ class Bag:
         raw = message.raw
         try:
             if raw[:4] == _ZSTD_MAGIC:  # compressed by message, and no metadata.yaml to say so
-                raw = _BoundedZstd.decompress(raw)
+                raw = unpack_zstd(raw)
             if self.path.suffix == ".bag":
                 return _store(Stores.ROS1_NOETIC, topic.type).deserialize_ros1(raw, topic.type)
             return _deserialise(topic.type, raw)
@@ -283,6 +287,8 @@ class Bag:
             return kind("a folder without storage files", where=self.path)
         if not any(file.stat().st_size for file in files):
             return kind("the bag is empty (0 bytes)", where=self.path, remedy="record it again")
+        if isinstance(error, BagError):
+            return kind(error.problem, where=self.path, remedy=error.remedy)
         tools = {".db3": "sqlite3 FILE .recover", ".bag": "rosbag reindex"}
         tool = tools.get(files[0].suffix)
         return kind(
@@ -441,11 +447,10 @@ class _ScannedMcap:
 
     @staticmethod
     def _unpack(chunk: Chunk) -> list[Any]:
-        if chunk.uncompressed_size > MAX_RECORD_BYTES:
-            raise ValueError(f"it claims {chunk.uncompressed_size} bytes")
-        if chunk.compression == "zstd":
-            plain = _BoundedZstd.decompress(chunk.data)
-            chunk = dataclasses.replace(chunk, compression="", data=plain)
+        check_in_memory("a chunk", chunk.uncompressed_size)
+        unpack = _UNPACK.get(chunk.compression)
+        if unpack is not None:
+            chunk = dataclasses.replace(chunk, compression="", data=unpack(chunk.data))
         return breakup_chunk(chunk, validate_crc=True)
 
 
@@ -531,22 +536,12 @@ def _natural(path: str | Path) -> list[tuple[int, int | str]]:
 class _BoundedZstd:
     """What `rosbags` needs of a zstd module, with a bound on what comes out."""
 
-    @staticmethod
-    def decompress(raw: bytes | memoryview) -> bytes:
-        data = bytes(raw)
-        size = zstandard.frame_content_size(data)
-        if 0 <= size <= MAX_RECORD_BYTES:
-            return zstandard.decompress(data)
-        reader = zstandard.ZstdDecompressor().stream_reader(data)
-        unpacked = b"" if size > MAX_RECORD_BYTES else reader.read(MAX_RECORD_BYTES + 1)
-        if not 0 < len(unpacked) <= MAX_RECORD_BYTES:
-            raise ValueError(f"unpacks to more than {MAX_RECORD_BYTES} bytes")
-        return unpacked
+    decompress = staticmethod(unpack_zstd)
 
     @staticmethod
     def open(source: BinaryIO, mode: str) -> _BoundedReader:
         size = os.fstat(source.fileno()).st_size
-        return _BoundedReader(source, max(MAX_RECORD_BYTES, MAX_EXPANSION * size))
+        return _BoundedReader(source, most_unpacked(size))
 
 
 class _BoundedReader:
@@ -568,8 +563,12 @@ class _BoundedReader:
         self._stream.close()  # type: ignore[no-untyped-call]
 
 
+_UNPACK = {"zstd": unpack_zstd, "lz4": unpack_lz4}
+
 # `rosbags` itself has no bound on what it unpacks.
-rosbags_mcap.DECOMPRESSORS["zstd"] = lambda raw, _: _BoundedZstd.decompress(raw)
+rosbags_mcap.DECOMPRESSORS["zstd"] = lambda raw, _: unpack_zstd(raw)
+rosbags_mcap.DECOMPRESSORS["lz4"] = lambda raw, _: unpack_lz4(raw)
+rosbags_rosbag1.decompressors.update(lz4=unpack_lz4, bz2=unpack_bz2)
 rosbags_reader.zstd = _BoundedZstd  # type: ignore[attr-defined,assignment]
 
 

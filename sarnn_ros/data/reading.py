@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.bags import Bag, DamagedError, RawMessage, absolute
+from sarnn_ros.data.bags import Bag, DamagedError, RawMessage, absolute, bag_files
+from sarnn_ros.data.bounds import check_expansion
 from sarnn_ros.data.cutting import Cut, windows
 from sarnn_ros.data.dataset import BLOCK, Episode, Int, digest_of, release
 from sarnn_ros.data.preview import preview
@@ -100,12 +101,14 @@ class Recording(Ingest):
 
     :ivar place: to be set to the number of the message that is pushed.
     :ivar arrivals: per stream stamps and receipts, ns, of all usable messages as they came.
+    :ivar packed_bytes: of the files that it is read from.
     :param command: admits the recorded commands; None if there are none.
     """
 
     def __init__(self, spec: Spec, command: Admission | None = None) -> None:
         super().__init__(spec, absolute, keep=lambda _: self.place)
         self.place = -1
+        self.packed_bytes = 0
         self.arrivals = {one: (array("q"), array("q")) for one in self.streams}
         self.command = self._add("command", spec.command.topic, command)
         self.marker = self._add("marker", spec.episodes.marker, _admit_marker)
@@ -206,7 +209,8 @@ def _read(
         if not bag.recover():
             raise
         recording = _scan(bag, spec, report)
-    for stream in recording.streams:
+    needed = [*recording.streams, *([recording.command] if spec.target == "command" else [])]
+    for stream in needed:
         if not stream.stamps:
             void = report.void.get(stream.topic)
             raise BagError(
@@ -216,6 +220,7 @@ def _read(
                 where=stream.topic,
                 remedy=(void and void.remedy) or "record it again, or correct the spec",
             )
+    recording.packed_bytes = sum(file.stat().st_size for file in bag_files(bag.path))
     yield from episodes_of(recording, partial(_images, bag), name, report, allocate, show)
 
 
@@ -258,6 +263,9 @@ def episodes_of(
             cuts.append(cut)
         except BagError as error:
             report.leave_out(title, error)
+    ticks = sum(len(cut.ticks) for cut in cuts)
+    pixels = sum(camera.width * camera.height for camera in spec.cameras)
+    check_expansion("the model's images of it", ticks * pixels * 3, recording.packed_bytes)
     _decode_images(images, recording, cuts, allocate or _in_memory, show)
     for cut in cuts:
         try:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import Any
 
 from rosbags.interfaces import Qos
 
+from sarnn_ros.data.reading import read_bag
 from sarnn_ros.data.record import (
     TRASH,
     EpisodeWriter,
@@ -26,9 +28,9 @@ from sarnn_ros.data.record import (
     set_label,
     throw_away,
 )
-from sarnn_ros.errors import ConfigError, DecodeError
+from sarnn_ros.errors import ConfigError, DecodeError, SpecError
 from sarnn_ros.spec import NANOSECONDS, Spec
-from sarnn_ros.streams.ingest import Ingest
+from sarnn_ros.streams.ingest import Ingest, joint_admission
 from sarnn_ros.streams.poses import NoTransform
 
 #: Rates are measured over this long.
@@ -42,6 +44,10 @@ SILENCE_SECONDS = 0.5
 #: Where the takeover of a person is marked in the bag: a Bool, true while a person leads the arm.
 TAKEOVER = "takeover"
 LOG = "recorder.log"
+#: How long the answer that an episode is kept waits for its check, s.
+CHECK_SECONDS = 1.0
+#: Niceness of the check: receiving messages goes before it.
+CHECK_NICENESS = 10
 
 
 @dataclass
@@ -50,8 +56,8 @@ class Channel:
 
     :param required: nothing is recorded without it.
     :param checks: raise DecodeError for a message that training would not use; none for topics
-        that are recorded without being observed, which may be silent.
-    :param rate: the least, Hz, of one that has `checks`.
+        that it does not read.
+    :param rate: the least, Hz; 0 for topics that are not observed, which may be silent.
     :param shared: many nodes may publish it, each for frames of its own, as /tf.
     :ivar last: the newest message, serialized; of a shared topic the newest `SHARED_KEPT`.
     """
@@ -81,7 +87,7 @@ class Channel:
 
     def silence(self, steady_ns: int) -> float | None:
         """s since the last message, if that is too long for a topic that is observed."""
-        if not self.checks or not self.arrivals:
+        if not self.rate or not self.arrivals:
             return None
         silence = (steady_ns - self.arrivals[-1]) / NANOSECONDS
         return silence if silence > max(SILENCE_SECONDS, 3.0 / self.rate) else None
@@ -112,13 +118,16 @@ class Channel:
         if len(publishers) > 1 and not self.shared:
             names = ", ".join(sorted(node for node, _ in publishers))
             yield f"'{name}' has {len(publishers)} publishers: {names}"
-        if not self.checks:  # others may rarely send, as /tf_static
-            return
-        rate = self.measured_rate(steady_ns)
-        if not self.arrivals or steady_ns - self.arrivals[-1] > WINDOW_SECONDS * NANOSECONDS:
-            yield f"'{name}' has sent nothing for {WINDOW_SECONDS:g} s"
-        elif rate < RATE_TOLERANCE * self.rate:
-            yield f"'{name}' comes at {rate:.1f} Hz, ticks are at {self.rate:g} Hz"
+        if self.rate:  # others may rarely send, as commands and /tf_static
+            rate = self.measured_rate(steady_ns)
+            if not self.arrivals or steady_ns - self.arrivals[-1] > WINDOW_SECONDS * NANOSECONDS:
+                yield f"'{name}' has sent nothing for {WINDOW_SECONDS:g} s"
+            elif rate < RATE_TOLERANCE * self.rate:
+                yield f"'{name}' comes at {rate:.1f} Hz, ticks are at {self.rate:g} Hz"
+        yield from self.unusable(name, messages, now_ns)
+
+    def unusable(self, name: str, messages: Sequence[Any], now_ns: int) -> Iterator[str]:
+        """What training would not use, and why: see `problems`."""
         for check in self.checks:
             if problem := _unusable(check, messages, now_ns):
                 yield f"'{name}' is unusable: {problem}"
@@ -138,7 +147,9 @@ def _unusable(
             found = found if decided else error
         except DecodeError as error:
             found, decided = error, True
-    return found.problem if found else None
+    if found is None:
+        return None
+    return f"{found.problem} ({found.remedy})" if found.remedy else found.problem
 
 
 def channels(spec: Spec) -> Iterator[Channel]:
@@ -152,19 +163,46 @@ def channels(spec: Spec) -> Iterator[Channel]:
     }  # fmt: skip
     # Commands come when they come: no rate, and none at all unless they are the target.
     command = spec.command
-    found.setdefault(command.topic, Channel(command.topic, command.type, spec.target == "command"))
+    found.setdefault(
+        command.topic,
+        Channel(
+            command.topic, command.type, spec.target == "command", checks=_command_checks(spec)
+        ),
+    )
     yield from found.values()
+
+
+def _command_checks(spec: Spec) -> Sequence[Callable[[Any, int], object]]:
+    try:
+        return [joint_admission(spec.command_source, spec)]
+    except SpecError:  # an array whose order the spec does not give: nobody learns from it
+        return []
+
+
+def why_left_out(bag: Path, spec: Spec) -> str | None:
+    """What training would not use of a bag, and why, by the code that reads bags for it; None if
+    it would use all."""
+    _, report = read_bag(bag, spec)
+    found = [problem for problem in report.problems if problem.severity == "error"]
+    return "; ".join(f"{one.found} ({one.remedy})" for one in found) or None
 
 
 class Session:
     """The episodes of one folder. Any thread may call it.
 
     :param min_free: gigabytes that stay free.
+    :param spec: what training would use, with topics as they are recorded. Each episode that is
+        kept is checked against it, in a thread.
     :raises ConfigError: the folder cannot be made.
     """
 
-    def __init__(self, out: Path, min_free: float) -> None:
+    def __init__(self, out: Path, min_free: float, spec: Spec) -> None:
         self.out = out
+        self._spec = spec
+        self._checks: dict[str, threading.Thread] = {}
+        self._left_out: dict[str, str] = {}
+        self._unusable: set[str] = set()
+        self._news: list[str] = []
         self._min_free = min_free
         self._writer: EpisodeWriter | None = None
         self._last_kept: str | None = None
@@ -189,8 +227,43 @@ class Session:
 
     @property
     def kept(self) -> int:
-        """Episodes kept in this session that are no failure: training leaves those out."""
-        return sum(label != "failure" for label in self._labels.values())
+        """Episodes kept in this session that training would not leave out, as far as is known."""
+        return sum(
+            label != "failure" and name not in self._left_out
+            for name, label in self._labels.items()
+        )
+
+    @property
+    def checking(self) -> bool:
+        """Whether an episode that was kept is still being checked."""
+        return any(thread.is_alive() for thread in list(self._checks.values()))
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Episodes kept in this session that training would leave out, all or in part, and why."""
+        with self._lock:
+            return dict(self._left_out)
+
+    @property
+    def verdict(self) -> str:
+        """What the check found wrong with the episode kept last; empty if nothing, or not yet."""
+        with self._lock:
+            why = self._left_out.get(self._last_kept or "")
+            return f"{self._last_kept} is left out of training: {why}" if why else ""
+
+    def news(self) -> list[str]:
+        """What checks have found since the last call."""
+        with self._lock:
+            news, self._news = self._news, []
+            return news
+
+    def finish_checks(self, seconds: float) -> None:
+        """Wait for them, at most so long."""
+        until = time.monotonic() + seconds
+        for name, thread in list(self._checks.items()):
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                self._news.append(self.log(f"{name} was not checked: 'sarnn inspect' does it"))
 
     @property
     def episode(self) -> str:
@@ -236,6 +309,7 @@ class Session:
             self._writer = EpisodeWriter(self.out / name, topics)
             self._began, self._last_kept, self._taken_over = time.monotonic(), None, False
             self.gaps.clear()
+            self._unusable.clear()
             return self.log(f"recording {name}")
 
     def write(self, topic: str, receive_ns: int, raw: bytes) -> None:
@@ -248,7 +322,11 @@ class Session:
                 self._writer.write(topic, receive_ns, raw)
 
     def stop(self) -> str:
-        """:raises ConfigError: nothing is being recorded."""
+        """The answer says whether training would leave the episode out, if that is known within
+        `CHECK_SECONDS`; else `news` will.
+
+        :raises ConfigError: nothing is being recorded.
+        """
         with self._lock:
             writer = self._take_writer()
             writer.close()
@@ -263,7 +341,28 @@ class Session:
                 for topic, count in writer.counts.items()
                 if not count and not topic.endswith(f"/{TAKEOVER}")
             )
-            return self.log(f"kept {writer.path.name}: {seconds:.1f} s{said}")
+            said = self.log(f"kept {writer.path.name}: {seconds:.1f} s{said}")
+            name = writer.path.name
+            check = threading.Thread(target=self._check, args=(name,), name="check", daemon=True)
+            self._checks[name] = check
+            check.start()
+        check.join(CHECK_SECONDS)
+        if check.is_alive():
+            return f"{said}; whether training can use it is being checked"
+        why = self.left_out.get(name)
+        return f"{said}; but training leaves it out: {why}" if why else said
+
+    def _check(self, name: str) -> None:
+        with suppress(OSError):  # of this thread, and of those that it starts
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CHECK_NICENESS)
+        why = why_left_out(self.out / name, self._spec)
+        with self._lock:
+            if why is None or name not in self._labels:  # it was discarded meanwhile
+                return
+            self._left_out[name] = why
+            with suppress(OSError):
+                append_index(self.out, {"name": name, "left_out": why})
+            self._news.append(self.log(f"{name} is left out of training: {why}"))
 
     def discard(self) -> str:
         """The running episode, or else the one just kept, goes into the trash. A second call does
@@ -283,6 +382,7 @@ class Session:
             self._last_kept = None
             throw_away(self.out / name)
             self._labels.pop(name, None)
+            self._left_out.pop(name, None)
             append_index(self.out, {"name": name, "discarded": True})
             return self.log(f"discarded {name}: it is in {self.out / TRASH}")
 
@@ -291,15 +391,16 @@ class Session:
 
         :raises ConfigError: there is none. :raises OSError: it cannot be written.
         """
+        said = f"{self.stop()}; " if self.recording else ""
         with self._lock:
-            said = f"{self.stop()}; " if self._writer is not None else ""
             name = self._last_kept
             if name is None:
                 raise ConfigError("there is no episode to label")
             set_label(self.out / name, label)
             self._labels[name] = label
             append_index(self.out, {"name": name, "label": label})
-            return said + self.log(f"{name} is a {label}")
+            but = ", but training leaves it out" if name in self._left_out else ""
+            return said + self.log(f"{name} is a {label}{but}")
 
     def take_over(self, topic: str, receive_ns: int) -> str:
         """Mark in the bag that a person leads the arm from now on, or no longer.
@@ -336,6 +437,15 @@ class Session:
             for topic, seconds in silences.items():
                 self.gaps[topic] = max(round(seconds, 2), self.gaps.get(topic, 0.0))
             return news
+
+    def unusable(self, problems: Sequence[str]) -> list[str]:
+        """What is new about messages that are being recorded and that training cannot use."""
+        with self._lock:
+            if self._writer is None:
+                return []
+            news = [one for one in problems if one not in self._unusable]
+            self._unusable.update(news)
+            return [self.log(f"{self.episode}: {one}") for one in news]
 
     def _take_writer(self) -> EpisodeWriter:
         writer, self._writer = self._writer, None

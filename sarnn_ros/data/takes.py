@@ -14,16 +14,18 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from sarnn_ros.data.bounds import check_expansion
 from sarnn_ros.data.dataset import Episode, Int
 from sarnn_ros.data.problems import BagReport, Problem
 from sarnn_ros.data.proposal import RATE, model_size
-from sarnn_ros.data.reading import Allocate, Decode, Recording, Show, episodes_of
-from sarnn_ros.errors import BagError, DecodeError, SarnnError
+from sarnn_ros.data.reading import MAX_TICKS, Allocate, Decode, Recording, Show, episodes_of
+from sarnn_ros.errors import BagError, DecodeError, SarnnError, shorten
 from sarnn_ros.spec import (
     COMPONENTS,
     NANOSECONDS,
@@ -31,6 +33,7 @@ from sarnn_ros.spec import (
     EpisodeSplit,
     Spec,
 )
+from sarnn_ros.streams.decode import decode_image
 from sarnn_ros.streams.preprocess import crop_resize
 
 Image = NDArray[np.uint8]
@@ -127,6 +130,31 @@ class ArrayFrames:
             yield np.ascontiguousarray(image[..., ::-1]) if self.swap else image
 
 
+def decode_picture(raw: NDArray[np.uint8], where: str, *, swap: bool) -> Image:
+    """An image file (JPEG, PNG) to RGB, with the bounds that messages have.
+
+    :param swap: exchange red and blue.
+    :raises BagError: it cannot be decoded, or is larger than any camera's image.
+    """
+    # Some writers fill up with zeros, to the size of the longest.
+    end = int(np.flatnonzero(raw)[-1]) + 1 if raw.any() else 0
+    try:
+        image = decode_image(SimpleNamespace(format="", data=raw[:end]))
+    except DecodeError as error:
+        raise BagError(
+            f"cannot be decoded: {error.problem}", where=where, remedy="copy or make it again"
+        ) from error
+    return np.ascontiguousarray(image[..., ::-1]) if swap else image
+
+
+def unreadable(error: Exception) -> SarnnError:
+    """What a user is told of anything that reading raised: a damaged file provokes anything."""
+    if isinstance(error, SarnnError):
+        return error
+    what = f"cannot be read: {type(error).__name__}: {shorten(str(error))}"
+    return BagError(what, remedy="copy or make it again")
+
+
 def read_take(
     take: Take,
     spec: Spec,
@@ -146,14 +174,13 @@ def read_take(
     spec = spec.model_copy(update={"episodes": EpisodeSplit()})
     try:
         with take.open() as rows:
-            recording = _recording(rows, spec, rate, report)
+            recording = Recording(spec)
+            recording.packed_bytes = sum(file.stat().st_size for file in take.files)
+            _fill(recording, rows, rate, report)
             images = partial(_images, dict(rows.cameras))
             episodes += episodes_of(recording, images, take.name, report, allocate, show)
-    except SarnnError as error:
-        report.leave_out(where, error)
-    except Exception as error:  # a damaged file raises anything, and must not take down the others
-        what = f"cannot be read: {type(error).__name__}: {error}"
-        report.leave_out(where, BagError(what, remedy="copy or make it again"))
+    except Exception as error:  # a damaged file must not take down the others
+        report.leave_out(where, unreadable(error))
     if take.order is not None:
         report.problems.append(_note_of_order(take, where))
     report.verdict = "sound" if episodes else "left out"
@@ -173,18 +200,32 @@ def _note_of_order(take: Take, where: str) -> Problem:
     )
 
 
-def _recording(rows: Rows, spec: Spec, rate: float | None, report: BagReport) -> Recording:
+def _fill(recording: Recording, rows: Rows, rate: float | None, report: BagReport) -> None:
     """Streams as the ingest of a bag fills them; the contents of a camera's are row numbers."""
+    spec = recording.spec
     state = rows.vectors[rows.state]
     lengths = {key: len(vector.values) for key, vector in rows.vectors.items()}
     lengths |= {key: len(frames) for key, frames in rows.cameras.items()}
+    stamps = rows.stamps
+    if stamps is not None:
+        lengths["time"] = len(stamps)
     if len(set(lengths.values())) != 1:
         found = ", ".join(f"{key} {length}" for key, length in lengths.items())
         raise BagError(f"the numbers of rows differ: {found}", remedy="make it again")
-    stamps = rows.stamps
+    own_rate = rows.rate or rate or spec.rate
+    ticks = len(state.values) * max(1.0, spec.rate / own_rate)
+    if ticks > MAX_TICKS:
+        raise BagError(
+            f"{len(state.values)} rows at {own_rate:g} Hz are {ticks:.3g} ticks; at most "
+            f"{MAX_TICKS} are read",
+            remedy="correct the rate, or split it into shorter episodes",
+        )
+    pixels = sum(camera.width * camera.height for camera in spec.cameras)
+    check_expansion("the model's images of it", round(ticks) * pixels * 3, recording.packed_bytes)
     if stamps is None:
-        stamps = _stamps(len(state.values), rows.rate or rate or spec.rate, spec)
-    recording = Recording(spec)
+        stamps = _stamps(len(state.values), own_rate, spec)
+    elif not (np.diff(stamps) > 0).all():
+        raise BagError("the time does not rise from row to row", remedy="make it again")
     used: dict[str, int] = {}
     for camera, stream in zip(spec.cameras, recording.cameras):
         stream.topic = camera_key(camera, spec, rows)
@@ -207,7 +248,6 @@ def _recording(rows: Rows, spec: Spec, rate: float | None, report: BagReport) ->
     if spec.target == "command" or rows.action is not None:
         _push_commands(recording, rows, spec, stamps)
     report.streams = recording.describe(used, report.void)
-    return recording
 
 
 def _push(recording: Recording, stream: object, stamp: int, content: object) -> None:
@@ -228,6 +268,8 @@ def _push_commands(recording: Recording, rows: Rows, spec: Spec, stamps: Int) ->
     for stamp, value in zip((stamps + half // 2).tolist(), values):
         if np.isfinite(value).all():
             recording.command.add(stamp, value)
+    if spec.target == "command" and not recording.command.stamps:
+        raise BagError("no row is finite", where=key, remedy="set 'target: next_state'")
 
 
 def _stamps(count: int, rate: float, spec: Spec) -> Int:

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import Int
-from sarnn_ros.errors import BagError
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.ingest import Stream
 
@@ -20,14 +19,7 @@ def commands_at(spec: Spec, command: Stream, ticks: Int) -> Array:
     still followed the one before, so that is it.
 
     :return: (T, n), rad or m; NaN before any command, and where it is unreadable.
-    :raises BagError: commands are the target, and there is none.
     """
-    if spec.target == "command" and not command.stamps:
-        raise BagError(
-            "no command can be used",
-            where=command.topic,
-            remedy=f"it must name {', '.join(spec.command_names)}; or set 'target: next_state'",
-        )
     unknown = np.full(len(spec.command_indices), np.nan)
     values = [unknown if value is None else value for value in (*command.contents, None)]
     # Row -1 is the last one: unknown.

@@ -16,17 +16,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.takes import ArrayFrames, Frames, Image, Rows, Take
+from sarnn_ros.data.bounds import (
+    FLOAT_BYTES,
+    bytes_of,
+    check_expansion,
+    check_in_memory,
+    check_pixels,
+    inside,
+)
+from sarnn_ros.data.takes import ArrayFrames, Frames, Image, Rows, Take, decode_picture
 from sarnn_ros.errors import BagError
 from sarnn_ros.interop.npz import rows_of
 from sarnn_ros.interop.video import VideoFrames
 
 _MAIN = "main.rmb.hdf5"
 _RGB = "_rgb_image"
+#: A chunk may hold many images, and they are read one by one: it is unpacked once.
+_CHUNK_CACHE_BYTES = 1 << 26
 
 
 def matches(path: Path) -> bool:
@@ -40,7 +49,7 @@ def takes(path: Path, name: str, bgr: bool) -> list[Take]:
     """The episode of the file. Of the layouts images are RGB; `bgr` swaps them."""
     import h5py  # noqa: F401  the user is told what to install before anything is read
 
-    files = tuple(sorted(path.iterdir())) if path.is_dir() else (path,)
+    files = tuple(sorted(filter(Path.is_file, path.iterdir()))) if path.is_dir() else (path,)
     return [Take(path=path, name=name, files=files, open=partial(_open, path, bgr))]
 
 
@@ -48,27 +57,59 @@ def takes(path: Path, name: str, bgr: bool) -> list[Take]:
 def _open(path: Path, bgr: bool) -> Iterator[Rows]:
     import h5py
 
+    main = inside(path, path / _MAIN) if path.is_dir() else path
+    packed = main.stat().st_size
     with ExitStack() as stack:
-        file = stack.enter_context(h5py.File(path / _MAIN if path.is_dir() else path, "r"))
+        file = stack.enter_context(h5py.File(main, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES))
         arrays: dict[str, NDArray[np.generic]] = {}
         cameras: dict[str, Frames] = {}
+        declared = numbers = 0
 
         def visit(key: str, item: Any) -> None:
+            nonlocal declared, numbers
             if not isinstance(item, h5py.Dataset):
                 return
             is_camera = "images/" in key or key.endswith(_RGB)
-            if is_camera and item.ndim == 4 and item.shape[3] == 3 and item.dtype == np.uint8:
+            is_image = (
+                is_camera and item.ndim == 4 and item.shape[3] == 3 and item.dtype == np.uint8
+            )
+            is_files = is_camera and item.ndim in (1, 2)
+            if not (is_image or is_files or (item.dtype.kind in "fiu" and item.ndim in (1, 2))):
+                return
+            _refuse_other_files(item, key, main)
+            declared += bytes_of(item.shape, item.dtype.itemsize)
+            check_expansion("it", declared, packed, where=main)
+            if item.chunks:
+                chunk = bytes_of(item.chunks, item.dtype.itemsize)
+                check_in_memory(f"a chunk of '{key}'", chunk, where=main)
+            if is_image:
+                height, width = item.shape[1:3]
+                check_pixels(f"an image of '{key}'", width, height, where=main)
                 cameras[_camera(key)] = ArrayFrames(item, swap=bgr)
-            elif is_camera and item.ndim in (1, 2):
+            elif is_files:
                 cameras[_camera(key)] = CompressedFrames(item, swap=bgr)
-            elif item.dtype.kind in "fiu" and item.ndim in (1, 2):
+            else:
+                numbers += bytes_of(item.shape, max(item.dtype.itemsize, FLOAT_BYTES))
+                check_in_memory("the arrays that are no images", numbers, where=main)
                 arrays[key.removeprefix("observations/")] = item[:]
 
-        file.visititems(visit)
+        file.visititems(visit)  # which follows no links, neither soft ones nor external ones
         for film in sorted(path.glob(f"*{_RGB}.rmb.mp4")) if path.is_dir() else ():
             key = film.name.removesuffix(".rmb.mp4")
-            cameras[_camera(key)] = stack.enter_context(VideoFrames(film, swap=bgr))
+            frames = VideoFrames(inside(path, film), swap=bgr)
+            cameras[_camera(key)] = stack.enter_context(frames)
         yield rows_of(path, arrays, cameras)
+
+
+def _refuse_other_files(item: Any, key: str, where: Path) -> None:
+    """:raises BagError: the data are not in this file, but in any file that it names."""
+    kind = "an external storage" if item.external else "a virtual dataset"
+    if item.external or item.is_virtual:
+        raise BagError(
+            f"'{key}' is {kind}: its data are in other files",
+            where=where,
+            remedy="if you trust it, copy the data into one file (h5repack does)",
+        )
 
 
 def _camera(key: str) -> str:
@@ -78,7 +119,7 @@ def _camera(key: str) -> str:
 class CompressedFrames:
     """Images of a camera as files (JPEG, PNG) in an array (n, bytes), or of (n,) byte strings.
 
-    Decoded as OpenCV does without swapping: ACT's scripts encode RGB as if it was BGR.
+    Red and blue are as OpenCV returns them: ACT's scripts encode RGB as if it was BGR.
     """
 
     def __init__(self, array: Any, *, swap: bool) -> None:
@@ -94,7 +135,6 @@ class CompressedFrames:
             yield self._decode(row)
 
     def _decode(self, row: int) -> Image:
-        image = cv2.imdecode(np.frombuffer(self._array[row], np.uint8), cv2.IMREAD_COLOR)
-        if image is None:
-            raise BagError(f"image {row} cannot be decoded", where=self._array.name)
-        return np.ascontiguousarray(image[..., ::-1] if self._swap else image, np.uint8)
+        raw = np.frombuffer(self._array[row], np.uint8)
+        where = f"image {row} of '{self._array.name}'"
+        return decode_picture(raw, where, swap=not self._swap)

@@ -8,21 +8,28 @@ The format: https://huggingface.co/docs/lerobot/lerobot-dataset-v3. Writing is i
 
 from __future__ import annotations
 
-import json
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import from_json
 
-from sarnn_ros.data.takes import Frames, Image, Rows, Take, Vector
-from sarnn_ros.errors import BagError
+from sarnn_ros.data.bags import MAX_METADATA_BYTES
+from sarnn_ros.data.bounds import inside
+from sarnn_ros.data.dataset import Int
+from sarnn_ros.data.takes import Frames, Image, Rows, Take, Vector, decode_picture
+from sarnn_ros.errors import BagError, shorten
+from sarnn_ros.interop.tables import columns_of, read_batches, read_table
 from sarnn_ros.interop.video import VideoFrames
+from sarnn_ros.validation import describe
 
 INFO = "meta/info.json"
 STATE, ACTION = "observation.state", "action"
@@ -30,6 +37,8 @@ STATE, ACTION = "observation.state", "action"
 INDICES = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 #: Ours: the exact time of a row, int64 ns; and of an episode, its name.
 STAMP, NAME = "stamp_ns", "sarnn_ros/name"
+#: No arm is sampled faster, Hz.
+MAX_FPS = 10_000
 #: Ours, in the feature `action`: what its values are, as `Spec.target`.
 TARGET = "sarnn_ros.target"
 
@@ -37,6 +46,37 @@ TARGET = "sarnn_ros.target"
 def matches(path: Path) -> bool:
     """Whether it is the folder of such a data set, of any version."""
     return (path / INFO).is_file()
+
+
+class _Feature(BaseModel):
+    """A column or a camera, as info.json has it."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    names: Any = None
+    info: dict[str, Any] | None = None
+    video_info: dict[str, Any] | None = None
+
+    @property
+    def is_camera(self) -> bool:
+        infos = [self.info or {}, self.video_info or {}]
+        depth = any(info.get(f"{way}is_depth_map") for info in infos for way in ("", "video."))
+        return self.dtype in ("video", "image") and not depth
+
+    def is_vector(self, key: str) -> bool:
+        number = self.dtype.startswith(("float", "int", "uint"))
+        return number and len(self.shape) == 1 and key not in (*INDICES, STAMP)
+
+
+class _Info(BaseModel):
+    """What we take from info.json."""
+
+    codebase_version: str
+    fps: Annotated[float, Field(gt=0, le=MAX_FPS, allow_inf_nan=False)]
+    total_episodes: Annotated[int, Field(ge=0)]
+    data_path: str
+    video_path: str | None = None
+    features: dict[str, _Feature]
 
 
 def takes(path: Path, name: str, bgr: bool) -> list[Take]:
@@ -48,20 +88,21 @@ def takes(path: Path, name: str, bgr: bool) -> list[Take]:
 
     dataset = _Dataset(path, _info(path), bgr)
     episodes = _episodes(path)
-    if len(episodes) != dataset.info["total_episodes"]:
+    if len(episodes) != dataset.info.total_episodes:
         raise BagError(
             f"{len(episodes)} episodes are described, and info.json announces "
-            f"{dataset.info['total_episodes']}",
+            f"{dataset.info.total_episodes}",
             where=path,
             remedy="it was not finished, or not copied whole: make or copy it again",
         )
     titles = [about.get(NAME) for about in episodes]
+    counts = Counter(titles)
     return [
         Take(
             path=path,
             # Merged data sets may have a name twice.
             name=f"{name}/{title}"
-            if title and titles.count(title) == 1
+            if title and counts[title] == 1
             else f"{name}{f'/{title}' if title else ''}#{number}",
             files=dataset.files(about),
             open=partial(dataset.open, about),
@@ -70,43 +111,102 @@ def takes(path: Path, name: str, bgr: bool) -> list[Take]:
     ]
 
 
-def _info(path: Path) -> dict[str, Any]:
+def _info(path: Path) -> _Info:
+    file = inside(path, path / INFO)
+    remedy = "make or copy the data set again"
     try:
-        info = json.loads((path / INFO).read_text(encoding="utf-8"))
-        version = str(info["codebase_version"])
-        float(info["fps"]), dict(info["features"]), str(info["data_path"])
-        int(info["total_episodes"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        if file.stat().st_size > MAX_METADATA_BYTES:
+            raise ValueError(f"it has more than {MAX_METADATA_BYTES} bytes")
+        values = from_json(file.read_bytes())  # bounds the nesting
+        version = str(values["codebase_version"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise BagError(
-            f"not LeRobot's info.json ({type(error).__name__}: {error})",
-            where=path / INFO,
-            remedy="make or copy the data set again",
+            f"not LeRobot's info.json ({type(error).__name__}: {error})", where=file, remedy=remedy
         ) from error
     if not version.startswith("v3."):
         raise BagError(
-            f"version {version} of LeRobot's format; v3.x can be read",
-            where=path / INFO,
+            f"version {shorten(version, 50)} of LeRobot's format; v3.x can be read",
+            where=file,
             remedy="convert it with LeRobot's own script, "
             "python -m lerobot.scripts.convert_dataset_v21_to_v30",
         )
-    return dict(info)
+    try:
+        return _Info.model_validate(values)
+    except ValidationError as error:
+        found = (
+            ": ".join((".".join(map(str, item["loc"])), describe(item))) for item in error.errors()
+        )
+        raise BagError(
+            f"not LeRobot's info.json ({shorten('; '.join(found))})", where=file, remedy=remedy
+        ) from error
 
 
 def _episodes(path: Path) -> list[dict[str, Any]]:
-    """One mapping per episode, without the statistics."""
-    from pyarrow import parquet
-
+    """One mapping per episode: where it is, and its name."""
     rows: list[dict[str, Any]] = []
     try:
         for file in sorted(path.glob("meta/episodes/*/*.parquet")):
-            names = parquet.read_schema(file).names
-            columns = [name for name in names if not name.startswith("stats/")]
-            rows += parquet.read_table(file, columns=columns).to_pylist()
+            inside(path, file)
+            names = [
+                name
+                for name in columns_of(file)
+                if name in ("episode_index", "length", NAME)
+                or name.startswith(("data/", "videos/"))
+            ]
+            rows += read_table(file, names).to_pylist()
         return sorted(rows, key=lambda row: int(row["episode_index"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:  # ArrowInvalid is a ValueError
+    # ArrowInvalid is a ValueError.
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise BagError(
-            f"meta/episodes cannot be read ({error})", where=path, remedy="copy it again"
+            f"meta/episodes cannot be read ({type(error).__name__}: {error})",
+            where=path,
+            remedy="copy it again",
         ) from error
+
+
+def _number(about: Mapping[str, Any], key: str) -> int:
+    """A number of an episode's meta data, which is not negative.
+
+    :raises BagError: it is missing, or something else.
+    """
+    value = about.get(key)
+    if not isinstance(value, int) or value < 0:
+        raise BagError(
+            f"'{key}' of an episode in meta/episodes is {shorten(repr(value), 80)}, "
+            "and must be a whole number that is not negative",
+            remedy="make or copy the data set again",
+        )
+    return value
+
+
+#: A placeholder of a path: its name, and for a number how many digits it has at least.
+_PLACEHOLDER = re.compile(r"\{(\w+)(?::0?(\d{1,2})d?)?\}")
+
+
+def _filled(pattern: str, values: Mapping[str, str | int], where: str) -> str:
+    """A path's pattern with its values. Not `str.format`: that gives a pattern from elsewhere our
+    objects' attributes, and as many digits as it asks for.
+
+    :param where: the pattern is, for the message.
+    :raises BagError: another placeholder than those of `values`.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        one = values.get(found[1])
+        if one is None or (found[2] and not isinstance(one, int)):
+            return found[0]
+        return str(one).zfill(int(found[2] or 0))
+
+    filled = _PLACEHOLDER.sub(value, pattern)
+    left = _PLACEHOLDER.sub("", pattern)
+    if "{" in filled or "{" in left or "}" in left:
+        raise BagError(
+            f"a path is {shorten(repr(pattern), 200)}",
+            where=where,
+            remedy=f"it may have the placeholders {', '.join(values)}, numbers as "
+            "{chunk_index:03d}, and no other braces",
+        )
+    return filled
 
 
 @dataclass
@@ -114,72 +214,69 @@ class _Dataset:
     """What its episodes share."""
 
     path: Path
-    info: dict[str, Any]
+    info: _Info
     bgr: bool
     _table: tuple[Path, Any] | None = field(default=None, init=False)
 
     @property
-    def features(self) -> dict[str, Any]:
-        features: dict[str, Any] = self.info["features"]
-        return features
-
-    @property
     def cameras(self) -> list[str]:
-        return [
-            key
-            for key, feature in self.features.items()
-            if feature["dtype"] in ("video", "image") and not _is_depth(feature)
-        ]
+        return [key for key, feature in self.info.features.items() if feature.is_camera]
 
     def data_file(self, about: Mapping[str, Any]) -> Path:
-        return self.path / str(self.info["data_path"]).format(
-            chunk_index=about["data/chunk_index"], file_index=about["data/file_index"]
+        numbers = {key: _number(about, f"data/{key}") for key in ("chunk_index", "file_index")}
+        return inside(
+            self.path,
+            self.path / _filled(self.info.data_path, numbers, f"{self.path / INFO}: data_path"),
         )
 
     def film(self, about: Mapping[str, Any], key: str) -> Path:
-        return self.path / str(self.info["video_path"]).format(
-            video_key=key,
-            chunk_index=about[f"videos/{key}/chunk_index"],
-            file_index=about[f"videos/{key}/file_index"],
+        if self.info.video_path is None:
+            raise BagError(f"no 'video_path', and '{key}' is a film", where=self.path / INFO)
+        numbers = {
+            one: _number(about, f"videos/{key}/{one}") for one in ("chunk_index", "file_index")
+        }
+        values: dict[str, str | int] = {"video_key": key, **numbers}
+        return inside(
+            self.path,
+            self.path / _filled(self.info.video_path, values, f"{self.path / INFO}: video_path"),
         )
 
     def files(self, about: Mapping[str, Any]) -> tuple[Path, ...]:
         """All that the episode is read from and that is there."""
-        films = [
-            self.film(about, key) for key in self.cameras if self.features[key]["dtype"] == "video"
-        ]
+        features = self.info.features
+        films = [self.film(about, key) for key in self.cameras if features[key].dtype == "video"]
         wanted = (self.path / INFO, self.data_file(about), *films)
         return tuple(file for file in wanted if file.is_file())
 
     @contextmanager
     def open(self, about: Mapping[str, Any]) -> Iterator[Rows]:
-        table = self._rows(about)
-        count = table.num_rows
-        if count != about["length"]:
+        file, features = self.data_file(about), self.info.features
+        table, places = self._rows(about)
+        count, length = table.num_rows, _number(about, "length")
+        if count != length:
             raise BagError(
-                f"{count} of its {about['length']} rows are there",
-                where=self.data_file(about),
+                f"{count} of its {length} rows are there",
+                where=file,
                 remedy="copy the data set again",
             )
-        rate = float(self.info["fps"])
         with ExitStack() as stack:
             cameras: dict[str, Frames] = {}
             for key in self.cameras:
-                if self.features[key]["dtype"] == "image":
-                    cameras[key] = _Pictures(table.column(key), key, self.bgr)
+                if features[key].dtype == "image":
+                    cameras[key] = _Pictures(file, key, places, self.bgr)
                 else:
                     frames = VideoFrames(
                         self.film(about, key),
                         start=float(about[f"videos/{key}/from_timestamp"]),
                         count=count,
-                        rate=rate,
+                        rate=self.info.fps,
                         swap=self.bgr,
                     )
                     cameras[key] = stack.enter_context(frames)
             vectors = {
-                key: Vector(_numbers(table.column(key)), _names(feature))
-                for key, feature in self.features.items()
-                if _is_vector(key, feature) and key in table.column_names
+                key: Vector(_numbers(table.column(key), key), _names(feature))
+                for key, feature in features.items()
+                if feature.is_vector(key) and key in table.column_names
             }
             if STATE not in vectors:
                 raise BagError(
@@ -187,7 +284,7 @@ class _Dataset:
                     where=self.path,
                     remedy="a policy needs the measured joints",
                 )
-            about_action = self.features.get(ACTION, {}).get("info") or {}
+            about_action = features[ACTION].info or {} if ACTION in features else {}
             stamps = None
             if STAMP in table.column_names:
                 stamps = table.column(STAMP).to_numpy().astype(np.int64)
@@ -199,70 +296,73 @@ class _Dataset:
                 action=None
                 if ACTION not in vectors or about_action.get(TARGET) == "next_state"
                 else ACTION,
-                rate=rate,
+                rate=self.info.fps,
                 stamps=stamps,
             )
 
-    def _rows(self, about: Mapping[str, Any]) -> Any:
-        """The episode's rows; a file of many episodes is read once."""
-        from pyarrow import compute, parquet
-
+    def _rows(self, about: Mapping[str, Any]) -> tuple[Any, Int]:
+        """The episode's rows without images, and their places in the file, which is read once for
+        all of its episodes."""
         file = self.data_file(about)
-        if any(self.features[key]["dtype"] == "image" for key in self.cameras):
-            filters = [("episode_index", "=", about["episode_index"])]
-            return parquet.read_table(file, filters=filters)
         if self._table is None or self._table[0] != file:
-            self._table = (file, parquet.read_table(file))
+            vectors = [key for key, one in self.info.features.items() if one.is_vector(key)]
+            self._table = (file, read_table(file, ["episode_index", STAMP, *vectors]))
         table = self._table[1]
-        return table.filter(compute.equal(table.column("episode_index"), about["episode_index"]))
+        places = np.flatnonzero(table.column("episode_index").to_numpy() == about["episode_index"])
+        return table.take(places), places
 
 
-def _is_depth(feature: Mapping[str, Any]) -> bool:
-    infos = [feature.get(key) or {} for key in ("info", "video_info")]
-    return any(info.get(f"{way}is_depth_map") for info in infos for way in ("", "video."))
-
-
-def _is_vector(key: str, feature: Mapping[str, Any]) -> bool:
-    number = str(feature["dtype"]).startswith(("float", "int", "uint"))
-    return number and len(feature["shape"]) == 1 and key not in (*INDICES, STAMP)
-
-
-def _names(feature: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _names(feature: _Feature) -> tuple[str, ...] | None:
     """A list, or a mapping with one list in it, or names as keys; None if it names no columns."""
-    names: Any = feature.get("names")
+    names: Any = feature.names
     if isinstance(names, Mapping):
         lists = [value for value in names.values() if isinstance(value, list)]
         names = lists[0] if len(lists) == 1 else list(names)
-    fits = isinstance(names, list) and len(names) == feature["shape"][0]
+    fits = isinstance(names, list) and len(names) == feature.shape[0]
     # Some writers number the columns, or call them all alike.
     if not fits or len({str(name) for name in names}) != len(names):
         return None
     return tuple(str(name) for name in names)
 
 
-def _numbers(column: Any) -> NDArray[np.float64]:
-    values = np.array(column.to_pylist(), dtype=np.float64)
-    return values if values.ndim == 2 else values[:, None]
+def _numbers(column: Any, key: str) -> NDArray[np.float64]:
+    """A column of numbers, or of equally long lists of them, as (n, D)."""
+    from pyarrow import compute, types
+
+    array, width = column.combine_chunks(), 1
+    while types.is_list(array.type) or types.is_fixed_size_list(array.type):
+        lengths = set(compute.unique(compute.list_value_length(array)).to_pylist())
+        if len(lengths) != 1 or None in lengths:
+            raise BagError(f"the rows of '{key}' differ in length", remedy="copy or make it again")
+        width *= lengths.pop()
+        array = array.flatten()
+    values = array.to_numpy(zero_copy_only=False).astype(np.float64)
+    return np.asarray(values.reshape(len(column), width), np.float64)
 
 
 class _Pictures:
-    """Images as files in the table."""
+    """Images as files in a table, which are read when they are asked for.
 
-    def __init__(self, column: Any, key: str, swap: bool) -> None:
-        self._column, self._key, self._swap = column, key, swap
-        height, width = self._decode(0).shape[:2]
+    :param places: rows of the file, ascending.
+    """
+
+    def __init__(self, file: Path, key: str, places: Int, swap: bool) -> None:
+        self._file, self._key, self._places, self._swap = file, key, places, swap
+        height, width = next(self.read([0])).shape[:2]
         self.size = (width, height)
 
     def __len__(self) -> int:
-        return len(self._column)
+        return len(self._places)
 
     def read(self, rows: Sequence[int]) -> Iterator[Image]:
-        for row in rows:
-            yield self._decode(row)
-
-    def _decode(self, row: int) -> Image:
-        raw = (self._column[row].as_py() or {}).get("bytes") or b""
-        image = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR) if raw else None
-        if image is None:
-            raise BagError(f"image {row} cannot be decoded", where=self._key)
-        return np.ascontiguousarray(image if self._swap else image[..., ::-1], np.uint8)
+        wanted = [(int(self._places[row]), row) for row in rows]
+        end = begin = wanted[0][0] if wanted else 0
+        batches = read_batches(self._file, [self._key], first=begin)
+        batch: Any = None
+        for place, row in wanted:
+            while place >= end:
+                batch = next(batches)
+                begin, end = end, end + batch.num_rows
+            raw = (batch.column(0)[place - begin].as_py() or {}).get("bytes") or b""
+            where = f"image {row} of '{self._key}'"
+            yield decode_picture(np.frombuffer(raw, np.uint8), where, swap=self._swap)

@@ -15,8 +15,8 @@ from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
 from sarnn_ros.data.problems import BagReport, Problem
 from sarnn_ros.data.proposal import propose_spec
 from sarnn_ros.data.reading import Allocate, Show, read_bag, stem
-from sarnn_ros.data.takes import Take, proposal, read_take
-from sarnn_ros.errors import BagError, join_problems
+from sarnn_ros.data.takes import Take, proposal, read_take, unreadable
+from sarnn_ros.errors import BagError, SarnnError, join_problems
 from sarnn_ros.interop import eipl_dataset, hdf5, lerobot, npz
 from sarnn_ros.spec import Spec, parse_spec
 from sarnn_ros.streams.preprocess import JointNormaliser
@@ -51,12 +51,14 @@ class Recording:
     """One bag, or one recording of another format.
 
     :param left_out: a bag that was labelled a failure, and is not to be used.
+    :param unreadable: why not even its episodes could be listed.
     """
 
     name: str
     path: Path
     take: Take | None = None
     left_out: bool = False
+    unreadable: SarnnError | None = None
 
     def read(
         self,
@@ -66,19 +68,22 @@ class Recording:
         show: Show | None = None,
     ) -> Read:
         """Never raises for what is in the files: the report tells."""
-        if self.left_out:
-            return [], _failure(self)
+        if self.left_out or self.unreadable:
+            return [], _not_read(self)
         if self.take is None:
             return read_bag(self.path, spec, name=self.name, allocate=allocate, show=show)
         return read_take(self.take, spec, rate=arrays.rate, allocate=allocate, show=show)
 
     def read_cached(self, spec: Spec, arrays: Arrays, root: Path) -> Read:
         """:raises ConfigError: the cache cannot be written."""
-        if self.left_out:
-            return [], _failure(self)
+        if self.left_out or self.unreadable:
+            return [], _not_read(self)
         if self.take is None:
             return read_bag_cached(self.path, spec, self.name, root)
-        key = key_of(self.take.files, spec, self.name, arrays)
+        try:
+            key = key_of(self.take.files, spec, self.name, arrays)
+        except OSError:  # reading it says what is wrong
+            return self.read(spec, arrays)
         return read_cached(root / key, lambda allocate: self.read(spec, arrays, allocate))
 
 
@@ -88,8 +93,8 @@ def find_recordings(
     """All that is at or below the given paths, in natural order.
 
     :param failures: use bags that were labelled a failure when they were recorded, too.
-    :raises BagError: a path does not exist, has no recording, or is of a version that cannot be
-        read. :raises ModuleNotFoundError: an optional dependency is not installed.
+    :raises BagError: a path does not exist, or has no recording.
+    :raises ModuleNotFoundError: an optional dependency is not installed.
     """
     found = find_bags(paths, lambda path: _format(path) is not None)
     recordings = []
@@ -99,7 +104,13 @@ def find_recordings(
             failure = not failures and label_of(path) == "failure"
             recordings.append(Recording(name, path, left_out=failure))
         else:
-            takes = kind.takes(path, name, arrays.bgr)
+            try:
+                takes = kind.takes(path, name, arrays.bgr)
+            except ModuleNotFoundError:
+                raise
+            except Exception as error:  # a damaged data set must not take down the others
+                recordings.append(Recording(name, path, unreadable=unreadable(error)))
+                continue
             recordings += [Recording(take.name, path, take) for take in takes]
     return recordings
 
@@ -165,27 +176,42 @@ def load_dataset(
     )
 
 
-def _failure(recording: Recording) -> BagReport:
-    note = Problem(
-        "note",
-        str(recording.path),
-        "was labelled a failure when it was recorded",
-        "it is left out",
-        "--failures uses it, too",
+def _not_read(recording: Recording) -> BagReport:
+    report = BagReport(str(recording.path), "left out")
+    if recording.unreadable is not None:
+        report.leave_out(str(recording.path), recording.unreadable)
+        return report
+    report.problems.append(
+        Problem(
+            "note",
+            str(recording.path),
+            "was labelled a failure when it was recorded",
+            "it is left out",
+            "--failures uses it, too",
+        )
     )
-    return BagReport(str(recording.path), "left out", problems=[note])
+    return report
 
 
 def propose(paths: Iterable[str | Path], arrays: Arrays = DEFAULTS) -> Spec:
-    """A spec from the first recording: see `propose_spec`.
+    """A spec from the first recording whose episodes can be listed: see `propose_spec`.
 
     :raises BagError: it cannot be read, or lacks images or states.
     """
-    first = find_recordings(paths, arrays)[0]
+    recordings = find_recordings(paths, arrays)
+    first = next((one for one in recordings if one.unreadable is None), recordings[0])
+    if first.unreadable is not None:
+        raise first.unreadable
     if first.take is None:
         return propose_spec(first.path)
-    with first.take.open() as rows:
-        values = proposal(rows, arrays.rate)
+    try:
+        with first.take.open() as rows:
+            values = proposal(rows, arrays.rate)
+    except Exception as error:
+        found = unreadable(error)
+        raise BagError(
+            found.problem, where=found.where or first.path, remedy=found.remedy
+        ) from error
     return parse_spec(values, where=f"proposal from {first.path}")
 
 

@@ -9,20 +9,38 @@ of T rows can be named as topics.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.takes import ArrayFrames, Frames, Rows, Take, Vector
+from sarnn_ros.data.bounds import (
+    FLOAT_BYTES,
+    bytes_of,
+    check_expansion,
+    check_in_memory,
+    check_pixels,
+)
+from sarnn_ros.data.takes import Frames, Image, Rows, Take, Vector
 from sarnn_ros.errors import BagError
 from sarnn_ros.spec import NANOSECONDS
 
 STATES = ("joints", "state", "states", "qpos", "observation.state", "measured_joint_pos")
 ACTIONS = ("action", "actions", "commands", "command_joint_pos")
+
+#: Readers of an array's header, by its version. A third one is for names that are not ASCII.
+_HEADERS: dict[tuple[int, int], Any] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+#: What 64 bits of nanoseconds hold, roughly: 292 years, s.
+MAX_SECONDS = 9.2e9
 
 
 def matches(path: Path) -> bool:
@@ -45,14 +63,115 @@ def takes(path: Path, name: str, bgr: bool) -> list[Take]:
 
 @contextmanager
 def _open(path: Path, bgr: bool) -> Iterator[Rows]:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files}
-    cameras: dict[str, Frames] = {
-        key: ArrayFrames(array.view(np.uint8), swap=bgr)
-        for key, array in arrays.items()
-        if array.dtype == np.uint8 and array.ndim == 4 and array.shape[3] == 3
-    }
+    packed = path.stat().st_size
+    arrays: dict[str, NDArray[np.generic]] = {}
+    cameras: dict[str, Frames] = {}
+    with zipfile.ZipFile(path) as file:
+        members = [one for one in file.infolist() if one.filename.endswith(".npy")]
+        declared = numbers = 0
+        for info in members:
+            member = _Member(path, info)
+            if not (member.is_camera or member.is_numbers):
+                continue
+            declared += info.file_size
+            check_expansion("it", declared, packed, where=path)
+            if member.is_camera:
+                cameras[member.key] = _ZippedFrames(member, swap=bgr)
+            else:
+                numbers += bytes_of(member.shape, max(member.dtype.itemsize, FLOAT_BYTES))
+                check_in_memory("the arrays that are no images", numbers, where=path)
+                arrays[member.key] = member.read()
     yield rows_of(path, arrays, cameras)
+
+
+class _Member:
+    """An array in the file, whose header is read and nothing else.
+
+    :raises BagError: it holds Python objects, is compressed in another way than NumPy's, or
+        declares more than the file says that it has.
+    """
+
+    def __init__(self, path: Path, info: zipfile.ZipInfo) -> None:
+        self.path, self.info = path, info
+        self.key = info.filename.removesuffix(".npy")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise BagError(
+                f"'{self.key}' is compressed by the method {info.compress_type}",
+                where=path,
+                remedy="write it with NumPy's savez or savez_compressed",
+            )
+        with zipfile.ZipFile(path) as file, file.open(info) as stream:
+            version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
+            if version not in _HEADERS:
+                raise BagError(
+                    f"'{self.key}' has a header of version {version}",
+                    where=path,
+                    remedy="save plain arrays of numbers with numpy.savez",
+                )
+            self.shape, self.fortran_order, self.dtype = _HEADERS[version](stream)
+            self.begin = stream.tell()
+        if self.dtype.hasobject:
+            raise BagError(
+                f"'{self.key}' cannot be read: it holds Python objects, that is, a pickle",
+                where=path,
+                remedy="save plain arrays of numbers with numpy.savez",
+            )
+        declared = bytes_of(self.shape, self.dtype.itemsize)
+        if declared > info.file_size - self.begin or min(self.shape, default=0) < 0:
+            raise BagError(
+                f"'{self.key}' declares {self.shape} of {self.dtype}, {declared} bytes, and has "
+                f"{info.file_size - self.begin}",
+                where=path,
+                remedy="copy or make it again",
+            )
+
+    @property
+    def is_camera(self) -> bool:
+        return self.dtype == np.uint8 and len(self.shape) == 4 and self.shape[3] == 3
+
+    @property
+    def is_numbers(self) -> bool:
+        return self.dtype.kind in "fiu" and len(self.shape) in (1, 2)
+
+    def read(self) -> NDArray[np.generic]:
+        with zipfile.ZipFile(self.path) as file, file.open(self.info) as stream:
+            array: NDArray[np.generic] = np.lib.format.read_array(  # type: ignore[no-untyped-call]
+                stream, allow_pickle=False
+            )
+        return array
+
+
+class _ZippedFrames:
+    """Images that are unpacked one by one: (n, H, W, 3) uint8.
+
+    :param swap: they are BGR.
+    """
+
+    def __init__(self, member: _Member, *, swap: bool) -> None:
+        self._member, self._swap = member, swap
+        count, height, width = member.shape[:3]
+        self._count = int(count)
+        check_pixels(f"an image of '{member.key}'", width, height, where=member.path)
+        if member.fortran_order:
+            raise BagError(
+                f"'{member.key}' is stored column by column (Fortran order)",
+                where=member.path,
+                remedy="save numpy.ascontiguousarray of it",
+            )
+        self.size = (width, height)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self, rows: Sequence[int]) -> Iterator[Image]:
+        width, height = self.size
+        size = width * height * 3
+        with zipfile.ZipFile(self._member.path) as file, file.open(self._member.info) as stream:
+            for row in rows:
+                stream.seek(self._member.begin + row * size)  # forwards: it reads what is between
+                raw = stream.read(size)
+                image = np.frombuffer(raw, np.uint8).reshape(height, width, 3)
+                yield np.ascontiguousarray(image[..., ::-1]) if self._swap else image
 
 
 def rows_of(
@@ -67,24 +186,26 @@ def rows_of(
     for key, array in arrays.items():
         if key in cameras or array.dtype.kind not in "fiu" or array.ndim not in (1, 2):
             continue
-        if key == "stamps_ns":
+        if key == "stamps_ns" and array.ndim == 1:
             stamps = array.astype(np.int64)
-        elif key == "time":
-            stamps = np.round(array.astype(np.float64) * NANOSECONDS).astype(np.int64)
+        elif key == "time" and array.ndim == 1:
+            seconds = array.astype(np.float64)
+            if not (np.abs(seconds) < MAX_SECONDS).all():
+                raise BagError("'time' is not in seconds", where=path, remedy="make it again")
+            stamps = np.round(seconds * NANOSECONDS).astype(np.int64)
         else:
             values = array.astype(np.float64)
             vectors[key] = Vector(values if values.ndim == 2 else values[:, None])
     state = next((key for key in STATES if key in vectors), None)
     if state is None or not cameras:
-        found = ", ".join(f"{key} {array.dtype} {array.shape}" for key, array in arrays.items())
+        numbers = [f"{key} {array.dtype} {array.shape}" for key, array in arrays.items()]
+        found = ", ".join([*cameras, *numbers])
         missing = f"state ({', '.join(STATES)})" if cameras else "images, uint8 (T, H, W, 3)"
         raise BagError(
             f"no {missing}; there are {found or 'no arrays'}",
             where=path,
             remedy="name the arrays so",
         )
-    if stamps is not None and not (stamps.ndim == 1 and (np.diff(stamps) > 0).all()):
-        raise BagError("the time does not rise from row to row", where=path)
     # What has another number of rows is no vector of rows: a calibration, for example.
     count = len(vectors[state].values)
     return Rows(

@@ -11,13 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from sarnn_ros.data.bounds import check_pixels
 from sarnn_ros.data.takes import Image
 from sarnn_ros.errors import BagError
+from sarnn_ros.streams.decode import MAX_PIXELS
 
 #: H.264 of this quality: 18 is what x264's authors call nearly indistinguishable.
 QUALITY = 18
 #: A frame of which no other depends, every so many: training reads frames in random order.
 KEYFRAME = 2
+#: FFmpeg decodes no larger image.
+_BOUND = {"max_pixels": str(MAX_PIXELS)}
 
 
 class VideoFrames:
@@ -44,10 +48,22 @@ class VideoFrames:
         import av
 
         try:
-            self._file = av.open(str(self._path))
+            # The kind is not guessed from the content: a playlist would name other files.
+            options = {"protocol_whitelist": "file", **_BOUND}
+            self._file = av.open(str(self._path), format="mp4", options=options)
             self._stream: Any = self._file.streams.video[0]
-        except (OSError, IndexError, av.FFmpegError) as error:
-            raise BagError(f"cannot be read as a film ({error})", where=self._path) from error
+        except (OSError, IndexError, ValueError, av.FFmpegError) as error:
+            raise BagError(
+                f"cannot be read as a film ({error})",
+                where=self._path,
+                remedy="copy or make it again; films are mp4",
+            ) from error
+        try:
+            check_pixels("the film", *self.size, where=self._path)
+        except BagError:
+            self._file.close()
+            raise
+        self._stream.codec_context.options = _BOUND  # a film may change its size later on
         self._stream.thread_type = "AUTO"
         return self
 

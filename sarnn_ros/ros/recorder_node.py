@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ from sarnn_ros.ros.messages import message_class
 from sarnn_ros.ros.parameters import refuse_unknown
 from sarnn_ros.ros.spinning import initialise, spin
 from sarnn_ros.signals import stop_on_signals
-from sarnn_ros.spec import NANOSECONDS, load_spec
+from sarnn_ros.spec import NANOSECONDS, Spec, load_spec
 
 #: Queued per topic while a write is slow.
 DEPTH = 200
@@ -80,9 +80,8 @@ class RecorderNode(Node):
                 "the parameters 'spec' and 'out' are needed",
                 remedy="e.g. -p spec:=spec.yaml -p out:=bags",
             )
-        self._channels = {
-            self.resolve_topic_name(one.topic): one for one in channels(load_spec(spec_path))
-        }
+        observed = self._resolved(load_spec(spec_path))
+        self._channels = {one.topic: one for one in channels(observed)}
         for text in filter(None, more):
             topic, _, kind = text.partition(":")
             if not topic or kind.count("/") != 2:
@@ -93,7 +92,7 @@ class RecorderNode(Node):
                 )
             extra = Channel(topic, kind, shared=True)
             self._channels.setdefault(self.resolve_topic_name(topic), extra)
-        self._session = Session(Path(out_path), min_free)
+        self._session = Session(Path(out_path), min_free, observed)
         self._takeover = self.resolve_topic_name(f"~/{TAKEOVER}")
         self._subscribed: set[str] = set()
         #: Shared topics whose publishers keep messages for who comes later, as /tf_static.
@@ -126,16 +125,24 @@ class RecorderNode(Node):
         problems = self._session.problems()
         for topic, channel in self._channels.items():
             publishers = self.get_publishers_info_by_topic(topic)
-            kept = list(channel.last) if channel.checks else []
-            newest = [deserialize_message(raw, message_class(channel.type)) for raw in kept]
             problems += channel.problems(
                 topic,
                 [(one.node_name, one.topic_type) for one in publishers],
-                newest,
+                _newest(channel),
                 self.get_clock().now().nanoseconds,
                 self._steady.now().nanoseconds,
             )
         return problems
+
+    def _unusable_commands(self) -> list[str]:
+        """Of topics that may be silent: what has come, and cannot be learnt from."""
+        now_ns = self.get_clock().now().nanoseconds
+        return [
+            problem
+            for topic, channel in self._channels.items()
+            if not channel.rate
+            for problem in channel.unusable(topic, _newest(channel), now_ns)
+        ]
 
     def start_episode(self) -> str:
         """:raises ConfigError: an episode is running, or the preflight found problems."""
@@ -147,7 +154,7 @@ class RecorderNode(Node):
         for topic in self._lasting:
             for raw in list(self._channels[topic].last):  # they were sent long ago
                 self._session.write(topic, self.get_clock().now().nanoseconds, raw)
-        return said
+        return "; but ".join([said, *self._session.unusable(self._unusable_commands())])
 
     def stop_episode(self) -> str:
         """:raises ConfigError: nothing is being recorded."""
@@ -170,8 +177,14 @@ class RecorderNode(Node):
         """See `Session.kept`."""
         return self._session.kept
 
+    @property
+    def checking(self) -> bool:
+        """See `Session.checking`."""
+        return self._session.checking
+
     def status(self) -> str:
-        """One line: the clock of the episode, and what comes on each topic."""
+        """One line: the clock of the episode, what comes on each topic, and what is wrong with
+        the episode before."""
         now = self._steady.now().nanoseconds
         rates = [
             f"{topic} " + ("SILENT" if one.silence(now) else f"{one.measured_rate(now):.0f} Hz")
@@ -180,13 +193,15 @@ class RecorderNode(Node):
         ]
         what = f"{self._session.episode} {self._session.seconds:5.1f} s"
         head = f"recording {what}" if self.recording else "not recording"
-        return "  ".join([head, *rates, f"{self.kept} kept"])
+        found = ["checking the last episode"] if self.checking else []
+        found += [self._session.verdict] if self._session.verdict else []
+        return "  ".join([head, *rates, f"{self.kept} kept", *found])
 
     def say_preflight(self) -> str:
         """:raises ConfigError: the preflight found problems."""
         if problems := self.preflight():
             raise ConfigError("; ".join(problems))
-        return "every topic is alive"
+        return "; but ".join(["every topic is alive", *self._unusable_commands()])
 
     def close(self) -> None:
         """Keep what is being recorded, as much of it as can be written."""
@@ -195,6 +210,15 @@ class RecorderNode(Node):
                 self._session.stop()
             except (SarnnError, OSError) as error:
                 self.get_logger().error(f"the episode's end is not written: {error}")
+
+    def finish(self) -> None:
+        """Wait for the checks of what was kept, and say what they found."""
+        self._session.finish_checks(CLOSING_SECONDS / 2)
+        self._tell(self._session.news())
+
+    def _tell(self, news: Iterable[str]) -> None:
+        for one in news:
+            self.get_logger().error(one)
 
     # -- listening --------------------------------------------------------------------------
 
@@ -208,19 +232,23 @@ class RecorderNode(Node):
                 self.close()
         now = self._steady.now().nanoseconds
         silences = {topic: one.silence(now) for topic, one in self._channels.items()}
-        for news in self._session.silent({t: gap for t, gap in silences.items() if gap}):
-            self.get_logger().error(news)
+        self._tell(self._session.silent({t: gap for t, gap in silences.items() if gap}))
+        if self.recording:
+            self._tell(self._session.unusable(self._unusable_commands()))
+        self._tell(self._session.news())
 
     def _diagnose(self) -> None:
         steady_ns = self._steady.now().nanoseconds
         silent = [name for name, one in self._channels.items() if one.silence(steady_ns)]
-        level = DiagnosticStatus.WARN if silent else DiagnosticStatus.OK
+        is_wrong = silent or self._session.verdict
+        level = DiagnosticStatus.WARN if is_wrong else DiagnosticStatus.OK
         values = {
             "recording": self.recording,
             "episode": self._session.episode,
             "seconds": self._session.seconds,
             "kept": self.kept,
             "silent": ", ".join(silent),
+            "left_out": ", ".join(self._session.left_out),
         }
         name = f"{self.get_fully_qualified_name()}: session"
         status = messages.diagnostic_status(name, level, self.status(), "", values)
@@ -258,8 +286,33 @@ class RecorderNode(Node):
         self.create_subscription(message_class(channel.type), topic, take, qos, raw=True)
         self._subscribed.add(topic)
 
+    def _resolved(self, spec: Spec) -> Spec:
+        """The spec with the topics' full names, as they are recorded."""
+
+        def named(one: Any) -> Any:
+            return one.model_copy(update={"topic": self.resolve_topic_name(one.topic)})
+
+        marker = spec.episodes.marker
+        episodes = spec.episodes.model_copy(
+            update={"marker": self.resolve_topic_name(marker) if marker else None}
+        )
+        return spec.model_copy(
+            update={
+                "cameras": tuple(map(named, spec.cameras)),
+                "joints": tuple(map(named, spec.joints)),
+                "command": named(spec.command),
+                "episodes": episodes,
+            }
+        )
+
     def _offered(self, topic: str) -> Sequence[Qos]:
         return [_qos(one.qos_profile) for one in self.get_publishers_info_by_topic(topic)]
+
+
+def _newest(channel: Channel) -> list[Any]:
+    """Its newest messages, if there is something to check of them."""
+    kept = list(channel.last) if channel.checks else []
+    return [deserialize_message(raw, message_class(channel.type)) for raw in kept]
 
 
 def _served(work: Callable[[], str]) -> Callable[[Any, Any], Any]:
@@ -324,6 +377,7 @@ def spinning(node: RecorderNode) -> Iterator[None]:
         executor.shutdown()
         thread.join()
         node.close()
+        node.finish()
         node.destroy_node()
         rclpy.try_shutdown(context=node.context)
 

@@ -172,6 +172,62 @@ def test_the_preflight_names_what_is_wrong(recorder, graph: Graph, make_robot, w
     assert not list(out.glob("episode_*"))
 
 
+def test_what_training_leaves_out_is_said_at_once(recorder, graph: Graph, make_robot, wait):
+    from diagnostic_msgs.msg import DiagnosticArray
+
+    process, out, name = recorder
+    robot = make_robot(JOINTS, START, namespace=f"{name.rpartition('/')[0]}/")
+    ready(graph, name)
+    statuses: list[Any] = []
+    listener = graph.node.create_subscription(
+        DiagnosticArray, "/diagnostics", lambda message: statuses.extend(message.status), 10
+    )
+    assert graph.trigger(f"{name}/start_episode").success
+    wait(lambda: size(out / "episode_000") > 300_000, "300 kB recorded")
+    robot.mutate_image = lambda message: []
+    process.wait_for("image_raw' has sent nothing for")
+    robot.reset()
+    process.wait_for("image_raw' comes again")
+    before = size(out / "episode_000")
+    wait(lambda: size(out / "episode_000") > before + 300_000, "300 kB more")
+    graph.trigger(f"{name}/label_success")
+    process.wait_for("episode_000 is left out of training: a hole in the middle")
+    wait(
+        lambda: any(
+            "episode_000 is left out of training: a hole" in status.message
+            and status.level == status.WARN
+            for status in statuses
+            if status.name == f"{name}: session"
+        ),
+        "diagnostics that say so",
+    )
+    assert "a hole" in next(entry["left_out"] for entry in read_index(out) if "left_out" in entry)
+    graph.node.destroy_subscription(listener)
+
+
+def test_commands_with_a_stamp_of_0(recorder, graph: Graph, make_robot, wait):
+    from sensor_msgs.msg import JointState
+
+    _, _, name = recorder
+    space = name.rpartition("/")[0]
+    make_robot(JOINTS, START, namespace=f"{space}/")
+    ready(graph, name)
+    publisher = graph.node.create_publisher(JointState, f"{space}/joint_command", 10)
+
+    def said() -> bool:
+        publisher.publish(JointState(name=list(JOINTS), position=list(START)))
+        answer = graph.trigger(f"{name}/preflight")
+        return answer.success and (
+            f"but '{space}/joint_command' is unusable: the stamp is 0 s 0 ns" in answer.message
+        )
+
+    wait(said, "a preflight that says so")
+    started = graph.trigger(f"{name}/start_episode")
+    assert started.success and "'clock: receive'" in started.message
+    assert graph.trigger(f"{name}/discard_episode").success
+    graph.node.destroy_publisher(publisher)
+
+
 def test_a_folder_that_goes_away_ends_the_episode_and_not_the_node(
     recorder, graph: Graph, make_robot
 ):

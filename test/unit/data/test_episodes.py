@@ -151,7 +151,27 @@ class TestTargets:
         stamp = START + 10 * MS
         made.add("/joint_command", make.JOINTS, stamp, make.joint_state(stamp, [0.0], ["wrist"]))
         episodes, report = read(made, make.spec(target="command"), tmp_path)
-        assert not episodes and "no command" in report.problems[0].found
+        assert not episodes and "'elbow' is missing; found wrist" in report.problems[0].found
+
+    def test_commands_with_a_stamp_of_0_are_told_as_such(self, tmp_path):
+        """A trajectory's stamp of 0 means "now" to its controller: they do name the joints."""
+        made = make.recording(1.0)
+        for time in (10, 110, 210):
+            message = trajectory(0, [0.1, 0.2])
+            made.add("/joint_command", "trajectory_msgs/msg/JointTrajectory", START + time * MS,
+                     message)  # fmt: skip
+        command = {"topic": "/joint_command", "type": "trajectory_msgs/msg/JointTrajectory"}
+        spec = make.spec(target="command", command=command)
+        episodes, report = read(made, spec, tmp_path)
+        (problem,) = report.problems
+        assert not episodes and problem.where.endswith("/joint_command")
+        assert (
+            "none of 3 messages can be used, the first because: the stamp is 0 s" in problem.found
+        )
+        assert "'clock: receive'" in problem.remedy
+        spec = make.spec(target="command", command={**command, "clock": "receive"})
+        ((episode,), _) = read_bag(tmp_path / "bag", spec)
+        assert episode.targets[1].tolist() == [0.1, 0.2]
 
 
 class TestSmoothing:

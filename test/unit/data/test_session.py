@@ -5,9 +5,11 @@ in test/ros/test_recorder.py."""
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import bag_making as make
+import numpy as np
 import pytest
 
 from sarnn_ros.data.bags import Bag, find_bags, label_of
@@ -16,7 +18,7 @@ from sarnn_ros.data.record import read_index
 from sarnn_ros.data.session import Channel, Session, channels
 from sarnn_ros.errors import ConfigError, DecodeError
 from sarnn_ros.interop.loading import load_dataset
-from sarnn_ros.spec import parse_spec
+from sarnn_ros.spec import Spec, parse_spec
 
 STEP_NS = 100_000_000
 KIND = "sensor_msgs/msg/JointState"
@@ -60,6 +62,34 @@ def test_a_message_that_training_would_refuse():
     assert "unusable: no joint 'a'" in problem
 
 
+@pytest.mark.parametrize("target", ["next_state", "command"])
+def test_commands_are_checked_as_strictly(target: str):
+    """A trajectory's stamp of 0 means "now" to its controller."""
+    kind = "trajectory_msgs/msg/JointTrajectory"
+    spec = make.spec(target=target, command={"topic": "/command", "type": kind})
+    (channel,) = [one for one in channels(spec) if one.topic == "/command"]
+    message = make.T[kind](
+        make.header(0),
+        list(make.NAMES),
+        [
+            make.T["trajectory_msgs/msg/JointTrajectoryPoint"](
+                np.zeros(2), np.zeros(0), np.zeros(0), np.zeros(0),
+                make.T["builtin_interfaces/msg/Duration"](0, 0),
+            )
+        ],
+    )  # fmt: skip
+    (said,) = channel.unusable("/command", [message], make.START)
+    assert "the stamp is 0 s 0 ns" in said and "'clock: receive'" in said
+    assert list(channel.unusable("/command", [], make.START)) == [], "they may be silent"
+    found = list(channel.problems("/command", [("teach", kind)], [message], make.START, 0))
+    assert found == ([said] if target == "command" else [])
+    other = make.spec(
+        target=target, command={"topic": "/command", "type": kind, "clock": "receive"}
+    )
+    (channel,) = [one for one in channels(other) if one.topic == "/command"]
+    assert list(channel.unusable("/command", [message], make.START)) == []
+
+
 @pytest.mark.parametrize(("target", "required"), [("next_state", False), ("command", True)])
 def test_commands_are_required_only_if_they_are_learnt(target: str, required: bool):
     spec = parse_spec(
@@ -78,7 +108,7 @@ def test_further_topics_may_be_silent_and_shared():
 
 
 def test_a_full_disk_and_nothing_to_stop(tmp_path: Path):
-    session = Session(tmp_path, min_free=1e9)
+    session = Session(tmp_path, min_free=1e9, spec=make.spec())
     (problem,) = session.problems()
     assert "GB are free" in problem
     with pytest.raises(ConfigError, match="not recording: no"):
@@ -92,10 +122,15 @@ TOPICS = {"/image_raw": (make.IMAGE, []), "/joint_states": (make.JOINTS, []),
           "/recorder/takeover": ("std_msgs/msg/Bool", [])}  # fmt: skip
 
 
-def record(session: Session, number: int, takeover: bool = False) -> None:
-    """An episode of 2 s, which runs on."""
+def record(session: Session, number: int, takeover: bool = False, hole: bool = False) -> None:
+    """An episode of 2 s, which runs on.
+
+    :param hole: of two ticks, in the images.
+    """
     session.start(TOPICS, list)
-    made = make.recording(start=make.START + number * 60 * make.SECOND)
+    made = make.recording(
+        start=make.START + number * 60 * make.SECOND, drop_images=range(20, 31) if hole else ()
+    )
     for row, (topic, kind, receive, message) in enumerate(
         sorted(made.messages, key=lambda m: m[2])
     ):
@@ -106,7 +141,7 @@ def record(session: Session, number: int, takeover: bool = False) -> None:
 
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
-    return Session(tmp_path / "bags", min_free=0.0)
+    return Session(tmp_path / "bags", min_free=0.0, spec=make.spec())
 
 
 def test_discarding_twice_does_not_reach_the_episode_before(session: Session):
@@ -153,7 +188,7 @@ def test_what_a_person_led_is_an_episode_by_itself(session: Session):
     session.stop()
     session.start({**TOPICS, "/extra": ("std_msgs/msg/Bool", [])}, list)
     session.write("/image_raw", 0, b"")
-    assert session.stop().endswith(": 0.0 s; '/joint_states' sent nothing; '/extra' sent nothing")
+    assert ": 0.0 s; '/joint_states' sent nothing; '/extra' sent nothing" in session.stop()
     spec = make.spec(episodes={"marker": "recorder/takeover"})
     ((episode,), report) = read_bag(session.out / "episode_000", spec)
     assert report.verdict == "sound" and 8 <= len(episode.ticks) <= 10
@@ -176,6 +211,53 @@ def test_when_a_topic_counts_as_silent(after: float, silent: bool):
     assert channel.silence(0) is None, "never came: the preflight says so"
     channel.arrived(0, b"raw")
     assert (channel.silence(round(after * 1e9)) is not None) == silent
+
+
+@pytest.mark.parametrize("label", ["success", None])
+def test_an_episode_that_training_leaves_out_is_said_at_once(label: str | None, session: Session):
+    record(session, 0)
+    assert "leaves it out" not in session.stop()
+    record(session, 1, hole=True)
+    said = session.label("success") if label else session.stop()
+    assert "but training leaves it out: a hole in the middle: '/image_raw'" in said
+    assert label is None or said.endswith("is a success, but training leaves it out")
+    assert session.kept == 1 and list(session.left_out) == ["episode_001"]
+    (news,) = session.news()
+    assert "episode_001 is left out of training: a hole" in news and session.news() == []
+    assert session.verdict == news
+    assert "a hole" in read_index(session.out)[-1 - bool(label)]["left_out"]
+    # The same words as inspect's, by the same code.
+    report = load_dataset([session.out], make.spec()).bags[1]
+    assert report.problems[0].found in news
+    session.discard()
+    assert session.kept == 1 and not session.left_out and not session.verdict
+
+
+def test_a_check_that_takes_longer_is_told_later(session: Session, monkeypatch):
+    answered = threading.Event()
+
+    def slow(bag: Path, spec: Spec) -> str:
+        answered.wait(20)
+        return "it is too dark"
+
+    monkeypatch.setattr("sarnn_ros.data.session.why_left_out", slow)
+    monkeypatch.setattr("sarnn_ros.data.session.CHECK_SECONDS", 0.01)
+    record(session, 0)
+    assert session.label("success").endswith("is being checked; episode_000 is a success")
+    assert session.checking and session.kept == 1 and not session.verdict
+    answered.set()
+    session.finish_checks(20)
+    assert session.news() == ["episode_000 is left out of training: it is too dark"]
+    assert not session.checking and session.kept == 0
+
+
+def test_commands_that_cannot_be_learnt_are_said_once_an_episode(session: Session):
+    assert session.unusable(["'/c' is unusable"]) == [], "nothing is being recorded"
+    for number in range(2):
+        record(session, number)
+        assert session.unusable(["'/c' is unusable"]) == [f"episode_00{number}: '/c' is unusable"]
+        assert session.unusable(["'/c' is unusable"]) == []
+        session.stop()
 
 
 def test_flipped_bits_are_noticed(session: Session):
