@@ -13,8 +13,9 @@ from sarnn_ros.sim.task import RATE, is_success
 from sarnn_ros.spec import NANOSECONDS
 
 PERIOD_NS = round(NANOSECONDS / RATE)
-#: A driver that has been silent for this long has stopped, s.
-SILENCE = 0.5
+#: A driver that has been silent for this long has stopped, s. On a slow machine it may hold for a
+#: while.
+SILENCE = 2.0
 
 
 @dataclass

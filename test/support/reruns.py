@@ -28,6 +28,8 @@ class Reruns:
         self._folders = folders
         self._witness: Witness | None = None
         self._timeout: Any = None
+        #: By file, when its fixtures were made that all its tests share.
+        self._rigs: dict[str, list[tuple[float, float]]] = {}
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> Any:
@@ -46,9 +48,11 @@ class Reruns:
         before: list[Any] = []
         for left in range(MOST_RERUNS, -1, -1):
             start = time.monotonic()
-            reports: list[Any] = runtestprotocol(item, log=False, nextitem=nextitem)
+            # What the session shares is needed again if the last test begins anew.
+            following: Any = nextitem or item.session
+            reports: list[Any] = runtestprotocol(item, log=False, nextitem=following)
             failed = next((report for report in reports if report.failed), None)
-            gaps = self._gaps(start) if failed else []
+            gaps = self._gaps_that_concern(item, start) if failed else []
             if failed is None or not gaps:
                 break
             told = describe(gaps, start)
@@ -59,6 +63,24 @@ class Reruns:
             before.append(failed)
         return [*before, *reports]
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, request: Any) -> Any:
+        start = time.monotonic()
+        try:
+            return (yield)
+        finally:
+            if request.scope == "module":
+                self._rigs.setdefault(request.node.nodeid, []).append((start, time.monotonic()))
+
+    def _gaps_that_concern(self, item: pytest.Item, start: float) -> list[Gap]:
+        """Those during the test, or when what it shares with its file was made."""
+        spans = [*self._rigs.get(_file(item), []), (start, time.monotonic())]
+        return [
+            gap
+            for gap in self._gaps(min(begin for begin, _ in spans))
+            if any(gap.start < end and begin < gap.end for begin, end in spans)
+        ]
+
     def _gaps(self, since: float) -> list[Gap]:
         assert self._witness is not None
         return self._witness.gaps(since)
@@ -66,6 +88,7 @@ class Reruns:
     def _prepare(self, item: pytest.Item) -> str:
         """For a new attempt: new nodes and robots, and all its time. What went wrong, if any."""
         told = ""
+        self._rigs.pop(_file(item), None)
         try:
             # All but the session: what the file's tests share may be what the gap has spoilt.
             item.session._setupstate.teardown_exact(item.session)  # type: ignore[arg-type]
@@ -98,8 +121,17 @@ class Reruns:
             terminalreporter.line(f"{report.nodeid} ({report.when}): {report.witness}")
 
 
+def _file(item: pytest.Item) -> str:
+    module = item.getparent(pytest.Module)
+    assert module is not None
+    return module.nodeid
+
+
 def describe(gaps: list[Gap], start: float) -> str:
     """In a line: how many, and the longest one."""
     longest = max(gaps, key=lambda gap: gap.waited)
     more = f", the longest of {len(gaps)}" if len(gaps) > 1 else ""
-    return f"a gap of {longest.waited:.2f} s{more}, {longest.start - start:.1f} s after its begin"
+    if longest.end <= start:
+        return f"a gap of {longest.waited:.2f} s{more} when its fixtures were made"
+    after = max(0.0, longest.start - start)
+    return f"a gap of {longest.waited:.2f} s{more}, {after:.1f} s after its begin"

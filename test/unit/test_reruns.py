@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from witness import MAX_WAIT_S, Witness
 pytest_plugins = ["pytester"]
 
 CONFTEST = """
-import os
+import os, time
 from pathlib import Path
 from reruns import Reruns
 from witness import Gap
@@ -24,15 +25,21 @@ from witness import Gap
 class Faked(Reruns):
     def _gaps(self, since):
         super()._gaps(since)
-        return [Gap(since + 1, since + 1.6, 0.5)] if "GAP" in os.environ else []
+        now, gap = time.monotonic(), os.environ["GAP"]
+        if gap == "test":
+            return [Gap(now - 0.6, now, 0.5)]
+        moments = [float(path.read_text()) for path in Path(__file__).parent.glob(f"ros/*.{gap}")]
+        return [Gap(moment, moment + 1e-6, 0.5) for moment in moments]
 
 def pytest_configure(config):
     config.pluginmanager.register(Faked(Path(__file__).parent / "ros"))
 """
 
-#: Two files. A test fails in its first attempts, as many as FAILURES says. `made` counts the rigs.
+FILES = ("ros/test_one.py", "ros/test_two.py", "unit/test_three.py")
+
+#: Each of them. A test fails in its first attempts, as many as FAILURES says.
 TESTS = """
-import os
+import os, time
 from pathlib import Path
 import pytest
 
@@ -48,9 +55,13 @@ def count(name):
 def once():
     return count("once")
 
+def note(name):
+    FILE.with_suffix(f".{name}").write_text(str(time.monotonic()))
+
 @pytest.fixture(scope="module")
 def rig(once):
     assert once == 0
+    note("rig")
     return count("rigs")
 
 @pytest.fixture(scope="module")
@@ -64,15 +75,16 @@ def cleaned():
 
 def test_before(rig):
     assert rig == 0
+    note("before")
 
 def test_it(rig, broken_rig, cleaned):
     attempt = count("calls")
     assert attempt >= int(os.environ["FAILURES"]) or "call" not in os.environ["WHERE"]
-    if "GAP" in os.environ and "call" in os.environ["WHERE"]:
+    if os.environ["GAP"] == "test" and "call" in os.environ["WHERE"]:
         assert rig == attempt, "the rig is another one in every attempt"
 
 def test_after(rig):
-    pass
+    assert rig >= int(os.environ["FAILURES"]) or "after" not in os.environ["WHERE"]
 """
 
 
@@ -83,15 +95,16 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([support, os.environ.get("PYTHONPATH", "")]))
     pytester.makeconftest(CONFTEST)
 
-    def run(failures: int, *arguments: str, gap: bool, where: str = "call") -> pytest.RunResult:
-        for folder, name in (("ros", "test_one"), ("ros", "test_two"), ("unit", "test_three")):
-            path = pytester.path / folder / f"{name}.py"
+    def run(failures: int, *arguments: str, gap: str, where: str = "call") -> pytest.RunResult:
+        paths = [pytester.path / name for name in FILES]
+        for path in paths:
+            shutil.rmtree(path.parent, ignore_errors=True)  # what was counted before
+        for path in paths:
             path.parent.mkdir(exist_ok=True)
             path.write_text(TESTS)
         monkeypatch.setenv("FAILURES", str(failures))
         monkeypatch.setenv("WHERE", where)
-        if gap:
-            monkeypatch.setenv("GAP", "1")
+        monkeypatch.setenv("GAP", gap)
         return pytester.runpytest_subprocess("-p", "no:cacheprovider", "-ra", *arguments, "ros")
 
     return run
@@ -100,46 +113,53 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize("where", ["setup", "call", "end"])
 @pytest.mark.parametrize("workers", [[], ["-n", "2", "--dist", "loadfile"]], ids=["one", "two"])
 def test_what_failed_beside_a_gap_begins_anew(run, workers: list[str], where: str) -> None:
-    result = run(1, *workers, gap=True, where=where)
+    result = run(1, *workers, gap="test", where=where)
     assert result.ret == 0
     assert result.parseoutcomes() == {"passed": 6, "rerun": 2}
     kind = {"setup": "setup", "call": "call", "end": "teardown"}[where]
     for name in ("one", "two"):
         result.stdout.fnmatch_lines(
-            [f"ros/test_{name}.py::test_it ({kind}): a gap of 0.50 s, 1.0 s after its begin"]
+            [f"ros/test_{name}.py::test_it ({kind}): a gap of 0.50 s, 0.0 s after its begin"]
         )
 
 
 def test_twice_at_most(run) -> None:
     assert MOST_RERUNS == 2
-    assert run(2, gap=True).parseoutcomes() == {"passed": 6, "rerun": 4}
+    assert run(2, gap="test").parseoutcomes() == {"passed": 6, "rerun": 4}
 
 
 def test_what_always_fails_has_failed(run) -> None:
-    result = run(9, gap=True)
+    result = run(9, gap="test")
     assert result.ret == 1
     assert result.parseoutcomes() == {"passed": 4, "failed": 2, "rerun": 4}
     result.stdout.fnmatch_lines(["a gap of 0.50 s*, and it began anew before"])
 
 
 def test_without_a_gap_a_failure_is_a_failure(run) -> None:
-    result = run(1, gap=False)
+    result = run(1, gap="none")
     assert result.ret == 1
     assert result.parseoutcomes() == {"passed": 4, "failed": 2}
     result.stdout.no_fnmatch_line("*began anew*")
 
 
+def test_a_gap_counts_that_was_when_its_rig_was_made(run) -> None:
+    """And not one between, when another test of the file ran."""
+    assert run(1, gap="rig", where="after").parseoutcomes() == {"passed": 6, "rerun": 2}
+    assert run(1, gap="before", where="after").parseoutcomes() == {"passed": 4, "failed": 2}
+
+
 def test_unit_tests_have_no_second_attempt(run, pytester: pytest.Pytester) -> None:
-    result = run(1, "unit", gap=True)
+    result = run(1, "unit", gap="test")
     assert result.parseoutcomes() == {"passed": 8, "rerun": 2, "failed": 1}
 
 
 def test_a_new_attempt_has_all_its_time(run, pytester: pytest.Pytester) -> None:
     """pytest-timeout would end the whole process."""
-    slow = TESTS.replace("attempt = count", "import time; time.sleep(1.2); attempt = count")
-    (pytester.path / "ros").mkdir()
-    (pytester.path / "ros" / "test_slow.py").write_text(slow)
-    result = run(2, "--timeout=3", "--timeout-method=thread", "-k", "slow", gap=True)
+    slow = TESTS.replace("attempt = count", "time.sleep(1.2); attempt = count")
+    (pytester.path / "more").mkdir()
+    pytester.makeconftest(CONFTEST.replace('"ros"', '"more"'))
+    (pytester.path / "more" / "test_slow.py").write_text(slow)
+    result = run(2, "more", "--timeout=3", "--timeout-method=thread", "-k", "slow", gap="test")
     assert result.parseoutcomes() == {"passed": 3, "rerun": 2, "deselected": 6}
 
 
