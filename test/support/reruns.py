@@ -86,7 +86,7 @@ class Reruns:
         return self._witness.gaps(since)
 
     def _prepare(self, item: pytest.Item) -> str:
-        """For a new attempt: new nodes and robots, and all its time. What went wrong, if any."""
+        """For a new attempt: a new rig, and a new time limit. What went wrong, if any."""
         told = ""
         self._rigs.pop(_file(item), None)
         try:

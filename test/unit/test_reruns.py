@@ -153,14 +153,18 @@ def test_unit_tests_have_no_second_attempt(run, pytester: pytest.Pytester) -> No
     assert result.parseoutcomes() == {"passed": 8, "rerun": 2, "failed": 1}
 
 
-def test_a_new_attempt_has_all_its_time(run, pytester: pytest.Pytester) -> None:
-    """pytest-timeout would end the whole process."""
-    slow = TESTS.replace("attempt = count", "time.sleep(1.2); attempt = count")
+def test_a_new_attempt_that_hangs_is_ended(run, pytester: pytest.Pytester) -> None:
+    """After a failure pytest-timeout watches no more by itself."""
+    again = "FILE.with_suffix('.calls').exists()"
+    hangs = TESTS.replace("attempt = count", f"time.sleep(60 * {again}); attempt = count")
     (pytester.path / "more").mkdir()
     pytester.makeconftest(CONFTEST.replace('"ros"', '"more"'))
-    (pytester.path / "more" / "test_slow.py").write_text(slow)
-    result = run(2, "more", "--timeout=3", "--timeout-method=thread", "-k", "slow", gap="test")
-    assert result.parseoutcomes() == {"passed": 3, "rerun": 2, "deselected": 6}
+    (pytester.path / "more" / "test_hanging.py").write_text(hangs)
+    start = time.monotonic()
+    result = run(1, "more", "--timeout=3", "--timeout-method=thread", "-k", "hanging", gap="test")
+    assert time.monotonic() - start < 50
+    assert result.ret == 1
+    assert "Timeout" in result.stdout.str() + result.stderr.str()
 
 
 def test_the_witness_sees_that_it_had_no_core() -> None:
