@@ -5,8 +5,12 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
+from reruns import Reruns
+
+HERE = Path(__file__).parent
 
 # A shell without job control starts background jobs with SIGINT ignored, nohup everything with
 # SIGHUP ignored, and so would we and all children that the tests interrupt.
@@ -14,6 +18,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Reruns(HERE / "ros", HERE / "system"))
 
 
 @pytest.hookimpl(tryfirst=True)

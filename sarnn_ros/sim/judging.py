@@ -13,6 +13,9 @@ from sarnn_ros.sim.task import RATE, is_success
 from sarnn_ros.spec import NANOSECONDS
 
 PERIOD_NS = round(NANOSECONDS / RATE)
+#: A driver that has been silent for this long has stopped, s. On a slow machine it may hold for a
+#: while.
+SILENCE = 2.0
 
 
 @dataclass
@@ -37,6 +40,24 @@ class Trial:
     latencies: tuple[float, ...]  # tick to command, s
     camera_latencies: tuple[float, ...]  # camera stamp to command, s
     problem: str | None = None
+
+
+def has_ended(recording: TrialTrace, ticks: int, now: float) -> bool:
+    """Whether a trial is over: the driver has commanded in so many ticks.
+
+    On a machine that is too slow for some of them, that takes longer than the ticks, and the
+    policy still gets all the steps that a task needs. At most twice as long, and not if it has
+    stopped.
+
+    :param recording: with at least one command.
+    :param now: receive time, s.
+    """
+    late = now - recording.commands[0][0] - ticks / RATE
+    if late <= 0:
+        return False
+    commanded = {stamp // PERIOD_NS for _, stamp, _ in recording.commands}
+    stopped = now - recording.commands[-1][0] > SILENCE
+    return len(commanded) >= ticks or stopped or late > ticks / RATE
 
 
 def judge(recording: TrialTrace, problem: str | None, ticks: int) -> Trial:

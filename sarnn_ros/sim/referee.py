@@ -30,17 +30,15 @@ from std_srvs.srv import Trigger
 from visualization_msgs.msg import ImageMarker
 
 from sarnn_ros.errors import EnvironmentProblem
-from sarnn_ros.sim.judging import Trial, TrialTrace, judge
+from sarnn_ros.sim.judging import SILENCE, Trial, TrialTrace, has_ended, judge
 from sarnn_ros.sim.scene import CUBE_HALF, JOINT_NAMES, home_joints
-from sarnn_ros.sim.task import RATE, TRIAL_TICKS, Driver, TrialPlan
+from sarnn_ros.sim.task import TRIAL_TICKS, Driver, TrialPlan
 from sarnn_ros.spec import NANOSECONDS
 
 #: How long to wait for each answer or message, s. Discovery alone may take 3 s.
 TIMEOUT = 30.0
 #: Pause before a server that has not answered is asked again, s.
 ASK_AGAIN = 0.25
-#: A driver that was silent for this long at the end of a trial counts as stopped, s.
-SILENCE = 0.5
 #: What each driver is asked through its `Trigger` services.
 _SERVICES = ("start", "stop", "reset")
 #: How far from home the arm may be when a trial starts, rad or m.
@@ -248,9 +246,10 @@ class Referee:
                 self.wait_for(lambda: recording.commands, "the first command", 5.0)
             except EnvironmentProblem as error:
                 problem = f"{error.problem}; {self._driver_says(driver)}"
-            end = time.monotonic() + ticks / RATE
             if problem is None:
-                self.wait_for(lambda: time.monotonic() > end, "the end of the trial")
+                self.wait_for(
+                    lambda: has_ended(recording, ticks, time.time()), "the end of the trial"
+                )
                 silence = time.time() - recording.commands[-1][0]
                 if silence > SILENCE:
                     problem = f"no command for {silence:.1f} s; {self._driver_says(driver)}"

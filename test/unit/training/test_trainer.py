@@ -319,19 +319,25 @@ def test_a_free_run_feeds_the_network_its_own_errors(make_task: MakeTask) -> Non
 
 
 def test_explained_variance_tells_a_policy_that_knows_its_episodes(make_task: MakeTask) -> None:
-    """Before training less than the mean demonstration; after it most of what differs."""
-    dataset = make_task([9] * 8)
-    for episode in dataset.episodes:
-        episode.joints[0] = 0.5  # else that tells where it goes
-    trainer = make_trainer(
-        decide(dataset, small(epochs=80, learning_rate=1e-2, pad_after=0, mixup=0))
-    )
-    _, before = trainer.validate()
-    *_, last = trainer.run(time.monotonic)
-    assert before is not None
-    assert last.explained is not None
-    assert before < 0
-    assert 0.5 < last.explained <= 1
+    """Before training less than the mean demonstration; after it most of what differs, unless the
+    images were empty. Three seeds on three kinds of CPU gave 0.94 to 0.97, and -0.05 to 0.15."""
+    found = []
+    for images in ("shown", "empty"):
+        dataset = make_task([9] * 24, validation=1 / 3)
+        for episode in dataset.episodes:
+            episode.joints[0] = 0.5  # else that tells where it goes
+            if images == "empty":
+                episode.images["camera0"][:] = 40
+        config = small(epochs=40, inner_steps=10, learning_rate=1e-2, pad_after=0, mixup=0)
+        trainer = make_trainer(decide(dataset, config))
+        _, before = trainer.validate()
+        *_, last = trainer.run(time.monotonic)
+        assert before is not None
+        assert last.explained is not None
+        assert before < 0
+        found.append(last.explained)
+    knows, blind = found
+    assert blind < 0.5 < 0.75 < knows <= 1
 
 
 def test_the_recurrent_part_trains_on_what_tells_trajectories_apart(make_task: MakeTask) -> None:

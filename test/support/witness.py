@@ -1,0 +1,83 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A process beside the tests over DDS that notices when the machine had no core for it.
+
+It does what a node of the tests does: it sleeps, and every now and then computes for some
+milliseconds. What it waits for beyond that, the nodes of the tests may have waited for, too.
+Only the standard library: it is started in milliseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+#: Of a round: sleep, s, and computing, s of CPU. Who only sleeps, or computes for less than a
+#: slice of the scheduler, gets a core at once where a node that computes a tick waits for its
+#: turn: beside six busy processes on two cores 2 ms waited for 75 ms at most, 5 ms for 125 ms.
+SLEEP_S, WORK_S = 0.04, 0.005
+#: Longer waits are kept. Joint states older than this are no observation (`max_age`), and the
+#: nodes of the tests hold: what a test waits for may then never come.
+MAX_WAIT_S = 0.1
+
+
+class Gap(NamedTuple):
+    """A round that took longer than it should. Monotonic clock, s."""
+
+    start: float
+    end: float
+    waited: float  # of that time, for a core
+
+
+class Witness:
+    """The process, from its parent's side."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+        )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def gaps(self, since: float) -> list[Gap]:
+        """Those that had not ended at `since`, up to now: the one that lasts is waited for."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write("\n")
+        gaps = [Gap(*values) for values in json.loads(self._process.stdout.readline())]
+        return [gap for gap in gaps if gap.end > since]
+
+    def close(self) -> None:
+        self._process.communicate()  # closes its input, and so it ends
+
+
+def watch() -> None:
+    """Keep gaps, and write all of them for each line that comes, until the input is closed."""
+    gaps: list[Gap] = []
+    end = time.monotonic()
+    while True:
+        start = end  # nothing is between two rounds
+        asked, _, _ = select.select([sys.stdin], [], [], SLEEP_S)
+        slept = min(time.monotonic() - start, SLEEP_S)  # less if asked
+        computed = time.thread_time()
+        while time.thread_time() < computed + WORK_S:
+            pass
+        end = time.monotonic()
+        waited = end - start - slept - WORK_S
+        if waited > MAX_WAIT_S:
+            gaps.append(Gap(start, end, waited))
+        if asked:
+            if not sys.stdin.readline():
+                return
+            print(json.dumps(gaps), flush=True)
+
+
+if __name__ == "__main__":
+    watch()

@@ -1,0 +1,184 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What begins anew, and what does not: a pytest of its own with the plugin of the DDS tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from reruns import MOST_RERUNS
+from witness import MAX_WAIT_S, Witness
+
+pytest_plugins = ["pytester"]
+
+CONFTEST = """
+import os, time
+from pathlib import Path
+from reruns import Reruns
+from witness import Gap
+
+class Faked(Reruns):
+    def _gaps(self, since):
+        super()._gaps(since)
+        now, gap = time.monotonic(), os.environ["GAP"]
+        if gap == "test":
+            return [Gap(now - 0.6, now, 0.5)]
+        moments = [float(path.read_text()) for path in Path(__file__).parent.glob(f"ros/*.{gap}")]
+        return [Gap(moment, moment + 1e-6, 0.5) for moment in moments]
+
+def pytest_configure(config):
+    config.pluginmanager.register(Faked(Path(__file__).parent / "ros"))
+"""
+
+FILES = ("ros/test_one.py", "ros/test_two.py", "unit/test_three.py")
+
+#: Each of them. A test fails in its first attempts, as many as FAILURES says.
+TESTS = """
+import os, time
+from pathlib import Path
+import pytest
+
+FILE = Path(__file__)
+
+def count(name):
+    path = FILE.with_suffix(f".{name}")
+    before = int(path.read_text()) if path.exists() else 0
+    path.write_text(str(before + 1))
+    return before
+
+@pytest.fixture(scope="session")
+def once():
+    return count("once")
+
+def note(name):
+    FILE.with_suffix(f".{name}").write_text(str(time.monotonic()))
+
+@pytest.fixture(scope="module")
+def rig(once):
+    assert once == 0
+    note("rig")
+    return count("rigs")
+
+@pytest.fixture(scope="module")
+def broken_rig():
+    assert count("broken") >= int(os.environ["FAILURES"]) or "setup" not in os.environ["WHERE"]
+
+@pytest.fixture
+def cleaned():
+    yield
+    assert count("cleaned") >= int(os.environ["FAILURES"]) or "end" not in os.environ["WHERE"]
+
+def test_before(rig):
+    assert rig == 0
+    note("before")
+
+def test_it(rig, broken_rig, cleaned):
+    attempt = count("calls")
+    assert attempt >= int(os.environ["FAILURES"]) or "call" not in os.environ["WHERE"]
+    if os.environ["GAP"] == "test" and "call" in os.environ["WHERE"]:
+        assert rig == attempt, "the rig is another one in every attempt"
+
+def test_after(rig):
+    assert rig >= int(os.environ["FAILURES"]) or "after" not in os.environ["WHERE"]
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
+    """Runs it in processes of its own."""
+    support = str(Path(__file__).parents[1] / "support")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([support, os.environ.get("PYTHONPATH", "")]))
+    pytester.makeconftest(CONFTEST)
+
+    def run(failures: int, *arguments: str, gap: str, where: str = "call") -> pytest.RunResult:
+        paths = [pytester.path / name for name in FILES]
+        for path in paths:
+            shutil.rmtree(path.parent, ignore_errors=True)  # what was counted before
+        for path in paths:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(TESTS)
+        monkeypatch.setenv("FAILURES", str(failures))
+        monkeypatch.setenv("WHERE", where)
+        monkeypatch.setenv("GAP", gap)
+        return pytester.runpytest_subprocess("-p", "no:cacheprovider", "-ra", *arguments, "ros")
+
+    return run
+
+
+@pytest.mark.parametrize("where", ["setup", "call", "end"])
+@pytest.mark.parametrize("workers", [[], ["-n", "2", "--dist", "loadfile"]], ids=["one", "two"])
+def test_what_failed_beside_a_gap_begins_anew(run, workers: list[str], where: str) -> None:
+    result = run(1, *workers, gap="test", where=where)
+    assert result.ret == 0
+    assert result.parseoutcomes() == {"passed": 6, "rerun": 2}
+    kind = {"setup": "setup", "call": "call", "end": "teardown"}[where]
+    for name in ("one", "two"):
+        result.stdout.fnmatch_lines(
+            [f"ros/test_{name}.py::test_it ({kind}): a gap of 0.50 s, 0.0 s after its begin"]
+        )
+
+
+def test_twice_at_most(run) -> None:
+    assert MOST_RERUNS == 2
+    assert run(2, gap="test").parseoutcomes() == {"passed": 6, "rerun": 4}
+
+
+def test_what_always_fails_has_failed(run) -> None:
+    result = run(9, gap="test")
+    assert result.ret == 1
+    assert result.parseoutcomes() == {"passed": 4, "failed": 2, "rerun": 4}
+    result.stdout.fnmatch_lines(["a gap of 0.50 s*, and it began anew before"])
+
+
+def test_without_a_gap_a_failure_is_a_failure(run) -> None:
+    result = run(1, gap="none")
+    assert result.ret == 1
+    assert result.parseoutcomes() == {"passed": 4, "failed": 2}
+    result.stdout.no_fnmatch_line("*began anew*")
+
+
+def test_a_gap_counts_that_was_when_its_rig_was_made(run) -> None:
+    """And not one between, when another test of the file ran."""
+    assert run(1, gap="rig", where="after").parseoutcomes() == {"passed": 6, "rerun": 2}
+    assert run(1, gap="before", where="after").parseoutcomes() == {"passed": 4, "failed": 2}
+
+
+def test_unit_tests_have_no_second_attempt(run, pytester: pytest.Pytester) -> None:
+    result = run(1, "unit", gap="test")
+    assert result.parseoutcomes() == {"passed": 8, "rerun": 2, "failed": 1}
+
+
+def test_a_new_attempt_that_hangs_is_ended(run, pytester: pytest.Pytester) -> None:
+    """After a failure pytest-timeout watches no more by itself."""
+    again = "FILE.with_suffix('.calls').exists()"
+    hangs = TESTS.replace("attempt = count", f"time.sleep(60 * {again}); attempt = count")
+    (pytester.path / "more").mkdir()
+    pytester.makeconftest(CONFTEST.replace('"ros"', '"more"'))
+    (pytester.path / "more" / "test_hanging.py").write_text(hangs)
+    start = time.monotonic()
+    result = run(1, "more", "--timeout=3", "--timeout-method=thread", "-k", "hanging", gap="test")
+    assert time.monotonic() - start < 50
+    assert result.ret == 1
+    assert "Timeout" in result.stdout.str() + result.stderr.str()
+
+
+def test_the_witness_sees_that_it_had_no_core() -> None:
+    witness = Witness()
+    try:
+        witness.gaps(0)  # it has begun
+        start = time.monotonic()
+        os.kill(witness.pid, signal.SIGSTOP)
+        time.sleep(4 * MAX_WAIT_S)
+        os.kill(witness.pid, signal.SIGCONT)
+        gaps = witness.gaps(start)
+        longest = max(gaps, key=lambda gap: gap.waited)
+        assert longest.waited > 3 * MAX_WAIT_S
+        assert longest.start < start + MAX_WAIT_S < longest.end
+        assert longest not in witness.gaps(longest.end)
+    finally:
+        witness.close()
