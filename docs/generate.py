@@ -4,8 +4,8 @@
 
 Tables of keys, settings, parameters and commands stand in the pages of docs/reference themselves,
 between two comments, so that a reader of a clone or a forge sees them; a test compares them. What
-only the site can show, or the repository has elsewhere, goes to docs/_generated, which git ignores:
-docs/conf.py makes it at each build, and pages include it.
+only the site can show, or the repository has elsewhere, goes to docs/_generated, which git
+ignores: docs/conf.py makes it at each build, and pages include it.
 """
 
 from __future__ import annotations
