@@ -14,8 +14,8 @@ from sarnn_ros.cli.options import Bgr, Fps
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sarnn_ros.data.proposal import Proposal
     from sarnn_ros.ros.listening import Heard
-    from sarnn_ros.spec import Spec
 
 
 def spec(
@@ -55,10 +55,10 @@ def spec(
     proposed = (
         _propose_live(seconds, timeout, console) if live else propose(bags or (), Arrays(fps, bgr))
     )
-    show_proposal(proposed, console, out)
+    show_proposal(proposed.spec, console, out, notes=proposed.notes)
 
 
-def _propose_live(seconds: float, timeout: float, console: Console) -> Spec:
+def _propose_live(seconds: float, timeout: float, console: Console) -> Proposal:
     """:raises SarnnError: no camera or no joints were heard."""
     import os
 
@@ -89,7 +89,9 @@ def _propose_live(seconds: float, timeout: float, console: Console) -> Spec:
         "start the drivers of camera and arm, and look at 'ros2 topic list -t'; is it the same "
         f"ROS_DOMAIN_ID (here {os.environ.get('ROS_DOMAIN_ID', '0')}), network and RMW?"
     )
-    return propose(heard.samples.values(), present, "what is published now", remedy)
+    return propose(
+        heard.samples.values(), present, "what is published now", remedy, heard.description
+    )
 
 
 def _print_topics(heard: Heard, console: Console) -> None:
@@ -97,14 +99,15 @@ def _print_topics(heard: Heard, console: Console) -> None:
 
     table = Table(title="published now", title_justify="left")
     for head in ("topic", "type", "Hz", "what it holds"):
-        table.add_column(head, overflow="fold")
+        table.add_column(head, overflow="fold", min_width=4)
     for topic, kind in sorted(heard.topics.items()):
         sample = heard.samples.get(topic)
         groups = sample.groups() if sample else []
         rate = f"{sum(one.rate for one in groups):.1f}" if groups else ""
+        lost = sample.lost / (sample.lost + sample.count) if sample and sample.lost else 0.0
         what = "not for a spec" if sample is None else ""
         if sample is not None and sample.camera and groups:
-            what = "{} x {}".format(*sample.size)
+            what = "{} x {}".format(*sample.size) + (f", {lost:.0%} lost" if lost else "")
         elif groups:
             what = ", ".join(name for one in groups for name in one.names)
         elif sample is not None and sample.error is not None:

@@ -13,7 +13,7 @@ from sarnn_ros.data.bags import find_bags, label_of
 from sarnn_ros.data.cache import allow_many_files, key_of, read_bag_cached, read_cached
 from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
 from sarnn_ros.data.problems import BagReport, Problem
-from sarnn_ros.data.proposal import propose_spec
+from sarnn_ros.data.proposal import Proposal, propose_spec
 from sarnn_ros.data.reading import Allocate, Show, read_bag, stem
 from sarnn_ros.data.takes import Take, proposal, read_take
 from sarnn_ros.errors import BagError, join_problems
@@ -176,7 +176,7 @@ def _failure(recording: Recording) -> BagReport:
     return BagReport(str(recording.path), "left out", problems=[note])
 
 
-def propose(paths: Iterable[str | Path], arrays: Arrays = DEFAULTS) -> Spec:
+def propose(paths: Iterable[str | Path], arrays: Arrays = DEFAULTS) -> Proposal:
     """A spec from the first recording: see `propose_spec`.
 
     :raises BagError: it cannot be read, or lacks images or states.
@@ -186,7 +186,7 @@ def propose(paths: Iterable[str | Path], arrays: Arrays = DEFAULTS) -> Spec:
         return propose_spec(first.path)
     with first.take.open() as rows:
         values = proposal(rows, arrays.rate)
-    return parse_spec(values, where=f"proposal from {first.path}")
+    return Proposal(parse_spec(values, where=f"proposal from {first.path}"))
 
 
 def _held_out(episodes: Sequence[Episode], takes: Sequence[Take | None]) -> frozenset[str] | None:
