@@ -28,16 +28,18 @@ def spec(
     out: Annotated[Path | None, typer.Option(help="Write the proposed spec to this file.")] = None,
     seconds: Annotated[
         float, typer.Option(min=0.1, help="--live: listen so long after camera and joints came.")
-    ] = 3.0,
+    ] = 8.0,
     timeout: Annotated[
         float, typer.Option(min=0.1, help="--live: give up when they have not come, s.")
-    ] = 15.0,
+    ] = 20.0,
     fps: Fps = None,
     bgr: Bgr = False,
 ) -> None:
     """Propose a spec: cameras, joints, commands, rate. Correct it before recording or training.
 
-    Nothing is published or commanded. With bags, `sarnn inspect` says what is in them as well.
+    With --live, move the arm meanwhile as you will demonstrate: its joints and their commands show
+    by that. Nothing is published or commanded. With bags, `sarnn inspect` says what is in them as
+    well.
     """
     from rich.console import Console
 
@@ -73,7 +75,7 @@ def _propose_live(seconds: float, timeout: float, console: Console) -> Proposal:
     from sarnn_ros.data.proposal import propose
     from sarnn_ros.ros.listening import listen
 
-    with stop_on_signals() as stop, console.status("listening"):
+    with stop_on_signals() as stop, console.status("listening: move the arm meanwhile"):
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         try:
             node = rclpy.create_node("sarnn_spec", start_parameter_services=False)

@@ -48,7 +48,8 @@ def test_what_is_published_becomes_a_spec(
 
 
 def publish() -> None:
-    """An arm and its 640x480 camera, whose driver does not have the DDS profile."""
+    """An arm and a camera whose driver does not have the DDS profile: of three images that it
+    sends one after the other, the first has room. A camera of 640x480 may lose every one."""
     import rclpy
     from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import Image, JointState
@@ -57,14 +58,14 @@ def publish() -> None:
     node = rclpy.create_node("driver")
     images = node.create_publisher(Image, "/lossy/image_raw", qos_profile_sensor_data)
     states = node.create_publisher(JointState, "/lossy/joint_states", 10)
-    image = Image(height=480, width=640, step=1920, encoding="rgb8")
-    image.data = array.array("B", bytes(640 * 480 * 3))
+    image = Image(height=300, width=500, step=1500, encoding="rgb8")
+    image.data = array.array("B", bytes(500 * 300 * 3))
     state = JointState(name=list(JOINTS))
     started = time.monotonic()
     for number in itertools.count():
-        time.sleep(max(0.0, started + number / RATE - time.monotonic()))
+        time.sleep(max(0.0, started + 3 * number / RATE - time.monotonic()))
         state.position = [number / 1000 + value for value in START]
-        for message, publisher in ((image, images), (state, states)):
+        for message, publisher in (*[(image, images)] * 3, (state, states)):
             message.header.stamp = node.get_clock().now().to_msg()
             publisher.publish(message)
 
@@ -84,7 +85,7 @@ def test_lost_images_are_said_and_do_not_loosen_the_age(
     )
     assert process.ended(90.0) == 0, process.output
     (camera,) = [one for one in load_spec(out).cameras if one.topic == "/lossy/image_raw"]
-    assert camera.max_age == pytest.approx(3 / RATE, abs=0.02), process.output
+    assert camera.max_age == pytest.approx(3 / RATE, abs=0.05), process.output
     assert "% lost" in process.output
     text = out.read_text(encoding="utf-8").replace("\n#  ", "")
     assert "of the images were lost" in text and "sarnn dds-profile" in text
