@@ -360,10 +360,11 @@ def _command(
             continue
         missing = [label for label in spread if label not in names]
         if missing and (not moving or {*missing} & moving):
-            notes.append(
-                f"no command is proposed: '{group.topic}' lacks {_listed(missing)}"
-                + ("" if moving else ", and nothing moved that would tell whether it should")
-            )
+            if 2 * len(missing) <= len(spread):  # else it is of something else
+                notes.append(
+                    f"no command is proposed: '{group.topic}' lacks {_listed(missing)}"
+                    + ("" if moving else ", and nothing moved that would tell whether it should")
+                )
             continue
         values: dict[str, Any] = {"topic": group.topic, "type": group.type}
         if group.type in ARRAY_TYPES:
@@ -374,7 +375,7 @@ def _command(
         if missing:
             notes.append(
                 f"left out, as not moving while others moved, and not commanded on "
-                f"'{group.topic}': {_listed(missing)}"
+                f"'{group.topic}': {_listed(missing)}. Put back what is of the arm, as a gripper"
             )
         steady = group.rate >= STEADY * rate
         found = {"command": values} | ({"target": "command"} if steady else {})

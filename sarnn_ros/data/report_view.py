@@ -122,23 +122,26 @@ def print_report(report: DatasetReport, console: Console) -> None:
 
 
 def _for_terminal(title: str, heads: Sequence[str], rows: Rows) -> Table:
-    """Names are broken over lines, not cut, and numbers keep their width. Where a bag has several
-    rows, its name stands above them: both it and its topics would be too narrow in 80 columns."""
+    """Names are broken over lines, not cut, and numbers keep their width. To leave names room in
+    80 columns, empty ones are left out, and a bag that has several rows stands above them."""
     grouped = heads[:2] == ("bag", "topic")
+    kept = [
+        column
+        for column in range(int(grouped), len(heads))
+        if not rows or any(row[column] for row in rows)
+    ]
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column, head in enumerate(heads):
-        if grouped and column == 0:
-            continue
+    for column in kept:
         cells = [row[column] for row in rows]
         numbers = not any(letter.isalpha() for cell in cells for letter in cell)
-        longest = max(map(len, [*cells, *head.split()]), default=0)
-        shown.add_column(head, overflow="fold", min_width=longest if numbers else None)
+        longest = max(map(len, [*cells, *heads[column].split()]), default=0)
+        shown.add_column(heads[column], overflow="fold", min_width=longest if numbers else None)
     bag = ""
     for row in rows:
         if grouped and row[0] != bag:
             bag = row[0]
             shown.add_row(Text(f"{bag}:", style="bold"))
-        shown.add_row(*(Text(cell) for cell in (row[1:] if grouped else row)))
+        shown.add_row(*(Text(row[column]) for column in kept))
     return shown
 
 

@@ -4,21 +4,18 @@
 
 from __future__ import annotations
 
-import array
-import itertools
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lossy_camera
 import pytest
 from ros_testing import JOINTS, Graph, small_spec
 
 from sarnn_ros.share import FASTDDS_VARIABLES
 from sarnn_ros.spec import dump_spec, load_spec
 
-RATE = 30.0
 START = (0.1, 0.2, 0.3)
 COMMAND = (sys.executable, "-m", "sarnn_ros.cli.main", "spec", "--live")
 
@@ -47,32 +44,9 @@ def test_what_is_published_becomes_a_spec(
     assert "64 x 48" in process.output and "sensor_msgs/msg/JointState" in process.output
 
 
-def publish() -> None:
-    """An arm and a camera whose driver does not have the DDS profile: of three images that it
-    sends one after the other, the first has room. A camera of 640x480 may lose every one."""
-    import rclpy
-    from rclpy.qos import qos_profile_sensor_data
-    from sensor_msgs.msg import Image, JointState
-
-    rclpy.init()
-    node = rclpy.create_node("driver")
-    images = node.create_publisher(Image, "/lossy/image_raw", qos_profile_sensor_data)
-    states = node.create_publisher(JointState, "/lossy/joint_states", 10)
-    image = Image(height=300, width=500, step=1500, encoding="rgb8")
-    image.data = array.array("B", bytes(500 * 300 * 3))
-    state = JointState(name=list(JOINTS))
-    started = time.monotonic()
-    for number in itertools.count():
-        time.sleep(max(0.0, started + 3 * number / RATE - time.monotonic()))
-        state.position = [number / 1000 + value for value in START]
-        for message, publisher in (*[(image, images)] * 3, (state, states)):
-            message.header.stamp = node.get_clock().now().to_msg()
-            publisher.publish(message)
-
-
 @pytest.fixture(scope="module")
 def lossy(launch: Callable[..., Any]) -> None:
-    launch(sys.executable, __file__, **dict.fromkeys(FASTDDS_VARIABLES, ""))
+    launch(sys.executable, lossy_camera.__file__, **dict.fromkeys(FASTDDS_VARIABLES, ""))
 
 
 @pytest.mark.usefixtures("lossy")
@@ -85,7 +59,7 @@ def test_lost_images_are_said_and_do_not_loosen_the_age(
     )
     assert process.ended(90.0) == 0, process.output
     (camera,) = [one for one in load_spec(out).cameras if one.topic == "/lossy/image_raw"]
-    assert camera.max_age == pytest.approx(3 / RATE, abs=0.05), process.output
+    assert camera.max_age == pytest.approx(3 / lossy_camera.RATE, abs=0.05), process.output
     assert "% lost" in process.output
     text = out.read_text(encoding="utf-8").replace("\n#  ", "")
     assert "of the images were lost" in text and "sarnn dds-profile" in text
@@ -105,7 +79,3 @@ def test_node_and_recorder_name_the_remedy_when_images_are_lost(
     for process in (node, recorder):
         process.wait_for("images of '")
         process.wait_for("start the camera's driver with the DDS profile")
-
-
-if __name__ == "__main__":
-    publish()

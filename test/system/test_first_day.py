@@ -34,8 +34,8 @@ COMMANDS = f"{SPACE}/arm_controller/joint_trajectory"
 SIZE = (64, 48)  # width, height, pixels
 HOME = np.linspace(-0.6, 0.6, 7)  # rad
 REACH = np.linspace(0.1, 0.25, 7)  # rad: how far a demonstration leads each joint
-SECONDS = 3.0  # of a demonstration
-EPISODES = 4
+SECONDS = 2.0  # of a demonstration
+EPISODES = 2
 PERIOD = 0.02  # s
 
 
@@ -127,8 +127,8 @@ class Cell:
         from sensor_msgs.msg import Image
 
         width, height = SIZE
-        pixels = self._random.integers(80, 100, (height, width, 3), np.uint8)
-        spot = round(10 + 80 * self.moved) + 5 * number
+        pixels = self._random.integers(40, 160, (height, width, 3), np.uint8)
+        spot = round(5 + 80 * self.moved) + 5 * number
         pixels[spot : spot + 6, spot : spot + 6] = (220, 30, 30)
         image = Image(width=width, height=height, encoding="rgb8", step=3 * width)
         image.header.frame_id = "camera"
@@ -206,9 +206,10 @@ def bags(cell: Cell, proposed: Path, sarnn: Sarnn, graph: Graph) -> Path:
 @pytest.fixture(scope="module")
 def policy(proposed: Path, bags: Path, sarnn: Sarnn) -> Path:
     out = proposed.parent / "policy"
-    token = ("recipe=eipl", "epochs=4", "threads=1")
+    token = ("recipe=eipl", "epochs=1", "threads=1")
     settings = [word for setting in token for word in ("--set", setting)]
-    done(sarnn("train", bags, "--spec", proposed, "--out", out, "--no-cache", *settings))
+    settings += ["--validation", "0", "--no-cache"]
+    done(sarnn("train", bags, "--spec", proposed, "--out", out, *settings), 240.0)
     return out
 
 
@@ -234,8 +235,9 @@ def test_a_spec_that_is_there_is_refused_before_listening(proposed: Path, sarnn:
 def test_the_recordings_are_sound_as_they_are(proposed: Path, bags: Path, sarnn: Sarnn) -> None:
     page = proposed.parent / "report.html"
     said = done(sarnn("inspect", bags, "--spec", proposed, "--no-cache", "--html", page))
+    names = "".join(line.split()[0] for line in said.splitlines() if line.strip())
     for topic in (*CAMERAS, f"{SPACE}/joint_states"):
-        assert topic in "".join(said.split()), said
+        assert topic in names, said  # perhaps broken over lines, but whole
     assert page.exists()
 
 
