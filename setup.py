@@ -16,7 +16,7 @@ NAME = "sarnn_ros"
 # Each side installs what the other puts there by itself: colcon puts the entry points under
 # lib/sarnn_ros (setup.cfg), where `ros2 run` and `ros2 launch` look, pip puts them in bin, where
 # the shell looks.
-BUILT_BY_PIP = any("wheel" in argument for argument in sys.argv)
+BUILT_BY_PIP = bool({"bdist_wheel", "editable_wheel"} & {*sys.argv})
 if BUILT_BY_PIP:
     OTHER_SCRIPTS = (f"lib/{NAME}", sorted(glob("scripts/for_pip/*")))
 else:

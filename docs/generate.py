@@ -1,9 +1,11 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The pages of the reference that are made from the code when the site is built.
+"""What the reference has from the code: `python docs/generate.py` writes it, in seconds.
 
-`python docs/generate.py` writes them to docs/_generated, which git ignores; docs/conf.py does so
-at each build, and the pages in docs/reference include them.
+Tables of keys, settings, parameters and commands stand in the pages of docs/reference themselves,
+between two comments, so that a reader of a clone or a forge sees them; a test compares them. What
+only the site can show, or the repository has elsewhere, goes to docs/_generated, which git
+ignores: docs/conf.py makes it at each build, and pages include it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -132,9 +134,14 @@ def _command(command: Any, name: str, parent: Any) -> Iterator[str]:
         for child, found in command.commands.items():
             yield from _command(found, f"{name} {child}", context)
         return
-    # As `[OPTIONS] BAGS...`, what `--help` says.
+    # What `--help` says, as `[OPTIONS] BAGS...`; typer's own form differs between its versions.
+    arguments = [
+        f"{item.name.upper()}{'...' if item.nargs != 1 else ''}"
+        for item in command.params
+        if item.param_type_name == "argument"
+    ]
     yield f"## {name}"
-    yield f"```console\n$ {name} {' '.join(command.collect_usage_pieces(context))}\n```"
+    yield f"```console\n$ {' '.join([name, '[OPTIONS]', *arguments])}\n```"
     yield (command.help or "").replace("\f", "")
     rows = []
     for item in command.params:
@@ -194,27 +201,53 @@ def spec_example() -> str:
     return f"```yaml\n{text}```"
 
 
-PAGES = {
-    "spec": spec_keys,
-    "training": training_settings,
-    "parameters": node_parameters,
-    "encodings": encodings,
-    "cli": commands,
-    "api": python_api,
-    "benchmarks": benchmarks,
-    "tasks": tasks,
-    "spec_example": spec_example,
+#: Made at each build of the site.
+PAGES = {"api": python_api, "benchmarks": benchmarks, "tasks": tasks}
+#: Page of docs/reference -> its generated parts, in any order.
+PARTS: dict[str, dict[str, Callable[[], str]]] = {
+    "spec": {"keys": spec_keys, "example": spec_example},
+    "training": {"settings": training_settings},
+    "parameters": {"parameters": node_parameters},
+    "data": {"encodings": encodings},
+    "cli": {"commands": commands},
 }
+BEGIN, END = "<!-- {part}: made by docs/generate.py -->\n\n", "\n\n<!-- end of {part} -->"
+
+
+def reference(page: str) -> str:
+    """The text of a page of docs/reference, with its generated parts as they are now.
+
+    :raises ValueError: the page lacks the comments around a part.
+    """
+    text = (HERE / "reference" / f"{page}.md").read_text(encoding="utf-8")
+    for part, make in PARTS[page].items():
+        begin, end = BEGIN.format(part=part), END.format(part=part)
+        if text.count(begin) != 1 or text.count(end) != 1:
+            raise ValueError(f"docs/reference/{page}.md needs {begin!r} and {end!r}, once each")
+        before, rest = text.split(begin)
+        text = before + begin + make().strip() + end + rest.split(end)[1]
+    return text
+
+
+def write_references() -> None:
+    """Write the generated parts of docs/reference."""
+    for page in PARTS:
+        _write(HERE / "reference" / f"{page}.md", reference(page))
 
 
 def write_all(folder: Path) -> None:
-    """Write all pages; a page that did not change keeps its time, so Sphinx need not read it."""
+    """Write all of `PAGES`."""
     folder.mkdir(exist_ok=True)
     for name, make in PAGES.items():
-        file, text = folder / f"{name}.md", make().rstrip() + "\n"
-        if not file.exists() or file.read_text(encoding="utf-8") != text:
-            file.write_text(text, encoding="utf-8")
+        _write(folder / f"{name}.md", make().rstrip() + "\n")
+
+
+def _write(file: Path, text: str) -> None:
+    """One that did not change keeps its time, so Sphinx need not read it."""
+    if not file.exists() or file.read_text(encoding="utf-8") != text:
+        file.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
+    write_references()
     write_all(HERE / "_generated")

@@ -25,6 +25,12 @@ __all__ = [
 #: Exit code of a command after Ctrl-C, by the shells' convention: 128 + SIGINT.
 INTERRUPTED = 130
 
+#: For whoever notices that camera images are lost between two processes.
+IMAGE_LOSS_REMEDY = (
+    "start the camera's driver with the DDS profile that 'sarnn dds-profile' names "
+    "(docs/how-to/install.md#camera-images-and-dds)"
+)
+
 
 class SarnnError(Exception):
     """A fault in the user's input or set-up.

@@ -20,6 +20,14 @@ from sarnn_ros.errors import EnvironmentProblem
 FASTDDS_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
 
+def dds_profile() -> Path:
+    """The Fast DDS profile with which large images pass between processes.
+
+    :raises EnvironmentProblem: the package is installed without its files.
+    """
+    return share_directory() / "config" / "fastdds_large_images.xml"
+
+
 def share_directory() -> Path:
     """The folder that holds `config/` and `launch/`: of the checkout, or else installed.
 
@@ -49,8 +57,7 @@ def ros_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """
     environment = dict(environ)
     if not any(variable in environment for variable in FASTDDS_VARIABLES):
-        profile = str(share_directory() / "config" / "fastdds_large_images.xml")
-        environment.update(dict.fromkeys(FASTDDS_VARIABLES, profile))
+        environment.update(dict.fromkeys(FASTDDS_VARIABLES, str(dds_profile())))
     if find_spec("ros_wheels_bootstrapper") is not None:
         environment["RMW_IMPLEMENTATION"] = "rmw_fastrtps_cpp"
         prefixes = [sys.prefix, *environment.get("AMENT_PREFIX_PATH", "").split(os.pathsep)]

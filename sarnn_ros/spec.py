@@ -11,6 +11,7 @@ seconds, inside the code int nanoseconds.
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -171,7 +172,8 @@ class JointSource(_Part):
     last point) and JointTrajectoryControllerState (the reference, once called desired). By
     `indices` in arrays, and the only number in a Float64 or Float32. Of a WrenchStamped or a
     PoseStamped, those of `COMPONENTS`; likewise of tf, for the pose of `child_frame_id` in
-    `frame_id`. Units are the messages': rad or m, per second, N or N m.
+    `frame_id`. Units are the messages': rad or m, per second, N or N m; a message does not say
+    which of its joints turn, `prismatic` does.
     """
 
     topic: Topic = "joint_states"
@@ -197,6 +199,10 @@ class JointSource(_Part):
     )
     command: bool = Field(
         default=True, description="predicted values are sent to the robot (position only)"
+    )
+    prismatic: tuple[str, ...] | None = Field(
+        default=None,
+        description="the joints that slide, in m; all others then turn, in rad, which reports say",
     )
     smooth: dict[str, Seconds] | None = Field(
         default=None,
@@ -226,12 +232,16 @@ class JointSource(_Part):
 
     @property
     def units(self) -> tuple[str, ...]:
-        """Of the entries, in words: a message does not say which of its joints turn."""
+        """Of the entries, in words."""
         if self.type in COMPONENTS:
             known = {"force": "N", "torque": "N m", "position": "m"}
             return tuple(known.get(name.partition(".")[0], "") for name in self.names)
-        unit = {"position": "rad or m", "velocity": "rad/s or m/s", "effort": "N m or N"}
-        return (unit[self.field],) * len(self.names)
+        turns, slides = {
+            "position": ("rad", "m"), "velocity": ("rad/s", "m/s"), "effort": ("N m", "N")
+        }[self.field]  # fmt: skip
+        if self.prismatic is None:
+            return (f"{turns} or {slides}",) * len(self.names)
+        return tuple(slides if name in self.prismatic else turns for name in self.names)
 
     @model_validator(mode="after")
     def _check(self) -> JointSource:
@@ -252,9 +262,14 @@ class JointSource(_Part):
             raise ValueError(f"the names of a {self.type} are {known}")
         if any(not name.strip() for name in self.names):
             raise ValueError(f"an empty joint name in the source '{self.topic}'")
-        if unknown := [name for name in self.smooth or () if name not in self.names]:
-            close = did_you_mean(unknown[0], self.names) or f"; there are {', '.join(self.names)}"
-            raise ValueError(f"smooth: '{unknown[0]}' is no joint of '{self.topic}'{close}")
+        for key, named in (("smooth", self.smooth), ("prismatic", self.prismatic)):
+            for name in named or ():
+                if name not in self.names:
+                    close = did_you_mean(name, self.names)
+                    close = close or f"; there are {', '.join(self.names)}"
+                    raise ValueError(f"{key}: '{name}' is no joint of '{self.topic}'{close}")
+        if self.prismatic is not None and self.type in COMPONENTS:
+            raise ValueError(f"'prismatic' is for joints, '{self.topic}' is a {self.type}")
         if self.field != "position" and self.type not in NAMED_TYPES:
             raise ValueError(f"a {self.type} has no field '{self.field}'")
         if self.indices is not None and self.type not in ARRAY_TYPES:
@@ -366,6 +381,11 @@ class Spec(_Part):
     def joint_units(self) -> tuple[str, ...]:
         """One per entry of the joint vector."""
         return tuple(unit for source in self.joints for unit in source.units)
+
+    @property
+    def common_unit(self) -> str | None:
+        """The unit, if all entries of the joint vector have the same one: to be said once."""
+        return self.joint_units[0] if len({*self.joint_units}) == 1 else None
 
     @property
     def smooth(self) -> dict[int, float]:
@@ -517,11 +537,16 @@ def load_spec(path: str | Path) -> Spec:
     return parse_spec(file.values, where=path, line=file.line)
 
 
-def dump_spec(spec: Spec, alternatives: Sequence[tuple[CameraSpec, str]] = ()) -> str:
+def dump_spec(
+    spec: Spec,
+    alternatives: Sequence[tuple[CameraSpec, str]] = (),
+    notes: Sequence[str] = (),
+) -> str:
     """YAML that `load_spec` reads; what was never given, and so has its default, is left out.
 
     :param alternatives: other forms of its cameras, each with the reason for it: they are put
         below the cameras as comments, from where a person can take them.
+    :param notes: become comments at the top.
     """
     values = spec.model_dump(mode="json", exclude_unset=True)
     text = str(yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=90))
@@ -531,7 +556,11 @@ def dump_spec(spec: Spec, alternatives: Sequence[tuple[CameraSpec, str]] = ()) -
         line = yaml.safe_dump(one, sort_keys=False, default_flow_style=True, width=10**6)
         comments += f"# {reason}\n# - {line.strip()[1:-1]}\n"
     cameras, joints = text.split("\njoints:", 1)
-    return f"{cameras}\n{comments}joints:{joints}"
+    top = "".join(
+        textwrap.fill(note, 90, initial_indent="# ", subsequent_indent="#   ") + "\n"
+        for note in notes
+    )
+    return f"{top}{cameras}\n{comments}joints:{joints}"
 
 
 _EXAMPLE = "see config/spec_example.yaml, or let 'sarnn inspect BAG' propose a spec"

@@ -70,6 +70,7 @@ def inspect(
 
     from sarnn_ros.cli.proposing import refuse_existing, show_proposal
     from sarnn_ros.cli.reading import read_recordings
+    from sarnn_ros.data.proposal import Proposal
     from sarnn_ros.data.report import examine
     from sarnn_ros.data.report_view import print_report, write_page
     from sarnn_ros.errors import ConfigError, SarnnError
@@ -85,7 +86,8 @@ def inspect(
     # JSON on the terminal must stay alone on stdout.
     console = Console(stderr=str(json_file) == "-")
     arrays = Arrays(fps, bgr)
-    chosen = propose(bags, arrays) if spec is None else load_spec(spec)
+    proposal = Proposal(load_spec(spec)) if spec is not None else propose(bags, arrays)
+    chosen, notes = proposal.spec, proposal.notes
     read = partial(
         read_recordings, bags, console=console, no_cache=no_cache, arrays=arrays, failures=failures
     )
@@ -93,14 +95,14 @@ def inspect(
         dataset = read(chosen)
     except SarnnError:
         if spec is None:  # it may need a correction
-            show_proposal(chosen, console, write_spec)
+            show_proposal(chosen, console, write_spec, notes=notes)
         raise
     report = examine(dataset)
     if search:
         found = _search(dataset, report, read)
         report = dataclasses.replace(report, problems=(*report.problems, found))
     if spec is None or crop:
-        show_proposal(chosen, console, write_spec, report.differences, crop=crop)
+        show_proposal(chosen, console, write_spec, report.differences, crop=crop, notes=notes)
     print_report(report, console)
     if page is not None:
         with writing(page):

@@ -30,6 +30,7 @@ COMMANDS = (
     "latency",
     "web",
     "foxglove",
+    "dds_profile",
     "demonstrate",
     "import_eipl",
     "export_eipl",

@@ -31,9 +31,17 @@ _NO_CROP = (
 
 
 def refuse_existing(file: Path | None) -> None:
-    """:raises ConfigError: it is there already: a spec may have been corrected by hand."""
-    if file is not None and file.exists():
+    """Before the work: what cannot be written later.
+
+    :raises ConfigError: it is there already: a spec may have been corrected by hand; or its folder
+        is not.
+    """
+    if file is None:
+        return
+    if file.exists():
         raise ConfigError("exists already", where=file, remedy="give another path")
+    if not file.absolute().parent.is_dir():
+        raise ConfigError("is in a folder that does not exist", where=file, remedy="make it first")
 
 
 def show_proposal(
@@ -42,12 +50,14 @@ def show_proposal(
     file: Path | None,
     differences: Sequence[Difference | None] = (),
     crop: bool = False,
+    notes: Sequence[str] = (),
 ) -> None:
     """Print it as YAML, and write it to the file if one is given.
 
     :param differences: of its cameras. The crop that they suggest becomes a comment, and not the
         camera: the first demonstrations do not show all places where an object will lie.
     :param crop: it becomes the camera all the same, and what was before it the comment.
+    :param notes: what a person should know of it; they become comments, too.
     :raises ConfigError: it cannot be written.
     """
     from sarnn_ros.data.differences import cropped
@@ -67,7 +77,7 @@ def show_proposal(
         spec = spec.model_copy(update={"cameras": tuple(cameras)})
         if not alternatives:
             console.print(_NO_CROP, style="bold", highlight=False)
-    text = dump_spec(spec, alternatives)
+    text = dump_spec(spec, alternatives, notes)
     console.print("proposed spec (correct it, then pass it with --spec):", style="bold")
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     if file is not None:

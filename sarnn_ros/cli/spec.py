@@ -14,8 +14,8 @@ from sarnn_ros.cli.options import Bgr, Fps
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from sarnn_ros.data.proposal import Proposal
     from sarnn_ros.ros.listening import Heard
-    from sarnn_ros.spec import Spec
 
 
 def spec(
@@ -28,16 +28,18 @@ def spec(
     out: Annotated[Path | None, typer.Option(help="Write the proposed spec to this file.")] = None,
     seconds: Annotated[
         float, typer.Option(min=0.1, help="--live: listen so long after camera and joints came.")
-    ] = 3.0,
+    ] = 8.0,
     timeout: Annotated[
         float, typer.Option(min=0.1, help="--live: give up when they have not come, s.")
-    ] = 15.0,
+    ] = 20.0,
     fps: Fps = None,
     bgr: Bgr = False,
 ) -> None:
     """Propose a spec: cameras, joints, commands, rate. Correct it before recording or training.
 
-    Nothing is published or commanded. With bags, `sarnn inspect` says what is in them as well.
+    With --live, move the arm meanwhile as you will demonstrate: its joints and their commands show
+    by that. Nothing is published or commanded. With bags, `sarnn inspect` says what is in them as
+    well.
     """
     from rich.console import Console
 
@@ -55,10 +57,10 @@ def spec(
     proposed = (
         _propose_live(seconds, timeout, console) if live else propose(bags or (), Arrays(fps, bgr))
     )
-    show_proposal(proposed, console, out)
+    show_proposal(proposed.spec, console, out, notes=proposed.notes)
 
 
-def _propose_live(seconds: float, timeout: float, console: Console) -> Spec:
+def _propose_live(seconds: float, timeout: float, console: Console) -> Proposal:
     """:raises SarnnError: no camera or no joints were heard."""
     import os
 
@@ -73,7 +75,7 @@ def _propose_live(seconds: float, timeout: float, console: Console) -> Spec:
     from sarnn_ros.data.proposal import propose
     from sarnn_ros.ros.listening import listen
 
-    with stop_on_signals() as stop, console.status("listening"):
+    with stop_on_signals() as stop, console.status("listening: move the arm meanwhile"):
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         try:
             node = rclpy.create_node("sarnn_spec", start_parameter_services=False)
@@ -89,7 +91,9 @@ def _propose_live(seconds: float, timeout: float, console: Console) -> Spec:
         "start the drivers of camera and arm, and look at 'ros2 topic list -t'; is it the same "
         f"ROS_DOMAIN_ID (here {os.environ.get('ROS_DOMAIN_ID', '0')}), network and RMW?"
     )
-    return propose(heard.samples.values(), present, "what is published now", remedy)
+    return propose(
+        heard.samples.values(), present, "what is published now", remedy, heard.description
+    )
 
 
 def _print_topics(heard: Heard, console: Console) -> None:
@@ -97,14 +101,15 @@ def _print_topics(heard: Heard, console: Console) -> None:
 
     table = Table(title="published now", title_justify="left")
     for head in ("topic", "type", "Hz", "what it holds"):
-        table.add_column(head, overflow="fold")
+        table.add_column(head, overflow="fold", min_width=4)
     for topic, kind in sorted(heard.topics.items()):
         sample = heard.samples.get(topic)
         groups = sample.groups() if sample else []
         rate = f"{sum(one.rate for one in groups):.1f}" if groups else ""
+        lost = sample.lost / (sample.lost + sample.count) if sample and sample.lost else 0.0
         what = "not for a spec" if sample is None else ""
         if sample is not None and sample.camera and groups:
-            what = "{} x {}".format(*sample.size)
+            what = "{} x {}".format(*sample.size) + (f", {lost:.0%} lost" if lost else "")
         elif groups:
             what = ", ".join(name for one in groups for name in one.names)
         elif sample is not None and sample.error is not None:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from sarnn_ros.files import write_text
 
 Rows = Sequence[Sequence[str]]
+#: A longer table is folded away until asked for.
+OPEN_ROWS = 20
 
 
 def write_html(path: Path, title: str, parts: Iterable[str]) -> None:
@@ -29,7 +31,13 @@ def table(heads: Sequence[str], rows: Rows) -> str:
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
     head = "".join(f"<th>{html.escape(one)}</th>" for one in heads)
-    return f"<table><tr>{head}</tr>{body}</table>"
+    shown = f"<table><tr>{head}</tr>{body}</table>"
+    return folded(f"{len(rows)} rows", shown) if len(rows) > OPEN_ROWS else shown
+
+
+def folded(summary: str, content: str) -> str:
+    """:param content: HTML, which a click on the summary shows."""
+    return f"<details><summary>{html.escape(summary)}</summary>{content}</details>"
 
 
 def picture(image: NDArray[np.uint8], kind: str = "jpg") -> str:

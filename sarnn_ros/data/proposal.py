@@ -5,19 +5,20 @@ do not train on it unseen."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sarnn_ros.data.bags import Bag, DamagedError
-from sarnn_ros.errors import BagError, DecodeError, SarnnError
+from sarnn_ros.data.topic_sample import IMAGE_TYPES, Group, Sample
+from sarnn_ros.errors import IMAGE_LOSS_REMEDY, BagError, SarnnError
 from sarnn_ros.spec import (
     ARRAY_TYPES,
-    COMPRESSED_IMAGE_TYPE,
     IMAGE_TYPE,
     JOINT_STATE_TYPE,
     MIN_IMAGE_SIDE,
@@ -26,155 +27,47 @@ from sarnn_ros.spec import (
     Spec,
     parse_spec,
 )
-from sarnn_ros.streams.decode import ENCODINGS, check_image, decode_image, stamp_ns
 
-IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
 #: Messages of these types are looked at.
 TYPES = (*IMAGE_TYPES, JOINT_STATE_TYPE, TRAJECTORY_TYPE, *ARRAY_TYPES)
 #: What our node draws for people; a policy must not look at it.
 PICTURES = ("attention_overlay", "predicted_image", "predicted_beside")
-#: So many messages of a topic tell its rate, its names and whether it has stamps.
-SAMPLE = 200
+#: Holds the URDF: the last part of the topic's name, and its type.
+DESCRIPTION, DESCRIPTION_TYPE = "robot_description", "std_msgs/msg/String"
 #: EIPL's rate, Hz.
 RATE = 10.0
 #: The longer side of a whole image, pixels: in EIPL's 64 a small object is a pixel or two. What
 #: training crops it shrinks to 64.
 SIDE = 96
-#: A stamp further from receipt than this was not made by a clock that was set, s.
-CLOCK_DIFFERENCE = 5.0
 #: Joints of two topics that differ by less, rad or m, are the same joints.
 SAME = 1e-3
+#: A joint that moves less, rad or m, stands still: encoders are noisy.
+STILL = 2e-3
+#: So long a part of a bag is looked at for joints that move, s.
+MOTION_SECONDS = 60.0
 #: Commands are the target if they come at this part of the ticks' rate at least: a planner sends
 #: a goal now and then.
 STEADY = 0.5
 #: A JointState topic with one of these in its name is no measurement.
-COMMAND_WORDS = ("command", "reference", "target", "goal", "setpoint", "set_point", "desired")
+COMMAND_WORDS = (
+    *("command", "cmd", "reference", "target", "goal", "setpoint", "set_point", "desired"),
+)
+#: Parts of a topic's name that say what an image is, and not which camera it is of.
+IMAGE_WORDS = re.compile(
+    r"image(_\w+)?|colou?r|rgb|depth|ir|infra\d*|mono|raw|rect|compressed|aligned_\w+|camera"
+)
 _EXAMPLE = "write the spec by hand: see config/spec_example.yaml"
 
 
-@dataclass
-class Group:
-    """The messages of a topic that name the same joints; or all images, or all arrays.
+@dataclass(frozen=True)
+class Proposal:
+    """A spec to begin with.
 
-    :param values: one row of positions for each message; empty for images.
+    :param notes: what a person should know of it, one sentence or two each.
     """
 
-    topic: str
-    type: str
-    names: tuple[str, ...] = ()
-    received: list[int] = field(default_factory=list)
-    values: list[NDArray[np.float64]] = field(default_factory=list)
-    stamped: bool = True
-
-    def add(self, receive_ns: int, message: Any, values: NDArray[np.float64]) -> None:
-        self.received.append(receive_ns)
-        self.values.append(values)
-        try:
-            off = abs(stamp_ns(message) - receive_ns) / NANOSECONDS
-            self.stamped &= off < CLOCK_DIFFERENCE
-        except DecodeError:
-            self.stamped = False
-
-    @property
-    def relative(self) -> str:
-        return self.topic.removeprefix("/")
-
-    @property
-    def rate(self) -> float:
-        """Hz; the median, as messages come in bursts."""
-        steps = np.diff(self.received)
-        return float(NANOSECONDS / max(1.0, float(np.median(steps)))) if len(steps) else 1.0
-
-    def at(self, times: Sequence[int]) -> NDArray[np.float64]:
-        """The newest values at each time, the first ones before that: (len(times), n)."""
-        rows = np.searchsorted(self.received, times, side="right") - 1
-        values: NDArray[np.float64] = np.array(self.values)[np.maximum(rows, 0)]
-        return values
-
-
-class Sample:
-    """The first messages of one topic.
-
-    :ivar error: why the first message that could not be used could not.
-    """
-
-    def __init__(self, topic: str, kind: str) -> None:
-        self.topic, self.type = topic, kind
-        self.camera = kind in IMAGE_TYPES
-        self.count = 0
-        self.size = (0, 0)
-        self.depth: tuple[float, float] | None = None
-        self.error: SarnnError | None = None
-        self._groups: dict[tuple[str, ...], Group] = {}
-
-    @property
-    def full(self) -> bool:
-        return self.count >= SAMPLE
-
-    def add(self, receive_ns: int, message: Any) -> None:
-        """A message as it came."""
-        self.count += 1
-        try:
-            names, values = self._look_at(message)
-        except DecodeError as error:
-            self.error = self.error or error
-            return
-        group = self._groups.setdefault(names, Group(self.topic, self.type, names))
-        group.add(receive_ns, message, values)
-
-    def groups(self) -> list[Group]:
-        """Those that do not share a joint, the largest first. Of joints, the finite ones."""
-        found: list[Group] = []
-        for group in sorted(self._groups.values(), key=lambda one: (-len(one.names), one.names)):
-            if len(group.received) < 2 or {*group.names} & {n for one in found for n in one.names}:
-                continue
-            if group.names:
-                values = np.array(group.values)
-                kept = [row for row, one in enumerate(values.T) if np.isfinite(one).all()]
-                names = tuple(group.names[row] for row in kept)
-                if not names:
-                    continue
-                group = Group(
-                    group.topic, group.type, names, group.received, list(values[:, kept]),
-                    group.stamped,
-                )  # fmt: skip
-            found.append(group)
-        return found
-
-    def _look_at(self, message: Any) -> tuple[tuple[str, ...], NDArray[np.float64]]:
-        """Joint names and positions."""
-        nothing: NDArray[np.float64] = np.zeros(0)
-        if self.camera:
-            self.size = check_image(message)
-            encoding = ENCODINGS.get(getattr(message, "encoding", ""))
-            if encoding is None:
-                if not self.count > 1:  # whether the file can be decoded
-                    decode_image(message, value_range=(0.0, 1.0))
-            elif encoding.needs_range:
-                self._see_depth(message, encoding.dtype)
-            return (), nothing
-        if self.type in ARRAY_TYPES:
-            return (), np.asarray(message.data, np.float64)
-        if self.type == TRAJECTORY_TYPE:
-            if not message.points:
-                raise DecodeError("a trajectory without points")
-            names, position = message.joint_names, message.points[-1].positions
-        else:
-            names, position = message.name, message.position
-        if len(position) != len(names) or not len(names):
-            raise DecodeError(f"{len(position)} positions for {len(names)} joints")
-        return tuple(names), np.asarray(position, np.float64)
-
-    def _see_depth(self, message: Any, dtype: str) -> None:
-        order = ">" if message.is_bigendian else "<"
-        rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
-        size = np.dtype(dtype).itemsize * message.width
-        values = np.ascontiguousarray(rows[:, :size]).view(order + dtype).astype(np.float64)
-        known = values[np.isfinite(values) & (values > 0)]
-        if len(known):
-            low, high = np.percentile(known, (1, 99))
-            before = self.depth or (low, high)
-            self.depth = (min(before[0], float(low)), max(before[1], float(high)))
+    spec: Spec
+    notes: tuple[str, ...] = ()
 
 
 def is_used(topic: str, kind: str) -> bool:
@@ -182,7 +75,12 @@ def is_used(topic: str, kind: str) -> bool:
     return kind in TYPES and not {*topic.split("/")} & {*PICTURES}
 
 
-def propose_spec(path: Path) -> Spec:
+def is_description(topic: str, kind: str) -> bool:
+    """Whether a URDF may be on it."""
+    return kind == DESCRIPTION_TYPE and topic.endswith(DESCRIPTION)
+
+
+def propose_spec(path: Path) -> Proposal:
     """See `propose`.
 
     :raises BagError: the bag cannot be read, or has no camera or no joints.
@@ -195,16 +93,30 @@ def propose_spec(path: Path) -> Spec:
         }
         others = [f"{one.name} ({one.type})" for one in bag.topics.values()]
         _look_at_bag(bag, samples)
-    return propose(samples.values(), others, where=path)
+        described = [one for one in bag.topics.values() if is_description(one.name, one.type)]
+        description = _first_text(bag, described[0].name) if described else ""
+    return propose(samples.values(), others, where=path, description=description)
 
 
-def _look_at_bag(bag: Bag, samples: dict[str, Sample]) -> None:
+def _look_at_bag(bag: Bag, samples: Mapping[str, Sample]) -> None:
+    """All topics until each has told enough, and then for motion those of joints alone."""
+    moving = {topic: one for topic, one in samples.items() if not one.camera}
+    _add_messages(bag, samples, lambda _: all(one.full for one in samples.values()))
+    _add_messages(bag, moving, lambda seconds: seconds > MOTION_SECONDS)
+
+
+def _add_messages(
+    bag: Bag, samples: Mapping[str, Sample], enough: Callable[[float], bool]
+) -> None:
+    """:param enough: is asked at each message, with the s since the first."""
+    first_ns: int | None = None
     try:
         for message in bag.messages(samples):
+            first_ns = message.receive_ns if first_ns is None else first_ns
             sample = samples[message.topic]
-            if sample.full:
-                if all(one.full for one in samples.values()):
-                    return
+            if enough((message.receive_ns - first_ns) / NANOSECONDS):
+                return
+            if not sample.wants(message.receive_ns):
                 continue
             try:
                 sample.add(message.receive_ns, bag.decode(message))
@@ -214,54 +126,101 @@ def _look_at_bag(bag: Bag, samples: dict[str, Sample]) -> None:
         pass  # what came before the damage will do
 
 
+def _first_text(bag: Bag, topic: str) -> str:
+    try:
+        return next((str(bag.decode(one).data) for one in bag.messages((topic,))), "")
+    except SarnnError:
+        return ""
+
+
 def propose(
-    samples: Iterable[Sample], present: Sequence[str], where: object, remedy: str = _EXAMPLE
-) -> Spec:
+    samples: Iterable[Sample],
+    present: Sequence[str],
+    where: object,
+    remedy: str = _EXAMPLE,
+    description: str = "",
+) -> Proposal:
     """A spec from samples of topics.
 
     Every colour camera (the raw topic where there are both; depth if there is nothing else), and
     the joints of every JointState topic that is not a command: two sources where an arm and its
     gripper share a topic, a prefix where two arms have equal joint names. If commands for all of
-    them come steadily, they are the target. Rate, ages and clock are taken from the messages.
-    Topics are relative, so that the policy works in a namespace as well: absolute ones would be
-    those of the recorded arm, whichever the node commands.
+    them come steadily, they are the target. A joint that stands still while others move, and that
+    the commands do not name, is no part of the arm: it is left out. Rate, ages and clock are taken
+    from the messages. Topics have their full names: relative ones would be others to a node in a
+    namespace.
 
     :param present: the topics there are, in words.
     :param remedy: if there is no camera, or no joints.
+    :param description: the robot's URDF, or nothing; it says which joints slide.
     :raises BagError: no camera or no joints.
     """
     known = list(samples)
     cameras = list(_cameras(known))
     vectors = [group for one in known if not one.camera for group in one.groups()]
-    commands = [one for one in vectors if _is_command(one)]
+    commands = [one for one in vectors if _is_command(one.topic, one.type)]
     joints = _sources([one for one in vectors if one not in commands])
     if not cameras or not joints:
-        what = "joint state" if cameras else "camera"
-        failed = [
-            one for one in known if one.error and one.camera != bool(cameras) and not one.groups()
-        ]
-        reasons = "".join(f"; '{one.topic}': {one.error.problem}" for one in failed if one.error)
-        remedies = [one.error.remedy for one in failed if one.error and one.error.remedy]
-        raise BagError(
-            f"no {what} can be used{reasons}; there are {', '.join(present) or 'no topics'}",
-            where=where,
-            remedy="; ".join(dict.fromkeys([*remedies, remedy])),
-        )
+        raise _unusable(known, "joint state" if cameras else "camera", present, where, remedy)
     used = [*(group for _, group in cameras), *(group for _, group in joints)]
     slowest = min(one.rate for one in used)
     rate = RATE if slowest >= RATE else max(0.2, float(np.floor(slowest * 10) / 10))
+    unstamped = {one.topic: one.bad_stamps for one in used if one.bad_stamps}
+    clock = "receive" if unstamped else "header"
+    command, left_out, notes = _command(commands, joints, rate, clock)
+    names = _camera_names([group.topic for _, group in cameras])
+    kinds = _joint_types(description)
     values: dict[str, Any] = {
         "rate": rate,
-        "clock": "header" if all(one.stamped for one in used) else "receive",
-        "cameras": [_camera(one, group, row, rate) for row, (one, group) in enumerate(cameras)],
+        "clock": clock,
+        "cameras": [_camera(one, group, name, rate) for name, (one, group) in zip(names, cameras)],
         "joints": [
-            {"topic": one.relative, "names": list(one.names), "max_age": _max_age(one.rate, rate)}
+            {"topic": one.topic, "names": kept, "max_age": _max_age(one.rate, rate)}
             | ({"prefix": prefix} if prefix else {})
+            | _prismatic(kept, kinds)
             for prefix, one in joints
+            if (kept := [name for name in one.names if f"{prefix}{name}" not in left_out])
         ],
+        **command,
     }
-    values |= _command(commands, joints, rate, values["clock"])
-    return parse_spec(values, where=f"proposal from {where}")
+    spec = parse_spec(values, where=f"proposal from {where}")
+    if unstamped:
+        notes.insert(0, _receive_note("clock", unstamped))
+    notes += [_lost_note(one) for _, one in cameras if one.lost]
+    notes += [
+        f"'{one.topic}' ({one.type}) could tell the commands, and sent nothing: move the arm with "
+        "it meanwhile"
+        for one in known
+        if not one.camera and not one.groups() and _is_command(one.topic, one.type)
+    ]
+    return Proposal(spec, tuple(notes))
+
+
+def _unusable(
+    known: Sequence[Sample], what: str, present: Sequence[str], where: object, remedy: str
+) -> BagError:
+    failed = [
+        one for one in known if one.error and one.camera == (what == "camera") and not one.groups()
+    ]
+    reasons = "".join(f"; '{one.topic}': {one.error.problem}" for one in failed if one.error)
+    remedies = [one.error.remedy for one in failed if one.error and one.error.remedy]
+    return BagError(
+        f"no {what} can be used{reasons}; there are {', '.join(present) or 'no topics'}",
+        where=where,
+        remedy="; ".join(dict.fromkeys([*remedies, remedy])),
+    )
+
+
+def _receive_note(key: str, bad_stamps: Mapping[str, str]) -> str:
+    said = "; ".join(f"those of '{topic}' {problem}" for topic, problem in bad_stamps.items())
+    return f"{key}: receive, as stamps cannot be used ({said}): messages count when they arrive"
+
+
+def _lost_note(group: Group) -> str:
+    return (
+        f"of '{group.topic}' {group.lost:.0%} of the images were lost on the way; max_age is for "
+        f"the {group.rate:.0f} Hz that are sent. To mend it, {IMAGE_LOSS_REMEDY}"
+    )
 
 
 # -- cameras --------------------------------------------------------------------------------------
@@ -281,11 +240,30 @@ def model_size(width: int, height: int) -> tuple[int, int]:
     return max(MIN_IMAGE_SIDE, round(width * scale)), max(MIN_IMAGE_SIDE, round(height * scale))
 
 
-def _camera(sample: Sample, group: Group, number: int, rate: float) -> dict[str, Any]:
+def _camera_names(topics: Sequence[str]) -> list[str]:
+    """Each camera's part of its topic's name, as `top_cam` of `/cell/top_cam/color/image_raw`;
+    with as many of the parts before as tell them apart, or a number."""
+    paths = []
+    for topic in topics:
+        parts = [part for part in topic.split("/") if part]
+        while parts and IMAGE_WORDS.fullmatch(parts[-1]):
+            parts.pop()
+        paths.append(parts or ["camera"])
+    names: list[str] = []
+    for row, path in enumerate(paths):
+        others = [one for at, one in enumerate(paths) if at != row]
+        lengths = range(1, len(path) + 1)
+        count = next((n for n in lengths if all(one[-n:] != path[-n:] for one in others)), 1)
+        name = re.sub(r"^[^A-Za-z]+", "", "_".join(path[-count:])) or "camera"
+        names.append(name if name not in names else f"{name}{row + 1}")
+    return names
+
+
+def _camera(sample: Sample, group: Group, name: str, rate: float) -> dict[str, Any]:
     width, height = model_size(*sample.size)
     values = {
-        "name": "camera" if number == 0 else f"camera{number + 1}",
-        "topic": group.relative,
+        "name": name,
+        "topic": group.topic,
         "type": group.type,
         "width": width,
         "height": height,
@@ -300,10 +278,25 @@ def _camera(sample: Sample, group: Group, number: int, rate: float) -> dict[str,
 # -- joints ---------------------------------------------------------------------------------------
 
 
-def _is_command(group: Group) -> bool:
-    return group.type != JOINT_STATE_TYPE or any(
-        word in group.topic.lower() for word in COMMAND_WORDS
-    )
+def _is_command(topic: str, kind: str) -> bool:
+    return kind != JOINT_STATE_TYPE or any(word in topic.lower() for word in COMMAND_WORDS)
+
+
+def _joint_types(description: str) -> dict[str, str]:
+    """Of a URDF: joint to its type, as `revolute` or `prismatic`. Nothing if it is none."""
+    try:
+        root = ElementTree.fromstring(description)
+    except ElementTree.ParseError:
+        return {}
+    return {one.get("name", ""): one.get("type", "") for one in root.findall("joint")}
+
+
+def _prismatic(names: Sequence[str], kinds: Mapping[str, str]) -> dict[str, Any]:
+    """The key of a spec that tells the units, if all are known."""
+    found = {kinds.get(name) for name in names}
+    if not found <= {"revolute", "continuous", "prismatic"}:
+        return {}
+    return {"prismatic": [name for name in names if kinds[name] == "prismatic"]}
 
 
 def _sources(groups: Sequence[Group]) -> list[tuple[str, Group]]:
@@ -349,35 +342,74 @@ def _prefixes(topics: Sequence[str]) -> list[str]:
 
 def _command(
     commands: Sequence[Group], joints: Sequence[tuple[str, Group]], rate: float, clock: str
-) -> dict[str, Any]:
-    """The keys of a spec that say where commands were recorded; none if no topic has one for
-    every joint."""
-    labels = [f"{prefix}{name}" for prefix, one in joints for name in one.names]
+) -> tuple[dict[str, Any], frozenset[str], list[str]]:
+    """The keys of a spec that say where commands were recorded, none if no topic has one for
+    every joint of the arm; the labels of joints that are no part of the arm; and notes."""
+    spread = {f"{prefix}{name}": one.spread[name] for prefix, one in joints for name in one.names}
+    moving = {label for label, one in spread.items() if one > STILL}
+    still = [label for label in spread if label not in moving]
+    notes: list[str] = []
 
     def importance(one: Group) -> tuple[bool, int]:
         # A controller's reference is what it made of a command.
         return one.type != JOINT_STATE_TYPE or "command" in one.topic, len(one.received)
 
     for group in sorted(commands, key=importance, reverse=True):
-        values: dict[str, Any] = {"topic": group.relative, "type": group.type}
-        if group.type in ARRAY_TYPES:
-            order = _order(group, [one for _, one in joints], labels)
-            if order is None:
-                continue
-            values["names"] = order
-        elif not {*labels} <= {*group.names}:
+        names = _commanded(group, joints, list(spread))
+        if names is None or not {*names} & spread.keys():
             continue
-        if clock == "header" and not group.stamped:
+        missing = [label for label in spread if label not in names]
+        if missing and (not moving or {*missing} & moving):
+            if 2 * len(missing) <= len(spread):  # else it is of something else
+                notes.append(
+                    f"no command is proposed: '{group.topic}' lacks {_listed(missing)}"
+                    + ("" if moving else ", and nothing moved that would tell whether it should")
+                )
+            continue
+        values: dict[str, Any] = {"topic": group.topic, "type": group.type}
+        if group.type in ARRAY_TYPES:
+            values["names"] = names
+        if clock == "header" and group.bad_stamps:
             values["clock"] = "receive"
+            notes.append(_receive_note("command.clock", {group.topic: group.bad_stamps}))
+        if missing:
+            notes.append(
+                f"left out, as not moving while others moved, and not commanded on "
+                f"'{group.topic}': {_listed(missing)}. Put back what is of the arm, as a gripper"
+            )
         steady = group.rate >= STEADY * rate
-        return {"command": values} | ({"target": "command"} if steady else {})
-    return {}
+        found = {"command": values} | ({"target": "command"} if steady else {})
+        return found, frozenset(missing), [*notes, *_still_note(still, moving, {*missing})]
+    return {}, frozenset(), [*notes, *_still_note(still, moving, set())]
+
+
+def _still_note(still: Sequence[str], moving: Iterable[str], left_out: set[str]) -> list[str]:
+    if not moving:
+        return ["no joint moved: which are of the arm, and their commands, show while it moves"]
+    kept = [label for label in still if label not in left_out]
+    if not kept:
+        return []
+    return [f"did not move while others did: {_listed(kept)}. Leave out what is not of the arm"]
+
+
+def _listed(labels: Sequence[str]) -> str:
+    return ", ".join(f"'{label}'" for label in labels)
+
+
+def _commanded(
+    group: Group, joints: Sequence[tuple[str, Group]], labels: list[str]
+) -> list[str] | None:
+    """The labels of the joints that a topic commands, in its order; None if that is not clear."""
+    if group.type in ARRAY_TYPES and not {*group.names} & {*labels}:
+        return _order(group, [one for _, one in joints], labels)
+    return list(group.names)
 
 
 def _order(group: Group, joints: Sequence[Group], labels: list[str]) -> list[str] | None:
     """Which joint each number of an array commands: that whose state is nearest to it. None if
     that is not clear."""
-    if {len(row) for row in group.values} != {len(labels)}:
+    lengths = {len(row) for row in group.values}
+    if len(lengths) != 1 or not 0 < max(lengths) <= len(labels):
         return None
     states = np.concatenate([one.at(group.received) for one in joints], axis=1)
     sent = np.array(group.values)
@@ -385,7 +417,7 @@ def _order(group: Group, joints: Sequence[Group], labels: list[str]) -> list[str
     nearest = distance.argmin(axis=1)
     ranked = np.sort(distance, axis=1)
     clear = ranked.shape[1] == 1 or bool((ranked[:, 1] > 2 * ranked[:, 0] + SAME).all())
-    if not clear or len({*nearest.tolist()}) != len(labels):
+    if not clear or len({*nearest.tolist()}) != len(nearest):
         return None
     return [labels[row] for row in nearest.tolist()]
 

@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from sarnn_ros.data.dataset import Dataset, Episode
-from sarnn_ros.data.page import Rows, enlarged, picture, table, write_html
+from sarnn_ros.data.page import Rows, enlarged, folded, picture, table, write_html
 from sarnn_ros.data.preview import framed_and_cut
 from sarnn_ros.data.problems import Problem
 from sarnn_ros.data.report import DatasetReport
@@ -23,6 +24,8 @@ from sarnn_ros.spec import NANOSECONDS, Spec
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 #: One colour per joint in the plots; they repeat after this many.
 _LINES = ("#1b6ca8", "#c8553d", "#4a7c59", "#8a5a9e", "#b08900", "#3b8ea5", "#7d4f50", "#555555")
+#: The pictures of further episodes are folded away until asked for.
+OPEN_EPISODES = 6
 
 
 def tables(report: DatasetReport) -> dict[str, tuple[Sequence[str], Rows]]:
@@ -42,6 +45,7 @@ def tables(report: DatasetReport) -> dict[str, tuple[Sequence[str], Rows]]:
         for bag in report.bags
         for stream in bag.streams
     ]
+    unit = report.spec.common_unit
     return {
         "Bags": (
             ("bag", "verdict", "episodes", "ticks trimmed"),
@@ -59,19 +63,22 @@ def tables(report: DatasetReport) -> dict[str, tuple[Sequence[str], Rows]]:
             ("bag", "topic", "messages", "void", "Hz", "jitter", "gap", "latency", "age"),
             streams,
         ),
-        "Joints (steps are from tick to tick)": (
-            ("joint", "unit", "lowest", "highest", "still", "at an end", "largest step"),
+        f"Joints ({f'{unit}; ' if unit else ''}steps are from tick to tick)": (
+            (
+                *("joint", *(() if unit else ("unit",))),
+                *("lowest", "highest", "still", "at an end", "largest step"),
+            ),
             [
                 (
                     joint.name,
-                    unit,
+                    *(() if unit else (own,)),
                     f"{joint.minimum:.4f}",
                     f"{joint.maximum:.4f}",
                     f"{joint.still:.0%}",
                     f"{joint.saturated:.0%}",
                     f"{joint.largest_step:.4f}",
                 )
-                for joint, unit in zip(report.joints, report.spec.joint_units)
+                for joint, own in zip(report.joints, report.spec.joint_units)
             ],
         ),
         "Cameras (0 … 255)": (
@@ -110,11 +117,32 @@ def tables(report: DatasetReport) -> dict[str, tuple[Sequence[str], Rows]]:
 def print_report(report: DatasetReport, console: Console) -> None:
     """Tables, then the problems."""
     for title, (heads, rows) in tables(report).items():
-        shown = Table(*heads, title=title, title_justify="left")
-        for row in rows:
-            shown.add_row(*(Text(cell) for cell in row))
-        console.print(shown)
+        console.print(_for_terminal(title, heads, rows))
     print_problems(report.problems, console)
+
+
+def _for_terminal(title: str, heads: Sequence[str], rows: Rows) -> Table:
+    """Names are broken over lines, not cut, and numbers keep their width. To leave names room in
+    80 columns, empty ones are left out, and a bag that has several rows stands above them."""
+    grouped = heads[:2] == ("bag", "topic")
+    kept = [
+        column
+        for column in range(int(grouped), len(heads))
+        if not rows or any(row[column] for row in rows)
+    ]
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in kept:
+        cells = [row[column] for row in rows]
+        numbers = not any(letter.isalpha() for cell in cells for letter in cell)
+        longest = max(map(len, [*cells, *heads[column].split()]), default=0)
+        shown.add_column(heads[column], overflow="fold", min_width=longest if numbers else None)
+    bag = ""
+    for row in rows:
+        if grouped and row[0] != bag:
+            bag = row[0]
+            shown.add_row(Text(f"{bag}:", style="bold"))
+        shown.add_row(*(Text(row[column]) for column in kept))
+    return shown
 
 
 def print_problems(problems: Iterable[Problem], console: Console) -> None:
@@ -133,7 +161,7 @@ def print_problems(problems: Iterable[Problem], console: Console) -> None:
 
 
 def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
-    """One self-contained HTML page: problems, tables, and per episode its images and joints."""
+    """One self-contained HTML page: problems, per episode its images and joints, and tables."""
     parts = []
     for problem in report.problems:
         parts.append(
@@ -141,13 +169,12 @@ def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
             f"{html.escape(problem.where)}: {html.escape(problem.found)}<br>"
             f"effect: {html.escape(problem.effect)}<br>remedy: {html.escape(problem.remedy)}</p>"
         )
-    for title, (heads, rows) in tables(report).items():
-        parts.append(f"<h2>{html.escape(title)}</h2>{table(heads, rows)}")
     parts += _differences(report, dataset)
     parts.append(
         "<h2>First, middle and last tick: the camera's image with the crop drawn, and beside it "
         "what the network sees; joints over time, each from its lowest to its highest value</h2>"
     )
+    episodes = []
     for episode in dataset.episodes:
         shown = ""
         for name, previews in episode.previews.items():
@@ -159,7 +186,13 @@ def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
             )
             caption = f"<figcaption>{html.escape(name)}</figcaption>"
             shown += f"<figure>{''.join(pairs)}{caption}</figure>"
-        parts.append(f"<h3>{html.escape(episode.name)}</h3>{shown}{_plot(episode, dataset.spec)}")
+        name = html.escape(episode.name)
+        episodes.append(f"<h3>{name}</h3>{shown}{_plot(episode, dataset.spec)}")
+    parts += episodes[:OPEN_EPISODES]
+    if more := episodes[OPEN_EPISODES:]:
+        parts.append(folded(f"{len(more)} more episodes", "".join(more)))
+    for title, (heads, rows) in tables(report).items():
+        parts.append(f"<h2>{html.escape(title)}</h2>{table(heads, rows)}")
     write_html(path, f"Dataset report: {report.worst}", parts)
 
 
@@ -194,7 +227,8 @@ def _differences(report: DatasetReport, dataset: Dataset) -> Iterator[str]:
 
 
 def _plot(episode: Episode, spec: Spec) -> str:
-    """Each joint in its own range, as one SVG; the legend has range and unit."""
+    """Each joint in its own range, as one SVG; the legend has its range, and its unit unless that
+    is the same for all, which the table says."""
     low, high = episode.joints.min(axis=0), episode.joints.max(axis=0)
     unit = (episode.joints - low) / np.maximum(high - low, 1e-9)
     seconds = (episode.ticks - episode.ticks[0]) / NANOSECONDS
@@ -204,7 +238,7 @@ def _plot(episode: Episode, spec: Spec) -> str:
         points = " ".join(f"{a:.1f},{135 - 130 * b:.1f}" for a, b in zip(x, unit[:, column]))
         colour = _LINES[column % len(_LINES)]
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}"/>')
-        span = f"{low[column]:.3g} … {high[column]:.3g} {of}"
+        span = f"{low[column]:.3g} … {high[column]:.3g} {'' if spec.common_unit else of}".rstrip()
         legend.append(f'<span style="color:{colour}">■ {html.escape(name)}: {span}</span>')
     parts.append('<path d="M30 5V135H400" fill="none" stroke="#888"/>')
     texts = (

@@ -13,7 +13,7 @@ from sarnn_ros.data.bags import find_bags, label_of
 from sarnn_ros.data.cache import allow_many_files, key_of, read_bag_cached, read_cached
 from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
 from sarnn_ros.data.problems import BagReport, Problem
-from sarnn_ros.data.proposal import propose_spec
+from sarnn_ros.data.proposal import Proposal, propose_spec
 from sarnn_ros.data.reading import Allocate, Show, read_bag, stem
 from sarnn_ros.data.takes import Take, proposal, read_take, unreadable
 from sarnn_ros.errors import BagError, SarnnError, join_problems
@@ -193,7 +193,7 @@ def _not_read(recording: Recording) -> BagReport:
     return report
 
 
-def propose(paths: Iterable[str | Path], arrays: Arrays = DEFAULTS) -> Spec:
+def propose(paths: Iterable[str | Path], arrays: Arrays = DEFAULTS) -> Proposal:
     """A spec from the first recording whose episodes can be listed: see `propose_spec`.
 
     :raises BagError: it cannot be read, or lacks images or states.
@@ -212,7 +212,7 @@ def propose(paths: Iterable[str | Path], arrays: Arrays = DEFAULTS) -> Spec:
         raise BagError(
             found.problem, where=found.where or first.path, remedy=found.remedy
         ) from error
-    return parse_spec(values, where=f"proposal from {first.path}")
+    return Proposal(parse_spec(values, where=f"proposal from {first.path}"))
 
 
 def _held_out(episodes: Sequence[Episode], takes: Sequence[Take | None]) -> frozenset[str] | None:

@@ -45,7 +45,7 @@ def write_card(directory: Path, config: PolicyConfig) -> None:
 
 def card(config: PolicyConfig) -> str:
     """What the policy sees and does, what it was trained on and how well, as Markdown."""
-    spec, training = config.spec, config.training
+    spec, training, unit = config.spec, config.training, config.spec.common_unit
     ticks = "at each image" if spec.tick == "image" else f"{spec.rate:g} times per second"
     wanted = "the recorded command" if spec.target == "command" else "the state one tick later"
     parts = [
@@ -61,12 +61,13 @@ def card(config: PolicyConfig) -> str:
             [_camera(config, camera) for camera in spec.cameras],
         ),
         "## What it moves",
-        "As demonstrated: the command limits of the node start from here.",
+        "As demonstrated: the command limits of the node start from here."
+        + (f" All in {unit}." if unit else ""),
         _table(
-            ("joint", "unit", "least", "most", "largest step in a tick"),
+            ("joint", *(() if unit else ("unit",)), "least", "most", "largest step in a tick"),
             [
-                (name, unit, f"{low:.4g}", f"{high:.4g}", f"{step:.3g}")
-                for name, unit, low, high, step in zip(
+                (name, *(() if unit else (own,)), f"{low:.4g}", f"{high:.4g}", f"{step:.3g}")
+                for name, own, low, high, step in zip(
                     spec.joint_labels,
                     spec.joint_units,
                     config.envelope.position_min,

@@ -18,6 +18,7 @@ from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.errors import DecodeError
 from sarnn_ros.ros.graph_watch import GraphWatch
+from sarnn_ros.ros.losses import Losses
 from sarnn_ros.ros.sensors import Sensors
 from sarnn_ros.ros.throttle import ThrottledLog
 
@@ -39,6 +40,7 @@ def connect_inputs(
     def void(topic: str, error: DecodeError) -> None:
         log("warning", f"void:{topic}", f"a message on '{topic}' is void: {error}")
 
+    losses = Losses(lambda topic, text: log("warning", f"lost:{topic}", text))
     sensors = Sensors(
         node,
         parts.buffer,
@@ -48,6 +50,7 @@ def connect_inputs(
         arrived=graph.arrived,
         image_tick=controller.image_tick,
         void=void,
+        lose=losses.add,
     )
     graph.listen(sensors.subscriptions)
     jumps = clock.create_jump_callback(

@@ -10,15 +10,18 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
 from rclpy.serialization import deserialize_message
 
-from sarnn_ros.data.proposal import Sample, is_used
-from sarnn_ros.errors import BagError, SarnnError
+from sarnn_ros.data.proposal import DESCRIPTION_TYPE, is_description, is_used
+from sarnn_ros.data.topic_sample import Sample
+from sarnn_ros.errors import IMAGE_LOSS_REMEDY, BagError, SarnnError
+from sarnn_ros.ros.losses import subscribe_counting_losses
 from sarnn_ros.ros.messages import message_class
 from sarnn_ros.spec import JOINT_STATE_TYPE
 
@@ -37,11 +40,13 @@ class Heard:
     :ivar topics: type of every topic that has a publisher, several joined by a comma.
     :ivar samples: messages of those that a spec may use, by topic.
     :ivar simulated: the time was that of /clock.
+    :ivar description: the robot's URDF, if it is published.
     """
 
     topics: dict[str, str] = field(default_factory=dict)
     samples: dict[str, Sample] = field(default_factory=dict)
     simulated: bool = False
+    description: str = ""
 
     @property
     def complete(self) -> bool:
@@ -95,6 +100,8 @@ def _look(node: Node, heard: Heard) -> None:
         if is_used(topic, kinds[0]):
             heard.samples[topic] = Sample(topic, kinds[0])
             _subscribe(node, heard, topic, kinds[0])
+        elif is_description(topic, kinds[0]):
+            _subscribe_description(node, heard, topic)
 
 
 def _subscribe(node: Node, heard: Heard, topic: str, kind: str) -> None:
@@ -102,7 +109,7 @@ def _subscribe(node: Node, heard: Heard, topic: str, kind: str) -> None:
 
     def take(raw: bytes) -> None:
         sample, now = heard.samples[topic], node.get_clock().now().nanoseconds
-        if sample.full or not now:  # no simulated time has come yet
+        if not now or not sample.wants(now):  # 0: no simulated time has come yet
             return
         try:
             sample.add(now, deserialize_message(raw, kind_class))
@@ -114,13 +121,28 @@ def _subscribe(node: Node, heard: Heard, topic: str, kind: str) -> None:
         reliability=qos_profile_sensor_data.reliability,
         durability=qos_profile_sensor_data.durability,
     )
-    node.create_subscription(kind_class, topic, take, qos, raw=True)
+
+    def lose(count: int) -> None:
+        if not heard.samples[topic].full:
+            heard.samples[topic].lost += count
+
+    subscribe_counting_losses(node, kind_class, topic, take, qos, lose, raw=True)
+
+
+def _subscribe_description(node: Node, heard: Heard, topic: str) -> None:
+    def take(message: Any) -> None:
+        heard.description = message.data
+
+    # robot_state_publisher sends it once, and keeps it for who comes later.
+    qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    node.create_subscription(message_class(DESCRIPTION_TYPE), topic, take, qos)
 
 
 def _silent(sample: Sample, seconds: float) -> BagError:
     sent = "one message" if sample.count else "no message"
     return BagError(
         f"has a publisher, and sent {sent} in {seconds:.0f} s",
-        remedy="check that its driver runs, and that large images pass "
-        "('ros2 topic hz', docs/how-to/install.md#camera-images-and-dds)",
+        remedy=f"check that its driver runs; for large images, {IMAGE_LOSS_REMEDY}"
+        if sample.camera
+        else "check that its driver runs",
     )

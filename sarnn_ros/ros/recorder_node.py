@@ -13,6 +13,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from sarnn_ros.data.session import TAKEOVER, Channel, Session, channels
 from sarnn_ros.data.write_bag import DEFAULT_QOS
 from sarnn_ros.errors import ConfigError, SarnnError
 from sarnn_ros.ros import messages
+from sarnn_ros.ros.losses import Losses, subscribe_counting_losses
 from sarnn_ros.ros.messages import message_class
 from sarnn_ros.ros.parameters import refuse_unknown
 from sarnn_ros.ros.spinning import initialise, spin
@@ -95,6 +97,7 @@ class RecorderNode(Node):
         self._session = Session(Path(out_path), min_free, observed)
         self._takeover = self.resolve_topic_name(f"~/{TAKEOVER}")
         self._subscribed: set[str] = set()
+        self._losses = Losses(self._say_lost)
         #: Shared topics whose publishers keep messages for who comes later, as /tf_static.
         self._lasting: set[str] = set()
         for name, serve in (
@@ -197,6 +200,15 @@ class RecorderNode(Node):
         found += [self._session.verdict] if self._session.verdict else []
         return "  ".join([head, *rates, f"{self.kept} kept", *found])
 
+    def usage(self) -> str:
+        """One line: what this node waits for, and how to use it."""
+        name = self.get_fully_qualified_name()
+        return (
+            f"{name} waits, to record into {self._session.out}: "
+            f"ros2 service call {name}/start_episode std_srvs/srv/Trigger, then stop_episode; or "
+            "the buttons of 'sarnn web'; or, instead of this node, the keys of 'sarnn record'"
+        )
+
     def say_preflight(self) -> str:
         """:raises ConfigError: the preflight found problems."""
         if problems := self.preflight():
@@ -236,6 +248,9 @@ class RecorderNode(Node):
         if self.recording:
             self._tell(self._session.unusable(self._unusable_commands()))
         self._tell(self._session.news())
+
+    def _say_lost(self, _: str, text: str) -> None:
+        self.get_logger().error(self._session.log(text))
 
     def _diagnose(self) -> None:
         steady_ns = self._steady.now().nanoseconds
@@ -283,7 +298,9 @@ class RecorderNode(Node):
                 self.get_logger().error(self._session.log(f"recording ends: {error}"))
                 self.close()
 
-        self.create_subscription(message_class(channel.type), topic, take, qos, raw=True)
+        lose = partial(self._losses.add, topic)
+        kind = message_class(channel.type)
+        subscribe_counting_losses(self, kind, topic, take, qos, lose, raw=True)
         self._subscribed.add(topic)
 
     def _resolved(self, spec: Spec) -> Spec:
@@ -358,6 +375,7 @@ def main(args: Sequence[str] | None = None) -> int:
             rclpy.try_shutdown()
             return 1
         with spinning(node):
+            print(node.usage(), flush=True)
             stop.wait()
     return 0
 

@@ -22,6 +22,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from sarnn_ros.control.watchdogs import FormatWatch
 from sarnn_ros.errors import DecodeError
 from sarnn_ros.ros import messages
+from sarnn_ros.ros.losses import subscribe_counting_losses
 from sarnn_ros.spec import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE, JOINT_STATE_TYPE
 from sarnn_ros.streams.observe import ObservationBuffer
 
@@ -49,6 +50,7 @@ class Sensors:
     :param arrived: called with the topic of every message.
     :param image_tick: called with the tick and the arrival, ns, of every image that is a tick.
     :param void: called with the topic of a message that cannot be used, and the reason.
+    :param lose: called with the topic of images that were lost on the way, and their number.
     :raises EnvironmentProblem: a message type is not installed; nothing is subscribed to.
     """
 
@@ -63,6 +65,7 @@ class Sensors:
         arrived: Callable[[str], None],
         image_tick: Callable[[int, int], None],
         void: Callable[[str, DecodeError], None],
+        lose: Callable[[str, int], None],
     ) -> None:
         self._node = node
         self._buffer = buffer
@@ -82,7 +85,9 @@ class Sensors:
         kinds = [streams[0].type for streams in buffer.routes.values()]
         classes = [SENSOR_TYPES.get(kind) or messages.message_class(kind) for kind in kinds]
         self.subscriptions = {
-            topic: node.create_subscription(kind, topic, partial(self._take, topic), qos)
+            topic: subscribe_counting_losses(
+                node, kind, topic, partial(self._take, topic), qos, partial(lose, topic)
+            )
             if kind in (Image, CompressedImage)
             else node.create_subscription(
                 kind, topic, partial(self._take_bytes, topic, kind), qos, raw=True

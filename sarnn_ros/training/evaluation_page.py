@@ -117,15 +117,16 @@ def _joint_table(traces: Sequence[Trace], dataset: Dataset, result: dict[str, An
         result["open_loop"]["rmse"], dict(zip(spec.joint_labels, largest)),
         result["open_loop"]["still"], result["free_running"]["rmse"],
     )  # fmt: skip
+    unit = spec.common_unit
     heads = (
-        "joint", "unit", "RMS error", "largest error", "RMS error of standing still",
-        "RMS error running free",
+        *((f"joint ({unit})",) if unit else ("joint", "unit")), "RMS error", "largest error",
+        "RMS error of standing still", "RMS error running free",
     )  # fmt: skip
     return table(
         heads,
         [
-            (name, unit, *(f"{column[name]:.4g}" for column in columns))
-            for name, unit in zip(spec.joint_labels, spec.joint_units)
+            (name, *(() if unit else (own,)), *(f"{column[name]:.4g}" for column in columns))
+            for name, own in zip(spec.joint_labels, spec.joint_units)
         ],
     )
 
@@ -152,6 +153,8 @@ def _episode(policy: Policy, dataset: Dataset, trace: Trace, rank: int, count: i
     spec, episode = dataset.spec, trace.episode
     which = {0: "smallest joint error", count - 1: "largest joint error"}.get(rank, "middle")
     rms = np.sqrt((trace.error**2).mean(axis=0))
+    # One that all share is in the table of joints.
+    units = ("",) * len(rms) if spec.common_unit else spec.joint_units
     figure = plot_joints(
         {
             "recorded": episode.targets[:-1],
@@ -160,7 +163,7 @@ def _episode(policy: Policy, dataset: Dataset, trace: Trace, rank: int, count: i
         },
         [
             f"{name}\n({unit})\nRMS {error:.3g}" if unit else f"{name}\nRMS {error:.3g}"
-            for name, unit, error in zip(spec.joint_labels, spec.joint_units, rms)
+            for name, unit, error in zip(spec.joint_labels, units, rms)
         ],
         np.arange(len(episode.ticks)) / spec.rate,
         "Joints for the next tick",

@@ -66,3 +66,16 @@ def test_a_node_that_waits_says_for_what(policy, start_node, graph, make_robot):
     assert graph.change_state("/waits/sarnn", 3)
     node.wait_for("holding: ")
     assert node.stop() == 0, node.output
+
+
+def test_the_recorder_says_how_to_use_it(launch, tmp_path):
+    (tmp_path / "spec.yaml").write_text(dump_spec(small_spec()))
+    given = [f"spec:={tmp_path / 'spec.yaml'}", f"out:={tmp_path / 'bags'}"]
+    ros = [word for text in given for word in ("-p", text)]
+    node = launch(
+        sys.executable, "-m", "sarnn_ros.cli.main", "run", "recorder", "--ros-args", *ros,
+        "-r", "__ns:=/cell",
+    )  # fmt: skip
+    node.wait_for("ros2 service call /cell/recorder/start_episode std_srvs/srv/Trigger")
+    assert node.stop() == 0, node.output
+    assert str(tmp_path / "bags") in node.output

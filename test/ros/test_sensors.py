@@ -34,7 +34,7 @@ def test_a_type_that_is_not_installed_leaves_no_subscription(monkeypatch):
     node = SimpleNamespace(create_subscription=lambda kind, topic, *_, **__: topics.append(topic))
 
     def subscribe() -> None:
-        ignored = dict.fromkeys(("now_ns", "arrived", "image_tick", "void"))
+        ignored = dict.fromkeys(("now_ns", "arrived", "image_tick", "void", "lose"), print)
         sensors.Sensors(node, ObservationBuffer(SPEC), None, "best_effort", **ignored)
 
     subscribe()
@@ -62,7 +62,7 @@ def test_a_message_of_absurd_size_is_not_read():
     buffer, said, arrived = ObservationBuffer(SPEC), [], []
     sensors.Sensors(
         node, buffer, None, "best_effort", now_ns=lambda: 1, arrived=arrived.append,
-        image_tick=None, void=lambda topic, error: said.append((topic, error.problem)),
+        image_tick=None, void=lambda topic, error: said.append((topic, error.problem)), lose=print,
     )  # fmt: skip
     names = [f"joint_{row}" for row in range(300_000)]
     callbacks["joint_states"](serialize_message(JointState(name=names)))

@@ -2,4 +2,4 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fixtures are shared with test/ros, so they live in test/support."""
 
-from ros_testing import domain  # noqa: F401
+from ros_testing import domain, environment, graph, launch  # noqa: F401

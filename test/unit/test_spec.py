@@ -183,3 +183,22 @@ def test_a_missing_or_binary_file(tmp_path):
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SpecError, match="cannot be read"):
         load_spec(tmp_path / "binary")
+
+
+def test_units_are_known_where_the_spec_says_which_joints_slide() -> None:
+    def joints(**more: object) -> Spec:
+        return parse_spec({"cameras": [{}], "joints": [{"names": ["a", "hand"], **more}]})
+
+    assert joints().common_unit == "rad or m"
+    assert joints(prismatic=[]).common_unit == "rad"
+    mixed = joints(prismatic=["hand"])
+    assert (mixed.joint_units, mixed.common_unit) == (("rad", "m"), None)
+    with pytest.raises(SpecError, match=r"prismatic: 'hnd' is no joint of .*did you mean 'hand'"):
+        joints(prismatic=["hnd"])
+    with pytest.raises(SpecError, match="'prismatic' is for joints"):
+        joints(
+            type="geometry_msgs/msg/WrenchStamped",
+            names=["force.x"],
+            command=False,
+            prismatic=["force.x"],
+        )

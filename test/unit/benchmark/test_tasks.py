@@ -97,12 +97,12 @@ def test_a_task_from_demonstrations_to_the_table(tmp_path: Path) -> None:
 
 def test_the_spec_is_what_a_newcomer_is_proposed(tmp_path: Path) -> None:
     assert list(demonstrate(Dot(), 1, tmp_path)) == [1]
-    ours, proposed = run.make_spec(Dot()), propose_spec(next(tmp_path.iterdir()))
+    ours, proposed = run.make_spec(Dot()), propose_spec(next(tmp_path.iterdir())).spec
 
     def compared(spec: Spec) -> dict[str, Any]:
         told = spec.model_dump(mode="json")
         for source in (*told["cameras"], *told["joints"], told["command"]):
-            source["topic"] = source["topic"].removeprefix("/")  # proposals are relative
+            source["topic"] = source["topic"].removeprefix("/")  # a proposal has the full name
             source.pop("max_age", None)  # is not asked for in bags that miss no message
         told["cameras"][0].pop("name")
         return told

@@ -82,6 +82,12 @@ def test_version() -> None:
     assert sarnn("--version").stdout == f"sarnn_ros {sarnn_ros.__version__}\n"
 
 
+def test_the_dds_profile_is_where_it_says() -> None:
+    """Alone on stdout, as the documentation has `export …=$(sarnn dds-profile)`."""
+    (line,) = sarnn("dds-profile").stdout.splitlines()
+    assert "<segment_size>" in Path(line).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("arguments", [["no-such-command"], ["--no-such-option"], []])
 def test_wrong_usage_is_2(arguments: list[str]) -> None:
     done = sarnn(*arguments)

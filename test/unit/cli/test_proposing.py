@@ -20,7 +20,7 @@ LISTENING = {"seconds": 1.0, "timeout": 1.0}
 def test_a_spec_from_a_bag_is_written_once(tmp_path: Path) -> None:
     bag, out = make.recording().write(tmp_path / "bag"), tmp_path / "spec.yaml"
     spec([bag], live=False, out=out, **LISTENING)
-    assert load_spec(out) == propose_spec(bag)
+    assert load_spec(out) == propose_spec(bag).spec
     for live in (False, True):
         with pytest.raises(ConfigError, match="exists already"):
             spec([] if live else [bag], live=live, out=out, **LISTENING)

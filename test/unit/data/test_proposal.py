@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from bag_making import SECOND, START, T
 
-from sarnn_ros.data.proposal import propose_spec
+from sarnn_ros.data.proposal import _camera_names, propose, propose_spec
 from sarnn_ros.data.reading import read_bag
+from sarnn_ros.data.topic_sample import Sample
 from sarnn_ros.errors import BagError
 from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.spec import dump_spec, load_spec
@@ -48,8 +49,8 @@ def add_joints(made: make.Recording, topic: str, sign: float = 1.0, **more: Any)
 
 def test_it_works_as_it_is(tmp_path: Path):
     bag = make.recording().write(tmp_path / "bag")
-    spec = propose_spec(bag)
-    assert [one.topic for one in spec.cameras] == ["image_raw"]
+    spec = propose_spec(bag).spec
+    assert [one.topic for one in spec.cameras] == ["/image_raw"]
     assert (spec.cameras[0].width, spec.cameras[0].height) == (96, 72)
     assert spec.joints[0].names == make.NAMES and spec.clock == "header" and spec.rate == 10
     file = tmp_path / "spec.yaml"
@@ -64,7 +65,7 @@ def test_a_clock_that_was_never_set(tmp_path: Path):
         return message
 
     bag = make.recording(change=change).write(tmp_path / "bag")
-    assert propose_spec(bag).clock == "receive"
+    assert propose_spec(bag).spec.clock == "receive"
 
 
 def test_commands_and_compressed_twins(tmp_path: Path):
@@ -74,9 +75,9 @@ def test_commands_and_compressed_twins(tmp_path: Path):
         made.add("/arm_command", make.JOINTS, stamp, make.joint_state(stamp, [0.0, 1.0]))
         made.add("/image_raw/compressed", make.COMPRESSED, stamp,
                  make.compressed(stamp, b"\xff\xd8\xff"))  # fmt: skip
-    spec = propose_spec(made.write(tmp_path / "bag"))
-    assert spec.command.topic == "arm_command" and len(spec.cameras) == 1
-    assert spec.joints[0].topic == "joint_states"
+    spec = propose_spec(made.write(tmp_path / "bag")).spec
+    assert spec.command.topic == "/arm_command" and len(spec.cameras) == 1
+    assert spec.joints[0].topic == "/joint_states"
 
 
 def test_a_controllers_reference_is_no_second_arm_and_a_drawn_picture_no_camera(tmp_path: Path):
@@ -87,10 +88,10 @@ def test_a_controllers_reference_is_no_second_arm_and_a_drawn_picture_no_camera(
         made.add("/joint_references", make.JOINTS, stamp + MS, lead)
         image = make.image(stamp, np.zeros((12, 16, 3), np.uint8), "rgb8")
         made.add("/sarnn/attention_overlay", make.IMAGE, stamp + MS, image)
-    spec = propose_spec(made.write(tmp_path / "bag"))
-    assert [one.topic for one in spec.joints] == ["joint_states"] and not spec.joints[0].prefix
-    assert (spec.target, spec.command.topic) == ("command", "joint_references")
-    assert [one.topic for one in spec.cameras] == ["image_raw"]
+    spec = propose_spec(made.write(tmp_path / "bag")).spec
+    assert [one.topic for one in spec.joints] == ["/joint_states"] and not spec.joints[0].prefix
+    assert (spec.target, spec.command.topic) == ("command", "/joint_references")
+    assert [one.topic for one in spec.cameras] == ["/image_raw"]
 
 
 def test_nothing_to_propose_from(tmp_path: Path):
@@ -106,7 +107,7 @@ def test_arm_and_gripper_alternating_on_one_topic(tmp_path: Path):
         message = make.joint_state(stamp, [float(index > 100)], ["gripper"])
         made.add("/joint_states", make.JOINTS, stamp, message)
     bag = made.write(tmp_path / "bag")
-    spec = propose_spec(bag)
+    spec = propose_spec(bag).spec
     assert [one.names for one in spec.joints] == [make.NAMES, ("gripper",)]
     episodes, report = read_bag(bag, spec)
     assert report.verdict == "sound" and not report.void
@@ -119,7 +120,7 @@ def test_slow_joints_set_the_rate_and_images_of_a_whole_tick_are_allowed(tmp_pat
     def thinned(topic: str, index: int, message: Any) -> Any:
         return message if topic == "/image_raw" or index % 40 == 0 else None
 
-    spec = propose_spec(make.recording(change=thinned).write(tmp_path / "bag"))
+    spec = propose_spec(make.recording(change=thinned).write(tmp_path / "bag")).spec
     assert spec.rate < 10
     assert spec.cameras[0].max_age >= 1 / spec.rate
 
@@ -132,9 +133,9 @@ def test_two_arms_with_equal_joint_names_get_a_prefix(space: str, tmp_path: Path
     # Of the left arm again, as an aggregator repeats it.
     add_joints(made, f"/{space}all/joint_states")
     bag = made.write(tmp_path / "bag")
-    spec = propose_spec(bag)
+    spec = propose_spec(bag).spec
     assert {one.topic for one in spec.joints} <= {
-        f"{space}left/joint_states", f"{space}right/joint_states", f"{space}all/joint_states"
+        f"/{space}{arm}/joint_states" for arm in ("left", "right", "all")
     }  # fmt: skip
     assert len(spec.joints) == 2 and len({one.prefix for one in spec.joints}) == 2
     assert spec.command_names[2:] == ("right_shoulder", "right_elbow")
@@ -165,8 +166,8 @@ def test_recorded_commands_are_proposed_as_target(kind, topic, message, steady, 
         values = [index / 100 + 0.01, -index / 100 + 0.01]
         made.add(topic, kind, stamp + MS, message(stamp, values))
     bag = made.write(tmp_path / "bag")
-    spec = propose_spec(bag)
-    assert (spec.command.topic, spec.command.type) == (topic[1:], kind)
+    spec = propose_spec(bag).spec
+    assert (spec.command.topic, spec.command.type) == (topic, kind)
     assert spec.target == ("command" if steady else "next_state")
     if kind == ARRAY:
         assert spec.command.names == make.NAMES[::-1]
@@ -181,7 +182,7 @@ def test_numbers_that_may_be_any_joints_are_not_proposed(tmp_path: Path):
     for index in range(200):
         stamp = START + index * 10 * MS
         made.add("/commands", ARRAY, stamp, array(stamp, [9.0, 9.0]))
-    assert propose_spec(made.write(tmp_path / "bag")).target == "next_state"
+    assert propose_spec(made.write(tmp_path / "bag")).spec.target == "next_state"
 
 
 @pytest.mark.parametrize("encoding", ["16UC1", "mono16"])
@@ -194,7 +195,7 @@ def test_a_depth_camera_alone_gets_the_range_of_its_values(encoding: str, tmp_pa
         return make.image(stamp, pixels, encoding)
 
     bag = make.recording(change=depth).write(tmp_path / "bag")
-    spec = propose_spec(bag)
+    spec = propose_spec(bag).spec
     assert spec.cameras[0].value_range == pytest.approx((510, 1490), abs=10)
     assert load_dataset([bag], spec).episodes
 
@@ -209,3 +210,124 @@ def test_a_camera_that_cannot_be_used_is_named_with_the_reason(tmp_path: Path):
         propose_spec(make.recording(change=colours).write(tmp_path / "bag"))
     assert "'/image_raw': image encoding '8UC3' is not supported" in error.value.problem
     assert "publish one of" in (error.value.remedy or "")
+
+
+URDF = """<robot name="arm"><joint name="shoulder" type="revolute"/>
+<joint name="elbow" type="prismatic"/><joint name="conveyor" type="continuous"/></robot>"""
+
+
+def an_arm_beside_a_conveyor(moves: float, still: float = 0.0, **changes: Any) -> make.Recording:
+    """Joint states with one axis more than the trajectories command; cameras in a namespace."""
+    made = make.Recording()
+    for index in range(200):
+        stamp = START + index * 10 * MS
+        sent = 0 if changes.get("unstamped") else stamp
+        position = [moves * index, -moves * index, 0.5 + still * (index % 2)]
+        state = make.joint_state(sent, position, [*make.NAMES, "conveyor"])
+        made.add("/cell_b/joint_states", make.JOINTS, stamp + MS, state)
+        if index % 5 == 0:
+            lead = [value + 0.01 for value in position[:2]]
+            made.add("/cell_b/arm/joint_trajectory", TRAJECTORY, stamp + MS, trajectory(0, lead))
+            for camera in ("top_cam/image_raw", "side_cam/color/image_raw"):
+                image = make.image(stamp, make.colour(index), "rgb8")
+                made.add(f"/cell_b/{camera}", make.IMAGE, stamp + MS, image)
+    return made
+
+
+def test_an_axis_that_stands_still_and_is_not_commanded_is_left_out_and_said(tmp_path: Path):
+    bag = an_arm_beside_a_conveyor(0.01, still=0.001).write(tmp_path / "bag")
+    spec, notes = (proposal := propose_spec(bag)).spec, "; ".join(proposal.notes)
+    assert [one.names for one in spec.joints] == [make.NAMES]
+    assert spec.joints[0].topic == "/cell_b/joint_states"
+    assert (spec.command.topic, spec.target) == ("/cell_b/arm/joint_trajectory", "command")
+    assert (spec.clock, spec.command.clock) == ("header", "receive")
+    assert "left out" in notes and "'conveyor'" in notes
+    assert "command.clock: receive" in notes and "are not set (0)" in notes
+    text = dump_spec(spec, notes=proposal.notes)
+    assert "# left out" in text and "# command.clock" in text
+    assert load_dataset([bag], load_spec_of(spec, tmp_path)).episodes
+
+
+def test_an_axis_that_moves_or_may_move_is_not_left_out(tmp_path: Path):
+    moving = propose_spec(an_arm_beside_a_conveyor(0.01, still=0.1).write(tmp_path / "moving"))
+    resting = propose_spec(an_arm_beside_a_conveyor(0.0).write(tmp_path / "resting"))
+    for proposal in (moving, resting):
+        assert proposal.spec.joints[0].names == (*make.NAMES, "conveyor")
+        assert proposal.spec.target == "next_state"
+        assert "no command is proposed" in proposal.notes[0]
+        assert "lacks 'conveyor'" in proposal.notes[0]
+    assert "no joint moved" in resting.notes[-1]
+
+
+def test_a_joint_moves_if_it_does_so_later(tmp_path: Path):
+    """The arm of this bag rests for longer than topics are looked at for all else."""
+    made = make.recording(change=cameras_only, seconds=6.0)
+    for index in range(600):
+        stamp = START + index * 10 * MS
+        made.add("/joint_states", make.JOINTS, stamp,
+                 make.joint_state(stamp, [max(0, index - 500) / 100, 0.0]))  # fmt: skip
+    notes = propose_spec(made.write(tmp_path / "bag")).notes
+    assert notes == ("did not move while others did: 'elbow'. Leave out what is not of the arm",)
+
+
+def test_stamps_of_zero_are_why_messages_count_as_they_arrive(tmp_path: Path):
+    bag = an_arm_beside_a_conveyor(0.01, unstamped=True).write(tmp_path / "bag")
+    proposal = propose_spec(bag)
+    assert proposal.spec.clock == "receive"
+    assert proposal.notes[0].startswith("clock: receive")
+    assert "those of '/cell_b/joint_states' are not set (0)" in proposal.notes[0]
+    assert "image_raw" not in proposal.notes[0]
+
+
+def test_an_array_that_names_its_joints_needs_no_guess(tmp_path: Path):
+    made = make.recording()
+    dimension = T["std_msgs/msg/MultiArrayDimension"]
+    layout = T["std_msgs/msg/MultiArrayLayout"](
+        dim=[dimension(name, 1, 1) for name in make.NAMES[::-1]], data_offset=0
+    )
+    for index in range(0, 200, 5):
+        message = T[ARRAY](layout=layout, data=np.array([9.0, 9.0]))  # like no joint's state
+        made.add("/commands", ARRAY, START + index * 10 * MS + MS, message)
+    spec = propose_spec(made.write(tmp_path / "bag")).spec
+    assert (spec.target, spec.command.names) == ("command", make.NAMES[::-1])
+
+
+def test_the_robots_description_tells_which_joints_slide(tmp_path: Path):
+    made = an_arm_beside_a_conveyor(0.01)
+    made.add("/cell_b/robot_description", "std_msgs/msg/String", START,
+             T["std_msgs/msg/String"](data=URDF))  # fmt: skip
+    spec = propose_spec(made.write(tmp_path / "bag")).spec
+    assert spec.joints[0].prismatic == ("elbow",)
+    assert spec.joint_units == ("rad", "m")
+
+
+@pytest.mark.parametrize(
+    ("topics", "names"),
+    [
+        (["/image_raw"], ["camera"]),
+        (["/camera/color/image_raw"], ["camera"]),
+        (["/cell_b/top_cam/image_raw", "/side_cam/color/image_raw"], ["top_cam", "side_cam"]),
+        (["/front/image_raw/compressed"], ["front"]),
+        (["/left/camera/image_raw", "/right/camera/image_raw"], ["left", "right"]),
+        (["/a/wrist/rgb/image_rect_color", "/b/wrist/image"], ["a_wrist", "b_wrist"]),
+        (["/cam/image_raw", "/cam/rgb/image_raw"], ["cam", "cam2"]),
+        (["/_1st/image_raw"], ["st"]),
+    ],
+)
+def test_cameras_are_called_what_their_topics_call_them(topics: list[str], names: list[str]):
+    assert _camera_names(topics) == names
+
+
+def test_lost_images_do_not_loosen_the_age(tmp_path: Path):
+    """Two of three are lost: the camera still sends at 30 Hz."""
+    camera, joints = Sample("/top/image_raw", make.IMAGE), Sample("/joint_states", make.JOINTS)
+    for index in range(30):
+        stamp = START + index * 100 * MS
+        camera.add(stamp, make.image(stamp, make.colour(index), "rgb8"))
+        joints.add(stamp, make.joint_state(stamp, [index / 10, 0.0]))
+    before = propose([camera, joints], [], "here").spec.cameras[0].max_age
+    camera.lost = 60
+    proposal = propose([camera, joints], [], "here")
+    assert (before, proposal.spec.cameras[0].max_age) == (0.3, 0.1)
+    (note,) = [one for one in proposal.notes if "lost" in one]
+    assert "67%" in note and "30 Hz" in note and "sarnn dds-profile" in note

@@ -359,6 +359,42 @@ def test_json_terminal_and_page(tmp_path):
     assert (previews[0][12, 50:150] == [255, 60, 60]).all()  # the crop's upper edge
 
 
+def test_a_narrow_terminal_shows_whole_topics_and_numbers(tmp_path: Path) -> None:
+    topics = {"/image_raw": "/cell_b/top_cam/color/image_raw", "/joint_states": "/cell_b/states"}
+    for number in range(2):
+        made = make.recording()
+        made.messages = [(topics[topic], *rest) for topic, *rest in made.messages]
+        made.write(tmp_path / "bags" / f"demo_{number}")
+    spec = make.spec(topic=topics["/image_raw"], joints=[
+        {"topic": topics["/joint_states"], "names": list(make.NAMES)}
+    ])  # fmt: skip
+    report = examine(load_dataset([tmp_path / "bags"], spec))
+    text = io.StringIO()
+    print_report(report, Console(file=text, width=80))
+    lines = [line.strip() for line in text.getvalue().splitlines()]
+    assert "…" not in text.getvalue().replace("0 … 255", "")
+    for bag in ("demo_0:", "demo_1:"):
+        rows = lines[lines.index(bag) + 1 :][:3]
+        assert rows[0].startswith("/cell_b/") and " 60 " in " ".join(rows)
+    joined = "".join(line.split()[0] for line in lines if line)
+    assert topics["/image_raw"] in joined and "rad or m" in text.getvalue()
+    assert text.getvalue().count("rad or m") == 1
+
+
+def test_the_page_shows_pictures_before_tables_and_folds_what_is_long(tmp_path: Path) -> None:
+    for number in range(12):
+        made = make.recording(1.0, start=make.START + number * make.SECOND)
+        made.write(tmp_path / "bags" / f"demo_{number}")
+    dataset = load_dataset([tmp_path / "bags"], make.spec())
+    page = tmp_path / "page.html"
+    write_page(examine(dataset), dataset, page)
+    content = page.read_text()
+    assert content.index("<polyline") < content.index("<table")
+    assert "<summary>6 more episodes</summary>" in content
+    assert "<summary>24 rows</summary>" in content
+    assert content.count("<details>") == content.count("</details>") == 2
+
+
 def test_a_search_says_what_it_finds_with_the_crop_of_training(tmp_path: Path) -> None:
     record_small_object(tmp_path / "bags", 10)
     file, said = tmp_path / "spec.yaml", tmp_path / "said.json"

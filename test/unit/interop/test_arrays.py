@@ -117,7 +117,7 @@ def test_every_layout_says_the_same(layout, target: str, tmp_path):
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda one: one.__name__)
 def test_a_spec_is_proposed(layout, tmp_path):
-    spec = propose([layout(tmp_path / "take")], Arrays(rate=5.0))
+    spec = propose([layout(tmp_path / "take")], Arrays(rate=5.0)).spec
     has_time = layout in (npz_with_time, rmb_single, rmb_compact)
     assert spec.rate == (10.0 if has_time else 5.0)
     assert spec.joint_labels == ("joint_0", "joint_1")

@@ -170,7 +170,7 @@ def test_files_roll_over(source, tmp_path, monkeypatch):
 
 
 def test_inspect_says_what_it_says_of_bags(written, source, tmp_path):
-    spec = propose([written])
+    spec = propose([written]).spec
     assert spec.cameras[0].name == "front" and spec.joint_labels == make.NAMES
     assert spec.command.topic == "action"
     about = examine(load_dataset([written], spec)).as_dict()

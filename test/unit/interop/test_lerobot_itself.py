@@ -144,7 +144,7 @@ def test_lerobots_tools_edit_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["video", "image"])
 def test_we_read_what_lerobot_writes(kind: str, tmp_path: Path) -> None:
     assert lerobot(WRITE, tmp_path / "set", kind) == "done"
-    proposed = propose([tmp_path / "set"])
+    proposed = propose([tmp_path / "set"]).spec
     spec = proposed.model_copy(update={"target": "command"})
     first, second = load_dataset([tmp_path / "set"], spec, validation=0).episodes
     assert spec.joint_labels == ("shoulder.pos", "elbow.pos") and spec.rate == 10.0

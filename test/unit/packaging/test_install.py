@@ -47,8 +47,12 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that git knows, or would be told of: what a clone holds."""
-    folder = tmp_path_factory.mktemp("workspace") / "src" / "sarnn_ros"
+    """The files that git knows, or would be told of: what a clone holds.
+
+    In a workspace whose name has "wheel" in it, as setuptools' commands for pip have: colcon
+    passes its path on to setup.py.
+    """
+    folder = tmp_path_factory.mktemp("wheeled_robot_ws") / "src" / "sarnn_ros"
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT)
     for name in listed.splitlines():
         if (ROOT / name).is_file():
@@ -120,6 +124,7 @@ def test_programs_run_from_where_ros2_looks_and_from_where_the_shell_looks(
 ) -> None:
     version = f"sarnn_ros {sarnn_ros.__version__}\n"
     assert installed.shell(f"{installed.prefix}/lib/sarnn_ros/sarnn --version") == version
+    assert installed.shell("command -v sarnn").strip() == f"{installed.prefix}/bin/sarnn"
     assert installed.shell("sarnn --version") == version
 
 

@@ -18,7 +18,8 @@ def test_the_card_tells_what_the_policy_sees_and_moves(policy_dir: Path) -> None
     text = (policy_dir / CARD).read_text()
     assert text.startswith(TITLE)
     assert "| camera0 | `image_raw` | 640x480 | none | 32x24 |" in text
-    assert "| gripper | rad or m | 0 | 0.045 | 0.01 |" in text
+    assert "| gripper | 0 | 0.045 | 0.01 |" in text
+    assert text.count("rad or m") == 1
     assert "- 3 epochs" in text
 
 

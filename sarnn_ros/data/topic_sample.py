@@ -1,0 +1,179 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the first messages of a topic tell, of a bag or live: for `data.proposal`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.errors import DecodeError, SarnnError
+from sarnn_ros.spec import (
+    ARRAY_TYPES,
+    COMPRESSED_IMAGE_TYPE,
+    IMAGE_TYPE,
+    NANOSECONDS,
+    TRAJECTORY_TYPE,
+)
+from sarnn_ros.streams.decode import ENCODINGS, check_image, decode_image, stamp_ns
+
+IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
+#: So many messages of a topic tell its rate, its names and whether it has stamps.
+SAMPLE = 200
+#: After those, whether a joint moves is looked at so often, ns.
+MOTION_STEP_NS = NANOSECONDS // 20
+#: A stamp further from receipt than this was not made by a clock that was set, s.
+CLOCK_DIFFERENCE = 5.0
+
+
+@dataclass
+class Group:
+    """The messages of a topic that name the same joints; or all images, or all arrays.
+
+    :param values: one row of positions for each message; empty for images.
+    :param bad_stamps: what is wrong with the stamps of some, in words.
+    :param spread: of each joint, largest less smallest position, rad or m.
+    :param lost: of all messages, the share that did not arrive.
+    """
+
+    topic: str
+    type: str
+    names: tuple[str, ...] = ()
+    received: list[int] = field(default_factory=list)
+    values: list[NDArray[np.float64]] = field(default_factory=list)
+    bad_stamps: str = ""
+    spread: dict[str, float] = field(default_factory=dict)
+    lost: float = 0.0
+
+    def add(self, receive_ns: int, message: Any, values: NDArray[np.float64]) -> None:
+        self.received.append(receive_ns)
+        self.values.append(values)
+        try:
+            off = (stamp_ns(message) - receive_ns) / NANOSECONDS
+            if abs(off) >= CLOCK_DIFFERENCE and not self.bad_stamps:
+                self.bad_stamps = (
+                    f"are {abs(off):.3g} s {'after' if off > 0 else 'before'} receipt"
+                )
+        except DecodeError:
+            self.bad_stamps = self.bad_stamps or "are not set (0)"
+
+    @property
+    def rate(self) -> float:
+        """Hz, as sent; the median, as messages come in bursts."""
+        steps = np.diff(self.received)
+        if not len(steps):
+            return 1.0
+        step = np.mean(steps) * (1 - self.lost) if self.lost else np.median(steps)
+        return float(NANOSECONDS / max(1.0, float(step)))
+
+    def at(self, times: Sequence[int]) -> NDArray[np.float64]:
+        """The newest values at each time, the first ones before that: (len(times), n)."""
+        rows = np.searchsorted(self.received, times, side="right") - 1
+        values: NDArray[np.float64] = np.array(self.values)[np.maximum(rows, 0)]
+        return values
+
+
+class Sample:
+    """The first messages of one topic, and for longer how far its joints move.
+
+    :ivar lost: so many messages are known to have been sent and not to have arrived.
+    :ivar error: why the first message that could not be used could not.
+    """
+
+    def __init__(self, topic: str, kind: str) -> None:
+        self.topic, self.type = topic, kind
+        self.camera = kind in IMAGE_TYPES
+        self.count = self.lost = 0
+        self.size = (0, 0)
+        self.depth: tuple[float, float] | None = None
+        self.error: SarnnError | None = None
+        self._groups: dict[tuple[str, ...], Group] = {}
+        self._ranges: dict[str, tuple[float, float]] = {}
+        self._newest_ns = 0
+
+    @property
+    def full(self) -> bool:
+        return self.count >= SAMPLE
+
+    def wants(self, receive_ns: int) -> bool:
+        """Whether a message that came then is of use to `add`."""
+        return not self.full or (
+            not self.camera and receive_ns - self._newest_ns >= MOTION_STEP_NS
+        )
+
+    def add(self, receive_ns: int, message: Any) -> None:
+        """A message as it came."""
+        full, self._newest_ns = self.full, receive_ns
+        self.count += 1
+        try:
+            names, values = self._look_at(message)
+        except DecodeError as error:
+            self.error = self.error or error
+            return
+        for name, value in zip(names, values.tolist()):
+            low, high = self._ranges.get(name, (value, value))
+            self._ranges[name] = (min(low, value), max(high, value))
+        if not full:
+            group = self._groups.setdefault(names, Group(self.topic, self.type, names))
+            group.add(receive_ns, message, values)
+
+    def groups(self) -> list[Group]:
+        """Those that do not share a joint, the largest first. Of joints, the finite ones."""
+        found: list[Group] = []
+        for group in sorted(self._groups.values(), key=lambda one: (-len(one.names), one.names)):
+            if len(group.received) < 2 or {*group.names} & {n for one in found for n in one.names}:
+                continue
+            if group.names:
+                values = np.array(group.values)
+                kept = [row for row, one in enumerate(values.T) if np.isfinite(one).all()]
+                names = tuple(group.names[row] for row in kept)
+                if not names:
+                    continue
+                spread = {name: high - low for name, (low, high) in self._ranges.items()}
+                group = replace(
+                    group, names=names, values=list(values[:, kept]),
+                    spread={name: spread[name] for name in names},
+                )  # fmt: skip
+            found.append(replace(group, lost=self.lost / (self.lost + self.count)))
+        return found
+
+    def _look_at(self, message: Any) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+        """Joint names and positions."""
+        nothing: NDArray[np.float64] = np.zeros(0)
+        if self.camera:
+            self.size = check_image(message)
+            encoding = ENCODINGS.get(getattr(message, "encoding", ""))
+            if encoding is None:
+                if not self.count > 1:  # whether the file can be decoded
+                    decode_image(message, value_range=(0.0, 1.0))
+            elif encoding.needs_range:
+                self._see_depth(message, encoding.dtype)
+            return (), nothing
+        if self.type in ARRAY_TYPES:
+            labels = tuple(one.label for one in message.layout.dim)
+            named = all(labels) and len({*labels}) == len(message.data)
+            return labels if named else (), np.asarray(message.data, np.float64)
+        if self.type == TRAJECTORY_TYPE:
+            if not message.points:
+                raise DecodeError("a trajectory without points")
+            names, position = message.joint_names, message.points[-1].positions
+        else:
+            names, position = message.name, message.position
+        if len(position) != len(names) or not len(names):
+            raise DecodeError(f"{len(position)} positions for {len(names)} joints")
+        return tuple(names), np.asarray(position, np.float64)
+
+    def _see_depth(self, message: Any, dtype: str) -> None:
+        order = ">" if message.is_bigendian else "<"
+        rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
+        size = np.dtype(dtype).itemsize * message.width
+        values = np.ascontiguousarray(rows[:, :size]).view(order + dtype).astype(np.float64)
+        known = values[np.isfinite(values) & (values > 0)]
+        if len(known):
+            low, high = np.percentile(known, (1, 99))
+            before = self.depth or (low, high)
+            self.depth = (min(before[0], float(low)), max(before[1], float(high)))

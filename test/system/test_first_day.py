@@ -1,0 +1,263 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A lab's first day with an arm that we have not seen, and without an edit by hand: what `sarnn`
+proposes is what is recorded, trained on and run.
+
+The arm is everything that goes wrong at first: seven joints in a namespace, joint states without
+stamps, an axis of a conveyor among them, two cameras, trajectories as commands. The training is a
+token: that a policy gets good is shown elsewhere.
+"""
+
+from __future__ import annotations
+
+import array
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ros_testing import Graph, Process, wait_until
+
+from sarnn_ros.policy.directory import load_config
+from sarnn_ros.spec import load_spec
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+SPACE = "/cell_b"
+ARM = tuple(f"lab_joint_{number}" for number in range(1, 8))
+CAMERAS = (f"{SPACE}/top_cam/image_raw", f"{SPACE}/side_cam/color/image_raw")
+COMMANDS = f"{SPACE}/arm_controller/joint_trajectory"
+SIZE = (64, 48)  # width, height, pixels
+HOME = np.linspace(-0.6, 0.6, 7)  # rad
+REACH = np.linspace(0.1, 0.25, 7)  # rad: how far a demonstration leads each joint
+SECONDS = 2.0  # of a demonstration
+EPISODES = 2
+PERIOD = 0.02  # s
+
+
+class Cell:
+    """The arm with its controller, the cameras, and a person who leads it by a leader arm.
+
+    :ivar commands: positions of every trajectory that the controller took.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        from rclpy.qos import qos_profile_sensor_data
+        from sensor_msgs.msg import Image, JointState
+        from trajectory_msgs.msg import JointTrajectory
+
+        self.commands: list[np.ndarray] = []
+        self._graph, node = graph, graph.node
+        self._states = node.create_publisher(JointState, f"{SPACE}/joint_states", 10)
+        self._cameras = [
+            node.create_publisher(Image, topic, qos_profile_sensor_data) for topic in CAMERAS
+        ]
+        self._leader = node.create_publisher(JointTrajectory, COMMANDS, 10)
+        self._controller = node.create_subscription(JointTrajectory, COMMANDS, self._obey, 10)
+        self._position, self._goal = HOME.copy(), HOME.copy()
+        self._began = -np.inf  # of the demonstration, on the steady clock
+        self._leading = True
+        self._random = np.random.default_rng(0)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="cell")
+        self._thread.start()
+
+    @property
+    def moved(self) -> float:
+        """rad from where demonstrations begin, of the joint that is farthest."""
+        return float(np.abs(self._position - HOME).max())
+
+    def demonstrate(self) -> None:
+        """Lead the arm there and back, once."""
+        self._began = time.monotonic()
+        wait_until(lambda: time.monotonic() > self._began + SECONDS, "the demonstration")
+
+    def leave(self) -> None:
+        """The leader arm is switched off."""
+        self._leading = False
+        wait_until(lambda: self.moved < 0.01, "the arm at home")
+        self._graph.node.destroy_publisher(self._leader)
+        self.commands.clear()
+
+    def close(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        for step in range(10**6):
+            if self._stopping.wait(max(0.0, due - time.monotonic())):
+                return
+            due = max(due + PERIOD, time.monotonic() - 0.1)
+            if self._leading and step % 2:
+                self._lead()
+            self._position += (self._goal - self._position) * 0.4
+            self._publish_state()
+            if step % 2 == 0:
+                for number, camera in enumerate(self._cameras):
+                    camera.publish(self._image(number))
+
+    def _lead(self) -> None:
+        from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+        done = min(1.0, (time.monotonic() - self._began) / SECONDS)
+        position = HOME + REACH * np.sin(np.pi * done)
+        point = JointTrajectoryPoint(positions=position.tolist())
+        point.time_from_start.nanosec = 40_000_000
+        # Its stamp stays 0: the controller is to begin at once.
+        self._leader.publish(JointTrajectory(joint_names=list(ARM), points=[point]))
+
+    def _obey(self, message: Any) -> None:
+        position = np.array(message.points[0].positions)
+        assert tuple(message.joint_names) == ARM
+        self.commands.append(position)
+        self._goal = position
+
+    def _publish_state(self) -> None:
+        from sensor_msgs.msg import JointState
+
+        position = array.array("d", [0.3, *self._position])
+        self._states.publish(JointState(name=["conveyor", *ARM], position=position))  # stamp 0
+
+    def _image(self, number: int) -> Any:
+        from sensor_msgs.msg import Image
+
+        width, height = SIZE
+        pixels = self._random.integers(40, 160, (height, width, 3), np.uint8)
+        spot = round(5 + 80 * self.moved) + 5 * number
+        pixels[spot : spot + 6, spot : spot + 6] = (220, 30, 30)
+        image = Image(width=width, height=height, encoding="rgb8", step=3 * width)
+        image.header.frame_id = "camera"
+        image.header.stamp = self._graph.node.get_clock().now().to_msg()
+        image.data = array.array("B", pixels.tobytes())
+        return image
+
+
+@pytest.fixture(scope="module")
+def cell(graph: Graph) -> Iterator[Cell]:
+    made = Cell(graph)
+    yield made
+    made.close()
+
+
+Sarnn = Callable[..., Process]
+
+
+@pytest.fixture(scope="module")
+def sarnn(launch: Callable[..., Process]) -> Sarnn:
+    """The command line, in a terminal of 80 columns."""
+
+    def run(*words: object) -> Process:
+        return launch(
+            sys.executable, "-m", "sarnn_ros.cli.main", *map(str, words),
+            COLUMNS="80", OMP_NUM_THREADS="1",
+        )  # fmt: skip
+
+    return run
+
+
+def done(process: Process, timeout: float = 120.0) -> str:
+    assert process.ended(timeout) == 0, process.output
+    return process.output
+
+
+@pytest.fixture(scope="module")
+def proposed(cell: Cell, sarnn: Sarnn, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The spec, as it was proposed while a person moved the arm."""
+    out = tmp_path_factory.mktemp("day") / "spec.yaml"
+    process = sarnn("spec", "--live", "--out", out, "--seconds", 4, "--timeout", 60)
+    while process.returncode is None:
+        cell.demonstrate()
+    done(process)
+    return out
+
+
+@pytest.fixture(scope="module")
+def bags(cell: Cell, proposed: Path, sarnn: Sarnn, graph: Graph) -> Path:
+    """Demonstrations, by a recorder in the arm's namespace."""
+    out = proposed.parent / "bags"
+    process = sarnn(
+        "run", "recorder", "--ros-args", "-r", f"__ns:={SPACE}",
+        "-p", f"spec:={proposed}", "-p", f"out:={out}", "-p", "min_free_gigabytes:=0.1",
+    )  # fmt: skip
+    process.wait_for(f"ros2 service call {SPACE}/recorder/start_episode")
+    name = f"{SPACE}/recorder"
+    said = [""]
+
+    def ready() -> bool:
+        answer = graph.trigger(f"{name}/preflight")
+        said[0] = answer.message
+        return bool(answer.success)
+
+    wait_until(ready, lambda: f"a clean preflight: {said[0]}")
+    for _ in range(EPISODES):
+        started = graph.trigger(f"{name}/start_episode")
+        assert started.success, started.message
+        cell.demonstrate()
+        assert graph.trigger(f"{name}/label_success").success
+    assert process.stop() == 0, process.output
+    return out
+
+
+@pytest.fixture(scope="module")
+def policy(proposed: Path, bags: Path, sarnn: Sarnn) -> Path:
+    out = proposed.parent / "policy"
+    token = ("recipe=eipl", "epochs=1", "threads=1")
+    settings = [word for setting in token for word in ("--set", setting)]
+    settings += ["--validation", "0", "--no-cache"]
+    done(sarnn("train", bags, "--spec", proposed, "--out", out, *settings), 240.0)
+    return out
+
+
+def test_the_spec_is_of_the_arm_and_says_why(proposed: Path) -> None:
+    spec, text = load_spec(proposed), proposed.read_text(encoding="utf-8")
+    text = text.replace("\n#  ", "")
+    assert {one.name: one.topic for one in spec.cameras} == {
+        "top_cam": CAMERAS[0], "side_cam": CAMERAS[1]
+    }  # fmt: skip
+    assert [(one.topic, one.names) for one in spec.joints] == [(f"{SPACE}/joint_states", ARM)]
+    assert (spec.command.topic, spec.target) == (COMMANDS, "command")
+    assert spec.clock == "receive" and f"'{SPACE}/joint_states' are not set (0)" in text
+    assert "left out" in text and "'conveyor'" in text
+
+
+def test_a_spec_that_is_there_is_refused_before_listening(proposed: Path, sarnn: Sarnn) -> None:
+    began = time.monotonic()
+    refused = sarnn("spec", "--live", "--out", proposed, "--seconds", 100, "--timeout", 100)
+    assert refused.ended(60.0) == 1
+    assert time.monotonic() - began < 60.0 and "exists already" in refused.output
+
+
+def test_the_recordings_are_sound_as_they_are(proposed: Path, bags: Path, sarnn: Sarnn) -> None:
+    page = proposed.parent / "report.html"
+    said = done(sarnn("inspect", bags, "--spec", proposed, "--no-cache", "--html", page))
+    names = "".join(line.split()[0] for line in said.splitlines() if line.strip())
+    for topic in (*CAMERAS, f"{SPACE}/joint_states"):
+        assert topic in names, said  # perhaps broken over lines, but whole
+    assert page.exists()
+
+
+def test_a_trial(cell: Cell, policy: Path, sarnn: Sarnn, graph: Graph) -> None:
+    """The node in the arm's namespace: its topics are those of the recordings."""
+    assert load_config(policy).spec.command_names == ARM
+    cell.leave()
+    # The policy is a token one: what it predicts may lie beyond what was shown.
+    clamped = [f"guard.on_{check}:=clamp" for check in ("position", "step", "velocity")]
+    words = [f"policy:={policy}", "command_interface:=joint_trajectory", *clamped]
+    node = sarnn(
+        "run", "inference", "--ros-args", "-r", f"__ns:={SPACE}",
+        "-r", f"joint_command:={COMMANDS}", "-p", "watch.max_gap:=1.0",
+        *(word for one in words for word in ("-p", one)),
+    )  # fmt: skip
+
+    def commanded() -> bool:
+        return len(cell.commands) > 10 and cell.moved > 0.01
+
+    wait_until(lambda: graph.state(f"{SPACE}/sarnn") == "active", lambda: node.output)
+    wait_until(lambda: graph.trigger(f"{SPACE}/sarnn/start").success, lambda: node.output)
+    wait_until(commanded, lambda: f"moved by {cell.moved:.3f} rad: {node.output}")
+    assert node.stop() == 0, node.output
