@@ -16,7 +16,7 @@ from sarnn_ros.control.following import FollowingWatch
 from sarnn_ros.control.gripper import TwoValuedGripper, two_valued_gripper
 from sarnn_ros.control.interpolator import SetpointInterpolator
 from sarnn_ros.control.limits import JointLimiter, JointLimits
-from sarnn_ros.control.outlet import CommandOutlet
+from sarnn_ros.control.outlet import Command, CommandOutlet
 from sarnn_ros.control.parts import LimitsBy, Parts, Ports
 from sarnn_ros.control.resolve import command_interval_ns, guard_limits, held_indices, start_box
 from sarnn_ros.control.scene_watch import SceneWatch
@@ -119,8 +119,13 @@ def _outlet(
     spec = buffer.spec
     age_ns = max(source.max_age_ns for source in spec.joints)
     late_ns = max(spec.period_ns, round(settings.watch.max_latency * 1e9))
+
+    def prepare(command: Command) -> tuple[Callable[[], None], Callable[[], None]]:
+        command, commit = gripper.prepare(command, ports.clocks.now_ns())
+        return ports.prepare(command), commit
+
     return CommandOutlet(
-        lambda command: ports.prepare(gripper.apply(command)),
+        prepare,
         limiter,
         ports.clocks,
         partial(_commanded_joints, buffer),

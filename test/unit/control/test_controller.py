@@ -231,6 +231,23 @@ def test_a_hold_does_not_make_a_two_valued_gripper_drop_what_it_holds(interval, 
     assert decided[-1] == 0.04, "and it opens when it is told to"
 
 
+def test_a_refused_command_does_not_move_a_two_valued_gripper():
+    """It is closed, and the last prediction is between the thresholds; the next one, which would
+    open it, comes too late. The hold keeps it closed."""
+    gripper = {"gripper__joints": ["b"], "gripper__open": [0.0], "gripper__closed": [0.9]}
+    bench = Bench(**gripper)
+    bench.control.start()
+    for predicted in (0.9, 0.45):
+        bench.policy.action = np.array([0.1, predicted])
+        bench.run()
+    assert set(bench.path[:, 1]) == {0.9}
+    bench.policy.action = np.array([0.1, 0.0])
+    bench.policy.meanwhile = lambda: setattr(bench, "now", bench.now + 2 * PERIOD)
+    tick = bench.run()
+    assert [fault.code for fault in tick.changes.appeared] == ["late"]
+    assert not bench.sent[-1].velocity.any() and bench.sent[-1].position[1] == 0.9, "the hold"
+
+
 @pytest.mark.parametrize("age", [0.05, 0.09])
 def test_a_hold_counts_the_age_of_the_measurement_not_of_the_tick(age):
     bench = Bench()

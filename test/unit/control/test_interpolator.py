@@ -39,7 +39,7 @@ class Bench:
         )
         self.limiter = JointLimiter(limits, ("a", "b"))
         outlet = CommandOutlet(
-            lambda command: lambda: self.sent.append((self.now, command)),
+            lambda command: (lambda: self.sent.append((self.now, command)), lambda: None),
             self.limiter,
             Clocks(lambda: self.now, lambda: self.now),
             present=lambda now: self.present if self.fresh else None,
