@@ -5,8 +5,7 @@ particular about it is here: which joints, their limits, and what they are sent.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +19,11 @@ from sarnn_ros.errors import ConfigError, join_problems
 from sarnn_ros.spec import Spec
 
 Vector = NDArray[np.float64]
+
+#: It stays open or closed for at least this part of the shortest time that was demonstrated.
+DWELL_PART = 0.5
+#: And for so long, s, if the demonstrations do not tell.
+UNKNOWN_DWELL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -106,25 +110,29 @@ class TwoValuedGripper:
         self.grip = grip
 
     def widen(self, limits: JointLimits) -> JointLimits:
-        """The limits with the steps, velocities and accelerations of this gripper open: it is sent
-        end positions, and how fast it goes there is its controller's business."""
+        """The limits with all but the positions of this gripper open: it is sent end positions,
+        and how fast it goes there is its controller's business."""
         if not self.indices:
             return limits
-        rows = list(self.indices)
-        step, velocity, acceleration = (
-            array.copy()
-            for array in (limits.max_step, limits.max_velocity, limits.max_acceleration)
-        )
-        step[rows] = (limits.position_max - limits.position_min)[rows]
-        velocity[rows] = acceleration[rows] = np.inf
-        return dataclasses.replace(
-            limits, max_step=step, max_velocity=velocity, max_acceleration=acceleration
+        infinite = np.full_like(limits.max_step, np.inf)
+        free = ("max_velocity", "max_acceleration", "trained_acceleration")
+        return limits.replaced(
+            self.indices,
+            {
+                "max_step": limits.position_max - limits.position_min,
+                "trained_min": limits.position_min,
+                "trained_max": limits.position_max,
+                **dict.fromkeys(free, infinite),
+            },
         )
 
 
-def two_valued_gripper(settings: Settings, spec: Spec, limits: JointLimits) -> TwoValuedGripper:
+def two_valued_gripper(
+    settings: Settings, spec: Spec, limits: JointLimits, demonstrated_s: Sequence[float | None]
+) -> TwoValuedGripper:
     """The gripper of these parameters; one without joints if all follow the prediction.
 
+    :param demonstrated_s: see `Envelope.min_dwell`.
     :raises ConfigError: values that are missing, equal, outside the limits, or of the wrong count;
         thresholds the wrong way round; all of them at once.
     """
@@ -161,4 +169,11 @@ def two_valued_gripper(settings: Settings, spec: Spec, limits: JointLimits) -> T
             where="parameters gripper.*",
             remedy="give the positions in which it was open and closed while demonstrating",
         )
-    return TwoValuedGripper(indices, opened, closed, grip.close_above, grip.open_below)
+    shortest_s = [demonstrated_s[spec.command_indices[index]] for index in indices]
+    dwell_s = [
+        grip.min_dwell or (UNKNOWN_DWELL_S if one is None else DWELL_PART * one)
+        for one in shortest_s
+    ]
+    return TwoValuedGripper(
+        indices, opened, closed, grip.close_above, grip.open_below, np.array(dwell_s)
+    )

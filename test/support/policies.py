@@ -53,10 +53,14 @@ def envelope(
     :param changes: one number for all joints, or a tuple.
     """
     dim = spec.joint_dim
+    step = changes.get("max_step", 0.3)
     fields = {
         "position_min": -reach,
         "position_max": reach,
-        "max_step": 0.3,
+        "max_step": step,
+        "max_change": step,
+        "max_second_difference": step,
+        "min_dwell": None,
         "start_pose": 0.3,
         "start_pose_spread": 0.1,
     } | changes

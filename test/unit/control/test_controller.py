@@ -149,7 +149,7 @@ def test_a_pushed_arm_holds_for_a_tick_and_goes_on_from_where_it_is():
     assert not bench.control.faults.active
 
 
-def test_segments_that_are_refused_in_a_row_latch():
+def test_segments_that_are_refused_again_and_again_latch():
     bench = Following(guard__latch_after=3)
     bench.control.start()
     bench.run(3)
@@ -161,14 +161,16 @@ def test_segments_that_are_refused_in_a_row_latch():
         assert len(ticks) < 20
     assert [tick.interrupted for tick in ticks] == [False, True] * 3
     (fault,) = bench.control.faults.latched
-    assert fault.code == "guard" and fault.text.startswith("3 segments in a row: ")
+    assert fault.code == "guard" and fault.text.startswith(
+        "refused 3 times in 9 ticks, the last: set-point"
+    )
     assert len(bench.sent) == sent + 9, "three of each"
     bench.run(20)
     assert len(bench.sent) == sent + 9
 
 
-def test_a_segment_that_is_finished_ends_the_row():
-    bench = Following(guard__latch_after=2)
+def test_segments_that_are_refused_now_and_then_do_not_latch():
+    bench = Following(guard__latch_after=2, guard__latch_window=4)
     bench.control.start()
     for distance in (0.45, -0.45, 0.45):
         bench.run(3)

@@ -146,15 +146,18 @@ def test_topics_that_cannot_be(given, words):
 )
 def test_values_that_cannot_be(given, words):
     with pytest.raises(ConfigError) as caught:
-        two_valued_gripper(build_settings(given), SPEC, LIMITS)
+        two_valued_gripper(build_settings(given), SPEC, LIMITS, (None,) * 4)
     for word in words:
         assert word in str(caught.value)
 
 
 def test_the_guard_lets_a_two_valued_gripper_go_from_end_to_end_but_no_further():
-    gripper = two_valued_gripper(build_settings({**GRIPPER, **VALUES}), SPEC, LIMITS)
+    gripper = two_valued_gripper(
+        build_settings({**GRIPPER, **VALUES}), SPEC, LIMITS, (None, 4.0, None, None)
+    )
     assert gripper.indices == (1, 3)
     assert gripper.opened.tolist() == [0.04, 0.04]
+    assert gripper.min_dwell_s.tolist() == [2.0, 0.5], "as demonstrated, or what is usual"
     assert gripper.closed.tolist() == [0.0, 0.002]
     guard = JointLimiter(gripper.widen(LIMITS), SPEC.command_names)
     here = [0.0, 0.04, 0.0, 0.04]
@@ -162,5 +165,5 @@ def test_the_guard_lets_a_two_valued_gripper_go_from_end_to_end_but_no_further()
     assert not guard.check([0.1, 0.05, 0.0, 0.0], here, 0.1).ok, "outside its range"
     assert not guard.check([0.2, 0.0, 0.0, 0.0], here, 0.1).ok, "the arm has its limits"
     assert not JointLimiter(LIMITS, SPEC.command_names).check([0, 0, 0, 0.0], here, 0.1).ok
-    follows = two_valued_gripper(build_settings(GRIPPER), SPEC, LIMITS)
+    follows = two_valued_gripper(build_settings(GRIPPER), SPEC, LIMITS, (None,) * 4)
     assert not follows.indices and follows.widen(LIMITS) is LIMITS
