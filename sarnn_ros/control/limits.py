@@ -72,7 +72,7 @@ class JointLimits:
         floor: float,
         max_change: ArrayLike = np.inf,
         velocity_margin: float = 1.0,
-        max_second_difference: ArrayLike = np.inf,
+        second_difference: ArrayLike = np.inf,
         acceleration_margin: float = 1.0,
         period_s: float = 1.0,
         clamp: frozenset[Check] = frozenset(),
@@ -90,7 +90,7 @@ class JointLimits:
         margin = np.maximum(position_margin * (high - low), floor)
         change = np.maximum(velocity_margin * np.asarray(max_change, np.float64), floor)
         second = np.maximum(
-            acceleration_margin * np.asarray(max_second_difference, np.float64), 2.0 * floor
+            acceleration_margin * np.asarray(second_difference, np.float64), 2.0 * floor
         )
         return cls(
             position_min=low - margin,

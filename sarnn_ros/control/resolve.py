@@ -210,7 +210,7 @@ def guard_limits(
     clamp = frozenset(check for check in checks if getattr(guard, f"on_{check}") == "clamp")
     indices = list(spec.command_indices)
     period_s = spec.period_ns * 1e-9
-    trained = ("position_min", "position_max", "max_step", "max_change", "max_second_difference")
+    trained = ("position_min", "position_max", "max_step", "max_change", "second_difference")
     limits = JointLimits.from_training(
         **{name: np.asarray(getattr(envelope, name), np.float64)[indices] for name in trained},
         position_margin=guard.position_margin,

@@ -82,9 +82,9 @@ class GuardSettings(_Group):
         within=(1, 100),
     )
     acceleration_margin: float = _setting(
-        2.0,
-        "largest change of that change, in largest trained ones; from the third command of a "
-        "motion on",
+        3.0,
+        "largest change of that change, in largest trained ones (a tenth of the episodes aside); "
+        "from the third command of a motion on",
         live=True,
         within=(1, 100),
     )

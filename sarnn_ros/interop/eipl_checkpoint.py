@@ -421,7 +421,7 @@ def _assumed_envelope(normaliser: JointNormaliser, spec: Spec) -> Envelope:
         position_max=tuple(high.tolist()),
         max_step=tuple(step.tolist()),
         max_change=tuple(step.tolist()),
-        max_second_difference=tuple((2.0 * step).tolist()),  # there and back
+        second_difference=tuple((2.0 * step).tolist()),  # there and back
         min_dwell=(None,) * len(low),
         start_pose=tuple(((low + high) / 2).tolist()),
         start_pose_spread=tuple(((high - low) / 2).tolist()),

@@ -122,8 +122,8 @@ class Envelope(_Part):
     max_change: NotNegative = Field(
         description="largest change of the target from one tick to the next"
     )
-    max_second_difference: NotNegative = Field(
-        description="largest change of that change, from one tick to the next"
+    second_difference: NotNegative = Field(
+        description="largest change of that change, in all but a tenth of the episodes"
     )
     min_dwell: tuple[Duration | None, ...] = Field(
         min_length=1,
@@ -161,7 +161,7 @@ class Envelope(_Part):
             ("start_pose_spread", spread, span, "the range"),
             ("max_step", step, led * span, "its range and an arm that lags allow"),
             ("max_change", change, step, "max_step"),
-            ("max_second_difference", self.max_second_difference[row], 2.0 * change,
+            ("second_difference", self.second_difference[row], 2.0 * change,
              "twice max_change"),
         ):  # fmt: skip
             if value > most + slack:

@@ -45,7 +45,7 @@ class FakePolicy:
                 position_max=(1.0, 1.0),
                 max_step=(MAX_STEP, MAX_STEP),
                 max_change=(MAX_STEP, MAX_STEP),
-                max_second_difference=(MAX_STEP / 2, MAX_STEP / 2),
+                second_difference=(MAX_STEP / 2, MAX_STEP / 2),
                 min_dwell=(None, None),
                 start_pose=(low + high) / 2,
                 start_pose_spread=(high - low) / 2,

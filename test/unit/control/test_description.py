@@ -23,7 +23,7 @@ ENVELOPE = SimpleNamespace(
     position_max=(1.0, 1.0),
     max_step=(0.1, 0.1),
     max_change=(0.3, 0.3),
-    max_second_difference=(0.1, 0.1),
+    second_difference=(0.1, 0.1),
 )
 
 

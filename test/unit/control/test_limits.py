@@ -253,7 +253,7 @@ def test_limits_from_training_have_a_margin_and_a_floor():
 def test_commands_may_not_change_much_faster_than_the_demonstrated_ones():
     made = JointLimits.from_training(
         [-1.0, -1.0], [1.0, 1.0], [0.4, 0.4], position_margin=0.1, step_margin=1.5, floor=0.01,
-        max_change=[0.05, 0.0], velocity_margin=2.0, max_second_difference=[0.02, 0.0],
+        max_change=[0.05, 0.0], velocity_margin=2.0, second_difference=[0.02, 0.0],
         acceleration_margin=3.0, period_s=0.1,
     )  # fmt: skip
     np.testing.assert_allclose(made.max_velocity, [1.0, 0.1])

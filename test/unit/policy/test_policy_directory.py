@@ -188,7 +188,7 @@ def no_step_of(row: int) -> Callable[[dict[str, Any]], None]:
     """A joint that moved, and made no step."""
 
     def change(values: dict[str, Any]) -> None:
-        for key in ("max_step", "max_change", "max_second_difference"):
+        for key in ("max_step", "max_change", "second_difference"):
             values["envelope"][key][row] = 0.0
 
     return change
@@ -219,8 +219,8 @@ def no_step_of(row: int) -> Callable[[dict[str, Any]], None]:
             "elbow: max_change is 0.2, more than max_st",
         ),
         (
-            put("envelope", "max_second_difference", 1, value=0.21),
-            "elbow: max_second_difference is 0.21, more than twice max_change, 0.2",
+            put("envelope", "second_difference", 1, value=0.21),
+            "elbow: second_difference is 0.21, more than twice max_change, 0.2",
         ),
         (put("envelope", "min_dwell", 2, value=0.0), "envelope.min_dwell.2"),
         (put("envelope", "min_dwell", value=[None]), "envelope.min_dwell is for 1 joints"),

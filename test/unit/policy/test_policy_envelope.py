@@ -98,8 +98,16 @@ def test_the_largest_change_is_from_target_to_target():
 
 def test_the_largest_second_difference_is_of_the_targets_too():
     targets = [[0.0, 1.0], [0.2, 1.0], [0.1, 0.9], [0.1, 0.9], [5.0, 5.0]]
-    made = dataset(([[7.0, 7.0]] * 5, targets, 9), ([[0.0, 0.0]], [[0.0, 0.0]], 9))
-    assert envelope_from_dataset(made).max_second_difference == pytest.approx((0.3, 0.1))
+    made = dataset(([[7.0, 7.0]] * 5, targets, 9))
+    assert envelope_from_dataset(made).second_difference == pytest.approx((0.3, 0.1))
+
+
+def test_a_recorded_hiccup_is_no_second_difference():
+    """One episode in twenty has a tick twice."""
+    smooth = [[value, 0.0] for value in np.cumsum([0.0, 0.1, 0.2, 0.2, 0.1, 0.0, 0.0])]
+    broken = [*smooth[:3], smooth[2], *smooth[4:]]
+    made = dataset((broken, broken, 9), *[(smooth, smooth, 9)] * 19)
+    assert envelope_from_dataset(made).second_difference == pytest.approx((0.1, 0.0))
 
 
 def grip(*seconds: float, start: float = 0.0, ticks: int = 60) -> list[list[float]]:
