@@ -541,7 +541,7 @@ class Controller:
         tick.interrupted = True
         motion.commands = []
         if interruption.refused:
-            self._refuse("set-point", interruption.text, faults)
+            self._refuse(interruption.text, faults, set_point=True)
         else:
             faults.soft["interpolation"] = (
                 f"no set-points to the last command: {interruption.text}"
@@ -576,17 +576,18 @@ class Controller:
         self.violations.update(violation.reason for violation in result.violations)
         if result.ok:
             return result.command
-        self._refuse("command", result.reason, faults)
+        self._refuse(result.reason, faults)
         return None
 
-    def _refuse(self, what: str, reason: str, faults: Faults) -> None:
+    def _refuse(self, reason: str, faults: Faults, *, set_point: bool = False) -> None:
         """Note what the limits refused. A few refusals among the last ticks latch: a policy that
         is refused at every other tick has the arm start and stop for ever."""
         if self._settings().dry_run:  # never latches for what the arm did not do
-            faults.soft["guard"] = f"would have refused the {what}: {reason}"
+            faults.soft["guard"] = f"would have refused the command: {reason}"
             return
         guard = self._settings().guard
-        faults.soft["guard"] = text = f"{what} refused: {reason}"
+        text = f"set-point refused: {reason}" if set_point else f"command refused: {reason}"
+        faults.soft["guard"] = text
         count, ticks = self._motion.refusals.add(True, guard.latch_window)
         if count >= guard.latch_after:
             faults.hard["guard"] = f"refused {count} times in {ticks} ticks, the last: {text}"
@@ -621,7 +622,7 @@ class Controller:
                 interruption = self._send(tick, event, wanted, since)
                 done = interruption is None
                 if interruption is not None and interruption.refused:
-                    self._refuse("command", interruption.text, faults)
+                    self._refuse(interruption.text, faults)
                 elif interruption is not None:
                     code = "late" if interruption.code == "late" else "interpolation"
                     faults.soft[code] = interruption.text
