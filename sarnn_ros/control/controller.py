@@ -377,7 +377,7 @@ class Controller:
         watch.lap("policy")
         if wanted is not None:
             self._find_flips(faults)
-            wanted = self._limit(tick, wanted, faults)
+            wanted = self._limit(tick, event, wanted, faults)
         if wanted is not None and event is not Event.RAMP:
             self._look_outside(wanted, faults)
         watch.lap("guard")
@@ -566,12 +566,13 @@ class Controller:
             text = f"the prediction opens and closes the gripper in quick succession; {dwell}"
             self._ports.log("warning", "gripper", text)
 
-    def _limit(self, tick: Tick, wanted: Vector, faults: Faults) -> Vector | None:
+    def _limit(self, tick: Tick, event: Event, wanted: Vector, faults: Faults) -> Vector | None:
         """The command that the limits allow, if any."""
         assert self._present is not None
         elapsed_s, previous, before = self._motion.past(tick.label_ns)
+        ramp = event is Event.RAMP or self._motion.followed < 2
         result = self.parts.limiter.check(
-            wanted, self._present[1], elapsed_s, previous=previous, before=before
+            wanted, self._present[1], elapsed_s, previous, before, ramp=ramp
         )
         self.violations.update(violation.reason for violation in result.violations)
         if result.ok:
@@ -659,6 +660,7 @@ class Controller:
         if send is not None:
             send()
         self._motion.add(tick.label_ns, position)
+        self._motion.followed = 0 if event is Event.RAMP else self._motion.followed + 1
         self._motion.refusals.add(False, 1)
         tick.sent = None if dry_run else command
         return None

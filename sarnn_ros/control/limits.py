@@ -285,6 +285,8 @@ class JointLimiter:
         period_s: float,
         previous: ArrayLike | None = None,
         before: ArrayLike | None = None,
+        *,
+        ramp: bool = False,
     ) -> LimitResult:
         """Check one command.
 
@@ -293,6 +295,7 @@ class JointLimiter:
         :param period_s: time until the command is to be reached, s.
         :param previous: the command sent one period ago; without it the motion starts here.
         :param before: the command sent two periods ago.
+        :param ramp: one of the three is of a ramp, whose acceleration was not trained.
         """
         wanted = np.array(command, np.float64)
         here = np.asarray(present, np.float64)
@@ -309,7 +312,8 @@ class JointLimiter:
         velocity, acceleration = np.zeros_like(last), self.limits.max_acceleration
         if before is not None:
             velocity = (last - np.asarray(before, np.float64)) / period_s
-            acceleration = np.minimum(acceleration, self.limits.trained_acceleration)
+            if not ramp:
+                acceleration = np.minimum(acceleration, self.limits.trained_acceleration)
         past = _Past(last, velocity, acceleration, period_s)
         windows = self._windows(here, past)
         for check, lowest, highest in windows:

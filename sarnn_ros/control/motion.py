@@ -46,6 +46,7 @@ class Motion:
 
     :ivar allowed_ns: the last tick with permission to command.
     :ivar commands: the last two, with the ticks they were sent at.
+    :ivar followed: how many commands since the last ramp were the policy's.
     :ivar refusals: the ticks at which the limits refused the command, or a set-point to it.
     :ivar flips: the ticks at which the prediction wanted a two-valued gripper to change.
     :ivar wanted: closed, by the prediction, at the tick before, (k,).
@@ -54,6 +55,7 @@ class Motion:
     period_ns: int
     allowed_ns: int | None = None
     commands: list[tuple[int, Vector]] = field(default_factory=list)
+    followed: int = 0
     refusals: Recent = field(default_factory=Recent)
     flips: Recent = field(default_factory=Recent)
     wanted: NDArray[np.bool_] | None = None

@@ -131,7 +131,6 @@ def start_sequence(
             0.5 * limits.max_step,
             limits.max_velocity * period_s,
             limits.max_acceleration * period_s**2,
-            limits.trained_acceleration * period_s**2,
         ):
             step = np.minimum(step, limit)
         low, high = np.maximum(low, limits.position_min), np.minimum(high, limits.position_max)

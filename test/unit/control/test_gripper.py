@@ -151,6 +151,18 @@ def test_values_that_cannot_be(given, words):
         assert word in str(caught.value)
 
 
+def test_the_shortest_dwell_is_that_of_the_joint():
+    """Where not all that is observed is commanded."""
+    watched = [{"names": ["base"], "topic": "base", "command": False}, {"names": ["j1", "left"]}]
+    spec = parse_spec({"cameras": [{"name": "front"}], "joints": watched})
+    limits = JointLimits.from_training(
+        [-1.0, 0.0], [1.0, 0.04], [0.1, 0.01], position_margin=0, step_margin=1, floor=0.001
+    )
+    given = {"gripper.joints": ["left"], "gripper.open": [0.04], "gripper.closed": [0.0]}
+    made = two_valued_gripper(build_settings(given), spec, limits, (9.0, None, 4.0))
+    assert made.min_dwell_s.tolist() == [2.0]
+
+
 def test_the_guard_lets_a_two_valued_gripper_go_from_end_to_end_but_no_further():
     gripper = two_valued_gripper(
         build_settings({**GRIPPER, **VALUES}), SPEC, LIMITS, (None, 4.0, None, None)
@@ -159,6 +171,9 @@ def test_the_guard_lets_a_two_valued_gripper_go_from_end_to_end_but_no_further()
     assert gripper.opened.tolist() == [0.04, 0.04]
     assert gripper.min_dwell_s.tolist() == [2.0, 0.5], "as demonstrated, or what is usual"
     assert gripper.closed.tolist() == [0.0, 0.002]
+    given = {**GRIPPER, **VALUES, "gripper.min_dwell": 3.0}
+    own = two_valued_gripper(build_settings(given), SPEC, LIMITS, (None, 4.0, None, None))
+    assert own.min_dwell_s.tolist() == [3.0, 3.0]
     guard = JointLimiter(gripper.widen(LIMITS), SPEC.command_names)
     here = [0.0, 0.04, 0.0, 0.04]
     assert guard.check([0.1, 0.0, 0.0, 0.0], here, 0.1).ok

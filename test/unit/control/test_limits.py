@@ -151,6 +151,10 @@ def test_the_trained_acceleration_holds_from_the_third_command_on():
     assert "guard.acceleration_margin" in refused.reason
     own = guard(max_acceleration=np.array([4.0, 9.0]), trained_acceleration=np.array([5.0, 5.0]))
     assert not own.check([0.05, 0.0], here, PERIOD).ok, "one's own holds from rest"
+    assert not own.check(here, here, PERIOD, previous=[0.05, 0.0]).ok
+    moving = {"previous": [0.05, 0.0], "before": here}
+    assert smooth.check(turn, here, PERIOD, **moving, ramp=True).ok
+    assert not own.check(turn, here, PERIOD, **moving, ramp=True).ok
     found = own.check([0.0, 0.1], here, PERIOD, previous=here, before=[0.05, 0.0])
     assert [(trip.joint, trip.limit) for trip in found.violations] == [
         ("shoulder", 4.0), ("elbow", 5.0)

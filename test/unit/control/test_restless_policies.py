@@ -74,6 +74,18 @@ def test_a_refusal_now_and_then_does_not_latch(every):
     assert len(ticks) == 200 and commanded(ticks) >= 170
 
 
+def test_a_ramp_and_what_follows_it_need_not_be_as_smooth_as_what_was_trained():
+    """It stops within a tick, and the policy turns back at once."""
+    bench = Bench(**DEFAULTS, start__ramp_speed=2.0, guard__acceleration_margin=1.0)
+    bench.present = np.array([0.44, 0.0])
+    bench.control.start()
+    ticks = drive(bench, lambda number: [0.2 + 0.02 * number, 0.0], 12)
+    assert commanded(ticks) == 12
+    # 0.15 per tick, half of the step that is allowed; the trained acceleration is 0.1.
+    assert bench.path[:3, 0] == pytest.approx([0.29, 0.14, 0.1])
+    assert ticks[2].state is State.RAMPING and ticks[3].state is State.COMMANDING
+
+
 def test_a_hiccup_does_not_latch():
     bench = started()
     drive(bench, lambda number: [0.02 * number, 0.0], 10)
