@@ -16,7 +16,8 @@ from sarnn_ros.control.following import FollowingWatch
 from sarnn_ros.control.gripper import TwoValuedGripper, two_valued_gripper
 from sarnn_ros.control.interpolator import SetpointInterpolator
 from sarnn_ros.control.limits import JointLimiter, JointLimits
-from sarnn_ros.control.outlet import CommandOutlet
+from sarnn_ros.control.outlet import Command, CommandOutlet
+from sarnn_ros.control.outside import OutsideWatch
 from sarnn_ros.control.parts import LimitsBy, Parts, Ports
 from sarnn_ros.control.resolve import command_interval_ns, guard_limits, held_indices, start_box
 from sarnn_ros.control.scene_watch import SceneWatch
@@ -55,7 +56,7 @@ def _parts(policy: Policy, settings: Callable[[], Settings], ports: Ports) -> Pa
     limits_by = _limits_by(policy, ports)
     limits = limits_by(now, None)
     limiter = JointLimiter(limits, names)
-    gripper = two_valued_gripper(now, spec, limits)
+    gripper = two_valued_gripper(now, spec, limits, envelope.min_dwell)
     buffer = ObservationBuffer(
         spec, ports.topic_name, sizes, max_ahead_ns=round(now.watch.max_ahead * 1e9)
     )
@@ -91,6 +92,7 @@ def _parts(policy: Policy, settings: Callable[[], Settings], ports: Ports) -> Pa
             [names.index(name) for name in now.gripper.joints],
         ),
         formats=FormatWatch(lambda: buffer.images_since_ns),
+        outside=OutsideWatch(names),
         scene=SceneWatch(policy.config, settings, partial(ports.log, "warning")),
         description=_description_watch(settings, limits_by, limiter, ports),
         limits_by=limits_by,
@@ -104,7 +106,10 @@ def _limits_by(policy: Policy, ports: Ports) -> LimitsBy:
 
     def limits_by(settings: Settings, description: str | None) -> JointLimits:
         limits = guard_limits(settings, spec, envelope, description, warn=warn)
-        return two_valued_gripper(settings, spec, limits).widen(limits)
+        # A joint that is held may stand outside of what was trained.
+        ends = {"trained_min": limits.position_min, "trained_max": limits.position_max}
+        limits = limits.replaced(held_indices(settings, spec), ends)
+        return two_valued_gripper(settings, spec, limits, envelope.min_dwell).widen(limits)
 
     return limits_by
 
@@ -119,8 +124,13 @@ def _outlet(
     spec = buffer.spec
     age_ns = max(source.max_age_ns for source in spec.joints)
     late_ns = max(spec.period_ns, round(settings.watch.max_latency * 1e9))
+
+    def prepare(command: Command) -> tuple[Callable[[], None], Callable[[], None]]:
+        command, commit = gripper.prepare(command, ports.clocks.now_ns())
+        return ports.prepare(command), commit
+
     return CommandOutlet(
-        lambda command: ports.prepare(gripper.apply(command)),
+        prepare,
         limiter,
         ports.clocks,
         partial(_commanded_joints, buffer),

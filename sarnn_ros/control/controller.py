@@ -376,7 +376,10 @@ class Controller:
         event, wanted = self._predict(tick, order, faults)
         watch.lap("policy")
         if wanted is not None:
-            wanted = self._limit(tick, wanted, faults)
+            self._find_flips(faults)
+            wanted = self._limit(tick, event, wanted, faults)
+        if wanted is not None and event is not Event.RAMP:
+            self._look_outside(wanted, faults)
         watch.lap("guard")
         since = Instant(label_ns, began.steady_ns)
         self._conclude(tick, order, event, wanted, since, faults)
@@ -418,6 +421,7 @@ class Controller:
         self.parts.policy.reset()
         self.parts.interpolator.end()
         self.parts.sequence.restart()
+        self.parts.outside.reset()
         self._motion = Motion(self._period_ns)
         self._present = None
 
@@ -530,47 +534,76 @@ class Controller:
 
     def _find_interruption(self, tick: Tick, faults: Faults) -> None:
         """After an interrupted segment the arm is not where its command says: the motion begins
-        anew. Several interrupted segments in a row latch. (Each is followed by a tick that holds,
-        so segments are counted, not ticks.)"""
+        anew."""
         motion, interruption = self._motion, self.parts.interpolator.interruption()
         if interruption is None:
-            if motion.past(tick.label_ns)[1] is not None:
-                motion.interrupted = 0
             return
         tick.interrupted = True
         motion.commands = []
-        if not interruption.refused:
+        if interruption.refused:
+            self._refuse(interruption.text, faults, set_point=True)
+        else:
             faults.soft["interpolation"] = (
                 f"no set-points to the last command: {interruption.text}"
             )
-            return
-        motion.interrupted += 1
-        faults.soft["guard"] = text = f"set-point refused: {interruption.text}"
-        if motion.interrupted >= self._settings().guard.latch_after:
-            faults.hard["guard"] = f"{motion.interrupted} segments in a row: {text}"
 
-    def _limit(self, tick: Tick, wanted: Vector, faults: Faults) -> Vector | None:
+    def _find_flips(self, faults: Faults) -> None:
+        """Whether the prediction opens and closes a two-valued gripper all the time."""
+        gripper, motion, guard = self.parts.gripper, self._motion, self._settings().guard
+        grip = gripper.grip
+        if grip is None:
+            return
+        before, motion.wanted = motion.wanted, grip.wanted
+        flipped = before is not None and not np.array_equal(before, grip.wanted)
+        count, ticks = motion.flips.add(flipped, guard.latch_window)
+        dwell = f"it stays for {gripper.min_dwell_s.max():.3g} s at least (gripper.min_dwell)"
+        if count >= guard.latch_after:
+            faults.hard["gripper"] = (
+                f"the prediction changed between open and closed {count} times in {ticks} ticks; "
+                f"{dwell}: does the scene look as in the demonstrations?"
+            )
+        elif flipped and not np.array_equal(grip.wanted, grip.closed):
+            text = f"the prediction opens and closes the gripper in quick succession; {dwell}"
+            self._ports.log("warning", "gripper", text)
+
+    def _limit(self, tick: Tick, event: Event, wanted: Vector, faults: Faults) -> Vector | None:
         """The command that the limits allow, if any."""
         assert self._present is not None
         elapsed_s, previous, before = self._motion.past(tick.label_ns)
+        ramp = event is Event.RAMP or self._motion.followed < 2
         result = self.parts.limiter.check(
-            wanted, self._present[1], elapsed_s, previous=previous, before=before
+            wanted, self._present[1], elapsed_s, previous, before, ramp=ramp
         )
         self.violations.update(violation.reason for violation in result.violations)
         if result.ok:
-            self._motion.refused = 0
             return result.command
         self._refuse(result.reason, faults)
         return None
 
-    def _refuse(self, reason: str, faults: Faults) -> None:
+    def _refuse(self, reason: str, faults: Faults, *, set_point: bool = False) -> None:
+        """Note what the limits refused. A few refusals among the last ticks latch: a policy that
+        is refused at every other tick has the arm start and stop for ever."""
         if self._settings().dry_run:  # never latches for what the arm did not do
             faults.soft["guard"] = f"would have refused the command: {reason}"
             return
-        faults.soft["guard"] = text = f"command refused: {reason}"
-        self._motion.refused += 1
-        if self._motion.refused >= self._settings().guard.latch_after:
-            faults.hard["guard"] = f"{self._motion.refused} ticks in a row: {text}"
+        guard = self._settings().guard
+        text = f"set-point refused: {reason}" if set_point else f"command refused: {reason}"
+        faults.soft["guard"] = text
+        count, ticks = self._motion.refusals.add(True, guard.latch_window)
+        if count >= guard.latch_after:
+            faults.hard["guard"] = f"refused {count} times in {ticks} ticks, the last: {text}"
+
+    def _look_outside(self, command: Vector, faults: Faults) -> None:
+        """Whether the commands stay outside what was trained."""
+        settings, outside = self._settings(), self.parts.outside
+        warned = bool(outside.warning)
+        found = outside.see(
+            command, self.parts.limiter.limits, settings.guard.max_outside, self._period_ns * 1e-9
+        )
+        if found:
+            (faults.soft if settings.dry_run else faults.hard)["outside"] = found
+        elif outside.warning and not warned:
+            self._ports.log("warning", "outside", outside.warning)
 
     def _conclude(
         self,
@@ -627,5 +660,7 @@ class Controller:
         if send is not None:
             send()
         self._motion.add(tick.label_ns, position)
+        self._motion.followed = 0 if event is Event.RAMP else self._motion.followed + 1
+        self._motion.refusals.add(False, 1)
         tick.sent = None if dry_run else command
         return None

@@ -5,7 +5,9 @@ particular about it is here: which joints, their limits, and what they are sent.
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,16 +20,37 @@ from sarnn_ros.spec import Spec
 
 Vector = NDArray[np.float64]
 
+#: It stays open or closed for at least this part of the shortest time that was demonstrated.
+DWELL_PART = 0.5
+#: And for so long, s, if the demonstrations do not tell.
+UNKNOWN_DWELL_S = 0.5
+
+
+@dataclass(frozen=True)
+class Grip:
+    """What a two-valued gripper has been told; k joints.
+
+    :param wanted: (k,), whether the prediction wants it closed.
+    :param closed: (k,), whether it was sent to the closed position.
+    :param switched_ns: (k,), when that changed last, ns; minus infinity: never.
+    """
+
+    wanted: NDArray[np.bool_]
+    closed: NDArray[np.bool_]
+    switched_ns: Vector
+
 
 class TwoValuedGripper:
     """The joints that are sent one of two values. Without joints it changes nothing.
 
-    Remembers, per joint, whether it is closed. One thread at a time.
+    `prepare` decides and changes nothing; `commit` takes over what was published.
 
     :param indices: of the gripper's joints among the commanded ones, k of them.
     :param opened, closed: (k,), rad or m.
     :param close_above: it closes where the prediction is above this fraction of the range from
         open to closed; :param open_below: it opens below this fraction. Between the two it stays.
+    :param min_dwell_s: (k,), for so long it stays open or closed at least, s.
+    :ivar grip: what was published last; None: nothing since the last reset.
     """
 
     def __init__(
@@ -37,56 +60,79 @@ class TwoValuedGripper:
         closed: Vector | None = None,
         close_above: float = 0.6,
         open_below: float = 0.4,
+        min_dwell_s: Vector | float = 0.0,
     ) -> None:
         self.indices = indices
         self.opened = np.zeros(0) if opened is None else opened
         self.closed = np.zeros(0) if closed is None else closed
+        self.min_dwell_s = np.broadcast_to(min_dwell_s, self.opened.shape)
         self._close_above, self._open_below = close_above, open_below
         self.reset()
 
     def reset(self) -> None:
         """Forget whether it is closed: somebody else may have opened it."""
-        self._is_closed: NDArray[np.bool_] | None = None
+        self.grip: Grip | None = None
 
-    def decide(self, predicted: Vector) -> Vector:
-        """Open or closed values, (k,). The first prediction goes to the nearer of the two."""
+    def decide(self, predicted: Vector, now_ns: int) -> Grip:
+        """What to tell it. The first prediction goes to the nearer of the two.
+
+        :param predicted: (k,), rad or m; :param now_ns: when that would be published.
+        """
         share = (predicted - self.opened) / (self.closed - self.opened)
-        before = share >= 0.5 if self._is_closed is None else self._is_closed
-        self._is_closed = np.where(before, share >= self._open_below, share > self._close_above)
-        return np.where(self._is_closed, self.closed, self.opened)
+        last = self.grip
+        if last is None:
+            nearer = share >= 0.5
+            return Grip(nearer, nearer, np.full(len(share), -np.inf))
+        wanted = np.where(last.wanted, share >= self._open_below, share > self._close_above)
+        waited = now_ns - last.switched_ns
+        # Less than nothing: the clock was set back.
+        early = (waited >= 0.0) & (waited < self.min_dwell_s * 1e9)
+        closed = np.where(early, last.closed, wanted)
+        switched_ns = np.where(closed != last.closed, float(now_ns), last.switched_ns)
+        return Grip(wanted, closed, switched_ns)
 
-    def apply(self, command: Command) -> Command:
-        """The command with this gripper's joints open or closed."""
+    def prepare(self, command: Command, now_ns: int) -> tuple[Command, Callable[[], None]]:
+        """The command with this gripper's joints open or closed, and what is to be called when
+        that has been published."""
         if not self.indices:
-            return command
+            return command, lambda: None
         rows = list(self.indices)
         position, velocity, rest = (
             array.copy() for array in (command.position, command.velocity, command.rest)
         )
-        position[rows] = rest[rows] = self.decide(command.position[rows])
+        grip = self.decide(command.position[rows], now_ns)
+        position[rows] = rest[rows] = np.where(grip.closed, self.closed, self.opened)
         velocity[rows] = 0.0
-        return Command(position, velocity, rest)
+        return Command(position, velocity, rest), partial(self.commit, grip)
+
+    def commit(self, grip: Grip) -> None:
+        """This was published."""
+        self.grip = grip
 
     def widen(self, limits: JointLimits) -> JointLimits:
-        """The limits with the steps, velocities and accelerations of this gripper open: it is sent
-        end positions, and how fast it goes there is its controller's business."""
+        """The limits with all but the positions of this gripper open: it is sent end positions,
+        and how fast it goes there is its controller's business."""
         if not self.indices:
             return limits
-        rows = list(self.indices)
-        step, velocity, acceleration = (
-            array.copy()
-            for array in (limits.max_step, limits.max_velocity, limits.max_acceleration)
-        )
-        step[rows] = (limits.position_max - limits.position_min)[rows]
-        velocity[rows] = acceleration[rows] = np.inf
-        return dataclasses.replace(
-            limits, max_step=step, max_velocity=velocity, max_acceleration=acceleration
+        infinite = np.full_like(limits.max_step, np.inf)
+        free = ("max_velocity", "max_acceleration", "trained_acceleration")
+        return limits.replaced(
+            self.indices,
+            {
+                "max_step": limits.position_max - limits.position_min,
+                "trained_min": limits.position_min,
+                "trained_max": limits.position_max,
+                **dict.fromkeys(free, infinite),
+            },
         )
 
 
-def two_valued_gripper(settings: Settings, spec: Spec, limits: JointLimits) -> TwoValuedGripper:
+def two_valued_gripper(
+    settings: Settings, spec: Spec, limits: JointLimits, demonstrated_s: Sequence[float | None]
+) -> TwoValuedGripper:
     """The gripper of these parameters; one without joints if all follow the prediction.
 
+    :param demonstrated_s: see `Envelope.min_dwell`.
     :raises ConfigError: values that are missing, equal, outside the limits, or of the wrong count;
         thresholds the wrong way round; all of them at once.
     """
@@ -123,4 +169,11 @@ def two_valued_gripper(settings: Settings, spec: Spec, limits: JointLimits) -> T
             where="parameters gripper.*",
             remedy="give the positions in which it was open and closed while demonstrating",
         )
-    return TwoValuedGripper(indices, opened, closed, grip.close_above, grip.open_below)
+    shortest_s = [demonstrated_s[spec.command_indices[index]] for index in indices]
+    dwell_s = [
+        grip.min_dwell or (UNKNOWN_DWELL_S if one is None else DWELL_PART * one)
+        for one in shortest_s
+    ]
+    return TwoValuedGripper(
+        indices, opened, closed, grip.close_above, grip.open_below, np.array(dwell_s)
+    )

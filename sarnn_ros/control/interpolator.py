@@ -163,7 +163,7 @@ class SetpointInterpolator:
             # What is sent now is to be reached when the next one is sent.
             target_ns, sent = now.now_ns + self._interval_ns, outlet.sent
             elapsed_ns = self._interval_ns if sent is None else now.now_ns - sent.at_ns
-            result = _without_acceleration(outlet.limiter).check(
+            result = _between_commands(outlet.limiter).check(
                 path.position(target_ns),
                 present,
                 max(elapsed_ns, self._interval_ns) * 1e-9,
@@ -187,11 +187,14 @@ class SetpointInterpolator:
         self._interruptions[interruption.code] += 1
 
 
-def _without_acceleration(limiter: JointLimiter) -> JointLimiter:
+def _between_commands(limiter: JointLimiter) -> JointLimiter:
     """For the set-points between two commands that these limits let through."""
+    limits = limiter.limits
     limits = dataclasses.replace(
-        limiter.limits,
-        max_acceleration=np.full_like(limiter.limits.max_acceleration, np.inf),
+        limits,
+        max_acceleration=np.full_like(limits.max_acceleration, np.inf),
+        trained_min=limits.position_min,
+        trained_max=limits.position_max,
         clamp=frozenset({"velocity"}),
     )
     return JointLimiter(limits, limiter.names)

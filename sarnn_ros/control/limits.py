@@ -20,11 +20,18 @@ from sarnn_ros.errors import ConfigError, join_problems
 
 Vector = NDArray[np.float64]
 Action = Literal["refuse", "clamp"]
-Check = Literal["position", "step", "velocity", "acceleration"]
+Check = Literal["position", "approach", "step", "velocity", "acceleration"]
 
 #: A step that is clamped goes to this part of its limit. The last check measures it once more,
 #: from newer joints, and a measurement that trembles must not have it refused.
 CLAMPED_STEP = 0.9
+#: Beyond what was trained the velocity towards a position limit is at most this times what is left
+#: of the way, 1/s: as `k_position` of ros2_control's soft joint limits.
+SOFT_LIMIT_GAIN = 5.0
+
+
+def _unlimited() -> Vector:
+    return np.array(np.inf)
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,10 @@ class JointLimits:
     :param max_step: largest distance of a command from the present position, rad or m.
     :param max_velocity: largest commanded velocity, rad/s or m/s.
     :param max_acceleration: largest commanded acceleration, rad/s^2 or m/s^2.
+    :param trained_acceleration: likewise, by training. Not for the first two commands of a motion,
+        which may have to catch up with an arm that lags, or with a policy that begins elsewhere.
+    :param trained_min, trained_max: the positions that were trained, rad or m. Beyond them a
+        command slows down towards the position limit.
     :param clamp: the checks that pull the command to its limit instead of refusing it.
     """
 
@@ -44,6 +55,9 @@ class JointLimits:
     max_step: Vector
     max_velocity: Vector
     max_acceleration: Vector
+    trained_acceleration: Vector = dataclasses.field(default_factory=_unlimited)
+    trained_min: Vector = dataclasses.field(default_factory=lambda: -_unlimited())
+    trained_max: Vector = dataclasses.field(default_factory=_unlimited)
     clamp: frozenset[Check] = frozenset()
 
     @classmethod
@@ -56,9 +70,11 @@ class JointLimits:
         position_margin: float,
         step_margin: float,
         floor: float,
-        max_velocity: ArrayLike = np.inf,
+        max_change: ArrayLike = np.inf,
         velocity_margin: float = 1.0,
-        period_s: float = np.inf,
+        second_difference: ArrayLike = np.inf,
+        acceleration_margin: float = 1.0,
+        period_s: float = 1.0,
         clamp: frozenset[Check] = frozenset(),
     ) -> JointLimits:
         """Limits around what the training data did, all of shape (n,).
@@ -72,15 +88,33 @@ class JointLimits:
         """
         low, high = np.asarray(position_min, np.float64), np.asarray(position_max, np.float64)
         margin = np.maximum(position_margin * (high - low), floor)
-        speed = velocity_margin * np.asarray(max_velocity, np.float64)
+        change = np.maximum(velocity_margin * np.asarray(max_change, np.float64), floor)
+        second = np.maximum(
+            acceleration_margin * np.asarray(second_difference, np.float64), 2.0 * floor
+        )
         return cls(
             position_min=low - margin,
             position_max=high + margin,
             max_step=np.maximum(step_margin * np.asarray(max_step, np.float64), floor),
-            max_velocity=np.broadcast_to(np.maximum(speed, floor / period_s), low.shape),
+            max_velocity=np.broadcast_to(change / period_s, low.shape),
             max_acceleration=np.full(low.shape, np.inf),
+            trained_acceleration=np.broadcast_to(second / period_s**2, low.shape),
+            trained_min=low,
+            trained_max=high,
             clamp=clamp,
         )
+
+    def replaced(self, rows: Sequence[int], values: Mapping[str, Vector]) -> JointLimits:
+        """These limits, but for some joints.
+
+        :param rows: those; :param values: theirs, in vectors of all joints, by field name.
+        """
+        mine = np.zeros(self.max_step.shape, np.bool_)
+        mine[list(rows)] = True
+        changed: dict[str, Any] = {
+            name: np.where(mine, value, getattr(self, name)) for name, value in values.items()
+        }
+        return dataclasses.replace(self, **changed)
 
     def narrowed(
         self, names: Sequence[str], values: Mapping[str, ArrayLike], *, where: str
@@ -128,7 +162,7 @@ class JointLimits:
 class LimitViolation:
     """One joint's violation of one check.
 
-    :param reason: `non_finite`, `present`, `position`, `step`, `velocity` or `acceleration`.
+    :param reason: `non_finite`, `present`, or the check.
     :param value: what was found; :param limit: what is allowed, same unit.
     """
 
@@ -165,6 +199,11 @@ MESSAGES = {
         " rad or m",
         "does the scene look as in the demonstrations? guard.position_margin widens the range",
     ),
+    "approach": (
+        "the command beyond the trained range",
+        " rad or m",
+        "it slows down towards the position limit: does the scene look as in the demonstrations?",
+    ),
     "step": (
         "the step from the measured position",
         " rad or m",
@@ -178,11 +217,15 @@ MESSAGES = {
     "acceleration": (
         "the commanded acceleration",
         " per s^2",
-        "is the prediction restless, or guard.max_acceleration too low?",
+        "is the prediction restless, or was the robot demonstrated more smoothly?",
     ),
 }
 #: The parameter that would have to grow by that factor.
-MARGINS = {"step": "guard.step_margin", "velocity": "guard.velocity_margin"}
+MARGINS = {
+    "step": "guard.step_margin",
+    "velocity": "guard.velocity_margin",
+    "acceleration": "guard.acceleration_margin",
+}
 
 
 @dataclass(frozen=True)
@@ -206,8 +249,24 @@ class LimitResult:
         return ": ".join(filter(None, (found, "; ".join(filter(None, causes)))))
 
 
+@dataclass(frozen=True)
+class _Past:
+    """The motion so far.
+
+    :param position: the command one period ago, or where the motion begins, (n,).
+    :param velocity: (n,), rad/s or m/s; zero for a motion that begins.
+    :param acceleration: (n,), that is allowed; :param period_s: until the next command, s.
+    """
+
+    position: Vector
+    velocity: Vector
+    acceleration: Vector
+    period_s: float
+
+
 class JointLimiter:
-    """Checks commands in this order: finite, position, step, velocity, acceleration.
+    """Checks commands in this order: finite, position, approach to it, step, velocity,
+    acceleration. The approach is always clamped, the others as the limits say.
 
     A step is measured from the *present* position, so that a command never leads away from a
     robot that was pushed, stopped or is lagging. The present position itself must be within the
@@ -226,6 +285,8 @@ class JointLimiter:
         period_s: float,
         previous: ArrayLike | None = None,
         before: ArrayLike | None = None,
+        *,
+        ramp: bool = False,
     ) -> LimitResult:
         """Check one command.
 
@@ -234,6 +295,7 @@ class JointLimiter:
         :param period_s: time until the command is to be reached, s.
         :param previous: the command sent one period ago; without it the motion starts here.
         :param before: the command sent two periods ago.
+        :param ramp: one of the three is of a ramp, whose acceleration was not trained.
         """
         wanted = np.array(command, np.float64)
         here = np.asarray(present, np.float64)
@@ -247,16 +309,21 @@ class JointLimiter:
         violations = self._present_outside(here)
         ok = not violations
         last = here if previous is None else np.asarray(previous, np.float64)
-        earlier = last if before is None else np.asarray(before, np.float64)
-        # The velocity so far; a motion that begins has none.
-        velocity = (last - earlier) / period_s
-        windows = self._windows(here, last, velocity, period_s)
+        velocity, acceleration = np.zeros_like(last), self.limits.max_acceleration
+        if before is not None:
+            velocity = (last - np.asarray(before, np.float64)) / period_s
+            if not ramp:
+                acceleration = np.minimum(acceleration, self.limits.trained_acceleration)
+        past = _Past(last, velocity, acceleration, period_s)
+        windows = self._windows(here, past)
         for check, lowest, highest in windows:
             found = _outside(wanted, lowest, highest)
             if not found.any():
                 continue
-            violations += self._measured(check, found, wanted, here, last, velocity, period_s)
-            if check in self.limits.clamp:
+            bound = np.where(wanted < lowest, lowest, highest)
+            values = self._measured(check, wanted, here, past, bound)
+            violations += self._violations(check, found, *values)
+            if check == "approach" or check in self.limits.clamp:
                 if check == "step":
                     reach = CLAMPED_STEP * self.limits.max_step
                     lowest, highest = here - reach, here + reach
@@ -264,8 +331,9 @@ class JointLimiter:
             else:
                 ok = False
         # A clamp must not undo an earlier one: the step and the position come before the rest.
-        for _, lowest, highest in windows[:2]:
-            ok = ok and not _outside(wanted, lowest, highest).any()
+        for check, lowest, highest in windows:
+            if check in ("position", "step"):
+                ok = ok and not _outside(wanted, lowest, highest).any()
         return LimitResult(ok, wanted, tuple(violations))
 
     def _present_outside(self, here: Vector) -> list[LimitViolation]:
@@ -274,15 +342,20 @@ class JointLimiter:
         below = here < low
         return self._violations("present", below | (here > high), here, np.where(below, low, high))
 
-    def _windows(
-        self, here: Vector, last: Vector, velocity: Vector, period_s: float
-    ) -> tuple[tuple[Check, Vector, Vector], ...]:
+    def _windows(self, here: Vector, past: _Past) -> tuple[tuple[Check, Vector, Vector], ...]:
         """The checks in their order, each with the lowest and highest command that it allows."""
         limits = self.limits
+        last, velocity, period_s = past.position, past.velocity, past.period_s
         reach = limits.max_velocity * period_s
-        change = limits.max_acceleration * period_s
+        change = past.acceleration * period_s
+        nearer = min(SOFT_LIMIT_GAIN * period_s, 1.0)
         return (
             ("position", limits.position_min, limits.position_max),
+            (
+                "approach",
+                np.minimum(limits.trained_min, last + nearer * (limits.position_min - last)),
+                np.maximum(limits.trained_max, last + nearer * (limits.position_max - last)),
+            ),
             ("step", here - limits.max_step, here + limits.max_step),
             ("velocity", last - reach, last + reach),
             (
@@ -306,28 +379,21 @@ class JointLimiter:
         return LimitResult(False, command, tuple(violations))
 
     def _measured(
-        self,
-        check: Check,
-        found: NDArray[np.bool_],
-        wanted: Vector,
-        here: Vector,
-        last: Vector,
-        velocity: Vector,
-        period_s: float,
-    ) -> list[LimitViolation]:
-        limits = self.limits
-        if check == "position":
-            below = wanted < limits.position_min
-            nearest = np.where(below, limits.position_min, limits.position_max)
-            return self._violations(check, found, wanted, nearest)
+        self, check: Check, wanted: Vector, here: Vector, past: _Past, bound: Vector
+    ) -> tuple[Vector, Vector]:
+        """What the check found, and what it allows.
+
+        :param bound: of the command, on the side on which it may be beyond it.
+        """
+        if check in ("position", "approach"):
+            return wanted, bound
         if check == "step":
-            return self._violations(check, found, np.abs(wanted - here), limits.max_step)
+            return np.abs(wanted - here), self.limits.max_step
         with np.errstate(over="ignore"):  # absurd commands may be reported as infinite
-            speed = (wanted - last) / period_s
-            change = np.abs(speed - velocity) / period_s
-        if check == "velocity":
-            return self._violations(check, found, np.abs(speed), limits.max_velocity)
-        return self._violations(check, found, change, limits.max_acceleration)
+            speed = (wanted - past.position) / past.period_s
+            if check == "velocity":
+                return np.abs(speed), self.limits.max_velocity
+            return np.abs(speed - past.velocity) / past.period_s, past.acceleration
 
     def _violations(
         self, reason: str, found: NDArray[np.bool_], values: Vector, bounds: Vector

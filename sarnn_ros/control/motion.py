@@ -7,6 +7,7 @@ Vectors have one entry per commanded joint, rad or m.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,8 +18,26 @@ from sarnn_ros.control.outlet import Command
 
 Vector = NDArray[np.float64]
 
+#: Ticks that are remembered: the largest `guard.latch_window`.
+LARGEST_WINDOW = 1000
 #: Between two ticks that are this many periods apart, or more, one was missed.
 CONTIGUOUS = 1.5
+
+
+class Recent:
+    """In which of the last ticks something was found."""
+
+    def __init__(self) -> None:
+        self._found: deque[bool] = deque(maxlen=LARGEST_WINDOW)
+
+    def add(self, found: bool, window: int) -> tuple[int, int]:
+        """Enter one tick.
+
+        :returns: in how many of the last `window` ticks something was found; how many there were.
+        """
+        self._found.append(found)
+        last = list(self._found)[-window:]
+        return sum(last), len(last)
 
 
 @dataclass
@@ -27,15 +46,19 @@ class Motion:
 
     :ivar allowed_ns: the last tick with permission to command.
     :ivar commands: the last two, with the ticks they were sent at.
-    :ivar refused: commands in a row that the limits refused.
-    :ivar interrupted: segments in a row that the limits did not let finish.
+    :ivar followed: how many commands since the last ramp were the policy's.
+    :ivar refusals: the ticks at which the limits refused the command, or a set-point to it.
+    :ivar flips: the ticks at which the prediction wanted a two-valued gripper to change.
+    :ivar wanted: closed, by the prediction, at the tick before, (k,).
     """
 
     period_ns: int
     allowed_ns: int | None = None
     commands: list[tuple[int, Vector]] = field(default_factory=list)
-    refused: int = 0
-    interrupted: int = 0
+    followed: int = 0
+    refusals: Recent = field(default_factory=Recent)
+    flips: Recent = field(default_factory=Recent)
+    wanted: NDArray[np.bool_] | None = None
 
     def past(self, label_ns: int) -> tuple[float, Vector | None, Vector | None]:
         """The motion up to this tick: seconds since the tick of the command before (one

@@ -101,7 +101,8 @@ class Sent:
 class CommandOutlet:
     """See the module. `lock` is to be held while calling it.
 
-    :param prepare: makes the messages of a command; what it returns publishes them.
+    :param prepare: makes the messages of a command, and changes nothing. Of what it returns, the
+        first publishes them, the second notes that this was done.
     :param present: the commanded joints as last measured, (n,), at a time in ns; None if that is
         too old.
     :param doubt: why the sensors cannot be trusted at this moment; empty if they can, as far as is
@@ -111,7 +112,7 @@ class CommandOutlet:
 
     def __init__(
         self,
-        prepare: Callable[[Command], Callable[[], None]],
+        prepare: Callable[[Command], tuple[Callable[[], None], Callable[[], None]]],
         limiter: JointLimiter,
         clocks: Clocks,
         present: Callable[[int], Vector | None],
@@ -163,10 +164,11 @@ class CommandOutlet:
         measured: tuple[int, Vector] | None = None,
     ) -> Callable[[], None] | Interruption:
         """What publishes it, to be called at once; or what `check` has against it."""
-        publish = self._prepare(command)  # which takes a while: before the check
+        publish, commit = self._prepare(command)  # which takes a while: before the check
 
         def send() -> None:
             publish()
+            commit()
             self.sent = Sent(self.clocks.now_ns(), command.position, command.velocity)
 
         return self.check(command.position, since, limit_ns, measured) or send

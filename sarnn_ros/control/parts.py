@@ -14,6 +14,7 @@ from sarnn_ros.control.gripper import TwoValuedGripper
 from sarnn_ros.control.interpolator import SetpointInterpolator
 from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet
+from sarnn_ros.control.outside import OutsideWatch
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.start import StartSequence
@@ -71,6 +72,7 @@ class Parts:
     watch: ObservationWatch
     following: FollowingWatch
     formats: FormatWatch
+    outside: OutsideWatch
     scene: SceneWatch
     description: DescriptionWatch | None
     limits_by: LimitsBy

@@ -209,17 +209,14 @@ def guard_limits(
     clamp = frozenset(check for check in checks if getattr(guard, f"on_{check}") == "clamp")
     indices = list(spec.command_indices)
     period_s = spec.period_ns * 1e-9
-    changes = np.inf if envelope.max_change is None else np.array(envelope.max_change)[indices]
+    trained = ("position_min", "position_max", "max_step", "max_change", "second_difference")
     limits = JointLimits.from_training(
-        *(
-            np.asarray(values, np.float64)[indices]
-            for values in (envelope.position_min, envelope.position_max, envelope.max_step)
-        ),
+        **{name: np.asarray(getattr(envelope, name), np.float64)[indices] for name in trained},
         position_margin=guard.position_margin,
         step_margin=guard.step_margin,
         floor=guard.floor,
-        max_velocity=changes / period_s,
         velocity_margin=guard.velocity_margin,
+        acceleration_margin=guard.acceleration_margin,
         period_s=period_s,
         clamp=clamp,
     )

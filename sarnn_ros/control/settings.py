@@ -81,6 +81,13 @@ class GuardSettings(_Group):
         live=True,
         within=(1, 100),
     )
+    acceleration_margin: float = _setting(
+        3.0,
+        "largest change of that change, in largest trained ones (a tenth of the episodes aside); "
+        "from the third command of a motion on",
+        live=True,
+        within=(1, 100),
+    )
     floor: float = _setting(
         0.01,
         "smallest position margin and smallest step limits, rad or m: a joint that hardly moved "
@@ -101,7 +108,7 @@ class GuardSettings(_Group):
         (), "own limit of the commanded velocity, rad/s or m/s", live=True
     )
     max_acceleration: List[Number] = _setting(
-        (), "limit of the commanded acceleration, rad/s^2 or m/s^2; empty: none", live=True
+        (), "own limit of the commanded acceleration, rad/s^2 or m/s^2", live=True
     )
     on_position: Action = _setting(
         "refuse", "a command outside the position limits is refused or clamped", live=True
@@ -115,10 +122,21 @@ class GuardSettings(_Group):
     )
     latch_after: int = _setting(
         5,
-        "refused commands or interrupted segments in a row after which the fault latches until "
-        "~/reset",
+        "refused commands or interrupted segments, among the last guard.latch_window, after which "
+        "the fault latches until ~/reset; as many changes of a two-valued gripper's mind latch, "
+        "too",
         live=True,
         within=(1, 1000),
+    )
+    latch_window: int = _setting(
+        25, "ticks of a motion that guard.latch_after looks at", live=True, within=(1, 1000)
+    )
+    max_outside: float = _setting(
+        3.0,
+        "a command that stays in the outer half of the position margin for so long latches a "
+        "fault, s; a third of it warns; 0: never",
+        live=True,
+        within=(0, 3600),
     )
 
 
@@ -237,6 +255,12 @@ class GripperSettings(_Group):
         0.4,
         "it opens when the prediction is below this fraction; between the two it stays",
         within=(0, 1),
+    )
+    min_dwell: float = _setting(
+        0.0,
+        "it stays open or closed for so long at least, s; 0: half of the shortest time in the "
+        "demonstrations, or 0.5 s if there it never changed twice",
+        within=(0, 60),
     )
 
 

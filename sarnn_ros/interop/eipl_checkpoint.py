@@ -415,10 +415,14 @@ def _assumed_envelope(normaliser: JointNormaliser, spec: Spec) -> Envelope:
         )
         for camera in spec.cameras
     }
+    step = STEP_SHARE * (high - low)
     return Envelope(
         position_min=tuple(low.tolist()),
         position_max=tuple(high.tolist()),
-        max_step=tuple((STEP_SHARE * (high - low)).tolist()),
+        max_step=tuple(step.tolist()),
+        max_change=tuple(step.tolist()),
+        second_difference=tuple((2.0 * step).tolist()),  # there and back
+        min_dwell=(None,) * len(low),
         start_pose=tuple(((low + high) / 2).tolist()),
         start_pose_spread=tuple(((high - low) / 2).tolist()),
         cameras=cameras,

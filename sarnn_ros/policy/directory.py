@@ -15,7 +15,7 @@ import hmac
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -53,6 +53,8 @@ class _Part(BaseModel):
 
 
 Vector = Annotated[tuple[float, ...], Field(min_length=1)]
+NotNegative = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
+Duration = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(gt=0)]
 
 
@@ -101,6 +103,13 @@ class CameraEnvelope(_Part):
     color_mean: tuple[float, float, float] = Field(description="R, G, B in [0, 255]")
 
 
+#: A position that no joint has, rad or m: 1600 turns, or a rail of 10 km.
+MAX_POSITION = 1e4
+#: An arm that trails its set-points by more than this, s, was not following them: it was given a
+#: goal far ahead, as planners do.
+LARGEST_LAG = 0.2
+
+
 class Envelope(_Part):
     """What the training data did: command limits and the drift check start from here.
 
@@ -109,27 +118,66 @@ class Envelope(_Part):
 
     position_min: Vector
     position_max: Vector
-    max_step: Vector = Field(description="largest change within one tick")
-    max_change: Vector | None = Field(
-        default=None,
-        description="largest change of the target from one tick to the next; null: not known",
+    max_step: NotNegative = Field(description="largest change within one tick")
+    max_change: NotNegative = Field(
+        description="largest change of the target from one tick to the next"
+    )
+    second_difference: NotNegative = Field(
+        description="largest change of that change, in all but a tenth of the episodes"
+    )
+    min_dwell: tuple[Duration | None, ...] = Field(
+        min_length=1,
+        description="shortest time that it stayed in one half of its range between two changes "
+        "of the half, s: for a gripper with two positions; null: it never changed twice",
     )
     start_pose: Vector = Field(description="mean over episodes of the first state")
-    start_pose_spread: Vector = Field(description="largest distance of a first state from it")
+    start_pose_spread: NotNegative = Field(description="largest distance of a first state from it")
     cameras: dict[str, CameraEnvelope]
 
+    def problems(self, spec: Spec) -> list[str]:
+        """What no recording can have led to, each with the joint and the values: the limits of
+        the commands rest on it. The vectors must be as long as the spec's."""
+        return [
+            f"envelope of {name}: {problem}"
+            for row, name in enumerate(spec.joint_labels)
+            for problem in self._problems(row, spec)
+        ]
 
-Errors = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
+    def _problems(self, row: int, spec: Spec) -> Iterator[str]:
+        low, high = self.position_min[row], self.position_max[row]
+        pose, spread = self.start_pose[row], self.start_pose_spread[row]
+        step, change = self.max_step[row], self.max_change[row]
+        span = high - low
+        if low > high:
+            yield f"position_min {low:g} is above position_max {high:g}"
+            return
+        if max(-low, high) > MAX_POSITION and row in spec.command_indices:
+            yield f"{low:g} to {high:g} are no positions in rad or m (±{MAX_POSITION:g} at most)"
+        slack = 1e-6 * (abs(low) + abs(high))  # of rounding
+        if not low - slack <= pose <= high + slack:
+            yield f"start_pose {pose:g} is not between {low:g} and {high:g}"
+        led = 1.0 + spec.rate * LARGEST_LAG  # see `envelope_from_dataset`
+        for key, value, most, text in (
+            ("start_pose_spread", spread, span, "the range"),
+            ("max_step", step, led * span, "its range and an arm that lags allow"),
+            ("max_change", change, step, "max_step"),
+            ("second_difference", self.second_difference[row], 2.0 * change,
+             "twice max_change"),
+        ):  # fmt: skip
+            if value > most + slack:
+                yield f"{key} is {value:g}, more than {text}, {most:g}"
+        if not step and max(high - pose, pose - low) > spread + slack:
+            yield f"max_step is 0, but it moved from {low:g} to {high:g} within an episode"
 
 
 class Quantiles(_Part):
     """Of one term's prediction errors over the ticks of the reference episodes, per joint or
     attention point."""
 
-    p50: Errors
-    p95: Errors
-    p99: Errors
-    max: Errors
+    p50: NotNegative
+    p95: NotNegative
+    p99: NotNegative
+    max: NotNegative
 
 
 class Health(_Part):
@@ -186,7 +234,7 @@ class PolicyConfig(_Part):
         lengths = {"model.joint_dim": self.model.joint_dim}
         for part in ("normalisation", "envelope"):
             for key, value in getattr(self, part):
-                if key != "cameras" and value is not None:
+                if key != "cameras":
                     lengths[f"{part}.{key}"] = len(value)
         problems = [
             f"{key} is for {length} joints, the spec has {dim}"
@@ -201,6 +249,8 @@ class PolicyConfig(_Part):
             problems.append(
                 f"envelope.cameras has {sorted(self.envelope.cameras)}, the spec {sorted(names)}"
             )
+        if not problems:
+            problems += self.envelope.problems(self.spec)
         if self.health:
             found = {term: len(errors.p99) for term, errors in self.health.errors.items()}
             if found != (wanted := health_terms(self.model, self.spec)):

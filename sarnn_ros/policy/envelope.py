@@ -4,14 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.policy.directory import CameraEnvelope, Envelope
+from sarnn_ros.policy.directory import LARGEST_LAG, CameraEnvelope, Envelope
 
 if TYPE_CHECKING:
     from sarnn_ros.data.dataset import Dataset, Episode
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 #: Frames looked at per episode and camera: brightness needs no more.
 _FRAMES = 16
-#: An arm that trails its set-points by more than this, s, was not following them: it was given a
-#: goal far ahead, as planners do.
-LARGEST_LAG = 0.2
+#: Of the largest second difference of each episode this quantile counts. A tick that a busy
+#: recorder missed shows as one that is five times as large as any of the motion.
+EPISODES_WITHOUT_HICCUP = 0.9
+#: A joint changes to the other half of its range where it passes these parts of it, as a
+#: two-valued gripper does by default (`gripper.open_below`, `gripper.close_above`).
+LOWER_HALF, UPPER_HALF = 0.4, 0.6
 
 
 def envelope_from_dataset(dataset: Dataset) -> Envelope:
@@ -38,7 +41,13 @@ def envelope_from_dataset(dataset: Dataset) -> Envelope:
         position_min=_vector(everything.min(axis=0)),
         position_max=_vector(everything.max(axis=0)),
         max_step=_vector(_max_step(moved, dataset.spec.rate)),
-        max_change=_vector(np.max([_largest_change(episode) for episode in moved], axis=0)),
+        max_change=_vector(np.max([_largest(episode, 1) for episode in moved], axis=0)),
+        second_difference=_vector(
+            np.quantile(
+                [_largest(episode, 2) for episode in moved], EPISODES_WITHOUT_HICCUP, axis=0
+            )
+        ),
+        min_dwell=tuple(_shortest_dwell(moved, dataset.spec)),
         start_pose=_vector(start),
         start_pose_spread=_vector(np.abs(starts - start).max(axis=0)),
         cameras={camera.name: _camera(camera.name, episodes) for camera in dataset.spec.cameras},
@@ -78,12 +87,30 @@ def _largest_step(episode: Episode) -> NDArray[np.float64]:
     return largest
 
 
-def _largest_change(episode: Episode) -> NDArray[np.float64]:
-    """Per joint, how far the target moved from one tick to the next, at most. The last target is
-    not one: it repeats the state."""
-    changes = np.abs(np.diff(episode.targets[:-1], axis=0))
-    largest: NDArray[np.float64] = changes.max(axis=0, initial=0.0)
+def _largest(episode: Episode, order: int) -> NDArray[np.float64]:
+    """Per joint, the largest difference of that order between targets that follow one another. The
+    last target is not one: it repeats the state."""
+    differences = np.abs(np.diff(episode.targets[:-1], n=order, axis=0))
+    largest: NDArray[np.float64] = differences.max(axis=0, initial=0.0)
     return largest
+
+
+def _shortest_dwell(episodes: Sequence[Episode], spec: Spec) -> Iterator[float | None]:
+    """See `Envelope.min_dwell`. The time before the first change and after the last one does not
+    count: nobody knows how much of it was recorded."""
+    targets = [episode.targets[:-1] for episode in episodes]
+    everything = np.concatenate(targets)
+    low = everything.min(axis=0, initial=np.inf)
+    high = everything.max(axis=0, initial=-np.inf)
+    for column in range(spec.joint_dim):
+        span = high[column] - low[column]
+        dwells = []
+        for path in targets:
+            share = (path[:, column] - low[column]) / (span or 1.0)
+            decided = np.flatnonzero((share < LOWER_HALF) | (share > UPPER_HALF))
+            changed = np.flatnonzero(np.diff(share[decided] > UPPER_HALF))
+            dwells += np.diff(decided[changed + 1]).tolist()
+        yield min(dwells) / spec.rate if dwells else None
 
 
 def _camera(name: str, episodes: Iterable[Episode]) -> CameraEnvelope:

@@ -81,6 +81,9 @@ class Diagnostics:
             if self.problem:
                 level, text = ERROR, f"{status.state.value}: {self.problem}"
         else:
+            warning = controller.parts.outside.warning
+            if warning and level == OK:
+                level, text = WARN, f"{text}; {warning}"
             faults = controller.faults.active if status.state in ACTIVE else ()
             if controller.started:
                 values["running for (s)"] = controller.run_s

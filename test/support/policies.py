@@ -44,6 +44,20 @@ def make_linear(model: SARNN, matrix: Any, centre: float) -> None:
     model.decoder_joint[0].bias.fill_(centre)
 
 
+def add_alternation(model: SARNN, amplitudes: Any) -> None:
+    """After `make_linear`: from now on each prediction is so much above and below that in turns,
+    whatever is observed. A unit of its own turns its sign at every tick; it takes five to reach
+    its height.
+
+    :param amplitudes: per joint, normalised. Gradients must be off.
+    """
+    size, unit = model.rec.hidden_size, len(amplitudes)
+    cell = 2 * size + unit
+    model.rec.weight_hh[cell, unit] = -3.0
+    model.rec.bias_ih[cell] = 0.1  # it begins at zero
+    model.decoder_joint[0].weight[:, unit] = torch.as_tensor(amplitudes) / 0.74
+
+
 def envelope(
     spec: Spec, *, source_size: tuple[int, int] = (64, 64), reach: float = 1.0, **changes: Any
 ) -> Envelope:
@@ -53,10 +67,14 @@ def envelope(
     :param changes: one number for all joints, or a tuple.
     """
     dim = spec.joint_dim
+    step = changes.get("max_step", 0.3)
     fields = {
         "position_min": -reach,
         "position_max": reach,
-        "max_step": 0.3,
+        "max_step": step,
+        "max_change": step,
+        "second_difference": step,
+        "min_dwell": None,
         "start_pose": 0.3,
         "start_pose_spread": 0.1,
     } | changes

@@ -706,7 +706,8 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 
     Its joints range over [-1, 1] rad and its predictions stay near 0.3, where a robot of these
     tests stands. `bias` (normalised) moves the predictions elsewhere; `change` spoils the network.
-    `p99`: prediction errors that are said to be usual, in all terms; none by default.
+    `p99`: prediction errors that are said to be usual, in all terms; none by default. `limits`:
+    further values of the envelope.
     """
 
     def make(
@@ -719,6 +720,7 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         p99: float | None = None,
         point_memory: bool = False,
         change: Callable[[Any], None] = lambda model: None,
+        **limits: float,
     ) -> Path:
         import torch
         from policies import envelope, network, write_policy
@@ -737,7 +739,7 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
                 tmp_path_factory.mktemp("policy") / "policy",
                 spec,
                 model,
-                limits=envelope(spec, source_size=source_size, max_step=max_step),
+                limits=envelope(spec, source_size=source_size, max_step=max_step, **limits),
                 health=lambda made: None if p99 is None else _health(made.config, p99),
             )
 

@@ -149,7 +149,7 @@ def test_a_pushed_arm_holds_for_a_tick_and_goes_on_from_where_it_is():
     assert not bench.control.faults.active
 
 
-def test_segments_that_are_refused_in_a_row_latch():
+def test_segments_that_are_refused_again_and_again_latch():
     bench = Following(guard__latch_after=3)
     bench.control.start()
     bench.run(3)
@@ -161,14 +161,16 @@ def test_segments_that_are_refused_in_a_row_latch():
         assert len(ticks) < 20
     assert [tick.interrupted for tick in ticks] == [False, True] * 3
     (fault,) = bench.control.faults.latched
-    assert fault.code == "guard" and fault.text.startswith("3 segments in a row: ")
+    assert fault.code == "guard" and fault.text.startswith(
+        "refused 3 times in 9 ticks, the last: set-point"
+    )
     assert len(bench.sent) == sent + 9, "three of each"
     bench.run(20)
     assert len(bench.sent) == sent + 9
 
 
-def test_a_segment_that_is_finished_ends_the_row():
-    bench = Following(guard__latch_after=2)
+def test_segments_that_are_refused_now_and_then_do_not_latch():
+    bench = Following(guard__latch_after=2, guard__latch_window=4)
     bench.control.start()
     for distance in (0.45, -0.45, 0.45):
         bench.run(3)
@@ -229,6 +231,23 @@ def test_a_hold_does_not_make_a_two_valued_gripper_drop_what_it_holds(interval, 
     bench.policy.action = np.array([0.04, 0.04])
     run(1)
     assert decided[-1] == 0.04, "and it opens when it is told to"
+
+
+def test_a_refused_command_does_not_move_a_two_valued_gripper():
+    """It is closed, and the last prediction is between the thresholds; the next one, which would
+    open it, comes too late. The hold keeps it closed."""
+    gripper = {"gripper__joints": ["b"], "gripper__open": [0.0], "gripper__closed": [0.9]}
+    bench = Bench(**gripper)
+    bench.control.start()
+    for predicted in (0.9, 0.45):
+        bench.policy.action = np.array([0.1, predicted])
+        bench.run()
+    assert set(bench.path[:, 1]) == {0.9}
+    bench.policy.action = np.array([0.1, 0.0])
+    bench.policy.meanwhile = lambda: setattr(bench, "now", bench.now + 2 * PERIOD)
+    tick = bench.run()
+    assert [fault.code for fault in tick.changes.appeared] == ["late"]
+    assert not bench.sent[-1].velocity.any() and bench.sent[-1].position[1] == 0.9, "the hold"
 
 
 @pytest.mark.parametrize("age", [0.05, 0.09])

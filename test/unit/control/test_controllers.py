@@ -154,7 +154,7 @@ def test_how_far_the_arm_stutters_with_set_points(
 
     def prepare(command: Command) -> Any:
         data = SimpleNamespace(data=command.position)
-        return lambda: controller.receive(data, now)
+        return lambda: controller.receive(data, now), lambda: None
 
     outlet = CommandOutlet(prepare, limiter, clocks, lambda at: arm.position, lambda: "", PERIOD)
     interpolator = SetpointInterpolator(PERIOD, rate and SECOND // rate, kind, outlet)

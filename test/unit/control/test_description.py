@@ -19,7 +19,11 @@ SPEC = parse_spec(
     {"cameras": [{"name": "front", "width": 8, "height": 8}], "joints": [{"names": ["a", "b"]}]}
 )
 ENVELOPE = SimpleNamespace(
-    position_min=(-1.0, -1.0), position_max=(1.0, 1.0), max_step=(0.1, 0.1), max_change=None
+    position_min=(-1.0, -1.0),
+    position_max=(1.0, 1.0),
+    max_step=(0.1, 0.1),
+    max_change=(0.3, 0.3),
+    second_difference=(0.1, 0.1),
 )
 
 
@@ -65,7 +69,7 @@ def test_nothing_is_commanded_until_one_has_come(node):
     assert node.faults == ("", "")
     # Narrower than training, with its margin, for the joint it describes.
     np.testing.assert_allclose(node.highest, (0.5, 1.2))
-    np.testing.assert_allclose(node.guard.limits.max_velocity, (2.0, np.inf))
+    np.testing.assert_allclose(node.guard.limits.max_velocity, (2.0, 6.0))
 
 
 @pytest.mark.parametrize(

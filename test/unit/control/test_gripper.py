@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sarnn_ros.control.gripper import TwoValuedGripper, two_valued_gripper
 from sarnn_ros.control.limits import JointLimiter, JointLimits
+from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.resolve import command_topics
 from sarnn_ros.control.settings import build_settings
 from sarnn_ros.errors import ConfigError
@@ -31,20 +32,45 @@ GRIPPER = {"gripper.joints": ["left", "right"]}
 VALUES = {"gripper.open": [0.04], "gripper.closed": [0.0, 0.002]}
 
 
+def tell(gripper: TwoValuedGripper, value: float, at_s: float = 0.0) -> float:
+    """Publish what it makes of a prediction; the position it was sent to."""
+    command, commit = gripper.prepare(Command.standing(np.array([value])), round(at_s * 1e9))
+    commit()
+    return float(command.position[0])
+
+
 def test_it_stays_between_the_thresholds():
     gripper = TwoValuedGripper((0,), np.array([0.04]), np.array([0.0]), 0.7, 0.3)
     shares = [0.45, 0.65, 0.71, 0.65, 0.31, 0.29, 0.5, 0.69, 0.75, -3.0, 9.0]
-    got = [gripper.decide(np.array([0.04 * (1 - share)]))[0] for share in shares]
+    got = [tell(gripper, 0.04 * (1 - share)) for share in shares]
     assert got == [0.04, 0.04, 0.0, 0.0, 0.0, 0.04, 0.04, 0.04, 0.0, 0.04, 0.0]
 
 
 def test_after_a_reset_it_goes_to_the_nearer_of_the_two():
     gripper = TwoValuedGripper((0,), np.array([0.04]), np.array([0.0]), 0.7, 0.3)
-    between = np.array([0.024])  # 0.4 of the way
-    gripper.decide(np.array([0.0]))
-    assert gripper.decide(between)[0] == 0.0
+    between = 0.024  # 0.4 of the way
+    tell(gripper, 0.0)
+    assert tell(gripper, between) == 0.0
     gripper.reset()
-    assert gripper.decide(between)[0] == 0.04
+    assert tell(gripper, between) == 0.04
+
+
+def test_what_was_not_published_changes_nothing():
+    gripper = TwoValuedGripper((0,), np.array([0.04]), np.array([0.0]), 0.7, 0.3)
+    tell(gripper, 0.0)
+    command, _ = gripper.prepare(Command.standing(np.array([0.04])), 0)
+    assert command.position[0] == 0.04
+    assert tell(gripper, 0.02) == 0.0, "between the two: closed, as it was"
+
+
+def test_it_does_not_switch_sooner_than_it_may():
+    gripper = TwoValuedGripper((0,), np.array([0.04]), np.array([0.0]), min_dwell_s=1.0)
+    wishes = [(0.0, 0.04), (0.1, 0.0), (0.2, 0.04), (1.0, 0.04), (1.1, 0.04), (1.2, 0.0)]
+    wishes += [(2.0, 0.02), (2.2, 0.02)]  # no wish of its own: as before
+    got = [tell(gripper, value, at) for at, value in wishes]
+    # The first prediction switches nothing, so the first switch may come at once.
+    assert got == [0.04, 0.0, 0.0, 0.0, 0.04, 0.04, 0.04, 0.0]
+    assert tell(gripper, 0.04, 0.5) == 0.04, "the clock was set back: nobody knows how long"
 
 
 @settings(deadline=None)
@@ -57,7 +83,7 @@ def test_noise_smaller_than_the_gap_never_makes_it_chatter(path, noise):
     gripper = TwoValuedGripper((0,), np.array([0.0]), np.array([1.0]), 0.6, 0.4)
     random = np.random.default_rng(0)
     rising = np.sort(path) + random.uniform(-noise, noise, len(path))
-    decided = [gripper.decide(np.array([value]))[0] for value in rising]
+    decided = [tell(gripper, value) for value in rising]
     assert np.count_nonzero(np.diff(decided)) <= 1
     assert set(decided) <= {0.0, 1.0}
 
@@ -120,21 +146,39 @@ def test_topics_that_cannot_be(given, words):
 )
 def test_values_that_cannot_be(given, words):
     with pytest.raises(ConfigError) as caught:
-        two_valued_gripper(build_settings(given), SPEC, LIMITS)
+        two_valued_gripper(build_settings(given), SPEC, LIMITS, (None,) * 4)
     for word in words:
         assert word in str(caught.value)
 
 
+def test_the_shortest_dwell_is_that_of_the_joint():
+    """Where not all that is observed is commanded."""
+    watched = [{"names": ["base"], "topic": "base", "command": False}, {"names": ["j1", "left"]}]
+    spec = parse_spec({"cameras": [{"name": "front"}], "joints": watched})
+    limits = JointLimits.from_training(
+        [-1.0, 0.0], [1.0, 0.04], [0.1, 0.01], position_margin=0, step_margin=1, floor=0.001
+    )
+    given = {"gripper.joints": ["left"], "gripper.open": [0.04], "gripper.closed": [0.0]}
+    made = two_valued_gripper(build_settings(given), spec, limits, (9.0, None, 4.0))
+    assert made.min_dwell_s.tolist() == [2.0]
+
+
 def test_the_guard_lets_a_two_valued_gripper_go_from_end_to_end_but_no_further():
-    gripper = two_valued_gripper(build_settings({**GRIPPER, **VALUES}), SPEC, LIMITS)
+    gripper = two_valued_gripper(
+        build_settings({**GRIPPER, **VALUES}), SPEC, LIMITS, (None, 4.0, None, None)
+    )
     assert gripper.indices == (1, 3)
     assert gripper.opened.tolist() == [0.04, 0.04]
+    assert gripper.min_dwell_s.tolist() == [2.0, 0.5], "as demonstrated, or what is usual"
     assert gripper.closed.tolist() == [0.0, 0.002]
+    given = {**GRIPPER, **VALUES, "gripper.min_dwell": 3.0}
+    own = two_valued_gripper(build_settings(given), SPEC, LIMITS, (None, 4.0, None, None))
+    assert own.min_dwell_s.tolist() == [3.0, 3.0]
     guard = JointLimiter(gripper.widen(LIMITS), SPEC.command_names)
     here = [0.0, 0.04, 0.0, 0.04]
     assert guard.check([0.1, 0.0, 0.0, 0.0], here, 0.1).ok
     assert not guard.check([0.1, 0.05, 0.0, 0.0], here, 0.1).ok, "outside its range"
     assert not guard.check([0.2, 0.0, 0.0, 0.0], here, 0.1).ok, "the arm has its limits"
     assert not JointLimiter(LIMITS, SPEC.command_names).check([0, 0, 0, 0.0], here, 0.1).ok
-    follows = two_valued_gripper(build_settings(GRIPPER), SPEC, LIMITS)
+    follows = two_valued_gripper(build_settings(GRIPPER), SPEC, LIMITS, (None,) * 4)
     assert not follows.indices and follows.widen(LIMITS) is LIMITS

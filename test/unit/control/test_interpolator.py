@@ -39,7 +39,7 @@ class Bench:
         )
         self.limiter = JointLimiter(limits, ("a", "b"))
         outlet = CommandOutlet(
-            lambda command: lambda: self.sent.append((self.now, command)),
+            lambda command: (lambda: self.sent.append((self.now, command)), lambda: None),
             self.limiter,
             Clocks(lambda: self.now, lambda: self.now),
             present=lambda now: self.present if self.fresh else None,
@@ -136,6 +136,35 @@ def test_a_new_command_changes_the_motion_where_it_is():
     assert bench.path[-1, 0] == pytest.approx(turn - (turn + 0.05) / 10)
     bench.run(12)
     assert bench.path[-1].tolist() == [-0.05, 1.0]
+
+
+@pytest.mark.parametrize(("pause", "gentle"), [(2, False), (3, True), (10, True)])
+def test_a_motion_goes_on_at_its_speed_only_right_after_a_set_point(pause, gentle):
+    """After three intervals without one the arm has come to rest."""
+    bench = Bench(kind="cubic")
+    bench.go(0.05, 1.0)
+    bench.run(10)
+    assert bench.path[-1, 0] == 0.05
+    bench.now += (pause - 1) * INTERVAL
+    bench.run(1)  # nothing is due
+    assert len(bench.sent) == 10
+    bench.go(0.1, 1.0)
+    bench.run(1)
+    step = bench.path[-1, 0] - 0.05
+    assert (step < 0.002) == gentle, step
+
+
+@pytest.mark.parametrize(("ahead_ns", "sent"), [(0, True), (1, False), (-2 * PERIOD - 1, False)])
+def test_a_measurement_from_the_future_or_too_old_is_none(ahead_ns, sent):
+    """Where there is no newer one than that of the observation."""
+    bench = Bench(interval=0)
+    bench.fresh = False
+    outlet = bench.interpolator._outlet
+    command = Command.standing(np.array([0.1, 1.0]))
+    measured = (bench.now + ahead_ns, bench.present)
+    found = outlet.send(command, outlet.clocks.read(), PERIOD, measured)
+    assert len(bench.sent) == sent and (found is None) == sent
+    assert sent or found.code == "no fresh joint state"
 
 
 def test_nothing_comes_after_the_end_and_the_next_segment_begins_at_the_arm():

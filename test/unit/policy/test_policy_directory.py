@@ -171,7 +171,7 @@ def test_a_planted_link_is_not_written_through(make_parts, tmp_path):
 def test_a_policy_is_known_by_its_digest(make_parts, policy_dir, tmp_path):
     sha256 = digest(load_config(policy_dir))
     Policy.load(policy_dir, sha256=sha256.upper() + "\n")
-    edit_config(policy_dir, put("envelope", "max_step", value=[9.0, 9.0, 9.0]))
+    edit_config(policy_dir, put("envelope", "max_step", value=[2.0, 2.0, 0.02]))
     Policy.load(policy_dir)
     for expected in (sha256, "", "é"):
         with pytest.raises(PolicyError, match=f"not the expected {expected}"):
@@ -182,6 +182,16 @@ def test_layout_is_not_content(policy_dir):
     path = policy_dir / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True))
     load_config(policy_dir)
+
+
+def no_step_of(row: int) -> Callable[[dict[str, Any]], None]:
+    """A joint that moved, and made no step."""
+
+    def change(values: dict[str, Any]) -> None:
+        for key in ("max_step", "max_change", "second_difference"):
+            values["envelope"][key][row] = 0.0
+
+    return change
 
 
 @pytest.mark.parametrize(
@@ -200,6 +210,37 @@ def test_layout_is_not_content(policy_dir):
         (put("normalisation", "maximum", 0, value=float("nan")), "normalisation.maximum"),
         (put("envelope", "max_step", value=[]), "envelope.max_step"),
         (put("envelope", "cameras", value={}), "envelope.cameras"),
+        (put("envelope", "max_step", 0, value=-0.1), "envelope.max_step.0"),
+        (put("envelope", "max_step", 0, value=1e6), "shoulder: max_step is 1e+06, more than its"),
+        (put("envelope", "max_step", 0, value=float("inf")), "envelope.max_step.0"),
+        (put("envelope", "max_change", value=None), "envelope.max_change"),
+        (
+            put("envelope", "max_change", 1, value=0.2),
+            "elbow: max_change is 0.2, more than max_st",
+        ),
+        (
+            put("envelope", "second_difference", 1, value=0.21),
+            "elbow: second_difference is 0.21, more than twice max_change, 0.2",
+        ),
+        (put("envelope", "min_dwell", 2, value=0.0), "envelope.min_dwell.2"),
+        (put("envelope", "min_dwell", value=[None]), "envelope.min_dwell is for 1 joints"),
+        (put("envelope", "position_max", 2, value=1e308), "gripper: 0 to 1e+308 are no positions"),
+        (put("envelope", "position_min", 0, value=-2e4), "shoulder: -20000 to 1.5 are no positio"),
+        (put("envelope", "position_min", 1, value=3.0), "elbow: position_min 3 is above position"),
+        (put("envelope", "position_min", 1, value=float("nan")), "envelope.position_min.1"),
+        (
+            put("envelope", "start_pose", 1, value=-0.1),
+            "elbow: start_pose -0.1 is not between 0 a",
+        ),
+        (
+            put("envelope", "start_pose_spread", 1, value=9.0),
+            "elbow: start_pose_spread is 9, more",
+        ),
+        (put("envelope", "start_pose_spread", 1, value=-1.0), "envelope.start_pose_spread.1"),
+        (
+            no_step_of(0),
+            "shoulder: max_step is 0, but it moved from -1.5 to 1.5 within an episode",
+        ),
         (put("spec", "rate", value=-10), "spec.rate"),
         (
             put(

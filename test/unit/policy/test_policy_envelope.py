@@ -96,6 +96,65 @@ def test_the_largest_change_is_from_target_to_target():
     assert envelope_from_dataset(made).max_change == pytest.approx((0.2, 0.1))
 
 
+def test_the_largest_second_difference_is_of_the_targets_too():
+    targets = [[0.0, 1.0], [0.2, 1.0], [0.1, 0.9], [0.1, 0.9], [5.0, 5.0]]
+    made = dataset(([[7.0, 7.0]] * 5, targets, 9))
+    assert envelope_from_dataset(made).second_difference == pytest.approx((0.3, 0.1))
+
+
+def test_a_recorded_hiccup_is_no_second_difference():
+    """One episode in twenty has a tick twice."""
+    smooth = [[value, 0.0] for value in np.cumsum([0.0, 0.1, 0.2, 0.2, 0.1, 0.0, 0.0])]
+    broken = [*smooth[:3], smooth[2], *smooth[4:]]
+    made = dataset((broken, broken, 9), *[(smooth, smooth, 9)] * 19)
+    assert envelope_from_dataset(made).second_difference == pytest.approx((0.1, 0.0))
+
+
+def grip(*seconds: float, start: float = 0.0, ticks: int = 60) -> list[list[float]]:
+    """A joint that is at 0 or 1 (0 at first), and changes at these times; and one at rest."""
+    path = start + np.searchsorted(seconds, np.arange(ticks) / 10.0, side="right") % 2
+    return [[abs(value % 2), 0.5] for value in path]
+
+
+@pytest.mark.parametrize(
+    ("episodes", "shortest"),
+    [
+        ([grip(2.0, 5.0)], 3.0),
+        ([grip(2.0, 5.0), grip(1.0, 3.5, 4.5)], 1.0),
+        ([grip(2.0), grip(5.9)], None),  # one change: nobody knows how long it stayed
+        ([grip()], None),
+    ],
+)
+def test_the_shortest_time_between_two_changes(episodes, shortest):
+    made = envelope_from_dataset(dataset(*((path, path, 9) for path in episodes)))
+    assert made.min_dwell == (pytest.approx(shortest), None)
+
+
+def test_noise_in_the_middle_of_the_range_is_no_change():
+    """From 0 to 1 in steps, up and down around the middle, and back at once."""
+    rising = [0.0, 0.2, 0.55, 0.45, 0.58, 0.42, 0.9, 1.0, 1.0, 0.3, 0.0, 0.0]
+    path = [[value, 0.0] for value in rising]
+    assert envelope_from_dataset(dataset((path, path, 9))).min_dwell == (pytest.approx(0.3), None)
+
+
+def test_what_it_holds_can_be_loaded():
+    """Nothing that a recording leads to is refused: a joint at rest, one that stood elsewhere in
+    each episode, one that leaps, one that lagged behind its commands."""
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        episodes = []
+        for _ in range(3):
+            path = rng.normal(size=(8, 2)) * rng.choice([0.0, 1e-9, 1.0, 300.0], 2)
+            path = path * (np.arange(8) > 3)[:, None] * (number % 2) + rng.normal(size=2)
+            target = path + rng.normal(size=path.shape) * rng.choice([0.0, 1.0])
+            target[-1] = path[-1]
+            episodes.append((path.tolist(), target.tolist(), 9))
+        made = dataset(*episodes)
+        led = [dataclasses.replace(made.episodes[0], lead=(0.3, 9.0)), *made.episodes[1:]]
+        made = dataclasses.replace(made, episodes=tuple(led))
+        assert not envelope_from_dataset(made).problems(made.spec)
+
+
 def test_a_step_is_never_taken_from_one_episode_to_the_next():
     one = ([[0.0, 0.0]] * 2, [[0.0, 0.0]] * 2, 9)
     other = ([[9.0, 0.0]] * 2, [[9.0, 0.0]] * 2, 9)
