@@ -18,7 +18,13 @@ from sarnn_ros.control.interpolator import SetpointInterpolator
 from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.outlet import CommandOutlet
 from sarnn_ros.control.parts import LimitsBy, Parts, Ports
-from sarnn_ros.control.resolve import command_interval_ns, guard_limits, held_indices, start_box
+from sarnn_ros.control.resolve import (
+    command_interval_ns,
+    guard_limits,
+    held_indices,
+    start_box,
+    start_poses,
+)
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.start import start_sequence
@@ -73,6 +79,7 @@ def _parts(policy: Policy, settings: Callable[[], Settings], ports: Ports) -> Pa
             gripper.indices,
             held_indices(now, spec),
         ),
+        start_poses=start_poses(now, spec, envelope),
         outlet=outlet,
         interpolator=SetpointInterpolator(
             period_ns,

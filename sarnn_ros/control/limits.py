@@ -200,10 +200,25 @@ class LimitResult:
 
     @property
     def reason(self) -> str:
-        """All violations in one line, and what they most likely come from."""
-        found = "; ".join(str(violation) for violation in self.violations)
+        """The worst violation of each check, and what they most likely come from."""
+        by_check: dict[str, list[LimitViolation]] = {}
+        for violation in self.violations:
+            by_check.setdefault(violation.reason, []).append(violation)
+        found = "; ".join(map(_worst_of, by_check.values()))
         causes = dict.fromkeys(violation.cause for violation in self.violations)
         return ": ".join(filter(None, (found, "; ".join(filter(None, causes)))))
+
+
+def _worst_of(violations: Sequence[LimitViolation]) -> str:
+    """The worst of one check, and how many joints more there are."""
+
+    def excess(one: LimitViolation) -> float:
+        by_factor = one.reason in MARGINS and one.limit
+        return abs(one.value / one.limit) if by_factor else abs(one.value - one.limit)
+
+    worst = max(violations, key=excess)
+    more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+    return f"{worst}{more}"
 
 
 class JointLimiter:

@@ -16,7 +16,7 @@ from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import Settings
-from sarnn_ros.control.start import StartSequence
+from sarnn_ros.control.start import StartPoses, StartSequence
 from sarnn_ros.control.tick import Tick
 from sarnn_ros.control.watchdogs import FormatWatch, ObservationWatch
 from sarnn_ros.policy.runtime import Policy
@@ -66,6 +66,7 @@ class Parts:
     limiter: JointLimiter
     gripper: TwoValuedGripper
     sequence: StartSequence
+    start_poses: StartPoses
     outlet: CommandOutlet
     interpolator: SetpointInterpolator
     watch: ObservationWatch

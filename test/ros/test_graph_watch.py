@@ -25,9 +25,12 @@ class Graph:
         node = SimpleNamespace(
             resolve_topic_name=lambda topic: f"/{topic}",
             count_publishers=lambda topic: len(self.publishers.get(topic, ())),
+            get_fully_qualified_name=lambda: "/sarnn",
             get_publishers_info_by_topic=lambda topic: [
-                SimpleNamespace(node_namespace="/", node_name=name)
-                for name in self.publishers[topic]
+                SimpleNamespace(
+                    node_namespace="/", node_name=name, endpoint_gid=[process] * 12 + [0] * 4
+                )
+                for process, name in enumerate(self.publishers[topic])
             ],
         )
         commands = {
@@ -63,6 +66,20 @@ def test_a_second_commander_is_named_except_in_a_dry_run():
     assert not graph.faults(dry_run=True)
     assert graph.faults(dry_run=False)
     assert not graph.faults(**{"watch.single_commander": False})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("sarnn", "3 publishers on '/arm': 2 nodes named /sarnn, this one among them, /teleop"),
+        ("teleop", "3 publishers on '/arm': /sarnn, 2 nodes named /teleop: was it started twice?"),
+    ],
+)
+def test_two_nodes_of_one_name_are_two(name, said):
+    graph = Graph(1, "/arm")
+    graph.publishers["/arm"] += sorted(["teleop", name])
+    graph.watch.look()
+    assert graph.watch.faults().soft["commanders:joint_command"].startswith(said)
 
 
 def test_its_own_publishers_on_one_topic_are_no_second_commander():
