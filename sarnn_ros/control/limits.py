@@ -22,8 +22,9 @@ Vector = NDArray[np.float64]
 Action = Literal["refuse", "clamp"]
 Check = Literal["position", "step", "velocity", "acceleration"]
 
-#: A step that is clamped goes to this part of its limit. The last check measures it once more,
-#: from newer joints, and a measurement that trembles must not have it refused.
+#: A step that is clamped goes to this part of its limit, and so does the point of rest. The last
+#: check measures it once more, from newer joints, and a measurement that trembles must not have it
+#: refused.
 CLAMPED_STEP = 0.9
 
 

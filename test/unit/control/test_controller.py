@@ -22,11 +22,11 @@ from sarnn_ros.spec import parse_spec
 def test_the_point_of_rest_obeys_position_and_step_limits():
     bench = Bench()
     bench.control.start()
-    bench.policy.action = np.array([0.18, 0.0])
-    # At 0.18 per tick it would come to rest 0.09 further on, 0.27 from the present position.
+    bench.policy.action = np.array([0.14, 0.0])
+    # At 0.14 per tick it would come to rest 0.07 further on, 0.21 from the present position.
     command = bench.run().sent
-    assert command.velocity[0] == pytest.approx(1.8)
-    assert command.rest.tolist() == pytest.approx([MAX_STEP, 0.0])
+    assert command.velocity[0] == pytest.approx(1.4)
+    assert command.rest.tolist() == pytest.approx([0.9 * MAX_STEP, 0.0]), "off the limit"
 
     bench.present = np.array([0.85, -0.85])
     bench.control.start()
@@ -896,3 +896,23 @@ def test_the_log_tells_where_ticks_lead_and_that_a_hold_was_sent():
     bench.run(6)
     bench.control.deactivate()
     assert bench.said[4:] == [("info", "warming up"), ("info", "commanding"), hold]
+
+
+def test_the_point_of_rest_is_checked_by_the_newest_joints_too():
+    """The arm was put elsewhere (a simulation was reset) while the policy computed: the command is
+    within a step of the arm as it is now, where it would come to rest is not."""
+    bench = Bench()
+    bench.control.start()
+    bench.policy.action = np.array([0.1, 0.0])
+    bench.run()
+    bench.follows = False
+
+    def put_back() -> None:
+        bench.present = np.array([0.04, 0.0])
+
+    bench.policy.meanwhile = put_back
+    bench.policy.action = np.array([0.22, 0.0])
+    tick = bench.run()
+    assert tick.sent is None and bench.control.violations["step"] == 0
+    assert "the step from the measured position" in bench.control.status().text
+    bench.policy.meanwhile = lambda: None
