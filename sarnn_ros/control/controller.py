@@ -231,7 +231,7 @@ class Controller:
     def start(self) -> None:
         """Begin to command, with a fresh recurrent state.
 
-        :raises Refused: while a fault is latched, or the arm is not where the demonstrations began.
+        :raises Refused: a fault is latched, or the arm is not where the demonstrations began.
         """
         with self._lock:
             if self.state in LATCHED:

@@ -185,7 +185,8 @@ class Status:
 
     @property
     def text(self) -> str:
-        """State, reason, next step; of a latched fault, whose reason may be long, the step first."""
+        """State, reason, next step; of a latched fault, whose reason may be long, the step
+        first."""
         step = NEXT_STEP.get(self.state, "")
         if self.blocked:
             step += f"; not yet: {self.blocked}"

@@ -210,7 +210,9 @@ def test_vectors_of_another_length_are_a_programming_mistake():
 def test_of_many_joints_the_worst_of_each_check_is_named():
     names = tuple(f"joint{row}" for row in range(1, 8))
     limits = JointLimits(*(np.full(7, bound) for bound in (-1.0, 1.0, 0.1, 5.0, np.inf)))
-    found = JointLimiter(limits, names).check([0.2, 0.2, 0.4, 0.2, 0.2, 0.2, 0.0], np.zeros(7), 0.1)
+    found = JointLimiter(limits, names).check(
+        [0.2, 0.2, 0.4, 0.2, 0.2, 0.2, 0.0], np.zeros(7), 0.1
+    )
     assert len(found.violations) == 6 and found.reason.count("joint") == 1
     assert found.reason.startswith("joint3: the step from the measured position 0.4")
     assert "factor of 4 (guard.step_margin) (and 5 more): does" in found.reason
