@@ -158,3 +158,22 @@ def test_no_message_of_a_second_publisher_is_taken_before_it_is_a_fault(domain, 
         assert all(fault for frame, fault in taken if frame == name)
         rival.close()
         wait(lambda: not watch.faults().soft, "it is gone")
+
+
+def test_two_real_nodes_of_one_name_are_told_apart(domain, graph, wait):
+    from sensor_msgs.msg import JointState
+
+    watch = GraphWatch(graph.node, SPEC, lambda: build_settings({}), {})
+    others = [graph.node.create_publisher(JointState, "joint_states", 10) for _ in range(2)]
+
+    def named(text: str) -> bool:
+        watch.look()
+        return text in watch.faults().soft.get("publishers:joint_states", "")
+
+    wait(lambda: named("2 publishers on '/joint_states': /probe (2 publishers);"), "one node")
+    graph.node.destroy_publisher(others.pop())
+    rival = Probe(domain)  # whose node has the same name
+    other = rival.node.create_publisher(JointState, "joint_states", 10)
+    wait(lambda: named(": 2 nodes named /probe, this one among them;"), watch.faults)
+    rival.node.destroy_publisher(other)
+    rival.close()
