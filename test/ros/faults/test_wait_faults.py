@@ -26,12 +26,20 @@ WAIT = 1.5
 
 @pytest.fixture(scope="module")
 def arm(policy, make_arms):
-    return make_arms(policy, ["joint_state"], start__wait=WAIT)["joint_state"]
+    return make_arms(policy, ["joint_state"])["joint_state"]
 
 
 @pytest.fixture(scope="module")
 def outcomes():
     return Outcomes("waits", ("at ~/start", "while commanding"))
+
+
+def swing(arm, wait):
+    """It commands, and from now on waits no longer than that."""
+    parameter = ("/joint_state/sarnn", "start.wait")
+    assert arm.robot.graph.set_parameter(*parameter, 600.0)[0]
+    arm.swing(wait)
+    assert arm.robot.graph.set_parameter(*parameter, WAIT)[0]
 
 
 def ends_and_stays(arm, fault, wait, since=0):
@@ -48,7 +56,7 @@ def ends_and_stays(arm, fault, wait, since=0):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))
 def test_fault(fault, arm, outcomes, wait):
-    arm.swing(wait)
+    swing(arm, wait)
     assert arm.call("stop").success
     fault.begin(arm)
     wait(lambda: fault.is_seen(arm), lambda: f"{arm.active_faults}\n{arm.process.output}")
@@ -61,7 +69,7 @@ def test_fault(fault, arm, outcomes, wait):
     assert arm.values["commands"] == sent
     outcomes.enter(fault.name, "at ~/start", "stops", fault.code)
 
-    arm.swing(wait)
+    swing(arm, wait)
     since = len(arm.process.output)
     fault.begin(arm)
     ends_and_stays(arm, fault, wait, since)
@@ -75,7 +83,7 @@ def test_the_table_in_the_documentation_is_what_happened(outcomes):
 
 def test_far_from_the_start_pose_a_start_is_refused(arm, wait):
     """The demonstrations began between 0.2 and 0.4 rad; the trained range is 2 rad wide."""
-    arm.swing(wait)
+    swing(arm, wait)
     assert arm.call("stop").success
     with arm.robot.record:
         arm.robot.position[1] = arm.robot.goal[1] = 0.75
