@@ -444,7 +444,7 @@ def contenders(
         if options.multithreaded:
             inference = [sys.executable, "-c", OTHER_EXECUTOR]
         inference += ["--ros-args", "-p", f"policy:={directory}"]
-        for parameter in ["autostart:=true", *options.parameter]:
+        for parameter in ["start_on_activate:=true", *options.parameter]:
             inference += ["-p", parameter]
         yield f"sarnn_ros, {trigger}", trigger, inference
     yield "baseline", None, [sys.executable, str(HERE / "eager_node.py"), str(rate), kind]

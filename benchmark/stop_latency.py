@@ -121,7 +121,8 @@ def measure(policy: Path, image: bytes, calls: int, crowd: int = 0) -> dict[str,
     robot = threading.Thread(target=publish, args=(image, crowd, ending))
     node = subprocess.Popen(
         [sys.executable, "-m", "sarnn_ros.ros.inference_node", "--ros-args"]
-        + ["-p", f"policy:={policy}", "-p", "watch.require_controller:=false"],
+        + ["-p", f"policy:={policy}", "-p", "watch.require_controller:=false"]
+        + ["-p", "start_on_activate:=true"],
         stderr=subprocess.DEVNULL,
     )
     try:

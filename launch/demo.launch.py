@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated arm, the inference node and RViz: `make demo`'s policy, to look at.
 
-Another trial: `ros2 service call /sim/reset std_srvs/srv/Trigger`, then the same for
-`/sarnn/reset`.
+The arm waits for `ros2 service call /sarnn/start std_srvs/srv/Trigger`, unless `start:=true`.
+Another trial: `/sim/reset` in the same way, then `/sarnn/reset`.
 """
 
 from launch import LaunchDescription
@@ -28,6 +28,9 @@ def generate_launch_description():
                 choices=["joint_state", "joint_trajectory"],
                 description="of the simulator and the node",
             ),
+            DeclareLaunchArgument(
+                "start", default_value="false", description="move the arm as soon as it is active"
+            ),
             Node(
                 package="sarnn_ros",
                 executable="sim_node",
@@ -44,6 +47,7 @@ def generate_launch_description():
                     "rviz": LaunchConfiguration("rviz"),
                     "command_interface": LaunchConfiguration("command_interface"),
                     "autostart": "true",
+                    "start": LaunchConfiguration("start"),
                 }.items(),
             ),
         ]

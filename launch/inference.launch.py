@@ -27,14 +27,17 @@ from rclpy.validate_namespace import validate_namespace
 
 SHARE = FindPackageShare("sarnn_ros")
 
-#: Launch argument = node parameter, with its type.
+#: Launch argument = node parameter (`start`: START), with its type.
 PARAMETERS = {
     "policy": (str, "policy directory, as written by 'sarnn train'"),
     "command_interface": (str, "joint_state, joint_trajectory or forward_position"),
     "autostart": (bool, "configure and activate at start-up"),
+    "start": (bool, "move the arm as soon as the node is active, without ~/start"),
     "dry_run": (bool, "do everything except sending the command"),
     "use_sim_time": (bool, "take the time from /clock"),
 }
+#: `start.…` are parameters already.
+START = "start_on_activate"
 #: Launch argument -> where in the policy's spec the topic is that it replaces.
 OBSERVED = {
     "image_topic": ("cameras", "the (first) camera"),
@@ -158,7 +161,11 @@ def _start(context):
 
 
 def _nodes(context):
-    given = [(name, kind) for name, (kind, _) in PARAMETERS.items() if _value(context, name)]
+    given = [
+        (START if name == "start" else name, LaunchConfiguration(name), kind)
+        for name, (kind, _) in PARAMETERS.items()
+        if _value(context, name)
+    ]
     inference = LifecycleNode(
         package="sarnn_ros",
         executable="inference_node",
@@ -172,11 +179,8 @@ def _nodes(context):
         parameters=[
             # No file of ours by default: it would count more than SetParameter does.
             *([LaunchConfiguration("params_file")] if _value(context, "params_file") else []),
-            {
-                name: ParameterValue(LaunchConfiguration(name), value_type=kind)
-                for name, kind in given
-            },
-            *(Parameter(name, LaunchConfiguration(name), value_type=kind) for name, kind in given),
+            {name: ParameterValue(value, value_type=kind) for name, value, kind in given},
+            *(Parameter(name, value, value_type=kind) for name, value, kind in given),
         ],
         remappings=[
             ("joint_command", LaunchConfiguration("command_topic")),

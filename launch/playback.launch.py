@@ -83,6 +83,7 @@ def generate_launch_description():
                     "policy": LaunchConfiguration("policy"),
                     "rviz": LaunchConfiguration("rviz"),
                     "autostart": "true",
+                    "start": "true",
                     "dry_run": "true",
                     "use_sim_time": "true",
                 }.items(),

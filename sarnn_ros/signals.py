@@ -17,7 +17,8 @@ ENDING_SECONDS = 5.0
 
 @contextmanager
 def stop_on_signals(deadline: float = ENDING_SECONDS) -> Iterator[threading.Event]:
-    """An event that Ctrl-C, SIGTERM and SIGHUP (the terminal or the ssh session is gone) set.
+    """An event that Ctrl-C, Ctrl-\\ (SIGQUIT), SIGTERM and SIGHUP (the terminal or the ssh session
+    is gone) set.
 
     To be entered in the main thread, before anything starts other threads or waits. Python runs
     signal handlers in the main thread only, and only between two of its instructions: while that
@@ -31,7 +32,7 @@ def stop_on_signals(deadline: float = ENDING_SECONDS) -> Iterator[threading.Even
     :param deadline: a process that lives this long after the first signal, s, prints what its
         threads are doing and exits with code 1.
     """
-    numbers = [signal.SIGINT, signal.SIGTERM]
+    numbers = [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
     stop = threading.Event()

@@ -38,7 +38,7 @@ def main(policy: Path) -> None:
                 "inference",
                 [
                     *("run", "inference", "--ros-args", "-p", f"policy:={policy.resolve()}"),
-                    *("-p", "start_on_activate:=false", "-p", "watch.frozen_ticks:=0"),
+                    *("-p", "watch.frozen_ticks:=0"),
                 ],
             ),
             (

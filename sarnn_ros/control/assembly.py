@@ -19,7 +19,13 @@ from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.outlet import Command, CommandOutlet
 from sarnn_ros.control.outside import OutsideWatch
 from sarnn_ros.control.parts import LimitsBy, Parts, Ports
-from sarnn_ros.control.resolve import command_interval_ns, guard_limits, held_indices, start_box
+from sarnn_ros.control.resolve import (
+    command_interval_ns,
+    guard_limits,
+    held_indices,
+    start_box,
+    start_poses,
+)
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.start import start_sequence
@@ -74,6 +80,7 @@ def _parts(policy: Policy, settings: Callable[[], Settings], ports: Ports) -> Pa
             gripper.indices,
             held_indices(now, spec),
         ),
+        start_poses=start_poses(now, spec, envelope),
         outlet=outlet,
         interpolator=SetpointInterpolator(
             period_ns,

@@ -11,7 +11,7 @@ command that was on its way when one of them was called is not sent.
 from __future__ import annotations
 
 import traceback
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -46,11 +46,13 @@ Vector = NDArray[np.float64]
 #: A gap in a motion of more than so many periods, and of more than `watch.max_gap`, latches:
 #: meanwhile nobody looked, and the arm may have been moved. Shorter ones are missed ticks.
 GAP_PERIODS = 5
-#: Why a run ended that nobody stopped, by the event: code and text.
+#: Why a run ended that nobody stopped, by the event: level of the log, code and text.
 ENDINGS = {
-    Event.TIMEOUT: ("run_timeout", "the run took as long as run_timeout allows"),
-    Event.PREVENTED: ("ramp", "the ramp to the start pose was interrupted"),
-    Event.STALL: ("ramp", "the ramp to the start pose was interrupted"),
+    Event.TIMEOUT: ("info", "run_timeout", "the run took as long as run_timeout allows"),
+    Event.WAITED: ("warning", "waited", "nothing was commanded for as long as start.wait allows"),
+    Event.AWAY: ("warning", "away", "the arm is not where the demonstrations began"),
+    Event.PREVENTED: ("error", "ramp", "the ramp to the start pose was interrupted"),
+    Event.STALL: ("error", "ramp", "the ramp to the start pose was interrupted"),
 }
 
 
@@ -99,10 +101,15 @@ class Controller:
         self._generation = self._resets = 0
         self._reset_reason: str | None = None  # for the control thread: forget
         self._beginning = False  # for the control thread: begin the start sequence
+        self._begun = False  # the run has moved the arm, or warmed up
         self._ticking = False
         self._last_tick: tuple[int, Instant] | None = None
-        self._run_began = self._clocks.read()
-        self._ending = ("", "")  # why it is stopped, unless by ~/stop
+        self._run_began = self._held_since = self._clocks.read()
+        self._ending: tuple[str, str, str] = ("", "", "")  # why it is stopped, unless by ~/stop
+        self._cause = ""  # what led to that ending
+        # For the log, whose lines are written when the lock is free: level, key and text.
+        self._to_say: deque[tuple[str, str, str]] = deque()
+        self._said: State | None = None
         self._motion = Motion(spec.period_ns)
         self._present: tuple[int, Vector] | None = None  # stamp and commanded joints
 
@@ -155,18 +162,28 @@ class Controller:
 
     def status(self) -> Status:
         """What it is doing, and why."""
-        dry_run = self._settings().dry_run
+        settings = self._settings()
+        dry_run = settings.dry_run
         state, active = self.state, self.faults.active
         if state in ACTIVE and state not in LATCHED and (silence := self.stalled_s):
             why = "the policy has not returned" if self._ticking else "has the clock stopped?"
             return Status(state, f"no tick for {silence:.1f} s: {why}", "no_tick", dry_run)
-        if state in LATCHED or state is State.HOLDING:
-            if active:
-                return Status(state, active[0].text, active[0].code, dry_run)
-            if state is State.HOLDING:
-                return Status(state, "waits for the next tick", "", dry_run)
-        code, text = self._ending if state is State.STOPPED else ("", "")
-        return Status(state, text, code, dry_run)
+        code, text = (active[0].code, active[0].text) if active else ("", "")
+        if state in LATCHED and active:
+            return Status(state, text, code, dry_run)
+        if state is State.HOLDING:
+            if not text:
+                text = "waits for the next tick"
+            elif not dry_run:
+                text += f"; the run ends after {settings.start.wait:g} s of this (start.wait)"
+            return Status(state, text, code, dry_run)
+        if state is not State.STOPPED:
+            return Status(state, dry_run=dry_run)
+        blocked = text or self._away()
+        _, code, text = self._ending
+        if self._cause and not blocked:
+            text += f": {self._cause}"
+        return Status(state, text, code, dry_run, blocked)
 
     @property
     def started(self) -> bool:
@@ -204,22 +221,44 @@ class Controller:
         """No command after this returns, except for the hold that it sends itself."""
         with self._lock:
             if self.state in ACTIVE:
+                was = self.state
                 self._order(Event.DEACTIVATE)
+                if not self._to_say:
+                    text = f"no hold is sent: it was {was.value}, and commanded nothing"
+                    self._note("info", "hold", text)
+        self._say()
 
     def start(self) -> None:
         """Begin to command, with a fresh recurrent state.
 
-        :raises Refused: while a fault is latched.
+        :raises Refused: a fault is latched, or the arm is not where the demonstrations began.
         """
         with self._lock:
             if self.state in LATCHED:
                 raise Refused(self.status().text)
+            if away := self._away():
+                raise Refused(f"not started: {away}")
             self._order(Event.START, "start")
+
+    def _away(self, present: Vector | None = None) -> str:
+        """Why no motion may begin where the arm is; empty: it may, or nobody knows where it is.
+
+        :param present: the commanded joints; None: as measured last.
+        """
+        settings = self._settings()
+        if settings.dry_run or settings.start.ramp_speed:
+            return ""
+        if present is None:
+            present = self.parts.outlet.present(self._clocks.now_ns())
+        if present is None:
+            return ""
+        return self.parts.start_poses.away(present, settings.start.margin)
 
     def stop(self) -> None:
         """No command after this returns, except for the hold that it sends itself."""
         with self._lock:
             self._order(Event.STOP)
+        self._say()
 
     def reset(self) -> tuple[Fault, ...]:
         """Forget the recurrent state, all faults, and all messages received before. After a
@@ -292,21 +331,48 @@ class Controller:
         if self._ticking:
             self.parts.policy.cancel()
 
+    def _note(self, level: str, key: str, text: str) -> None:
+        """To be logged once the lock is free: a log may wait for the network. The same again in
+        one run is suppressed as the log does it, but not in the next."""
+        self._to_say.append((level, f"{key}:{self._generation}", text))
+
+    def _say(self) -> None:
+        while self._to_say:
+            self._ports.log(*self._to_say.popleft())
+
+    def _say_state(self) -> None:
+        """Log where a tick has led, once. What it waits for, a latched fault and the answers to a
+        person are logged elsewhere."""
+        state, level, text = self.state, "", ""
+        if state in MOVING or state is State.STALLED:
+            level, text = "info", self.status().text
+        elif state is State.STOPPED and any(self._ending):
+            level, text = self._ending[0], self.status().text
+        if state is not self._said and (
+            not level or self._ports.log(level, f"{state.value}:{self._generation}", text)
+        ):
+            self._said = state
+
     def _tell(self, changes: FaultChanges) -> None:
+        self._say()
         self._fault_log.see(self.state.value, changes, self.faults.active)
         if changes.appeared or changes.resolved:
             self._ports.changed()
 
-    def _order(self, event: Event, reset: str | None = None) -> None:
+    def _order(self, event: Event, reset: str | None = None, cause: str = "") -> None:
         """Fire a user's event: the tick in progress may no longer send."""
         self._generation += 1
-        self._fire(event, reset)
+        self._said = None
+        self._fire(event, reset, cause)
 
-    def _fire(self, event: Event, reset: str | None = None) -> None:
+    def _fire(self, event: Event, reset: str | None = None, cause: str = "") -> None:
         before = self.state
         self.state, actions = transition(before, event)
         if self.state is State.STOPPED and before is not State.STOPPED:
-            self._ending = ENDINGS.get(event, ("", ""))
+            self._ending = ENDINGS.get(event, ("", "", ""))
+            self._cause = cause
+        if self.state is State.HOLDING and (before is not State.HOLDING or reset):
+            self._held_since = self._clocks.read()
         for action in actions:
             if action is Action.FORGET:
                 self._reset_reason = reset
@@ -336,9 +402,11 @@ class Controller:
             command, now = Command.standing(position), self._clocks.read()
             refused = self.parts.outlet.send(command, now, self._period_ns, self._present)
             self.parts.interpolator.end()
-            if refused is not None:
+            if refused is None:
+                self._note("info", "hold", "a hold was sent: the last command again, at rest")
+            else:
                 text = f"no hold was sent ({refused.text}): its controller keeps the last command"
-                self._ports.log("warning", "hold", text)
+                self._note("warning", "hold", text)
 
     # -- on the control thread ------------------------------------------------------------------
 
@@ -356,9 +424,7 @@ class Controller:
         finally:
             self._ticking = False
         self._tell(tick.changes)
-        if tick.ramp_stopped:
-            text = f"stopped: {ENDINGS[Event.PREVENTED][1]}; call ~/start"
-            self._ports.log("error", "ramp", text)
+        self._say_state()
         self.parts.scene.see(tick)
         self._ports.on_tick(tick)
 
@@ -396,14 +462,28 @@ class Controller:
         return tick
 
     def _end_run(self) -> None:
-        """Stop if the run has taken as long as it may."""
-        limit_s = self._settings().run_timeout
+        """Stop if the run has taken as long as it may, or held as long as it may."""
+        settings = self._settings()
+        limit_s, wait_s = settings.run_timeout, settings.start.wait
         with self._lock:
-            if not limit_s or self.state not in STARTED or self.run_s < limit_s:
+            if limit_s and self.state in STARTED and self.run_s >= limit_s:
+                self._order(Event.TIMEOUT)
+            elif self.state is State.HOLDING and not settings.dry_run and self._held_s >= wait_s:
+                active = self.faults.active
+                self._order(Event.WAITED, cause=active[0].text if active else "")
+            else:
                 return
-            self._order(Event.TIMEOUT)
-        self._ports.log("info", "run_timeout", self.status().text)
         self._ports.changed()
+
+    @property
+    def _held_s(self) -> float:
+        """For how long it has been holding, s. A simulated clock may stand still, or leap when it
+        begins."""
+        since, now = self._held_since, self._clocks.read()
+        held_ns = now.steady_ns - since.steady_ns
+        if self._clocks.simulated():
+            held_ns = min(held_ns, now.now_ns - since.now_ns)
+        return held_ns * 1e-9
 
     def _begin(self, tick: Tick) -> _Order:
         """Carry out the requests since the last tick."""
@@ -414,6 +494,7 @@ class Controller:
         if tick.reset:
             self._restart()
         if beginning:
+            self._begun = False
             self.parts.sequence.begin()
         return order
 
@@ -438,7 +519,7 @@ class Controller:
             tick.reset = f"time went back by {(then.now_ns - began.now_ns) * 1e-9:.3f} s"
             self._restart()
             if self._clocks.simulated():
-                self._run_began = began
+                self._run_began = self._held_since = began
             self.parts.buffer.rewind(began.now_ns)
         else:
             # Images come about every period, the grid at exact multiples.
@@ -495,6 +576,8 @@ class Controller:
         sequence, settings = self.parts.sequence, self._settings()
         clear = not (faults.soft or faults.hard or self.faults.latched)
         allowed = clear and order.state in STARTED
+        away = self._away(self._present[1]) if allowed and not self._begun else ""
+        allowed = allowed and not away
         here = self._motion.here(tick.label_ns, self._present[1])
         ramping = allowed and not settings.dry_run and sequence.ramps(here)
         self._permit(tick, allowed and not ramping)
@@ -510,6 +593,8 @@ class Controller:
             )
             self.parts.policy.reset()  # or the recurrent state would stay not finite
         self._find_interruption(tick, faults)  # late: set-points are sent while the policy runs
+        if away:
+            return Event.AWAY, None
         if not allowed or faults.soft or faults.hard:
             return Event.PREVENTED, None
         if ramping:
@@ -631,12 +716,14 @@ class Controller:
                 self._find_stall(since, self._clocks.read(), self.state, faults)
             if order.resets == self._resets:
                 tick.changes = self.faults.update(tick.label_ns, faults.soft, faults.hard)
-            was = self.state
             if self.faults.latched:
                 self._order(Event.FAULT)
             elif current and not done:
-                self._fire(event if event is Event.WARM_UP else Event.PREVENTED)
-            tick.ramp_stopped = was is State.RAMPING and self.state is State.STOPPED
+                if event is Event.AWAY and self._present is not None:
+                    self._fire(event, cause=self._away(self._present[1]))
+                else:
+                    self._fire(event if event is Event.WARM_UP else Event.PREVENTED)
+            self._begun = self._begun or self.state in MOVING
             tick.state = self.state
 
     def _send(

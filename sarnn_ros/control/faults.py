@@ -148,9 +148,9 @@ class FaultLog:
         for key, fault in on.items():
             level, remedy = "warning", ""
             if fault.hard:
-                level, remedy = "error", "; call ~/reset, then ~/start"
+                level, remedy = "error", "call ~/reset, then ~/start: "
             if key not in self._said and self._say(
-                level, f"{level}:{fault.code}", f"{state}: {fault.text}{remedy}"
+                level, f"{level}:{fault.code}", f"{state}: {remedy}{fault.text}"
             ):
                 self._said[key] = fault
         for key, fault in list(self._said.items()):

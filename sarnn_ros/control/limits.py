@@ -22,8 +22,9 @@ Vector = NDArray[np.float64]
 Action = Literal["refuse", "clamp"]
 Check = Literal["position", "approach", "step", "velocity", "acceleration"]
 
-#: A step that is clamped goes to this part of its limit. The last check measures it once more,
-#: from newer joints, and a measurement that trembles must not have it refused.
+#: A step that is clamped goes to this part of its limit, and so does the point of rest. The last
+#: check measures it once more, from newer joints, and a measurement that trembles must not have it
+#: refused.
 CLAMPED_STEP = 0.9
 #: Beyond what was trained the velocity towards a position limit is at most this times what is left
 #: of the way, 1/s: as `k_position` of ros2_control's soft joint limits.
@@ -243,8 +244,11 @@ class LimitResult:
 
     @property
     def reason(self) -> str:
-        """All violations in one line, and what they most likely come from."""
-        found = "; ".join(str(violation) for violation in self.violations)
+        """The worst violation of each check, and what they most likely come from."""
+        by_check: dict[str, list[LimitViolation]] = {}
+        for violation in self.violations:
+            by_check.setdefault(violation.reason, []).append(violation)
+        found = "; ".join(map(_worst_of, by_check.values()))
         causes = dict.fromkeys(violation.cause for violation in self.violations)
         return ": ".join(filter(None, (found, "; ".join(filter(None, causes)))))
 
@@ -262,6 +266,18 @@ class _Past:
     velocity: Vector
     acceleration: Vector
     period_s: float
+
+
+def _worst_of(violations: Sequence[LimitViolation]) -> str:
+    """The worst of one check, and how many joints more there are."""
+
+    def excess(one: LimitViolation) -> float:
+        by_factor = one.reason in MARGINS and one.limit
+        return abs(one.value / one.limit) if by_factor else abs(one.value - one.limit)
+
+    worst = max(violations, key=excess)
+    more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
+    return f"{worst}{more}"
 
 
 class JointLimiter:

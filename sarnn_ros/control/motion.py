@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.control.limits import JointLimits
+from sarnn_ros.control.limits import CLAMPED_STEP, JointLimits
 from sarnn_ros.control.outlet import Command
 
 Vector = NDArray[np.float64]
@@ -89,11 +89,13 @@ class Motion:
         last = self.here(label_ns, present)
         elapsed_s, _, _ = self.past(label_ns)
         # From speed to rest at a constant rate takes half the distance of a period at speed; the
-        # point of rest obeys the limits of the command itself.
+        # point of rest obeys the limits of the command itself. It keeps off the step's, by which
+        # newer joints judge it once more.
+        reach = CLAMPED_STEP * limits.max_step
         rest = np.clip(
             position + 0.5 * (position - last),
-            np.maximum(limits.position_min, np.minimum(position, present - limits.max_step)),
-            np.minimum(limits.position_max, np.maximum(position, present + limits.max_step)),
+            np.maximum(limits.position_min, np.minimum(position, present - reach)),
+            np.minimum(limits.position_max, np.maximum(position, present + reach)),
         )
         return Command(position, (position - last) / elapsed_s, rest)
 

@@ -134,11 +134,14 @@ class CommandOutlet:
         since: Instant,
         limit_ns: int,
         measured: tuple[int, Vector] | None = None,
+        rest: Vector | None = None,
     ) -> Interruption | None:
         """Whether a set-point may leave now.
 
         :param since: the moment that it is for; :param limit_ns: how much later it may leave.
         :param measured: stamp and commanded joints, (n,), of the observation it came from.
+        :param rest: see `Command`; computed from the observation, and the arm may have been put
+            elsewhere since.
         :returns: why not, if so.
         """
         now = self.clocks.read()
@@ -151,9 +154,10 @@ class CommandOutlet:
             present = measured[1] if 0 <= now.now_ns - measured[0] <= self._fresh_ns else None
         if present is None:
             return Interruption("no fresh joint state", "no fresh joint state")
-        result = self.limiter.check_step(position, present)
-        if not result.ok:
-            return Interruption(result.violations[0].reason, result.reason, True)
+        for point in (position,) if rest is None else (position, rest):
+            result = self.limiter.check_step(point, present)
+            if not result.ok:
+                return Interruption(result.violations[0].reason, result.reason, True)
         return None
 
     def ready(
@@ -171,7 +175,7 @@ class CommandOutlet:
             commit()
             self.sent = Sent(self.clocks.now_ns(), command.position, command.velocity)
 
-        return self.check(command.position, since, limit_ns, measured) or send
+        return self.check(command.position, since, limit_ns, measured, command.rest) or send
 
     def send(
         self,

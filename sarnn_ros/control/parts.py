@@ -17,7 +17,7 @@ from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet
 from sarnn_ros.control.outside import OutsideWatch
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import Settings
-from sarnn_ros.control.start import StartSequence
+from sarnn_ros.control.start import StartPoses, StartSequence
 from sarnn_ros.control.tick import Tick
 from sarnn_ros.control.watchdogs import FormatWatch, ObservationWatch
 from sarnn_ros.policy.runtime import Policy
@@ -67,6 +67,7 @@ class Parts:
     limiter: JointLimiter
     gripper: TwoValuedGripper
     sequence: StartSequence
+    start_poses: StartPoses
     outlet: CommandOutlet
     interpolator: SetpointInterpolator
     watch: ObservationWatch

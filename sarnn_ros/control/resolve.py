@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.control.limits import Check, JointLimits
 from sarnn_ros.control.settings import Settings
+from sarnn_ros.control.start import StartPoses
 from sarnn_ros.control.urdf import joint_limits, unlimited
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.spec import NANOSECONDS, SHARED_TYPES, Spec
@@ -187,6 +188,20 @@ def start_box(spec: Spec, envelope: Any) -> tuple[NDArray[np.float64], NDArray[n
     pose = np.asarray(envelope.start_pose, np.float64)[indices]
     spread = np.asarray(envelope.start_pose_spread, np.float64)[indices]
     return pose - spread, pose + spread
+
+
+def start_poses(settings: Settings, spec: Spec, envelope: Any) -> StartPoses:
+    """The same box without joints that may begin elsewhere: the gripper's, and those held."""
+    indices = list(spec.command_indices)
+    names = spec.command_names
+    low, high = start_box(spec, envelope)
+    free = [*held_indices(settings, spec), *map(names.index, settings.gripper.joints)]
+    low[free], high[free] = -np.inf, np.inf
+    lowest, highest = (
+        np.asarray(values, np.float64)[indices]
+        for values in (envelope.position_min, envelope.position_max)
+    )
+    return StartPoses(names, low, high, highest - lowest, settings.guard.floor)
 
 
 def guard_limits(

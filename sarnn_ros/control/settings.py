@@ -209,6 +209,21 @@ class WatchSettings(_Group):
 class StartSettings(_Group):
     """How a motion begins; see docs/reference/node.md."""
 
+    wait: float = _setting(
+        5.0,
+        "a run that has held for so long ends, s: the robot is stopped until another ~/start, and "
+        "does not move when what it waited for has come. Not in a dry run",
+        live=True,
+        within=(0.1, 3600),
+    )
+    margin: float = _setting(
+        0.1,
+        "without a ramp ~/start is refused where a joint is further than this fraction of its "
+        "trained range from where the demonstrations began (at least guard.floor); 1: anywhere in "
+        "that range. The gripper and hold_joints do not count, nor does a dry run",
+        live=True,
+        within=(0, 100),
+    )
     ramp_speed: float = _setting(
         0.0,
         "after ~/start move first to where the demonstrations began, on a straight line in joint "
@@ -343,7 +358,7 @@ class Settings(_Group):
         True, "configure and activate at start-up; false: a lifecycle manager does", read_only=True
     )
     start_on_activate: bool = _setting(
-        True, "command as soon as active; otherwise wait for ~/start"
+        False, "command as soon as active, without waiting for ~/start"
     )
     run_timeout: float = _setting(
         0.0,

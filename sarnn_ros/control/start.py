@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,46 @@ from sarnn_ros.control.state import Event
 from sarnn_ros.errors import ConfigError
 
 Vector = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StartPoses:
+    """Where the demonstrations began. Without a ramp a motion begins nowhere else: of what is far
+    from there the policy has seen nothing.
+
+    :param names: of the commanded joints.
+    :param low, high: the box in which the demonstrations began; infinite for joints that do not
+        count: a gripper's, and those that are held.
+    :param span: the trained range of each joint.
+    :param floor: the smallest margin.
+    """
+
+    names: Sequence[str]
+    low: Vector
+    high: Vector
+    span: Vector
+    floor: float
+
+    def away(self, here: Vector, margin: float) -> str:
+        """What keeps a motion from beginning here, and the remedy; empty: nothing does.
+
+        :param here: the present position.
+        :param margin: of the box on each side, as a fraction of the trained range.
+        """
+        allowed = np.maximum(margin * self.span, self.floor)
+        distance = np.abs(here - np.clip(here, self.low, self.high))
+        over = np.flatnonzero(distance > allowed)
+        if not over.size:
+            return ""
+        worst = over[np.argmax(distance[over] / allowed[over])]
+        more = f" (and {over.size - 1} more)" if over.size > 1 else ""
+        return (
+            f"{self.names[worst]}{more} is at {here[worst]:.4g}, {distance[worst]:.3g} rad or m "
+            f"from where the demonstrations began ({self.low[worst]:.4g} to "
+            f"{self.high[worst]:.4g}, {allowed[worst]:.3g} around it are allowed): bring the arm "
+            "there, or set start.ramp_speed, which moves it there first; to start elsewhere on "
+            "purpose raise start.margin"
+        )
 
 
 class StartSequence:

@@ -22,7 +22,7 @@ class State(Enum):
     INACTIVE = "inactive"
     INACTIVE_FAULTED = "inactive, faulted"
     STOPPED = "stopped"  # active, waits for ~/start
-    HOLDING = "holding"  # started, but something prevents a command; goes on by itself
+    HOLDING = "holding"  # started, but something prevents a command; goes on within start.wait
     RAMPING = "ramping"  # moving to the pose in which the demonstrations began
     WARMING_UP = "warming up"  # the policy observes, and commands nothing yet
     BLENDING = "blending"  # from the present position into the policy's commands
@@ -53,6 +53,8 @@ class Event(Enum):
     FAULT = "fault latched"
     STALL = "clock stands still"
     TIMEOUT = "run_timeout"  # the run has taken as long as it may
+    WAITED = "start.wait"  # it has held as long as it may
+    AWAY = "away from the start"  # the arm is not where the demonstrations began
 
 
 class Action(Enum):
@@ -99,7 +101,7 @@ TABLE: tuple[tuple[frozenset[State], Event, State | None, tuple[Action, ...]], .
     (frozenset({S.FAULTED}), E.RESET, S.STOPPED, (A.FORGET,)),
     (frozenset({S.STOPPED, S.RAMPING}), E.RESET, None, (A.FORGET,)),
     (STARTED, E.RESET, S.HOLDING, (A.FORGET,)),
-    # Not while holding: that goes on by itself.
+    # Not while holding: that may go on by itself.
     (_WAITS, E.LOAD, None, (A.FORGET,)),
     # the ticks
     (STARTED, E.RAMP, S.RAMPING, (A.SEND,)),
@@ -110,6 +112,9 @@ TABLE: tuple[tuple[frozenset[State], Event, State | None, tuple[Action, ...]], .
     (frozenset({S.RAMPING}), E.PREVENTED, S.STOPPED, (A.HOLD,)),
     (STARTED, E.PREVENTED, S.HOLDING, (A.HOLD,)),
     (STARTED, E.TIMEOUT, S.STOPPED, (A.HOLD,)),
+    # Nor does a run, long after somebody asked for it.
+    (frozenset({S.HOLDING}), E.WAITED, S.STOPPED, ()),
+    (frozenset({S.HOLDING, S.STALLED}), E.AWAY, S.STOPPED, ()),
     (STARTED, E.FAULT, S.FAULTED, (A.HOLD,)),
     (frozenset({S.STOPPED, S.FAULTED}), E.FAULT, S.FAULTED, ()),
     (frozenset({S.INACTIVE, S.INACTIVE_FAULTED}), E.FAULT, S.INACTIVE_FAULTED, ()),
@@ -157,16 +162,20 @@ class Status:
     """The state, why it is that one, and what to do.
 
     :param reason: what prevents commands, for a person; :param code: the same as a stable name.
+    :param blocked: while stopped: what would keep ~/start from commanding.
     """
 
     state: State
     reason: str = ""
     code: str = ""
     dry_run: bool = False
+    blocked: str = ""
 
     @property
     def level(self) -> Level:
-        return "faulted" if self.code == "no_tick" else _LEVELS.get(self.state, "fine")
+        if self.code == "no_tick":
+            return "faulted"
+        return "waiting" if self.blocked else _LEVELS.get(self.state, "fine")
 
     @property
     def name(self) -> str:
@@ -176,8 +185,13 @@ class Status:
 
     @property
     def text(self) -> str:
-        """State, reason, next step."""
+        """State, reason, next step; of a latched fault, whose reason may be long, the step
+        first."""
         step = NEXT_STEP.get(self.state, "")
+        if self.blocked:
+            step += f"; not yet: {self.blocked}"
+        if self.state in LATCHED:
+            return ": ".join(filter(None, (self.name, step, self.reason)))
         return ": ".join(filter(None, (self.name, "; ".join(filter(None, (self.reason, step))))))
 
     @property

@@ -20,7 +20,6 @@ class Tick:
     did not get that far.
 
     :ivar state: after it.
-    :ivar ramp_stopped: a ramp was interrupted and does not go on.
     :ivar interrupted: the segment to the last command was not finished.
     """
 
@@ -31,7 +30,6 @@ class Tick:
     observation: Observation | None = None
     prediction: Prediction | None = None
     sent: Command | None = None
-    ramp_stopped: bool = False
     interrupted: bool = False
     changes: FaultChanges = field(default_factory=FaultChanges)
     stages: dict[str, float] = field(default_factory=dict)

@@ -24,6 +24,8 @@ RATE_WINDOW = 2.0
 ONLY_ONE = (
     "; end all but one, or set watch.single_publisher:=false if they publish different joints"
 )
+#: The first bytes of a publisher's GID in DDS: those of its participant, which is its process.
+GID_PREFIX = 12
 #: What rmw calls a node that it has not heard of.
 UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
 
@@ -129,13 +131,25 @@ class GraphWatch:
     def _who(self, resolved: str) -> str:
         infos = self._node.get_publishers_info_by_topic(resolved)
         # DDS announces a publisher before it says to which node it belongs.
-        names = sorted(
+        names = [
             f"{i.node_namespace.rstrip('/')}/{i.node_name}"
             if i.node_name != UNKNOWN_NODE
             else "one of a node that is not known yet (/diagnostics will name it)"
             for i in infos
-        )
-        return f"{len(names)} publishers on '{resolved}': {', '.join(names)}"
+        ]
+        processes: dict[str, set[tuple[int, ...]]] = {name: set() for name in sorted(names)}
+        for name, info in zip(names, infos, strict=True):
+            processes[name].add(tuple(info.endpoint_gid[:GID_PREFIX]))
+        said = []
+        for name, found in processes.items():
+            count = names.count(name)
+            if len(found) > 1 and name == self._node.get_fully_qualified_name():
+                said.append(f"{count} nodes named {name}, this one among them")
+            elif len(found) > 1:
+                said.append(f"{count} nodes named {name}: was it started twice?")
+            else:
+                said.append(name if count == 1 else f"{name} ({count} publishers)")
+        return f"{len(names)} publishers on '{resolved}': {', '.join(said)}"
 
     def _measure(self) -> None:
         elapsed = time.monotonic() - self._since

@@ -174,7 +174,10 @@ class InferenceNode(SafeLifecycleNode):
     def _activate(self, *, start: bool) -> None:
         assert self._side is not None
         self._side.activate(start=start)
-        self.get_logger().info(f"active: {self.status().text}")
+        status = self.status()
+        how = f"ros2 service call {self.get_fully_qualified_name()}/start std_srvs/srv/Trigger"
+        how = f" (to move the arm: {how})" if status.state is State.STOPPED else ""
+        self.get_logger().info(f"active: {status.text}{how}")
 
     def deactivate(self) -> None:
         self.halt()
@@ -274,7 +277,7 @@ class InferenceNode(SafeLifecycleNode):
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until SIGINT, SIGTERM or SIGHUP.
+    """Run the node until SIGINT, SIGQUIT, SIGTERM or SIGHUP.
 
     :returns: 0 after a clean stop, 1 if `autostart` failed.
     """

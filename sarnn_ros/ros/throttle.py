@@ -27,7 +27,8 @@ class ThrottledLog:
         now = time.monotonic()
         if now - self._logged.get(key, -LOG_INTERVAL_S) < LOG_INTERVAL_S:
             return False
-        self._logged[key] = now
+        recent = {one: at for one, at in self._logged.items() if now - at < LOG_INTERVAL_S}
+        self._logged = recent | {key: now}  # it does not grow with the number of keys
         text = shorten(text, MAX_TEXT)
         # One line each: rclpy refuses two severities from the same line of code.
         if level == "error":

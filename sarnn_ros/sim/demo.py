@@ -191,7 +191,6 @@ class Demo:
             "inference": [
                 *(*_SARNN, "run", "inference", "--ros-args"),
                 *("-p", f"policy:={self.policy.resolve()}"),
-                *("-p", "autostart:=true", "-p", "start_on_activate:=false"),
                 # Rendered images have no noise: they may be alike although the arm has moved.
                 *("-p", "watch.frozen_ticks:=0"),
                 # A laptop that simulates as well may keep the node waiting; this arm hurts nobody.

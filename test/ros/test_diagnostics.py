@@ -70,6 +70,14 @@ def test_no_ticks_are_an_error_while_active(loop):
     assert level == DiagnosticStatus.OK and text.startswith("inactive: activate it")
 
 
+def test_what_a_start_would_wait_for_is_a_warning(loop):
+    loop.status = Status(State.STOPPED)
+    assert loop.told("control") == (DiagnosticStatus.OK, "stopped: call ~/start")
+    loop.status = Status(State.STOPPED, blocked="front: no image")
+    text = "stopped: call ~/start; not yet: front: no image"
+    assert loop.told("control") == (DiagnosticStatus.WARN, text)
+
+
 def test_ticks_missed_are_a_warning_for_a_while(loop):
     def tick(missed: int) -> None:
         loop.controller.statistics.add(

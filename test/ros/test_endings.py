@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_by_one")]
 START = (0.3, 0.3, 0.3)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize(
     "deliver", [to_another_thread, while_it_is_stopped, many_times], ids=lambda one: one.__name__
 )
@@ -42,6 +42,8 @@ def test_a_commanding_node_holds_and_ends(deliver, number, policy, start_node, m
     robot.catch_up()
     *_, last, hold = robot.commands
     assert (hold.position == last.position).all(), "the hold comes last"
+    said = [node.output.find(text) for text in ("commanding", "a hold was sent: the last command")]
+    assert -1 not in said and said == sorted(said), node.output
 
 
 def test_a_node_that_waits_to_be_configured_ends(start_node, graph, wait):
@@ -91,7 +93,7 @@ def test_a_node_that_loads_another_policy_for_ever_ends(launch, policy, graph, w
 
     node = launch(
         sys.executable, "-c", LOADING,
-        "--ros-args", "-p", f"policy:={policy}", "-p", "start_on_activate:=false",
+        "--ros-args", "-p", f"policy:={policy}",
         "-r", "__node:=loading",  # a request must not go to an earlier node that has just ended
     )  # fmt: skip
     node.wait_for("active: stopped")
@@ -128,8 +130,11 @@ def test_a_policy_that_does_not_return_latches_and_the_node_ends(
     service, launch, policy, graph, make_robot, wait
 ):
     robot = make_robot(JOINTS, START)
-    node = launch(sys.executable, "-c", HANGING, "--ros-args", "-p", f"policy:={policy}")
-    node.wait_for("the policy has not returned; call ~/reset, then ~/start")
+    node = launch(
+        *(sys.executable, "-c", HANGING, "--ros-args"),
+        *("-p", f"policy:={policy}", "-p", "start_on_activate:=true"),
+    )
+    node.wait_for("the policy has not returned")
     robot.catch_up()
     *_, last, hold = robot.commands
     assert (hold.position == last.position).all(), "the hold comes last"
@@ -197,7 +202,9 @@ def test_200_endings_in_random_states(policy, start_node, make_robot, wait):
             time.sleep(choice.uniform(0.0, 1.0))
         deliver = choice.choice(deliveries)
         began = time.monotonic()
-        deliver(node.pid, choice.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP]))
+        deliver(
+            node.pid, choice.choice([signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP])
+        )
         code = node.ended()
         took.append(time.monotonic() - began)
         said = f"round {round_}, {deliver.__name__}, {took[-1]:.1f} s, code {code}\n{node.output}"

@@ -25,9 +25,12 @@ class Graph:
         node = SimpleNamespace(
             resolve_topic_name=lambda topic: f"/{topic}",
             count_publishers=lambda topic: len(self.publishers.get(topic, ())),
+            get_fully_qualified_name=lambda: "/sarnn",
             get_publishers_info_by_topic=lambda topic: [
-                SimpleNamespace(node_namespace="/", node_name=name)
-                for name in self.publishers[topic]
+                SimpleNamespace(
+                    node_namespace="/", node_name=name, endpoint_gid=[process] * 12 + [0] * 4
+                )
+                for process, name in enumerate(self.publishers[topic])
             ],
         )
         commands = {
@@ -63,6 +66,20 @@ def test_a_second_commander_is_named_except_in_a_dry_run():
     assert not graph.faults(dry_run=True)
     assert graph.faults(dry_run=False)
     assert not graph.faults(**{"watch.single_commander": False})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("sarnn", "3 publishers on '/arm': 2 nodes named /sarnn, this one among them, /teleop"),
+        ("teleop", "3 publishers on '/arm': /sarnn, 2 nodes named /teleop: was it started twice?"),
+    ],
+)
+def test_two_nodes_of_one_name_are_two(name, said):
+    graph = Graph(1, "/arm")
+    graph.publishers["/arm"] += sorted(["teleop", name])
+    graph.watch.look()
+    assert graph.watch.faults().soft["commanders:joint_command"].startswith(said)
 
 
 def test_its_own_publishers_on_one_topic_are_no_second_commander():
@@ -141,3 +158,22 @@ def test_no_message_of_a_second_publisher_is_taken_before_it_is_a_fault(domain, 
         assert all(fault for frame, fault in taken if frame == name)
         rival.close()
         wait(lambda: not watch.faults().soft, "it is gone")
+
+
+def test_two_real_nodes_of_one_name_are_told_apart(domain, graph, wait):
+    from sensor_msgs.msg import JointState
+
+    watch = GraphWatch(graph.node, SPEC, lambda: build_settings({}), {})
+    others = [graph.node.create_publisher(JointState, "joint_states", 10) for _ in range(2)]
+
+    def named(text: str) -> bool:
+        watch.look()
+        return text in watch.faults().soft.get("publishers:joint_states", "")
+
+    wait(lambda: named("2 publishers on '/joint_states': /probe (2 publishers);"), "one node")
+    graph.node.destroy_publisher(others.pop())
+    rival = Probe(domain)  # whose node has the same name
+    other = rival.node.create_publisher(JointState, "joint_states", 10)
+    wait(lambda: named(": 2 nodes named /probe, this one among them;"), watch.faults)
+    rival.node.destroy_publisher(other)
+    rival.close()

@@ -114,7 +114,7 @@ def test_its_process_runs_a_policy_without_torch_and_with_one_opencv_thread(
     policy, launch, make_robot, wait
 ):
     robot = make_robot(JOINTS, START, namespace="/process/")
-    parameters = ["-p", f"policy:={policy}", "-p", "autostart:=true"]
+    parameters = ["-p", f"policy:={policy}", "-p", "start_on_activate:=true"]
     node = launch(
         sys.executable, "-c", SHOW_PROCESS, "--ros-args", *parameters, "-r", "__ns:=/process"
     )
@@ -281,7 +281,7 @@ def test_the_guard_refuses_then_latches(check, policy, start_node, make_robot, w
 
     wait(latched, lambda: node.output)
     # Diagnostics may come just before the log.
-    node.wait_for("faulted: refused 5 times in 5 ticks, the last: command refused: ")
+    node.wait_for("call ~/reset, then ~/start: refused 5 times in 5 ticks, the last: command ref")
     said = r"joint1: the (commanded position|step|commanded velocity|commanded accel)"
     wait(lambda: re.search(said, node.output), lambda: node.output)
     assert len(robot.commands) <= 1, "the first acceleration is from rest"
@@ -468,7 +468,7 @@ def embedded(graph, policy, namespace, **parameters):
     from sarnn_ros.ros.inference_node import InferenceNode
 
     ticks: list[Tick] = []
-    parameters["policy"] = str(policy)
+    parameters = {"policy": str(policy), "start_on_activate": True} | parameters
     node = InferenceNode(
         on_tick=ticks.append,
         context=graph.context,

@@ -105,6 +105,7 @@ def test_the_arguments_are_those_in_the_readme() -> None:
     names = {item.name for item in description.entities if hasattr(item, "default_value")}
     assert names == {
         *("policy", "params_file", "namespace", "command_interface", "use_sim_time", "autostart"),
+        "start",
         *("dry_run", "rviz", "image_topic", "joint_topic", "command_topic"),
     }
 
@@ -113,7 +114,8 @@ def test_the_arguments_are_settings_of_the_same_type() -> None:
     """The launch file cannot read them: `ros2 launch` runs in a Python without pydantic 2."""
     types = {"bool": bool, "string": str}
     arguments = load_module(LAUNCH / "inference.launch.py").PARAMETERS
-    for name, (kind, _) in arguments.items():
+    for argument, (kind, _) in arguments.items():
+        name = "start_on_activate" if argument == "start" else argument
         declared = "bool" if name == "use_sim_time" else TYPE_NAMES[DECLARATIONS[name].kind]
         assert types[declared] is kind
     for choice in DECLARATIONS["command_interface"].choices:
@@ -144,6 +146,12 @@ def test_a_given_argument_is_a_parameter_of_its_type(name: str, text: str, value
     (node,) = run("inference.launch.py", **{name: text})
     assert node.parameters[name] == value
     assert type(node.parameters[name]) is type(value)
+
+
+def test_start_true_is_the_only_way_to_move_at_once() -> None:
+    for arguments, wanted in (({}, None), ({"start": "true"}, True), ({"start": "false"}, False)):
+        (node,) = run("inference.launch.py", policy="/p", **arguments)
+        assert node.parameters.get("start_on_activate") is wanted
 
 
 def test_an_argument_that_is_not_given_leaves_the_file_alone(tmp_path: Path) -> None:
@@ -190,6 +198,7 @@ def test_a_fifo_is_refused_unread(argument: str, tmp_path: Path) -> None:
         ({"image_topic": "/camera"}, "image_topic needs policy:="),
         ({"image_topic": "/camera", "policy": "/nowhere"}, "'/nowhere/config.json'"),
         ({"autostart": "maybe"}, "autostart: 'maybe' is neither true nor false"),
+        ({"start": "yes"}, "start: 'yes' is neither true nor false"),
         ({"namespace": "right-arm"}, "Invalid namespace"),
         ({"rviz": "maybe"}, "'maybe' is no condition"),
         ({"rviz": "true"}, "package 'rviz2' not found"),
@@ -302,6 +311,9 @@ def test_demo_is_simulator_node_and_rviz(rviz2: None) -> None:
     assert sim.parameters == {"command_interface": "joint_trajectory"}
     assert inference.parameters["command_interface"] == "joint_trajectory"
     assert inference.parameters["autostart"] is True
+    assert inference.parameters["start_on_activate"] is False
+    _, moving, _ = run("demo.launch.py", policy="/p", start="true")
+    assert moving.parameters["start_on_activate"] is True
     assert (rviz.package, rviz.executable) == ("rviz2", "rviz2")
     assert Path(rviz.arguments[-1]).is_file()
     with pytest.raises(AssertionError, match="'forward_position' is none of"):  # not simulated
@@ -319,7 +331,7 @@ def test_playback_commands_nothing(
 ) -> None:
     """Of a bag only what the policy observes: its commands would reach a controller that runs."""
     node, _, player = run("playback.launch.py", policy=policy, bag="/b")
-    assert node.parameters["dry_run"] is True
+    assert node.parameters["dry_run"] is node.parameters["start_on_activate"] is True
     assert node.parameters["use_sim_time"] is True
     assert player.executable == "ros2"
     assert player.arguments == [

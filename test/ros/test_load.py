@@ -110,7 +110,7 @@ def running(graph, make_policy, make_robot, wait, tmp_path_factory) -> Iterator[
     plant(policies["endless"], graph_of(endless(), camera="front", rec_dim=16))
     policies["missing"] = folder / "missing"
 
-    given = {"policy": str(first), "start_on_activate": False, "watch.max_gap": 1.0}
+    given = {"policy": str(first), "watch.max_gap": 1.0}
     node = InferenceNode(
         context=graph.context,
         namespace="/loads",
@@ -227,7 +227,7 @@ def test_a_latched_fault_stays_latched(skill):
     skill.node.controller.latch("jump", "joint1 moved by itself")
     assert skill.set("policy", str(skill.policies["second"]))[0]
     answer = skill.call("load")
-    assert answer.success and "faulted: joint1 moved by itself" in answer.message
+    assert answer.success and "~/start: joint1 moved by itself" in answer.message
     assert skill.has("second") and not skill.call("start").success
     assert skill.call("reset").success and skill.call("start").success and skill.commands()
 

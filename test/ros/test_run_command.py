@@ -20,13 +20,23 @@ README = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "run.md"
 START = (0.3, 0.3, 0.3)
 
 
-def test_the_command_of_the_documentation_commands(policy, launch, make_robot, wait):
+def test_the_command_of_the_documentation_moves_nothing_before_a_start(
+    policy, launch, make_robot, graph, wait
+):
     command = re.search(r"`sarnn (run inference [^`]*)`", README.read_text(encoding="utf-8"))
     assert command, "docs/how-to/run.md names no command"
     words = re.sub(r"policy:=[^ ]+", f"policy:={policy}", command[1])
     robot = make_robot(JOINTS, START)
     node = launch(sys.executable, "-m", "sarnn_ros.cli.main", *shlex.split(words))
+    node.wait_for("active: stopped: call ~/start")
+    how = "ros2 service call /sarnn/start std_srvs/srv/Trigger"
+    assert re.search(rf"active: stopped.*\(to move the arm: {how}\)\n", node.output), node.output
+    published = robot.published
+    wait(lambda: robot.published > published + 200, "two seconds")
+    assert not robot.commands
+    assert graph.trigger("/sarnn/start").success
     wait(lambda: robot.commands, lambda: node.output)
+    node.wait_for("[sarnn]: commanding")
     assert node.stop() == 0, node.output
 
 

@@ -78,7 +78,7 @@ def test_a_reset_forgets_what_latched_the_health(make_policy, start_node, make_r
         *("-r", "__ns:=/latched"), policy=make_policy(p99=0.01), autostart=True,
         health__window=2.0, health__stop_above=1.0, health__latch=True,
     )  # fmt: skip
-    node.wait_for("call ~/reset, then ~/start")
+    node.wait_for("call ~/reset, then ~/start: ")
     answer = graph.trigger("/latched/sarnn/reset")
     assert answer.success and "cleared: health" in answer.message
     seen = len(robot.commands)

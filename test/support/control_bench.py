@@ -83,6 +83,7 @@ class Bench:
         **parameters: Any,
     ) -> None:
         given = {"guard.position_margin": 0.0, "guard.step_margin": 1.0, "guard.floor": 0.0}
+        given["start.margin"] = 1.0  # a test may begin anywhere
         if interval:
             given["command_rate"] = 1e9 / interval
         given |= {name.replace("__", "."): value for name, value in parameters.items()}

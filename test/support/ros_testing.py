@@ -241,12 +241,14 @@ def launch(
 def start_node(launch: Callable[..., Process]) -> Callable[..., Process]:
     """Starts the inference node as `ros2 run` would, with parameters given as keywords.
 
-    `watch.max_gap` is 1 s unless given: on a machine that is busy with other tests, a node may
-    have to wait for its turn for longer than the default allows."""
+    Unless given, it commands as soon as it is active, holds for as long as a test may take, and
+    `watch.max_gap` is 1 s: on a machine that is busy with other tests, a node may have to wait for
+    its turn for longer than the default allows."""
 
     def start(*arguments: str, **parameters: Any):
         ros = ["--ros-args"]
-        parameters = {"watch__max_gap": 1.0} | parameters
+        usual = {"start_on_activate": True, "start__wait": 600.0, "watch__max_gap": 1.0}
+        parameters = usual | parameters
         for name, value in parameters.items():
             ros += ["-p", f"{name.replace('__', '.')}:={_yaml(value)}"]
         return launch(sys.executable, "-m", "sarnn_ros.ros.inference_node", *ros, *arguments)

@@ -170,7 +170,7 @@ def test_a_stopped_process_sends_nothing_old_when_it_goes_on(running, policy, gr
     assert is_silent(robot, wait, ticks=12)
     before = len(robot.commands)
     node.send(signal.SIGCONT)
-    node.wait_for("faulted: no")  # nothing was done for, or no tick for
+    node.wait_for("call ~/reset, then ~/start: no")  # nothing was done for, or no tick for
     assert is_silent(robot, wait)
     assert not graph.trigger(f"{name}/start").success
     assert graph.trigger(f"{name}/reset").success and graph.trigger(f"{name}/start").success

@@ -22,11 +22,11 @@ from sarnn_ros.spec import parse_spec
 def test_the_point_of_rest_obeys_position_and_step_limits():
     bench = Bench()
     bench.control.start()
-    bench.policy.action = np.array([0.18, 0.0])
-    # At 0.18 per tick it would come to rest 0.09 further on, 0.27 from the present position.
+    bench.policy.action = np.array([0.14, 0.0])
+    # At 0.14 per tick it would come to rest 0.07 further on, 0.21 from the present position.
     command = bench.run().sent
-    assert command.velocity[0] == pytest.approx(1.8)
-    assert command.rest.tolist() == pytest.approx([MAX_STEP, 0.0])
+    assert command.velocity[0] == pytest.approx(1.4)
+    assert command.rest.tolist() == pytest.approx([0.9 * MAX_STEP, 0.0]), "off the limit"
 
     bench.present = np.array([0.85, -0.85])
     bench.control.start()
@@ -486,7 +486,8 @@ class TestStart:
         bench = self.ramping()
         bench.run(2)
         bench.missing = {"front": "nothing"}
-        assert bench.run().ramp_stopped and not bench.control.started
+        bench.run()
+        assert bench.control.status().code == "ramp" and not bench.control.started
         assert len(bench.sent) == 3 and not bench.sent[-1].velocity.any(), "the hold"
         bench.missing = {}
         bench.run(5)
@@ -500,7 +501,7 @@ class TestStart:
         bench = self.ramping()
         bench.follows = False
         bench.run(6)
-        assert bench.ticks[-2].ramp_stopped, "the next set-point is 0.25 ahead of the arm"
+        assert bench.control.status().code == "ramp", "the next set-point is 0.25 ahead of the arm"
         assert bench.path[:, 0] == pytest.approx([0.35, 0.3, 0.25, 0.2, 0.2])
         assert not bench.control.started
 
@@ -513,7 +514,8 @@ class TestStart:
             bench.control.reset()
         else:
             bench.label -= 5 * PERIOD
-        assert bench.run().ramp_stopped and not bench.control.started
+        bench.run()
+        assert bench.control.status().code == "ramp" and not bench.control.started
         bench.missing = {}
         bench.run(5)
         assert len(bench.sent) == 2, "it does not go on by itself"
@@ -524,7 +526,8 @@ class TestStart:
         bench.control.start()
         bench.run()
         bench.run(meanwhile=lambda: bench.push(0.3))
-        assert bench.run().ramp_stopped and not bench.control.started
+        bench.run()
+        assert bench.control.status().code == "ramp" and not bench.control.started
 
     def test_a_fault_before_it_begins_only_delays_it(self):
         bench = self.ramping()
@@ -593,7 +596,7 @@ def test_a_tick_that_fails_is_told_at_once_and_ends_no_other_fault():
     assert [fault.code for fault in bench.control.faults.active] == ["internal", "no_controller"]
     assert bench.control.state is State.FAULTED
     (level, text), trace = bench.said[-2:]
-    assert level == "error" and text.startswith("faulted: a tick failed: no such thing")
+    assert level == "error" and text.endswith("~/start: a tick failed: no such thing")
     assert "Traceback" not in text and "RuntimeError" in trace[1]
 
 
@@ -737,3 +740,198 @@ def test_another_policy_may_come_only_while_nothing_is_started():
         bench.control.may_load()
     bench.control.latch("jump", "by hand")
     bench.control.may_load()
+
+
+@pytest.mark.parametrize("blocked", ["no image", "another publisher"])
+def test_a_start_waits_for_a_bounded_time_and_nothing_moves_later(blocked):
+    bench = Bench(start__wait=1.0)
+
+    def block(on: bool) -> None:
+        if blocked == "no image":
+            bench.missing = {"front": "no message has arrived"} if on else {}
+        else:
+            bench.found = Faults(soft={"publishers:image_raw": "2 publishers"} if on else {})
+
+    block(True)
+    bench.run()
+    bench.control.start()
+    text = bench.control.status().text
+    assert text.startswith("holding: ") and "the run ends after 1 s of this (start.wait)" in text
+    bench.run(8)
+    assert bench.control.state is State.HOLDING
+    block(False)
+    assert bench.run().sent is not None, "it came in time"
+
+    # Also in the middle of a run, and from its last command on.
+    count = len(bench.sent)
+    block(True)
+    bench.run(5)
+    block(False)
+    assert bench.run().sent is not None
+    block(True)
+    bench.run(11)
+    status = bench.control.status()
+    assert bench.control.state is State.STOPPED and status.code == "waited"
+    assert "as long as start.wait allows; call ~/start; not yet: " in status.text
+    assert bench.said[-1] == ("warning", status.text)
+    block(False)
+    bench.run(20)
+    assert len(bench.sent) == count + 3, "a command, and two holds"
+    assert bench.control.status().level == "fine"
+    assert bench.control.status().text.startswith("stopped: nothing was commanded for as long as")
+    bench.control.start()
+    assert bench.run().sent is not None
+
+
+def test_a_new_request_begins_the_wait_anew_and_a_dry_run_has_none():
+    bench = Bench(start__wait=1.0)
+    bench.missing = {"front": "nothing"}
+    for call in (bench.control.start, bench.control.reset, bench.control.start):
+        call()
+        bench.run(9)
+        assert bench.control.state is State.HOLDING
+    bench.run(2)
+    assert bench.control.state is State.STOPPED
+    bench = Bench(start__wait=1.0, dry_run=True)
+    bench.missing = {"front": "nothing"}
+    bench.control.start()
+    bench.run(30)
+    assert bench.control.state is State.HOLDING
+    assert "start.wait" not in bench.control.status().text
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+def test_the_wait_is_measured_by_clocks_that_do_not_leap(simulated):
+    """A computer's clock may be set, a simulated one begins somewhere."""
+    bench = Bench(start__wait=1.0, simulated=simulated)
+    bench.missing = {"front": "nothing"}
+    bench.control.start()
+    bench.run()
+    bench.now += 60 * PERIOD
+    bench.steady -= 60 * PERIOD
+    bench.label += 60 * PERIOD
+    bench.run(5)
+    assert bench.control.state is State.HOLDING
+    bench.run(5)
+    assert bench.control.state is State.STOPPED
+
+
+def test_while_stopped_the_status_warns_of_what_a_start_would_wait_for():
+    bench = Bench()
+    bench.run()
+    assert bench.control.status().level == "fine"
+    bench.missing = {"front": "no message has arrived on '/image_raw'"}
+    bench.run()
+    status = bench.control.status()
+    words = "stopped: call ~/start; not yet: front: no message has arrived on '/image_raw'"
+    assert (status.level, status.text) == ("waiting", words)
+
+
+class TestFarFromTheStart:
+    """The demonstrations began between -0.1 and 0.1; the trained range is 2 rad wide."""
+
+    def bench(self, **parameters) -> Bench:
+        bench = Bench(**{"start__margin": 0.1} | parameters)
+        bench.present = np.array([0.25, 0.8])
+        bench.policy.action = bench.present + [0.01, 0.0]
+        bench.run()
+        return bench
+
+    def test_a_start_is_refused_by_the_joint_and_the_distance(self):
+        bench = self.bench()
+        with pytest.raises(Refused) as refusal:
+            bench.control.start()
+        text = str(refusal.value)
+        assert text.startswith("not started: b is at 0.8, 0.7 rad or m from where the demonstr")
+        assert "(-0.1 to 0.1, 0.2 around it" in text and "start.ramp_speed" in text
+        assert bench.control.state is State.STOPPED
+        status = bench.control.status()
+        assert status.level == "waiting" and "not yet: b is at 0.8" in status.text
+        bench.present = np.array([0.25, 0.29])
+        bench.policy.action = bench.present
+        bench.control.start()
+        assert bench.run().sent is not None
+        bench.present = np.array([0.25, 0.8])  # in the middle of a run it may be anywhere
+        bench.policy.action = bench.present
+        assert bench.run(2).sent is not None
+
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            {"start__margin": 1.0},
+            {"start__ramp_speed": 0.5},
+            {"hold_joints": ["b"]},
+            {"gripper__joints": ["b"]},
+        ],
+    )
+    def test_what_allows_it(self, parameters):
+        bench = self.bench(**parameters)
+        bench.control.start()
+        assert bench.run().sent is not None
+
+    def test_nor_does_a_dry_run_refuse_it(self):
+        bench = self.bench(dry_run=True)
+        bench.control.start()
+        assert bench.run().state is State.COMMANDING
+
+    def test_a_start_at_activation_is_judged_by_the_first_observation(self):
+        bench = Bench(active=False, start__margin=0.1)
+        bench.present = np.array([0.0, 0.8])
+        bench.policy.action = bench.present
+        bench.missing = {"front": "nothing"}
+        bench.control.activate(start=True)
+        bench.run(2)
+        assert bench.control.state is State.HOLDING
+        bench.missing = {}
+        bench.run(3)
+        assert not bench.sent and bench.control.state is State.STOPPED
+        status = bench.control.status()
+        assert status.code == "away" and "not yet: b is at 0.8" in status.text
+        assert bench.said[-1] == ("warning", status.text)
+
+    def test_an_arm_that_was_moved_while_it_held_does_not_begin_elsewhere(self):
+        bench = Bench(start__margin=0.1)
+        bench.missing = {"front": "nothing"}
+        bench.control.start()
+        bench.run(2)
+        bench.missing = {}
+        bench.present = bench.policy.action = np.array([0.0, 0.8])
+        bench.run(3)
+        assert not bench.sent and bench.control.status().code == "away"
+
+
+def test_the_log_tells_where_ticks_lead_and_that_a_hold_was_sent():
+    bench = Bench(start__warm_up_ticks=2)
+    bench.control.start()
+    bench.run(6)
+    assert bench.said == [("info", "warming up"), ("info", "commanding")]
+    bench.control.stop()
+    hold = ("info", "a hold was sent: the last command again, at rest")
+    assert bench.said[2:] == [hold]
+    bench.control.deactivate()
+    nothing = ("info", "no hold is sent: it was stopped, and commanded nothing")
+    assert bench.said[3:] == [nothing]
+    bench.control.activate(start=True)
+    bench.run(6)
+    bench.control.deactivate()
+    assert bench.said[4:] == [("info", "warming up"), ("info", "commanding"), hold]
+
+
+def test_the_point_of_rest_is_checked_by_the_newest_joints_too():
+    """The arm was put elsewhere (a simulation was reset) while the policy computed: the command is
+    within a step of the arm as it is now, where it would come to rest is not."""
+    bench = Bench()
+    bench.control.start()
+    bench.policy.action = np.array([0.1, 0.0])
+    bench.run()
+    bench.follows = False
+
+    def put_back() -> None:
+        bench.present = np.array([0.04, 0.0])
+
+    bench.policy.meanwhile = put_back
+    bench.policy.action = np.array([0.22, 0.0])
+    tick = bench.run()
+    assert tick.sent is None and bench.control.violations["step"] == 0
+    assert "the step from the measured position" in bench.control.status().text
+    bench.policy.meanwhile = lambda: None

@@ -71,7 +71,7 @@ def test_an_end_that_comes_too_soon_is_said_later():
 def test_a_latched_fault_is_said_again_when_it_is_latched_again():
     log = Log()
     log.tick(6.0, "jump", hard=True)
-    assert log.lines == [(0.0, "error", "holding: it is jump; call ~/reset, then ~/start")]
+    assert log.lines == [(0.0, "error", "holding: call ~/reset, then ~/start: it is jump")]
     log.faults.reset()
     log.tick(7.0, "jump", hard=True)
     log.faults.reset()

@@ -64,8 +64,7 @@ def test_each_violation_is_refused_by_name(command, present, expected):
     result = guard().check(command, present, PERIOD)
     assert not result.ok
     assert reasons(result) == expected
-    for _, joint in expected:
-        assert joint in result.reason
+    assert expected[0][1] in result.reason
 
 
 def test_degrees_from_the_driver_are_seen_in_the_present_position():
@@ -297,3 +296,14 @@ def test_limits_that_make_no_sense_are_refused(values, words):
 def test_vectors_of_another_length_are_a_programming_mistake():
     with pytest.raises(ValueError, match="2 joints"):
         guard().check([0.0], [0.0, 0.0], PERIOD)
+
+
+def test_of_many_joints_the_worst_of_each_check_is_named():
+    names = tuple(f"joint{row}" for row in range(1, 8))
+    limits = JointLimits(*(np.full(7, bound) for bound in (-1.0, 1.0, 0.1, 5.0, np.inf)))
+    found = JointLimiter(limits, names).check(
+        [0.2, 0.2, 0.4, 0.2, 0.2, 0.2, 0.0], np.zeros(7), 0.1
+    )
+    assert len(found.violations) == 6 and found.reason.count("joint") == 1
+    assert found.reason.startswith("joint3: the step from the measured position 0.4")
+    assert "factor of 4 (guard.step_margin) (and 5 more): does" in found.reason

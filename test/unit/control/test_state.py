@@ -83,7 +83,7 @@ def test_a_status_names_state_reason_and_next_step():
     assert Status(State.STOPPED).text == "stopped: call ~/start"
     assert Status(State.COMMANDING, dry_run=True).text == "commanding (dry run)"
     fault = Status(State.FAULTED, "a joint jumped", "jump", dry_run=True)
-    assert fault.text == "faulted (dry run): a joint jumped; call ~/reset, then ~/start"
+    assert fault.text == "faulted (dry run): call ~/reset, then ~/start: a joint jumped"
     assert fault.brief == "faulted (dry run): jump" and fault.level == "faulted"
     assert Status(State.HOLDING, "no image", "no_observation").level == "waiting"
     assert Status(State.COMMANDING, "no tick", "no_tick").level == "faulted"

@@ -95,8 +95,9 @@ class Watched(Bench):
             command.position, self.sent[-1].position
         )  # fmt: skip
         assert (self.control.state in MAY_COMMAND and self.wanted) or hold, self.control.state
-        step = np.abs(command.position - self.reported).max()
-        assert step <= MAX_STEP + 1e-8, "not where the robot is"
+        for point in (command.position, command.rest):
+            step = np.abs(point - self.reported).max()
+            assert step <= MAX_STEP + 1e-8, "not where the robot is"
         if not hold and self.interpolator.ticker is None:
             assert self.now + self.steady <= self.began_steady + PERIOD, "stale"
         super().send(command)
