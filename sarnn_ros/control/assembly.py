@@ -91,7 +91,7 @@ def _parts(policy: Policy, settings: Callable[[], Settings], ports: Ports) -> Pa
             [names.index(name) for name in now.gripper.joints],
         ),
         formats=FormatWatch(lambda: buffer.images_since_ns),
-        scene=SceneWatch(policy.config, settings, partial(ports.log, "warning")),
+        scene=SceneWatch(policy.config, settings, ports.log),
         description=_description_watch(settings, limits_by, limiter, ports),
         limits_by=limits_by,
     )

@@ -206,6 +206,7 @@ class Controller:
             if self.state in ACTIVE:
                 self._order(Event.DEACTIVATE)
 
+        self.parts.scene.end_run()
     def start(self) -> None:
         """Begin to command, with a fresh recurrent state.
 
@@ -459,7 +460,8 @@ class Controller:
         # After observing, so that these checks have seen every message of this observation.
         faults.update(self._ports.faults())
         faults.hard.update(parts.formats.changed)
-        faults.update(parts.scene.faults())
+        if order.state in STARTED:
+            faults.update(parts.scene.faults())
         if parts.description is not None:
             faults.update(parts.description.faults())
         if isinstance(found, Missing):
