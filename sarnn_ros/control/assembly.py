@@ -23,7 +23,7 @@ from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.start import start_sequence
 from sarnn_ros.control.ticker import GridTicker, ImageTicker, Repeat, Ticker
-from sarnn_ros.control.watchdogs import FormatWatch, ObservationWatch
+from sarnn_ros.control.watchdogs import EffortWatch, FormatWatch, ObservationWatch
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.observe import ObservationBuffer
@@ -89,6 +89,12 @@ def _parts(policy: Policy, settings: Callable[[], Settings], ports: Ports) -> Pa
             names,
             limits.max_step,
             [names.index(name) for name in now.gripper.joints],
+        ),
+        effort=EffortWatch(
+            envelope.effort,
+            spec.joint_labels,
+            lambda: settings().watch,
+            partial(ports.log, "warning", "effort"),
         ),
         formats=FormatWatch(lambda: buffer.images_since_ns),
         scene=SceneWatch(policy.config, settings, ports.log),

@@ -18,7 +18,7 @@ from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.start import StartSequence
 from sarnn_ros.control.tick import Tick
-from sarnn_ros.control.watchdogs import FormatWatch, ObservationWatch
+from sarnn_ros.control.watchdogs import EffortWatch, FormatWatch, ObservationWatch
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import ObservationBuffer
 
@@ -70,6 +70,7 @@ class Parts:
     interpolator: SetpointInterpolator
     watch: ObservationWatch
     following: FollowingWatch
+    effort: EffortWatch
     formats: FormatWatch
     scene: SceneWatch
     description: DescriptionWatch | None

@@ -60,7 +60,10 @@ def tables(report: DatasetReport) -> dict[str, tuple[Sequence[str], Rows]]:
             streams,
         ),
         "Joints (steps are from tick to tick)": (
-            ("joint", "unit", "lowest", "highest", "still", "at an end", "largest step"),
+            (
+                *("joint", "unit", "lowest", "highest", "still", "at an end", "largest step"),
+                "effort",
+            ),
             [
                 (
                     joint.name,
@@ -70,6 +73,7 @@ def tables(report: DatasetReport) -> dict[str, tuple[Sequence[str], Rows]]:
                     f"{joint.still:.0%}",
                     f"{joint.saturated:.0%}",
                     f"{joint.largest_step:.4f}",
+                    "none" if joint.effort is None else "{:.4g} … {:.4g}".format(*joint.effort),
                 )
                 for joint, unit in zip(report.joints, report.spec.joint_units)
             ],

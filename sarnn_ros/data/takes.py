@@ -31,6 +31,7 @@ from sarnn_ros.spec import (
     EpisodeSplit,
     Spec,
 )
+from sarnn_ros.streams.ingest import Joints
 from sarnn_ros.streams.preprocess import crop_resize
 
 Image = NDArray[np.uint8]
@@ -198,7 +199,7 @@ def _recording(rows: Rows, spec: Spec, rate: float | None, report: BagReport) ->
         values = rows.vectors[stream.topic].values[:, columns]
         for stamp, value in zip(stamps.tolist(), values):
             if np.isfinite(value).all():
-                _push(recording, stream, stamp, value)
+                _push(recording, stream, stamp, Joints(value))
             else:
                 error = DecodeError(f"{value.tolist()} is not finite")
                 report.add_void(stream.topic, error)
@@ -227,7 +228,7 @@ def _push_commands(recording: Recording, rows: Rows, spec: Spec, stamps: Int) ->
     values = rows.vectors[key].values[:, columns]
     for stamp, value in zip((stamps + half // 2).tolist(), values):
         if np.isfinite(value).all():
-            recording.command.add(stamp, value)
+            recording.command.add(stamp, Joints(value))
 
 
 def _stamps(count: int, rate: float, spec: Spec) -> Int:

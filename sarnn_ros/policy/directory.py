@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -54,6 +55,15 @@ class _Part(BaseModel):
 
 Vector = Annotated[tuple[float, ...], Field(min_length=1)]
 Size = Annotated[int, Field(gt=0)]
+
+
+def _rises(span: tuple[float, float]) -> tuple[float, float]:
+    if not span[0] < span[1]:
+        raise ValueError(f"{list(span)} must rise")
+    return span
+
+
+Span = Annotated[tuple[float, float], AfterValidator(_rises)]
 
 
 class ModelConfig(_Part):
@@ -113,6 +123,11 @@ class Envelope(_Part):
     max_change: Vector | None = Field(
         default=None,
         description="largest change of the target from one tick to the next; null: not known",
+    )
+    effort: tuple[Span | None, ...] | None = Field(
+        default=None,
+        description="per joint [lowest, highest] effort, in its driver's unit; null: not told, or "
+        "always the same",
     )
     start_pose: Vector = Field(description="mean over episodes of the first state")
     start_pose_spread: Vector = Field(description="largest distance of a first state from it")

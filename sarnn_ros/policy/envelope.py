@@ -39,6 +39,7 @@ def envelope_from_dataset(dataset: Dataset) -> Envelope:
         position_max=_vector(everything.max(axis=0)),
         max_step=_vector(_max_step(moved, dataset.spec.rate)),
         max_change=_vector(np.max([_largest_change(episode) for episode in moved], axis=0)),
+        effort=dataset.effort_spans,
         start_pose=_vector(start),
         start_pose_spread=_vector(np.abs(starts - start).max(axis=0)),
         cameras={camera.name: _camera(camera.name, episodes) for camera in dataset.spec.cameras},
