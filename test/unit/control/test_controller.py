@@ -754,3 +754,15 @@ def test_a_ramp_from_elsewhere_may_need_other_efforts_than_the_demonstrations():
         bench.present = np.array([start, 0.0])
         bench.control.start()
         assert bench.run(6).state is state
+
+
+def test_health_latches_nothing_while_stopped_and_the_end_of_a_run_is_told():
+    bench = Bench()
+    scene, ended = bench.control.parts.scene, []
+    scene.faults = lambda: Faults(hard={"health": "prediction health 3.00 is above 1"})
+    assert bench.run(3).state is State.STOPPED
+    bench.control.start()
+    assert bench.run(2).state is State.FAULTED
+    scene.end_run = lambda: ended.append(bench.control.state)
+    bench.control.deactivate()
+    assert ended == [State.INACTIVE_FAULTED], "there is no further tick"

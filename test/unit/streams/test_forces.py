@@ -21,6 +21,7 @@ from sarnn_ros.control.limits import JointLimiter
 from sarnn_ros.control.resolve import guard_limits
 from sarnn_ros.control.settings import build_settings
 from sarnn_ros.data.report import examine
+from sarnn_ros.data.report_view import tables
 from sarnn_ros.errors import DecodeError
 from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.policy.health import replay
@@ -186,6 +187,13 @@ def test_the_efforts_of_commanded_joints_are_kept_beside_their_positions(tmp_pat
     report = examine(dataset)
     assert [joint.effort for joint in report.joints] == list(dataset.effort_spans)
     assert report.joints[0].effort == (shoulder.min(), shoulder.max())
+    (title,) = [title for title in tables(report) if title.startswith("Joints")]
+    heads, rows = tables(report)[title]
+    told = f"{shoulder.min():.4g} … {shoulder.max():.4g}"
+    assert (heads[-1], rows[0][-1]) == ("effort", told)
+    without = load_dataset([make.recording().write(tmp_path / "none")], make.spec())
+    assert without.episodes[0].efforts is None
+    assert tables(examine(without))[title][1][0][-1] == "none"
     cached = [load_dataset(bags, make.spec(), cache=tmp_path / "cache") for _ in range(2)]
     for loaded in cached:
         np.testing.assert_array_equal(loaded.episodes[0].efforts, efforts)
