@@ -30,7 +30,7 @@ from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.start import start_sequence
 from sarnn_ros.control.ticker import GridTicker, ImageTicker, Repeat, Ticker
-from sarnn_ros.control.watchdogs import FormatWatch, ObservationWatch
+from sarnn_ros.control.watchdogs import EffortWatch, FormatWatch, ObservationWatch
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.observe import ObservationBuffer
@@ -98,9 +98,15 @@ def _parts(policy: Policy, settings: Callable[[], Settings], ports: Ports) -> Pa
             limits.max_step,
             [names.index(name) for name in now.gripper.joints],
         ),
+        effort=EffortWatch(
+            envelope.effort,
+            spec.joint_labels,
+            lambda: settings().watch,
+            partial(ports.log, "warning", "effort"),
+        ),
         formats=FormatWatch(lambda: buffer.images_since_ns),
         outside=OutsideWatch(names),
-        scene=SceneWatch(policy.config, settings, partial(ports.log, "warning")),
+        scene=SceneWatch(policy.config, settings, ports.log),
         description=_description_watch(settings, limits_by, limiter, ports),
         limits_by=limits_by,
     )

@@ -27,6 +27,7 @@ from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.state import (
     ACTIVE,
     LATCHED,
+    MAY_COMMAND,
     MOVING,
     STARTED,
     Action,
@@ -39,7 +40,7 @@ from sarnn_ros.control.state import (
 from sarnn_ros.control.statistics import LoopStatistics
 from sarnn_ros.control.tick import StopWatch, Tick
 from sarnn_ros.control.ticker import Thread, Ticker
-from sarnn_ros.streams.observe import Missing
+from sarnn_ros.streams.observe import Missing, Observation
 
 Vector = NDArray[np.float64]
 
@@ -227,6 +228,7 @@ class Controller:
                     text = f"no hold is sent: it was {was.value}, and commanded nothing"
                     self._note("info", "hold", text)
         self._say()
+        self.parts.scene.end_run()
 
     def start(self) -> None:
         """Begin to command, with a fresh recurrent state.
@@ -544,7 +546,8 @@ class Controller:
         # After observing, so that these checks have seen every message of this observation.
         faults.update(self._ports.faults())
         faults.hard.update(parts.formats.changed)
-        faults.update(parts.scene.faults())
+        if order.state in STARTED:
+            faults.update(parts.scene.faults())
         if parts.description is not None:
             faults.update(parts.description.faults())
         if isinstance(found, Missing):
@@ -557,12 +560,31 @@ class Controller:
         if tick.reset or order.state not in STARTED:
             parts.watch.reset()
             parts.following.reset()
+            parts.effort.reset()
         faults.update(parts.watch.check(found))
+        faults.hard.update(self._watch_effort(found, order))
         commanded = self._motion.past(tick.label_ns)[1]
         if not self._settings().dry_run:
             faults.hard.update(
                 parts.following.check(found.state, self._present[1], measured_ns, commanded)
             )
+
+    def _watch_effort(self, found: Observation, order: _Order) -> dict[str, str]:
+        """Efforts of what is not commanded, or leads from elsewhere to where the demonstrations
+        began, are not those of the demonstrations."""
+        watch = self.parts.effort
+        watch.look_for(found.effort)
+        if order.state not in MAY_COMMAND or self._settings().dry_run:
+            return {}
+        if order.state is State.RAMPING and not self._trained(found.state):
+            return {}
+        return watch.check(found.effort)
+
+    def _trained(self, state: Vector) -> bool:
+        """Whether the commanded joints are where they were in the demonstrations."""
+        envelope, rows = self.parts.policy.config.envelope, self._rows
+        low, high = np.array(envelope.position_min)[rows], np.array(envelope.position_max)[rows]
+        return bool(((low <= state[rows]) & (state[rows] <= high)).all())
 
     def _predict(self, tick: Tick, order: _Order, faults: Faults) -> tuple[Event, Vector | None]:
         """One step of the policy, and what this tick does with it: the event and the set-point.

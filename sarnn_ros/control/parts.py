@@ -19,7 +19,7 @@ from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.start import StartPoses, StartSequence
 from sarnn_ros.control.tick import Tick
-from sarnn_ros.control.watchdogs import FormatWatch, ObservationWatch
+from sarnn_ros.control.watchdogs import EffortWatch, FormatWatch, ObservationWatch
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import ObservationBuffer
 
@@ -72,6 +72,7 @@ class Parts:
     interpolator: SetpointInterpolator
     watch: ObservationWatch
     following: FollowingWatch
+    effort: EffortWatch
     formats: FormatWatch
     outside: OutsideWatch
     scene: SceneWatch

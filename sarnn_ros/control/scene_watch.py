@@ -6,23 +6,31 @@ drift at the robot, when to warn, and when to stop. How both are measured is in 
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.settings import DriftSettings, Settings
+from sarnn_ros.control.state import STARTED, State
 from sarnn_ros.policy.directory import PolicyConfig
 from sarnn_ros.policy.drift import Drift, DriftMonitor
-from sarnn_ros.policy.health import HealthMonitor, HealthReading
+from sarnn_ros.policy.health import HealthMonitor, HealthReading, JointsUse
 
 if TYPE_CHECKING:
     from sarnn_ros.control.tick import Tick
 
-#: Takes a stable key and a text.
-Warn = Callable[[str, str], object]
+#: Takes a level (warning, info), a stable key and a text; returns whether it logged.
+Log = Callable[[str, str, str], bool]
+
+#: The arm does what the policy predicts, or is blended into it.
+POLICY_COMMANDS = frozenset({State.BLENDING, State.COMMANDING})
+#: A proposed `health.stop_above` is so many times the largest score of good runs.
+STOP_FACTOR = 1.5
 
 NO_REFERENCE = (
     "the policy does not say which prediction errors are usual: write it again with "
@@ -30,18 +38,34 @@ NO_REFERENCE = (
 )
 
 
+@dataclass
+class _Run:
+    """From ~/start until nothing more is commanded: the largest score, and what the log said."""
+
+    largest: float = -math.inf
+    worst: str | None = None
+    told: bool = False
+    over: bool = False
+
+
 class SceneWatch:
     """Looks at each tick after its command was sent, so that it delays none. What it finds takes
-    effect at the next tick. `see` and `faults` are for the control thread, `reset` for any.
+    effect at the next tick. `see` and `faults` are for the control thread, `reset` and `end_run`
+    for any.
 
-    :param settings: the current ones; :param warn: tells the user.
+    A tick is compared with what the one before predicted if that one was commanded, and while
+    health is what holds the robot. Otherwise the arm does not do what is predicted, or somebody
+    moves it: health is unknown, and nothing follows from it.
+
+    :param settings: the current ones.
+    :param log: takes a level, a stable key and a text; returns whether it logged.
     :ivar health, drift: the newest readings; may be read anywhere.
     """
 
-    def __init__(self, config: PolicyConfig, settings: Callable[[], Settings], warn: Warn) -> None:
+    def __init__(self, config: PolicyConfig, settings: Callable[[], Settings], log: Log) -> None:
         self._config = config
         self._settings = settings
-        self._warn = warn
+        self._log = log
         self._indices = list(config.spec.command_indices)
         now, rate = settings(), config.spec.rate
         self._health = HealthMonitor(
@@ -51,13 +75,18 @@ class SceneWatch:
             config.envelope.cameras, window=max(1, round(now.drift.window * rate))
         )
         self._lock = threading.Lock()  # a reset must not come in the middle of `see`
-        self._obeyed = False
+        self._commanded = False  # by the policy, at the tick before
+        self._obeyed = False  # and exactly what it predicted
+        self._holds = False  # the score holds the robot
         self._told: set[str] = set()
+        self._run = _Run()
+        self._largest: list[float] = []  # of the runs so far
         self.health = HealthReading()
         self.drift: dict[str, Drift] = {}
 
     def reset(self) -> None:
         """Start anew: readings and warnings."""
+        self.end_run()
         with self._lock:
             self._forget()
             self._drift.reset()
@@ -66,7 +95,7 @@ class SceneWatch:
 
     def _forget(self) -> None:
         self._health.reset()
-        self._obeyed = False
+        self._commanded = self._obeyed = self._holds = False
         self.health = HealthReading()
 
     def see(self, tick: Tick) -> None:
@@ -74,26 +103,80 @@ class SceneWatch:
             self._see(tick)
 
     def _see(self, tick: Tick) -> None:
+        if tick.reset == "start" or tick.state not in STARTED:
+            self.end_run()
         if tick.reset is not None:
             self._forget()
+        self._see_health(tick, self._settings())
+        if tick.observation is None:
+            return
+        self.drift = self._drift.see(tick.observation.images)
+        for camera, drift in self.drift.items():
+            text = drift_text(camera, drift, self._settings().drift)
+            key = f"drift:{camera}"
+            if text and key not in self._told and self._log("warning", key, text):
+                self._told.add(key)
+
+    def _see_health(self, tick: Tick, settings: Settings) -> None:
+        commanded, self._commanded = self._commanded, tick.state in POLICY_COMMANDS
+        held = self._holds and tick.state is State.HOLDING
+        looks = held or (commanded and tick.state in STARTED)
+        if not looks:
+            self.health = HealthReading()
         if tick.observation is None or tick.prediction is None:
             return
-        settings = self._settings()
-        # While the robot holds, ramps, blends or is clamped, or after an interrupted segment, it
-        # does not go where was predicted. In a dry run somebody else may move it, or a bag.
-        followed = (self._obeyed and not tick.interrupted) or settings.dry_run
+        if not looks:
+            self._health.expect(tick.observation, tick.prediction)
+        else:
+            found = self._health.see(
+                tick.observation, tick.prediction, joints=self._joints(tick, settings)
+            )
+            if found.score is not None or not held:  # a low score ends a hold, not an unknown one
+                self.health = found
+            self._tell_health(settings)
         predicted = tick.prediction.action[self._indices]
         self._obeyed = tick.sent is not None and np.allclose(tick.sent.position, predicted)
-        self.health = self._health.see(tick.observation, tick.prediction, joints_followed=followed)
-        self.drift = self._drift.see(tick.observation.images)
-        if text := self._unhealthy(settings.health.warn_above):
-            self._tell("health", f"{text}; does the scene look as in the demonstrations?")
-        for camera, drift in self.drift.items():
-            if text := drift_text(camera, drift, settings.drift):
-                self._tell(f"drift:{camera}", text)
+        self._holds = bool(self._unhealthy(settings.health.stop_above))
+
+    def _joints(self, tick: Tick, settings: Settings) -> JointsUse:
+        """While the robot holds, blends or is clamped, or after an interrupted segment, it does
+        not go where was predicted. In a dry run somebody else moves it, or nobody."""
+        if settings.dry_run:
+            return "require"
+        return "count" if self._obeyed and not tick.interrupted else "ignore"
+
+    def _tell_health(self, settings: Settings) -> None:
+        """Once in a run that the score has left its range, and once that it is back."""
+        run, score, worst = self._run, self.health.score, self.health.worst
+        if score is None:
+            return
+        if score > run.largest and not settings.dry_run:
+            run.largest, run.worst = score, worst
+        text = self._unhealthy(settings.health.warn_above)
+        if text and not run.told:
+            text += "; does the scene look as in the demonstrations?"
+            run.told = self._log("warning", "health", text)
+        elif run.told and not text and not run.over:
+            text = f"prediction health is back at {score:.2f} ({worst})"
+            run.over = self._log("info", "health over", text)
+
+    def end_run(self) -> None:
+        """Nothing more is commanded: the log says how large the score was, if it was known."""
+        run, self._run = self._run, _Run()
+        if run.worst is None:
+            return
+        self._largest.append(run.largest)
+        largest = max(self._largest)
+        text = (
+            f"prediction health of this run: at most {run.largest:.2f} ({run.worst}), of all "
+            f"since configure {largest:.2f}; if they went well, health.stop_above could be "
+            f"{stop_above(largest)}"
+        )
+        self._log("info", "health of run", text)
 
     def faults(self) -> Faults:
-        """The fault `health`, where `health.stop_above` asks for it."""
+        """The fault `health`, where `health.stop_above` asks for it. To be asked while started: a
+        robot that is not commanded has none."""
         health = self._settings().health
         if not health.stop_above:
             return Faults()
@@ -109,24 +192,27 @@ class SceneWatch:
             return ""
         return f"prediction health {score:.2f} is above {limit:g} ({self.health.worst})"
 
-    def _tell(self, key: str, text: str) -> None:
-        if key not in self._told:
-            self._told.add(key)
-            self._warn(key, text)
-
     # -- for diagnostics, from any thread -------------------------------------------------------
 
     def health_status(self) -> tuple[bool, str, dict[str, object]]:
         """(all is well or unknown, a text, values)."""
         health = self.health
         values: dict[str, object] = {f"ratio {term}": x for term, x in health.ratios.items()}
+        values |= {"largest of this run": run} if (run := self._run.largest) >= 0 else {}
+        if largest := list(self._largest):
+            values |= {"largest of the run before": largest[-1], "runs": len(largest)}
+            values["largest of all runs"] = max(largest)
+            values["health.stop_above, if all went well"] = stop_above(max(largest))
         if warning := self._unhealthy(self._settings().health.warn_above):
             return False, warning, {"score": health.score, **values}
         if health.score is None:
-            known = self._config.health is not None
-            text = "unknown: too little seen yet" if known else f"unknown: {NO_REFERENCE}"
-            return True, text, values
+            return True, f"unknown: {self._why_unknown()}", values
         return True, f"{health.score:.2f} ({health.worst})", {"score": health.score, **values}
+
+    def _why_unknown(self) -> str:
+        if self._config.health is None:
+            return NO_REFERENCE
+        return "too little seen yet" if self._commanded else "nothing is commanded"
 
     def drift_status(self) -> tuple[bool, str, dict[str, object]]:
         """(no camera drifts, a text, values)."""
@@ -140,6 +226,14 @@ class SceneWatch:
             values[f"color change {camera}"] = drift.color_change
         text = "; ".join(filter(None, texts))
         return not text, text or "as in training" * bool(texts) or "unknown yet", values
+
+
+def stop_above(largest: float) -> float:
+    """A threshold that good runs keep away from.
+
+    :param largest: score of good runs.
+    """
+    return math.ceil(STOP_FACTOR * largest * 10) / 10
 
 
 def drift_text(camera: str, drift: Drift, limits: DriftSettings) -> str:

@@ -186,6 +186,18 @@ class WatchSettings(_Group):
         "many of its largest steps latches a fault; 0: never",
         within=(0, 100),
     )
+    effort: float = _setting(
+        1.0,
+        "a commanded joint whose measured effort is outside what the demonstrations had by more "
+        "than this many times their range latches a fault; 0: never",
+        within=(0, 100),
+        live=True,
+    )
+    effort_ticks: int = _setting(
+        2,
+        "for so many ticks in a row that tell its effort",
+        within=(1, 1000),
+    )
     image_size: bool = _setting(
         True, "the camera must have the size it had in training; otherwise it is resized"
     )

@@ -9,7 +9,7 @@ then happens is for `control`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,11 @@ from sarnn_ros.streams.observe import Observation
 #: Smallest "largest step" that is used for a joint, rad or m: also the reading of a joint that
 #: stands still has noise.
 SMALLEST_STEP = 1e-3
+
+NO_EFFORTS = (
+    "watch.effort is set, but the policy knows no efforts: record joint states that have them "
+    "('sarnn inspect' says so), and train again"
+)
 
 
 @dataclass
@@ -117,6 +122,78 @@ class ObservationWatch:
                 f"{name}: {last.repeats} images alike, byte for byte, while the robot moved: "
                 "restart the camera's driver"
             )
+
+
+class EffortWatch:
+    """Looks at the measured efforts, beside those of the demonstrations: has the arm touched what
+    it did not touch then? For the control thread only.
+
+    An effort that is not known at a tick says nothing: it neither counts nor ends a count.
+
+    :param spans: of each joint of the spec the lowest and highest demonstrated effort, in the
+        driver's unit, None where unknown; None: the policy has none at all.
+    :param names: of the joints. :param settings: the current ones. :param warn: tells the user.
+    """
+
+    def __init__(
+        self,
+        spans: Sequence[tuple[float, float] | None] | None,
+        names: Sequence[str],
+        settings: Callable[[], WatchSettings],
+        warn: Callable[[str], object],
+    ) -> None:
+        known = [row for row, span in enumerate(spans or ()) if span is not None]
+        self._rows = known
+        self._names = [names[row] for row in known]
+        self._low, self._high = np.array([(spans or ())[row] for row in known]).reshape(-1, 2).T
+        self._settings = settings
+        self._warn = warn
+        self._told = False
+        if not known and settings().effort != WatchSettings().effort and settings().effort:
+            warn(NO_EFFORTS)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all efforts so far."""
+        self._counts: NDArray[np.int64] = np.zeros(len(self._rows), np.int64)
+
+    def look_for(self, effort: NDArray[np.float64] | None) -> None:
+        """Say once which joints are not watched since their driver tells no effort."""
+        if self._told or not self._settings().effort or not self._rows:
+            return
+        self._told = True
+        known = self._known(effort)
+        if missing := [name for name, told in zip(self._names, np.isfinite(known)) if not told]:
+            self._warn(
+                f"the joint states tell no effort of {', '.join(missing)}, in the demonstrations "
+                "they did: watch.effort cannot see there whether the arm touches something; set "
+                "the driver up as it was then, or watch.effort:=0.0"
+            )
+
+    def check(self, effort: NDArray[np.float64] | None) -> dict[str, str]:
+        """Look at one tick. :param effort: as `Observation.effort`.
+        :returns: hard faults, text by code.
+        """
+        margin = self._settings().effort
+        if not margin or not self._rows:
+            return {}
+        known, slack = self._known(effort), margin * (self._high - self._low)
+        with np.errstate(invalid="ignore"):  # of NaN both are false
+            beyond = (known < self._low - slack) | (known > self._high + slack)
+            within = ~beyond & np.isfinite(known)
+        self._counts = (self._counts + beyond) * ~within
+        worst = int(self._counts.argmax())
+        if self._counts[worst] < self._settings().effort_ticks or not beyond[worst]:
+            return {}
+        return {
+            "effort": f"{self._names[worst]} has an effort of {known[worst]:.4g}, for "
+            f"{self._counts[worst]} ticks beyond what was trained ({self._low[worst]:.4g} to "
+            f"{self._high[worst]:.4g}, in its driver's unit; watch.effort allows "
+            f"{slack[worst]:.4g} more): has the arm touched something?"
+        }
+
+    def _known(self, effort: NDArray[np.float64] | None) -> NDArray[np.float64]:
+        return np.full(len(self._rows), np.nan) if effort is None else effort[self._rows]
 
 
 def _alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:

@@ -33,7 +33,7 @@ from sarnn_ros.files import atomic_folder
 from sarnn_ros.spec import Spec
 
 #: To be raised when the same bag and spec give other arrays than before.
-VERSION = 6
+VERSION = 7
 _ENDS = 1 << 16
 #: Files that may be open. Each camera of each episode is one, and shells usually allow 1024.
 _FILES = 1 << 16
@@ -131,6 +131,8 @@ def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
             "joints": episode.joints,
             "targets": episode.targets,
         }
+        if episode.efforts is not None:
+            arrays["efforts"] = episode.efforts
         arrays |= {f"preview.{name}": np.stack(some) for name, some in episode.previews.items()}
         for title, array in arrays.items():
             np.save(folder / f"{number}.{title}.npy", array, allow_pickle=False)
@@ -148,6 +150,7 @@ def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
                 "digest": one.digest,
                 "source_sizes": one.source_sizes,
                 "lead": one.lead,
+                "has_efforts": one.efforts is not None,
             }
             for one in episodes
         ],
@@ -218,6 +221,7 @@ def _load_episode(folder: Path, number: int, about: dict[str, Any]) -> Episode:
         source_sizes=sizes,
         digest=about["digest"],
         lead=tuple(about["lead"]),
+        efforts=array("efforts") if about["has_efforts"] else None,
         previews=_Previews({one: folder / f"{number}.preview.{one}.npy" for one in sizes}),
     )
 

@@ -26,6 +26,8 @@ Int = NDArray[np.int64]
 MIN_TICKS = 3
 #: Images that are worked on at a time.
 BLOCK = 256
+#: Share of the ticks that must tell a joint's effort: of a few ticks its range is not known.
+MIN_EFFORT_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Episode:
     :param digest: SHA-256 over the arrays.
     :param lead: per joint, how far at most a recorded command lay from the state at its tick, rad
         or m; empty if the bag holds no commands. The policy's envelope wants it.
+    :param efforts: float64 (T, D), `Observation.effort` of each tick; None if nothing is known.
     :param previews: per camera, the first, the middle and the last source image, small, with the
         crop drawn.
     """
@@ -53,6 +56,7 @@ class Episode:
     source_sizes: Mapping[str, tuple[int, int]]
     digest: str = ""
     lead: tuple[float, ...] = ()
+    efforts: NDArray[np.float64] | None = None
     previews: Mapping[str, Sequence[NDArray[np.uint8]]] = field(default_factory=dict)
 
 
@@ -78,6 +82,26 @@ class Dataset:
     def problems(self) -> tuple[Problem, ...]:
         """Everything that was found while reading."""
         return tuple(problem for bag in self.bags for problem in bag.problems)
+
+    @property
+    def effort_spans(self) -> tuple[tuple[float, float] | None, ...] | None:
+        """Per joint the lowest and highest effort of all episodes; None where it is known at too
+        few ticks, or always the same, which is no measurement. None if no joint has one."""
+        efforts = np.concatenate(
+            [
+                np.full_like(episode.joints, np.nan)
+                if episode.efforts is None
+                else episode.efforts
+                for episode in self.episodes
+            ]
+        )
+        known = np.isfinite(efforts).mean(axis=0) >= MIN_EFFORT_SHARE
+        low, high = np.fmin.reduce(efforts), np.fmax.reduce(efforts)  # which skip NaN
+        told = known & (low < high)
+        if not told.any():
+            return None
+        spans = zip(low.tolist(), high.tolist(), told.tolist())
+        return tuple((lowest, highest) if one else None for lowest, highest, one in spans)
 
 
 def make_dataset(

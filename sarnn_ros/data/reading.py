@@ -35,6 +35,7 @@ from sarnn_ros.streams.ingest import (
     Admission,
     Ingest,
     Stream,
+    effort_vector,
     image_of,
     joint_admission,
     joint_vector,
@@ -397,12 +398,11 @@ def _finish(cut: Cut, recording: Recording, report: BagReport) -> Episode:
                 remedy="record with one resolution",
             )
     rows = zip(*(one.tolist() for one in cut.chosen[len(recording.cameras) :]))
-    joints = np.stack(
-        [
-            joint_vector(stream.contents[row] for stream, row in zip(recording.sources, tick))
-            for tick in rows
-        ]
-    )
+    found = [
+        [stream.contents[row] for stream, row in zip(recording.sources, tick)] for tick in rows
+    ]
+    joints = np.stack([joint_vector(tick) for tick in found])
+    efforts = _efforts([effort_vector(tick) for tick in found], spec)
     commands = commands_at(spec, recording.command, cut.ticks)
     targets = targets_of(spec, commands, joints)
     return Episode(
@@ -412,12 +412,29 @@ def _finish(cut: Cut, recording: Recording, report: BagReport) -> Episode:
         joints,
         targets,
         source_sizes={camera: next(iter(sizes)) for camera, sizes in cut.sizes.items()},
-        digest=digest_of(cut.ticks, joints, targets, *cut.images.values()),
+        efforts=efforts,
+        digest=digest_of(
+            cut.ticks,
+            joints,
+            targets,
+            *([] if efforts is None else [efforts]),
+            *cut.images.values(),
+        ),
         lead=lead_of(spec, commands, joints),
         previews={
             camera: [shown[row] for row in sorted(shown)] for camera, shown in cut.previews.items()
         },
     )
+
+
+def _efforts(
+    found: Sequence[NDArray[np.float64] | None], spec: Spec
+) -> NDArray[np.float64] | None:
+    """See `Episode.efforts`."""
+    if all(one is None for one in found):
+        return None
+    unknown = np.full(spec.joint_dim, np.nan)
+    return np.stack([unknown if one is None else one for one in found])
 
 
 def _decode_images(

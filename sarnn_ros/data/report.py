@@ -59,6 +59,8 @@ class JointReport:
     :param largest_step: largest change from one tick to the next.
     :param levels: number of different values, counted up to 3.
     :param between: share of ticks in the middle half of the range.
+    :param effort: lowest and highest, in the driver's unit; None: not known well enough to watch
+        it at the robot (`watch.effort`), or the joint is not commanded.
     """
 
     name: str
@@ -69,6 +71,7 @@ class JointReport:
     largest_step: float
     levels: int
     between: float
+    effort: tuple[float, float] | None
 
     @property
     def range(self) -> str:
@@ -146,7 +149,7 @@ class DatasetReport:
 def examine(dataset: Dataset) -> DatasetReport:
     """Figures and problems of a dataset."""
     spec, episodes = dataset.spec, dataset.episodes
-    joints = tuple(_joints(spec, episodes))
+    joints = tuple(_joints(dataset))
     differences = tuple(difference(camera, episodes) for camera in spec.cameras)
     cameras = tuple(
         _camera(camera, episodes, found) for camera, found in zip(spec.cameras, differences)
@@ -179,10 +182,12 @@ def examine(dataset: Dataset) -> DatasetReport:
 # -- figures ------------------------------------------------------------------------------------
 
 
-def _joints(spec: Spec, episodes: tuple[Episode, ...]) -> Iterator[JointReport]:
+def _joints(dataset: Dataset) -> Iterator[JointReport]:
+    spec, episodes = dataset.spec, dataset.episodes
     values = np.concatenate([episode.joints for episode in episodes])
     steps = np.abs(np.concatenate([np.diff(episode.joints, axis=0) for episode in episodes]))
     low, high = values.min(axis=0), values.max(axis=0)
+    efforts = dataset.effort_spans or (None,) * spec.joint_dim
     for column, name in enumerate(spec.joint_labels):
         span = high[column] - low[column]
         one = values[:, column]
@@ -197,6 +202,7 @@ def _joints(spec: Spec, episodes: tuple[Episode, ...]) -> Iterator[JointReport]:
             largest_step=float(steps[:, column].max()),
             levels=min(3, len(np.unique(one))),
             between=float((np.abs(one - (low + high)[column] / 2) < span / 4).mean()),
+            effort=efforts[column],
         )
 
 

@@ -66,7 +66,7 @@ def tables(report: DatasetReport) -> dict[str, tuple[Sequence[str], Rows]]:
         f"Joints ({f'{unit}; ' if unit else ''}steps are from tick to tick)": (
             (
                 *("joint", *(() if unit else ("unit",))),
-                *("lowest", "highest", "still", "at an end", "largest step"),
+                *("lowest", "highest", "still", "at an end", "largest step", "effort"),
             ),
             [
                 (
@@ -77,6 +77,7 @@ def tables(report: DatasetReport) -> dict[str, tuple[Sequence[str], Rows]]:
                     f"{joint.still:.0%}",
                     f"{joint.saturated:.0%}",
                     f"{joint.largest_step:.4f}",
+                    "none" if joint.effort is None else "{:.4g} … {:.4g}".format(*joint.effort),
                 )
                 for joint, own in zip(report.joints, report.spec.joint_units)
             ],

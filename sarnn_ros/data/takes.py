@@ -34,6 +34,7 @@ from sarnn_ros.spec import (
     Spec,
 )
 from sarnn_ros.streams.decode import decode_image
+from sarnn_ros.streams.ingest import Joints
 from sarnn_ros.streams.preprocess import crop_resize
 
 Image = NDArray[np.uint8]
@@ -239,7 +240,7 @@ def _fill(recording: Recording, rows: Rows, rate: float | None, report: BagRepor
         values = rows.vectors[stream.topic].values[:, columns]
         for stamp, value in zip(stamps.tolist(), values):
             if np.isfinite(value).all():
-                _push(recording, stream, stamp, value)
+                _push(recording, stream, stamp, Joints(value))
             else:
                 error = DecodeError(f"{value.tolist()} is not finite")
                 report.add_void(stream.topic, error)
@@ -267,7 +268,7 @@ def _push_commands(recording: Recording, rows: Rows, spec: Spec, stamps: Int) ->
     values = rows.vectors[key].values[:, columns]
     for stamp, value in zip((stamps + half // 2).tolist(), values):
         if np.isfinite(value).all():
-            recording.command.add(stamp, value)
+            recording.command.add(stamp, Joints(value))
     if spec.target == "command" and not recording.command.stamps:
         raise BagError("no row is finite", where=key, remedy="set 'target: next_state'")
 

@@ -21,8 +21,9 @@ def commands_at(spec: Spec, command: Stream, ticks: Int) -> Array:
     :return: (T, n), rad or m; NaN before any command, and where it is unreadable.
     """
     unknown = np.full(len(spec.command_indices), np.nan)
-    values = [unknown if value is None else value for value in (*command.contents, None)]
+    sent = [unknown if joints is None else joints.values for joints in command.contents]
     # Row -1 is the last one: unknown.
+    values = [*sent, unknown]
     return np.stack([values[command.newest(tick + spec.period_ns)] for tick in ticks.tolist()])
 
 

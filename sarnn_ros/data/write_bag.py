@@ -191,17 +191,18 @@ class JointStates(_Timed):
 
     :param names: of the joints.
     :param positions: (n, joints), rad or m.
-    :param velocities: the same per second, or None.
+    :param velocities: the same per second, or None. :param efforts: likewise, N m or N, or None.
     """
 
     names: Sequence[str]
     positions: NDArray[np.float64]
     velocities: NDArray[np.float64] | None = None
+    efforts: NDArray[np.float64] | None = None
     kind = JOINT_STATE
 
     def messages(self, topic: str) -> Iterator[Message]:
         stamps, received = self.times(len(self.positions), topic)
-        for values in (self.positions, self.velocities):
+        for values in (self.positions, self.velocities, self.efforts):
             if values is not None and values.shape != (len(stamps), len(self.names)):
                 raise BagError(
                     f"values of shape {values.shape} for {len(stamps)} samples of "
@@ -210,7 +211,10 @@ class JointStates(_Timed):
                 )
         for index, (stamp, at) in enumerate(zip(stamps, received, strict=True)):
             velocity = () if self.velocities is None else self.velocities[index]
-            message = joint_state_message(stamp, self.names, self.positions[index], velocity)
+            effort = () if self.efforts is None else self.efforts[index]
+            message = joint_state_message(
+                stamp, self.names, self.positions[index], velocity, effort
+            )
             yield topic, self.kind, int(at), message
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -56,6 +57,15 @@ Vector = Annotated[tuple[float, ...], Field(min_length=1)]
 NotNegative = Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)]
 Duration = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(gt=0)]
+
+
+def _rises(span: tuple[float, float]) -> tuple[float, float]:
+    if not span[0] < span[1]:
+        raise ValueError(f"{list(span)} must rise")
+    return span
+
+
+Span = Annotated[tuple[float, float], AfterValidator(_rises)]
 
 
 class ModelConfig(_Part):
@@ -129,6 +139,11 @@ class Envelope(_Part):
         min_length=1,
         description="shortest time that it stayed in one half of its range between two changes "
         "of the half, s: for a gripper with two positions; null: it never changed twice",
+    )
+    effort: tuple[Span | None, ...] | None = Field(
+        default=None,
+        description="per joint [lowest, highest] effort, in its driver's unit; null: not told, or "
+        "always the same",
     )
     start_pose: Vector = Field(description="mean over episodes of the first state")
     start_pose_spread: NotNegative = Field(description="largest distance of a first state from it")

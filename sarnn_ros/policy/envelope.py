@@ -48,6 +48,7 @@ def envelope_from_dataset(dataset: Dataset) -> Envelope:
             )
         ),
         min_dwell=tuple(_shortest_dwell(moved, dataset.spec)),
+        effort=dataset.effort_spans,
         start_pose=_vector(start),
         start_pose_spread=_vector(np.abs(starts - start).max(axis=0)),
         cameras={camera.name: _camera(camera.name, episodes) for camera in dataset.spec.cameras},

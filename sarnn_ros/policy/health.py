@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from sarnn_ros.policy.runtime import Policy, Prediction
 
 Vector = NDArray[np.float64]
+#: What a comparison does with the joints. `count`: they count. `ignore`: they were not commanded
+#: where they were predicted. `require`: somebody else moves the arm; only a tick at which the
+#: joints went where they were predicted says something about the rest.
+JointsUse = Literal["count", "ignore", "require"]
 
 #: Episodes that the reference is taken from, at most: 32 of 80 ticks take some 10 s.
 MAX_EPISODES = 32
@@ -106,24 +110,32 @@ class HealthMonitor:
         self._ratios.clear()
         self._last = None
 
-    def see(
-        self, observation: Observation, prediction: Prediction, *, joints_followed: bool = True
-    ) -> HealthReading:
-        """Enter one tick.
+    def expect(self, observation: Observation, prediction: Prediction) -> None:
+        """Keep what is predicted at this tick, without a comparison with the tick before."""
+        self._last = (observation.tick_ns, prediction)
 
-        :param joints_followed: what was predicted a tick ago was commanded, or is done by
-            someone else: otherwise the joints cannot be expected where they were predicted.
-        """
-        last, self._last = self._last, (observation.tick_ns, prediction)
+    def see(
+        self, observation: Observation, prediction: Prediction, *, joints: JointsUse = "count"
+    ) -> HealthReading:
+        """Compare this tick with what was predicted at the one before."""
+        last = self._last
+        self.expect(observation, prediction)
         errors: dict[str, Vector] = {}
         if last is not None and follows(last[0], observation.tick_ns, self._period_ns):
             errors = prediction_errors(self._config, last[1], observation, prediction)
-        if not joints_followed:
-            errors.pop("joints", None)
+        if joints != "count":
+            error = errors.pop("joints", None)
+            if joints == "require" and not self._came_true(error):
+                errors = {}
         for term, p99 in self._p99.items():
             recent = self._ratios.setdefault(term, deque(maxlen=self._window))
             recent.append(_ratio(term, errors[term] / p99) if term in errors else np.nan)
         return self._reading()
+
+    def _came_true(self, error: Vector | None) -> bool:
+        if error is None or "joints" not in self._p99:
+            return False
+        return bool((error <= self._p99["joints"]).all())
 
     def _reading(self) -> HealthReading:
         ratios = {}

@@ -141,7 +141,7 @@ def record(episode: Episode, out: Path) -> bool:
     scene.reset(episode.cube.x, episode.cube.y, episode.cube.yaw)
     remaining = iter(commands)
     seen: dict[Stream, list[NDArray[Any]]] = {stream: [] for stream in STREAMS}
-    velocities, lifts = [], []
+    velocities, efforts, lifts = [], [], []
     for time, stream in sorted(events, key=lambda event: event[0]):
         scene.advance_to(time)
         if stream is CAMERA:
@@ -149,6 +149,7 @@ def record(episode: Episode, out: Path) -> bool:
         elif stream is STATES:
             seen[STATES].append(scene.positions)
             velocities.append(scene.velocities)
+            efforts.append(scene.efforts)
         elif stream is REFERENCES:
             seen[REFERENCES].append(scene.references)
         else:
@@ -167,6 +168,7 @@ def record(episode: Episode, out: Path) -> bool:
             JOINT_NAMES,
             np.array(seen[stream]),
             np.array(velocities) if stream is STATES else None,
+            np.array(efforts) if stream is STATES else None,
             stamps_ns=stamped,
             received_ns=received,
         )

@@ -132,9 +132,10 @@ class SimNode(Node):
         with self._lock:
             header = self._catch_up()
             positions, velocities = self._scene.positions, self._scene.velocities
+            efforts = self._scene.efforts
             references = self._scene.references
             cube = self._scene.cube_pose
-        self._states.publish(_joint_state(header, positions, velocities))
+        self._states.publish(_joint_state(header, positions, velocities, efforts))
         self._references.publish(_joint_state(header, references))
         x, y, z, qw, qx, qy, qz = cube.tolist()
         pose = Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
@@ -214,12 +215,15 @@ def _joint_state(
     header: Header,
     positions: NDArray[np.float64],
     velocities: NDArray[np.float64] | None = None,
+    efforts: NDArray[np.float64] | None = None,
 ) -> JointState:
     message = JointState(
         header=header, name=list(JOINT_NAMES), position=array.array("d", positions)
     )
     if velocities is not None:
         message.velocity = array.array("d", velocities)
+    if efforts is not None:
+        message.effort = array.array("d", efforts)
     return message
 
 

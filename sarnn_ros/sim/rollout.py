@@ -155,6 +155,7 @@ def _read(scene: LiftScene, source: JointSource) -> NDArray[np.float64]:
     values = {
         ("joint_states", "position"): scene.positions,
         ("joint_states", "velocity"): scene.velocities,
+        ("joint_states", "effort"): scene.efforts,
         ("joint_references", "position"): scene.references,
     }.get((source.topic.lstrip("/"), source.field))
     if values is None:

@@ -127,6 +127,11 @@ class LiftScene:
         return self.data.qvel[self._qvel].copy()
 
     @property
+    def efforts(self) -> NDArray[np.float64]:
+        """(6,) forces of the joints' actuators, N m and N."""
+        return self.data.actuator_force.copy()
+
+    @property
     def references(self) -> NDArray[np.float64]:
         """(6,) set-points the position controllers follow at this moment."""
         return self.data.ctrl.copy()

@@ -227,6 +227,25 @@ def decode_vector(msg: Any, source: JointSource) -> NDArray[np.float64]:
     return _pick(list(msg.joint_names), getattr(point, plural), names, field)
 
 
+def decode_effort(msg: Any, source: JointSource) -> NDArray[np.float64] | None:
+    """Efforts of a source's joints in a message that `decode_vector` has read. They are watched
+    (`watch.effort`) where the joints are commanded, and are no reason to refuse a message.
+
+    :return: float64 (len(source.names),), in the driver's unit, perhaps not finite; None if it
+        tells none: no efforts, or not one for each joint.
+    """
+    if source.type != JOINT_STATE_TYPE or not source.command:
+        return None
+    names, efforts = msg.name, msg.effort
+    if not len(efforts) or len(efforts) != len(names):
+        return None
+    values = np.array(efforts, dtype=np.float64)
+    if tuple(names) == source.names:
+        return values
+    index = {name: row for row, name in enumerate(names)}
+    return np.asarray(values[[index[name] for name in source.names]])
+
+
 def decode_transforms(transforms: Sequence[Any], source: JointSource) -> NDArray[np.float64]:
     """The entries of a source of tf, likewise.
 

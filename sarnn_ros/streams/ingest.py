@@ -24,6 +24,7 @@ from sarnn_ros.streams.align import ImageTicks, newest
 from sarnn_ros.streams.decode import (
     OtherJoints,
     check_image,
+    decode_effort,
     decode_image,
     decode_transforms,
     decode_vector,
@@ -38,6 +39,17 @@ HORIZON_TICKS = 2
 Size = tuple[int, int]
 #: Stamp (ns) and content of a message that may be used, from the message and its arrival (ns).
 Admission = Callable[[Any, int], tuple[int, Any]]
+
+
+class Joints(NamedTuple):
+    """What a message says of a source's joints.
+
+    :param values: float64 (n,), SI units.
+    :param effort: float64 (n,), see `decode_effort`; None: it tells none, or nobody asks.
+    """
+
+    values: NDArray[np.float64]
+    effort: NDArray[np.float64] | None = None
 
 
 @dataclass(eq=False)
@@ -211,13 +223,28 @@ class Ingest:
         return stamp if is_trigger else None
 
 
-def joint_vector(values: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
+def joint_vector(sources: Iterable[Joints]) -> NDArray[np.float64]:
     """What the joint sources have at a tick, in the spec's order, as float64 (D,), SI units."""
-    return np.concatenate(list(values))
+    return np.concatenate([source.values for source in sources])
+
+
+def effort_vector(sources: Iterable[Joints]) -> NDArray[np.float64] | None:
+    """The efforts of the same messages, float64 (D,), NaN where unknown or not finite; None if
+    all are."""
+    found = list(sources)
+    if all(source.effort is None for source in found):
+        return None
+    parts: list[NDArray[np.float64]] = [
+        np.full(len(source.values), np.nan) if source.effort is None else source.effort
+        for source in found
+    ]
+    efforts = np.concatenate(parts)
+    known = np.isfinite(efforts)
+    return np.where(known, efforts, np.nan) if known.any() else None
 
 
 def joint_admission(source: JointSource, spec: Spec, max_ahead_ns: int | None = None) -> Admission:
-    """Admits what `decode_vector` can read and a usable stamp has; the content is float64 (n,).
+    """Admits what `decode_vector` can read and a usable stamp has; the content is a `Joints`.
 
     Of tf it keeps the newest transforms, so it must get all messages in the order they came.
     """
@@ -263,9 +290,10 @@ def _admit_image(
 
 def _admit_joints(
     source: JointSource, spec: Spec, max_ahead_ns: int | None, msg: Any, receive_ns: int
-) -> tuple[int, NDArray[np.float64]]:
+) -> tuple[int, Joints]:
     values = decode_vector(msg, source)
-    return _joints_stamp(source, spec, max_ahead_ns, msg, receive_ns), values
+    stamp = _joints_stamp(source, spec, max_ahead_ns, msg, receive_ns)
+    return stamp, Joints(values, decode_effort(msg, source))
 
 
 def _admit_transforms(
@@ -275,7 +303,7 @@ def _admit_transforms(
     max_ahead_ns: int | None,
     msg: Any,
     receive_ns: int,
-) -> tuple[int, NDArray[np.float64]]:
+) -> tuple[int, Joints]:
     parts = chain.hear(msg, receive_ns)
     values = decode_transforms([part for part, _ in parts], source)
     stamps = [_joints_stamp(source, spec, max_ahead_ns, *part) for part in parts]
@@ -287,7 +315,7 @@ def _admit_transforms(
             f"the transform of '{late.child_frame_id}' is {(stamp - oldest) / NANOSECONDS:.3f} s "
             f"older than the newest one on the way to '{source.child_frame_id}'"
         )
-    return stamp, values
+    return stamp, Joints(values)
 
 
 def _joints_stamp(

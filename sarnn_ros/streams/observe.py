@@ -18,8 +18,10 @@ from sarnn_ros.streams.align import ImageTicks
 from sarnn_ros.streams.ingest import (
     HORIZON_TICKS,
     Ingest,
+    Joints,
     Size,
     Stream,
+    effort_vector,
     image_of,
     joint_vector,
 )
@@ -44,6 +46,8 @@ class Observation:
     :param headers: per camera, the header of its message, for what is published about the image.
     :param jumps: float64 (D,), the largest change of each joint from one message to the next, of
         those lately received and no newer than the one used; per period if they are further apart.
+    :param effort: float64 (D,), of the commanded joints in the messages used, NaN where unknown,
+        in the driver's unit; None if no message tells one.
     """
 
     tick_ns: int
@@ -53,6 +57,7 @@ class Observation:
     sources: Mapping[str, NDArray[np.uint8]]
     headers: Mapping[str, Any] = field(default_factory=dict)
     jumps: NDArray[np.float64] | None = None
+    effort: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +155,7 @@ class ObservationBuffer(Ingest):
         """What the tick sees, or why it sees nothing."""
         reasons: dict[str, str] = {}
         found: dict[str, tuple[int, Any]] = {}
-        jumps: list[NDArray[np.float64]] = []
+        jumps: list[Joints] = []
         with self._lock:
             for stream in self.streams:
                 row = stream.newest(tick_ns)
@@ -159,7 +164,7 @@ class ObservationBuffer(Ingest):
                 else:
                     found[stream.name] = stream.stamps[row], stream.contents[row]
                     if stream in self.sources:
-                        jumps.append(self._jumps(stream, row))
+                        jumps.append(Joints(self._jumps(stream, row)))
         decoded: dict[str, Images] = {}
         for camera in self.spec.cameras:
             if camera.name in found:
@@ -169,20 +174,23 @@ class ObservationBuffer(Ingest):
                     reasons[camera.name] = f"cannot be decoded: {error.problem}"
         if reasons:
             return Missing(tick_ns, reasons)
+        joints: list[Joints] = [found[stream.name][1] for stream in self.sources]
         return Observation(
             tick_ns=tick_ns,
             images={name: pair[1] for name, pair in decoded.items()},
-            state=joint_vector(found[stream.name][1] for stream in self.sources),
+            state=joint_vector(joints),
             stamps={name: stamp for name, (stamp, _) in found.items()},
             sources={name: pair[0] for name, pair in decoded.items()},
             headers={name: found[name][1].header for name in decoded},
             jumps=joint_vector(jumps),
+            effort=effort_vector(joints),
         )
 
     def _jumps(self, stream: Stream, row: int) -> NDArray[np.float64]:
         """See `Observation`: of the messages that are kept, up to this one."""
         kept = slice(max(0, row - MAX_COMPARED), row + 1)
-        values, stamps = np.array(stream.contents[kept]), np.array(stream.stamps[kept])
+        values = np.array([joints.values for joints in stream.contents[kept]])
+        stamps = np.array(stream.stamps[kept])
         periods = np.maximum(np.diff(stamps) / self.spec.period_ns, 1.0)
         changes = np.abs(np.diff(values, axis=0)) / periods[:, None]
         return np.asarray(changes.max(axis=0, initial=0.0))

@@ -86,6 +86,32 @@ def test_a_reset_forgets_what_latched_the_health(make_policy, start_node, make_r
     wait(lambda: len(robot.commands) >= seen + 5, lambda: node.output)
 
 
+def test_while_stopped_nothing_latches_and_the_next_start_is_not_refused(
+    make_policy, start_node, make_robot, graph, wait, status_of
+):
+    """As when somebody moves the arm home by hand. The same images latch once it commands."""
+    robot = make_robot(JOINTS, START, namespace="/rest/")
+    node = start_node(
+        *("-r", "__ns:=/rest"), policy=make_policy(p99=0.01), autostart=True, health__window=0.4
+    )
+    node.wait_for("is above 1 (points:front); does the scene look as in the")
+    assert graph.trigger("/rest/sarnn/stop").success
+    node.wait_for("prediction health of this run: at most ")
+    node.wait_for("health.stop_above could be ")
+    for name, value in (("health.latch", True), ("health.stop_above", 1.0)):
+        assert graph.set_parameter("/rest/sarnn", name, value)[0]
+    said, published = node.output.count("prediction health"), robot.published
+    wait(lambda: robot.published > published + 100, "ten ticks")
+    wait(lambda: status_of("/rest/sarnn", "health")[1] == "unknown: nothing is commanded",
+         lambda: str(status_of("/rest/sarnn", "health")))  # fmt: skip
+    assert float(status_of("/rest/sarnn", "health")[2]["largest of all runs"]) > 1.0
+    assert node.output.count("prediction health") == said
+    seen = len(robot.commands)
+    assert graph.trigger("/rest/sarnn/start").success
+    node.wait_for("call ~/reset, then ~/start")
+    assert len(robot.commands) >= seen + 3
+
+
 def darker(message):
     message.data = array.array("B", bytes(value // 2 for value in message.data))
     return (message,)

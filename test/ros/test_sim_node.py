@@ -206,6 +206,7 @@ def test_it_obeys_by_name(sim: Watcher):
     measured = sim.newest("joint_states")
     assert list(measured.name) == list(JOINT_NAMES)
     np.testing.assert_allclose(measured.position, expected, atol=0.02)
+    assert len(measured.effort) == len(JOINT_NAMES) and np.isfinite(measured.effort).all()
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ MAX_STEP = 0.2
 class FakePolicy:
     """Predicts what the test says, and counts its steps since the last reset."""
 
-    def __init__(self, spec: Any, low: Any, high: Any) -> None:
+    def __init__(self, spec: Any, low: Any, high: Any, effort: Any) -> None:
         self.spec = spec
         self.action = np.zeros(2)
         self.steps = 0
@@ -47,6 +47,7 @@ class FakePolicy:
                 max_change=(MAX_STEP, MAX_STEP),
                 second_difference=(MAX_STEP / 2, MAX_STEP / 2),
                 min_dwell=(None, None),
+                effort=effort,
                 start_pose=(low + high) / 2,
                 start_pose_spread=(high - low) / 2,
                 cameras={},
@@ -80,6 +81,7 @@ class Bench:
         *,
         active: bool = True,
         simulated: bool = False,
+        effort: Any = None,
         **parameters: Any,
     ) -> None:
         given = {"guard.position_margin": 0.0, "guard.step_margin": 1.0, "guard.floor": 0.0}
@@ -88,11 +90,12 @@ class Bench:
             given["command_rate"] = 1e9 / interval
         given |= {name.replace("__", "."): value for name, value in parameters.items()}
         self.settings = build_settings(given)
-        self.policy = FakePolicy(spec, low, high)
+        self.policy = FakePolicy(spec, low, high, effort)
         self.label = 50 * PERIOD
         self.now = self.label
         self.steady = 0  # ahead of `now` by so much
         self.present = np.zeros(2)
+        self.effort: Any = None
         self.age = 0
         self.follows = True
         self.fresh = True
@@ -136,7 +139,7 @@ class Bench:
         if self.missing:
             return Missing(label, self.missing)
         stamps = {"joint_states": label - self.age}
-        return Observation(label, {}, self.present.copy(), stamps, {})
+        return Observation(label, {}, self.present.copy(), stamps, {}, effort=self.effort)
 
     def send(self, command: Command) -> None:
         self.sent.append(command)

@@ -709,7 +709,8 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
     Its joints range over [-1, 1] rad and its predictions stay near 0.3, where a robot of these
     tests stands. `bias` (normalised) moves the predictions elsewhere; `change` spoils the network.
     `p99`: prediction errors that are said to be usual, in all terms; none by default. `limits`:
-    further values of the envelope.
+    further values of the envelope. `effort`: of each joint the lowest and highest of training;
+    unknown by default.
     """
 
     def make(
@@ -720,6 +721,7 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         max_step: float = 0.3,
         source_size: tuple[int, int] = (64, 64),
         p99: float | None = None,
+        effort: tuple[tuple[float, float] | None, ...] | None = None,
         point_memory: bool = False,
         change: Callable[[Any], None] = lambda model: None,
         **limits: float,
@@ -741,7 +743,13 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
                 tmp_path_factory.mktemp("policy") / "policy",
                 spec,
                 model,
-                limits=envelope(spec, source_size=source_size, max_step=max_step, **limits),
+                limits=envelope(
+                    spec,
+                    source_size=source_size,
+                    max_step=max_step,
+                    **({} if effort is None else {"effort": effort}),
+                    **limits,
+                ),
                 health=lambda made: None if p99 is None else _health(made.config, p99),
             )
 

@@ -441,6 +441,13 @@ FAULTS = (
     on_joints("a further joint is NaN", "goes on", extra_nan),
     on_joints("velocities and efforts are NaN", "goes on", with_fields(
         velocity=array.array("d", [np.nan] * 3), effort=array.array("d", [np.nan] * 3))),
+    on_joints("efforts of fewer joints", "goes on", with_fields(effort=array.array("d", [99.0]))),
+    on_joints("an effort is infinite", "goes on", with_fields(
+        effort=array.array("d", [0.0, np.inf, 0.0]))),
+    on_joints("an effort is as trained", "goes on", with_fields(
+        effort=array.array("d", [0.0, 2.0, 0.0]))),
+    Fault("a joint pushes harder than in training", "latches", "effort",
+          lambda: with_fields(effort=array.array("d", [0.0, 9.0, 0.0]))),
     on_joints("a position is NaN", "holds", set_one(float("nan"))),
     on_joints("a position is infinite", "holds", set_one(float("inf"))),
     on_joints("fewer positions than names", "holds", with_positions(lambda p: p[:2])),

@@ -24,8 +24,8 @@ STOPS = 4
 
 
 @pytest.fixture(scope="module")
-def arms(policy, make_arms):
-    return make_arms(policy)
+def arms(make_policy, make_arms):
+    return make_arms(make_policy(effort=((-2.0, 2.0),) * 3))
 
 
 @pytest.fixture(scope="module")

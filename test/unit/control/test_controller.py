@@ -935,3 +935,51 @@ def test_the_point_of_rest_is_checked_by_the_newest_joints_too():
     assert tick.sent is None and bench.control.violations["step"] == 0
     assert "the step from the measured position" in bench.control.status().text
     bench.policy.meanwhile = lambda: None
+
+
+def feeling(**parameters):
+    """The second joint was demonstrated with efforts of -2 to 2; it now has 9."""
+    bench = Bench(effort=(None, (-2.0, 2.0)), **parameters)
+    bench.effort = np.array([99.0, 9.0])
+    return bench
+
+
+def test_an_arm_that_touches_something_holds_and_latches():
+    bench = feeling()
+    bench.run(10)  # stopped: somebody leans on it
+    bench.control.start()
+    tick = bench.run(2)
+    assert tick.state is State.COMMANDING
+    tick = bench.run()
+    assert tick.state is State.FAULTED and not bench.sent[-1].velocity.any()
+    (fault,) = bench.control.faults.latched
+    assert fault.code == "effort" and fault.text.startswith("b has an effort of 9,")
+    bench.control.reset()
+    bench.control.start()
+    assert bench.run(2).state is State.COMMANDING, "it counts anew"
+
+
+def test_what_a_dry_run_does_not_move_touches_nothing():
+    bench = feeling(dry_run=True)
+    bench.control.start()
+    assert bench.run(10).state is State.COMMANDING
+
+
+def test_a_ramp_from_elsewhere_may_need_other_efforts_than_the_demonstrations():
+    for start, state in ((2.0, State.RAMPING), (0.5, State.FAULTED)):
+        bench = feeling(start__ramp_speed=0.5, guard__position_margin=1.0)
+        bench.present = np.array([start, 0.0])
+        bench.control.start()
+        assert bench.run(6).state is state
+
+
+def test_health_latches_nothing_while_stopped_and_the_end_of_a_run_is_told():
+    bench = Bench()
+    scene, ended = bench.control.parts.scene, []
+    scene.faults = lambda: Faults(hard={"health": "prediction health 3.00 is above 1"})
+    assert bench.run(3).state is State.STOPPED
+    bench.control.start()
+    assert bench.run(2).state is State.FAULTED
+    scene.end_run = lambda: ended.append(bench.control.state)
+    bench.control.deactivate()
+    assert ended == [State.INACTIVE_FAULTED], "there is no further tick"

@@ -14,6 +14,7 @@ import pytest
 from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import build_settings
+from sarnn_ros.control.state import STARTED, State
 from sarnn_ros.control.tick import Tick
 from sarnn_ros.policy.directory import CameraEnvelope, Health, Quantiles
 from sarnn_ros.policy.runtime import Prediction
@@ -42,14 +43,20 @@ class Scene:
 
     def __init__(self, *, known: bool = True, **parameters: Any) -> None:
         self.values = {"health.window": 0.1, "drift.window": 0.2, **parameters}
-        self.warnings: list[str] = []
+        self.said: list[tuple[str, str]] = []
+        self.silent = False  # the log has just said the same
         self.number = 0
-        self.watch = SceneWatch(
-            config(known=known),
-            lambda: build_settings(self.values),
-            lambda key, text: self.warnings.append(text),
-        )
+        self.watch = SceneWatch(config(known=known), lambda: build_settings(self.values), self.log)
         self.watch.reset()
+
+    def log(self, level: str, key: str, text: str) -> bool:
+        if not self.silent:
+            self.said.append((level, text))
+        return not self.silent
+
+    @property
+    def warnings(self) -> list[str]:
+        return [text for level, text in self.said if level == "warning"]
 
     def tick(
         self,
@@ -61,16 +68,18 @@ class Scene:
         reset: str | None = None,
         blind: bool = False,
         left: bool = False,
+        state: State = State.COMMANDING,
     ) -> None:
         self.number += 1
         pixels = {"front": np.full((6, 8, 3), light, np.uint8)}
         here = {"front": np.zeros((1, 2))}
         seen = {"front": np.array([[points, 0.0]])}
-        tick = Tick(self.number * PERIOD, reset=reset, interrupted=left)
+        tick = Tick(self.number * PERIOD, state, reset=reset, interrupted=left)
         if not blind:
             tick.observation = Observation(tick.label_ns, pixels, np.array([joint]), {}, {})
             tick.prediction = Prediction(np.zeros(1), seen, here)
-        tick.sent = None if sent is None else Command.standing(np.array([sent]))
+        commanded = state is State.COMMANDING and sent is not None
+        tick.sent = None if not commanded else Command.standing(np.array([sent]))
         self.watch.see(tick)
 
     @property
@@ -79,19 +88,104 @@ class Scene:
         return found.soft, found.hard
 
 
-def test_by_default_it_warns_once_and_stops_nothing():
+def test_by_default_it_tells_once_in_a_run_and_stops_nothing():
     scene = Scene()
-    for points in (0.0, 0.05, 0.3, 0.3, 0.05, 0.3):
+    for points in (0.0, 0.05, 0.3, 0.3, 0.05, 0.3, 0.05):
         scene.tick(points)
     assert scene.faults == ({}, {})
-    (warning,) = scene.warnings
-    assert warning.startswith("prediction health 3.00 is above 1 (points:front); does the scene")
+    (warning, over) = scene.said
+    assert warning[0] == "warning" and warning[1].startswith(
+        "prediction health 3.00 is above 1 (points:front); does the scene"
+    )
+    assert over == ("info", "prediction health is back at 0.50 (points:front)")
+    scene.tick(0.3)
     well, text, values = scene.watch.health_status()
     assert not well and "3.00" in text and values["ratio points:front"] == pytest.approx(3.0)
-    scene.watch.reset()
+    # The next run tells again.
+    scene.tick(0.3, reset="start")
     for _ in range(2):
         scene.tick(0.3)
-    assert len(scene.warnings) == 2, "once for each activation"
+    assert len(scene.warnings) == 2
+
+
+def test_a_line_that_the_log_left_out_is_told_later():
+    scene = Scene()
+    scene.silent = True
+    for _ in range(3):
+        scene.tick(0.3)
+    scene.silent = False
+    scene.tick(0.3)
+    assert len(scene.warnings) == 1
+
+
+AT_REST = [State.STOPPED, State.FAULTED, State.HOLDING, State.RAMPING, State.WARMING_UP]
+
+
+@pytest.mark.parametrize("state", AT_REST)
+def test_where_the_policy_commands_nothing_health_is_unknown(state):
+    """As when somebody moves the arm home by hand: nothing is said, and nothing latches."""
+    scene = Scene(**{"health.stop_above": 2.0, "health.latch": True})
+    for _ in range(5):
+        scene.tick(0.3, joint=0.5, state=state)
+    assert scene.watch.health.score is None and scene.faults == ({}, {}) and not scene.said
+    assert scene.watch.health_status()[:2] == (True, "unknown: nothing is commanded")
+    # Nor is the first tick of the motion compared with what was predicted before.
+    scene.tick(0.3)
+    assert scene.watch.health.score is None
+    scene.tick(0.3)
+    assert scene.watch.health.score == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("state", AT_REST)
+def test_the_tick_after_the_last_command_is_compared_while_started(state):
+    """Refused and sent in turn, an arm that is blocked still shows."""
+    scene = Scene()
+    for _ in range(4):
+        scene.tick(0.0)
+        scene.tick(0.3, state=state)
+    assert (scene.watch.health.score is None) == (state not in STARTED)
+    assert len(scene.warnings) == (state in STARTED)
+
+
+def test_the_end_of_a_run_says_how_large_the_score_was_and_proposes_a_threshold():
+    scene = Scene()
+    for number, points in enumerate((0.06, 0.04)):
+        scene.tick(reset="start")
+        scene.tick(points)
+        scene.tick(0.01)
+        values = scene.watch.health_status()[2]
+        assert values["largest of this run"] == pytest.approx(points / 0.1)
+        assert len(scene.said) == number
+        scene.tick(state=State.STOPPED)
+    text = (
+        "prediction health of this run: at most {} (points:front), of all since configure 0.60; "
+        "if they went well, health.stop_above could be 0.9"
+    )
+    assert scene.said == [("info", text.format("0.60")), ("info", text.format("0.40"))]
+    values = scene.watch.health_status()[2]
+    assert values["largest of the run before"] == pytest.approx(0.4)
+    assert values["largest of all runs"] == pytest.approx(0.6)
+    assert values["health.stop_above, if all went well"] == 0.9
+    assert "largest of this run" not in values
+    # Deactivated or ended in the middle of a run, there is no further tick.
+    for _ in range(2):
+        scene.tick(0.01)
+    scene.watch.end_run()
+    assert "at most 0.10" in scene.said[-1][1]
+    scene.watch.end_run()
+    assert len(scene.said) == 3
+
+
+def test_a_dry_run_is_no_measure_of_runs_and_looks_only_where_the_arm_is_led_along():
+    scene = Scene(dry_run=True)
+    for _ in range(3):
+        scene.tick(0.3, joint=0.5, sent=None)
+    assert scene.watch.health.score is None and not scene.said
+    for _ in range(3):
+        scene.tick(0.3, joint=0.05, sent=None)
+    assert scene.watch.health.score == pytest.approx(3.0) and len(scene.warnings) == 1
+    scene.tick(state=State.STOPPED)
+    assert len(scene.said) == 1
 
 
 def test_a_stop_holds_and_ends_with_its_cause():
@@ -101,8 +195,24 @@ def test_a_stop_holds_and_ends_with_its_cause():
     assert scene.faults == ({}, {})
     scene.tick(0.3)
     assert scene.faults[0]["health"].startswith("prediction health 3.00 is above 2")
-    scene.tick(0.15)
+    # While it holds for that, it goes on to look; a tick that sees nothing changes nothing.
+    for blind in (False, False, True, False):
+        scene.tick(0.3, state=State.HOLDING, blind=blind)
+        assert "health" in scene.faults[0]
+    scene.tick(0.15, state=State.HOLDING)
     assert scene.faults == ({}, {})
+    scene.tick(0.3, state=State.HOLDING)
+    assert scene.watch.health.score is None and scene.faults == ({}, {}), "another fault holds it"
+
+
+def test_a_stop_by_the_user_ends_what_held_the_robot():
+    scene = Scene(**{"health.stop_above": 2.0})
+    for _ in range(2):
+        scene.tick(0.3)
+    scene.tick(0.3, state=State.HOLDING)
+    assert "health" in scene.faults[0]
+    scene.tick(0.3, state=State.STOPPED)
+    assert scene.faults == ({}, {}) and scene.watch.health.score is None
 
 
 def test_a_stop_latches_where_told_to():
@@ -133,10 +243,6 @@ def test_a_held_robot_is_not_expected_to_move():
     assert "joints" not in scene.watch.health.ratios
     scene.tick(joint=0.5)
     assert scene.watch.health.ratios["joints"] == pytest.approx(5.0)
-    dry = Scene(dry_run=True)
-    for _ in range(2):
-        dry.tick(joint=0.5, sent=None)
-    assert dry.watch.health.worst == "joints", "in a dry run somebody else may move it"
 
 
 def test_a_command_that_is_not_the_prediction_is_not_expected_to_come_true():

@@ -11,7 +11,7 @@ import pytest
 
 from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.settings import WatchSettings
-from sarnn_ros.control.watchdogs import FormatWatch, ObservationWatch
+from sarnn_ros.control.watchdogs import EffortWatch, FormatWatch, ObservationWatch
 from sarnn_ros.streams.observe import Observation
 
 PERIOD = 100_000_000
@@ -45,6 +45,85 @@ def test_a_joint_that_may_not_move_hides_no_jump(other):
         assert not watch.see(0.0, 0.0).hard
         assert not watch.see(0.0, 0.0).hard
         assert list(watch.see(*jump).hard) == ["jump"]
+
+
+class Efforts:
+    """A watch of three joints, of which the second is not known from training."""
+
+    def __init__(self, spans=((-2.0, 2.0), None, (0.0, 1.0)), **settings) -> None:
+        self.settings = WatchSettings(**settings)
+        self.said: list[str] = []
+        self.watch = EffortWatch(spans, ("a", "b", "c"), lambda: self.settings, self.said.append)
+
+    def see(self, *effort: float) -> str:
+        """The fault's text, or nothing."""
+        now = np.array(effort) if effort else None
+        self.watch.look_for(now)
+        found = self.watch.check(now)
+        assert set(found) <= {"effort"}
+        return found.get("effort", "")
+
+
+def test_an_effort_beyond_training_latches_after_so_many_ticks():
+    """By half of the trained range to each side."""
+    for beyond, fine in ((4.1, 3.9), (-4.1, -3.9)):
+        efforts = Efforts(effort=0.5, effort_ticks=3)
+        for effort in (fine, beyond, beyond, fine, beyond, beyond):
+            assert not efforts.see(effort, 99.0, 0.5)
+        assert efforts.see(beyond, 99.0, 0.5) == (
+            f"a has an effort of {beyond:g}, for 3 ticks beyond what was trained (-2 to 2, in its "
+            "driver's unit; watch.effort allows 2 more): has the arm touched something?"
+        )
+        efforts.watch.reset()
+        assert not efforts.see(beyond, 99.0, 0.5)
+    assert not efforts.said
+
+
+def test_an_effort_that_is_not_told_neither_counts_nor_ends_a_count():
+    efforts = Efforts(effort_ticks=3)
+    assert not efforts.see(0.0, 0.0, 9.0)
+    for unknown in ((), (0.0, 0.0, np.nan)):
+        for _ in range(5):
+            assert not efforts.see(*unknown)
+    assert not efforts.see(0.0, 0.0, -9.0)
+    assert efforts.see(0.0, 0.0, 9.0).startswith("c has an effort of 9,")
+
+
+def test_the_margin_and_the_ticks_can_be_chosen():
+    efforts = Efforts(effort=0.1, effort_ticks=1)
+    assert not efforts.see(2.3, 0.0, 0.0)
+    assert efforts.see(2.5, 0.0, 0.0)
+    for effort, found in ((5.9, False), (6.1, True)):
+        efforts = Efforts()
+        assert not efforts.see(effort, 0.0, 0.0)
+        assert bool(efforts.see(effort, 0.0, 0.0)) == found
+    efforts.settings = WatchSettings(effort=0.0)  # live
+    assert not efforts.see(99.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "missing"),
+    [((), "a, c"), ((0.0, 0.0, np.nan), "c"), ((0.0, np.nan, 0.0), None)],
+)
+def test_joints_whose_driver_tells_no_effort_are_said_once(first, missing):
+    efforts = Efforts()
+    for _ in range(2):
+        efforts.see(*first)
+        efforts.see()
+    assert len(efforts.said) == (missing is not None)
+    if missing is not None:
+        assert efforts.said[0].startswith(f"the joint states tell no effort of {missing}, in the")
+        assert "watch.effort:=0.0" in efforts.said[0]
+
+
+def test_a_policy_without_efforts_is_told_only_to_those_who_asked():
+    for settings in ({}, {"effort": 0.0}):
+        efforts = Efforts(spans=None, **settings)
+        assert not efforts.see(1e9, 1e9, 1e9) and not efforts.see() and not efforts.said
+    efforts = Efforts(spans=None, effort=0.2)
+    assert not efforts.see(1e9, 1e9, 1e9)
+    (said,) = efforts.said
+    assert "the policy knows no efforts" in said and "train again" in said
 
 
 def test_a_joint_that_may_not_move_may_tremble():

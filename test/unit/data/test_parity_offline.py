@@ -47,7 +47,14 @@ class Sent:
                 message.step += 1
             return message
         values = [self.index / 7, np.nan if self.kind == "void" else -self.index]
-        return make.joint_state(stamp, values)
+        message = make.joint_state(stamp, values)
+        message.effort = np.array(self.effort)
+        return message
+
+    @property
+    def effort(self) -> list[float]:
+        """Of every third message none, of others not all."""
+        return [[], [np.inf, self.index], [self.index / 3, 2.0]][self.index % 3]
 
 
 @st.composite
@@ -79,6 +86,13 @@ def time_of(one: Sent, clock: str) -> int | None:
     if one.kind == "void" or (one.kind == "unstamped" and clock == "header"):
         return None
     return one.stamp if clock == "header" else one.receive
+
+
+def felt(effort: list[float] | np.ndarray | None) -> np.ndarray:
+    """What must be known of the two joints' efforts: nothing is NaN."""
+    if effort is None or not len(effort):
+        return np.full(2, np.nan)
+    return np.where(np.isfinite(effort), effort, np.nan)
 
 
 def oracle(sent: list[Sent], tick: int, max_age: int, clock: str) -> Sent | None:
@@ -140,6 +154,7 @@ def test_bag_live_and_rule_agree(sent: list[Sent], clock: str, max_age: float):
         else:
             assert np.array_equal(seen.images["front"], make.colour(image.index))
             assert seen.state.tolist() == [state.index / 7, -state.index]
+            np.testing.assert_array_equal(felt(seen.effort), felt(state.effort))
 
     # The bag ends with its last message: no tick comes after that.
     end = max((time for one in sent if (time := time_of(one, clock)) is not None), default=0)
@@ -154,6 +169,10 @@ def test_bag_live_and_rule_agree(sent: list[Sent], clock: str, max_age: float):
         assert got.ticks.tolist() == [grid[row] for row in rows]
         assert got.joints.tolist() == [[expected[r][1].index / 7, -expected[r][1].index]
                                        for r in rows]  # fmt: skip
+        efforts = [felt(None)] * len(rows) if got.efforts is None else got.efforts
+        assert (got.efforts is None) == all(not expected[row][1].effort for row in rows)
+        for effort, row in zip(efforts, rows, strict=True):
+            np.testing.assert_array_equal(effort, felt(expected[row][1].effort))
         for image, row in zip(got.images["front"], rows, strict=True):
             assert np.array_equal(image, make.colour(expected[row][0].index))
 

@@ -161,6 +161,24 @@ def test_a_step_is_never_taken_from_one_episode_to_the_next():
     assert envelope_from_dataset(dataset(one, other)).max_step == (0.0, 0.0)
 
 
+def test_efforts_are_known_where_most_ticks_tell_them():
+    made = dataset(*([([[0.0, 0]] * 4, [[0.0, 0]] * 4, 9)] * 2))
+    nan = np.nan
+
+    def known(*efforts):
+        arrays = [None if one is None else np.array(one) for one in efforts]
+        episodes = [
+            dataclasses.replace(episode, efforts=array)
+            for episode, array in zip(made.episodes, arrays, strict=True)
+        ]
+        return envelope_from_dataset(dataclasses.replace(made, episodes=tuple(episodes))).effort
+
+    assert known(None, None) is None
+    assert known([[1, nan], [2, nan], [nan, 3], [nan, 4]], [[-1, 0]] * 4) == ((-1, 2), (0, 4))
+    assert known([[1, 5], [2, 5], [3, 5], [4, 5]], None) == ((1, 4), None), "5 is no measurement"
+    assert known([[1, 5], [2, 5], [3, 5], [nan, 5]], None) is None, "3 of 8 ticks"
+
+
 def test_an_episode_of_one_tick_will_do():
     envelope = envelope_from_dataset(dataset(([[1.0, 2.0]], [[1.0, 2.0]], 9)))
     assert envelope.max_step == (0.0, 0.0)

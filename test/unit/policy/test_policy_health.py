@@ -114,11 +114,25 @@ def test_nothing_is_compared_across_a_gap(config):
 
 def test_joints_that_were_not_commanded_are_not_expected_anywhere(config):
     held = HealthMonitor(config, window=2, count_images=False)
-    found = readings(held, config, [9.0] * 4, term="joints", joints_followed=False)
+    found = readings(held, config, [9.0] * 4, term="joints", joints="ignore")
     assert "joints" not in found[-1].ratios and found[-1].score == 0.0
     moved = readings(HealthMonitor(config, window=2, count_images=False), config, [0.2] * 4,
                      term="joints")  # fmt: skip
     assert moved[-1].worst == "joints" and moved[-1].score == pytest.approx(2.0)
+
+
+def test_where_somebody_else_moves_the_arm_only_the_predicted_motion_says_something(config):
+    """Of a robot that stands still, or is led elsewhere, nothing can be said."""
+
+    def found(joint: float) -> Any:
+        monitor = HealthMonitor(config, window=2, count_images=False)
+        for tick in range(4):
+            seen = moment(config, tick, joints=joint, points=0.3)
+            reading = monitor.see(*seen, joints="require")
+        return reading
+
+    assert found(0.2).score is None
+    assert found(0.05).score == pytest.approx(3.0) and "joints" not in found(0.05).ratios
 
 
 @pytest.mark.parametrize("count", [False, True])

@@ -103,6 +103,10 @@ def test_joints_are_named_and_follow_the_commands(topics):
     np.testing.assert_allclose(measured.position[:5], commands[-1][:5], atol=0.05)
     assert measured.position[5] == pytest.approx(0.025, abs=0.003)  # stopped at the cube
     assert len(measured.velocity) == 6
+    # It holds the cube with what its set-point is beyond the finger.
+    assert measured.effort[5] == pytest.approx(
+        400 * (references[5] - measured.position[5]), rel=0.2
+    )
 
 
 def test_the_bag_is_whole_for_another_reader(bag, topics):

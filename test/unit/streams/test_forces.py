@@ -21,12 +21,14 @@ from sarnn_ros.control.limits import JointLimiter
 from sarnn_ros.control.resolve import guard_limits
 from sarnn_ros.control.settings import build_settings
 from sarnn_ros.data.report import examine
+from sarnn_ros.data.report_view import tables
 from sarnn_ros.errors import DecodeError
 from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import JointSource, Spec
-from sarnn_ros.streams.decode import decode_vector
+from sarnn_ros.streams.decode import decode_effort, decode_vector
+from sarnn_ros.streams.ingest import Joints, effort_vector
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import train
@@ -170,3 +172,57 @@ def test_from_bag_to_a_policy_that_feels(tmp_path: Path) -> None:
     assert guard.check(here, here, 0.1).ok
     trip = guard.check(here + [0.0, 100.0], here, 0.1).violations[0]
     assert (trip.joint, trip.reason) == ("elbow", "position")
+
+
+def test_the_efforts_of_commanded_joints_are_kept_beside_their_positions(tmp_path: Path) -> None:
+    """Of the commanded source alone, and from the bag to the policy's envelope and the report."""
+    bags = [forces(drop=60).write(tmp_path / "bags" / str(number)) for number in range(2)]
+    dataset = load_dataset(bags, make.spec())
+    efforts = dataset.episodes[0].efforts
+    assert efforts is not None and len(efforts) == len(dataset.episodes[0].ticks)
+    shoulder, elbow = efforts.T
+    assert np.isfinite(shoulder).all() and np.diff(shoulder).tolist() == [10.0] * (
+        len(efforts) - 1
+    )
+    np.testing.assert_array_equal(np.isnan(elbow), -elbow != shoulder - 50)
+    report = examine(dataset)
+    assert [joint.effort for joint in report.joints] == list(dataset.effort_spans)
+    assert report.joints[0].effort == (shoulder.min(), shoulder.max())
+    (title,) = [title for title in tables(report) if title.startswith("Joints")]
+    heads, rows = tables(report)[title]
+    told = f"{shoulder.min():.4g} … {shoulder.max():.4g}"
+    assert (heads[-1], rows[0][-1]) == ("effort", told)
+    without = load_dataset([make.recording().write(tmp_path / "none")], make.spec())
+    assert without.episodes[0].efforts is None
+    assert tables(examine(without))[title][1][0][-1] == "none"
+    cached = [load_dataset(bags, make.spec(), cache=tmp_path / "cache") for _ in range(2)]
+    for loaded in cached:
+        np.testing.assert_array_equal(loaded.episodes[0].efforts, efforts)
+        assert loaded.fingerprint == dataset.fingerprint
+
+    # An observed effort is another thing: of joints that are not commanded there is none to watch.
+    observed = load_dataset(bags[:1], spec())
+    assert observed.episodes[0].efforts is not None
+    assert np.isnan(observed.episodes[0].efforts[:, [0, 3, 4]]).all()
+
+
+def test_efforts_are_no_reason_to_refuse_a_message() -> None:
+    source = JointSource(names=list(make.NAMES))
+
+    def effort(values: Any) -> Any:
+        message = make.joint_state(make.START, [0.1, 0.2])
+        message.effort = np.array(values, np.float64)
+        return decode_effort(message, source)
+
+    assert effort([3, 4]).tolist() == [3, 4]
+    for unknown in ([], [3], [3, 4, 5]):
+        assert effort(unknown) is None
+    joints = [Joints(np.zeros(2), effort([np.inf, 4])), Joints(np.zeros(1))]
+    np.testing.assert_array_equal(effort_vector(joints), [np.nan, 4, np.nan])
+    assert effort_vector([Joints(np.zeros(2), effort([np.nan, -np.inf]))]) is None
+    turned = JointSource(names=list(make.NAMES[::-1]))
+    message = make.joint_state(make.START, [0.1, 0.2])
+    message.effort = np.array([3.0, 4.0])
+    assert decode_effort(message, turned).tolist() == [4, 3]
+    for other in (source.model_copy(update={"command": False}), JointSource(**FORCE)):
+        assert decode_effort(message, other) is None

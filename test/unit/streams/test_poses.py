@@ -61,7 +61,7 @@ class Listener:
 
     @property
     def last(self) -> Any:
-        return self.stream.contents[-1] if self.stream.contents else None
+        return self.stream.contents[-1].values if self.stream.contents else None
 
 
 @given(
