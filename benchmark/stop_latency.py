@@ -1,7 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How long `~/stop` takes to answer while somebody publishes hostile messages, and how long Stop on
-the page of `sarnn web` takes among hostile connections.
+"""How long `~/stop` takes to answer while somebody publishes hostile messages, and how long Stop
+on the page of `sarnn web` takes among hostile connections.
 
 The node is started as always. This process publishes joint states at 100 Hz and the images of one
 kind at 10 Hz; a third process calls `~/stop` and `~/start` in turn, and takes the time from the
@@ -11,8 +11,8 @@ request to the answer of every `~/stop`.
 
 With --page, the page alone: another process keeps hostile connections to it open
 (test/support/hostile_clients.py), and this one presses Stop over a new connection each time, and
-over one kept as a browser keeps it. Taken is the time from the press to the call of `~/stop` in this
-process, where a stand-in of the node offers it.
+over one kept as a browser keeps it. Taken is the time from the press to the call of `~/stop` in
+this process, where a stand-in of the node offers it.
 
     python benchmark/stop_latency.py --page [--calls 100] [--connections 1000]
 """
