@@ -180,16 +180,25 @@ class Presser:
         answer.success = True
         return answer
 
+    def _post(self, page: http.client.HTTPConnection) -> int:
+        page.request("POST", "/do/stop", headers=self._headers)
+        answer = page.getresponse()
+        answer.read()
+        return answer.status
+
     def press(self, kept: bool) -> float:
         """:returns: how long until the call came, s."""
         self._called.clear()
         began = time.perf_counter()
         page = self._kept if kept else self._connect()
-        page.request("POST", "/do/stop", headers=self._headers)
-        answer = page.getresponse()
-        body = answer.read()
-        if answer.status != 202 or not self._called.wait(PRESS_SECONDS):
-            raise RuntimeError(f"a stop was lost: {answer.status} {body!r}")
+        try:
+            status = self._post(page)
+        except (http.client.RemoteDisconnected, ConnectionError):
+            if not kept:
+                raise
+            status = self._post(page)  # once more on a new connection, as a browser does
+        if status != 202 or not self._called.wait(PRESS_SECONDS):
+            raise RuntimeError(f"a stop was lost: {status}")
         if not kept:
             page.close()
         return self._called_s - began

@@ -14,10 +14,13 @@ from collections import Counter
 from dataclasses import dataclass
 
 #: Of all clients. A process may open 1024 files by default; ROS takes 40.
-MAX_CONNECTIONS = 48
+MAX_CONNECTIONS = 64
 #: Of those that showed what `access` asks for; a browser opens six. The other places are for
 #: connections that have not yet said who they are.
 MAX_ADMITTED = 32
+#: Accepted before others are served again. A request is read in the third round at the latest:
+#: by then three times as many can have come, which must not take all the places of those.
+ACCEPTED_AT_ONCE = 4
 #: From one answered request to the next, or from the start, s. uvicorn closes idle connections
 #: after 5 s; what is open for longer trickles a request, or does not read its answer.
 REQUEST_SECONDS = 10.0
@@ -43,12 +46,9 @@ class Connections:
         return len(self._open)
 
     def opened(self, client: Client, transport: asyncio.Transport) -> None:
-        """Closes another one if there are too many: of those not admitted, from the address
-        that has most of them, the oldest."""
-        waiting = [key for key, one in self._open.items() if not one.admitted]
+        """Closes one that is not admitted if there are too many."""
         if len(self._open) >= MAX_CONNECTIONS:
-            crowd = Counter(address for address, _ in waiting)
-            self._drop(max(waiting, key=lambda key: crowd[key[0]]))
+            self._drop_one([key for key, one in self._open.items() if not one.admitted])
         self._open[client] = _Connection(transport, self._timeout(transport))
 
     def closed(self, client: Client, transport: asyncio.Transport) -> None:
@@ -58,13 +58,13 @@ class Connections:
             self._open.pop(client).timeout.cancel()
 
     def admitted(self, client: Client | None) -> None:
-        """A request of it is served. Closes the longest idle of these if there are too many."""
+        """A request of it is served. Closes another one of these if there are too many."""
         if client not in self._open:
             return  # dropped, or gone
         self._open[client].admitted = True
         admitted = [key for key, one in self._open.items() if one.admitted and key != client]
         if len(admitted) >= MAX_ADMITTED:
-            self._drop(admitted[0])
+            self._drop_one(admitted)
 
     def answered(self, client: Client | None) -> None:
         """A request of it is done, but for sending the answer."""
@@ -80,6 +80,11 @@ class Connections:
 
     def _timeout(self, transport: asyncio.Transport) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(REQUEST_SECONDS, transport.abort)
+
+    def _drop_one(self, among: list[Client]) -> None:
+        """Of the address that has most of them the one that was answered longest ago."""
+        crowd = Counter(address for address, _ in among)
+        self._drop(max(among, key=lambda client: crowd[client[0]]))
 
     def _drop(self, client: Client) -> None:
         one = self._open.pop(client)

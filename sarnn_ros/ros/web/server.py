@@ -30,7 +30,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sarnn_ros.ros.throttle import ThrottledLog
 from sarnn_ros.ros.web.access import Access, Refusal
-from sarnn_ros.ros.web.connections import Connections
+from sarnn_ros.ros.web.connections import ACCEPTED_AT_ONCE, Connections
 from sarnn_ros.ros.web.view import DRY_RUN, TRIGGERS, Busy, View
 
 #: Nothing from elsewhere, in no frame, of which nothing is kept.
@@ -44,8 +44,8 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 TYPES = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
-#: Connections that are accepted before others are served again, and those that may wait for it.
-ACCEPTED_AT_ONCE, MAX_WAITING = 8, 1024
+#: Connections that may wait to be accepted.
+MAX_WAITING = 1024
 #: Of the number of a picture.
 MAX_DIGITS = 18
 #: Answers that are under way at the end may take so long, s.

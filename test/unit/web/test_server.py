@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
@@ -136,8 +137,6 @@ def test_the_address_with_most_connections_makes_room() -> None:
         # The newest of the crowd are left.
         return [one.aborted for _, one in crowd]
 
-    import asyncio
-
     kept = MAX_CONNECTIONS - 2
     assert asyncio.run(fill()) == [True] * (200 - kept) + [False] * kept
 
@@ -167,6 +166,30 @@ def test_what_does_not_go_on_is_closed(
                 except OSError:
                     break
     assert not len(served.connections)
+
+
+def test_a_connection_in_use_is_not_closed(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 1.0)
+    page = http.client.HTTPConnection("127.0.0.1", served.port, timeout=PATIENCE_SECONDS)
+    page.connect()
+    kept, silent = page.sock, served.connect()
+    silent.settimeout(0.1)
+    while len(served.connections) < 2:
+        pass
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 1000.0)  # from the next answer on
+    ended = False
+    while not ended:
+        page.request("GET", "/state", headers={"Authorization": f"Bearer {TOKEN}"})
+        assert page.getresponse().read()
+        assert page.sock is kept
+        ended = closed(silent)
+    page.request("GET", "/state", headers={"Authorization": f"Bearer {TOKEN}"})
+    assert page.getresponse().read()
+    assert page.sock is kept, "the first second is over for both"
+    page.close()
+    silent.close()
 
 
 @pytest.mark.parametrize(
