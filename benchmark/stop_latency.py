@@ -1,19 +1,29 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How long `~/stop` takes to answer while somebody publishes hostile messages.
+"""How long `~/stop` takes to answer while somebody publishes hostile messages, and how long Stop
+on the page of `sarnn web` takes among hostile connections.
 
 The node is started as always. This process publishes joint states at 100 Hz and the images of one
 kind at 10 Hz; a third process calls `~/stop` and `~/start` in turn, and takes the time from the
 request to the answer of every `~/stop`.
 
     python benchmark/stop_latency.py [--calls 300]
+
+With --page, the page alone: another process keeps hostile connections to it open
+(test/support/hostile_clients.py), and this one presses Stop over a new connection each time, and
+over one kept as a browser keeps it. Taken is the time from the press to the call of `~/stop` in
+this process, where a stand-in of the node offers it.
+
+    python benchmark/stop_latency.py --page [--calls 100] [--connections 1000]
 """
 
 from __future__ import annotations
 
 import array
+import http.client
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -22,6 +32,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -31,6 +42,8 @@ from sarnn_ros.share import ros_environment
 
 WIDTH, HEIGHT = 640, 480
 DOMAIN = "78"
+#: A press that takes longer is lost.
+PRESS_SECONDS = 10.0
 JOINTS = [f"joint{index + 1}" for index in range(6)]
 
 
@@ -137,13 +150,114 @@ def measure(policy: Path, image: bytes, calls: int, crowd: int = 0) -> dict[str,
     return percentiles(took)
 
 
+class Presser:
+    """A user of the page, and a stand-in of the node that is to hear of it.
+
+    :param port: of the page on this machine; :param token: that it asks for.
+    """
+
+    def __init__(self, port: int, token: str) -> None:
+        import rclpy
+        from std_srvs.srv import Trigger
+
+        self._address = ("127.0.0.1", port)
+        self._headers = {
+            "Authorization": f"Bearer {token}", "Origin": f"http://127.0.0.1:{port}",
+        }  # fmt: skip
+        self._kept = self._connect()
+        self._called = threading.Event()
+        self._called_s = 0.0
+        rclpy.init()
+        node = rclpy.create_node("sarnn")
+        node.create_service(Trigger, "/sarnn/stop", self._stop)
+        threading.Thread(target=rclpy.spin, args=(node,), daemon=True).start()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(*self._address, timeout=PRESS_SECONDS)
+
+    def _stop(self, _: Any, answer: Any) -> Any:
+        self._called_s = time.perf_counter()
+        self._called.set()
+        answer.success = True
+        return answer
+
+    def _post(self, page: http.client.HTTPConnection) -> int:
+        page.request("POST", "/do/stop", headers=self._headers)
+        answer = page.getresponse()
+        answer.read()
+        return answer.status
+
+    def press(self, kept: bool) -> float:
+        """:returns: how long until the call came, s."""
+        self._called.clear()
+        began = time.perf_counter()
+        page = self._kept if kept else self._connect()
+        try:
+            status = self._post(page)
+        except (http.client.RemoteDisconnected, ConnectionError):
+            if not kept:
+                raise
+            status = self._post(page)  # once more on a new connection, as a browser does
+        if status != 202 or not self._called.wait(PRESS_SECONDS):
+            raise RuntimeError(f"a stop was lost: {status}")
+        if not kept:
+            page.close()
+        return self._called_s - began
+
+
+def press_among(connections: int, presses: int) -> dict[str, Any]:
+    """Figures without hostile connections, and with so many."""
+    from hostile_clients import hostile_clients
+
+    os.environ.update(
+        ros_environment() | {"ROS_DOMAIN_ID": DOMAIN, "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    )
+    token = secrets.token_urlsafe(24)
+    command = [sys.executable, "-m", "sarnn_ros.cli.main", "web", "--port", "0", "--token", token]
+    result: dict[str, Any] = {}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as web:
+        assert web.stdout is not None
+        port = urlsplit(web.stdout.readline().removeprefix("open ").strip()).port
+        assert port is not None
+        presser = Presser(port, token)
+
+        def press(name: str) -> None:
+            for kept, way in ((False, "a new connection"), (True, "a kept connection")):
+                took = []
+                for _ in range(presses + 5):
+                    took.append(presser.press(kept))
+                    time.sleep(0.05)
+                took = took[5:]  # the first ones find the node
+                result[f"{name}, {way}"] = percentiles(took)
+                print(f"{name}, {way}: {percentiles(took)}", file=sys.stderr, flush=True)
+
+        try:
+            press("alone")
+            with hostile_clients(port, token, connections) as opened:
+                began = time.monotonic()
+                press(f"among {connections}")
+                seconds = time.monotonic() - began
+            result["opened per s"] = {k: round(n / seconds) for k, n in opened.items()}
+            result["load"] = os.getloadavg()[0]
+        finally:
+            web.terminate()
+    return result
+
+
 def main() -> None:
     parser = arguments(__doc__)
+    parser.add_argument("--page", action="store_true", help="Stop on the page of sarnn web")
+    parser.add_argument("--connections", type=int, default=1000, help="hostile ones to the page")
     parser.add_argument("--calls", type=int, default=300, help="of ~/stop, per kind and load")
     parser.add_argument("--caller", action="store_true", help="the process that calls")
     given = parser.parse_args()
     if given.caller:
         caller(given.calls)
+        return
+
+    if given.page:
+        figures = press_among(given.connections, given.calls)
+        finish({"machine": machine(), "calls": given.calls, **figures}, given.json)
         return
 
     from policies import network

@@ -1,7 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""docs/images/overlay.png and attention.gif: what the node shows, of a policy of the demo in the
-simulator.
+"""docs/images/overlay.png, predicted_beside.png and attention.gif: what the node shows, of a
+policy of the demo in the simulator.
 
 python docs/figures/overlay.py POLICY
 """
@@ -20,13 +20,15 @@ from sarnn_ros.geometry import points_to_model_pixels, points_to_source_pixels
 from sarnn_ros.policy.health import HealthMonitor
 from sarnn_ros.policy.runtime import Policy, Prediction
 from sarnn_ros.sim.rollout import rollout
-from sarnn_ros.sim.scene import LiftScene
+from sarnn_ros.sim.scene import CUBE_HALF, LiftScene
 from sarnn_ros.sim.task import Placement, Vision
 from sarnn_ros.streams.observe import Observation
-from sarnn_ros.viz.overlay import beside, draw_overlay, with_status
+from sarnn_ros.viz.overlay import SAME_TICKS, beside, draw_marks, draw_overlay, with_status
 
 IMAGES = Path(__file__).parents[1] / "images"
-TICK, TRAIL = 30, 12
+#: On the way to the cube; and where a second one distracts.
+TICK, TOUCHING = 30, 45
+WARN_ABOVE = 1.0
 FILM_TICKS, FILM_SIDE = 75, 256
 Image = NDArray[np.uint8]
 
@@ -49,22 +51,20 @@ class Watcher:
         self.seen.append((observation, prediction, score))
         return prediction
 
-    def overlay(self, tick: int, text: str, level: str) -> Image:
+    def overlay(self, tick: int, text: str = "commanding") -> Image:
         camera = self.policy.spec.cameras[0]
-        observation, prediction, score = self.seen[tick]
+        observation, _, score = self.seen[tick]
         image = observation.sources[camera.name]
-        trail = np.stack(
+        tracks = np.stack(
             [
-                step[1].encoder_points[camera.name]
-                for step in self.seen[max(tick - TRAIL, 0) : tick + 1]
+                points_to_source_pixels(
+                    step[1].encoder_points[camera.name], camera, image.shape[1], image.shape[0]
+                )
+                for step in self.seen[max(tick - SAME_TICKS + 1, 0) : tick + 1]
             ]
         )
-        points, ahead = (
-            points_to_source_pixels(p, camera, image.shape[1], image.shape[0])
-            for p in (trail, prediction.decoder_points[camera.name])
-        )
-        drawn = draw_overlay(image, points[-1], ahead, trails=points, min_side=384)
-        return with_status(drawn, text, level, score, 1.0)  # type: ignore[arg-type]
+        drawn = draw_marks(image, tracks, score, WARN_ABOVE, min_side=384)
+        return with_status(drawn, text, "fine", score, WARN_ABOVE)
 
     def beside(self, tick: int) -> Image:
         camera = self.policy.spec.cameras[0]
@@ -81,26 +81,46 @@ class Watcher:
         return beside(tiles[0], tiles[1], ("seen", "expected"))
 
 
+class SecondCube(LiftScene):
+    """Another cube, as red as the right one, lies beside it."""
+
+    def render(self, *, hide_cube: bool = False, qpos: NDArray[np.float64] | None = None) -> Image:
+        image = super().render(hide_cube=hide_cube, qpos=qpos).copy()
+        elsewhere = (self.data.qpos if qpos is None else qpos).copy()
+        elsewhere[self._cube_qpos : self._cube_qpos + 3] = (0.42, -0.08, CUBE_HALF)
+        other, bare = (super(SecondCube, self).render(hide_cube=h, qpos=elsewhere)
+                       for h in (False, True))  # fmt: skip
+        shown = (other != bare).any(axis=-1)
+        image[shown] = other[shown]
+        return image
+
+
 def main() -> None:
-    policy, scene = Policy.load(sys.argv[1]), LiftScene()
-    cases: tuple[tuple[Vision, str, str], ...] = (
-        ("live", "commanding", "fine"),
-        ("hidden", "holding: health", "waiting"),
+    policy = Policy.load(sys.argv[1])
+    cases: tuple[tuple[LiftScene, Vision, int], ...] = (
+        (LiftScene(), "live", TICK),
+        (LiftScene(), "hidden", TICK),
+        (SecondCube(), "live", TOUCHING),
     )
     tiles = []
-    for vision, text, level in cases:
+    for scene, vision, tick in cases:
         watcher = Watcher(policy)
-        rollout(watcher, scene, Placement(0.42, 0.1), policy.spec, vision=vision, ticks=TICK + 1)
-        tiles.append(watcher.overlay(TICK, text, level))
-        if vision == "live":
+        rollout(watcher, scene, Placement(0.42, 0.1), policy.spec, vision=vision, ticks=tick + 1)
+        tiles.append(watcher.overlay(tick))
+        if tick == TICK and vision == "live":
             expected = watcher.beside(TICK)
-    height = max(tile.shape[0] for tile in (*tiles, expected))
+    save("overlay.png", tiles)
+    save("predicted_beside.png", [expected])
+    film(policy, LiftScene())
+
+
+def save(name: str, tiles: list[Image]) -> None:
+    height = max(tile.shape[0] for tile in tiles)
     padded = [
         np.pad(tile, ((0, height - len(tile)), (0, 8), (0, 0)), constant_values=255)
-        for tile in (*tiles, expected)
+        for tile in tiles
     ]
-    cv2.imwrite(str(IMAGES / "overlay.png"), cv2.cvtColor(np.hstack(padded), cv2.COLOR_RGB2BGR))
-    film(policy, scene)
+    cv2.imwrite(str(IMAGES / name), cv2.cvtColor(np.hstack(padded), cv2.COLOR_RGB2BGR))
 
 
 def film(policy: Policy, scene: LiftScene) -> None:
@@ -112,7 +132,7 @@ def film(policy: Policy, scene: LiftScene) -> None:
         watchers.append(watcher)
     frames = []
     for tick in range(FILM_TICKS):
-        tiles = [watcher.overlay(tick, "commanding", "fine") for watcher in watchers]
+        tiles = [watcher.overlay(tick) for watcher in watchers]
         size = (2 * FILM_SIDE, round(FILM_SIDE * tiles[0].shape[0] / tiles[0].shape[1]))
         frames.append(cv2.resize(np.hstack(tiles), size, interpolation=cv2.INTER_AREA))
     # One palette for all frames, or the table would flicker.

@@ -384,6 +384,13 @@ class Settings(_Group):
         "do everything except sending the command; a change stops the robot until ~/start",
         live=True,
     )
+    overlay: Literal["marks", "points"] = _setting(
+        "marks",
+        "what ~/attention_overlay shows. marks: a ring round each thing that is looked at, in the "
+        "colour of the prediction health; points: each attention point, with its trail, where it "
+        "is expected next and where it is remembered",
+        live=True,
+    )
     command_interface: Literal["joint_state", "joint_trajectory", "forward_position"] = _setting(
         "joint_state",
         "type of joint_command: sensor_msgs/JointState, trajectory_msgs/JointTrajectory (for "

@@ -141,12 +141,23 @@ def as_text(latencies: Mapping[str, Mapping[str, float]]) -> dict[str, str]:
 
 
 def from_text(values: Mapping[str, str]) -> dict[str, dict[str, float]]:
-    """The inverse of `as_text`, of a status that holds other values, too. `total` comes last."""
-    found = {
-        key.removeprefix(_KEY).removesuffix(_UNIT): json.loads(value)
-        for key, value in values.items()
-        if key.startswith(_KEY)
-    }
+    """The inverse of `as_text`, of a status that holds other values, too. `total` comes last.
+
+    Anybody may publish a status: a stage is left out whose text is no JSON object of numbers.
+    Figures may be missing, or not finite.
+    """
+    found = {}
+    for key, value in values.items():
+        if key.startswith(_KEY) and (figures := _figures(value)) is not None:
+            found[key.removeprefix(_KEY).removesuffix(_UNIT)] = figures
     if "total" in found:
         found["total"] = found.pop("total")
     return found
+
+
+def _figures(text: str) -> dict[str, float] | None:
+    """None if the text is no JSON object of numbers."""
+    try:
+        return {str(name): float(value) for name, value in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        return None

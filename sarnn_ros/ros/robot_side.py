@@ -117,6 +117,6 @@ class RobotSide:
             self._node.get_logger().warning(text)
 
     def _after_tick(self, tick: Tick) -> None:
-        health, warn_above = self.controller.parts.scene.health, self._settings().health.warn_above
-        self.viewer.show(tick, health, self.controller.status(), warn_above)
+        health = self.controller.parts.scene.health
+        self.viewer.show(tick, health, self.controller.status(), self._settings())
         self._show_tick(tick)

@@ -21,6 +21,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64MultiArray, Header
 from visualization_msgs.msg import ImageMarker
 
+from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.state import Status
 from sarnn_ros.control.tick import Tick
 from sarnn_ros.geometry import points_to_model_pixels, points_to_source_pixels
@@ -28,7 +29,7 @@ from sarnn_ros.policy.directory import PolicyConfig, health_terms
 from sarnn_ros.policy.health import HealthReading, follows
 from sarnn_ros.ros import messages
 from sarnn_ros.spec import CameraSpec
-from sarnn_ros.viz.overlay import TRAIL, beside, draw_overlay, with_status
+from sarnn_ros.viz.overlay import TRAIL, beside, draw_marks, draw_overlay, with_status
 
 #: Smaller than the deadline of anything: it only ends a thread.
 JOIN_SECONDS = 5.0
@@ -52,7 +53,7 @@ class Shown:
     before: Tick | None
     health: HealthReading
     status: Status
-    warn_above: float
+    settings: Settings
 
 
 class _CameraTopics:
@@ -112,10 +113,10 @@ class Viewer:
             for publisher in (topics.predicted, topics.beside)
         )
 
-    def show(self, tick: Tick, health: HealthReading, status: Status, warn_above: float) -> None:
+    def show(self, tick: Tick, health: HealthReading, status: Status, settings: Settings) -> None:
         before, self._last = self._last, tick
         with self._wake:
-            self._newest = Shown(tick, before, health, status, warn_above)
+            self._newest = Shown(tick, before, health, status, settings)
             self._wake.notify()
 
     def start(self) -> None:
@@ -201,17 +202,17 @@ class Viewer:
                     points, header, namespace=namespace, color=color, scale=scale
                 )
             )
-        self._publish_overlay(
-            topics,
-            lambda: with_status(
-                draw_overlay(source, encoder, decoder, trails=trail, remembered=remembered),
-                shown.status.brief,
-                shown.status.level,
-                shown.health.score,
-                shown.warn_above,
-                self._name,
-            ),
-        )
+        score, warn_above = shown.health.score, shown.settings.health.warn_above
+
+        def draw() -> NDArray[np.uint8]:
+            if shown.settings.overlay == "points":
+                drawn = draw_overlay(source, encoder, decoder, trails=trail, remembered=remembered)
+            else:
+                drawn = draw_marks(source, trail, score, warn_above, frame=_edges(camera))
+            status = shown.status
+            return with_status(drawn, status.brief, status.level, score, warn_above, self._name)
+
+        self._publish_overlay(topics, draw)
         if prediction.images is not None and topics.predicted.get_subscription_count():
             pixels = prediction.images[camera.name]
             topics.predicted.publish(messages.image(pixels, "rgb8", header))
@@ -231,7 +232,7 @@ class Viewer:
         self._publish_overlay(
             topics,
             lambda: with_status(
-                draw_overlay(dimmed, np.zeros((0, 2))),
+                draw_marks(dimmed, np.zeros((1, 0, 2)), None, 0.0),
                 f"{age}: {status.brief}",
                 level,
                 None,
@@ -280,3 +281,11 @@ class Viewer:
             )
         ]
         return beside(tiles[0], tiles[1], ("seen", "expected"))
+
+
+def _edges(camera: CameraSpec) -> tuple[float, float, float, float] | None:
+    """Of the crop: left, top, right, bottom, in pixels of the source image; None: all of it."""
+    crop = camera.crop
+    if crop is None:
+        return None
+    return crop.x, crop.y, crop.x + crop.width, crop.y + crop.height

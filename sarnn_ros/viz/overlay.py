@@ -3,22 +3,28 @@
 """Draws attention points over the camera's image, and a status strip below it. OpenCV and NumPy
 only; no ROS. Images are RGB uint8 (H, W, 3).
 
-Each point has its own hue, the same in every image of a policy: a filled disc is where the
-network looks now (encoder), a ring where it expects to look next (decoder), a cross where it
-remembers the point.
+For an operator `draw_marks`: a ring round what the network looks at. For who studies a policy
+`draw_overlay`: each point has its own hue, the same in every image of a policy; a filled disc is
+where the network looks now (encoder), a ring where it expects to look next (decoder), a cross
+where it remembers the point.
 """
 
 from __future__ import annotations
 
 import colorsys
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+Level: TypeAlias = Literal["fine", "waiting", "faulted"]
 
 #: Earlier attention points that are drawn as a trail, in ticks.
 TRAIL = 12
+#: Points that stayed within this share of the image's shorter side of each other, for so many
+#: ticks, follow the same thing.
+SAME_THING, SAME_TICKS = 0.07, 5
 #: cv2 takes coordinates in fixed point with this many fractional bits.
 _SHIFT = 4
 
@@ -48,19 +54,11 @@ def draw_overlay(
     :param remembered: (k, 2) where each point was seen best so far, or None.
     :returns: RGB uint8.
     """
-    height, width = image.shape[:2]
-    factor = max(1, -(-min_side // min(height, width)))
-    canvas: NDArray[np.uint8] = np.ascontiguousarray(
-        cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
-        if factor > 1
-        else image.copy()
-    )
+    canvas, factor = _enlarged(image, min_side)
     radius = max(3, min(canvas.shape[:2]) // 60)
 
     def place(points: NDArray[np.float64]) -> NDArray[np.int32]:
-        # Pixel centres are integers on both sides of the enlargement.
-        scaled = (np.asarray(points, np.float64) + 0.5) * factor - 0.5
-        return np.round(scaled * (1 << _SHIFT)).astype(np.int32)
+        return _fixed(_scaled(points, factor))
 
     colors = point_colors(len(encoder))
     if trails is not None and len(trails) > 1:
@@ -84,9 +82,100 @@ def draw_overlay(
     return canvas
 
 
+def _enlarged(image: NDArray[np.uint8], min_side: int) -> tuple[NDArray[np.uint8], int]:
+    """A copy, and by which factor it is larger."""
+    factor = max(1, -(-min_side // min(image.shape[:2])))
+    canvas: NDArray[np.uint8] = np.ascontiguousarray(
+        cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+        if factor > 1
+        else image.copy()
+    )
+    return canvas, factor
+
+
+def _scaled(points: ArrayLike, factor: int) -> NDArray[np.float64]:
+    # Pixel centres are integers on both sides of the enlargement.
+    return np.asarray((np.asarray(points, np.float64) + 0.5) * factor - 0.5)
+
+
+def _fixed(points: ArrayLike) -> NDArray[np.int32]:
+    return np.round(np.asarray(points) * (1 << _SHIFT)).astype(np.int32)
+
+
 #: Background, text and lines of the strip, RGB.
 _GROUND, _INK, _FAINT = (24, 24, 24), (235, 235, 235), (110, 110, 110)
 _COLORS = {"fine": (90, 200, 90), "waiting": (255, 180, 40), "faulted": (255, 80, 70)}
+
+
+def draw_marks(
+    image: NDArray[np.uint8],
+    tracks: NDArray[np.float64],
+    health: float | None,
+    warn_above: float,
+    *,
+    frame: tuple[float, float, float, float] | None = None,
+    min_side: int = 256,
+) -> NDArray[np.uint8]:
+    """A copy of the image with a ring round each thing that the network looks at: the thicker, the
+    more points follow it. A small, thin ring is a point that follows nothing that others do.
+    Green: what comes is as expected; amber: it is not; white: unknown.
+
+    :param image: as for `draw_overlay`, as are `min_side` and what is returned.
+    :param tracks: (t, k, 2) encoder points of the last ticks, oldest first, x and y in pixels.
+    :param health: the score, or None where it is unknown; amber above `warn_above`.
+    :param frame: left, top, right and bottom edge of what the network is shown, in pixels.
+    """
+    canvas, factor = _enlarged(image, min_side)
+    unit = min(canvas.shape[:2]) / 256
+    color = _INK if health is None else _COLORS[_health_level(health, warn_above)]
+    thin = max(1, round(unit))
+    if frame is not None:
+        left, top, right, bottom = (round(edge * factor) for edge in frame)
+        for out, shade in ((thin, _GROUND), (0, _INK)):
+            corners = (left - out, top - out), (right - 1 + out, bottom - 1 + out)
+            cv2.rectangle(canvas, *corners, shade, thin)
+    recent = _scaled(tracks[-SAME_TICKS:], factor)
+    groups = same_things(recent, SAME_THING * min(canvas.shape[:2]))
+    for members in sorted(groups, key=len):
+        points = recent[-1, members]
+        middle = points.mean(axis=0)
+        reach = float(np.linalg.norm(points - middle, axis=1).max())
+        alone = len(members) == 1
+        radius = reach + (5 if alone else 6) * unit
+        wide = max(2, thin if alone else round((1 + len(members) / 6) * unit))
+        x, y = _fixed(middle).tolist()
+        ring = round(radius * (1 << _SHIFT))
+        cv2.circle(canvas, (x, y), ring, color, wide, cv2.LINE_8, _SHIFT)
+        # A dark edge, so that the ring is seen on any ground. Smooth, as thick lines are only at
+        # several times the cost.
+        for edge in (-(wide + 2), wide + 2):
+            beyond = ring + (edge << _SHIFT) // 2
+            cv2.circle(canvas, (x, y), beyond, _GROUND, 1, cv2.LINE_AA, _SHIFT)
+    return canvas
+
+
+def same_things(tracks: NDArray[np.float64], near: float) -> list[NDArray[np.intp]]:
+    """The points that follow the same thing: who stayed within `near` of each other at every tick,
+    and of others that did.
+
+    :param tracks: (t, k, 2). :returns: indices of points, each in one group.
+    """
+    count = tracks.shape[1]
+    x, y = tracks[..., 0], tracks[..., 1]
+    apart = np.hypot(x[:, :, None] - x[:, None], y[:, :, None] - y[:, None]).max(axis=0)
+    group = np.arange(count)
+    for _ in range(count):  # at most: each takes the lowest number among its neighbours
+        lowest = np.where(apart <= near, group, count).min(axis=1, initial=count)
+        if (lowest == group).all():
+            break
+        group = lowest
+    return [np.flatnonzero(group == one) for one in np.unique(group)]
+
+
+def _health_level(health: float, warn_above: float) -> Level:
+    return "waiting" if warn_above and health > warn_above else "fine"
+
+
 #: The bar ends at so many times the threshold.
 _BAR_END = 2.0
 
@@ -94,12 +183,13 @@ _BAR_END = 2.0
 def with_status(
     image: NDArray[np.uint8],
     text: str,
-    level: Literal["fine", "waiting", "faulted"],
+    level: Level,
     health: float | None,
     warn_above: float,
     name: str = "",
 ) -> NDArray[np.uint8]:
-    """The image with a strip below: what the node does, and a bar of its prediction health.
+    """The image with a strip below: what the node does, and whether what comes is as expected,
+    with a bar of the prediction health. "fine" is amber where the health is not.
 
     :param health: the score, or None where it is unknown.
     :param warn_above: marked on the bar, in its middle; the bar turns amber there. 0: no mark,
@@ -110,12 +200,16 @@ def with_status(
     scale = float(np.clip(width / 640, 0.45, 1.5))
     row = round(44 * scale)
     strip = np.full((2 * row, width, 3), _GROUND, np.uint8)
-    _write(strip, text, (row // 3, round(0.7 * row)), scale, _COLORS[level])
+    well: Level = "fine" if health is None else _health_level(health, warn_above)
+    color = _COLORS[well if level == "fine" else level]
+    _write(strip, text, (row // 3, round(0.7 * row)), scale, color)
     taken, needed = (cv2.getTextSize(one, *_font(scale))[0][0] for one in (text, name))
     if taken + needed + row <= width:
         _write(strip, name, (width - row // 3 - needed, round(0.7 * row)), scale, _FAINT)
-    longest = "health unknown"
-    label = longest if health is None else f"health {health:.2f}"
+    label, longest = "health unknown", "as expected 00.00"
+    if health is not None:
+        said = "health" if not warn_above else "as expected" if well == "fine" else "unexpected"
+        label = f"{said} {min(health, 99.0):.2f}"
     _write(strip, label, (row // 3, round(1.7 * row)), scale, _INK)
     left = 2 * (row // 3) + cv2.getTextSize(longest, *_font(scale))[0][0]
     right = width - row // 3
@@ -125,9 +219,8 @@ def with_status(
         cv2.rectangle(strip, (left, top), (right, bottom), _FAINT, 1)
         if health is not None:
             share = health / (_BAR_END * (warn_above or 1.0))
-            color = _COLORS["waiting" if warn_above and health > warn_above else "fine"]
             end = left + round((right - left) * min(share, 1.0))
-            cv2.rectangle(strip, (left, top), (end, bottom), color, -1)
+            cv2.rectangle(strip, (left, top), (end, bottom), _COLORS[well], -1)
         if warn_above:
             cv2.line(strip, (middle, top - 2), (middle, bottom + 2), _INK, 1)
     stacked: NDArray[np.uint8] = np.vstack([image, strip])

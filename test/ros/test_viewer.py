@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from std_msgs.msg import Header
 
+from sarnn_ros.control.settings import Settings, build_settings
 from sarnn_ros.control.state import State, Status
 from sarnn_ros.control.tick import Tick
 from sarnn_ros.policy.health import HealthReading
@@ -22,11 +23,12 @@ from sarnn_ros.spec import parse_spec
 from sarnn_ros.streams.observe import Observation
 
 PERIOD = 100_000_000
+HAND_CROP = {"x": 20, "y": 30, "width": 25, "height": 41}
 SPEC = parse_spec(
     {
         "cameras": [
             {"name": "front", "topic": "front", "width": 33, "height": 25},
-            {"name": "hand", "topic": "hand", "width": 25, "height": 41},
+            {"name": "hand", "topic": "hand", "width": 25, "height": 41, "crop": HAND_CROP},
         ],
         "joints": [{"names": ["a"]}],
     }
@@ -71,7 +73,10 @@ class Scene:
         assert topic not in self.topics
         return self.topics.setdefault(topic, Publisher(topic))
 
-    def show(self, number: int, x: float = 0.5, *, reset: str | None = None, images: bool = True):
+    def show(
+        self, number: int, x: float = 0.5, *, reset: str | None = None, images: bool = True,
+        overlay: str = "marks",
+    ):  # fmt: skip
         """One tick; returns when it was shown."""
         shapes = {camera.name: (camera.height, camera.width, 3) for camera in SPEC.cameras}
         gray = {name: np.full(shape, 100, np.uint8) for name, shape in shapes.items()}
@@ -85,7 +90,8 @@ class Scene:
         health = self.topics["~/health"]
         seen = len(health.messages)
         reading = HealthReading({"points:hand": 0.5}, 0.5, "points:hand")
-        self.viewer.show(tick, reading, Status(State.COMMANDING), 1.0)
+        settings = build_settings({"overlay": overlay})
+        self.viewer.show(tick, reading, Status(State.COMMANDING), settings)
         with health.published:
             assert health.published.wait_for(lambda: len(health.messages) > seen, timeout=10.0)
         # The pictures come after it: the next tick is not shown before they are done.
@@ -139,8 +145,8 @@ def test_points_in_the_pixels_of_each_camera(scene):
     scene.show(1, x=0.0)
     scene.close()
     (encoder, _) = scene.topics["~/hand/attention_points"].messages
-    # Stride 2: the first cell lies on model pixel 5; 25 model pixels are 50 of the source.
-    assert (encoder.points[0].x, encoder.header.frame_id) == (5.5 * 2 - 0.5, "hand")
+    # Stride 2: the first cell lies on model pixel 5; a model pixel is one of the crop.
+    assert (encoder.points[0].x, encoder.header.frame_id) == (HAND_CROP["x"] + 5.0, "hand")
 
 
 def test_a_trail_that_a_reset_ends(scene):
@@ -153,13 +159,31 @@ def test_a_trail_that_a_reset_ends(scene):
         return int((scene.pixels(overlay.topic)[row] != 100).any(axis=-1).sum())
 
     for number, x in enumerate((0.0, 0.5, 1.0)):
-        scene.show(number, x)
-    scene.show(9, 0.5, reset="start")
+        scene.show(number, x, overlay="points")
+    scene.show(9, 0.5, reset="start", overlay="points")
     scene.close()
     assert len(overlay.messages) == 4
     after = marked()
     overlay.messages.pop()
     assert marked() > 250 > 40 > after
+
+
+def test_a_mark_without_trail_and_the_frame_of_the_crop(scene):
+    overlay = scene.topics["~/hand/attention_overlay"]
+    overlay.subscribers = 1
+    for number, x in enumerate((0.0, 0.5, 1.0)):
+        scene.show(number, x)
+    scene.close()
+    picture = scene.pixels(overlay.topic)
+    factor = picture.shape[1] // 50
+    image = picture[: 82 * factor]
+    green = np.nonzero((image == (90, 200, 90)).all(axis=-1))  # the same in BGR
+    # The last cell lies on model pixel 19; where it was before is not drawn.
+    assert green[1].mean() == pytest.approx((HAND_CROP["x"] + 19.5) * factor, abs=factor)
+    assert np.ptp(green[1]) < 10 * factor
+    rows, columns = np.nonzero((image == 235).all(axis=-1))
+    assert columns.min() == pytest.approx(HAND_CROP["x"] * factor, abs=factor)
+    assert rows.max() == pytest.approx(71 * factor, abs=factor)
 
 
 def test_what_was_expected_is_of_the_tick_before(scene):
@@ -188,7 +212,7 @@ def test_a_camera_that_died_does_not_leave_the_overlay_green(scene, ticks):
     header = overlay.messages[-1].header
     scene.status = Status(State.HOLDING, "front: no image for 1.0 s", "no_observation:front")
     if ticks == "without an observation":
-        scene.viewer.show(Tick(2 * PERIOD), HealthReading(), scene.status, 1.0)
+        scene.viewer.show(Tick(2 * PERIOD), HealthReading(), scene.status, Settings())
     with overlay.published:
         assert overlay.published.wait_for(lambda: len(overlay.messages) > count, timeout=10.0)
     scene.close()

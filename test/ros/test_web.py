@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import signal
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from hostile_clients import KINDS, hostile_clients
 from page_client import Page
 from ros_testing import JOINTS, start_recorder
 from signalling import state, stop_while_it_waits
@@ -153,6 +157,42 @@ def test_a_stop_passes_while_everything_else_hangs(
     os.kill(recorder.pid, signal.SIGCONT)
     node.stop()
     wait(lambda: "nobody offers /sarnn/stop" in page.do("stop")["text"], "it says so")
+
+
+def test_a_stop_passes_more_connections_than_the_process_may_open(
+    robot, launch, start_node, policy, wait
+):
+    """How long a stop takes among 1000 of them: benchmark/stop_latency.py."""
+    token = "0123456789abcdef"
+    node = start_node(policy=policy, start_on_activate=False)
+    page = Page(launch, "--token", token)
+    page.headers["Authorization"] = f"Bearer {token}"
+    ready(page, wait)
+    resource.prlimit(page.process.pid, resource.RLIMIT_NOFILE, (128, 128))
+    with hostile_clients(page.port, token, 140) as opened:
+        for _ in range(10):
+            stopped = page.do("stop")
+            assert stopped["ok"], (stopped, node.output)
+        status, body = page.ask("/state")
+    assert status == 200 and json.loads(body)["parts"]["control"]["values"]["doing"] == "stopped"
+    assert sum(opened.values()) >= 140
+    assert opened["silent"] > 140 / len(KINDS), "the oldest ones had to go"
+    assert len(page.process.output) < 10_000, page.process.output
+
+
+def test_accept_errors_do_not_fill_the_log(launch, wait):
+    token = "0123456789abcdef"
+    page = Page(launch, "--token", token)
+    page.headers["Authorization"] = f"Bearer {token}"
+    assert page.state()
+    # None is left for a connection: as if ROS had taken them all.
+    used = len(list(Path(f"/proc/{page.process.pid}/fd").iterdir()))
+    resource.prlimit(page.process.pid, resource.RLIMIT_NOFILE, (used - 5, 256))
+    with hostile_clients(page.port, token, 30):
+        wait(lambda: "ulimit -n" in page.process.output, lambda: page.process.output)
+        resource.prlimit(page.process.pid, resource.RLIMIT_NOFILE, (256, 256))
+        wait(lambda: page.ask("/state")[0] == 200, lambda: page.process.output)
+    assert len(page.process.output) < 10_000, page.process.output
 
 
 def test_a_stop_waits_for_a_node_that_is_just_found(launch, start_node, policy, wait):

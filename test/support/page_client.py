@@ -34,10 +34,12 @@ class Page:
         self.url = found[1]
         self.port = urlsplit(self.url).port
         self.base = f"http://127.0.0.1:{self.port}"
+        #: Sent with every request.
+        self.headers: dict[str, str] = {}
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[int, bytes]:
         """Status and body; `Sec_Fetch_Site` is the header Sec-Fetch-Site."""
-        named = {name.replace("_", "-"): text for name, text in headers.items()}
+        named = {name.replace("_", "-"): text for name, text in (self.headers | headers).items()}
         if method == "POST":
             named = {"Origin": self.base} | named
         request = urllib.request.Request(self.base + path, method=method, headers=named)

@@ -114,6 +114,8 @@ def listen(host: str, port: int, token: str | None) -> tuple[socket.socket, Acce
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.create_server(address[:2], family=family)
+        # Accepted sockets inherit it. Without, the second answer on a connection comes 40 ms late.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         raise ConfigError(
             f"cannot listen on {host}, port {port}: {error.strerror or error}",

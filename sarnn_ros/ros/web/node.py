@@ -30,6 +30,7 @@ from std_srvs.srv import Trigger
 
 from sarnn_ros.ros.spinning import spin
 from sarnn_ros.ros.web.access import listen
+from sarnn_ros.ros.web.connections import Connections
 from sarnn_ros.ros.web.server import PageServer, make_app
 from sarnn_ros.ros.web.view import DRY_RUN, TRIGGERS, Call, View
 from sarnn_ros.signals import stop_on_signals
@@ -217,7 +218,9 @@ def serve(
                 failed.set()
                 stop.set()
 
-        server = PageServer(make_app(view, access, web.call), listening, ended)
+        connections = Connections()
+        app = make_app(view, access, web.call, connections)
+        server = PageServer(app, connections, listening, ended)
         listens(url)
         stop.wait()
         server.stop()

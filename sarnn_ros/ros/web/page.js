@@ -7,7 +7,8 @@
 const STATE_MS = 200, PICTURE_MS = 100, ANSWER_MS = 2000, WINDOW_S = 120;
 // The node says what it does once a second; after so long its last word is not current, s.
 const SILENT_S = 3;
-const LEVELS = ["fine", "waiting", "faulted", "faulted"];
+// Of a status: what is none of the first two is a fault.
+const levelOf = ({ level }) => ["fine", "waiting"][level] ?? "faulted";
 const $ = (id) => document.getElementById(id);
 const rows = { scores: [], latencies: [] };
 let now = 0, last = 0, cameras = [], dryRun = false;
@@ -90,15 +91,15 @@ function show(state) {
   } else {
     dryRun = $("dry").checked = control.values.dry_run === "True";
     const doing = (control.values.doing || "") + (dryRun ? " (dry run)" : "");
-    set("doing", doing, LEVELS[control.level]);
+    set("doing", doing, levelOf(control));
     set("why", control.text.startsWith(`${doing}: `) ? control.text.slice(doing.length + 2) : control.text === doing ? "" : control.text);
     facts(control.values);
   }
-  set("health", health ? health.text : "", health ? LEVELS[health.level] : "");
-  set("timing", timing ? timing.text : "", timing ? LEVELS[timing.level] : "");
-  set("cameras", drift ? `Light and colours: ${drift.text}` : "", drift ? LEVELS[drift.level] : "");
+  set("health", health ? health.text : "", health ? levelOf(health) : "");
+  set("timing", timing ? timing.text : "", timing ? levelOf(timing) : "");
+  set("cameras", drift ? `Light and colours: ${drift.text}` : "", drift ? levelOf(drift) : "");
   const heard = recorder && recorder.age < SILENT_S;
-  set("recorder", heard ? recorder.text : `${state.recorder} is not heard.`, heard ? LEVELS[recorder.level] : "unknown");
+  set("recorder", heard ? recorder.text : `${state.recorder} is not heard.`, heard ? levelOf(recorder) : "unknown");
   const calls = JSON.stringify(state.calls);
   if ($("calls").dataset.shown !== calls) {
     $("calls").dataset.shown = calls;

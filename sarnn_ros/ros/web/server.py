@@ -5,15 +5,19 @@
 Every request is answered at once. What has to wait for the robot's side is begun, and its outcome
 is in a later `/state`; pictures are fetched one by one. A browser keeps six connections to a
 server at most, over all its tabs: were they taken by streams, or by calls that hang, a stop would
-wait in the browser.
+wait in the browser. What others may take of the server is bounded in `connections`.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import math
 import socket
 import threading
 from collections.abc import Callable
 from importlib.resources import files
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -22,8 +26,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from sarnn_ros.ros.web.access import Access
+from sarnn_ros.ros.throttle import ThrottledLog
+from sarnn_ros.ros.web.access import Access, Refusal
+from sarnn_ros.ros.web.connections import ACCEPTED_AT_ONCE, Connections
 from sarnn_ros.ros.web.view import DRY_RUN, TRIGGERS, Busy, View
 
 #: Nothing from elsewhere, in no frame, of which nothing is kept.
@@ -37,15 +44,22 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 TYPES = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+#: Connections that may wait to be accepted.
+MAX_WAITING = 1024
+#: Of the number of a picture.
+MAX_DIGITS = 18
 #: Answers that are under way at the end may take so long, s.
 ENDING_SECONDS = 1
 
 
-def make_app(view: View, access: Access, call: Callable[[str], int]) -> ASGIApp:
+def make_app(
+    view: View, access: Access, call: Callable[[str], int], connections: Connections
+) -> ASGIApp:
     """The application.
 
     :param call: begins one of the actions, and returns its number. Raises Busy.
     """
+    turn = asyncio.Lock()
     here = files("sarnn_ros.ros.web")
     texts = {name: (here / name).read_bytes() for name in TYPES}
 
@@ -60,14 +74,19 @@ def make_app(view: View, access: Access, call: Callable[[str], int]) -> ASGIApp:
         try:
             since = float(request.query_params.get("since", "0"))
         except ValueError:
-            return PlainTextResponse("since: not a number", 400)
-        return JSONResponse(view.state(since))
+            since = math.nan
+        if not math.isfinite(since):
+            return PlainTextResponse("since: not a number of seconds", 400)
+        async with turn:  # whatever is asked for, a stop waits for one of these at most
+            answer = JSONResponse(view.state(since))
+            await asyncio.sleep(0)
+        return answer
 
     async def picture(request: Request) -> Response:
-        after = request.query_params.get("after", "")
-        newest = view.picture(
-            request.query_params.get("camera", ""), int(after) if after.isdecimal() else -1
-        )
+        after = request.query_params.get("after") or "-1"
+        if after != "-1" and not (after.isdecimal() and len(after) <= MAX_DIGITS):
+            return PlainTextResponse("after: not the number of a picture", 400)
+        newest = view.picture(request.query_params.get("camera", ""), int(after))
         if newest is None:
             return Response(status_code=204)
         number, jpeg = newest
@@ -103,9 +122,13 @@ def make_app(view: View, access: Access, call: Callable[[str], int]) -> ASGIApp:
             request.headers,
             request.query_params.get("token", ""),
         )
+        if refusal is None and has_body(request):
+            refusal = Refusal(413, "no request here has a body")
         if refusal is not None:
-            await PlainTextResponse(refusal.text, refusal.status, HEADERS)(scope, receive, send)
+            headers = HEADERS | {"Connection": "close"}
+            await PlainTextResponse(refusal.text, refusal.status, headers)(scope, receive, send)
             return
+        connections.admitted(scope["client"])
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -113,8 +136,55 @@ def make_app(view: View, access: Access, call: Callable[[str], int]) -> ASGIApp:
             await send(message)
 
         await app(scope, receive, send_with_headers)
+        connections.answered(scope["client"])
 
     return guarded
+
+
+def has_body(request: Request) -> bool:
+    """Of one that has, uvicorn would read on after the answer, without end."""
+    length = request.headers.get("content-length", "0")
+    return length != "0" or "transfer-encoding" in request.headers
+
+
+class _Protocol(H11Protocol):
+    """Says which connections are open."""
+
+    places: Connections
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._peer = transport.get_extra_info("peername")[:2]
+        self.places.opened(self._peer, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.places.closed(self._peer, self.transport)
+        super().connection_lost(exc)
+
+
+class _Server(uvicorn.Server):
+    """:param connections: told when no more can be accepted."""
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
+        self._log = ThrottledLog(logging.getLogger(__name__))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._failed)
+        await super().startup(sockets)
+        for one in sockets or []:
+            # asyncio took `backlog` for both numbers. Were the queue as short, the kernel would
+            # pass over whoever comes while it is full, and he would ask again a second later.
+            one.listen(MAX_WAITING)
+
+    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error, text = context.get("exception"), context["message"]
+        if isinstance(error, OSError):  # asyncio accepts again a second later
+            self._connections.drop_waiting()
+            self._log("error", text, f"{text}: {error.strerror}; see ulimit -n")
+        elif self._log("error", text, text):
+            loop.default_exception_handler(context)
 
 
 class PageServer:
@@ -124,21 +194,27 @@ class PageServer:
     """
 
     def __init__(
-        self, app: ASGIApp, listening: socket.socket, ended: Callable[[], object]
+        self,
+        app: ASGIApp,
+        connections: Connections,
+        listening: socket.socket,
+        ended: Callable[[], object],
     ) -> None:
-        self._server = uvicorn.Server(
+        self._server = _Server(
             uvicorn.Config(
                 app,
                 loop="asyncio",
-                http="h11",
+                http=type("Protocol", (_Protocol,), {"places": connections}),
                 ws="none",
                 lifespan="off",
-                log_level="warning",
+                backlog=ACCEPTED_AT_ONCE,
+                log_level="error",  # a warning for each bad request would fill the disk
                 access_log=False,  # it would hold tokens
                 server_header=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=ENDING_SECONDS,
-            )
+            ),
+            connections,
         )
         self._listening = listening
         self._ended = ended

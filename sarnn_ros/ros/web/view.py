@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sarnn_ros.control.statistics import from_text
+from sarnn_ros.errors import shorten
 
 #: What a user may do, and whose service it is: action -> (node or recorder, service).
 TRIGGERS = {
@@ -33,6 +34,10 @@ HISTORY_SECONDS = 120.0
 #: Nobody has asked for a camera's picture for so long: nobody looks, s.
 LOOKING_SECONDS = 2.0
 CALLS_KEPT = 20
+#: Of a history: whoever publishes faster than 80 Hz fills no memory.
+ROWS_KEPT = 10_000
+#: Of what a status says, characters and values. The node's own are far below.
+MAX_TEXT, MAX_VALUES = 2000, 100
 
 
 class Busy(RuntimeError):
@@ -81,8 +86,8 @@ class View:
         self._lock = threading.Lock()
         self._said: dict[str, _Said] = {}
         #: Rows of (s, value, …).
-        self._scores: deque[tuple[float, float | None]] = deque()
-        self._latencies: deque[tuple[float, float, float]] = deque()
+        self._scores: deque[tuple[float, float | None]] = deque(maxlen=ROWS_KEPT)
+        self._latencies: deque[tuple[float, float, float]] = deque(maxlen=ROWS_KEPT)
         self._cameras: tuple[str, ...] = ()
         self._asked: dict[str, float] = {}
         self._pictures: dict[str, tuple[int, bytes]] = {}
@@ -98,10 +103,13 @@ class View:
             return
         with self._lock:
             now = self._clock()
-            self._said[part] = _Said(now, level, text, dict(values))
-            total = from_text(values).get("total") if part == "timing" else None
-            if total:
-                self._latencies.append((now, total["p50"], total["p99"]))
+            kept = list(values.items())[:MAX_VALUES]
+            bounded = {shorten(key, MAX_TEXT): shorten(value, MAX_TEXT) for key, value in kept}
+            self._said[part] = _Said(now, level, shorten(text, MAX_TEXT), bounded)
+            total = from_text(bounded).get("total", {}) if part == "timing" else {}
+            p50, p99 = total.get("p50", math.nan), total.get("p99", math.nan)
+            if math.isfinite(p50) and math.isfinite(p99):  # JSON has no other numbers
+                self._latencies.append((now, p50, p99))
                 _forget(self._latencies, now)
 
     def health(self, score: float) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
@@ -183,6 +184,29 @@ def test_statistics_know_how_long_nothing_came_and_whether_a_tick_was_missed():
     assert statistics.missed_lately
     now = 109.0
     assert statistics.silence_s == 1.0 and not statistics.missed_lately
+
+
+@pytest.mark.parametrize(
+    ("text", "figures"),
+    [
+        ('{"p50": 1, "max": Infinity}', {"p50": 1.0, "max": math.inf}),
+        ('{"p50": "2.5"}', {"p50": 2.5}),
+        ("not JSON", None),
+        ("", None),
+        ("[1, 2]", None),
+        ("7", None),
+        ('{"p50": null}', None),
+        ('{"p50": {"p50": 1}}', None),
+        ('{"p50": "fast"}', None),
+        ('{"p50": 1' + 400 * "0" + "}", None),
+        ('{"p50": 1' + 5000 * "0" + "}", None),
+        (100_000 * "[", None),
+    ],
+)
+def test_a_stage_that_is_no_object_of_numbers_is_left_out(text, figures):
+    sound = {"latency decode (ms)": '{"p50": 3.0}'}
+    found = from_text({"latency total (ms)": text, **sound})
+    assert found == ({"decode": {"p50": 3.0}} | ({"total": figures} if figures else {}))
 
 
 def test_statistics_count_and_forget_a_clock_that_went_back():

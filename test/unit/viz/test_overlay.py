@@ -7,9 +7,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sarnn_ros.viz.overlay import beside, draw_overlay, point_colors, with_status
+from sarnn_ros.viz.overlay import (
+    SAME_THING,
+    SAME_TICKS,
+    beside,
+    draw_marks,
+    draw_overlay,
+    point_colors,
+    same_things,
+    with_status,
+)
 
-GREEN, AMBER, RED = (90, 200, 90), (255, 180, 40), (255, 80, 70)
+GREEN, AMBER, RED, WHITE = (90, 200, 90), (255, 180, 40), (255, 80, 70), (235, 235, 235)
 
 
 def grey(height: int, width: int) -> np.ndarray:
@@ -44,6 +53,64 @@ def test_a_cross_is_where_a_point_is_remembered():
     assert tuple(drawn[100, 200]) == point_colors(1)[0]
     assert tuple(drawn[105, 205]) == tuple(drawn[95, 205]) == point_colors(1)[0]
     assert tuple(drawn[100, 208]) == (128, 128, 128)
+
+
+def tracks(*last: tuple[float, float], ticks: int = SAME_TICKS) -> np.ndarray:
+    """Points that have been where they are."""
+    return np.tile(np.array(last, float), (ticks, 1, 1))
+
+
+def test_points_that_follow_the_same_thing_are_one_mark():
+    near = SAME_THING * 256
+    three = [(60.0, 60.0), (60.0 + 0.9 * near, 60.0), (60.0 + 1.8 * near, 60.0)]
+    groups = same_things(tracks(*three, (200.0, 60.0)), near)
+    assert [group.tolist() for group in groups] == [[0, 1, 2], [3]], "through the one between"
+    # Who is there now, and was elsewhere a moment ago, follows something else.
+    moved = tracks(*three)
+    moved[0, 2] = (200.0, 200.0)
+    assert [group.tolist() for group in same_things(moved, near)] == [[0, 1], [2]]
+    # A thing that moves is one thing.
+    moving = tracks(*three) + 40.0 * np.arange(SAME_TICKS)[:, None, None]
+    assert len(same_things(moving, near)) == 1
+    assert same_things(np.zeros((1, 0, 2)), near) == []
+
+
+def test_a_mark_is_hollow_and_thicker_for_more_points():
+    image = grey(256, 256)
+    many = draw_marks(image, tracks(*[(100.0, 100.0)] * 12), 0.5, 1.0)
+    one = draw_marks(image, tracks((100.0, 100.0)), 0.5, 1.0)
+    for drawn in (many, one):
+        assert (drawn[99:102, 99:102] == 128).all(), "one sees what is below"
+    assert count(many, GREEN) > 2 * count(one, GREEN) > 0
+    # A point that left long ago leaves no trace.
+    path = np.concatenate([tracks((30.0, 200.0)), tracks((100.0, 100.0))])
+    np.testing.assert_array_equal(draw_marks(image, path, 0.5, 1.0), one)
+
+
+@pytest.mark.parametrize(
+    ("health", "warn_above", "color"),
+    [(0.9, 1.0, GREEN), (1.1, 1.0, AMBER), (9.0, 0.0, GREEN), (None, 1.0, WHITE)],
+)
+def test_a_mark_has_the_colour_of_the_health(health, warn_above, color):
+    drawn = draw_marks(grey(256, 256), tracks(*[(100.0, 100.0)] * 12), health, warn_above)
+    found = [one for one in (GREEN, AMBER, RED, WHITE) if count(drawn, one) > 10]
+    assert found == [color]
+
+
+@pytest.mark.parametrize(("height", "width"), [(480, 640), (96, 128), (300, 90)])
+def test_marks_and_the_crop_of_an_image_that_is_not_square(height, width):
+    place = (0.3 * width, 0.7 * height)
+    frame = (10, 20, width - 30, height - 20)
+    drawn = draw_marks(grey(height, width), tracks(place), 0.5, 1.0, frame=frame)
+    factor = drawn.shape[0] // height
+    rows, columns = np.nonzero((drawn == GREEN).all(axis=-1))
+    middle = (place[0] + 0.5) * factor - 0.5, (place[1] + 0.5) * factor - 0.5
+    assert (columns.mean(), rows.mean()) == pytest.approx(middle, abs=1.0)
+    edge = np.nonzero((drawn == WHITE).all(axis=-1))
+    assert min(edge[1]) == pytest.approx(10 * factor, abs=factor)
+    assert max(edge[1]) == pytest.approx((width - 30) * factor, abs=factor + 1)
+    assert min(edge[0]) == pytest.approx(20 * factor, abs=factor)
+    assert max(edge[0]) == pytest.approx((height - 20) * factor, abs=factor + 1)
 
 
 @pytest.mark.parametrize("size", [(480, 640), (256, 256), (256, 900)])
@@ -82,6 +149,25 @@ def test_the_state_is_written_in_its_colour(level, color):
         grey(256, 256), "holding: no_observation:joint_states" * 9, level, None, 1.0
     )
     assert long.shape[1] == 256
+
+
+def test_the_state_is_amber_where_the_health_is_not_fine():
+    for level, health, color in (
+        ("fine", 0.5, GREEN), ("fine", 1.5, AMBER), ("faulted", 0.5, RED), ("fine", None, GREEN),
+    ):  # fmt: skip
+        text = with_status(grey(480, 640), "commanding", level, health, 1.0)[480:520]
+        assert count(text, color) > 50, (level, health)
+
+
+@pytest.mark.parametrize("width", [256, 384, 640, 1280])
+def test_what_is_written_of_the_health_stands_beside_its_bar(width):
+    for health in (0.25, 1.5, 12.0, 1e9):
+        drawn = with_status(grey(48, width), "", "fine", health, 1.0)[48:]
+        empty = with_status(grey(48, width), "", "fine", None, 1.0)[48:]
+        frame = (empty == (110, 110, 110)).all(axis=-1)
+        left = np.flatnonzero(frame[frame.sum(axis=1).argmax()]).min()
+        written = drawn[:, left - 2 : left].max(axis=-1)
+        assert (written <= 110).all(), "a gap"
 
 
 def test_two_pictures_side_by_side():

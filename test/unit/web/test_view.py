@@ -10,7 +10,14 @@ import math
 import pytest
 
 from sarnn_ros.control.statistics import as_text
-from sarnn_ros.ros.web.view import CALLS_KEPT, HISTORY_SECONDS, LOOKING_SECONDS, Busy, View
+from sarnn_ros.ros.web.view import (
+    CALLS_KEPT,
+    HISTORY_SECONDS,
+    LOOKING_SECONDS,
+    ROWS_KEPT,
+    Busy,
+    View,
+)
 
 
 class Clock:
@@ -62,9 +69,33 @@ def test_the_history_is_told_once_and_forgotten(view: View, clock: Clock) -> Non
     assert [row[0] for row in view.state(0.0)["scores"]] == [102.0, clock.now]
 
 
-def test_a_timing_without_ticks_is_no_latency(view: View) -> None:
-    view.say("/arm/sarnn: timing", 0, "0.0 of 10 Hz", {"rate (Hz)": "0"})
-    assert view.state(0.0)["latencies"] == []
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"rate (Hz)": "0"},
+        {"latency total (ms)": '{"p50": NaN, "p99": 1}'},
+        {"latency total (ms)": '{"p50": 1, "p99": Infinity}'},
+        {"latency total (ms)": '{"p50": 1}'},
+        {"latency total (ms)": "{}"},
+        {"latency total (ms)": "text"},
+    ],
+)
+def test_a_timing_without_both_numbers_is_no_latency(view: View, values: dict[str, str]) -> None:
+    view.say("/arm/sarnn: timing", 0, "10.0 of 10 Hz", values)
+    state = view.state(0.0)
+    assert state["latencies"] == []
+    assert state["parts"]["timing"]["values"] == values
+    json.dumps(state, allow_nan=False)
+
+
+def test_what_others_publish_fills_no_memory(view: View) -> None:
+    for _ in range(ROWS_KEPT + 100):
+        view.health(1.0)
+    many = {f"{index:03} {'k' * 10_000}": "v" * 1_000_000 for index in range(1000)}
+    view.say("/arm/sarnn: control", 200, "t" * 1_000_000, many)
+    state = view.state(0.0)
+    assert len(state["scores"]) == ROWS_KEPT
+    assert len(json.dumps(state)) < 1_000_000
 
 
 def test_a_camera_is_looked_at_while_it_is_asked_for(view: View, clock: Clock) -> None:
