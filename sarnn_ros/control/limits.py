@@ -332,8 +332,13 @@ class JointLimiter:
                 acceleration = np.minimum(acceleration, self.limits.trained_acceleration)
         past = _Past(last, velocity, acceleration, period_s)
         windows = self._windows(here, past)
+        slowed = np.zeros(last.shape, np.bool_)
         for check, lowest, highest in windows:
             found = _outside(wanted, lowest, highest)
+            if check == "approach":
+                slowed = found
+            elif check == "acceleration":
+                found &= ~slowed  # to refuse it would stop the joint at once
             if not found.any():
                 continue
             bound = np.where(wanted < lowest, lowest, highest)

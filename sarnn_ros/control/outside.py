@@ -44,10 +44,9 @@ class OutsideWatch:
         :param longest_s: that it may be outside; 0: for ever. :param tick_s: what one tick counts.
         :returns: a fault, if it has been outside for longer.
         """
-        # Without a margin where the user's own limit is narrower than what was trained.
-        below = OUTER_PART * np.maximum(limits.trained_min - limits.position_min, 0.0)
-        above = OUTER_PART * np.maximum(limits.position_max - limits.trained_max, 0.0)
-        outside = (command < limits.trained_min - below) | (command > limits.trained_max + above)
+        low = limits.trained_min + OUTER_PART * (limits.position_min - limits.trained_min)
+        high = limits.trained_max + OUTER_PART * (limits.position_max - limits.trained_max)
+        outside = (command < low) | (command > high)
         self._seconds = np.clip(self._seconds + np.where(outside, tick_s, -tick_s), 0.0, longest_s)
         row = int(self._seconds.argmax())
         spent = float(self._seconds[row])

@@ -101,6 +101,20 @@ def test_limits_that_come_later_count_in_a_segment_under_way_too():
     assert bench.path[:, 0].max() <= 0.04 + 1e-9
 
 
+def test_a_command_beyond_what_was_trained_was_slowed_down_already():
+    """Its set-points are not, once more."""
+    bench = Bench()
+    bench.limiter.limits = dataclasses.replace(
+        bench.limiter.limits,
+        position_max=np.array([0.12, 2.0]),
+        trained_min=np.full(2, -1.0),
+        trained_max=np.array([0.0, 2.0]),
+    )
+    bench.go(0.1, 1.0)
+    bench.run(30)
+    assert bench.path[:, 0] == pytest.approx(np.arange(1, 11) / 100)
+
+
 @pytest.mark.parametrize("kind", ["linear", "cubic"])
 def test_segments_that_meet_make_one_motion(kind):
     bench = Bench(kind=kind)

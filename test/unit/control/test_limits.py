@@ -186,6 +186,19 @@ def test_beyond_what_was_trained_it_slows_down_towards_the_limit(side, previous,
     assert reasons(result) == [("approach", "shoulder")] * (sent != wanted)
 
 
+def test_to_slow_down_towards_a_limit_is_no_acceleration_to_refuse():
+    soft = guard(
+        max_step=np.array([0.3, 0.3]),
+        max_acceleration=np.array([1.0, 1.0]),
+        trained_max=np.array([0.8, 2.0]),
+    )
+    moving = {"previous": [0.9, 0.0], "before": [0.8, 0.0]}
+    result = soft.check([0.98, 0.0], [0.9, 0.0], PERIOD, **moving)
+    assert result.ok and result.command[0] == pytest.approx(0.95)
+    assert not soft.check([0.98, 0.05], [0.9, 0.0], PERIOD, **moving).ok, "of the other joint"
+    assert not soft.check([0.94, 0.0], [0.9, 0.0], PERIOD, **moving).ok, "by itself"
+
+
 def test_what_is_beyond_the_position_limit_is_still_refused():
     soft = guard(trained_max=np.array([0.8, 2.0]))
     result = soft.check([1.01, 0.0], [0.95, 0.0], PERIOD)

@@ -149,6 +149,15 @@ def test_what_may_stay_beyond_what_was_trained(parameters, aim):
     assert bench.path[-1, 0] == pytest.approx(aim)
 
 
+def test_a_slow_ramp_from_outside_is_no_stay_outside():
+    bench = Bench(**DEFAULTS, start__ramp_speed=0.01)
+    bench.present = np.array([1.15, 0.0])
+    bench.control.start()
+    ticks = drive(bench, lambda number: [0.0, 0.0], 45)
+    assert commanded(ticks) == 45 and ticks[-1].state is State.RAMPING
+    assert bench.path[-1, 0] > 1.1 and not bench.control.parts.outside.warning
+
+
 def test_a_narrower_limit_of_ones_own_is_no_edge_of_what_was_trained():
     bench = started(guard__position_max=[0.5])
     ticks = drive(bench, lambda number: [min(0.05 * number, 0.5), 0.0], 100)
