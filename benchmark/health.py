@@ -37,6 +37,8 @@ Image = NDArray[np.uint8]
 
 #: Tick in the middle of the reach, at which sudden faults begin.
 REACHING = 20
+#: `watch.effort`, which is off by default.
+EFFORT = 1.0
 #: Thresholds that `health.stop_above` could have.
 THRESHOLDS = (0.8, 1.0, 1.25, 1.5, 2.0, 2.5)
 
@@ -57,6 +59,8 @@ class Trial:
 
     def reset(self) -> None:
         settings, config = Settings(), self.policy.config
+        known = config.envelope.effort is not None
+        watch = settings.watch.model_copy(update={"effort": EFFORT if known else 0.0})
         window = round(settings.health.window * config.spec.rate)
         self.policy.reset()
         self._health = HealthMonitor(config, window=window, count_images=self.image)
@@ -68,7 +72,7 @@ class Trial:
         self.touched: int | None = None
         self.pushed: int | None = None
         self._efforts = EffortWatch(
-            config.envelope.effort, config.spec.joint_labels, lambda: settings.watch, print
+            config.envelope.effort, config.spec.joint_labels, lambda: watch, print
         )
 
     def step(self, observation: Observation) -> Prediction:

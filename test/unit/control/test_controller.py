@@ -722,7 +722,7 @@ def test_another_policy_may_come_only_while_nothing_is_started():
 
 def feeling(**parameters):
     """The second joint was demonstrated with efforts of -2 to 2; it now has 9."""
-    bench = Bench(effort=(None, (-2.0, 2.0)), **parameters)
+    bench = Bench(effort=(None, (-2.0, 2.0)), watch__effort=1.0, **parameters)
     bench.effort = np.array([99.0, 9.0])
     return bench
 
