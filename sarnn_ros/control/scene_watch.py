@@ -202,7 +202,7 @@ class SceneWatch:
         if largest := list(self._largest):
             values |= {"largest of the run before": largest[-1], "runs": len(largest)}
             values["largest of all runs"] = max(largest)
-            values["health.stop_above, if all went well"] = stop_above(max(largest))
+            values["health.stop_above proposed"] = stop_above(max(largest))
         if warning := self._unhealthy(self._settings().health.warn_above):
             return False, warning, {"score": health.score, **values}
         if health.score is None:
@@ -212,7 +212,11 @@ class SceneWatch:
     def _why_unknown(self) -> str:
         if self._config.health is None:
             return NO_REFERENCE
-        return "too little seen yet" if self._commanded else "nothing is commanded"
+        if not self._commanded:
+            return "nothing is commanded"
+        if self._settings().dry_run:
+            return "in a dry run nobody moves the arm as predicted"
+        return "too little seen yet"
 
     def drift_status(self) -> tuple[bool, str, dict[str, object]]:
         """(no camera drifts, a text, values)."""

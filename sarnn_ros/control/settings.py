@@ -187,7 +187,7 @@ class WatchSettings(_Group):
         within=(0, 100),
     )
     effort: float = _setting(
-        1.0,
+        0.0,
         "a commanded joint whose measured effort is outside what the demonstrations had by more "
         "than this many times their range latches a fault; 0: never",
         within=(0, 100),

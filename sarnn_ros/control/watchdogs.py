@@ -149,7 +149,7 @@ class EffortWatch:
         self._settings = settings
         self._warn = warn
         self._told = False
-        if not known and settings().effort != WatchSettings().effort and settings().effort:
+        if not known and settings().effort:
             warn(NO_EFFORTS)
         self.reset()
 

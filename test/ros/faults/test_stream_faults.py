@@ -25,7 +25,7 @@ STOPS = 4
 
 @pytest.fixture(scope="module")
 def arms(make_policy, make_arms):
-    return make_arms(make_policy(effort=((-2.0, 2.0),) * 3))
+    return make_arms(make_policy(effort=((-2.0, 2.0),) * 3), watch__effort=1.0)
 
 
 @pytest.fixture(scope="module")

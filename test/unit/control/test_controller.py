@@ -939,7 +939,7 @@ def test_the_point_of_rest_is_checked_by_the_newest_joints_too():
 
 def feeling(**parameters):
     """The second joint was demonstrated with efforts of -2 to 2; it now has 9."""
-    bench = Bench(effort=(None, (-2.0, 2.0)), **parameters)
+    bench = Bench(effort=(None, (-2.0, 2.0)), watch__effort=1.0, **parameters)
     bench.effort = np.array([99.0, 9.0])
     return bench
 

@@ -165,7 +165,7 @@ def test_the_end_of_a_run_says_how_large_the_score_was_and_proposes_a_threshold(
     values = scene.watch.health_status()[2]
     assert values["largest of the run before"] == pytest.approx(0.4)
     assert values["largest of all runs"] == pytest.approx(0.6)
-    assert values["health.stop_above, if all went well"] == 0.9
+    assert values["health.stop_above proposed"] == 0.9
     assert "largest of this run" not in values
     # Deactivated or ended in the middle of a run, there is no further tick.
     for _ in range(2):
@@ -181,6 +181,7 @@ def test_a_dry_run_is_no_measure_of_runs_and_looks_only_where_the_arm_is_led_alo
     for _ in range(3):
         scene.tick(0.3, joint=0.5, sent=None)
     assert scene.watch.health.score is None and not scene.said
+    assert "in a dry run nobody moves the arm" in scene.watch.health_status()[1]
     for _ in range(3):
         scene.tick(0.3, joint=0.05, sent=None)
     assert scene.watch.health.score == pytest.approx(3.0) and len(scene.warnings) == 1

@@ -51,7 +51,7 @@ class Efforts:
     """A watch of three joints, of which the second is not known from training."""
 
     def __init__(self, spans=((-2.0, 2.0), None, (0.0, 1.0)), **settings) -> None:
-        self.settings = WatchSettings(**settings)
+        self.settings = WatchSettings(**({"effort": 1.0} | settings))
         self.said: list[str] = []
         self.watch = EffortWatch(spans, ("a", "b", "c"), lambda: self.settings, self.said.append)
 
@@ -117,9 +117,9 @@ def test_joints_whose_driver_tells_no_effort_are_said_once(first, missing):
 
 
 def test_a_policy_without_efforts_is_told_only_to_those_who_asked():
-    for settings in ({}, {"effort": 0.0}):
-        efforts = Efforts(spans=None, **settings)
-        assert not efforts.see(1e9, 1e9, 1e9) and not efforts.see() and not efforts.said
+    assert not WatchSettings().effort
+    efforts = Efforts(spans=None, effort=0.0)
+    assert not efforts.see(1e9, 1e9, 1e9) and not efforts.see() and not efforts.said
     efforts = Efforts(spans=None, effort=0.2)
     assert not efforts.see(1e9, 1e9, 1e9)
     (said,) = efforts.said
