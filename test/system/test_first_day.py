@@ -246,7 +246,8 @@ def test_a_trial(cell: Cell, policy: Path, sarnn: Sarnn, graph: Graph) -> None:
     assert load_config(policy).spec.command_names == ARM
     cell.leave()
     # The policy is a token one: what it predicts may lie beyond what was shown.
-    clamped = [f"guard.on_{check}:=clamp" for check in ("position", "step", "velocity")]
+    checks = ("position", "step", "velocity", "acceleration")
+    clamped = [f"guard.on_{check}:=clamp" for check in checks]
     words = [f"policy:={policy}", "command_interface:=joint_trajectory", *clamped]
     node = sarnn(
         "run", "inference", "--ros-args", "-r", f"__ns:={SPACE}",
