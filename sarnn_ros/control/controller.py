@@ -194,6 +194,7 @@ class Controller:
         :param start: command at once, unless a fault is latched.
         """
         self._forget_messages()
+        self.parts.cameras.forget()
         with self._lock:
             self.parts.gripper.reset()
             self._last_tick = None
@@ -307,6 +308,9 @@ class Controller:
         self.state, actions = transition(before, event)
         if self.state is State.STOPPED and before is not State.STOPPED:
             self._ending = ENDINGS.get(event, ("", ""))
+        # From a run's first motion to its end.
+        if self.state in MOVING or self.state not in STARTED:
+            self.parts.cameras.fix(self.state in MOVING)
         for action in actions:
             if action is Action.FORGET:
                 self._reset_reason = reset
@@ -460,6 +464,7 @@ class Controller:
         faults.update(self._ports.faults())
         faults.hard.update(parts.formats.changed)
         faults.update(parts.scene.faults())
+        faults.update(parts.cameras.faults())
         if parts.description is not None:
             faults.update(parts.description.faults())
         if isinstance(found, Missing):

@@ -41,8 +41,8 @@ class Episode:
     :param digest: SHA-256 over the arrays.
     :param lead: per joint, how far at most a recorded command lay from the state at its tick, rad
         or m; empty if the bag holds no commands. The policy's envelope wants it.
-    :param previews: per camera, the first, the middle and the last source image, small, with the
-        crop drawn.
+    :param previews: per camera, the first, the middle and the last source image, as
+        `streams.registration.shrink` makes them.
     """
 
     name: str
