@@ -42,6 +42,9 @@ MIN_CORRELATION, MAX_UNCERTAINTY = 0.6, 0.02
 #: Another picture is named as the likely one if it correlates better by this factor.
 CLEARLY_BETTER = 1.3
 
+#: A camera turned by more than this stands upside down, rad.
+UPSIDE_DOWN = 2.5
+
 Verdict = Literal["in place", "corrected", "moved", "not recognised"]
 
 
@@ -149,7 +152,9 @@ class CameraWatch:
                 f"{width} x {height}: set its resolution as it was",
             )
         about, image = self._config.references[camera.name], shrink(source)
-        found = register(image, reference)
+        before = self.placements.get(camera.name)
+        near = before.found.matrix if before and before.found and before.well else None
+        found = register(image, reference, near)
         if (
             found is None
             or found.correlation < MIN_CORRELATION * about.correlation
@@ -160,6 +165,8 @@ class CameraWatch:
         if off <= max(IN_PLACE, about.displacement):
             text = f"{name} is in its place, to {off:.1%} of the width"
             return Placement("in place", text, found)
+        if abs(found.turn) > UPSIDE_DOWN:
+            return Placement("moved", f"{name} stands upside down: turn it round", found)
         where = f"{name} has been moved: {describe(found)}"
         if off > (limit := self._settings().registration.max_displacement):
             return Placement(
@@ -177,7 +184,6 @@ class CameraWatch:
         usual = self._config.references[camera].correlation
         least = max(CLEARLY_BETTER * known, MIN_CORRELATION * usual)
         guesses: list[tuple[str, Image, str]] = [
-            ("stands upside down", image[::-1, ::-1], camera),
             ("is mirrored", image[:, ::-1], camera),
             *(
                 (f"shows what camera '{other}' showed: are their topics swapped?", image, other)
