@@ -58,8 +58,20 @@ def model_to_source_pixels(
 
 
 def points_to_source_pixels(
-    points: ArrayLike, camera: CameraSpec, source_width: int, source_height: int, stride: int = 1
+    points: ArrayLike,
+    camera: CameraSpec,
+    source_width: int,
+    source_height: int,
+    stride: int = 1,
+    moved: NDArray[np.float64] | None = None,
 ) -> Points:
-    """Attention points (..., 2) in [0, 1] to [x, y] pixels of the camera's own image."""
+    """Attention points (..., 2) in [0, 1] to [x, y] pixels of the camera's own image.
+
+    :param moved: (2, 3), what was undone of a camera that was moved; see `crop_resize`.
+    """
     pixels = points_to_model_pixels(points, camera.width, camera.height, stride)
-    return model_to_source_pixels(pixels, camera, source_width, source_height)
+    source = model_to_source_pixels(pixels, camera, source_width, source_height)
+    if moved is None:
+        return source
+    there: Points = (source - moved[:, 2]) @ np.linalg.inv(moved[:, :2]).T
+    return there

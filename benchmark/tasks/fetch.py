@@ -47,6 +47,7 @@ class Fetch(Task):
         self._colours = self._model.geom_rgba.copy()
         self._goal_colour = self._model.site("target0").rgba.copy()
         self._renderer: mujoco.Renderer | None = None
+        self._moved = 0.0, 0.0, 0.0
 
     def reset(self, seed: int) -> None:
         self._model.geom_rgba[:] = self._colours
@@ -61,11 +62,17 @@ class Fetch(Task):
         images = {}
         for name, (azimuth, elevation) in VIEWS.items():
             camera = mujoco.MjvCamera()
-            camera.lookat[:], camera.distance = self.centre, 0.9
-            camera.azimuth, camera.elevation = azimuth, elevation
+            around, up, aside = self._moved
+            camera.azimuth, camera.elevation = azimuth + around, elevation - up
+            right = np.deg2rad(camera.azimuth) - np.pi / 2
+            to_the_right = aside * np.array([np.cos(right), np.sin(right), 0.0])
+            camera.lookat[:], camera.distance = self.centre + to_the_right, 0.9
             self._renderer.update_scene(self._env.data, camera)
             images[name] = self._renderer.render().copy()
         return images
+
+    def move_cameras(self, around: float, up: float, aside: float) -> None:
+        self._moved = around, up, aside
 
     def _gripper(self) -> Array:
         return np.asarray(self._observed["observation"][:3], np.float64)

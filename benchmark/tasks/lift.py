@@ -7,12 +7,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
+import mujoco
 import numpy as np
+from numpy.typing import ArrayLike
 
 from benchmark.tasks.task import Array, Image, Task
+from sarnn_ros.sim.camera import RayCamera
 from sarnn_ros.sim.expert import plan
 from sarnn_ros.sim.scene import JOINT_NAMES, LiftScene
 from sarnn_ros.sim.task import DEMONSTRATION_TICKS, RATE, TRIAL_TICKS, is_success, place_anywhere
+
+#: What the camera looks at, m.
+CENTRE = np.array([0.42, 0.0, 0.05])
+
+
+def _turn(axis: ArrayLike, degrees: float) -> Array:
+    """Rotation matrix about an axis."""
+    half = np.deg2rad(degrees) / 2
+    quaternion = np.append(np.cos(half), np.sin(half) * np.asarray(axis, np.float64))
+    matrix = np.empty(9)
+    mujoco.mju_quat2Mat(matrix, quaternion)
+    return matrix.reshape(3, 3)
 
 
 class Lift(Task):
@@ -25,6 +40,8 @@ class Lift(Task):
 
     def __init__(self) -> None:
         self._scene = LiftScene()
+        camera = self._scene.model.camera("front")
+        self._stood = camera.pos.copy(), camera.quat.copy()
 
     def reset(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
@@ -35,6 +52,20 @@ class Lift(Task):
 
     def images(self) -> dict[str, Image]:
         return {"camera": self._scene.render(hide_cube=self._hidden)}
+
+    def move_cameras(self, around: float, up: float, aside: float) -> None:
+        model, scene = self._scene.model, self._scene
+        camera = model.camera("front")
+        there, frame = self._stood
+        axes = np.empty(9)
+        mujoco.mju_quat2Mat(axes, frame)
+        matrix = axes.reshape(3, 3)
+        turn = _turn((0, 0, 1), around) @ _turn(matrix[:, 0], -up)
+        quaternion = np.empty(4)
+        mujoco.mju_mat2Quat(quaternion, (turn @ matrix).ravel())
+        camera.quat[:] = quaternion
+        camera.pos[:] = CENTRE + turn @ (there - CENTRE) + aside * (turn @ matrix)[:, 0]
+        scene.camera = RayCamera(model, "front", *self.cameras["camera"])
 
     def state(self) -> Array:
         return self._scene.positions

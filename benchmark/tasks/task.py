@@ -61,6 +61,16 @@ class Task(ABC):
     def positions(self) -> Array:
         """True positions of what differs between episodes, m, flat: what no policy is told."""
 
+    def move_cameras(self, around: float, up: float, aside: float) -> None:
+        """From the next image on, the cameras stand elsewhere than in the demonstrations.
+
+        :param around, up: degrees by which they go round what they look at.
+        :param aside: m to their right.
+        :raises NotImplementedError: the task cannot, and is asked to.
+        """
+        if (around, up, aside) != (0.0, 0.0, 0.0):
+            raise NotImplementedError(f"{self.name} cannot move its cameras")
+
     @abstractmethod
     def hide(self) -> None:
         """Make the objects invisible to the cameras, for this episode."""

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from sarnn_ros.control.camera_watch import LOOK_S, CameraWatch
 from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.description import DescriptionWatch
 from sarnn_ros.control.following import FollowingWatch
@@ -51,7 +52,8 @@ def build_controller(policy: Policy, settings: Callable[[], Settings], ports: Po
     controller = Controller(_parts(policy, settings, ports), settings, ports)
     stalls = Repeat(STALL_LOOK_S, controller.look_for_stall, "stalls")
     controller.parts.interpolator.on_error = controller.failed
-    controller.connect(_ticker(policy.spec, controller, ports), stalls)
+    cameras = Repeat(LOOK_S, controller.parts.cameras.look, "cameras")
+    controller.connect(_ticker(policy.spec, controller, ports), stalls, cameras)
     return controller
 
 
@@ -107,6 +109,7 @@ def _parts(policy: Policy, settings: Callable[[], Settings], ports: Ports) -> Pa
         formats=FormatWatch(lambda: buffer.images_since_ns),
         outside=OutsideWatch(names),
         scene=SceneWatch(policy.config, settings, ports.log),
+        cameras=CameraWatch(policy.config, policy.references, buffer, settings, ports.log),
         description=_description_watch(settings, limits_by, limiter, ports),
         limits_by=limits_by,
     )

@@ -212,6 +212,7 @@ class Controller:
         :param start: command at once, unless a fault is latched.
         """
         self._forget_messages()
+        self.parts.cameras.forget()
         with self._lock:
             self.parts.gripper.reset()
             self._last_tick = None
@@ -375,6 +376,9 @@ class Controller:
             self._cause = cause
         if self.state is State.HOLDING and (before is not State.HOLDING or reset):
             self._held_since = self._clocks.read()
+        # From a run's first motion to its end.
+        if self.state in MOVING or self.state not in STARTED:
+            self.parts.cameras.fix(self.state in MOVING)
         for action in actions:
             if action is Action.FORGET:
                 self._reset_reason = reset
@@ -548,6 +552,7 @@ class Controller:
         faults.hard.update(parts.formats.changed)
         if order.state in STARTED:
             faults.update(parts.scene.faults())
+        faults.update(parts.cameras.faults())
         if parts.description is not None:
             faults.update(parts.description.faults())
         if isinstance(found, Missing):

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from sarnn_ros.control.camera_watch import CameraWatch
 from sarnn_ros.control.description import DescriptionWatch
 from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.following import FollowingWatch
@@ -76,5 +77,6 @@ class Parts:
     formats: FormatWatch
     outside: OutsideWatch
     scene: SceneWatch
+    cameras: CameraWatch
     description: DescriptionWatch | None
     limits_by: LimitsBy

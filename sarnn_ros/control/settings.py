@@ -339,6 +339,19 @@ class DriftSettings(_Group):
     )
 
 
+class RegistrationSettings(_Group):
+    """Where the cameras stand; see docs/explanation/safety.md."""
+
+    max_displacement: float = _setting(
+        0.25,
+        "a camera that was moved since the demonstrations is corrected for, up to so far, as a "
+        "share of the image's width at the worst corner; beyond it, or if its scene is not "
+        "recognised, no run begins. 0: cameras are not registered",
+        within=(0, 1),
+        live=True,
+    )
+
+
 class Settings(_Group):
     """Everything that can be set from outside."""
 
@@ -445,6 +458,7 @@ class Settings(_Group):
     watch: WatchSettings = WatchSettings()
     health: HealthSettings = HealthSettings()
     drift: DriftSettings = DriftSettings()
+    registration: RegistrationSettings = RegistrationSettings()
 
 
 @dataclass(frozen=True)

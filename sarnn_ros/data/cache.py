@@ -33,7 +33,7 @@ from sarnn_ros.files import atomic_folder
 from sarnn_ros.spec import Spec
 
 #: To be raised when the same bag and spec give other arrays than before.
-VERSION = 7
+VERSION = 8
 _ENDS = 1 << 16
 #: Files that may be open. Each camera of each episode is one, and shells usually allow 1024.
 _FILES = 1 << 16

@@ -44,8 +44,8 @@ class Episode:
     :param lead: per joint, how far at most a recorded command lay from the state at its tick, rad
         or m; empty if the bag holds no commands. The policy's envelope wants it.
     :param efforts: float64 (T, D), `Observation.effort` of each tick; None if nothing is known.
-    :param previews: per camera, the first, the middle and the last source image, small, with the
-        crop drawn.
+    :param previews: per camera, the first, the middle and the last source image, as
+        `streams.registration.shrink` makes them.
     """
 
     name: str

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Thumbnails of source images with the crop drawn, for the report."""
+"""Small source images: for the report, and the first ones to tell where a camera stood."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.spec import CameraSpec, Crop
-
-WIDTH = 200
+from sarnn_ros.spec import Crop
 
 
-def preview(source: NDArray[np.uint8], camera: CameraSpec) -> NDArray[np.uint8]:
-    """uint8 (H, W, 3) RGB to the same in `WIDTH` pixels, the crop as a frame."""
-    height = max(1, round(source.shape[0] * WIDTH / source.shape[1]))
-    small: NDArray[np.uint8] = np.ascontiguousarray(
-        cv2.resize(source, (WIDTH, height), interpolation=cv2.INTER_AREA), dtype=np.uint8
-    )
-    if camera.crop is not None:
-        left, top, right, bottom = _scaled(camera.crop, WIDTH / source.shape[1])
-        cv2.rectangle(small, (left, top), (right - 1, bottom - 1), (255, 60, 60), 2)
-    return small
+def framed(
+    small: NDArray[np.uint8], source: tuple[int, int], crop: Crop | None
+) -> NDArray[np.uint8]:
+    """A preview, uint8 (h, w, 3) RGB, with the crop as a frame.
+
+    :param source: (width, height) of the image that the preview was made of.
+    """
+    if crop is None:
+        return small
+    left, top, right, bottom = _scaled(crop, small.shape[1] / source[0])
+    drawn = small.copy()
+    cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), (255, 60, 60), 2)
+    return drawn
 
 
 def framed_and_cut(

@@ -25,7 +25,6 @@ from sarnn_ros.data.bags import Bag, DamagedError, RawMessage, absolute, bag_fil
 from sarnn_ros.data.bounds import check_expansion
 from sarnn_ros.data.cutting import Cut, windows
 from sarnn_ros.data.dataset import BLOCK, Episode, Int, digest_of, release
-from sarnn_ros.data.preview import preview
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport, Void
 from sarnn_ros.data.targets import commands_at, lead_of, targets_of
 from sarnn_ros.errors import BagError, DecodeError, SarnnError, SpecError, join_problems
@@ -40,6 +39,7 @@ from sarnn_ros.streams.ingest import (
     joint_admission,
     joint_vector,
 )
+from sarnn_ros.streams.registration import shrink
 
 #: Makes the array that images are decoded into: (name, shape) to uint8.
 Allocate = Callable[[str, tuple[int, ...]], NDArray[np.uint8]]
@@ -466,7 +466,7 @@ def _decode_images(
             return error
         cut.images[camera.name][rows] = image
         for row in {0, len(cut.ticks) // 2, len(cut.ticks) - 1}.intersection(rows.tolist()):
-            cut.previews.setdefault(camera.name, {})[row] = preview(source, camera)
+            cut.previews.setdefault(camera.name, {})[row] = shrink(source)
         return source
 
     def finish(

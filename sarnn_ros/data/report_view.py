@@ -16,7 +16,7 @@ from rich.text import Text
 
 from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.data.page import Rows, enlarged, folded, picture, table, write_html
-from sarnn_ros.data.preview import framed_and_cut
+from sarnn_ros.data.preview import framed, framed_and_cut
 from sarnn_ros.data.problems import Problem
 from sarnn_ros.data.report import DatasetReport
 from sarnn_ros.spec import NANOSECONDS, Spec
@@ -176,13 +176,15 @@ def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
         "what the network sees; joints over time, each from its lowest to its highest value</h2>"
     )
     episodes = []
+    crops = {camera.name: camera.crop for camera in dataset.spec.cameras}
     for episode in dataset.episodes:
         shown = ""
         for name, previews in episode.previews.items():
-            images = episode.images[name]
+            images, source = episode.images[name], episode.source_sizes[name]
+            crop = crops[name]
             ticks = (0, len(images) // 2, len(images) - 1)
             pairs = (
-                picture(image) + enlarged(np.array(images[tick]))
+                picture(framed(image, source, crop)) + enlarged(np.array(images[tick]))
                 for image, tick in zip(previews, ticks)
             )
             caption = f"<figcaption>{html.escape(name)}</figcaption>"

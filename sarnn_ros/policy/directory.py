@@ -185,6 +185,17 @@ class Envelope(_Part):
             yield f"max_step is 0, but it moved from {low:g} to {high:g} within an episode"
 
 
+class CameraReference(_Part):
+    """How exactly a camera's place can be told; its picture is `reference_CAMERA.png`. See
+    `streams.registration`; shares are of the image's width."""
+
+    displacement: float = Field(ge=0, description="largest of the demonstrations' own")
+    correlation: float = Field(
+        ge=-1, le=1, description="of the demonstrations' first images with it, median"
+    )
+    source: tuple[Size, Size] = Field(description="(width, height) of the camera's own image")
+
+
 class Quantiles(_Part):
     """Of one term's prediction errors over the ticks of the reference episodes, per joint or
     attention point."""
@@ -240,6 +251,9 @@ class PolicyConfig(_Part):
     health: Health | None = Field(
         default=None, description="how large prediction errors are where all is well"
     )
+    references: dict[str, CameraReference] = Field(
+        default_factory=dict, description="by camera; none where the pictures tell no place"
+    )
     training: dict[str, Any] = Field(default_factory=dict, description="summary of the training")
     files: dict[str, str] = Field(description="SHA-256 by name of every other file")
 
@@ -270,6 +284,8 @@ class PolicyConfig(_Part):
             found = {term: len(errors.p99) for term, errors in self.health.errors.items()}
             if found != (wanted := health_terms(self.model, self.spec)):
                 problems.append(f"health.errors is for {found}, the spec asks for {wanted}")
+        if unknown := sorted(set(self.references) - names):
+            problems.append(f"references has {unknown}, which are no cameras of the spec")
         for name in self.files:
             if Path(name).name != name or name == CONFIG or name.endswith(_PENDING):
                 problems.append(f"'{name}' cannot be the name of a policy's file")

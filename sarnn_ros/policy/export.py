@@ -27,6 +27,7 @@ from sarnn_ros.policy.directory import (
     CONFIG,
     FULL_GRAPH,
     WEIGHTS,
+    CameraReference,
     Envelope,
     Health,
     ModelConfig,
@@ -36,9 +37,11 @@ from sarnn_ros.policy.directory import (
     recurrent_shapes,
 )
 from sarnn_ros.policy.graph import export_graphs
+from sarnn_ros.policy.reference import encode, file_name
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser
+from sarnn_ros.streams.registration import Reference
 
 #: Largest difference between ONNX Runtime and PyTorch on the same input, in the model's ranges;
 #: of an output that is larger than 1, as a share of its largest value: rounding grows with it.
@@ -59,6 +62,7 @@ def export_policy(
     envelope: Envelope,
     training: Mapping[str, Any],
     health: Callable[[Policy], Health | None] = lambda policy: None,
+    references: Mapping[str, tuple[Reference, CameraReference]] | None = None,
     extra_files: Mapping[str, Path] | None = None,
 ) -> PolicyConfig:
     """Write a policy directory, whole or not at all; see `directory.commit`. And its card.
@@ -66,6 +70,7 @@ def export_policy(
     :param model: left as it is, wherever it is.
     :param training: a summary that JSON can hold.
     :param health: measures the finished policy's prediction errors; see `policy.health`.
+    :param references: see `policy.reference`.
     :param extra_files: further files to keep with the policy (curves), by the name to give them.
     :returns: the config as written.
     :raises PolicyError: the parts do not fit together, the weights are not finite, ONNX Runtime
@@ -92,6 +97,7 @@ def export_policy(
                 maximum=tuple(np.asarray(normaliser.maximum, np.float64).tolist()),
             ),
             envelope=envelope,
+            references={name: about for name, (_, about) in (references or {}).items()},
             training=dict(training),
             files={},
         )
@@ -100,6 +106,7 @@ def export_policy(
     cameras = [camera.name for camera in spec.cameras]
     command, full = export_graphs(model, cameras, recurrent_shapes(config.model))
     contents = {WEIGHTS: save(state), COMMAND_GRAPH: command, FULL_GRAPH: full}
+    contents |= {file_name(name): encode(one) for name, (one, _) in (references or {}).items()}
     extra_files = dict(extra_files or {})
     if taken := sorted(set(extra_files) & {*contents, CONFIG, CARD}):
         raise PolicyError(f"extra files cannot be called {taken}", where=out_dir)

@@ -26,11 +26,13 @@ from sarnn_ros.policy.backends import (
     make_backend,
 )
 from sarnn_ros.policy.directory import PolicyConfig, load_config, recurrent_shapes
+from sarnn_ros.policy.reference import load_references
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser, scale_images, unscale_images
 
 if TYPE_CHECKING:
     from sarnn_ros.streams.observe import Observation
+    from sarnn_ros.streams.registration import Reference
 
 __all__ = ["Policy", "Prediction"]
 
@@ -62,10 +64,18 @@ class Policy:
     """A loaded policy and its recurrent state, which `step` alone advances. One thread at a time.
 
     Use `Policy.load`.
+
+    :ivar references: per camera, where the pictures tell its place; see `policy.reference`.
     """
 
-    def __init__(self, config: PolicyConfig, backend: Backend) -> None:
+    def __init__(
+        self,
+        config: PolicyConfig,
+        backend: Backend,
+        references: Mapping[str, Reference] | None = None,
+    ) -> None:
         self.config = config
+        self.references = dict(references or {})
         self._backend = backend
         normalisation = config.normalisation
         self._normaliser = JointNormaliser(
@@ -102,7 +112,7 @@ class Policy:
         directory = Path(directory)
         config = load_config(directory, sha256=sha256)
         made = make_backend(backend, directory, config, threads=threads, device=device)
-        return cls(config, made)
+        return cls(config, made, load_references(directory, config))
 
     def _warm_up(self) -> None:
         # The first run of each graph allocates; a robot should not wait for that.

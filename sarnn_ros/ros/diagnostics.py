@@ -22,7 +22,7 @@ LEVELS = {"fine": OK, "waiting": WARN, "faulted": ERROR}
 
 class Diagnostics:
     """The statuses `control` (may it command, and if not, why), `timing`, and of the scene
-    `health` and `cameras`.
+    `health`, `cameras` and `camera places`.
 
     :ivar problem: why the last transition failed, for those who cannot read the log.
     """
@@ -55,6 +55,8 @@ class Diagnostics:
             statuses.append(self._timing(self._controller))
             statuses.append(self._part("health", *scene.health_status()))
             statuses.append(self._part("cameras", *scene.drift_status()))
+            cameras = self._controller.parts.cameras
+            statuses.append(self._part("camera places", *cameras.status()))
         stamp_ns = int(self._node.get_clock().now().nanoseconds)
         self._publisher.publish(messages.diagnostic_array(statuses, stamp_ns))
 

@@ -181,7 +181,8 @@ class Viewer:
 
         def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
             stride = self._config.model.stride
-            return points_to_source_pixels(points, camera, width, height, stride)
+            moved = observation.moved.get(camera.name)
+            return points_to_source_pixels(points, camera, width, height, stride, moved)
 
         trail = place(np.stack(topics.trail))
         encoder, decoder = trail[-1], place(prediction.decoder_points[camera.name])

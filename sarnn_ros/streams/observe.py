@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sarnn_ros.errors import DecodeError
 from sarnn_ros.spec import CameraSpec, Spec
 from sarnn_ros.streams.align import ImageTicks
+from sarnn_ros.streams.decode import decode_image
 from sarnn_ros.streams.ingest import (
     HORIZON_TICKS,
     Ingest,
@@ -48,6 +49,8 @@ class Observation:
         those lately received and no newer than the one used; per period if they are further apart.
     :param effort: float64 (D,), of the commanded joints in the messages used, NaN where unknown,
         in the driver's unit; None if no message tells one.
+    :param moved: per camera that is not in its place, the map that was undone, (2, 3); see
+        `crop_resize`.
     """
 
     tick_ns: int
@@ -58,6 +61,7 @@ class Observation:
     headers: Mapping[str, Any] = field(default_factory=dict)
     jumps: NDArray[np.float64] | None = None
     effort: NDArray[np.float64] | None = None
+    moved: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ class ObservationBuffer(Ingest):
         if spec.trigger is not None:
             self._horizon_ns = max(self._horizon_ns, spec.trigger.max_age_ns)
         self._now_ns = 0  # when the newest message came
+        self._moved: Mapping[str, NDArray[np.float64]] = {}
         self.clear()
 
     def clear(self, now_ns: int = 0) -> None:
@@ -111,6 +116,27 @@ class ObservationBuffer(Ingest):
             self._forget()
             self._since_ns = now_ns
             self._now_ns = max(self._now_ns, now_ns)
+
+    def undo(self, moved: Mapping[str, NDArray[np.float64]]) -> None:
+        """From now on undo where cameras have been moved to.
+
+        :param moved: per camera that is not in its place, as for `crop_resize`.
+        """
+        with self._lock:
+            self._moved = dict(moved)
+
+    def newest_source(self, camera: CameraSpec) -> tuple[int, NDArray[np.uint8]] | None:
+        """Stamp, ns, and pixels, uint8 (H, W, 3) RGB, of the camera's newest image; None if there
+        is none that can be decoded."""
+        stream = next(one for one in self.cameras if one.name == camera.name)
+        with self._lock:
+            if not stream.stamps:
+                return None
+            stamp, content = stream.stamps[-1], stream.contents[-1]
+        try:
+            return stamp, decode_image(content, value_range=camera.value_range)
+        except DecodeError:
+            return None
 
     @property
     def images_since_ns(self) -> int:
@@ -138,8 +164,9 @@ class ObservationBuffer(Ingest):
             stream.stamps.clear()
             stream.contents.clear()
             stream.last_void = None
-        # Per camera the last message decoded and its images: ticks may share a message.
-        self._decoded: dict[str, tuple[Any, Images]] = {}
+        # Per camera the last message decoded, what was undone, and its images: ticks may share
+        # a message.
+        self._decoded: dict[str, tuple[Any, NDArray[np.float64] | None, Images]] = {}
 
     def _take(self, stream: Stream, stamp: int, content: Any, receive_ns: int) -> int | None:
         with self._lock:
@@ -165,11 +192,14 @@ class ObservationBuffer(Ingest):
                     found[stream.name] = stream.stamps[row], stream.contents[row]
                     if stream in self.sources:
                         jumps.append(Joints(self._jumps(stream, row)))
+            moved = self._moved
         decoded: dict[str, Images] = {}
         for camera in self.spec.cameras:
             if camera.name in found:
                 try:
-                    decoded[camera.name] = self._decode(camera, found[camera.name][1])
+                    decoded[camera.name] = self._decode(
+                        camera, found[camera.name][1], moved.get(camera.name)
+                    )
                 except DecodeError as error:
                     reasons[camera.name] = f"cannot be decoded: {error.problem}"
         if reasons:
@@ -184,6 +214,7 @@ class ObservationBuffer(Ingest):
             headers={name: found[name][1].header for name in decoded},
             jumps=joint_vector(jumps),
             effort=effort_vector(joints),
+            moved=moved,
         )
 
     def _jumps(self, stream: Stream, row: int) -> NDArray[np.float64]:
@@ -204,8 +235,9 @@ class ObservationBuffer(Ingest):
             values = [stream.contents[row] for stream, row in zip(self.sources, rows)]
         return joint_vector(values)
 
-    def _decode(self, camera: CameraSpec, msg: Any) -> Images:
+    def _decode(self, camera: CameraSpec, msg: Any, moved: NDArray[np.float64] | None) -> Images:
         last = self._decoded.get(camera.name)
-        if last is None or last[0] is not msg:
-            last = self._decoded[camera.name] = (msg, image_of(msg, camera))
-        return last[1]
+        if last is None or last[0] is not msg or last[1] is not moved:
+            last = (msg, moved, image_of(msg, camera, moved))
+            self._decoded[camera.name] = last
+        return last[2]

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sarnn_ros.errors import SpecError
 from sarnn_ros.spec import CameraSpec, Range
+from sarnn_ros.streams.registration import undo
 
 #: A joint that moves less than this, rad or m, in all of training gets no amplification of its
 #: noise: it maps as if it had moved this much.
@@ -25,26 +26,32 @@ MIN_RANGE = 1e-3
 _UNIT = float(np.float32(1 / 255))
 
 
-def crop_resize(image: NDArray[np.uint8], camera: CameraSpec) -> NDArray[np.uint8]:
+def crop_resize(
+    image: NDArray[np.uint8], camera: CameraSpec, moved: NDArray[np.float64] | None = None
+) -> NDArray[np.uint8]:
     """Source image to model image.
 
     Area interpolation where the image shrinks in both directions (no aliasing), else linear, or
     linear always: `CameraSpec.interpolation`.
 
     :param image: uint8 (H, W, 3).
+    :param moved: (2, 3), from its pixels to those of the camera in its place
+        (`Registration.matrix`), which is undone first; None: it is in its place.
     :return: uint8 (camera.height, camera.width, 3), C-contiguous.
     :raises SpecError: the crop exceeds the image.
     """
     height, width = image.shape[:2]
     crop = camera.crop
+    if crop is not None and (crop.x + crop.width > width or crop.y + crop.height > height):
+        raise SpecError(
+            f"crop x={crop.x} y={crop.y} width={crop.width} height={crop.height} exceeds the "
+            f"image of {width} x {height} pixels",
+            where=f"camera '{camera.name}' ({camera.topic})",
+            remedy="correct the crop in the spec, or the camera's resolution",
+        )
+    if moved is not None:
+        image = undo(image, moved)
     if crop is not None:
-        if crop.x + crop.width > width or crop.y + crop.height > height:
-            raise SpecError(
-                f"crop x={crop.x} y={crop.y} width={crop.width} height={crop.height} exceeds the "
-                f"image of {width} x {height} pixels",
-                where=f"camera '{camera.name}' ({camera.topic})",
-                remedy="correct the crop in the spec, or the camera's resolution",
-            )
         image = image[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
         height, width = crop.height, crop.width
     if (width, height) == (camera.width, camera.height):

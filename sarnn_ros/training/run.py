@@ -29,6 +29,7 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.envelope import envelope_from_dataset
 from sarnn_ros.policy.export import export_policy
 from sarnn_ros.policy.health import reference as health_reference
+from sarnn_ros.policy.reference import references_from_dataset
 from sarnn_ros.training.checkpoint import describe_data, load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup, process_group
@@ -330,6 +331,7 @@ def _export(trainer: Trainer, progress: Progress, dataset: Dataset, out: Path, w
                 spec=dataset.spec,
                 normaliser=dataset.normaliser,
                 envelope=envelope_from_dataset(dataset),
+                references=references_from_dataset(dataset, warn),
                 training=summary,
                 health=partial(health_reference, dataset=dataset),
                 extra_files=extras,

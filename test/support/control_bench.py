@@ -32,6 +32,7 @@ class FakePolicy:
     def __init__(self, spec: Any, low: Any, high: Any, effort: Any) -> None:
         self.spec = spec
         self.action = np.zeros(2)
+        self.references: dict[str, Any] = {}
         self.steps = 0
         self.cancelled = False
         self.meanwhile = lambda: None  # what happens while it computes
@@ -118,7 +119,10 @@ class Bench:
         )
         parts = self.control.parts
         parts.buffer = SimpleNamespace(  # type: ignore[assignment]
-            observe=self.observe, rewind=self.rewound.append, clear=lambda now: None
+            observe=self.observe,
+            rewind=self.rewound.append,
+            clear=lambda now: None,
+            undo=lambda moved: None,
         )
         parts.outlet.present = lambda now: self.present if self.fresh else None
         self.interpolator = parts.interpolator

@@ -1,0 +1,265 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Whether each camera still stands where it stood while demonstrating, and what is undone if it
+was moved. No ROS.
+
+Looks every few seconds while no run is under way. What was found when a run begins to move the
+robot stays until its end: a picture that jumps in the middle of a motion would look like an object
+that jumps.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sarnn_ros.control.faults import Faults
+from sarnn_ros.control.settings import Settings
+from sarnn_ros.policy.directory import PolicyConfig
+from sarnn_ros.spec import CameraSpec
+from sarnn_ros.streams.observe import ObservationBuffer
+from sarnn_ros.streams.registration import (
+    MIN_OVERLAP,
+    Image,
+    Reference,
+    Registration,
+    register,
+    shrink,
+)
+
+#: Between two looks, s, and between two registrations of one camera, ns.
+LOOK_S, REGISTER_NS = 0.25, 2_000_000_000
+#: A camera counts as in its place if no corner of its image is off by more than this share of the
+#: width. It is not corrected then: the registration itself is not much more exact.
+IN_PLACE = 0.005
+#: The scene is not recognised if the images correlate less than this share of how well the
+#: demonstrations' do, or if no corner is more certain than this share of the width.
+MIN_CORRELATION, MAX_UNCERTAINTY = 0.6, 0.02
+#: Another picture is named as the likely one if it correlates better by this factor.
+CLEARLY_BETTER = 1.3
+
+#: A camera turned by more than this stands upside down, rad.
+UPSIDE_DOWN = 2.5
+
+Verdict = Literal["in place", "corrected", "moved", "not recognised"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where one camera stands.
+
+    :param text: for a person.
+    :param found: None where it was not recognised at all.
+    """
+
+    verdict: Verdict
+    text: str
+    found: Registration | None = None
+
+    @property
+    def well(self) -> bool:
+        return self.verdict in ("in place", "corrected")
+
+
+class CameraWatch:
+    """`look` is for a thread of its own; the rest for any.
+
+    :param references: by camera.
+    :param settings: the current ones.
+    :ivar placements: by camera, as found last; a camera without a reference is not in it.
+    """
+
+    def __init__(
+        self,
+        config: PolicyConfig,
+        references: Mapping[str, Reference],
+        buffer: ObservationBuffer,
+        settings: Callable[[], Settings],
+        log: Callable[[str, str, str], object],
+    ) -> None:
+        self._config = config
+        self._references = references
+        self._buffer = buffer
+        self._settings = settings
+        self._log = log
+        self._lock = threading.Lock()
+        self._fixed = False
+        self._stamps: dict[str, int] = {}
+        self.placements: dict[str, Placement] = {}
+
+    @property
+    def enabled(self) -> bool:
+        return self._settings().registration.max_displacement > 0.0 and bool(self._references)
+
+    def forget(self) -> None:
+        """Nothing is known of where the cameras stand."""
+        with self._lock:
+            self.placements = {}
+            self._stamps.clear()
+            self._buffer.undo({})
+
+    def fix(self, fixed: bool) -> None:
+        """Whether what is undone stays as it is: from a run's first motion to its end."""
+        with self._lock:
+            self._fixed = fixed
+
+    def look(self) -> None:
+        """Register the newest image of each camera."""
+        if not self.enabled:
+            if self.placements and not self._fixed:
+                self.forget()
+            return
+        for camera in self._config.spec.cameras:
+            newest = self._buffer.newest_source(camera)
+            if self._fixed or camera.name not in self._references or newest is None:
+                continue
+            stamp, source = newest
+            last = self._stamps.get(camera.name)
+            if last is not None and last <= stamp < last + REGISTER_NS:
+                continue
+            self._stamps[camera.name] = stamp
+            self._set(camera.name, self._judge(camera, source))
+
+    def _set(self, camera: str, placement: Placement) -> None:
+        with self._lock:
+            if self._fixed:  # the run began while the image was registered
+                return
+            before = self.placements.get(camera)
+            self.placements = {**self.placements, camera: placement}
+            self._buffer.undo(
+                {
+                    name: one.found.matrix
+                    for name, one in self.placements.items()
+                    if one.verdict == "corrected" and one.found is not None
+                }
+            )
+        if before is None or before.verdict != placement.verdict:
+            level = "info" if placement.verdict == "in place" else "warning"
+            self._log(level, f"camera:{camera}", placement.text)
+
+    def _judge(self, camera: CameraSpec, source: Image) -> Placement:
+        reference = self._references[camera.name]
+        name = f"camera '{camera.name}'"
+        if source.shape[1::-1] != reference.source:
+            width, height = reference.source
+            return Placement(
+                "not recognised",
+                f"{name}: {source.shape[1]} x {source.shape[0]} pixels, its demonstrations have "
+                f"{width} x {height}: set its resolution as it was",
+            )
+        about, image = self._config.references[camera.name], shrink(source)
+        before = self.placements.get(camera.name)
+        near = before.found.matrix if before and before.found and before.well else None
+        found = register(image, reference, near)
+        if (
+            found is None
+            or found.correlation < MIN_CORRELATION * about.correlation
+            or found.uncertainty > MAX_UNCERTAINTY
+        ):
+            return Placement("not recognised", self._unlike(camera.name, image, found), found)
+        off = found.displacement
+        if off <= max(IN_PLACE, about.displacement):
+            text = f"{name} is in its place, to {off:.1%} of the width"
+            return Placement("in place", text, found)
+        if abs(found.turn) > UPSIDE_DOWN:
+            return Placement("moved", f"{name} stands upside down: turn it round", found)
+        where = f"{name} has been moved: {describe(found)}"
+        if off > (limit := self._settings().registration.max_displacement):
+            return Placement(
+                "moved",
+                f"{where}; that is {off:.0%} of the width at a corner, more than "
+                f"registration.max_displacement allows, {limit:.0%}: move it back until the "
+                "overlay's ghost image fits, or record demonstrations from there",
+                found,
+            )
+        return Placement("corrected", f"{where}. This is undone before the policy sees it", found)
+
+    def _unlike(self, camera: str, image: Image, found: Registration | None) -> str:
+        """What it may be instead."""
+        known = -1.0 if found is None else found.correlation
+        usual = self._config.references[camera].correlation
+        least = max(CLEARLY_BETTER * known, MIN_CORRELATION * usual)
+        guesses: list[tuple[str, Image, str]] = [
+            ("is mirrored", image[:, ::-1], camera),
+            *(
+                (f"shows what camera '{other}' showed: are their topics swapped?", image, other)
+                for other in self._references
+                if other != camera
+            ),
+        ]
+        for text, picture, other in guesses:
+            fit = register(np.ascontiguousarray(picture), self._references[other])
+            if fit is not None and fit.correlation > least and fit.overlap > MIN_OVERLAP:
+                return f"camera '{camera}' {text}"
+        return (
+            f"camera '{camera}' does not show the scene of the demonstrations: is it another "
+            "camera, turned away, or covered? registration.max_displacement:=0 does without this "
+            "check"
+        )
+
+    def faults(self) -> Faults:
+        """Before a run moves the robot, each camera must be in its place, or corrected for."""
+        if not self.enabled or self._fixed:
+            return Faults()
+        found = {}
+        for camera in self._references:
+            placement = self.placements.get(camera)
+            if placement is None:
+                found[f"camera:{camera}"] = f"camera '{camera}' has not been registered yet"
+            elif not placement.well:
+                found[f"camera:{camera}"] = placement.text
+        return Faults(soft=found)
+
+    # -- for diagnostics, from any thread -------------------------------------------------------
+
+    def status(self) -> tuple[bool, str, dict[str, object]]:
+        """(all cameras are in their place, a text, values)."""
+        if not self._settings().registration.max_displacement:
+            return True, "cameras are not registered: registration.max_displacement is 0", {}
+        placements = dict(self.placements)
+        values: dict[str, object] = {}
+        texts = []
+        for camera in self._config.spec.cameras:
+            name = camera.name
+            if name not in self._references:
+                texts.append(f"camera '{name}' cannot be registered: the policy has no reference")
+                continue
+            placement = placements.get(name)
+            if placement is None:
+                texts.append(f"camera '{name}' has not been registered yet")
+                continue
+            texts.append(placement.text)
+            values[f"place {name}"] = placement.verdict
+            if (found := placement.found) is not None:
+                values[f"displacement {name} (share of width)"] = found.displacement
+                values[f"uncertainty {name} (share of width)"] = found.uncertainty
+                values[f"correlation {name}"] = found.correlation
+        well = all(one.verdict == "in place" for one in placements.values())
+        return well, "; ".join(texts), values
+
+
+def describe(found: Registration) -> str:
+    """Where the picture lies, and how to move the camera back."""
+    (right, down), width = found.shift, found.size[0]
+    parts, moves = [], []
+    for value, way, back in ((right, "right", "right"), (-right, "left", "left"),
+                             (down, "down", "down"), (-down, "up", "up")):  # fmt: skip
+        if value >= 0.003 * width:
+            parts.append(f"{value:.0f} px ({value / width:.1%} of the width) too far {way}")
+            moves.append(f"turn it {back}")
+    degrees = float(np.degrees(found.turn))
+    if abs(degrees) >= 0.3:
+        way = "clockwise" if degrees > 0 else "counter-clockwise"
+        parts.append(f"turned {way} by {abs(degrees):.1f}°")
+        moves.append(f"roll it {way}")
+    if abs(found.zoom - 1.0) >= 0.005:
+        larger = found.zoom > 1.0
+        parts.append(f"{abs(found.zoom - 1.0):.1%} too {'large' if larger else 'small'}")
+        moves.append("move it back" if larger else "move it closer")
+    if not parts:
+        return "its picture is sheared or stretched"
+    return f"its picture lies {', '.join(parts)} ({', '.join(moves)})"

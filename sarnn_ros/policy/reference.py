@@ -1,0 +1,120 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What each camera showed when the demonstrations began, kept with the policy, so that a camera
+that was moved since can be told and corrected for. NumPy and OpenCV only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from sarnn_ros.errors import PolicyError
+from sarnn_ros.policy.directory import CameraReference, PolicyConfig, read_file
+from sarnn_ros.streams.registration import (
+    MAX_UNCERTAINTY,
+    Reference,
+    make_reference,
+    register,
+)
+
+if TYPE_CHECKING:
+    from sarnn_ros.data.dataset import Dataset, Episode
+    from sarnn_ros.spec import CameraSpec
+
+#: Demonstrations that are registered, at most: each takes up to 0.3 s.
+MAX_REGISTERED = 16
+#: The picture determines the camera's place if so many of the demonstrations find it again, to so
+#: much of the width; and if they look alike in so much of it.
+MIN_FOUND, MAX_OWN_DISPLACEMENT, MIN_MASK = 0.9, 0.02, 0.2
+
+
+def file_name(camera: str) -> str:
+    """Of the reference in the policy directory: PNG, its mask is the alpha channel."""
+    return f"reference_{camera}.png"
+
+
+def references_from_dataset(
+    dataset: Dataset, warn: Callable[[str], None] = lambda text: None
+) -> dict[str, tuple[Reference, CameraReference]]:
+    """Per camera, its reference and how exactly it can be registered.
+
+    :param warn: called with a text for each camera whose place the pictures do not tell; it has no
+        entry then.
+    """
+    found = {}
+    for camera in dataset.spec.cameras:
+        made = _reference(camera, dataset.episodes)
+        if isinstance(made, str):
+            warn(
+                f"camera '{camera.name}' has no reference: {made}. The robot will not notice if "
+                "it is moved"
+            )
+        else:
+            found[camera.name] = made
+    return found
+
+
+def _reference(
+    camera: CameraSpec, episodes: tuple[Episode, ...]
+) -> tuple[Reference, CameraReference] | str:
+    sizes = {episode.source_sizes[camera.name] for episode in episodes}
+    first = [episode.previews[camera.name][0] for episode in episodes
+             if camera.name in episode.previews]  # fmt: skip
+    if len(sizes) != 1 or len({image.shape for image in first}) != 1:
+        return "its images differ in size between demonstrations, or are not known"
+    if len(first) < 2:
+        return "one demonstration does not tell the scene from what moves in it"
+    reference = make_reference(first, sizes.pop())
+    if reference.mask.mean() < MIN_MASK:
+        return "its first images have too little in common"
+    rows = np.unique(np.linspace(0, len(first) - 1, MAX_REGISTERED).astype(int))
+    results = [register(first[row], reference) for row in rows]
+    good = [
+        one
+        for one in results
+        if one is not None
+        and one.uncertainty <= MAX_UNCERTAINTY
+        and one.displacement <= MAX_OWN_DISPLACEMENT
+    ]
+    if len(good) < MIN_FOUND * len(rows):
+        return (
+            f"only {len(good)} of {len(rows)} demonstrations are found again on it: too little "
+            "texture, or was it moved between them?"
+        )
+    return reference, CameraReference(
+        displacement=max(one.displacement for one in good),
+        correlation=float(np.median([one.correlation for one in good])),
+        source=reference.source,
+    )
+
+
+def encode(reference: Reference) -> bytes:
+    """The content of its file."""
+    alpha = np.where(reference.mask, 255, 0).astype(np.uint8)
+    pixels = np.dstack([reference.image[..., ::-1], alpha])
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def load_references(directory: Path, config: PolicyConfig) -> Mapping[str, Reference]:
+    """The references of a policy by camera.
+
+    :raises PolicyError: a file is missing, damaged, or no picture of the size that it should be.
+    """
+    found = {}
+    for camera, about in config.references.items():
+        name = file_name(camera)
+        content = np.frombuffer(read_file(directory, config, name), np.uint8)
+        pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+        if pixels is None or pixels.ndim != 3 or pixels.shape[2] != 4:
+            raise PolicyError(
+                "is no picture with four channels",
+                where=directory / name,
+                remedy="export the policy again",
+            )
+        image = np.ascontiguousarray(pixels[..., 2::-1], np.uint8)
+        found[camera] = Reference(image, pixels[..., 3] > 0, about.source)
+    return found

@@ -1,0 +1,165 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A camera that was moved: corrected for, or a reason not to start. Real messages and pictures."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import bag_making as make
+import numpy as np
+import pytest
+from control_bench import Bench
+from moved_camera import HEIGHT, WIDTH, move, reference, scene, shot
+
+from sarnn_ros.control.camera_watch import REGISTER_NS, CameraWatch
+from sarnn_ros.control.faults import Faults
+from sarnn_ros.control.settings import build_settings
+from sarnn_ros.control.state import State
+from sarnn_ros.policy.directory import CameraReference
+from sarnn_ros.spec import parse_spec
+from sarnn_ros.streams.observe import Missing, ObservationBuffer
+from sarnn_ros.streams.preprocess import crop_resize
+
+SPEC = parse_spec(
+    {
+        "rate": 10,
+        "cameras": [
+            {"name": name, "topic": name, "width": 40, "height": 30, "max_age": 1.0}
+            for name in ("left", "right")
+        ],
+        "joints": [{"names": ["a"]}],
+    }
+)
+SCENES = {"left": scene(0), "right": scene(1)}
+
+
+class Cell:
+    """Two cameras of one policy. `show` puts images into the buffer and looks."""
+
+    def __init__(self, **parameters: Any) -> None:
+        self.values = parameters
+        self.said: list[tuple[str, str]] = []
+        self.stamp = make.START
+        self.buffer = ObservationBuffer(SPEC)
+        about = CameraReference(displacement=0.001, correlation=0.95, source=(WIDTH, HEIGHT))
+        config: Any = SimpleNamespace(spec=SPEC, references=dict.fromkeys(SCENES, about))
+        self.watch = CameraWatch(
+            config,
+            {name: reference(picture) for name, picture in SCENES.items()},
+            self.buffer,
+            lambda: build_settings(self.values),
+            lambda level, key, text: self.said.append((level, text)),
+        )
+
+    def show(self, **images: np.ndarray) -> None:
+        self.stamp += REGISTER_NS
+        for name, picture in SCENES.items():
+            pixels = images.get(name, shot(picture))
+            self.buffer.push(name, make_image(self.stamp, pixels), self.stamp)
+        joints = make.joint_state(self.stamp, [0.0], ["a"])
+        self.buffer.push("joint_states", joints, self.stamp)
+        self.watch.look()
+
+    @property
+    def faults(self) -> dict[str, str]:
+        found = self.watch.faults()
+        assert not found.hard
+        return found.soft
+
+    def seen(self) -> np.ndarray:
+        found = self.buffer.observe(self.stamp)
+        assert not isinstance(found, Missing)
+        return found.images["left"]
+
+
+def make_image(stamp: int, pixels: np.ndarray) -> Any:
+    height, width = pixels.shape[:2]
+    return make.image(stamp, pixels.reshape(height, -1), "rgb8", width=width, step=3 * width)
+
+
+def test_cameras_in_their_place_are_left_alone_to_the_bit() -> None:
+    cell = Cell()
+    assert set(cell.faults) == {"camera:left", "camera:right"}, "not registered yet"
+    cell.show()
+    assert not cell.faults
+    assert {one.verdict for one in cell.watch.placements.values()} == {"in place"}
+    assert (cell.seen() == crop_resize(shot(SCENES["left"]), SPEC.cameras[0])).all()
+    assert cell.watch.status()[0]
+
+
+def test_a_moved_camera_is_corrected_and_told() -> None:
+    cell = Cell()
+    cell.show(left=shot(SCENES["left"], move(0.06, -0.04, 4, 1.03)))
+    assert not cell.faults
+    assert cell.watch.placements["left"].verdict == "corrected"
+    expected = crop_resize(shot(SCENES["left"]), SPEC.cameras[0])[4:-4, 4:-4].astype(int)
+    assert np.abs(cell.seen()[4:-4, 4:-4] - expected).mean() < 5
+    well, text, values = cell.watch.status()
+    assert not well
+    for part in ("10 px (6.0% of the width) too far right", "too far up", "turned clockwise by 4.",
+                 "too large", "roll it clockwise", "undone"):  # fmt: skip
+        assert part in text, text
+    assert values["place left"] == "corrected" and values["place right"] == "in place"
+    assert [level for level, text in cell.said if "'left'" in text] == ["warning"]
+    cell.show()  # somebody put it back
+    assert cell.watch.placements["left"].verdict == "in place"
+    assert (cell.seen() == crop_resize(shot(SCENES["left"]), SPEC.cameras[0])).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [
+        (shot(SCENES["left"], move(0.3, 0.1, 0, 1)), "max_displacement"),
+        (shot(SCENES["right"]), "shows what camera 'right' showed: are their topics swapped"),
+        (shot(SCENES["left"])[::-1, ::-1], "upside down"),
+        (shot(SCENES["left"])[:, ::-1], "mirrored"),
+        (shot(scene(7)), "does not show the scene"),
+        (np.full((HEIGHT, WIDTH, 3), 20, np.uint8), "does not show the scene"),
+        (np.zeros((HEIGHT // 2, WIDTH // 2, 3), np.uint8), "pixels, its demonstrations have"),
+    ],
+    ids=["far", "swapped", "upside down", "mirrored", "elsewhere", "covered", "size"],
+)
+def test_a_camera_that_cannot_be_corrected_prevents_a_run(image: np.ndarray, text: str) -> None:
+    cell = Cell()
+    cell.show(left=np.ascontiguousarray(image))
+    assert list(cell.faults) == ["camera:left"]
+    assert text in cell.faults["camera:left"]
+    cell.values = {"registration.max_displacement": 0.0}
+    cell.watch.look()
+    assert not cell.faults, "the operator does without"
+    assert not cell.watch.placements
+
+
+def test_what_is_undone_stays_while_a_run_moves_the_robot() -> None:
+    cell = Cell()
+    cell.show()
+    cell.watch.fix(True)
+    cell.show(left=shot(SCENES["left"], move(0.06, 0, 0, 1)))
+    assert cell.watch.placements["left"].verdict == "in place"
+    cell.watch.fix(False)
+    cell.show(left=shot(SCENES["left"], move(0.06, 0, 0, 1)))
+    assert cell.watch.placements["left"].verdict == "corrected"
+    cell.watch.forget()
+    assert cell.faults and not cell.watch.placements
+
+
+def test_a_run_begins_once_the_cameras_are_known_and_keeps_what_it_began_with() -> None:
+    bench = Bench()
+    watch = bench.control.parts.cameras
+    moved, fixed = {"camera:front": "moved"}, []
+    watch.faults = lambda: Faults(soft=dict(moved))  # type: ignore[method-assign]
+    watch.fix = fixed.append  # type: ignore[method-assign]
+    bench.control.start()
+    assert bench.run(2).state is State.HOLDING and not bench.sent
+    assert bench.control.status().code == "camera:front"
+    assert True not in fixed
+    moved.clear()
+    bench.run()
+    assert bench.control.state is State.COMMANDING and fixed[-1]
+    bench.missing = {"front": "no image"}
+    bench.run()
+    assert bench.control.state is State.HOLDING and fixed[-1], "the run goes on"
+    bench.control.stop()
+    assert not fixed[-1]

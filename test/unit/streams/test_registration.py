@@ -1,0 +1,165 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where a camera has been moved to: pictures with known moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from moved_camera import HEIGHT, WIDTH, move, reference, scene, shot, with_things
+
+from sarnn_ros.streams.registration import (
+    MAX_UNCERTAINTY,
+    invert,
+    make_reference,
+    register,
+    shrink,
+    undo,
+)
+
+
+def error(matrix: np.ndarray, place: np.ndarray) -> float:
+    """The largest in the inner part, as a share of the width."""
+    x, y = np.meshgrid(np.linspace(0.1, 0.9, 5) * WIDTH, np.linspace(0.1, 0.9, 5) * HEIGHT)
+    points = np.stack([x.ravel(), y.ravel(), np.ones(25)])
+    return float(np.linalg.norm((matrix - place) @ points, axis=0).max() / WIDTH)
+
+
+def hand(image: np.ndarray) -> np.ndarray:
+    image = image.copy()
+    cv2.ellipse(image, (100, 70), (26, 18), 30, 0, 360, (200, 150, 120), -1)
+    cv2.line(image, (100, 70), (150, 130), (190, 140, 110), 22)
+    return image
+
+
+def shadow(image: np.ndarray) -> np.ndarray:
+    dark = np.ones((HEIGHT, WIDTH, 1), np.float32)
+    cv2.fillPoly(dark, [np.array([(90, 0), (160, 0), (160, 120), (50, 120)])], 0.5)
+    return (image * dark).astype(np.uint8)
+
+
+def noise(image: np.ndarray) -> np.ndarray:
+    off = np.random.default_rng(5).normal(0, 6, image.shape)
+    return (image + off).clip(0, 255).astype(np.uint8)
+
+
+MOVES = {
+    "in its place": (0, 0, 0, 1),
+    "right": (0.05, 0, 0, 1),
+    "far": (0.08, -0.06, 0, 1),
+    "turned": (0, 0, 6, 1),
+    "closer": (0, 0, 0, 1.06),
+    "all at once": (-0.06, 0.05, -5, 0.95),
+}
+DISTURBANCES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "none": lambda image: image,
+    "brighter": lambda image: (image * 1.3).clip(0, 255).astype(np.uint8),
+    "darker and warm": lambda image: (image * np.array([0.8, 0.7, 0.6])).astype(np.uint8),
+    "noise": noise,
+    "shadow": shadow,
+    "hand": hand,
+}
+
+
+@pytest.mark.parametrize("disturbance", DISTURBANCES)
+@pytest.mark.parametrize("moved", MOVES)
+def test_it_is_found_where_it_was_moved_to(moved: str, disturbance: str) -> None:
+    picture = scene()
+    place = move(*MOVES[moved])
+    image = with_things(picture, np.random.default_rng(9), 3)
+    found = register(DISTURBANCES[disturbance](shot(image, place)), reference(picture))
+    assert found is not None
+    # The hand hides a quarter of the picture.
+    assert error(found.matrix, place) < (0.01 if disturbance == "hand" else 0.004)
+    assert found.uncertainty < MAX_UNCERTAINTY
+    right, down, degrees, zoom = MOVES[moved]
+    assert np.allclose(found.shift, (right * WIDTH, down * WIDTH), atol=0.6)
+    assert np.degrees(found.turn) == pytest.approx(degrees, abs=0.3)
+    assert found.zoom == pytest.approx(zoom, abs=0.005)
+    if moved == "in its place":
+        assert found.displacement < 0.005
+
+
+def test_the_warp_brings_the_picture_back() -> None:
+    picture, place = scene(), move(0.06, -0.04, 3, 1.04)
+    inner = np.s_[20:-20, 20:-20]
+    still, moved = shot(picture), shot(picture, place)
+    off = np.abs(moved[inner].astype(int) - still[inner]).mean()
+    back = np.abs(undo(moved, place)[inner].astype(int) - still[inner]).mean()
+    assert back < 0.15 * off
+    assert (undo(still, np.eye(2, 3)) == still).all(), "no move, no change: to the bit"
+    assert np.allclose(invert(invert(place)), place)
+
+
+def test_larger_images_are_told_in_their_own_pixels() -> None:
+    picture = cv2.resize(scene(), None, fx=5, fy=5, interpolation=cv2.INTER_CUBIC)
+    size = 640, 480
+    still, moved = (
+        picture[300 - dy : 780 - dy, 400 - dx : 1040 - dx] for dx, dy in ((0, 0), (32, -16))
+    )
+    known = make_reference([shrink(still)] * 3, size)
+    assert known.image.shape == (240, 320, 3)
+    found = register(shrink(moved), known)
+    assert found is not None and found.size == size
+    assert np.allclose(found.shift, (32, -16), atol=1.0)
+    assert np.allclose(found.matrix, [[1, 0, -32], [0, 1, 16]], atol=1.5)
+
+
+def test_another_scene_is_not_taken_for_this_one() -> None:
+    known = reference(scene(0))
+    usual = register(shot(scene(0)), known)
+    assert usual is not None and usual.correlation > 0.9
+    for seed in range(1, 5):
+        found = register(shot(scene(seed)), known)
+        assert found is None or found.correlation < 0.4
+
+
+def test_what_the_picture_does_not_determine_is_not_claimed() -> None:
+    """Stripes tell nothing along them."""
+    stripes = np.repeat(np.random.default_rng(0).integers(0, 255, (1, WIDTH, 1)), HEIGHT, axis=0)
+    image = np.repeat(cv2.GaussianBlur(stripes.astype(np.uint8), (5, 1), 0)[..., None], 3, axis=2)
+    found = register(np.ascontiguousarray(image), make_reference([image] * 2, (WIDTH, HEIGHT)))
+    assert found is None or found.uncertainty > MAX_UNCERTAINTY
+
+
+def test_objects_are_masked() -> None:
+    picture = scene()
+    known = reference(picture)
+    assert 0.5 < known.mask.mean() < 1.0
+    assert np.abs(known.image.astype(int) - shot(picture)).mean() < 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 40),
+    st.integers(1, 40),
+    st.sampled_from(["flat", "noise", "black", "half"]),
+    st.integers(0, 3),
+)
+def test_any_picture_gives_an_answer(width: int, height: int, kind: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    image = {
+        "flat": np.full((height, width, 3), 128, np.uint8),
+        "noise": rng.integers(0, 256, (height, width, 3), np.uint8),
+        "black": np.zeros((height, width, 3), np.uint8),
+        "half": np.where(np.arange(width) < width / 2, 0, 255)[None, :, None]
+        * np.ones((height, 1, 3), np.uint8),
+    }[kind].astype(np.uint8)
+    known = make_reference([image, rng.integers(0, 256, image.shape, np.uint8)], (width, height))
+    for shown in (image, known.image, image[::-1].copy(), image[:, : width // 2]):
+        found = register(shown, known)
+        assert found is None or np.isfinite(found.matrix).all()
+
+
+@pytest.mark.parametrize("near", ["there", "elsewhere"])
+def test_an_earlier_place_helps_and_never_misleads(near: str) -> None:
+    picture, place = scene(), move(0.06, -0.04, 3, 1.04)
+    earlier = place if near == "there" else move(-0.08, 0.05, -5, 0.96)
+    found = register(shot(picture, place), reference(picture), earlier)
+    assert found is not None
+    assert error(found.matrix, place) < 0.004
