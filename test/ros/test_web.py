@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hostile_clients import KINDS, hostile_clients
+from hostile_clients import hostile_clients
 from page_client import Page
 from ros_testing import JOINTS, start_recorder
 from signalling import state, stop_while_it_waits
@@ -176,7 +176,6 @@ def test_a_stop_passes_more_connections_than_the_process_may_open(
         status, body = page.ask("/state")
     assert status == 200 and json.loads(body)["parts"]["control"]["values"]["doing"] == "stopped"
     assert sum(opened.values()) >= 140
-    assert opened["silent"] > 140 / len(KINDS), "the oldest ones had to go"
     assert len(page.process.output) < 10_000, page.process.output
 
 

@@ -20,7 +20,7 @@ MAX_CONNECTIONS = 64
 MAX_ADMITTED = 32
 #: Accepted before others are served again. A request is read in the third round at the latest:
 #: by then three times as many can have come, which must not take all the places of those.
-ACCEPTED_AT_ONCE = 4
+ACCEPTED_AT_ONCE = 8
 #: From one answered request to the next, or from the start, s. uvicorn closes idle connections
 #: after 5 s; what is open for longer trickles a request, or does not read its answer.
 REQUEST_SECONDS = 10.0
@@ -51,10 +51,10 @@ class Connections:
             self._drop_one([key for key, one in self._open.items() if not one.admitted])
         self._open[client] = _Connection(transport, self._timeout(transport))
 
-    def closed(self, client: Client, transport: asyncio.Transport) -> None:
+    def closed(self, client: Client | None, transport: asyncio.Transport) -> None:
         """It has ended, by itself or because it was dropped."""
-        known = self._open.get(client)
-        if known is not None and known.transport is transport:  # its port may be in use again
+        # Its port may be in use again.
+        if client in self._open and self._open[client].transport is transport:
             self._open.pop(client).timeout.cancel()
 
     def admitted(self, client: Client | None) -> None:

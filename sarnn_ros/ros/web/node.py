@@ -220,7 +220,7 @@ def serve(
 
         connections = Connections()
         app = make_app(view, access, web.call, connections)
-        server = PageServer(app, connections, listening, ended)
+        server = PageServer(app, connections, access.token, listening, ended)
         listens(url)
         stop.wait()
         server.stop()

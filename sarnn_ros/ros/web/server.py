@@ -15,6 +15,7 @@ import logging
 import math
 import socket
 import threading
+from collections import deque
 from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
@@ -46,6 +47,10 @@ HEADERS = {
 TYPES = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
 #: Connections that may wait to be accepted.
 MAX_WAITING = 1024
+#: From an error of accepting to the next attempt, s.
+RETRY_SECONDS = 0.1
+#: Of a request, bytes; headers of a browser are shorter.
+PEEKED = 4096
 #: Of the number of a picture.
 MAX_DIGITS = 18
 #: Answers that are under way at the end may take so long, s.
@@ -154,8 +159,12 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._peer = transport.get_extra_info("peername")[:2]
-        self.places.opened(self._peer, transport)
+        peer = transport.get_extra_info("peername")
+        self._peer = peer and peer[:2]
+        if peer:
+            self.places.opened(self._peer, transport)
+        else:  # gone already
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.places.closed(self._peer, self.transport)
@@ -163,28 +172,70 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """:param connections: told when no more can be accepted."""
+    """Accepts by itself: asyncio takes whoever has waited longest, and in a flood that is long.
 
-    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+    :param token: that a request shows; None: nothing.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, connections: Connections, token: str | None
+    ) -> None:
         super().__init__(config)
         self._connections = connections
+        self._token = None if token is None else token.encode()
         self._log = ThrottledLog(logging.getLogger(__name__))
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        asyncio.get_running_loop().set_exception_handler(self._failed)
         await super().startup(sockets)
         for one in sockets or []:
-            # asyncio took `backlog` for both numbers. Were the queue as short, the kernel would
-            # pass over whoever comes while it is full, and he would ask again a second later.
             one.listen(MAX_WAITING)
+            self._listen(one)
 
-    def _failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error, text = context.get("exception"), context["message"]
-        if isinstance(error, OSError):  # asyncio accepts again a second later
-            self._connections.drop_waiting()
-            self._log("error", text, f"{text}: {error.strerror}; see ulimit -n")
-        elif self._log("error", text, text):
-            loop.default_exception_handler(context)
+    def _listen(self, listening: socket.socket) -> None:
+        if not self.should_exit:  # in place of asyncio's reader
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Take all that wait, and keep the newest: of those whose request has come and holds the
+        token, and of the others."""
+        with_token: deque[socket.socket] = deque()
+        others: deque[socket.socket] = deque()
+        loop = asyncio.get_running_loop()
+        for _ in range(MAX_WAITING):
+            try:
+                one, _ = listening.accept()
+                one.setblocking(False)
+                kept = with_token if self._shows_token(one) else others
+            except (BlockingIOError, ConnectionAbortedError):
+                break
+            except OSError as error:
+                self._connections.drop_waiting()
+                text = f"no connection can be accepted: {error.strerror}; see ulimit -n"
+                self._log("error", "accept", text)
+                loop.remove_reader(listening)
+                loop.call_later(RETRY_SECONDS, self._listen, listening)
+                break
+            kept.append(one)
+            if len(kept) > ACCEPTED_AT_ONCE:
+                kept.popleft().close()
+        for one in (*others, *with_token):
+            task = loop.create_task(loop.connect_accepted_socket(self._protocol, one))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _shows_token(self, one: socket.socket) -> bool:
+        """Whether what has come holds the token somewhere: `access` looks closer."""
+        try:
+            return self._token is not None and self._token in one.recv(PEEKED, socket.MSG_PEEK)
+        except OSError:
+            return False
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )  # type: ignore[call-arg]
+        return made
 
 
 class PageServer:
@@ -197,6 +248,7 @@ class PageServer:
         self,
         app: ASGIApp,
         connections: Connections,
+        token: str | None,
         listening: socket.socket,
         ended: Callable[[], object],
     ) -> None:
@@ -207,7 +259,6 @@ class PageServer:
                 http=type("Protocol", (_Protocol,), {"places": connections}),
                 ws="none",
                 lifespan="off",
-                backlog=ACCEPTED_AT_ONCE,
                 log_level="error",  # a warning for each bad request would fill the disk
                 access_log=False,  # it would hold tokens
                 server_header=False,
@@ -215,6 +266,7 @@ class PageServer:
                 timeout_graceful_shutdown=ENDING_SECONDS,
             ),
             connections,
+            token,
         )
         self._listening = listening
         self._ended = ended

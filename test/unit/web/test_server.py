@@ -63,7 +63,7 @@ def served() -> Iterator[Served]:
         return len(page.calls)
 
     ended = threading.Event()
-    server = PageServer(make_app(view, access, call, places), places, listening, ended.set)
+    server = PageServer(make_app(view, access, call, places), places, TOKEN, listening, ended.set)
     yield page
     server.stop()
     assert ended.is_set()
