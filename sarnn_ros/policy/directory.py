@@ -263,7 +263,7 @@ class PolicyConfig(_Part):
         lengths = {"model.joint_dim": self.model.joint_dim}
         for part in ("normalisation", "envelope"):
             for key, value in getattr(self, part):
-                if key != "cameras":
+                if key != "cameras" and value is not None:
                     lengths[f"{part}.{key}"] = len(value)
         problems = [
             f"{key} is for {length} joints, the spec has {dim}"

@@ -366,29 +366,33 @@ def test_what_follows_an_object_goes_all_the_way(seed: int) -> None:
     along = square @ columns / (square @ square)
     follows = square @ columns > 0.97 * np.linalg.norm(square) * np.linalg.norm(columns, axis=0)
     assert follows.sum() > 20
-    assert along[follows].min() > 0.7 * along[follows].max()
+    # Five seeds gave 0.94 to 0.99.
+    assert np.quantile(along[follows], 0.05) > 0.85 * along[follows].max()
 
 
 def test_the_layers_below_are_not_linear_on_the_images() -> None:
     """Each unit's response has both signs, whatever the image's brightness; with biases of 0 many
-    of the first layer have one only."""
+    of the first layer have one only. Of 0 to 10 per seed none was left."""
     dataset = reach()
-    trainer = make_trainer(decide(dataset, config()))
-    branch = trainer.model.branches[-1]
     frames = [np.asarray(episode.images["camera1"][0]) for episode in dataset.episodes]
     images = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2) / 255
 
-    def signs() -> torch.Tensor:
-        """Share of each unit's responses that are positive, both layers."""
+    def one_signed(branch: Any) -> int:
+        """Units of both layers whose responses are positive, or negative, in 99 %."""
         found = [branch.pos_encoder[:depth](images) > 0 for depth in (1, 3)]
-        return torch.cat([one.float().mean((0, 2, 3)) for one in found])
+        shares = torch.cat([one.float().mean((0, 2, 3)) for one in found])
+        return int(((shares < 0.01) | (shares > 0.99)).sum())
 
-    with torch.no_grad():
-        untouched = signs()
-        make_candidates(branch, [images], EXEMPLARS, trainer.generator)
-        drawn = signs()
-    assert int(((untouched < 0.02) | (untouched > 0.98)).sum()) >= 5
-    assert 0.02 < float(drawn.min()) < float(drawn.max()) < 0.98
+    untouched = drawn = 0
+    for seed in range(3):
+        trainer = make_trainer(decide(dataset, config(seed=seed)))
+        branch = trainer.model.branches[-1]
+        with torch.no_grad():
+            untouched += one_signed(branch)
+            make_candidates(branch, [images], 32, trainer.generator)
+            drawn += one_signed(branch)
+    assert untouched >= 8
+    assert drawn == 0
 
 
 def test_it_follows_from_the_seed() -> None:
