@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from sarnn_ros.cli.main import app
 from sarnn_ros.data.dataset import Episode
 from sarnn_ros.data.differences import crop_cameras, cropped, difference
+from sarnn_ros.data.preview import framed
 from sarnn_ros.data.report import DatasetReport, _difference_problems, examine
 from sarnn_ros.data.report_view import print_report, write_page
 from sarnn_ros.interop.loading import load_dataset
@@ -355,8 +356,12 @@ def test_json_terminal_and_page(tmp_path):
     )
     assert "<polyline" in content and "http" not in content
     previews = dataset.episodes[0].previews["front"]
-    assert [image.shape for image in previews] == [(150, 200, 3)] * 3
-    assert (previews[0][12, 50:150] == [255, 60, 60]).all()  # the crop's upper edge
+    assert [image.shape for image in previews] == [(12, 16, 3)] * 3
+    crop = dataset.spec.cameras[0].crop
+    assert crop is not None
+    drawn = framed(previews[0], (16, 12), crop)
+    assert (drawn[crop.y, crop.x : crop.x + crop.width] == [255, 60, 60]).all()
+    assert (drawn != previews[0]).any(), "the preview itself stays as it is"
 
 
 def test_a_narrow_terminal_shows_whole_topics_and_numbers(tmp_path: Path) -> None:

@@ -391,7 +391,7 @@ def test_a_broken_set_takes_no_sound_one_down(damage: str, tmp_path: Path):
     assert says in dataset.bags[1].problems[0].found and dataset.bags[1].problems[0].remedy
     cached = load_dataset([tmp_path], SPEC, cache=tmp_path / "cache")
     assert len(cached.episodes) == 2
-    assert propose([tmp_path]).joint_dim == 2, "from one that can be read"
+    assert propose([tmp_path]).spec.joint_dim == 2, "from one that can be read"
 
 
 def test_files_that_are_none(tmp_path: Path):

@@ -81,7 +81,10 @@ def closed(one: socket.socket) -> bool:
     return True
 
 
-def test_a_stop_finds_a_place_among_connections_that_say_nothing(served: Served) -> None:
+def test_a_stop_finds_a_place_among_connections_that_say_nothing(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 60.0)  # none is closed for its age
     silent = [served.connect("GET /state HTTP/1.1\r\nX-") for _ in range(3 * MAX_CONNECTIONS)]
     for count in range(1, 4):
         status, body, _ = served.ask(STOP)
