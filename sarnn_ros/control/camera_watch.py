@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 
 from sarnn_ros.control.faults import Faults
@@ -200,6 +201,15 @@ class CameraWatch:
             "camera, turned away, or covered? registration.max_displacement:=0 does without this "
             "check"
         )
+
+    def ghost(self, camera: str) -> Image | None:
+        """What the camera showed when the demonstrations began, uint8 (H, W, 3) RGB in the size of
+        its own image, for a person who moves it back; None if it is in its place, or in a run."""
+        placement = self.placements.get(camera)
+        if self._fixed or placement is None or placement.verdict == "in place":
+            return None
+        reference = self._references[camera]
+        return np.asarray(cv2.resize(reference.image, reference.source), np.uint8)
 
     def faults(self) -> Faults:
         """Before a run moves the robot, each camera must be in its place, or corrected for."""

@@ -65,7 +65,11 @@ class RobotSide:
             undo.callback(sender.destroy)
             self.graph = GraphWatch(node, spec, settings, sender.publishers)
             self.viewer = viewer = Viewer(
-                node, policy.config, name, lambda: self.controller.status()
+                node,
+                policy.config,
+                name,
+                lambda: self.controller.status(),
+                lambda camera: self.controller.parts.cameras.ghost(camera),
             )
             undo.callback(viewer.destroy)
             judges_images = now.health.image and policy.config.health is not None

@@ -29,7 +29,14 @@ from sarnn_ros.policy.directory import PolicyConfig, health_terms
 from sarnn_ros.policy.health import HealthReading, follows
 from sarnn_ros.ros import messages
 from sarnn_ros.spec import CameraSpec
-from sarnn_ros.viz.overlay import TRAIL, beside, draw_marks, draw_overlay, with_status
+from sarnn_ros.viz.overlay import (
+    TRAIL,
+    beside,
+    draw_marks,
+    draw_overlay,
+    with_ghost,
+    with_status,
+)
 
 #: Smaller than the deadline of anything: it only ends a thread.
 JOIN_SECONDS = 5.0
@@ -86,11 +93,19 @@ class Viewer:
 
     :param name: of the policy.
     :param status: what the node does now.
+    :param ghost: of a camera's name, the image that it is to show from its place, uint8 (H, W, 3)
+        RGB, while it shows another one; else None.
     """
 
     def __init__(
-        self, node: LifecycleNode, config: PolicyConfig, name: str, status: Callable[[], Status]
+        self,
+        node: LifecycleNode,
+        config: PolicyConfig,
+        name: str,
+        status: Callable[[], Status],
+        ghost: Callable[[str], NDArray[np.uint8] | None],
     ) -> None:
+        self._ghost = ghost
         self._name = name
         self._status = status
         self._node = node
@@ -206,10 +221,11 @@ class Viewer:
         score, warn_above = shown.health.score, shown.settings.health.warn_above
 
         def draw() -> NDArray[np.uint8]:
+            below = with_ghost(source, self._ghost(camera.name))
             if shown.settings.overlay == "points":
-                drawn = draw_overlay(source, encoder, decoder, trails=trail, remembered=remembered)
+                drawn = draw_overlay(below, encoder, decoder, trails=trail, remembered=remembered)
             else:
-                drawn = draw_marks(source, trail, score, warn_above, frame=_edges(camera))
+                drawn = draw_marks(below, trail, score, warn_above, frame=_edges(camera))
             status = shown.status
             return with_status(drawn, status.brief, status.level, score, warn_above, self._name)
 

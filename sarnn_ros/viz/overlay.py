@@ -227,6 +227,18 @@ def with_status(
     return stacked
 
 
+#: Share of the ghost in the picture.
+_GHOST = 0.4
+
+
+def with_ghost(image: NDArray[np.uint8], ghost: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """The image with another one shining through, to bring a camera back by hand: where it fits,
+    nothing is seen twice. Both uint8 (H, W, 3); None, or of another size: the image itself."""
+    if ghost is None or ghost.shape != image.shape:
+        return image
+    return np.asarray(cv2.addWeighted(image, 1.0 - _GHOST, ghost, _GHOST, 0.0), np.uint8)
+
+
 def beside(
     left: NDArray[np.uint8], right: NDArray[np.uint8], captions: tuple[str, str]
 ) -> NDArray[np.uint8]:

@@ -6,6 +6,7 @@ left out: test/ros/ has it."""
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,7 +67,14 @@ class Scene:
         model = SimpleNamespace(k_dim=1, stride=2)
         self.status = Status(State.COMMANDING)
         config = SimpleNamespace(spec=SPEC, model=model)
-        self.viewer = Viewer(node, config, "skill", lambda: self.status)  # type: ignore[arg-type]
+        self.ghost: np.ndarray | None = None
+        self.viewer = Viewer(
+            node,
+            config,  # type: ignore[arg-type]
+            "skill",
+            lambda: self.status,
+            lambda camera: self.ghost,
+        )
         self.viewer.start()
 
     def _create(self, kind: Any, topic: str, qos: Any) -> Publisher:
@@ -125,6 +133,37 @@ def test_the_image_is_wanted_by_whoever_looks_at_it(scene, name):
     scene.topics[f"~/hand/{name}"].subscribers = 1
     assert scene.viewer.wants_image()
     scene.close()
+
+
+def test_a_ghost_of_where_the_camera_stood_shines_through(scene):
+    scene.topics["~/hand/attention_overlay"].subscribers = 1
+    pictures = []
+    for ghost in (None, 255, None):
+        height, width = SOURCES["hand"]
+        scene.ghost = None if ghost is None else np.full((height, width, 3), ghost, np.uint8)
+        scene.show(len(pictures) + 1)
+        pictures.append(scene.pixels("~/hand/attention_overlay")[0, 0].tolist())
+    scene.close()
+    assert pictures == [[100] * 3, [162] * 3, [100] * 3]
+
+
+def test_points_lie_where_a_moved_camera_shows_what_is_looked_at(scene):
+    publish = scene.viewer._publish
+    moved = {"hand": np.array([[1.0, 0.0, -7.0], [0.0, 1.0, 4.0]])}
+    places = []
+    for undone in ({}, moved):
+
+        def shifted(topics, shown, undone=undone):
+            seen = replace(shown.tick.observation, moved=undone)
+            shown.tick.observation = seen
+            publish(topics, shown)
+
+        scene.viewer._publish = shifted
+        scene.show(len(places) + 1)
+        marker = scene.topics["~/hand/attention_points"].messages[-1]
+        places.append((marker.points[0].x, marker.points[0].y))
+    scene.close()
+    assert np.allclose(np.subtract(*reversed(places)), (7.0, -4.0))
 
 
 def test_health_in_the_order_of_its_label(scene):

@@ -103,6 +103,7 @@ def write_policy(
     normaliser: JointNormaliser | None = None,
     training: dict[str, Any] | None = None,
     health: Callable[[Any], Any] | None = None,
+    references: Any = None,
 ) -> Path:
     """Export it. By default the joints are normalised from [-1, 1]."""
     dim = spec.joint_dim
@@ -114,6 +115,7 @@ def write_policy(
         normaliser=normaliser or JointNormaliser([-1.0] * dim, [1.0] * dim, spec.joint_range),
         envelope=limits or envelope(spec),
         training=training or {},
+        references=references,
         **options,
     )
     return out

@@ -710,7 +710,7 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
     tests stands. `bias` (normalised) moves the predictions elsewhere; `change` spoils the network.
     `p99`: prediction errors that are said to be usual, in all terms; none by default. `limits`:
     further values of the envelope. `effort`: of each joint the lowest and highest of training;
-    unknown by default.
+    unknown by default. `references`: of the cameras' places; none by default.
     """
 
     def make(
@@ -723,6 +723,7 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         p99: float | None = None,
         effort: tuple[tuple[float, float] | None, ...] | None = None,
         point_memory: bool = False,
+        references: Any = None,
         change: Callable[[Any], None] = lambda model: None,
         **limits: float,
     ) -> Path:
@@ -751,6 +752,7 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
                     **limits,
                 ),
                 health=lambda made: None if p99 is None else _health(made.config, p99),
+                references=references,
             )
 
     return make
