@@ -265,12 +265,15 @@ class Robot:
     def undo(self, moved: Mapping[str, Array]) -> None:
         self._moved = moved
 
+    def newest_stamp(self, camera: Any) -> int:
+        return 0
+
     def newest_source(self, camera: Any) -> tuple[int, Image]:
         return 0, self._images[camera.name]
 
     def reset(self) -> None:
         self._policy.reset()
-        self.watch.forget()
+        self.watch.begin(0)
         self._began = False
 
     def step(self, images: Mapping[str, Image], state: Array, /) -> tuple[Array, dict[str, Array]]:

@@ -50,9 +50,11 @@ def build_controller(policy: Policy, settings: Callable[[], Settings], ports: Po
     :raises ConfigError: settings that contradict the policy.
     """
     controller = Controller(_parts(policy, settings, ports), settings, ports)
-    stalls = Repeat(STALL_LOOK_S, controller.look_for_stall, "stalls")
+    stalls = Repeat(STALL_LOOK_S, controller.look_for_stall, "stalls", controller.failed)
     controller.parts.interpolator.on_error = controller.failed
-    cameras = Repeat(LOOK_S, controller.parts.cameras.look, "cameras")
+    cameras = Repeat(
+        LOOK_S, controller.parts.cameras.look, "cameras", controller.failed, waits=False
+    )
     controller.connect(_ticker(policy.spec, controller, ports), stalls, cameras)
     return controller
 

@@ -11,6 +11,7 @@ that jumps.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -24,27 +25,29 @@ from sarnn_ros.policy.directory import PolicyConfig
 from sarnn_ros.spec import CameraSpec
 from sarnn_ros.streams.observe import ObservationBuffer
 from sarnn_ros.streams.registration import (
-    MIN_OVERLAP,
     Image,
     Reference,
     Registration,
+    recognise,
     register,
     shrink,
 )
 
 #: Between two looks, s, and between two registrations of one camera, ns.
 LOOK_S, REGISTER_NS = 0.25, 2_000_000_000
+#: After a registration nothing is looked at for so many times as long as it took.
+IDLE_FACTOR = 5
 #: A camera counts as in its place if no corner of its image is off by more than this share of the
 #: width. It is not corrected then: the registration itself is not much more exact.
 IN_PLACE = 0.005
 #: The scene is not recognised if the images correlate less than this share of how well the
 #: demonstrations' do, or if no corner is more certain than this share of the width.
 MIN_CORRELATION, MAX_UNCERTAINTY = 0.6, 0.02
+#: No better place is looked for once the images correlate by this share of how they usually do.
+SURE_CORRELATION = 0.8
 #: Another picture is named as the likely one if it correlates better by this factor.
 CLEARLY_BETTER = 1.3
 
-#: A camera turned by more than this stands upside down, rad.
-UPSIDE_DOWN = 2.5
 
 Verdict = Literal["in place", "corrected", "moved", "not recognised"]
 
@@ -80,7 +83,7 @@ class CameraWatch:
         references: Mapping[str, Reference],
         buffer: ObservationBuffer,
         settings: Callable[[], Settings],
-        log: Callable[[str, str, str], object],
+        log: Callable[[str, str, str], bool],
     ) -> None:
         self._config = config
         self._references = references
@@ -89,19 +92,22 @@ class CameraWatch:
         self._log = log
         self._lock = threading.Lock()
         self._fixed = False
-        self._stamps: dict[str, int] = {}
+        self._since_ns = 0
+        self._fresh: set[str] = set()  # looked at since then
+        self._looked: dict[str, tuple[int, int]] = {}  # stamp, and when to look again, ns
+        self._told: dict[str, Verdict] = {}
         self.placements: dict[str, Placement] = {}
 
     @property
     def enabled(self) -> bool:
         return self._settings().registration.max_displacement > 0.0 and bool(self._references)
 
-    def forget(self) -> None:
-        """Nothing is known of where the cameras stand."""
+    def begin(self, now_ns: int) -> None:
+        """A run begins: each camera is looked at once more, in an image stamped from now on."""
         with self._lock:
-            self.placements = {}
-            self._stamps.clear()
-            self._buffer.undo({})
+            self._fixed = False
+            self._since_ns = now_ns
+            self._fresh.clear()
 
     def fix(self, fixed: bool) -> None:
         """Whether what is undone stays as it is: from a run's first motion to its end."""
@@ -109,27 +115,45 @@ class CameraWatch:
             self._fixed = fixed
 
     def look(self) -> None:
-        """Register the newest image of each camera."""
+        """Register the newest image of each camera, where it is time."""
         if not self.enabled:
-            if self.placements and not self._fixed:
-                self.forget()
+            self._forget()
             return
         for camera in self._config.spec.cameras:
+            if camera.name not in self._references or not self._is_due(camera):
+                continue
             newest = self._buffer.newest_source(camera)
-            if self._fixed or camera.name not in self._references or newest is None:
+            if newest is None:
                 continue
             stamp, source = newest
-            last = self._stamps.get(camera.name)
-            if last is not None and last <= stamp < last + REGISTER_NS:
-                continue
-            self._stamps[camera.name] = stamp
-            self._set(camera.name, self._judge(camera, source))
+            began = time.monotonic_ns()
+            placement = self._judge(camera, source)
+            # A search takes long: it must not keep a core busy while nothing moves.
+            wait_ns = max(REGISTER_NS, IDLE_FACTOR * (time.monotonic_ns() - began))
+            self._looked[camera.name] = stamp, stamp + wait_ns
+            self._set(camera.name, placement, stamp)
 
-    def _set(self, camera: str, placement: Placement) -> None:
+    def _is_due(self, camera: CameraSpec) -> bool:
+        stamp = self._buffer.newest_stamp(camera)
+        if self._fixed or stamp is None:
+            return False
+        if camera.name not in self._fresh:
+            return stamp >= self._since_ns
+        looked, due = self._looked[camera.name]
+        return stamp >= due or stamp < looked  # the clock was set back
+
+    def _forget(self) -> None:
         with self._lock:
-            if self._fixed:  # the run began while the image was registered
+            if self.placements and not self._fixed:
+                self.placements = {}
+                self._fresh.clear()
+                self._buffer.undo({})
+
+    def _set(self, camera: str, placement: Placement, stamp: int) -> None:
+        with self._lock:
+            if self._fixed or stamp < self._since_ns:  # the run began meanwhile
                 return
-            before = self.placements.get(camera)
+            self._fresh.add(camera)
             self.placements = {**self.placements, camera: placement}
             self._buffer.undo(
                 {
@@ -138,9 +162,10 @@ class CameraWatch:
                     if one.verdict == "corrected" and one.found is not None
                 }
             )
-        if before is None or before.verdict != placement.verdict:
+        if self._told.get(camera) != placement.verdict:
             level = "info" if placement.verdict == "in place" else "warning"
-            self._log(level, f"camera:{camera}", placement.text)
+            if self._log(level, f"camera:{camera}", placement.text):
+                self._told[camera] = placement.verdict
 
     def _judge(self, camera: CameraSpec, source: Image) -> Placement:
         reference = self._references[camera.name]
@@ -155,7 +180,7 @@ class CameraWatch:
         about, image = self._config.references[camera.name], shrink(source)
         before = self.placements.get(camera.name)
         near = before.found.matrix if before and before.found and before.well else None
-        found = register(image, reference, near)
+        found = register(image, reference, near, sure=SURE_CORRELATION * about.correlation)
         if (
             found is None
             or found.correlation < MIN_CORRELATION * about.correlation
@@ -166,8 +191,6 @@ class CameraWatch:
         if off <= max(IN_PLACE, about.displacement):
             text = f"{name} is in its place, to {off:.1%} of the width"
             return Placement("in place", text, found)
-        if abs(found.turn) > UPSIDE_DOWN:
-            return Placement("moved", f"{name} stands upside down: turn it round", found)
         where = f"{name} has been moved: {describe(found)}"
         if off > (limit := self._settings().registration.max_displacement):
             return Placement(
@@ -185,7 +208,8 @@ class CameraWatch:
         usual = self._config.references[camera].correlation
         least = max(CLEARLY_BETTER * known, MIN_CORRELATION * usual)
         guesses: list[tuple[str, Image, str]] = [
-            ("is mirrored", image[:, ::-1], camera),
+            ("stands upside down", np.ascontiguousarray(image[::-1, ::-1]), camera),
+            ("is mirrored", np.ascontiguousarray(image[:, ::-1]), camera),
             *(
                 (f"shows what camera '{other}' showed: are their topics swapped?", image, other)
                 for other in self._references
@@ -193,8 +217,7 @@ class CameraWatch:
             ),
         ]
         for text, picture, other in guesses:
-            fit = register(np.ascontiguousarray(picture), self._references[other])
-            if fit is not None and fit.correlation > least and fit.overlap > MIN_OVERLAP:
+            if recognise(picture, self._references[other]) > least:
                 return f"camera '{camera}' {text}"
         return (
             f"camera '{camera}' does not show the scene of the demonstrations: is it another "
@@ -218,7 +241,7 @@ class CameraWatch:
         found = {}
         for camera in self._references:
             placement = self.placements.get(camera)
-            if placement is None:
+            if placement is None or camera not in self._fresh:
                 found[f"camera:{camera}"] = f"camera '{camera}' has not been registered yet"
             elif not placement.well:
                 found[f"camera:{camera}"] = placement.text

@@ -212,7 +212,6 @@ class Controller:
         :param start: command at once, unless a fault is latched.
         """
         self._forget_messages()
-        self.parts.cameras.forget()
         with self._lock:
             self.parts.gripper.reset()
             self._last_tick = None
@@ -255,7 +254,7 @@ class Controller:
             present = self.parts.outlet.present(self._clocks.now_ns())
         if present is None:
             return ""
-        return self.parts.start_poses.away(present, settings.start.margin)
+        return self.parts.start_poses.away(present, settings.start.margin, settings.guard.floor)
 
     def stop(self) -> None:
         """No command after this returns, except for the hold that it sends itself."""
@@ -326,11 +325,17 @@ class Controller:
             silence = self.stalled_s
             if not silence or self.state not in STARTED:
                 return
-            if self._clocks.simulated() and not self._ticking:
+            paused = self._clocks.simulated() and not self._ticking
+            changes = FaultChanges()
+            if not paused:
+                why = "the policy has not returned" if self._ticking else "no core was free"
+                text = f"no tick for {silence:.1f} s: {why}"
+                changes = self.faults.update(self._clocks.now_ns(), None, {"stalled": text})
+                self._order(Event.FAULT)
+            elif self.state is not State.STALLED:
                 self._fire(Event.STALL)
-                return
-            why = "the policy has not returned" if self._ticking else "no core was free"
-            self.latch("stalled", f"no tick for {silence:.1f} s: {why}")
+        self._say()
+        self._tell(changes)
         if self._ticking:
             self.parts.policy.cancel()
 
@@ -385,6 +390,7 @@ class Controller:
                 self.parts.interpolator.end()
             elif action is Action.BEGIN:
                 self._beginning = True
+                self.parts.cameras.begin(self._clocks.now_ns())
                 self._run_began = self._clocks.read()
                 self.statistics.expect()
             elif action is Action.HOLD:
@@ -709,9 +715,9 @@ class Controller:
         """Whether the commands stay outside what was trained."""
         settings, outside = self._settings(), self.parts.outside
         warned = bool(outside.warning)
-        found = outside.see(
-            command, self.parts.limiter.limits, settings.guard.max_outside, self._period_ns * 1e-9
-        )
+        guard, limits = settings.guard, self.parts.limiter.limits
+        tick_s = self._period_ns * 1e-9
+        found = outside.see(command, limits, guard.floor, guard.max_outside, tick_s)
         if found:
             (faults.soft if settings.dry_run else faults.hard)["outside"] = found
         elif outside.warning and not warned:

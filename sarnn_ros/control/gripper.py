@@ -6,7 +6,7 @@ particular about it is here: which joints, their limits, and what they are sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -100,10 +100,12 @@ class TwoValuedGripper:
         position, velocity, rest = (
             array.copy() for array in (command.position, command.velocity, command.rest)
         )
-        grip = self.decide(command.position[rows], now_ns)
+        grip = self.grip if command.is_hold else None
+        grip = grip or self.decide(command.position[rows], now_ns)
         position[rows] = rest[rows] = np.where(grip.closed, self.closed, self.opened)
         velocity[rows] = 0.0
-        return Command(position, velocity, rest), partial(self.commit, grip)
+        told = replace(command, position=position, velocity=velocity, rest=rest)
+        return told, partial(self.commit, grip)
 
     def commit(self, grip: Grip) -> None:
         """This was published."""

@@ -26,6 +26,7 @@ class Command:
 
     :param position: (n,), rad or m, to be reached one period after it is sent.
     :param velocity: (n,), rad/s or m/s, on arrival there; zero for a hold.
+    :param is_hold: nothing is decided anew.
     :param rest: (n,), rad or m: where it comes to rest another period later if nothing follows.
         joint_trajectory_controller wants a trajectory to end at rest, and an arm whose node died
         must not coast; without this point it would stop at every single tick.
@@ -34,11 +35,12 @@ class Command:
     position: Vector
     velocity: Vector
     rest: Vector
+    is_hold: bool = False
 
     @classmethod
     def standing(cls, position: Vector) -> Command:
-        """At rest there."""
-        return cls(position, np.zeros_like(position), position)
+        """A hold: at rest there, a two-valued gripper as it is."""
+        return cls(position, np.zeros_like(position), position, is_hold=True)
 
     def trajectory(self, rows: Sequence[int], period_ns: int) -> list[tuple[Vector, Vector, int]]:
         """What joint_trajectory_controller gets of it: position, velocity, and ns from the start.

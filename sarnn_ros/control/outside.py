@@ -37,15 +37,26 @@ class OutsideWatch:
         self._seconds = np.zeros(len(self._names))
         self.warning = ""
 
-    def see(self, command: Vector, limits: JointLimits, longest_s: float, tick_s: float) -> str:
+    def see(
+        self,
+        command: Vector,
+        limits: JointLimits,
+        floor: float,
+        longest_s: float,
+        tick_s: float,
+    ) -> str:
         """Look at one command, (n,), rad or m. Time outside counts up, time inside counts down:
         a visit inside for a tick changes nothing.
 
+        :param floor: `guard.floor`, rad or m: a joint that was trained to its stop has no margin
+            that could be halved.
         :param longest_s: that it may be outside; 0: for ever. :param tick_s: what one tick counts.
         :returns: a fault, if it has been outside for longer.
         """
-        low = limits.trained_min + OUTER_PART * (limits.position_min - limits.trained_min)
-        high = limits.trained_max + OUTER_PART * (limits.position_max - limits.trained_max)
+        below = np.maximum(limits.trained_min - limits.position_min, floor)
+        above = np.maximum(limits.position_max - limits.trained_max, floor)
+        low = limits.trained_min - OUTER_PART * below
+        high = limits.trained_max + OUTER_PART * above
         outside = (command < low) | (command > high)
         self._seconds = np.clip(self._seconds + np.where(outside, tick_s, -tick_s), 0.0, longest_s)
         row = int(self._seconds.argmax())

@@ -201,7 +201,7 @@ def start_poses(settings: Settings, spec: Spec, envelope: Any) -> StartPoses:
         np.asarray(values, np.float64)[indices]
         for values in (envelope.position_min, envelope.position_max)
     )
-    return StartPoses(names, low, high, highest - lowest, settings.guard.floor)
+    return StartPoses(names, low, high, highest - lowest)
 
 
 def guard_limits(

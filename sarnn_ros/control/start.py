@@ -33,22 +33,21 @@ class StartPoses:
     :param low, high: the box in which the demonstrations began; infinite for joints that do not
         count: a gripper's, and those that are held.
     :param span: the trained range of each joint.
-    :param floor: the smallest margin.
     """
 
     names: Sequence[str]
     low: Vector
     high: Vector
     span: Vector
-    floor: float
 
-    def away(self, here: Vector, margin: float) -> str:
+    def away(self, here: Vector, margin: float, floor: float) -> str:
         """What keeps a motion from beginning here, and the remedy; empty: nothing does.
 
         :param here: the present position.
         :param margin: of the box on each side, as a fraction of the trained range.
+        :param floor: the smallest margin, rad or m.
         """
-        allowed = np.maximum(margin * self.span, self.floor)
+        allowed = np.maximum(margin * self.span, floor)
         distance = np.abs(here - np.clip(here, self.low, self.high))
         over = np.flatnonzero(distance > allowed)
         if not over.size:

@@ -39,30 +39,50 @@ class Repeat:
     """A thread that calls something every so often, by the steady clock.
 
     :param period_s: between two calls.
+    :param on_error: called with what `work` raised; the thread goes on.
+    :param waits: whether `stop` waits for the call under way. Not for what only looks, and may
+        take its time: it ends by itself.
     """
 
-    def __init__(self, period_s: float, work: Callable[[], None], name: str) -> None:
+    def __init__(
+        self,
+        period_s: float,
+        work: Callable[[], None],
+        name: str,
+        on_error: Callable[[Exception], None],
+        *,
+        waits: bool = True,
+    ) -> None:
         self._period_s = period_s
         self._work = work
         self._name = name
+        self._on_error = on_error
+        self._waits = waits
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        self._stopping.clear()
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._stopping = threading.Event()  # an earlier thread may not have ended yet
+        self._thread = threading.Thread(
+            target=self._run, args=(self._stopping,), name=self._name, daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> bool:
-        """Returns whether it has ended."""
+        """Returns whether it has ended, or need not."""
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join(JOIN_SECONDS)
-        return self._thread is None or not self._thread.is_alive()
+        if self._thread is None or not self._waits:
+            return True
+        self._thread.join(JOIN_SECONDS)
+        return not self._thread.is_alive()
 
-    def _run(self) -> None:
-        while not self._stopping.wait(self._period_s):
-            self._work()
+    def _run(self, stopping: threading.Event) -> None:
+        while not stopping.wait(self._period_s):
+            try:
+                self._work()
+            except Exception as error:
+                with contextlib.suppress(Exception):
+                    self._on_error(error)
 
 
 class Ticker(ABC):

@@ -84,7 +84,7 @@ class Diagnostics:
                 level, text = ERROR, f"{status.state.value}: {self.problem}"
         else:
             warning = controller.parts.outside.warning
-            if warning and level == OK:
+            if warning and level == OK and controller.started:
                 level, text = WARN, f"{text}; {warning}"
             faults = controller.faults.active if status.state in ACTIVE else ()
             if controller.started:

@@ -125,10 +125,19 @@ class ObservationBuffer(Ingest):
         with self._lock:
             self._moved = dict(moved)
 
+    def newest_stamp(self, camera: CameraSpec) -> int | None:
+        """Of the camera's newest image, ns; None if there is none."""
+        with self._lock:
+            stamps = self._images_of(camera).stamps
+            return stamps[-1] if stamps else None
+
+    def _images_of(self, camera: CameraSpec) -> Stream:
+        return next(one for one in self.cameras if one.name == camera.name)
+
     def newest_source(self, camera: CameraSpec) -> tuple[int, NDArray[np.uint8]] | None:
         """Stamp, ns, and pixels, uint8 (H, W, 3) RGB, of the camera's newest image; None if there
         is none that can be decoded."""
-        stream = next(one for one in self.cameras if one.name == camera.name)
+        stream = self._images_of(camera)
         with self._lock:
             if not stream.stamps:
                 return None

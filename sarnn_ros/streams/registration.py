@@ -53,7 +53,7 @@ CONTRAST_WINDOW, NOISE_CONTRAST, DARK = 0.05, 0.03, 8.0
 #: SIFT: features looked for, and matches that must agree on a similarity.
 FEATURES, MIN_MATCHES = 600, 8
 #: Robust steps at most, and the residual that counts for nothing, in robust deviations.
-ROBUST_STEPS, OUTLIER_DEVIATIONS = 6, 3.0
+ROBUST_STEPS, OUTLIER_DEVIATIONS = 10, 3.0
 #: Tiles per side for the covariance.
 TILES = 10
 
@@ -140,39 +140,44 @@ def shrink(source: Image) -> Image:
 
 
 def register(
-    image: Image, reference: Reference, near: Matrix | None = None
+    image: Image,
+    reference: Reference,
+    near: Matrix | None = None,
+    sure: float = SURE_CORRELATION,
 ) -> Registration | None:
     """Where an image lies on the reference; None if it cannot be told.
 
     :param image: uint8 (h, w, 3) RGB, by `shrink`.
     :param near: where it is likely to lie, `Registration.matrix` of an earlier image; None: in its
         place. If it does, this is several times as fast.
+    :param sure: correlation from which on no better place is looked for.
     """
     if image.shape != reference.image.shape:
         return None
     try:
-        return _register(image, reference, near)
+        return _register(image, reference, near, sure)
     except (cv2.error, np.linalg.LinAlgError):  # pictures in which there is nothing to find
         return None
 
 
-def _register(image: Image, reference: Reference, near: Matrix | None) -> Registration | None:
-    plain = [cv2.cvtColor(one, cv2.COLOR_RGB2GRAY).astype(np.float32)
-             for one in (image, reference.image)]  # fmt: skip
+def _register(
+    image: Image, reference: Reference, near: Matrix | None, sure: float
+) -> Registration | None:
+    plain = _grays(image, reference)
     pair = _Pair(_even(plain[0]), _even(plain[1]), reference.mask)
     small = image.shape[1] / reference.source[0]
     start = np.eye(2, 3) if near is None else _resized(near, small)
     best = pair.fit(start)
     best.refine(KINDS[0])
     stayed = _off(_float64(_square(best.matrix) @ _square(invert(start)))[:2], *image.shape[1::-1])
-    if not (best.correlation > SURE_CORRELATION and stayed < NEAR):
-        for matrix in _candidates(image, reference, plain):
-            if not _is_plausible(matrix):
-                continue
+    if not (best.correlation > sure and stayed < NEAR):
+        for matrix in _candidates(image, reference, plain, pair):
             fit = pair.fit(matrix)
             fit.refine(KINDS[0])
             if fit.overlap >= MIN_OVERLAP and fit.correlation > best.correlation:
                 best = fit
+                if best.correlation > sure:
+                    break
     if not _is_plausible(best.matrix):
         return None
     found = pair.determined(best.matrix)
@@ -243,15 +248,39 @@ def _even(gray: Gray) -> Gray:
     return np.asarray(cv2.GaussianBlur(off / (contrast + NOISE_CONTRAST), (0, 0), 1.0))
 
 
-def _candidates(image: Image, reference: Reference, plain: Sequence[Gray]) -> Iterator[Matrix]:
+def recognise(image: Image, reference: Reference) -> float:
+    """How well an image correlates with a reference where its features say that it lies, -1 … 1;
+    -1 where they do not say. Quicker than `register`, and less sure to find it.
+
+    :param image: uint8 (h, w, 3) RGB, by `shrink`.
+    """
+    matched = match(image, reference) if image.shape == reference.image.shape else None
+    if matched is None or not _is_plausible(matched):
+        return -1.0
+    now, then = _grays(image, reference)
+    fit = _Pair(_even(now), _even(then), reference.mask).fit(matched)
+    fit.refine(KINDS[0])
+    return fit.correlation if fit.overlap >= MIN_OVERLAP else -1.0
+
+
+def _grays(image: Image, reference: Reference) -> tuple[Gray, Gray]:
+    now, then = (
+        cv2.cvtColor(one, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        for one in (image, reference.image)
+    )
+    return now, then
+
+
+def _candidates(
+    image: Image, reference: Reference, plain: Sequence[Gray], pair: _Pair
+) -> Iterator[Matrix]:
     """Maps that may be about right."""
-    mask, even = reference.mask.astype(np.uint8), [_even(one) for one in plain]
+    mask = reference.mask.astype(np.uint8)
     for start in _starts(image, reference, plain):
-        yield start
         # Plain images converge from farther away; even ones in spite of a shadow.
-        for images in (plain, even):
+        for images in (plain, (pair.now, pair.then)):
             found = _coarse_to_fine(images, mask, start)
-            if found is not None:
+            if found is not None and _is_plausible(found):
                 yield found
 
 
@@ -297,11 +326,9 @@ def match(image: Image, reference: Reference) -> Matrix | None:
 def _coarse_to_fine(
     images: Sequence[Gray], mask: NDArray[np.uint8], start: Matrix
 ) -> Matrix | None:
-    """ECC in three sizes; None where it does not converge."""
+    """ECC in two sizes; None where it does not converge. The full size is for `_Fit.refine`."""
     matrix = start
-    for scale, kind in (
-        (0.25, cv2.MOTION_EUCLIDEAN), (0.5, cv2.MOTION_AFFINE), (1.0, cv2.MOTION_AFFINE)
-    ):  # fmt: skip
+    for scale, kind in ((0.25, cv2.MOTION_EUCLIDEAN), (0.5, cv2.MOTION_AFFINE)):
         now, then = (
             cv2.resize(one, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             for one in images
@@ -309,11 +336,8 @@ def _coarse_to_fine(
         seen = cv2.resize(mask, then.shape[::-1], interpolation=cv2.INTER_NEAREST)
         begin = np.ascontiguousarray(_resized(matrix, scale), np.float32)
         criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-5)
-        width_of_filter = 5 if scale == 1.0 else 3
         try:
-            _, found = cv2.findTransformECC(
-                now, then, begin, kind, criteria, seen, width_of_filter
-            )
+            _, found = cv2.findTransformECC(now, then, begin, kind, criteria, seen, 3)
         except cv2.error:
             return None
         matrix = _resized(_float64(found), 1 / scale)

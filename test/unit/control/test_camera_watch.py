@@ -141,8 +141,33 @@ def test_what_is_undone_stays_while_a_run_moves_the_robot() -> None:
     cell.watch.fix(False)
     cell.show(left=shot(SCENES["left"], move(0.06, 0, 0, 1)))
     assert cell.watch.placements["left"].verdict == "corrected"
-    cell.watch.forget()
-    assert cell.faults and not cell.watch.placements
+
+
+def test_each_run_looks_once_more_before_it_moves() -> None:
+    cell = Cell()
+    cell.show()
+    cell.watch.fix(True)
+    cell.watch.begin(cell.stamp + 1)
+    assert set(cell.faults) == {"camera:left", "camera:right"}
+    cell.watch.look()
+    assert set(cell.faults) == {"camera:left", "camera:right"}, "that image is of before"
+    cell.show(left=shot(SCENES["left"], move(0.3, 0.1, 0, 1)))
+    assert list(cell.faults) == ["camera:left"], "it was bumped since"
+
+
+def test_what_was_found_while_a_run_began_is_not_used() -> None:
+    cell = Cell()
+    cell.show()
+    judge = cell.watch._judge
+
+    def late(*arguments: Any) -> Any:
+        cell.watch.begin(cell.stamp + 1)
+        return judge(*arguments)
+
+    cell.watch._judge = late  # type: ignore[method-assign]
+    cell.show(left=shot(SCENES["left"], move(0.06, 0, 0, 1)))
+    assert cell.watch.placements["left"].verdict == "in place"
+    assert "camera:left" in cell.faults
 
 
 def test_a_run_begins_once_the_cameras_are_known_and_keeps_what_it_began_with() -> None:

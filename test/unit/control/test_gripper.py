@@ -32,9 +32,13 @@ GRIPPER = {"gripper.joints": ["left", "right"]}
 VALUES = {"gripper.open": [0.04], "gripper.closed": [0.0, 0.002]}
 
 
+def to(value: float) -> Command:
+    return Command(np.array([value]), np.zeros(1), np.array([value]))
+
+
 def tell(gripper: TwoValuedGripper, value: float, at_s: float = 0.0) -> float:
     """Publish what it makes of a prediction; the position it was sent to."""
-    command, commit = gripper.prepare(Command.standing(np.array([value])), round(at_s * 1e9))
+    command, commit = gripper.prepare(to(value), round(at_s * 1e9))
     commit()
     return float(command.position[0])
 
@@ -44,6 +48,17 @@ def test_it_stays_between_the_thresholds():
     shares = [0.45, 0.65, 0.71, 0.65, 0.31, 0.29, 0.5, 0.69, 0.75, -3.0, 9.0]
     got = [tell(gripper, 0.04 * (1 - share)) for share in shares]
     assert got == [0.04, 0.04, 0.0, 0.0, 0.0, 0.04, 0.04, 0.04, 0.0, 0.04, 0.0]
+
+
+def test_a_hold_leaves_it_as_it_is():
+    """The last command wanted it open, and was sent as closed: it had closed just before."""
+    gripper = TwoValuedGripper((0,), np.array([0.04]), np.array([0.0]), min_dwell_s=0.5)
+    tell(gripper, 0.04)
+    assert tell(gripper, 0.0, 1.0) == tell(gripper, 0.04, 1.45) == 0.0
+    held, commit = gripper.prepare(Command.standing(np.array([0.04])), round(1.52e9))
+    commit()
+    assert held.position[0] == 0.0
+    assert tell(gripper, 0.04, 1.6) == 0.04, "the next command may"
 
 
 def test_after_a_reset_it_goes_to_the_nearer_of_the_two():
@@ -58,7 +73,7 @@ def test_after_a_reset_it_goes_to_the_nearer_of_the_two():
 def test_what_was_not_published_changes_nothing():
     gripper = TwoValuedGripper((0,), np.array([0.04]), np.array([0.0]), 0.7, 0.3)
     tell(gripper, 0.0)
-    command, _ = gripper.prepare(Command.standing(np.array([0.04])), 0)
+    command, _ = gripper.prepare(to(0.04), 0)
     assert command.position[0] == 0.04
     assert tell(gripper, 0.02) == 0.0, "between the two: closed, as it was"
 
