@@ -108,6 +108,12 @@ class Scene:
         self.viewer.stop()
         assert not self.errors
 
+    def wait(self, topic: str, count: int) -> None:
+        """Until so many messages came on it."""
+        publisher = self.topics[topic]
+        with publisher.published:
+            assert publisher.published.wait_for(lambda: len(publisher.messages) >= count, 10.0)
+
     def pixels(self, topic: str) -> np.ndarray:
         message = self.topics[topic].messages[-1]
         return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
@@ -142,6 +148,7 @@ def test_a_ghost_of_where_the_camera_stood_shines_through(scene):
         height, width = SOURCES["hand"]
         scene.ghost = None if ghost is None else np.full((height, width, 3), ghost, np.uint8)
         scene.show(len(pictures) + 1)
+        scene.wait("~/hand/attention_overlay", len(pictures) + 1)
         pictures.append(scene.pixels("~/hand/attention_overlay")[0, 0].tolist())
     scene.close()
     assert pictures == [[100] * 3, [162] * 3, [100] * 3]
@@ -160,7 +167,8 @@ def test_points_lie_where_a_moved_camera_shows_what_is_looked_at(scene):
 
         scene.viewer._publish = shifted
         scene.show(len(places) + 1)
-        marker = scene.topics["~/hand/attention_points"].messages[-1]
+        scene.wait("~/hand/attention_points", 2 * (len(places) + 1))
+        marker = scene.topics["~/hand/attention_points"].messages[-2]
         places.append((marker.points[0].x, marker.points[0].y))
     scene.close()
     assert np.allclose(np.subtract(*reversed(places)), (7.0, -4.0))
