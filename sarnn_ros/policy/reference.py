@@ -100,7 +100,7 @@ def _reference(
 
 def _spread(count: int, most: int) -> list[int]:
     """At most so many of `count` rows, evenly, with the first and the last."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)).tolist()
+    return [int(row) for row in np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))]
 
 
 def encode(reference: Reference) -> bytes:
