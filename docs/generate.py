@@ -154,7 +154,8 @@ def _command(command: Any, name: str, parent: Any) -> Iterator[str]:
         elif default in (None, False, (), []) or callable(default):
             default = ""
         rows.append((shown, default, getattr(item, "help", None) or ""))
-    yield table(("", "default", ""), rows)
+    if rows:
+        yield table(("", "default", ""), rows)
 
 
 def python_api() -> str:

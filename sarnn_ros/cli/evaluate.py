@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sarnn_ros.cli.options import Bgr, Fps, writing
+from sarnn_ros.cli.options import Bgr, Failures, Fps, writing
 
 if TYPE_CHECKING:
     from sarnn_ros.data.dataset import Dataset
@@ -23,6 +23,7 @@ def evaluate(
     ] = None,
     fps: Fps = None,
     bgr: Bgr = False,
+    failures: Failures = False,
     sim: Annotated[bool, typer.Option("--sim", help="Also try the lift task, 54 trials.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write the figures here, too.")] = None,
     page: Annotated[
@@ -32,7 +33,8 @@ def evaluate(
 ) -> None:
     """Measure how well a policy predicts, where it looks, and how often it succeeds.
 
-    Exit code 1 if a recording was left out or is damaged: the figures are of the others.
+    Exit code 1 if a recording cannot be used or is damaged: the figures are of what is sound.
+    One that was labelled a failure is left out, with exit code 0, unless --failures is given.
     """
     import json as encoder
     from functools import partial
@@ -52,7 +54,9 @@ def evaluate(
     result: dict[str, Any] = {}
     problems: list[Problem] = []
     if bags:
-        dataset = load_dataset(bags, loaded.spec, arrays=Arrays(fps, bgr), validation=0)
+        dataset = load_dataset(
+            bags, loaded.spec, arrays=Arrays(fps, bgr), validation=0, failures=failures
+        )
         episodes = dataset.training
         result["recordings"], problems = _used(dataset)
         result["open_loop"] = open_loop(loaded, dataset, episodes)

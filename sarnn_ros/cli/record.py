@@ -13,6 +13,9 @@ import typer
 _HELP = """\
 space: start or stop an episode    s: success    f: failure    d: discard
 t: a person takes over, or hands back    p: check again    q: quit"""
+#: How long the answer to a key waits for the check of the episode, s. Messages come in another
+#: thread.
+CHECK_SECONDS = 1.0
 
 
 def record(
@@ -67,9 +70,11 @@ def record(
                 status.update(Text(node.status()))
                 key = keys.read(0.1)
                 keys_do: dict[str, Callable[[], str]] = {
-                    " ": node.stop_episode if node.recording else node.start_episode,
-                    "s": partial(node.label, "success"),
-                    "f": partial(node.label, "failure"),
+                    " ": partial(node.stop_episode, CHECK_SECONDS)
+                    if node.recording
+                    else node.start_episode,
+                    "s": partial(node.label, "success", CHECK_SECONDS),
+                    "f": partial(node.label, "failure", CHECK_SECONDS),
                     "d": node.discard_episode,
                     "t": node.take_over,
                     "p": node.say_preflight,

@@ -122,13 +122,17 @@ def _no_more_than_allowed(unpacked: bytes) -> bytes:
 
 
 def inside(root: Path, path: Path) -> Path:
-    """The path itself, if it and what its symbolic links lead to is in the folder `root`.
+    """The path itself, if it and what its symbolic links lead to is in the folder `root`; or, as
+    in the cache of Hugging Face, for a root `snapshots/REVISION` in `blobs` beside `snapshots`.
 
     :raises BagError: it is not: a data set from elsewhere must not make us read other files.
     """
     try:
-        found = path.resolve()
-        is_inside = found.is_relative_to(root.resolve())
+        found, folder = path.resolve(), root.resolve()
+        is_inside = found.is_relative_to(folder)
+        if folder.parent.name == "snapshots":
+            # Not resolved: if it is a link itself, nothing is in it.
+            is_inside |= found.is_relative_to(folder.parent.parent / "blobs")
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a NUL character
         raise BagError(
             f"names a file that cannot be found ({error})", where=root, remedy="copy it again"

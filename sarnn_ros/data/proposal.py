@@ -100,9 +100,10 @@ def propose_spec(path: Path) -> Proposal:
 
 def _look_at_bag(bag: Bag, samples: Mapping[str, Sample]) -> None:
     """All topics until each has told enough, and then for motion those of joints alone."""
-    moving = {topic: one for topic, one in samples.items() if not one.camera}
     _add_messages(bag, samples, lambda _: all(one.full for one in samples.values()))
-    _add_messages(bag, moving, lambda seconds: seconds > MOTION_SECONDS)
+    if all(one.full for one in samples.values()):  # else it has been read to its end
+        moving = {topic: one for topic, one in samples.items() if not one.camera}
+        _add_messages(bag, moving, lambda seconds: seconds > MOTION_SECONDS)
 
 
 def _add_messages(

@@ -44,8 +44,6 @@ SILENCE_SECONDS = 0.5
 #: Where the takeover of a person is marked in the bag: a Bool, true while a person leads the arm.
 TAKEOVER = "takeover"
 LOG = "recorder.log"
-#: How long the answer that an episode is kept waits for its check, s.
-CHECK_SECONDS = 1.0
 #: Niceness of the check: receiving messages goes before it.
 CHECK_NICENESS = 10
 
@@ -180,11 +178,13 @@ def _command_checks(spec: Spec) -> Sequence[Callable[[Any, int], object]]:
 
 
 def why_left_out(bag: Path, spec: Spec) -> str | None:
-    """What training would not use of a bag, and why, by the code that reads bags for it; None if
-    it would use all."""
-    _, report = read_bag(bag, spec)
+    """Whether training would leave out a bag, or a part of it, and why; by the code that reads
+    bags for it. "left out of training: …", "left out of training in part: …", or None.
+    """
+    episodes, report = read_bag(bag, spec)
     found = [problem for problem in report.problems if problem.severity == "error"]
-    return "; ".join(f"{one.found} ({one.remedy})" for one in found) or None
+    why = "; ".join(f"{one.found} ({one.remedy})" for one in found)
+    return f"left out of training{' in part' if episodes else ''}: {why}" if why else None
 
 
 class Session:
@@ -249,7 +249,7 @@ class Session:
         """What the check found wrong with the episode kept last; empty if nothing, or not yet."""
         with self._lock:
             why = self._left_out.get(self._last_kept or "")
-            return f"{self._last_kept} is left out of training: {why}" if why else ""
+            return f"{self._last_kept} is {why}" if why else ""
 
     def news(self) -> list[str]:
         """What checks have found since the last call."""
@@ -321,36 +321,47 @@ class Session:
             if self._writer is not None and topic in self._writer.counts:
                 self._writer.write(topic, receive_ns, raw)
 
-    def stop(self) -> str:
-        """The answer says whether training would leave the episode out, if that is known within
-        `CHECK_SECONDS`; else `news` will.
+    def stop(self, wait: float = 0.0) -> str:
+        """End the running episode and keep it.
 
+        :param wait: s, at most, until the check says whether training would leave the episode
+            out, so that the answer has it; else `news` will. A thread that receives messages
+            must not wait.
         :raises ConfigError: nothing is being recorded.
         """
         with self._lock:
-            writer = self._take_writer()
-            writer.close()
-            seconds = ((writer.last_ns or 0) - (writer.first_ns or 0)) / NANOSECONDS
-            entry = {"name": writer.path.name, "seconds": seconds, "messages": writer.counts}
-            append_index(self.out, entry | ({"gaps": self.gaps} if self.gaps else {}))
-            self._last_kept = writer.path.name
-            self._labels[writer.path.name] = None
-            said = "".join(f"; '{topic}' was silent {gap} s" for topic, gap in self.gaps.items())
-            said += "".join(
-                f"; '{topic}' sent nothing"
-                for topic, count in writer.counts.items()
-                if not count and not topic.endswith(f"/{TAKEOVER}")
-            )
-            said = self.log(f"kept {writer.path.name}: {seconds:.1f} s{said}")
-            name = writer.path.name
-            check = threading.Thread(target=self._check, args=(name,), name="check", daemon=True)
-            self._checks[name] = check
-            check.start()
-        check.join(CHECK_SECONDS)
+            name, said = self._keep()
+        return said + self._checked(name, wait)
+
+    def _keep(self) -> tuple[str, str]:
+        """Under the lock: name of the episode, and what is to be said of it before its check."""
+        writer = self._take_writer()
+        writer.close()
+        name = writer.path.name
+        seconds = ((writer.last_ns or 0) - (writer.first_ns or 0)) / NANOSECONDS
+        entry = {"name": name, "seconds": seconds, "messages": writer.counts}
+        append_index(self.out, entry | ({"gaps": self.gaps} if self.gaps else {}))
+        self._last_kept = name
+        self._labels[name] = None
+        said = "".join(f"; '{topic}' was silent {gap} s" for topic, gap in self.gaps.items())
+        said += "".join(
+            f"; '{topic}' sent nothing"
+            for topic, count in writer.counts.items()
+            if not count and not topic.endswith(f"/{TAKEOVER}")
+        )
+        check = threading.Thread(target=self._check, args=(name,), name="check", daemon=True)
+        self._checks[name] = check
+        check.start()
+        return name, self.log(f"kept {name}: {seconds:.1f} s{said}")
+
+    def _checked(self, name: str, wait: float) -> str:
+        """What is to be said of the episode's check. Not under the lock, which the check needs."""
+        check = self._checks[name]
+        check.join(wait)
         if check.is_alive():
-            return f"{said}; whether training can use it is being checked"
+            return "; whether training can use it is being checked"
         why = self.left_out.get(name)
-        return f"{said}; but training leaves it out: {why}" if why else said
+        return f"; but it is {why}" if why else ""
 
     def _check(self, name: str) -> None:
         with suppress(OSError):  # of this thread, and of those that it starts
@@ -362,7 +373,7 @@ class Session:
             self._left_out[name] = why
             with suppress(OSError):
                 append_index(self.out, {"name": name, "left_out": why})
-            self._news.append(self.log(f"{name} is left out of training: {why}"))
+            self._news.append(self.log(f"{name} is {why}"))
 
     def discard(self) -> str:
         """The running episode, or else the one just kept, goes into the trash. A second call does
@@ -386,21 +397,24 @@ class Session:
             append_index(self.out, {"name": name, "discarded": True})
             return self.log(f"discarded {name}: it is in {self.out / TRASH}")
 
-    def label(self, label: Label) -> str:
+    def label(self, label: Label, wait: float = 0.0) -> str:
         """End the running episode, if there is one, and label it; or else the one just kept.
 
+        :param wait: as of `stop`, if it ends one.
         :raises ConfigError: there is none. :raises OSError: it cannot be written.
         """
-        said = f"{self.stop()}; " if self.recording else ""
         with self._lock:
+            kept = self._keep()[1] if self._writer is not None else ""
             name = self._last_kept
             if name is None:
                 raise ConfigError("there is no episode to label")
             set_label(self.out / name, label)
             self._labels[name] = label
             append_index(self.out, {"name": name, "label": label})
-            but = ", but training leaves it out" if name in self._left_out else ""
-            return said + self.log(f"{name} is a {label}{but}")
+            why = self._left_out.get(name)
+            but = f", but {why.partition(':')[0]}" if why else ""
+            said = self.log(f"{name} is a {label}{but}")
+        return f"{kept}{self._checked(name, wait)}; {said}" if kept else said
 
     def take_over(self, topic: str, receive_ns: int) -> str:
         """Mark in the bag that a person leads the arm from now on, or no longer.

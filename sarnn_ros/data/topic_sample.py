@@ -59,7 +59,10 @@ class Group:
                     f"are {abs(off):.3g} s {'after' if off > 0 else 'before'} receipt"
                 )
         except DecodeError:
-            self.bad_stamps = self.bad_stamps or "are not set (0)"
+            why = "are not set (0)"
+            if not hasattr(message, "header"):
+                why = "do not exist: the type has no header"
+            self.bad_stamps = self.bad_stamps or why
 
     @property
     def rate(self) -> float:

@@ -106,6 +106,10 @@ def find_recordings(
         else:
             try:
                 takes = kind.takes(path, name, arrays.bgr)
+                if not takes:
+                    raise BagError(
+                        "has no episodes", where=path, remedy="record into it, or do not give it"
+                    )
             except ModuleNotFoundError:
                 raise
             except Exception as error:  # a damaged data set must not take down the others

@@ -29,14 +29,17 @@ def read_table(file: Path, columns: Sequence[str]) -> Any:
     :raises BagError: they do not. :raises ValueError, OSError: the file is damaged.
     """
     import pyarrow
+    from pyarrow import parquet
 
     batches, size = [], 0
     for batch in read_batches(file, columns):
         size += batch.nbytes
         check_in_memory("the columns without images", size, where=file)
         batches.append(batch)
-    schema = None if batches else pyarrow.schema([])
-    return pyarrow.Table.from_batches(batches, schema)
+    if not batches:
+        empty = parquet.read_schema(file).empty_table()
+        return empty.select([name for name in columns if name in empty.column_names])
+    return pyarrow.Table.from_batches(batches)
 
 
 def read_batches(file: Path, columns: Sequence[str], first: int = 0) -> Iterator[Any]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sarnn_ros.data.dataset import Dataset, Episode
     from sarnn_ros.spec import CameraSpec
 
+#: Demonstrations that a reference is made of, at most: each takes some 2 MB meanwhile.
+MAX_DEMONSTRATIONS = 100
 #: Demonstrations that are registered, at most: each takes up to 0.3 s.
 MAX_REGISTERED = 16
 #: The picture determines the camera's place if so many of the demonstrations find it again, to so
@@ -62,8 +64,12 @@ def _reference(
     camera: CameraSpec, episodes: tuple[Episode, ...]
 ) -> tuple[Reference, CameraReference] | str:
     sizes = {episode.source_sizes[camera.name] for episode in episodes}
-    first = [episode.previews[camera.name][0] for episode in episodes
-             if camera.name in episode.previews]  # fmt: skip
+    # The membership is known without reading, and a copy does not keep the other previews.
+    shown = [episode for episode in episodes if camera.name in episode.previews]
+    first = [
+        np.array(shown[row].previews[camera.name][0])
+        for row in _spread(len(shown), MAX_DEMONSTRATIONS)
+    ]
     if len(sizes) != 1 or len({image.shape for image in first}) != 1:
         return "its images differ in size between demonstrations, or are not known"
     if len(first) < 2:
@@ -71,7 +77,7 @@ def _reference(
     reference = make_reference(first, sizes.pop())
     if reference.mask.mean() < MIN_MASK:
         return "its first images have too little in common"
-    rows = np.unique(np.linspace(0, len(first) - 1, MAX_REGISTERED).astype(int))
+    rows = _spread(len(first), MAX_REGISTERED)
     results = [register(first[row], reference) for row in rows]
     good = [
         one
@@ -90,6 +96,11 @@ def _reference(
         correlation=float(np.median([one.correlation for one in good])),
         source=reference.source,
     )
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """At most so many of `count` rows, evenly, with the first and the last."""
+    return [int(row) for row in np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))]
 
 
 def encode(reference: Reference) -> bytes:

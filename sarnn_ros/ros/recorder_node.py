@@ -159,17 +159,17 @@ class RecorderNode(Node):
                 self._session.write(topic, self.get_clock().now().nanoseconds, raw)
         return "; but ".join([said, *self._session.unusable(self._unusable_commands())])
 
-    def stop_episode(self) -> str:
-        """:raises ConfigError: nothing is being recorded."""
-        return self._session.stop()
+    def stop_episode(self, wait: float = 0.0) -> str:
+        """See `Session.stop`."""
+        return self._session.stop(wait)
 
     def discard_episode(self) -> str:
         """See `Session.discard`."""
         return self._session.discard()
 
-    def label(self, label: Label) -> str:
+    def label(self, label: Label, wait: float = 0.0) -> str:
         """See `Session.label`."""
-        return self._session.label(label)
+        return self._session.label(label, wait)
 
     def take_over(self) -> str:
         """See `Session.take_over`."""

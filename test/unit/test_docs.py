@@ -315,3 +315,8 @@ def test_the_walk_leads_through_the_code_as_it_is() -> None:
         assert set(re.findall(r"`(_\w+)`", says)) <= methods, f"{file}: {says}"
     for file in re.findall(r"`(\w+/\w+\.py)`", text):
         assert any((top / file).is_file() for top in (ROOT, ROOT / "sarnn_ros")), file
+
+
+def test_no_table_is_empty():
+    """A command may have neither arguments nor options."""
+    assert not re.search(r"--- \|\n(?!\|)", generator().commands() + "\n")

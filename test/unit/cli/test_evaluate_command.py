@@ -61,3 +61,12 @@ def test_what_is_left_out_is_said(kinds: list[int], code: int, folder: Path):
     assert ("failure" in done.stderr) == (FAILED in kinds)
     said = f"evaluated on {used} of {len(kinds)} recordings"
     assert (said in done.stderr) == bool(left_out)
+
+
+def test_failures_are_evaluated_if_asked_for(folder: Path):
+    for number, kind in enumerate((WHOLE, FAILED)):
+        bag(folder / "bags" / f"take_{number}", kind, number)
+    command = ["evaluate", str(folder / "policy"), str(folder / "bags"), "--failures"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["recordings"] == {"given": 2, "used": 2, "left_out": []}

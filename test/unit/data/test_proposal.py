@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from bag_making import SECOND, START, T
 
-from sarnn_ros.data.proposal import _camera_names, propose, propose_spec
+from sarnn_ros.data.bags import Bag
+from sarnn_ros.data.proposal import _camera_names, _look_at_bag, propose, propose_spec
 from sarnn_ros.data.reading import read_bag
 from sarnn_ros.data.topic_sample import Sample
 from sarnn_ros.errors import BagError
@@ -268,6 +269,24 @@ def test_a_joint_moves_if_it_does_so_later(tmp_path: Path):
                  make.joint_state(stamp, [max(0, index - 500) / 100, 0.0]))  # fmt: skip
     notes = propose_spec(made.write(tmp_path / "bag")).notes
     assert notes == ("did not move while others did: 'elbow'. Leave out what is not of the arm",)
+
+
+def test_a_bag_shorter_than_the_sample_is_read_once(tmp_path: Path):
+    bag = make.recording(1.0).write(tmp_path / "bag")
+    samples = {"/image_raw": Sample("/image_raw", make.IMAGE),
+               "/joint_states": Sample("/joint_states", make.JOINTS)}  # fmt: skip
+    with Bag(bag) as opened:
+        _look_at_bag(opened, samples)
+        assert samples["/joint_states"].count == opened.topics["/joint_states"].count == 100
+
+
+def test_a_type_without_stamps(tmp_path: Path):
+    made = make.recording()
+    for index in range(200):
+        stamp = START + index * 10 * MS
+        made.add("/command", ARRAY, stamp + MS, array(stamp, [index / 100, -index / 100]))
+    (note,) = [one for one in propose_spec(made.write(tmp_path / "bag")).notes if "clock" in one]
+    assert "those of '/command' do not exist: the type has no header" in note
 
 
 def test_stamps_of_zero_are_why_messages_count_as_they_arrive(tmp_path: Path):

@@ -15,7 +15,7 @@ import pytest
 from sarnn_ros.data.bags import Bag, find_bags, label_of
 from sarnn_ros.data.reading import read_bag
 from sarnn_ros.data.record import read_index
-from sarnn_ros.data.session import Channel, Session, channels
+from sarnn_ros.data.session import Channel, Session, channels, why_left_out
 from sarnn_ros.errors import ConfigError, DecodeError
 from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.spec import Spec, parse_spec
@@ -216,19 +216,20 @@ def test_when_a_topic_counts_as_silent(after: float, silent: bool):
 @pytest.mark.parametrize("label", ["success", None])
 def test_an_episode_that_training_leaves_out_is_said_at_once(label: str | None, session: Session):
     record(session, 0)
-    assert "leaves it out" not in session.stop()
+    assert "left out" not in session.stop(20)
     record(session, 1, hole=True)
-    said = session.label("success") if label else session.stop()
-    assert "but training leaves it out: a hole in the middle: '/image_raw'" in said
-    assert label is None or said.endswith("is a success, but training leaves it out")
+    said = session.label("success", 20) if label else session.stop(20)
+    assert "but it is left out of training: a hole in the middle: '/image_raw'" in said
+    assert label is None or said.endswith("; episode_001 is a success")
     assert session.kept == 1 and list(session.left_out) == ["episode_001"]
     (news,) = session.news()
     assert "episode_001 is left out of training: a hole" in news and session.news() == []
     assert session.verdict == news
-    assert "a hole" in read_index(session.out)[-1 - bool(label)]["left_out"]
+    assert "a hole" in read_index(session.out)[-1]["left_out"]
     # The same words as inspect's, by the same code.
     report = load_dataset([session.out], make.spec()).bags[1]
     assert report.problems[0].found in news
+    assert session.label("failure") == "episode_001 is a failure, but left out of training"
     session.discard()
     assert session.kept == 1 and not session.left_out and not session.verdict
 
@@ -238,17 +239,55 @@ def test_a_check_that_takes_longer_is_told_later(session: Session, monkeypatch):
 
     def slow(bag: Path, spec: Spec) -> str:
         answered.wait(20)
-        return "it is too dark"
+        return "left out of training: it is too dark"
 
     monkeypatch.setattr("sarnn_ros.data.session.why_left_out", slow)
-    monkeypatch.setattr("sarnn_ros.data.session.CHECK_SECONDS", 0.01)
     record(session, 0)
-    assert session.label("success").endswith("is being checked; episode_000 is a success")
+    assert session.label("success", 0.01).endswith("is being checked; episode_000 is a success")
     assert session.checking and session.kept == 1 and not session.verdict
     answered.set()
     session.finish_checks(20)
     assert session.news() == ["episode_000 is left out of training: it is too dark"]
     assert not session.checking and session.kept == 0
+
+
+def test_services_do_not_wait_for_the_check(session: Session, monkeypatch):
+    waits: list[float | None] = []
+    real, ours = threading.Thread.join, threading.current_thread()
+
+    def join(thread: threading.Thread, timeout: float | None = None) -> None:
+        if threading.current_thread() is ours:
+            waits.append(timeout)
+        real(thread, timeout)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "join", join)
+        record(session, 0)
+        session.stop()
+        record(session, 1)
+        session.label("success")
+    assert waits == [0.0, 0.0], "messages would queue meanwhile"
+    session.finish_checks(20)
+
+
+def test_a_label_is_of_the_episode_that_it_ends(session: Session, monkeypatch):
+    """Whatever another thread does meanwhile."""
+
+    def next_one(bag: Path, spec: Spec) -> None:
+        session.start(TOPICS, list)
+
+    monkeypatch.setattr("sarnn_ros.data.session.why_left_out", next_one)
+    record(session, 0)
+    assert session.label("success", 20).endswith("episode_000 is a success")
+    assert label_of(session.out / "episode_000") == "success"
+    session.finish_checks(20)
+    assert session.episode == "episode_001"
+
+
+def test_what_is_left_out_in_part_is_said_so(tmp_path: Path):
+    bag = make.recording(drop_images=range(20, 31)).write(tmp_path / "bag")
+    why = why_left_out(bag, make.spec(episodes={"times": [[0, 0.5], [0.5, 2.0]]}))
+    assert why is not None and why.startswith("left out of training in part: a hole")
 
 
 def test_commands_that_cannot_be_learnt_are_said_once_an_episode(session: Session):

@@ -29,6 +29,8 @@ from sarnn_ros.data.bounds import unpack_bz2, unpack_lz4
 from sarnn_ros.errors import BagError
 from sarnn_ros.interop.lerobot import _filled
 from sarnn_ros.interop.loading import load_dataset, propose
+from sarnn_ros.interop.npz import takes
+from sarnn_ros.interop.tables import read_table
 
 #: For tests that would have to make files of hundreds of megabytes, bytes.
 SMALL_BOUND = 1 << 24
@@ -143,6 +145,41 @@ def test_links_of_lerobot_stay_inside(tmp_path: Path):
     assert load_dataset([path], SPEC).episodes, "inside of it links are followed"
 
 
+def cached(path: Path, blobs: Path) -> Path:
+    """As the cache of Hugging Face has a data set: links to its files, which are in `blobs`."""
+    root = path / "snapshots" / "0123abcd"
+    blobs.mkdir(parents=True)
+    for number, file in enumerate(sorted(lerobot_set(root).rglob("*.*"))):
+        if file.is_file():
+            file.rename(blobs / str(number))
+            up = "../" * len(file.relative_to(path).parent.parts)
+            file.symlink_to(f"{up}blobs/{number}")
+    return root
+
+
+def test_links_in_the_cache_of_hugging_face(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root = cached(tmp_path / "set", tmp_path / "set" / "blobs")
+    assert load_dataset([root], SPEC).episodes and propose([root])
+    monkeypatch.chdir(root)
+    assert load_dataset(["."], SPEC).episodes
+    (tmp_path / "set" / "snapshots").rename(tmp_path / "set" / "other")
+    assert "not in the data set's folder" in refused(tmp_path / "set" / "other" / root.name)
+
+
+def test_blobs_that_are_a_link_themselves(tmp_path: Path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "blobs").symlink_to(tmp_path / "elsewhere")
+    root = cached(tmp_path / "set", tmp_path / "elsewhere")
+    assert "not in the data set's folder" in refused(root)
+    film = next(root.glob("videos/*/*/*.mp4"))
+    (tmp_path / "set" / "blobs").unlink()
+    (tmp_path / "elsewhere").rename(tmp_path / "set" / "blobs")
+    blob = film.resolve()
+    blob.rename(tmp_path / "film.mp4")
+    blob.symlink_to(tmp_path / "film.mp4")
+    assert "not in the data set's folder" in refused(root), "where the links end counts"
+
+
 def test_what_a_path_may_say():
     values: dict[str, str | int] = {"video_key": "observation.images.top", "chunk_index": 7}
     assert _filled("v/{video_key}/c-{chunk_index:03d}/{chunk_index}", values, "") == (
@@ -230,6 +267,31 @@ def test_npz_of_another_method(method: int, tmp_path: Path):
     with zipfile.ZipFile(path, "a", method) as file:
         file.writestr("x.npy", member("x", (10,)) + bytes(10))
     assert "is compressed by the method" in refused(path)
+
+
+def test_images_of_an_npz_that_are_skipped_are_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def seek(*_: object) -> None:
+        pytest.fail("Python 3.13 does not check the checksum after it")
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "seek", seek)
+    images = np.stack([make.colour(row * 7) for row in range(COUNT)])
+    path = tmp_path / "take.npz"
+    np.savez(path, images=images, joints=np.zeros((COUNT, 2)))
+    rows = [2, 5, COUNT - 1]
+
+    def read() -> list[np.ndarray]:
+        (take,) = takes(path, "take", False)
+        with take.open() as recording:
+            return list(recording.cameras["images"].read(rows))
+
+    assert np.array_equal(read(), images[rows])
+    content = bytearray(path.read_bytes())
+    content[content.index(images[7].tobytes()) + 10] ^= 0x01
+    path.write_bytes(content)
+    with pytest.raises(zipfile.BadZipFile, match="CRC"):
+        read()
 
 
 def png(width: int, height: int) -> bytes:
@@ -392,6 +454,29 @@ def test_a_broken_set_takes_no_sound_one_down(damage: str, tmp_path: Path):
     cached = load_dataset([tmp_path], SPEC, cache=tmp_path / "cache")
     assert len(cached.episodes) == 2
     assert propose([tmp_path]).spec.joint_dim == 2, "from one that can be read"
+
+
+def test_a_set_without_episodes(tmp_path: Path):
+    path = lerobot_set(tmp_path / "set")
+    edit(path, total_episodes=0)
+    file = path / "meta/episodes/chunk-000/file-000.parquet"
+    described = parquet.read_table(file)
+    parquet.write_table(described.slice(0, 0), file)
+    assert "has no episodes" in refused(path)
+    # As a writer leaves it that was closed before the first one.
+    with parquet.ParquetWriter(file, described.schema):
+        pass
+    assert "has no episodes" in refused(path)
+    npz(tmp_path / "sound")
+    dataset = load_dataset([path, tmp_path / "sound.npz"], SPEC)
+    assert len(dataset.episodes) == 1 and "has no episodes" in dataset.problems[0].found
+
+
+def test_a_table_without_row_groups(tmp_path: Path):
+    with parquet.ParquetWriter(tmp_path / "file", pa.schema([("a", pa.int64())])):
+        pass
+    table = read_table(tmp_path / "file", ["a", "b"])
+    assert table.column_names == ["a"] and table.num_rows == 0
 
 
 def test_files_that_are_none(tmp_path: Path):

@@ -1,0 +1,60 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The picture of a camera's place that is kept with a policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import bag_making as make
+import numpy as np
+import pytest
+from moved_camera import HEIGHT, WIDTH, scene, shot, with_things
+
+from sarnn_ros.data.dataset import Episode
+from sarnn_ros.policy import reference
+from sarnn_ros.streams.registration import Reference, make_reference
+
+
+def test_of_many_episodes_a_hundred_are_read(monkeypatch: pytest.MonkeyPatch):
+    """Memory must not grow with the episodes."""
+    picture, rng = scene(), np.random.default_rng(1)
+    (camera,) = make.spec().cameras
+    read: list[int] = []
+
+    class Previews(Mapping[str, Sequence[np.ndarray]]):
+        """As the cache has them: the three are one array."""
+
+        def __init__(self, number: int) -> None:
+            self._number = number
+
+        def __getitem__(self, name: str) -> Sequence[np.ndarray]:
+            read.append(self._number)
+            return list(np.stack([shot(with_things(picture, rng, 1))] * 3))
+
+        def __iter__(self) -> Iterator[str]:
+            return iter([camera.name])
+
+        def __len__(self) -> int:
+            return 1
+
+        def __contains__(self, name: object) -> bool:
+            return name == camera.name
+
+    def noted(first: Sequence[np.ndarray], size: tuple[int, int]) -> Reference:
+        assert all(image.base is None for image in first), "it keeps the other previews"
+        return make_reference(first, size)
+
+    monkeypatch.setattr(reference, "make_reference", noted)
+    nothing, numbers = np.zeros(0), np.zeros((0, 2))
+    episodes = tuple(
+        Episode(
+            str(number), nothing.astype(np.int64), {}, numbers, numbers,
+            {camera.name: (WIDTH, HEIGHT)}, previews=Previews(number),
+        )
+        for number in range(250)
+    )  # fmt: skip
+    made = reference._reference(camera, episodes)
+    assert not isinstance(made, str), made
+    assert len(read) == 100 and (read[0], read[-1]) == (0, 249)
+    assert np.diff(read).max() == 3, "evenly"
