@@ -254,6 +254,7 @@ class Robot:
 
     def __init__(self, policy: Policy, *, registered: bool) -> None:
         self.spec, self._policy = policy.spec, policy
+        self._moved: Mapping[str, Array] = {}
         self.watch = CameraWatch(
             policy.config,
             policy.references,
