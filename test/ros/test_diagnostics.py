@@ -37,6 +37,8 @@ class Loop:
             faults=ActiveFaults(),
             violations={},
             parts=SimpleNamespace(
+                outside=SimpleNamespace(warning=""),
+                cameras=SimpleNamespace(status=lambda: (True, "", {})),
                 interpolator=SimpleNamespace(interruptions={}),
                 scene=SimpleNamespace(
                     health_status=lambda: (True, "", {}), drift_status=lambda: (True, "", {})

@@ -131,7 +131,8 @@ def test_no_message_of_a_second_publisher_is_taken_before_it_is_a_fault(domain, 
         taken.append((message.header.frame_id, bool(watch.faults().soft)))
 
     watch = GraphWatch(node, SPEC, lambda: build_settings({}), {})
-    watch.listen({"joint_states": node.create_subscription(JointState, "joint_states", take, 10)})
+    subscription = node.create_subscription(JointState, "joint_states", take, 10)
+    watch.listen({"joint_states": subscription})
     own = node.create_publisher(JointState, "joint_states", 10)
 
     def publish(publisher, frame: str) -> None:
@@ -158,6 +159,9 @@ def test_no_message_of_a_second_publisher_is_taken_before_it_is_a_fault(domain, 
         assert all(fault for frame, fault in taken if frame == name)
         rival.close()
         wait(lambda: not watch.faults().soft, "it is gone")
+    watch.listen({})
+    node.destroy_subscription(subscription)
+    node.destroy_publisher(own)  # the next test counts the publishers of this topic
 
 
 def test_two_real_nodes_of_one_name_are_told_apart(domain, graph, wait):
@@ -170,10 +174,13 @@ def test_two_real_nodes_of_one_name_are_told_apart(domain, graph, wait):
         watch.look()
         return text in watch.faults().soft.get("publishers:joint_states", "")
 
-    wait(lambda: named("2 publishers on '/joint_states': /probe (2 publishers);"), "one node")
+    def said() -> str:
+        return str(watch.faults())
+
+    wait(lambda: named("2 publishers on '/joint_states': /probe (2 publishers);"), said)
     graph.node.destroy_publisher(others.pop())
     rival = Probe(domain)  # whose node has the same name
     other = rival.node.create_publisher(JointState, "joint_states", 10)
-    wait(lambda: named(": 2 nodes named /probe, this one among them;"), watch.faults)
+    wait(lambda: named(": 2 nodes named /probe, this one among them;"), said)
     rival.node.destroy_publisher(other)
     rival.close()

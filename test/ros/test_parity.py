@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import parity
 import pytest
+from in_time import NotInTime
 from ros_testing import JOINTS, TIMEOUT, Graph, small_spec, wait_until
 
 from sarnn_ros.data.bags import Bag, absolute
@@ -170,7 +171,7 @@ class Replay:
             self._clock.publish(message)
             if self._is_told(f"clock {time_ns}", 0.3):
                 return
-        raise AssertionError(f"the node's clock does not come to {time_ns}")
+        raise NotInTime(f"the node's clock does not come to {time_ns}")
 
     def tick(self, time_ns: int) -> None:
         self.set_clock(time_ns)

@@ -15,6 +15,7 @@ import pytest
 import rclpy
 from builtin_interfaces.msg import Duration
 from geometry_msgs.msg import PoseStamped
+from in_time import assert_in_time
 from rcl_interfaces.srv import SetParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -64,7 +65,7 @@ class Watcher:
     def spin_until(self, condition, what: str) -> None:
         end = time.monotonic() + TIMEOUT
         while not condition():
-            assert time.monotonic() < end, f"waited {TIMEOUT} s for {what}"
+            assert_in_time(time.monotonic() < end, f"waited {TIMEOUT} s for {what}")
             self.executor.spin_once(timeout_sec=0.1)
 
     def newest(self, topic: str):

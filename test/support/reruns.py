@@ -1,10 +1,13 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A pytest plugin: what fails while the machine had no core for anybody begins again, and is told.
+"""A pytest plugin: what was not in time while the machine had no core for anybody begins again,
+and is told.
 
 A node that gets no core for longer than joint states may be old holds, or latches a fault, as it
 must; the test that waits for its commands then fails without a fault of anybody. `witness.py` sees
-such gaps. Without one, a failure is a failure.
+such gaps. Without one, a failure is a failure. And so it is beside a gap, unless something that
+was waited for did not come (`in_time.py`), or the test's fixtures could not be made: that a node
+does what it must not is never excused.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from typing import Any
 
 import pytest
 from _pytest.runner import runtestprotocol
+from in_time import is_not_in_time
 from witness import Gap, Witness
 
 #: A test begins anew so many times.
@@ -44,24 +48,42 @@ class Reruns:
         return True
 
     def _run(self, item: pytest.Item, nextitem: pytest.Item | None) -> list[Any]:
-        """The last attempt's reports, and before them one of each that failed beside a gap."""
+        """The last attempt's reports, and before them those of each one that is excused."""
         before: list[Any] = []
         for left in range(MOST_RERUNS, -1, -1):
             start = time.monotonic()
             # What the session shares is needed again if the last test begins anew.
             following: Any = nextitem or item.session
             reports: list[Any] = runtestprotocol(item, log=False, nextitem=following)
-            failed = next((report for report in reports if report.failed), None)
-            gaps = self._gaps_that_concern(item, start) if failed else []
-            if failed is None or not gaps:
+            failed = [report for report in reports if report.failed]
+            excused = failed and all(report.excusable for report in failed)
+            gaps = self._gaps_that_concern(item, start) if excused else []
+            if not gaps:
                 break
             told = describe(gaps, start)
             if left == 0:
-                failed.sections.append(("witness", f"{told}, and it began anew before"))
+                failed[0].sections.append(("witness", f"{told}, and it began anew before"))
                 break
-            failed.outcome, failed.witness = "rerun", told + self._prepare(item)
-            before.append(failed)
+            spoilt = self._prepare(item)
+            if spoilt is not None:
+                told += f"; what was there did not end well: {brief(spoilt)}"
+                if not is_not_in_time(spoilt):
+                    failed[0].sections.append(("witness", told))
+                    break
+            for report in failed:
+                report.outcome, report.witness = "rerun", f"{told}; {report.failure}"
+            before += failed
         return [*before, *reports]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, call: pytest.CallInfo[None]) -> Any:
+        report = yield
+        report.excusable, report.failure = False, ""
+        if call.excinfo is not None:
+            error = call.excinfo.value
+            report.failure = brief(error)
+            report.excusable = call.when == "setup" or is_not_in_time(error)
+        return report
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, request: Any) -> Any:
@@ -85,20 +107,22 @@ class Reruns:
         assert self._witness is not None
         return self._witness.gaps(since)
 
-    def _prepare(self, item: pytest.Item) -> str:
+    def _prepare(self, item: pytest.Item) -> BaseException | None:
         """For a new attempt: a new rig, and a new time limit. What went wrong, if any."""
-        told = ""
+        spoilt: BaseException | None = None
         self._rigs.pop(_file(item), None)
         try:
             # All but the session: what the file's tests share may be what the gap has spoilt.
             item.session._setupstate.teardown_exact(item.session)  # type: ignore[arg-type]
-        except (Exception, pytest.fail.Exception) as error:
-            told = f"; what was there did not end well: {str(error).splitlines()[0]}"
+        except (KeyboardInterrupt, SystemExit, pytest.exit.Exception):
+            raise
+        except BaseException as error:  # also a group of what pytest.fail raises
+            spoilt = error
         if self._timeout is not None:
             hook = item.config.hook
             hook.pytest_timeout_cancel_timer(item=item)
             hook.pytest_timeout_set_timer(item=item, settings=self._timeout)
-        return told
+        return spoilt
 
     @pytest.hookimpl(tryfirst=True, optionalhook=True)
     def pytest_timeout_set_timer(self, settings: Any) -> None:
@@ -125,6 +149,12 @@ def _file(item: pytest.Item) -> str:
     module = item.getparent(pytest.Module)
     assert module is not None
     return module.nodeid
+
+
+def brief(error: BaseException) -> str:
+    """Its type, and its first line if it has one."""
+    first, *_ = str(error).splitlines() or [""]
+    return f"{type(error).__name__}: {first[:200]}"
 
 
 def describe(gaps: list[Gap], start: float) -> str:

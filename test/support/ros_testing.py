@@ -29,6 +29,7 @@ os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
 
 import numpy as np
 import pytest
+from in_time import NotInTime
 
 from sarnn_ros.share import ros_environment
 
@@ -50,7 +51,7 @@ def wait_until(
 ) -> Any:
     """The condition's value as soon as it is true.
 
-    :raises AssertionError: naming `what` if it does not come true in time.
+    :raises NotInTime: naming `what` if it does not come true in time.
     """
     pause = threading.Event()
     end = time.monotonic() + timeout
@@ -59,7 +60,7 @@ def wait_until(
         if value:
             return value
         if time.monotonic() > end:
-            raise AssertionError(f"not within {timeout:g} s: {what() if callable(what) else what}")
+            raise NotInTime(f"not within {timeout:g} s: {what() if callable(what) else what}")
         pause.wait(0.005)
 
 
@@ -180,7 +181,7 @@ class Process:
         except subprocess.TimeoutExpired:
             self._popen.kill()
             self._popen.wait()
-            raise AssertionError(f"did not end:\n{self.output}") from None
+            raise NotInTime(f"did not end:\n{self.output}") from None
 
     def kill(self) -> None:
         if self.returncode is None:

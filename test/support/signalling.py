@@ -10,6 +10,8 @@ import signal
 import time
 from pathlib import Path
 
+from in_time import NotInTime
+
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -41,7 +43,8 @@ def wait_for_state(pid: int, wanted: str, *, stays: float = 0.02, timeout: float
     end, since = time.monotonic() + timeout, None
     while since is None or time.monotonic() - since < stays:
         now = time.monotonic()
-        assert now < end, f"process {pid} is in state {state(pid)}, not {wanted}"
+        if now >= end:
+            raise NotInTime(f"process {pid} is in state {state(pid)}, not {wanted}")
         since = (since or now) if state(pid) == wanted else None
         time.sleep(0.002)
 

@@ -371,7 +371,8 @@ class Fault:
     :param effect: `holds` while it lasts, `latches` until ~/reset, or `goes on` unharmed; a
         fault that comes and goes only has to be safe: `holds at times`.
     :param code: what diagnostics call it.
-    :param lies: what is reported is not the robot's, and not every message shows it.
+    :param lies: what is reported is not the robot's, and the node takes some of it for sound: not
+        every message shows it, or a watch needs several ticks to be sure.
     :param otherwise: what it is called where the node had a hiccup, and the message before was too
         old to compare with.
     :param none_from: the moment, ns, from which on not one command may be sent; 0: not yet.
@@ -447,7 +448,7 @@ FAULTS = (
     on_joints("an effort is as trained", "goes on", with_fields(
         effort=array.array("d", [0.0, 2.0, 0.0]))),
     Fault("a joint pushes harder than in training", "latches", "effort",
-          lambda: with_fields(effort=array.array("d", [0.0, 9.0, 0.0]))),
+          lambda: with_fields(effort=array.array("d", [0.0, 9.0, 0.0])), lies=True),
     on_joints("a position is NaN", "holds", set_one(float("nan"))),
     on_joints("a position is infinite", "holds", set_one(float("inf"))),
     on_joints("fewer positions than names", "holds", with_positions(lambda p: p[:2])),

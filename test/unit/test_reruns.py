@@ -7,12 +7,18 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from reruns import MOST_RERUNS
+from in_time import NotInTime, assert_in_time, is_not_in_time
+from reruns import MOST_RERUNS, brief
 from witness import MAX_WAIT_S, Witness
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup  # which pytest brings
 
 pytest_plugins = ["pytester"]
 
@@ -37,13 +43,23 @@ def pytest_configure(config):
 
 FILES = ("ros/test_one.py", "ros/test_two.py", "unit/test_three.py")
 
-#: Each of them. A test fails in its first attempts, as many as FAILURES says.
+#: Each of them. A test fails in its first attempts, as many as FAILURES says, where WHERE says so,
+#: with the ERROR of that place, or as if something were not in time.
 TESTS = """
-import os, time
+import os, sys, time
 from pathlib import Path
 import pytest
+from in_time import NotInTime
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
 
 FILE = Path(__file__)
+THERE, _, ERROR = os.environ["ERROR"].partition("=")
+
+def check(attempt, where):
+    if attempt < int(os.environ["FAILURES"]) and where in os.environ["WHERE"].split():
+        raise eval(ERROR if where == THERE else "NotInTime()")
 
 def count(name):
     path = FILE.with_suffix(f".{name}")
@@ -62,16 +78,18 @@ def note(name):
 def rig(once):
     assert once == 0
     note("rig")
-    return count("rigs")
+    made = count("rigs")
+    yield made
+    check(made, "rig-end")
 
 @pytest.fixture(scope="module")
 def broken_rig():
-    assert count("broken") >= int(os.environ["FAILURES"]) or "setup" not in os.environ["WHERE"]
+    check(count("broken"), "setup")
 
 @pytest.fixture
 def cleaned():
     yield
-    assert count("cleaned") >= int(os.environ["FAILURES"]) or "end" not in os.environ["WHERE"]
+    check(count("cleaned"), "end")
 
 def test_before(rig):
     assert rig == 0
@@ -79,12 +97,12 @@ def test_before(rig):
 
 def test_it(rig, broken_rig, cleaned):
     attempt = count("calls")
-    assert attempt >= int(os.environ["FAILURES"]) or "call" not in os.environ["WHERE"]
-    if os.environ["GAP"] == "test" and "call" in os.environ["WHERE"]:
+    check(attempt, "call")
+    if os.environ["GAP"] == "test" and os.environ["WHERE"] == "call":
         assert rig == attempt, "the rig is another one in every attempt"
 
 def test_after(rig):
-    assert rig >= int(os.environ["FAILURES"]) or "after" not in os.environ["WHERE"]
+    check(rig, "after")
 """
 
 
@@ -92,10 +110,13 @@ def test_after(rig):
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
     """Runs it in processes of its own."""
     support = str(Path(__file__).parents[1] / "support")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # others take a second to import
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([support, os.environ.get("PYTHONPATH", "")]))
     pytester.makeconftest(CONFTEST)
 
-    def run(failures: int, *arguments: str, gap: str, where: str = "call") -> pytest.RunResult:
+    def run(
+        failures: int, *arguments: str, gap: str, where: str = "call", error: str = ""
+    ) -> pytest.RunResult:
         paths = [pytester.path / name for name in FILES]
         for path in paths:
             shutil.rmtree(path.parent, ignore_errors=True)  # what was counted before
@@ -105,22 +126,64 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setenv("FAILURES", str(failures))
         monkeypatch.setenv("WHERE", where)
         monkeypatch.setenv("GAP", gap)
-        return pytester.runpytest_subprocess("-p", "no:cacheprovider", "-ra", *arguments, "ros")
+        monkeypatch.setenv("ERROR", error)
+        plugins = ("-p", "no:cacheprovider", "-p", "xdist.plugin", "-p", "pytest_timeout")
+        return pytester.runpytest_subprocess(*plugins, "-ra", *arguments, "ros")
 
     return run
 
 
-@pytest.mark.parametrize("where", ["setup", "call", "end"])
-@pytest.mark.parametrize("workers", [[], ["-n", "2", "--dist", "loadfile"]], ids=["one", "two"])
-def test_what_failed_beside_a_gap_begins_anew(run, workers: list[str], where: str) -> None:
+TWO = ["-n", "2", "--dist", "loadfile"]
+
+
+@pytest.mark.parametrize(
+    ("workers", "where"), [([], "setup"), ([], "call"), ([], "end"), (TWO, "call")]
+)
+def test_what_was_not_in_time_begins_anew(run, workers: list[str], where: str) -> None:
     result = run(1, *workers, gap="test", where=where)
     assert result.ret == 0
     assert result.parseoutcomes() == {"passed": 6, "rerun": 2}
     kind = {"setup": "setup", "call": "call", "end": "teardown"}[where]
     for name in ("one", "two"):
         result.stdout.fnmatch_lines(
-            [f"ros/test_{name}.py::test_it ({kind}): a gap of 0.50 s, 0.0 s after its begin"]
+            [f"ros/test_{name}.py::test_it ({kind}): a gap of 0.50 s, 0.0 s after its begin; No*"]
         )
+
+
+@pytest.mark.parametrize("error", ["AssertionError('a command')", "ValueError()"])
+def test_any_other_failure_is_one_beside_a_gap_too(run, error: str) -> None:
+    result = run(1, gap="test", error=f"call={error}")
+    assert result.parseoutcomes() == {"passed": 4, "failed": 2}
+
+
+def test_an_error_of_a_fixture_is_excused(run) -> None:
+    result = run(1, gap="test", where="setup", error="setup=ValueError('no node')")
+    assert result.parseoutcomes() == {"passed": 6, "rerun": 2}
+    result.stdout.fnmatch_lines(["*test_it (setup): *; ValueError: no node"])
+
+
+def test_each_failure_of_a_test_is_kept(run) -> None:
+    assert run(1, gap="test", where="call end").parseoutcomes() == {"passed": 6, "rerun": 4}
+    result = run(1, gap="test", where="call end", error="end=AssertionError('a command')")
+    assert result.ret == 1
+    assert result.parseoutcomes() == {"passed": 4, "failed": 2, "errors": 2}
+
+
+@pytest.mark.parametrize(
+    ("error", "excused"),
+    [
+        ("NotInTime()", True),
+        ("BaseExceptionGroup('',[NotInTime(),NotInTime()])", True),
+        ("BaseExceptionGroup('',[NotInTime(),pytest.fail.Exception('')])", False),
+        ("AssertionError()", False),
+    ],
+)
+def test_what_a_rig_says_when_it_is_ended_is_kept(run, error: str, excused: bool) -> None:
+    result = run(1, gap="test", where="call rig-end", error=f"rig-end={error}")
+    outcomes = {"passed": 6, "rerun": 2} if excused else {"passed": 4, "failed": 2}
+    assert result.parseoutcomes() == outcomes
+    name = error.partition("(")[0].removeprefix("Base")
+    result.stdout.fnmatch_lines([f"*what was there did not end well: *{name}: *"])
 
 
 def test_twice_at_most(run) -> None:
@@ -165,6 +228,37 @@ def test_a_new_attempt_that_hangs_is_ended(run, pytester: pytest.Pytester) -> No
     assert time.monotonic() - start < 50
     assert result.ret == 1
     assert "Timeout" in result.stdout.str() + result.stderr.str()
+
+
+def test_what_is_not_in_time() -> None:
+    assert is_not_in_time(NotInTime())
+    assert is_not_in_time(subprocess.TimeoutExpired("sarnn", 1.0))
+    assert not is_not_in_time(AssertionError())
+    assert not is_not_in_time(pytest.fail.Exception(""))
+    nested = ExceptionGroup("", [NotInTime(), ExceptionGroup("", [NotInTime()])])
+    assert is_not_in_time(nested)
+    assert not is_not_in_time(ExceptionGroup("", [nested, AssertionError()]))
+    assert_in_time(True, "")
+    with pytest.raises(NotInTime, match="a hold"):
+        assert_in_time(False, "a hold")
+
+
+@pytest.mark.parametrize("error", [AssertionError(), ExceptionGroup("", [AssertionError()])])
+def test_a_failure_is_not_hidden_by_what_was_not_in_time_after_it(error: Exception) -> None:
+    def fail() -> None:
+        try:
+            raise error
+        finally:
+            raise NotInTime
+
+    with pytest.raises(NotInTime) as raised:
+        fail()
+    assert not is_not_in_time(raised.value)
+
+
+def test_an_error_without_a_text_is_named() -> None:
+    assert brief(AssertionError()) == "AssertionError: "
+    assert brief(ValueError("one\ntwo")) == "ValueError: one"
 
 
 def test_the_witness_sees_that_it_had_no_core() -> None:

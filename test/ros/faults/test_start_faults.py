@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from arms import assert_silent
+from in_time import NotInTime, assert_in_time
 from outcomes import Outcomes
 from stream_faults import FAULTS as CATALOGUE
 
@@ -46,7 +47,7 @@ def start(arm, wait):
     interrupts a ramp as well, and rightly: then it is begun again."""
     for _ in range(5):
         before, heard = len(arm.robot.commands), arm.heard
-        assert arm.call("start").success, arm.process.output
+        assert_in_time(arm.call("start").success, arm.process.output)
         wait(
             lambda before=before, heard=heard: (
                 len(arm.robot.commands) >= before + 3
@@ -56,7 +57,7 @@ def start(arm, wait):
         )
         if len(arm.robot.commands) >= before + 3:
             return arm.robot.commands[before]
-    raise AssertionError(arm.process.output)
+    raise NotInTime(arm.process.output)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import quick_export
 import yaml
 from typer.testing import CliRunner
 
@@ -65,9 +66,15 @@ def spec() -> Spec:
     [("fast", {}, True), ("fast", {"crop": False}, False), ("eipl", {}, False)],
 )
 def test_the_api_trains_what_the_command_does(
-    bags: Path, tmp_path: Path, recipe: str, options: dict[str, Any], cropped: bool
+    bags: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    recipe: str,
+    options: dict[str, Any],
+    cropped: bool,
 ) -> None:
     """The same crop, split, settings and weights, to the bit."""
+    quick_export.install(monkeypatch)
     settings = {**SETTINGS, "recipe": recipe, "seed": 3}
     file = tmp_path / "spec.yaml"
     file.write_text(yaml.safe_dump(SPEC))
