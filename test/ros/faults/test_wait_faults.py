@@ -21,7 +21,7 @@ NAMES = (
     "another node commands, too",
 )
 FAULTS = [fault for fault in CATALOGUE if fault.name in NAMES]
-WAIT = 1.5
+WAIT = 0.8
 
 
 @pytest.fixture(scope="module")
