@@ -1,0 +1,35 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Registration of the simulator's camera, in whose picture the arm is most of what has edges."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from sarnn_ros.sim.scene import LiftScene
+from sarnn_ros.streams.registration import make_reference, register
+
+
+def test_an_arm_that_stands_elsewhere_is_no_moved_camera() -> None:
+    scene, rng = LiftScene(), np.random.default_rng(0)
+
+    def shot(away: float = 0.0) -> np.ndarray:
+        scene.reset(0.42, rng.uniform(-0.2, 0.2))
+        state = scene.data.qpos.copy()
+        for place, (low, high) in zip(scene._qpos, scene.limits):
+            state[place] = np.clip(state[place] + rng.uniform(-away, away), low, high)
+        return scene.camera.render(state)
+
+    reference = make_reference([shot() for _ in range(12)], (128, 128))
+    for _ in range(12):
+        found = register(shot(away=0.8), reference)
+        assert found is not None and found.displacement < 0.005
+    for right, down in ((6.0, 0.0), (-12.0, 3.0), (3.0, -5.0)):
+        moved = np.array([[1.0, 0.0, right], [0.0, 1.0, down]])
+        image = cv2.warpAffine(
+            shot(), moved, (128, 128), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+        found = register(image, reference)
+        assert found is not None and np.allclose(found.matrix[:, 2], moved[:, 2], atol=2.0)
