@@ -9,6 +9,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,7 +86,13 @@ def test_a_stop_finds_a_place_among_connections_that_say_nothing(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "REQUEST_SECONDS", 60.0)  # none is closed for its age
-    silent = [served.connect("GET /state HTTP/1.1\r\nX-") for _ in range(3 * MAX_CONNECTIONS)]
+    half = "GET /state HTTP/1.1\r\nX-"
+    silent = []
+    for count in range(1, MAX_CONNECTIONS + 1):  # one by one: of those that come at once the
+        silent.append(served.connect(half))  # newest are kept, and all places need not be taken
+        while len(served.connections) < count:
+            time.sleep(0.001)
+    silent += [served.connect(half) for _ in range(2 * MAX_CONNECTIONS)]
     for count in range(1, 4):
         status, body, _ = served.ask(STOP)
         assert (status, json.loads(body)["number"]) == (202, count)
