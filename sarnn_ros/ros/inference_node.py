@@ -52,7 +52,7 @@ from sarnn_ros.ros.loading import PolicyLoader
 from sarnn_ros.ros.parameters import ParameterServer
 from sarnn_ros.ros.robot_side import RobotSide
 from sarnn_ros.ros.services import ControlServices
-from sarnn_ros.ros.spinning import initialise, spin
+from sarnn_ros.ros.spinning import end_spinning, initialise, spin
 from sarnn_ros.ros.throttle import ThrottledLog
 from sarnn_ros.signals import stop_on_signals
 
@@ -300,10 +300,8 @@ def main(args: Sequence[str] | None = None) -> int:
         spinner.start()
         stop.wait()
         node.halt()
-        executor.shutdown(CALLBACK_SECONDS)  # not for ever: a load may never return
-        spinner.join(CALLBACK_SECONDS)
-        if spinner.is_alive():
-            # Most likely it configures; whatever it is, the robot holds and nothing is lost.
+        if not end_spinning(executor, spinner, CALLBACK_SECONDS):
+            # Most likely it loads a policy; whatever it is, the robot holds and nothing is lost.
             node.get_logger().warning("ended in the middle of a callback")
             os._exit(1)
         hung = node.controller is not None and node.controller.hung

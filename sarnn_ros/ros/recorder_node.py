@@ -42,7 +42,7 @@ from sarnn_ros.ros import messages
 from sarnn_ros.ros.losses import Losses, subscribe_counting_losses
 from sarnn_ros.ros.messages import message_class
 from sarnn_ros.ros.parameters import refuse_unknown
-from sarnn_ros.ros.spinning import initialise, spin
+from sarnn_ros.ros.spinning import end_spinning, initialise, spin
 from sarnn_ros.signals import stop_on_signals
 from sarnn_ros.spec import NANOSECONDS, Spec, load_spec
 
@@ -392,8 +392,7 @@ def spinning(node: RecorderNode) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        executor.shutdown()
-        thread.join()
+        end_spinning(executor, thread)
         node.close()
         node.finish()
         node.destroy_node()

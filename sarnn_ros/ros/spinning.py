@@ -66,16 +66,32 @@ def _outside_ros_args(words: Sequence[str]) -> Iterator[str]:
 
 
 def spin(executor: Executor, node: Node, stop: threading.Event) -> None:
-    """Run callbacks until `stop` or the executor's shutdown; then `stop` is set.
+    """Run callbacks until `stop` and `end_spinning`; when it returns `stop` is set.
 
     A callback that fails is logged, and the next ones still run: without this thread the process
     would stay up and answer nobody.
     """
     while not stop.is_set() and executor.context.ok():
         try:
-            executor.spin()
+            executor.spin_once()
         except (ExternalShutdownException, ShutdownException):
             break
         except Exception:
             node.get_logger().error(f"goes on after:\n{traceback.format_exc()}")
     stop.set()
+
+
+def end_spinning(
+    executor: Executor, spinner: threading.Thread, timeout_s: float | None = None
+) -> bool:
+    """End the thread of `spin`, whose `stop` has been set, and shut the executor down.
+
+    In this order: what a shutdown destroys, a callback under way may still use.
+
+    :param timeout_s: a callback may never return, s; None: wait for ever.
+    :returns: whether the thread has ended.
+    """
+    executor.create_task(lambda: None)  # it may be waiting
+    spinner.join(timeout_s)
+    executor.shutdown(0.0)
+    return not spinner.is_alive()

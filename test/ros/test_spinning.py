@@ -6,15 +6,19 @@ fails."""
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from rclpy.executors import ExternalShutdownException
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
-from sarnn_ros.ros.spinning import initialise, spin
+from sarnn_ros.ros.spinning import end_spinning, initialise, spin
 
 
-def test_it_goes_on_after_any_exception_and_ends_with_the_executor():
+def test_it_goes_on_after_any_exception():
     said: list[str] = []
     node = SimpleNamespace(get_logger=lambda: SimpleNamespace(error=said.append))
     endings = iter([FileNotFoundError("no such bag"), ValueError("odd"), None])
@@ -25,9 +29,49 @@ def test_it_goes_on_after_any_exception_and_ends_with_the_executor():
             raise error
 
     stop = threading.Event()
-    spin(SimpleNamespace(context=SimpleNamespace(ok=lambda: True), spin=work), node, stop)
+    spin(SimpleNamespace(context=SimpleNamespace(ok=lambda: True), spin_once=work), node, stop)
     assert stop.is_set() and len(said) == 2
     assert "no such bag" in said[0] and "Traceback" in said[0]
+
+
+@pytest.fixture
+def node(domain) -> Iterator[Any]:
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=domain)
+    node = rclpy.create_node("busy", context=context)
+    yield node
+    node.destroy_node()
+    context.try_shutdown()
+
+
+def test_it_ends_in_the_middle_of_a_callback(node):
+    """Which needs the executor until its end."""
+    said: list[str] = []
+    spied = SimpleNamespace(get_logger=lambda: SimpleNamespace(error=said.append))
+    stop, begun = threading.Event(), threading.Event()
+    node.create_timer(0.001, lambda: (begun.set(), stop.wait(20.0), time.sleep(0.1)))
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    spinner = threading.Thread(target=spin, args=(executor, spied, stop))
+    spinner.start()
+    assert begun.wait(20.0)
+    stop.set()
+    assert end_spinning(executor, spinner, 20.0)
+    assert said == []
+
+
+def test_a_callback_that_never_returns_is_left(node):
+    stop, begun, going_on = threading.Event(), threading.Event(), threading.Event()
+    node.create_timer(0.001, lambda: (begun.set(), going_on.wait(20.0)))
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    spinner = threading.Thread(target=spin, args=(executor, node, stop))
+    spinner.start()
+    assert begun.wait(20.0)
+    stop.set()
+    assert not end_spinning(executor, spinner, 0.1)
+    going_on.set()
+    spinner.join(20.0)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
-from sarnn_ros.ros.spinning import spin
+from sarnn_ros.ros.spinning import end_spinning, spin
 from sarnn_ros.ros.web.access import listen
 from sarnn_ros.ros.web.connections import Connections
 from sarnn_ros.ros.web.server import PageServer, make_app
@@ -224,8 +224,7 @@ def serve(
         listens(url)
         stop.wait()
         server.stop()
-        executor.shutdown(CALLBACK_SECONDS)
-        spinner.join(CALLBACK_SECONDS)
+        end_spinning(executor, spinner, CALLBACK_SECONDS)
         web.destroy_node()
         rclpy.try_shutdown()
     return int(failed.is_set())
