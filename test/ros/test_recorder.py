@@ -26,6 +26,8 @@ from sarnn_ros.data.record import read_index
 from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.spec import dump_spec
 
+pytestmark = pytest.mark.usefixtures("one_by_one")
+
 START = (0.1, 0.2, 0.3)
 
 

@@ -9,6 +9,8 @@ import math
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("one_by_one")
+
 START = (0.3, 0.3, 0.3)
 JOINTS = ("joint1", "joint2", "gripper")
 TERMS = ("score", "joints", "points:front", "image:front")

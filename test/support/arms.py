@@ -80,24 +80,24 @@ class Arm:
         self.active_faults: set[str] = set()
         self.faulted = False
 
-    def hear(self, message: Any) -> None:
-        for status in message.status:
-            if status.name == f"/{self.interface}/sarnn: timing":
-                values = {item.key: item.value for item in status.values}
-                self.missed = int(values["ticks missed"])
-            if status.name == f"/{self.interface}/sarnn: control":
-                # First, since it is looked at after the others have been waited for.
-                self.values = {
-                    item.key: int(item.value) for item in status.values if item.value.isdecimal()
-                }
-                self.heard += 1
-                self.message = status.message
-                self.faulted = status.level == status.ERROR
-                self.active_faults = {
-                    value.key.removeprefix("fault ")
-                    for value in status.values
-                    if value.key.startswith("fault ")
-                }
+    def hear(self, status: Any, part: str) -> None:
+        """One of the node's statuses."""
+        if part == "sarnn: timing":
+            values = {item.key: item.value for item in status.values}
+            self.missed = int(values["ticks missed"])
+        if part == "sarnn: control":
+            # First, since it is looked at after the others have been waited for.
+            self.values = {
+                item.key: int(item.value) for item in status.values if item.value.isdecimal()
+            }
+            self.heard += 1
+            self.message = status.message
+            self.faulted = status.level == status.ERROR
+            self.active_faults = {
+                value.key.removeprefix("fault ")
+                for value in status.values
+                if value.key.startswith("fault ")
+            }
 
     @property
     def hiccups(self) -> int:
@@ -144,8 +144,14 @@ def make_arms(
         from diagnostic_msgs.msg import DiagnosticArray
 
         arms = {name: Arm(name, policy, start_node, make_robot, **options) for name in interfaces}
-        for arm in arms.values():
-            graph.node.create_subscription(DiagnosticArray, "/diagnostics", arm.hear, 50)
+
+        def hear(message: Any) -> None:
+            for status in message.status:
+                interface, _, part = status.name.removeprefix("/").partition("/")
+                if interface in arms:
+                    arms[interface].hear(status, part)
+
+        graph.node.create_subscription(DiagnosticArray, "/diagnostics", hear, 50)
         for arm in arms.values():
             wait(lambda arm=arm: arm.robot.commands, lambda arm=arm: arm.process.output)
         return arms

@@ -82,6 +82,9 @@ class Promises:
         with robot.record:
             received, reports = list(robot.commands), list(robot.reports)
             grips, images = list(robot.grips), np.array(robot.images)
+        oldest_ns = min((command.at_ns for command in received[since:]), default=0)
+        oldest_ns -= self.joints_age_ns + max(self.period_ns, late_ns) + slack_ns
+        reports = [report for report in reports if report[0] >= oldest_ns]  # most are older
         stamps = np.array([stamp for stamp, _ in reports])
         states = np.array([state for _, state in reports])
         for index, command in enumerate(received[since:], since):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import ctypes
 import fcntl
+import itertools
 import os
 import signal
 import subprocess
@@ -44,6 +45,16 @@ DOMAINS = range(80, 101)
 #: Messages that a robot may be behind.
 QUEUE = 200
 SECOND = 1_000_000_000
+#: Different ones that a robot's camera shows, in turn.
+PICTURES = 50
+
+
+def _no_events(kind: str) -> Any:
+    """Of an rclpy publisher or subscription. Every one of them makes each wait of this process's
+    executor slower, and with four robots that is what it does most of the time."""
+    from rclpy import event_handler
+
+    return getattr(event_handler, f"{kind}EventCallbacks")(use_default_callbacks=False)
 
 
 def wait_until(
@@ -274,7 +285,9 @@ class Graph:
 
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
-        self.node = rclpy.create_node("probe", context=self.context)
+        self.node = rclpy.create_node(
+            "probe", context=self.context, start_parameter_services=False
+        )
         self._executor = SingleThreadedExecutor(context=self.context)
         self._executor.add_node(self.node)
         self._closing = threading.Event()
@@ -457,13 +470,27 @@ class Robot:
         self.grips: list[float] = []
         self.delay_ns = self.echoed_ns = self.last_ns = 0
         # Queues as long as the commands': of a shorter one the most delayed would be missing.
-        self._echo = node.create_publisher(Header, f"{self.namespace}echo", QUEUE)
-        self._echo_subscription = node.create_subscription(
-            Header, f"{self.namespace}echo", self._hear_echo, QUEUE
+        self._echo = node.create_publisher(
+            Header, f"{self.namespace}echo", QUEUE, event_callbacks=_no_events("Publisher")
         )
-        self._joints = node.create_publisher(JointState, f"{self.namespace}joint_states", 10)
+        self._echo_subscription = node.create_subscription(
+            Header,
+            f"{self.namespace}echo",
+            self._hear_echo,
+            QUEUE,
+            event_callbacks=_no_events("Subscription"),
+        )
+        self._joints = node.create_publisher(
+            JointState,
+            f"{self.namespace}joint_states",
+            10,
+            event_callbacks=_no_events("Publisher"),
+        )
         self._images = node.create_publisher(
-            Image, f"{self.namespace}image_raw", qos_profile_sensor_data
+            Image,
+            f"{self.namespace}image_raw",
+            qos_profile_sensor_data,
+            event_callbacks=_no_events("Publisher"),
         )
         kind = {
             "joint_state": JointState,
@@ -473,7 +500,13 @@ class Robot:
         self.kind = kind
         self._subscriptions: list[Any] = []
         self.connect()
-        self._random = np.random.default_rng(self.seed)
+        random, (width, height) = np.random.default_rng(self.seed), self.image_size
+        self._pictures = itertools.cycle(
+            [
+                array.array("B", random.integers(0, 256, 3 * width * height, np.uint8).tobytes())
+                for _ in range(PICTURES)
+            ]
+        )
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="robot", daemon=True)
         self._thread.start()
@@ -499,7 +532,13 @@ class Robot:
         if self.gripper:
             obeyed.append((Float64, "gripper_command", self._grip))
         self._subscriptions = [
-            self.graph.node.create_subscription(kind, f"{self.namespace}{topic}", obey, QUEUE)
+            self.graph.node.create_subscription(
+                kind,
+                f"{self.namespace}{topic}",
+                obey,
+                QUEUE,
+                event_callbacks=_no_events("Subscription"),
+            )
             for kind, topic, obey in obeyed
         ]
 
@@ -567,8 +606,7 @@ class Robot:
         message = Image(width=width, height=height, encoding="rgb8", step=3 * width)
         self._stamp(message)
         message.header.frame_id = "camera"
-        pixels = self._random.integers(0, 256, (height, width, 3), np.uint8)
-        message.data = array.array("B", pixels.tobytes())
+        message.data = array.array("B", next(self._pictures))
         return message
 
     def _run(self) -> None:
