@@ -456,7 +456,7 @@ FAULTS = (
     on_joints("no names", "holds", with_fields(name=lambda m: [])),
     on_joints("empty names", "holds", with_fields(name=lambda m: ["", "", ""])),
     Fault("10000 joints in a message", "holds", "no_observation:joint_states",
-          lambda: Sometimes(20, crowd)),
+          lambda: Sometimes(10, crowd)),
     jump("degrees instead of radians", with_positions(np.rad2deg)),
     jump("a joint teleports", with_positions(lambda p: p + [0, 1.4, 0])),
     jump("a position of 1e308", set_one(1e308)),
@@ -464,7 +464,7 @@ FAULTS = (
     Fault("the sign of a joint is wrong", "latches", "guard",
           lambda: with_positions(lambda p: p * [-1, 1, 1]), lies=True),
     Fault(
-        "a joint creeps out of its range", "latches", "guard", lambda: Drift(0.02), lies=True
+        "a joint creeps out of its range", "latches", "guard", lambda: Drift(0.04), lies=True
     ),
     on_joints("joint positions are noisy", "goes on", with_positions(
         lambda p: p + 0.005 * np.random.default_rng().standard_normal(3))),
@@ -479,11 +479,11 @@ FAULTS = (
     on_joints("joint stamps jitter", "goes on", jittered),
     Fault("joint states late by 0.2 s", "holds", "no_observation:joint_states",
           lambda: Delay(0.2)),
-    Fault("joint states in bursts of 0.3 s", "holds at times", "", lambda: Burst(30)),
+    Fault("joint states in bursts of 0.3 s", "holds at times", "", lambda: Burst(15)),
     on_joints("every joint state twice", "goes on", lambda message: (message, message)),
     Fault("joint states out of order", "goes on", "", Swap),
     Fault("joint states at 25 Hz", "goes on", "",
-          lambda: Sometimes(4, lambda message: (message,))),
+          lambda: Sometimes(2, lambda message: (message,))),
     Fault("two publishers of joint states", "holds", "publishers:joint_states",
           inject=second_joints),
     conflict("two publishers of joint states in conflict", "publishers:joint_states",

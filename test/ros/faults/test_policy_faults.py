@@ -66,7 +66,7 @@ LIES = (
 )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # a test that begins anew may have a new rig, and adds to this
 def outcomes():
     return Outcomes("policies", INTERFACES)
 

@@ -37,7 +37,7 @@ def arm(policy, make_arms):
     return arms["joint_state"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # a test that begins anew may have a new rig, and adds to this
 def outcomes():
     return Outcomes("start", ("while ramping",))
 

@@ -28,7 +28,7 @@ def arms(make_policy, make_arms):
     return make_arms(make_policy(effort=((-2.0, 2.0),) * 3), watch__effort=1.0)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # a test that begins anew may have a new rig, and adds to this
 def outcomes():
     return Outcomes("streams", INTERFACES)
 

@@ -29,7 +29,7 @@ def arm(policy, make_arms):
     return make_arms(policy, ["joint_state"])["joint_state"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # a test that begins anew may have a new rig, and adds to this
 def outcomes():
     return Outcomes("waits", ("at ~/start", "while commanding"))
 
