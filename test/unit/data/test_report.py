@@ -454,19 +454,10 @@ class TestCommand:
         assert result.exit_code == 1 and "does not exist" in result.output
 
 
-@pytest.mark.parametrize(
-    ("count", "options", "crops"),
-    [
-        (10, (), True),
-        (9, (), False),
-        (9, ("--crop",), True),
-        (10, ("--no-crop",), False),
-        (10, ("--set", "recipe=eipl"), False),
-    ],
-)
-def test_training_crops_to_where_many_episodes_differ(tmp_path, count, options, crops):
-    """What is trained on has the crop, and the terminal says so; the spec's own crop stays."""
-    record_small_object(tmp_path / "bags", count)
+def test_training_crops_to_where_the_episodes_differ(tmp_path):
+    """What is trained on has the crop, and the terminal says so; the spec's own crop stays. When
+    it does so is in test_recipe."""
+    record_small_object(tmp_path / "bags", 10)
     whole = CameraSpec(name="front", topic="/image_raw", width=64, height=48)
     for own in (None, Crop(x=0, y=0, width=128, height=95)):
         spec = make.spec().model_copy(
@@ -476,11 +467,11 @@ def test_training_crops_to_where_many_episodes_differ(tmp_path, count, options, 
         result = CliRunner().invoke(
             app,
             ["train", str(tmp_path / "bags"), "--spec", str(tmp_path / "spec.yaml"), "--dry-run",
-             "--out", str(tmp_path / "policy"), "--set", "attention=train", *options],
+             "--out", str(tmp_path / "policy"), "--set", "attention=train"],
             env={"COLUMNS": "400"},
         )  # fmt: skip
         assert result.exit_code == 0, result.output
-        taken = crops and own is None
+        taken = own is None
         assert ("is cropped to where the episodes differ, x " in result.output) is taken
         assert ("front 64x48" in result.output) is not taken
 
