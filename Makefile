@@ -50,10 +50,15 @@ demo: $(STAMP)  ## demonstrate, record, train and grasp, in simulation, over ROS
 demo-clean:  ## forget what the demo made, to start it over
 	rm -rf $(OUT)
 
-# The unit tests keep both cores busy. The ROS tests mostly wait; the nodes of a file are shared.
+# mypy takes a minute of one core: it runs beside the unit tests. The nodes of a ROS test file are
+# shared.
 .PHONY: test
-test: lint  ## lint, then all tests
-	@$(VENV)/bin/pytest -n 2 --dist worksteal test/unit $(ARGS)
+test: $(STAMP)  ## lint, then all tests
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy & mypy=$$!; \
+	$(VENV)/bin/pytest -n 2 --dist worksteal test/unit $(ARGS); tests=$$?; \
+	wait $$mypy && exit $$tests
 	@$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder test/system test/ros $(ARGS)
 
 .PHONY: coverage
