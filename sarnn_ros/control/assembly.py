@@ -17,6 +17,7 @@ from sarnn_ros.control.following import FollowingWatch
 from sarnn_ros.control.gripper import TwoValuedGripper, two_valued_gripper
 from sarnn_ros.control.interpolator import SetpointInterpolator
 from sarnn_ros.control.limits import JointLimiter, JointLimits
+from sarnn_ros.control.loop import ControlLoop
 from sarnn_ros.control.outlet import Command, CommandOutlet
 from sarnn_ros.control.outside import OutsideWatch
 from sarnn_ros.control.parts import LimitsBy, Parts, Ports
@@ -30,7 +31,7 @@ from sarnn_ros.control.resolve import (
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.start import start_sequence
-from sarnn_ros.control.ticker import GridTicker, ImageTicker, Repeat, Ticker
+from sarnn_ros.control.ticker import GridTicker, ImageTicker, Repeat, Threads, Ticker
 from sarnn_ros.control.watchdogs import EffortWatch, FormatWatch, ObservationWatch
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import Spec
@@ -42,20 +43,26 @@ STALL_LOOK_S = 0.1
 
 def build_controller(policy: Policy, settings: Callable[[], Settings], ports: Ports) -> Controller:
     """The robot's side, inactive: `activate` and `run` it. Without `run` no thread is started, and
-    `tick` may be called by hand.
+    the loop's `tick` may be called by hand, as `threads.ticker.on_tick`.
 
     Messages go in by `parts.buffer` and `parts.formats`; images that are ticks by `image_tick`.
 
     :param settings: the current ones; only the live ones may change later.
     :raises ConfigError: settings that contradict the policy.
     """
-    controller = Controller(_parts(policy, settings, ports), settings, ports)
-    stalls = Repeat(STALL_LOOK_S, controller.look_for_stall, "stalls", controller.failed)
-    controller.parts.interpolator.on_error = controller.failed
-    cameras = Repeat(
-        LOOK_S, controller.parts.cameras.look, "cameras", controller.failed, waits=False
+    parts = _parts(policy, settings, ports)
+    controller = Controller(parts, settings, ports)
+    failed, set_points = controller.failed, parts.interpolator.ticker
+    loop = ControlLoop(controller, settings, ports)
+    parts.interpolator.on_error = failed
+    controller.threads = Threads(
+        _ticker(policy.spec, loop.tick, failed, ports),
+        *([set_points] if set_points else []),
+        others=(
+            Repeat(STALL_LOOK_S, controller.look_for_stall, "stalls", failed),
+            Repeat(LOOK_S, parts.cameras.look, "cameras", failed, waits=False),
+        ),
     )
-    controller.connect(_ticker(policy.spec, controller, ports), stalls, cameras)
     return controller
 
 
@@ -168,15 +175,20 @@ def _description_watch(
     )
 
 
-def _ticker(spec: Spec, controller: Controller, ports: Ports) -> Ticker:
+def _ticker(
+    spec: Spec,
+    tick: Callable[[int, int], None],
+    failed: Callable[[Exception], None],
+    ports: Ports,
+) -> Ticker:
     kind: Callable[..., Ticker] = GridTicker
     if spec.trigger is not None:
         kind = partial(ImageTicker, max_age_ns=spec.trigger.max_age_ns)
     return kind(
         spec.period_ns,
         ports.clocks.now_ns,
-        controller.tick,
-        controller.failed,
+        tick,
+        failed,
         simulated=ports.clocks.simulated,
         on_start=ports.on_start,
     )

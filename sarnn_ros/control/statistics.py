@@ -11,7 +11,7 @@ import json
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -28,6 +28,7 @@ class LoopStatistics:
     """Ticks and histograms since the start, and the durations of the last `WINDOW` ticks.
 
     :param steady_s: a clock that nobody sets or stops, s.
+    :ivar violations: of the limits, by `LimitViolation.reason`.
     """
 
     def __init__(self, steady_s: Callable[[], float] = time.monotonic) -> None:
@@ -43,6 +44,7 @@ class LoopStatistics:
         self.missed = 0
         self.commands = 0
         self.resets = 0
+        self.violations: Counter[str] = Counter()
 
     def add(
         self,

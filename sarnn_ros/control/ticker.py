@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from sarnn_ros.streams.align import grid_tick, silence_ns
@@ -113,7 +113,7 @@ class Ticker(ABC):
         self._on_start = on_start
         self._period_ns = period_ns
         self._now_ns = now_ns
-        self._on_tick = on_tick
+        self.on_tick = on_tick
         self._on_error = on_error
         self._simulated = simulated
         self._wake = threading.Condition()
@@ -163,7 +163,7 @@ class Ticker(ABC):
                 if tick is None or self._stopping:
                     return
             try:
-                self._on_tick(*tick)
+                self.on_tick(*tick)
             except Exception as error:  # the control thread must outlive any tick
                 with contextlib.suppress(Exception):
                     self._on_error(error)
@@ -241,3 +241,30 @@ class ImageTicker(Ticker):
 
     def _next_ns(self, now_ns: int) -> int:
         return self._silent_ns
+
+
+class Threads:
+    """The threads of a robot's side, started and stopped together.
+
+    :param ticker: that of the control thread.
+    :param tickers: further ones by the same clock.
+    """
+
+    def __init__(self, ticker: Ticker, *tickers: Ticker, others: Sequence[Thread]) -> None:
+        self.ticker = ticker
+        self._tickers = (*tickers, ticker)
+        self._all = (*others, *self._tickers)
+
+    def start(self) -> None:
+        for thread in self._all:
+            thread.start()
+
+    def stop(self) -> bool:
+        """Returns whether they have ended."""
+        ended = [thread.stop() for thread in self._all]
+        return all(ended)
+
+    def clock_moved(self) -> None:
+        """To be called whenever a simulated clock moves, and when any clock jumps."""
+        for ticker in self._tickers:
+            ticker.clock_moved()

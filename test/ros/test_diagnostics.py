@@ -105,7 +105,7 @@ class Growing(dict):
 
 
 def test_a_trip_that_comes_meanwhile_does_no_harm(loop):
-    loop.controller.violations = Growing(step=1)
+    loop.controller.statistics.violations = Growing(step=1)
     loop.told("control")
     values = {value.key: value.value for value in loop.published[-1].status[0].values}
     assert values["limit violations step"] == "1"

@@ -117,6 +117,7 @@ class Bench:
                 on_tick=self.ticks.append,
             ),
         )
+        self.tick = self.control.threads.ticker.on_tick
         parts = self.control.parts
         parts.buffer = SimpleNamespace(  # type: ignore[assignment]
             observe=self.observe,
@@ -154,7 +155,7 @@ class Bench:
         for _ in range(ticks):
             self.label += PERIOD
             self.now = self.label
-            self.control.tick(self.label)
+            self.tick(self.label, self.label)
         return self.ticks[-1]
 
     @property

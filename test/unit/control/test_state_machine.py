@@ -83,7 +83,7 @@ class Watched(Bench):
             self.label = max(self.label + PERIOD, self.now // PERIOD * PERIOD)
             self.now = max(self.label, self.now)
             self.began_steady = 0  # the tick's first look at the clock
-            self.control.tick(self.label)
+            self.tick(self.label, self.label)
         return self.ticks[-1]
 
     def send(self, command: Command) -> None:
