@@ -22,6 +22,10 @@ from sarnn_ros.streams.observe import Missing, Observation
 
 Vector = NDArray[np.float64]
 
+#: After so long without permission to command, and one and a half periods, the recurrent state is
+#: forgotten, s: what it knows of the scene may no longer be so.
+RESET_GAP_S = 1.0
+
 
 class ControlLoop:
     """See the module, and `build_controller`.
@@ -43,7 +47,7 @@ class ControlLoop:
         self._trained_min = np.array(envelope.position_min)[self._rows]
         self._trained_max = np.array(envelope.position_max)[self._rows]
         # The next tick is no gap, whatever is asked for.
-        self._gap_ns = round(max(settings().watch.reset_gap * 1e9, CONTIGUOUS * spec.period_ns))
+        self._gap_ns = round(max(RESET_GAP_S * 1e9, CONTIGUOUS * spec.period_ns))
         self._begun = False  # the run has moved the arm, or warmed up
         self._last_tick: tuple[int, Instant] | None = None
         self._motion = Motion(spec.period_ns)
@@ -202,7 +206,7 @@ class ControlLoop:
         """One step of the policy, and what this tick does with it: the event and the set-point.
 
         The policy also runs while nothing may be commanded, for the display. If that lasted longer
-        than `watch.reset_gap`, its recurrent state is reset before it commands again.
+        than `RESET_GAP_S`, its recurrent state is reset before it commands again.
         """
         if tick.observation is None:
             self._find_interruption(tick, faults)

@@ -54,7 +54,6 @@ def load_policy(settings: Settings) -> Policy:
     return Policy.load(
         path,
         backend=settings.backend,
-        threads=settings.threads,
         device=settings.device,
         sha256=settings.policy_sha256 or None,
     )
@@ -235,24 +234,15 @@ def guard_limits(
         period_s=period_s,
         clamp=clamp,
     )
-    places: list[str] = []
-    free = set(spec.command_names)
-    for text, where in (
-        (settings.robot_description or None, "parameter 'robot_description'"),
-        (description, f"topic '{settings.robot_description_topic}'"),
-    ):
-        if text is not None:
-            urdf = joint_limits(text, spec.command_names, where=where)
-            limits = limits.narrowed(spec.command_names, urdf, where=where)
-            places.append(where)
-            free.intersection_update(unlimited(urdf, spec.command_names))
+    if description is not None:
+        where = f"topic '{settings.robot_description_topic}'"
+        urdf = joint_limits(description, spec.command_names, where=where)
+        limits = limits.narrowed(spec.command_names, urdf, where=where)
+        if free := unlimited(urdf, spec.command_names):
+            warn(
+                f"{where}: no limits for {', '.join(free)}: only those of training and guard.* "
+                "hold; does it have another name there, or no <limit>?"
+            )
     names = ("position_min", "position_max", "max_step", "max_velocity", "max_acceleration")
     own = {name: getattr(guard, name) for name in names}
-    limits = limits.narrowed(spec.command_names, own, where="parameters guard.*")
-    if places and free:
-        named = ", ".join(name for name in spec.command_names if name in free)
-        warn(
-            f"{' and '.join(places)}: no limits for {named}: only those of training and guard.* "
-            "hold; does it have another name there, or no <limit>?"
-        )
-    return limits
+    return limits.narrowed(spec.command_names, own, where="parameters guard.*")

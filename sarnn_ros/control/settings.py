@@ -42,6 +42,10 @@ class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class _LiveGroup(_Group):
+    """Its settings may change while configured."""
+
+
 def _setting(
     default: Any,
     description: str,
@@ -51,91 +55,76 @@ def _setting(
     on_load: bool = False,
     read_only: bool = False,
 ) -> Any:
-    """A field that is a ROS parameter, with the range of its values. `live` ones may change while
-    configured, `read_only` ones never; all others take effect at the next configure, those that
-    are `on_load` at the next `~/load` as well."""
+    """A field that is a ROS parameter, with the range of its values. `live` ones, and those of a
+    `_LiveGroup`, may change while configured, `read_only` ones never; all others take effect at
+    the next configure, those that are `on_load` at the next `~/load` as well."""
     low, high = within or (None, None)
     extra: dict[str, Any] = {"live": live, "on_load": on_load, "read_only": read_only}
     return Field(default, description=description, ge=low, le=high, json_schema_extra=extra)
 
 
-class GuardSettings(_Group):
+class GuardSettings(_LiveGroup):
     """The command limits; see docs/explanation/safety.md for how they combine. Live, but refused
     while the robot is commanded."""
 
     position_margin: float = _setting(
         0.1,
         "widens the trained position range on each side, by this fraction of it",
-        live=True,
         within=(0, 1),
     )
     step_margin: float = _setting(
-        1.5,
-        "largest step from the present position, in largest trained steps",
-        live=True,
-        within=(0, 10),
+        1.5, "largest step from the present position, in largest trained steps", within=(0, 10)
     )
     velocity_margin: float = _setting(
         2.0,
         "largest change from one command to the next, in largest trained ones",
-        live=True,
         within=(1, 100),
     )
     acceleration_margin: float = _setting(
         3.0,
         "largest change of that change, in largest trained ones (a tenth of the episodes aside); "
         "from the third command of a motion on",
-        live=True,
         within=(1, 100),
     )
     floor: float = _setting(
         0.01,
         "smallest position margin and smallest step limits, rad or m: a joint that hardly moved "
         "in training must not be stopped by its own measurement noise",
-        live=True,
         within=(0, 1),
     )
     position_min: List[float] = _setting(
-        (), "own lower position limits, rad or m: one value, or one per commanded joint", live=True
+        (), "own lower position limits, rad or m: one value, or one per commanded joint"
     )
     position_max: List[float] = _setting(
-        (), "own upper position limits, rad or m: one value, or one per commanded joint", live=True
+        (), "own upper position limits, rad or m: one value, or one per commanded joint"
     )
     max_step: List[Number] = _setting(
-        (), "own limit of the step from the present position, rad or m per tick", live=True
+        (), "own limit of the step from the present position, rad or m per tick"
     )
-    max_velocity: List[Number] = _setting(
-        (), "own limit of the commanded velocity, rad/s or m/s", live=True
-    )
+    max_velocity: List[Number] = _setting((), "own limit of the commanded velocity, rad/s or m/s")
     max_acceleration: List[Number] = _setting(
-        (), "own limit of the commanded acceleration, rad/s^2 or m/s^2", live=True
+        (), "own limit of the commanded acceleration, rad/s^2 or m/s^2"
     )
     on_position: Action = _setting(
-        "refuse", "a command outside the position limits is refused or clamped", live=True
+        "refuse", "a command outside the position limits is refused or clamped"
     )
-    on_step: Action = _setting("refuse", "a step too large is refused or clamped", live=True)
-    on_velocity: Action = _setting(
-        "refuse", "a velocity too high is refused or clamped", live=True
-    )
-    on_acceleration: Action = _setting(
-        "refuse", "an acceleration too high is refused or clamped", live=True
-    )
+    on_step: Action = _setting("refuse", "a step too large is refused or clamped")
+    on_velocity: Action = _setting("refuse", "a velocity too high is refused or clamped")
+    on_acceleration: Action = _setting("refuse", "an acceleration too high is refused or clamped")
     latch_after: int = _setting(
         5,
         "refused commands or interrupted segments, among the last guard.latch_window, after which "
         "the fault latches until ~/reset; as many changes of a two-valued gripper's mind latch, "
         "too",
-        live=True,
         within=(1, 1000),
     )
     latch_window: int = _setting(
-        25, "ticks of a motion that guard.latch_after looks at", live=True, within=(1, 1000)
+        25, "ticks of a motion that guard.latch_after looks at", within=(1, 1000)
     )
     max_outside: float = _setting(
         3.0,
         "a command that stays in the outer half of the position margin for so long latches a "
         "fault, s; a third of it warns; 0: never",
-        live=True,
         within=(0, 3600),
     )
 
@@ -161,12 +150,6 @@ class WatchSettings(_Group):
         "it would count as fresh when it is older by as much",
         within=(0, 10),
     )
-    reset_gap: float = _setting(
-        1.0,
-        "the recurrent state is reset after this long without permission to command, s; one and a "
-        "half periods of the policy if that is longer",
-        within=(0, 60),
-    )
     frozen_ticks: int = _setting(
         10,
         "the camera counts as frozen after this many ticks with identical images while the robot "
@@ -180,23 +163,12 @@ class WatchSettings(_Group):
         "the gripper, if gripper.joints names them, do not count: what it holds stops them",
         within=(0, 1000),
     )
-    jump_steps: float = _setting(
-        3.0,
-        "a joint that moves further from one message to the next, or within one period, than this "
-        "many of its largest steps latches a fault; 0: never",
-        within=(0, 100),
-    )
     effort: float = _setting(
         0.0,
         "a commanded joint whose measured effort is outside what the demonstrations had by more "
         "than this many times their range latches a fault; 0: never",
         within=(0, 100),
         live=True,
-    )
-    effort_ticks: int = _setting(
-        2,
-        "for so many ticks in a row that tell its effort",
-        within=(1, 1000),
     )
     image_size: bool = _setting(
         True, "the camera must have the size it had in training; otherwise it is resized"
@@ -339,7 +311,7 @@ class DriftSettings(_Group):
     )
 
 
-class RegistrationSettings(_Group):
+class RegistrationSettings(_LiveGroup):
     """Where the cameras stand; see docs/explanation/safety.md."""
 
     max_displacement: float = _setting(
@@ -348,7 +320,6 @@ class RegistrationSettings(_Group):
         "share of the image's width at the worst corner; beyond it, or if its scene is not "
         "recognised, no run begins. 0: cameras are not registered",
         within=(0, 1),
-        live=True,
     )
 
 
@@ -365,11 +336,6 @@ class Settings(_Group):
     device: Literal["auto", "cpu", "cuda"] = _setting(
         "auto",
         "device of the backend torch; auto: a GPU if there is one. onnxruntime runs on the CPU",
-    )
-    threads: int = _setting(
-        1,
-        "threads of the network; more than one raises the worst latencies on a busy machine",
-        within=(1, 64),
     )
     cpu_affinity: List[Annotated[int, Field(ge=0)]] = _setting(
         (), "cores that the control thread may use; empty: all that the process may"
@@ -444,9 +410,6 @@ class Settings(_Group):
         within=(0, 1),
         live=True,
     )
-    robot_description: str = _setting(
-        "", "URDF text; its joint limits narrow those of training. Empty: none"
-    )
     robot_description_topic: str = _setting(
         "",
         "topic with the URDF (std_msgs/String, transient local), e.g. robot_description; nothing "
@@ -515,6 +478,8 @@ def _declarations(model: type[BaseModel], prefix: str = "") -> Iterator[Declarat
             bare, *fields = typing.get_args(element) or (element,)  # of Annotated
             limits += [limit for one in fields for limit in one.metadata]
             kind = tuple[bare, ...]  # type: ignore[valid-type]
+        how = typing.cast(dict[str, Any], field.json_schema_extra)
+        how = {**how, "live": how["live"] or issubclass(model, _LiveGroup)}
         yield Declaration(
             prefix + name,
             str if choices else kind,
@@ -523,7 +488,7 @@ def _declarations(model: type[BaseModel], prefix: str = "") -> Iterator[Declarat
             next((one.ge for one in limits if hasattr(one, "ge")), None),
             next((one.le for one in limits if hasattr(one, "le")), None),
             choices,
-            **typing.cast(dict[str, Any], field.json_schema_extra),
+            **how,
         )
 
 

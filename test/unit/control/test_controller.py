@@ -443,14 +443,23 @@ def test_the_image_after_a_silence_is_no_time_that_goes_back():
     assert tick.sent is not None and tick.missed == 0
 
 
-@pytest.mark.parametrize("gap", [0.0, 0.1, 0.15])
-def test_the_next_tick_is_no_gap_and_the_one_after_is(gap):
-    bench = Bench(watch__reset_gap=gap)
+@pytest.mark.parametrize(("rate", "fine"), [(10.0, 9), (0.8, 0)])
+def test_a_second_is_a_gap_but_the_next_tick_is_none(monkeypatch, rate, fine):
+    """:param fine: so many ticks that are missed are no gap."""
+    period = round(1e9 / rate)
+    monkeypatch.setattr("control_bench.PERIOD", period)
+    camera = {"name": "front", "max_age": 2.0}
+    spec = parse_spec({"cameras": [camera], "joints": [{"names": ["a", "b"]}], "rate": rate})
+    bench = Bench(spec=spec, start__wait=99.0)
     bench.control.start()
     bench.run(5)
     assert bench.policy.steps == 5
     bench.missing = {"front": "nothing"}
-    bench.run()
+    bench.run(fine)
+    bench.missing = {}
+    assert bench.run().reset is None
+    bench.missing = {"front": "nothing"}
+    bench.run(fine + 1)
     bench.missing = {}
     assert bench.run().reset == "gap" and bench.policy.steps == 1
 
