@@ -30,7 +30,7 @@ from sarnn_ros.control.resolve import (
 )
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import Settings
-from sarnn_ros.control.start import start_sequence
+from sarnn_ros.control.start import StartSequence
 from sarnn_ros.control.ticker import GridTicker, ImageTicker, Repeat, Threads, Ticker
 from sarnn_ros.control.watchdogs import EffortWatch, FormatWatch, ObservationWatch
 from sarnn_ros.policy.runtime import Policy
@@ -83,7 +83,7 @@ def _parts(policy: Policy, settings: Callable[[], Settings], ports: Ports) -> Pa
         buffer=buffer,
         limiter=limiter,
         gripper=gripper,
-        sequence=start_sequence(
+        sequence=StartSequence(
             now.start,
             *start_box(spec, envelope),
             limits,
@@ -127,7 +127,7 @@ def _parts(policy: Policy, settings: Callable[[], Settings], ports: Ports) -> Pa
 def _limits_by(policy: Policy, ports: Ports) -> LimitsBy:
     """The limits by the settings and a robot description's text, if there is one."""
     spec, envelope = policy.spec, policy.config.envelope
-    warn = _Once(partial(ports.log, "warning", "limits"))
+    warn = partial(ports.log, "warning", "limits")
 
     def limits_by(settings: Settings, description: str | None) -> JointLimits:
         limits = guard_limits(settings, spec, envelope, description, warn=warn)
@@ -192,19 +192,6 @@ def _ticker(
         simulated=ports.clocks.simulated,
         on_start=ports.on_start,
     )
-
-
-class _Once:
-    """Tells a text unless it was the last one told: a description may be published repeatedly."""
-
-    def __init__(self, tell: Callable[[str], object]) -> None:
-        self._tell = tell
-        self._told = ""
-
-    def __call__(self, text: str) -> None:
-        if text != self._told:
-            self._tell(text)
-        self._told = text
 
 
 def _commanded_joints(buffer: ObservationBuffer, time_ns: int) -> NDArray[np.float64] | None:

@@ -48,12 +48,17 @@ class DescriptionWatch:
 
     def take(self, text: str) -> None:
         """A description has arrived."""
+        if text == self.text and not self._fault:
+            return
+        problem = ""
+        try:
+            limits = self._resolve(text)
+        except ConfigError as error:
+            problem = str(error)
         with self._lock:
-            try:
-                limits = self._resolve(text)
-            except ConfigError as error:
+            if problem:
                 self._next = None
-                self._fault = str(error)
+                self._fault = problem
                 if self._current is not None:
                     self._fault += f"; {AS_BEFORE}"
                 return

@@ -209,7 +209,7 @@ def guard_limits(
     envelope: Any,
     description: str | None = None,
     *,
-    warn: Callable[[str], None] = lambda text: None,
+    warn: Callable[[str], object] = lambda text: None,
 ) -> JointLimits:
     """Training envelope and margins, narrowed by the robot's and the user's own limits.
 

@@ -34,6 +34,11 @@ def _from_ros(value: Any) -> Any:
 #: A list. It is a tuple inside, since the settings do not change.
 List = Annotated[tuple[T, ...], BeforeValidator(_from_ros)]
 Number = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Factor = Annotated[float, Field(ge=1, le=100)]
+Ratio = Annotated[float, Field(ge=0, le=100)]
+Hertz = Annotated[float, Field(ge=0, le=1000)]
+Ticks = Annotated[int, Field(ge=0, le=1000)]
 Action = Literal["refuse", "clamp"]
 
 
@@ -67,30 +72,24 @@ class GuardSettings(_LiveGroup):
     """The command limits; see docs/explanation/safety.md for how they combine. Live, but refused
     while the robot is commanded."""
 
-    position_margin: float = _setting(
-        0.1,
-        "widens the trained position range on each side, by this fraction of it",
-        within=(0, 1),
+    position_margin: Share = _setting(
+        0.1, "widens the trained position range on each side, by this fraction of it"
     )
     step_margin: float = _setting(
         1.5, "largest step from the present position, in largest trained steps", within=(0, 10)
     )
-    velocity_margin: float = _setting(
-        2.0,
-        "largest change from one command to the next, in largest trained ones",
-        within=(1, 100),
+    velocity_margin: Factor = _setting(
+        2.0, "largest change from one command to the next, in largest trained ones"
     )
-    acceleration_margin: float = _setting(
+    acceleration_margin: Factor = _setting(
         3.0,
         "largest change of that change, in largest trained ones (a tenth of the episodes aside); "
         "from the third command of a motion on",
-        within=(1, 100),
     )
-    floor: float = _setting(
+    floor: Share = _setting(
         0.01,
         "smallest position margin and smallest step limits, rad or m: a joint that hardly moved "
         "in training must not be stopped by its own measurement noise",
-        within=(0, 1),
     )
     position_min: List[float] = _setting(
         (), "own lower position limits, rad or m: one value, or one per commanded joint"
@@ -150,24 +149,21 @@ class WatchSettings(_Group):
         "it would count as fresh when it is older by as much",
         within=(0, 10),
     )
-    frozen_ticks: int = _setting(
+    frozen_ticks: Ticks = _setting(
         10,
         "the camera counts as frozen after this many ticks with identical images while the robot "
         "moves; 0: never",
-        within=(0, 1000),
     )
-    still_ticks: int = _setting(
+    still_ticks: Ticks = _setting(
         15,
         "an arm of which no joint moves at all for so many ticks while it is commanded to latches "
         "a fault, and so do joint states that stay the same to the last bit; 0: never. Joints of "
         "the gripper, if gripper.joints names them, do not count: what it holds stops them",
-        within=(0, 1000),
     )
-    effort: float = _setting(
+    effort: Ratio = _setting(
         0.0,
         "a commanded joint whose measured effort is outside what the demonstrations had by more "
         "than this many times their range latches a fault; 0: never",
-        within=(0, 100),
         live=True,
     )
     image_size: bool = _setting(
@@ -183,10 +179,8 @@ class WatchSettings(_Group):
         True,
         "nothing is sent, and the policy does not begin, while nobody subscribes to the command",
     )
-    min_rate: float = _setting(
-        0.0,
-        "a sensor that is slower than this holds the robot, Hz; 0: only its age counts",
-        within=(0, 1000),
+    min_rate: Hertz = _setting(
+        0.0, "a sensor that is slower than this holds the robot, Hz; 0: only its age counts"
     )
 
 
@@ -200,13 +194,12 @@ class StartSettings(_Group):
         live=True,
         within=(0.1, 3600),
     )
-    margin: float = _setting(
+    margin: Ratio = _setting(
         0.1,
         "without a ramp ~/start is refused where a joint is further than this fraction of its "
         "trained range from where the demonstrations began (at least guard.floor); 1: anywhere in "
         "that range. The gripper and hold_joints do not count, nor does a dry run",
         live=True,
-        within=(0, 100),
     )
     ramp_speed: float = _setting(
         0.0,
@@ -214,10 +207,8 @@ class StartSettings(_Group):
         "space that avoids no obstacles; speed of the fastest joint, rad/s or m/s; 0: no ramp",
         within=(0, 10),
     )
-    warm_up_ticks: int = _setting(
-        0,
-        "ticks that the policy sees before it commands, after each reset of its state",
-        within=(0, 1000),
+    warm_up_ticks: Ticks = _setting(
+        0, "ticks that the policy sees before it commands, after each reset of its state"
     )
     blend_time: float = _setting(
         0.0,
@@ -245,15 +236,12 @@ class GripperSettings(_Group):
         "'closed' it makes the gripper binary; both empty: it follows the prediction",
     )
     closed: List[float] = _setting((), "position of the closed gripper, rad or m: likewise")
-    close_above: float = _setting(
+    close_above: Share = _setting(
         0.6,
         "it closes when the prediction is beyond this fraction of the range from open to closed",
-        within=(0, 1),
     )
-    open_below: float = _setting(
-        0.4,
-        "it opens when the prediction is below this fraction; between the two it stays",
-        within=(0, 1),
+    open_below: Share = _setting(
+        0.4, "it opens when the prediction is below this fraction; between the two it stays"
     )
     min_dwell: float = _setting(
         0.0,
@@ -269,15 +257,14 @@ class HealthSettings(_Group):
     window: float = _setting(
         1.0, "the score is smoothed over this long by its median, s", within=(0, 60)
     )
-    warn_above: float = _setting(
+    warn_above: Ratio = _setting(
         1.0,
         "warn when the score is above this; 1: errors as large as the 99th percentile on "
         "validation episodes; 0: never",
-        within=(0, 100),
         live=True,
     )
-    stop_above: float = _setting(
-        0.0, "hold the robot while the score is above this; 0: never", within=(0, 100), live=True
+    stop_above: Ratio = _setting(
+        0.0, "hold the robot while the score is above this; 0: never", live=True
     )
     latch: bool = _setting(
         False,
@@ -314,12 +301,11 @@ class DriftSettings(_Group):
 class RegistrationSettings(_LiveGroup):
     """Where the cameras stand; see docs/explanation/safety.md."""
 
-    max_displacement: float = _setting(
+    max_displacement: Share = _setting(
         0.25,
         "a camera that was moved since the demonstrations is corrected for, up to so far, as a "
         "share of the image's width at the worst corner; beyond it, or if its scene is not "
         "recognised, no run begins. 0: cameras are not registered",
-        within=(0, 1),
     )
 
 
@@ -385,11 +371,10 @@ class Settings(_Group):
         "begins, whatever is predicted: a controller may want joints in every command that never "
         "moved in the demonstrations",
     )
-    command_rate: float = _setting(
+    command_rate: Hertz = _setting(
         0.0,
         "set-points per second between two commands, Hz; 0: only the commands. Not for "
         "joint_trajectory, whose controller interpolates by itself",
-        within=(0, 1000),
     )
     interpolation: Literal["linear", "cubic"] = _setting(
         "linear",
@@ -398,17 +383,13 @@ class Settings(_Group):
     reliability: Literal["best_effort", "reliable"] = _setting(
         "best_effort", "reliability asked of the sensors; best_effort connects to every publisher"
     )
-    input_param_joints: float = _setting(
+    input_param_joints: Share = _setting(
         1.0,
         "share of the measured joints in the next input; the rest is what was predicted",
-        within=(0, 1),
         live=True,
     )
-    input_param_image: float = _setting(
-        1.0,
-        "share of the camera in the next input; the rest is the predicted image",
-        within=(0, 1),
-        live=True,
+    input_param_image: Share = _setting(
+        1.0, "share of the camera in the next input; the rest is the predicted image", live=True
     )
     robot_description_topic: str = _setting(
         "",

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sarnn_ros.control.histogram import BOUNDS, Histogram
+from sarnn_ros.control.statistics import BOUNDS, Histogram
 
 durations = st.lists(st.floats(0.0, 1.4), min_size=1, max_size=50)
 
