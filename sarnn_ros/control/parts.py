@@ -14,6 +14,7 @@ from sarnn_ros.control.following import FollowingWatch
 from sarnn_ros.control.gripper import TwoValuedGripper
 from sarnn_ros.control.interpolator import SetpointInterpolator
 from sarnn_ros.control.limits import JointLimiter, JointLimits
+from sarnn_ros.control.log import Log
 from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet
 from sarnn_ros.control.outside import OutsideWatch
 from sarnn_ros.control.scene_watch import SceneWatch
@@ -40,8 +41,6 @@ class Ports:
     :param faults: what is wrong outside at this moment: on the ROS graph. Asked at every tick,
         again before its command leaves, and before every set-point: it must be quick.
     :param wants_image: whether somebody looks at the predicted image.
-    :param log: logs unless it has just logged something with the same key; takes a level (error,
-        warning, info), a stable key and a text, and returns whether it logged.
     :param changed: called when the state or a fault has changed.
     :param on_tick: called with each finished tick; on the control thread.
     :param on_start: called first in the control thread.
@@ -52,7 +51,7 @@ class Ports:
     prepare: Callable[[Command], Callable[[], None]]
     faults: Callable[[], Faults] = Faults
     wants_image: Callable[[], bool] = bool
-    log: Callable[[str, str, str], bool] = lambda level, key, text: True
+    log: Log = lambda level, key, text: True
     changed: Callable[[], None] = _nothing
     on_tick: Callable[[Tick], None] = _nothing
     on_start: Callable[[], None] = _nothing

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sarnn_ros.control.faults import Faults
+from sarnn_ros.control.log import Log
 from sarnn_ros.control.settings import DriftSettings, Settings
 from sarnn_ros.control.state import STARTED, State
 from sarnn_ros.policy.directory import PolicyConfig
@@ -23,9 +24,6 @@ from sarnn_ros.policy.health import HealthMonitor, HealthReading, JointsUse
 
 if TYPE_CHECKING:
     from sarnn_ros.control.tick import Tick
-
-#: Takes a level (warning, info), a stable key and a text; returns whether it logged.
-Log = Callable[[str, str, str], bool]
 
 #: The arm does what the policy predicts, or is blended into it.
 POLICY_COMMANDS = frozenset({State.BLENDING, State.COMMANDING})
@@ -58,7 +56,6 @@ class SceneWatch:
     moves it: health is unknown, and nothing follows from it.
 
     :param settings: the current ones.
-    :param log: takes a level, a stable key and a text; returns whether it logged.
     :ivar health, drift: the newest readings; may be read anywhere.
     """
 

@@ -11,7 +11,6 @@ import json
 import math
 import threading
 import time
-from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
@@ -21,33 +20,10 @@ import numpy as np
 WINDOW = 600
 #: For so long a missed tick is reported, s: diagnostics come once a second.
 NEWS_S = 5.0
-#: Upper ends of the buckets, s: two per octave, 16 us to 1.5 s. What is longer counts as infinite.
-BOUNDS = (*(16e-6 * 2 ** (step / 2) for step in range(34)), float("inf"))
-
-
-class Histogram:
-    """Durations counted in buckets for as long as a node runs: the tail that a window of the last
-    ticks forgets. One thread adds, another may read."""
-
-    def __init__(self) -> None:
-        self._counts = [0] * len(BOUNDS)
-
-    def add(self, seconds: float) -> None:
-        self._counts[bisect_left(BOUNDS, seconds)] += 1
-
-    def at_most(self, share: float) -> float:
-        """What that share of the durations did not exceed, s: the upper end of its bucket. NaN if
-        there are none."""
-        remaining = share * sum(self._counts)
-        for bound, count in zip(BOUNDS, self._counts):
-            remaining -= count
-            if count and remaining <= 0:
-                return bound
-        return float("nan")
 
 
 class LoopStatistics:
-    """Ticks and histograms since the start, and the durations of the last `WINDOW` ticks.
+    """Ticks since the start, and the durations of the last `WINDOW` of them.
 
     :param steady_s: a clock that nobody sets or stops, s.
     :ivar violations: of the limits, by `LimitViolation.reason`.
@@ -59,7 +35,7 @@ class LoopStatistics:
         self._ticked_s = steady_s()
         self._missed_s = -math.inf
         self._stages: dict[str, deque[float]] = {}
-        self._histograms: dict[str, Histogram] = {}
+        self._longest: dict[str, float] = {}  # since the start, s, by stage
         self._ages: dict[str, float] = {}
         self._labels: deque[int] = deque(maxlen=WINDOW)
         self.total = 0
@@ -97,11 +73,8 @@ class LoopStatistics:
             self.commands += sent
             self._ages = dict(ages or {})
             for stage, seconds in stages.items():
-                if stage not in self._stages:
-                    self._stages[stage] = deque(maxlen=WINDOW)
-                    self._histograms[stage] = Histogram()
-                self._stages[stage].append(seconds)
-                self._histograms[stage].add(seconds)
+                self._stages.setdefault(stage, deque(maxlen=WINDOW)).append(seconds)
+                self._longest[stage] = max(seconds, self._longest.get(stage, 0.0))
 
     def expect(self) -> None:
         """A tick begins, or ticks are to come from now on."""
@@ -133,22 +106,15 @@ class LoopStatistics:
             return dict(self._ages)
 
     def latencies(self) -> dict[str, dict[str, float]]:
-        """By stage, in ms: `p50`, `p95` and `p99` of the last `WINDOW` ticks; `p99.9` and `max` of
-        all since the start, which are exact to half an octave (see `Histogram`)."""
+        """By stage, ms: `p50`, `p95`, `p99` of the last `WINDOW` ticks, `max` since the start."""
         with self._lock:
             samples = {stage: list(values) for stage, values in self._stages.items()}
-            tails = {
-                stage: {"p99.9": one.at_most(0.999) * 1e3, "max": one.at_most(1.0) * 1e3}
-                for stage, one in self._histograms.items()
-            }
-        recent = ("p50", "p95", "p99")
-        return {
-            stage: {
-                **dict(zip(recent, (np.percentile(values, (50, 95, 99)) * 1e3).tolist())),
-                **tails[stage],
-            }
-            for stage, values in samples.items()
-        }
+            longest = dict(self._longest)
+        figures = {}
+        for stage, values in samples.items():
+            p50, p95, p99 = (np.percentile(values, (50, 95, 99)) * 1e3).tolist()
+            figures[stage] = {"p50": p50, "p95": p95, "p99": p99, "max": longest[stage] * 1e3}
+        return figures
 
 
 _KEY, _UNIT = "latency ", " (ms)"
