@@ -119,7 +119,13 @@ def _parts(policy: Policy, settings: Callable[[], Settings], ports: Ports) -> Pa
         outside=OutsideWatch(names),
         scene=SceneWatch(policy.config, settings, ports.log),
         cameras=CameraWatch(policy.config, policy.references, buffer, settings, ports.log),
-        description=_description_watch(settings, limits_by, limiter, ports),
+        description=DescriptionWatch(
+            ports.topic_name(now.robot_description_topic),
+            lambda text: limits_by(settings(), text),
+            limiter,
+        )
+        if now.robot_description_topic
+        else None,
         limits_by=limits_by,
     )
 
@@ -150,6 +156,10 @@ def _outlet(
     age_ns = max(source.max_age_ns for source in spec.joints)
     late_ns = max(spec.period_ns, round(settings.watch.max_latency * 1e9))
 
+    def present(time_ns: int) -> NDArray[np.float64] | None:
+        joints = buffer.joints_at(time_ns)
+        return None if joints is None else joints[list(spec.command_indices)]
+
     def prepare(command: Command) -> tuple[Callable[[], None], Callable[[], None]]:
         command, commit = gripper.prepare(command, ports.clocks.now_ns())
         return ports.prepare(command), commit
@@ -158,20 +168,9 @@ def _outlet(
         prepare,
         limiter,
         ports.clocks,
-        partial(_commanded_joints, buffer),
+        present,
         lambda: next(iter(ports.faults().soft.values()), ""),
         fresh_ns=late_ns + age_ns,
-    )
-
-
-def _description_watch(
-    settings: Callable[[], Settings], limits_by: LimitsBy, limiter: JointLimiter, ports: Ports
-) -> DescriptionWatch | None:
-    topic = settings().robot_description_topic
-    if not topic:
-        return None
-    return DescriptionWatch(
-        ports.topic_name(topic), lambda text: limits_by(settings(), text), limiter
     )
 
 
@@ -192,9 +191,3 @@ def _ticker(
         simulated=ports.clocks.simulated,
         on_start=ports.on_start,
     )
-
-
-def _commanded_joints(buffer: ObservationBuffer, time_ns: int) -> NDArray[np.float64] | None:
-    """The commanded joints as measured last, (n,); None if that is not fresh."""
-    joints = buffer.joints_at(time_ns)
-    return None if joints is None else joints[list(buffer.spec.command_indices)]

@@ -10,7 +10,6 @@ Every one passes the limits. No ROS here.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.control.limits import JointLimiter
 from sarnn_ros.control.outlet import Command, CommandOutlet, Instant, Interruption
-from sarnn_ros.control.segment import Segment, segment
+from sarnn_ros.control.segment import Segment
 from sarnn_ros.control.ticker import GridTicker
 
 Vector = NDArray[np.float64]
@@ -28,10 +27,7 @@ Vector = NDArray[np.float64]
 
 class SetpointInterpolator:
     """See the module. Safe to call from any thread; after `end` nothing of a segment is sent.
-
-    The limits judge each set-point: finite, position, step from the present position, velocity. A
-    velocity too high makes the segment longer. Acceleration is for the commands themselves:
-    between set-points a few milliseconds apart it means nothing.
+    `JointLimits.between_commands` judge each set-point.
 
     :param period_ns: of the policy: how long the segment to a command takes.
     :param interval_ns: between set-points; 0: commands are sent as they come, without a thread.
@@ -97,9 +93,8 @@ class SetpointInterpolator:
 
     def _set_out(self, command: Command, measured: Vector) -> None:
         """Begin the segment to a command: at the set-point sent last, or at the measured position
-        if the motion begins. It takes one period, as it would in joint_trajectory_controller, and
-        is at its end one period after it was asked for, or at most one interval later: no lag is
-        added but that.
+        if the motion begins. It takes one period, as in joint_trajectory_controller, from now on
+        or from at most one interval later: no lag is added but that.
         """
         outlet = self._outlet
         self._began = now = self._clocks.read()
@@ -116,7 +111,7 @@ class SetpointInterpolator:
             if 0 <= passed_ns <= 1.5 * self._interval_ns:
                 start_ns = outlet.sent.at_ns + self._interval_ns
         start[self._immediate] = command.position[self._immediate]
-        self._segment = segment(
+        self._segment = Segment(
             self._kind,
             start_ns,
             start_ns + self._period_ns,
@@ -163,7 +158,8 @@ class SetpointInterpolator:
             # What is sent now is to be reached when the next one is sent.
             target_ns, sent = now.now_ns + self._interval_ns, outlet.sent
             elapsed_ns = self._interval_ns if sent is None else now.now_ns - sent.at_ns
-            result = _between_commands(outlet.limiter).check(
+            limits, names = outlet.limiter.limits, outlet.limiter.names
+            result = JointLimiter(limits.between_commands, names).check(
                 path.position(target_ns),
                 present,
                 max(elapsed_ns, self._interval_ns) * 1e-9,
@@ -185,16 +181,3 @@ class SetpointInterpolator:
         self._segment = self._outlet.sent = None
         self._interruption = interruption
         self._interruptions[interruption.code] += 1
-
-
-def _between_commands(limiter: JointLimiter) -> JointLimiter:
-    """For the set-points between two commands that these limits let through."""
-    limits = limiter.limits
-    limits = dataclasses.replace(
-        limits,
-        max_acceleration=np.full_like(limits.max_acceleration, np.inf),
-        trained_min=limits.position_min,
-        trained_max=limits.position_max,
-        clamp=frozenset({"velocity"}),
-    )
-    return JointLimiter(limits, limiter.names)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -103,6 +104,19 @@ class JointLimits:
             trained_min=low,
             trained_max=high,
             clamp=clamp,
+        )
+
+    @cached_property
+    def between_commands(self) -> JointLimits:
+        """For the set-points between two commands that these limits let through. A velocity too
+        high makes the way longer; accelerations between set-points a few milliseconds apart mean
+        nothing."""
+        return dataclasses.replace(
+            self,
+            max_acceleration=np.full_like(self.max_acceleration, np.inf),
+            trained_min=self.position_min,
+            trained_max=self.position_max,
+            clamp=frozenset({"velocity"}),
         )
 
     def replaced(self, rows: Sequence[int], values: Mapping[str, Vector]) -> JointLimits:

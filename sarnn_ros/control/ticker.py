@@ -15,7 +15,7 @@ import contextlib
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from sarnn_ros.streams.align import grid_tick, silence_ns
 
@@ -23,16 +23,6 @@ from sarnn_ros.streams.align import grid_tick, silence_ns
 JOIN_SECONDS = 0.5
 #: The shortest wait, s: a clock read just before a tick must not make the thread spin.
 SHORTEST_WAIT = 5e-5
-
-
-class Thread(Protocol):
-    """What can be started and stopped, again and again."""
-
-    def start(self) -> None: ...
-
-    def stop(self) -> bool:
-        """Returns whether it has ended."""
-        ...
 
 
 class Repeat:
@@ -69,7 +59,7 @@ class Repeat:
         self._thread.start()
 
     def stop(self) -> bool:
-        """Returns whether it has ended, or need not."""
+        """Returns whether it has ended, or need not. It may be started again."""
         self._stopping.set()
         if self._thread is None or not self._waits:
             return True
@@ -250,10 +240,10 @@ class Threads:
     :param tickers: further ones by the same clock.
     """
 
-    def __init__(self, ticker: Ticker, *tickers: Ticker, others: Sequence[Thread]) -> None:
+    def __init__(self, ticker: Ticker, *tickers: Ticker, others: Sequence[Repeat]) -> None:
         self.ticker = ticker
         self._tickers = (*tickers, ticker)
-        self._all = (*others, *self._tickers)
+        self._all: tuple[Repeat | Ticker, ...] = (*others, *self._tickers)
 
     def start(self) -> None:
         for thread in self._all:

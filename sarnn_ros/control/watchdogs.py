@@ -154,8 +154,6 @@ class EffortWatch:
         self._settings = settings
         self._warn = warn
         self._told = False
-        if not known and settings().effort:
-            warn(NO_EFFORTS)
         self.reset()
 
     def reset(self) -> None:
@@ -164,9 +162,11 @@ class EffortWatch:
 
     def look_for(self, effort: NDArray[np.float64] | None) -> None:
         """Say once which joints are not watched since their driver tells no effort."""
-        if self._told or not self._settings().effort or not self._rows:
+        if self._told or not self._settings().effort:
             return
         self._told = True
+        if not self._rows:
+            self._warn(NO_EFFORTS)
         known = self._known(effort)
         if missing := [name for name, told in zip(self._names, np.isfinite(known)) if not told]:
             self._warn(
