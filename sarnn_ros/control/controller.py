@@ -99,6 +99,7 @@ class Controller:
         logged, and nothing that takes long is done, by a thread that holds it.
     :ivar ticking: the control thread is in the middle of a tick.
     :ivar measured: stamp and commanded joints, (n,), of the last observation.
+    :ivar longest_gap_s: between two ticks of a motion.
     :ivar hung: a thread did not end, and will not.
     """
 
@@ -119,8 +120,8 @@ class Controller:
         spec = parts.policy.spec
         self._period_ns = spec.period_ns
         silence_ns = 0 if spec.trigger is None else spec.trigger.max_age_ns
-        gap_ns = round(settings().watch.max_gap * 1e9)
-        self.stall_ns = max(GAP_PERIODS * spec.period_ns, gap_ns) + silence_ns
+        gap_s = max(GAP_PERIODS * spec.period_ns * 1e-9, settings().watch.max_gap)
+        self.longest_gap_s = gap_s + silence_ns * 1e-9
         self._order = Order(0, 0, self.state)  # for the next tick
         self._run_began = self._held_since = self._clocks.read()
         self._ending: Ending | None = None  # None: by ~/stop, or never started
@@ -170,7 +171,7 @@ class Controller:
         """How long there has been no tick, if that is longer than it can be; else 0. To be asked
         while ticks are to come."""
         silence = self.statistics.silence_s
-        return silence if silence > self.stall_ns * 1e-9 else 0.0
+        return silence if silence > self.longest_gap_s else 0.0
 
     def away(self, present: Vector | None = None) -> str:
         """Why no motion may begin where the arm is; empty: it may, or nobody knows where it is.
@@ -362,22 +363,16 @@ class Controller:
         with self.lock:
             if limit_s and self.state in STARTED and self.run_s >= limit_s:
                 self._override(Event.TIMEOUT)
-            elif self.state is State.HOLDING and not settings.dry_run and self._held_s >= wait_s:
+            elif (
+                self.state is State.HOLDING
+                and not settings.dry_run
+                and self._clocks.elapsed_s(self._held_since, self._clocks.read()) >= wait_s
+            ):
                 active = self.faults.active
                 self._override(Event.WAITED, cause=active[0].text if active else "")
             else:
                 return
         self._ports.changed()
-
-    @property
-    def _held_s(self) -> float:
-        """For how long it has been holding, s. A simulated clock may stand still, or leap when it
-        begins."""
-        since, now = self._held_since, self._clocks.read()
-        held_ns = now.steady_ns - since.steady_ns
-        if self._clocks.simulated():
-            held_ns = min(held_ns, now.now_ns - since.now_ns)
-        return held_ns * 1e-9
 
     def clock_was_set_back(self, now: Instant) -> None:
         """A simulated clock takes the run's time along."""

@@ -17,7 +17,7 @@ from sarnn_ros.control.outlet import Instant, Interruption
 from sarnn_ros.control.parts import Ports
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.state import MAY_COMMAND, MOVING, STARTED, Event, State
-from sarnn_ros.control.tick import StopWatch, Tick
+from sarnn_ros.control.tick import Tick
 from sarnn_ros.streams.observe import Missing, Observation
 
 Vector = NDArray[np.float64]
@@ -74,7 +74,6 @@ class ControlLoop:
 
     def _tick(self, label_ns: int, due_ns: int, began: Instant) -> Tick:
         tick = Tick(label_ns)
-        watch = StopWatch(tick.stages)
         if due_ns != label_ns:
             tick.stages["arrival"] = max(due_ns - label_ns, 0) * 1e-9
         tick.stages["wake"] = max(began.now_ns - due_ns, 0) * 1e-9
@@ -82,19 +81,18 @@ class ControlLoop:
         order = self._begin(tick)
         faults = self._follow_clocks(tick, began, order)
         self._observe(tick, order, faults)
-        watch.lap("observe")
+        tick.lap("observe")
         event, wanted = self._predict(tick, order, faults)
-        watch.lap("policy")
+        tick.lap("policy")
         if wanted is not None:
             self._find_flips(faults)
             wanted = self._limit(tick, event, wanted, faults)
         if wanted is not None and event is not Event.RAMP:
             self._look_outside(wanted, faults)
-        watch.lap("guard")
+        tick.lap("guard")
         since = Instant(label_ns, began.steady_ns)
         self._conclude(tick, order, event, wanted, since, faults)
-        watch.lap("publish")
-        tick.stages["total"] = watch.total()
+        tick.lap("publish")
         self._controller.statistics.add(
             label_ns,
             missed=tick.missed,
@@ -149,12 +147,10 @@ class ControlLoop:
 
     def _find_stall(self, then: Instant, now: Instant, state: State, faults: Faults) -> None:
         """Whether there was too long a gap in a motion between two instants."""
-        gap_ns = now.steady_ns - then.steady_ns
-        if self._clocks.simulated():  # which may have been paused, and the robot with it
-            gap_ns = min(gap_ns, now.now_ns - then.now_ns)
-        if gap_ns > self._controller.stall_ns and state in MOVING:
+        gap_s = self._clocks.elapsed_s(then, now)
+        if gap_s > self._controller.longest_gap_s and state in MOVING:
             faults.hard["stalled"] = (
-                f"nothing was done for {gap_ns * 1e-9:.2f} s in the middle of a motion: was the "
+                f"nothing was done for {gap_s:.2f} s in the middle of a motion: was the "
                 "process stopped, or no core free? The arm may have been moved meanwhile"
             )
 

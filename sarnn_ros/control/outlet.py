@@ -77,6 +77,14 @@ class Clocks:
     def read(self) -> Instant:
         return Instant(self.now_ns(), self.steady_ns())
 
+    def elapsed_s(self, since: Instant, until: Instant) -> float:
+        """By the steady clock. A simulated one may stand still, and the robot with it, or leap:
+        then the shorter time of the two, s."""
+        elapsed_ns = until.steady_ns - since.steady_ns
+        if self.simulated():
+            elapsed_ns = min(elapsed_ns, until.now_ns - since.now_ns)
+        return elapsed_ns * 1e-9
+
 
 @dataclass(frozen=True)
 class Interruption:
