@@ -54,7 +54,7 @@ def load_policy(settings: Settings) -> Policy:
     return Policy.load(
         path,
         backend=settings.backend,
-        device=settings.device,
+        device="auto",
         sha256=settings.policy_sha256 or None,
     )
 

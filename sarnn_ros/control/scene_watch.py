@@ -16,7 +16,7 @@ import numpy as np
 
 from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.log import Log
-from sarnn_ros.control.settings import DriftSettings, Settings
+from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.state import STARTED, State
 from sarnn_ros.policy.directory import PolicyConfig
 from sarnn_ros.policy.drift import Drift, DriftMonitor
@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 POLICY_COMMANDS = frozenset({State.BLENDING, State.COMMANDING})
 #: A proposed `health.stop_above` is so many times the largest score of good runs.
 STOP_FACTOR = 1.5
+#: Brightness and colour are averaged over this long, s: a shadow that passes is no drift.
+DRIFT_WINDOW_S = 5.0
+#: There is a warning, and nothing but that, when the mean brightness differs from training by more
+#: than this part of it, and is outside what training saw; and when a colour channel's share of the
+#: light does by more than that.
+MAX_BRIGHTNESS_CHANGE, MAX_COLOR_CHANGE = 0.25, 0.1
 
 NO_REFERENCE = (
     "the policy does not say which prediction errors are usual: write it again with "
@@ -69,7 +75,7 @@ class SceneWatch:
             config, window=max(1, round(now.health.window * rate)), count_images=now.health.image
         )
         self._drift = DriftMonitor(
-            config.envelope.cameras, window=max(1, round(now.drift.window * rate))
+            config.envelope.cameras, window=max(1, round(DRIFT_WINDOW_S * rate))
         )
         self._lock = threading.Lock()  # a reset must not come in the middle of `see`
         self._commanded = False  # by the policy, at the tick before
@@ -109,7 +115,7 @@ class SceneWatch:
             return
         self.drift = self._drift.see(tick.observation.images)
         for camera, drift in self.drift.items():
-            text = drift_text(camera, drift, self._settings().drift)
+            text = drift_text(camera, drift)
             key = f"drift:{camera}"
             if text and key not in self._told and self._log("warning", key, text):
                 self._told.add(key)
@@ -217,10 +223,9 @@ class SceneWatch:
 
     def drift_status(self) -> tuple[bool, str, dict[str, object]]:
         """(no camera drifts, a text, values)."""
-        limits, texts = self._settings().drift, []
-        values: dict[str, object] = {}
+        texts, values = [], dict[str, object]()
         for camera, drift in self.drift.items():
-            texts.append(drift_text(camera, drift, limits))
+            texts.append(drift_text(camera, drift))
             values[f"brightness {camera}"] = float(drift.color.mean())
             values[f"brightness trained {camera}"] = float(drift.trained.mean())
             values[f"brightness change {camera}"] = drift.brightness_change
@@ -237,16 +242,16 @@ def stop_above(largest: float) -> float:
     return math.ceil(STOP_FACTOR * largest * 10) / 10
 
 
-def drift_text(camera: str, drift: Drift, limits: DriftSettings) -> str:
+def drift_text(camera: str, drift: Drift) -> str:
     """What to warn of, or nothing."""
     found = []
     change = drift.brightness_change
-    if limits.brightness and abs(change) > limits.brightness and not drift.usual:
+    if abs(change) > MAX_BRIGHTNESS_CHANGE and not drift.usual:
         found.append(
             f"{abs(change):.0%} {'brighter' if change > 0 else 'darker'} than in training "
             f"({drift.color.mean():.0f} of 255, then {drift.trained.mean():.0f})"
         )
-    if limits.color and drift.color_change > limits.color:
+    if drift.color_change > MAX_COLOR_CHANGE:
         live, trained = (
             "/".join(f"{channel:.0f}" for channel in color)
             for color in (drift.color, drift.trained)

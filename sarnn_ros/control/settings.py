@@ -276,28 +276,6 @@ class HealthSettings(_Group):
     )
 
 
-class DriftSettings(_Group):
-    """Camera drift: warnings only."""
-
-    window: float = _setting(
-        5.0, "brightness and colour are averaged over this long, s", within=(0, 600)
-    )
-    brightness: float = _setting(
-        0.25,
-        "warn when the mean brightness differs from training by more than this fraction, and is "
-        "outside what training saw; 0: never",
-        within=(0, 10),
-        live=True,
-    )
-    color: float = _setting(
-        0.1,
-        "warn when a colour channel's share of the light differs from training by more than this "
-        "fraction; 0: never",
-        within=(0, 10),
-        live=True,
-    )
-
-
 class RegistrationSettings(_LiveGroup):
     """Where the cameras stand; see docs/explanation/safety.md."""
 
@@ -318,10 +296,8 @@ class Settings(_Group):
         "refuse another policy than the one with this 'sha256' in its config.json; empty: any",
         on_load=True,
     )
-    backend: Literal["onnxruntime", "torch"] = _setting("onnxruntime", "what runs the network")
-    device: Literal["auto", "cpu", "cuda"] = _setting(
-        "auto",
-        "device of the backend torch; auto: a GPU if there is one. onnxruntime runs on the CPU",
+    backend: Literal["onnxruntime", "torch"] = _setting(
+        "onnxruntime", "what runs the network; torch uses a GPU if there is one"
     )
     cpu_affinity: List[Annotated[int, Field(ge=0)]] = _setting(
         (), "cores that the control thread may use; empty: all that the process may"
@@ -401,7 +377,6 @@ class Settings(_Group):
     guard: GuardSettings = GuardSettings()
     watch: WatchSettings = WatchSettings()
     health: HealthSettings = HealthSettings()
-    drift: DriftSettings = DriftSettings()
     registration: RegistrationSettings = RegistrationSettings()
 
 
