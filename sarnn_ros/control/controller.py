@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sarnn_ros.control.description import CODE as DESCRIPTION
 from sarnn_ros.control.faults import ActiveFaults, Fault, FaultChanges, Faults
 from sarnn_ros.control.log import ControlLog, Standing, of_faults
-from sarnn_ros.control.outlet import Command, Instant
+from sarnn_ros.control.outlet import Basis, Command, Instant
 from sarnn_ros.control.parts import Parts, Ports
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.state import (
@@ -422,8 +422,8 @@ class Controller:
         position = self.parts.interpolator.end()
         if position is None or self._settings().dry_run:
             return
-        command, now = Command.standing(position), self._clocks.read()
-        refused = self.parts.outlet.send(command, now, self._period_ns, self.measured)
+        basis = Basis(self._clocks.read(), self._period_ns, self.measured)
+        refused = self.parts.outlet.send(Command.standing(position), basis)
         self.parts.interpolator.end()
         if refused is None:
             self.note("info", "hold", "a hold was sent: the last command again, at rest")

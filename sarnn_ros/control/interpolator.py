@@ -18,7 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.control.limits import JointLimiter
-from sarnn_ros.control.outlet import Command, CommandOutlet, Instant, Interruption
+from sarnn_ros.control.outlet import (
+    NO_FRESH_JOINTS,
+    Basis,
+    Command,
+    CommandOutlet,
+    Instant,
+    Interruption,
+)
 from sarnn_ros.control.segment import Segment
 from sarnn_ros.control.ticker import GridTicker
 
@@ -76,19 +83,17 @@ class SetpointInterpolator:
             found, self._interruption = self._interruption, None
             return found
 
-    def ready(
-        self, command: Command, since: Instant, limit_ns: int, measured: tuple[int, Vector]
-    ) -> Callable[[], None] | Interruption:
+    def ready(self, command: Command, basis: Basis) -> Callable[[], None] | Interruption:
         """What sends a command that the limits allow, or begins the segment to it. The lock is to
         be held until it has been called.
 
-        :param since, limit_ns, measured: see `CommandOutlet.check`.
         :returns: or why it may not be sent.
         """
         if not self._interval_ns:
-            return self._outlet.ready(command, since, limit_ns, measured)
-        return self._outlet.check(command.position, since, limit_ns, measured) or partial(
-            self._set_out, command, measured[1]
+            return self._outlet.ready(command, basis)
+        assert basis.measured is not None
+        return self._outlet.check(command.position, basis) or partial(
+            self._set_out, command, basis.measured[1]
         )
 
     def _set_out(self, command: Command, measured: Vector) -> None:
@@ -149,11 +154,11 @@ class SetpointInterpolator:
                 self._interrupt(Interruption("clock", "the clock jumped, or no core was free"))
                 return
             if doubt := outlet.doubt():
-                self._interrupt(Interruption("sensors in doubt", doubt))
+                self._interrupt(Interruption("sensors_in_doubt", doubt))
                 return
             present = outlet.present(now.now_ns)
             if present is None:
-                self._interrupt(Interruption("no fresh joint state", "no fresh joint state"))
+                self._interrupt(NO_FRESH_JOINTS)
                 return
             # What is sent now is to be reached when the next one is sent.
             target_ns, sent = now.now_ns + self._interval_ns, outlet.sent
@@ -170,7 +175,7 @@ class SetpointInterpolator:
                 return
             point = result.command
             command = Command(point, path.velocity(target_ns), point)
-            if interruption := outlet.send(command, now, self._period_ns):
+            if interruption := outlet.send(command, Basis(now, self._period_ns)):
                 self._interrupt(interruption)
             elif target_ns >= path.end_ns and np.array_equal(point, path.end):
                 self._segment = None

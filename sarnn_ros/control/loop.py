@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sarnn_ros.control.controller import Controller, Order
 from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.motion import CONTIGUOUS, Motion
-from sarnn_ros.control.outlet import Instant, Interruption
+from sarnn_ros.control.outlet import Basis, Instant, Interruption
 from sarnn_ros.control.parts import Ports
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.state import MAY_COMMAND, MOVING, STARTED, Event, State
@@ -361,16 +361,16 @@ class ControlLoop:
         :returns: whether it was sent.
         """
         controller, parts, settings = self._controller, self.parts, self._settings()
-        assert controller.measured is not None
         limit_ns = round(settings.watch.max_latency * 1e9) or self._period_ns
+        basis = Basis(since, limit_ns, controller.measured)
         command = self._motion.command(
             tick.label_ns, position, self._present, parts.limiter.limits
         )
         send: Callable[[], None] | Interruption | None
         if settings.dry_run:
-            send = parts.outlet.check(position, since, limit_ns, controller.measured)
+            send = parts.outlet.check(position, basis)
         else:
-            send = parts.interpolator.ready(command, since, limit_ns, controller.measured)
+            send = parts.interpolator.ready(command, basis)
         if isinstance(send, Interruption):
             if send.refused:
                 self._refuse(send.text, faults)
