@@ -25,7 +25,6 @@ from sarnn_ros.control.resolve import (
     command_interval_ns,
     guard_limits,
     held_indices,
-    start_box,
     start_poses,
 )
 from sarnn_ros.control.scene_watch import SceneWatch
@@ -78,6 +77,7 @@ def _parts(policy: Policy, settings: Callable[[], Settings], ports: Ports) -> Pa
         spec, ports.topic_name, sizes, max_ahead_ns=round(now.watch.max_ahead * 1e9)
     )
     outlet = _outlet(now, buffer, limiter, gripper, ports)
+    poses = start_poses(now, spec, envelope)
     return Parts(
         policy=policy,
         buffer=buffer,
@@ -85,13 +85,14 @@ def _parts(policy: Policy, settings: Callable[[], Settings], ports: Ports) -> Pa
         gripper=gripper,
         sequence=StartSequence(
             now.start,
-            *start_box(spec, envelope),
+            poses.low,
+            poses.high,
             limits,
             period_ns * 1e-9,
             gripper.indices,
             held_indices(now, spec),
         ),
-        start_poses=start_poses(now, spec, envelope),
+        start_poses=poses,
         outlet=outlet,
         interpolator=SetpointInterpolator(
             period_ns,

@@ -50,7 +50,9 @@ GAP_PERIODS = 5
 class Ending:
     """Why a run ended that nobody stopped.
 
-    :param level: of the log; :param code: a stable name; :param cause: what led to it.
+    :param level: of the log.
+    :param code: a stable name.
+    :param cause: what led to it.
     """
 
     level: str

@@ -23,7 +23,8 @@ class FollowingWatch:
     """See the module. For the control thread only.
 
     :param ticks: as many in a row without any movement are a fault; 0: never.
-    :param names: of the commanded joints; :param max_step: their step limits, rad or m.
+    :param names: of the commanded joints.
+    :param max_step: their step limits, rad or m.
     :param exempt: joints of a gripper: its fingers are stopped by what they hold.
     """
 
@@ -46,7 +47,8 @@ class FollowingWatch:
     ) -> dict[str, str]:
         """Look at one tick.
 
-        :param state: the whole state, (D,); :param present: the commanded joints of it, (n,).
+        :param state: the whole state, (D,).
+        :param present: the commanded joints of it, (n,).
         :param commanded: the command of the tick before, (n,); None if there was none.
         :returns: hard faults, text by code.
         """

@@ -45,7 +45,8 @@ class TwoValuedGripper:
     :param indices: of the gripper's joints among the commanded ones, k of them.
     :param opened, closed: (k,), rad or m.
     :param close_above: it closes where the prediction is above this fraction of the range from
-        open to closed; :param open_below: it opens below this fraction. Between the two it stays.
+        open to closed.
+    :param open_below: it opens below this fraction. Between the two it stays.
     :param min_dwell_s: (k,), for so long it stays open or closed at least, s.
     :ivar grip: what was published last; None: nothing since the last reset.
     """
@@ -73,7 +74,8 @@ class TwoValuedGripper:
     def _decide(self, predicted: Vector, now_ns: int) -> Grip:
         """What to tell it. The first prediction goes to the nearer of the two.
 
-        :param predicted: (k,), rad or m; :param now_ns: when that would be published.
+        :param predicted: (k,), rad or m.
+        :param now_ns: when that would be published.
         """
         share = (predicted - self.opened) / (self.closed - self.opened)
         last = self.grip

@@ -122,7 +122,8 @@ class JointLimits:
     def replaced(self, rows: Sequence[int], values: Mapping[str, Vector]) -> JointLimits:
         """These limits, but for some joints.
 
-        :param rows: those; :param values: theirs, in vectors of all joints, by field name.
+        :param rows: those.
+        :param values: theirs, in vectors of all joints, by field name.
         """
         mine = np.zeros(self.max_step.shape, np.bool_)
         mine[list(rows)] = True
@@ -178,7 +179,8 @@ class LimitViolation:
     """One joint's violation of one check.
 
     :param reason: `non_finite`, `present`, or the check.
-    :param value: what was found; :param limit: what is allowed, same unit.
+    :param value: what was found.
+    :param limit: what is allowed, in the same unit.
     """
 
     reason: str

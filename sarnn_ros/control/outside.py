@@ -50,7 +50,8 @@ class OutsideWatch:
 
         :param floor: `guard.floor`, rad or m: a joint that was trained to its stop has no margin
             that could be halved.
-        :param longest_s: that it may be outside; 0: for ever. :param tick_s: what one tick counts.
+        :param longest_s: that it may be outside; 0: for ever.
+        :param tick_s: what one tick counts.
         :returns: a fault, if it has been outside for longer.
         """
         below = np.maximum(limits.trained_min - limits.position_min, floor)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sarnn_ros.control.limits import Check, JointLimits
 from sarnn_ros.control.settings import Settings
@@ -181,26 +180,20 @@ def held_indices(settings: Settings, spec: Spec) -> tuple[int, ...]:
     return tuple(names.index(name) for name in held)
 
 
-def start_box(spec: Spec, envelope: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lowest and highest first position of the demonstrations, (n,) each, commanded joints."""
-    indices = list(spec.command_indices)
-    pose = np.asarray(envelope.start_pose, np.float64)[indices]
-    spread = np.asarray(envelope.start_pose_spread, np.float64)[indices]
-    return pose - spread, pose + spread
-
-
 def start_poses(settings: Settings, spec: Spec, envelope: Any) -> StartPoses:
-    """The same box without joints that may begin elsewhere: the gripper's, and those held."""
-    indices = list(spec.command_indices)
-    names = spec.command_names
-    low, high = start_box(spec, envelope)
-    free = [*held_indices(settings, spec), *map(names.index, settings.gripper.joints)]
-    low[free], high[free] = -np.inf, np.inf
-    lowest, highest = (
-        np.asarray(values, np.float64)[indices]
-        for values in (envelope.position_min, envelope.position_max)
+    """Where the demonstrations began; the gripper and joints that are held may begin elsewhere."""
+    names, rows = spec.command_names, list(spec.command_indices)
+    pose, spread, lowest, highest = (
+        np.asarray(values, np.float64)[rows]
+        for values in (
+            envelope.start_pose,
+            envelope.start_pose_spread,
+            envelope.position_min,
+            envelope.position_max,
+        )
     )
-    return StartPoses(names, low, high, highest - lowest)
+    free = [*held_indices(settings, spec), *map(names.index, settings.gripper.joints)]
+    return StartPoses(names, pose - spread, pose + spread, highest - lowest, free)
 
 
 def guard_limits(

@@ -30,15 +30,16 @@ class StartPoses:
     from there the policy has seen nothing.
 
     :param names: of the commanded joints.
-    :param low, high: the box in which the demonstrations began; infinite for joints that do not
-        count: a gripper's, and those that are held.
+    :param low, high: the box in which the demonstrations began.
     :param span: the trained range of each joint.
+    :param free: joints that may be anywhere.
     """
 
     names: Sequence[str]
     low: Vector
     high: Vector
     span: Vector
+    free: Sequence[int] = ()
 
     def away(self, here: Vector, margin: float, floor: float) -> str:
         """What keeps a motion from beginning here, and the remedy; empty: nothing does.
@@ -49,6 +50,7 @@ class StartPoses:
         """
         allowed = np.maximum(margin * self.span, floor)
         distance = np.abs(here - np.clip(here, self.low, self.high))
+        distance[list(self.free)] = 0.0
         over = np.flatnonzero(distance > allowed)
         if not over.size:
             return ""

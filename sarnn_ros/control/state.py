@@ -161,7 +161,8 @@ _LEVELS: dict[State, Level] = {
 class Status:
     """The state, why it is that one, and what to do.
 
-    :param reason: what prevents commands, for a person; :param code: the same as a stable name.
+    :param reason: what prevents commands, for a person.
+    :param code: the same as a stable name.
     :param blocked: while stopped: what would keep ~/start from commanding.
     """
 

@@ -137,7 +137,9 @@ class EffortWatch:
 
     :param spans: of each joint of the spec the lowest and highest demonstrated effort, in the
         driver's unit, None where unknown; None: the policy has none at all.
-    :param names: of the joints. :param settings: the current ones. :param warn: tells the user.
+    :param names: of the joints.
+    :param settings: the current ones.
+    :param warn: tells the user.
     """
 
     def __init__(
