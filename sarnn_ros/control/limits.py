@@ -17,11 +17,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sarnn_ros.control.settings import GuardSettings
 from sarnn_ros.errors import ConfigError, join_problems
 
 Vector = NDArray[np.float64]
-Action = Literal["refuse", "clamp"]
 Check = Literal["position", "approach", "step", "velocity", "acceleration"]
+
+#: Those that `guard.on_*` may have clamp.
+CHECKS: tuple[Check, ...] = ("position", "step", "velocity", "acceleration")
 
 #: A step that is clamped goes to this part of its limit, and so does the point of rest. The last
 #: check measures it once more, from newer joints, and a measurement that trembles must not have it
@@ -64,46 +67,28 @@ class JointLimits:
 
     @classmethod
     def from_training(
-        cls,
-        position_min: ArrayLike,
-        position_max: ArrayLike,
-        max_step: ArrayLike,
-        *,
-        position_margin: float,
-        step_margin: float,
-        floor: float,
-        max_change: ArrayLike = np.inf,
-        velocity_margin: float = 1.0,
-        second_difference: ArrayLike = np.inf,
-        acceleration_margin: float = 1.0,
-        period_s: float = 1.0,
-        clamp: frozenset[Check] = frozenset(),
+        cls, trained: Mapping[str, Vector], guard: GuardSettings, period_s: float
     ) -> JointLimits:
-        """Limits around what the training data did, all of shape (n,); see `Envelope`.
+        """Limits around what the training data did.
 
-        :param position_margin: part of the range by which it is widened on each side.
-        :param step_margin, velocity_margin, acceleration_margin: factors on `max_step`,
-            `max_change` and `second_difference`.
-        :param floor: smallest position margin, and smallest limit of a step from the present
-            position or from the command before, rad or m.
+        :param trained: `position_min`, `position_max`, `max_step`, `max_change` and
+            `second_difference` of the `Envelope`, (n,) each.
         :param period_s: between two commands, s.
         """
-        low, high = np.asarray(position_min, np.float64), np.asarray(position_max, np.float64)
-        margin = np.maximum(position_margin * (high - low), floor)
-        change = np.maximum(velocity_margin * np.asarray(max_change, np.float64), floor)
-        second = np.maximum(
-            acceleration_margin * np.asarray(second_difference, np.float64), 2.0 * floor
-        )
+        low, high, floor = trained["position_min"], trained["position_max"], guard.floor
+        margin = np.maximum(guard.position_margin * (high - low), floor)
+        change = np.maximum(guard.velocity_margin * trained["max_change"], floor)
+        second = np.maximum(guard.acceleration_margin * trained["second_difference"], 2.0 * floor)
         return cls(
             position_min=low - margin,
             position_max=high + margin,
-            max_step=np.maximum(step_margin * np.asarray(max_step, np.float64), floor),
-            max_velocity=np.broadcast_to(change / period_s, low.shape),
+            max_step=np.maximum(guard.step_margin * trained["max_step"], floor),
+            max_velocity=change / period_s,
             max_acceleration=np.full(low.shape, np.inf),
-            trained_acceleration=np.broadcast_to(second / period_s**2, low.shape),
+            trained_acceleration=second / period_s**2,
             trained_min=low,
             trained_max=high,
-            clamp=clamp,
+            clamp=frozenset(one for one in CHECKS if getattr(guard, f"on_{one}") == "clamp"),
         )
 
     @cached_property

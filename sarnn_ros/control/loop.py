@@ -51,9 +51,8 @@ class ControlLoop:
         self._begun = False  # the run has moved the arm, or warmed up
         self._last_tick: tuple[int, Instant] | None = None
         self._motion = Motion(spec.period_ns)
-        self._present: Vector = np.zeros(
-            len(self._rows)
-        )  # commanded joints, as observed at this tick
+        # The commanded joints, as observed at this tick.
+        self._present: Vector = np.zeros(len(self._rows))
 
     def tick(self, label_ns: int, due_ns: int | None = None) -> None:
         """Everything that happens at one tick.

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from sarnn_ros.control.limits import Check, JointLimits
+from sarnn_ros.control.limits import JointLimits
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.start import StartPoses
 from sarnn_ros.control.urdf import joint_limits, unlimited
@@ -182,18 +183,18 @@ def held_indices(settings: Settings, spec: Spec) -> tuple[int, ...]:
 
 def start_poses(settings: Settings, spec: Spec, envelope: Any) -> StartPoses:
     """Where the demonstrations began; the gripper and joints that are held may begin elsewhere."""
-    names, rows = spec.command_names, list(spec.command_indices)
-    pose, spread, lowest, highest = (
-        np.asarray(values, np.float64)[rows]
-        for values in (
-            envelope.start_pose,
-            envelope.start_pose_spread,
-            envelope.position_min,
-            envelope.position_max,
-        )
+    names = spec.command_names
+    pose, spread = (
+        _commanded(spec, values) for values in (envelope.start_pose, envelope.start_pose_spread)
     )
+    span = _commanded(spec, envelope.position_max) - _commanded(spec, envelope.position_min)
     free = [*held_indices(settings, spec), *map(names.index, settings.gripper.joints)]
-    return StartPoses(names, pose - spread, pose + spread, highest - lowest, free)
+    return StartPoses(names, pose - spread, pose + spread, span, free)
+
+
+def _commanded(spec: Spec, values: Any) -> NDArray[np.float64]:
+    """Of the values of all joints, (D,), those of the commanded ones, (n,)."""
+    return np.asarray(values, np.float64)[list(spec.command_indices)]
 
 
 def guard_limits(
@@ -211,22 +212,9 @@ def guard_limits(
 
     :raises ConfigError: for limits of the wrong count, or that leave no room.
     """
-    guard = settings.guard
-    checks: tuple[Check, ...] = ("position", "step", "velocity", "acceleration")
-    clamp = frozenset(check for check in checks if getattr(guard, f"on_{check}") == "clamp")
-    indices = list(spec.command_indices)
-    period_s = spec.period_ns * 1e-9
-    trained = ("position_min", "position_max", "max_step", "max_change", "second_difference")
-    limits = JointLimits.from_training(
-        **{name: np.asarray(getattr(envelope, name), np.float64)[indices] for name in trained},
-        position_margin=guard.position_margin,
-        step_margin=guard.step_margin,
-        floor=guard.floor,
-        velocity_margin=guard.velocity_margin,
-        acceleration_margin=guard.acceleration_margin,
-        period_s=period_s,
-        clamp=clamp,
-    )
+    names = ("position_min", "position_max", "max_step", "max_change", "second_difference")
+    trained = {name: _commanded(spec, getattr(envelope, name)) for name in names}
+    limits = JointLimits.from_training(trained, settings.guard, spec.period_ns * 1e-9)
     if description is not None:
         where = f"topic '{settings.robot_description_topic}'"
         urdf = joint_limits(description, spec.command_names, where=where)
@@ -237,5 +225,5 @@ def guard_limits(
                 "hold; does it have another name there, or no <limit>?"
             )
     names = ("position_min", "position_max", "max_step", "max_velocity", "max_acceleration")
-    own = {name: getattr(guard, name) for name in names}
+    own = {name: getattr(settings.guard, name) for name in names}
     return limits.narrowed(spec.command_names, own, where="parameters guard.*")

@@ -10,6 +10,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from sarnn_ros.control.limits import JointLimiter, JointLimits
+from sarnn_ros.control.settings import GuardSettings
 from sarnn_ros.errors import ConfigError
 
 NAMES = ("shoulder", "elbow")
@@ -256,10 +257,14 @@ def test_whatever_comes_in_what_goes_out_is_safe(drawn, wild, absurd, known, cla
         ).all()
 
 
+def from_training(low, high, step, change, second) -> JointLimits:
+    names = ("position_min", "position_max", "max_step", "max_change", "second_difference")
+    trained = dict(zip(names, map(np.array, (low, high, step, change, second))))
+    return JointLimits.from_training(trained, GuardSettings(), 0.1)
+
+
 def test_limits_from_training_have_a_margin_and_a_floor():
-    made = JointLimits.from_training(
-        [0.0, 3.0], [2.0, 3.0], [0.4, 0.0], position_margin=0.1, step_margin=1.5, floor=0.01
-    )
+    made = from_training([0.0, 3.0], [2.0, 3.0], [0.4, 0.0], [np.inf, np.inf], [np.inf, np.inf])
     np.testing.assert_allclose(made.position_min, [-0.2, 2.99])
     np.testing.assert_allclose(made.position_max, [2.2, 3.01])
     np.testing.assert_allclose(made.max_step, [0.6, 0.01])
@@ -267,11 +272,7 @@ def test_limits_from_training_have_a_margin_and_a_floor():
 
 
 def test_commands_may_not_change_much_faster_than_the_demonstrated_ones():
-    made = JointLimits.from_training(
-        [-1.0, -1.0], [1.0, 1.0], [0.4, 0.4], position_margin=0.1, step_margin=1.5, floor=0.01,
-        max_change=[0.05, 0.0], velocity_margin=2.0, second_difference=[0.02, 0.0],
-        acceleration_margin=3.0, period_s=0.1,
-    )  # fmt: skip
+    made = from_training([-1.0, -1.0], [1.0, 1.0], [0.4, 0.4], [0.05, 0.0], [0.02, 0.0])
     np.testing.assert_allclose(made.max_velocity, [1.0, 0.1])
     np.testing.assert_allclose(made.trained_acceleration, [6.0, 2.0])
     shaken = JointLimiter(made, NAMES)
