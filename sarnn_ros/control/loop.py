@@ -92,14 +92,7 @@ class ControlLoop:
         since = Instant(label_ns, began.steady_ns)
         self._conclude(tick, order, event, wanted, since, faults)
         tick.lap("publish")
-        self._controller.statistics.add(
-            label_ns,
-            missed=tick.missed,
-            stages=tick.stages,
-            ages=tick.ages(),
-            reset=tick.reset is not None,
-            sent=tick.sent is not None,
-        )
+        self._controller.statistics.add(tick)
         return tick
 
     def _begin(self, tick: Tick) -> Order:

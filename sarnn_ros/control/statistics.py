@@ -13,8 +13,12 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from sarnn_ros.control.tick import Tick
 
 #: Percentiles cover about the last minute at 10 Hz.
 WINDOW = 600
@@ -44,35 +48,21 @@ class LoopStatistics:
         self.resets = 0
         self.violations: Counter[str] = Counter()
 
-    def add(
-        self,
-        label_ns: int,
-        *,
-        missed: int,
-        stages: Mapping[str, float],
-        ages: Mapping[str, float] | None,
-        reset: bool,
-        sent: bool,
-    ) -> None:
-        """Enter one tick.
-
-        :param missed: ticks skipped before it.
-        :param stages: seconds by stage.
-        :param ages: seconds by source, if there was an observation.
-        """
+    def add(self, tick: Tick) -> None:
+        """Enter one tick."""
         with self._lock:
             self._ticked_s = self._steady_s()
-            if missed:
+            if tick.missed:
                 self._missed_s = self._ticked_s
-            if self._labels and label_ns <= self._labels[-1]:
+            if self._labels and tick.label_ns <= self._labels[-1]:
                 self._labels.clear()
-            self._labels.append(label_ns)
+            self._labels.append(tick.label_ns)
             self.total += 1
-            self.missed += missed
-            self.resets += reset
-            self.commands += sent
-            self._ages = dict(ages or {})
-            for stage, seconds in stages.items():
+            self.missed += tick.missed
+            self.resets += tick.reset is not None
+            self.commands += tick.sent is not None
+            self._ages = tick.ages()
+            for stage, seconds in tick.stages.items():
                 self._stages.setdefault(stage, deque(maxlen=WINDOW)).append(seconds)
                 self._longest[stage] = max(seconds, self._longest.get(stage, 0.0))
 

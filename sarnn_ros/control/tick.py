@@ -43,11 +43,7 @@ class Tick:
         self.stages["total"] = self.stages.get("total", 0.0) + self.stages[stage]
         self._last_s = now
 
-    def ages(self) -> dict[str, float] | None:
+    def ages(self) -> dict[str, float]:
         """Of the messages observed at `label_ns`, s, by source."""
-        if self.observation is None:
-            return None
-        return {
-            str(source): (self.label_ns - stamp) * 1e-9
-            for source, stamp in self.observation.stamps.items()
-        }
+        stamps = self.observation.stamps if self.observation else {}
+        return {source: (self.label_ns - stamp) * 1e-9 for source, stamp in stamps.items()}
