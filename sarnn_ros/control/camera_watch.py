@@ -253,24 +253,21 @@ class CameraWatch:
         """(all cameras are in their place, a text, values)."""
         if not self._settings().registration.max_displacement:
             return True, "cameras are not registered: registration.max_displacement is 0", {}
-        placements = dict(self.placements)
+        placements, texts = dict(self.placements), []
         values: dict[str, object] = {}
-        texts = []
-        for camera in self._config.spec.cameras:
-            name = camera.name
+        for name in (camera.name for camera in self._config.spec.cameras):
+            placement = placements.get(name)
             if name not in self._references:
                 texts.append(f"camera '{name}' cannot be registered: the policy has no reference")
-                continue
-            placement = placements.get(name)
-            if placement is None:
+            elif placement is None:
                 texts.append(f"camera '{name}' has not been registered yet")
-                continue
-            texts.append(placement.text)
-            values[f"place {name}"] = placement.verdict
-            if (found := placement.found) is not None:
-                values[f"displacement {name} (share of width)"] = found.displacement
-                values[f"uncertainty {name} (share of width)"] = found.uncertainty
-                values[f"correlation {name}"] = found.correlation
+            else:
+                texts.append(placement.text)
+                values[f"place {name}"] = placement.verdict
+                if (found := placement.found) is not None:
+                    values[f"displacement {name} (share of width)"] = found.displacement
+                    values[f"uncertainty {name} (share of width)"] = found.uncertainty
+                    values[f"correlation {name}"] = found.correlation
         well = all(one.verdict == "in place" for one in placements.values())
         return well, "; ".join(texts), values
 

@@ -307,9 +307,8 @@ class ControlLoop:
         """Whether the commands stay outside what was trained."""
         settings, outside = self._settings(), self.parts.outside
         warned = bool(outside.warning)
-        guard, limits = settings.guard, self.parts.limiter.limits
-        tick_s = self._period_ns * 1e-9
-        found = outside.see(command, limits, guard.floor, guard.max_outside, tick_s)
+        limits, tick_s = self.parts.limiter.limits, self._period_ns * 1e-9
+        found = outside.see(command, limits, settings.guard, tick_s)
         if found:
             (faults.soft if settings.dry_run else faults.hard)["outside"] = found
         elif outside.warning and not warned:

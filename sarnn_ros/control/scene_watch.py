@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.log import Log
@@ -103,20 +104,18 @@ class SceneWatch:
 
     def see(self, tick: Tick) -> None:
         with self._lock:
-            self._see(tick)
+            if tick.reset == "start" or tick.state not in STARTED:
+                self.end_run()
+            if tick.reset is not None:
+                self._forget()
+            self._see_health(tick, self._settings())
+            if tick.observation is not None:
+                self._see_drift(tick.observation.images)
 
-    def _see(self, tick: Tick) -> None:
-        if tick.reset == "start" or tick.state not in STARTED:
-            self.end_run()
-        if tick.reset is not None:
-            self._forget()
-        self._see_health(tick, self._settings())
-        if tick.observation is None:
-            return
-        self.drift = self._drift.see(tick.observation.images)
+    def _see_drift(self, images: Mapping[str, NDArray[np.uint8]]) -> None:
+        self.drift = self._drift.see(images)
         for camera, drift in self.drift.items():
-            text = drift_text(camera, drift)
-            key = f"drift:{camera}"
+            text, key = drift_text(camera, drift), f"drift:{camera}"
             if text and key not in self._told and self._log("warning", key, text):
                 self._told.add(key)
 
@@ -131,9 +130,8 @@ class SceneWatch:
         if not looks:
             self._health.expect(tick.observation, tick.prediction)
         else:
-            found = self._health.see(
-                tick.observation, tick.prediction, joints=self._joints(tick, settings)
-            )
+            joints = self._joints(tick, settings)
+            found = self._health.see(tick.observation, tick.prediction, joints=joints)
             if found.score is not None or not held:  # a low score ends a hold, not an unknown one
                 self.health = found
             self._tell_health(settings)
