@@ -15,6 +15,14 @@ from dataclasses import dataclass, field
 
 from sarnn_ros.errors import shorten
 
+#: All codes, each with a row in docs/reference/faults.md. A colon and the source may follow one.
+CODES = frozenset((
+    "no_observation", "late", "guard", "outside", "gripper", "interpolation", "frozen",
+    "image_size", "camera", "publishers", "commanders", "rate", "no_controller", "health",
+    "robot_description", "image_changed", "stalled", "jump", "effort", "not_following",
+    "non_finite", "internal",
+))  # fmt: skip
+
 
 @dataclass
 class Faults:
@@ -32,7 +40,7 @@ class Faults:
 class Fault:
     """One reason not to command.
 
-    :param code: stable name, as in docs/explanation/safety.md, with the source after a colon.
+    :param code: one of `CODES`, the source after a colon.
     :param text: what was found, for a person.
     :param hard: latched until reset.
     :param since_ns: the tick it appeared at.
@@ -42,6 +50,10 @@ class Fault:
     text: str
     hard: bool
     since_ns: int
+
+    def __post_init__(self) -> None:
+        if self.code.partition(":")[0] not in CODES:
+            raise ValueError(f"the fault '{self.code}' is not in CODES")
 
 
 @dataclass(frozen=True)

@@ -159,6 +159,11 @@ def test_a_soft_fault_is_said_once_and_so_is_its_end():
     assert faults.counts == {"late": 1}
 
 
+def test_a_fault_that_the_reference_does_not_explain_is_a_mistake():
+    with pytest.raises(ValueError, match="'guards:a' is not in CODES"):
+        ActiveFaults().update(1, {"guards:a": "refused"})
+
+
 def test_a_hard_fault_stays_until_reset():
     faults = ActiveFaults()
     faults.update(1, {"guard": "a"}, {"jump": "b"})

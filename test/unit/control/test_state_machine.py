@@ -212,7 +212,7 @@ class Operation(RuleBasedStateMachine):
 
     @rule(hard=st.booleans())
     def fault(self, hard):
-        self.bench.found = Faults(**{"hard" if hard else "soft": {"image": "changed"}})
+        self.bench.found = Faults(**{"hard" if hard else "soft": {"image_changed": "changed"}})
 
     @rule()
     def no_fault(self):
