@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.control.controller import Controller, Order
 from sarnn_ros.control.faults import Faults
-from sarnn_ros.control.motion import CONTIGUOUS, Motion
+from sarnn_ros.control.motion import CONTIGUOUS_PERIODS, Motion
 from sarnn_ros.control.outlet import Basis, Instant, Interruption
 from sarnn_ros.control.parts import Ports
 from sarnn_ros.control.settings import Settings
@@ -47,7 +47,7 @@ class ControlLoop:
         self._trained_min = np.array(envelope.position_min)[self._rows]
         self._trained_max = np.array(envelope.position_max)[self._rows]
         # The next tick is no gap, whatever is asked for.
-        self._gap_ns = round(max(RESET_GAP_S * 1e9, CONTIGUOUS * spec.period_ns))
+        self._gap_ns = round(max(RESET_GAP_S * 1e9, CONTIGUOUS_PERIODS * spec.period_ns))
         self._begun = False  # the run has moved the arm, or warmed up
         self._last_tick: tuple[int, Instant] | None = None
         self._motion = Motion(spec.period_ns)

@@ -113,8 +113,8 @@ class GuardSettings(_LiveGroup):
     latch_after: int = _setting(
         5,
         "refused commands or interrupted segments, among the last guard.latch_window, after which "
-        "the fault latches until ~/reset; as many changes of a two-valued gripper's mind latch, "
-        "too",
+        "the fault latches until ~/reset; so do as many reversals of what is predicted for a "
+        "two-valued gripper",
         within=(1, 1000),
     )
     latch_window: int = _setting(

@@ -112,7 +112,7 @@ TABLE: tuple[tuple[frozenset[State], Event, State | None, tuple[Action, ...]], .
     (frozenset({S.RAMPING}), E.PREVENTED, S.STOPPED, (A.HOLD,)),
     (STARTED, E.PREVENTED, S.HOLDING, (A.HOLD,)),
     (STARTED, E.TIMEOUT, S.STOPPED, (A.HOLD,)),
-    # Nor does a run, long after somebody asked for it.
+    # A run that waited does not go on either, long after somebody asked for it.
     (frozenset({S.HOLDING}), E.WAITED, S.STOPPED, ()),
     (frozenset({S.HOLDING, S.STALLED}), E.AWAY, S.STOPPED, ()),
     (STARTED, E.FAULT, S.FAULTED, (A.HOLD,)),

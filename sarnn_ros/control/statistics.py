@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from sarnn_ros.control.tick import Tick
 
 #: Percentiles cover about the last minute at 10 Hz.
-WINDOW = 600
+WINDOW_TICKS = 600
 #: For so long a missed tick is reported, s: diagnostics come once a second.
-NEWS_S = 5.0
+MISSED_TICK_NEWS_S = 5.0
 
 
 class LoopStatistics:
-    """Ticks since the start, and the durations of the last `WINDOW` of them.
+    """Ticks since the start, and the durations of the last `WINDOW_TICKS` of them.
 
     :param steady_s: a clock that nobody sets or stops, s.
     :ivar violations: of the limits, by `LimitViolation.reason`.
@@ -41,7 +41,7 @@ class LoopStatistics:
         self._stages: dict[str, deque[float]] = {}
         self._longest: dict[str, float] = {}  # since the start, s, by stage
         self._ages: dict[str, float] = {}
-        self._labels: deque[int] = deque(maxlen=WINDOW)
+        self._labels: deque[int] = deque(maxlen=WINDOW_TICKS)
         self.total = 0
         self.missed = 0
         self.commands = 0
@@ -63,7 +63,7 @@ class LoopStatistics:
             self.commands += tick.sent is not None
             self._ages = tick.ages()
             for stage, seconds in tick.stages.items():
-                self._stages.setdefault(stage, deque(maxlen=WINDOW)).append(seconds)
+                self._stages.setdefault(stage, deque(maxlen=WINDOW_TICKS)).append(seconds)
                 self._longest[stage] = max(seconds, self._longest.get(stage, 0.0))
 
     def expect(self) -> None:
@@ -79,9 +79,9 @@ class LoopStatistics:
 
     @property
     def missed_lately(self) -> bool:
-        """Whether a tick was found missing in the last `NEWS_S`."""
+        """Whether a tick was found missing in the last `MISSED_TICK_NEWS_S`."""
         with self._lock:
-            return self._steady_s() - self._missed_s < NEWS_S
+            return self._steady_s() - self._missed_s < MISSED_TICK_NEWS_S
 
     def rate(self) -> float:
         """Ticks per second over the window, Hz; 0 before the second tick."""
@@ -96,7 +96,7 @@ class LoopStatistics:
             return dict(self._ages)
 
     def latencies(self) -> dict[str, dict[str, float]]:
-        """By stage, ms: `p50`, `p95`, `p99` of the last `WINDOW` ticks, `max` since the start."""
+        """By stage, ms: `p50`, `p95`, `p99` of the last `WINDOW_TICKS`, `max` since the start."""
         with self._lock:
             samples = {stage: list(values) for stage, values in self._stages.items()}
             longest = dict(self._longest)

@@ -14,7 +14,7 @@ import pytest
 from sarnn_ros.control.faults import ActiveFaults
 from sarnn_ros.control.motion import Motion
 from sarnn_ros.control.outlet import Command
-from sarnn_ros.control.statistics import WINDOW, LoopStatistics, as_text, from_text
+from sarnn_ros.control.statistics import WINDOW_TICKS, LoopStatistics, as_text, from_text
 from sarnn_ros.control.tick import Tick
 from sarnn_ros.control.ticker import GridTicker, ImageTicker, Ticker
 from sarnn_ros.streams.observe import Observation
@@ -233,7 +233,7 @@ def test_statistics_count_and_forget_a_clock_that_went_back():
 
 def test_the_longest_is_remembered_for_longer_than_the_window():
     statistics = LoopStatistics()
-    for label, seconds in enumerate([0.75, *[0.5] * WINDOW]):
+    for label, seconds in enumerate([0.75, *[0.5] * WINDOW_TICKS]):
         statistics.add(Tick(label, stages={"a": seconds}))
     found = statistics.latencies()["a"]
     assert found["p99"] == pytest.approx(500.0) and found["max"] == pytest.approx(750.0)
