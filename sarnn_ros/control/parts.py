@@ -69,8 +69,6 @@ class Parts:
     """What a controller is made of. No ROS: a clock, and a callable that sends.
 
     :param settings: the current ones; only the live ones may change later.
-    :ivar limits_by: the limits by the settings and a robot description's text (None: there is
-        none).
     :raises ConfigError: settings that contradict the policy.
     """
 
@@ -79,8 +77,8 @@ class Parts:
         names, period_ns = spec.command_names, spec.period_ns
         sizes = {name: (camera.width, camera.height) for name, camera in envelope.cameras.items()}
         self.policy = policy
-        self.limits_by = limits_by = _limits_by(policy, ports)
-        limits = limits_by(now, None)
+        self._warn = partial(ports.log, "warning", "limits")
+        limits = self.limits_by(now, None)
         self.limiter = JointLimiter(limits, names)
         self.gripper = two_valued_gripper(now, spec, limits, envelope.min_dwell)
         self.buffer = buffer = ObservationBuffer(
@@ -117,23 +115,19 @@ class Parts:
         self.description: DescriptionWatch | None = None
         if topic := now.robot_description_topic:
             self.description = DescriptionWatch(
-                ports.topic_name(topic), lambda text: limits_by(settings(), text), self.limiter
+                ports.topic_name(topic),
+                lambda text: self.limits_by(settings(), text),
+                self.limiter,
             )
 
-
-def _limits_by(policy: Policy, ports: Ports) -> Callable[[Settings, str | None], JointLimits]:
-    """The limits by the settings and a robot description's text, if there is one."""
-    spec, envelope = policy.spec, policy.config.envelope
-    warn = partial(ports.log, "warning", "limits")
-
-    def limits_by(settings: Settings, description: str | None) -> JointLimits:
-        limits = guard_limits(settings, spec, envelope, description, warn=warn)
+    def limits_by(self, settings: Settings, description: str | None) -> JointLimits:
+        """The limits by the settings and a robot description's text, None if there is none."""
+        spec, envelope = self.policy.spec, self.policy.config.envelope
+        limits = guard_limits(settings, spec, envelope, description, warn=self._warn)
         # A joint that is held may stand outside of what was trained.
         ends = {"trained_min": limits.position_min, "trained_max": limits.position_max}
         limits = limits.replaced(held_indices(settings, spec), ends)
         return two_valued_gripper(settings, spec, limits, envelope.min_dwell).widen(limits)
-
-    return limits_by
 
 
 def _outlet(
