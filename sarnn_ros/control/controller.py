@@ -262,9 +262,8 @@ class Controller:
         """
         # Before the reset: a tick between would latch again what it still finds.
         self._forget_messages()
-        description = self.parts.description
-        if description and any(fault.code == DESCRIPTION for fault in self.faults.latched):
-            description.accept()
+        if any(fault.code == DESCRIPTION for fault in self.faults.latched):
+            self.parts.description.accept()
         with self.lock:
             self._order = replace(self._order, resets=self._order.resets + 1)
             self._override(Event.RESET, "reset")
@@ -287,7 +286,7 @@ class Controller:
         :raises ConfigError: limits of the wrong count, or that leave no room.
         """
         description = self.parts.description
-        limits = self.parts.limits_by(settings, description.text if description else None)
+        limits = self.parts.limits_by(settings, description.text)
         with self.lock:
             if self.state in MOVING and not settings.dry_run:
                 raise Refused(
@@ -295,8 +294,7 @@ class Controller:
                     "in the middle of its motion; call ~/stop first"
                 )
             self.parts.limiter.limits = limits
-            if description is not None:
-                description.limits_changed(limits)
+            description.limits_changed(limits)
 
     def latch(self, code: str, text: str) -> None:
         """A fault that was found between ticks: hold until `reset`."""

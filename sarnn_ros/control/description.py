@@ -26,7 +26,7 @@ AS_BEFORE = "~/reset goes on with the limits as they were before"
 class DescriptionWatch:
     """For any thread.
 
-    :param topic: for messages.
+    :param topic: for messages; empty: none is asked for, and none will come.
     :param resolve: the limits by a description's text, or a `ConfigError`.
     :param limiter: gets the limits while a fault prevents commands.
     """
@@ -41,7 +41,7 @@ class DescriptionWatch:
         self._next: JointLimits | None = None
         self._next_text: str | None = None
         self.text: str | None = None  # the description in use
-        self._fault = (
+        self._fault = topic and (
             f"no robot description has arrived on '{topic}': is robot_state_publisher running, in "
             "this namespace? It must publish as transient local"
         )

@@ -156,8 +156,7 @@ class ControlLoop:
         if order.state in STARTED:
             faults.update(parts.scene.faults())
         faults.update(parts.cameras.faults())
-        if parts.description is not None:
-            faults.update(parts.description.faults())
+        faults.update(parts.description.faults())
         if isinstance(found, Missing):
             for name, text in found.reasons.items():
                 faults.soft[f"no_observation:{name}"] = f"{name}: {text}"

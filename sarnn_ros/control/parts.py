@@ -112,13 +112,12 @@ class Parts:
         self.outside = OutsideWatch(names)
         self.scene = SceneWatch(policy.config, settings, ports.log)
         self.cameras = CameraWatch(policy.config, policy.references, buffer, settings, ports.log)
-        self.description: DescriptionWatch | None = None
-        if topic := now.robot_description_topic:
-            self.description = DescriptionWatch(
-                ports.topic_name(topic),
-                lambda text: self.limits_by(settings(), text),
-                self.limiter,
-            )
+        topic = now.robot_description_topic
+        self.description = DescriptionWatch(
+            topic and ports.topic_name(topic),
+            lambda text: self.limits_by(settings(), text),
+            self.limiter,
+        )
 
     def limits_by(self, settings: Settings, description: str | None) -> JointLimits:
         """The limits by the settings and a robot description's text, None if there is none."""

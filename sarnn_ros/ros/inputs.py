@@ -62,7 +62,7 @@ def connect_inputs(
         post_callback=lambda _: controller.threads.clock_moved(),
     )
     undo: list[Callable[[], object]] = [sensors.destroy, jumps.unregister]
-    if parts.description is not None:
+    if settings.robot_description_topic:
         take = parts.description.take
         subscription = node.create_subscription(
             String,
