@@ -54,17 +54,17 @@ class ControlLoop:
         # The commanded joints, as observed at this tick.
         self._present: Vector = np.zeros(len(self._rows))
 
-    def tick(self, label_ns: int, due_ns: int | None = None) -> None:
+    def tick(self, label_ns: int, due_ns: int) -> None:
         """Everything that happens at one tick.
 
-        :param due_ns: when it could have begun, if not at `label_ns`: a tick has the stamp of its
-            image, but cannot begin before the image has arrived.
+        :param due_ns: when it could have begun: a tick has the stamp of its image, but cannot
+            begin before the image has arrived.
         """
         controller, began = self._controller, self._clocks.read()
         controller.ticking = True
         controller.statistics.expect()
         try:
-            tick = self._tick(label_ns, label_ns if due_ns is None else due_ns, began)
+            tick = self._tick(label_ns, due_ns, began)
         finally:
             controller.ticking = False
         controller.tell(tick.changes)
