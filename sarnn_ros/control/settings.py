@@ -55,17 +55,15 @@ def _setting(
     default: Any,
     description: str,
     *,
-    within: tuple[float, float] | None = None,
     live: bool = False,
     on_load: bool = False,
     read_only: bool = False,
 ) -> Any:
-    """A field that is a ROS parameter, with the range of its values. `live` ones, and those of a
-    `_LiveGroup`, may change while configured, `read_only` ones never; all others take effect at
-    the next configure, those that are `on_load` at the next `~/load` as well."""
-    low, high = within or (None, None)
+    """A field that is a ROS parameter. `live` ones, and those of a `_LiveGroup`, may change while
+    configured, `read_only` ones never; all others take effect at the next configure, those that
+    are `on_load` at the next `~/load` as well."""
     extra: dict[str, Any] = {"live": live, "on_load": on_load, "read_only": read_only}
-    return Field(default, description=description, ge=low, le=high, json_schema_extra=extra)
+    return Field(default, description=description, json_schema_extra=extra)
 
 
 class GuardSettings(_LiveGroup):
@@ -75,8 +73,8 @@ class GuardSettings(_LiveGroup):
     position_margin: Share = _setting(
         0.1, "widens the trained position range on each side, by this fraction of it"
     )
-    step_margin: float = _setting(
-        1.5, "largest step from the present position, in largest trained steps", within=(0, 10)
+    step_margin: Annotated[float, Field(ge=0, le=10)] = _setting(
+        1.5, "largest step from the present position, in largest trained steps"
     )
     velocity_margin: Factor = _setting(
         2.0, "largest change from one command to the next, in largest trained ones"
@@ -110,44 +108,38 @@ class GuardSettings(_LiveGroup):
     on_step: Action = _setting("refuse", "a step too large is refused or clamped")
     on_velocity: Action = _setting("refuse", "a velocity too high is refused or clamped")
     on_acceleration: Action = _setting("refuse", "an acceleration too high is refused or clamped")
-    latch_after: int = _setting(
+    latch_after: Annotated[int, Field(ge=1, le=1000)] = _setting(
         5,
         "refused commands or interrupted segments, among the last guard.latch_window, after which "
         "the fault latches until ~/reset; so do as many reversals of what is predicted for a "
         "two-valued gripper",
-        within=(1, 1000),
     )
-    latch_window: int = _setting(
-        25, "ticks of a motion that guard.latch_after looks at", within=(1, 1000)
+    latch_window: Annotated[int, Field(ge=1, le=1000)] = _setting(
+        25, "ticks of a motion that guard.latch_after looks at"
     )
-    max_outside: float = _setting(
+    max_outside: Annotated[float, Field(ge=0, le=3600)] = _setting(
         3.0,
         "a command that stays in the outer half of the position margin for so long latches a "
         "fault, s; a third of it warns; 0: never",
-        within=(0, 3600),
     )
 
 
 class WatchSettings(_Group):
     """Watchdogs; see docs/explanation/safety.md for which fault latches."""
 
-    max_latency: float = _setting(
-        0.0,
-        "a command later than this after its tick is not sent, s; 0: one period of the policy",
-        within=(0, 10),
+    max_latency: Annotated[float, Field(ge=0, le=10)] = _setting(
+        0.0, "a command later than this after its tick is not sent, s; 0: one period of the policy"
     )
-    max_gap: float = _setting(
+    max_gap: Annotated[float, Field(ge=0.05, le=10)] = _setting(
         0.5,
         "a motion in which nothing was done for longer than this latches a fault, s: the process "
         "was stopped or starved, and the arm may have been moved; five periods of the policy if "
         "that is longer",
-        within=(0.05, 10),
     )
-    max_ahead: float = _setting(
+    max_ahead: Annotated[float, Field(ge=0, le=10)] = _setting(
         0.05,
         "a message that is stamped further than this ahead of this computer's clock is void, s: "
         "it would count as fresh when it is older by as much",
-        within=(0, 10),
     )
     frozen_ticks: Ticks = _setting(
         10,
@@ -187,12 +179,11 @@ class WatchSettings(_Group):
 class StartSettings(_Group):
     """How a motion begins; see docs/reference/node.md."""
 
-    wait: float = _setting(
+    wait: Annotated[float, Field(ge=0.1, le=3600)] = _setting(
         5.0,
         "a run that has held for so long ends, s: the robot is stopped until another ~/start, and "
         "does not move when what it waited for has come. Not in a dry run",
         live=True,
-        within=(0.1, 3600),
     )
     margin: Ratio = _setting(
         0.1,
@@ -201,19 +192,16 @@ class StartSettings(_Group):
         "that range. The gripper and hold_joints do not count, nor does a dry run",
         live=True,
     )
-    ramp_speed: float = _setting(
+    ramp_speed: Annotated[float, Field(ge=0, le=10)] = _setting(
         0.0,
         "after ~/start move first to where the demonstrations began, on a straight line in joint "
         "space that avoids no obstacles; speed of the fastest joint, rad/s or m/s; 0: no ramp",
-        within=(0, 10),
     )
     warm_up_ticks: Ticks = _setting(
         0, "ticks that the policy sees before it commands, after each reset of its state"
     )
-    blend_time: float = _setting(
-        0.0,
-        "then blend from the present position into the policy's commands over this time, s",
-        within=(0, 60),
+    blend_time: Annotated[float, Field(ge=0, le=60)] = _setting(
+        0.0, "then blend from the present position into the policy's commands over this time, s"
     )
 
 
@@ -243,19 +231,18 @@ class GripperSettings(_Group):
     open_below: Share = _setting(
         0.4, "it opens when the prediction is below this fraction; between the two it stays"
     )
-    min_dwell: float = _setting(
+    min_dwell: Annotated[float, Field(ge=0, le=60)] = _setting(
         0.0,
         "it stays open or closed for so long at least, s; 0: half of the shortest time in the "
         "demonstrations, or 0.5 s if there it never changed twice",
-        within=(0, 60),
     )
 
 
 class HealthSettings(_Group):
     """Prediction health; see docs/explanation/safety.md."""
 
-    window: float = _setting(
-        1.0, "the score is smoothed over this long by its median, s", within=(0, 60)
+    window: Annotated[float, Field(ge=0, le=60)] = _setting(
+        1.0, "the score is smoothed over this long by its median, s"
     )
     warn_above: Ratio = _setting(
         1.0,
@@ -302,10 +289,8 @@ class Settings(_Group):
     cpu_affinity: List[Annotated[int, Field(ge=0)]] = _setting(
         (), "cores that the control thread may use; empty: all that the process may"
     )
-    realtime_priority: int = _setting(
-        0,
-        "SCHED_FIFO priority of the control thread, which needs a privilege; 0: none",
-        within=(0, 99),
+    realtime_priority: Annotated[int, Field(ge=0, le=99)] = _setting(
+        0, "SCHED_FIFO priority of the control thread, which needs a privilege; 0: none"
     )
     autostart: bool = _setting(
         True, "configure and activate at start-up; false: a lifecycle manager does", read_only=True
@@ -313,12 +298,11 @@ class Settings(_Group):
     start_on_activate: bool = _setting(
         False, "command as soon as active, without waiting for ~/start"
     )
-    run_timeout: float = _setting(
+    run_timeout: Annotated[float, Field(ge=0, le=86400)] = _setting(
         0.0,
         "a run ends so long after it was started, s: the robot holds, and waits for ~/start; "
         "0: never",
         live=True,
-        within=(0, 86400),
     )
     dry_run: bool = _setting(
         False,
