@@ -15,7 +15,7 @@ from sarnn_ros.control.camera_watch import CameraWatch
 from sarnn_ros.control.description import DescriptionWatch
 from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.following import FollowingWatch
-from sarnn_ros.control.gripper import TwoValuedGripper, two_valued_gripper
+from sarnn_ros.control.gripper import two_valued_gripper
 from sarnn_ros.control.interpolator import SetpointInterpolator
 from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.log import Log
@@ -44,6 +44,7 @@ def _nothing(*_: object) -> None:
 class Ports:
     """What the robot's side needs from outside.
 
+    :param clocks: of the node.
     :param prepare: makes the messages of a command; what it returns publishes them.
     :param faults: what is wrong outside at this moment: on the ROS graph. Asked at every tick,
         again before its command leaves, and before every set-point: it must be quick.
@@ -84,7 +85,7 @@ class Parts:
         self.buffer = buffer = ObservationBuffer(
             spec, ports.topic_name, sizes, max_ahead_ns=round(now.watch.max_ahead * 1e9)
         )
-        self.outlet = _outlet(now, buffer, self.limiter, self.gripper, ports)
+        self.outlet = self._make_outlet(now.watch.max_latency, ports)
         self.start_poses = poses = start_poses(now, spec, envelope)
         self.sequence = StartSequence(
             now.start,
@@ -128,31 +129,24 @@ class Parts:
         limits = limits.replaced(held_indices(settings, spec), ends)
         return two_valued_gripper(settings, spec, limits, envelope.min_dwell).widen(limits)
 
+    def _make_outlet(self, max_latency_s: float, ports: Ports) -> CommandOutlet:
+        spec, buffer, gripper = self.policy.spec, self.buffer, self.gripper
+        age_ns = max(source.max_age_ns for source in spec.joints)
+        late_ns = max(spec.period_ns, round(max_latency_s * 1e9))
 
-def _outlet(
-    settings: Settings,
-    buffer: ObservationBuffer,
-    limiter: JointLimiter,
-    gripper: TwoValuedGripper,
-    ports: Ports,
-) -> CommandOutlet:
-    spec = buffer.spec
-    age_ns = max(source.max_age_ns for source in spec.joints)
-    late_ns = max(spec.period_ns, round(settings.watch.max_latency * 1e9))
+        def present(time_ns: int) -> NDArray[np.float64] | None:
+            joints = buffer.joints_at(time_ns)
+            return None if joints is None else joints[list(spec.command_indices)]
 
-    def present(time_ns: int) -> NDArray[np.float64] | None:
-        joints = buffer.joints_at(time_ns)
-        return None if joints is None else joints[list(spec.command_indices)]
+        def prepare(command: Command) -> tuple[Callable[[], None], Callable[[], None]]:
+            command, commit = gripper.prepare(command, ports.clocks.now_ns())
+            return ports.prepare(command), commit
 
-    def prepare(command: Command) -> tuple[Callable[[], None], Callable[[], None]]:
-        command, commit = gripper.prepare(command, ports.clocks.now_ns())
-        return ports.prepare(command), commit
-
-    return CommandOutlet(
-        prepare,
-        limiter,
-        ports.clocks,
-        present,
-        lambda: next(iter(ports.faults().soft.values()), ""),
-        fresh_ns=late_ns + age_ns,
-    )
+        return CommandOutlet(
+            prepare,
+            self.limiter,
+            ports.clocks,
+            present,
+            lambda: next(iter(ports.faults().soft.values()), ""),
+            fresh_ns=late_ns + age_ns,
+        )
