@@ -20,7 +20,7 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.control.scene_watch import drift_text
+from sarnn_ros.control.scene_watch import DRIFT_WINDOW_S, drift_text
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.watchdogs import EffortWatch
 from sarnn_ros.policy.drift import DriftMonitor
@@ -65,7 +65,7 @@ class Trial:
         self.policy.reset()
         self._health = HealthMonitor(config, window=window, count_images=self.image)
         self._drift = DriftMonitor(
-            config.envelope.cameras, window=round(settings.drift.window * config.spec.rate)
+            config.envelope.cameras, window=round(DRIFT_WINDOW_S * config.spec.rate)
         )
         self.scores: list[float] = []
         self.drifts: set[str] = set()
@@ -91,7 +91,7 @@ class Trial:
         score = self._health.see(observation, prediction).score
         self.scores.append(0.0 if score is None else score)
         for name, drift in self._drift.see(observation.images).items():
-            if drift_text(name, drift, Settings().drift):
+            if drift_text(name, drift):
                 self.drifts.add(name)
         if "blocked" in self.kept:
             return dataclasses.replace(prediction, action=self.kept["blocked"])

@@ -17,14 +17,13 @@ _COLUMNS = {
     "p50": "p50, ms",
     "p95": "p95, ms",
     "p99": "p99, ms",
-    "p99.9": "99.9 % ≤",
-    "max": "all ≤",
+    "max": "max, ms",
 }
 
 
 def timing_table(name: str, message: str, values: Mapping[str, str]) -> Table:
     """One row per stage, one per source's age. Percentiles are of the last
-    minute; the two last columns are of all ticks since the start.
+    minute; the last column is of all ticks since the start.
 
     :param values: key and value of the status `<node>: timing`.
     """

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from sarnn_ros.control.faults import Faults
+from sarnn_ros.control.log import Log
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.policy.directory import PolicyConfig
 from sarnn_ros.spec import CameraSpec
@@ -39,15 +40,14 @@ LOOK_S, REGISTER_NS = 0.25, 2_000_000_000
 IDLE_FACTOR = 5
 #: A camera counts as in its place if no corner of its image is off by more than this share of the
 #: width. It is not corrected then: the registration itself is not much more exact.
-IN_PLACE = 0.005
-#: The scene is not recognised if the images correlate less than this share of how well the
-#: demonstrations' do, or if no corner is more certain than this share of the width.
-MIN_CORRELATION, MAX_UNCERTAINTY = 0.6, 0.02
-#: No better place is looked for once the images correlate by this share of how they usually do.
-SURE_CORRELATION = 0.8
+MAX_DISPLACEMENT_IN_PLACE = 0.005
+#: The scene is recognised if the images correlate by this share of what the demonstrations' do,
+#: and no corner is less certain than this share of the width.
+RECOGNISED_SHARE, RECOGNISED_UNCERTAINTY = 0.6, 0.02
+#: No better place is looked for once the images correlate by this share.
+GOOD_SHARE = 0.8
 #: Another picture is named as the likely one if it correlates better by this factor.
-CLEARLY_BETTER = 1.3
-
+LIKELIER_FACTOR = 1.3
 
 Verdict = Literal["in place", "corrected", "moved", "not recognised"]
 
@@ -83,7 +83,7 @@ class CameraWatch:
         references: Mapping[str, Reference],
         buffer: ObservationBuffer,
         settings: Callable[[], Settings],
-        log: Callable[[str, str, str], bool],
+        log: Log,
     ) -> None:
         self._config = config
         self._references = references
@@ -180,15 +180,15 @@ class CameraWatch:
         about, image = self._config.references[camera.name], shrink(source)
         before = self.placements.get(camera.name)
         near = before.found.matrix if before and before.found and before.well else None
-        found = register(image, reference, near, sure=SURE_CORRELATION * about.correlation)
+        found = register(image, reference, near, sure=GOOD_SHARE * about.correlation)
         if (
             found is None
-            or found.correlation < MIN_CORRELATION * about.correlation
-            or found.uncertainty > MAX_UNCERTAINTY
+            or found.correlation < RECOGNISED_SHARE * about.correlation
+            or found.uncertainty > RECOGNISED_UNCERTAINTY
         ):
             return Placement("not recognised", self._unlike(camera.name, image, found), found)
         off = found.displacement
-        if off <= max(IN_PLACE, about.displacement):
+        if off <= max(MAX_DISPLACEMENT_IN_PLACE, about.displacement):
             text = f"{name} is in its place, to {off:.1%} of the width"
             return Placement("in place", text, found)
         where = f"{name} has been moved: {describe(found)}"
@@ -206,7 +206,7 @@ class CameraWatch:
         """What it may be instead."""
         known = -1.0 if found is None else found.correlation
         usual = self._config.references[camera].correlation
-        least = max(CLEARLY_BETTER * known, MIN_CORRELATION * usual)
+        least = max(LIKELIER_FACTOR * known, RECOGNISED_SHARE * usual)
         guesses: list[tuple[str, Image, str]] = [
             ("stands upside down", np.ascontiguousarray(image[::-1, ::-1]), camera),
             ("is mirrored", np.ascontiguousarray(image[:, ::-1]), camera),
@@ -253,24 +253,21 @@ class CameraWatch:
         """(all cameras are in their place, a text, values)."""
         if not self._settings().registration.max_displacement:
             return True, "cameras are not registered: registration.max_displacement is 0", {}
-        placements = dict(self.placements)
+        placements, texts = dict(self.placements), []
         values: dict[str, object] = {}
-        texts = []
-        for camera in self._config.spec.cameras:
-            name = camera.name
+        for name in (camera.name for camera in self._config.spec.cameras):
+            placement = placements.get(name)
             if name not in self._references:
                 texts.append(f"camera '{name}' cannot be registered: the policy has no reference")
-                continue
-            placement = placements.get(name)
-            if placement is None:
+            elif placement is None:
                 texts.append(f"camera '{name}' has not been registered yet")
-                continue
-            texts.append(placement.text)
-            values[f"place {name}"] = placement.verdict
-            if (found := placement.found) is not None:
-                values[f"displacement {name} (share of width)"] = found.displacement
-                values[f"uncertainty {name} (share of width)"] = found.uncertainty
-                values[f"correlation {name}"] = found.correlation
+            else:
+                texts.append(placement.text)
+                values[f"place {name}"] = placement.verdict
+                if (found := placement.found) is not None:
+                    values[f"displacement {name} (share of width)"] = found.displacement
+                    values[f"uncertainty {name} (share of width)"] = found.uncertainty
+                    values[f"correlation {name}"] = found.correlation
         well = all(one.verdict == "in place" for one in placements.values())
         return well, "; ".join(texts), values
 

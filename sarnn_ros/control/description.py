@@ -26,7 +26,7 @@ AS_BEFORE = "~/reset goes on with the limits as they were before"
 class DescriptionWatch:
     """For any thread.
 
-    :param topic: for messages.
+    :param topic: for messages; empty: none is asked for, and none will come.
     :param resolve: the limits by a description's text, or a `ConfigError`.
     :param limiter: gets the limits while a fault prevents commands.
     """
@@ -41,19 +41,24 @@ class DescriptionWatch:
         self._next: JointLimits | None = None
         self._next_text: str | None = None
         self.text: str | None = None  # the description in use
-        self._fault = (
+        self._fault = topic and (
             f"no robot description has arrived on '{topic}': is robot_state_publisher running, in "
             "this namespace? It must publish as transient local"
         )
 
     def take(self, text: str) -> None:
         """A description has arrived."""
+        if text == self.text and not self._fault:
+            return
+        problem = ""
+        try:
+            limits = self._resolve(text)
+        except ConfigError as error:
+            problem = str(error)
         with self._lock:
-            try:
-                limits = self._resolve(text)
-            except ConfigError as error:
+            if problem:
                 self._next = None
-                self._fault = str(error)
+                self._fault = problem
                 if self._current is not None:
                     self._fault += f"; {AS_BEFORE}"
                 return

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The faults that keep the node from commanding, since when, and what the log says of them.
+"""The faults that keep the node from commanding, and since when.
 
 A *soft* fault is true of one tick: the node holds while it lasts and goes on when it is resolved.
 A *hard* fault latches until the user resets it.
@@ -10,10 +10,18 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sarnn_ros.errors import shorten
+
+#: All codes, each with a row in docs/reference/faults.md. A colon and the source may follow one.
+CODES = frozenset((
+    "no_observation", "late", "guard", "outside", "gripper", "interpolation", "frozen",
+    "image_size", "camera", "publishers", "commanders", "rate", "no_controller", "health",
+    "robot_description", "image_changed", "stalled", "jump", "effort", "not_following",
+    "non_finite", "internal",
+))  # fmt: skip
 
 
 @dataclass
@@ -32,7 +40,7 @@ class Faults:
 class Fault:
     """One reason not to command.
 
-    :param code: stable name, as in docs/explanation/safety.md, with the source after a colon.
+    :param code: one of `CODES`, the source after a colon.
     :param text: what was found, for a person.
     :param hard: latched until reset.
     :param since_ns: the tick it appeared at.
@@ -42,6 +50,10 @@ class Fault:
     text: str
     hard: bool
     since_ns: int
+
+    def __post_init__(self) -> None:
+        if self.code.partition(":")[0] not in CODES:
+            raise ValueError(f"the fault '{self.code}' is not in CODES")
 
 
 @dataclass(frozen=True)
@@ -113,51 +125,3 @@ class ActiveFaults:
             self._hard.clear()
             self._soft.clear()
             return latched
-
-
-class FaultLog:
-    """Logs which fault prevents commands, and when it is resolved. For any thread.
-
-    A line that is suppressed because the same was logged a moment ago is logged later, if it is
-    still true: the last line must not be "resolved" while the robot holds.
-
-    :param say: logs unless it has just logged the same; takes level, code and text, and returns
-        whether it logged.
-    """
-
-    def __init__(self, say: Callable[[str, str, str], bool]) -> None:
-        self._say = say
-        self._lock = threading.Lock()
-        self._said: dict[tuple[bool, str], Fault] = {}  # that are active, by the log
-
-    def see(self, state: str, changes: FaultChanges, active: Sequence[Fault]) -> None:
-        """What a tick led to.
-
-        :param state: the word for it.
-        :param changes: of this tick.
-        :param active: all faults that are active now.
-        """
-        with self._lock:
-            self._see(state, changes, {(fault.hard, fault.code): fault for fault in active})
-
-    def _see(
-        self, state: str, changes: FaultChanges, on: Mapping[tuple[bool, str], Fault]
-    ) -> None:
-        for fault in changes.appeared:  # anew, even if it was never seen to be resolved
-            self._said.pop((fault.hard, fault.code), None)
-        for key, fault in on.items():
-            level, remedy = "warning", ""
-            if fault.hard:
-                level, remedy = "error", "call ~/reset, then ~/start: "
-            if key not in self._said and self._say(
-                level, f"{level}:{fault.code}", f"{state}: {remedy}{fault.text}"
-            ):
-                self._said[key] = fault
-        for key, fault in list(self._said.items()):
-            if key in on:
-                continue
-            # A hard one ends by ~/reset, whose answer is logged.
-            if fault.hard or self._say(
-                "info", f"resolved:{fault.code}", f"resolved: {fault.text}"
-            ):
-                del self._said[key]

@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
 
-#: A joint is commanded to move if its command is more than this part of its step limit away from
-#: its position. The error that gravity and friction leave is smaller.
-TOLD = 0.2
-#: It does not move while it stays within this part of its step limit.
-STILL = 0.02
+#: A joint is commanded to move if its command is further from its position than this many of its
+#: step limits. The error that gravity and friction leave is smaller.
+COMMANDED_AWAY_STEPS = 0.2
+#: It does not move while it stays within this many of its step limits.
+STILL_STEPS = 0.02
 
 
 class FollowingWatch:
     """See the module. For the control thread only.
 
     :param ticks: as many in a row without any movement are a fault; 0: never.
-    :param names: of the commanded joints; :param max_step: their step limits, rad or m.
+    :param names: of the commanded joints.
+    :param max_step: their step limits, rad or m.
     :param exempt: joints of a gripper: its fingers are stopped by what they hold.
     """
 
@@ -46,7 +47,8 @@ class FollowingWatch:
     ) -> dict[str, str]:
         """Look at one tick.
 
-        :param state: the whole state, (D,); :param present: the commanded joints of it, (n,).
+        :param state: the whole state, (D,).
+        :param present: the commanded joints of it, (n,).
         :param commanded: the command of the tick before, (n,); None if there was none.
         :returns: hard faults, text by code.
         """
@@ -60,7 +62,7 @@ class FollowingWatch:
             self._anchor, self._count, self._fresh = (present, stamp_ns), 0, 0
             self._state = state
             return {}
-        if away.max() < TOLD:
+        if away.max() < COMMANDED_AWAY_STEPS:
             return {}
         self._count += 1
         self._fresh += stamp_ns != self._anchor[1] and np.array_equal(state, self._state)
@@ -83,4 +85,4 @@ class FollowingWatch:
     def _stands(self, present: Vector) -> bool:
         assert self._anchor is not None
         moved = np.abs(present - self._anchor[0])[self._rows]
-        return bool((moved <= STILL * self._max_step[self._rows]).all())
+        return bool((moved <= STILL_STEPS * self._max_step[self._rows]).all())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,12 +42,11 @@ class Grip:
 class TwoValuedGripper:
     """The joints that are sent one of two values. Without joints it changes nothing.
 
-    `prepare` decides and changes nothing; `commit` takes over what was published.
-
     :param indices: of the gripper's joints among the commanded ones, k of them.
     :param opened, closed: (k,), rad or m.
     :param close_above: it closes where the prediction is above this fraction of the range from
-        open to closed; :param open_below: it opens below this fraction. Between the two it stays.
+        open to closed.
+    :param open_below: it opens below this fraction. Between the two it stays.
     :param min_dwell_s: (k,), for so long it stays open or closed at least, s.
     :ivar grip: what was published last; None: nothing since the last reset.
     """
@@ -73,10 +71,11 @@ class TwoValuedGripper:
         """Forget whether it is closed: somebody else may have opened it."""
         self.grip: Grip | None = None
 
-    def decide(self, predicted: Vector, now_ns: int) -> Grip:
+    def _decide(self, predicted: Vector, now_ns: int) -> Grip:
         """What to tell it. The first prediction goes to the nearer of the two.
 
-        :param predicted: (k,), rad or m; :param now_ns: when that would be published.
+        :param predicted: (k,), rad or m.
+        :param now_ns: when that would be published.
         """
         share = (predicted - self.opened) / (self.closed - self.opened)
         last = self.grip
@@ -93,7 +92,7 @@ class TwoValuedGripper:
 
     def prepare(self, command: Command, now_ns: int) -> tuple[Command, Callable[[], None]]:
         """The command with this gripper's joints open or closed, and what is to be called when
-        that has been published."""
+        that has been published. Before that nothing changes."""
         if not self.indices:
             return command, lambda: None
         rows = list(self.indices)
@@ -101,15 +100,15 @@ class TwoValuedGripper:
             array.copy() for array in (command.position, command.velocity, command.rest)
         )
         grip = self.grip if command.is_hold else None
-        grip = grip or self.decide(command.position[rows], now_ns)
+        grip = grip or self._decide(command.position[rows], now_ns)
         position[rows] = rest[rows] = np.where(grip.closed, self.closed, self.opened)
         velocity[rows] = 0.0
         told = replace(command, position=position, velocity=velocity, rest=rest)
-        return told, partial(self.commit, grip)
 
-    def commit(self, grip: Grip) -> None:
-        """This was published."""
-        self.grip = grip
+        def commit() -> None:
+            self.grip = grip
+
+        return told, commit
 
     def widen(self, limits: JointLimits) -> JointLimits:
         """The limits with all but the positions of this gripper open: it is sent end positions,

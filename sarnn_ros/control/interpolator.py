@@ -10,7 +10,6 @@ Every one passes the limits. No ROS here.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,8 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.control.limits import JointLimiter
-from sarnn_ros.control.outlet import Command, CommandOutlet, Instant, Interruption
-from sarnn_ros.control.segment import Segment, segment
+from sarnn_ros.control.outlet import (
+    NO_FRESH_JOINTS,
+    Basis,
+    Command,
+    CommandOutlet,
+    Instant,
+    Interruption,
+)
+from sarnn_ros.control.segment import Segment
 from sarnn_ros.control.ticker import GridTicker
 
 Vector = NDArray[np.float64]
@@ -28,10 +34,7 @@ Vector = NDArray[np.float64]
 
 class SetpointInterpolator:
     """See the module. Safe to call from any thread; after `end` nothing of a segment is sent.
-
-    The limits judge each set-point: finite, position, step from the present position, velocity. A
-    velocity too high makes the segment longer. Acceleration is for the commands themselves:
-    between set-points a few milliseconds apart it means nothing.
+    `JointLimits.between_commands` judge each set-point.
 
     :param period_ns: of the policy: how long the segment to a command takes.
     :param interval_ns: between set-points; 0: commands are sent as they come, without a thread.
@@ -80,26 +83,23 @@ class SetpointInterpolator:
             found, self._interruption = self._interruption, None
             return found
 
-    def ready(
-        self, command: Command, since: Instant, limit_ns: int, measured: tuple[int, Vector]
-    ) -> Callable[[], None] | Interruption:
+    def ready(self, command: Command, basis: Basis) -> Callable[[], None] | Interruption:
         """What sends a command that the limits allow, or begins the segment to it. The lock is to
         be held until it has been called.
 
-        :param since, limit_ns, measured: see `CommandOutlet.check`.
         :returns: or why it may not be sent.
         """
         if not self._interval_ns:
-            return self._outlet.ready(command, since, limit_ns, measured)
-        return self._outlet.check(command.position, since, limit_ns, measured) or partial(
-            self._set_out, command, measured[1]
+            return self._outlet.ready(command, basis)
+        assert basis.measured is not None
+        return self._outlet.check(command.position, basis) or partial(
+            self._set_out, command, basis.measured[1]
         )
 
     def _set_out(self, command: Command, measured: Vector) -> None:
         """Begin the segment to a command: at the set-point sent last, or at the measured position
-        if the motion begins. It takes one period, as it would in joint_trajectory_controller, and
-        is at its end one period after it was asked for, or at most one interval later: no lag is
-        added but that.
+        if the motion begins. It takes one period, as in joint_trajectory_controller, from now on
+        or from at most one interval later: no lag is added but that.
         """
         outlet = self._outlet
         self._began = now = self._clocks.read()
@@ -116,7 +116,7 @@ class SetpointInterpolator:
             if 0 <= passed_ns <= 1.5 * self._interval_ns:
                 start_ns = outlet.sent.at_ns + self._interval_ns
         start[self._immediate] = command.position[self._immediate]
-        self._segment = segment(
+        self._segment = Segment(
             self._kind,
             start_ns,
             start_ns + self._period_ns,
@@ -154,16 +154,17 @@ class SetpointInterpolator:
                 self._interrupt(Interruption("clock", "the clock jumped, or no core was free"))
                 return
             if doubt := outlet.doubt():
-                self._interrupt(Interruption("sensors in doubt", doubt))
+                self._interrupt(Interruption("sensors_in_doubt", doubt))
                 return
             present = outlet.present(now.now_ns)
             if present is None:
-                self._interrupt(Interruption("no fresh joint state", "no fresh joint state"))
+                self._interrupt(NO_FRESH_JOINTS)
                 return
             # What is sent now is to be reached when the next one is sent.
             target_ns, sent = now.now_ns + self._interval_ns, outlet.sent
             elapsed_ns = self._interval_ns if sent is None else now.now_ns - sent.at_ns
-            result = _between_commands(outlet.limiter).check(
+            limits, names = outlet.limiter.limits, outlet.limiter.names
+            result = JointLimiter(limits.between_commands, names).check(
                 path.position(target_ns),
                 present,
                 max(elapsed_ns, self._interval_ns) * 1e-9,
@@ -174,7 +175,7 @@ class SetpointInterpolator:
                 return
             point = result.command
             command = Command(point, path.velocity(target_ns), point)
-            if interruption := outlet.send(command, now, self._period_ns):
+            if interruption := outlet.send(command, Basis(now, self._period_ns)):
                 self._interrupt(interruption)
             elif target_ns >= path.end_ns and np.array_equal(point, path.end):
                 self._segment = None
@@ -185,16 +186,3 @@ class SetpointInterpolator:
         self._segment = self._outlet.sent = None
         self._interruption = interruption
         self._interruptions[interruption.code] += 1
-
-
-def _between_commands(limiter: JointLimiter) -> JointLimiter:
-    """For the set-points between two commands that these limits let through."""
-    limits = limiter.limits
-    limits = dataclasses.replace(
-        limits,
-        max_acceleration=np.full_like(limits.max_acceleration, np.inf),
-        trained_min=limits.position_min,
-        trained_max=limits.position_max,
-        clamp=frozenset({"velocity"}),
-    )
-    return JointLimiter(limits, limiter.names)

@@ -11,16 +11,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sarnn_ros.control.settings import GuardSettings
 from sarnn_ros.errors import ConfigError, join_problems
 
 Vector = NDArray[np.float64]
-Action = Literal["refuse", "clamp"]
 Check = Literal["position", "approach", "step", "velocity", "acceleration"]
+
+#: Those that `guard.on_*` may have clamp.
+CHECKS: tuple[Check, ...] = ("position", "step", "velocity", "acceleration")
 
 #: A step that is clamped goes to this part of its limit, and so does the point of rest. The last
 #: check measures it once more, from newer joints, and a measurement that trembles must not have it
@@ -63,52 +67,48 @@ class JointLimits:
 
     @classmethod
     def from_training(
-        cls,
-        position_min: ArrayLike,
-        position_max: ArrayLike,
-        max_step: ArrayLike,
-        *,
-        position_margin: float,
-        step_margin: float,
-        floor: float,
-        max_change: ArrayLike = np.inf,
-        velocity_margin: float = 1.0,
-        second_difference: ArrayLike = np.inf,
-        acceleration_margin: float = 1.0,
-        period_s: float = 1.0,
-        clamp: frozenset[Check] = frozenset(),
+        cls, trained: Mapping[str, Vector], guard: GuardSettings, period_s: float
     ) -> JointLimits:
-        """Limits around what the training data did, all of shape (n,).
+        """Limits around what the training data did.
 
-        :param position_margin: part of the range by which it is widened on each side.
-        :param step_margin: factor on the largest step of the training data.
-        :param floor: smallest position margin, and smallest limit of a step from the present
-            position or from the command before, rad or m.
-        :param max_velocity: of the commands in the training data; infinite if not known.
-        :param velocity_margin: factor on it. :param period_s: between two commands.
+        :param trained: `position_min`, `position_max`, `max_step`, `max_change` and
+            `second_difference` of the `Envelope`, (n,) each.
+        :param period_s: between two commands, s.
         """
-        low, high = np.asarray(position_min, np.float64), np.asarray(position_max, np.float64)
-        margin = np.maximum(position_margin * (high - low), floor)
-        change = np.maximum(velocity_margin * np.asarray(max_change, np.float64), floor)
-        second = np.maximum(
-            acceleration_margin * np.asarray(second_difference, np.float64), 2.0 * floor
-        )
+        low, high, floor = trained["position_min"], trained["position_max"], guard.floor
+        margin = np.maximum(guard.position_margin * (high - low), floor)
+        change = np.maximum(guard.velocity_margin * trained["max_change"], floor)
+        second = np.maximum(guard.acceleration_margin * trained["second_difference"], 2.0 * floor)
         return cls(
             position_min=low - margin,
             position_max=high + margin,
-            max_step=np.maximum(step_margin * np.asarray(max_step, np.float64), floor),
-            max_velocity=np.broadcast_to(change / period_s, low.shape),
+            max_step=np.maximum(guard.step_margin * trained["max_step"], floor),
+            max_velocity=change / period_s,
             max_acceleration=np.full(low.shape, np.inf),
-            trained_acceleration=np.broadcast_to(second / period_s**2, low.shape),
+            trained_acceleration=second / period_s**2,
             trained_min=low,
             trained_max=high,
-            clamp=clamp,
+            clamp=frozenset(one for one in CHECKS if getattr(guard, f"on_{one}") == "clamp"),
+        )
+
+    @cached_property
+    def between_commands(self) -> JointLimits:
+        """For the set-points between two commands that these limits let through. A velocity too
+        high makes the way longer; accelerations between set-points a few milliseconds apart mean
+        nothing."""
+        return dataclasses.replace(
+            self,
+            max_acceleration=np.full_like(self.max_acceleration, np.inf),
+            trained_min=self.position_min,
+            trained_max=self.position_max,
+            clamp=frozenset({"velocity"}),
         )
 
     def replaced(self, rows: Sequence[int], values: Mapping[str, Vector]) -> JointLimits:
         """These limits, but for some joints.
 
-        :param rows: those; :param values: theirs, in vectors of all joints, by field name.
+        :param rows: those.
+        :param values: theirs, in vectors of all joints, by field name.
         """
         mine = np.zeros(self.max_step.shape, np.bool_)
         mine[list(rows)] = True
@@ -164,7 +164,8 @@ class LimitViolation:
     """One joint's violation of one check.
 
     :param reason: `non_finite`, `present`, or the check.
-    :param value: what was found; :param limit: what is allowed, same unit.
+    :param value: what was found.
+    :param limit: what is allowed, in the same unit.
     """
 
     reason: str
@@ -176,56 +177,59 @@ class LimitViolation:
         value, limit = f"{self.value:.4g}", f"{self.limit:.4g}"
         if self.reason == "non_finite":
             return f"{self.joint}: the prediction is {self.value}"
-        what, unit, _ = MESSAGES[self.reason]
+        what, unit, _, margin = MESSAGES[self.reason]
         text = f"{self.joint}: {what} {value}{unit} is beyond the limit {limit}{unit}"
-        if self.reason in MARGINS and self.limit:
-            text += f" by a factor of {abs(self.value / self.limit):.3g} ({MARGINS[self.reason]})"
+        if margin and self.limit:
+            text += f" by a factor of {abs(self.value / self.limit):.3g} ({margin})"
         return text
 
     @property
-    def cause(self) -> str:
-        """What it most likely comes from."""
-        return MESSAGES[self.reason][2] if self.reason in MESSAGES else ""
+    def excess(self) -> float:
+        """How bad it is, beside others of the same check."""
+        if self.reason != "non_finite" and MESSAGES[self.reason][3] and self.limit:
+            return abs(self.value / self.limit)
+        return abs(self.value - self.limit)
 
 
-#: What was measured, its unit, and the likely cause.
+#: What was measured, its unit, the likely cause, and the parameter that would have to grow by the
+#: factor of the excess, if there is one.
 MESSAGES = {
     "present": (
         "the measured position",
         " rad or m",
         "was the arm moved out of its range, or does the driver report degrees?",
+        "",
     ),
     "position": (
         "the commanded position",
         " rad or m",
         "does the scene look as in the demonstrations? guard.position_margin widens the range",
+        "",
     ),
     "approach": (
         "the command beyond the trained range",
         " rad or m",
         "it slows down towards the position limit: does the scene look as in the demonstrations?",
+        "",
     ),
     "step": (
         "the step from the measured position",
         " rad or m",
         "does the arm not follow its commands (did its controller reject them?), or was it moved?",
+        "guard.step_margin",
     ),
     "velocity": (
         "the commanded velocity",
         " per s",
         "is the prediction restless, or was the robot demonstrated more slowly?",
+        "guard.velocity_margin",
     ),
     "acceleration": (
         "the commanded acceleration",
         " per s^2",
         "is the prediction restless, or was the robot demonstrated more smoothly?",
+        "guard.acceleration_margin",
     ),
-}
-#: The parameter that would have to grow by that factor.
-MARGINS = {
-    "step": "guard.step_margin",
-    "velocity": "guard.velocity_margin",
-    "acceleration": "guard.acceleration_margin",
 }
 
 
@@ -248,36 +252,51 @@ class LimitResult:
         by_check: dict[str, list[LimitViolation]] = {}
         for violation in self.violations:
             by_check.setdefault(violation.reason, []).append(violation)
-        found = "; ".join(map(_worst_of, by_check.values()))
-        causes = dict.fromkeys(violation.cause for violation in self.violations)
-        return ": ".join(filter(None, (found, "; ".join(filter(None, causes)))))
+        texts, causes = [], []
+        for reason, found in by_check.items():
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            texts.append(f"{max(found, key=lambda one: one.excess)}{more}")
+            if reason in MESSAGES:
+                causes.append(MESSAGES[reason][2])
+        return ": ".join(filter(None, ("; ".join(texts), "; ".join(causes))))
 
 
 @dataclass(frozen=True)
-class _Past:
-    """The motion so far.
+class _Window:
+    """The commands that one check allows.
 
-    :param position: the command one period ago, or where the motion begins, (n,).
-    :param velocity: (n,), rad/s or m/s; zero for a motion that begins.
-    :param acceleration: (n,), that is allowed; :param period_s: until the next command, s.
+    :param lowest, highest: of them, (n,).
+    :param centre: of the window, (n,); None: it has none, and the command itself is judged.
+    :param unit: in which the distance from the centre is told.
+    :param limit: of that distance, (n,).
     """
 
-    position: Vector
-    velocity: Vector
-    acceleration: Vector
-    period_s: float
+    check: Check
+    lowest: Vector
+    highest: Vector
+    centre: Vector | None = None
+    unit: float = 1.0
+    limit: Vector = dataclasses.field(default_factory=_unlimited)
 
+    @classmethod
+    def around(cls, check: Check, centre: Vector, limit: Vector, unit: float = 1.0) -> _Window:
+        reach = limit * unit
+        return cls(check, centre - reach, centre + reach, centre, unit, limit)
 
-def _worst_of(violations: Sequence[LimitViolation]) -> str:
-    """The worst of one check, and how many joints more there are."""
+    def outside(self, wanted: Vector) -> NDArray[np.bool_]:
+        # A clamped value may land a rounding error beyond its limit: that is not a violation.
+        slack = 1e-9 * (1.0 + np.abs(wanted))
+        result: NDArray[np.bool_] = (wanted < self.lowest - slack) | (
+            wanted > self.highest + slack
+        )
+        return result
 
-    def excess(one: LimitViolation) -> float:
-        by_factor = one.reason in MARGINS and one.limit
-        return abs(one.value / one.limit) if by_factor else abs(one.value - one.limit)
-
-    worst = max(violations, key=excess)
-    more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
-    return f"{worst}{more}"
+    def measured(self, wanted: Vector) -> tuple[Vector, Vector]:
+        """What the check finds of a command, and what it allows."""
+        if self.centre is None:
+            return wanted, np.where(wanted < self.lowest, self.lowest, self.highest)
+        with np.errstate(over="ignore"):  # absurd commands may be reported as infinite
+            return np.abs(wanted - self.centre) / self.unit, self.limit
 
 
 class JointLimiter:
@@ -330,31 +349,27 @@ class JointLimiter:
             velocity = (last - np.asarray(before, np.float64)) / period_s
             if not ramp:
                 acceleration = np.minimum(acceleration, self.limits.trained_acceleration)
-        past = _Past(last, velocity, acceleration, period_s)
-        windows = self._windows(here, past)
+        windows = self._windows(here, last, velocity, acceleration, period_s)
         slowed = np.zeros(last.shape, np.bool_)
-        for check, lowest, highest in windows:
-            found = _outside(wanted, lowest, highest)
+        for window in windows:
+            check, found = window.check, window.outside(wanted)
             if check == "approach":
                 slowed = found
             elif check == "acceleration":
                 found &= ~slowed  # to refuse it would stop the joint at once
             if not found.any():
                 continue
-            bound = np.where(wanted < lowest, lowest, highest)
-            values = self._measured(check, wanted, here, past, bound)
-            violations += self._violations(check, found, *values)
+            violations += self._violations(check, found, *window.measured(wanted))
             if check == "approach" or check in self.limits.clamp:
                 if check == "step":
-                    reach = CLAMPED_STEP * self.limits.max_step
-                    lowest, highest = here - reach, here + reach
-                wanted = np.where(found, np.clip(wanted, lowest, highest), wanted)
+                    window = _Window.around(check, here, CLAMPED_STEP * self.limits.max_step)
+                wanted = np.where(found, np.clip(wanted, window.lowest, window.highest), wanted)
             else:
                 ok = False
         # A clamp must not undo an earlier one: the step and the position come before the rest.
-        for check, lowest, highest in windows:
-            if check in ("position", "step"):
-                ok = ok and not _outside(wanted, lowest, highest).any()
+        for window in windows:
+            if window.check in ("position", "step"):
+                ok = ok and not window.outside(wanted).any()
         return LimitResult(ok, wanted, tuple(violations))
 
     def _present_outside(self, here: Vector) -> list[LimitViolation]:
@@ -363,26 +378,25 @@ class JointLimiter:
         below = here < low
         return self._violations("present", below | (here > high), here, np.where(below, low, high))
 
-    def _windows(self, here: Vector, past: _Past) -> tuple[tuple[Check, Vector, Vector], ...]:
-        """The checks in their order, each with the lowest and highest command that it allows."""
-        limits = self.limits
-        last, velocity, period_s = past.position, past.velocity, past.period_s
-        reach = limits.max_velocity * period_s
-        change = past.acceleration * period_s
-        nearer = min(SOFT_LIMIT_GAIN * period_s, 1.0)
+    def _windows(
+        self, here: Vector, last: Vector, velocity: Vector, acceleration: Vector, period_s: float
+    ) -> tuple[_Window, ...]:
+        """The checks in their order.
+
+        :param last, velocity: where the motion is, and how fast, (n,).
+        """
+        limits, nearer = self.limits, min(SOFT_LIMIT_GAIN * period_s, 1.0)
         return (
-            ("position", limits.position_min, limits.position_max),
-            (
+            _Window("position", limits.position_min, limits.position_max),
+            _Window(
                 "approach",
                 np.minimum(limits.trained_min, last + nearer * (limits.position_min - last)),
                 np.maximum(limits.trained_max, last + nearer * (limits.position_max - last)),
             ),
-            ("step", here - limits.max_step, here + limits.max_step),
-            ("velocity", last - reach, last + reach),
-            (
-                "acceleration",
-                last + (velocity - change) * period_s,
-                last + (velocity + change) * period_s,
+            _Window.around("step", here, limits.max_step),
+            _Window.around("velocity", last, limits.max_velocity, period_s),
+            _Window.around(
+                "acceleration", last + velocity * period_s, acceleration, period_s * period_s
             ),
         )
 
@@ -399,23 +413,6 @@ class JointLimiter:
         violations = self._violations("step", found, step, self.limits.max_step)
         return LimitResult(False, command, tuple(violations))
 
-    def _measured(
-        self, check: Check, wanted: Vector, here: Vector, past: _Past, bound: Vector
-    ) -> tuple[Vector, Vector]:
-        """What the check found, and what it allows.
-
-        :param bound: of the command, on the side on which it may be beyond it.
-        """
-        if check in ("position", "approach"):
-            return wanted, bound
-        if check == "step":
-            return np.abs(wanted - here), self.limits.max_step
-        with np.errstate(over="ignore"):  # absurd commands may be reported as infinite
-            speed = (wanted - past.position) / past.period_s
-            if check == "velocity":
-                return np.abs(speed), self.limits.max_velocity
-            return np.abs(speed - past.velocity) / past.period_s, past.acceleration
-
     def _violations(
         self, reason: str, found: NDArray[np.bool_], values: Vector, bounds: Vector
     ) -> list[LimitViolation]:
@@ -423,10 +420,3 @@ class JointLimiter:
             LimitViolation(reason, self.names[index], float(values[index]), float(bounds[index]))
             for index in np.flatnonzero(found)
         ]
-
-
-def _outside(wanted: Vector, lowest: Vector, highest: Vector) -> NDArray[np.bool_]:
-    # A clamped value may land a rounding error beyond its limit: that is not a violation.
-    slack = 1e-9 * (1.0 + np.abs(wanted))
-    result: NDArray[np.bool_] = (wanted < lowest - slack) | (wanted > highest + slack)
-    return result

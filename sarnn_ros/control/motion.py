@@ -21,7 +21,7 @@ Vector = NDArray[np.float64]
 #: Ticks that are remembered: the largest `guard.latch_window`.
 LARGEST_WINDOW = 1000
 #: Between two ticks that are this many periods apart, or more, one was missed.
-CONTIGUOUS = 1.5
+CONTIGUOUS_PERIODS = 1.5
 
 
 class Recent:
@@ -69,10 +69,10 @@ class Motion:
             return self.period_ns * 1e-9, None, None
         label, last = self.commands[-1]
         elapsed = label_ns - label
-        if not 0 < elapsed < CONTIGUOUS * self.period_ns:
+        if not 0 < elapsed < CONTIGUOUS_PERIODS * self.period_ns:
             return self.period_ns * 1e-9, None, None
         earlier, before = self.commands[0]  # there are two at most
-        if not 0 < label - earlier < CONTIGUOUS * self.period_ns:
+        if not 0 < label - earlier < CONTIGUOUS_PERIODS * self.period_ns:
             return elapsed * 1e-9, last, None
         # The same velocity, over as long a time as has passed now: images are not quite periodic.
         return elapsed * 1e-9, last, last - (last - before) * (elapsed / (label - earlier))

@@ -77,18 +77,44 @@ class Clocks:
     def read(self) -> Instant:
         return Instant(self.now_ns(), self.steady_ns())
 
+    def elapsed_s(self, since: Instant, until: Instant) -> float:
+        """By the steady clock. A simulated one may stand still, and the robot with it, or leap:
+        then the shorter time of the two, s."""
+        elapsed_ns = until.steady_ns - since.steady_ns
+        if self.simulated():
+            elapsed_ns = min(elapsed_ns, until.now_ns - since.now_ns)
+        return elapsed_ns * 1e-9
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What a set-point was made for and from.
+
+    :param since: the moment that it is for.
+    :param limit_ns: how much later it may leave.
+    :param measured: stamp and commanded joints, (n,), of the observation it came from.
+    """
+
+    since: Instant
+    limit_ns: int
+    measured: tuple[int, Vector] | None = None
+
 
 @dataclass(frozen=True)
 class Interruption:
     """Why a set-point was not sent.
 
-    :param code: `late`, `no fresh joint state`, or the check that it violates.
-    :param text: for a person; :param refused: whether by the limits.
+    :param code: `late`, `no_fresh_joints`, or the check that it violates.
+    :param text: for a person.
+    :param refused: by the limits.
     """
 
     code: str
     text: str
     refused: bool = False
+
+
+NO_FRESH_JOINTS = Interruption("no_fresh_joints", "no fresh joint state")
 
 
 @dataclass(frozen=True)
@@ -131,44 +157,32 @@ class CommandOutlet:
         self._fresh_ns = fresh_ns
 
     def check(
-        self,
-        position: Vector,
-        since: Instant,
-        limit_ns: int,
-        measured: tuple[int, Vector] | None = None,
-        rest: Vector | None = None,
+        self, position: Vector, basis: Basis, rest: Vector | None = None
     ) -> Interruption | None:
         """Whether a set-point may leave now.
 
-        :param since: the moment that it is for; :param limit_ns: how much later it may leave.
-        :param measured: stamp and commanded joints, (n,), of the observation it came from.
         :param rest: see `Command`; computed from the observation, and the arm may have been put
             elsewhere since.
         :returns: why not, if so.
         """
-        now = self.clocks.read()
+        now, since, measured = self.clocks.read(), basis.since, basis.measured
         late = max(now.now_ns - since.now_ns, now.steady_ns - since.steady_ns)
-        if late > limit_ns:
-            text = f"the command is {late * 1e-9:.3f} s late, more than {limit_ns * 1e-9:.3f} s"
+        if late > basis.limit_ns:
+            limit_s = basis.limit_ns * 1e-9
+            text = f"the command is {late * 1e-9:.3f} s late, more than {limit_s:.3f} s"
             return Interruption("late", f"{text}: was the process stopped, or no core free?")
         present = self.present(now.now_ns)
         if present is None and measured is not None:
             present = measured[1] if 0 <= now.now_ns - measured[0] <= self._fresh_ns else None
         if present is None:
-            return Interruption("no fresh joint state", "no fresh joint state")
+            return NO_FRESH_JOINTS
         for point in (position,) if rest is None else (position, rest):
             result = self.limiter.check_step(point, present)
             if not result.ok:
                 return Interruption(result.violations[0].reason, result.reason, True)
         return None
 
-    def ready(
-        self,
-        command: Command,
-        since: Instant,
-        limit_ns: int,
-        measured: tuple[int, Vector] | None = None,
-    ) -> Callable[[], None] | Interruption:
+    def ready(self, command: Command, basis: Basis) -> Callable[[], None] | Interruption:
         """What publishes it, to be called at once; or what `check` has against it."""
         publish, commit = self._prepare(command)  # which takes a while: before the check
 
@@ -177,18 +191,9 @@ class CommandOutlet:
             commit()
             self.sent = Sent(self.clocks.now_ns(), command.position, command.velocity)
 
-        return self.check(command.position, since, limit_ns, measured, command.rest) or send
+        return self.check(command.position, basis, command.rest) or send
 
-    def send(
-        self,
-        command: Command,
-        since: Instant,
-        limit_ns: int,
-        measured: tuple[int, Vector] | None = None,
-    ) -> Interruption | None:
+    def send(self, command: Command, basis: Basis) -> Interruption | None:
         """Publish it, if `check` has nothing against it."""
-        send = self.ready(command, since, limit_ns, measured)
-        if isinstance(send, Interruption):
-            return send
-        send()
-        return None
+        send = self.ready(command, basis)
+        return send if isinstance(send, Interruption) else send()

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.control.limits import JointLimits
+from sarnn_ros.control.settings import GuardSettings
 
 Vector = NDArray[np.float64]
 
@@ -38,23 +39,18 @@ class OutsideWatch:
         self.warning = ""
 
     def see(
-        self,
-        command: Vector,
-        limits: JointLimits,
-        floor: float,
-        longest_s: float,
-        tick_s: float,
+        self, command: Vector, limits: JointLimits, guard: GuardSettings, tick_s: float
     ) -> str:
         """Look at one command, (n,), rad or m. Time outside counts up, time inside counts down:
         a visit inside for a tick changes nothing.
 
-        :param floor: `guard.floor`, rad or m: a joint that was trained to its stop has no margin
-            that could be halved.
-        :param longest_s: that it may be outside; 0: for ever. :param tick_s: what one tick counts.
-        :returns: a fault, if it has been outside for longer.
+        :param tick_s: what one tick counts, s.
+        :returns: a fault, if it has been outside for `guard.max_outside`.
         """
-        below = np.maximum(limits.trained_min - limits.position_min, floor)
-        above = np.maximum(limits.position_max - limits.trained_max, floor)
+        longest_s = guard.max_outside
+        # A joint that was trained to its stop has no margin that could be halved.
+        below = np.maximum(limits.trained_min - limits.position_min, guard.floor)
+        above = np.maximum(limits.position_max - limits.trained_max, guard.floor)
         low = limits.trained_min - OUTER_PART * below
         high = limits.trained_max + OUTER_PART * above
         outside = (command < low) | (command > high)

@@ -6,26 +6,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sarnn_ros.control.camera_watch import CameraWatch
 from sarnn_ros.control.description import DescriptionWatch
 from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.following import FollowingWatch
-from sarnn_ros.control.gripper import TwoValuedGripper
+from sarnn_ros.control.gripper import two_valued_gripper
 from sarnn_ros.control.interpolator import SetpointInterpolator
 from sarnn_ros.control.limits import JointLimiter, JointLimits
+from sarnn_ros.control.log import Log
 from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet
 from sarnn_ros.control.outside import OutsideWatch
+from sarnn_ros.control.resolve import (
+    command_interval_ns,
+    guard_limits,
+    held_indices,
+    start_poses,
+)
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import Settings
-from sarnn_ros.control.start import StartPoses, StartSequence
+from sarnn_ros.control.start import StartSequence
 from sarnn_ros.control.tick import Tick
 from sarnn_ros.control.watchdogs import EffortWatch, FormatWatch, ObservationWatch
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import ObservationBuffer
-
-#: The limits by the settings and a robot description's text (None: there is none).
-LimitsBy = Callable[[Settings, str | None], JointLimits]
 
 
 def _nothing(*_: object) -> None:
@@ -36,12 +44,11 @@ def _nothing(*_: object) -> None:
 class Ports:
     """What the robot's side needs from outside.
 
+    :param clocks: of the node.
     :param prepare: makes the messages of a command; what it returns publishes them.
     :param faults: what is wrong outside at this moment: on the ROS graph. Asked at every tick,
         again before its command leaves, and before every set-point: it must be quick.
     :param wants_image: whether somebody looks at the predicted image.
-    :param log: logs unless it has just logged something with the same key; takes a level (error,
-        warning, info), a stable key and a text, and returns whether it logged.
     :param changed: called when the state or a fault has changed.
     :param on_tick: called with each finished tick; on the control thread.
     :param on_start: called first in the control thread.
@@ -52,31 +59,94 @@ class Ports:
     prepare: Callable[[Command], Callable[[], None]]
     faults: Callable[[], Faults] = Faults
     wants_image: Callable[[], bool] = bool
-    log: Callable[[str, str, str], bool] = lambda level, key, text: True
+    log: Log = lambda level, key, text: True
     changed: Callable[[], None] = _nothing
     on_tick: Callable[[Tick], None] = _nothing
     on_start: Callable[[], None] = _nothing
     topic_name: Callable[[str], str] = str
 
 
-@dataclass
 class Parts:
-    """What `build_controller` makes and a controller is made of."""
+    """What a controller is made of. No ROS: a clock, and a callable that sends.
 
-    policy: Policy
-    buffer: ObservationBuffer
-    limiter: JointLimiter
-    gripper: TwoValuedGripper
-    sequence: StartSequence
-    start_poses: StartPoses
-    outlet: CommandOutlet
-    interpolator: SetpointInterpolator
-    watch: ObservationWatch
-    following: FollowingWatch
-    effort: EffortWatch
-    formats: FormatWatch
-    outside: OutsideWatch
-    scene: SceneWatch
-    cameras: CameraWatch
-    description: DescriptionWatch | None
-    limits_by: LimitsBy
+    :param settings: the current ones; only the live ones may change later.
+    :raises ConfigError: settings that contradict the policy.
+    """
+
+    def __init__(self, policy: Policy, settings: Callable[[], Settings], ports: Ports) -> None:
+        now, spec, envelope = settings(), policy.spec, policy.config.envelope
+        names, period_ns = spec.command_names, spec.period_ns
+        sizes = {name: (camera.width, camera.height) for name, camera in envelope.cameras.items()}
+        self.policy = policy
+        self._warn = partial(ports.log, "warning", "limits")
+        limits = self.limits_by(now, None)
+        self.limiter = JointLimiter(limits, names)
+        self.gripper = two_valued_gripper(now, spec, limits, envelope.min_dwell)
+        self.buffer = buffer = ObservationBuffer(
+            spec, ports.topic_name, sizes, max_ahead_ns=round(now.watch.max_ahead * 1e9)
+        )
+        self.outlet = self._make_outlet(now.watch.max_latency, ports)
+        self.start_poses = poses = start_poses(now, spec, envelope)
+        self.sequence = StartSequence(
+            now.start,
+            poses.low,
+            poses.high,
+            limits,
+            period_ns * 1e-9,
+            self.gripper.indices,
+            held_indices(now, spec),
+        )
+        interval_ns = command_interval_ns(now, spec)
+        self.interpolator = SetpointInterpolator(
+            period_ns, interval_ns, now.interpolation, self.outlet, self.gripper.indices
+        )
+        rows, grips = list(spec.command_indices), map(names.index, now.gripper.joints)
+        self.watch = ObservationWatch(now.watch, sizes, rows, names, limits.max_step)
+        self.following = FollowingWatch(now.watch.still_ticks, names, limits.max_step, list(grips))
+        self.effort = EffortWatch(
+            envelope.effort,
+            spec.joint_labels,
+            lambda: settings().watch,
+            partial(ports.log, "warning", "effort"),
+        )
+        self.formats = FormatWatch(lambda: buffer.images_since_ns)
+        self.outside = OutsideWatch(names)
+        self.scene = SceneWatch(policy.config, settings, ports.log)
+        self.cameras = CameraWatch(policy.config, policy.references, buffer, settings, ports.log)
+        topic = now.robot_description_topic
+        self.description = DescriptionWatch(
+            topic and ports.topic_name(topic),
+            lambda text: self.limits_by(settings(), text),
+            self.limiter,
+        )
+
+    def limits_by(self, settings: Settings, description: str | None) -> JointLimits:
+        """The limits by the settings and a robot description's text, None if there is none."""
+        spec, envelope = self.policy.spec, self.policy.config.envelope
+        limits = guard_limits(settings, spec, envelope, description, warn=self._warn)
+        # A joint that is held may stand outside of what was trained.
+        ends = {"trained_min": limits.position_min, "trained_max": limits.position_max}
+        limits = limits.replaced(held_indices(settings, spec), ends)
+        return two_valued_gripper(settings, spec, limits, envelope.min_dwell).widen(limits)
+
+    def _make_outlet(self, max_latency_s: float, ports: Ports) -> CommandOutlet:
+        spec, buffer, gripper = self.policy.spec, self.buffer, self.gripper
+        age_ns = max(source.max_age_ns for source in spec.joints)
+        late_ns = max(spec.period_ns, round(max_latency_s * 1e9))
+
+        def present(time_ns: int) -> NDArray[np.float64] | None:
+            joints = buffer.joints_at(time_ns)
+            return None if joints is None else joints[list(spec.command_indices)]
+
+        def prepare(command: Command) -> tuple[Callable[[], None], Callable[[], None]]:
+            command, commit = gripper.prepare(command, ports.clocks.now_ns())
+            return ports.prepare(command), commit
+
+        return CommandOutlet(
+            prepare,
+            self.limiter,
+            ports.clocks,
+            present,
+            lambda: next(iter(ports.faults().soft.values()), ""),
+            fresh_ns=late_ns + age_ns,
+        )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.control.limits import Check, JointLimits
+from sarnn_ros.control.limits import JointLimits
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.start import StartPoses
 from sarnn_ros.control.urdf import joint_limits, unlimited
@@ -54,8 +54,7 @@ def load_policy(settings: Settings) -> Policy:
     return Policy.load(
         path,
         backend=settings.backend,
-        threads=settings.threads,
-        device=settings.device,
+        device="auto",
         sha256=settings.policy_sha256 or None,
     )
 
@@ -182,26 +181,20 @@ def held_indices(settings: Settings, spec: Spec) -> tuple[int, ...]:
     return tuple(names.index(name) for name in held)
 
 
-def start_box(spec: Spec, envelope: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lowest and highest first position of the demonstrations, (n,) each, commanded joints."""
-    indices = list(spec.command_indices)
-    pose = np.asarray(envelope.start_pose, np.float64)[indices]
-    spread = np.asarray(envelope.start_pose_spread, np.float64)[indices]
-    return pose - spread, pose + spread
-
-
 def start_poses(settings: Settings, spec: Spec, envelope: Any) -> StartPoses:
-    """The same box without joints that may begin elsewhere: the gripper's, and those held."""
-    indices = list(spec.command_indices)
+    """Where the demonstrations began; the gripper and joints that are held may begin elsewhere."""
     names = spec.command_names
-    low, high = start_box(spec, envelope)
-    free = [*held_indices(settings, spec), *map(names.index, settings.gripper.joints)]
-    low[free], high[free] = -np.inf, np.inf
-    lowest, highest = (
-        np.asarray(values, np.float64)[indices]
-        for values in (envelope.position_min, envelope.position_max)
+    pose, spread = (
+        _commanded(spec, values) for values in (envelope.start_pose, envelope.start_pose_spread)
     )
-    return StartPoses(names, low, high, highest - lowest)
+    span = _commanded(spec, envelope.position_max) - _commanded(spec, envelope.position_min)
+    free = [*held_indices(settings, spec), *map(names.index, settings.gripper.joints)]
+    return StartPoses(names, pose - spread, pose + spread, span, free)
+
+
+def _commanded(spec: Spec, values: Any) -> NDArray[np.float64]:
+    """Of the values of all joints, (D,), those of the commanded ones, (n,)."""
+    return np.asarray(values, np.float64)[list(spec.command_indices)]
 
 
 def guard_limits(
@@ -210,7 +203,7 @@ def guard_limits(
     envelope: Any,
     description: str | None = None,
     *,
-    warn: Callable[[str], None] = lambda text: None,
+    warn: Callable[[str], object] = lambda text: None,
 ) -> JointLimits:
     """Training envelope and margins, narrowed by the robot's and the user's own limits.
 
@@ -219,40 +212,18 @@ def guard_limits(
 
     :raises ConfigError: for limits of the wrong count, or that leave no room.
     """
-    guard = settings.guard
-    checks: tuple[Check, ...] = ("position", "step", "velocity", "acceleration")
-    clamp = frozenset(check for check in checks if getattr(guard, f"on_{check}") == "clamp")
-    indices = list(spec.command_indices)
-    period_s = spec.period_ns * 1e-9
-    trained = ("position_min", "position_max", "max_step", "max_change", "second_difference")
-    limits = JointLimits.from_training(
-        **{name: np.asarray(getattr(envelope, name), np.float64)[indices] for name in trained},
-        position_margin=guard.position_margin,
-        step_margin=guard.step_margin,
-        floor=guard.floor,
-        velocity_margin=guard.velocity_margin,
-        acceleration_margin=guard.acceleration_margin,
-        period_s=period_s,
-        clamp=clamp,
-    )
-    places: list[str] = []
-    free = set(spec.command_names)
-    for text, where in (
-        (settings.robot_description or None, "parameter 'robot_description'"),
-        (description, f"topic '{settings.robot_description_topic}'"),
-    ):
-        if text is not None:
-            urdf = joint_limits(text, spec.command_names, where=where)
-            limits = limits.narrowed(spec.command_names, urdf, where=where)
-            places.append(where)
-            free.intersection_update(unlimited(urdf, spec.command_names))
+    names = ("position_min", "position_max", "max_step", "max_change", "second_difference")
+    trained = {name: _commanded(spec, getattr(envelope, name)) for name in names}
+    limits = JointLimits.from_training(trained, settings.guard, spec.period_ns * 1e-9)
+    if description is not None:
+        where = f"topic '{settings.robot_description_topic}'"
+        urdf = joint_limits(description, spec.command_names, where=where)
+        limits = limits.narrowed(spec.command_names, urdf, where=where)
+        if free := unlimited(urdf, spec.command_names):
+            warn(
+                f"{where}: no limits for {', '.join(free)}: only those of training and guard.* "
+                "hold; does it have another name there, or no <limit>?"
+            )
     names = ("position_min", "position_max", "max_step", "max_velocity", "max_acceleration")
-    own = {name: getattr(guard, name) for name in names}
-    limits = limits.narrowed(spec.command_names, own, where="parameters guard.*")
-    if places and free:
-        named = ", ".join(name for name in spec.command_names if name in free)
-        warn(
-            f"{' and '.join(places)}: no limits for {named}: only those of training and guard.* "
-            "hold; does it have another name there, or no <limit>?"
-        )
-    return limits
+    own = {name: getattr(settings.guard, name) for name in names}
+    return limits.narrowed(spec.command_names, own, where="parameters guard.*")

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sarnn_ros.control.faults import Faults
-from sarnn_ros.control.settings import DriftSettings, Settings
+from sarnn_ros.control.log import Log
+from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.state import STARTED, State
 from sarnn_ros.policy.directory import PolicyConfig
 from sarnn_ros.policy.drift import Drift, DriftMonitor
@@ -24,13 +26,16 @@ from sarnn_ros.policy.health import HealthMonitor, HealthReading, JointsUse
 if TYPE_CHECKING:
     from sarnn_ros.control.tick import Tick
 
-#: Takes a level (warning, info), a stable key and a text; returns whether it logged.
-Log = Callable[[str, str, str], bool]
-
 #: The arm does what the policy predicts, or is blended into it.
 POLICY_COMMANDS = frozenset({State.BLENDING, State.COMMANDING})
 #: A proposed `health.stop_above` is so many times the largest score of good runs.
 STOP_FACTOR = 1.5
+#: Brightness and colour are averaged over this long, s: a shadow that passes is no drift.
+DRIFT_WINDOW_S = 5.0
+#: There is a warning, and nothing but that, when the mean brightness differs from training by more
+#: than this part of it, and is outside what training saw; and when a colour channel's share of the
+#: light does by more than that.
+MAX_BRIGHTNESS_CHANGE, MAX_COLOR_CHANGE = 0.25, 0.1
 
 NO_REFERENCE = (
     "the policy does not say which prediction errors are usual: write it again with "
@@ -58,7 +63,6 @@ class SceneWatch:
     moves it: health is unknown, and nothing follows from it.
 
     :param settings: the current ones.
-    :param log: takes a level, a stable key and a text; returns whether it logged.
     :ivar health, drift: the newest readings; may be read anywhere.
     """
 
@@ -72,7 +76,7 @@ class SceneWatch:
             config, window=max(1, round(now.health.window * rate)), count_images=now.health.image
         )
         self._drift = DriftMonitor(
-            config.envelope.cameras, window=max(1, round(now.drift.window * rate))
+            config.envelope.cameras, window=max(1, round(DRIFT_WINDOW_S * rate))
         )
         self._lock = threading.Lock()  # a reset must not come in the middle of `see`
         self._commanded = False  # by the policy, at the tick before
@@ -100,20 +104,18 @@ class SceneWatch:
 
     def see(self, tick: Tick) -> None:
         with self._lock:
-            self._see(tick)
+            if tick.reset == "start" or tick.state not in STARTED:
+                self.end_run()
+            if tick.reset is not None:
+                self._forget()
+            self._see_health(tick, self._settings())
+            if tick.observation is not None:
+                self._see_drift(tick.observation.images)
 
-    def _see(self, tick: Tick) -> None:
-        if tick.reset == "start" or tick.state not in STARTED:
-            self.end_run()
-        if tick.reset is not None:
-            self._forget()
-        self._see_health(tick, self._settings())
-        if tick.observation is None:
-            return
-        self.drift = self._drift.see(tick.observation.images)
+    def _see_drift(self, images: Mapping[str, NDArray[np.uint8]]) -> None:
+        self.drift = self._drift.see(images)
         for camera, drift in self.drift.items():
-            text = drift_text(camera, drift, self._settings().drift)
-            key = f"drift:{camera}"
+            text, key = drift_text(camera, drift), f"drift:{camera}"
             if text and key not in self._told and self._log("warning", key, text):
                 self._told.add(key)
 
@@ -128,9 +130,8 @@ class SceneWatch:
         if not looks:
             self._health.expect(tick.observation, tick.prediction)
         else:
-            found = self._health.see(
-                tick.observation, tick.prediction, joints=self._joints(tick, settings)
-            )
+            joints = self._joints(tick, settings)
+            found = self._health.see(tick.observation, tick.prediction, joints=joints)
             if found.score is not None or not held:  # a low score ends a hold, not an unknown one
                 self.health = found
             self._tell_health(settings)
@@ -220,10 +221,9 @@ class SceneWatch:
 
     def drift_status(self) -> tuple[bool, str, dict[str, object]]:
         """(no camera drifts, a text, values)."""
-        limits, texts = self._settings().drift, []
-        values: dict[str, object] = {}
+        texts, values = [], dict[str, object]()
         for camera, drift in self.drift.items():
-            texts.append(drift_text(camera, drift, limits))
+            texts.append(drift_text(camera, drift))
             values[f"brightness {camera}"] = float(drift.color.mean())
             values[f"brightness trained {camera}"] = float(drift.trained.mean())
             values[f"brightness change {camera}"] = drift.brightness_change
@@ -240,16 +240,16 @@ def stop_above(largest: float) -> float:
     return math.ceil(STOP_FACTOR * largest * 10) / 10
 
 
-def drift_text(camera: str, drift: Drift, limits: DriftSettings) -> str:
+def drift_text(camera: str, drift: Drift) -> str:
     """What to warn of, or nothing."""
     found = []
     change = drift.brightness_change
-    if limits.brightness and abs(change) > limits.brightness and not drift.usual:
+    if abs(change) > MAX_BRIGHTNESS_CHANGE and not drift.usual:
         found.append(
             f"{abs(change):.0%} {'brighter' if change > 0 else 'darker'} than in training "
             f"({drift.color.mean():.0f} of 255, then {drift.trained.mean():.0f})"
         )
-    if limits.color and drift.color_change > limits.color:
+    if drift.color_change > MAX_COLOR_CHANGE:
         live, trained = (
             "/".join(f"{channel:.0f}" for channel in color)
             for color in (drift.color, drift.trained)

@@ -15,20 +15,33 @@ from numpy.typing import NDArray
 Vector = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Segment:
-    """A cubic Hermite curve; a straight line if both velocities are the mean velocity.
+    """A path that never leaves the interval between two set-points: a cubic Hermite curve.
 
+    :param kind: 'linear' ignores the velocities: a straight line. 'cubic' takes them over as far
+        as the curve then stays monotonic: in the direction of the segment, at most three times its
+        mean velocity (Fritsch and Carlson, "Monotone Piecewise Cubic Interpolation", SIAM J.
+        Numer. Anal. 17, 1980). So it may not overshoot a set-point that the limits let through.
     :param start_ns: when it is at `start`, moving with `start_velocity`.
     :param end_ns: when it is at `end`, moving with `end_velocity`; later than `start_ns`.
     """
 
+    kind: str
     start_ns: int
     end_ns: int
     start: Vector
     end: Vector
     start_velocity: Vector
     end_velocity: Vector
+
+    def __post_init__(self) -> None:
+        mean = (self.end - self.start) / self._duration
+        low, high = np.minimum(0.0, 3.0 * mean), np.maximum(0.0, 3.0 * mean)
+        if self.kind == "linear":
+            low = high = mean
+        self.start_velocity = np.clip(self.start_velocity, low, high)
+        self.end_velocity = np.clip(self.end_velocity, low, high)
 
     @property
     def _duration(self) -> float:
@@ -61,33 +74,3 @@ class Segment:
             + u * (3.0 * u - 2.0) * self.end_velocity
         )
         return velocity
-
-
-def segment(
-    kind: str,
-    start_ns: int,
-    end_ns: int,
-    start: Vector,
-    end: Vector,
-    start_velocity: Vector,
-    end_velocity: Vector,
-) -> Segment:
-    """A segment between two set-points that never leaves the interval between them.
-
-    :param kind: 'linear' ignores the velocities. 'cubic' takes them over as far as the curve then
-        stays monotonic: in the direction of the segment, at most three times its mean velocity
-        (Fritsch and Carlson, "Monotone Piecewise Cubic Interpolation", SIAM J. Numer. Anal. 17,
-        1980). So it may not overshoot a set-point that the limits have let through.
-    """
-    mean = (end - start) / ((end_ns - start_ns) * 1e-9)
-    if kind == "linear":
-        return Segment(start_ns, end_ns, start, end, mean, mean)
-    low, high = np.minimum(0.0, 3.0 * mean), np.maximum(0.0, 3.0 * mean)
-    return Segment(
-        start_ns,
-        end_ns,
-        start,
-        end,
-        np.clip(start_velocity, low, high),
-        np.clip(end_velocity, low, high),
-    )

@@ -34,6 +34,11 @@ def _from_ros(value: Any) -> Any:
 #: A list. It is a tuple inside, since the settings do not change.
 List = Annotated[tuple[T, ...], BeforeValidator(_from_ros)]
 Number = Annotated[float, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Factor = Annotated[float, Field(ge=1, le=100)]
+Ratio = Annotated[float, Field(ge=0, le=100)]
+Hertz = Annotated[float, Field(ge=0, le=1000)]
+Ticks = Annotated[int, Field(ge=0, le=1000)]
 Action = Literal["refuse", "clamp"]
 
 
@@ -42,161 +47,116 @@ class _Group(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class _LiveGroup(_Group):
+    """Its settings may change while configured."""
+
+
 def _setting(
     default: Any,
     description: str,
     *,
-    within: tuple[float, float] | None = None,
     live: bool = False,
     on_load: bool = False,
     read_only: bool = False,
 ) -> Any:
-    """A field that is a ROS parameter, with the range of its values. `live` ones may change while
+    """A field that is a ROS parameter. `live` ones, and those of a `_LiveGroup`, may change while
     configured, `read_only` ones never; all others take effect at the next configure, those that
     are `on_load` at the next `~/load` as well."""
-    low, high = within or (None, None)
     extra: dict[str, Any] = {"live": live, "on_load": on_load, "read_only": read_only}
-    return Field(default, description=description, ge=low, le=high, json_schema_extra=extra)
+    return Field(default, description=description, json_schema_extra=extra)
 
 
-class GuardSettings(_Group):
+class GuardSettings(_LiveGroup):
     """The command limits; see docs/explanation/safety.md for how they combine. Live, but refused
     while the robot is commanded."""
 
-    position_margin: float = _setting(
-        0.1,
-        "widens the trained position range on each side, by this fraction of it",
-        live=True,
-        within=(0, 1),
+    position_margin: Share = _setting(
+        0.1, "widens the trained position range on each side, by this fraction of it"
     )
-    step_margin: float = _setting(
-        1.5,
-        "largest step from the present position, in largest trained steps",
-        live=True,
-        within=(0, 10),
+    step_margin: Annotated[float, Field(ge=0, le=10)] = _setting(
+        1.5, "largest step from the present position, in largest trained steps"
     )
-    velocity_margin: float = _setting(
-        2.0,
-        "largest change from one command to the next, in largest trained ones",
-        live=True,
-        within=(1, 100),
+    velocity_margin: Factor = _setting(
+        2.0, "largest change from one command to the next, in largest trained ones"
     )
-    acceleration_margin: float = _setting(
+    acceleration_margin: Factor = _setting(
         3.0,
         "largest change of that change, in largest trained ones (a tenth of the episodes aside); "
         "from the third command of a motion on",
-        live=True,
-        within=(1, 100),
     )
-    floor: float = _setting(
+    floor: Share = _setting(
         0.01,
         "smallest position margin and smallest step limits, rad or m: a joint that hardly moved "
         "in training must not be stopped by its own measurement noise",
-        live=True,
-        within=(0, 1),
     )
     position_min: List[float] = _setting(
-        (), "own lower position limits, rad or m: one value, or one per commanded joint", live=True
+        (), "own lower position limits, rad or m: one value, or one per commanded joint"
     )
     position_max: List[float] = _setting(
-        (), "own upper position limits, rad or m: one value, or one per commanded joint", live=True
+        (), "own upper position limits, rad or m: one value, or one per commanded joint"
     )
     max_step: List[Number] = _setting(
-        (), "own limit of the step from the present position, rad or m per tick", live=True
+        (), "own limit of the step from the present position, rad or m per tick"
     )
-    max_velocity: List[Number] = _setting(
-        (), "own limit of the commanded velocity, rad/s or m/s", live=True
-    )
+    max_velocity: List[Number] = _setting((), "own limit of the commanded velocity, rad/s or m/s")
     max_acceleration: List[Number] = _setting(
-        (), "own limit of the commanded acceleration, rad/s^2 or m/s^2", live=True
+        (), "own limit of the commanded acceleration, rad/s^2 or m/s^2"
     )
     on_position: Action = _setting(
-        "refuse", "a command outside the position limits is refused or clamped", live=True
+        "refuse", "a command outside the position limits is refused or clamped"
     )
-    on_step: Action = _setting("refuse", "a step too large is refused or clamped", live=True)
-    on_velocity: Action = _setting(
-        "refuse", "a velocity too high is refused or clamped", live=True
-    )
-    on_acceleration: Action = _setting(
-        "refuse", "an acceleration too high is refused or clamped", live=True
-    )
-    latch_after: int = _setting(
+    on_step: Action = _setting("refuse", "a step too large is refused or clamped")
+    on_velocity: Action = _setting("refuse", "a velocity too high is refused or clamped")
+    on_acceleration: Action = _setting("refuse", "an acceleration too high is refused or clamped")
+    latch_after: Annotated[int, Field(ge=1, le=1000)] = _setting(
         5,
         "refused commands or interrupted segments, among the last guard.latch_window, after which "
-        "the fault latches until ~/reset; as many changes of a two-valued gripper's mind latch, "
-        "too",
-        live=True,
-        within=(1, 1000),
+        "the fault latches until ~/reset; so do as many reversals of what is predicted for a "
+        "two-valued gripper",
     )
-    latch_window: int = _setting(
-        25, "ticks of a motion that guard.latch_after looks at", live=True, within=(1, 1000)
+    latch_window: Annotated[int, Field(ge=1, le=1000)] = _setting(
+        25, "ticks of a motion that guard.latch_after looks at"
     )
-    max_outside: float = _setting(
+    max_outside: Annotated[float, Field(ge=0, le=3600)] = _setting(
         3.0,
         "a command that stays in the outer half of the position margin for so long latches a "
         "fault, s; a third of it warns; 0: never",
-        live=True,
-        within=(0, 3600),
     )
 
 
 class WatchSettings(_Group):
     """Watchdogs; see docs/explanation/safety.md for which fault latches."""
 
-    max_latency: float = _setting(
-        0.0,
-        "a command later than this after its tick is not sent, s; 0: one period of the policy",
-        within=(0, 10),
+    max_latency: Annotated[float, Field(ge=0, le=10)] = _setting(
+        0.0, "a command later than this after its tick is not sent, s; 0: one period of the policy"
     )
-    max_gap: float = _setting(
+    max_gap: Annotated[float, Field(ge=0.05, le=10)] = _setting(
         0.5,
         "a motion in which nothing was done for longer than this latches a fault, s: the process "
         "was stopped or starved, and the arm may have been moved; five periods of the policy if "
         "that is longer",
-        within=(0.05, 10),
     )
-    max_ahead: float = _setting(
+    max_ahead: Annotated[float, Field(ge=0, le=10)] = _setting(
         0.05,
         "a message that is stamped further than this ahead of this computer's clock is void, s: "
         "it would count as fresh when it is older by as much",
-        within=(0, 10),
     )
-    reset_gap: float = _setting(
-        1.0,
-        "the recurrent state is reset after this long without permission to command, s; one and a "
-        "half periods of the policy if that is longer",
-        within=(0, 60),
-    )
-    frozen_ticks: int = _setting(
+    frozen_ticks: Ticks = _setting(
         10,
         "the camera counts as frozen after this many ticks with identical images while the robot "
         "moves; 0: never",
-        within=(0, 1000),
     )
-    still_ticks: int = _setting(
+    still_ticks: Ticks = _setting(
         15,
         "an arm of which no joint moves at all for so many ticks while it is commanded to latches "
         "a fault, and so do joint states that stay the same to the last bit; 0: never. Joints of "
         "the gripper, if gripper.joints names them, do not count: what it holds stops them",
-        within=(0, 1000),
     )
-    jump_steps: float = _setting(
-        3.0,
-        "a joint that moves further from one message to the next, or within one period, than this "
-        "many of its largest steps latches a fault; 0: never",
-        within=(0, 100),
-    )
-    effort: float = _setting(
+    effort: Ratio = _setting(
         0.0,
         "a commanded joint whose measured effort is outside what the demonstrations had by more "
         "than this many times their range latches a fault; 0: never",
-        within=(0, 100),
         live=True,
-    )
-    effort_ticks: int = _setting(
-        2,
-        "for so many ticks in a row that tell its effort",
-        within=(1, 1000),
     )
     image_size: bool = _setting(
         True, "the camera must have the size it had in training; otherwise it is resized"
@@ -211,46 +171,37 @@ class WatchSettings(_Group):
         True,
         "nothing is sent, and the policy does not begin, while nobody subscribes to the command",
     )
-    min_rate: float = _setting(
-        0.0,
-        "a sensor that is slower than this holds the robot, Hz; 0: only its age counts",
-        within=(0, 1000),
+    min_rate: Hertz = _setting(
+        0.0, "a sensor that is slower than this holds the robot, Hz; 0: only its age counts"
     )
 
 
 class StartSettings(_Group):
     """How a motion begins; see docs/reference/node.md."""
 
-    wait: float = _setting(
+    wait: Annotated[float, Field(ge=0.1, le=3600)] = _setting(
         5.0,
         "a run that has held for so long ends, s: the robot is stopped until another ~/start, and "
         "does not move when what it waited for has come. Not in a dry run",
         live=True,
-        within=(0.1, 3600),
     )
-    margin: float = _setting(
+    margin: Ratio = _setting(
         0.1,
         "without a ramp ~/start is refused where a joint is further than this fraction of its "
         "trained range from where the demonstrations began (at least guard.floor); 1: anywhere in "
         "that range. The gripper and hold_joints do not count, nor does a dry run",
         live=True,
-        within=(0, 100),
     )
-    ramp_speed: float = _setting(
+    ramp_speed: Annotated[float, Field(ge=0, le=10)] = _setting(
         0.0,
         "after ~/start move first to where the demonstrations began, on a straight line in joint "
         "space that avoids no obstacles; speed of the fastest joint, rad/s or m/s; 0: no ramp",
-        within=(0, 10),
     )
-    warm_up_ticks: int = _setting(
-        0,
-        "ticks that the policy sees before it commands, after each reset of its state",
-        within=(0, 1000),
+    warm_up_ticks: Ticks = _setting(
+        0, "ticks that the policy sees before it commands, after each reset of its state"
     )
-    blend_time: float = _setting(
-        0.0,
-        "then blend from the present position into the policy's commands over this time, s",
-        within=(0, 60),
+    blend_time: Annotated[float, Field(ge=0, le=60)] = _setting(
+        0.0, "then blend from the present position into the policy's commands over this time, s"
     )
 
 
@@ -273,39 +224,34 @@ class GripperSettings(_Group):
         "'closed' it makes the gripper binary; both empty: it follows the prediction",
     )
     closed: List[float] = _setting((), "position of the closed gripper, rad or m: likewise")
-    close_above: float = _setting(
+    close_above: Share = _setting(
         0.6,
         "it closes when the prediction is beyond this fraction of the range from open to closed",
-        within=(0, 1),
     )
-    open_below: float = _setting(
-        0.4,
-        "it opens when the prediction is below this fraction; between the two it stays",
-        within=(0, 1),
+    open_below: Share = _setting(
+        0.4, "it opens when the prediction is below this fraction; between the two it stays"
     )
-    min_dwell: float = _setting(
+    min_dwell: Annotated[float, Field(ge=0, le=60)] = _setting(
         0.0,
         "it stays open or closed for so long at least, s; 0: half of the shortest time in the "
         "demonstrations, or 0.5 s if there it never changed twice",
-        within=(0, 60),
     )
 
 
 class HealthSettings(_Group):
     """Prediction health; see docs/explanation/safety.md."""
 
-    window: float = _setting(
-        1.0, "the score is smoothed over this long by its median, s", within=(0, 60)
+    window: Annotated[float, Field(ge=0, le=60)] = _setting(
+        1.0, "the score is smoothed over this long by its median, s"
     )
-    warn_above: float = _setting(
+    warn_above: Ratio = _setting(
         1.0,
         "warn when the score is above this; 1: errors as large as the 99th percentile on "
         "validation episodes; 0: never",
-        within=(0, 100),
         live=True,
     )
-    stop_above: float = _setting(
-        0.0, "hold the robot while the score is above this; 0: never", within=(0, 100), live=True
+    stop_above: Ratio = _setting(
+        0.0, "hold the robot while the score is above this; 0: never", live=True
     )
     latch: bool = _setting(
         False,
@@ -317,38 +263,14 @@ class HealthSettings(_Group):
     )
 
 
-class DriftSettings(_Group):
-    """Camera drift: warnings only."""
-
-    window: float = _setting(
-        5.0, "brightness and colour are averaged over this long, s", within=(0, 600)
-    )
-    brightness: float = _setting(
-        0.25,
-        "warn when the mean brightness differs from training by more than this fraction, and is "
-        "outside what training saw; 0: never",
-        within=(0, 10),
-        live=True,
-    )
-    color: float = _setting(
-        0.1,
-        "warn when a colour channel's share of the light differs from training by more than this "
-        "fraction; 0: never",
-        within=(0, 10),
-        live=True,
-    )
-
-
-class RegistrationSettings(_Group):
+class RegistrationSettings(_LiveGroup):
     """Where the cameras stand; see docs/explanation/safety.md."""
 
-    max_displacement: float = _setting(
+    max_displacement: Share = _setting(
         0.25,
         "a camera that was moved since the demonstrations is corrected for, up to so far, as a "
         "share of the image's width at the worst corner; beyond it, or if its scene is not "
         "recognised, no run begins. 0: cameras are not registered",
-        within=(0, 1),
-        live=True,
     )
 
 
@@ -361,23 +283,14 @@ class Settings(_Group):
         "refuse another policy than the one with this 'sha256' in its config.json; empty: any",
         on_load=True,
     )
-    backend: Literal["onnxruntime", "torch"] = _setting("onnxruntime", "what runs the network")
-    device: Literal["auto", "cpu", "cuda"] = _setting(
-        "auto",
-        "device of the backend torch; auto: a GPU if there is one. onnxruntime runs on the CPU",
-    )
-    threads: int = _setting(
-        1,
-        "threads of the network; more than one raises the worst latencies on a busy machine",
-        within=(1, 64),
+    backend: Literal["onnxruntime", "torch"] = _setting(
+        "onnxruntime", "what runs the network; torch uses a GPU if there is one"
     )
     cpu_affinity: List[Annotated[int, Field(ge=0)]] = _setting(
         (), "cores that the control thread may use; empty: all that the process may"
     )
-    realtime_priority: int = _setting(
-        0,
-        "SCHED_FIFO priority of the control thread, which needs a privilege; 0: none",
-        within=(0, 99),
+    realtime_priority: Annotated[int, Field(ge=0, le=99)] = _setting(
+        0, "SCHED_FIFO priority of the control thread, which needs a privilege; 0: none"
     )
     autostart: bool = _setting(
         True, "configure and activate at start-up; false: a lifecycle manager does", read_only=True
@@ -385,12 +298,11 @@ class Settings(_Group):
     start_on_activate: bool = _setting(
         False, "command as soon as active, without waiting for ~/start"
     )
-    run_timeout: float = _setting(
+    run_timeout: Annotated[float, Field(ge=0, le=86400)] = _setting(
         0.0,
         "a run ends so long after it was started, s: the robot holds, and waits for ~/start; "
         "0: never",
         live=True,
-        within=(0, 86400),
     )
     dry_run: bool = _setting(
         False,
@@ -419,11 +331,10 @@ class Settings(_Group):
         "begins, whatever is predicted: a controller may want joints in every command that never "
         "moved in the demonstrations",
     )
-    command_rate: float = _setting(
+    command_rate: Hertz = _setting(
         0.0,
         "set-points per second between two commands, Hz; 0: only the commands. Not for "
         "joint_trajectory, whose controller interpolates by itself",
-        within=(0, 1000),
     )
     interpolation: Literal["linear", "cubic"] = _setting(
         "linear",
@@ -432,20 +343,13 @@ class Settings(_Group):
     reliability: Literal["best_effort", "reliable"] = _setting(
         "best_effort", "reliability asked of the sensors; best_effort connects to every publisher"
     )
-    input_param_joints: float = _setting(
+    input_param_joints: Share = _setting(
         1.0,
         "share of the measured joints in the next input; the rest is what was predicted",
-        within=(0, 1),
         live=True,
     )
-    input_param_image: float = _setting(
-        1.0,
-        "share of the camera in the next input; the rest is the predicted image",
-        within=(0, 1),
-        live=True,
-    )
-    robot_description: str = _setting(
-        "", "URDF text; its joint limits narrow those of training. Empty: none"
+    input_param_image: Share = _setting(
+        1.0, "share of the camera in the next input; the rest is the predicted image", live=True
     )
     robot_description_topic: str = _setting(
         "",
@@ -457,7 +361,6 @@ class Settings(_Group):
     guard: GuardSettings = GuardSettings()
     watch: WatchSettings = WatchSettings()
     health: HealthSettings = HealthSettings()
-    drift: DriftSettings = DriftSettings()
     registration: RegistrationSettings = RegistrationSettings()
 
 
@@ -515,6 +418,8 @@ def _declarations(model: type[BaseModel], prefix: str = "") -> Iterator[Declarat
             bare, *fields = typing.get_args(element) or (element,)  # of Annotated
             limits += [limit for one in fields for limit in one.metadata]
             kind = tuple[bare, ...]  # type: ignore[valid-type]
+        how = typing.cast(dict[str, Any], field.json_schema_extra)
+        how = {**how, "live": how["live"] or issubclass(model, _LiveGroup)}
         yield Declaration(
             prefix + name,
             str if choices else kind,
@@ -523,7 +428,7 @@ def _declarations(model: type[BaseModel], prefix: str = "") -> Iterator[Declarat
             next((one.ge for one in limits if hasattr(one, "ge")), None),
             next((one.le for one in limits if hasattr(one, "le")), None),
             choices,
-            **typing.cast(dict[str, Any], field.json_schema_extra),
+            **how,
         )
 
 

@@ -30,15 +30,16 @@ class StartPoses:
     from there the policy has seen nothing.
 
     :param names: of the commanded joints.
-    :param low, high: the box in which the demonstrations began; infinite for joints that do not
-        count: a gripper's, and those that are held.
+    :param low, high: the box in which the demonstrations began.
     :param span: the trained range of each joint.
+    :param free: joints that may be anywhere.
     """
 
     names: Sequence[str]
     low: Vector
     high: Vector
     span: Vector
+    free: Sequence[int] = ()
 
     def away(self, here: Vector, margin: float, floor: float) -> str:
         """What keeps a motion from beginning here, and the remedy; empty: nothing does.
@@ -49,6 +50,7 @@ class StartPoses:
         """
         allowed = np.maximum(margin * self.span, floor)
         distance = np.abs(here - np.clip(here, self.low, self.high))
+        distance[list(self.free)] = 0.0
         over = np.flatnonzero(distance > allowed)
         if not over.size:
             return ""
@@ -66,36 +68,51 @@ class StartPoses:
 class StartSequence:
     """See the module. For the control thread only.
 
+    The ramp is so slow that the limits let it pass: at most half of the allowed step, so that the
+    arm may lag, and within velocity and acceleration limits.
+
     :param low, high: the box in which the demonstrations began.
-    :param step: of the ramp, per tick and joint; None: no ramp.
     :param immediate: joints that are not blended; see `SetpointInterpolator`.
     :param held: joints that stay where they are when a motion begins.
+    :raises ConfigError: there is a ramp, and the demonstrations began outside of the limits.
     """
 
     def __init__(
         self,
+        settings: StartSettings,
         low: Vector,
         high: Vector,
-        step: Vector | None,
-        *,
-        warm_up_ticks: int,
-        blend_ticks: int,
+        limits: JointLimits,
+        period_s: float,
         immediate: Sequence[int] = (),
         held: Sequence[int] = (),
     ) -> None:
-        self._low, self._high = low.copy(), high.copy()
-        self._low[list(held)], self._high[list(held)] = -np.inf, np.inf  # no ramp for these
-        self._step = step
-        self._warm_up_ticks = warm_up_ticks
-        self._blend_ticks = blend_ticks
-        self._immediate = list(immediate)
-        self._held = list(held)
+        self._has_ramp = settings.ramp_speed > 0.0
+        self._step = np.full_like(low, settings.ramp_speed * period_s)
+        for limit in (
+            0.5 * limits.max_step,
+            limits.max_velocity * period_s,
+            limits.max_acceleration * period_s**2,
+        ):
+            self._step = np.minimum(self._step, limit)
+        self._low = np.maximum(low, limits.position_min)
+        self._high = np.minimum(high, limits.position_max)
+        if self._has_ramp and ((self._low > self._high).any() or (self._step <= 0.0).any()):
+            raise ConfigError(
+                "the limits do not allow the pose in which the demonstrations began",
+                where="parameter 'start.ramp_speed'",
+                remedy="widen the limits (guard.*), or set it to 0",
+            )
+        self._immediate, self._held = list(immediate), list(held)
+        self._low[self._held], self._high[self._held] = -np.inf, np.inf  # no ramp for these
+        self._warm_up_ticks = settings.warm_up_ticks
+        self._blend_ticks = math.ceil(settings.blend_time / period_s - 1e-9)
         self._ramp_to_come = False
         self.restart()
 
     def begin(self) -> None:
         """From the ramp on: the user asked for a motion."""
-        self._ramp_to_come = self._step is not None
+        self._ramp_to_come = self._has_ramp
         self.restart()
 
     def restart(self) -> None:
@@ -116,7 +133,6 @@ class StartSequence:
     def ramp(self, here: Vector) -> Vector:
         """The next set-point on the straight line to the nearest pose of the box; all joints
         arrive together."""
-        assert self._step is not None
         nearest = self._nearest(here)
         distance = nearest - here
         ticks = float((np.abs(distance) / self._step).max())
@@ -148,44 +164,3 @@ class StartSequence:
         blended: Vector = self._anchor + share * (predicted - self._anchor)
         blended[self._immediate] = predicted[self._immediate]
         return Event.BLEND, blended
-
-
-def start_sequence(
-    settings: StartSettings,
-    low: Vector,
-    high: Vector,
-    limits: JointLimits,
-    period_s: float,
-    immediate: Sequence[int] = (),
-    held: Sequence[int] = (),
-) -> StartSequence:
-    """The sequence of these parameters. Its ramp is so slow that the limits let it pass: at most
-    half of the allowed step, so that the arm may lag, and within velocity and acceleration limits.
-
-    :raises ConfigError: the demonstrations began outside of the limits.
-    """
-    step = None
-    if settings.ramp_speed > 0.0:
-        step = np.full_like(low, settings.ramp_speed * period_s)
-        for limit in (
-            0.5 * limits.max_step,
-            limits.max_velocity * period_s,
-            limits.max_acceleration * period_s**2,
-        ):
-            step = np.minimum(step, limit)
-        low, high = np.maximum(low, limits.position_min), np.minimum(high, limits.position_max)
-        if (low > high).any() or (step <= 0.0).any():
-            raise ConfigError(
-                "the limits do not allow the pose in which the demonstrations began",
-                where="parameter 'start.ramp_speed'",
-                remedy="widen the limits (guard.*), or set it to 0",
-            )
-    return StartSequence(
-        low,
-        high,
-        step,
-        warm_up_ticks=settings.warm_up_ticks,
-        blend_ticks=math.ceil(settings.blend_time / period_s - 1e-9),
-        immediate=immediate,
-        held=held,
-    )

@@ -112,7 +112,7 @@ TABLE: tuple[tuple[frozenset[State], Event, State | None, tuple[Action, ...]], .
     (frozenset({S.RAMPING}), E.PREVENTED, S.STOPPED, (A.HOLD,)),
     (STARTED, E.PREVENTED, S.HOLDING, (A.HOLD,)),
     (STARTED, E.TIMEOUT, S.STOPPED, (A.HOLD,)),
-    # Nor does a run, long after somebody asked for it.
+    # A run that waited does not go on either, long after somebody asked for it.
     (frozenset({S.HOLDING}), E.WAITED, S.STOPPED, ()),
     (frozenset({S.HOLDING, S.STALLED}), E.AWAY, S.STOPPED, ()),
     (STARTED, E.FAULT, S.FAULTED, (A.HOLD,)),
@@ -161,7 +161,8 @@ _LEVELS: dict[State, Level] = {
 class Status:
     """The state, why it is that one, and what to do.
 
-    :param reason: what prevents commands, for a person; :param code: the same as a stable name.
+    :param reason: what prevents commands, for a person.
+    :param code: the same as a stable name.
     :param blocked: while stopped: what would keep ~/start from commanding.
     """
 
@@ -198,29 +199,3 @@ class Status:
     def brief(self) -> str:
         """For a picture: the reason by its code."""
         return f"{self.name}: {self.code}" if self.code else self.name
-
-
-def diagram() -> str:
-    """The table as a Mermaid state diagram, for the documentation. What starts in any state that
-    is started is drawn once, from a box around them."""
-    states: list[State] = [state for state in State if state is not State.FINALIZED]
-    names: dict[State, str] = {state: state.name.title().replace("_", "") for state in states}
-    lines = ["stateDiagram-v2", "    [*] --> Unconfigured"]
-    lines += [
-        f"    {names[state]}: {state.value}" for state in states if names[state] != state.value
-    ]
-    lines += ["    state Started {"]
-    lines += [f"        {names[state]}" for state in states if state in STARTED]
-    lines += ["    }"]
-    for sources, event, target, actions in TABLE:
-        if sources == _ANY:
-            continue
-        label = event.value + "".join(f" / {action.value}" for action in actions)
-        starts = ["Started"] if sources >= STARTED else []
-        rest = sources - STARTED if starts else sources
-        starts += [names[state] for state in states if state in rest]
-        lines += [
-            f"    {start} --> {start if target is None else names[target]}: {label}"
-            for start in starts
-        ]
-    return "\n".join(lines) + "\n"

@@ -11,23 +11,26 @@ import json
 import math
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sarnn_ros.control.histogram import Histogram
+if TYPE_CHECKING:
+    from sarnn_ros.control.tick import Tick
 
 #: Percentiles cover about the last minute at 10 Hz.
-WINDOW = 600
+WINDOW_TICKS = 600
 #: For so long a missed tick is reported, s: diagnostics come once a second.
-NEWS_S = 5.0
+MISSED_TICK_NEWS_S = 5.0
 
 
 class LoopStatistics:
-    """Ticks and histograms since the start, and the durations of the last `WINDOW` ticks.
+    """Ticks since the start, and the durations of the last `WINDOW_TICKS` of them.
 
     :param steady_s: a clock that nobody sets or stops, s.
+    :ivar violations: of the limits, by `LimitViolation.reason`.
     """
 
     def __init__(self, steady_s: Callable[[], float] = time.monotonic) -> None:
@@ -36,48 +39,32 @@ class LoopStatistics:
         self._ticked_s = steady_s()
         self._missed_s = -math.inf
         self._stages: dict[str, deque[float]] = {}
-        self._histograms: dict[str, Histogram] = {}
+        self._longest: dict[str, float] = {}  # since the start, s, by stage
         self._ages: dict[str, float] = {}
-        self._labels: deque[int] = deque(maxlen=WINDOW)
+        self._labels: deque[int] = deque(maxlen=WINDOW_TICKS)
         self.total = 0
         self.missed = 0
         self.commands = 0
         self.resets = 0
+        self.violations: Counter[str] = Counter()
 
-    def add(
-        self,
-        label_ns: int,
-        *,
-        missed: int,
-        stages: Mapping[str, float],
-        ages: Mapping[str, float] | None,
-        reset: bool,
-        sent: bool,
-    ) -> None:
-        """Enter one tick.
-
-        :param missed: ticks skipped before it.
-        :param stages: seconds by stage.
-        :param ages: seconds by source, if there was an observation.
-        """
+    def add(self, tick: Tick) -> None:
+        """Enter one tick."""
         with self._lock:
             self._ticked_s = self._steady_s()
-            if missed:
+            if tick.missed:
                 self._missed_s = self._ticked_s
-            if self._labels and label_ns <= self._labels[-1]:
+            if self._labels and tick.label_ns <= self._labels[-1]:
                 self._labels.clear()
-            self._labels.append(label_ns)
+            self._labels.append(tick.label_ns)
             self.total += 1
-            self.missed += missed
-            self.resets += reset
-            self.commands += sent
-            self._ages = dict(ages or {})
-            for stage, seconds in stages.items():
-                if stage not in self._stages:
-                    self._stages[stage] = deque(maxlen=WINDOW)
-                    self._histograms[stage] = Histogram()
-                self._stages[stage].append(seconds)
-                self._histograms[stage].add(seconds)
+            self.missed += tick.missed
+            self.resets += tick.reset is not None
+            self.commands += tick.sent is not None
+            self._ages = tick.ages()
+            for stage, seconds in tick.stages.items():
+                self._stages.setdefault(stage, deque(maxlen=WINDOW_TICKS)).append(seconds)
+                self._longest[stage] = max(seconds, self._longest.get(stage, 0.0))
 
     def expect(self) -> None:
         """A tick begins, or ticks are to come from now on."""
@@ -92,9 +79,9 @@ class LoopStatistics:
 
     @property
     def missed_lately(self) -> bool:
-        """Whether a tick was found missing in the last `NEWS_S`."""
+        """Whether a tick was found missing in the last `MISSED_TICK_NEWS_S`."""
         with self._lock:
-            return self._steady_s() - self._missed_s < NEWS_S
+            return self._steady_s() - self._missed_s < MISSED_TICK_NEWS_S
 
     def rate(self) -> float:
         """Ticks per second over the window, Hz; 0 before the second tick."""
@@ -109,22 +96,15 @@ class LoopStatistics:
             return dict(self._ages)
 
     def latencies(self) -> dict[str, dict[str, float]]:
-        """By stage, in ms: `p50`, `p95` and `p99` of the last `WINDOW` ticks; `p99.9` and `max` of
-        all since the start, which are exact to half an octave (see `Histogram`)."""
+        """By stage, ms: `p50`, `p95`, `p99` of the last `WINDOW_TICKS`, `max` since the start."""
         with self._lock:
             samples = {stage: list(values) for stage, values in self._stages.items()}
-            tails = {
-                stage: {"p99.9": one.at_most(0.999) * 1e3, "max": one.at_most(1.0) * 1e3}
-                for stage, one in self._histograms.items()
-            }
-        recent = ("p50", "p95", "p99")
-        return {
-            stage: {
-                **dict(zip(recent, (np.percentile(values, (50, 95, 99)) * 1e3).tolist())),
-                **tails[stage],
-            }
-            for stage, values in samples.items()
-        }
+            longest = dict(self._longest)
+        figures = {}
+        for stage, values in samples.items():
+            p50, p95, p99 = (np.percentile(values, (50, 95, 99)) * 1e3).tolist()
+            figures[stage] = {"p50": p50, "p95": p95, "p99": p99, "max": longest[stage] * 1e3}
+        return figures
 
 
 _KEY, _UNIT = "latency ", " (ms)"

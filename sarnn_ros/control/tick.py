@@ -21,6 +21,7 @@ class Tick:
 
     :ivar state: after it.
     :ivar interrupted: the segment to the last command was not finished.
+    :ivar stages: how long each took, s.
     """
 
     label_ns: int
@@ -33,28 +34,16 @@ class Tick:
     interrupted: bool = False
     changes: FaultChanges = field(default_factory=FaultChanges)
     stages: dict[str, float] = field(default_factory=dict)
+    _last_s: float = field(default_factory=time.perf_counter)
 
-    def ages(self) -> dict[str, float] | None:
-        """Of the messages observed at `label_ns`, s, by source."""
-        if self.observation is None:
-            return None
-        return {
-            str(source): (self.label_ns - stamp) * 1e-9
-            for source, stamp in self.observation.stamps.items()
-        }
-
-
-class StopWatch:
-    """Seconds between laps, on the monotonic clock."""
-
-    def __init__(self, laps: dict[str, float]) -> None:
-        self._laps = laps
-        self._start = self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
+    def lap(self, stage: str) -> None:
+        """A stage has ended; `total` is all of them so far."""
         now = time.perf_counter()
-        self._laps[name] = now - self._last
-        self._last = now
+        self.stages[stage] = now - self._last_s
+        self.stages["total"] = self.stages.get("total", 0.0) + self.stages[stage]
+        self._last_s = now
 
-    def total(self) -> float:
-        return time.perf_counter() - self._start
+    def ages(self) -> dict[str, float]:
+        """Of the messages observed at `label_ns`, s, by source."""
+        stamps = self.observation.stamps if self.observation else {}
+        return {source: (self.label_ns - stamp) * 1e-9 for source, stamp in stamps.items()}

@@ -14,8 +14,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from sarnn_ros.streams.align import grid_tick, silence_ns
 
@@ -23,16 +23,6 @@ from sarnn_ros.streams.align import grid_tick, silence_ns
 JOIN_SECONDS = 0.5
 #: The shortest wait, s: a clock read just before a tick must not make the thread spin.
 SHORTEST_WAIT = 5e-5
-
-
-class Thread(Protocol):
-    """What can be started and stopped, again and again."""
-
-    def start(self) -> None: ...
-
-    def stop(self) -> bool:
-        """Returns whether it has ended."""
-        ...
 
 
 class Repeat:
@@ -69,7 +59,7 @@ class Repeat:
         self._thread.start()
 
     def stop(self) -> bool:
-        """Returns whether it has ended, or need not."""
+        """Returns whether it has ended, or need not. It may be started again."""
         self._stopping.set()
         if self._thread is None or not self._waits:
             return True
@@ -113,7 +103,7 @@ class Ticker(ABC):
         self._on_start = on_start
         self._period_ns = period_ns
         self._now_ns = now_ns
-        self._on_tick = on_tick
+        self.on_tick = on_tick
         self._on_error = on_error
         self._simulated = simulated
         self._wake = threading.Condition()
@@ -163,7 +153,7 @@ class Ticker(ABC):
                 if tick is None or self._stopping:
                     return
             try:
-                self._on_tick(*tick)
+                self.on_tick(*tick)
             except Exception as error:  # the control thread must outlive any tick
                 with contextlib.suppress(Exception):
                     self._on_error(error)
@@ -241,3 +231,30 @@ class ImageTicker(Ticker):
 
     def _next_ns(self, now_ns: int) -> int:
         return self._silent_ns
+
+
+class Threads:
+    """The threads of a robot's side, started and stopped together.
+
+    :param ticker: that of the control thread.
+    :param tickers: further ones by the same clock.
+    """
+
+    def __init__(self, ticker: Ticker, *tickers: Ticker, others: Sequence[Repeat]) -> None:
+        self.ticker = ticker
+        self._tickers = (*tickers, ticker)
+        self._all: tuple[Repeat | Ticker, ...] = (*others, *self._tickers)
+
+    def start(self) -> None:
+        for thread in self._all:
+            thread.start()
+
+    def stop(self) -> bool:
+        """Returns whether they have ended."""
+        ended = [thread.stop() for thread in self._all]
+        return all(ended)
+
+    def clock_moved(self) -> None:
+        """To be called whenever a simulated clock moves, and when any clock jumps."""
+        for ticker in self._tickers:
+            ticker.clock_moved()

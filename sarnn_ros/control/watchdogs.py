@@ -24,6 +24,11 @@ from sarnn_ros.streams.observe import Observation
 #: Smallest "largest step" that is used for a joint, rad or m: also the reading of a joint that
 #: stands still has noise.
 SMALLEST_STEP = 1e-3
+#: A joint that moves by more of its largest steps than this from one message to the next, or
+#: within one period, has jumped: an arm cannot.
+JUMP_STEPS = 3.0
+#: So many efforts in a row beyond what was trained are a contact; a single one may be noise.
+EFFORT_TICKS = 2
 
 NO_EFFORTS = (
     "watch.effort is set, but the policy knows no efforts: record joint states that have them "
@@ -84,10 +89,10 @@ class ObservationWatch:
         return faults
 
     def _check_jump(self, changes: NDArray[np.float64], faults: Faults) -> None:
-        limit = self._settings.jump_steps
+        limit = JUMP_STEPS
         steps = changes / self._max_step
         worst = int(steps.argmax())
-        if limit and steps[worst] > limit:
+        if steps[worst] > limit:
             faults.hard["jump"] = (
                 f"{self._names[worst]} moved by {changes[worst]:.4g} rad or m from one message to "
                 f"the next, {limit:g} times its largest step is "
@@ -132,7 +137,9 @@ class EffortWatch:
 
     :param spans: of each joint of the spec the lowest and highest demonstrated effort, in the
         driver's unit, None where unknown; None: the policy has none at all.
-    :param names: of the joints. :param settings: the current ones. :param warn: tells the user.
+    :param names: of the joints.
+    :param settings: the current ones.
+    :param warn: tells the user.
     """
 
     def __init__(
@@ -149,8 +156,6 @@ class EffortWatch:
         self._settings = settings
         self._warn = warn
         self._told = False
-        if not known and settings().effort:
-            warn(NO_EFFORTS)
         self.reset()
 
     def reset(self) -> None:
@@ -159,9 +164,11 @@ class EffortWatch:
 
     def look_for(self, effort: NDArray[np.float64] | None) -> None:
         """Say once which joints are not watched since their driver tells no effort."""
-        if self._told or not self._settings().effort or not self._rows:
+        if self._told or not self._settings().effort:
             return
         self._told = True
+        if not self._rows:
+            self._warn(NO_EFFORTS)
         known = self._known(effort)
         if missing := [name for name, told in zip(self._names, np.isfinite(known)) if not told]:
             self._warn(
@@ -183,7 +190,7 @@ class EffortWatch:
             within = ~beyond & np.isfinite(known)
         self._counts = (self._counts + beyond) * ~within
         worst = int(self._counts.argmax())
-        if self._counts[worst] < self._settings().effort_ticks or not beyond[worst]:
+        if self._counts[worst] < EFFORT_TICKS or not beyond[worst]:
             return {}
         return {
             "effort": f"{self._names[worst]} has an effort of {known[worst]:.4g}, for "

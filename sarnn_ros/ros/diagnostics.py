@@ -93,7 +93,8 @@ class Diagnostics:
             values["resets"] = controller.statistics.resets
             values |= {f"fault {fault.code}": fault.text for fault in faults}
             values |= {f"faults {code}": n for code, n in controller.faults.counts.items()}
-            violations = dict(controller.violations)  # at once: another thread may add a reason
+            # A copy: another thread may add a reason meanwhile.
+            violations = dict(controller.statistics.violations)
             values |= {f"limit violations {reason}": n for reason, n in violations.items()}
             stops = controller.parts.interpolator.interruptions
             values |= {f"interpolation interrupted {reason}": n for reason, n in stops.items()}

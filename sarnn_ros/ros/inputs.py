@@ -48,7 +48,7 @@ def connect_inputs(
         settings.reliability,
         now_ns=lambda: int(clock.now().nanoseconds),
         arrived=graph.arrived,
-        image_tick=controller.image_tick,
+        image_tick=controller.threads.ticker.image,
         void=void,
         lose=losses.add,
     )
@@ -59,10 +59,10 @@ def connect_inputs(
             min_backward=Duration(nanoseconds=-1),
             on_clock_change=True,
         ),
-        post_callback=lambda _: controller.clock_moved(),
+        post_callback=lambda _: controller.threads.clock_moved(),
     )
     undo: list[Callable[[], object]] = [sensors.destroy, jumps.unregister]
-    if parts.description is not None:
+    if settings.robot_description_topic:
         take = parts.description.take
         subscription = node.create_subscription(
             String,

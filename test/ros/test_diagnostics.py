@@ -13,6 +13,7 @@ from sarnn_ros.control.faults import ActiveFaults
 from sarnn_ros.control.settings import build_settings
 from sarnn_ros.control.state import State, Status
 from sarnn_ros.control.statistics import LoopStatistics
+from sarnn_ros.control.tick import Tick
 from sarnn_ros.ros.diagnostics import Diagnostics
 
 
@@ -82,9 +83,7 @@ def test_what_a_start_would_wait_for_is_a_warning(loop):
 
 def test_ticks_missed_are_a_warning_for_a_while(loop):
     def tick(missed: int) -> None:
-        loop.controller.statistics.add(
-            0, missed=missed, stages={}, ages=None, reset=False, sent=True
-        )
+        loop.controller.statistics.add(Tick(0, missed=missed))
 
     tick(0)
     assert loop.told("timing")[0] == DiagnosticStatus.OK
@@ -105,7 +104,7 @@ class Growing(dict):
 
 
 def test_a_trip_that_comes_meanwhile_does_no_harm(loop):
-    loop.controller.violations = Growing(step=1)
+    loop.controller.statistics.violations = Growing(step=1)
     loop.told("control")
     values = {value.key: value.value for value in loop.published[-1].status[0].values}
     assert values["limit violations step"] == "1"

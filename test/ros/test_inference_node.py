@@ -337,13 +337,18 @@ def test_all_wrong_parameters_are_listed_at_once(policy, start_node, wait):
         policy=policy,
         autostart=True,
         polcy="x",
-        threads=0,
+        guard__latch_after=0,
         guard__step_margin="wide",
         command_interface="zeros",
     )
     wait(lambda: node.returncode is not None, lambda: node.output)
     assert node.returncode == 1
-    for words in ("did you mean 'policy'", "threads: must be at least 1", "'wide'", "'zeros'"):
+    for words in (
+        "did you mean 'policy'",
+        "guard.latch_after: must be at least 1",
+        "'wide'",
+        "'zeros'",
+    ):
         assert words in node.output
 
 
@@ -351,28 +356,29 @@ def test_a_running_node_describes_its_parameters_and_keeps_to_it(start_node, gra
     """As `ros2 param describe` asks. What is wrong at the start waits for configure to list it."""
     from rcl_interfaces.srv import DescribeParameters
 
-    node = start_node("-r", "__ns:=/told", autostart=False, threads=100, guard__step_margin=11.0)
-    names = ["guard.step_margin", "threads", "autostart", "health.warn_above"]
-    margin, threads, autostart, live = graph.call(
+    wrong = {"realtime_priority": 100, "guard__step_margin": 11.0}
+    node = start_node("-r", "__ns:=/told", autostart=False, **wrong)
+    names = ["guard.step_margin", "realtime_priority", "autostart", "health.warn_above"]
+    margin, priority, autostart, live = graph.call(
         DescribeParameters,
         "/told/sarnn/describe_parameters",
         DescribeParameters.Request(names=names),
     ).descriptors
     (ends,) = margin.floating_point_range
     assert (ends.from_value, ends.to_value) == (0.0, 10.0)
-    (ends,) = threads.integer_range
-    assert (ends.from_value, ends.to_value) == (1, 64)
-    assert threads.additional_constraints == "1 to 64; takes effect at configure"
+    (ends,) = priority.integer_range
+    assert (ends.from_value, ends.to_value) == (0, 99)
+    assert priority.additional_constraints == "0 to 99; takes effect at configure"
     assert live.additional_constraints == "0 to 100"
-    assert [one.read_only for one in (margin, threads, autostart, live)] == [0, 0, 1, 0]
+    assert [one.read_only for one in (margin, priority, autostart, live)] == [0, 0, 1, 0]
 
     for name, value, allowed in [
         ("guard.step_margin", 11.0, False),
         ("guard.step_margin", 10.000001, False),  # rclpy alone would take it for the end
         ("guard.step_margin", float("nan"), False),
         ("guard.step_margin", 2, True),  # an integer for a double
-        ("threads", 0, False),
-        ("threads", 2, True),  # not live, but the node is unconfigured
+        ("realtime_priority", -1, False),
+        ("realtime_priority", 2, True),  # not live, but the node is unconfigured
         ("autostart", True, False),
     ]:
         successful, reason = graph.set_parameter("/told/sarnn", name, value)
@@ -382,10 +388,16 @@ def test_a_running_node_describes_its_parameters_and_keeps_to_it(start_node, gra
 
 @pytest.mark.parametrize("value", ["1", "yes please", "[true]"])
 def test_an_autostart_that_is_no_bool_does_not_idle(value, policy, start_node, wait):
-    node = start_node(policy=policy, autostart=value, threads=0)
+    node = start_node(policy=policy, autostart=value, guard__latch_after=0)
     wait(lambda: node.returncode is not None, lambda: node.output)
     assert node.returncode == 1
-    for words in ("[ERROR]", "autostart: ", "must be true or false", "threads: ", "remedy"):
+    for words in (
+        "[ERROR]",
+        "autostart: ",
+        "must be true or false",
+        "guard.latch_after: ",
+        "remedy",
+    ):
         assert words in node.output
     assert "Traceback" not in node.output
 

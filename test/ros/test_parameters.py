@@ -57,7 +57,7 @@ def test_a_change_is_told_before_it_is_true_and_only_while_configured():
     assert node.set("dry_run", False) and not told
     server.lock(True)
     assert node.set("dry_run", True) and told == [(False, True)] and server.current.dry_run
-    assert not node.set("threads", 2) and not node.set("dry_run", 3) and len(told) == 1
+    assert not node.set("realtime_priority", 2) and not node.set("dry_run", 3) and len(told) == 1
 
 
 def test_a_policy_that_is_named_is_in_force_only_when_it_is_loaded():

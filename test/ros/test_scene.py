@@ -127,7 +127,7 @@ def test_a_camera_that_got_darker_is_told_and_nothing_else(
     robot = make_robot(JOINTS, START, namespace="/drift/")
     health = graph.collect(Float64MultiArray, "/drift/sarnn/health")
     node = start_node(
-        *("-r", "__ns:=/drift"), policy=make_policy(p99=3.0), autostart=True, drift__window=0.5,
+        *("-r", "__ns:=/drift"), policy=make_policy(p99=3.0), autostart=True,
         health__window=0.2, health__image=True,
     )  # fmt: skip
     _, text, values = wait(

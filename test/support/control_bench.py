@@ -117,6 +117,7 @@ class Bench:
                 on_tick=self.ticks.append,
             ),
         )
+        self.tick = self.control.threads.ticker.on_tick
         parts = self.control.parts
         parts.buffer = SimpleNamespace(  # type: ignore[assignment]
             observe=self.observe,
@@ -136,6 +137,8 @@ class Bench:
         return self.now + self.steady
 
     def log(self, level: str, key: str, text: str) -> bool:
+        made = hasattr(self, "control")
+        assert not made or not self.control.lock._is_owned(), "a log may wait for the network"
         self.said.append((level, text))
         return True
 
@@ -154,7 +157,7 @@ class Bench:
         for _ in range(ticks):
             self.label += PERIOD
             self.now = self.label
-            self.control.tick(self.label)
+            self.tick(self.label, self.label)
         return self.ticks[-1]
 
     @property

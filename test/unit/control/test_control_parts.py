@@ -13,8 +13,11 @@ import pytest
 
 from sarnn_ros.control.faults import ActiveFaults
 from sarnn_ros.control.motion import Motion
-from sarnn_ros.control.statistics import LoopStatistics, as_text, from_text
+from sarnn_ros.control.outlet import Command
+from sarnn_ros.control.statistics import WINDOW_TICKS, LoopStatistics, as_text, from_text
+from sarnn_ros.control.tick import Tick
 from sarnn_ros.control.ticker import GridTicker, ImageTicker, Ticker
+from sarnn_ros.streams.observe import Observation
 
 PERIOD = 100
 
@@ -156,6 +159,11 @@ def test_a_soft_fault_is_said_once_and_so_is_its_end():
     assert faults.counts == {"late": 1}
 
 
+def test_a_fault_that_the_reference_does_not_explain_is_a_mistake():
+    with pytest.raises(ValueError, match="'guards:a' is not in CODES"):
+        ActiveFaults().update(1, {"guards:a": "refused"})
+
+
 def test_a_hard_fault_stays_until_reset():
     faults = ActiveFaults()
     faults.update(1, {"guard": "a"}, {"jump": "b"})
@@ -170,7 +178,7 @@ def test_statistics_know_how_long_nothing_came_and_whether_a_tick_was_missed():
     statistics = LoopStatistics(lambda: now)
 
     def tick(missed: int) -> None:
-        statistics.add(0, missed=missed, stages={}, ages=None, reset=False, sent=True)
+        statistics.add(Tick(0, missed=missed))
 
     now = 103.0
     assert statistics.silence_s == 3.0 and not statistics.missed_lately
@@ -212,12 +220,20 @@ def test_a_stage_that_is_no_object_of_numbers_is_left_out(text, figures):
 def test_statistics_count_and_forget_a_clock_that_went_back():
     statistics = LoopStatistics()
     for label in (0, 10**8, 2 * 10**8):
-        statistics.add(label, missed=0, stages={"a": 0.5}, ages=None, reset=False, sent=True)
+        statistics.add(Tick(label, stages={"a": 0.5}, sent=Command.standing(np.zeros(1))))
     assert statistics.rate() == pytest.approx(10.0)
-    recent = dict.fromkeys(("p50", "p95", "p99"), 500.0)
-    latencies = {"a": {**recent, "p99.9": 524.0, "max": 524.0}}
+    latencies = {"a": dict.fromkeys(("p50", "p95", "p99", "max"), 500.0)}
     assert from_text({"rate (Hz)": "10.0", **as_text(statistics.latencies())}) == latencies
-    statistics.add(10**8, missed=3, stages={}, ages={"x": 0.1}, reset=True, sent=False)
+    seen = Observation(10**8, {}, np.zeros(1), {"x": 0}, {})
+    statistics.add(Tick(10**8, missed=3, reset="gap", observation=seen))
     assert statistics.rate() == 0.0
     assert (statistics.total, statistics.missed, statistics.commands) == (4, 3, 3)
     assert statistics.resets == 1 and statistics.ages() == {"x": 0.1}
+
+
+def test_the_longest_is_remembered_for_longer_than_the_window():
+    statistics = LoopStatistics()
+    for label, seconds in enumerate([0.75, *[0.5] * WINDOW_TICKS]):
+        statistics.add(Tick(label, stages={"a": seconds}))
+    found = statistics.latencies()["a"]
+    assert found["p99"] == pytest.approx(500.0) and found["max"] == pytest.approx(750.0)

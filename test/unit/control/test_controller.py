@@ -297,7 +297,7 @@ def test_a_stop_while_a_tick_restarts_does_no_harm():
     class Restarting(Controller):
         """The restart comes after the first look at where the arm is."""
 
-        _present = property(lambda _: next(readings, None))
+        measured = property(lambda _: next(readings, None))
 
     bench.control.__class__ = Restarting
     bench.control.stop()
@@ -437,20 +437,29 @@ def test_the_image_after_a_silence_is_no_time_that_goes_back():
     bench.run()
     bench.missing = {}
     bench.now += PERIOD // 4
-    bench.control.tick(bench.label - PERIOD // 4, bench.now)
+    bench.tick(bench.label - PERIOD // 4, bench.now)
     tick = bench.ticks[-1]
     assert tick.reset is None and bench.policy.steps == 4 and not bench.rewound
     assert tick.sent is not None and tick.missed == 0
 
 
-@pytest.mark.parametrize("gap", [0.0, 0.1, 0.15])
-def test_the_next_tick_is_no_gap_and_the_one_after_is(gap):
-    bench = Bench(watch__reset_gap=gap)
+@pytest.mark.parametrize(("rate", "fine"), [(10.0, 9), (0.8, 0)])
+def test_a_second_is_a_gap_but_the_next_tick_is_none(monkeypatch, rate, fine):
+    """:param fine: so many ticks that are missed are no gap."""
+    period = round(1e9 / rate)
+    monkeypatch.setattr("control_bench.PERIOD", period)
+    camera = {"name": "front", "max_age": 2.0}
+    spec = parse_spec({"cameras": [camera], "joints": [{"names": ["a", "b"]}], "rate": rate})
+    bench = Bench(spec=spec, start__wait=99.0)
     bench.control.start()
     bench.run(5)
     assert bench.policy.steps == 5
     bench.missing = {"front": "nothing"}
-    bench.run()
+    bench.run(fine)
+    bench.missing = {}
+    assert bench.run().reset is None
+    bench.missing = {"front": "nothing"}
+    bench.run(fine + 1)
     bench.missing = {}
     assert bench.run().reset == "gap" and bench.policy.steps == 1
 
@@ -533,7 +542,7 @@ class TestStart:
         bench = self.ramping()
         bench.found = Faults(soft={"no_controller": "nobody"})
         bench.run(3)
-        assert not bench.control.violations, "nobody asked the policy, which is far off"
+        assert not bench.control.statistics.violations, "nobody asked the policy, which is far off"
         bench.found = Faults()
         bench.run()
         assert bench.path.tolist() == [pytest.approx([0.35, -0.05])]
@@ -628,7 +637,7 @@ def test_a_dry_run_judges_velocity_by_what_it_would_have_commanded_and_never_lat
     for step in range(1, 9):  # 0.8 rad/s, away from an arm that stands still
         bench.policy.action = np.array([0.08 * step, 0.0])
         bench.run()
-        found = bench.control.violations
+        found = bench.control.statistics.violations
         assert found["step"] == max(0, step - 2) and (step > 2 or not found["velocity"])
     assert not bench.sent and not bench.control.faults.latched
     status = bench.control.status()
@@ -932,7 +941,7 @@ def test_the_point_of_rest_is_checked_by_the_newest_joints_too():
     bench.policy.meanwhile = put_back
     bench.policy.action = np.array([0.22, 0.0])
     tick = bench.run()
-    assert tick.sent is None and bench.control.violations["step"] == 0
+    assert tick.sent is None and bench.control.statistics.violations["step"] == 0
     assert "the step from the measured position" in bench.control.status().text
     bench.policy.meanwhile = lambda: None
 

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from sarnn_ros.control.interpolator import SetpointInterpolator
 from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.motion import Motion
-from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet
+from sarnn_ros.control.outlet import Basis, Clocks, Command, CommandOutlet
 
 JOINTS = ("a", "b")
 PERIOD = SECOND // 10
@@ -165,7 +165,9 @@ def test_how_far_the_arm_stutters_with_set_points(
             command = motion.command(now, circle(step / 1000 + 0.1), arm.position, LIMITS)
             motion.add(now, command.position)
             with outlet.lock:
-                send = interpolator.ready(command, clocks.read(), PERIOD, (now, arm.position))
+                send = interpolator.ready(
+                    command, Basis(clocks.read(), PERIOD, (now, arm.position))
+                )
                 send()
         if rate and step % (1000 // rate) == 0:
             interpolator.tick()

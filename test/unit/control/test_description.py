@@ -126,20 +126,12 @@ def test_a_reset_takes_no_limits_that_are_published_no_longer(node, last):
 
 
 @pytest.mark.parametrize(
-    ("parameter", "topic", "words"),
-    [
-        ("", None, None),
-        (urdf(0.5), None, "parameter 'robot_description': no limits for b:"),
-        ("", urdf(0.5), "topic '/description': no limits for b:"),
-        (urdf(0.5), urdf(0.6), "'robot_description' and topic '/description': no limits for b:"),
-        (urdf(0.5), urdf(0.6, name="b"), None),
-    ],
+    ("description", "words"),
+    [(None, None), (urdf(0.5), "topic '/description': no limits for b:")],
 )
-def test_joints_that_no_description_limits_are_told(parameter, topic, words):
-    settings = build_settings(
-        {"robot_description": parameter, "robot_description_topic": "/description"}
-    )
+def test_joints_that_the_description_does_not_limit_are_told(description, words):
+    settings = build_settings({"robot_description_topic": "/description"})
     told: list[str] = []
-    guard_limits(settings, SPEC, ENVELOPE, topic, warn=told.append)
+    guard_limits(settings, SPEC, ENVELOPE, description, warn=told.append)
     assert len(told) == (words is not None)
     assert not told or words in told[0]

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from sarnn_ros.control.faults import ActiveFaults, FaultLog
+from sarnn_ros.control.faults import ActiveFaults
+from sarnn_ros.control.log import ControlLog, of_faults
 
 INTERVAL = 5.0
 
@@ -17,7 +18,7 @@ class Log:
         self.lines: list[tuple[float, str, str]] = []
         self.faults = ActiveFaults()
         self._times: dict[str, float] = {}
-        self._log = FaultLog(self._say)
+        self._log = ControlLog(self._say)
 
     def _say(self, level: str, code: str, text: str) -> bool:
         if self.now - self._times.get(code, -INTERVAL) < INTERVAL:
@@ -27,7 +28,8 @@ class Log:
         return True
 
     def see(self, soft: dict[str, str], hard: dict[str, str] | None = None) -> None:
-        self._log.see("holding", self.faults.update(0, soft, hard or {}), self.faults.active)
+        self.faults.update(round(self.now * 1e9), soft, hard or {})
+        self._log.see(of_faults("holding", self.faults.active))
 
     def tick(self, until: float, *codes: str, hard: bool = False) -> None:
         """Ten ticks a second, the faults found at each."""
@@ -88,6 +90,6 @@ def test_soft_and_hard_of_one_code_are_two():
 
 def test_the_text_of_a_fault_is_bounded():
     log = Log()
-    log.see({"a": "x" * 3_000_000})
+    log.see({"late": "x" * 3_000_000})
     ((_, _, text),) = log.lines
     assert len(text) < 1100

@@ -13,21 +13,25 @@ from sarnn_ros.control.gripper import TwoValuedGripper, two_valued_gripper
 from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.resolve import command_topics
-from sarnn_ros.control.settings import build_settings
+from sarnn_ros.control.settings import GuardSettings, build_settings
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.spec import parse_spec
 
 SPEC = parse_spec(
     {"cameras": [{"name": "front"}], "joints": [{"names": ["j1", "left", "j2", "right"]}]}
 )
-LIMITS = JointLimits.from_training(
-    [-1.0, 0.0, -1.0, 0.0],
-    [1.0, 0.04, 1.0, 0.04],
-    [0.1, 0.01, 0.1, 0.01],
-    position_margin=0.0,
-    step_margin=1.0,
-    floor=0.001,
-)
+
+
+def limits_of(low, high, step) -> JointLimits:
+    names = ("position_min", "position_max", "max_step", "max_change", "second_difference")
+    free = np.full(len(low), np.inf)
+    trained = dict(zip(names, (*map(np.array, (low, high, step)), free, free)))
+    return JointLimits.from_training(
+        trained, GuardSettings(position_margin=0.0, step_margin=1.0, floor=0.001), 1.0
+    )
+
+
+LIMITS = limits_of([-1.0, 0.0, -1.0, 0.0], [1.0, 0.04, 1.0, 0.04], [0.1, 0.01, 0.1, 0.01])
 GRIPPER = {"gripper.joints": ["left", "right"]}
 VALUES = {"gripper.open": [0.04], "gripper.closed": [0.0, 0.002]}
 
@@ -170,9 +174,7 @@ def test_the_shortest_dwell_is_that_of_the_joint():
     """Where not all that is observed is commanded."""
     watched = [{"names": ["base"], "topic": "base", "command": False}, {"names": ["j1", "left"]}]
     spec = parse_spec({"cameras": [{"name": "front"}], "joints": watched})
-    limits = JointLimits.from_training(
-        [-1.0, 0.0], [1.0, 0.04], [0.1, 0.01], position_margin=0, step_margin=1, floor=0.001
-    )
+    limits = limits_of([-1.0, 0.0], [1.0, 0.04], [0.1, 0.01])
     given = {"gripper.joints": ["left"], "gripper.open": [0.04], "gripper.closed": [0.0]}
     made = two_valued_gripper(build_settings(given), spec, limits, (9.0, None, 4.0))
     assert made.min_dwell_s.tolist() == [2.0]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sarnn_ros.control.interpolator import SetpointInterpolator
 from sarnn_ros.control.limits import JointLimiter, JointLimits
-from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet, Interruption
+from sarnn_ros.control.outlet import Basis, Clocks, Command, CommandOutlet, Interruption
 
 MS = 1_000_000
 PERIOD = 100 * MS
@@ -52,9 +52,9 @@ class Bench:
         last = self.sent[-1][1].position if self.sent else self.present
         wanted = np.array(position)
         command = Command(wanted, (wanted - last) / 0.1, wanted)
-        measured = (self.now, self.present)
         since = Clocks(lambda: self.now, lambda: self.now).read()
-        send = self.interpolator.ready(command, since, PERIOD, measured)
+        basis = Basis(since, PERIOD, (self.now, self.present))
+        send = self.interpolator.ready(command, basis)
         if isinstance(send, Interruption):
             return send
         return send()
@@ -176,9 +176,9 @@ def test_a_measurement_from_the_future_or_too_old_is_none(ahead_ns, sent):
     outlet = bench.interpolator._outlet
     command = Command.standing(np.array([0.1, 1.0]))
     measured = (bench.now + ahead_ns, bench.present)
-    found = outlet.send(command, outlet.clocks.read(), PERIOD, measured)
+    found = outlet.send(command, Basis(outlet.clocks.read(), PERIOD, measured))
     assert len(bench.sent) == sent and (found is None) == sent
-    assert sent or found.code == "no fresh joint state"
+    assert sent or found.code == "no_fresh_joints"
 
 
 def test_nothing_comes_after_the_end_and_the_next_segment_begins_at_the_arm():
@@ -199,8 +199,8 @@ def test_nothing_comes_after_the_end_and_the_next_segment_begins_at_the_arm():
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda b: setattr(b, "fresh", False), "no fresh joint state"),
-        (lambda b: setattr(b, "doubt", "two publishers"), "sensors in doubt"),
+        (lambda b: setattr(b, "fresh", False), "no_fresh_joints"),
+        (lambda b: setattr(b, "doubt", "two publishers"), "sensors_in_doubt"),
         (lambda b: setattr(b, "present", np.array([0.3, 1.0])), "step"),
         (lambda b: setattr(b, "present", np.array([0.0, 9.0])), "present"),
         (lambda b: setattr(b, "present", np.array([np.nan, 1.0])), "present"),

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import event, given
+from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from sarnn_ros.control.limits import JointLimiter, JointLimits
+from sarnn_ros.control.settings import GuardSettings
 from sarnn_ros.errors import ConfigError
 
 NAMES = ("shoulder", "elbow")
@@ -224,6 +225,7 @@ anything = st.none() | st.tuples(*[st.floats(allow_nan=True, allow_infinity=True
 clamps = st.frozensets(st.sampled_from(["position", "step", "velocity", "acceleration"]))
 
 
+@example(((0.06, 0.0, 0.0, 0.04), (0.0,) * 4), 1, None, 2, frozenset())
 @given(joints, st.integers(0, 9), anything, st.integers(0, 2), clamps)
 def test_whatever_comes_in_what_goes_out_is_safe(drawn, wild, absurd, known, clamp):
     """:param known: how many of the commands before are known."""
@@ -248,18 +250,24 @@ def test_whatever_comes_in_what_goes_out_is_safe(drawn, wild, absurd, known, cla
     assert (out >= bounds.position_min - 1e-6).all() and (out <= bounds.position_max + 1e-6).all()
     assert (np.abs(out - present) <= bounds.max_step + 1e-6).all()
     last = present if last is None else last
+    slowed = (np.abs(out) >= [0.8, 1.8]) & (np.abs(out) < np.abs(command))
     if not clamp:
         assert (np.abs(out - last) <= 0.1 + 1e-6).all()
         # Only the approach to a position limit changes a command without being asked to.
-        assert (
-            (out == command) | ((np.abs(out) >= [0.8, 1.8]) & (np.abs(out) < np.abs(command)))
-        ).all()
+        assert ((out == command) | slowed).all()
+    if earlier is not None and "acceleration" not in clamp:
+        change = np.abs(out - 2.0 * last + earlier)
+        assert ((change <= 8.0 * PERIOD**2 + 1e-6) | slowed).all()
+
+
+def from_training(low, high, step, change, second) -> JointLimits:
+    names = ("position_min", "position_max", "max_step", "max_change", "second_difference")
+    trained = dict(zip(names, map(np.array, (low, high, step, change, second))))
+    return JointLimits.from_training(trained, GuardSettings(), 0.1)
 
 
 def test_limits_from_training_have_a_margin_and_a_floor():
-    made = JointLimits.from_training(
-        [0.0, 3.0], [2.0, 3.0], [0.4, 0.0], position_margin=0.1, step_margin=1.5, floor=0.01
-    )
+    made = from_training([0.0, 3.0], [2.0, 3.0], [0.4, 0.0], [np.inf, np.inf], [np.inf, np.inf])
     np.testing.assert_allclose(made.position_min, [-0.2, 2.99])
     np.testing.assert_allclose(made.position_max, [2.2, 3.01])
     np.testing.assert_allclose(made.max_step, [0.6, 0.01])
@@ -267,11 +275,7 @@ def test_limits_from_training_have_a_margin_and_a_floor():
 
 
 def test_commands_may_not_change_much_faster_than_the_demonstrated_ones():
-    made = JointLimits.from_training(
-        [-1.0, -1.0], [1.0, 1.0], [0.4, 0.4], position_margin=0.1, step_margin=1.5, floor=0.01,
-        max_change=[0.05, 0.0], velocity_margin=2.0, second_difference=[0.02, 0.0],
-        acceleration_margin=3.0, period_s=0.1,
-    )  # fmt: skip
+    made = from_training([-1.0, -1.0], [1.0, 1.0], [0.4, 0.4], [0.05, 0.0], [0.02, 0.0])
     np.testing.assert_allclose(made.max_velocity, [1.0, 0.1])
     np.testing.assert_allclose(made.trained_acceleration, [6.0, 2.0])
     shaken = JointLimiter(made, NAMES)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sarnn_ros.control import scene_watch
 from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import build_settings
@@ -38,11 +39,16 @@ def config(*, known: bool = True) -> Any:
     )
 
 
+@pytest.fixture(autouse=True)
+def two_ticks_of_drift(monkeypatch):
+    monkeypatch.setattr(scene_watch, "DRIFT_WINDOW_S", 0.2)
+
+
 class Scene:
     """A watch, and a world in which the points miss by `points` and the joint by `joint`."""
 
     def __init__(self, *, known: bool = True, **parameters: Any) -> None:
-        self.values = {"health.window": 0.1, "drift.window": 0.2, **parameters}
+        self.values = {"health.window": 0.1, **parameters}
         self.said: list[tuple[str, str]] = []
         self.silent = False  # the log has just said the same
         self.number = 0
@@ -309,12 +315,14 @@ def test_drift_warns_once_with_what_to_do():
     assert not well and text == warning
     assert values["brightness change front"] == pytest.approx(-0.4)
     assert scene.faults == ({}, {}), "never a stop"
-    scene.values["drift.brightness"] = 0.5
+    for _ in range(2):
+        scene.tick(light=80)
     assert scene.watch.drift_status()[:2] == (True, "as in training")
 
 
-def test_light_that_training_saw_is_no_drift():
-    scene = Scene(**{"drift.brightness": 0.01})
+def test_light_that_training_saw_is_no_drift(monkeypatch):
+    monkeypatch.setattr(scene_watch, "MAX_BRIGHTNESS_CHANGE", 0.01)
+    scene = Scene()
     for _ in range(2):
         scene.tick(light=95)
     assert not scene.warnings

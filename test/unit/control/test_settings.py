@@ -54,10 +54,10 @@ def test_values_as_ros_hands_them_over(name, given, found):
         ("guard.step_margin", "wide", "a number"),
         ("guard.step_margin", True, "a number"),
         ("guard.step_margin", float("nan"), "must be finite"),
-        ("threads", 0, "at least 1"),
+        ("guard.latch_after", 0, "at least 1"),
         ("cpu_affinity", [-1], "at least 0"),
         ("cpu_affinity", [0.5], "a whole number"),
-        ("threads", 1.0, "a whole number"),
+        ("guard.latch_after", 1.0, "a whole number"),
         ("dry_run", 1, "true or false"),
         ("command_interface", "zeros", "joint_trajectory"),
         ("guard.max_step", [0.1, "a"], "a number"),
@@ -76,6 +76,6 @@ def test_what_is_wrong_is_named(name, value, words):
 
 def test_all_problems_come_at_once():
     with pytest.raises(ConfigError) as caught:
-        build_settings({"threads": 0, "dry_run": "yes", "polcy": "/x"})
-    for name in ("threads", "dry_run", "polcy"):
+        build_settings({"realtime_priority": -1, "dry_run": "yes", "polcy": "/x"})
+    for name in ("realtime_priority", "dry_run", "polcy"):
         assert name in str(caught.value)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sarnn_ros.control.limits import JointLimits
 from sarnn_ros.control.settings import StartSettings
-from sarnn_ros.control.start import StartSequence, start_sequence
+from sarnn_ros.control.start import StartSequence
 from sarnn_ros.control.state import Event
 from sarnn_ros.errors import ConfigError
 
@@ -31,7 +31,7 @@ def limits(**changes):
 
 
 def sequence(changes=None, **parameters):
-    return start_sequence(StartSettings(**parameters), LOW, HIGH, limits(**changes or {}), 0.1)
+    return StartSequence(StartSettings(**parameters), LOW, HIGH, limits(**changes or {}), 0.1)
 
 
 def walk(ramp: StartSequence, here):
@@ -84,7 +84,7 @@ def test_warm_up_then_blend_then_the_policy_alone():
 
 
 def test_what_goes_at_once_is_not_blended():
-    start = start_sequence(StartSettings(blend_time=0.2), LOW, HIGH, limits(), 0.1, (1,))
+    start = StartSequence(StartSettings(blend_time=0.2), LOW, HIGH, limits(), 0.1, (1,))
     here = np.array([0.0, 1.0])
     got = [start.follow(np.array([1.0, 2.0 + k]), here)[1].tolist() for k in range(3)]
     assert got == [[pytest.approx(1 / 3), 2.0], [pytest.approx(2 / 3), 3.0], [1.0, 4.0]]
@@ -107,7 +107,7 @@ def test_limits_that_leave_no_way_to_the_start_are_refused():
 
 
 def test_held_joints_stay_where_the_motion_began():
-    start = start_sequence(StartSettings(ramp_speed=1.0), LOW, HIGH, limits(), 0.1, held=(0,))
+    start = StartSequence(StartSettings(ramp_speed=1.0), LOW, HIGH, limits(), 0.1, held=(0,))
     start.begin()
     here = np.array([0.5, 0.0])
     path = walk(start, here)

@@ -83,7 +83,7 @@ class Watched(Bench):
             self.label = max(self.label + PERIOD, self.now // PERIOD * PERIOD)
             self.now = max(self.label, self.now)
             self.began_steady = 0  # the tick's first look at the clock
-            self.control.tick(self.label)
+            self.tick(self.label, self.label)
         return self.ticks[-1]
 
     def send(self, command: Command) -> None:
@@ -212,7 +212,7 @@ class Operation(RuleBasedStateMachine):
 
     @rule(hard=st.booleans())
     def fault(self, hard):
-        self.bench.found = Faults(**{"hard" if hard else "soft": {"image": "changed"}})
+        self.bench.found = Faults(**{"hard" if hard else "soft": {"image_changed": "changed"}})
 
     @rule()
     def no_fault(self):

@@ -67,11 +67,11 @@ class Efforts:
 def test_an_effort_beyond_training_latches_after_so_many_ticks():
     """By half of the trained range to each side."""
     for beyond, fine in ((4.1, 3.9), (-4.1, -3.9)):
-        efforts = Efforts(effort=0.5, effort_ticks=3)
-        for effort in (fine, beyond, beyond, fine, beyond, beyond):
+        efforts = Efforts(effort=0.5)
+        for effort in (fine, beyond, fine, beyond):
             assert not efforts.see(effort, 99.0, 0.5)
         assert efforts.see(beyond, 99.0, 0.5) == (
-            f"a has an effort of {beyond:g}, for 3 ticks beyond what was trained (-2 to 2, in its "
+            f"a has an effort of {beyond:g}, for 2 ticks beyond what was trained (-2 to 2, in its "
             "driver's unit; watch.effort allows 2 more): has the arm touched something?"
         )
         efforts.watch.reset()
@@ -80,21 +80,19 @@ def test_an_effort_beyond_training_latches_after_so_many_ticks():
 
 
 def test_an_effort_that_is_not_told_neither_counts_nor_ends_a_count():
-    efforts = Efforts(effort_ticks=3)
+    efforts = Efforts()
     assert not efforts.see(0.0, 0.0, 9.0)
     for unknown in ((), (0.0, 0.0, np.nan)):
         for _ in range(5):
             assert not efforts.see(*unknown)
-    assert not efforts.see(0.0, 0.0, -9.0)
     assert efforts.see(0.0, 0.0, 9.0).startswith("c has an effort of 9,")
 
 
-def test_the_margin_and_the_ticks_can_be_chosen():
-    efforts = Efforts(effort=0.1, effort_ticks=1)
-    assert not efforts.see(2.3, 0.0, 0.0)
-    assert efforts.see(2.5, 0.0, 0.0)
-    for effort, found in ((5.9, False), (6.1, True)):
-        efforts = Efforts()
+def test_the_margin_can_be_chosen():
+    for margin, effort, found in (
+        (0.1, 2.3, False), (0.1, 2.5, True), (1.0, 5.9, False), (1.0, 6.1, True)
+    ):  # fmt: skip
+        efforts = Efforts(effort=margin)
         assert not efforts.see(effort, 0.0, 0.0)
         assert bool(efforts.see(effort, 0.0, 0.0)) == found
     efforts.settings = WatchSettings(effort=0.0)  # live

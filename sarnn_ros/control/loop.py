@@ -1,0 +1,377 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""One tick: observe, predict, limit, conclude, send. On the control thread alone; whether it may
+command, and what a user asks for meanwhile, is in `controller`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.control.controller import Controller, Order
+from sarnn_ros.control.faults import Faults
+from sarnn_ros.control.motion import CONTIGUOUS_PERIODS, Motion
+from sarnn_ros.control.outlet import Basis, Instant, Interruption
+from sarnn_ros.control.parts import Ports
+from sarnn_ros.control.settings import Settings
+from sarnn_ros.control.state import MAY_COMMAND, MOVING, STARTED, Event, State
+from sarnn_ros.control.tick import Tick
+from sarnn_ros.streams.observe import Missing, Observation
+
+Vector = NDArray[np.float64]
+
+#: After so long without permission to command, and one and a half periods, the recurrent state is
+#: forgotten, s: what it knows of the scene may no longer be so.
+RESET_GAP_S = 1.0
+
+
+class ControlLoop:
+    """See the module, and `build_controller`.
+
+    :param settings: the current ones.
+    """
+
+    def __init__(
+        self, controller: Controller, settings: Callable[[], Settings], ports: Ports
+    ) -> None:
+        self.parts = parts = controller.parts
+        self._controller = controller
+        self._settings = settings
+        self._ports = ports
+        self._clocks = ports.clocks
+        spec, envelope = parts.policy.spec, parts.policy.config.envelope
+        self._period_ns = spec.period_ns
+        self._rows = list(spec.command_indices)
+        self._trained_min = np.array(envelope.position_min)[self._rows]
+        self._trained_max = np.array(envelope.position_max)[self._rows]
+        # The next tick is no gap, whatever is asked for.
+        self._gap_ns = round(max(RESET_GAP_S * 1e9, CONTIGUOUS_PERIODS * spec.period_ns))
+        self._begun = False  # the run has moved the arm, or warmed up
+        self._last_tick: tuple[int, Instant] | None = None
+        self._motion = Motion(spec.period_ns)
+        # The commanded joints, as observed at this tick.
+        self._present: Vector = np.zeros(len(self._rows))
+
+    def tick(self, label_ns: int, due_ns: int) -> None:
+        """Everything that happens at one tick.
+
+        :param due_ns: when it could have begun: a tick has the stamp of its image, but cannot
+            begin before the image has arrived.
+        """
+        controller, began = self._controller, self._clocks.read()
+        controller.ticking = True
+        controller.statistics.expect()
+        try:
+            tick = self._tick(label_ns, due_ns, began)
+        finally:
+            controller.ticking = False
+        controller.tell(tick.changes)
+        self.parts.scene.see(tick)
+        self._ports.on_tick(tick)
+
+    def _tick(self, label_ns: int, due_ns: int, began: Instant) -> Tick:
+        tick = Tick(label_ns)
+        if due_ns != label_ns:
+            tick.stages["arrival"] = max(due_ns - label_ns, 0) * 1e-9
+        tick.stages["wake"] = max(began.now_ns - due_ns, 0) * 1e-9
+        self._controller.end_overdue_run()
+        order = self._begin(tick)
+        faults = self._follow_clocks(tick, began, order)
+        self._observe(tick, order, faults)
+        tick.lap("observe")
+        event, wanted = self._predict(tick, order, faults)
+        tick.lap("policy")
+        if wanted is not None:
+            self._find_flips(faults)
+            wanted = self._limit(tick, event, wanted, faults)
+        if wanted is not None and event is not Event.RAMP:
+            self._look_outside(wanted, faults)
+        tick.lap("guard")
+        since = Instant(label_ns, began.steady_ns)
+        self._conclude(tick, order, event, wanted, since, faults)
+        tick.lap("publish")
+        self._controller.statistics.add(tick)
+        return tick
+
+    def _begin(self, tick: Tick) -> Order:
+        """Carry out the requests since the last tick."""
+        order = self._controller.begin_tick()
+        tick.reset = order.forget
+        if order.activated:
+            self._last_tick = None
+        if order.state not in MAY_COMMAND and order.state is not State.STALLED:
+            self._motion.commands = []  # that motion has ended, with a hold
+        if tick.reset:
+            self._restart()
+        if order.begin:
+            self._begun = False
+            self.parts.sequence.begin()
+        return order
+
+    def _restart(self) -> None:
+        self.parts.policy.reset()
+        self.parts.interpolator.end()
+        self.parts.sequence.restart()
+        self.parts.outside.reset()
+        self._motion = Motion(self._period_ns)
+        self._controller.measured = None
+
+    def _follow_clocks(self, tick: Tick, began: Instant, order: Order) -> Faults:
+        """Whether time went back, or there was too long a gap in a motion."""
+        faults = Faults()
+        last, self._last_tick = self._last_tick, (tick.label_ns, began)
+        if last is None:
+            return faults
+        label_ns, then = last
+        self._find_stall(then, began, order.state, faults)
+        # Not by the labels: a tick of a silent camera is labelled now, its next image is older.
+        if began.now_ns < then.now_ns:
+            tick.reset = f"time went back by {(then.now_ns - began.now_ns) * 1e-9:.3f} s"
+            self._restart()
+            self._controller.clock_was_set_back(began)
+            self.parts.buffer.rewind(began.now_ns)
+        else:
+            # Images come about every period, the grid at exact multiples.
+            tick.missed = max(round((tick.label_ns - label_ns) / self._period_ns) - 1, 0)
+        return faults
+
+    def _find_stall(self, then: Instant, now: Instant, state: State, faults: Faults) -> None:
+        """Whether there was too long a gap in a motion between two instants."""
+        gap_s = self._clocks.elapsed_s(then, now)
+        if gap_s > self._controller.longest_gap_s and state in MOVING:
+            faults.hard["stalled"] = (
+                f"nothing was done for {gap_s:.2f} s in the middle of a motion: was the "
+                "process stopped, or no core free? The arm may have been moved meanwhile"
+            )
+
+    def _observe(self, tick: Tick, order: Order, faults: Faults) -> None:
+        """The observation, and all checks of whether it can be trusted."""
+        parts = self.parts
+        found = parts.buffer.observe(tick.label_ns)
+        # After observing, so that these checks have seen every message of this observation.
+        faults.update(self._ports.faults())
+        faults.hard.update(parts.formats.changed)
+        if order.state in STARTED:
+            faults.update(parts.scene.faults())
+        faults.update(parts.cameras.faults())
+        faults.update(parts.description.faults())
+        if isinstance(found, Missing):
+            for name, text in found.reasons.items():
+                faults.soft[f"no_observation:{name}"] = f"{name}: {text}"
+            return
+        tick.observation = found
+        measured_ns = min(found.stamps[name] for name in parts.policy.spec.joint_source_names)
+        self._present = found.state[self._rows]
+        self._controller.measured = (measured_ns, self._present)
+        if tick.reset or order.state not in STARTED:
+            parts.watch.reset()
+            parts.following.reset()
+            parts.effort.reset()
+        faults.update(parts.watch.check(found))
+        faults.hard.update(self._watch_effort(found, order))
+        commanded = self._motion.past(tick.label_ns)[1]
+        if not self._settings().dry_run:
+            faults.hard.update(
+                parts.following.check(found.state, self._present, measured_ns, commanded)
+            )
+
+    def _watch_effort(self, found: Observation, order: Order) -> dict[str, str]:
+        """Efforts of what is not commanded, or leads from elsewhere to where the demonstrations
+        began, are not those of the demonstrations."""
+        watch, here = self.parts.effort, self._present
+        watch.look_for(found.effort)
+        if order.state not in MAY_COMMAND or self._settings().dry_run:
+            return {}
+        trained = (self._trained_min <= here) & (here <= self._trained_max)
+        if order.state is State.RAMPING and not trained.all():
+            return {}
+        return watch.check(found.effort)
+
+    def _predict(self, tick: Tick, order: Order, faults: Faults) -> tuple[Event, Vector | None]:
+        """One step of the policy, and what this tick does with it: the event and the set-point.
+
+        The policy also runs while nothing may be commanded, for the display. If that lasted longer
+        than `RESET_GAP_S`, its recurrent state is reset before it commands again.
+        """
+        if tick.observation is None:
+            self._find_interruption(tick, faults)
+            return Event.PREVENTED, None
+        controller, sequence, settings = self._controller, self.parts.sequence, self._settings()
+        clear = not (faults.soft or faults.hard or controller.faults.latched)
+        allowed = clear and order.state in STARTED
+        away = allowed and not self._begun and bool(controller.away(self._present))
+        allowed = allowed and not away
+        here = self._motion.here(tick.label_ns, self._present)
+        ramping = allowed and not settings.dry_run and sequence.ramps(here)
+        if allowed and not ramping:
+            self._permit(tick)
+        tick.prediction = self.parts.policy.step(
+            tick.observation,
+            want_image=self._ports.wants_image(),
+            input_param=settings.input_param_joints,
+            input_param_image=settings.input_param_image,
+        )
+        if not np.isfinite(tick.prediction.action).all():
+            faults.hard["non_finite"] = (
+                f"the prediction is not finite: {tick.prediction.action.tolist()}; train again"
+            )
+            self.parts.policy.reset()  # or the recurrent state would stay not finite
+        self._find_interruption(tick, faults)  # late: set-points are sent while the policy runs
+        if away:
+            return Event.AWAY, None
+        if not allowed or faults.soft or faults.hard:
+            return Event.PREVENTED, None
+        if ramping:
+            self._motion.allowed_ns = None  # after the ramp the policy is reset
+            return Event.RAMP, sequence.ramp(here)
+        event, wanted = sequence.follow(tick.prediction.action[self._rows], here)
+        return event, None if event is Event.WARM_UP else wanted
+
+    def _permit(self, tick: Tick) -> None:
+        """Note that the policy may command; after a gap it is reset."""
+        since = self._motion.allowed_ns
+        if since is None or tick.label_ns - since > self._gap_ns:
+            if tick.reset is None:
+                tick.reset = "start" if since is None else "gap"
+            self.parts.policy.reset()
+            self.parts.sequence.restart()
+            # The velocity limit also holds between a ramp's last command and the policy's first.
+            self._motion = Motion(self._period_ns, commands=self._motion.commands)
+        self._motion.allowed_ns = tick.label_ns
+
+    def _find_interruption(self, tick: Tick, faults: Faults) -> None:
+        """After an interrupted segment the arm is not where its command says: the motion begins
+        anew."""
+        interruption = self.parts.interpolator.interruption()
+        if interruption is None:
+            return
+        tick.interrupted = True
+        self._motion.commands = []
+        if interruption.refused:
+            self._refuse(interruption.text, faults, set_point=True)
+        else:
+            faults.soft["interpolation"] = (
+                f"no set-points to the last command: {interruption.text}"
+            )
+
+    def _find_flips(self, faults: Faults) -> None:
+        """Whether the prediction opens and closes a two-valued gripper all the time."""
+        gripper, motion, guard = self.parts.gripper, self._motion, self._settings().guard
+        grip = gripper.grip
+        if grip is None:
+            return
+        before, motion.wanted = motion.wanted, grip.wanted
+        flipped = before is not None and not np.array_equal(before, grip.wanted)
+        count, ticks = motion.flips.add(flipped, guard.latch_window)
+        dwell = f"it stays for {gripper.min_dwell_s.max():.3g} s at least (gripper.min_dwell)"
+        if count >= guard.latch_after:
+            faults.hard["gripper"] = (
+                f"the prediction changed between open and closed {count} times in {ticks} ticks; "
+                f"{dwell}: does the scene look as in the demonstrations?"
+            )
+        elif flipped and not np.array_equal(grip.wanted, grip.closed):
+            text = f"the prediction opens and closes the gripper in quick succession; {dwell}"
+            self._controller.note("warning", "gripper", text)
+
+    def _limit(self, tick: Tick, event: Event, wanted: Vector, faults: Faults) -> Vector | None:
+        """The command that the limits allow, if any."""
+        elapsed_s, previous, before = self._motion.past(tick.label_ns)
+        ramp = event is Event.RAMP or self._motion.followed < 2
+        result = self.parts.limiter.check(
+            wanted, self._present, elapsed_s, previous, before, ramp=ramp
+        )
+        reasons = [violation.reason for violation in result.violations]
+        self._controller.statistics.violations.update(reasons)
+        if result.ok:
+            return result.command
+        self._refuse(result.reason, faults)
+        return None
+
+    def _refuse(self, reason: str, faults: Faults, *, set_point: bool = False) -> None:
+        """Note what the limits refused. A few refusals among the last ticks latch: a policy that
+        is refused at every other tick has the arm start and stop for ever."""
+        if self._settings().dry_run:  # never latches for what the arm did not do
+            faults.soft["guard"] = f"would have refused the command: {reason}"
+            return
+        guard = self._settings().guard
+        text = f"set-point refused: {reason}" if set_point else f"command refused: {reason}"
+        faults.soft["guard"] = text
+        count, ticks = self._motion.refusals.add(True, guard.latch_window)
+        if count >= guard.latch_after:
+            faults.hard["guard"] = f"refused {count} times in {ticks} ticks, the last: {text}"
+
+    def _look_outside(self, command: Vector, faults: Faults) -> None:
+        """Whether the commands stay outside what was trained."""
+        settings, outside = self._settings(), self.parts.outside
+        warned = bool(outside.warning)
+        limits, tick_s = self.parts.limiter.limits, self._period_ns * 1e-9
+        found = outside.see(command, limits, settings.guard, tick_s)
+        if found:
+            (faults.soft if settings.dry_run else faults.hard)["outside"] = found
+        elif outside.warning and not warned:
+            self._controller.note("warning", "outside", outside.warning)
+
+    def _conclude(
+        self,
+        tick: Tick,
+        order: Order,
+        event: Event,
+        wanted: Vector | None,
+        since: Instant,
+        faults: Faults,
+    ) -> None:
+        """Send the command, or hold, and set the state accordingly."""
+        controller = self._controller
+        with controller.lock:
+            faults.update(self._ports.faults())  # once more: meanwhile the policy was computed
+            done = not controller.follows(order)
+            if not done and wanted is not None and not faults.soft and not faults.hard:
+                done = self._send(tick, event, wanted, since, faults)
+            cause = ""
+            if not done:
+                # The process may have been stopped within this tick.
+                self._find_stall(since, self._clocks.read(), controller.state, faults)
+                if event is Event.AWAY:
+                    cause = controller.away(self._present)
+                elif event is not Event.WARM_UP:
+                    event = Event.PREVENTED
+            tick.changes = controller.end_tick(
+                order, tick.label_ns, faults, None if done else event, cause
+            )
+            self._begun = self._begun or controller.state in MOVING
+            tick.state = controller.state
+
+    def _send(
+        self, tick: Tick, event: Event, position: Vector, since: Instant, faults: Faults
+    ) -> bool:
+        """Send the tick's command, unless the last check refuses it.
+
+        :returns: whether it was sent.
+        """
+        controller, parts, settings = self._controller, self.parts, self._settings()
+        limit_ns = round(settings.watch.max_latency * 1e9) or self._period_ns
+        basis = Basis(since, limit_ns, controller.measured)
+        command = self._motion.command(
+            tick.label_ns, position, self._present, parts.limiter.limits
+        )
+        send: Callable[[], None] | Interruption | None
+        if settings.dry_run:
+            send = parts.outlet.check(position, basis)
+        else:
+            send = parts.interpolator.ready(command, basis)
+        if isinstance(send, Interruption):
+            if send.refused:
+                self._refuse(send.text, faults)
+            else:
+                faults.soft["late" if send.code == "late" else "interpolation"] = send.text
+            return False
+        controller.advance(event)
+        if send is not None:
+            send()
+        self._motion.add(tick.label_ns, position)
+        self._motion.followed = 0 if event is Event.RAMP else self._motion.followed + 1
+        self._motion.refusals.add(False, 1)
+        tick.sent = None if settings.dry_run else command
+        return True
