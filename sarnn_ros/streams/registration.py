@@ -120,16 +120,21 @@ class Registration:
         return float(1.0 / np.sqrt(np.linalg.det(self.matrix[:, :2])))
 
 
-def make_reference(first_images: Sequence[Image], source: tuple[int, int]) -> Reference:
+def make_reference(
+    first_images: Sequence[Image],
+    source: tuple[int, int],
+    share_that_differs: float = SHARE_THAT_DIFFERS,
+) -> Reference:
     """The reference of one camera.
 
     :param first_images: uint8 (h, w, 3) RGB, the first of each demonstration by `shrink`.
     :param source: (width, height) of the camera's own image, pixels.
+    :param share_that_differs: of the demonstrations, from which on a pixel is not in the mask.
     """
     stack = np.stack(first_images)
     median = np.median(stack, axis=0).astype(np.float32)
     off = np.abs(stack - median).max(axis=-1)
-    differs = np.quantile(off, 1.0 - SHARE_THAT_DIFFERS, axis=0) > MIN_DIFFERENCE
+    differs = np.quantile(off, 1.0 - share_that_differs, axis=0) > MIN_DIFFERENCE
     grown = cv2.dilate(differs.astype(np.uint8), np.ones((3, 3), np.uint8))
     return Reference(np.rint(median).astype(np.uint8), np.asarray(grown == 0), source)
 
@@ -170,10 +175,10 @@ def _register(
     plain = _grays(image, reference)
     pair = _Pair(_even(plain[0]), _even(plain[1]), reference.mask)
     small = image.shape[1] / reference.source[0]
-    start = np.eye(2, 3) if near is None else _resized(near, small)
+    start = np.eye(2, 3) if near is None else resized(near, small)
     best = pair.fit(start)
     best.refine(KINDS[0])
-    stayed = _off(_float64(_square(best.matrix) @ _square(invert(start)))[:2], *image.shape[1::-1])
+    stayed = apart(best.matrix, start, image.shape[1::-1])
     if not (best.correlation > sure and stayed < NEAR):
         for matrix in _candidates(image, reference, plain, pair):
             fit = pair.fit(matrix)
@@ -192,13 +197,33 @@ def _register(
         return None
     found = pair.determined(best.matrix)
     return Registration(
-        _resized(found.matrix, 1 / small),
+        resized(found.matrix, 1 / small),
         found.kind,
         found.uncertainty,
         found.correlation,
         found.overlap,
         reference.source,
     )
+
+
+def describe(found: Registration) -> list[tuple[str, str]]:
+    """How the picture lies, and what to do with the camera, part by part."""
+    (right, down), width = found.shift, found.size[0]
+    parts = []
+    for value, way, back in ((right, "right", "right"), (-right, "left", "left"),
+                             (down, "down", "down"), (-down, "up", "up")):  # fmt: skip
+        if value >= 0.003 * width:
+            where = f"{value:.0f} px ({value / width:.1%} of the width) too far {way}"
+            parts.append((where, f"turn it {back}"))
+    degrees = float(np.degrees(found.turn))
+    if abs(degrees) >= 0.3:
+        way = "clockwise" if degrees > 0 else "counter-clockwise"
+        parts.append((f"turned {way} by {abs(degrees):.1f}°", f"roll it {way}"))
+    if abs(found.zoom - 1.0) >= 0.005:
+        larger = found.zoom > 1.0
+        size = f"{abs(found.zoom - 1.0):.1%} too {'large' if larger else 'small'}"
+        parts.append((size, "move it back" if larger else "move it closer"))
+    return parts
 
 
 def undo(image: Image, matrix: Matrix) -> Image:
@@ -218,6 +243,14 @@ def invert(matrix: Matrix) -> Matrix:
     return _float64(np.linalg.inv(_square(matrix))[:2])
 
 
+def apart(one: Matrix, other: Matrix, size: tuple[int, ...]) -> float:
+    """How far apart two maps put the worst corner, as a share of the width.
+
+    :param size: (width, height) of the images, pixels.
+    """
+    return _off(_float64(_square(one) @ _square(invert(other)))[:2], *size)
+
+
 def _float64(values: Any) -> Matrix:
     return np.asarray(values, np.float64)
 
@@ -226,7 +259,7 @@ def _square(matrix: Any) -> Matrix:
     return np.vstack([_float64(matrix), [0.0, 0.0, 1.0]])
 
 
-def _resized(matrix: Matrix, factor: float) -> Matrix:
+def resized(matrix: Matrix, factor: float) -> Matrix:
     """The map between images that are so many times as large."""
     zoom = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1.0]])
     return _float64((zoom @ _square(matrix) @ np.linalg.inv(zoom))[:2])
@@ -344,13 +377,13 @@ def _coarse_to_fine(
             for one in images
         )
         seen = cv2.resize(mask, then.shape[::-1], interpolation=cv2.INTER_NEAREST)
-        begin = np.ascontiguousarray(_resized(matrix, scale), np.float32)
+        begin = np.ascontiguousarray(resized(matrix, scale), np.float32)
         criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-5)
         try:
             _, found = cv2.findTransformECC(now, then, begin, kind, criteria, seen, 3)
         except cv2.error:
             return None
-        matrix = _resized(_float64(found), 1 / scale)
+        matrix = resized(_float64(found), 1 / scale)
     return matrix if np.isfinite(matrix).all() else None
 
 
