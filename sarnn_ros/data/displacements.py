@@ -163,16 +163,18 @@ def _reference(images: Sequence[Image], size: tuple[int, int]) -> Reference:
 
 
 def _register_all(images: Sequence[Image], reference: Reference) -> list[Registration | None]:
-    """Where each image lies. Only of neighbours that seem to lie elsewhere, or do not correlate
-    as usual, it is looked for thoroughly."""
-    found = [register(image, reference, sure=-1.0) for image in images]
+    """Where each image lies. It is looked for near the one before; neighbours that do not
+    correlate as usual there are looked for everywhere."""
+    found: list[Registration | None] = []
+    last: Registration | None = None
+    for image in images:
+        one = register(image, reference, None if last is None else last.matrix, sure=-1.0)
+        found.append(one)
+        last = one or last
     usual = float(np.median([-1.0 if one is None else one.correlation for one in found]))
     sure = SURE_CORRELATION * usual
-    doubtful = [
-        one is None or one.correlation < sure or one.displacement > MIN_DISPLACEMENT
-        for one in found
-    ]
-    last: Registration | None = None
+    doubtful = [one is None or one.correlation < sure for one in found]
+    last = None
     for row, image in enumerate(images):
         if doubtful[row] and any(doubtful[max(0, row - 1) : row] + doubtful[row + 1 : row + 2]):
             last = register(image, reference, None if last is None else last.matrix, sure)
