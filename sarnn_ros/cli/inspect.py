@@ -61,7 +61,8 @@ def inspect(
         bool, typer.Option("--strict", help="Exit with 1 for warnings as well.")
     ] = False,
 ) -> None:
-    """Report on recordings: streams, joints, cameras, episodes, each problem with its remedy.
+    """Report on recordings: streams, joints, cameras and whether they were moved, episodes, each
+    problem with its remedy.
 
     Exit code 1 if a bag cannot be used (with --strict: if there is any warning).
     """

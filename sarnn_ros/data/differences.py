@@ -11,7 +11,7 @@ differs from the images of other episodes in which the robot's state is most lik
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -72,8 +72,15 @@ class Difference:
     cropped_pixels: float = 0.0
 
 
-def difference(camera: CameraSpec, episodes: Sequence[Episode]) -> Difference | None:
-    """None if there is only one episode, or the sources differ in size."""
+def difference(
+    camera: CameraSpec, episodes: Sequence[Episode], displaced: Sequence[Collection[str]] = ()
+) -> Difference | None:
+    """None if there is only one episode, or the sources differ in size.
+
+    :param displaced: names of episodes in which the camera stood elsewhere, by place. They are
+        compared among themselves: the background differs from that of the others, even if the
+        displacement was undone, by parallax and at the borders.
+    """
     sizes = {episode.source_sizes[camera.name] for episode in episodes}
     if len(episodes) < 2 or len(sizes) != 1:
         return None
@@ -81,7 +88,12 @@ def difference(camera: CameraSpec, episodes: Sequence[Episode]) -> Difference | 
     first = np.stack([np.array(array[0], dtype=np.float32) for array in images])
     for array in images:
         release(array)
-    off = np.abs(first - np.median(first, axis=0)).max(axis=-1)  # (episodes, h, w)
+    off = np.empty(first.shape[:3], np.float32)  # (episodes, h, w)
+    places = [next((k for k, names in enumerate(displaced) if one.name in names), -1)
+              for one in episodes]  # fmt: skip
+    for place in set(places):
+        rows = np.flatnonzero(np.array(places) == place)
+        off[rows] = np.abs(first[rows] - np.median(first[rows], axis=0)).max(axis=-1)
     limit = max(MIN_PIXEL_DIFFERENCE, MIN_NOISE_MULTIPLE * float(np.median(off)))
     differs = off > limit
     states = _states(episodes)

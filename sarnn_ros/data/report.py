@@ -152,7 +152,14 @@ def examine(dataset: Dataset) -> DatasetReport:
     """Figures and problems of a dataset."""
     spec, episodes = dataset.spec, dataset.episodes
     joints = tuple(_joints(dataset))
-    differences = tuple(difference(camera, episodes) for camera in spec.cameras)
+    differences = tuple(
+        difference(
+            camera,
+            episodes,
+            [one.episodes for one in dataset.displacements if one.camera == camera.name],
+        )
+        for camera in spec.cameras
+    )
     cameras = tuple(
         _camera(camera, episodes, found) for camera, found in zip(spec.cameras, differences)
     )

@@ -3,8 +3,8 @@
 """The inference node, started as always, telling what it saw: for test_parity.py.
 
 `python observing_node.py OUT POLICY --ros-args …`: saves for every tick what a backend of the
-policy is given to OUT, and says on `acknowledge` what it has received, so that a replay can wait. What
-`moved.npz` beside OUT has is undone, by camera.
+policy is given to OUT, and says on `acknowledge` what it has received, so that a replay can wait.
+If `moved.npz` is beside OUT, its matrices are undone, by camera.
 """
 
 from __future__ import annotations
