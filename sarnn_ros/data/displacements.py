@@ -26,10 +26,9 @@ from sarnn_ros.streams.registration import (
     Reference,
     Registration,
     apart,
-    make_reference,
+    correlate,
     register,
     resized,
-    undo,
 )
 
 if TYPE_CHECKING:
@@ -49,14 +48,10 @@ MAX_REFERENCE_PICTURES = 99
 MIN_DISPLACEMENT, MIN_UNCERTAINTIES = 0.01, 4.0
 #: So large a share of a place's images must show its displacement.
 MIN_AGREEMENT = 0.75
-#: Larger differences of a pixel, 0 … 255, count as this: they are of another object or the arm.
-MAX_DIFFERENCE = 40.0
 #: As `registration.max_displacement` of the node is by default: more is not undone.
 MAX_DISPLACEMENT = 0.25
 #: A picture is looked for elsewhere if it correlates less than this share of how they usually do.
 SURE_CORRELATION = 0.8
-#: A pixel is compared if it is the same in so many of the pictures: some may be displaced.
-MAJORITY = 0.5
 #: Places are searched for again with the reference of the largest one, at most so often.
 MAX_SEARCHES = 3
 #: Decimals of a displacement's matrix: on another computer the last bits differ, and a training
@@ -159,7 +154,8 @@ def _reference(images: Sequence[Image], size: tuple[int, int]) -> Reference:
     step = -(-len(images) // MAX_REFERENCE_PICTURES)
     # An odd number: the median of two halves that stood elsewhere would be a mixture of both.
     some = images[::step]
-    return make_reference(some[: len(some) - 1 + len(some) % 2], size, MAJORITY)
+    median = np.median(np.stack(some[: len(some) - 1 + len(some) % 2]), axis=0).astype(np.uint8)
+    return Reference(median, np.ones(median.shape[:2], bool), size)
 
 
 def _register_all(images: Sequence[Image], reference: Reference) -> list[Registration | None]:
@@ -256,16 +252,8 @@ def _confirm(
 
 def _fits_better(image: Image, reference: Reference, place: Registration) -> bool:
     """Whether an image is more like the reference with the displacement undone than as it is."""
-    height, width = image.shape[:2]
-    small = resized(place.matrix, width / place.size[0])
-    white = np.full((height, width), 255, np.uint8)
-    used = (cv2.warpAffine(white, small, (width, height)) == 255) & reference.mask
-
-    def off(one: Image) -> float:
-        difference = np.abs(one.astype(np.float32) - reference.image).max(axis=-1)
-        return float(difference.clip(0, MAX_DIFFERENCE)[used].mean()) if used.any() else 0.0
-
-    return off(undo(image, small)) < off(image)
+    small = resized(place.matrix, image.shape[1] / place.size[0])
+    return correlate(image, reference, small) > correlate(image, reference, np.eye(2, 3))
 
 
 def _middle(matrices: Sequence[Matrix], size: tuple[int, int]) -> Matrix:

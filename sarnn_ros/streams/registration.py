@@ -120,21 +120,16 @@ class Registration:
         return float(1.0 / np.sqrt(np.linalg.det(self.matrix[:, :2])))
 
 
-def make_reference(
-    first_images: Sequence[Image],
-    source: tuple[int, int],
-    share_that_differs: float = SHARE_THAT_DIFFERS,
-) -> Reference:
+def make_reference(first_images: Sequence[Image], source: tuple[int, int]) -> Reference:
     """The reference of one camera.
 
     :param first_images: uint8 (h, w, 3) RGB, the first of each demonstration by `shrink`.
     :param source: (width, height) of the camera's own image, pixels.
-    :param share_that_differs: of the demonstrations, from which on a pixel is not in the mask.
     """
     stack = np.stack(first_images)
     median = np.median(stack, axis=0).astype(np.float32)
     off = np.abs(stack - median).max(axis=-1)
-    differs = np.quantile(off, 1.0 - share_that_differs, axis=0) > MIN_DIFFERENCE
+    differs = np.quantile(off, 1.0 - SHARE_THAT_DIFFERS, axis=0) > MIN_DIFFERENCE
     grown = cv2.dilate(differs.astype(np.uint8), np.ones((3, 3), np.uint8))
     return Reference(np.rint(median).astype(np.uint8), np.asarray(grown == 0), source)
 
@@ -300,10 +295,23 @@ def recognise(image: Image, reference: Reference) -> float:
     matched = match(image, reference) if image.shape == reference.image.shape else None
     if matched is None or not _is_plausible(matched):
         return -1.0
-    now, then = _grays(image, reference)
-    fit = _Pair(_even(now), _even(then), reference.mask).fit(matched)
+    fit = _fit(image, reference, matched)
     fit.refine(KINDS[0])
     return fit.correlation if fit.overlap >= MIN_OVERLAP else -1.0
+
+
+def correlate(image: Image, reference: Reference, matrix: Matrix) -> float:
+    """How well an image correlates with a reference at even local contrast, -1 … 1.
+
+    :param image: uint8 (h, w, 3) RGB, by `shrink`.
+    :param matrix: (2, 3), from its pixels to the reference's, both in this size.
+    """
+    return _fit(image, reference, matrix).correlation
+
+
+def _fit(image: Image, reference: Reference, matrix: Matrix) -> _Fit:
+    now, then = _grays(image, reference)
+    return _Pair(_even(now), _even(then), reference.mask).fit(matrix)
 
 
 def _grays(image: Image, reference: Reference) -> tuple[Gray, Gray]:
