@@ -88,14 +88,9 @@ def difference(
     first = np.stack([np.array(array[0], dtype=np.float32) for array in images])
     for array in images:
         release(array)
-    off = np.empty(first.shape[:3], np.float32)  # (episodes, h, w)
-    places = [next((k for k, names in enumerate(displaced) if one.name in names), -1)
-              for one in episodes]  # fmt: skip
-    for place in set(places):
-        rows = np.flatnonzero(np.array(places) == place)
-        off[rows] = np.abs(first[rows] - np.median(first[rows], axis=0)).max(axis=-1)
+    off = _off_median(first, [[one.name in names for one in episodes] for names in displaced])
     limit = max(MIN_PIXEL_DIFFERENCE, MIN_NOISE_MULTIPLE * float(np.median(off)))
-    differs = off > limit
+    differs: NDArray[np.bool_] = np.greater(off, limit)
     states = _states(episodes)
     if _starts_differ(states):
         where = _objects(images, states, first, differs, limit)
@@ -104,6 +99,18 @@ def difference(
     pixels = float(np.median(differs.sum(axis=(1, 2))))
     strength = off.max(axis=0).clip(0, 255).astype(np.uint8)
     return _with_crop(camera, sizes.pop(), pixels, strength, differs.any(axis=0))
+
+
+def _off_median(
+    first: NDArray[np.float32], displaced: Sequence[Sequence[bool]]
+) -> NDArray[np.float32]:
+    """(E, h, w), how far each pixel of the images (E, h, w, 3) is off the median of its place."""
+    places = [np.array(rows) for rows in displaced]
+    off = np.zeros(first.shape[:3], np.float32)
+    for rows in (~np.any([np.zeros(len(first), bool), *places], axis=0), *places):
+        if rows.any():
+            off[rows] = np.abs(first[rows] - np.median(first[rows], axis=0)).max(axis=-1)
+    return off
 
 
 def _states(episodes: Sequence[Episode]) -> list[NDArray[np.float64]]:

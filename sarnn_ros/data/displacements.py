@@ -141,7 +141,7 @@ def _search(images: Sequence[Image], size: tuple[int, int]) -> list[tuple[list[i
             break
         largest = groups[0]
     places = [(rows, found[rows[0]].matrix) for rows in groups]  # type: ignore[union-attr]
-    for row in set(range(len(images))).difference(*groups):
+    for row in sorted(set(range(len(images))).difference(*groups)):
         for rows, matrix in places[1:]:  # one that is found from nearby only
             one = register(images[row], reference, matrix, sure=-1.0)
             if one and apart(one.matrix, matrix, size) <= MIN_DISPLACEMENT:
@@ -214,14 +214,14 @@ def _confirm(
     def pictures(moment: int, of: Sequence[int]) -> list[Image]:
         return [np.array(episodes[row].previews[camera][moment]) for row in of]
 
-    reference, first = _reference(pictures(0, usual), size), pictures(0, rows)
+    some = usual[:: -(-len(usual) // MAX_REFERENCE_PICTURES)]  # not all at once in memory
+    reference, first = _reference(pictures(0, some), size), pictures(0, rows)
     found = [register(image, reference, near, sure=-1.0) for image in first]
-    matrix = _middle([one.matrix for one in found if one is not None], size)
-    agree = [
-        one
-        for one in found
-        if one is not None and apart(one.matrix, matrix, size) <= MIN_DISPLACEMENT
-    ]
+    known = [one for one in found if one is not None]
+    if not known:
+        return None
+    matrix = _middle([one.matrix for one in known], size)
+    agree = [one for one in known if apart(one.matrix, matrix, size) <= MIN_DISPLACEMENT]
     if len(agree) < MIN_AGREEMENT * len(rows):
         return None
     matrix = _middle([one.matrix for one in agree], size).round(DECIMALS)
@@ -235,7 +235,7 @@ def _confirm(
     if place.displacement <= max(MIN_DISPLACEMENT, MIN_UNCERTAINTIES * place.uncertainty):
         return None
     for moment in (1, -1):
-        then = _reference(pictures(moment, usual), size)
+        then = _reference(pictures(moment, some), size)
         better = [_fits_better(image, then, place) for image in pictures(moment, rows)]
         if np.mean(better) < MIN_AGREEMENT:
             return None
