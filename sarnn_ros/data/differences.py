@@ -90,7 +90,7 @@ def difference(
         release(array)
     off = _off_median(first, [[one.name in names for one in episodes] for names in displaced])
     limit = max(MIN_PIXEL_DIFFERENCE, MIN_NOISE_MULTIPLE * float(np.median(off)))
-    differs: NDArray[np.bool_] = np.greater(off, limit)
+    differs = off > limit
     states = _states(episodes)
     if _starts_differ(states):
         where = _objects(images, states, first, differs, limit)
@@ -98,7 +98,7 @@ def difference(
             differs &= where
     pixels = float(np.median(differs.sum(axis=(1, 2))))
     strength = off.max(axis=0).clip(0, 255).astype(np.uint8)
-    return _with_crop(camera, sizes.pop(), pixels, strength, differs.any(axis=0))
+    return _with_crop(camera, sizes.pop(), pixels, strength, np.asarray(differs.any(axis=0)))
 
 
 def _off_median(
