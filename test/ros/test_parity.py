@@ -225,15 +225,15 @@ def replay(replay: Replay, spec: Spec, ticks: list[int]) -> None:
 
 # Every pair of the three; each with each other, without DDS, is in test_tensor_parity.
 @pytest.mark.parametrize(
-    ("tick", "clock", "compressed"),
+    ("tick", "clock", "compressed", "moved"),
     [
-        ("grid", "header", False),
-        ("grid", "receive", True),
-        ("image", "header", True),
-        ("image", "receive", False),
+        ("grid", "header", False, False),
+        ("grid", "receive", True, False),
+        ("image", "header", True, False),
+        ("image", "receive", False, False),
+        ("grid", "header", False, True),
     ],
 )
-@pytest.mark.parametrize("moved", [False, True], ids=["", "moved"])
 def test_the_policy_sees_what_it_was_trained_on(
     tick: str,
     clock: str,
