@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from sarnn_ros.data.dataset import Dataset
     from sarnn_ros.data.problems import Problem
     from sarnn_ros.data.report import DatasetReport
-    from sarnn_ros.spec import Spec
 
 
 def inspect(
@@ -62,7 +61,8 @@ def inspect(
         bool, typer.Option("--strict", help="Exit with 1 for warnings as well.")
     ] = False,
 ) -> None:
-    """Report on recordings: streams, joints, cameras, episodes, each problem with its remedy.
+    """Report on recordings: streams, joints, cameras and whether they were moved, episodes, each
+    problem with its remedy.
 
     Exit code 1 if a bag cannot be used (with --strict: if there is any warning).
     """
@@ -70,6 +70,7 @@ def inspect(
 
     from sarnn_ros.cli.proposing import refuse_existing, show_proposal
     from sarnn_ros.cli.reading import read_recordings
+    from sarnn_ros.data.displacements import read_aligned
     from sarnn_ros.data.proposal import Proposal
     from sarnn_ros.data.report import examine
     from sarnn_ros.data.report_view import print_report, write_page
@@ -92,7 +93,7 @@ def inspect(
         read_recordings, bags, console=console, no_cache=no_cache, arrays=arrays, failures=failures
     )
     try:
-        dataset = read(chosen)
+        dataset = read_aligned(read, chosen)
     except SarnnError:
         if spec is None:  # it may need a correction
             show_proposal(chosen, console, write_spec, notes=notes)
@@ -114,14 +115,16 @@ def inspect(
         raise typer.Exit(1)
 
 
-def _search(dataset: Dataset, report: DatasetReport, read: Callable[[Spec], Dataset]) -> Problem:
+def _search(dataset: Dataset, report: DatasetReport, read: Callable[..., Dataset]) -> Problem:
     from sarnn_ros.training.config import make_config
     from sarnn_ros.training.estimate import search
     from sarnn_ros.training.recipe import choose_crop, decide
 
     config = make_config({})
     closer = choose_crop(report, config)
-    return search(decide(dataset if closer == dataset.spec else read(closer), config))
+    if closer != dataset.spec:
+        dataset = read(closer, displacements=dataset.displacements)
+    return search(decide(dataset, config))
 
 
 def _write_json(report: DatasetReport, file: Path) -> None:

@@ -29,6 +29,7 @@ from sarnn_ros.streams.registration import (
     Image,
     Reference,
     Registration,
+    describe,
     recognise,
     register,
     shrink,
@@ -191,7 +192,7 @@ class CameraWatch:
         if off <= max(MAX_DISPLACEMENT_IN_PLACE, about.displacement):
             text = f"{name} is in its place, to {off:.1%} of the width"
             return Placement("in place", text, found)
-        where = f"{name} has been moved: {describe(found)}"
+        where = f"{name} has been moved: {_where(found)}"
         if off > (limit := self._settings().registration.max_displacement):
             return Placement(
                 "moved",
@@ -272,24 +273,10 @@ class CameraWatch:
         return well, "; ".join(texts), values
 
 
-def describe(found: Registration) -> str:
+def _where(found: Registration) -> str:
     """Where the picture lies, and how to move the camera back."""
-    (right, down), width = found.shift, found.size[0]
-    parts, moves = [], []
-    for value, way, back in ((right, "right", "right"), (-right, "left", "left"),
-                             (down, "down", "down"), (-down, "up", "up")):  # fmt: skip
-        if value >= 0.003 * width:
-            parts.append(f"{value:.0f} px ({value / width:.1%} of the width) too far {way}")
-            moves.append(f"turn it {back}")
-    degrees = float(np.degrees(found.turn))
-    if abs(degrees) >= 0.3:
-        way = "clockwise" if degrees > 0 else "counter-clockwise"
-        parts.append(f"turned {way} by {abs(degrees):.1f}°")
-        moves.append(f"roll it {way}")
-    if abs(found.zoom - 1.0) >= 0.005:
-        larger = found.zoom > 1.0
-        parts.append(f"{abs(found.zoom - 1.0):.1%} too {'large' if larger else 'small'}")
-        moves.append("move it back" if larger else "move it closer")
-    if not parts:
+    told = describe(found)
+    if not told:
         return "its picture is sheared or stretched"
+    parts, moves = zip(*told, strict=True)
     return f"its picture lies {', '.join(parts)} ({', '.join(moves)})"

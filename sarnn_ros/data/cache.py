@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from sarnn_ros.data.bags import bag_files, sqlite_log
 from sarnn_ros.data.dataset import Episode, blocks, release
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport, Void
-from sarnn_ros.data.reading import Allocate, read_bag
+from sarnn_ros.data.reading import NOT_MOVED, Allocate, Moved, read_bag
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.files import atomic_folder
 from sarnn_ros.spec import Spec
@@ -47,15 +47,17 @@ def default_cache() -> Path:
     return Path(base) / "sarnn_ros" / "episodes"
 
 
-def read_bag_cached(path: Path, spec: Spec, name: str, root: Path) -> Read:
+def read_bag_cached(
+    path: Path, spec: Spec, name: str, root: Path, moved: Moved = NOT_MOVED
+) -> Read:
     """As `read_bag`; see `read_cached`."""
     files = bag_files(path)
     if path.is_dir() and (path / "metadata.yaml").exists():
         files = [*files, path / "metadata.yaml"]
     files = [*files, *(log for file in files if (log := sqlite_log(file)))]
     return read_cached(
-        root / key_of(files, spec, name),
-        lambda allocate: read_bag(path, spec, name=name, allocate=allocate),
+        root / key_of(files, spec, name, *told(moved)),
+        lambda allocate: read_bag(path, spec, name=name, allocate=allocate, moved=moved),
     )
 
 
@@ -111,6 +113,15 @@ def key_of(files: Iterable[Path], spec: Spec, *more: object) -> str:
             stream.seek(max(0, about.st_size - _ENDS))
             digest.update(stream.read(_ENDS))
     return digest.hexdigest()
+
+
+def told(moved: Moved) -> list[object]:
+    """What is undone, for `key_of`."""
+    return [
+        (episode, camera, matrix.tolist())
+        for episode, cameras in moved.items()
+        for camera, matrix in cameras.items()
+    ]
 
 
 def _map(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ import hashlib
 import mmap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from sarnn_ros.data.problems import BagReport, Problem
 from sarnn_ros.errors import BagError, join_problems
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser, eipl_bounds
+
+if TYPE_CHECKING:
+    from sarnn_ros.data.displacements import Displacement
 
 __all__ = ["Dataset", "Episode", "make_dataset"]
 
@@ -68,6 +71,7 @@ class Dataset:
     :param validation: likewise; empty if there is only one episode.
     :param fingerprint: SHA-256 over spec, episodes and split.
     :param bags: what became of each bag.
+    :param displacements: where a camera stood elsewhere in some episodes, as far as was looked.
     """
 
     spec: Spec
@@ -77,6 +81,7 @@ class Dataset:
     normaliser: JointNormaliser
     fingerprint: str
     bags: tuple[BagReport, ...] = ()
+    displacements: tuple[Displacement, ...] = ()
 
     @property
     def problems(self) -> tuple[Problem, ...]:

@@ -11,7 +11,7 @@ differs from the images of other episodes in which the robot's state is most lik
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -72,8 +72,15 @@ class Difference:
     cropped_pixels: float = 0.0
 
 
-def difference(camera: CameraSpec, episodes: Sequence[Episode]) -> Difference | None:
-    """None if there is only one episode, or the sources differ in size."""
+def difference(
+    camera: CameraSpec, episodes: Sequence[Episode], displaced: Sequence[Collection[str]] = ()
+) -> Difference | None:
+    """None if there is only one episode, or the sources differ in size.
+
+    :param displaced: names of episodes in which the camera stood elsewhere, by place. They are
+        compared among themselves: the background differs from that of the others, even if the
+        displacement was undone, by parallax and at the borders.
+    """
     sizes = {episode.source_sizes[camera.name] for episode in episodes}
     if len(episodes) < 2 or len(sizes) != 1:
         return None
@@ -81,7 +88,7 @@ def difference(camera: CameraSpec, episodes: Sequence[Episode]) -> Difference | 
     first = np.stack([np.array(array[0], dtype=np.float32) for array in images])
     for array in images:
         release(array)
-    off = np.abs(first - np.median(first, axis=0)).max(axis=-1)  # (episodes, h, w)
+    off = _off_median(first, [[one.name in names for one in episodes] for names in displaced])
     limit = max(MIN_PIXEL_DIFFERENCE, MIN_NOISE_MULTIPLE * float(np.median(off)))
     differs = off > limit
     states = _states(episodes)
@@ -91,7 +98,19 @@ def difference(camera: CameraSpec, episodes: Sequence[Episode]) -> Difference | 
             differs &= where
     pixels = float(np.median(differs.sum(axis=(1, 2))))
     strength = off.max(axis=0).clip(0, 255).astype(np.uint8)
-    return _with_crop(camera, sizes.pop(), pixels, strength, differs.any(axis=0))
+    return _with_crop(camera, sizes.pop(), pixels, strength, np.asarray(differs.any(axis=0)))
+
+
+def _off_median(
+    first: NDArray[np.float32], displaced: Sequence[Sequence[bool]]
+) -> NDArray[np.float32]:
+    """(E, h, w), how far each pixel of the images (E, h, w, 3) is off the median of its place."""
+    places = [np.array(rows) for rows in displaced]
+    off = np.zeros(first.shape[:3], np.float32)
+    for rows in (~np.any([np.zeros(len(first), bool), *places], axis=0), *places):
+        if rows.any():
+            off[rows] = np.abs(first[rows] - np.median(first[rows], axis=0)).max(axis=-1)
+    return off
 
 
 def _states(episodes: Sequence[Episode]) -> list[NDArray[np.float64]]:

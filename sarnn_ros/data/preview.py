@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.spec import Crop
+from sarnn_ros.streams.registration import Registration, invert, resized
 
 
 def framed(
@@ -40,6 +41,20 @@ def framed_and_cut(
     framed = small.copy()
     cv2.rectangle(framed, (left, top), (right - 1, bottom - 1), (60, 220, 60), 2)
     return framed, cut
+
+
+def outlined(image: NDArray[np.uint8], found: Registration) -> NDArray[np.uint8]:
+    """A displaced preview, with a frame around what the camera shows in its place."""
+    height, width = image.shape[:2]
+    back = invert(resized(found.matrix, width / found.size[0]))
+    corners = np.array([(0, 0), (width - 1, 0), (width - 1, height - 1), (0, height - 1)])
+    there = (corners @ back[:, :2].T + back[:, 2]).round().astype(np.int32)
+    return np.asarray(cv2.polylines(image.copy(), [there], True, (255, 60, 60), 2), np.uint8)
+
+
+def blended(usual: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Two previews in one: what lies alike is seen once."""
+    return np.asarray(cv2.addWeighted(usual, 0.5, image, 0.5, 0), np.uint8)
 
 
 def _scaled(crop: Crop, scale: float) -> tuple[int, int, int, int]:

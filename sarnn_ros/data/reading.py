@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -39,17 +40,21 @@ from sarnn_ros.streams.ingest import (
     joint_admission,
     joint_vector,
 )
-from sarnn_ros.streams.registration import shrink
+from sarnn_ros.streams.registration import Matrix, shrink, undo
 
 #: Makes the array that images are decoded into: (name, shape) to uint8.
 Allocate = Callable[[str, tuple[int, ...]], NDArray[np.uint8]]
-#: Gives source and model image as a camera of the spec has them; raises `DecodeError`.
-Decode = Callable[[CameraSpec], tuple[NDArray[np.uint8], NDArray[np.uint8]]]
+#: Gives source and model image as a camera of the spec has them, with what is undone, as for
+#: `crop_resize`; raises `DecodeError`.
+Decode = Callable[[CameraSpec, Matrix | None], tuple[NDArray[np.uint8], NDArray[np.uint8]]]
+#: Per episode and camera that was not in its place, what is undone.
+Moved = Mapping[str, Mapping[str, Matrix]]
 #: From wanted places per topic: topic, place and how to decode, ascending in each topic.
 Images = Callable[[Mapping[str, Container[int]]], Iterator[tuple[str, int, Decode]]]
 #: Is given each source image that ticks use, in their order: (episode, camera, ticks, image).
 Show = Callable[[str, str, Int, NDArray[np.uint8]], None]
 
+NOT_MOVED: Moved = MappingProxyType({})
 #: More ticks than this in one bag means that a clock was set while recording.
 MAX_TICKS = 5_000_000
 #: Messages of a topic may be recorded in another order than they came, but not by this much, s.
@@ -66,17 +71,19 @@ def read_bag(
     name: str | None = None,
     allocate: Allocate | None = None,
     show: Show | None = None,
+    moved: Moved = NOT_MOVED,
 ) -> tuple[list[Episode], BagReport]:
     """All episodes of one bag. Never raises for what is in the bag: the report tells.
 
     :param show: sees the source images, of episodes that are left out later as well.
+    :param moved: is undone; see `Moved`.
     """
     report = BagReport(str(path))
     episodes: list[Episode] = []
     bag = Bag(path)
     try:
         with bag:
-            episodes += _read(bag, spec, name or stem(path), report, allocate, show)
+            episodes += _read(bag, spec, name or stem(path), report, allocate, show, moved)
     except SarnnError as error:
         report.leave_out(str(path), error)
     except Exception as error:  # a bag must never take down the others
@@ -202,6 +209,7 @@ def _read(
     report: BagReport,
     allocate: Allocate | None,
     show: Show | None,
+    moved: Moved,
 ) -> Iterator[Episode]:
     _check_topics(bag, spec)
     try:
@@ -222,7 +230,7 @@ def _read(
                 remedy=(void and void.remedy) or "record it again, or correct the spec",
             )
     recording.packed_bytes = sum(file.stat().st_size for file in bag_files(bag.path))
-    yield from episodes_of(recording, partial(_images, bag), name, report, allocate, show)
+    yield from episodes_of(recording, partial(_images, bag), name, report, allocate, show, moved)
 
 
 def _images(bag: Bag, wanted: Mapping[str, Container[int]]) -> Iterator[tuple[str, int, Decode]]:
@@ -234,9 +242,9 @@ def _images(bag: Bag, wanted: Mapping[str, Container[int]]) -> Iterator[tuple[st
 
 
 def _decode(
-    bag: Bag, message: RawMessage, camera: CameraSpec
+    bag: Bag, message: RawMessage, camera: CameraSpec, moved: Matrix | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    return image_of(bag.decode(message), camera)
+    return image_of(bag.decode(message), camera, moved)
 
 
 def episodes_of(
@@ -246,6 +254,7 @@ def episodes_of(
     report: BagReport,
     allocate: Allocate | None = None,
     show: Show | None = None,
+    moved: Moved = NOT_MOVED,
 ) -> Iterator[Episode]:
     """Ticks, episodes and images of a recording whose streams are filled.
 
@@ -267,7 +276,7 @@ def episodes_of(
     ticks = sum(len(cut.ticks) for cut in cuts)
     pixels = sum(camera.width * camera.height for camera in spec.cameras)
     check_expansion("the model's images of it", ticks * pixels * 3, recording.packed_bytes)
-    _decode_images(images, recording, cuts, allocate or _in_memory, show)
+    _decode_images(images, recording, cuts, allocate or _in_memory, show, moved)
     for cut in cuts:
         try:
             yield _finish(cut, recording, report)
@@ -443,6 +452,7 @@ def _decode_images(
     cuts: Sequence[Cut],
     allocate: Allocate,
     show: Show | None,
+    moved: Moved,
 ) -> None:
     """Second pass: each image that a tick uses is decoded once, two at a time, into `cuts`."""
     spec = recording.spec
@@ -460,13 +470,15 @@ def _decode_images(
 
     def work(decode: Decode, cut: Cut, index: int, rows: Int) -> NDArray[np.uint8] | DecodeError:
         camera = spec.cameras[index]
+        place = moved.get(cut.name, {}).get(camera.name)
         try:
-            source, image = decode(camera)
+            source, image = decode(camera, place)
         except DecodeError as error:
             return error
         cut.images[camera.name][rows] = image
         for row in {0, len(cut.ticks) // 2, len(cut.ticks) - 1}.intersection(rows.tolist()):
-            cut.previews.setdefault(camera.name, {})[row] = shrink(source)
+            still = source if place is None else undo(source, place)
+            cut.previews.setdefault(camera.name, {})[row] = shrink(still)
         return source
 
     def finish(

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from sarnn_ros.data.bags import absolute
 from sarnn_ros.data.dataset import Dataset, Episode, blocks, release
 from sarnn_ros.data.differences import Difference, difference
+from sarnn_ros.data.displacements import MAX_DISPLACEMENT, Displacement
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, Spec
 from sarnn_ros.streams.preprocess import MIN_RANGE
+from sarnn_ros.streams.registration import describe
 
 #: More void messages than this share are a fault of the driver, not an accident.
 VOID_SHARE = 0.01
@@ -150,7 +152,14 @@ def examine(dataset: Dataset) -> DatasetReport:
     """Figures and problems of a dataset."""
     spec, episodes = dataset.spec, dataset.episodes
     joints = tuple(_joints(dataset))
-    differences = tuple(difference(camera, episodes) for camera in spec.cameras)
+    differences = tuple(
+        difference(
+            camera,
+            episodes,
+            [one.episodes for one in dataset.displacements if one.camera == camera.name],
+        )
+        for camera in spec.cameras
+    )
     cameras = tuple(
         _camera(camera, episodes, found) for camera, found in zip(spec.cameras, differences)
     )
@@ -170,6 +179,7 @@ def examine(dataset: Dataset) -> DatasetReport:
         *_joint_problems(spec, joints),
         *(one for camera, about in zip(spec.cameras, cameras) for one in _camera_problems(
             camera, about, [episode.name for episode in episodes], moving=_moving(joints))),
+        *map(_displacement_problem, dataset.displacements),
         *_difference_problems(spec, differences),
         *_episode_problems(lengths),
     ]  # fmt: skip
@@ -494,6 +504,38 @@ def _camera_problems(
             "enlarged images cost time and show nothing new",
             "make 'width' and 'height' smaller, or the crop larger",
         )
+
+
+def _displacement_problem(one: Displacement) -> Problem:
+    found = one.found
+    parts = ", ".join(part for part, _ in describe(found)) or "sheared or stretched"
+    effect = (
+        "it is undone before crop and resize, as at the robot; what stands out of the background "
+        "stays off by its parallax (shown by 'sarnn inspect', --html)"
+    )
+    remedy = (
+        "leave the camera where it is while demonstrating; align_cameras: false does not undo it"
+    )
+    if not one.undone:
+        effect = (
+            "the object's place in the image then comes with joints that differ by as much: the "
+            "network learns their mean"
+        )
+        remedy = "set align_cameras: true, leave these episodes out, or record them again"
+    if one.too_large:
+        remedy = (
+            f"more than {MAX_DISPLACEMENT:.0%} at a corner is not undone: leave these episodes "
+            "out, or record them again with the camera where it was"
+        )
+    return Problem(
+        "note" if one.undone else "warning",
+        f"camera '{one.camera}', {one.text}",
+        f"the picture lies {parts}, against {one.others} other episodes "
+        f"({found.displacement:.1%} of the width at the worst corner, ± {found.uncertainty:.1%}): "
+        "the camera was moved",
+        effect,
+        remedy,
+    )
 
 
 def _difference_problems(spec: Spec, found: Sequence[Difference | None]) -> Iterator[Problem]:

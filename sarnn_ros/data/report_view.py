@@ -16,7 +16,7 @@ from rich.text import Text
 
 from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.data.page import Rows, enlarged, folded, picture, table, write_html
-from sarnn_ros.data.preview import framed, framed_and_cut
+from sarnn_ros.data.preview import blended, framed, framed_and_cut, outlined
 from sarnn_ros.data.problems import Problem
 from sarnn_ros.data.report import DatasetReport
 from sarnn_ros.spec import NANOSECONDS, Spec
@@ -170,6 +170,7 @@ def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
             f"{html.escape(problem.where)}: {html.escape(problem.found)}<br>"
             f"effect: {html.escape(problem.effect)}<br>remedy: {html.escape(problem.remedy)}</p>"
         )
+    parts += _displacements(dataset)
     parts += _differences(report, dataset)
     parts.append(
         "<h2>First, middle and last tick: the camera's image with the crop drawn, and beside it "
@@ -197,6 +198,19 @@ def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
     for title, (heads, rows) in tables(report).items():
         parts.append(f"<h2>{html.escape(title)}</h2>{table(heads, rows)}")
     write_html(path, f"Dataset report: {report.worst}", parts)
+
+
+def _displacements(dataset: Dataset) -> Iterator[str]:
+    """What a displaced camera showed in most episodes, what in these, and both at once."""
+    for one in dataset.displacements:
+        usual, image = one.pictures
+        captions = (f"in {one.others} episodes", f"in {one.text}", "both at once")
+        yield f"<h2>Camera '{html.escape(one.camera)}' was moved</h2>" + "".join(
+            f"<figure>{picture(shown)}<figcaption>{html.escape(caption)}</figcaption></figure>"
+            for shown, caption in zip(
+                (usual, outlined(image, one.found), blended(usual, image)), captions, strict=True
+            )
+        )
 
 
 def write_differences(report: DatasetReport, dataset: Dataset, path: Path) -> None:

@@ -24,7 +24,16 @@ from sarnn_ros.data.bounds import check_expansion
 from sarnn_ros.data.dataset import Episode, Int
 from sarnn_ros.data.problems import BagReport, Problem
 from sarnn_ros.data.proposal import RATE, model_size
-from sarnn_ros.data.reading import MAX_TICKS, Allocate, Decode, Recording, Show, episodes_of
+from sarnn_ros.data.reading import (
+    MAX_TICKS,
+    NOT_MOVED,
+    Allocate,
+    Decode,
+    Moved,
+    Recording,
+    Show,
+    episodes_of,
+)
 from sarnn_ros.errors import BagError, DecodeError, SarnnError, shorten
 from sarnn_ros.spec import (
     COMPONENTS,
@@ -36,6 +45,7 @@ from sarnn_ros.spec import (
 from sarnn_ros.streams.decode import decode_image
 from sarnn_ros.streams.ingest import Joints
 from sarnn_ros.streams.preprocess import crop_resize
+from sarnn_ros.streams.registration import Matrix
 
 Image = NDArray[np.uint8]
 Part = Literal["training", "validation"]
@@ -163,6 +173,7 @@ def read_take(
     rate: float | None = None,
     allocate: Allocate | None = None,
     show: Show | None = None,
+    moved: Moved = NOT_MOVED,
 ) -> tuple[list[Episode], BagReport]:
     """As `read_bag`: never raises for what is in the files.
 
@@ -179,7 +190,7 @@ def read_take(
             recording.packed_bytes = sum(file.stat().st_size for file in take.files)
             _fill(recording, rows, rate, report)
             images = partial(_images, dict(rows.cameras))
-            episodes += episodes_of(recording, images, take.name, report, allocate, show)
+            episodes += episodes_of(recording, images, take.name, report, allocate, show, moved)
     except Exception as error:  # a damaged file must not take down the others
         report.leave_out(where, unreadable(error))
     if take.order is not None:
@@ -289,8 +300,8 @@ def _images(
             yield key, row, partial(_decode, image)
 
 
-def _decode(image: Image, camera: CameraSpec) -> tuple[Image, Image]:
-    return image, crop_resize(image, camera)
+def _decode(image: Image, camera: CameraSpec, moved: Matrix | None) -> tuple[Image, Image]:
+    return image, crop_resize(image, camera, moved)
 
 
 # -- which key and which columns the spec means --------------------------------------------------

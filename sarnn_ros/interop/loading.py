@@ -5,21 +5,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sarnn_ros.data.bags import find_bags, label_of
-from sarnn_ros.data.cache import allow_many_files, key_of, read_bag_cached, read_cached
+from sarnn_ros.data.cache import allow_many_files, key_of, read_bag_cached, read_cached, told
 from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
+from sarnn_ros.data.displacements import Displacement
 from sarnn_ros.data.problems import BagReport, Problem
 from sarnn_ros.data.proposal import Proposal, propose_spec
-from sarnn_ros.data.reading import Allocate, Show, read_bag, stem
+from sarnn_ros.data.reading import NOT_MOVED, Allocate, Moved, Show, read_bag, stem
 from sarnn_ros.data.takes import Take, proposal, read_take, unreadable
 from sarnn_ros.errors import BagError, SarnnError, join_problems
 from sarnn_ros.interop import eipl_dataset, hdf5, lerobot, npz
 from sarnn_ros.spec import Spec, parse_spec
 from sarnn_ros.streams.preprocess import JointNormaliser
+from sarnn_ros.streams.registration import Matrix
 
 __all__ = ["Arrays", "Recording", "find_recordings", "load_dataset", "propose"]
 
@@ -66,25 +68,32 @@ class Recording:
         arrays: Arrays,
         allocate: Allocate | None = None,
         show: Show | None = None,
+        moved: Moved = NOT_MOVED,
     ) -> Read:
         """Never raises for what is in the files: the report tells."""
         if self.left_out or self.unreadable:
             return [], _not_read(self)
         if self.take is None:
-            return read_bag(self.path, spec, name=self.name, allocate=allocate, show=show)
-        return read_take(self.take, spec, rate=arrays.rate, allocate=allocate, show=show)
+            return read_bag(
+                self.path, spec, name=self.name, allocate=allocate, show=show, moved=moved
+            )
+        return read_take(
+            self.take, spec, rate=arrays.rate, allocate=allocate, show=show, moved=moved
+        )
 
-    def read_cached(self, spec: Spec, arrays: Arrays, root: Path) -> Read:
+    def read_cached(self, spec: Spec, arrays: Arrays, root: Path, moved: Moved) -> Read:
         """:raises ConfigError: the cache cannot be written."""
         if self.left_out or self.unreadable:
             return [], _not_read(self)
         if self.take is None:
-            return read_bag_cached(self.path, spec, self.name, root)
+            return read_bag_cached(self.path, spec, self.name, root, moved)
         try:
-            key = key_of(self.take.files, spec, self.name, arrays)
+            key = key_of(self.take.files, spec, self.name, arrays, *told(moved))
         except OSError:  # reading it says what is wrong
             return self.read(spec, arrays)
-        return read_cached(root / key, lambda allocate: self.read(spec, arrays, allocate))
+        return read_cached(
+            root / key, lambda allocate: self.read(spec, arrays, allocate, moved=moved)
+        )
 
 
 def find_recordings(
@@ -129,6 +138,7 @@ def load_dataset(
     strict: bool = False,
     cache: Path | None = None,
     failures: bool = False,
+    displacements: Sequence[Displacement] = (),
     progress: Progress | None = None,
 ) -> Dataset:
     """Recordings to a dataset.
@@ -140,6 +150,8 @@ def load_dataset(
     :param strict: an episode that cannot be used, or was damaged, is an error; else it is left
         out, and `Dataset.problems` says so.
     :param failures: see `find_recordings`.
+    :param displacements: known from an earlier reading; those to be undone are, before crop and
+        resize, by the code that undoes them at the robot. See `data.displacements.read_aligned`.
     :param cache: folder for decoded episodes (`cache.default_cache`); None to decode into memory.
     :raises BagError: no episode is usable; with `strict`, not all of them are.
     """
@@ -152,10 +164,11 @@ def load_dataset(
     for index, recording in enumerate(recordings):
         if progress is not None:
             progress(index, len(recordings), recording.name)
+        moved = _moved(recording.name, displacements)
         some, report = (
-            recording.read(spec, arrays)
+            recording.read(spec, arrays, moved=moved)
             if cache is None
-            else recording.read_cached(spec, arrays, cache)
+            else recording.read_cached(spec, arrays, cache, moved)
         )
         bad = [problem for problem in report.problems if problem.severity == "error"]
         if strict and bad:
@@ -169,7 +182,7 @@ def load_dataset(
         takes += [recording.take] * len(some)
     if progress is not None:
         progress(len(recordings), len(recordings), "")
-    return make_dataset(
+    dataset = make_dataset(
         spec,
         episodes,
         reports,
@@ -178,6 +191,17 @@ def load_dataset(
         held_out=_held_out(episodes, takes) if validation > 0 else None,
         normaliser=_bounds(takes, spec),
     )
+    return replace(dataset, displacements=tuple(displacements))
+
+
+def _moved(recording: str, displacements: Sequence[Displacement]) -> Moved:
+    """What is undone in the episodes of one recording."""
+    moved: dict[str, dict[str, Matrix]] = {}
+    for one in displacements:
+        for episode in one.episodes if one.undone else ():
+            if recording in (episode, episode.rpartition("#")[0]):
+                moved.setdefault(episode, {})[one.camera] = one.found.matrix
+    return moved
 
 
 def _not_read(recording: Recording) -> BagReport:

@@ -102,6 +102,8 @@ def _training(training: dict[str, Any], curves: bool) -> list[str]:
         told.append(
             f"{episodes['training']} episodes, and {episodes['validation']} kept for validation"
         )
+    if aligned := training.get("aligned"):
+        told.append(f"a camera was moved meanwhile, which was undone: {'; '.join(aligned)}")
     if "epochs" in training:
         told.append(f"{training['epochs']} epochs")
     if recipe := training.get("config", {}).get("recipe"):

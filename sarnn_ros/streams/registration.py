@@ -170,10 +170,10 @@ def _register(
     plain = _grays(image, reference)
     pair = _Pair(_even(plain[0]), _even(plain[1]), reference.mask)
     small = image.shape[1] / reference.source[0]
-    start = np.eye(2, 3) if near is None else _resized(near, small)
+    start = np.eye(2, 3) if near is None else resized(near, small)
     best = pair.fit(start)
     best.refine(KINDS[0])
-    stayed = _off(_float64(_square(best.matrix) @ _square(invert(start)))[:2], *image.shape[1::-1])
+    stayed = apart(best.matrix, start, image.shape[1::-1])
     if not (best.correlation > sure and stayed < NEAR):
         for matrix in _candidates(image, reference, plain, pair):
             fit = pair.fit(matrix)
@@ -192,13 +192,33 @@ def _register(
         return None
     found = pair.determined(best.matrix)
     return Registration(
-        _resized(found.matrix, 1 / small),
+        resized(found.matrix, 1 / small),
         found.kind,
         found.uncertainty,
         found.correlation,
         found.overlap,
         reference.source,
     )
+
+
+def describe(found: Registration) -> list[tuple[str, str]]:
+    """How the picture lies, and what to do with the camera, part by part."""
+    (right, down), width = found.shift, found.size[0]
+    parts = []
+    for value, way, back in ((right, "right", "right"), (-right, "left", "left"),
+                             (down, "down", "down"), (-down, "up", "up")):  # fmt: skip
+        if value >= 0.003 * width:
+            where = f"{value:.0f} px ({value / width:.1%} of the width) too far {way}"
+            parts.append((where, f"turn it {back}"))
+    degrees = float(np.degrees(found.turn))
+    if abs(degrees) >= 0.3:
+        way = "clockwise" if degrees > 0 else "counter-clockwise"
+        parts.append((f"turned {way} by {abs(degrees):.1f}°", f"roll it {way}"))
+    if abs(found.zoom - 1.0) >= 0.005:
+        larger = found.zoom > 1.0
+        size = f"{abs(found.zoom - 1.0):.1%} too {'large' if larger else 'small'}"
+        parts.append((size, "move it back" if larger else "move it closer"))
+    return parts
 
 
 def undo(image: Image, matrix: Matrix) -> Image:
@@ -218,6 +238,14 @@ def invert(matrix: Matrix) -> Matrix:
     return _float64(np.linalg.inv(_square(matrix))[:2])
 
 
+def apart(one: Matrix, other: Matrix, size: tuple[int, ...]) -> float:
+    """How far apart two maps put the worst corner, as a share of the width.
+
+    :param size: (width, height) of the images, pixels.
+    """
+    return _off(_float64(_square(one) @ _square(invert(other)))[:2], *size)
+
+
 def _float64(values: Any) -> Matrix:
     return np.asarray(values, np.float64)
 
@@ -226,7 +254,7 @@ def _square(matrix: Any) -> Matrix:
     return np.vstack([_float64(matrix), [0.0, 0.0, 1.0]])
 
 
-def _resized(matrix: Matrix, factor: float) -> Matrix:
+def resized(matrix: Matrix, factor: float) -> Matrix:
     """The map between images that are so many times as large."""
     zoom = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1.0]])
     return _float64((zoom @ _square(matrix) @ np.linalg.inv(zoom))[:2])
@@ -267,10 +295,23 @@ def recognise(image: Image, reference: Reference) -> float:
     matched = match(image, reference) if image.shape == reference.image.shape else None
     if matched is None or not _is_plausible(matched):
         return -1.0
-    now, then = _grays(image, reference)
-    fit = _Pair(_even(now), _even(then), reference.mask).fit(matched)
+    fit = _fit(image, reference, matched)
     fit.refine(KINDS[0])
     return fit.correlation if fit.overlap >= MIN_OVERLAP else -1.0
+
+
+def correlate(image: Image, reference: Reference, matrix: Matrix) -> float:
+    """How well an image correlates with a reference at even local contrast, -1 … 1.
+
+    :param image: uint8 (h, w, 3) RGB, by `shrink`.
+    :param matrix: (2, 3), from its pixels to the reference's, both in this size.
+    """
+    return _fit(image, reference, matrix).correlation
+
+
+def _fit(image: Image, reference: Reference, matrix: Matrix) -> _Fit:
+    now, then = _grays(image, reference)
+    return _Pair(_even(now), _even(then), reference.mask).fit(matrix)
 
 
 def _grays(image: Image, reference: Reference) -> tuple[Gray, Gray]:
@@ -344,13 +385,13 @@ def _coarse_to_fine(
             for one in images
         )
         seen = cv2.resize(mask, then.shape[::-1], interpolation=cv2.INTER_NEAREST)
-        begin = np.ascontiguousarray(_resized(matrix, scale), np.float32)
+        begin = np.ascontiguousarray(resized(matrix, scale), np.float32)
         criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-5)
         try:
             _, found = cv2.findTransformECC(now, then, begin, kind, criteria, seen, 3)
         except cv2.error:
             return None
-        matrix = _resized(_float64(found), 1 / scale)
+        matrix = resized(_float64(found), 1 / scale)
     return matrix if np.isfinite(matrix).all() else None
 
 

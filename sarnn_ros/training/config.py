@@ -92,6 +92,12 @@ class TrainConfig(BaseModel):
         default=0, ge=0, description="updates of the recurrent part after each full one"
     )
 
+    align_cameras: bool = Field(
+        default=False,
+        description="where a camera stood elsewhere in some episodes than in most, warp its "
+        "images as the node does; false: only tell",
+    )
+
     attention: Literal["train", "search"] = Field(
         default="train",
         description="train: learn it with the rest; search: before training, choose filters whose "
@@ -187,6 +193,7 @@ class TrainConfig(BaseModel):
 RECIPES: dict[str, dict[str, Any]] = {
     "eipl": {},
     "fast": {
+        "align_cameras": True,
         "attention": "search",
         "k_dim": 12,
         "forget_bias": 2.0,

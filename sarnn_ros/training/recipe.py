@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.data.differences import crop_cameras
+from sarnn_ros.data.displacements import read_aligned
 from sarnn_ros.data.report import DatasetReport, examine
 from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.spec import Spec
@@ -114,7 +116,8 @@ def prepare(
     before_crop: Callable[[DatasetReport, Dataset], None] = lambda report, dataset: None,
     **reading: Any,
 ) -> Plan:
-    """Read recordings, crop the cameras to where the episodes differ, and decide the rest.
+    """Read recordings, undo where a camera stood elsewhere in some of them, crop the cameras to
+    where the episodes differ, and decide the rest.
 
     :param recordings: bags, data sets, folders of them: see `load_dataset`.
     :param crop: whether to crop the cameras that have no crop in the spec; None: of
@@ -124,13 +127,13 @@ def prepare(
     :param reading: what else `load_dataset` takes. Its seed is that of the config.
     :raises BagError: no episode is usable.
     """
-    recordings = list(recordings)
-    dataset = load(recordings, spec, seed=config.seed, **reading)
+    read = partial(load, list(recordings), seed=config.seed, **reading)
+    dataset = read_aligned(read, spec, align=config.align_cameras)
     whole = examine(dataset)
     closer = choose_crop(whole, config, crop)
     if closer != spec:
         before_crop(whole, dataset)
-        dataset = load(recordings, closer, seed=config.seed, **reading)
+        dataset = read(closer, displacements=dataset.displacements)
     return replace(decide(dataset, config), whole=whole)
 
 

@@ -312,6 +312,11 @@ def _export(trainer: Trainer, progress: Progress, dataset: Dataset, out: Path, w
         "config": config.model_dump(mode="json"),
         "data": dataset.fingerprint,
         "episodes": {"training": len(dataset.training), "validation": len(dataset.validation)},
+        "aligned": {
+            f"{one.camera}: {one.text}": one.found.matrix.tolist()
+            for one in dataset.displacements
+            if one.undone
+        },
         "epochs": trainer.epoch,
         "best_epoch": progress.best_epoch if config.keep == "best" else None,
         "explained": explained,

@@ -33,6 +33,8 @@ pytestmark = pytest.mark.slow
 
 SUPPORT = Path(__file__).parents[1] / "support"
 SECONDS = 2.5
+#: What is undone where the camera was moved by 5 % of its image's width.
+MOVED = np.array([[1.0, 0.01, -0.05 * 64], [-0.01, 1.0, 0.7]])
 FLOAT = "std_msgs/msg/Float64"
 
 
@@ -223,18 +225,20 @@ def replay(replay: Replay, spec: Spec, ticks: list[int]) -> None:
 
 # Every pair of the three; each with each other, without DDS, is in test_tensor_parity.
 @pytest.mark.parametrize(
-    ("tick", "clock", "compressed"),
+    ("tick", "clock", "compressed", "moved"),
     [
-        ("grid", "header", False),
-        ("grid", "receive", True),
-        ("image", "header", True),
-        ("image", "receive", False),
+        ("grid", "header", False, False),
+        ("grid", "receive", True, False),
+        ("image", "header", True, False),
+        ("image", "receive", False, False),
+        ("grid", "header", False, True),
     ],
 )
 def test_the_policy_sees_what_it_was_trained_on(
     tick: str,
     clock: str,
     compressed: bool,
+    moved: bool,
     graph: Graph,
     launch: Callable[..., Any],
     make_policy: Callable[..., Path],
@@ -252,13 +256,16 @@ def test_the_policy_sees_what_it_was_trained_on(
         tick=tick, clock=clock, cameras=[camera], joints=joints, image_range=image_range
     )
     bag_path = hard_to_read(compressed, tick).write(tmp_path / "bag")
-    dataset = load_dataset([bag_path], spec, validation=0)
+    known = [parity.displacement("front", "bag", MOVED, (64, 48))] if moved else []
+    dataset = load_dataset([bag_path], spec, validation=0, displacements=known)
     episode = dataset.episodes[0]
     assert len(episode.ticks) >= 20
     ticks = episode.ticks.tolist()
 
     out = tmp_path / "seen"
     out.mkdir()
+    if moved:
+        np.savez(tmp_path / "moved.npz", front=MOVED)
     policy = make_policy(spec=spec, source_size=(64, 48))
     node = launch(
         sys.executable, SUPPORT / "observing_node.py", out, policy, "--ros-args",

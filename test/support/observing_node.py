@@ -4,6 +4,7 @@
 
 `python observing_node.py OUT POLICY --ros-args …`: saves for every tick what a backend of the
 policy is given to OUT, and says on `acknowledge` what it has received, so that a replay can wait.
+If `moved.npz` is beside OUT, its matrices are undone, by camera.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class ObservingNode(InferenceNode):
     def __init__(self, out: Path, policy: Path) -> None:
         super().__init__(on_tick=self._save)
         self._out = out
+        self._moved = out.with_name("moved.npz")
         self._config = config = load_config(policy)
         self._inputs = parity.BackendInputs(config.spec, config.model.k_dim)
         # Beside the node's own, which is not asked while the robot may not move.
@@ -60,6 +62,9 @@ class ObservingNode(InferenceNode):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         result = super().on_configure(state)
+        if self._moved.exists():
+            assert self.controller is not None
+            self.controller.parts.buffer.undo(dict(np.load(self._moved)))
         for subscription in self._sensor_subscriptions():
             subscription.callback = partial(self._received, subscription.callback)
         return result

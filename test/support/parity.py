@@ -8,7 +8,7 @@ No ROS: the live side is an `ObservationBuffer` that is fed a bag's messages in 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,11 +18,13 @@ import torch
 
 from sarnn_ros.data.bags import Bag, absolute
 from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.data.displacements import Displacement
 from sarnn_ros.policy.backends import Outputs
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.observe import Missing, ObservationBuffer
 from sarnn_ros.streams.preprocess import JointNormaliser
+from sarnn_ros.streams.registration import Registration
 from sarnn_ros.training.sequences import make_sequences
 
 #: What enters the network at one tick: per camera (3, H, W), and "state" (D,).
@@ -43,6 +45,15 @@ def training_tensors(dataset: Dataset) -> dict[int, Tensors]:
         }
         for row, tick in enumerate(ticks)
     }
+
+
+def displacement(
+    camera: str, episode: str, matrix: np.ndarray, size: tuple[int, int]
+) -> Displacement:
+    """That a camera stood elsewhere in one episode, to be undone."""
+    nothing = np.zeros((1, 1, 3), np.uint8)
+    found = Registration(matrix, "affine", 0.0, 1.0, 1.0, size)
+    return Displacement(camera, (episode,), 9, episode, found, (nothing, nothing), undone=True)
 
 
 class BackendInputs:
@@ -81,15 +92,22 @@ def policy_of(spec: Spec, normaliser: JointNormaliser) -> tuple[Policy, BackendI
 
 
 def live_tensors(
-    bag_path: Path, spec: Spec, normaliser: JointNormaliser, ticks: Sequence[int], delay_ns: int
+    bag_path: Path,
+    spec: Spec,
+    normaliser: JointNormaliser,
+    ticks: Sequence[int],
+    delay_ns: int,
+    moved: Mapping[str, np.ndarray] | None = None,
 ) -> dict[int, Tensors]:
     """By tick, what the backend gets when the bag's messages arrive as they were recorded.
 
     :param ticks: on the grid, when to observe. Where images are ticks, the images say.
     :param delay_ns: a tick of the grid is observed so much later, when all has arrived.
+    :param moved: per camera, what is undone.
     """
     policy, inputs = policy_of(spec, normaliser)
     buffer = ObservationBuffer(spec)
+    buffer.undo(moved or {})
     names = {absolute(topic): topic for topic in buffer.routes}
     seen: dict[int, Tensors] = {}
 

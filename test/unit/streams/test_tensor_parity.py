@@ -89,14 +89,18 @@ def joints_of(kind: str, rng: np.random.Generator, stamp: int) -> Any:
     return make.T[kind](header=make.header(stamp), joint_names=names, **points)
 
 
-def sides(path: Path, spec: Spec) -> tuple[dict, dict]:
-    """The tensors of training and of the robot."""
-    dataset = load_dataset([path], spec, validation=0)
+def sides(path: Path, spec: Spec, moved: dict[str, np.ndarray] | None = None) -> tuple[dict, dict]:
+    """The tensors of training and of the robot. :param moved: what is undone, by camera."""
+    displacements = [
+        parity.displacement(camera, path.name, matrix, (28, 20))
+        for camera, matrix in (moved or {}).items()
+    ]
+    dataset = load_dataset([path], spec, validation=0, displacements=displacements)
     (episode,) = dataset.episodes
     # A tick before and one after: there the robot must see nothing, or the same nothing.
     ticks = episode.ticks.tolist()
     trained = parity.training_tensors(dataset)
-    live = parity.live_tensors(path, spec, dataset.normaliser, ticks, IMAGE_DELAY)
+    live = parity.live_tensors(path, spec, dataset.normaliser, ticks, IMAGE_DELAY, moved)
     if spec.trigger is not None:  # beyond the episode, ticks were trimmed
         live = {tick: tensors for tick, tensors in live.items() if ticks[0] <= tick <= ticks[-1]}
     return trained, live
@@ -191,6 +195,18 @@ def test_every_joint_source(source: dict[str, Any], clip: float | None, tmp_path
     joints = [other, {"topic": "arm", "names": ["extra"]}]
     spec = make.spec(joints=joints, joint_clip=clip, joint_range=[0.1, 0.9], width=9, height=8)
     assert_same(*sides(record(tmp_path / "bag", spec), spec))
+
+
+@pytest.mark.parametrize("crop", [None, {"x": 3, "y": 2, "width": 21, "height": 15}])
+def test_a_camera_that_was_moved(crop: dict[str, int] | None, tmp_path: Path) -> None:
+    """The same warp is undone, before crop and resize, in training and at the robot."""
+    spec = make.spec(width=9, height=8, crop=crop)
+    path = record(tmp_path / "bag", spec)
+    matrix = np.array([[1.01, 0.03, -0.05 * 28], [-0.02, 0.99, 0.6]])
+    trained, live = sides(path, spec, {"front": matrix})
+    assert_same(trained, live)
+    still, _ = sides(path, spec)
+    assert len(parity.differences(still, trained)) == len(trained), "only images differ"
 
 
 def test_two_cameras(tmp_path: Path) -> None:

@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import quick_export
 import yaml
+from moved_camera import STILL, move, scene, shot
 from typer.testing import CliRunner
 
 from sarnn_ros.cli.main import app
@@ -110,6 +112,37 @@ def test_before_the_crop_the_whole_images_are_shown(bags: Path) -> None:
     assert dataset.spec == spec() != plan.dataset.spec
     prepare([bags], spec(), make_config({"recipe": "eipl"}), before_crop=lambda *_: seen.clear())
     assert seen
+
+
+@pytest.mark.parametrize("align", [True, False])
+def test_a_moved_camera_is_aligned_unless_told_not_to(
+    align: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of the cropped cameras, and the policy says so."""
+    quick_export.install(monkeypatch)
+    folder, random, place = tmp_path / "bags", np.random.default_rng(2), move(0.05, 0, 0, 1)
+    for number in range(12):
+        x, y = random.integers((140, 100), (180, 130)).tolist()
+        picture = cv2.circle(scene(), (x, y), 6, (250, 40, 30), -1)
+        frame = shot(picture, STILL if number < 8 else place)
+        topics = {
+            "/image_raw": Images(np.stack([frame] * 8), rate=10.0),
+            "/joint_states": JointStates(
+                NAMES, np.linspace([0.0, 0.5], random.uniform(size=2), 8), rate=10.0
+            ),
+        }
+        write_bag(folder / f"demo_{number:02d}", topics)
+    settings = {**SETTINGS, "recipe": "fast", "align_cameras": align}
+    plan = prepare([folder], spec(), make_config(settings))
+    (found,) = plan.dataset.displacements
+    assert found.undone is align and found.text == "demo_08 to demo_11"
+    assert plan.cropped, "all that differs is where the disc lies"
+    train(plan, tmp_path / "policy")
+    summary = json.loads((tmp_path / "policy" / "config.json").read_text())["training"]
+    told = {"front: demo_08 to demo_11": found.found.matrix.tolist()}
+    assert summary["aligned"] == (told if align else {})
+    card = (tmp_path / "policy" / "README.md").read_text()
+    assert ("a camera was moved meanwhile" in card) is align
 
 
 def test_few_episodes_are_cropped_on_demand_only(bags: Path) -> None:
