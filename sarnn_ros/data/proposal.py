@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from sarnn_ros.data.bags import Bag, DamagedError
+from sarnn_ros.data.bags import Bag
 from sarnn_ros.data.topic_sample import IMAGE_TYPES, Group, Sample
 from sarnn_ros.errors import IMAGE_LOSS_REMEDY, BagError, SarnnError
 from sarnn_ros.spec import (
@@ -123,7 +123,7 @@ def _add_messages(
                 sample.add(message.receive_ns, bag.decode(message))
             except SarnnError as error:
                 sample.error = sample.error or error
-    except DamagedError:
+    except BagError:
         pass  # what came before the damage will do
 
 

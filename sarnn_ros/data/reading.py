@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.bags import Bag, DamagedError, RawMessage, absolute, bag_files
+from sarnn_ros.data.bags import Bag, RawMessage, absolute, bag_files
 from sarnn_ros.data.bounds import check_expansion
 from sarnn_ros.data.cutting import Cut, windows
 from sarnn_ros.data.dataset import BLOCK, Episode, Int, digest_of, release
@@ -204,12 +204,7 @@ def _read(
     show: Show | None,
 ) -> Iterator[Episode]:
     _check_topics(bag, spec)
-    try:
-        recording = _scan(bag, spec, report)
-    except DamagedError:
-        if not bag.recover():
-            raise
-        recording = _scan(bag, spec, report)
+    recording = _scan(bag, spec, report)
     needed = [*recording.streams, *([recording.command] if spec.target == "command" else [])]
     for stream in needed:
         if not stream.stamps:
@@ -314,7 +309,6 @@ def _check_topics(bag: Bag, spec: Spec) -> None:
 
 def _scan(bag: Bag, spec: Spec, report: BagReport) -> Recording:
     """First pass: stamps of the usable images, stamps and values of the usable joints."""
-    report.void = {}
     recording = Recording(spec, _command_admission(bag, spec))
     counts: dict[str, int] = {}
     received: dict[str, int] = {}
