@@ -20,7 +20,6 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.bounds import check_expansion
 from sarnn_ros.data.dataset import Episode, Int
 from sarnn_ros.data.problems import BagReport, Problem
 from sarnn_ros.data.proposal import RATE, model_size
@@ -35,7 +34,7 @@ from sarnn_ros.spec import (
 )
 from sarnn_ros.streams.decode import decode_image
 from sarnn_ros.streams.ingest import Joints
-from sarnn_ros.streams.preprocess import crop_resize
+from sarnn_ros.streams.preprocess import check_crop, crop_resize
 
 Image = NDArray[np.uint8]
 Part = Literal["training", "validation"]
@@ -60,7 +59,8 @@ class Frames(Protocol):
 class Vector:
     """Numbers of each row.
 
-    :param values: float64 (n, D), SI units. :param names: of the columns, if known.
+    :param values: float64 (n, D), SI units.
+    :param names: of the columns, if known.
     """
 
     values: NDArray[np.float64]
@@ -72,8 +72,9 @@ class Rows:
     """The content of one recording.
 
     :param vectors: by the key that the format has for them.
-    :param cameras: likewise.
-    :param state: key of the measured joints. :param action: of the commands, if there are any.
+    :param cameras: by their keys.
+    :param state: key of the measured joints.
+    :param action: key of the commands, if there are any.
     :param rate: rows per second, if the format says so.
     :param stamps: int64 (n,) ns, rising, if the format has them; they go before the rate.
     """
@@ -90,7 +91,8 @@ class Rows:
 class Take:
     """One recording that is not yet read.
 
-    :param path: of the data set, for messages. :param name: of the episode.
+    :param path: of the data set, for messages.
+    :param name: of the episode.
     :param files: what it is read from.
     :param open: gives the rows; raises `SarnnError`, or anything for damaged files.
     :param part: where the format says which episodes are for training.
@@ -109,13 +111,14 @@ class Take:
 
 @dataclass(frozen=True)
 class ArrayFrames:
-    """Images in an array, or in what can be indexed like one: (n, H, W, 3) uint8.
+    """Images in an array, or in what can be indexed like one.
 
+    :param array: uint8 (n, H, W, 3).
     :param swap: they are BGR.
     """
 
     array: NDArray[np.uint8]
-    swap: bool = False
+    swap: bool
 
     @property
     def size(self) -> tuple[int, int]:
@@ -127,8 +130,12 @@ class ArrayFrames:
 
     def read(self, rows: Sequence[int]) -> Iterator[Image]:
         for row in rows:
-            image = np.asarray(self.array[row])
-            yield np.ascontiguousarray(image[..., ::-1]) if self.swap else image
+            yield rgb(np.asarray(self.array[row]), self.swap)
+
+
+def rgb(image: Image, swap: bool) -> Image:
+    """:param swap: exchange red and blue."""
+    return np.ascontiguousarray(image[..., ::-1]) if swap else image
 
 
 def decode_picture(raw: NDArray[np.uint8], where: str, *, swap: bool) -> Image:
@@ -145,7 +152,7 @@ def decode_picture(raw: NDArray[np.uint8], where: str, *, swap: bool) -> Image:
         raise BagError(
             f"cannot be decoded: {error.problem}", where=where, remedy="copy or make it again"
         ) from error
-    return np.ascontiguousarray(image[..., ::-1]) if swap else image
+    return rgb(image, swap)
 
 
 def unreadable(error: Exception) -> SarnnError:
@@ -205,11 +212,10 @@ def _fill(recording: Recording, rows: Rows, rate: float | None, report: BagRepor
     """Streams as the ingest of a bag fills them; the contents of a camera's are row numbers."""
     spec = recording.spec
     state = rows.vectors[rows.state]
+    stamps = rows.stamps
     lengths = {key: len(vector.values) for key, vector in rows.vectors.items()}
     lengths |= {key: len(frames) for key, frames in rows.cameras.items()}
-    stamps = rows.stamps
-    if stamps is not None:
-        lengths["time"] = len(stamps)
+    lengths |= {} if stamps is None else {"time": len(stamps)}
     if len(set(lengths.values())) != 1:
         found = ", ".join(f"{key} {length}" for key, length in lengths.items())
         raise BagError(f"the numbers of rows differ: {found}", remedy="make it again")
@@ -221,16 +227,14 @@ def _fill(recording: Recording, rows: Rows, rate: float | None, report: BagRepor
             f"{MAX_TICKS} are read",
             remedy="correct the rate, or split it into shorter episodes",
         )
-    pixels = sum(camera.width * camera.height for camera in spec.cameras)
-    check_expansion("the model's images of it", round(ticks) * pixels * 3, recording.packed_bytes)
     if stamps is None:
-        stamps = _stamps(len(state.values), own_rate, spec)
+        stamps = _grid_stamps(len(state.values), own_rate, spec)
     elif not (np.diff(stamps) > 0).all():
         raise BagError("the time does not rise from row to row", remedy="make it again")
     used: dict[str, int] = {}
     for camera, stream in zip(spec.cameras, recording.cameras):
         stream.topic = camera_key(camera, spec, rows)
-        check_crop(camera, rows.cameras[stream.topic].size)
+        check_crop(camera, *rows.cameras[stream.topic].size, BagError)
         used[stream.topic] = len(stamps)
         for row, stamp in enumerate(stamps.tolist()):
             _push(recording, stream, stamp, row)
@@ -242,8 +246,7 @@ def _fill(recording: Recording, rows: Rows, rate: float | None, report: BagRepor
             if np.isfinite(value).all():
                 _push(recording, stream, stamp, Joints(value))
             else:
-                error = DecodeError(f"{value.tolist()} is not finite")
-                report.add_void(stream.topic, error)
+                report.add_void(stream.topic, DecodeError(f"{value.tolist()} is not finite"))
         if not stream.stamps:
             raise BagError("no row is finite", where=stream.topic)
     if spec.target == "command" or rows.action is not None:
@@ -273,7 +276,7 @@ def _push_commands(recording: Recording, rows: Rows, spec: Spec, stamps: Int) ->
         raise BagError("no row is finite", where=key, remedy="set 'target: next_state'")
 
 
-def _stamps(count: int, rate: float, spec: Spec) -> Int:
+def _grid_stamps(count: int, rate: float, spec: Spec) -> Int:
     """Row k at k / rate, rounded down such that rows which are ticks are so to the nanosecond."""
     ticks = np.arange(count) * spec.rate / rate
     stamps: Int = np.floor(ticks * spec.period_ns + 1e-3).astype(np.int64)
@@ -369,7 +372,7 @@ def state_columns(rows: Rows, spec: Spec) -> Iterator[tuple[str, list[int]]]:
 
 
 def action_columns(rows: Rows, spec: Spec) -> tuple[str, list[int]]:
-    """Key and columns of the commanded joints, likewise.
+    """Key and columns of the commanded joints: see `state_columns`.
 
     :raises BagError: there are no commands, or they do not fit.
     """
@@ -408,18 +411,6 @@ def _named(
             remedy="name the joints in the spec as the data does",
         )
     return [column for column in found if column is not None]
-
-
-def check_crop(camera: CameraSpec, size: tuple[int, int]) -> None:
-    """:raises BagError: the crop exceeds the image."""
-    crop, (width, height) = camera.crop, size
-    if crop and (crop.x + crop.width > width or crop.y + crop.height > height):
-        raise BagError(
-            f"crop x={crop.x} y={crop.y} width={crop.width} height={crop.height} exceeds the "
-            f"image of {width} x {height} pixels",
-            where=f"camera '{camera.name}'",
-            remedy="correct the crop in the spec",
-        )
 
 
 # -- a spec to begin with ------------------------------------------------------------------------

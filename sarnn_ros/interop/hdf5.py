@@ -85,9 +85,9 @@ def _open(path: Path, bgr: bool) -> Iterator[Rows]:
             if is_image:
                 height, width = item.shape[1:3]
                 check_pixels(f"an image of '{key}'", width, height, where=main)
-                cameras[_camera(key)] = ArrayFrames(item, swap=bgr)
+                cameras[key.removesuffix(_RGB)] = ArrayFrames(item, swap=bgr)
             elif is_files:
-                cameras[_camera(key)] = CompressedFrames(item, swap=bgr)
+                cameras[key.removesuffix(_RGB)] = CompressedFrames(item, swap=bgr)
             else:
                 numbers += bytes_of(item.shape, max(item.dtype.itemsize, FLOAT_BYTES))
                 check_in_memory("the arrays that are no images", numbers, where=main)
@@ -95,9 +95,8 @@ def _open(path: Path, bgr: bool) -> Iterator[Rows]:
 
         file.visititems(visit)  # which follows no links, neither soft ones nor external ones
         for film in sorted(path.glob(f"*{_RGB}.rmb.mp4")) if path.is_dir() else ():
-            key = film.name.removesuffix(".rmb.mp4")
             frames = VideoFrames(inside(path, film), swap=bgr)
-            cameras[_camera(key)] = stack.enter_context(frames)
+            cameras[film.name.removesuffix(f"{_RGB}.rmb.mp4")] = stack.enter_context(frames)
         yield rows_of(path, arrays, cameras)
 
 
@@ -110,10 +109,6 @@ def _refuse_other_files(item: Any, key: str, where: Path) -> None:
             where=where,
             remedy="if you trust it, copy the data into one file (h5repack does)",
         )
-
-
-def _camera(key: str) -> str:
-    return key.removesuffix(_RGB)
 
 
 class CompressedFrames:

@@ -223,23 +223,24 @@ class _Dataset:
         return [key for key, feature in self.info.features.items() if feature.is_camera]
 
     def data_file(self, about: Mapping[str, Any]) -> Path:
-        numbers = {key: _number(about, f"data/{key}") for key in ("chunk_index", "file_index")}
-        return inside(
-            self.path,
-            self.path / _filled(self.info.data_path, numbers, f"{self.path / INFO}: data_path"),
-        )
+        return self._file(about, "data_path", self.info.data_path, "data")
 
     def film(self, about: Mapping[str, Any], key: str) -> Path:
         if self.info.video_path is None:
             raise BagError(f"no 'video_path', and '{key}' is a film", where=self.path / INFO)
-        numbers = {
-            one: _number(about, f"videos/{key}/{one}") for one in ("chunk_index", "file_index")
-        }
-        values: dict[str, str | int] = {"video_key": key, **numbers}
-        return inside(
-            self.path,
-            self.path / _filled(self.info.video_path, values, f"{self.path / INFO}: video_path"),
+        return self._file(
+            about, "video_path", self.info.video_path, f"videos/{key}", video_key=key
         )
+
+    def _file(
+        self, about: Mapping[str, Any], name: str, pattern: str, prefix: str, **values: str | int
+    ) -> Path:
+        """:param pattern: of the path, in info.json as `name`.
+        :param prefix: of the columns that have its numbers."""
+        for one in ("chunk_index", "file_index"):
+            values[one] = _number(about, f"{prefix}/{one}")
+        filled = _filled(pattern, values, f"{self.path / INFO}: {name}")
+        return inside(self.path, self.path / filled)
 
     def files(self, about: Mapping[str, Any]) -> tuple[Path, ...]:
         """All that the episode is read from and that is there."""

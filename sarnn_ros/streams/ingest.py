@@ -31,7 +31,7 @@ from sarnn_ros.streams.decode import (
     stamp_ns,
 )
 from sarnn_ros.streams.poses import NoTransform, TransformChain
-from sarnn_ros.streams.preprocess import crop_resize
+from sarnn_ros.streams.preprocess import check_crop, crop_resize
 
 #: A tick is observed at most so many periods after the newest message arrived.
 HORIZON_TICKS = 2
@@ -57,7 +57,8 @@ class Stream:
     """One source and its usable messages, ascending by stamp.
 
     :param name: the camera's, or as in `Spec.joint_source_names`.
-    :param topic: as messages name it. :param type: of its messages.
+    :param topic: as messages name it.
+    :param type: of its messages.
     :param admit: raises `DecodeError` for a message that may not be used.
     :param max_age_ns: the oldest that a tick may use.
     """
@@ -275,14 +276,7 @@ def _admit_image(
     receive_ns: int,
 ) -> tuple[int, Any]:
     width, height = check_image(msg, trained)
-    crop = camera.crop
-    if crop and (crop.x + crop.width > width or crop.y + crop.height > height):
-        raise DecodeError(
-            f"crop x={crop.x} y={crop.y} width={crop.width} height={crop.height} exceeds the "
-            f"image of {width} x {height} pixels",
-            where=camera.topic,
-            remedy="correct the crop in the spec, or the camera's resolution",
-        )
+    check_crop(camera, width, height, DecodeError)
     if spec.clock == "receive":
         return receive_ns, keep(msg)
     stamp = _not_ahead(stamp_ns(msg), receive_ns, camera.max_age_ns, spec, max_ahead_ns)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sarnn_ros.errors import SpecError
+from sarnn_ros.errors import SarnnError, SpecError
 from sarnn_ros.spec import CameraSpec, Range
 from sarnn_ros.streams.registration import undo
 
@@ -24,6 +24,20 @@ from sarnn_ros.streams.registration import undo
 MIN_RANGE = 1e-3
 #: 1/255, exact in float32.
 _UNIT = float(np.float32(1 / 255))
+
+
+def check_crop(
+    camera: CameraSpec, width: int, height: int, error: type[SarnnError] = SpecError
+) -> None:
+    """:raises SarnnError: of the type `error`: the crop exceeds the source image of this size."""
+    crop = camera.crop
+    if crop is not None and (crop.x + crop.width > width or crop.y + crop.height > height):
+        raise error(
+            f"crop x={crop.x} y={crop.y} width={crop.width} height={crop.height} exceeds the "
+            f"image of {width} x {height} pixels",
+            where=f"camera '{camera.name}' ({camera.topic})",
+            remedy="correct the crop in the spec, or the camera's resolution",
+        )
 
 
 def crop_resize(
@@ -41,14 +55,8 @@ def crop_resize(
     :raises SpecError: the crop exceeds the image.
     """
     height, width = image.shape[:2]
+    check_crop(camera, width, height)
     crop = camera.crop
-    if crop is not None and (crop.x + crop.width > width or crop.y + crop.height > height):
-        raise SpecError(
-            f"crop x={crop.x} y={crop.y} width={crop.width} height={crop.height} exceeds the "
-            f"image of {width} x {height} pixels",
-            where=f"camera '{camera.name}' ({camera.topic})",
-            remedy="correct the crop in the spec, or the camera's resolution",
-        )
     if moved is not None:
         image = undo(image, moved)
     if crop is not None:
