@@ -17,16 +17,16 @@ import resource
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from sarnn_ros.data.bags import bag_files, sqlite_log
 from sarnn_ros.data.dataset import Episode, blocks, release
-from sarnn_ros.data.problems import BagReport, Problem, StreamReport, Void
+from sarnn_ros.data.problems import BagReport
 from sarnn_ros.data.reading import Allocate, read_bag
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.files import atomic_folder
@@ -34,9 +34,12 @@ from sarnn_ros.spec import Spec
 
 #: To be raised when the same bag and spec give other arrays than before.
 VERSION = 8
-_ENDS = 1 << 16
+#: Of a file's beginning and of its end, what `key_of` looks at.
+_END_BYTES = 1 << 16
 #: Files that may be open. Each camera of each episode is one, and shells usually allow 1024.
-_FILES = 1 << 16
+MAX_OPEN_FILES = 1 << 16
+
+_REPORT = TypeAdapter(BagReport)
 
 Read = tuple[list[Episode], BagReport]
 
@@ -107,9 +110,9 @@ def key_of(files: Iterable[Path], spec: Spec, *more: object) -> str:
         about = file.stat()
         digest.update(f"{file.name}:{about.st_size}:{about.st_mtime_ns};".encode())
         with file.open("rb") as stream:
-            digest.update(stream.read(_ENDS))
-            stream.seek(max(0, about.st_size - _ENDS))
-            digest.update(stream.read(_ENDS))
+            digest.update(stream.read(_END_BYTES))
+            stream.seek(max(0, about.st_size - _END_BYTES))
+            digest.update(stream.read(_END_BYTES))
     return digest.hexdigest()
 
 
@@ -167,22 +170,22 @@ def _load(folder: Path) -> tuple[list[Episode], BagReport] | None:
         episodes = [
             _load_episode(folder, number, one) for number, one in enumerate(about["episodes"])
         ]
-        return episodes, _report(about["report"])
+        return episodes, _REPORT.validate_python(about["report"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             raise ConfigError(
                 "more files are open than the system allows: each camera of each episode is one",
                 where=folder.parent,
-                remedy=f"before the command, in the same shell: ulimit -n {_FILES}",
+                remedy=f"before the command, in the same shell: ulimit -n {MAX_OPEN_FILES}",
             ) from error
         shutil.rmtree(folder, ignore_errors=True)  # damaged: decode again
         return None
 
 
 def allow_many_files() -> None:
-    """Let this process open as many files as it may, `_FILES` at most."""
+    """Let this process open as many files as it may, `MAX_OPEN_FILES` at most."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    most = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < most:
         with suppress(OSError, ValueError):  # then the error above says what to do
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
@@ -224,18 +227,3 @@ def _load_episode(folder: Path, number: int, about: dict[str, Any]) -> Episode:
         efforts=array("efforts") if about["has_efforts"] else None,
         previews=_Previews({one: folder / f"{number}.preview.{one}.npy" for one in sizes}),
     )
-
-
-def _report(values: dict[str, Any]) -> BagReport:
-    known = {one.name for one in fields(BagReport)}
-    if set(values) != known:
-        raise ValueError("written by another version")
-    values = dict(values)
-    values["trimmed"] = tuple(values["trimmed"])
-    values["void"] = {topic: Void(**void) for topic, void in values["void"].items()}
-    values["problems"] = [Problem(**one) for one in values["problems"]]
-    values["streams"] = [
-        StreamReport(**{**one, "age": tuple(one["age"]) if one["age"] else None})
-        for one in values["streams"]
-    ]
-    return BagReport(**values)

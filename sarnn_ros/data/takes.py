@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import Episode, Int
 from sarnn_ros.data.problems import BagReport, Problem
-from sarnn_ros.data.proposal import RATE, model_size
+from sarnn_ros.data.proposal import DEFAULT_RATE, model_size
 from sarnn_ros.data.reading import MAX_TICKS, Allocate, Decode, Recording, Show, episodes_of
 from sarnn_ros.errors import BagError, DecodeError, SarnnError, shorten
 from sarnn_ros.spec import (
@@ -424,7 +424,7 @@ def proposal(rows: Rows, rate: float | None) -> dict[str, object]:
     own = rows.rate or rate
     if rows.stamps is not None and len(rows.stamps) > 1:
         own = float(NANOSECONDS / np.median(np.diff(rows.stamps)))
-    values: dict[str, object] = {"rate": min(RATE, round(own, 3)) if own else RATE}
+    values: dict[str, object] = {"rate": min(DEFAULT_RATE, round(own, 3)) if own else DEFAULT_RATE}
     cameras = []
     for key, frames in rows.cameras.items():
         width, height = model_size(*frames.size)

@@ -46,7 +46,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from sarnn_ros.errors import BagError
 from sarnn_ros.files import atomic_folder
-from sarnn_ros.spec import NANOSECONDS
+from sarnn_ros.spec import IMAGE_TYPE, JOINT_STATE_TYPE, NANOSECONDS
 
 __all__ = ["Images", "JointStates", "write_bag"]
 
@@ -54,9 +54,6 @@ __all__ = ["Images", "JointStates", "write_bag"]
 BAG_VERSION: Literal[8] = 8
 #: Where stamps begin if nothing else is said: 2026-01-01, ns since the epoch.
 START_NS = 1_767_225_600 * NANOSECONDS
-
-IMAGE = "sensor_msgs/msg/Image"
-JOINT_STATE = "sensor_msgs/msg/JointState"
 
 _FOREVER = QosTime(9223372036, 854775807)
 #: What a default ROS 2 publisher offers; `ros2 bag play` offers it again.
@@ -106,7 +103,7 @@ def image_message(
         "step": pixels.nbytes // pixels.shape[0],
         "data": np.ascontiguousarray(pixels).view(np.uint8).reshape(-1),
     }
-    return TYPES.types[IMAGE](**(values | fields))
+    return TYPES.types[IMAGE_TYPE](**(values | fields))
 
 
 def joint_state_message(
@@ -117,7 +114,7 @@ def joint_state_message(
     effort: ArrayLike = (),
 ) -> Any:
     """A sensor_msgs/JointState; rad or m, and per second; N m or N."""
-    return TYPES.types[JOINT_STATE](
+    return TYPES.types[JOINT_STATE_TYPE](
         header=header(stamp_ns),
         name=list(names),
         position=np.array(position, np.float64),
@@ -130,7 +127,7 @@ def joint_state_message(
 class _Timed:
     """When the samples were taken.
 
-    :param rate: samples per second, from `start_ns` on; or else
+    :param rate: samples per second, from `start_ns` on; give it or `stamps_ns`.
     :param stamps_ns: (n,) time of each sample, ns since the epoch, rising.
     :param received_ns: (n,) when the recorder got it; by default at its stamp.
     """
@@ -171,7 +168,7 @@ class Images(_Timed):
     """
 
     frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
-    kind = IMAGE
+    kind = IMAGE_TYPE
 
     def messages(self, topic: str) -> Iterator[Message]:
         stamps, received = self.times(len(self.frames), topic)
@@ -191,14 +188,15 @@ class JointStates(_Timed):
 
     :param names: of the joints.
     :param positions: (n, joints), rad or m.
-    :param velocities: the same per second, or None. :param efforts: likewise, N m or N, or None.
+    :param velocities: (n, joints), rad/s or m/s.
+    :param efforts: (n, joints), N m or N.
     """
 
     names: Sequence[str]
     positions: NDArray[np.float64]
     velocities: NDArray[np.float64] | None = None
     efforts: NDArray[np.float64] | None = None
-    kind = JOINT_STATE
+    kind = JOINT_STATE_TYPE
 
     def messages(self, topic: str) -> Iterator[Message]:
         stamps, received = self.times(len(self.positions), topic)

@@ -67,7 +67,7 @@ class Recording:
         allocate: Allocate | None = None,
         show: Show | None = None,
     ) -> Read:
-        """Never raises for what is in the files: the report tells."""
+        """Never raises for what is in the files: the report tells. See `read_bag`."""
         if self.left_out or self.unreadable:
             return [], _not_read(self)
         if self.take is None:

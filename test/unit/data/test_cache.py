@@ -75,7 +75,7 @@ def test_a_change_is_noticed(change: str, bags, tmp_path, monkeypatch):
         os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
         second = load(bags, tmp_path / "cache")
     elif change == "one byte":  # in the middle of a large file, which is not looked at
-        monkeypatch.setattr(module, "_ENDS", 16)
+        monkeypatch.setattr(module, "_END_BYTES", 16)
         first = load(bags, tmp_path / "cache")
         file = next((bags / "take0").glob("*.mcap"))
         data = bytearray(file.read_bytes())
