@@ -287,7 +287,8 @@ def absolute(topic: str) -> str:
 def _open_file(path: Path, stack: ExitStack, damage: list[str]) -> _Sqlite | _Mcap:
     """A storage file of rosbag2.
 
-    :param stack: closes it. :param damage: see `_Mcap`.
+    :param stack: closes it.
+    :param damage: see `_Mcap`.
     """
     scratch = Path(stack.enter_context(TemporaryDirectory(prefix="sarnn_ros-")))
     if path.suffix == ".zstd":
@@ -568,14 +569,9 @@ def _store(kind: Stores, msgtype: str) -> Any:
     return store
 
 
-@functools.lru_cache(maxsize=256)
-def _reader(msgtype: str) -> tuple[Any, Any]:
-    store = _store(Stores.ROS2_JAZZY, msgtype)
-    return store, store.get_msgdef(msgtype)
-
-
 def _deserialise(msgtype: str, raw: bytes | memoryview) -> Any:
-    store, about = _reader(msgtype)
+    store = _store(Stores.ROS2_JAZZY, msgtype)
+    about = store.get_msgdef(msgtype)
     # Not store.deserialize_cdr: that refuses what follows after the message. Some recorders leave
     # stray bytes there, and of a controller's state only the beginning is known.
     view = memoryview(raw)

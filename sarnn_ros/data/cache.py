@@ -117,7 +117,10 @@ def key_of(files: Iterable[Path], spec: Spec, *more: object) -> str:
 
 
 def _map(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A new array on disk. :raises OSError: there is no space for all of it."""
+    """A new array on disk.
+
+    :raises OSError: there is no space for all of it.
+    """
     array: NDArray[np.uint8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
         file, "w+", np.uint8, shape
     )

@@ -65,7 +65,7 @@ class Dataset:
     """Episodes, their split, and the normalisation learnt from the training part.
 
     :param training: indices into `episodes`.
-    :param validation: likewise; empty if there is only one episode.
+    :param validation: indices into `episodes`; empty if there is only one episode.
     :param fingerprint: SHA-256 over spec, episodes and split.
     :param bags: what became of each bag.
     """

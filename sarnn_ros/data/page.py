@@ -21,7 +21,11 @@ OPEN_ROWS = 20
 
 
 def write_html(path: Path, title: str, parts: Iterable[str]) -> None:
-    """:param parts: HTML, one element each. :raises OSError: it cannot be written."""
+    """Write a page.
+
+    :param parts: HTML, one element each.
+    :raises OSError: it cannot be written.
+    """
     heading = html.escape(title)
     write_text(path, _PAGE.replace("TITLE", heading).replace("CONTENT", "\n".join(parts)))
 
@@ -41,7 +45,11 @@ def folded(summary: str, content: str) -> str:
 
 
 def picture(image: NDArray[np.uint8], kind: str = "jpg") -> str:
-    """uint8 (H, W, 3) RGB, as an element. :param kind: jpg, webp, or png, which loses nothing."""
+    """An image as an element.
+
+    :param image: uint8 (H, W, 3) RGB.
+    :param kind: jpg, webp, or png, which loses nothing.
+    """
     return f'<img src="{image_url(image, kind)}">'
 
 

@@ -12,7 +12,10 @@ from sarnn_ros.spec import Crop
 
 
 def framed(
-    small: NDArray[np.uint8], source: tuple[int, int], crop: Crop | None
+    small: NDArray[np.uint8],
+    source: tuple[int, int],
+    crop: Crop | None,
+    colour: tuple[int, int, int] = (255, 60, 60),
 ) -> NDArray[np.uint8]:
     """A preview, uint8 (h, w, 3) RGB, with the crop as a frame.
 
@@ -22,24 +25,21 @@ def framed(
         return small
     left, top, right, bottom = _scaled(crop, small.shape[1] / source[0])
     drawn = small.copy()
-    cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), (255, 60, 60), 2)
+    cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), colour, 2)
     return drawn
 
 
-def framed_and_cut(
+def cut_out(
     small: NDArray[np.uint8], source: tuple[int, int], crop: Crop, size: tuple[int, int]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A preview with another crop as a frame, and roughly what the network would see of it.
+) -> NDArray[np.uint8]:
+    """Roughly what the network would see of a preview with this crop.
 
     :param source: (width, height) of the image that the preview was made of.
     :param size: (width, height) of the network's image.
     """
     left, top, right, bottom = _scaled(crop, small.shape[1] / source[0])
     part = small[top : max(bottom, top + 1), left : max(right, left + 1)]
-    cut = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
-    framed = small.copy()
-    cv2.rectangle(framed, (left, top), (right - 1, bottom - 1), (60, 220, 60), 2)
-    return framed, cut
+    return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _scaled(crop: Crop, scale: float) -> tuple[int, int, int, int]:

@@ -54,8 +54,8 @@ Show = Callable[[str, str, Int, NDArray[np.uint8]], None]
 MAX_TICKS = 5_000_000
 #: Messages of a topic may be recorded in another order than they came, but not by this much, s.
 CLOCK_STEP = 1.0
-#: Longer than any recording, ns: for what is used whatever its age.
-_EVER = 1 << 62
+#: Longer than any recording: for what is used whatever its age.
+_ANY_AGE_NS = 1 << 62
 _DECODERS = 2
 
 
@@ -117,7 +117,7 @@ class Recording(Ingest):
     def _add(self, name: str, topic: str | None, admit: Admission | None) -> Stream:
         """A stream beside the observed ones."""
         known = absolute(topic or "")
-        stream = Stream(name, known, "", admit or _admit_marker, _EVER)
+        stream = Stream(name, known, "", admit or _admit_marker, _ANY_AGE_NS)
         if topic and admit:
             self.routes.setdefault(known, []).append(stream)
         return stream
@@ -132,7 +132,10 @@ class Recording(Ingest):
         return tick
 
     def describe(self, messages: dict[str, int], voids: dict[str, Void]) -> list[StreamReport]:
-        """One report per topic. :param messages: so many came of each."""
+        """One report per topic.
+
+        :param messages: so many came of each.
+        """
         # Of streams that share a topic, the one that can use the fewest messages.
         fewest_last = sorted(self.streams, key=lambda stream: -len(self.arrivals[stream][0]))
         chosen = {stream.topic: stream for stream in fewest_last}
@@ -262,7 +265,9 @@ def episodes_of(
     ticks = sum(len(cut.ticks) for cut in cuts)
     pixels = sum(camera.width * camera.height for camera in spec.cameras)
     check_expansion("the model's images of it", ticks * pixels * 3, recording.packed_bytes)
-    _decode_images(images, recording, cuts, allocate or _in_memory, show)
+    _decode_images(
+        images, recording, cuts, allocate or (lambda _, shape: np.empty(shape, np.uint8)), show
+    )
     for cut in cuts:
         try:
             yield _finish(cut, recording, report)
@@ -487,10 +492,6 @@ def _decode_images(
                 finish(*jobs.popleft())
         while jobs:
             finish(*jobs.popleft())
-
-
-def _in_memory(name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    return np.empty(shape, dtype=np.uint8)
 
 
 def stem(path: Path) -> str:

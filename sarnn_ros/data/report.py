@@ -163,13 +163,14 @@ def examine(dataset: Dataset) -> DatasetReport:
         )
         for index, episode in enumerate(episodes)
     )
+    moving = 1.0 - min(joint.still for joint in joints)
     problems = [
         *dataset.problems,
         *(problem for bag in dataset.bags for problem in _stream_problems(bag, spec)),
         *_tick_problems(spec, episodes),
         *_joint_problems(spec, joints),
         *(one for camera, about in zip(spec.cameras, cameras) for one in _camera_problems(
-            camera, about, [episode.name for episode in episodes], moving=_moving(joints))),
+            camera, about, [episode.name for episode in episodes], moving=moving)),
         *_difference_problems(spec, differences),
         *_episode_problems(lengths),
     ]  # fmt: skip
@@ -213,8 +214,11 @@ def _camera(
     for episode in episodes:
         images = episode.images[camera.name]
         # Statistics need no more than some of the images; a long episode is memory-mapped.
-        rows = np.unique(np.linspace(0, len(images) - 1, 32).astype(np.int64))
-        some = np.stack([_copy(images, row) for row in rows])
+        copies = []
+        for row in np.unique(np.linspace(0, len(images) - 1, 32).astype(np.int64)):
+            copies.append(np.array(images[row], dtype=np.float64))
+            release(images)  # after each: the system may map 2 MB of the file for it
+        some = np.stack(copies)
         means.append(some.mean(axis=(0, 1, 2)))
         contrasts.append(float(some.mean(axis=-1).std(axis=(1, 2)).mean()))
         of_episodes.append(float(some.mean()))
@@ -232,13 +236,6 @@ def _camera(
     )
 
 
-def _copy(images: NDArray[np.uint8], row: np.int64) -> NDArray[np.float64]:
-    # One at a time: the system may map 2 MB of the file for each.
-    image = np.array(images[row], dtype=np.float64)
-    release(images)
-    return image
-
-
 def _repeated(images: NDArray[np.uint8]) -> float:
     """Share of images equal to the one before."""
     same, last = 0, None
@@ -248,11 +245,6 @@ def _repeated(images: NDArray[np.uint8]) -> float:
             last = image
         last = np.array(last)  # the block is gone when the next one comes
     return same / max(1, len(images) - 1)
-
-
-def _moving(joints: tuple[JointReport, ...]) -> float:
-    """Share of ticks at which some joint moves, at least."""
-    return 1.0 - min(joint.still for joint in joints)
 
 
 # -- problems -----------------------------------------------------------------------------------
@@ -434,6 +426,7 @@ def _switch_problems(joint: JointReport, name: str, *, smoothed: bool) -> Iterat
 def _camera_problems(
     camera: CameraSpec, about: CameraReport, names: list[str], *, moving: float
 ) -> Iterator[Problem]:
+    """:param moving: share of ticks at which some joint moves, at least."""
     where = f"camera '{camera.name}'"
     sees = "the policy cannot see what it is to act on"
     if about.brightness < DARK or about.brightness > BRIGHT:

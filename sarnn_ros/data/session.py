@@ -296,7 +296,9 @@ class Session:
         topics: Mapping[str, tuple[str, Sequence[Qos]]],
         preflight: Callable[[], Sequence[str]],
     ) -> str:
-        """:param topics: type and the publishers' QoS by topic.
+        """Begin an episode.
+
+        :param topics: type and the publishers' QoS by topic.
         :param preflight: says what stands in the way.
         :raises ConfigError: an episode is running, or something stands in the way.
         """
@@ -379,7 +381,8 @@ class Session:
         """The running episode, or else the one just kept, goes into the trash. A second call does
         not reach the one before.
 
-        :raises ConfigError: there is none. :raises OSError: it cannot be moved.
+        :raises ConfigError: there is none.
+        :raises OSError: it cannot be moved.
         """
         with self._lock:
             if self._writer is not None:
@@ -401,7 +404,8 @@ class Session:
         """End the running episode, if there is one, and label it; or else the one just kept.
 
         :param wait: as of `stop`, if it ends one.
-        :raises ConfigError: there is none. :raises OSError: it cannot be written.
+        :raises ConfigError: there is none.
+        :raises OSError: it cannot be written.
         """
         with self._lock:
             kept = self._keep()[1] if self._writer is not None else ""
@@ -419,7 +423,8 @@ class Session:
     def take_over(self, topic: str, receive_ns: int) -> str:
         """Mark in the bag that a person leads the arm from now on, or no longer.
 
-        :raises ConfigError: nothing is being recorded. :raises OSError: it cannot be written.
+        :raises ConfigError: nothing is being recorded.
+        :raises OSError: it cannot be written.
         """
         with self._lock:
             if self._writer is None:

@@ -36,11 +36,11 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.backends import load_model
 from sarnn_ros.policy.directory import CameraEnvelope, Envelope, load_config, read_regular
 from sarnn_ros.policy.export import export_policy
-from sarnn_ros.spec import CameraSpec, Spec
+from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.validation import describe
 
-#: Of cameras but the first.
+#: How the grids of all cameras but the first end.
 _OTHER_GRID = ".issm.pos_xy"
 #: What files of RoboManipBaselines do not say, or only in a pickle, which could run code.
 _RMB_NOTES = (
@@ -137,8 +137,7 @@ def read_eipl(
     is_rmb = rmb_checkpoint.is_rmb(state)
     settings, notes = (_Args(), list(_RMB_NOTES)) if is_rmb else _read_args(weights, args)
     old = "pos_encoder.6.temperature" in state
-    if slope is None:
-        slope = settings.slope
+    slope = settings.slope if slope is None else slope
     if slope is None:
         slope = OLD_SLOPE if old else SLOPE
         if old:
@@ -232,8 +231,10 @@ def export_eipl(policy: Path, out: Path) -> list[Path]:
     """
     config = load_config(policy)
     shape, spec = config.model, config.spec
-    camera = _only_camera(spec)
+    camera = spec.cameras[0]
     problems = []
+    if len(spec.cameras) != 1:
+        problems.append(f"{len(spec.cameras)} cameras")
     if shape.stride != 1:
         problems.append("a stride of 2")
     if shape.point_memory:
@@ -351,7 +352,7 @@ def _read_args(weights: Path, args: Path | None) -> tuple[_Args, list[str]]:
     except ValidationError as error:
         raise PolicyError(
             "; ".join(
-                f"{': '.join(map(str, (*item['loc'], describe(item))))}" for item in error.errors()
+                ": ".join((*map(str, item["loc"]), describe(item))) for item in error.errors()
             ),
             where=path,
             remedy="write what EIPL trained with, or leave it out for EIPL's default "
@@ -427,11 +428,3 @@ def _assumed_envelope(normaliser: JointNormaliser, spec: Spec) -> Envelope:
         start_pose_spread=tuple(((high - low) / 2).tolist()),
         cameras=cameras,
     )
-
-
-def _only_camera(spec: Spec) -> CameraSpec:
-    if len(spec.cameras) != 1:
-        raise PolicyError(
-            f"EIPL's SARNN has one camera, the spec {len(spec.cameras)}", where="cameras"
-        )
-    return spec.cameras[0]

@@ -26,7 +26,8 @@ def columns_of(file: Path) -> list[str]:
 def read_table(file: Path, columns: Sequence[str]) -> Any:
     """Some columns, which together fit into memory, as a pyarrow Table; those that are there.
 
-    :raises BagError: they do not. :raises ValueError, OSError: the file is damaged.
+    :raises BagError: they do not.
+    :raises ValueError, OSError: the file is damaged.
     """
     import pyarrow
     from pyarrow import parquet

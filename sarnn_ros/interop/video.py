@@ -27,7 +27,8 @@ _BOUND = {"max_pixels": str(MAX_PIXELS)}
 class VideoFrames:
     """A part of a film, as one camera of a recording. A context manager.
 
-    :param start: s, where row 0 is. :param count: of rows; None: all frames of the film.
+    :param start: s, where row 0 is.
+    :param count: of rows; None: all frames of the film.
     :param rate: rows per second; needed with `start`.
     :param swap: exchange red and blue.
     """
@@ -105,6 +106,11 @@ class VideoFrames:
         )
 
 
+def pixel_format(width: int, height: int) -> str:
+    """Colours of half the resolution need even sides."""
+    return "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
+
+
 class FilmWriter:
     """Writes frames as H.264 in mp4. `close` when the last was added.
 
@@ -120,19 +126,18 @@ class FilmWriter:
         options = {"crf": str(QUALITY), "g": str(KEYFRAME), "bf": "0", "preset": "veryfast"}
         self._stream = self._file.add_stream("libx264", rate=pace, options=options)
         self._stream.width, self._stream.height = width, height
-        # Chroma of half the resolution needs even sides.
-        self._stream.pix_fmt = "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
+        self._stream.pix_fmt = pixel_format(width, height)
         self._stream.thread_type = "AUTO"
         self._time_base = 1 / pace
-        self.count = 0
+        self._count = 0
 
     def add(self, image: Image) -> None:
         """:param image: uint8 (H, W, 3) RGB."""
         import av
 
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame.pts, frame.time_base = self.count, self._time_base
-        self.count += 1
+        frame.pts, frame.time_base = self._count, self._time_base
+        self._count += 1
         for packet in self._stream.encode(frame):
             self._file.mux(packet)
 
@@ -163,7 +168,6 @@ class FilmJoiner:
             if self._stream is None:
                 self._stream = self._file.add_stream_from_template(source)
             first = round(self.frames / pace / source.time_base)
-            count = 0
             packet: Any
             for packet in film.demux(source):
                 if packet.dts is None:  # the end
@@ -172,8 +176,7 @@ class FilmJoiner:
                 packet.stream = self._stream
                 self.bytes += packet.size
                 self._file.mux(packet)
-                count += 1
-        self.frames += count
+                self.frames += 1
 
     def close(self) -> None:
         self._file.close()

@@ -19,14 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import DecodeError
-from sarnn_ros.spec import NANOSECONDS, TF_TYPE, CameraSpec, JointSource, Spec
+from sarnn_ros.spec import NANOSECONDS, TF_TYPE, CameraSpec, Clock, JointSource, Spec
 from sarnn_ros.streams.align import ImageTicks, newest
 from sarnn_ros.streams.decode import (
     OtherJoints,
     check_image,
     decode_effort,
     decode_image,
-    decode_transforms,
     decode_vector,
     stamp_ns,
 )
@@ -277,9 +276,7 @@ def _admit_image(
 ) -> tuple[int, Any]:
     width, height = check_image(msg, trained)
     check_crop(camera, width, height, DecodeError)
-    if spec.clock == "receive":
-        return receive_ns, keep(msg)
-    stamp = _not_ahead(stamp_ns(msg), receive_ns, camera.max_age_ns, spec, max_ahead_ns)
+    stamp = _stamp(msg, receive_ns, spec.clock, camera.max_age_ns, spec, max_ahead_ns)
     if camera is spec.trigger and receive_ns - stamp > camera.max_age_ns:
         raise DecodeError(f"{(receive_ns - stamp) / NANOSECONDS:.3f} s old on arrival")
     return stamp, keep(msg)
@@ -289,7 +286,8 @@ def _admit_joints(
     source: JointSource, spec: Spec, max_ahead_ns: int | None, msg: Any, receive_ns: int
 ) -> tuple[int, Joints]:
     values = decode_vector(msg, source)
-    stamp = _joints_stamp(source, spec, max_ahead_ns, msg, receive_ns)
+    clock = source.clock or spec.clock
+    stamp = _stamp(msg, receive_ns, clock, source.max_age_ns, spec, max_ahead_ns)
     return stamp, Joints(values, decode_effort(msg, source))
 
 
@@ -302,8 +300,12 @@ def _admit_transforms(
     receive_ns: int,
 ) -> tuple[int, Joints]:
     parts = chain.hear(msg, receive_ns)
-    values = decode_transforms([part for part, _ in parts], source)
-    stamps = [_joints_stamp(source, spec, max_ahead_ns, *part) for part in parts]
+    values = decode_vector([part for part, _ in parts], source)
+    clock = source.clock or spec.clock
+    stamps = [
+        _stamp(part, arrived_ns, clock, source.max_age_ns, spec, max_ahead_ns)
+        for part, arrived_ns in parts
+    ]
     # The newest: a tick uses nothing that was stamped later.
     stamp, oldest = max(stamps), min(stamps)
     if stamp - oldest > source.max_age_ns:
@@ -315,17 +317,13 @@ def _admit_transforms(
     return stamp, Joints(values)
 
 
-def _joints_stamp(
-    source: JointSource, spec: Spec, max_ahead_ns: int | None, msg: Any, receive_ns: int
+def _stamp(
+    msg: Any, receive_ns: int, clock: Clock, max_age_ns: int, spec: Spec, max_ahead_ns: int | None
 ) -> int:
-    if (source.clock or spec.clock) == "receive":
+    """:raises DecodeError: it is not set, or too far ahead."""
+    if clock == "receive":
         return receive_ns
-    return _not_ahead(stamp_ns(msg), receive_ns, source.max_age_ns, spec, max_ahead_ns)
-
-
-def _not_ahead(
-    stamp: int, receive_ns: int, max_age_ns: int, spec: Spec, max_ahead_ns: int | None
-) -> int:
+    stamp = stamp_ns(msg)
     # If it were kept, it would pass for fresh at the time of its stamp, and be old by then.
     ahead, most = stamp - receive_ns, max(max_age_ns, HORIZON_TICKS * spec.period_ns)
     if max_ahead_ns is not None:

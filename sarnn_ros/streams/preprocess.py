@@ -128,7 +128,8 @@ def unscale_images(images: NDArray[Any], image_range: Range) -> NDArray[np.uint8
 class JointNormaliser:
     """Maps joint j from [minimum[j], maximum[j]] to `joint_range`, linearly, without clipping.
 
-    :param minimum: (D,) SI units. :param maximum: (D,), larger than `minimum`.
+    :param minimum: (D,) SI units.
+    :param maximum: (D,), larger than `minimum`.
     """
 
     minimum: NDArray[np.float64]
