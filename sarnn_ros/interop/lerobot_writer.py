@@ -37,8 +37,8 @@ DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
-#: Images that are looked at for the statistics of an episode, at most.
-MAX_SAMPLES = 100
+#: Rows and columns of an image that are looked at for the statistics, about.
+STATS_SIDE = 150
 #: Images that wait to be written: messages may be stored a little out of order.
 _MAX_WAITING = 8
 _MB = 2**20
@@ -72,7 +72,7 @@ def export_lerobot(
     reports = []
     try:
         with atomic_folder(out) as folder:
-            writer = _Writer(folder, folder.parent, spec, task)
+            writer = _Writer(folder, spec, task)
             for number, recording in enumerate(recordings):
                 if progress is not None:
                     progress(number, len(recordings), recording.name)
@@ -119,7 +119,7 @@ class _Film:
     """The film of one camera in one episode, while it is written.
 
     :ivar ticks: of its frames, ns.
-    :ivar counts: per channel and level, over some of the images.
+    :ivar counts: of pixels, per channel and level.
     """
 
     path: Path
@@ -128,8 +128,6 @@ class _Film:
     ticks: list[int] = field(default_factory=list)
     waiting: list[tuple[int, int, NDArray[np.uint8]]] = field(default_factory=list)
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, 256), np.int64))
-    samples: int = 0
-    every: int = 1
     closed: bool = False
 
     def add(self, tick: int, image: NDArray[np.uint8]) -> None:
@@ -143,13 +141,10 @@ class _Film:
         tick, _, image = heapq.heappop(self.waiting)
         if self.ticks and tick <= self.ticks[-1]:
             raise BagError("images are stored far out of the order of their stamps")
-        if len(self.ticks) % self.every == 0:
-            if self.samples == MAX_SAMPLES:  # of a long episode fewer and fewer
-                self.every *= 4
-            self.samples += 1
-            small = image[:: max(1, len(image) // 150), :: max(1, image.shape[1] // 150)]
-            for channel, counts in enumerate(self.counts):
-                counts += np.bincount(small[..., channel].reshape(-1), minlength=256)
+        rows, columns = (max(1, side // STATS_SIDE) for side in image.shape[:2])
+        small = image[::rows, ::columns]
+        for channel, counts in enumerate(self.counts):
+            counts += np.bincount(small[..., channel].reshape(-1), minlength=256)
         self.ticks.append(tick)
         self.writer.add(image)
 
@@ -199,8 +194,8 @@ class _Films:
 class _Writer:
     """The data set in the making."""
 
-    def __init__(self, folder: Path, scratch: Path, spec: Spec, task: str) -> None:
-        self.folder, self.scratch, self.spec, self.task = folder, scratch, spec, task
+    def __init__(self, folder: Path, spec: Spec, task: str) -> None:
+        self.folder, self.spec, self.task = folder, spec, task
         self.episodes: list[dict[str, Any]] = []
         self.frames = 0
         self.sizes: dict[str, tuple[int, int]] = {}
@@ -425,7 +420,7 @@ def _image_stats(film: _Film) -> Stats:
         **{name: levels[np.argmax(share >= q, axis=1)] for name, q in QUANTILES.items()},
     }
     nested = {name: value.reshape(3, 1, 1).tolist() for name, value in stats.items()}
-    return {**nested, "count": [min(film.samples, len(film.ticks))]}
+    return {**nested, "count": [len(film.ticks)]}
 
 
 def _aggregate(parts: Sequence[Stats]) -> Stats:

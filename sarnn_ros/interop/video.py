@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ KEYFRAME = 2
 _BOUND = {"max_pixels": str(MAX_PIXELS)}
 
 
+@dataclass
 class VideoFrames:
     """A part of a film, as one camera of a recording. A context manager.
 
@@ -33,17 +35,11 @@ class VideoFrames:
     :param swap: exchange red and blue.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        start: float = 0.0,
-        count: int | None = None,
-        rate: float | None = None,
-        swap: bool = False,
-    ) -> None:
-        self._path, self._start, self._count = path, start, count
-        self._rate, self._swap = rate, swap
+    path: Path
+    start: float = 0.0
+    count: int | None = None
+    rate: float | None = None
+    swap: bool = False
 
     def __enter__(self) -> VideoFrames:
         import av
@@ -51,16 +47,16 @@ class VideoFrames:
         try:
             # The kind is not guessed from the content: a playlist would name other files.
             options = {"protocol_whitelist": "file", **_BOUND}
-            self._file = av.open(str(self._path), format="mp4", options=options)
+            self._file = av.open(str(self.path), format="mp4", options=options)
             self._stream: Any = self._file.streams.video[0]
         except (OSError, IndexError, ValueError, av.FFmpegError) as error:
             raise BagError(
                 f"cannot be read as a film ({error})",
-                where=self._path,
+                where=self.path,
                 remedy="copy or make it again; films are mp4",
             ) from error
         try:
-            check_pixels("the film", *self.size, where=self._path)
+            check_pixels("the film", *self.size, where=self.path)
         except BagError:
             self._file.close()
             raise
@@ -76,32 +72,32 @@ class VideoFrames:
         return self._stream.width, self._stream.height
 
     def __len__(self) -> int:
-        return self._stream.frames if self._count is None else self._count
+        return self._stream.frames if self.count is None else self.count
 
     def read(self, rows: Sequence[int]) -> Iterator[Image]:
         """:raises BagError: a row has no frame within half a period, or the film is damaged."""
-        rate = self._rate or float(self._stream.average_rate or 1)
+        rate = self.rate or float(self._stream.average_rate or 1)
         wanted = iter(rows)
         row = next(wanted, None)
         if row is None:
             return
         # The nearest keyframe before, by a margin of half a frame for rounding.
-        at = max(0.0, self._start + (row - 0.5) / rate)
+        at = max(0.0, self.start + (row - 0.5) / rate)
         self._file.seek(int(at / self._stream.time_base), stream=self._stream)
         for frame in self._file.decode(self._stream):
             time = float(frame.pts * self._stream.time_base)
-            shown = round((time - self._start) * rate)
+            shown = round((time - self.start) * rate)
             if shown > row:
                 break
             while shown == row:
-                image = frame.to_ndarray(format="bgr24" if self._swap else "rgb24")
+                image = frame.to_ndarray(format="bgr24" if self.swap else "rgb24")
                 yield np.ascontiguousarray(image, np.uint8)
                 row = next(wanted, None)
                 if row is None:
                     return
         raise BagError(
-            f"there is no frame {row} at {self._start + row / rate:.3f} s",
-            where=self._path,
+            f"there is no frame {row} at {self.start + row / rate:.3f} s",
+            where=self.path,
             remedy="copy or make the data set again",
         )
 
