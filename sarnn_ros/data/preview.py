@@ -12,10 +12,7 @@ from sarnn_ros.spec import Crop
 
 
 def framed(
-    small: NDArray[np.uint8],
-    source: tuple[int, int],
-    crop: Crop | None,
-    colour: tuple[int, int, int] = (255, 60, 60),
+    small: NDArray[np.uint8], source: tuple[int, int], crop: Crop | None
 ) -> NDArray[np.uint8]:
     """A preview, uint8 (h, w, 3) RGB, with the crop as a frame.
 
@@ -25,21 +22,24 @@ def framed(
         return small
     left, top, right, bottom = _scaled(crop, small.shape[1] / source[0])
     drawn = small.copy()
-    cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), colour, 2)
+    cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), (255, 60, 60), 2)
     return drawn
 
 
-def cut_out(
+def framed_and_cut(
     small: NDArray[np.uint8], source: tuple[int, int], crop: Crop, size: tuple[int, int]
-) -> NDArray[np.uint8]:
-    """Roughly what the network would see of a preview with this crop.
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A preview with another crop as a frame, and roughly what the network would see of it.
 
     :param source: (width, height) of the image that the preview was made of.
     :param size: (width, height) of the network's image.
     """
     left, top, right, bottom = _scaled(crop, small.shape[1] / source[0])
     part = small[top : max(bottom, top + 1), left : max(right, left + 1)]
-    return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
+    cut = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
+    framed = small.copy()
+    cv2.rectangle(framed, (left, top), (right - 1, bottom - 1), (60, 220, 60), 2)
+    return framed, cut
 
 
 def _scaled(crop: Crop, scale: float) -> tuple[int, int, int, int]:

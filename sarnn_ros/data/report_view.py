@@ -16,7 +16,7 @@ from rich.text import Text
 
 from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.data.page import Rows, enlarged, folded, picture, table, write_html
-from sarnn_ros.data.preview import cut_out, framed
+from sarnn_ros.data.preview import framed, framed_and_cut
 from sarnn_ros.data.problems import Problem
 from sarnn_ros.data.report import DatasetReport
 from sarnn_ros.spec import NANOSECONDS, Spec
@@ -24,8 +24,6 @@ from sarnn_ros.spec import NANOSECONDS, Spec
 _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 #: One colour per joint in the plots; they repeat after this many.
 _LINES = ("#1b6ca8", "#c8553d", "#4a7c59", "#8a5a9e", "#b08900", "#3b8ea5", "#7d4f50", "#555555")
-#: Of the frame around a proposed crop, RGB.
-PROPOSED_COLOUR = (60, 220, 60)
 #: The pictures of further episodes are folded away until asked for.
 OPEN_EPISODES = 6
 
@@ -222,10 +220,9 @@ def _differences(report: DatasetReport, dataset: Dataset) -> Iterator[str]:
         previews = first.previews.get(camera.name, ())  # an array, from the cache
         if found.crop is not None and len(previews):
             source, (width, height) = first.source_sizes[camera.name], found.size
-            proposed = framed(previews[0], source, found.crop, PROPOSED_COLOUR)
-            cut = cut_out(previews[0], source, found.crop, found.size)
+            framed, cut = framed_and_cut(previews[0], source, found.crop, found.size)
             shown += (
-                f"<figure>{picture(proposed)}<figcaption>the proposed crop</figcaption></figure>"
+                f"<figure>{picture(framed)}<figcaption>the proposed crop</figcaption></figure>"
                 f"<figure>{enlarged(cut)}<figcaption>about what the network would see, "
                 f"{width} x {height}</figcaption></figure>"
             )

@@ -78,7 +78,7 @@ def export_lerobot(
                     progress(number, len(recordings), recording.name)
                 films = _Films(folder.parent, spec.rate)
                 episodes, report = recording.read(
-                    spec, arrays, allocate=_allocate_in(folder.parent), show=films.show
+                    spec, arrays, _allocate_in(folder.parent), films.show
                 )
                 films.close()
                 for episode in episodes:

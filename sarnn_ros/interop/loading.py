@@ -64,31 +64,27 @@ class Recording:
         self,
         spec: Spec,
         arrays: Arrays,
-        *,
-        cache: Path | None = None,
         allocate: Allocate | None = None,
         show: Show | None = None,
     ) -> Read:
-        """Never raises for what is in the files: the report tells.
-
-        :param cache: folder for decoded episodes, see `read_cached`.
-        :param allocate: without a cache, see `read_bag`.
-        :param show: without a cache, see `read_bag`.
-        :raises ConfigError: the cache cannot be written.
-        """
+        """Never raises for what is in the files: the report tells."""
         if self.left_out or self.unreadable:
             return [], _not_read(self)
         if self.take is None:
-            if cache is not None:
-                return read_bag_cached(self.path, spec, self.name, cache)
             return read_bag(self.path, spec, name=self.name, allocate=allocate, show=show)
-        if cache is not None:
-            try:
-                key = key_of(self.take.files, spec, self.name, arrays)
-            except OSError:  # reading it says what is wrong
-                return self.read(spec, arrays)
-            return read_cached(cache / key, lambda where: self.read(spec, arrays, allocate=where))
         return read_take(self.take, spec, rate=arrays.rate, allocate=allocate, show=show)
+
+    def read_cached(self, spec: Spec, arrays: Arrays, root: Path) -> Read:
+        """:raises ConfigError: the cache cannot be written."""
+        if self.left_out or self.unreadable:
+            return [], _not_read(self)
+        if self.take is None:
+            return read_bag_cached(self.path, spec, self.name, root)
+        try:
+            key = key_of(self.take.files, spec, self.name, arrays)
+        except OSError:  # reading it says what is wrong
+            return self.read(spec, arrays)
+        return read_cached(root / key, lambda allocate: self.read(spec, arrays, allocate))
 
 
 def find_recordings(
@@ -156,7 +152,11 @@ def load_dataset(
     for index, recording in enumerate(recordings):
         if progress is not None:
             progress(index, len(recordings), recording.name)
-        some, report = recording.read(spec, arrays, cache=cache)
+        some, report = (
+            recording.read(spec, arrays)
+            if cache is None
+            else recording.read_cached(spec, arrays, cache)
+        )
         bad = [problem for problem in report.problems if problem.severity == "error"]
         if strict and bad:
             raise BagError(
