@@ -15,10 +15,11 @@ import json
 import os
 import resource
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,12 +34,14 @@ from sarnn_ros.files import atomic_folder
 from sarnn_ros.spec import Spec
 
 #: To be raised when the same bag and spec give other arrays than before.
-VERSION = 8
+VERSION = 9
 #: Of a file's beginning and of its end, what `key_of` looks at.
 _END_BYTES = 1 << 16
 #: Files that may be open. Each camera of each episode is one, and shells usually allow 1024.
 MAX_OPEN_FILES = 1 << 16
 
+#: Small ones that every episode has.
+_ARRAYS = ("ticks", "joints", "targets")
 _REPORT = TypeAdapter(BagReport)
 
 Read = tuple[list[Episode], BagReport]
@@ -132,16 +135,11 @@ def _map(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
     folder.mkdir()
     for number, episode in enumerate(episodes):
-        arrays: dict[str, NDArray[Any]] = {
-            "ticks": episode.ticks,
-            "joints": episode.joints,
-            "targets": episode.targets,
-        }
+        arrays = {name: getattr(episode, name) for name in _ARRAYS}
         if episode.efforts is not None:
             arrays["efforts"] = episode.efforts
         arrays |= {f"preview.{name}": np.stack(some) for name, some in episode.previews.items()}
-        for title, array in arrays.items():
-            np.save(folder / f"{number}.{title}.npy", array, allow_pickle=False)
+        np.savez(folder / f"{number}.npz", **arrays)
         for camera, images in episode.images.items():
             copy = _map(folder / f"{number}.image.{camera}.npy", images.shape)
             start = 0
@@ -156,7 +154,6 @@ def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
                 "digest": one.digest,
                 "source_sizes": one.source_sizes,
                 "lead": one.lead,
-                "has_efforts": one.efforts is not None,
             }
             for one in episodes
         ],
@@ -174,7 +171,7 @@ def _load(folder: Path) -> tuple[list[Episode], BagReport] | None:
             _load_episode(folder, number, one) for number, one in enumerate(about["episodes"])
         ]
         return episodes, _REPORT.validate_python(about["report"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             raise ConfigError(
                 "more files are open than the system allows: each camera of each episode is one",
@@ -197,36 +194,35 @@ def allow_many_files() -> None:
 class _Previews(Mapping[str, Sequence[NDArray[np.uint8]]]):
     """Read when asked for: those of a thousand episodes need not be in memory."""
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        self._files = files
-        for file in files.values():
-            file.stat()
+    def __init__(self, file: Path, cameras: Collection[str]) -> None:
+        self._file, self._cameras = file, cameras
 
     def __getitem__(self, camera: str) -> Sequence[NDArray[np.uint8]]:
-        return list(np.load(self._files[camera], allow_pickle=False))
+        with np.load(self._file, allow_pickle=False) as arrays:
+            return list(arrays[f"preview.{camera}"])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
+        return iter(self._cameras)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._cameras)
 
 
 def _load_episode(folder: Path, number: int, about: dict[str, Any]) -> Episode:
-    def array(title: str, mapped: bool = False) -> Any:
-        file = folder / f"{number}.{title}.npy"
-        return np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
-
     sizes = {camera: (int(w), int(h)) for camera, (w, h) in about["source_sizes"].items()}
+    file = folder / f"{number}.npz"
+    with np.load(file, allow_pickle=False) as arrays:
+        small = {name: arrays[name] for name in (*_ARRAYS, "efforts") if name in arrays}
+    images = {
+        camera: np.load(folder / f"{number}.image.{camera}.npy", mmap_mode="r", allow_pickle=False)
+        for camera in sizes
+    }
     return Episode(
         name=about["name"],
-        ticks=array("ticks"),
-        images={camera: array(f"image.{camera}", mapped=True) for camera in sizes},
-        joints=array("joints"),
-        targets=array("targets"),
+        images=images,
         source_sizes=sizes,
         digest=about["digest"],
         lead=tuple(about["lead"]),
-        efforts=array("efforts") if about["has_efforts"] else None,
-        previews=_Previews({one: folder / f"{number}.preview.{one}.npy" for one in sizes}),
+        previews=_Previews(file, sizes),
+        **small,
     )

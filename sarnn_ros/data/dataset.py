@@ -24,8 +24,8 @@ Int = NDArray[np.int64]
 
 #: An episode needs an input, a target and one more to compare with.
 MIN_TICKS = 3
-#: Images that are worked on at a time.
-BLOCK = 256
+#: Rows of an array, as images, that are worked on at a time.
+BLOCK_ROWS = 256
 #: Share of the ticks that must tell a joint's effort: of a few ticks its range is not known.
 MIN_EFFORT_SHARE = 0.5
 
@@ -214,9 +214,9 @@ def digest_of(*arrays: NDArray[Any]) -> str:
 
 
 def blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """The rows in pieces of `BLOCK`. Of a memory map no more than one piece is in memory."""
-    for start in range(0, len(array), BLOCK):
-        yield array[start : start + BLOCK]
+    """The rows in pieces of `BLOCK_ROWS`. Of a memory map no more than one piece is in memory."""
+    for start in range(0, len(array), BLOCK_ROWS):
+        yield array[start : start + BLOCK_ROWS]
         release(array)
 
 

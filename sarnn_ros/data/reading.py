@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from sarnn_ros.data.bags import Bag, RawMessage, absolute, bag_files
 from sarnn_ros.data.bounds import check_expansion
 from sarnn_ros.data.cutting import Cut, windows
-from sarnn_ros.data.dataset import BLOCK, Episode, Int, digest_of, release
+from sarnn_ros.data.dataset import BLOCK_ROWS, Episode, Int, digest_of, release
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport, Void
 from sarnn_ros.data.targets import commands_at, lead_of, targets_of
 from sarnn_ros.errors import BagError, DecodeError, SarnnError, SpecError, join_problems
@@ -53,10 +53,10 @@ Show = Callable[[str, str, Int, NDArray[np.uint8]], None]
 #: More ticks than this in one bag means that a clock was set while recording.
 MAX_TICKS = 5_000_000
 #: Messages of a topic may be recorded in another order than they came, but not by this much, s.
-CLOCK_STEP = 1.0
+MAX_DISORDER_SECONDS = 1.0
 #: Longer than any recording: for what is used whatever its age.
 _ANY_AGE_NS = 1 << 62
-_DECODERS = 2
+_DECODING_THREADS = 2
 
 
 def read_bag(
@@ -318,7 +318,7 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> Recording:
     for message in bag.messages(recording.routes):
         topic = message.topic
         fall = received.get(topic, 0) - message.receive_ns
-        if fall > CLOCK_STEP * NANOSECONDS:
+        if fall > MAX_DISORDER_SECONDS * NANOSECONDS:
             raise BagError(
                 f"the recorder's clock was set back by {fall / NANOSECONDS:.1f} s while "
                 f"recording, at {message.receive_ns / NANOSECONDS:.3f} s",
@@ -479,14 +479,14 @@ def _decode_images(
             show(cut.name, camera, cut.ticks[rows], result)
 
     jobs: deque[tuple[Cut, int, Int, Future[NDArray[np.uint8] | DecodeError]]] = deque()
-    with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(_DECODING_THREADS, thread_name_prefix="decode") as pool:
         for count, (topic, place, decode) in enumerate(images(users)):
-            if count % BLOCK == 0:
+            if count % BLOCK_ROWS == 0:
                 for target in (one for cut in cuts for one in cut.images.values()):
                     release(target)
             for cut, index, rows in users[topic][place]:
                 jobs.append((cut, index, rows, pool.submit(work, decode, cut, index, rows)))
-            while len(jobs) > 2 * _DECODERS:  # bounded: each job holds its image
+            while len(jobs) > 2 * _DECODING_THREADS:  # bounded: each job holds its image
                 finish(*jobs.popleft())
         while jobs:
             finish(*jobs.popleft())

@@ -23,31 +23,31 @@ from sarnn_ros.spec import NANOSECONDS, CameraSpec, Spec
 from sarnn_ros.streams.preprocess import MIN_RANGE
 
 #: More void messages than this share are a fault of the driver, not an accident.
-VOID_SHARE = 0.01
+MAX_VOID_SHARE = 0.01
 #: Where images are ticks: how far their rate may be from `rate`.
-TICK_RATE_SHARE = 0.1
+MAX_TICK_RATE_DEVIATION = 0.1
 #: An image that arrives later than this part of a period after its stamp is, at the robot, often
 #: not yet there at its tick: the policy then sees an older one than in training.
-LATENCY_SHARE = 0.3
-#: No revolute joint of a usual arm turns more than this, rad.
-LARGEST_ANGLE = 2.2 * np.pi
+MAX_LATENCY_PERIODS = 0.3
+#: No revolute joint of a usual arm turns further, rad.
+MAX_ANGLE = 2.2 * np.pi
 #: Of a joint's range, in one tick: an arm that moves on purpose does not.
-JUMP_SHARE = 0.5
+MAX_STEP_SHARE = 0.5
 #: Share of ticks at one end of the range that looks like clipping.
-SATURATED_SHARE = 0.3
+MAX_SATURATED_SHARE = 0.3
 #: Share of ticks at which a gripper is between open and closed.
-BETWEEN_SHARE = 0.25
-#: An object of fewer pixels is hard to find for convolutions of 3 x 3; the place of one of fewer
-#: than `SMALL_PIXELS` is uncertain (docs/explanation/attention.md).
-FEW_PIXELS, SMALL_PIXELS = 4.0, 32.0
-#: Mean brightness, 0 … 255, and its spread over an image.
-DARK, BRIGHT, FLAT = 12.0, 243.0, 4.0
+MAX_BETWEEN_SHARE = 0.25
+#: Convolutions of 3 x 3 hardly find an object of fewer pixels; the place of one of fewer than
+#: `MIN_PLACED_PIXELS` is uncertain (docs/explanation/attention.md).
+MIN_SEEN_PIXELS, MIN_PLACED_PIXELS = 4.0, 32.0
+#: Of an image's mean and of its standard deviation, 0 … 255.
+MIN_BRIGHTNESS, MAX_BRIGHTNESS, MIN_CONTRAST = 12.0, 243.0, 4.0
 #: Share of images equal to the one before, while the joints move.
-FROZEN_SHARE = 0.2
+MAX_REPEATED_SHARE = 0.2
 #: Episodes shorter or longer than the median by this factor.
-LENGTH_FACTOR = 2.0
+MAX_LENGTH_RATIO = 2.0
 #: Brightness of an episode against the others, 0 … 255.
-BRIGHTNESS_STEP = 40.0
+MAX_BRIGHTNESS_DIFFERENCE = 40.0
 
 
 @dataclass(frozen=True)
@@ -163,14 +163,13 @@ def examine(dataset: Dataset) -> DatasetReport:
         )
         for index, episode in enumerate(episodes)
     )
-    moving = 1.0 - min(joint.still for joint in joints)
     problems = [
         *dataset.problems,
         *(problem for bag in dataset.bags for problem in _stream_problems(bag, spec)),
         *_tick_problems(spec, episodes),
         *_joint_problems(spec, joints),
         *(one for camera, about in zip(spec.cameras, cameras) for one in _camera_problems(
-            camera, about, [episode.name for episode in episodes], moving=moving)),
+            camera, about, [episode.name for episode in episodes], moving=_moving(joints))),
         *_difference_problems(spec, differences),
         *_episode_problems(lengths),
     ]  # fmt: skip
@@ -247,6 +246,11 @@ def _repeated(images: NDArray[np.uint8]) -> float:
     return same / max(1, len(images) - 1)
 
 
+def _moving(joints: tuple[JointReport, ...]) -> float:
+    """Share of ticks at which some joint moves, at least."""
+    return 1.0 - min(joint.still for joint in joints)
+
+
 # -- problems -----------------------------------------------------------------------------------
 
 
@@ -271,7 +275,7 @@ def _tick_problems(spec: Spec, episodes: Sequence[Episode]) -> Iterator[Problem]
         return
     steps = np.concatenate([np.diff(episode.ticks) for episode in episodes])
     rate = NANOSECONDS / float(np.median(steps))
-    if abs(rate / spec.rate - 1.0) > TICK_RATE_SHARE:
+    if abs(rate / spec.rate - 1.0) > MAX_TICK_RATE_DEVIATION:
         yield Problem(
             "warning",
             spec.trigger.topic,
@@ -283,7 +287,7 @@ def _tick_problems(spec: Spec, episodes: Sequence[Episode]) -> Iterator[Problem]
 
 def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) -> Iterator[Problem]:
     period = 1.0 / spec.rate
-    if stream.void > VOID_SHARE * stream.messages:
+    if stream.void > MAX_VOID_SHARE * stream.messages:
         yield Problem(
             "warning",
             where,
@@ -324,7 +328,7 @@ def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) ->
     if (
         spec.clock == "header"
         and stream.topic != trigger
-        and stream.latency > LATENCY_SHARE * period
+        and stream.latency > MAX_LATENCY_PERIODS * period
     ):
         yield Problem(
             "warning",
@@ -373,7 +377,7 @@ def _joint_problems(spec: Spec, joints: tuple[JointReport, ...]) -> Iterator[Pro
 
 
 def _unit_problems(joint: JointReport) -> Iterator[Problem]:
-    if max(-joint.minimum, joint.maximum) > LARGEST_ANGLE:
+    if max(-joint.minimum, joint.maximum) > MAX_ANGLE:
         yield Problem(
             "warning",
             joint.name,
@@ -386,7 +390,7 @@ def _unit_problems(joint: JointReport) -> Iterator[Problem]:
 def _switch_problems(joint: JointReport, name: str, *, smoothed: bool) -> Iterator[Problem]:
     """Of a joint that jumps, as a gripper does, or is taken for one."""
     if smoothed:  # it may jump: its targets do not
-        if joint.between > BETWEEN_SHARE:
+        if joint.between > MAX_BETWEEN_SHARE:
             yield Problem(
                 "warning",
                 joint.name,
@@ -402,7 +406,7 @@ def _switch_problems(joint: JointReport, name: str, *, smoothed: bool) -> Iterat
             "a jump is hard to predict at the right tick",
             f"set 'smooth: {{{name}: 0.5}}' for its source",
         )
-    elif joint.largest_step > JUMP_SHARE * (joint.maximum - joint.minimum):
+    elif joint.largest_step > MAX_STEP_SHARE * (joint.maximum - joint.minimum):
         turn = abs(joint.largest_step - 2 * np.pi) < 0.3
         yield Problem(
             "warning",
@@ -413,7 +417,7 @@ def _switch_problems(joint: JointReport, name: str, *, smoothed: bool) -> Iterat
             "unwrap the angle in the driver" if turn
             else "look for joints that swap names, a second publisher or a pause in recording",
         )  # fmt: skip
-    if joint.levels > 2 and joint.saturated > SATURATED_SHARE:
+    if joint.levels > 2 and joint.saturated > MAX_SATURATED_SHARE:
         yield Problem(
             "note",
             joint.name,
@@ -426,11 +430,10 @@ def _switch_problems(joint: JointReport, name: str, *, smoothed: bool) -> Iterat
 def _camera_problems(
     camera: CameraSpec, about: CameraReport, names: list[str], *, moving: float
 ) -> Iterator[Problem]:
-    """:param moving: share of ticks at which some joint moves, at least."""
     where = f"camera '{camera.name}'"
     sees = "the policy cannot see what it is to act on"
-    if about.brightness < DARK or about.brightness > BRIGHT:
-        kind = "black" if about.brightness < DARK else "white"
+    if about.brightness < MIN_BRIGHTNESS or about.brightness > MAX_BRIGHTNESS:
+        kind = "black" if about.brightness < MIN_BRIGHTNESS else "white"
         yield Problem(
             "warning",
             where,
@@ -438,7 +441,7 @@ def _camera_problems(
             sees,
             "set exposure, 'value_range' (16 bit) or the lights",
         )
-    elif about.contrast < FLAT:
+    elif about.contrast < MIN_CONTRAST:
         yield Problem(
             "warning",
             where,
@@ -446,7 +449,7 @@ def _camera_problems(
             sees,
             "check lens, focus, 'crop' and 'value_range'",
         )
-    if about.repeated > FROZEN_SHARE and moving > 0.5:
+    if about.repeated > MAX_REPEATED_SHARE and moving > 0.5:
         yield Problem(
             "warning",
             where,
@@ -466,7 +469,7 @@ def _camera_problems(
         )
     median = float(np.median(about.brightness_of_episodes))
     for name, brightness in zip(names, about.brightness_of_episodes):
-        if abs(brightness - median) > BRIGHTNESS_STEP:
+        if abs(brightness - median) > MAX_BRIGHTNESS_DIFFERENCE:
             yield Problem(
                 "warning",
                 f"{where}, episode '{name}'",
@@ -492,10 +495,10 @@ def _camera_problems(
 def _difference_problems(spec: Spec, found: Sequence[Difference | None]) -> Iterator[Problem]:
     """Of one camera at least, what differs must be seen, and better in more than a few pixels."""
     known = [(camera, one) for camera, one in zip(spec.cameras, found) if one is not None]
-    best = max((one.pixels for _, one in known), default=SMALL_PIXELS)
-    if best >= SMALL_PIXELS:
+    best = max((one.pixels for _, one in known), default=MIN_PLACED_PIXELS)
+    if best >= MIN_PLACED_PIXELS:
         return
-    hidden = best < FEW_PIXELS
+    hidden = best < MIN_SEEN_PIXELS
     for camera, one in known:
         remedy = "move the object between the episodes, and crop the image to where it may lie"
         if one.crop is not None:
@@ -532,7 +535,7 @@ def _episode_problems(episodes: tuple[EpisodeReport, ...]) -> Iterator[Problem]:
         )
     median = float(np.median([episode.ticks for episode in episodes]))
     for episode in episodes:
-        if not 1 / LENGTH_FACTOR <= episode.ticks / median <= LENGTH_FACTOR:
+        if not 1 / MAX_LENGTH_RATIO <= episode.ticks / median <= MAX_LENGTH_RATIO:
             yield Problem(
                 "warning",
                 episode.name,

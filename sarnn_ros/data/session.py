@@ -34,13 +34,13 @@ from sarnn_ros.streams.ingest import Ingest, joint_admission
 from sarnn_ros.streams.poses import NoTransform
 
 #: Rates are measured over this long.
-WINDOW_SECONDS = 2.0
-#: A topic may be this much slower than the ticks and still count as fast enough.
-RATE_TOLERANCE = 0.9
+RATE_WINDOW_SECONDS = 2.0
+#: A topic must come at this share of the ticks' rate.
+MIN_RATE_SHARE = 0.9
 #: Among so many messages of a shared topic there is one of every publisher.
-SHARED_KEPT = 100
+KEPT_SHARED_MESSAGES = 100
 #: While recording: a topic that is silent for longer, s, and three of its periods, has died.
-SILENCE_SECONDS = 0.5
+MIN_SILENCE_SECONDS = 0.5
 #: Where the takeover of a person is marked in the bag: a Bool, true while a person leads the arm.
 TAKEOVER = "takeover"
 LOG = "recorder.log"
@@ -57,7 +57,7 @@ class Channel:
         that it does not read.
     :param rate: the least, Hz; 0 for topics that are not observed, which may be silent.
     :param shared: many nodes may publish it, each for frames of its own, as /tf.
-    :ivar last: the newest message, serialized; of a shared topic the newest `SHARED_KEPT`.
+    :ivar last: the newest message, serialized; of a shared topic `KEPT_SHARED_MESSAGES` of them.
     """
 
     topic: str
@@ -70,15 +70,15 @@ class Channel:
     last: deque[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.last = deque(maxlen=SHARED_KEPT if self.shared else 1)
+        self.last = deque(maxlen=KEPT_SHARED_MESSAGES if self.shared else 1)
 
     def arrived(self, steady_ns: int, raw: bytes) -> None:
         self.arrivals.append(steady_ns)
         self.last.append(raw)
 
     def measured_rate(self, steady_ns: int) -> float:
-        """Hz, over the last `WINDOW_SECONDS`."""
-        since = steady_ns - round(WINDOW_SECONDS * NANOSECONDS)
+        """Hz, over the last `RATE_WINDOW_SECONDS`."""
+        since = steady_ns - round(RATE_WINDOW_SECONDS * NANOSECONDS)
         recent = [time for time in self.arrivals if time >= since]
         span_ns = recent[-1] - recent[0] if recent else 0
         return (len(recent) - 1) * NANOSECONDS / span_ns if span_ns > 0 else 0.0
@@ -88,7 +88,7 @@ class Channel:
         if not self.rate or not self.arrivals:
             return None
         silence = (steady_ns - self.arrivals[-1]) / NANOSECONDS
-        return silence if silence > max(SILENCE_SECONDS, 3.0 / self.rate) else None
+        return silence if silence > max(MIN_SILENCE_SECONDS, 3.0 / self.rate) else None
 
     def problems(
         self,
@@ -118,9 +118,12 @@ class Channel:
             yield f"'{name}' has {len(publishers)} publishers: {names}"
         if self.rate:  # others may rarely send, as commands and /tf_static
             rate = self.measured_rate(steady_ns)
-            if not self.arrivals or steady_ns - self.arrivals[-1] > WINDOW_SECONDS * NANOSECONDS:
-                yield f"'{name}' has sent nothing for {WINDOW_SECONDS:g} s"
-            elif rate < RATE_TOLERANCE * self.rate:
+            if (
+                not self.arrivals
+                or steady_ns - self.arrivals[-1] > RATE_WINDOW_SECONDS * NANOSECONDS
+            ):
+                yield f"'{name}' has sent nothing for {RATE_WINDOW_SECONDS:g} s"
+            elif rate < MIN_RATE_SHARE * self.rate:
                 yield f"'{name}' comes at {rate:.1f} Hz, ticks are at {self.rate:g} Hz"
         yield from self.unusable(name, messages, now_ns)
 

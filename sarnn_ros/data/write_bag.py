@@ -83,11 +83,7 @@ def header(stamp_ns: int, frame_id: str = "") -> Any:
 
 
 def image_message(
-    stamp_ns: int,
-    pixels: NDArray[Any],
-    encoding: str = "rgb8",
-    frame_id: str = "camera",
-    **fields: Any,
+    stamp_ns: int, pixels: NDArray[Any], encoding: str = "rgb8", **fields: Any
 ) -> Any:
     """A sensor_msgs/Image.
 
@@ -95,7 +91,7 @@ def image_message(
     :param fields: overwrite what follows from the pixels.
     """
     values = {
-        "header": header(stamp_ns, frame_id),
+        "header": header(stamp_ns, "camera"),
         "height": pixels.shape[0],
         "width": pixels.shape[1],
         "encoding": encoding,

@@ -63,7 +63,7 @@ _OTHER_NETWORKS = {
 #: Prefixes that torch.compile and DistributedDataParallel put before every name.
 _PREFIXES = ("_orig_mod.", "module.")
 #: Pixels that the convolutions take from height and width.
-_BORDER = 6
+_BORDER_PIXELS = 6
 #: Parameters with an axis of colour channels.
 _COLOUR_AXES = {
     "pos_encoder.0.weight": 1,
@@ -73,7 +73,7 @@ _COLOUR_AXES = {
 }
 
 #: Without bags nobody knows how fast the arm was shown to move: this share of the range per tick.
-STEP_SHARE = 0.1
+ASSUMED_STEP_SHARE = 0.1
 
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -211,7 +211,8 @@ def import_eipl(
         spec = spec.model_copy(update={"cameras": cameras})
     normaliser = read_bounds(bounds, spec, PolicyError)
     notes.append(
-        f"command limits assumed: the bounds as positions, {STEP_SHARE:.0%} of them per tick"
+        "command limits assumed: the bounds as positions, "
+        f"{ASSUMED_STEP_SHARE:.0%} of them per tick"
     )
     export_policy(
         out,
@@ -369,7 +370,7 @@ def _read_args(weights: Path, args: Path | None) -> tuple[_Args, list[str]]:
 def _build(state: Mapping[str, Tensor], settings: _Args, slope: float, notes: list[str]) -> SARNN:
     first = state["issm.pos_xy"]
     grids = [first, *(state[name] for name in sorted(state) if name.endswith(_OTHER_GRID))]
-    im_size = [[int(side) + _BORDER for side in grid.shape[1:]] for grid in grids]
+    im_size = [[int(side) + _BORDER_PIXELS for side in grid.shape[1:]] for grid in grids]
     sizes: dict[str, Any] = {
         "rec_dim": int(state["rec.weight_hh"].shape[1]),
         "k_dim": int(state["decoder_point.0.weight"].shape[0]) // 2 // len(grids),
@@ -416,7 +417,7 @@ def _assumed_envelope(normaliser: JointNormaliser, spec: Spec) -> Envelope:
         )
         for camera in spec.cameras
     }
-    step = STEP_SHARE * (high - low)
+    step = ASSUMED_STEP_SHARE * (high - low)
     return Envelope(
         position_min=tuple(low.tolist()),
         position_max=tuple(high.tolist()),

@@ -32,7 +32,7 @@ __all__ = ["export_lerobot"]
 
 VERSION = "v3.0"
 #: LeRobot's own: when the next file begins, MB, and how many files a folder holds.
-DATA_MB, VIDEO_MB, CHUNK = 100, 200, 1000
+DATA_MB, VIDEO_MB, FILES_PER_CHUNK = 100, 200, 1000
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
@@ -271,7 +271,7 @@ class _Writer:
             self._data.close()
             self._data, self._data_bytes = None, 0
             self._data_file += 1
-        chunk, file = divmod(self._data_file, CHUNK)
+        chunk, file = divmod(self._data_file, FILES_PER_CHUNK)
         if self._data is None:
             path = self.folder / DATA_PATH.format(chunk_index=chunk, file_index=file)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -286,7 +286,7 @@ class _Writer:
             joiner.close()
             joiner = None
             self._video_files[key] += 1
-        chunk, file = divmod(self._video_files.setdefault(key, 0), CHUNK)
+        chunk, file = divmod(self._video_files.setdefault(key, 0), FILES_PER_CHUNK)
         if joiner is None:
             name = VIDEO_PATH.format(video_key=key, chunk_index=chunk, file_index=file)
             joiner = self._joiners[key] = FilmJoiner(self.folder / name)
@@ -330,7 +330,7 @@ class _Writer:
             "total_episodes": len(self.episodes),
             "total_frames": self.frames,
             "total_tasks": 1,
-            "chunks_size": CHUNK,
+            "chunks_size": FILES_PER_CHUNK,
             "data_files_size_in_mb": DATA_MB,
             "video_files_size_in_mb": VIDEO_MB,
             "fps": int(rate) if rate == int(rate) else rate,

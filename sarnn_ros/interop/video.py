@@ -18,11 +18,11 @@ from sarnn_ros.errors import BagError
 from sarnn_ros.streams.decode import MAX_PIXELS
 
 #: H.264 of this quality: 18 is what x264's authors call nearly indistinguishable.
-QUALITY = 18
+CONSTANT_RATE_FACTOR = 18
 #: A frame of which no other depends, every so many: training reads frames in random order.
-KEYFRAME = 2
+KEYFRAME_INTERVAL = 2
 #: FFmpeg decodes no larger image.
-_BOUND = {"max_pixels": str(MAX_PIXELS)}
+_SIZE_LIMIT = {"max_pixels": str(MAX_PIXELS)}
 
 
 @dataclass
@@ -46,7 +46,7 @@ class VideoFrames:
 
         try:
             # The kind is not guessed from the content: a playlist would name other files.
-            options = {"protocol_whitelist": "file", **_BOUND}
+            options = {"protocol_whitelist": "file", **_SIZE_LIMIT}
             self._file = av.open(str(self.path), format="mp4", options=options)
             self._stream: Any = self._file.streams.video[0]
         except (OSError, IndexError, ValueError, av.FFmpegError) as error:
@@ -60,7 +60,7 @@ class VideoFrames:
         except BagError:
             self._file.close()
             raise
-        self._stream.codec_context.options = _BOUND  # a film may change its size later on
+        self._stream.codec_context.options = _SIZE_LIMIT  # a film may change its size later on
         self._stream.thread_type = "AUTO"
         return self
 
@@ -119,7 +119,12 @@ class FilmWriter:
         width, height = size
         pace = Fraction(rate).limit_denominator(1001)
         self._file = av.open(str(path), "w")
-        options = {"crf": str(QUALITY), "g": str(KEYFRAME), "bf": "0", "preset": "veryfast"}
+        options = {
+            "crf": str(CONSTANT_RATE_FACTOR),
+            "g": str(KEYFRAME_INTERVAL),
+            "bf": "0",
+            "preset": "veryfast",
+        }
         self._stream = self._file.add_stream("libx264", rate=pace, options=options)
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = pixel_format(width, height)

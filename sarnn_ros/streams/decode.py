@@ -50,7 +50,7 @@ ValueRange = tuple[float, float]
 MAX_PIXELS = 1 << 25
 #: A compressed image of so many times the pixels of training's is refused: decoding it would
 #: take longer than a tick.
-MAX_GROWTH = 4
+MAX_PIXEL_RATIO = 4
 #: A JPEG's frame header comes after its tables, thumbnail and colour profile, bytes.
 MAX_JPEG_HEADER, MAX_JPEG_SEGMENTS = 1 << 18, 64
 #: Encoders write about ten scans of a progressive JPEG. Each costs a decoding of the whole image.
@@ -408,7 +408,7 @@ def _check_compressed(msg: Any, trained: tuple[int, int] | None) -> tuple[int, i
             f"{head[:4].hex()})"
         )
     pixels = width * height
-    most = min(MAX_PIXELS, MAX_GROWTH * trained[0] * trained[1]) if trained else MAX_PIXELS
+    most = min(MAX_PIXELS, MAX_PIXEL_RATIO * trained[0] * trained[1]) if trained else MAX_PIXELS
     if not 0 < pixels <= most:
         raise DecodeError(
             f"a compressed image of {width} x {height} pixels"

@@ -164,20 +164,16 @@ class JointNormaliser:
 
     @classmethod
     def from_episodes(
-        cls,
-        joints: Iterable[NDArray[np.float64]],
-        joint_range: Range,
-        *,
-        min_range: float = MIN_RANGE,
+        cls, joints: Iterable[NDArray[np.float64]], joint_range: Range
     ) -> JointNormaliser:
         """Bounds of the given (T, D) arrays.
 
-        A joint that moved less than `min_range` gets bounds of that width about its middle.
+        A joint that moved less than `MIN_RANGE` gets bounds of that width about its middle.
         """
         arrays = list(joints)
         low = np.min([array.min(axis=0) for array in arrays], axis=0)
         high = np.max([array.max(axis=0) for array in arrays], axis=0)
-        margin = np.maximum(0.0, (min_range - (high - low)) / 2)
+        margin = np.maximum(0.0, (MIN_RANGE - (high - low)) / 2)
         return cls(low - margin, high + margin, joint_range)
 
     @classmethod
