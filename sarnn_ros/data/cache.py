@@ -17,6 +17,7 @@ import resource
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -157,7 +158,7 @@ def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
             }
             for one in episodes
         ],
-        "report": report.as_dict(),
+        "report": asdict(report),
     }
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from sarnn_ros.errors import BagError, SarnnError
 
@@ -114,6 +114,3 @@ class BagReport:
                 error.remedy or "record it again, or leave it out",
             )
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)

@@ -136,7 +136,7 @@ class DatasetReport:
             "verdict": self.worst,
             "fingerprint": self.fingerprint,
             "spec": self.spec.model_dump(mode="json"),
-            "bags": [bag.as_dict() for bag in self.bags],
+            "bags": [asdict(bag) for bag in self.bags],
             "episodes": [asdict(one) for one in self.episodes],
             "joints": [asdict(one) for one in self.joints],
             "cameras": [asdict(one) for one in self.cameras],

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,19 +40,18 @@ Image = NDArray[np.uint8]
 Part = Literal["training", "validation"]
 
 
-class Frames(Protocol):
-    """The images of one camera, one per row."""
+@dataclass(frozen=True)
+class Frames:
+    """The images of one camera, one per row.
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height), pixels."""
-        ...
+    :param size: (width, height), pixels.
+    :param count: of rows.
+    :param read: gives rows, which ascend, each uint8 (H, W, 3) RGB.
+    """
 
-    def __len__(self) -> int: ...
-
-    def read(self, rows: Sequence[int]) -> Iterator[Image]:
-        """Those rows, which ascend, each uint8 (H, W, 3) RGB."""
-        ...
+    size: tuple[int, int]
+    count: int
+    read: Callable[[Sequence[int]], Iterator[Image]]
 
 
 @dataclass(frozen=True)
@@ -109,28 +108,18 @@ class Take:
     order: Literal["RGB", "BGR"] | None = None
 
 
-@dataclass(frozen=True)
-class ArrayFrames:
+def array_frames(array: NDArray[np.uint8], *, swap: bool) -> Frames:
     """Images in an array, or in what can be indexed like one.
 
     :param array: uint8 (n, H, W, 3).
     :param swap: they are BGR.
     """
-
-    array: NDArray[np.uint8]
-    swap: bool
-
-    @property
-    def size(self) -> tuple[int, int]:
-        height, width = self.array.shape[1:3]
-        return width, height
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def read(self, rows: Sequence[int]) -> Iterator[Image]:
-        for row in rows:
-            yield rgb(np.asarray(self.array[row]), self.swap)
+    count, height, width = array.shape[:3]
+    return Frames(
+        (width, height),
+        count,
+        lambda rows: (rgb(np.asarray(array[row]), swap) for row in rows),
+    )
 
 
 def rgb(image: Image, swap: bool) -> Image:
@@ -214,7 +203,7 @@ def _fill(recording: Recording, rows: Rows, rate: float | None, report: BagRepor
     state = rows.vectors[rows.state]
     stamps = rows.stamps
     lengths = {key: len(vector.values) for key, vector in rows.vectors.items()}
-    lengths |= {key: len(frames) for key, frames in rows.cameras.items()}
+    lengths |= {key: frames.count for key, frames in rows.cameras.items()}
     lengths |= {} if stamps is None else {"time": len(stamps)}
     if len(set(lengths.values())) != 1:
         found = ", ".join(f"{key} {length}" for key, length in lengths.items())
@@ -287,7 +276,7 @@ def _images(
     cameras: Mapping[str, Frames], wanted: Mapping[str, Container[int]]
 ) -> Iterator[tuple[str, int, Decode]]:
     for key, places in wanted.items():
-        rows = [row for row in range(len(cameras[key])) if row in places]
+        rows = [row for row in range(cameras[key].count) if row in places]
         for row, image in zip(rows, cameras[key].read(rows), strict=True):
             yield key, row, partial(_decode, image)
 

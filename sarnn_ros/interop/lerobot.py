@@ -264,7 +264,7 @@ class _Dataset:
             cameras: dict[str, Frames] = {}
             for key in self.cameras:
                 if features[key].dtype == "image":
-                    cameras[key] = _Pictures(file, key, places, self.bgr)
+                    cameras[key] = _pictures(file, key, places, self.bgr)
                 else:
                     frames = VideoFrames(
                         self.film(about, key),
@@ -273,7 +273,8 @@ class _Dataset:
                         rate=self.info.fps,
                         swap=self.bgr,
                     )
-                    cameras[key] = stack.enter_context(frames)
+                    film = stack.enter_context(frames)
+                    cameras[key] = Frames(film.size, count, film.read)
             vectors = {
                 key: Vector(_numbers(table.column(key), key), _names(feature))
                 for key, feature in features.items()
@@ -341,29 +342,25 @@ def _numbers(column: Any, key: str) -> NDArray[np.float64]:
     return np.asarray(values.reshape(len(column), width), np.float64)
 
 
-class _Pictures:
+def _pictures(file: Path, key: str, places: Int, swap: bool) -> Frames:
     """Images as files in a table, which are read when they are asked for.
 
     :param places: rows of the file, ascending.
     """
 
-    def __init__(self, file: Path, key: str, places: Int, swap: bool) -> None:
-        self._file, self._key, self._places, self._swap = file, key, places, swap
-        height, width = next(self.read([0])).shape[:2]
-        self.size = (width, height)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def read(self, rows: Sequence[int]) -> Iterator[Image]:
-        wanted = [(int(self._places[row]), row) for row in rows]
+    def read(rows: Sequence[int]) -> Iterator[Image]:
+        wanted = [(int(places[row]), row) for row in rows]
         end = begin = wanted[0][0] if wanted else 0
-        batches = read_batches(self._file, [self._key], first=begin)
+        batches = read_batches(file, [key], first=begin)
         batch: Any = None
         for place, row in wanted:
             while place >= end:
                 batch = next(batches)
                 begin, end = end, end + batch.num_rows
             raw = (batch.column(0)[place - begin].as_py() or {}).get("bytes") or b""
-            where = f"image {row} of '{self._key}'"
-            yield decode_picture(np.frombuffer(raw, np.uint8), where, swap=self._swap)
+            yield decode_picture(
+                np.frombuffer(raw, np.uint8), f"image {row} of '{key}'", swap=swap
+            )
+
+    height, width = next(read([0])).shape[:2]
+    return Frames((width, height), len(places), read)

@@ -79,7 +79,7 @@ def _open(path: Path, bgr: bool) -> Iterator[Rows]:
             declared += info.file_size
             check_expansion("it", declared, packed, where=path)
             if member.is_camera:
-                cameras[member.key] = _ZippedFrames(member, bgr)
+                cameras[member.key] = _zipped_frames(member, bgr)
             else:
                 numbers += bytes_of(member.shape, max(member.dtype.itemsize, FLOAT_BYTES))
                 check_in_memory("the arrays that are no images", numbers, where=path)
@@ -139,37 +139,30 @@ class _Member:
         return self.dtype.kind in "fiu" and len(self.shape) in (1, 2)
 
 
-class _ZippedFrames:
+def _zipped_frames(member: _Member, swap: bool) -> Frames:
     """Images that are unpacked one by one: (n, H, W, 3) uint8; BGR if `swap`."""
+    count, height, width = member.shape[:3]
+    check_pixels(f"an image of '{member.key}'", width, height, where=member.path)
+    if member.fortran_order:
+        raise BagError(
+            f"'{member.key}' is stored column by column (Fortran order)",
+            where=member.path,
+            remedy="save numpy.ascontiguousarray of it",
+        )
+    size = width * height * 3
 
-    def __init__(self, member: _Member, swap: bool) -> None:
-        self._member, self._swap = member, swap
-        count, height, width = member.shape[:3]
-        self._count = int(count)
-        check_pixels(f"an image of '{member.key}'", width, height, where=member.path)
-        if member.fortran_order:
-            raise BagError(
-                f"'{member.key}' is stored column by column (Fortran order)",
-                where=member.path,
-                remedy="save numpy.ascontiguousarray of it",
-            )
-        self.size = (width, height)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def read(self, rows: Sequence[int]) -> Iterator[Image]:
-        width, height = self.size
-        size = width * height * 3
-        with self._member.open() as stream:
+    def read(rows: Sequence[int]) -> Iterator[Image]:
+        with member.open() as stream:
             for row in rows:
                 # Not by `seek`: Python 3.13 skips what is stored without compression, and then
                 # does not check the member's checksum.
-                while (left := self._member.begin + row * size - stream.tell()) > 0:
+                while (left := member.begin + row * size - stream.tell()) > 0:
                     if not stream.read(min(left, _SKIP_BYTES)):
                         break
                 image = np.frombuffer(stream.read(size), np.uint8).reshape(height, width, 3)
-                yield rgb(image, self._swap)
+                yield rgb(image, swap)
+
+    return Frames((width, height), count, read)
 
 
 def rows_of(

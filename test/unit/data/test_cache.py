@@ -51,7 +51,7 @@ def test_a_hit_is_the_same_and_does_not_read_the_bag(bags, tmp_path, monkeypatch
     hit = load(bags, tmp_path / "cache")
     for dataset in (first, hit):
         assert dataset.fingerprint == plain.fingerprint
-        assert [bag.as_dict() for bag in dataset.bags] == [bag.as_dict() for bag in plain.bags]
+        assert dataset.bags == plain.bags
         for one, other in zip(dataset.episodes, plain.episodes):
             assert np.array_equal(one.images["front"], other.images["front"])
             assert np.array_equal(one.ticks, other.ticks) and one.digest == other.digest
