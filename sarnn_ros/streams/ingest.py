@@ -248,9 +248,31 @@ def joint_admission(source: JointSource, spec: Spec, max_ahead_ns: int | None = 
 
     Of tf it keeps the newest transforms, so it must get all messages in the order they came.
     """
-    if source.type == TF_TYPE:
-        return partial(_admit_transforms, TransformChain(source), source, spec, max_ahead_ns)
-    return partial(_admit_joints, source, spec, max_ahead_ns)
+    clock = source.clock or spec.clock
+    stamp = partial(_stamp, clock, source.max_age_ns, spec, max_ahead_ns)
+
+    def admit(msg: Any, receive_ns: int) -> tuple[int, Joints]:
+        values = decode_vector(msg, source)
+        return stamp(msg, receive_ns), Joints(values, decode_effort(msg, source))
+
+    chain = TransformChain(source)
+
+    def admit_transforms(msg: Any, receive_ns: int) -> tuple[int, Joints]:
+        parts = chain.hear(msg, receive_ns)
+        values = decode_vector([part for part, _ in parts], source)
+        stamps = [stamp(*part) for part in parts]
+        # The newest: a tick uses nothing that was stamped later.
+        latest, oldest = max(stamps), min(stamps)
+        if latest - oldest > source.max_age_ns:
+            late = parts[stamps.index(oldest)][0]
+            raise DecodeError(
+                f"the transform of '{late.child_frame_id}' is "
+                f"{(latest - oldest) / NANOSECONDS:.3f} s older than the newest one on the way to "
+                f"'{source.child_frame_id}'"
+            )
+        return latest, Joints(values)
+
+    return admit_transforms if source.type == TF_TYPE else admit
 
 
 def image_of(
@@ -276,49 +298,14 @@ def _admit_image(
 ) -> tuple[int, Any]:
     width, height = check_image(msg, trained)
     check_crop(camera, width, height, DecodeError)
-    stamp = _stamp(msg, receive_ns, spec.clock, camera.max_age_ns, spec, max_ahead_ns)
+    stamp = _stamp(spec.clock, camera.max_age_ns, spec, max_ahead_ns, msg, receive_ns)
     if camera is spec.trigger and receive_ns - stamp > camera.max_age_ns:
         raise DecodeError(f"{(receive_ns - stamp) / NANOSECONDS:.3f} s old on arrival")
     return stamp, keep(msg)
 
 
-def _admit_joints(
-    source: JointSource, spec: Spec, max_ahead_ns: int | None, msg: Any, receive_ns: int
-) -> tuple[int, Joints]:
-    values = decode_vector(msg, source)
-    clock = source.clock or spec.clock
-    stamp = _stamp(msg, receive_ns, clock, source.max_age_ns, spec, max_ahead_ns)
-    return stamp, Joints(values, decode_effort(msg, source))
-
-
-def _admit_transforms(
-    chain: TransformChain,
-    source: JointSource,
-    spec: Spec,
-    max_ahead_ns: int | None,
-    msg: Any,
-    receive_ns: int,
-) -> tuple[int, Joints]:
-    parts = chain.hear(msg, receive_ns)
-    values = decode_vector([part for part, _ in parts], source)
-    clock = source.clock or spec.clock
-    stamps = [
-        _stamp(part, arrived_ns, clock, source.max_age_ns, spec, max_ahead_ns)
-        for part, arrived_ns in parts
-    ]
-    # The newest: a tick uses nothing that was stamped later.
-    stamp, oldest = max(stamps), min(stamps)
-    if stamp - oldest > source.max_age_ns:
-        late = parts[stamps.index(oldest)][0]
-        raise DecodeError(
-            f"the transform of '{late.child_frame_id}' is {(stamp - oldest) / NANOSECONDS:.3f} s "
-            f"older than the newest one on the way to '{source.child_frame_id}'"
-        )
-    return stamp, Joints(values)
-
-
 def _stamp(
-    msg: Any, receive_ns: int, clock: Clock, max_age_ns: int, spec: Spec, max_ahead_ns: int | None
+    clock: Clock, max_age_ns: int, spec: Spec, max_ahead_ns: int | None, msg: Any, receive_ns: int
 ) -> int:
     """:raises DecodeError: it is not set, or too far ahead."""
     if clock == "receive":
