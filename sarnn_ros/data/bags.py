@@ -290,14 +290,12 @@ def _open_file(path: Path, stack: ExitStack, damage: list[str]) -> _Sqlite | _Mc
     :param stack: closes it.
     :param damage: see `_Mcap`.
     """
-    scratch = Path(stack.enter_context(TemporaryDirectory(prefix="sarnn_ros-")))
-    if path.suffix == ".zstd":
-        path = _unpack_file(path, scratch / path.stem)
+    log = sqlite_log(path)
+    if path.suffix == ".zstd" or log is not None:
+        scratch = Path(stack.enter_context(TemporaryDirectory(prefix="sarnn_ros-")))
+        path = _with_log(path, log, scratch) if log else _unpack_file(path, scratch / path.stem)
     if path.suffix == ".mcap":
         return _Mcap(path, damage)
-    log = sqlite_log(path)
-    if log is not None:
-        path = _with_log(path, log, scratch)
     return _Sqlite(stack.enter_context(Rosbag2Reader(path)))
 
 

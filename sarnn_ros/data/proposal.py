@@ -178,7 +178,12 @@ def propose(
     spec = parse_spec(values, where=f"proposal from {where}")
     if unstamped:
         notes.insert(0, _receive_note("clock", unstamped))
-    notes += [_lost_note(one) for _, one in cameras if one.lost]
+    notes += [
+        f"of '{one.topic}' {one.lost:.0%} of the images were lost on the way; max_age is for the "
+        f"{one.rate:.0f} Hz that are sent. To mend it, {IMAGE_LOSS_REMEDY}"
+        for _, one in cameras
+        if one.lost
+    ]
     notes += [
         f"'{one.topic}' ({one.type}) could tell the commands, and sent nothing: move the arm with "
         "it meanwhile"
@@ -206,13 +211,6 @@ def _unusable(
 def _receive_note(key: str, bad_stamps: Mapping[str, str]) -> str:
     said = "; ".join(f"those of '{topic}' {problem}" for topic, problem in bad_stamps.items())
     return f"{key}: receive, as stamps cannot be used ({said}): messages count when they arrive"
-
-
-def _lost_note(group: Group) -> str:
-    return (
-        f"of '{group.topic}' {group.lost:.0%} of the images were lost on the way; max_age is for "
-        f"the {group.rate:.0f} Hz that are sent. To mend it, {IMAGE_LOSS_REMEDY}"
-    )
 
 
 # -- cameras --------------------------------------------------------------------------------------
@@ -391,19 +389,14 @@ def _listed(labels: Sequence[str]) -> str:
 def _commanded(
     group: Group, joints: Sequence[tuple[str, Group]], labels: list[str]
 ) -> list[str] | None:
-    """The labels of the joints that a topic commands, in its order; None if that is not clear."""
-    if group.type in ARRAY_TYPES and not {*group.names} & {*labels}:
-        return _order(group, [one for _, one in joints], labels)
-    return list(group.names)
-
-
-def _order(group: Group, joints: Sequence[Group], labels: list[str]) -> list[str] | None:
-    """Which joint each number of an array commands: that whose state is nearest to it. None if
-    that is not clear."""
+    """The labels of the joints that a topic commands, in its order; None if that is not clear. A
+    number of an array without names commands the joint whose state is nearest to it."""
+    if group.type not in ARRAY_TYPES or {*group.names} & {*labels}:
+        return list(group.names)
     lengths = {len(row) for row in group.values}
     if len(lengths) != 1 or not 0 < max(lengths) <= len(labels):
         return None
-    states = np.concatenate([one.at(group.received) for one in joints], axis=1)
+    states = np.concatenate([one.at(group.received) for _, one in joints], axis=1)
     sent = np.array(group.values)
     distance = np.median(np.abs(sent[:, :, None] - states[:, None, :]), axis=0)
     nearest = distance.argmin(axis=1)

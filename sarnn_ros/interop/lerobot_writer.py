@@ -220,16 +220,17 @@ class _Writer:
                 remedy="convert recordings of different image sizes into data sets of their own",
             )
         number, count = len(self.episodes), len(episode.ticks)
+        columns = self._columns(episode, number)
         about: dict[str, Any] = {
             "episode_index": number,
             "tasks": [self.task],
             "length": count,
             NAME: episode.name,
-            **self._add_rows(episode, number),
+            **self._add_rows(columns),
             "dataset_from_index": self.frames,
             "dataset_to_index": self.frames + count,
         }
-        stats = {key: _stats(values) for key, values in self._columns(episode, number).items()}
+        stats = {key: _stats(values) for key, values in columns.items()}
         for camera, key in self.cameras.items():
             film = films.by_camera[episode.name, camera]
             about |= self._add_film(key, film, episode.ticks)
@@ -255,12 +256,12 @@ class _Writer:
             "task_index": np.zeros(count, np.int64),
         }
 
-    def _add_rows(self, episode: Episode, number: int) -> dict[str, int]:
+    def _add_rows(self, columns: dict[str, NDArray[Any]]) -> dict[str, int]:
         import pyarrow as pa
         from pyarrow import parquet
 
         arrays = {}
-        for key, values in self._columns(episode, number).items():
+        for key, values in columns.items():
             flat = pa.array(values.reshape(-1))
             wide = values.ndim == 2 and values.shape[1] > 1
             arrays[key] = (
