@@ -110,7 +110,7 @@ class EpisodeReport:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """All of it. `problems` has those found while reading as well.
+    """The whole report. `problems` includes those found while reading.
 
     :param differences: per camera, between the episodes' first images.
     """

@@ -236,6 +236,8 @@ class _Writer:
             about |= self._add_film(key, film, episode.ticks)
             stats[key] = _image_stats(film)
         about["meta/episodes/chunk_index"] = about["meta/episodes/file_index"] = 0
+        for key, one in stats.items():
+            about |= {f"stats/{key}/{name}": value for name, value in one.items()}
         self._stats.append(stats)
         self.episodes.append(about)
         self.frames += count
@@ -310,14 +312,9 @@ class _Writer:
         for joiner in self._joiners.values():
             joiner.close()
         meta = self.folder / "meta"
-        rows = [
-            about | {f"stats/{key}/{name}": value for key, one in stats.items()
-                     for name, value in one.items()}
-            for about, stats in zip(self.episodes, self._stats)
-        ]  # fmt: skip
         path = self.folder / EPISODES_PATH.format(chunk_index=0, file_index=0)
         path.parent.mkdir(parents=True)
-        parquet.write_table(pa.Table.from_pylist(rows), path)
+        parquet.write_table(pa.Table.from_pylist(self.episodes), path)
         parquet.write_table(_tasks(self.task), meta / "tasks.parquet")
         stats = {key: _aggregate([one[key] for one in self._stats]) for key in self._stats[0]}
         (meta / "stats.json").write_text(json.dumps(stats, indent=1), encoding="utf-8")
