@@ -128,29 +128,22 @@ class Channel:
         yield from self.unusable(name, messages, now_ns)
 
     def unusable(self, name: str, messages: Sequence[Any], now_ns: int) -> Iterator[str]:
-        """What training would not use, and why: see `problems`."""
+        """What training would not use, and why: see `problems`. The newest message decides; of a
+        shared topic, the newest one that matters."""
         for check in self.checks:
-            if problem := _unusable(check, messages, now_ns):
-                yield f"'{name}' is unusable: {problem}"
-
-
-def _unusable(
-    check: Callable[[Any, int], object], messages: Sequence[Any], now_ns: int
-) -> str | None:
-    """Why the newest message is not usable; of a shared topic, the newest one that matters."""
-    found: DecodeError | None = None
-    decided = False
-    for message in messages:
-        try:
-            check(message, now_ns)
-            found, decided = None, True
-        except NoTransform as error:
-            found = found if decided else error
-        except DecodeError as error:
-            found, decided = error, True
-    if found is None:
-        return None
-    return f"{found.problem} ({found.remedy})" if found.remedy else found.problem
+            found: DecodeError | None = None
+            decided = False
+            for message in messages:  # all, in their order: checks of tf remember
+                try:
+                    check(message, now_ns)
+                    found, decided = None, True
+                except NoTransform as error:
+                    found = found if decided else error
+                except DecodeError as error:
+                    found, decided = error, True
+            if found is not None:
+                remedy = f" ({found.remedy})" if found.remedy else ""
+                yield f"'{name}' is unusable: {found.problem}{remedy}"
 
 
 def channels(spec: Spec) -> Iterator[Channel]:
@@ -340,8 +333,7 @@ class Session:
 
     def _keep(self) -> tuple[str, str]:
         """Under the lock: name of the episode, and what is to be said of it before its check."""
-        writer = self._take_writer()
-        writer.close()
+        writer = self._end_episode()
         name = writer.path.name
         seconds = ((writer.last_ns or 0) - (writer.first_ns or 0)) / NANOSECONDS
         entry = {"name": name, "seconds": seconds, "messages": writer.counts}
@@ -388,13 +380,8 @@ class Session:
         :raises OSError: it cannot be moved.
         """
         with self._lock:
-            if self._writer is not None:
-                writer = self._take_writer()
-                writer.close()
-                name = writer.path.name
-            elif self._last_kept is not None:
-                name = self._last_kept
-            else:
+            name = self._end_episode().path.name if self._writer else self._last_kept
+            if name is None:
                 raise ConfigError("there is no episode to discard")
             self._last_kept = None
             throw_away(self.out / name)
@@ -469,8 +456,9 @@ class Session:
             self._unusable.update(news)
             return [self.log(f"{self.episode}: {one}") for one in news]
 
-    def _take_writer(self) -> EpisodeWriter:
+    def _end_episode(self) -> EpisodeWriter:
         writer, self._writer = self._writer, None
         if writer is None:
             raise ConfigError("nothing is being recorded")
+        writer.close()
         return writer
