@@ -226,14 +226,14 @@ def _fill(recording: Recording, rows: Rows, rate: float | None, report: BagRepor
         check_crop(camera, *rows.cameras[stream.topic].size, BagError)
         used[stream.topic] = len(stamps)
         for row, stamp in enumerate(stamps.tolist()):
-            _push(recording, stream, stamp, row)
+            recording._take(stream, stamp, row, stamp)
     for stream, (key, columns) in zip(recording.sources, state_columns(rows, spec)):
         stream.topic = key
         used[stream.topic] = len(stamps)
         values = rows.vectors[stream.topic].values[:, columns]
         for stamp, value in zip(stamps.tolist(), values):
             if np.isfinite(value).all():
-                _push(recording, stream, stamp, Joints(value))
+                recording._take(stream, stamp, Joints(value), stamp)
             else:
                 report.add_void(stream.topic, DecodeError(f"{value.tolist()} is not finite"))
         if not stream.stamps:
@@ -241,10 +241,6 @@ def _fill(recording: Recording, rows: Rows, rate: float | None, report: BagRepor
     if spec.target == "command" or rows.action is not None:
         _push_commands(recording, rows, spec, stamps)
     report.streams = recording.describe(used, report.void)
-
-
-def _push(recording: Recording, stream: object, stamp: int, content: object) -> None:
-    recording._take(stream, stamp, content, stamp)  # type: ignore[arg-type]
 
 
 def _push_commands(recording: Recording, rows: Rows, spec: Spec, stamps: Int) -> None:

@@ -74,18 +74,21 @@ def _open(path: Path, bgr: bool) -> Iterator[Rows]:
             if not info.filename.endswith(".npy"):
                 continue
             member = _Member(file, info)
-            if not (member.is_camera or member.is_numbers):
+            dtype, axes = member.dtype, len(member.shape)
+            is_camera = dtype == np.uint8 and axes == 4 and member.shape[3] == 3
+            if not is_camera and (dtype.kind not in "fiu" or axes not in (1, 2)):
                 continue
             declared += info.file_size
             check_expansion("it", declared, packed, where=path)
-            if member.is_camera:
+            if is_camera:
                 cameras[member.key] = _zipped_frames(member, bgr)
             else:
-                numbers += bytes_of(member.shape, max(member.dtype.itemsize, FLOAT_BYTES))
+                numbers += bytes_of(member.shape, max(dtype.itemsize, FLOAT_BYTES))
                 check_in_memory("the arrays that are no images", numbers, where=path)
                 with member.open() as stream:
-                    array = np.lib.format.read_array(stream)  # type: ignore[no-untyped-call]
-                arrays[member.key] = array
+                    arrays[member.key] = np.lib.format.read_array(  # type: ignore[no-untyped-call]
+                        stream, allow_pickle=False
+                    )
         yield rows_of(path, arrays, cameras)
 
 
@@ -129,14 +132,6 @@ class _Member:
                 where=self.path,
                 remedy="copy or make it again",
             )
-
-    @property
-    def is_camera(self) -> bool:
-        return self.dtype == np.uint8 and len(self.shape) == 4 and self.shape[3] == 3
-
-    @property
-    def is_numbers(self) -> bool:
-        return self.dtype.kind in "fiu" and len(self.shape) in (1, 2)
 
 
 def _zipped_frames(member: _Member, swap: bool) -> Frames:
