@@ -196,7 +196,8 @@ class JointStates(_Timed):
 
     def messages(self, topic: str) -> Iterator[Message]:
         stamps, received = self.times(len(self.positions), topic)
-        for values in (self.positions, self.velocities, self.efforts):
+        parts = (self.positions, self.velocities, self.efforts)
+        for values in parts:
             if values is not None and values.shape != (len(stamps), len(self.names)):
                 raise BagError(
                     f"values of shape {values.shape} for {len(stamps)} samples of "
@@ -204,12 +205,8 @@ class JointStates(_Timed):
                     where=topic,
                 )
         for index, (stamp, at) in enumerate(zip(stamps, received, strict=True)):
-            velocity = () if self.velocities is None else self.velocities[index]
-            effort = () if self.efforts is None else self.efforts[index]
-            message = joint_state_message(
-                stamp, self.names, self.positions[index], velocity, effort
-            )
-            yield topic, self.kind, int(at), message
+            row = [() if values is None else values[index] for values in parts]
+            yield topic, self.kind, int(at), joint_state_message(stamp, self.names, *row)
 
 
 def add_checksums(writer: Writer) -> None:

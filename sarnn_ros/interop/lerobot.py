@@ -286,7 +286,10 @@ class _Dataset:
                     where=self.path,
                     remedy="a policy needs the measured joints",
                 )
-            about_action = features[ACTION].info or {} if ACTION in features else {}
+            # Where it repeats the next state nobody sent it.
+            is_sent = (
+                ACTION in vectors and (features[ACTION].info or {}).get(TARGET) != "next_state"
+            )
             stamps = None
             if STAMP in table.column_names:
                 stamps = table.column(STAMP).to_numpy().astype(np.int64)
@@ -294,10 +297,7 @@ class _Dataset:
                 vectors=vectors,
                 cameras=cameras,
                 state=STATE,
-                # Where it repeats the next state nobody sent it.
-                action=None
-                if ACTION not in vectors or about_action.get(TARGET) == "next_state"
-                else ACTION,
+                action=ACTION if is_sent else None,
                 rate=self.info.fps,
                 stamps=stamps,
             )
