@@ -46,13 +46,9 @@ def folded(summary: str, content: str) -> str:
     return f"<details><summary>{html.escape(summary)}</summary>{content}</details>"
 
 
-def picture(image: NDArray[np.uint8], kind: str = "jpg") -> str:
-    """An image as an element.
-
-    :param image: uint8 (H, W, 3) RGB.
-    :param kind: jpg, webp, or png, which loses nothing.
-    """
-    return f'<img src="{image_url(image, kind)}">'
+def picture(image: NDArray[np.uint8]) -> str:
+    """uint8 (H, W, 3) RGB, as an element."""
+    return f'<img src="{image_url(image, "jpg")}">'
 
 
 def enlarged(image: NDArray[np.uint8]) -> str:
