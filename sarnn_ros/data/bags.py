@@ -387,7 +387,7 @@ class _Mcap:
         self._channels, self._schemas = summary.channels, summary.schemas
         self._counts = about.channel_message_counts
         self.span_ns = about.message_start_time, about.message_end_time
-        return len(self._schemas) == about.schema_count
+        return all(one.schema_id in self._schemas for one in self._channels.values())
 
     def _scan(self) -> None:
         counts: Counter[int] = Counter()
