@@ -6,11 +6,10 @@ Messages are duck-typed: rclpy's, those of `rosbags`, and whatever else has the 
 whose content would have to be guessed raises `DecodeError`. When a message was sent, and whether
 it is used, is not decided here (`align`, `observe`).
 
-**cv_bridge** converts colours where it is installed. It is handed validated, unpadded data only:
-the version on PyPI ignores `step`, reads 16UC1 as bytes and knows no YUV, and a training machine
-may have none at all. What it does not do, and what it would do without it, OpenCV does. Before an
-encoding goes through cv_bridge for the first time, both are compared on a small image; where
-they differ or cv_bridge fails, OpenCV is used. So pixels never depend on what is installed.
+**cv_bridge** converts colours where it is installed and gives OpenCV's pixels: before an encoding
+goes through it for the first time, both are compared on a small image. It is handed validated,
+unpadded data only: the version on PyPI ignores `step`, reads 16UC1 as bytes and knows no YUV. All
+else OpenCV does. So pixels never depend on what is installed.
 """
 
 from __future__ import annotations
