@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sarnn_ros.data.bags import absolute
 from sarnn_ros.data.dataset import Dataset, Episode, blocks, release
 from sarnn_ros.data.differences import Difference, difference
-from sarnn_ros.data.problems import BagReport, Problem, StreamReport
+from sarnn_ros.data.problems import BagReport, Problem, StreamReport, note, warning
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, Spec
 from sarnn_ros.streams.preprocess import MIN_RANGE
 
@@ -260,8 +260,7 @@ def _stream_problems(bag: BagReport, spec: Spec) -> Iterator[Problem]:
         yield from _one_stream(stream, where, bag, spec)
     before, after = bag.trimmed
     if max(before, after) > max(1.0, 0.5 * spec.rate):
-        yield Problem(
-            "warning",
+        yield warning(
             bag.path,
             f"{before} ticks before and {after} ticks after the episodes lack a source",
             "they are not trained on: the beginning or the end of the motion may be missing",
@@ -276,8 +275,7 @@ def _tick_problems(spec: Spec, episodes: Sequence[Episode]) -> Iterator[Problem]
     steps = np.concatenate([np.diff(episode.ticks) for episode in episodes])
     rate = NANOSECONDS / float(np.median(steps))
     if abs(rate / spec.rate - 1.0) > MAX_TICK_RATE_DEVIATION:
-        yield Problem(
-            "warning",
+        yield warning(
             spec.trigger.topic,
             f"its images make ticks of {rate:.1f} Hz, not of {spec.rate:g} Hz",
             "a command is sent to be reached after a period of 'rate': too early or too late",
@@ -288,8 +286,7 @@ def _tick_problems(spec: Spec, episodes: Sequence[Episode]) -> Iterator[Problem]
 def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) -> Iterator[Problem]:
     period = 1.0 / spec.rate
     if stream.void > MAX_VOID_SHARE * stream.messages:
-        yield Problem(
-            "warning",
+        yield warning(
             where,
             f"{stream.void} of {stream.messages} messages cannot be used, the first because: "
             f"{bag.void[stream.topic].why}",
@@ -298,16 +295,14 @@ def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) ->
             bag.void[stream.topic].remedy or "repair the driver",
         )
     if stream.rate < 0.95 * spec.rate:
-        yield Problem(
-            "warning",
+        yield warning(
             where,
             f"{stream.rate:.1f} Hz, slower than the {spec.rate:g} Hz of the ticks",
             "some ticks repeat the observation before them, and the policy learns to stand still",
             f"publish faster, or set 'rate' to {max(0.2, np.floor(stream.rate)):g} or less",
         )
     if stream.backwards:
-        yield Problem(
-            "warning",
+        yield warning(
             where,
             f"{stream.backwards} of {stream.messages} stamps go back in time",
             "a clock was set while recording, or two publishers share the topic: observations may "
@@ -316,8 +311,7 @@ def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) ->
             "('ros2 topic info -v'), or set 'clock: receive'",
         )
     if stream.repeated > 0.05 * stream.messages:
-        yield Problem(
-            "warning",
+        yield warning(
             where,
             f"{stream.repeated} of {stream.messages} stamps equal the one before",
             "the topic may be published twice, or stamps are coarse; ages at ticks are not right",
@@ -330,16 +324,14 @@ def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) ->
         and stream.topic != trigger
         and stream.latency > MAX_LATENCY_PERIODS * period
     ):
-        yield Problem(
-            "warning",
+        yield warning(
             where,
             f"messages arrive {stream.latency * 1e3:.0f} ms after their stamp (median)",
             "at the robot the newest message at a tick is that much older than in training",
             "set 'clock: receive', or make the transport faster",
         )
     if stream.latency < -0.005:
-        yield Problem(
-            "warning",
+        yield warning(
             where,
             f"messages are stamped {-stream.latency * 1e3:.0f} ms after they were received",
             "the publisher's clock is ahead: its messages are used that much too late",
@@ -354,8 +346,7 @@ def _joint_problems(spec: Spec, joints: tuple[JointReport, ...]) -> Iterator[Pro
         for joint, (is_position, _) in zip(joints, named)
         if is_position
     ):
-        yield Problem(
-            "warning",
+        yield warning(
             "all joints",
             "none of them moves",
             "there is nothing to learn: the policy will stand still",
@@ -363,8 +354,7 @@ def _joint_problems(spec: Spec, joints: tuple[JointReport, ...]) -> Iterator[Pro
         )
     for row, (joint, (is_position, name)) in enumerate(zip(joints, named)):
         if joint.maximum - joint.minimum < MIN_RANGE:
-            yield Problem(
-                "note",
+            yield note(
                 joint.name,
                 f"does not move ({joint.range})",
                 "it is normalised as if it moved by 0.001, and nothing is learnt of it",
@@ -378,8 +368,7 @@ def _joint_problems(spec: Spec, joints: tuple[JointReport, ...]) -> Iterator[Pro
 
 def _unit_problems(joint: JointReport) -> Iterator[Problem]:
     if max(-joint.minimum, joint.maximum) > MAX_ANGLE:
-        yield Problem(
-            "warning",
+        yield warning(
             joint.name,
             f"{joint.range} is more than a turn: degrees, not radians?",
             "the command limits and the robot take it for radians",
@@ -391,16 +380,14 @@ def _switch_problems(joint: JointReport, name: str, *, smoothed: bool) -> Iterat
     """Of a joint that jumps, as a gripper does, or is taken for one."""
     if smoothed:  # it may jump: its targets do not
         if joint.between > MAX_BETWEEN_SHARE:
-            yield Problem(
-                "warning",
+            yield warning(
                 joint.name,
                 f"is smoothed, and is between its two ends at {joint.between:.0%} of the ticks",
                 "'smooth' makes its targets those of a switch: other motions are lost",
                 "smooth grippers only: name them in 'smooth', or leave the key out",
             )
     elif joint.levels == 2:
-        yield Problem(
-            "note",
+        yield note(
             joint.name,
             f"has two values, {joint.minimum:.4g} and {joint.maximum:.4g}",
             "a jump is hard to predict at the right tick",
@@ -408,8 +395,7 @@ def _switch_problems(joint: JointReport, name: str, *, smoothed: bool) -> Iterat
         )
     elif joint.largest_step > MAX_STEP_SHARE * (joint.maximum - joint.minimum):
         turn = abs(joint.largest_step - 2 * np.pi) < 0.3
-        yield Problem(
-            "warning",
+        yield warning(
             joint.name,
             f"jumps by {joint.largest_step:.4g} within one tick, range {joint.range}",
             "it cannot be learnt, and the guard's step limit, taken from it, would allow it"
@@ -418,8 +404,7 @@ def _switch_problems(joint: JointReport, name: str, *, smoothed: bool) -> Iterat
             else "look for joints that swap names, a second publisher or a pause in recording",
         )  # fmt: skip
     if joint.levels > 2 and joint.saturated > MAX_SATURATED_SHARE:
-        yield Problem(
-            "note",
+        yield note(
             joint.name,
             f"is at one end of its range at {joint.saturated:.0%} of the ticks ({joint.range})",
             "a clipped signal hides how far the motion wanted to go",
@@ -434,24 +419,21 @@ def _camera_problems(
     sees = "the policy cannot see what it is to act on"
     if about.brightness < MIN_BRIGHTNESS or about.brightness > MAX_BRIGHTNESS:
         kind = "black" if about.brightness < MIN_BRIGHTNESS else "white"
-        yield Problem(
-            "warning",
+        yield warning(
             where,
             f"images are nearly {kind} (mean {about.brightness:.0f} of 255)",
             sees,
             "set exposure, 'value_range' (16 bit) or the lights",
         )
     elif about.contrast < MIN_CONTRAST:
-        yield Problem(
-            "warning",
+        yield warning(
             where,
             f"images have no contrast (standard deviation {about.contrast:.1f} of 255)",
             sees,
             "check lens, focus, 'crop' and 'value_range'",
         )
     if about.repeated > MAX_REPEATED_SHARE and moving > 0.5:
-        yield Problem(
-            "warning",
+        yield warning(
             where,
             f"{about.repeated:.0%} of the images equal the one before, while the joints move",
             "the policy learns to move without looking",
@@ -460,8 +442,7 @@ def _camera_problems(
         )
     if len(about.source_sizes) > 1:
         sizes = ", ".join(f"{width} x {height}" for width, height in about.source_sizes)
-        yield Problem(
-            "warning",
+        yield warning(
             where,
             f"episodes differ in image size: {sizes}",
             "crop and resize then cover different parts of the scene",
@@ -470,8 +451,7 @@ def _camera_problems(
     median = float(np.median(about.brightness_of_episodes))
     for name, brightness in zip(names, about.brightness_of_episodes):
         if abs(brightness - median) > MAX_BRIGHTNESS_DIFFERENCE:
-            yield Problem(
-                "warning",
+            yield warning(
                 f"{where}, episode '{name}'",
                 f"brightness {brightness:.0f}, the others have {median:.0f}",
                 "attention may learn the light instead of the object",
@@ -483,8 +463,7 @@ def _camera_problems(
     if (crop.width if crop else width) < camera.width or (
         crop.height if crop else height
     ) < camera.height:
-        yield Problem(
-            "note",
+        yield note(
             where,
             f"the source is smaller than the model's {camera.width} x {camera.height}",
             "enlarged images cost time and show nothing new",
@@ -526,8 +505,7 @@ def _difference_problems(spec: Spec, found: Sequence[Difference | None]) -> Iter
 
 def _episode_problems(episodes: tuple[EpisodeReport, ...]) -> Iterator[Problem]:
     if len(episodes) == 1:
-        yield Problem(
-            "warning",
+        yield warning(
             episodes[0].name,
             "there is only one episode",
             "nothing is left for validation, and the policy can only repeat it",
@@ -536,8 +514,7 @@ def _episode_problems(episodes: tuple[EpisodeReport, ...]) -> Iterator[Problem]:
     median = float(np.median([episode.ticks for episode in episodes]))
     for episode in episodes:
         if not 1 / MAX_LENGTH_RATIO <= episode.ticks / median <= MAX_LENGTH_RATIO:
-            yield Problem(
-                "warning",
+            yield warning(
                 episode.name,
                 f"{episode.ticks} ticks, the median is {median:.0f}",
                 "a demonstration that was cut short, or more than one",
