@@ -24,7 +24,6 @@ import numpy as np
 from rosbags.rosbag2 import StoragePlugin
 
 from sarnn_ros.data.write_bag import (
-    JOINT_STATE,
     TYPES,
     Message,
     header,
@@ -32,7 +31,7 @@ from sarnn_ros.data.write_bag import (
     joint_state_message,
     write_messages,
 )
-from sarnn_ros.spec import Spec, parse_spec
+from sarnn_ros.spec import JOINT_STATE_TYPE, Spec, parse_spec
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
@@ -76,7 +75,12 @@ def make_bag(
             for offset in (0, 10_000_000, 20_000_000):  # 90 Hz joints
                 at = image_at + offset
                 values = np.sin(at / SECOND + np.arange(7))
-                yield "/joint_states", JOINT_STATE, at, joint_state_message(at, joints, values)
+                yield (
+                    "/joint_states",
+                    JOINT_STATE_TYPE,
+                    at,
+                    joint_state_message(at, joints, values),
+                )
             frame = variants[index % len(variants)]
             if compressed:
                 about, form = header(image_at, "camera"), "bgr8; jpeg compressed bgr8"

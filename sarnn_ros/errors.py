@@ -10,6 +10,7 @@ the command line shows those with a traceback, and these without.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 __all__ = [
     "BagError",
@@ -52,13 +53,7 @@ class SarnnError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments would be lost by the default pickling between worker processes.
-        return (_rebuild, (type(self), self.problem, self.where, self.remedy))
-
-
-def _rebuild(
-    kind: type[SarnnError], problem: str, where: str | None, remedy: str | None
-) -> SarnnError:
-    return kind(problem, where=where, remedy=remedy)
+        return partial(type(self), where=self.where, remedy=self.remedy), (self.problem,)
 
 
 class SpecError(SarnnError):

@@ -72,13 +72,19 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """`Path.write_bytes`, at once or not at all. :raises OSError: `path` is unchanged."""
+    """`Path.write_bytes`, at once or not at all.
+
+    :raises OSError: `path` is unchanged.
+    """
     with atomic_file(path) as partial:
         partial.write_bytes(content)
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """`Path.write_text` in UTF-8, at once or not at all. :raises OSError: `path` is unchanged."""
+    """`Path.write_text` in UTF-8, at once or not at all.
+
+    :raises OSError: `path` is unchanged.
+    """
     write_bytes(path, text.encode())
 
 

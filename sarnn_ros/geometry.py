@@ -46,7 +46,8 @@ def model_to_source_pixels(
     Pixel centres are integers on both sides, hence the half pixels.
 
     :param pixels: (..., 2), [x, y] in the model's image.
-    :param source_width: of the image before cropping, pixels; likewise `source_height`.
+    :param source_width: of the image before cropping, pixels.
+    :param source_height: of the image before cropping, pixels.
     :returns: (..., 2) float64, [x, y] in the source image.
     """
     crop = camera.crop

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,13 +48,13 @@ def share_directory() -> Path:
     )
 
 
-def ros_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """A copy of `environ` in which nodes of this Python work, also with large images.
+def ros_environment() -> dict[str, str]:
+    """A copy of the environment in which nodes of this Python work, also with large images.
 
     What the user has set stays, except for what cannot work: the wheels contain no RMW but
     Fast DDS, and end the process at the first import if another one is named.
     """
-    environment = dict(environ)
+    environment = dict(os.environ)
     if not any(variable in environment for variable in FASTDDS_VARIABLES):
         environment.update(dict.fromkeys(FASTDDS_VARIABLES, str(dds_profile())))
     if find_spec("ros_wheels_bootstrapper") is not None:

@@ -170,10 +170,10 @@ class JointSource(_Part):
 
     By name, in messages that name their joints: JointState (any `field`), JointTrajectory (its
     last point) and JointTrajectoryControllerState (the reference, once called desired). By
-    `indices` in arrays, and the only number in a Float64 or Float32. Of a WrenchStamped or a
-    PoseStamped, those of `COMPONENTS`; likewise of tf, for the pose of `child_frame_id` in
-    `frame_id`. Units are the messages': rad or m, per second, N or N m; a message does not say
-    which of its joints turn, `prismatic` does.
+    `indices` in arrays, and the only number in a Float64 or Float32. Of a WrenchStamped, a
+    PoseStamped, and of tf, for the pose of `child_frame_id` in `frame_id`, those of `COMPONENTS`.
+    Units are the messages': rad or m, per second, N or N m; a message does not say which of its
+    joints turn, `prismatic` does.
     """
 
     topic: Topic = "joint_states"

@@ -53,12 +53,10 @@ def read_yaml(path: Path, error: type[SarnnError], remedy: str, most: int = MAX_
         text = content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as cause:
         raise error(f"cannot be read ({cause})", where=path, remedy=remedy) from cause
-    problem = f"more than {most} bytes" if len(content) > most else ""
     try:
-        problem = problem or _problem(text)
+        problem = f"more than {most} bytes" if len(content) > most else _problem(text)
         if not problem:
-            root = yaml.compose(text, Loader=yaml.SafeLoader)
-            return YamlFile(yaml.safe_load(text), root)
+            return YamlFile(yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader))
     except (yaml.YAMLError, ValueError) as cause:
         problem = f"not valid YAML: {cause}"
     raise error(problem, where=path, remedy=remedy)

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Finding bags, and reading raw messages from any storage format, damaged or not.
 
-rosbag2 in mcap and sqlite3, split, compressed, with or without metadata.yaml, and ROS 1 bags, all
-through `rosbags`, without ROS. Each storage file is read by itself; metadata.yaml only tells which
-files and messages there should be. An mcap that `rosbags` refuses, because a recording was cut off
-or its bytes are damaged, is read record by record with `mcap` as far as it goes, and `Bag.damage`
-says what was lost. What messages mean, and which are used, is not known here.
+rosbag2 in mcap and sqlite3, split, compressed, with or without metadata.yaml, and ROS 1 bags,
+without ROS. Each storage file is read by itself; metadata.yaml only tells which files and messages
+there should be. An mcap that was cut off, or of which some bytes are damaged, is read as far as it
+goes, and `Bag.damage` says what was lost. What messages mean, and which are used, is not known
+here.
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import glob
-import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import zstandard
+from mcap.reader import SeekingReader
 from mcap.records import Channel, Chunk, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
 from rosbags.rosbag1 import Reader as Rosbag1Reader
-from rosbags.rosbag1 import reader as rosbags_rosbag1
+from rosbags.rosbag1.reader import decompressors as rosbag1_decompressors
 from rosbags.rosbag2 import Reader as Rosbag2Reader
-from rosbags.rosbag2 import reader as rosbags_reader
-from rosbags.rosbag2 import storage_mcap as rosbags_mcap
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from sarnn_ros.data.bounds import (
@@ -51,19 +50,19 @@ from sarnn_ros.yaml_file import read_yaml
 #: A long recording in many files has a long metadata.yaml.
 MAX_METADATA_BYTES = 1 << 22
 #: The files of one recording follow each other without a longer pause, s.
-SPLIT_PAUSE = 1.0
+MAX_SPLIT_PAUSE = 1.0
 
 #: The label of a recording in the custom data of its metadata.yaml.
 LABEL = "sarnn.label"
 
-_STORAGE = (".mcap", ".db3")
-_SUFFIXES = (*_STORAGE, ".bag", ".mcap.zstd", ".db3.zstd")
+_SUFFIXES = (".mcap", ".db3", ".bag", ".mcap.zstd", ".db3.zstd")
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+#: Bytes of a compressed file that are unpacked at a time.
+_PIECE_BYTES = 1 << 20
 #: Up to Humble the point was called `desired`. More follows, different in each distribution.
 _CONTROLLER_STATE = (
     "std_msgs/Header header\nstring[] joint_names\ntrajectory_msgs/JointTrajectoryPoint reference"
 )
-_ALREADY_OPEN = "a Bag is opened once, by 'with'"
 
 
 class RawMessage(NamedTuple):
@@ -80,7 +79,10 @@ class RawMessage(NamedTuple):
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic of a bag. `count`: of messages, as the bag's index or metadata.yaml says."""
+    """One topic of a bag.
+
+    :param count: of messages, as the bag's index or metadata.yaml says.
+    """
 
     name: str
     type: str
@@ -124,7 +126,7 @@ def bag_files(path: Path) -> list[Path]:
 
 
 class Bag:
-    """One bag, open for reading; a context manager.
+    """One bag, open for reading; a context manager, to be entered once.
 
     :raises BagError: on entry, when nothing in it can be read.
     """
@@ -137,18 +139,15 @@ class Bag:
         self._announced: dict[str, int] = {}
         self._files: list[Path] = []
         self._stack = ExitStack()
-        self._storages: list[_Storage] = []
+        self._storages: list[_Rosbag1 | _Sqlite | _Mcap] = []
 
     def __enter__(self) -> Bag:
-        assert not self._storages, _ALREADY_OPEN
         if not self.path.exists():
             raise BagError("does not exist", where=self.path)
         try:
             self._files = self._list_files()
             self._storages = self._open()
             self._list_topics()
-            if not self.topics:  # an mcap whose summary does not repeat the channels
-                self.recover()
             self.damage += [problem for file in self._files if (problem := _sqlite_cut_off(file))]
         except BaseException:
             self._stack.close()
@@ -164,25 +163,13 @@ class Bag:
         If the recorder's clock was set, `receive_ns` does not rise. The order is the same at every
         call.
 
-        :raises DamagedError: the rest cannot be read; `recover` and begin again.
+        :raises BagError: the rest cannot be read.
         """
         for storage in self._storages:
             try:
                 yield from storage.messages(topics)
             except Exception as error:  # rosbags raises anything on corruption
-                raise self._damaged(error, DamagedError) from error
-
-    def recover(self) -> bool:
-        """Switch to reading record by record, skipping what is damaged.
-
-        :return: whether anything can be read so; then `messages` may be called again.
-        """
-        files = [file for file in self._files if file.suffix == ".mcap"]
-        if not files or any(isinstance(storage, _ScannedMcap) for storage in self._storages):
-            return False
-        self._storages = [_ScannedMcap(file, self.damage) for file in files]
-        self._list_topics()
-        return bool(self.topics)
+                raise self._unreadable(error) from error
 
     def decode(self, message: RawMessage) -> Any:
         """The message, of a type that we know; what a bag says of its types is not believed.
@@ -240,34 +227,17 @@ class Bag:
         ]
         return [found[name] for name in dict.fromkeys(names) if name in found]
 
-    def _open(self) -> list[_Storage]:
+    def _open(self) -> list[_Rosbag1 | _Sqlite | _Mcap]:
+        if not self._files:
+            raise BagError("a folder without storage files", where=self.path)
         try:
             if self.path.suffix == ".bag":
-                return [_Rosbags(self._stack.enter_context(Rosbag1Reader(self.path)))]
-            return [self._open_rosbag2(file) for file in self._files]
-        except Exception as error:
-            with suppress(BagError):
-                if self.recover():
-                    return self._storages
-            raise self._damaged(error, BagError) from error
-
-    def _open_rosbag2(self, path: Path) -> _Storage:
-        if path.suffix == ".zstd":
-            plain = self._scratch() / path.stem
-            with path.open("rb") as source, plain.open("wb") as target:
-                shutil.copyfileobj(_BoundedZstd.open(source, "rb"), target)
-            path = plain
-        log = sqlite_log(path)
-        if log is not None:
-            path = _with_log(path, log, self._scratch())
-        reader = self._stack.enter_context(Rosbag2Reader(path))
-        return _Sqlite(reader) if path.suffix == ".db3" else _Mcap(reader)
-
-    def _scratch(self) -> Path:
-        return Path(self._stack.enter_context(TemporaryDirectory(prefix="sarnn_ros-")))
+                return [_Rosbag1(self._stack.enter_context(Rosbag1Reader(self.path)))]
+            return [_open_file(file, self._stack, self.damage) for file in self._files]
+        except Exception as error:  # rosbags raises anything on corruption
+            raise self._unreadable(error) from error
 
     def _list_topics(self) -> None:
-        self.topics = {}
         for topic in (topic for storage in self._storages for topic in storage.topics()):
             known = self.topics.get(topic.name)
             if known and known.type != topic.type:
@@ -280,18 +250,19 @@ class Bag:
         for name, count in self._announced.items():
             if name in self.topics and self.topics[name].count < count:
                 self.topics[name] = dataclasses.replace(self.topics[name], count=count)
+        if self.damage and not self.topics:
+            raise self._unreadable(ValueError("; ".join(self.damage)))
 
-    def _damaged(self, error: Exception, kind: type[BagError]) -> BagError:
-        files = self._files
-        if not files:
-            return kind("a folder without storage files", where=self.path)
-        if not any(file.stat().st_size for file in files):
-            return kind("the bag is empty (0 bytes)", where=self.path, remedy="record it again")
+    def _unreadable(self, error: Exception) -> BagError:
+        if not any(file.stat().st_size for file in self._files):
+            return BagError(
+                "the bag is empty (0 bytes)", where=self.path, remedy="record it again"
+            )
         if isinstance(error, BagError):
-            return kind(error.problem, where=self.path, remedy=error.remedy)
+            return BagError(error.problem, where=self.path, remedy=error.remedy)
         tools = {".db3": "sqlite3 FILE .recover", ".bag": "rosbag reindex"}
-        tool = tools.get(files[0].suffix)
-        return kind(
+        tool = tools.get(self._files[0].suffix)
+        return BagError(
             f"cannot be read: {str(error) or type(error).__name__}",
             where=self.path,
             remedy="copy or record it again" + (f", or try '{tool}'" if tool else ""),
@@ -308,95 +279,91 @@ def label_of(path: Path) -> str | None:
     return str(label)
 
 
-class DamagedError(BagError):
-    """A bag opened well, but not everything in it can be read."""
-
-
 def absolute(topic: str) -> str:
     """A spec's topic as a bag names it: relative names were recorded in the root namespace."""
     return topic if topic.startswith("/") else f"/{topic}"
 
 
-class _Storage(Protocol):
-    def topics(self) -> Iterator[Topic]: ...
+def _open_file(path: Path, stack: ExitStack, damage: list[str]) -> _Sqlite | _Mcap:
+    """A storage file of rosbag2.
 
-    def messages(self, topics: Collection[str]) -> Iterator[RawMessage]: ...
+    :param stack: closes it.
+    :param damage: see `_Mcap`.
+    """
+    log = sqlite_log(path)
+    if path.suffix == ".zstd" or log is not None:
+        scratch = Path(stack.enter_context(TemporaryDirectory(prefix="sarnn_ros-")))
+        path = _with_log(path, log, scratch) if log else _unpack_file(path, scratch / path.stem)
+    if path.suffix == ".mcap":
+        return _Mcap(path, damage)
+    return _Sqlite(stack.enter_context(Rosbag2Reader(path)))
 
 
 @dataclass
-class _Rosbags:
-    """What `rosbags` reads: a ROS 1 bag, or one storage file of rosbag2."""
+class _Rosbag1:
+    """A ROS 1 bag, which has an index by time of receipt."""
 
     reader: Any
 
     def topics(self) -> Iterator[Topic]:
         for connection in self.reader.connections:
-            form = getattr(connection.ext, "serialization_format", "ros1")
-            if form not in ("cdr", "ros1"):
-                continue  # json, protobuf: not ROS messages; the topic then counts as absent
             yield Topic(connection.topic, connection.msgtype, connection.msgcount)
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
         connections = [one for one in self.reader.connections if one.topic in topics]
         if connections:  # none would mean all
-            for connection, receive_ns, raw in self._read(connections):
+            for connection, receive_ns, raw in self.reader.messages(connections):
                 yield RawMessage(connection.topic, receive_ns, raw)
-
-    def _read(self, connections: list[Any]) -> Iterable[tuple[Any, int, bytes]]:
-        messages: Iterable[tuple[Any, int, bytes]] = self.reader.messages(connections)
-        return messages
-
-
-class _Mcap(_Rosbags):
-    """`rosbags` sorts messages by their time of receipt; here they come as written."""
-
-    def _read(self, connections: list[Any]) -> Iterable[tuple[Any, int, bytes]]:
-        messages: Iterable[tuple[Any, int, bytes]] = self.reader.storage.messages_scan(connections)
-        return messages
-
-
-class _Sqlite(_Rosbags):
-    """Likewise."""
-
-    def _read(self, connections: list[Any]) -> Iterator[tuple[Any, int, bytes]]:
-        by_id = {one.id: one for one in connections}
-        marks = ",".join("?" * len(by_id))
-        rows = self.reader.storage.dbconn.cursor().execute(
-            f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks}) "
-            "ORDER BY rowid",
-            tuple(by_id),
-        )
-        for topic_id, receive_ns, raw in rows:
-            yield by_id[topic_id], receive_ns, raw
 
 
 @dataclass
-class _ScannedMcap:
-    """An mcap without a usable index: record by record, leaving out damaged chunks.
+class _Sqlite:
+    """A .db3. `rosbags` sorts its messages by time of receipt; here they come as written."""
 
-    :param damage: what is lost is appended here, at the first scan.
-    """
+    reader: Any
 
-    path: Path
-    damage: list[str]
-    _scanned: bool = field(default=False, init=False)
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        return self.reader.start_time, self.reader.end_time
 
     def topics(self) -> Iterator[Topic]:
-        found: dict[int, Topic] = {}
-        schemas: dict[int, Schema] = {}
-        counts: dict[int, int] = {}
-        for record in self._records():
-            if isinstance(record, Schema):
-                schemas[record.id] = record
-            elif isinstance(record, Channel):
-                schema = schemas.get(record.schema_id)
-                if schema is None or record.message_encoding != "cdr":
-                    continue
-                found[record.id] = Topic(record.topic, schema.name, 0)
-            elif isinstance(record, Message):
-                counts[record.channel_id] = counts.get(record.channel_id, 0) + 1
-        for channel, topic in found.items():
-            yield Topic(topic.name, topic.type, counts.get(channel, 0))
+        for connection in self.reader.connections:
+            if connection.ext.serialization_format == "cdr":
+                yield Topic(connection.topic, connection.msgtype, connection.msgcount)
+
+    def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
+        names = {one.id: one.topic for one in self.reader.connections if one.topic in topics}
+        rows = self.reader.storage.dbconn.cursor().execute(
+            "SELECT topic_id, timestamp, data FROM messages "
+            f"WHERE topic_id IN ({','.join('?' * len(names))}) ORDER BY rowid",
+            tuple(names),
+        )
+        for topic_id, receive_ns, raw in rows:
+            yield RawMessage(names[topic_id], receive_ns, raw)
+
+
+class _Mcap:
+    """An mcap, record by record as far as it can be read, without damaged chunks.
+
+    :param damage: what is lost is appended here when it is noticed.
+    """
+
+    def __init__(self, path: Path, damage: list[str]) -> None:
+        self._path, self._damage = path, damage
+        #: Receipt of the first and the last message, ns.
+        self.span_ns = (0, 0)
+        self._channels: dict[int, Channel] = {}
+        self._schemas: dict[int, Schema] = {}
+        self._counts: Mapping[int, int] = {}
+        if not self._read_summary():
+            self._scan()
+
+    def topics(self) -> Iterator[Topic]:
+        for channel in self._channels.values():
+            schema = self._schemas.get(channel.schema_id)
+            # json, protobuf: not ROS messages; the topic then counts as absent
+            if schema is not None and channel.message_encoding == "cdr":
+                yield Topic(channel.topic, schema.name, self._counts.get(channel.id, 0))
 
     def messages(self, topics: Collection[str]) -> Iterator[RawMessage]:
         channels: dict[int, str] = {}
@@ -406,26 +373,56 @@ class _ScannedMcap:
             elif isinstance(record, Message) and channels.get(record.channel_id) in topics:
                 yield RawMessage(channels[record.channel_id], record.log_time, record.data)
 
+    def _read_summary(self) -> bool:
+        """Whether there is one that has everything."""
+        try:
+            with self._path.open("rb") as file:
+                reader = SeekingReader(file, record_size_limit=MAX_RECORD_BYTES)
+                summary = reader.get_summary()
+        except Exception:  # cut off: mcap raises anything on corruption
+            return False
+        if summary is None or summary.statistics is None or not summary.channels:
+            return False
+        about = summary.statistics
+        self._channels, self._schemas = summary.channels, summary.schemas
+        self._counts = about.channel_message_counts
+        self.span_ns = about.message_start_time, about.message_end_time
+        return all(one.schema_id in self._schemas for one in self._channels.values())
+
+    def _scan(self) -> None:
+        counts: Counter[int] = Counter()
+        for record in self._records():
+            if isinstance(record, Schema):
+                self._schemas[record.id] = record
+            elif isinstance(record, Channel):
+                self._channels[record.id] = record
+            elif isinstance(record, Message):
+                counts[record.channel_id] += 1
+                first_ns, last_ns = self.span_ns
+                self.span_ns = (
+                    min(first_ns or record.log_time, record.log_time),
+                    max(last_ns, record.log_time),
+                )
+        self._counts = counts
+
     def _records(self) -> Iterator[Any]:
-        first, self._scanned = not self._scanned, True
-        with self.path.open("rb") as file:
-            reader = StreamReader(file, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES)
-            records = iter(reader.records)
-            last_ns = 0
+        last_ns = 0
+        with self._path.open("rb") as file:
+            records = StreamReader(
+                file, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES
+            ).records
             while True:
                 try:
                     record = next(records)
                 except StopIteration:
                     return
                 except Exception as error:  # struct, Unicode, mcap's own: nothing more to read
-                    if first:
-                        size = self.path.stat().st_size
-                        read = min(file.tell(), size)
-                        self.damage.append(
-                            f"{self.path.name}: cut off or damaged at byte {read} of {size}: "
-                            f"{type(error).__name__} {error}".rstrip()
-                            + (f"; the last message read is of {last_ns} ns" if last_ns else "")
-                        )
+                    size = self._path.stat().st_size
+                    self._note(
+                        f"cut off or damaged at byte {min(file.tell(), size)} of {size}: "
+                        f"{type(error).__name__} {error}".rstrip()
+                        + (f"; the last message read is of {last_ns} ns" if last_ns else "")
+                    )
                     return
                 if not isinstance(record, Chunk):
                     if isinstance(record, Message):
@@ -433,25 +430,42 @@ class _ScannedMcap:
                     yield record
                     continue
                 try:
-                    inner = self._unpack(record)
+                    inner = _unpack_chunk(record)
                 except Exception as error:
-                    if first:
-                        span = (record.message_end_time - record.message_start_time) * 1e-9
-                        self.damage.append(
-                            f"{self.path.name}: a damaged chunk of {span:.2f} s from "
-                            f"{record.message_start_time} ns is left out: {error}"
-                        )
+                    span = (record.message_end_time - record.message_start_time) * 1e-9
+                    self._note(
+                        f"a damaged chunk of {span:.2f} s from {record.message_start_time} ns is "
+                        f"left out: {error}"
+                    )
                     continue
                 last_ns = record.message_end_time
                 yield from inner
 
-    @staticmethod
-    def _unpack(chunk: Chunk) -> list[Any]:
-        check_in_memory("a chunk", chunk.uncompressed_size)
-        unpack = _UNPACK.get(chunk.compression)
-        if unpack is not None:
-            chunk = dataclasses.replace(chunk, compression="", data=unpack(chunk.data))
-        return breakup_chunk(chunk, validate_crc=True)
+    def _note(self, problem: str) -> None:
+        said = f"{self._path.name}: {problem}"
+        if said not in self._damage:  # a bag is read several times
+            self._damage.append(said)
+
+
+def _unpack_chunk(chunk: Chunk) -> list[Any]:
+    check_in_memory("a chunk", chunk.uncompressed_size)
+    unpack = {"zstd": unpack_zstd, "lz4": unpack_lz4}.get(chunk.compression)
+    if unpack is not None:
+        chunk = dataclasses.replace(chunk, compression="", data=unpack(chunk.data))
+    return breakup_chunk(chunk, validate_crc=True)
+
+
+def _unpack_file(packed: Path, plain: Path) -> Path:
+    """:raises ValueError: it unpacks to more than `most_unpacked`."""
+    most = left = most_unpacked(packed.stat().st_size)
+    with packed.open("rb") as source, plain.open("wb") as target:
+        unpacker = zstandard.ZstdDecompressor()
+        for piece in unpacker.read_to_iter(source, write_size=_PIECE_BYTES):
+            left -= len(piece)
+            if left < 0:
+                raise ValueError(f"unpacks to more than {most} bytes")
+            target.write(piece)
+    return plain
 
 
 def _bags_at(path: Path, other: Callable[[Path], bool]) -> list[Path]:
@@ -484,15 +498,11 @@ def _is_split_bag(folder: Path) -> bool:
 
 
 def _follow_each_other(files: list[Path]) -> bool:
-    spans = []
-    for file in files:
-        try:
-            with Rosbag2Reader(file) as reader:
-                spans.append((reader.start_time, reader.end_time))
-        except Exception:  # rosbags raises anything on corruption
-            return False
-    pauses = [(after[0] - before[1]) / NANOSECONDS for before, after in pairwise(spans)]
-    return all(-SPLIT_PAUSE < pause < SPLIT_PAUSE for pause in pauses)
+    with ExitStack() as stack, suppress(Exception):  # rosbags raises anything on corruption
+        spans = [_open_file(file, stack, []).span_ns for file in files]
+        pauses = [(after[0] - before[1]) / NANOSECONDS for before, after in pairwise(spans)]
+        return all(abs(pause) < MAX_SPLIT_PAUSE for pause in pauses)
+    return False
 
 
 def sqlite_log(file: Path) -> Path | None:
@@ -533,43 +543,8 @@ def _natural(path: str | Path) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdigit() else (1, part) for part in parts]
 
 
-class _BoundedZstd:
-    """What `rosbags` needs of a zstd module, with a bound on what comes out."""
-
-    decompress = staticmethod(unpack_zstd)
-
-    @staticmethod
-    def open(source: BinaryIO, mode: str) -> _BoundedReader:
-        size = os.fstat(source.fileno()).st_size
-        return _BoundedReader(source, most_unpacked(size))
-
-
-class _BoundedReader:
-    def __init__(self, source: BinaryIO, left: int) -> None:
-        self._stream = zstandard.ZstdDecompressor().stream_reader(source, read_across_frames=True)
-        self._left = self._most = left
-
-    def read(self, size: int = -1, /) -> bytes:
-        piece = self._stream.read(size)
-        self._left -= len(piece)
-        if self._left < 0:
-            raise ValueError(f"unpacks to more than {self._most} bytes")
-        return piece
-
-    def __enter__(self) -> _BoundedReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stream.close()  # type: ignore[no-untyped-call]
-
-
-_UNPACK = {"zstd": unpack_zstd, "lz4": unpack_lz4}
-
 # `rosbags` itself has no bound on what it unpacks.
-rosbags_mcap.DECOMPRESSORS["zstd"] = lambda raw, _: unpack_zstd(raw)
-rosbags_mcap.DECOMPRESSORS["lz4"] = lambda raw, _: unpack_lz4(raw)
-rosbags_rosbag1.decompressors.update(lz4=unpack_lz4, bz2=unpack_bz2)
-rosbags_reader.zstd = _BoundedZstd  # type: ignore[attr-defined,assignment]
+rosbag1_decompressors.update(lz4=unpack_lz4, bz2=unpack_bz2)
 
 
 @functools.lru_cache(maxsize=256)
@@ -592,14 +567,9 @@ def _store(kind: Stores, msgtype: str) -> Any:
     return store
 
 
-@functools.lru_cache(maxsize=256)
-def _reader(msgtype: str) -> tuple[Any, Any]:
-    store = _store(Stores.ROS2_JAZZY, msgtype)
-    return store, store.get_msgdef(msgtype)
-
-
 def _deserialise(msgtype: str, raw: bytes | memoryview) -> Any:
-    store, about = _reader(msgtype)
+    store = _store(Stores.ROS2_JAZZY, msgtype)
+    about = store.get_msgdef(msgtype)
     # Not store.deserialize_cdr: that refuses what follows after the message. Some recorders leave
     # stray bytes there, and of a controller's state only the beginning is known.
     view = memoryview(raw)

@@ -82,7 +82,9 @@ def _check(what: str, size: int, most: int, where: object) -> None:
 
 
 def unpack_zstd(raw: bytes | memoryview) -> bytes:
-    """:raises BagError: more than `MAX_RECORD_BYTES`. :raises zstandard.ZstdError: damaged."""
+    """:raises BagError: more than `MAX_RECORD_BYTES`.
+    :raises zstandard.ZstdError: damaged.
+    """
     data = bytes(raw)
     size = zstandard.frame_content_size(data)
     if size >= 0:
@@ -96,13 +98,17 @@ def unpack_zstd(raw: bytes | memoryview) -> bytes:
 
 
 def unpack_lz4(raw: bytes | memoryview) -> bytes:
-    """:raises BagError: more than `MAX_RECORD_BYTES`. :raises RuntimeError: damaged."""
+    """:raises BagError: more than `MAX_RECORD_BYTES`.
+    :raises RuntimeError: damaged.
+    """
     # A frame may declare a size; lz4.frame.decompress would allocate it unseen.
     return _unpack(lz4.frame.LZ4FrameDecompressor(), bytes(raw))
 
 
 def unpack_bz2(raw: bytes | memoryview) -> bytes:
-    """:raises BagError: more than `MAX_RECORD_BYTES`. :raises OSError: damaged."""
+    """:raises BagError: more than `MAX_RECORD_BYTES`.
+    :raises OSError: damaged.
+    """
     return _unpack(bz2.BZ2Decompressor(), bytes(raw))
 
 

@@ -15,28 +15,35 @@ import json
 import os
 import resource
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from sarnn_ros.data.bags import bag_files, sqlite_log
 from sarnn_ros.data.dataset import Episode, blocks, release
-from sarnn_ros.data.problems import BagReport, Problem, StreamReport, Void
+from sarnn_ros.data.problems import BagReport
 from sarnn_ros.data.reading import NOT_MOVED, Allocate, Moved, read_bag
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.files import atomic_folder
 from sarnn_ros.spec import Spec
 
 #: To be raised when the same bag and spec give other arrays than before.
-VERSION = 8
-_ENDS = 1 << 16
+VERSION = 9
+#: Of a file's beginning and of its end, what `key_of` looks at.
+_END_BYTES = 1 << 16
 #: Files that may be open. Each camera of each episode is one, and shells usually allow 1024.
-_FILES = 1 << 16
+MAX_OPEN_FILES = 1 << 16
+
+#: Small ones that every episode has.
+_ARRAYS = ("ticks", "joints", "targets")
+_REPORT = TypeAdapter(BagReport)
 
 Read = tuple[list[Episode], BagReport]
 
@@ -109,9 +116,9 @@ def key_of(files: Iterable[Path], spec: Spec, *more: object) -> str:
         about = file.stat()
         digest.update(f"{file.name}:{about.st_size}:{about.st_mtime_ns};".encode())
         with file.open("rb") as stream:
-            digest.update(stream.read(_ENDS))
-            stream.seek(max(0, about.st_size - _ENDS))
-            digest.update(stream.read(_ENDS))
+            digest.update(stream.read(_END_BYTES))
+            stream.seek(max(0, about.st_size - _END_BYTES))
+            digest.update(stream.read(_END_BYTES))
     return digest.hexdigest()
 
 
@@ -125,7 +132,10 @@ def told(moved: Moved) -> list[object]:
 
 
 def _map(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A new array on disk. :raises OSError: there is no space for all of it."""
+    """A new array on disk.
+
+    :raises OSError: there is no space for all of it.
+    """
     array: NDArray[np.uint8] = np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
         file, "w+", np.uint8, shape
     )
@@ -137,16 +147,11 @@ def _map(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
     folder.mkdir()
     for number, episode in enumerate(episodes):
-        arrays: dict[str, NDArray[Any]] = {
-            "ticks": episode.ticks,
-            "joints": episode.joints,
-            "targets": episode.targets,
-        }
+        arrays = {name: getattr(episode, name) for name in _ARRAYS}
         if episode.efforts is not None:
             arrays["efforts"] = episode.efforts
         arrays |= {f"preview.{name}": np.stack(some) for name, some in episode.previews.items()}
-        for title, array in arrays.items():
-            np.save(folder / f"{number}.{title}.npy", array, allow_pickle=False)
+        np.savez(folder / f"{number}.npz", **arrays)
         for camera, images in episode.images.items():
             copy = _map(folder / f"{number}.image.{camera}.npy", images.shape)
             start = 0
@@ -161,11 +166,10 @@ def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
                 "digest": one.digest,
                 "source_sizes": one.source_sizes,
                 "lead": one.lead,
-                "has_efforts": one.efforts is not None,
             }
             for one in episodes
         ],
-        "report": report.as_dict(),
+        "report": asdict(report),
     }
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
@@ -178,22 +182,22 @@ def _load(folder: Path) -> tuple[list[Episode], BagReport] | None:
         episodes = [
             _load_episode(folder, number, one) for number, one in enumerate(about["episodes"])
         ]
-        return episodes, _report(about["report"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return episodes, _REPORT.validate_python(about["report"])
+    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             raise ConfigError(
                 "more files are open than the system allows: each camera of each episode is one",
                 where=folder.parent,
-                remedy=f"before the command, in the same shell: ulimit -n {_FILES}",
+                remedy=f"before the command, in the same shell: ulimit -n {MAX_OPEN_FILES}",
             ) from error
         shutil.rmtree(folder, ignore_errors=True)  # damaged: decode again
         return None
 
 
 def allow_many_files() -> None:
-    """Let this process open as many files as it may, `_FILES` at most."""
+    """Let this process open as many files as it may, `MAX_OPEN_FILES` at most."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    most = MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < most:
         with suppress(OSError, ValueError):  # then the error above says what to do
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
@@ -202,51 +206,35 @@ def allow_many_files() -> None:
 class _Previews(Mapping[str, Sequence[NDArray[np.uint8]]]):
     """Read when asked for: those of a thousand episodes need not be in memory."""
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        self._files = files
-        for file in files.values():
-            file.stat()
+    def __init__(self, file: Path, cameras: Collection[str]) -> None:
+        self._file, self._cameras = file, cameras
 
     def __getitem__(self, camera: str) -> Sequence[NDArray[np.uint8]]:
-        return list(np.load(self._files[camera], allow_pickle=False))
+        with np.load(self._file, allow_pickle=False) as arrays:
+            return list(arrays[f"preview.{camera}"])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._files)
+        return iter(self._cameras)
 
     def __len__(self) -> int:
-        return len(self._files)
+        return len(self._cameras)
 
 
 def _load_episode(folder: Path, number: int, about: dict[str, Any]) -> Episode:
-    def array(title: str, mapped: bool = False) -> Any:
-        file = folder / f"{number}.{title}.npy"
-        return np.load(file, mmap_mode="r" if mapped else None, allow_pickle=False)
-
     sizes = {camera: (int(w), int(h)) for camera, (w, h) in about["source_sizes"].items()}
+    file = folder / f"{number}.npz"
+    with np.load(file, allow_pickle=False) as arrays:
+        small = {name: arrays[name] for name in (*_ARRAYS, "efforts") if name in arrays}
+    images = {
+        camera: np.load(folder / f"{number}.image.{camera}.npy", mmap_mode="r", allow_pickle=False)
+        for camera in sizes
+    }
     return Episode(
         name=about["name"],
-        ticks=array("ticks"),
-        images={camera: array(f"image.{camera}", mapped=True) for camera in sizes},
-        joints=array("joints"),
-        targets=array("targets"),
+        images=images,
         source_sizes=sizes,
         digest=about["digest"],
         lead=tuple(about["lead"]),
-        efforts=array("efforts") if about["has_efforts"] else None,
-        previews=_Previews({one: folder / f"{number}.preview.{one}.npy" for one in sizes}),
+        previews=_Previews(file, sizes),
+        **small,
     )
-
-
-def _report(values: dict[str, Any]) -> BagReport:
-    known = {one.name for one in fields(BagReport)}
-    if set(values) != known:
-        raise ValueError("written by another version")
-    values = dict(values)
-    values["trimmed"] = tuple(values["trimmed"])
-    values["void"] = {topic: Void(**void) for topic, void in values["void"].items()}
-    values["problems"] = [Problem(**one) for one in values["problems"]]
-    values["streams"] = [
-        StreamReport(**{**one, "age": tuple(one["age"]) if one["age"] else None})
-        for one in values["streams"]
-    ]
-    return BagReport(**values)

@@ -27,8 +27,8 @@ Int = NDArray[np.int64]
 
 #: An episode needs an input, a target and one more to compare with.
 MIN_TICKS = 3
-#: Images that are worked on at a time.
-BLOCK = 256
+#: Rows of an array, as images, that are worked on at a time.
+BLOCK_ROWS = 256
 #: Share of the ticks that must tell a joint's effort: of a few ticks its range is not known.
 MIN_EFFORT_SHARE = 0.5
 
@@ -68,7 +68,7 @@ class Dataset:
     """Episodes, their split, and the normalisation learnt from the training part.
 
     :param training: indices into `episodes`.
-    :param validation: likewise; empty if there is only one episode.
+    :param validation: indices into `episodes`; empty if there is only one episode.
     :param fingerprint: SHA-256 over spec, episodes and split.
     :param bags: what became of each bag.
     :param displacements: where a camera stood elsewhere in some episodes, as far as was looked.
@@ -219,9 +219,9 @@ def digest_of(*arrays: NDArray[Any]) -> str:
 
 
 def blocks(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """The rows in pieces of `BLOCK`. Of a memory map no more than one piece is in memory."""
-    for start in range(0, len(array), BLOCK):
-        yield array[start : start + BLOCK]
+    """The rows in pieces of `BLOCK_ROWS`. Of a memory map no more than one piece is in memory."""
+    for start in range(0, len(array), BLOCK_ROWS):
+        yield array[start : start + BLOCK_ROWS]
         release(array)
 
 

@@ -17,11 +17,17 @@ from sarnn_ros.files import write_text
 
 Rows = Sequence[Sequence[str]]
 #: A longer table is folded away until asked for.
-OPEN_ROWS = 20
+MAX_OPEN_ROWS = 20
+#: Of the page, pixels.
+ENLARGED_HEIGHT = 150
 
 
 def write_html(path: Path, title: str, parts: Iterable[str]) -> None:
-    """:param parts: HTML, one element each. :raises OSError: it cannot be written."""
+    """Write a page.
+
+    :param parts: HTML, one element each.
+    :raises OSError: it cannot be written.
+    """
     heading = html.escape(title)
     write_text(path, _PAGE.replace("TITLE", heading).replace("CONTENT", "\n".join(parts)))
 
@@ -32,7 +38,7 @@ def table(heads: Sequence[str], rows: Rows) -> str:
     )
     head = "".join(f"<th>{html.escape(one)}</th>" for one in heads)
     shown = f"<table><tr>{head}</tr>{body}</table>"
-    return folded(f"{len(rows)} rows", shown) if len(rows) > OPEN_ROWS else shown
+    return folded(f"{len(rows)} rows", shown) if len(rows) > MAX_OPEN_ROWS else shown
 
 
 def folded(summary: str, content: str) -> str:
@@ -40,15 +46,15 @@ def folded(summary: str, content: str) -> str:
     return f"<details><summary>{html.escape(summary)}</summary>{content}</details>"
 
 
-def picture(image: NDArray[np.uint8], kind: str = "jpg") -> str:
-    """uint8 (H, W, 3) RGB, as an element. :param kind: jpg, webp, or png, which loses nothing."""
-    return f'<img src="{image_url(image, kind)}">'
+def picture(image: NDArray[np.uint8]) -> str:
+    """uint8 (H, W, 3) RGB, as an element."""
+    return f'<img src="{image_url(image, "jpg")}">'
 
 
-def enlarged(image: NDArray[np.uint8], height: int = 150) -> str:
-    """A model image with its pixels visible, about so high."""
+def enlarged(image: NDArray[np.uint8]) -> str:
+    """A model image with its pixels visible, about `ENLARGED_HEIGHT` high."""
     rows, columns = image.shape[:2]
-    side = max(1, round(height / rows))
+    side = max(1, round(ENLARGED_HEIGHT / rows))
     size = f'width="{columns * side}" height="{rows * side}"'
     url = image_url(image, "png")
     return f'<img class="model" {size} src="{url}" title="{columns} x {rows}">'

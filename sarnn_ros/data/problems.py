@@ -5,8 +5,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Literal
 
 from sarnn_ros.errors import BagError, SarnnError
 
@@ -34,6 +35,10 @@ class Problem:
     def __str__(self) -> str:
         head = f"{self.severity}: {self.where}: {self.found}"
         return f"{head}\n  effect: {self.effect}\n  remedy: {self.remedy}"
+
+
+warning = partial(Problem, "warning")
+note = partial(Problem, "note")
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,3 @@ class BagReport:
                 error.remedy or "record it again, or leave it out",
             )
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)

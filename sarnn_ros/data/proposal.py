@@ -6,7 +6,7 @@ do not train on it unseen."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from sarnn_ros.data.bags import Bag, DamagedError
+from sarnn_ros.data.bags import Bag
 from sarnn_ros.data.topic_sample import IMAGE_TYPES, Group, Sample
 from sarnn_ros.errors import IMAGE_LOSS_REMEDY, BagError, SarnnError
 from sarnn_ros.spec import (
@@ -34,24 +34,22 @@ TYPES = (*IMAGE_TYPES, JOINT_STATE_TYPE, TRAJECTORY_TYPE, *ARRAY_TYPES)
 PICTURES = ("attention_overlay", "predicted_image", "predicted_beside")
 #: Holds the URDF: the last part of the topic's name, and its type.
 DESCRIPTION, DESCRIPTION_TYPE = "robot_description", "std_msgs/msg/String"
-#: EIPL's rate, Hz.
-RATE = 10.0
+#: EIPL's, Hz.
+DEFAULT_RATE = 10.0
 #: The longer side of a whole image, pixels: in EIPL's 64 a small object is a pixel or two. What
 #: training crops it shrinks to 64.
-SIDE = 96
+MODEL_SIDE = 96
 #: Joints of two topics that differ by less, rad or m, are the same joints.
-SAME = 1e-3
+MAX_TWIN_DISTANCE = 1e-3
 #: A joint that moves less, rad or m, stands still: encoders are noisy.
-STILL = 2e-3
+MIN_MOTION = 2e-3
 #: So long a part of a bag is looked at for joints that move, s.
 MOTION_SECONDS = 60.0
 #: Commands are the target if they come at this part of the ticks' rate at least: a planner sends
 #: a goal now and then.
-STEADY = 0.5
+MIN_COMMAND_RATE_SHARE = 0.5
 #: A JointState topic with one of these in its name is no measurement.
-COMMAND_WORDS = (
-    *("command", "cmd", "reference", "target", "goal", "setpoint", "set_point", "desired"),
-)
+COMMAND_WORDS = re.compile(r"command|cmd|reference|target|goal|set_?point|desired")
 #: Parts of a topic's name that say what an image is, and not which camera it is of.
 IMAGE_WORDS = re.compile(
     r"image(_\w+)?|colou?r|rgb|depth|ir|infra\d*|mono|raw|rect|compressed|aligned_\w+|camera"
@@ -99,23 +97,14 @@ def propose_spec(path: Path) -> Proposal:
 
 
 def _look_at_bag(bag: Bag, samples: Mapping[str, Sample]) -> None:
-    """All topics until each has told enough, and then for motion those of joints alone."""
-    _add_messages(bag, samples, lambda _: all(one.full for one in samples.values()))
-    if all(one.full for one in samples.values()):  # else it has been read to its end
-        moving = {topic: one for topic, one in samples.items() if not one.camera}
-        _add_messages(bag, moving, lambda seconds: seconds > MOTION_SECONDS)
-
-
-def _add_messages(
-    bag: Bag, samples: Mapping[str, Sample], enough: Callable[[float], bool]
-) -> None:
-    """:param enough: is asked at each message, with the s since the first."""
+    """Until each topic has told enough, and `MOTION_SECONDS` at least for joints that move."""
     first_ns: int | None = None
     try:
         for message in bag.messages(samples):
             first_ns = message.receive_ns if first_ns is None else first_ns
             sample = samples[message.topic]
-            if enough((message.receive_ns - first_ns) / NANOSECONDS):
+            past = message.receive_ns - first_ns > MOTION_SECONDS * NANOSECONDS
+            if past and all(one.full for one in samples.values()):
                 return
             if not sample.wants(message.receive_ns):
                 continue
@@ -123,7 +112,7 @@ def _add_messages(
                 sample.add(message.receive_ns, bag.decode(message))
             except SarnnError as error:
                 sample.error = sample.error or error
-    except DamagedError:
+    except BagError:
         pass  # what came before the damage will do
 
 
@@ -165,7 +154,9 @@ def propose(
         raise _unusable(known, "joint state" if cameras else "camera", present, where, remedy)
     used = [*(group for _, group in cameras), *(group for _, group in joints)]
     slowest = min(one.rate for one in used)
-    rate = RATE if slowest >= RATE else max(0.2, float(np.floor(slowest * 10) / 10))
+    rate = (
+        DEFAULT_RATE if slowest >= DEFAULT_RATE else max(0.2, float(np.floor(slowest * 10) / 10))
+    )
     unstamped = {one.topic: one.bad_stamps for one in used if one.bad_stamps}
     clock = "receive" if unstamped else "header"
     command, left_out, notes = _command(commands, joints, rate, clock)
@@ -187,7 +178,12 @@ def propose(
     spec = parse_spec(values, where=f"proposal from {where}")
     if unstamped:
         notes.insert(0, _receive_note("clock", unstamped))
-    notes += [_lost_note(one) for _, one in cameras if one.lost]
+    notes += [
+        f"of '{one.topic}' {one.lost:.0%} of the images were lost on the way; max_age is for the "
+        f"{one.rate:.0f} Hz that are sent. To mend it, {IMAGE_LOSS_REMEDY}"
+        for _, one in cameras
+        if one.lost
+    ]
     notes += [
         f"'{one.topic}' ({one.type}) could tell the commands, and sent nothing: move the arm with "
         "it meanwhile"
@@ -217,13 +213,6 @@ def _receive_note(key: str, bad_stamps: Mapping[str, str]) -> str:
     return f"{key}: receive, as stamps cannot be used ({said}): messages count when they arrive"
 
 
-def _lost_note(group: Group) -> str:
-    return (
-        f"of '{group.topic}' {group.lost:.0%} of the images were lost on the way; max_age is for "
-        f"the {group.rate:.0f} Hz that are sent. To mend it, {IMAGE_LOSS_REMEDY}"
-    )
-
-
 # -- cameras --------------------------------------------------------------------------------------
 
 
@@ -237,7 +226,7 @@ def _cameras(samples: Sequence[Sample]) -> Iterator[tuple[Sample, Group]]:
 
 def model_size(width: int, height: int) -> tuple[int, int]:
     """Width and height of the model's image that is proposed for a camera's, pixels."""
-    scale = SIDE / max(width, height)
+    scale = MODEL_SIDE / max(width, height)
     return max(MIN_IMAGE_SIDE, round(width * scale)), max(MIN_IMAGE_SIDE, round(height * scale))
 
 
@@ -280,7 +269,7 @@ def _camera(sample: Sample, group: Group, name: str, rate: float) -> dict[str, A
 
 
 def _is_command(topic: str, kind: str) -> bool:
-    return kind != JOINT_STATE_TYPE or any(word in topic.lower() for word in COMMAND_WORDS)
+    return kind != JOINT_STATE_TYPE or bool(COMMAND_WORDS.search(topic.lower()))
 
 
 def _joint_types(description: str) -> dict[str, str]:
@@ -326,7 +315,7 @@ def _repeats(group: Group, other: Group) -> bool:
     shared = [name for name in group.names if name in other.names]
     mine = np.array(group.values)[:, [group.names.index(name) for name in shared]]
     theirs = other.at(group.received)[:, [other.names.index(name) for name in shared]]
-    return bool(np.median(np.abs(mine - theirs)) < SAME)
+    return bool(np.median(np.abs(mine - theirs)) < MAX_TWIN_DISTANCE)
 
 
 def _prefixes(topics: Sequence[str]) -> list[str]:
@@ -347,7 +336,7 @@ def _command(
     """The keys of a spec that say where commands were recorded, none if no topic has one for
     every joint of the arm; the labels of joints that are no part of the arm; and notes."""
     spread = {f"{prefix}{name}": one.spread[name] for prefix, one in joints for name in one.names}
-    moving = {label for label, one in spread.items() if one > STILL}
+    moving = {label for label, one in spread.items() if one > MIN_MOTION}
     still = [label for label in spread if label not in moving]
     notes: list[str] = []
 
@@ -378,7 +367,7 @@ def _command(
                 f"left out, as not moving while others moved, and not commanded on "
                 f"'{group.topic}': {_listed(missing)}. Put back what is of the arm, as a gripper"
             )
-        steady = group.rate >= STEADY * rate
+        steady = group.rate >= MIN_COMMAND_RATE_SHARE * rate
         found = {"command": values} | ({"target": "command"} if steady else {})
         return found, frozenset(missing), [*notes, *_still_note(still, moving, {*missing})]
     return {}, frozenset(), [*notes, *_still_note(still, moving, set())]
@@ -400,24 +389,21 @@ def _listed(labels: Sequence[str]) -> str:
 def _commanded(
     group: Group, joints: Sequence[tuple[str, Group]], labels: list[str]
 ) -> list[str] | None:
-    """The labels of the joints that a topic commands, in its order; None if that is not clear."""
-    if group.type in ARRAY_TYPES and not {*group.names} & {*labels}:
-        return _order(group, [one for _, one in joints], labels)
-    return list(group.names)
-
-
-def _order(group: Group, joints: Sequence[Group], labels: list[str]) -> list[str] | None:
-    """Which joint each number of an array commands: that whose state is nearest to it. None if
-    that is not clear."""
+    """The labels of the joints that a topic commands, in its order; None if that is not clear. A
+    number of an array without names commands the joint whose state is nearest to it."""
+    if group.type not in ARRAY_TYPES or {*group.names} & {*labels}:
+        return list(group.names)
     lengths = {len(row) for row in group.values}
     if len(lengths) != 1 or not 0 < max(lengths) <= len(labels):
         return None
-    states = np.concatenate([one.at(group.received) for one in joints], axis=1)
+    states = np.concatenate([one.at(group.received) for _, one in joints], axis=1)
     sent = np.array(group.values)
     distance = np.median(np.abs(sent[:, :, None] - states[:, None, :]), axis=0)
     nearest = distance.argmin(axis=1)
     ranked = np.sort(distance, axis=1)
-    clear = ranked.shape[1] == 1 or bool((ranked[:, 1] > 2 * ranked[:, 0] + SAME).all())
+    clear = ranked.shape[1] == 1 or bool(
+        (ranked[:, 1] > 2 * ranked[:, 0] + MAX_TWIN_DISTANCE).all()
+    )
     if not clear or len({*nearest.tolist()}) != len(nearest):
         return None
     return [labels[row] for row in nearest.tolist()]

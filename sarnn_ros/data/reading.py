@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.bags import Bag, DamagedError, RawMessage, absolute, bag_files
+from sarnn_ros.data.bags import Bag, RawMessage, absolute, bag_files
 from sarnn_ros.data.bounds import check_expansion
 from sarnn_ros.data.cutting import Cut, windows
-from sarnn_ros.data.dataset import BLOCK, Episode, Int, digest_of, release
+from sarnn_ros.data.dataset import BLOCK_ROWS, Episode, Int, digest_of, release
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport, Void
 from sarnn_ros.data.targets import commands_at, lead_of, targets_of
 from sarnn_ros.errors import BagError, DecodeError, SarnnError, SpecError, join_problems
@@ -58,10 +58,10 @@ NOT_MOVED: Moved = MappingProxyType({})
 #: More ticks than this in one bag means that a clock was set while recording.
 MAX_TICKS = 5_000_000
 #: Messages of a topic may be recorded in another order than they came, but not by this much, s.
-CLOCK_STEP = 1.0
-#: Longer than any recording, ns: for what is used whatever its age.
-_EVER = 1 << 62
-_DECODERS = 2
+MAX_DISORDER_SECONDS = 1.0
+#: Longer than any recording: for what is used whatever its age.
+_ANY_AGE_NS = 1 << 62
+_DECODING_THREADS = 2
 
 
 def read_bag(
@@ -103,7 +103,7 @@ def read_bag(
     return episodes, report
 
 
-class Recording(Ingest):
+class BagIngest(Ingest):
     """The ingest of a bag: of an image it keeps its number among the messages of its topic. What
     no tick can see is not kept, so that an hour of joints at 1 kHz fits into memory.
 
@@ -124,7 +124,7 @@ class Recording(Ingest):
     def _add(self, name: str, topic: str | None, admit: Admission | None) -> Stream:
         """A stream beside the observed ones."""
         known = absolute(topic or "")
-        stream = Stream(name, known, "", admit or _admit_marker, _EVER)
+        stream = Stream(name, known, "", admit or _admit_marker, _ANY_AGE_NS)
         if topic and admit:
             self.routes.setdefault(known, []).append(stream)
         return stream
@@ -139,7 +139,10 @@ class Recording(Ingest):
         return tick
 
     def describe(self, messages: dict[str, int], voids: dict[str, Void]) -> list[StreamReport]:
-        """One report per topic. :param messages: so many came of each."""
+        """One report per topic.
+
+        :param messages: so many came of each.
+        """
         # Of streams that share a topic, the one that can use the fewest messages.
         fewest_last = sorted(self.streams, key=lambda stream: -len(self.arrivals[stream][0]))
         chosen = {stream.topic: stream for stream in fewest_last}
@@ -212,12 +215,7 @@ def _read(
     moved: Moved,
 ) -> Iterator[Episode]:
     _check_topics(bag, spec)
-    try:
-        recording = _scan(bag, spec, report)
-    except DamagedError:
-        if not bag.recover():
-            raise
-        recording = _scan(bag, spec, report)
+    recording = _scan(bag, spec, report)
     needed = [*recording.streams, *([recording.command] if spec.target == "command" else [])]
     for stream in needed:
         if not stream.stamps:
@@ -248,7 +246,7 @@ def _decode(
 
 
 def episodes_of(
-    recording: Recording,
+    recording: BagIngest,
     images: Images,
     name: str,
     report: BagReport,
@@ -285,7 +283,7 @@ def episodes_of(
 
 
 def _with_ages(
-    reports: list[StreamReport], recording: Recording, grid: Int, chosen: Sequence[Int]
+    reports: list[StreamReport], recording: BagIngest, grid: Int, chosen: Sequence[Int]
 ) -> list[StreamReport]:
     ages: dict[str, tuple[float, float]] = {}
     for stream, rows in zip(recording.streams, chosen):
@@ -321,16 +319,15 @@ def _check_topics(bag: Bag, spec: Spec) -> None:
         )
 
 
-def _scan(bag: Bag, spec: Spec, report: BagReport) -> Recording:
+def _scan(bag: Bag, spec: Spec, report: BagReport) -> BagIngest:
     """First pass: stamps of the usable images, stamps and values of the usable joints."""
-    report.void = {}
-    recording = Recording(spec, _command_admission(bag, spec))
+    recording = BagIngest(spec, _command_admission(bag, spec))
     counts: dict[str, int] = {}
     received: dict[str, int] = {}
     for message in bag.messages(recording.routes):
         topic = message.topic
         fall = received.get(topic, 0) - message.receive_ns
-        if fall > CLOCK_STEP * NANOSECONDS:
+        if fall > MAX_DISORDER_SECONDS * NANOSECONDS:
             raise BagError(
                 f"the recorder's clock was set back by {fall / NANOSECONDS:.1f} s while "
                 f"recording, at {message.receive_ns / NANOSECONDS:.3f} s",
@@ -362,7 +359,7 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> Recording:
     return recording
 
 
-def _align(recording: Recording) -> tuple[Int, list[Int]]:
+def _align(recording: BagIngest) -> tuple[Int, list[Int]]:
     """The recording's ticks, and per observed stream the index of each tick's message."""
     spec, streams = recording.spec, recording.streams
     start = min(stream.stamps[0] for stream in streams)
@@ -390,7 +387,7 @@ def _align(recording: Recording) -> tuple[Int, list[Int]]:
     ]
 
 
-def _finish(cut: Cut, recording: Recording, report: BagReport) -> Episode:
+def _finish(cut: Cut, recording: BagIngest, report: BagReport) -> Episode:
     spec = recording.spec
     if cut.undecodable:
         # These ticks are void, as they would be live: trimmed at an end, a hole in the middle.
@@ -448,7 +445,7 @@ def _efforts(
 
 def _decode_images(
     images: Images,
-    recording: Recording,
+    recording: BagIngest,
     cuts: Sequence[Cut],
     allocate: Allocate,
     show: Show | None,
@@ -494,14 +491,14 @@ def _decode_images(
             show(cut.name, camera, cut.ticks[rows], result)
 
     jobs: deque[tuple[Cut, int, Int, Future[NDArray[np.uint8] | DecodeError]]] = deque()
-    with ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(_DECODING_THREADS, thread_name_prefix="decode") as pool:
         for count, (topic, place, decode) in enumerate(images(users)):
-            if count % BLOCK == 0:
+            if count % BLOCK_ROWS == 0:
                 for target in (one for cut in cuts for one in cut.images.values()):
                     release(target)
             for cut, index, rows in users[topic][place]:
                 jobs.append((cut, index, rows, pool.submit(work, decode, cut, index, rows)))
-            while len(jobs) > 2 * _DECODERS:  # bounded: each job holds its image
+            while len(jobs) > 2 * _DECODING_THREADS:  # bounded: each job holds its image
                 finish(*jobs.popleft())
         while jobs:
             finish(*jobs.popleft())

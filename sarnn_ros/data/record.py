@@ -12,6 +12,7 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,10 +20,9 @@ from typing import Any, Literal
 import yaml
 from rosbags.interfaces import Qos
 from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
 
 from sarnn_ros.data.bags import LABEL
-from sarnn_ros.data.write_bag import add_checksums
+from sarnn_ros.data.write_bag import BAG_VERSION, TYPES, add_checksums
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.files import write_text
 
@@ -31,8 +31,6 @@ INDEX = "episodes.jsonl"
 #: Where discarded episodes go; readers of bags pass over it.
 TRASH = ".trash"
 Label = Literal["success", "failure"]
-#: The metadata version that Humble's rosbag2 reads, too.
-BAG_VERSION: Literal[8] = 8
 
 
 @dataclass
@@ -51,8 +49,7 @@ class EpisodeWriter:
     last_ns: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        store = get_typestore(Stores.ROS2_JAZZY)
-        unknown = [kind for kind, _ in self.topics.values() if kind not in store.fielddefs]
+        unknown = [kind for kind, _ in self.topics.values() if kind not in TYPES.fielddefs]
         if unknown:
             raise ConfigError(
                 f"types without a definition: {', '.join(unknown)}",
@@ -67,7 +64,7 @@ class EpisodeWriter:
             ) from error
         self._connections = {
             topic: self._writer.add_connection(
-                topic, kind, typestore=store, offered_qos_profiles=list(profiles)
+                topic, kind, typestore=TYPES, offered_qos_profiles=list(profiles)
             )
             for topic, (kind, profiles) in self.topics.items()
         }
@@ -141,8 +138,6 @@ def read_index(folder: Path) -> list[dict[str, Any]]:
     entries = []
     if (folder / INDEX).exists():
         for line in (folder / INDEX).read_text(encoding="utf-8").splitlines():
-            try:
+            with suppress(ValueError):
                 entries.append(json.loads(line))
-            except ValueError:
-                continue
     return entries

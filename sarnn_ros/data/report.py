@@ -19,37 +19,37 @@ from sarnn_ros.data.bags import absolute
 from sarnn_ros.data.dataset import Dataset, Episode, blocks, release
 from sarnn_ros.data.differences import Difference, difference
 from sarnn_ros.data.displacements import MAX_DISPLACEMENT, Displacement
-from sarnn_ros.data.problems import BagReport, Problem, StreamReport
+from sarnn_ros.data.problems import BagReport, Problem, StreamReport, note, warning
 from sarnn_ros.spec import NANOSECONDS, CameraSpec, Spec
 from sarnn_ros.streams.preprocess import MIN_RANGE
 from sarnn_ros.streams.registration import describe
 
 #: More void messages than this share are a fault of the driver, not an accident.
-VOID_SHARE = 0.01
+MAX_VOID_SHARE = 0.01
 #: Where images are ticks: how far their rate may be from `rate`.
-TICK_RATE_SHARE = 0.1
+MAX_TICK_RATE_DEVIATION = 0.1
 #: An image that arrives later than this part of a period after its stamp is, at the robot, often
 #: not yet there at its tick: the policy then sees an older one than in training.
-LATENCY_SHARE = 0.3
-#: No revolute joint of a usual arm turns more than this, rad.
-LARGEST_ANGLE = 2.2 * np.pi
+MAX_LATENCY_PERIODS = 0.3
+#: No revolute joint of a usual arm turns further, rad.
+MAX_ANGLE = 2.2 * np.pi
 #: Of a joint's range, in one tick: an arm that moves on purpose does not.
-JUMP_SHARE = 0.5
+MAX_STEP_SHARE = 0.5
 #: Share of ticks at one end of the range that looks like clipping.
-SATURATED_SHARE = 0.3
+MAX_SATURATED_SHARE = 0.3
 #: Share of ticks at which a gripper is between open and closed.
-BETWEEN_SHARE = 0.25
-#: An object of fewer pixels is hard to find for convolutions of 3 x 3; the place of one of fewer
-#: than `SMALL_PIXELS` is uncertain (docs/explanation/attention.md).
-FEW_PIXELS, SMALL_PIXELS = 4.0, 32.0
-#: Mean brightness, 0 … 255, and its spread over an image.
-DARK, BRIGHT, FLAT = 12.0, 243.0, 4.0
+MAX_BETWEEN_SHARE = 0.25
+#: Convolutions of 3 x 3 hardly find an object of fewer pixels; the place of one of fewer than
+#: `MIN_PLACED_PIXELS` is uncertain (docs/explanation/attention.md).
+MIN_SEEN_PIXELS, MIN_PLACED_PIXELS = 4.0, 32.0
+#: Of an image's mean and of its standard deviation, 0 … 255.
+MIN_BRIGHTNESS, MAX_BRIGHTNESS, MIN_CONTRAST = 12.0, 243.0, 4.0
 #: Share of images equal to the one before, while the joints move.
-FROZEN_SHARE = 0.2
+MAX_REPEATED_SHARE = 0.2
 #: Episodes shorter or longer than the median by this factor.
-LENGTH_FACTOR = 2.0
+MAX_LENGTH_RATIO = 2.0
 #: Brightness of an episode against the others, 0 … 255.
-BRIGHTNESS_STEP = 40.0
+MAX_BRIGHTNESS_DIFFERENCE = 40.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class EpisodeReport:
 
 @dataclass(frozen=True)
 class DatasetReport:
-    """All of it. `problems` has those found while reading as well.
+    """The whole report. `problems` includes those found while reading.
 
     :param differences: per camera, between the episodes' first images.
     """
@@ -138,7 +138,7 @@ class DatasetReport:
             "verdict": self.worst,
             "fingerprint": self.fingerprint,
             "spec": self.spec.model_dump(mode="json"),
-            "bags": [bag.as_dict() for bag in self.bags],
+            "bags": [asdict(bag) for bag in self.bags],
             "episodes": [asdict(one) for one in self.episodes],
             "joints": [asdict(one) for one in self.joints],
             "cameras": [asdict(one) for one in self.cameras],
@@ -223,8 +223,11 @@ def _camera(
     for episode in episodes:
         images = episode.images[camera.name]
         # Statistics need no more than some of the images; a long episode is memory-mapped.
-        rows = np.unique(np.linspace(0, len(images) - 1, 32).astype(np.int64))
-        some = np.stack([_copy(images, row) for row in rows])
+        copies = []
+        for row in np.unique(np.linspace(0, len(images) - 1, 32).astype(np.int64)):
+            copies.append(np.array(images[row], dtype=np.float64))
+            release(images)  # after each: the system may map 2 MB of the file for it
+        some = np.stack(copies)
         means.append(some.mean(axis=(0, 1, 2)))
         contrasts.append(float(some.mean(axis=-1).std(axis=(1, 2)).mean()))
         of_episodes.append(float(some.mean()))
@@ -240,13 +243,6 @@ def _camera(
         repeated=float(np.mean(repeated)),
         differing=found.pixels if found else None,
     )
-
-
-def _copy(images: NDArray[np.uint8], row: np.int64) -> NDArray[np.float64]:
-    # One at a time: the system may map 2 MB of the file for each.
-    image = np.array(images[row], dtype=np.float64)
-    release(images)
-    return image
 
 
 def _repeated(images: NDArray[np.uint8]) -> float:
@@ -274,8 +270,7 @@ def _stream_problems(bag: BagReport, spec: Spec) -> Iterator[Problem]:
         yield from _one_stream(stream, where, bag, spec)
     before, after = bag.trimmed
     if max(before, after) > max(1.0, 0.5 * spec.rate):
-        yield Problem(
-            "warning",
+        yield warning(
             bag.path,
             f"{before} ticks before and {after} ticks after the episodes lack a source",
             "they are not trained on: the beginning or the end of the motion may be missing",
@@ -289,9 +284,8 @@ def _tick_problems(spec: Spec, episodes: Sequence[Episode]) -> Iterator[Problem]
         return
     steps = np.concatenate([np.diff(episode.ticks) for episode in episodes])
     rate = NANOSECONDS / float(np.median(steps))
-    if abs(rate / spec.rate - 1.0) > TICK_RATE_SHARE:
-        yield Problem(
-            "warning",
+    if abs(rate / spec.rate - 1.0) > MAX_TICK_RATE_DEVIATION:
+        yield warning(
             spec.trigger.topic,
             f"its images make ticks of {rate:.1f} Hz, not of {spec.rate:g} Hz",
             "a command is sent to be reached after a period of 'rate': too early or too late",
@@ -301,9 +295,8 @@ def _tick_problems(spec: Spec, episodes: Sequence[Episode]) -> Iterator[Problem]
 
 def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) -> Iterator[Problem]:
     period = 1.0 / spec.rate
-    if stream.void > VOID_SHARE * stream.messages:
-        yield Problem(
-            "warning",
+    if stream.void > MAX_VOID_SHARE * stream.messages:
+        yield warning(
             where,
             f"{stream.void} of {stream.messages} messages cannot be used, the first because: "
             f"{bag.void[stream.topic].why}",
@@ -312,16 +305,14 @@ def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) ->
             bag.void[stream.topic].remedy or "repair the driver",
         )
     if stream.rate < 0.95 * spec.rate:
-        yield Problem(
-            "warning",
+        yield warning(
             where,
             f"{stream.rate:.1f} Hz, slower than the {spec.rate:g} Hz of the ticks",
             "some ticks repeat the observation before them, and the policy learns to stand still",
             f"publish faster, or set 'rate' to {max(0.2, np.floor(stream.rate)):g} or less",
         )
     if stream.backwards:
-        yield Problem(
-            "warning",
+        yield warning(
             where,
             f"{stream.backwards} of {stream.messages} stamps go back in time",
             "a clock was set while recording, or two publishers share the topic: observations may "
@@ -330,8 +321,7 @@ def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) ->
             "('ros2 topic info -v'), or set 'clock: receive'",
         )
     if stream.repeated > 0.05 * stream.messages:
-        yield Problem(
-            "warning",
+        yield warning(
             where,
             f"{stream.repeated} of {stream.messages} stamps equal the one before",
             "the topic may be published twice, or stamps are coarse; ages at ticks are not right",
@@ -342,18 +332,16 @@ def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) ->
     if (
         spec.clock == "header"
         and stream.topic != trigger
-        and stream.latency > LATENCY_SHARE * period
+        and stream.latency > MAX_LATENCY_PERIODS * period
     ):
-        yield Problem(
-            "warning",
+        yield warning(
             where,
             f"messages arrive {stream.latency * 1e3:.0f} ms after their stamp (median)",
             "at the robot the newest message at a tick is that much older than in training",
             "set 'clock: receive', or make the transport faster",
         )
     if stream.latency < -0.005:
-        yield Problem(
-            "warning",
+        yield warning(
             where,
             f"messages are stamped {-stream.latency * 1e3:.0f} ms after they were received",
             "the publisher's clock is ahead: its messages are used that much too late",
@@ -368,8 +356,7 @@ def _joint_problems(spec: Spec, joints: tuple[JointReport, ...]) -> Iterator[Pro
         for joint, (is_position, _) in zip(joints, named)
         if is_position
     ):
-        yield Problem(
-            "warning",
+        yield warning(
             "all joints",
             "none of them moves",
             "there is nothing to learn: the policy will stand still",
@@ -377,8 +364,7 @@ def _joint_problems(spec: Spec, joints: tuple[JointReport, ...]) -> Iterator[Pro
         )
     for row, (joint, (is_position, name)) in enumerate(zip(joints, named)):
         if joint.maximum - joint.minimum < MIN_RANGE:
-            yield Problem(
-                "note",
+            yield note(
                 joint.name,
                 f"does not move ({joint.range})",
                 "it is normalised as if it moved by 0.001, and nothing is learnt of it",
@@ -391,9 +377,8 @@ def _joint_problems(spec: Spec, joints: tuple[JointReport, ...]) -> Iterator[Pro
 
 
 def _unit_problems(joint: JointReport) -> Iterator[Problem]:
-    if max(-joint.minimum, joint.maximum) > LARGEST_ANGLE:
-        yield Problem(
-            "warning",
+    if max(-joint.minimum, joint.maximum) > MAX_ANGLE:
+        yield warning(
             joint.name,
             f"{joint.range} is more than a turn: degrees, not radians?",
             "the command limits and the robot take it for radians",
@@ -404,26 +389,23 @@ def _unit_problems(joint: JointReport) -> Iterator[Problem]:
 def _switch_problems(joint: JointReport, name: str, *, smoothed: bool) -> Iterator[Problem]:
     """Of a joint that jumps, as a gripper does, or is taken for one."""
     if smoothed:  # it may jump: its targets do not
-        if joint.between > BETWEEN_SHARE:
-            yield Problem(
-                "warning",
+        if joint.between > MAX_BETWEEN_SHARE:
+            yield warning(
                 joint.name,
                 f"is smoothed, and is between its two ends at {joint.between:.0%} of the ticks",
                 "'smooth' makes its targets those of a switch: other motions are lost",
                 "smooth grippers only: name them in 'smooth', or leave the key out",
             )
     elif joint.levels == 2:
-        yield Problem(
-            "note",
+        yield note(
             joint.name,
             f"has two values, {joint.minimum:.4g} and {joint.maximum:.4g}",
             "a jump is hard to predict at the right tick",
             f"set 'smooth: {{{name}: 0.5}}' for its source",
         )
-    elif joint.largest_step > JUMP_SHARE * (joint.maximum - joint.minimum):
+    elif joint.largest_step > MAX_STEP_SHARE * (joint.maximum - joint.minimum):
         turn = abs(joint.largest_step - 2 * np.pi) < 0.3
-        yield Problem(
-            "warning",
+        yield warning(
             joint.name,
             f"jumps by {joint.largest_step:.4g} within one tick, range {joint.range}",
             "it cannot be learnt, and the guard's step limit, taken from it, would allow it"
@@ -431,9 +413,8 @@ def _switch_problems(joint: JointReport, name: str, *, smoothed: bool) -> Iterat
             "unwrap the angle in the driver" if turn
             else "look for joints that swap names, a second publisher or a pause in recording",
         )  # fmt: skip
-    if joint.levels > 2 and joint.saturated > SATURATED_SHARE:
-        yield Problem(
-            "note",
+    if joint.levels > 2 and joint.saturated > MAX_SATURATED_SHARE:
+        yield note(
             joint.name,
             f"is at one end of its range at {joint.saturated:.0%} of the ticks ({joint.range})",
             "a clipped signal hides how far the motion wanted to go",
@@ -446,26 +427,23 @@ def _camera_problems(
 ) -> Iterator[Problem]:
     where = f"camera '{camera.name}'"
     sees = "the policy cannot see what it is to act on"
-    if about.brightness < DARK or about.brightness > BRIGHT:
-        kind = "black" if about.brightness < DARK else "white"
-        yield Problem(
-            "warning",
+    if about.brightness < MIN_BRIGHTNESS or about.brightness > MAX_BRIGHTNESS:
+        kind = "black" if about.brightness < MIN_BRIGHTNESS else "white"
+        yield warning(
             where,
             f"images are nearly {kind} (mean {about.brightness:.0f} of 255)",
             sees,
             "set exposure, 'value_range' (16 bit) or the lights",
         )
-    elif about.contrast < FLAT:
-        yield Problem(
-            "warning",
+    elif about.contrast < MIN_CONTRAST:
+        yield warning(
             where,
             f"images have no contrast (standard deviation {about.contrast:.1f} of 255)",
             sees,
             "check lens, focus, 'crop' and 'value_range'",
         )
-    if about.repeated > FROZEN_SHARE and moving > 0.5:
-        yield Problem(
-            "warning",
+    if about.repeated > MAX_REPEATED_SHARE and moving > 0.5:
+        yield warning(
             where,
             f"{about.repeated:.0%} of the images equal the one before, while the joints move",
             "the policy learns to move without looking",
@@ -474,8 +452,7 @@ def _camera_problems(
         )
     if len(about.source_sizes) > 1:
         sizes = ", ".join(f"{width} x {height}" for width, height in about.source_sizes)
-        yield Problem(
-            "warning",
+        yield warning(
             where,
             f"episodes differ in image size: {sizes}",
             "crop and resize then cover different parts of the scene",
@@ -483,9 +460,8 @@ def _camera_problems(
         )
     median = float(np.median(about.brightness_of_episodes))
     for name, brightness in zip(names, about.brightness_of_episodes):
-        if abs(brightness - median) > BRIGHTNESS_STEP:
-            yield Problem(
-                "warning",
+        if abs(brightness - median) > MAX_BRIGHTNESS_DIFFERENCE:
+            yield warning(
                 f"{where}, episode '{name}'",
                 f"brightness {brightness:.0f}, the others have {median:.0f}",
                 "attention may learn the light instead of the object",
@@ -497,8 +473,7 @@ def _camera_problems(
     if (crop.width if crop else width) < camera.width or (
         crop.height if crop else height
     ) < camera.height:
-        yield Problem(
-            "note",
+        yield note(
             where,
             f"the source is smaller than the model's {camera.width} x {camera.height}",
             "enlarged images cost time and show nothing new",
@@ -541,10 +516,10 @@ def _displacement_problem(one: Displacement) -> Problem:
 def _difference_problems(spec: Spec, found: Sequence[Difference | None]) -> Iterator[Problem]:
     """Of one camera at least, what differs must be seen, and better in more than a few pixels."""
     known = [(camera, one) for camera, one in zip(spec.cameras, found) if one is not None]
-    best = max((one.pixels for _, one in known), default=SMALL_PIXELS)
-    if best >= SMALL_PIXELS:
+    best = max((one.pixels for _, one in known), default=MIN_PLACED_PIXELS)
+    if best >= MIN_PLACED_PIXELS:
         return
-    hidden = best < FEW_PIXELS
+    hidden = best < MIN_SEEN_PIXELS
     for camera, one in known:
         remedy = "move the object between the episodes, and crop the image to where it may lie"
         if one.crop is not None:
@@ -572,8 +547,7 @@ def _difference_problems(spec: Spec, found: Sequence[Difference | None]) -> Iter
 
 def _episode_problems(episodes: tuple[EpisodeReport, ...]) -> Iterator[Problem]:
     if len(episodes) == 1:
-        yield Problem(
-            "warning",
+        yield warning(
             episodes[0].name,
             "there is only one episode",
             "nothing is left for validation, and the policy can only repeat it",
@@ -581,9 +555,8 @@ def _episode_problems(episodes: tuple[EpisodeReport, ...]) -> Iterator[Problem]:
         )
     median = float(np.median([episode.ticks for episode in episodes]))
     for episode in episodes:
-        if not 1 / LENGTH_FACTOR <= episode.ticks / median <= LENGTH_FACTOR:
-            yield Problem(
-                "warning",
+        if not 1 / MAX_LENGTH_RATIO <= episode.ticks / median <= MAX_LENGTH_RATIO:
+            yield warning(
                 episode.name,
                 f"{episode.ticks} ticks, the median is {median:.0f}",
                 "a demonstration that was cut short, or more than one",

@@ -21,11 +21,20 @@ from sarnn_ros.data.problems import Problem
 from sarnn_ros.data.report import DatasetReport
 from sarnn_ros.spec import NANOSECONDS, Spec
 
-_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+_SEVERITY_COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 #: One colour per joint in the plots; they repeat after this many.
-_LINES = ("#1b6ca8", "#c8553d", "#4a7c59", "#8a5a9e", "#b08900", "#3b8ea5", "#7d4f50", "#555555")
+_JOINT_COLOURS = (
+    "#1b6ca8",
+    "#c8553d",
+    "#4a7c59",
+    "#8a5a9e",
+    "#b08900",
+    "#3b8ea5",
+    "#7d4f50",
+    "#555555",
+)
 #: The pictures of further episodes are folded away until asked for.
-OPEN_EPISODES = 6
+MAX_OPEN_EPISODES = 6
 
 
 def tables(report: DatasetReport) -> dict[str, tuple[Sequence[str], Rows]]:
@@ -148,10 +157,10 @@ def _for_terminal(title: str, heads: Sequence[str], rows: Rows) -> Table:
 
 def print_problems(problems: Iterable[Problem], console: Console) -> None:
     """The worst first; each with what it does and what to do."""
-    order = list(_COLOURS)
+    order = list(_SEVERITY_COLOURS)
     found = sorted(problems, key=lambda problem: order.index(problem.severity))
     for problem in found:
-        text = Text(f"{problem.severity}: ", style=f"bold {_COLOURS[problem.severity]}")
+        text = Text(f"{problem.severity}: ", style=f"bold {_SEVERITY_COLOURS[problem.severity]}")
         text.append(f"{problem.where}: {problem.found}\n", style="default not bold")
         text.append(
             f"  effect: {problem.effect}\n  remedy: {problem.remedy}", style="dim not bold"
@@ -192,8 +201,8 @@ def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
             shown += f"<figure>{''.join(pairs)}{caption}</figure>"
         name = html.escape(episode.name)
         episodes.append(f"<h3>{name}</h3>{shown}{_plot(episode, dataset.spec)}")
-    parts += episodes[:OPEN_EPISODES]
-    if more := episodes[OPEN_EPISODES:]:
+    parts += episodes[:MAX_OPEN_EPISODES]
+    if more := episodes[MAX_OPEN_EPISODES:]:
         parts.append(folded(f"{len(more)} more episodes", "".join(more)))
     for title, (heads, rows) in tables(report).items():
         parts.append(f"<h2>{html.escape(title)}</h2>{table(heads, rows)}")
@@ -253,7 +262,7 @@ def _plot(episode: Episode, spec: Spec) -> str:
     parts, legend = [], []
     for column, (name, of) in enumerate(zip(spec.joint_labels, spec.joint_units)):
         points = " ".join(f"{a:.1f},{135 - 130 * b:.1f}" for a, b in zip(x, unit[:, column]))
-        colour = _LINES[column % len(_LINES)]
+        colour = _JOINT_COLOURS[column % len(_JOINT_COLOURS)]
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}"/>')
         span = f"{low[column]:.3g} … {high[column]:.3g} {'' if spec.common_unit else of}".rstrip()
         legend.append(f'<span style="color:{colour}">■ {html.escape(name)}: {span}</span>')

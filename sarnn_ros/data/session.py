@@ -34,13 +34,13 @@ from sarnn_ros.streams.ingest import Ingest, joint_admission
 from sarnn_ros.streams.poses import NoTransform
 
 #: Rates are measured over this long.
-WINDOW_SECONDS = 2.0
-#: A topic may be this much slower than the ticks and still count as fast enough.
-RATE_TOLERANCE = 0.9
+RATE_WINDOW_SECONDS = 2.0
+#: A topic must come at this share of the ticks' rate.
+MIN_RATE_SHARE = 0.9
 #: Among so many messages of a shared topic there is one of every publisher.
-SHARED_KEPT = 100
+KEPT_SHARED_MESSAGES = 100
 #: While recording: a topic that is silent for longer, s, and three of its periods, has died.
-SILENCE_SECONDS = 0.5
+MIN_SILENCE_SECONDS = 0.5
 #: Where the takeover of a person is marked in the bag: a Bool, true while a person leads the arm.
 TAKEOVER = "takeover"
 LOG = "recorder.log"
@@ -57,7 +57,7 @@ class Channel:
         that it does not read.
     :param rate: the least, Hz; 0 for topics that are not observed, which may be silent.
     :param shared: many nodes may publish it, each for frames of its own, as /tf.
-    :ivar last: the newest message, serialized; of a shared topic the newest `SHARED_KEPT`.
+    :ivar last: the newest message, serialized; of a shared topic `KEPT_SHARED_MESSAGES` of them.
     """
 
     topic: str
@@ -70,15 +70,15 @@ class Channel:
     last: deque[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.last = deque(maxlen=SHARED_KEPT if self.shared else 1)
+        self.last = deque(maxlen=KEPT_SHARED_MESSAGES if self.shared else 1)
 
     def arrived(self, steady_ns: int, raw: bytes) -> None:
         self.arrivals.append(steady_ns)
         self.last.append(raw)
 
     def measured_rate(self, steady_ns: int) -> float:
-        """Hz, over the last `WINDOW_SECONDS`."""
-        since = steady_ns - round(WINDOW_SECONDS * NANOSECONDS)
+        """Hz, over the last `RATE_WINDOW_SECONDS`."""
+        since = steady_ns - round(RATE_WINDOW_SECONDS * NANOSECONDS)
         recent = [time for time in self.arrivals if time >= since]
         span_ns = recent[-1] - recent[0] if recent else 0
         return (len(recent) - 1) * NANOSECONDS / span_ns if span_ns > 0 else 0.0
@@ -88,7 +88,7 @@ class Channel:
         if not self.rate or not self.arrivals:
             return None
         silence = (steady_ns - self.arrivals[-1]) / NANOSECONDS
-        return silence if silence > max(SILENCE_SECONDS, 3.0 / self.rate) else None
+        return silence if silence > max(MIN_SILENCE_SECONDS, 3.0 / self.rate) else None
 
     def problems(
         self,
@@ -118,36 +118,32 @@ class Channel:
             yield f"'{name}' has {len(publishers)} publishers: {names}"
         if self.rate:  # others may rarely send, as commands and /tf_static
             rate = self.measured_rate(steady_ns)
-            if not self.arrivals or steady_ns - self.arrivals[-1] > WINDOW_SECONDS * NANOSECONDS:
-                yield f"'{name}' has sent nothing for {WINDOW_SECONDS:g} s"
-            elif rate < RATE_TOLERANCE * self.rate:
+            if (
+                not self.arrivals
+                or steady_ns - self.arrivals[-1] > RATE_WINDOW_SECONDS * NANOSECONDS
+            ):
+                yield f"'{name}' has sent nothing for {RATE_WINDOW_SECONDS:g} s"
+            elif rate < MIN_RATE_SHARE * self.rate:
                 yield f"'{name}' comes at {rate:.1f} Hz, ticks are at {self.rate:g} Hz"
         yield from self.unusable(name, messages, now_ns)
 
     def unusable(self, name: str, messages: Sequence[Any], now_ns: int) -> Iterator[str]:
-        """What training would not use, and why: see `problems`."""
+        """What training would not use, and why: see `problems`. The newest message decides; of a
+        shared topic, the newest one that matters."""
         for check in self.checks:
-            if problem := _unusable(check, messages, now_ns):
-                yield f"'{name}' is unusable: {problem}"
-
-
-def _unusable(
-    check: Callable[[Any, int], object], messages: Sequence[Any], now_ns: int
-) -> str | None:
-    """Why the newest message is not usable; of a shared topic, the newest one that matters."""
-    found: DecodeError | None = None
-    decided = False
-    for message in messages:
-        try:
-            check(message, now_ns)
-            found, decided = None, True
-        except NoTransform as error:
-            found = found if decided else error
-        except DecodeError as error:
-            found, decided = error, True
-    if found is None:
-        return None
-    return f"{found.problem} ({found.remedy})" if found.remedy else found.problem
+            found: DecodeError | None = None
+            decided = False
+            for message in messages:  # all, in their order: checks of tf remember
+                try:
+                    check(message, now_ns)
+                    found, decided = None, True
+                except NoTransform as error:
+                    found = found if decided else error
+                except DecodeError as error:
+                    found, decided = error, True
+            if found is not None:
+                remedy = f" ({found.remedy})" if found.remedy else ""
+                yield f"'{name}' is unusable: {found.problem}{remedy}"
 
 
 def channels(spec: Spec) -> Iterator[Channel]:
@@ -296,7 +292,9 @@ class Session:
         topics: Mapping[str, tuple[str, Sequence[Qos]]],
         preflight: Callable[[], Sequence[str]],
     ) -> str:
-        """:param topics: type and the publishers' QoS by topic.
+        """Begin an episode.
+
+        :param topics: type and the publishers' QoS by topic.
         :param preflight: says what stands in the way.
         :raises ConfigError: an episode is running, or something stands in the way.
         """
@@ -335,8 +333,7 @@ class Session:
 
     def _keep(self) -> tuple[str, str]:
         """Under the lock: name of the episode, and what is to be said of it before its check."""
-        writer = self._take_writer()
-        writer.close()
+        writer = self._end_episode()
         name = writer.path.name
         seconds = ((writer.last_ns or 0) - (writer.first_ns or 0)) / NANOSECONDS
         entry = {"name": name, "seconds": seconds, "messages": writer.counts}
@@ -379,16 +376,12 @@ class Session:
         """The running episode, or else the one just kept, goes into the trash. A second call does
         not reach the one before.
 
-        :raises ConfigError: there is none. :raises OSError: it cannot be moved.
+        :raises ConfigError: there is none.
+        :raises OSError: it cannot be moved.
         """
         with self._lock:
-            if self._writer is not None:
-                writer = self._take_writer()
-                writer.close()
-                name = writer.path.name
-            elif self._last_kept is not None:
-                name = self._last_kept
-            else:
+            name = self._end_episode().path.name if self._writer else self._last_kept
+            if name is None:
                 raise ConfigError("there is no episode to discard")
             self._last_kept = None
             throw_away(self.out / name)
@@ -401,7 +394,8 @@ class Session:
         """End the running episode, if there is one, and label it; or else the one just kept.
 
         :param wait: as of `stop`, if it ends one.
-        :raises ConfigError: there is none. :raises OSError: it cannot be written.
+        :raises ConfigError: there is none.
+        :raises OSError: it cannot be written.
         """
         with self._lock:
             kept = self._keep()[1] if self._writer is not None else ""
@@ -419,7 +413,8 @@ class Session:
     def take_over(self, topic: str, receive_ns: int) -> str:
         """Mark in the bag that a person leads the arm from now on, or no longer.
 
-        :raises ConfigError: nothing is being recorded. :raises OSError: it cannot be written.
+        :raises ConfigError: nothing is being recorded.
+        :raises OSError: it cannot be written.
         """
         with self._lock:
             if self._writer is None:
@@ -461,8 +456,9 @@ class Session:
             self._unusable.update(news)
             return [self.log(f"{self.episode}: {one}") for one in news]
 
-    def _take_writer(self) -> EpisodeWriter:
+    def _end_episode(self) -> EpisodeWriter:
         writer, self._writer = self._writer, None
         if writer is None:
             raise ConfigError("nothing is being recorded")
+        writer.close()
         return writer

@@ -15,22 +15,21 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.bounds import check_expansion
 from sarnn_ros.data.dataset import Episode, Int
 from sarnn_ros.data.problems import BagReport, Problem
-from sarnn_ros.data.proposal import RATE, model_size
+from sarnn_ros.data.proposal import DEFAULT_RATE, model_size
 from sarnn_ros.data.reading import (
     MAX_TICKS,
     NOT_MOVED,
     Allocate,
+    BagIngest,
     Decode,
     Moved,
-    Recording,
     Show,
     episodes_of,
 )
@@ -44,33 +43,33 @@ from sarnn_ros.spec import (
 )
 from sarnn_ros.streams.decode import decode_image
 from sarnn_ros.streams.ingest import Joints
-from sarnn_ros.streams.preprocess import crop_resize
+from sarnn_ros.streams.preprocess import check_crop, crop_resize
 from sarnn_ros.streams.registration import Matrix
 
 Image = NDArray[np.uint8]
 Part = Literal["training", "validation"]
 
 
-class Frames(Protocol):
-    """The images of one camera, one per row."""
+@dataclass(frozen=True)
+class Frames:
+    """The images of one camera, one per row.
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height), pixels."""
-        ...
+    :param size: (width, height), pixels.
+    :param count: of rows.
+    :param read: gives rows, which ascend, each uint8 (H, W, 3) RGB.
+    """
 
-    def __len__(self) -> int: ...
-
-    def read(self, rows: Sequence[int]) -> Iterator[Image]:
-        """Those rows, which ascend, each uint8 (H, W, 3) RGB."""
-        ...
+    size: tuple[int, int]
+    count: int
+    read: Callable[[Sequence[int]], Iterator[Image]]
 
 
 @dataclass(frozen=True)
 class Vector:
     """Numbers of each row.
 
-    :param values: float64 (n, D), SI units. :param names: of the columns, if known.
+    :param values: float64 (n, D), SI units.
+    :param names: of the columns, if known.
     """
 
     values: NDArray[np.float64]
@@ -82,8 +81,9 @@ class Rows:
     """The content of one recording.
 
     :param vectors: by the key that the format has for them.
-    :param cameras: likewise.
-    :param state: key of the measured joints. :param action: of the commands, if there are any.
+    :param cameras: by their keys.
+    :param state: key of the measured joints.
+    :param action: key of the commands, if there are any.
     :param rate: rows per second, if the format says so.
     :param stamps: int64 (n,) ns, rising, if the format has them; they go before the rate.
     """
@@ -100,7 +100,8 @@ class Rows:
 class Take:
     """One recording that is not yet read.
 
-    :param path: of the data set, for messages. :param name: of the episode.
+    :param path: of the data set, for messages.
+    :param name: of the episode.
     :param files: what it is read from.
     :param open: gives the rows; raises `SarnnError`, or anything for damaged files.
     :param part: where the format says which episodes are for training.
@@ -117,28 +118,23 @@ class Take:
     order: Literal["RGB", "BGR"] | None = None
 
 
-@dataclass(frozen=True)
-class ArrayFrames:
-    """Images in an array, or in what can be indexed like one: (n, H, W, 3) uint8.
+def array_frames(array: NDArray[np.uint8], *, swap: bool) -> Frames:
+    """Images in an array, or in what can be indexed like one.
 
+    :param array: uint8 (n, H, W, 3).
     :param swap: they are BGR.
     """
+    count, height, width = array.shape[:3]
+    return Frames(
+        (width, height),
+        count,
+        lambda rows: (rgb(np.asarray(array[row]), swap) for row in rows),
+    )
 
-    array: NDArray[np.uint8]
-    swap: bool = False
 
-    @property
-    def size(self) -> tuple[int, int]:
-        height, width = self.array.shape[1:3]
-        return width, height
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def read(self, rows: Sequence[int]) -> Iterator[Image]:
-        for row in rows:
-            image = np.asarray(self.array[row])
-            yield np.ascontiguousarray(image[..., ::-1]) if self.swap else image
+def rgb(image: Image, swap: bool) -> Image:
+    """:param swap: exchange red and blue."""
+    return np.ascontiguousarray(image[..., ::-1]) if swap else image
 
 
 def decode_picture(raw: NDArray[np.uint8], where: str, *, swap: bool) -> Image:
@@ -155,7 +151,7 @@ def decode_picture(raw: NDArray[np.uint8], where: str, *, swap: bool) -> Image:
         raise BagError(
             f"cannot be decoded: {error.problem}", where=where, remedy="copy or make it again"
         ) from error
-    return np.ascontiguousarray(image[..., ::-1]) if swap else image
+    return rgb(image, swap)
 
 
 def unreadable(error: Exception) -> SarnnError:
@@ -186,7 +182,7 @@ def read_take(
     spec = spec.model_copy(update={"episodes": EpisodeSplit()})
     try:
         with take.open() as rows:
-            recording = Recording(spec)
+            recording = BagIngest(spec)
             recording.packed_bytes = sum(file.stat().st_size for file in take.files)
             _fill(recording, rows, rate, report)
             images = partial(_images, dict(rows.cameras))
@@ -212,15 +208,14 @@ def _note_of_order(take: Take, where: str) -> Problem:
     )
 
 
-def _fill(recording: Recording, rows: Rows, rate: float | None, report: BagReport) -> None:
+def _fill(recording: BagIngest, rows: Rows, rate: float | None, report: BagReport) -> None:
     """Streams as the ingest of a bag fills them; the contents of a camera's are row numbers."""
     spec = recording.spec
     state = rows.vectors[rows.state]
-    lengths = {key: len(vector.values) for key, vector in rows.vectors.items()}
-    lengths |= {key: len(frames) for key, frames in rows.cameras.items()}
     stamps = rows.stamps
-    if stamps is not None:
-        lengths["time"] = len(stamps)
+    lengths = {key: len(vector.values) for key, vector in rows.vectors.items()}
+    lengths |= {key: frames.count for key, frames in rows.cameras.items()}
+    lengths |= {} if stamps is None else {"time": len(stamps)}
     if len(set(lengths.values())) != 1:
         found = ", ".join(f"{key} {length}" for key, length in lengths.items())
         raise BagError(f"the numbers of rows differ: {found}", remedy="make it again")
@@ -232,29 +227,26 @@ def _fill(recording: Recording, rows: Rows, rate: float | None, report: BagRepor
             f"{MAX_TICKS} are read",
             remedy="correct the rate, or split it into shorter episodes",
         )
-    pixels = sum(camera.width * camera.height for camera in spec.cameras)
-    check_expansion("the model's images of it", round(ticks) * pixels * 3, recording.packed_bytes)
     if stamps is None:
-        stamps = _stamps(len(state.values), own_rate, spec)
+        stamps = _grid_stamps(len(state.values), own_rate, spec)
     elif not (np.diff(stamps) > 0).all():
         raise BagError("the time does not rise from row to row", remedy="make it again")
     used: dict[str, int] = {}
     for camera, stream in zip(spec.cameras, recording.cameras):
         stream.topic = camera_key(camera, spec, rows)
-        check_crop(camera, rows.cameras[stream.topic].size)
+        check_crop(camera, *rows.cameras[stream.topic].size, BagError)
         used[stream.topic] = len(stamps)
         for row, stamp in enumerate(stamps.tolist()):
-            _push(recording, stream, stamp, row)
+            recording._take(stream, stamp, row, stamp)
     for stream, (key, columns) in zip(recording.sources, state_columns(rows, spec)):
         stream.topic = key
         used[stream.topic] = len(stamps)
         values = rows.vectors[stream.topic].values[:, columns]
         for stamp, value in zip(stamps.tolist(), values):
             if np.isfinite(value).all():
-                _push(recording, stream, stamp, Joints(value))
+                recording._take(stream, stamp, Joints(value), stamp)
             else:
-                error = DecodeError(f"{value.tolist()} is not finite")
-                report.add_void(stream.topic, error)
+                report.add_void(stream.topic, DecodeError(f"{value.tolist()} is not finite"))
         if not stream.stamps:
             raise BagError("no row is finite", where=stream.topic)
     if spec.target == "command" or rows.action is not None:
@@ -262,11 +254,7 @@ def _fill(recording: Recording, rows: Rows, rate: float | None, report: BagRepor
     report.streams = recording.describe(used, report.void)
 
 
-def _push(recording: Recording, stream: object, stamp: int, content: object) -> None:
-    recording._take(stream, stamp, content, stamp)  # type: ignore[arg-type]
-
-
-def _push_commands(recording: Recording, rows: Rows, spec: Spec, stamps: Int) -> None:
+def _push_commands(recording: BagIngest, rows: Rows, spec: Spec, stamps: Int) -> None:
     """The command of a row was sent after its state was seen, and before the next row's."""
     try:
         key, columns = action_columns(rows, spec)
@@ -284,7 +272,7 @@ def _push_commands(recording: Recording, rows: Rows, spec: Spec, stamps: Int) ->
         raise BagError("no row is finite", where=key, remedy="set 'target: next_state'")
 
 
-def _stamps(count: int, rate: float, spec: Spec) -> Int:
+def _grid_stamps(count: int, rate: float, spec: Spec) -> Int:
     """Row k at k / rate, rounded down such that rows which are ticks are so to the nanosecond."""
     ticks = np.arange(count) * spec.rate / rate
     stamps: Int = np.floor(ticks * spec.period_ns + 1e-3).astype(np.int64)
@@ -295,7 +283,7 @@ def _images(
     cameras: Mapping[str, Frames], wanted: Mapping[str, Container[int]]
 ) -> Iterator[tuple[str, int, Decode]]:
     for key, places in wanted.items():
-        rows = [row for row in range(len(cameras[key])) if row in places]
+        rows = [row for row in range(cameras[key].count) if row in places]
         for row, image in zip(rows, cameras[key].read(rows), strict=True):
             yield key, row, partial(_decode, image)
 
@@ -380,7 +368,7 @@ def state_columns(rows: Rows, spec: Spec) -> Iterator[tuple[str, list[int]]]:
 
 
 def action_columns(rows: Rows, spec: Spec) -> tuple[str, list[int]]:
-    """Key and columns of the commanded joints, likewise.
+    """Key and columns of the commanded joints: see `state_columns`.
 
     :raises BagError: there are no commands, or they do not fit.
     """
@@ -421,18 +409,6 @@ def _named(
     return [column for column in found if column is not None]
 
 
-def check_crop(camera: CameraSpec, size: tuple[int, int]) -> None:
-    """:raises BagError: the crop exceeds the image."""
-    crop, (width, height) = camera.crop, size
-    if crop and (crop.x + crop.width > width or crop.y + crop.height > height):
-        raise BagError(
-            f"crop x={crop.x} y={crop.y} width={crop.width} height={crop.height} exceeds the "
-            f"image of {width} x {height} pixels",
-            where=f"camera '{camera.name}'",
-            remedy="correct the crop in the spec",
-        )
-
-
 # -- a spec to begin with ------------------------------------------------------------------------
 
 
@@ -444,7 +420,7 @@ def proposal(rows: Rows, rate: float | None) -> dict[str, object]:
     own = rows.rate or rate
     if rows.stamps is not None and len(rows.stamps) > 1:
         own = float(NANOSECONDS / np.median(np.diff(rows.stamps)))
-    values: dict[str, object] = {"rate": min(RATE, round(own, 3)) if own else RATE}
+    values: dict[str, object] = {"rate": min(DEFAULT_RATE, round(own, 3)) if own else DEFAULT_RATE}
     cameras = []
     for key, frames in rows.cameras.items():
         width, height = model_size(*frames.size)

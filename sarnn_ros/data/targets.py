@@ -33,7 +33,8 @@ def targets_of(spec: Spec, commands: Array, joints: Array) -> Array:
     next_state: the state at the next tick. command: for the commanded joints `commands_at`; before
     any command, and for joints that are not commanded, the next state.
 
-    :param joints: (T, D), SI units. :return: likewise.
+    :param joints: (T, D), SI units.
+    :return: (T, D), SI units.
     """
     targets = np.concatenate([joints[1:], joints[-1:]])
     if spec.target == "command":

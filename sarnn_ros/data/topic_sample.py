@@ -23,11 +23,11 @@ from sarnn_ros.streams.decode import ENCODINGS, check_image, decode_image, stamp
 
 IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
 #: So many messages of a topic tell its rate, its names and whether it has stamps.
-SAMPLE = 200
+SAMPLE_MESSAGES = 200
 #: After those, whether a joint moves is looked at so often, ns.
 MOTION_STEP_NS = NANOSECONDS // 20
 #: A stamp further from receipt than this was not made by a clock that was set, s.
-CLOCK_DIFFERENCE = 5.0
+MAX_CLOCK_DIFFERENCE = 5.0
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Group:
         self.values.append(values)
         try:
             off = (stamp_ns(message) - receive_ns) / NANOSECONDS
-            if abs(off) >= CLOCK_DIFFERENCE and not self.bad_stamps:
+            if abs(off) >= MAX_CLOCK_DIFFERENCE and not self.bad_stamps:
                 self.bad_stamps = (
                     f"are {abs(off):.3g} s {'after' if off > 0 else 'before'} receipt"
                 )
@@ -100,7 +100,7 @@ class Sample:
 
     @property
     def full(self) -> bool:
-        return self.count >= SAMPLE
+        return self.count >= SAMPLE_MESSAGES
 
     def wants(self, receive_ns: int) -> bool:
         """Whether a message that came then is of use to `add`."""

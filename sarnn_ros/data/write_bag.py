@@ -46,7 +46,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from sarnn_ros.errors import BagError
 from sarnn_ros.files import atomic_folder
-from sarnn_ros.spec import NANOSECONDS
+from sarnn_ros.spec import IMAGE_TYPE, JOINT_STATE_TYPE, NANOSECONDS
 
 __all__ = ["Images", "JointStates", "write_bag"]
 
@@ -54,9 +54,6 @@ __all__ = ["Images", "JointStates", "write_bag"]
 BAG_VERSION: Literal[8] = 8
 #: Where stamps begin if nothing else is said: 2026-01-01, ns since the epoch.
 START_NS = 1_767_225_600 * NANOSECONDS
-
-IMAGE = "sensor_msgs/msg/Image"
-JOINT_STATE = "sensor_msgs/msg/JointState"
 
 _FOREVER = QosTime(9223372036, 854775807)
 #: What a default ROS 2 publisher offers; `ros2 bag play` offers it again.
@@ -86,11 +83,7 @@ def header(stamp_ns: int, frame_id: str = "") -> Any:
 
 
 def image_message(
-    stamp_ns: int,
-    pixels: NDArray[Any],
-    encoding: str = "rgb8",
-    frame_id: str = "camera",
-    **fields: Any,
+    stamp_ns: int, pixels: NDArray[Any], encoding: str = "rgb8", **fields: Any
 ) -> Any:
     """A sensor_msgs/Image.
 
@@ -98,7 +91,7 @@ def image_message(
     :param fields: overwrite what follows from the pixels.
     """
     values = {
-        "header": header(stamp_ns, frame_id),
+        "header": header(stamp_ns, "camera"),
         "height": pixels.shape[0],
         "width": pixels.shape[1],
         "encoding": encoding,
@@ -106,7 +99,7 @@ def image_message(
         "step": pixels.nbytes // pixels.shape[0],
         "data": np.ascontiguousarray(pixels).view(np.uint8).reshape(-1),
     }
-    return TYPES.types[IMAGE](**(values | fields))
+    return TYPES.types[IMAGE_TYPE](**(values | fields))
 
 
 def joint_state_message(
@@ -117,7 +110,7 @@ def joint_state_message(
     effort: ArrayLike = (),
 ) -> Any:
     """A sensor_msgs/JointState; rad or m, and per second; N m or N."""
-    return TYPES.types[JOINT_STATE](
+    return TYPES.types[JOINT_STATE_TYPE](
         header=header(stamp_ns),
         name=list(names),
         position=np.array(position, np.float64),
@@ -130,7 +123,7 @@ def joint_state_message(
 class _Timed:
     """When the samples were taken.
 
-    :param rate: samples per second, from `start_ns` on; or else
+    :param rate: samples per second, from `start_ns` on; give it or `stamps_ns`.
     :param stamps_ns: (n,) time of each sample, ns since the epoch, rising.
     :param received_ns: (n,) when the recorder got it; by default at its stamp.
     """
@@ -171,7 +164,7 @@ class Images(_Timed):
     """
 
     frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
-    kind = IMAGE
+    kind = IMAGE_TYPE
 
     def messages(self, topic: str) -> Iterator[Message]:
         stamps, received = self.times(len(self.frames), topic)
@@ -191,18 +184,20 @@ class JointStates(_Timed):
 
     :param names: of the joints.
     :param positions: (n, joints), rad or m.
-    :param velocities: the same per second, or None. :param efforts: likewise, N m or N, or None.
+    :param velocities: (n, joints), rad/s or m/s.
+    :param efforts: (n, joints), N m or N.
     """
 
     names: Sequence[str]
     positions: NDArray[np.float64]
     velocities: NDArray[np.float64] | None = None
     efforts: NDArray[np.float64] | None = None
-    kind = JOINT_STATE
+    kind = JOINT_STATE_TYPE
 
     def messages(self, topic: str) -> Iterator[Message]:
         stamps, received = self.times(len(self.positions), topic)
-        for values in (self.positions, self.velocities, self.efforts):
+        parts = (self.positions, self.velocities, self.efforts)
+        for values in parts:
             if values is not None and values.shape != (len(stamps), len(self.names)):
                 raise BagError(
                     f"values of shape {values.shape} for {len(stamps)} samples of "
@@ -210,12 +205,8 @@ class JointStates(_Timed):
                     where=topic,
                 )
         for index, (stamp, at) in enumerate(zip(stamps, received, strict=True)):
-            velocity = () if self.velocities is None else self.velocities[index]
-            effort = () if self.efforts is None else self.efforts[index]
-            message = joint_state_message(
-                stamp, self.names, self.positions[index], velocity, effort
-            )
-            yield topic, self.kind, int(at), message
+            row = [() if values is None else values[index] for values in parts]
+            yield topic, self.kind, int(at), joint_state_message(stamp, self.names, *row)
 
 
 def add_checksums(writer: Writer) -> None:

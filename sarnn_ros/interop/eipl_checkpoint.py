@@ -36,11 +36,11 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.backends import load_model
 from sarnn_ros.policy.directory import CameraEnvelope, Envelope, load_config, read_regular
 from sarnn_ros.policy.export import export_policy
-from sarnn_ros.spec import CameraSpec, Spec
+from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.validation import describe
 
-#: Of cameras but the first.
+#: How the grids of all cameras but the first end.
 _OTHER_GRID = ".issm.pos_xy"
 #: What files of RoboManipBaselines do not say, or only in a pickle, which could run code.
 _RMB_NOTES = (
@@ -63,7 +63,7 @@ _OTHER_NETWORKS = {
 #: Prefixes that torch.compile and DistributedDataParallel put before every name.
 _PREFIXES = ("_orig_mod.", "module.")
 #: Pixels that the convolutions take from height and width.
-_BORDER = 6
+_BORDER_PIXELS = 6
 #: Parameters with an axis of colour channels.
 _COLOUR_AXES = {
     "pos_encoder.0.weight": 1,
@@ -73,7 +73,7 @@ _COLOUR_AXES = {
 }
 
 #: Without bags nobody knows how fast the arm was shown to move: this share of the range per tick.
-STEP_SHARE = 0.1
+ASSUMED_STEP_SHARE = 0.1
 
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -137,8 +137,7 @@ def read_eipl(
     is_rmb = rmb_checkpoint.is_rmb(state)
     settings, notes = (_Args(), list(_RMB_NOTES)) if is_rmb else _read_args(weights, args)
     old = "pos_encoder.6.temperature" in state
-    if slope is None:
-        slope = settings.slope
+    slope = settings.slope if slope is None else slope
     if slope is None:
         slope = OLD_SLOPE if old else SLOPE
         if old:
@@ -212,7 +211,8 @@ def import_eipl(
         spec = spec.model_copy(update={"cameras": cameras})
     normaliser = read_bounds(bounds, spec, PolicyError)
     notes.append(
-        f"command limits assumed: the bounds as positions, {STEP_SHARE:.0%} of them per tick"
+        "command limits assumed: the bounds as positions, "
+        f"{ASSUMED_STEP_SHARE:.0%} of them per tick"
     )
     export_policy(
         out,
@@ -232,8 +232,10 @@ def export_eipl(policy: Path, out: Path) -> list[Path]:
     """
     config = load_config(policy)
     shape, spec = config.model, config.spec
-    camera = _only_camera(spec)
+    camera = spec.cameras[0]
     problems = []
+    if len(spec.cameras) != 1:
+        problems.append(f"{len(spec.cameras)} cameras")
     if shape.stride != 1:
         problems.append("a stride of 2")
     if shape.point_memory:
@@ -351,7 +353,7 @@ def _read_args(weights: Path, args: Path | None) -> tuple[_Args, list[str]]:
     except ValidationError as error:
         raise PolicyError(
             "; ".join(
-                f"{': '.join(map(str, (*item['loc'], describe(item))))}" for item in error.errors()
+                ": ".join((*map(str, item["loc"]), describe(item))) for item in error.errors()
             ),
             where=path,
             remedy="write what EIPL trained with, or leave it out for EIPL's default "
@@ -368,7 +370,7 @@ def _read_args(weights: Path, args: Path | None) -> tuple[_Args, list[str]]:
 def _build(state: Mapping[str, Tensor], settings: _Args, slope: float, notes: list[str]) -> SARNN:
     first = state["issm.pos_xy"]
     grids = [first, *(state[name] for name in sorted(state) if name.endswith(_OTHER_GRID))]
-    im_size = [[int(side) + _BORDER for side in grid.shape[1:]] for grid in grids]
+    im_size = [[int(side) + _BORDER_PIXELS for side in grid.shape[1:]] for grid in grids]
     sizes: dict[str, Any] = {
         "rec_dim": int(state["rec.weight_hh"].shape[1]),
         "k_dim": int(state["decoder_point.0.weight"].shape[0]) // 2 // len(grids),
@@ -415,7 +417,7 @@ def _assumed_envelope(normaliser: JointNormaliser, spec: Spec) -> Envelope:
         )
         for camera in spec.cameras
     }
-    step = STEP_SHARE * (high - low)
+    step = ASSUMED_STEP_SHARE * (high - low)
     return Envelope(
         position_min=tuple(low.tolist()),
         position_max=tuple(high.tolist()),
@@ -427,11 +429,3 @@ def _assumed_envelope(normaliser: JointNormaliser, spec: Spec) -> Envelope:
         start_pose_spread=tuple(((high - low) / 2).tolist()),
         cameras=cameras,
     )
-
-
-def _only_camera(spec: Spec) -> CameraSpec:
-    if len(spec.cameras) != 1:
-        raise PolicyError(
-            f"EIPL's SARNN has one camera, the spec {len(spec.cameras)}", where="cameras"
-        )
-    return spec.cameras[0]

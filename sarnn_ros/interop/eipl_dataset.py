@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import MIN_TICKS, Dataset, blocks
-from sarnn_ros.data.takes import ArrayFrames, Part, Rows, Take, Vector
+from sarnn_ros.data.takes import Part, Rows, Take, Vector, array_frames
 from sarnn_ros.errors import BagError, ConfigError, SarnnError
 from sarnn_ros.files import atomic_folder
 from sarnn_ros.spec import Spec
@@ -73,7 +73,7 @@ def _open(folder: Path, number: int, bgr: bool) -> Iterator[Rows]:
     used = _unpadded(images[number], joints[number])
     yield Rows(
         vectors={"joints": Vector(joints[number, :used].astype(np.float64))},
-        cameras={"images": ArrayFrames(images[number, :used], swap=bgr)},
+        cameras={"images": array_frames(images[number, :used], swap=bgr)},
         state="joints",
     )
 

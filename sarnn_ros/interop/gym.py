@@ -12,7 +12,7 @@ Any environment with images and a state will do: of gymnasium only its `reset` a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,8 +29,6 @@ Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
 #: From what an environment returns: per camera uint8 (H, W, 3) RGB, and the measured state (D,).
 Observe = Callable[[Any], tuple[Mapping[str, Image], ArrayLike]]
-#: Is given each observation as the policy saw it, and the action and attention points.
-Watch = Callable[[Mapping[str, Image], Array, Mapping[str, Array]], None]
 
 
 class Env(Protocol):
@@ -58,7 +56,8 @@ class Stepper(Protocol):
 class Outcome:
     """How an episode ended.
 
-    :param steps: of the environment. :param reward: their sum.
+    :param steps: of the environment.
+    :param reward: the sum of all steps'.
     :param success: `info["is_success"]` at any step; None if the environment does not say.
     """
 
@@ -91,36 +90,31 @@ class _Run:
 
     def __init__(self, env: Env, observe: Observe, seed: int | None) -> None:
         self._env, self._observe = env, observe
-        observation, info = env.reset(seed=seed)
-        self._see(observation)
-        self.steps, self.reward, self._rewards = 0, 0.0, 0.0
-        self.terminated = self.truncated = False
-        self.success: bool | None = None
-        self._judge(info)
+        self.outcome = Outcome(0, 0.0, None, False, False)
+        self._see(*env.reset(seed=seed))
 
-    def _see(self, observation: Any) -> None:
+    def _see(self, observation: Any, info: Mapping[str, Any]) -> None:
         self.observation = observation
         images, state = self._observe(observation)
         self.images = {name: np.asarray(image) for name, image in images.items()}
         self.state = np.asarray(state, np.float64).reshape(-1)
-
-    def _judge(self, info: Mapping[str, Any]) -> None:
         if "is_success" in info:
-            self.success = bool(self.success) or bool(np.any(info["is_success"]))
+            success = bool(self.outcome.success) or bool(np.any(info["is_success"]))
+            self.outcome = replace(self.outcome, success=success)
 
-    @property
     def ended(self) -> bool:
-        return self.terminated or self.truncated
+        return self.outcome.terminated or self.outcome.truncated
 
     def step(self, action: Array) -> None:
         observation, reward, terminated, truncated, info = self._env.step(action)
-        self._see(observation)
-        self.steps, self.reward = self.steps + 1, self.reward + float(reward)
-        self.terminated, self.truncated = bool(terminated), bool(truncated)
-        self._judge(info)
-
-    def outcome(self) -> Outcome:
-        return Outcome(self.steps, self.reward, self.success, self.terminated, self.truncated)
+        self.outcome = Outcome(
+            self.outcome.steps + 1,
+            self.outcome.reward + float(reward),
+            self.outcome.success,
+            bool(terminated),
+            bool(truncated),
+        )
+        self._see(observation, info)
 
 
 def rollout(
@@ -130,8 +124,6 @@ def rollout(
     rate: float,
     seed: int | None = None,
     observe: Observe = pixels_and_agent_pos,
-    max_steps: int | None = None,
-    watch: Watch | None = None,
 ) -> Outcome:
     """Let the policy act for one episode.
 
@@ -140,8 +132,8 @@ def rollout(
 
     :param rate: steps of the environment per second, a multiple of the policy's rate.
     :param seed: of `env.reset`: where the objects lie.
-    :param max_steps: of the environment; None: until it ends by itself.
-    :raises ConfigError: the rates do not fit. :raises PolicyError: as `LoadedPolicy.step`.
+    :raises ConfigError: the rates do not fit.
+    :raises PolicyError: as `LoadedPolicy.step`.
     """
     parts = rate / policy.spec.rate
     if abs(parts - round(parts)) > 1e-6 or round(parts) < 1:
@@ -153,17 +145,15 @@ def rollout(
     run = _Run(env, observe, seed)
     policy.reset()
     last = run.state[commanded]
-    while not run.ended:
-        action, points = policy.step(run.images, run.state)
-        if watch is not None:
-            watch(run.images, action, points)
+    while not run.ended():
+        action, _ = policy.step(run.images, run.state)
         for part in range(1, round(parts) + 1):
             share = part / round(parts)
             run.step((1 - share) * last + share * action[commanded])
-            if run.ended or run.steps == max_steps:
-                return run.outcome()
+            if run.ended():
+                break
         last = action[commanded]
-    return run.outcome()
+    return run.outcome
 
 
 def record(
@@ -175,7 +165,6 @@ def record(
     rate: float,
     seed: int | None = None,
     observe: Observe = pixels_and_agent_pos,
-    max_steps: int | None = None,
     only_success: bool = False,
 ) -> Outcome:
     """Record one episode into a bag: images, `/joint_states` and `/joint_command`.
@@ -195,7 +184,7 @@ def record(
     run = _Run(env, observe, seed)
     frames: dict[str, list[Image]] = {name: [] for name in run.images}
     states, actions = [], []
-    while not run.ended and run.steps != max_steps:
+    while not run.ended():
         try:
             action = np.asarray(next(act) if isinstance(act, Iterator) else act(run.observation))
         except StopIteration:
@@ -213,8 +202,8 @@ def record(
         run.step(action)
     if not states:
         raise ConfigError("the episode has no step", where=bag)
-    if only_success and not run.success:
-        return run.outcome()
+    if only_success and not run.outcome.success:
+        return run.outcome
     sent = START_NS + round(NANOSECONDS / rate / 2)
     write_bag(
         bag,
@@ -224,4 +213,4 @@ def record(
             "/joint_command": JointStates(joints, np.stack(actions), rate=rate, start_ns=sent),
         },
     )
-    return run.outcome()
+    return run.outcome

@@ -10,7 +10,7 @@ in one `.hdf5`; or a folder `.rmb` with `main.rmb.hdf5` and a film of each camer
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from sarnn_ros.data.bounds import (
     check_pixels,
     inside,
 )
-from sarnn_ros.data.takes import ArrayFrames, Frames, Image, Rows, Take, decode_picture
+from sarnn_ros.data.takes import Frames, Image, Rows, Take, array_frames, decode_picture
 from sarnn_ros.errors import BagError
 from sarnn_ros.interop.npz import rows_of
 from sarnn_ros.interop.video import VideoFrames
@@ -85,9 +85,9 @@ def _open(path: Path, bgr: bool) -> Iterator[Rows]:
             if is_image:
                 height, width = item.shape[1:3]
                 check_pixels(f"an image of '{key}'", width, height, where=main)
-                cameras[_camera(key)] = ArrayFrames(item, swap=bgr)
+                cameras[key.removesuffix(_RGB)] = array_frames(item, swap=bgr)
             elif is_files:
-                cameras[_camera(key)] = CompressedFrames(item, swap=bgr)
+                cameras[key.removesuffix(_RGB)] = _compressed_frames(item, swap=bgr)
             else:
                 numbers += bytes_of(item.shape, max(item.dtype.itemsize, FLOAT_BYTES))
                 check_in_memory("the arrays that are no images", numbers, where=main)
@@ -95,9 +95,9 @@ def _open(path: Path, bgr: bool) -> Iterator[Rows]:
 
         file.visititems(visit)  # which follows no links, neither soft ones nor external ones
         for film in sorted(path.glob(f"*{_RGB}.rmb.mp4")) if path.is_dir() else ():
-            key = film.name.removesuffix(".rmb.mp4")
-            frames = VideoFrames(inside(path, film), swap=bgr)
-            cameras[_camera(key)] = stack.enter_context(frames)
+            frames = stack.enter_context(VideoFrames(inside(path, film), swap=bgr))
+            key = film.name.removesuffix(f"{_RGB}.rmb.mp4")
+            cameras[key] = Frames(frames.size, len(frames), frames.read)
         yield rows_of(path, arrays, cameras)
 
 
@@ -112,29 +112,15 @@ def _refuse_other_files(item: Any, key: str, where: Path) -> None:
         )
 
 
-def _camera(key: str) -> str:
-    return key.removesuffix(_RGB)
-
-
-class CompressedFrames:
+def _compressed_frames(array: Any, *, swap: bool) -> Frames:
     """Images of a camera as files (JPEG, PNG) in an array (n, bytes), or of (n,) byte strings.
 
     Red and blue are as OpenCV returns them: ACT's scripts encode RGB as if it was BGR.
     """
 
-    def __init__(self, array: Any, *, swap: bool) -> None:
-        self._array, self._swap = array, swap
-        height, width = self._decode(0).shape[:2]
-        self.size = (width, height)
+    def decode(row: int) -> Image:
+        raw = np.frombuffer(array[row], np.uint8)
+        return decode_picture(raw, f"image {row} of '{array.name}'", swap=not swap)
 
-    def __len__(self) -> int:
-        return len(self._array)
-
-    def read(self, rows: Sequence[int]) -> Iterator[Image]:
-        for row in rows:
-            yield self._decode(row)
-
-    def _decode(self, row: int) -> Image:
-        raw = np.frombuffer(self._array[row], np.uint8)
-        where = f"image {row} of '{self._array.name}'"
-        return decode_picture(raw, where, swap=not self._swap)
+    height, width = decode(0).shape[:2]
+    return Frames((width, height), len(array), partial(map, decode))

@@ -223,23 +223,24 @@ class _Dataset:
         return [key for key, feature in self.info.features.items() if feature.is_camera]
 
     def data_file(self, about: Mapping[str, Any]) -> Path:
-        numbers = {key: _number(about, f"data/{key}") for key in ("chunk_index", "file_index")}
-        return inside(
-            self.path,
-            self.path / _filled(self.info.data_path, numbers, f"{self.path / INFO}: data_path"),
-        )
+        return self._file(about, "data_path", self.info.data_path, "data")
 
     def film(self, about: Mapping[str, Any], key: str) -> Path:
         if self.info.video_path is None:
             raise BagError(f"no 'video_path', and '{key}' is a film", where=self.path / INFO)
-        numbers = {
-            one: _number(about, f"videos/{key}/{one}") for one in ("chunk_index", "file_index")
-        }
-        values: dict[str, str | int] = {"video_key": key, **numbers}
-        return inside(
-            self.path,
-            self.path / _filled(self.info.video_path, values, f"{self.path / INFO}: video_path"),
+        return self._file(
+            about, "video_path", self.info.video_path, f"videos/{key}", video_key=key
         )
+
+    def _file(
+        self, about: Mapping[str, Any], name: str, pattern: str, prefix: str, **values: str | int
+    ) -> Path:
+        """:param pattern: of the path, in info.json as `name`.
+        :param prefix: of the columns that have its numbers."""
+        for one in ("chunk_index", "file_index"):
+            values[one] = _number(about, f"{prefix}/{one}")
+        filled = _filled(pattern, values, f"{self.path / INFO}: {name}")
+        return inside(self.path, self.path / filled)
 
     def files(self, about: Mapping[str, Any]) -> tuple[Path, ...]:
         """All that the episode is read from and that is there."""
@@ -263,7 +264,7 @@ class _Dataset:
             cameras: dict[str, Frames] = {}
             for key in self.cameras:
                 if features[key].dtype == "image":
-                    cameras[key] = _Pictures(file, key, places, self.bgr)
+                    cameras[key] = _pictures(file, key, places, self.bgr)
                 else:
                     frames = VideoFrames(
                         self.film(about, key),
@@ -272,7 +273,8 @@ class _Dataset:
                         rate=self.info.fps,
                         swap=self.bgr,
                     )
-                    cameras[key] = stack.enter_context(frames)
+                    film = stack.enter_context(frames)
+                    cameras[key] = Frames(film.size, count, film.read)
             vectors = {
                 key: Vector(_numbers(table.column(key), key), _names(feature))
                 for key, feature in features.items()
@@ -284,7 +286,10 @@ class _Dataset:
                     where=self.path,
                     remedy="a policy needs the measured joints",
                 )
-            about_action = features[ACTION].info or {} if ACTION in features else {}
+            # Where it repeats the next state nobody sent it.
+            is_sent = (
+                ACTION in vectors and (features[ACTION].info or {}).get(TARGET) != "next_state"
+            )
             stamps = None
             if STAMP in table.column_names:
                 stamps = table.column(STAMP).to_numpy().astype(np.int64)
@@ -292,10 +297,7 @@ class _Dataset:
                 vectors=vectors,
                 cameras=cameras,
                 state=STATE,
-                # Where it repeats the next state nobody sent it.
-                action=None
-                if ACTION not in vectors or about_action.get(TARGET) == "next_state"
-                else ACTION,
+                action=ACTION if is_sent else None,
                 rate=self.info.fps,
                 stamps=stamps,
             )
@@ -340,29 +342,25 @@ def _numbers(column: Any, key: str) -> NDArray[np.float64]:
     return np.asarray(values.reshape(len(column), width), np.float64)
 
 
-class _Pictures:
+def _pictures(file: Path, key: str, places: Int, swap: bool) -> Frames:
     """Images as files in a table, which are read when they are asked for.
 
     :param places: rows of the file, ascending.
     """
 
-    def __init__(self, file: Path, key: str, places: Int, swap: bool) -> None:
-        self._file, self._key, self._places, self._swap = file, key, places, swap
-        height, width = next(self.read([0])).shape[:2]
-        self.size = (width, height)
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def read(self, rows: Sequence[int]) -> Iterator[Image]:
-        wanted = [(int(self._places[row]), row) for row in rows]
+    def read(rows: Sequence[int]) -> Iterator[Image]:
+        wanted = [(int(places[row]), row) for row in rows]
         end = begin = wanted[0][0] if wanted else 0
-        batches = read_batches(self._file, [self._key], first=begin)
+        batches = read_batches(file, [key], first=begin)
         batch: Any = None
         for place, row in wanted:
             while place >= end:
                 batch = next(batches)
                 begin, end = end, end + batch.num_rows
             raw = (batch.column(0)[place - begin].as_py() or {}).get("bytes") or b""
-            where = f"image {row} of '{self._key}'"
-            yield decode_picture(np.frombuffer(raw, np.uint8), where, swap=self._swap)
+            yield decode_picture(
+                np.frombuffer(raw, np.uint8), f"image {row} of '{key}'", swap=swap
+            )
+
+    height, width = next(read([0])).shape[:2]
+    return Frames((width, height), len(places), read)

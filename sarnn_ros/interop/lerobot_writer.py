@@ -25,22 +25,22 @@ from sarnn_ros.errors import BagError, ConfigError, join_problems
 from sarnn_ros.files import atomic_folder
 from sarnn_ros.interop.lerobot import ACTION, INDICES, INFO, NAME, STAMP, STATE, TARGET
 from sarnn_ros.interop.loading import DEFAULTS, Arrays, Progress, Recording
-from sarnn_ros.interop.video import FilmJoiner, FilmWriter
+from sarnn_ros.interop.video import FilmJoiner, FilmWriter, pixel_format
 from sarnn_ros.spec import NANOSECONDS, Spec
 
 __all__ = ["export_lerobot"]
 
 VERSION = "v3.0"
 #: LeRobot's own: when the next file begins, MB, and how many files a folder holds.
-DATA_MB, VIDEO_MB, CHUNK = 100, 200, 1000
+DATA_MB, VIDEO_MB, FILES_PER_CHUNK = 100, 200, 1000
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
-#: Images that are looked at for the statistics of an episode, at most.
-SAMPLES = 100
-#: Messages may be stored a little out of the order of their stamps.
-_LATE = 8
+QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
+#: Rows and columns of an image that are looked at for the statistics, about.
+STATS_SIDE = 150
+#: Images that wait to be written: messages may be stored a little out of order.
+_MAX_WAITING = 8
 _MB = 2**20
 
 Stats = dict[str, list[Any]]
@@ -59,7 +59,8 @@ def export_lerobot(
 
     :param task: what is shown in the episodes, in words.
     :returns: what became of each recording.
-    :raises ConfigError: `out` exists or cannot be written. :raises BagError: no episode is usable.
+    :raises ConfigError: `out` exists or cannot be written.
+    :raises BagError: no episode is usable.
     """
     import pyarrow  # noqa: F401  before minutes of reading
 
@@ -71,7 +72,7 @@ def export_lerobot(
     reports = []
     try:
         with atomic_folder(out) as folder:
-            writer = _Writer(folder, folder.parent, spec, task)
+            writer = _Writer(folder, spec, task)
             for number, recording in enumerate(recordings):
                 if progress is not None:
                     progress(number, len(recordings), recording.name)
@@ -117,7 +118,8 @@ def _allocate_in(folder: Path) -> Allocate:
 class _Film:
     """The film of one camera in one episode, while it is written.
 
-    :ivar ticks: of its frames. :ivar counts: per channel and level, over some of the images.
+    :ivar ticks: of its frames, ns.
+    :ivar counts: of pixels, per channel and level.
     """
 
     path: Path
@@ -126,28 +128,23 @@ class _Film:
     ticks: list[int] = field(default_factory=list)
     waiting: list[tuple[int, int, NDArray[np.uint8]]] = field(default_factory=list)
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((3, 256), np.int64))
-    samples: int = 0
-    every: int = 1
     closed: bool = False
 
     def add(self, tick: int, image: NDArray[np.uint8]) -> None:
         if (image.shape[1], image.shape[0]) != self.size:
             return  # the episode will be left out for that
         heapq.heappush(self.waiting, (tick, len(self.ticks) + len(self.waiting), image))
-        if len(self.waiting) > _LATE:
+        if len(self.waiting) > _MAX_WAITING:
             self.write()
 
     def write(self) -> None:
         tick, _, image = heapq.heappop(self.waiting)
         if self.ticks and tick <= self.ticks[-1]:
             raise BagError("images are stored far out of the order of their stamps")
-        if len(self.ticks) % self.every == 0:
-            if self.samples == SAMPLES:  # of a long episode fewer and fewer
-                self.every *= 4
-            self.samples += 1
-            small = image[:: max(1, len(image) // 150), :: max(1, image.shape[1] // 150)]
-            for channel, counts in enumerate(self.counts):
-                counts += np.bincount(small[..., channel].reshape(-1), minlength=256)
+        rows, columns = (max(1, side // STATS_SIDE) for side in image.shape[:2])
+        small = image[::rows, ::columns]
+        for channel, counts in enumerate(self.counts):
+            counts += np.bincount(small[..., channel].reshape(-1), minlength=256)
         self.ticks.append(tick)
         self.writer.add(image)
 
@@ -165,43 +162,40 @@ class _Films:
 
     def __init__(self, folder: Path, rate: float) -> None:
         self._folder, self._rate = folder, rate
-        self._films: dict[tuple[str, str], _Film] = {}
+        self.by_camera: dict[tuple[str, str], _Film] = {}
 
     def show(self, episode: str, camera: str, ticks: Int, image: NDArray[np.uint8]) -> None:
-        film = self._films.get((episode, camera))
+        film = self.by_camera.get((episode, camera))
         if film is None:
             self._close_before(camera, int(ticks[0]))
-            path = self._folder / f"film{len(self._films)}.mp4"
+            path = self._folder / f"film{len(self.by_camera)}.mp4"
             size = (image.shape[1], image.shape[0])
             film = _Film(path, size, FilmWriter(path, size, self._rate))
-            self._films[episode, camera] = film
+            self.by_camera[episode, camera] = film
         for tick in ticks.tolist():
             film.add(tick, image)
 
     def _close_before(self, camera: str, tick: int) -> None:
         # Of an hour with 300 episodes not all coders may stay open.
-        past = tick - 4 * _LATE * round(NANOSECONDS / self._rate)
-        for (_, other), film in self._films.items():
+        past = tick - 4 * _MAX_WAITING * round(NANOSECONDS / self._rate)
+        for (_, other), film in self.by_camera.items():
             if other == camera and film.ticks and film.ticks[-1] < past:
                 film.close()
 
-    def of(self, episode: str, camera: str) -> _Film:
-        return self._films[episode, camera]
-
     def close(self) -> None:
-        for film in self._films.values():
+        for film in self.by_camera.values():
             film.close()
 
     def remove(self) -> None:
-        for film in self._films.values():
+        for film in self.by_camera.values():
             film.path.unlink(missing_ok=True)
 
 
 class _Writer:
     """The data set in the making."""
 
-    def __init__(self, folder: Path, scratch: Path, spec: Spec, task: str) -> None:
-        self.folder, self.scratch, self.spec, self.task = folder, scratch, spec, task
+    def __init__(self, folder: Path, spec: Spec, task: str) -> None:
+        self.folder, self.spec, self.task = folder, spec, task
         self.episodes: list[dict[str, Any]] = []
         self.frames = 0
         self.sizes: dict[str, tuple[int, int]] = {}
@@ -226,21 +220,24 @@ class _Writer:
                 remedy="convert recordings of different image sizes into data sets of their own",
             )
         number, count = len(self.episodes), len(episode.ticks)
+        columns = self._columns(episode, number)
         about: dict[str, Any] = {
             "episode_index": number,
             "tasks": [self.task],
             "length": count,
             NAME: episode.name,
-            **self._add_rows(episode, number),
+            **self._add_rows(columns),
             "dataset_from_index": self.frames,
             "dataset_to_index": self.frames + count,
         }
-        stats = {key: _stats(values) for key, values in self._columns(episode, number).items()}
+        stats = {key: _stats(values) for key, values in columns.items()}
         for camera, key in self.cameras.items():
-            film = films.of(episode.name, camera)
+            film = films.by_camera[episode.name, camera]
             about |= self._add_film(key, film, episode.ticks)
             stats[key] = _image_stats(film)
         about["meta/episodes/chunk_index"] = about["meta/episodes/file_index"] = 0
+        for key, one in stats.items():
+            about |= {f"stats/{key}/{name}": value for name, value in one.items()}
         self._stats.append(stats)
         self.episodes.append(about)
         self.frames += count
@@ -261,12 +258,12 @@ class _Writer:
             "task_index": np.zeros(count, np.int64),
         }
 
-    def _add_rows(self, episode: Episode, number: int) -> dict[str, int]:
+    def _add_rows(self, columns: dict[str, NDArray[Any]]) -> dict[str, int]:
         import pyarrow as pa
         from pyarrow import parquet
 
         arrays = {}
-        for key, values in self._columns(episode, number).items():
+        for key, values in columns.items():
             flat = pa.array(values.reshape(-1))
             wide = values.ndim == 2 and values.shape[1] > 1
             arrays[key] = (
@@ -277,7 +274,7 @@ class _Writer:
             self._data.close()
             self._data, self._data_bytes = None, 0
             self._data_file += 1
-        chunk, file = divmod(self._data_file, CHUNK)
+        chunk, file = divmod(self._data_file, FILES_PER_CHUNK)
         if self._data is None:
             path = self.folder / DATA_PATH.format(chunk_index=chunk, file_index=file)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -292,7 +289,7 @@ class _Writer:
             joiner.close()
             joiner = None
             self._video_files[key] += 1
-        chunk, file = divmod(self._video_files.setdefault(key, 0), CHUNK)
+        chunk, file = divmod(self._video_files.setdefault(key, 0), FILES_PER_CHUNK)
         if joiner is None:
             name = VIDEO_PATH.format(video_key=key, chunk_index=chunk, file_index=file)
             joiner = self._joiners[key] = FilmJoiner(self.folder / name)
@@ -315,15 +312,10 @@ class _Writer:
         for joiner in self._joiners.values():
             joiner.close()
         meta = self.folder / "meta"
-        rows = [
-            about | {f"stats/{key}/{name}": value for key, one in stats.items()
-                     for name, value in one.items()}
-            for about, stats in zip(self.episodes, self._stats)
-        ]  # fmt: skip
         path = self.folder / EPISODES_PATH.format(chunk_index=0, file_index=0)
         path.parent.mkdir(parents=True)
-        parquet.write_table(pa.Table.from_pylist(rows), path)
-        parquet.write_table(_tasks([self.task]), meta / "tasks.parquet")
+        parquet.write_table(pa.Table.from_pylist(self.episodes), path)
+        parquet.write_table(_tasks(self.task), meta / "tasks.parquet")
         stats = {key: _aggregate([one[key] for one in self._stats]) for key in self._stats[0]}
         (meta / "stats.json").write_text(json.dumps(stats, indent=1), encoding="utf-8")
         (self.folder / INFO).write_text(json.dumps(self._info(), indent=1), encoding="utf-8")
@@ -336,7 +328,7 @@ class _Writer:
             "total_episodes": len(self.episodes),
             "total_frames": self.frames,
             "total_tasks": 1,
-            "chunks_size": CHUNK,
+            "chunks_size": FILES_PER_CHUNK,
             "data_files_size_in_mb": DATA_MB,
             "video_files_size_in_mb": VIDEO_MB,
             "fps": int(rate) if rate == int(rate) else rate,
@@ -359,7 +351,7 @@ class _Writer:
                     "video.height": height,
                     "video.width": width,
                     "video.codec": "h264",
-                    "video.pix_fmt": "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p",
+                    "video.pix_fmt": pixel_format(width, height),
                     "video.fps": spec.rate,
                     "video.channels": 3,
                     "is_depth_map": False,
@@ -376,27 +368,25 @@ class _Writer:
         return features
 
 
-def _tasks(tasks: Sequence[str]) -> Any:
-    """The table of tasks. LeRobot reads it with pandas and takes the names from the index, so it
-    says which column that is, in pandas' own words."""
+def _tasks(task: str) -> Any:
+    """The table of the one task. LeRobot reads it with pandas, and takes the name from the index:
+    so it says which column that is, in pandas' own words."""
     import pyarrow as pa
 
-    def column(name: str, kind: str, numpy_type: str) -> dict[str, Any]:
-        return {
-            "name": name,
-            "field_name": name,
-            "pandas_type": kind,
-            "numpy_type": numpy_type,
-            "metadata": None,
-        }
-
+    columns = [
+        {"name": name, "field_name": name, "pandas_type": kind, "numpy_type": numpy_type,
+         "metadata": None}
+        for name, kind, numpy_type in (
+            ("task_index", "int64", "int64"), ("task", "unicode", "object")
+        )
+    ]  # fmt: skip
     about = {
         "index_columns": ["task"],
         "column_indexes": [],
-        "columns": [column("task_index", "int64", "int64"), column("task", "unicode", "object")],
+        "columns": columns,
         "pandas_version": "2.0.0",
     }
-    table = pa.table({"task_index": list(range(len(tasks))), "task": list(tasks)})
+    table = pa.table({"task_index": [0], "task": [task]})
     return table.replace_schema_metadata({b"pandas": json.dumps(about).encode()})
 
 
@@ -407,7 +397,7 @@ def _stats(values: NDArray[Any]) -> Stats:
         "max": columns.max(axis=0),
         "mean": columns.mean(axis=0),
         "std": columns.std(axis=0),
-        **{_label(q): np.quantile(columns, q, axis=0) for q in QUANTILES},
+        **{name: np.quantile(columns, q, axis=0) for name, q in QUANTILES.items()},
     }
     return {**{name: value.tolist() for name, value in stats.items()}, "count": [len(columns)]}
 
@@ -425,10 +415,10 @@ def _image_stats(film: _Film) -> Stats:
         "max": levels[255 - np.argmax(counts[:, ::-1] > 0, axis=1)],
         "mean": mean,
         "std": spread,
-        **{_label(q): levels[np.argmax(share >= q, axis=1)] for q in QUANTILES},
+        **{name: levels[np.argmax(share >= q, axis=1)] for name, q in QUANTILES.items()},
     }
     nested = {name: value.reshape(3, 1, 1).tolist() for name, value in stats.items()}
-    return {**nested, "count": [min(film.samples, len(film.ticks))]}
+    return {**nested, "count": [len(film.ticks)]}
 
 
 def _aggregate(parts: Sequence[Stats]) -> Stats:
@@ -446,15 +436,10 @@ def _aggregate(parts: Sequence[Stats]) -> Stats:
         "max": of("max").max(axis=0),
         "mean": mean,
         "std": np.sqrt(np.maximum(square - mean**2, 0.0)),
+        **{
+            name: of(name).min(axis=0) if q <= 0.5 else of(name).max(axis=0)
+            for name, q in QUANTILES.items()
+        },
     }
-    for q in QUANTILES:
-        values = of(_label(q))
-        stats[_label(q)] = values.min(axis=0) if q <= 0.5 else values.max(axis=0)
-    return {
-        **{name: value.tolist() for name, value in stats.items()},
-        "count": [int(weights.sum())],
-    }
-
-
-def _label(q: float) -> str:
-    return f"q{round(q * 100):02d}"
+    lists = {name: value.tolist() for name, value in stats.items()}
+    return {**lists, "count": [int(weights.sum())]}

@@ -26,7 +26,7 @@ from sarnn_ros.data.bounds import (
     check_in_memory,
     check_pixels,
 )
-from sarnn_ros.data.takes import Frames, Image, Rows, Take, Vector
+from sarnn_ros.data.takes import Frames, Image, Rows, Take, Vector, rgb
 from sarnn_ros.errors import BagError
 from sarnn_ros.spec import NANOSECONDS
 
@@ -69,21 +69,27 @@ def _open(path: Path, bgr: bool) -> Iterator[Rows]:
     arrays: dict[str, NDArray[np.generic]] = {}
     cameras: dict[str, Frames] = {}
     with zipfile.ZipFile(path) as file:
-        members = [one for one in file.infolist() if one.filename.endswith(".npy")]
         declared = numbers = 0
-        for info in members:
-            member = _Member(path, info)
-            if not (member.is_camera or member.is_numbers):
+        for info in file.infolist():
+            if not info.filename.endswith(".npy"):
+                continue
+            member = _Member(file, info)
+            dtype, axes = member.dtype, len(member.shape)
+            is_camera = dtype == np.uint8 and axes == 4 and member.shape[3] == 3
+            if not is_camera and (dtype.kind not in "fiu" or axes not in (1, 2)):
                 continue
             declared += info.file_size
             check_expansion("it", declared, packed, where=path)
-            if member.is_camera:
-                cameras[member.key] = _ZippedFrames(member, swap=bgr)
+            if is_camera:
+                cameras[member.key] = _zipped_frames(member, bgr)
             else:
-                numbers += bytes_of(member.shape, max(member.dtype.itemsize, FLOAT_BYTES))
+                numbers += bytes_of(member.shape, max(dtype.itemsize, FLOAT_BYTES))
                 check_in_memory("the arrays that are no images", numbers, where=path)
-                arrays[member.key] = member.read()
-    yield rows_of(path, arrays, cameras)
+                with member.open() as stream:
+                    arrays[member.key] = np.lib.format.read_array(  # type: ignore[no-untyped-call]
+                        stream, allow_pickle=False
+                    )
+        yield rows_of(path, arrays, cameras)
 
 
 class _Member:
@@ -93,21 +99,21 @@ class _Member:
         declares more than the file says that it has.
     """
 
-    def __init__(self, path: Path, info: zipfile.ZipInfo) -> None:
-        self.path, self.info = path, info
+    def __init__(self, file: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+        self.path, self.open = Path(file.filename or ""), partial(file.open, info)
         self.key = info.filename.removesuffix(".npy")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise BagError(
                 f"'{self.key}' is compressed by the method {info.compress_type}",
-                where=path,
+                where=self.path,
                 remedy="write it with NumPy's savez or savez_compressed",
             )
-        with zipfile.ZipFile(path) as file, file.open(info) as stream:
+        with self.open() as stream:
             version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
             if version not in _HEADERS:
                 raise BagError(
                     f"'{self.key}' has a header of version {version}",
-                    where=path,
+                    where=self.path,
                     remedy="save plain arrays of numbers with numpy.savez",
                 )
             self.shape, self.fortran_order, self.dtype = _HEADERS[version](stream)
@@ -115,7 +121,7 @@ class _Member:
         if self.dtype.hasobject:
             raise BagError(
                 f"'{self.key}' cannot be read: it holds Python objects, that is, a pickle",
-                where=path,
+                where=self.path,
                 remedy="save plain arrays of numbers with numpy.savez",
             )
         declared = bytes_of(self.shape, self.dtype.itemsize)
@@ -123,61 +129,35 @@ class _Member:
             raise BagError(
                 f"'{self.key}' declares {self.shape} of {self.dtype}, {declared} bytes, and has "
                 f"{info.file_size - self.begin}",
-                where=path,
+                where=self.path,
                 remedy="copy or make it again",
             )
 
-    @property
-    def is_camera(self) -> bool:
-        return self.dtype == np.uint8 and len(self.shape) == 4 and self.shape[3] == 3
 
-    @property
-    def is_numbers(self) -> bool:
-        return self.dtype.kind in "fiu" and len(self.shape) in (1, 2)
+def _zipped_frames(member: _Member, swap: bool) -> Frames:
+    """Images that are unpacked one by one: (n, H, W, 3) uint8; BGR if `swap`."""
+    count, height, width = member.shape[:3]
+    check_pixels(f"an image of '{member.key}'", width, height, where=member.path)
+    if member.fortran_order:
+        raise BagError(
+            f"'{member.key}' is stored column by column (Fortran order)",
+            where=member.path,
+            remedy="save numpy.ascontiguousarray of it",
+        )
+    size = width * height * 3
 
-    def read(self) -> NDArray[np.generic]:
-        with zipfile.ZipFile(self.path) as file, file.open(self.info) as stream:
-            array: NDArray[np.generic] = np.lib.format.read_array(  # type: ignore[no-untyped-call]
-                stream, allow_pickle=False
-            )
-        return array
-
-
-class _ZippedFrames:
-    """Images that are unpacked one by one: (n, H, W, 3) uint8.
-
-    :param swap: they are BGR.
-    """
-
-    def __init__(self, member: _Member, *, swap: bool) -> None:
-        self._member, self._swap = member, swap
-        count, height, width = member.shape[:3]
-        self._count = int(count)
-        check_pixels(f"an image of '{member.key}'", width, height, where=member.path)
-        if member.fortran_order:
-            raise BagError(
-                f"'{member.key}' is stored column by column (Fortran order)",
-                where=member.path,
-                remedy="save numpy.ascontiguousarray of it",
-            )
-        self.size = (width, height)
-
-    def __len__(self) -> int:
-        return self._count
-
-    def read(self, rows: Sequence[int]) -> Iterator[Image]:
-        width, height = self.size
-        size = width * height * 3
-        with zipfile.ZipFile(self._member.path) as file, file.open(self._member.info) as stream:
+    def read(rows: Sequence[int]) -> Iterator[Image]:
+        with member.open() as stream:
             for row in rows:
                 # Not by `seek`: Python 3.13 skips what is stored without compression, and then
                 # does not check the member's checksum.
-                while (left := self._member.begin + row * size - stream.tell()) > 0:
+                while (left := member.begin + row * size - stream.tell()) > 0:
                     if not stream.read(min(left, _SKIP_BYTES)):
                         break
-                raw = stream.read(size)
-                image = np.frombuffer(raw, np.uint8).reshape(height, width, 3)
-                yield np.ascontiguousarray(image[..., ::-1]) if self._swap else image
+                image = np.frombuffer(stream.read(size), np.uint8).reshape(height, width, 3)
+                yield rgb(image, swap)
+
+    return Frames((width, height), count, read)
 
 
 def rows_of(
@@ -185,13 +165,12 @@ def rows_of(
 ) -> Rows:
     """Rows from named arrays: which one is the state, the action and the time goes by the names.
 
-    :raises BagError: there is no camera or no state, or time does not rise.
+    :param arrays: numbers, (T,) or (T, D).
+    :raises BagError: there is no camera or no state, or time is not in seconds.
     """
     stamps = None
     vectors = {}
     for key, array in arrays.items():
-        if key in cameras or array.dtype.kind not in "fiu" or array.ndim not in (1, 2):
-            continue
         if key == "stamps_ns" and array.ndim == 1:
             stamps = array.astype(np.int64)
         elif key == "time" and array.ndim == 1:
@@ -216,7 +195,7 @@ def rows_of(
     count = len(vectors[state].values)
     return Rows(
         vectors={key: one for key, one in vectors.items() if len(one.values) == count},
-        cameras=dict(cameras),
+        cameras=cameras,
         state=state,
         action=next((key for key in ACTIONS if key in vectors), None),
         stamps=stamps,

@@ -38,7 +38,8 @@ def is_rmb(names: Iterable[str]) -> bool:
 def to_sarnn(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of `SarnnPolicy` as those of `model.sarnn.SARNN`, for joints in `JOINT_RANGE`.
 
-    :raises KeyError: one is missing. :raises RuntimeError: their shapes contradict each other.
+    :raises KeyError: one is missing.
+    :raises RuntimeError: their shapes contradict each other.
     """
     found: dict[str, Tensor] = {}
     cameras = set()

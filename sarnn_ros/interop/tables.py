@@ -13,7 +13,7 @@ from sarnn_ros.data.bounds import MAX_RECORD_BYTES, check_expansion, check_in_me
 #: Rows that are read at a time, at most.
 _BATCH_ROWS = 4096
 #: Bytes of a value, by its physical type; the others' are as long as each value says.
-_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+_VALUE_BYTES = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 
 
 def columns_of(file: Path) -> list[str]:
@@ -26,7 +26,8 @@ def columns_of(file: Path) -> list[str]:
 def read_table(file: Path, columns: Sequence[str]) -> Any:
     """Some columns, which together fit into memory, as a pyarrow Table; those that are there.
 
-    :raises BagError: they do not. :raises ValueError, OSError: the file is damaged.
+    :raises BagError: they do not.
+    :raises ValueError, OSError: the file is damaged.
     """
     import pyarrow
     from pyarrow import parquet
@@ -83,8 +84,8 @@ def _check_declared(table: Any, file: Path, columns: Sequence[str]) -> int:
             if not any(path == name or path.startswith(f"{name}.") for name in columns):
                 continue
             total += column.total_uncompressed_size
-            if column.physical_type in _WIDTHS:
-                numbers += column.num_values * _WIDTHS[column.physical_type]
+            if column.physical_type in _VALUE_BYTES:
+                numbers += column.num_values * _VALUE_BYTES[column.physical_type]
             else:
                 longest = max(longest, column.total_uncompressed_size)
             check_expansion("it", total, file.stat().st_size, where=file)

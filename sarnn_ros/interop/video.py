@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,53 +18,49 @@ from sarnn_ros.errors import BagError
 from sarnn_ros.streams.decode import MAX_PIXELS
 
 #: H.264 of this quality: 18 is what x264's authors call nearly indistinguishable.
-QUALITY = 18
+CONSTANT_RATE_FACTOR = 18
 #: A frame of which no other depends, every so many: training reads frames in random order.
-KEYFRAME = 2
+KEYFRAME_INTERVAL = 2
 #: FFmpeg decodes no larger image.
-_BOUND = {"max_pixels": str(MAX_PIXELS)}
+_SIZE_LIMIT = {"max_pixels": str(MAX_PIXELS)}
 
 
+@dataclass
 class VideoFrames:
     """A part of a film, as one camera of a recording. A context manager.
 
-    :param start: s, where row 0 is. :param count: of rows; None: all frames of the film.
+    :param start: s, where row 0 is.
+    :param count: of rows; None: all frames of the film.
     :param rate: rows per second; needed with `start`.
     :param swap: exchange red and blue.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        start: float = 0.0,
-        count: int | None = None,
-        rate: float | None = None,
-        swap: bool = False,
-    ) -> None:
-        self._path, self._start, self._count = path, start, count
-        self._rate, self._swap = rate, swap
+    path: Path
+    start: float = 0.0
+    count: int | None = None
+    rate: float | None = None
+    swap: bool = False
 
     def __enter__(self) -> VideoFrames:
         import av
 
         try:
             # The kind is not guessed from the content: a playlist would name other files.
-            options = {"protocol_whitelist": "file", **_BOUND}
-            self._file = av.open(str(self._path), format="mp4", options=options)
+            options = {"protocol_whitelist": "file", **_SIZE_LIMIT}
+            self._file = av.open(str(self.path), format="mp4", options=options)
             self._stream: Any = self._file.streams.video[0]
         except (OSError, IndexError, ValueError, av.FFmpegError) as error:
             raise BagError(
                 f"cannot be read as a film ({error})",
-                where=self._path,
+                where=self.path,
                 remedy="copy or make it again; films are mp4",
             ) from error
         try:
-            check_pixels("the film", *self.size, where=self._path)
+            check_pixels("the film", *self.size, where=self.path)
         except BagError:
             self._file.close()
             raise
-        self._stream.codec_context.options = _BOUND  # a film may change its size later on
+        self._stream.codec_context.options = _SIZE_LIMIT  # a film may change its size later on
         self._stream.thread_type = "AUTO"
         return self
 
@@ -75,34 +72,39 @@ class VideoFrames:
         return self._stream.width, self._stream.height
 
     def __len__(self) -> int:
-        return self._stream.frames if self._count is None else self._count
+        return self._stream.frames if self.count is None else self.count
 
     def read(self, rows: Sequence[int]) -> Iterator[Image]:
         """:raises BagError: a row has no frame within half a period, or the film is damaged."""
-        rate = self._rate or float(self._stream.average_rate or 1)
+        rate = self.rate or float(self._stream.average_rate or 1)
         wanted = iter(rows)
         row = next(wanted, None)
         if row is None:
             return
         # The nearest keyframe before, by a margin of half a frame for rounding.
-        at = max(0.0, self._start + (row - 0.5) / rate)
+        at = max(0.0, self.start + (row - 0.5) / rate)
         self._file.seek(int(at / self._stream.time_base), stream=self._stream)
         for frame in self._file.decode(self._stream):
             time = float(frame.pts * self._stream.time_base)
-            shown = round((time - self._start) * rate)
+            shown = round((time - self.start) * rate)
             if shown > row:
                 break
             while shown == row:
-                image = frame.to_ndarray(format="bgr24" if self._swap else "rgb24")
+                image = frame.to_ndarray(format="bgr24" if self.swap else "rgb24")
                 yield np.ascontiguousarray(image, np.uint8)
                 row = next(wanted, None)
                 if row is None:
                     return
         raise BagError(
-            f"there is no frame {row} at {self._start + row / rate:.3f} s",
-            where=self._path,
+            f"there is no frame {row} at {self.start + row / rate:.3f} s",
+            where=self.path,
             remedy="copy or make the data set again",
         )
+
+
+def pixel_format(width: int, height: int) -> str:
+    """Colours of half the resolution need even sides."""
+    return "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
 
 
 class FilmWriter:
@@ -117,22 +119,26 @@ class FilmWriter:
         width, height = size
         pace = Fraction(rate).limit_denominator(1001)
         self._file = av.open(str(path), "w")
-        options = {"crf": str(QUALITY), "g": str(KEYFRAME), "bf": "0", "preset": "veryfast"}
+        options = {
+            "crf": str(CONSTANT_RATE_FACTOR),
+            "g": str(KEYFRAME_INTERVAL),
+            "bf": "0",
+            "preset": "veryfast",
+        }
         self._stream = self._file.add_stream("libx264", rate=pace, options=options)
         self._stream.width, self._stream.height = width, height
-        # Chroma of half the resolution needs even sides.
-        self._stream.pix_fmt = "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
+        self._stream.pix_fmt = pixel_format(width, height)
         self._stream.thread_type = "AUTO"
         self._time_base = 1 / pace
-        self.count = 0
+        self._count = 0
 
     def add(self, image: Image) -> None:
         """:param image: uint8 (H, W, 3) RGB."""
         import av
 
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame.pts, frame.time_base = self.count, self._time_base
-        self.count += 1
+        frame.pts, frame.time_base = self._count, self._time_base
+        self._count += 1
         for packet in self._stream.encode(frame):
             self._file.mux(packet)
 
@@ -163,7 +169,6 @@ class FilmJoiner:
             if self._stream is None:
                 self._stream = self._file.add_stream_from_template(source)
             first = round(self.frames / pace / source.time_base)
-            count = 0
             packet: Any
             for packet in film.demux(source):
                 if packet.dts is None:  # the end
@@ -172,8 +177,7 @@ class FilmJoiner:
                 packet.stream = self._stream
                 self.bytes += packet.size
                 self._file.mux(packet)
-                count += 1
-        self.frames += count
+                self.frames += 1
 
     def close(self) -> None:
         self._file.close()

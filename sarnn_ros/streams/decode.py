@@ -6,11 +6,10 @@ Messages are duck-typed: rclpy's, those of `rosbags`, and whatever else has the 
 whose content would have to be guessed raises `DecodeError`. When a message was sent, and whether
 it is used, is not decided here (`align`, `observe`).
 
-**cv_bridge** converts colours where it is installed. It is handed validated, unpadded data only:
-the version on PyPI ignores `step`, reads 16UC1 as bytes and knows no YUV, and a training machine
-may have none at all. What it does not do, and what it would do without it, OpenCV does. Before an
-encoding goes through cv_bridge for the first time, both are compared on a small image; where
-they differ or cv_bridge fails, OpenCV is used. So pixels never depend on what is installed.
+**cv_bridge** converts colours where it is installed and gives OpenCV's pixels: before an encoding
+goes through it for the first time, both are compared on a small image. It is handed validated,
+unpadded data only: the version on PyPI ignores `step`, reads 16UC1 as bytes and knows no YUV. All
+else OpenCV does. So pixels never depend on what is installed.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ ValueRange = tuple[float, float]
 MAX_PIXELS = 1 << 25
 #: A compressed image of so many times the pixels of training's is refused: decoding it would
 #: take longer than a tick.
-MAX_GROWTH = 4
+MAX_PIXEL_RATIO = 4
 #: A JPEG's frame header comes after its tables, thumbnail and colour profile, bytes.
 MAX_JPEG_HEADER, MAX_JPEG_SEGMENTS = 1 << 18, 64
 #: Encoders write about ten scans of a progressive JPEG. Each costs a decoding of the whole image.
@@ -95,7 +94,6 @@ def _bayer(code: int) -> Encoding:
 
 _UYVY = Encoding("u1", 2, cv2.COLOR_YUV2RGB_UYVY, multiple=(2, 1), bridged=True)
 _YUYV = Encoding("u1", 2, cv2.COLOR_YUV2RGB_YUY2, multiple=(2, 1), bridged=True)
-_MONO8 = Encoding("u1", 1, cv2.COLOR_GRAY2RGB, bridged=True)
 
 #: Everything that `sensor_msgs/msg/Image` may say in `encoding`; see docs/reference/data.md.
 ENCODINGS: dict[str, Encoding] = {
@@ -103,7 +101,7 @@ ENCODINGS: dict[str, Encoding] = {
     "bgr8": Encoding("u1", 3, cv2.COLOR_BGR2RGB, bridged=True),
     "rgba8": Encoding("u1", 4, cv2.COLOR_RGBA2RGB, bridged=True),
     "bgra8": Encoding("u1", 4, cv2.COLOR_BGRA2RGB, bridged=True),
-    "mono8": _MONO8,
+    "mono8": Encoding("u1", 1, cv2.COLOR_GRAY2RGB, bridged=True),
     "8UC1": Encoding("u1", 1, cv2.COLOR_GRAY2RGB),
     "mono16": Encoding("u2", 1, full_scale=(0.0, 65535.0), needs_range=True),
     "16UC1": Encoding("u2", 1, needs_range=True),
@@ -195,7 +193,8 @@ def decode_joints(msg: Any, names: Sequence[str], field: str = "position") -> ND
 def decode_vector(msg: Any, source: JointSource) -> NDArray[np.float64]:
     """A source's entries of the joint vector, from whichever type it is.
 
-    :param msg: of any type but tf's, which needs earlier messages (`poses.TransformChain`).
+    :param msg: of tf, which needs earlier messages (`poses.TransformChain`), the transforms as
+        for `chain_components`.
     :return: float64 (len(source.names),), in the order of `source.names`, SI units.
     :raises DecodeError: see `decode_joints`; also an empty trajectory or a short array.
     """
@@ -209,6 +208,8 @@ def decode_vector(msg: Any, source: JointSource) -> NDArray[np.float64]:
     if source.type == POSE_TYPE:
         pose = pose_components(msg.pose.position, msg.pose.orientation, names)
         return _pick(COMPONENTS[POSE_TYPE], pose, names, "pose")
+    if source.type == TF_TYPE:
+        return _pick(COMPONENTS[TF_TYPE], chain_components(msg, names), names, "transform")
     if source.type in NUMBER_TYPES:
         return _pick(names, [msg.data], names, "data")
     if source.type in ARRAY_TYPES:
@@ -244,15 +245,6 @@ def decode_effort(msg: Any, source: JointSource) -> NDArray[np.float64] | None:
         return values
     index = {name: row for row, name in enumerate(names)}
     return np.asarray(values[[index[name] for name in source.names]])
-
-
-def decode_transforms(transforms: Sequence[Any], source: JointSource) -> NDArray[np.float64]:
-    """The entries of a source of tf, likewise.
-
-    :param transforms: see `chain_components`.
-    """
-    names = source.names
-    return _pick(COMPONENTS[TF_TYPE], chain_components(transforms, names), names, "transform")
 
 
 def stamp_ns(msg: Any) -> int:
@@ -415,7 +407,7 @@ def _check_compressed(msg: Any, trained: tuple[int, int] | None) -> tuple[int, i
             f"{head[:4].hex()})"
         )
     pixels = width * height
-    most = min(MAX_PIXELS, MAX_GROWTH * trained[0] * trained[1]) if trained else MAX_PIXELS
+    most = min(MAX_PIXELS, MAX_PIXEL_RATIO * trained[0] * trained[1]) if trained else MAX_PIXELS
     if not 0 < pixels <= most:
         raise DecodeError(
             f"a compressed image of {width} x {height} pixels"

@@ -19,19 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import DecodeError
-from sarnn_ros.spec import NANOSECONDS, TF_TYPE, CameraSpec, JointSource, Spec
+from sarnn_ros.spec import NANOSECONDS, TF_TYPE, CameraSpec, Clock, JointSource, Spec
 from sarnn_ros.streams.align import ImageTicks, newest
 from sarnn_ros.streams.decode import (
     OtherJoints,
     check_image,
     decode_effort,
     decode_image,
-    decode_transforms,
     decode_vector,
     stamp_ns,
 )
 from sarnn_ros.streams.poses import NoTransform, TransformChain
-from sarnn_ros.streams.preprocess import crop_resize
+from sarnn_ros.streams.preprocess import check_crop, crop_resize
 
 #: A tick is observed at most so many periods after the newest message arrived.
 HORIZON_TICKS = 2
@@ -57,7 +56,8 @@ class Stream:
     """One source and its usable messages, ascending by stamp.
 
     :param name: the camera's, or as in `Spec.joint_source_names`.
-    :param topic: as messages name it. :param type: of its messages.
+    :param topic: as messages name it.
+    :param type: of its messages.
     :param admit: raises `DecodeError` for a message that may not be used.
     :param max_age_ns: the oldest that a tick may use.
     """
@@ -248,9 +248,31 @@ def joint_admission(source: JointSource, spec: Spec, max_ahead_ns: int | None = 
 
     Of tf it keeps the newest transforms, so it must get all messages in the order they came.
     """
-    if source.type == TF_TYPE:
-        return partial(_admit_transforms, TransformChain(source), source, spec, max_ahead_ns)
-    return partial(_admit_joints, source, spec, max_ahead_ns)
+    clock = source.clock or spec.clock
+    stamp = partial(_stamp, clock, source.max_age_ns, spec, max_ahead_ns)
+
+    def admit(msg: Any, receive_ns: int) -> tuple[int, Joints]:
+        values = decode_vector(msg, source)
+        return stamp(msg, receive_ns), Joints(values, decode_effort(msg, source))
+
+    chain = TransformChain(source)
+
+    def admit_transforms(msg: Any, receive_ns: int) -> tuple[int, Joints]:
+        parts = chain.hear(msg, receive_ns)
+        values = decode_vector([part for part, _ in parts], source)
+        stamps = [stamp(*part) for part in parts]
+        # The newest: a tick uses nothing that was stamped later.
+        latest, oldest = max(stamps), min(stamps)
+        if latest - oldest > source.max_age_ns:
+            late = parts[stamps.index(oldest)][0]
+            raise DecodeError(
+                f"the transform of '{late.child_frame_id}' is "
+                f"{(latest - oldest) / NANOSECONDS:.3f} s older than the newest one on the way to "
+                f"'{source.child_frame_id}'"
+            )
+        return latest, Joints(values)
+
+    return admit_transforms if source.type == TF_TYPE else admit
 
 
 def image_of(
@@ -275,63 +297,20 @@ def _admit_image(
     receive_ns: int,
 ) -> tuple[int, Any]:
     width, height = check_image(msg, trained)
-    crop = camera.crop
-    if crop and (crop.x + crop.width > width or crop.y + crop.height > height):
-        raise DecodeError(
-            f"crop x={crop.x} y={crop.y} width={crop.width} height={crop.height} exceeds the "
-            f"image of {width} x {height} pixels",
-            where=camera.topic,
-            remedy="correct the crop in the spec, or the camera's resolution",
-        )
-    if spec.clock == "receive":
-        return receive_ns, keep(msg)
-    stamp = _not_ahead(stamp_ns(msg), receive_ns, camera.max_age_ns, spec, max_ahead_ns)
+    check_crop(camera, width, height, DecodeError)
+    stamp = _stamp(spec.clock, camera.max_age_ns, spec, max_ahead_ns, msg, receive_ns)
     if camera is spec.trigger and receive_ns - stamp > camera.max_age_ns:
         raise DecodeError(f"{(receive_ns - stamp) / NANOSECONDS:.3f} s old on arrival")
     return stamp, keep(msg)
 
 
-def _admit_joints(
-    source: JointSource, spec: Spec, max_ahead_ns: int | None, msg: Any, receive_ns: int
-) -> tuple[int, Joints]:
-    values = decode_vector(msg, source)
-    stamp = _joints_stamp(source, spec, max_ahead_ns, msg, receive_ns)
-    return stamp, Joints(values, decode_effort(msg, source))
-
-
-def _admit_transforms(
-    chain: TransformChain,
-    source: JointSource,
-    spec: Spec,
-    max_ahead_ns: int | None,
-    msg: Any,
-    receive_ns: int,
-) -> tuple[int, Joints]:
-    parts = chain.hear(msg, receive_ns)
-    values = decode_transforms([part for part, _ in parts], source)
-    stamps = [_joints_stamp(source, spec, max_ahead_ns, *part) for part in parts]
-    # The newest: a tick uses nothing that was stamped later.
-    stamp, oldest = max(stamps), min(stamps)
-    if stamp - oldest > source.max_age_ns:
-        late = parts[stamps.index(oldest)][0]
-        raise DecodeError(
-            f"the transform of '{late.child_frame_id}' is {(stamp - oldest) / NANOSECONDS:.3f} s "
-            f"older than the newest one on the way to '{source.child_frame_id}'"
-        )
-    return stamp, Joints(values)
-
-
-def _joints_stamp(
-    source: JointSource, spec: Spec, max_ahead_ns: int | None, msg: Any, receive_ns: int
+def _stamp(
+    clock: Clock, max_age_ns: int, spec: Spec, max_ahead_ns: int | None, msg: Any, receive_ns: int
 ) -> int:
-    if (source.clock or spec.clock) == "receive":
+    """:raises DecodeError: it is not set, or too far ahead."""
+    if clock == "receive":
         return receive_ns
-    return _not_ahead(stamp_ns(msg), receive_ns, source.max_age_ns, spec, max_ahead_ns)
-
-
-def _not_ahead(
-    stamp: int, receive_ns: int, max_age_ns: int, spec: Spec, max_ahead_ns: int | None
-) -> int:
+    stamp = stamp_ns(msg)
     # If it were kept, it would pass for fresh at the time of its stamp, and be old by then.
     ahead, most = stamp - receive_ns, max(max_age_ns, HORIZON_TICKS * spec.period_ns)
     if max_ahead_ns is not None:

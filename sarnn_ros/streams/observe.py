@@ -30,7 +30,7 @@ from sarnn_ros.streams.ingest import (
 #: Kept per source at most: joints at 1 kHz for four seconds.
 MAX_IMAGES, MAX_JOINTS = 256, 4096
 #: Messages that are searched for jumps at a tick: at 1 kHz those of two periods at 10 Hz.
-MAX_COMPARED = 200
+MAX_COMPARED_MESSAGES = 200
 
 Images = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -228,7 +228,7 @@ class ObservationBuffer(Ingest):
 
     def _jumps(self, stream: Stream, row: int) -> NDArray[np.float64]:
         """See `Observation`: of the messages that are kept, up to this one."""
-        kept = slice(max(0, row - MAX_COMPARED), row + 1)
+        kept = slice(max(0, row - MAX_COMPARED_MESSAGES), row + 1)
         values = np.array([joints.values for joints in stream.contents[kept]])
         stamps = np.array(stream.stamps[kept])
         periods = np.maximum(np.diff(stamps) / self.spec.period_ns, 1.0)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sarnn_ros.errors import SpecError
+from sarnn_ros.errors import SarnnError, SpecError
 from sarnn_ros.spec import CameraSpec, Range
 from sarnn_ros.streams.registration import undo
 
@@ -24,6 +24,20 @@ from sarnn_ros.streams.registration import undo
 MIN_RANGE = 1e-3
 #: 1/255, exact in float32.
 _UNIT = float(np.float32(1 / 255))
+
+
+def check_crop(
+    camera: CameraSpec, width: int, height: int, error: type[SarnnError] = SpecError
+) -> None:
+    """:raises SarnnError: of the type `error`: the crop exceeds the source image of this size."""
+    crop = camera.crop
+    if crop is not None and (crop.x + crop.width > width or crop.y + crop.height > height):
+        raise error(
+            f"crop x={crop.x} y={crop.y} width={crop.width} height={crop.height} exceeds the "
+            f"image of {width} x {height} pixels",
+            where=f"camera '{camera.name}' ({camera.topic})",
+            remedy="correct the crop in the spec, or the camera's resolution",
+        )
 
 
 def crop_resize(
@@ -41,14 +55,8 @@ def crop_resize(
     :raises SpecError: the crop exceeds the image.
     """
     height, width = image.shape[:2]
+    check_crop(camera, width, height)
     crop = camera.crop
-    if crop is not None and (crop.x + crop.width > width or crop.y + crop.height > height):
-        raise SpecError(
-            f"crop x={crop.x} y={crop.y} width={crop.width} height={crop.height} exceeds the "
-            f"image of {width} x {height} pixels",
-            where=f"camera '{camera.name}' ({camera.topic})",
-            remedy="correct the crop in the spec, or the camera's resolution",
-        )
     if moved is not None:
         image = undo(image, moved)
     if crop is not None:
@@ -120,7 +128,8 @@ def unscale_images(images: NDArray[Any], image_range: Range) -> NDArray[np.uint8
 class JointNormaliser:
     """Maps joint j from [minimum[j], maximum[j]] to `joint_range`, linearly, without clipping.
 
-    :param minimum: (D,) SI units. :param maximum: (D,), larger than `minimum`.
+    :param minimum: (D,) SI units.
+    :param maximum: (D,), larger than `minimum`.
     """
 
     minimum: NDArray[np.float64]
@@ -155,20 +164,16 @@ class JointNormaliser:
 
     @classmethod
     def from_episodes(
-        cls,
-        joints: Iterable[NDArray[np.float64]],
-        joint_range: Range,
-        *,
-        min_range: float = MIN_RANGE,
+        cls, joints: Iterable[NDArray[np.float64]], joint_range: Range
     ) -> JointNormaliser:
         """Bounds of the given (T, D) arrays.
 
-        A joint that moved less than `min_range` gets bounds of that width about its middle.
+        A joint that moved less than `MIN_RANGE` gets bounds of that width about its middle.
         """
         arrays = list(joints)
         low = np.min([array.min(axis=0) for array in arrays], axis=0)
         high = np.max([array.max(axis=0) for array in arrays], axis=0)
-        margin = np.maximum(0.0, (min_range - (high - low)) / 2)
+        margin = np.maximum(0.0, (MIN_RANGE - (high - low)) / 2)
         return cls(low - margin, high + margin, joint_range)
 
     @classmethod

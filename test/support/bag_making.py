@@ -14,18 +14,18 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from rosbags.typesys import get_types_from_msg
 
 from sarnn_ros.data.write_bag import (
-    IMAGE,
-    JOINT_STATE,
     TYPES,
     image_message,
     joint_state_message,
     write_messages,
 )
 from sarnn_ros.data.write_bag import header as stamped_header
+from sarnn_ros.spec import IMAGE_TYPE as IMAGE
+from sarnn_ros.spec import JOINT_STATE_TYPE as JOINTS
 from sarnn_ros.spec import Spec, parse_spec
 
 STORE, T = TYPES, TYPES.types
-COMPRESSED, JOINTS = "sensor_msgs/msg/CompressedImage", JOINT_STATE
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
 CONTROLLER_STATE = "control_msgs/msg/JointTrajectoryControllerState"
 POINT = "trajectory_msgs/JointTrajectoryPoint"
 #: In no typestore of `rosbags`. The first of Jazzy's points, and one that follows.

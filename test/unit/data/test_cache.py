@@ -51,7 +51,7 @@ def test_a_hit_is_the_same_and_does_not_read_the_bag(bags, tmp_path, monkeypatch
     hit = load(bags, tmp_path / "cache")
     for dataset in (first, hit):
         assert dataset.fingerprint == plain.fingerprint
-        assert [bag.as_dict() for bag in dataset.bags] == [bag.as_dict() for bag in plain.bags]
+        assert dataset.bags == plain.bags
         for one, other in zip(dataset.episodes, plain.episodes):
             assert np.array_equal(one.images["front"], other.images["front"])
             assert np.array_equal(one.ticks, other.ticks) and one.digest == other.digest
@@ -75,7 +75,7 @@ def test_a_change_is_noticed(change: str, bags, tmp_path, monkeypatch):
         os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
         second = load(bags, tmp_path / "cache")
     elif change == "one byte":  # in the middle of a large file, which is not looked at
-        monkeypatch.setattr(module, "_ENDS", 16)
+        monkeypatch.setattr(module, "_END_BYTES", 16)
         first = load(bags, tmp_path / "cache")
         file = next((bags / "take0").glob("*.mcap"))
         data = bytearray(file.read_bytes())

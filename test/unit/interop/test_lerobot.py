@@ -160,7 +160,7 @@ def test_the_files_are_those_of_the_format(written):
 def test_files_roll_over(source, tmp_path, monkeypatch):
     monkeypatch.setattr(lerobot_writer, "DATA_MB", 0)
     monkeypatch.setattr(lerobot_writer, "VIDEO_MB", 0)
-    monkeypatch.setattr(lerobot_writer, "CHUNK", 1)
+    monkeypatch.setattr(lerobot_writer, "FILES_PER_CHUNK", 1)
     export(source, tmp_path / "set", make.spec())
     names = {path.relative_to(tmp_path / "set").as_posix() for path in tmp_path.rglob("*.*")}
     assert "data/chunk-001/file-000.parquet" in names
