@@ -5,7 +5,7 @@ that was moved since can be told and corrected for. NumPy and OpenCV only."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,15 @@ def references_from_dataset(
     """
     found = {}
     for camera in dataset.spec.cameras:
-        made = _reference(camera, dataset.episodes)
+        elsewhere = {
+            name
+            for one in dataset.displacements
+            if one.camera == camera.name
+            for name in one.episodes
+        }
+        # Where these differ from the others would be masked: the strongest edges.
+        usual = [episode for episode in dataset.episodes if episode.name not in elsewhere]
+        made = _reference(camera, usual)
         if isinstance(made, str):
             warn(
                 f"camera '{camera.name}' has no reference: {made}. The robot will not notice if "
@@ -61,7 +69,7 @@ def references_from_dataset(
 
 
 def _reference(
-    camera: CameraSpec, episodes: tuple[Episode, ...]
+    camera: CameraSpec, episodes: Sequence[Episode]
 ) -> tuple[Reference, CameraReference] | str:
     sizes = {episode.source_sizes[camera.name] for episode in episodes}
     # The membership is known without reading, and a copy does not keep the other previews.
