@@ -8,11 +8,17 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import rclpy
-from rclpy.executors import Executor, ExternalShutdownException, ShutdownException
+from rclpy.executors import (
+    Executor,
+    ExternalShutdownException,
+    ShutdownException,
+    SingleThreadedExecutor,
+)
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -79,3 +85,26 @@ def spin(executor: Executor, node: Node, stop: threading.Event) -> None:
         except Exception:
             node.get_logger().error(f"goes on after:\n{traceback.format_exc()}")
     stop.set()
+
+
+@contextmanager
+def spinning(node: Node, stop: threading.Event | None = None) -> Iterator[None]:
+    """Run the node's callbacks in a thread; afterwards destroy the node, and end its context.
+
+    :param stop: ends the thread as well, and is set by its end.
+    """
+    stop = stop or threading.Event()
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    thread = threading.Thread(
+        target=spin, args=(executor, node, stop), name="executor", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        executor.shutdown()
+        thread.join()
+        node.destroy_node()
+        rclpy.try_shutdown(context=node.context)

@@ -15,9 +15,9 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,16 +56,14 @@ class Settings:
 
 def quick(settings: Settings) -> Settings:
     """A small run: it shows that the parts work together, not that the policy learns."""
-    return Settings(
-        out=settings.out,
-        seed=settings.seed,
+    return replace(
+        settings,
         episodes=5,
         demonstration_ticks=40,
         repeats=1,
         others=1,
         trial_ticks=20,
         training=_QUICK_TRAINING,
-        domain_id=settings.domain_id,
     )
 
 
@@ -103,11 +101,9 @@ class Demo:
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(
-                f"cannot be written ({error})",
-                where=self.settings.out,
-                remedy="give another --out",
-            ) from error
+            problem = f"cannot be written ({error})"
+            remedy = "give another --out"
+            raise ConfigError(problem, where=self.settings.out, remedy=remedy) from error
         with signals_interrupt():
             self.demonstrate()
             self.train()
@@ -196,7 +192,6 @@ class Demo:
                 # A laptop that simulates as well may keep the node waiting; this arm hurts nobody.
                 *("-p", "watch.max_gap:=2.0"),
             ],
-            "replay": [sys.executable, "-m", "sarnn_ros.sim.replay", str(self.bags.resolve())],
         }
         self.console.print(
             f"  to watch: ROS_DOMAIN_ID={domain} ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST rviz2"
@@ -212,8 +207,9 @@ class Demo:
                 for child in running:
                     child.check()
 
-            with open_referee(domain, check) as referee, self._progress("trials") as bar:
-                referee.wait_until_ready(("sarnn", "replay"))
+            mean = demonstrations.mean_commands(sorted(self.bags.glob("episode_*")))
+            with open_referee(domain, mean, check) as referee, self._progress("trials") as bar:
+                referee.wait_until_ready()
                 task = bar.add_task("", total=len(todo))
                 for index, plan in todo:
                     trial, recording = referee.run(plan, self.settings.trial_ticks)
@@ -277,16 +273,9 @@ class Demo:
     def _heading(self, number: int, name: str, what: str) -> None:
         self.console.print(f"[bold]{number}/4 {name}[/bold]: {what}", highlight=False)
 
-    @contextmanager
-    def _progress(self, what: str) -> Iterator[Progress]:
-        columns = (
-            TextColumn(f"  {what}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self.console) as bar:
-            yield bar
+    def _progress(self, what: str) -> Progress:
+        text, count, left = TextColumn(f"  {what}"), MofNCompleteColumn(), TimeRemainingColumn()
+        return Progress(text, BarColumn(), count, left, console=self.console)
 
     def _finished(self) -> list[dict[str, Any]]:
         """The trials so far. A line that a crash cut short is left out: its trial is run again."""
