@@ -17,15 +17,15 @@ from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.spec import Spec
 
-#: Between two looks, s. Asking the graph costs a fraction of a millisecond.
-PERIOD = 0.5
+#: How often the graph is asked, s, which takes a fraction of a millisecond.
+PERIOD_SECONDS = 0.5
 #: A rate is measured over at least this long, s.
-RATE_WINDOW = 2.0
+RATE_WINDOW_SECONDS = 2.0
 ONLY_ONE = (
     "; end all but one, or set watch.single_publisher:=false if they publish different joints"
 )
-#: The first bytes of a publisher's GID in DDS: those of its participant, which is its process.
-GID_PREFIX = 12
+#: So many bytes of a publisher's GID in DDS are those of its participant, which is its process.
+PARTICIPANT_BYTES = 12
 #: What rmw calls a node that it has not heard of.
 UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
 
@@ -129,31 +129,28 @@ class GraphWatch:
         return faults
 
     def _who(self, resolved: str) -> str:
-        infos = self._node.get_publishers_info_by_topic(resolved)
-        # DDS announces a publisher before it says to which node it belongs.
-        names = [
-            f"{i.node_namespace.rstrip('/')}/{i.node_name}"
-            if i.node_name != UNKNOWN_NODE
-            else "one of a node that is not known yet (/diagnostics will name it)"
-            for i in infos
-        ]
-        processes: dict[str, set[tuple[int, ...]]] = {name: set() for name in sorted(names)}
-        for name, info in zip(names, infos, strict=True):
-            processes[name].add(tuple(info.endpoint_gid[:GID_PREFIX]))
+        publishers = self._node.get_publishers_info_by_topic(resolved)
+        processes: dict[str, list[tuple[int, ...]]] = {}
+        for one in publishers:
+            name = f"{one.node_namespace.rstrip('/')}/{one.node_name}"
+            if one.node_name == UNKNOWN_NODE:
+                # DDS announces a publisher before it says to which node it belongs.
+                name = "one of a node that is not known yet (/diagnostics will name it)"
+            process = tuple(one.endpoint_gid[:PARTICIPANT_BYTES])
+            processes.setdefault(name, []).append(process)
         said = []
-        for name, found in processes.items():
-            count = names.count(name)
-            if len(found) > 1 and name == self._node.get_fully_qualified_name():
-                said.append(f"{count} nodes named {name}, this one among them")
-            elif len(found) > 1:
-                said.append(f"{count} nodes named {name}: was it started twice?")
+        for name, found in sorted(processes.items()):
+            if len(set(found)) > 1:
+                is_own = name == self._node.get_fully_qualified_name()
+                hint = ", this one among them" if is_own else ": was it started twice?"
+                said.append(f"{len(found)} nodes named {name}{hint}")
             else:
-                said.append(name if count == 1 else f"{name} ({count} publishers)")
-        return f"{len(names)} publishers on '{resolved}': {', '.join(said)}"
+                said.append(name if len(found) == 1 else f"{name} ({len(found)} publishers)")
+        return f"{len(publishers)} publishers on '{resolved}': {', '.join(said)}"
 
     def _measure(self) -> None:
         elapsed = time.monotonic() - self._since
-        if elapsed >= RATE_WINDOW:
+        if elapsed >= RATE_WINDOW_SECONDS:
             counts, self._counts = self._counts, Counter()
             self._before.update(counts)
             self._since = time.monotonic()

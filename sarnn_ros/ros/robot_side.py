@@ -20,8 +20,8 @@ from sarnn_ros.control.tick import Tick
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.ros import graph_watch
 from sarnn_ros.ros.graph_watch import GraphWatch
-from sarnn_ros.ros.inputs import connect_inputs
 from sarnn_ros.ros.sender import CommandSender
+from sarnn_ros.ros.sensors import connect_inputs
 from sarnn_ros.ros.throttle import ThrottledLog
 from sarnn_ros.ros.viewer import Viewer
 
@@ -87,7 +87,7 @@ class RobotSide:
             self.controller = build_controller(policy, settings, ports)
             for disconnect in connect_inputs(node, self.controller, now, self.graph, log):
                 undo.callback(disconnect)
-            timer = node.create_timer(graph_watch.PERIOD, self.graph.look, clock=steady)
+            timer = node.create_timer(graph_watch.PERIOD_SECONDS, self.graph.look, clock=steady)
             undo.callback(node.destroy_timer, timer)
             self._undo = undo.pop_all()
 

@@ -198,16 +198,16 @@ def demonstrate(
         missing = [episode for episode in planned if not _is_recorded(episode, out)]
         done = len(planned) - len(missing)
         progress(done, len(planned))
-        if missing:
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(
-                min(workers, len(missing)), mp_context=context, initializer=_start_worker
-            ) as pool:
-                outcomes = pool.map(record, missing, repeat(out))
-                for number, (episode, success) in enumerate(zip(missing, outcomes), 1):
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
+            while missing:
+                # No more than there are workers: an interruption waits for all of them.
+                batch, missing = missing[:workers], missing[workers:]
+                for episode, success in zip(batch, pool.map(record, batch, repeat(out))):
                     if not success:
                         raise AssertionError(f"the expert failed in {episode}")
-                    progress(done + number, len(planned))
+                    done += 1
+                    progress(done, len(planned))
     except OSError as error:
         raise ConfigError(
             f"the demonstrations cannot be written ({error})",
