@@ -66,12 +66,6 @@ def joint_state(names: Sequence[str], positions: NDArray[np.float64], stamp_ns: 
     )
 
 
-def forward_position(names: Sequence[str], positions: NDArray[np.float64]) -> Float64MultiArray:
-    """Set-points (n,) for forward_command_controller, which knows joints by their place only;
-    the names are in the layout for those who read the topic."""
-    return labelled(names, positions)
-
-
 def labelled(
     names: Sequence[str], values: Sequence[float] | NDArray[np.float64]
 ) -> Float64MultiArray:
@@ -81,11 +75,6 @@ def labelled(
         MultiArrayDimension(label=",".join(names), size=len(values), stride=len(values))
     ]
     return message
-
-
-def float64(positions: NDArray[np.float64]) -> Float64:
-    """The set-point of a single joint, shape (1,)."""
-    return Float64(data=float(positions.item()))
 
 
 def joint_trajectory(
