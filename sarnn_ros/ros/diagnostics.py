@@ -52,11 +52,13 @@ class Diagnostics:
         statuses = [self._control(status, lifecycle, settings, loading)]
         if self._controller is not None:
             scene = self._controller.parts.scene
-            statuses.append(self._timing(self._controller))
-            statuses.append(self._part("health", *scene.health_status()))
-            statuses.append(self._part("cameras", *scene.drift_status()))
-            cameras = self._controller.parts.cameras
-            statuses.append(self._part("camera places", *cameras.status()))
+            places = self._controller.parts.cameras
+            statuses += [
+                self._timing(self._controller),
+                self._part("health", *scene.health_status()),
+                self._part("cameras", *scene.drift_status()),
+                self._part("camera places", *places.status()),
+            ]
         stamp_ns = int(self._node.get_clock().now().nanoseconds)
         self._publisher.publish(messages.diagnostic_array(statuses, stamp_ns))
 

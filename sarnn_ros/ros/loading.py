@@ -25,7 +25,7 @@ from sarnn_ros.errors import PolicyError, SarnnError
 from sarnn_ros.policy.runtime import Policy
 
 #: Longer than the first steps of a policy may take; a network file system may never answer.
-DEADLINE_S = 150.0
+DEADLINE_SECONDS = 150.0
 
 
 class PolicyLoader:
@@ -101,11 +101,11 @@ class PolicyLoader:
             timer.cancel()
 
         late = PolicyError(
-            f"not loaded within {DEADLINE_S:g} s",
+            f"not loaded within {DEADLINE_SECONDS:g} s",
             where=settings.policy,
             remedy="is it on a network file system that does not answer? Copy it to this computer",
         )
-        timer = threading.Timer(DEADLINE_S, settle, [late])
+        timer = threading.Timer(DEADLINE_SECONDS, settle, [late])
         timer.daemon = True
         timer.start()
         threading.Thread(target=read, name="load", daemon=True).start()

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Films of trials: camera with attention points, beside joints and lift over time.
 
-Arrays in, files out. MP4 (H.264), by the ffmpeg of `imageio-ffmpeg`, which every browser plays.
+Arrays in, files out. MP4 (H.264), which every browser plays. Needs av and matplotlib.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from sarnn_ros.viz.overlay import TRAIL, draw_overlay
 
 #: Height of a frame, and widths of its camera and of its plots, pixels. Even, as H.264 wants.
 HEIGHT, CAMERA_WIDTH, PLOT_WIDTH = 512, 512, 640
+#: The camera's, frames per second.
+FILM_RATE = 30
 DPI = 100
 
 GREEN, RED, INK = "#2e7d32", "#c62828", "#222222"
@@ -54,30 +56,23 @@ class Clip:
     lifts: NDArray[np.float64]
 
 
-def write_video(clips: Sequence[Clip], path: Path, fps: int = 30) -> None:
+def write_video(clips: Sequence[Clip], path: Path) -> None:
     """All clips one after the other, at the camera's rate.
 
     :raises OSError: the file cannot be written.
     """
-    import imageio_ffmpeg
+    import av
 
-    with atomic_file(path) as partial:
-        writer = imageio_ffmpeg.write_frames(
-            str(partial),
-            (CAMERA_WIDTH + PLOT_WIDTH, HEIGHT),
-            fps=fps,
-            codec="libx264",
-            macro_block_size=2,
-            output_params=["-crf", "22", "-preset", "veryfast", "-movflags", "+faststart"],
-            ffmpeg_log_level="error",
-        )
-        try:
-            writer.send(None)
-            for clip in clips:
-                for frame in frames(clip):
-                    writer.send(np.ascontiguousarray(frame))
-        finally:
-            writer.close()
+    options = {"movflags": "faststart"}
+    with atomic_file(path) as partial, av.open(str(partial), "w", options=options) as film:
+        quality = {"crf": "22", "preset": "veryfast"}
+        stream = film.add_stream("libx264", rate=FILM_RATE, options=quality)
+        stream.width, stream.height = CAMERA_WIDTH + PLOT_WIDTH, HEIGHT
+        stream.pix_fmt = "yuv420p"
+        for clip in clips:
+            for frame in frames(clip):
+                film.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        film.mux(stream.encode())
 
 
 def frames(clip: Clip) -> Iterator[NDArray[np.uint8]]:
@@ -96,16 +91,12 @@ def contact_sheet(clips: Sequence[Clip], path: Path, columns: int = 6) -> None:
     for clip in clips:
         chosen = np.linspace(0, len(clip.images) - 1, columns).round().astype(int)
         tiles = [_camera(clip, float(clip.image_times[i]), clip.images[i]) for i in chosen]
-        rows.append(
-            np.hstack(
-                [cv2.resize(tile, (256, 256), interpolation=cv2.INTER_AREA) for tile in tiles]
-            )
-        )
         color = (46, 125, 50) if clip.success else (198, 40, 40)
-        label = np.full((26, rows[-1].shape[1], 3), 255, np.uint8)
+        label = np.full((26, 256 * columns, 3), 255, np.uint8)
         text = f"{clip.title}: {'lifted' if clip.success else 'not lifted'}"
         cv2.putText(label, text, (6, 19), cv2.FONT_HERSHEY_SIMPLEX, 0.55, color, 1, cv2.LINE_AA)
-        rows.insert(-1, label)
+        small = [cv2.resize(tile, (256, 256), interpolation=cv2.INTER_AREA) for tile in tiles]
+        rows += [label, np.hstack(small)]
     if not cv2.imwrite(str(path), cv2.cvtColor(np.vstack(rows), cv2.COLOR_RGB2BGR)):
         raise OSError(f"{path}: the picture cannot be written")
 

@@ -49,8 +49,8 @@ TYPES = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "te
 MAX_WAITING = 1024
 #: From an error of accepting to the next attempt, s.
 RETRY_SECONDS = 0.1
-#: Of a request, bytes; headers of a browser are shorter.
-PEEKED = 4096
+#: Of a request that is searched for the token, bytes; headers of a browser are shorter.
+PEEKED_BYTES = 4096
 #: Of the number of a picture.
 MAX_DIGITS = 18
 #: Answers that are under way at the end may take so long, s.
@@ -227,7 +227,9 @@ class _Server(uvicorn.Server):
     def _shows_token(self, one: socket.socket) -> bool:
         """Whether what has come holds the token somewhere: `access` looks closer."""
         try:
-            return self._token is not None and self._token in one.recv(PEEKED, socket.MSG_PEEK)
+            return self._token is not None and self._token in one.recv(
+                PEEKED_BYTES, socket.MSG_PEEK
+            )
         except OSError:
             return False
 
