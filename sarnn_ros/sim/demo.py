@@ -77,7 +77,7 @@ _QUICK_TRAINING = (
 
 @dataclass
 class Demo:
-    """The stages, in order. `run` runs them all."""
+    """The stages. `run` runs them all, in order."""
 
     settings: Settings
     console: Console = field(default_factory=Console)
@@ -114,19 +114,17 @@ class Demo:
 
     def demonstrate(self) -> None:
         """Bags of the scripted expert."""
-        episodes, seed = self.settings.episodes, self.settings.seed
-        ticks = self.settings.demonstration_ticks
+        episodes = self.settings.episodes
+        chosen = {"seed": self.settings.seed, "ticks": self.settings.demonstration_ticks}
         self._heading(1, "demonstrate", f"a scripted expert lifts the cube {episodes} times")
-        self._begin("demonstrate", (self.bags,), episodes, seed, ticks)
+        self._begin("demonstrate", (self.bags,), episodes, chosen)
         with self._progress("recording bags") as bar:
             task = bar.add_task("", total=episodes)
-            demonstrations.demonstrate(
-                self.bags,
-                episodes=episodes,
-                seed=seed,
-                ticks=ticks,
-                progress=lambda done, total: bar.update(task, completed=done),
-            )
+
+            def show(done: int, _: int) -> None:
+                bar.update(task, completed=done)
+
+            demonstrations.demonstrate(self.bags, episodes=episodes, **chosen, progress=show)
         self.console.print(f"  {episodes} rosbag2 files (mcap) in {self.bags}")
 
     def train(self) -> None:
@@ -239,15 +237,14 @@ class Demo:
         if curves.is_file():
             shutil.copyfile(curves, out / "learning_curves.png")
         recordings = sorted(self.recordings.glob("*.npz"))
-        film, sheet = out / "demo.mp4", out / "contact_sheet.png"
-        if recordings and not (
-            film.is_file() and film.stat().st_mtime > recordings[-1].stat().st_mtime
-        ):
+        film = out / "demo.mp4"
+        made_ns = film.stat().st_mtime_ns if film.is_file() else 0
+        if recordings and recordings[-1].stat().st_mtime_ns >= made_ns:
             from sarnn_ros.viz.video import contact_sheet, write_video
 
             with self.console.status("drawing the film"):
                 clips = [load_clip(path) for path in recordings]
-                contact_sheet(clips, sheet)
+                contact_sheet(clips, out / "contact_sheet.png")
                 write_video(clips, film)
         for name in ("report.json", "learning_curves.png", "contact_sheet.png", "demo.mp4"):
             if (out / name).is_file():

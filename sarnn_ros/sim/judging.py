@@ -73,23 +73,20 @@ def judge(recording: TrialTrace, problem: str | None, ticks: int) -> Trial:
         arrivals.setdefault(stamp // PERIOD_NS, arrival)
     labels = sorted(arrivals)
     expected = labels[-1] - labels[0] + 1 if labels else 0
-    encoder = [
-        (arrival, stamp) for arrival, stamp, name, _ in recording.markers if name == "encoder"
-    ]
-    camera = []
-    for label in labels:
-        # The points of a tick are published right after its command, with the image's stamp.
-        start, end = label * PERIOD_NS / NANOSECONDS, (label + 1) * PERIOD_NS / NANOSECONDS
-        stamps = [stamp for arrival, stamp in encoder if start <= arrival < end]
-        if stamps:
-            camera.append(arrivals[label] - stamps[0] / NANOSECONDS)
+    # The points of a tick are published right after its command, with the image's stamp.
+    stamps: dict[int, int] = {}
+    for arrival, stamp, name, _ in recording.markers:
+        if name == "encoder":
+            stamps.setdefault(int(arrival * RATE), stamp)
     return Trial(
         success=is_success(lifts),
         max_lift=max(lifts, default=0.0),
         ticks=max(expected, ticks - 1),
         missed=max(expected, ticks - 1) - len(labels),
         latencies=tuple(arrivals[label] - label * PERIOD_NS / NANOSECONDS for label in labels),
-        camera_latencies=tuple(camera),
+        camera_latencies=tuple(
+            arrivals[label] - stamps[label] / NANOSECONDS for label in labels if label in stamps
+        ),
         problem=problem,
     )
 

@@ -83,30 +83,12 @@ class Referee:
         self._recording: TrialTrace | None = None
         self._newest: dict[str, Any] = {}
         self.diagnostics: dict[str, dict[str, str]] = {}
-
-        def lift(pose: PoseStamped) -> tuple[Any, ...]:
-            return (pose.pose.position.z - CUBE_HALF,)
-
-        def positions(state: JointState) -> tuple[Any, ...]:
-            return (_in_order(state),)
-
-        def command(state: JointState) -> tuple[Any, ...]:
-            return _stamp(state), _in_order(state)
-
-        def image(image: Image) -> tuple[Any, ...]:
-            pixels = np.frombuffer(image.data, np.uint8)
-            return _stamp(image), pixels.reshape(image.height, image.width, 3)
-
-        def marker(marker: ImageMarker) -> tuple[Any, ...]:
-            return _stamp(marker), marker.ns, np.array([(one.x, one.y) for one in marker.points])
-
         sensed, subscribe = qos_profile_sensor_data, node.create_subscription
-        subscribe(PoseStamped, "cube_pose", self._recorder("cube", lift), 10)
-        subscribe(JointState, "joint_states", self._recorder("joints", positions), sensed)
-        subscribe(JointState, "joint_command", self._recorder("commands", command), 10)
-        subscribe(Image, "image_raw", self._recorder("images", image), sensed)
-        points = self._recorder("markers", marker)
-        subscribe(ImageMarker, "sarnn/attention_points", points, sensed)
+        subscribe(PoseStamped, "cube_pose", self._on_cube, 10)
+        subscribe(JointState, "joint_states", self._on_joints, sensed)
+        subscribe(JointState, "joint_command", self._on_command, 10)
+        subscribe(Image, "image_raw", self._on_image, sensed)
+        subscribe(ImageMarker, "sarnn/attention_points", self._on_marker, sensed)
         subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._set_parameters = node.create_client(SetParameters, "sim/set_parameters")
         self._triggers = {
@@ -115,26 +97,37 @@ class Referee:
         }
         # The last ones: see `knows_clients`.
         self._known = {
-            who: node.create_client(GetParameters, f"{who}/get_parameters")
-            for who in ("sim", "sarnn")
+            name: node.create_client(GetParameters, f"{name}/get_parameters")
+            for name in ("sim", "sarnn")
         }
 
     # -- subscriptions, on the executor's thread --------------------------------------------------
 
-    def _recorder(
-        self, name: str, read: Callable[[Any], tuple[Any, ...]]
-    ) -> Callable[[Any], None]:
-        """Keeps the newest message, and of each what the field `name` of a `TrialTrace` holds."""
+    def _take(self, name: str, message: Any, *row: Any) -> None:
+        """:param name: the field of a `TrialTrace` that gets the row, after its arrival, s."""
+        with self._changed:
+            self._newest[name] = message
+            if self._recording:
+                getattr(self._recording, name).append((time.time(), *row))
+            self._changed.notify_all()
 
-        def take(message: Any) -> None:
-            arrival = time.time()
-            with self._changed:
-                self._newest[name] = message
-                if self._recording:
-                    getattr(self._recording, name).append((arrival, *read(message)))
-                self._changed.notify_all()
+    def _on_cube(self, message: PoseStamped) -> None:
+        self._take("cube", message, message.pose.position.z - CUBE_HALF)
 
-        return take
+    def _on_joints(self, message: JointState) -> None:
+        self._take("joints", message, _in_order(message))
+
+    def _on_command(self, message: JointState) -> None:
+        self._take("commands", message, _stamp(message), _in_order(message))
+
+    def _on_image(self, message: Image) -> None:
+        pixels = np.frombuffer(message.data, np.uint8)
+        image = pixels.reshape(message.height, message.width, 3)
+        self._take("images", message, _stamp(message), image)
+
+    def _on_marker(self, message: ImageMarker) -> None:
+        points = np.array([(point.x, point.y) for point in message.points])
+        self._take("markers", message, _stamp(message), message.ns, points)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         with self._changed:
@@ -169,10 +162,10 @@ class Referee:
         for name, client in self._triggers.items():
             if name.split("/")[0] in nodes:
                 self.wait_for(client.service_is_ready, f"the service {name}")
-        for server in nodes:
-            client, name = self._known[server], f"{server}/get_parameters"
-            self.wait_for(client.service_is_ready, f"the service {name}")
-            self.wait_for(knows_clients(client), f"an answer of {name}")
+        for name in nodes:
+            client = self._known[name]
+            self.wait_for(client.service_is_ready, f"the service {name}/get_parameters")
+            self.wait_for(knows_clients(client), f"an answer of {name}/get_parameters")
         self.wait_for(lambda: self._newest.keys() >= {*SENSED}, "the simulator's topics")
 
     def trigger(self, service: str) -> None:
@@ -191,16 +184,10 @@ class Referee:
 
     def set_up(self, trial: TrialPlan) -> None:
         """Put the cube and the arm where the trial starts, and wait until they are there."""
-        request = SetParameters.Request()
-        request.parameters = [
-            Parameter(name, value=value).to_parameter_msg()
-            for name, value in {
-                "cube_x": float(trial.cube.x),
-                "cube_y": float(trial.cube.y),
-                "cube_yaw": float(trial.cube.yaw),
-                "hide_cube": trial.vision == "hidden",
-            }.items()
-        ]
+        values = {f"cube_{name}": value for name, value in vars(trial.cube).items()}
+        values["hide_cube"] = trial.vision == "hidden"
+        parameters = [Parameter(name, value=value) for name, value in values.items()]
+        request = SetParameters.Request(parameters=[one.to_parameter_msg() for one in parameters])
         answer = self._call(self._set_parameters, request, "sim/set_parameters")
         for result in answer.results:
             if not result.successful:

@@ -28,12 +28,10 @@ def make_report(
     """
     success = {}
     for kind in KINDS:
-        rows = [trial for trial in trials if trial["kind"] == kind]
-        success[kind] = {
-            "trials": len(rows),
-            "successes": sum(trial["success"] for trial in rows),
-        }
+        lifted = [trial["success"] for trial in trials if trial["kind"] == kind]
+        success[kind] = {"trials": len(lifted), "successes": sum(lifted)}
     driven = [trial for trial in trials if trial["driver"] == "sarnn"]
+    whole = [trial for trial in driven if not trial["problem"]]
     rates = {kind: _rate(success[kind]) for kind in KINDS}
     gate = {kind: rates[kind] >= least for kind, least in GATE.items()}
     gate["control_no_vision"] = rates["control_no_vision"] < rates["taught"] / 2
@@ -45,8 +43,8 @@ def make_report(
         "latency_ms": _percentiles(trial["latencies"] for trial in driven),
         "camera_to_command_ms": _percentiles(trial["camera_latencies"] for trial in driven),
         "ticks": {
-            "total": sum(trial["ticks"] for trial in driven if not trial["problem"]),
-            "missed": sum(trial["missed"] for trial in driven if not trial["problem"]),
+            "total": sum(trial["ticks"] for trial in whole),
+            "missed": sum(trial["missed"] for trial in whole),
         },
         "gate": gate,
         "run_seconds": seconds,
@@ -84,13 +82,10 @@ def _percentiles(groups: Iterator[Sequence[float]]) -> dict[str, float | None]:
 def table(report: dict[str, Any]) -> Table:
     """The success rates, as the terminal shows them."""
     shown = Table(title="Closed loop over ROS 2, in real time")
-    for column, side in (
-        ("trials", "left"),
-        ("lifted", "right"),
-        ("", "right"),
-        ("wanted", "left"),
-    ):
-        shown.add_column(column, justify=side)  # type: ignore[arg-type]
+    shown.add_column("trials")
+    shown.add_column("lifted", justify="right")
+    shown.add_column("", justify="right")
+    shown.add_column("wanted")
     wanted = {kind: f"≥ {least:.0%}" for kind, least in GATE.items()}
     wanted |= {"control_no_vision": "must fail", "control_replay": "must fail"}
     names = {

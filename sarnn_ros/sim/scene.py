@@ -51,19 +51,15 @@ class LiftScene:
         self._qvel = np.array([joint.dofadr[0] for joint in joints])
         self._mirror = self.model.joint("gripper_mirror").qposadr[0]
         self._cube_qpos = self.model.joint("cube").qposadr[0]
+        self._timestep = float(self.model.opt.timestep)
         #: (6, 2) lowest and highest position of each joint; set-points are clipped to it.
         self.limits = np.array([joint.range for joint in joints])
         self.reset()
 
     @property
-    def timestep(self) -> float:
-        """Length of one physics step, s."""
-        return float(self.model.opt.timestep)
-
-    @property
     def time(self) -> float:
         """Simulated time since the reset, s."""
-        return self._steps * self.timestep
+        return self._steps * self._timestep
 
     def reset(self, cube_x: float = 0.42, cube_y: float = 0.0, yaw: float = 0.0) -> None:
         """Arm at home, cube on the table at (cube_x, cube_y) m turned by `yaw` rad, time 0."""
@@ -102,12 +98,12 @@ class LiftScene:
                     f"{len(JOINT_NAMES)} finite joint positions expected, found {joints!r}"
                 )
             goal = np.clip(goal, self.limits[:, 0], self.limits[:, 1])
-            checked.append((self._steps + max(1, round(after / self.timestep)), goal))
+            checked.append((self._steps + max(1, round(after / self._timestep)), goal))
         self._path = checked
 
     def advance_to(self, time: float) -> None:
         """Step the physics until the simulated time is `time` s, to the nearest whole step."""
-        for _ in range(round(time / self.timestep) - self._steps):
+        for _ in range(round(time / self._timestep) - self._steps):
             while self._path and self._path[0][0] <= self._steps:
                 self._path.popleft()
             if self._path:
