@@ -87,29 +87,27 @@ class GraphWatch:
 
     def look(self) -> None:
         self._measure()
-        faults = self._publishers() | self._commanders() | self._slow()
-        settings = self._settings()
-        if settings.watch.require_controller and not settings.dry_run:
-            unheard = [
-                f"'{one.topic_name}'"
-                for one in self._commands.values()
-                if not one.get_subscription_count()
-            ]
-            if unheard:
-                faults["no_controller"] = (
-                    f"nobody listens to {' and '.join(unheard)}: is the controller loaded, is the "
-                    "topic remapped, is its type what command_interface or gripper.interface says?"
-                )
-        self._found = faults
+        self._found = self._publishers() | self._commanders() | self._slow() | self._unheard()
 
     def _publishers(self) -> dict[str, str]:
-        faults: dict[str, str] = {}
         if not self._settings().watch.single_publisher:
-            return faults
-        for topic, resolved in self._resolved.items():
-            if topic not in self._shared and self._node.count_publishers(resolved) > 1:
-                faults[f"publishers:{topic}"] = self._who(resolved) + ONLY_ONE
-        return faults
+            return {}
+        return {
+            f"publishers:{topic}": self._who(resolved) + ONLY_ONE
+            for topic, resolved in self._resolved.items()
+            if topic not in self._shared and self._node.count_publishers(resolved) > 1
+        }
+
+    def _unheard(self) -> dict[str, str]:
+        settings = self._settings()
+        publishers = [one for one in self._commands.values() if not one.get_subscription_count()]
+        if settings.dry_run or not settings.watch.require_controller or not publishers:
+            return {}
+        topics = " and ".join(f"'{one.topic_name}'" for one in publishers)
+        return {
+            "no_controller": f"nobody listens to {topics}: is the controller loaded, is the topic "
+            "remapped, is its type what command_interface or gripper.interface says?"
+        }
 
     def _commanders(self) -> dict[str, str]:
         faults: dict[str, str] = {}

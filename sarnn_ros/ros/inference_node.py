@@ -289,7 +289,7 @@ def main(args: Sequence[str] | None = None) -> int:
         node = InferenceNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        failed: list[str] = []
+        failed = threading.Event()
         if node.autostart:
             # In the executor: a policy that never finishes its warm-up must not keep us here.
             executor.create_task(_autostart, node, stop, failed)
@@ -312,15 +312,13 @@ def main(args: Sequence[str] | None = None) -> int:
         # The interpreter would abort on a thread that is still in the network.
         if hung or node.loading:
             os._exit(1)
-    return 1 if failed else 0
+    return int(failed.is_set())
 
 
-def _autostart(node: InferenceNode, stop: threading.Event, failed: list[str]) -> None:
-    for name in ("configure", "activate"):
-        if stop.is_set():
-            return
-        if getattr(node, f"trigger_{name}")() != TransitionCallbackReturn.SUCCESS:
-            failed.append(name)
+def _autostart(node: InferenceNode, stop: threading.Event, failed: threading.Event) -> None:
+    for trigger in (node.trigger_configure, node.trigger_activate):
+        if not stop.is_set() and trigger() != TransitionCallbackReturn.SUCCESS:
+            failed.set()
             stop.set()
 
 

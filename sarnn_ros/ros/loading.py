@@ -45,15 +45,11 @@ class PolicyLoader:
         replace: Callable[[Policy, Settings], str],
         wake: Callable[[], None],
     ) -> None:
-        self._node = node
-        self._begin = begin
-        self._replace = replace
-        self._wake = wake
+        self._node, self._begin, self._replace, self._wake = node, begin, replace, wake
         self.loading: str | None = None
         # A group of its own: the others would wait until it has answered.
-        node.create_service(
-            Trigger, "~/load", self._serve, callback_group=ReentrantCallbackGroup()
-        )
+        group = ReentrantCallbackGroup()
+        node.create_service(Trigger, "~/load", self._serve, callback_group=group)
 
     async def _serve(self, _: Any, response: Any) -> Any:
         log = self._node.get_logger()

@@ -132,14 +132,12 @@ def refuse_unknown(node: Node) -> None:
 
 def _ros_value(declaration: Declaration, value: Any) -> Any:
     # An empty list has no type of its own.
-    types = {
+    array = {
         tuple[int, ...]: Parameter.Type.INTEGER_ARRAY,
         tuple[float, ...]: Parameter.Type.DOUBLE_ARRAY,
         tuple[str, ...]: Parameter.Type.STRING_ARRAY,
-    }
-    if declaration.kind not in types:
-        return value
-    return Parameter(declaration.name, types[declaration.kind], list(value)).value
+    }.get(declaration.kind)
+    return value if array is None else Parameter(declaration.name, array, list(value)).value
 
 
 def descriptor(declaration: Declaration) -> ParameterDescriptor:
@@ -154,13 +152,12 @@ def descriptor(declaration: Declaration) -> ParameterDescriptor:
         # We check the type ourselves: rclpy refuses `5` for a double and `[]` for a list.
         dynamic_typing=True,
     )
-    if declaration.low is not None and declaration.high is not None:
+    low, high = declaration.low, declaration.high
+    if low is not None and high is not None:
         if declaration.kind is int:
-            ends = IntegerRange(from_value=int(declaration.low), to_value=int(declaration.high))
+            ends = IntegerRange(from_value=int(low), to_value=int(high))
             descriptor.integer_range = [ends]
         elif declaration.kind is float:
-            ends = FloatingPointRange(
-                from_value=float(declaration.low), to_value=float(declaration.high)
-            )
+            ends = FloatingPointRange(from_value=float(low), to_value=float(high))
             descriptor.floating_point_range = [ends]
     return descriptor

@@ -140,9 +140,8 @@ class Demo:
             options.append("--resume")
         command = [*_SARNN, "train", str(self.bags), "--spec", str(self.spec)]
         with children() as running:
-            child = Child("sarnn train", [*command, "--out", str(self.policy), *options])
-            running.append(child)
-            code = child.wait()
+            running.append(Child("sarnn train", [*command, "--out", str(self.policy), *options]))
+            code = running[0].wait()
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         if code != 0 or not (self.policy / "config.json").is_file():
@@ -298,9 +297,9 @@ def _package_digest(*more: Path) -> str:
 
 def _filmed(plans: Sequence[TrialPlan]) -> set[int]:
     """The first trial of each kind, and the last untaught one: both ends of the table."""
-    first = {kind: next(i for i, plan in enumerate(plans) if plan.kind == kind) for kind in KINDS}
-    untaught = [index for index, plan in enumerate(plans) if plan.kind == "untaught"]
-    return {index for kind, index in first.items() if kind != "control_replay"} | {untaught[-1]}
+    kinds = [plan.kind for plan in plans]
+    last_untaught = max(index for index, kind in enumerate(kinds) if kind == "untaught")
+    return {kinds.index(kind) for kind in KINDS if kind != "control_replay"} | {last_untaught}
 
 
 def save_clip(path: Path, plan: TrialPlan, trial: Trial, recording: TrialTrace) -> None:

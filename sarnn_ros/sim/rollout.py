@@ -24,8 +24,7 @@ from sarnn_ros.streams.preprocess import crop_resize
 
 #: From a tick to the moment its command takes effect, s (measured over DDS: 5 to 15 ms).
 COMMAND_DELAY = 0.01
-CAMERA_PERIOD = 1 / 30
-JOINT_PERIOD = 1 / 100
+CAMERA_PERIOD, JOINT_PERIOD = 1 / 30, 1 / 100
 #: Transport of an image: none younger than this can have arrived at a tick, s.
 CAMERA_DELAY = 0.004
 
