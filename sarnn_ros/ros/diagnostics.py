@@ -94,11 +94,12 @@ class Diagnostics:
             values["commands"] = controller.statistics.commands
             values["resets"] = controller.statistics.resets
             values |= {f"fault {fault.code}": fault.text for fault in faults}
-            values |= {f"faults {code}": n for code, n in controller.faults.counts.items()}
-            violations = dict(controller.violations)  # at once: another thread may add a reason
-            values |= {f"limit violations {reason}": n for reason, n in violations.items()}
-            stops = controller.parts.interpolator.interruptions
-            values |= {f"interpolation interrupted {reason}": n for reason, n in stops.items()}
+            for what, counts in (
+                ("faults", controller.faults.counts),
+                ("limit violations", dict(controller.violations)),  # another thread may add one
+                ("interpolation interrupted", controller.parts.interpolator.interruptions),
+            ):
+                values |= {f"{what} {reason}": count for reason, count in counts.items()}
         return messages.diagnostic_status(
             f"{self._name}: control", level, text, settings.policy, values
         )
@@ -113,8 +114,7 @@ class Diagnostics:
             "ticks missed": statistics.missed,
         }
         values |= as_text(statistics.latencies())
-        for source, age in statistics.ages().items():
-            values[f"age {source} (ms)"] = age * 1e3
+        values |= {f"age {one} (ms)": age * 1e3 for one, age in statistics.ages().items()}
         if self._graph is not None:
             values |= {f"rate {topic} (Hz)": hz for topic, hz in self._graph.rates.items()}
             values |= {f"received {topic}": n for topic, n in self._graph.received().items()}

@@ -52,7 +52,7 @@ class GraphWatch:
         self._resolved = {topic: node.resolve_topic_name(topic) for topic in self._topics}
         self._shared = spec.shared_topics
         self._counts: Counter[str] = Counter()
-        self._before: Counter[str] = Counter()  # those of earlier rate windows
+        self._counts_before: Counter[str] = Counter()  # at the beginning of the rate's window
         self._since = time.monotonic()
         self._found: dict[str, str] = {}
         self._subscriptions: Mapping[str, Any] = {}
@@ -83,7 +83,7 @@ class GraphWatch:
 
     def received(self) -> dict[str, int]:
         """Messages so far, by topic."""
-        return {topic: self._before[topic] + self._counts[topic] for topic in self._topics}
+        return {topic: self._counts[topic] for topic in self._topics}
 
     def look(self) -> None:
         self._measure()
@@ -149,10 +149,10 @@ class GraphWatch:
     def _measure(self) -> None:
         elapsed = time.monotonic() - self._since
         if elapsed >= RATE_WINDOW_SECONDS:
-            counts, self._counts = self._counts, Counter()
-            self._before.update(counts)
+            came = self._counts - self._counts_before
+            self._counts_before = self._counts.copy()
             self._since = time.monotonic()
-            self.rates = {topic: counts[topic] / elapsed for topic in self._topics}
+            self.rates = {topic: came[topic] / elapsed for topic in self._topics}
 
     def _slow(self) -> dict[str, str]:
         wanted = self._settings().watch.min_rate

@@ -113,7 +113,7 @@ class InferenceNode(SafeLifecycleNode):
             released.
         """
         started = time.monotonic()
-        settings = self._parameter_server.read()
+        settings = self._parameter_server.current = self._parameter_server.read()
         self._use(self._connect(load_policy(settings), settings))
         self._parameter_server.locked = True
         self.get_logger().info(
@@ -222,7 +222,7 @@ class InferenceNode(SafeLifecycleNode):
         if self.controller is None:
             raise Refused(self.status().text)
         self.controller.may_load()
-        return self._parameter_server.wanted()
+        return self._parameter_server.read()
 
     def _replace(self, policy: Policy, settings: Settings) -> str:
         """Let the policy take the place of the one in force. Nothing moves before `~/start`, and a

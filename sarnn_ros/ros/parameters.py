@@ -39,7 +39,7 @@ class ParameterServer:
 
     :param on_change: called while locked, before the parameters become those that it is given. A
         `ConfigError` or `RuntimeError` refuses the change.
-    :ivar current: as of the last `read`, with later changes of the live ones.
+    :ivar current: those in force, with later changes of the live ones.
     :ivar wrong: with what values, that the parameters cannot have, the node was started.
     :ivar locked: from configure to cleanup, when only `live` parameters may change, and those of
         `~/load`, which takes them.
@@ -67,15 +67,10 @@ class ParameterServer:
         node.add_on_set_parameters_callback(self._check_change)
 
     def read(self) -> Settings:
-        """The parameters as they are now, which become `current`.
+        """The parameters as they are now. To be assigned to `current` when they are in force.
 
         :raises ConfigError: if the node was started with wrong or unknown ones.
         """
-        self.current = self.wanted()
-        return self.current
-
-    def wanted(self) -> Settings:
-        """As `read`, but `current` stays: what `~/load` is to load."""
         values = {name: self._node.get_parameter(name).value for name in DECLARATIONS}
         return build_settings({**values, **self.wrong})
 

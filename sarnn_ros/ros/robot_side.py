@@ -99,10 +99,8 @@ class RobotSide:
         self.controller.run()
 
     def halt(self) -> bool:
-        """Stop commanding, the hold sent; then end the threads.
-
-        :returns: whether they have ended: a policy may never return.
-        """
+        """Stop commanding, the hold sent; then end the threads. Returns whether they have ended: a
+        policy may never return."""
         ended = self.controller.halt()
         if not ended:
             self._node.get_logger().error("the policy does not return: restart the node")

@@ -48,12 +48,11 @@ class Child:
         log: Path | None = None,
     ) -> None:
         self.name, self.log = name, log
-        with contextlib.ExitStack() as stack:
-            output = stack.enter_context(log.open("ab")) if log else None
+        with log.open("ab") if log else contextlib.nullcontext() as output:
             # Its own group: Ctrl-C reaches us alone, and we end the children in order.
             self._process = subprocess.Popen(
                 command,
-                env=None if env is None else dict(env),
+                env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,

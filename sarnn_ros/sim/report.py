@@ -20,7 +20,7 @@ GATE = {"taught": 0.95, "untaught": 0.90}
 def make_report(
     trials: Sequence[dict[str, Any]], training: dict[str, Any], seconds: float
 ) -> dict[str, Any]:
-    """What `report.json` holds.
+    """What `report.json` holds: docs/reference/simulator.md explains it.
 
     :param trials: rows of `trials.jsonl`.
     :param training: the policy's summary of its training.
@@ -48,16 +48,6 @@ def make_report(
         },
         "gate": gate,
         "run_seconds": seconds,
-        "explained": {
-            "success": "the cube is 5 cm above the table over the trial's whole last half second",
-            "latency_ms": "from the tick to the command's arrival in another process",
-            "camera_to_command_ms": "from the image's stamp to the command's arrival there",
-            "ticks": "of trials in which the guard let the policy go on to the end; the others "
-            "have a problem in the list below",
-            "control_no_vision": "cube invisible: must fail",
-            "control_replay": "the mean demonstration, without a policy: must fail; not tried in "
-            "the middle, where it leads by symmetry",
-        },
         "trials": [
             {
                 key: trial[key]

@@ -76,9 +76,8 @@ class LiftScene:
         mujoco.mj_forward(self.model, self.data)
 
     def command(self, joints: ArrayLike, duration: float = COMMAND_PERIOD) -> None:
-        """Move the set-points from where they are to `joints` over `duration` s, linearly.
-
-        Clipped to the joint limits, as a robot's driver would. Replaces what was commanded before.
+        """Move the set-points from where they are to `joints` over `duration` s, linearly, clipped
+        to the joint limits. Replaces what was commanded before.
 
         :raises ValueError: not six finite numbers; nothing is changed then.
         """
