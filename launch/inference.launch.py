@@ -25,7 +25,7 @@ from rclpy.validate_namespace import validate_namespace
 
 SHARE = FindPackageShare("sarnn_ros")
 
-#: Launch argument = node parameter (`start`: START), with its type.
+#: Launch argument = node parameter (of `start`: START_PARAMETER), with its type.
 PARAMETERS = {
     "policy": (str, "policy directory, as written by 'sarnn train'"),
     "command_interface": (str, "joint_state, joint_trajectory or forward_position"),
@@ -34,8 +34,8 @@ PARAMETERS = {
     "dry_run": (bool, "do everything except sending the command"),
     "use_sim_time": (bool, "take the time from /clock"),
 }
-#: `start.…` are parameters already.
-START = "start_on_activate"
+#: Not `start`: parameters `start.…` exist.
+START_PARAMETER = "start_on_activate"
 #: Launch argument -> where in the policy's spec the topic is that it replaces.
 OBSERVED = {
     "image_topic": ("cameras", "the (first) camera"),
@@ -160,7 +160,7 @@ def _start(context):
 
 def _nodes(context):
     given = [
-        (START if name == "start" else name, LaunchConfiguration(name), kind)
+        (START_PARAMETER if name == "start" else name, LaunchConfiguration(name), kind)
         for name, (kind, _) in PARAMETERS.items()
         if _value(context, name)
     ]

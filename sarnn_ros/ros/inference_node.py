@@ -68,7 +68,7 @@ class InferenceNode(SafeLifecycleNode):
         self._side: RobotSide | None = None  # from configure to cleanup
         self._diagnostics = Diagnostics(self)
         self._reminder = Reminder(self.get_logger().info)
-        # What must go on when the ROS clock has stopped, above all to say so.
+        # When the ROS clock has stopped, diagnostics go on, and say so.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
         self._news = self.create_guard_condition(self._publish_diagnostics)

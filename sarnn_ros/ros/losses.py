@@ -59,13 +59,13 @@ class Losses:
 
     def __init__(self, say: Callable[[str, str], object]) -> None:
         self._say = say
-        self._lost: dict[str, tuple[float, int]] = {}  # from when on is counted, and how many
+        self._lost: dict[str, tuple[float, int]] = {}  # counted since when, s, and how many
 
     def add(self, topic: str, count: int) -> None:
         """So many more of the topic's images are lost."""
         now = time.monotonic()
         since, lost = self._lost.get(topic, (now, 0))
-        if now < since:
+        if now < since:  # it was reported not long ago
             return
         if now - since > WINDOW_SECONDS:
             since, lost = now, 0

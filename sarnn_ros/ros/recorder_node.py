@@ -93,7 +93,7 @@ class RecorderNode(Node):
         self.session = Session(Path(out_path), min_free, observed)
         self._takeover = self.resolve_topic_name(f"~/{TAKEOVER}")
         self._subscribed: set[str] = set()
-        self._losses = Losses(self._say_lost)
+        self._losses = Losses(lambda _, text: self._log(text))
         # Shared topics whose publishers keep messages for who comes later, as /tf_static.
         self._lasting: set[str] = set()
         for name, serve in (
@@ -214,8 +214,7 @@ class RecorderNode(Node):
             self._subscribe(topic, self._channels[topic])
         if self.session.recording:
             for problem in self.session.problems():
-                self.get_logger().error(self.session.log(f"recording ends: {problem}"))
-                self.close()
+                self._end_for(problem)
         now = self._steady.now().nanoseconds
         silences = {topic: one.silence(now) for topic, one in self._channels.items()}
         self._tell(self.session.silent({t: gap for t, gap in silences.items() if gap}))
@@ -223,7 +222,11 @@ class RecorderNode(Node):
             self._tell(self.session.unusable(self._unusable_commands()))
         self._tell(self.session.news())
 
-    def _say_lost(self, _: str, text: str) -> None:
+    def _end_for(self, reason: object) -> None:
+        self._log(f"recording ends: {reason}")
+        self.close()
+
+    def _log(self, text: str) -> None:
         self.get_logger().error(self.session.log(text))
 
     def _diagnose(self) -> None:
@@ -267,8 +270,7 @@ class RecorderNode(Node):
             try:
                 self.session.write(topic, self.get_clock().now().nanoseconds, raw)
             except OSError as error:
-                self.get_logger().error(self.session.log(f"recording ends: {error}"))
-                self.close()
+                self._end_for(error)
 
         lose = partial(self._losses.add, topic)
         kind = message_class(channel.type)

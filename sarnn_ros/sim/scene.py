@@ -27,6 +27,8 @@ GRIPPER_CLOSED = 0.0
 CUBE_HALF = 0.025
 #: Tool centre point at the start of every episode, m.
 HOME_POSITION = (0.30, 0.0, 0.25)
+#: Width and height of the camera's image, pixels.
+IMAGE_SIZE = (128, 128)
 #: A set-point is approached linearly over this time, s: one tick of a 10 Hz controller.
 COMMAND_PERIOD = 0.1
 
@@ -39,12 +41,12 @@ def home_joints() -> NDArray[np.float64]:
 class LiftScene:
     """Arm, cube, table and camera. Joint vectors are (6,) float64 in `JOINT_NAMES`' order."""
 
-    def __init__(self, image_width: int = 128, image_height: int = 128) -> None:
+    def __init__(self) -> None:
         self.model = mujoco.MjModel.from_xml_string(
             files("sarnn_ros.sim").joinpath("lift.xml").read_text(encoding="utf-8")
         )
         self.data = mujoco.MjData(self.model)
-        self.camera = RayCamera(self.model, "front", image_width, image_height)
+        self.camera = RayCamera(self.model, "front", *IMAGE_SIZE)
         self._cube = self.model.body("cube").id
         joints = [self.model.joint(name) for name in JOINT_NAMES]
         self._qpos = np.array([joint.qposadr[0] for joint in joints])

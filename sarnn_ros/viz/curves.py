@@ -115,12 +115,13 @@ def plot_states(states: Sequence[NDArray[Any]], names: Sequence[str]) -> Figure:
 
 
 def principal_components(
-    states: Sequence[NDArray[Any]], count: int = 3
+    states: Sequence[NDArray[Any]],
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
     """:param states: each (T, R).
-    :returns: each (T, count), in the directions in which all of them vary most; and which share of
+    :returns: each (T, 3), in the directions in which all of them vary most; and which share of
         their variance each direction has.
     """
+    count = 3
     stacked = np.concatenate(states).astype(np.float64)
     mean = stacked.mean(axis=0)
     _, strength, found = np.linalg.svd(stacked - mean, full_matrices=False)

@@ -20,6 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Level: TypeAlias = Literal["fine", "waiting", "faulted"]
 
+#: A smaller image is enlarged, pixels of its shorter side.
+MIN_SIDE = 256
 #: Earlier attention points that are drawn as a trail, in ticks.
 TRAIL = 12
 #: Points that stayed within this share of the image's shorter side of each other, for so many
@@ -42,7 +44,7 @@ def draw_overlay(
     *,
     trails: NDArray[np.float64] | None = None,
     remembered: NDArray[np.float64] | None = None,
-    min_side: int = 256,
+    min_side: int = MIN_SIDE,
 ) -> NDArray[np.uint8]:
     """A copy of the image with the points drawn on it.
 
@@ -110,18 +112,17 @@ def draw_marks(
     warn_above: float,
     *,
     frame: tuple[float, float, float, float] | None = None,
-    min_side: int = 256,
 ) -> NDArray[np.uint8]:
     """A copy of the image with a ring round each thing that the network looks at: the thicker, the
     more points follow it. A small, thin ring is a point that follows nothing that others do.
     Green: what comes is as expected; amber: it is not; white: unknown.
 
-    :param image: as for `draw_overlay`, as are `min_side` and what is returned.
+    :param image: as for `draw_overlay`, as is what is returned.
     :param tracks: (t, k, 2) encoder points of the last ticks, oldest first, x and y in pixels.
     :param health: the score, or None where it is unknown; amber above `warn_above`.
     :param frame: left, top, right and bottom edge of what the network is shown, in pixels.
     """
-    canvas, factor = _enlarged(image, min_side)
+    canvas, factor = _enlarged(image, MIN_SIDE)
     unit = min(canvas.shape[:2]) / 256
     color = _INK if health is None else _COLORS[_health_level(health, warn_above)]
     thin = max(1, round(unit))

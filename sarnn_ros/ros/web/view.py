@@ -128,7 +128,7 @@ class View:
 
     def show(self, camera: str, jpeg: bytes) -> None:
         with self._lock:
-            # One on its way when the last one looked away would be taken for live later.
+            # A picture that comes when nobody looks any more would be taken for live later.
             if self._clock() - self._asked.get(camera, -math.inf) <= LOOKING_SECONDS:
                 self._count += 1
                 self._pictures[camera] = (self._count, jpeg)
