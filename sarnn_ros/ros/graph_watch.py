@@ -21,7 +21,7 @@ from sarnn_ros.spec import Spec
 PERIOD_SECONDS = 0.5
 #: A rate is measured over at least this long, s.
 RATE_WINDOW_SECONDS = 2.0
-ONLY_ONE = (
+ONLY_ONE_HINT = (
     "; end all but one, or set watch.single_publisher:=false if they publish different joints"
 )
 #: So many bytes of a publisher's GID in DDS are those of its participant, which is its process.
@@ -73,7 +73,7 @@ class GraphWatch:
             for topic, subscription in list(self._subscriptions.items()):
                 count = subscription.get_publisher_count()
                 if count > 1 and topic not in self._shared:
-                    text = f"{count} publishers on '{self._resolved[topic]}'{ONLY_ONE}"
+                    text = f"{count} publishers on '{self._resolved[topic]}'{ONLY_ONE_HINT}"
                     crowded[f"publishers:{topic}"] = text
         return Faults(soft=crowded | self._found)
 
@@ -93,7 +93,7 @@ class GraphWatch:
         if not self._settings().watch.single_publisher:
             return {}
         return {
-            f"publishers:{topic}": self._who(resolved) + ONLY_ONE
+            f"publishers:{topic}": self._who(resolved) + ONLY_ONE_HINT
             for topic, resolved in self._resolved.items()
             if topic not in self._shared and self._node.count_publishers(resolved) > 1
         }

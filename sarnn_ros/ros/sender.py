@@ -18,7 +18,7 @@ from sarnn_ros.control.resolve import CommandTopic
 from sarnn_ros.ros import messages
 
 #: How long to wait for a hold to arrive before its publisher is destroyed, s.
-FLUSH_S = 0.5
+FLUSH_SECONDS = 0.5
 
 
 class CommandSender:
@@ -77,6 +77,6 @@ class CommandSender:
     def destroy(self) -> None:
         for _, publisher in self._outlets:
             # What has not arrived when its publisher is destroyed is lost: the hold would be.
-            publisher.wait_for_all_acked(Duration(seconds=FLUSH_S))
+            publisher.wait_for_all_acked(Duration(seconds=FLUSH_SECONDS))
             self._node.destroy_lifecycle_publisher(publisher)
         self._outlets = []

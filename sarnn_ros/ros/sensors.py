@@ -32,7 +32,7 @@ from sarnn_ros.ros.throttle import ThrottledLog
 from sarnn_ros.spec import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE, JOINT_STATE_TYPE
 
 #: Of a message that is no image; a thousand joints with long names have less.
-MAX_BYTES = 1 << 17
+MAX_MESSAGE_BYTES = 1 << 17
 
 SENSOR_TYPES: dict[str, Any] = {
     IMAGE_TYPE: Image,
@@ -97,11 +97,11 @@ class Sensors:
             self._node.destroy_subscription(self.subscriptions.popitem()[1])
 
     def _take_bytes(self, topic: str, kind: Any, content: bytes) -> None:
-        if len(content) <= MAX_BYTES:
+        if len(content) <= MAX_MESSAGE_BYTES:
             self._take(topic, deserialize_message(content, kind))
             return
         self._graph.arrived(topic)
-        problem = f"{len(content)} bytes in one message, at most {MAX_BYTES} are read"
+        problem = f"{len(content)} bytes in one message, at most {MAX_MESSAGE_BYTES} are read"
         self._buffer.refuse(topic, problem)
         self._void(topic, problem)
 

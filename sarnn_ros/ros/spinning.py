@@ -27,7 +27,7 @@ from sarnn_ros.errors import ConfigError, SarnnError, shorten
 from sarnn_ros.yaml_file import read_yaml
 
 #: Of a file of parameters, which may hold a robot description, bytes.
-MAX_BYTES = 1 << 22
+MAX_FILE_BYTES = 1 << 22
 
 RCLError = rclpy_implementation.RCLError
 RCLInvalidROSArgsError = rclpy_implementation.RCLInvalidROSArgsError
@@ -50,7 +50,7 @@ def initialise(args: Sequence[str] | None) -> bool:
     try:
         for name, path in pairwise(given):
             if name == "--params-file":  # rcl's parser has no bounds
-                read_yaml(Path(path), ConfigError, "see config/inference.yaml", MAX_BYTES)
+                read_yaml(Path(path), ConfigError, "see config/inference.yaml", MAX_FILE_BYTES)
         # rclpy's own handlers end the context at once, and with it the chance to send a hold.
         rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
     except (SarnnError, RCLError, RCLInvalidROSArgsError) as error:

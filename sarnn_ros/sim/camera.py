@@ -17,8 +17,8 @@ AMBIENT, SUN, HEADLIGHT = 0.45, 0.35, 0.25
 SUN_DIRECTION = np.array([0.35, 0.25, 0.90]) / np.linalg.norm([0.35, 0.25, 0.90])
 #: Colour where no ray hits anything, RGB 0..255.
 BACKGROUND = (90.0, 100.0, 110.0)
-#: Rays end here, m.
-FAR = 10.0
+#: Of what a ray hits, m.
+MAX_DISTANCE = 10.0
 
 
 class RayCamera:
@@ -81,7 +81,7 @@ class RayCamera:
             self._distance,
             self._normal.reshape(-1),
             len(self._rays),
-            FAR,
+            MAX_DISTANCE,
         )
         # einsum, not @: BLAS would wake its threads, and cores are scarce beside a policy.
         sun = np.clip(np.einsum("ij,j->i", self._normal, SUN_DIRECTION), 0.0, 1.0)

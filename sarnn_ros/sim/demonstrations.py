@@ -33,11 +33,11 @@ from sarnn_ros.sim.scene import JOINT_NAMES, LiftScene
 from sarnn_ros.sim.task import DEMONSTRATION_TICKS, RATE, TAUGHT_Y, Placement, is_success, place
 
 #: Stamps start here, s since the epoch (2026-01-01), one minute per episode: reproducible bags.
-EPOCH = 1_767_225_600
-EPISODE_SPACING = 60
+FIRST_STAMP_SECONDS = 1_767_225_600
+EPISODE_SPACING_SECONDS = 60
 
 #: How long the arm stands still before it moves, s, so that every stream has the beginning.
-LEAD_IN = 0.1
+STANDSTILL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,10 @@ def record(episode: Episode, out: Path) -> bool:
     """
     rng = np.random.default_rng([episode.seed, episode.index, 1])
     commands = plan(episode.cube, rng, episode.ticks)
-    duration = LEAD_IN + (episode.ticks + 1) / RATE
-    origin = EPOCH + EPISODE_SPACING * episode.index + float(rng.uniform())
+    duration = STANDSTILL_SECONDS + (episode.ticks + 1) / RATE
+    origin = FIRST_STAMP_SECONDS + EPISODE_SPACING_SECONDS * episode.index + float(rng.uniform())
     times = {
-        stream: stream.times(LEAD_IN if stream is COMMAND else 0.0, duration, rng)
+        stream: stream.times(STANDSTILL_SECONDS if stream is COMMAND else 0.0, duration, rng)
         for stream in STREAMS
     }
     stamps, arrivals = times[COMMAND]

@@ -16,8 +16,8 @@ from sarnn_ros.sim.scene import CUBE_HALF, GRIPPER_CLOSED, GRIPPER_OPEN, HOME_PO
 from sarnn_ros.sim.task import DEMONSTRATION_TICKS, Placement
 
 #: Height of the hand over the cube before it descends, and of the lift, m.
-HOVER = 0.14
-LIFT = 0.16
+HOVER_HEIGHT = 0.14
+RAISE_HEIGHT = 0.16
 #: Where the fingers grasp the cube, m below its centre.
 GRASP_BELOW_CENTRE = 0.002
 UP = np.array([0.0, 0.0, 1.0])
@@ -31,9 +31,9 @@ def plan(
 ) -> NDArray[np.float64]:
     """One joint command per tick, (ticks, 6), starting one tick after the home position."""
     centre = np.array([cube.x, cube.y, CUBE_HALF])
-    above = centre + HOVER * UP + rng.normal(0.0, HOVER_NOISE)
+    above = centre + HOVER_HEIGHT * UP + rng.normal(0.0, HOVER_NOISE)
     grasp = centre - GRASP_BELOW_CENTRE * UP + rng.normal(0.0, GRASP_NOISE)
-    lifted = grasp + LIFT * UP + rng.normal(0.0, HOVER_NOISE)
+    lifted = grasp + RAISE_HEIGHT * UP + rng.normal(0.0, HOVER_NOISE)
     # Share of the episode; hand and gripper at its end.
     segments = (
         (0.30, above, GRIPPER_OPEN),  # reach

@@ -15,7 +15,7 @@ from sarnn_ros.spec import NANOSECONDS
 PERIOD_NS = round(NANOSECONDS / RATE)
 #: A driver that has been silent for this long has stopped, s. On a slow machine it may hold for a
 #: while.
-SILENCE = 2.0
+SILENCE_SECONDS = 2.0
 
 
 @dataclass
@@ -56,7 +56,7 @@ def has_ended(recording: TrialTrace, ticks: int, now: float) -> bool:
     if late <= 0:
         return False
     commanded = {stamp // PERIOD_NS for _, stamp, _ in recording.commands}
-    stopped = now - recording.commands[-1][0] > SILENCE
+    stopped = now - recording.commands[-1][0] > SILENCE_SECONDS
     return len(commanded) >= ticks or stopped or late > ticks / RATE
 
 

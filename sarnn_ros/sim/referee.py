@@ -32,15 +32,15 @@ from visualization_msgs.msg import ImageMarker
 from sarnn_ros.errors import EnvironmentProblem
 from sarnn_ros.ros import messages
 from sarnn_ros.ros.spinning import spinning
-from sarnn_ros.sim.judging import SILENCE, Trial, TrialTrace, has_ended, judge
+from sarnn_ros.sim.judging import SILENCE_SECONDS, Trial, TrialTrace, has_ended, judge
 from sarnn_ros.sim.scene import CUBE_HALF, JOINT_NAMES, home_joints
 from sarnn_ros.sim.task import RATE, TRIAL_TICKS, TrialPlan
 from sarnn_ros.spec import NANOSECONDS
 
 #: How long to wait for each answer or message, s. Discovery alone may take 3 s.
-TIMEOUT = 30.0
+TIMEOUT_SECONDS = 30.0
 #: Pause before a server that has not answered is asked again, s.
-ASK_AGAIN = 0.25
+RETRY_SECONDS = 0.25
 #: How far from home the arm may be when a trial starts, rad or m.
 HOME_TOLERANCE = 0.02
 
@@ -59,7 +59,7 @@ def knows_clients(client: Any) -> Callable[[], bool]:
     begun = time.monotonic()
 
     def answered() -> bool:
-        if time.monotonic() > begun + ASK_AGAIN * len(asked):
+        if time.monotonic() > begun + RETRY_SECONDS * len(asked):
             asked.append(client.call_async(GetParameters.Request()))
         return any(future.done() for future in asked)
 
@@ -69,7 +69,7 @@ def knows_clients(client: Any) -> Callable[[], bool]:
 class Referee:
     """A ROS node with a thread of its own. Use `open_referee`.
 
-    Its methods wait for at most `TIMEOUT` seconds each, and raise an error that names what did
+    Its methods wait for at most `TIMEOUT_SECONDS` each, and raise an error that names what did
     not happen.
     """
 
@@ -138,7 +138,7 @@ class Referee:
     # -- requests, on the caller's thread ---------------------------------------------------------
 
     def wait_for(
-        self, condition: Callable[[], object], what: str, timeout: float = TIMEOUT
+        self, condition: Callable[[], object], what: str, timeout: float = TIMEOUT_SECONDS
     ) -> None:
         """Return as soon as `condition` holds; it is looked at after each message.
 
@@ -242,7 +242,7 @@ class Referee:
                 silence = time.time() - recording.commands[-1][0]
             finally:
                 self.trigger("sarnn/stop")
-        if silence > SILENCE:
+        if silence > SILENCE_SECONDS:
             return f"no command for {silence:.1f} s; {self._sarnn_says()}"
         return None
 

@@ -34,7 +34,7 @@ from sarnn_ros.ros.web.access import Access, Refusal
 from sarnn_ros.ros.web.connections import ACCEPTED_AT_ONCE, Connections
 from sarnn_ros.ros.web.view import DRY_RUN, TRIGGERS, Busy, View
 
-#: Nothing from elsewhere, in no frame, of which nothing is kept.
+#: The page loads nothing from elsewhere, is shown in no frame, and is not cached.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; "
@@ -44,15 +44,15 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-TYPES = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+MEDIA_TYPES = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
 #: Connections that may wait to be accepted.
-MAX_WAITING = 1024
+ACCEPT_QUEUE = 1024
 #: From an error of accepting to the next attempt, s.
 RETRY_SECONDS = 0.1
 #: Of a request that is searched for the token, bytes; headers of a browser are shorter.
 PEEKED_BYTES = 4096
 #: Of the number of a picture.
-MAX_DIGITS = 18
+MAX_NUMBER_DIGITS = 18
 #: Answers that are under way at the end may take so long, s.
 ENDING_SECONDS = 1
 
@@ -66,11 +66,11 @@ def make_app(
     """
     turn = asyncio.Lock()
     here = files("sarnn_ros.ros.web")
-    texts = {name: (here / name).read_bytes() for name in TYPES}
+    texts = {name: (here / name).read_bytes() for name in MEDIA_TYPES}
 
     async def page(request: Request) -> Response:
         name = request.url.path.strip("/") or "page.html"
-        response = Response(texts[name], media_type=TYPES[name])
+        response = Response(texts[name], media_type=MEDIA_TYPES[name])
         if name == "page.html" and access.token is not None:
             response.set_cookie(access.cookie, access.token, httponly=True, samesite="strict")
         return response
@@ -89,7 +89,7 @@ def make_app(
 
     async def picture(request: Request) -> Response:
         after = request.query_params.get("after") or "-1"
-        if after != "-1" and not (after.isdecimal() and len(after) <= MAX_DIGITS):
+        if after != "-1" and not (after.isdecimal() and len(after) <= MAX_NUMBER_DIGITS):
             return PlainTextResponse("after: not the number of a picture", 400)
         newest = view.picture(request.query_params.get("camera", ""), int(after))
         if newest is None:
@@ -221,7 +221,7 @@ class PageServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._listening.listen(MAX_WAITING)
+        self._listening.listen(ACCEPT_QUEUE)
         self._listen()
 
     def _listen(self) -> None:
@@ -234,7 +234,7 @@ class PageServer(uvicorn.Server):
         with_token: deque[socket.socket] = deque()
         others: deque[socket.socket] = deque()
         loop = asyncio.get_running_loop()
-        for _ in range(MAX_WAITING):
+        for _ in range(ACCEPT_QUEUE):
             try:
                 one, _ = self._listening.accept()
                 one.setblocking(False)

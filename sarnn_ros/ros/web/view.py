@@ -37,7 +37,7 @@ MAX_CALLS = 20
 #: Of a history: whoever publishes faster than 80 Hz fills no memory.
 MAX_ROWS = 10_000
 #: Characters and values of a status. The node's own are far below.
-MAX_TEXT, MAX_VALUES = 2000, 100
+MAX_TEXT_LENGTH, MAX_VALUES = 2000, 100
 
 
 class Busy(RuntimeError):
@@ -96,8 +96,11 @@ class View:
         with self._lock:
             now = self._clock()
             kept = list(values.items())[:MAX_VALUES]
-            bounded = {shorten(key, MAX_TEXT): shorten(value, MAX_TEXT) for key, value in kept}
-            said = {"level": level, "text": shorten(text, MAX_TEXT), "values": bounded}
+            bounded = {
+                shorten(key, MAX_TEXT_LENGTH): shorten(value, MAX_TEXT_LENGTH)
+                for key, value in kept
+            }
+            said = {"level": level, "text": shorten(text, MAX_TEXT_LENGTH), "values": bounded}
             self._said[part] = now, said
             total = from_text(bounded).get("total", {}) if part == "timing" else {}
             p50, p99 = total.get("p50", math.nan), total.get("p99", math.nan)
