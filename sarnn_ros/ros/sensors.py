@@ -20,7 +20,7 @@ from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from sarnn_ros.control.controller import Controller
@@ -29,20 +29,9 @@ from sarnn_ros.ros import messages
 from sarnn_ros.ros.graph_watch import GraphWatch
 from sarnn_ros.ros.losses import Losses, subscribe_counting_losses
 from sarnn_ros.ros.throttle import ThrottledLog
-from sarnn_ros.spec import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE, JOINT_STATE_TYPE
 
 #: Of a message that is no image; a thousand joints with long names have less.
 MAX_MESSAGE_BYTES = 1 << 17
-
-SENSOR_TYPES: dict[str, Any] = {
-    IMAGE_TYPE: Image,
-    COMPRESSED_IMAGE_TYPE: CompressedImage,
-    JOINT_STATE_TYPE: JointState,
-}
-RELIABILITIES = {
-    "best_effort": ReliabilityPolicy.BEST_EFFORT,
-    "reliable": ReliabilityPolicy.RELIABLE,
-}
 
 
 class Sensors:
@@ -72,14 +61,13 @@ class Sensors:
         sensor_data = qos_profile_sensor_data
         qos = QoSProfile(
             depth=sensor_data.depth,
-            reliability=RELIABILITIES[reliability],
+            reliability=ReliabilityPolicy.get_from_short_key(reliability),
             durability=sensor_data.durability,
             history=sensor_data.history,
         )
         routes = self._buffer.routes
         # All types before the first subscription: if one is not installed, there is none to end.
-        kinds = [streams[0].type for streams in routes.values()]
-        classes = [SENSOR_TYPES.get(kind) or messages.message_class(kind) for kind in kinds]
+        classes = [messages.message_class(streams[0].type) for streams in routes.values()]
         self.subscriptions = {
             topic: subscribe_counting_losses(
                 node, kind, topic, partial(self._take, topic), qos, partial(losses.add, topic)
