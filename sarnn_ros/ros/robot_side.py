@@ -92,7 +92,10 @@ class RobotSide:
             self._undo = undo.pop_all()
 
     def activate(self, *, start: bool) -> None:
-        """Begin to tick. :param start: command at once, unless a fault is latched."""
+        """Begin to tick.
+
+        :param start: command at once, unless a fault is latched.
+        """
         self.graph.look()
         self.controller.activate(start=start)
         self.viewer.start()

@@ -27,7 +27,8 @@ class RayCamera:
     It works on its own copy of the state, so that a thread may render while another steps.
 
     :param camera: the name of a camera in the model.
-    :param width, height: image size, pixels.
+    :param width: of the image, pixels.
+    :param height: of the image, pixels.
     :raises KeyError: there is no such camera.
     :raises ValueError: the camera moves with a body.
     """
@@ -64,7 +65,7 @@ class RayCamera:
         """The scene at the generalised positions `qpos`.
 
         :param without_body: id of a body to leave out of the picture; -1 for none.
-        :return: (height, width, 3) uint8 RGB.
+        :returns: (height, width, 3) uint8 RGB.
         """
         data = self._data
         data.qpos[:] = qpos

@@ -119,7 +119,7 @@ def record(episode: Episode, out: Path) -> bool:
 
     The bag appears under its name only when it is complete.
 
-    :return: whether the expert succeeded.
+    :returns: whether the expert succeeded.
     :raises OSError: the bag cannot be written.
     """
     rng = np.random.default_rng([episode.seed, episode.index, 1])
@@ -189,7 +189,7 @@ def demonstrate(
     It may be interrupted at any time: finished episodes stay, and the next call makes the rest.
 
     :param progress: called with the number of finished episodes and their total.
-    :return: the bags.
+    :returns: the bags.
     :raises ConfigError: a bag of that name holds another episode, or `out` cannot be written.
     """
     planned = plan_episodes(episodes, seed, ticks)

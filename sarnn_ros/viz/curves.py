@@ -151,7 +151,7 @@ def _loss_panels(across: str) -> tuple[Figure, dict[str, Any]]:
 
 
 def _figure(width: float, height: float) -> Figure:
-    """:param width, height: inches."""
+    """Width and height are in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
