@@ -34,7 +34,7 @@ ARROWS: dict[str, set[str]] = {
     "interop": {"errors", "validation", "files", "spec", "streams", "data", "model", "policy"},
     "control": {"errors", "validation", "spec", "streams", "policy"},
     "ros": {
-        *("errors", "signals", "validation", "yaml_file", "spec", "geometry", "streams"),
+        *("errors", "signals", "validation", "yaml_file", "spec", "geometry"),
         *("data", "policy", "control", "viz"),
     },
     # Drives the rest from outside, and writes bags; only its quick trials look inside.
