@@ -32,7 +32,7 @@ TRAIN = [
     "tensorboard>=2.16",
     "matplotlib>=3.8",
 ]
-SIM = ["mujoco-core>=4.0", "matplotlib>=3.8", "imageio-ffmpeg>=0.5"]
+SIM = ["mujoco-core>=4.0", "av>=15"]
 LEROBOT = ["pyarrow>=21", "av>=15"]
 HDF5 = ["h5py>=3.10", "av>=15"]  # RoboManipBaselines keeps films beside the HDF5
 WEB = ["starlette>=0.40", "uvicorn>=0.30"]
@@ -52,7 +52,7 @@ BENCHMARK = [
     "gym-aloha>=0.1.5",
     "gymnasium-robotics>=1.4.2",
     "mujoco==3.3.7",
-    "imageio-ffmpeg>=0.5",
+    "av>=15",
 ]
 TEST = [
     "pytest>=8",
@@ -63,7 +63,6 @@ TEST = [
     "gymnasium>=1.0",
     "hypothesis>=6.100",
     "psutil>=5.9",
-    "imageio-ffmpeg>=0.5",  # of sim, which Python 3.10 cannot have
     "colcon-common-extensions>=0.3",
 ]
 DEV = ["ruff>=0.8", "mypy>=1.13", "types-PyYAML", "types-psutil", "pre-commit>=4"]

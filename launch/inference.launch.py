@@ -2,11 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start the inference node, and RViz if wanted.
 
-It sets parameters, remappings and two environment variables of ordinary nodes. A launch file of
-your own may do the same, or include this one once per arm, each in a GroupAction with its own
-`namespace` (docs/how-to/two_arms.md): without the group, `ros2 launch` passes the arguments of the
-first include on to the next. Later sources win: the node's defaults, SetParameter of a file that
-includes this one, `params_file`, and those of the arguments below that are given.
+A launch file of your own may include this one once per arm, each in a GroupAction with its own
+`namespace` (docs/how-to/two_arms.md). Later sources win: the node's defaults, SetParameter of a
+file that includes this one, `params_file`, and those of the arguments below that are given.
 """
 
 import json
@@ -27,7 +25,7 @@ from rclpy.validate_namespace import validate_namespace
 
 SHARE = FindPackageShare("sarnn_ros")
 
-#: Launch argument = node parameter (`start`: START), with its type.
+#: Launch argument = node parameter (of `start`: START_PARAMETER), with its type.
 PARAMETERS = {
     "policy": (str, "policy directory, as written by 'sarnn train'"),
     "command_interface": (str, "joint_state, joint_trajectory or forward_position"),
@@ -36,8 +34,8 @@ PARAMETERS = {
     "dry_run": (bool, "do everything except sending the command"),
     "use_sim_time": (bool, "take the time from /clock"),
 }
-#: `start.…` are parameters already.
-START = "start_on_activate"
+#: Not `start`: parameters `start.…` exist.
+START_PARAMETER = "start_on_activate"
 #: Launch argument -> where in the policy's spec the topic is that it replaces.
 OBSERVED = {
     "image_topic": ("cameras", "the (first) camera"),
@@ -162,7 +160,7 @@ def _start(context):
 
 def _nodes(context):
     given = [
-        (START if name == "start" else name, LaunchConfiguration(name), kind)
+        (START_PARAMETER if name == "start" else name, LaunchConfiguration(name), kind)
         for name, (kind, _) in PARAMETERS.items()
         if _value(context, name)
     ]
@@ -232,33 +230,21 @@ def _of_camera(display, camera):
 
 
 def _arguments():
+    described = {
+        name: f"{text} (default: params_file's, or the node's)"
+        for name, (_, text) in PARAMETERS.items()
+    }
+    described |= {name: f"{text} (default: the policy's)" for name, (_, text) in OBSERVED.items()}
+    described |= {
+        "command_topic": "where the commands go",
+        "params_file": "parameters of the node, YAML, as config/inference.yaml",
+        "namespace": "of the node, its topics and RViz",
+        "rviz": "start RViz as well",
+    }
+    defaults = {"command_topic": "joint_command", "rviz": "false"}
     return [
-        *(
-            DeclareLaunchArgument(
-                name,
-                default_value="",
-                description=f"{text} (default: params_file's, or the node's)",
-            )
-            for name, (_, text) in PARAMETERS.items()
-        ),
-        *(
-            DeclareLaunchArgument(
-                name, default_value="", description=f"{text} (default: the policy's)"
-            )
-            for name, (_, text) in OBSERVED.items()
-        ),
-        DeclareLaunchArgument(
-            "command_topic", default_value="joint_command", description="where the commands go"
-        ),
-        DeclareLaunchArgument(
-            "params_file",
-            default_value="",
-            description="parameters of the node, YAML, as config/inference.yaml",
-        ),
-        DeclareLaunchArgument(
-            "namespace", default_value="", description="of the node, its topics and RViz"
-        ),
-        DeclareLaunchArgument("rviz", default_value="false", description="start RViz as well"),
+        DeclareLaunchArgument(name, default_value=defaults.get(name, ""), description=text)
+        for name, text in described.items()
     ]
 
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
-import imageio_ffmpeg
 import numpy as np
 
 from benchmark.tasks.task import Image
 from sarnn_ros.files import atomic_file
 from sarnn_ros.geometry import points_to_source_pixels
+from sarnn_ros.interop.video import FilmWriter
 from sarnn_ros.policy.runtime import Prediction
 from sarnn_ros.spec import Spec
 from sarnn_ros.viz.overlay import draw_overlay
@@ -41,15 +41,10 @@ def write_film(
         cv2.imwrite(str(partial), np.hstack([frames[index] for index in chosen])[..., ::-1])
     height, width = frames[0].shape[:2]
     with atomic_file(path.with_suffix(".mp4")) as partial:
-        writer = imageio_ffmpeg.write_frames(
-            str(partial), (width, height), fps=rate, macro_block_size=2, ffmpeg_log_level="error"
-        )
-        try:
-            writer.send(None)
-            for frame in frames:
-                writer.send(np.ascontiguousarray(frame))
-        finally:
-            writer.close()
+        film = FilmWriter(partial, (width, height), rate)
+        for frame in frames:
+            film.add(frame)
+        film.close()
 
 
 def _frame(images: Mapping[str, Image], said: Prediction, spec: Spec, stride: int) -> Image:

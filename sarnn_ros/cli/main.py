@@ -39,7 +39,7 @@ COMMANDS = (
 #: Which extra of setup.py brings an optional module.
 EXTRAS = {
     "train": ("torch", "onnx", "onnxscript", "safetensors", "tensorboard", "matplotlib"),
-    "sim": ("mujoco", "imageio", "imageio_ffmpeg"),
+    "sim": ("mujoco",),
     "lerobot": ("pyarrow", "av"),
     "hdf5": ("h5py",),
     "web": ("starlette", "uvicorn"),

@@ -48,7 +48,8 @@ def record(
     from rich.text import Text
 
     from sarnn_ros.errors import SarnnError
-    from sarnn_ros.ros.recorder_node import CLOSING_SECONDS, RecorderNode, spinning
+    from sarnn_ros.ros.recorder_node import CLOSING_SECONDS, RecorderNode
+    from sarnn_ros.ros.spinning import spinning
     from sarnn_ros.signals import stop_on_signals
 
     console = Console()
@@ -66,16 +67,19 @@ def record(
                 console.print("no terminal: use the services ~/start_episode and ~/stop_episode")
             status = live.enter_context(console.status(""))
             wanted = episodes or 1 << 30
-            while not stop.is_set() and (node.recording or node.checking or node.kept < wanted):
+            session = node.session
+            while not stop.is_set() and (
+                session.recording or session.checking or session.kept < wanted
+            ):
                 status.update(Text(node.status()))
                 key = keys.read(0.1)
                 keys_do: dict[str, Callable[[], str]] = {
-                    " ": partial(node.stop_episode, CHECK_SECONDS)
-                    if node.recording
+                    " ": partial(session.stop, CHECK_SECONDS)
+                    if session.recording
                     else node.start_episode,
-                    "s": partial(node.label, "success", CHECK_SECONDS),
-                    "f": partial(node.label, "failure", CHECK_SECONDS),
-                    "d": node.discard_episode,
+                    "s": partial(session.label, "success", CHECK_SECONDS),
+                    "f": partial(session.label, "failure", CHECK_SECONDS),
+                    "d": session.discard,
                     "t": node.take_over,
                     "p": node.say_preflight,
                 }

@@ -52,11 +52,13 @@ class Diagnostics:
         statuses = [self._control(status, lifecycle, settings, loading)]
         if self._controller is not None:
             scene = self._controller.parts.scene
-            statuses.append(self._timing(self._controller))
-            statuses.append(self._part("health", *scene.health_status()))
-            statuses.append(self._part("cameras", *scene.drift_status()))
-            cameras = self._controller.parts.cameras
-            statuses.append(self._part("camera places", *cameras.status()))
+            places = self._controller.parts.cameras
+            statuses += [
+                self._timing(self._controller),
+                self._part("health", *scene.health_status()),
+                self._part("cameras", *scene.drift_status()),
+                self._part("camera places", *places.status()),
+            ]
         stamp_ns = int(self._node.get_clock().now().nanoseconds)
         self._publisher.publish(messages.diagnostic_array(statuses, stamp_ns))
 
@@ -92,12 +94,15 @@ class Diagnostics:
             values["commands"] = controller.statistics.commands
             values["resets"] = controller.statistics.resets
             values |= {f"fault {fault.code}": fault.text for fault in faults}
-            values |= {f"faults {code}": n for code, n in controller.faults.counts.items()}
-            # A copy: another thread may add a reason meanwhile.
-            violations = dict(controller.statistics.violations)
-            values |= {f"limit violations {reason}": n for reason, n in violations.items()}
-            stops = controller.parts.interpolator.interruptions
-            values |= {f"interpolation interrupted {reason}": n for reason, n in stops.items()}
+            for what, counts in (
+                ("faults", controller.faults.counts),
+                (
+                    "limit violations",
+                    dict(controller.statistics.violations),
+                ),  # another thread may add one
+                ("interpolation interrupted", controller.parts.interpolator.interruptions),
+            ):
+                values |= {f"{what} {reason}": count for reason, count in counts.items()}
         return messages.diagnostic_status(
             f"{self._name}: control", level, text, settings.policy, values
         )
@@ -112,8 +117,7 @@ class Diagnostics:
             "ticks missed": statistics.missed,
         }
         values |= as_text(statistics.latencies())
-        for source, age in statistics.ages().items():
-            values[f"age {source} (ms)"] = age * 1e3
+        values |= {f"age {one} (ms)": age * 1e3 for one, age in statistics.ages().items()}
         if self._graph is not None:
             values |= {f"rate {topic} (Hz)": hz for topic, hz in self._graph.rates.items()}
             values |= {f"received {topic}": n for topic, n in self._graph.received().items()}

@@ -17,15 +17,15 @@ from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.spec import Spec
 
-#: Between two looks, s. Asking the graph costs a fraction of a millisecond.
-PERIOD = 0.5
+#: How often the graph is asked, s, which takes a fraction of a millisecond.
+PERIOD_SECONDS = 0.5
 #: A rate is measured over at least this long, s.
-RATE_WINDOW = 2.0
-ONLY_ONE = (
+RATE_WINDOW_SECONDS = 2.0
+ONLY_ONE_HINT = (
     "; end all but one, or set watch.single_publisher:=false if they publish different joints"
 )
-#: The first bytes of a publisher's GID in DDS: those of its participant, which is its process.
-GID_PREFIX = 12
+#: So many bytes of a publisher's GID in DDS are those of its participant, which is its process.
+PARTICIPANT_BYTES = 12
 #: What rmw calls a node that it has not heard of.
 UNKNOWN_NODE = "_NODE_NAME_UNKNOWN_"
 
@@ -52,7 +52,7 @@ class GraphWatch:
         self._resolved = {topic: node.resolve_topic_name(topic) for topic in self._topics}
         self._shared = spec.shared_topics
         self._counts: Counter[str] = Counter()
-        self._before: Counter[str] = Counter()  # those of earlier rate windows
+        self._counts_before: Counter[str] = Counter()  # at the beginning of the rate's window
         self._since = time.monotonic()
         self._found: dict[str, str] = {}
         self._subscriptions: Mapping[str, Any] = {}
@@ -73,7 +73,7 @@ class GraphWatch:
             for topic, subscription in list(self._subscriptions.items()):
                 count = subscription.get_publisher_count()
                 if count > 1 and topic not in self._shared:
-                    text = f"{count} publishers on '{self._resolved[topic]}'{ONLY_ONE}"
+                    text = f"{count} publishers on '{self._resolved[topic]}'{ONLY_ONE_HINT}"
                     crowded[f"publishers:{topic}"] = text
         return Faults(soft=crowded | self._found)
 
@@ -83,33 +83,31 @@ class GraphWatch:
 
     def received(self) -> dict[str, int]:
         """Messages so far, by topic."""
-        return {topic: self._before[topic] + self._counts[topic] for topic in self._topics}
+        return {topic: self._counts[topic] for topic in self._topics}
 
     def look(self) -> None:
         self._measure()
-        faults = self._publishers() | self._commanders() | self._slow()
-        settings = self._settings()
-        if settings.watch.require_controller and not settings.dry_run:
-            unheard = [
-                f"'{one.topic_name}'"
-                for one in self._commands.values()
-                if not one.get_subscription_count()
-            ]
-            if unheard:
-                faults["no_controller"] = (
-                    f"nobody listens to {' and '.join(unheard)}: is the controller loaded, is the "
-                    "topic remapped, is its type what command_interface or gripper.interface says?"
-                )
-        self._found = faults
+        self._found = self._publishers() | self._commanders() | self._slow() | self._unheard()
 
     def _publishers(self) -> dict[str, str]:
-        faults: dict[str, str] = {}
         if not self._settings().watch.single_publisher:
-            return faults
-        for topic, resolved in self._resolved.items():
-            if topic not in self._shared and self._node.count_publishers(resolved) > 1:
-                faults[f"publishers:{topic}"] = self._who(resolved) + ONLY_ONE
-        return faults
+            return {}
+        return {
+            f"publishers:{topic}": self._who(resolved) + ONLY_ONE_HINT
+            for topic, resolved in self._resolved.items()
+            if topic not in self._shared and self._node.count_publishers(resolved) > 1
+        }
+
+    def _unheard(self) -> dict[str, str]:
+        settings = self._settings()
+        publishers = [one for one in self._commands.values() if not one.get_subscription_count()]
+        if settings.dry_run or not settings.watch.require_controller or not publishers:
+            return {}
+        topics = " and ".join(f"'{one.topic_name}'" for one in publishers)
+        return {
+            "no_controller": f"nobody listens to {topics}: is the controller loaded, is the topic "
+            "remapped, is its type what command_interface or gripper.interface says?"
+        }
 
     def _commanders(self) -> dict[str, str]:
         faults: dict[str, str] = {}
@@ -129,35 +127,32 @@ class GraphWatch:
         return faults
 
     def _who(self, resolved: str) -> str:
-        infos = self._node.get_publishers_info_by_topic(resolved)
-        # DDS announces a publisher before it says to which node it belongs.
-        names = [
-            f"{i.node_namespace.rstrip('/')}/{i.node_name}"
-            if i.node_name != UNKNOWN_NODE
-            else "one of a node that is not known yet (/diagnostics will name it)"
-            for i in infos
-        ]
-        processes: dict[str, set[tuple[int, ...]]] = {name: set() for name in sorted(names)}
-        for name, info in zip(names, infos, strict=True):
-            processes[name].add(tuple(info.endpoint_gid[:GID_PREFIX]))
+        publishers = self._node.get_publishers_info_by_topic(resolved)
+        processes: dict[str, list[tuple[int, ...]]] = {}
+        for one in publishers:
+            name = f"{one.node_namespace.rstrip('/')}/{one.node_name}"
+            if one.node_name == UNKNOWN_NODE:
+                # DDS announces a publisher before it says to which node it belongs.
+                name = "one of a node that is not known yet (/diagnostics will name it)"
+            process = tuple(one.endpoint_gid[:PARTICIPANT_BYTES])
+            processes.setdefault(name, []).append(process)
         said = []
-        for name, found in processes.items():
-            count = names.count(name)
-            if len(found) > 1 and name == self._node.get_fully_qualified_name():
-                said.append(f"{count} nodes named {name}, this one among them")
-            elif len(found) > 1:
-                said.append(f"{count} nodes named {name}: was it started twice?")
+        for name, found in sorted(processes.items()):
+            if len(set(found)) > 1:
+                is_own = name == self._node.get_fully_qualified_name()
+                hint = ", this one among them" if is_own else ": was it started twice?"
+                said.append(f"{len(found)} nodes named {name}{hint}")
             else:
-                said.append(name if count == 1 else f"{name} ({count} publishers)")
-        return f"{len(names)} publishers on '{resolved}': {', '.join(said)}"
+                said.append(name if len(found) == 1 else f"{name} ({len(found)} publishers)")
+        return f"{len(publishers)} publishers on '{resolved}': {', '.join(said)}"
 
     def _measure(self) -> None:
         elapsed = time.monotonic() - self._since
-        if elapsed >= RATE_WINDOW:
-            counts, self._counts = self._counts, Counter()
-            self._before.update(counts)
+        if elapsed >= RATE_WINDOW_SECONDS:
+            came = self._counts - self._counts_before
+            self._counts_before = self._counts.copy()
             self._since = time.monotonic()
-            self.rates = {topic: counts[topic] / elapsed for topic in self._topics}
+            self.rates = {topic: came[topic] / elapsed for topic in self._topics}
 
     def _slow(self) -> dict[str, str]:
         wanted = self._settings().watch.min_rate

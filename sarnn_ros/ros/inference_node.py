@@ -2,42 +2,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lifecycle node `sarnn`: wires topics, services and transitions to the robot's side.
 
-Its threads, for these reasons:
-
-* the *executor* (single-threaded) takes messages, services and transitions. Nothing in it waits
-  for the network, so sensors and services never do. One thread is enough: its callbacks take
-  microseconds, and a multi-threaded rclpy executor costs more than it gives.
-* the *control* thread (`ticker`) wakes at each tick, predicts, and publishes the command. Where
-  images are ticks, the executor wakes it in the image's callback.
-  ONNX Runtime and OpenCV release the interpreter's lock while they compute.
-* the *command* thread (`interpolator`), with `command_rate` only, sends the set-points between two
-  commands. They are due while the control thread waits for the network, so it has its own.
-* the *stalls* thread looks whether the control thread still ticks, and latches if it does not.
-* the *viewer* thread draws and publishes what people look at, from the newest tick only: a slow
-  picture, or a slow subscriber to one, delays no command.
-* the *load* thread reads and warms up the policy of a `~/load`.
-
-What is decided, and by which rule, is not here: see `control`.
+What is decided, and by which rule, is not here: see `control`. Its threads are in
+docs/explanation/architecture.md. The executor is single-threaded: its callbacks take microseconds,
+and a multi-threaded rclpy executor costs more than it gives.
 """
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import rclpy
-from rclpy.clock import Clock as RclClock
-from rclpy.clock import ClockType
+from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
+from std_srvs.srv import Trigger
 
 from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.reminder import Reminder
@@ -51,7 +39,6 @@ from sarnn_ros.ros.lifecycle import SafeLifecycleNode
 from sarnn_ros.ros.loading import PolicyLoader
 from sarnn_ros.ros.parameters import ParameterServer
 from sarnn_ros.ros.robot_side import RobotSide
-from sarnn_ros.ros.services import ControlServices
 from sarnn_ros.ros.spinning import end_spinning, initialise, spin
 from sarnn_ros.ros.throttle import ThrottledLog
 from sarnn_ros.signals import stop_on_signals
@@ -81,17 +68,12 @@ class InferenceNode(SafeLifecycleNode):
         self._side: RobotSide | None = None  # from configure to cleanup
         self._diagnostics = Diagnostics(self)
         self._reminder = Reminder(self.get_logger().info)
-        # What must go on when the ROS clock has stopped, above all to say so.
-        self._steady = RclClock(clock_type=ClockType.STEADY_TIME)
+        # When the ROS clock has stopped, diagnostics go on, and say so.
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._publish_diagnostics, clock=self._steady)
         self._news = self.create_guard_condition(self._publish_diagnostics)
-        self._control_services = ControlServices(
-            self,
-            lambda: self.controller if self.state == "active" else None,
-            self.status,
-            before_start=self._before_start,
-            changed=self._news.trigger,
-        )
+        for name, work in (("start", self._start), ("stop", self._stop), ("reset", self._reset)):
+            self.create_service(Trigger, f"~/{name}", partial(self._serve, work))
         self._loader = PolicyLoader(self, self._may_load, self._replace, self._news.trigger)
 
     @property
@@ -113,11 +95,8 @@ class InferenceNode(SafeLifecycleNode):
     def autostart(self) -> bool:
         """Whether to configure and activate at start-up. Also with a value that is no bool:
         configure then says so, where an idle process would say nothing."""
-        wrong = self._parameter_server.is_wrong("autostart")
+        wrong = "autostart" in self._parameter_server.wrong
         return wrong or bool(self.get_parameter("autostart").value)
-
-    def now_ns(self) -> int:
-        return int(self.get_clock().now().nanoseconds)
 
     def status(self) -> Status:
         """What it is doing, and why."""
@@ -134,9 +113,9 @@ class InferenceNode(SafeLifecycleNode):
             released.
         """
         started = time.monotonic()
-        settings = self._parameter_server.read()
+        settings = self._parameter_server.current = self._parameter_server.read()
         self._use(self._connect(load_policy(settings), settings))
-        self._parameter_server.lock(True)
+        self._parameter_server.locked = True
         self.get_logger().info(
             f"configured in {time.monotonic() - started:.1f} s: {self._in_force()}"
         )
@@ -179,9 +158,6 @@ class InferenceNode(SafeLifecycleNode):
         how = f" (to move the arm: {how})" if status.state is State.STOPPED else ""
         self.get_logger().info(f"active: {status.text}{how}")
 
-    def deactivate(self) -> None:
-        self.halt()
-
     def halt(self) -> None:
         """Stop commanding, the hold sent; then end the threads."""
         if self._side is not None:
@@ -189,7 +165,7 @@ class InferenceNode(SafeLifecycleNode):
 
     def release(self) -> None:
         """Give back whatever configure made."""
-        self._parameter_server.lock(False)
+        self._parameter_server.locked = False
         self._diagnostics.cleaned_up()
         if self._side is not None:
             self._side.release()
@@ -200,11 +176,41 @@ class InferenceNode(SafeLifecycleNode):
 
     def close(self) -> None:
         """Stop in order, whatever the state: for signals. Never raises."""
-        with contextlib.suppress(Exception):
+        with suppress(Exception):
             if self.state == "active":
                 self.trigger_deactivate()
-        with contextlib.suppress(Exception):
+        with suppress(Exception):
             self.release()
+
+    # -- services -------------------------------------------------------------------------------
+
+    def _serve(self, work: Callable[[Controller], str], _: Any, response: Any) -> Any:
+        if self.controller is None or self.state != "active":
+            response.success, response.message = False, self.status().text
+            return response
+        try:
+            response.success, response.message = True, work(self.controller)
+        except RuntimeError as error:
+            response.success, response.message = False, str(error)
+        self.get_logger().info(response.message)
+        self._news.trigger()
+        return response
+
+    def _start(self, controller: Controller) -> str:
+        if self.loading:
+            raise Refused("a policy is being loaded: wait for the answer of ~/load")
+        assert self._side is not None
+        self._side.graph.look()
+        controller.start()
+        return f"started: {controller.status().text}"
+
+    def _stop(self, controller: Controller) -> str:
+        controller.stop()
+        return controller.status().text
+
+    def _reset(self, controller: Controller) -> str:
+        cleared = ", ".join(fault.code for fault in controller.reset())
+        return f"reset{cleared and f', cleared: {cleared}'}: {controller.status().text}"
 
     # -- another policy -------------------------------------------------------------------------
 
@@ -216,7 +222,7 @@ class InferenceNode(SafeLifecycleNode):
         if self.controller is None:
             raise Refused(self.status().text)
         self.controller.may_load()
-        return self._parameter_server.wanted()
+        return self._parameter_server.read()
 
     def _replace(self, policy: Policy, settings: Settings) -> str:
         """Let the policy take the place of the one in force. Nothing moves before `~/start`, and a
@@ -243,13 +249,6 @@ class InferenceNode(SafeLifecycleNode):
             self.enable_publishers()
             self._activate(start=False)
         return f"loaded: {self._in_force()}; {self.status().text}"
-
-    def _before_start(self) -> None:
-        """:raises Refused: a policy is being loaded: which one is to start?"""
-        if self.loading:
-            raise Refused("a policy is being loaded: wait for the answer of ~/load")
-        assert self._side is not None
-        self._side.graph.look()
 
     # -- parameters and diagnostics -------------------------------------------------------------
 
@@ -290,7 +289,7 @@ def main(args: Sequence[str] | None = None) -> int:
         node = InferenceNode()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        failed: list[str] = []
+        failed = threading.Event()
         if node.autostart:
             # In the executor: a policy that never finishes its warm-up must not keep us here.
             executor.create_task(_autostart, node, stop, failed)
@@ -311,15 +310,13 @@ def main(args: Sequence[str] | None = None) -> int:
         # The interpreter would abort on a thread that is still in the network.
         if hung or node.loading:
             os._exit(1)
-    return 1 if failed else 0
+    return int(failed.is_set())
 
 
-def _autostart(node: InferenceNode, stop: threading.Event, failed: list[str]) -> None:
-    for name in ("configure", "activate"):
-        if stop.is_set():
-            return
-        if getattr(node, f"trigger_{name}")() != TransitionCallbackReturn.SUCCESS:
-            failed.append(name)
+def _autostart(node: InferenceNode, stop: threading.Event, failed: threading.Event) -> None:
+    for trigger in (node.trigger_configure, node.trigger_activate):
+        if not stop.is_set() and trigger() != TransitionCallbackReturn.SUCCESS:
+            failed.set()
             stop.set()
 
 

@@ -1,13 +1,14 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A lifecycle node that survives exceptions in its transitions, and requests
-that its state does not allow: rclpy's does not."""
+"""A lifecycle node that survives exceptions in its transitions, and requests that its state does
+not allow: rclpy's does not."""
 
 from __future__ import annotations
 
 import traceback
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -21,7 +22,8 @@ class SafeLifecycleNode(LifecycleNode):
 
     def __init__(self, node_name: str, **options: Any) -> None:
         super().__init__(node_name, **options)
-        self._survive_invalid_transitions()
+        service = self._service_change_state
+        service.callback = partial(self._change_state, service.callback)
 
     @property
     def state(self) -> str:
@@ -41,8 +43,8 @@ class SafeLifecycleNode(LifecycleNode):
         """The lifecycle publishers publish by then."""
 
     @abstractmethod
-    def deactivate(self) -> None:
-        """The lifecycle publishers publish until it returns."""
+    def halt(self) -> None:
+        """Deactivate. The lifecycle publishers publish until it returns."""
 
     @abstractmethod
     def release(self) -> None:
@@ -53,25 +55,13 @@ class SafeLifecycleNode(LifecycleNode):
         """A transition has failed, and why."""
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        def configure() -> None:
-            self.configure()
-            super(SafeLifecycleNode, self).on_configure(state)
-
-        return self._transition("configure", configure)
+        return self._transition("configure", self.configure, partial(super().on_configure, state))
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        def activate() -> None:
-            super(SafeLifecycleNode, self).on_activate(state)
-            self.activate()
-
-        return self._transition("activate", activate)
+        return self._transition("activate", partial(super().on_activate, state), self.activate)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        def deactivate() -> None:
-            self.deactivate()
-            super(SafeLifecycleNode, self).on_deactivate(state)
-
-        return self._transition("deactivate", deactivate)
+        return self._transition("deactivate", self.halt, partial(super().on_deactivate, state))
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         return self._transition("cleanup", self.release)
@@ -83,10 +73,11 @@ class SafeLifecycleNode(LifecycleNode):
         """After a failed transition the node is unconfigured, whatever was half done."""
         return self._transition("error", self.release)
 
-    def _transition(self, name: str, work: Callable[[], None]) -> TransitionCallbackReturn:
+    def _transition(self, name: str, *steps: Callable[[], object]) -> TransitionCallbackReturn:
         # rclpy swallows exceptions of these callbacks without a word.
         try:
-            work()
+            for step in steps:
+                step()
         except SarnnError as error:
             self.get_logger().error(f"{name} failed: {error}")
             self.release()
@@ -99,20 +90,14 @@ class SafeLifecycleNode(LifecycleNode):
             return TransitionCallbackReturn.ERROR
         return TransitionCallbackReturn.SUCCESS
 
-    def _survive_invalid_transitions(self) -> None:
+    def _change_state(self, answer: Callable[[Any, Any], Any], request: Any, response: Any) -> Any:
         # In Jazzy a request that the state does not allow raises through the executor: the node
         # would die, and the caller would wait for ever.
-        service = self._service_change_state
-        answer = service.callback
-
-        def change_state(request: Any, response: Any) -> Any:
-            try:
-                return answer(request, response)
-            except RCLError as error:
-                self.get_logger().warning(
-                    f"transition {request.transition.id} refused while {self.state}: {error}"
-                )
-                response.success = False
-                return response
-
-        service.callback = change_state
+        try:
+            return answer(request, response)
+        except RCLError as error:
+            self.get_logger().warning(
+                f"transition {request.transition.id} refused while {self.state}: {error}"
+            )
+            response.success = False
+            return response

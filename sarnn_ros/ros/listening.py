@@ -26,11 +26,10 @@ from sarnn_ros.ros.messages import message_class
 from sarnn_ros.spec import JOINT_STATE_TYPE
 
 #: How often new topics are looked for, s.
-LOOK_SECONDS = 0.2
-#: Every node has these.
-HOUSEKEEPING = ("/rosout", "/parameter_events")
-#: A rate follows from two messages at least.
-LEAST = 2
+POLL_SECONDS = 0.2
+#: Every node has these topics.
+TOPICS_OF_ANY_NODE = ("/rosout", "/parameter_events")
+MIN_MESSAGES_FOR_RATE = 2
 
 
 @dataclass
@@ -72,25 +71,26 @@ def listen(node: Node, seconds: float, timeout: float, stop: threading.Event) ->
     started = looked = time.monotonic()
     ends = started + timeout
     complete = False
-    _look(node, heard)
+    _subscribe_to_new(node, heard)
     while not stop.is_set() and (now := time.monotonic()) < ends:
-        executor.spin_once(LOOK_SECONDS)
-        if now - looked > LOOK_SECONDS:
+        executor.spin_once(POLL_SECONDS)
+        if now - looked > POLL_SECONDS:
             looked = now
-            _look(node, heard)
+            _subscribe_to_new(node, heard)
             if not complete and heard.complete:
                 complete, ends = True, min(ends, now + seconds)
     executor.shutdown()
     for sample in heard.samples.values():
-        if sample.count < LEAST and sample.error is None:
+        if sample.count < MIN_MESSAGES_FOR_RATE and sample.error is None:
             sample.error = _silent(sample, time.monotonic() - started)
     return heard
 
 
-def _look(node: Node, heard: Heard) -> None:
+def _subscribe_to_new(node: Node, heard: Heard) -> None:
     """Subscribe to what has appeared. With a simulated clock, begin again on that clock."""
     for topic, kinds in node.get_topic_names_and_types():
-        if topic in HOUSEKEEPING or topic in heard.topics or not node.count_publishers(topic):
+        is_known = topic in TOPICS_OF_ANY_NODE or topic in heard.topics
+        if is_known or not node.count_publishers(topic):
             continue
         heard.topics[topic] = ", ".join(kinds)
         if topic == "/clock":
@@ -140,9 +140,8 @@ def _subscribe_description(node: Node, heard: Heard, topic: str) -> None:
 
 def _silent(sample: Sample, seconds: float) -> BagError:
     sent = "one message" if sample.count else "no message"
+    remedy = f"; for large images, {IMAGE_LOSS_REMEDY}" if sample.camera else ""
     return BagError(
         f"has a publisher, and sent {sent} in {seconds:.0f} s",
-        remedy=f"check that its driver runs; for large images, {IMAGE_LOSS_REMEDY}"
-        if sample.camera
-        else "check that its driver runs",
+        remedy=f"check that its driver runs{remedy}",
     )

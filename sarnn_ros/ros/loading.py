@@ -25,7 +25,7 @@ from sarnn_ros.errors import PolicyError, SarnnError
 from sarnn_ros.policy.runtime import Policy
 
 #: Longer than the first steps of a policy may take; a network file system may never answer.
-DEADLINE_S = 150.0
+DEADLINE_SECONDS = 150.0
 
 
 class PolicyLoader:
@@ -45,15 +45,11 @@ class PolicyLoader:
         replace: Callable[[Policy, Settings], str],
         wake: Callable[[], None],
     ) -> None:
-        self._node = node
-        self._begin = begin
-        self._replace = replace
-        self._wake = wake
+        self._node, self._begin, self._replace, self._wake = node, begin, replace, wake
         self.loading: str | None = None
         # A group of its own: the others would wait until it has answered.
-        node.create_service(
-            Trigger, "~/load", self._serve, callback_group=ReentrantCallbackGroup()
-        )
+        group = ReentrantCallbackGroup()
+        node.create_service(Trigger, "~/load", self._serve, callback_group=group)
 
     async def _serve(self, _: Any, response: Any) -> Any:
         log = self._node.get_logger()
@@ -101,11 +97,11 @@ class PolicyLoader:
             timer.cancel()
 
         late = PolicyError(
-            f"not loaded within {DEADLINE_S:g} s",
+            f"not loaded within {DEADLINE_SECONDS:g} s",
             where=settings.policy,
             remedy="is it on a network file system that does not answer? Copy it to this computer",
         )
-        timer = threading.Timer(DEADLINE_S, settle, [late])
+        timer = threading.Timer(DEADLINE_SECONDS, settle, [late])
         timer.daemon = True
         timer.start()
         threading.Thread(target=read, name="load", daemon=True).start()

@@ -23,7 +23,7 @@ except ImportError:  # Humble
 
 from sarnn_ros.errors import IMAGE_LOSS_REMEDY
 
-#: A busy machine loses a few: so many images of one topic, within so many s, are said.
+#: A busy machine loses a few: so many images of one topic, within so many s, are reported.
 MIN_LOST = 10
 WINDOW_SECONDS = 10.0
 #: And not again for so long, s.
@@ -59,20 +59,22 @@ class Losses:
 
     def __init__(self, say: Callable[[str, str], object]) -> None:
         self._say = say
-        self._lost: dict[str, tuple[float, int]] = {}  # since when, and how many
-        self._quiet_until: dict[str, float] = {}
+        self._lost: dict[str, tuple[float, int]] = {}  # counted since when, s, and how many
 
     def add(self, topic: str, count: int) -> None:
         """So many more of the topic's images are lost."""
         now = time.monotonic()
-        since, before = self._lost.get(topic, (now, 0))
+        since, lost = self._lost.get(topic, (now, 0))
+        if now < since:  # it was reported not long ago
+            return
         if now - since > WINDOW_SECONDS:
-            since, before = now, 0
-        self._lost[topic] = since, before + count
-        if before + count >= MIN_LOST and now >= self._quiet_until.get(topic, now):
-            self._quiet_until[topic] = now + QUIET_SECONDS
+            since, lost = now, 0
+        lost += count
+        self._lost[topic] = since, lost
+        if lost >= MIN_LOST:
+            self._lost[topic] = now + QUIET_SECONDS, 0
             self._say(
                 topic,
-                f"{before + count} images of '{topic}' were lost on their way to this node within "
+                f"{lost} images of '{topic}' were lost on their way to this node within "
                 f"{max(1.0, now - since):.0f} s: {IMAGE_LOSS_REMEDY}",
             )

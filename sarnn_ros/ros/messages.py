@@ -31,11 +31,13 @@ COMMAND_TYPES: dict[str, Any] = {
     "float64": Float64,
 }
 
-#: Colours (RGB, 0 to 1) of the attention points: where they are now, where they will be next, and
-#: where they were seen best.
-ENCODER_COLOR = (1.0, 0.25, 0.2)
-DECODER_COLOR = (0.2, 0.6, 1.0)
-REMEMBERED_COLOR = (1.0, 0.8, 0.2)
+#: Colours (RGB, 0 to 1) of the attention points, by the marker's namespace: where they are now,
+#: where they will be next, and where they were seen best.
+POINT_COLORS = {
+    "encoder": (1.0, 0.25, 0.2),
+    "decoder": (0.2, 0.6, 1.0),
+    "remembered": (1.0, 0.8, 0.2),
+}
 
 
 def message_class(kind: str) -> Any:
@@ -66,12 +68,6 @@ def joint_state(names: Sequence[str], positions: NDArray[np.float64], stamp_ns: 
     )
 
 
-def forward_position(names: Sequence[str], positions: NDArray[np.float64]) -> Float64MultiArray:
-    """Set-points (n,) for forward_command_controller, which knows joints by their place only;
-    the names are in the layout for those who read the topic."""
-    return labelled(names, positions)
-
-
 def labelled(
     names: Sequence[str], values: Sequence[float] | NDArray[np.float64]
 ) -> Float64MultiArray:
@@ -81,11 +77,6 @@ def labelled(
         MultiArrayDimension(label=",".join(names), size=len(values), stride=len(values))
     ]
     return message
-
-
-def float64(positions: NDArray[np.float64]) -> Float64:
-    """The set-point of a single joint, shape (1,)."""
-    return Float64(data=float(positions.item()))
 
 
 def joint_trajectory(
@@ -131,30 +122,27 @@ def jpeg(pixels: NDArray[np.uint8], header: Header, quality: int) -> CompressedI
 
 
 def attention_marker(
-    points: NDArray[np.float64],
-    header: Header,
-    *,
-    namespace: str,
-    color: tuple[float, float, float],
-    scale: float,
+    points: NDArray[np.float64], header: Header, namespace: str, scale: float
 ) -> ImageMarker:
     """Attention points as pixels of the source image.
 
     :param points: (k, 2), x and y in pixels of the image that `header` belongs to.
+    :param namespace: one of `POINT_COLORS`.
     :param scale: diameter of a drawn point, pixels.
     """
-    marker_color = ColorRGBA(r=color[0], g=color[1], b=color[2], a=1.0)
+    red, green, blue = POINT_COLORS[namespace]
+    color = ColorRGBA(r=red, g=green, b=blue, a=1.0)
     return ImageMarker(
         header=header,
         ns=namespace,
         type=ImageMarker.POINTS,
         action=ImageMarker.ADD,
         scale=float(scale),
-        outline_color=marker_color,
-        fill_color=marker_color,
+        outline_color=color,
+        fill_color=color,
         filled=1,
         points=[Point(x=float(x), y=float(y)) for x, y in points],
-        outline_colors=[marker_color] * len(points),
+        outline_colors=[color] * len(points),
     )
 
 
@@ -167,13 +155,12 @@ def diagnostic_status(
         level=level,
         message=message,
         hardware_id=hardware_id,
-        values=[KeyValue(key=key, value=_text(value)) for key, value in values.items()],
+        values=[
+            KeyValue(key=key, value=f"{value:.6g}" if isinstance(value, float) else str(value))
+            for key, value in values.items()
+        ],
     )
 
 
 def diagnostic_array(statuses: Sequence[DiagnosticStatus], stamp_ns: int) -> DiagnosticArray:
     return DiagnosticArray(header=Header(stamp=time_message(stamp_ns)), status=list(statuses))
-
-
-def _text(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -39,22 +39,25 @@ class ParameterServer:
 
     :param on_change: called while locked, before the parameters become those that it is given. A
         `ConfigError` or `RuntimeError` refuses the change.
-    :ivar current: as of the last `read`, with later changes of the live ones.
+    :ivar current: those in force, with later changes of the live ones.
+    :ivar wrong: with what values, that the parameters cannot have, the node was started.
+    :ivar locked: from configure to cleanup, when only `live` parameters may change, and those of
+        `~/load`, which takes them.
     """
 
     def __init__(self, node: Node, on_change: Callable[[Settings], None]) -> None:
         self._node = node
         self._on_change = on_change
-        self._locked = False
+        self.locked = False
         # There is no public way to ask for the overrides that nobody declared.
         given = {
             name: item.value
             for name, item in node._parameter_overrides.items()
             if not name.startswith(FOREIGN_PARAMETERS)
         }
-        self._wrong = {name: given[name] for name in find_problems(given)}
+        self.wrong = {name: given[name] for name in find_problems(given)}
         self.current = build_settings(
-            {name: value for name, value in given.items() if name not in self._wrong}
+            {name: value for name, value in given.items() if name not in self.wrong}
         )
         for name, value in flatten(self.current).items():
             declaration = DECLARATIONS[name]
@@ -63,21 +66,13 @@ class ParameterServer:
             )
         node.add_on_set_parameters_callback(self._check_change)
 
-    def is_wrong(self, name: str) -> bool:
-        """Whether the node was started with a value that the parameter cannot have."""
-        return name in self._wrong
-
     def read(self) -> Settings:
-        """The parameters as they are now, which become `current`.
+        """The parameters as they are now. To be assigned to `current` when they are in force.
 
         :raises ConfigError: if the node was started with wrong or unknown ones.
         """
-        self.current = self.wanted()
-        return self.current
-
-    def wanted(self) -> Settings:
-        """As `read`, but `current` stays: what `~/load` is to load."""
-        return build_settings({**self._values(), **self._wrong})
+        values = {name: self._node.get_parameter(name).value for name in DECLARATIONS}
+        return build_settings({**values, **self.wrong})
 
     def loaded(self, settings: Settings) -> None:
         """A policy that these name is in force from now on."""
@@ -86,27 +81,19 @@ class ParameterServer:
             update={name: getattr(settings, name) for name in names}
         )
 
-    def lock(self, locked: bool) -> None:
-        """While locked (from configure to cleanup) only `live` parameters may change, and those of
-        `~/load`, which takes them."""
-        self._locked = locked
-
-    def _values(self) -> dict[str, Any]:
-        return {name: self._node.get_parameter(name).value for name in DECLARATIONS}
-
     def _check_change(self, parameters: Iterable[Parameter]) -> SetParametersResult:
         changed = {item.name: item.value for item in parameters if item.name in DECLARATIONS}
         problems = [f"{name}: {text}" for name, text in find_problems(changed).items()]
         problems += [
             f"{name}: takes effect at configure only; clean the node up first"
             for name in changed
-            if self._locked and not (DECLARATIONS[name].live or DECLARATIONS[name].on_load)
+            if self.locked and not (DECLARATIONS[name].live or DECLARATIONS[name].on_load)
         ]
         if problems:
             return SetParametersResult(successful=False, reason="; ".join(problems))
         for name in changed:
-            self._wrong.pop(name, None)
-        if self._locked and changed:
+            self.wrong.pop(name, None)
+        if self.locked and changed:
             now = flatten(self.current)
             try:
                 self._on_change(build_settings({**now, **changed}))
@@ -140,14 +127,12 @@ def refuse_unknown(node: Node) -> None:
 
 def _ros_value(declaration: Declaration, value: Any) -> Any:
     # An empty list has no type of its own.
-    types = {
+    array = {
         tuple[int, ...]: Parameter.Type.INTEGER_ARRAY,
         tuple[float, ...]: Parameter.Type.DOUBLE_ARRAY,
         tuple[str, ...]: Parameter.Type.STRING_ARRAY,
-    }
-    if declaration.kind not in types:
-        return value
-    return Parameter(declaration.name, types[declaration.kind], list(value)).value
+    }.get(declaration.kind)
+    return value if array is None else Parameter(declaration.name, array, list(value)).value
 
 
 def descriptor(declaration: Declaration) -> ParameterDescriptor:
@@ -162,13 +147,12 @@ def descriptor(declaration: Declaration) -> ParameterDescriptor:
         # We check the type ourselves: rclpy refuses `5` for a double and `[]` for a list.
         dynamic_typing=True,
     )
-    if declaration.low is not None and declaration.high is not None:
+    low, high = declaration.low, declaration.high
+    if low is not None and high is not None:
         if declaration.kind is int:
-            ends = IntegerRange(from_value=int(declaration.low), to_value=int(declaration.high))
+            ends = IntegerRange(from_value=int(low), to_value=int(high))
             descriptor.integer_range = [ends]
         elif declaration.kind is float:
-            ends = FloatingPointRange(
-                from_value=float(declaration.low), to_value=float(declaration.high)
-            )
+            ends = FloatingPointRange(from_value=float(low), to_value=float(high))
             descriptor.floating_point_range = [ends]
     return descriptor

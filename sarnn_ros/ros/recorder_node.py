@@ -9,10 +9,8 @@ is written, is decided in `data.session` and `data.record`.
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,6 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -34,7 +31,6 @@ from rosbags.interfaces import (
 )
 from std_srvs.srv import Trigger
 
-from sarnn_ros.data.record import Label
 from sarnn_ros.data.session import TAKEOVER, Channel, Session, channels
 from sarnn_ros.data.write_bag import DEFAULT_QOS
 from sarnn_ros.errors import ConfigError, SarnnError
@@ -42,12 +38,12 @@ from sarnn_ros.ros import messages
 from sarnn_ros.ros.losses import Losses, subscribe_counting_losses
 from sarnn_ros.ros.messages import message_class
 from sarnn_ros.ros.parameters import refuse_unknown
-from sarnn_ros.ros.spinning import end_spinning, initialise, spin
+from sarnn_ros.ros.spinning import initialise, spinning
 from sarnn_ros.signals import stop_on_signals
 from sarnn_ros.spec import NANOSECONDS, Spec, load_spec
 
-#: Queued per topic while a write is slow.
-DEPTH = 200
+#: Messages per topic that wait while a write is slow.
+QUEUE_DEPTH = 200
 #: How long the recorder may take to write the end of an episode, s.
 CLOSING_SECONDS = 30.0
 
@@ -94,19 +90,19 @@ class RecorderNode(Node):
                 )
             extra = Channel(topic, kind, shared=True)
             self._channels.setdefault(self.resolve_topic_name(topic), extra)
-        self._session = Session(Path(out_path), min_free, observed)
+        self.session = Session(Path(out_path), min_free, observed)
         self._takeover = self.resolve_topic_name(f"~/{TAKEOVER}")
         self._subscribed: set[str] = set()
-        self._losses = Losses(self._say_lost)
-        #: Shared topics whose publishers keep messages for who comes later, as /tf_static.
+        self._losses = Losses(lambda _, text: self._log(text))
+        # Shared topics whose publishers keep messages for who comes later, as /tf_static.
         self._lasting: set[str] = set()
         for name, serve in (
             ("start_episode", self.start_episode),
-            ("stop_episode", self.stop_episode),
-            ("discard_episode", self.discard_episode),
+            ("stop_episode", self.session.stop),
+            ("discard_episode", self.session.discard),
             ("preflight", self.say_preflight),
-            ("label_success", lambda: self.label("success")),
-            ("label_failure", lambda: self.label("failure")),
+            ("label_success", partial(self.session.label, "success")),
+            ("label_failure", partial(self.session.label, "failure")),
             ("takeover", self.take_over),
         ):
             self.create_service(Trigger, f"~/{name}", _served(serve))
@@ -117,24 +113,16 @@ class RecorderNode(Node):
         self.create_timer(0.5, self._diagnose, clock=self._steady)
         self._look_after()
 
-    @property
-    def recording(self) -> bool:
-        return self._session.recording
-
     # -- what a user does -------------------------------------------------------------------
 
     def preflight(self) -> list[str]:
         """What stands in the way of recording now; empty if nothing does."""
-        problems = self._session.problems()
+        problems = self.session.problems()
+        now_ns, steady_ns = self.get_clock().now().nanoseconds, self._steady.now().nanoseconds
         for topic, channel in self._channels.items():
             publishers = self.get_publishers_info_by_topic(topic)
-            problems += channel.problems(
-                topic,
-                [(one.node_name, one.topic_type) for one in publishers],
-                _newest(channel),
-                self.get_clock().now().nanoseconds,
-                self._steady.now().nanoseconds,
-            )
+            senders = [(one.node_name, one.topic_type) for one in publishers]
+            problems += channel.problems(topic, senders, _newest(channel), now_ns, steady_ns)
         return problems
 
     def _unusable_commands(self) -> list[str]:
@@ -150,40 +138,22 @@ class RecorderNode(Node):
     def start_episode(self) -> str:
         """:raises ConfigError: an episode is running, or the preflight found problems."""
         topics = {
-            topic: (self._channels[topic].type, self._offered(topic)) for topic in self._subscribed
+            topic: (
+                self._channels[topic].type,
+                [_qos(one.qos_profile) for one in self.get_publishers_info_by_topic(topic)],
+            )
+            for topic in self._subscribed
         }
         topics[self._takeover] = ("std_msgs/msg/Bool", [DEFAULT_QOS])
-        said = self._session.start(topics, self.preflight)
+        said = self.session.start(topics, self.preflight)
         for topic in self._lasting:
             for raw in list(self._channels[topic].last):  # they were sent long ago
-                self._session.write(topic, self.get_clock().now().nanoseconds, raw)
-        return "; but ".join([said, *self._session.unusable(self._unusable_commands())])
-
-    def stop_episode(self, wait: float = 0.0) -> str:
-        """See `Session.stop`."""
-        return self._session.stop(wait)
-
-    def discard_episode(self) -> str:
-        """See `Session.discard`."""
-        return self._session.discard()
-
-    def label(self, label: Label, wait: float = 0.0) -> str:
-        """See `Session.label`."""
-        return self._session.label(label, wait)
+                self.session.write(topic, self.get_clock().now().nanoseconds, raw)
+        return "; but ".join([said, *self.session.unusable(self._unusable_commands())])
 
     def take_over(self) -> str:
         """See `Session.take_over`."""
-        return self._session.take_over(self._takeover, self.get_clock().now().nanoseconds)
-
-    @property
-    def kept(self) -> int:
-        """See `Session.kept`."""
-        return self._session.kept
-
-    @property
-    def checking(self) -> bool:
-        """See `Session.checking`."""
-        return self._session.checking
+        return self.session.take_over(self._takeover, self.get_clock().now().nanoseconds)
 
     def status(self) -> str:
         """One line: the clock of the episode, what comes on each topic, and what is wrong with
@@ -194,17 +164,18 @@ class RecorderNode(Node):
             for topic, one in list(self._channels.items())
             if one.required or one.arrivals
         ]
-        what = f"{self._session.episode} {self._session.seconds:5.1f} s"
-        head = f"recording {what}" if self.recording else "not recording"
-        found = ["checking the last episode"] if self.checking else []
-        found += [self._session.verdict] if self._session.verdict else []
-        return "  ".join([head, *rates, f"{self.kept} kept", *found])
+        session = self.session
+        what = f"{session.episode} {session.seconds:5.1f} s"
+        head = f"recording {what}" if session.recording else "not recording"
+        checking = "checking the last episode" if session.checking else ""
+        parts = [head, *rates, f"{session.kept} kept", checking, session.verdict]
+        return "  ".join(filter(None, parts))
 
     def usage(self) -> str:
         """One line: what this node waits for, and how to use it."""
         name = self.get_fully_qualified_name()
         return (
-            f"{name} waits, to record into {self._session.out}: "
+            f"{name} waits, to record into {self.session.out}: "
             f"ros2 service call {name}/start_episode std_srvs/srv/Trigger, then stop_episode; or "
             "the buttons of 'sarnn web'; or, instead of this node, the keys of 'sarnn record'"
         )
@@ -217,16 +188,19 @@ class RecorderNode(Node):
 
     def close(self) -> None:
         """Keep what is being recorded, as much of it as can be written."""
-        if self.recording:
+        if self.session.recording:
             try:
-                self._session.stop()
+                self.session.stop()
             except (SarnnError, OSError) as error:
                 self.get_logger().error(f"the episode's end is not written: {error}")
 
-    def finish(self) -> None:
-        """Wait for the checks of what was kept, and say what they found."""
-        self._session.finish_checks(CLOSING_SECONDS / 2)
-        self._tell(self._session.news())
+    def destroy_node(self) -> None:
+        """Keep the episode under way; wait for the checks of what was kept, and say what they
+        found."""
+        self.close()
+        self.session.finish_checks(CLOSING_SECONDS / 2)
+        self._tell(self.session.news())
+        super().destroy_node()
 
     def _tell(self, news: Iterable[str]) -> None:
         for one in news:
@@ -238,32 +212,35 @@ class RecorderNode(Node):
         """Subscribe to what has appeared; end an episode before the disk is full."""
         for topic in self._channels.keys() - self._subscribed:
             self._subscribe(topic, self._channels[topic])
-        if self.recording:
-            for problem in self._session.problems():
-                self.get_logger().error(self._session.log(f"recording ends: {problem}"))
-                self.close()
+        if self.session.recording:
+            for problem in self.session.problems():
+                self._end_for(problem)
         now = self._steady.now().nanoseconds
         silences = {topic: one.silence(now) for topic, one in self._channels.items()}
-        self._tell(self._session.silent({t: gap for t, gap in silences.items() if gap}))
-        if self.recording:
-            self._tell(self._session.unusable(self._unusable_commands()))
-        self._tell(self._session.news())
+        self._tell(self.session.silent({t: gap for t, gap in silences.items() if gap}))
+        if self.session.recording:
+            self._tell(self.session.unusable(self._unusable_commands()))
+        self._tell(self.session.news())
 
-    def _say_lost(self, _: str, text: str) -> None:
-        self.get_logger().error(self._session.log(text))
+    def _end_for(self, reason: object) -> None:
+        self._log(f"recording ends: {reason}")
+        self.close()
+
+    def _log(self, text: str) -> None:
+        self.get_logger().error(self.session.log(text))
 
     def _diagnose(self) -> None:
         steady_ns = self._steady.now().nanoseconds
         silent = [name for name, one in self._channels.items() if one.silence(steady_ns)]
-        is_wrong = silent or self._session.verdict
+        is_wrong = silent or self.session.verdict
         level = DiagnosticStatus.WARN if is_wrong else DiagnosticStatus.OK
         values = {
-            "recording": self.recording,
-            "episode": self._session.episode,
-            "seconds": self._session.seconds,
-            "kept": self.kept,
+            "recording": self.session.recording,
+            "episode": self.session.episode,
+            "seconds": self.session.seconds,
+            "kept": self.session.kept,
             "silent": ", ".join(silent),
-            "left_out": ", ".join(self._session.left_out),
+            "left_out": ", ".join(self.session.left_out),
         }
         name = f"{self.get_fully_qualified_name()}: session"
         status = messages.diagnostic_status(name, level, self.status(), "", values)
@@ -275,28 +252,25 @@ class RecorderNode(Node):
         if not publishers or any(one.topic_type != channel.type for one in publishers):
             return
         # Ask for no more than every publisher offers, or some would not be heard.
-        reliable = all(
-            one.qos_profile.reliability == ReliabilityPolicy.RELIABLE for one in publishers
-        )
-        lasting = all(
-            one.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for one in publishers
-        )
+        offered = [one.qos_profile for one in publishers]
         qos = QoSProfile(
-            depth=DEPTH,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if lasting else DurabilityPolicy.VOLATILE,
+            depth=QUEUE_DEPTH,
+            reliability=ReliabilityPolicy.RELIABLE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL,
         )
-
-        if lasting and channel.shared:
+        if any(one.reliability != ReliabilityPolicy.RELIABLE for one in offered):
+            qos.reliability = ReliabilityPolicy.BEST_EFFORT
+        if any(one.durability != DurabilityPolicy.TRANSIENT_LOCAL for one in offered):
+            qos.durability = DurabilityPolicy.VOLATILE
+        elif channel.shared:
             self._lasting.add(topic)
 
         def take(raw: bytes) -> None:
             channel.arrived(self._steady.now().nanoseconds, raw)
             try:
-                self._session.write(topic, self.get_clock().now().nanoseconds, raw)
+                self.session.write(topic, self.get_clock().now().nanoseconds, raw)
             except OSError as error:
-                self.get_logger().error(self._session.log(f"recording ends: {error}"))
-                self.close()
+                self._end_for(error)
 
         lose = partial(self._losses.add, topic)
         kind = message_class(channel.type)
@@ -322,9 +296,6 @@ class RecorderNode(Node):
             }
         )
 
-    def _offered(self, topic: str) -> Sequence[Qos]:
-        return [_qos(one.qos_profile) for one in self.get_publishers_info_by_topic(topic)]
-
 
 def _newest(channel: Channel) -> list[Any]:
     """Its newest messages, if there is something to check of them."""
@@ -336,10 +307,8 @@ def _served(work: Callable[[], str]) -> Callable[[Any, Any], Any]:
     def serve(_: Any, response: Any) -> Any:
         try:
             response.success, response.message = True, work()
-        except SarnnError as error:
-            response.success, response.message = False, error.problem
-        except OSError as error:
-            response.success, response.message = False, str(error)
+        except (SarnnError, OSError) as error:
+            response.success, response.message = False, str(getattr(error, "problem", error))
         return response
 
     return serve
@@ -363,7 +332,7 @@ def _qos(profile: Any) -> Qos:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run until SIGINT, SIGTERM or SIGHUP; an episode under way is kept."""
+    """Run until SIGINT, SIGQUIT, SIGTERM or SIGHUP; an episode under way is kept."""
     # An episode's end may be long in coming on a slow disk.
     with stop_on_signals(CLOSING_SECONDS) as stop:
         if not initialise(args):
@@ -378,25 +347,6 @@ def main(args: Sequence[str] | None = None) -> int:
             print(node.usage(), flush=True)
             stop.wait()
     return 0
-
-
-@contextlib.contextmanager
-def spinning(node: RecorderNode) -> Iterator[None]:
-    """Spin in the background; then keep the episode under way, and end everything."""
-    executor = SingleThreadedExecutor(context=node.context)
-    executor.add_node(node)
-    stop = threading.Event()
-    thread = threading.Thread(target=spin, args=(executor, node, stop), name="executor")
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        end_spinning(executor, thread)
-        node.close()
-        node.finish()
-        node.destroy_node()
-        rclpy.try_shutdown(context=node.context)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from sarnn_ros.control.tick import Tick
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.ros import graph_watch
 from sarnn_ros.ros.graph_watch import GraphWatch
-from sarnn_ros.ros.inputs import connect_inputs
 from sarnn_ros.ros.sender import CommandSender
+from sarnn_ros.ros.sensors import connect_inputs
 from sarnn_ros.ros.throttle import ThrottledLog
 from sarnn_ros.ros.viewer import Viewer
 
@@ -87,22 +87,23 @@ class RobotSide:
             self.controller = build_controller(policy, settings, ports)
             for disconnect in connect_inputs(node, self.controller, now, self.graph, log):
                 undo.callback(disconnect)
-            timer = node.create_timer(graph_watch.PERIOD, self.graph.look, clock=steady)
+            timer = node.create_timer(graph_watch.PERIOD_SECONDS, self.graph.look, clock=steady)
             undo.callback(node.destroy_timer, timer)
             self._undo = undo.pop_all()
 
     def activate(self, *, start: bool) -> None:
-        """Begin to tick. :param start: command at once, unless a fault is latched."""
+        """Begin to tick.
+
+        :param start: command at once, unless a fault is latched.
+        """
         self.graph.look()
         self.controller.activate(start=start)
         self.viewer.start()
         self.controller.run()
 
     def halt(self) -> bool:
-        """Stop commanding, the hold sent; then end the threads.
-
-        :returns: whether they have ended: a policy may never return.
-        """
+        """Stop commanding, the hold sent; then end the threads. Returns whether they have ended: a
+        policy may never return."""
         ended = self.controller.halt()
         if not ended:
             self._node.get_logger().error("the policy does not return: restart the node")

@@ -11,13 +11,14 @@ from typing import Any
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from rclpy.serialization import serialize_message
+from std_msgs.msg import Float64
 
 from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.resolve import CommandTopic
 from sarnn_ros.ros import messages
 
 #: How long to wait for a hold to arrive before its publisher is destroyed, s.
-FLUSH_S = 0.5
+FLUSH_SECONDS = 0.5
 
 
 class CommandSender:
@@ -35,15 +36,10 @@ class CommandSender:
         self._names = names
         self._period_ns = period_ns
         self._now_ns = now_ns
-        self._outlets = [
-            (
-                topic,
-                node.create_lifecycle_publisher(
-                    messages.COMMAND_TYPES[topic.interface], topic.name, 1
-                ),
-            )
-            for topic in topics
-        ]
+        self._outlets = []
+        for topic in topics:
+            kind = messages.COMMAND_TYPES[topic.interface]
+            self._outlets.append((topic, node.create_lifecycle_publisher(kind, topic.name, 1)))
 
     @property
     def publishers(self) -> dict[str, Any]:
@@ -72,14 +68,15 @@ class CommandSender:
         if topic.interface == "joint_state":
             return messages.joint_state(names, position, self._now_ns())
         if topic.interface == "forward_position":
-            return messages.forward_position(names, position)
+            # forward_command_controller knows joints by their place only.
+            return messages.labelled(names, position)
         if topic.interface == "float64":
-            return messages.float64(position)
+            return Float64(data=float(position.item()))
         return messages.joint_trajectory(names, command.trajectory(rows, self._period_ns))
 
     def destroy(self) -> None:
         for _, publisher in self._outlets:
             # What has not arrived when its publisher is destroyed is lost: the hold would be.
-            publisher.wait_for_all_acked(Duration(seconds=FLUSH_S))
+            publisher.wait_for_all_acked(Duration(seconds=FLUSH_SECONDS))
             self._node.destroy_lifecycle_publisher(publisher)
         self._outlets = []

@@ -1,6 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Subscribes to the topics of a spec, and hands on every message. No decisions.
+"""Connects a controller's inputs to ROS: sensor messages, the robot description, jumps of the
+clock. No decisions.
 
 Callbacks take microseconds: decoding waits until a tick needs the message. To rclpy an image is a
 block of memory. Of each joint name it makes a Python object, and 300,000 of them would keep the
@@ -14,85 +15,68 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
 
-from sarnn_ros.control.watchdogs import FormatWatch
-from sarnn_ros.errors import DecodeError
+from sarnn_ros.control.controller import Controller
+from sarnn_ros.control.settings import Settings
 from sarnn_ros.ros import messages
-from sarnn_ros.ros.losses import subscribe_counting_losses
-from sarnn_ros.spec import COMPRESSED_IMAGE_TYPE, IMAGE_TYPE, JOINT_STATE_TYPE
-from sarnn_ros.streams.observe import ObservationBuffer
+from sarnn_ros.ros.graph_watch import GraphWatch
+from sarnn_ros.ros.losses import Losses, subscribe_counting_losses
+from sarnn_ros.ros.throttle import ThrottledLog
 
-#: A thousand joints with long names have less, bytes.
-MAX_BYTES = 1 << 17
-
-SENSOR_TYPES: dict[str, Any] = {
-    IMAGE_TYPE: Image,
-    COMPRESSED_IMAGE_TYPE: CompressedImage,
-    JOINT_STATE_TYPE: JointState,
-}
-RELIABILITIES = {
-    "best_effort": ReliabilityPolicy.BEST_EFFORT,
-    "reliable": ReliabilityPolicy.RELIABLE,
-}
+#: Of a message that is no image; a thousand joints with long names have less.
+MAX_MESSAGE_BYTES = 1 << 17
 
 
 class Sensors:
     """The subscriptions, from now until `destroy`.
 
-    :param buffer: gets every message, with the time of its arrival.
-    :param formats: sees every image.
+    :param controller: gets every message, with the time of its arrival.
     :param reliability: best_effort or reliable.
-    :param now_ns: reads the node's clock.
-    :param arrived: called with the topic of every message.
-    :param image_tick: called with the tick and the arrival, ns, of every image that is a tick.
-    :param void: called with the topic of a message that cannot be used, and the reason.
-    :param lose: called with the topic of images that were lost on the way, and their number.
+    :param graph: counts the messages.
+    :param log: told of messages that cannot be used, and of images that were lost on the way.
     :raises EnvironmentProblem: a message type is not installed; nothing is subscribed to.
     """
 
     def __init__(
         self,
         node: Node,
-        buffer: ObservationBuffer,
-        formats: FormatWatch,
+        controller: Controller,
         reliability: str,
-        *,
-        now_ns: Callable[[], int],
-        arrived: Callable[[str], None],
-        image_tick: Callable[[int, int], None],
-        void: Callable[[str, DecodeError], None],
-        lose: Callable[[str, int], None],
+        graph: GraphWatch,
+        log: ThrottledLog,
     ) -> None:
         self._node = node
-        self._buffer = buffer
-        self._now_ns = now_ns
-        self._arrived = arrived
-        self._image_tick = image_tick
-        self._void = void
-        self._formats = formats
+        self._controller = controller
+        self._graph = graph
+        self._log = log
+        self._buffer, self._formats = controller.parts.buffer, controller.parts.formats
+        losses = Losses(lambda topic, text: log("warning", f"lost:{topic}", text))
         sensor_data = qos_profile_sensor_data
         qos = QoSProfile(
             depth=sensor_data.depth,
-            reliability=RELIABILITIES[reliability],
+            reliability=ReliabilityPolicy.get_from_short_key(reliability),
             durability=sensor_data.durability,
             history=sensor_data.history,
         )
+        routes = self._buffer.routes
         # All types before the first subscription: if one is not installed, there is none to end.
-        kinds = [streams[0].type for streams in buffer.routes.values()]
-        classes = [SENSOR_TYPES.get(kind) or messages.message_class(kind) for kind in kinds]
+        classes = [messages.message_class(streams[0].type) for streams in routes.values()]
         self.subscriptions = {
             topic: subscribe_counting_losses(
-                node, kind, topic, partial(self._take, topic), qos, partial(lose, topic)
+                node, kind, topic, partial(self._take, topic), qos, partial(losses.add, topic)
             )
             if kind in (Image, CompressedImage)
             else node.create_subscription(
                 kind, topic, partial(self._take_bytes, topic, kind), qos, raw=True
             )
-            for topic, kind in zip(buffer.routes, classes)
+            for topic, kind in zip(routes, classes)
         }
 
     def destroy(self) -> None:
@@ -101,17 +85,17 @@ class Sensors:
             self._node.destroy_subscription(self.subscriptions.popitem()[1])
 
     def _take_bytes(self, topic: str, kind: Any, content: bytes) -> None:
-        if len(content) > MAX_BYTES:
-            self._arrived(topic)
-            problem = f"{len(content)} bytes in one message, at most {MAX_BYTES} are read"
-            self._buffer.refuse(topic, problem)
-            self._void(topic, DecodeError(problem))
+        if len(content) <= MAX_MESSAGE_BYTES:
+            self._take(topic, deserialize_message(content, kind))
             return
-        self._take(topic, deserialize_message(content, kind))
+        self._graph.arrived(topic)
+        problem = f"{len(content)} bytes in one message, at most {MAX_MESSAGE_BYTES} are read"
+        self._buffer.refuse(topic, problem)
+        self._void(topic, problem)
 
     def _take(self, topic: str, message: Any) -> None:
-        self._arrived(topic)
-        receive_ns = self._now_ns()
+        self._graph.arrived(topic)
+        receive_ns = int(self._node.get_clock().now().nanoseconds)
         for stream in self._buffer.routes[topic]:
             if stream in self._buffer.cameras:
                 self._formats.see(stream.name, message)
@@ -119,4 +103,42 @@ class Sensors:
         for error in arrival.refused:
             self._void(topic, error)
         if arrival.tick_ns is not None:
-            self._image_tick(arrival.tick_ns, receive_ns)
+            self._controller.threads.ticker.image(arrival.tick_ns, receive_ns)
+
+    def _void(self, topic: str, why: object) -> None:
+        self._log("warning", f"void:{topic}", f"a message on '{topic}' is void: {why}")
+
+
+def connect_inputs(
+    node: Node,
+    controller: Controller,
+    settings: Settings,
+    graph: GraphWatch,
+    log: ThrottledLog,
+) -> list[Callable[[], object]]:
+    """Subscribe, and hand every message to the controller.
+
+    :param graph: counts the sensor messages, and gets the subscriptions.
+    :returns: what disconnects them.
+    """
+    sensors = Sensors(node, controller, settings.reliability, graph, log)
+    graph.listen(sensors.subscriptions)
+    jumps = node.get_clock().create_jump_callback(
+        JumpThreshold(
+            min_forward=Duration(nanoseconds=1),
+            min_backward=Duration(nanoseconds=-1),
+            on_clock_change=True,
+        ),
+        post_callback=lambda _: controller.threads.clock_moved(),
+    )
+    undo: list[Callable[[], object]] = [sensors.destroy, jumps.unregister]
+    if settings.robot_description_topic:
+        description = controller.parts.description
+        subscription = node.create_subscription(
+            String,
+            settings.robot_description_topic,
+            lambda text: description.take(text.data),
+            QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+        )
+        undo.append(partial(node.destroy_subscription, subscription))
+    return undo

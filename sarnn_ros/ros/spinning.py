@@ -8,11 +8,17 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import rclpy
-from rclpy.executors import Executor, ExternalShutdownException, ShutdownException
+from rclpy.executors import (
+    Executor,
+    ExternalShutdownException,
+    ShutdownException,
+    SingleThreadedExecutor,
+)
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
@@ -21,7 +27,7 @@ from sarnn_ros.errors import ConfigError, SarnnError, shorten
 from sarnn_ros.yaml_file import read_yaml
 
 #: Of a file of parameters, which may hold a robot description, bytes.
-MAX_BYTES = 1 << 22
+MAX_FILE_BYTES = 1 << 22
 
 RCLError = rclpy_implementation.RCLError
 RCLInvalidROSArgsError = rclpy_implementation.RCLInvalidROSArgsError
@@ -44,7 +50,7 @@ def initialise(args: Sequence[str] | None) -> bool:
     try:
         for name, path in pairwise(given):
             if name == "--params-file":  # rcl's parser has no bounds
-                read_yaml(Path(path), ConfigError, "see config/inference.yaml", MAX_BYTES)
+                read_yaml(Path(path), ConfigError, "see config/inference.yaml", MAX_FILE_BYTES)
         # rclpy's own handlers end the context at once, and with it the chance to send a hold.
         rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
     except (SarnnError, RCLError, RCLInvalidROSArgsError) as error:
@@ -95,3 +101,25 @@ def end_spinning(
     spinner.join(timeout_s)
     executor.shutdown(0.0)
     return not spinner.is_alive()
+
+
+@contextmanager
+def spinning(node: Node, stop: threading.Event | None = None) -> Iterator[None]:
+    """Run the node's callbacks in a thread; afterwards destroy the node, and end its context.
+
+    :param stop: ends the thread as well, and is set by its end.
+    """
+    stop = stop or threading.Event()
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    thread = threading.Thread(
+        target=spin, args=(executor, node, stop), name="executor", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        end_spinning(executor, thread)
+        node.destroy_node()
+        rclpy.try_shutdown(context=node.context)

@@ -9,10 +9,10 @@ from typing import Any
 
 from sarnn_ros.errors import shorten
 
-#: A traceback is shorter, characters.
-MAX_TEXT = 10_000
-#: The same message is not logged again within this time.
-LOG_INTERVAL_S = 5.0
+#: Characters; a traceback has fewer.
+MAX_TEXT_LENGTH = 10_000
+#: A message of the same key is not logged again within this time.
+LOG_INTERVAL_SECONDS = 5.0
 
 
 class ThrottledLog:
@@ -25,11 +25,11 @@ class ThrottledLog:
     def __call__(self, level: str, key: str, text: str) -> bool:
         """:param level: error, warning or info. Returns whether it is logged."""
         now = time.monotonic()
-        if now - self._logged.get(key, -LOG_INTERVAL_S) < LOG_INTERVAL_S:
+        if now - self._logged.get(key, -LOG_INTERVAL_SECONDS) < LOG_INTERVAL_SECONDS:
             return False
-        recent = {one: at for one, at in self._logged.items() if now - at < LOG_INTERVAL_S}
+        recent = {one: at for one, at in self._logged.items() if now - at < LOG_INTERVAL_SECONDS}
         self._logged = recent | {key: now}  # it does not grow with the number of keys
-        text = shorten(text, MAX_TEXT)
+        text = shorten(text, MAX_TEXT_LENGTH)
         # One line each: rclpy refuses two severities from the same line of code.
         if level == "error":
             self._logger.error(text)

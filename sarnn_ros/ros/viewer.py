@@ -38,15 +38,13 @@ from sarnn_ros.viz.overlay import (
     with_status,
 )
 
-#: Smaller than the deadline of anything: it only ends a thread.
+#: How long the thread may take to end, s.
 JOIN_SECONDS = 5.0
-
-
 #: Without a tick for so long the overlay is drawn all the same, s.
 SILENCE_SECONDS = 1.0
 JPEG_QUALITY = 85
-#: The queue of a picture: its reliability is the default, as that of RViz; only the newest counts.
-PICTURE_QOS = 1
+#: Of a picture only the newest counts; its reliability is the default, as that of RViz.
+PICTURE_QUEUE = 1
 
 
 @dataclass(frozen=True)
@@ -74,18 +72,17 @@ class _CameraTopics:
         self.source: NDArray[np.uint8] = np.zeros((240, 320, 3), np.uint8)
         self.header = Header()
         self.seen_s: float | None = None
-        self.points = node.create_publisher(ImageMarker, f"{prefix}attention_points", 10)
-        self.overlay, self.predicted, self.beside = (
-            node.create_publisher(Image, f"{prefix}{name}", PICTURE_QOS)
-            for name in ("attention_overlay", "predicted_image", "predicted_beside")
+        self.publishers: tuple[Any, ...] = tuple(
+            node.create_publisher(kind, f"{prefix}{name}", queue)
+            for kind, name, queue in (
+                (ImageMarker, "attention_points", 10),
+                (Image, "attention_overlay", PICTURE_QUEUE),
+                (CompressedImage, "attention_overlay/compressed", PICTURE_QUEUE),
+                (Image, "predicted_image", PICTURE_QUEUE),
+                (Image, "predicted_beside", PICTURE_QUEUE),
+            )
         )
-        self.compressed = node.create_publisher(
-            CompressedImage, f"{prefix}attention_overlay/compressed", PICTURE_QOS
-        )
-
-    @property
-    def publishers(self) -> tuple[Any, ...]:
-        return (self.points, self.overlay, self.compressed, self.predicted, self.beside)
+        self.points, self.overlay, self.compressed, self.predicted, self.beside = self.publishers
 
 
 class Viewer:
@@ -201,23 +198,17 @@ class Viewer:
 
         trail = place(np.stack(topics.trail))
         encoder, decoder = trail[-1], place(prediction.decoder_points[camera.name])
-        header: Header = observation.headers[camera.name]
-        scale = max(3.0, min(width, height) / 40)
-        shown_points = [
-            ("encoder", encoder, messages.ENCODER_COLOR),
-            ("decoder", decoder, messages.DECODER_COLOR),
-        ]
         remembered = None
         if prediction.remembered_points is not None:
             remembered = place(prediction.remembered_points[camera.name])
-            # Foxglove draws the last marker of a topic alone.
-            shown_points.insert(0, ("remembered", remembered, messages.REMEMBERED_COLOR))
-        for namespace, points, color in shown_points:
-            topics.points.publish(
-                messages.attention_marker(
-                    points, header, namespace=namespace, color=color, scale=scale
-                )
-            )
+        # The remembered ones first: Foxglove draws the last marker of a topic alone.
+        for namespace, points in (
+            ("remembered", remembered), ("encoder", encoder), ("decoder", decoder)
+        ):  # fmt: skip
+            if points is not None:
+                scale = max(3.0, min(width, height) / 40)
+                marker = messages.attention_marker(points, topics.header, namespace, scale)
+                topics.points.publish(marker)
         score, warn_above = shown.health.score, shown.settings.health.warn_above
 
         def draw() -> NDArray[np.uint8]:
@@ -232,11 +223,11 @@ class Viewer:
         self._publish_overlay(topics, draw)
         if prediction.images is not None and topics.predicted.get_subscription_count():
             pixels = prediction.images[camera.name]
-            topics.predicted.publish(messages.image(pixels, "rgb8", header))
+            topics.predicted.publish(messages.image(pixels, "rgb8", topics.header))
         if topics.beside.get_subscription_count():
             picture = self._beside(camera, shown.tick, shown.before)
             if picture is not None:
-                topics.beside.publish(messages.image(picture, "rgb8", header))
+                topics.beside.publish(messages.image(picture, "rgb8", topics.header))
 
     def _publish_silence(self, topics: _CameraTopics) -> None:
         """The last image, dimmed, and since when there has been none."""
@@ -245,25 +236,18 @@ class Viewer:
         if topics.seen_s is not None:
             age = f"image {time.monotonic() - topics.seen_s:.0f} s old"
         level = "waiting" if status.level == "fine" else status.level
-        dimmed = (topics.source // 3).astype(np.uint8)
-        self._publish_overlay(
-            topics,
-            lambda: with_status(
-                draw_marks(dimmed, np.zeros((1, 0, 2)), None, 0.0),
-                f"{age}: {status.brief}",
-                level,
-                None,
-                0.0,
-                self._name,
-            ),
-        )
+
+        def draw() -> NDArray[np.uint8]:
+            dimmed = draw_marks(topics.source // np.uint8(3), np.zeros((1, 0, 2)), None, 0.0)
+            return with_status(dimmed, f"{age}: {status.brief}", level, None, 0.0, self._name)
+
+        self._publish_overlay(topics, draw)
 
     def _publish_overlay(
         self, topics: _CameraTopics, draw: Callable[[], NDArray[np.uint8]]
     ) -> None:
-        raw, compressed = (
-            publisher.get_subscription_count() for publisher in (topics.overlay, topics.compressed)
-        )
+        raw = topics.overlay.get_subscription_count()
+        compressed = topics.compressed.get_subscription_count()
         if not raw and not compressed:
             return
         drawn = draw()[:, :, ::-1]
@@ -282,22 +266,19 @@ class Viewer:
             return None
         if not follows(before.label_ns, tick.label_ns, self._config.spec.period_ns):
             return None
-        tiles = [
-            draw_overlay(
-                image,
-                points_to_model_pixels(
-                    points, camera.width, camera.height, self._config.model.stride
-                ),
+
+        def draw(image: NDArray[np.uint8], points: NDArray[np.float64]) -> NDArray[np.uint8]:
+            size = camera.width, camera.height
+            return draw_overlay(
+                image, points_to_model_pixels(points, *size, self._config.model.stride)
             )
-            for image, points in (
-                (
-                    tick.observation.images[camera.name],
-                    tick.prediction.encoder_points[camera.name],
-                ),
-                (expected.images[camera.name], expected.decoder_points[camera.name]),
-            )
-        ]
-        return beside(tiles[0], tiles[1], ("seen", "expected"))
+
+        name, prediction = camera.name, tick.prediction
+        return beside(
+            draw(tick.observation.images[name], prediction.encoder_points[name]),
+            draw(expected.images[name], expected.decoder_points[name]),
+            ("seen", "expected"),
+        )
 
 
 def _edges(camera: CameraSpec) -> tuple[float, float, float, float] | None:

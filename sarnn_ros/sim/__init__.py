@@ -2,6 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated arm, its demonstrations and the demo that runs the whole loop on it.
 
-On its own: nothing outside this room but the command line imports it. Only `node`, `referee` and
-`replay` import rclpy.
+On its own: nothing outside this room but the command line imports it. Only `node` and `referee`
+import rclpy.
 """

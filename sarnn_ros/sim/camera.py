@@ -17,8 +17,8 @@ AMBIENT, SUN, HEADLIGHT = 0.45, 0.35, 0.25
 SUN_DIRECTION = np.array([0.35, 0.25, 0.90]) / np.linalg.norm([0.35, 0.25, 0.90])
 #: Colour where no ray hits anything, RGB 0..255.
 BACKGROUND = (90.0, 100.0, 110.0)
-#: Rays end here, m.
-FAR = 10.0
+#: Of what a ray hits, m.
+MAX_DISTANCE = 10.0
 
 
 class RayCamera:
@@ -27,7 +27,8 @@ class RayCamera:
     It works on its own copy of the state, so that a thread may render while another steps.
 
     :param camera: the name of a camera in the model.
-    :param width, height: image size, pixels.
+    :param width: of the image, pixels.
+    :param height: of the image, pixels.
     :raises KeyError: there is no such camera.
     :raises ValueError: the camera moves with a body.
     """
@@ -64,7 +65,7 @@ class RayCamera:
         """The scene at the generalised positions `qpos`.
 
         :param without_body: id of a body to leave out of the picture; -1 for none.
-        :return: (height, width, 3) uint8 RGB.
+        :returns: (height, width, 3) uint8 RGB.
         """
         data = self._data
         data.qpos[:] = qpos
@@ -81,7 +82,7 @@ class RayCamera:
             self._distance,
             self._normal.reshape(-1),
             len(self._rays),
-            FAR,
+            MAX_DISTANCE,
         )
         # einsum, not @: BLAS would wake its threads, and cores are scarce beside a policy.
         sun = np.clip(np.einsum("ij,j->i", self._normal, SUN_DIRECTION), 0.0, 1.0)

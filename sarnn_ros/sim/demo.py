@@ -15,9 +15,9 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,6 @@ from sarnn_ros.sim import demonstrations
 from sarnn_ros.sim.judging import Trial, TrialTrace
 from sarnn_ros.sim.processes import Child, children, free_domain, signals_interrupt
 from sarnn_ros.sim.report import describe, make_report, table, verdict
-from sarnn_ros.sim.scene import JOINT_NAMES
 from sarnn_ros.sim.task import DEMONSTRATION_TICKS, KINDS, TRIAL_TICKS, TrialPlan, plan_trials
 
 if TYPE_CHECKING:
@@ -56,16 +55,14 @@ class Settings:
 
 def quick(settings: Settings) -> Settings:
     """A small run: it shows that the parts work together, not that the policy learns."""
-    return Settings(
-        out=settings.out,
-        seed=settings.seed,
+    return replace(
+        settings,
         episodes=5,
         demonstration_ticks=40,
         repeats=1,
         others=1,
         trial_ticks=20,
         training=_QUICK_TRAINING,
-        domain_id=settings.domain_id,
     )
 
 
@@ -79,7 +76,7 @@ _QUICK_TRAINING = (
 
 @dataclass
 class Demo:
-    """The stages, in order. `run` runs them all."""
+    """The stages. `run` runs them all, in order."""
 
     settings: Settings
     console: Console = field(default_factory=Console)
@@ -103,11 +100,9 @@ class Demo:
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(
-                f"cannot be written ({error})",
-                where=self.settings.out,
-                remedy="give another --out",
-            ) from error
+            problem = f"cannot be written ({error})"
+            remedy = "give another --out"
+            raise ConfigError(problem, where=self.settings.out, remedy=remedy) from error
         with signals_interrupt():
             self.demonstrate()
             self.train()
@@ -118,19 +113,17 @@ class Demo:
 
     def demonstrate(self) -> None:
         """Bags of the scripted expert."""
-        episodes, seed = self.settings.episodes, self.settings.seed
-        ticks = self.settings.demonstration_ticks
+        episodes = self.settings.episodes
+        chosen = {"seed": self.settings.seed, "ticks": self.settings.demonstration_ticks}
         self._heading(1, "demonstrate", f"a scripted expert lifts the cube {episodes} times")
-        self._begin("demonstrate", (self.bags,), episodes, seed, ticks)
+        self._begin("demonstrate", (self.bags,), episodes, chosen)
         with self._progress("recording bags") as bar:
             task = bar.add_task("", total=episodes)
-            demonstrations.demonstrate(
-                self.bags,
-                episodes=episodes,
-                seed=seed,
-                ticks=ticks,
-                progress=lambda done, total: bar.update(task, completed=done),
-            )
+
+            def show(done: int, _: int) -> None:
+                bar.update(task, completed=done)
+
+            demonstrations.demonstrate(self.bags, episodes=episodes, **chosen, progress=show)
         self.console.print(f"  {episodes} rosbag2 files (mcap) in {self.bags}")
 
     def train(self) -> None:
@@ -147,9 +140,8 @@ class Demo:
             options.append("--resume")
         command = [*_SARNN, "train", str(self.bags), "--spec", str(self.spec)]
         with children() as running:
-            child = Child("sarnn train", [*command, "--out", str(self.policy), *options])
-            running.append(child)
-            code = child.wait()
+            running.append(Child("sarnn train", [*command, "--out", str(self.policy), *options]))
+            code = running[0].wait()
         if code == INTERRUPTED:
             raise KeyboardInterrupt
         if code != 0 or not (self.policy / "config.json").is_file():
@@ -196,7 +188,6 @@ class Demo:
                 # A laptop that simulates as well may keep the node waiting; this arm hurts nobody.
                 *("-p", "watch.max_gap:=2.0"),
             ],
-            "replay": [sys.executable, "-m", "sarnn_ros.sim.replay", str(self.bags.resolve())],
         }
         self.console.print(
             f"  to watch: ROS_DOMAIN_ID={domain} ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST rviz2"
@@ -212,8 +203,9 @@ class Demo:
                 for child in running:
                     child.check()
 
-            with open_referee(domain, check) as referee, self._progress("trials") as bar:
-                referee.wait_until_ready(("sarnn", "replay"))
+            mean = demonstrations.mean_commands(sorted(self.bags.glob("episode_*")))
+            with open_referee(domain, mean, check) as referee, self._progress("trials") as bar:
+                referee.wait_until_ready()
                 task = bar.add_task("", total=len(todo))
                 for index, plan in todo:
                     trial, recording = referee.run(plan, self.settings.trial_ticks)
@@ -243,15 +235,14 @@ class Demo:
         if curves.is_file():
             shutil.copyfile(curves, out / "learning_curves.png")
         recordings = sorted(self.recordings.glob("*.npz"))
-        film, sheet = out / "demo.mp4", out / "contact_sheet.png"
-        if recordings and not (
-            film.is_file() and film.stat().st_mtime > recordings[-1].stat().st_mtime
-        ):
+        film = out / "demo.mp4"
+        made_ns = film.stat().st_mtime_ns if film.is_file() else 0
+        if recordings and recordings[-1].stat().st_mtime_ns >= made_ns:
             from sarnn_ros.viz.video import contact_sheet, write_video
 
             with self.console.status("drawing the film"):
                 clips = [load_clip(path) for path in recordings]
-                contact_sheet(clips, sheet)
+                contact_sheet(clips, out / "contact_sheet.png")
                 write_video(clips, film)
         for name in ("report.json", "learning_curves.png", "contact_sheet.png", "demo.mp4"):
             if (out / name).is_file():
@@ -277,16 +268,9 @@ class Demo:
     def _heading(self, number: int, name: str, what: str) -> None:
         self.console.print(f"[bold]{number}/4 {name}[/bold]: {what}", highlight=False)
 
-    @contextmanager
-    def _progress(self, what: str) -> Iterator[Progress]:
-        columns = (
-            TextColumn(f"  {what}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=self.console) as bar:
-            yield bar
+    def _progress(self, what: str) -> Progress:
+        text, count, left = TextColumn(f"  {what}"), MofNCompleteColumn(), TimeRemainingColumn()
+        return Progress(text, BarColumn(), count, left, console=self.console)
 
     def _finished(self) -> list[dict[str, Any]]:
         """The trials so far. A line that a crash cut short is left out: its trial is run again."""
@@ -313,9 +297,9 @@ def _package_digest(*more: Path) -> str:
 
 def _filmed(plans: Sequence[TrialPlan]) -> set[int]:
     """The first trial of each kind, and the last untaught one: both ends of the table."""
-    first = {kind: next(i for i, plan in enumerate(plans) if plan.kind == kind) for kind in KINDS}
-    untaught = [index for index, plan in enumerate(plans) if plan.kind == "untaught"]
-    return {index for kind, index in first.items() if kind != "control_replay"} | {untaught[-1]}
+    kinds = [plan.kind for plan in plans]
+    last_untaught = max(index for index, kind in enumerate(kinds) if kind == "untaught")
+    return {kinds.index(kind) for kind in KINDS if kind != "control_replay"} | {last_untaught}
 
 
 def save_clip(path: Path, plan: TrialPlan, trial: Trial, recording: TrialTrace) -> None:
@@ -324,7 +308,6 @@ def save_clip(path: Path, plan: TrialPlan, trial: Trial, recording: TrialTrace) 
     def column(rows: Sequence[tuple[Any, ...]], index: int, *shape: int) -> Any:
         return np.array([row[index] for row in rows]).reshape(len(rows), *shape)
 
-    joints = len(JOINT_NAMES)
     encoder = [row for row in recording.markers if row[2] == "encoder"]
     decoder = [row for row in recording.markers if row[2] == "decoder"]
     pairs = min(len(encoder), len(decoder))
@@ -339,12 +322,6 @@ def save_clip(path: Path, plan: TrialPlan, trial: Trial, recording: TrialTrace) 
             point_times=column(encoder[:pairs], 1) / 1e9,
             encoder=column(encoder[:pairs], 3, points, 2),
             decoder=column(decoder[:pairs], 3, points, 2),
-            joint_times=column(recording.joints, 0),
-            joints=column(recording.joints, 1, joints),
-            command_times=column(recording.commands, 0),
-            commands=column(recording.commands, 2, joints),
-            lift_times=column(recording.cube, 0),
-            lifts=column(recording.cube, 1),
         )
 
 
@@ -355,4 +332,4 @@ def load_clip(path: Path) -> Clip:
     with np.load(path) as arrays:
         values = {name: arrays[name] for name in arrays.files}
     values["title"], values["success"] = str(values["title"]), bool(values["success"])
-    return Clip(joint_names=JOINT_NAMES, **values)
+    return Clip(**values)

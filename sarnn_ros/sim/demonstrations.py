@@ -14,29 +14,30 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from rosbags.highlevel import AnyReader
 
 from sarnn_ros.data.write_bag import Images, JointStates, write_bag
-from sarnn_ros.errors import ConfigError
+from sarnn_ros.errors import BagError, ConfigError
 from sarnn_ros.sim.expert import plan
 from sarnn_ros.sim.scene import JOINT_NAMES, LiftScene
 from sarnn_ros.sim.task import DEMONSTRATION_TICKS, RATE, TAUGHT_Y, Placement, is_success, place
 
 #: Stamps start here, s since the epoch (2026-01-01), one minute per episode: reproducible bags.
-EPOCH = 1_767_225_600
-EPISODE_SPACING = 60
+FIRST_STAMP_SECONDS = 1_767_225_600
+EPISODE_SPACING_SECONDS = 60
 
 #: How long the arm stands still before it moves, s, so that every stream has the beginning.
-LEAD_IN = 0.1
+STANDSTILL_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -118,15 +119,15 @@ def record(episode: Episode, out: Path) -> bool:
 
     The bag appears under its name only when it is complete.
 
-    :return: whether the expert succeeded.
+    :returns: whether the expert succeeded.
     :raises OSError: the bag cannot be written.
     """
     rng = np.random.default_rng([episode.seed, episode.index, 1])
     commands = plan(episode.cube, rng, episode.ticks)
-    duration = LEAD_IN + (episode.ticks + 1) / RATE
-    origin = EPOCH + EPISODE_SPACING * episode.index + float(rng.uniform())
+    duration = STANDSTILL_SECONDS + (episode.ticks + 1) / RATE
+    origin = FIRST_STAMP_SECONDS + EPISODE_SPACING_SECONDS * episode.index + float(rng.uniform())
     times = {
-        stream: stream.times(LEAD_IN if stream is COMMAND else 0.0, duration, rng)
+        stream: stream.times(STANDSTILL_SECONDS if stream is COMMAND else 0.0, duration, rng)
         for stream in STREAMS
     }
     stamps, arrivals = times[COMMAND]
@@ -140,37 +141,35 @@ def record(episode: Episode, out: Path) -> bool:
     scene = LiftScene()
     scene.reset(episode.cube.x, episode.cube.y, episode.cube.yaw)
     remaining = iter(commands)
-    seen: dict[Stream, list[NDArray[Any]]] = {stream: [] for stream in STREAMS}
-    velocities, efforts, lifts = [], [], []
+    images: list[NDArray[np.uint8]] = []
+    joints: dict[Stream, list[tuple[NDArray[np.float64], ...]]] = {
+        stream: [] for stream in STREAMS if stream is not CAMERA
+    }
+    lifts = []
     for time, stream in sorted(events, key=lambda event: event[0]):
         scene.advance_to(time)
         if stream is CAMERA:
-            seen[CAMERA].append(scene.render())
+            images.append(scene.render())
         elif stream is STATES:
-            seen[STATES].append(scene.positions)
-            velocities.append(scene.velocities)
-            efforts.append(scene.efforts)
+            joints[STATES].append((scene.positions, scene.velocities, scene.efforts))
         elif stream is REFERENCES:
-            seen[REFERENCES].append(scene.references)
+            joints[REFERENCES].append((scene.references,))
         else:
-            seen[COMMAND].append(next(remaining))
-            scene.command(seen[COMMAND][-1])
+            joints[COMMAND].append((next(remaining),))
+            scene.command(joints[COMMAND][-1][0])
             lifts.append(scene.cube_lift)
     lifts.append(scene.cube_lift)
 
     topics: dict[str, Images | JointStates] = {}
     for stream, (stamps, arrivals) in times.items():
-        stamped, received = _nanoseconds(origin + stamps), _nanoseconds(origin + arrivals)
-        if stream is CAMERA:
-            topics[stream.topic] = Images(seen[stream], stamps_ns=stamped, received_ns=received)
-            continue
-        topics[stream.topic] = JointStates(
-            JOINT_NAMES,
-            np.array(seen[stream]),
-            np.array(velocities) if stream is STATES else None,
-            np.array(efforts) if stream is STATES else None,
-            stamps_ns=stamped,
-            received_ns=received,
+        at: dict[str, Any] = {
+            "stamps_ns": _nanoseconds(origin + stamps),
+            "received_ns": _nanoseconds(origin + arrivals),
+        }
+        topics[stream.topic] = (
+            Images(images, **at)
+            if stream is CAMERA
+            else JointStates(JOINT_NAMES, *map(np.array, zip(*joints[stream])), **at)
         )
     write_bag(out / episode.name, topics, custom_data={"sarnn_demonstration": episode.recipe})
     return is_success(lifts)
@@ -190,7 +189,7 @@ def demonstrate(
     It may be interrupted at any time: finished episodes stay, and the next call makes the rest.
 
     :param progress: called with the number of finished episodes and their total.
-    :return: the bags.
+    :returns: the bags.
     :raises ConfigError: a bag of that name holds another episode, or `out` cannot be written.
     """
     planned = plan_episodes(episodes, seed, ticks)
@@ -199,25 +198,16 @@ def demonstrate(
         missing = [episode for episode in planned if not _is_recorded(episode, out)]
         done = len(planned) - len(missing)
         progress(done, len(planned))
-        if missing:
-            context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(
-                min(workers, len(missing)), mp_context=context, initializer=_start_worker
-            ) as pool:
-                waiting = iter(missing)
-                running = {
-                    pool.submit(record, *job): job[0] for job in _next(waiting, out, workers)
-                }
-                # As many jobs as workers, so that an interruption need not wait for more.
-                while running:
-                    for task in wait(running, return_when=FIRST_COMPLETED).done:
-                        episode = running.pop(task)
-                        if not task.result():
-                            raise AssertionError(f"the expert failed in {episode}")
-                        done += 1
-                        progress(done, len(planned))
-                        for job in _next(waiting, out, 1):
-                            running[pool.submit(record, *job)] = job[0]
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
+            while missing:
+                # No more than there are workers: an interruption waits for all of them.
+                batch, missing = missing[:workers], missing[workers:]
+                for episode, success in zip(batch, pool.map(record, batch, repeat(out))):
+                    if not success:
+                        raise AssertionError(f"the expert failed in {episode}")
+                    done += 1
+                    progress(done, len(planned))
     except OSError as error:
         raise ConfigError(
             f"the demonstrations cannot be written ({error})",
@@ -225,10 +215,6 @@ def demonstrate(
             remedy="give '--out' a folder on a disk with space (30 MB) that you may write to",
         ) from error
     return [out / episode.name for episode in planned]
-
-
-def _next(waiting: Iterator[Episode], out: Path, count: int) -> list[tuple[Episode, Path]]:
-    return [(episode, out) for episode in islice(waiting, count)]
 
 
 def _start_worker() -> None:
@@ -261,6 +247,28 @@ def _is_recorded(episode: Episode, out: Path) -> bool:
             remedy="give '--out' another folder, or remove this one",
         )
     return True
+
+
+def mean_commands(bags: Sequence[Path]) -> NDArray[np.float64]:
+    """The commands of the demonstrations, averaged tick by tick, (ticks, 6).
+
+    :raises BagError: no bag, or one without commands.
+    """
+    if not bags:
+        raise BagError("no bags to replay", remedy="run 'sarnn demonstrate' first")
+    episodes = []
+    for bag in bags:
+        with AnyReader([bag]) as reader:
+            wanted = [item for item in reader.connections if item.topic == COMMAND.topic]
+            commands = [
+                cast(Any, reader.deserialize(raw, connection.msgtype)).position
+                for connection, _, raw in reader.messages(wanted)
+            ]
+        if not commands:
+            raise BagError(f"no message on {COMMAND.topic}", where=bag)
+        episodes.append(np.array(commands))
+    ticks = min(len(commands) for commands in episodes)
+    return np.mean([commands[:ticks] for commands in episodes], axis=0)
 
 
 def _nanoseconds(seconds: NDArray[np.float64]) -> NDArray[np.int64]:

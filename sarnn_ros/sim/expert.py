@@ -16,8 +16,8 @@ from sarnn_ros.sim.scene import CUBE_HALF, GRIPPER_CLOSED, GRIPPER_OPEN, HOME_PO
 from sarnn_ros.sim.task import DEMONSTRATION_TICKS, Placement
 
 #: Height of the hand over the cube before it descends, and of the lift, m.
-HOVER = 0.14
-LIFT = 0.16
+HOVER_HEIGHT = 0.14
+RAISE_HEIGHT = 0.16
 #: Where the fingers grasp the cube, m below its centre.
 GRASP_BELOW_CENTRE = 0.002
 UP = np.array([0.0, 0.0, 1.0])
@@ -25,38 +25,35 @@ UP = np.array([0.0, 0.0, 1.0])
 HOVER_NOISE = (0.01, 0.01, 0.01)
 GRASP_NOISE = (0.003, 0.003, 0.002)
 
-#: Share of the episode: reach, settle, descend, settle, close, lift, hold.
-SHARES = (0.30, 0.05, 0.20, 0.03, 0.12, 0.22, 0.08)
-
 
 def plan(
     cube: Placement, rng: np.random.Generator, ticks: int = DEMONSTRATION_TICKS
 ) -> NDArray[np.float64]:
     """One joint command per tick, (ticks, 6), starting one tick after the home position."""
     centre = np.array([cube.x, cube.y, CUBE_HALF])
-    above = centre + HOVER * UP + rng.normal(0.0, HOVER_NOISE)
+    above = centre + HOVER_HEIGHT * UP + rng.normal(0.0, HOVER_NOISE)
     grasp = centre - GRASP_BELOW_CENTRE * UP + rng.normal(0.0, GRASP_NOISE)
-    lifted = grasp + LIFT * UP + rng.normal(0.0, HOVER_NOISE)
-    is_open, is_closed = (GRIPPER_OPEN, GRIPPER_OPEN), (GRIPPER_CLOSED, GRIPPER_CLOSED)
-    closing = (GRIPPER_OPEN, GRIPPER_CLOSED)
+    lifted = grasp + RAISE_HEIGHT * UP + rng.normal(0.0, HOVER_NOISE)
+    # Share of the episode; hand and gripper at its end.
     segments = (
-        (above, is_open),
-        (above, is_open),
-        (grasp, is_open),
-        (grasp, is_open),
-        (grasp, closing),
-        (lifted, is_closed),
-        (lifted, is_closed),
+        (0.30, above, GRIPPER_OPEN),  # reach
+        (0.05, above, GRIPPER_OPEN),  # settle
+        (0.20, grasp, GRIPPER_OPEN),  # descend
+        (0.03, grasp, GRIPPER_OPEN),  # settle
+        (0.12, grasp, GRIPPER_CLOSED),  # close
+        (0.22, lifted, GRIPPER_CLOSED),  # lift
+        (0.08, lifted, GRIPPER_CLOSED),  # hold
     )
-    edges = np.round(np.cumsum((0.0, *SHARES)) / sum(SHARES) * ticks).astype(int)
+    shares = [share for share, _, _ in segments]
+    edges = np.round(np.cumsum((0.0, *shares)) / sum(shares) * ticks).astype(int)
     commands = []
-    start = np.array(HOME_POSITION)
-    for (end, (grip_from, grip_to)), count in zip(segments, np.diff(edges), strict=True):
+    start, grip_from = np.array(HOME_POSITION), GRIPPER_OPEN
+    for (_, end, grip_to), count in zip(segments, np.diff(edges), strict=True):
         for step in range(1, count + 1):
             position = start + (end - start) * _minimum_jerk(step / count)
             grip = grip_from + (grip_to - grip_from) * _minimum_jerk(step / count)
             commands.append(np.append(solve_top_down(position), grip))
-        start = end
+        start, grip_from = end, grip_to
     return np.array(commands)
 
 

@@ -15,7 +15,7 @@ from sarnn_ros.spec import NANOSECONDS
 PERIOD_NS = round(NANOSECONDS / RATE)
 #: A driver that has been silent for this long has stopped, s. On a slow machine it may hold for a
 #: while.
-SILENCE = 2.0
+SILENCE_SECONDS = 2.0
 
 
 @dataclass
@@ -56,7 +56,7 @@ def has_ended(recording: TrialTrace, ticks: int, now: float) -> bool:
     if late <= 0:
         return False
     commanded = {stamp // PERIOD_NS for _, stamp, _ in recording.commands}
-    stopped = now - recording.commands[-1][0] > SILENCE
+    stopped = now - recording.commands[-1][0] > SILENCE_SECONDS
     return len(commanded) >= ticks or stopped or late > ticks / RATE
 
 
@@ -73,23 +73,20 @@ def judge(recording: TrialTrace, problem: str | None, ticks: int) -> Trial:
         arrivals.setdefault(stamp // PERIOD_NS, arrival)
     labels = sorted(arrivals)
     expected = labels[-1] - labels[0] + 1 if labels else 0
-    encoder = [
-        (arrival, stamp) for arrival, stamp, name, _ in recording.markers if name == "encoder"
-    ]
-    camera = []
-    for label in labels:
-        # The points of a tick are published right after its command, with the image's stamp.
-        start, end = label * PERIOD_NS / NANOSECONDS, (label + 1) * PERIOD_NS / NANOSECONDS
-        stamps = [stamp for arrival, stamp in encoder if start <= arrival < end]
-        if stamps:
-            camera.append(arrivals[label] - stamps[0] / NANOSECONDS)
+    # The points of a tick are published right after its command, with the image's stamp.
+    stamps: dict[int, int] = {}
+    for arrival, stamp, name, _ in recording.markers:
+        if name == "encoder":
+            stamps.setdefault(int(arrival * RATE), stamp)
     return Trial(
         success=is_success(lifts),
         max_lift=max(lifts, default=0.0),
         ticks=max(expected, ticks - 1),
         missed=max(expected, ticks - 1) - len(labels),
         latencies=tuple(arrivals[label] - label * PERIOD_NS / NANOSECONDS for label in labels),
-        camera_latencies=tuple(camera),
+        camera_latencies=tuple(
+            arrivals[label] - stamps[label] / NANOSECONDS for label in labels if label in stamps
+        ),
         problem=problem,
     )
 

@@ -23,7 +23,7 @@ def solve_top_down(position: ArrayLike) -> NDArray[np.float64]:
     and the fingers closing along world y.
 
     :param position: (3,) x, y, z in the world frame, m.
-    :return: (5,) joint1..joint5, rad, elbow up.
+    :returns: (5,) joint1..joint5, rad, elbow up.
     :raises ValueError: the position is out of reach.
     """
     x, y, z = np.asarray(position, dtype=np.float64)

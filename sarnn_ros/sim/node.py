@@ -13,21 +13,21 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import rclpy
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
 from numpy.typing import NDArray
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory
 
+from sarnn_ros.ros import messages
+from sarnn_ros.ros.spinning import initialise, spinning
 from sarnn_ros.signals import stop_on_signals
 from sarnn_ros.sim.scene import COMMAND_PERIOD, JOINT_NAMES, LiftScene
 from sarnn_ros.sim.task import CUBE_X
@@ -35,7 +35,7 @@ from sarnn_ros.sim.task import CUBE_X
 CAMERA_RATE = 30.0
 JOINT_RATE = 100.0
 
-COMMAND_TYPES = {"joint_state": JointState, "joint_trajectory": JointTrajectory}
+COMMAND_INTERFACES = ("joint_state", "joint_trajectory")
 
 
 class SimNode(Node):
@@ -57,54 +57,45 @@ class SimNode(Node):
         self._states = self.create_publisher(JointState, "joint_states", 10)
         self._references = self.create_publisher(JointState, "joint_references", 10)
         self._cube = self.create_publisher(PoseStamped, "cube_pose", 10)
-        kind = self.get_parameter("command_interface").value
-        self.create_subscription(
-            COMMAND_TYPES[kind],
-            "joint_command",
-            self._on_joint_state if kind == "joint_state" else self._on_joint_trajectory,
-            10,
-        )
+        interface = self.get_parameter("command_interface").value
+        command_type = messages.COMMAND_TYPES[interface]
+        self.create_subscription(command_type, "joint_command", self._on_command, 10)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_timer(1.0 / JOINT_RATE, self._publish_joints)
         self._stopping = threading.Event()
         self._camera_thread = threading.Thread(target=self._run_camera, name="camera", daemon=True)
         self._camera_thread.start()
-        self.get_logger().info(f"the arm is ready and follows joint_command ({kind})")
+        self.get_logger().info(f"the arm is ready and follows joint_command ({interface})")
 
-    def stop(self) -> None:
-        """End the camera's thread; it must not outlive the context it publishes in."""
+    def destroy_node(self) -> None:
+        """The camera's thread must not outlive the context it publishes in."""
         self._stopping.set()
         self._camera_thread.join()
+        super().destroy_node()
 
     def _declare_parameters(self) -> None:
-        def number(name: str, default: float, low: float, high: float, description: str) -> None:
+        for name, default, low, high, description in (
+            ("cube_x", CUBE_X, 0.2, 0.6, "where ~/reset puts the cube, m"),
+            ("cube_y", 0.0, -0.4, 0.4, "where ~/reset puts the cube, m"),
+            ("cube_yaw", 0.0, -3.15, 3.15, "how ~/reset turns the cube, rad"),
+        ):
             limits = FloatingPointRange(from_value=low, to_value=high)
-            self.declare_parameter(
-                name,
-                default,
-                ParameterDescriptor(description=description, floating_point_range=[limits]),
+            descriptor = ParameterDescriptor(
+                description=description, floating_point_range=[limits]
             )
-
-        number("cube_x", CUBE_X, 0.2, 0.6, "where ~/reset puts the cube, m")
-        number("cube_y", 0.0, -0.4, 0.4, "where ~/reset puts the cube, m")
-        number("cube_yaw", 0.0, -3.15, 3.15, "how ~/reset turns the cube, rad")
+            self.declare_parameter(name, default, descriptor)
         for name, description in (
             ("hide_cube", "leave the cube out of the image"),
             ("freeze_camera", "repeat the image of the last reset, with new stamps"),
         ):
             self.declare_parameter(name, False, ParameterDescriptor(description=description))
-        self.declare_parameter(
-            "command_interface",
-            "joint_state",
-            ParameterDescriptor(
-                description="type of joint_command: joint_state or joint_trajectory",
-                read_only=True,
-            ),
+        descriptor = ParameterDescriptor(
+            description=f"type of joint_command: {' or '.join(COMMAND_INTERFACES)}", read_only=True
         )
-        kind = self.get_parameter("command_interface").value
-        if kind not in COMMAND_TYPES:
+        interface = self.declare_parameter("command_interface", "joint_state", descriptor).value
+        if interface not in COMMAND_INTERFACES:
             raise ValueError(
-                f"command_interface is '{kind}', not one of {', '.join(COMMAND_TYPES)}"
+                f"command_interface is '{interface}', not one of {', '.join(COMMAND_INTERFACES)}"
             )
         if self.get_parameter("use_sim_time").value:
             raise ValueError("use_sim_time is true, but the simulator runs in real time")
@@ -123,25 +114,23 @@ class SimNode(Node):
         response.message = f"arm at home, cube at x {x:.3f} m, y {y:.3f} m"
         return response
 
-    def _catch_up(self) -> Header:
-        """Step the scene to the present; the lock is held. The header carries that moment."""
+    def _catch_up(self) -> int:
+        """Step the scene to the present, which is returned, ns; the lock is held."""
         self._scene.advance_to(time.monotonic() - self._origin)
-        return Header(stamp=self.get_clock().now().to_msg())
+        return int(self.get_clock().now().nanoseconds)
 
     def _publish_joints(self) -> None:
         with self._lock:
-            header = self._catch_up()
-            positions, velocities = self._scene.positions, self._scene.velocities
-            efforts = self._scene.efforts
-            references = self._scene.references
-            cube = self._scene.cube_pose
-        self._states.publish(_joint_state(header, positions, velocities, efforts))
-        self._references.publish(_joint_state(header, references))
-        x, y, z, qw, qx, qy, qz = cube.tolist()
+            now_ns = self._catch_up()
+            states = messages.joint_state(JOINT_NAMES, self._scene.positions, now_ns)
+            states.velocity = array.array("d", self._scene.velocities)
+            states.effort = array.array("d", self._scene.efforts)
+            references = messages.joint_state(JOINT_NAMES, self._scene.references, now_ns)
+            x, y, z, qw, qx, qy, qz = self._scene.cube_pose.tolist()
+        self._states.publish(states)
+        self._references.publish(references)
         pose = Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
-        self._cube.publish(
-            PoseStamped(header=Header(stamp=header.stamp, frame_id="world"), pose=pose)
-        )
+        self._cube.publish(PoseStamped(header=_header(now_ns, "world"), pose=pose))
 
     def _run_camera(self) -> None:
         period = 1.0 / CAMERA_RATE
@@ -150,7 +139,7 @@ class SimNode(Node):
             # A late image is not made up for: the next one comes a whole number of periods on.
             due += period * max(1, np.ceil((time.monotonic() - due) / period))
             with self._lock:
-                header = self._catch_up()
+                now_ns = self._catch_up()
                 origin = self._origin
                 qpos = self._scene.data.qpos.copy()
                 image = self._first_image
@@ -160,34 +149,27 @@ class SimNode(Node):
             with self._lock:
                 if self._first_image is None and self._origin == origin:
                     self._first_image = image
-            header.frame_id = "camera"
             if self._stopping.is_set():
                 return
-            self._image.publish(_image(header, image))
+            self._image.publish(messages.image(image, "rgb8", _header(now_ns, "camera")))
 
-    def _on_joint_state(self, message: JointState) -> None:
+    def _on_command(self, message: Any) -> None:
+        if isinstance(message, JointState):
+            path = [(COMMAND_PERIOD, message.name, message.position)]
+        else:
+            path = [
+                (
+                    point.time_from_start.sec + point.time_from_start.nanosec * 1e-9,
+                    message.joint_names,
+                    point.positions,
+                )
+                for point in message.points
+            ]
         try:
-            self._obey([(COMMAND_PERIOD, message.name, message.position)])
+            self._obey(path)
         except ValueError as error:
-            self._refuse(error)
-
-    def _on_joint_trajectory(self, message: JointTrajectory) -> None:
-        try:
-            self._obey(
-                [
-                    (
-                        point.time_from_start.sec + point.time_from_start.nanosec * 1e-9,
-                        message.joint_names,
-                        point.positions,
-                    )
-                    for point in message.points
-                ]
-            )
-        except ValueError as error:
-            self._refuse(error)
-
-    def _refuse(self, error: ValueError) -> None:
-        self.get_logger().warning(f"joint_command ignored: {error}", throttle_duration_sec=1.0)
+            text = f"joint_command ignored: {error}"
+            self.get_logger().warning(text, throttle_duration_sec=1.0)
 
     def _obey(self, path: Sequence[tuple[float, Sequence[str], Sequence[float]]]) -> None:
         """Joints that are not named keep their set-points.
@@ -211,53 +193,23 @@ class SimNode(Node):
             self._scene.follow(goals)
 
 
-def _joint_state(
-    header: Header,
-    positions: NDArray[np.float64],
-    velocities: NDArray[np.float64] | None = None,
-    efforts: NDArray[np.float64] | None = None,
-) -> JointState:
-    message = JointState(
-        header=header, name=list(JOINT_NAMES), position=array.array("d", positions)
-    )
-    if velocities is not None:
-        message.velocity = array.array("d", velocities)
-    if efforts is not None:
-        message.effort = array.array("d", efforts)
-    return message
-
-
-def _image(header: Header, image: NDArray[np.uint8]) -> Image:
-    height, width, channels = image.shape
-    message = Image(
-        header=header, height=height, width=width, encoding="rgb8", step=width * channels
-    )
-    # Assigning a list or an ndarray would cost 50 ms.
-    data = array.array("B")
-    data.frombytes(memoryview(image).cast("B"))
-    message.data = data
-    return message
+def _header(stamp_ns: int, frame: str) -> Header:
+    return Header(stamp=messages.time_message(stamp_ns), frame_id=frame)
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the node until Ctrl-C, SIGTERM or SIGHUP."""
+    """Run the node until SIGINT, SIGQUIT, SIGTERM or SIGHUP."""
     with stop_on_signals() as stop:
-        # rclpy's own handlers would end the context while callbacks still publish.
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        if not initialise(args):
+            return 2
         try:
             node = SimNode()
         except ValueError as error:
             print(f"sim: {error}", file=sys.stderr)
             rclpy.try_shutdown()
             return 2
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=0.1)
-        node.stop()
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
+        with spinning(node, stop):
+            stop.wait()
     return 0
 
 

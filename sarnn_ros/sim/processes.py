@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from sarnn_ros.errors import EnvironmentProblem
 
@@ -28,8 +29,8 @@ ENDINGS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 3.0), (signal.SIGKILL, 5.0))
 #: ROS 2 domains that are safe on every platform with default port ranges.
 DOMAINS = range(1, 102)
 _PR_SET_PDEATHSIG = 1
-#: Between two looks at a child that we wait for, s.
-WAIT_SECONDS = 0.5
+#: How often a child that we wait for is polled, s.
+POLL_SECONDS = 0.5
 
 
 class Child:
@@ -47,12 +48,11 @@ class Child:
         log: Path | None = None,
     ) -> None:
         self.name, self.log = name, log
-        with contextlib.ExitStack() as stack:
-            output = stack.enter_context(log.open("ab")) if log else None
+        with log.open("ab") if log else contextlib.nullcontext() as output:
             # Its own group: Ctrl-C reaches us alone, and we end the children in order.
             self._process = subprocess.Popen(
                 command,
-                env=None if env is None else dict(env),
+                env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
@@ -70,17 +70,14 @@ class Child:
         return self._process.poll()
 
     def check(self) -> None:
-        """:raises EnvironmentProblem: the process has ended."""
-        if self.code is not None:
-            raise self.failure()
-
-    def failure(self) -> EnvironmentProblem:
-        """Why it ended, with the end of its log."""
+        """:raises EnvironmentProblem: the process has ended; with the end of its log."""
+        if self.code is None:
+            return
         tail = ""
         if self.log:
             lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
             tail = "".join(f"\n  | {line}" for line in lines[-15:])
-        return EnvironmentProblem(
+        raise EnvironmentProblem(
             f"the process '{self.name}' ended with code {self.code}{tail}",
             where=self.log,
             remedy=f"the whole log is in {self.log}" if self.log else "see its output above",
@@ -91,7 +88,7 @@ class Child:
         # With a timeout: a signal that another thread gets is handled only when this wait returns.
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                return self._process.wait(WAIT_SECONDS)
+                return self._process.wait(POLL_SECONDS)
 
     def stop(self) -> None:
         """End the whole group: SIGINT, then SIGTERM, then SIGKILL."""
@@ -111,7 +108,8 @@ def children() -> Iterator[list[Child]]:
     try:
         yield running
     finally:
-        with _uninterrupted():
+        # Further Ctrl-Cs do not stop the cleaning up, which takes seconds at most.
+        with _handled((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_IGN):
             for child in reversed(running):
                 child.stop()
 
@@ -123,27 +121,21 @@ def signals_interrupt() -> Iterator[None]:
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:  # under nohup it stays ignored
-            signal.signal(number, interrupt)
-    try:
+    ends = (signal.SIGTERM, signal.SIGHUP)
+    # Under nohup it stays ignored.
+    numbers = [number for number in ends if signal.getsignal(number) != signal.SIG_IGN]
+    with _handled(numbers, interrupt):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Further Ctrl-Cs do not stop the cleaning up, which takes seconds at most."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+def _handled(numbers: Sequence[int], handler: Any) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 def free_domain(domains: Sequence[int] = DOMAINS) -> int:

@@ -24,8 +24,7 @@ from sarnn_ros.streams.preprocess import crop_resize
 
 #: From a tick to the moment its command takes effect, s (measured over DDS: 5 to 15 ms).
 COMMAND_DELAY = 0.01
-CAMERA_PERIOD = 1 / 30
-JOINT_PERIOD = 1 / 100
+CAMERA_PERIOD, JOINT_PERIOD = 1 / 30, 1 / 100
 #: Transport of an image: none younger than this can have arrived at a tick, s.
 CAMERA_DELAY = 0.004
 
@@ -63,13 +62,12 @@ def rollout(
     """
     if len(spec.cameras) != 1 or spec.cameras[0].topic.lstrip("/") != "image_raw":
         raise SpecError(f"the simulator has one camera, 'image_raw'; found {spec.cameras}")
-    sensors = _Sensors(scene, spec, vision, np.random.default_rng(seed))
     period = spec.period_ns / NANOSECONDS
     commanded = [_index(name) for name in spec.command_names]
 
     scene.reset(cube.x, cube.y, cube.yaw)
     policy.reset()
-    sensors.reset()
+    sensors = _Sensors(scene, spec, vision, np.random.default_rng(seed))
     lifts, positions, commands = [], [], []
     now = 0.0
     for _ in range(ticks):
@@ -88,7 +86,7 @@ def rollout(
 
 
 class _Sensors:
-    """The camera and the joint sensors, each with a phase of its own.
+    """The camera and the joint sensors, each with a phase of its own, of a scene that was reset.
 
     :param rng: of the phases.
     """
@@ -102,10 +100,6 @@ class _Sensors:
         self._period = spec.period_ns / NANOSECONDS
         self._camera_phase = rng.uniform(0.0, CAMERA_PERIOD)
         self._joint_phase = rng.uniform(0.0, JOINT_PERIOD)
-
-    def reset(self) -> None:
-        """The scene was reset."""
-        self._image = self._scene.render(hide_cube=self._vision == "hidden")
         self._ticks = 0
 
     def next_tick(self, last: float) -> tuple[float, float]:
@@ -124,19 +118,19 @@ class _Sensors:
         """Advance the scene to the tick; the newest image and joints of then."""
         scene, camera = self._scene, self._spec.cameras[0]
         joint_time = _newest(now, JOINT_PERIOD, self._joint_phase)
-        for time, read_image in sorted([(self._image_time, True), (joint_time, False)]):
+        for time, is_image in sorted([(self._image_time, True), (joint_time, False)]):
             scene.advance_to(time)
-            if not read_image:
-                joints = np.concatenate([_read(scene, source) for source in self._spec.joints])
+            if is_image:
+                image = scene.render(hide_cube=self._vision == "hidden")
             else:
-                self._image = scene.render(hide_cube=self._vision == "hidden")
+                joints = np.concatenate([_read(scene, source) for source in self._spec.joints])
         scene.advance_to(now)
         return Observation(
             tick_ns=round(now * NANOSECONDS),
-            images={camera.name: crop_resize(self._image, camera)},
+            images={camera.name: crop_resize(image, camera)},
             state=joints,
             stamps={},
-            sources={camera.name: self._image},
+            sources={camera.name: image},
         )
 
 

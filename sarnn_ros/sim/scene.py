@@ -27,6 +27,8 @@ GRIPPER_CLOSED = 0.0
 CUBE_HALF = 0.025
 #: Tool centre point at the start of every episode, m.
 HOME_POSITION = (0.30, 0.0, 0.25)
+#: Width and height of the camera's image, pixels.
+IMAGE_SIZE = (128, 128)
 #: A set-point is approached linearly over this time, s: one tick of a 10 Hz controller.
 COMMAND_PERIOD = 0.1
 
@@ -39,31 +41,27 @@ def home_joints() -> NDArray[np.float64]:
 class LiftScene:
     """Arm, cube, table and camera. Joint vectors are (6,) float64 in `JOINT_NAMES`' order."""
 
-    def __init__(self, image_width: int = 128, image_height: int = 128) -> None:
+    def __init__(self) -> None:
         self.model = mujoco.MjModel.from_xml_string(
             files("sarnn_ros.sim").joinpath("lift.xml").read_text(encoding="utf-8")
         )
         self.data = mujoco.MjData(self.model)
-        self.camera = RayCamera(self.model, "front", image_width, image_height)
+        self.camera = RayCamera(self.model, "front", *IMAGE_SIZE)
         self._cube = self.model.body("cube").id
         joints = [self.model.joint(name) for name in JOINT_NAMES]
         self._qpos = np.array([joint.qposadr[0] for joint in joints])
         self._qvel = np.array([joint.dofadr[0] for joint in joints])
         self._mirror = self.model.joint("gripper_mirror").qposadr[0]
         self._cube_qpos = self.model.joint("cube").qposadr[0]
+        self._timestep = float(self.model.opt.timestep)
         #: (6, 2) lowest and highest position of each joint; set-points are clipped to it.
         self.limits = np.array([joint.range for joint in joints])
         self.reset()
 
     @property
-    def timestep(self) -> float:
-        """Length of one physics step, s."""
-        return float(self.model.opt.timestep)
-
-    @property
     def time(self) -> float:
         """Simulated time since the reset, s."""
-        return self._steps * self.timestep
+        return self._steps * self._timestep
 
     def reset(self, cube_x: float = 0.42, cube_y: float = 0.0, yaw: float = 0.0) -> None:
         """Arm at home, cube on the table at (cube_x, cube_y) m turned by `yaw` rad, time 0."""
@@ -80,9 +78,8 @@ class LiftScene:
         mujoco.mj_forward(self.model, self.data)
 
     def command(self, joints: ArrayLike, duration: float = COMMAND_PERIOD) -> None:
-        """Move the set-points from where they are to `joints` over `duration` s, linearly.
-
-        Clipped to the joint limits, as a robot's driver would. Replaces what was commanded before.
+        """Move the set-points from where they are to `joints` over `duration` s, linearly, clipped
+        to the joint limits. Replaces what was commanded before.
 
         :raises ValueError: not six finite numbers; nothing is changed then.
         """
@@ -102,12 +99,12 @@ class LiftScene:
                     f"{len(JOINT_NAMES)} finite joint positions expected, found {joints!r}"
                 )
             goal = np.clip(goal, self.limits[:, 0], self.limits[:, 1])
-            checked.append((self._steps + max(1, round(after / self.timestep)), goal))
+            checked.append((self._steps + max(1, round(after / self._timestep)), goal))
         self._path = checked
 
     def advance_to(self, time: float) -> None:
         """Step the physics until the simulated time is `time` s, to the nearest whole step."""
-        for _ in range(round(time / self.timestep) - self._steps):
+        for _ in range(round(time / self._timestep) - self._steps):
             while self._path and self._path[0][0] <= self._steps:
                 self._path.popleft()
             if self._path:

@@ -20,8 +20,8 @@ PARTS = ("joint", "point", "image")
 DPI = 100
 #: How each line of `plot_joints` is drawn, in their order.
 STYLES = ("-", "--", ":")
-#: Episodes of more are told apart by colour alone.
-NAMED = 10
+#: More episodes have no names in a plot.
+MAX_NAMED = 10
 
 
 def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
@@ -31,20 +31,14 @@ def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
         `image`, `joint` and `point`).
     :param path: PNG to write.
     """
-    figure = _figure(11, 3.4)
-    for axes, part in zip(figure.subplots(1, len(PARTS)), PARTS, strict=True):
+    figure, panels = _loss_panels("epoch")
+    for part, axes in panels.items():
         for split in ("training", "validation"):
             rows = [row for row in history if row[split] is not None and row[split][part] > 0]
             if rows:
-                axes.plot(
-                    [row["number"] + 1 for row in rows],
-                    [row[split][part] for row in rows],
-                    label=split,
-                )
-        axes.set_title(f"{part} loss (MSE)")
-        axes.set_xlabel("epoch")
+                epochs = [row["number"] + 1 for row in rows]
+                axes.plot(epochs, [row[split][part] for row in rows], label=split)
         axes.set_yscale("log")
-        axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend()
     figure.savefig(path, dpi=110)
@@ -55,7 +49,8 @@ def plot_joints(
 ) -> Figure:
     """Each joint over an episode.
 
-    :param lines: what is compared, by name: (T, D) or fewer rows. :param labels: of the D panels.
+    :param lines: what is compared, by name: (T, D) or fewer rows.
+    :param labels: of the D panels.
     :param seconds: (T,), since the episode's beginning.
     """
     figure = _figure(8, 1.25 * len(labels) + 0.8)
@@ -75,10 +70,11 @@ def plot_joints(
 def plot_losses(losses: Sequence[Mapping[str, NDArray[Any]]], period: float) -> Figure:
     """The losses of each tick, one panel per part: every episode, and their median.
 
-    :param losses: per episode, each part of `PARTS` (T,). :param period: of a tick, s.
+    :param losses: per episode, each part of `PARTS` (T,).
+    :param period: of a tick, s.
     """
-    figure = _figure(11, 3.4)
-    for axes, part in zip(figure.subplots(1, len(PARTS)), PARTS, strict=True):
+    figure, panels = _loss_panels("time (s)")
+    for part, axes in panels.items():
         longest = max(len(one[part]) for one in losses)
         stacked = np.full((len(losses), longest), np.nan)
         for row, one in zip(stacked, losses):
@@ -86,11 +82,8 @@ def plot_losses(losses: Sequence[Mapping[str, NDArray[Any]]], period: float) -> 
         seconds = np.arange(longest) * period
         axes.plot(seconds, stacked.T, color="0.75", linewidth=0.8)
         axes.plot(seconds, np.nanmedian(stacked, axis=0), color="C3", linewidth=2, label="median")
-        axes.set_title(f"{part} loss (MSE)")
-        axes.set_xlabel("time (s)")
         if (stacked > 0).any():
             axes.set_yscale("log")
-        axes.grid(alpha=0.3)
         axes.legend()
     return figure
 
@@ -98,7 +91,8 @@ def plot_losses(losses: Sequence[Mapping[str, NDArray[Any]]], period: float) -> 
 def plot_states(states: Sequence[NDArray[Any]], names: Sequence[str]) -> Figure:
     """The recurrent state over each episode, in the first three principal components of all.
 
-    :param states: per episode (T, R). :param names: of the episodes.
+    :param states: per episode (T, R).
+    :param names: of the episodes.
     """
     from matplotlib import colormaps
 
@@ -115,18 +109,19 @@ def plot_states(states: Sequence[NDArray[Any]], names: Sequence[str]) -> Figure:
         axes.set_ylabel(f"component {second + 1} ({shares[second]:.0%})")
         axes.grid(alpha=0.3)
     figure.suptitle("LSTM state h of each episode; circle: begin, square: end")
-    if len(states) <= NAMED:
+    if len(states) <= MAX_NAMED:
         panels[1].legend(fontsize=7)
     return figure
 
 
 def principal_components(
-    states: Sequence[NDArray[Any]], count: int = 3
+    states: Sequence[NDArray[Any]],
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
     """:param states: each (T, R).
-    :returns: each (T, count), in the directions in which all of them vary most; and which share of
+    :returns: each (T, 3), in the directions in which all of them vary most; and which share of
         their variance each direction has.
     """
+    count = 3
     stacked = np.concatenate(states).astype(np.float64)
     mean = stacked.mean(axis=0)
     _, strength, found = np.linalg.svd(stacked - mean, full_matrices=False)
@@ -145,8 +140,18 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
+def _loss_panels(across: str) -> tuple[Figure, dict[str, Any]]:
+    figure = _figure(11, 3.4)
+    panels = dict(zip(PARTS, figure.subplots(1, len(PARTS))))
+    for part, axes in panels.items():
+        axes.set_title(f"{part} loss (MSE)")
+        axes.set_xlabel(across)
+        axes.grid(alpha=0.3)
+    return figure, panels
+
+
 def _figure(width: float, height: float) -> Figure:
-    """:param width, height: inches."""
+    """Width and height are in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

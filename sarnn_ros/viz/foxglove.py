@@ -13,7 +13,8 @@ PANELS = ("Image!attention", "Image!predicted")
 
 
 def layout(one: dict[str, Any], cameras: Sequence[str]) -> dict[str, Any]:
-    """:param one: config/foxglove_layout.json. :param cameras: names.
+    """:param one: config/foxglove_layout.json.
+    :param cameras: names.
     :returns: the same with pictures of each camera, one row below the other.
     """
     made = copy.deepcopy(one)
@@ -38,13 +39,11 @@ def layout(one: dict[str, Any], cameras: Sequence[str]) -> dict[str, Any]:
 
 
 def _below(rows: Sequence[Any]) -> Any:
-    if len(rows) == 1:
-        return rows[0]
-    share = 100 / len(rows)
-    return {
-        "direction": "column", "splitPercentage": share,
-        "first": rows[0], "second": _below(rows[1:]),
-    }  # fmt: skip
+    first, *others = rows
+    if not others:
+        return first
+    ends = {"first": first, "second": _below(others)}
+    return {"direction": "column", "splitPercentage": 100 / len(rows), **ends}
 
 
 def _replaced(node: Any, pictures: Any) -> Any:

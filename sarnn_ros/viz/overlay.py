@@ -20,11 +20,13 @@ from numpy.typing import ArrayLike, NDArray
 
 Level: TypeAlias = Literal["fine", "waiting", "faulted"]
 
+#: A smaller image is enlarged, pixels of its shorter side.
+MIN_SIDE = 256
 #: Earlier attention points that are drawn as a trail, in ticks.
 TRAIL = 12
 #: Points that stayed within this share of the image's shorter side of each other, for so many
 #: ticks, follow the same thing.
-SAME_THING, SAME_TICKS = 0.07, 5
+SAME_THING_DISTANCE, SAME_TICKS = 0.07, 5
 #: cv2 takes coordinates in fixed point with this many fractional bits.
 _SHIFT = 4
 
@@ -42,7 +44,7 @@ def draw_overlay(
     *,
     trails: NDArray[np.float64] | None = None,
     remembered: NDArray[np.float64] | None = None,
-    min_side: int = 256,
+    min_side: int = MIN_SIDE,
 ) -> NDArray[np.uint8]:
     """A copy of the image with the points drawn on it.
 
@@ -76,8 +78,8 @@ def draw_overlay(
     if remembered is not None:
         arm = (radius + 3) << _SHIFT
         for (x, y), color in zip(place(remembered).tolist(), colors):
-            for way in (arm, -arm):
-                ends = (x - arm, y - way), (x + arm, y + way)
+            for rise in (arm, -arm):
+                ends = (x - arm, y - rise), (x + arm, y + rise)
                 cv2.line(canvas, *ends, color, 2, cv2.LINE_AA, _SHIFT)
     return canvas
 
@@ -85,12 +87,8 @@ def draw_overlay(
 def _enlarged(image: NDArray[np.uint8], min_side: int) -> tuple[NDArray[np.uint8], int]:
     """A copy, and by which factor it is larger."""
     factor = max(1, -(-min_side // min(image.shape[:2])))
-    canvas: NDArray[np.uint8] = np.ascontiguousarray(
-        cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
-        if factor > 1
-        else image.copy()
-    )
-    return canvas, factor
+    canvas = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+    return np.ascontiguousarray(canvas), factor
 
 
 def _scaled(points: ArrayLike, factor: int) -> NDArray[np.float64]:
@@ -114,18 +112,17 @@ def draw_marks(
     warn_above: float,
     *,
     frame: tuple[float, float, float, float] | None = None,
-    min_side: int = 256,
 ) -> NDArray[np.uint8]:
     """A copy of the image with a ring round each thing that the network looks at: the thicker, the
     more points follow it. A small, thin ring is a point that follows nothing that others do.
     Green: what comes is as expected; amber: it is not; white: unknown.
 
-    :param image: as for `draw_overlay`, as are `min_side` and what is returned.
+    :param image: as for `draw_overlay`, as is what is returned.
     :param tracks: (t, k, 2) encoder points of the last ticks, oldest first, x and y in pixels.
     :param health: the score, or None where it is unknown; amber above `warn_above`.
     :param frame: left, top, right and bottom edge of what the network is shown, in pixels.
     """
-    canvas, factor = _enlarged(image, min_side)
+    canvas, factor = _enlarged(image, MIN_SIDE)
     unit = min(canvas.shape[:2]) / 256
     color = _INK if health is None else _COLORS[_health_level(health, warn_above)]
     thin = max(1, round(unit))
@@ -135,30 +132,31 @@ def draw_marks(
             corners = (left - out, top - out), (right - 1 + out, bottom - 1 + out)
             cv2.rectangle(canvas, *corners, shade, thin)
     recent = _scaled(tracks[-SAME_TICKS:], factor)
-    groups = same_things(recent, SAME_THING * min(canvas.shape[:2]))
+    groups = same_things(recent, SAME_THING_DISTANCE * min(canvas.shape[:2]))
     for members in sorted(groups, key=len):
         points = recent[-1, members]
         middle = points.mean(axis=0)
         reach = float(np.linalg.norm(points - middle, axis=1).max())
         alone = len(members) == 1
         radius = reach + (5 if alone else 6) * unit
-        wide = max(2, thin if alone else round((1 + len(members) / 6) * unit))
+        width = max(2, thin if alone else round((1 + len(members) / 6) * unit))
         x, y = _fixed(middle).tolist()
         ring = round(radius * (1 << _SHIFT))
-        cv2.circle(canvas, (x, y), ring, color, wide, cv2.LINE_8, _SHIFT)
-        # A dark edge, so that the ring is seen on any ground. Smooth, as thick lines are only at
-        # several times the cost.
-        for edge in (-(wide + 2), wide + 2):
+        cv2.circle(canvas, (x, y), ring, color, width, cv2.LINE_8, _SHIFT)
+        # A dark edge, so that the ring is seen on any ground. It is smooth; a thick smooth ring
+        # would cost several times as much.
+        for edge in (-(width + 2), width + 2):
             beyond = ring + (edge << _SHIFT) // 2
             cv2.circle(canvas, (x, y), beyond, _GROUND, 1, cv2.LINE_AA, _SHIFT)
     return canvas
 
 
 def same_things(tracks: NDArray[np.float64], near: float) -> list[NDArray[np.intp]]:
-    """The points that follow the same thing: who stayed within `near` of each other at every tick,
-    and of others that did.
+    """The points that follow the same thing: which stayed within `near` of each other at every
+    tick, and of others that did.
 
-    :param tracks: (t, k, 2). :returns: indices of points, each in one group.
+    :param tracks: (t, k, 2).
+    :returns: indices of points, each in one group.
     """
     count = tracks.shape[1]
     x, y = tracks[..., 0], tracks[..., 1]
@@ -196,8 +194,7 @@ def with_status(
         the middle is 1.
     :param name: of the policy; left out where there is no room for it beside the text.
     """
-    width = image.shape[1]
-    scale = float(np.clip(width / 640, 0.45, 1.5))
+    width, scale = image.shape[1], _scale(image)
     row = round(44 * scale)
     strip = np.full((2 * row, width, 3), _GROUND, np.uint8)
     well: Level = "fine" if health is None else _health_level(health, warn_above)
@@ -223,12 +220,10 @@ def with_status(
             cv2.rectangle(strip, (left, top), (end, bottom), _COLORS[well], -1)
         if warn_above:
             cv2.line(strip, (middle, top - 2), (middle, bottom + 2), _INK, 1)
-    stacked: NDArray[np.uint8] = np.vstack([image, strip])
-    return stacked
+    return np.asarray(np.vstack([image, strip]), np.uint8)
 
 
-#: Share of the ghost in the picture.
-_GHOST = 0.4
+_GHOST_SHARE = 0.4
 
 
 def with_ghost(image: NDArray[np.uint8], ghost: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
@@ -236,7 +231,9 @@ def with_ghost(image: NDArray[np.uint8], ghost: NDArray[np.uint8] | None) -> NDA
     nothing is seen twice. Both uint8 (H, W, 3); None, or of another size: the image itself."""
     if ghost is None or ghost.shape != image.shape:
         return image
-    return np.asarray(cv2.addWeighted(image, 1.0 - _GHOST, ghost, _GHOST, 0.0), np.uint8)
+    return np.asarray(
+        cv2.addWeighted(image, 1.0 - _GHOST_SHARE, ghost, _GHOST_SHARE, 0.0), np.uint8
+    )
 
 
 def beside(
@@ -245,14 +242,16 @@ def beside(
     """Two images of one height side by side, each with its caption below."""
     tiles = []
     for image, caption in zip((left, right), captions, strict=True):
-        scale = float(np.clip(image.shape[1] / 640, 0.45, 1.5))
+        scale = _scale(image)
         strip = np.full((round(44 * scale), image.shape[1], 3), _GROUND, np.uint8)
         _write(strip, caption, (round(15 * scale), round(31 * scale)), scale, _INK)
         tiles.append(np.vstack([image, strip]))
-    height = tiles[0].shape[0]
-    gap = np.full((height, 4, 3), _GROUND, np.uint8)
-    joined: NDArray[np.uint8] = np.hstack([tiles[0], gap, tiles[1]])
-    return joined
+    gap = np.full((len(tiles[0]), 4, 3), _GROUND, np.uint8)
+    return np.asarray(np.hstack([tiles[0], gap, tiles[1]]), np.uint8)
+
+
+def _scale(image: NDArray[np.uint8]) -> float:
+    return float(np.clip(image.shape[1] / 640, 0.45, 1.5))
 
 
 def _write(

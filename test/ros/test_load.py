@@ -214,7 +214,7 @@ def test_a_load_that_never_returns_is_given_up(skill, monkeypatch):
     from sarnn_ros.ros import loading
 
     release = threading.Event()
-    monkeypatch.setattr(loading, "DEADLINE_S", 0.2)
+    monkeypatch.setattr(loading, "DEADLINE_SECONDS", 0.2)
     with monkeypatch.context() as patch:
         patch.setattr(loading, "load_policy", lambda settings: release.wait())
         answer = skill.call("load")

@@ -53,9 +53,9 @@ def test_a_change_is_told_before_it_is_true_and_only_while_configured():
     server = ParameterServer(
         node, lambda after: told.append((server.current.dry_run, after.dry_run))
     )
-    server.read()
+    server.current = server.read()
     assert node.set("dry_run", False) and not told
-    server.lock(True)
+    server.locked = True
     assert node.set("dry_run", True) and told == [(False, True)] and server.current.dry_run
     assert not node.set("realtime_priority", 2) and not node.set("dry_run", 3) and len(told) == 1
 
@@ -63,13 +63,13 @@ def test_a_change_is_told_before_it_is_true_and_only_while_configured():
 def test_a_policy_that_is_named_is_in_force_only_when_it_is_loaded():
     node = FakeNode()
     server = ParameterServer(node, lambda after: None)
-    server.read()
-    server.lock(True)
+    server.current = server.read()
+    server.locked = True
     for name, value in (("policy", "/other"), ("run_timeout", 5.0)):
         assert node.set(name, value)
         node.values[name] = value
     assert (server.current.policy, server.current.run_timeout) == ("", 5.0)
-    wanted = server.wanted()
+    wanted = server.read()
     assert wanted.policy == "/other" and server.current.policy == ""
     server.loaded(wanted)
     assert server.current.policy == "/other"

@@ -16,11 +16,10 @@ from rclpy.task import Future
 
 from sarnn_ros.errors import BagError, EnvironmentProblem
 from sarnn_ros.sim import referee as referee_module
-from sarnn_ros.sim.demonstrations import Episode, record
+from sarnn_ros.sim.demonstrations import Episode, mean_commands, record
 from sarnn_ros.sim.judging import TrialTrace
 from sarnn_ros.sim.processes import Child, children
 from sarnn_ros.sim.referee import Referee, knows_clients, open_referee
-from sarnn_ros.sim.replay import mean_commands
 from sarnn_ros.sim.task import RATE, Placement, TrialPlan
 
 TICKS = 45
@@ -43,16 +42,15 @@ def stage(
     logs = tmp_path_factory.mktemp("logs")
     environment = {**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_PYTHON_CHECK_FIELDS": "1"}
     with children() as running:
-        for name, arguments in (("node", []), ("replay", [str(bags)])):
-            command = [sys.executable, "-m", f"sarnn_ros.sim.{name}", *arguments]
-            running.append(Child(name, command, env=environment, log=logs / f"{name}.log"))
+        command = [sys.executable, "-m", "sarnn_ros.sim.node"]
+        running.append(Child("sim", command, env=environment, log=logs / "sim.log"))
 
         def alive() -> None:
             for child in running:
                 child.check()
 
-        with open_referee(domain, alive) as referee:
-            referee.wait_until_ready(("replay",))
+        with open_referee(domain, mean_commands(sorted(bags.iterdir())), alive) as referee:
+            referee.wait_until_ready(("sim",))
             yield referee, running
 
 
@@ -93,7 +91,7 @@ def test_the_mean_of_one_position_lifts_there(stage, bags):
     assert trial.problem is None
     assert trial.max_lift > 0.1
     assert trial.ticks >= TICKS - 1
-    # The timer of a replay is not on the grid of ticks: jitter may put two commands in one tick,
+    # A replay does not begin on the grid of ticks: jitter may put two commands in one tick,
     # which then counts as one missed. So the commands are counted.
     assert len(recording.commands) >= TICKS - 1 - longest_gap(recording) * RATE
     commands = np.array([values for _, _, values in recording.commands])
@@ -121,13 +119,13 @@ def test_what_never_comes_is_named(stage):
 
 
 def test_a_dead_process_ends_the_waiting_at_once(stage):
-    """Last in this file: the replay node is gone afterwards."""
+    """Last in this file: the simulator is gone afterwards."""
     referee, running = stage
-    running[1].stop()
+    running[0].stop()
     started = time.monotonic()
-    with pytest.raises(EnvironmentProblem, match="'replay' ended"):
+    with pytest.raises(EnvironmentProblem, match="'sim' ended"):
         referee.run(TrialPlan("taught", CUBE, driver="replay"), TICKS)
-    assert time.monotonic() - started < referee_module.TIMEOUT / 2
+    assert time.monotonic() - started < referee_module.TIMEOUT_SECONDS / 2
 
 
 def test_replay_without_bags_is_an_error(tmp_path):

@@ -34,15 +34,19 @@ def test_a_type_that_is_not_installed_leaves_no_subscription(monkeypatch):
     node = SimpleNamespace(create_subscription=lambda kind, topic, *_, **__: topics.append(topic))
 
     def subscribe() -> None:
-        ignored = dict.fromkeys(("now_ns", "arrived", "image_tick", "void", "lose"), print)
-        sensors.Sensors(node, ObservationBuffer(SPEC), None, "best_effort", **ignored)
+        parts = SimpleNamespace(buffer=ObservationBuffer(SPEC), formats=None)
+        sensors.Sensors(node, SimpleNamespace(parts=parts), "best_effort", None, print)
 
     subscribe()
     assert topics == ["image_raw", "joint_states", "wrench"]
     topics.clear()
 
-    def missing(kind: str) -> None:
-        raise EnvironmentProblem(kind)
+    find = sensors.messages.message_class
+
+    def missing(kind: str) -> type:
+        if kind.startswith("geometry_msgs"):
+            raise EnvironmentProblem(kind)
+        return find(kind)
 
     monkeypatch.setattr(sensors.messages, "message_class", missing)
     with pytest.raises(EnvironmentProblem, match="WrenchStamped"):
@@ -60,13 +64,14 @@ def test_a_message_of_absurd_size_is_not_read():
         create_subscription=lambda kind, topic, take, *_, **__: callbacks.setdefault(topic, take)
     )
     buffer, said, arrived = ObservationBuffer(SPEC), [], []
-    sensors.Sensors(
-        node, buffer, None, "best_effort", now_ns=lambda: 1, arrived=arrived.append,
-        image_tick=None, void=lambda topic, error: said.append((topic, error.problem)), lose=print,
-    )  # fmt: skip
+    parts = SimpleNamespace(buffer=buffer, formats=None)
+    graph = SimpleNamespace(arrived=arrived.append)
+    controller = SimpleNamespace(parts=parts)
+    sensors.Sensors(node, controller, "best_effort", graph, lambda *what: said.append(what))
     names = [f"joint_{row}" for row in range(300_000)]
     callbacks["joint_states"](serialize_message(JointState(name=names)))
-    ((topic, problem),) = said
-    assert topic == "joint_states" and "bytes in one message, at most 131072 are read" in problem
+    ((_, key, text),) = said
+    assert key == "void:joint_states"
+    assert "bytes in one message, at most 131072 are read" in text
     assert arrived == ["joint_states"]
-    assert problem in buffer.observe(1).reasons["joint_states"]
+    assert "at most 131072 are read" in buffer.observe(1).reasons["joint_states"]

@@ -48,7 +48,9 @@ class ObservingNode(InferenceNode):
         self._saying = threading.Lock()
         self._jump = self.get_clock().create_jump_callback(
             JumpThreshold(min_forward=Duration(nanoseconds=1), min_backward=None),
-            post_callback=lambda _: self._acknowledge(f"clock {self.now_ns()}"),
+            post_callback=lambda _: self._acknowledge(
+                f"clock {self.get_clock().now().nanoseconds}"
+            ),
         )
         self._greeting = self.create_timer(0.02, self._greet, clock=self._steady)
 

@@ -34,11 +34,13 @@ ARROWS: dict[str, set[str]] = {
     "interop": {"errors", "validation", "files", "spec", "streams", "data", "model", "policy"},
     "control": {"errors", "validation", "spec", "streams", "policy"},
     "ros": {
-        *("errors", "signals", "validation", "yaml_file", "spec", "geometry", "streams"),
+        *("errors", "signals", "validation", "yaml_file", "spec", "geometry"),
         *("data", "policy", "control", "viz"),
     },
     # Drives the rest from outside, and writes bags; only its quick trials look inside.
-    "sim": {"errors", "files", "share", "signals", "spec", "streams", "data", "viz"},
+    # Drives the rest from outside, and writes bags; only its quick trials look inside. Of `ros` it
+    # takes how messages are made and how a node is run.
+    "sim": {"errors", "files", "share", "signals", "spec", "streams", "data", "viz", "ros"},
 }
 #: The command line is thin and may reach for any room, when a command runs.
 ARROWS["cli"] = set(ARROWS)
@@ -48,18 +50,18 @@ HELPERS = {"errors", "files", "share", "signals", "validation", "yaml_file"}
 #: The picture: column and row of each room, and what it says of it.
 BOXES = {
     "cli": (1.5, 0, "the sarnn command"),
-    "ros": (0, 1, "the nodes · rclpy"),
-    "training": (2, 1, "losses, loop, recipes"),
-    "interop": (1.4, 1.65, "LeRobot, HDF5, EIPL"),
-    "sim": (3, 1, "the arm, the demo"),
-    "control": (0, 2, "prediction → command"),
-    "policy": (0.5, 3, "directory, one step"),
-    "data": (1.6, 3, "bags, episodes, report"),
-    "viz": (3, 3, "overlays, films"),
-    "model": (0.5, 4, "SARNN · torch"),
-    "streams": (2.3, 4, "message → observation"),
-    "geometry": (0.5, 5, "pixels and points"),
-    "spec": (1.4, 6, "what is observed"),
+    "sim": (0, 1, "the arm, the demo"),
+    "training": (2.2, 1.3, "losses, loop, recipes"),
+    "ros": (0, 2, "the nodes · rclpy"),
+    "interop": (1.6, 2.3, "LeRobot, HDF5, EIPL"),
+    "control": (0, 3, "prediction → command"),
+    "policy": (0.5, 4, "directory, one step"),
+    "data": (1.6, 4, "bags, episodes, report"),
+    "viz": (3, 4, "overlays, films"),
+    "model": (0.5, 5, "SARNN · torch"),
+    "streams": (2.3, 5, "message → observation"),
+    "geometry": (0.5, 6, "pixels and points"),
+    "spec": (1.4, 7, "what is observed"),
 }
 
 

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 
 from sarnn_ros.errors import ConfigError
 
-#: Characters that a token of the user's own needs.
-MIN_TOKEN = 16
+#: Characters of a token that the user gives.
+MIN_TOKEN_LENGTH = 16
 
 
 class Refusal(NamedTuple):
@@ -76,7 +76,7 @@ class Access:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             return False
-        return name in self.names or _address(name) is not None
+        return name in self.names or _is_address(name)
 
     def _shown(self, headers: Mapping[str, str], token: str) -> bool:
         try:
@@ -90,11 +90,12 @@ class Access:
         return any(hmac.compare_digest(one.encode(), right) for one in shown)
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _is_address(text: str) -> bool:
     try:
-        return ipaddress.ip_address(text)
+        ipaddress.ip_address(text)
     except ValueError:
-        return None
+        return False
+    return True
 
 
 def listen(host: str, port: int, token: str | None) -> tuple[socket.socket, Access, str]:
@@ -105,11 +106,12 @@ def listen(host: str, port: int, token: str | None) -> tuple[socket.socket, Acce
     :param port: 0: any free one.
     :raises ConfigError: the address cannot be had, or the token is too short.
     """
-    if token is not None and (len(token) < MIN_TOKEN or not token.isascii()):
+    if token is not None and (len(token) < MIN_TOKEN_LENGTH or not token.isascii()):
+        least = f"{MIN_TOKEN_LENGTH} or more of ASCII"
         raise ConfigError(
             f"{len(token)} characters",
             where="--token",
-            remedy=f"give {MIN_TOKEN} or more of ASCII, or none: one is made where it is needed",
+            remedy=f"give {least}, or none: one is made where it is needed",
         )
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

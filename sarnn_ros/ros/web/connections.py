@@ -18,11 +18,11 @@ MAX_CONNECTIONS = 64
 #: Of those that showed what `access` asks for; a browser opens six. The other places are for
 #: connections that have not yet said who they are.
 MAX_ADMITTED = 32
-#: Accepted before others are served again. A request is read in the third round at the latest:
-#: by then three times as many can have come, which must not take all the places of those.
+#: Connections that are accepted in one turn of the event loop. A request is read in the third turn
+#: at the latest: three times as many must fit beside the admitted ones.
 ACCEPTED_AT_ONCE = 8
-#: From one answered request to the next, or from the start, s. uvicorn closes idle connections
-#: after 5 s; what is open for longer trickles a request, or does not read its answer.
+#: Time-out from one answered request to the next, or from the start, s. uvicorn closes idle
+#: connections after 5 s; what is open for longer trickles a request, or does not read its answer.
 REQUEST_SECONDS = 10.0
 
 #: Address and port of the other side.

@@ -20,7 +20,6 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import SetParameters
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
@@ -28,24 +27,21 @@ from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
-from sarnn_ros.ros.spinning import end_spinning, spin
+from sarnn_ros.ros.spinning import spinning
 from sarnn_ros.ros.web.access import listen
 from sarnn_ros.ros.web.connections import Connections
 from sarnn_ros.ros.web.server import PageServer, make_app
 from sarnn_ros.ros.web.view import DRY_RUN, TRIGGERS, Call, View
 from sarnn_ros.signals import stop_on_signals
 
-#: How often it looks who looks, and which calls have no answer, s.
-LOOK_SECONDS = 0.2
-#: How often it looks for cameras, in looks.
-GRAPH_LOOKS = 5
+#: Polling interval of what is watched and of calls without an answer, s; of cameras.
+POLL_SECONDS = 0.2
+CAMERA_POLL_SECONDS = 1.0
 #: An answer may take so long, s; the end of an episode is long in coming on a slow disk.
 ANSWER_SECONDS = 10.0
 EPISODE_SECONDS = 30.0
 #: A stop waits so long for somebody who offers it: discovery may still be going on, s.
 STOP_SECONDS = 3.0
-#: How long a callback may take to finish when the process is to end, s.
-CALLBACK_SECONDS = 1.5
 
 
 @dataclass
@@ -65,7 +61,8 @@ class _Waiting:
 class WebNode(Node):
     """See the module.
 
-    :param node: the inference node's full name; :param recorder: the recorder's.
+    :param node: the inference node's full name.
+    :param recorder: the recorder's.
     """
 
     def __init__(self, view: View, node: str, recorder: str, **options: Any) -> None:
@@ -86,8 +83,10 @@ class WebNode(Node):
         self.create_subscription(Float64MultiArray, f"{node}/health", self._health, 50)
         # On the steady clock: a stopped simulation must not stop the page.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._looks = 0
-        self.create_timer(LOOK_SECONDS, self._look, clock=steady)
+        self.create_timer(CAMERA_POLL_SECONDS, self._find_cameras, clock=steady)
+        self.create_timer(POLL_SECONDS, self._follow_pictures, clock=steady)
+        self.create_timer(POLL_SECONDS, self._look_after_calls, clock=steady)
+        self._find_cameras()
 
     def call(self, action: str) -> int:
         """Begin an action of `TRIGGERS` or `DRY_RUN`; any thread. What becomes of it is in the
@@ -146,14 +145,14 @@ class WebNode(Node):
     def _shown(self, camera: str, message: CompressedImage) -> None:
         self._view.show(camera, bytes(message.data))
 
-    def _look(self) -> None:
-        if self._looks % GRAPH_LOOKS == 0:
-            names = (name for name, _ in self.get_topic_names_and_types())
-            found = filter(None, map(self._overlay.fullmatch, names))
-            self._topics = {one[1] or "": one[0] for one in found}
-            self._view.found(tuple(sorted(self._topics)))
-        self._looks += 1
-        # Subscribed to only while somebody looks: the node draws for subscribers alone.
+    def _find_cameras(self) -> None:
+        names = (name for name, _ in self.get_topic_names_and_types())
+        found = filter(None, map(self._overlay.fullmatch, names))
+        self._topics = {one[1] or "": one[0] for one in found}
+        self._view.found(tuple(sorted(self._topics)))
+
+    def _follow_pictures(self) -> None:
+        """Subscribed to only while somebody looks: the node draws for subscribers alone."""
         looked_at = self._view.looked_at()
         for camera in looked_at - self._pictures.keys():
             self._pictures[camera] = self.create_subscription(
@@ -161,7 +160,6 @@ class WebNode(Node):
             )
         for camera in self._pictures.keys() - looked_at:
             self.destroy_subscription(self._pictures.pop(camera))
-        self._look_after_calls()
 
     def _look_after_calls(self) -> None:
         now = time.monotonic()
@@ -194,7 +192,7 @@ def serve(
     token: str | None,
     listens: Callable[[str], object],
 ) -> int:
-    """Serve the page until SIGINT, SIGTERM or SIGHUP.
+    """Serve the page until SIGINT, SIGQUIT, SIGTERM or SIGHUP.
 
     :param listens: told the address to open, once it answers.
     :returns: 0 after a clean stop, 1 if the server ended by itself.
@@ -205,26 +203,18 @@ def serve(
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         view = View(node, recorder)
         web = WebNode(view, node, recorder)
-        executor = SingleThreadedExecutor()
-        executor.add_node(web)
-        spinner = threading.Thread(
-            target=spin, args=(executor, web, stop), name="executor", daemon=True
-        )
-        spinner.start()
-        failed = threading.Event()
+        failed = False
 
         def ended() -> None:
-            if not stop.is_set():
-                failed.set()
-                stop.set()
+            nonlocal failed
+            failed = not stop.is_set()
+            stop.set()
 
         connections = Connections()
-        app = make_app(view, access, web.call, connections)
-        server = PageServer(app, connections, access.token, listening, ended)
-        listens(url)
-        stop.wait()
-        server.stop()
-        end_spinning(executor, spinner, CALLBACK_SECONDS)
-        web.destroy_node()
-        rclpy.try_shutdown()
-    return int(failed.is_set())
+        with spinning(web, stop):
+            app = make_app(view, access, web.call, connections)
+            server = PageServer(app, connections, access.token, listening, ended)
+            listens(url)
+            stop.wait()
+            server.stop()
+    return int(failed)

@@ -34,7 +34,7 @@ from sarnn_ros.ros.web.access import Access, Refusal
 from sarnn_ros.ros.web.connections import ACCEPTED_AT_ONCE, Connections
 from sarnn_ros.ros.web.view import DRY_RUN, TRIGGERS, Busy, View
 
-#: Nothing from elsewhere, in no frame, of which nothing is kept.
+#: The page loads nothing from elsewhere, is shown in no frame, and is not cached.
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "connect-src 'self'; img-src data:; frame-ancestors 'none'; base-uri 'none'; "
@@ -44,15 +44,15 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-TYPES = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+MEDIA_TYPES = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
 #: Connections that may wait to be accepted.
-MAX_WAITING = 1024
+ACCEPT_QUEUE = 1024
 #: From an error of accepting to the next attempt, s.
 RETRY_SECONDS = 0.1
-#: Of a request, bytes; headers of a browser are shorter.
-PEEKED = 4096
+#: Of a request that is searched for the token, bytes; headers of a browser are shorter.
+PEEKED_BYTES = 4096
 #: Of the number of a picture.
-MAX_DIGITS = 18
+MAX_NUMBER_DIGITS = 18
 #: Answers that are under way at the end may take so long, s.
 ENDING_SECONDS = 1
 
@@ -66,11 +66,11 @@ def make_app(
     """
     turn = asyncio.Lock()
     here = files("sarnn_ros.ros.web")
-    texts = {name: (here / name).read_bytes() for name in TYPES}
+    texts = {name: (here / name).read_bytes() for name in MEDIA_TYPES}
 
     async def page(request: Request) -> Response:
         name = request.url.path.strip("/") or "page.html"
-        response = Response(texts[name], media_type=TYPES[name])
+        response = Response(texts[name], media_type=MEDIA_TYPES[name])
         if name == "page.html" and access.token is not None:
             response.set_cookie(access.cookie, access.token, httponly=True, samesite="strict")
         return response
@@ -89,7 +89,7 @@ def make_app(
 
     async def picture(request: Request) -> Response:
         after = request.query_params.get("after") or "-1"
-        if after != "-1" and not (after.isdecimal() and len(after) <= MAX_DIGITS):
+        if after != "-1" and not (after.isdecimal() and len(after) <= MAX_NUMBER_DIGITS):
             return PlainTextResponse("after: not the number of a picture", 400)
         newest = view.picture(request.query_params.get("camera", ""), int(after))
         if newest is None:
@@ -108,9 +108,7 @@ def make_app(
 
     app = Starlette(
         routes=[
-            Route("/", page),
-            Route("/page.js", page),
-            Route("/page.css", page),
+            *(Route(path, page) for path in ("/", "/page.js", "/page.css")),
             Route("/state", state),
             Route("/overlay", picture),
             Route("/do/{action}", do, methods=["POST"]),
@@ -171,76 +169,11 @@ class _Protocol(H11Protocol):
         super().connection_lost(exc)
 
 
-class _Server(uvicorn.Server):
-    """Accepts by itself: asyncio takes whoever has waited longest, and in a flood that is long.
+class PageServer(uvicorn.Server):
+    """Serves the application in a thread of its own, until `stop`. It accepts by itself: asyncio
+    takes whoever has waited longest, and in a flood that is long.
 
     :param token: that a request shows; None: nothing.
-    """
-
-    def __init__(
-        self, config: uvicorn.Config, connections: Connections, token: str | None
-    ) -> None:
-        super().__init__(config)
-        self._connections = connections
-        self._token = None if token is None else token.encode()
-        self._log = ThrottledLog(logging.getLogger(__name__))
-        self._tasks: set[asyncio.Task[Any]] = set()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        for one in sockets or []:
-            one.listen(MAX_WAITING)
-            self._listen(one)
-
-    def _listen(self, listening: socket.socket) -> None:
-        if not self.should_exit:  # in place of asyncio's reader
-            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
-
-    def _accept(self, listening: socket.socket) -> None:
-        """Take all that wait, and keep the newest: of those whose request has come and holds the
-        token, and of the others."""
-        with_token: deque[socket.socket] = deque()
-        others: deque[socket.socket] = deque()
-        loop = asyncio.get_running_loop()
-        for _ in range(MAX_WAITING):
-            try:
-                one, _ = listening.accept()
-                one.setblocking(False)
-                kept = with_token if self._shows_token(one) else others
-            except (BlockingIOError, ConnectionAbortedError):
-                break
-            except OSError as error:
-                self._connections.drop_waiting()
-                text = f"no connection can be accepted: {error.strerror}; see ulimit -n"
-                self._log("error", "accept", text)
-                loop.remove_reader(listening)
-                loop.call_later(RETRY_SECONDS, self._listen, listening)
-                break
-            kept.append(one)
-            if len(kept) > ACCEPTED_AT_ONCE:
-                kept.popleft().close()
-        for one in (*others, *with_token):
-            task = loop.create_task(loop.connect_accepted_socket(self._protocol, one))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    def _shows_token(self, one: socket.socket) -> bool:
-        """Whether what has come holds the token somewhere: `access` looks closer."""
-        try:
-            return self._token is not None and self._token in one.recv(PEEKED, socket.MSG_PEEK)
-        except OSError:
-            return False
-
-    def _protocol(self) -> asyncio.Protocol:
-        made: asyncio.Protocol = self.config.http_protocol_class(
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )  # type: ignore[call-arg]
-        return made
-
-
-class PageServer:
-    """Serves the application in a thread of its own, until `stop`.
-
     :param ended: called when the thread ends, for whatever reason.
     """
 
@@ -252,7 +185,7 @@ class PageServer:
         listening: socket.socket,
         ended: Callable[[], object],
     ) -> None:
-        self._server = _Server(
+        super().__init__(
             uvicorn.Config(
                 app,
                 loop="asyncio",
@@ -264,22 +197,76 @@ class PageServer:
                 server_header=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=ENDING_SECONDS,
-            ),
-            connections,
-            token,
+            )
         )
+        self._connections = connections
+        self._token = None if token is None else token.encode()
         self._listening = listening
         self._ended = ended
+        self._log = ThrottledLog(logging.getLogger(__name__))
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         try:
-            self._server.run(sockets=[self._listening])
+            self.run(sockets=[self._listening])
         finally:
             self._ended()
 
     def stop(self) -> None:
         """Ends the thread, within `ENDING_SECONDS` and a little."""
-        self._server.should_exit = True
+        self.should_exit = True
         self._thread.join(ENDING_SECONDS + 1.0)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._listening.listen(ACCEPT_QUEUE)
+        self._listen()
+
+    def _listen(self) -> None:
+        if not self.should_exit:  # in place of asyncio's reader
+            asyncio.get_running_loop().add_reader(self._listening, self._accept)
+
+    def _accept(self) -> None:
+        """Take all that wait, and keep the newest: of those whose request has come and holds the
+        token, and of the others."""
+        with_token: deque[socket.socket] = deque()
+        others: deque[socket.socket] = deque()
+        loop = asyncio.get_running_loop()
+        for _ in range(ACCEPT_QUEUE):
+            try:
+                one, _ = self._listening.accept()
+                one.setblocking(False)
+                kept = with_token if self._shows_token(one) else others
+            except (BlockingIOError, ConnectionAbortedError):
+                break
+            except OSError as error:
+                self._connections.drop_waiting()
+                text = f"no connection can be accepted: {error.strerror}; see ulimit -n"
+                self._log("error", "accept", text)
+                loop.remove_reader(self._listening)
+                loop.call_later(RETRY_SECONDS, self._listen)
+                break
+            kept.append(one)
+            if len(kept) > ACCEPTED_AT_ONCE:
+                kept.popleft().close()
+        for one in (*others, *with_token):
+            task = loop.create_task(loop.connect_accepted_socket(self._protocol, one))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _shows_token(self, one: socket.socket) -> bool:
+        """Whether what has come holds the token somewhere: `access` looks closer."""
+        if self._token is None:
+            return False
+        try:
+            return self._token in one.recv(PEEKED_BYTES, socket.MSG_PEEK)
+        except OSError:
+            return False
+
+    def _protocol(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )  # type: ignore[call-arg]
+        return made

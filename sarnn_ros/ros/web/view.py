@@ -31,13 +31,13 @@ TRIGGERS = {
 DRY_RUN = {"dry_run_on": True, "dry_run_off": False}
 #: The plots show so much, s.
 HISTORY_SECONDS = 120.0
-#: Nobody has asked for a camera's picture for so long: nobody looks, s.
+#: Who has not asked for a camera's picture for so long, s, does not look at it.
 LOOKING_SECONDS = 2.0
-CALLS_KEPT = 20
+MAX_CALLS = 20
 #: Of a history: whoever publishes faster than 80 Hz fills no memory.
-ROWS_KEPT = 10_000
-#: Of what a status says, characters and values. The node's own are far below.
-MAX_TEXT, MAX_VALUES = 2000, 100
+MAX_ROWS = 10_000
+#: Characters and values of a status. The node's own are far below.
+MAX_TEXT_LENGTH, MAX_VALUES = 2000, 100
 
 
 class Busy(RuntimeError):
@@ -57,20 +57,11 @@ class Call:
     ok: bool | None = None
 
 
-@dataclass
-class _Said:
-    """A status of /diagnostics, and when it came."""
-
-    at_s: float
-    level: int
-    text: str
-    values: dict[str, str]
-
-
 class View:
     """See the module.
 
-    :param node: the inference node's full name; :param recorder: the recorder's.
+    :param node: the inference node's full name.
+    :param recorder: the recorder's.
     :param clock: steady, s.
     """
 
@@ -84,15 +75,16 @@ class View:
         self._parts[f"{recorder}: session"] = "recorder"
         self._clock = clock
         self._lock = threading.Lock()
-        self._said: dict[str, _Said] = {}
+        #: Statuses of /diagnostics, and when they came, s.
+        self._said: dict[str, tuple[float, dict[str, Any]]] = {}
         #: Rows of (s, value, …).
-        self._scores: deque[tuple[float, float | None]] = deque(maxlen=ROWS_KEPT)
-        self._latencies: deque[tuple[float, float, float]] = deque(maxlen=ROWS_KEPT)
+        self._scores: deque[tuple[float, float | None]] = deque(maxlen=MAX_ROWS)
+        self._latencies: deque[tuple[float, float, float]] = deque(maxlen=MAX_ROWS)
         self._cameras: tuple[str, ...] = ()
         self._asked: dict[str, float] = {}
         self._pictures: dict[str, tuple[int, bytes]] = {}
         self._count = 0
-        self._calls: deque[Call] = deque(maxlen=CALLS_KEPT)
+        self._calls: deque[Call] = deque(maxlen=MAX_CALLS)
 
     # -- the ROS side ---------------------------------------------------------------------------
 
@@ -104,8 +96,12 @@ class View:
         with self._lock:
             now = self._clock()
             kept = list(values.items())[:MAX_VALUES]
-            bounded = {shorten(key, MAX_TEXT): shorten(value, MAX_TEXT) for key, value in kept}
-            self._said[part] = _Said(now, level, shorten(text, MAX_TEXT), bounded)
+            bounded = {
+                shorten(key, MAX_TEXT_LENGTH): shorten(value, MAX_TEXT_LENGTH)
+                for key, value in kept
+            }
+            said = {"level": level, "text": shorten(text, MAX_TEXT_LENGTH), "values": bounded}
+            self._said[part] = now, said
             total = from_text(bounded).get("total", {}) if part == "timing" else {}
             p50, p99 = total.get("p50", math.nan), total.get("p99", math.nan)
             if math.isfinite(p50) and math.isfinite(p99):  # JSON has no other numbers
@@ -135,7 +131,7 @@ class View:
 
     def show(self, camera: str, jpeg: bytes) -> None:
         with self._lock:
-            # One on its way when the last one looked away would be taken for live later.
+            # A picture that comes when nobody looks any more would be taken for live later.
             if self._clock() - self._asked.get(camera, -math.inf) <= LOOKING_SECONDS:
                 self._count += 1
                 self._pictures[camera] = (self._count, jpeg)
@@ -173,19 +169,12 @@ class View:
         """
         with self._lock:
             now = self._clock()
-            parts = {
-                part: {
-                    "age": now - said.at_s,
-                    "level": said.level,
-                    "text": said.text,
-                    "values": said.values,
-                }
-                for part, said in self._said.items()
-            }
             return {
                 "now": now,
                 **self._names,
-                "parts": parts,
+                "parts": {
+                    part: {"age": now - came, **said} for part, (came, said) in self._said.items()
+                },
                 "scores": [row for row in self._scores if row[0] > since],
                 "latencies": [row for row in self._latencies if row[0] > since],
                 "cameras": self._cameras,

@@ -24,7 +24,6 @@ MODULES = {
     "cv-bridge": "cv_bridge",
     "pyyaml": "yaml",
     "mujoco-core": "mujoco",
-    "imageio-ffmpeg": "imageio_ffmpeg",
 }
 ROS_PACKAGE = re.compile(r"(\w+_msgs|\w+_interfaces|std_srvs|rclpy|launch|launch_ros)$")
 

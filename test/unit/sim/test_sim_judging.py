@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sarnn_ros.sim.judging import PERIOD_NS, SILENCE, TrialTrace, has_ended, judge
+from sarnn_ros.sim.judging import PERIOD_NS, SILENCE_SECONDS, TrialTrace, has_ended, judge
 from sarnn_ros.sim.task import RATE
 
 
@@ -52,7 +52,7 @@ def test_missed_ticks(labels, ticks, missed):
         (list(range(200)), 20.0),  # no tick missed
         ([*range(10), *range(15, 200)], 25.0),  # five missed: they are made up for
         (list(range(0, 200, 4)), 40.0),  # most of them missed: twice as long
-        (list(range(10)), 9 + SILENCE * RATE),  # stopped
+        (list(range(10)), 9 + SILENCE_SECONDS * RATE),  # stopped
     ],
 )
 def test_a_trial_ends_when_its_ticks_were_commanded(labels, end):

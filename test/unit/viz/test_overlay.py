@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sarnn_ros.viz.overlay import (
-    SAME_THING,
+    SAME_THING_DISTANCE,
     SAME_TICKS,
     beside,
     draw_marks,
@@ -61,7 +61,7 @@ def tracks(*last: tuple[float, float], ticks: int = SAME_TICKS) -> np.ndarray:
 
 
 def test_points_that_follow_the_same_thing_are_one_mark():
-    near = SAME_THING * 256
+    near = SAME_THING_DISTANCE * 256
     three = [(60.0, 60.0), (60.0 + 0.9 * near, 60.0), (60.0 + 1.8 * near, 60.0)]
     groups = same_things(tracks(*three, (200.0, 60.0)), near)
     assert [group.tolist() for group in groups] == [[0, 1, 2], [3]], "through the one between"

@@ -11,10 +11,10 @@ import pytest
 
 from sarnn_ros.control.statistics import as_text
 from sarnn_ros.ros.web.view import (
-    CALLS_KEPT,
     HISTORY_SECONDS,
     LOOKING_SECONDS,
-    ROWS_KEPT,
+    MAX_CALLS,
+    MAX_ROWS,
     Busy,
     View,
 )
@@ -89,12 +89,12 @@ def test_a_timing_without_both_numbers_is_no_latency(view: View, values: dict[st
 
 
 def test_what_others_publish_fills_no_memory(view: View) -> None:
-    for _ in range(ROWS_KEPT + 100):
+    for _ in range(MAX_ROWS + 100):
         view.health(1.0)
     many = {f"{index:03} {'k' * 10_000}": "v" * 1_000_000 for index in range(1000)}
     view.say("/arm/sarnn: control", 200, "t" * 1_000_000, many)
     state = view.state(0.0)
-    assert len(state["scores"]) == ROWS_KEPT
+    assert len(state["scores"]) == MAX_ROWS
     assert len(json.dumps(state)) < 1_000_000
 
 
@@ -133,6 +133,6 @@ def test_a_call_is_not_repeated_before_its_answer_but_a_stop_is(view: View) -> N
 
 
 def test_impatience_does_not_fill_the_memory(view: View) -> None:
-    for _ in range(10 * CALLS_KEPT):
+    for _ in range(10 * MAX_CALLS):
         view.begin("stop")
-    assert len(view.state(0.0)["calls"]) == CALLS_KEPT
+    assert len(view.state(0.0)["calls"]) == MAX_CALLS
