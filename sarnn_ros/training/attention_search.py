@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sarnn_ros.model.sarnn import SARNN, VisionBranch
-from sarnn_ros.training.augment import add_noise, draw_jitter, jitter
+from sarnn_ros.training.augment import IMAGE_NOISE, add_noise, draw_jitter, jitter
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.explained import (
     Array,
@@ -352,7 +352,7 @@ def _image_sets(
 ) -> list[list[Tensor]]:
     """Sets of images per camera, (E, 3, H, W): the moments, clean and then with jitter."""
     sets = []
-    noise = config.image_noise * data.image_span
+    noise = IMAGE_NOISE * data.image_span
     for distorted in (False, True):
         for tick in early_ticks(data):
             ticks = torch.minimum(torch.full_like(episodes, tick), data.lengths[episodes] - 1)

@@ -4,7 +4,7 @@
 
 As EIPL: one draw of brightness, contrast, saturation, hue and rectangle per sequence, Gaussian
 noise per pixel and per joint; inputs only, targets stay clean. torchvision's transforms draw once
-per call, on the CPU, and would need a loop over the sequences; here the draws are tensors.
+per call, on the CPU, and would need a loop over the sequences.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from sarnn_ros.training.config import TrainConfig
 
+#: Standard deviation of the noise per pixel, as a share of the value range: EIPL's.
+IMAGE_NOISE = 0.02
 _LUMA = (0.2989, 0.587, 0.114)
 #: Of an erased rectangle: share of the image's area, and height / width (torchvision's defaults).
 _ERASED_AREA = (0.02, 0.33)

@@ -49,12 +49,6 @@ class TrainConfig(BaseModel):
     # The network.
     rec_dim: Count = Field(default=50, description="size of the LSTM's state")
     k_dim: Count = Field(default=5, description="attention points per camera")
-    forget_bias: float = Field(
-        default=0.0,
-        ge=-10,
-        le=10,
-        description="of the LSTM's forget gates before training; above 0 it remembers longer",
-    )
     temperature: Positive | None = Field(
         default=1e-4, description="of the spatial softmax; null learns it"
     )
@@ -103,18 +97,11 @@ class TrainConfig(BaseModel):
         "so far, so that it knows what the arm hides at times; with attention: search; null: only "
         "with several cameras and 35 training episodes or more; EIPL has no such input",
     )
-    hold_units: int = Field(
-        default=0,
-        ge=0,
-        description="LSTM units that start out by keeping what the first image tells, at most "
-        "half of all; with attention: search",
-    )
 
-    # Augmentation. Inputs only; targets stay clean. Noise is a share of the value range.
+    # Augmentation. Inputs only; targets stay clean.
     joint_noise: Weight = Field(
         default=0.1, description="standard deviation, as a share of the value range"
     )
-    image_noise: Weight = Field(default=0.02, description="the same of images, per pixel")
     brightness: Fraction = Field(default=0.4, description="factor 1 ± this, per sequence")
     contrast: Fraction = Field(default=0.4, description="factor 1 ± this, per sequence")
     saturation: Fraction = Field(default=0.4, description="factor 1 ± this, per sequence")
@@ -125,16 +112,6 @@ class TrainConfig(BaseModel):
         default=0.5, description="chance that a rectangle of a sequence's images is black"
     )
 
-    point_noise: Weight = Field(
-        default=0.0,
-        description="on points that were searched for, as a share of their deviation, per tick "
-        "and once per episode; recurrent updates only",
-    )
-    point_hold: Fraction = Field(
-        default=0.0,
-        description="chance that, from a random tick on, the points of a sequence stay as they "
-        "were, so that the policy remembers them; recurrent updates only",
-    )
     mixup: Fraction = Field(
         default=0.0,
         description="chance that a sequence is a mixture of two similar episodes, tick by tick; "
@@ -189,9 +166,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "fast": {
         "attention": "search",
         "k_dim": 12,
-        "forget_bias": 2.0,
         "point_memory": None,
-        "hold_units": 12,
         "epochs": 100,
         "batch_size": 64,
         "learning_rate": 4e-3,
@@ -207,8 +182,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "saturation": 0.1,
         "hue": 0.0,
         "erase": 0.0,
-        "point_noise": 0.1,
-        "point_hold": 0.5,
         "mixup": 0.5,
         "pad_after": 0.25,
         "validate_every": 10,

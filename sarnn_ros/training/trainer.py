@@ -3,21 +3,21 @@
 """The training loop: the losses, one update, one epoch. Nothing of ROS, files or the terminal.
 
 Both recipes have the loss of the reference implementation, EIPL's. `eipl` computes all of it at
-every update. `fast` searches for the attention first, and keeps it as it is
-(`attention_search.py`). Per update it computes less:
+every update. `fast` searches for the attention first, and keeps it (`attention_search.py`). Per
+update it computes less:
 
 - Only some frames of a batch (`encoder_frames`), drawn at random, are encoded again, with other
-  noise and colours; with `attention: train` they train the attention. The recurrent part runs over
-  whole episodes, on the points that every frame had when it was last encoded.
+  noise and colours. The recurrent part runs over whole episodes, on the points that every frame
+  had when it was last encoded.
 - The next image is predicted for some of those frames only (`image_frames`).
 - Between two full updates there are `inner_steps` updates of the recurrent part alone, on the
   stored points, distorted and mixed (`batches.py`): the convolutions are nearly all of the cost,
   and the recurrent part needs the steps.
 
-The loss is parallel in time. Nothing in the encoder or the image decoder depends on the recurrent
-state when the inputs are the recorded ones. So all frames are encoded at once, one LSTM runs over
-the sequences, and all predictions are decoded at once. Loss and gradient are those of the
-reference implementation's step loop, to rounding.
+The loss is parallel in time: with recorded inputs, nothing in the encoder or the image decoder
+depends on the recurrent state. So all frames are encoded at once, one LSTM runs over the
+sequences, and all predictions are decoded at once. Loss and gradient are those of the reference
+implementation's step loop, to rounding.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ from sarnn_ros.training.explained import (
     unseen_demonstrations,
 )
 from sarnn_ros.training.footprint import Fits
-from sarnn_ros.training.hold_units import make_hold_units
+from sarnn_ros.training.hold_units import MAX_HOLD_UNITS, make_hold_units
 from sarnn_ros.training.machine import one_thread
 from sarnn_ros.training.points import PointScale
 from sarnn_ros.training.recipe import RECIPE, Plan
@@ -59,9 +59,8 @@ from sarnn_ros.training.schedule import cosine, loss_weight
 from sarnn_ros.training.sequences import Sequences
 
 #: Training has diverged if its loss is so many times that of the worst prediction within the value
-#: ranges. An untrained network has a quarter of that worst loss. A loss that is only larger than
-#: before proves nothing: Adam recovers from spikes. The bound does not depend on earlier losses,
-#: so that a resumed training stops where an uninterrupted one does.
+#: ranges; an untrained network has a quarter of that. A loss that is only larger than before
+#: proves nothing, as Adam recovers from spikes, and a resumed training does not know it.
 DIVERGED_FACTOR = 100.0
 #: Adam's epsilon, EIPL's.
 ADAM_EPS = 1e-7
@@ -92,9 +91,9 @@ class Epoch:
     """The result of one epoch.
 
     :param number: from 0.
-    :param seconds: wall time.
     :param explained: of how the validation episodes' targets differ, the share that the free run
         explains (`free_run`, `explained.py`); None without validation.
+    :param seconds: wall time.
     """
 
     number: int
@@ -200,7 +199,8 @@ def free_run(model: SARNN, points: Tensor, joints: Tensor, targets: Tensor) -> T
     A low loss on recorded states can hide a policy that only extrapolates its state.
 
     :param points: what `Trainer.encode_all` gives.
-    :param joints, targets: (B, T, D).
+    :param joints: (B, T, D).
+    :param targets: likewise.
     :returns: (B, T - 1, D), what should be targets[:, :-1].
     """
     predicted, state, own = [], None, joints[:, 0]
@@ -283,7 +283,9 @@ class Trainer:
         #: What the attention that was searched for explains, and with episodes exchanged, by
         #: cross-validation; None if it is trained.
         self.searched: tuple[float, float] | None = None
-        self._start_optimizer()
+        self.optimizer = torch.optim.Adam(
+            model.parameters(), lr=config.learning_rate, eps=ADAM_EPS, fused=True
+        )
 
     def run(self, clock: Callable[[], float]) -> Iterator[Epoch]:
         """Train the epochs that are left.
@@ -301,7 +303,8 @@ class Trainer:
             batches = self.batches.shuffled()
             sums = torch.zeros(4, device=self.device)
             for index, episodes in enumerate(batches):
-                self._set_learning_rate(self.epoch + index / len(batches))
+                for parameters in self.optimizer.param_groups:
+                    parameters["lr"] = self._learning_rate(self.epoch + index / len(batches))
                 losses = self.update(episodes)
                 last: tuple[Tensor, Tensor | None] = losses, episodes
                 self._check_loss(index, *last)
@@ -334,7 +337,12 @@ class Trainer:
     def update(self, episodes: Tensor) -> Tensor:
         """One step on the loss of these episodes (B,). Returns image, joint, point, total."""
         config, group = self.config, self.group
-        batch = self.batches.draw(episodes, self._points(episodes), self.encoder_frozen)
+        if self.points is None:
+            width = 2 * self.model.k_dim * len(self.model.branches)
+            points = self.training.joints.new_zeros(len(episodes), self.training.ticks - 1, width)
+        else:
+            points = self.points[episodes]
+        batch = self.batches.draw(episodes, points, self.encoder_frozen)
         losses, fresh = self.distributed_objective(batch)
         weights = losses.new_tensor([config.image_loss, config.joint_loss, self._point_weight()])
         self._step((weights * losses).sum() * group.world_size)  # DDP averages over the processes
@@ -374,8 +382,7 @@ class Trainer:
         return self.objective.scale is not None
 
     def search_attention(self, say: Callable[[str], None] = lambda text: None) -> None:
-        """Before the first epoch: find the attention, and freeze it. Of too few episodes nothing
-        is found, and the attention is trained."""
+        """Before the first epoch: find the attention, and freeze it; or say why it is trained."""
         if not self.plan.search_attention:
             episodes = int((self.training.lengths > 1).sum())
             say(
@@ -396,7 +403,7 @@ class Trainer:
         seen = self.encode_all(self.training)
         parts = torch.split(seen, 2 * self.model.k_dim * len(self.model.branches), dim=-1)
         scale, *remembered = (self._scale(points) for points in parts)
-        held = min(scale.telling, self.config.hold_units, self.model.rec_dim // 2)
+        held = min(scale.telling, MAX_HOLD_UNITS, self.model.rec_dim // 2)
         make_hold_units(self.model.rec, held)
         if remembered:
             scale = scale.beside(remembered[0])
@@ -424,12 +431,6 @@ class Trainer:
         slope = ridge_slope(told, np.tile(wanted, (len(early), 1)), SCALE_RIDGE)
         parts = (torch.from_numpy(part).to(points.device) for part in (told, slope))
         return PointScale.of(points[data.steps()], *parts)
-
-    def _start_optimizer(self) -> None:
-        config = self.config
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=config.learning_rate, eps=ADAM_EPS, fused=True
-        )
 
     def final_model(self) -> SARNN:
         """What should be deployed: the scale of the points folded into the recurrent weights."""
@@ -460,7 +461,7 @@ class Trainer:
         model.train()
         total = config.image_loss * image + config.joint_loss * joint + config.point_loss * point
         losses = Losses(*torch.stack([image, joint, point, total]).tolist())
-        return losses, self.explained(*self.free_runs(model, points))
+        return losses, explained_variance(*self.free_runs(model, points), self.unseen)
 
     def free_runs(self, model: SARNN, points: Tensor | None = None) -> tuple[Runs, Runs]:
         """What the free run predicts, and the targets, of the validation episodes, or of the
@@ -472,10 +473,6 @@ class Trainer:
         points = self.encode_all(data, model) if points is None else points
         runs = free_run(model, points, data.joints, data.targets)
         return data.unpad(runs), data.unpad(data.targets[:, :-1])
-
-    def explained(self, runs: Runs, targets: Runs) -> float | None:
-        """Explained variance of `free_runs`."""
-        return explained_variance(runs, targets, self.unseen)
 
     def points_explain(self, model: SARNN) -> tuple[float, float] | None:
         """What the points in the first images explain of how episodes differ that they were not
@@ -534,12 +531,6 @@ class Trainer:
             [encode(model, data.scaled_frames(*part.T), fits, strength=strength) for part in parts]
         )
 
-    def _points(self, episodes: Tensor) -> Tensor:
-        if self.points is not None:
-            return self.points[episodes]
-        width = 2 * self.model.k_dim * len(self.model.branches)
-        return self.training.joints.new_zeros(len(episodes), self.training.ticks - 1, width)
-
     def _point_weight(self) -> float:
         config = self.config
         return loss_weight(self.epoch, config.point_loss, config.decay_end, config.curve)
@@ -547,10 +538,6 @@ class Trainer:
     def _learning_rate(self, epoch: float) -> float:
         config = self.config
         return config.learning_rate * cosine(epoch / config.epochs, config.learning_rate_end)
-
-    def _set_learning_rate(self, epoch: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(epoch)
 
     def _check_loss(self, index: int, losses: Tensor, episodes: Tensor | None) -> None:
         config, data = self.config, self.training

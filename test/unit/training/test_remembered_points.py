@@ -39,7 +39,7 @@ ENOUGH = [9, 7, 9, 8, 9, 9, 6, 9]
 
 def small(**settings: Any) -> TrainConfig:
     values = {"k_dim": 2, "rec_dim": 8, "epochs": 2, "inner_steps": 3, "encoder_frames": 12,
-              "image_frames": 5, "hold_units": 2, "threads": 1, "device": "cpu"}  # fmt: skip
+              "image_frames": 5, "threads": 1, "device": "cpu"}  # fmt: skip
     return make_config({**values, **settings})
 
 

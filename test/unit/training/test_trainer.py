@@ -17,6 +17,7 @@ from torch import nn
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
+from sarnn_ros.training import batches
 from sarnn_ros.training import trainer as trainer_module
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.footprint import Fits
@@ -158,8 +159,9 @@ def test_eipl_update_is_the_seeds(
 ) -> None:
     """One epoch without noise: plain torch, plain Adam, the plain loop, in the same order."""
     monkeypatch.setattr(trainer_module, "ADAM_EPS", SMOOTH)
+    monkeypatch.setattr(batches, "IMAGE_NOISE", 0.0)
     config = small(
-        recipe="eipl", epochs=1, joint_noise=0, image_noise=0, brightness=0, contrast=0,
+        recipe="eipl", epochs=1, joint_noise=0, brightness=0, contrast=0,
         saturation=0, hue=0, erase=0, batch_size=2, decay_end=0, temperature=1e-2,
     )  # fmt: skip
     dataset = make_task([8, 8, 8], validation=0)
@@ -367,10 +369,12 @@ def test_the_recurrent_part_trains_on_what_tells_trajectories_apart(make_task: M
     assert torch.equal(other.final_model().rec.weight_ih, trainer.final_model().rec.weight_ih)
 
 
-def test_the_noise_on_points_is_per_tick_and_per_episode(make_task: MakeTask) -> None:
-    trainer = make_trainer(
-        decide(make_task(), small(point_noise=0.5, point_hold=0, mixup=0, pad_after=0))
-    )
+def test_the_noise_on_points_is_per_tick_and_per_episode(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "POINT_NOISE", 0.5)
+    monkeypatch.setattr(batches, "HELD_SHARE", 0.0)
+    trainer = make_trainer(decide(make_task(), small(mixup=0, pad_after=0)))
     data, deviation = trainer.training, torch.tensor([1.0, 0.1])
     points = torch.zeros(len(data), 100, 2)
     noisy = torch.cat(
@@ -382,9 +386,7 @@ def test_the_noise_on_points_is_per_tick_and_per_episode(make_task: MakeTask) ->
 
 @pytest.mark.parametrize("pad", [0, 1.0], ids=["to the end", "padded after it"])
 def test_held_points_stay_from_a_tick_of_their_motion_on(make_task: MakeTask, pad: float) -> None:
-    trainer = make_trainer(
-        decide(make_task(), small(point_hold=0.5, mixup=0, point_noise=0, pad_after=pad))
-    )
+    trainer = make_trainer(decide(make_task(), small(mixup=0, pad_after=pad)))
     data = trainer.training
     ticks = torch.arange(data.ticks - 1.0)[:, None].expand(len(data), -1, 2)
     held, last = 0, set()
@@ -404,7 +406,7 @@ def test_held_points_stay_from_a_tick_of_their_motion_on(make_task: MakeTask, pa
 
 def test_sequences_go_on_at_rest_after_their_end(make_task: MakeTask) -> None:
     """A policy whose motion is over goes on running: it must hold what it has reached."""
-    quiet = small(pad_after=0.5, mixup=0, point_hold=0.5, point_noise=0, joint_noise=0)
+    quiet = small(pad_after=0.5, mixup=0, joint_noise=0)
     trainer = make_trainer(decide(make_task([9, 6, 1, *[9] * 7], validation=0), quiet))
     data, more = trainer.training, 5  # half of 9 ticks, rounded up
     numbers = torch.arange(len(data) * (data.ticks - 1.0)).reshape(len(data), -1, 1)
@@ -451,7 +453,7 @@ def test_a_mixture_lasts_as_long_as_its_first_episode(
     make_task: MakeTask, neighbours: bool
 ) -> None:
     """The others' time is stretched: all begin and end together, whatever their pace."""
-    quiet = small(mixup=1.0, point_hold=0, point_noise=0, joint_noise=0, pad_after=0)
+    quiet = small(mixup=1.0, joint_noise=0, pad_after=0)
     plan = decide(make_task([5, 9, 1, 30, *[12] * 6], validation=0), quiet)
     trainer = make_trainer(replace(plan, mix_neighbours=neighbours))
     data = trainer.training
@@ -472,7 +474,7 @@ def test_a_mixture_lasts_as_long_as_its_first_episode(
 
 
 def test_mixtures_of_several_differ_as_much_as_episodes(make_task: MakeTask) -> None:
-    quiet = small(mixup=1.0, point_hold=0, point_noise=0, joint_noise=0, pad_after=0)
+    quiet = small(mixup=1.0, joint_noise=0, pad_after=0)
     plan = decide(make_task([9] * 40, validation=0), quiet)
     trainer = make_trainer(replace(plan, mix_neighbours=False, mixup=1.0))
     data = trainer.training
@@ -484,9 +486,7 @@ def test_mixtures_of_several_differ_as_much_as_episodes(make_task: MakeTask) -> 
 
 
 def test_a_mixture_mixes_inputs_and_targets_alike(make_task: MakeTask) -> None:
-    trainer = make_trainer(
-        decide(make_task(), small(mixup=1.0, point_hold=0, joint_noise=0, pad_after=0))
-    )
+    trainer = make_trainer(decide(make_task(), small(mixup=1.0, joint_noise=0, pad_after=0)))
     data = trainer.training
     points = data.targets[:, :-1].repeat(1, 1, 2)[..., :2]  # any linear function of the targets
     beyond = False
