@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from sarnn_ros.cli.options import prepare_ros
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,8 +26,8 @@ _COLUMNS = {
 
 
 def timing_table(name: str, message: str, values: Mapping[str, str]) -> Table:
-    """One row per stage, one per source's age. Percentiles are of the last
-    minute; the two last columns are of all ticks since the start.
+    """One row per stage, one per source's age. Percentiles are of the last minute, the two last
+    columns of all ticks since the start.
 
     :param values: key and value of the status `<node>: timing`.
     """
@@ -55,14 +58,10 @@ def latency(
     ] = 15.0,
 ) -> None:
     """Show a running node's latency by stage: live, until Ctrl-C."""
-    import os
-    import time
-
     from sarnn_ros.errors import ConfigError
-    from sarnn_ros.share import ros_environment
     from sarnn_ros.signals import stop_on_signals
 
-    os.environ.update(ros_environment())
+    prepare_ros()
     import rclpy
     from diagnostic_msgs.msg import DiagnosticArray
     from rclpy.signals import SignalHandlerOptions

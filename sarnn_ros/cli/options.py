@@ -1,9 +1,10 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Options that several commands share, and how they write what the user asked for."""
+"""Options that several commands share, how they write what the user asked for, and ROS."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,13 @@ Fps = Annotated[
     typer.Option(min=0.1, help="Rows per second of HDF5, npz and EIPL. Default: the spec's rate."),
 ]
 Bgr = Annotated[bool, typer.Option("--bgr", help="Images of HDF5, npz and EIPL are BGR.")]
+
+
+def prepare_ros() -> None:
+    """To be called before rclpy is imported: it reads some of the environment only then."""
+    from sarnn_ros.share import ros_environment
+
+    os.environ.update(ros_environment())
 
 
 @contextmanager

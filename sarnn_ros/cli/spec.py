@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sarnn_ros.cli.options import Bgr, Fps
+from sarnn_ros.cli.options import Bgr, Fps, prepare_ros
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,13 +63,9 @@ def spec(
 
 def _propose_live(seconds: float, timeout: float, console: Console) -> Proposal:
     """:raises SarnnError: no camera or no joints were heard."""
-    import os
-
-    from sarnn_ros.share import ros_environment
     from sarnn_ros.signals import stop_on_signals
 
-    # Before rclpy is imported: it reads some of them only then.
-    os.environ.update(ros_environment())
+    prepare_ros()
     import rclpy
     from rclpy.signals import SignalHandlerOptions
 

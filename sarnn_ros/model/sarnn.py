@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from sarnn_ros.geometry import feature_size
+from sarnn_ros.model import UNSEEN_STRENGTH
 from sarnn_ros.model.layers import ConvTranspose2d, InverseSpatialSoftmax, SpatialSoftmax
 
 #: (h, c) of the LSTM, each (B, rec_dim); with `point_memory` also strength, (B, k_dim * cameras),
 #: and remembered points, (B, 2 * k_dim * cameras).
 State = tuple[Tensor, ...]
-#: The strength of what has not been seen yet: its share of any mean is 0.
-UNSEEN = -1e30
 #: One camera's images as a tensor, or one tensor per camera.
 Images = Tensor | Sequence[Tensor]
 
@@ -283,7 +282,7 @@ class SARNN(VisionBranch):
 
 def _empty_memory(points: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
     """The point memory before the first tick, for such points and strengths."""
-    return torch.full_like(strength, UNSEEN), torch.zeros_like(points)
+    return torch.full_like(strength, UNSEEN_STRENGTH), torch.zeros_like(points)
 
 
 def _pairs(im_size: Sequence[int] | Sequence[Sequence[int]]) -> list[Sequence[int]]:

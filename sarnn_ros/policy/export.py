@@ -50,7 +50,7 @@ TOLERANCE = 1e-4
 #: last place, for convolutions that sum in another order.
 _FEATURE_ROUNDING = 1e-5
 #: Rounding of the difference of two strengths, relative to them.
-_EPSILON = 4 * float(np.finfo(np.float32).eps)
+_STRENGTH_ROUNDING = 4 * float(np.finfo(np.float32).eps)
 
 
 def export_policy(
@@ -196,7 +196,7 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
                 "remembered points": (
                     recurrent[3],
                     kept,
-                    TOLERANCE + _EPSILON * float(given.abs().max()),
+                    TOLERANCE + _STRENGTH_ROUNDING * float(given.abs().max()),
                 ),
             }
         assert found.images is not None

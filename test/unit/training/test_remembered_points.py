@@ -17,11 +17,7 @@ import torch
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import ConfigError, PolicyError
 from sarnn_ros.interop.eipl_checkpoint import export_eipl
-from sarnn_ros.model import sarnn
-from sarnn_ros.policy import backends
 from sarnn_ros.policy.backends import load_model
-from sarnn_ros.policy.directory import ModelConfig
-from sarnn_ros.policy.export import describe_model
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import Observation
 from sarnn_ros.training.checkpoint import describe_data, differences
@@ -160,15 +156,6 @@ def test_a_checkpoint_of_before_there_was_the_setting_is_refused(make_task: Make
     del before["point_memory"]
     found = differences(before, describe_data(dataset), config, dataset)
     assert found == ["point_memory: 'unknown' then, None now"]
-
-
-def test_policies_without_it_keep_their_sha256(make_task: MakeTask) -> None:
-    for memory in (False, True):
-        model = make_model(decide(make_task(ENOUGH), small(point_memory=memory)))
-        dumped = describe_model(model).model_dump(mode="json")
-        assert ("point_memory" in dumped) is memory
-        assert ModelConfig.model_validate(dumped).point_memory is memory
-    assert backends.UNSEEN == sarnn.UNSEEN
 
 
 def test_it_goes_on_as_if_uninterrupted(make_task: MakeTask) -> None:
