@@ -139,24 +139,19 @@ def _say_crops(whole: DatasetReport, closer: Spec, page: Path | None, console: C
 
 
 def _train(plan: Plan, out: Path, resume: bool, console: Console) -> None:
-    from sarnn_ros.training.interrupt import StopRequest
+    from sarnn_ros.training.interrupt import stop_requests
     from sarnn_ros.training.progress import ProgressBar
     from sarnn_ros.training.run import run_directory
     from sarnn_ros.training.run import train as run_training
     from sarnn_ros.training.tensorboard import TensorBoardLogger
 
     with (
-        StopRequest(console.print) as stop,
+        stop_requests(console.print) as stop,
         ProgressBar(plan.config.epochs, console) as bar,
         TensorBoardLogger(run_directory(out) / "tensorboard", console.print) as board,
     ):
         result = run_training(
-            plan,
-            out,
-            resume=resume,
-            watchers=(bar, board),
-            should_stop=stop,
-            warn=console.print,
+            plan, out, resume=resume, watchers=(bar, board), should_stop=stop, warn=console.print
         )
     if not result.finished:
         console.print(f"stopped after epoch {result.epochs}; go on with --resume")

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -27,14 +26,6 @@ from sarnn_ros.errors import TrainingError
 
 #: Without a sign of life for so long, a process counts as lost, and the others end.
 TIMEOUT = timedelta(minutes=5)
-#: The same between two trainings: the main process may try the policy while the others wait. A
-#: process that died is noticed at once all the same, since its connections are closed.
-BETWEEN_TRAININGS_TIMEOUT = timedelta(days=1)
-
-
-def started_by_torchrun() -> bool:
-    """Whether this is one of several processes, or the only one that torchrun has started."""
-    return dist.is_available() and dist.is_torchelastic_launched()
 
 
 def is_main_process() -> bool:
@@ -58,7 +49,7 @@ def process_group(device: torch.device) -> Iterator[ProcessGroup]:
 
     :raises TrainingError: another process was lost.
     """
-    if not started_by_torchrun():
+    if not (dist.is_available() and dist.is_torchelastic_launched()):
         yield ProcessGroup()
         return
     joined = _join(device)
@@ -86,8 +77,7 @@ def _join(device: torch.device) -> ProcessGroup:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     atexit.register(_leave)
-    patient: Any = dist.new_group(backend="gloo", timeout=BETWEEN_TRAININGS_TIMEOUT)
-    return ProcessGroup(dist.get_rank(), dist.get_world_size(), device, patient)
+    return ProcessGroup(dist.get_rank(), dist.get_world_size(), device)
 
 
 def _leave() -> None:
@@ -97,22 +87,14 @@ def _leave() -> None:
 
 
 class ProcessGroup:
-    """This process's place among `world_size` ones.
-
-    :param patient: the processes as a group that waits for `BETWEEN_TRAININGS_TIMEOUT`.
-    """
+    """This process's place among `world_size` ones."""
 
     def __init__(
-        self,
-        rank: int = 0,
-        world_size: int = 1,
-        device: torch.device | None = None,
-        patient: dist.ProcessGroup | None = None,
+        self, rank: int = 0, world_size: int = 1, device: torch.device | None = None
     ) -> None:
         self.rank = rank
         self.world_size = world_size
         self.device = device
-        self.patient = patient
 
     @property
     def is_main(self) -> bool:
@@ -152,14 +134,11 @@ class ProcessGroup:
             dist.broadcast(tensor.detach(), src=0)
 
     def check_equal(self, value: str, what: str) -> None:
-        """Wait for all processes, however long one may take.
-
-        :raises TrainingError: they differ in `value`.
-        """
+        """:raises TrainingError: the processes differ in `value`."""
         if self.world_size == 1:
             return
         values = [""] * self.world_size
-        dist.all_gather_object(values, value, group=self.patient)
+        dist.all_gather_object(values, value)
         if len(set(values)) > 1:
             raise TrainingError(
                 f"the processes differ in their {what}: {', '.join(values)}",

@@ -27,10 +27,10 @@ from sarnn_ros.viz.curves import PARTS, plot_joints, plot_losses, plot_states, t
 from sarnn_ros.viz.overlay import TRAIL, beside, draw_overlay
 
 #: Shown in full: the episodes of the smallest, the middle and the largest joint error.
-SHOWN = 3
+SHOWN_EPISODES = 3
 #: Pictures of an episode; of a longer one, every second or third tick is shown. With 12 kB each,
 #: a camera's film of an episode has 3 MB at most.
-FRAMES = 240
+MAX_FRAMES = 240
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def write_page(policy: Policy, dataset: Dataset, result: dict[str, Any], path: P
     traces = [_trace(policy, episode) for episode in dataset.episodes]
     spec = dataset.spec
     ranked = sorted(traces, key=lambda one: float(one.losses["joint"].mean()))
-    rows = np.unique(np.linspace(0, len(ranked) - 1, SHOWN).round().astype(int))
+    rows = np.unique(np.linspace(0, len(ranked) - 1, SHOWN_EPISODES).round().astype(int))
     parts = [
         f"<p>{len(traces)} episodes, {spec.rate:g} Hz. {_ABOUT}</p>",
         "<h2>Joints</h2>", _joint_table(traces, dataset, result),
@@ -117,35 +117,30 @@ def _joint_table(traces: Sequence[Trace], dataset: Dataset, result: dict[str, An
         result["open_loop"]["rmse"], dict(zip(spec.joint_labels, largest)),
         result["open_loop"]["still"], result["free_running"]["rmse"],
     )  # fmt: skip
-    unit = spec.common_unit
-    heads = (
-        *((f"joint ({unit})",) if unit else ("joint", "unit")), "RMS error", "largest error",
-        "RMS error of standing still", "RMS error running free",
-    )  # fmt: skip
     return table(
-        heads,
+        ("joint", "unit", "RMS error", "largest error", "RMS error of standing still",
+         "RMS error running free"),
         [
-            (name, *(() if unit else (own,)), *(f"{column[name]:.4g}" for column in columns))
-            for name, own in zip(spec.joint_labels, spec.joint_units)
+            (name, unit, *(f"{column[name]:.4g}" for column in columns))
+            for name, unit in zip(spec.joint_labels, spec.joint_units)
         ],
-    )
+    )  # fmt: skip
 
 
 def _summary(result: dict[str, Any]) -> str:
-    def shown(value: float | None) -> str:
-        return "unknown: too few episodes" if value is None else f"{value:.2f}"
-
     open_loop, free = result["open_loop"], result["free_running"]
+    shares = {
+        "explained by the attention points of the first images": open_loop["points_explain"],
+        "the same with the episodes exchanged, which is what chance gives": open_loop[
+            "with_episodes_exchanged"
+        ],
+        "explained by the policy running free": free["explained_variance"],
+    }
+    unknown = "unknown: too few episodes"
     return table(
         ("of how the episodes differ (1: all)", ""),
-        [
-            ("explained by the attention points of the first images",
-             shown(open_loop["points_explain"])),
-            ("the same with the episodes exchanged, which is what chance gives",
-             shown(open_loop["with_episodes_exchanged"])),
-            ("explained by the policy running free", shown(free["explained_variance"])),
-        ],
-    )  # fmt: skip
+        [(what, unknown if one is None else f"{one:.2f}") for what, one in shares.items()],
+    )
 
 
 def _episode(policy: Policy, dataset: Dataset, trace: Trace, rank: int, count: int) -> str:
@@ -153,8 +148,6 @@ def _episode(policy: Policy, dataset: Dataset, trace: Trace, rank: int, count: i
     spec, episode = dataset.spec, trace.episode
     which = {0: "smallest joint error", count - 1: "largest joint error"}.get(rank, "middle")
     rms = np.sqrt((trace.error**2).mean(axis=0))
-    # One that all share is in the table of joints.
-    units = ("",) * len(rms) if spec.common_unit else spec.joint_units
     figure = plot_joints(
         {
             "recorded": episode.targets[:-1],
@@ -162,15 +155,15 @@ def _episode(policy: Policy, dataset: Dataset, trace: Trace, rank: int, count: i
             "running free": free_run(policy, episode),
         },
         [
-            f"{name}\n({unit})\nRMS {error:.3g}" if unit else f"{name}\nRMS {error:.3g}"
-            for name, unit, error in zip(spec.joint_labels, units, rms)
+            f"{name}\n({unit})\nRMS {error:.3g}"
+            for name, unit, error in zip(spec.joint_labels, spec.joint_units, rms)
         ],
         np.arange(len(episode.ticks)) / spec.rate,
         "Joints for the next tick",
     )
     plot = to_png(figure)  # lays the figure out
     box, (first, last) = figure.axes[0].get_position(), figure.axes[0].get_xlim()
-    ticks = np.arange(0, len(episode.ticks), -(-len(episode.ticks) // FRAMES))
+    ticks = np.arange(0, len(episode.ticks), -(-len(episode.ticks) // MAX_FRAMES))
     films = _films(policy, dataset, episode, frozenset(ticks.tolist()))
     across = (ticks / spec.rate - first) / (last - first) * box.width + box.x0
     about = {
@@ -210,14 +203,12 @@ def _films(
             points[name].append(place(now.encoder_points[name]))
             if row not in ticks:
                 continue
-            trail = np.array(points[name][-TRAIL:])
-            decoder = place(now.decoder_points[name])
             kept = now.remembered_points
             left = draw_overlay(
                 seen.images[name],
                 points[name][-1],
-                decoder,
-                trails=trail,
+                place(now.decoder_points[name]),
+                trails=np.array(points[name][-TRAIL:]),
                 remembered=None if kept is None else place(kept[name]),
             )
             right, caption = np.full_like(left, 128), "nothing expected yet"

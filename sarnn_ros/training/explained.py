@@ -9,8 +9,7 @@ nothing, since most of a motion is the same in every demonstration.
 Two things are measured: what the attention points of the first images explain (by ridge
 regression), and what the whole policy explains when it runs on its own predictions. Pace does not
 count: it differs more between a person's demonstrations than the places of things, and no image
-tells it. So the time of a prediction is warped to fit the demonstration best, and so is the time
-of the mean demonstration.
+tells it. So the times of a prediction and of the mean demonstration are warped to fit best.
 """
 
 from __future__ import annotations
@@ -72,7 +71,8 @@ def explained_variance(
     """1 - (squared error of the predictions) / (squared error of `base`), both at the pace at
     which it is least.
 
-    :param predicted, targets: (T, D) per episode, normalised, so that every joint counts alike.
+    :param predicted: (T, D) per episode, normalised, so that every joint counts alike.
+    :param targets: likewise.
     :param base: of the same episodes, see `unseen_demonstrations`.
     :returns: None where the targets do not differ from it.
     """
@@ -127,8 +127,10 @@ def told_by(starts: Array, values: Array, others: Array) -> tuple[Array, Array]:
     ...), and of the starts `others`, (F, ...). It is their mean if K is 0."""
     flat = values.reshape(len(values), -1)
     slope = ridge_slope(starts, flat, FIGURE_RIDGE)
-    found = [(one - starts.mean(0)) @ slope + flat.mean(0) for one in (starts, others)]
-    mine, theirs = (one.reshape(-1, *values.shape[1:]) for one in found)
+    mine, theirs = (
+        ((one - starts.mean(0)) @ slope + flat.mean(0)).reshape(-1, *values.shape[1:])
+        for one in (starts, others)
+    )
     return mine, theirs
 
 

@@ -56,9 +56,8 @@ def keep_memory() -> None:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """For operations too small to be shared by threads. A second thread gains nothing there, and
-    if another process uses its core, every operation waits for it (measured: three times
-    slower)."""
+    """For operations too small to be shared by threads. A second thread gains nothing, and if
+    another process uses its core, every operation waits for it (measured: three times slower)."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

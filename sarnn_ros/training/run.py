@@ -105,12 +105,12 @@ def checkpoint_path(out: Path) -> Path:
     return run_directory(out) / "checkpoint.pt"
 
 
-def make_beside(out: Path, beside: Path) -> Path:
-    """Make the folder `beside` the policy `out`, and check that both can be written before hours
-    are spent on training.
+def make_run_directory(out: Path) -> None:
+    """Make it, and check that a policy can be written to `out` before hours are spent on training.
 
     :raises TrainingError: nothing can be written there.
     """
+    beside = run_directory(out)
     try:
         beside.mkdir(parents=True, exist_ok=True)
         if out.exists() and not out.is_dir():
@@ -122,7 +122,6 @@ def make_beside(out: Path, beside: Path) -> Path:
         raise TrainingError(
             f"cannot be written ({error})", where=out, remedy="give another --out"
         ) from error
-    return beside
 
 
 def make_model(plan: Plan) -> SARNN:
@@ -204,7 +203,7 @@ def train(
         progress = _resume(trainer, checkpoint, warn) if resume else Progress()
         if config.attention == "search" and not resume:
             trainer.search_attention(warn)
-        make_beside(out, run_directory(out))
+        make_run_directory(out)
         if not resume and group.is_main and checkpoint.exists():
             aside = checkpoint.replace(name_aside(checkpoint))
             warn(f"started anew, without --resume; the earlier checkpoint is {aside}")

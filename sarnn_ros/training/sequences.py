@@ -24,14 +24,12 @@ from sarnn_ros.streams.preprocess import to_range, unit_images
 
 
 class StoredFrames:
-    """One camera's frames of E episodes where they are. Indexed like the padded tensor, except
-    that a tick beyond the end of its episode is an error; takes no memory.
+    """One camera's frames of E episodes where they are: takes no memory. Indexed like the padded
+    tensor, except that a tick beyond the end of its episode is an error.
 
     :param arrays: per episode, uint8 (T, H, W, 3) RGB, all of one size; may be memory-mapped.
     :param device: where frames that are taken go.
     """
-
-    nbytes = 0
 
     def __init__(self, arrays: Sequence[NDArray[np.uint8]], device: torch.device) -> None:
         self._arrays = arrays
@@ -47,8 +45,7 @@ class StoredFrames:
         pinned = self._device.type == "cuda"
         shape = (len(ticks), *self._arrays[0].shape[1:])
         frames = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
-        pixels = frames.numpy()
-        numbers = episodes.tolist()
+        pixels, numbers = frames.numpy(), episodes.tolist()
         for row, (episode, tick) in enumerate(zip(numbers, ticks.tolist(), strict=True)):
             pixels[row] = self._arrays[episode][tick]
         for episode in set(numbers):

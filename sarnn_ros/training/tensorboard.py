@@ -28,7 +28,7 @@ PICTURE_EPOCHS = 25
 #: Ticks of the first episode that are drawn.
 DRAWN_TICKS = 6
 #: RGB of points that are seen, and of those expected at the next tick.
-SEEN, EXPECTED = (0, 0, 255), (255, 0, 0)
+SEEN_COLOR, EXPECTED_COLOR = (0, 0, 255), (255, 0, 0)
 
 
 class TensorBoardLogger:
@@ -77,12 +77,8 @@ class TensorBoardLogger:
             pictures, joints = draw_predictions(trainer)
             self._writer.add_figure("joints: recorded, predicted", joints, epoch.number)
             for camera, picture in zip(trainer.training.spec.cameras, pictures, strict=True):
-                self._writer.add_image(
-                    f"{camera.name}: seen, expected next",
-                    picture,
-                    epoch.number,
-                    dataformats="HWC",
-                )
+                name = f"{camera.name}: seen, expected next"
+                self._writer.add_image(name, picture, epoch.number, dataformats="HWC")
 
 
 @torch.no_grad()
@@ -115,8 +111,8 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
         columns = []
         for row, tick in enumerate(shown.tolist()):
             seen, expected = _to_uint8(camera[row], data), _to_uint8(predicted[row], data)
-            for where, color in ((points, SEEN), (decoded, EXPECTED)):
-                _mark(seen, where[tick, place], color, model.stride)
+            for drawn, color in ((points, SEEN_COLOR), (decoded, EXPECTED_COLOR)):
+                _mark(seen, drawn[tick, place], color, model.stride)
             columns.append(np.concatenate([seen, expected]))
         pictures.append(np.concatenate(columns, axis=1))
     recorded, predicted = data.targets[0, :length], model.decoder_joint(hidden)[0]

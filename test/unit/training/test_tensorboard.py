@@ -20,8 +20,8 @@ from sarnn_ros.training.footprint import Fits
 from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import checkpoint_path, make_trainer, train
 from sarnn_ros.training.tensorboard import (
-    EXPECTED,
-    SEEN,
+    EXPECTED_COLOR,
+    SEEN_COLOR,
     TensorBoardLogger,
     draw_predictions,
 )
@@ -89,7 +89,7 @@ def test_pictures_show_input_over_prediction_with_points(
     for picture, images in zip(pictures, episode.images.values(), strict=True):
         height, width = images.shape[1:3]
         seen = picture[:height, :width].reshape(-1, 3)
-        marked = np.array([tuple(pixel) in (SEEN, EXPECTED) for pixel in seen])
+        marked = np.array([tuple(pixel) in (SEEN_COLOR, EXPECTED_COLOR) for pixel in seen])
         assert 1 <= marked.sum() <= 4
         np.testing.assert_array_equal(seen[~marked], images[0].reshape(-1, 3)[~marked])
 
