@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import hmac
 import json
 import os
 import stat
@@ -264,16 +263,14 @@ class PolicyConfig(_Part):
         if self.model.im_size != sizes:
             problems.append(f"model.im_size {self.model.im_size} is not the spec's {sizes}")
         names = {camera.name for camera in self.spec.cameras}
-        if set(self.envelope.cameras) != names:
-            problems.append(
-                f"envelope.cameras has {sorted(self.envelope.cameras)}, the spec {sorted(names)}"
-            )
+        if (found := set(self.envelope.cameras)) != names:
+            problems.append(f"envelope.cameras has {sorted(found)}, the spec {sorted(names)}")
         if not problems:
             problems += self.envelope.problems(self.spec)
         if self.health:
-            found = {term: len(errors.p99) for term, errors in self.health.errors.items()}
-            if found != (wanted := health_terms(self.model, self.spec)):
-                problems.append(f"health.errors is for {found}, the spec asks for {wanted}")
+            terms = {term: len(errors.p99) for term, errors in self.health.errors.items()}
+            if terms != (wanted := health_terms(self.model, self.spec)):
+                problems.append(f"health.errors is for {terms}, the spec asks for {wanted}")
         if unknown := sorted(set(self.references) - names):
             problems.append(f"references has {unknown}, which are no cameras of the spec")
         for name in self.files:
@@ -294,9 +291,7 @@ def load_config(directory: str | Path, *, sha256: str | None = None) -> PolicyCo
     """
     directory = Path(directory)
     config = _read_config(directory)
-    if sha256 is not None and not hmac.compare_digest(
-        (found := digest(config)).encode(), sha256.strip().lower().encode()
-    ):
+    if sha256 is not None and (found := digest(config)) != sha256.strip().lower():
         raise PolicyError(
             f"its SHA-256 is {found}, not the expected {sha256}",
             where=directory,

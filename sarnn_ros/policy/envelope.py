@@ -61,29 +61,25 @@ def _unsmoothed(spec: Spec, episode: Episode) -> Episode:
     return replace(episode, targets=targets)
 
 
-def _max_step(episodes: Iterable[Episode], rate: float) -> NDArray[np.float64]:
-    """Per joint, the largest step of any episode; or how far the recorded commands led, if that
-    is more. An arm that lags keeps up its demonstrated speed only behind such a lead. A joint
+def _max_step(episodes: Sequence[Episode], rate: float) -> NDArray[np.float64]:
+    """Per joint, the largest step in a tick; or how far the recorded commands led, if that is
+    more. An arm that lags keeps up its demonstrated speed only behind such a lead. A joint
     whose commands led by more than `MAX_LAG_SECONDS` explains says nothing about lag."""
-    step: NDArray[np.float64] = np.max([_largest_step(episode) for episode in episodes], axis=0)
+    # Of the state, of the target, and from the state to its target: what a command makes it do.
+    changes = [
+        change
+        for one in episodes
+        for change in (
+            np.diff(one.joints, axis=0), np.diff(one.targets, axis=0), one.targets - one.joints
+        )
+    ]  # fmt: skip
+    step: NDArray[np.float64] = np.abs(np.concatenate(changes)).max(axis=0)
     leads = [episode.lead for episode in episodes if episode.lead]
     if not leads:
         return step
     lead = np.max(leads, axis=0)
     explained = lead <= step * (1.0 + rate * MAX_LAG_SECONDS)
     return np.where(explained, np.maximum(step, lead), step)
-
-
-def _largest_step(episode: Episode) -> NDArray[np.float64]:
-    """Per joint, the largest change from one tick to the next: of the state, of the target, and
-    from the state to its target, which is what a command makes the robot do."""
-    changes = [
-        np.diff(episode.joints, axis=0),
-        np.diff(episode.targets, axis=0),
-        episode.targets - episode.joints,
-    ]
-    largest: NDArray[np.float64] = np.abs(np.concatenate(changes)).max(axis=0)
-    return largest
 
 
 def _largest(episode: Episode, order: int) -> NDArray[np.float64]:
@@ -121,13 +117,12 @@ def _camera(name: str, episodes: Iterable[Episode]) -> CameraEnvelope:
         width, height = episode.source_sizes[name]
     color = np.concatenate(colors)
     brightness = color.mean(axis=1)
-    red, green, blue = color.mean(axis=0)
     return CameraEnvelope(
         width=width,
         height=height,
         brightness_mean=float(brightness.mean()),
         brightness_std=float(brightness.std()),
-        color_mean=(float(red), float(green), float(blue)),
+        color_mean=tuple(color.mean(axis=0).tolist()),
     )
 
 

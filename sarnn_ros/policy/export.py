@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -62,8 +63,8 @@ def export_policy(
     envelope: Envelope,
     training: Mapping[str, Any],
     health: Callable[[Policy], Health | None] = lambda policy: None,
-    references: Mapping[str, tuple[Reference, CameraReference]] | None = None,
-    extra_files: Mapping[str, Path] | None = None,
+    references: Mapping[str, tuple[Reference, CameraReference]] = MappingProxyType({}),
+    extra_files: Mapping[str, Path] = MappingProxyType({}),
 ) -> PolicyConfig:
     """Write a policy directory, whole or not at all; see `directory.commit`. And its card.
 
@@ -79,8 +80,7 @@ def export_policy(
     """
     model = copy.deepcopy(model).cpu().float().eval()
     state = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
-    bad = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
-    if bad:
+    if bad := [name for name, value in state.items() if not bool(torch.isfinite(value).all())]:
         raise PolicyError(
             f"weights that are not finite: {', '.join(bad)}",
             where=out_dir,
@@ -97,7 +97,7 @@ def export_policy(
                 maximum=tuple(np.asarray(normaliser.maximum, np.float64).tolist()),
             ),
             envelope=envelope,
-            references={name: about for name, (_, about) in (references or {}).items()},
+            references={name: about for name, (_, about) in references.items()},
             training=dict(training),
             files={},
         )
@@ -106,8 +106,7 @@ def export_policy(
     cameras = [camera.name for camera in spec.cameras]
     command, full = export_graphs(model, cameras, recurrent_shapes(config.model))
     contents = {WEIGHTS: save(state), COMMAND_GRAPH: command, FULL_GRAPH: full}
-    contents |= {file_name(name): encode(one) for name, (one, _) in (references or {}).items()}
-    extra_files = dict(extra_files or {})
+    contents |= {file_name(name): encode(one) for name, (one, _) in references.items()}
     if taken := sorted(set(extra_files) & {*contents, CONFIG, CARD}):
         raise PolicyError(f"extra files cannot be called {taken}", where=out_dir)
     with tempfile.TemporaryDirectory(prefix="sarnn_export_") as scratch:

@@ -192,13 +192,13 @@ class Policy:
 
     def _prediction(self, outputs: Outputs, want_image: bool) -> Prediction:
         names = [camera.name for camera in self.spec.cameras]
-        shape = (len(names), self.config.model.k_dim, 2)
         images = None
         if want_image and outputs.images is not None:
             scaled = zip(names, outputs.images)
             images = {name: unscale_images(y[0], self.spec.image_range) for name, y in scaled}
 
         def by_camera(points: Array) -> dict[str, NDArray[np.float64]]:
+            shape = (len(names), self.config.model.k_dim, 2)
             return dict(zip(names, points.astype(np.float64).reshape(shape)))
 
         parts = dict(zip(recurrent_shapes(self.config.model), outputs.recurrent))

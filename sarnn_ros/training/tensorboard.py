@@ -93,13 +93,11 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
     length = int(data.lengths[0])
     ticks = torch.arange(length, device=data.lengths.device)
     episode = torch.zeros_like(ticks)
-    where = torch.stack([episode, ticks], 1)
+    seen = trainer.encode(data, torch.stack([episode, ticks], 1), model)
+    points, strength = seen.tensor_split([model.point_dim], -1)
+    inputs = points[None]
     if model.point_memory:
-        points, strength = trainer.look(data, where, model)
-        inputs = model.with_remembered(points[None], strength[None])
-    else:
-        points = trainer.encode(data, where, model)
-        inputs = points[None]
+        inputs = model.with_remembered(inputs, strength[None])
     hidden, _ = model.recur(inputs, data.joints[:1, :length])
     decoded = model.decoder_point(hidden)[0]
     shown = torch.linspace(0, length - 1, min(DRAWN_TICKS, length)).long().to(ticks.device)
@@ -110,10 +108,10 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
         place = slice(2 * model.k_dim * index, 2 * model.k_dim * (index + 1))
         columns = []
         for row, tick in enumerate(shown.tolist()):
-            seen, expected = _to_uint8(camera[row], data), _to_uint8(predicted[row], data)
+            shows, expected = _to_uint8(camera[row], data), _to_uint8(predicted[row], data)
             for drawn, color in ((points, SEEN_COLOR), (decoded, EXPECTED_COLOR)):
-                _mark(seen, drawn[tick, place], color, model.stride)
-            columns.append(np.concatenate([seen, expected]))
+                _mark(shows, drawn[tick, place], color, model.stride)
+            columns.append(np.concatenate([shows, expected]))
         pictures.append(np.concatenate(columns, axis=1))
     recorded, predicted = data.targets[0, :length], model.decoder_joint(hidden)[0]
     joints = plot_joints(

@@ -110,16 +110,14 @@ def masked_mse(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     return (squares * valid).sum() / valid.sum().clamp(min=1)
 
 
-def encode(model: SARNN, frames: Sequence[Tensor], fits: int, *, strength: bool = False) -> Tensor:
-    """Attention points (N, P) of N frames, one tensor (N, 3, H, W) per camera.
+def encode(model: SARNN, frames: Sequence[Tensor], fits: int) -> Tensor:
+    """Attention points of N frames, one tensor (N, 3, H, W) per camera; (N, P), or (N, 3 / 2 * P)
+    where `SARNN.look` also gives strengths.
 
     :param fits: frames whose activations fit into memory, see `chunks.map_chunks`.
-    :param strength: and, after them, how strongly each filter answers, (N, P / 2).
     """
     weights = [weight for branch in model.branches for weight in branch.pos_encoder.parameters()]
-    if strength:
-        return map_chunks(lambda *part: torch.cat(model.look(part), -1), weights, frames, fits)
-    return map_chunks(lambda *part: model.encode(part), weights, frames, fits)
+    return map_chunks(lambda *part: torch.cat(model.look(part), -1), weights, frames, fits)
 
 
 def recurrent_losses(
@@ -225,7 +223,8 @@ class Objective(nn.Module):
         model, row, tick, encoded = self.model, batch.row, batch.tick, batch.encoded
         with torch.set_grad_enabled(torch.is_grad_enabled() and not batch.frozen):
             fresh = encode(model, [camera[:encoded] for camera in batch.frames], self.fits.points)
-        now, remembered = batch.points.tensor_split([fresh.shape[-1]], -1)
+        fresh = fresh[:, : model.point_dim]
+        now, remembered = batch.points.tensor_split([model.point_dim], -1)
         now = now.index_put((row[:encoded], tick[:encoded]), fresh)
         points = torch.cat([now, remembered], -1)
         joint, point, decoded = recurrent_losses(
@@ -338,8 +337,8 @@ class Trainer:
         """One step on the loss of these episodes (B,). Returns image, joint, point, total."""
         config, group = self.config, self.group
         if self.points is None:
-            width = 2 * self.model.k_dim * len(self.model.branches)
-            points = self.training.joints.new_zeros(len(episodes), self.training.ticks - 1, width)
+            shape = len(episodes), self.training.ticks - 1, self.model.point_dim
+            points = self.training.joints.new_zeros(shape)
         else:
             points = self.points[episodes]
         batch = self.batches.draw(episodes, points, self.encoder_frozen)
@@ -401,7 +400,7 @@ class Trainer:
         """Before the first epoch: freeze the attention as it is, scale its points, and let the
         LSTM remember the first ones."""
         seen = self.encode_all(self.training)
-        parts = torch.split(seen, 2 * self.model.k_dim * len(self.model.branches), dim=-1)
+        parts = torch.split(seen, self.model.point_dim, dim=-1)
         scale, *remembered = (self._scale(points) for points in parts)
         held = min(scale.telling, MAX_HOLD_UNITS, self.model.rec_dim // 2)
         make_hold_units(self.model.rec, held)
@@ -489,47 +488,35 @@ class Trainer:
         for data in (training, validation):
             first = torch.nonzero(data.lengths > 1)
             where = torch.cat([first, torch.zeros_like(first)], 1)
-            points.append(self.encode(data, where, model).double().cpu().numpy())
+            found = self.encode(data, where, model)[:, : model.point_dim]
+            points.append(found.double().cpu().numpy())
             wanted.append(trajectories(data.unpad(data.targets[:, :-1])))
             known.append(starts(data.first_states()))
-        found = ridge_predictions(points[0], wanted[0], points[1], *known)
-        return explained_share(*found, wanted[1])
+        told = ridge_predictions(points[0], wanted[0], points[1], *known)
+        return explained_share(*told, wanted[1])
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
         """Points (E, T - 1, P) of every clean frame that has a next one, and, where the model
         does, the remembered ones beside them, (E, T - 1, 2 * P); 0 elsewhere."""
         model = model or self.model
         where = torch.nonzero(data.steps())
-
-        def placed(values: Tensor) -> Tensor:
-            whole = data.joints.new_zeros(len(data), data.ticks - 1, values.shape[-1])
-            return whole.index_put(tuple(where.T), values)
-
+        found = self.encode(data, where, model)
+        whole = data.joints.new_zeros(len(data), data.ticks - 1, found.shape[-1])
+        whole = whole.index_put(tuple(where.T), found)
         if not model.point_memory:
-            return placed(self.encode(data, where, model))
-        points, strength = map(placed, self.look(data, where, model))
-        return model.with_remembered(points, strength) * data.steps().unsqueeze(-1)
-
-    def look(self, data: Sequences, where: Tensor, model: SARNN) -> tuple[Tensor, Tensor]:
-        """`encode`, and how strongly each filter answers, (N, P / 2)."""
-        found = self.encode(data, where, model, strength=True)
-        points = 2 * found.shape[1] // 3
-        return found[:, :points], found[:, points:]
+            return whole
+        remembered = model.with_remembered(*whole.tensor_split([model.point_dim], -1))
+        return remembered * data.steps().unsqueeze(-1)
 
     @torch.no_grad()
-    def encode(
-        self, data: Sequences, where: Tensor, model: SARNN | None = None, *, strength: bool = False
-    ) -> Tensor:
-        """Points (N, P) of clean frames, few of which are in memory at once.
+    def encode(self, data: Sequences, where: Tensor, model: SARNN) -> Tensor:
+        """`encode` of clean frames, few of which are in memory at once.
 
         :param where: (N, 2), episode and tick.
-        :param strength: see `encode` above.
         """
-        model, fits = model or self.model, self.fits.points
+        fits = self.fits.points
         parts = torch.split(where, min(fits, 256))
-        return torch.cat(
-            [encode(model, data.scaled_frames(*part.T), fits, strength=strength) for part in parts]
-        )
+        return torch.cat([encode(model, data.scaled_frames(*part.T), fits) for part in parts])
 
     def _point_weight(self) -> float:
         config = self.config
