@@ -49,9 +49,7 @@ class TrainConfig(BaseModel):
     # The network.
     rec_dim: Count = Field(default=50, description="size of the LSTM's state")
     k_dim: Count = Field(default=5, description="attention points per camera")
-    temperature: Positive | None = Field(
-        default=1e-4, description="of the spatial softmax; null learns it"
-    )
+    temperature: Positive | None = Field(default=1e-4, description="of the softmax; null: learnt")
     heatmap_size: Positive = Field(default=0.1, description="of the heat around each point")
     stride: Literal[1, 2] = Field(default=1, description="2: faster, not EIPL-compatible")
 
@@ -67,24 +65,18 @@ class TrainConfig(BaseModel):
     batch_size: Count = Field(default=5, description="episodes per update")
     learning_rate: Positive = Field(default=1e-3, description="Adam's, the first")
     learning_rate_end: Fraction = Field(
-        default=1.0, description="last learning rate, as a share of the first; half a cosine"
+        default=1.0, description="the last one, as a share of the first; half a cosine"
     )
-    clip_norm: Positive | None = Field(
-        default=None, description="gradient norm above which to clip"
-    )
+    clip_norm: Positive | None = Field(default=None, description="largest norm of a gradient")
 
     # Doing less per update (see `trainer.py`). None: everything, as EIPL does.
     image_frames: Count | None = Field(
         default=None, description="frames per update whose next image is predicted"
     )
     encoder_frames: Count | None = Field(
-        default=None,
-        description="frames per update whose points are computed anew; they train the attention, "
-        "unless it was searched for",
+        default=None, description="frames per update whose points are computed anew"
     )
-    inner_steps: int = Field(
-        default=0, ge=0, description="updates of the recurrent part after each full one"
-    )
+    inner_steps: int = Field(default=0, ge=0, description="recurrent updates after each full one")
 
     attention: Literal["train", "search"] = Field(
         default="train",
@@ -94,23 +86,17 @@ class TrainConfig(BaseModel):
     point_memory: bool | None = Field(
         default=False,
         description="beside each point, give the recurrent part the place where it was seen best "
-        "so far, so that it knows what the arm hides at times; with attention: search; null: only "
-        "with several cameras and 35 training episodes or more; EIPL has no such input",
+        "so far, since the arm hides things at times; with attention: search; null: only with "
+        "several cameras and 35 training episodes or more; EIPL has no such input",
     )
 
     # Augmentation. Inputs only; targets stay clean.
-    joint_noise: Weight = Field(
-        default=0.1, description="standard deviation, as a share of the value range"
-    )
+    joint_noise: Weight = Field(default=0.1, description="deviation, as a share of the range")
     brightness: Fraction = Field(default=0.4, description="factor 1 ± this, per sequence")
     contrast: Fraction = Field(default=0.4, description="factor 1 ± this, per sequence")
     saturation: Fraction = Field(default=0.4, description="factor 1 ± this, per sequence")
-    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        default=0.04, description="turns at most, either way"
-    )
-    erase: Fraction = Field(
-        default=0.5, description="chance that a rectangle of a sequence's images is black"
-    )
+    hue: float = Field(default=0.04, ge=0, le=0.5, description="turns at most, either way")
+    erase: Fraction = Field(default=0.5, description="chance of a black rectangle, per sequence")
 
     mixup: Fraction = Field(
         default=0.0,
@@ -136,17 +122,13 @@ class TrainConfig(BaseModel):
 
     # The machine.
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
-    threads: Count | None = Field(
-        default=None, description="CPU threads, at most all cores; null: all"
-    )
+    threads: Count | None = Field(default=None, description="CPU threads at most; null: all cores")
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Python counts True as 1: `epochs=true` would be one epoch."""
-        assert info.field_name is not None
-        allowed = (bool, bool | None)
-        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation not in allowed:
+        if isinstance(value, bool) and info.field_name != "point_memory":
             raise ValueError("true and false are no numbers")
         return value
 

@@ -125,7 +125,7 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
 
 def _to_uint8(image: Tensor, data: Sequences) -> NDArray[np.uint8]:
     """One image (3, H, W) in the model's range to RGB uint8 (H, W, 3), clipped."""
-    unit = ((image - data.image_range[0]) / data.image_span).clamp(0, 1)
+    unit = ((image - data.spec.image_range[0]) / data.image_span).clamp(0, 1)
     pixels: NDArray[np.uint8] = (unit * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     return pixels.copy()
 

@@ -154,7 +154,7 @@ def test_attention_that_was_found_learns_no_more(make_task: MakeTask) -> None:
     assert not torch.equal(points[-2], points[-1])
 
 
-def test_eipl_update_is_the_seeds(
+def test_eipl_update_is_that_of_the_reference(
     make_task: MakeTask, reference_sarnn: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One epoch without noise: plain torch, plain Adam, the plain loop, in the same order."""
