@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,6 +33,20 @@ def prepare_ros() -> None:
     from sarnn_ros.share import ros_environment
 
     os.environ.update(ros_environment())
+
+
+@contextmanager
+def listening_node(name: str) -> Iterator[Any]:
+    """A node without parameters, for a command that handles signals itself."""
+    prepare_ros()
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        yield rclpy.create_node(name, start_parameter_services=False)
+    finally:
+        rclpy.try_shutdown()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sarnn_ros.cli.options import Bgr, Fps, prepare_ros
+from sarnn_ros.cli.options import Bgr, Fps, listening_node
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,22 +63,14 @@ def spec(
 
 def _propose_live(seconds: float, timeout: float, console: Console) -> Proposal:
     """:raises SarnnError: no camera or no joints were heard."""
+    from sarnn_ros.data.proposal import propose
     from sarnn_ros.signals import stop_on_signals
 
-    prepare_ros()
-    import rclpy
-    from rclpy.signals import SignalHandlerOptions
-
-    from sarnn_ros.data.proposal import propose
-    from sarnn_ros.ros.listening import listen
-
     with stop_on_signals() as stop, console.status("listening: move the arm meanwhile"):
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        try:
-            node = rclpy.create_node("sarnn_spec", start_parameter_services=False)
+        with listening_node("sarnn_spec") as node:
+            from sarnn_ros.ros.listening import listen
+
             heard = listen(node, seconds, timeout, stop)
-        finally:
-            rclpy.try_shutdown()
         if stop.is_set():
             raise KeyboardInterrupt
     if heard.topics:
