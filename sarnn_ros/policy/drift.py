@@ -21,7 +21,7 @@ from sarnn_ros.policy.directory import CameraEnvelope
 Vector = NDArray[np.float64]
 
 #: About so many pixels of an image, evenly spread, stand for all of it.
-SAMPLES = 1024
+SAMPLED_PIXELS = 1024
 #: Brightness within so many standard deviations of the training's mean is no drift.
 USUAL_DEVIATIONS = 3.0
 #: The share of a channel darker than this (0 to 255) is noise, and is left out.
@@ -78,8 +78,8 @@ class DriftMonitor:
 
 
 def mean_color(image: NDArray[np.uint8]) -> Vector:
-    """Mean R, G, B (3,) over some `SAMPLES` pixels of a uint8 image (H, W, 3)."""
-    step = max(1, int(np.sqrt(image.shape[0] * image.shape[1] / SAMPLES)))
+    """Mean R, G, B (3,) over some `SAMPLED_PIXELS` pixels of a uint8 image (H, W, 3)."""
+    step = max(1, int(np.sqrt(image.shape[0] * image.shape[1] / SAMPLED_PIXELS)))
     color: Vector = image[step // 2 :: step, step // 2 :: step].mean(axis=(0, 1))
     return color
 

@@ -42,7 +42,7 @@ Vector = NDArray[np.float64]
 JointsUse = Literal["count", "ignore", "require"]
 
 #: Episodes that the reference is taken from, at most: 32 of 80 ticks take some 10 s.
-MAX_EPISODES = 32
+MAX_REFERENCE_EPISODES = 32
 #: Smallest error that is divided by: a joint that hardly moved in validation, or a point that
 #: stood still, must not raise an alarm over noise.
 MIN_ERROR = 0.01
@@ -182,7 +182,7 @@ def reference(policy: Policy, dataset: Dataset) -> Health | None:
     """
     source: Literal["validation", "training"] = "validation" if dataset.validation else "training"
     indices = dataset.validation or dataset.training
-    rows = np.unique(np.linspace(0, len(indices) - 1, MAX_EPISODES).astype(int))
+    rows = np.unique(np.linspace(0, len(indices) - 1, MAX_REFERENCE_EPISODES).astype(int))
     episodes = [dataset.episodes[indices[row]] for row in rows]
     names = health_terms(policy.config.model, policy.spec)
     found = list(_errors(policy, episodes))

@@ -33,7 +33,7 @@ from sarnn_ros.training.checkpoint import describe_data, load_checkpoint, save_c
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.distributed import ProcessGroup, process_group
 from sarnn_ros.training.evaluate import rms
-from sarnn_ros.training.explained import SAMPLES, explained_variance, stretch
+from sarnn_ros.training.explained import TRAJECTORY_SAMPLES, explained_variance, stretch
 from sarnn_ros.training.hold_units import FORGET_BIAS
 from sarnn_ros.training.machine import choose_device, set_up
 from sarnn_ros.training.recipe import RECIPE, Plan
@@ -348,7 +348,7 @@ def _diagnose(trainer: Trainer, model: SARNN, warn: Warn) -> dict[str, Any]:
     rmse = rms([back(run) - back(target) for run, target in zip(runs, targets, strict=True)])
     of_mean = rms(
         [
-            back(base) - back(stretch(target, SAMPLES))
+            back(base) - back(stretch(target, TRAJECTORY_SAMPLES))
             for base, target in zip(trainer.unseen, targets, strict=True)
         ]
     )

@@ -268,7 +268,7 @@ class Trainer:
         self.objective = Objective(model, self.fits)
         partly_used = config.image_loss == 0 or config.attention == "search"
         self.distributed_objective = self.group.wrap(self.objective, partly_used)
-        #: What is expected, without looking, of the episodes validated with, (F, SAMPLES, D).
+        #: What is expected, without looking, of the episodes validated with: (F, samples, D).
         self.unseen = unseen_demonstrations(
             training.unpad(training.targets[:, :-1]),
             training.first_states(),
