@@ -113,22 +113,9 @@ def _rotate_hue(images: Tensor, hue: Tensor) -> Tensor:
     return mean + (images - mean) * torch.cos(angle) + cross * torch.sin(angle)
 
 
-def add_noise(
-    values: Tensor,
-    deviation: float,
-    generator: torch.Generator,
-    rows: Tensor | None = None,
-    of: int = 0,
-) -> Tensor:
-    """Gaussian noise of the given standard deviation, in the values' own (normalised) unit.
-
-    :param rows: the values are these rows of a batch `of` so many, and noise is drawn for all of
-        it, so that several processes draw the same.
-    """
+def add_noise(values: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
+    """Gaussian noise of the given standard deviation, in the values' own (normalised) unit."""
     if deviation == 0:
         return values
-    count = len(values) if rows is None else of
     # Contiguous whatever the values are: the order in which numbers are drawn must not vary.
-    noise = values.new_empty(count, *values.shape[1:])
-    noise.normal_(0.0, deviation, generator=generator)
-    return values + (noise if rows is None else noise[rows])
+    return values + values.new_empty(values.shape).normal_(0.0, deviation, generator=generator)

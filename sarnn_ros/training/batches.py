@@ -3,7 +3,7 @@
 """From episodes to the inputs of an update: which ones, which frames, how distorted.
 
 All random numbers of a training are drawn here, but for its first weights and the search for
-attention: for the whole batch, and the same in every process.
+attention.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from sarnn_ros.training.augment import IMAGE_NOISE, add_noise, distort
-from sarnn_ros.training.distributed import ProcessGroup
 from sarnn_ros.training.explained import rows
 from sarnn_ros.training.recipe import RECIPE, Plan
 from sarnn_ros.training.sequences import Sequences
@@ -35,17 +34,14 @@ MIXTURE_SHARES = (-0.2, 1.2)
 
 @dataclass(frozen=True)
 class Batch:
-    """What one process contributes to an update: B episodes, and N of their frames.
+    """B episodes for an update, and N of their frames.
 
-    :param frames: augmented inputs per camera, (N, 3, H, W); the first `encoded` of them train the
-        attention, the first P have their next image predicted.
+    :param frames: augmented inputs per camera, (N, 3, H, W); the first `encoded` of them are
+        encoded anew, the first P have their next image predicted.
     :param row: (N,), where they lie in points, joints and targets, (B, T - 1, …).
     :param tick: likewise.
     :param following: the clean next images, per camera (P, 3, H, W); empty without an image loss.
-    :param shares: this process's part of what each mean (image, joint, point) is taken over.
     :param frozen: the attention is not trained.
-    :param drawn: episode and tick of the frames that all processes encode together, (M, 2).
-    :param own: which of `drawn` are the first `encoded` frames here.
     """
 
     frames: Sequence[Tensor]
@@ -57,20 +53,7 @@ class Batch:
     joints: Tensor
     targets: Tensor
     lengths: Tensor
-    shares: tuple[float, float, float]
     frozen: bool
-    drawn: Tensor
-    own: Tensor
-
-    def store(self, fresh: Tensor, points: Tensor, group: ProcessGroup) -> None:
-        """Put the points of the encoded frames of all processes to their places.
-
-        :param fresh: of our frames, (encoded, P).
-        :param points: of all episodes, (E, T - 1, P), or with more columns behind these.
-        """
-        found = fresh.new_zeros(len(self.drawn), fresh.shape[1])
-        found[self.own] = fresh
-        points[..., : found.shape[1]][tuple(self.drawn.T)] = group.sum(found)
 
 
 @dataclass(frozen=True)
@@ -94,29 +77,22 @@ class RecurrentBatch:
 class Batches:
     """Draws the batches of a training."""
 
-    def __init__(
-        self,
-        data: Sequences,
-        plan: Plan,
-        generator: torch.Generator,
-        group: ProcessGroup,
-    ) -> None:
+    def __init__(self, data: Sequences, plan: Plan, generator: torch.Generator) -> None:
         self._data = data
         self._plan = plan
         self._config = plan.config
         self._generator = generator
-        self._group = group
 
     def shuffled(self) -> tuple[Tensor, ...]:
         """All episodes once, in batches of `batch_size` or, the last one, less."""
         return torch.split(self._permutation(len(self._data)), self._config.batch_size)
 
     def draw(self, episodes: Tensor, points: Tensor, frozen: bool) -> Batch:
-        """This process's part of the batch of these episodes (B,).
+        """The batch of these episodes (B,).
 
         :param points: theirs, (B, T - 1, P).
         """
-        config, data, group = self._config, self._data, self._group
+        config, data = self._config, self._data
         where = torch.nonzero(data.steps()[episodes])  # row in the batch, tick
         count = len(where)
         encoded = min(config.encoder_frames or count, count)
@@ -124,44 +100,25 @@ class Batches:
         if encoded < count or pictured < count:
             where = where[self._permutation(count)[: max(encoded, pictured)]]
 
-        own = group.shard(where[:, 0])
-        row, tick = where[own].T
-        ours, shown = int((own < encoded).sum()), int((own < pictured).sum())
+        row, tick = where.T
         frames = []  # distorted alike per episode and camera, with noise per pixel
         for images in data.frames(episodes[row], tick):
-            images = distort(images, row, len(episodes), config, self._generator)
-            noise = IMAGE_NOISE * data.image_span
-            part = None if group.world_size == 1 else own
-            frames.append(add_noise(data.scale(images), noise, self._generator, part, len(where)))
+            images = data.scale(distort(images, row, len(episodes), config, self._generator))
+            frames.append(add_noise(images, IMAGE_NOISE * data.image_span, self._generator))
         following: list[Tensor] = []
-        if config.image_loss:  # even for no frame: DDP wants a gradient of every parameter
-            following = data.scaled_frames(episodes[row[:shown]], tick[:shown] + 1)
-        mine = group.shard(torch.arange(len(episodes), device=episodes.device))
-        lengths = data.lengths[episodes]
-        steps, pairs = (lengths - 1).clamp(min=0), (lengths - 2).clamp(min=0)
-        shares = (
-            shown / max(1, pictured),
-            float(steps[mine].sum() / steps.sum().clamp(min=1)),
-            float(pairs[mine].sum() / pairs.sum().clamp(min=1)),
-        )
-        joints = self._noisy_joints(data.joints[episodes, :-1])
-        if len(mine) == 0:  # fewer episodes than processes: one that counts for nothing
-            mine, lengths = mine.new_zeros(1), torch.zeros_like(lengths)
-        drawn = where[:encoded]
+        if config.image_loss:  # even for no frame: Adam goes on where a gradient is 0, not None
+            following = data.scaled_frames(episodes[row[:pictured]], tick[:pictured] + 1)
         return Batch(
             frames=frames,
-            row=row // group.world_size,
+            row=row,
             tick=tick,
-            encoded=ours,
+            encoded=encoded,
             following=following,
-            points=points[mine],
-            joints=joints[mine],
-            targets=data.targets[episodes[mine], :-1],
-            lengths=lengths[mine],
-            shares=shares,
+            points=points,
+            joints=self._noisy_joints(data.joints[episodes, :-1]),
+            targets=data.targets[episodes, :-1],
+            lengths=data.lengths[episodes],
             frozen=frozen,
-            drawn=torch.stack([episodes[drawn[:, 0]], drawn[:, 1]], 1),
-            own=own[:ours],
         )
 
     def draw_recurrent(

@@ -31,11 +31,10 @@ from sarnn_ros.policy.health import reference as health_reference
 from sarnn_ros.policy.reference import references_from_dataset
 from sarnn_ros.training.checkpoint import describe_data, load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
-from sarnn_ros.training.distributed import ProcessGroup, process_group
 from sarnn_ros.training.evaluate import rms
 from sarnn_ros.training.explained import TRAJECTORY_SAMPLES, explained_variance, stretch
 from sarnn_ros.training.hold_units import FORGET_BIAS
-from sarnn_ros.training.machine import choose_device, set_up
+from sarnn_ros.training.machine import set_up
 from sarnn_ros.training.recipe import RECIPE, Plan
 from sarnn_ros.training.sequences import Sequences, make_sequences
 from sarnn_ros.training.trainer import Diverged, Epoch, Trainer
@@ -145,7 +144,7 @@ def make_model(plan: Plan) -> SARNN:
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def make_trainer(plan: Plan, group: ProcessGroup | None = None) -> Trainer:
+def make_trainer(plan: Plan) -> Trainer:
     """Everything seeded and on its device, ready to run.
 
     :raises TrainingError: no training episode has two ticks.
@@ -166,7 +165,7 @@ def make_trainer(plan: Plan, group: ProcessGroup | None = None) -> Trainer:
         )
     torch.manual_seed(config.seed)
     model = make_model(plan).to(device)
-    return Trainer(plan, model, training, sequences(dataset.validation), group)
+    return Trainer(plan, model, training, sequences(dataset.validation))
 
 
 def train(
@@ -180,9 +179,6 @@ def train(
 ) -> Result:
     """Train and write the policy directory `out`.
 
-    Of the processes that torchrun starts, each does its part; the main one writes files and calls
-    the watchers.
-
     :param plan: of `recipe.prepare`, which reads recordings, or `recipe.decide`.
     :param resume: go on from the checkpoint in `out.run/`.
     :param watchers: called after every epoch.
@@ -192,49 +188,44 @@ def train(
         not belong to this training, or `out` that cannot be written.
     """
     config, checkpoint = plan.config, checkpoint_path(out)
-    with process_group(choose_device(config.device)) as group:
-        same = f"{plan.dataset.fingerprint} {config.model_dump_json()}"
-        group.check_equal(same, "data and settings")
-        if not group.is_main:
-            watchers, warn = (), lambda text: None
-        saved = started = time.monotonic()
-        cpu_started = time.process_time()
-        trainer = make_trainer(plan, group)
-        progress = _resume(trainer, checkpoint, warn) if resume else Progress()
-        if config.attention == "search" and not resume:
-            trainer.search_attention(warn)
-        make_run_directory(out)
-        if not resume and group.is_main and checkpoint.exists():
-            aside = checkpoint.replace(name_aside(checkpoint))
-            warn(f"started anew, without --resume; the earlier checkpoint is {aside}")
-        if trainer.validation is None and (config.keep == "best" or config.patience is not None):
-            warn(
-                "no validation episodes: the last weights are kept, and training stops after all "
-                f"{config.epochs} epochs (keep: {config.keep}, patience: {config.patience})"
-            )
+    saved = started = time.monotonic()
+    cpu_started = time.process_time()
+    trainer = make_trainer(plan)
+    progress = _resume(trainer, checkpoint, warn) if resume else Progress()
+    if config.attention == "search" and not resume:
+        trainer.search_attention(warn)
+    make_run_directory(out)
+    if not resume and checkpoint.exists():
+        aside = checkpoint.replace(name_aside(checkpoint))
+        warn(f"started anew, without --resume; the earlier checkpoint is {aside}")
+    if trainer.validation is None and (config.keep == "best" or config.patience is not None):
+        warn(
+            "no validation episodes: the last weights are kept, and training stops after all "
+            f"{config.epochs} epochs (keep: {config.keep}, patience: {config.patience})"
+        )
 
-        before, cpu_before = progress.seconds, progress.cpu_seconds
-        stopped = False
-        ended = progress.out_of_patience(config, trainer.epoch - 1)
-        for epoch in () if ended else _epochs(trainer, checkpoint):
-            now = time.monotonic()
-            progress.add(trainer, epoch)
-            progress.seconds = before + now - started
-            progress.cpu_seconds = cpu_before + time.process_time() - cpu_started
-            for watcher in watchers:
-                watcher(trainer, epoch)
-            stopped = group.any(should_stop())
-            if stopped or now - saved >= CHECKPOINT_SECONDS:
-                _save(trainer, progress, checkpoint, warn)
-                saved = now
-            ended = group.decide(progress.out_of_patience(config, epoch.number))
-            if stopped or ended:
-                break
-        finished = ended or not stopped or trainer.epoch >= config.epochs
-        if finished and group.is_main:
+    before, cpu_before = progress.seconds, progress.cpu_seconds
+    stopped = False
+    ended = progress.out_of_patience(config, trainer.epoch - 1)
+    for epoch in () if ended else _epochs(trainer, checkpoint):
+        now = time.monotonic()
+        progress.add(trainer, epoch)
+        progress.seconds = before + now - started
+        progress.cpu_seconds = cpu_before + time.process_time() - cpu_started
+        for watcher in watchers:
+            watcher(trainer, epoch)
+        stopped = should_stop()
+        if stopped or now - saved >= CHECKPOINT_SECONDS:
             _save(trainer, progress, checkpoint, warn)
-            _export(trainer, progress, out, warn)
-        return Result(out, finished, trainer.epoch, progress.seconds, progress.history)
+            saved = now
+        ended = progress.out_of_patience(config, epoch.number)
+        if stopped or ended:
+            break
+    finished = ended or not stopped or trainer.epoch >= config.epochs
+    if finished:
+        _save(trainer, progress, checkpoint, warn)
+        _export(trainer, progress, out, warn)
+    return Result(out, finished, trainer.epoch, progress.seconds, progress.history)
 
 
 def _resume(trainer: Trainer, checkpoint: Path, warn: Warn) -> Progress:
@@ -256,8 +247,6 @@ def _resume(trainer: Trainer, checkpoint: Path, warn: Warn) -> Progress:
 
 
 def _save(trainer: Trainer, progress: Progress, checkpoint: Path, warn: Warn) -> None:
-    if not trainer.group.is_main:
-        return
     state = {
         "config": trainer.config.model_dump(mode="json"),
         "data": describe_data(trainer.plan.dataset),

@@ -38,7 +38,6 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.attention_search import early_ticks, search_attention
 from sarnn_ros.training.batches import Batch, Batches
 from sarnn_ros.training.chunks import map_chunks, sum_chunks
-from sarnn_ros.training.distributed import ProcessGroup
 from sarnn_ros.training.explained import (
     Starts,
     explained_share,
@@ -209,51 +208,42 @@ def free_run(model: SARNN, points: Tensor, joints: Tensor, targets: Tensor) -> T
     return torch.stack(predicted, 1)
 
 
-class Objective(nn.Module):
-    """The losses of a batch as a module, which is what DistributedDataParallel wraps."""
+def batch_losses(
+    model: SARNN, batch: Batch, fits: Fits, scale: PointScale | None = None
+) -> tuple[Tensor, Tensor]:
+    """Image, joint and point loss of a batch, (3,), and the points of its encoded frames.
 
-    def __init__(self, model: SARNN, fits: Fits) -> None:
-        super().__init__()
-        self.model = model
-        self.fits = fits
-        self.scale: PointScale | None = None
-
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Image, joint and point loss (3,), times the batch's shares, and the encoded points."""
-        model, row, tick, encoded = self.model, batch.row, batch.tick, batch.encoded
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not batch.frozen):
-            fresh = encode(model, [camera[:encoded] for camera in batch.frames], self.fits.points)
-        fresh = fresh[:, : model.point_dim]
-        now, remembered = batch.points.tensor_split([model.point_dim], -1)
-        now = now.index_put((row[:encoded], tick[:encoded]), fresh)
-        points = torch.cat([now, remembered], -1)
-        joint, point, decoded = recurrent_losses(
-            model, points, batch.joints, batch.targets, batch.lengths, self.scale
-        )
-        image = torch.zeros_like(joint)
-        if batch.following:
-            count = len(batch.following[0])
-            inputs = [camera[:count] for camera in batch.frames]
-            there = decoded[row[:count], tick[:count]]
-            image = image_loss(model, inputs, there, batch.following, self.fits.images)
-        losses = torch.stack([image, joint, point])
-        return losses * losses.new_tensor(batch.shares), fresh
+    :param scale: of the points that enter the recurrent part.
+    """
+    row, tick, encoded = batch.row, batch.tick, batch.encoded
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not batch.frozen):
+        fresh = encode(model, [camera[:encoded] for camera in batch.frames], fits.points)
+    fresh = fresh[:, : model.point_dim]
+    now, remembered = batch.points.tensor_split([model.point_dim], -1)
+    now = now.index_put((row[:encoded], tick[:encoded]), fresh)
+    points = torch.cat([now, remembered], -1)
+    joint, point, decoded = recurrent_losses(
+        model, points, batch.joints, batch.targets, batch.lengths, scale
+    )
+    image = torch.zeros_like(joint)
+    if batch.following:
+        count = len(batch.following[0])
+        inputs = [camera[:count] for camera in batch.frames]
+        there = decoded[row[:count], tick[:count]]
+        image = image_loss(model, inputs, there, batch.following, fits.images)
+    return torch.stack([image, joint, point]), fresh
 
 
 class Trainer:
     """Model, optimiser and data of one training; `run` yields after every epoch.
 
-    Everything random comes from `generator`, and all state is in `state_dict`. Each process of a
-    `group` has all episodes and does its part of each update (`distributed.py`).
+    Everything random comes from `generator`, and all state is in `state_dict`.
+
+    :ivar scale: of the points that enter the recurrent part; None while the attention is trained.
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        model: SARNN,
-        training: Sequences,
-        validation: Sequences | None,
-        group: ProcessGroup | None = None,
+        self, plan: Plan, model: SARNN, training: Sequences, validation: Sequences | None
     ) -> None:
         self.plan = plan
         self.config = config = plan.config
@@ -261,13 +251,10 @@ class Trainer:
         self.training = training
         self.validation = validation
         self.device = training.joints.device
-        self.group = group or ProcessGroup()
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
-        self.batches = Batches(training, plan, self.generator, self.group)
+        self.batches = Batches(training, plan, self.generator)
         self.fits = Fits.of(model)
-        self.objective = Objective(model, self.fits)
-        partly_used = config.image_loss == 0 or config.attention == "search"
-        self.distributed_objective = self.group.wrap(self.objective, partly_used)
+        self.scale: PointScale | None = None
         #: What is expected, without looking, of the episodes validated with: (F, samples, D).
         self.unseen = unseen_demonstrations(
             training.unpad(training.targets[:, :-1]),
@@ -316,7 +303,6 @@ class Trainer:
                 # the full update diverged, before the epoch is saved.
                 self._check_loss(index, *last)
                 sums += losses
-            self.group.broadcast(self.model.parameters())
             if not all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters()):
                 raise self._diverged("the weights are not finite", index, *last)
             validation = explained = None
@@ -335,26 +321,27 @@ class Trainer:
 
     def update(self, episodes: Tensor) -> Tensor:
         """One step on the loss of these episodes (B,). Returns image, joint, point, total."""
-        config, group = self.config, self.group
+        config = self.config
         if self.points is None:
             shape = len(episodes), self.training.ticks - 1, self.model.point_dim
             points = self.training.joints.new_zeros(shape)
         else:
             points = self.points[episodes]
         batch = self.batches.draw(episodes, points, self.encoder_frozen)
-        losses, fresh = self.distributed_objective(batch)
+        losses, fresh = batch_losses(self.model, batch, self.fits, self.scale)
         weights = losses.new_tensor([config.image_loss, config.joint_loss, self._point_weight()])
-        self._step((weights * losses).sum() * group.world_size)  # DDP averages over the processes
-        losses = group.sum(losses.detach())
+        self._step((weights * losses).sum())
+        losses = losses.detach()
         if self.points is not None:
-            batch.store(fresh.detach(), self.points, group)
+            where = episodes[batch.row[: len(fresh)]], batch.tick[: len(fresh)]
+            self.points[..., : self.model.point_dim][where] = fresh.detach()
         return torch.cat([losses, (weights * losses).sum(0, keepdim=True)])
 
     def update_recurrent(self, count: int) -> Tensor:
         """One step of the recurrent part alone, on the stored points of `count` episodes, or of
         all if there are fewer. Returns its loss."""
         assert self.points is not None
-        scale = self.objective.scale
+        scale = self.scale
         deviation = None if scale is None else scale.deviation
         batch = self.batches.draw_recurrent(count, self.points, deviation)
         joint, point, _ = recurrent_losses(
@@ -378,7 +365,7 @@ class Trainer:
         Training would lose what was found: the point loss is least for points that never move,
         and the joint loss hardly needs the object, as the state tells where the motion goes.
         """
-        return self.objective.scale is not None
+        return self.scale is not None
 
     def search_attention(self, say: Callable[[str], None] = lambda text: None) -> None:
         """Before the first epoch: find the attention, and freeze it; or say why it is trained."""
@@ -406,9 +393,7 @@ class Trainer:
         make_hold_units(self.model.rec, held)
         if remembered:
             scale = scale.beside(remembered[0])
-        self.objective.scale = scale
-        # Both: the hold units are of the main process's scale. `telling` is not asked for again.
-        self.group.broadcast((*self.model.parameters(), *scale[:3]))
+        self.scale = scale
 
     def _scale(self, points: Tensor) -> PointScale:
         """What the recurrent part sees of points (E, T - 1, P), seen or remembered."""
@@ -433,10 +418,10 @@ class Trainer:
 
     def final_model(self) -> SARNN:
         """What should be deployed: the scale of the points folded into the recurrent weights."""
-        if self.objective.scale is None:
+        if self.scale is None:
             return self.model
         model = copy.deepcopy(self.model)
-        self.objective.scale.fold(model)
+        self.scale.fold(model)
         return model
 
     @torch.no_grad()
@@ -567,7 +552,7 @@ class Trainer:
             "generator": self.generator.get_state(),
             "points": self.points,
             "searched": self.searched,
-            "scale": None if self.objective.scale is None else tuple(self.objective.scale),
+            "scale": None if self.scale is None else tuple(self.scale),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
@@ -583,7 +568,7 @@ class Trainer:
         if state["points"] is not None:
             self.points = state["points"].to(self.device)
         if state["scale"] is not None:
-            self.objective.scale = PointScale(*state["scale"]).to(self.device)
+            self.scale = PointScale(*state["scale"]).to(self.device)
         drawn = state["generator"].cpu()
         same: bool = drawn.shape == self.generator.get_state().shape
         if same:

@@ -262,7 +262,7 @@ def test_what_the_first_state_tells_is_not_what_the_points_explain(permuted: boo
 def test_directions_that_the_first_state_tells_are_not_made_large() -> None:
     """Both cameras show the hand, one of them the square: its place has two directions."""
     for starts in (0.0, 0.8):
-        scale = searched(reach(50, starts=starts)).objective.scale
+        scale = searched(reach(50, starts=starts)).scale
         assert scale is not None
         assert scale.telling == 2, starts
 
@@ -513,8 +513,8 @@ def test_where_nothing_differs_nothing_is_explained(make_task: Callable[..., Dat
     assert trainer.points_explain(trainer.model) == (0, 0)
     trainer.searched = None
     assert trainer.points_explain(trainer.model) == (0, 0)
-    assert trainer.objective.scale is not None
-    assert trainer.objective.scale.telling == 0
+    assert trainer.scale is not None
+    assert trainer.scale.telling == 0
 
 
 def test_a_training_keeps_what_was_found(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_what_is_deployed_runs_free_as_in_training(make_task: MakeTask) -> None:
         torch.testing.assert_close(action, runs[:1, tick], atol=1e-5, rtol=1e-4)
         own = data.joints[:1, tick + 1] + action - data.targets[:1, tick]
     # The scale of both halves, folded into the weights, is what was trained with.
-    scale = trainer.objective.scale
+    scale = trainer.scale
     assert scale is not None
     trained, _ = trainer.model.recur(scale(seen), data.joints[:, :-1])
     folded, _ = model.recur(seen, data.joints[:, :-1])

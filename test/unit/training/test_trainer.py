@@ -104,7 +104,7 @@ def test_chunks_give_the_same_weights(
     first = weights_after(make_trainer(decide(make_task(), config)))
     trainer = make_trainer(decide(make_task(), config))
     assert min(trainer.fits) > 1000
-    trainer.fits = trainer.objective.fits = Fits(3, 3)
+    trainer.fits = Fits(3, 3)
     torch.testing.assert_close(first, weights_after(trainer), atol=1e-5, rtol=1e-4)
 
 
@@ -113,7 +113,7 @@ def test_no_chunk_is_larger_than_what_fits(
 ) -> None:
     """In an update: a chunk's activations are what takes the memory."""
     trainer = make_trainer(decide(make_task(), small()))
-    trainer.fits = trainer.objective.fits = Fits(5, 3)
+    trainer.fits = Fits(5, 3)
     sizes: dict[str, list[int]] = {"look": [], "predict_image": []}
 
     def watch(name: str) -> None:
@@ -349,7 +349,7 @@ def test_the_recurrent_part_trains_on_what_tells_trajectories_apart(make_task: M
     flat = points.flatten(0, 1)
     slope = torch.zeros(flat.shape[1], 3)
     slope[0, 0], slope[1, 1] = 1.0, 2.0  # only these two coordinates tell anything
-    trainer.objective.scale = scale = PointScale.of(flat, flat, slope)
+    trainer.scale = scale = PointScale.of(flat, flat, slope)
     telling, rest = scale(flat)[:, :2], scale(flat)[:, 2:]
     torch.testing.assert_close(telling.std(0), torch.full((2,), 0.3), atol=0.01, rtol=0)
     assert float(rest.std(0).max()) <= 0.031
