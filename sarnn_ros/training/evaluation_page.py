@@ -117,14 +117,18 @@ def _joint_table(traces: Sequence[Trace], dataset: Dataset, result: dict[str, An
         result["open_loop"]["rmse"], dict(zip(spec.joint_labels, largest)),
         result["open_loop"]["still"], result["free_running"]["rmse"],
     )  # fmt: skip
-    return table(
-        ("joint", "unit", "RMS error", "largest error", "RMS error of standing still",
-         "RMS error running free"),
-        [
-            (name, unit, *(f"{column[name]:.4g}" for column in columns))
-            for name, unit in zip(spec.joint_labels, spec.joint_units)
-        ],
+    unit = spec.common_unit
+    heads = (
+        *((f"joint ({unit})",) if unit else ("joint", "unit")), "RMS error", "largest error",
+        "RMS error of standing still", "RMS error running free",
     )  # fmt: skip
+    return table(
+        heads,
+        [
+            (name, *(() if unit else (own,)), *(f"{column[name]:.4g}" for column in columns))
+            for name, own in zip(spec.joint_labels, spec.joint_units)
+        ],
+    )
 
 
 def _summary(result: dict[str, Any]) -> str:
@@ -148,6 +152,8 @@ def _episode(policy: Policy, dataset: Dataset, trace: Trace, rank: int, count: i
     spec, episode = dataset.spec, trace.episode
     which = {0: "smallest joint error", count - 1: "largest joint error"}.get(rank, "middle")
     rms = np.sqrt((trace.error**2).mean(axis=0))
+    # One that all share is in the table of joints.
+    units = ("",) * len(rms) if spec.common_unit else spec.joint_units
     figure = plot_joints(
         {
             "recorded": episode.targets[:-1],
@@ -155,8 +161,8 @@ def _episode(policy: Policy, dataset: Dataset, trace: Trace, rank: int, count: i
             "running free": free_run(policy, episode),
         },
         [
-            f"{name}\n({unit})\nRMS {error:.3g}"
-            for name, unit, error in zip(spec.joint_labels, spec.joint_units, rms)
+            f"{name}\n({unit})\nRMS {error:.3g}" if unit else f"{name}\nRMS {error:.3g}"
+            for name, unit, error in zip(spec.joint_labels, units, rms)
         ],
         np.arange(len(episode.ticks)) / spec.rate,
         "Joints for the next tick",
