@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -63,8 +62,8 @@ def export_policy(
     envelope: Envelope,
     training: Mapping[str, Any],
     health: Callable[[Policy], Health | None] = lambda policy: None,
-    references: Mapping[str, tuple[Reference, CameraReference]] = MappingProxyType({}),
-    extra_files: Mapping[str, Path] = MappingProxyType({}),
+    references: Mapping[str, tuple[Reference, CameraReference]] | None = None,
+    extra_files: Mapping[str, Path] | None = None,
 ) -> PolicyConfig:
     """Write a policy directory, whole or not at all; see `directory.commit`. And its card.
 
@@ -78,6 +77,7 @@ def export_policy(
         does not compute what PyTorch does, or the directory cannot be written. Nothing is changed
         then.
     """
+    references, extra_files = references or {}, extra_files or {}
     model = copy.deepcopy(model).cpu().float().eval()
     state = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
     if bad := [name for name, value in state.items() if not bool(torch.isfinite(value).all())]:
