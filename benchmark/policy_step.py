@@ -45,7 +45,7 @@ AT_PACE = ("baseline", "onnxruntime, command", "onnxruntime, full")
 
 
 class Baseline:
-    """The seed's network and EIPL's online loop around it, with no thought given to speed."""
+    """The reference network and EIPL's online loop around it, with no thought given to speed."""
 
     def __init__(self, model: ReferenceSARNN) -> None:
         self.model = model.eval()

@@ -33,7 +33,7 @@ from sarnn_ros.training.config import load_config, make_config, parse_settings
 from sarnn_ros.training.footprint import Fits
 from sarnn_ros.training.machine import keep_memory
 from sarnn_ros.training.recipe import Plan
-from sarnn_ros.training.trainer import Objective
+from sarnn_ros.training.trainer import batch_losses
 
 BATCH, SIZE, JOINTS = 5, 64, 6
 
@@ -52,7 +52,6 @@ def make_update(name: str, ticks: int) -> Callable[[], list[float]]:
     joints = torch.rand(BATCH, ticks, JOINTS)
     frames = images.flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (BATCH, -1))
     lengths = torch.full((BATCH,), ticks)
-    objective = Objective(ours, Fits.of(ours))
 
     def plain() -> tuple[torch.Tensor, ...]:
         return step_loop_losses(reference, images, joints, images, joints.roll(-1, 1))
@@ -70,12 +69,9 @@ def make_update(name: str, ticks: int) -> Callable[[], list[float]]:
             joints=joints[:, :-1],
             targets=joints.roll(-1, 1)[:, :-1],
             lengths=lengths,
-            shares=(1.0, 1.0, 1.0),
             frozen=False,
-            drawn=torch.stack([row, tick], 1),
-            own=torch.arange(len(now)),
         )
-        found, _ = objective(batch)
+        found, _ = batch_losses(ours, batch, Fits.of(ours))
         return tuple(found)
 
     losses, net = (parallel, ours) if name == "ours" else (plain, reference)

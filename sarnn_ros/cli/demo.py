@@ -15,10 +15,6 @@ def demo(
         "demo_output"
     ),
     seed: Annotated[int, typer.Option(min=0, help="Seed of demonstrations and training.")] = 0,
-    repeats: Annotated[int, typer.Option(min=1, help="Trials at each of nine positions.")] = 2,
-    others: Annotated[
-        int, typer.Option(min=1, help="Random trials, and trials of each control.")
-    ] = 6,
     quick: Annotated[
         bool, typer.Option("--quick", help="A small run: do the parts work together?")
     ] = False,
@@ -33,9 +29,7 @@ def demo(
     """
     from sarnn_ros.sim import demo as orchestrator
 
-    settings = orchestrator.Settings(
-        out=out, seed=seed, repeats=repeats, others=others, domain_id=domain_id
-    )
+    settings = orchestrator.Settings(out=out, seed=seed, domain_id=domain_id)
     report = orchestrator.Demo(orchestrator.quick(settings) if quick else settings).run()
     if not quick and not all(report["gate"].values()):
         missed = ", ".join(name for name, reached in report["gate"].items() if not reached)

@@ -14,35 +14,21 @@ def demonstrate(
     out: Annotated[Path, typer.Option(help="Folder for the bags, one per episode.")],
     episodes: Annotated[int, typer.Option(min=1, max=1000, help="Number of episodes.")] = 25,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the demonstrations.")] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes to run in parallel.")] = 2,
 ) -> None:
     """Let the scripted expert lift the cube in the simulator and record it, one bag per episode.
 
     Existing episodes are kept: an interrupted run goes on where it stopped.
     """
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import MofNCompleteColumn, Progress
 
     from sarnn_ros.sim.demonstrations import demonstrate as record
 
-    with Progress(
-        TextColumn("demonstrating"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("episodes"),
-        TimeRemainingColumn(),
-    ) as bar:
-        task = bar.add_task("", total=episodes)
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn()) as bar:
+        task = bar.add_task("demonstrating", total=episodes)
         bags = record(
             out,
             episodes=episodes,
             seed=seed,
-            workers=workers,
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     typer.echo(f"{len(bags)} bags in {out}")

@@ -85,7 +85,6 @@ def evaluate(
 def _used(dataset: Dataset) -> tuple[dict[str, Any], list[Problem]]:
     """Which recordings the figures are of, and why not of the others."""
     left_out = [report for report in dataset.bags if not report.episodes]
-    damaged = [report for report in dataset.bags if report.episodes and report.problems]
     about = {
         "given": len(dataset.bags),
         "used": len(dataset.bags) - len(left_out),
@@ -96,6 +95,9 @@ def _used(dataset: Dataset) -> tuple[dict[str, Any], list[Problem]]:
     }
     problems = [problem for report in left_out for problem in report.problems]
     problems += [
-        problem for report in damaged for problem in report.problems if problem.severity == "error"
+        problem
+        for report in dataset.bags
+        for problem in report.problems
+        if report.episodes and problem.severity == "error"
     ]
     return about, problems

@@ -12,13 +12,13 @@ import typer
 
 def import_eipl(
     weights: Annotated[
-        Path, typer.Argument(help="EIPL's SARNN.pth, or RoboManipBaselines' .ckpt.")
+        Path,
+        typer.Argument(
+            help="EIPL's SARNN.pth, beside its args.json, or RoboManipBaselines' .ckpt."
+        ),
     ],
     spec: Annotated[Path, typer.Option(help="What is observed and commanded (YAML).")],
     out: Annotated[Path, typer.Option(help="Policy directory to write.")],
-    args: Annotated[
-        Path | None, typer.Option(help="EIPL's args.json; default: beside the weights.")
-    ] = None,
     joint_bounds: Annotated[
         Path | None, typer.Option(help="EIPL's joint_bounds.npy; default: beside the weights.")
     ] = None,
@@ -40,7 +40,7 @@ def import_eipl(
     from sarnn_ros.spec import load_spec
 
     bounds = joint_bounds or weights.with_name("joint_bounds.npy")
-    notes = run_import(weights, load_spec(spec), bounds, out, args, bgr, slope)
+    notes = run_import(weights, load_spec(spec), bounds, out, bgr=bgr, slope=slope)
     typer.echo(str(out))
     for note in notes:
         typer.echo(f"  {note}")

@@ -30,9 +30,7 @@ def inspect(
     ] = None,
     page: Annotated[
         Path | None,
-        typer.Option(
-            "--page", "--html", help="Write one HTML page: what cameras and network see, plots."
-        ),
+        typer.Option("--html", help="Write one HTML page: what cameras and network see, plots."),
     ] = None,
     write_spec: Annotated[
         Path | None, typer.Option(help="Write the proposed spec to this file.")

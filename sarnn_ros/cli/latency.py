@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from sarnn_ros.cli.options import listening_node
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,8 +25,8 @@ _COLUMNS = {
 
 
 def timing_table(name: str, message: str, values: Mapping[str, str]) -> Table:
-    """One row per stage, one per source's age. Percentiles are of the last
-    minute; the last column is of all ticks since the start.
+    """One row per stage, one per source's age. Percentiles are of the last minute, the last column
+    of all ticks since the start.
 
     :param values: key and value of the status `<node>: timing`.
     """
@@ -54,50 +57,40 @@ def latency(
     ] = 15.0,
 ) -> None:
     """Show a running node's latency by stage: live, until Ctrl-C."""
-    import os
-    import time
-
-    from sarnn_ros.errors import ConfigError
-    from sarnn_ros.share import ros_environment
-    from sarnn_ros.signals import stop_on_signals
-
-    os.environ.update(ros_environment())
-    import rclpy
-    from diagnostic_msgs.msg import DiagnosticArray
-    from rclpy.signals import SignalHandlerOptions
     from rich.console import Console
     from rich.live import Live
+
+    from sarnn_ros.errors import ConfigError
+    from sarnn_ros.signals import stop_on_signals
 
     heard: list[Table] = []
     wanted = f"{'/' + node.lstrip('/')}: timing" if node else ": timing"
 
-    def take(message: DiagnosticArray) -> None:
+    def take(message: Any) -> None:
         for status in message.status:
             if status.name == wanted or (not node and status.name.endswith(wanted)):
                 values = {pair.key: pair.value for pair in status.values}
                 name = status.name.removesuffix(": timing")
                 heard[:] = [timing_table(name, status.message, values)]
 
-    with stop_on_signals() as stop:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        try:
-            listener = rclpy.create_node("sarnn_latency", start_parameter_services=False)
-            listener.create_subscription(DiagnosticArray, "/diagnostics", take, 10)
-            console = Console()
-            with Live(console=console, auto_refresh=False, transient=once) as live:
-                heard_at = time.monotonic()
-                while not (once and heard) and not stop.is_set():
-                    rclpy.spin_once(listener, timeout_sec=0.2)
-                    if heard and not once:
-                        live.update(heard.pop(), refresh=True)
-                        heard_at = time.monotonic()
-                    elif time.monotonic() - heard_at > timeout:
-                        raise ConfigError(
-                            f"no timing of {node or 'any node'} heard for {timeout:g} s",
-                            where="/diagnostics",
-                            remedy="configure and activate the node; check ROS_DOMAIN_ID, --node",
-                        )
-            if once and heard:
-                console.print(heard[0])
-        finally:
-            rclpy.try_shutdown()
+    with stop_on_signals() as stop, listening_node("sarnn_latency") as listener:
+        import rclpy
+        from diagnostic_msgs.msg import DiagnosticArray
+
+        listener.create_subscription(DiagnosticArray, "/diagnostics", take, 10)
+        console = Console()
+        with Live(console=console, auto_refresh=False, transient=once) as live:
+            heard_at = time.monotonic()
+            while not (once and heard) and not stop.is_set():
+                rclpy.spin_once(listener, timeout_sec=0.2)
+                if heard and not once:
+                    live.update(heard.pop(), refresh=True)
+                    heard_at = time.monotonic()
+                elif time.monotonic() - heard_at > timeout:
+                    raise ConfigError(
+                        f"no timing of {node or 'any node'} heard for {timeout:g} s",
+                        where="/diagnostics",
+                        remedy="configure and activate the node; check ROS_DOMAIN_ID, --node",
+                    )
+        if once and heard:
+            console.print(heard[0])

@@ -117,12 +117,8 @@ def sarnn(
 
 for name in COMMANDS:
     module = import_module(f"sarnn_ros.cli.{name}")
-    # A command that has subcommands of its own is a typer app, any other one a function.
-    if hasattr(module, "app"):
-        app.add_typer(module.app, name=name.replace("_", "-"))
-    else:
-        settings = getattr(module, "CONTEXT_SETTINGS", None)
-        app.command(name=name.replace("_", "-"), context_settings=settings)(getattr(module, name))
+    settings = getattr(module, "CONTEXT_SETTINGS", None)
+    app.command(name=name.replace("_", "-"), context_settings=settings)(getattr(module, name))
 
 
 def main() -> None:

@@ -1,13 +1,14 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Options that several commands share, and how they write what the user asked for."""
+"""Options that several commands share, how they write what the user asked for, and ROS."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,6 +26,27 @@ Fps = Annotated[
     typer.Option(min=0.1, help="Rows per second of HDF5, npz and EIPL. Default: the spec's rate."),
 ]
 Bgr = Annotated[bool, typer.Option("--bgr", help="Images of HDF5, npz and EIPL are BGR.")]
+
+
+def prepare_ros() -> None:
+    """To be called before rclpy is imported: it reads some of the environment only then."""
+    from sarnn_ros.share import ros_environment
+
+    os.environ.update(ros_environment())
+
+
+@contextmanager
+def listening_node(name: str) -> Iterator[Any]:
+    """A node without parameters, for a command that handles signals itself."""
+    prepare_ros()
+    import rclpy
+    from rclpy.signals import SignalHandlerOptions
+
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        yield rclpy.create_node(name, start_parameter_services=False)
+    finally:
+        rclpy.try_shutdown()
 
 
 @contextmanager

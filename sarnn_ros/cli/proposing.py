@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from sarnn_ros.data.differences import Difference
     from sarnn_ros.spec import Spec
 
-_REASON = (
+_CROP_PROPOSED = (
     "Or '{name}' cropped to where the episodes differ: about {then:.0f} pixels there instead of "
     "{now:.0f} (--crop). Look at it with --html, and let it hold all places of the object."
 )
-_WITHOUT = (
+_CROP_MADE = (
     "'{name}' is cropped to where the episodes differ: about {then:.0f} pixels there instead of "
     "{now:.0f}. Look at it with --html, and let it hold all places of the object. As it was:"
 )
@@ -68,7 +68,7 @@ def show_proposal(
     for row, (camera, found) in enumerate(zip(spec.cameras, differences)):
         if found is None or (larger := cropped(camera, found)) is None:
             continue
-        reason = _WITHOUT if crop else _REASON
+        reason = _CROP_MADE if crop else _CROP_PROPOSED
         text = reason.format(name=camera.name, now=found.pixels, then=found.cropped_pixels)
         alternatives.append((camera if crop else larger, text))
         if crop:

@@ -4,11 +4,20 @@
 
 from __future__ import annotations
 
+import os
+import select
+import sys
+import termios
+import time
+import tty
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from sarnn_ros.cli.options import prepare_ros
 
 _HELP = """\
 space: start or stop an episode    s: success    f: failure    d: discard
@@ -34,14 +43,7 @@ def record(
 
     What happens is logged in OUT/recorder.log. Discarded episodes are in OUT/.trash.
     """
-    import os
-    from contextlib import ExitStack
-    from functools import partial
-
-    from sarnn_ros.share import ros_environment
-
-    # Before rclpy is imported: it reads some of them only then.
-    os.environ.update(ros_environment())
+    prepare_ros()
     import rclpy
     from rclpy.signals import SignalHandlerOptions
     from rich.console import Console
@@ -60,12 +62,9 @@ def record(
         except SarnnError:
             rclpy.try_shutdown()
             raise
-        with spinning(node), _Keys() as keys, ExitStack() as live:
-            if keys.usable:
-                console.print(_HELP)
-            else:
-                console.print("no terminal: use the services ~/start_episode and ~/stop_episode")
-            status = live.enter_context(console.status(""))
+        with spinning(node), _Keys() as keys, console.status("") as status:
+            without = "no terminal: use the services ~/start_episode and ~/stop_episode"
+            console.print(_HELP if keys.usable else without)
             wanted = episodes or 1 << 30
             session = node.session
             while not stop.is_set() and (
@@ -73,10 +72,9 @@ def record(
             ):
                 status.update(Text(node.status()))
                 key = keys.read(0.1)
+                stop_episode = partial(session.stop, CHECK_SECONDS)
                 keys_do: dict[str, Callable[[], str]] = {
-                    " ": partial(session.stop, CHECK_SECONDS)
-                    if session.recording
-                    else node.start_episode,
+                    " ": stop_episode if session.recording else node.start_episode,
                     "s": partial(session.label, "success", CHECK_SECONDS),
                     "f": partial(session.label, "failure", CHECK_SECONDS),
                     "d": session.discard,
@@ -98,31 +96,18 @@ class _Keys:
     """Single keys from the terminal, without Enter; none if there is no terminal."""
 
     def __enter__(self) -> _Keys:
-        import sys
-
         self.usable = sys.stdin.isatty()
         if self.usable:
-            import termios
-            import tty
-
             self._before = termios.tcgetattr(sys.stdin)
             tty.setcbreak(sys.stdin)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.usable:
-            import sys
-            import termios
-
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._before)
 
     def read(self, timeout: float) -> str:
         """The next key, or nothing after `timeout` seconds."""
-        import os
-        import select
-        import sys
-        import time
-
         if not self.usable:
             time.sleep(timeout)
             return ""

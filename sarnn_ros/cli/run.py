@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 from enum import Enum
+from importlib import import_module
 from typing import Annotated
 
 import typer
+
+from sarnn_ros.cli.options import prepare_ros
 
 #: Whatever follows the node's name goes to rclpy as it is.
 CONTEXT_SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -35,12 +38,5 @@ def run(
 
     For example: sarnn run inference --ros-args -p policy:=/path
     """
-    import os
-    from importlib import import_module
-
-    from sarnn_ros.share import ros_environment
-
-    # Before rclpy is imported: it reads some of them only then.
-    os.environ.update(ros_environment())
-    main = import_module(MODULES[node]).main
-    raise typer.Exit(main([node.value, *context.args]))
+    prepare_ros()
+    raise typer.Exit(import_module(MODULES[node]).main([node.value, *context.args]))

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sarnn_ros.cli.options import Bgr, Fps
+from sarnn_ros.cli.options import Bgr, Fps, listening_node
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,26 +63,14 @@ def spec(
 
 def _propose_live(seconds: float, timeout: float, console: Console) -> Proposal:
     """:raises SarnnError: no camera or no joints were heard."""
-    import os
-
-    from sarnn_ros.share import ros_environment
+    from sarnn_ros.data.proposal import propose
     from sarnn_ros.signals import stop_on_signals
 
-    # Before rclpy is imported: it reads some of them only then.
-    os.environ.update(ros_environment())
-    import rclpy
-    from rclpy.signals import SignalHandlerOptions
-
-    from sarnn_ros.data.proposal import propose
-    from sarnn_ros.ros.listening import listen
-
     with stop_on_signals() as stop, console.status("listening: move the arm meanwhile"):
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        try:
-            node = rclpy.create_node("sarnn_spec", start_parameter_services=False)
+        with listening_node("sarnn_spec") as node:
+            from sarnn_ros.ros.listening import listen
+
             heard = listen(node, seconds, timeout, stop)
-        finally:
-            rclpy.try_shutdown()
         if stop.is_set():
             raise KeyboardInterrupt
     if heard.topics:

@@ -75,7 +75,6 @@ def train(
     from sarnn_ros.spec import load_spec
     from sarnn_ros.training.claim import claim
     from sarnn_ros.training.config import load_config, parse_settings
-    from sarnn_ros.training.distributed import is_main_process
     from sarnn_ros.training.estimate import describe
     from sarnn_ros.training.recipe import prepare
     from sarnn_ros.training.run import run_directory
@@ -87,19 +86,19 @@ def train(
             "then pass it with --spec",
         )
     # A path may look like rich's markup, which would be taken out of it: /data/[lab]/policy.
-    console = Console(quiet=not is_main_process(), markup=False, emoji=False)
+    console = Console(markup=False, emoji=False)
     overrides = parse_settings(settings or [])
     if seed is not None:
         overrides["seed"] = seed
     training = load_config(config, overrides)
     observed = load_spec(spec)
     with ExitStack() as held:
-        if not dry_run and is_main_process():
+        if not dry_run:
             # Before minutes of reading and hours of training.
             kept = held.enter_context(claim(out, resume=resume, force=force))
             if kept is not None:
                 console.print(f"the earlier policy is kept in {kept}")
-        page = None if dry_run or not is_main_process() else run_directory(out) / "crop.html"
+        page = None if dry_run else run_directory(out) / "crop.html"
 
         def write_crop(whole: DatasetReport, dataset: Dataset) -> None:
             if page is not None:
@@ -139,24 +138,19 @@ def _say_crops(whole: DatasetReport, closer: Spec, page: Path | None, console: C
 
 
 def _train(plan: Plan, out: Path, resume: bool, console: Console) -> None:
-    from sarnn_ros.training.interrupt import StopRequest
+    from sarnn_ros.training.interrupt import stop_requests
     from sarnn_ros.training.progress import ProgressBar
     from sarnn_ros.training.run import run_directory
     from sarnn_ros.training.run import train as run_training
     from sarnn_ros.training.tensorboard import TensorBoardLogger
 
     with (
-        StopRequest(console.print) as stop,
+        stop_requests(console.print) as stop,
         ProgressBar(plan.config.epochs, console) as bar,
         TensorBoardLogger(run_directory(out) / "tensorboard", console.print) as board,
     ):
         result = run_training(
-            plan,
-            out,
-            resume=resume,
-            watchers=(bar, board),
-            should_stop=stop,
-            warn=console.print,
+            plan, out, resume=resume, watchers=(bar, board), should_stop=stop, warn=console.print
         )
     if not result.finished:
         console.print(f"stopped after epoch {result.epochs}; go on with --resume")

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from sarnn_ros.cli.options import prepare_ros
+
 
 def web(
     node: Annotated[str, typer.Option(help="The inference node's full name.")] = "/sarnn",
@@ -25,12 +27,7 @@ def web(
     ] = None,
 ) -> None:
     """Serve a page that shows what the node does, and starts and stops it; until Ctrl-C."""
-    import os
-
-    from sarnn_ros.share import ros_environment
-
-    # Before rclpy is imported: it reads some of them only then.
-    os.environ.update(ros_environment())
+    prepare_ros()
     from sarnn_ros.ros.web.node import serve
 
     names = [f"/{name.strip('/')}" for name in (node, recorder)]

@@ -58,14 +58,8 @@ def _convolution(kernel: Tensor, bias: Tensor, padding: int) -> nn.Module:
 
 def _layer(kernel: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> nn.Conv2d:
     outputs, inputs, height, width = kernel.shape
-    layer = nn.Conv2d(
-        inputs,
-        outputs,
-        (height, width),
-        padding=padding,
-        bias=bias is not None,
-        dtype=kernel.dtype,
-    )
+    size, there = (height, width), bias is not None
+    layer = nn.Conv2d(inputs, outputs, size, padding=padding, bias=there, dtype=kernel.dtype)
     layer.weight.copy_(kernel)
     if bias is not None:
         assert layer.bias is not None

@@ -9,16 +9,13 @@ import torch
 from sarnn_ros.errors import ConfigError
 
 
-def find_device(name: str, gpu: str = "cuda") -> torch.device:
+def find_device(name: str) -> torch.device:
     """The device of this name: `auto` is a GPU where there is one, else the CPU.
 
-    :param gpu: which one `auto` and `cuda` are.
     :raises ConfigError: no such device, or it does not work.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        name = gpu
     try:
         device = torch.device(name)
         torch.empty(1, device=device)

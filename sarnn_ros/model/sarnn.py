@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from sarnn_ros.geometry import feature_size
+from sarnn_ros.model import UNSEEN_STRENGTH
 from sarnn_ros.model.layers import ConvTranspose2d, InverseSpatialSoftmax, SpatialSoftmax
 
 #: (h, c) of the LSTM, each (B, rec_dim); with `point_memory` also strength, (B, k_dim * cameras),
 #: and remembered points, (B, 2 * k_dim * cameras).
 State = tuple[Tensor, ...]
-#: The strength of what has not been seen yet: its share of any mean is 0.
-UNSEEN = -1e30
 #: One camera's images as a tensor, or one tensor per camera.
 Images = Tensor | Sequence[Tensor]
 
@@ -33,7 +32,7 @@ class VisionBranch(nn.Module):
     :param im_size: (height, width) in pixels.
     :param stride: of the first convolution. 1 is EIPL's network; 2 costs about a quarter.
     :param slope: of every LeakyReLU below zero.
-    :param strength: of the answers, for `examine`.
+    :param strength: tell it, see `extract`.
     """
 
     def __init__(
@@ -75,23 +74,15 @@ class VisionBranch(nn.Module):
             nn.ConvTranspose2d(16, 3, 3, stride, output_padding=missing), activation(),
         )  # fmt: skip
 
-    def extract(self, image: Tensor) -> Tensor:
-        """Images (N, 3, H, W) to attention points (N, 2 * k_dim): x0, y0, x1, y1, …"""
-        self._check_size(image)
-        keys: Tensor = self.pos_encoder(image)[0]
-        return keys.flatten(1)
-
-    def examine(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """`extract`, and how strongly each filter answers to the image, (N, k_dim): the logarithm
+    def extract(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Images (N, 3, H, W) to attention points (N, 2 * k_dim): x0, y0, x1, y1, … With
+        `strength`, also how strongly each filter answers to the image, (N, k_dim): the logarithm
         of the sum of exponentials by which the spatial softmax divides."""
-        self._check_size(image)
-        keys, _, strength = self.pos_encoder(image)
-        return keys.flatten(1), strength
-
-    def _check_size(self, image: Tensor) -> None:
         # A transposed image has as many cells, and would give points that mean nothing.
         found = tuple(image.shape[2:])
         assert found == self.im_size, f"images of {found}, not of im_size {self.im_size}"
+        keys, _, *strength = self.pos_encoder(image)
+        return keys.flatten(1), *strength
 
     def render(self, image: Tensor, points: Tensor) -> Tensor:
         """The image predicted for the next tick, (N, 3, H, W).
@@ -119,6 +110,7 @@ class SARNN(VisionBranch):
     :param slope: of every LeakyReLU below zero. EIPL's had 0.01 until December 2023.
     :param point_memory: beside the points seen now, the recurrent part gets the remembered ones,
         see `remember`. Its input, and the state, are larger then, and EIPL cannot load it.
+    :ivar point_dim: 2 * k_dim * cameras, P below.
     """
 
     def __init__(
@@ -148,17 +140,13 @@ class SARNN(VisionBranch):
         self.stride = stride
         self.slope = slope
         self.point_memory = point_memory
-        points = 2 * k_dim * len(sizes)
+        self.point_dim = points = 2 * k_dim * len(sizes)
         self.rec = nn.LSTMCell(joint_dim + points * (2 if point_memory else 1), rec_dim)
         self.decoder_joint = nn.Sequential(nn.Linear(rec_dim, joint_dim), nn.LeakyReLU(slope))
         self.decoder_point = nn.Sequential(nn.Linear(rec_dim, points), nn.LeakyReLU(slope))
         self.other_cameras = nn.ModuleList(
             VisionBranch(k_dim, temperature, heatmap_size, size, *kind) for size in sizes[1:]
         )
-        self.initialise()
-
-    def initialise(self) -> None:
-        """Draw all weights afresh, from torch's global random state."""
         self.apply(_initialise)
 
     @property
@@ -185,12 +173,10 @@ class SARNN(VisionBranch):
     ) -> tuple[Tensor, Tensor, Tensor, State]:
         """`forward` without the predicted image, which nothing else depends on."""
         memory: tuple[Tensor, ...] = ()
+        enc_pts, *strengths = self.look(xi)
         if self.point_memory:
-            enc_pts, strength = self.look(xi)
-            before = state[2:] if state is not None else _empty_memory(enc_pts, strength)
-            memory = self.remember(enc_pts, strength, before)
-        else:
-            enc_pts = self.encode(xi)
+            before = state[2:] if state is not None else _empty_memory(enc_pts, strengths[0])
+            memory = self.remember(enc_pts, strengths[0], before)
         inputs = torch.cat([enc_pts, *memory[1:], xv], dim=-1)
         hidden, cell = self.rec(inputs, state[:2] if state is not None else None)
         after = (hidden, cell, *memory)
@@ -198,16 +184,14 @@ class SARNN(VisionBranch):
 
     def encode(self, xi: Images) -> Tensor:
         """Attention points of every camera, (N, 2 * k_dim * cameras). No recurrence: N = B * T."""
-        images = [xi] if isinstance(xi, Tensor) else xi
-        points = [branch.extract(x) for branch, x in zip(self.branches, images, strict=True)]
-        return torch.cat(points, dim=-1)
+        return self.look(xi)[0]
 
-    def look(self, xi: Images) -> tuple[Tensor, Tensor]:
-        """`encode`, and how strongly each filter answers, (N, k_dim * cameras)."""
+    def look(self, xi: Images) -> tuple[Tensor, ...]:
+        """`encode`, and with `point_memory` how strongly each filter answers, (N, k_dim *
+        cameras)."""
         images = [xi] if isinstance(xi, Tensor) else xi
-        found = [branch.examine(x) for branch, x in zip(self.branches, images, strict=True)]
-        points, strengths = zip(*found, strict=True)
-        return torch.cat(points, dim=-1), torch.cat(strengths, dim=-1)
+        found = [branch.extract(x) for branch, x in zip(self.branches, images, strict=True)]
+        return tuple(torch.cat(parts, dim=-1) for parts in zip(*found, strict=True))
 
     def remember(
         self, points: Tensor, strength: Tensor, memory: tuple[Tensor, ...]
@@ -215,8 +199,8 @@ class SARNN(VisionBranch):
         """One tick of the point memory: the spatial softmax over all images so far.
 
         What a filter looks for is where it answered most strongly since the episode began. So a
-        point stays where it was while the arm hides the object, and comes to it when the arm
-        uncovers it, without anything that is learnt. As in a softmax by parts, with the strength
+        point stays while the arm hides the object, and comes to it when the arm uncovers it,
+        without anything that is learnt. As in a softmax by parts, with the strength
         s = log Σ exp(logit) of one image and S of those before it: S' = log(exp S + exp s),
         and the mean moves by exp(s - S') of the way to the point of this image.
 
@@ -283,7 +267,7 @@ class SARNN(VisionBranch):
 
 def _empty_memory(points: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
     """The point memory before the first tick, for such points and strengths."""
-    return torch.full_like(strength, UNSEEN), torch.zeros_like(points)
+    return torch.full_like(strength, UNSEEN_STRENGTH), torch.zeros_like(points)
 
 
 def _pairs(im_size: Sequence[int] | Sequence[Sequence[int]]) -> list[Sequence[int]]:

@@ -65,7 +65,8 @@ class LoadedPolicy:
             (k_dim, 2), [x, y] in [0, 1] over the feature map (`sarnn_ros.geometry` makes pixels of
             them).
         :raises PolicyError: an image is missing or no uint8 (H, W, 3), or the state has another
-            length. :raises SpecError: the crop exceeds the image.
+            length.
+        :raises SpecError: the crop exceeds the image.
         """
         from sarnn_ros.streams.observe import Observation
         from sarnn_ros.streams.preprocess import crop_resize

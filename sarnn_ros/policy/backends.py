@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What computes one tick of the network: ONNX Runtime, or PyTorch. Both are without state.
 
-Arrays are float32 in the model's ranges. PyTorch is imported by its own backend only: a robot does
-not need it.
+Arrays are float32 in the model's ranges. PyTorch is imported by its own backend only.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import ConfigError, EnvironmentProblem, PolicyError
+from sarnn_ros.model import UNSEEN_STRENGTH
 from sarnn_ros.policy.directory import (
     COMMAND_GRAPH,
     FULL_GRAPH,
@@ -46,10 +46,8 @@ OPERATORS = frozenset(
     # of other versions of torch
     | {"Constant", "Flatten", "Identity", "Squeeze", "Transpose"}
 )  # fmt: skip
-#: The strength of what has not been seen yet, as in `model.sarnn`.
-UNSEEN = -1e30
-#: Of a graph, per camera. Our exports have about half.
-MAX_NODES = 128
+#: Nodes of a graph. Our exports have about half.
+MAX_NODES_PER_CAMERA = 128
 
 
 @dataclass(frozen=True)
@@ -77,28 +75,21 @@ class Backend(Protocol):
         :param recurrent: the state, of the step before or `initial_state`.
         :raises PolicyError: cancelled.
         """
-        ...
 
     def cancel(self) -> None:
         """Have the `run` that is going on in another thread end early, if there is one."""
-        ...
 
 
 def initial_state(model: ModelConfig) -> Recurrent:
     """The recurrent state at the start of an episode."""
     return tuple(
-        np.full((1, size), UNSEEN if name == "strength" else 0.0, np.float32)
+        np.full((1, size), UNSEEN_STRENGTH if name == "strength" else 0.0, np.float32)
         for name, size in recurrent_shapes(model).items()
     )
 
 
 def make_backend(
-    name: str,
-    directory: Path,
-    config: PolicyConfig,
-    *,
-    threads: int,
-    device: str,
+    name: str, directory: Path, config: PolicyConfig, *, threads: int, device: str
 ) -> Backend:
     """The backend of this name.
 
@@ -125,9 +116,9 @@ class OnnxBackend:
     a third."""
 
     def __init__(self, directory: Path, config: PolicyConfig, *, threads: int) -> None:
-        import onnxruntime
+        from onnxruntime import RunOptions
 
-        self._onnxruntime = onnxruntime
+        self._make_options = RunOptions
         cameras = [camera.name for camera in config.spec.cameras]
         self._images = [f"image_{name}" for name in cameras]
         self._recurrent = tuple(recurrent_shapes(config.model))
@@ -135,14 +126,13 @@ class OnnxBackend:
         self._outputs = ["action", "points", "points_next", *kept]
         self._predicted = [f"predicted_{name}" for name in cameras]
         self._command, self._full = (
-            _session(directory / graph, read_file(directory, config, graph), threads, len(cameras))
-            for graph in (COMMAND_GRAPH, FULL_GRAPH)
+            _session(directory, config, graph, threads, outputs)
+            for graph, outputs in (
+                (COMMAND_GRAPH, self._outputs),
+                (FULL_GRAPH, self._outputs + self._predicted),
+            )
         )
         self._running: Any = None
-        _check_session(self._command, config, directory / COMMAND_GRAPH, self._outputs)
-        _check_session(
-            self._full, config, directory / FULL_GRAPH, [*self._outputs, *self._predicted]
-        )
 
     def run(
         self, images: Sequence[Array], state: Array, recurrent: Recurrent, *, want_image: bool
@@ -153,20 +143,16 @@ class OnnxBackend:
             session, names = self._full, self._outputs + self._predicted
         else:
             session, names = self._command, self._outputs
-        options = self._onnxruntime.RunOptions()
-        self._running = options
+        self._running = options = self._make_options()
         try:
             action, points, points_next, *rest = session.run(names, inputs, options)
         except Exception as error:  # onnxruntime has a dozen kinds, with no common base
-            problem = (
-                "took too long and was cancelled" if options.terminate else f"failed: {error}"
-            )
-            raise PolicyError(f"the policy's step {problem}") from error
+            what = "took too long and was cancelled" if options.terminate else f"failed: {error}"
+            raise PolicyError(f"the policy's step {what}") from error
         finally:
             self._running = None
         after, predicted = rest[: len(recurrent)], rest[len(recurrent) :]
-        pictures = predicted if want_image else None
-        return Outputs(action, points, points_next, tuple(after), pictures)
+        return Outputs(action, points, points_next, tuple(after), predicted or None)
 
     def cancel(self) -> None:
         options = self._running
@@ -196,8 +182,8 @@ def check_graph(content: bytes, path: Path, cameras: int) -> None:
         problems.append("graphs within the graph")
     if any(tensor.external_data or tensor.data_location for tensor in graph.initializer):
         problems.append("weights in another file")
-    if len(graph.node) > MAX_NODES * cameras:
-        problems.append(f"{len(graph.node)} nodes (at most {MAX_NODES * cameras})")
+    if len(graph.node) > (most := MAX_NODES_PER_CAMERA * cameras):
+        problems.append(f"{len(graph.node)} nodes (at most {most})")
     if problems:
         raise PolicyError(
             f"the graph has {', '.join(problems)}, which no export of ours has",
@@ -206,10 +192,13 @@ def check_graph(content: bytes, path: Path, cameras: int) -> None:
         )
 
 
-def _session(path: Path, content: bytes, threads: int, cameras: int) -> Any:
+def _session(
+    directory: Path, config: PolicyConfig, graph: str, threads: int, outputs: list[str]
+) -> Any:
     import onnxruntime
 
-    check_graph(content, path, cameras)
+    path, content = directory / graph, read_file(directory, config, graph)
+    check_graph(content, path, len(config.spec.cameras))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -217,7 +206,7 @@ def _session(path: Path, content: bytes, threads: int, cameras: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(
+        session = onnxruntime.InferenceSession(
             content, sess_options=options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # onnxruntime has a dozen kinds, with no common base
@@ -226,6 +215,8 @@ def _session(path: Path, content: bytes, threads: int, cameras: int) -> Any:
             where=path,
             remedy="export the policy again, or update onnxruntime",
         ) from error
+    _check_session(session, config, path, outputs)
+    return session
 
 
 def _check_session(session: Any, config: PolicyConfig, path: Path, outputs: list[str]) -> None:
@@ -255,12 +246,7 @@ class TorchBackend:
     """PyTorch: for a GPU, or to compare with."""
 
     def __init__(
-        self,
-        directory: Path,
-        config: PolicyConfig,
-        *,
-        threads: int,
-        device: str,
+        self, directory: Path, config: PolicyConfig, *, threads: int, device: str
     ) -> None:
         try:
             import torch
@@ -306,8 +292,7 @@ def load_model(directory: str | Path, config: PolicyConfig) -> SARNN:
     from sarnn_ros.model.sarnn import SARNN
 
     directory = Path(directory)
-    arguments = config.model.model_dump(exclude={"kind"})
-    model = SARNN(**arguments)
+    model = SARNN(**config.model.model_dump(exclude={"kind"}))
     content = read_file(directory, config, WEIGHTS)
     try:
         model.load_state_dict(load(content))

@@ -46,14 +46,12 @@ def write_card(directory: Path, config: PolicyConfig) -> None:
 def card(config: PolicyConfig) -> str:
     """What the policy sees and does, what it was trained on and how well, as Markdown."""
     spec, training, unit = config.spec, config.training, config.spec.common_unit
-    ticks = "at each image" if spec.tick == "image" else f"{spec.rate:g} times per second"
-    wanted = "the recorded command" if spec.target == "command" else "the state one tick later"
+    does = "at each image" if spec.tick == "image" else f"{spec.rate:g} times per second"
+    does += ", and predicts the "
+    does += "recorded command" if spec.target == "command" else "state one tick later"
     parts = [
         TITLE,
-        (
-            f"Made by sarnn_ros {config.code_version} on {config.created}. It acts {ticks}, and "
-            f"predicts {wanted}."
-        ),
+        f"Made by sarnn_ros {config.code_version} on {config.created}. It acts {does}.",
         "    ros2 launch sarnn_ros inference.launch.py policy:=/path/to/this/directory",
         "## What it sees",
         _table(
@@ -97,11 +95,9 @@ def _training(training: dict[str, Any], curves: bool) -> list[str]:
         said = f"Not by sarnn_ros: imported from {training['imported_from']}."
         return [said, "\n".join(notes)] if notes else [said]
     told = []
-    episodes, explained = training.get("episodes"), training.get("explained") or {}
-    if episodes:
-        told.append(
-            f"{episodes['training']} episodes, and {episodes['validation']} kept for validation"
-        )
+    explained = training.get("explained") or {}
+    if episodes := training.get("episodes"):
+        told.append("{training} episodes, and {validation} kept for validation".format(**episodes))
     if aligned := training.get("aligned"):
         told.append(f"a camera was moved meanwhile, which was undone: {'; '.join(aligned)}")
     if "epochs" in training:
@@ -114,18 +110,14 @@ def _training(training: dict[str, Any], curves: bool) -> list[str]:
     if explained.get("episodes") == "training":
         by_policy += " (on training episodes: none were held out)"
     shares = {
-        "points": "the attention points of the first images",
-        "permuted": "the same with episodes exchanged, which is chance",
-        "free_run": by_policy,
+        "the attention points of the first images": explained.get("points"),
+        "the same with episodes exchanged, which is chance": explained.get("permuted"),
+        by_policy: explained.get("free_run"),
     }
-    found = {what: explained.get(key) for key, what in shares.items()}
-    rows = [(what, f"{share:.2f}") for what, share in found.items() if share is not None]
-    parts = ["\n".join(f"- {one}" for one in told)] if told else ["Nothing is known."]
+    rows = [(what, f"{share:.2f}") for what, share in shares.items() if share is not None]
+    parts = ["\n".join(f"- {one}" for one in told) or "Nothing is known."]
     if rows:
-        parts += [
-            EXPLAINED,
-            _table(("by", "share"), rows),
-        ]
+        parts += [EXPLAINED, _table(("by", "share"), rows)]
     if rmse := explained.get("rmse"):
         told_errors = ", ".join(f"{name} {error:.2g}" for name, error in rmse.items())
         parts.append(

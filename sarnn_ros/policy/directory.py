@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import hmac
 import json
 import os
 import stat
@@ -24,9 +23,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
-    model_serializer,
     model_validator,
 )
 from pydantic_core import from_json
@@ -87,14 +84,6 @@ class ModelConfig(_Part):
         description="the recurrent part also gets where each point was seen best so far",
     )
 
-    @model_serializer(mode="wrap")
-    def _without_what_is_not_used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Policies without a point memory are as before there was any: the same SHA-256."""
-        values: dict[str, Any] = dump(self)
-        if not self.point_memory:
-            del values["point_memory"]
-        return values
-
 
 class Normalisation(_Part):
     """Per joint, rad or m: the values that the spec's joint_range stands for."""
@@ -117,7 +106,7 @@ class CameraEnvelope(_Part):
 MAX_POSITION = 1e4
 #: An arm that trails its set-points by more than this, s, was not following them: it was given a
 #: goal far ahead, as planners do.
-LARGEST_LAG = 0.2
+MAX_LAG_SECONDS = 0.2
 
 
 class Envelope(_Part):
@@ -171,7 +160,7 @@ class Envelope(_Part):
         slack = 1e-6 * (abs(low) + abs(high))  # of rounding
         if not low - slack <= pose <= high + slack:
             yield f"start_pose {pose:g} is not between {low:g} and {high:g}"
-        led = 1.0 + spec.rate * LARGEST_LAG  # see `envelope_from_dataset`
+        led = 1.0 + spec.rate * MAX_LAG_SECONDS  # see `envelope_from_dataset`
         for key, value, most, text in (
             ("start_pose_spread", spread, span, "the range"),
             ("max_step", step, led * span, "its range and an arm that lags allow"),
@@ -274,16 +263,14 @@ class PolicyConfig(_Part):
         if self.model.im_size != sizes:
             problems.append(f"model.im_size {self.model.im_size} is not the spec's {sizes}")
         names = {camera.name for camera in self.spec.cameras}
-        if set(self.envelope.cameras) != names:
-            problems.append(
-                f"envelope.cameras has {sorted(self.envelope.cameras)}, the spec {sorted(names)}"
-            )
+        if (found := set(self.envelope.cameras)) != names:
+            problems.append(f"envelope.cameras has {sorted(found)}, the spec {sorted(names)}")
         if not problems:
             problems += self.envelope.problems(self.spec)
         if self.health:
-            found = {term: len(errors.p99) for term, errors in self.health.errors.items()}
-            if found != (wanted := health_terms(self.model, self.spec)):
-                problems.append(f"health.errors is for {found}, the spec asks for {wanted}")
+            terms = {term: len(errors.p99) for term, errors in self.health.errors.items()}
+            if terms != (wanted := health_terms(self.model, self.spec)):
+                problems.append(f"health.errors is for {terms}, the spec asks for {wanted}")
         if unknown := sorted(set(self.references) - names):
             problems.append(f"references has {unknown}, which are no cameras of the spec")
         for name in self.files:
@@ -298,15 +285,13 @@ def load_config(directory: str | Path, *, sha256: str | None = None) -> PolicyCo
     """Read and check a policy directory: config, presence and SHA-256 of every file.
 
     :param sha256: what `digest` must give, 64 hexadecimal digits; None: anything. The SHA-256 in a
-        policy detects damage. Tampering is detected by one that comes from elsewhere.
+        policy detects damage, one that comes from elsewhere also tampering.
     :raises PolicyError: missing, incomplete, damaged, changed by hand, of another format version,
         or not the expected policy.
     """
     directory = Path(directory)
     config = _read_config(directory)
-    if sha256 is not None and not hmac.compare_digest(
-        (found := digest(config)).encode(), sha256.strip().lower().encode()
-    ):
+    if sha256 is not None and (found := digest(config)) != sha256.strip().lower():
         raise PolicyError(
             f"its SHA-256 is {found}, not the expected {sha256}",
             where=directory,
@@ -335,8 +320,8 @@ def commit(directory: str | Path, config: PolicyConfig, files: Mapping[str, Path
 
     An earlier policy there stays whole until the new one is: all files are first written beside
     the old ones (`*.new`), then the new `config.json` replaces the old, and only then do the files
-    take their names. After a crash in between, reading finds the files under `*.new`. Files that
-    belong to no policy are left alone.
+    take their names. After a crash in between, reading finds the files under `*.new`. Other files
+    are left alone.
 
     :param config: its `files` is filled in here.
     :param files: where the content of each file is now, by its name in the directory.
@@ -401,7 +386,8 @@ def _find(directory: Path, config: PolicyConfig, name: str) -> tuple[Path, bytes
 def read_regular(path: Path) -> bytes:
     """The content of a regular file: a device or FIFO could block, or have no end.
 
-    :raises FileNotFoundError: there is none. :raises PolicyError: it cannot be read.
+    :raises FileNotFoundError: there is none.
+    :raises PolicyError: it cannot be read.
     """
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:

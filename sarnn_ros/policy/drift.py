@@ -21,18 +21,19 @@ from sarnn_ros.policy.directory import CameraEnvelope
 Vector = NDArray[np.float64]
 
 #: About so many pixels of an image, evenly spread, stand for all of it.
-SAMPLES = 1024
+SAMPLED_PIXELS = 1024
 #: Brightness within so many standard deviations of the training's mean is no drift.
-DEVIATIONS = 3.0
+USUAL_DEVIATIONS = 3.0
 #: The share of a channel darker than this (0 to 255) is noise, and is left out.
-DARKEST = 1.0
+MIN_BRIGHTNESS = 1.0
 
 
 @dataclass(frozen=True)
 class Drift:
     """What a camera shows over the window, beside what it showed in training.
 
-    :param color: mean R, G, B in [0, 255]; :param trained: likewise.
+    :param color: mean R, G, B in [0, 255].
+    :param trained: likewise.
     :param brightness_change: (live - trained) / trained mean brightness.
     :param color_change: largest relative change of a channel's share of the light.
     :param usual: the brightness is one that training saw.
@@ -77,8 +78,8 @@ class DriftMonitor:
 
 
 def mean_color(image: NDArray[np.uint8]) -> Vector:
-    """Mean R, G, B (3,) over some `SAMPLES` pixels of a uint8 image (H, W, 3)."""
-    step = max(1, int(np.sqrt(image.shape[0] * image.shape[1] / SAMPLES)))
+    """Mean R, G, B (3,) over some `SAMPLED_PIXELS` pixels of a uint8 image (H, W, 3)."""
+    step = max(1, int(np.sqrt(image.shape[0] * image.shape[1] / SAMPLED_PIXELS)))
     color: Vector = image[step // 2 :: step, step // 2 :: step].mean(axis=(0, 1))
     return color
 
@@ -86,13 +87,16 @@ def mean_color(image: NDArray[np.uint8]) -> Vector:
 def _compare(color: Vector, trained: CameraEnvelope) -> Drift:
     before = np.array(trained.color_mean)
     change = float(color.mean()) - trained.brightness_mean
-    shares, shares_before = color / max(color.sum(), DARKEST), before / max(before.sum(), DARKEST)
-    bright = before > DARKEST
+    shares, shares_before = (
+        color / max(color.sum(), MIN_BRIGHTNESS),
+        before / max(before.sum(), MIN_BRIGHTNESS),
+    )
+    bright = before > MIN_BRIGHTNESS
     changes = np.abs(shares - shares_before)[bright] / shares_before[bright]
     return Drift(
         color=color,
         trained=before,
-        brightness_change=change / max(trained.brightness_mean, DARKEST),
+        brightness_change=change / max(trained.brightness_mean, MIN_BRIGHTNESS),
         color_change=float(changes.max(initial=0.0)),
-        usual=abs(change) <= DEVIATIONS * trained.brightness_std,
+        usual=abs(change) <= USUAL_DEVIATIONS * trained.brightness_std,
     )

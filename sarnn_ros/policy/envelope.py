@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.policy.directory import LARGEST_LAG, CameraEnvelope, Envelope
+from sarnn_ros.policy.directory import MAX_LAG_SECONDS, CameraEnvelope, Envelope
 
 if TYPE_CHECKING:
     from sarnn_ros.data.dataset import Dataset, Episode
     from sarnn_ros.spec import Spec
 
 #: Frames looked at per episode and camera: brightness needs no more.
-_FRAMES = 16
-#: Of the largest second difference of each episode this quantile counts. A tick that a busy
-#: recorder missed shows as one that is five times as large as any of the motion.
-EPISODES_WITHOUT_HICCUP = 0.9
-#: A joint changes to the other half of its range where it passes these parts of it, as a
-#: two-valued gripper does by default (`gripper.open_below`, `gripper.close_above`).
+FRAMES_PER_EPISODE = 16
+#: Of the episodes' largest second differences this quantile counts. A tick that a busy recorder
+#: missed shows as one five times as large as any of the motion.
+SHARE_WITHOUT_MISSED_TICKS = 0.9
+#: Shares of its range below and above which a joint is in that half of it, as a two-valued gripper
+#: is by default (`gripper.open_below`, `gripper.close_above`).
 LOWER_HALF, UPPER_HALF = 0.4, 0.6
 
 
@@ -35,7 +35,7 @@ def envelope_from_dataset(dataset: Dataset) -> Envelope:
     everything = np.concatenate(motions)
     starts = np.stack([episode.joints[0] for episode in episodes])
     start = starts.mean(axis=0)
-    # A ramp is made up: how far the arm may go at once is told by the states.
+    # A smoothed target's ramp is made up: how far the arm may go at once is told by the states.
     moved = [_unsmoothed(dataset.spec, episode) for episode in episodes]
     return Envelope(
         position_min=_vector(everything.min(axis=0)),
@@ -43,9 +43,7 @@ def envelope_from_dataset(dataset: Dataset) -> Envelope:
         max_step=_vector(_max_step(moved, dataset.spec.rate)),
         max_change=_vector(np.max([_largest(episode, 1) for episode in moved], axis=0)),
         second_difference=_vector(
-            np.quantile(
-                [_largest(episode, 2) for episode in moved], EPISODES_WITHOUT_HICCUP, axis=0
-            )
+            np.quantile([_largest(one, 2) for one in moved], SHARE_WITHOUT_MISSED_TICKS, axis=0)
         ),
         min_dwell=tuple(_shortest_dwell(moved, dataset.spec)),
         effort=dataset.effort_spans,
@@ -63,29 +61,25 @@ def _unsmoothed(spec: Spec, episode: Episode) -> Episode:
     return replace(episode, targets=targets)
 
 
-def _max_step(episodes: Iterable[Episode], rate: float) -> NDArray[np.float64]:
-    """Per joint, the largest step of any episode; or how far the recorded commands led, if that
-    is more. An arm that lags keeps up its demonstrated speed only behind such a lead. A joint
-    whose commands led by more than `LARGEST_LAG` explains says nothing about lag."""
-    step: NDArray[np.float64] = np.max([_largest_step(episode) for episode in episodes], axis=0)
+def _max_step(episodes: Sequence[Episode], rate: float) -> NDArray[np.float64]:
+    """Per joint, the largest step in a tick; or how far the recorded commands led, if that is
+    more. An arm that lags keeps up its demonstrated speed only behind such a lead. A joint
+    whose commands led by more than `MAX_LAG_SECONDS` explains says nothing about lag."""
+    # Of the state, of the target, and from the state to its target: what a command makes it do.
+    changes = [
+        change
+        for one in episodes
+        for change in (
+            np.diff(one.joints, axis=0), np.diff(one.targets, axis=0), one.targets - one.joints
+        )
+    ]  # fmt: skip
+    step: NDArray[np.float64] = np.abs(np.concatenate(changes)).max(axis=0)
     leads = [episode.lead for episode in episodes if episode.lead]
     if not leads:
         return step
     lead = np.max(leads, axis=0)
-    explained = lead <= step * (1.0 + rate * LARGEST_LAG)
+    explained = lead <= step * (1.0 + rate * MAX_LAG_SECONDS)
     return np.where(explained, np.maximum(step, lead), step)
-
-
-def _largest_step(episode: Episode) -> NDArray[np.float64]:
-    """Per joint, the largest change from one tick to the next: of the state, of the target, and
-    from the state to its target, which is what a command makes the robot do."""
-    changes = [
-        np.diff(episode.joints, axis=0),
-        np.diff(episode.targets, axis=0),
-        episode.targets - episode.joints,
-    ]
-    largest: NDArray[np.float64] = np.abs(np.concatenate(changes)).max(axis=0)
-    return largest
 
 
 def _largest(episode: Episode, order: int) -> NDArray[np.float64]:
@@ -118,18 +112,17 @@ def _camera(name: str, episodes: Iterable[Episode]) -> CameraEnvelope:
     colors = []  # mean R, G, B per frame
     for episode in episodes:
         images = episode.images[name]
-        rows = np.unique(np.linspace(0, len(images) - 1, _FRAMES).astype(np.int64))
+        rows = np.unique(np.linspace(0, len(images) - 1, FRAMES_PER_EPISODE).astype(np.int64))
         colors.append(images[rows].mean(axis=(1, 2), dtype=np.float64))
         width, height = episode.source_sizes[name]
     color = np.concatenate(colors)
     brightness = color.mean(axis=1)
-    red, green, blue = color.mean(axis=0)
     return CameraEnvelope(
         width=width,
         height=height,
         brightness_mean=float(brightness.mean()),
         brightness_std=float(brightness.std()),
-        color_mean=(float(red), float(green), float(blue)),
+        color_mean=tuple(color.mean(axis=0).tolist()),
     )
 
 

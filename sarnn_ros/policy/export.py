@@ -50,7 +50,7 @@ TOLERANCE = 1e-4
 #: last place, for convolutions that sum in another order.
 _FEATURE_ROUNDING = 1e-5
 #: Rounding of the difference of two strengths, relative to them.
-_EPSILON = 4 * float(np.finfo(np.float32).eps)
+_STRENGTH_ROUNDING = 4 * float(np.finfo(np.float32).eps)
 
 
 def export_policy(
@@ -77,10 +77,10 @@ def export_policy(
         does not compute what PyTorch does, or the directory cannot be written. Nothing is changed
         then.
     """
+    references, extra_files = references or {}, extra_files or {}
     model = copy.deepcopy(model).cpu().float().eval()
     state = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
-    bad = [name for name, value in state.items() if not bool(torch.isfinite(value).all())]
-    if bad:
+    if bad := [name for name, value in state.items() if not bool(torch.isfinite(value).all())]:
         raise PolicyError(
             f"weights that are not finite: {', '.join(bad)}",
             where=out_dir,
@@ -97,7 +97,7 @@ def export_policy(
                 maximum=tuple(np.asarray(normaliser.maximum, np.float64).tolist()),
             ),
             envelope=envelope,
-            references={name: about for name, (_, about) in (references or {}).items()},
+            references={name: about for name, (_, about) in references.items()},
             training=dict(training),
             files={},
         )
@@ -106,8 +106,7 @@ def export_policy(
     cameras = [camera.name for camera in spec.cameras]
     command, full = export_graphs(model, cameras, recurrent_shapes(config.model))
     contents = {WEIGHTS: save(state), COMMAND_GRAPH: command, FULL_GRAPH: full}
-    contents |= {file_name(name): encode(one) for name, (one, _) in (references or {}).items()}
-    extra_files = dict(extra_files or {})
+    contents |= {file_name(name): encode(one) for name, (one, _) in references.items()}
     if taken := sorted(set(extra_files) & {*contents, CONFIG, CARD}):
         raise PolicyError(f"extra files cannot be called {taken}", where=out_dir)
     with tempfile.TemporaryDirectory(prefix="sarnn_export_") as scratch:
@@ -196,7 +195,7 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
                 "remembered points": (
                     recurrent[3],
                     kept,
-                    TOLERANCE + _EPSILON * float(given.abs().max()),
+                    TOLERANCE + _STRENGTH_ROUNDING * float(given.abs().max()),
                 ),
             }
         assert found.images is not None

@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One tick of SARNN as ONNX graphs, exported from the PyTorch module.
 
-Inputs: `state` (1, D), `h` and `c` (1, rec_dim) and `image_<camera>` (1, 3, H, W), in the model's
-ranges. Outputs: `action` (1, D), `points` and `points_next` (1, 2 * k_dim * cameras), `h_next`,
-`c_next`, and in the full graph `predicted_<camera>` (1, 3, H, W). With point memory there are two
-more inputs, `strength` (1, k_dim * cameras) and `remembered` (1, 2 * k_dim * cameras), and as many
-outputs, `strength_next` and `remembered_next`. All float32. The recurrent state goes in and out,
-so either graph can run at any tick.
+Inputs: `state` (1, D), the parts of the recurrent state (`directory.recurrent_shapes`) and
+`image_<camera>` (1, 3, H, W), in the model's ranges. Outputs: `action` (1, D), `points` and
+`points_next` (1, 2 * k_dim * cameras), each part of the state as `<part>_next`, and in the full
+graph `predicted_<camera>` (1, 3, H, W). All float32. The recurrent state goes in and out, so
+either graph can run at any tick.
 """
 
 from __future__ import annotations

@@ -42,12 +42,12 @@ Vector = NDArray[np.float64]
 JointsUse = Literal["count", "ignore", "require"]
 
 #: Episodes that the reference is taken from, at most: 32 of 80 ticks take some 10 s.
-MAX_EPISODES = 32
+MAX_REFERENCE_EPISODES = 32
 #: Smallest error that is divided by: a joint that hardly moved in validation, or a point that
 #: stood still, must not raise an alarm over noise.
 MIN_ERROR = 0.01
 #: Share of a window's ticks that must have an error, or the ratio is unknown.
-_ENOUGH = 0.5
+MIN_KNOWN_SHARE = 0.5
 
 
 def prediction_errors(
@@ -56,8 +56,8 @@ def prediction_errors(
     """The errors of one tick by term: (D,) joints, (k_dim,) points, (1,) image.
 
     :param expected: what was predicted at the tick before.
-    :param observation: what came; :param prediction: what the policy made of it, for its
-        `encoder_points`.
+    :param observation: what came.
+    :param prediction: what the policy made of it, for its `encoder_points`.
     :returns: the terms that are known and finite: without a predicted image no `image:…`.
     """
     normalisation = config.normalisation
@@ -98,9 +98,9 @@ class HealthMonitor:
 
     def __init__(self, config: PolicyConfig, *, window: int, count_images: bool) -> None:
         self._config = config
-        self._period_ns = config.spec.period_ns
         self._count_images = count_images
-        self._p99 = _p99(config)
+        reference = {} if config.health is None else config.health.errors
+        self._p99 = {term: np.maximum(one.p99, MIN_ERROR) for term, one in reference.items()}
         self._window = window
         self._ratios: dict[str, deque[float]] = {}
         self._last: tuple[int, Prediction] | None = None
@@ -121,7 +121,7 @@ class HealthMonitor:
         last = self._last
         self.expect(observation, prediction)
         errors: dict[str, Vector] = {}
-        if last is not None and follows(last[0], observation.tick_ns, self._period_ns):
+        if last is not None and follows(last[0], observation.tick_ns, self._config.spec.period_ns):
             errors = prediction_errors(self._config, last[1], observation, prediction)
         if joints != "count":
             error = errors.pop("joints", None)
@@ -129,7 +129,8 @@ class HealthMonitor:
                 errors = {}
         for term, p99 in self._p99.items():
             recent = self._ratios.setdefault(term, deque(maxlen=self._window))
-            recent.append(_ratio(term, errors[term] / p99) if term in errors else np.nan)
+            all_of_term = np.max if term == "joints" else np.mean
+            recent.append(float(all_of_term(errors[term] / p99)) if term in errors else np.nan)
         return self._reading()
 
     def _came_true(self, error: Vector | None) -> bool:
@@ -141,16 +142,15 @@ class HealthMonitor:
         ratios = {}
         for term, recent in self._ratios.items():
             known = [ratio for ratio in recent if np.isfinite(ratio)]
-            if len(known) >= max(1.0, _ENOUGH * self._window):
+            if len(known) >= max(1.0, MIN_KNOWN_SHARE * self._window):
                 ratios[term] = float(np.median(known))
         counted = {
             term: ratio
             for term, ratio in ratios.items()
             if self._count_images or not term.startswith("image:")
         }
-        worst = max(counted, key=lambda term: counted[term], default=None)
-        score = None if worst is None else counted[worst]
-        return HealthReading(ratios, score, worst)
+        worst = max(counted, key=counted.__getitem__, default=None)
+        return HealthReading(ratios, None if worst is None else counted[worst], worst)
 
 
 def replay(
@@ -182,7 +182,7 @@ def reference(policy: Policy, dataset: Dataset) -> Health | None:
     """
     source: Literal["validation", "training"] = "validation" if dataset.validation else "training"
     indices = dataset.validation or dataset.training
-    rows = np.unique(np.linspace(0, len(indices) - 1, MAX_EPISODES).astype(int))
+    rows = np.unique(np.linspace(0, len(indices) - 1, MAX_REFERENCE_EPISODES).astype(int))
     episodes = [dataset.episodes[indices[row]] for row in rows]
     names = health_terms(policy.config.model, policy.spec)
     found = list(_errors(policy, episodes))
@@ -194,15 +194,6 @@ def reference(policy: Policy, dataset: Dataset) -> Health | None:
         ticks=len(found),
         errors={term: _quantiles([errors[term] for errors in found]) for term in names},
     )
-
-
-def _ratio(term: str, ratios: Vector) -> float:
-    return float(ratios.max() if term == "joints" else ratios.mean())
-
-
-def _p99(config: PolicyConfig) -> dict[str, Vector]:
-    reference = {} if config.health is None else config.health.errors
-    return {term: np.maximum(found.p99, MIN_ERROR) for term, found in reference.items()}
 
 
 def follows(before_ns: int, tick_ns: int, period_ns: int) -> bool:

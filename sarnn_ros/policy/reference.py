@@ -14,12 +14,7 @@ import numpy as np
 
 from sarnn_ros.errors import PolicyError
 from sarnn_ros.policy.directory import CameraReference, PolicyConfig, read_file
-from sarnn_ros.streams.registration import (
-    MAX_UNCERTAINTY,
-    Reference,
-    make_reference,
-    register,
-)
+from sarnn_ros.streams.registration import MAX_UNCERTAINTY, Reference, make_reference, register
 
 if TYPE_CHECKING:
     from sarnn_ros.data.dataset import Dataset, Episode
@@ -29,9 +24,9 @@ if TYPE_CHECKING:
 MAX_DEMONSTRATIONS = 100
 #: Demonstrations that are registered, at most: each takes up to 0.3 s.
 MAX_REGISTERED = 16
-#: The picture determines the camera's place if so many of the demonstrations find it again, to so
-#: much of the width; and if they look alike in so much of it.
-MIN_FOUND, MAX_OWN_DISPLACEMENT, MIN_MASK = 0.9, 0.02, 0.2
+#: The picture tells the camera's place if such a share of the demonstrations find it again, to
+#: such a share of the width; and if they look alike in such a share of it.
+MIN_FOUND_SHARE, MAX_OWN_DISPLACEMENT, MIN_MASK_SHARE = 0.9, 0.02, 0.2
 
 
 def file_name(camera: str) -> str:
@@ -83,18 +78,16 @@ def _reference(
     if len(first) < 2:
         return "one demonstration does not tell the scene from what moves in it"
     reference = make_reference(first, sizes.pop())
-    if reference.mask.mean() < MIN_MASK:
+    if reference.mask.mean() < MIN_MASK_SHARE:
         return "its first images have too little in common"
     rows = _spread(len(first), MAX_REGISTERED)
-    results = [register(first[row], reference) for row in rows]
+    found = [one for row in rows if (one := register(first[row], reference)) is not None]
     good = [
         one
-        for one in results
-        if one is not None
-        and one.uncertainty <= MAX_UNCERTAINTY
-        and one.displacement <= MAX_OWN_DISPLACEMENT
+        for one in found
+        if one.uncertainty <= MAX_UNCERTAINTY and one.displacement <= MAX_OWN_DISPLACEMENT
     ]
-    if len(good) < MIN_FOUND * len(rows):
+    if len(good) < MIN_FOUND_SHARE * len(rows):
         return (
             f"only {len(good)} of {len(rows)} demonstrations are found again on it: too little "
             "texture, or was it moved between them?"

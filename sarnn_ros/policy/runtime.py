@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Policy", "Prediction"]
 
-
-#: The first step of each graph allocates; loading fails if it takes longer than this, s.
+#: Loading fails if the first step of each graph, which allocates, takes longer than this, s.
 FIRST_STEP_SECONDS = 60.0
 
 
@@ -77,11 +76,9 @@ class Policy:
         self.config = config
         self.references = dict(references or {})
         self._backend = backend
-        normalisation = config.normalisation
+        bounds = config.normalisation
         self._normaliser = JointNormaliser(
-            np.array(normalisation.minimum),
-            np.array(normalisation.maximum),
-            config.spec.joint_range,
+            np.array(bounds.minimum), np.array(bounds.maximum), config.spec.joint_range
         )
         self._initial = initial_state(config.model)
         self.reset()
@@ -115,7 +112,7 @@ class Policy:
         return cls(config, made, load_references(directory, config))
 
     def _warm_up(self) -> None:
-        # The first run of each graph allocates; a robot should not wait for that.
+        """The first run of each graph allocates; a robot should not wait for that."""
         images = [np.zeros((1, 3, *size), np.float32) for size in self.config.model.im_size]
         state = np.zeros((1, self.config.model.joint_dim), np.float32)
         timer = threading.Timer(FIRST_STEP_SECONDS, self.cancel)
@@ -161,43 +158,47 @@ class Policy:
         """Advance by one tick.
 
         :param want_image: predict the images too; costs about three times as much.
-        :param input_param: share of the measured state in the input; the rest is what the last
-            step predicted (EIPL's online loop). 1: measured only.
+        :param input_param: share of the measured state in the input, beside what the last step
+            predicted (EIPL's online loop). 1: measured only.
         :param input_param_image: the same for images. Below 1 the images are predicted anyway.
         :raises PolicyError: an image of another size than the spec's, a state of
             another length, or cancelled.
         """
-        images = [
-            scale_images(self._image(observation, camera.name, (camera.height, camera.width, 3)),
-                         self.spec.image_range)[None]
-            for camera in self.spec.cameras
-        ]  # fmt: skip
+        images = []
+        for camera in self.spec.cameras:
+            image, shape = observation.images.get(camera.name), (camera.height, camera.width, 3)
+            if image is None or image.shape != shape:
+                found = "no image" if image is None else f"an image of {image.shape}"
+                raise PolicyError(
+                    f"{found} from the camera '{camera.name}', the policy needs {shape}"
+                )
+            images.append(scale_images(image, self.spec.image_range)[None])
         if observation.state.shape != (self.spec.joint_dim,):
             raise PolicyError(
                 f"a state of {observation.state.size} joints, the policy has {self.spec.joint_dim}"
             )
         state = self._normaliser.normalise(observation.state)[None]
 
-        predict_image = want_image or input_param_image < 1.0
         if self._last is not None:
             state = _mix(state, self._last.action, input_param)
             if self._last.images is not None:
                 pairs = zip(images, self._last.images)
                 images = [_mix(now, last, input_param_image) for now, last in pairs]
 
+        predict_image = want_image or input_param_image < 1.0
         outputs = self._backend.run(images, state, self._recurrent, want_image=predict_image)
         self._recurrent, self._last = outputs.recurrent, outputs
         return self._prediction(outputs, want_image)
 
     def _prediction(self, outputs: Outputs, want_image: bool) -> Prediction:
         names = [camera.name for camera in self.spec.cameras]
-        shape = (len(names), self.config.model.k_dim, 2)
         images = None
         if want_image and outputs.images is not None:
             scaled = zip(names, outputs.images)
             images = {name: unscale_images(y[0], self.spec.image_range) for name, y in scaled}
 
         def by_camera(points: Array) -> dict[str, NDArray[np.float64]]:
+            shape = (len(names), self.config.model.k_dim, 2)
             return dict(zip(names, points.astype(np.float64).reshape(shape)))
 
         parts = dict(zip(recurrent_shapes(self.config.model), outputs.recurrent))
@@ -208,15 +209,6 @@ class Policy:
             images=images,
             remembered_points=by_camera(parts["remembered"]) if "remembered" in parts else None,
         )
-
-    def _image(
-        self, observation: Observation, name: str, shape: tuple[int, ...]
-    ) -> NDArray[np.uint8]:
-        image = observation.images.get(name)
-        if image is None or image.shape != shape:
-            found = "no image" if image is None else f"an image of {image.shape}"
-            raise PolicyError(f"{found} from the camera '{name}', the policy needs {shape}")
-        return image
 
 
 def _mix(measured: Array, predicted: Array, share: float) -> Array:

@@ -6,16 +6,16 @@ At temperature 1e-4 the spatial softmax is an arg-max: a point that does not sta
 gets no gradient towards it. So filters are made from the data, and frozen:
 
 1. *Candidates.* Patches of the feature map before the last convolution are drawn where the first
-   images differ between episodes. Those that are unlike each other are kept as exemplars: so a
-   small object beside a large one has some, too. Each exemplar gives two filters: the linear
-   discriminant (Fisher) of that patch against all others, w = C⁻¹(patch - mean), where C is the
-   covariance of patches; and the discriminant of the mean of all patches that the first one
-   finds. Both are scaled by several gains, which decide how sharp the softmax is.
+   images differ between episodes. Those unlike each other are kept as exemplars, so that a small
+   object beside a large one has some, too. Each gives two filters: the linear discriminant
+   (Fisher) of that patch against all others, w = C⁻¹(patch - mean), where C is the covariance of
+   patches; and that of the mean of all patches that the first one finds. Both are scaled by
+   several gains, which decide how sharp the softmax is.
 2. *Choice.* The points in early images, also with other colours, shall explain how the episodes'
    trajectories differ, by ridge regression that leaves one episode out. Candidates are taken one
-   by one, each time the one that adds most. Each camera chooses by itself, since one camera may
-   see what the arm hides from another one. Only a few are taken so: more would fit few episodes
-   by chance. The other points are the candidates that move most like those few.
+   by one, each time the one that adds most. Each camera chooses by itself, since one may see what
+   the arm hides from another. Only a few are taken so: more would fit few episodes by chance. The
+   other points are the candidates that move most like those few.
 
 The layers below the searched one are random, scaled and shifted by the data. Of several searches
 the best one by cross-validation is kept: its choice, made from some of the episodes, explains most
@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sarnn_ros.model.sarnn import SARNN, VisionBranch
-from sarnn_ros.training.augment import add_noise, draw_jitter, jitter
+from sarnn_ros.training.augment import IMAGE_NOISE, add_noise, draw_jitter, jitter
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.explained import (
     Array,
@@ -84,8 +84,7 @@ class Candidates:
 
     :param weight: (M, C, 3, 3).
     :param bias: (M,).
-    :param points: what they give on each of S sets
-        of images of the E episodes, (S, E, M, 2).
+    :param points: what they give on each of S sets of images of the E episodes, (S, E, M, 2).
     """
 
     weight: Tensor
@@ -107,8 +106,7 @@ def make_candidates(
     _draw_trunk(branch, sets, generator)
 
     def features() -> Iterator[Tensor]:
-        """Of one set at a time: computing them again takes little, keeping all takes much
-        memory."""
+        """Of one set at a time: to keep all would take much memory."""
         return (trunk(images) for images in sets)
 
     background = torch.cat(
@@ -222,8 +220,8 @@ def choose(points: Tensor, wanted: Array, starts: Array, count: int) -> list[int
     """`count` candidates of one camera: first a few that together explain most, chosen greedily,
     and then, in turn, those that move most like each of these.
 
-    With few episodes, what would be chosen after the first few fits by chance, and is elsewhere in
-    other scenes. If several points follow the same thing, it is rarer that all of them lose it.
+    With few episodes, what would be chosen later fits by chance, and is elsewhere in other scenes.
+    If several points follow the same thing, it is rarer that all of them lose it.
 
     :param points: of M candidates, (S, E, M, 2).
     :param wanted: what they are to explain, (E, R).
@@ -307,7 +305,7 @@ def search_attention(
             f"attention search {number + 1}/{SEARCHES}: the points explain {explains:.2f} of how "
             f"held-out episodes differ ({permuted:.2f} with episodes exchanged)"
         )
-        if number and explains <= best[0]:
+        if explains <= best[0]:
             continue
         for branch, one in zip(model.branches, found, strict=True):
             chosen = choose(one.points, wanted.reshape(len(wanted), -1), starts, model.k_dim)
@@ -352,7 +350,7 @@ def _image_sets(
 ) -> list[list[Tensor]]:
     """Sets of images per camera, (E, 3, H, W): the moments, clean and then with jitter."""
     sets = []
-    noise = config.image_noise * data.image_span
+    noise = IMAGE_NOISE * data.image_span
     for distorted in (False, True):
         for tick in early_ticks(data):
             ticks = torch.minimum(torch.full_like(episodes, tick), data.lengths[episodes] - 1)

@@ -4,7 +4,7 @@
 
 As EIPL: one draw of brightness, contrast, saturation, hue and rectangle per sequence, Gaussian
 noise per pixel and per joint; inputs only, targets stay clean. torchvision's transforms draw once
-per call, on the CPU, and would need a loop over the sequences; here the draws are tensors.
+per call, on the CPU, and would need a loop over the sequences.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from sarnn_ros.training.config import TrainConfig
 
+#: Standard deviation of the noise per pixel, as a share of the value range: EIPL's.
+IMAGE_NOISE = 0.02
 _LUMA = (0.2989, 0.587, 0.114)
 #: Of an erased rectangle: share of the image's area, and height / width (torchvision's defaults).
 _ERASED_AREA = (0.02, 0.33)
@@ -111,22 +113,9 @@ def _rotate_hue(images: Tensor, hue: Tensor) -> Tensor:
     return mean + (images - mean) * torch.cos(angle) + cross * torch.sin(angle)
 
 
-def add_noise(
-    values: Tensor,
-    deviation: float,
-    generator: torch.Generator,
-    rows: Tensor | None = None,
-    of: int = 0,
-) -> Tensor:
-    """Gaussian noise of the given standard deviation, in the values' own (normalised) unit.
-
-    :param rows: the values are these rows of a batch `of` so many, and noise is drawn for all of
-        it, so that several processes draw the same.
-    """
+def add_noise(values: Tensor, deviation: float, generator: torch.Generator) -> Tensor:
+    """Gaussian noise of the given standard deviation, in the values' own (normalised) unit."""
     if deviation == 0:
         return values
-    count = len(values) if rows is None else of
     # Contiguous whatever the values are: the order in which numbers are drawn must not vary.
-    noise = values.new_empty(count, *values.shape[1:])
-    noise.normal_(0.0, deviation, generator=generator)
-    return values + (noise if rows is None else noise[rows])
+    return values + values.new_empty(values.shape).normal_(0.0, deviation, generator=generator)

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From episodes to the inputs of an update: which ones, which frames, how distorted.
 
-All random numbers of a training are drawn here, except for its first weights and the search for
-attention. They are drawn for the whole batch, and are the same in every process.
+All random numbers of a training are drawn here, but for its first weights and the search for
+attention.
 """
 
 from __future__ import annotations
@@ -16,25 +16,32 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from sarnn_ros.training.augment import add_noise, distort
-from sarnn_ros.training.distributed import ProcessGroup
+from sarnn_ros.training.augment import IMAGE_NOISE, add_noise, distort
 from sarnn_ros.training.explained import rows
 from sarnn_ros.training.recipe import RECIPE, Plan
 from sarnn_ros.training.sequences import Sequences
 
+#: Noise on points that were searched for, as a share of their deviation, per tick and as an offset
+#: per episode: otherwise the recurrent part would learn few episodes by heart.
+POINT_NOISE = 0.1
+#: Share of the sequences whose points stay, from a random tick on, as they were. Fetch push, with
+#: mixtures: 37 of 50 for 27; pick-and-place 29 for 25.
+HELD_SHARE = 0.5
+#: Least and largest share of the first episode in a mixture of two: from below 0 to above 1, so
+#: that the policy also learns what lies a little outside of the demonstrations.
+MIXTURE_SHARES = (-0.2, 1.2)
+
 
 @dataclass(frozen=True)
 class Batch:
-    """What one process contributes to an update: B episodes, and N of their frames.
+    """B episodes for an update, and N of their frames.
 
-    :param frames: augmented inputs per camera, (N, 3, H, W); the first `encoded` of them train the
-        attention, the first P have their next image predicted.
-    :param row, tick: (N,), where they lie in points, joints and targets, (B, T - 1, …).
+    :param frames: augmented inputs per camera, (N, 3, H, W); the first `encoded` of them are
+        encoded anew, the first P have their next image predicted.
+    :param row: (N,), where they lie in points, joints and targets, (B, T - 1, …).
+    :param tick: likewise.
     :param following: the clean next images, per camera (P, 3, H, W); empty without an image loss.
-    :param shares: this process's part of what each mean (image, joint, point) is taken over.
     :param frozen: the attention is not trained.
-    :param drawn: episode and tick of the frames that all processes encode together, (M, 2).
-    :param own: which of `drawn` are the first `encoded` frames here.
     """
 
     frames: Sequence[Tensor]
@@ -46,20 +53,7 @@ class Batch:
     joints: Tensor
     targets: Tensor
     lengths: Tensor
-    shares: tuple[float, float, float]
     frozen: bool
-    drawn: Tensor
-    own: Tensor
-
-    def store(self, fresh: Tensor, points: Tensor, group: ProcessGroup) -> None:
-        """Put the points of the encoded frames of all processes to their places.
-
-        :param fresh: of our frames, (encoded, P).
-        :param points: of all episodes, (E, T - 1, P), or with more columns behind these.
-        """
-        found = fresh.new_zeros(len(self.drawn), fresh.shape[1])
-        found[self.own] = fresh
-        points[..., : found.shape[1]][tuple(self.drawn.T)] = group.sum(found)
 
 
 @dataclass(frozen=True)
@@ -68,9 +62,9 @@ class RecurrentBatch:
 
     :param seen: the points that it sees, (B, T - 1, P).
     :param points: those to predict.
-    :param joints, targets: (B, T - 1, D).
-    :param lengths: ticks of each, (B,), of T, which are
-        the longest episode's and those after its end.
+    :param joints: (B, T - 1, D).
+    :param targets: likewise.
+    :param lengths: ticks of each, (B,), of T, the longest episode's and those after its end.
     """
 
     seen: Tensor
@@ -80,41 +74,25 @@ class RecurrentBatch:
     lengths: Tensor
 
 
-#: Least and largest share of the first episode in a mixture of two: from below 0 to above 1, so
-#: that the policy also learns what lies a little outside of the demonstrations.
-MIXTURE_SHARES = (-0.2, 1.2)
-
-
 class Batches:
     """Draws the batches of a training."""
 
-    def __init__(
-        self,
-        data: Sequences,
-        plan: Plan,
-        generator: torch.Generator,
-        group: ProcessGroup,
-    ) -> None:
+    def __init__(self, data: Sequences, plan: Plan, generator: torch.Generator) -> None:
         self._data = data
         self._plan = plan
         self._config = plan.config
         self._generator = generator
-        self._group = group
-
-    def shuffle(self) -> Tensor:
-        """All episodes, (E,), in random order."""
-        return self._permutation(len(self._data))
 
     def shuffled(self) -> tuple[Tensor, ...]:
         """All episodes once, in batches of `batch_size` or, the last one, less."""
-        return torch.split(self.shuffle(), self._config.batch_size)
+        return torch.split(self._permutation(len(self._data)), self._config.batch_size)
 
     def draw(self, episodes: Tensor, points: Tensor, frozen: bool) -> Batch:
-        """This process's part of the batch of these episodes (B,).
+        """The batch of these episodes (B,).
 
         :param points: theirs, (B, T - 1, P).
         """
-        config, data, group = self._config, self._data, self._group
+        config, data = self._config, self._data
         where = torch.nonzero(data.steps()[episodes])  # row in the batch, tick
         count = len(where)
         encoded = min(config.encoder_frames or count, count)
@@ -122,39 +100,25 @@ class Batches:
         if encoded < count or pictured < count:
             where = where[self._permutation(count)[: max(encoded, pictured)]]
 
-        own = group.shard(where[:, 0])
-        row, tick = where[own].T
-        ours, shown = int((own < encoded).sum()), int((own < pictured).sum())
-        frames = self._augmented(episodes, len(where), row, tick, own)
+        row, tick = where.T
+        frames = []  # distorted alike per episode and camera, with noise per pixel
+        for images in data.frames(episodes[row], tick):
+            images = data.scale(distort(images, row, len(episodes), config, self._generator))
+            frames.append(add_noise(images, IMAGE_NOISE * data.image_span, self._generator))
         following: list[Tensor] = []
-        if config.image_loss:  # even for no frame: DDP wants a gradient of every parameter
-            following = data.scaled_frames(episodes[row[:shown]], tick[:shown] + 1)
-        mine = group.shard(torch.arange(len(episodes), device=episodes.device))
-        lengths = data.lengths[episodes]
-        steps, pairs = (lengths - 1).clamp(min=0), (lengths - 2).clamp(min=0)
-        shares = (
-            shown / max(1, pictured),
-            float(steps[mine].sum() / steps.sum().clamp(min=1)),
-            float(pairs[mine].sum() / pairs.sum().clamp(min=1)),
-        )
-        joints = self._noisy_joints(data.joints[episodes, :-1])
-        if len(mine) == 0:  # fewer episodes than processes: one that counts for nothing
-            mine, lengths = mine.new_zeros(1), torch.zeros_like(lengths)
-        drawn = where[:encoded]
+        if config.image_loss:  # even for no frame: Adam goes on where a gradient is 0, not None
+            following = data.scaled_frames(episodes[row[:pictured]], tick[:pictured] + 1)
         return Batch(
             frames=frames,
-            row=row // group.world_size,
+            row=row,
             tick=tick,
-            encoded=ours,
+            encoded=encoded,
             following=following,
-            points=points[mine],
-            joints=joints[mine],
-            targets=data.targets[episodes[mine], :-1],
-            lengths=lengths[mine],
-            shares=shares,
+            points=points,
+            joints=self._noisy_joints(data.joints[episodes, :-1]),
+            targets=data.targets[episodes, :-1],
+            lengths=data.lengths[episodes],
             frozen=frozen,
-            drawn=torch.stack([episodes[drawn[:, 0]], drawn[:, 1]], 1),
-            own=own[:ours],
         )
 
     def draw_recurrent(
@@ -165,21 +129,15 @@ class Batches:
         :param points: of all episodes, (E, T - 1, P).
         :param deviation: of each point, (P,); None: they get no noise.
         """
-        data, config = self._data, self._config
-        episodes = self.shuffle()[:count]
+        data = self._data
+        episodes = self._permutation(len(data))[:count]
         parts = [points[episodes], data.joints[episodes, :-1], data.targets[episodes, :-1]]
-        lengths = data.lengths[episodes]
         if self._plan.mixup:
             parts = self._mixed(episodes, points)
-        moving = lengths
-        if config.pad_after:
-            parts, lengths = self._padded(parts, lengths)
-        wanted, joints, targets = parts
-        seen = wanted
-        if deviation is not None and config.point_noise:
-            seen = self._noisy_points(seen, deviation)
-        if config.point_hold:
-            seen = self._held(seen, moving)
+        moving = data.lengths[episodes]
+        (wanted, joints, targets), lengths = self._padded(parts, moving)
+        seen = wanted if deviation is None else self._noisy_points(wanted, deviation)
+        seen = self._held(seen, moving)
         return RecurrentBatch(seen, wanted, self._noisy_joints(joints), targets, lengths)
 
     def _mixed(self, episodes: Tensor, points: Tensor) -> list[Tensor]:
@@ -252,27 +210,25 @@ class Batches:
         return add_noise(joints, deviation, self._generator)
 
     def _noisy_points(self, points: Tensor, deviation: Tensor) -> Tensor:
-        """Attention points (B, T, P) with noise per tick, and an offset per episode of the same
-        size. Otherwise the recurrent part would learn few episodes by heart.
+        """Attention points (B, T, P) with `POINT_NOISE`.
 
         :param deviation: of each point, (P,).
         """
-        deviation = self._config.point_noise * deviation
+        deviation = POINT_NOISE * deviation
         for shape in (points.shape, (len(points), 1, points.shape[-1])):
             noise = points.new_empty(shape).normal_(generator=self._generator)
             points = points + deviation * noise
         return points
 
     def _held(self, points: Tensor, lengths: Tensor) -> Tensor:
-        """Attention points (B, T, P); in some episodes they stay, from a random tick on, as they
-        were then.
+        """Attention points (B, T, P), held in some of the episodes (`HELD_SHARE`).
 
         In recorded images the hand, and what it holds, always are where the demonstration went.
         At the robot they are where the policy went. So the policy must not need to see them.
         """
         count, ticks = points.shape[:2]
         last = (self._uniform(count) * lengths).long()
-        held = self._uniform(count) < self._config.point_hold
+        held = self._uniform(count) < HELD_SHARE
         last = last.where(held, torch.full_like(last, ticks))
         shown = torch.minimum(torch.arange(ticks, device=points.device), last[:, None])
         return points.gather(1, shown[..., None].expand_as(points))
@@ -291,23 +247,9 @@ class Batches:
         drawn = torch.empty(count, device=self._device)
         return drawn.uniform_(low, high, generator=self._generator)
 
+    def _permutation(self, count: int) -> Tensor:
+        return torch.randperm(count, generator=self._generator, device=self._device)
+
     @property
     def _device(self) -> torch.device:
         return self._generator.device
-
-    def _augmented(
-        self, episodes: Tensor, count: int, row: Tensor, tick: Tensor, own: Tensor
-    ) -> list[Tensor]:
-        """Our input frames (row, tick) of the batch's `count` ones, distorted alike per episode
-        and camera, with noise per pixel."""
-        data, config, generator = self._data, self._config, self._generator
-        noise = config.image_noise * data.image_span
-        part = None if self._group.world_size == 1 else own
-        frames = []
-        for images in data.frames(episodes[row], tick):
-            images = data.scale(distort(images, row, len(episodes), config, generator))
-            frames.append(add_noise(images, noise, generator, part, count))
-        return frames
-
-    def _permutation(self, count: int) -> Tensor:
-        return torch.randperm(count, generator=self._generator, device=self._generator.device)

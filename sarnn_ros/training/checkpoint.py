@@ -76,20 +76,26 @@ def differences(
     """How a saved training differs from the one of these settings and data, in words.
 
     :param saved: its settings.
-    :param data: of its data, as from `describe_data`; or the
-        fingerprint alone.
+    :param data: of its data, as from `describe_data`.
     """
-    now = config.model_dump(mode="json")
     problems = [
-        f"{key}: {saved.get(key, 'unknown')!r} then, {now.get(key, 'unknown')!r} now"
-        for key in sorted(saved.keys() | now.keys())
-        if saved.get(key, "unknown") != now.get(key, "unknown") and key not in _CHANGEABLE
+        f"{key}: {old!r} then, {new!r} now"
+        for key, old, new in _changed(saved, config.model_dump(mode="json"))
+        if key not in _CHANGEABLE
     ]
     then, there = data["fingerprint"], dataset.fingerprint
     if then != there:
-        known = list(_data_differences(data, describe_data(dataset))) if "spec" in data else []
+        known = list(_data_differences(data, describe_data(dataset)))
         problems += known or [f"data and spec: fingerprint {then} then, {there} now"]
     return problems
+
+
+def _changed(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Keys whose values differ, with both; a value that is not there is 'unknown'."""
+    for key in sorted(then.keys() | now.keys()):
+        old, new = then.get(key, "unknown"), now.get(key, "unknown")
+        if old != new:
+            yield key, old, new
 
 
 def _data_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
@@ -109,10 +115,8 @@ def _data_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterat
     if then["validation"] != now["validation"]:
         held_out = [_some(data["validation"]) or "none" for data in (then, now)]
         yield "held out for validation: {} then, {} now".format(*held_out)
-    old, new = _flat(then["spec"]), _flat(now["spec"])
-    for key in sorted(old.keys() | new.keys()):
-        if old.get(key) != new.get(key):
-            yield f"spec, {key}: {old.get(key)!r} then, {new.get(key)!r} now"
+    for key, old, new in _changed(_flat(then["spec"]), _flat(now["spec"])):
+        yield f"spec, {key}: {old!r} then, {new!r} now"
 
 
 def _some(names: Iterable[str]) -> str:

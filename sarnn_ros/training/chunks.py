@@ -3,11 +3,11 @@
 """Functions of many frames, computed in chunks that the CPU's threads share. No model, no loss.
 
 Threads that share one convolution wait for each other at its end, about twenty times per update,
-and buffers of hundreds of frames do not fit into any cache. So each thread takes chunks of its own
-that fit. The result does not depend on which thread took which chunk.
+and buffers of hundreds of frames fit into no cache. So each thread takes chunks of its own. The
+result does not depend on which thread took which.
 
 `map_chunks` keeps what the backward pass needs. `sum_chunks` computes the gradient of each chunk
-at once, while the chunk is in the cache: the loss can only scale its sum.
+at once, while it is in the cache: the loss can only scale its sum.
 """
 
 from __future__ import annotations
@@ -143,13 +143,12 @@ def _gather(
     of_inputs = iter(by_tensor[: sum(wanted)])
     return [
         *(torch.cat(next(of_inputs)) if want else None for want in wanted),
-        *(_sum(chunks) for chunks in by_tensor[sum(wanted) :]),
+        # All or none: whether a parameter is used does not depend on the chunk.
+        *(
+            None if chunks[0] is None else functools.reduce(torch.add, chunks)
+            for chunks in by_tensor[sum(wanted) :]
+        ),
     ]
-
-
-def _sum(gradients: Sequence[Tensor | None]) -> Tensor | None:
-    there = [gradient for gradient in gradients if gradient is not None]
-    return functools.reduce(torch.add, there) if there else None
 
 
 def _parts(inputs: Sequence[Tensor], size: int) -> list[tuple[Tensor, ...]]:

@@ -15,7 +15,7 @@ from typing import IO, Any
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.files import atomic_folder, name_aside
 from sarnn_ros.policy.directory import CONFIG
-from sarnn_ros.training.run import make_beside, run_directory
+from sarnn_ros.training.run import make_run_directory, run_directory
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def claim(out: Path, *, resume: bool, force: bool) -> Iterator[Path | None]:
 def _locked(out: Path, path: Path) -> IO[Any]:
     """The lock file, open and locked until it is closed."""
     while True:
-        make_beside(out, path.parent)
+        make_run_directory(out)
         try:
             lock = path.open("a")
         except FileNotFoundError:

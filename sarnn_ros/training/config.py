@@ -49,15 +49,7 @@ class TrainConfig(BaseModel):
     # The network.
     rec_dim: Count = Field(default=50, description="size of the LSTM's state")
     k_dim: Count = Field(default=5, description="attention points per camera")
-    forget_bias: float = Field(
-        default=0.0,
-        ge=-10,
-        le=10,
-        description="of the LSTM's forget gates before training; above 0 it remembers longer",
-    )
-    temperature: Positive | None = Field(
-        default=1e-4, description="of the spatial softmax; null learns it"
-    )
+    temperature: Positive | None = Field(default=1e-4, description="of the softmax; null: learnt")
     heatmap_size: Positive = Field(default=0.1, description="of the heat around each point")
     stride: Literal[1, 2] = Field(default=1, description="2: faster, not EIPL-compatible")
 
@@ -73,24 +65,18 @@ class TrainConfig(BaseModel):
     batch_size: Count = Field(default=5, description="episodes per update")
     learning_rate: Positive = Field(default=1e-3, description="Adam's, the first")
     learning_rate_end: Fraction = Field(
-        default=1.0, description="last learning rate, as a share of the first; half a cosine"
+        default=1.0, description="the last one, as a share of the first; half a cosine"
     )
-    clip_norm: Positive | None = Field(
-        default=None, description="gradient norm above which to clip"
-    )
+    clip_norm: Positive | None = Field(default=None, description="largest norm of a gradient")
 
     # Doing less per update (see `trainer.py`). None: everything, as EIPL does.
     image_frames: Count | None = Field(
         default=None, description="frames per update whose next image is predicted"
     )
     encoder_frames: Count | None = Field(
-        default=None,
-        description="frames per update whose points are computed anew; they train the attention, "
-        "unless it was searched for",
+        default=None, description="frames per update whose points are computed anew"
     )
-    inner_steps: int = Field(
-        default=0, ge=0, description="updates of the recurrent part after each full one"
-    )
+    inner_steps: int = Field(default=0, ge=0, description="recurrent updates after each full one")
 
     align_cameras: bool = Field(
         default=False,
@@ -106,41 +92,18 @@ class TrainConfig(BaseModel):
     point_memory: bool | None = Field(
         default=False,
         description="beside each point, give the recurrent part the place where it was seen best "
-        "so far, so that it knows what the arm hides at times; with attention: search; null: only "
-        "with several cameras and 35 training episodes or more; EIPL has no such input",
-    )
-    hold_units: int = Field(
-        default=0,
-        ge=0,
-        description="LSTM units that start out by keeping what the first image tells, at most "
-        "half of all; with attention: search",
+        "so far, since the arm hides things at times; with attention: search; null: only with "
+        "several cameras and 35 training episodes or more; EIPL has no such input",
     )
 
-    # Augmentation. Inputs only; targets stay clean. Noise is a share of the value range.
-    joint_noise: Weight = Field(
-        default=0.1, description="standard deviation, as a share of the value range"
-    )
-    image_noise: Weight = Field(default=0.02, description="the same of images, per pixel")
+    # Augmentation. Inputs only; targets stay clean.
+    joint_noise: Weight = Field(default=0.1, description="deviation, as a share of the range")
     brightness: Fraction = Field(default=0.4, description="factor 1 ± this, per sequence")
     contrast: Fraction = Field(default=0.4, description="factor 1 ± this, per sequence")
     saturation: Fraction = Field(default=0.4, description="factor 1 ± this, per sequence")
-    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        default=0.04, description="turns at most, either way"
-    )
-    erase: Fraction = Field(
-        default=0.5, description="chance that a rectangle of a sequence's images is black"
-    )
+    hue: float = Field(default=0.04, ge=0, le=0.5, description="turns at most, either way")
+    erase: Fraction = Field(default=0.5, description="chance of a black rectangle, per sequence")
 
-    point_noise: Weight = Field(
-        default=0.0,
-        description="on points that were searched for, as a share of their deviation, per tick "
-        "and once per episode; recurrent updates only",
-    )
-    point_hold: Fraction = Field(
-        default=0.0,
-        description="chance that, from a random tick on, the points of a sequence stay as they "
-        "were, so that the policy remembers them; recurrent updates only",
-    )
     mixup: Fraction = Field(
         default=0.0,
         description="chance that a sequence is a mixture of two similar episodes, tick by tick; "
@@ -165,17 +128,13 @@ class TrainConfig(BaseModel):
 
     # The machine.
     device: str = Field(default="auto", description="auto, cpu, cuda or cuda:N")
-    threads: Count | None = Field(
-        default=None, description="CPU threads, at most all cores; null: all"
-    )
+    threads: Count | None = Field(default=None, description="CPU threads at most; null: all cores")
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Python counts True as 1: `epochs=true` would be one epoch."""
-        assert info.field_name is not None
-        allowed = (bool, bool | None)
-        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation not in allowed:
+        if isinstance(value, bool) and info.field_name not in ("point_memory", "align_cameras"):
             raise ValueError("true and false are no numbers")
         return value
 
@@ -196,9 +155,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "align_cameras": True,
         "attention": "search",
         "k_dim": 12,
-        "forget_bias": 2.0,
         "point_memory": None,
-        "hold_units": 12,
         "epochs": 100,
         "batch_size": 64,
         "learning_rate": 4e-3,
@@ -214,8 +171,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "saturation": 0.1,
         "hue": 0.0,
         "erase": 0.0,
-        "point_noise": 0.1,
-        "point_hold": 0.5,
         "mixup": 0.5,
         "pad_after": 0.25,
         "validate_every": 10,

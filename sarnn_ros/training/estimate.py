@@ -35,19 +35,19 @@ def describe(plan: Plan) -> str:
     encoded = min(config.encoder_frames or update, update)
     pictured = min(config.image_frames or update, update) if config.image_loss else 0
     model = trainer.model
-    needed = {"an update": update_bytes(model, trainer.fits, trainer.device, encoded, pictured)}
+    needed = [(update_bytes(model, trainer.fits, trainer.device, encoded, pictured), "an update")]
     if trainer.encoder_frozen:
         exemplars = count_exemplars(data)
         episodes = min(int((data.lengths > 1).sum()), most_episodes(model, exemplars))
-        needed["the search for attention"] = episodes * episode_bytes(model, exemplars)
-    memory, what = max((size, name) for name, size in needed.items())
+        searching = episodes * episode_bytes(model, exemplars)
+        needed.append((searching, "the search for attention"))
+    memory, what = max(needed)
     validation = 0 if trainer.validation is None else len(trainer.validation)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    sizes = ", ".join(f"{c.name} {c.width}x{c.height}" for c in dataset.spec.cameras)
     lines = {
         "episodes": f"{len(data)} for training, {validation} for validation",
         "ticks": f"{frames} with a next one, at {dataset.spec.rate:g} Hz",
-        "cameras": sizes,
+        "cameras": ", ".join(f"{c.name} {c.width}x{c.height}" for c in dataset.spec.cameras),
         "joints": ", ".join(dataset.spec.joint_labels),
         "network": f"{parameters} parameters, recipe {config.recipe}, device {trainer.device}",
         "memory": f"up to {memory >> 20} MiB for {what}, besides images",

@@ -27,10 +27,10 @@ from sarnn_ros.viz.curves import PARTS, plot_joints, plot_losses, plot_states, t
 from sarnn_ros.viz.overlay import TRAIL, beside, draw_overlay
 
 #: Shown in full: the episodes of the smallest, the middle and the largest joint error.
-SHOWN = 3
+SHOWN_EPISODES = 3
 #: Pictures of an episode; of a longer one, every second or third tick is shown. With 12 kB each,
 #: a camera's film of an episode has 3 MB at most.
-FRAMES = 240
+MAX_FRAMES = 240
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def write_page(policy: Policy, dataset: Dataset, result: dict[str, Any], path: P
     traces = [_trace(policy, episode) for episode in dataset.episodes]
     spec = dataset.spec
     ranked = sorted(traces, key=lambda one: float(one.losses["joint"].mean()))
-    rows = np.unique(np.linspace(0, len(ranked) - 1, SHOWN).round().astype(int))
+    rows = np.unique(np.linspace(0, len(ranked) - 1, SHOWN_EPISODES).round().astype(int))
     parts = [
         f"<p>{len(traces)} episodes, {spec.rate:g} Hz. {_ABOUT}</p>",
         "<h2>Joints</h2>", _joint_table(traces, dataset, result),
@@ -132,20 +132,19 @@ def _joint_table(traces: Sequence[Trace], dataset: Dataset, result: dict[str, An
 
 
 def _summary(result: dict[str, Any]) -> str:
-    def shown(value: float | None) -> str:
-        return "unknown: too few episodes" if value is None else f"{value:.2f}"
-
     open_loop, free = result["open_loop"], result["free_running"]
+    shares = {
+        "explained by the attention points of the first images": open_loop["points_explain"],
+        "the same with the episodes exchanged, which is what chance gives": open_loop[
+            "with_episodes_exchanged"
+        ],
+        "explained by the policy running free": free["explained_variance"],
+    }
+    unknown = "unknown: too few episodes"
     return table(
         ("of how the episodes differ (1: all)", ""),
-        [
-            ("explained by the attention points of the first images",
-             shown(open_loop["points_explain"])),
-            ("the same with the episodes exchanged, which is what chance gives",
-             shown(open_loop["with_episodes_exchanged"])),
-            ("explained by the policy running free", shown(free["explained_variance"])),
-        ],
-    )  # fmt: skip
+        [(what, unknown if one is None else f"{one:.2f}") for what, one in shares.items()],
+    )
 
 
 def _episode(policy: Policy, dataset: Dataset, trace: Trace, rank: int, count: int) -> str:
@@ -170,7 +169,7 @@ def _episode(policy: Policy, dataset: Dataset, trace: Trace, rank: int, count: i
     )
     plot = to_png(figure)  # lays the figure out
     box, (first, last) = figure.axes[0].get_position(), figure.axes[0].get_xlim()
-    ticks = np.arange(0, len(episode.ticks), -(-len(episode.ticks) // FRAMES))
+    ticks = np.arange(0, len(episode.ticks), -(-len(episode.ticks) // MAX_FRAMES))
     films = _films(policy, dataset, episode, frozenset(ticks.tolist()))
     across = (ticks / spec.rate - first) / (last - first) * box.width + box.x0
     about = {
@@ -210,14 +209,12 @@ def _films(
             points[name].append(place(now.encoder_points[name]))
             if row not in ticks:
                 continue
-            trail = np.array(points[name][-TRAIL:])
-            decoder = place(now.decoder_points[name])
             kept = now.remembered_points
             left = draw_overlay(
                 seen.images[name],
                 points[name][-1],
-                decoder,
-                trails=trail,
+                place(now.decoder_points[name]),
+                trails=np.array(points[name][-TRAIL:]),
                 remembered=None if kept is None else place(kept[name]),
             )
             right, caption = np.full_like(left, 128), "nothing expected yet"

@@ -9,8 +9,7 @@ nothing, since most of a motion is the same in every demonstration.
 Two things are measured: what the attention points of the first images explain (by ridge
 regression), and what the whole policy explains when it runs on its own predictions. Pace does not
 count: it differs more between a person's demonstrations than the places of things, and no image
-tells it. So the time of a prediction is warped to fit the demonstration best, and so is the time
-of the mean demonstration.
+tells it. So the times of a prediction and of the mean demonstration are warped to fit best.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from sarnn_ros.data.differences import MIN_START_DEVIATION
 from sarnn_ros.training.recipe import RECIPE
 
 #: Samples of a demonstration when its time runs from 0 to 1.
-SAMPLES = 100
+TRAJECTORY_SAMPLES = 100
 #: The same where a regression predicts each of them.
-ROW_SAMPLES = 32
+REGRESSION_SAMPLES = 32
 #: Where time is warped, a prediction runs so many times as fast as the demonstration at most.
 MAX_WARP_SPEED = 3
 #: Ridge of the regressions by which points are chosen, as a share of a standardised point's
@@ -59,10 +58,10 @@ def unseen_demonstrations(
     :param demonstrations: E trajectories (T, D), of any length.
     :param states: their first states, (E, D), as shares of the joints' ranges.
     :param others: first states of the episodes in question, (F, D).
-    :returns: (F, SAMPLES, D).
+    :returns: (F, TRAJECTORY_SAMPLES, D).
     """
     starts = Starts(states)
-    shown = np.stack([stretch(one, SAMPLES) for one in demonstrations])
+    shown = np.stack([stretch(one, TRAJECTORY_SAMPLES) for one in demonstrations])
     return told_by(starts(states), shown, starts(others))[1]
 
 
@@ -72,12 +71,13 @@ def explained_variance(
     """1 - (squared error of the predictions) / (squared error of `base`), both at the pace at
     which it is least.
 
-    :param predicted, targets: (T, D) per episode, normalised, so that every joint counts alike.
+    :param predicted: (T, D) per episode, normalised, so that every joint counts alike.
+    :param targets: likewise.
     :param base: of the same episodes, see `unseen_demonstrations`.
     :returns: None where the targets do not differ from it.
     """
     found, truth = (
-        np.stack([stretch(one, SAMPLES) for one in way]) for way in (predicted, targets)
+        np.stack([stretch(one, TRAJECTORY_SAMPLES) for one in way]) for way in (predicted, targets)
     )
     differs = warped_squares(base, truth)
     return 1 - warped_squares(found, truth) / differs if differs > MIN_SQUARED_DIFFERENCE else None
@@ -127,18 +127,20 @@ def told_by(starts: Array, values: Array, others: Array) -> tuple[Array, Array]:
     ...), and of the starts `others`, (F, ...). It is their mean if K is 0."""
     flat = values.reshape(len(values), -1)
     slope = ridge_slope(starts, flat, FIGURE_RIDGE)
-    found = [(one - starts.mean(0)) @ slope + flat.mean(0) for one in (starts, others)]
-    mine, theirs = (one.reshape(-1, *values.shape[1:]) for one in found)
+    mine, theirs = (
+        ((one - starts.mean(0)) @ slope + flat.mean(0)).reshape(-1, *values.shape[1:])
+        for one in (starts, others)
+    )
     return mine, theirs
 
 
 def trajectories(targets: Sequence[NDArray[Any]]) -> Array:
-    """Trajectories (T, D) of E episodes, stretched to one length: (E, ROW_SAMPLES, D)."""
-    return np.stack([stretch(one, ROW_SAMPLES) for one in targets])
+    """Trajectories (T, D) of E episodes, stretched to one length: (E, REGRESSION_SAMPLES, D)."""
+    return np.stack([stretch(one, REGRESSION_SAMPLES) for one in targets])
 
 
 def rows(targets: Sequence[NDArray[Any]]) -> Array:
-    """`trajectories`, each in one row: (E, ROW_SAMPLES * D)."""
+    """`trajectories`, each in one row: (E, REGRESSION_SAMPLES * D)."""
     return trajectories(targets).reshape(len(targets), -1)
 
 

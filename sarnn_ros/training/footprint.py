@@ -58,12 +58,11 @@ class Fits(NamedTuple):
 def update_bytes(
     model: SARNN, fits: Fits, device: torch.device, encoded: int, pictured: int
 ) -> int:
-    """Upper bound for an update: the float32 frames that it takes, copies while they are
-    distorted, which the process keeps (`machine.keep_memory`), and what the gradient needs.
+    """Upper bound for an update: its float32 frames, copies while they are distorted, which the
+    process keeps (`machine.keep_memory`), and what the gradient needs.
 
     :param encoded: frames that train the attention.
-    :param pictured: frames whose next image is
-        predicted.
+    :param pictured: frames whose next image is predicted.
     """
     sizes = [3 * 4 * height * width for height, width in (b.im_size for b in model.branches)]
     frames = max(encoded, pictured)

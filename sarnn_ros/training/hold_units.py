@@ -15,6 +15,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+#: So many units, if there are as many telling inputs; at most half of the LSTM's. With forget
+#: gates open, and telling directions large: 40 of 50 in pick-and-place for 30.
+MAX_HOLD_UNITS = 12
+#: Bias of every forget gate before training, but for EIPL's recipe, whose is 0.
+FORGET_BIAS = 2.0
 #: Bias of a gate that is open: logistic(4) = 0.98.
 OPEN_BIAS = 4.0
 #: Bias of a forget gate that stays open for an episode: logistic(8) = 0.9997.

@@ -13,7 +13,6 @@ import torch
 
 from sarnn_ros.model.device import find_device
 from sarnn_ros.training.config import TrainConfig
-from sarnn_ros.training.distributed import local_rank, local_world_size
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4
@@ -27,17 +26,8 @@ def set_up(config: TrainConfig) -> torch.device:
     keep_memory()
     cores = len(os.sched_getaffinity(0))
     # More threads than cores wait for each other, spinning.
-    torch.set_num_threads(max(1, min(config.threads or cores, cores // local_world_size())))
-    return choose_device(config.device)
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is `cuda` where there is a GPU, else the CPU; `cuda` is a GPU of its own for each of
-    torchrun's processes.
-
-    :raises ConfigError: no such device.
-    """
-    return find_device(name, f"cuda:{local_rank()}")
+    torch.set_num_threads(min(config.threads or cores, cores))
+    return find_device(config.device)
 
 
 def keep_memory() -> None:
@@ -56,9 +46,8 @@ def keep_memory() -> None:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """For operations too small to be shared by threads. A second thread gains nothing there, and
-    if another process uses its core, every operation waits for it (measured: three times
-    slower)."""
+    """For operations too small to be shared by threads. A second thread gains nothing, and if
+    another process uses its core, every operation waits for it (measured: three times slower)."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -5,9 +5,9 @@
 Attention points move by a few hundredths of the image, which is little beside the joints, and
 there are many more of them than things to see. Adam takes long to make the weights of small inputs
 large enough, and with few episodes any of many inputs is learnt by heart. So the recurrent part
-trains on other coordinates of the same points. The directions in which points tell the
-trajectories apart, by ridge regression, are large; all others are small, but there. For deployment
-this linear map is folded into the recurrent weights, and the network stays as it was.
+trains on other coordinates of the same points: the directions in which points tell the
+trajectories apart, by ridge regression, are large, all others small. For deployment this linear
+map is folded into the recurrent weights.
 """
 
 from __future__ import annotations

@@ -44,11 +44,7 @@ class ProgressBar:
     """
 
     def __init__(
-        self,
-        epochs: int,
-        console: Console,
-        *,
-        clock: Callable[[], float] = time.monotonic,
+        self, epochs: int, console: Console, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._console = console
         self._clock = clock

@@ -22,7 +22,6 @@ from typing import Any
 import torch
 import yaml
 
-from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.files import name_aside
 from sarnn_ros.model.sarnn import SARNN
@@ -32,10 +31,10 @@ from sarnn_ros.policy.health import reference as health_reference
 from sarnn_ros.policy.reference import references_from_dataset
 from sarnn_ros.training.checkpoint import describe_data, load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
-from sarnn_ros.training.distributed import ProcessGroup, process_group
 from sarnn_ros.training.evaluate import rms
-from sarnn_ros.training.explained import SAMPLES, stretch
-from sarnn_ros.training.machine import choose_device, set_up
+from sarnn_ros.training.explained import TRAJECTORY_SAMPLES, explained_variance, stretch
+from sarnn_ros.training.hold_units import FORGET_BIAS
+from sarnn_ros.training.machine import set_up
 from sarnn_ros.training.recipe import RECIPE, Plan
 from sarnn_ros.training.sequences import Sequences, make_sequences
 from sarnn_ros.training.trainer import Diverged, Epoch, Trainer
@@ -43,7 +42,7 @@ from sarnn_ros.viz.curves import plot_curves
 
 __all__ = ["Result", "train"]
 
-#: Wall time between checkpoints, s. An epoch may be shorter; it is never cut.
+#: Wall time between checkpoints, s; an epoch is never cut.
 CHECKPOINT_SECONDS = 10.0
 
 Watcher = Callable[[Trainer, Epoch], None]
@@ -105,12 +104,12 @@ def checkpoint_path(out: Path) -> Path:
     return run_directory(out) / "checkpoint.pt"
 
 
-def make_beside(out: Path, beside: Path) -> Path:
-    """Make the folder `beside` the policy `out`, and check that both can be written before hours
-    are spent on training.
+def make_run_directory(out: Path) -> None:
+    """Make it, and check that a policy can be written to `out` before hours are spent on training.
 
     :raises TrainingError: nothing can be written there.
     """
+    beside = run_directory(out)
     try:
         beside.mkdir(parents=True, exist_ok=True)
         if out.exists() and not out.is_dir():
@@ -122,7 +121,6 @@ def make_beside(out: Path, beside: Path) -> Path:
         raise TrainingError(
             f"cannot be written ({error})", where=out, remedy="give another --out"
         ) from error
-    return beside
 
 
 def make_model(plan: Plan) -> SARNN:
@@ -139,13 +137,14 @@ def make_model(plan: Plan) -> SARNN:
         stride=config.stride,
         point_memory=plan.point_memory,
     )
-    with torch.no_grad():  # gates are in the order input, forget, cell, output
-        model.rec.bias_ih[config.rec_dim : 2 * config.rec_dim] = config.forget_bias
+    if config.recipe != "eipl":
+        with torch.no_grad():  # gates are in the order input, forget, cell, output
+            model.rec.bias_ih[config.rec_dim : 2 * config.rec_dim] = FORGET_BIAS
     # CPU convolutions are faster on channels-last memory, a GPU's are not slower.
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
-def make_trainer(plan: Plan, group: ProcessGroup | None = None) -> Trainer:
+def make_trainer(plan: Plan) -> Trainer:
     """Everything seeded and on its device, ready to run.
 
     :raises TrainingError: no training episode has two ticks.
@@ -166,7 +165,7 @@ def make_trainer(plan: Plan, group: ProcessGroup | None = None) -> Trainer:
         )
     torch.manual_seed(config.seed)
     model = make_model(plan).to(device)
-    return Trainer(plan, model, training, sequences(dataset.validation), group)
+    return Trainer(plan, model, training, sequences(dataset.validation))
 
 
 def train(
@@ -180,10 +179,7 @@ def train(
 ) -> Result:
     """Train and write the policy directory `out`.
 
-    Of the processes that torchrun starts, each does its part; the main one writes files and calls
-    the watchers.
-
-    :param plan: of `recipe.prepare`, which reads recordings; or `recipe.decide`, of a dataset.
+    :param plan: of `recipe.prepare`, which reads recordings, or `recipe.decide`.
     :param resume: go on from the checkpoint in `out.run/`.
     :param watchers: called after every epoch.
     :param should_stop: asked after every epoch; True saves a checkpoint and leaves.
@@ -191,34 +187,15 @@ def train(
     :raises TrainingError: nothing to train on, a loss that diverges, a checkpoint that does
         not belong to this training, or `out` that cannot be written.
     """
-    config = plan.config
-    with process_group(choose_device(config.device)) as group:
-        same = f"{plan.dataset.fingerprint} {config.model_dump_json()}"
-        group.check_equal(same, "data and settings")
-        if not group.is_main:
-            watchers, warn = (), lambda text: None
-        return _train(plan, out, group, resume, watchers, should_stop, warn)
-
-
-def _train(
-    plan: Plan,
-    out: Path,
-    group: ProcessGroup,
-    resume: bool,
-    watchers: tuple[Watcher, ...],
-    should_stop: Callable[[], bool],
-    warn: Warn,
-) -> Result:
-    dataset, config = plan.dataset, plan.config
-    checkpoint = checkpoint_path(out)
+    config, checkpoint = plan.config, checkpoint_path(out)
     saved = started = time.monotonic()
     cpu_started = time.process_time()
-    trainer = make_trainer(plan, group)
-    progress = _resume(trainer, dataset, checkpoint, warn) if resume else Progress()
+    trainer = make_trainer(plan)
+    progress = _resume(trainer, checkpoint, warn) if resume else Progress()
     if config.attention == "search" and not resume:
         trainer.search_attention(warn)
-    make_beside(out, run_directory(out))
-    if not resume and group.is_main and checkpoint.exists():
+    make_run_directory(out)
+    if not resume and checkpoint.exists():
         aside = checkpoint.replace(name_aside(checkpoint))
         warn(f"started anew, without --resume; the earlier checkpoint is {aside}")
     if trainer.validation is None and (config.keep == "best" or config.patience is not None):
@@ -237,22 +214,22 @@ def _train(
         progress.cpu_seconds = cpu_before + time.process_time() - cpu_started
         for watcher in watchers:
             watcher(trainer, epoch)
-        stopped = group.any(should_stop())
+        stopped = should_stop()
         if stopped or now - saved >= CHECKPOINT_SECONDS:
-            _save(trainer, progress, dataset, checkpoint, warn)
+            _save(trainer, progress, checkpoint, warn)
             saved = now
-        ended = group.decide(progress.out_of_patience(config, epoch.number))
+        ended = progress.out_of_patience(config, epoch.number)
         if stopped or ended:
             break
     finished = ended or not stopped or trainer.epoch >= config.epochs
-    if finished and group.is_main:
-        _save(trainer, progress, dataset, checkpoint, warn)
-        _export(trainer, progress, dataset, out, warn)
+    if finished:
+        _save(trainer, progress, checkpoint, warn)
+        _export(trainer, progress, out, warn)
     return Result(out, finished, trainer.epoch, progress.seconds, progress.history)
 
 
-def _resume(trainer: Trainer, dataset: Dataset, checkpoint: Path, warn: Warn) -> Progress:
-    state = load_checkpoint(checkpoint, trainer.config, dataset)
+def _resume(trainer: Trainer, checkpoint: Path, warn: Warn) -> Progress:
+    state = load_checkpoint(checkpoint, trainer.config, trainer.plan.dataset)
     if not trainer.load_state_dict(state["trainer"]):
         warn(
             f"{checkpoint} was made on another kind of device than {trainer.device}: this "
@@ -269,14 +246,10 @@ def _resume(trainer: Trainer, dataset: Dataset, checkpoint: Path, warn: Warn) ->
     return Progress(**state["progress"])
 
 
-def _save(
-    trainer: Trainer, progress: Progress, dataset: Dataset, checkpoint: Path, warn: Warn
-) -> None:
-    if not trainer.group.is_main:
-        return
+def _save(trainer: Trainer, progress: Progress, checkpoint: Path, warn: Warn) -> None:
     state = {
         "config": trainer.config.model_dump(mode="json"),
-        "data": describe_data(dataset),
+        "data": describe_data(trainer.plan.dataset),
         "threads": torch.get_num_threads(),
         "trainer": trainer.state_dict(),
         "progress": vars(progress),
@@ -302,12 +275,11 @@ def _epochs(trainer: Trainer, checkpoint: Path) -> Iterator[Epoch]:
         ) from error
 
 
-def _export(trainer: Trainer, progress: Progress, dataset: Dataset, out: Path, warn: Warn) -> None:
-    config = trainer.config
+def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn) -> None:
+    config, dataset = trainer.config, trainer.plan.dataset
     model = trainer.final_model()
     if progress.best_weights is not None:
         model.load_state_dict(progress.best_weights)
-    explained = _diagnose(trainer, model, dataset, warn)
     summary = {
         "config": config.model_dump(mode="json"),
         "data": dataset.fingerprint,
@@ -319,7 +291,7 @@ def _export(trainer: Trainer, progress: Progress, dataset: Dataset, out: Path, w
         },
         "epochs": trainer.epoch,
         "best_epoch": progress.best_epoch if config.keep == "best" else None,
-        "explained": explained,
+        "explained": _diagnose(trainer, model, warn),
         "seconds": round(progress.seconds, 1),
         "cpu_seconds": round(progress.cpu_seconds, 1),
         "loss": progress.history[-1]["training"],
@@ -349,39 +321,36 @@ def _export(trainer: Trainer, progress: Progress, dataset: Dataset, out: Path, w
         ) from error
 
 
-def _diagnose(trainer: Trainer, model: SARNN, dataset: Dataset, warn: Warn) -> dict[str, Any]:
+def _diagnose(trainer: Trainer, model: SARNN, warn: Warn) -> dict[str, Any]:
     """How much of what differs between episodes the points see and the policy does, and by how
     much it is off (`explained` of the policy directory's config.json); said at the end."""
-    seen = trainer.points_explain(model)
+    points, permuted = trainer.points_explain(model) or (None, None)
     runs, targets = trainer.free_runs(model)
-    done = trainer.explained(runs, targets)
-    episodes = "validation" if trainer.validation is not None else "training"
-    points, permuted = seen or (None, None)
+    done = explained_variance(runs, targets, trainer.unseen)
+    held_out = "held-out" if trainer.validation is not None else "training"
     if points is not None:
         warn(
             f"the attention points of the first images explain {points:.2f} of how the held-out "
             f"episodes differ ({permuted:.2f} with episodes exchanged)"
         )
-    held_out = "held-out" if trainer.validation is not None else "training"
     if done is not None:
         warn(
             f"running on its own predictions, the policy explains {done:.2f} of how the "
             f"{held_out} episodes differ"
         )
-    back, spec = dataset.normaliser.denormalise, dataset.spec
-    errors = [back(run) - back(target) for run, target in zip(runs, targets, strict=True)]
-    rmse = dict(zip(spec.joint_labels, rms(errors), strict=True))
-    unseen = [
-        back(base) - back(stretch(target, SAMPLES))
-        for base, target in zip(trainer.unseen, targets, strict=True)
-    ]
-    of_mean = dict(zip(spec.joint_labels, rms(unseen), strict=True))
+    back, spec = trainer.plan.dataset.normaliser.denormalise, trainer.plan.dataset.spec
+    rmse = rms([back(run) - back(target) for run, target in zip(runs, targets, strict=True)])
+    of_mean = rms(
+        [
+            back(base) - back(stretch(target, TRAJECTORY_SAMPLES))
+            for base, target in zip(trainer.unseen, targets, strict=True)
+        ]
+    )
+    joints = zip(spec.joint_labels, rmse, of_mean, spec.joint_units, strict=True)
     told = "; ".join(
-        ", ".join(f"{name} {rmse[name]:.2g} ({of_mean[name]:.2g})" for name, _ in same)
+        ", ".join(f"{name} {off:.2g} ({mean_off:.2g})" for name, off, mean_off, _ in same)
         + f" {unit}".rstrip()
-        for unit, same in groupby(
-            zip(spec.joint_labels, spec.joint_units, strict=True), itemgetter(1)
-        )
+        for unit, same in groupby(joints, itemgetter(3))
     )
     warn(
         f"root mean square error of its free run on the {held_out} episodes, and in brackets of "
@@ -393,9 +362,9 @@ def _diagnose(trainer: Trainer, model: SARNN, dataset: Dataset, warn: Warn) -> d
             "(docs/explanation/attention.md)"
         )
     return {
-        "episodes": episodes,
+        "episodes": "training" if trainer.validation is None else "validation",
         "points": points,
         "permuted": permuted,
         "free_run": done,
-        "rmse": rmse,
+        "rmse": dict(zip(spec.joint_labels, rmse, strict=True)),
     }

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How loss weights and the learning rate change with the epoch. Pure functions, NumPy-free.
+"""How loss weights and the learning rate change with the epoch. Pure functions.
 
 EIPL's `LossScheduler` counts its own calls, and so advances per batch and during validation. Here
 the epoch is an argument, and a resumed training gets the same values.
@@ -32,12 +32,7 @@ def loss_weight(epoch: int, weight: float, decay_end: int, curve: Curve = "s") -
     reaches the full weight.
 
     :param epoch: from 0.
-    :raises ValueError: curve unknown or epoch negative.
     """
-    if curve not in _SHAPES:
-        raise ValueError(f"curve {curve!r} is not one of {', '.join(CURVES)}")
-    if epoch < 0:
-        raise ValueError(f"epoch {epoch} is negative")
     if epoch >= decay_end:
         return weight
     t = epoch / (decay_end - 1) if decay_end > 1 else 0.0

@@ -19,19 +19,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sarnn_ros.data.dataset import Dataset, release
-from sarnn_ros.spec import Range, Spec
+from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import to_range, unit_images
 
 
 class StoredFrames:
-    """One camera's frames of E episodes where they are. Indexed like the padded tensor, except
-    that a tick beyond the end of its episode is an error; takes no memory.
+    """One camera's frames of E episodes where they are: takes no memory. Indexed like the padded
+    tensor, except that a tick beyond the end of its episode is an error.
 
     :param arrays: per episode, uint8 (T, H, W, 3) RGB, all of one size; may be memory-mapped.
     :param device: where frames that are taken go.
     """
-
-    nbytes = 0
 
     def __init__(self, arrays: Sequence[NDArray[np.uint8]], device: torch.device) -> None:
         self._arrays = arrays
@@ -47,8 +45,7 @@ class StoredFrames:
         pinned = self._device.type == "cuda"
         shape = (len(ticks), *self._arrays[0].shape[1:])
         frames = torch.empty(shape, dtype=torch.uint8, pin_memory=pinned)
-        pixels = frames.numpy()
-        numbers = episodes.tolist()
+        pixels, numbers = frames.numpy(), episodes.tolist()
         for row, (episode, tick) in enumerate(zip(numbers, ticks.tolist(), strict=True)):
             pixels[row] = self._arrays[episode][tick]
         for episode in set(numbers):
@@ -65,8 +62,6 @@ class Sequences:
     :param joints: float32 (E, T, D), normalised.
     :param targets: likewise; targets[:, t] is what the prediction made at t should be.
     :param lengths: ticks per episode, int64 (E,).
-    :param image_range: least and largest value that the model sees.
-    :param joint_range: likewise.
     """
 
     names: tuple[str, ...]
@@ -74,8 +69,6 @@ class Sequences:
     joints: Tensor
     targets: Tensor
     lengths: Tensor
-    image_range: Range
-    joint_range: Range
     spec: Spec
 
     def __len__(self) -> int:
@@ -87,11 +80,11 @@ class Sequences:
 
     @property
     def image_span(self) -> float:
-        return self.image_range[1] - self.image_range[0]
+        return self.spec.image_range[1] - self.spec.image_range[0]
 
     @property
     def joint_span(self) -> float:
-        return self.joint_range[1] - self.joint_range[0]
+        return self.spec.joint_range[1] - self.spec.joint_range[0]
 
     def steps(self) -> Tensor:
         """Which ticks have a next one, bool (E, T - 1): the unpadded part."""
@@ -106,7 +99,7 @@ class Sequences:
     def first_states(self) -> NDArray[np.float64]:
         """Joints of the first tick, (E, D), as shares of their ranges, of each such episode."""
         first = self.joints[self.lengths > 1, 0].double().cpu().numpy()
-        shares: NDArray[np.float64] = (first - self.joint_range[0]) / self.joint_span
+        shares: NDArray[np.float64] = (first - self.spec.joint_range[0]) / self.joint_span
         return shares
 
     def frames(self, episodes: Tensor, ticks: Tensor) -> list[Tensor]:
@@ -117,12 +110,12 @@ class Sequences:
         return [unit_images(images[episodes, ticks]) for images in self.images]
 
     def scale(self, images: Tensor) -> Tensor:
-        """From [0, 1] to `image_range`."""
-        scaled: Tensor = to_range(images, self.image_range)
+        """From [0, 1] to the spec's range."""
+        scaled: Tensor = to_range(images, self.spec.image_range)
         return scaled
 
     def scaled_frames(self, episodes: Tensor, ticks: Tensor) -> list[Tensor]:
-        """`frames` in `image_range`."""
+        """`frames` in the spec's range."""
         return [self.scale(camera) for camera in self.frames(episodes, ticks)]
 
 
@@ -155,7 +148,5 @@ def make_sequences(dataset: Dataset, indices: Sequence[int], device: torch.devic
         joints=pad([normalise(episode.joints) for episode in episodes], torch.float32),
         targets=pad([normalise(episode.targets) for episode in episodes], torch.float32),
         lengths=lengths.to(device),
-        image_range=spec.image_range,
-        joint_range=spec.joint_range,
         spec=spec,
     )

@@ -28,7 +28,7 @@ PICTURE_EPOCHS = 25
 #: Ticks of the first episode that are drawn.
 DRAWN_TICKS = 6
 #: RGB of points that are seen, and of those expected at the next tick.
-SEEN, EXPECTED = (0, 0, 255), (255, 0, 0)
+SEEN_COLOR, EXPECTED_COLOR = (0, 0, 255), (255, 0, 0)
 
 
 class TensorBoardLogger:
@@ -77,12 +77,8 @@ class TensorBoardLogger:
             pictures, joints = draw_predictions(trainer)
             self._writer.add_figure("joints: recorded, predicted", joints, epoch.number)
             for camera, picture in zip(trainer.training.spec.cameras, pictures, strict=True):
-                self._writer.add_image(
-                    f"{camera.name}: seen, expected next",
-                    picture,
-                    epoch.number,
-                    dataformats="HWC",
-                )
+                name = f"{camera.name}: seen, expected next"
+                self._writer.add_image(name, picture, epoch.number, dataformats="HWC")
 
 
 @torch.no_grad()
@@ -97,13 +93,11 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
     length = int(data.lengths[0])
     ticks = torch.arange(length, device=data.lengths.device)
     episode = torch.zeros_like(ticks)
-    where = torch.stack([episode, ticks], 1)
+    seen = trainer.encode(data, torch.stack([episode, ticks], 1), model)
+    points, strength = seen.tensor_split([model.point_dim], -1)
+    inputs = points[None]
     if model.point_memory:
-        points, strength = trainer.look(data, where, model)
-        inputs = model.with_remembered(points[None], strength[None])
-    else:
-        points = trainer.encode(data, where, model)
-        inputs = points[None]
+        inputs = model.with_remembered(inputs, strength[None])
     hidden, _ = model.recur(inputs, data.joints[:1, :length])
     decoded = model.decoder_point(hidden)[0]
     shown = torch.linspace(0, length - 1, min(DRAWN_TICKS, length)).long().to(ticks.device)
@@ -114,10 +108,10 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
         place = slice(2 * model.k_dim * index, 2 * model.k_dim * (index + 1))
         columns = []
         for row, tick in enumerate(shown.tolist()):
-            seen, expected = _to_uint8(camera[row], data), _to_uint8(predicted[row], data)
-            for where, color in ((points, SEEN), (decoded, EXPECTED)):
-                _mark(seen, where[tick, place], color, model.stride)
-            columns.append(np.concatenate([seen, expected]))
+            shows, expected = _to_uint8(camera[row], data), _to_uint8(predicted[row], data)
+            for drawn, color in ((points, SEEN_COLOR), (decoded, EXPECTED_COLOR)):
+                _mark(shows, drawn[tick, place], color, model.stride)
+            columns.append(np.concatenate([shows, expected]))
         pictures.append(np.concatenate(columns, axis=1))
     recorded, predicted = data.targets[0, :length], model.decoder_joint(hidden)[0]
     joints = plot_joints(
@@ -131,7 +125,7 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
 
 def _to_uint8(image: Tensor, data: Sequences) -> NDArray[np.uint8]:
     """One image (3, H, W) in the model's range to RGB uint8 (H, W, 3), clipped."""
-    unit = ((image - data.image_range[0]) / data.image_span).clamp(0, 1)
+    unit = ((image - data.spec.image_range[0]) / data.image_span).clamp(0, 1)
     pixels: NDArray[np.uint8] = (unit * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     return pixels.copy()
 

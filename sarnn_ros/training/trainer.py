@@ -3,21 +3,21 @@
 """The training loop: the losses, one update, one epoch. Nothing of ROS, files or the terminal.
 
 Both recipes have the loss of the reference implementation, EIPL's. `eipl` computes all of it at
-every update. `fast` searches for the attention first, and keeps it as it is
-(`attention_search.py`). Per update it computes less:
+every update. `fast` searches for the attention first, and keeps it (`attention_search.py`). Per
+update it computes less:
 
 - Only some frames of a batch (`encoder_frames`), drawn at random, are encoded again, with other
-  noise and colours; with `attention: train` they train the attention. The recurrent part runs over
-  whole episodes, on the points that every frame had when it was last encoded.
+  noise and colours. The recurrent part runs over whole episodes, on the points that every frame
+  had when it was last encoded.
 - The next image is predicted for some of those frames only (`image_frames`).
 - Between two full updates there are `inner_steps` updates of the recurrent part alone, on the
   stored points, distorted and mixed (`batches.py`): the convolutions are nearly all of the cost,
   and the recurrent part needs the steps.
 
-The loss is parallel in time. Nothing in the encoder or the image decoder depends on the recurrent
-state when the inputs are the recorded ones. So all frames are encoded at once, one LSTM runs over
-the sequences, and all predictions are decoded at once. Loss and gradient are those of the
-reference implementation's step loop, to rounding.
+The loss is parallel in time: with recorded inputs, nothing in the encoder or the image decoder
+depends on the recurrent state. So all frames are encoded at once, one LSTM runs over the
+sequences, and all predictions are decoded at once. Loss and gradient are those of the reference
+implementation's step loop, to rounding.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.attention_search import early_ticks, search_attention
 from sarnn_ros.training.batches import Batch, Batches
 from sarnn_ros.training.chunks import map_chunks, sum_chunks
-from sarnn_ros.training.distributed import ProcessGroup
 from sarnn_ros.training.explained import (
     Starts,
     explained_share,
@@ -51,7 +50,7 @@ from sarnn_ros.training.explained import (
     unseen_demonstrations,
 )
 from sarnn_ros.training.footprint import Fits
-from sarnn_ros.training.hold_units import make_hold_units
+from sarnn_ros.training.hold_units import MAX_HOLD_UNITS, make_hold_units
 from sarnn_ros.training.machine import one_thread
 from sarnn_ros.training.points import PointScale
 from sarnn_ros.training.recipe import RECIPE, Plan
@@ -59,9 +58,8 @@ from sarnn_ros.training.schedule import cosine, loss_weight
 from sarnn_ros.training.sequences import Sequences
 
 #: Training has diverged if its loss is so many times that of the worst prediction within the value
-#: ranges. An untrained network has a quarter of that worst loss. A loss that is only larger than
-#: before proves nothing: Adam recovers from spikes. The bound does not depend on earlier losses,
-#: so that a resumed training stops where an uninterrupted one does.
+#: ranges; an untrained network has a quarter of that. A loss that is only larger than before
+#: proves nothing, as Adam recovers from spikes, and a resumed training does not know it.
 DIVERGED_FACTOR = 100.0
 #: Adam's epsilon, EIPL's.
 ADAM_EPS = 1e-7
@@ -92,9 +90,9 @@ class Epoch:
     """The result of one epoch.
 
     :param number: from 0.
-    :param seconds: wall time.
     :param explained: of how the validation episodes' targets differ, the share that the free run
         explains (`free_run`, `explained.py`); None without validation.
+    :param seconds: wall time.
     """
 
     number: int
@@ -111,16 +109,14 @@ def masked_mse(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
     return (squares * valid).sum() / valid.sum().clamp(min=1)
 
 
-def encode(model: SARNN, frames: Sequence[Tensor], fits: int, *, strength: bool = False) -> Tensor:
-    """Attention points (N, P) of N frames, one tensor (N, 3, H, W) per camera.
+def encode(model: SARNN, frames: Sequence[Tensor], fits: int) -> Tensor:
+    """Attention points of N frames, one tensor (N, 3, H, W) per camera; (N, P), or (N, 3 / 2 * P)
+    where `SARNN.look` also gives strengths.
 
     :param fits: frames whose activations fit into memory, see `chunks.map_chunks`.
-    :param strength: and, after them, how strongly each filter answers, (N, P / 2).
     """
     weights = [weight for branch in model.branches for weight in branch.pos_encoder.parameters()]
-    if strength:
-        return map_chunks(lambda *part: torch.cat(model.look(part), -1), weights, frames, fits)
-    return map_chunks(lambda *part: model.encode(part), weights, frames, fits)
+    return map_chunks(lambda *part: torch.cat(model.look(part), -1), weights, frames, fits)
 
 
 def recurrent_losses(
@@ -200,7 +196,8 @@ def free_run(model: SARNN, points: Tensor, joints: Tensor, targets: Tensor) -> T
     A low loss on recorded states can hide a policy that only extrapolates its state.
 
     :param points: what `Trainer.encode_all` gives.
-    :param joints, targets: (B, T, D).
+    :param joints: (B, T, D).
+    :param targets: likewise.
     :returns: (B, T - 1, D), what should be targets[:, :-1].
     """
     predicted, state, own = [], None, joints[:, 0]
@@ -211,50 +208,42 @@ def free_run(model: SARNN, points: Tensor, joints: Tensor, targets: Tensor) -> T
     return torch.stack(predicted, 1)
 
 
-class Objective(nn.Module):
-    """The losses of a batch as a module, which is what DistributedDataParallel wraps."""
+def batch_losses(
+    model: SARNN, batch: Batch, fits: Fits, scale: PointScale | None = None
+) -> tuple[Tensor, Tensor]:
+    """Image, joint and point loss of a batch, (3,), and the points of its encoded frames.
 
-    def __init__(self, model: SARNN, fits: Fits) -> None:
-        super().__init__()
-        self.model = model
-        self.fits = fits
-        self.scale: PointScale | None = None
-
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Image, joint and point loss (3,), times the batch's shares, and the encoded points."""
-        model, row, tick, encoded = self.model, batch.row, batch.tick, batch.encoded
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not batch.frozen):
-            fresh = encode(model, [camera[:encoded] for camera in batch.frames], self.fits.points)
-        now, remembered = batch.points.tensor_split([fresh.shape[-1]], -1)
-        now = now.index_put((row[:encoded], tick[:encoded]), fresh)
-        points = torch.cat([now, remembered], -1)
-        joint, point, decoded = recurrent_losses(
-            model, points, batch.joints, batch.targets, batch.lengths, self.scale
-        )
-        image = torch.zeros_like(joint)
-        if batch.following:
-            count = len(batch.following[0])
-            inputs = [camera[:count] for camera in batch.frames]
-            there = decoded[row[:count], tick[:count]]
-            image = image_loss(model, inputs, there, batch.following, self.fits.images)
-        losses = torch.stack([image, joint, point])
-        return losses * losses.new_tensor(batch.shares), fresh
+    :param scale: of the points that enter the recurrent part.
+    """
+    row, tick, encoded = batch.row, batch.tick, batch.encoded
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not batch.frozen):
+        fresh = encode(model, [camera[:encoded] for camera in batch.frames], fits.points)
+    fresh = fresh[:, : model.point_dim]
+    now, remembered = batch.points.tensor_split([model.point_dim], -1)
+    now = now.index_put((row[:encoded], tick[:encoded]), fresh)
+    points = torch.cat([now, remembered], -1)
+    joint, point, decoded = recurrent_losses(
+        model, points, batch.joints, batch.targets, batch.lengths, scale
+    )
+    image = torch.zeros_like(joint)
+    if batch.following:
+        count = len(batch.following[0])
+        inputs = [camera[:count] for camera in batch.frames]
+        there = decoded[row[:count], tick[:count]]
+        image = image_loss(model, inputs, there, batch.following, fits.images)
+    return torch.stack([image, joint, point]), fresh
 
 
 class Trainer:
     """Model, optimiser and data of one training; `run` yields after every epoch.
 
-    Everything random comes from `generator`, and all state is in `state_dict`. Each process of a
-    `group` has all episodes and does its part of each update (`distributed.py`).
+    Everything random comes from `generator`, and all state is in `state_dict`.
+
+    :ivar scale: of the points that enter the recurrent part; None while the attention is trained.
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        model: SARNN,
-        training: Sequences,
-        validation: Sequences | None,
-        group: ProcessGroup | None = None,
+        self, plan: Plan, model: SARNN, training: Sequences, validation: Sequences | None
     ) -> None:
         self.plan = plan
         self.config = config = plan.config
@@ -262,14 +251,11 @@ class Trainer:
         self.training = training
         self.validation = validation
         self.device = training.joints.device
-        self.group = group or ProcessGroup()
         self.generator = torch.Generator(self.device).manual_seed(config.seed)
-        self.batches = Batches(training, plan, self.generator, self.group)
+        self.batches = Batches(training, plan, self.generator)
         self.fits = Fits.of(model)
-        self.objective = Objective(model, self.fits)
-        partly_used = config.image_loss == 0 or config.attention == "search"
-        self.distributed_objective = self.group.wrap(self.objective, partly_used)
-        #: What is expected, without looking, of the episodes validated with, (F, SAMPLES, D).
+        self.scale: PointScale | None = None
+        #: What is expected, without looking, of the episodes validated with: (F, samples, D).
         self.unseen = unseen_demonstrations(
             training.unpad(training.targets[:, :-1]),
             training.first_states(),
@@ -283,7 +269,9 @@ class Trainer:
         #: What the attention that was searched for explains, and with episodes exchanged, by
         #: cross-validation; None if it is trained.
         self.searched: tuple[float, float] | None = None
-        self._start_optimizer()
+        self.optimizer = torch.optim.Adam(
+            model.parameters(), lr=config.learning_rate, eps=ADAM_EPS, fused=True
+        )
 
     def run(self, clock: Callable[[], float]) -> Iterator[Epoch]:
         """Train the epochs that are left.
@@ -301,7 +289,8 @@ class Trainer:
             batches = self.batches.shuffled()
             sums = torch.zeros(4, device=self.device)
             for index, episodes in enumerate(batches):
-                self._set_learning_rate(self.epoch + index / len(batches))
+                for parameters in self.optimizer.param_groups:
+                    parameters["lr"] = self._learning_rate(self.epoch + index / len(batches))
                 losses = self.update(episodes)
                 last: tuple[Tensor, Tensor | None] = losses, episodes
                 self._check_loss(index, *last)
@@ -314,7 +303,6 @@ class Trainer:
                 # the full update diverged, before the epoch is saved.
                 self._check_loss(index, *last)
                 sums += losses
-            self.group.broadcast(self.model.parameters())
             if not all(bool(torch.isfinite(weight).all()) for weight in self.model.parameters()):
                 raise self._diverged("the weights are not finite", index, *last)
             validation = explained = None
@@ -333,21 +321,27 @@ class Trainer:
 
     def update(self, episodes: Tensor) -> Tensor:
         """One step on the loss of these episodes (B,). Returns image, joint, point, total."""
-        config, group = self.config, self.group
-        batch = self.batches.draw(episodes, self._points(episodes), self.encoder_frozen)
-        losses, fresh = self.distributed_objective(batch)
+        config = self.config
+        if self.points is None:
+            shape = len(episodes), self.training.ticks - 1, self.model.point_dim
+            points = self.training.joints.new_zeros(shape)
+        else:
+            points = self.points[episodes]
+        batch = self.batches.draw(episodes, points, self.encoder_frozen)
+        losses, fresh = batch_losses(self.model, batch, self.fits, self.scale)
         weights = losses.new_tensor([config.image_loss, config.joint_loss, self._point_weight()])
-        self._step((weights * losses).sum() * group.world_size)  # DDP averages over the processes
-        losses = group.sum(losses.detach())
+        self._step((weights * losses).sum())
+        losses = losses.detach()
         if self.points is not None:
-            batch.store(fresh.detach(), self.points, group)
+            where = episodes[batch.row[: len(fresh)]], batch.tick[: len(fresh)]
+            self.points[..., : self.model.point_dim][where] = fresh.detach()
         return torch.cat([losses, (weights * losses).sum(0, keepdim=True)])
 
     def update_recurrent(self, count: int) -> Tensor:
         """One step of the recurrent part alone, on the stored points of `count` episodes, or of
         all if there are fewer. Returns its loss."""
         assert self.points is not None
-        scale = self.objective.scale
+        scale = self.scale
         deviation = None if scale is None else scale.deviation
         batch = self.batches.draw_recurrent(count, self.points, deviation)
         joint, point, _ = recurrent_losses(
@@ -371,11 +365,10 @@ class Trainer:
         Training would lose what was found: the point loss is least for points that never move,
         and the joint loss hardly needs the object, as the state tells where the motion goes.
         """
-        return self.objective.scale is not None
+        return self.scale is not None
 
     def search_attention(self, say: Callable[[str], None] = lambda text: None) -> None:
-        """Before the first epoch: find the attention, and freeze it. Of too few episodes nothing
-        is found, and the attention is trained."""
+        """Before the first epoch: find the attention, and freeze it; or say why it is trained."""
         if not self.plan.search_attention:
             episodes = int((self.training.lengths > 1).sum())
             say(
@@ -394,15 +387,13 @@ class Trainer:
         """Before the first epoch: freeze the attention as it is, scale its points, and let the
         LSTM remember the first ones."""
         seen = self.encode_all(self.training)
-        parts = torch.split(seen, 2 * self.model.k_dim * len(self.model.branches), dim=-1)
+        parts = torch.split(seen, self.model.point_dim, dim=-1)
         scale, *remembered = (self._scale(points) for points in parts)
-        held = min(scale.telling, self.config.hold_units, self.model.rec_dim // 2)
+        held = min(scale.telling, MAX_HOLD_UNITS, self.model.rec_dim // 2)
         make_hold_units(self.model.rec, held)
         if remembered:
             scale = scale.beside(remembered[0])
-        self.objective.scale = scale
-        # Both: the hold units are of the main process's scale. `telling` is not asked for again.
-        self.group.broadcast((*self.model.parameters(), *scale[:3]))
+        self.scale = scale
 
     def _scale(self, points: Tensor) -> PointScale:
         """What the recurrent part sees of points (E, T - 1, P), seen or remembered."""
@@ -425,18 +416,12 @@ class Trainer:
         parts = (torch.from_numpy(part).to(points.device) for part in (told, slope))
         return PointScale.of(points[data.steps()], *parts)
 
-    def _start_optimizer(self) -> None:
-        config = self.config
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=config.learning_rate, eps=ADAM_EPS, fused=True
-        )
-
     def final_model(self) -> SARNN:
         """What should be deployed: the scale of the points folded into the recurrent weights."""
-        if self.objective.scale is None:
+        if self.scale is None:
             return self.model
         model = copy.deepcopy(self.model)
-        self.objective.scale.fold(model)
+        self.scale.fold(model)
         return model
 
     @torch.no_grad()
@@ -460,7 +445,7 @@ class Trainer:
         model.train()
         total = config.image_loss * image + config.joint_loss * joint + config.point_loss * point
         losses = Losses(*torch.stack([image, joint, point, total]).tolist())
-        return losses, self.explained(*self.free_runs(model, points))
+        return losses, explained_variance(*self.free_runs(model, points), self.unseen)
 
     def free_runs(self, model: SARNN, points: Tensor | None = None) -> tuple[Runs, Runs]:
         """What the free run predicts, and the targets, of the validation episodes, or of the
@@ -472,10 +457,6 @@ class Trainer:
         points = self.encode_all(data, model) if points is None else points
         runs = free_run(model, points, data.joints, data.targets)
         return data.unpad(runs), data.unpad(data.targets[:, :-1])
-
-    def explained(self, runs: Runs, targets: Runs) -> float | None:
-        """Explained variance of `free_runs`."""
-        return explained_variance(runs, targets, self.unseen)
 
     def points_explain(self, model: SARNN) -> tuple[float, float] | None:
         """What the points in the first images explain of how episodes differ that they were not
@@ -492,53 +473,35 @@ class Trainer:
         for data in (training, validation):
             first = torch.nonzero(data.lengths > 1)
             where = torch.cat([first, torch.zeros_like(first)], 1)
-            points.append(self.encode(data, where, model).double().cpu().numpy())
+            found = self.encode(data, where, model)[:, : model.point_dim]
+            points.append(found.double().cpu().numpy())
             wanted.append(trajectories(data.unpad(data.targets[:, :-1])))
             known.append(starts(data.first_states()))
-        found = ridge_predictions(points[0], wanted[0], points[1], *known)
-        return explained_share(*found, wanted[1])
+        told = ridge_predictions(points[0], wanted[0], points[1], *known)
+        return explained_share(*told, wanted[1])
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
         """Points (E, T - 1, P) of every clean frame that has a next one, and, where the model
         does, the remembered ones beside them, (E, T - 1, 2 * P); 0 elsewhere."""
         model = model or self.model
         where = torch.nonzero(data.steps())
-
-        def placed(values: Tensor) -> Tensor:
-            whole = data.joints.new_zeros(len(data), data.ticks - 1, values.shape[-1])
-            return whole.index_put(tuple(where.T), values)
-
+        found = self.encode(data, where, model)
+        whole = data.joints.new_zeros(len(data), data.ticks - 1, found.shape[-1])
+        whole = whole.index_put(tuple(where.T), found)
         if not model.point_memory:
-            return placed(self.encode(data, where, model))
-        points, strength = map(placed, self.look(data, where, model))
-        return model.with_remembered(points, strength) * data.steps().unsqueeze(-1)
-
-    def look(self, data: Sequences, where: Tensor, model: SARNN) -> tuple[Tensor, Tensor]:
-        """`encode`, and how strongly each filter answers, (N, P / 2)."""
-        found = self.encode(data, where, model, strength=True)
-        points = 2 * found.shape[1] // 3
-        return found[:, :points], found[:, points:]
+            return whole
+        remembered = model.with_remembered(*whole.tensor_split([model.point_dim], -1))
+        return remembered * data.steps().unsqueeze(-1)
 
     @torch.no_grad()
-    def encode(
-        self, data: Sequences, where: Tensor, model: SARNN | None = None, *, strength: bool = False
-    ) -> Tensor:
-        """Points (N, P) of clean frames, few of which are in memory at once.
+    def encode(self, data: Sequences, where: Tensor, model: SARNN) -> Tensor:
+        """`encode` of clean frames, few of which are in memory at once.
 
         :param where: (N, 2), episode and tick.
-        :param strength: see `encode` above.
         """
-        model, fits = model or self.model, self.fits.points
+        fits = self.fits.points
         parts = torch.split(where, min(fits, 256))
-        return torch.cat(
-            [encode(model, data.scaled_frames(*part.T), fits, strength=strength) for part in parts]
-        )
-
-    def _points(self, episodes: Tensor) -> Tensor:
-        if self.points is not None:
-            return self.points[episodes]
-        width = 2 * self.model.k_dim * len(self.model.branches)
-        return self.training.joints.new_zeros(len(episodes), self.training.ticks - 1, width)
+        return torch.cat([encode(model, data.scaled_frames(*part.T), fits) for part in parts])
 
     def _point_weight(self) -> float:
         config = self.config
@@ -547,10 +510,6 @@ class Trainer:
     def _learning_rate(self, epoch: float) -> float:
         config = self.config
         return config.learning_rate * cosine(epoch / config.epochs, config.learning_rate_end)
-
-    def _set_learning_rate(self, epoch: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate(epoch)
 
     def _check_loss(self, index: int, losses: Tensor, episodes: Tensor | None) -> None:
         config, data = self.config, self.training
@@ -593,7 +552,7 @@ class Trainer:
             "generator": self.generator.get_state(),
             "points": self.points,
             "searched": self.searched,
-            "scale": None if self.objective.scale is None else tuple(self.objective.scale),
+            "scale": None if self.scale is None else tuple(self.scale),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
@@ -609,7 +568,7 @@ class Trainer:
         if state["points"] is not None:
             self.points = state["points"].to(self.device)
         if state["scale"] is not None:
-            self.objective.scale = PointScale(*state["scale"]).to(self.device)
+            self.scale = PointScale(*state["scale"]).to(self.device)
         drawn = state["generator"].cpu()
         same: bool = drawn.shape == self.generator.get_state().shape
         if same:

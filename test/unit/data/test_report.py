@@ -422,7 +422,7 @@ class TestCommand:
             make.recording(change=textured).write(tmp_path / "bags" / f"take{number}")
         files = {name: tmp_path / name for name in ("r.json", "p.html", "s.yaml")}
         result = self.run(
-            tmp_path / "bags", "--json", files["r.json"], "--page", files["p.html"],
+            tmp_path / "bags", "--json", files["r.json"], "--html", files["p.html"],
             "--write-spec", files["s.yaml"], "--strict",
         )  # fmt: skip
         assert result.exit_code in (0, 1), result.output
@@ -432,7 +432,7 @@ class TestCommand:
         assert again.exit_code == 0, again.output
         refused = self.run(tmp_path / "bags", "--write-spec", files["s.yaml"])
         assert refused.exit_code == 1 and "exists already" in refused.output
-        for option in ("--json", "--page"):
+        for option in ("--json", "--html"):
             lost = self.run(
                 tmp_path / "bags", "--spec", files["s.yaml"], option, tmp_path / "no" / "file"
             )

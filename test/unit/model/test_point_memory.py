@@ -7,7 +7,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sarnn_ros.model.sarnn import SARNN, UNSEEN
+from sarnn_ros.model import UNSEEN_STRENGTH
+from sarnn_ros.model.sarnn import SARNN
 
 
 def network(cameras: int = 1) -> SARNN:
@@ -61,7 +62,7 @@ def test_a_hidden_thing_stays_where_it_was_and_what_is_uncovered_is_found() -> N
     model = network()
     strong, weak = torch.full((1, 3), 40.0), torch.full((1, 3), 5.0)
     here, elsewhere, there = (torch.full((1, 6), place) for place in (0.2, 0.9, 0.4))
-    memory = (torch.full((1, 3), UNSEEN), torch.zeros(1, 6))
+    memory = (torch.full((1, 3), UNSEEN_STRENGTH), torch.zeros(1, 6))
     memory = model.remember(elsewhere, weak, memory)
     torch.testing.assert_close(memory[1], elsewhere)  # nothing better has been seen
     memory = model.remember(here, strong, memory)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sarnn_ros.policy.directory import CameraEnvelope
-from sarnn_ros.policy.drift import SAMPLES, DriftMonitor, mean_color
+from sarnn_ros.policy.drift import SAMPLED_PIXELS, DriftMonitor, mean_color
 
 TRAINED = CameraEnvelope(
     width=64, height=48, brightness_mean=60.0, brightness_std=4.0, color_mean=(90, 60, 30)
@@ -29,7 +29,7 @@ def test_some_pixels_stand_for_all(shape):
     image[:, : shape[1] // 2, 0] //= 4
     exact = image.mean(axis=(0, 1))
     # The deviation of a mean of so many of them.
-    assert np.abs(mean_color(image) - exact).max() < 4 * 90 / np.sqrt(min(SAMPLES, 768))
+    assert np.abs(mean_color(image) - exact).max() < 4 * 90 / np.sqrt(min(SAMPLED_PIXELS, 768))
 
 
 def test_light_alone_is_no_colour():

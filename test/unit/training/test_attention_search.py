@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.torch import load_file
@@ -26,7 +26,7 @@ from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.spec import CameraSpec, JointSource, Spec
-from sarnn_ros.training import attention_search
+from sarnn_ros.training import attention_search, batches
 from sarnn_ros.training.attention_search import (
     EXEMPLARS,
     _discriminants,
@@ -262,7 +262,7 @@ def test_what_the_first_state_tells_is_not_what_the_points_explain(permuted: boo
 def test_directions_that_the_first_state_tells_are_not_made_large() -> None:
     """Both cameras show the hand, one of them the square: its place has two directions."""
     for starts in (0.0, 0.8):
-        scale = searched(reach(50, starts=starts)).objective.scale
+        scale = searched(reach(50, starts=starts)).scale
         assert scale is not None
         assert scale.telling == 2, starts
 
@@ -447,6 +447,7 @@ def test_a_warped_error_is_that_of_the_best_of_all_warps() -> None:
     assert warped_squares(predicted, truth) == pytest.approx(sum(least))
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(
     lengths=st.lists(st.integers(8, 24), min_size=6, max_size=6),
     pauses=st.lists(st.integers(0, 8), min_size=6, max_size=6),
@@ -484,12 +485,16 @@ def test_only_what_is_seen_is_explained() -> None:
         assert exchanged < 0.1
 
 
-def test_a_camera_that_shows_nothing_is_no_error(make_task: Callable[..., Dataset]) -> None:
+def test_a_camera_that_shows_nothing_is_no_error(
+    make_task: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Black images, without the noise that would tell them apart."""
     dataset = make_task([9] * 10)
     for episode in dataset.episodes:
         episode.images["camera0"][:] = 0  # type: ignore[index]
-    trainer = make_trainer(decide(dataset, config(image_noise=0, epochs=1)))
+    for module in (attention_search, batches):
+        monkeypatch.setattr(module, "IMAGE_NOISE", 0.0)
+    trainer = make_trainer(decide(dataset, config(epochs=1)))
     trainer.search_attention()
     next(trainer.run(time.monotonic))
     assert all(bool(torch.isfinite(weight).all()) for weight in trainer.model.parameters())
@@ -508,8 +513,8 @@ def test_where_nothing_differs_nothing_is_explained(make_task: Callable[..., Dat
     assert trainer.points_explain(trainer.model) == (0, 0)
     trainer.searched = None
     assert trainer.points_explain(trainer.model) == (0, 0)
-    assert trainer.objective.scale is not None
-    assert trainer.objective.scale.telling == 0
+    assert trainer.scale is not None
+    assert trainer.scale.telling == 0
 
 
 def test_a_training_keeps_what_was_found(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_the_page_shows_what_the_policy_did(
         "open_loop": open_loop(policy, dataset, indices),
         "free_running": free_running(policy, dataset, indices, indices),
     }
-    monkeypatch.setattr(evaluation_page, "FRAMES", 5)
+    monkeypatch.setattr(evaluation_page, "MAX_FRAMES", 5)
     write_page(policy, dataset, result, tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     assert "http" not in text, "it needs no other file"

@@ -12,7 +12,7 @@ import torch
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.training.config import make_config
-from sarnn_ros.training.hold_units import make_hold_units
+from sarnn_ros.training.hold_units import FORGET_BIAS, make_hold_units
 from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import make_model
 
@@ -48,7 +48,9 @@ def test_the_other_units_stay_as_they_were() -> None:
     assert not torch.equal(after[:, :5], before[:, :5])
 
 
-def test_forget_gates_start_where_the_setting_says(make_task: MakeTask) -> None:
-    config = make_config({"recipe": "fast", "forget_bias": 1.5, "rec_dim": 8})
-    model = make_model(decide(make_task(), config))
-    assert model.rec.bias_ih.view(4, 8).tolist() == [[0.0] * 8, [1.5] * 8, [0.0] * 8, [0.0] * 8]
+@pytest.mark.parametrize(("recipe", "bias"), [("fast", FORGET_BIAS), ("eipl", 0.0)])
+def test_forget_gates_start_open_but_for_eipl(
+    make_task: MakeTask, recipe: str, bias: float
+) -> None:
+    model = make_model(decide(make_task(), make_config({"recipe": recipe, "rec_dim": 8})))
+    assert model.rec.bias_ih.view(4, 8).tolist() == [[0.0] * 8, [bias] * 8, [0.0] * 8, [0.0] * 8]

@@ -34,7 +34,7 @@ SPEC = {
     "joints": [{"names": list(NAMES)}],
 }
 SETTINGS = {"epochs": 1, "k_dim": 2, "rec_dim": 8, "inner_steps": 2, "image_frames": 4,
-            "encoder_frames": 8, "hold_units": 2, "device": "cpu", "threads": 1}  # fmt: skip
+            "encoder_frames": 8, "device": "cpu", "threads": 1}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,7 @@ import torch
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import ConfigError, PolicyError
 from sarnn_ros.interop.eipl_checkpoint import export_eipl
-from sarnn_ros.model import sarnn
-from sarnn_ros.policy import backends
 from sarnn_ros.policy.backends import load_model
-from sarnn_ros.policy.directory import ModelConfig
-from sarnn_ros.policy.export import describe_model
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import Observation
 from sarnn_ros.training.checkpoint import describe_data, differences
@@ -39,7 +35,7 @@ ENOUGH = [9, 7, 9, 8, 9, 9, 6, 9]
 
 def small(**settings: Any) -> TrainConfig:
     values = {"k_dim": 2, "rec_dim": 8, "epochs": 2, "inner_steps": 3, "encoder_frames": 12,
-              "image_frames": 5, "hold_units": 2, "threads": 1, "device": "cpu"}  # fmt: skip
+              "image_frames": 5, "threads": 1, "device": "cpu"}  # fmt: skip
     return make_config({**values, **settings})
 
 
@@ -133,7 +129,7 @@ def test_what_is_deployed_runs_free_as_in_training(make_task: MakeTask) -> None:
         torch.testing.assert_close(action, runs[:1, tick], atol=1e-5, rtol=1e-4)
         own = data.joints[:1, tick + 1] + action - data.targets[:1, tick]
     # The scale of both halves, folded into the weights, is what was trained with.
-    scale = trainer.objective.scale
+    scale = trainer.scale
     assert scale is not None
     trained, _ = trainer.model.recur(scale(seen), data.joints[:, :-1])
     folded, _ = model.recur(seen, data.joints[:, :-1])
@@ -160,15 +156,6 @@ def test_a_checkpoint_of_before_there_was_the_setting_is_refused(make_task: Make
     del before["point_memory"]
     found = differences(before, describe_data(dataset), config, dataset)
     assert found == ["point_memory: 'unknown' then, None now"]
-
-
-def test_policies_without_it_keep_their_sha256(make_task: MakeTask) -> None:
-    for memory in (False, True):
-        model = make_model(decide(make_task(ENOUGH), small(point_memory=memory)))
-        dumped = describe_model(model).model_dump(mode="json")
-        assert ("point_memory" in dumped) is memory
-        assert ModelConfig.model_validate(dumped).point_memory is memory
-    assert backends.UNSEEN == sarnn.UNSEEN
 
 
 def test_it_goes_on_as_if_uninterrupted(make_task: MakeTask) -> None:

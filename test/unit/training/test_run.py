@@ -251,7 +251,7 @@ def test_started_anew_again_and_again_it_loses_none(make_task: MakeTask, tmp_pat
 def test_a_signal_stops_after_the_epoch(
     make_task: MakeTask, tmp_path: Path, number: signal.Signals
 ) -> None:
-    from sarnn_ros.training.interrupt import StopRequest
+    from sarnn_ros.training.interrupt import stop_requests
 
     said: list[str] = []
     before = signal.getsignal(number)
@@ -260,7 +260,7 @@ def test_a_signal_stops_after_the_epoch(
         if epoch.number == 2:
             os.kill(os.getpid(), number)
 
-    with StopRequest(said.append) as stop:
+    with stop_requests(said.append) as stop:
         result = train(
             decide(make_task(), make_config(FAST)),
             tmp_path / "policy",

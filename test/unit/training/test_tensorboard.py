@@ -20,8 +20,8 @@ from sarnn_ros.training.footprint import Fits
 from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import checkpoint_path, make_trainer, train
 from sarnn_ros.training.tensorboard import (
-    EXPECTED,
-    SEEN,
+    EXPECTED_COLOR,
+    SEEN_COLOR,
     TensorBoardLogger,
     draw_predictions,
 )
@@ -89,7 +89,7 @@ def test_pictures_show_input_over_prediction_with_points(
     for picture, images in zip(pictures, episode.images.values(), strict=True):
         height, width = images.shape[1:3]
         seen = picture[:height, :width].reshape(-1, 3)
-        marked = np.array([tuple(pixel) in (SEEN, EXPECTED) for pixel in seen])
+        marked = np.array([tuple(pixel) in (SEEN_COLOR, EXPECTED_COLOR) for pixel in seen])
         assert 1 <= marked.sum() <= 4
         np.testing.assert_array_equal(seen[~marked], images[0].reshape(-1, 3)[~marked])
 
@@ -120,13 +120,13 @@ def test_no_more_frames_are_encoded_at_once_than_fit(
     trainer = make_trainer(decide(make_task([30, 30], validation=0.5), make_config(SMALL)))
     trainer.fits = Fits(7, 7)
     sizes: list[int] = []
-    whole = SARNN.encode
+    whole = SARNN.look
 
-    def encode(self: SARNN, images: list[torch.Tensor]) -> torch.Tensor:
+    def look(self: SARNN, images: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
         sizes.append(len(images[0]))
         return whole(self, images)
 
-    monkeypatch.setattr(SARNN, "encode", encode)
+    monkeypatch.setattr(SARNN, "look", look)
     draw_predictions(trainer)
     assert sum(sizes) == 30
     assert max(sizes) <= 7

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sarnn_ros.errors import ConfigError
+from sarnn_ros.training.augment import IMAGE_NOISE
 from sarnn_ros.training.config import (
     RECIPES,
     TrainConfig,
@@ -29,7 +30,7 @@ def test_eipl_recipe_is_the_tutorials() -> None:
     # What `eipl/data/dataset.py` does to its inputs (commit 1b62ca5).
     assert (config.brightness, config.contrast, config.saturation) == (0.4, 0.4, 0.4)
     assert (config.hue, config.erase) == (0.04, 0.5)
-    assert (config.image_noise, config.joint_noise) == (0.02, 0.1)
+    assert (IMAGE_NOISE, config.joint_noise) == (0.02, 0.1)
     # Nothing of the faster recipe: every frame, every step, constant learning rate.
     assert config.image_frames is config.encoder_frames is config.clip_norm is None
     assert (config.inner_steps, config.learning_rate_end) == (0, 1.0)

@@ -17,6 +17,7 @@ from torch import nn
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
+from sarnn_ros.training import batches
 from sarnn_ros.training import trainer as trainer_module
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.footprint import Fits
@@ -103,7 +104,7 @@ def test_chunks_give_the_same_weights(
     first = weights_after(make_trainer(decide(make_task(), config)))
     trainer = make_trainer(decide(make_task(), config))
     assert min(trainer.fits) > 1000
-    trainer.fits = trainer.objective.fits = Fits(3, 3)
+    trainer.fits = Fits(3, 3)
     torch.testing.assert_close(first, weights_after(trainer), atol=1e-5, rtol=1e-4)
 
 
@@ -112,8 +113,8 @@ def test_no_chunk_is_larger_than_what_fits(
 ) -> None:
     """In an update: a chunk's activations are what takes the memory."""
     trainer = make_trainer(decide(make_task(), small()))
-    trainer.fits = trainer.objective.fits = Fits(5, 3)
-    sizes: dict[str, list[int]] = {"encode": [], "predict_image": []}
+    trainer.fits = Fits(5, 3)
+    sizes: dict[str, list[int]] = {"look": [], "predict_image": []}
 
     def watch(name: str) -> None:
         method = getattr(SARNN, name)
@@ -153,13 +154,14 @@ def test_attention_that_was_found_learns_no_more(make_task: MakeTask) -> None:
     assert not torch.equal(points[-2], points[-1])
 
 
-def test_eipl_update_is_the_seeds(
+def test_eipl_update_is_that_of_the_reference(
     make_task: MakeTask, reference_sarnn: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One epoch without noise: plain torch, plain Adam, the plain loop, in the same order."""
     monkeypatch.setattr(trainer_module, "ADAM_EPS", SMOOTH)
+    monkeypatch.setattr(batches, "IMAGE_NOISE", 0.0)
     config = small(
-        recipe="eipl", epochs=1, joint_noise=0, image_noise=0, brightness=0, contrast=0,
+        recipe="eipl", epochs=1, joint_noise=0, brightness=0, contrast=0,
         saturation=0, hue=0, erase=0, batch_size=2, decay_end=0, temperature=1e-2,
     )  # fmt: skip
     dataset = make_task([8, 8, 8], validation=0)
@@ -347,7 +349,7 @@ def test_the_recurrent_part_trains_on_what_tells_trajectories_apart(make_task: M
     flat = points.flatten(0, 1)
     slope = torch.zeros(flat.shape[1], 3)
     slope[0, 0], slope[1, 1] = 1.0, 2.0  # only these two coordinates tell anything
-    trainer.objective.scale = scale = PointScale.of(flat, flat, slope)
+    trainer.scale = scale = PointScale.of(flat, flat, slope)
     telling, rest = scale(flat)[:, :2], scale(flat)[:, 2:]
     torch.testing.assert_close(telling.std(0), torch.full((2,), 0.3), atol=0.01, rtol=0)
     assert float(rest.std(0).max()) <= 0.031
@@ -367,10 +369,12 @@ def test_the_recurrent_part_trains_on_what_tells_trajectories_apart(make_task: M
     assert torch.equal(other.final_model().rec.weight_ih, trainer.final_model().rec.weight_ih)
 
 
-def test_the_noise_on_points_is_per_tick_and_per_episode(make_task: MakeTask) -> None:
-    trainer = make_trainer(
-        decide(make_task(), small(point_noise=0.5, point_hold=0, mixup=0, pad_after=0))
-    )
+def test_the_noise_on_points_is_per_tick_and_per_episode(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "POINT_NOISE", 0.5)
+    monkeypatch.setattr(batches, "HELD_SHARE", 0.0)
+    trainer = make_trainer(decide(make_task(), small(mixup=0, pad_after=0)))
     data, deviation = trainer.training, torch.tensor([1.0, 0.1])
     points = torch.zeros(len(data), 100, 2)
     noisy = torch.cat(
@@ -382,9 +386,7 @@ def test_the_noise_on_points_is_per_tick_and_per_episode(make_task: MakeTask) ->
 
 @pytest.mark.parametrize("pad", [0, 1.0], ids=["to the end", "padded after it"])
 def test_held_points_stay_from_a_tick_of_their_motion_on(make_task: MakeTask, pad: float) -> None:
-    trainer = make_trainer(
-        decide(make_task(), small(point_hold=0.5, mixup=0, point_noise=0, pad_after=pad))
-    )
+    trainer = make_trainer(decide(make_task(), small(mixup=0, pad_after=pad)))
     data = trainer.training
     ticks = torch.arange(data.ticks - 1.0)[:, None].expand(len(data), -1, 2)
     held, last = 0, set()
@@ -404,7 +406,7 @@ def test_held_points_stay_from_a_tick_of_their_motion_on(make_task: MakeTask, pa
 
 def test_sequences_go_on_at_rest_after_their_end(make_task: MakeTask) -> None:
     """A policy whose motion is over goes on running: it must hold what it has reached."""
-    quiet = small(pad_after=0.5, mixup=0, point_hold=0.5, point_noise=0, joint_noise=0)
+    quiet = small(pad_after=0.5, mixup=0, joint_noise=0)
     trainer = make_trainer(decide(make_task([9, 6, 1, *[9] * 7], validation=0), quiet))
     data, more = trainer.training, 5  # half of 9 ticks, rounded up
     numbers = torch.arange(len(data) * (data.ticks - 1.0)).reshape(len(data), -1, 1)
@@ -451,7 +453,7 @@ def test_a_mixture_lasts_as_long_as_its_first_episode(
     make_task: MakeTask, neighbours: bool
 ) -> None:
     """The others' time is stretched: all begin and end together, whatever their pace."""
-    quiet = small(mixup=1.0, point_hold=0, point_noise=0, joint_noise=0, pad_after=0)
+    quiet = small(mixup=1.0, joint_noise=0, pad_after=0)
     plan = decide(make_task([5, 9, 1, 30, *[12] * 6], validation=0), quiet)
     trainer = make_trainer(replace(plan, mix_neighbours=neighbours))
     data = trainer.training
@@ -472,7 +474,7 @@ def test_a_mixture_lasts_as_long_as_its_first_episode(
 
 
 def test_mixtures_of_several_differ_as_much_as_episodes(make_task: MakeTask) -> None:
-    quiet = small(mixup=1.0, point_hold=0, point_noise=0, joint_noise=0, pad_after=0)
+    quiet = small(mixup=1.0, joint_noise=0, pad_after=0)
     plan = decide(make_task([9] * 40, validation=0), quiet)
     trainer = make_trainer(replace(plan, mix_neighbours=False, mixup=1.0))
     data = trainer.training
@@ -484,9 +486,7 @@ def test_mixtures_of_several_differ_as_much_as_episodes(make_task: MakeTask) -> 
 
 
 def test_a_mixture_mixes_inputs_and_targets_alike(make_task: MakeTask) -> None:
-    trainer = make_trainer(
-        decide(make_task(), small(mixup=1.0, point_hold=0, joint_noise=0, pad_after=0))
-    )
+    trainer = make_trainer(decide(make_task(), small(mixup=1.0, joint_noise=0, pad_after=0)))
     data = trainer.training
     points = data.targets[:, :-1].repeat(1, 1, 2)[..., :2]  # any linear function of the targets
     beyond = False
