@@ -6,7 +6,7 @@ python -m benchmark.kicked [--work FOLDER] [--trials 20]
 
 Our own arm's lift (`benchmark.tasks.lift`), 30 demonstrations. In the last ten the camera stands
 6 cm aside, which is 5 % of the width in the middle of its image; what is nearer shifts more. One
-policy is trained by default and one with `align_cameras=false`, seed 0. Both are tried with the
+policy is trained with `align_cameras=true` and one without, seed 0. Both are tried with the
 camera in the first place and, registered as at the robot, in the second one. Stop it whenever you
 like: the same command goes on from there.
 """

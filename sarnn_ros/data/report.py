@@ -488,15 +488,16 @@ def _displacement_problem(one: Displacement) -> Problem:
         "it is undone before crop and resize, as at the robot; what stands out of the background "
         "stays off by its parallax (shown by 'sarnn inspect', --html)"
     )
-    remedy = (
-        "leave the camera where it is while demonstrating; align_cameras: false does not undo it"
-    )
+    remedy = "leave the camera where it is while demonstrating"
     if not one.undone:
         effect = (
-            "the object's place in the image then comes with joints that differ by as much: the "
-            "network learns their mean"
+            "the same place in the image then comes with other joints: the policy learns both "
+            "places, from fewer demonstrations each"
         )
-        remedy = "set align_cameras: true, leave these episodes out, or record them again"
+        remedy = (
+            "put the camera where it will stand, and demonstrate there; align_cameras: true undoes "
+            "the move in training"
+        )
     if one.too_large:
         remedy = (
             f"more than {MAX_DISPLACEMENT:.0%} at a corner is not undone: leave these episodes "

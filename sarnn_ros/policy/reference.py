@@ -47,10 +47,11 @@ def references_from_dataset(
         elsewhere = {
             name
             for one in dataset.displacements
-            if one.camera == camera.name
+            if one.camera == camera.name and one.undone
             for name in one.episodes
         }
-        # Where these differ from the others would be masked: the strongest edges.
+        # Warped, they still differ by parallax: the strongest edges would be masked. What is not
+        # undone the policy knows as it is.
         usual = [episode for episode in dataset.episodes if episode.name not in elsewhere]
         made = _reference(camera, usual)
         if isinstance(made, str):

@@ -81,7 +81,7 @@ class TrainConfig(BaseModel):
     align_cameras: bool = Field(
         default=False,
         description="where a camera stood elsewhere in some episodes than in most, warp its "
-        "images as the node does; false: only tell",
+        "images as the node does; false: tell it, and learn from both places",
     )
 
     attention: Literal["train", "search"] = Field(
@@ -152,7 +152,6 @@ class TrainConfig(BaseModel):
 RECIPES: dict[str, dict[str, Any]] = {
     "eipl": {},
     "fast": {
-        "align_cameras": True,
         "attention": "search",
         "k_dim": 12,
         "point_memory": None,
