@@ -32,7 +32,7 @@ TRAIN = [
     "tensorboard>=2.16",
     "matplotlib>=3.8",
 ]
-SIM = ["mujoco-core>=4.0", "av>=15"]
+SIM = ["mujoco-core>=4.0", "matplotlib>=3.8", "av>=15"]
 LEROBOT = ["pyarrow>=21", "av>=15"]
 HDF5 = ["h5py>=3.10", "av>=15"]  # RoboManipBaselines keeps films beside the HDF5
 WEB = ["starlette>=0.40", "uvicorn>=0.30"]

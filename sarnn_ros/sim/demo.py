@@ -32,6 +32,7 @@ from sarnn_ros.sim import demonstrations
 from sarnn_ros.sim.judging import Trial, TrialTrace
 from sarnn_ros.sim.processes import Child, children, free_domain, signals_interrupt
 from sarnn_ros.sim.report import describe, make_report, table, verdict
+from sarnn_ros.sim.scene import JOINT_NAMES
 from sarnn_ros.sim.task import DEMONSTRATION_TICKS, KINDS, TRIAL_TICKS, TrialPlan, plan_trials
 
 if TYPE_CHECKING:
@@ -308,6 +309,7 @@ def save_clip(path: Path, plan: TrialPlan, trial: Trial, recording: TrialTrace) 
     def column(rows: Sequence[tuple[Any, ...]], index: int, *shape: int) -> Any:
         return np.array([row[index] for row in rows]).reshape(len(rows), *shape)
 
+    joints = len(JOINT_NAMES)
     encoder = [row for row in recording.markers if row[2] == "encoder"]
     decoder = [row for row in recording.markers if row[2] == "decoder"]
     pairs = min(len(encoder), len(decoder))
@@ -322,6 +324,12 @@ def save_clip(path: Path, plan: TrialPlan, trial: Trial, recording: TrialTrace) 
             point_times=column(encoder[:pairs], 1) / 1e9,
             encoder=column(encoder[:pairs], 3, points, 2),
             decoder=column(decoder[:pairs], 3, points, 2),
+            joint_times=column(recording.joints, 0),
+            joints=column(recording.joints, 1, joints),
+            command_times=column(recording.commands, 0),
+            commands=column(recording.commands, 2, joints),
+            lift_times=column(recording.cube, 0),
+            lifts=column(recording.cube, 1),
         )
 
 
@@ -332,4 +340,4 @@ def load_clip(path: Path) -> Clip:
     with np.load(path) as arrays:
         values = {name: arrays[name] for name in arrays.files}
     values["title"], values["success"] = str(values["title"]), bool(values["success"])
-    return Clip(**values)
+    return Clip(joint_names=JOINT_NAMES, **values)

@@ -178,8 +178,11 @@ def test_a_recording_comes_back_as_it_was(tmp_path, silent):
     assert clip.image_times.tolist() == [1.0]
     np.testing.assert_array_equal(clip.images[0], recording.images[0][2])
     if silent:
+        assert clip.commands.shape == (0, 6)
         assert len(clip.encoder) == len(clip.decoder) == len(clip.point_times) == 0
     else:
+        assert clip.commands.shape == (1, 6)
         assert clip.encoder.shape == clip.decoder.shape == (1, 5, 2)
         assert clip.decoder[0, 0].tolist() == [2.0, 2.0]
+    assert clip.lifts.tolist() == [0.0, 0.1]
     assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
