@@ -149,7 +149,8 @@ def install(facts, venv, extras):
             env=clean_environment(),
         )
     print("installing into {} (minutes, the first time)".format(venv), flush=True)
-    command = [python, "-m", "pip", "install", "--disable-pip-version-check"]
+    # Compiling all that comes along would take half of the time. Python compiles what it imports.
+    command = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile"]
     if not sys.stdout.isatty():
         command.append("--quiet")
     command += ["--editable", ".[{}]".format(extras)]

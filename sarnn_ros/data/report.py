@@ -495,8 +495,8 @@ def _displacement_problem(one: Displacement) -> Problem:
             "places, from fewer demonstrations each"
         )
         remedy = (
-            "put the camera where it will stand, and demonstrate there; align_cameras: true undoes "
-            "the move in training"
+            "put the camera where it will stand, and demonstrate there; align_cameras: true "
+            "undoes it in training"
         )
     if one.too_large:
         remedy = (

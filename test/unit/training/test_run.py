@@ -110,7 +110,7 @@ def test_kill_at_any_moment_loses_nothing_but_the_epoch(
     make_task: MakeTask, tmp_path: Path
 ) -> None:
     """Kill the training again and again at arbitrary moments, and resume until it is done."""
-    dataset, config = make_task(), make_config({**FAST, "epochs": 40})
+    dataset, config = make_task(), make_config({**FAST, "epochs": 12})
     data, out = tmp_path / "data.pickle", tmp_path / "policy"
     data.write_bytes(pickle.dumps((dataset, config)))
     epochs = []
