@@ -21,6 +21,8 @@ endif
 unexport AMENT_PREFIX_PATH COLCON_PREFIX_PATH CMAKE_PREFIX_PATH PYTHONPATH PYTHONHOME
 unexport RMW_IMPLEMENTATION ROS_DISTRO ROS_PYTHON_VERSION ROS_VERSION
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE
+# Every process would compile what it imports: hundreds are started here.
+unexport PYTHONDONTWRITEBYTECODE
 
 # PyTorch's own index has builds without CUDA, 3 GB smaller: make TORCH=cpu demo
 ifeq ($(TORCH),cpu)
@@ -51,7 +53,7 @@ demo-clean:  ## forget what the demo made, to start it over
 	rm -rf $(OUT)
 
 # mypy takes a minute of one core: it runs beside the unit tests. The nodes of a ROS test file are
-# shared.
+# shared; these tests wait a third of the time, so there are three processes for two cores.
 .PHONY: test
 test: $(STAMP)  ## lint, then all tests
 	@$(RUN) ruff check .
@@ -59,7 +61,7 @@ test: $(STAMP)  ## lint, then all tests
 	@$(RUN) mypy & mypy=$$!; \
 	$(VENV)/bin/pytest -n 2 --dist worksteal test/unit $(ARGS); tests=$$?; \
 	wait $$mypy && exit $$tests
-	@$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder test/system test/ros $(ARGS)
+	@$(VENV)/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder test/system test/ros $(ARGS)
 
 .PHONY: coverage
 coverage: $(STAMP)  ## which lines the tests run through, htmlcov/index.html

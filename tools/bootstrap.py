@@ -149,8 +149,7 @@ def install(facts, venv, extras):
             env=clean_environment(),
         )
     print("installing into {} (minutes, the first time)".format(venv), flush=True)
-    # Compiling all that comes along would take half of the time. Python compiles what it imports.
-    command = [python, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile"]
+    command = [python, "-m", "pip", "install", "--disable-pip-version-check"]
     if not sys.stdout.isatty():
         command.append("--quiet")
     command += ["--editable", ".[{}]".format(extras)]
