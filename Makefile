@@ -53,7 +53,7 @@ demo-clean:  ## forget what the demo made, to start it over
 	rm -rf $(OUT)
 
 # mypy takes a minute of one core: it runs beside the unit tests. The nodes of a ROS test file are
-# shared; these tests wait a third of the time, so there are three processes for two cores.
+# shared. With three processes for two cores they were late too often.
 .PHONY: test
 test: $(STAMP)  ## lint, then all tests
 	@$(RUN) ruff check .
@@ -61,7 +61,7 @@ test: $(STAMP)  ## lint, then all tests
 	@$(RUN) mypy & mypy=$$!; \
 	$(VENV)/bin/pytest -n 2 --dist worksteal test/unit $(ARGS); tests=$$?; \
 	wait $$mypy && exit $$tests
-	@$(VENV)/bin/pytest -n 3 --dist loadfile --no-loadscope-reorder test/system test/ros $(ARGS)
+	@$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder test/system test/ros $(ARGS)
 
 .PHONY: coverage
 coverage: $(STAMP)  ## which lines the tests run through, htmlcov/index.html
