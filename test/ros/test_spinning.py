@@ -6,10 +6,7 @@ fails."""
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterator
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import rclpy
@@ -34,44 +31,32 @@ def test_it_goes_on_after_any_exception():
     assert "no such bag" in said[0] and "Traceback" in said[0]
 
 
-@pytest.fixture
-def node(domain) -> Iterator[Any]:
+@pytest.mark.parametrize("callback", ["none", "ends", "never returns"])
+def test_it_ends_whatever_its_callbacks_do(callback, domain):
     context = rclpy.Context()
     rclpy.init(context=context, domain_id=domain)
     node = rclpy.create_node("busy", context=context)
-    yield node
-    node.destroy_node()
-    context.try_shutdown()
-
-
-def test_it_ends_in_the_middle_of_a_callback(node):
-    """Which needs the executor until its end."""
     said: list[str] = []
     spied = SimpleNamespace(get_logger=lambda: SimpleNamespace(error=said.append))
-    stop, begun = threading.Event(), threading.Event()
-    node.create_timer(0.001, lambda: (begun.set(), stop.wait(20.0), time.sleep(0.1)))
-    executor = SingleThreadedExecutor(context=node.context)
+    stop, begun, going_on = threading.Event(), threading.Event(), threading.Event()
+    returns = going_on if callback == "never returns" else stop
+    if callback == "none":
+        begun.set()
+    else:
+        node.create_timer(0.001, lambda: (begun.set(), returns.wait(20.0)))
+    executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     spinner = threading.Thread(target=spin, args=(executor, spied, stop))
     spinner.start()
     assert begun.wait(20.0)
     stop.set()
-    assert end_spinning(executor, spinner, 20.0)
+    patience = 0.1 if callback == "never returns" else 20.0
+    assert end_spinning(executor, spinner, patience) is (callback != "never returns")
     assert said == []
-
-
-def test_a_callback_that_never_returns_is_left(node):
-    stop, begun, going_on = threading.Event(), threading.Event(), threading.Event()
-    node.create_timer(0.001, lambda: (begun.set(), going_on.wait(20.0)))
-    executor = SingleThreadedExecutor(context=node.context)
-    executor.add_node(node)
-    spinner = threading.Thread(target=spin, args=(executor, node, stop))
-    spinner.start()
-    assert begun.wait(20.0)
-    stop.set()
-    assert not end_spinning(executor, spinner, 0.1)
     going_on.set()
     spinner.join(20.0)
+    node.destroy_node()
+    context.try_shutdown()
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,6 @@ ARROWS: dict[str, set[str]] = {
         *("errors", "signals", "validation", "yaml_file", "spec", "geometry"),
         *("data", "policy", "control", "viz"),
     },
-    # Drives the rest from outside, and writes bags; only its quick trials look inside.
     # Drives the rest from outside, and writes bags; only its quick trials look inside. Of `ros` it
     # takes how messages are made and how a node is run.
     "sim": {"errors", "files", "share", "signals", "spec", "streams", "data", "viz", "ros"},
