@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from sarnn_ros.streams.registration import (
@@ -29,6 +28,7 @@ from sarnn_ros.streams.registration import (
     correlate,
     register,
     resized,
+    shrink,
 )
 
 if TYPE_CHECKING:
@@ -112,7 +112,9 @@ def find_displacements(camera: str, episodes: Sequence[Episode]) -> list[Displac
     sizes = {one.source_sizes[camera] for one in shown}
     if len(shown) < MIN_EPISODES or len(sizes) != 1:
         return []
-    places = _search([_small(np.array(one.previews[camera][0])) for one in shown], sizes.pop())
+    places = _search(
+        [shrink(np.array(one.previews[camera][0]), SEARCH_WIDTH) for one in shown], sizes.pop()
+    )
     if len(places) < 2:
         return []
     return [
@@ -120,14 +122,6 @@ def find_displacements(camera: str, episodes: Sequence[Episode]) -> list[Displac
         for rows, near in places[1:]
         if (one := _confirm(camera, shown, places[0][0], rows, near)) is not None
     ]
-
-
-def _small(image: Image) -> Image:
-    height, width = image.shape[:2]
-    if width <= SEARCH_WIDTH:
-        return image
-    size = SEARCH_WIDTH, max(1, round(height * SEARCH_WIDTH / width))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _search(images: Sequence[Image], size: tuple[int, int]) -> list[tuple[list[int], Matrix]]:

@@ -134,12 +134,12 @@ def make_reference(first_images: Sequence[Image], source: tuple[int, int]) -> Re
     return Reference(np.rint(median).astype(np.uint8), np.asarray(grown == 0), source)
 
 
-def shrink(source: Image) -> Image:
-    """The camera's image (H, W, 3) in the size in which it is registered."""
+def shrink(source: Image, widest: int = REFERENCE_WIDTH) -> Image:
+    """The camera's image (H, W, 3) in the size in which it is registered, pixels."""
     height, width = source.shape[:2]
-    if width <= REFERENCE_WIDTH:
+    if width <= widest:
         return np.ascontiguousarray(source)
-    size = REFERENCE_WIDTH, max(1, round(height * REFERENCE_WIDTH / width))
+    size = widest, max(1, round(height * widest / width))
     return np.asarray(cv2.resize(source, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
