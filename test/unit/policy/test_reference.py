@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import bag_making as make
 import numpy as np
@@ -58,3 +60,33 @@ def test_of_many_episodes_a_hundred_are_read(monkeypatch: pytest.MonkeyPatch):
     assert not isinstance(made, str), made
     assert len(read) == 100 and (read[0], read[-1]) == (0, 249)
     assert np.diff(read).max() == 3, "evenly"
+
+
+@pytest.mark.parametrize("undone", [True, False])
+def test_a_camera_that_was_moved_and_undone_is_not_in_it(undone: bool):
+    """What is not undone the policy knows as it is, and the reference shows it."""
+    picture, rng = scene(), np.random.default_rng(1)
+    camera: Any
+    (camera,) = make.spec().cameras
+    nothing, numbers = np.zeros(0), np.zeros((0, 2))
+    episodes = []
+    for number in range(12):
+        first = shot(with_things(picture, rng, 1))
+        if number >= 8:
+            first = np.roll(first, 9, axis=1)
+        episodes.append(
+            Episode(
+                str(number), nothing.astype(np.int64), {}, numbers, numbers,
+                {camera.name: (WIDTH, HEIGHT)}, previews={camera.name: [first] * 3},
+            )
+        )  # fmt: skip
+    moved = SimpleNamespace(camera=camera.name, episodes=tuple("89") + ("10", "11"), undone=undone)
+    dataset: Any = SimpleNamespace(
+        spec=make.spec(), episodes=tuple(episodes), displacements=(moved,)
+    )
+    usual = reference._reference(camera, episodes[:8])
+    assert not isinstance(usual, str)
+    told: list[str] = []
+    found = reference.references_from_dataset(dataset, told.append)
+    alike = bool(found) and np.array_equal(found[camera.name][0].mask, usual[0].mask)
+    assert alike is undone, told
