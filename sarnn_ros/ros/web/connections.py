@@ -14,12 +14,13 @@ from collections import Counter
 from dataclasses import dataclass
 
 #: Of all clients. A process may open 1024 files by default; ROS takes 40.
-MAX_CONNECTIONS = 64
+MAX_CONNECTIONS = 128
 #: Of those that showed what `access` asks for; a browser opens six. The other places are for
 #: connections that have not yet said who they are.
 MAX_ADMITTED = 32
-#: Connections that are accepted in one turn of the event loop. A request is read in the third turn
-#: at the latest: three times as many must fit beside the admitted ones.
+#: Connections of each kind that are accepted in one turn of the event loop: a stop with the token,
+#: another request with it, others. A request is read in the third turn at the latest: nine times
+#: as many must fit beside the admitted ones.
 ACCEPTED_AT_ONCE = 8
 #: Time-out from one answered request to the next, or from the start, s. uvicorn closes idle
 #: connections after 5 s; what is open for longer trickles a request, or does not read its answer.
@@ -37,7 +38,7 @@ class _Connection:
 
 
 class Connections:
-    """Those that are open, the one that was answered longest ago first."""
+    """Those that are open, the one that asked or was answered longest ago first."""
 
     def __init__(self) -> None:
         self._open: dict[Client, _Connection] = {}
@@ -61,7 +62,8 @@ class Connections:
         """A request of it is served. Closes another one of these if there are too many."""
         if client not in self._open:
             return  # dropped, or gone
-        self._open[client].admitted = True
+        one = self._open[client] = self._open.pop(client)
+        one.admitted = True
         admitted = [key for key, one in self._open.items() if one.admitted and key != client]
         if len(admitted) >= MAX_ADMITTED:
             self._drop_one(admitted)

@@ -18,11 +18,13 @@ const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // -- what the user does ----------------------------------------------------------------------------
 
-async function run(action) {
+// A stop that did not come through is sent again: in a flood a connection may be reset.
+async function run(action, attempts = action === "stop" ? 3 : 1) {
   try {
     const answer = await fetch(`do/${action}`, { method: "POST", signal: AbortSignal.timeout(ANSWER_MS) });
     if (!answer.ok) note(action, await answer.text());
   } catch (error) {
+    if (attempts > 1) return run(action, attempts - 1);
     note(action, `the web server did not take it: ${error.message}`);
   }
 }

@@ -229,8 +229,9 @@ class PageServer(uvicorn.Server):
             asyncio.get_running_loop().add_reader(self._listening, self._accept)
 
     def _accept(self) -> None:
-        """Take all that wait, and keep the newest: of those whose request has come and holds the
-        token, and of the others."""
+        """Take all that wait, and keep the newest: of those who ask for a stop and show the token,
+        of those who show it, and of the others."""
+        stops: deque[socket.socket] = deque()
         with_token: deque[socket.socket] = deque()
         others: deque[socket.socket] = deque()
         loop = asyncio.get_running_loop()
@@ -238,7 +239,7 @@ class PageServer(uvicorn.Server):
             try:
                 one, _ = self._listening.accept()
                 one.setblocking(False)
-                kept = with_token if self._shows_token(one) else others
+                begun = self._begun(one)
             except (BlockingIOError, ConnectionAbortedError):
                 break
             except OSError as error:
@@ -248,22 +249,23 @@ class PageServer(uvicorn.Server):
                 loop.remove_reader(self._listening)
                 loop.call_later(RETRY_SECONDS, self._listen)
                 break
+            shown = self._token is not None and self._token in begun
+            kept = others if not shown else stops if b"do/stop " in begun else with_token
             kept.append(one)
             if len(kept) > ACCEPTED_AT_ONCE:
                 kept.popleft().close()
-        for one in (*others, *with_token):
+        for one in (*others, *with_token, *stops):
             task = loop.create_task(loop.connect_accepted_socket(self._protocol, one))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _shows_token(self, one: socket.socket) -> bool:
-        """Whether what has come holds the token somewhere: `access` looks closer."""
-        if self._token is None:
-            return False
+    @staticmethod
+    def _begun(one: socket.socket) -> bytes:
+        """What has come of a request, left unread: `access` looks closer."""
         try:
-            return self._token in one.recv(PEEKED_BYTES, socket.MSG_PEEK)
-        except OSError:
-            return False
+            return one.recv(PEEKED_BYTES, socket.MSG_PEEK)
+        except OSError:  # nothing yet
+            return b""
 
     def _protocol(self) -> asyncio.Protocol:
         made: asyncio.Protocol = self.config.http_protocol_class(

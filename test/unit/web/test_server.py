@@ -121,6 +121,27 @@ def test_who_has_shown_the_token_keeps_his_place(served: Served) -> None:
         one.close()
 
 
+def test_a_stop_is_taken_before_newer_requests(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taking = threading.Event()
+
+    def state(since: float) -> dict[str, object]:
+        taking.set()
+        time.sleep(0.3)
+        return {}
+
+    monkeypatch.setattr(served.view, "state", state)
+    others = [served.connect(f"GET /state HTTP/1.1\r\n{HEAD}\r\n")]
+    assert taking.wait(PATIENCE_SECONDS)
+    # The server is busy: these wait together to be accepted.
+    stop = served.connect(STOP)
+    others += [served.connect(f"GET /page.css HTTP/1.1\r\n{HEAD}\r\n") for _ in range(100)]
+    assert stop.recv(1 << 16).startswith(b"HTTP/1.1 202 ")
+    for one in (stop, *others):
+        one.close()
+
+
 def test_too_many_with_the_token_leave_places_for_others(served: Served) -> None:
     unread = [served.connect(f"GET /state HTTP/1.1\r\n{HEAD}\r\n") for _ in range(100)]
     assert served.ask(STOP)[0] == 202
