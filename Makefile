@@ -52,16 +52,28 @@ demo: $(STAMP)  ## demonstrate, record, train and grasp, in simulation, over ROS
 demo-clean:  ## forget what the demo made, to start it over
 	rm -rf $(OUT)
 
-# mypy takes a minute of one core: it runs beside the unit tests. The nodes of a ROS test file are
-# shared. With three processes for two cores they were late too often.
+# The ROS tests wait much, for real time. What only computes runs beside them at the lowest priority,
+# which leaves them the cores when they want them. The lines of each say whose they are.
 .PHONY: test
 test: $(STAMP)  ## lint, then all tests
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
-	@$(RUN) mypy & mypy=$$!; \
-	$(VENV)/bin/pytest -n 2 --dist worksteal test/unit $(ARGS); tests=$$?; \
-	wait $$mypy && exit $$tests
-	@$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder test/system test/ros $(ARGS)
+	@$(MAKE) --no-print-directory -j 3 mypy test-unit test-ros
+
+.PHONY: mypy test-unit test-ros
+mypy test-unit test-ros: SHELL := bash
+mypy test-unit test-ros: .SHELLFLAGS := -o pipefail -c
+# Ctrl-C is for what is before it.
+mypy test-unit test-ros: SAYS = | (trap '' INT; exec sed -u 's/^/$(@:test-%=%) | /')
+mypy: $(STAMP)
+	@nice -n 19 $(RUN) mypy $(SAYS)
+
+test-unit: $(STAMP)  ## the tests without ROS
+	@nice -n 19 $(VENV)/bin/pytest -n 2 --dist worksteal test/unit $(ARGS) $(SAYS)
+
+# The nodes of a file are shared. With three processes for two cores they were late too often.
+test-ros: $(STAMP)  ## the tests with ROS nodes
+	@$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder test/system test/ros $(ARGS) $(SAYS)
 
 .PHONY: coverage
 coverage: $(STAMP)  ## which lines the tests run through, htmlcov/index.html
