@@ -25,8 +25,8 @@ _COLUMNS = {
 
 
 def timing_table(name: str, message: str, values: Mapping[str, str]) -> Table:
-    """One row per stage, one per source's age. Percentiles are of the last minute, the last column
-    of all ticks since the start.
+    """One row per stage, one per source's age. Percentiles are of the newest ticks, the maximum of
+    all since the start.
 
     :param values: key and value of the status `<node>: timing`.
     """
@@ -64,11 +64,13 @@ def latency(
     from sarnn_ros.signals import stop_on_signals
 
     heard: list[Table] = []
-    wanted = f"{'/' + node.lstrip('/')}: timing" if node else ": timing"
+    wanted = f"{'/' + node.lstrip('/')}: timing" if node else ""
 
     def take(message: Any) -> None:
+        nonlocal wanted
         for status in message.status:
-            if status.name == wanted or (not node and status.name.endswith(wanted)):
+            if status.name == wanted or (not wanted and status.name.endswith(": timing")):
+                wanted = status.name
                 values = {pair.key: pair.value for pair in status.values}
                 name = status.name.removesuffix(": timing")
                 heard[:] = [timing_table(name, status.message, values)]

@@ -22,7 +22,8 @@ STILL_STEPS = 0.02
 class FollowingWatch:
     """See the module. For the control thread only.
 
-    :param ticks: as many in a row without any movement are a fault; 0: never.
+    :param ticks: so many in a row that command a movement, and none in them, are a fault; 0
+        switches it off.
     :param names: of the commanded joints.
     :param max_step: their step limits, rad or m.
     :param exempt: joints of a gripper: its fingers are stopped by what they hold.
@@ -39,8 +40,9 @@ class FollowingWatch:
 
     def reset(self) -> None:
         """Forget all states so far."""
-        self._anchor: tuple[Vector, int] | None = None  # where it stands, and that stamp
-        self._count = self._fresh = 0
+        self._anchor: Vector | None = None  # where it stands
+        self._last: tuple[Vector, int] | None = None  # the state and the stamp of the tick before
+        self._count = self._repeats = 0
 
     def check(
         self, state: Vector, present: Vector, stamp_ns: int, commanded: Vector | None
@@ -56,23 +58,29 @@ class FollowingWatch:
             self.reset()
             return {}
         rows = self._rows
+        repeated = (
+            self._last is not None
+            and np.array_equal(state, self._last[0])
+            and stamp_ns != self._last[1]
+        )
+        self._last = state, stamp_ns
         away = np.abs(commanded - present)[rows] / self._max_step[rows]
         worst = rows[int(away.argmax())]
-        if self._anchor is None or not self._stands(present):
-            self._anchor, self._count, self._fresh = (present, stamp_ns), 0, 0
-            self._state = state
+        if self._anchor is None or not self._stands(present, self._anchor):
+            self._anchor, self._count, self._repeats = present, 0, 0
             return {}
         if away.max() < COMMANDED_AWAY_STEPS:
+            self._count = self._repeats = 0
             return {}
         self._count += 1
-        self._fresh += stamp_ns != self._anchor[1] and np.array_equal(state, self._state)
+        self._repeats += repeated
         if self._count < self._ticks:
             return {}
         found = (
             f"{self._names[worst]} is at {present[worst]:.4g} rad or m and was commanded to "
             f"{commanded[worst]:.4g}; for {self._count} ticks no joint has moved"
         )
-        if self._fresh >= self._ticks:
+        if self._repeats >= self._ticks - 1:  # the first of alike states repeats none
             return {
                 "frozen:joints": f"the joint states are stamped anew and the same to the last "
                 f"bit: {found}: has the driver lost the robot, or is the controller switched off?"
@@ -82,7 +90,6 @@ class FollowingWatch:
             "commands, is it switched off, or the arm blocked?"
         }
 
-    def _stands(self, present: Vector) -> bool:
-        assert self._anchor is not None
-        moved = np.abs(present - self._anchor[0])[self._rows]
+    def _stands(self, present: Vector, anchor: Vector) -> bool:
+        moved = np.abs(present - anchor)[self._rows]
         return bool((moved <= STILL_STEPS * self._max_step[self._rows]).all())

@@ -168,7 +168,6 @@ class ControlLoop:
         if tick.reset or order.state not in STARTED:
             parts.watch.reset()
             parts.following.reset()
-            parts.effort.reset()
         faults.update(parts.watch.check(found))
         faults.hard.update(self._watch_effort(found, order))
         commanded = self._motion.past(tick.label_ns)[1]
@@ -182,10 +181,13 @@ class ControlLoop:
         began, are not those of the demonstrations."""
         watch, here = self.parts.effort, self._present
         watch.look_for(found.effort)
-        if order.state not in MAY_COMMAND or self._settings().dry_run:
-            return {}
         trained = (self._trained_min <= here) & (here <= self._trained_max)
-        if order.state is State.RAMPING and not trained.all():
+        if (
+            order.state not in MAY_COMMAND
+            or self._settings().dry_run
+            or (order.state is State.RAMPING and not trained.all())
+        ):
+            watch.reset()
             return {}
         return watch.check(found.effort)
 

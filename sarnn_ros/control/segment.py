@@ -53,8 +53,10 @@ class Segment:
     def position(self, time_ns: int) -> Vector:
         """Before the start it is at `start`, after the end at `end`, exactly."""
         u = self._phase(time_ns)
-        if u in (0.0, 1.0):
-            return (self.start, self.end)[int(u)].copy()
+        if u == 0.0:
+            return self.start.copy()
+        if u == 1.0:
+            return self.end.copy()
         distance = self.end - self.start
         position = self.start + u * u * (3.0 - 2.0 * u) * distance
         position += u * (1.0 - u) ** 2 * self._duration * self.start_velocity
@@ -65,7 +67,7 @@ class Segment:
         )
 
     def velocity(self, time_ns: int) -> Vector:
-        """rad/s or m/s. Before the start and after the end as there."""
+        """rad/s or m/s. Before the start the start's, after the end the end's."""
         u = self._phase(time_ns)
         mean = (self.end - self.start) / self._duration
         velocity: Vector = (

@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sarnn_ros.errors import PolicyError
 from sarnn_ros.streams.align import grid_tick, silence_ns
 
 #: How long a thread may take to end, s. Only a policy that does not return takes longer.
@@ -30,8 +31,8 @@ class Repeat:
 
     :param period_s: between two calls.
     :param on_error: called with what `work` raised; the thread goes on.
-    :param waits: whether `stop` waits for the call under way. Not for what only looks, and may
-        take its time: it ends by itself.
+    :param waits: whether `stop` waits for the call under way. False for work that changes nothing
+        at the robot: it may end later.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Repeat:
         self._thread.start()
 
     def stop(self) -> bool:
-        """Returns whether it has ended, or need not. It may be started again."""
+        """True if the thread has ended, or `waits` is false. It may be started again."""
         self._stopping.set()
         if self._thread is None or not self._waits:
             return True
@@ -113,10 +114,14 @@ class Ticker(ABC):
     def start(self) -> None:
         """Nothing from before the start makes a tick.
 
-        :raises TimeoutError: the tick that was under way at the stop has not ended.
+        :raises PolicyError: the tick that was under way at the stop has not ended.
         """
         if self._thread is not None and self._thread.is_alive():
-            raise TimeoutError("the tick before has not ended: does the policy never return?")
+            raise PolicyError(
+                "the tick that was under way at the last stop has not ended: the policy does not "
+                "return",
+                remedy="end this process and start it again",
+            )
         self._stopping = False
         self._begin()
         self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)

@@ -21,9 +21,9 @@ from sarnn_ros.control.settings import WatchSettings
 from sarnn_ros.spec import NANOSECONDS
 from sarnn_ros.streams.observe import Observation
 
-#: Smallest "largest step" that is used for a joint, rad or m: also the reading of a joint that
-#: stands still has noise.
-SMALLEST_STEP = 1e-3
+#: A joint's largest step is taken as no smaller than this, rad or m: measurement noise must not
+#: count as large steps.
+MIN_LARGEST_STEP = 1e-3
 #: A joint that moves by more of its largest steps than this from one message to the next, or
 #: within one period, has jumped: an arm cannot.
 JUMP_STEPS = 3.0
@@ -40,8 +40,10 @@ NO_EFFORTS = (
 class _Picture:
     stamp: int
     pixels: NDArray[np.uint8]
+    #: Joints when it was seen first.
+    present: NDArray[np.float64]
     repeats: int = 0
-    travel: float = 0.0
+    moved: bool = False
 
 
 class ObservationWatch:
@@ -66,7 +68,7 @@ class ObservationWatch:
         self._sizes = sizes
         self._indices = indices
         self._names = names
-        self._max_step = np.maximum(max_step, SMALLEST_STEP)
+        self._max_step = np.maximum(max_step, MIN_LARGEST_STEP)
         self.reset()
 
     def reset(self) -> None:
@@ -79,13 +81,10 @@ class ObservationWatch:
         present = observation.state[self._indices]
         if observation.jumps is not None and self._present is not None:
             self._check_jump(observation.jumps[self._indices], faults)
-        last = present if self._present is None else self._present
-        steps = np.abs(present - last) / self._max_step
         self._present = present
         for name, pixels in observation.sources.items():
             self._check_size(name, pixels, faults)
-            stamp = observation.stamps[name]
-            self._check_frozen(name, pixels, stamp, float(steps.max()), faults)
+            self._check_frozen(name, pixels, observation.stamps[name], present, faults)
         return faults
 
     def _check_jump(self, changes: NDArray[np.float64], faults: Faults) -> None:
@@ -111,18 +110,24 @@ class ObservationWatch:
             )
 
     def _check_frozen(
-        self, name: str, pixels: NDArray[np.uint8], stamp: int, travel: float, faults: Faults
+        self,
+        name: str,
+        pixels: NDArray[np.uint8],
+        stamp: int,
+        present: NDArray[np.float64],
+        faults: Faults,
     ) -> None:
         last = self._pictures.get(name)
         if last is None or not _alike(last.pixels, pixels):
-            self._pictures[name] = _Picture(stamp, pixels)
+            self._pictures[name] = _Picture(stamp, pixels, present)
             return
         last.repeats += stamp != last.stamp
         last.stamp = stamp
-        last.travel += travel
+        # Not the way it went: noise of a joint that stands still adds up.
+        last.moved |= bool((np.abs(present - last.present) >= self._max_step).any())
         limit = self._settings.frozen_ticks
-        # A still scene before a camera without noise looks the same; one with a moving arm not.
-        if limit and last.repeats >= limit and last.travel >= 1.0:
+        # A still scene gives equal images where the camera has no noise; a moving arm does not.
+        if limit and last.repeats >= limit and last.moved:
             faults.soft[f"frozen:{name}"] = (
                 f"{name}: {last.repeats} images alike, byte for byte, while the robot moved: "
                 "restart the camera's driver"
@@ -178,14 +183,16 @@ class EffortWatch:
             )
 
     def check(self, effort: NDArray[np.float64] | None) -> dict[str, str]:
-        """Look at one tick. :param effort: as `Observation.effort`.
+        """Look at one tick.
+
+        :param effort: as `Observation.effort`.
         :returns: hard faults, text by code.
         """
         margin = self._settings().effort
         if not margin or not self._rows:
             return {}
         known, slack = self._known(effort), margin * (self._high - self._low)
-        with np.errstate(invalid="ignore"):  # of NaN both are false
+        with np.errstate(invalid="ignore"):  # comparisons with NaN are false
             beyond = (known < self._low - slack) | (known > self._high + slack)
             within = ~beyond & np.isfinite(known)
         self._counts = (self._counts + beyond) * ~within

@@ -53,12 +53,12 @@ def check_expansion(what: str, size: int, packed: int, *, where: object = None) 
 
 
 def check_pixels(what: str, width: int, height: int, *, where: object = None) -> None:
-    """:raises BagError: an image of this size is none, or larger than any camera's."""
+    """:raises BagError: a side is below 1 pixel, or there are more than `MAX_PIXELS`."""
     if width < 1 or height < 1 or width * height > MAX_PIXELS:
         raise BagError(
             f"{what} has {width} x {height} pixels; at least 1 and at most {MAX_PIXELS} are read",
             where=where,
-            remedy=_REMEDY,
+            remedy=_REMEDY if width > 0 and height > 0 else "record it again: this is no image",
         )
 
 
@@ -68,7 +68,7 @@ def most_unpacked(packed: int) -> int:
 
 
 def bytes_of(shape: Iterable[int], itemsize: int) -> int:
-    """Of an array, exactly: NumPy's own product overflows."""
+    """Size of an array in bytes, as a Python integer: NumPy's product overflows."""
     return math.prod(int(length) for length in shape) * itemsize
 
 
@@ -84,15 +84,18 @@ def _check(what: str, size: int, most: int, where: object) -> None:
 def unpack_zstd(raw: bytes | memoryview) -> bytes:
     """:raises BagError: more than `MAX_RECORD_BYTES`.
     :raises zstandard.ZstdError: damaged.
+    :raises ValueError: cut off.
     """
     data = bytes(raw)
     size = zstandard.frame_content_size(data)
     if size >= 0:
         check_in_memory("a chunk", size)
         return zstandard.decompress(data)
-    reader = zstandard.ZstdDecompressor().stream_reader(data)
-    unpacked = _no_more_than_allowed(reader.read(MAX_RECORD_BYTES + 1))
-    if not unpacked:
+    with zstandard.ZstdDecompressor().stream_reader(data) as reader:  # reads a bounded part
+        _no_more_than_allowed(reader.read(MAX_RECORD_BYTES + 1))
+    whole = zstandard.ZstdDecompressor().decompressobj()  # knows whether it is whole
+    unpacked = whole.decompress(data)
+    if not whole.eof:
         raise ValueError("compressed data that are cut off")
     return unpacked
 
@@ -100,6 +103,7 @@ def unpack_zstd(raw: bytes | memoryview) -> bytes:
 def unpack_lz4(raw: bytes | memoryview) -> bytes:
     """:raises BagError: more than `MAX_RECORD_BYTES`.
     :raises RuntimeError: damaged.
+    :raises ValueError: cut off.
     """
     # A frame may declare a size; lz4.frame.decompress would allocate it unseen.
     return _unpack(lz4.frame.LZ4FrameDecompressor(), bytes(raw))
@@ -108,6 +112,7 @@ def unpack_lz4(raw: bytes | memoryview) -> bytes:
 def unpack_bz2(raw: bytes | memoryview) -> bytes:
     """:raises BagError: more than `MAX_RECORD_BYTES`.
     :raises OSError: damaged.
+    :raises ValueError: cut off.
     """
     return _unpack(bz2.BZ2Decompressor(), bytes(raw))
 
@@ -137,7 +142,7 @@ def inside(root: Path, path: Path) -> Path:
         found, folder = path.resolve(), root.resolve()
         is_inside = found.is_relative_to(folder)
         if folder.parent.name == "snapshots":
-            # Not resolved: if it is a link itself, nothing is in it.
+            # `blobs` is not resolved: if it is a link, no file counts as inside.
             is_inside |= found.is_relative_to(folder.parent.parent / "blobs")
     except (OSError, RuntimeError, ValueError) as error:  # links in a circle, a NUL character
         raise BagError(

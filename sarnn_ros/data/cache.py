@@ -4,7 +4,8 @@
 
 One folder per bag and spec, which appears under its name when it is complete, by a rename. So an
 interruption leaves no half-written entry. If two trainings decode the same bag at once, the second
-to finish discards its copy. The cache may be deleted at any time.
+to finish discards its copy. The cache may be deleted while
+no training uses it.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ from sarnn_ros.spec import Spec
 
 #: To be raised when the same bag and spec give other arrays than before.
 VERSION = 9
-#: Of a file's beginning and of its end, what `key_of` looks at.
+#: `key_of` reads so many bytes at the start and at the end of each file.
 _END_BYTES = 1 << 16
 #: Files that may be open. Each camera of each episode is one, and shells usually allow 1024.
 MAX_OPEN_FILES = 1 << 16
 
-#: Small ones that every episode has.
+#: Arrays of every episode that are read into memory.
 _ARRAYS = ("ticks", "joints", "targets")
 _REPORT = TypeAdapter(BagReport)
 
@@ -57,7 +58,10 @@ def default_cache() -> Path:
 def read_bag_cached(
     path: Path, spec: Spec, name: str, root: Path, moved: Moved = NOT_MOVED
 ) -> Read:
-    """As `read_bag`; see `read_cached`."""
+    """As `read_bag`; see `read_cached`.
+
+    :raises OSError: a file cannot be read.
+    """
     files = bag_files(path)
     if path.is_dir() and (path / "metadata.yaml").exists():
         files = [*files, path / "metadata.yaml"]
@@ -90,7 +94,7 @@ def read_cached(entry: Path, read: Callable[[Allocate | None], Read]) -> Read:
                     raise
 
             episodes, report = read(allocate)
-            if failed:  # no fault of the recording, as which it was reported
+            if failed:  # `read` blamed the recording: the disk of the cache was at fault
                 raise failed[0]
             if not episodes:
                 return episodes, report  # the reason may pass: look again the next time
@@ -110,7 +114,10 @@ def read_cached(entry: Path, read: Callable[[Allocate | None], Read]) -> Read:
 
 def key_of(files: Iterable[Path], spec: Spec, *more: object) -> str:
     """What the arrays depend on: the files (name, size, time of change, first and last 64 KiB),
-    the spec, this code's version, and `more`."""
+    the spec, this code's version, and `more`.
+
+    :raises OSError: a file cannot be read.
+    """
     digest = hashlib.sha256(f"{VERSION}:{more!r}:{spec.model_dump_json()}".encode())
     for file in files:
         about = file.stat()
@@ -183,7 +190,7 @@ def _load(folder: Path) -> tuple[list[Episode], BagReport] | None:
             _load_episode(folder, number, one) for number, one in enumerate(about["episodes"])
         ]
         return episodes, _REPORT.validate_python(about["report"])
-    except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile) as error:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             raise ConfigError(
                 "more files are open than the system allows: each camera of each episode is one",
@@ -225,6 +232,7 @@ def _load_episode(folder: Path, number: int, about: dict[str, Any]) -> Episode:
     file = folder / f"{number}.npz"
     with np.load(file, allow_pickle=False) as arrays:
         small = {name: arrays[name] for name in (*_ARRAYS, "efforts") if name in arrays}
+        shown = [camera for camera in sizes if f"preview.{camera}" in arrays]
     images = {
         camera: np.load(folder / f"{number}.image.{camera}.npy", mmap_mode="r", allow_pickle=False)
         for camera in sizes
@@ -235,6 +243,6 @@ def _load_episode(folder: Path, number: int, about: dict[str, Any]) -> Episode:
         source_sizes=sizes,
         digest=about["digest"],
         lead=tuple(about["lead"]),
-        previews=_Previews(file, sizes),
+        previews=_Previews(file, shown),
         **small,
     )

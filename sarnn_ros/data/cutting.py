@@ -46,6 +46,16 @@ class Cut:
         self.ticks = self.ticks[window]
         self.chosen = [rows[window] for rows in self.chosen]
         self.images = {camera: array[window] for camera, array in self.images.items()}
+        first, end = window.start, window.stop
+        self.undecodable = [
+            (camera, row - first, error)
+            for camera, row, error in self.undecodable
+            if first <= row < end
+        ]
+        self.previews = {
+            camera: {row - first: image for row, image in some.items() if first <= row < end}
+            for camera, some in self.previews.items()
+        }
 
     def check_holes(self, report: BagReport, streams: Sequence[Stream]) -> None:
         """:raises BagError: a source is not observable at a tick in the middle."""
@@ -81,13 +91,13 @@ def windows(
         parts = np.split(usable, breaks + 1)
         spans = [(int(grid[part[0]]), int(grid[part[-1]])) for part in parts]
     elif split.times is not None:
-        origin = int(grid[0])
+        origin = int(grid[0]) if len(grid) else 0
         spans = [
             (origin + round(start * NANOSECONDS), origin + round(end * NANOSECONDS))
             for start, end in split.times
         ]
     elif split.marker is not None:
-        spans = _marked(marker, int(grid[-1]))
+        spans = _marked(marker, int(grid[-1]) if len(grid) else 0)
     else:
         return [(name, slice(0, len(grid)))]
     if not spans:

@@ -428,7 +428,9 @@ def _finish(cut: Cut, recording: BagIngest, report: BagReport) -> Episode:
         ),
         lead=lead_of(spec, commands, joints),
         previews={
-            camera: [shown[row] for row in sorted(shown)] for camera, shown in cut.previews.items()
+            camera: [shown[row] for row in sorted(shown)]
+            for camera, shown in cut.previews.items()
+            if 0 in shown  # the first image may have been void
         },
     )
 

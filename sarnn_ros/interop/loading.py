@@ -85,12 +85,12 @@ class Recording:
         """:raises ConfigError: the cache cannot be written."""
         if self.left_out or self.unreadable:
             return [], _not_read(self)
-        if self.take is None:
-            return read_bag_cached(self.path, spec, self.name, root, moved)
         try:
+            if self.take is None:
+                return read_bag_cached(self.path, spec, self.name, root, moved)
             key = key_of(self.take.files, spec, self.name, arrays, *told(moved))
         except OSError:  # reading it says what is wrong
-            return self.read(spec, arrays)
+            return self.read(spec, arrays, moved=moved)
         return read_cached(
             root / key, lambda allocate: self.read(spec, arrays, allocate, moved=moved)
         )

@@ -968,6 +968,21 @@ def test_an_arm_that_touches_something_holds_and_latches():
     assert bench.run(2).state is State.COMMANDING, "it counts anew"
 
 
+def test_efforts_before_a_hold_count_no_more_after_it():
+    bench = feeling()
+    bench.effort = np.zeros(2)
+    bench.control.start()
+    assert bench.run(2).state is State.COMMANDING
+    for _ in range(3):
+        bench.effort = np.array([0.0, 9.0])
+        assert bench.run().state is not State.FAULTED
+        bench.effort = None  # unknown, so that nothing but the hold ends the count
+        bench.found = Faults(soft={"frozen:front": "front: frozen"})
+        assert bench.run().state is State.HOLDING
+        bench.found = Faults()
+        assert bench.run(5).state is State.COMMANDING
+
+
 def test_what_a_dry_run_does_not_move_touches_nothing():
     bench = feeling(dry_run=True)
     bench.control.start()

@@ -36,11 +36,19 @@ def watch(moves, commands, *, noise=0.0, exempt=()) -> list[str]:
         (np.arange(9) * 0.01, np.arange(9) * 0.01 + 0.1, 0.0, None),  # it lags
         ([0.0] * 5 + [0.1] * 4, [0.1] * 9, 0.0, None),  # it was slow
         ([0.0] * 9, [0.1, None] * 5, 0.0, None),
+        ([0.0] * 40, [0.1, 0.03, 0.03, 0.03] * 10, 0.0, None),  # not in a row
+        ([0.0] + [0.001] * 9, [0.1] * 10, 0.0, "frozen:joints"),  # came to rest, then froze
     ],
 )
 def test_no_movement_at_all(moves, commands, noise, code):
     found = watch(moves, commands, noise=noise)
     assert set(found) == ({code} if code else set())
+
+
+def test_a_state_that_is_not_stamped_anew_is_no_frozen_driver():
+    looks = FollowingWatch(TICKS, ("a",), np.array([0.2]))
+    found = [looks.check(np.zeros(1), np.zeros(1), min(t, 1), np.full(1, 0.1)) for t in range(9)]
+    assert set().union(*found) == {"not_following"}
 
 
 def test_a_gripper_may_be_stopped_by_what_it_holds():

@@ -26,6 +26,7 @@ from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from rosbags.typesys import Stores, get_typestore
 
 from sarnn_ros.data.bags import Bag, find_bags
+from sarnn_ros.data.bounds import unpack_zstd
 from sarnn_ros.data.dataset import Episode
 from sarnn_ros.data.reading import read_bag
 from sarnn_ros.errors import BagError
@@ -450,6 +451,14 @@ class TestDamage:
         with pytest.raises(BagError) as error:
             load_dataset([tmp_path], make.spec())
         assert "hole" in str(error.value) and "at 10 Hz, 0 of its ticks" in str(error.value)
+
+
+def test_a_chunk_of_zstd_that_is_cut_off_is_no_whole_one():
+    packer = zstandard.ZstdCompressor(write_content_size=False)
+    packed = packer.compress(np.random.default_rng(0).bytes(400_000))
+    assert len(unpack_zstd(packed)) == 400_000
+    with pytest.raises(ValueError, match="cut off"):
+        unpack_zstd(packed[: len(packed) // 2])
 
 
 def test_recovery_of_a_zstd_file_that_is_cut(tmp_path):

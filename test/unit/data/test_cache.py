@@ -207,3 +207,22 @@ def test_memory_does_not_grow_with_the_bag(tmp_path):
         tracemalloc.stop()
     images = 10 * 20 * 64 * 64 * 3
     assert peaks[1] - peaks[0] < images / 4, peaks
+
+
+@pytest.mark.parametrize("damage", ["unreadable", "a link to nothing"])
+def test_a_bag_that_cannot_be_opened_leaves_the_others(bags, tmp_path, monkeypatch, damage):
+    (file,) = (bags / "take0").glob("*.mcap")
+    file.rename(tmp_path / file.name)
+    if damage == "a link to nothing":
+        file.symlink_to(tmp_path / "gone.mcap")
+    else:
+        (bags / "take0" / file.name).symlink_to(file)  # to itself: opening it fails, for root too
+    dataset = load(bags, tmp_path / "cache")
+    assert [one.name for one in dataset.episodes] == ["take1"]
+
+
+def test_an_entry_that_was_emptied_is_made_again(bags, tmp_path):
+    first = load(bags, tmp_path / "cache")
+    for entry in entries(tmp_path / "cache"):
+        (entry / "0.npz").write_bytes(b"")
+    assert load(bags, tmp_path / "cache").fingerprint == first.fingerprint
