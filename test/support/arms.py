@@ -259,7 +259,12 @@ def assert_silent(arm: Arm, wait: Any) -> None:
     wait(lambda: robot.now_ns > allowed() + 3 * promises.period_ns, "three ticks")
     robot.catch_up()
     late = (robot.last_ns - allowed()) / SECOND
-    assert late <= 0.0, f"a command {late:.3f} s later than allowed\n{arm.process.output}"
+    text = f"a command {late:.3f} s later than allowed\n{arm.process.output}"
+    with robot.record:
+        last = [tuple(command.position) for command in robot.commands[-2:]]
+    # A hold may come late from a node that got no core. Only one: the next would be a command.
+    assert_in_time(late <= 0.0 or len(set(last)) != 1 or late * SECOND > promises.period_ns, text)
+    assert late <= 0.0, text
 
 
 def assert_none_from(arm: Arm, since_ns: int) -> None:
