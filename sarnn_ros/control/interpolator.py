@@ -26,7 +26,7 @@ from sarnn_ros.control.outlet import (
     Instant,
     Interruption,
 )
-from sarnn_ros.control.segment import Segment
+from sarnn_ros.control.segment import Kind, Segment
 from sarnn_ros.control.ticker import GridTicker
 
 Vector = NDArray[np.float64]
@@ -48,7 +48,7 @@ class SetpointInterpolator:
         self,
         period_ns: int,
         interval_ns: int,
-        kind: str,
+        kind: Kind,
         outlet: CommandOutlet,
         immediate: Sequence[int] = (),
     ) -> None:

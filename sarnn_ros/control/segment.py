@@ -8,11 +8,13 @@ Units are rad or m, s and ns; vectors have one entry per commanded joint.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float64]
+Kind = Literal["linear", "cubic"]
 
 
 @dataclass
@@ -27,7 +29,7 @@ class Segment:
     :param end_ns: when it is at `end`, moving with `end_velocity`; later than `start_ns`.
     """
 
-    kind: str
+    kind: Kind
     start_ns: int
     end_ns: int
     start: Vector

@@ -225,7 +225,7 @@ class FormatWatch:
         not become the first.
     """
 
-    def __init__(self, since_ns: Callable[[], int] = lambda: 0) -> None:
+    def __init__(self, since_ns: Callable[[], int]) -> None:
         self._since_ns = since_ns
         self._lock = threading.Lock()
         self.reset()
