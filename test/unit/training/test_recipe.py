@@ -63,6 +63,7 @@ def spec() -> Spec:
     return parse_spec(SPEC)
 
 
+@pytest.mark.usefixtures("quick_search")
 @pytest.mark.parametrize(
     ("recipe", "options", "cropped"),
     [("fast", {}, True), ("fast", {"crop": False}, False)],
@@ -114,6 +115,7 @@ def test_before_the_crop_the_whole_images_are_shown(bags: Path) -> None:
     assert seen
 
 
+@pytest.mark.usefixtures("quick_search")
 @pytest.mark.parametrize("align", [True, False])
 def test_a_moved_camera_is_aligned_where_asked(
     align: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
