@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import pytest
 from reruns import Reruns
 
 HERE = Path(__file__).parent
+
+# Read when torch is first imported, here and in child processes. Most networks of the tests are
+# too small for more, and there is a test process per core already.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell without job control starts background jobs with SIGINT ignored, nohup everything with
 # SIGHUP ignored, and so would we and all children that the tests interrupt.

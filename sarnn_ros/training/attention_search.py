@@ -258,11 +258,13 @@ def _without_copies(points: Tensor, least: int) -> list[int]:
     """Numbers of the candidates whose points (S, E, M, 2) are not near copies of earlier ones';
     at least `least`."""
     flat = points.permute(2, 0, 1, 3).flatten(1)
-    near = torch.cdist(flat, flat, p=1) / flat.shape[1] < MAX_COPY_DISTANCE
+    near = (torch.cdist(flat, flat, p=1) / flat.shape[1] < MAX_COPY_DISTANCE).cpu().numpy()
     kept: list[int] = []
+    copies = np.zeros(len(flat), dtype=bool)  # of one that is kept
     for one in range(len(flat)):
-        if not bool(near[one, kept].any()):
+        if not copies[one]:
             kept.append(one)
+            copies |= near[:, one]
     return kept + [one for one in range(len(flat)) if one not in kept][: max(0, least - len(kept))]
 
 

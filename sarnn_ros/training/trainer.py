@@ -51,7 +51,7 @@ from sarnn_ros.training.explained import (
 )
 from sarnn_ros.training.footprint import Fits
 from sarnn_ros.training.hold_units import MAX_HOLD_UNITS, make_hold_units
-from sarnn_ros.training.machine import one_thread
+from sarnn_ros.training.machine import flush_subnormals, one_thread
 from sarnn_ros.training.points import PointScale
 from sarnn_ros.training.recipe import RECIPE, Plan
 from sarnn_ros.training.schedule import cosine, loss_weight
@@ -319,6 +319,7 @@ class Trainer:
             self.epoch += 1
             yield epoch
 
+    @flush_subnormals()
     def update(self, episodes: Tensor) -> Tensor:
         """One step on the loss of these episodes (B,). Returns image, joint, point, total."""
         config = self.config
@@ -337,6 +338,7 @@ class Trainer:
             self.points[..., : self.model.point_dim][where] = fresh.detach()
         return torch.cat([losses, (weights * losses).sum(0, keepdim=True)])
 
+    @flush_subnormals()
     def update_recurrent(self, count: int) -> Tensor:
         """One step of the recurrent part alone, on the stored points of `count` episodes, or of
         all if there are fewer. Returns its loss."""
@@ -367,6 +369,7 @@ class Trainer:
         """
         return self.scale is not None
 
+    @flush_subnormals()
     def search_attention(self, say: Callable[[str], None] = lambda text: None) -> None:
         """Before the first epoch: find the attention, and freeze it; or say why it is trained."""
         if not self.plan.search_attention:
@@ -424,6 +427,7 @@ class Trainer:
         self.scale.fold(model)
         return model
 
+    @flush_subnormals()
     @torch.no_grad()
     def validate(self) -> tuple[Losses, float | None]:
         """Losses of `final_model` on the clean validation episodes, with the final loss weights;
@@ -493,6 +497,7 @@ class Trainer:
         remembered = model.with_remembered(*whole.tensor_split([model.point_dim], -1))
         return remembered * data.steps().unsqueeze(-1)
 
+    @flush_subnormals()
     @torch.no_grad()
     def encode(self, data: Sequences, where: Tensor, model: SARNN) -> Tensor:
         """`encode` of clean frames, few of which are in memory at once.

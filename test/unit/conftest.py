@@ -38,6 +38,13 @@ def quick_export(monkeypatch: pytest.MonkeyPatch) -> None:
     quick_export.install(monkeypatch)
 
 
+@pytest.fixture
+def quick_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search for attention with a sixth of the filters; for tests that are about something
+    else than what it finds."""
+    monkeypatch.setattr("sarnn_ros.training.attention_search.EXEMPLARS", 16)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """The test of the above says nothing where it is not in force."""
     return True if collection_path.name == "test_without_ros.py" and not _alone(config) else None

@@ -28,6 +28,13 @@ from sarnn_ros.spec import CameraSpec, Crop, dump_spec, load_spec
 from sarnn_ros.streams.preprocess import crop_resize
 
 MS = 1_000_000
+#: Of a training that is about something else.
+LITTLE = [
+    word
+    for setting in ("attention=train", "epochs=1", "inner_steps=1", "encoder_frames=8",
+                    "image_frames=2", "threads=1")
+    for word in ("--set", setting)
+]  # fmt: skip
 
 
 def report_on(tmp_path: Path, *made: make.Recording, **spec) -> DatasetReport:
@@ -400,6 +407,7 @@ def test_the_page_shows_pictures_before_tables_and_folds_what_is_long(tmp_path: 
     assert content.count("<details>") == content.count("</details>") == 2
 
 
+@pytest.mark.usefixtures("quick_search")
 def test_a_search_says_what_it_finds_with_the_crop_of_training(tmp_path: Path) -> None:
     record_small_object(tmp_path / "bags", 10)
     file, said = tmp_path / "spec.yaml", tmp_path / "said.json"
@@ -467,7 +475,7 @@ def test_training_crops_to_where_the_episodes_differ(tmp_path):
         result = CliRunner().invoke(
             app,
             ["train", str(tmp_path / "bags"), "--spec", str(tmp_path / "spec.yaml"), "--dry-run",
-             "--out", str(tmp_path / "policy"), "--set", "attention=train"],
+             "--out", str(tmp_path / "policy"), *LITTLE],
             env={"COLUMNS": "400"},
         )  # fmt: skip
         assert result.exit_code == 0, result.output
@@ -476,6 +484,7 @@ def test_training_crops_to_where_the_episodes_differ(tmp_path):
         assert ("front 64x48" in result.output) is not taken
 
 
+@pytest.mark.usefixtures("quick_export")
 def test_training_leaves_a_picture_of_its_crop(tmp_path):
     record_small_object(tmp_path / "bags", 10)
     camera = CameraSpec(name="front", topic="/image_raw", width=64, height=48)
@@ -484,7 +493,7 @@ def test_training_leaves_a_picture_of_its_crop(tmp_path):
     result = CliRunner().invoke(
         app,
         ["train", str(tmp_path / "bags"), "--spec", str(tmp_path / "spec.yaml"), "--out",
-         str(tmp_path / "policy"), "--set", "attention=train", "--set", "epochs=1"],
+         str(tmp_path / "policy"), *LITTLE],
         env={"COLUMNS": "400"},
     )  # fmt: skip
     assert result.exit_code == 0, result.output

@@ -145,6 +145,7 @@ def test_a_jump_of_force_is_no_fault(tmp_path: Path) -> None:
     assert not [one for one in problems if "effort" in one.where]
 
 
+@pytest.mark.usefixtures("quick_export")
 def test_from_bag_to_a_policy_that_feels(tmp_path: Path) -> None:
     bags = [forces().write(tmp_path / "bags" / str(number)) for number in range(3)]
     dataset = load_dataset(bags, spec())

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
-from sarnn_ros.training import footprint
-from sarnn_ros.training.attention_search import EXEMPLARS, episode_bytes
+from sarnn_ros.training import attention_search, footprint
+from sarnn_ros.training.attention_search import episode_bytes
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.estimate import describe
 from sarnn_ros.training.footprint import (
@@ -86,19 +86,20 @@ def test_dry_run_tells_of_time_and_memory(
         assert "16 frames encoded, 16 predicted" in text
 
 
+@pytest.mark.usefixtures("quick_search")
 def test_dry_run_counts_the_search(make_task: Callable[..., Dataset]) -> None:
     """Where there is one, and it takes more than an update."""
     settings = {"encoder_frames": 1, "image_frames": 1, "k_dim": 2, "rec_dim": 8, "threads": 1,
                 "inner_steps": 0, "epochs": 1, "device": "cpu"}  # fmt: skip
     dataset = make_task([4] * 32, validation=0, sizes=((32, 32),))
     # Twice as many exemplars as usual: its episodes start differently.
-    needed = 32 * episode_bytes(SARNN(8, 2, 3, im_size=(32, 32)), 2 * EXEMPLARS)
+    needed = 32 * episode_bytes(SARNN(8, 2, 3, im_size=(32, 32)), 2 * attention_search.EXEMPLARS)
     text = describe(decide(dataset, make_config(settings)))
     assert f"up to {needed >> 20} MiB for the search for attention, besides images" in text
     for other, lengths in (
         ({"attention": "train"}, [4] * 32),
         ({}, [4] * 5),  # too few to search
-        ({"encoder_frames": 200}, [40] * 8),
+        ({"encoder_frames": 70}, [10] * 8),
     ):
         dataset = make_task(lengths, validation=0, sizes=((32, 32),))
         assert "MiB for an update" in describe(decide(dataset, make_config({**settings, **other})))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,16 @@ SPEC = {
 SETTINGS = {"epochs": 1, "k_dim": 2, "rec_dim": 8, "inner_steps": 2, "image_frames": 4,
             "encoder_frames": 8, "device": "cpu", "threads": 1}  # fmt: skip
 
+#: To crop; one or two are for validation, and the others are enough to search.
+MIN_EPISODES = RECIPE.min_episodes_for_search + 2
+
+
+@pytest.fixture(autouse=True)
+def _few_episodes_are_cropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To read more takes most of the time here."""
+    few = replace(RECIPE, min_episodes_for_crop=MIN_EPISODES)
+    monkeypatch.setattr("sarnn_ros.training.recipe.RECIPE", few)
+
 
 @pytest.fixture(scope="module")
 def bags(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -43,7 +54,7 @@ def bags(tmp_path_factory: pytest.TempPathFactory) -> Path:
     of the image."""
     folder = tmp_path_factory.mktemp("bags")
     rng = np.random.default_rng(0)
-    for number in range(RECIPE.min_episodes_for_crop):
+    for number in range(MIN_EPISODES):
         x, y = rng.uniform(0, 1, 2)
         column, row = int(WIDTH * (0.4 + 0.2 * x)), int(HEIGHT * (0.4 + 0.2 * y))
         frames = np.full((8, HEIGHT, WIDTH, 3), 90, np.uint8)
@@ -63,6 +74,7 @@ def spec() -> Spec:
     return parse_spec(SPEC)
 
 
+@pytest.mark.usefixtures("quick_search")
 @pytest.mark.parametrize(
     ("recipe", "options", "cropped"),
     [("fast", {}, True), ("fast", {"crop": False}, False)],
@@ -114,6 +126,7 @@ def test_before_the_crop_the_whole_images_are_shown(bags: Path) -> None:
     assert seen
 
 
+@pytest.mark.usefixtures("quick_search")
 @pytest.mark.parametrize("align", [True, False])
 def test_a_moved_camera_is_aligned_where_asked(
     align: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

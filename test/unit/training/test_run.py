@@ -87,8 +87,9 @@ def test_resume_continues_bit_by_bit(
     assert rest.seconds > 0
 
 
-CHILD = """
-import pickle, sys
+#: Imports torch once; each training is a fork of it.
+SERVER = """
+import os, pickle, sys
 from pathlib import Path
 from sarnn_ros.training import run
 from sarnn_ros.training.recipe import decide
@@ -96,13 +97,16 @@ run.CHECKPOINT_SECONDS = 0.0
 dataset, config = pickle.loads(Path(sys.argv[1]).read_bytes())
 def tell(trainer, epoch):
     print(epoch.number, flush=True)
-run.train(decide(dataset, config), Path(sys.argv[2]), resume=len(sys.argv) > 3, watchers=(tell,))
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        print(os.getpid(), flush=True)
+        plan, resume = decide(dataset, config), line == "resume\\n"
+        run.train(plan, Path(sys.argv[2]), resume=resume, watchers=(tell,))
+        break
+    _, status = os.waitpid(child, 0)
+    print("ended", status, flush=True)
 """
-
-
-def start_child(data: Path, out: Path, *more: str) -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-c", CHILD, str(data), str(out), *more]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
 
 
 @pytest.mark.slow
@@ -114,15 +118,25 @@ def test_kill_at_any_moment_loses_nothing_but_the_epoch(
     data, out = tmp_path / "data.pickle", tmp_path / "policy"
     data.write_bytes(pickle.dumps((dataset, config)))
     epochs = []
-    for kills, delay in enumerate((0.0, 0.013, 0.07)):
-        with start_child(data, out, *(["--resume"] if kills else [])) as child:
-            assert child.stdout is not None
-            child.stdout.readline()
-            epochs.append(int(child.stdout.readline()))  # so the epoch before it is saved
+    command = [sys.executable, "-c", SERVER, str(data), str(out)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        for begin, delay in (("anew", 0.0), ("resume", 0.013), ("resume", 0.07)):
+            print(begin, file=server.stdin, flush=True)
+            child = int(server.stdout.readline())
+            server.stdout.readline()
+            epochs.append(int(server.stdout.readline()))  # so the epoch before it is saved
             time.sleep(delay)  # an arbitrary moment, not synchronisation
-            child.kill()
-        state = load_checkpoint(run_directory(out) / "checkpoint.pt", config, dataset)
-        assert state["trainer"]["epoch"] >= epochs[-1]
+            os.kill(child, signal.SIGKILL)
+            while not (ended := server.stdout.readline()).startswith("ended"):
+                assert ended, "the training has failed"
+            assert ended.split()[1] == str(int(signal.SIGKILL))
+            state = load_checkpoint(run_directory(out) / "checkpoint.pt", config, dataset)
+            assert state["trainer"]["epoch"] >= epochs[-1]
+        server.stdin.close()
     assert epochs == sorted(epochs)
     train(decide(dataset, config), out, resume=True)
     train(decide(dataset, config), tmp_path / "whole")
