@@ -24,6 +24,8 @@ from sarnn_ros.streams.observe import Observation
 #: A joint's largest step is taken as no smaller than this, rad or m: measurement noise must not
 #: count as large steps.
 MIN_LARGEST_STEP = 1e-3
+#: Less than so many largest steps may be noise of a joint that stands still, which must not add up.
+MOVED_STEPS = 0.25
 #: A joint that moves by more of its largest steps than this from one message to the next, or
 #: within one period, has jumped: an arm cannot.
 JUMP_STEPS = 3.0
@@ -40,10 +42,10 @@ NO_EFFORTS = (
 class _Picture:
     stamp: int
     pixels: NDArray[np.uint8]
-    #: Joints when it was seen first.
+    #: Joints when it was seen first, or when they last had moved.
     present: NDArray[np.float64]
     repeats: int = 0
-    moved: bool = False
+    travel: float = 0.0
 
 
 class ObservationWatch:
@@ -123,11 +125,13 @@ class ObservationWatch:
             return
         last.repeats += stamp != last.stamp
         last.stamp = stamp
-        # Not the way it went: noise of a joint that stands still adds up.
-        last.moved |= bool((np.abs(present - last.present) >= self._max_step).any())
+        steps = float((np.abs(present - last.present) / self._max_step).max())
+        if steps >= MOVED_STEPS:
+            last.travel += steps
+            last.present = present
         limit = self._settings.frozen_ticks
         # A still scene gives equal images where the camera has no noise; a moving arm does not.
-        if limit and last.repeats >= limit and last.moved:
+        if limit and last.repeats >= limit and last.travel >= 1.0:
             faults.soft[f"frozen:{name}"] = (
                 f"{name}: {last.repeats} images alike, byte for byte, while the robot moved: "
                 "restart the camera's driver"

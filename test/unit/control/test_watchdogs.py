@@ -129,6 +129,10 @@ def test_a_joint_that_may_not_move_may_tremble():
     for noise in (0.0, 1e-4, -1e-4) * 10:
         found = watch.see(noise, 0.0)
         assert not found.hard and not found.soft, "noise adds up to no movement"
+    watch = Watch(0.01, 0.2)
+    random = np.random.default_rng(0)
+    for _ in range(1000):
+        assert not watch.see(5e-4 * random.standard_normal(), 0.0).soft, "nor does a driver's"
     watch = Watch(0.0, 0.2)
     for _ in range(20):
         assert not watch.see(0.0, 0.0).soft, "nothing moved"
