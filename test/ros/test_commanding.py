@@ -69,7 +69,7 @@ def test_set_points_at_a_rate_of_their_own(
     assert np.mean(gaps) > 0.015 and np.percentile(gaps, 25) < 0.03
     path = np.array([command.position for command in robot.commands])
     # The last ones are one set-point and its hold: nothing jumps to the end of the segment.
-    assert_in_time("no hold was sent" not in node.output, "a hold by fresh joints")
+    assert_in_time("no fresh joint state" not in node.output, "fresh joints to hold by")
     np.testing.assert_array_equal(path[-1], path[-2], node.output)
     for command in robot.commands:
         assert (np.abs(command.position - command.present) < MAX_STEP).all()
