@@ -61,7 +61,7 @@ def trials(
     The inference node runs already, on this computer. Before each trial you are told where to put
     the object; Enter starts the robot, and a key says what became of it. Places come in random
     order; in some trials the object is hidden, as a control. Of two policies you do not learn
-    which one runs: do not look into the node's log of before, nor at --report, until all is done.
+    which one runs: do not look into FOLDER, nor at --report, until all is done.
 
     Each trial is on disk at once. Stop whenever you like: the same command goes on. At the end,
     FOLDER/report.html has intervals, a map of the places, and every run.
