@@ -26,7 +26,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from benchmark.tasks.controls import wilson
 from benchmark.tasks.jobs import make_task, say
 from benchmark.tasks.record import FIRST_TRIAL
 from benchmark.tasks.rollout import Episode
@@ -34,6 +33,7 @@ from benchmark.tasks.run import WORK, Settings, commit
 from benchmark.tasks.task import Array, Image, Task
 from sarnn_ros.control.camera_watch import CameraWatch
 from sarnn_ros.control.settings import build_settings
+from sarnn_ros.data.scores import wilson
 from sarnn_ros.files import atomic_file
 from sarnn_ros.interop import gym
 from sarnn_ros.policy.runtime import Policy

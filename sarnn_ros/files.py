@@ -11,14 +11,16 @@ A link in the target's place is replaced, not written through.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 PARTIAL = ".partial-"
 _STALE_SECONDS = 24 * 3600
@@ -86,6 +88,36 @@ def write_text(path: str | Path, text: str) -> None:
     :raises OSError: `path` is unchanged.
     """
     write_bytes(path, text.encode())
+
+
+def append_json(path: Path, entry: Mapping[str, Any]) -> None:
+    """Add one line of JSON to a file; on disk when this returns. A last line that a crash cut off
+    stays a line of its own.
+
+    :raises OSError: it cannot be written.
+    """
+    with path.open("a+b") as stream:
+        cut = False
+        if stream.seek(0, os.SEEK_END):
+            stream.seek(-1, os.SEEK_END)
+            cut = stream.read(1) != b"\n"
+        stream.write(b"\n" * cut + json.dumps(dict(entry)).encode() + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """What `append_json` wrote, in its order; none without a file. A line that a crash cut off is
+    left out.
+
+    :raises OSError: it cannot be read.
+    """
+    entries = []
+    if path.exists():
+        for line in path.read_bytes().splitlines():
+            with suppress(ValueError):
+                entries.append(json.loads(line))
+    return entries
 
 
 @contextmanager

@@ -58,16 +58,3 @@ def same_length(commands: Sequence[Array]) -> Array:
     """Commands of E demonstrations (T_e, D) at the ticks of their mean length, (E, T, D)."""
     length = round(float(np.mean([len(one) for one in commands])))
     return np.stack([stretch(one, length) for one in commands])
-
-
-def wilson(successes: float, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's score interval of a success rate, in [0, 1]; 95 % at z = 1.96.
-
-    Wilson, E. B. (1927), J. Am. Stat. Assoc. 22, 209-212.
-    """
-    if trials == 0:
-        return 0.0, 1.0
-    rate, spread = successes / trials, z**2 / trials
-    middle = (rate + spread / 2) / (1 + spread)
-    half = np.sqrt(rate * (1 - rate) * spread + spread**2 / 4) / (1 + spread)
-    return float(middle - half), float(middle + half)

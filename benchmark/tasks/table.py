@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.tasks import run
-from benchmark.tasks.controls import wilson
 from benchmark.tasks.task import Array
+from sarnn_ros.data.scores import wilson
 from sarnn_ros.training.recipe import RECIPE
 
 HEAD = """\

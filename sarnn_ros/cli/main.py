@@ -27,6 +27,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "run",
+    "trials",
     "latency",
     "web",
     "foxglove",

@@ -4,12 +4,6 @@
 
 from __future__ import annotations
 
-import os
-import select
-import sys
-import termios
-import time
-import tty
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from sarnn_ros.cli.keys import Keys
 from sarnn_ros.cli.options import prepare_ros
 
 _HELP = """\
@@ -62,7 +57,7 @@ def record(
         except SarnnError:
             rclpy.try_shutdown()
             raise
-        with spinning(node), _Keys() as keys, console.status("") as status:
+        with spinning(node), Keys() as keys, console.status("") as status:
             without = "no terminal: use the services ~/start_episode and ~/stop_episode"
             console.print(_HELP if keys.usable else without)
             wanted = episodes or 1 << 30
@@ -90,27 +85,3 @@ def record(
                     except (SarnnError, OSError) as error:
                         text = getattr(error, "problem", error)
                         console.print(f"error: {text}", style="red", markup=False)
-
-
-class _Keys:
-    """Single keys from the terminal, without Enter; none if there is no terminal."""
-
-    def __enter__(self) -> _Keys:
-        self.usable = sys.stdin.isatty()
-        if self.usable:
-            self._before = termios.tcgetattr(sys.stdin)
-            tty.setcbreak(sys.stdin)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.usable:
-            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._before)
-
-    def read(self, timeout: float) -> str:
-        """The next key, or nothing after `timeout` seconds."""
-        if not self.usable:
-            time.sleep(timeout)
-            return ""
-        ready, _, _ = select.select([sys.stdin], [], [], timeout)
-        # Not sys.stdin.read: its buffer would hide further keys from select.
-        return os.read(sys.stdin.fileno(), 1).decode(errors="replace") if ready else ""

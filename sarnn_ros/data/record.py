@@ -8,11 +8,8 @@ Messages are stored as they came, never serialized again. What was recorded is o
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +21,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from sarnn_ros.data.bags import LABEL
 from sarnn_ros.data.write_bag import BAG_VERSION, TYPES, add_checksums
 from sarnn_ros.errors import ConfigError
-from sarnn_ros.files import write_text
+from sarnn_ros.files import append_json, read_json_lines, write_text
 
 FLUSH_SECONDS = 1.0
 INDEX = "episodes.jsonl"
@@ -127,17 +124,9 @@ def next_name(folder: Path) -> str:
 
 def append_index(folder: Path, entry: Mapping[str, Any]) -> None:
     """Add one line to the session's index; on disk when this returns."""
-    with (folder / INDEX).open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(dict(entry)) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    append_json(folder / INDEX, entry)
 
 
 def read_index(folder: Path) -> list[dict[str, Any]]:
     """The lines of the index; a line that was cut off by a crash is left out."""
-    entries = []
-    if (folder / INDEX).exists():
-        for line in (folder / INDEX).read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError):
-                entries.append(json.loads(line))
-    return entries
+    return read_json_lines(folder / INDEX)

@@ -31,6 +31,7 @@ from visualization_msgs.msg import ImageMarker
 
 from sarnn_ros.errors import EnvironmentProblem
 from sarnn_ros.ros import messages
+from sarnn_ros.ros.clients import knows_clients
 from sarnn_ros.ros.spinning import spinning
 from sarnn_ros.sim.judging import SILENCE_SECONDS, Trial, TrialTrace, has_ended, judge
 from sarnn_ros.sim.scene import CUBE_HALF, JOINT_NAMES, home_joints
@@ -39,31 +40,8 @@ from sarnn_ros.spec import NANOSECONDS
 
 #: How long to wait for each answer or message, s. Discovery alone may take 3 s.
 TIMEOUT_SECONDS = 30.0
-#: Pause before a server that has not answered is asked again, s.
-RETRY_SECONDS = 0.25
 #: How far from home the arm may be when a trial starts, rad or m.
 HOME_TOLERANCE = 0.02
-
-
-def knows_clients(client: Any) -> Callable[[], bool]:
-    """A condition: a node has discovered every client that was made up to this one.
-
-    A server that does not know a client yet waits 100 ms for it, and then drops the answer
-    ("client will not receive response"): on a busy machine that happens. Clients are discovered in
-    the order in which they were made, so the answer to the last one tells of all. It may itself be
-    dropped, so it is asked for again and again.
-
-    :param client: the last one made, of the node's `GetParameters`.
-    """
-    asked: list[Any] = []
-    begun = time.monotonic()
-
-    def answered() -> bool:
-        if time.monotonic() > begun + RETRY_SECONDS * len(asked):
-            asked.append(client.call_async(GetParameters.Request()))
-        return any(future.done() for future in asked)
-
-    return answered
 
 
 class Referee:

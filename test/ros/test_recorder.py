@@ -4,12 +4,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import pty
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +15,7 @@ import numpy as np
 import pytest
 from ros_testing import JOINTS, Graph, small_spec, wait_until
 from rosbags.rosbag2 import Reader
+from terminal import Terminal
 
 from sarnn_ros.data.bags import Bag, label_of
 from sarnn_ros.data.reading import read_bag
@@ -254,36 +251,6 @@ def test_a_folder_that_goes_away_ends_the_episode_and_not_the_node(
 
 def size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.mcap"))
-
-
-class Terminal:
-    """A process on a terminal of its own, which keys are typed into."""
-
-    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
-        self._master, slave = pty.openpty()
-        self._process = subprocess.Popen(
-            command, env=environment, stdin=slave, stdout=slave, stderr=slave, close_fds=True
-        )
-        os.close(slave)
-        os.set_blocking(self._master, False)
-        self.output = ""
-
-    def type(self, keys: str) -> None:
-        os.write(self._master, keys.encode())
-
-    def says(self, text: str) -> bool:
-        # A terminal that is closed, or has nothing to say, raises.
-        with contextlib.suppress(OSError):
-            self.output += os.read(self._master, 65536).decode(errors="replace")
-        return text in self.output
-
-    def end(self) -> int:
-        try:
-            return self._process.wait(30)
-        finally:
-            self._process.kill()
-            self._process.wait()
-            os.close(self._master)
 
 
 def test_by_keyboard(graph: Graph, make_robot, wait, environment, tmp_path: Path):

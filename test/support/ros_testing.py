@@ -326,7 +326,7 @@ class Graph:
         """Wait until a node has discovered every client that this one has made so far."""
         from rcl_interfaces.srv import GetParameters
 
-        from sarnn_ros.sim.referee import knows_clients
+        from sarnn_ros.ros.clients import knows_clients
 
         name = f"{server}/get_parameters"
         client = self.node.create_client(GetParameters, name)

@@ -12,7 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from sarnn_ros.files import PARTIAL, atomic_file, atomic_folder, write_bytes, write_text
+from sarnn_ros.files import (
+    PARTIAL,
+    append_json,
+    atomic_file,
+    atomic_folder,
+    read_json_lines,
+    write_bytes,
+    write_text,
+)
 
 
 def test_the_content_replaces_the_old_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -94,3 +102,13 @@ with atomic_{kind}({str(target)!r}) as partial:
     os.utime(left, (0, 0))
     write_text(target, "whole")
     assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def test_lines_of_json_survive_one_that_was_cut_off(tmp_path: Path) -> None:
+    file = tmp_path / "lines.jsonl"
+    assert read_json_lines(file) == []
+    for number in range(3):
+        append_json(file, {"number": number, "text": "left\nright"})
+    file.write_bytes(file.read_bytes()[:-5])
+    append_json(file, {"number": 3})
+    assert [line["number"] for line in read_json_lines(file)] == [0, 1, 3]

@@ -22,6 +22,7 @@ from benchmark.tasks.record import demonstrate
 from benchmark.tasks.rollout import rollout
 from benchmark.tasks.starts import Elsewhere
 from sarnn_ros.data.proposal import propose_spec
+from sarnn_ros.data.scores import wilson
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.spec import Spec
 
@@ -172,21 +173,12 @@ def test_the_linear_plan_is_made_once_from_the_first_tick() -> None:
         )
 
 
-@pytest.mark.parametrize(
-    ("successes", "trials", "low", "high"),
-    [(0, 50, 0.0, 0.0714), (50, 50, 0.9286, 1.0), (25, 50, 0.3664, 0.6336), (0, 0, 0.0, 1.0)],
-)
-def test_wilson(successes: int, trials: int, low: float, high: float) -> None:
-    """R: binom::binom.wilson."""
-    np.testing.assert_allclose(controls.wilson(successes, trials), (low, high), atol=1e-3)
-
-
 def test_seeds_share_their_scenes() -> None:
     """Twice as many seeds of the same scenes tell nothing new of other scenes."""
     record = {"task": "t", "control": None, "trials": 50, "commit": "c", "settings": []}
     for seeds in (2, 4):
         some = [{**record, "seed": seed, "successes": 40 + seed % 2} for seed in range(seeds)]
-        low, high = controls.wilson(40.5, 50)
+        low, high = wilson(40.5, 50)
         assert (
             f"| **policy** | mean of {seeds} | 81.0%, seeds 80% to 82% | "
             f"{100 * low:.0f} to {100 * high:.0f} % |" in table.page(some)

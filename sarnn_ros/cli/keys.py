@@ -1,0 +1,36 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Single keys from the terminal, for the commands that a person runs beside a robot."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import termios
+import time
+import tty
+
+
+class Keys:
+    """Single keys from the terminal, without Enter; none if there is no terminal."""
+
+    def __enter__(self) -> Keys:
+        self.usable = sys.stdin.isatty()
+        if self.usable:
+            self._before = termios.tcgetattr(sys.stdin)
+            tty.setcbreak(sys.stdin)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.usable:
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._before)
+
+    def read(self, timeout: float) -> str:
+        """The next key, or nothing after `timeout` seconds."""
+        if not self.usable:
+            time.sleep(timeout)
+            return ""
+        ready, _, _ = select.select([sys.stdin], [], [], timeout)
+        # Not sys.stdin.read: its buffer would hide further keys from select.
+        return os.read(sys.stdin.fileno(), 1).decode(errors="replace") if ready else ""
