@@ -105,7 +105,7 @@ def _show(record: Record, console: Console) -> None:
     print_report(record, console)
     with writing(record.folder / PAGE):
         write_page(record)
-    console.print(f"page: {record.folder / PAGE}", markup=False)
+    console.print(f"page: {record.folder / PAGE}", markup=False, highlight=False)
 
 
 def _session(

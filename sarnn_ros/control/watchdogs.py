@@ -24,7 +24,7 @@ from sarnn_ros.streams.observe import Observation
 #: A joint's largest step is taken as no smaller than this, rad or m: measurement noise must not
 #: count as large steps.
 MIN_LARGEST_STEP = 1e-3
-#: Less than so many largest steps may be noise of a joint that stands still, which must not add up.
+#: Less than so many largest steps may be noise of a joint at rest, which must not add up.
 MOVED_STEPS = 0.25
 #: A joint that moves by more of its largest steps than this from one message to the next, or
 #: within one period, has jumped: an arm cannot.

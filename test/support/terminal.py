@@ -41,4 +41,6 @@ class Terminal:
         finally:
             self._process.kill()
             self._process.wait()
-            os.close(self._master)
+            if self._master >= 0:
+                os.close(self._master)
+            self._master = -1
