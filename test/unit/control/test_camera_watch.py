@@ -82,6 +82,7 @@ def make_image(stamp: int, pixels: np.ndarray) -> Any:
 def test_cameras_in_their_place_are_left_alone_to_the_bit() -> None:
     cell = Cell()
     assert set(cell.faults) == {"camera:left", "camera:right"}, "not registered yet"
+    assert "camera 'left' has not been registered yet" in cell.watch.status()[1]
     cell.show()
     assert not cell.faults
     assert {one.verdict for one in cell.watch.placements.values()} == {"in place"}
@@ -173,10 +174,12 @@ def test_what_was_found_while_a_run_began_is_not_used() -> None:
 def test_a_run_begins_once_the_cameras_are_known_and_keeps_what_it_began_with() -> None:
     bench = Bench()
     watch = bench.control.parts.cameras
-    moved, fixed = {"camera:front": "moved"}, []
+    moved, fixed, begun = {"camera:front": "moved"}, [], []
     watch.faults = lambda: Faults(soft=dict(moved))  # type: ignore[method-assign]
     watch.fix = fixed.append  # type: ignore[method-assign]
+    watch.begin = begun.append  # type: ignore[method-assign]
     bench.control.start()
+    assert begun == [bench.now]
     assert bench.run(2).state is State.HOLDING and not bench.sent
     assert bench.control.status().code == "camera:front"
     assert True not in fixed
@@ -187,4 +190,4 @@ def test_a_run_begins_once_the_cameras_are_known_and_keeps_what_it_began_with() 
     bench.run()
     assert bench.control.state is State.HOLDING and fixed[-1], "the run goes on"
     bench.control.stop()
-    assert not fixed[-1]
+    assert not fixed[-1] and len(begun) == 1

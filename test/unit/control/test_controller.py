@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import bag_making as make
 import numpy as np
 import pytest
 from control_bench import MAX_STEP, PERIOD, Bench
@@ -402,6 +403,17 @@ def test_a_tick_under_way_does_not_undo_a_reset():
     assert not bench.control.faults.active and not tick.changes.appeared and tick.sent is None
     bench.policy.meanwhile = lambda: None
     assert bench.run().sent is not None
+
+
+def test_after_a_reset_the_images_that_come_then_are_the_first():
+    bench = Bench()
+    for encoding in ("rgb8", "bgr8"):
+        image = make.image(make.START, np.zeros((30, 40, 3), np.uint8), encoding)
+        bench.control.parts.formats.see("front", image)
+    bench.run()
+    assert [fault.code for fault in bench.control.reset()] == ["image_changed:front"]
+    bench.run()
+    assert not bench.control.faults.active
 
 
 @pytest.mark.parametrize("call", ["stop", "start"])
