@@ -14,7 +14,8 @@ from control_bench import MAX_STEP, PERIOD, Bench
 
 from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.faults import Faults
-from sarnn_ros.control.outlet import Command
+from sarnn_ros.control.outlet import Clocks, Command
+from sarnn_ros.control.parts import Parts, Ports
 from sarnn_ros.control.state import Refused, State
 from sarnn_ros.control.tick import Tick
 from sarnn_ros.spec import parse_spec
@@ -251,9 +252,11 @@ def test_a_refused_command_does_not_move_a_two_valued_gripper():
     assert not bench.sent[-1].velocity.any() and bench.sent[-1].position[1] == 0.9, "the hold"
 
 
-@pytest.mark.parametrize("age", [0.05, 0.09])
-def test_a_hold_counts_the_age_of_the_measurement_not_of_the_tick(age):
-    bench = Bench()
+@pytest.mark.parametrize(("age", "slow", "held"), [(0.05, 0.1, 1), (0.09, 0.1, 0), (0.09, 0.5, 1)])
+def test_a_hold_counts_the_age_of_the_measurement_not_of_the_tick(age, slow, held):
+    """:param slow: the largest age of the second joint's messages, s; of the first's 0.1."""
+    joints = [{"names": ["a"], "max_age": 0.1}, {"names": ["b"], "topic": "b", "max_age": slow}]
+    bench = Bench(spec=parse_spec({"cameras": [{"name": "front"}], "joints": joints}))
     bench.control.start()
     bench.age = round(age * 1e9)
     bench.policy.action = np.array([0.1, 0.0])
@@ -261,7 +264,7 @@ def test_a_hold_counts_the_age_of_the_measurement_not_of_the_tick(age):
     bench.missing, bench.fresh = {"joint_states": "nothing"}, False
     bench.label += PERIOD // 5  # a late tick, 0.12 s after the last
     bench.run()
-    assert len(bench.sent) == 3 + (age == 0.05), "no older than 0.2 s"
+    assert len(bench.sent) == 3 + held, "no older than a period and the largest age"
 
 
 @pytest.mark.parametrize(
@@ -370,6 +373,8 @@ def test_a_latched_fault_outlives_deactivation():
     assert len(bench.sent) == sent, "as after any reset"
     bench.control.start()
     assert bench.run().sent is not None
+    bench.control.close()
+    assert bench.control.state is State.UNCONFIGURED
 
 
 @pytest.mark.parametrize("start", [True, False])
@@ -958,6 +963,17 @@ def test_the_point_of_rest_is_checked_by_the_newest_joints_too():
     bench.policy.meanwhile = lambda: None
 
 
+def test_how_far_ahead_a_stamp_may_be_is_what_the_parameter_says():
+    joints = [{"names": ["a", "b"], "max_age": 1.0}]
+    spec = parse_spec({"cameras": [{"name": "front"}], "joints": joints})
+    bench = Bench(spec=spec, watch__max_ahead=0.3)
+    ports = Ports(Clocks(bench.read_now), prepare=lambda command: lambda: None)
+    buffer = Parts(bench.policy, lambda: bench.settings, ports).buffer
+    for ahead, void in ((0.29, False), (0.31, True)):
+        message = make.joint_state(make.START + round(ahead * 1e9), [0.0, 0.0], ["a", "b"])
+        assert bool(buffer.push("joint_states", message, make.START).refused) == void
+
+
 def feeling(**parameters):
     """The second joint was demonstrated with efforts of -2 to 2; it now has 9."""
     bench = Bench(effort=(None, (-2.0, 2.0)), watch__effort=1.0, **parameters)
@@ -996,7 +1012,8 @@ def test_a_ramp_from_elsewhere_may_need_other_efforts_than_the_demonstrations():
 
 def test_health_latches_nothing_while_stopped_and_the_end_of_a_run_is_told():
     bench = Bench()
-    scene, ended = bench.control.parts.scene, []
+    scene, ended, seen = bench.control.parts.scene, [], []
+    scene.see = seen.append
     scene.faults = lambda: Faults(hard={"health": "prediction health 3.00 is above 1"})
     assert bench.run(3).state is State.STOPPED
     bench.control.start()
@@ -1004,3 +1021,4 @@ def test_health_latches_nothing_while_stopped_and_the_end_of_a_run_is_told():
     scene.end_run = lambda: ended.append(bench.control.state)
     bench.control.deactivate()
     assert ended == [State.INACTIVE_FAULTED], "there is no further tick"
+    assert seen == bench.ticks
