@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -131,6 +132,20 @@ def test_what_the_picture_does_not_determine_is_not_claimed() -> None:
     image = np.repeat(cv2.GaussianBlur(stripes.astype(np.uint8), (5, 1), 0)[..., None], 3, axis=2)
     found = register(np.ascontiguousarray(image), make_reference([image] * 2, (WIDTH, HEIGHT)))
     assert found is None or found.uncertainty > MAX_UNCERTAINTY
+
+
+@pytest.mark.parametrize(
+    ("tiles", "kind"), [((3, 2), "translation"), ((3, 3), "similarity"), ((4, 4), "affine")]
+)
+def test_of_a_small_part_no_more_is_asked_than_it_tells(tiles: tuple[int, int], kind: str) -> None:
+    """Only so many of the 10 x 10 tiles look alike in all demonstrations."""
+    picture, mask = scene(), np.zeros((HEIGHT, WIDTH), np.bool_)
+    mask[48 : 48 + 12 * tiles[1], 64 : 64 + 16 * tiles[0]] = True
+    known = replace(reference(picture), mask=mask)
+    found = register(shot(picture, move(0.05, -0.03, 0, 1)), known)
+    assert found is not None and found.kind == kind
+    assert found.uncertainty < MAX_UNCERTAINTY
+    assert np.allclose(found.shift, (8.0, -4.8), atol=0.2)
 
 
 def test_objects_are_masked() -> None:
