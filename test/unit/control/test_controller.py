@@ -963,12 +963,26 @@ def test_the_point_of_rest_is_checked_by_the_newest_joints_too():
     bench.policy.meanwhile = lambda: None
 
 
+def parts_of(bench: Bench) -> Parts:
+    """With the real buffer, and names of topics in a namespace."""
+    ports = Ports(
+        Clocks(bench.read_now),
+        prepare=lambda command: lambda: None,
+        topic_name=lambda name: f"/arm/{name}",
+    )
+    return Parts(bench.policy, lambda: bench.settings, ports)
+
+
+def test_a_description_is_waited_for_only_if_one_is_asked_for_by_its_whole_name():
+    assert not parts_of(Bench()).description.faults().soft
+    found = parts_of(Bench(robot_description_topic="description")).description.faults().soft
+    assert "'/arm/description'" in found["robot_description"]
+
+
 def test_how_far_ahead_a_stamp_may_be_is_what_the_parameter_says():
     joints = [{"names": ["a", "b"], "max_age": 1.0}]
     spec = parse_spec({"cameras": [{"name": "front"}], "joints": joints})
-    bench = Bench(spec=spec, watch__max_ahead=0.3)
-    ports = Ports(Clocks(bench.read_now), prepare=lambda command: lambda: None)
-    buffer = Parts(bench.policy, lambda: bench.settings, ports).buffer
+    buffer = parts_of(Bench(spec=spec, watch__max_ahead=0.3)).buffer
     for ahead, void in ((0.29, False), (0.31, True)):
         message = make.joint_state(make.START + round(ahead * 1e9), [0.0, 0.0], ["a", "b"])
         assert bool(buffer.push("joint_states", message, make.START).refused) == void
