@@ -148,6 +148,22 @@ def test_of_a_small_part_no_more_is_asked_than_it_tells(tiles: tuple[int, int], 
     assert np.allclose(found.shift, (8.0, -4.8), atol=0.2)
 
 
+def test_the_uncertainty_is_as_large_as_the_errors_are() -> None:
+    picture, place = scene(), move(0.05, -0.03, 0, 1)
+    known, corners = (
+        reference(picture),
+        [(x, y, 1) for x in (0, WIDTH - 1) for y in (0, HEIGHT - 1)],
+    )
+    told, errors = [], []
+    for seed in range(6):
+        off = np.random.default_rng(seed).normal(0, 12, (HEIGHT, WIDTH, 3))
+        found = register((shot(picture, place) + off).clip(0, 255).astype(np.uint8), known)
+        assert found is not None
+        told.append(found.uncertainty)
+        errors.append(np.linalg.norm((found.matrix - place) @ np.transpose(corners), axis=0).max())
+    assert 0.25 < np.mean(told) / (np.sqrt(np.mean(np.square(errors))) / WIDTH) < 4
+
+
 def test_objects_are_masked() -> None:
     picture = scene()
     known = reference(picture)
