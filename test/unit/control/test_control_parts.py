@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 
+from sarnn_ros.control import ticker
 from sarnn_ros.control.faults import ActiveFaults
 from sarnn_ros.control.motion import Motion
 from sarnn_ros.control.outlet import Command
@@ -57,7 +58,8 @@ class Clock:
             assert self._ticked.wait_for(lambda: len(self.labels) >= count, timeout=10.0)
 
 
-def test_ticks_lie_on_the_absolute_grid_and_late_ones_are_skipped():
+def test_ticks_lie_on_the_absolute_grid_and_late_ones_are_skipped(monkeypatch):
+    monkeypatch.setattr(ticker, "JOIN_SECONDS", 10.0)
     clock = Clock(now=1030)
     clock.ticker.start()
     for count, now in enumerate((1101, 1250, 1300, 1790, 500), 1):
@@ -132,7 +134,7 @@ def test_without_a_simulated_clock_the_silence_ends_by_itself():
 
 
 @pytest.mark.parametrize("waits", [True, False])
-def test_a_repeat_goes_on_after_an_error_and_ends_at_the_stop(waits):
+def test_a_repeat_goes_on_after_an_error_and_ends_at_the_stop(waits, monkeypatch):
     entered, leave, errors = threading.Semaphore(0), threading.Semaphore(0), []
 
     def work() -> None:
@@ -148,7 +150,9 @@ def test_a_repeat_goes_on_after_an_error_and_ends_at_the_stop(waits):
             assert entered.acquire(timeout=10.0)
             leave.release()
         assert entered.acquire(timeout=10.0)
+        monkeypatch.setattr(ticker, "JOIN_SECONDS", 0.01)
         assert repeat.stop() != waits, "a call is under way"
+        monkeypatch.setattr(ticker, "JOIN_SECONDS", 10.0)
         leave.release()
         assert repeat.stop()
         repeat._thread.join(10.0)
