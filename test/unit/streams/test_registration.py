@@ -16,6 +16,8 @@ from moved_camera import HEIGHT, WIDTH, move, reference, scene, shot, with_thing
 
 from sarnn_ros.streams.registration import (
     MAX_UNCERTAINTY,
+    Registration,
+    describe,
     invert,
     make_reference,
     register,
@@ -162,6 +164,25 @@ def test_the_uncertainty_is_as_large_as_the_errors_are() -> None:
         told.append(found.uncertainty)
         errors.append(np.linalg.norm((found.matrix - place) @ np.transpose(corners), axis=0).max())
     assert 0.25 < np.mean(told) / (np.sqrt(np.mean(np.square(errors))) / WIDTH) < 4
+
+
+def test_what_is_said_of_a_move_and_what_to_do_with_the_camera() -> None:
+    def said(*moved: float) -> list[tuple[str, str]]:
+        return describe(Registration(move(*moved), "affine", 0.0, 1.0, 1.0, (WIDTH, HEIGHT)))
+
+    assert said(-0.05, 0.04, -3, 0.97) == [
+        ("8 px (5.0% of the width) too far left", "turn it left"),
+        ("6 px (4.0% of the width) too far down", "turn it down"),
+        ("turned counter-clockwise by 3.0°", "roll it counter-clockwise"),
+        ("3.0% too small", "move it closer"),
+    ]
+    assert said(0.05, -0.04, 3, 1.03) == [
+        ("8 px (5.0% of the width) too far right", "turn it right"),
+        ("6 px (4.0% of the width) too far up", "turn it up"),
+        ("turned clockwise by 3.0°", "roll it clockwise"),
+        ("3.0% too large", "move it back"),
+    ]
+    assert said(0, 0, 0, 1) == []
 
 
 def test_objects_are_masked() -> None:
