@@ -65,6 +65,8 @@ def test_reasons():
         joints(buffer, START + 340 * MS, (np.nan, 1.0))
     said = reason(buffer, START + 350 * MS, "joint_states")
     assert "no usable message" in said and "shoulder = nan" in said
+    buffer.refuse("joint_states", "too large to be read")
+    assert reason(buffer, START + 350 * MS, "joint_states").endswith("too large to be read")
     assert "front" not in buffer.observe(START + 350 * MS).reasons
 
 
