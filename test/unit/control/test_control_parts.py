@@ -133,8 +133,8 @@ def test_without_a_simulated_clock_the_silence_ends_by_itself():
     ticker.stop()
 
 
-@pytest.mark.parametrize("waits", [True, False])
-def test_a_repeat_goes_on_after_an_error_and_ends_at_the_stop(waits, monkeypatch):
+@pytest.mark.parametrize(("options", "waits"), [({}, True), ({"waits": False}, False)])
+def test_a_repeat_goes_on_after_an_error_and_ends_at_the_stop(options, waits, monkeypatch):
     entered, leave, errors = threading.Semaphore(0), threading.Semaphore(0), []
 
     def work() -> None:
@@ -142,7 +142,7 @@ def test_a_repeat_goes_on_after_an_error_and_ends_at_the_stop(waits, monkeypatch
         assert leave.acquire(timeout=10.0)
         raise RuntimeError("a look that fails")
 
-    repeat = Repeat(0.001, work, "looks", errors.append, waits=waits)
+    repeat = Repeat(0.001, work, "looks", errors.append, **options)
     assert repeat.stop(), "never started"
     for _ in range(2):  # it may be started again
         repeat.start()

@@ -115,8 +115,10 @@ def test_what_is_no_chain() -> None:
     listener.hear(make.transform(make.START, "tool", "loop", *STILL))
     listener.hear(make.transform(make.START, "loop", "tool", *STILL))
     assert "lead in a circle" in listener.stream.last_void
-    (error,) = listener.hear(make.transform(make.START, "base", "tool", (0, 0, 0), (0, 0, 0, 2)))
-    assert "quaternion of length 2" in error.problem
+    (error,) = listener.hear(
+        make.transform(make.START, "base", "tool", (0, 0, 0), (0, 0, 0, 1.02))
+    )
+    assert "quaternion of length 1.02" in error.problem
     (error,) = listener.hear(make.transform(0, "base", "tool", *STILL))
     assert "stamp is 0 s" in error.problem
     chain = TransformChain(SPEC.joints[1])
