@@ -113,7 +113,6 @@ class ControlLoop:
     def _restart(self) -> None:
         self.parts.policy.reset()
         self.parts.interpolator.end()
-        self.parts.sequence.restart()
         self.parts.outside.reset()
         self._motion = Motion(self._period_ns)
         self._controller.measured = None

@@ -145,7 +145,7 @@ class Bench:
     def observe(self, label: int) -> Observation | Missing:
         if self.missing:
             return Missing(label, self.missing)
-        stamps = {"joint_states": label - self.age}
+        stamps = dict.fromkeys(self.policy.spec.joint_source_names, label - self.age)
         return Observation(label, {}, self.present.copy(), stamps, {}, effort=self.effort)
 
     def send(self, command: Command) -> None:

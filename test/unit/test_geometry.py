@@ -67,3 +67,14 @@ def test_points_to_source_pixels_is_both_steps() -> None:
     camera = CameraSpec(width=64, height=64, crop=Crop(x=10, y=20, width=128, height=128))
     # Model pixel 3 is covered by source pixels 6 and 7 of the crop: their middle is 6.5.
     assert points_to_source_pixels([0, 0], camera, 640, 480).tolist() == [16.5, 26.5]
+
+
+def test_a_point_in_a_camera_that_was_moved_lies_where_undoing_it_took_it_from() -> None:
+    camera, moved = (
+        CameraSpec(width=64, height=48),
+        np.array([[0.0, -2.0, 30.0], [1.0, 0.5, -4.0]]),
+    )
+    points = np.array([[0.1, 0.2], [0.9, 0.4]])
+    found = points_to_source_pixels(points, camera, 64, 48, moved=moved)
+    there = points_to_source_pixels(points, camera, 64, 48)
+    np.testing.assert_allclose(found @ moved[:, :2].T + moved[:, 2], there)

@@ -50,8 +50,12 @@ class Cell:
             {name: reference(picture) for name, picture in SCENES.items()},
             self.buffer,
             lambda: build_settings(self.values),
-            lambda level, key, text: self.said.append((level, text)),
+            self.log,
         )
+
+    def log(self, level: str, key: str, text: str) -> bool:
+        self.said.append((level, text))
+        return True
 
     def show(self, **images: np.ndarray) -> None:
         self.stamp += 30 * REGISTER_NS  # after a search on a busy machine it waits for longer
@@ -82,6 +86,7 @@ def make_image(stamp: int, pixels: np.ndarray) -> Any:
 def test_cameras_in_their_place_are_left_alone_to_the_bit() -> None:
     cell = Cell()
     assert set(cell.faults) == {"camera:left", "camera:right"}, "not registered yet"
+    assert "camera 'left' has not been registered yet" in cell.watch.status()[1]
     cell.show()
     assert not cell.faults
     assert {one.verdict for one in cell.watch.placements.values()} == {"in place"}
@@ -91,7 +96,8 @@ def test_cameras_in_their_place_are_left_alone_to_the_bit() -> None:
 
 def test_a_moved_camera_is_corrected_and_told() -> None:
     cell = Cell()
-    cell.show(left=shot(SCENES["left"], move(0.06, -0.04, 4, 1.03)))
+    for _ in range(2):
+        cell.show(left=shot(SCENES["left"], move(0.06, -0.04, 4, 1.03)))
     assert not cell.faults
     assert cell.watch.placements["left"].verdict == "corrected"
     expected = crop_resize(shot(SCENES["left"]), SPEC.cameras[0])[4:-4, 4:-4].astype(int)
@@ -102,6 +108,7 @@ def test_a_moved_camera_is_corrected_and_told() -> None:
                  "too large", "roll it clockwise", "undone"):  # fmt: skip
         assert part in text, text
     assert values["place left"] == "corrected" and values["place right"] == "in place"
+    assert values["displacement left (share of width)"] > 0.06
     assert [level for level, text in cell.said if "'left'" in text] == ["warning"]
     cell.show()  # somebody put it back
     assert cell.watch.placements["left"].verdict == "in place"
@@ -126,6 +133,8 @@ def test_a_camera_that_cannot_be_corrected_prevents_a_run(image: np.ndarray, tex
     cell.show(left=np.ascontiguousarray(image))
     assert list(cell.faults) == ["camera:left"]
     assert text in cell.faults["camera:left"]
+    well, told, values = cell.watch.status()
+    assert not well and text in told and values["place left"] != values["place right"]
     cell.values = {"registration.max_displacement": 0.0}
     cell.watch.look()
     assert not cell.faults, "the operator does without"
@@ -173,10 +182,12 @@ def test_what_was_found_while_a_run_began_is_not_used() -> None:
 def test_a_run_begins_once_the_cameras_are_known_and_keeps_what_it_began_with() -> None:
     bench = Bench()
     watch = bench.control.parts.cameras
-    moved, fixed = {"camera:front": "moved"}, []
+    moved, fixed, begun = {"camera:front": "moved"}, [], []
     watch.faults = lambda: Faults(soft=dict(moved))  # type: ignore[method-assign]
     watch.fix = fixed.append  # type: ignore[method-assign]
+    watch.begin = begun.append  # type: ignore[method-assign]
     bench.control.start()
+    assert begun == [bench.now]
     assert bench.run(2).state is State.HOLDING and not bench.sent
     assert bench.control.status().code == "camera:front"
     assert True not in fixed
@@ -187,4 +198,4 @@ def test_a_run_begins_once_the_cameras_are_known_and_keeps_what_it_began_with() 
     bench.run()
     assert bench.control.state is State.HOLDING and fixed[-1], "the run goes on"
     bench.control.stop()
-    assert not fixed[-1]
+    assert not fixed[-1] and len(begun) == 1

@@ -11,12 +11,13 @@ import time
 import numpy as np
 import pytest
 
+from sarnn_ros.control import ticker
 from sarnn_ros.control.faults import ActiveFaults
 from sarnn_ros.control.motion import Motion
 from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.statistics import WINDOW_TICKS, LoopStatistics, as_text, from_text
 from sarnn_ros.control.tick import Tick
-from sarnn_ros.control.ticker import GridTicker, ImageTicker, Ticker
+from sarnn_ros.control.ticker import GridTicker, ImageTicker, Repeat, Ticker
 from sarnn_ros.streams.observe import Observation
 
 PERIOD = 100
@@ -57,13 +58,14 @@ class Clock:
             assert self._ticked.wait_for(lambda: len(self.labels) >= count, timeout=10.0)
 
 
-def test_ticks_lie_on_the_absolute_grid_and_late_ones_are_skipped():
+def test_ticks_lie_on_the_absolute_grid_and_late_ones_are_skipped(monkeypatch):
+    monkeypatch.setattr(ticker, "JOIN_SECONDS", 10.0)
     clock = Clock(now=1030)
     clock.ticker.start()
     for count, now in enumerate((1101, 1250, 1300, 1790, 500), 1):
         clock.go(now)
         clock.wait(count)
-    clock.ticker.stop()
+    assert clock.ticker.stop()
     # A jump makes one tick, not many; a failing tick ends nothing; time may go back.
     assert clock.labels == [1100, 1200, 1300, 1700, 500]
     assert [str(error) for error in clock.errors] == ["a tick that fails"]
@@ -131,9 +133,38 @@ def test_without_a_simulated_clock_the_silence_ends_by_itself():
     ticker.stop()
 
 
+@pytest.mark.parametrize(("options", "waits"), [({}, True), ({"waits": False}, False)])
+def test_a_repeat_goes_on_after_an_error_and_ends_at_the_stop(options, waits, monkeypatch):
+    entered, leave, errors = threading.Semaphore(0), threading.Semaphore(0), []
+
+    def work() -> None:
+        entered.release()
+        assert leave.acquire(timeout=10.0)
+        raise RuntimeError("a look that fails")
+
+    repeat = Repeat(0.001, work, "looks", errors.append, **options)
+    assert repeat.stop(), "never started"
+    for _ in range(2):  # it may be started again
+        repeat.start()
+        for _ in range(2):
+            assert entered.acquire(timeout=10.0)
+            leave.release()
+        assert entered.acquire(timeout=10.0)
+        monkeypatch.setattr(ticker, "JOIN_SECONDS", 0.01)
+        assert repeat.stop() != waits, "a call is under way"
+        monkeypatch.setattr(ticker, "JOIN_SECONDS", 10.0)
+        leave.release()
+        assert repeat.stop()
+        repeat._thread.join(10.0)
+        assert not repeat._thread.is_alive() and not entered.acquire(blocking=False)
+    assert {str(error) for error in errors} == {"a look that fails"} and len(errors) == 6
+
+
 def test_the_past_of_a_motion_on_the_grid_and_between():
     def past(label: int, *commands: tuple[int, float]) -> tuple[float, ...]:
-        motion = Motion(PERIOD, commands=[(at, np.array([value])) for at, value in commands])
+        motion = Motion(PERIOD)
+        for at, value in commands:
+            motion.add(at, np.array([value]))
         elapsed, *vectors = motion.past(label)
         return (elapsed * 1e9, *(float(v[0]) for v in vectors if v is not None))
 
@@ -141,6 +172,7 @@ def test_the_past_of_a_motion_on_the_grid_and_between():
     assert past(300, (200, 2.0)) == pytest.approx((100, 2.0))
     assert past(300, (100, 1.0), (200, 2.0)) == pytest.approx((100, 2.0, 1.0))
     assert past(280, (100, 1.0), (200, 2.0)) == pytest.approx((80, 2.0, 1.2))  # at 1 in 100
+    assert past(300, (0, 9.0), (100, 1.0), (200, 2.0)) == pytest.approx((100, 2.0, 1.0))
     assert past(400, (100, 1.0), (200, 2.0)) == pytest.approx((100,))  # a tick is missing
     assert past(300, (0, 1.0), (200, 2.0)) == pytest.approx((100, 2.0))
     assert past(100, (200, 2.0)) == pytest.approx((100,))
@@ -215,6 +247,17 @@ def test_a_stage_that_is_no_object_of_numbers_is_left_out(text, figures):
     sound = {"latency decode (ms)": '{"p50": 3.0}'}
     found = from_text({"latency total (ms)": text, **sound})
     assert found == ({"decode": {"p50": 3.0}} | ({"total": figures} if figures else {}))
+
+
+def test_the_total_of_a_tick_is_that_of_its_stages():
+    began = time.perf_counter()
+    tick = Tick(0)
+    for stage in ("observe", "policy", "guard"):
+        tick.lap(stage)
+    total = tick.stages.pop("total")
+    assert list(tick.stages) == ["observe", "policy", "guard"]
+    assert 0.0 < total <= time.perf_counter() - began
+    assert total == pytest.approx(sum(tick.stages.values()))
 
 
 def test_statistics_count_and_forget_a_clock_that_went_back():

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import bag_making as make
 import numpy as np
 import pytest
 from control_bench import MAX_STEP, PERIOD, Bench
 
 from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.faults import Faults
-from sarnn_ros.control.outlet import Command
+from sarnn_ros.control.outlet import Clocks, Command
+from sarnn_ros.control.parts import Parts, Ports
 from sarnn_ros.control.state import Refused, State
 from sarnn_ros.control.tick import Tick
 from sarnn_ros.spec import parse_spec
@@ -250,9 +252,11 @@ def test_a_refused_command_does_not_move_a_two_valued_gripper():
     assert not bench.sent[-1].velocity.any() and bench.sent[-1].position[1] == 0.9, "the hold"
 
 
-@pytest.mark.parametrize("age", [0.05, 0.09])
-def test_a_hold_counts_the_age_of_the_measurement_not_of_the_tick(age):
-    bench = Bench()
+@pytest.mark.parametrize(("age", "slow", "held"), [(0.05, 0.1, 1), (0.09, 0.1, 0), (0.09, 0.5, 1)])
+def test_a_hold_counts_the_age_of_the_measurement_not_of_the_tick(age, slow, held):
+    """:param slow: the largest age of the second joint's messages, s; of the first's 0.1."""
+    joints = [{"names": ["a"], "max_age": 0.1}, {"names": ["b"], "topic": "b", "max_age": slow}]
+    bench = Bench(spec=parse_spec({"cameras": [{"name": "front"}], "joints": joints}))
     bench.control.start()
     bench.age = round(age * 1e9)
     bench.policy.action = np.array([0.1, 0.0])
@@ -260,7 +264,7 @@ def test_a_hold_counts_the_age_of_the_measurement_not_of_the_tick(age):
     bench.missing, bench.fresh = {"joint_states": "nothing"}, False
     bench.label += PERIOD // 5  # a late tick, 0.12 s after the last
     bench.run()
-    assert len(bench.sent) == 3 + (age == 0.05), "no older than 0.2 s"
+    assert len(bench.sent) == 3 + held, "no older than a period and the largest age"
 
 
 @pytest.mark.parametrize(
@@ -369,6 +373,8 @@ def test_a_latched_fault_outlives_deactivation():
     assert len(bench.sent) == sent, "as after any reset"
     bench.control.start()
     assert bench.run().sent is not None
+    bench.control.close()
+    assert bench.control.state is State.UNCONFIGURED
 
 
 @pytest.mark.parametrize("start", [True, False])
@@ -402,6 +408,17 @@ def test_a_tick_under_way_does_not_undo_a_reset():
     assert not bench.control.faults.active and not tick.changes.appeared and tick.sent is None
     bench.policy.meanwhile = lambda: None
     assert bench.run().sent is not None
+
+
+def test_after_a_reset_the_images_that_come_then_are_the_first():
+    bench = Bench()
+    for encoding in ("rgb8", "bgr8"):
+        image = make.image(make.START, np.zeros((30, 40, 3), np.uint8), encoding)
+        bench.control.parts.formats.see("front", image)
+    bench.run()
+    assert [fault.code for fault in bench.control.reset()] == ["image_changed:front"]
+    bench.run()
+    assert not bench.control.faults.active
 
 
 @pytest.mark.parametrize("call", ["stop", "start"])
@@ -946,6 +963,31 @@ def test_the_point_of_rest_is_checked_by_the_newest_joints_too():
     bench.policy.meanwhile = lambda: None
 
 
+def parts_of(bench: Bench) -> Parts:
+    """With the real buffer, and names of topics in a namespace."""
+    ports = Ports(
+        Clocks(bench.read_now),
+        prepare=lambda command: lambda: None,
+        topic_name=lambda name: f"/arm/{name}",
+    )
+    return Parts(bench.policy, lambda: bench.settings, ports)
+
+
+def test_a_description_is_waited_for_only_if_one_is_asked_for_by_its_whole_name():
+    assert not parts_of(Bench()).description.faults().soft
+    found = parts_of(Bench(robot_description_topic="description")).description.faults().soft
+    assert "'/arm/description'" in found["robot_description"]
+
+
+def test_how_far_ahead_a_stamp_may_be_is_what_the_parameter_says():
+    joints = [{"names": ["a", "b"], "max_age": 1.0}]
+    spec = parse_spec({"cameras": [{"name": "front"}], "joints": joints})
+    buffer = parts_of(Bench(spec=spec, watch__max_ahead=0.3)).buffer
+    for ahead, void in ((0.29, False), (0.31, True)):
+        message = make.joint_state(make.START + round(ahead * 1e9), [0.0, 0.0], ["a", "b"])
+        assert bool(buffer.push("joint_states", message, make.START).refused) == void
+
+
 def feeling(**parameters):
     """The second joint was demonstrated with efforts of -2 to 2; it now has 9."""
     bench = Bench(effort=(None, (-2.0, 2.0)), watch__effort=1.0, **parameters)
@@ -999,7 +1041,8 @@ def test_a_ramp_from_elsewhere_may_need_other_efforts_than_the_demonstrations():
 
 def test_health_latches_nothing_while_stopped_and_the_end_of_a_run_is_told():
     bench = Bench()
-    scene, ended = bench.control.parts.scene, []
+    scene, ended, seen = bench.control.parts.scene, [], []
+    scene.see = seen.append
     scene.faults = lambda: Faults(hard={"health": "prediction health 3.00 is above 1"})
     assert bench.run(3).state is State.STOPPED
     bench.control.start()
@@ -1007,3 +1050,4 @@ def test_health_latches_nothing_while_stopped_and_the_end_of_a_run_is_told():
     scene.end_run = lambda: ended.append(bench.control.state)
     bench.control.deactivate()
     assert ended == [State.INACTIVE_FAULTED], "there is no further tick"
+    assert seen == bench.ticks

@@ -73,6 +73,7 @@ class Bench:
 
 def test_without_a_rate_each_command_goes_out_as_it_is():
     bench = Bench(interval=0)
+    assert bench.interpolator.ticker is None and Bench().interpolator.ticker is not None
     bench.go(0.1, 1.0)
     bench.interpolator.tick()
     assert len(bench.sent) == 1

@@ -287,7 +287,7 @@ def test_commands_may_not_change_much_faster_than_the_demonstrated_ones():
 
 def test_own_limits_only_ever_tighten():
     narrowed = limits().narrowed(
-        NAMES, {"position_min": [-5.0, -0.5], "position_max": [0.5], "max_step": []}, where="x"
+        NAMES, {"max_step": [], "position_min": [-5.0, -0.5], "position_max": [0.5]}, where="x"
     )
     np.testing.assert_allclose(narrowed.position_min, [-1.0, -0.5])
     np.testing.assert_allclose(narrowed.position_max, [0.5, 0.5])

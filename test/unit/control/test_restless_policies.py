@@ -207,3 +207,4 @@ def test_a_gripper_that_grasps_and_lets_go_is_no_fault():
     ticks = drive(bench, lambda number: [0.1, 0.9 * (number // 8 % 2)], 100)
     assert commanded(ticks) == 100
     assert np.count_nonzero(np.diff(bench.path[:, 1])) == 12
+    assert not [text for level, text in bench.said if level == "warning"]

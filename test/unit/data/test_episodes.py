@@ -196,6 +196,18 @@ class TestSmoothing:
         assert (got[::-1] if flip else got) == pytest.approx(whole)
         assert np.abs(np.diff(got)).max() < 0.083
 
+    @pytest.mark.parametrize("ticks", [(9, 4, 9), (9, 5, 3, 6, 9), (2, 2, 7, 3)])
+    def test_of_ramps_that_overlap_each_tick_has_that_of_the_nearest_switch(self, ticks):
+        levels = np.arange(len(ticks)) % 2
+        switches, steps = np.cumsum(ticks)[:-1] - 0.5, 4
+        expected = []
+        for tick in range(sum(ticks)):
+            nearest = np.abs(tick - switches).argmin()
+            share = np.clip((tick - switches[nearest]) / (2 * steps - 1) + 0.5, 0, 1)
+            ramp = (1 - np.cos(np.pi * share)) / 2
+            expected.append(ramp if levels[nearest + 1] else 1 - ramp)
+        assert smooth_switches(np.repeat(levels, ticks) * 1.0, steps) == pytest.approx(expected)
+
     @pytest.mark.parametrize("values", [[0, 0, 1, 0, 0], [0, 1, 0, 1, 0, 1], [0, 1]])
     def test_switches_close_together_stay_between_the_levels(self, values: list[int]):
         got = smooth_switches(np.array(values, float), 4)

@@ -65,6 +65,8 @@ def test_reasons():
         joints(buffer, START + 340 * MS, (np.nan, 1.0))
     said = reason(buffer, START + 350 * MS, "joint_states")
     assert "no usable message" in said and "shoulder = nan" in said
+    buffer.refuse("joint_states", "too large to be read")
+    assert reason(buffer, START + 350 * MS, "joint_states").endswith("too large to be read")
     assert "front" not in buffer.observe(START + 350 * MS).reasons
 
 
@@ -244,6 +246,15 @@ def test_a_topic_called_like_a_camera():
     buffer = ObservationBuffer(spec)
     push(buffer, "gripper", make.joint_state(START, [1.0], ["a"]), START)
     assert set(buffer.observe(START).reasons) == {"gripper", "joint_states#1", "joint_states#2"}
+
+
+def test_drivers_of_an_arm_and_of_a_gripper_may_share_a_topic():
+    buffer = ObservationBuffer(make.spec(joints=[{"names": ["a"]}, {"names": ["g"]}]))
+    for name, refused in (("a", 0), ("g", 0), ("x", 2)):
+        message = make.joint_state(START, [1.0], [name])
+        assert len(buffer.push("joint_states", message, START).refused) == refused
+    image(buffer, START)
+    assert buffer.observe(START).state.tolist() == [1.0, 1.0]
 
 
 def test_pushing_and_observing_at_once():

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -15,6 +16,8 @@ from moved_camera import HEIGHT, WIDTH, move, reference, scene, shot, with_thing
 
 from sarnn_ros.streams.registration import (
     MAX_UNCERTAINTY,
+    Registration,
+    describe,
     invert,
     make_reference,
     register,
@@ -131,6 +134,55 @@ def test_what_the_picture_does_not_determine_is_not_claimed() -> None:
     image = np.repeat(cv2.GaussianBlur(stripes.astype(np.uint8), (5, 1), 0)[..., None], 3, axis=2)
     found = register(np.ascontiguousarray(image), make_reference([image] * 2, (WIDTH, HEIGHT)))
     assert found is None or found.uncertainty > MAX_UNCERTAINTY
+
+
+@pytest.mark.parametrize(
+    ("tiles", "kind"), [((3, 2), "translation"), ((3, 3), "similarity"), ((4, 4), "affine")]
+)
+def test_of_a_small_part_no_more_is_asked_than_it_tells(tiles: tuple[int, int], kind: str) -> None:
+    """Only so many of the 10 x 10 tiles look alike in all demonstrations."""
+    picture, mask = scene(), np.zeros((HEIGHT, WIDTH), np.bool_)
+    mask[48 : 48 + 12 * tiles[1], 64 : 64 + 16 * tiles[0]] = True
+    known = replace(reference(picture), mask=mask)
+    found = register(shot(picture, move(0.05, -0.03, 0, 1)), known)
+    assert found is not None and found.kind == kind
+    assert found.uncertainty < MAX_UNCERTAINTY
+    assert np.allclose(found.shift, (8.0, -4.8), atol=0.2)
+
+
+def test_the_uncertainty_is_as_large_as_the_errors_are() -> None:
+    picture, place = scene(), move(0.05, -0.03, 0, 1)
+    known, corners = (
+        reference(picture),
+        [(x, y, 1) for x in (0, WIDTH - 1) for y in (0, HEIGHT - 1)],
+    )
+    told, errors = [], []
+    for seed in range(6):
+        off = np.random.default_rng(seed).normal(0, 12, (HEIGHT, WIDTH, 3))
+        found = register((shot(picture, place) + off).clip(0, 255).astype(np.uint8), known)
+        assert found is not None
+        told.append(found.uncertainty)
+        errors.append(np.linalg.norm((found.matrix - place) @ np.transpose(corners), axis=0).max())
+    assert 0.25 < np.mean(told) / (np.sqrt(np.mean(np.square(errors))) / WIDTH) < 4
+
+
+def test_what_is_said_of_a_move_and_what_to_do_with_the_camera() -> None:
+    def said(*moved: float) -> list[tuple[str, str]]:
+        return describe(Registration(move(*moved), "affine", 0.0, 1.0, 1.0, (WIDTH, HEIGHT)))
+
+    assert said(-0.05, 0.04, -3, 0.97) == [
+        ("8 px (5.0% of the width) too far left", "turn it left"),
+        ("6 px (4.0% of the width) too far down", "turn it down"),
+        ("turned counter-clockwise by 3.0°", "roll it counter-clockwise"),
+        ("3.0% too small", "move it closer"),
+    ]
+    assert said(0.05, -0.04, 3, 1.03) == [
+        ("8 px (5.0% of the width) too far right", "turn it right"),
+        ("6 px (4.0% of the width) too far up", "turn it up"),
+        ("turned clockwise by 3.0°", "roll it clockwise"),
+        ("3.0% too large", "move it back"),
+    ]
+    assert said(0, 0, 0, 1) == []
 
 
 def test_objects_are_masked() -> None:
