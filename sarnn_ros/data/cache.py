@@ -35,7 +35,7 @@ from sarnn_ros.files import atomic_folder
 from sarnn_ros.spec import Spec
 
 #: To be raised when the same bag and spec give other arrays than before.
-VERSION = 9
+VERSION = 10
 #: Of a file's beginning and of its end, what `key_of` looks at.
 _END_BYTES = 1 << 16
 #: Files that may be open. Each camera of each episode is one, and shells usually allow 1024.
@@ -43,6 +43,8 @@ MAX_OPEN_FILES = 1 << 16
 
 #: Small ones that every episode has.
 _ARRAYS = ("ticks", "joints", "targets")
+#: Likewise, that not every episode has.
+_MORE_ARRAYS = ("efforts", "led")
 _REPORT = TypeAdapter(BagReport)
 
 Read = tuple[list[Episode], BagReport]
@@ -148,8 +150,8 @@ def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
     folder.mkdir()
     for number, episode in enumerate(episodes):
         arrays = {name: getattr(episode, name) for name in _ARRAYS}
-        if episode.efforts is not None:
-            arrays["efforts"] = episode.efforts
+        more = {name: getattr(episode, name) for name in _MORE_ARRAYS}
+        arrays |= {name: array for name, array in more.items() if array is not None}
         arrays |= {f"preview.{name}": np.stack(some) for name, some in episode.previews.items()}
         np.savez(folder / f"{number}.npz", **arrays)
         for camera, images in episode.images.items():
@@ -224,7 +226,7 @@ def _load_episode(folder: Path, number: int, about: dict[str, Any]) -> Episode:
     sizes = {camera: (int(w), int(h)) for camera, (w, h) in about["source_sizes"].items()}
     file = folder / f"{number}.npz"
     with np.load(file, allow_pickle=False) as arrays:
-        small = {name: arrays[name] for name in (*_ARRAYS, "efforts") if name in arrays}
+        small = {name: arrays[name] for name in (*_ARRAYS, *_MORE_ARRAYS) if name in arrays}
     images = {
         camera: np.load(folder / f"{number}.image.{camera}.npy", mmap_mode="r", allow_pickle=False)
         for camera in sizes

@@ -31,7 +31,8 @@ from rosbags.interfaces import (
 )
 from std_srvs.srv import Trigger
 
-from sarnn_ros.data.session import TAKEOVER, Channel, Session, channels
+from sarnn_ros.data.reading import TAKEOVER, TAKEOVER_TYPE
+from sarnn_ros.data.session import Channel, Session, channels
 from sarnn_ros.data.write_bag import DEFAULT_QOS
 from sarnn_ros.errors import ConfigError, SarnnError
 from sarnn_ros.ros import messages
@@ -144,7 +145,7 @@ class RecorderNode(Node):
             )
             for topic in self._subscribed
         }
-        topics[self._takeover] = ("std_msgs/msg/Bool", [DEFAULT_QOS])
+        topics[self._takeover] = (TAKEOVER_TYPE, [DEFAULT_QOS])
         said = self.session.start(topics, self.preflight)
         for topic in self._lasting:
             for raw in list(self._channels[topic].last):  # they were sent long ago
@@ -283,16 +284,11 @@ class RecorderNode(Node):
         def named(one: Any) -> Any:
             return one.model_copy(update={"topic": self.resolve_topic_name(one.topic)})
 
-        marker = spec.episodes.marker
-        episodes = spec.episodes.model_copy(
-            update={"marker": self.resolve_topic_name(marker) if marker else None}
-        )
         return spec.model_copy(
             update={
                 "cameras": tuple(map(named, spec.cameras)),
                 "joints": tuple(map(named, spec.joints)),
                 "command": named(spec.command),
-                "episodes": episodes,
             }
         )
 

@@ -48,11 +48,14 @@ def parallel_losses(
     row, tick = torch.nonzero(valid).T
     fresh = encode(model, [images[row, tick]], fits)
     points = torch.zeros(count, ticks - 1, fresh.shape[1]).double().index_put((row, tick), fresh)
-    joint, point, decoded = recurrent_losses(
-        model, points, joints[:, :-1], targets[:, :-1], lengths
-    )
+    joint, point, decoded = recurrent_losses(model, points, joints[:, :-1], targets[:, :-1], valid)
     image = image_loss(
-        model, [images[row, tick]], decoded[row, tick], [clean[row, tick + 1]], fits
+        model,
+        [images[row, tick]],
+        decoded[row, tick],
+        [clean[row, tick + 1]],
+        valid[row, tick],
+        fits,
     )
     return image, joint, point
 
@@ -107,6 +110,21 @@ def test_padding_changes_nothing(reference_sarnn: ModuleType) -> None:
     # Joints and targets of padding are zeros in a dataset; NaN would pass through 0 * NaN.
     data = (data[0], data[1].nan_to_num(7.0), data[2], data[3].nan_to_num(7.0))
     torch.testing.assert_close(parallel_losses(ours, data, lengths), losses)
+
+
+def test_frames_that_do_not_count_have_no_image_loss(reference_sarnn: ModuleType) -> None:
+    ours, _ = make_pair(reference_sarnn)
+    images, _, clean, _ = episodes(1, 6)
+    points, counts = (
+        torch.rand(6, ours.point_dim).double(),
+        torch.tensor([1, 0, 1, 1, 0, 0]).bool(),
+    )
+    some = image_loss(ours, [images[0]], points, [clean[0]], counts, 10**6)
+    alone = image_loss(
+        ours, [images[0, counts]], points[counts], [clean[0, counts]], counts[counts], 10**6
+    )
+    torch.testing.assert_close(some, alone)
+    assert image_loss(ours, [images[0]], points, [clean[0]], counts & ~counts, 10**6) == 0
 
 
 def test_point_loss_pulls_both_ways(reference_sarnn: ModuleType) -> None:
