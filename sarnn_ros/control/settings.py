@@ -205,6 +205,20 @@ class StartSettings(_Group):
     )
 
 
+class TakeoverSettings(_Group):
+    """How a person takes over; see docs/how-to/corrections.md."""
+
+    command_topic: str = _setting(
+        "",
+        "topic with the commands of a person (teleoperation), of the type that 'command' in the "
+        "policy's spec names; ~/takeover has them sent instead of the policy's, through the same "
+        "limits. Empty: nobody can take over",
+    )
+    max_age: Annotated[float, Field(ge=0.02, le=10)] = _setting(
+        0.3, "such a command is followed for so long, s; without a newer one the robot holds"
+    )
+
+
 class GripperSettings(_Group):
     """A gripper among the commanded joints; see docs/reference/node.md."""
 
@@ -357,6 +371,7 @@ class Settings(_Group):
         "is commanded before it has come. Empty: none",
     )
     start: StartSettings = StartSettings()
+    takeover: TakeoverSettings = TakeoverSettings()
     gripper: GripperSettings = GripperSettings()
     guard: GuardSettings = GuardSettings()
     watch: WatchSettings = WatchSettings()

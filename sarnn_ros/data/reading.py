@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.bags import Bag, RawMessage, absolute, bag_files
 from sarnn_ros.data.bounds import check_expansion
-from sarnn_ros.data.cutting import Cut, led_by_person, windows
+from sarnn_ros.data.cutting import Cut, led_by_person, run_began, windows
 from sarnn_ros.data.dataset import BLOCK_ROWS, Episode, Int, digest_of, release
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport, Void
 from sarnn_ros.data.targets import commands_at, lead_of, targets_of
@@ -269,7 +269,9 @@ def episodes_of(
     grid, chosen = _align(recording)
     report.streams = _with_ages(report.streams, recording, grid, chosen)
     cuts: list[Cut] = []
+    began = run_began(recording.takeovers)
     for title, rows in windows(spec, name, grid, chosen):
+        rows = slice(max(rows.start, int(np.searchsorted(grid, began))), rows.stop)
         cut = Cut(title, grid[rows], [indices[rows] for indices in chosen])
         try:
             cut.trim(report, spec)

@@ -211,6 +211,9 @@ class RecorderNode(Node):
 
     def _look_after(self) -> None:
         """Subscribe to what has appeared; end an episode before the disk is full."""
+        for topic, kinds in self.get_topic_names_and_types():
+            if topic.endswith(f"/{TAKEOVER}") and kinds == [TAKEOVER_TYPE]:
+                self._channels.setdefault(topic, Channel(topic, TAKEOVER_TYPE, required=False))
         for topic in self._channels.keys() - self._subscribed:
             self._subscribe(topic, self._channels[topic])
         if self.session.recording:

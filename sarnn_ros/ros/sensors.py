@@ -11,6 +11,7 @@ and not read if they are of absurd size.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,10 +26,14 @@ from std_msgs.msg import String
 
 from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.settings import Settings
+from sarnn_ros.control.takeover import Teleoperator
+from sarnn_ros.errors import DecodeError
 from sarnn_ros.ros import messages
 from sarnn_ros.ros.graph_watch import GraphWatch
 from sarnn_ros.ros.losses import Losses, subscribe_counting_losses
 from sarnn_ros.ros.throttle import ThrottledLog
+from sarnn_ros.spec import JointSource
+from sarnn_ros.streams.decode import decode_vector
 
 #: Of a message that is no image; a thousand joints with long names have less.
 MAX_MESSAGE_BYTES = 1 << 17
@@ -132,6 +137,10 @@ def connect_inputs(
         post_callback=lambda _: controller.threads.clock_moved(),
     )
     undo: list[Callable[[], object]] = [sensors.destroy, jumps.unregister]
+    if (teleoperator := controller.parts.teleoperator) is not None:
+        source = controller.parts.policy.spec.command_source
+        subscription = _hear_person(node, source, settings.takeover.command_topic, teleoperator)
+        undo.append(partial(node.destroy_subscription, subscription))
     if settings.robot_description_topic:
         description = controller.parts.description
         subscription = node.create_subscription(
@@ -142,3 +151,24 @@ def connect_inputs(
         )
         undo.append(partial(node.destroy_subscription, subscription))
     return undo
+
+
+def _hear_person(node: Node, source: JointSource, topic: str, teleoperator: Teleoperator) -> Any:
+    """Subscribe to a person's commands. Their age is told by when they come: what they are
+    stamped with may be nothing, or another computer's time."""
+    kind = messages.message_class(source.type)
+
+    def take(content: bytes) -> None:
+        try:
+            if len(content) > MAX_MESSAGE_BYTES:
+                raise DecodeError(f"{len(content)} bytes, at most {MAX_MESSAGE_BYTES} are read")
+            values = decode_vector(deserialize_message(content, kind), source)
+        except DecodeError as error:
+            teleoperator.refuse(error.problem)
+        else:
+            teleoperator.take(values, time.monotonic_ns())
+
+    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    subscription = node.create_subscription(kind, topic, take, qos, raw=True)
+    teleoperator.publishers = subscription.get_publisher_count
+    return subscription
