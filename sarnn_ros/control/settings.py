@@ -189,7 +189,8 @@ class StartSettings(_Group):
         0.1,
         "without a ramp ~/start is refused where a joint is further than this fraction of its "
         "trained range from where the demonstrations began (at least guard.floor); 1: anywhere in "
-        "that range. The gripper and hold_joints do not count, nor does a dry run",
+        "that range. The gripper and hold_joints do not count, nor does a dry run. Likewise a "
+        "takeover, from where the arm is",
         live=True,
     )
     ramp_speed: Annotated[float, Field(ge=0, le=10)] = _setting(
