@@ -182,3 +182,18 @@ def test_held_joints_stay_and_no_ramp_follows_a_takeover() -> None:
     bench.control.take_over(False)
     bench.policy.action = np.array([0.45, 0.0])
     assert bench.run().state is State.COMMANDING, "from where the person left it"
+
+
+def test_what_would_be_strange_of_a_policy_is_a_persons_right() -> None:
+    """To stay far out in the position margin, and to close the gripper again and again."""
+    bench = Led(
+        guard__position_margin=0.5,
+        gripper__joints=["b"],
+        gripper__open=[0.0],
+        gripper__closed=[0.9],
+    ).started()
+    bench.control.take_over(True)
+    for tick in range(60):  # guard.max_outside is 3 s
+        bench.lead = (1.9, 0.9 * (tick % 2))
+        assert bench.run().state is State.TAKEN_OVER, bench.control.status().text
+    assert bench.present[0] > 1.85
