@@ -100,7 +100,11 @@ class Parts:
         self.teleoperator: Teleoperator | None = None
         if topic := now.takeover.command_topic:
             self.teleoperator = Teleoperator(
-                ports.topic_name(topic), names, poses.span, poses.free, now.takeover.max_age
+                ports.topic_name(topic),
+                spec.command_source,
+                poses.span,
+                poses.free,
+                now.takeover.max_age,
             )
         interval_ns = command_interval_ns(now, spec)
         self.interpolator = SetpointInterpolator(

@@ -9,9 +9,14 @@ Vectors have one entry per commanded joint, rad or m.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sarnn_ros.errors import DecodeError
+from sarnn_ros.spec import JointSource
+from sarnn_ros.streams.decode import decode_vector
 
 Vector = NDArray[np.float64]
 
@@ -20,7 +25,8 @@ class Teleoperator:
     """See the module. Any thread may call it.
 
     :param topic: of the commands, for messages.
-    :param names: of the joints.
+    :param source: how they are read. What they are stamped with does not count: it may be nothing,
+        or another computer's time.
     :param span: the trained range of each joint.
     :param free: joints that may be anywhere when a person takes over.
     :param max_age_s: so long a command is followed, s.
@@ -30,25 +36,34 @@ class Teleoperator:
     def __init__(
         self,
         topic: str,
-        names: Sequence[str],
+        source: JointSource,
         span: Vector,
         free: Sequence[int],
         max_age_s: float,
     ) -> None:
         self.publishers: Callable[[], int] = lambda: 1
         self._topic = topic
-        self._names = names
+        self._source = source
         self._span = span
         self._free = list(free)
         self._max_age_s = max_age_s
         self._newest: tuple[int, Vector] | None = None
         self._void = ""
 
-    def take(self, position: Vector, steady_ns: int) -> None:
-        """A command has come."""
-        self._newest, self._void = (steady_ns, position), ""
+    @property
+    def type(self) -> str:
+        """Of the messages."""
+        return self._source.type
 
-    def refuse(self, why: object) -> None:
+    def take(self, message: Any, steady_ns: int) -> None:
+        """A message has come."""
+        try:
+            self._newest = steady_ns, decode_vector(message, self._source)
+            self._void = ""
+        except DecodeError as error:
+            self.refuse(error.problem)
+
+    def refuse(self, why: str) -> None:
         """A message has come that cannot be used."""
         self._void = f"; the last message is void: {why}"
 
@@ -82,7 +97,7 @@ class Teleoperator:
         worst = over[np.argmax(distance[over] / allowed[over])]
         more = f" (and {over.size - 1} more)" if over.size > 1 else ""
         return (
-            f"{self._names[worst]}{more} is at {present[worst]:.4g}, and '{self._topic}' commands "
-            f"{position[worst]:.4g}; {allowed[worst]:.3g} rad or m are allowed: bring the leader "
-            "to where the arm is, or raise start.margin"
+            f"{self._source.names[worst]}{more} is at {present[worst]:.4g}, and '{self._topic}' "
+            f"commands {position[worst]:.4g}; {allowed[worst]:.3g} rad or m are allowed: bring "
+            "the leader to where the arm is, or raise start.margin"
         )

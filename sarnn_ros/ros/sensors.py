@@ -27,13 +27,10 @@ from std_msgs.msg import String
 from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.takeover import Teleoperator
-from sarnn_ros.errors import DecodeError
 from sarnn_ros.ros import messages
 from sarnn_ros.ros.graph_watch import GraphWatch
 from sarnn_ros.ros.losses import Losses, subscribe_counting_losses
 from sarnn_ros.ros.throttle import ThrottledLog
-from sarnn_ros.spec import JointSource
-from sarnn_ros.streams.decode import decode_vector
 
 #: Of a message that is no image; a thousand joints with long names have less.
 MAX_MESSAGE_BYTES = 1 << 17
@@ -138,8 +135,7 @@ def connect_inputs(
     )
     undo: list[Callable[[], object]] = [sensors.destroy, jumps.unregister]
     if (teleoperator := controller.parts.teleoperator) is not None:
-        source = controller.parts.policy.spec.command_source
-        subscription = _hear_person(node, source, settings.takeover.command_topic, teleoperator)
+        subscription = _hear_person(node, settings.takeover.command_topic, teleoperator)
         undo.append(partial(node.destroy_subscription, subscription))
     if settings.robot_description_topic:
         description = controller.parts.description
@@ -153,20 +149,15 @@ def connect_inputs(
     return undo
 
 
-def _hear_person(node: Node, source: JointSource, topic: str, teleoperator: Teleoperator) -> Any:
-    """Subscribe to a person's commands. Their age is told by when they come: what they are
-    stamped with may be nothing, or another computer's time."""
-    kind = messages.message_class(source.type)
+def _hear_person(node: Node, topic: str, teleoperator: Teleoperator) -> Any:
+    """Subscribe to a person's commands."""
+    kind = messages.message_class(teleoperator.type)
 
     def take(content: bytes) -> None:
-        try:
-            if len(content) > MAX_MESSAGE_BYTES:
-                raise DecodeError(f"{len(content)} bytes, at most {MAX_MESSAGE_BYTES} are read")
-            values = decode_vector(deserialize_message(content, kind), source)
-        except DecodeError as error:
-            teleoperator.refuse(error.problem)
+        if len(content) <= MAX_MESSAGE_BYTES:
+            teleoperator.take(deserialize_message(content, kind), time.monotonic_ns())
         else:
-            teleoperator.take(values, time.monotonic_ns())
+            teleoperator.refuse(f"{len(content)} bytes, at most {MAX_MESSAGE_BYTES} are read")
 
     qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     subscription = node.create_subscription(kind, topic, take, qos, raw=True)

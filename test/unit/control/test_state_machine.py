@@ -9,6 +9,7 @@ arm is moved meanwhile.
 from __future__ import annotations
 
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -198,7 +199,8 @@ class Operation(RuleBasedStateMachine):
     )
     def person_commands(self, position, age):
         teleoperator = self.bench.control.parts.teleoperator
-        teleoperator.take(np.array(position), self.bench.read_steady() - age * PERIOD)
+        message = SimpleNamespace(name=["a", "b"], position=position)
+        teleoperator.take(message, self.bench.read_steady() - age * PERIOD)
 
     @rule(led=st.booleans())
     @precondition(lambda self: self.bench.control.state in ACTIVE)
