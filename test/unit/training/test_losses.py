@@ -133,7 +133,7 @@ def test_point_loss_pulls_both_ways(reference_sarnn: ModuleType) -> None:
     images, joints, _, targets = episodes(2, 5)
     points = model.encode(images[:, :-1].flatten(0, 1)).unflatten(0, (2, 4))
     _, point, _ = recurrent_losses(
-        model, points, joints[:, :-1], targets[:, :-1], torch.tensor([5, 5])
+        model, points, joints[:, :-1], targets[:, :-1], torch.ones(2, 4).bool()
     )
     point.backward()
     assert model.pos_encoder[0].weight.grad.abs().sum() > 0
@@ -149,7 +149,7 @@ def test_several_cameras_average_their_image_losses() -> None:
     predicted = model.predict_image(frames, decoded)
     errors = [((p - c) ** 2).mean() for p, c in zip(predicted, clean, strict=True)]
     for fits in (100, 2):
-        loss = image_loss(model, frames, decoded, clean, fits)
+        loss = image_loss(model, frames, decoded, clean, torch.ones(5).bool(), fits)
         torch.testing.assert_close(loss, torch.stack(errors).mean())
 
 
