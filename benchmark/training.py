@@ -51,7 +51,7 @@ def make_update(name: str, ticks: int) -> Callable[[], list[float]]:
     images = torch.rand(BATCH, ticks, 3, SIZE, SIZE)
     joints = torch.rand(BATCH, ticks, JOINTS)
     frames = images.flatten(0, 1).to(memory_format=torch.channels_last).unflatten(0, (BATCH, -1))
-    lengths = torch.full((BATCH,), ticks)
+    learnt = torch.ones(BATCH, ticks - 1, dtype=torch.bool)
 
     def plain() -> tuple[torch.Tensor, ...]:
         return step_loop_losses(reference, images, joints, images, joints.roll(-1, 1))
@@ -68,7 +68,7 @@ def make_update(name: str, ticks: int) -> Callable[[], list[float]]:
             points=torch.zeros(BATCH, ticks - 1, 2 * ours.k_dim),
             joints=joints[:, :-1],
             targets=joints.roll(-1, 1)[:, :-1],
-            lengths=lengths,
+            learnt=learnt,
             frozen=False,
         )
         found, _ = batch_losses(ours, batch, Fits.of(ours))

@@ -311,20 +311,14 @@ class EpisodeSplit(_Part):
     gap: Seconds | None = Field(
         default=None, description="a new episode after so long without observation, s"
     )
-    marker: Topic | None = Field(
-        default=None,
-        description="a Bool begins an episode by true and ends it by false; any message of "
-        "another type begins the next one",
-    )
     times: tuple[tuple[float, float], ...] | None = Field(
         default=None, description="[start, end] of each episode, s after the bag's first tick"
     )
 
     @model_validator(mode="after")
     def _check(self) -> EpisodeSplit:
-        given = [name for name in ("gap", "marker", "times") if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(f"give one of {', '.join(given)}")
+        if self.gap is not None and self.times is not None:
+            raise ValueError("give one of gap, times")
         for start, end in self.times or ():
             if not 0 <= start < end:
                 raise ValueError(f"an episode from {start} s to {end} s")

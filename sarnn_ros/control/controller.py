@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sarnn_ros.control.description import CODE as DESCRIPTION
 from sarnn_ros.control.faults import ActiveFaults, Fault, FaultChanges, Faults
 from sarnn_ros.control.log import ControlLog, Standing, of_faults
-from sarnn_ros.control.outlet import Basis, Command, Instant
+from sarnn_ros.control.outlet import NO_FRESH_JOINTS, Basis, Command, Instant
 from sarnn_ros.control.parts import Parts, Ports
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.state import (
@@ -82,6 +82,7 @@ class Order:
     :param forget: why the recurrent state and the motion so far are to be forgotten; None: not.
     :param begin: the start sequence begins.
     :param activated: no tick came since the activation.
+    :param led: a person has taken over.
     """
 
     generation: int
@@ -90,6 +91,7 @@ class Order:
     forget: str | None = None
     begin: bool = False
     activated: bool = False
+    led: bool = False
 
 
 class Controller:
@@ -101,6 +103,7 @@ class Controller:
         logged, and nothing that takes long is done, by a thread that holds it.
     :ivar ticking: the control thread is in the middle of a tick.
     :ivar measured: stamp and commanded joints, (n,), of the last observation.
+    :ivar led: a person has taken over, until they hand back or the run ends.
     :ivar longest_gap_s: between two ticks of a motion.
     :ivar hung: a thread did not end, and will not.
     """
@@ -113,7 +116,7 @@ class Controller:
         self.statistics = LoopStatistics(lambda: ports.clocks.steady_ns() * 1e-9)
         self.parts = parts
         self.lock = parts.outlet.lock
-        self.ticking = self.hung = False
+        self.ticking = self.hung = self.led = False
         self.measured: tuple[int, Vector] | None = None
         self._settings = settings
         self._ports = ports
@@ -254,6 +257,33 @@ class Controller:
             self._override(Event.STOP)
         self._log.write()
 
+    def take_over(self, led: bool) -> None:
+        """Let a person lead, or the policy again, which has observed meanwhile.
+
+        :raises Refused: nothing is started, or no command of a person can be followed from here.
+        """
+        with self.lock:
+            if self.state not in STARTED:
+                raise Refused(f"no run to take over: {self.status().text}")
+            if led and not self.led and (why := self._why_not_led()):
+                raise Refused(f"not taken over: {why}")
+            if led != self.led:
+                # The tick in progress may not send any more: its command is the other's.
+                self._order = replace(self._order, generation=self._order.generation + 1)
+                self.led = led
+
+    def _why_not_led(self) -> str:
+        teleoperator, settings = self.parts.teleoperator, self._settings()
+        if teleoperator is None:
+            return "takeover.command_topic is not set: where do a person's commands come from?"
+        command = teleoperator.command(self._clocks.steady_ns())
+        if isinstance(command, str):
+            return command
+        present = self.parts.outlet.present(self._clocks.now_ns())
+        if present is None:
+            return NO_FRESH_JOINTS.text
+        return teleoperator.far(command, present, settings.start.margin, settings.guard.floor)
+
     def reset(self) -> tuple[Fault, ...]:
         """Forget the recurrent state, all faults, and all messages received before. After a
         latched fault nothing moves until `start`: a reset alone must not set a robot in motion.
@@ -334,7 +364,7 @@ class Controller:
         with self.lock:
             order = self._order
             self._order = replace(order, forget=None, begin=False, activated=False)
-            return replace(order, state=self.state)
+            return replace(order, state=self.state, led=self.led)
 
     def follows(self, order: Order) -> bool:
         """Whether the tick of this order may still send. The lock is held."""
@@ -397,6 +427,8 @@ class Controller:
         if self.state is State.STOPPED and before is not State.STOPPED:
             ending = ENDINGS.get(event)
             self._ending = ending and replace(ending, cause=cause)
+        if self.state not in STARTED or Action.BEGIN in actions:
+            self.led = False
         if self.state is State.HOLDING and (before is not State.HOLDING or forget):
             self._held_since = self._clocks.read()
         # From a run's first motion to its end.

@@ -20,7 +20,7 @@ CODES = frozenset((
     "no_observation", "late", "guard", "outside", "gripper", "interpolation", "frozen",
     "image_size", "camera", "publishers", "commanders", "rate", "no_controller", "health",
     "robot_description", "image_changed", "stalled", "jump", "effort", "not_following",
-    "non_finite", "internal",
+    "non_finite", "internal", "takeover",
 ))  # fmt: skip
 
 

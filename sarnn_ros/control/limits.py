@@ -322,6 +322,7 @@ class JointLimiter:
         before: ArrayLike | None = None,
         *,
         ramp: bool = False,
+        clamp: bool = False,
     ) -> LimitResult:
         """Check one command.
 
@@ -330,7 +331,9 @@ class JointLimiter:
         :param period_s: time until the command is to be reached, s.
         :param previous: the command sent one period ago; without it the motion starts here.
         :param before: the command sent two periods ago.
-        :param ramp: one of the three is of a ramp, whose acceleration was not trained.
+        :param ramp: one of the three is of a ramp, or a person's, whose acceleration was not
+            trained.
+        :param clamp: pull it to the limits, whatever `JointLimits.clamp` says.
         """
         wanted = np.array(command, np.float64)
         here = np.asarray(present, np.float64)
@@ -350,6 +353,7 @@ class JointLimiter:
             if not ramp:
                 acceleration = np.minimum(acceleration, self.limits.trained_acceleration)
         windows = self._windows(here, last, velocity, acceleration, period_s)
+        clamped = frozenset(CHECKS) if clamp else self.limits.clamp
         slowed = np.zeros(last.shape, np.bool_)
         for window in windows:
             check, found = window.check, window.outside(wanted)
@@ -360,7 +364,7 @@ class JointLimiter:
             if not found.any():
                 continue
             violations += self._violations(check, found, *window.measured(wanted))
-            if check == "approach" or check in self.limits.clamp:
+            if check == "approach" or check in clamped:
                 if check == "step":
                     window = _Window.around(check, here, CLAMPED_STEP * self.limits.max_step)
                 wanted = np.where(found, np.clip(wanted, window.lowest, window.highest), wanted)

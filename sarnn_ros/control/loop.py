@@ -84,9 +84,10 @@ class ControlLoop:
         event, wanted = self._predict(tick, order, faults)
         tick.lap("policy")
         if wanted is not None:
-            self._find_flips(faults)
+            if event is not Event.LED:
+                self._find_flips(faults)
             wanted = self._limit(tick, event, wanted, faults)
-        if wanted is not None and event is not Event.RAMP:
+        if wanted is not None and event not in (Event.RAMP, Event.LED):
             self._look_outside(wanted, faults)
         tick.lap("guard")
         since = Instant(label_ns, began.steady_ns)
@@ -205,7 +206,8 @@ class ControlLoop:
         away = allowed and not self._begun and bool(controller.away(self._present))
         allowed = allowed and not away
         here = self._motion.here(tick.label_ns, self._present)
-        ramping = allowed and not settings.dry_run and sequence.ramps(here)
+        led = allowed and order.led
+        ramping = allowed and not led and not settings.dry_run and sequence.ramps(here)
         if allowed and not ramping:
             self._permit(tick)
         tick.prediction = self.parts.policy.step(
@@ -224,11 +226,23 @@ class ControlLoop:
             return Event.AWAY, None
         if not allowed or faults.soft or faults.hard:
             return Event.PREVENTED, None
+        if led:
+            return self._lead(here, faults)
         if ramping:
             self._motion.allowed_ns = None  # after the ramp the policy is reset
             return Event.RAMP, sequence.ramp(here)
         event, wanted = sequence.follow(tick.prediction.action[self._rows], here)
         return event, None if event is Event.WARM_UP else wanted
+
+    def _lead(self, here: Vector, faults: Faults) -> tuple[Event, Vector | None]:
+        """A person's command instead of the prediction. While none comes the robot holds."""
+        teleoperator = self.parts.teleoperator
+        assert teleoperator is not None
+        command = teleoperator.command(self._clocks.steady_ns())
+        if isinstance(command, str):
+            faults.soft["takeover"] = f"taken over, but {command}"
+            return Event.PREVENTED, None
+        return Event.LED, self.parts.sequence.lead(command, here)
 
     def _permit(self, tick: Tick) -> None:
         """Note that the policy may command; after a gap it is reset."""
@@ -279,9 +293,10 @@ class ControlLoop:
     def _limit(self, tick: Tick, event: Event, wanted: Vector, faults: Faults) -> Vector | None:
         """The command that the limits allow, if any."""
         elapsed_s, previous, before = self._motion.past(tick.label_ns)
-        ramp = event is Event.RAMP or self._motion.followed < 2
+        led = event is Event.LED
+        ramp = led or event is Event.RAMP or self._motion.followed < 2
         result = self.parts.limiter.check(
-            wanted, self._present, elapsed_s, previous, before, ramp=ramp
+            wanted, self._present, elapsed_s, previous, before, ramp=ramp, clamp=led
         )
         reasons = [violation.reason for violation in result.violations]
         self._controller.statistics.violations.update(reasons)
@@ -372,7 +387,8 @@ class ControlLoop:
         if send is not None:
             send()
         self._motion.add(tick.label_ns, position)
-        self._motion.followed = 0 if event is Event.RAMP else self._motion.followed + 1
+        policys = event not in (Event.RAMP, Event.LED)
+        self._motion.followed = self._motion.followed + 1 if policys else 0
         self._motion.refusals.add(False, 1)
         tick.sent = None if settings.dry_run else command
         return True

@@ -30,6 +30,7 @@ from sarnn_ros.control.resolve import (
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.start import StartSequence
+from sarnn_ros.control.takeover import Teleoperator
 from sarnn_ros.control.tick import Tick
 from sarnn_ros.control.watchdogs import EffortWatch, FormatWatch, ObservationWatch
 from sarnn_ros.policy.runtime import Policy
@@ -96,6 +97,15 @@ class Parts:
             self.gripper.indices,
             held_indices(now, spec),
         )
+        self.teleoperator: Teleoperator | None = None
+        if topic := now.takeover.command_topic:
+            self.teleoperator = Teleoperator(
+                ports.topic_name(topic),
+                spec.command_source,
+                poses.span,
+                poses.free,
+                now.takeover.max_age,
+            )
         interval_ns = command_interval_ns(now, spec)
         self.interpolator = SetpointInterpolator(
             period_ns, interval_ns, now.interpolation, self.outlet, self.gripper.indices

@@ -101,17 +101,29 @@ def command_topics(settings: Settings, spec: Spec) -> tuple[CommandTopic, ...]:
 
 
 def check_topics(
-    spec: Spec, commands: Iterable[CommandTopic], resolve: Callable[[str], str], namespace: str
+    spec: Spec,
+    commands: Iterable[CommandTopic],
+    resolve: Callable[[str], str],
+    namespace: str,
+    teleoperator: str,
 ) -> None:
     """Refuse topics with which a node would watch one arm and move another, or would take its own
     commands for the measured state.
 
     :param resolve: the full name of a topic, remapped.
     :param namespace: of the node, e.g. `/left`; `/` is the root.
-    :raises ConfigError: a source of joints is a topic that is commanded; or the node is in a
-        namespace and commands there, and a source of joints is elsewhere.
+    :param teleoperator: `takeover.command_topic`.
+    :raises ConfigError: a source of joints, or the teleoperator, is a topic that is commanded; or
+        the node is in a namespace and commands there, and a source of joints is elsewhere.
     """
     sent = [resolve(one.name) for one in commands]
+    if teleoperator and resolve(teleoperator) in sent:
+        raise ConfigError(
+            f"a person's commands are to come from '{resolve(teleoperator)}', where this node "
+            "publishes its own",
+            where="parameter 'takeover.command_topic'",
+            remedy="give the teleoperation's commands a topic of their own",
+        )
     inside = namespace.rstrip("/") + "/"
     for source in spec.joints:
         topic = resolve(source.topic)

@@ -189,7 +189,8 @@ class StartSettings(_Group):
         0.1,
         "without a ramp ~/start is refused where a joint is further than this fraction of its "
         "trained range from where the demonstrations began (at least guard.floor); 1: anywhere in "
-        "that range. The gripper and hold_joints do not count, nor does a dry run",
+        "that range. The gripper and hold_joints do not count, nor does a dry run. Likewise a "
+        "takeover, from where the arm is",
         live=True,
     )
     ramp_speed: Annotated[float, Field(ge=0, le=10)] = _setting(
@@ -202,6 +203,20 @@ class StartSettings(_Group):
     )
     blend_time: Annotated[float, Field(ge=0, le=60)] = _setting(
         0.0, "then blend from the present position into the policy's commands over this time, s"
+    )
+
+
+class TakeoverSettings(_Group):
+    """How a person takes over; see docs/how-to/corrections.md."""
+
+    command_topic: str = _setting(
+        "",
+        "topic with the commands of a person (teleoperation), of the type that 'command' in the "
+        "policy's spec names; ~/takeover has them sent instead of the policy's, through the same "
+        "limits. Empty: nobody can take over",
+    )
+    max_age: Annotated[float, Field(ge=0.02, le=10)] = _setting(
+        0.3, "such a command is followed for so long, s; without a newer one the robot holds"
     )
 
 
@@ -357,6 +372,7 @@ class Settings(_Group):
         "is commanded before it has come. Empty: none",
     )
     start: StartSettings = StartSettings()
+    takeover: TakeoverSettings = TakeoverSettings()
     gripper: GripperSettings = GripperSettings()
     guard: GuardSettings = GuardSettings()
     watch: WatchSettings = WatchSettings()

@@ -121,6 +121,13 @@ class StartSequence:
         self._held_at: Vector | None = None
         self._warmed = self._blended = 0
 
+    def lead(self, commanded: Vector, here: Vector) -> Vector:
+        """A person leads: the set-point instead of their command. When they hand back, the policy
+        is blended in from there, without a ramp."""
+        self._ramp_to_come = False
+        self._anchor, self._blended = None, 0
+        return self._hold(commanded, here)
+
     def ramps(self, here: Vector) -> bool:
         """Whether this tick belongs to the ramp. The ramp ends when a pose was commanded in which
         a demonstration may have begun: the limits keep the arm within a step of it.

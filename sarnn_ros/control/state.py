@@ -27,6 +27,7 @@ class State(Enum):
     WARMING_UP = "warming up"  # the policy observes, and commands nothing yet
     BLENDING = "blending"  # from the present position into the policy's commands
     COMMANDING = "commanding"
+    TAKEN_OVER = "taken over"  # a person's commands are sent, and the policy observes
     STALLED = "stalled"  # started, but the simulated clock stands still
     FAULTED = "faulted"  # a fault is latched until ~/reset
     FINALIZED = "finalized"  # the lifecycle node was shut down; no transition leads out
@@ -49,6 +50,7 @@ class Event(Enum):
     WARM_UP = "warm up"
     BLEND = "blend"
     COMMAND = "command"
+    LED = "a person leads"  # by ~/takeover
     PREVENTED = "prevented"  # no observation, a fault that has not latched, a refused command
     FAULT = "fault latched"
     STALL = "clock stands still"
@@ -69,7 +71,7 @@ class Action(Enum):
 S, E, A = State, Event, Action
 
 #: A tick sends its command in these, and no other set-point is sent in any other.
-MAY_COMMAND = frozenset({S.RAMPING, S.BLENDING, S.COMMANDING})
+MAY_COMMAND = frozenset({S.RAMPING, S.BLENDING, S.COMMANDING, S.TAKEN_OVER})
 #: A motion is in progress: a gap in it latches.
 MOVING = MAY_COMMAND | {S.WARMING_UP}
 #: The user wants commands.
@@ -108,6 +110,7 @@ TABLE: tuple[tuple[frozenset[State], Event, State | None, tuple[Action, ...]], .
     (STARTED, E.WARM_UP, S.WARMING_UP, (A.HOLD,)),
     (STARTED, E.BLEND, S.BLENDING, (A.SEND,)),
     (STARTED, E.COMMAND, S.COMMANDING, (A.SEND,)),
+    (STARTED, E.LED, S.TAKEN_OVER, (A.SEND,)),
     # A ramp does not go on by itself: a person may step up to an arm that has stopped.
     (frozenset({S.RAMPING}), E.PREVENTED, S.STOPPED, (A.HOLD,)),
     (STARTED, E.PREVENTED, S.HOLDING, (A.HOLD,)),
@@ -145,6 +148,7 @@ NEXT_STEP = {
     S.INACTIVE_FAULTED: "activate it, then call ~/reset and ~/start",
     S.STOPPED: "call ~/start",
     S.FAULTED: "call ~/reset, then ~/start",
+    S.TAKEN_OVER: "to hand back, call ~/takeover with false",
     S.STALLED: "has the simulation been paused, or /clock lost its publisher?",
     S.FINALIZED: "end the process, and start another",
 }

@@ -36,7 +36,7 @@ from sarnn_ros.files import atomic_folder
 from sarnn_ros.spec import Spec
 
 #: To be raised when the same bag and spec give other arrays than before.
-VERSION = 9
+VERSION = 10
 #: `key_of` reads so many bytes at the start and at the end of each file.
 _END_BYTES = 1 << 16
 #: Files that may be open. Each camera of each episode is one, and shells usually allow 1024.
@@ -44,6 +44,8 @@ MAX_OPEN_FILES = 1 << 16
 
 #: Arrays of every episode that are read into memory.
 _ARRAYS = ("ticks", "joints", "targets")
+#: Likewise, that not every episode has.
+_MORE_ARRAYS = ("efforts", "led")
 _REPORT = TypeAdapter(BagReport)
 
 Read = tuple[list[Episode], BagReport]
@@ -155,8 +157,8 @@ def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
     folder.mkdir()
     for number, episode in enumerate(episodes):
         arrays = {name: getattr(episode, name) for name in _ARRAYS}
-        if episode.efforts is not None:
-            arrays["efforts"] = episode.efforts
+        more = {name: getattr(episode, name) for name in _MORE_ARRAYS}
+        arrays |= {name: array for name, array in more.items() if array is not None}
         arrays |= {f"preview.{name}": np.stack(some) for name, some in episode.previews.items()}
         np.savez(folder / f"{number}.npz", **arrays)
         for camera, images in episode.images.items():
@@ -231,7 +233,7 @@ def _load_episode(folder: Path, number: int, about: dict[str, Any]) -> Episode:
     sizes = {camera: (int(w), int(h)) for camera, (w, h) in about["source_sizes"].items()}
     file = folder / f"{number}.npz"
     with np.load(file, allow_pickle=False) as arrays:
-        small = {name: arrays[name] for name in (*_ARRAYS, "efforts") if name in arrays}
+        small = {name: arrays[name] for name in (*_ARRAYS, *_MORE_ARRAYS) if name in arrays}
         shown = [camera for camera in sizes if f"preview.{camera}" in arrays]
     images = {
         camera: np.load(folder / f"{number}.image.{camera}.npy", mmap_mode="r", allow_pickle=False)

@@ -4,13 +4,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.dataset import MIN_TICKS, Int
+from sarnn_ros.data.dataset import MIN_TICKS, Int, led_runs
 from sarnn_ros.data.problems import BagReport
 from sarnn_ros.errors import BagError, DecodeError
 from sarnn_ros.spec import NANOSECONDS, Spec
@@ -79,9 +79,7 @@ class Cut:
             )
 
 
-def windows(
-    spec: Spec, name: str, grid: Int, chosen: Sequence[Int], marker: Stream
-) -> list[tuple[str, slice]]:
+def windows(spec: Spec, name: str, grid: Int, chosen: Sequence[Int]) -> list[tuple[str, slice]]:
     """Names and rows of the episodes in one bag."""
     split = spec.episodes
     usable = np.flatnonzero(np.all([rows >= 0 for rows in chosen], axis=0))
@@ -96,14 +94,8 @@ def windows(
             (origin + round(start * NANOSECONDS), origin + round(end * NANOSECONDS))
             for start, end in split.times
         ]
-    elif split.marker is not None:
-        spans = _marked(marker, int(grid[-1]) if len(grid) else 0)
     else:
         return [(name, slice(0, len(grid)))]
-    if not spans:
-        raise BagError(
-            "no episode is marked", where=split.marker, remedy="correct 'episodes' in the spec"
-        )
     return [
         (
             f"{name}#{number}",
@@ -113,16 +105,34 @@ def windows(
     ]
 
 
-def _marked(marker: Stream, end_ns: int) -> list[tuple[int, int]]:
-    """Spans between markers: see `EpisodeSplit.marker`. What is still open ends with the bag."""
-    spans: list[tuple[int, int]] = []
-    begun: int | None = None
-    for stamp, value in zip(marker.stamps, marker.contents):
-        if value is True and begun is not None:
-            continue
-        if begun is not None:
-            spans.append((begun, stamp - 1))
-        begun = None if value is False else stamp
-    if begun is not None:
-        spans.append((begun, end_ns))
-    return spans
+def run_began(takeovers: Iterable[Stream]) -> int:
+    """When the policy began to lead, ns; 0 if it may have led from the start. What came before,
+    it has not seen."""
+    began = [one.stamps[0] for one in takeovers if one.stamps and not one.contents[0]]
+    return min(began, default=0)
+
+
+def led_by_person(takeovers: Iterable[Stream], ticks: Int) -> NDArray[np.bool_] | None:
+    """See `Episode.led`.
+
+    :param takeovers: their contents say whether a person leads from then on.
+    :raises BagError: nobody took over.
+    """
+    streams = [stream for stream in takeovers if stream.stamps]
+    if not streams:
+        return None
+    led = np.zeros(len(ticks), np.bool_)
+    for stream in streams:
+        said = [False, *stream.contents]  # before the first message the policy led
+        led |= np.array([said[stream.newest(tick) + 1] for tick in ticks.tolist()])
+    # What is done in the period of a tick counts if the person led to its end.
+    led[:-1] &= led[1:]
+    if led.all():
+        return None
+    if not led_runs(led):
+        raise BagError(
+            f"nobody took over from the policy for {MIN_TICKS} ticks",
+            remedy="take over where it goes wrong; if a person led the arm all the time, record "
+            "it without the policy",
+        )
+    return led

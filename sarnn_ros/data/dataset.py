@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +47,9 @@ class Episode:
     :param lead: per joint, how far at most a recorded command lay from the state at its tick, rad
         or m; empty if the bag holds no commands. The policy's envelope wants it.
     :param efforts: float64 (T, D), `Observation.effort` of each tick; None if nothing is known.
+    :param led: bool (T,), the ticks whose targets are what a person did who took over from a
+        policy; None: a demonstration, in which all are. What the policy did is not learnt, but the
+        recurrent part sees it, as it does at the robot.
     :param previews: per camera, the first, the middle and the last source image, as
         `streams.registration.shrink` makes them.
     """
@@ -60,7 +63,33 @@ class Episode:
     digest: str = ""
     lead: tuple[float, ...] = ()
     efforts: NDArray[np.float64] | None = None
+    led: NDArray[np.bool_] | None = None
     previews: Mapping[str, Sequence[NDArray[np.uint8]]] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> list[Episode]:
+        """What a person did, without what a policy did: a demonstration is one part."""
+        if self.led is None:
+            return [self]
+        return [
+            replace(
+                self,
+                ticks=self.ticks[rows],
+                images={name: images[rows] for name, images in self.images.items()},
+                joints=self.joints[rows],
+                targets=self.targets[rows],
+                efforts=None if self.efforts is None else self.efforts[rows],
+                led=None,
+            )
+            for rows in led_runs(self.led)
+        ]
+
+
+def led_runs(led: NDArray[np.bool_]) -> list[slice]:
+    """Where it is true `MIN_TICKS` times or more in a row."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], led, [False]])))
+    runs = [slice(start, stop) for start, stop in edges.reshape(-1, 2).tolist()]
+    return [run for run in runs if run.stop - run.start >= MIN_TICKS]
 
 
 @dataclass(frozen=True)
@@ -97,7 +126,8 @@ class Dataset:
                 np.full_like(episode.joints, np.nan)
                 if episode.efforts is None
                 else episode.efforts
-                for episode in self.episodes
+                for whole in self.episodes
+                for episode in whole.parts
             ]
         )
         known = np.isfinite(efforts).mean(axis=0) >= MIN_EFFORT_SHARE
@@ -121,7 +151,7 @@ def make_dataset(
 ) -> Dataset:
     """Split, normalise, fingerprint. See `load_dataset`.
 
-    Of episodes with equal content the first one is used.
+    Of episodes with equal content the first one is used. Those with takeovers are for training.
 
     :param reports: a duplicate is noted in that of its bag.
     :param held_out: names of the episodes for validation, where the data says; None: by
@@ -144,13 +174,16 @@ def make_dataset(
             remedy=problems[0].remedy if problems else None,
         )
     if held_out is None:
-        training, validated = split(len(episodes), validation, seed)
+        whole = [row for row, episode in enumerate(episodes) if episode.led is None]
+        validated = tuple(whole[row] for row in split(len(whole), validation, seed)[1])
     else:
-        rows = [episode.name in held_out for episode in episodes]
-        training = tuple(row for row, out in enumerate(rows) if not out)
-        validated = tuple(row for row, out in enumerate(rows) if out)
+        validated = tuple(row for row, episode in enumerate(episodes) if episode.name in held_out)
+    training = tuple(row for row in range(len(episodes)) if row not in validated)
     moved = [
-        array for index in training for array in (episodes[index].joints, episodes[index].targets)
+        array
+        for index in training
+        for part in episodes[index].parts
+        for array in (part.joints, part.targets)
     ]
     digest = hashlib.sha256(spec.model_dump_json().encode())
     if normaliser is not None:

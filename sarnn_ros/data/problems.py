@@ -4,12 +4,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from sarnn_ros.errors import BagError, SarnnError
+
+if TYPE_CHECKING:
+    from sarnn_ros.data.dataset import Episode
 
 Severity = Literal["error", "warning", "note"]
 
@@ -79,6 +82,7 @@ class BagReport:
 
     :param verdict: sound; damaged: used in part; left out: gave no episode.
     :param episodes: names of the episodes it gave.
+    :param learnt: what of them is, and why.
     :param trimmed: ticks before the first and after the last usable one, over all episodes.
     :param void: per topic, messages that could not be used.
     """
@@ -86,10 +90,21 @@ class BagReport:
     path: str
     verdict: Literal["sound", "damaged", "left out"] = "sound"
     episodes: list[str] = field(default_factory=list)
+    learnt: str = ""
     trimmed: tuple[int, int] = (0, 0)
     void: dict[str, Void] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     streams: list[StreamReport] = field(default_factory=list)
+
+    def add_episodes(self, episodes: Sequence[Episode]) -> None:
+        """Note what it gave."""
+        self.episodes = [episode.name for episode in episodes]
+        led = [episode.led for episode in episodes if episode.led is not None]
+        if led:
+            ticks, person = sum(map(len, led)), sum(int(one.sum()) for one in led)
+            self.learnt = f"{person} of {ticks} ticks: a person took over"
+        elif episodes:
+            self.learnt = "all: nobody took over"
 
     def add_void(self, topic: str, error: SarnnError) -> None:
         """Count a message of the topic that cannot be used."""

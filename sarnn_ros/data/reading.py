@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.bags import Bag, RawMessage, absolute, bag_files
 from sarnn_ros.data.bounds import check_expansion
-from sarnn_ros.data.cutting import Cut, windows
+from sarnn_ros.data.cutting import Cut, led_by_person, run_began, windows
 from sarnn_ros.data.dataset import BLOCK_ROWS, Episode, Int, digest_of, release
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport, Void
 from sarnn_ros.data.targets import commands_at, lead_of, targets_of
@@ -59,6 +59,9 @@ NOT_MOVED: Moved = MappingProxyType({})
 MAX_TICKS = 5_000_000
 #: Messages of a topic may be recorded in another order than they came, but not by this much, s.
 MAX_DISORDER_SECONDS = 1.0
+#: Last part of the name, and type, of a topic that says whether a person leads the arm: `sarnn
+#: record` has such a one in every bag.
+TAKEOVER, TAKEOVER_TYPE = "takeover", "std_msgs/msg/Bool"
 #: Longer than any recording: for what is used whatever its age.
 _ANY_AGE_NS = 1 << 62
 _DECODING_THREADS = 2
@@ -99,7 +102,7 @@ def read_bag(
         for damage in bag.damage
     ]
     report.verdict = "left out" if not episodes else "damaged" if bag.damage else "sound"
-    report.episodes = [episode.name for episode in episodes]
+    report.add_episodes(episodes)
     return episodes, report
 
 
@@ -111,21 +114,24 @@ class BagIngest(Ingest):
     :ivar arrivals: per stream stamps and receipts, ns, of all usable messages as they came.
     :ivar packed_bytes: of the files that it is read from.
     :param command: admits the recorded commands; None if there are none.
+    :param takeovers: topics that say whether a person leads the arm, by a Bool.
     """
 
-    def __init__(self, spec: Spec, command: Admission | None = None) -> None:
+    def __init__(
+        self, spec: Spec, command: Admission | None = None, takeovers: Iterable[str] = ()
+    ) -> None:
         super().__init__(spec, absolute, keep=lambda _: self.place)
         self.place = -1
         self.packed_bytes = 0
         self.arrivals = {one: (array("q"), array("q")) for one in self.streams}
-        self.command = self._add("command", spec.command.topic, command)
-        self.marker = self._add("marker", spec.episodes.marker, _admit_marker)
+        self.command = self._add(spec.command.topic, command)
+        self.takeovers = [self._add(topic, _admit_takeover) for topic in takeovers]
 
-    def _add(self, name: str, topic: str | None, admit: Admission | None) -> Stream:
+    def _add(self, topic: str, admit: Admission | None) -> Stream:
         """A stream beside the observed ones."""
-        known = absolute(topic or "")
-        stream = Stream(name, known, "", admit or _admit_marker, _ANY_AGE_NS)
-        if topic and admit:
+        known = absolute(topic)
+        stream = Stream(known, known, "", admit or _admit_takeover, _ANY_AGE_NS)
+        if admit:
             self.routes.setdefault(known, []).append(stream)
         return stream
 
@@ -134,7 +140,7 @@ class BagIngest(Ingest):
             for known, value in zip(self.arrivals[stream], (stamp, receive_ns)):
                 known.append(value)
         tick = super()._take(stream, stamp, content, receive_ns)
-        if self.spec.trigger is None and stream is not self.marker:
+        if self.spec.trigger is None:
             stream.forget_superseded(stamp, self.spec.period_ns)
         return tick
 
@@ -178,8 +184,8 @@ def _describe(
     )
 
 
-def _admit_marker(msg: Any, receive_ns: int) -> tuple[int, Any]:
-    return receive_ns, getattr(msg, "data", None)
+def _admit_takeover(msg: Any, receive_ns: int) -> tuple[int, Any]:
+    return receive_ns, bool(msg.data)
 
 
 def _command_admission(bag: Bag, spec: Spec) -> Admission | None:
@@ -263,7 +269,9 @@ def episodes_of(
     grid, chosen = _align(recording)
     report.streams = _with_ages(report.streams, recording, grid, chosen)
     cuts: list[Cut] = []
-    for title, rows in windows(spec, name, grid, chosen, recording.marker):
+    began = run_began(recording.takeovers)
+    for title, rows in windows(spec, name, grid, chosen):
+        rows = slice(max(rows.start, int(np.searchsorted(grid, began))), rows.stop)
         cut = Cut(title, grid[rows], [indices[rows] for indices in chosen])
         try:
             cut.trim(report, spec)
@@ -297,8 +305,6 @@ def _with_ages(
 def _check_topics(bag: Bag, spec: Spec) -> None:
     wanted: list[tuple[str, str]] = [(camera.topic, camera.type) for camera in spec.cameras]
     wanted += [(source.topic, source.type) for source in spec.joints]
-    if spec.episodes.marker and absolute(spec.episodes.marker) not in bag.topics:
-        wanted.append((spec.episodes.marker, "marker"))
     if spec.target == "command":
         wanted.append((spec.command.topic, spec.command.type))
     problems = []
@@ -321,7 +327,12 @@ def _check_topics(bag: Bag, spec: Spec) -> None:
 
 def _scan(bag: Bag, spec: Spec, report: BagReport) -> BagIngest:
     """First pass: stamps of the usable images, stamps and values of the usable joints."""
-    recording = BagIngest(spec, _command_admission(bag, spec))
+    takeovers = [
+        topic.name
+        for topic in bag.topics.values()
+        if topic.name.endswith(f"/{TAKEOVER}") and topic.type == TAKEOVER_TYPE
+    ]
+    recording = BagIngest(spec, _command_admission(bag, spec), takeovers)
     counts: dict[str, int] = {}
     received: dict[str, int] = {}
     for message in bag.messages(recording.routes):
@@ -338,12 +349,8 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> BagIngest:
         received[topic] = message.receive_ns
         recording.place = counts.get(topic, 0)
         counts[topic] = recording.place + 1
-        # Of a marker that is no Bool only the time matters.
-        only_marks = recording.routes[topic] == [recording.marker]
         try:
-            known = not only_marks or bag.topics[topic].type == "std_msgs/msg/Bool"
-            content = bag.decode(message) if known else None
-            refused = recording.push(topic, content, message.receive_ns).refused
+            refused = recording.push(topic, bag.decode(message), message.receive_ns).refused
         except DecodeError as error:
             refused = [error]
         if refused:
@@ -411,6 +418,8 @@ def _finish(cut: Cut, recording: BagIngest, report: BagReport) -> Episode:
     efforts = _efforts([effort_vector(tick) for tick in found], spec)
     commands = commands_at(spec, recording.command, cut.ticks)
     targets = targets_of(spec, commands, joints)
+    led = led_by_person(recording.takeovers, cut.ticks)
+    mine = slice(None) if led is None else led
     return Episode(
         cut.name,
         cut.ticks,
@@ -423,10 +432,11 @@ def _finish(cut: Cut, recording: BagIngest, report: BagReport) -> Episode:
             cut.ticks,
             joints,
             targets,
-            *([] if efforts is None else [efforts]),
+            *(one for one in (efforts, led) if one is not None),
             *cut.images.values(),
         ),
-        lead=lead_of(spec, commands, joints),
+        lead=lead_of(spec, commands[mine], joints[mine]),
+        led=led,
         previews={
             camera: [shown[row] for row in sorted(shown)]
             for camera, shown in cut.previews.items()

@@ -181,7 +181,7 @@ def examine(dataset: Dataset) -> DatasetReport:
             camera, about, [episode.name for episode in episodes], moving=_moving(joints))),
         *map(_displacement_problem, dataset.displacements),
         *_difference_problems(spec, differences),
-        *_episode_problems(lengths),
+        *_episode_problems([one for one, made in zip(lengths, episodes) if made.led is None]),
     ]  # fmt: skip
     return DatasetReport(
         spec, dataset.fingerprint, dataset.bags, lengths, joints, cameras, differences,
@@ -193,7 +193,8 @@ def examine(dataset: Dataset) -> DatasetReport:
 
 
 def _joints(dataset: Dataset) -> Iterator[JointReport]:
-    spec, episodes = dataset.spec, dataset.episodes
+    spec = dataset.spec
+    episodes = [part for episode in dataset.episodes for part in episode.parts]
     values = np.concatenate([episode.joints for episode in episodes])
     steps = np.abs(np.concatenate([np.diff(episode.joints, axis=0) for episode in episodes]))
     low, high = values.min(axis=0), values.max(axis=0)
@@ -546,7 +547,16 @@ def _difference_problems(spec: Spec, found: Sequence[Difference | None]) -> Iter
         )
 
 
-def _episode_problems(episodes: tuple[EpisodeReport, ...]) -> Iterator[Problem]:
+def _episode_problems(episodes: Sequence[EpisodeReport]) -> Iterator[Problem]:
+    """:param episodes: demonstrations."""
+    if not episodes:
+        yield warning(
+            "all episodes",
+            "in each of them a person took over from a policy, and none is a demonstration",
+            "they cannot be trained on by themselves",
+            "give the demonstrations as well that the policy was trained on",
+        )
+        return
     if len(episodes) == 1:
         yield warning(
             episodes[0].name,

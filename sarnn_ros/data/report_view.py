@@ -57,13 +57,14 @@ def tables(report: DatasetReport) -> dict[str, tuple[Sequence[str], Rows]]:
     unit = report.spec.common_unit
     return {
         "Bags": (
-            ("bag", "verdict", "episodes", "ticks trimmed"),
+            ("bag", "verdict", "episodes", "ticks trimmed", "learnt"),
             [
                 (
                     bag.path,
                     bag.verdict,
                     str(len(bag.episodes)),
                     f"{bag.trimmed[0]} + {bag.trimmed[1]}",
+                    bag.learnt if bag.episodes else "nothing: see below",
                 )
                 for bag in report.bags
             ],

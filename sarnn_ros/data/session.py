@@ -18,7 +18,7 @@ from typing import Any
 
 from rosbags.interfaces import Qos
 
-from sarnn_ros.data.reading import read_bag
+from sarnn_ros.data.reading import TAKEOVER, read_bag
 from sarnn_ros.data.record import (
     TRASH,
     EpisodeWriter,
@@ -41,8 +41,6 @@ MIN_RATE_SHARE = 0.9
 KEPT_SHARED_MESSAGES = 100
 #: While recording: a topic that is silent for longer, s, and three of its periods, has died.
 MIN_SILENCE_SECONDS = 0.5
-#: Where the takeover of a person is marked in the bag: a Bool, true while a person leads the arm.
-TAKEOVER = "takeover"
 LOG = "recorder.log"
 #: Niceness of the check: receiving messages goes before it.
 CHECK_NICENESS = 10

@@ -192,7 +192,7 @@ def read_take(
     if take.order is not None:
         report.problems.append(_note_of_order(take, where))
     report.verdict = "sound" if episodes else "left out"
-    report.episodes = [episode.name for episode in episodes]
+    report.add_episodes(episodes)
     return episodes, report
 
 

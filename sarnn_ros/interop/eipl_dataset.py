@@ -109,7 +109,8 @@ def read_bounds(path: Path, spec: Spec, kind: type[SarnnError] = BagError) -> Jo
 def export_eipl(folder: Path, dataset: Dataset) -> None:
     """Write `train/`, `test/` and `joint_bounds.npy`: (2, D), what joints are normalised with.
 
-    :raises ConfigError: the folder exists or cannot be written, or there are several cameras.
+    :raises ConfigError: the folder exists or cannot be written, there are several cameras, or a
+        person took over in an episode.
     """
     spec = dataset.spec
     if folder.exists():
@@ -118,6 +119,12 @@ def export_eipl(folder: Path, dataset: Dataset) -> None:
         raise ConfigError(
             f"EIPL's layout has one camera, the spec has {len(spec.cameras)}",
             remedy="export with a spec of one camera",
+        )
+    if led := [one.name for one in dataset.episodes if one.led is not None]:
+        raise ConfigError(
+            f"in {', '.join(led)} a person took over from a policy, and EIPL's layout cannot say "
+            "at which ticks",
+            remedy="export the demonstrations alone",
         )
     camera = spec.cameras[0].name
     try:

@@ -213,6 +213,11 @@ class _Writer:
 
     def add(self, episode: Episode, films: _Films) -> BagError | None:
         """Returns why it cannot be added, if so."""
+        if episode.led is not None:
+            return BagError(
+                "a person took over from a policy, and the format cannot say at which ticks",
+                remedy="convert the demonstrations alone",
+            )
         self.sizes = self.sizes or dict(episode.source_sizes)
         if dict(episode.source_sizes) != self.sizes:
             return BagError(

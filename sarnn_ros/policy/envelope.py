@@ -28,12 +28,13 @@ LOWER_HALF, UPPER_HALF = 0.4, 0.6
 
 
 def envelope_from_dataset(dataset: Dataset) -> Envelope:
-    """The `Envelope` of all episodes, validation included: what was demonstrated was safe."""
-    episodes = dataset.episodes
+    """The `Envelope` of what persons did, validation included: what was demonstrated was safe.
+    What a policy did before somebody took over may not have been."""
+    episodes = [part for episode in dataset.episodes for part in episode.parts]
     # The last row's target repeats its state: harmless here.
     motions = [np.concatenate([episode.joints, episode.targets]) for episode in episodes]
     everything = np.concatenate(motions)
-    starts = np.stack([episode.joints[0] for episode in episodes])
+    starts = np.stack([one.joints[0] for one in dataset.episodes if one.led is None])
     start = starts.mean(axis=0)
     # A smoothed target's ramp is made up: how far the arm may go at once is told by the states.
     moved = [_unsmoothed(dataset.spec, episode) for episode in episodes]

@@ -175,15 +175,16 @@ def replay(
 def reference(policy: Policy, dataset: Dataset) -> Health | None:
     """The quantiles of the errors on recorded episodes, for `PolicyConfig.health`.
 
-    From validation episodes, or from training episodes where there are none, which the policy
-    knows better than what it will meet: `Health.source` says which.
+    From validation episodes, or from the demonstrations trained on where there are none, which the
+    policy knows better than what it will meet: `Health.source` says which.
 
     :returns: None where no episode has two ticks, or an error is not finite.
     """
     source: Literal["validation", "training"] = "validation" if dataset.validation else "training"
-    indices = dataset.validation or dataset.training
-    rows = np.unique(np.linspace(0, len(indices) - 1, MAX_REFERENCE_EPISODES).astype(int))
-    episodes = [dataset.episodes[indices[row]] for row in rows]
+    known = [dataset.episodes[index] for index in dataset.validation or dataset.training]
+    known = [episode for episode in known if episode.led is None]
+    rows = np.unique(np.linspace(0, len(known) - 1, MAX_REFERENCE_EPISODES).astype(int))
+    episodes = [known[row] for row in rows]
     names = health_terms(policy.config.model, policy.spec)
     found = list(_errors(policy, episodes))
     if not found or any(set(errors) != set(names) for errors in found):

@@ -25,7 +25,7 @@ import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 
 from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.reminder import Reminder
@@ -74,6 +74,11 @@ class InferenceNode(SafeLifecycleNode):
         self._news = self.create_guard_condition(self._publish_diagnostics)
         for name, work in (("start", self._start), ("stop", self._stop), ("reset", self._reset)):
             self.create_service(Trigger, f"~/{name}", partial(self._serve, work))
+        self.create_service(
+            SetBool,
+            "~/takeover",
+            lambda asked, answer: self._serve(partial(self._take_over, asked.data), asked, answer),
+        )
         self._loader = PolicyLoader(self, self._may_load, self._replace, self._news.trigger)
 
     @property
@@ -211,6 +216,10 @@ class InferenceNode(SafeLifecycleNode):
     def _reset(self, controller: Controller) -> str:
         cleared = ", ".join(fault.code for fault in controller.reset())
         return f"reset{cleared and f', cleared: {cleared}'}: {controller.status().text}"
+
+    def _take_over(self, led: bool, controller: Controller) -> str:
+        controller.take_over(led)
+        return f"{'a person' if led else 'the policy'} leads from the next tick on"
 
     # -- another policy -------------------------------------------------------------------------
 

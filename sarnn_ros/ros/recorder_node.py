@@ -29,9 +29,11 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from std_srvs.srv import Trigger
+from std_msgs.msg import Bool
+from std_srvs.srv import SetBool, Trigger
 
-from sarnn_ros.data.session import TAKEOVER, Channel, Session, channels
+from sarnn_ros.data.reading import TAKEOVER, TAKEOVER_TYPE
+from sarnn_ros.data.session import Channel, Session, channels
 from sarnn_ros.data.write_bag import DEFAULT_QOS
 from sarnn_ros.errors import ConfigError, SarnnError
 from sarnn_ros.ros import messages
@@ -44,6 +46,8 @@ from sarnn_ros.spec import NANOSECONDS, Spec, load_spec
 
 #: Messages per topic that wait while a write is slow.
 QUEUE_DEPTH = 200
+#: A node that has not said who leads for so long runs no policy, ns.
+RUN_SILENCE_NS = NANOSECONDS
 #: How long the recorder may take to write the end of an episode, s.
 CLOSING_SECONDS = 30.0
 
@@ -92,6 +96,8 @@ class RecorderNode(Node):
             self._channels.setdefault(self.resolve_topic_name(topic), extra)
         self.session = Session(Path(out_path), min_free, observed)
         self._takeover = self.resolve_topic_name(f"~/{TAKEOVER}")
+        # Of nodes that run a policy: topics that say whether a person leads, and to ask for it.
+        self._takeovers: dict[str, Any] = {}
         self._subscribed: set[str] = set()
         self._losses = Losses(lambda _, text: self._log(text))
         # Shared topics whose publishers keep messages for who comes later, as /tf_static.
@@ -144,7 +150,7 @@ class RecorderNode(Node):
             )
             for topic in self._subscribed
         }
-        topics[self._takeover] = ("std_msgs/msg/Bool", [DEFAULT_QOS])
+        topics[self._takeover] = (TAKEOVER_TYPE, [DEFAULT_QOS])
         said = self.session.start(topics, self.preflight)
         for topic in self._lasting:
             for raw in list(self._channels[topic].last):  # they were sent long ago
@@ -152,8 +158,26 @@ class RecorderNode(Node):
         return "; but ".join([said, *self.session.unusable(self._unusable_commands())])
 
     def take_over(self) -> str:
-        """See `Session.take_over`."""
+        """Ask the policy's node to let a person lead, or not any more. If none runs a policy, mark
+        it in the bag: see `Session.take_over`.
+
+        :raises ConfigError: neither is possible.
+        """
+        steady_ns = self._steady.now().nanoseconds
+        for topic, client in self._takeovers.items():
+            channel = self._channels[topic]
+            if channel.arrivals and steady_ns - channel.arrivals[-1] < RUN_SILENCE_NS:
+                led = not deserialize_message(channel.last[-1], Bool).data
+                client.call_async(SetBool.Request(data=led)).add_done_callback(self._answered)
+                return f"asked '{topic}' that {'a person' if led else 'the policy'} leads"
         return self.session.take_over(self._takeover, self.get_clock().now().nanoseconds)
+
+    def _answered(self, future: Any) -> None:
+        answer = future.result()
+        if answer.success:
+            self.get_logger().info(self.session.log(answer.message))
+        else:
+            self._log(answer.message)
 
     def status(self) -> str:
         """One line: the clock of the episode, what comes on each topic, and what is wrong with
@@ -210,6 +234,11 @@ class RecorderNode(Node):
 
     def _look_after(self) -> None:
         """Subscribe to what has appeared; end an episode before the disk is full."""
+        for topic, kinds in self.get_topic_names_and_types():
+            known = topic in self._takeovers or topic == self._takeover
+            if topic.endswith(f"/{TAKEOVER}") and kinds == [TAKEOVER_TYPE] and not known:
+                self._channels[topic] = Channel(topic, TAKEOVER_TYPE, required=False)
+                self._takeovers[topic] = self.create_client(SetBool, topic)
         for topic in self._channels.keys() - self._subscribed:
             self._subscribe(topic, self._channels[topic])
         if self.session.recording:
@@ -283,16 +312,11 @@ class RecorderNode(Node):
         def named(one: Any) -> Any:
             return one.model_copy(update={"topic": self.resolve_topic_name(one.topic)})
 
-        marker = spec.episodes.marker
-        episodes = spec.episodes.model_copy(
-            update={"marker": self.resolve_topic_name(marker) if marker else None}
-        )
         return spec.model_copy(
             update={
                 "cameras": tuple(map(named, spec.cameras)),
                 "joints": tuple(map(named, spec.joints)),
                 "command": named(spec.command),
-                "episodes": episodes,
             }
         )
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 from rclpy.clock import Clock as RclClock
 from rclpy.lifecycle import LifecycleNode
+from std_msgs.msg import Bool
 
 from sarnn_ros.control.assembly import build_controller
 from sarnn_ros.control.outlet import Clocks
@@ -16,6 +17,7 @@ from sarnn_ros.control.parts import Ports
 from sarnn_ros.control.resolve import check_topics, command_topics
 from sarnn_ros.control.scheduling import schedule_this_thread
 from sarnn_ros.control.settings import Settings
+from sarnn_ros.control.state import STARTED
 from sarnn_ros.control.tick import Tick
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.ros import graph_watch
@@ -60,7 +62,13 @@ class RobotSide:
 
         with ExitStack() as undo:
             topics = command_topics(now, spec)
-            check_topics(spec, topics, node.resolve_topic_name, node.get_namespace())
+            check_topics(
+                spec,
+                topics,
+                node.resolve_topic_name,
+                node.get_namespace(),
+                now.takeover.command_topic,
+            )
             sender = CommandSender(node, topics, spec.command_names, spec.period_ns, now_ns)
             undo.callback(sender.destroy)
             self.graph = GraphWatch(node, spec, settings, sender.publishers)
@@ -72,6 +80,8 @@ class RobotSide:
                 lambda camera: self.controller.parts.cameras.ghost(camera),
             )
             undo.callback(viewer.destroy)
+            self._leads = node.create_lifecycle_publisher(Bool, "~/takeover", 1)
+            undo.callback(node.destroy_lifecycle_publisher, self._leads)
             judges_images = now.health.image and policy.config.health is not None
             ports = Ports(
                 Clocks(now_ns, simulated=lambda: bool(clock.ros_time_is_active)),
@@ -122,6 +132,9 @@ class RobotSide:
             self._node.get_logger().warning(text)
 
     def _after_tick(self, tick: Tick) -> None:
+        # Who leads the arm: a bag that has it says what a person did. Nobody, in a dry run.
+        if tick.state in STARTED and not self._settings().dry_run:
+            self._leads.publish(Bool(data=self.controller.led))
         health = self.controller.parts.scene.health
         self.viewer.show(tick, health, self.controller.status(), self._settings())
         self._show_tick(tick)

@@ -11,6 +11,7 @@ and not read if they are of absurd size.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from std_msgs.msg import String
 
 from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.settings import Settings
+from sarnn_ros.control.takeover import Teleoperator
 from sarnn_ros.ros import messages
 from sarnn_ros.ros.graph_watch import GraphWatch
 from sarnn_ros.ros.losses import Losses, subscribe_counting_losses
@@ -132,6 +134,9 @@ def connect_inputs(
         post_callback=lambda _: controller.threads.clock_moved(),
     )
     undo: list[Callable[[], object]] = [sensors.destroy, jumps.unregister]
+    if (teleoperator := controller.parts.teleoperator) is not None:
+        subscription = _hear_person(node, settings.takeover.command_topic, teleoperator)
+        undo.append(partial(node.destroy_subscription, subscription))
     if settings.robot_description_topic:
         description = controller.parts.description
         subscription = node.create_subscription(
@@ -142,3 +147,19 @@ def connect_inputs(
         )
         undo.append(partial(node.destroy_subscription, subscription))
     return undo
+
+
+def _hear_person(node: Node, topic: str, teleoperator: Teleoperator) -> Any:
+    """Subscribe to a person's commands."""
+    kind = messages.message_class(teleoperator.type)
+
+    def take(content: bytes) -> None:
+        if len(content) <= MAX_MESSAGE_BYTES:
+            teleoperator.take(deserialize_message(content, kind), time.monotonic_ns())
+        else:
+            teleoperator.refuse(f"{len(content)} bytes, at most {MAX_MESSAGE_BYTES} are read")
+
+    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    subscription = node.create_subscription(kind, topic, take, qos, raw=True)
+    teleoperator.publishers = subscription.get_publisher_count
+    return subscription

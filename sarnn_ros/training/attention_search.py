@@ -282,7 +282,7 @@ def search_attention(
         `most_episodes` so many are drawn.
     :returns: see `cross_validate`.
     """
-    usable = torch.nonzero(data.lengths > 1)[:, 0]
+    usable = torch.nonzero(data.demonstrations)[:, 0]
     wanted = trajectories(data.unpad(data.targets[:, :-1]))
     states = data.first_states()
     exemplars = count_exemplars(data)
@@ -369,7 +369,7 @@ def _image_sets(
 
 def early_ticks(data: Sequences) -> list[int]:
     """`EARLY_MOMENTS` in ticks, the first one 0."""
-    mean = float(data.lengths[data.lengths > 1].double().mean())
+    mean = float(data.lengths[data.demonstrations].double().mean())
     return sorted({round(moment * mean) for moment in EARLY_MOMENTS})
 
 

@@ -41,6 +41,7 @@ class Batch:
     :param row: (N,), where they lie in points, joints and targets, (B, T - 1, …).
     :param tick: likewise.
     :param following: the clean next images, per camera (P, 3, H, W); empty without an image loss.
+    :param learnt: (B, T - 1), ticks that count in the losses.
     :param frozen: the attention is not trained.
     """
 
@@ -52,7 +53,7 @@ class Batch:
     points: Tensor
     joints: Tensor
     targets: Tensor
-    lengths: Tensor
+    learnt: Tensor
     frozen: bool
 
 
@@ -64,14 +65,14 @@ class RecurrentBatch:
     :param points: those to predict.
     :param joints: (B, T - 1, D).
     :param targets: likewise.
-    :param lengths: ticks of each, (B,), of T, the longest episode's and those after its end.
+    :param learnt: (B, T - 1), ticks that count in the losses, also after the episode's end.
     """
 
     seen: Tensor
     points: Tensor
     joints: Tensor
     targets: Tensor
-    lengths: Tensor
+    learnt: Tensor
 
 
 class Batches:
@@ -82,6 +83,7 @@ class Batches:
         self._plan = plan
         self._config = plan.config
         self._generator = generator
+        self._learnt = data.learnt()
 
     def shuffled(self) -> tuple[Tensor, ...]:
         """All episodes once, in batches of `batch_size` or, the last one, less."""
@@ -117,7 +119,7 @@ class Batches:
             points=points,
             joints=self._noisy_joints(data.joints[episodes, :-1]),
             targets=data.targets[episodes, :-1],
-            lengths=data.lengths[episodes],
+            learnt=self._learnt[episodes],
             frozen=frozen,
         )
 
@@ -135,25 +137,25 @@ class Batches:
         if self._plan.mixup:
             parts = self._mixed(episodes, points)
         moving = data.lengths[episodes]
-        (wanted, joints, targets), lengths = self._padded(parts, moving)
+        wanted, joints, targets, learnt = self._padded([*parts, self._learnt[episodes]], moving)
         seen = wanted if deviation is None else self._noisy_points(wanted, deviation)
         seen = self._held(seen, moving)
-        return RecurrentBatch(seen, wanted, self._noisy_joints(joints), targets, lengths)
+        return RecurrentBatch(seen, wanted, self._noisy_joints(joints), targets, learnt)
 
     def _mixed(self, episodes: Tensor, points: Tensor) -> list[Tensor]:
-        """Points, joints and targets of each of the episodes (B,), mixed with others or, by
-        chance, alone; as long as that episode.
+        """Points, joints and targets of each of the episodes (B,), mixed with demonstrations or,
+        by chance and if it is none, alone; as long as that episode.
 
         :param points: of all episodes, (E, T - 1, P).
         """
         data = self._data
-        usable = torch.nonzero(data.lengths > 1)[:, 0]
+        usable = torch.nonzero(data.demonstrations)[:, 0]
         if self._plan.mix_neighbours:
             mixed, weight = self._pairs(episodes)
         else:
             mixed, weight = self._several(episodes, usable)
         alone = self._uniform(len(episodes)) >= self._plan.mixup
-        alone |= data.lengths[episodes] < 2
+        alone |= ~data.demonstrations[episodes]
         weight = weight.where(~alone[:, None], torch.eye(mixed.shape[1], device=self._device)[0])
         # The others' time is stretched, so that all end together.
         last = (data.lengths[mixed] - 2).clamp(min=0)[..., None]  # (B, K, 1)
@@ -194,7 +196,7 @@ class Batches:
         episode itself where there is none."""
         data = self._data
         own = torch.arange(len(data)).unsqueeze(1)
-        usable = torch.nonzero(data.lengths.cpu() > 1)[:, 0]
+        usable = torch.nonzero(data.demonstrations.cpu())[:, 0]
         count = min(RECIPE.neighbours, len(usable) - 1)
         if count < 1:
             return own.to(self._device)
@@ -233,15 +235,18 @@ class Batches:
         shown = torch.minimum(torch.arange(ticks, device=points.device), last[:, None])
         return points.gather(1, shown[..., None].expand_as(points))
 
-    def _padded(self, parts: Sequence[Tensor], lengths: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Sequences (B, T - 1, …) of which the last step is repeated after the end, and their
-        lengths. At the robot a policy runs on when its motion is over: it must not go anywhere.
+    def _padded(self, parts: Sequence[Tensor], lengths: Tensor) -> list[Tensor]:
+        """Sequences (B, T - 1, …) of which the last step is repeated after the end. At the robot a
+        policy runs on when its motion is over: it must not go anywhere.
+
+        :param parts: the last of them says which steps are learnt.
         """
         more = math.ceil(self._config.pad_after * self._data.ticks)
-        steps = torch.arange(parts[0].shape[1] + more, device=lengths.device)
-        steps = torch.minimum(steps, (lengths - 2).clamp(min=0)[:, None])
+        ticks = torch.arange(parts[0].shape[1] + more, device=lengths.device)
+        steps = torch.minimum(ticks, (lengths - 2).clamp(min=0)[:, None])
         rows = torch.arange(len(lengths), device=lengths.device)[:, None]
-        return [part[rows, steps] for part in parts], lengths.where(lengths < 2, lengths + more)
+        *values, learnt = [part[rows, steps] for part in parts]
+        return [*values, learnt & (ticks < (lengths - 1 + more)[:, None])]
 
     def _uniform(self, count: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         drawn = torch.empty(count, device=self._device)

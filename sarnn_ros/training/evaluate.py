@@ -30,7 +30,8 @@ from sarnn_ros.training.recipe import RECIPE
 
 
 def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
-    """Predict each tick of recorded episodes from the recorded inputs.
+    """Predict each tick of recorded episodes from the recorded inputs; of those with takeovers,
+    what a person did counts.
 
     :returns: per joint `rmse` in SI units, and of predicting that nothing changes (`still`); per
         camera and point `motion`, how far (in [0, 1] of the image) it deviates within an episode;
@@ -43,21 +44,27 @@ def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[
     errors, still, motion = [], [], {}
     for episode, predictions in zip(episodes, runs, strict=True):
         actions = np.array([prediction.action for prediction in predictions])
-        errors.append(actions[:-1] - episode.targets[:-1])
-        still.append(episode.joints[:-1] - episode.targets[:-1])
+        counts = slice(None) if episode.led is None else episode.led[:-1]
+        errors.append((actions[:-1] - episode.targets[:-1])[counts])
+        still.append((episode.joints[:-1] - episode.targets[:-1])[counts])
     for camera in dataset.spec.cameras:
         points = [np.array([p.encoder_points[camera.name] for p in run]) for run in runs]
         deviations = np.mean([run.std(axis=0) for run in points], axis=0)
         motion[camera.name] = np.hypot(*deviations.T).round(4).tolist()
+    shown = [episode for episode in episodes if episode.led is None]
     return {
         "episodes": len(episodes),
         "rmse": dict(zip(dataset.spec.joint_labels, rms(errors), strict=True)),
         "still": dict(zip(dataset.spec.joint_labels, rms(still), strict=True)),
         "motion": motion,
         **_points_explain(
-            [np.concatenate([p.ravel() for p in run[0].encoder_points.values()]) for run in runs],
-            [dataset.normaliser.normalise(episode.targets) for episode in episodes],
-            first_states(dataset, episodes),
+            [
+                np.concatenate([p.ravel() for p in run[0].encoder_points.values()])
+                for run, episode in zip(runs, episodes)
+                if episode.led is None
+            ],
+            [dataset.normaliser.normalise(episode.targets) for episode in shown],
+            first_states(dataset, shown),
         ),
     }
 
@@ -65,19 +72,26 @@ def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[
 def free_running(
     policy: Policy, dataset: Dataset, indices: Sequence[int], demonstrations: Sequence[int]
 ) -> dict[str, Any]:
-    """Run the policy on recorded images and its own states.
+    """Run the policy on recorded images and its own states, of demonstrations alone: the images
+    of a takeover are of where the policy had gone.
 
     :param demonstrations: the policy is compared with what their mean, and first states, tell.
     :returns: per joint `rmse` in SI units; `explained_variance` of the targets, see `explained.py`
         (None where there is nothing to explain).
     """
-    episodes = [dataset.episodes[i] for i in indices if len(dataset.episodes[i].ticks) > 1]
+    episodes, others = (
+        [
+            episode
+            for episode in map(dataset.episodes.__getitem__, rows)
+            if episode.led is None and len(episode.ticks) > 1
+        ]
+        for rows in (indices, demonstrations)
+    )
     if not episodes:
         return {"episodes": 0, "rmse": {}, "explained_variance": None}
     runs = [free_run(policy, episode) for episode in episodes]
     errors = [run - episode.targets[:-1] for run, episode in zip(runs, episodes, strict=True)]
     normalise = dataset.normaliser.normalise
-    others = [dataset.episodes[i] for i in demonstrations if len(dataset.episodes[i].ticks) > 1]
     return {
         "episodes": len(episodes),
         "rmse": dict(zip(dataset.spec.joint_labels, rms(errors), strict=True)),

@@ -50,9 +50,9 @@ class Trace:
 
     @property
     def error(self) -> NDArray[np.float64]:
-        """(T - 1, D), rad or m: the last target is not known."""
+        """(T - 1, D), rad or m: the last target is not known. Of what a person did alone."""
         difference: NDArray[np.float64] = (self.actions - self.episode.targets)[:-1]
-        return difference
+        return difference if self.episode.led is None else difference[self.episode.led[:-1]]
 
 
 def write_page(policy: Policy, dataset: Dataset, result: dict[str, Any], path: Path) -> None:

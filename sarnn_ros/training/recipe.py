@@ -146,9 +146,9 @@ def choose_crop(whole: DatasetReport, config: TrainConfig, crop: bool | None = N
 
 
 def decide(dataset: Dataset, config: TrainConfig) -> Plan:
-    """What follows from the number of training episodes, of those that can be trained on."""
-    lengths = [len(dataset.episodes[index].joints) for index in dataset.training]
-    episodes = sum(length > 1 for length in lengths)
+    """What follows from the number of demonstrations to train on."""
+    training = [dataset.episodes[index] for index in dataset.training]
+    episodes = sum(one.led is None and len(one.joints) > 1 for one in training)
     search = config.attention == "search" and episodes >= RECIPE.min_episodes_for_search
     remember = config.point_memory
     if remember is None:

@@ -153,15 +153,17 @@ def make_trainer(plan: Plan) -> Trainer:
     device = set_up(config)
 
     def sequences(indices: tuple[int, ...]) -> Sequences | None:
-        usable = any(len(dataset.episodes[index].joints) > 1 for index in indices)
+        episodes = [dataset.episodes[index] for index in indices]
+        usable = any(one.led is None and len(one.joints) > 1 for one in episodes)
         return make_sequences(dataset, indices, device) if usable else None
 
     training = sequences(dataset.training)
     if training is None:
         raise TrainingError(
-            f"no training episode has two ticks ({len(dataset.training)} episodes)",
+            f"none of {len(dataset.training)} training episodes is a demonstration of two ticks",
             where="dataset",
-            remedy="give longer episodes, or check the spec's rate and the bags' report",
+            remedy="give the demonstrations as well as the corrections; if they are there, give "
+            "longer ones, or check the spec's rate and the bags' report",
         )
     torch.manual_seed(config.seed)
     model = make_model(plan).to(device)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,8 @@ class Sequences:
     :param joints: float32 (E, T, D), normalised.
     :param targets: likewise; targets[:, t] is what the prediction made at t should be.
     :param lengths: ticks per episode, int64 (E,).
+    :param led: bool (E, T), ticks of which the targets are learnt, see `Episode.led`; False beyond
+        the end.
     """
 
     names: tuple[str, ...]
@@ -69,6 +72,7 @@ class Sequences:
     joints: Tensor
     targets: Tensor
     lengths: Tensor
+    led: Tensor
     spec: Spec
 
     def __len__(self) -> int:
@@ -91,14 +95,26 @@ class Sequences:
         ticks = torch.arange(self.ticks - 1, device=self.lengths.device)
         return ticks < (self.lengths - 1).unsqueeze(1)
 
+    def learnt(self) -> Tensor:
+        """Which of them count in the losses, bool (E, T - 1)."""
+        return self.steps() & self.led[:, :-1]
+
+    @cached_property
+    def demonstrations(self) -> Tensor:
+        """Which episodes a person led from their first tick to their last, bool (E,), and have two
+        ticks. What differs between them is what is to be seen: where a policy went astray differs,
+        too, and nothing in the first image tells it."""
+        return (self.led.sum(1) == self.lengths) & (self.lengths > 1)
+
     def unpad(self, values: Tensor) -> list[NDArray[np.float32]]:
-        """Values per tick that has a next one, (E, T - 1, D), of each episode that has any."""
-        rows = zip(values.cpu().numpy(), (self.lengths - 1).tolist(), strict=True)
-        return [row[:steps] for row, steps in rows if steps > 0]
+        """Values per tick that has a next one, (E, T - 1, D), of each demonstration."""
+        shown = self.demonstrations
+        rows = zip(values[shown].cpu().numpy(), (self.lengths[shown] - 1).tolist(), strict=True)
+        return [row[:steps] for row, steps in rows]
 
     def first_states(self) -> NDArray[np.float64]:
-        """Joints of the first tick, (E, D), as shares of their ranges, of each such episode."""
-        first = self.joints[self.lengths > 1, 0].double().cpu().numpy()
+        """Joints of each demonstration's first tick, (E, D), as shares of their ranges."""
+        first = self.joints[self.demonstrations, 0].double().cpu().numpy()
         shares: NDArray[np.float64] = (first - self.spec.joint_range[0]) / self.joint_span
         return shares
 
@@ -148,5 +164,12 @@ def make_sequences(dataset: Dataset, indices: Sequence[int], device: torch.devic
         joints=pad([normalise(episode.joints) for episode in episodes], torch.float32),
         targets=pad([normalise(episode.targets) for episode in episodes], torch.float32),
         lengths=lengths.to(device),
+        led=pad(
+            [
+                np.ones(len(episode.joints), np.bool_) if episode.led is None else episode.led
+                for episode in episodes
+            ],
+            torch.bool,
+        ),
         spec=spec,
     )

@@ -124,7 +124,7 @@ def recurrent_losses(
     points: Tensor,
     joints: Tensor,
     targets: Tensor,
-    lengths: Tensor,
+    learnt: Tensor,
     scale: PointScale | None = None,
     seen: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -137,7 +137,7 @@ def recurrent_losses(
     :param points: encoded points (B, T - 1, P), and those remembered beside them, if they are.
     :param joints: (B, T - 1, D), inputs.
     :param targets: (B, T - 1, D), what the prediction at t should be.
-    :param lengths: ticks per episode, (B,), of T.
+    :param learnt: ticks that count, (B, T - 1).
     :param scale: of the points that enter the recurrent part.
     :param seen: points that enter the recurrent part instead of `points`, if given.
     :returns: joint loss, point loss, decoded points (B, T - 1, P).
@@ -146,10 +146,9 @@ def recurrent_losses(
     hidden, _ = model.recur(inputs if scale is None else scale(inputs), joints)
     decoded = model.decoder_point(hidden)
     points = points[..., : decoded.shape[-1]]
-    ticks = torch.arange(points.shape[1], device=points.device)
-    valid = ticks < (lengths - 1).unsqueeze(1)
-    joint_loss = masked_mse(model.decoder_joint(hidden), targets, valid)
-    point_loss = masked_mse(decoded[:, :-1], points[:, 1:], valid[:, 1:])
+    joint_loss = masked_mse(model.decoder_joint(hidden), targets, learnt)
+    following = learnt[:, :-1] & learnt[:, 1:]
+    point_loss = masked_mse(decoded[:, :-1], points[:, 1:], following)
     return joint_loss, point_loss, decoded
 
 
@@ -158,6 +157,7 @@ def image_loss(
     frames: Sequence[Tensor],
     decoded: Tensor,
     following: Sequence[Tensor],
+    learnt: Tensor,
     fits: int,
 ) -> Tensor:
     """Mean squared error of the predicted images, averaged over the cameras.
@@ -165,6 +165,7 @@ def image_loss(
     :param frames: inputs, per camera (N, 3, H, W).
     :param decoded: points decoded at those frames, (N, P).
     :param following: the clean frames one tick later.
+    :param learnt: those that count, (N,).
     :param fits: frames to predict at once on a GPU, see `chunks.sum_chunks`.
     """
     weights = [
@@ -174,18 +175,18 @@ def image_loss(
         for weight in part.parameters()
     ]
 
-    def errors(points: Tensor, *images: Tensor) -> Tensor:
-        """Of each frame, over its pixels and the cameras."""
+    def errors(counts: Tensor, points: Tensor, *images: Tensor) -> Tensor:
+        """Of each frame that counts, over its pixels and the cameras."""
         cameras = len(images) // 2
         predicted = model.predict_image(images[:cameras], points)
         squares = [
             ((image - truth) ** 2).mean((1, 2, 3))
             for image, truth in zip(predicted, images[cameras:], strict=True)
         ]
-        return torch.stack(squares).mean(0)
+        return torch.stack(squares).mean(0) * counts
 
-    total = sum_chunks(errors, weights, [decoded, *frames, *following], fits)
-    return total / max(1, len(decoded))
+    total = sum_chunks(errors, weights, [learnt, decoded, *frames, *following], fits)
+    return total / learnt.sum().clamp(min=1)
 
 
 @torch.no_grad()
@@ -223,14 +224,16 @@ def batch_losses(
     now = now.index_put((row[:encoded], tick[:encoded]), fresh)
     points = torch.cat([now, remembered], -1)
     joint, point, decoded = recurrent_losses(
-        model, points, batch.joints, batch.targets, batch.lengths, scale
+        model, points, batch.joints, batch.targets, batch.learnt, scale
     )
     image = torch.zeros_like(joint)
     if batch.following:
         count = len(batch.following[0])
         inputs = [camera[:count] for camera in batch.frames]
-        there = decoded[row[:count], tick[:count]]
-        image = image_loss(model, inputs, there, batch.following, fits.images)
+        there = row[:count], tick[:count]
+        image = image_loss(
+            model, inputs, decoded[there], batch.following, batch.learnt[there], fits.images
+        )
     return torch.stack([image, joint, point]), fresh
 
 
@@ -347,7 +350,7 @@ class Trainer:
         deviation = None if scale is None else scale.deviation
         batch = self.batches.draw_recurrent(count, self.points, deviation)
         joint, point, _ = recurrent_losses(
-            self.model, batch.points, batch.joints, batch.targets, batch.lengths, scale, batch.seen
+            self.model, batch.points, batch.joints, batch.targets, batch.learnt, scale, batch.seen
         )
         loss = self.config.joint_loss * joint + self._point_weight() * point
         self._step(loss)
@@ -373,9 +376,9 @@ class Trainer:
     def search_attention(self, say: Callable[[str], None] = lambda text: None) -> None:
         """Before the first epoch: find the attention, and freeze it; or say why it is trained."""
         if not self.plan.search_attention:
-            episodes = int((self.training.lengths > 1).sum())
+            demonstrations = int(self.training.demonstrations.sum())
             say(
-                f"{episodes} training episodes are too few to search for attention (at least "
+                f"{demonstrations} demonstrations are too few to search for attention (at least "
                 f"{RECIPE.min_episodes_for_search}): it is trained with the rest, which often "
                 f"finds nothing"
                 f"{', and no points are remembered' if self.config.point_memory else ''}"
@@ -401,9 +404,10 @@ class Trainer:
     def _scale(self, points: Tensor) -> PointScale:
         """What the recurrent part sees of points (E, T - 1, P), seen or remembered."""
         data = self.training
-        steps = data.lengths[data.lengths > 1] - 1
+        shown = data.demonstrations
+        steps = data.lengths[shown] - 1
         early = [
-            points[data.lengths > 1, torch.minimum(torch.full_like(steps, tick), steps - 1)]
+            points[shown, torch.minimum(torch.full_like(steps, tick), steps - 1)]
             for tick in early_ticks(data)
         ]
         # Where the robot itself is at a moment is no difference between episodes.
@@ -435,16 +439,18 @@ class Trainer:
         data, config = self.validation, self.config
         assert data is not None
         model = self.final_model().eval()
-        points = self.encode_all(data, model)
+        points, learnt = self.encode_all(data, model), data.learnt()
         joint, point, decoded = recurrent_losses(
-            model, points, data.joints[:, :-1], data.targets[:, :-1], data.lengths
+            model, points, data.joints[:, :-1], data.targets[:, :-1], learnt
         )
-        where = torch.nonzero(data.steps())
+        where = torch.nonzero(learnt)
         image = torch.zeros((), device=self.device)
         for part in torch.split(where, self.fits.images):
             row, tick = part.T
             frames, following = data.scaled_frames(row, tick), data.scaled_frames(row, tick + 1)
-            error = image_loss(model, frames, decoded[row, tick], following, self.fits.images)
+            error = image_loss(
+                model, frames, decoded[row, tick], following, learnt[row, tick], self.fits.images
+            )
             image += error * len(part) / len(where)
         model.train()
         total = config.image_loss * image + config.joint_loss * joint + config.point_loss * point
@@ -453,7 +459,7 @@ class Trainer:
 
     def free_runs(self, model: SARNN, points: Tensor | None = None) -> tuple[Runs, Runs]:
         """What the free run predicts, and the targets, of the validation episodes, or of the
-        training episodes if there are none; normalised.
+        demonstrations trained on if there are none; normalised.
 
         :param points: of these episodes, if known.
         """
@@ -469,13 +475,13 @@ class Trainer:
         training, validation = self.training, self.validation
         if self.searched is not None:
             return self.searched
-        episodes = int((training.lengths > 1).sum())
-        if validation is None or episodes < RECIPE.min_episodes_for_search:
+        demonstrations = int(training.demonstrations.sum())
+        if validation is None or demonstrations < RECIPE.min_episodes_for_search:
             return None
         points, wanted, known = [], [], []
         starts = Starts(training.first_states())
         for data in (training, validation):
-            first = torch.nonzero(data.lengths > 1)
+            first = torch.nonzero(data.demonstrations)
             where = torch.cat([first, torch.zeros_like(first)], 1)
             found = self.encode(data, where, model)[:, : model.point_dim]
             points.append(found.double().cpu().numpy())

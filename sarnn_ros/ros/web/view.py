@@ -23,6 +23,7 @@ TRIGGERS = {
     "reset": ("node", "reset"),
     "episode_start": ("recorder", "start_episode"),
     "episode_stop": ("recorder", "stop_episode"),
+    "episode_takeover": ("recorder", "takeover"),
     "episode_success": ("recorder", "label_success"),
     "episode_failure": ("recorder", "label_failure"),
     "episode_discard": ("recorder", "discard_episode"),

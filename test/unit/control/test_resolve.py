@@ -20,7 +20,9 @@ def test_the_policy_is_loaded_as_the_parameters_say(monkeypatch, tmp_path):
     assert load_policy(settings) == (tmp_path, options)
 
 
-def topics(joints: str, namespace: str = "/", remap: dict[str, str] | None = None) -> None:
+def topics(
+    joints: str, namespace: str = "/", remap: dict[str, str] | None = None, leader: str = ""
+) -> None:
     """Check the topics of a node, with ROS 2's rules for names."""
 
     def full(topic: str) -> str:
@@ -31,7 +33,15 @@ def topics(joints: str, namespace: str = "/", remap: dict[str, str] | None = Non
         {"rate": 10, "cameras": [{"name": "front"}], "joints": {"names": ["a"], "topic": joints}}
     )
     commands = command_topics(build_settings({}), spec)
-    check_topics(spec, commands, lambda topic: remapped.get(full(topic), full(topic)), namespace)
+    check_topics(
+        spec, commands, lambda topic: remapped.get(full(topic), full(topic)), namespace, leader
+    )
+
+
+def test_a_person_does_not_command_where_the_node_does():
+    topics("joint_states", leader="/leader/joint_command")
+    with pytest.raises(ConfigError, match=r"takeover\.command_topic"):
+        topics("joint_states", leader="/leader", remap={"joint_command": "/leader"})
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,9 @@ from sarnn_ros.control.state import (
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "reference" / "states.md"
 #: What a tick may lead to.
-TICK = {Event.RAMP, Event.WARM_UP, Event.BLEND, Event.COMMAND, Event.PREVENTED}
+TICK = {
+    Event.RAMP, Event.WARM_UP, Event.BLEND, Event.COMMAND, Event.LED, Event.PREVENTED
+}  # fmt: skip
 
 
 def after(state: State, event: Event) -> tuple[State, tuple[Action, ...]] | None:

@@ -8,6 +8,8 @@ arm is moved meanwhile.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -125,6 +127,7 @@ class Operation(RuleBasedStateMachine):
             start__warm_up_ticks=warm_up,
             start__blend_time=blend,
             guard__latch_after=3,
+            takeover__command_topic="leader",
         )
         self.bench.present = np.array([0.4, 0.0])
 
@@ -190,6 +193,20 @@ class Operation(RuleBasedStateMachine):
             for _ in range(9 if self.interval else 0):
                 bench.now += self.interval
                 bench.interpolator.tick()
+
+    @rule(
+        position=st.tuples(st.floats(-9.0, 9.0), st.floats(-0.1, 0.1)), age=st.sampled_from([0, 9])
+    )
+    def person_commands(self, position, age):
+        teleoperator = self.bench.control.parts.teleoperator
+        message = SimpleNamespace(name=["a", "b"], position=position)
+        teleoperator.take(message, self.bench.read_steady() - age * PERIOD)
+
+    @rule(led=st.booleans())
+    @precondition(lambda self: self.bench.control.state in ACTIVE)
+    def take_over(self, led):
+        with suppress(Refused):
+            self.bench.control.take_over(led)
 
     @rule(call=st.sampled_from(["start", "stop", "reset"]))
     @precondition(lambda self: self.bench.control.state in ACTIVE)

@@ -313,28 +313,6 @@ class TestSplitting:
         starts = [(int(episode.ticks[0]) - START) // MS for episode in episodes]
         assert starts == [100, 1100] and [len(e.ticks) for e in episodes] == [6, 5]
 
-    @pytest.mark.parametrize("kind", ["Bool", "Empty"])
-    def test_by_marker(self, kind: str, tmp_path):
-        made = make.recording(2.0)
-        name = f"std_msgs/msg/{kind}"
-        for time, value in ((350, True), (400, True), (850, False), (1250, True)):
-            message = T[name](data=value) if kind == "Bool" else T[name]()
-            made.add("/episode", name, START + time * MS, message)
-        spec = make.spec(episodes={"marker": "episode"})
-        episodes, _ = read(made, spec, tmp_path)
-        spans = [
-            [(int(tick) - START) // (100 * MS) for tick in (e.ticks[0], e.ticks[-1])]
-            for e in episodes
-        ]
-        if kind == "Bool":
-            assert spans == [[4, 8], [13, 19]]
-        else:  # what lies between 350 and 400 ms is too short to be an episode
-            assert spans == [[4, 8], [9, 12], [13, 19]]
-
-    def test_a_marker_that_is_missing(self, tmp_path):
-        episodes, report = read(make.recording(), make.spec(episodes={"marker": "/e"}), tmp_path)
-        assert not episodes and "'/e' is not in the bag" in report.problems[0].found
-
 
 class TestDataset:
     @pytest.mark.parametrize(

@@ -183,15 +183,15 @@ def test_labels_are_kept_in_the_bag_and_failures_left_out(running: bool, session
     assert len(every.episodes) == 3 and not every.problems
 
 
-def test_what_a_person_led_is_an_episode_by_itself(session: Session):
+def test_of_a_bag_with_a_takeover_what_the_person_did_is_learnt(session: Session):
     record(session, 0, takeover=True)
     session.stop()
     session.start({**TOPICS, "/extra": ("std_msgs/msg/Bool", [])}, list)
     session.write("/image_raw", 0, b"")
     assert ": 0.0 s; '/joint_states' sent nothing; '/extra' sent nothing" in session.stop()
-    spec = make.spec(episodes={"marker": "recorder/takeover"})
-    ((episode,), report) = read_bag(session.out / "episode_000", spec)
-    assert report.verdict == "sound" and 8 <= len(episode.ticks) <= 10
+    ((episode,), report) = read_bag(session.out / "episode_000", make.spec())
+    assert report.verdict == "sound" and 19 <= len(episode.ticks) <= 20
+    assert episode.led is not None and 8 <= episode.led.sum() <= 10
 
 
 def test_a_topic_that_dies_while_recording_is_said_at_once_and_at_the_end(session: Session):

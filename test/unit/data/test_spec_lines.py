@@ -82,7 +82,8 @@ def test_a_type_without_stamps_needs_the_other_clock(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "episodes", ["{gap: 1, marker: /e}", "{times: [[2, 1]]}", "{times: [[-1, 1]]}", "{gap: 0}"]
+    "episodes",
+    ["{gap: 1, times: [[0, 1]]}", "{times: [[2, 1]]}", "{times: [[-1, 1]]}", "{gap: 0}"],
 )
 def test_contradictory_splitting(episodes: str, tmp_path):
     assert "line 13:" in lines(tmp_path, GOOD + f"episodes: {episodes}\n")

@@ -291,7 +291,7 @@ def test_what_is_expected_of_an_episode_follows_from_its_first_state() -> None:
     [
         (25, False, "note", r"the points that a search finds explain (0\.[89]|1\.0)"),
         (50, True, "warning", r"explain -?0\.[012]"),
-        (4, False, "warning", "training episodes are too few to search for attention"),
+        (4, False, "warning", "demonstrations are too few to search for attention"),
     ],
     ids=["sees", "decides nothing", "few"],
 )
@@ -539,7 +539,7 @@ def test_of_too_few_episodes_the_attention_is_trained(make_task: Callable[..., D
     trainer, said = make_trainer(decide(make_task(), config())), []
     before = [weight.clone() for weight in trainer.model.pos_encoder.parameters()]
     trainer.search_attention(said.append)
-    assert "4 training episodes are too few" in said[0]
+    assert "4 demonstrations are too few" in said[0]
     next(trainer.run(time.monotonic))
     assert not any(map(torch.equal, before, trainer.model.pos_encoder.parameters()))
 

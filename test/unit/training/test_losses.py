@@ -48,11 +48,14 @@ def parallel_losses(
     row, tick = torch.nonzero(valid).T
     fresh = encode(model, [images[row, tick]], fits)
     points = torch.zeros(count, ticks - 1, fresh.shape[1]).double().index_put((row, tick), fresh)
-    joint, point, decoded = recurrent_losses(
-        model, points, joints[:, :-1], targets[:, :-1], lengths
-    )
+    joint, point, decoded = recurrent_losses(model, points, joints[:, :-1], targets[:, :-1], valid)
     image = image_loss(
-        model, [images[row, tick]], decoded[row, tick], [clean[row, tick + 1]], fits
+        model,
+        [images[row, tick]],
+        decoded[row, tick],
+        [clean[row, tick + 1]],
+        valid[row, tick],
+        fits,
     )
     return image, joint, point
 
@@ -109,13 +112,28 @@ def test_padding_changes_nothing(reference_sarnn: ModuleType) -> None:
     torch.testing.assert_close(parallel_losses(ours, data, lengths), losses)
 
 
+def test_frames_that_do_not_count_have_no_image_loss(reference_sarnn: ModuleType) -> None:
+    ours, _ = make_pair(reference_sarnn)
+    images, _, clean, _ = episodes(1, 6)
+    points, counts = (
+        torch.rand(6, ours.point_dim).double(),
+        torch.tensor([1, 0, 1, 1, 0, 0]).bool(),
+    )
+    some = image_loss(ours, [images[0]], points, [clean[0]], counts, 10**6)
+    alone = image_loss(
+        ours, [images[0, counts]], points[counts], [clean[0, counts]], counts[counts], 10**6
+    )
+    torch.testing.assert_close(some, alone)
+    assert image_loss(ours, [images[0]], points, [clean[0]], counts & ~counts, 10**6) == 0
+
+
 def test_point_loss_pulls_both_ways(reference_sarnn: ModuleType) -> None:
     """The encoder learns from the prediction as well as the prediction from the encoder."""
     model, _ = make_pair(reference_sarnn)
     images, joints, _, targets = episodes(2, 5)
     points = model.encode(images[:, :-1].flatten(0, 1)).unflatten(0, (2, 4))
     _, point, _ = recurrent_losses(
-        model, points, joints[:, :-1], targets[:, :-1], torch.tensor([5, 5])
+        model, points, joints[:, :-1], targets[:, :-1], torch.ones(2, 4).bool()
     )
     point.backward()
     assert model.pos_encoder[0].weight.grad.abs().sum() > 0
@@ -131,7 +149,7 @@ def test_several_cameras_average_their_image_losses() -> None:
     predicted = model.predict_image(frames, decoded)
     errors = [((p - c) ** 2).mean() for p, c in zip(predicted, clean, strict=True)]
     for fits in (100, 2):
-        loss = image_loss(model, frames, decoded, clean, fits)
+        loss = image_loss(model, frames, decoded, clean, torch.ones(5).bool(), fits)
         torch.testing.assert_close(loss, torch.stack(errors).mean())
 
 

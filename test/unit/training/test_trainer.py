@@ -210,7 +210,9 @@ def test_very_short_episodes_train(make_task: MakeTask, lengths: list[int]) -> N
 
 
 def test_nothing_to_learn_from_is_refused(make_task: MakeTask) -> None:
-    with pytest.raises(TrainingError, match="no training episode has two ticks"):
+    with pytest.raises(
+        TrainingError, match="none of 2 training episodes is a demonstration of two ticks"
+    ):
         make_trainer(decide(make_task([1, 1], validation=0), small()))
 
 
@@ -250,7 +252,7 @@ def test_recurrent_updates_have_whole_batches(
 
         def watched(*arguments: Any, draw: Any = draw, drawn: list[int] = drawn) -> Any:
             batch = draw(*arguments)
-            drawn.append(len(batch.lengths))
+            drawn.append(len(batch.learnt))
             return batch
 
         monkeypatch.setattr(trainer.batches, "draw_recurrent", watched)
@@ -417,9 +419,9 @@ def test_sequences_go_on_at_rest_after_their_end(make_task: MakeTask) -> None:
         for row, number in enumerate((batch.points[:, 0, 0] // (data.ticks - 1)).long().tolist()):
             steps = int(of_episode[number])
             if steps == 0:
-                assert batch.lengths[row] == 1  # of a single tick nothing is learnt
+                assert not batch.learnt[row].any()  # of a single tick nothing is learnt
                 continue
-            assert batch.lengths[row] == data.lengths[number] + more
+            assert batch.learnt[row].nonzero()[:, 0].tolist() == list(range(steps + more))
             for drawn, given in [
                 (batch.points, numbers),
                 (batch.joints, data.joints),
@@ -462,15 +464,14 @@ def test_a_mixture_lasts_as_long_as_its_first_episode(
     seen = set()
     for _ in range(20):
         batch = trainer.batches.draw_recurrent(len(data), points)
-        for row, length in enumerate(batch.lengths.tolist()):
-            steps = length - 1
+        for row, steps in enumerate(batch.learnt.sum(1).tolist()):
             if steps > 0:  # the weights sum up to 1
                 expected = torch.linspace(0, 1, steps)
                 torch.testing.assert_close(
                     batch.points[row, :steps, 0], expected, atol=1e-5, rtol=0
                 )
-            seen.add(length)
-    assert seen == {1, 5, 9, 12, 30}
+            seen.add(steps)
+    assert seen == {0, 4, 8, 11, 29}
 
 
 def test_mixtures_of_several_differ_as_much_as_episodes(make_task: MakeTask) -> None:
@@ -494,9 +495,9 @@ def test_a_mixture_mixes_inputs_and_targets_alike(make_task: MakeTask) -> None:
         batch = trainer.batches.draw_recurrent(len(data), points)
         expected = batch.targets.repeat(1, 1, 2)[..., :2]
         torch.testing.assert_close(batch.points, expected)
-        valid = torch.arange(data.ticks - 1) < (batch.lengths - 1)[:, None]
-        shown = batch.targets[valid]
+        shown = batch.targets[batch.learnt]
         assert torch.isfinite(shown).all()
         beyond |= bool((shown.max() > data.targets.max()) | (shown.min() < data.targets.min()))
-        assert sorted(batch.lengths.tolist()) == sorted(data.lengths.tolist())
+        steps = sorted((data.lengths - 1).tolist())
+        assert sorted(batch.learnt.sum(1).tolist()) == steps
     assert beyond

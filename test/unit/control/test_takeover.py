@@ -1,0 +1,207 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A person takes over from the policy and hands back: what is sent, and what is not."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from control_bench import MAX_STEP, PERIOD, Bench
+
+from sarnn_ros.control.controller import Controller
+from sarnn_ros.control.state import Refused, State
+
+
+class Led(Bench):
+    """A bench with a person: `lead` is the command that they give before every tick."""
+
+    def __init__(self, **parameters: Any) -> None:
+        self.lead: Any = None
+        super().__init__(takeover__command_topic="leader", **parameters)
+        self.policy.action = np.array([0.05, 0.0])
+
+    @property
+    def teleoperator(self) -> Any:
+        return self.control.parts.teleoperator
+
+    def hear(self, position: Any, steady_ns: int, names: Any = ("a", "b")) -> None:
+        message = SimpleNamespace(name=list(names), position=list(position))
+        self.teleoperator.take(message, steady_ns)
+
+    def run(self, ticks: int = 1) -> Any:
+        for _ in range(ticks):
+            if self.lead is not None:
+                self.hear(self.lead, self.read_steady() + PERIOD)
+            super().run()
+        return self.ticks[-1]
+
+    def started(self, lead: Any = (0.05, 0.0)) -> Led:
+        """Commanding since a tick, and a person holds their leader."""
+        self.control.start()
+        self.lead = lead
+        assert self.run(2).state is State.COMMANDING
+        return self
+
+
+def test_a_persons_commands_are_sent_while_they_lead_and_the_policy_observes() -> None:
+    bench = Led(start__blend_time=0.3)
+    bench.control.start()
+    bench.lead = (0.05, 0.0)
+    bench.run(6)
+    steps = bench.policy.steps
+    bench.control.take_over(True)
+    bench.lead = (0.15, 0.1)
+    tick = bench.run()
+    assert tick.state is State.TAKEN_OVER
+    np.testing.assert_allclose(tick.sent.position, [0.15, 0.1])
+    assert "to hand back, call ~/takeover" in bench.control.status().text
+    bench.run(4)
+    assert bench.policy.steps == steps + 5, "it has seen every tick, and was not reset"
+    bench.control.take_over(False)
+    bench.lead = (0.9, 0.9)
+    tick = bench.run()
+    assert tick.state is State.BLENDING and tick.reset is None
+    share = 1 / 4
+    np.testing.assert_allclose(tick.sent.position, [0.15 - 0.1 * share, 0.1 - 0.1 * share])
+    assert bench.run(3).state is State.COMMANDING
+    np.testing.assert_allclose(bench.sent[-1].position, [0.05, 0.0])
+    assert bench.policy.steps == steps + 9
+    assert np.abs(np.diff(bench.path, axis=0)).max() <= MAX_STEP
+
+
+def test_a_persons_commands_go_as_far_as_the_limits_allow() -> None:
+    bench = Led(guard__max_velocity=[1.0]).started()
+    bench.control.take_over(True)
+    bench.lead = (7.0, 0.0)
+    for expected in (0.15, 0.25, 0.35):
+        tick = bench.run()
+        assert tick.state is State.TAKEN_OVER
+        np.testing.assert_allclose(tick.sent.position, [expected, 0.0])
+    bench.run(20)
+    np.testing.assert_allclose(bench.present, [1.0, 0.0])
+    assert not bench.control.faults.active, "nor has it latched that they stay at a limit"
+
+
+@pytest.mark.parametrize(
+    ("lead", "words"),
+    [
+        (None, "no command has come on 'leader'"),
+        ((0.4, 0.0), "a is at 0.05, and 'leader' commands 0.4"),
+        ("stale", "no command on 'leader' for 0.5 s, at most 0.3 s are allowed"),
+        (
+            "void",
+            "no command has come on 'leader'; the last message is void: joint 'a' is missing",
+        ),
+        ("two", "2 publishers on 'leader'"),
+    ],
+)
+def test_when_nobody_can_take_over(lead: Any, words: str) -> None:
+    bench = Led(start__margin=0.1)
+    bench.started(lead if isinstance(lead, tuple) else None)
+    if lead == "stale":
+        bench.hear((0.0, 0.0), bench.read_steady() - 5 * PERIOD)
+    elif lead == "void":
+        bench.hear((0.0, 0.0), bench.read_steady(), ("c", "b"))
+    elif lead == "two":
+        bench.teleoperator.publishers = lambda: 2
+    with pytest.raises(Refused, match=words):
+        bench.control.take_over(True)
+    assert bench.run().state is State.COMMANDING, "the policy goes on"
+
+
+def test_nobody_takes_over_what_is_not_started_or_without_a_topic() -> None:
+    bench = Led()
+    with pytest.raises(Refused, match="no run to take over: stopped: call ~/start"):
+        bench.control.take_over(True)
+    other = Bench()
+    other.control.start()
+    with pytest.raises(Refused, match=r"takeover\.command_topic is not set"):
+        other.control.take_over(True)
+
+
+def test_without_a_fresh_command_the_robot_holds_and_says_so() -> None:
+    bench = Led().started()
+    bench.control.take_over(True)
+    bench.run(2)
+    bench.lead = None
+    assert bench.run(2).state is State.TAKEN_OVER, "for as long as takeover.max_age"
+    sent, steps = len(bench.sent), bench.policy.steps
+    tick = bench.run(20)
+    assert (
+        tick.state is State.HOLDING and "taken over, but no command" in bench.control.status().text
+    )
+    assert len(bench.sent) == sent + 1 and not bench.sent[-1].velocity.any(), "the hold alone"
+    bench.lead = (0.05, 0.1)
+    tick = bench.run()
+    assert tick.state is State.TAKEN_OVER and tick.reset is None
+    assert bench.policy.steps == steps + 21, "it has observed, and remembers"
+
+
+def test_a_takeover_ends_with_the_run() -> None:
+    def stop(control: Controller) -> None:
+        control.stop()
+
+    def wait(control: Controller) -> None:
+        bench.lead = None
+        bench.run(60)  # start.wait is 5 s
+
+    for end in (stop, wait, Controller.deactivate):
+        bench = Led().started()
+        bench.control.take_over(True)
+        bench.run()
+        end(bench.control)
+        assert not bench.control.led
+    bench = Led().started()
+    bench.control.take_over(True)
+    bench.run()
+    bench.control.start()
+    assert bench.run().state is State.COMMANDING, "a new run is the policy's"
+
+
+@pytest.mark.parametrize("led", [True, False])
+def test_what_is_computed_while_it_changes_hands_is_not_sent(led: bool) -> None:
+    bench = Led().started()
+    if not led:
+        bench.control.take_over(True)
+        bench.run()
+    sent = len(bench.sent)
+    bench.policy.meanwhile = lambda: bench.control.take_over(led)
+    assert bench.run().sent is None and len(bench.sent) == sent
+    bench.policy.meanwhile = lambda: None
+    assert bench.run().state is (State.TAKEN_OVER if led else State.COMMANDING)
+
+
+def test_held_joints_stay_and_no_ramp_follows_a_takeover() -> None:
+    bench = Led(start__ramp_speed=1.0, hold_joints=["b"])
+    bench.present = np.array([0.6, 0.0])
+    bench.control.start()
+    bench.lead = (0.6, 0.0)
+    assert bench.run().state is State.RAMPING
+    bench.lead = tuple(bench.present)
+    bench.run(0)
+    bench.hear(bench.present, bench.read_steady())
+    bench.control.take_over(True)
+    bench.lead = (0.5, 0.3)
+    assert bench.run().state is State.TAKEN_OVER
+    assert (bench.path[:, 1] == 0.0).all()
+    bench.control.take_over(False)
+    bench.policy.action = np.array([0.45, 0.0])
+    assert bench.run().state is State.COMMANDING, "from where the person left it"
+
+
+def test_what_would_be_strange_of_a_policy_is_a_persons_right() -> None:
+    """To stay far out in the position margin, and to close the gripper again and again."""
+    bench = Led(
+        guard__position_margin=0.5,
+        gripper__joints=["b"],
+        gripper__open=[0.0],
+        gripper__closed=[0.9],
+    ).started()
+    bench.control.take_over(True)
+    for tick in range(60):  # guard.max_outside is 3 s
+        bench.lead = (1.9, 0.9 * (tick % 2))
+        assert bench.run().state is State.TAKEN_OVER, bench.control.status().text
+    assert bench.present[0] > 1.85
