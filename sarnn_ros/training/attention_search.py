@@ -231,7 +231,10 @@ def _discriminants_against(
     the M filters: those of these `numbers` that are `wrong`."""
     weights = []
     for some, rows, which in zip(
-        offsets.split(32), numbers.split(32, 1), wrong.split(32, 1), strict=True
+        torch.split(offsets, 32),
+        torch.split(numbers, 32, 1),
+        torch.split(wrong, 32, 1),
+        strict=True,
     ):
         patches = _patches(features, rows.T.flatten()) - mean
         patches = patches.reshape(len(some), len(rows), -1)
