@@ -48,7 +48,8 @@ class Recipe:
     #: Share of the patches that filters are made for, which are chosen by whether the trajectories
     #: tell their places. Meta-World's pick-place where other things lie about: of 192 filters 10
     #: to 18 are on the block instead of 1 to 4, and a linear plan from the first points succeeds
-    #: in 20 and 22 of 30 trials for 2 and 10. Fetch pick-and-place without them: 54 of 60 for 47.
+    #: in 20 and 22 of 30 trials for 2 and 10. Fetch pick-and-place, one seed: 21 of 60 for 10, and
+    #: without such things 54 for 47.
     exemplar_share_by_motions: float = 0.5
     #: Of a camera's points, one per so many episodes is chosen for what it explains, and so many
     #: at least; more fit by chance. Coffee push, 25 demonstrations: 37, 39, 37 of 50 for 39, 21.
