@@ -85,7 +85,13 @@ class Aloha(Task):
 
     def images(self) -> dict[str, Image]:
         width, height = self.cameras["top"]
-        return {"top": self._physics.render(height, width, camera_id="top")}
+        image = self._physics.render(
+            height,
+            width,
+            camera_id="top",
+            scene_callback=lambda physics, scene: self.furnish(scene),
+        )
+        return {"top": image}
 
     def state(self) -> Array:
         return np.asarray(self._task.get_qpos(self._physics), np.float64)

@@ -68,6 +68,7 @@ class Fetch(Task):
             to_the_right = aside * np.array([np.cos(right), np.sin(right), 0.0])
             camera.lookat[:], camera.distance = self.centre + to_the_right, 0.9
             self._renderer.update_scene(self._env.data, camera)
+            self.furnish(self._renderer.scene)
             images[name] = self._renderer.render().copy()
         return images
 

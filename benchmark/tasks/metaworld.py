@@ -80,6 +80,7 @@ class MetaWorld(Task):
             camera.lookat[:], camera.distance = (0.0, 0.65, 0.1), 1.3
             camera.azimuth, camera.elevation = azimuth, elevation
             self._renderer.update_scene(self._env.data, camera)
+            self.furnish(self._renderer.scene)
             images[name] = self._renderer.render().copy()
         return images
 

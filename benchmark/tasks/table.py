@@ -53,6 +53,9 @@ Tasks named `robosuite_…` are run by `--tasks benchmark.tasks.robosuite:Stack`
 In tasks named `…_starts` the robot starts elsewhere in each episode (`benchmark/tasks/starts.py`):
 `--tasks benchmark.tasks.starts:Insertion`. There, what is explained is of what first states do not
 tell.
+
+In tasks named `…_clutter` other things lie elsewhere in each episode, and somebody walks by, in
+demonstrations and trials alike: `--tasks benchmark.tasks.clutter:PickAndPlace`.
 """
 
 #: Figures of a training that are to tell how its policy will do, and the page's words for them.

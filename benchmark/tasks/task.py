@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,9 @@ class Task(ABC):
         """
         if (around, up, aside) != (0.0, 0.0, 0.0):
             raise NotImplementedError(f"{self.name} cannot move its cameras")
+
+    def furnish(self, scene: Any) -> None:  # noqa: B027 - only `clutter.py` adds something
+        """Add to a MuJoCo scene that is about to be drawn. Of the tasks alone nothing."""
 
     @abstractmethod
     def hide(self) -> None:

@@ -6,10 +6,14 @@ At temperature 1e-4 the spatial softmax is an arg-max: a point that does not sta
 gets no gradient towards it. So filters are made from the data, and frozen:
 
 1. *Candidates.* Patches of the feature map before the last convolution are drawn where the first
-   images differ between episodes. Those unlike each other are kept as exemplars, so that a small
+   images differ between episodes. Patches unlike each other become exemplars, so that a small
    object beside a large one has some, too. Each gives two filters: the linear discriminant
    (Fisher) of that patch against all others, w = C⁻¹(patch - mean), where C is the covariance of
-   patches; and that of the mean of all patches that the first one finds. Both are scaled by
+   patches; and that of the mean of all patches that the first one finds. Where other things lie
+   about in each episode, hardly an exemplar would be of what matters. So there half of them are
+   those whose discriminants find something where the trajectories let expect it
+   (`expected_places.py`). These are also against what they answer to most where nothing
+   differs, and the second ones against what the first ones find elsewhere. All are scaled by
    several gains, which decide how sharp the softmax is.
 2. *Choice.* The points in early images, also with other colours, shall explain how the episodes'
    trajectories differ, by ridge regression that leaves one episode out. Candidates are taken one
@@ -35,9 +39,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sarnn_ros.data.differences import MIN_PIXEL_DIFFERENCE
 from sarnn_ros.model.sarnn import SARNN, VisionBranch
+from sarnn_ros.spec import CameraSpec
 from sarnn_ros.training.augment import IMAGE_NOISE, add_noise, draw_jitter, jitter
 from sarnn_ros.training.config import TrainConfig
+from sarnn_ros.training.expected_places import MAX_MISS, Told, expected_places, tell
 from sarnn_ros.training.explained import (
     Array,
     Regressions,
@@ -61,6 +68,13 @@ MAX_SEARCH_BYTES = 3 * 2**29
 #: Patches per camera and search that discriminants are made for, and patches that these are chosen
 #: from. Where episodes start differently it is twice as many exemplars, as most are of the arm.
 EXEMPLARS, DRAWN_PATCHES = 96, 3000
+#: Patches that exemplars are chosen from by whether the trajectories tell their places.
+TOLD_PATCHES = 600
+#: Share of the episodes with an expected place that chance gives a filter, and how much expected
+#: places must deviate between the episodes, cells.
+CHANCE_SHARE, MIN_PLACE_DEVIATION = 0.2, 1.5
+#: Weight of what a filter answers to where nothing lies, beside that of all patches.
+MISTAKEN_WEIGHT = 0.4
 #: Each unit of the layers below changes its sign at a quantile of its responses between these.
 SIGN_CHANGE_SHARES = (0.1, 0.9)
 #: Patches that the mean and the covariance of patches are estimated from.
@@ -93,13 +107,22 @@ class Candidates:
 
 
 def make_candidates(
-    branch: VisionBranch, sets: Sequence[Tensor], exemplars: int, generator: torch.Generator
+    branch: VisionBranch,
+    sets: Sequence[Tensor],
+    told: Told,
+    span: float,
+    exemplars: int,
+    by_motions: int,
+    generator: torch.Generator,
 ) -> Candidates:
     """Discriminants of patches where the first set of images differs between the episodes, on
     other layers below than before.
 
     :param sets: S times images (E, 3, H, W) of the same episodes; the first set is clean.
+    :param told: of the episodes.
+    :param span: of the images' values.
     :param exemplars: for so many patches.
+    :param by_motions: so many of them are chosen by whether the trajectories tell their places.
     """
     trunk = branch.pos_encoder[:4]
     softmax: Any = branch.pos_encoder[-1]
@@ -118,17 +141,20 @@ def make_candidates(
     mean = background.mean(0)
     covariance = (background - mean).T @ (background - mean) / len(background)
     variance = covariance.diagonal().mean().clamp(min=1e-12)  # 0 of images that are all black
-    ridge = SHRINKAGE * variance * torch.eye(len(mean), device=mean.device)
-    root = torch.linalg.cholesky(covariance + ridge)
+    covariance += SHRINKAGE * variance * torch.eye(len(mean), device=mean.device)
+    root = torch.linalg.cholesky(covariance)
     inverse = torch.cholesky_inverse(root)
 
     clean = trunk(sets[0])
     offsets = _patches(clean, _differing(clean, DRAWN_PATCHES, generator)) - mean
     white = torch.linalg.solve_triangular(root, offsets.T, upper=False).T
-    offsets = offsets[_unlike(white, exemplars, generator)]
+    offsets = offsets[_unlike(white, exemplars - by_motions, generator)]
     weight, bias = _discriminants(offsets, mean, inverse)
     typical = _typical(features(), weight, bias, offsets, mean)
     parts = [(weight, bias), _discriminants(typical, mean, inverse)]
+    if by_motions:
+        differ = _differ(sets[0], branch, span)
+        parts.append(_told(clean, differ, told, mean, covariance, by_motions, generator))
     weight, bias = (torch.cat(both) for both in zip(*parts, strict=True))
     # The softmax divides by the temperature: a logit of `gain` at the exemplar needs this factor.
     factors = [gain * softmax.temperature for gain in EXEMPLAR_LOGITS]
@@ -137,15 +163,129 @@ def make_candidates(
     return Candidates(weight.reshape(-1, clean.shape[1], 3, 3), bias, points)
 
 
-def _unlike(patches: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def _is_cluttered(images: Tensor, camera: CameraSpec, span: float) -> bool:
+    """Whether more differs between the first images (E, 3, H, W) of a whole camera than what the
+    task is about."""
+    off = (images - images.median(0).values).abs().amax(1) > MIN_PIXEL_DIFFERENCE / 255 * span
+    return camera.crop is None and float(off.double().mean()) > RECIPE.min_share_for_clutter
+
+
+def _differ(images: Tensor, branch: VisionBranch, span: float) -> Tensor:
+    """Of images (E, 3, H, W), where the filters see a pixel that differs from the median of the
+    episodes, bool (E, h - 2, w - 2)."""
+    off = (images - images.median(0).values).abs().amax(1, keepdim=True)
+    stride = _convolutions(branch)[0].stride[0]
+    seen = functional.max_pool2d(off, 3 + 4 * stride, stride)[:, 0]
+    return seen > MIN_PIXEL_DIFFERENCE / 255 * span
+
+
+def _told(
+    features: Tensor,
+    differ: Tensor,
+    told: Told,
+    mean: Tensor,
+    covariance: Tensor,
+    count: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Discriminants of `count` patches which are unlike each other, and whose discriminants find
+    something where the trajectories tell that it must be, in as many episodes as possible.
+
+    Where other things lie about in each episode, few patches are of what matters, and those of
+    much else are more unlike each other. These discriminants are also against what they answer to
+    most where the images do not differ: a small thing may look like a part of the robot.
+
+    :param features: of the first images, (E, C, h, w).
+    :param differ: where they differ from the median, (E, h - 2, w - 2).
+    :param covariance: of patches.
+    """
+    offsets = _patches(features, _differing(features, TOLD_PATCHES, generator, differ)) - mean
+    root = torch.linalg.cholesky(covariance)
+    weight, bias = _discriminants(offsets, mean, torch.cholesky_inverse(root))
+    looked = slice(None, None, 2)  # half of the episodes, which is enough
+    numbers = _places(features[looked], weight, bias, ~differ[looked])
+    weight, bias = _discriminants_against(
+        offsets, mean, covariance, features[looked], numbers, torch.ones_like(numbers)
+    )
+    numbers = _places(features, weight, bias)
+    cells, width = differ[0].numel(), differ.shape[2]
+    places = torch.stack([numbers % cells % width, numbers % cells // width], 2).to(mean)
+    miss, deviation = expected_places(places, told)
+    found = miss < MAX_MISS
+    share = found.double().mean(0) * (deviation > MIN_PLACE_DEVIATION)
+    white = torch.linalg.solve_triangular(root, offsets.T, upper=False).T
+    chosen = _unlike(white, count, generator, (share - CHANCE_SHARE).clamp(min=0) ** 2)
+    numbers, found = numbers[:, chosen], found[:, chosen]
+    typical = torch.stack(
+        [
+            _patches(features, some[there]).mean(0) - mean if there.any() else offset
+            for some, there, offset in zip(numbers.T, found.T, offsets[chosen], strict=True)
+        ]
+    )
+    better = _discriminants_against(typical, mean, covariance, features, numbers, ~found)
+    weight, bias = torch.cat([weight[chosen], better[0]]), torch.cat([bias[chosen], better[1]])
+    return weight, bias
+
+
+def _discriminants_against(
+    offsets: Tensor,
+    mean: Tensor,
+    covariance: Tensor,
+    features: Tensor,
+    numbers: Tensor,
+    wrong: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """`_discriminants` that answer little to some patches of the features, too, (n, M) for each of
+    the M filters: those of these `numbers` that are `wrong`."""
+    weights = []
+    for some, rows, which in zip(
+        torch.split(offsets, 32),
+        torch.split(numbers, 32, 1),
+        torch.split(wrong, 32, 1),
+        strict=True,
+    ):
+        patches = _patches(features, rows.T.flatten()) - mean
+        patches = patches.reshape(len(some), len(rows), -1)
+        shares = which.T.unsqueeze(2) / which.sum(0).clamp(min=1).reshape(-1, 1, 1)
+        mistaken = (patches * shares).mT @ patches
+        both = (1 - MISTAKEN_WEIGHT) * covariance + MISTAKEN_WEIGHT * mistaken
+        weights.append(torch.linalg.solve(both, some))
+    weight = torch.cat(weights)
+    weight = weight / (weight * offsets).sum(1, keepdim=True).clamp(min=1e-9)
+    return weight, -(weight @ mean)
+
+
+def _places(features: Tensor, weight: Tensor, bias: Tensor, where: Tensor | None = None) -> Tensor:
+    """Numbers (E, M), among all patches of features (E, C, h, w), of the one in each episode that
+    each filter (M, C * 9) answers to most; only `where`, bool (E, h - 2, w - 2), if given."""
+    found = []
+    for part in _responses(features, weight, bias):
+        if where is not None:
+            part = part.masked_fill(~where.unsqueeze(1), -torch.inf)
+        found.append(part.flatten(2).argmax(2))
+    places = torch.cat(found, 1)
+    cells = (features.shape[2] - 2) * (features.shape[3] - 2)
+    return places + cells * torch.arange(len(places), device=places.device).unsqueeze(1)
+
+
+def _unlike(
+    patches: Tensor, count: int, generator: torch.Generator, weight: Tensor | None = None
+) -> Tensor:
     """Numbers of `count` of the patches (N, D) that are unlike each other: the first one, then
     each with a chance that grows with the square of its distance to the nearest one before
-    (k-means++, Arthur and Vassilvitskii 2007)."""
-    chosen = [torch.zeros(1, dtype=torch.long, device=patches.device)]
+    (k-means++, Arthur and Vassilvitskii 2007).
+
+    :param weight: of each patch's chance, (N,), if they do not count alike; then the first one is
+        of the greatest weight.
+    """
+    if weight is None:
+        weight = torch.ones_like(patches[:, 0])
+    weight = weight.to(patches)
+    chosen = [weight.argmax().reshape(1)]
     nearest = torch.full_like(patches[:, 0], torch.inf)
     for _ in range(count - 1):
         nearest = torch.minimum(nearest, ((patches - patches[chosen[-1]]) ** 2).sum(1))
-        chosen.append(torch.multinomial(nearest + 1e-12, 1, generator=generator))
+        chosen.append(torch.multinomial(nearest * weight + 1e-12, 1, generator=generator))
     return torch.cat(chosen)
 
 
@@ -293,11 +433,26 @@ def search_attention(
         usable, drawn = usable[drawn], drawn.cpu()
         wanted, states = wanted[drawn.numpy()], states[drawn.numpy()]
     starts = Starts(states)(states)
+    told = tell(wanted, starts, data.joints.device)
     sets = _image_sets(data, usable, config, generator)
+    by_motions = [
+        round(RECIPE.exemplar_share_by_motions * exemplars)
+        if _is_cluttered(images, camera, data.image_span)
+        else 0
+        for images, camera in zip(sets[0], data.spec.cameras, strict=True)
+    ]
     best: tuple[float, float, dict[str, Tensor]] = -np.inf, -np.inf, {}
     for number in range(SEARCHES):
         found = [
-            make_candidates(branch, [images[camera] for images in sets], exemplars, generator)
+            make_candidates(
+                branch,
+                [images[camera] for images in sets],
+                told,
+                data.image_span,
+                exemplars,
+                by_motions[camera],
+                generator,
+            )
             for camera, branch in enumerate(model.branches)
         ]
         explains, permuted = cross_validate(
@@ -411,12 +566,17 @@ def _uniform(features: Tensor, count: int, generator: torch.Generator) -> Tensor
     return torch.randint(patches, (count,), generator=generator, device=generator.device)
 
 
-def _differing(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def _differing(
+    features: Tensor, count: int, generator: torch.Generator, where: Tensor | None = None
+) -> Tensor:
     """Numbers of `count` patches of features (E, C, h, w), drawn by how much they differ between
-    the episodes."""
+    the episodes. If `where` they do is given, (E, h - 2, w - 2), only there, and half of the
+    patches there with the same chance: something may be pale."""
     differs = ((features - features.median(0).values) ** 2).sum(1, keepdim=True)
-    differs = functional.avg_pool2d(differs, 3, stride=1).flatten()
-    return torch.multinomial(differs + 1e-12, count, True, generator=generator)
+    differs = functional.avg_pool2d(differs, 3, stride=1)[:, 0]
+    if where is not None and where.any():
+        differs = differs.clamp(max=differs[where].median()) * where
+    return torch.multinomial(differs.flatten() + 1e-12, count, True, generator=generator)
 
 
 def _patches(features: Tensor, numbers: Tensor) -> Tensor:

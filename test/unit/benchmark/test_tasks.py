@@ -18,6 +18,8 @@ from dot_task import ROOT, Dot
 
 from benchmark.tasks import controls, jobs, new_demonstrations, run, table
 from benchmark.tasks.__main__ import ENVIRONMENT, keep
+from benchmark.tasks.clutter import CLEARANCE, COUNT, Cluttered
+from benchmark.tasks.jobs import make_task
 from benchmark.tasks.record import demonstrate
 from benchmark.tasks.rollout import rollout
 from benchmark.tasks.starts import Elsewhere
@@ -275,3 +277,24 @@ def test_where_the_robot_starts_follows_from_the_seed_and_is_told() -> None:
         starts.append(first[0])
     assert len(set(starts)) == 3 and starts[0] == starts[3]
     assert 0.1 <= min(starts) <= max(starts) <= 0.5
+
+
+def test_what_lies_about_follows_from_the_seed_and_is_not_where_the_task_is() -> None:
+    task, plain = make_task("benchmark.tasks.clutter:Lift"), make_task("lift")
+    assert isinstance(task, Cluttered)
+    images = []
+    for seed in (0, 1, 0):
+        task.reset(seed)
+        plain.reset(seed)
+        assert task.positions().tolist() == plain.positions().tolist()
+        litter = task.things()[:COUNT]
+        apart = [np.linalg.norm(one.middle[:2] - task.positions()) for one in litter]
+        assert min(apart) > CLEARANCE
+        images.append(task.images()["camera"])
+        differs = np.abs(images[-1].astype(int) - plain.images()["camera"]).max(2) > 20
+        assert 0.005 < differs.mean() < 0.3
+    assert np.array_equal(images[0], images[2])
+    assert not np.array_equal(images[0], images[1])
+    task.step(task.state())  # somebody walks by; the robot stays
+    differs = np.abs(task.images()["camera"].astype(int) - images[0]).max(2) > 20
+    assert 0 < differs.mean() < 0.1

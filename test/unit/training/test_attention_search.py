@@ -39,6 +39,7 @@ from sarnn_ros.training.attention_search import (
 )
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.estimate import search
+from sarnn_ros.training.expected_places import MAX_MISS, Told, expected_places, tell
 from sarnn_ros.training.explained import (
     CHOICE_RIDGE,
     MAX_WARP_SPEED,
@@ -133,6 +134,11 @@ def few_exemplars(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention_search, "EXEMPLARS", 32)
 
 
+def no_motions(count: int) -> Told:
+    """Of episodes whose trajectories tell nothing."""
+    return Told(torch.zeros(count, 1), torch.zeros(count, 0))
+
+
 def test_of_many_episodes_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """And those with their own trajectories: else nothing would be explained."""
     some = dataclasses.replace(RECIPE, max_episodes_for_search=16)
@@ -181,7 +187,7 @@ def test_features_of_one_set_of_images_are_kept_at_once(monkeypatch: pytest.Monk
     branch.pos_encoder[3].register_forward_hook(keep)
     images = [torch.rand(8, 3, 20, 20) for _ in range(8)]
     with torch.no_grad():
-        make_candidates(branch, images, EXEMPLARS, trainer.generator)
+        make_candidates(branch, images, no_motions(8), 1.0, EXEMPLARS, 0, trainer.generator)
     assert len(alive) > 8
     assert max(alive) <= 3  # one is made while the one before is still there
 
@@ -214,6 +220,74 @@ def test_a_small_object_gets_exemplars_beside_a_large_one() -> None:
         assert torch.isin(chosen, small).any()
     alike = _unlike(torch.zeros(5, 4), 3, rng)  # images that are all black
     assert alike.shape == (3,)
+
+
+def test_where_other_things_lie_about_exemplars_are_of_what_the_motions_follow() -> None:
+    """A pale square decides, and there are bright ones of other colours elsewhere in each image.
+    A bar that never moves is of its colour."""
+    rng = np.random.default_rng(0)
+    images = np.full((40, 32, 40, 3), 120.0)
+    places = rng.integers((0, 0), (36, 22), (40, 2))
+    for image, (x, y) in zip(images, places, strict=True):
+        for _ in range(4):
+            left, top = rng.integers((0, 0), (35, 26))
+            image[top : top + 6, left : left + 6] = rng.uniform(0, 255, 3)
+        image[28:] = (150, 90, 90)
+        image[y : y + 4, x : x + 4] = (150, 90, 90)
+    images += rng.normal(0, 2, images.shape)
+    sets = [torch.from_numpy(images / 255).float().permute(0, 3, 1, 2)]
+    told = tell(places[:, None] / 40.0, alike(40), torch.device("cpu"))
+    for seed in range(2):
+        best = []
+        for motions in (told, no_motions(40)):
+            model, generator = (
+                SARNN(8, 2, 2, im_size=(32, 40)),
+                torch.Generator().manual_seed(seed),
+            )
+            with torch.no_grad():
+                found = make_candidates(model.branches[0], sets, motions, 1.0, 32, 16, generator)
+            middles = torch.from_numpy(places[:, None] + 1.5)
+            off = found.points[0] * torch.tensor([33, 25]) + 3 - middles
+            best.append(float((off.abs().amax(2) < 3).double().mean(0).sort().values[-4]))
+        assert best[0] > 0.65
+        assert best[1] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("side", "crop", "cluttered"),
+    [(8, None, False), (24, None, True), (24, (0, 0, 64, 64), False)],
+)
+def test_things_lie_about_where_much_differs_in_a_whole_image(
+    side: int, crop: Any, cluttered: bool
+) -> None:
+    """A square that is elsewhere in each of eight images, 64 pixels wide."""
+    images = torch.zeros(8, 3, 64, 64)
+    for number, image in enumerate(images):
+        row, column = divmod(number, 3)
+        image[:, 20 * row : 20 * row + side, 20 * column : 20 * column + side] = 1.0
+    camera = CameraSpec(name="front", topic="/image", width=64, height=64, crop=crop)
+    assert attention_search._is_cluttered(images, camera, 1.0) == cluttered
+
+
+def test_places_that_the_motions_tell_but_for_some_are_expected() -> None:
+    generator = torch.Generator().manual_seed(0)
+    motions = torch.randn(45, 3, generator=generator)
+    starts = torch.randn(45, 2, generator=generator)
+    anywhere = 60 * torch.rand(45, 50, 2, generator=generator)
+    follows = 30 + 8 * motions[:, None, :2] + torch.randn(45, 1, 2, generator=generator)
+    mistaken = follows.clone()
+    mistaken[::3] = anywhere[::3, :1]
+    robot = 30 + 8 * starts[:, None]  # which the state tells, too
+    places = torch.cat([follows, mistaken, robot, anywhere], 1)
+    miss, deviation = expected_places(places, Told(motions, starts))
+    share = (miss < MAX_MISS).double().mean(0)
+    assert share[0] > 0.9
+    assert 0.55 < share[1] < 0.8
+    assert (miss[1::3, 1] < MAX_MISS).double().mean() > 0.85
+    assert share[3:].median() < attention_search.CHANCE_SHARE
+    assert deviation[0] > 8
+    assert deviation[1] > 8
+    assert deviation[2] < attention_search.MIN_PLACE_DEVIATION
 
 
 def test_the_points_find_what_decides() -> None:
@@ -354,7 +428,15 @@ def test_what_follows_an_object_goes_all_the_way(seed: int) -> None:
     frames = data.frames(torch.arange(len(data)), torch.zeros(len(data), dtype=torch.long))
     with torch.no_grad():
         images = [data.scale(one) for one in frames]
-        found = make_candidates(trainer.model.branches[0], images, EXEMPLARS, trainer.generator)
+        found = make_candidates(
+            trainer.model.branches[0],
+            images,
+            no_motions(len(data)),
+            1.0,
+            EXEMPLARS,
+            0,
+            trainer.generator,
+        )
     columns = found.points[0, :, :, 0].numpy()
     square = data.targets[:, 10, 0].numpy()
     square, columns = square - square.mean(), columns - columns.mean(0)
@@ -384,7 +466,7 @@ def test_the_layers_below_are_not_linear_on_the_images() -> None:
         branch = trainer.model.branches[-1]
         with torch.no_grad():
             untouched += one_signed(branch)
-            make_candidates(branch, [images], 32, trainer.generator)
+            make_candidates(branch, [images], no_motions(25), 1.0, 32, 0, trainer.generator)
             drawn += one_signed(branch)
     assert untouched >= 8
     assert drawn == 0
