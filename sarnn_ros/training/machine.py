@@ -61,7 +61,8 @@ def one_thread() -> Iterator[None]:
 def flush_subnormals() -> Iterator[None]:
     """This thread computes with 0 instead of subnormal floats, for which a CPU takes many times as
     long. At the temperature of the spatial softmax the shares of some percent of the pixels are
-    subnormal (measured: a search for attention took 29 % longer without this, to the same bits).
+    subnormal (measured: a search for attention took 29 % longer without this). Of six small
+    trainings five gave the same weights to the bit, and one others in the last bits.
     """
     before = sys.float_info.min / 2 == 0  # there is no function that tells
     torch.set_flush_denormal(True)
