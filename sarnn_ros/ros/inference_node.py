@@ -9,6 +9,7 @@ and a multi-threaded rclpy executor costs more than it gives.
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import os
 import sys
@@ -45,6 +46,8 @@ from sarnn_ros.signals import stop_on_signals
 
 #: How long a running callback may take to finish when the process is to end, s.
 CALLBACK_SECONDS = 1.5
+#: How long its node may take to be destroyed, s: a second on a busy machine.
+DESTROYING_SECONDS = 10.0
 
 
 class InferenceNode(SafeLifecycleNode):
@@ -313,9 +316,13 @@ def main(args: Sequence[str] | None = None) -> int:
             node.get_logger().warning("ended in the middle of a callback")
             os._exit(1)
         hung = node.controller is not None and node.controller.hung
+        # Fast DDS 2.14 can wait for ever for a node that goes while it discovers others, and holds
+        # Python's lock meanwhile. This ends the process without that lock.
+        faulthandler.dump_traceback_later(DESTROYING_SECONDS, exit=True)
         node.close()
         node.destroy_node()
         rclpy.try_shutdown()
+        faulthandler.cancel_dump_traceback_later()
         # The interpreter would abort on a thread that is still in the network.
         if hung or node.loading:
             os._exit(1)

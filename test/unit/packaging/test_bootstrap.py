@@ -216,6 +216,6 @@ def test_help_is_the_default_and_names_the_targets(checkout: Path) -> None:
     assert targets == {
         *("help", "install", "demo", "demo-clean", "test", "coverage", "test-kilted", "lint"),
         *("format", "docs", "benchmark", "benchmark-tasks", "soak", "test-lerobot"),
-        *("test-web", "clean"),
+        *("test-unit", "test-ros", "test-web", "clean"),
     }
     assert not (checkout / ".venv").exists()

@@ -253,9 +253,12 @@ def test_where_other_things_lie_about_exemplars_are_of_what_the_motions_follow()
         assert best[1] < 0.5
 
 
+WHOLE = {"x": 0, "y": 0, "width": 64, "height": 64}
+
+
 @pytest.mark.parametrize(
     ("side", "crop", "cluttered"),
-    [(8, None, False), (24, None, True), (24, (0, 0, 64, 64), False)],
+    [(8, None, False), (24, None, True), (24, WHOLE, False)],
 )
 def test_things_lie_about_where_much_differs_in_a_whole_image(
     side: int, crop: Any, cluttered: bool
