@@ -52,7 +52,7 @@ demo: $(STAMP)  ## demonstrate, record, train and grasp, in simulation, over ROS
 demo-clean:  ## forget what the demo made, to start it over
 	rm -rf $(OUT)
 
-# The ROS tests wait much, for real time. What only computes runs beside them at the lowest priority,
+# The ROS tests wait much, for real time. What only computes runs beside them at a low priority,
 # which leaves them the cores when they want them. The lines of each say whose they are.
 .PHONY: test
 test: $(STAMP)  ## lint, then all tests
@@ -64,12 +64,12 @@ test: $(STAMP)  ## lint, then all tests
 mypy test-unit test-ros: SHELL := bash
 mypy test-unit test-ros: .SHELLFLAGS := -o pipefail -c
 # Ctrl-C is for what is before it.
-mypy test-unit test-ros: SAYS = | (trap '' INT; exec sed -u 's/^/$(@:test-%=%) | /')
+mypy test-unit test-ros: SAYS = 2>&1 | (trap '' INT; exec sed -u 's/^/$(@:test-%=%) | /')
 mypy: $(STAMP)
-	@nice -n 19 $(RUN) mypy $(SAYS)
+	@nice -n 10 $(RUN) mypy $(SAYS)
 
 test-unit: $(STAMP)  ## the tests without ROS
-	@nice -n 19 $(VENV)/bin/pytest -n 2 --dist worksteal test/unit $(ARGS) $(SAYS)
+	@nice -n 10 $(VENV)/bin/pytest -n 2 --dist worksteal test/unit $(ARGS) $(SAYS)
 
 # The nodes of a file are shared. With three processes for two cores they were late too often.
 test-ros: $(STAMP)  ## the tests with ROS nodes

@@ -8,10 +8,15 @@ import os
 import signal
 from pathlib import Path
 
+import hypothesis
 import pytest
 from reruns import Reruns
 
 HERE = Path(__file__).parent
+
+# A busy machine makes examples slow; no test is about how long they take.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 # Read when torch is first imported, here and in child processes. Most networks of the tests are
 # too small for more, and there is a test process per core already.
