@@ -24,6 +24,20 @@ from sarnn_ros.errors import ConfigError
 Vector = NDArray[np.float64]
 
 
+def most_beyond(
+    distance: Vector, allowed: Vector, names: Sequence[str], free: Sequence[int]
+) -> tuple[int, str] | None:
+    """The joint that is furthest beyond what is allowed: its row, and its name with how many more
+    there are. None if no joint is, those that are `free` aside."""
+    distance = distance.copy()
+    distance[list(free)] = 0.0
+    over = np.flatnonzero(distance > allowed)
+    if not over.size:
+        return None
+    worst = int(over[np.argmax(distance[over] / allowed[over])])
+    return worst, names[worst] + (f" (and {over.size - 1} more)" if over.size > 1 else "")
+
+
 @dataclass(frozen=True)
 class StartPoses:
     """Where the demonstrations began. Without a ramp a motion begins nowhere else: of what is far
@@ -50,14 +64,12 @@ class StartPoses:
         """
         allowed = np.maximum(margin * self.span, floor)
         distance = np.abs(here - np.clip(here, self.low, self.high))
-        distance[list(self.free)] = 0.0
-        over = np.flatnonzero(distance > allowed)
-        if not over.size:
+        found = most_beyond(distance, allowed, self.names, self.free)
+        if found is None:
             return ""
-        worst = over[np.argmax(distance[over] / allowed[over])]
-        more = f" (and {over.size - 1} more)" if over.size > 1 else ""
+        worst, joint = found
         return (
-            f"{self.names[worst]}{more} is at {here[worst]:.4g}, {distance[worst]:.3g} rad or m "
+            f"{joint} is at {here[worst]:.4g}, {distance[worst]:.3g} rad or m "
             f"from where the demonstrations began ({self.low[worst]:.4g} to "
             f"{self.high[worst]:.4g}, {allowed[worst]:.3g} around it are allowed): bring the arm "
             "there, or set start.ramp_speed, which moves it there first; to start elsewhere on "

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sarnn_ros.control.start import most_beyond
 from sarnn_ros.errors import DecodeError
 from sarnn_ros.spec import JointSource
 from sarnn_ros.streams.decode import decode_vector
@@ -45,7 +46,7 @@ class Teleoperator:
         self._topic = topic
         self._source = source
         self._span = span
-        self._free = list(free)
+        self._free = free
         self._max_age_s = max_age_s
         self._newest: tuple[int, Vector] | None = None
         self._void = ""
@@ -90,14 +91,12 @@ class Teleoperator:
         """
         allowed = np.maximum(margin * self._span, floor)
         distance = np.abs(position - present)
-        distance[self._free] = 0.0
-        over = np.flatnonzero(distance > allowed)
-        if not over.size:
+        found = most_beyond(distance, allowed, self._source.names, self._free)
+        if found is None:
             return ""
-        worst = over[np.argmax(distance[over] / allowed[over])]
-        more = f" (and {over.size - 1} more)" if over.size > 1 else ""
+        worst, joint = found
         return (
-            f"{self._source.names[worst]}{more} is at {present[worst]:.4g}, and '{self._topic}' "
+            f"{joint} is at {present[worst]:.4g}, and '{self._topic}' "
             f"commands {position[worst]:.4g}; {allowed[worst]:.3g} rad or m are allowed: bring "
             "the leader to where the arm is, or raise start.margin"
         )

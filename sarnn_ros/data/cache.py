@@ -4,8 +4,7 @@
 
 One folder per bag and spec, which appears under its name when it is complete, by a rename. So an
 interruption leaves no half-written entry. If two trainings decode the same bag at once, the second
-to finish discards its copy. The cache may be deleted while
-no training uses it.
+to finish discards its copy. The cache may be deleted while no training uses it.
 """
 
 from __future__ import annotations

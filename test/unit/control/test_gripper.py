@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sarnn_ros.control.gripper import TwoValuedGripper, two_valued_gripper
@@ -92,7 +92,6 @@ def test_it_does_not_switch_sooner_than_it_may():
     assert tell(gripper, 0.04, 0.5) == 0.04, "the clock was set back: nobody knows how long"
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.floats(-1.0, 1.0), min_size=1, max_size=50),
     st.floats(0.0, 0.06),

@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sarnn_ros.control.interpolator import SetpointInterpolator
@@ -268,7 +268,6 @@ def test_a_velocity_limit_makes_the_segment_longer_not_shorter():
     assert not bench.interpolator.interruptions
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(-0.5, 0.5), st.integers(1, 25)), min_size=1, max_size=8),
     st.sampled_from(["linear", "cubic"]),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sarnn_ros.control.segment import Segment
@@ -15,7 +15,6 @@ SECOND = 1_000_000_000
 VALUES = st.lists(st.floats(-10, 10), min_size=2, max_size=2).map(np.array)
 
 
-@settings(deadline=None)
 @given(st.sampled_from(["linear", "cubic"]), VALUES, VALUES, VALUES, VALUES)
 def test_it_goes_from_set_point_to_set_point_and_never_back(kind, start, end, v0, v1):
     path = Segment(kind, 5, 5 + SECOND // 10, start, end, v0, v1)
@@ -47,7 +46,6 @@ def test_cubic_keeps_the_velocity_where_two_segments_meet():
     assert first.velocity(meet)[0] == second.velocity(meet)[0] == pytest.approx(1.0)
 
 
-@settings(deadline=None)
 @given(st.floats(0.01, 0.99), VALUES, VALUES, VALUES, VALUES)
 def test_the_velocity_is_the_derivative(u, start, end, v0, v1):
     path = Segment("cubic", 0, SECOND, start, end, v0, v1)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sarnn_ros.control.limits import JointLimits
@@ -42,7 +42,6 @@ def walk(ramp: StartSequence, here):
     return np.array(path)
 
 
-@settings(deadline=None)
 @given(POSES, st.floats(0.2, 5.0))
 @example(np.array([0.0, -1.2307427158222718e-12]), 1.0)  # the last step was a little longer
 def test_the_ramp_goes_straight_to_the_nearest_start_at_no_more_than_its_speed(here, speed):

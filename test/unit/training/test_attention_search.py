@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.torch import load_file
@@ -528,7 +528,6 @@ def test_a_warped_error_is_that_of_the_best_of_all_warps() -> None:
     assert warped_squares(predicted, truth) == pytest.approx(sum(least))
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(
     lengths=st.lists(st.integers(8, 24), min_size=6, max_size=6),
     pauses=st.lists(st.integers(0, 8), min_size=6, max_size=6),
