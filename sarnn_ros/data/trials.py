@@ -347,11 +347,11 @@ class Session:
         self._record, self._robot, self._keys = record, robot, keys
         self._say, self._show, self._stop = say, show, stop
 
-    def run(self) -> bool:
-        """Whether all trials are done."""
+    def run(self) -> None:
+        """Until the record has nothing to do, or the person quits."""
         while todo := self._record.todo:
             if not self._prepared(todo[0], len(todo)):
-                return False
+                return
             try:
                 outcome = self._try(todo[0])
             except NotDone as problem:
@@ -361,7 +361,6 @@ class Session:
                 self._record.add(outcome)
                 if outcome.label != "ended":
                     self._say(f"{outcome.label}, after {outcome.seconds:.0f} s")
-        return True
 
     def _prepared(self, trial: Planned, left: int) -> bool:
         """Tell the operator what to do; False to quit."""

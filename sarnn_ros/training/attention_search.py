@@ -166,17 +166,22 @@ def make_candidates(
 def _is_cluttered(images: Tensor, camera: CameraSpec, span: float) -> bool:
     """Whether more differs between the first images (E, 3, H, W) of a whole camera than what the
     task is about."""
-    off = (images - images.median(0).values).abs().amax(1) > MIN_PIXEL_DIFFERENCE / 255 * span
-    return camera.crop is None and float(off.double().mean()) > RECIPE.min_share_for_clutter
+    share = float(_pixels_that_differ(images, span).double().mean())
+    return camera.crop is None and share > RECIPE.min_share_for_clutter
+
+
+def _pixels_that_differ(images: Tensor, span: float) -> Tensor:
+    """Of images (E, 3, H, W), from the median of the episodes, bool (E, 1, H, W)."""
+    off = (images - images.median(0).values).abs().amax(1, keepdim=True)
+    return off > MIN_PIXEL_DIFFERENCE / 255 * span
 
 
 def _differ(images: Tensor, branch: VisionBranch, span: float) -> Tensor:
     """Of images (E, 3, H, W), where the filters see a pixel that differs from the median of the
     episodes, bool (E, h - 2, w - 2)."""
-    off = (images - images.median(0).values).abs().amax(1, keepdim=True)
+    differs = _pixels_that_differ(images, span).to(images)
     stride = _convolutions(branch)[0].stride[0]
-    seen = functional.max_pool2d(off, 3 + 4 * stride, stride)[:, 0]
-    return seen > MIN_PIXEL_DIFFERENCE / 255 * span
+    return functional.max_pool2d(differs, 3 + 4 * stride, stride)[:, 0] > 0
 
 
 def _told(
