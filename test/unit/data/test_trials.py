@@ -1,7 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """Trials: the plan, what is on disk, and a session with a robot and an operator of this test. The
-real node is in test/ros/test_trials.py."""
+real node is in test/ros/test_trials_command.py."""
 
 from __future__ import annotations
 
