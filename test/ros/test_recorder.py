@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -228,13 +227,13 @@ def test_commands_with_a_stamp_of_0(recorder, graph: Graph, make_robot, wait):
 
 
 def test_a_folder_that_goes_away_ends_the_episode_and_not_the_node(
-    recorder, graph: Graph, make_robot
+    recorder, graph: Graph, make_robot, tmp_path: Path
 ):
     process, out, name = recorder
     make_robot(JOINTS, START, namespace=f"{name.rpartition('/')[0]}/")
     ready(graph, name)
     assert graph.trigger(f"{name}/start_episode").success
-    shutil.rmtree(out)
+    out.rename(tmp_path / "gone")  # at once: files that are written meanwhile go with it
     process.wait_for("recording ends")
     answer = graph.trigger(f"{name}/preflight")
     assert not answer.success and f"{out} cannot be written to" in answer.message
@@ -243,7 +242,7 @@ def test_a_folder_that_goes_away_ends_the_episode_and_not_the_node(
     ready(graph, name)
     assert graph.trigger(f"{name}/start_episode").success
     assert graph.trigger(f"{name}/stop_episode").success
-    shutil.rmtree(out)
+    out.rename(tmp_path / "gone_too")
     answer = graph.trigger(f"{name}/discard_episode")
     assert not answer.success and str(out) in answer.message
     assert "Traceback" not in process.output
