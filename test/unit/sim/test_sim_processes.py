@@ -83,10 +83,11 @@ Child("family", [sys.executable, "-c", {POLITE!r}], log=Path({str(tmp_path / "lo
 time.sleep(300)
 """
     parent = subprocess.Popen([sys.executable, "-c", code])
-    first, _ = _pids(tmp_path / "log")
+    first, second = _pids(tmp_path / "log")
     parent.kill()
     parent.wait()
     _wait_for_end([first])
+    os.kill(second, signal.SIGKILL)  # nobody else ends a child's child
 
 
 def test_a_dead_child_is_reported_with_its_log(tmp_path):
