@@ -6,6 +6,7 @@ them while there is a fault."""
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -109,23 +110,27 @@ class Arm:
         return self.robot.graph.trigger(f"/{self.interface}/sarnn/{service}")
 
     def swing(self, wait: Any) -> None:
-        """From the start position, without faults, until five commands have come in a row.
+        """From the start position, without faults, until five commands of the new run have come.
 
         Where no core is free for a second, or a stopped neighbour blocks the middleware as long
         (docs/explanation/safety.md), the node latches as it should, and this begins again.
         """
 
         def swings() -> bool:
-            return len(self.robot.commands) >= 5 and not self.active_faults
+            last = self.robot.commands[-5:]
+            is_new = [command.at_ns > started_ns for command in last]
+            return len(last) == 5 and all(is_new) and not self.active_faults
 
         def stalled() -> bool:
             return "stalled" in self.active_faults
 
+        started_ns = 0
         for _ in range(5):
             self.robot.reset()
             assert self.call("reset").success
             wait(lambda: not stalled(), lambda: self.process.output)
             assert_in_time(self.call("start").success, self.process.output)
+            started_ns = time.time_ns()
             wait(lambda: swings() or stalled(), lambda: self.process.output)
             if swings():
                 return
