@@ -451,8 +451,13 @@ class Controller:
         step of it. Otherwise nothing is sent: every controller keeps its last set-point by itself,
         and a set-point that cannot be checked against the present position is never sent. The log
         says why."""
+        interruption = self.parts.interpolator.interruption()
         position = self.parts.interpolator.end()
-        if position is None or self._settings().dry_run:
+        if self._settings().dry_run:
+            return
+        if position is None:
+            if interruption is not None:  # which no tick has told
+                self._no_hold(f"no set-points to the last command: {interruption.text}")
             return
         basis = Basis(self._clocks.read(), self._period_ns, self.measured)
         refused = self.parts.outlet.send(Command.standing(position), basis)
@@ -460,8 +465,11 @@ class Controller:
         if refused is None:
             self.note("info", "hold", "a hold was sent: the last command again, at rest")
         else:
-            text = f"no hold was sent ({refused.text}): its controller keeps the last command"
-            self.note("warning", "hold", text)
+            self._no_hold(refused.text)
+
+    def _no_hold(self, why: str) -> None:
+        text = f"no hold was sent ({why}): its controller keeps the last command"
+        self.note("warning", "hold", text)
 
     def _forget_messages(self) -> None:
         """All messages stamped before now, also those that have not arrived yet: one of them may

@@ -59,17 +59,26 @@ def test_set_points_at_a_rate_of_their_own(
         interpolation=kind,
     )
     wait(lambda: len(robot.commands) >= 100, lambda: node.output)
-    assert graph.trigger(f"{namespace}/sarnn/stop").success
-    count, published = len(robot.commands), robot.published
-    wait(lambda: robot.published > published + 40, "four ticks")
-    assert len(robot.commands) <= count + 2, "at most the hold and one that was on its way"
+    # On a busy machine a joint state may be too old for a hold. The log says so, and then it is
+    # tried again.
+    for _ in range(5):
+        said = len(node.output)
+        assert graph.trigger(f"{namespace}/sarnn/stop").success
+        count, published = len(robot.commands), robot.published
+        wait(lambda until=published + 40: robot.published > until, "four ticks")
+        assert len(robot.commands) <= count + 2, "at most the hold and one that was on its way"
+        is_held = "a hold was sent" in node.output[said:]
+        if is_held:
+            break
+        assert_in_time(graph.trigger(f"{namespace}/sarnn/start").success, node.output)
+        wait(lambda until=count + 20: len(robot.commands) > until, lambda: node.output)
+    assert_in_time(is_held, node.output)
 
     gaps = np.diff([command.at_ns for command in robot.commands[:100]]) * 1e-9
     # A busy machine delays some, by which others come sooner: most are as they should be.
     assert np.mean(gaps) > 0.015 and np.percentile(gaps, 25) < 0.03
     path = np.array([command.position for command in robot.commands])
     # The last ones are one set-point and its hold: nothing jumps to the end of the segment.
-    assert_in_time("no fresh joint state" not in node.output, "fresh joints to hold by")
     np.testing.assert_array_equal(path[-1], path[-2], node.output)
     for command in robot.commands:
         assert (np.abs(command.position - command.present) < MAX_STEP).all()
@@ -230,7 +239,10 @@ def test_the_hold_of_each_interface(policy, start_node, make_robot, wait, status
             # The robot is where it was told to be, nearly: the hold is what it was told once more.
             # Without a free core there may be none, or one before: the arm stands all the same.
             held_once = np.array_equal(hold.position, last.position)
-            assert_in_time(held_once and not np.array_equal(before.position, hold.position), one)
+            assert_in_time(
+                held_once and not np.array_equal(before.position, hold.position),
+                f"{one[:2]} {node.output[said:]}",
+            )
             assert hold.names == last.names
             if interface == "joint_trajectory":
                 assert last.velocity.any() and not hold.velocity.any()

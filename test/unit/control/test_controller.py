@@ -292,6 +292,22 @@ def test_no_hold_without_a_fresh_measurement_near_it_and_the_log_says_so(why, wo
     assert len(texts) == bool(words) and all(words in text for text in texts)
 
 
+def test_no_hold_after_an_interruption_that_no_tick_has_told_and_the_log_says_so():
+    bench = Following()
+    bench.control.start()
+
+    def blink() -> None:
+        bench.fresh = False
+
+    bench.run()
+    bench.run(meanwhile=blink)
+    bench.fresh, count = True, len(bench.sent)
+    bench.control.stop()
+    assert len(bench.sent) == count
+    (text,) = [text for _, text in bench.said if "no hold was sent" in text]
+    assert "no set-points to the last command: no fresh joint state" in text
+
+
 def test_a_stop_while_a_tick_restarts_does_no_harm():
     bench = Bench()
     bench.control.start()
