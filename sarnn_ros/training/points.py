@@ -89,3 +89,10 @@ class PointScale(NamedTuple):
         weight = model.rec.weight_ih[:, : len(self.mean)]  # points come before the joints
         weight.copy_(weight @ self.matrix)
         model.rec.bias_ih.sub_(weight @ self.mean)
+
+    @torch.no_grad()
+    def unfold(self, model: SARNN) -> None:
+        """The inverse of `fold`: plain points were expected, scaled ones will be."""
+        weight = model.rec.weight_ih[:, : len(self.mean)]
+        model.rec.bias_ih.add_(weight @ self.mean)
+        weight.copy_(torch.linalg.solve(self.matrix.double().T, weight.double().T).T.to(weight))

@@ -24,6 +24,7 @@ from sarnn_ros.data.displacements import read_aligned
 from sarnn_ros.data.report import DatasetReport, examine
 from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.spec import Spec
+from sarnn_ros.training import rounds
 from sarnn_ros.training.config import TrainConfig
 
 __all__ = ["RECIPE", "Plan", "Recipe", "decide", "prepare"]
@@ -82,6 +83,12 @@ class Recipe:
     #: push, 25 demonstrations: 30 mm off for 37 when all are mixed (median at tick 14).
     mixup_factor_of_any: float = 0.6
 
+    #: Share of the epochs, the last ones, that are trained where a training goes on from a policy.
+    round_share: float = 0.3
+    #: It does not, if of a new demonstration the attention leaves so many times unexplained what
+    #: it leaves of one of before, on average.
+    max_times_worse: float = 3.0
+
     #: Below this share explained, of how episodes differ, training warns. One of the 55 policies
     #: of benchmark/results/tasks.md was below it, and succeeded in 50 % instead of 85.
     min_explained: float = 0.5
@@ -101,6 +108,8 @@ class Plan:
     :param mixup: chance that a sequence is a mixture.
     :param whole: the report on the whole images, by which a crop was chosen or not; None of a
         dataset that was not read by `prepare`.
+    :param before: the policy to go on from.
+    :param why_anew: why it is not gone on from the policy that was given; empty if it is.
     """
 
     dataset: Dataset
@@ -110,6 +119,8 @@ class Plan:
     mix_neighbours: bool
     mixup: float
     whole: DatasetReport | None = None
+    before: rounds.Before | None = None
+    why_anew: str = ""
 
     @property
     def cropped(self) -> bool:
@@ -125,6 +136,8 @@ def prepare(
     crop: bool | None = None,
     load: Callable[..., Dataset] = load_dataset,
     before_crop: Callable[[DatasetReport, Dataset], None] = lambda report, dataset: None,
+    before: rounds.Before | None = None,
+    validation: float = 0.1,
     **reading: Any,
 ) -> Plan:
     """Read recordings, undo where a camera stood elsewhere in some of them, crop the cameras to
@@ -135,17 +148,34 @@ def prepare(
         `RECIPE.min_episodes_for_crop` or more, and not with `recipe: eipl`.
     :param load: `load_dataset`, or what does the same and shows progress.
     :param before_crop: told what the whole images showed, if a camera will be cropped.
+    :param before: the policy to go on from, if that can be done (`rounds.py`).
+    :param validation: share of the episodes, as of `load_dataset`.
     :param reading: what else `load_dataset` takes. Its seed is that of the config.
     :raises BagError: no episode is usable.
+    :raises ConfigError: `before` is of another task or network.
     """
-    read = partial(load, list(recordings), seed=config.seed, **reading)
+    if before is not None:
+        rounds.check_settings(before, spec, config)
+    read = partial(load, list(recordings), seed=config.seed, validation=validation, **reading)
     dataset = read_aligned(read, spec, align=config.align_cameras)
     whole = examine(dataset)
     closer = choose_crop(whole, config, crop)
+    why_anew = ""
+    if before is not None:
+        why_anew = rounds.why_other_crop(before.spec, closer)
+        closer = closer if why_anew else before.spec
     if closer != spec:
         before_crop(whole, dataset)
         dataset = read(closer, displacements=dataset.displacements)
-    return replace(decide(dataset, config), whole=whole)
+    if before is None:
+        return replace(decide(dataset, config), whole=whole)
+    if not why_anew:
+        dataset = rounds.as_before(dataset, before, validation, config.seed)
+    plan = replace(decide(dataset, config), whole=whole)
+    if not why_anew and plan.point_memory != before.config.model.point_memory:
+        memory = "are" if plan.point_memory else "are not"
+        why_anew = f"of so many demonstrations, points {memory} remembered"
+    return replace(plan, before=None if why_anew else before, why_anew=why_anew)
 
 
 def choose_crop(whole: DatasetReport, config: TrainConfig, crop: bool | None = None) -> Spec:

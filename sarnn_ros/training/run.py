@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -194,7 +194,16 @@ def train(
     cpu_started = time.process_time()
     trainer = make_trainer(plan)
     progress = _resume(trainer, checkpoint, warn) if resume else Progress()
-    if config.attention == "search" and not resume:
+    before = plan.before
+    if before is not None and not resume:
+        if why := trainer.go_on(before):
+            plan = replace(plan, before=None, why_anew=why)
+            trainer = make_trainer(plan)
+        else:
+            warn(f"goes on from {before.directory}: the attention stays")
+    if plan.why_anew:
+        warn(f"all is trained anew: {plan.why_anew}")
+    if config.attention == "search" and plan.before is None and not resume:
         trainer.search_attention(warn)
     make_run_directory(out)
     if not resume and checkpoint.exists():
@@ -206,13 +215,13 @@ def train(
             f"{config.epochs} epochs (keep: {config.keep}, patience: {config.patience})"
         )
 
-    before, cpu_before = progress.seconds, progress.cpu_seconds
+    seconds_before, cpu_before = progress.seconds, progress.cpu_seconds
     stopped = False
     ended = progress.out_of_patience(config, trainer.epoch - 1)
     for epoch in () if ended else _epochs(trainer, checkpoint):
         now = time.monotonic()
         progress.add(trainer, epoch)
-        progress.seconds = before + now - started
+        progress.seconds = seconds_before + now - started
         progress.cpu_seconds = cpu_before + time.process_time() - cpu_started
         for watcher in watchers:
             watcher(trainer, epoch)
@@ -286,6 +295,12 @@ def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn) -> None
         "config": config.model_dump(mode="json"),
         "data": dataset.fingerprint,
         "episodes": {"training": len(dataset.training), "validation": len(dataset.validation)},
+        "names": {
+            "training": [dataset.episodes[row].name for row in dataset.training],
+            "validation": [dataset.episodes[row].name for row in dataset.validation],
+        },
+        "searched": trainer.searched is not None,
+        "before": None if trainer.plan.before is None else trainer.plan.before.about,
         "aligned": {
             f"{one.camera}: {one.text}": one.found.matrix.tolist()
             for one in dataset.displacements

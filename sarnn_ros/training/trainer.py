@@ -35,6 +35,7 @@ from torch import Tensor, nn
 
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.model.sarnn import SARNN
+from sarnn_ros.policy.backends import load_model
 from sarnn_ros.training.attention_search import early_ticks, search_attention
 from sarnn_ros.training.batches import Batch, Batches
 from sarnn_ros.training.chunks import map_chunks, sum_chunks
@@ -42,9 +43,11 @@ from sarnn_ros.training.explained import (
     Starts,
     explained_share,
     explained_variance,
+    left_out_explained,
     ridge_predictions,
     ridge_slope,
     rows,
+    times_worse,
     told_by,
     trajectories,
     unseen_demonstrations,
@@ -54,6 +57,8 @@ from sarnn_ros.training.hold_units import MAX_HOLD_UNITS, make_hold_units
 from sarnn_ros.training.machine import flush_subnormals, one_thread
 from sarnn_ros.training.points import PointScale
 from sarnn_ros.training.recipe import RECIPE, Plan
+from sarnn_ros.training.renormalise import renormalise
+from sarnn_ros.training.rounds import Before
 from sarnn_ros.training.schedule import cosine, loss_weight
 from sarnn_ros.training.sequences import Sequences
 
@@ -389,17 +394,52 @@ class Trainer:
         )
         self.freeze_attention()
 
+    @flush_subnormals()
+    def go_on(self, before: Before) -> str:
+        """Before the first epoch: take the weights of a policy, and train the last epochs only.
+
+        :returns: why that cannot do, and nothing has changed; empty if it can.
+        """
+        model = load_model(before.directory, before.config).to(self.device)
+        data = self.training
+        shown = data.demonstrations
+        first = torch.nonzero(shown)
+        points = self.encode(data, torch.cat([first, torch.zeros_like(first)], 1), model)
+        found = points[:, : model.point_dim].double().cpu().numpy()
+        wanted = trajectories(data.unpad(data.targets[:, :-1]))
+        states = data.first_states()
+        starts = Starts(states)(states)
+        names = [name for name, one in zip(data.names, shown.tolist(), strict=True) if one]
+        is_new = np.array([name not in before.training for name in names])
+        if is_new.any() and not is_new.all():
+            ratio = times_worse(found, wanted, starts, is_new)
+            if ratio > RECIPE.max_times_worse:
+                return (
+                    f"of new demonstrations, the attention leaves {ratio:.1f} times as much "
+                    "unexplained"
+                )
+        self.searched = left_out_explained(found, wanted, starts)
+        renormalise(model, before.normaliser, self.plan.dataset.normaliser)
+        self.model.load_state_dict(model.state_dict())
+        self.scale = self._scale_of_points()
+        self.scale.unfold(self.model)
+        epochs = self.config.epochs
+        self.epoch = min(round(epochs * (1 - RECIPE.round_share)), epochs - 1)
+        return ""
+
     def freeze_attention(self) -> None:
         """Before the first epoch: freeze the attention as it is, scale its points, and let the
         LSTM remember the first ones."""
+        self.scale = scale = self._scale_of_points()
+        held = min(scale.telling, MAX_HOLD_UNITS, self.model.rec_dim // 2)
+        make_hold_units(self.model.rec, held)
+
+    def _scale_of_points(self) -> PointScale:
+        """Of those seen, and remembered if they are, in all frames."""
         seen = self.encode_all(self.training)
         parts = torch.split(seen, self.model.point_dim, dim=-1)
         scale, *remembered = (self._scale(points) for points in parts)
-        held = min(scale.telling, MAX_HOLD_UNITS, self.model.rec_dim // 2)
-        make_hold_units(self.model.rec, held)
-        if remembered:
-            scale = scale.beside(remembered[0])
-        self.scale = scale
+        return scale.beside(remembered[0]) if remembered else scale
 
     def _scale(self, points: Tensor) -> PointScale:
         """What the recurrent part sees of points (E, T - 1, P), seen or remembered."""

@@ -1,0 +1,146 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Go on from a policy with more demonstrations or corrections: a round of teaching.
+
+Its attention stays, and of the epochs only the last ones are trained. That takes a quarter of the
+time. Where that cannot do, all is trained anew, and it is said why: the episodes differ in places
+that the crop cuts off, or the attention does not explain the new demonstrations. Without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sarnn_ros.data.dataset import Dataset, make_dataset, split
+from sarnn_ros.errors import ConfigError, join_problems
+from sarnn_ros.policy.directory import PolicyConfig, digest, load_config
+from sarnn_ros.spec import CameraSpec, Spec
+from sarnn_ros.streams.preprocess import JointNormaliser
+from sarnn_ros.training.config import TrainConfig
+
+#: Settings by which the network's shape is decided.
+SHAPE = ("rec_dim", "k_dim", "temperature", "heatmap_size", "stride")
+
+
+@dataclass(frozen=True)
+class Before:
+    """The policy that a training goes on from.
+
+    :param validation, training: names of the episodes that it was validated with and trained on.
+    """
+
+    directory: Path
+    config: PolicyConfig
+    validation: frozenset[str]
+    training: frozenset[str]
+
+    @property
+    def spec(self) -> Spec:
+        return self.config.spec
+
+    @property
+    def normaliser(self) -> JointNormaliser:
+        bounds = self.config.normalisation
+        return JointNormaliser(bounds.minimum, bounds.maximum, self.spec.joint_range)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the new policy keeps of it: that it was, and how long it was trained."""
+        told = self.config.training
+        return {
+            "sha256": digest(self.config),
+            "episodes": {key: len(told["names"][key]) for key in told["names"]},
+        }
+
+
+def load_before(directory: str | Path) -> Before:
+    """:raises PolicyError: there is no sound policy.
+    :raises ConfigError: it was not made by `sarnn train`, or its attention was not searched for.
+    """
+    config = load_config(directory)
+    told = config.training
+    if "names" not in told:
+        raise ConfigError(
+            "its training is unknown", where=directory, remedy="train anew, without --from"
+        )
+    if not told["searched"]:
+        raise ConfigError(
+            "its attention was not searched for before training, so it is not known to see",
+            where=directory,
+            remedy="train anew, without --from",
+        )
+    names = {key: frozenset(value) for key, value in told["names"].items()}
+    return Before(Path(directory), config, names["validation"], names["training"])
+
+
+def check_settings(before: Before, spec: Spec, config: TrainConfig) -> None:
+    """:raises ConfigError: spec or settings ask for another network, or another task."""
+    problems = list(_differences(before, spec, config))
+    if problems:
+        raise ConfigError(
+            f"a training cannot go on from this policy:{join_problems(problems)}",
+            where=before.directory,
+            remedy="give its spec and settings, or train anew, without --from",
+        )
+
+
+def _differences(before: Before, spec: Spec, config: TrainConfig) -> Iterator[str]:
+    then = before.config.training["config"]
+    for name in SHAPE:
+        if then[name] != getattr(config, name):
+            yield f"{name}: {then[name]!r} then, {getattr(config, name)!r} now"
+    if config.attention != "search":
+        yield "attention: train searches nothing, and would move what was found"
+    old, new = (one.model_dump(mode="json") for one in (_uncropped(before.spec), _uncropped(spec)))
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            yield f"spec, {name}: {old.get(name)!r} then, {new.get(name)!r} now"
+
+
+def _uncropped(spec: Spec) -> Spec:
+    cameras = [camera.model_copy(update={"crop": None}) for camera in spec.cameras]
+    return spec.model_copy(update={"cameras": tuple(cameras)})
+
+
+def why_other_crop(before: Spec, wanted: Spec) -> str:
+    """Why the crops of before do not do, or nothing.
+
+    :param wanted: with the crops that the episodes of now ask for.
+    """
+    for old, new in zip(before.cameras, wanted.cameras, strict=True):
+        if not _within(new, old):
+            return f"the episodes differ beyond the crop of camera '{old.name}'"
+    return ""
+
+
+def _within(inner: CameraSpec, outer: CameraSpec) -> bool:
+    if outer.crop is None:
+        return True
+    one, other = inner.crop, outer.crop
+    return (
+        one is not None
+        and other.x <= one.x
+        and other.y <= one.y
+        and one.x + one.width <= other.x + other.width
+        and one.y + one.height <= other.y + other.height
+    )
+
+
+def as_before(dataset: Dataset, before: Before, validation: float, seed: int) -> Dataset:
+    """The data set, split so that what the policy was validated with is not trained on. New
+    episodes are added to it, to a share of all, but half of the new ones at most.
+
+    :param validation: share of the episodes for validation.
+    """
+    named = [one.name for one in dataset.episodes if one.led is None]
+    new = [name for name in named if name not in before.validation | before.training]
+    held = before.validation.intersection(named)
+    count = round(validation * len(named)) - len(held)
+    if new and count > 0:
+        order = split(len(new), min(count / len(new), 0.5), seed)[1]
+        held |= {new[row] for row in order}
+    whole = make_dataset(dataset.spec, dataset.episodes, held_out=held)
+    return replace(whole, bags=dataset.bags, displacements=dataset.displacements)

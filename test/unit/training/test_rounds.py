@@ -1,0 +1,202 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""A training that goes on from a policy with more demonstrations."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import quick_export
+import torch
+from training_fixtures import MakeDataset as MakeTask
+
+from sarnn_ros.data.dataset import Dataset, make_dataset
+from sarnn_ros.errors import ConfigError
+from sarnn_ros.model.sarnn import SARNN
+from sarnn_ros.policy.backends import load_model
+from sarnn_ros.policy.directory import load_config
+from sarnn_ros.spec import Crop
+from sarnn_ros.streams.preprocess import JointNormaliser
+from sarnn_ros.training import rounds
+from sarnn_ros.training.config import TrainConfig, make_config
+from sarnn_ros.training.explained import times_worse
+from sarnn_ros.training.recipe import RECIPE, Plan, prepare
+from sarnn_ros.training.renormalise import renormalise
+from sarnn_ros.training.run import make_trainer, train
+
+FIRST, ALL = [9] * 12, [9] * 15
+
+
+def settings(**more: Any) -> TrainConfig:
+    small = {"rec_dim": 6, "k_dim": 2, "epochs": 10, "batch_size": 8, "inner_steps": 2}
+    return make_config({"device": "cpu", "threads": 1, "point_memory": False, **small, **more})
+
+
+def plan_of(dataset: Dataset, config: TrainConfig, policy: Path | None = None) -> Plan:
+    """As `sarnn train` makes it of bags that hold this data."""
+
+    def load(recordings: Any, spec: Any, **_: Any) -> Dataset:
+        return replace(dataset, spec=spec)
+
+    before = None if policy is None else rounds.load_before(policy)
+    spec = dataset.spec
+    return prepare([], spec, config, crop=False, load=load, before=before, validation=0.2)
+
+
+@pytest.fixture
+def policy(make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Trained on the first episodes."""
+    quick_export.install(monkeypatch)
+    train(plan_of(make_task(FIRST), settings()), tmp_path / "first")
+    return tmp_path / "first"
+
+
+def test_it_begins_as_the_policy_was_and_trains_the_last_epochs(
+    policy: Path, make_task: MakeTask, tmp_path: Path
+) -> None:
+    plan = plan_of(make_task(ALL), settings(), policy)
+    assert plan.before is not None and not plan.why_anew
+    trainer = make_trainer(plan)
+    assert trainer.go_on(plan.before) == ""
+    model = load_model(policy, load_config(policy))
+    old = {name: weights.clone() for name, weights in model.state_dict().items()}
+    renormalise(model, plan.before.normaliser, plan.dataset.normaliser)
+    for name, weights in trainer.final_model().state_dict().items():
+        assert torch.allclose(weights, model.state_dict()[name], atol=1e-4), name
+
+    said: list[str] = []
+    result = train(plan, tmp_path / "second", warn=said.append)
+    assert [row["number"] for row in result.history] == [7, 8, 9]
+    assert any("goes on from" in one for one in said)
+    config = load_config(tmp_path / "second")
+    new = load_model(tmp_path / "second", config).state_dict()
+    same = {name for name in old if torch.equal(old[name], new[name])}
+    assert same == {name for name in old if "pos_encoder" in name or "issm" in name}
+    told = config.training["before"]
+    assert told["episodes"] == {"training": 10, "validation": 2} and len(told["sha256"]) == 64
+
+
+def test_what_validated_the_policy_is_not_trained_on(policy: Path, make_task: MakeTask) -> None:
+    held = set(load_config(policy).training["names"]["validation"])
+    plan = plan_of(make_task(ALL), settings(), policy)
+    dataset = plan.dataset
+    now = {dataset.episodes[row].name for row in dataset.validation}
+    assert held < now and len(now) == 3, "a fifth of all, the new ones among them"
+    assert now - held <= {"e12", "e13", "e14"}
+
+
+def test_interrupted_it_is_resumed(policy: Path, make_task: MakeTask, tmp_path: Path) -> None:
+    plan = plan_of(make_task(ALL), settings(), policy)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(plan, whole)
+    assert not train(plan, parts, should_stop=lambda: True).finished
+    assert train(plan, parts, resume=True).finished
+    for name, weights in load_model(whole, load_config(whole)).state_dict().items():
+        assert torch.equal(weights, load_model(parts, load_config(parts)).state_dict()[name])
+
+
+def test_attention_that_does_not_explain_the_new_ones_is_searched_anew(
+    policy: Path, make_task: MakeTask, tmp_path: Path
+) -> None:
+    """They do the opposite of what the others do where the same is seen."""
+    dataset = make_task(ALL)
+    episodes = list(dataset.episodes)
+    for row in (12, 13, 14):
+        one = episodes[row]
+        opposite = {"joints": 0.7 - one.joints, "targets": 0.7 - one.targets}
+        episodes[row] = replace(one, **opposite, digest=f"opposite{row}")
+    mixed = make_dataset(dataset.spec, episodes, [], validation=0.2, seed=0)
+    said: list[str] = []
+    result = train(plan_of(mixed, settings(), policy), tmp_path / "second", warn=said.append)
+    assert len(result.history) == 10
+    assert any("trained anew: of new demonstrations, the attention leaves" in x for x in said)
+    assert load_config(tmp_path / "second").training["before"] is None
+
+
+def test_joints_that_go_further_change_the_range_and_not_what_is_done() -> None:
+    torch.manual_seed(0)
+    model = SARNN(6, 2, 3, 1e-4, 0.1, im_size=(14, 16))
+    old = JointNormaliser([-1.0, 0.0, 2.0], [1.0, 0.5, 3.0], (0.1, 0.9))
+    new = JointNormaliser([-2.0, 0.1, 2.0], [1.5, 0.5, 7.0], (0.1, 0.9))
+    with torch.no_grad():
+        model.decoder_joint[0].bias.add_(1.0)  # predictions lie in the range, above 0
+    image, state, points = torch.rand(1, 3, 14, 16), torch.tensor([0.3, 0.2, 2.5]), []
+    for normaliser in (old, new):
+        normal = torch.from_numpy(normaliser.normalise(state.double().numpy()[None]))
+        with torch.no_grad():
+            out, _, _, _ = model.act([image], normal, None)
+        points.append(normaliser.denormalise(out.numpy()))
+        renormalise(model, old, new)
+    assert points[1] == pytest.approx(points[0], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "is_told"),
+    [
+        (None, None, False),
+        (None, (2, 2, 8, 8), False),
+        ((2, 2, 8, 8), (3, 2, 7, 8), False),
+        ((2, 2, 8, 8), (2, 2, 8, 9), True),
+        ((2, 2, 8, 8), (1, 2, 8, 8), True),
+        ((2, 2, 8, 8), None, True),
+    ],
+)
+def test_a_crop_must_not_cut_off_where_episodes_differ(
+    old: Any, new: Any, is_told: bool, make_task: MakeTask
+) -> None:
+    spec = make_task().spec
+
+    def cropped(box: tuple[int, int, int, int] | None) -> Any:
+        crop = box and Crop(x=box[0], y=box[1], width=box[2], height=box[3])
+        camera = spec.cameras[0].model_copy(update={"crop": crop})
+        return spec.model_copy(update={"cameras": (camera,)})
+
+    said = rounds.why_other_crop(cropped(old), cropped(new))
+    assert bool(said) == is_told and ("'camera0'" in said or not is_told)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"k_dim": 3}, "k_dim: 2 then, 3 now"),
+        ({"attention": "train"}, "attention: train searches nothing"),
+        ({"rate": 5.0}, "spec, rate: 10.0 then, 5.0 now"),
+    ],
+)
+def test_another_network_or_task_is_refused(
+    change: dict[str, Any], says: str, policy: Path, make_task: MakeTask
+) -> None:
+    dataset = make_task(ALL)
+    if "rate" in change:
+        dataset = replace(dataset, spec=dataset.spec.model_copy(update=change))
+        change = {}
+    with pytest.raises(ConfigError, match="cannot go on from this policy") as caught:
+        plan_of(dataset, settings(**change), policy)
+    assert says in str(caught.value) and str(policy) in str(caught.value)
+
+
+def test_a_policy_that_was_not_trained_so_is_refused(
+    policy: Path, make_task: MakeTask, tmp_path: Path
+) -> None:
+    train(plan_of(make_task(FIRST), settings(attention="train")), tmp_path / "unsearched")
+    with pytest.raises(ConfigError, match="attention was not searched for"):
+        rounds.load_before(tmp_path / "unsearched")
+    file = policy / "config.json"
+    assert "names" in json.loads(file.read_text())["training"]
+
+
+def test_how_much_worse_new_ones_are_explained() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform(size=(40, 2))
+    wanted = np.repeat(points[:, None] @ rng.normal(size=(1, 2, 3)), 32, 1)
+    wanted += 0.01 * rng.normal(size=wanted.shape)
+    is_new = np.arange(40) >= 35
+    starts = np.zeros((40, 0))
+    assert times_worse(points, wanted, starts, is_new) < RECIPE.max_times_worse
+    points[is_new] = rng.permutation(points[is_new])
+    assert times_worse(points, wanted, starts, is_new) > RECIPE.max_times_worse
