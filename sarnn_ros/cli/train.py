@@ -66,6 +66,13 @@ def train(
     ] = False,
     failures: Failures = False,
     no_cache: NoCache = False,
+    background: Annotated[
+        bool,
+        typer.Option(
+            "--background",
+            help="Leave the cores to all other processes, e.g. a robot's node beside it.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Load, print sizes and estimates, and stop.")
     ] = False,
@@ -84,6 +91,7 @@ def train(
     from sarnn_ros.training.claim import claim
     from sarnn_ros.training.config import load_config, parse_settings
     from sarnn_ros.training.estimate import describe
+    from sarnn_ros.training.machine import stand_back
     from sarnn_ros.training.recipe import prepare
     from sarnn_ros.training.rounds import load_before
     from sarnn_ros.training.run import run_directory
@@ -94,6 +102,8 @@ def train(
             remedy="'sarnn inspect BAGS --crop --write-spec spec.yaml' proposes one: correct it, "
             "then pass it with --spec",
         )
+    if background:
+        stand_back()
     # A path may look like rich's markup, which would be taken out of it: /data/[lab]/policy.
     console = Console(markup=False, emoji=False)
     overrides = parse_settings(settings or [])

@@ -9,6 +9,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -29,6 +30,19 @@ def set_up(config: TrainConfig) -> torch.device:
     # More threads than cores wait for each other, spinning.
     torch.set_num_threads(min(config.threads or cores, cores))
     return find_device(config.device)
+
+
+def stand_back() -> None:
+    """Leave the cores to every other process that wants them, such as a robot's node.
+
+    On Linux niceness alone counts among the processes of one terminal only, where the kernel
+    groups them by that (`sched_autogroup_enabled`).
+    """
+    os.nice(19)
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text("19")
 
 
 def keep_memory() -> None:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -46,3 +48,38 @@ def test_what_the_caller_has_set_is_set_again() -> None:
 def test_threads_that_compute_chunks_flush_too() -> None:
     assert chunks._pool(2).submit(flushes).result()
     assert not flushes()
+
+
+#: Computes for as long as it is asked, on one core, and prints how long it had it.
+WORKS = """
+import os, sys, time
+from sarnn_ros.training.machine import stand_back
+os.sched_setaffinity(0, {int(sys.argv[1])})
+if sys.argv[2] == "back":
+    stand_back()
+print("ready", flush=True)
+sys.stdin.readline()
+before, end = time.process_time(), time.monotonic() + 2.0
+while time.monotonic() < end:
+    pass
+print(time.process_time() - before)
+"""
+
+
+def test_it_leaves_the_core_to_a_process_of_another_terminal() -> None:
+    core = str(min(os.sched_getaffinity(0)))
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", WORKS, core, which],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+        )
+        for which in ("back", "first")
+    ]  # fmt: skip
+    for process in both:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    back, first = (float(process.communicate()[0]) for process in both)
+    assert back < 0.2 * first
