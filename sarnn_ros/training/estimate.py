@@ -11,22 +11,21 @@ from sarnn_ros.data.problems import Problem
 from sarnn_ros.training.attention_search import count_exemplars, episode_bytes, most_episodes
 from sarnn_ros.training.footprint import update_bytes
 from sarnn_ros.training.recipe import RECIPE, Plan
-from sarnn_ros.training.run import make_trainer
+from sarnn_ros.training.run import make_trainer, start
 
 
 def describe(plan: Plan) -> str:
     """Run a few epochs without saving anything, and say what was found."""
     dataset, config = plan.dataset, plan.config
-    trainer = make_trainer(plan)
     started = time.monotonic()
     said: list[str] = []
-    if config.attention == "search":
-        trainer.search_attention(said.append)
+    trainer = start(plan, said.append)
     search_seconds = time.monotonic() - started
+    left = config.epochs - trainer.epoch
     epochs = trainer.run(time.monotonic)
     first = next(epochs)  # warms up allocator and caches
     seconds = next(epochs, first).seconds
-    total = search_seconds + seconds * config.epochs
+    total = search_seconds + seconds * left
 
     data = trainer.training
     frames = int(data.steps().sum())
@@ -54,7 +53,7 @@ def describe(plan: Plan) -> str:
         "an update": f"{encoded} frames encoded, {pictured} predicted, then {config.inner_steps} "
         "recurrent steps",
         "an epoch": f"{batches} updates, {seconds:.2f} s",
-        "in all": f"{config.epochs} epochs, about {total / 60:.1f} min",
+        "in all": f"{left} epochs, about {total / 60:.1f} min",
     }
     if said:
         lines["attention"] = f"{said[-1]}; {search_seconds:.0f} s"

@@ -170,6 +170,24 @@ def make_trainer(plan: Plan) -> Trainer:
     return Trainer(plan, model, training, sequences(dataset.validation))
 
 
+def start(plan: Plan, warn: Warn) -> Trainer:
+    """`make_trainer`, with the attention that it begins with: that of the policy to go on from, or
+    one that is searched for."""
+    if plan.before is not None:
+        trainer = make_trainer(plan)
+        why = trainer.go_on(plan.before)
+        if not why:
+            warn(f"goes on from {plan.before.directory}: the attention stays")
+            return trainer
+        plan = replace(plan, before=None, why_anew=why)
+    if plan.why_anew:
+        warn(f"all is trained anew: {plan.why_anew}")
+    trainer = make_trainer(plan)
+    if plan.config.attention == "search":
+        trainer.search_attention(warn)
+    return trainer
+
+
 def train(
     plan: Plan,
     out: Path,
@@ -192,19 +210,8 @@ def train(
     config, checkpoint = plan.config, checkpoint_path(out)
     saved = started = time.monotonic()
     cpu_started = time.process_time()
-    trainer = make_trainer(plan)
+    trainer = make_trainer(plan) if resume else start(plan, warn)
     progress = _resume(trainer, checkpoint, warn) if resume else Progress()
-    before = plan.before
-    if before is not None and not resume:
-        if why := trainer.go_on(before):
-            plan = replace(plan, before=None, why_anew=why)
-            trainer = make_trainer(plan)
-        else:
-            warn(f"goes on from {before.directory}: the attention stays")
-    if plan.why_anew:
-        warn(f"all is trained anew: {plan.why_anew}")
-    if config.attention == "search" and plan.before is None and not resume:
-        trainer.search_attention(warn)
     make_run_directory(out)
     if not resume and checkpoint.exists():
         aside = checkpoint.replace(name_aside(checkpoint))
@@ -215,13 +222,13 @@ def train(
             f"{config.epochs} epochs (keep: {config.keep}, patience: {config.patience})"
         )
 
-    seconds_before, cpu_before = progress.seconds, progress.cpu_seconds
+    before, cpu_before = progress.seconds, progress.cpu_seconds
     stopped = False
     ended = progress.out_of_patience(config, trainer.epoch - 1)
     for epoch in () if ended else _epochs(trainer, checkpoint):
         now = time.monotonic()
         progress.add(trainer, epoch)
-        progress.seconds = seconds_before + now - started
+        progress.seconds = before + now - started
         progress.cpu_seconds = cpu_before + time.process_time() - cpu_started
         for watcher in watchers:
             watcher(trainer, epoch)
@@ -291,6 +298,7 @@ def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn) -> None
     model = trainer.final_model()
     if progress.best_weights is not None:
         model.load_state_dict(progress.best_weights)
+    before = trainer.plan.before if progress.history[0]["number"] else None
     summary = {
         "config": config.model_dump(mode="json"),
         "data": dataset.fingerprint,
@@ -300,7 +308,7 @@ def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn) -> None
             "validation": [dataset.episodes[row].name for row in dataset.validation],
         },
         "searched": trainer.searched is not None,
-        "before": None if trainer.plan.before is None else trainer.plan.before.about,
+        "before": before and before.about,
         "aligned": {
             f"{one.camera}: {one.text}": one.found.matrix.tolist()
             for one in dataset.displacements
