@@ -8,8 +8,8 @@ The demo's report is made over DDS (`referee.py`), never with this.
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -41,6 +41,7 @@ def closed_loop(
 
     :param load: makes the driver in a worker process; it must be picklable.
     :param trials: per position. They are the same for every policy.
+    :raises BrokenProcessPool: a worker was killed, e.g. for want of memory.
     """
     rng = np.random.default_rng(SEED)
     cubes = {
@@ -49,12 +50,9 @@ def closed_loop(
         "random": [place_anywhere(rng) for _ in range(random)],
     }
     jobs = [(kind, cube, number) for kind in cubes for number, cube in enumerate(cubes[kind])]
-    # Ctrl-C is handled by the parent: a pool waits for ever for the job of a killed worker.
-    with multiprocessing.get_context("spawn").Pool(
-        WORKERS, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
-    ) as pool:
-        shares = [(load, jobs[worker::WORKERS]) for worker in range(WORKERS)]
-        outcomes = [outcome for share in pool.starmap(_try, shares) for outcome in share]
+    with ProcessPoolExecutor(WORKERS, multiprocessing.get_context("spawn")) as pool:
+        shares = [jobs[worker::WORKERS] for worker in range(WORKERS)]
+        outcomes = [one for share in pool.map(_try, [load] * WORKERS, shares) for one in share]
     return {
         kind: round(float(np.mean([success for name, success in outcomes if name == kind])), 3)
         for kind in cubes

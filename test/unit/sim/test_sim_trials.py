@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,6 +53,19 @@ def test_who_does_nothing_has_no_success() -> None:
     """In worker processes, as it is used."""
     rates = closed_loop(Still, trials=1, random=1)
     assert rates == {"taught": 0.0, "untaught": 0.0, "random": 0.0}
+
+
+class Killed(Still):
+    """Its process is ended while it is tried, as by the kernel for want of memory."""
+
+    def step(self, observation) -> SimpleNamespace:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_a_worker_that_was_killed_is_an_error() -> None:
+    with pytest.raises(BrokenProcessPool):
+        closed_loop(Killed, trials=1, random=1)
 
 
 def test_who_knows_where_the_cube_is_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
