@@ -27,6 +27,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "run",
+    "teach",
     "trials",
     "latency",
     "web",

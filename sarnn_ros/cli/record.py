@@ -7,12 +7,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sarnn_ros.cli.keys import Keys
 from sarnn_ros.cli.options import prepare_ros
+
+if TYPE_CHECKING:
+    from sarnn_ros.ros.recorder_node import RecorderNode
 
 _HELP = """\
 space: start or stop an episode    s: success    f: failure    d: discard
@@ -67,16 +70,7 @@ def record(
             ):
                 status.update(Text(node.status()))
                 key = keys.read(0.1)
-                stop_episode = partial(session.stop, CHECK_SECONDS)
-                keys_do: dict[str, Callable[[], str]] = {
-                    " ": stop_episode if session.recording else node.start_episode,
-                    "s": partial(session.label, "success", CHECK_SECONDS),
-                    "f": partial(session.label, "failure", CHECK_SECONDS),
-                    "d": session.discard,
-                    "t": node.take_over,
-                    "p": node.say_preflight,
-                }
-                work = keys_do.get(key)
+                work = recording_keys(node).get(key)
                 if key == "q":
                     break
                 if work is not None:
@@ -85,3 +79,16 @@ def record(
                     except (SarnnError, OSError) as error:
                         text = getattr(error, "problem", error)
                         console.print(f"error: {text}", style="red", markup=False)
+
+
+def recording_keys(node: RecorderNode) -> dict[str, Callable[[], str]]:
+    """What each key does; the answer is for the operator."""
+    session = node.session
+    return {
+        " ": partial(session.stop, CHECK_SECONDS) if session.recording else node.start_episode,
+        "s": partial(session.label, "success", CHECK_SECONDS),
+        "f": partial(session.label, "failure", CHECK_SECONDS),
+        "d": session.discard,
+        "t": node.take_over,
+        "p": node.say_preflight,
+    }

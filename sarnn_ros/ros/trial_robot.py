@@ -24,7 +24,7 @@ from sarnn_ros.errors import EnvironmentProblem
 from sarnn_ros.ros.clients import knows_clients
 
 #: What is changed for the trials, and set back after them.
-CHANGED = ("policy", "policy_sha256", "run_timeout")
+CHANGED = ("policy", "policy_sha256", "run_timeout", "dry_run")
 #: Discovery alone may take three seconds.
 FINDING_SECONDS = 15.0
 ANSWER_SECONDS = 10.0
@@ -116,6 +116,17 @@ class TrialRobot:
         self._trigger("start")
         self._started = time.monotonic()
 
+    def start_dry(self) -> None:
+        """Start a run in which nothing moves."""
+        self._change({"dry_run": True})
+        self._trigger("start")
+        self._started = time.monotonic()
+
+    def end_dry(self) -> None:
+        """End it, and set back what the node was started with."""
+        self.stop()
+        self._change({"dry_run": self._before["dry_run"]}, patient=True)
+
     def stop(self) -> None:
         # If it refuses, it is not active, and nothing is commanded.
         self._ask(self._triggers["stop"], Trigger.Request(), patient=True)
@@ -133,6 +144,11 @@ class TrialRobot:
         if self._said.get("commands") == "0":  # since ~/load
             raise NotDone(self._text)
         return self._text
+
+    @property
+    def state(self) -> str:
+        """What the node does, in its words."""
+        return self._said.get("doing", "")
 
     @property
     def health(self) -> float | None:

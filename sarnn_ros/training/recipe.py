@@ -84,7 +84,7 @@ class Recipe:
     mixup_factor_of_any: float = 0.6
 
     #: Share of the epochs, the last ones, that are trained where a training goes on from a policy.
-    round_share: float = 0.3
+    round_share: float = 0.2
     #: It does not, if of a new demonstration the attention leaves so many times unexplained what
     #: it leaves of one of before, on average.
     max_times_worse: float = 3.0

@@ -22,6 +22,10 @@ class Terminal:
         os.set_blocking(self._master, False)
         self.output = ""
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def type(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 

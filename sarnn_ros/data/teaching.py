@@ -1,0 +1,168 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""One folder in which a robot is taught: its recordings, its policies, and how these did.
+
+All that a session knows is read from there, so a session that was cut off goes on where it was.
+Without rclpy and torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sarnn_ros.data.bags import label_of
+from sarnn_ros.data.scores import Score
+from sarnn_ros.errors import PolicyError
+from sarnn_ros.files import append_json, name_aside, read_json_lines, write_text
+from sarnn_ros.policy.directory import PolicyConfig, load_config
+
+BAGS, POLICY, TRIALS = "bags", "policy_", "trials.jsonl"
+#: A first training is proposed from so many demonstrations on: of so many, training crops.
+FIRST_DEMONSTRATIONS = 10
+#: The next one from so many more recordings on.
+ROUND = 5
+#: Of so many runs a score begins to say something.
+ENOUGH_RUNS = 10
+
+
+class Lesson:
+    """See the module.
+
+    :param folder: is made if it is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.bags = folder / BAGS
+        self.bags.mkdir(parents=True, exist_ok=True)
+
+    # -- recordings ---------------------------------------------------------------------------
+
+    def recordings(self) -> list[Path]:
+        """Bags that training would read: finished, and not labelled a failure."""
+        bags = [path.parent for path in sorted(self.bags.glob("*/metadata.yaml"))]
+        return [bag for bag in bags if label_of(bag) != "failure"]
+
+    def added(self) -> int:
+        """Recordings since the newest policy was trained."""
+        used = self._settings(self.number)["bags"] if self.number else []
+        return sum(bag.name not in used for bag in self.recordings())
+
+    # -- policies -----------------------------------------------------------------------------
+
+    @property
+    def number(self) -> int:
+        """Of the newest policy; 0 if there is none."""
+        done = [
+            int(path.parent.name[len(POLICY) :])
+            for path in self.folder.glob(f"{POLICY}*/config.json")
+            if path.parent.name[len(POLICY) :].isdigit()
+        ]
+        return max(done, default=0)
+
+    def policy(self, number: int) -> Path:
+        return self.folder / f"{POLICY}{number}"
+
+    @property
+    def newest(self) -> Path | None:
+        return self.policy(self.number) if self.number else None
+
+    def config(self) -> PolicyConfig | None:
+        """Of the newest policy; None if there is none, or it is damaged."""
+        try:
+            return load_config(self.newest) if self.newest else None
+        except PolicyError:
+            return None
+
+    def training(self, spec: Path, more: Sequence[str], background: bool) -> list[str]:
+        """Arguments of `sarnn` that train the next policy. One that was interrupted goes on, with
+        the recordings that it began with.
+
+        :param more: settings of the training, each `KEY=VALUE`.
+        :param background: leave the cores to other processes.
+        """
+        number = self.number + 1
+        out = self.policy(number)
+        resumed = (self.folder / f"{out.name}.run" / "checkpoint.pt").is_file()
+        if not resumed:
+            config = self.config()
+            before = config is not None and config.training.get("searched")
+            write_text(
+                self._settings_file(number),
+                json.dumps(
+                    {
+                        "bags": [bag.name for bag in self.recordings()],
+                        "from": self.number if before else 0,
+                        "settings": list(more),
+                    }
+                ),
+            )
+        kept = self._settings(number)
+        words = ["train", *(str(self.bags / name) for name in kept["bags"])]
+        words += ["--spec", str(spec), "--out", str(out), *["--background"] * background]
+        for setting in kept["settings"]:
+            words += ["--set", setting]
+        if kept["from"]:
+            words += ["--from", str(self.policy(kept["from"]))]
+        return [*words, "--resume"] if resumed else words
+
+    def _settings_file(self, number: int) -> Path:
+        return self.folder / f"{POLICY}{number}.json"
+
+    def _settings(self, number: int) -> Any:
+        file = self._settings_file(number)
+        return json.loads(file.read_text()) if file.is_file() else {"bags": []}
+
+    def forget_training(self) -> None:
+        """Put what a training that has failed left aside, so that the next one begins anew."""
+        left = self.folder / f"{POLICY}{self.number + 1}.run"
+        if left.is_dir():
+            left.rename(left.with_name(name_aside(left).name))
+
+    # -- runs ---------------------------------------------------------------------------------
+
+    def add_run(self, policy: str, is_success: bool, led: bool, why: str) -> None:
+        """A run of a policy; on disk when this returns.
+
+        :param led: whether a person took over, and so it is no success of the policy.
+        :param why: it ended, in the node's words.
+        """
+        entry = {"policy": policy, "success": is_success and not led, "led": led, "why": why}
+        append_json(self.folder / TRIALS, entry)
+
+    def score(self, policy: str) -> Score:
+        """Of its runs so far."""
+        runs = read_json_lines(self.folder / TRIALS)
+        mine = [run["success"] for run in runs if run["policy"] == policy]
+        return Score(sum(mine), len(mine))
+
+    # -- what comes next ----------------------------------------------------------------------
+
+    def advice(self) -> str:
+        """What to do next, and by which key."""
+        newest, added = self.newest, self.added()
+        if newest is None:
+            left = FIRST_DEMONSTRATIONS - added
+            if left > 0:
+                return (
+                    f"next: record {left} more demonstrations (space), each with the object "
+                    "elsewhere; the first ones in the corners of where it may lie"
+                )
+            return f"next: train on {added} demonstrations (n), or record more (space)"
+        if added >= ROUND:
+            return f"next: train on {added} more recordings (n)"
+        score = self.score(newest.name)
+        if not score.trials:
+            return f"next: see what {newest.name} would do (y: dry run), then let it run (g)"
+        said = f"{newest.name}: {score.claim}"
+        if score.successes < score.trials:
+            return (
+                f"{said}; next: let it run (g), and take over (t) where it goes wrong; or record "
+                f"(space) where it failed; train (n) after {ROUND - added} more"
+            )
+        if score.trials < ENOUGH_RUNS:
+            return f"{said}; next: let it run elsewhere (g)"
+        return f"{said}; 'sarnn trials' gives a score that you can report"
