@@ -260,15 +260,19 @@ class GripperAction:
         future.add_done_callback(partial(self._cancel_answered, goal))
 
     def _cancel_answered(self, goal: _Goal, future: Any) -> None:
-        code = future.result().return_code
-        if goal is not self._goal or code == CancelGoal.Response.ERROR_NONE:
+        answer = future.result()
+        if goal is not self._goal or answer.goals_canceling:
             return
-        if code == CancelGoal.Response.ERROR_REJECTED:
-            goal.deadline = math.inf
-            self._say("warning", f"does not cancel: {self._verb(goal)} on, then the other way")
-        else:  # it has ended, and its result is lost or on its way
+        ended = (
+            CancelGoal.Response.ERROR_UNKNOWN_GOAL_ID,
+            CancelGoal.Response.ERROR_GOAL_TERMINATED,
+        )
+        if answer.return_code in ended:  # and its result is lost or on its way
             self._goal = self._told = None
             self._work()
+        else:  # rejected; a server of rclpy calls that no error
+            goal.deadline = math.inf
+            self._say("warning", f"does not cancel: {self._verb(goal)} on, then the other way")
 
     def _ended(self, goal: _Goal, future: Any) -> None:
         if goal is not self._goal:

@@ -45,7 +45,8 @@ def provide(environment: dict[str, str], package: str, sources: Path) -> None:
 
     :param sources: folder with `action/` and perhaps `msg/`.
     """
-    if importlib.util.find_spec(package) is not None:
+    installed = importlib.util.find_spec(package)
+    if installed is not None and installed.origin is not None:  # not a mere folder
         return
     if importlib.util.find_spec("rosidl_generator_py") is None:
         pytest.skip(f"no {package}, and no generators of rosidl: they come with the ROS wheels")
