@@ -64,6 +64,8 @@ TEST = [
     "hypothesis>=6.100",
     "psutil>=5.9",
     "colcon-common-extensions>=0.3",
+    "empy<4",  # rosidl's generators, with which the tests make types that no wheel has
+    "py-trees>=2.2",  # the example of docs/how-to/behavior_trees.md
 ]
 DEV = ["ruff>=0.8", "mypy>=1.13", "types-PyYAML", "types-psutil", "pre-commit>=4"]
 DOCS = ["sphinx>=7.4", "myst-parser>=4", "furo", "sphinxcontrib-mermaid>=1"]

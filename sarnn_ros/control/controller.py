@@ -64,6 +64,7 @@ class Ending:
 _RAMP = Ending("error", "ramp", "the ramp to the start pose was interrupted")
 ENDINGS = {
     Event.TIMEOUT: Ending("info", "run_timeout", "the run took as long as run_timeout allows"),
+    Event.TIME_LIMIT: Ending("info", "time_limit", "the run took as long as its goal allows"),
     Event.WAITED: Ending(
         "warning", "waited", "nothing was commanded for as long as start.wait allows"
     ),
@@ -129,6 +130,7 @@ class Controller:
         self.longest_gap_s = gap_s + silence_ns * 1e-9
         self._order = Order(0, 0, self.state)  # for the next tick
         self._run_began = self._held_since = self._clocks.read()
+        self._limit_s = 0.0  # of the run, by its goal
         self._ending: Ending | None = None  # None: by ~/stop, or never started
 
     # -- what it is doing -----------------------------------------------------------------------
@@ -239,9 +241,11 @@ class Controller:
         with self.lock:
             self._override(Event.CLEANUP)
 
-    def start(self) -> None:
+    def start(self, limit_s: float = 0.0) -> None:
         """Begin to command, with a fresh recurrent state.
 
+        :param limit_s: the run ends so long after its start, s; 0: no such limit. `run_timeout`
+            holds all the same.
         :raises Refused: a fault is latched, or the arm is not where the demonstrations began.
         """
         with self.lock:
@@ -250,6 +254,7 @@ class Controller:
             if away := self.away():
                 raise Refused(f"not started: {away}")
             self._override(Event.START, "start")
+            self._limit_s = limit_s
 
     def stop(self) -> None:
         """No command after this returns, except for the hold that it sends itself."""
@@ -393,6 +398,8 @@ class Controller:
         with self.lock:
             if limit_s and self.state in STARTED and self.run_s >= limit_s:
                 self._override(Event.TIMEOUT)
+            elif self._limit_s and self.state in STARTED and self.run_s >= self._limit_s:
+                self._override(Event.TIME_LIMIT)
             elif (
                 self.state is State.HOLDING
                 and not settings.dry_run

@@ -17,9 +17,9 @@ from sarnn_ros.errors import shorten
 
 #: All codes, each with a row in docs/reference/faults.md. A colon and the source may follow one.
 CODES = frozenset((
-    "no_observation", "late", "guard", "outside", "gripper", "interpolation", "frozen",
-    "image_size", "camera", "publishers", "commanders", "rate", "no_controller", "health",
-    "robot_description", "image_changed", "stalled", "jump", "effort", "not_following",
+    "no_observation", "late", "guard", "outside", "gripper", "gripper_action", "interpolation",
+    "frozen", "image_size", "camera", "publishers", "commanders", "rate", "no_controller",
+    "health", "robot_description", "image_changed", "stalled", "jump", "effort", "not_following",
     "non_finite", "internal", "takeover",
 ))  # fmt: skip
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.control.limits import JointLimits
-from sarnn_ros.control.settings import Settings
+from sarnn_ros.control.settings import GRIPPER_ACTIONS, GripperSettings, Settings
 from sarnn_ros.control.start import StartPoses
 from sarnn_ros.control.urdf import joint_limits, unlimited
-from sarnn_ros.errors import ConfigError
+from sarnn_ros.errors import ConfigError, join_problems
 from sarnn_ros.spec import NANOSECONDS, SHARED_TYPES, Spec
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CommandTopic:
-    """One topic of commands.
+    """One topic of commands, or the action of one gripper.
 
     :param interface: `command_interface` or `gripper.interface`: names the message's type.
     :param indices: into the policy's commanded joints, in the controller's order.
@@ -75,6 +75,9 @@ def command_topics(settings: Settings, spec: Spec) -> tuple[CommandTopic, ...]:
             remedy="name each of the gripper's joints once, as the policy calls it",
         )
     apart = list(grip.joints) if grip.interface != "with_arm" else []
+    by_action = grip.interface in GRIPPER_ACTIONS
+    if by_action:
+        _check_gripper_actions(grip)
     if grip.interface == "float64" and len(apart) > 1:
         raise ConfigError(
             f"{apart} are {len(apart)} joints, a Float64 is one",
@@ -95,9 +98,39 @@ def command_topics(settings: Settings, spec: Spec) -> tuple[CommandTopic, ...]:
         return CommandTopic(name, interface, tuple(names.index(joint) for joint in joints))
 
     topics = [topic("joint_command", settings.command_interface, wanted)]
-    if apart:
+    if by_action:
+        topics += [
+            topic(name, grip.interface, [joint])
+            for name, joint in zip(grip.actions, grip.joints, strict=True)
+        ]
+    elif apart:
         topics.append(topic("gripper_command", grip.interface, apart))
     return tuple(topics)
+
+
+def _check_gripper_actions(grip: GripperSettings) -> None:
+    """:raises ConfigError: what a goal of an action needs is missing; all of it at once."""
+    problems = []
+    if not (grip.joints and grip.open and grip.closed):
+        problems.append(
+            "an action has one goal at a time, and cannot follow a prediction: give "
+            "gripper.joints, gripper.open and gripper.closed"
+        )
+    if len(grip.actions) != len(grip.joints) or len(set(grip.actions)) != len(grip.actions):
+        problems.append(
+            f"gripper.actions {list(grip.actions)} for the joints {list(grip.joints)}: name one "
+            "action server for each"
+        )
+    if grip.interface == "franka_grasp" and not (grip.max_effort and grip.max_velocity):
+        problems.append("Grasp needs gripper.max_effort, N, and gripper.max_velocity, m/s")
+    if grip.interface == "gripper_command" and grip.max_velocity:
+        problems.append("gripper.max_velocity: GripperCommand has no velocity")
+    if problems:
+        raise ConfigError(
+            join_problems(problems),
+            where=f"parameter 'gripper.interface', {grip.interface}",
+            remedy="docs/reference/node.md#a-gripper-with-an-action has an example",
+        )
 
 
 def check_topics(

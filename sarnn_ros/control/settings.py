@@ -41,6 +41,9 @@ Hertz = Annotated[float, Field(ge=0, le=1000)]
 Ticks = Annotated[int, Field(ge=0, le=1000)]
 Action = Literal["refuse", "clamp"]
 
+#: Those of `gripper.interface` that are actions.
+GRIPPER_ACTIONS = ("gripper_command", "parallel_gripper_command", "franka_grasp")
+
 
 class _Group(BaseModel):
     # Strict: `dry_run: 1` is a mistake. An integer still passes for a float: YAML's `rate: 5`.
@@ -227,11 +230,35 @@ class GripperSettings(_Group):
         (), "the gripper's joints, among those that the policy commands; empty: there is none"
     )
     interface: Literal[
-        "with_arm", "joint_state", "joint_trajectory", "forward_position", "float64"
+        "with_arm",
+        "joint_state",
+        "joint_trajectory",
+        "forward_position",
+        "float64",
+        "gripper_command",
+        "parallel_gripper_command",
+        "franka_grasp",
     ] = _setting(
         "with_arm",
         "in joint_command with the other joints, or alone on gripper_command: as "
-        "command_interface names the types, or std_msgs/Float64 for a single joint",
+        "command_interface names the types, or std_msgs/Float64 for a single joint; or by an "
+        "action, for a two-valued gripper: GripperCommand or ParallelGripperCommand of "
+        "control_msgs, or Grasp to close and Move to open of franka_msgs",
+    )
+    actions: List[str] = _setting(
+        ("gripper_command",),
+        "names of the action servers, one per gripper joint; of franka_grasp what is before "
+        "/grasp and /move. Only for the interfaces that are actions",
+    )
+    max_effort: Number = _setting(
+        0.0,
+        "in the action's goal: the largest force or torque, N or Nm; franka_grasp needs one. 0: "
+        "what the gripper's controller makes of no effort",
+    )
+    max_velocity: Number = _setting(
+        0.0,
+        "in the action's goal: the largest speed, rad/s or m/s of the joint; franka_grasp needs "
+        "one, gripper_command has none. 0: the gripper's controller decides",
     )
     open: List[float] = _setting(
         (),

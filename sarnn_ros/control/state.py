@@ -55,6 +55,7 @@ class Event(Enum):
     FAULT = "fault latched"
     STALL = "clock stands still"
     TIMEOUT = "run_timeout"  # the run has taken as long as it may
+    TIME_LIMIT = "time_limit"  # likewise, by the goal of ~/run
     WAITED = "start.wait"  # it has held as long as it may
     AWAY = "away from the start"  # the arm is not where the demonstrations began
 
@@ -115,6 +116,7 @@ TABLE: tuple[tuple[frozenset[State], Event, State | None, tuple[Action, ...]], .
     (frozenset({S.RAMPING}), E.PREVENTED, S.STOPPED, (A.HOLD,)),
     (STARTED, E.PREVENTED, S.HOLDING, (A.HOLD,)),
     (STARTED, E.TIMEOUT, S.STOPPED, (A.HOLD,)),
+    (STARTED, E.TIME_LIMIT, S.STOPPED, (A.HOLD,)),
     # A run that waited does not go on either, long after somebody asked for it.
     (frozenset({S.HOLDING}), E.WAITED, S.STOPPED, ()),
     (frozenset({S.HOLDING, S.STALLED}), E.AWAY, S.STOPPED, ()),

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -15,6 +16,7 @@ from sarnn_ros.control.state import ACTIVE, Status
 from sarnn_ros.control.statistics import as_text
 from sarnn_ros.ros import messages
 from sarnn_ros.ros.graph_watch import GraphWatch
+from sarnn_ros.ros.gripper_action import GripperAction
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 LEVELS = {"fine": OK, "waiting": WARN, "faulted": ERROR}
@@ -22,7 +24,7 @@ LEVELS = {"fine": OK, "waiting": WARN, "faulted": ERROR}
 
 class Diagnostics:
     """The statuses `control` (may it command, and if not, why), `timing`, and of the scene
-    `health`, `cameras` and `camera places`.
+    `health`, `cameras` and `camera places`; `gripper`, if an action commands one.
 
     :ivar problem: why the last transition failed, for those who cannot read the log.
     """
@@ -34,14 +36,23 @@ class Diagnostics:
         self._controller: Controller | None = None
         self._config: Any = None
         self._graph: GraphWatch | None = None
+        self._grippers: Sequence[GripperAction] = ()
         self.problem = ""
 
-    def configured(self, config: Any, controller: Controller, graph: GraphWatch) -> None:
+    def configured(
+        self,
+        config: Any,
+        controller: Controller,
+        graph: GraphWatch,
+        grippers: Sequence[GripperAction],
+    ) -> None:
         self._config, self._controller, self._graph = config, controller, graph
+        self._grippers = grippers
         self.problem = ""
 
     def cleaned_up(self) -> None:
         self._config = self._controller = self._graph = None
+        self._grippers = ()
 
     def publish(
         self, status: Status, lifecycle: str, settings: Settings, loading: str | None
@@ -59,6 +70,8 @@ class Diagnostics:
                 self._part("cameras", *scene.drift_status()),
                 self._part("camera places", *places.status()),
             ]
+        if self._grippers:
+            statuses.append(self._gripper())
         stamp_ns = int(self._node.get_clock().now().nanoseconds)
         self._publisher.publish(messages.diagnostic_array(statuses, stamp_ns))
 
@@ -106,6 +119,12 @@ class Diagnostics:
         return messages.diagnostic_status(
             f"{self._name}: control", level, text, settings.policy, values
         )
+
+    def _gripper(self) -> DiagnosticStatus:
+        news = {one.ends.joint: one.news for one in self._grippers}
+        text = "; ".join(f"{joint}: {said}" for joint, (_, said) in news.items())
+        values: dict[str, object] = {one.ends.joint: one.topic_name for one in self._grippers}
+        return self._part("gripper", all(well for well, _ in news.values()), text, values)
 
     def _timing(self, controller: Controller) -> DiagnosticStatus:
         statistics = controller.statistics

@@ -106,7 +106,7 @@ class GraphWatch:
         topics = " and ".join(f"'{one.topic_name}'" for one in publishers)
         return {
             "no_controller": f"nobody listens to {topics}: is the controller loaded, is the topic "
-            "remapped, is its type what command_interface or gripper.interface says?"
+            "or action remapped, is its type what command_interface or gripper.interface says?"
         }
 
     def _commanders(self) -> dict[str, str]:

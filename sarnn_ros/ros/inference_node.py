@@ -26,6 +26,7 @@ import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 
 from sarnn_ros.control.controller import Controller
@@ -34,12 +35,14 @@ from sarnn_ros.control.resolve import load_policy
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.state import MOVING, Refused, State, Status
 from sarnn_ros.control.tick import Tick
+from sarnn_ros.errors import SarnnError
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.ros.diagnostics import Diagnostics
 from sarnn_ros.ros.lifecycle import SafeLifecycleNode
 from sarnn_ros.ros.loading import PolicyLoader
 from sarnn_ros.ros.parameters import ParameterServer
 from sarnn_ros.ros.robot_side import RobotSide
+from sarnn_ros.ros.run_action import RunServer
 from sarnn_ros.ros.spinning import end_spinning, initialise, spin
 from sarnn_ros.ros.throttle import ThrottledLog
 from sarnn_ros.signals import stop_on_signals
@@ -83,6 +86,14 @@ class InferenceNode(SafeLifecycleNode):
             lambda asked, answer: self._serve(partial(self._take_over, asked.data), asked, answer),
         )
         self._loader = PolicyLoader(self, self._may_load, self._replace, self._news.trigger)
+        self._runs = RunServer(
+            self,
+            self._steady,
+            self._prepare_run,
+            self._start_run,
+            lambda: self.controller,
+            self.status,
+        )
 
     @property
     def controller(self) -> Controller | None:
@@ -142,7 +153,7 @@ class InferenceNode(SafeLifecycleNode):
 
     def _use(self, side: RobotSide) -> None:
         self._side = side
-        self._diagnostics.configured(side.config, side.controller, side.graph)
+        self._diagnostics.configured(side.config, side.controller, side.graph, side.grippers)
         # A full collection looks at all that was imported, 10 to 20 ms long, and may come in the
         # middle of a tick. What is here now stays: the collector need not look at it again.
         gc.unfreeze()
@@ -205,12 +216,17 @@ class InferenceNode(SafeLifecycleNode):
         return response
 
     def _start(self, controller: Controller) -> str:
+        if self._runs.in_progress:
+            raise Refused("a goal of ~/run is in progress: cancel it, or call ~/stop, first")
         if self.loading:
             raise Refused("a policy is being loaded: wait for the answer of ~/load")
+        return self._begin_run(0.0)
+
+    def _begin_run(self, limit_s: float) -> str:
         assert self._side is not None
         self._side.graph.look()
-        controller.start()
-        return f"started: {controller.status().text}"
+        self._side.controller.start(limit_s)
+        return f"started: {self.status().text}"
 
     def _stop(self, controller: Controller) -> str:
         controller.stop()
@@ -223,6 +239,33 @@ class InferenceNode(SafeLifecycleNode):
     def _take_over(self, led: bool, controller: Controller) -> str:
         controller.take_over(led)
         return f"{'a person' if led else 'the policy'} leads from the next tick on"
+
+    # -- the action ~/run -----------------------------------------------------------------------
+
+    async def _prepare_run(self, policy: str) -> None:
+        """Put the policy of a goal in force.
+
+        :raises SarnnError, Refused: it cannot be; the one in force stays.
+        """
+        before = self.settings.policy
+        if policy in ("", before):
+            return
+        self._name_policy(policy)
+        try:
+            await self._loader.load()
+        except (SarnnError, Refused):
+            self._name_policy(before)
+            raise
+
+    def _name_policy(self, policy: str) -> None:
+        (result,) = self.set_parameters([Parameter("policy", value=policy)])
+        if not result.successful:
+            raise Refused(result.reason)
+
+    def _start_run(self, limit_s: float) -> None:
+        if self.state != "active":
+            raise Refused(self.status().text)
+        self.get_logger().info(f"~/run: {self._begin_run(limit_s)}")
 
     # -- another policy -------------------------------------------------------------------------
 
@@ -281,6 +324,7 @@ class InferenceNode(SafeLifecycleNode):
         self._news.trigger()
 
     def _publish_diagnostics(self) -> None:
+        self._runs.look()
         status = self.status()
         self._diagnostics.publish(status, self.state, self.settings, self._loader.loading)
         waits = status.state not in MOVING or status.level == "faulted"

@@ -54,7 +54,7 @@ class PolicyLoader:
     async def _serve(self, _: Any, response: Any) -> Any:
         log = self._node.get_logger()
         try:
-            response.message = await self._load()
+            response.message = await self.load()
             response.success = True
             log.info(response.message)
         except (SarnnError, Refused) as error:
@@ -66,7 +66,11 @@ class PolicyLoader:
         self._wake()
         return response
 
-    async def _load(self) -> str:
+    async def load(self) -> str:
+        """What the service does.
+
+        :raises SarnnError, Refused: the policy in force stays.
+        """
         if self.loading is not None:
             raise Refused(f"'{self.loading}' is being loaded: wait for the answer to that")
         settings = self._begin()

@@ -41,16 +41,16 @@ POINT_COLORS = {
 
 
 def message_class(kind: str) -> Any:
-    """The class of a type like `std_msgs/msg/Float64`.
+    """The class of a type like `std_msgs/msg/Float64`, or of an action's.
 
     :raises EnvironmentProblem: its package is not installed.
     """
-    package, _, name = kind.split("/")
+    package, folder, name = kind.split("/")
     try:
-        return getattr(import_module(f"{package}.msg"), name)
+        return getattr(import_module(f"{package}.{folder}"), name)
     except (ImportError, AttributeError) as error:
         raise EnvironmentProblem(
-            f"the message type {kind} is not installed",
+            f"the type {kind} is not installed",
             remedy=f"install the package {package} of your ROS distribution, and source it",
         ) from error
 

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from rclpy.clock import Clock as RclClock
 from rclpy.lifecycle import LifecycleNode
@@ -14,14 +14,15 @@ from std_msgs.msg import Bool
 from sarnn_ros.control.assembly import build_controller
 from sarnn_ros.control.outlet import Clocks
 from sarnn_ros.control.parts import Ports
-from sarnn_ros.control.resolve import check_topics, command_topics
+from sarnn_ros.control.resolve import CommandTopic, check_topics, command_topics
 from sarnn_ros.control.scheduling import schedule_this_thread
 from sarnn_ros.control.settings import Settings
-from sarnn_ros.control.state import STARTED
+from sarnn_ros.control.state import MAY_COMMAND, STARTED
 from sarnn_ros.control.tick import Tick
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.ros import graph_watch
 from sarnn_ros.ros.graph_watch import GraphWatch
+from sarnn_ros.ros.gripper_action import Ends, GripperAction
 from sarnn_ros.ros.sender import CommandSender
 from sarnn_ros.ros.sensors import connect_inputs
 from sarnn_ros.ros.throttle import ThrottledLog
@@ -69,7 +70,9 @@ class RobotSide:
                 node.get_namespace(),
                 now.takeover.command_topic,
             )
-            sender = CommandSender(node, topics, spec.command_names, spec.period_ns, now_ns)
+            self.sender = sender = CommandSender(
+                node, topics, spec.command_names, spec.period_ns, now_ns, self._make_gripper
+            )
             undo.callback(sender.destroy)
             self.graph = GraphWatch(node, spec, settings, sender.publishers)
             self.viewer = viewer = Viewer(
@@ -97,9 +100,14 @@ class RobotSide:
             self.controller = build_controller(policy, settings, ports)
             for disconnect in connect_inputs(node, self.controller, now, self.graph, log):
                 undo.callback(disconnect)
-            timer = node.create_timer(graph_watch.PERIOD_SECONDS, self.graph.look, clock=steady)
+            timer = node.create_timer(graph_watch.PERIOD_SECONDS, self._look, clock=steady)
             undo.callback(node.destroy_timer, timer)
             self._undo = undo.pop_all()
+
+    @property
+    def grippers(self) -> list[GripperAction]:
+        """Those that are commanded by an action."""
+        return list(self.sender.grippers.values())
 
     def activate(self, *, start: bool) -> None:
         """Begin to tick.
@@ -107,6 +115,8 @@ class RobotSide:
         :param start: command at once, unless a fault is latched.
         """
         self.graph.look()
+        for gripper in self.grippers:
+            gripper.forget()
         self.controller.activate(start=start)
         self.viewer.start()
         self.controller.run()
@@ -125,6 +135,34 @@ class RobotSide:
         self.halt()
         self.controller.close()
         self._undo.close()
+
+    def _make_gripper(self, topic: CommandTopic) -> GripperAction:
+        grip, spec = self._settings().gripper, self.config.spec
+        joint = spec.command_names[topic.indices[0]]
+        row = grip.joints.index(joint)
+        # One value may stand for all; another count is refused when the controller is made.
+        opened, closed = (values[row % len(values)] for values in (grip.open, grip.closed))
+        ends = Ends(joint, opened, closed, grip.max_effort, grip.max_velocity)
+        return GripperAction(
+            self._node,
+            topic.name,
+            topic.interface,
+            ends,
+            spec.period_ns * 1e-9,
+            self._permission,
+            lambda code, text: self.controller.latch(code, text),
+        )
+
+    @contextmanager
+    def _permission(self) -> Iterator[bool]:
+        """Whether a command may leave, for as long as it is entered."""
+        with self.controller.lock:
+            yield self.controller.state in MAY_COMMAND
+
+    def _look(self) -> None:
+        self.graph.look()
+        for gripper in self.grippers:
+            gripper.look()
 
     def _schedule_control(self) -> None:
         settings = self._settings()

@@ -755,6 +755,21 @@ def test_a_run_ends_at_its_timeout_and_waits_for_another_start(simulated):
     assert bench.control.status().text == "stopped: call ~/start", "why it is stopped now"
 
 
+def test_a_run_ends_at_the_limit_of_its_goal_or_at_its_timeout_if_that_is_sooner():
+    for timeout, limit, code in ((0.0, 0.55, "time_limit"), (0.3, 0.55, "run_timeout")):
+        bench = Bench(run_timeout=timeout)
+        bench.control.start(limit)
+        bench.run(8)
+        assert bench.control.state is State.STOPPED
+        assert bench.control.status().code == code
+    bench = Bench()
+    bench.control.start(0.55)
+    bench.control.stop()
+    bench.control.start()
+    bench.run(20)
+    assert bench.control.started, "the limit was that of the run before"
+
+
 def test_the_time_of_a_run_is_that_of_the_robot():
     """A simulated clock may be paused; one of the computer may be set."""
     slow, real = Bench(simulated=True, run_timeout=1.0), Bench(run_timeout=1.0)

@@ -34,6 +34,8 @@ def limits_of(low, high, step) -> JointLimits:
 LIMITS = limits_of([-1.0, 0.0, -1.0, 0.0], [1.0, 0.04, 1.0, 0.04], [0.1, 0.01, 0.1, 0.01])
 GRIPPER = {"gripper.joints": ["left", "right"]}
 VALUES = {"gripper.open": [0.04], "gripper.closed": [0.0, 0.002]}
+ACTIONS = {**GRIPPER, **VALUES, "gripper.interface": "gripper_command"}
+RIGHT = {**ACTIONS, "gripper.joints": ["right"], "gripper.closed": [0.0]}
 
 
 def to(value: float) -> Command:
@@ -125,6 +127,14 @@ def test_noise_smaller_than_the_gap_never_makes_it_chatter(path, noise):
             {"gripper.joints": ["right"], "gripper.interface": "float64"},
             {"joint_command": ("joint_state", (0, 1, 2)), "gripper_command": ("float64", (3,))},
         ),
+        (
+            {**ACTIONS, "gripper.actions": ["/l", "r"]},
+            {
+                "joint_command": ("joint_state", (0, 2)),
+                "/l": ("gripper_command", (1,)),
+                "r": ("gripper_command", (3,)),
+            },
+        ),
     ],
 )
 def test_which_joints_go_where(given, topics):
@@ -142,6 +152,13 @@ def test_which_joints_go_where(given, topics):
          ["command_joints", "j2"]),
         ({"gripper.joints": ["j1", "j2", "left", "right"], "gripper.interface": "joint_state"},
          ["at least one that is not the gripper's"]),
+        (ACTIONS, ["gripper.actions ['gripper_command'] for the joints ['left', 'right']"]),
+        ({**ACTIONS, "gripper.actions": ["/l", "/l"]}, ["name one action server for each"]),
+        ({"gripper.interface": "parallel_gripper_command"}, ["gripper.joints", "one goal"]),
+        ({**RIGHT, "gripper.closed": []}, ["cannot follow a prediction"]),
+        ({**RIGHT, "gripper.interface": "franka_grasp", "gripper.max_effort": 20.0},
+         ["gripper.max_velocity"]),
+        ({**RIGHT, "gripper.max_velocity": 0.1}, ["GripperCommand has no velocity"]),
     ],
 )  # fmt: skip
 def test_topics_that_cannot_be(given, words):

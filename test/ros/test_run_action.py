@@ -1,0 +1,183 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The action `~/run` over real DDS: what a caller is told, what ends a goal, and the example in
+the documentation. The type is compiled from sarnn_ros_msgs, unless it is installed."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from pathlib import Path
+
+import action_types
+import pytest
+from ros_testing import JOINTS
+
+pytestmark = [pytest.mark.slow]
+
+ROOT = Path(action_types.__file__).parents[2]
+START = (0.3, 0.3, 0.3)
+SUCCEEDED, CANCELED, ABORTED = 4, 5, 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def types(environment):
+    action_types.provide(environment, "sarnn_ros_msgs", ROOT / "sarnn_ros_msgs")
+
+
+class Caller:
+    def __init__(self, graph, wait, name):
+        from rclpy.action import ActionClient
+
+        from sarnn_ros_msgs.action import RunPolicy
+
+        self._class, self._wait = RunPolicy, wait
+        self.client = ActionClient(graph.node, RunPolicy, f"{name}/run")
+        self.heard = []
+
+    def send(self, **goal):
+        """The goal's handle."""
+        self._wait(self.client.server_is_ready, "the action server")
+        future = self.client.send_goal_async(
+            self._class.Goal(**goal), lambda message: self.heard.append(message.feedback)
+        )
+        self._wait(future.done, "an answer to the goal")
+        return future.result()
+
+    def result(self, handle):
+        """Its status, code and message, and how long it took."""
+        future = handle.get_result_async()
+        self._wait(future.done, "the result")
+        found = future.result()
+        return found.status, found.result.code, found.result.message, found.result.elapsed
+
+
+@pytest.fixture(scope="module")
+def skill(policy, start_node, make_robot, graph, wait, types):
+    robot = make_robot(JOINTS, START, namespace="/runs/")
+    node = start_node("-r", "__ns:=/runs", policy=policy, start_on_activate=False)
+    node.wait_for("active: ")
+    caller = Caller(graph, wait, "/runs/sarnn")
+    yield robot, node, caller
+    caller.client.destroy()
+
+
+def test_it_runs_for_its_time_limit_and_says_how_it_goes(skill, wait, policy):
+    robot, _, caller = skill
+    robot.reset()
+    handle = caller.send(policy=str(policy), time_limit=1.5)
+    assert handle.accepted
+    status, code, message, elapsed = caller.result(handle)
+    assert (status, code) == (SUCCEEDED, "time_limit")
+    assert message == "the run took as long as its goal allows"
+    assert 1.5 <= elapsed < 10.0
+    assert len(robot.commands) > 5
+    assert "commanding" in {one.state for one in caller.heard}
+    times = [one.elapsed for one in caller.heard]
+    assert times == sorted(times)
+    count = len(robot.commands)
+    time.sleep(0.5)
+    assert len(robot.commands) == count
+
+
+def test_a_cancelled_goal_holds_and_one_at_a_time_is_accepted(skill, graph, wait):
+    robot, _, caller = skill
+    robot.reset()
+    handle = caller.send()
+    wait(lambda: len(robot.commands) > 5, "commands")
+    assert not caller.send().accepted
+    refused = graph.trigger("/runs/sarnn/start")
+    assert not refused.success and "~/run is in progress" in refused.message
+    future = handle.cancel_goal_async()
+    wait(future.done, "an answer")
+    count = len(robot.commands)
+    assert caller.result(handle)[:2] == (CANCELED, "cancelled")
+    time.sleep(0.5)
+    assert len(robot.commands) <= count + 1, "at most one that was on its way"
+
+
+def test_an_operators_stop_and_a_fault_end_it_with_the_reason(skill, graph, wait):
+    robot, _, caller = skill
+    robot.reset()
+    handle = caller.send()
+    wait(lambda: len(robot.commands) > 5, "commands")
+    assert graph.trigger("/runs/sarnn/stop").success
+    assert caller.result(handle)[:3] == (
+        ABORTED,
+        "stopped",
+        "~/stop was called, or dry_run changed",
+    )
+
+    robot.reset()
+    handle = caller.send()
+    wait(lambda: len(robot.commands) > 5, "commands")
+    robot.position = robot.position + 0.9  # it was pushed
+    status, code, message, _ = caller.result(handle)
+    assert status == ABORTED and code in ("jump", "guard") and message.startswith("faulted")
+
+    robot.reset()
+    handle = caller.send()
+    status, code, message, _ = caller.result(handle)
+    assert (status, code) == (ABORTED, "refused") and "call ~/reset" in message
+    assert graph.trigger("/runs/sarnn/reset").success
+
+
+def test_a_policy_that_cannot_be_used_changes_nothing(skill, policy, make_policy, wait):
+    robot, _, caller = skill
+    robot.reset()
+    status, code, message, _ = caller.result(caller.send(policy="/missing", time_limit=1.0))
+    assert (status, code) == (ABORTED, "refused") and "/missing" in message
+    assert not robot.commands
+    assert caller.result(caller.send(time_limit=0.5))[0] == SUCCEEDED, "the one before"
+    other = make_policy(bias=0.6)
+    robot.reset()
+    assert caller.result(caller.send(policy=str(other), time_limit=0.5))[0] == SUCCEEDED
+    assert not caller.send(time_limit=-1.0).accepted
+
+
+def test_a_behavior_tree_runs_it_by_the_example_in_the_documentation(skill, graph, wait):
+    py_trees = pytest.importorskip("py_trees")
+    robot, node, _ = skill
+    text = (ROOT / "docs" / "how-to" / "behavior_trees.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    names: dict = {}
+    exec(code, names)
+    skill = names["RunSkill"](graph.node, "", 1.0, action="/runs/sarnn/run")
+    status = py_trees.common.Status
+    seen = []
+
+    def tick():
+        skill.tick_once()
+        seen.append((skill.status, skill.feedback_message))
+        return skill.status is not status.RUNNING
+
+    robot.reset()
+    wait(tick, lambda: seen[-1])
+    assert seen[0][0] is status.RUNNING
+    assert seen[-1] == (status.SUCCESS, "the run took as long as its goal allows")
+    skill.goal.time_limit = 0.0
+    robot.reset()
+    wait(lambda: tick() or len(robot.commands) > 5, lambda: seen[-1])
+    assert skill.status is status.RUNNING
+    said = len(node.output)
+    skill.stop(status.INVALID)
+    node.wait_for("~/run ended, cancelled", after=said)
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_without_the_type_the_node_works_as_before(policy, launch, make_robot, wait, graph):
+    import sys
+
+    robot = make_robot(JOINTS, START, namespace="/plain/")
+    node = launch(
+        sys.executable,
+        "-c",
+        "import sys; sys.modules['sarnn_ros_msgs'] = None\n"
+        "from sarnn_ros.ros.inference_node import main; sys.exit(main())",
+        *("--ros-args", "-r", "__ns:=/plain", "-p", f"policy:={policy}"),
+    )
+    node.wait_for("active: ")
+    wait(lambda: graph.trigger("/plain/sarnn/start").success, "the start")
+    wait(lambda: len(robot.commands) > 5, lambda: node.output)
+    assert node.stop(signal.SIGINT) == 0
