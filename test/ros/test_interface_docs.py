@@ -33,7 +33,8 @@ def found(policy, start_node, graph, wait):
         probe = graph.node
         try:
             return {
-                kind: {name for name, _ in ask("sarnn", "/")}
+                # Those of an action are there where its type is installed.
+                kind: {name for name, _ in ask("sarnn", "/") if "/_action/" not in name}
                 for kind, ask in (
                     ("publish", probe.get_publisher_names_and_types_by_node),
                     ("subscribe", probe.get_subscriber_names_and_types_by_node),

@@ -54,13 +54,22 @@ class Caller:
 
 
 @pytest.fixture(scope="module")
-def skill(policy, start_node, make_robot, graph, wait, types):
+def running(policy, start_node, make_robot, graph, wait, types):
     robot = make_robot(JOINTS, START, namespace="/runs/")
-    node = start_node("-r", "__ns:=/runs", policy=policy, start_on_activate=False)
+    # As long as a busy machine may keep it from ticking: that would latch `stalled`.
+    node = start_node(
+        "-r", "__ns:=/runs", policy=policy, start_on_activate=False, watch__max_gap=10.0
+    )
     node.wait_for("active: ")
     caller = Caller(graph, wait, "/runs/sarnn")
     yield robot, node, caller
     caller.client.destroy()
+
+
+@pytest.fixture
+def skill(running, graph):
+    graph.trigger("/runs/sarnn/reset")  # a test that failed may have left a fault
+    return running
 
 
 def test_it_runs_for_its_time_limit_and_says_how_it_goes(skill, wait, policy):
