@@ -57,7 +57,7 @@ def train(
         typer.Option(
             "--from",
             help="Go on from this policy with more demonstrations or corrections; give all bags. "
-            "It takes a third of the time; where it cannot do, all is trained anew.",
+            "It takes a quarter of the time; where it cannot do, all is trained anew.",
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
