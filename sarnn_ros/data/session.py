@@ -18,6 +18,8 @@ from typing import Any
 
 from rosbags.interfaces import Qos
 
+from sarnn_ros.data.bags import find_bags, label_of
+from sarnn_ros.data.places import PICTURE, First, best_map, first_of, write_picture
 from sarnn_ros.data.reading import TAKEOVER, read_bag
 from sarnn_ros.data.record import (
     TRASH,
@@ -28,7 +30,7 @@ from sarnn_ros.data.record import (
     set_label,
     throw_away,
 )
-from sarnn_ros.errors import ConfigError, DecodeError, SpecError
+from sarnn_ros.errors import BagError, ConfigError, DecodeError, SpecError
 from sarnn_ros.spec import NANOSECONDS, Spec
 from sarnn_ros.streams.ingest import Ingest, joint_admission
 from sarnn_ros.streams.poses import NoTransform
@@ -203,6 +205,11 @@ class Session:
         self._began = 0.0
         self._taken_over = False
         self._silent: set[str] = set()
+        #: Of each bag of the folder, the first image of its episodes, per camera.
+        self._first: dict[str, list[dict[str, First | None]]] = {}
+        self._mapping = threading.Lock()
+        #: Where to put the object in the next episode; empty: nothing is known.
+        self.advice = ""
         #: Label of each episode kept in this session.
         self._labels: dict[str, Label | None] = {}
         #: Per topic that went silent in the running or last episode: the longest silence, s.
@@ -363,12 +370,33 @@ class Session:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CHECK_NICENESS)
         why = why_left_out(self.out / name, self._spec)
         with self._lock:
-            if why is None or name not in self._labels:  # it was discarded meanwhile
-                return
-            self._left_out[name] = why
-            with suppress(OSError):
-                append_index(self.out, {"name": name, "left_out": why})
-            self._news.append(self.log(f"{name} is {why}"))
+            if why is not None and name in self._labels:  # else it was discarded meanwhile
+                self._left_out[name] = why
+                with suppress(OSError):
+                    append_index(self.out, {"name": name, "left_out": why})
+                self._news.append(self.log(f"{name} is {why}"))
+        self._map_places()
+
+    def _map_places(self) -> None:
+        """Of all episodes of the folder, those of earlier sessions too: a picture, and what to do
+        next. In a check's thread."""
+        cameras = [camera.name for camera in self._spec.cameras]
+        with self._mapping, suppress(BagError, OSError):
+            firsts: dict[str, list[First | None]] = {name: [] for name in cameras}
+            for bag in find_bags([self.out]):
+                if bag.name not in self._first:
+                    self._first[bag.name] = [
+                        {name: first_of(episode, name) for name in cameras}
+                        for episode in read_bag(bag, self._spec)[0]
+                    ]
+                failed = label_of(bag) == "failure"
+                for seen in self._first[bag.name]:
+                    for name, first in seen.items():
+                        firsts[name].append(first and first.labelled(failed))
+            found = best_map(firsts)
+            if found is not None:
+                write_picture(found.picture, self.out / PICTURE)
+                self.advice = f"{found.text} See {self.out / PICTURE}."
 
     def discard(self) -> str:
         """The running episode, or else the one just kept, goes into the trash. A second call does
