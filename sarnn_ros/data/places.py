@@ -85,9 +85,8 @@ class Coverage:
             [CONSTANT_VARIANCE, LINEAR_VARIANCE, PRODUCT_VARIANCE], [1, dimensions, products]
         )
         known = self._features(shown)
-        self._covariance: Array = np.linalg.inv(
-            np.diag(1 / variances) + known.T @ known / NOISE_VARIANCE
-        )
+        precision = np.diag(1 / variances) + known.T @ known / NOISE_VARIANCE
+        self._covariance: Array = np.asarray(np.linalg.inv(precision), np.float64)
         rows = self._features(region)
         share = np.ones((len(rows), 1)) if weights is None else weights[:, None]
         self._moment: Array = np.asarray((rows * share / share.sum()).T @ rows, np.float64)
