@@ -45,6 +45,8 @@ KEPT_SHARED_MESSAGES = 100
 #: While recording: a topic that is silent for longer, s, and three of its periods, has died.
 MIN_SILENCE_SECONDS = 0.5
 LOG = "recorder.log"
+#: The end of a session waits so long at most for the map, s: `sarnn inspect` draws it, too.
+MAP_SECONDS = 1.0
 #: Niceness of the check: receiving messages goes before it.
 CHECK_NICENESS = 10
 
@@ -248,6 +250,11 @@ class Session:
         return any(thread.is_alive() for thread in list(self._checks.values()))
 
     @property
+    def mapping(self) -> bool:
+        """Whether the map of places is being drawn."""
+        return self._map is not None and self._map.is_alive()
+
+    @property
     def left_out(self) -> dict[str, str]:
         """Episodes kept in this session that training would leave out, all or in part, and why."""
         with self._lock:
@@ -274,7 +281,7 @@ class Session:
             if thread.is_alive():
                 self._news.append(self.log(f"{name} was not checked: 'sarnn inspect' does it"))
         if self._map is not None:
-            self._map.join(max(0.0, until - time.monotonic()))
+            self._map.join(MAP_SECONDS)
 
     @property
     def episode(self) -> str:

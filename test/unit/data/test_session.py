@@ -6,6 +6,7 @@ in test/ros/test_recorder.py."""
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,12 @@ def test_a_check_that_takes_longer_is_told_later(session: Session, monkeypatch):
     assert not session.checking and session.kept == 0
 
 
+def mapped(session: Session) -> None:
+    session.finish_checks(100)
+    while session.mapping:
+        time.sleep(0.05)
+
+
 def test_where_to_put_the_object_next_is_told(session: Session):
     """Of all episodes of the folder, whoever recorded them; a failure is a miss."""
     places = [(1, 1), (11, 1), (11, 7), (1, 7)]
@@ -278,22 +285,22 @@ def test_where_to_put_the_object_next_is_told(session: Session):
         record(session, number, place=place)
         session.stop()
     record(session, 4, place=(6, 4))
-    session.finish_checks(100)
+    mapped(session)
     assert session.advice.startswith("4 demonstrated; next: put it "), "the fifth still runs"
     drawn = cv2.imread(str(session.out / PICTURE))
     assert drawn is not None and drawn.shape[1] >= 320
     session.stop()
-    session.finish_checks(100)
+    mapped(session)
     later = Session(session.out, min_free=0.0, spec=make.spec())
     record(later, 5, place=(7, 5))
     later.stop()
-    later.finish_checks(100)
+    mapped(later)
     assert later.advice.startswith("6 demonstrated; next: put it ")
     assert later.advice.endswith(f"See {session.out / PICTURE}.")
     for number, place in enumerate([(4, 4), (8, 4), (6, 2), (6, 6)], 6):
         record(later, number, place=place)
         later.label("failure")
-    later.finish_checks(100)
+    mapped(later)
     assert later.advice.startswith("4 misses"), "labels count that were given after the check"
 
 
