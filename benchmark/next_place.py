@@ -42,13 +42,13 @@ WORK = Path(__file__).resolve().parents[1] / "benchmark_tasks_output" / "next_pl
 TASKS = {
     "lift": ("benchmark.tasks.lift:Lift", 40),
     "transfer": ("benchmark.tasks.aloha:Transfer", 10),
-    "pick_and_place": ("benchmark.tasks.fetch:PickAndPlace", 40),
-    "push": ("benchmark.tasks.fetch:Push", 40),
+    "pick_and_place": ("benchmark.tasks.fetch:PickAndPlace", 10),
+    "push": ("benchmark.tasks.fetch:Push", 10),
     "metaworld_push": ("benchmark.tasks.metaworld:Push", 10),
     "metaworld_pick_place": ("benchmark.tasks.metaworld:PickPlace", 10),
 }
 STRATEGIES = ("random", "grid", "next")
-COUNTS = (4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40)
+COUNTS = (4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40)
 #: Demonstrations of the plan whose success is to be reached, and the share of it.
 ALL, SHARE = 50, 0.9
 #: Places that the task draws; each seed chooses among a half of them.
