@@ -69,6 +69,7 @@ def inspect(
     from sarnn_ros.cli.proposing import refuse_existing, show_proposal
     from sarnn_ros.cli.reading import read_recordings
     from sarnn_ros.data.displacements import read_aligned
+    from sarnn_ros.data.places import place_map
     from sarnn_ros.data.proposal import Proposal
     from sarnn_ros.data.report import examine
     from sarnn_ros.data.report_view import print_report, write_page
@@ -103,6 +104,8 @@ def inspect(
     if spec is None or crop:
         show_proposal(chosen, console, write_spec, report.differences, crop=crop, notes=notes)
     print_report(report, console)
+    if places := place_map(dataset):
+        console.print(f"{places.camera}: {places.text}", markup=False, highlight=False)
     if page is not None:
         with writing(page):
             write_page(report, dataset, page)

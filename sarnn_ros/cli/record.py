@@ -64,11 +64,14 @@ def record(
             without = "no terminal: use the services ~/start_episode and ~/stop_episode"
             console.print(_HELP if keys.usable else without)
             wanted = episodes or 1 << 30
-            session = node.session
+            session, advice = node.session, ""
             while not stop.is_set() and (
                 session.recording or session.checking or session.kept < wanted
             ):
                 status.update(Text(node.status()))
+                if session.advice != advice:
+                    advice = session.advice
+                    console.print(advice, markup=False, highlight=False)
                 key = keys.read(0.1)
                 work = recording_keys(node).get(key)
                 if key == "q":

@@ -88,8 +88,8 @@ def difference(
     first = np.stack([np.array(array[0], dtype=np.float32) for array in images])
     for array in images:
         release(array)
-    off = _off_median(first, [[one.name in names for one in episodes] for names in displaced])
-    limit = max(MIN_PIXEL_DIFFERENCE, MIN_NOISE_MULTIPLE * float(np.median(off)))
+    off = off_median(first, [[one.name in names for one in episodes] for names in displaced])
+    limit = difference_limit(off)
     differs = off > limit
     states = _states(episodes)
     if _starts_differ(states):
@@ -101,7 +101,12 @@ def difference(
     return _with_crop(camera, sizes.pop(), pixels, strength, np.asarray(differs.any(axis=0)))
 
 
-def _off_median(
+def difference_limit(off: NDArray[np.float32]) -> float:
+    """How far off the median a pixel is that differs, of what `off_median` found."""
+    return max(MIN_PIXEL_DIFFERENCE, MIN_NOISE_MULTIPLE * float(np.median(off)))
+
+
+def off_median(
     first: NDArray[np.float32], displaced: Sequence[Sequence[bool]]
 ) -> NDArray[np.float32]:
     """(E, h, w), how far each pixel of the images (E, h, w, 3) is off the median of its place."""

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.data.page import Rows, enlarged, folded, picture, table, write_html
+from sarnn_ros.data.places import MAP_LEGEND, place_map
 from sarnn_ros.data.preview import blended, framed, framed_and_cut, outlined
 from sarnn_ros.data.problems import Problem
 from sarnn_ros.data.report import DatasetReport
@@ -182,6 +183,7 @@ def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
         )
     parts += _displacements(dataset)
     parts += _differences(report, dataset)
+    parts += places(dataset)
     parts.append(
         "<h2>First, middle and last tick: the camera's image with the crop drawn, and beside it "
         "what the network sees; joints over time, each from its lowest to its highest value</h2>"
@@ -251,6 +253,17 @@ def _differences(report: DatasetReport, dataset: Dataset) -> Iterator[str]:
                 f"{width} x {height}</figcaption></figure>"
             )
         yield shown
+
+
+def places(dataset: Dataset) -> Iterator[str]:
+    """Where the objects lay, and where one should lie next; nothing if that is not known."""
+    found = place_map(dataset)
+    if found is not None:
+        yield (
+            "<h2>Where the objects lay, and where to put them next</h2>"
+            f"<p>Camera '{html.escape(found.camera)}'. {html.escape(found.text)}</p>"
+            f"<figure>{picture(found.picture)}<figcaption>{MAP_LEGEND}</figcaption></figure>"
+        )
 
 
 def _plot(episode: Episode, spec: Spec) -> str:

@@ -18,6 +18,9 @@ from typing import Any
 
 from rosbags.interfaces import Qos
 
+from sarnn_ros.data.bags import find_bags, label_of
+from sarnn_ros.data.dataset import Episode
+from sarnn_ros.data.places import PICTURE, First, best_map, first_of, write_picture
 from sarnn_ros.data.reading import TAKEOVER, read_bag
 from sarnn_ros.data.record import (
     TRASH,
@@ -28,7 +31,7 @@ from sarnn_ros.data.record import (
     set_label,
     throw_away,
 )
-from sarnn_ros.errors import ConfigError, DecodeError, SpecError
+from sarnn_ros.errors import BagError, ConfigError, DecodeError, SpecError
 from sarnn_ros.spec import NANOSECONDS, Spec
 from sarnn_ros.streams.ingest import Ingest, joint_admission
 from sarnn_ros.streams.poses import NoTransform
@@ -42,6 +45,8 @@ KEPT_SHARED_MESSAGES = 100
 #: While recording: a topic that is silent for longer, s, and three of its periods, has died.
 MIN_SILENCE_SECONDS = 0.5
 LOG = "recorder.log"
+#: The end of a session waits so long at most for the map, s: `sarnn inspect` draws it, too.
+MAP_SECONDS = 1.0
 #: Niceness of the check: receiving messages goes before it.
 CHECK_NICENESS = 10
 
@@ -175,10 +180,16 @@ def why_left_out(bag: Path, spec: Spec) -> str | None:
     """Whether training would leave out a bag, or a part of it, and why; by the code that reads
     bags for it. "left out of training: …", "left out of training in part: …", or None.
     """
+    return read_back(bag, spec)[0]
+
+
+def read_back(bag: Path, spec: Spec) -> tuple[str | None, list[Episode]]:
+    """`why_left_out`, and what training would take."""
     episodes, report = read_bag(bag, spec)
     found = [problem for problem in report.problems if problem.severity == "error"]
     why = "; ".join(f"{one.found} ({one.remedy})" for one in found)
-    return f"left out of training{' in part' if episodes else ''}: {why}" if why else None
+    part = " in part" if episodes else ""
+    return f"left out of training{part}: {why}" if why else None, episodes
 
 
 class Session:
@@ -203,6 +214,12 @@ class Session:
         self._began = 0.0
         self._taken_over = False
         self._silent: set[str] = set()
+        #: Of each bag of the folder, the first image of its episodes, per camera.
+        self._first: dict[str, list[dict[str, First | None]]] = {}
+        self._mapping = threading.Lock()
+        self._map: threading.Thread | None = None
+        #: Where to put the object in the next episode; empty: nothing is known.
+        self.advice = ""
         #: Label of each episode kept in this session.
         self._labels: dict[str, Label | None] = {}
         #: Per topic that went silent in the running or last episode: the longest silence, s.
@@ -233,6 +250,11 @@ class Session:
         return any(thread.is_alive() for thread in list(self._checks.values()))
 
     @property
+    def mapping(self) -> bool:
+        """Whether the map of places is being drawn."""
+        return self._map is not None and self._map.is_alive()
+
+    @property
     def left_out(self) -> dict[str, str]:
         """Episodes kept in this session that training would leave out, all or in part, and why."""
         with self._lock:
@@ -258,6 +280,8 @@ class Session:
             thread.join(max(0.0, until - time.monotonic()))
             if thread.is_alive():
                 self._news.append(self.log(f"{name} was not checked: 'sarnn inspect' does it"))
+        if self._map is not None:
+            self._map.join(MAP_SECONDS)
 
     @property
     def episode(self) -> str:
@@ -361,14 +385,42 @@ class Session:
     def _check(self, name: str) -> None:
         with suppress(OSError):  # of this thread, and of those that it starts
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CHECK_NICENESS)
-        why = why_left_out(self.out / name, self._spec)
+        why, episodes = read_back(self.out / name, self._spec)
+        self._first[name] = self._first_images(episodes)
         with self._lock:
-            if why is None or name not in self._labels:  # it was discarded meanwhile
-                return
-            self._left_out[name] = why
-            with suppress(OSError):
-                append_index(self.out, {"name": name, "left_out": why})
-            self._news.append(self.log(f"{name} is {why}"))
+            if why is not None and name in self._labels:  # else it was discarded meanwhile
+                self._left_out[name] = why
+                with suppress(OSError):
+                    append_index(self.out, {"name": name, "left_out": why})
+                self._news.append(self.log(f"{name} is {why}"))
+        self._map = threading.Thread(target=self._map_places, name="map", daemon=True)
+        self._map.start()
+
+    def _first_images(self, episodes: Sequence[Episode]) -> list[dict[str, First | None]]:
+        return [
+            {camera.name: first_of(episode, camera.name) for camera in self._spec.cameras}
+            for episode in episodes
+        ]
+
+    def _map_places(self) -> None:
+        """Of all episodes of the folder, those of earlier sessions too: a picture, and what to do
+        next. In a thread of its own: the first time it may take long."""
+        cameras = [camera.name for camera in self._spec.cameras]
+        with self._mapping, suppress(BagError, OSError):
+            firsts: dict[str, list[First | None]] = {name: [] for name in cameras}
+            for bag in find_bags([self.out]):
+                if bag.name == self.episode:  # it runs
+                    continue
+                if bag.name not in self._first:
+                    self._first[bag.name] = self._first_images(read_bag(bag, self._spec)[0])
+                failed = label_of(bag) == "failure"
+                for seen in self._first[bag.name]:
+                    for name, first in seen.items():
+                        firsts[name].append(first and first.labelled(failed))
+            found = best_map(firsts)
+            if found is not None:
+                write_picture(found.picture, self.out / PICTURE)
+                self.advice = f"{found.text} See {self.out / PICTURE}."
 
     def discard(self) -> str:
         """The running episode, or else the one just kept, goes into the trash. A second call does

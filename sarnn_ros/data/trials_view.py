@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from statistics import median
 
+import numpy as np
+from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +21,11 @@ from sarnn_ros.data.scores import Score, comparison, percents
 from sarnn_ros.data.trials import LABELS, Outcome, Record
 
 PAGE = "report.html"
+#: Of fewer misses it is not said where they lie; nor, of fewer than the second, that they lie
+#: anywhere.
+MIN_MISSES, MIN_MISSES_TO_SAY_EVEN = 4, 8
+#: They lie at some places more than at others if chance does that so rarely, of so many tries.
+UNEVEN_BY_CHANCE, PERMUTED = 0.05, 2000
 HEADS = (
     "policy",
     "object",
@@ -77,6 +84,7 @@ def claims(record: Record) -> Iterator[str]:
                 f"doing, it succeeded in {worst.successes} of {worst.trials} "
                 f"({percents(worst.interval)})."
             )
+        yield from _where_next(record, policy)
     if plan.blind:
         yield _compared(record)
     if left := len(record.todo):
@@ -85,6 +93,37 @@ def claims(record: Record) -> Iterator[str]:
         yield (
             f"A report had named the policies after {record.names_shown_after} runs: from then "
             "on, the trials were not blind."
+        )
+
+
+def _where_next(record: Record, policy: int) -> Iterator[str]:
+    """Whether misses lie at some places more than at others: where to demonstrate next."""
+    seen = _of(record.counted, policy, False)
+    missed = np.array([one.label == "failure" for one in seen])
+    names = {place: index for index, place in enumerate(record.plan.places)}
+    at = np.array([names[one.trial.place] for one in seen], np.intp)
+    if missed.sum() < MIN_MISSES or len({*at.tolist()}) < 2:
+        return
+    tried = np.bincount(at, minlength=len(names))
+    expected = tried * missed.mean()
+
+    def uneven(order: NDArray[np.bool_]) -> float:
+        misses = np.bincount(at, order, len(names))
+        return float(((misses - expected) ** 2 / np.maximum(expected, 1e-9)).sum())
+
+    rng = np.random.default_rng(0)
+    chance = np.mean([uneven(rng.permutation(missed)) >= uneven(missed) for _ in range(PERMUTED)])
+    misses = np.bincount(at, missed, len(names))
+    if chance < UNEVEN_BY_CHANCE:
+        worst = int((misses / np.maximum(tried, 1)).argmax())
+        yield (
+            f"It missed {misses[worst]:.0f} of {tried[worst]} at '{record.plan.places[worst]}', "
+            f"more than elsewhere (p = {chance:.2g}): demonstrate there next."
+        )
+    elif missed.sum() >= MIN_MISSES_TO_SAY_EVEN:
+        yield (
+            f"Its {missed.sum()} misses are no more at one place than at another (p = "
+            f"{chance:.2g}): more demonstrations at some places need not help."
         )
 
 

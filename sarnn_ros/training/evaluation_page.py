@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.data.page import data_url, image_url, table, write_html
+from sarnn_ros.data.report_view import places
 from sarnn_ros.geometry import points_to_model_pixels
 from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy, Prediction
@@ -71,6 +72,7 @@ def write_page(policy: Policy, dataset: Dataset, result: dict[str, Any], path: P
         "<h2>Does it see?</h2>", _summary(result),
         "<h2>Where it looks</h2>", f"<p>{_ABOUT_FILMS}</p>",
         *(_episode(policy, dataset, ranked[row], row, len(ranked)) for row in rows.tolist()),
+        *places(dataset),
         "<h2>Recurrent state</h2>", f"<p>{_ABOUT_STATES}</p>",
         _png(plot_states([one.hidden for one in traces], [one.episode.name for one in traces])),
         "<h2>Loss per tick</h2>", f"<p>{_ABOUT_LOSSES}</p>",

@@ -6,13 +6,18 @@ in test/ros/test_recorder.py."""
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import bag_making as make
+import cv2
 import numpy as np
 import pytest
 
 from sarnn_ros.data.bags import Bag, find_bags, label_of
+from sarnn_ros.data.dataset import Episode
+from sarnn_ros.data.places import PICTURE
 from sarnn_ros.data.reading import read_bag
 from sarnn_ros.data.record import read_index
 from sarnn_ros.data.session import Channel, Session, channels, why_left_out
@@ -122,14 +127,30 @@ TOPICS = {"/image_raw": (make.IMAGE, []), "/joint_states": (make.JOINTS, []),
           "/recorder/takeover": ("std_msgs/msg/Bool", [])}  # fmt: skip
 
 
-def record(session: Session, number: int, takeover: bool = False, hole: bool = False) -> None:
+def record(
+    session: Session,
+    number: int,
+    takeover: bool = False,
+    hole: bool = False,
+    place: tuple[int, int] | None = None,
+) -> None:
     """An episode of 2 s, which runs on.
 
     :param hole: of two ticks, in the images.
+    :param place: of a white square in all images, pixels.
     """
+
+    def draw(topic: str, index: int, message: Any) -> Any:
+        if place is not None and topic == "/image_raw":
+            pixels = message.data.reshape(message.height, message.width, 3)
+            pixels[place[1] : place[1] + 4, place[0] : place[0] + 4] = 255
+        return message
+
     session.start(TOPICS, list)
     made = make.recording(
-        start=make.START + number * 60 * make.SECOND, drop_images=range(20, 31) if hole else ()
+        start=make.START + number * 60 * make.SECOND,
+        drop_images=range(20, 31) if hole else (),
+        change=draw,
     )
     for row, (topic, kind, receive, message) in enumerate(
         sorted(made.messages, key=lambda m: m[2])
@@ -237,11 +258,11 @@ def test_an_episode_that_training_leaves_out_is_said_at_once(label: str | None, 
 def test_a_check_that_takes_longer_is_told_later(session: Session, monkeypatch):
     answered = threading.Event()
 
-    def slow(bag: Path, spec: Spec) -> str:
+    def slow(bag: Path, spec: Spec) -> tuple[str, list[Episode]]:
         answered.wait(20)
-        return "left out of training: it is too dark"
+        return "left out of training: it is too dark", []
 
-    monkeypatch.setattr("sarnn_ros.data.session.why_left_out", slow)
+    monkeypatch.setattr("sarnn_ros.data.session.read_back", slow)
     record(session, 0)
     assert session.label("success", 0.01).endswith("is being checked; episode_000 is a success")
     assert session.checking and session.kept == 1 and not session.verdict
@@ -249,6 +270,38 @@ def test_a_check_that_takes_longer_is_told_later(session: Session, monkeypatch):
     session.finish_checks(20)
     assert session.news() == ["episode_000 is left out of training: it is too dark"]
     assert not session.checking and session.kept == 0
+
+
+def mapped(session: Session) -> None:
+    session.finish_checks(100)
+    while session.mapping:
+        time.sleep(0.05)
+
+
+def test_where_to_put_the_object_next_is_told(session: Session):
+    """Of all episodes of the folder, whoever recorded them; a failure is a miss."""
+    places = [(1, 1), (11, 1), (11, 7), (1, 7)]
+    for number, place in enumerate(places):
+        record(session, number, place=place)
+        session.stop()
+    record(session, 4, place=(6, 4))
+    mapped(session)
+    assert session.advice.startswith("4 demonstrated; next: put it "), "the fifth still runs"
+    drawn = cv2.imread(str(session.out / PICTURE))
+    assert drawn is not None and drawn.shape[1] >= 320
+    session.stop()
+    mapped(session)
+    later = Session(session.out, min_free=0.0, spec=make.spec())
+    record(later, 5, place=(7, 5))
+    later.stop()
+    mapped(later)
+    assert later.advice.startswith("6 demonstrated; next: put it ")
+    assert later.advice.endswith(f"See {session.out / PICTURE}.")
+    for number, place in enumerate([(4, 4), (8, 4), (6, 2), (6, 6)], 6):
+        record(later, number, place=place)
+        later.label("failure")
+    mapped(later)
+    assert later.advice.startswith("4 misses"), "labels count that were given after the check"
 
 
 def test_services_do_not_wait_for_the_check(session: Session, monkeypatch):
@@ -273,10 +326,11 @@ def test_services_do_not_wait_for_the_check(session: Session, monkeypatch):
 def test_a_label_is_of_the_episode_that_it_ends(session: Session, monkeypatch):
     """Whatever another thread does meanwhile."""
 
-    def next_one(bag: Path, spec: Spec) -> None:
+    def next_one(bag: Path, spec: Spec) -> tuple[None, list[Episode]]:
         session.start(TOPICS, list)
+        return None, []
 
-    monkeypatch.setattr("sarnn_ros.data.session.why_left_out", next_one)
+    monkeypatch.setattr("sarnn_ros.data.session.read_back", next_one)
     record(session, 0)
     assert session.label("success", 20).endswith("episode_000 is a success")
     assert label_of(session.out / "episode_000") == "success"

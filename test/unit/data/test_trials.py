@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -389,3 +389,25 @@ def test_a_report_before_the_end_is_noted_in_later_ones(record: Record) -> None:
     finish(again)
     said = list(claims(Record(record.folder)))
     assert any("after 1 runs: from then on, the trials were not blind" in one for one in said)
+
+
+@pytest.mark.parametrize(
+    ("fails", "words"),
+    [
+        (lambda place, count: place == "left", "missed 8 of 8 at 'left'"),
+        (lambda place, count: count % 2, "no more at one place than at another"),
+        (lambda place, count: place == "left" and count < 3, None),
+    ],
+)
+def test_where_it_missed_is_where_to_demonstrate_next(
+    tmp_path: Path, fails: Callable[[str, int], bool], words: str | None
+) -> None:
+    write_plan(tmp_path, make_plan(tmp_path, policies=1, repeats=8, hidden=0.0))
+    record = Record(tmp_path)
+    counts: Counter[str] = Counter()
+    for trial in record.todo:
+        failed = fails(trial.place, counts[trial.place])
+        counts[trial.place] += 1
+        record.add(outcome(trial, "failure" if failed else "success"))
+    said = [one for one in claims(record) if "place" in one or "demonstrate" in one]
+    assert [words in one for one in said] == [True] if words else said == []
