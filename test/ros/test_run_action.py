@@ -12,7 +12,7 @@ from pathlib import Path
 
 import action_types
 import pytest
-from ros_testing import JOINTS
+from ros_testing import JOINTS, unchanged
 
 pytestmark = [pytest.mark.slow]
 
@@ -72,6 +72,11 @@ def skill(running, graph):
     return running
 
 
+def jump(message):
+    message.position = [position + 2.0 for position in message.position]
+    return (message,)
+
+
 def test_it_runs_for_its_time_limit_and_says_how_it_goes(skill, wait, policy):
     robot, _, caller = skill
     robot.reset()
@@ -121,8 +126,9 @@ def test_an_operators_stop_and_a_fault_end_it_with_the_reason(skill, graph, wait
     robot.reset()
     handle = caller.send()
     wait(lambda: len(robot.commands) > 5, "commands")
-    robot.position = robot.position + 0.9  # it was pushed
+    robot.mutate_joints = jump
     status, code, message, _ = caller.result(handle)
+    robot.mutate_joints = unchanged
     assert status == ABORTED and code in ("jump", "guard") and message.startswith("faulted")
 
     robot.reset()
