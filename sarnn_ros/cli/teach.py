@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sarnn_ros.data.teaching import Lesson
+    from sarnn_ros.policy.directory import PolicyConfig
     from sarnn_ros.ros.recorder_node import RecorderNode
     from sarnn_ros.ros.trial_robot import TrialRobot
     from sarnn_ros.sim.processes import Child
@@ -223,7 +224,11 @@ class Teaching:
         if not self.lesson.recordings():
             raise ConfigError("there is no recording to train on")
         number = self.lesson.number + 1
-        words = self.lesson.training(self.spec, self.settings, self.background)
+        config = self._config()
+        searched = config is not None and bool(config.training.get("searched"))
+        words = self.lesson.training(
+            self.spec, self.settings, background=self.background, goes_on=searched
+        )
         log = self.lesson.folder / f"{self.lesson.policy(number).name}.log"
         command = [sys.executable, "-m", "sarnn_ros.cli.main", *words]
         self._training = Child("training", command, log=log)
@@ -240,7 +245,7 @@ class Teaching:
         from sarnn_ros.errors import ConfigError
         from sarnn_ros.policy.directory import digest
 
-        config, policy = self.lesson.config(), self.lesson.newest
+        config, policy = self._config(), self.lesson.newest
         if policy is None or config is None:
             raise ConfigError("there is no policy yet: train one (n)")
         if self.recorder.session.recording:
@@ -260,6 +265,16 @@ class Teaching:
             raise
         self._run, self._led = (policy.name, False), False
         return f"{said}; {policy.name} runs; space ends it, t takes over"
+
+    def _config(self) -> PolicyConfig | None:
+        """Of the newest policy; None if there is none, or it is damaged."""
+        from sarnn_ros.errors import PolicyError
+        from sarnn_ros.policy.directory import load_config
+
+        try:
+            return load_config(self.lesson.newest) if self.lesson.newest else None
+        except PolicyError:
+            return None
 
     def _run_node(self, policy: Path) -> None:
         """Start the inference node, unless it runs."""

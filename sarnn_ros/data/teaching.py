@@ -15,9 +15,7 @@ from typing import Any
 
 from sarnn_ros.data.bags import label_of
 from sarnn_ros.data.scores import Score
-from sarnn_ros.errors import PolicyError
 from sarnn_ros.files import append_json, name_aside, read_json_lines, write_text
-from sarnn_ros.policy.directory import PolicyConfig, load_config
 
 BAGS, POLICY, TRIALS = "bags", "policy_", "trials.jsonl"
 #: A first training is proposed from so many demonstrations on: of so many, training crops.
@@ -70,32 +68,26 @@ class Lesson:
     def newest(self) -> Path | None:
         return self.policy(self.number) if self.number else None
 
-    def config(self) -> PolicyConfig | None:
-        """Of the newest policy; None if there is none, or it is damaged."""
-        try:
-            return load_config(self.newest) if self.newest else None
-        except PolicyError:
-            return None
-
-    def training(self, spec: Path, more: Sequence[str], background: bool) -> list[str]:
+    def training(
+        self, spec: Path, more: Sequence[str], *, background: bool, goes_on: bool
+    ) -> list[str]:
         """Arguments of `sarnn` that train the next policy. One that was interrupted goes on, with
         the recordings that it began with.
 
         :param more: settings of the training, each `KEY=VALUE`.
         :param background: leave the cores to other processes.
+        :param goes_on: from the newest policy, if there is one.
         """
         number = self.number + 1
         out = self.policy(number)
         resumed = (self.folder / f"{out.name}.run" / "checkpoint.pt").is_file()
         if not resumed:
-            config = self.config()
-            before = config is not None and config.training.get("searched")
             write_text(
                 self._settings_file(number),
                 json.dumps(
                     {
                         "bags": [bag.name for bag in self.recordings()],
-                        "from": self.number if before else 0,
+                        "from": self.number if goes_on else 0,
                         "settings": list(more),
                     }
                 ),

@@ -21,6 +21,8 @@ from sarnn_ros.spec import CameraSpec, Spec
 from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.training.config import TrainConfig
 
+__all__ = ["Before", "load_before"]
+
 #: Settings by which the network's shape is decided.
 SHAPE = ("rec_dim", "k_dim", "temperature", "heatmap_size", "stride")
 

@@ -182,7 +182,7 @@ def test_commands_have_the_options_that_are_shown(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     known = options()
     for line in re.findall(r"\bsarnn ([a-z][a-z-]+ [^`\n]*--[^`\n]*)", text):
-        command, *words = line.split("#")[0].split()
+        command, *words = line.split("#")[0].split(" -- ")[0].split()
         if command not in known or command == "run":  # prose; `run` hands on ROS's options
             continue
         shown = {word for word in words if word.startswith("--")}

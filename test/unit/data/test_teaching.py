@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -28,16 +27,13 @@ def record(lesson: Lesson, count: int) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def searched_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A policy whose attention was searched for, as far as its directory says."""
-    told = {"searched": True, "names": {"training": ["e0"], "validation": []}}
-    out = tmp_path_factory.mktemp("policies") / "policy"
-    return write_policy(out, make.spec(), training=told)
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_policy(tmp_path_factory.mktemp("policies") / "policy", make.spec())
 
 
 def trained(lesson: Lesson, policy: Path, *settings: str) -> list[str]:
     """As `n` does it, with a policy that is there already."""
-    words = lesson.training(SPEC, settings, background=True)
+    words = lesson.training(SPEC, settings, background=True, goes_on=True)
     shutil.copytree(policy, lesson.policy(lesson.number + 1))
     return words
 
@@ -47,13 +43,13 @@ def lesson(tmp_path: Path) -> Lesson:
     return Lesson(tmp_path / "lesson")
 
 
-def test_it_says_what_comes_next(lesson: Lesson, searched_policy: Path) -> None:
+def test_it_says_what_comes_next(lesson: Lesson, policy: Path) -> None:
     assert "record 10 more demonstrations (space)" in lesson.advice()
     record(lesson, 9)
     assert "record 1 more" in lesson.advice()
     record(lesson, 1)
     assert "train on 10 demonstrations (n)" in lesson.advice()
-    trained(lesson, searched_policy)
+    trained(lesson, policy)
     assert "see what policy_1 would do (y: dry run)" in lesson.advice()
     lesson.add_run("policy_1", True, False, "ended")
     assert "1 of 1" in lesson.advice() and "let it run elsewhere (g)" in lesson.advice()
@@ -62,7 +58,7 @@ def test_it_says_what_comes_next(lesson: Lesson, searched_policy: Path) -> None:
     assert "train (n) after 5 more" in lesson.advice()
     record(lesson, 5)
     assert "train on 5 more recordings (n)" in lesson.advice()
-    trained(lesson, searched_policy)
+    trained(lesson, policy)
     for _ in range(10):
         lesson.add_run("policy_2", True, False, "ended")
     assert "'sarnn trials' gives a score" in lesson.advice()
@@ -82,18 +78,16 @@ def test_failures_and_episodes_that_were_cut_off_are_not_trained_on(lesson: Less
     assert lesson.recordings() == [bags[1]]
 
 
-def test_each_training_goes_on_from_the_policy_before(
-    lesson: Lesson, searched_policy: Path
-) -> None:
+def test_each_training_goes_on_from_the_policy_before(lesson: Lesson, policy: Path) -> None:
     bags = record(lesson, 2)
-    words = trained(lesson, searched_policy, "k_dim=3")
+    words = trained(lesson, policy, "k_dim=3")
     assert words == [
         "train", *map(str, bags), "--spec", "spec.yaml", "--out", str(lesson.policy(1)),
         "--background", "--set", "k_dim=3",
     ]  # fmt: skip
     record(lesson, 1)
     assert lesson.added() == 1
-    words = lesson.training(SPEC, (), background=False)
+    words = lesson.training(SPEC, (), background=False, goes_on=True)
     assert words[-2:] == ["--from", str(lesson.policy(1))] and "--background" not in words
     assert len(words) == 10
 
@@ -102,12 +96,15 @@ def test_one_that_was_interrupted_goes_on_with_what_it_began_with(
     lesson: Lesson, change: Callable[[Path], None]
 ) -> None:
     record(lesson, 2)
-    first = lesson.training(SPEC, ("k_dim=3",), background=True)
+    first = lesson.training(SPEC, ("k_dim=3",), background=True, goes_on=True)
     change(lesson.folder / "policy_1.run")
     record(lesson, 1)
-    assert lesson.training(SPEC, ("k_dim=5",), background=True) == [*first, "--resume"]
+    assert lesson.training(SPEC, ("k_dim=5",), background=True, goes_on=True) == [
+        *first,
+        "--resume",
+    ]
     lesson.forget_training()
-    assert "k_dim=5" in lesson.training(SPEC, ("k_dim=5",), background=True)
+    assert "k_dim=5" in lesson.training(SPEC, ("k_dim=5",), background=True, goes_on=True)
     assert (lesson.folder / "policy_1.run.before" / "checkpoint.pt").is_file()
 
 
@@ -120,22 +117,19 @@ def change() -> Callable[[Path], None]:
     return leave_checkpoint
 
 
-@pytest.mark.parametrize("searched", [True, False])
+@pytest.mark.parametrize("goes_on", [True, False])
 def test_of_a_policy_that_cannot_be_gone_on_from_training_begins_anew(
-    searched: bool, lesson: Lesson, searched_policy: Path
+    goes_on: bool, lesson: Lesson, policy: Path
 ) -> None:
     record(lesson, 2)
-    trained(lesson, searched_policy)
-    if not searched:
-        (lesson.policy(1) / "config.json").write_text("damaged")
-    words = lesson.training(SPEC, (), background=True)
-    assert ("--from" in words) == searched
+    trained(lesson, policy)
+    words = lesson.training(SPEC, (), background=True, goes_on=goes_on)
+    assert ("--from" in words) == goes_on
 
 
 def test_a_policy_from_elsewhere_was_trained_on_nothing_of_here(
-    lesson: Lesson, searched_policy: Path
+    lesson: Lesson, policy: Path
 ) -> None:
     record(lesson, 2)
-    shutil.copytree(searched_policy, lesson.policy(1))
+    shutil.copytree(policy, lesson.policy(1))
     assert lesson.added() == 2
-    assert json.loads((lesson.policy(1) / "config.json").read_text())["training"]["searched"]
