@@ -265,20 +265,13 @@ def left_out_explained(points: Array, wanted: Array, starts: Array) -> tuple[flo
     return explained_share(np.concatenate(found, 1), np.concatenate(base), wanted)
 
 
-def times_worse(points: Array, wanted: Array, starts: Array, is_new: NDArray[np.bool_]) -> float:
-    """How many times more of the new demonstrations than of those of before is not explained by
-    points of first images: of each one by all the others.
+def new_explained(points: Array, wanted: Array, starts: Array, is_new: NDArray[np.bool_]) -> float:
+    """`explained_share` of the new ones of the trajectories `wanted` (E, N, D), by the points
+    (E, P) and trajectories of the others.
 
-    :param points: (E, P). :param wanted: their trajectories, (E, N, D). :param starts: (E, K).
-    :param is_new: bool (E,).
+    :param starts: (E, K), see `Starts`.
+    :param is_new: (E,).
     """
-    missed = []
-    for one in range(len(wanted)):
-        kept, out = np.arange(len(wanted)) != one, slice(one, one + 1)
-        kept &= ~is_new  # what the attention was found with
-        found, _ = ridge_predictions(
-            points[kept], wanted[kept], points[out], starts[kept], starts[out]
-        )
-        missed.append(warped_squares(found[0], wanted[out]))
-    squares = np.array(missed)
-    return float(squares[is_new].mean() / max(squares[~is_new].mean(), 1e-12))
+    old = ~is_new
+    told = ridge_predictions(points[old], wanted[old], points[is_new], starts[old], starts[is_new])
+    return explained_share(*told, wanted[is_new])[0]

@@ -85,11 +85,9 @@ class Recipe:
 
     #: Share of the epochs, the last ones, that are trained where a training goes on from a policy.
     round_share: float = 0.2
-    #: It does not, if of a new demonstration the attention leaves so many times unexplained what
-    #: it leaves of one of before, on average.
-    max_times_worse: float = 3.0
 
-    #: Below this share explained, of how episodes differ, training warns. One of the 55 policies
+    #: Below this share explained, of how episodes differ, training warns; and of how new ones
+    #: differ, it does not go on from a policy. One of the 55 policies
     #: of benchmark/results/tasks.md was below it, and succeeded in 50 % instead of 85.
     min_explained: float = 0.5
 

@@ -44,10 +44,10 @@ from sarnn_ros.training.explained import (
     explained_share,
     explained_variance,
     left_out_explained,
+    new_explained,
     ridge_predictions,
     ridge_slope,
     rows,
-    times_worse,
     told_by,
     trajectories,
     unseen_demonstrations,
@@ -412,12 +412,9 @@ class Trainer:
         names = [name for name, one in zip(data.names, shown.tolist(), strict=True) if one]
         is_new = np.array([name not in before.training for name in names])
         if is_new.any() and not is_new.all():
-            ratio = times_worse(found, wanted, starts, is_new)
-            if ratio > RECIPE.max_times_worse:
-                return (
-                    f"of new demonstrations, the attention leaves {ratio:.1f} times as much "
-                    "unexplained"
-                )
+            share = new_explained(found, wanted, starts, is_new)
+            if share < RECIPE.min_explained:
+                return f"the attention explains {share:.2f} of how the new demonstrations differ"
         self.searched = left_out_explained(found, wanted, starts)
         renormalise(model, before.normaliser, self.plan.dataset.normaliser)
         self.model.load_state_dict(model.state_dict())

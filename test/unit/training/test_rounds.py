@@ -24,7 +24,7 @@ from sarnn_ros.spec import Crop
 from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.training import rounds
 from sarnn_ros.training.config import TrainConfig, make_config
-from sarnn_ros.training.explained import times_worse
+from sarnn_ros.training.explained import new_explained
 from sarnn_ros.training.recipe import RECIPE, Plan, prepare
 from sarnn_ros.training.renormalise import renormalise
 from sarnn_ros.training.run import make_trainer, train
@@ -114,7 +114,7 @@ def test_attention_that_does_not_explain_the_new_ones_is_searched_anew(
     said: list[str] = []
     result = train(plan_of(mixed, settings(), policy), tmp_path / "second", warn=said.append)
     assert len(result.history) == 10
-    assert any("trained anew: of new demonstrations, the attention leaves" in x for x in said)
+    assert any("trained anew: the attention explains" in x for x in said)
     assert load_config(tmp_path / "second").training["before"] is None
 
 
@@ -190,13 +190,13 @@ def test_a_policy_that_was_not_trained_so_is_refused(
     assert "names" in json.loads(file.read_text())["training"]
 
 
-def test_how_much_worse_new_ones_are_explained() -> None:
+def test_how_much_of_new_ones_is_explained() -> None:
     rng = np.random.default_rng(0)
     points = rng.uniform(size=(40, 2))
     wanted = np.repeat(points[:, None] @ rng.normal(size=(1, 2, 3)), 32, 1)
     wanted += 0.01 * rng.normal(size=wanted.shape)
     is_new = np.arange(40) >= 35
     starts = np.zeros((40, 0))
-    assert times_worse(points, wanted, starts, is_new) < RECIPE.max_times_worse
+    assert new_explained(points, wanted, starts, is_new) > 0.9
     points[is_new] = rng.permutation(points[is_new])
-    assert times_worse(points, wanted, starts, is_new) > RECIPE.max_times_worse
+    assert new_explained(points, wanted, starts, is_new) < RECIPE.min_explained
