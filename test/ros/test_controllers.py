@@ -1,7 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The real node before the controllers of ros2_control as far as they are known without running
-them (`controllers`), and an arm that follows: whole episodes of a smooth motion."""
+"""The real node before stand-ins for the controllers of ros2_control, which were compared with the
+real ones (`controllers`), and an arm that follows: whole episodes of a smooth motion."""
 
 from __future__ import annotations
 

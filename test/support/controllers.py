@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stand-ins for two controllers of ros2_control, and an arm behind them. No ROS here.
 
-Written from the documentation, the parameters and the behaviour of ros2_controllers 4.42 (Jazzy):
-which messages the controllers refuse, when they give a trajectory up, and what they command in
-each cycle. Not modelled: actions, accelerations and efforts in messages, tolerances of velocity,
-speed scaling, wrapping joints, deceleration on cancel. The real controllers are C++ and were not
-run.
+Of ros2_controllers 4.42 (Jazzy): which messages the controllers refuse, when they give a
+trajectory up, and what they command in each cycle. They were compared with the real ones cycle by
+cycle (docs/reference/quality.md): equal but for rounding, except for a command of another size
+(`ForwardController`), and a partial goal before the first cycle, which the real one fills with
+what is in memory. Not modelled: actions, accelerations and efforts in messages, tolerances of
+velocity, speed scaling, wrapping joints, deceleration on cancel.
 """
 
 from __future__ import annotations
@@ -240,7 +241,9 @@ def _between(one: Point, other: Point, at_ns: int) -> Point:
 
 
 class ForwardController:
-    """forward_command_controller. It checks no order of joints: it cannot.
+    """forward_command_controller. It checks no order of joints: it cannot. A command of another
+    size is taken like others, makes the update fail, and so controller_manager (Jazzy, Kilted)
+    switches it off; an empty one is none.
 
     :ivar rejected: why messages were not used.
     """
@@ -266,15 +269,19 @@ class ForwardController:
         values = np.array(message.data)
         if not np.isfinite(values).all():
             self.rejected.append("not finite")
-        elif values.shape != self.command.shape:
-            self.rejected.append(f"{values.size} values for {self.command.size} interfaces")
         elif self.active:
             self.accepted += 1
             self._new = values
 
     def update(self, now_ns: int, position: Vector, velocity: Vector) -> None:
-        if self.active and self._new is not None:
+        if not self.active or self._new is None or not self._new.size:
+            return
+        if self._new.shape == self.command.shape:
             self.command = self._new
+        else:
+            count = self.command.size
+            self.rejected.append(f"{self._new.size} values for {count} interfaces: switched off")
+            self.deactivate()
 
 
 class SimulatedArm:

@@ -1,11 +1,13 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""What we send, to the controllers of ros2_control as far as they are known without running them
-(`controllers`): nothing is refused, and the arm does not stutter. And which of their parameters
-matter, as docs/how-to/own_arm.md says."""
+"""What we send, to stand-ins for the controllers of ros2_control (`controllers`): nothing is
+refused, and the arm does not stutter. Which of their parameters matter, as docs/how-to/own_arm.md
+says. And that the stand-in does what the real one did."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -277,15 +279,53 @@ def test_an_inactive_controller_drops_messages_and_keeps_its_command() -> None:
     np.testing.assert_array_equal(controller.command, (0.1, 0.2))
 
 
+#: Random trajectories, noisy joints, and what the real joint_trajectory_controller (4.42.1, Jazzy)
+#: commanded when it was stepped through them. Of each cycle: positions, velocities, commands.
+REAL = json.loads(Path(__file__).with_name("real_trajectories.json").read_text())
+
+
+@pytest.mark.parametrize("case", REAL, ids=lambda case: "-".join(case["parameters"]) or "default")
+def test_the_stand_in_commands_what_the_real_controller_commanded(case: dict[str, Any]) -> None:
+    controller = TrajectoryController(Parameters(JOINTS, **case["parameters"]), CYCLE)
+    controller.activate(np.array(case["start"]))
+    now = SECOND
+    controller.update(now - CYCLE, np.array(case["start"]), np.zeros(2))
+    for step in case["steps"]:
+        before = len(controller.rejected)
+        points = [point(*values) for values in step["points"]]
+        controller.receive(trajectory(*points, names=step["names"]), now)
+        assert (len(controller.rejected) > before) == step["refused"], controller.rejected
+        for cycle in step["cycles"]:
+            position, velocity, command = np.split(np.array(cycle), 3)
+            controller.update(now, position, velocity)
+            np.testing.assert_allclose(controller.command, command, rtol=0, atol=1e-11)
+            now += CYCLE
+    assert controller.given_up == case["given_up"]
+
+
 def test_the_forward_controller() -> None:
     controller = ForwardController(JOINTS)
     controller.activate(np.zeros(2))
-    for data in ([0.1, np.nan], [0.1], [0.1, 0.2, 0.3]):
-        controller.receive(SimpleNamespace(data=data), 0)
-    assert len(controller.rejected) == 3
+    controller.receive(SimpleNamespace(data=[0.1, np.nan]), 0)
+    assert controller.rejected == ["not finite"]
     run(controller, np.zeros(2), 0, 1)
     assert np.isnan(controller.command).all(), "it commands nothing before the first message"
     controller.receive(SimpleNamespace(data=[0.1, 0.2]), 0)
     controller.deactivate()
     run(controller, np.zeros(2), 0, 1)
     assert np.isnan(controller.command).all()
+
+
+@pytest.mark.parametrize("data", [[0.3], [0.3, 0.4, 0.5]])
+def test_a_command_of_another_size_switches_the_forward_controller_off(data: list[float]) -> None:
+    controller = ForwardController(JOINTS)
+    controller.activate(np.zeros(2))
+    for values in ([0.1, 0.2], data, [0.5, 0.6]):
+        controller.receive(SimpleNamespace(data=values), 0)
+        run(controller, np.zeros(2), 0, 1)
+    assert not controller.active and "switched off" in controller.rejected[0]
+    np.testing.assert_array_equal(controller.command, (0.1, 0.2))
+    controller.activate(np.zeros(2))
+    run(controller, np.zeros(2), 0, 1)
+    np.testing.assert_array_equal(controller.command, (0.1, 0.2))
+    assert len(controller.rejected) == 1
