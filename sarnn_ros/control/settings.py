@@ -250,12 +250,12 @@ class GripperSettings(_Group):
         "names of the action servers, one per gripper joint; of franka_grasp what is before "
         "/grasp and /move. Only for the interfaces that are actions",
     )
-    max_effort: Number = _setting(
+    max_effort: Annotated[float, Field(ge=0, le=10_000)] = _setting(
         0.0,
         "in the action's goal: the largest force or torque, N or Nm; franka_grasp needs one. 0: "
         "what the gripper's controller makes of no effort",
     )
-    max_velocity: Number = _setting(
+    max_velocity: Annotated[float, Field(ge=0, le=100)] = _setting(
         0.0,
         "in the action's goal: the largest speed, rad/s or m/s of the joint; franka_grasp needs "
         "one, gripper_command has none. 0: the gripper's controller decides",

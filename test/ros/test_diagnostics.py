@@ -50,7 +50,7 @@ class Loop:
         graph = SimpleNamespace(rates={}, received=dict)
         self.diagnostics = Diagnostics(node)
         config = SimpleNamespace(spec=SimpleNamespace(rate=10.0))
-        self.diagnostics.configured(config, self.controller, graph)
+        self.diagnostics.configured(config, self.controller, graph, [])
 
     def told(self, part: str) -> tuple[bytes, str]:
         self.diagnostics.publish(self.status, "active", build_settings({}), self.loading)
