@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 #: Whatever follows `--` goes to the inference node as it is.
 CONTEXT_SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
-#: The state in which a person leads, in the node's words.
-LED = "taken over"
 _HELP = """\
 space: start or stop an episode, or end a run    s: success    f: failure    d: discard
 n: train the next policy    y: dry run    g: let the newest policy run
@@ -65,7 +63,7 @@ def teach(
     background, and the next one goes on from it. The inference node is started by this command;
     what follows -- goes to it: sarnn teach lesson --spec spec.yaml -- --params-file my.yaml
 
-    Leave whenever you like: the same command goes on. FOLDER/recorder.log has what happened.
+    Leave whenever you like: the same command goes on. FOLDER/bags/recorder.log has what happened.
     """
     prepare_ros()
     import rclpy
@@ -140,8 +138,12 @@ class Teaching:
 
         self.say(_HELP)
         self.say(self.lesson.advice())
+        place = ""
         while not self.stop.is_set():
             status.update(Text("  ".join(filter(None, [self.recorder.status(), *self._doing()]))))
+            if self.recorder.session.advice != place:
+                place = self.recorder.session.advice
+                self.say(place)
             key = keys.read(0.1)
             if key == "q":
                 return
@@ -167,6 +169,8 @@ class Teaching:
             # A run's recording ends with it.
             ends = {key: lambda: self.end_run("the operator ended it") for key in " x"}
             keys = {"t": keys["t"], "?": keys["?"], **ends}
+        elif self.recorder.session.recording:
+            self._ended = None
         elif self._ended is not None:
             keys["s"] = lambda: self.label(True)
             keys["f"] = lambda: self.label(False)
@@ -190,7 +194,7 @@ class Teaching:
         if self._training is not None and self._training.code is not None:
             self._training_ended()
         if self._run is not None:
-            self._led |= self.robot.state == LED
+            self._led |= self.recorder.led
             try:
                 why = self.robot.why_ended()
             except NotDone as problem:
@@ -258,12 +262,14 @@ class Teaching:
             self._run = policy.name, True
             return f"{policy.name} says what it would do, and nothing moves; space ends it"
         said = self.recorder.start_episode()
+        self._led = False
         try:
             self.robot.start()
-        except BaseException:
+        except BaseException:  # it may have started, and the answer is lost
+            self._stop_robot()
             self.recorder.session.discard()
             raise
-        self._run, self._led = (policy.name, False), False
+        self._run = policy.name, False
         return f"{said}; {policy.name} runs; space ends it, t takes over"
 
     def _config(self) -> PolicyConfig | None:
@@ -295,16 +301,31 @@ class Teaching:
         if self._run is None:
             return ""
         policy, dry_run = self._run
-        self._run = None
         if dry_run:
-            self.robot.end_dry()
+            self._stop_robot(dry_run=True)
+            self._run = None
             return f"the dry run has ended: {why}"
-        self.robot.stop()
+        self._stop_robot()
+        self._run = None  # not before: the key still stops it if there was no answer
         self._ended = policy, self._led, why
         session = self.recorder.session
-        said = session.stop(0.0) if session.recording else ""
-        led = "; you took over: it is a correction" if self._led else ""
-        return f"{policy} has ended: {why}{led}; {said}; has it done the task? s or f"
+        said = [f"{policy} has ended: {why}"]
+        said += ["you took over: it is a correction"] * self._led
+        said += [session.stop()] * session.recording
+        return "; ".join([*said, "has it done the task? s or f"])
+
+    def _stop_robot(self, dry_run: bool = False) -> None:
+        """:raises NotDone: the node runs, and does not answer."""
+        from sarnn_ros.data.trials import NotDone
+
+        try:
+            if dry_run:
+                self.robot.end_dry()
+            else:
+                self.robot.stop()
+        except NotDone:
+            if self._inference is None or self._inference.code is None:
+                raise
 
     def label(self, is_success: bool) -> str:
         """Of the run that has ended. Of a correction, whether the person has done the task."""

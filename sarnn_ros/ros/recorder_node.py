@@ -10,7 +10,7 @@ is written, is decided in `data.session` and `data.record`.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -163,14 +163,24 @@ class RecorderNode(Node):
 
         :raises ConfigError: neither is possible.
         """
+        for topic, is_led in self._runs():
+            request = SetBool.Request(data=not is_led)
+            self._takeovers[topic].call_async(request).add_done_callback(self._answered)
+            return f"asked '{topic}' that {'the policy' if is_led else 'a person'} leads"
+        return self.session.take_over(self._takeover, self.get_clock().now().nanoseconds)
+
+    @property
+    def led(self) -> bool:
+        """Whether a node that runs a policy says that a person leads."""
+        return any(is_led for _, is_led in self._runs())
+
+    def _runs(self) -> Iterator[tuple[str, bool]]:
+        """Of each node that runs a policy: the topic that says who leads, and if a person does."""
         steady_ns = self._steady.now().nanoseconds
-        for topic, client in self._takeovers.items():
+        for topic in list(self._takeovers):
             channel = self._channels[topic]
             if channel.arrivals and steady_ns - channel.arrivals[-1] < RUN_SILENCE_NS:
-                led = not deserialize_message(channel.last[-1], Bool).data
-                client.call_async(SetBool.Request(data=led)).add_done_callback(self._answered)
-                return f"asked '{topic}' that {'a person' if led else 'the policy'} leads"
-        return self.session.take_over(self._takeover, self.get_clock().now().nanoseconds)
+                yield topic, deserialize_message(channel.last[-1], Bool).data
 
     def _answered(self, future: Any) -> None:
         answer = future.result()

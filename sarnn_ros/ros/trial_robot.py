@@ -146,11 +146,6 @@ class TrialRobot:
         return self._text
 
     @property
-    def state(self) -> str:
-        """What the node does, in its words."""
-        return self._said.get("doing", "")
-
-    @property
     def health(self) -> float | None:
         return None if self._largest == -math.inf else round(self._largest, 3)
 
