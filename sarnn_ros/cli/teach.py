@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -161,19 +162,16 @@ class Teaching:
     def _keys(self) -> dict[str, Callable[[], str]]:
         keys = recording_keys(self.recorder) | {
             "n": self.train,
-            "y": lambda: self.start(dry_run=True),
+            "y": partial(self.start, dry_run=True),
             "g": self.start,
             "?": self.lesson.advice,
         }
-        if self._run is not None:
-            # A run's recording ends with it.
-            ends = {key: lambda: self.end_run("the operator ended it") for key in " x"}
-            keys = {"t": keys["t"], "?": keys["?"], **ends}
-        elif self.recorder.session.recording:
-            self._ended = None
-        elif self._ended is not None:
-            keys["s"] = lambda: self.label(True)
-            keys["f"] = lambda: self.label(False)
+        if self._run is not None:  # whose recording ends with it
+            end = partial(self.end_run, "the operator ended it")
+            return {"t": keys["t"], "?": keys["?"], " ": end}
+        if self._ended is not None:
+            keys["s"] = partial(self.label, True)
+            keys["f"] = partial(self.label, False)
         return keys
 
     def _doing(self) -> list[str]:
@@ -193,6 +191,8 @@ class Teaching:
 
         if self._training is not None and self._training.code is not None:
             self._training_ended()
+        if self._run is None and self.recorder.session.recording:
+            self._ended = None  # a label is for what is recorded now
         if self._run is not None:
             self._led |= self.recorder.led
             try:

@@ -176,15 +176,11 @@ def _command_checks(spec: Spec) -> Sequence[Callable[[Any, int], object]]:
         return []
 
 
-def why_left_out(bag: Path, spec: Spec) -> str | None:
-    """Whether training would leave out a bag, or a part of it, and why; by the code that reads
-    bags for it. "left out of training: …", "left out of training in part: …", or None.
-    """
-    return read_back(bag, spec)[0]
-
-
 def read_back(bag: Path, spec: Spec) -> tuple[str | None, list[Episode]]:
-    """`why_left_out`, and what training would take."""
+    """Whether training would leave out a bag, or a part of it, and why, by the code that reads
+    bags for it: "left out of training: …", "left out of training in part: …", or None; and the
+    episodes that it would take.
+    """
     episodes, report = read_bag(bag, spec)
     found = [problem for problem in report.problems if problem.severity == "error"]
     why = "; ".join(f"{one.found} ({one.remedy})" for one in found)

@@ -50,12 +50,8 @@ class Before:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the new policy keeps of it: that it was, and how long it was trained."""
-        told = self.config.training
-        return {
-            "sha256": digest(self.config),
-            "episodes": {key: len(told["names"][key]) for key in told["names"]},
-        }
+        """What the new policy keeps of it: which one it was, and of how many episodes."""
+        return {"sha256": digest(self.config), "episodes": self.config.training["episodes"]}
 
 
 def load_before(directory: str | Path) -> Before:

@@ -403,9 +403,7 @@ class Trainer:
         model = load_model(before.directory, before.config).to(self.device)
         data = self.training
         shown = data.demonstrations
-        first = torch.nonzero(shown)
-        points = self.encode(data, torch.cat([first, torch.zeros_like(first)], 1), model)
-        found = points[:, : model.point_dim].double().cpu().numpy()
+        found = self._first_points(data, model)
         wanted = trajectories(data.unpad(data.targets[:, :-1]))
         states = data.first_states()
         starts = Starts(states)(states)
@@ -518,14 +516,18 @@ class Trainer:
         points, wanted, known = [], [], []
         starts = Starts(training.first_states())
         for data in (training, validation):
-            first = torch.nonzero(data.demonstrations)
-            where = torch.cat([first, torch.zeros_like(first)], 1)
-            found = self.encode(data, where, model)[:, : model.point_dim]
-            points.append(found.double().cpu().numpy())
+            points.append(self._first_points(data, model))
             wanted.append(trajectories(data.unpad(data.targets[:, :-1])))
             known.append(starts(data.first_states()))
         told = ridge_predictions(points[0], wanted[0], points[1], *known)
         return explained_share(*told, wanted[1])
+
+    def _first_points(self, data: Sequences, model: SARNN) -> NDArray[np.float64]:
+        """Of the first image of each demonstration, (E, P)."""
+        first = torch.nonzero(data.demonstrations)
+        found = self.encode(data, torch.cat([first, torch.zeros_like(first)], 1), model)
+        points: NDArray[np.float64] = found[:, : model.point_dim].double().cpu().numpy()
+        return points
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
         """Points (E, T - 1, P) of every clean frame that has a next one, and, where the model

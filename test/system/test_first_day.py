@@ -19,7 +19,7 @@ import pytest
 from cell import ARM, CAMERAS, COMMANDS, SPACE, Cell
 from ros_testing import Graph, Process, wait_until
 
-from sarnn_ros.data.session import why_left_out
+from sarnn_ros.data.session import read_back
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.spec import load_spec
 
@@ -95,7 +95,7 @@ def bags(cell: Cell, proposed: Path, sarnn: Sarnn, graph: Graph) -> Path:
         cell.demonstrate()
         assert graph.trigger(f"{name}/label_success").success
         # Without a core for a moment a recording has a hole, and is made again.
-        if why_left_out(kept()[-1], load_spec(proposed)) is not None:
+        if read_back(kept()[-1], load_spec(proposed))[0] is not None:
             assert graph.trigger(f"{name}/discard_episode").success
         if len(kept()) == EPISODES:
             break

@@ -20,7 +20,7 @@ from sarnn_ros.data.dataset import Episode
 from sarnn_ros.data.places import PICTURE
 from sarnn_ros.data.reading import read_bag
 from sarnn_ros.data.record import read_index
-from sarnn_ros.data.session import Channel, Session, channels, why_left_out
+from sarnn_ros.data.session import Channel, Session, channels, read_back
 from sarnn_ros.errors import ConfigError, DecodeError
 from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.spec import Spec, parse_spec
@@ -340,7 +340,7 @@ def test_a_label_is_of_the_episode_that_it_ends(session: Session, monkeypatch):
 
 def test_what_is_left_out_in_part_is_said_so(tmp_path: Path):
     bag = make.recording(drop_images=range(20, 31)).write(tmp_path / "bag")
-    why = why_left_out(bag, make.spec(episodes={"times": [[0, 0.5], [0.5, 2.0]]}))
+    why, _ = read_back(bag, make.spec(episodes={"times": [[0, 0.5], [0.5, 2.0]]}))
     assert why is not None and why.startswith("left out of training in part: a hole")
 
 
