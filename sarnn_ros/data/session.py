@@ -82,7 +82,8 @@ class Channel:
     def measured_rate(self, steady_ns: int) -> float:
         """Hz, over the last `RATE_WINDOW_SECONDS`."""
         since = steady_ns - round(RATE_WINDOW_SECONDS * NANOSECONDS)
-        recent = [time for time in self.arrivals if time >= since]
+        # A copy: meanwhile another thread adds to it.
+        recent = [time for time in tuple(self.arrivals) if time >= since]
         span_ns = recent[-1] - recent[0] if recent else 0
         return (len(recent) - 1) * NANOSECONDS / span_ns if span_ns > 0 else 0.0
 

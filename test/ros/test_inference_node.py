@@ -282,7 +282,7 @@ def test_the_guard_refuses_then_latches(check, policy, start_node, make_robot, w
     wait(latched, lambda: node.output)
     # Diagnostics may come just before the log.
     node.wait_for("call ~/reset, then ~/start: refused 5 times in 5 ticks, the last: command ref")
-    said = r"joint1: the (commanded position|step|commanded velocity|commanded accel)"
+    said = r"joint[12]: the (commanded position|step|commanded velocity|commanded accel)"
     wait(lambda: re.search(said, node.output), lambda: node.output)
     assert len(robot.commands) <= 1, "the first acceleration is from rest"
 

@@ -71,6 +71,20 @@ class Bench:
         return np.array([command.position for _, command in self.sent])
 
 
+def test_stopped_while_a_command_is_checked():
+    """The process may be stopped after the clock was read, and go on with what was fresh then."""
+    bench = Bench(interval=0)
+    check = bench.limiter.check_step
+
+    def stopped(*given):
+        bench.now += 3 * PERIOD
+        return check(*given)
+
+    bench.limiter.check_step = stopped
+    refused = bench.go(0.1, 1.0)
+    assert refused.code == "late" and not bench.sent
+
+
 def test_without_a_rate_each_command_goes_out_as_it_is():
     bench = Bench(interval=0)
     assert bench.interpolator.ticker is None and Bench().interpolator.ticker is not None

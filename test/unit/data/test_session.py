@@ -62,6 +62,25 @@ def test_rates(rate: float, at: int, words: str | None):
     assert words is None or words in found[0]
 
 
+def test_a_rate_is_measured_while_messages_arrive():
+    """In another thread; once `sarnn teach` ended by it."""
+    channel, stop = Channel("joints", KIND), threading.Event()
+
+    def arrive():
+        while not stop.is_set():
+            channel.arrived(time.monotonic_ns(), b"")
+
+    thread = threading.Thread(target=arrive)
+    thread.start()
+    try:
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            channel.measured_rate(time.monotonic_ns())
+    finally:
+        stop.set()
+        thread.join()
+
+
 def test_a_message_that_training_would_refuse():
     (problem,) = problems(Channel("joints", KIND, checks=[unusable]), [("arm", KIND)])
     assert "unusable: no joint 'a'" in problem
