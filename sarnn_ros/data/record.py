@@ -9,13 +9,13 @@ Messages are stored as they came, never serialized again. What was recorded is o
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from rosbags.interfaces import Qos
+from rosbags.interfaces import Connection, Qos
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from sarnn_ros.data.bags import LABEL
@@ -46,12 +46,7 @@ class EpisodeWriter:
     last_ns: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        unknown = [kind for kind, _ in self.topics.values() if kind not in TYPES.fielddefs]
-        if unknown:
-            raise ConfigError(
-                f"types without a definition: {', '.join(unknown)}",
-                remedy="record such topics with 'ros2 bag record'",
-            )
+        _check_types(kind for kind, _ in self.topics.values())
         self._writer = Writer(self.path, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
         try:
             self._writer.open()
@@ -59,15 +54,22 @@ class EpisodeWriter:
             raise ConfigError(
                 f"cannot be written: {error}", where=self.path, remedy="choose another folder"
             ) from error
-        self._connections = {
-            topic: self._writer.add_connection(
-                topic, kind, typestore=TYPES, offered_qos_profiles=list(profiles)
-            )
-            for topic, (kind, profiles) in self.topics.items()
-        }
-        self.counts = dict.fromkeys(self.topics, 0)
+        self._connections: dict[str, Connection] = {}
+        for topic, (kind, profiles) in self.topics.items():
+            self.add(topic, kind, profiles)
         add_checksums(self._writer)
         self._flushed = time.monotonic()
+
+    def add(self, topic: str, kind: str, profiles: Sequence[Qos]) -> None:
+        """A topic that has no message so far; some appear while an episode is recorded.
+
+        :raises ConfigError: the type is unknown.
+        """
+        _check_types([kind])
+        self._connections[topic] = self._writer.add_connection(
+            topic, kind, typestore=TYPES, offered_qos_profiles=list(profiles)
+        )
+        self.counts[topic] = 0
 
     def write(self, topic: str, receive_ns: int, raw: bytes) -> None:
         """:param raw: the serialized message (CDR)."""
@@ -90,6 +92,15 @@ class EpisodeWriter:
     def close(self) -> None:
         """Finish the bag, with index and metadata.yaml."""
         self._writer.close()
+
+
+def _check_types(kinds: Iterable[str]) -> None:
+    unknown = [kind for kind in kinds if kind not in TYPES.fielddefs]
+    if unknown:
+        raise ConfigError(
+            f"types without a definition: {', '.join(unknown)}",
+            remedy="record such topics with 'ros2 bag record'",
+        )
 
 
 def throw_away(bag: Path) -> None:

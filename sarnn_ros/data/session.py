@@ -329,6 +329,13 @@ class Session:
             self._unusable.clear()
             return self.log(f"recording {name}")
 
+    def add(self, topic: str, kind: str, profiles: Sequence[Qos]) -> None:
+        """Record this topic, too, if an episode is running: a node that runs the policy may have
+        been started since it began, and says from then on who leads."""
+        with self._lock:
+            if self._writer is not None and topic not in self._writer.counts:
+                self._writer.add(topic, kind, profiles)
+
     def write(self, topic: str, receive_ns: int, raw: bytes) -> None:
         """Keep a message, if an episode with this topic is running.
 

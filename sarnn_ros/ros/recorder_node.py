@@ -313,6 +313,7 @@ class RecorderNode(Node):
 
         lose = partial(self._losses.add, topic)
         kind = message_class(channel.type)
+        self.session.add(topic, channel.type, [_qos(one) for one in offered])
         subscribe_counting_losses(self, kind, topic, take, qos, lose, raw=True)
         self._subscribed.add(topic)
 

@@ -116,6 +116,26 @@ def test_records_what_was_sent_and_training_reads_it(recorder, graph: Graph, mak
     assert process.stop(signal.SIGINT) == 0, process.output
 
 
+def test_a_policys_node_may_start_while_it_is_recorded(recorder, graph: Graph, make_robot, wait):
+    """Who leads is kept from then on, or a run would be taken for a demonstration."""
+    from std_msgs.msg import Bool
+
+    _, out, name = recorder
+    space = name.rpartition("/")[0]
+    make_robot(JOINTS, START, namespace=f"{space}/")
+    ready(graph, name)
+    assert graph.trigger(f"{name}/start_episode").success
+    leads = graph.node.create_publisher(Bool, f"{space}/sarnn/takeover", 10)
+    wait(leads.get_subscription_count, "the recorder has found it")
+    for _ in range(3):
+        leads.publish(Bool(data=False))
+    wait(lambda: leads.wait_for_all_acked(), "they have come")
+    assert graph.trigger(f"{name}/stop_episode").success
+    graph.node.destroy_publisher(leads)
+    with Bag(out / "episode_000") as bag:
+        assert bag.topics[f"{space}/sarnn/takeover"].count == 3
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
 def test_what_was_recorded_survives(number: int, recorder, graph: Graph, make_robot, wait):
     process, out, name = recorder

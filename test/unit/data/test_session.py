@@ -234,6 +234,20 @@ def test_of_a_bag_with_a_takeover_what_the_person_did_is_learnt(session: Session
     assert episode.led is not None and 8 <= episode.led.sum() <= 10
 
 
+def test_who_leads_is_kept_of_a_node_that_starts_while_recording(session: Session):
+    record(session, 0)
+    for _ in range(2):  # said again, it changes nothing
+        session.add("/sarnn/takeover", "std_msgs/msg/Bool", [])
+    for row in range(20):
+        leads = make.STORE.types["std_msgs/msg/Bool"](data=row > 5)
+        raw = make.STORE.serialize_cdr(leads, "std_msgs/msg/Bool")
+        session.write("/sarnn/takeover", make.START + row * make.SECOND // 10, bytes(raw))
+    session.stop()
+    session.add("/sarnn/takeover", "std_msgs/msg/Bool", [])  # between episodes: nothing to do
+    ((episode,), report) = read_bag(session.out / "episode_000", make.spec())
+    assert report.verdict == "sound" and episode.led is not None and episode.led.sum() > 8
+
+
 def test_a_topic_that_dies_while_recording_is_said_at_once_and_at_the_end(session: Session):
     record(session, 0)
     (said,) = session.silent({"/image_raw": 0.6})
