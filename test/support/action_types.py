@@ -59,6 +59,9 @@ def provide(environment: dict[str, str], package: str, sources: Path) -> None:
     if not _old_empy():
         pytest.skip(f"no {package}, and rosidl needs empy<4 to make it: pip install 'empy<4'")
     out = _built(sources, package)
+    # Where the repository is on the path, its folder of that name may have been imported.
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]
     sys.path.append(str(out))
     importlib.invalidate_caches()
     for kind in GENERATED:  # this process has read its LD_LIBRARY_PATH already
