@@ -30,8 +30,8 @@ from sarnn_ros.spec import (
 
 #: Messages of these types are looked at.
 TYPES = (*IMAGE_TYPES, JOINT_STATE_TYPE, TRAJECTORY_TYPE, *ARRAY_TYPES)
-#: What our node draws for people; a policy must not look at it.
-PICTURES = ("attention_overlay", "predicted_image", "predicted_beside")
+#: What our nodes draw for people; a policy must not look at it.
+PICTURES = ("attention_overlay", "predicted_image", "predicted_beside", "places")
 #: Holds the URDF: the last part of the topic's name, and its type.
 DESCRIPTION, DESCRIPTION_TYPE = "robot_description", "std_msgs/msg/String"
 #: EIPL's, Hz.

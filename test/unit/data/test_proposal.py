@@ -81,14 +81,17 @@ def test_commands_and_compressed_twins(tmp_path: Path):
     assert spec.joints[0].topic == "/joint_states"
 
 
-def test_a_controllers_reference_is_no_second_arm_and_a_drawn_picture_no_camera(tmp_path: Path):
+@pytest.mark.parametrize("drawn", ["/sarnn/attention_overlay", "/recorder/places"])
+def test_a_controllers_reference_is_no_second_arm_and_a_drawn_picture_no_camera(
+    drawn: str, tmp_path: Path
+):
     made = make.recording()
     for index in range(200):
         stamp = START + index * 10 * MS
         lead = make.joint_state(stamp, [index / 100 + 0.3, -index / 100 + 0.3])
         made.add("/joint_references", make.JOINTS, stamp + MS, lead)
         image = make.image(stamp, np.zeros((12, 16, 3), np.uint8), "rgb8")
-        made.add("/sarnn/attention_overlay", make.IMAGE, stamp + MS, image)
+        made.add(drawn, make.IMAGE, stamp + MS, image)
     spec = propose_spec(made.write(tmp_path / "bag")).spec
     assert [one.topic for one in spec.joints] == ["/joint_states"] and not spec.joints[0].prefix
     assert (spec.target, spec.command.topic) == ("command", "/joint_references")
