@@ -187,7 +187,7 @@ def test_features_of_one_set_of_images_are_kept_at_once(monkeypatch: pytest.Monk
     branch.pos_encoder[3].register_forward_hook(keep)
     images = [torch.rand(8, 3, 20, 20) for _ in range(8)]
     with torch.no_grad():
-        make_candidates(branch, images, no_motions(8), 1.0, EXEMPLARS, 0, trainer.generator)
+        make_candidates(branch, images, no_motions(8), 1.0, EXEMPLARS, False, trainer.generator)
     assert len(alive) > 8
     assert max(alive) <= 3  # one is made while the one before is still there
 
@@ -245,7 +245,7 @@ def test_where_other_things_lie_about_exemplars_are_of_what_the_motions_follow()
                 torch.Generator().manual_seed(seed),
             )
             with torch.no_grad():
-                found = make_candidates(model.branches[0], sets, motions, 1.0, 32, 16, generator)
+                found = make_candidates(model.branches[0], sets, motions, 1.0, 32, True, generator)
             middles = torch.from_numpy(places[:, None] + 1.5)
             off = found.points[0] * torch.tensor([33, 25]) + 3 - middles
             best.append(float((off.abs().amax(2) < 3).double().mean(0).sort().values[-4]))
@@ -437,7 +437,7 @@ def test_what_follows_an_object_goes_all_the_way(seed: int) -> None:
             no_motions(len(data)),
             1.0,
             EXEMPLARS,
-            0,
+            False,
             trainer.generator,
         )
     columns = found.points[0, :, :, 0].numpy()
@@ -469,7 +469,7 @@ def test_the_layers_below_are_not_linear_on_the_images() -> None:
         branch = trainer.model.branches[-1]
         with torch.no_grad():
             untouched += one_signed(branch)
-            make_candidates(branch, [images], no_motions(25), 1.0, 32, 0, trainer.generator)
+            make_candidates(branch, [images], no_motions(25), 1.0, 32, False, trainer.generator)
             drawn += one_signed(branch)
     assert untouched >= 8
     assert drawn == 0
