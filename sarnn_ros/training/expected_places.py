@@ -4,7 +4,8 @@
 
 A filter that finds a thing in most episodes, and something else in the others, has places that
 the trajectories tell, but for the others. A robust regression of the places on the trajectories
-shows in how many episodes it is so.
+shows in how many episodes it is so. Many such filters are on the same thing, each in other
+episodes: together they tell where it is in nearly all.
 """
 
 from __future__ import annotations
@@ -27,6 +28,17 @@ RIDGE = 0.01
 SCALES, ROUNDS = (8.0, 4.0, 2.0, 2.0, 2.0), 3
 #: A place is as expected if it is no further off, cells.
 MAX_MISS = 3.0
+#: How much expected places must deviate between the episodes, cells.
+MIN_PLACE_DEVIATION = 1.5
+#: Things that are looked for, and the share of the episodes in which the best filter of a thing
+#: must find it; of another filter of the same thing. Places at random are within `MAX_MISS` of the
+#: expected one in 13 to 24 % of 45 episodes.
+MAX_THINGS, MIN_FIRST_SHARE, MIN_SHARE = 4, 0.35, 0.25
+#: Two filters are on one thing if their expected places differ by the same in half of the
+#: episodes, to so many cells, and no more than by so many.
+MAX_DEVIATION, MAX_OFFSET = 1.5, 10.0
+#: Share of a thing's filters, by what they find, of which one must have found it in an episode.
+MIN_VOTES = 0.2
 
 
 class Told(NamedTuple):
@@ -53,8 +65,8 @@ def tell(wanted: Array, starts: Array, device: torch.device) -> Told:
 
 
 def expected_places(places: Tensor, told: Told) -> tuple[Tensor, Tensor]:
-    """By a regression in which large misses hardly count: how far each place is from the one that
-    the other episodes let expect, (E, M), and the mean deviation of what the motions tell, (M,).
+    """By a regression in which large misses hardly count: where the other episodes let expect each
+    place, (E, M, 2), and the mean deviation of what the motions tell, (M,).
 
     Weighted least squares, repeated with weights by the misses (Holland and Welsch 1977): the
     square of Cauchy's.
@@ -71,9 +83,42 @@ def expected_places(places: Tensor, told: Told) -> tuple[Tensor, Tensor]:
             gram += weight.sum(0).reshape(-1, 1, 1) * ridge
             inverse = torch.linalg.inv(gram)
             slope = inverse @ torch.einsum("em,ek,emd->mkd", weight, inputs, places)
-            miss = (places - torch.einsum("ek,mkd->emd", inputs, slope)).norm(dim=2)
+            off = places - torch.einsum("ek,mkd->emd", inputs, slope)
             own = weight * torch.einsum("ek,mkl,el->em", inputs, inverse, inputs)
-            weight = (1 + (miss / scale) ** 2) ** -2
+            weight = (1 + (off.norm(dim=2) / scale) ** 2) ** -2
     columns = slice(1, 1 + told.motions.shape[1])
     moved = torch.einsum("ek,mkd->emd", told.motions, slope[:, columns])
-    return miss / (1 - own).clamp(min=0.2), moved.abs().sum(2).mean(0)
+    expected = places - off / (1 - own).clamp(min=0.2).unsqueeze(2)
+    return expected, moved.abs().sum(2).mean(0)
+
+
+def as_expected(places: Tensor, expected: Tensor) -> Tensor:
+    """Whether places (E, M, 2) are, bool (E, M)."""
+    return (places - expected).norm(dim=2) < MAX_MISS
+
+
+def find_things(places: Tensor, told: Told) -> tuple[Tensor, Tensor]:
+    """Where up to `MAX_THINGS` T things are that the trajectories follow, (E, T, 2), cells, and
+    in which episodes some filter has found them there, bool (E, T).
+
+    :param places: of M filters, (E, M, 2), cells.
+    """
+    expected, deviation = expected_places(places, told)
+    found = as_expected(places, expected)
+    share = found.to(places).mean(0) * (deviation > MIN_PLACE_DEVIATION)
+    left = share.clone()
+    where, sure = [places[:, :0]], [found[:, :0]]
+    while len(where) <= MAX_THINGS and left.max() >= MIN_FIRST_SHARE:
+        first = int(left.argmax())
+        apart = expected - expected[:, first : first + 1]
+        offset = apart.median(0).values
+        varies = (apart - offset).norm(dim=2).median(0).values
+        same = (varies < MAX_DEVIATION) & (offset.norm(dim=1) < MAX_OFFSET) & (share > MIN_SHARE)
+        same[first] = True
+        weight = share[same] * found[:, same]
+        votes = weight.sum(1)
+        at = ((places - offset)[:, same] * weight.unsqueeze(2)).sum(1)
+        where.append((at / votes.clamp(min=1e-9).unsqueeze(1)).unsqueeze(1))
+        sure.append((votes > MIN_VOTES * share[same].sum()).unsqueeze(1))
+        left[same] = 0
+    return torch.cat(where, 1), torch.cat(sure, 1)

@@ -51,12 +51,6 @@ class Recipe:
     #: and 0.8 % (Fetch pick-and-place, two cameras); with them 3 to 10 % (the same, Meta-World's
     #: pick-place, lift).
     min_share_for_clutter: float = 0.02
-    #: There, share of the patches that filters are made for which are chosen by whether the
-    #: trajectories tell their places. Meta-World's pick-place with other things: of 192 filters 10
-    #: to 18 are on the block instead of 1 to 4, and a linear plan from the first points succeeds
-    #: in 20 and 22 of 30 trials for 2 and 10 (two seeds; no policy was trained). Fetch
-    #: pick-and-place: 21 of 60 for 10 (one seed).
-    exemplar_share_by_motions: float = 0.5
     #: Of a camera's points, one per so many episodes is chosen for what it explains, and so many
     #: at least; more fit by chance. Coffee push, 25 demonstrations: 37, 39, 37 of 50 for 39, 21.
     episodes_per_chosen_point: int = 6
