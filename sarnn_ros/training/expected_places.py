@@ -94,7 +94,8 @@ def expected_places(places: Tensor, told: Told) -> tuple[Tensor, Tensor]:
 
 def as_expected(places: Tensor, expected: Tensor) -> Tensor:
     """Whether places (E, M, 2) are, bool (E, M)."""
-    return (places - expected).norm(dim=2) < MAX_MISS
+    misses: Tensor = (places - expected).norm(dim=2)
+    return misses < MAX_MISS
 
 
 def find_things(places: Tensor, told: Told) -> tuple[Tensor, Tensor]:
