@@ -228,6 +228,19 @@ def test_how_a_goal_ends_is_told_and_is_no_fault(
     assert client.action.news[0] is well and not client.latched
 
 
+def test_a_goal_that_does_not_end_is_told_once(serve, connect, wait, monkeypatch):
+    """A controller that was switched off takes goals, and never ends them."""
+    monkeypatch.setattr("sarnn_ros.ros.gripper_action.LONG_SECONDS", 0.5)
+    server = serve("gripper_command", "/long/gripper")
+    client = connect("gripper_command", "/long/gripper")
+    client.action.want(CLOSED)
+    told = (False, "closes to 0.7 for 0.5 s already: is its controller switched off?")
+    wait(lambda: client.action.news == told, lambda: client.action.news)
+    assert client.action.get_subscription_count() and not client.latched
+    server.end("succeed", position=CLOSED, reached_goal=True)
+    wait(lambda: client.action.news == (True, "is closed: at 0.7"), lambda: client.action.news)
+
+
 def test_somebody_else_who_commands_it_is_told(graph, serve, connect, wait):
     from action_msgs.srv import CancelGoal
 
