@@ -111,9 +111,7 @@ class Parts:
             period_ns, interval_ns, now.interpolation, self.outlet, self.gripper.indices
         )
         rows, grips = list(spec.command_indices), map(names.index, now.gripper.joints)
-        self.watch = ObservationWatch(
-            now.watch, sizes, rows, names, limits.max_step, self.gripper.indices
-        )
+        self.watch = ObservationWatch(now.watch, sizes, rows, names, limits.max_step)
         self.following = FollowingWatch(now.watch.still_ticks, names, limits.max_step, list(grips))
         self.effort = EffortWatch(
             envelope.effort,

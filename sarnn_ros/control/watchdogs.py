@@ -56,8 +56,6 @@ class ObservationWatch:
     :param sizes: (width, height) of each camera's source image in training.
     :param indices: of the commanded joints, in the state.
     :param max_step: their largest step, rad or m.
-    :param exempt: rows of those that may jump: of a two-valued gripper. Mock hardware is at once
-        where it is sent.
     """
 
     def __init__(
@@ -67,12 +65,10 @@ class ObservationWatch:
         indices: list[int],
         names: tuple[str, ...],
         max_step: NDArray[np.float64],
-        exempt: Sequence[int] = (),
     ) -> None:
         self._settings = settings
         self._sizes = sizes
         self._indices = indices
-        self._exempt = list(exempt)
         self._names = names
         self._max_step = np.maximum(max_step, MIN_LARGEST_STEP)
         self.reset()
@@ -96,7 +92,6 @@ class ObservationWatch:
     def _check_jump(self, changes: NDArray[np.float64], faults: Faults) -> None:
         limit = JUMP_STEPS
         steps = changes / self._max_step
-        steps[self._exempt] = 0.0
         worst = int(steps.argmax())
         if steps[worst] > limit:
             faults.hard["jump"] = (

@@ -219,9 +219,11 @@ def test_a_gripper_controller_that_is_switched_off_takes_goals_and_never_ends_th
 
 
 def test_a_run_whose_gripper_is_at_once_where_it_is_sent(
-    policy, manager, gripper, start_node, make_robot, wait
+    make_policy, manager, gripper, start_node, make_robot, wait
 ):
-    """The arm by its controller, the hand by its own, all states from one broadcaster."""
+    """The arm by its controller, the hand by its own, all states from one broadcaster. In the
+    demonstrations the hand took more than a second."""
+    slow = make_policy(max_step=(0.3, 0.3, 0.1))
     name, client = gripper("free")
     client.action.want(OPEN)
     wait(lambda: client.action.news == (True, "is open: at -0.8"), lambda: client.action.news)
@@ -236,7 +238,8 @@ def test_a_run_whose_gripper_is_at_once_where_it_is_sent(
     ]  # fmt: skip
     kind = "parallel_gripper_command" if name.startswith("parallel") else "gripper_command"
     node = start_node(
-        *(word for one in remaps for word in ("-r", one)), policy=policy,
+        *(word for one in remaps for word in ("-r", one)),
+        policy=slow,
         command_interface="joint_trajectory", start__margin=1.0, gripper__joints=["gripper"],
         gripper__interface=kind, gripper__open=[OPEN], gripper__closed=[CLOSED],
     )  # fmt: skip
