@@ -167,7 +167,8 @@ def _describe(
     topic: str, messages: int, void: int, arrivals: tuple[array[int], array[int]]
 ) -> StreamReport:
     stamps, received = (np.array(known, dtype=np.int64) for known in arrivals)
-    steps = np.diff(stamps)
+    # Where rosbag2 compresses messages in several threads, a bag has them out of order.
+    steps = np.diff(stamps[np.argsort(received, kind="stable")])
     ahead = steps[steps > 0] / NANOSECONDS
     latency = np.median(received - stamps) if len(stamps) else 0
     return StreamReport(

@@ -26,6 +26,9 @@ from sarnn_ros.ros.messages import message_class
 
 #: So long a server may take to answer a goal, or to end one that is cancelled, s.
 ANSWER_SECONDS = 3.0
+#: A goal that has not ended for so long is told: a controller that was switched off takes goals,
+#: and never ends them, s.
+LONG_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -129,6 +132,7 @@ class _Goal:
     """One that was sent and has not ended.
 
     :param deadline: of the answer that is waited for, by `time.monotonic`.
+    :param overdue: it was told that it takes long.
     """
 
     position: float
@@ -136,6 +140,7 @@ class _Goal:
     deadline: float
     handle: Any = None
     cancelled: bool = False
+    overdue: bool = False
     since: float = field(default_factory=time.monotonic)
 
 
@@ -204,6 +209,13 @@ class GripperAction:
         elif time.monotonic() > goal.deadline:
             what = "end the goal that was cancelled" if goal.cancelled else "answer a goal"
             self._give_up(f"did not {what} within {ANSWER_SECONDS:g} s")
+        elif not goal.overdue and time.monotonic() > goal.since + LONG_SECONDS:
+            goal.overdue = True
+            self._say(
+                "warning",
+                f"{self._verb(goal)} to {goal.position:g} for {LONG_SECONDS:g} s already: is its "
+                "controller switched off?",
+            )
 
     def destroy(self) -> None:
         """The goal in progress goes on: what the gripper holds is not dropped."""

@@ -4,6 +4,7 @@
 every folder's conftest is called `conftest` and only one of them can be imported by that name."""
 
 from arms import make_arms  # noqa: F401
+from gripper_client import connect  # noqa: F401
 from ros_testing import (  # noqa: F401
     domain,
     environment,

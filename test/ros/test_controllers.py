@@ -9,27 +9,12 @@ import array
 
 import numpy as np
 import pytest
+from circling import DELAYS, SETPOINTS, START, compared, go_round
 from controlled_robot import CYCLE_NS, ControlledRobot
-from controllers import ForwardController, Parameters, TrajectoryController, jerk, rms
-from policies import make_linear
+from controllers import ForwardController, Parameters, TrajectoryController
 from ros_testing import JOINTS, SECOND
 
 pytestmark = pytest.mark.slow
-
-#: The policy moves the first two joints in a circle, rad and s.
-CENTRE, RADIUS, ROUND = 0.3, 0.2, 2.5
-CYCLE_MS = CYCLE_NS // 1_000_000
-PERIOD = SECOND // 10
-SETPOINTS = 50  # per second, for forward_position
-#: Names of the interfaces, and how long after its arrival a set-point is to be reached.
-DELAYS = {"joint_trajectory": PERIOD, "forward_position": SECOND // SETPOINTS}
-
-
-def go_round(model) -> None:
-    angle = 2.0 * np.pi * PERIOD / SECOND / ROUND
-    turn = np.zeros((3, 3))
-    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-    make_linear(model, turn, 0.62)  # 0.3 rad, normalised
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +36,7 @@ def arms(make_policy, start_node, make_robot, wait):
     for interface, controller in controllers.items():
         robot = make_robot(
             JOINTS,
-            (CENTRE + RADIUS, CENTRE, CENTRE),
+            START,
             ControlledRobot,
             interface=interface,
             namespace=f"/{interface}/",
@@ -66,38 +51,6 @@ def arms(make_policy, start_node, make_robot, wait):
     for robot, node in made.values():
         wait(lambda robot=robot: robot.commands, lambda node=node: node.output)
     return made
-
-
-def compared(robot, delay_ns: int) -> tuple[float, float]:
-    """How far the arm is from where it would be if it were commanded the circle itself, rad, and
-    how many times more it jerks: in the best second so far, since a busy machine delays messages.
-
-    The plane of the two joints is that of complex numbers.
-    """
-    with robot.record:
-        commands, passed = list(robot.commands), list(robot.passed)
-    told_ns = np.array([command.at_ns + delay_ns for command in commands])
-    told = np.array([complex(*command.position[:2]) for command in commands])
-    at_ns = np.array([time_ns for time_ns, _ in passed])
-    here = np.array([complex(*position[:2]) for _, position in passed])
-    middle, speed = complex(CENTRE, CENTRE), 2.0 * np.pi / ROUND
-    best = np.inf, np.inf
-    for end_ns in range(told_ns[0] + 2 * SECOND, at_ns[-1], SECOND // 5):
-        set_points, cycles = (
-            (times > end_ns - SECOND) & (times <= end_ns) for times in (told_ns, at_ns)
-        )
-        if set_points.sum() < 5:
-            continue
-        # The circle through the set-points, and how the arm's lag turns it.
-        turns = np.exp(1j * speed * (told_ns[set_points] - end_ns) / SECOND)
-        radius = np.mean((told[set_points] - middle) / turns)
-        lag = 1.0 / (1.0 + 0.5j * speed * robot.lag) ** 2
-        turns = np.exp(1j * speed * (at_ns[cycles] - end_ns) / SECOND)
-        reference = middle + lag * radius * turns
-        off = rms(here[cycles] - reference)
-        jerky = jerk(here[cycles], CYCLE_MS) / jerk(reference, CYCLE_MS)
-        best = min(best[0], off), min(best[1], jerky)
-    return best
 
 
 @pytest.mark.parametrize(

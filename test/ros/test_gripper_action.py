@@ -6,19 +6,18 @@ is said of how it ends. The types are those installed, or such as have the same 
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import action_types
 import numpy as np
 import pytest
-from ros_testing import JOINTS, small_spec, wait_until
+from gripper_client import CLOSED, OPEN, in_executor
+from ros_testing import JOINTS, small_spec
 
 pytestmark = [pytest.mark.slow]
 
 TYPES = Path(action_types.__file__).parent / "interfaces"
 START = (0.3, 0.3, 0.3)
-OPEN, CLOSED = -0.8, 0.7
 GRIPPER = {
     "gripper__joints": ["gripper"],
     "gripper__interface": "gripper_command",
@@ -31,11 +30,6 @@ GRIPPER = {
 def types(environment):
     for package in ("control_msgs", "franka_msgs"):
         action_types.provide(environment, package, TYPES / package)
-
-
-def in_executor(graph, work):
-    """Destroy nothing that a callback under way uses."""
-    wait_until(graph.node.executor.create_task(work).done, "the executor")
 
 
 class Server:
@@ -104,48 +98,6 @@ def serve(graph):
     yield make
     for server in servers:
         server.close()
-
-
-class Client:
-    """A `GripperAction`, and what it told."""
-
-    def __init__(self, graph, interface, name, late_s=30.0, **ends):
-        from sarnn_ros.ros.gripper_action import Ends, GripperAction
-
-        self.may, self.latched, self._graph = True, [], graph
-        given = {"effort": 40.0, "velocity": 0.0, **ends}
-        self.action = GripperAction(
-            graph.node,
-            name,
-            interface,
-            Ends("gripper", OPEN, CLOSED, **given),
-            late_s,
-            self._permission,
-            lambda code, text: self.latched.append((code, text)),
-        )
-        self._timer = graph.node.create_timer(0.05, self.action.look)
-
-    @contextmanager
-    def _permission(self):
-        yield self.may
-
-    def close(self):
-        self._graph.node.destroy_timer(self._timer)
-        in_executor(self._graph, self.action.destroy)
-
-
-@pytest.fixture
-def connect(graph, wait):
-    clients = []
-
-    def make(*arguments, **options):
-        clients.append(Client(graph, *arguments, **options))
-        wait(clients[-1].action.get_subscription_count, "the action server")
-        return clients[-1]
-
-    yield make
-    for client in clients:
-        client.close()
 
 
 def pause(seconds=0.4):
@@ -226,6 +178,19 @@ def test_how_a_goal_ends_is_told_and_is_no_fault(
     server.end(how, **result)
     wait(lambda: re.search(words, client.action.news[1]), lambda: client.action.news)
     assert client.action.news[0] is well and not client.latched
+
+
+def test_a_goal_that_does_not_end_is_told_once(serve, connect, wait, monkeypatch):
+    """A controller that was switched off takes goals, and never ends them."""
+    monkeypatch.setattr("sarnn_ros.ros.gripper_action.LONG_SECONDS", 0.5)
+    server = serve("gripper_command", "/long/gripper")
+    client = connect("gripper_command", "/long/gripper")
+    client.action.want(CLOSED)
+    told = (False, "closes to 0.7 for 0.5 s already: is its controller switched off?")
+    wait(lambda: client.action.news == told, lambda: client.action.news)
+    assert client.action.get_subscription_count() and not client.latched
+    server.end("succeed", position=CLOSED, reached_goal=True)
+    wait(lambda: client.action.news == (True, "is closed: at 0.7"), lambda: client.action.news)
 
 
 def test_somebody_else_who_commands_it_is_told(graph, serve, connect, wait):

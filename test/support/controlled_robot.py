@@ -21,11 +21,12 @@ class ControlledRobot(Robot):
     """See the module. Each message counts from the cycle after it came.
 
     :param lag: by which the arm trails a moving command, s.
-    :ivar passed: time and position of each cycle.
+    :ivar passed: time and position of each cycle, `spacing_ms` apart.
     """
 
     controller: TrajectoryController | ForwardController | None = None
     lag: float = 0.06
+    spacing_ms: int = CYCLE_NS // 1_000_000
 
     def __post_init__(self) -> None:
         assert self.controller is not None

@@ -252,6 +252,21 @@ def test_a_refused_command_does_not_move_a_two_valued_gripper():
     assert not bench.sent[-1].velocity.any() and bench.sent[-1].position[1] == 0.9, "the hold"
 
 
+@pytest.mark.parametrize("two_valued", [True, False])
+def test_a_gripper_of_mock_hardware_is_at_once_where_it_is_sent(two_valued):
+    gripper = {"gripper__joints": ["b"]}
+    if two_valued:
+        gripper |= {"gripper__open": [0.0], "gripper__closed": [0.9]}
+    bench = Bench(start__margin=1.0, **gripper)
+    observe = bench.observe
+    bench.control.parts.buffer.observe = lambda label: replace(
+        observe(label), jumps=np.array([0.0, 0.9])
+    )
+    bench.control.start()
+    bench.run(3)
+    assert bool(bench.control.faults.latched) is not two_valued
+
+
 @pytest.mark.parametrize(("age", "slow", "held"), [(0.05, 0.1, 1), (0.09, 0.1, 0), (0.09, 0.5, 1)])
 def test_a_hold_counts_the_age_of_the_measurement_not_of_the_tick(age, slow, held):
     """:param slow: the largest age of the second joint's messages, s; of the first's 0.1."""

@@ -125,6 +125,20 @@ class TestStorage:
         assert find_bags([tmp_path]) == [folder]
         assert_same(folder, reference)
 
+    @pytest.mark.parametrize("storage", [SQLITE, MCAP])
+    def test_in_the_order_in_which_rosbag2_compresses_them(self, storage, reference, tmp_path):
+        """With `--compression-mode message`, in several threads."""
+        messages = sorted(make.recording().messages, key=lambda item: item[2])
+        for row in range(0, len(messages) - 3, 4):
+            messages[row], messages[row + 3] = messages[row + 3], messages[row]
+        path = tmp_path / "bag"
+        make.write_messages(
+            path, messages, storage=storage, compression=CompressionMode.MESSAGE, qos=()
+        )
+        assert_same(path, reference)
+        _, report = read_bag(path, make.spec())
+        assert not any(stream.backwards for stream in report.streams)
+
     @pytest.mark.parametrize("compression", list(CompressionType))
     @pytest.mark.parametrize("chunked", [True, False])
     @pytest.mark.parametrize("indexed", [True, False])
