@@ -285,20 +285,29 @@ def test_in_a_file_beside_an_arms_own(ros2_launch, sim_policy, patient, graph, t
             content = content.replace(f'"{word}"', f'"{value}"')
         topics = ("image_raw", "joint_states", "joint_references")
         (tmp_path / name).write_text(content.replace("in TOPICS", f"in {topics}"))
-    sent = graph.collect(JointTrajectory, "/lab/controller/joint_trajectory")
+    topic = "/lab/controller/joint_trajectory"
+    sent = graph.collect(JointTrajectory, topic)
     launched = ros2_launch(tmp_path / "lab.launch.py")
     wait(lambda: graph.state("/lab/sarnn") == "active", lambda: launched.output)
-    recording = "/lab/recorder/start_episode"
-    wait(lambda: graph.trigger(recording).success, lambda: launched.output)
+    wait(  # once a second the recorder looks for who publishes
+        lambda: (
+            "recorder"
+            in {one.node_name for one in graph.node.get_subscriptions_info_by_topic(topic)}
+        ),
+        lambda: launched.output,
+    )
     started = graph.trigger("/lab/sarnn/start")
     assert started.success, started.message
-    wait(lambda: len(sent) >= 10, lambda: launched.output)
+    wait(lambda: graph.trigger("/lab/recorder/start_episode").success, lambda: launched.output)
+    before = len(sent)
+    wait(lambda: len(sent) >= before + 10, lambda: launched.output)
+    assert graph.trigger("/lab/recorder/stop_episode").success, launched.output
     launched.send(signal.SIGINT)
     assert ended(launched, wait) == 0, launched.output
     assert "a hold was sent" in launched.output
     with Bag(tmp_path / "bags" / "episode_000") as bag:
         counts = {topic: bag.topics[topic].count for topic in bag.topics}
-    assert counts["/lab/controller/joint_trajectory"] >= 5, counts
+    assert counts[topic] >= 5, counts
     assert counts["/lab/joint_states"] >= 50, counts
 
 
