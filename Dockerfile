@@ -33,5 +33,7 @@ RUN source "/opt/ros/$ROS_DISTRO/setup.bash" \
 # Nothing here needs root; a mounted policy must be readable by this user.
 RUN useradd --create-home sarnn
 USER sarnn
+# At docker's SIGTERM `ros2 launch` would end without its nodes, and they without a hold.
+STOPSIGNAL SIGINT
 ENTRYPOINT ["/entrypoint.sh"]
 CMD ["ros2", "launch", "sarnn_ros", "inference.launch.py", "--show-args"]

@@ -9,6 +9,7 @@ file that includes this one, `params_file`, and those of the arguments below tha
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -43,6 +44,9 @@ OBSERVED = {
 }
 #: Where a launch keeps the absolute topics that its nodes command.
 COMMANDED = "sarnn_ros_commanded_topics"
+#: Before the node's command. A SIGTERM ends `ros2 launch` without its nodes (ros2/launch#666), and
+#: so does a SIGKILL: the kernel then sends the node SIGTERM, at which it holds and ends.
+END_WITH_LAUNCH = "setpriv --pdeathsig TERM"
 # Fast DDS 2 (Humble, Jazzy) reads the first, Fast DDS 3 (Kilted and later) the second.
 FASTDDS_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
@@ -61,6 +65,12 @@ def _value(context, name):
 
 def _wants_rviz(context):
     return IfCondition(LaunchConfiguration("rviz")).evaluate(context)
+
+
+def _prefix(context):
+    """None where the user gives `launch-prefix`: a prefix from here would be taken instead."""
+    given = LaunchConfiguration("launch-prefix", default="").perform(context)
+    return None if given or not shutil.which("setpriv") else END_WITH_LAUNCH
 
 
 def observed(policy):
@@ -167,8 +177,10 @@ def _nodes(context):
     inference = LifecycleNode(
         package="sarnn_ros",
         executable="inference_node",
+        exec_name="inference_node",  # in launch's log; else that of the prefix
         name="sarnn",
         namespace=LaunchConfiguration("namespace"),
+        prefix=_prefix(context),
         output="screen",
         emulate_tty=True,
         additional_env=_environment(),

@@ -37,7 +37,7 @@ from rclpy.qos import (
     ReliabilityPolicy,
     qos_check_compatible,
 )
-from ros_testing import small_spec
+from ros_testing import JOINTS, small_spec
 
 from sarnn_ros.control.settings import DECLARATIONS, TYPE_NAMES, build_settings
 from sarnn_ros.share import FASTDDS_VARIABLES
@@ -309,6 +309,44 @@ def test_fastdds_of_both_generations_gets_the_profile() -> None:
     (node,) = run("inference.launch.py")
     assert set(node.environment) == set(FASTDDS_VARIABLES)
     assert all(Path(path).is_file() for path in node.environment.values())
+
+
+#: As launch does it: the node writes to a terminal, of which this process has the other end.
+PARENT = """
+import pty, subprocess, sys
+_, slave = pty.openpty()
+subprocess.Popen(sys.argv[1:], stdout=slave, stderr=slave).wait()
+"""
+
+
+@pytest.mark.usefixtures("one_by_one")
+def test_the_node_ends_with_a_launch_that_is_killed(
+    make_policy: Callable[..., Path],
+    launch: Callable[..., Any],
+    make_robot: Callable[..., Any],
+    wait: Callable[..., Any],
+) -> None:
+    (node,) = run("inference.launch.py")
+    if node.prefix is None:
+        pytest.skip("no setpriv: it comes with util-linux")
+    robot = make_robot(JOINTS, (0.3, 0.3, 0.3))
+    parent = launch(
+        *(sys.executable, "-c", PARENT, *node.prefix.split()),
+        *(sys.executable, "-m", "sarnn_ros.ros.inference_node", "--ros-args"),
+        *("-p", f"policy:={make_policy()}", "-p", "start_on_activate:=true"),
+        *("-p", "start.wait:=600.0", "-p", "watch.max_gap:=1.0"),
+    )
+    wait(lambda: len(robot.commands) >= 5, "commands")
+    parent.kill()
+    wait(lambda: not parent.session, lambda: f"left: {parent.session}")
+    robot.catch_up()
+    *_, last, hold = robot.commands
+    assert (hold.position == last.position).all(), "the hold comes last"
+
+
+def test_the_users_prefix_goes_before_ours() -> None:
+    (node,) = run("inference.launch.py", **{"launch-prefix": "gdb -ex run --args"})
+    assert node.prefix is None
 
 
 def test_demo_is_simulator_node_and_rviz(rviz2: None) -> None:

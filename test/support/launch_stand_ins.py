@@ -54,6 +54,7 @@ class Process:
     name: str | None = None
     namespace: str = ""
     arguments: list[str] = field(default_factory=list)
+    prefix: str | None = None
     #: In the order of the command: a file, or a file of these values for this node alone, or one
     #: value for every node of the process.
     parameter_rules: list[Path | dict[str, Any] | tuple[str, Any]] = field(default_factory=list)
@@ -110,8 +111,11 @@ def parameter(value: Any, context: Context) -> Any:
 @dataclass
 class LaunchConfiguration:
     name: str
+    default: str | None = None
 
     def perform(self, context: Context) -> str:
+        if self.default is not None:
+            return context.configurations.get(self.name, self.default)
         return context.configurations[self.name]  # undeclared: an error, as in the real one
 
 
@@ -264,8 +268,10 @@ class GroupAction:
 class Node:
     package: str
     executable: str
+    exec_name: str | None = None
     name: str | None = None
     namespace: Any = ""
+    prefix: str | None = None
     output: str = "log"
     emulate_tty: bool = False
     arguments: list[Any] = field(default_factory=list)
@@ -291,6 +297,7 @@ class Node:
                 executable=self.executable,
                 name=self.name,
                 namespace=resolve(self.namespace, context),
+                prefix=self.prefix,
                 arguments=[resolve(item, context) for item in self.arguments],
                 parameter_rules=rules,
                 remappings={

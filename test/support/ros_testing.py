@@ -29,6 +29,7 @@ from typing import Any
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
 
 import numpy as np
+import psutil
 import pytest
 from in_time import NotInTime
 
@@ -177,6 +178,16 @@ class Process:
 
     def send(self, number: int) -> None:
         self._popen.send_signal(number)
+
+    @property
+    def session(self) -> list[psutil.Process]:
+        """What runs of it and of all that it started, also when it has ended itself."""
+        found = []
+        for one in psutil.process_iter():
+            with suppress(ProcessLookupError, psutil.Error):
+                if os.getsid(one.pid) == self.pid and one.status() != psutil.STATUS_ZOMBIE:
+                    found.append(one)
+        return found
 
     def stop(self, number: int = signal.SIGINT, timeout: float = TIMEOUT) -> int:
         """Ask it to end, and its return code. Whoever does not end is killed."""
