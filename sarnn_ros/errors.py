@@ -9,7 +9,7 @@ the command line shows those with a traceback, and these without.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 __all__ = [
@@ -82,6 +82,15 @@ class TrainingError(SarnnError):
 
 class EnvironmentProblem(SarnnError):
     """Python, the platform or an optional dependency is not what is needed."""
+
+
+def outcome(work: Callable[[], str]) -> tuple[bool, str]:
+    """Whether somebody's order was carried out, and what to tell them: the answer, or what was
+    wrong. Other errors than those of the set-up and of the disk pass."""
+    try:
+        return True, work()
+    except (SarnnError, OSError) as error:
+        return False, str(getattr(error, "problem", error))
 
 
 def shorten(text: str, most: int = 1000) -> str:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from playwright.sync_api import expect, sync_playwright
 
+from sarnn_ros.processes import Child, children, free_domain
 from sarnn_ros.share import ros_environment, share_directory
-from sarnn_ros.sim.processes import Child, children, free_domain
 
 IMAGE = Path(__file__).parents[1] / "images" / "web.png"
 SARNN = [sys.executable, "-m", "sarnn_ros.cli.main"]

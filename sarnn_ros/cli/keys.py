@@ -10,6 +10,10 @@ import sys
 import termios
 import time
 import tty
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class Keys:
@@ -34,3 +38,9 @@ class Keys:
         ready, _, _ = select.select([sys.stdin], [], [], timeout)
         # Not sys.stdin.read: its buffer would hide further keys from select.
         return os.read(sys.stdin.fileno(), 1).decode(errors="replace") if ready else ""
+
+
+def show_answer(console: Console, text: str) -> None:
+    """What a key led to, or went wrong: `error: …`."""
+    style = "red" if text.startswith("error: ") else None
+    console.print(text, style=style, markup=False, highlight=False)

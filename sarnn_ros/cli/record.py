@@ -4,22 +4,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from sarnn_ros.cli.keys import Keys
+from sarnn_ros.cli.keys import Keys, show_answer
 from sarnn_ros.cli.options import prepare_ros
-
-if TYPE_CHECKING:
-    from sarnn_ros.ros.recorder_node import RecorderNode
 
 _HELP = """\
 space: start or stop an episode    s: success    f: failure    d: discard
 t: a person takes over, or hands back    p: check again    q: quit"""
+#: What each key does, by the recorder's service; the space bar begins or ends an episode.
+RECORDING_KEYS = {
+    "s": "label_success",
+    "f": "label_failure",
+    "d": "discard_episode",
+    "t": "takeover",
+    "p": "preflight",
+}
 #: How long the answer to a key waits for the check of the episode, s. Messages come in another
 #: thread.
 CHECK_SECONDS = 1.0
@@ -47,7 +50,7 @@ def record(
     from rich.console import Console
     from rich.text import Text
 
-    from sarnn_ros.errors import SarnnError
+    from sarnn_ros.errors import SarnnError, outcome
     from sarnn_ros.ros.recorder_node import CLOSING_SECONDS, RecorderNode
     from sarnn_ros.ros.spinning import spinning
     from sarnn_ros.signals import stop_on_signals
@@ -71,27 +74,12 @@ def record(
                 status.update(Text(node.status()))
                 if session.advice != advice:
                     advice = session.advice
-                    console.print(advice, markup=False, highlight=False)
+                    show_answer(console, advice)
                 key = keys.read(0.1)
-                work = recording_keys(node).get(key)
                 if key == "q":
                     break
-                if work is not None:
-                    try:
-                        console.print(work(), markup=False)
-                    except (SarnnError, OSError) as error:
-                        text = getattr(error, "problem", error)
-                        console.print(f"error: {text}", style="red", markup=False)
-
-
-def recording_keys(node: RecorderNode) -> dict[str, Callable[[], str]]:
-    """What each key does; the answer is for the operator."""
-    session = node.session
-    return {
-        " ": partial(session.stop, CHECK_SECONDS) if session.recording else node.start_episode,
-        "s": partial(session.label, "success", CHECK_SECONDS),
-        "f": partial(session.label, "failure", CHECK_SECONDS),
-        "d": session.discard,
-        "t": node.take_over,
-        "p": node.say_preflight,
-    }
+                space = "stop_episode" if session.recording else "start_episode"
+                action = space if key == " " else RECORDING_KEYS.get(key)
+                if action is not None:
+                    done, text = outcome(node.actions(CHECK_SECONDS)[action])
+                    show_answer(console, text if done else f"error: {text}")

@@ -138,6 +138,10 @@ def append_index(folder: Path, entry: Mapping[str, Any]) -> None:
     append_json(folder / INDEX, entry)
 
 
+#: What the recorder's check says of a bag of which training would use nothing; see `read_back`.
+WHOLLY_LEFT_OUT = "left out of training: "
+
+
 def read_index(folder: Path) -> list[dict[str, Any]]:
     """The lines of the index; a line that was cut off by a crash is left out."""
     return read_json_lines(folder / INDEX)

@@ -24,6 +24,7 @@ from sarnn_ros.data.places import PICTURE, First, best_map, first_of, write_pict
 from sarnn_ros.data.reading import TAKEOVER, read_bag
 from sarnn_ros.data.record import (
     TRASH,
+    WHOLLY_LEFT_OUT,
     EpisodeWriter,
     Label,
     append_index,
@@ -185,8 +186,8 @@ def read_back(bag: Path, spec: Spec) -> tuple[str | None, list[Episode]]:
     episodes, report = read_bag(bag, spec)
     found = [problem for problem in report.problems if problem.severity == "error"]
     why = "; ".join(f"{one.found} ({one.remedy})" for one in found)
-    part = " in part" if episodes else ""
-    return f"left out of training{part}: {why}" if why else None, episodes
+    said = "left out of training in part: " if episodes else WHOLLY_LEFT_OUT
+    return f"{said}{why}" if why else None, episodes
 
 
 class Session:

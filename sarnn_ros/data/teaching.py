@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sarnn_ros.data.bags import label_of
+from sarnn_ros.data.record import WHOLLY_LEFT_OUT, read_index
 from sarnn_ros.data.scores import Score
 from sarnn_ros.files import append_json, name_aside, read_json_lines, write_text
 
@@ -40,9 +41,15 @@ class Lesson:
     # -- recordings ---------------------------------------------------------------------------
 
     def recordings(self) -> list[Path]:
-        """Bags that training would read: finished, and not labelled a failure."""
+        """Bags that training would read: finished, not labelled a failure, and not left out by
+        the recorder's check, as a run is in which nobody took over."""
+        left_out = {
+            entry["name"]
+            for entry in read_index(self.bags)
+            if entry.get("left_out", "").startswith(WHOLLY_LEFT_OUT)
+        }
         bags = [path.parent for path in sorted(self.bags.glob("*/metadata.yaml"))]
-        return [bag for bag in bags if label_of(bag) != "failure"]
+        return [bag for bag in bags if bag.name not in left_out and label_of(bag) != "failure"]
 
     def added(self) -> int:
         """Recordings since the newest policy was trained."""

@@ -22,7 +22,7 @@ from typing import Any, Literal, Protocol
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sarnn_ros.errors import ConfigError
+from sarnn_ros.errors import ConfigError, SarnnError
 from sarnn_ros.files import append_json, read_json_lines, write_text
 from sarnn_ros.yaml_file import read_yaml
 
@@ -296,7 +296,7 @@ def _first(error: ValidationError) -> str:
     return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
 
 
-class NotDone(Exception):
+class NotDone(SarnnError):
     """The node refused, or did not answer; its words."""
 
 

@@ -9,11 +9,12 @@ is written, is decided in `data.session` and `data.record`.
 
 from __future__ import annotations
 
+import array
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -29,13 +30,15 @@ from rosbags.interfaces import (
     QosReliability,
     QosTime,
 )
-from std_msgs.msg import Bool
+from sensor_msgs.msg import CompressedImage
+from std_msgs.msg import Bool, Header
 from std_srvs.srv import SetBool, Trigger
 
+from sarnn_ros.data.places import PICTURE
 from sarnn_ros.data.reading import TAKEOVER, TAKEOVER_TYPE
 from sarnn_ros.data.session import Channel, Session, channels
 from sarnn_ros.data.write_bag import DEFAULT_QOS
-from sarnn_ros.errors import ConfigError, SarnnError
+from sarnn_ros.errors import ConfigError, SarnnError, outcome
 from sarnn_ros.ros import messages
 from sarnn_ros.ros.losses import Losses, subscribe_counting_losses
 from sarnn_ros.ros.messages import message_class
@@ -52,13 +55,30 @@ RUN_SILENCE_NS = NANOSECONDS
 CLOSING_SECONDS = 30.0
 
 
+class Leader(Protocol):
+    """Somebody who says what the recorder's services do: a lesson."""
+
+    def ask(self, action: str) -> str:
+        """Begin what a service is called for; returns at once.
+
+        :raises ConfigError: it cannot be done now.
+        """
+
+    def say(self, text: str) -> None:
+        """Tell the user what was found."""
+
+    def describe(self) -> tuple[str, dict[str, str]]:
+        """What goes on, and values: for `/diagnostics`."""
+
+
 class RecorderNode(Node):
     """See the module.
 
     Parameters: `spec` (path of a spec), `out` (folder of the session), `topics` (more topics,
     as topic:type), `min_free_gigabytes`. Services: `~/start_episode`, `~/stop_episode`,
     `~/discard_episode`, `~/label_success`, `~/label_failure`, `~/takeover`, `~/preflight`.
-    `/diagnostics`, status `session`: what it does, twice a second.
+    `/diagnostics`, status `session`: what it does, twice a second. `~/places/compressed`: the map
+    of where objects were, while somebody looks.
 
     :raises ConfigError: a parameter is missing, wrong or unknown.
     :raises SpecError: the spec is wrong.
@@ -102,24 +122,52 @@ class RecorderNode(Node):
         self._losses = Losses(lambda _, text: self._log(text))
         # Shared topics whose publishers keep messages for who comes later, as /tf_static.
         self._lasting: set[str] = set()
-        for name, serve in (
-            ("start_episode", self.start_episode),
-            ("stop_episode", self.session.stop),
-            ("discard_episode", self.session.discard),
-            ("preflight", self.say_preflight),
-            ("label_success", partial(self.session.label, "success")),
-            ("label_failure", partial(self.session.label, "failure")),
-            ("takeover", self.take_over),
-        ):
-            self.create_service(Trigger, f"~/{name}", _served(serve))
+        self._leader: Leader | None = None
+        for name in self.actions():
+            self._offer(name)
         # On the steady clock: a stopped simulation must not stop the checks.
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(0.25, self._look_after, clock=self._steady)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._map = self.create_publisher(CompressedImage, "~/places/compressed", 1)
         self.create_timer(0.5, self._diagnose, clock=self._steady)
         self._look_after()
 
     # -- what a user does -------------------------------------------------------------------
+
+    def actions(self, wait: float = 0.0) -> dict[str, Callable[[], str]]:
+        """What a user can do, by the service's name; each returns what to tell the user.
+
+        :param wait: for the check of an episode that ends, s; see `Session.stop`.
+        """
+        return {
+            "start_episode": self.start_episode,
+            "stop_episode": partial(self.session.stop, wait),
+            "discard_episode": self.session.discard,
+            "preflight": self.say_preflight,
+            "label_success": partial(self.session.label, "success", wait),
+            "label_failure": partial(self.session.label, "failure", wait),
+            "takeover": self.take_over,
+        }
+
+    def follow(self, leader: Leader, more: Iterable[str]) -> None:
+        """From now on the services ask `leader`.
+
+        :param more: services that it has besides.
+        """
+        self._leader = leader
+        for name in more:
+            self._offer(name)
+
+    def _offer(self, name: str) -> None:
+        def work() -> str:
+            return self._leader.ask(name) if self._leader else self.actions()[name]()
+
+        def serve(_: Any, response: Any) -> Any:
+            response.success, response.message = outcome(work)
+            return response
+
+        self.create_service(Trigger, f"~/{name}", serve)
 
     def preflight(self) -> list[str]:
         """What stands in the way of recording now; empty if nothing does."""
@@ -184,10 +232,12 @@ class RecorderNode(Node):
 
     def _answered(self, future: Any) -> None:
         answer = future.result()
-        if answer.success:
-            self.get_logger().info(self.session.log(answer.message))
-        else:
+        if not answer.success:
             self._log(answer.message)
+        elif self._leader is not None:
+            self._leader.say(self.session.log(answer.message))
+        else:
+            self.get_logger().info(self.session.log(answer.message))
 
     def status(self) -> str:
         """One line: the clock of the episode, what comes on each topic, and what is wrong with
@@ -226,7 +276,7 @@ class RecorderNode(Node):
             try:
                 self.session.stop()
             except (SarnnError, OSError) as error:
-                self.get_logger().error(f"the episode's end is not written: {error}")
+                self._tell([f"the episode's end is not written: {error}"])
 
     def destroy_node(self) -> None:
         """Keep the episode under way; wait for the checks of what was kept, and say what they
@@ -238,7 +288,10 @@ class RecorderNode(Node):
 
     def _tell(self, news: Iterable[str]) -> None:
         for one in news:
-            self.get_logger().error(one)
+            if self._leader is not None:
+                self._leader.say(one)
+            else:
+                self.get_logger().error(one)
 
     # -- listening --------------------------------------------------------------------------
 
@@ -266,7 +319,7 @@ class RecorderNode(Node):
         self.close()
 
     def _log(self, text: str) -> None:
-        self.get_logger().error(self.session.log(text))
+        self._tell([self.session.log(text)])
 
     def _diagnose(self) -> None:
         steady_ns = self._steady.now().nanoseconds
@@ -281,10 +334,22 @@ class RecorderNode(Node):
             "silent": ", ".join(silent),
             "left_out": ", ".join(self.session.left_out),
         }
-        name = f"{self.get_fully_qualified_name()}: session"
-        status = messages.diagnostic_status(name, level, self.status(), "", values)
+        name = self.get_fully_qualified_name()
+        said = [messages.diagnostic_status(f"{name}: session", level, self.status(), "", values)]
+        if self._leader is not None:
+            text, more = self._leader.describe()
+            ok = DiagnosticStatus.OK
+            said.append(messages.diagnostic_status(f"{name}: lesson", ok, text, "", more))
         now_ns = int(self.get_clock().now().nanoseconds)
-        self._diagnostics.publish(messages.diagnostic_array([status], now_ns))
+        self._diagnostics.publish(messages.diagnostic_array(said, now_ns))
+        self._show_map(now_ns)
+
+    def _show_map(self, now_ns: int) -> None:
+        file = self.session.out / PICTURE
+        if self._map.get_subscription_count() and file.is_file():
+            header = Header(stamp=messages.time_message(now_ns))
+            data = array.array("B", file.read_bytes())
+            self._map.publish(CompressedImage(header=header, format="png", data=data))
 
     def _subscribe(self, topic: str, channel: Channel) -> None:
         publishers = self.get_publishers_info_by_topic(topic)
@@ -336,17 +401,6 @@ def _newest(channel: Channel) -> list[Any]:
     """Its newest messages, if there is something to check of them."""
     kept = list(channel.last) if channel.checks else []
     return [deserialize_message(raw, message_class(channel.type)) for raw in kept]
-
-
-def _served(work: Callable[[], str]) -> Callable[[Any, Any], Any]:
-    def serve(_: Any, response: Any) -> Any:
-        try:
-            response.success, response.message = True, work()
-        except (SarnnError, OSError) as error:
-            response.success, response.message = False, str(getattr(error, "problem", error))
-        return response
-
-    return serve
 
 
 def _qos(profile: Any) -> Qos:

@@ -1,7 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""The inference node as `sarnn trials` sees it: it loads, starts and stops, as anybody could, and
-says why a run ended. It implements `data.trials.Robot`."""
+"""The inference node as `sarnn trials` and `sarnn teach` see it: it loads, starts and stops, as
+anybody could, and says why a run ended. It implements `data.trials.Robot`."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ POLL_SECONDS = 0.02
 
 
 class TrialRobot:
-    """See the module. Used from one thread, while another one spins the node.
+    """See the module. Another thread spins the node. `stop` may be called while another thread
+    waits for something else.
 
     :param name: the inference node's full name.
     :param stop: ends all waiting, but not that for a stop.

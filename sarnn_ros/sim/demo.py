@@ -27,10 +27,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sarnn_ros.errors import INTERRUPTED, ConfigError, EnvironmentProblem
 from sarnn_ros.files import atomic_file, write_text
+from sarnn_ros.processes import Child, children, free_domain, signals_interrupt
 from sarnn_ros.share import ros_environment, share_directory
 from sarnn_ros.sim import demonstrations
 from sarnn_ros.sim.judging import Trial, TrialTrace
-from sarnn_ros.sim.processes import Child, children, free_domain, signals_interrupt
 from sarnn_ros.sim.report import describe, make_report, table, verdict
 from sarnn_ros.sim.scene import JOINT_NAMES
 from sarnn_ros.sim.task import DEMONSTRATION_TICKS, KINDS, TRIAL_TICKS, TrialPlan, plan_trials

@@ -9,7 +9,7 @@ time, as a teleoperator's would be. The result is a table of joint commands; no 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from sarnn_ros.sim.kinematics import solve_top_down
 from sarnn_ros.sim.scene import CUBE_HALF, GRIPPER_CLOSED, GRIPPER_OPEN, HOME_POSITION
@@ -27,9 +27,17 @@ GRASP_NOISE = (0.003, 0.003, 0.002)
 
 
 def plan(
-    cube: Placement, rng: np.random.Generator, ticks: int = DEMONSTRATION_TICKS
+    cube: Placement,
+    rng: np.random.Generator,
+    ticks: int = DEMONSTRATION_TICKS,
+    start: ArrayLike = HOME_POSITION,
+    grip: float = GRIPPER_OPEN,
 ) -> NDArray[np.float64]:
-    """One joint command per tick, (ticks, 6), starting one tick after the home position."""
+    """One joint command per tick, (ticks, 6), starting one tick after the start.
+
+    :param start: of the tool centre point, (3,) m.
+    :param grip: the gripper's opening there, m.
+    """
     centre = np.array([cube.x, cube.y, CUBE_HALF])
     above = centre + HOVER_HEIGHT * UP + rng.normal(0.0, HOVER_NOISE)
     grasp = centre - GRASP_BELOW_CENTRE * UP + rng.normal(0.0, GRASP_NOISE)
@@ -47,12 +55,12 @@ def plan(
     shares = [share for share, _, _ in segments]
     edges = np.round(np.cumsum((0.0, *shares)) / sum(shares) * ticks).astype(int)
     commands = []
-    start, grip_from = np.array(HOME_POSITION), GRIPPER_OPEN
+    start, grip_from = np.asarray(start, dtype=np.float64), grip
     for (_, end, grip_to), count in zip(segments, np.diff(edges), strict=True):
         for step in range(1, count + 1):
             position = start + (end - start) * _minimum_jerk(step / count)
-            grip = grip_from + (grip_to - grip_from) * _minimum_jerk(step / count)
-            commands.append(np.append(solve_top_down(position), grip))
+            opening = grip_from + (grip_to - grip_from) * _minimum_jerk(step / count)
+            commands.append(np.append(solve_top_down(position), opening))
         start, grip_from = end, grip_to
     return np.array(commands)
 

@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Inverse kinematics of the simulated arm for a hand that points straight down.
+"""Kinematics of the simulated arm for a hand that points straight down.
 
 Closed form. Lengths are those of `lift.xml`.
 """
@@ -40,3 +40,16 @@ def solve_top_down(position: ArrayLike) -> NDArray[np.float64]:
     yaw = np.arctan2(y, x)
     # The hand looks down, so a roll of the same sign undoes the yaw.
     return np.array([yaw, shoulder, elbow, np.pi - shoulder - elbow, yaw])
+
+
+def tool_position(joints: ArrayLike) -> NDArray[np.float64]:
+    """Where the tool centre point would be if the hand pointed straight down: the inverse of
+    `solve_top_down`.
+
+    :param joints: (5,) or more, joint1 first, rad.
+    :returns: (3,) x, y, z in the world frame, m.
+    """
+    yaw, shoulder, elbow = np.asarray(joints, dtype=np.float64)[:3]
+    out = UPPER_ARM * np.sin(shoulder) + FOREARM * np.sin(shoulder + elbow)
+    up = UPPER_ARM * np.cos(shoulder) + FOREARM * np.cos(shoulder + elbow)
+    return np.array([out * np.cos(yaw), out * np.sin(yaw), up + SHOULDER_HEIGHT - HAND])

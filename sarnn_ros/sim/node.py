@@ -21,6 +21,7 @@ from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
 from numpy.typing import NDArray
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header
@@ -30,7 +31,8 @@ from sarnn_ros.ros import messages
 from sarnn_ros.ros.spinning import initialise, spinning
 from sarnn_ros.signals import stop_on_signals
 from sarnn_ros.sim.scene import COMMAND_PERIOD, JOINT_NAMES, LiftScene
-from sarnn_ros.sim.task import CUBE_X
+from sarnn_ros.sim.task import CUBE_X, Placement
+from sarnn_ros.sim.teleoperator import Teleoperator
 
 CAMERA_RATE = 30.0
 JOINT_RATE = 100.0
@@ -62,6 +64,8 @@ class SimNode(Node):
         self.create_subscription(command_type, "joint_command", self._on_command, 10)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_timer(1.0 / JOINT_RATE, self._publish_joints)
+        if self.get_parameter("teleoperator").value:
+            self._teleoperator = Teleoperator(self, self._observe, self._put)
         self._stopping = threading.Event()
         self._camera_thread = threading.Thread(target=self._run_camera, name="camera", daemon=True)
         self._camera_thread.start()
@@ -97,6 +101,12 @@ class SimNode(Node):
             raise ValueError(
                 f"command_interface is '{interface}', not one of {', '.join(COMMAND_INTERFACES)}"
             )
+        descriptor = ParameterDescriptor(
+            description="a scripted person demonstrates and corrects", read_only=True
+        )
+        teleoperator = self.declare_parameter("teleoperator", False, descriptor).value
+        if teleoperator and interface != "joint_state":
+            raise ValueError("the teleoperator needs the command_interface joint_state")
         if self.get_parameter("use_sim_time").value:
             raise ValueError("use_sim_time is true, but the simulator runs in real time")
 
@@ -113,6 +123,16 @@ class SimNode(Node):
         response.success = True
         response.message = f"arm at home, cube at x {x:.3f} m, y {y:.3f} m"
         return response
+
+    def _observe(self) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+        with self._lock:
+            self._catch_up()
+            return self._scene.positions, self._scene.cube_pose, self._scene.cube_lift
+
+    def _put(self, cube: Placement) -> None:
+        values = {f"cube_{name}": value for name, value in vars(cube).items()}
+        self.set_parameters([Parameter(name, value=value) for name, value in values.items()])
+        self._reset()
 
     def _catch_up(self) -> int:
         """Step the scene to the present, which is returned, ns; the lock is held."""

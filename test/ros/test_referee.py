@@ -15,11 +15,11 @@ import pytest
 from rclpy.task import Future
 
 from sarnn_ros.errors import BagError, EnvironmentProblem
+from sarnn_ros.processes import Child, children
 from sarnn_ros.ros.clients import knows_clients
 from sarnn_ros.sim import referee as referee_module
 from sarnn_ros.sim.demonstrations import Episode, mean_commands, record
 from sarnn_ros.sim.judging import TrialTrace
-from sarnn_ros.sim.processes import Child, children
 from sarnn_ros.sim.referee import Referee, open_referee
 from sarnn_ros.sim.task import RATE, Placement, TrialPlan
 

@@ -26,7 +26,7 @@ from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from sarnn_ros.sim.processes import Child, children
+from sarnn_ros.processes import Child, children
 from sarnn_ros.sim.scene import JOINT_NAMES, LiftScene, home_joints
 
 HOME = home_joints()

@@ -20,6 +20,7 @@ try:
     from playwright.sync_api import expect, sync_playwright
 except ModuleNotFoundError:
     sync_playwright = None
+from led_lesson import Led
 from page_client import Page
 from ros_testing import JOINTS, start_recorder, wait_until
 from signalling import stop_while_it_waits
@@ -169,3 +170,33 @@ def test_a_person_records_with_it_and_stops_whatever_hangs(
         assert len(robot.commands) == sent
     finally:
         os.kill(recorder.pid, signal.SIGCONT)
+
+
+def test_a_person_teaches_with_it(tab, launch, policy, make_robot, tmp_path):
+    robot = make_robot(JOINTS, START)
+    led = Led(launch, tmp_path, policy)
+    tab.goto(led.page.url)
+    until(tab, "#lines li >> nth=0", "next: see what policy_1 would do")
+    assert not tab.is_visible("[data-do=start]"), "the lesson starts the robot"
+    assert not tab.is_enabled("[data-do=lesson_end_run]")
+    tab.click("[data-do=lesson_train]")
+    until(tab, "#lines li.no >> nth=0", "there is no recording to train on")
+    tab.click("[data-do=lesson_run]")
+    tab.click("#yes")
+    until(tab, "#lesson", "^policy_1 runs")
+    until(tab, "#lines li >> nth=0", "space ends it, t takes over")
+    wait_until(lambda: len(robot.commands) >= 5, lambda: led.process.output)
+    assert not tab.is_enabled("[data-do=lesson_train]")
+    assert tab.is_enabled("[data-do=lesson_end_run]") and tab.is_enabled("#stop")
+    tab.keyboard.press("Escape")
+    until(tab, "#lines", "has it done the task")
+    robot.catch_up()
+    sent = len(robot.commands)
+    tab.click("[data-do=episode_failure]")
+    until(tab, "#lines li >> nth=0", "0 of 1")
+    robot.catch_up()
+    assert len(robot.commands) == sent
+    # The lesson has ended: the page is as before.
+    assert led.process.stop() == 0
+    tab.locator("[data-do=start]").wait_for()
+    assert not tab.is_visible("#lines") and tab.is_enabled("[data-do=episode_stop]")

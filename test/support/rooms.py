@@ -17,6 +17,7 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
     "signals": set(),
+    "processes": {"errors"},
     "share": {"errors"},
     "spec": {"errors", "validation", "yaml_file"},
     "validation": set(),
@@ -34,18 +35,21 @@ ARROWS: dict[str, set[str]] = {
     "interop": {"errors", "validation", "files", "spec", "streams", "data", "model", "policy"},
     "control": {"errors", "validation", "spec", "streams", "policy"},
     "ros": {
-        *("errors", "signals", "validation", "yaml_file", "spec", "geometry"),
+        *("errors", "processes", "signals", "validation", "yaml_file", "spec", "geometry"),
         *("data", "policy", "control", "viz"),
     },
     # Drives the rest from outside, and writes bags; only its quick trials look inside. Of `ros` it
     # takes how messages are made and how a node is run.
-    "sim": {"errors", "files", "share", "signals", "spec", "streams", "data", "viz", "ros"},
+    "sim": {
+        *("errors", "files", "processes", "share", "signals", "spec", "streams", "data", "viz"),
+        "ros",
+    },
 }
 #: The command line is thin and may reach for any room, when a command runs.
 ARROWS["cli"] = set(ARROWS)
 
 #: Modules that import next to nothing and that most rooms use: left out of the picture.
-HELPERS = {"errors", "files", "share", "signals", "validation", "yaml_file"}
+HELPERS = {"errors", "files", "processes", "share", "signals", "validation", "yaml_file"}
 #: The picture: column and row of each room, and what it says of it.
 BOXES = {
     "cli": (1.5, 0, "the sarnn command"),

@@ -1,6 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""A person teaches an arm with `sarnn teach`, from an empty folder: by keys, on a terminal.
+"""A person teaches an arm with `sarnn teach`, from an empty folder: by keys on a terminal, and one
+run from the page.
 
 The trainings are tokens: that rounds make a policy better is shown elsewhere.
 """
@@ -14,7 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 from cell import ARM, CAMERAS, COMMANDS, SPACE, Cell
-from ros_testing import Graph, wait_until
+from page_client import Page
+from ros_testing import Graph, Launcher, wait_until
 from terminal import Terminal
 
 from sarnn_ros.data.teaching import Lesson
@@ -72,7 +74,7 @@ class Person:
 
 
 def test_a_robot_is_taught(
-    cell: Cell, graph: Graph, environment: dict[str, str], tmp_path: Path
+    cell: Cell, graph: Graph, environment: dict[str, str], launch: Launcher, tmp_path: Path
 ) -> None:
     lesson, spec = tmp_path / "lesson", tmp_path / "spec.yaml"
     # On a busy machine the robot's messages have gaps, which are not what this is about.
@@ -131,9 +133,18 @@ def test_a_robot_is_taught(
     assert "you took over: it is a correction" in person.types(" ", "has it done the task?")
     person.types("s", "is a success")
     cell.commands.clear()
-    runs()
-    assert "correction" not in person.types(" ", "has it done the task?")
-    person.types("f", "0 of 2")
+    # The next one from the page; the terminal says the same.
+    person.terminal.output = ""
+    page = Page(launch)
+    wait_until(lambda: "lesson_run" in page.state()["possible"], lambda: str(page.state()))
+    assert page.do("lesson_run")["ok"]
+    person.reads("policy_1 runs")
+    wait_until(lambda: len(cell.commands) > 5, lambda: person.said)
+    assert page.do("stop")["ok"]
+    assert "correction" not in person.reads("has it done the task?")
+    assert page.do("episode_failure")["ok"]
+    person.reads("0 of 2")
+    assert page.process.stop() == 0
 
     person.types("n", "has begun")
     assert "policy_2" in person.reads("is trained", 240.0)

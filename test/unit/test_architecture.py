@@ -23,7 +23,7 @@ ROS = {
     *("builtin_interfaces", "rcl_interfaces", "std_srvs"),
 }
 #: A command may import it, too, inside its function.
-ROS_MODULES = ("ros/", "sim/node.py", "sim/referee.py")
+ROS_MODULES = ("ros/", "sim/node.py", "sim/referee.py", "sim/teleoperator.py")
 TORCH = {"torch", "torchvision", "tensorboard"}
 TORCH_MODULES = (
     *("model/", "training/", "policy/export.py", "policy/graph.py"),

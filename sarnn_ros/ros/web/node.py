@@ -31,7 +31,7 @@ from sarnn_ros.ros.spinning import spinning
 from sarnn_ros.ros.web.access import listen
 from sarnn_ros.ros.web.connections import Connections
 from sarnn_ros.ros.web.server import PageServer, make_app
-from sarnn_ros.ros.web.view import DRY_RUN, TRIGGERS, Call, View
+from sarnn_ros.ros.web.view import DRY_RUN, MAP, TRIGGERS, Call, View
 from sarnn_ros.signals import stop_on_signals
 
 #: Polling interval of what is watched and of calls without an answer, s; of cameras.
@@ -77,6 +77,7 @@ class WebNode(Node):
         self._waiting: list[_Waiting] = []
         self._lock = threading.Lock()  # of `_waiting`
         self._overlay = re.compile(rf"{re.escape(node)}/(?:(\w+)/)?attention_overlay/compressed")
+        self._map = f"{recorder}/places/compressed"
         self._topics: dict[str, str] = {}
         self._pictures: dict[str, Any] = {}
         self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 50)
@@ -106,6 +107,9 @@ class WebNode(Node):
                 self._waiting.append(_Waiting(call, client, None, until_s))
         else:
             self._view.end(call, False, _nobody(client))
+        if action == "stop" and self._triggers["lesson_end_run"].service_is_ready():
+            # A lesson may be about to start the robot, which a stop before that does not prevent.
+            self._triggers["lesson_end_run"].call_async(Trigger.Request())
         return call.number
 
     def _send(self, call: Call, client: Any) -> None:
@@ -146,9 +150,11 @@ class WebNode(Node):
         self._view.show(camera, bytes(message.data))
 
     def _find_cameras(self) -> None:
-        names = (name for name, _ in self.get_topic_names_and_types())
+        names = [name for name, _ in self.get_topic_names_and_types()]
         found = filter(None, map(self._overlay.fullmatch, names))
         self._topics = {one[1] or "": one[0] for one in found}
+        if self._map in names:
+            self._topics[MAP] = self._map
         self._view.found(tuple(sorted(self._topics)))
 
     def _follow_pictures(self) -> None:

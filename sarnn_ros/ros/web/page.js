@@ -77,6 +77,27 @@ function facts(values) {
   }));
 }
 
+// While a lesson is led, its buttons start the robot, and those that it would refuse are off. Stop
+// is in the header.
+function teach(lesson, possible) {
+  const led = Boolean(lesson && lesson.age < SILENT_S);
+  document.body.classList.toggle("lesson", led);
+  for (const button of document.querySelectorAll("main [data-do]")) {
+    button.disabled = led && !possible.includes(button.dataset.do);
+  }
+  if (!led) return;
+  set("lesson", lesson.text);
+  const lines = Object.entries(lesson.values).filter(([key]) => key.startsWith("line ")).map(([, text]) => text);
+  if ($("lines").dataset.shown === JSON.stringify(lines)) return;
+  $("lines").dataset.shown = JSON.stringify(lines);
+  $("lines").replaceChildren(...lines.map((text) => {
+    const item = document.createElement("li");
+    item.className = text.startsWith("error: ") ? "no" : "";
+    item.textContent = text;
+    return item;
+  }));
+}
+
 function show(state) {
   if (state.now < now) last = rows.scores.length = rows.latencies.length = 0; // another machine time
   now = state.now;
@@ -85,7 +106,7 @@ function show(state) {
     rows[name] = rows[name].filter(([at]) => at > now - WINDOW_S);
     last = Math.max(last, ...state[name].map(([at]) => at));
   }
-  const { control, timing, health, cameras: drift, recorder } = state.parts;
+  const { control, timing, health, cameras: drift, recorder, lesson } = state.parts;
   if (!control || control.age > SILENT_S) {
     const since = control ? `for ${control.age.toFixed(0)} s` : "yet";
     set("doing", `nothing heard from ${state.node} ${since}`, "unknown");
@@ -102,6 +123,7 @@ function show(state) {
   set("cameras", drift ? `Light and colours: ${drift.text}` : "", drift ? levelOf(drift) : "");
   const heard = recorder && recorder.age < SILENT_S;
   set("recorder", heard ? recorder.text : `${state.recorder} is not heard.`, heard ? levelOf(recorder) : "unknown");
+  teach(lesson, state.possible);
   const calls = JSON.stringify(state.calls);
   if ($("calls").dataset.shown !== calls) {
     $("calls").dataset.shown = calls;
@@ -150,8 +172,9 @@ function plot(id, data, colors, names, mark = 0) {
 function pictureOf(camera) {
   const picture = document.createElement("canvas"); // an <img> is blank while it loads the next
   picture.role = "img";
-  picture.ariaLabel = `What the policy looks at${camera && `, camera ${camera}`}`;
+  picture.ariaLabel = camera.includes(" ") ? camera : `What the policy looks at${camera && `, camera ${camera}`}`;
   picture.className = "old";
+  picture.hidden = true; // until there is one
   watch(camera, picture);
   return picture;
 }
@@ -169,6 +192,7 @@ async function watch(camera, picture) {
           picture.height = bitmap.height;
           picture.getContext("2d").drawImage(bitmap, 0, 0);
           bitmap.close();
+          picture.hidden = false;
           picture.dataset.number = number;
           shownAt = performance.now();
         }

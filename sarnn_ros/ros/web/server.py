@@ -45,6 +45,8 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 MEDIA_TYPES = {"page.html": "text/html", "page.js": "text/javascript", "page.css": "text/css"}
+#: A file in this format begins with it.
+PNG = b"\x89PNG"
 #: Connections that may wait to be accepted.
 ACCEPT_QUEUE = 1024
 #: From an error of accepting to the next attempt, s.
@@ -94,8 +96,9 @@ def make_app(
         newest = view.picture(request.query_params.get("camera", ""), int(after))
         if newest is None:
             return Response(status_code=204)
-        number, jpeg = newest
-        return Response(jpeg, media_type="image/jpeg", headers={"X-Number": str(number)})
+        number, image = newest
+        kind = "png" if image.startswith(PNG) else "jpeg"
+        return Response(image, media_type=f"image/{kind}", headers={"X-Number": str(number)})
 
     async def do(request: Request) -> Response:
         action = request.path_params["action"]

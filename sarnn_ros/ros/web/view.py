@@ -27,7 +27,16 @@ TRIGGERS = {
     "episode_success": ("recorder", "label_success"),
     "episode_failure": ("recorder", "label_failure"),
     "episode_discard": ("recorder", "discard_episode"),
+    "episode_check": ("recorder", "preflight"),
+    # Only while a lesson is led.
+    "lesson_train": ("recorder", "train"),
+    "lesson_dry_run": ("recorder", "dry_run"),
+    "lesson_run": ("recorder", "run"),
+    "lesson_end_run": ("recorder", "end_run"),
+    "lesson_advice": ("recorder", "advice"),
 }
+#: In place of a camera; no camera has such a name.
+MAP = "map of places"
 #: Values of the parameter `dry_run`.
 DRY_RUN = {"dry_run_on": True, "dry_run_off": False}
 #: The plots show so much, s.
@@ -73,7 +82,7 @@ class View:
         self._parts = {
             f"{node}: {part}": part for part in ("control", "timing", "health", "cameras")
         }
-        self._parts[f"{recorder}: session"] = "recorder"
+        self._parts |= {f"{recorder}: session": "recorder", f"{recorder}: lesson": "lesson"}
         self._clock = clock
         self._lock = threading.Lock()
         #: Statuses of /diagnostics, and when they came, s.
@@ -117,7 +126,8 @@ class View:
             _forget(self._scores, now)
 
     def found(self, cameras: tuple[str, ...]) -> None:
-        """The cameras that have an overlay; '' where there is only one."""
+        """The cameras that have an overlay; '' where there is only one. `MAP` stands for the map
+        of places."""
         with self._lock:
             self._cameras = cameras
 
@@ -180,7 +190,18 @@ class View:
                 "latencies": [row for row in self._latencies if row[0] > since],
                 "cameras": self._cameras,
                 "calls": [vars(call).copy() for call in self._calls],
+                "possible": self._possible(),
             }
+
+    def _possible(self) -> list[str]:
+        """Actions that the lesson would take now; of no meaning without one."""
+        _, lesson = self._said.get("lesson", (0.0, {"values": {}}))
+        services = lesson["values"].get("possible", "").split()
+        return [
+            action
+            for action, (owner, service) in TRIGGERS.items()
+            if owner == "recorder" and service in services
+        ]
 
 
 def _forget(rows: deque[Any], now: float) -> None:

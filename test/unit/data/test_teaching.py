@@ -12,7 +12,7 @@ import bag_making as make
 import pytest
 from policies import write_policy
 
-from sarnn_ros.data.record import set_label
+from sarnn_ros.data.record import append_index, set_label
 from sarnn_ros.data.teaching import Lesson
 
 SPEC = Path("spec.yaml")
@@ -56,8 +56,13 @@ def test_it_says_what_comes_next(lesson: Lesson, policy: Path) -> None:
     lesson.add_run("policy_1", False, False, "ended")
     assert "take over (t) where it goes wrong" in lesson.advice()
     assert "train (n) after 5 more" in lesson.advice()
-    record(lesson, 5)
+    (used, *_) = record(lesson, 5)
     assert "train on 5 more recordings (n)" in lesson.advice()
+    append_index(lesson.bags, {"name": used.name, "left_out": "left out of training: nobody led"})
+    assert "train (n) after 1 more" in lesson.advice()
+    part = {"name": "episode_000", "left_out": "left out of training in part: a hole"}
+    append_index(lesson.bags, part)
+    assert len(lesson.recordings()) == 14
     trained(lesson, policy)
     for _ in range(10):
         lesson.add_run("policy_2", True, False, "ended")

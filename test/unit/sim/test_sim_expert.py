@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sarnn_ros.sim.expert import plan
+from sarnn_ros.sim.kinematics import solve_top_down, tool_position
 from sarnn_ros.sim.scene import LiftScene, home_joints
 from sarnn_ros.sim.task import (
     DEMONSTRATION_TICKS,
@@ -50,6 +51,27 @@ def test_the_plan_is_smooth_and_starts_at_home():
     steps = np.abs(np.diff(np.vstack([home_joints(), commands]), axis=0))
     assert steps.max() < 0.12  # rad in a tick
     assert steps[0].max() < 0.005
+
+
+def test_a_plan_begins_anywhere():
+    """Beside the cube, low, with the gripper half closed: where a policy has failed."""
+    cube, start = Placement(0.42, 0.05), (0.40, -0.06, 0.05)
+    scene = LiftScene()
+    scene.reset(cube.x, cube.y)
+    scene.command([*solve_top_down(start), 0.02])
+    scene.advance_to(2.0)
+    np.testing.assert_allclose(tool_position(scene.references), start, atol=1e-9)
+    lifts = []
+    commands = plan(
+        cube, np.random.default_rng(0), start=tool_position(scene.positions),
+        grip=scene.positions[-1],
+    )  # fmt: skip
+    assert np.abs(commands[0] - scene.positions).max() < 0.02
+    for tick, command in enumerate(commands, start=1):
+        scene.command(command)
+        scene.advance_to(2.0 + tick * 0.1)
+        lifts.append(scene.cube_lift)
+    assert is_success(lifts), lifts[-5:]
 
 
 def test_no_two_plans_are_alike_and_each_can_be_repeated():

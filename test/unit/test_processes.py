@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from sarnn_ros import processes
 from sarnn_ros.errors import EnvironmentProblem
-from sarnn_ros.sim import processes
-from sarnn_ros.sim.processes import Child, children, free_domain, signals_interrupt
+from sarnn_ros.processes import Child, children, free_domain, signals_interrupt
 
 #: A child with a child of its own, which tells both pids, then behaves as told.
 FAMILY = """
@@ -78,7 +78,7 @@ def test_the_whole_family_ends_on_leaving(tmp_path, monkeypatch, script):
 def test_it_ends_when_we_are_killed(tmp_path):
     code = f"""
 import sys, time; from pathlib import Path
-from sarnn_ros.sim.processes import Child
+from sarnn_ros.processes import Child
 Child("family", [sys.executable, "-c", {POLITE!r}], log=Path({str(tmp_path / "log")!r}))
 time.sleep(300)
 """

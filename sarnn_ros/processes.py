@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Child processes of the demo: started in groups of their own, ended in any case, logged to files.
+"""Child processes: started in groups of their own, ended in any case, logged to files.
 
 Standard library only.
 """
@@ -57,6 +57,7 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
                 start_new_session=True,
+                # It is of the thread that starts the child: that one has to live on, too.
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
 

@@ -1,0 +1,243 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a lesson does with what is asked of it while something else is under way, and where the
+node does not answer. Whole sessions are in test/system and test/ros."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sarnn_ros.data.teaching import Lesson
+from sarnn_ros.data.trials import NotDone
+from sarnn_ros.errors import ConfigError
+from sarnn_ros.ros import teaching
+from sarnn_ros.ros.teaching import Teaching, _Run
+
+#: How long a thread may take to do nothing.
+PATIENCE_SECONDS = 20.0
+
+
+class Robot:
+    """The node's services, each of which answers when `answers` is set.
+
+    :ivar asked: in order.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answers = threading.Event()
+        self.problem = ""
+
+    def _ask(self, name: str) -> None:
+        self.asked.append(name)
+        assert self.answers.wait(PATIENCE_SECONDS)
+        if self.problem:
+            raise NotDone(self.problem)
+
+    def load(self, *_: object) -> None:
+        self._ask("load")
+
+    def start(self) -> None:
+        self._ask("start")
+
+    def start_dry(self) -> None:
+        self._ask("start_dry")
+
+    def stop(self) -> None:
+        self._ask("stop")
+
+    def end_dry(self) -> None:
+        self._ask("end_dry")
+
+    def why_ended(self) -> str:
+        return ""
+
+
+class Recorder:
+    """Says that it records, or not."""
+
+    led = False
+
+    def __init__(self) -> None:
+        self.session: Any = SimpleNamespace(
+            recording=False, advice="", stop=self._stop, discard=self._stop
+        )
+
+    def _stop(self) -> str:
+        self.session.recording = False
+        return "kept episode_000"
+
+    def start_episode(self) -> str:
+        self.session.recording = True
+        return "recording episode_000"
+
+    def actions(self, wait: float) -> dict[str, Callable[[], str]]:
+        return {
+            "start_episode": self.start_episode,
+            "stop_episode": self._stop,
+            "label_success": lambda: "is a success",
+            "label_failure": lambda: "is a failure",
+        }
+
+
+class Led(Teaching):
+    """With all that was said, and a policy that is there."""
+
+    robot: Any
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        recorder: Any = Recorder()
+        robot: Any = Robot()
+        self.told: list[str] = []
+        lesson = Lesson(folder)
+        super().__init__(lesson, recorder, robot, [], threading.Event(), self.told.append)
+        self._inference = SimpleNamespace(code=None)  # type: ignore[assignment]
+        monkeypatch.setattr(teaching, "digest", lambda _: "")
+        monkeypatch.setattr(Led, "_config", lambda _: SimpleNamespace())
+        (lesson.policy(1)).mkdir()
+        (lesson.policy(1) / "config.json").touch()
+
+    def until(self, done: Callable[[], object]) -> None:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not done():
+            assert time.monotonic() < end, (self.told, self.robot.asked)
+            time.sleep(0.005)
+
+    def hears(self, text: str) -> None:
+        self.until(lambda: any(text in line for line in self.told))
+
+
+@pytest.fixture
+def led(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Led]:
+    made = Led(tmp_path, monkeypatch)
+    yield made
+    made.robot.answers.set()
+    made.close()
+
+
+def running(led: Led, is_dry: bool) -> None:
+    led._run = _Run("policy_1", is_dry, started=True)
+    led.recorder.session.recording = not is_dry  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("is_dry", [False, True])
+def test_a_run_is_ended_again_at_once_while_the_first_end_has_no_answer(
+    led: Led, is_dry: bool
+) -> None:
+    running(led, is_dry)
+    order = "end_dry" if is_dry else "stop"
+    for count in (1, 2, 3):
+        led.ask("end_run")
+        led.until(lambda count=count: led.robot.asked == [order] * count)
+    assert led.toggle() == "end_run" and not led.told
+    led.robot.answers.set()
+    led.hears("has ended: the operator ended it")
+    led.until(lambda: not any(one.name == "end_run" for one in threading.enumerate()))
+    assert len(led.told) == 1, "once"
+    assert led.toggle() == "start_episode"
+
+
+@pytest.mark.parametrize("is_dry", [False, True])
+def test_a_run_that_was_not_stopped_goes_on_for_the_keys(led: Led, is_dry: bool) -> None:
+    running(led, is_dry)
+    led.robot.answers.set()
+    led.robot.problem = "no answer"
+    led.ask("end_run")
+    led.hears("error: no answer")
+    assert led.toggle() == "end_run"
+    led._inference.code = 1  # type: ignore[union-attr, misc]  # it is gone, and the robot holds
+    led.ask("end_run")
+    led.hears("has ended: the operator ended it")
+
+
+def test_what_a_run_was_is_asked_when_it_has_ended(led: Led) -> None:
+    running(led, False)
+    assert led._run is not None
+    led._run.led = True
+    led.robot.answers.set()
+    led.ask("end_run")
+    led.hears("it is a correction; kept episode_000; has it done the task?")
+    running(led, False)
+    led.recorder.session.recording = False  # the disk is full
+    led.ask("end_run")
+    led.hears("the operator ended it; has it done the task?")
+    led.until(lambda: led.toggle() == "start_episode")
+
+
+def test_what_is_asked_meanwhile_is_refused_and_not_kept_for_later(led: Led) -> None:
+    led.ask("run")
+    led.until(lambda: led.robot.asked == ["load"])
+    for action in ("run", "train", "start_episode"):
+        with pytest.raises(ConfigError, match="first end the run of policy_1"):
+            led.ask(action)
+    assert led.possible == ("end_run", "takeover", "advice")
+    led.robot.answers.set()
+    led.hears("policy_1 runs")
+    led.until(lambda: "run" not in led.possible)
+    assert led.robot.asked == ["load", "start"]
+
+
+def test_a_run_that_is_ended_while_it_is_loaded_never_starts(led: Led) -> None:
+    led.ask("run")
+    led.until(lambda: led.robot.asked == ["load"])
+    led.ask("end_run")
+    led.until(lambda: led.robot.asked == ["load", "stop"])
+    led.robot.answers.set()
+    led.hears("was ended before it had started")
+    assert led.robot.asked == ["load", "stop"]
+    assert led.toggle() == "start_episode"
+
+
+def test_a_stop_that_overtakes_the_start_is_sent_again(led: Led) -> None:
+    led.robot.answers.set()
+    led.robot.load = lambda *_: led.robot.answers.clear()
+    led.ask("run")
+    led.until(lambda: led.robot.asked == ["start"])
+    led.ask("end_run")
+    led.until(lambda: led.robot.asked == ["start", "stop"])
+    led.robot.answers.set()
+    led.hears("was ended before it had started")
+    assert led.robot.asked == ["start", "stop", "stop"]
+    led.until(lambda: led.toggle() == "start_episode")
+
+
+def test_what_comes_next_is_said_after_each_episode(led: Led) -> None:
+    led.ask("start_episode")
+    led.hears("recording episode_000")
+    led.ask("stop_episode")
+    led.hears("kept episode_000; next: see what policy_1 would do")
+    led.ask("label_success")
+    led.hears("is a success; next: see what policy_1 would do")
+
+
+def test_a_refusal_is_said_and_the_session_goes_on(led: Led) -> None:
+    led.robot.answers.set()
+    led.robot.problem = "the robot is faulted"
+    led.ask("run")
+    led.hears("error: the robot is faulted")
+    led.until(lambda: "run" in led.possible)
+    led.look_after()
+
+
+def test_a_mistake_of_ours_ends_the_session(led: Led) -> None:
+    led.robot.load = lambda *_: 1 // 0
+    led.ask("run")
+    led.until(lambda: led._broken)
+    with pytest.raises(ZeroDivisionError):
+        led.look_after()
+
+
+def test_the_page_is_told_what_the_terminal_says(led: Led) -> None:
+    for number in range(20):
+        led.say(f"line of number {number}")
+    text, values = led.describe()
+    assert text == "" and values["line 0"] == led.told[-1] == "line of number 19"
+    assert len(values) == 1 + teaching.LINES
+    assert values["possible"].split()[:2] == ["start_episode", "stop_episode"]
