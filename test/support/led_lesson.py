@@ -30,7 +30,7 @@ class Led:
         spec.write_text(dump_spec(small_spec()))
         self.process = launch(
             sys.executable, "-m", "sarnn_ros.cli.main", "teach", str(self.lesson.folder),
-            "--spec", str(spec), "--", "-p", "watch.max_gap:=1.0", COLUMNS="1000",
+            "--spec", str(spec), "--", "-p", "watch.max_gap:=10.0", COLUMNS="1000",
         )  # fmt: skip
         self.page = Page(launch)
         wait_until(lambda: "episode_start" in self.possible, lambda: self.process.output)

@@ -9,7 +9,7 @@ The trainings are tokens: that rounds make a policy better is shown elsewhere.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -30,7 +30,7 @@ DEMONSTRATIONS = 8
 SETTINGS = ("epochs=2", "inner_steps=2", "batch_size=8", "threads=1", "k_dim=3")
 NODE = (
     "-r", f"joint_command:={COMMANDS}", "-p", "command_interface:=joint_trajectory",
-    "-p", "watch.max_gap:=1.0", "-p", f"takeover.command_topic:={LEADER}",
+    "-p", "watch.max_gap:=10.0", "-p", f"takeover.command_topic:={LEADER}",
     "-p", "takeover.max_age:=1.0", "-p", "start.margin:=1.0",
     # What a token policy predicts may lie beyond what was shown.
     *(w for check in ("position", "step", "velocity", "acceleration")
@@ -73,8 +73,26 @@ class Person:
         return self.reads(answer, seconds)
 
 
+@pytest.fixture
+def begin(environment: dict[str, str]) -> Iterator[Callable[[Path, Path], Person]]:
+    """A session, which ends with the test in any case: its nodes would disturb other tests."""
+    people: list[Person] = []
+
+    def start(lesson: Path, spec: Path) -> Person:
+        people.append(Person(lesson, spec, environment))
+        return people[-1]
+
+    yield start
+    for person in people:
+        person.terminal.kill()
+
+
 def test_a_robot_is_taught(
-    cell: Cell, graph: Graph, environment: dict[str, str], launch: Launcher, tmp_path: Path
+    cell: Cell,
+    graph: Graph,
+    begin: Callable[[Path, Path], Person],
+    launch: Launcher,
+    tmp_path: Path,
 ) -> None:
     lesson, spec = tmp_path / "lesson", tmp_path / "spec.yaml"
     # On a busy machine the robot's messages have gaps, which are not what this is about.
@@ -89,7 +107,7 @@ def test_a_robot_is_taught(
     }  # fmt: skip
     spec.write_text(dump_spec(parse_spec(observed)))
 
-    person = Person(lesson, spec, environment)
+    person = begin(lesson, spec)
     assert "record 10 more demonstrations" in person.reads("next: ")
     person.types("g", "there is no policy yet")
     person.types("n", "there is no recording to train on")
@@ -113,7 +131,7 @@ def test_a_robot_is_taught(
     person.types(" ", "recording episode_")
     cell.demonstrate()
     person.terminal.kill()
-    person = Person(lesson, spec, environment)
+    person = begin(lesson, spec)
     person.reads("next: see what policy_1 would do")
 
     cell.leave(LEADER)
