@@ -23,9 +23,6 @@ RECORDING_KEYS = {
     "t": "takeover",
     "p": "preflight",
 }
-#: How long the answer to a key waits for the check of the episode, s. Messages come in another
-#: thread.
-CHECK_SECONDS = 1.0
 
 
 def record(
@@ -50,6 +47,7 @@ def record(
     from rich.console import Console
     from rich.text import Text
 
+    from sarnn_ros.data.session import CHECK_SECONDS
     from sarnn_ros.errors import SarnnError, outcome
     from sarnn_ros.ros.recorder_node import CLOSING_SECONDS, RecorderNode
     from sarnn_ros.ros.spinning import spinning

@@ -46,6 +46,9 @@ KEPT_SHARED_MESSAGES = 100
 #: While recording: a topic that is silent for longer, s, and three of its periods, has died.
 MIN_SILENCE_SECONDS = 0.5
 LOG = "recorder.log"
+#: How long the answer to a person waits for the check of the episode, s; `Session.stop`. Messages
+#: must come in another thread.
+CHECK_SECONDS = 1.0
 #: The end of a session waits so long at most for the map, s: `sarnn inspect` draws it, too.
 MAP_SECONDS = 1.0
 #: Niceness of the check: receiving messages goes before it.

@@ -378,7 +378,10 @@ class RecorderNode(Node):
 
         lose = partial(self._losses.add, topic)
         kind = message_class(channel.type)
-        self.session.add(topic, channel.type, [_qos(one) for one in offered])
+        try:
+            self.session.add(topic, channel.type, [_qos(one) for one in offered])
+        except ConfigError as error:  # the episode goes on without it
+            self._log(f"'{topic}' is not recorded: {error}")
         subscribe_counting_losses(self, kind, topic, take, qos, lose, raw=True)
         self._subscribed.add(topic)
 

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sarnn_ros.data.session import CHECK_SECONDS
 from sarnn_ros.data.teaching import Lesson
 from sarnn_ros.data.trials import NotDone
 from sarnn_ros.errors import INTERRUPTED, ConfigError, PolicyError, outcome
@@ -36,8 +37,6 @@ ACTIONS = ("end_run", "train", "dry_run", "run", "advice")
 AT_ONCE = ("end_run", "takeover", "advice")
 #: A run ends by itself after so long, s.
 RUN_SECONDS = 120.0
-#: The answer to an episode's end waits so long for its check, s.
-CHECK_SECONDS = 1.0
 #: So many of the newest lines are told to who comes later.
 LINES = 8
 

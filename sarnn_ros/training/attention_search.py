@@ -151,7 +151,7 @@ def make_candidates(
     parts = []
     if cluttered:
         differ = _differ(sets[0], branch, span)
-        parts.append(_told(clean, differ, told, mean, covariance, generator))
+        parts.append(_told(clean, differ, told, mean, covariance, inverse, generator))
     count = _convolutions(branch)[2].out_channels
     if sum(len(bias) for _, bias in parts) * len(EXEMPLAR_LOGITS) < count:
         offsets = _patches(clean, _differing(clean, DRAWN_PATCHES, generator)) - mean
@@ -195,6 +195,7 @@ def _told(
     told: Told,
     mean: Tensor,
     covariance: Tensor,
+    inverse: Tensor,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Discriminants of what is where the trajectories tell that something must be: of the mean
@@ -208,11 +209,10 @@ def _told(
 
     :param features: of the first images, (E, C, h, w).
     :param differ: where they differ from the median, (E, h - 2, w - 2).
-    :param covariance: of patches.
+    :param covariance: of patches; and its inverse.
     """
     offsets = _patches(features, _differing(features, TOLD_PATCHES, generator, differ)) - mean
-    root = torch.linalg.cholesky(covariance)
-    weight, bias = _discriminants(offsets, mean, torch.cholesky_inverse(root))
+    weight, bias = _discriminants(offsets, mean, inverse)
     looked = slice(None, None, 2)  # half of the episodes, which is enough
     numbers = _places(features[looked], weight, bias, ~differ[looked])
     weight, bias = _discriminants_against(
@@ -236,7 +236,7 @@ def _told(
                 for row, which in zip(numbers.T, there.T, strict=True)
             ]
         )
-        first = _discriminants(typical, mean, torch.cholesky_inverse(root))
+        first = _discriminants(typical, mean, inverse)
         found = _places(features, *first)
         wrong = ~as_expected(_cells(features, found), wanted) & some
         return _discriminants_against(typical, mean, covariance, features, found, wrong)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from circling import DELAYS, SETPOINTS, START, compared, go_round
+from circling import SETPOINTS, START, follows, go_round
 from control_manager import Hardware, Manager, MockRobot
 from gripper_client import CLOSED, OPEN
-from ros_testing import JOINTS, SECOND
+from ros_testing import JOINTS
 
 pytestmark = pytest.mark.slow
 
@@ -102,13 +102,7 @@ def test_an_episode_is_accepted_and_does_not_stutter(interface, arm, manager, wa
     robot, node = arm
     said = len(manager.process.output)
     jerky = {"joint_trajectory": 40, "forward_position": 200}[interface]
-    found = np.inf, np.inf
-    while found[0] > 0.01 or found[1] > jerky:
-        more = len(robot.commands) + SECOND // DELAYS[interface]  # a second
-        assert len(robot.passed) < 59_000, (found, node.output)  # a minute
-        wait(lambda more=more: len(robot.commands) > more, lambda: node.output)
-        found = compared(robot, DELAYS[interface])
-        print(interface, found)
+    follows(robot, node, interface, jerky, wait)
     assert not complaints(manager.process.output[said:])
     assert manager.states()[interface] == "active"
 

@@ -9,10 +9,10 @@ import array
 
 import numpy as np
 import pytest
-from circling import DELAYS, SETPOINTS, START, compared, go_round
+from circling import DELAYS, SETPOINTS, START, follows, go_round
 from controlled_robot import CYCLE_NS, ControlledRobot
 from controllers import ForwardController, Parameters, TrajectoryController
-from ros_testing import JOINTS, SECOND
+from ros_testing import JOINTS
 
 pytestmark = pytest.mark.slow
 
@@ -58,13 +58,7 @@ def arms(make_policy, start_node, make_robot, wait):
 )
 def test_an_episode_is_accepted_and_does_not_stutter(interface, jerky, arms, wait):
     robot, node = arms[interface]
-    found = np.inf, np.inf
-    while found[0] > 0.01 or found[1] > jerky:
-        more = len(robot.commands) + SECOND // DELAYS[interface]  # a second
-        assert len(robot.passed) < 29_000, (found, node.output)  # a minute
-        wait(lambda more=more: len(robot.commands) > more, lambda: node.output)
-        found = compared(robot, DELAYS[interface])
-        print(interface, found)
+    follows(robot, node, interface, jerky, wait)
     assert not robot.controller.rejected and not robot.controller.given_up
     assert robot.controller.accepted >= len(robot.commands) - 2 > 20
 

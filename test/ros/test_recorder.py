@@ -126,14 +126,16 @@ def test_a_policys_node_may_start_while_it_is_recorded(recorder, graph: Graph, m
     ready(graph, name)
     assert graph.trigger(f"{name}/start_episode").success
     leads = graph.node.create_publisher(Bool, f"{space}/sarnn/takeover", 10)
-    wait(leads.get_subscription_count, "the recorder has found it")
-    for _ in range(3):
+
+    def heard() -> bool:
         leads.publish(Bool(data=False))
-    wait(lambda: leads.wait_for_all_acked(), "they have come")
+        return "asked" in graph.trigger(f"{name}/takeover").message
+
+    wait(heard, "the recorder has got it")
     assert graph.trigger(f"{name}/stop_episode").success
     graph.node.destroy_publisher(leads)
     with Bag(out / "episode_000") as bag:
-        assert bag.topics[f"{space}/sarnn/takeover"].count == 3
+        assert bag.topics[f"{space}/sarnn/takeover"].count > 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])

@@ -30,6 +30,20 @@ def go_round(model: Any) -> None:
     make_linear(model, turn, 0.62)  # 0.3 rad, normalised
 
 
+def follows(robot: Any, node: Any, interface: str, jerky: float, wait: Any) -> None:
+    """Wait until one second of the arm's is as it should be; for a minute of the robot's.
+
+    :param jerky: so many times more than commanded it may jerk.
+    """
+    found = np.inf, np.inf
+    while found[0] > 0.01 or found[1] > jerky:
+        more = len(robot.commands) + SECOND // DELAYS[interface]  # a second
+        assert len(robot.passed) * robot.spacing_ms < 58_000, (found, node.output)
+        wait(lambda more=more: len(robot.commands) > more, lambda: node.output)
+        found = compared(robot, DELAYS[interface])
+        print(interface, found)
+
+
 def compared(robot: Any, delay_ns: int) -> tuple[float, float]:
     """How far the arm is from where it would be if it were commanded the circle itself, rad, and
     how many times more it jerks: in the best second so far, since a busy machine delays messages.

@@ -33,6 +33,8 @@ import psutil
 import pytest
 from in_time import NotInTime
 
+from sarnn_ros.errors import EnvironmentProblem
+from sarnn_ros.processes import free_domain
 from sarnn_ros.share import ros_environment
 
 #: Discovery alone can take three seconds, on a machine that is busy with other tests longer.
@@ -93,7 +95,8 @@ def own_domain() -> Iterator[int]:
             handle = os.open(folder / str(number), os.O_CREAT | os.O_RDWR, 0o666)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                free_domain([number])  # nodes that a run left behind when it was killed
+            except (BlockingIOError, EnvironmentProblem):
                 os.close(handle)
                 continue
             return number, handle

@@ -91,6 +91,8 @@ class Led(Teaching):
     """With all that was said, and a policy that is there."""
 
     robot: Any
+    recorder: Any
+    _inference: Any
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         recorder: Any = Recorder()
@@ -98,7 +100,7 @@ class Led(Teaching):
         self.told: list[str] = []
         lesson = Lesson(folder)
         super().__init__(lesson, recorder, robot, [], threading.Event(), self.told.append)
-        self._inference = SimpleNamespace(code=None)  # type: ignore[assignment]
+        self._inference = SimpleNamespace(code=None)
         monkeypatch.setattr(teaching, "digest", lambda _: "")
         monkeypatch.setattr(Led, "_config", lambda _: SimpleNamespace())
         (lesson.policy(1)).mkdir()
@@ -124,7 +126,7 @@ def led(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Led]:
 
 def running(led: Led, is_dry: bool) -> None:
     led._run = _Run("policy_1", is_dry, started=True)
-    led.recorder.session.recording = not is_dry  # type: ignore[misc]
+    led.recorder.session.recording = not is_dry
 
 
 @pytest.mark.parametrize("is_dry", [False, True])
@@ -152,7 +154,7 @@ def test_a_run_that_was_not_stopped_goes_on_for_the_keys(led: Led, is_dry: bool)
     led.ask("end_run")
     led.hears("error: no answer")
     assert led.toggle() == "end_run"
-    led._inference.code = 1  # type: ignore[union-attr, misc]  # it is gone, and the robot holds
+    led._inference.code = 1  # it is gone, and the robot holds
     led.ask("end_run")
     led.hears("has ended: the operator ended it")
 

@@ -242,6 +242,8 @@ def test_who_leads_is_kept_of_a_node_that_starts_while_recording(session: Sessio
         leads = make.STORE.types["std_msgs/msg/Bool"](data=row > 5)
         raw = make.STORE.serialize_cdr(leads, "std_msgs/msg/Bool")
         session.write("/sarnn/takeover", make.START + row * make.SECOND // 10, bytes(raw))
+    with pytest.raises(ConfigError, match="without a definition"):
+        session.add("/other", "our_msgs/msg/Other", [])  # and the episode goes on
     session.stop()
     session.add("/sarnn/takeover", "std_msgs/msg/Bool", [])  # between episodes: nothing to do
     ((episode,), report) = read_bag(session.out / "episode_000", make.spec())

@@ -230,7 +230,7 @@ def test_a_small_object_gets_exemplars_beside_a_large_one() -> None:
     assert alike.shape == (3,)
 
 
-def test_where_other_things_lie_about_exemplars_are_of_what_the_motions_follow() -> None:
+def test_where_other_things_lie_about_filters_are_of_what_the_motions_follow() -> None:
     """A pale square decides, and there are bright ones of other colours elsewhere in each image.
     A bar that never moves is of its colour."""
     rng = np.random.default_rng(0)
