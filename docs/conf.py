@@ -27,7 +27,7 @@ extensions = [
 ]
 myst_fence_as_directive = ["mermaid"]  # as GitHub has it
 myst_enable_extensions = ["deflist", "dollarmath"]
-myst_heading_anchors = 3
+myst_heading_anchors = 4
 exclude_patterns = ["_build", "_generated"]  # _generated: included by other pages
 
 smartquotes = False  # they would join the dashes of options
