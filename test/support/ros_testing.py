@@ -326,13 +326,25 @@ class Graph:
 
     def call(self, kind: Any, name: str, request: Any = None, timeout: float = TIMEOUT) -> Any:
         """A service's response."""
+        with self.client(kind, name, timeout) as ask:
+            return ask(kind.Request() if request is None else request)
+
+    @contextmanager
+    def client(
+        self, kind: Any, name: str, timeout: float = TIMEOUT
+    ) -> Iterator[Callable[[Any], Any]]:
+        """From a request to its response, for a service that is called more than once."""
         client = self.node.create_client(kind, name)
+
+        def ask(request: Any) -> Any:
+            future = client.call_async(request)
+            wait_until(future.done, f"an answer of {name}", timeout)
+            return future.result()
+
         try:
             wait_until(client.service_is_ready, f"the service {name}", timeout)
             self._wait_until_known(name.rpartition("/")[0], timeout)
-            future = client.call_async(kind.Request() if request is None else request)
-            wait_until(future.done, f"an answer of {name}", timeout)
-            return future.result()
+            yield ask
         finally:
             self.node.destroy_client(client)
 

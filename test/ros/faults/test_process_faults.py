@@ -11,10 +11,14 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from promises import Promises
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from std_srvs.srv import Trigger
 
 pytestmark = pytest.mark.slow
 
@@ -124,12 +128,23 @@ def test_storms_of_services_and_parameters(running, policy, graph, wait):
     name = "/running/sarnn"
     before = len(robot.commands)
 
-    def storm(index):
-        if index % 4 == 3:
-            return graph.set_parameter(name, "input_param_joints", 0.5 + index / 1000)[0]
-        return graph.trigger(f"{name}/{('start', 'stop', 'reset')[index % 4]}").success
+    # One client each: of many that come and go, a node that gets no core has not heard yet.
+    with ExitStack() as clients, ThreadPoolExecutor(8) as pool:
+        services = [
+            clients.enter_context(graph.client(Trigger, f"{name}/{service}"))
+            for service in ("start", "stop", "reset")
+        ]
+        set_parameters = clients.enter_context(
+            graph.client(SetParameters, f"{name}/set_parameters")
+        )
 
-    with ThreadPoolExecutor(8) as pool:
+        def storm(index):
+            if index % 4 < 3:
+                return services[index % 4](Trigger.Request()).success
+            value = Parameter("input_param_joints", value=0.5 + index / 1000).to_parameter_msg()
+            answer = set_parameters(SetParameters.Request(parameters=[value]))
+            return answer.results[0].successful
+
         assert all(pool.map(storm, range(120)))
     graph.trigger(f"{name}/stop")
     assert is_silent(robot, wait)
