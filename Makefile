@@ -71,7 +71,7 @@ mypy: $(STAMP)
 	@nice -n 10 $(RUN) mypy $(SAYS)
 
 test-unit: $(STAMP)  ## the tests without ROS
-	@nice -n 10 $(VENV)/bin/pytest -n 1 test/unit $(ARGS) $(SAYS)
+	@nice -n 15 $(VENV)/bin/pytest -n 2 --dist worksteal test/unit $(ARGS) $(SAYS)
 
 # The nodes of a file are shared. With three processes for two cores they were late too often.
 test-ros: $(STAMP)  ## the tests with ROS nodes
