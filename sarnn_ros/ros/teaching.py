@@ -101,6 +101,7 @@ class Teaching:
         self._place = ""
         self._training: Child | None = None
         self._inference: Child | None = None
+        self._found = False  # the inference node, by `robot`
         self._run: _Run | None = None
         self._ended: _Ended | None = None
         # Always the same thread: a child ends with the one that has started it.
@@ -329,14 +330,18 @@ class Teaching:
             return None
 
     def _run_node(self, policy: Path) -> None:
-        """Start the inference node, unless it runs."""
-        if self._inference is not None and self._inference.code is None:
-            return
-        log = self.lesson.folder / "inference.log"
-        given = [*self.arguments, "-p", f"policy:={policy.resolve()}"]
-        self._inference = self._child("inference", ["run", "inference", "--ros-args", *given], log)
-        self.say(f"the inference node is started; see {log}")
-        self.robot.open()
+        """Start the inference node, unless it runs, and find it."""
+        if self._inference is None or self._inference.code is not None:
+            log = self.lesson.folder / "inference.log"
+            given = [*self.arguments, "-p", f"policy:={policy.resolve()}"]
+            self._inference = self._child(
+                "inference", ["run", "inference", "--ros-args", *given], log
+            )
+            self._found = False
+            self.say(f"the inference node is started; see {log}")
+        if not self._found:  # it may have taken too long the last time
+            self.robot.open()
+            self._found = True
 
     def _child(self, name: str, words: Sequence[str], log: Path) -> Child:
         child = Child(name, [sys.executable, "-m", "sarnn_ros.cli.main", *words], log=log)

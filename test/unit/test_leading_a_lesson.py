@@ -41,6 +41,9 @@ class Robot:
         if self.problem:
             raise NotDone(self.problem)
 
+    def open(self) -> None:
+        self._ask("open")
+
     def load(self, *_: object) -> None:
         self._ask("load")
 
@@ -100,7 +103,7 @@ class Led(Teaching):
         self.told: list[str] = []
         lesson = Lesson(folder)
         super().__init__(lesson, recorder, robot, [], threading.Event(), self.told.append)
-        self._inference = SimpleNamespace(code=None)
+        self._inference, self._found = SimpleNamespace(code=None), True
         monkeypatch.setattr(teaching, "digest", lambda _: "")
         monkeypatch.setattr(Led, "_config", lambda _: SimpleNamespace())
         (lesson.policy(1)).mkdir()
@@ -208,6 +211,17 @@ def test_a_stop_that_overtakes_the_start_is_sent_again(led: Led) -> None:
     led.hears("was ended before it had started")
     assert led.robot.asked == ["start", "stop", "stop"]
     led.until(lambda: led.toggle() == "start_episode")
+
+
+def test_a_node_that_was_not_found_is_looked_for_again(led: Led) -> None:
+    led._found = False
+    led.robot.answers.set()
+    for led.robot.problem, found in (("nothing was heard", False), ("", True)):
+        led.robot.asked.clear()
+        led.ask("dry_run")
+        led.until(lambda: not led._busy)
+        assert (led.robot.asked == ["open", "load", "start_dry"]) == found, led.told
+    assert led._found
 
 
 def test_what_comes_next_is_said_after_each_episode(led: Led) -> None:
