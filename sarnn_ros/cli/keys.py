@@ -10,6 +10,7 @@ import sys
 import termios
 import time
 import tty
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Keys:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.usable:
+        if self.usable:  # still: it may have been closed
             termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._before)
 
     def read(self, timeout: float) -> str:
@@ -36,8 +37,14 @@ class Keys:
             time.sleep(timeout)
             return ""
         ready, _, _ = select.select([sys.stdin], [], [], timeout)
-        # Not sys.stdin.read: its buffer would hide further keys from select.
-        return os.read(sys.stdin.fileno(), 1).decode(errors="replace") if ready else ""
+        if not ready:
+            return ""
+        key = b""
+        with suppress(OSError):  # the terminal was closed
+            # Not sys.stdin.read: its buffer would hide further keys from select.
+            key = os.read(sys.stdin.fileno(), 1)
+        self.usable = bool(key)
+        return key.decode(errors="replace")
 
 
 def show_answer(console: Console, text: str) -> None:
