@@ -131,8 +131,8 @@ def led_by_person(takeovers: Iterable[Stream], ticks: Int) -> NDArray[np.bool_] 
         return None
     if not led_runs(led):
         raise BagError(
-            f"nobody took over from the policy for {MIN_TICKS} ticks",
-            remedy="take over where it goes wrong; if a person led the arm all the time, record "
-            "it without the policy",
+            f"a run of the policy: nobody took over for {MIN_TICKS} ticks",
+            remedy="if it went well, nothing is missing; take over where it goes wrong; what a "
+            "person leads from begin to end, record without the policy",
         )
     return led

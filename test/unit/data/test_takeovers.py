@@ -107,7 +107,7 @@ def test_when_a_person_leads(said: Any, led: Any, tmp_path: Path):
 def test_a_run_in_which_nobody_took_over_is_no_demonstration(said: Any, tmp_path: Path):
     episodes, report = read_bag(write(tmp_path / "bag", said={TAKEOVER: said}), make.spec())
     assert not episodes and report.verdict == "left out"
-    assert "nobody took over from the policy for 3 ticks" in report.problems[0].found
+    assert "a run of the policy: nobody took over for 3 ticks" in report.problems[0].found
 
 
 def test_other_topics_of_that_name_are_not_read(tmp_path: Path):
@@ -160,7 +160,7 @@ def test_inspect_says_of_each_bag_what_is_used(tmp_path: Path):
     assert "all: nobody took over" in lines["demo1"]
     assert "5 of 19 ticks: a person took over" in lines["fixed"]
     assert "left out" in lines["alone"] and "nothing: see below" in lines["alone"]
-    assert "nobody took over from the policy for 3 ticks" in result.output
+    assert "a run of the policy: nobody took over for 3 ticks" in result.output
 
 
 def test_corrections_alone_are_no_data_set(tmp_path: Path):
