@@ -255,6 +255,7 @@ class Robot:
     def __init__(self, policy: Policy, *, registered: bool) -> None:
         self.spec, self._policy = policy.spec, policy
         self._moved: Mapping[str, Array] = {}
+        self._lights: Mapping[str, Array] = {}
         self.watch = CameraWatch(
             policy.config,
             policy.references,
@@ -263,8 +264,8 @@ class Robot:
             lambda level, key, text: None,
         )
 
-    def undo(self, moved: Mapping[str, Array]) -> None:
-        self._moved = moved
+    def undo(self, moved: Mapping[str, Array], lights: Mapping[str, Array]) -> None:
+        self._moved, self._lights = moved, lights
 
     def newest_stamp(self, camera: Any) -> int:
         return 0
@@ -282,7 +283,9 @@ class Robot:
             self._began, self._images = True, images
             self.watch.look()
         small = {
-            one.name: crop_resize(images[one.name], one, self._moved.get(one.name))
+            one.name: crop_resize(
+                images[one.name], one, self._moved.get(one.name), self._lights.get(one.name)
+            )
             for one in self.spec.cameras
         }
         return self._policy.step(Observation(0, small, state, {}, images)).action, {}

@@ -1,7 +1,7 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whether each camera still stands where it stood while demonstrating, and what is undone if it
-was moved. No ROS.
+"""Whether each camera still stands where it stood while demonstrating, in such light, and what is
+undone if not. No ROS.
 
 Looks every few seconds while no run is under way. What was found when a run begins to move the
 robot stays until its end: a picture that jumps in the middle of a motion would look like an object
@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import cv2
@@ -24,6 +24,7 @@ from sarnn_ros.control.log import Log
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.policy.directory import PolicyConfig
 from sarnn_ros.spec import CameraSpec
+from sarnn_ros.streams.light import Factors, measure_light
 from sarnn_ros.streams.observe import ObservationBuffer
 from sarnn_ros.streams.registration import (
     Image,
@@ -50,7 +51,12 @@ GOOD_SHARE = 0.8
 #: Another picture is named as the likely one if it correlates better by this factor.
 LIKELIER_FACTOR = 1.3
 
-Verdict = Literal["in place", "corrected", "moved", "not recognised"]
+#: A picture that is less than so many times as bright as the reference, or as dark, stays as it
+#: is: training varies brightness by 0.6 to 1.4. Of one that is darker by more than the latter,
+#: noise would be left.
+MIN_LIGHT, MAX_LIGHT = 1.25, 6.0
+
+Verdict = Literal["in place", "corrected", "moved", "not recognised", "other light"]
 
 
 @dataclass(frozen=True)
@@ -59,11 +65,13 @@ class Placement:
 
     :param text: for a person.
     :param found: None where it was not recognised at all.
+    :param light: what is undone of another light; None: nothing.
     """
 
     verdict: Verdict
     text: str
     found: Registration | None = None
+    light: Factors | None = None
 
     @property
     def well(self) -> bool:
@@ -96,7 +104,7 @@ class CameraWatch:
         self._since_ns = 0
         self._fresh: set[str] = set()  # looked at since then
         self._looked: dict[str, tuple[int, int]] = {}  # stamp, and when to look again, ns
-        self._told: dict[str, Verdict] = {}
+        self._told: dict[str, tuple[Verdict, bool]] = {}
         self.placements: dict[str, Placement] = {}
 
     @property
@@ -161,12 +169,18 @@ class CameraWatch:
                     name: one.found.matrix
                     for name, one in self.placements.items()
                     if one.verdict == "corrected" and one.found is not None
-                }
+                },
+                {
+                    name: one.light
+                    for name, one in self.placements.items()
+                    if one.light is not None
+                },
             )
-        if self._told.get(camera) != placement.verdict:
-            level = "info" if placement.verdict == "in place" else "warning"
+        kind = placement.verdict, placement.light is not None
+        if self._told.get(camera) != kind:
+            level = "info" if kind == ("in place", False) else "warning"
             if self._log(level, f"camera:{camera}", placement.text):
-                self._told[camera] = placement.verdict
+                self._told[camera] = kind
 
     def _judge(self, camera: CameraSpec, source: Image) -> Placement:
         reference = self._references[camera.name]
@@ -191,7 +205,7 @@ class CameraWatch:
         off = found.displacement
         if off <= max(MAX_DISPLACEMENT_IN_PLACE, about.displacement):
             text = f"{name} is in its place, to {off:.1%} of the width"
-            return Placement("in place", text, found)
+            return _lit(Placement("in place", text, found), image, reference)
         where = f"{name} has been moved: {_where(found)}"
         if off > (limit := self._settings().registration.max_displacement):
             return Placement(
@@ -201,7 +215,8 @@ class CameraWatch:
                 "overlay's ghost image fits, or record demonstrations from there",
                 found,
             )
-        return Placement("corrected", f"{where}. This is undone before the policy sees it", found)
+        text = f"{where}. This is undone before the policy sees it"
+        return _lit(Placement("corrected", text, found), image, reference)
 
     def _unlike(self, camera: str, image: Image, found: Registration | None) -> str:
         """What it may be instead."""
@@ -269,8 +284,29 @@ class CameraWatch:
                     values[f"displacement {name} (share of width)"] = found.displacement
                     values[f"uncertainty {name} (share of width)"] = found.uncertainty
                     values[f"correlation {name}"] = found.correlation
-        well = all(one.verdict == "in place" for one in placements.values())
+                if placement.light is not None:
+                    values[f"light {name} (times)"] = _as_bright(placement.light)
+        well = all(one.verdict == "in place" and one.light is None for one in placements.values())
         return well, "; ".join(texts), values
+
+
+def _lit(placement: Placement, image: Image, reference: Reference) -> Placement:
+    """And in which light the camera, which is recognised, shows its `image`."""
+    assert placement.found is not None
+    factors = measure_light(image, reference, placement.found.matrix)
+    if factors is None or 1 / MIN_LIGHT <= factors.min() <= factors.max() <= MIN_LIGHT:
+        return placement
+    text = f"its picture is {_as_bright(factors):.2g} times as bright as while demonstrating"
+    if 1 / MAX_LIGHT <= factors.min() <= factors.max() <= MAX_LIGHT:
+        text = f"{placement.text}; {text}, which is undone, too"
+        return replace(placement, text=text, light=factors)
+    text = f"{placement.text}, but {text}: set its exposure, or the light, as they were"
+    return replace(placement, verdict="other light", text=text)
+
+
+def _as_bright(factors: Factors) -> float:
+    """How many times as bright as the reference, in the channel that is furthest off."""
+    return float(1 / factors[np.argmax(np.abs(np.log(factors)))])
 
 
 def _where(found: Registration) -> str:

@@ -276,15 +276,18 @@ def joint_admission(source: JointSource, spec: Spec, max_ahead_ns: int | None = 
 
 
 def image_of(
-    msg: Any, camera: CameraSpec, moved: NDArray[np.float64] | None = None
+    msg: Any,
+    camera: CameraSpec,
+    moved: NDArray[np.float64] | None = None,
+    light: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Source image and model image, both uint8 (H, W, 3) RGB.
 
-    :param moved: see `crop_resize`; the source image stays as it came.
+    :param moved, light: see `crop_resize`; the source image stays as it came.
     :raises DecodeError: the pixels cannot be decoded. Then the tick has no observation.
     """
     source = decode_image(msg, value_range=camera.value_range)
-    return source, crop_resize(source, camera, moved)
+    return source, crop_resize(source, camera, moved, light)
 
 
 def _admit_image(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ MAX_IMAGES, MAX_JOINTS = 256, 4096
 MAX_COMPARED_MESSAGES = 200
 
 Images = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+#: `moved` and `light` of `crop_resize`.
+Undone = tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,7 @@ class ObservationBuffer(Ingest):
             self._horizon_ns = max(self._horizon_ns, spec.trigger.max_age_ns)
         self._now_ns = 0  # when the newest message came
         self._moved: Mapping[str, NDArray[np.float64]] = {}
+        self._lights: Mapping[str, NDArray[np.float64]] = {}
         self.clear()
 
     def clear(self, now_ns: int = 0) -> None:
@@ -117,13 +121,18 @@ class ObservationBuffer(Ingest):
             self._since_ns = now_ns
             self._now_ns = max(self._now_ns, now_ns)
 
-    def undo(self, moved: Mapping[str, NDArray[np.float64]]) -> None:
-        """From now on undo where cameras have been moved to.
+    def undo(
+        self,
+        moved: Mapping[str, NDArray[np.float64]],
+        lights: Mapping[str, NDArray[np.float64]] | None = None,
+    ) -> None:
+        """From now on undo where cameras have been moved to, and another light.
 
         :param moved: per camera that is not in its place, as for `crop_resize`.
+        :param lights: per camera whose picture is darker or brighter, likewise.
         """
         with self._lock:
-            self._moved = dict(moved)
+            self._moved, self._lights = dict(moved), dict(lights or {})
 
     def newest_stamp(self, camera: CameraSpec) -> int | None:
         """Of the camera's newest image, ns; None if there is none."""
@@ -175,7 +184,7 @@ class ObservationBuffer(Ingest):
             stream.last_void = None
         # Per camera the last message decoded, what was undone, and its images: ticks may share
         # a message.
-        self._decoded: dict[str, tuple[Any, NDArray[np.float64] | None, Images]] = {}
+        self._decoded: dict[str, tuple[Any, Undone, Images]] = {}
 
     def _take(self, stream: Stream, stamp: int, content: Any, receive_ns: int) -> int | None:
         with self._lock:
@@ -201,13 +210,15 @@ class ObservationBuffer(Ingest):
                     found[stream.name] = stream.stamps[row], stream.contents[row]
                     if stream in self.sources:
                         jumps.append(Joints(self._jumps(stream, row)))
-            moved = self._moved
+            moved, lights = self._moved, self._lights
         decoded: dict[str, Images] = {}
         for camera in self.spec.cameras:
             if camera.name in found:
                 try:
                     decoded[camera.name] = self._decode(
-                        camera, found[camera.name][1], moved.get(camera.name)
+                        camera,
+                        found[camera.name][1],
+                        (moved.get(camera.name), lights.get(camera.name)),
                     )
                 except DecodeError as error:
                     reasons[camera.name] = f"cannot be decoded: {error.problem}"
@@ -244,9 +255,9 @@ class ObservationBuffer(Ingest):
             values = [stream.contents[row] for stream, row in zip(self.sources, rows)]
         return joint_vector(values)
 
-    def _decode(self, camera: CameraSpec, msg: Any, moved: NDArray[np.float64] | None) -> Images:
+    def _decode(self, camera: CameraSpec, msg: Any, undone: Undone) -> Images:
         last = self._decoded.get(camera.name)
-        if last is None or last[0] is not msg or last[1] is not moved:
-            last = (msg, moved, image_of(msg, camera, moved))
+        if last is None or last[0] is not msg or any(map(operator.is_not, last[1], undone)):
+            last = (msg, undone, image_of(msg, camera, *undone))
             self._decoded[camera.name] = last
         return last[2]

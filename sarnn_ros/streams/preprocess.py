@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from sarnn_ros.errors import SarnnError, SpecError
 from sarnn_ros.spec import CameraSpec, Range
-from sarnn_ros.streams.registration import undo
+from sarnn_ros.streams.light import Factors, relight
+from sarnn_ros.streams.registration import Matrix, undo
 
 #: A joint that moves less than this, rad or m, in all of training gets no amplification of its
 #: noise: it maps as if it had moved this much.
@@ -41,7 +42,10 @@ def check_crop(
 
 
 def crop_resize(
-    image: NDArray[np.uint8], camera: CameraSpec, moved: NDArray[np.float64] | None = None
+    image: NDArray[np.uint8],
+    camera: CameraSpec,
+    moved: Matrix | None = None,
+    light: Factors | None = None,
 ) -> NDArray[np.uint8]:
     """Source image to model image.
 
@@ -51,6 +55,7 @@ def crop_resize(
     :param image: uint8 (H, W, 3).
     :param moved: (2, 3), from its pixels to those of the camera in its place
         (`Registration.matrix`), which is undone first; None: it is in its place.
+    :param light: (3,), by which the model's image is made brighter (`measure_light`), last.
     :return: uint8 (camera.height, camera.width, 3), C-contiguous.
     :raises SpecError: the crop exceeds the image.
     """
@@ -63,16 +68,15 @@ def crop_resize(
         image = image[crop.y : crop.y + crop.height, crop.x : crop.x + crop.width]
         height, width = crop.height, crop.width
     if (width, height) == (camera.width, camera.height):
-        return np.ascontiguousarray(image)
-    shrinks = camera.width <= width and camera.height <= height
-    area = shrinks and camera.interpolation == "area"
-    return np.asarray(
-        cv2.resize(
-            image,
-            (camera.width, camera.height),
-            interpolation=cv2.INTER_AREA if area else cv2.INTER_LINEAR,
+        small = np.ascontiguousarray(image)
+    else:
+        shrinks = camera.width <= width and camera.height <= height
+        area = shrinks and camera.interpolation == "area"
+        how = cv2.INTER_AREA if area else cv2.INTER_LINEAR
+        small = np.asarray(
+            cv2.resize(image, (camera.width, camera.height), interpolation=how), np.uint8
         )
-    )
+    return small if light is None else relight(small, light)
 
 
 def unit_images(images: Any) -> Any:

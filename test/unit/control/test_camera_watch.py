@@ -124,9 +124,10 @@ def test_a_moved_camera_is_corrected_and_told() -> None:
         (shot(SCENES["left"])[:, ::-1], "mirrored"),
         (shot(scene(7)), "does not show the scene"),
         (np.full((HEIGHT, WIDTH, 3), 20, np.uint8), "does not show the scene"),
+        (shot(SCENES["left"]) // 8, "0.12 times as bright as while demonstrating: set its"),
         (np.zeros((HEIGHT // 2, WIDTH // 2, 3), np.uint8), "pixels, its demonstrations have"),
     ],
-    ids=["far", "swapped", "upside down", "mirrored", "elsewhere", "covered", "size"],
+    ids=["far", "swapped", "upside down", "mirrored", "elsewhere", "covered", "dark", "size"],
 )
 def test_a_camera_that_cannot_be_corrected_prevents_a_run(image: np.ndarray, text: str) -> None:
     cell = Cell()
@@ -139,6 +140,38 @@ def test_a_camera_that_cannot_be_corrected_prevents_a_run(image: np.ndarray, tex
     cell.watch.look()
     assert not cell.faults, "the operator does without"
     assert not cell.watch.placements
+
+
+def test_another_light_is_undone_and_told() -> None:
+    cell = Cell()
+    image = shot(SCENES["left"]) // 2
+    for _ in range(2):
+        cell.show(left=image)
+    assert not cell.faults
+    light = cell.watch.placements["left"].light
+    assert light == pytest.approx(np.full(3, 2.0), abs=0.1)
+    assert (cell.seen() == crop_resize(image, SPEC.cameras[0], None, light)).all()
+    expected = crop_resize(shot(SCENES["left"]), SPEC.cameras[0]).astype(int)
+    assert np.abs(cell.seen() - expected).mean() < 3
+    well, text, values = cell.watch.status()
+    assert not well and values["light left (times)"] == pytest.approx(0.5, abs=0.03)
+    assert "0.5 times as bright as while demonstrating, which is undone" in text
+    assert [level for level, text in cell.said if "'left'" in text] == ["warning"]
+    cell.watch.fix(True)
+    cell.show()
+    assert cell.watch.placements["left"].light is light, "a run has moved the robot"
+    cell.watch.fix(False)
+    cell.show()  # somebody switched the lamp on
+    assert cell.watch.status()[0]
+    assert (cell.seen() == crop_resize(shot(SCENES["left"]), SPEC.cameras[0])).all()
+
+
+def test_a_camera_that_was_moved_in_another_light_is_corrected_for_both() -> None:
+    cell = Cell()
+    cell.show(left=shot(SCENES["left"], move(0.06, -0.04, 4, 1.03)) // 2)
+    assert not cell.faults
+    expected = crop_resize(shot(SCENES["left"]), SPEC.cameras[0])[4:-4, 4:-4].astype(int)
+    assert np.abs(cell.seen()[4:-4, 4:-4] - expected).mean() < 6
 
 
 def test_what_is_undone_stays_while_a_run_moves_the_robot() -> None:

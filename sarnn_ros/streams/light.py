@@ -1,0 +1,52 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""How much darker or brighter a camera's picture is than its reference, and undoing it. NumPy and
+OpenCV only.
+
+One factor per channel: less light, a shorter exposure, another white balance. What a shadow covers
+it does not know: then it is the factor of the larger part.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.streams.registration import Image, Matrix, Reference, resized, undo
+
+#: Pictures are compared at this width, pixels: so edges that do not quite fit count for little.
+WIDTH = 80
+#: Intensities, 0 … 255, outside of which a pixel tells nothing of the light, and the share of
+#: the pixels that must tell of it.
+DARKEST, BRIGHTEST, MIN_SHARE = 6, 247, 0.1
+
+Factors = NDArray[np.float64]
+
+
+def measure_light(image: Image, reference: Reference, matrix: Matrix) -> Factors | None:
+    """By which the reference is brighter, (3,) RGB: the median where the demonstrations look
+    alike. None if too much is black or saturated.
+
+    :param image: uint8 (h, w, 3) RGB, by `registration.shrink`.
+    :param matrix: where it lies, `Registration.matrix`.
+    """
+    there = undo(image, resized(matrix, image.shape[1] / reference.source[0]))
+    size = WIDTH, max(1, round(image.shape[0] * WIDTH / image.shape[1]))
+    now, then, alike = (
+        cv2.resize(one, size, interpolation=cv2.INTER_AREA)
+        for one in (there, reference.image, 255 * reference.mask.astype(np.uint8))
+    )
+    tells = (now > DARKEST) & (now < BRIGHTEST) & (then > DARKEST) & (then < BRIGHTEST)
+    tells &= (alike == 255)[..., None]
+    if tells.mean((0, 1)).min() < MIN_SHARE:
+        return None
+    ratio = then / np.maximum(now, 1.0)
+    return np.array([np.median(ratio[tells[..., one], one]) for one in range(3)])
+
+
+def relight(image: Image, factors: Factors) -> Image:
+    """The picture so many times as bright, uint8 (h, w, 3) RGB; what would be brighter than white
+    is white."""
+    curves = np.rint(np.arange(256.0)[:, None] * factors).clip(0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(image, curves.reshape(1, 256, 3)), np.uint8)

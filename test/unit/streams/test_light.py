@@ -1,0 +1,64 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Other light on a made-up scene: how much is told, whatever lies about and wherever the camera
+stands, and that it is undone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from moved_camera import HEIGHT, STILL, WIDTH, move, reference, scene, shot, with_things
+
+from sarnn_ros.streams.light import measure_light, relight
+from sarnn_ros.streams.registration import make_reference
+
+SCENE = scene()
+REFERENCE = reference(SCENE)
+
+
+def lit(image: np.ndarray, factors: tuple[float, ...]) -> np.ndarray:
+    return (image * np.array(factors)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("place", [STILL, move(0.06, -0.04, 4, 1.03)], ids=["still", "moved"])
+@pytest.mark.parametrize(
+    "factors", [(0.5,) * 3, (0.2,) * 3, (1.0, 0.9, 0.6), (1.3,) * 3, (1.0,) * 3]
+)
+def test_the_light_is_measured_beside_other_things(
+    factors: tuple[float, ...], place: np.ndarray
+) -> None:
+    there = shot(with_things(SCENE, np.random.default_rng(9), 3), place)
+    found = measure_light(lit(there, factors), REFERENCE, place)
+    assert found is not None
+    assert found * factors == pytest.approx(1, abs=0.05)
+
+
+def test_it_is_undone() -> None:
+    image = shot(SCENE)
+    dark = lit(image, (0.5, 0.4, 0.6))
+    found = measure_light(dark, REFERENCE, STILL)
+    assert found is not None
+    off = np.abs(relight(dark, found).astype(int) - image)
+    assert off.mean() < 3 and np.abs(dark.astype(int) - image).mean() > 30
+
+
+def test_the_larger_part_decides_beside_a_shadow() -> None:
+    image = shot(SCENE)
+    image[:, : WIDTH // 3] = image[:, : WIDTH // 3] // 2
+    found = measure_light(image, REFERENCE, STILL)
+    assert found == pytest.approx(np.ones(3), abs=0.03)
+
+
+@pytest.mark.parametrize("level", [0, 3, 255])
+def test_a_black_or_white_picture_tells_nothing(level: int) -> None:
+    plain = np.full((HEIGHT, WIDTH, 3), level, np.uint8)
+    assert measure_light(plain, REFERENCE, STILL) is None
+    dark = make_reference([plain] * 3, (WIDTH, HEIGHT))
+    assert measure_light(shot(SCENE), dark, STILL) is None
+
+
+def test_a_factor_of_one_changes_no_bit_and_white_stays_white() -> None:
+    image = shot(SCENE)
+    assert (relight(image, np.ones(3)) == image).all()
+    bright = relight(image, np.array([1.0, 3.0, 300.0]))
+    assert bright.dtype == np.uint8 and (bright[..., 1:] >= image[..., 1:]).all()
