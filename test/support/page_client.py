@@ -78,3 +78,9 @@ class Page:
             EPISODE_SECONDS + TIMEOUT,  # DDS may drop the answer, and then the page waits so long
         )
         return self.call(number)
+
+    def order(self, action: str) -> None:
+        """Ask for an action, which nobody refuses. DDS may drop the answer of a node that has not
+        yet discovered the page: what comes of it is to be looked for elsewhere."""
+        answer = self.do(action)
+        assert answer["ok"] or answer["text"].startswith("no answer of"), answer

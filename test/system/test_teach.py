@@ -155,12 +155,12 @@ def test_a_robot_is_taught(
     person.terminal.output = ""
     page = Page(launch)
     wait_until(lambda: "lesson_run" in page.state()["possible"], lambda: str(page.state()))
-    assert page.do("lesson_run")["ok"]
+    page.order("lesson_run")
     person.reads("policy_1 runs")
     wait_until(lambda: len(cell.commands) > 5, lambda: person.said)
-    assert page.do("stop")["ok"]
+    page.order("stop")
     assert "correction" not in person.reads("has it done the task?")
-    assert page.do("episode_failure")["ok"]
+    page.order("episode_failure")
     person.reads("0 of 2")
     assert page.process.stop() == 0
 
