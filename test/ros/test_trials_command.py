@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
-from ros_testing import JOINTS, Graph, Process
+from ros_testing import JOINTS, TIMEOUT, Graph, Process
 from terminal import Terminal
+
+from sarnn_ros.ros.trial_robot import FINDING_SECONDS
 
 pytestmark = pytest.mark.usefixtures("one_by_one")
 
@@ -38,6 +40,7 @@ class Cell:
         self.wait(
             lambda: self.terminal.says(text),
             lambda: f"{text!r} in\n{self.terminal.output}\nand\n{self.node.output}",
+            timeout=FINDING_SECONDS + TIMEOUT,
         )
         heard, found, rest = self.terminal.output.partition(text)
         self.said += heard + found
