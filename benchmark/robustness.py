@@ -394,8 +394,8 @@ Written by `python -m benchmark.robustness`; do not edit. Successes of closed-lo
 differ from those of [tasks.md](tasks.md) only as named, with Wilson's 95 % interval, over the same
 scenes in every cell. *As is*: `registration.max_displacement: 0`. *Registered*: as the node does
 it by default, another light undone as well; in brackets in how many a camera was corrected for.
-*Refused*: the node would not have begun. The policies were trained on the undisturbed task, without
-a setting. Painted: everything but what is called *camera moved*, which the simulator
+*Refused*: the node would not have begun. The policies were trained on the undisturbed task,
+without a setting. Painted: everything but what is called *camera moved*, which the simulator
 renders.
 """
 
