@@ -53,9 +53,7 @@ demo-clean:  ## forget what the demo made, to start it over
 	rm -rf $(OUT)
 
 # The ROS tests wait much, for real time. What only computes runs beside them at a low priority,
-# which leaves them the cores when they want them; one process alone, as where sessions have equal
-# shares of a core (autogroup) a priority does not count beside the nodes. The lines of each say
-# whose they are.
+# which leaves them the cores when they want them. The lines of each say whose they are.
 .PHONY: test
 test: $(STAMP)  ## lint, then all tests
 	@$(RUN) ruff check .

@@ -77,6 +77,11 @@ class Placement:
     def well(self) -> bool:
         return self.verdict in ("in place", "corrected")
 
+    @property
+    def untouched(self) -> bool:
+        """Its images go to the policy as they come."""
+        return self.verdict == "in place" and self.light is None
+
 
 class CameraWatch:
     """`look` is for a thread of its own; the rest for any.
@@ -178,7 +183,7 @@ class CameraWatch:
             )
         kind = placement.verdict, placement.light is not None
         if self._told.get(camera) != kind:
-            level = "info" if kind == ("in place", False) else "warning"
+            level = "info" if placement.untouched else "warning"
             if self._log(level, f"camera:{camera}", placement.text):
                 self._told[camera] = kind
 
@@ -286,7 +291,7 @@ class CameraWatch:
                     values[f"correlation {name}"] = found.correlation
                 if placement.light is not None:
                     values[f"light {name} (times)"] = _as_bright(placement.light)
-        well = all(one.verdict == "in place" and one.light is None for one in placements.values())
+        well = all(one.untouched for one in placements.values())
         return well, "; ".join(texts), values
 
 

@@ -312,7 +312,7 @@ class RegistrationSettings(_LiveGroup):
         0.25,
         "a camera that was moved since the demonstrations is corrected for, up to so far, as a "
         "share of the image's width at the worst corner; beyond it, or if its scene is not "
-        "recognised, no run begins. 0: cameras are not registered",
+        "recognised, no run begins. 0: cameras are not registered, nor is another light undone",
     )
 
 
