@@ -11,7 +11,7 @@ from pathlib import Path
 import action_types
 import numpy as np
 import pytest
-from gripper_client import CLOSED, OPEN, in_executor
+from gripper_client import CLOSED, OPEN
 from ros_testing import JOINTS, small_spec
 
 pytestmark = [pytest.mark.slow]
@@ -83,7 +83,7 @@ class Server:
 
     def close(self):
         if self._server is not None:
-            in_executor(self._graph, self._server.destroy)
+            self._graph.in_executor(self._server.destroy)
             self._server = None
 
 

@@ -32,22 +32,24 @@ class Caller:
 
         from sarnn_ros_msgs.action import RunPolicy
 
-        self._class, self._wait = RunPolicy, wait
+        self._class, self._wait, self._do = RunPolicy, wait, graph.in_executor
         self.client = ActionClient(graph.node, RunPolicy, f"{name}/run")
         self.heard = []
 
     def send(self, **goal):
         """The goal's handle."""
         self._wait(self.client.server_is_ready, "the action server")
-        future = self.client.send_goal_async(
-            self._class.Goal(**goal), lambda message: self.heard.append(message.feedback)
+        future = self._do(
+            lambda: self.client.send_goal_async(
+                self._class.Goal(**goal), lambda message: self.heard.append(message.feedback)
+            )
         )
         self._wait(future.done, "an answer to the goal")
         return future.result()
 
     def result(self, handle):
         """Its status, code and message, and how long it took."""
-        future = handle.get_result_async()
+        future = self._do(handle.get_result_async)
         self._wait(future.done, "the result")
         found = future.result()
         return found.status, found.result.code, found.result.message, found.result.elapsed
@@ -63,7 +65,7 @@ def running(policy, start_node, make_robot, graph, wait, types):
     node.wait_for("active: ")
     caller = Caller(graph, wait, "/runs/sarnn")
     yield robot, node, caller
-    caller.client.destroy()
+    graph.in_executor(caller.client.destroy)
 
 
 @pytest.fixture
@@ -103,7 +105,7 @@ def test_a_cancelled_goal_holds_and_one_at_a_time_is_accepted(skill, graph, wait
     assert not caller.send().accepted
     refused = graph.trigger("/runs/sarnn/start")
     assert not refused.success and "~/run is in progress" in refused.message
-    future = handle.cancel_goal_async()
+    future = graph.in_executor(handle.cancel_goal_async)
     wait(future.done, "an answer")
     count = len(robot.commands)
     assert caller.result(handle)[:2] == (CANCELED, "cancelled")
@@ -163,7 +165,7 @@ def test_a_behavior_tree_runs_it_by_the_example_in_the_documentation(skill, grap
     seen = []
 
     def tick():
-        skill.tick_once()
+        graph.in_executor(skill.tick_once)
         seen.append((skill.status, skill.feedback_message))
         return skill.status is not status.RUNNING
 
@@ -176,7 +178,7 @@ def test_a_behavior_tree_runs_it_by_the_example_in_the_documentation(skill, grap
     wait(lambda: tick() or len(robot.commands) > 5, lambda: seen[-1])
     assert skill.status is status.RUNNING
     said = len(node.output)
-    skill.stop(status.INVALID)
+    graph.in_executor(lambda: skill.stop(status.INVALID))
     node.wait_for("~/run ended, cancelled", after=said)
 
 

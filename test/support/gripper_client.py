@@ -14,11 +14,6 @@ from ros_testing import Graph, wait_until
 OPEN, CLOSED = -0.8, 0.7
 
 
-def in_executor(graph: Graph, work: Callable[[], object]) -> None:
-    """Destroy nothing that a callback under way uses."""
-    wait_until(graph.node.executor.create_task(work).done, "the executor")
-
-
 class Client:
     """A `GripperAction`, and what it told."""
 
@@ -47,7 +42,7 @@ class Client:
 
     def close(self) -> None:
         self._graph.node.destroy_timer(self._timer)
-        in_executor(self._graph, self.action.destroy)
+        self._graph.in_executor(self.action.destroy)
 
 
 @pytest.fixture

@@ -324,6 +324,14 @@ class Graph:
         self.node.destroy_node()
         self.context.try_shutdown()
 
+    def in_executor(self, work: Callable[[], Any]) -> Any:
+        """What `work` returns there. rclpy's action clients need it: an answer that comes before
+        the sending thread has noted its request is ignored. And nothing that a callback under
+        way uses may be destroyed elsewhere."""
+        task = self._executor.create_task(work)
+        wait_until(task.done, "the executor")
+        return task.result()
+
     def call(self, kind: Any, name: str, request: Any = None, timeout: float = TIMEOUT) -> Any:
         """A service's response."""
         with self.client(kind, name, timeout) as ask:
