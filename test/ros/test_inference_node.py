@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from ros_testing import small_spec
+from ros_testing import in_background, small_spec
 
 from sarnn_ros.control.tick import Tick
 
@@ -474,7 +474,6 @@ def test_forces_are_felt_and_not_commanded(make_policy, start_node, make_robot, 
 @contextlib.contextmanager
 def embedded(graph, policy, namespace, **parameters):
     """The node in this process, as the parity test embeds it: the list of its ticks."""
-    from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter
 
     from sarnn_ros.ros.inference_node import InferenceNode
@@ -489,17 +488,12 @@ def embedded(graph, policy, namespace, **parameters):
             Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()
         ],
     )
-    executor = SingleThreadedExecutor(context=graph.context)
-    executor.add_node(node)
-    thread = threading.Thread(target=executor.spin)
-    thread.start()
     try:
-        node.trigger_configure()
-        node.trigger_activate()
-        yield ticks
+        with in_background(node):
+            node.trigger_configure()
+            node.trigger_activate()
+            yield ticks
     finally:
-        executor.shutdown()
-        thread.join()
         node.close()
         node.destroy_node()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from planted_graphs import endless, graph_of, plant
-from ros_testing import JOINTS, small_spec
+from ros_testing import JOINTS, in_background, small_spec
 
 from sarnn_ros.control.state import State
 from sarnn_ros.policy import backends, runtime
@@ -102,7 +102,6 @@ def one_scene():
 
 @pytest.fixture(scope="module")
 def running(graph, make_policy, make_robot, wait, tmp_path_factory) -> Iterator[Skill]:
-    from rclpy.executors import SingleThreadedExecutor
     from rclpy.parameter import Parameter
 
     from sarnn_ros.ros.inference_node import InferenceNode
@@ -132,13 +131,8 @@ def running(graph, make_policy, make_robot, wait, tmp_path_factory) -> Iterator[
         namespace="/loads",
         parameter_overrides=[Parameter(name, value=value) for name, value in given.items()],
     )
-    executor = SingleThreadedExecutor(context=graph.context)
-    executor.add_node(node)
-    thread = threading.Thread(target=executor.spin)
-    thread.start()
-    yield Skill(node, make_robot(JOINTS, START, namespace="/loads/"), graph, wait, policies)
-    executor.shutdown()
-    thread.join()
+    with in_background(node):
+        yield Skill(node, make_robot(JOINTS, START, namespace="/loads/"), graph, wait, policies)
     node.close()
     node.destroy_node()
 

@@ -290,6 +290,24 @@ def _yaml(value: Any) -> str:
     return str(value)
 
 
+@contextmanager
+def in_background(node: Any) -> Iterator[None]:
+    """Run a node's callbacks in a thread."""
+    from rclpy.executors import SingleThreadedExecutor
+
+    from sarnn_ros.ros.spinning import end_spinning, spin
+
+    executor, stop = SingleThreadedExecutor(context=node.context), threading.Event()
+    executor.add_node(node)
+    thread = threading.Thread(target=spin, args=(executor, node, stop))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        end_spinning(executor, thread, TIMEOUT)
+
+
 class Graph:
     """A node in this process that spins in the background, on the module's domain."""
 

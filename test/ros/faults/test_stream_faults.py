@@ -61,13 +61,14 @@ def test_what_was_received_is_said_briefly(arms):
 def test_stopped_and_gone_on(arms, wait):
     """At a random moment, for longer than a second, while the arm is moved: nothing that was about
     to be sent leaves, and nothing moves before somebody says so."""
-    outcomes, stale = Outcomes("stalls", INTERFACES), []
+    outcomes, stale, tries = Outcomes("stalls", INTERFACES), [], []
 
     def stop(arm):
         robot, choice = arm.robot, random.Random(arm.interface)
         stops = 0
         while stops < STOPS:
             arm.swing(wait)
+            tries.append(arm)
             published = robot.published + choice.randrange(20)
             wait(lambda until=published: robot.published > until, "a moment within a tick")
             arm.process.send(signal.SIGSTOP)
@@ -97,6 +98,7 @@ def test_stopped_and_gone_on(arms, wait):
             stops += 1
             assert_silent(arm, wait)
             with robot.record:  # not even a hold: the arm is elsewhere
+                assert len(robot.commands[commands:]) <= 1, "more than was on its way to the wire"
                 stale.extend(robot.commands[commands:])
                 del robot.commands[commands:]
             assert not arm.call("start").success
@@ -106,5 +108,6 @@ def test_stopped_and_gone_on(arms, wait):
     at_once(arms, stop)
     outcomes.compare(1)
     # Between the last check and the wire there is no other. It takes microseconds, but a process
-    # that waits for a core may be stopped there: 3 times in 48 with ten processes on each core.
-    assert len(stale) <= 2
+    # that waits for a core may be stopped there: 3 times in 48 with ten processes on each core. At
+    # that rate more than a third of 16 is seen once in 3600 runs; without the check it was 18 of 19.
+    assert len(stale) <= len(tries) // 3
