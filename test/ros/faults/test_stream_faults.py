@@ -108,6 +108,6 @@ def test_stopped_and_gone_on(arms, wait):
     at_once(arms, stop)
     outcomes.compare(1)
     # Between the last check and the wire there is no other. It takes microseconds, but a process
-    # that waits for a core may be stopped there: 3 times in 48 with ten processes on each core. At
-    # that rate more than a third of 16 is seen once in 3600 runs; without the check it was 18 of 19.
+    # that waits for a core may be stopped there: 3 times in 48 with ten processes on each core. So
+    # more than a third of 16 is seen once in 3600 runs; without the check it was 18 of 19.
     assert len(stale) <= len(tries) // 3
