@@ -12,7 +12,7 @@ import action_types
 import numpy as np
 import pytest
 from gripper_client import CLOSED, OPEN
-from ros_testing import JOINTS, small_spec
+from ros_testing import JOINTS, small_spec, wait_until
 
 pytestmark = [pytest.mark.slow]
 
@@ -77,7 +77,8 @@ class Server:
         return [handle for handle, future in self._futures if not future.done()]
 
     def end(self, how="succeed", **result):
-        """End the oldest goal: succeed, abort or canceled."""
+        """End the oldest goal: succeed, abort or canceled. It may have been accepted just now."""
+        wait_until(lambda: self.in_progress, "a goal that is executed")
         future = next(future for _, future in self._futures if not future.done())
         future.set_result((how, self._class.Result(**result)))
 
