@@ -211,6 +211,14 @@ def test_a_stop_waits_for_a_node_that_is_just_found(launch, start_node, policy, 
     wait(answered, lambda: str(page.state()))
 
 
+def test_a_stop_drops_what_waits_for_a_node_to_be_found(launch):
+    page = Page(launch)
+    start, stop = page.begin("start"), page.begin("stop")
+    dropped = page.call(start)
+    assert dropped["ok"] is False and dropped["text"] == "not sent: a stop came after it"
+    assert page.call(stop)["ok"] is None
+
+
 def test_beyond_this_machine_a_token_is_needed(robot, launch, start_node, policy, wait):
     start_node(policy=policy, start_on_activate=False)
     page = Page(launch, "--host", "0.0.0.0")

@@ -40,8 +40,8 @@ CAMERA_POLL_SECONDS = 1.0
 #: An answer may take so long, s; the end of an episode is long in coming on a slow disk.
 ANSWER_SECONDS = 10.0
 EPISODE_SECONDS = 30.0
-#: A stop waits so long for somebody who offers it: discovery may still be going on, s.
-STOP_SECONDS = 3.0
+#: A call waits so long for somebody who offers it: discovery may still be going on, s.
+DISCOVERY_SECONDS = 3.0
 
 
 @dataclass
@@ -75,7 +75,7 @@ class WebNode(Node):
         }
         self._parameters = self.create_client(SetParameters, f"{node}/set_parameters")
         self._waiting: list[_Waiting] = []
-        self._lock = threading.Lock()  # of `_waiting`
+        self._lock = threading.RLock()  # of `_waiting`
         self._overlay = re.compile(rf"{re.escape(node)}/(?:(\w+)/)?attention_overlay/compressed")
         self._map = f"{recorder}/places/compressed"
         self._topics: dict[str, str] = {}
@@ -97,20 +97,30 @@ class WebNode(Node):
         :raises Busy: it has been begun before, and has no answer.
         """
         call = self._view.begin(action)
+        if action == "stop":
+            self._drop_unsent()
         client = self._triggers.get(action, self._parameters)
         if client.service_is_ready():
             self._send(call, client)
-        elif action == "stop":
+        else:
             call.text = f"not sent yet: {_nobody(client)}"
             with self._lock:
-                until_s = time.monotonic() + STOP_SECONDS
+                until_s = time.monotonic() + DISCOVERY_SECONDS
                 self._waiting.append(_Waiting(call, client, None, until_s))
-        else:
-            self._view.end(call, False, _nobody(client))
         if action == "stop" and self._triggers["lesson_end_run"].service_is_ready():
             # A lesson may be about to start the robot, which a stop before that does not prevent.
             self._triggers["lesson_end_run"].call_async(Trigger.Request())
         return call.number
+
+    def _drop_unsent(self) -> None:
+        """A start that waits for its node must not follow a stop."""
+        with self._lock:
+            unsent = [
+                one for one in self._waiting if one.future is None and one.call.action != "stop"
+            ]
+            self._waiting = [one for one in self._waiting if one not in unsent]
+        for one in unsent:
+            self._view.end(one.call, False, "not sent: a stop came after it")
 
     def _send(self, call: Call, client: Any) -> None:
         request = Trigger.Request()
@@ -174,8 +184,8 @@ class WebNode(Node):
             ready = [one for one in waiting if not one.future and one.client.service_is_ready()]
             late = [one for one in waiting if one not in ready and now > one.until_s]
             self._waiting = [one for one in waiting if one not in (*ready, *late)]
-        for one in ready:
-            self._send(one.call, one.client)
+            for one in ready:  # locked: a stop that comes now is sent after it
+                self._send(one.call, one.client)
         for one in late:
             text = _nobody(one.client)
             if one.future is not None:
