@@ -78,9 +78,11 @@ class Server:
 
     def end(self, how="succeed", **result):
         """End the oldest goal: succeed, abort or canceled. It may have been accepted just now."""
-        wait_until(lambda: self.in_progress, "a goal that is executed")
-        future = next(future for _, future in self._futures if not future.done())
-        future.set_result((how, self._class.Result(**result)))
+        futures = wait_until(
+            lambda: [future for _, future in self._futures if not future.done()],
+            "a goal that is executed",
+        )
+        futures[0].set_result((how, self._class.Result(**result)))
 
     def close(self):
         if self._server is not None:

@@ -213,10 +213,10 @@ def test_a_stop_waits_for_a_node_that_is_just_found(launch, start_node, policy, 
 
 def test_a_stop_drops_what_waits_for_a_node_to_be_found(launch):
     page = Page(launch)
-    start, stop = page.begin("start"), page.begin("stop")
-    dropped = page.call(start)
-    assert dropped["ok"] is False and dropped["text"] == "not sent: a stop came after it"
-    assert page.call(stop)["ok"] is None
+    start, *stops = (page.begin(action) for action in ("start", "stop", "stop"))
+    said = "not sent: a stop came after it"
+    assert (page.call(start)["ok"], page.call(start)["text"]) == (False, said)
+    assert all(page.call(stop)["text"] != said for stop in stops)
 
 
 def test_beyond_this_machine_a_token_is_needed(robot, launch, start_node, policy, wait):

@@ -20,7 +20,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -291,21 +291,29 @@ def _yaml(value: Any) -> str:
 
 
 @contextmanager
-def in_background(node: Any) -> Iterator[None]:
-    """Run a node's callbacks in a thread."""
+def in_background(node: Any, *ignored: type[Exception]) -> Iterator[Any]:
+    """Run a node's callbacks in a thread: its executor. Another exception than those ignored ends
+    the thread, and fails the test."""
     from rclpy.executors import SingleThreadedExecutor
 
-    from sarnn_ros.ros.spinning import end_spinning, spin
-
-    executor, stop = SingleThreadedExecutor(context=node.context), threading.Event()
+    executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
-    thread = threading.Thread(target=spin, args=(executor, node, stop))
+    closing = threading.Event()
+
+    def spin() -> None:
+        while not closing.is_set():
+            with suppress(*ignored):
+                executor.spin_once(timeout_sec=0.1)
+
+    thread = threading.Thread(target=spin, name=node.get_name())
     thread.start()
     try:
-        yield
+        yield executor
     finally:
-        stop.set()
-        end_spinning(executor, thread, TIMEOUT)
+        # Not by the executor's shutdown: a message that comes just then would raise in it.
+        closing.set()
+        thread.join(TIMEOUT)
+        executor.shutdown()
 
 
 class Graph:
@@ -313,32 +321,20 @@ class Graph:
 
     def __init__(self, domain: int) -> None:
         import rclpy
-        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.impl.implementation_singleton import rclpy_implementation
 
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node(
             "probe", context=self.context, start_parameter_services=False
         )
-        self._executor = SingleThreadedExecutor(context=self.context)
-        self._executor.add_node(self.node)
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._spin, name="probe")
-        self._thread.start()
-
-    def _spin(self) -> None:
-        from rclpy.impl.implementation_singleton import rclpy_implementation
-
-        while not self._closing.is_set():
-            # Tests destroy publishers and subscriptions while it waits for them.
-            with suppress(rclpy_implementation.InvalidHandle):
-                self._executor.spin_once(timeout_sec=0.1)
+        self._spinning = ExitStack()
+        # Tests destroy publishers and subscriptions while it waits for them.
+        ignored = rclpy_implementation.InvalidHandle
+        self._executor = self._spinning.enter_context(in_background(self.node, ignored))
 
     def close(self) -> None:
-        # Not by the executor's shutdown: a message that comes just then would raise in it.
-        self._closing.set()
-        self._thread.join(TIMEOUT)
-        self._executor.shutdown()
+        self._spinning.close()
         self.node.destroy_node()
         self.context.try_shutdown()
 

@@ -115,12 +115,10 @@ class WebNode(Node):
     def _drop_unsent(self) -> None:
         """A start that waits for its node must not follow a stop."""
         with self._lock:
-            unsent = [
-                one for one in self._waiting if one.future is None and one.call.action != "stop"
-            ]
-            self._waiting = [one for one in self._waiting if one not in unsent]
-        for one in unsent:
-            self._view.end(one.call, False, "not sent: a stop came after it")
+            for one in list(self._waiting):
+                if not one.future and one.call.action != "stop":
+                    self._waiting.remove(one)
+                    self._view.end(one.call, False, "not sent: a stop came after it")
 
     def _send(self, call: Call, client: Any) -> None:
         request = Trigger.Request()
