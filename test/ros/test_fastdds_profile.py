@@ -12,57 +12,68 @@ from typing import Any
 
 import pytest
 
-IMAGES, RATE = 60, 30.0
+IMAGES = 20
 
 
 def send() -> None:
-    """Publish 640x480 images as a camera driver does, then leave."""
+    """Publish 640x480 images at once.
+
+    At a camera's pace 1 to 58 of 60 arrived without the profile, by who got a core when. Of 20 at
+    once it is 0 to 5, on an idle machine and beside six busy processes; with the profile all.
+    """
     import rclpy
     from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import Image
+    from std_msgs.msg import Empty
 
     rclpy.init()
     node = rclpy.create_node("camera")
     publisher = node.create_publisher(Image, "image_raw", qos_profile_sensor_data)
-    # Both ends know each other once the receiver, which started first, has said so.
-    ready = rclpy.create_node("gate")
-    seen: list[Any] = []
-    ready.create_subscription(Image, "ready", seen.append, 10)
-    while not (seen and publisher.get_subscription_count()):
-        rclpy.spin_once(ready, timeout_sec=0.1)
+    connected: list[Any] = []
+    node.create_subscription(Empty, "connected", connected.append, 10)
+    while not connected:
+        publisher.publish(Image())
+        rclpy.spin_once(node, timeout_sec=0.1)
     image = Image(height=480, width=640, step=1920, encoding="rgb8")
     image.data = array.array("B", bytes(640 * 480 * 3))
-    start = time.monotonic()
-    for index in range(IMAGES):
-        time.sleep(max(0.0, start + index / RATE - time.monotonic()))  # the camera's own pace
+    for _ in range(IMAGES):
         publisher.publish(image)
+    while publisher.get_subscription_count():  # the memory goes with the camera
+        time.sleep(0.1)
     rclpy.shutdown()
 
 
 def receive() -> None:
-    """Count the images until the camera has left."""
+    """Count the images, until none has come for three seconds."""
     import rclpy
     from rclpy.qos import QoSProfile, ReliabilityPolicy
     from sensor_msgs.msg import Image
+    from std_msgs.msg import Empty
 
     rclpy.init()
     node = rclpy.create_node("receiver")
-    received: list[Any] = []
+    small: list[Any] = []
+    large: list[Any] = []
     node.create_subscription(
         Image,
         "image_raw",
-        lambda image: received.append(len(image.data)),
-        # As sensors are received, but with room for all: a reader without a core loses none.
-        QoSProfile(depth=IMAGES, reliability=ReliabilityPolicy.BEST_EFFORT),
+        lambda image: (large if len(image.data) else small).append(image),
+        # As sensors are received, but with room for all.
+        QoSProfile(depth=2 * IMAGES, reliability=ReliabilityPolicy.BEST_EFFORT),
     )
-    ready = node.create_publisher(Image, "ready", 10)
-    while not node.count_publishers("image_raw"):
+    connected = node.create_publisher(Empty, "connected", 10)
+    while not small:
         rclpy.spin_once(node, timeout_sec=0.1)
-    while node.count_publishers("image_raw"):
-        if not received:
-            ready.publish(Image())
+    last = time.monotonic()
+    while time.monotonic() - last < 3.0:
+        before = len(small) + len(large)
+        if not large:
+            connected.publish(Empty())
         rclpy.spin_once(node, timeout_sec=0.1)
-    print(f"received {len(received)}", flush=True)
+        if len(small) + len(large) > before:
+            last = time.monotonic()
+    print(f"received {len(large)}", flush=True)
+    rclpy.shutdown()
 
 
 def count(launch: Callable[..., Any], **environment: str) -> int:
@@ -75,14 +86,14 @@ def count(launch: Callable[..., Any], **environment: str) -> int:
 
 @pytest.mark.timeout(60)
 def test_images_arrive_with_the_profile(launch: Callable[..., Any]) -> None:
-    assert count(launch) >= 0.95 * IMAGES
+    assert count(launch) == IMAGES
 
 
 @pytest.mark.timeout(60)
 def test_images_vanish_without_it(launch: Callable[..., Any]) -> None:
     """When this fails, Fast DDS has learned it, and the profile can go."""
     unset = dict.fromkeys(("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE"), "")
-    assert count(launch, **unset) <= 0.7 * IMAGES
+    assert count(launch, **unset) <= IMAGES // 2
 
 
 if __name__ == "__main__":
