@@ -40,6 +40,11 @@ class Led:
         return list(self.page.state()["possible"])
 
     @property
+    def text(self) -> str:
+        """What the lesson does, as the page shows it."""
+        return str(self.page.state()["parts"]["lesson"]["text"])
+
+    @property
     def lines(self) -> list[str]:
         """What the page shows, the newest first."""
         values = self.page.state()["parts"]["lesson"]["values"]
