@@ -238,7 +238,8 @@ def test_beyond_this_machine_a_token_is_needed(robot, launch, start_node, policy
         {"Sec_Fetch_Site": "cross-site"},
     ):
         assert page.ask("/do/start", "POST", **right, **headers)[0] == 403, headers
-    assert page.ask(f"/?token={token[:-1]}x")[0] == 401
+    another = "y" if token.endswith("x") else "x"
+    assert page.ask(f"/?token={token[:-1]}{another}")[0] == 401
     status, body = page.ask(f"/?token={token}")
     assert status == 200 and b"Stop" in body
     robot.catch_up()
