@@ -437,7 +437,9 @@ class _Pair:
         return _Fit(self, matrix)
 
     def _nearer(self, matrix: Matrix) -> Matrix:
-        """From there, where what counts most fits best."""
+        """From there, where what counts most fits best. In its place that is there."""
+        if _off(matrix, *self.now.shape[::-1]) < NEAR:
+            return matrix
         width = BLUR * self.now.shape[1]
         now, then = (
             np.asarray(cv2.GaussianBlur(one, (0, 0), width), np.float32)
