@@ -25,7 +25,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import cv2
@@ -67,9 +66,16 @@ ROBUST_STEPS, OUTLIER_DEVIATIONS = 10, 3.0
 TILES = 10
 #: What a pixel counts in the last step falls off to this weight with the distance from where the
 #: demonstrations differ, over this share of the width. With Fetch's cameras moved by 6° and 4 cm,
-#: the table is then 1.6 pixels of 160 off in front for 4.7 with all pixels alike. It may be off by
-#: more than its edges are wide: so images are blurred by this share of the width at first.
-FAR_WEIGHT, FALL_OFF, BLUR = 0.02, 0.1, 0.02
+#: the table is then 1 pixel of 160 off in front for 4.7 with all pixels alike.
+FAR_WEIGHT, FALL_OFF = 0.02, 0.05
+#: The table may be off by more than its edges are wide: so images are blurred by this share of the
+#: width at first.
+BLUR = 0.02
+#: That is done if no more than this part of what did not correlate there is left, and not at all
+#: where the whole picture correlates so well that its depth does not matter.
+LEFT_IF_NEARER, NO_DEPTH = 0.9, 0.9
+#: Whether it is the same scene is told by wider surroundings.
+FALL_OFF_OF_CORRELATION = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,16 +91,18 @@ class Reference:
     mask: Mask
     source: tuple[int, int]
 
-    @cached_property
-    def weight(self) -> Gray:
-        """float32 (h, w), how much each pixel counts in the last step of a registration."""
+    def near(self, fall_off: float) -> Gray:
+        """float32 (h, w), 1 where the demonstrations differ, down to `FAR_WEIGHT` away from there.
+
+        :param fall_off: as a share of the width.
+        """
         differs = cv2.morphologyEx(
             (~self.mask).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
         )
         if not differs.any():
             return np.ones(self.mask.shape, np.float32)
         away = cv2.distanceTransform(1 - differs, cv2.DIST_L2, cv2.DIST_MASK_5)
-        near = np.exp(-((away / (FALL_OFF * differs.shape[1])) ** 2))
+        near = np.exp(-((away / (fall_off * differs.shape[1])) ** 2))
         return np.asarray(FAR_WEIGHT + (1.0 - FAR_WEIGHT) * near, np.float32)
 
 
@@ -107,7 +115,7 @@ class Registration:
     :param kind: of the map, one of `KINDS`.
     :param uncertainty: standard deviation of the worst corner, as a share of the width.
     :param correlation: of both images at even local contrast, where they overlap, -1 … 1: at its
-        best of the whole, or of what counts most if that is more.
+        best of the whole, or near to where the demonstrations differ if that is more.
     :param overlap: share of the reference's mask that the image shows.
     :param size: (width, height) of the camera's own image, pixels.
     """
@@ -213,12 +221,17 @@ def _register(
         best = still
     if not _is_plausible(best.matrix):
         return None
-    found = pair.determined(best.matrix)
+    around = reference.near(FALL_OFF_OF_CORRELATION)
+    nearer = None if best.correlation > NO_DEPTH else pair.nearer(best.matrix)
+    if nearer is None:
+        found = pair.determined(best.matrix)
+    else:
+        found = pair.determined(nearer, pair.near)
     return Registration(
         resized(found.matrix, 1 / small),
         found.kind,
         found.uncertainty,
-        max(best.correlation, found.near_correlation()),
+        max(best.correlation, found.weighted_correlation(around)),
         found.overlap,
         reference.source,
     )
@@ -423,7 +436,7 @@ class _Pair:
 
     def __init__(self, now: Gray, then: Gray, reference: Reference) -> None:
         self.now, self.then, self.reference = now, then, reference
-        self.mask, self.weight = reference.mask, reference.weight
+        self.mask, self.near = reference.mask, reference.near(FALL_OFF)
         self.slopes = [
             cv2.Sobel(now, cv2.CV_32F, *order, ksize=3, scale=1 / 8) for order in ((1, 0), (0, 1))
         ]
@@ -436,33 +449,32 @@ class _Pair:
     def fit(self, matrix: Matrix) -> _Fit:
         return _Fit(self, matrix)
 
-    def _nearer(self, matrix: Matrix) -> Matrix:
-        """From there, where what counts most fits best. In its place that is there."""
-        if _off(matrix, *self.now.shape[::-1]) < NEAR:
-            return matrix
+    def nearer(self, matrix: Matrix) -> Matrix | None:
+        """From there, where the surroundings of the objects fit best; None if that is not clearly
+        better for them."""
         width = BLUR * self.now.shape[1]
         now, then = (
             np.asarray(cv2.GaussianBlur(one, (0, 0), width), np.float32)
             for one in (self.now, self.then)
         )
         blurred = _Pair(now, then, self.reference).fit(matrix)
-        blurred.weight = self.weight
-        blurred.refine(KINDS[0])
+        blurred.refine(KINDS[0], self.near)
         fits = self.fit(matrix), self.fit(blurred.matrix)
+        whole = fits[0].weighted_correlation(self.near)
         for fit in fits:
-            fit.weight = self.weight
-            fit.refine(KINDS[0])
-        return max(fits, key=_Fit.near_correlation).matrix
+            fit.refine(KINDS[0], self.near)
+        best = max(fits, key=lambda fit: fit.weighted_correlation(self.near))
+        left = 1.0 - best.weighted_correlation(self.near)
+        clearly = left < LEFT_IF_NEARER * (1.0 - whole)
+        return best.matrix if clearly else None
 
-    def determined(self, matrix: Matrix) -> _Fit:
+    def determined(self, matrix: Matrix, weight: Gray | None = None) -> _Fit:
         """From there, the fit with most parameters that the picture determines; else the most
         certain one."""
-        nearer = self._nearer(matrix)
         fits = []
         for kind in KINDS:
-            fit = self.fit(nearer)
-            fit.weight = self.weight
-            fit.refine(kind)
+            fit = self.fit(matrix)
+            fit.refine(kind, weight)
             if fit.uncertainty <= MAX_UNCERTAINTY:
                 return fit
             fits.append(fit)
@@ -473,25 +485,26 @@ class _Fit:
     """One map between the two images of a pair.
 
     :ivar overlap, correlation, uncertainty, kind: see `Registration`; `correlation` of the whole.
-    :ivar weight: (h, w), how much each pixel counts in `refine`; None: all alike.
     """
-
-    weight: Gray | None = None
 
     def __init__(self, pair: _Pair, matrix: Matrix) -> None:
         self._pair = pair
         self._back = invert(matrix)  # from the reference to the image
         self.kind = KINDS[0]
         self.uncertainty = np.inf
+        self._counts: Gray | None = None
         self._look()
 
     @property
     def matrix(self) -> Matrix:
         return invert(self._back)
 
-    def refine(self, kind: str) -> None:
-        """Robust Gauss-Newton steps with the parameters of this kind of map."""
-        self.kind = kind
+    def refine(self, kind: str, counts: Gray | None = None) -> None:
+        """Robust Gauss-Newton steps with the parameters of this kind of map.
+
+        :param counts: (h, w), how much each pixel counts; None: all alike.
+        """
+        self.kind, self._counts = kind, counts
         for _ in range(ROBUST_STEPS):
             basis, residual, weight = self._equations()
             weighted = basis * weight[:, None]
@@ -523,12 +536,12 @@ class _Fit:
         flat = len(then) < 2 or self._seen.std() == 0.0 or then.std() == 0.0
         self.correlation = -1.0 if flat else float(np.corrcoef(self._seen, then)[0, 1])
 
-    def near_correlation(self) -> float:
-        """Of what counts most by the reference's weights."""
-        weight = self._pair.weight[self._used]
+    def weighted_correlation(self, weight: Gray) -> float:
+        """By how much each pixel (h, w) counts."""
         if self.correlation == -1.0:
             return -1.0
-        covariance = np.cov(self._seen, self._pair.then[self._used], aweights=weight)
+        then, used = self._pair.then, self._used
+        covariance = np.cov(self._seen, then[used], aweights=weight[used])
         scale = np.sqrt(covariance[0, 0] * covariance[1, 1])
         return float(covariance[0, 1] / scale) if scale > 0 else -1.0
 
@@ -542,8 +555,8 @@ class _Fit:
         residual = pair.then[used] - self._seen
         deviation = 1.4826 * np.median(np.abs(residual)) if len(residual) else 0.0
         ratio = np.minimum(np.abs(residual) / (OUTLIER_DEVIATIONS * deviation + 1e-6), 1.0)
-        weight = (1.0 - ratio**2) ** 2
-        return basis, residual, weight if self.weight is None else weight * self.weight[used]
+        robust = (1.0 - ratio**2) ** 2
+        return basis, residual, robust if self._counts is None else robust * self._counts[used]
 
     def _corner_field(self) -> Matrix:
         height, width = self._pair.mask.shape
