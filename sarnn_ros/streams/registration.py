@@ -15,8 +15,8 @@ tiles of the image (a sandwich estimate, clustered by tile). Of affine map, simi
 translation, the first is taken that the picture determines well enough.
 
 A camera that has moved in space moves near and far things differently, and no map of the image
-does that. So the last step counts most what is near to where the demonstrations differ, as that
-is where the objects are.
+does that. So where a picture does not fit as a whole, the last step counts most what is near to
+where the demonstrations differ, as the objects are there.
 
 OpenCV and NumPy only.
 """
@@ -64,16 +64,14 @@ FEATURES, MIN_MATCHES = 600, 8
 ROBUST_STEPS, OUTLIER_DEVIATIONS = 10, 3.0
 #: Tiles per side for the covariance.
 TILES = 10
-#: What a pixel counts in the last step falls off to this weight with the distance from where the
-#: demonstrations differ, over this share of the width. With Fetch's cameras moved by 6° and 4 cm,
-#: the table is then 1 pixel of 160 off in front for 4.7 with all pixels alike.
-FAR_WEIGHT, FALL_OFF = 0.02, 0.05
+#: Where the whole picture correlates no better than this, its depth matters: what a pixel counts
+#: in the last step falls off to this weight with the distance from where the demonstrations
+#: differ, over this share of the width. With Fetch's cameras moved by 6° and 4 cm, the table is
+#: then 1 to 2 pixels of 160 off in front for 4.7 with all pixels alike.
+NO_DEPTH, FAR_WEIGHT, FALL_OFF = 0.9, 0.02, 0.05
 #: The table may be off by more than its edges are wide: so images are blurred by this share of the
-#: width at first.
-BLUR = 0.02
-#: That is done if no more than this part of what did not correlate there is left, and not at all
-#: where the whole picture correlates so well that its depth does not matter.
-LEFT_IF_NEARER, NO_DEPTH = 0.9, 0.9
+#: width at first. The result counts if no more than this part of what did not correlate is left.
+BLUR, LEFT_IF_NEARER = 0.02, 0.9
 #: Whether it is the same scene is told by wider surroundings.
 FALL_OFF_OF_CORRELATION = 0.1
 
@@ -199,7 +197,7 @@ def _register(
     image: Image, reference: Reference, near: Matrix | None, sure: float
 ) -> Registration | None:
     plain = _grays(image, reference)
-    pair = _Pair(_even(plain[0]), _even(plain[1]), reference)
+    pair = _Pair(_even(plain[0]), _even(plain[1]), reference.mask)
     small = image.shape[1] / reference.source[0]
     start = np.eye(2, 3) if near is None else resized(near, small)
     best = pair.fit(start)
@@ -221,12 +219,12 @@ def _register(
         best = still
     if not _is_plausible(best.matrix):
         return None
-    around = reference.near(FALL_OFF_OF_CORRELATION)
-    nearer = None if best.correlation > NO_DEPTH else pair.nearer(best.matrix)
+    counts, around = (reference.near(share) for share in (FALL_OFF, FALL_OFF_OF_CORRELATION))
+    nearer = None if best.correlation > NO_DEPTH else pair.nearer(best.matrix, counts)
     if nearer is None:
         found = pair.determined(best.matrix)
     else:
-        found = pair.determined(nearer, pair.near)
+        found = pair.determined(nearer, counts)
     return Registration(
         resized(found.matrix, 1 / small),
         found.kind,
@@ -347,7 +345,7 @@ def correlate(image: Image, reference: Reference, matrix: Matrix) -> float:
 
 def _fit(image: Image, reference: Reference, matrix: Matrix) -> _Fit:
     now, then = _grays(image, reference)
-    return _Pair(_even(now), _even(then), reference).fit(matrix)
+    return _Pair(_even(now), _even(then), reference.mask).fit(matrix)
 
 
 def _grays(image: Image, reference: Reference) -> tuple[Gray, Gray]:
@@ -434,13 +432,12 @@ def _coarse_to_fine(
 class _Pair:
     """An image and the reference at even contrast, and what all fits of the two share."""
 
-    def __init__(self, now: Gray, then: Gray, reference: Reference) -> None:
-        self.now, self.then, self.reference = now, then, reference
-        self.mask, self.near = reference.mask, reference.near(FALL_OFF)
+    def __init__(self, now: Gray, then: Gray, mask: Mask) -> None:
+        self.now, self.then, self.mask = now, then, mask
         self.slopes = [
             cv2.Sobel(now, cv2.CV_32F, *order, ksize=3, scale=1 / 8) for order in ((1, 0), (0, 1))
         ]
-        height, width = self.mask.shape
+        height, width = mask.shape
         y, x = np.mgrid[:height, :width]
         # In parts of the width from the middle, or the equations would be badly conditioned.
         self.middle = np.array([(width - 1) / 2, (height - 1) / 2])
@@ -449,32 +446,31 @@ class _Pair:
     def fit(self, matrix: Matrix) -> _Fit:
         return _Fit(self, matrix)
 
-    def nearer(self, matrix: Matrix) -> Matrix | None:
-        """From there, where the surroundings of the objects fit best; None if that is not clearly
-        better for them."""
+    def nearer(self, matrix: Matrix, counts: Gray) -> Matrix | None:
+        """From there, where it fits best by how much each pixel (h, w) counts; None if that is not
+        clearly better for those that do."""
         width = BLUR * self.now.shape[1]
         now, then = (
             np.asarray(cv2.GaussianBlur(one, (0, 0), width), np.float32)
             for one in (self.now, self.then)
         )
-        blurred = _Pair(now, then, self.reference).fit(matrix)
-        blurred.refine(KINDS[0], self.near)
+        blurred = _Pair(now, then, self.mask).fit(matrix)
+        blurred.refine(KINDS[0], counts)
         fits = self.fit(matrix), self.fit(blurred.matrix)
-        whole = fits[0].weighted_correlation(self.near)
+        left_before = 1.0 - fits[0].weighted_correlation(counts)
         for fit in fits:
-            fit.refine(KINDS[0], self.near)
-        best = max(fits, key=lambda fit: fit.weighted_correlation(self.near))
-        left = 1.0 - best.weighted_correlation(self.near)
-        clearly = left < LEFT_IF_NEARER * (1.0 - whole)
-        return best.matrix if clearly else None
+            fit.refine(KINDS[0], counts)
+        best = max(fits, key=lambda fit: fit.weighted_correlation(counts))
+        left = 1.0 - best.weighted_correlation(counts)
+        return best.matrix if left < LEFT_IF_NEARER * left_before else None
 
-    def determined(self, matrix: Matrix, weight: Gray | None = None) -> _Fit:
+    def determined(self, matrix: Matrix, counts: Gray | None = None) -> _Fit:
         """From there, the fit with most parameters that the picture determines; else the most
         certain one."""
         fits = []
         for kind in KINDS:
             fit = self.fit(matrix)
-            fit.refine(kind, weight)
+            fit.refine(kind, counts)
             if fit.uncertainty <= MAX_UNCERTAINTY:
                 return fit
             fits.append(fit)
@@ -536,12 +532,12 @@ class _Fit:
         flat = len(then) < 2 or self._seen.std() == 0.0 or then.std() == 0.0
         self.correlation = -1.0 if flat else float(np.corrcoef(self._seen, then)[0, 1])
 
-    def weighted_correlation(self, weight: Gray) -> float:
+    def weighted_correlation(self, counts: Gray) -> float:
         """By how much each pixel (h, w) counts."""
         if self.correlation == -1.0:
             return -1.0
         then, used = self._pair.then, self._used
-        covariance = np.cov(self._seen, then[used], aweights=weight[used])
+        covariance = np.cov(self._seen, then[used], aweights=counts[used])
         scale = np.sqrt(covariance[0, 0] * covariance[1, 1])
         return float(covariance[0, 1] / scale) if scale > 0 else -1.0
 
