@@ -50,6 +50,15 @@ class Led:
         values = self.page.state()["parts"]["lesson"]["values"]
         return [text for key, text in values.items() if key.startswith("line ")]
 
+    def hears_the_robot(self) -> None:
+        """Wait until every topic is alive."""
+
+        def alive() -> bool:
+            self.page.do("episode_check")
+            return any("every topic is alive" in line for line in self.lines)
+
+        wait_until(alive, lambda: str(self.lines))
+
     def reads(self, text: str) -> None:
         wait_until(
             lambda: any(text in line for line in self.lines), lambda: f"{text}: {self.lines}"
