@@ -3,13 +3,15 @@
 """Whether a policy still succeeds when the camera was moved, or the light or the scene is another.
 
 python -m benchmark.robustness [--tasks lift …] [--seeds 1] [--trials 50] [--only camera …]
+    [--no-as-is]
 
 Tries the policies that `benchmark.tasks` has trained below --work; same scenes in every cell. Each
 cell is tried as the node does it, with cameras registered at the first image, and without
 (`registration.max_displacement: 0`). Moves of the camera itself and of what is in the scene are
-rendered where the task can (`Task.move_cameras`), all else is painted into the images. Stop it
-whenever you like: the same command goes on from there. `benchmark/results/robustness.json` has a
-record per cell; `robustness.md` beside it is the table; below --work is a picture of every cell.
+rendered where the task can (`Task.move_cameras`), all else is painted into the images. It also
+counts in which trials the node would have warned while the arm moves. Stop it whenever you like:
+the same command goes on from there. `benchmark/results/robustness.json` has a record per cell;
+`robustness.md` beside it is the table; below --work is a picture of every cell.
 """
 
 from __future__ import annotations
@@ -32,10 +34,13 @@ from benchmark.tasks.rollout import Episode
 from benchmark.tasks.run import WORK, Settings, commit
 from benchmark.tasks.task import Array, Image, Task
 from sarnn_ros.control.camera_watch import CameraWatch
+from sarnn_ros.control.scene_watch import DRIFT_WINDOW_S, drift_text
 from sarnn_ros.control.settings import build_settings
 from sarnn_ros.data.scores import wilson
 from sarnn_ros.files import atomic_file
 from sarnn_ros.interop import gym
+from sarnn_ros.policy.drift import DriftMonitor
+from sarnn_ros.policy.health import HealthMonitor
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import Observation
 from sarnn_ros.streams.preprocess import crop_resize
@@ -43,6 +48,7 @@ from sarnn_ros.streams.registration import undo
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmark" / "results" / "robustness.json"
+WARNINGS = {"health", "drift"}
 Paint = Callable[[Image, int, np.random.Generator], Image]
 Random = np.random.Generator
 
@@ -247,13 +253,22 @@ class Disturbed(Task):
 
 
 class Robot:
-    """A policy as the node runs it: where the cameras stand is found before it begins.
+    """A policy as the node runs it: where the cameras stand is found before it begins, and its
+    predictions and the light are watched.
 
-    :ivar placed: what was found, by camera; empty without registration.
+    :ivar warned: what the node would have warned of since it began: health, drift.
     """
 
     def __init__(self, policy: Policy, *, registered: bool) -> None:
         self.spec, self._policy = policy.spec, policy
+        config, health = policy.config, build_settings({}).health
+        self._limit = health.warn_above
+        self._health = HealthMonitor(
+            config, window=round(health.window * config.spec.rate), count_images=False
+        )
+        self._drift = DriftMonitor(
+            config.envelope.cameras, window=round(DRIFT_WINDOW_S * config.spec.rate)
+        )
         self._moved: Mapping[str, Array] = {}
         self._lights: Mapping[str, Array] = {}
         self.watch = CameraWatch(
@@ -274,13 +289,14 @@ class Robot:
         return 0, self._images[camera.name]
 
     def reset(self) -> None:
-        self._policy.reset()
+        for one in (self._policy, self._health, self._drift):
+            one.reset()
         self.watch.begin(0)
-        self._began = False
+        self._tick, self.warned = 0, set[str]()
 
     def step(self, images: Mapping[str, Image], state: Array, /) -> tuple[Array, dict[str, Array]]:
-        if not self._began:
-            self._began, self._images = True, images
+        if not self._tick:
+            self._images = images
             self.watch.look()
         small = {
             one.name: crop_resize(
@@ -288,13 +304,21 @@ class Robot:
             )
             for one in self.spec.cameras
         }
-        return self._policy.step(Observation(0, small, state, {}, images)).action, {}
+        observed = Observation(self._tick * self.spec.period_ns, small, state, {}, images)
+        self._tick += 1
+        prediction = self._policy.step(observed)
+        score = self._health.see(observed, prediction).score
+        if score is not None and score > self._limit:
+            self.warned.add("health")
+        if any(drift_text(name, one) for name, one in self._drift.see(small).items()):
+            self.warned.add("drift")
+        return prediction.action, {}
 
 
 def try_cell(
     task: Task, policy: Policy, disturbance: Disturbance, registered: bool, trial: int
-) -> str:
-    """`succeeded`, `failed`, or `refused`, and after a slash each camera's verdict."""
+) -> list[str]:
+    """`succeeded`, `failed`, or `refused`; each camera's verdict; and what was warned of."""
     low, high = policy.config.normalisation.minimum, policy.config.normalisation.maximum
     robot = Robot(policy, registered=registered)
     disturbed = Disturbed(task, disturbance, np.subtract(high, low))
@@ -305,14 +329,14 @@ def try_cell(
     verdicts = [one.verdict for one in robot.watch.placements.values()]
     refused = bool(robot.watch.faults().soft)
     how = "refused" if refused else "succeeded" if outcome.success else "failed"
-    return "/".join([how, *verdicts])
+    return [how, *verdicts, *sorted(robot.warned)]
 
 
 def judge(
     task: Task, policy: Policy, disturbance: Disturbance, registered: bool, trials: int, path: Path
-) -> list[str]:
+) -> list[list[str]]:
     """The outcomes of one cell. Each is written down at once, and not tried again."""
-    outcomes: list[str] = json.loads(path.read_text()) if path.is_file() else []
+    outcomes: list[list[str]] = json.loads(path.read_text()) if path.is_file() else []
     while len(outcomes) < trials:
         outcomes.append(try_cell(task, policy, disturbance, registered, len(outcomes)))
         with atomic_file(path) as partial:
@@ -337,6 +361,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="policies per task")
     parser.add_argument("--trials", type=int, default=50, help="per cell")
     parser.add_argument("--only", nargs="+", help="axes that begin so")
+    parser.add_argument("--no-as-is", action="store_true", help="leave out those not registered")
     parser.add_argument("--work", type=Path, default=WORK, help="of benchmark.tasks")
     parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args()
@@ -354,7 +379,7 @@ def main() -> None:
                 cell = folder / "robustness" / one.name.replace(" ", "_").replace("/", "-")
                 cell.mkdir(parents=True, exist_ok=True)
                 picture(task, one, cell / "picture.png")
-                for registered in (True, False):
+                for registered in (True,) if asked.no_as_is else (True, False):
                     path = cell / f"{'registered' if registered else 'as_is'}.json"
                     outcomes = judge(task, policy, one, registered, asked.trials, path)
                     record = {
@@ -364,9 +389,14 @@ def main() -> None:
                         "level": one.level,
                         "registered": registered,
                         "trials": len(outcomes),
-                        "succeeded": sum(o.startswith("succeeded") for o in outcomes),
-                        "refused": sum(o.startswith("refused") for o in outcomes),
-                        "corrected": sum("corrected" in o for o in outcomes),
+                        **{
+                            how: sum(how in one for one in outcomes)
+                            for how in ("succeeded", "failed", "refused", "corrected")
+                        },
+                        "warned": {
+                            how: sum(how in one and bool(WARNINGS & {*one}) for one in outcomes)
+                            for how in ("succeeded", "failed")
+                        },
                         "commit": commit(),
                     }
                     keep(record, asked.results)
@@ -394,9 +424,10 @@ Written by `python -m benchmark.robustness`; do not edit. Successes of closed-lo
 differ from those of [tasks.md](tasks.md) only as named, with Wilson's 95 % interval, over the same
 scenes in every cell. *As is*: `registration.max_displacement: 0`. *Registered*: as the node does
 it by default, another light undone as well; in brackets in how many a camera was corrected for.
-*Refused*: the node would not have begun. The policies were trained on the undisturbed task,
-without a setting. Painted: everything but what is called *camera moved*, which the simulator
-renders.
+*Refused*: the node would not have begun. *Warned*: registered, and the node would have warned of
+health or of the light while the arm moved, in so many of the trials that failed, and of those that
+succeeded, where it was a false alarm. The policies were trained on the undisturbed task, without a
+setting. Painted: everything but what is called *camera moved*, which the simulator renders.
 """
 
 COUNTS = ("trials", "succeeded", "refused", "corrected")
@@ -411,9 +442,12 @@ def page(records: list[dict[str, Any]]) -> str:
         seeds = sorted({one["seed"] for one in of_task})
         commits = ", ".join(sorted({one["commit"] for one in of_task}))
         parts.append(f"## {task}\n\nSeeds {', '.join(map(str, seeds))}; commits {commits}.\n")
-        parts.append("| | | as is | registered (corrected) | refused |\n|---|---|---|---|---|")
+        parts.append(
+            "| | | as is | registered (corrected) | refused | failed, warned | succeeded, warned |"
+            "\n|---|---|---|---|---|---|---|"
+        )
         for axis, level in order:
-            cells = {}
+            cells, warned = {}, ["", ""]
             for registered in (False, True):
                 wanted = axis, level, registered
                 found = [
@@ -423,12 +457,23 @@ def page(records: list[dict[str, Any]]) -> str:
                 ]
                 if found:
                     cells[registered] = {key: sum(one[key] for one in found) for key in COUNTS}
+                    if registered:
+                        warned = [_warned(found, how) for how in ("failed", "succeeded")]
             if cells:
                 as_is, by = _cell(cells.get(False)), _cell(cells.get(True))
                 refused = cells.get(True, {}).get("refused", 0)
-                parts.append(f"| {axis} | {level} | {as_is} | {by} | {refused or ''} |")
+                shown = axis, level, as_is, by, f"{refused or ''}", *warned
+                parts.append(f"| {' | '.join(shown)} |")
         parts.append("")
     return "\n".join(parts)
+
+
+def _warned(records: list[dict[str, Any]], how: str) -> str:
+    """In how many trials that ended so there was a warning; empty: none did, or nobody counted."""
+    if not all("warned" in one for one in records):
+        return ""
+    of = sum(one[how] for one in records)
+    return f"{sum(one['warned'][how] for one in records)} of {of}" if of else ""
 
 
 def _cell(counts: dict[str, int] | None) -> str:

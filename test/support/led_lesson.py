@@ -40,10 +40,24 @@ class Led:
         return list(self.page.state()["possible"])
 
     @property
+    def text(self) -> str:
+        """What the lesson does, as the page shows it."""
+        return str(self.page.state()["parts"]["lesson"]["text"])
+
+    @property
     def lines(self) -> list[str]:
         """What the page shows, the newest first."""
         values = self.page.state()["parts"]["lesson"]["values"]
         return [text for key, text in values.items() if key.startswith("line ")]
+
+    def hears_the_robot(self) -> None:
+        """Wait until every topic is alive."""
+
+        def alive() -> bool:
+            self.page.do("episode_check")
+            return any("every topic is alive" in line for line in self.lines)
+
+        wait_until(alive, lambda: str(self.lines))
 
     def reads(self, text: str) -> None:
         wait_until(

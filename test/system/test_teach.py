@@ -141,6 +141,7 @@ def test_a_robot_is_taught(
     assert len(cell.commands) == count
 
     def runs() -> None:
+        wait_until(ready, lambda: person.said)
         person.types("g", "policy_1 runs")
         wait_until(lambda: len(cell.commands) > 5, lambda: person.said)
 
