@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from sarnn_ros.geometry import feature_size
-from sarnn_ros.model import UNSEEN_STRENGTH
+from sarnn_ros.model import MAX_GATED_SHARE, UNSEEN_STRENGTH
 from sarnn_ros.model.layers import ConvTranspose2d, InverseSpatialSoftmax, SpatialSoftmax
 
 #: (h, c) of the LSTM, each (B, rec_dim); with `point_memory` also strength, (B, k_dim * cameras),
 #: and remembered points, (B, 2 * k_dim * cameras).
 State = tuple[Tensor, ...]
+#: Where each point is expected in this image, (B, P), and how far from it it may be, (B, P / 2).
+Gate = tuple[Tensor, Tensor]
 #: One camera's images as a tensor, or one tensor per camera.
 Images = Tensor | Sequence[Tensor]
 
@@ -155,29 +157,36 @@ class SARNN(VisionBranch):
         return [self, *(cast(VisionBranch, branch) for branch in self.other_cameras)]
 
     def forward(
-        self, xi: Images, xv: Tensor, state: State | None = None
+        self, xi: Images, xv: Tensor, state: State | None = None, gate: Gate | None = None
     ) -> tuple[Images, Tensor, Tensor, Tensor, State]:
         """One tick.
 
         :param xi: image (B, 3, H, W); a sequence of them for several cameras.
         :param xv: joints (B, joint_dim).
         :param state: as returned; None at the start of an episode.
+        :param gate: see `gated`; None lets all points in.
         :returns: y_image (as xi), y_joint (B, joint_dim), both predicted for the next tick;
             enc_pts seen now and dec_pts predicted, (B, 2 * k_dim * cameras); the new state.
         """
-        y_joint, enc_pts, dec_pts, state = self.act(xi, xv, state)
+        y_joint, enc_pts, dec_pts, state = self.act(xi, xv, state, gate)
         return self.predict_image(xi, dec_pts), y_joint, enc_pts, dec_pts, state
 
     def act(
-        self, xi: Images, xv: Tensor, state: State | None = None
+        self, xi: Images, xv: Tensor, state: State | None = None, gate: Gate | None = None
     ) -> tuple[Tensor, Tensor, Tensor, State]:
         """`forward` without the predicted image, which nothing else depends on."""
         memory: tuple[Tensor, ...] = ()
         enc_pts, *strengths = self.look(xi)
+        used = enc_pts
+        if gate is not None:
+            outside = gated(enc_pts, gate)
+            used = torch.where(outside.repeat_interleave(2, -1), gate[0], enc_pts)
+            unseen = torch.full_like(outside, UNSEEN_STRENGTH, dtype=enc_pts.dtype)
+            strengths = [torch.where(outside, unseen, strength) for strength in strengths]
         if self.point_memory:
             before = state[2:] if state is not None else _empty_memory(enc_pts, strengths[0])
-            memory = self.remember(enc_pts, strengths[0], before)
-        inputs = torch.cat([enc_pts, *memory[1:], xv], dim=-1)
+            memory = self.remember(used, strengths[0], before)
+        inputs = torch.cat([used, *memory[1:], xv], dim=-1)
         hidden, cell = self.rec(inputs, state[:2] if state is not None else None)
         after = (hidden, cell, *memory)
         return self.decoder_joint(hidden), enc_pts, self.decoder_point(hidden), after
@@ -263,6 +272,23 @@ class SARNN(VisionBranch):
         parts = torch.split(dec_pts, 2 * self.k_dim, dim=-1)
         branches = zip(self.branches, xi, parts, strict=True)
         return [branch.render(image, points) for branch, image, points in branches]
+
+
+def gated(points: Tensor, gate: Gate) -> Tensor:
+    """Which points are not where they are expected, bool (B, P / 2): their filters have found
+    something else. The network gets the expected place instead, and does not remember them.
+
+    This is the validation gate of target tracking (Bar-Shalom and Li 1995), by the network's own
+    prediction. If more than half of the points are outside, none is gated: then it is not one
+    filter that errs, but things, the arm or a camera have really moved, and what is seen counts.
+
+    :param points: of this image, (B, P).
+    """
+    expected, reach = gate
+    off = (points - expected).reshape(*reach.shape, 2).square().sum(-1)
+    outside = off > reach.square()
+    few = outside.to(points.dtype).mean(-1, keepdim=True) <= MAX_GATED_SHARE
+    return outside & few
 
 
 def _empty_memory(points: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import ConfigError, EnvironmentProblem, PolicyError
-from sarnn_ros.model import UNSEEN_STRENGTH
+from sarnn_ros.model import ANYWHERE, UNSEEN_STRENGTH
 from sarnn_ros.policy.directory import (
     COMMAND_GRAPH,
     FULL_GRAPH,
+    GATE,
     WEIGHTS,
     ModelConfig,
     PolicyConfig,
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 #: The parts of the recurrent state, in the order of `directory.recurrent_shapes`.
 Recurrent = tuple[Array, ...]
+#: Where each point is expected, (1, 2 * k_dim * cameras), and how far from it it may be,
+#: (1, k_dim * cameras), in shares of the image; see `model.sarnn.gated`.
+Gate = tuple[Array, Array]
 
 BACKENDS = ("onnxruntime", "torch")
 
@@ -41,6 +45,8 @@ BACKENDS = ("onnxruntime", "torch")
 OPERATORS = frozenset(
     {"Add", "Concat", "Conv", "ConvTranspose", "Div", "Exp", "Gemm", "LeakyRelu", "MatMul", "Mul",
      "Neg", "Pow", "Reshape", "Sigmoid", "Slice", "Softmax", "Split", "Sub", "Tanh", "Unsqueeze"}
+    # of the points' gate
+    | {"And", "Cast", "Expand", "Greater", "LessOrEqual", "ReduceMean", "ReduceSum", "Where"}
     # of points that are remembered
     | {"Log", "Max", "ReduceMax"}
     # of other versions of torch
@@ -68,11 +74,18 @@ class Backend(Protocol):
     """One tick of the network."""
 
     def run(
-        self, images: Sequence[Array], state: Array, recurrent: Recurrent, *, want_image: bool
+        self,
+        images: Sequence[Array],
+        state: Array,
+        recurrent: Recurrent,
+        gate: Gate,
+        *,
+        want_image: bool,
     ) -> Outputs:
         """:param images: (1, 3, H, W) per camera, in the spec's order.
         :param state: (1, D).
         :param recurrent: the state, of the step before or `initial_state`.
+        :param gate: see `Gate`, or `open_gate`.
         :raises PolicyError: cancelled.
         """
 
@@ -86,6 +99,12 @@ def initial_state(model: ModelConfig) -> Recurrent:
         np.full((1, size), UNSEEN_STRENGTH if name == "strength" else 0.0, np.float32)
         for name, size in recurrent_shapes(model).items()
     )
+
+
+def open_gate(model: ModelConfig) -> Gate:
+    """What lets all points in."""
+    points = model.k_dim * len(model.im_size)
+    return np.zeros((1, 2 * points), np.float32), np.full((1, points), ANYWHERE, np.float32)
 
 
 def make_backend(
@@ -135,10 +154,16 @@ class OnnxBackend:
         self._running: Any = None
 
     def run(
-        self, images: Sequence[Array], state: Array, recurrent: Recurrent, *, want_image: bool
+        self,
+        images: Sequence[Array],
+        state: Array,
+        recurrent: Recurrent,
+        gate: Gate,
+        *,
+        want_image: bool,
     ) -> Outputs:
         inputs = dict(zip(self._images, images), state=state)
-        inputs |= dict(zip(self._recurrent, recurrent))
+        inputs |= dict(zip((*self._recurrent, *GATE), (*recurrent, *gate)))
         if want_image:
             session, names = self._full, self._outputs + self._predicted
         else:
@@ -230,7 +255,8 @@ def _check_session(session: Any, config: PolicyConfig, path: Path, outputs: list
     shapes |= {"points": [1, points], "points_next": [1, points]}
     shapes |= {name: [1, size] for name, size in recurrent.items()}
     shapes |= {f"{name}_next": [1, size] for name, size in recurrent.items()}
-    inputs = [f"image_{name}" for name in sizes] + ["state", *recurrent]
+    shapes |= dict(zip(GATE, ([1, points], [1, points // 2])))
+    inputs = [f"image_{name}" for name in sizes] + ["state", *recurrent, *GATE]
     for expected, values in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
         found = {value.name: value.shape for value in values}
         wanted = {name: shapes[name] for name in expected}
@@ -263,12 +289,19 @@ class TorchBackend:
         self._model = load_model(directory, config).to(self._device)
 
     def run(
-        self, images: Sequence[Array], state: Array, recurrent: Recurrent, *, want_image: bool
+        self,
+        images: Sequence[Array],
+        state: Array,
+        recurrent: Recurrent,
+        gate: Gate,
+        *,
+        want_image: bool,
     ) -> Outputs:
         with self._torch.inference_mode():
             xi, xv = [self._tensor(image) for image in images], self._tensor(state)
             before = tuple(self._tensor(part) for part in recurrent)
-            y_joint, enc_pts, dec_pts, after = self._model.act(xi, xv, before)
+            expected = self._tensor(gate[0]), self._tensor(gate[1])
+            y_joint, enc_pts, dec_pts, after = self._model.act(xi, xv, before, expected)
             predicted = self._model.predict_image(xi, dec_pts) if want_image else None
         tensors = (y_joint, enc_pts, dec_pts, *after)
         action, points, points_next, *rest = (tensor.cpu().numpy() for tensor in tensors)

@@ -33,7 +33,7 @@ from sarnn_ros.files import write_bytes
 from sarnn_ros.spec import Spec
 from sarnn_ros.validation import describe
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -206,6 +206,10 @@ class Health(_Part):
     errors: dict[str, Quantiles] = Field(description="by term; see `health_terms`")
 
 
+#: Inputs of a graph: where each attention point is expected, and how far from it it may be.
+GATE = ("expected", "reach")
+
+
 def recurrent_shapes(model: ModelConfig) -> dict[str, int]:
     """The parts of the recurrent state and their sizes; each is (1, size). `strength` and
     `remembered` are there with `point_memory` only."""
@@ -230,7 +234,7 @@ def health_terms(model: ModelConfig, spec: Spec) -> dict[str, int]:
 class PolicyConfig(_Part):
     """`config.json`. Everything about a policy except its weights."""
 
-    format_version: Literal[3] = 3
+    format_version: Literal[4] = 4
     code_version: str
     created: str = Field(description="UTC, ISO 8601")
     model: ModelConfig

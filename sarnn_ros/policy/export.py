@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from sarnn_ros import __version__
 from sarnn_ros.errors import PolicyError
+from sarnn_ros.model import UNSEEN_STRENGTH
 from sarnn_ros.model.layers import SpatialSoftmax
-from sarnn_ros.model.sarnn import SARNN, VisionBranch
-from sarnn_ros.policy.backends import Array, OnnxBackend, initial_state, load_model
+from sarnn_ros.model.sarnn import SARNN, VisionBranch, gated
+from sarnn_ros.policy.backends import Array, OnnxBackend, initial_state, load_model, open_gate
 from sarnn_ros.policy.card import CARD, write_card
 from sarnn_ros.policy.directory import (
     COMMAND_GRAPH,
@@ -161,22 +162,29 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
         ]
         joints = random.uniform(joint_low, joint_high, (1, model.joint_dim)).astype(np.float32)
         before = [torch.from_numpy(part) for part in recurrent]
-        found = backend.run(images, joints, recurrent, want_image=True)
-        brief = backend.run(images, joints, recurrent, want_image=False)
+        gate = open_gate(config.model)
+        if tick % 2:  # a third of the points are wherever they are expected
+            gate = random.uniform(0, 1, gate[0].shape).astype(np.float32), gate[1]
+            gate[1][:, ::3] = 0
+        found = backend.run(images, joints, recurrent, gate, want_image=True)
+        brief = backend.run(images, joints, recurrent, gate, want_image=False)
         recurrent = found.recurrent
 
         xi = [torch.from_numpy(image) for image in images]
         exact, slack = _exact_points(model, xi)
-        points = torch.from_numpy(found.points)
-        seen = [points]
+        points, expected_points = torch.from_numpy(found.points), torch.from_numpy(gate[0])
+        outside = gated(points, (expected_points, torch.from_numpy(gate[1])))
+        used = torch.where(outside.repeat_interleave(2, -1), expected_points, points)
+        seen = [used]
         if model.point_memory:
             strength, rounding = _exact_strength(model, xi)
+            strength = strength.masked_fill(outside, UNSEEN_STRENGTH)
             given = torch.from_numpy(recurrent[2])
-            after, _ = model.remember(points, strength, (before[2], before[3]))
+            after, _ = model.remember(used, strength, (before[2], before[3]))
             # Given the strength: a mean of points is as exact as the difference of two of them.
             share = -torch.expm1(before[2] - given)
             pairs = (1, -1, 2)
-            moved = share.unsqueeze(-1) * (points - before[3]).reshape(pairs)
+            moved = share.unsqueeze(-1) * (used - before[3]).reshape(pairs)
             kept = (before[3].reshape(pairs) + moved).reshape(1, -1)
             seen.append(torch.from_numpy(recurrent[3]))
         h, c = model.rec(torch.cat([*seen, torch.from_numpy(joints)], -1), tuple(before[:2]))

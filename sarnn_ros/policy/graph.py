@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """One tick of SARNN as ONNX graphs, exported from the PyTorch module.
 
-Inputs: `state` (1, D), the parts of the recurrent state (`directory.recurrent_shapes`) and
-`image_<camera>` (1, 3, H, W), in the model's ranges. Outputs: `action` (1, D), `points` and
+Inputs: `state` (1, D), the parts of the recurrent state (`directory.recurrent_shapes`), the points'
+gate, `expected` (1, 2 * k_dim * cameras) and `reach` (1, k_dim * cameras), see `model.sarnn.gated`,
+and `image_<camera>` (1, 3, H, W), in the model's ranges. Outputs: `action` (1, D), `points` and
 `points_next` (1, 2 * k_dim * cameras), each part of the state as `<part>_next`, and in the full
-graph `predicted_<camera>` (1, 3, H, W). All float32. The recurrent state goes in and out, so
-either graph can run at any tick.
+graph `predicted_<camera>` (1, 3, H, W). All float32. The recurrent state goes in and out, so either
+graph can run at any tick.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 
 from sarnn_ros.model.deploy import deploy
 from sarnn_ros.model.sarnn import SARNN
+from sarnn_ros.policy.directory import GATE
 
 #: The oldest that torch exports to; onnxruntime 1.18 reads it in full.
 OPSET = 18
@@ -41,8 +43,10 @@ class _Tick(nn.Module):
         self.parts = parts
 
     def forward(self, state: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        recurrent, images = tensors[: self.parts], tensors[self.parts :]
-        predicted, action, points, points_next, recurrent = self.model(images, state, recurrent)
+        recurrent, others = tensors[: self.parts], tensors[self.parts :]
+        gate, images = others[:2], others[2:]
+        predicted, *told, recurrent = self.model(images, state, recurrent, gate)
+        action, points, points_next = told
         return action, points, points_next, *recurrent, *predicted
 
 
@@ -56,9 +60,11 @@ def export_graphs(
     :param recurrent: see `directory.recurrent_shapes`.
     """
     tick = _Tick(deploy(model), len(recurrent)).eval()
-    zeros = [torch.zeros(1, size) for size in (model.joint_dim, *recurrent.values())]
+    points = model.point_dim
+    sizes = (model.joint_dim, *recurrent.values(), points, points // 2)
+    zeros = [torch.zeros(1, size) for size in sizes]
     images = [torch.zeros(1, 3, *branch.im_size) for branch in model.branches]
-    inputs = ["state", *recurrent, *(f"image_{name}" for name in cameras)]
+    inputs = ["state", *recurrent, *GATE, *(f"image_{name}" for name in cameras)]
     kept = [*OUTPUTS, *(f"{name}_next" for name in recurrent)]
     outputs = [*kept, *(f"predicted_{name}" for name in cameras)]
     with _quiet():

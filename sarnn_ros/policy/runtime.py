@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import PolicyError
+from sarnn_ros.model import MAX_GATED_SHARE
 from sarnn_ros.policy.backends import (
     Array,
     Backend,
+    Gate,
     Outputs,
     Recurrent,
     initial_state,
     make_backend,
+    open_gate,
 )
 from sarnn_ros.policy.directory import PolicyConfig, load_config, recurrent_shapes
 from sarnn_ros.policy.reference import load_references
@@ -38,6 +41,9 @@ __all__ = ["Policy", "Prediction"]
 
 #: Loading fails if the first step of each graph, which allocates, takes longer than this, s.
 FIRST_STEP_SECONDS = 60.0
+#: An attention point is gated beyond so many times the 99th percentile of its prediction errors on
+#: recorded episodes, and not nearer than so much of the image.
+GATE_FACTOR, MIN_REACH = 1.5, 0.01
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,8 @@ class Prediction:
     :param remembered_points: likewise: where each was seen best so far; None of a policy without
         point memory.
     :param images: per camera (h, w, 3) uint8 RGB, expected at the next tick; None unless wanted.
+    :param gated_points: per camera (k_dim,) bool: far from where it was expected, so that the
+        network got the expected place instead.
     """
 
     action: NDArray[np.float64]
@@ -57,6 +65,7 @@ class Prediction:
     decoder_points: Mapping[str, NDArray[np.float64]]
     images: Mapping[str, NDArray[np.uint8]] | None = None
     remembered_points: Mapping[str, NDArray[np.float64]] | None = None
+    gated_points: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 class Policy:
@@ -81,6 +90,8 @@ class Policy:
             np.array(bounds.minimum), np.array(bounds.maximum), config.spec.joint_range
         )
         self._initial = initial_state(config.model)
+        self._open = open_gate(config.model)
+        self._reach = _reach(config, self._open[1])
         self.reset()
         self._warm_up()
 
@@ -120,7 +131,9 @@ class Policy:
         timer.start()
         try:
             for want_image in (True, False):
-                self._backend.run(images, state, self._recurrent, want_image=want_image)
+                self._backend.run(
+                    images, state, self._recurrent, self._open, want_image=want_image
+                )
         finally:
             timer.cancel()
 
@@ -186,11 +199,16 @@ class Policy:
                 images = [_mix(now, last, input_param_image) for now, last in pairs]
 
         predict_image = want_image or input_param_image < 1.0
-        outputs = self._backend.run(images, state, self._recurrent, want_image=predict_image)
+        gate = self._open if self._last is None else (self._last.points_next, self._reach)
+        outputs = self._backend.run(
+            images, state, self._recurrent, gate, want_image=predict_image
+        )
         self._recurrent, self._last = outputs.recurrent, outputs
-        return self._prediction(outputs, want_image)
+        return self._prediction(outputs, _outside(outputs.points, gate), want_image)
 
-    def _prediction(self, outputs: Outputs, want_image: bool) -> Prediction:
+    def _prediction(
+        self, outputs: Outputs, outside: NDArray[np.bool_], want_image: bool
+    ) -> Prediction:
         names = [camera.name for camera in self.spec.cameras]
         images = None
         if want_image and outputs.images is not None:
@@ -208,7 +226,26 @@ class Policy:
             decoder_points=by_camera(outputs.points_next),
             images=images,
             remembered_points=by_camera(parts["remembered"]) if "remembered" in parts else None,
+            gated_points=dict(zip(names, outside.reshape(len(names), -1))),
         )
+
+
+def _outside(points: Array, gate: Gate) -> NDArray[np.bool_]:
+    """Which points (1, P) were gated, (P / 2,), for those who look: as `model.sarnn.gated`."""
+    expected, reach = gate
+    off = np.linalg.norm((points - expected).reshape(-1, 2), axis=1)
+    outside = off > reach[0]
+    return outside if outside.mean() <= MAX_GATED_SHARE else np.zeros_like(outside)
+
+
+def _reach(config: PolicyConfig, anywhere: Array) -> Array:
+    """How far each point may be from where it is expected, (1, k_dim * cameras), in shares of the
+    image: anywhere, where the policy does not know its errors."""
+    if config.health is None:
+        return anywhere
+    errors = [config.health.errors[f"points:{one.name}"].p99 for one in config.spec.cameras]
+    reach = np.maximum(GATE_FACTOR * np.concatenate(errors), MIN_REACH)
+    return reach.astype(np.float32)[None]
 
 
 def _mix(measured: Array, predicted: Array, share: float) -> Array:
