@@ -22,8 +22,9 @@ from sarnn_ros.model.layers import ConvTranspose2d, InverseSpatialSoftmax, Spati
 #: (h, c) of the LSTM, each (B, rec_dim); with `point_memory` also strength, (B, k_dim * cameras),
 #: and remembered points, (B, 2 * k_dim * cameras).
 State = tuple[Tensor, ...]
-#: Where each point is expected in this image, (B, P), and how far from it it may be, (B, P / 2).
-Gate = tuple[Tensor, Tensor]
+#: Where each point is expected in this image, and where a point may be remembered, (B, P), each
+#: with how far from there it may be, (B, P / 2); see `through`.
+Gate = tuple[Tensor, Tensor, Tensor, Tensor]
 #: One camera's images as a tensor, or one tensor per camera.
 Images = Tensor | Sequence[Tensor]
 
@@ -164,7 +165,7 @@ class SARNN(VisionBranch):
         :param xi: image (B, 3, H, W); a sequence of them for several cameras.
         :param xv: joints (B, joint_dim).
         :param state: as returned; None at the start of an episode.
-        :param gate: see `gated`; None lets all points in.
+        :param gate: of the points, for a network with `point_memory`; None: open.
         :returns: y_image (as xi), y_joint (B, joint_dim), both predicted for the next tick;
             enc_pts seen now and dec_pts predicted, (B, 2 * k_dim * cameras); the new state.
         """
@@ -177,16 +178,14 @@ class SARNN(VisionBranch):
         """`forward` without the predicted image, which nothing else depends on."""
         memory: tuple[Tensor, ...] = ()
         enc_pts, *strengths = self.look(xi)
-        used = enc_pts
-        if gate is not None:
-            outside = gated(enc_pts, gate)
-            used = torch.where(outside.repeat_interleave(2, -1), gate[0], enc_pts)
-            unseen = torch.full_like(outside, UNSEEN_STRENGTH, dtype=enc_pts.dtype)
-            strengths = [torch.where(outside, unseen, strength) for strength in strengths]
+        points = enc_pts
         if self.point_memory:
-            before = state[2:] if state is not None else _empty_memory(enc_pts, strengths[0])
-            memory = self.remember(used, strengths[0], before)
-        inputs = torch.cat([used, *memory[1:], xv], dim=-1)
+            (strength,) = strengths
+            before = state[2:] if state is not None else _empty_memory(enc_pts, strength)
+            if gate is not None:
+                points, strength = through(gate, enc_pts, strength)
+            memory = self.remember(points, strength, before)
+        inputs = torch.cat([points, *memory[1:], xv], dim=-1)
         hidden, cell = self.rec(inputs, state[:2] if state is not None else None)
         after = (hidden, cell, *memory)
         return self.decoder_joint(hidden), enc_pts, self.decoder_point(hidden), after
@@ -274,21 +273,33 @@ class SARNN(VisionBranch):
         return [branch.render(image, points) for branch, image, points in branches]
 
 
-def gated(points: Tensor, gate: Gate) -> Tensor:
-    """Which points are not where they are expected, bool (B, P / 2): their filters have found
-    something else. The network gets the expected place instead, and does not remember them.
+def through(gate: Gate, points: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
+    """What the recurrent part gets instead of points that are not where they are expected: their
+    filters have found something else, which was never shown.
 
-    This is the validation gate of target tracking (Bar-Shalom and Li 1995), by the network's own
-    prediction. If more than half of the points are outside, none is gated: then it is not one
-    filter that errs, but things, the arm or a camera have really moved, and what is seen counts.
+    A point outside is replaced by the expected one, and is not remembered: the validation gate of
+    target tracking (Bar-Shalom and Fortmann 1988). If more than `MAX_GATED_SHARE` of them are
+    outside, things or a camera have moved, and what is seen counts. Nor is a point remembered that
+    is far from where its thing was in the first images.
 
     :param points: of this image, (B, P).
+    :param strength: (B, P / 2).
+    :returns: both after it.
     """
-    expected, reach = gate
-    off = (points - expected).reshape(*reach.shape, 2).square().sum(-1)
-    outside = off > reach.square()
+    expected, reach, places, near = gate
+    outside = _beyond(points, expected, reach)
     few = outside.to(points.dtype).mean(-1, keepdim=True) <= MAX_GATED_SHARE
-    return outside & few
+    outside = outside & few
+    unseen = torch.full_like(strength, UNSEEN_STRENGTH)
+    elsewhere = outside | _beyond(points, places, near)
+    replaced = outside.unsqueeze(-1).expand(*outside.shape, 2).reshape(points.shape)
+    return torch.where(replaced, expected, points), torch.where(elsewhere, unseen, strength)
+
+
+def _beyond(points: Tensor, places: Tensor, reach: Tensor) -> Tensor:
+    """Which points (B, P) are further from their places than they may be, bool (B, P / 2)."""
+    off = (points - places).reshape(*reach.shape, 2)
+    return off.square().sum(-1) > reach.square()
 
 
 def _empty_memory(points: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:

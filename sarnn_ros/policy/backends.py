@@ -20,10 +20,10 @@ from sarnn_ros.model import ANYWHERE, UNSEEN_STRENGTH
 from sarnn_ros.policy.directory import (
     COMMAND_GRAPH,
     FULL_GRAPH,
-    GATE,
     WEIGHTS,
     ModelConfig,
     PolicyConfig,
+    gate_shapes,
     read_file,
     recurrent_shapes,
 )
@@ -34,9 +34,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 #: The parts of the recurrent state, in the order of `directory.recurrent_shapes`.
 Recurrent = tuple[Array, ...]
-#: Where each point is expected, (1, 2 * k_dim * cameras), and how far from it it may be,
-#: (1, k_dim * cameras), in shares of the image; see `model.sarnn.gated`.
-Gate = tuple[Array, Array]
+#: The inputs of the gate, in the order of `directory.gate_shapes`; see `model.sarnn.through`.
+Gate = tuple[Array, ...]
 
 BACKENDS = ("onnxruntime", "torch")
 
@@ -46,7 +45,7 @@ OPERATORS = frozenset(
     {"Add", "Concat", "Conv", "ConvTranspose", "Div", "Exp", "Gemm", "LeakyRelu", "MatMul", "Mul",
      "Neg", "Pow", "Reshape", "Sigmoid", "Slice", "Softmax", "Split", "Sub", "Tanh", "Unsqueeze"}
     # of the points' gate
-    | {"And", "Cast", "Expand", "Greater", "LessOrEqual", "ReduceMean", "ReduceSum", "Where"}
+    | {"And", "Cast", "Expand", "Greater", "LessOrEqual", "Or", "ReduceMean", "ReduceSum", "Where"}
     # of points that are remembered
     | {"Log", "Max", "ReduceMax"}
     # of other versions of torch
@@ -85,7 +84,7 @@ class Backend(Protocol):
         """:param images: (1, 3, H, W) per camera, in the spec's order.
         :param state: (1, D).
         :param recurrent: the state, of the step before or `initial_state`.
-        :param gate: see `Gate`, or `open_gate`.
+        :param gate: of the points; see `open_gate`.
         :raises PolicyError: cancelled.
         """
 
@@ -103,8 +102,10 @@ def initial_state(model: ModelConfig) -> Recurrent:
 
 def open_gate(model: ModelConfig) -> Gate:
     """What lets all points in."""
-    points = model.k_dim * len(model.im_size)
-    return np.zeros((1, 2 * points), np.float32), np.full((1, points), ANYWHERE, np.float32)
+    return tuple(
+        np.full((1, size), ANYWHERE if "reach" in name else 0.0, np.float32)
+        for name, size in gate_shapes(model).items()
+    )
 
 
 def make_backend(
@@ -141,6 +142,7 @@ class OnnxBackend:
         cameras = [camera.name for camera in config.spec.cameras]
         self._images = [f"image_{name}" for name in cameras]
         self._recurrent = tuple(recurrent_shapes(config.model))
+        self._gate = tuple(gate_shapes(config.model))
         kept = [f"{name}_next" for name in self._recurrent]
         self._outputs = ["action", "points", "points_next", *kept]
         self._predicted = [f"predicted_{name}" for name in cameras]
@@ -163,7 +165,7 @@ class OnnxBackend:
         want_image: bool,
     ) -> Outputs:
         inputs = dict(zip(self._images, images), state=state)
-        inputs |= dict(zip((*self._recurrent, *GATE), (*recurrent, *gate)))
+        inputs |= dict(zip((*self._recurrent, *self._gate), (*recurrent, *gate)))
         if want_image:
             session, names = self._full, self._outputs + self._predicted
         else:
@@ -255,8 +257,9 @@ def _check_session(session: Any, config: PolicyConfig, path: Path, outputs: list
     shapes |= {"points": [1, points], "points_next": [1, points]}
     shapes |= {name: [1, size] for name, size in recurrent.items()}
     shapes |= {f"{name}_next": [1, size] for name, size in recurrent.items()}
-    shapes |= dict(zip(GATE, ([1, points], [1, points // 2])))
-    inputs = [f"image_{name}" for name in sizes] + ["state", *recurrent, *GATE]
+    gate = gate_shapes(model)
+    shapes |= {name: [1, size] for name, size in gate.items()}
+    inputs = [f"image_{name}" for name in sizes] + ["state", *recurrent, *gate]
     for expected, values in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
         found = {value.name: value.shape for value in values}
         wanted = {name: shapes[name] for name in expected}
@@ -299,9 +302,8 @@ class TorchBackend:
     ) -> Outputs:
         with self._torch.inference_mode():
             xi, xv = [self._tensor(image) for image in images], self._tensor(state)
-            before = tuple(self._tensor(part) for part in recurrent)
-            expected = self._tensor(gate[0]), self._tensor(gate[1])
-            y_joint, enc_pts, dec_pts, after = self._model.act(xi, xv, before, expected)
+            before, limits = (tuple(map(self._tensor, parts)) for parts in (recurrent, gate))
+            y_joint, enc_pts, dec_pts, after = self._model.act(xi, xv, before, limits or None)
             predicted = self._model.predict_image(xi, dec_pts) if want_image else None
         tensors = (y_joint, enc_pts, dec_pts, *after)
         action, points, points_next, *rest = (tensor.cpu().numpy() for tensor in tensors)

@@ -33,7 +33,7 @@ from sarnn_ros.files import write_bytes
 from sarnn_ros.spec import Spec
 from sarnn_ros.validation import describe
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 3
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -206,8 +206,38 @@ class Health(_Part):
     errors: dict[str, Quantiles] = Field(description="by term; see `health_terms`")
 
 
-#: Inputs of a graph: where each attention point is expected, and how far from it it may be.
-GATE = ("expected", "reach")
+class Places(_Part):
+    """Where an episode's first images let expect each of the K attention points of all cameras, by
+    C numbers z that differ between episodes; see `policy.places`. Shares of the image."""
+
+    mean: tuple[Vector, Vector] = Field(description="x and y of K points where z is 0")
+    slope: tuple[tuple[Vector, Vector], ...] = Field(description="the same per unit of each z")
+    deviation: Vector = Field(description="of a point that has found its thing")
+    missed: Vector = Field(description="share of the episodes in which it had not")
+    strength: Vector = Field(description="how strongly its filter answers to a first image, mean")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Places:
+        lengths = {len(one) for one in self._rows()}
+        if len(lengths) != 1:
+            raise ValueError(f"of {sorted(lengths)} points: must all be of as many")
+        if min(self.deviation) <= 0 or not all(0 < one < 1 for one in self.missed):
+            raise ValueError("deviation must be above 0, missed between 0 and 1")
+        return self
+
+    def _rows(self) -> list[Vector]:
+        pairs = (self.mean, *self.slope)
+        rows = (self.deviation, self.missed, self.strength)
+        return [*(one for pair in pairs for one in pair), *rows]
+
+
+def gate_shapes(model: ModelConfig) -> dict[str, int]:
+    """The inputs of a graph by which attention points are gated, and their sizes; each is
+    (1, size). See `model.sarnn.through`. With `point_memory` only."""
+    points = model.k_dim * len(model.im_size)
+    names = ("expected", "reach", "places", "places_reach")
+    sizes = (2 * points, points, 2 * points, points)
+    return dict(zip(names, sizes)) if model.point_memory else {}
 
 
 def recurrent_shapes(model: ModelConfig) -> dict[str, int]:
@@ -234,7 +264,7 @@ def health_terms(model: ModelConfig, spec: Spec) -> dict[str, int]:
 class PolicyConfig(_Part):
     """`config.json`. Everything about a policy except its weights."""
 
-    format_version: Literal[4] = 4
+    format_version: Literal[3] = 3
     code_version: str
     created: str = Field(description="UTC, ISO 8601")
     model: ModelConfig
@@ -243,6 +273,9 @@ class PolicyConfig(_Part):
     envelope: Envelope
     health: Health | None = Field(
         default=None, description="how large prediction errors are where all is well"
+    )
+    places: Places | None = Field(
+        default=None, description="where points are expected; only with point_memory"
     )
     references: dict[str, CameraReference] = Field(
         default_factory=dict, description="by camera; none where the pictures tell no place"
@@ -275,6 +308,10 @@ class PolicyConfig(_Part):
             terms = {term: len(errors.p99) for term, errors in self.health.errors.items()}
             if terms != (wanted := health_terms(self.model, self.spec)):
                 problems.append(f"health.errors is for {terms}, the spec asks for {wanted}")
+        if self.places:
+            count, gated = len(self.places.missed), gate_shapes(self.model).get("reach", 0)
+            if count != gated:
+                problems.append(f"places is of {count} points, the model gates {gated}")
         if unknown := sorted(set(self.references) - names):
             problems.append(f"references has {unknown}, which are no cameras of the spec")
         for name in self.files:

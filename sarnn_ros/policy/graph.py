@@ -2,12 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One tick of SARNN as ONNX graphs, exported from the PyTorch module.
 
-Inputs: `state` (1, D), the parts of the recurrent state (`directory.recurrent_shapes`), the points'
-gate, `expected` (1, 2 * k_dim * cameras) and `reach` (1, k_dim * cameras), see `model.sarnn.gated`,
-and `image_<camera>` (1, 3, H, W), in the model's ranges. Outputs: `action` (1, D), `points` and
-`points_next` (1, 2 * k_dim * cameras), each part of the state as `<part>_next`, and in the full
-graph `predicted_<camera>` (1, 3, H, W). All float32. The recurrent state goes in and out, so either
-graph can run at any tick.
+Inputs: `state` (1, D), the parts of the recurrent state (`directory.recurrent_shapes`), those of
+the gate (`directory.gate_shapes`) and `image_<camera>` (1, 3, H, W), in the model's ranges.
+Outputs: `action` (1, D), `points` and `points_next` (1, 2 * k_dim * cameras), each part of the
+state as `<part>_next`, and in the full graph `predicted_<camera>` (1, 3, H, W). All float32. The
+recurrent state goes in and out, so either graph can run at any tick.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from torch import Tensor, nn
 
 from sarnn_ros.model.deploy import deploy
 from sarnn_ros.model.sarnn import SARNN
-from sarnn_ros.policy.directory import GATE
 
 #: The oldest that torch exports to; onnxruntime 1.18 reads it in full.
 OPSET = 18
@@ -35,36 +33,37 @@ class _Tick(nn.Module):
     """One tick with the recurrent state as plain inputs and outputs.
 
     :param parts: of the recurrent state.
+    :param gated: inputs of the gate.
     """
 
-    def __init__(self, model: SARNN, parts: int) -> None:
+    def __init__(self, model: SARNN, parts: int, gated: int) -> None:
         super().__init__()
         self.model = model
         self.parts = parts
+        self.gated = gated
 
     def forward(self, state: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         recurrent, others = tensors[: self.parts], tensors[self.parts :]
-        gate, images = others[:2], others[2:]
-        predicted, *told, recurrent = self.model(images, state, recurrent, gate)
+        gate, images = others[: self.gated], others[self.gated :]
+        predicted, *told, recurrent = self.model(images, state, recurrent, gate or None)
         action, points, points_next = told
         return action, points, points_next, *recurrent, *predicted
 
 
 def export_graphs(
-    model: SARNN, cameras: Sequence[str], recurrent: Mapping[str, int]
+    model: SARNN, cameras: Sequence[str], recurrent: Mapping[str, int], gate: Mapping[str, int]
 ) -> tuple[bytes, bytes]:
     """The command graph (attention points and action) and the full one, serialised.
 
     :param model: on the CPU, in float32.
     :param cameras: names, in the spec's order.
-    :param recurrent: see `directory.recurrent_shapes`.
+    :param recurrent, gate: see `directory.recurrent_shapes`, `directory.gate_shapes`.
     """
-    tick = _Tick(deploy(model), len(recurrent)).eval()
-    points = model.point_dim
-    sizes = (model.joint_dim, *recurrent.values(), points, points // 2)
+    tick = _Tick(deploy(model), len(recurrent), len(gate)).eval()
+    sizes = (model.joint_dim, *recurrent.values(), *gate.values())
     zeros = [torch.zeros(1, size) for size in sizes]
     images = [torch.zeros(1, 3, *branch.im_size) for branch in model.branches]
-    inputs = ["state", *recurrent, *GATE, *(f"image_{name}" for name in cameras)]
+    inputs = ["state", *recurrent, *gate, *(f"image_{name}" for name in cameras)]
     kept = [*OUTPUTS, *(f"{name}_next" for name in recurrent)]
     outputs = [*kept, *(f"predicted_{name}" for name in cameras)]
     with _quiet():

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import PolicyError
-from sarnn_ros.model import MAX_GATED_SHARE
+from sarnn_ros.model import MAX_GATED_SHARE, UNSEEN_STRENGTH
 from sarnn_ros.policy.backends import (
     Array,
     Backend,
@@ -29,6 +29,7 @@ from sarnn_ros.policy.backends import (
     open_gate,
 )
 from sarnn_ros.policy.directory import PolicyConfig, load_config, recurrent_shapes
+from sarnn_ros.policy.places import expect
 from sarnn_ros.policy.reference import load_references
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser, scale_images, unscale_images
@@ -41,9 +42,9 @@ __all__ = ["Policy", "Prediction"]
 
 #: Loading fails if the first step of each graph, which allocates, takes longer than this, s.
 FIRST_STEP_SECONDS = 60.0
-#: An attention point is gated beyond so many times the 99th percentile of its prediction errors on
-#: recorded episodes, and not nearer than so much of the image.
-GATE_FACTOR, MIN_REACH = 1.5, 0.01
+#: An attention point is replaced beyond so many times the 99th percentile of how far it was from
+#: its prediction in episodes kept for validation, and not nearer than so much of the image.
+REACH_FACTOR, MIN_REACH = 1.5, 0.015
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Prediction:
     :param remembered_points: likewise: where each was seen best so far; None of a policy without
         point memory.
     :param images: per camera (h, w, 3) uint8 RGB, expected at the next tick; None unless wanted.
-    :param gated_points: per camera (k_dim,) bool: far from where it was expected, so that the
-        network got the expected place instead.
+    :param replaced_points: per camera (k_dim,) bool: not where it was expected, so that the
+        network got the expected place instead of it. Empty of a policy without point memory.
     """
 
     action: NDArray[np.float64]
@@ -65,7 +66,7 @@ class Prediction:
     decoder_points: Mapping[str, NDArray[np.float64]]
     images: Mapping[str, NDArray[np.uint8]] | None = None
     remembered_points: Mapping[str, NDArray[np.float64]] | None = None
-    gated_points: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    replaced_points: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
 
 class Policy:
@@ -91,7 +92,7 @@ class Policy:
         )
         self._initial = initial_state(config.model)
         self._open = open_gate(config.model)
-        self._reach = _reach(config, self._open[1])
+        self._reach = _reach(config, self._open)
         self.reset()
         self._warm_up()
 
@@ -151,6 +152,7 @@ class Policy:
         """Forget the past: the next step is the first of an episode."""
         self._recurrent: Recurrent = self._initial
         self._last: Outputs | None = None
+        self._gate = self._open
 
     def cancel(self) -> None:
         """From another thread: have a `step` that is going on end early, with PolicyError.
@@ -199,16 +201,36 @@ class Policy:
                 images = [_mix(now, last, input_param_image) for now, last in pairs]
 
         predict_image = want_image or input_param_image < 1.0
-        gate = self._open if self._last is None else (self._last.points_next, self._reach)
+        if self._last is None:
+            self._begin(images, state)
+        elif self._gate:
+            self._gate = (self._last.points_next, self._reach, *self._gate[2:])
         outputs = self._backend.run(
-            images, state, self._recurrent, gate, want_image=predict_image
+            images, state, self._recurrent, self._gate, want_image=predict_image
         )
         self._recurrent, self._last = outputs.recurrent, outputs
-        return self._prediction(outputs, _outside(outputs.points, gate), want_image)
+        return self._prediction(outputs, want_image)
 
-    def _prediction(
-        self, outputs: Outputs, outside: NDArray[np.bool_], want_image: bool
-    ) -> Prediction:
+    def _begin(self, images: list[Array], state: Array) -> None:
+        """From an episode's first images: where points are to be expected and remembered."""
+        places = self.config.places
+        if places is None or not self._open:
+            return
+        points = self._backend.run(
+            images, state, self._recurrent, self._open, want_image=False
+        ).points
+        found = expect(places, points.reshape(-1, 2).astype(np.float64))
+        where, near = (part.astype(np.float32).reshape(1, -1) for part in found)
+        self._gate = (where, near, where, near)
+        # One that is replaced is remembered as if it had been seen there as well as usual.
+        absent = _outside(points, self._gate)
+        parts = dict(zip(recurrent_shapes(self.config.model), self._recurrent))
+        strength = np.where(absent, places.strength, UNSEEN_STRENGTH)[None]
+        remembered = np.where(np.repeat(absent, 2), where[0], 0.0)[None]
+        parts |= {"strength": strength, "remembered": remembered}
+        self._recurrent = tuple(part.astype(np.float32) for part in parts.values())
+
+    def _prediction(self, outputs: Outputs, want_image: bool) -> Prediction:
         names = [camera.name for camera in self.spec.cameras]
         images = None
         if want_image and outputs.images is not None:
@@ -226,26 +248,31 @@ class Policy:
             decoder_points=by_camera(outputs.points_next),
             images=images,
             remembered_points=by_camera(parts["remembered"]) if "remembered" in parts else None,
-            gated_points=dict(zip(names, outside.reshape(len(names), -1))),
+            replaced_points=self._replaced(outputs.points),
         )
+
+    def _replaced(self, points: Array) -> dict[str, NDArray[np.bool_]]:
+        if not self._gate:
+            return {}
+        names = [camera.name for camera in self.spec.cameras]
+        return dict(zip(names, _outside(points, self._gate).reshape(len(names), -1)))
+
+
+def _reach(config: PolicyConfig, gate: Gate) -> Array:
+    """How far each point may be from where it was predicted, (1, k_dim * cameras), in shares of
+    the image: anywhere, if that is not known from episodes that the policy was not trained on."""
+    if config.places is None or config.health is None or config.health.source != "validation":
+        return gate[1] if gate else np.empty(0, np.float32)
+    errors = [config.health.errors[f"points:{one.name}"].p99 for one in config.spec.cameras]
+    reach = np.maximum(REACH_FACTOR * np.concatenate(errors), MIN_REACH)
+    return reach.astype(np.float32)[None]
 
 
 def _outside(points: Array, gate: Gate) -> NDArray[np.bool_]:
-    """Which points (1, P) were gated, (P / 2,), for those who look: as `model.sarnn.gated`."""
-    expected, reach = gate
-    off = np.linalg.norm((points - expected).reshape(-1, 2), axis=1)
-    outside = off > reach[0]
+    """Which points (1, P) the network replaces, (P / 2,), as `model.sarnn.through` does."""
+    off = np.linalg.norm((points - gate[0]).reshape(-1, 2), axis=1)
+    outside = off > gate[1][0]
     return outside if outside.mean() <= MAX_GATED_SHARE else np.zeros_like(outside)
-
-
-def _reach(config: PolicyConfig, anywhere: Array) -> Array:
-    """How far each point may be from where it is expected, (1, k_dim * cameras), in shares of the
-    image: anywhere, where the policy does not know its errors."""
-    if config.health is None:
-        return anywhere
-    errors = [config.health.errors[f"points:{one.name}"].p99 for one in config.spec.cameras]
-    reach = np.maximum(GATE_FACTOR * np.concatenate(errors), MIN_REACH)
-    return reach.astype(np.float32)[None]
 
 
 def _mix(measured: Array, predicted: Array, share: float) -> Array:

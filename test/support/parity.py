@@ -92,6 +92,7 @@ def policy_of(spec: Spec, normaliser: JointNormaliser) -> tuple[Policy, BackendI
             k_dim=2,
             point_memory=False,
         ),
+        places=None,
         health=None,
     )
     inputs = BackendInputs(spec, 2)

@@ -197,7 +197,7 @@ def no_step_of(row: int) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (put("format_version", value=3), "format version 3; this sarnn_ros reads 4"),
+        (put("format_version", value=4), "format version 4; this sarnn_ros reads 3"),
         (put("format_version", value="x"), "format version 'x'"),
         (put("surprise", value=1), "surprise"),
         (put("model", "surprise", value=1), "model.surprise"),

@@ -1,0 +1,100 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where an episode's first images let expect each attention point. NumPy only.
+
+A filter that meets something it was never shown may find that instead of its thing. The others
+tell: in the demonstrations all points followed from a few numbers z, by which the motions differ.
+So z is estimated from all points together, in a way in which those that disagree do not count, and
+tells where each of them should be.
+
+    point_k = mean_k + slope_k z + noise,  z ~ N(0, I),  noise ~ N(0, deviation_k²)
+
+but for a share of `missed_k`, which are anywhere in the image. This is fitted by expectation
+maximisation (Dempster et al. 1977) from several starts: with all points, and with a few at random.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.policy.directory import Places
+
+Vector = NDArray[np.float64]
+
+#: A point is where it is expected within so many standard deviations.
+MAX_DEVIATIONS = 4.0
+#: Each filter misses in at least so many of the scenes that it was never shown.
+MIN_MISSED = 0.08
+#: Fits begin with all points, and so many times with a few at random.
+STARTS, POINTS_PER_START = 60, 5
+#: Rounds of a fit, and in how many of them the weights are still soft, by which power.
+ROUNDS, SOFT_ROUNDS, SOFTNESS = 20, 9, 0.3
+#: Another fit is as plausible if its logarithmic likelihood is less by no more than this.
+PLAUSIBLE = 6.0
+
+
+def expect(places: Places, points: Vector) -> tuple[Vector, Vector]:
+    """Where each point should be, (K, 2), and how far from there it may be, (K,). Where several
+    fits are plausible it may be wherever one of them lets expect it.
+
+    :param points: of an episode's first images, all cameras', (K, 2), shares of the image.
+    """
+    fit = _Fit(places)
+    count = len(points)
+    random = np.random.default_rng(0)
+    weight: Vector = np.zeros((1 + STARTS, count))
+    weight[0] = 1.0
+    for row in weight[1:]:
+        row[random.choice(count, min(count, POINTS_PER_START), False)] = 1.0
+    for number in range(ROUNDS):
+        z, inside, cost = fit(points, weight)
+        power = SOFTNESS if number < SOFT_ROUNDS else 1.0
+        weight = 1 / (1 + np.exp(np.clip(-power * inside, -50, 50)))
+    z, _, cost = fit(points, weight)
+    best = int(cost.argmin())
+    likely = np.flatnonzero(cost < cost[best] + PLAUSIBLE)
+    where = fit.mean + np.einsum("kic,nc->nki", fit.slope, z[likely])
+    unsure = fit.deviations(weight[likely])
+    chosen = where[list(likely).index(best)]
+    apart = np.linalg.norm(where - chosen, axis=2)
+    return chosen, (apart + MAX_DEVIATIONS * unsure).max(0)
+
+
+class _Fit:
+    """One round of all fits at once, N of them."""
+
+    def __init__(self, places: Places) -> None:
+        self.mean = np.array(places.mean).T
+        count = len(self.mean)
+        slope = np.array(places.slope, np.float64).reshape(-1, 2, count)
+        self.slope = np.moveaxis(slope, 0, -1).swapaxes(0, 1)  # (K, 2, C)
+        self._variance = np.square(places.deviation)
+        missed = np.maximum(places.missed, MIN_MISSED)
+        self._found, self._missed = np.log1p(-missed), np.log(missed)
+
+    def _information(self, weight: Vector) -> tuple[Vector, Vector]:
+        """By weights (N, K) each point's precision, and the inverse of that of z, (N, C, C)."""
+        precision = weight / self._variance
+        information = np.einsum("nk,kic,kid->ncd", precision, self.slope, self.slope)
+        return precision, np.linalg.inv(np.eye(information.shape[1]) + information)
+
+    def __call__(self, points: Vector, weight: Vector) -> tuple[Vector, Vector, Vector]:
+        """z (N, C); how much likelier it is that a point found its thing than that it did not, as
+        a logarithm, (N, K); and what is minimised, (N,)."""
+        precision, inverse = self._information(weight)
+        apart = points - self.mean
+        z = np.einsum("ncd,nk,kid,ki->nc", inverse, precision, self.slope, apart)
+        off = apart - np.einsum("kic,nc->nki", self.slope, z)
+        squares = (off**2).sum(2) / self._variance
+        # A point that missed has a density of 1: it is anywhere in the image.
+        found = self._found - squares / 2 - np.log(2 * np.pi * self._variance)
+        cost = (z**2).sum(1) / 2 - np.logaddexp(found, self._missed).sum(1)
+        return z, found - self._missed, cost
+
+    def deviations(self, weight: Vector) -> Vector:
+        """Of each point from where it is expected, as z is not exact either, (N, K)."""
+        inverse = self._information(weight)[1]
+        of_z = np.einsum("kic,ncd,kid->nk", self.slope, inverse, self.slope)
+        deviation: Vector = np.sqrt(self._variance + of_z)
+        return deviation
