@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,8 +57,8 @@ class Prediction:
     :param remembered_points: likewise: where each was seen best so far; None of a policy without
         point memory.
     :param images: per camera (h, w, 3) uint8 RGB, expected at the next tick; None unless wanted.
-    :param replaced_points: per camera (k_dim,) bool: not where it was expected, so that the
-        network got the expected place instead of it. Empty of a policy without point memory.
+    :param used_points: likewise: `encoder_points`, but the expected place of a point that is not
+        where it is expected; this is what the recurrent part gets. None without point memory.
     """
 
     action: NDArray[np.float64]
@@ -66,7 +66,7 @@ class Prediction:
     decoder_points: Mapping[str, NDArray[np.float64]]
     images: Mapping[str, NDArray[np.uint8]] | None = None
     remembered_points: Mapping[str, NDArray[np.float64]] | None = None
-    replaced_points: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    used_points: Mapping[str, NDArray[np.float64]] | None = None
 
 
 class Policy:
@@ -248,14 +248,12 @@ class Policy:
             decoder_points=by_camera(outputs.points_next),
             images=images,
             remembered_points=by_camera(parts["remembered"]) if "remembered" in parts else None,
-            replaced_points=self._replaced(outputs.points),
+            used_points=by_camera(self._used(outputs.points)) if self._gate else None,
         )
 
-    def _replaced(self, points: Array) -> dict[str, NDArray[np.bool_]]:
-        if not self._gate:
-            return {}
-        names = [camera.name for camera in self.spec.cameras]
-        return dict(zip(names, _outside(points, self._gate).reshape(len(names), -1)))
+    def _used(self, points: Array) -> Array:
+        outside = np.repeat(_outside(points, self._gate), 2)
+        return np.where(outside, self._gate[0], points)
 
 
 def _reach(config: PolicyConfig, gate: Gate) -> Array:

@@ -71,9 +71,13 @@ def make_policy(places: bool = True, source: str | None = "validation") -> tuple
 
 
 def step(policy: Policy) -> np.ndarray:
+    """Which points are replaced."""
     images = {camera.name: np.zeros((24, 32, 3), np.uint8) for camera in policy.spec.cameras}
-    replaced = policy.step(Observation(1, images, np.zeros(2), {}, {})).replaced_points
-    return np.concatenate([*replaced.values()])
+    told = policy.step(Observation(1, images, np.zeros(2), {}, {}))
+    assert told.used_points is not None
+    names = [camera.name for camera in policy.spec.cameras]
+    pairs = [(told.used_points[name], told.encoder_points[name]) for name in names]
+    return np.concatenate([(used != seen).any(1) for used, seen in pairs])
 
 
 def test_the_first_images_tell_where_points_are_expected() -> None:
