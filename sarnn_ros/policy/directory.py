@@ -214,11 +214,14 @@ class Places(_Part):
     slope: tuple[tuple[Vector, Vector], ...] = Field(description="the same per unit of each z")
     deviation: Vector = Field(description="of a point that has found its thing")
     missed: Vector = Field(description="share of the episodes in which it had not")
+    missed_at: tuple[tuple[tuple[float, float], ...], ...] = Field(
+        description="where it was then, per point"
+    )
     strength: Vector = Field(description="how strongly its filter answers to a first image, mean")
 
     @model_validator(mode="after")
     def _one_length(self) -> Places:
-        lengths = {len(one) for one in self._rows()}
+        lengths = {len(one) for one in self._rows()} | {len(self.missed_at)}
         if len(lengths) != 1:
             raise ValueError(f"of {sorted(lengths)} points: must all be of as many")
         if min(self.deviation) <= 0 or not all(0 < one < 1 for one in self.missed):

@@ -9,8 +9,9 @@ tells where each of them should be.
 
     point_k = mean_k + slope_k z + noise,  z ~ N(0, I),  noise ~ N(0, deviation_k²)
 
-but for a share of `missed_k`, which are anywhere in the image. This is fitted by expectation
-maximisation (Dempster et al. 1977) from several starts: with all points, and with a few at random.
+but for a share of `missed_k`, which are anywhere in the image, or where they were then. This is
+fitted by expectation maximisation (Dempster et al. 1977) from several starts: with all points, and
+with a few at random.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ MIN_MISSED = 0.08
 STARTS, POINTS_PER_START = 60, 5
 #: Rounds of a fit, and in how many of them the weights are still soft, by which power.
 ROUNDS, SOFT_ROUNDS, SOFTNESS = 20, 9, 0.3
+#: Deviation of a point that misses as in a demonstration from where it was then.
+MISSED_DEVIATION = 0.02
 #: Another fit is as plausible if its logarithmic likelihood is less by no more than this.
 PLAUSIBLE = 6.0
 
@@ -41,17 +44,17 @@ def expect(places: Places, points: Vector) -> tuple[Vector, Vector]:
     :param points: of an episode's first images, all cameras', (K, 2), shares of the image.
     """
     fit = _Fit(places)
-    count = len(points)
+    count, missed = len(points), fit.missed(points)
     random = np.random.default_rng(0)
     weight: Vector = np.zeros((1 + STARTS, count))
     weight[0] = 1.0
     for row in weight[1:]:
         row[random.choice(count, min(count, POINTS_PER_START), False)] = 1.0
     for number in range(ROUNDS):
-        z, inside, cost = fit(points, weight)
+        z, inside, cost = fit(points, weight, missed)
         power = SOFTNESS if number < SOFT_ROUNDS else 1.0
         weight = 1 / (1 + np.exp(np.clip(-power * inside, -50, 50)))
-    z, _, cost = fit(points, weight)
+    z, _, cost = fit(points, weight, missed)
     best = int(cost.argmin())
     likely = np.flatnonzero(cost < cost[best] + PLAUSIBLE)
     where = fit.mean + np.einsum("kic,nc->nki", fit.slope, z[likely])
@@ -71,7 +74,20 @@ class _Fit:
         self.slope = np.moveaxis(slope, 0, -1).swapaxes(0, 1)  # (K, 2, C)
         self._variance = np.square(places.deviation)
         missed = np.maximum(places.missed, MIN_MISSED)
-        self._found, self._missed = np.log1p(-missed), np.log(missed)
+        self._found, self._share = np.log1p(-missed), np.log(missed)
+        self._missed_at = [np.reshape(one, (-1, 2)) for one in places.missed_at]
+
+    def missed(self, points: Vector) -> Vector:
+        """Logarithmic density of points (K, 2) that have missed, (K,): half of them are anywhere
+        in the image, half near where they were in a demonstration."""
+        density = np.ones(len(points))
+        for row, (at, point) in enumerate(zip(self._missed_at, points, strict=True)):
+            if len(at):
+                squares = ((at - point) ** 2).sum(1) / MISSED_DEVIATION**2
+                near = np.exp(-squares / 2).mean() / (2 * np.pi * MISSED_DEVIATION**2)
+                density[row] = (1 + near) / 2
+        missed: Vector = self._share + np.log(density)
+        return missed
 
     def _information(self, weight: Vector) -> tuple[Vector, Vector]:
         """By weights (N, K) each point's precision, and the inverse of that of z, (N, C, C)."""
@@ -79,7 +95,9 @@ class _Fit:
         information = np.einsum("nk,kic,kid->ncd", precision, self.slope, self.slope)
         return precision, np.linalg.inv(np.eye(information.shape[1]) + information)
 
-    def __call__(self, points: Vector, weight: Vector) -> tuple[Vector, Vector, Vector]:
+    def __call__(
+        self, points: Vector, weight: Vector, missed: Vector
+    ) -> tuple[Vector, Vector, Vector]:
         """z (N, C); how much likelier it is that a point found its thing than that it did not, as
         a logarithm, (N, K); and what is minimised, (N,)."""
         precision, inverse = self._information(weight)
@@ -87,10 +105,9 @@ class _Fit:
         z = np.einsum("ncd,nk,kid,ki->nc", inverse, precision, self.slope, apart)
         off = apart - np.einsum("kic,nc->nki", self.slope, z)
         squares = (off**2).sum(2) / self._variance
-        # A point that missed has a density of 1: it is anywhere in the image.
         found = self._found - squares / 2 - np.log(2 * np.pi * self._variance)
-        cost = (z**2).sum(1) / 2 - np.logaddexp(found, self._missed).sum(1)
-        return z, found - self._missed, cost
+        cost = (z**2).sum(1) / 2 - np.logaddexp(found, missed).sum(1)
+        return z, found - missed, cost
 
     def deviations(self, weight: Vector) -> Vector:
         """Of each point from where it is expected, as z is not exact either, (N, K)."""

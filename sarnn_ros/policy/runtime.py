@@ -204,7 +204,7 @@ class Policy:
         if self._last is None:
             self._begin(images, state)
         elif self._gate:
-            self._gate = (self._last.points_next, self._reach, *self._gate[2:])
+            self._gate = (self._last.points_next, self._reach, *self._places())
         outputs = self._backend.run(
             images, state, self._recurrent, self._gate, want_image=predict_image
         )
@@ -229,6 +229,22 @@ class Policy:
         remembered = np.where(np.repeat(absent, 2), where[0], 0.0)[None]
         parts |= {"strength": strength, "remembered": remembered}
         self._recurrent = tuple(part.astype(np.float32) for part in parts.values())
+
+    def _places(self) -> Gate:
+        """Where points may be remembered: as before, but where the last images let expect those
+        that agree with each other, whose things may have been moved."""
+        assert self._last is not None
+        places, near = self._gate[2:]
+        if self.config.places is None:
+            return places, near
+        points = self._last.points.reshape(-1, 2).astype(np.float64)
+        where, reach = expect(self.config.places, points)
+        agrees = np.linalg.norm(points - where, axis=1) <= reach
+        both = np.repeat(agrees, 2)
+        return (
+            np.where(both, where.reshape(1, -1), places).astype(np.float32),
+            np.where(agrees, reach, near).astype(np.float32),
+        )
 
     def _prediction(self, outputs: Outputs, want_image: bool) -> Prediction:
         names = [camera.name for camera in self.spec.cameras]

@@ -116,11 +116,16 @@ def fit_places(points: Tensor, strength: Tensor, told: Told, cells: float) -> Pl
     squares = (weight * off**2).sum(0) / (2 * weight.sum(0))
     missed = ((off > MAX_MISS).sum(0) + 1) / (len(points) + 2)
     rows = slope.double().cpu().tolist()
+    astray = (off > MAX_MISS).T
     return Places(
         mean=rows[0],
         slope=rows[1:],
         deviation=tuple((torch.sqrt(squares + MIN_DEVIATION**2) / cells).tolist()),
         missed=tuple(missed.tolist()),
+        missed_at=tuple(
+            tuple((x, y) for x, y in points[which, point].tolist())
+            for point, which in enumerate(astray)
+        ),
         strength=tuple(strength.mean(0).tolist()),
     )
 

@@ -24,6 +24,7 @@ def make_places(slope: np.ndarray, missed: float = 0.05) -> Places:
         slope=tuple(tuple(map(tuple, one.T)) for one in np.moveaxis(slope, 2, 0)),
         deviation=(DEVIATION,) * count,
         missed=(missed,) * count,
+        missed_at=((),) * count,
         strength=(3.0,) * count,
     )
 

@@ -257,6 +257,7 @@ def no_step_of(row: int) -> Callable[[dict[str, Any]], None]:
                     "slope": [],
                     "deviation": [0.1],
                     "missed": [0.1],
+                    "missed_at": [[]],
                     "strength": [1.0],
                 },
             ),
