@@ -217,7 +217,6 @@ class Places(_Part):
     missed_at: tuple[tuple[tuple[float, float], ...], ...] = Field(
         description="where it was then, per point"
     )
-    strength: Vector = Field(description="how strongly its filter answers to a first image, mean")
 
     @model_validator(mode="after")
     def _one_length(self) -> Places:
@@ -230,8 +229,7 @@ class Places(_Part):
 
     def _rows(self) -> list[Vector]:
         pairs = (self.mean, *self.slope)
-        rows = (self.deviation, self.missed, self.strength)
-        return [*(one for pair in pairs for one in pair), *rows]
+        return [*(one for pair in pairs for one in pair), self.deviation, self.missed]
 
 
 def gate_shapes(model: ModelConfig) -> dict[str, int]:

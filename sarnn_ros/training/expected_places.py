@@ -95,11 +95,11 @@ def expected_places(places: Tensor, told: Told) -> tuple[Tensor, Tensor]:
     return expected, moved.abs().sum(2).mean(0)
 
 
-def fit_places(points: Tensor, strength: Tensor, told: Told, cells: float) -> Places:
+def fit_places(points: Tensor, told: Told, cells: float) -> Places:
     """Where first images let expect each point, by those of E demonstrations; for
     `PolicyConfig.places`.
 
-    :param points: (E, K, 2), shares of the image. :param strength: (E, K).
+    :param points: (E, K, 2), shares of the image.
     :param cells: in a share of 1.
     """
     places = points * cells
@@ -126,7 +126,6 @@ def fit_places(points: Tensor, strength: Tensor, told: Told, cells: float) -> Pl
             tuple((x, y) for x, y in points[which, point].tolist())
             for point, which in enumerate(astray)
         ),
-        strength=tuple(strength.mean(0).tolist()),
     )
 
 

@@ -537,14 +537,12 @@ class Trainer:
         if not model.point_memory:
             return None
         data = self.training
-        first = torch.nonzero(data.demonstrations)
-        found = self.encode(data, torch.cat([first, torch.zeros_like(first)], 1), model)
-        points, strength = found.tensor_split([model.point_dim], -1)
+        points = torch.from_numpy(self._first_points(data, model)).float().to(self.device)
         states = data.first_states()
         starts = Starts(states)(states)
         told = tell(trajectories(data.unpad(data.targets[:, :-1])), starts, self.device)
         cells = float(feature_size(model.im_size[1], model.stride))
-        return fit_places(points.reshape(*strength.shape, 2), strength, told, cells)
+        return fit_places(points.reshape(len(points), -1, 2), told, cells)
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
         """Points (E, T - 1, P) of every clean frame that has a next one, and, where the model

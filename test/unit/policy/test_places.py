@@ -25,7 +25,6 @@ def make_places(slope: np.ndarray, missed: float = 0.05) -> Places:
         deviation=(DEVIATION,) * count,
         missed=(missed,) * count,
         missed_at=((),) * count,
-        strength=(3.0,) * count,
     )
 
 
@@ -83,7 +82,7 @@ def test_points_that_always_stay_where_they_are() -> None:
     [
         ({"deviation": (0.0,) * 4}, "deviation must be above 0"),
         ({"missed": (1.0,) * 4}, "missed between 0 and 1"),
-        ({"strength": (1.0,) * 3}, "must all be of as many"),
+        ({"missed_at": ((),) * 3}, "must all be of as many"),
         ({"slope": (((1.0,) * 4, (1.0,) * 5),)}, "must all be of as many"),
         ({"mean": ((np.nan,) * 4, (0.5,) * 4)}, "finite"),
     ],

@@ -258,7 +258,6 @@ def no_step_of(row: int) -> Callable[[dict[str, Any]], None]:
                     "deviation": [0.1],
                     "missed": [0.1],
                     "missed_at": [[]],
-                    "strength": [1.0],
                 },
             ),
             "places is of 1 points, the model gates 0",

@@ -29,12 +29,9 @@ def test_new_scenes_are_told_right_although_filters_missed(seed: int) -> None:
     rates[:4] = 0.25
     missed = random.random((EPISODES, COUNT)) < rates
     points[missed] = random.uniform(0, 1, (missed.sum(), 2))
-    strength = np.tile(np.arange(COUNT, dtype=float), (EPISODES, 1))
     told = Told(torch.from_numpy(z).float(), torch.zeros(EPISODES, 0))
-    parts = (torch.from_numpy(one).float() for one in (points, strength))
-    places = fit_places(*parts, told, CELLS)
+    places = fit_places(torch.from_numpy(points).float(), told, CELLS)
     assert np.abs(np.array(places.missed) - missed.mean(0)).max() < 0.06
-    np.testing.assert_allclose(places.strength, np.arange(COUNT))
     assert max(places.deviation) < 1.5 / CELLS
 
     _, truth = scenes(20)
