@@ -29,7 +29,7 @@ from sarnn_ros.policy.backends import (
     open_gate,
 )
 from sarnn_ros.policy.directory import PolicyConfig, load_config, recurrent_shapes
-from sarnn_ros.policy.places import expect
+from sarnn_ros.policy.places import Expectation
 from sarnn_ros.policy.reference import load_references
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser, scale_images, unscale_images
@@ -159,6 +159,7 @@ class Policy:
         self._recurrent: Recurrent = self._initial
         self._last: Outputs | None = None
         self._gate = self._open
+        self._expectation: Expectation | None = None
 
     def cancel(self) -> None:
         """From another thread: have a `step` that is going on end early, with PolicyError.
@@ -210,7 +211,7 @@ class Policy:
         if self._last is None:
             self._begin(images, state)
         elif self._gate:
-            self._gate = (self._last.points_next, self._reach, *self._gate[2:])
+            self._gate = self._expect(self._last)
         outputs = self._backend.run(
             images, state, self._recurrent, self._gate, want_image=predict_image
         )
@@ -225,8 +226,8 @@ class Policy:
         points = self._backend.run(
             images, state, self._recurrent, self._open, want_image=False
         ).points
-        found = expect(places, points.reshape(-1, 2).astype(np.float64))
-        where, near = (part.astype(np.float32).reshape(1, -1) for part in found)
+        self._expectation = Expectation(places, points.reshape(-1, 2).astype(np.float64))
+        where, near = _as_gate(self._expectation)
         usual = np.array(places.missed) > MAX_MISSED
         self._gate = (where, np.where(usual, self._open[1], near), where, near)
         # One that is replaced is remembered until it is seen.
@@ -236,6 +237,15 @@ class Policy:
         remembered = np.where(np.repeat(absent, 2), where[0], 0.0)[None]
         parts |= {"strength": strength, "remembered": remembered}
         self._recurrent = tuple(part.astype(np.float32) for part in parts.values())
+
+    def _expect(self, last: Outputs) -> Gate:
+        """After the first tick: each point where it was predicted, and remembered where its thing
+        is, which may have been moved."""
+        places = self._gate[2:]
+        points = last.points.reshape(-1, 2).astype(np.float64)
+        if self._expectation is not None and self._expectation.follow(points):
+            places = _as_gate(self._expectation)
+        return (last.points_next, self._reach, *places)
 
     def _prediction(self, outputs: Outputs, want_image: bool) -> Prediction:
         names = [camera.name for camera in self.spec.cameras]
@@ -278,6 +288,12 @@ def _outside(points: Array, gate: Gate) -> NDArray[np.bool_]:
     off = np.linalg.norm((points - gate[0]).reshape(-1, 2), axis=1)
     outside = off > gate[1][0]
     return outside if outside.mean() <= MAX_GATED_SHARE else np.zeros_like(outside)
+
+
+def _as_gate(expectation: Expectation) -> tuple[Array, Array]:
+    parts = expectation.where, expectation.near
+    where, near = (part.astype(np.float32).reshape(1, -1) for part in parts)
+    return where, near
 
 
 def _mix(measured: Array, predicted: Array, share: float) -> Array:

@@ -127,6 +127,22 @@ def test_later_each_point_is_expected_where_it_was_predicted() -> None:
     assert all(one is other for one, other in zip(remembered, places, strict=True))
 
 
+def test_what_is_moved_is_remembered_where_it_is_now() -> None:
+    policy, backend = make_policy()
+    step(policy)
+    places = backend.runs[-1].gate[2:]
+    backend.points = USUAL + (0.1, 0.0)
+    step(policy)
+    assert all(one is other for one, other in zip(backend.runs[-1].gate[2:], places, strict=True))
+    step(policy)
+    where = backend.runs[-1].gate[2].reshape(-1, 2)
+    np.testing.assert_allclose(where, backend.points, atol=0.01)
+    policy.reset()
+    backend.points = USUAL
+    step(policy)
+    np.testing.assert_allclose(backend.runs[-1].gate[2].reshape(-1, 2), USUAL, atol=0.01)
+
+
 def test_most_points_elsewhere_are_told_as_seen() -> None:
     policy, backend = make_policy()
     step(policy)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sarnn_ros.policy.directory import Places
-from sarnn_ros.policy.places import expect
+from sarnn_ros.policy.places import Expectation
 
 COUNT, DIMENSIONS, DEVIATION = 16, 3, 0.01
 
@@ -26,6 +26,11 @@ def make_places(slope: np.ndarray, missed: float = 0.05) -> Places:
         missed=(missed,) * count,
         missed_at=((),) * count,
     )
+
+
+def expect(places: Places, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    found = Expectation(places, points)
+    return found.where, found.near
 
 
 @given(st.integers(0, 10_000), st.integers(0, 6))
@@ -75,6 +80,43 @@ def test_points_that_always_stay_where_they_are() -> None:
     assert (np.linalg.norm(points - where, axis=1) > reach).tolist() == [
         row == 3 for row in range(COUNT)
     ]
+
+
+def one_thing_of_two(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes of two things' points, half of them on each, and which are on the second."""
+    slope = np.zeros((COUNT, 2, 4))
+    second = np.arange(COUNT) >= COUNT // 2
+    slope[~second, :, :2] = random.normal(0, 0.03, (COUNT // 2, 2, 2)) + 0.12 * np.eye(2)
+    slope[second, :, 2:] = random.normal(0, 0.03, (COUNT // 2, 2, 2)) + 0.12 * np.eye(2)
+    return slope, second
+
+
+@given(st.integers(0, 10_000))
+def test_a_thing_that_is_moved_is_followed(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    slope, _ = one_thing_of_two(random)
+    z = random.uniform(-1, 1, 4)
+    found = Expectation(make_places(slope), 0.5 + slope @ z)
+    assert not found.follow(0.5 + slope @ z)
+    angle = random.uniform(0, 2 * np.pi)
+    z[2:] += np.array([np.cos(angle), np.sin(angle)])
+    points = 0.5 + slope @ z
+    assert found.follow(points)
+    assert np.linalg.norm(found.where - points, axis=1).max() < DEVIATION
+    assert not found.follow(points), "nothing has been moved since"
+
+
+@given(st.integers(0, 10_000), st.integers(1, 3))
+def test_points_that_leave_a_thing_are_not(seed: int, wrong: int) -> None:
+    """Fewer than stay on it."""
+    random = np.random.default_rng(seed)
+    slope, second = one_thing_of_two(random)
+    truth = 0.5 + slope @ random.uniform(-1, 1, 4)
+    found = Expectation(make_places(slope), truth)
+    points = truth.copy()
+    points[np.flatnonzero(second)[:wrong]] = random.uniform(0, 1, 2)
+    found.follow(points)
+    assert np.linalg.norm(found.where - truth, axis=1).max() < 2 * DEVIATION
 
 
 @pytest.mark.parametrize(
