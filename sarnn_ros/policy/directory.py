@@ -208,7 +208,7 @@ class Health(_Part):
 
 class Places(_Part):
     """Where an episode's first images let expect each of the K attention points of all cameras, by
-    C numbers z that differ between episodes; see `policy.places`. Shares of the image."""
+    C numbers z that differ between episodes; see `policy.expectation`. Shares of the image."""
 
     mean: tuple[Vector, Vector] = Field(description="x and y of K points where z is 0")
     slope: tuple[tuple[Vector, Vector], ...] = Field(description="the same per unit of each z")

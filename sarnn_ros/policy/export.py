@@ -74,7 +74,7 @@ def export_policy(
     :param training: a summary that JSON can hold.
     :param health: measures the finished policy's prediction errors; see `policy.health`.
     :param references: see `policy.reference`.
-    :param places: see `policy.places`.
+    :param places: see `policy.expectation`.
     :param extra_files: further files to keep with the policy (curves), by the name to give them.
     :returns: the config as written.
     :raises PolicyError: the parts do not fit together, the weights are not finite, ONNX Runtime

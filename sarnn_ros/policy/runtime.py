@@ -29,7 +29,7 @@ from sarnn_ros.policy.backends import (
     open_gate,
 )
 from sarnn_ros.policy.directory import PolicyConfig, load_config, recurrent_shapes
-from sarnn_ros.policy.places import Expectation
+from sarnn_ros.policy.expectation import Expectation
 from sarnn_ros.policy.reference import load_references
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser, scale_images, unscale_images

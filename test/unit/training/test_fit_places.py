@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sarnn_ros.policy.places import expect
+from sarnn_ros.policy.expectation import Expectation
 from sarnn_ros.training.expected_places import Told, fit_places
 
 COUNT, EPISODES, CELLS = 12, 45, 40.0
@@ -39,7 +39,8 @@ def test_new_scenes_are_told_right_although_filters_missed(seed: int) -> None:
         seen = one.copy()
         wrong = random.choice(COUNT, 4, False)
         seen[wrong] = one[wrong] + 0.5
-        where, reach = expect(places, seen)
+        found = Expectation(places, seen)
+        where, reach = found.where, found.near
         assert np.linalg.norm(where - one, axis=1).max() < 2 / CELLS
         outside = np.linalg.norm(seen - where, axis=1) > reach
         assert set(np.flatnonzero(outside)) == set(wrong)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sarnn_ros.policy.directory import Places
-from sarnn_ros.policy.places import Expectation
+from sarnn_ros.policy.expectation import Expectation
 
 COUNT, DIMENSIONS, DEVIATION = 16, 3, 0.01
 
