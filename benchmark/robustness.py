@@ -34,13 +34,14 @@ from benchmark.tasks.rollout import Episode
 from benchmark.tasks.run import WORK, Settings, commit
 from benchmark.tasks.task import Array, Image, Task
 from sarnn_ros.control.camera_watch import CameraWatch
-from sarnn_ros.control.scene_watch import DRIFT_WINDOW_S, drift_text
+from sarnn_ros.control.outlet import Command
+from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import build_settings
+from sarnn_ros.control.state import State
+from sarnn_ros.control.tick import Tick
 from sarnn_ros.data.scores import wilson
 from sarnn_ros.files import atomic_file
 from sarnn_ros.interop import gym
-from sarnn_ros.policy.drift import DriftMonitor
-from sarnn_ros.policy.health import HealthMonitor
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import Observation
 from sarnn_ros.streams.preprocess import crop_resize
@@ -48,7 +49,6 @@ from sarnn_ros.streams.registration import undo
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmark" / "results" / "robustness.json"
-WARNINGS = {"health", "drift"}
 Paint = Callable[[Image, int, np.random.Generator], Image]
 Random = np.random.Generator
 
@@ -256,19 +256,13 @@ class Robot:
     """A policy as the node runs it: where the cameras stand is found before it begins, and its
     predictions and the light are watched.
 
-    :ivar warned: what the node would have warned of since it began: health, drift.
+    :ivar warned: the node would have warned of its health, or of the light, since it began.
     """
 
     def __init__(self, policy: Policy, *, registered: bool) -> None:
         self.spec, self._policy = policy.spec, policy
-        config, health = policy.config, build_settings({}).health
-        self._limit = health.warn_above
-        self._health = HealthMonitor(
-            config, window=round(health.window * config.spec.rate), count_images=False
-        )
-        self._drift = DriftMonitor(
-            config.envelope.cameras, window=round(DRIFT_WINDOW_S * config.spec.rate)
-        )
+        defaults = build_settings({})
+        self._scene = SceneWatch(policy.config, lambda: defaults, self._log)
         self._moved: Mapping[str, Array] = {}
         self._lights: Mapping[str, Array] = {}
         self.watch = CameraWatch(
@@ -289,13 +283,17 @@ class Robot:
         return 0, self._images[camera.name]
 
     def reset(self) -> None:
-        for one in (self._policy, self._health, self._drift):
-            one.reset()
+        self._policy.reset()
+        self._scene.reset()
         self.watch.begin(0)
-        self._tick, self.warned = 0, set[str]()
+        self._ticks, self.warned = 0, False
+
+    def _log(self, level: str, key: str, text: str) -> bool:
+        self.warned |= level == "warning"
+        return True
 
     def step(self, images: Mapping[str, Image], state: Array, /) -> tuple[Array, dict[str, Array]]:
-        if not self._tick:
+        if not self._ticks:
             self._images = images
             self.watch.look()
         small = {
@@ -304,21 +302,20 @@ class Robot:
             )
             for one in self.spec.cameras
         }
-        observed = Observation(self._tick * self.spec.period_ns, small, state, {}, images)
-        self._tick += 1
-        prediction = self._policy.step(observed)
-        score = self._health.see(observed, prediction).score
-        if score is not None and score > self._limit:
-            self.warned.add("health")
-        if any(drift_text(name, one) for name, one in self._drift.see(small).items()):
-            self.warned.add("drift")
-        return prediction.action, {}
+        tick = Tick(self._ticks * self.spec.period_ns, State.COMMANDING)
+        self._ticks += 1
+        tick.observation = Observation(tick.label_ns, small, state, {}, images)
+        tick.prediction = self._policy.step(tick.observation)
+        commanded = tick.prediction.action[list(self.spec.command_indices)]
+        tick.sent = Command.standing(commanded)
+        self._scene.see(tick)
+        return tick.prediction.action, {}
 
 
 def try_cell(
     task: Task, policy: Policy, disturbance: Disturbance, registered: bool, trial: int
 ) -> list[str]:
-    """`succeeded`, `failed`, or `refused`; each camera's verdict; and what was warned of."""
+    """`succeeded`, `failed`, or `refused`; each camera's verdict; and `warned`."""
     low, high = policy.config.normalisation.minimum, policy.config.normalisation.maximum
     robot = Robot(policy, registered=registered)
     disturbed = Disturbed(task, disturbance, np.subtract(high, low))
@@ -329,7 +326,7 @@ def try_cell(
     verdicts = [one.verdict for one in robot.watch.placements.values()]
     refused = bool(robot.watch.faults().soft)
     how = "refused" if refused else "succeeded" if outcome.success else "failed"
-    return [how, *verdicts, *sorted(robot.warned)]
+    return [how, *verdicts, *["warned"] * robot.warned]
 
 
 def judge(
@@ -394,7 +391,7 @@ def main() -> None:
                             for how in ("succeeded", "failed", "refused", "corrected")
                         },
                         "warned": {
-                            how: sum(how in one and bool(WARNINGS & {*one}) for one in outcomes)
+                            how: sum(how in one and "warned" in one for one in outcomes)
                             for how in ("succeeded", "failed")
                         },
                         "commit": commit(),

@@ -4,3 +4,7 @@
 
 #: The strength of an attention point that was not seen yet: its share of any mean is 0.
 UNSEEN_STRENGTH = -1e30
+#: The reach of a point that may be anywhere, in shares of the image.
+ANYWHERE = 1e9
+#: Of the points, that may be gated at one tick.
+MAX_GATED_SHARE = 0.5

@@ -16,12 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from sarnn_ros.geometry import feature_size
-from sarnn_ros.model import UNSEEN_STRENGTH
+from sarnn_ros.model import MAX_GATED_SHARE, UNSEEN_STRENGTH
 from sarnn_ros.model.layers import ConvTranspose2d, InverseSpatialSoftmax, SpatialSoftmax
 
 #: (h, c) of the LSTM, each (B, rec_dim); with `point_memory` also strength, (B, k_dim * cameras),
 #: and remembered points, (B, 2 * k_dim * cameras).
 State = tuple[Tensor, ...]
+#: Where each point is expected in this image, and where a point may be remembered, (B, P), each
+#: with how far from there it may be, (B, P / 2); see `through`.
+Gate = tuple[Tensor, Tensor, Tensor, Tensor]
 #: One camera's images as a tensor, or one tensor per camera.
 Images = Tensor | Sequence[Tensor]
 
@@ -155,29 +158,34 @@ class SARNN(VisionBranch):
         return [self, *(cast(VisionBranch, branch) for branch in self.other_cameras)]
 
     def forward(
-        self, xi: Images, xv: Tensor, state: State | None = None
+        self, xi: Images, xv: Tensor, state: State | None = None, gate: Gate | None = None
     ) -> tuple[Images, Tensor, Tensor, Tensor, State]:
         """One tick.
 
         :param xi: image (B, 3, H, W); a sequence of them for several cameras.
         :param xv: joints (B, joint_dim).
         :param state: as returned; None at the start of an episode.
+        :param gate: of the points, for a network with `point_memory`; None: open.
         :returns: y_image (as xi), y_joint (B, joint_dim), both predicted for the next tick;
             enc_pts seen now and dec_pts predicted, (B, 2 * k_dim * cameras); the new state.
         """
-        y_joint, enc_pts, dec_pts, state = self.act(xi, xv, state)
+        y_joint, enc_pts, dec_pts, state = self.act(xi, xv, state, gate)
         return self.predict_image(xi, dec_pts), y_joint, enc_pts, dec_pts, state
 
     def act(
-        self, xi: Images, xv: Tensor, state: State | None = None
+        self, xi: Images, xv: Tensor, state: State | None = None, gate: Gate | None = None
     ) -> tuple[Tensor, Tensor, Tensor, State]:
         """`forward` without the predicted image, which nothing else depends on."""
         memory: tuple[Tensor, ...] = ()
         enc_pts, *strengths = self.look(xi)
+        points = enc_pts
         if self.point_memory:
-            before = state[2:] if state is not None else _empty_memory(enc_pts, strengths[0])
-            memory = self.remember(enc_pts, strengths[0], before)
-        inputs = torch.cat([enc_pts, *memory[1:], xv], dim=-1)
+            (strength,) = strengths
+            before = state[2:] if state is not None else _empty_memory(enc_pts, strength)
+            if gate is not None:
+                points, strength = through(gate, enc_pts, strength)
+            memory = self.remember(points, strength, before)
+        inputs = torch.cat([points, *memory[1:], xv], dim=-1)
         hidden, cell = self.rec(inputs, state[:2] if state is not None else None)
         after = (hidden, cell, *memory)
         return self.decoder_joint(hidden), enc_pts, self.decoder_point(hidden), after
@@ -263,6 +271,35 @@ class SARNN(VisionBranch):
         parts = torch.split(dec_pts, 2 * self.k_dim, dim=-1)
         branches = zip(self.branches, xi, parts, strict=True)
         return [branch.render(image, points) for branch, image, points in branches]
+
+
+def through(gate: Gate, points: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
+    """What the recurrent part gets instead of points that are not where they are expected: their
+    filters have found something else, which was never shown.
+
+    A point outside is replaced by the expected one, and is not remembered: the validation gate of
+    target tracking (Bar-Shalom and Fortmann 1988). If more than `MAX_GATED_SHARE` of them are
+    outside, things or a camera have moved, and what is seen counts. Nor is a point remembered that
+    is far from where its thing was in the first images.
+
+    :param points: of this image, (B, P).
+    :param strength: (B, P / 2).
+    :returns: both after it.
+    """
+    expected, reach, places, near = gate
+    outside = _beyond(points, expected, reach)
+    few = outside.to(points.dtype).mean(-1, keepdim=True) <= MAX_GATED_SHARE
+    outside = outside & few
+    unseen = torch.full_like(strength, UNSEEN_STRENGTH)
+    elsewhere = outside | _beyond(points, places, near)
+    replaced = outside.unsqueeze(-1).expand(*outside.shape, 2).reshape(points.shape)
+    return torch.where(replaced, expected, points), torch.where(elsewhere, unseen, strength)
+
+
+def _beyond(points: Tensor, places: Tensor, reach: Tensor) -> Tensor:
+    """Which points (B, P) are further from their places than they may be, bool (B, P / 2)."""
+    off = (points - places).reshape(*reach.shape, 2)
+    return off.square().sum(-1) > reach.square()
 
 
 def _empty_memory(points: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:

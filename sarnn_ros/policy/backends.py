@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import ConfigError, EnvironmentProblem, PolicyError
-from sarnn_ros.model import UNSEEN_STRENGTH
+from sarnn_ros.model import ANYWHERE, UNSEEN_STRENGTH
 from sarnn_ros.policy.directory import (
     COMMAND_GRAPH,
     FULL_GRAPH,
     WEIGHTS,
     ModelConfig,
     PolicyConfig,
+    gate_shapes,
     read_file,
     recurrent_shapes,
 )
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.float32]
 #: The parts of the recurrent state, in the order of `directory.recurrent_shapes`.
 Recurrent = tuple[Array, ...]
+#: The inputs of the gate, in the order of `directory.gate_shapes`; see `model.sarnn.through`.
+Gate = tuple[Array, ...]
 
 BACKENDS = ("onnxruntime", "torch")
 
@@ -41,6 +44,8 @@ BACKENDS = ("onnxruntime", "torch")
 OPERATORS = frozenset(
     {"Add", "Concat", "Conv", "ConvTranspose", "Div", "Exp", "Gemm", "LeakyRelu", "MatMul", "Mul",
      "Neg", "Pow", "Reshape", "Sigmoid", "Slice", "Softmax", "Split", "Sub", "Tanh", "Unsqueeze"}
+    # of the points' gate
+    | {"And", "Cast", "Expand", "Greater", "LessOrEqual", "Or", "ReduceMean", "ReduceSum", "Where"}
     # of points that are remembered
     | {"Log", "Max", "ReduceMax"}
     # of other versions of torch
@@ -68,11 +73,18 @@ class Backend(Protocol):
     """One tick of the network."""
 
     def run(
-        self, images: Sequence[Array], state: Array, recurrent: Recurrent, *, want_image: bool
+        self,
+        images: Sequence[Array],
+        state: Array,
+        recurrent: Recurrent,
+        gate: Gate,
+        *,
+        want_image: bool,
     ) -> Outputs:
         """:param images: (1, 3, H, W) per camera, in the spec's order.
         :param state: (1, D).
         :param recurrent: the state, of the step before or `initial_state`.
+        :param gate: of the points; see `open_gate`.
         :raises PolicyError: cancelled.
         """
 
@@ -85,6 +97,14 @@ def initial_state(model: ModelConfig) -> Recurrent:
     return tuple(
         np.full((1, size), UNSEEN_STRENGTH if name == "strength" else 0.0, np.float32)
         for name, size in recurrent_shapes(model).items()
+    )
+
+
+def open_gate(model: ModelConfig) -> Gate:
+    """What lets all points in."""
+    return tuple(
+        np.full((1, size), ANYWHERE if "reach" in name else 0.0, np.float32)
+        for name, size in gate_shapes(model).items()
     )
 
 
@@ -122,6 +142,7 @@ class OnnxBackend:
         cameras = [camera.name for camera in config.spec.cameras]
         self._images = [f"image_{name}" for name in cameras]
         self._recurrent = tuple(recurrent_shapes(config.model))
+        self._gate = tuple(gate_shapes(config.model))
         kept = [f"{name}_next" for name in self._recurrent]
         self._outputs = ["action", "points", "points_next", *kept]
         self._predicted = [f"predicted_{name}" for name in cameras]
@@ -135,10 +156,16 @@ class OnnxBackend:
         self._running: Any = None
 
     def run(
-        self, images: Sequence[Array], state: Array, recurrent: Recurrent, *, want_image: bool
+        self,
+        images: Sequence[Array],
+        state: Array,
+        recurrent: Recurrent,
+        gate: Gate,
+        *,
+        want_image: bool,
     ) -> Outputs:
         inputs = dict(zip(self._images, images), state=state)
-        inputs |= dict(zip(self._recurrent, recurrent))
+        inputs |= dict(zip((*self._recurrent, *self._gate), (*recurrent, *gate)))
         if want_image:
             session, names = self._full, self._outputs + self._predicted
         else:
@@ -230,7 +257,9 @@ def _check_session(session: Any, config: PolicyConfig, path: Path, outputs: list
     shapes |= {"points": [1, points], "points_next": [1, points]}
     shapes |= {name: [1, size] for name, size in recurrent.items()}
     shapes |= {f"{name}_next": [1, size] for name, size in recurrent.items()}
-    inputs = [f"image_{name}" for name in sizes] + ["state", *recurrent]
+    gate = gate_shapes(model)
+    shapes |= {name: [1, size] for name, size in gate.items()}
+    inputs = [f"image_{name}" for name in sizes] + ["state", *recurrent, *gate]
     for expected, values in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
         found = {value.name: value.shape for value in values}
         wanted = {name: shapes[name] for name in expected}
@@ -263,12 +292,18 @@ class TorchBackend:
         self._model = load_model(directory, config).to(self._device)
 
     def run(
-        self, images: Sequence[Array], state: Array, recurrent: Recurrent, *, want_image: bool
+        self,
+        images: Sequence[Array],
+        state: Array,
+        recurrent: Recurrent,
+        gate: Gate,
+        *,
+        want_image: bool,
     ) -> Outputs:
         with self._torch.inference_mode():
             xi, xv = [self._tensor(image) for image in images], self._tensor(state)
-            before = tuple(self._tensor(part) for part in recurrent)
-            y_joint, enc_pts, dec_pts, after = self._model.act(xi, xv, before)
+            before, limits = (tuple(map(self._tensor, parts)) for parts in (recurrent, gate))
+            y_joint, enc_pts, dec_pts, after = self._model.act(xi, xv, before, limits or None)
             predicted = self._model.predict_image(xi, dec_pts) if want_image else None
         tensors = (y_joint, enc_pts, dec_pts, *after)
         action, points, points_next, *rest = (tensor.cpu().numpy() for tensor in tensors)

@@ -206,6 +206,41 @@ class Health(_Part):
     errors: dict[str, Quantiles] = Field(description="by term; see `health_terms`")
 
 
+class Places(_Part):
+    """Where an episode's first images let expect each of the K attention points of all cameras, by
+    C numbers z that differ between episodes; see `policy.expectation`. Shares of the image."""
+
+    mean: tuple[Vector, Vector] = Field(description="x and y of K points where z is 0")
+    slope: tuple[tuple[Vector, Vector], ...] = Field(description="the same per unit of each z")
+    deviation: Vector = Field(description="of a point that has found its thing")
+    missed: Vector = Field(description="share of the episodes in which it had not")
+    missed_at: tuple[tuple[tuple[float, float], ...], ...] = Field(
+        description="where it was then, per point"
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Places:
+        lengths = {len(one) for one in self._rows()} | {len(self.missed_at)}
+        if len(lengths) != 1:
+            raise ValueError(f"of {sorted(lengths)} points: must all be of as many")
+        if min(self.deviation) <= 0 or not all(0 < one < 1 for one in self.missed):
+            raise ValueError("deviation must be above 0, missed between 0 and 1")
+        return self
+
+    def _rows(self) -> list[Vector]:
+        pairs = (self.mean, *self.slope)
+        return [*(one for pair in pairs for one in pair), self.deviation, self.missed]
+
+
+def gate_shapes(model: ModelConfig) -> dict[str, int]:
+    """The inputs of a graph by which attention points are gated, and their sizes; each is
+    (1, size). See `model.sarnn.through`. With `point_memory` only."""
+    points = model.k_dim * len(model.im_size)
+    names = ("expected", "reach", "places", "places_reach")
+    sizes = (2 * points, points, 2 * points, points)
+    return dict(zip(names, sizes)) if model.point_memory else {}
+
+
 def recurrent_shapes(model: ModelConfig) -> dict[str, int]:
     """The parts of the recurrent state and their sizes; each is (1, size). `strength` and
     `remembered` are there with `point_memory` only."""
@@ -240,6 +275,9 @@ class PolicyConfig(_Part):
     health: Health | None = Field(
         default=None, description="how large prediction errors are where all is well"
     )
+    places: Places | None = Field(
+        default=None, description="where points are expected; only with point_memory"
+    )
     references: dict[str, CameraReference] = Field(
         default_factory=dict, description="by camera; none where the pictures tell no place"
     )
@@ -271,6 +309,10 @@ class PolicyConfig(_Part):
             terms = {term: len(errors.p99) for term, errors in self.health.errors.items()}
             if terms != (wanted := health_terms(self.model, self.spec)):
                 problems.append(f"health.errors is for {terms}, the spec asks for {wanted}")
+        if self.places:
+            count, gated = len(self.places.missed), gate_shapes(self.model).get("reach", 0)
+            if count != gated:
+                problems.append(f"places is of {count} points, the model gates {gated}")
         if unknown := sorted(set(self.references) - names):
             problems.append(f"references has {unknown}, which are no cameras of the spec")
         for name in self.files:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from sarnn_ros import __version__
 from sarnn_ros.errors import PolicyError
 from sarnn_ros.model.layers import SpatialSoftmax
-from sarnn_ros.model.sarnn import SARNN, VisionBranch
-from sarnn_ros.policy.backends import Array, OnnxBackend, initial_state, load_model
+from sarnn_ros.model.sarnn import SARNN, VisionBranch, through
+from sarnn_ros.policy.backends import Array, OnnxBackend, initial_state, load_model, open_gate
 from sarnn_ros.policy.card import CARD, write_card
 from sarnn_ros.policy.directory import (
     COMMAND_GRAPH,
@@ -32,8 +32,10 @@ from sarnn_ros.policy.directory import (
     Health,
     ModelConfig,
     Normalisation,
+    Places,
     PolicyConfig,
     commit,
+    gate_shapes,
     recurrent_shapes,
 )
 from sarnn_ros.policy.graph import export_graphs
@@ -63,6 +65,7 @@ def export_policy(
     training: Mapping[str, Any],
     health: Callable[[Policy], Health | None] = lambda policy: None,
     references: Mapping[str, tuple[Reference, CameraReference]] | None = None,
+    places: Places | None = None,
     extra_files: Mapping[str, Path] | None = None,
 ) -> PolicyConfig:
     """Write a policy directory, whole or not at all; see `directory.commit`. And its card.
@@ -71,6 +74,7 @@ def export_policy(
     :param training: a summary that JSON can hold.
     :param health: measures the finished policy's prediction errors; see `policy.health`.
     :param references: see `policy.reference`.
+    :param places: see `policy.expectation`.
     :param extra_files: further files to keep with the policy (curves), by the name to give them.
     :returns: the config as written.
     :raises PolicyError: the parts do not fit together, the weights are not finite, ONNX Runtime
@@ -97,6 +101,7 @@ def export_policy(
                 maximum=tuple(np.asarray(normaliser.maximum, np.float64).tolist()),
             ),
             envelope=envelope,
+            places=places,
             references={name: about for name, (_, about) in references.items()},
             training=dict(training),
             files={},
@@ -104,7 +109,8 @@ def export_policy(
     except ValueError as error:
         raise PolicyError(f"the parts do not fit together: {error}", where=out_dir) from error
     cameras = [camera.name for camera in spec.cameras]
-    command, full = export_graphs(model, cameras, recurrent_shapes(config.model))
+    shapes = recurrent_shapes(config.model), gate_shapes(config.model)
+    command, full = export_graphs(model, cameras, *shapes)
     contents = {WEIGHTS: save(state), COMMAND_GRAPH: command, FULL_GRAPH: full}
     contents |= {file_name(name): encode(one) for name, (one, _) in references.items()}
     if taken := sorted(set(extra_files) & {*contents, CONFIG, CARD}):
@@ -161,8 +167,13 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
         ]
         joints = random.uniform(joint_low, joint_high, (1, model.joint_dim)).astype(np.float32)
         before = [torch.from_numpy(part) for part in recurrent]
-        found = backend.run(images, joints, recurrent, want_image=True)
-        brief = backend.run(images, joints, recurrent, want_image=False)
+        gate = open_gate(config.model)
+        if gate and tick % 2:  # a third of the points must be where they are expected
+            gate[0][:] = random.uniform(0, 1, gate[0].shape)
+            gate[1][:, ::3] = 0
+            gate[3][:, 1::3] = 0  # and others where they may be remembered
+        found = backend.run(images, joints, recurrent, gate, want_image=True)
+        brief = backend.run(images, joints, recurrent, gate, want_image=False)
         recurrent = found.recurrent
 
         xi = [torch.from_numpy(image) for image in images]
@@ -171,6 +182,9 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
         seen = [points]
         if model.point_memory:
             strength, rounding = _exact_strength(model, xi)
+            where, reach, places, near = (torch.from_numpy(part) for part in gate)
+            points, strength = through((where, reach, places, near), points, strength)
+            seen = [points]
             given = torch.from_numpy(recurrent[2])
             after, _ = model.remember(points, strength, (before[2], before[3]))
             # Given the strength: a mean of points is as exact as the difference of two of them.

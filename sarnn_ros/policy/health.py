@@ -11,10 +11,10 @@ with what it does see. The errors, by *term*:
 * `image:<camera>`: root mean square difference of the pixels, as a share of white.
 
 Quantiles of the same errors on validation episodes are stored with the policy. A ratio is a live
-error divided by its 99th percentile there: for joints the largest ratio counts; for points the
-mean, since a single point may be lost for a while. The ratios are smoothed by the median over a
-window, which an outlier does not move. The largest is the *score*. What follows from it is decided
-in `control/`.
+error divided by the largest that is usual, see `_usual`: for joints the largest ratio counts; for
+points the mean, since a single point may be lost for a while. The ratios are smoothed by the
+median over a window, which an outlier does not move. The largest is the *score*. What follows from
+it is decided in `control/`.
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ MAX_REFERENCE_EPISODES = 32
 #: Smallest error that is divided by: a joint that hardly moved in validation, or a point that
 #: stood still, must not raise an alarm over noise.
 MIN_ERROR = 0.01
+#: Of a joint so many times the 95th percentile is usual, too. That of a gripper that closes on a
+#: thing is hardly below the 99th: its error is the same at every tick.
+STEADY_FACTOR = 1.5
 #: Share of a window's ticks that must have an error, or the ratio is unknown.
 MIN_KNOWN_SHARE = 0.5
 
@@ -76,8 +79,8 @@ def prediction_errors(
 class HealthReading:
     """How well the last predictions came true.
 
-    :param ratios: by term, the median of the window over the validation p99. Terms of which too
-        little is known are missing.
+    :param ratios: by term, the median of the window over the largest usual error. Terms of which
+        too little is known are missing.
     :param score: the largest of those that count, or None if nothing is known.
     :param worst: its term.
     """
@@ -100,7 +103,7 @@ class HealthMonitor:
         self._config = config
         self._count_images = count_images
         reference = {} if config.health is None else config.health.errors
-        self._p99 = {term: np.maximum(one.p99, MIN_ERROR) for term, one in reference.items()}
+        self._usual = {term: _usual(term, one) for term, one in reference.items()}
         self._window = window
         self._ratios: dict[str, deque[float]] = {}
         self._last: tuple[int, Prediction] | None = None
@@ -127,16 +130,16 @@ class HealthMonitor:
             error = errors.pop("joints", None)
             if joints == "require" and not self._came_true(error):
                 errors = {}
-        for term, p99 in self._p99.items():
+        for term, usual in self._usual.items():
             recent = self._ratios.setdefault(term, deque(maxlen=self._window))
             all_of_term = np.max if term == "joints" else np.mean
-            recent.append(float(all_of_term(errors[term] / p99)) if term in errors else np.nan)
+            recent.append(float(all_of_term(errors[term] / usual)) if term in errors else np.nan)
         return self._reading()
 
     def _came_true(self, error: Vector | None) -> bool:
-        if error is None or "joints" not in self._p99:
+        if error is None or "joints" not in self._usual:
             return False
-        return bool((error <= self._p99["joints"]).all())
+        return bool((error <= self._usual["joints"]).all())
 
     def _reading(self) -> HealthReading:
         ratios = {}
@@ -200,6 +203,17 @@ def reference(policy: Policy, dataset: Dataset) -> Health | None:
 def follows(before_ns: int, tick_ns: int, period_ns: int) -> bool:
     """Whether a tick is the one that was predicted: ticks need not be exactly periodic."""
     return 0.5 * period_ns < tick_ns - before_ns < 1.5 * period_ns
+
+
+def _usual(term: str, errors: Quantiles) -> Vector:
+    """The largest error that is usual, of each joint, point or image: the 99th percentile. For a
+    joint not less than the median joint's, as those of one joint of few episodes may by chance all
+    be small; a share of their ranges, they are comparable."""
+    usual: Vector = np.maximum(errors.p99, MIN_ERROR)
+    if term == "joints":
+        steady = STEADY_FACTOR * np.array(errors.p95)
+        usual = np.maximum(np.maximum(usual, steady), np.median(errors.p99))
+    return usual
 
 
 def _quantiles(errors: Sequence[Vector]) -> Quantiles:

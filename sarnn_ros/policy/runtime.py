@@ -17,15 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import PolicyError
+from sarnn_ros.model import MAX_GATED_SHARE, UNSEEN_STRENGTH
 from sarnn_ros.policy.backends import (
     Array,
     Backend,
+    Gate,
     Outputs,
     Recurrent,
     initial_state,
     make_backend,
+    open_gate,
 )
 from sarnn_ros.policy.directory import PolicyConfig, load_config, recurrent_shapes
+from sarnn_ros.policy.expectation import Expectation
 from sarnn_ros.policy.reference import load_references
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser, scale_images, unscale_images
@@ -38,6 +42,15 @@ __all__ = ["Policy", "Prediction"]
 
 #: Loading fails if the first step of each graph, which allocates, takes longer than this, s.
 FIRST_STEP_SECONDS = 60.0
+#: An attention point is replaced beyond so many times the 99th percentile of how far it was from
+#: its prediction in episodes kept for validation, and not nearer than so much of the image.
+REACH_FACTOR, MIN_REACH = 1.5, 0.015
+#: Of an episode's first images only points are replaced whose filters missed in no more than this
+#: share of the demonstrations. What others miss, a goal behind the arm, the recurrent part has
+#: learnt to do without, and better than with a place that is some pixels off.
+MAX_MISSED = 0.06
+#: Of a remembered point that was expected and not seen: less than of any that was.
+EXPECTED_STRENGTH = -1e6
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,8 @@ class Prediction:
     :param remembered_points: likewise: where each was seen best so far; None of a policy without
         point memory.
     :param images: per camera (h, w, 3) uint8 RGB, expected at the next tick; None unless wanted.
+    :param used_points: likewise: `encoder_points`, but the expected place of a point that is not
+        where it is expected; this is what the recurrent part gets. None without point memory.
     """
 
     action: NDArray[np.float64]
@@ -57,6 +72,7 @@ class Prediction:
     decoder_points: Mapping[str, NDArray[np.float64]]
     images: Mapping[str, NDArray[np.uint8]] | None = None
     remembered_points: Mapping[str, NDArray[np.float64]] | None = None
+    used_points: Mapping[str, NDArray[np.float64]] | None = None
 
 
 class Policy:
@@ -81,6 +97,8 @@ class Policy:
             np.array(bounds.minimum), np.array(bounds.maximum), config.spec.joint_range
         )
         self._initial = initial_state(config.model)
+        self._open = open_gate(config.model)
+        self._reach = _reach(config, self._open)
         self.reset()
         self._warm_up()
 
@@ -120,7 +138,9 @@ class Policy:
         timer.start()
         try:
             for want_image in (True, False):
-                self._backend.run(images, state, self._recurrent, want_image=want_image)
+                self._backend.run(
+                    images, state, self._recurrent, self._open, want_image=want_image
+                )
         finally:
             timer.cancel()
 
@@ -138,6 +158,8 @@ class Policy:
         """Forget the past: the next step is the first of an episode."""
         self._recurrent: Recurrent = self._initial
         self._last: Outputs | None = None
+        self._gate = self._open
+        self._expectation: Expectation | None = None
 
     def cancel(self) -> None:
         """From another thread: have a `step` that is going on end early, with PolicyError.
@@ -186,9 +208,44 @@ class Policy:
                 images = [_mix(now, last, input_param_image) for now, last in pairs]
 
         predict_image = want_image or input_param_image < 1.0
-        outputs = self._backend.run(images, state, self._recurrent, want_image=predict_image)
+        if self._last is None:
+            self._begin(images, state)
+        elif self._gate:
+            self._gate = self._expect(self._last)
+        outputs = self._backend.run(
+            images, state, self._recurrent, self._gate, want_image=predict_image
+        )
         self._recurrent, self._last = outputs.recurrent, outputs
         return self._prediction(outputs, want_image)
+
+    def _begin(self, images: list[Array], state: Array) -> None:
+        """From an episode's first images: where points are to be expected and remembered."""
+        places = self.config.places
+        if places is None or not self._open:
+            return
+        points = self._backend.run(
+            images, state, self._recurrent, self._open, want_image=False
+        ).points
+        self._expectation = Expectation(places, points.reshape(-1, 2).astype(np.float64))
+        where, near = _as_gate(self._expectation)
+        usual = np.array(places.missed) > MAX_MISSED
+        self._gate = (where, np.where(usual, self._open[1], near), where, near)
+        # One that is replaced is remembered until it is seen.
+        absent = _outside(points, self._gate)
+        parts = dict(zip(recurrent_shapes(self.config.model), self._recurrent))
+        strength = np.where(absent, EXPECTED_STRENGTH, UNSEEN_STRENGTH)[None]
+        remembered = np.where(np.repeat(absent, 2), where[0], 0.0)[None]
+        parts |= {"strength": strength, "remembered": remembered}
+        self._recurrent = tuple(part.astype(np.float32) for part in parts.values())
+
+    def _expect(self, last: Outputs) -> Gate:
+        """After the first tick: each point where it was predicted, and remembered where its thing
+        is, which may have been moved."""
+        places = self._gate[2:]
+        points = last.points.reshape(-1, 2).astype(np.float64)
+        if self._expectation is not None and self._expectation.follow(points):
+            places = _as_gate(self._expectation)
+        return (last.points_next, self._reach, *places)
 
     def _prediction(self, outputs: Outputs, want_image: bool) -> Prediction:
         names = [camera.name for camera in self.spec.cameras]
@@ -208,7 +265,35 @@ class Policy:
             decoder_points=by_camera(outputs.points_next),
             images=images,
             remembered_points=by_camera(parts["remembered"]) if "remembered" in parts else None,
+            used_points=by_camera(self._used(outputs.points)) if self._gate else None,
         )
+
+    def _used(self, points: Array) -> Array:
+        outside = np.repeat(_outside(points, self._gate), 2)
+        return np.where(outside, self._gate[0], points)
+
+
+def _reach(config: PolicyConfig, gate: Gate) -> Array:
+    """How far each point may be from where it was predicted, (1, k_dim * cameras), in shares of
+    the image: anywhere, if that is not known from episodes that the policy was not trained on."""
+    if config.places is None or config.health is None or config.health.source != "validation":
+        return gate[1] if gate else np.empty(0, np.float32)
+    errors = [config.health.errors[f"points:{one.name}"].p99 for one in config.spec.cameras]
+    reach = np.maximum(REACH_FACTOR * np.concatenate(errors), MIN_REACH)
+    return reach.astype(np.float32)[None]
+
+
+def _outside(points: Array, gate: Gate) -> NDArray[np.bool_]:
+    """Which points (1, P) the network replaces, (P / 2,), as `model.sarnn.through` does."""
+    off = np.linalg.norm((points - gate[0]).reshape(-1, 2), axis=1)
+    outside = off > gate[1][0]
+    return outside if outside.mean() <= MAX_GATED_SHARE else np.zeros_like(outside)
+
+
+def _as_gate(expectation: Expectation) -> tuple[Array, Array]:
+    parts = expectation.where, expectation.near
+    where, near = (part.astype(np.float32).reshape(1, -1) for part in parts)
+    return where, near
 
 
 def _mix(measured: Array, predicted: Array, share: float) -> Array:

@@ -189,7 +189,8 @@ class Viewer:
         height, width = source.shape[:2]
         topics.source, topics.header = source, observation.headers[camera.name]
         topics.seen_s = time.monotonic()
-        topics.trail.append(prediction.encoder_points[camera.name])
+        used = prediction.used_points or prediction.encoder_points
+        topics.trail.append(used[camera.name])
 
         def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
             stride = self._config.model.stride

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sarnn_ros.policy.directory import Places
 from sarnn_ros.training.explained import Array, told_by
 from sarnn_ros.training.recipe import RECIPE
 
@@ -37,6 +38,8 @@ MAX_THINGS, MIN_FIRST_SHARE, MIN_SHARE = 4, 0.35, 0.25
 #: Two filters are on one thing if their expected places differ by the same in half of the
 #: episodes, to so many cells, and no more than by so many.
 MAX_DEVIATION, MAX_OFFSET = 1.5, 10.0
+#: Smallest deviation of a point that has found its thing, cells.
+MIN_DEVIATION = 0.5
 #: Share of a thing's filters, by what they find, of which one must have found it in an episode.
 MIN_VOTES = 0.2
 
@@ -90,6 +93,40 @@ def expected_places(places: Tensor, told: Told) -> tuple[Tensor, Tensor]:
     moved = torch.einsum("ek,mkd->emd", told.motions, slope[:, columns])
     expected = places - off / (1 - own).clamp(min=0.2).unsqueeze(2)
     return expected, moved.abs().sum(2).mean(0)
+
+
+def fit_places(points: Tensor, told: Told, cells: float) -> Places:
+    """Where first images let expect each point, by those of E demonstrations; for
+    `PolicyConfig.places`.
+
+    :param points: (E, K, 2), shares of the image.
+    :param cells: in a share of 1.
+    """
+    places = points * cells
+    off = (places - expected_places(places, told)[0]).norm(dim=2)
+    found = off < (1.5 * off.median(0).values).clamp(min=MAX_MISS)
+    inputs = torch.cat([torch.ones_like(told.motions[:, :1]), *told], 1)
+    ridge = RIDGE * torch.eye(inputs.shape[1]).to(inputs)
+    ridge[0, 0] = 0
+    weight = found.to(points)
+    gram = torch.einsum("em,ek,el->mkl", weight, inputs, inputs)
+    gram += weight.sum(0).reshape(-1, 1, 1) * ridge
+    moments = torch.einsum("em,ek,emd->mkd", weight, inputs, points)
+    slope = torch.linalg.solve(gram, moments).permute(1, 2, 0)  # (inputs, 2, K)
+    squares = (weight * off**2).sum(0) / (2 * weight.sum(0))
+    missed = ((off > MAX_MISS).sum(0) + 1) / (len(points) + 2)
+    rows = slope.double().cpu().tolist()
+    astray = (off > MAX_MISS).T
+    return Places(
+        mean=rows[0],
+        slope=rows[1:],
+        deviation=tuple((torch.sqrt(squares + MIN_DEVIATION**2) / cells).tolist()),
+        missed=tuple(missed.tolist()),
+        missed_at=tuple(
+            tuple((x, y) for x, y in points[which, point].tolist())
+            for point, which in enumerate(astray)
+        ),
+    )
 
 
 def as_expected(places: Tensor, expected: Tensor) -> Tensor:

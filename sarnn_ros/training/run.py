@@ -334,6 +334,7 @@ def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn) -> None
                 normaliser=dataset.normaliser,
                 envelope=envelope_from_dataset(dataset),
                 references=references_from_dataset(dataset, warn),
+                places=trainer.expected_places(model),
                 training=summary,
                 health=partial(health_reference, dataset=dataset),
                 extra_files=extras,

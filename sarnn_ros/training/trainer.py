@@ -34,11 +34,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sarnn_ros.errors import TrainingError
+from sarnn_ros.geometry import feature_size
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.backends import load_model
+from sarnn_ros.policy.directory import Places
 from sarnn_ros.training.attention_search import early_ticks, search_attention
 from sarnn_ros.training.batches import Batch, Batches, RecurrentBatch
 from sarnn_ros.training.chunks import made_ahead, map_chunks, sum_chunks
+from sarnn_ros.training.expected_places import fit_places, tell
 from sarnn_ros.training.explained import (
     Starts,
     explained_share,
@@ -552,6 +555,18 @@ class Trainer:
         found = self.encode(data, torch.cat([first, torch.zeros_like(first)], 1), model)
         points: NDArray[np.float64] = found[:, : model.point_dim].double().cpu().numpy()
         return points
+
+    def expected_places(self, model: SARNN) -> Places | None:
+        """Of a network with `point_memory`, where first images let expect each point."""
+        if not model.point_memory:
+            return None
+        data = self.training
+        points = torch.from_numpy(self._first_points(data, model)).float().to(self.device)
+        states = data.first_states()
+        starts = Starts(states)(states)
+        told = tell(trajectories(data.unpad(data.targets[:, :-1])), starts, self.device)
+        cells = float(feature_size(model.im_size[1], model.stride))
+        return fit_places(points.reshape(len(points), -1, 2), told, cells)
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
         """Points (E, T - 1, P) of every clean frame that has a next one, and, where the model

@@ -83,7 +83,7 @@ class Scene:
 
     def show(
         self, number: int, x: float = 0.5, *, reset: str | None = None, images: bool = True,
-        overlay: str = "marks",
+        overlay: str = "marks", used: float | None = None,
     ):  # fmt: skip
         """One tick; returns when it was shown."""
         shapes = {camera.name: (camera.height, camera.width, 3) for camera in SPEC.cameras}
@@ -94,7 +94,10 @@ class Scene:
         tick = Tick(number * PERIOD, reset=reset)
         headers = {name: Header(frame_id=name) for name in shapes}
         tick.observation = Observation(tick.label_ns, gray, np.zeros(1), {}, sources, headers)
-        tick.prediction = Prediction(np.zeros(1), points, points, expected if images else None)
+        taken = None if used is None else {name: np.array([[used, 0.5]]) for name in shapes}
+        tick.prediction = Prediction(
+            np.zeros(1), points, points, expected if images else None, used_points=taken
+        )
         health = self.topics["~/health"]
         seen = len(health.messages)
         reading = HealthReading({"points:hand": 0.5}, 0.5, "points:hand")
@@ -122,6 +125,21 @@ class Scene:
 @pytest.fixture
 def scene():
     return Scene()
+
+
+def test_points_are_shown_where_the_policy_takes_them_to_be(scene):
+    def seen_now() -> list[tuple[float, float]]:
+        markers = scene.topics["~/front/attention_points"].messages
+        newest = [marker for marker in markers if marker.ns == "encoder"][-1]
+        return [(point.x, point.y) for point in newest.points]
+
+    scene.show(1, 0.25)
+    there = seen_now()
+    scene.show(2, 0.5)
+    assert seen_now() != there
+    scene.show(3, 0.5, used=0.25)
+    assert seen_now() == there
+    scene.close()
 
 
 def test_nothing_is_drawn_for_nobody(scene):

@@ -65,7 +65,13 @@ class BackendInputs:
         self.tensors: Tensors = {}
 
     def run(
-        self, images: Sequence[np.ndarray], state: np.ndarray, recurrent: Any, *, want_image: bool
+        self,
+        images: Sequence[np.ndarray],
+        state: np.ndarray,
+        recurrent: Any,
+        gate: Any,
+        *,
+        want_image: bool,
     ) -> Outputs:
         names = [camera.name for camera in self._spec.cameras]
         self.tensors = {name: image[0] for name, image in zip(names, images)}
@@ -86,6 +92,8 @@ def policy_of(spec: Spec, normaliser: JointNormaliser) -> tuple[Policy, BackendI
             k_dim=2,
             point_memory=False,
         ),
+        places=None,
+        health=None,
     )
     inputs = BackendInputs(spec, 2)
     return Policy(config, inputs), inputs

@@ -856,7 +856,7 @@ def _health(config: Any, p99: float) -> Any:
     from sarnn_ros.policy.directory import Health, Quantiles, health_terms
 
     errors = {
-        term: Quantiles(p50=(p99,) * count, p95=(p99,) * count, p99=(p99,) * count,
+        term: Quantiles(p50=(p99 / 2,) * count, p95=(p99 / 2,) * count, p99=(p99,) * count,
                         max=(p99,) * count)
         for term, count in health_terms(config.model, config.spec).items()
     }  # fmt: skip

@@ -26,8 +26,8 @@ PERIOD = 100_000_000
 
 def config(*, known: bool = True) -> Any:
     """One camera and joint, p99 of 0.1."""
-    ones = dict.fromkeys(("p50", "p95", "p99", "max"), (0.1,))
-    errors = {term: Quantiles(**ones) for term in ("joints", "points:front", "image:front")}
+    known_errors = Quantiles(p50=(0.05,), p95=(0.05,), p99=(0.1,), max=(0.1,))
+    errors = dict.fromkeys(("joints", "points:front", "image:front"), known_errors)
     camera = CameraEnvelope(
         width=8, height=6, brightness_mean=100, brightness_std=2, color_mean=(100, 100, 100)
     )

@@ -7,8 +7,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sarnn_ros.model import UNSEEN_STRENGTH
-from sarnn_ros.model.sarnn import SARNN
+from sarnn_ros.model import ANYWHERE, UNSEEN_STRENGTH
+from sarnn_ros.model.sarnn import SARNN, through
 
 
 def network(cameras: int = 1) -> SARNN:
@@ -91,3 +91,48 @@ def test_without_it_the_network_is_eipls() -> None:
     assert plain.state_dict().keys() == network().state_dict().keys()
     _, _, _, state = plain.act(torch.rand(1, 3, 14, 18), torch.rand(1, 2))
     assert len(state) == 2
+
+
+def test_what_is_not_where_it_is_expected_is_replaced_and_not_remembered() -> None:
+    points = torch.tensor([[0.1, 0.1, 0.5, 0.5, 0.9, 0.9, 0.3, 0.3]])
+    expected = torch.tensor([[0.1, 0.1, 0.5, 0.5, 0.5, 0.5, 0.3, 0.3]])
+    places = torch.tensor([[0.1, 0.1, 0.2, 0.5, 0.9, 0.9, 0.3, 0.3]])
+    strength = torch.arange(4.0)[None]
+    reach = torch.full((1, 4), 0.1)
+    found, strengths = through((expected, reach, places, reach), points, strength)
+    assert torch.equal(found, expected), "the third"
+    assert (strengths[0] == UNSEEN_STRENGTH).tolist() == [False, True, True, False]
+    assert strengths[0, [0, 3]].tolist() == [0.0, 3.0]
+    anywhere = torch.full((1, 4), ANYWHERE)
+    found, strengths = through((expected, anywhere, places, anywhere), points, strength)
+    assert torch.equal(found, points) and torch.equal(strengths, strength)
+
+
+@pytest.mark.parametrize(("away", "replaced"), [(0, 0), (1, 1), (2, 2), (3, 0), (4, 0)])
+def test_if_most_points_are_elsewhere_what_is_seen_counts(away: int, replaced: int) -> None:
+    points, expected = torch.full((1, 8), 0.5), torch.full((1, 8), 0.5)
+    points[:, : 2 * away] = 0.8
+    open_ = torch.full((1, 4), ANYWHERE)
+    gate = expected, torch.full((1, 4), 0.1), expected, open_
+    found, strengths = through(gate, points, torch.zeros(1, 4))
+    assert int((found != points).sum()) == 2 * replaced
+    assert int((strengths == UNSEEN_STRENGTH).sum()) == replaced
+
+
+@torch.no_grad()
+def test_the_recurrent_part_gets_what_goes_through_the_gate() -> None:
+    model, image, joints = network(), torch.rand(1, 3, 14, 18), torch.rand(1, 2)
+    points, strength = model.look(image)
+    expected = points.clone()
+    expected[:, :2] += 0.3
+    open_ = torch.full((1, 3), ANYWHERE)
+    reach = torch.tensor([[0.1, ANYWHERE, ANYWHERE]])
+    gate = expected, reach, points, open_
+    action, seen, _, state = model.act(image, joints, None, gate)
+    assert torch.equal(seen, points), "what is seen is told as it is"
+    kept = strength.clone()
+    kept[0, 0] = UNSEEN_STRENGTH
+    memory = model.with_remembered(expected[None], kept[None])
+    hidden, _ = model.recur(memory, joints[None])
+    torch.testing.assert_close(action, model.decoder_joint(hidden[:, 0]))
+    torch.testing.assert_close(state[3], memory[0, :, 6:])

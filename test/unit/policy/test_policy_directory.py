@@ -249,6 +249,19 @@ def no_step_of(row: int) -> Callable[[dict[str, Any]], None]:
             ),
             "health.errors is for {}",
         ),
+        (
+            put(
+                "places",
+                value={
+                    "mean": [[0.5], [0.5]],
+                    "slope": [],
+                    "deviation": [0.1],
+                    "missed": [0.1],
+                    "missed_at": [[]],
+                },
+            ),
+            "places is of 1 points, the model gates 0",
+        ),
         (put("files", value={}), "has no 'policy_command.onnx'"),
         (put("files", "../../etc/passwd", value="0" * 64), "cannot be the name"),
     ],

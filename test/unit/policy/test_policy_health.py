@@ -104,6 +104,31 @@ def test_the_score_is_the_median_of_the_window_over_p99(config):
     assert readings(monitor, config, [0.05])[0].score is None
 
 
+def joints_known(config: Any, p95: tuple[float, ...], p99: tuple[float, ...]) -> Any:
+    known = Quantiles(p50=p95, p95=p95, p99=p99, max=p99)
+    health = config.health.model_copy(update={"errors": config.health.errors | {"joints": known}})
+    return config.model_copy(update={"health": health})
+
+
+@pytest.mark.parametrize(
+    ("error", "ratio"),
+    [
+        ((0.0, 0.0, 0.45), 0.45 / 0.66),  # closed on a thing: at every tick
+        ((0.0, 0.0, 0.9), 0.9 / 0.66),  # and on nothing
+        ((0.0, 0.02, 0.0), 0.5),  # what is usual for the others is no alarm
+        ((0.0, 0.08, 0.0), 2.0),
+        ((0.08, 0.0, 0.0), 2.0),
+    ],
+)
+def test_what_is_usual_of_joints(config, error, ratio):
+    """A gripper, one whose errors were small by chance, and another one."""
+    known = joints_known(config, p95=(0.02, 0.005, 0.44), p99=(0.04, 0.005, 0.45))
+    monitor = HealthMonitor(known, window=1, count_images=False)
+    monitor.see(*moment(known, 0))
+    reading = monitor.see(*moment(known, 1, joints=np.array(error)))
+    assert reading.ratios["joints"] == pytest.approx(ratio)
+
+
 def test_nothing_is_compared_across_a_gap(config):
     monitor = HealthMonitor(config, window=1, count_images=False)
     monitor.see(*moment(config, 0))

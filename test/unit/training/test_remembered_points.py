@@ -17,7 +17,7 @@ import torch
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import ConfigError, PolicyError
 from sarnn_ros.interop.eipl_checkpoint import export_eipl
-from sarnn_ros.policy.backends import load_model
+from sarnn_ros.policy.backends import BACKENDS, load_model, make_backend
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import Observation
 from sarnn_ros.training.checkpoint import describe_data, differences
@@ -88,8 +88,13 @@ def test_the_policy_remembers_what_training_did(
     dataset = make_task(ENOUGH, sizes=TWO[:cameras])
     train(decide(dataset, small(point_memory=True)), tmp_path / "policy")
     policy = Policy.load(tmp_path / "policy")
-    assert policy.config.model.point_memory
-    torch_policy = Policy.load(tmp_path / "policy", "torch")
+    assert policy.config.model.point_memory and policy.config.places
+    # Without the gate, which training does not know.
+    config = policy.config.model_copy(update={"places": None})
+    policies = [
+        Policy(config, make_backend(name, tmp_path / "policy", config, threads=1, device="cpu"))
+        for name in BACKENDS
+    ]
     trainer = make_trainer(decide(dataset, small(point_memory=True)))
     model = load_model(tmp_path / "policy", policy.config)
     assert trainer.validation is not None
@@ -97,7 +102,7 @@ def test_the_policy_remembers_what_training_did(
     hidden, _ = model.recur(seen, trainer.validation.joints[:, :-1])
     expected = dataset.normaliser.denormalise(model.decoder_joint(hidden)[0].detach().numpy())
     episode = dataset.episodes[dataset.validation[0]]
-    for each in (policy, torch_policy):
+    for each in policies:
         for _ in range(2):  # the second time after a reset
             each.reset()
             for tick in range(len(episode.joints) - 1):

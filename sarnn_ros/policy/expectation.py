@@ -1,0 +1,160 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where an episode's images let expect each attention point. NumPy only.
+
+A filter that meets something it was never shown may find that instead of its thing. The others
+tell: in the demonstrations all points followed from a few numbers z, by which the motions differ.
+So z is estimated from all points together, in a way in which those that disagree do not count, and
+tells where each of them should be.
+
+    point_k = mean_k + slope_k z + noise,  z ~ N(0, I),  noise ~ N(0, deviation_k²)
+
+but for a share of `missed_k`, which are anywhere in the image, or where they were then. This is
+fitted by expectation maximisation (Dempster et al. 1977) from several starts: with all points, and
+with a few at random.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sarnn_ros.policy.directory import Places
+
+Vector = NDArray[np.float64]
+
+#: A point is where it is expected within so many standard deviations.
+MAX_DEVIATIONS = 4.0
+#: Each filter misses in at least so many of the scenes that it was never shown.
+MIN_MISSED = 0.08
+#: Fits begin with all points, and so many times with a few at random.
+STARTS, POINTS_PER_START = 60, 5
+#: Rounds of a fit, and in how many of them the weights are still soft, by which power.
+ROUNDS, SOFT_ROUNDS, SOFTNESS = 20, 9, 0.3
+#: Deviation of a point that misses as in a demonstration from where it was then.
+MISSED_DEVIATION = 0.02
+#: Another fit is as plausible if its logarithmic likelihood is less by no more than this.
+PLAUSIBLE = 6.0
+
+
+class Expectation:
+    """Where each point should be, `where` (K, 2), and how far from there it may be, `near` (K,),
+    in shares of the image. Where several fits are plausible it may be wherever one of them lets
+    expect it.
+
+    :param points: of an episode's first images, all cameras', (K, 2), shares of the image.
+    """
+
+    where: Vector
+    near: Vector
+
+    def __init__(self, places: Places, points: Vector) -> None:
+        self._fit = _Fit(places)
+        count = len(points)
+        random = np.random.default_rng(0)
+        weight: Vector = np.zeros((1 + STARTS, count))
+        weight[0] = 1.0
+        for row in weight[1:]:
+            row[random.choice(count, min(count, POINTS_PER_START), False)] = 1.0
+        self._take(*self._fit.improve(points, weight))
+
+    def follow(self, points: Vector) -> bool:
+        """Whether things have been moved: another fit, begun with the points that are not where
+        they should be, tells much better where all now are, and counts from now on.
+
+        :param points: of later images, (K, 2).
+        """
+        count = len(points)
+        left = np.linalg.norm(points - self.where, axis=1) > self.near
+        if left.sum() < 2:
+            return False
+        starts = np.stack([np.maximum(left, self._weight), left.astype(float), np.ones(count)])
+        z, weight, cost = self._fit.improve(points, starts)
+        unmoved = self._fit.cost(points, self._z[None])
+        if cost.min() > unmoved[0] - PLAUSIBLE:
+            return False
+        self._take(z, weight, cost)
+        return True
+
+    def _take(self, z: Vector, weight: Vector, cost: Vector) -> None:
+        best = int(cost.argmin())
+        likely = np.flatnonzero(cost < cost[best] + PLAUSIBLE)
+        where = self._fit.where(z[likely])
+        self.where = where[list(likely).index(best)]
+        apart = np.linalg.norm(where - self.where, axis=2)
+        self.near = (apart + MAX_DEVIATIONS * self._fit.deviations(weight[likely])).max(0)
+        self._z, self._weight = z[best], weight[best]
+
+
+class _Fit:
+    """Of all fits at once, N of them."""
+
+    def __init__(self, places: Places) -> None:
+        self.mean = np.array(places.mean).T
+        count = len(self.mean)
+        slope = np.array(places.slope, np.float64).reshape(-1, 2, count)
+        self.slope = np.moveaxis(slope, 0, -1).swapaxes(0, 1)  # (K, 2, C)
+        self._variance = np.square(places.deviation)
+        missed = np.maximum(places.missed, MIN_MISSED)
+        self._found, self._share = np.log1p(-missed), np.log(missed)
+        self._missed_at = [np.reshape(one, (-1, 2)) for one in places.missed_at]
+
+    def improve(self, points: Vector, weight: Vector) -> tuple[Vector, Vector, Vector]:
+        """From weights (N, K): z (N, C), weights, and what is minimised, (N,)."""
+        missed = self._missed(points)
+        for number in range(ROUNDS):
+            _, inside, _ = self._round(points, weight, missed)
+            power = SOFTNESS if number < SOFT_ROUNDS else 1.0
+            weight = 1 / (1 + np.exp(np.clip(-power * inside, -50, 50)))
+        z, _, cost = self._round(points, weight, missed)
+        return z, weight, cost
+
+    def where(self, z: Vector) -> Vector:
+        """Of each point, (N, K, 2), by z (N, C)."""
+        where: Vector = self.mean + np.einsum("kic,nc->nki", self.slope, z)
+        return where
+
+    def cost(self, points: Vector, z: Vector) -> Vector:
+        """What is minimised, (N,), at z (N, C)."""
+        return self._cost(points, z, self._missed(points))[1]
+
+    def _missed(self, points: Vector) -> Vector:
+        """Logarithmic density of points (K, 2) that have missed, (K,): half of them are anywhere
+        in the image, half near where they were in a demonstration."""
+        density = np.ones(len(points))
+        for row, (at, point) in enumerate(zip(self._missed_at, points, strict=True)):
+            if len(at):
+                squares = ((at - point) ** 2).sum(1) / MISSED_DEVIATION**2
+                near = np.exp(-squares / 2).mean() / (2 * np.pi * MISSED_DEVIATION**2)
+                density[row] = (1 + near) / 2
+        missed: Vector = self._share + np.log(density)
+        return missed
+
+    def _information(self, weight: Vector) -> tuple[Vector, Vector]:
+        """By weights (N, K) each point's precision, and the inverse of that of z, (N, C, C)."""
+        precision = weight / self._variance
+        information = np.einsum("nk,kic,kid->ncd", precision, self.slope, self.slope)
+        return precision, np.linalg.inv(np.eye(information.shape[1]) + information)
+
+    def _round(
+        self, points: Vector, weight: Vector, missed: Vector
+    ) -> tuple[Vector, Vector, Vector]:
+        """z (N, C) by weights (N, K), and what `_cost` tells of it."""
+        precision, inverse = self._information(weight)
+        z = np.einsum("ncd,nk,kid,ki->nc", inverse, precision, self.slope, points - self.mean)
+        return z, *self._cost(points, z, missed)
+
+    def _cost(self, points: Vector, z: Vector, missed: Vector) -> tuple[Vector, Vector]:
+        """How much likelier it is that a point found its thing than that it did not, as a
+        logarithm, (N, K); and what is minimised, (N,)."""
+        squares = ((points - self.where(z)) ** 2).sum(2) / self._variance
+        found = self._found - squares / 2 - np.log(2 * np.pi * self._variance)
+        cost = (z**2).sum(1) / 2 - np.logaddexp(found, missed).sum(1)
+        return found - missed, cost
+
+    def deviations(self, weight: Vector) -> Vector:
+        """Of each point from where it is expected, as z is not exact either, (N, K)."""
+        inverse = self._information(weight)[1]
+        of_z = np.einsum("kic,ncd,kid->nk", self.slope, inverse, self.slope)
+        deviation: Vector = np.sqrt(self._variance + of_z)
+        return deviation

@@ -1,0 +1,135 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Points that found something else are told from the others, and where they should be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from sarnn_ros.policy.directory import Places
+from sarnn_ros.policy.expectation import Expectation
+
+COUNT, DIMENSIONS, DEVIATION = 16, 3, 0.01
+
+
+def make_places(slope: np.ndarray, missed: float = 0.05) -> Places:
+    """Of slopes (K, 2, C), around the middle of the image."""
+    count = len(slope)
+    return Places(
+        mean=(tuple([0.5] * count),) * 2,
+        slope=tuple(tuple(map(tuple, one.T)) for one in np.moveaxis(slope, 2, 0)),
+        deviation=(DEVIATION,) * count,
+        missed=(missed,) * count,
+        missed_at=((),) * count,
+    )
+
+
+def expect(places: Places, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    found = Expectation(places, points)
+    return found.where, found.near
+
+
+@given(st.integers(0, 10_000), st.integers(0, 6))
+def test_who_is_wrong_and_where_it_should_be(seed: int, wrong: int) -> None:
+    random = np.random.default_rng(seed)
+    slope = random.normal(0, 0.12, (COUNT, 2, DIMENSIONS))
+    z = random.normal(0, 1, DIMENSIONS)
+    truth = 0.5 + slope @ z
+    points = truth + random.normal(0, DEVIATION / 2, truth.shape)
+    missed = random.choice(COUNT, wrong, False)
+    angle = random.uniform(0, 2 * np.pi, wrong)
+    points[missed] += 0.4 * np.stack([np.cos(angle), np.sin(angle)], 1)
+    where, reach = expect(make_places(slope), points)
+    assert np.linalg.norm(where - truth, axis=1).max() < 4 * DEVIATION
+    outside = np.linalg.norm(points - where, axis=1) > reach
+    assert set(np.flatnonzero(outside)) == set(missed)
+
+
+def test_two_that_contradict_each_other_are_both_let_in() -> None:
+    """Half of the points say the one, half the other, and nothing tells who is right."""
+    slope = np.zeros((8, 2, 1))
+    slope[:, 0, 0] = 0.1
+    points = np.full((8, 2), 0.5)
+    points[:4, 0] += 0.1
+    points[4:, 0] -= 0.1
+    where, reach = expect(make_places(slope), points)
+    assert (np.linalg.norm(points - where, axis=1) <= reach).all()
+
+
+def test_a_filter_that_often_misses_is_believed_less() -> None:
+    slope = np.zeros((8, 2, 1))
+    slope[:, 0, 0] = 0.1
+    points = np.full((8, 2), 0.5)
+    points[:4, 0] += 0.1
+    points[4:, 0] -= 0.1
+    places = make_places(slope).model_copy(update={"missed": (0.02,) * 4 + (0.6,) * 4})
+    where, reach = expect(places, points)
+    outside = np.linalg.norm(points - where, axis=1) > reach
+    assert outside.tolist() == [False] * 4 + [True] * 4
+
+
+def test_points_that_always_stay_where_they_are() -> None:
+    points = np.full((COUNT, 2), 0.5)
+    points[3] = 0.9
+    where, reach = expect(make_places(np.zeros((COUNT, 2, 0))), points)
+    np.testing.assert_allclose(where, 0.5)
+    assert (np.linalg.norm(points - where, axis=1) > reach).tolist() == [
+        row == 3 for row in range(COUNT)
+    ]
+
+
+def one_thing_of_two(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Slopes of two things' points, half of them on each, and which are on the second."""
+    slope = np.zeros((COUNT, 2, 4))
+    second = np.arange(COUNT) >= COUNT // 2
+    slope[~second, :, :2] = random.normal(0, 0.03, (COUNT // 2, 2, 2)) + 0.12 * np.eye(2)
+    slope[second, :, 2:] = random.normal(0, 0.03, (COUNT // 2, 2, 2)) + 0.12 * np.eye(2)
+    return slope, second
+
+
+@given(st.integers(0, 10_000))
+def test_a_thing_that_is_moved_is_followed(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    slope, _ = one_thing_of_two(random)
+    z = random.uniform(-1, 1, 4)
+    found = Expectation(make_places(slope), 0.5 + slope @ z)
+    assert not found.follow(0.5 + slope @ z)
+    angle = random.uniform(0, 2 * np.pi)
+    z[2:] += np.array([np.cos(angle), np.sin(angle)])
+    points = 0.5 + slope @ z
+    assert found.follow(points)
+    assert np.linalg.norm(found.where - points, axis=1).max() < DEVIATION
+    assert not found.follow(points), "nothing has been moved since"
+
+
+@given(st.integers(0, 10_000), st.integers(1, 3))
+def test_points_that_leave_a_thing_are_not(seed: int, wrong: int) -> None:
+    """Fewer than stay on it."""
+    random = np.random.default_rng(seed)
+    slope, second = one_thing_of_two(random)
+    truth = 0.5 + slope @ random.uniform(-1, 1, 4)
+    found = Expectation(make_places(slope), truth)
+    points = truth.copy()
+    points[np.flatnonzero(second)[:wrong]] = random.uniform(0, 1, 2)
+    found.follow(points)
+    assert np.linalg.norm(found.where - truth, axis=1).max() < 2 * DEVIATION
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"deviation": (0.0,) * 4}, "deviation must be above 0"),
+        ({"missed": (1.0,) * 4}, "missed between 0 and 1"),
+        ({"missed_at": ((),) * 3}, "must all be of as many"),
+        ({"slope": (((1.0,) * 4, (1.0,) * 5),)}, "must all be of as many"),
+        ({"mean": ((np.nan,) * 4, (0.5,) * 4)}, "finite"),
+    ],
+)
+def test_places_that_make_no_sense_are_refused(change: dict[str, object], problem: str) -> None:
+    good = make_places(np.zeros((4, 2, 1))).model_dump()
+    with pytest.raises(ValidationError, match=problem):
+        Places(**{**good, **change})
