@@ -153,6 +153,11 @@ class CameraSpec(_Part):
     value_range: Range | None = Field(
         default=None, description="16-bit sources: [black, white] in source units"
     )
+    moves: bool | None = Field(
+        default=None,
+        description="moves with the robot, as a camera on its hand: the robot then does not look "
+        "whether it was moved; by default the demonstrations tell",
+    )
 
     @property
     def max_age_ns(self) -> int:

@@ -84,14 +84,15 @@ class Aloha(Task):
         self._success = False
 
     def images(self) -> dict[str, Image]:
-        width, height = self.cameras["top"]
-        image = self._physics.render(
-            height,
-            width,
-            camera_id="top",
-            scene_callback=lambda physics, scene: self.furnish(scene),
-        )
-        return {"top": image}
+        return {
+            name: self._physics.render(
+                height,
+                width,
+                camera_id=name,
+                scene_callback=lambda physics, scene: self.furnish(scene),
+            )
+            for name, (width, height) in self.cameras.items()
+        }
 
     def state(self) -> Array:
         return np.asarray(self._task.get_qpos(self._physics), np.float64)

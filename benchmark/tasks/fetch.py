@@ -25,13 +25,14 @@ gymnasium.register_envs(gymnasium_robotics)
 #: What an action of 1 asks for in a step, m; and the opening of the fingers, m.
 STRIDE, OPENING = 0.05, 0.1
 #: Of the free cameras: azimuth and elevation in degrees.
-VIEWS = {"front": (180.0, -35.0), "side": (90.0, -20.0)}
+VIEWS: Mapping[str, tuple[float, float] | str] = {"front": (180.0, -35.0), "side": (90.0, -20.0)}
 
 
 class Fetch(Task):
     rate = 25.0
     ticks = 50
     joints = ("x", "y", "z", "opening")
+    views = VIEWS
     cameras: ClassVar[Mapping[str, tuple[int, int]]] = dict.fromkeys(VIEWS, (160, 120))
     ends_at_success = False
     environment: str
@@ -55,22 +56,26 @@ class Fetch(Task):
         self._observed, _ = self._env.reset(seed=seed)
 
     def images(self) -> dict[str, Image]:
-        width, height = self.cameras["front"]
+        width, height = next(iter(self.cameras.values()))
         if self._renderer is None:
             self._renderer = mujoco.Renderer(self._model, height, width)
         self._env._render_callback()  # puts the goal's mark where the goal is
         images = {}
-        for name, (azimuth, elevation) in VIEWS.items():
-            camera = mujoco.MjvCamera()
-            around, up, aside = self._moved
-            camera.azimuth, camera.elevation = azimuth + around, elevation - up
-            right = np.deg2rad(camera.azimuth) - np.pi / 2
-            to_the_right = aside * np.array([np.cos(right), np.sin(right), 0.0])
-            camera.lookat[:], camera.distance = self.centre + to_the_right, 0.9
+        for name, view in self.views.items():
+            camera = view if isinstance(view, str) else self._camera(*view)
             self._renderer.update_scene(self._env.data, camera)
             self.furnish(self._renderer.scene)
             images[name] = self._renderer.render().copy()
         return images
+
+    def _camera(self, azimuth: float, elevation: float) -> mujoco.MjvCamera:
+        camera = mujoco.MjvCamera()
+        around, up, aside = self._moved
+        camera.azimuth, camera.elevation = azimuth + around, elevation - up
+        right = np.deg2rad(camera.azimuth) - np.pi / 2
+        to_the_right = aside * np.array([np.cos(right), np.sin(right), 0.0])
+        camera.lookat[:], camera.distance = self.centre + to_the_right, 0.9
+        return camera
 
     def move_cameras(self, around: float, up: float, aside: float) -> None:
         self._moved = around, up, aside

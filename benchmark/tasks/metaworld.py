@@ -32,7 +32,7 @@ STEPS, STRIDE = 4, 0.01
 #: Ticks for which a demonstration goes on after its success.
 AFTERWARDS = 10
 #: Of the free cameras: azimuth and elevation in degrees.
-VIEWS = {"front": (270.0, -40.0), "side": (180.0, -30.0)}
+VIEWS: Mapping[str, tuple[float, float] | str] = {"front": (270.0, -40.0), "side": (180.0, -30.0)}
 #: A group of geoms and sites that is not drawn.
 UNSEEN = 5
 EVERYTHING = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -42,6 +42,7 @@ class MetaWorld(Task):
     rate = 20.0
     ticks = 75  # 300 steps, not 500: the experts need 46 to 250
     joints = ("x", "y", "z", "opening")
+    views = VIEWS
     cameras: ClassVar[Mapping[str, tuple[int, int]]] = dict.fromkeys(VIEWS, (160, 120))
     ends_at_success = True
     environment: ClassVar[str]
@@ -71,14 +72,12 @@ class MetaWorld(Task):
         self._success = False
 
     def images(self) -> dict[str, Image]:
-        width, height = self.cameras["front"]
+        width, height = next(iter(self.cameras.values()))
         if self._renderer is None:
             self._renderer = mujoco.Renderer(self._model, height, width)
         images = {}
-        for name, (azimuth, elevation) in VIEWS.items():
-            camera = mujoco.MjvCamera()
-            camera.lookat[:], camera.distance = (0.0, 0.65, 0.1), 1.3
-            camera.azimuth, camera.elevation = azimuth, elevation
+        for name, view in self.views.items():
+            camera = view if isinstance(view, str) else _camera(*view)
             self._renderer.update_scene(self._env.data, camera)
             self.furnish(self._renderer.scene)
             images[name] = self._renderer.render().copy()
@@ -121,6 +120,13 @@ class MetaWorld(Task):
     def hide(self) -> None:
         for groups, vary in zip((self._model.geom_group, self._model.site_group), self._vary):
             groups[vary] = UNSEEN
+
+
+def _camera(azimuth: float, elevation: float) -> mujoco.MjvCamera:
+    camera = mujoco.MjvCamera()
+    camera.lookat[:], camera.distance = (0.0, 0.65, 0.1), 1.3
+    camera.azimuth, camera.elevation = azimuth, elevation
+    return camera
 
 
 def __getattr__(name: str) -> type[MetaWorld]:

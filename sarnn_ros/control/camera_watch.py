@@ -279,7 +279,10 @@ class CameraWatch:
         for name in (camera.name for camera in self._config.spec.cameras):
             placement = placements.get(name)
             if name not in self._references:
-                texts.append(f"camera '{name}' cannot be registered: the policy has no reference")
+                texts.append(
+                    f"camera '{name}' is not registered: the policy has no reference, as of a "
+                    "camera that moves with the robot"
+                )
             elif placement is None:
                 texts.append(f"camera '{name}' has not been registered yet")
             else:

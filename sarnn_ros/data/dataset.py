@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.problems import BagReport, Problem
 from sarnn_ros.errors import BagError, join_problems
-from sarnn_ros.spec import Spec
+from sarnn_ros.spec import CameraSpec, Spec
+from sarnn_ros.streams.moving_camera import moves_along
 from sarnn_ros.streams.preprocess import JointNormaliser, eipl_bounds
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ MIN_TICKS = 3
 BLOCK_ROWS = 256
 #: Share of the ticks that must tell a joint's effort: of a few ticks its range is not known.
 MIN_EFFORT_SHARE = 0.5
+#: Episodes that tell whether a camera moves, at most.
+MAX_LOOKED_AT = 16
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,15 @@ class Dataset:
     fingerprint: str
     bags: tuple[BagReport, ...] = ()
     displacements: tuple[Displacement, ...] = ()
+
+    def moves(self, camera: CameraSpec) -> bool:
+        """Whether a camera moves with the robot: as the spec says, or as the demonstrations do."""
+        if camera.moves is not None:
+            return camera.moves
+        shown = [one for one in self.episodes if camera.name in one.previews]
+        rows = np.linspace(0, len(shown) - 1, min(len(shown), MAX_LOOKED_AT)).astype(int)
+        previews = (shown[row].previews[camera.name] for row in rows)
+        return moves_along([(np.array(one[0]), np.array(one[1])) for one in previews])
 
     @property
     def problems(self) -> tuple[Problem, ...]:

@@ -96,6 +96,7 @@ def read_aligned(load: Callable[..., Dataset], spec: Spec, *, align: bool = True
     found = tuple(
         replace(one, undone=align and not one.too_large)
         for camera in spec.cameras
+        if not dataset.moves(camera)
         for one in find_displacements(camera.name, dataset.episodes)
     )
     if any(one.undone for one in found):

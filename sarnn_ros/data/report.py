@@ -9,7 +9,7 @@ here, with the reason beside it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -152,14 +152,7 @@ def examine(dataset: Dataset) -> DatasetReport:
     """Figures and problems of a dataset."""
     spec, episodes = dataset.spec, dataset.episodes
     joints = tuple(_joints(dataset))
-    differences = tuple(
-        difference(
-            camera,
-            episodes,
-            [one.episodes for one in dataset.displacements if one.camera == camera.name],
-        )
-        for camera in spec.cameras
-    )
+    differences = tuple(_difference(dataset, camera) for camera in spec.cameras)
     cameras = tuple(
         _camera(camera, episodes, found) for camera, found in zip(spec.cameras, differences)
     )
@@ -179,6 +172,7 @@ def examine(dataset: Dataset) -> DatasetReport:
         *_joint_problems(spec, joints),
         *(one for camera, about in zip(spec.cameras, cameras) for one in _camera_problems(
             camera, about, [episode.name for episode in episodes], moving=_moving(joints))),
+        *(_moves(camera) for camera in spec.cameras if dataset.moves(camera)),
         *map(_displacement_problem, dataset.displacements),
         *_difference_problems(spec, differences),
         *_episode_problems([one for one, made in zip(lengths, episodes) if made.led is None]),
@@ -480,6 +474,27 @@ def _camera_problems(
             "enlarged images cost time and show nothing new",
             "make 'width' and 'height' smaller, or the crop larger",
         )
+
+
+def _moves(camera: CameraSpec) -> Problem:
+    return note(
+        f"camera '{camera.name}'",
+        "moves with the robot"
+        if camera.moves
+        else "seems to move with the robot: in the middle "
+        "of most demonstrations hardly an edge is where it was at first",
+        "whether it was moved on its mount is told neither here nor at the robot, and it is not "
+        "cropped",
+        "if it stands, set 'moves: false' in the spec",
+    )
+
+
+def _difference(dataset: Dataset, camera: CameraSpec) -> Difference | None:
+    displaced = [one.episodes for one in dataset.displacements if one.camera == camera.name]
+    found = difference(camera, dataset.episodes, displaced)
+    if found is None or not dataset.moves(camera):
+        return found
+    return replace(found, crop=None)  # what differs lies elsewhere in later images
 
 
 def _displacement_problem(one: Displacement) -> Problem:

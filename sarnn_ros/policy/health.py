@@ -48,7 +48,7 @@ MAX_REFERENCE_EPISODES = 32
 MIN_ERROR = 0.01
 #: Of a joint so many times the 95th percentile is usual, too. That of a gripper that closes on a
 #: thing is hardly below the 99th: its error is the same at every tick.
-STEADY_FACTOR = 1.5
+STEADY_FACTOR = 2.0
 #: Share of a window's ticks that must have an error, or the ratio is unknown.
 MIN_KNOWN_SHARE = 0.5
 

@@ -37,13 +37,16 @@ def file_name(camera: str) -> str:
 def references_from_dataset(
     dataset: Dataset, warn: Callable[[str], None] = lambda text: None
 ) -> dict[str, tuple[Reference, CameraReference]]:
-    """Per camera, its reference and how exactly it can be registered.
+    """Per camera that does not move with the robot, its reference and how exactly it can be
+    registered.
 
     :param warn: called with a text for each camera whose place the pictures do not tell; it has no
         entry then.
     """
     found = {}
     for camera in dataset.spec.cameras:
+        if dataset.moves(camera):
+            continue  # where it stands, the arm's first place tells
         elsewhere = {
             name
             for one in dataset.displacements

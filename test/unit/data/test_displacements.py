@@ -177,6 +177,14 @@ def test_a_clean_set_is_read_once_and_stays_as_it_is(tmp_path: Path):
     assert load.given == [{}] and dataset.displacements == ()
 
 
+def test_one_that_moves_with_the_robot_is_left_alone(tmp_path: Path):
+    folder = record(tmp_path / "bags", range(5, 8))
+    cameras = tuple(one.model_copy(update={"moves": True}) for one in SPEC.cameras)
+    load = Loading(folder)
+    assert read_aligned(load, SPEC.model_copy(update={"cameras": cameras})).displacements == ()
+    assert load.given == [{}]
+
+
 def test_not_aligned_it_is_told(tmp_path: Path):
     load = Loading(record(tmp_path / "bags", range(5, 8)))
     dataset = read_aligned(load, SPEC, align=False)

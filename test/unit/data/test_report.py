@@ -44,11 +44,10 @@ def report_on(tmp_path: Path, *made: make.Recording, **spec) -> DatasetReport:
 
 
 def textured(topic: str, index: int, message):
-    """The plain recording, with an image that nobody would call flat."""
+    """The plain recording, with an image that is not flat, and a corner that changes."""
     if topic == "/image_raw":
-        message.data[:] = np.random.default_rng(index).integers(
-            0, 256, len(message.data), np.uint8
-        )
+        message.data[:] = np.random.default_rng(0).integers(0, 256, len(message.data), np.uint8)
+        message.data[-24:] = np.random.default_rng(index).integers(0, 256, 24, np.uint8)
     return message
 
 
@@ -287,6 +286,24 @@ def test_a_gripper_that_is_smoothed_as_advised_is_no_problem(tmp_path):
         about = [one for one in report.problems if one.where == make.NAMES[1]]
         assert len(about) == found
         assert all(f"'smooth: {{{make.NAMES[1]}: 0.5}}'" in one.remedy for one in about)
+
+
+@pytest.mark.parametrize("moves", [None, True, False])
+def test_a_camera_that_moves_with_the_robot_is_told(moves: bool | None, tmp_path):
+    """And not cropped, although what differs at first lies in one corner."""
+
+    def change(topic: str, index: int, message):
+        if topic == "/image_raw":
+            message.data[:] = np.random.default_rng(index).integers(0, 256, 12 * 16 * 3, np.uint8)
+        return message
+
+    camera = make.spec().cameras[0].model_dump() | {"moves": moves}
+    made = [make.recording(change=change, start=make.START + n * make.SECOND) for n in (0, 9)]
+    report = report_on(tmp_path, *made, cameras=[camera])
+    found = [one.found for one in report.problems if "with the robot" in one.found]
+    begins = {None: ["seems to move"], True: ["moves with"], False: []}[moves]
+    assert len(found) == len(begins)
+    assert all(one.startswith(begin) for one, begin in zip(found, begins))
 
 
 def test_where_images_are_ticks_their_rate_must_be_the_policys(tmp_path):

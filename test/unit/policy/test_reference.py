@@ -82,7 +82,10 @@ def test_a_camera_that_was_moved_and_undone_is_not_in_it(undone: bool):
         )  # fmt: skip
     moved = SimpleNamespace(camera=camera.name, episodes=tuple("89") + ("10", "11"), undone=undone)
     dataset: Any = SimpleNamespace(
-        spec=make.spec(), episodes=tuple(episodes), displacements=(moved,)
+        spec=make.spec(),
+        episodes=tuple(episodes),
+        displacements=(moved,),
+        moves=lambda camera: False,
     )
     usual = reference._reference(camera, episodes[:8])
     assert not isinstance(usual, str)
@@ -90,3 +93,6 @@ def test_a_camera_that_was_moved_and_undone_is_not_in_it(undone: bool):
     found = reference.references_from_dataset(dataset, told.append)
     alike = bool(found) and np.array_equal(found[camera.name][0].mask, usual[0].mask)
     assert alike is undone, told
+    dataset.moves = lambda camera: True
+    told.clear()
+    assert not reference.references_from_dataset(dataset, told.append) and not told
