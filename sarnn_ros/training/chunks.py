@@ -13,9 +13,9 @@ at once, while it is in the cache: the loss can only scale its sum.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ from sarnn_ros.training.machine import begin_chunk_thread
 CPU_CHUNK = 8
 
 Rows = Callable[..., Tensor]
+Made = TypeVar("Made")
 
 
 def map_chunks(
@@ -50,13 +51,19 @@ def map_chunks(
 
 
 def sum_chunks(
-    function: Rows, parameters: Sequence[Tensor], inputs: Sequence[Tensor], fits: int
+    function: Rows,
+    parameters: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    fits: int,
+    cpu_chunk: int = CPU_CHUNK,
 ) -> Tensor:
     """The sum of all that `function(*inputs)` gives, with gradients, in chunks.
 
     Arguments as for `map_chunks`; here no chunk's activations outlive it.
+
+    :param cpu_chunk: rows of a chunk on the CPU, at most.
     """
-    size = _chunk_size(len(inputs[0]), fits, inputs[0].device)
+    size = _chunk_size(len(inputs[0]), fits, inputs[0].device, cpu_chunk)
     result: Tensor = _SumChunks.apply(  # type: ignore[no-untyped-call]
         function, size, torch.is_grad_enabled(), len(inputs), *inputs, *parameters
     )
@@ -169,12 +176,27 @@ def _leaves(
     ]
 
 
-def _chunk_size(count: int, fits: int, device: torch.device) -> int:
+def made_ahead(make: Callable[[], Made], count: int, device: torch.device) -> Iterator[Made]:
+    """What `make()` gives, `count` times; with more than one CPU thread, another one makes the
+    next while the last is used. The results are the same: one is made after the other."""
+    if count < 2 or device.type != "cpu" or torch.get_num_threads() == 1:
+        yield from (make() for _ in range(count))
+        return
+    with ThreadPoolExecutor(1, "sarnn-ahead", initializer=begin_chunk_thread) as thread:
+        coming = thread.submit(make)
+        for left in reversed(range(count)):
+            made = coming.result()
+            if left:
+                coming = thread.submit(make)
+            yield made
+
+
+def _chunk_size(count: int, fits: int, device: torch.device, cpu_chunk: int = CPU_CHUNK) -> int:
     if device.type != "cpu":
         return max(1, min(fits, count))
     # Even shares: one chunk more than there are threads would cost a whole turn.
     threads = torch.get_num_threads()
-    turns = max(1, -(-count // (threads * CPU_CHUNK)))
+    turns = max(1, -(-count // (threads * cpu_chunk)))
     return max(1, min(fits, -(-count // (threads * turns))))
 
 

@@ -60,18 +60,6 @@ def keep_memory() -> None:
 
 
 @contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """For operations too small to be shared by threads. A second thread gains nothing, and if
-    another process uses its core, every operation waits for it (measured: three times slower)."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
 def flush_subnormals() -> Iterator[None]:
     """This thread computes with 0 instead of subnormal floats, for which a CPU takes many times as
     long. At the temperature of the spatial softmax the shares of some percent of the pixels are

@@ -39,8 +39,8 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.backends import load_model
 from sarnn_ros.policy.directory import Places
 from sarnn_ros.training.attention_search import early_ticks, search_attention
-from sarnn_ros.training.batches import Batch, Batches
-from sarnn_ros.training.chunks import map_chunks, sum_chunks
+from sarnn_ros.training.batches import Batch, Batches, RecurrentBatch
+from sarnn_ros.training.chunks import made_ahead, map_chunks, sum_chunks
 from sarnn_ros.training.expected_places import fit_places, tell
 from sarnn_ros.training.explained import (
     Starts,
@@ -57,7 +57,7 @@ from sarnn_ros.training.explained import (
 )
 from sarnn_ros.training.footprint import Fits
 from sarnn_ros.training.hold_units import MAX_HOLD_UNITS, make_hold_units
-from sarnn_ros.training.machine import flush_subnormals, one_thread
+from sarnn_ros.training.machine import flush_subnormals
 from sarnn_ros.training.points import PointScale
 from sarnn_ros.training.recipe import RECIPE, Plan
 from sarnn_ros.training.renormalise import renormalise
@@ -155,9 +155,13 @@ def recurrent_losses(
     decoded = model.decoder_point(hidden)
     points = points[..., : decoded.shape[-1]]
     joint_loss = masked_mse(model.decoder_joint(hidden), targets, learnt)
-    following = learnt[:, :-1] & learnt[:, 1:]
-    point_loss = masked_mse(decoded[:, :-1], points[:, 1:], following)
+    point_loss = masked_mse(decoded[:, :-1], points[:, 1:], _following(learnt))
     return joint_loss, point_loss, decoded
+
+
+def _following(learnt: Tensor) -> Tensor:
+    """Ticks (B, T - 1) whose next one counts, too."""
+    return learnt[:, :-1] & learnt[:, 1:]
 
 
 def image_loss(
@@ -305,11 +309,8 @@ class Trainer:
                 losses = self.update(episodes)
                 last: tuple[Tensor, Tensor | None] = losses, episodes
                 self._check_loss(index, *last)
-                with one_thread():
-                    for _ in range(config.inner_steps):
-                        # As many episodes as a full batch has. The last batch of an epoch may
-                        # have a single one, and many steps on it would spoil what was learnt.
-                        last = self.update_recurrent(config.batch_size).reshape(1), None
+                for batch in made_ahead(self.draw_recurrent, config.inner_steps, self.device):
+                    last = self.update_recurrent(batch).reshape(1), None
                 # A loss is computed before its step. So the last recurrent step tells whether
                 # the full update diverged, before the epoch is saved.
                 self._check_loss(index, *last)
@@ -350,17 +351,40 @@ class Trainer:
         return torch.cat([losses, (weights * losses).sum(0, keepdim=True)])
 
     @flush_subnormals()
-    def update_recurrent(self, count: int) -> Tensor:
-        """One step of the recurrent part alone, on the stored points of `count` episodes, or of
-        all if there are fewer. Returns its loss."""
+    def draw_recurrent(self) -> RecurrentBatch:
+        """A batch for `update_recurrent`, with the stored points.
+
+        It has as many episodes as a full batch. The last batch of an epoch may have a single one,
+        and many steps on it would spoil what was learnt.
+        """
         assert self.points is not None
-        scale = self.scale
-        deviation = None if scale is None else scale.deviation
-        batch = self.batches.draw_recurrent(count, self.points, deviation)
-        joint, point, _ = recurrent_losses(
-            self.model, batch.points, batch.joints, batch.targets, batch.learnt, scale, batch.seen
-        )
-        loss = self.config.joint_loss * joint + self._point_weight() * point
+        deviation = None if self.scale is None else self.scale.deviation
+        return self.batches.draw_recurrent(self.config.batch_size, self.points, deviation)
+
+    @flush_subnormals()
+    def update_recurrent(self, batch: RecurrentBatch) -> Tensor:
+        """One step of the recurrent part alone. Returns its loss.
+
+        Each CPU thread takes some of the episodes.
+        """
+        model = self.model
+        parts = (model.rec, model.decoder_joint, model.decoder_point)
+        weights = [weight for part in parts for weight in part.parameters()]
+        ticks = batch.learnt.sum().clamp(min=1), _following(batch.learnt).sum().clamp(min=1)
+
+        def share(
+            seen: Tensor, points: Tensor, joints: Tensor, targets: Tensor, learnt: Tensor
+        ) -> Tensor:
+            """Of the loss, that of these episodes."""
+            joint, point, _ = recurrent_losses(
+                model, points, joints, targets, learnt, self.scale, seen
+            )
+            of_joint = learnt.sum() / ticks[0] * self.config.joint_loss * joint
+            return of_joint + _following(learnt).sum() / ticks[1] * self._point_weight() * point
+
+        values = [batch.seen, batch.points, batch.joints, batch.targets, batch.learnt]
+        count = len(batch.learnt)
+        loss = sum_chunks(share, weights, values, count, count)
         self._step(loss)
         return loss.detach()
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import weakref
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sarnn_ros.training.chunks import CPU_CHUNK, map_chunks, sum_chunks
+from sarnn_ros.training.chunks import CPU_CHUNK, made_ahead, map_chunks, sum_chunks
 
 
 def problem() -> tuple[Callable[[Tensor, Tensor], Tensor], Tensor, Tensor, Tensor, Tensor]:
@@ -141,3 +142,52 @@ def test_an_error_in_a_thread_is_raised() -> None:
     torch.set_num_threads(2)
     with pytest.raises(RuntimeError):
         map_chunks(lambda rows: rows @ torch.ones(5, 5), [], [torch.ones(8, 1)], 100)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_what_is_made_ahead_comes_in_order(threads: int, count: int) -> None:
+    torch.set_num_threads(threads)
+    numbers = itertools.count()
+    made = made_ahead(lambda: next(numbers), count, torch.device("cpu"))
+    assert list(made) == list(range(count))
+    assert next(numbers) == count  # no more is made than is wanted
+
+
+def test_the_next_is_made_while_one_is_used() -> None:
+    """By a thread that computes alone."""
+    torch.set_num_threads(2)
+    meeting = threading.Barrier(2, timeout=20)
+    first = threading.Event()
+    inside = set()
+
+    def make() -> None:
+        inside.add((threading.current_thread().name, torch.get_num_threads()))
+        if first.is_set():
+            meeting.wait()
+        first.set()
+
+    for index, _ in enumerate(made_ahead(make, 4, torch.device("cpu"))):
+        if index < 3:
+            meeting.wait()
+    assert inside == {("sarnn-ahead_0", 1)}
+    assert torch.get_num_threads() == 2
+
+
+def test_an_error_in_making_is_raised_where_it_is_wanted() -> None:
+    torch.set_num_threads(2)
+    numbers = itertools.count()
+
+    def make() -> int:
+        if (number := next(numbers)) == 2:
+            raise ValueError("no more")
+        return number
+
+    made = made_ahead(make, 5, torch.device("cpu"))
+    assert [next(made), next(made)] == [0, 1]
+    with pytest.raises(ValueError, match="no more"):
+        next(made)
+    made = made_ahead(make, 5, torch.device("cpu"))
+    assert next(made) == 3
+    made.close()  # type: ignore[attr-defined]
+    assert not [one for one in threading.enumerate() if one.name.startswith("sarnn-ahead")]

@@ -66,7 +66,7 @@ def gradient(trainer: Trainer, recurrent: bool) -> list[torch.Tensor]:
     if trainer.points is None:
         trainer.points = trainer.encode_all(trainer.training)
     if recurrent:
-        trainer.update_recurrent(len(trainer.training))
+        trainer.update_recurrent(trainer.draw_recurrent())
     else:
         trainer.update(torch.arange(len(trainer.training)))
     return [one for one in found if one is not None]

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -258,6 +258,26 @@ def test_recurrent_updates_have_whole_batches(
         monkeypatch.setattr(trainer.batches, "draw_recurrent", watched)
         next(trainer.run(time.monotonic))
         assert drawn == sizes
+
+
+def test_batches_that_are_drawn_ahead_are_the_same(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train() -> torch.Tensor:
+        torch.set_num_threads(2)
+        return weights_after(make_trainer(decide(make_task(), small(inner_steps=7))))
+
+    ahead = train()
+    drawn = []
+
+    def one_by_one(make: Callable[[], Any], count: int, device: torch.device) -> Iterator[Any]:
+        for _ in range(count):
+            drawn.append(make())
+            yield drawn[-1]
+
+    monkeypatch.setattr(trainer_module, "made_ahead", one_by_one)
+    assert torch.equal(train(), ahead)
+    assert drawn
 
 
 @RECIPES
