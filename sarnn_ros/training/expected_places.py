@@ -10,7 +10,7 @@ episodes: together they tell where it is in nearly all.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -76,16 +76,11 @@ def expected_places(places: Tensor, told: Told) -> tuple[Tensor, Tensor]:
 
     :param places: of M filters, (E, M, 2), cells.
     """
-    inputs = torch.cat([torch.ones_like(told.motions[:, :1]), *told], 1)
-    ridge = RIDGE * torch.eye(inputs.shape[1]).to(inputs)
-    ridge[0, 0] = 0
+    inputs = _inputs(told)
     weight = torch.ones_like(places[..., 0])
     for scale in SCALES:
         for _ in range(ROUNDS):
-            gram = torch.einsum("em,ek,el->mkl", weight, inputs, inputs)
-            gram += weight.sum(0).reshape(-1, 1, 1) * ridge
-            inverse = torch.linalg.inv(gram)
-            slope = inverse @ torch.einsum("em,ek,emd->mkd", weight, inputs, places)
+            slope, inverse = _regression(inputs, places, weight)
             off = places - torch.einsum("ek,mkd->emd", inputs, slope)
             own = weight * torch.einsum("ek,mkl,el->em", inputs, inverse, inputs)
             weight = (1 + (off.norm(dim=2) / scale) ** 2) ** -2
@@ -93,6 +88,22 @@ def expected_places(places: Tensor, told: Told) -> tuple[Tensor, Tensor]:
     moved = torch.einsum("ek,mkd->emd", told.motions, slope[:, columns])
     expected = places - off / (1 - own).clamp(min=0.2).unsqueeze(2)
     return expected, moved.abs().sum(2).mean(0)
+
+
+def _inputs(told: Told) -> Tensor:
+    """Of the regression, (E, 1 + C + K): a constant, the motions and the starts."""
+    return torch.cat([torch.ones_like(told.motions[:, :1]), *told], 1)
+
+
+def _regression(inputs: Tensor, places: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Slopes (M, I, 2) of places (E, M, 2) with weights (E, M), and the inverse of what multiplies
+    them in the normal equations, (M, I, I)."""
+    ridge = RIDGE * torch.eye(inputs.shape[1]).to(inputs)
+    ridge[0, 0] = 0
+    gram = torch.einsum("em,ek,el->mkl", weight, inputs, inputs)
+    gram += weight.sum(0).reshape(-1, 1, 1) * ridge
+    inverse = torch.linalg.inv(gram)
+    return inverse @ torch.einsum("em,ek,emd->mkd", weight, inputs, places), inverse
 
 
 def fit_places(points: Tensor, told: Told, cells: float) -> Places:
@@ -105,18 +116,12 @@ def fit_places(points: Tensor, told: Told, cells: float) -> Places:
     places = points * cells
     off = (places - expected_places(places, told)[0]).norm(dim=2)
     found = off < (1.5 * off.median(0).values).clamp(min=MAX_MISS)
-    inputs = torch.cat([torch.ones_like(told.motions[:, :1]), *told], 1)
-    ridge = RIDGE * torch.eye(inputs.shape[1]).to(inputs)
-    ridge[0, 0] = 0
     weight = found.to(points)
-    gram = torch.einsum("em,ek,el->mkl", weight, inputs, inputs)
-    gram += weight.sum(0).reshape(-1, 1, 1) * ridge
-    moments = torch.einsum("em,ek,emd->mkd", weight, inputs, points)
-    slope = torch.linalg.solve(gram, moments).permute(1, 2, 0)  # (inputs, 2, K)
+    slope = _regression(_inputs(told), points, weight)[0].permute(1, 2, 0)  # (inputs, 2, K)
     squares = (weight * off**2).sum(0) / (2 * weight.sum(0))
     missed = ((off > MAX_MISS).sum(0) + 1) / (len(points) + 2)
-    rows = slope.double().cpu().tolist()
     astray = (off > MAX_MISS).T
+    rows: Any = slope.double().cpu().tolist()
     return Places(
         mean=rows[0],
         slope=rows[1:],
