@@ -24,7 +24,7 @@ gymnasium.register_envs(gymnasium_robotics)
 
 #: What an action of 1 asks for in a step, m; and the opening of the fingers, m.
 STRIDE, OPENING = 0.05, 0.1
-#: Of the free cameras: azimuth and elevation in degrees.
+#: Of free cameras azimuth and elevation in degrees; of a camera of the model its name.
 VIEWS: Mapping[str, tuple[float, float] | str] = {"front": (180.0, -35.0), "side": (90.0, -20.0)}
 
 

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -27,23 +26,25 @@ HANDS = {
     "metaworld": ("gripperPOV",),
     "aloha": ("left_wrist", "right_wrist"),
 }
-#: Where Fetch's is put, in its own frame, m, as there it is inside the hand: in front of the hand
-#: and above the fingers; at what it looks, below them; and its field of view, degrees.
+#: Where Fetch's is put, in its own frame, m, as there it is inside the hand: between the hand
+#: and the robot, above the fingers; at what it looks, below them; and its field of view, degrees.
 FETCH_AT, FETCH_LOOKS_AT, FETCH_VIEW = (0.02, 0.11, -0.13), (0.02, 0.02, -0.015), 70.0
 SIZE = 160, 120
 OUTER, ALONE = "Outer", "Hand"
 
 
 class FetchHand(Task):
-    """Fetch with its camera in front of the hand."""
+    """Fetch with its camera beside the hand."""
+
+    _model: mujoco.MjModel
 
     def __init__(self) -> None:
         super().__init__()
-        model: mujoco.MjModel = self._model  # type: ignore[attr-defined]
+        model = self._model
         camera = model.camera(HANDS["fetch"][0]).id
         backwards = np.subtract(FETCH_AT, FETCH_LOOKS_AT)
         backwards /= np.linalg.norm(backwards)
-        # The robot's forward is -y here; it is up in the image.
+        # The robot's forward is -y here, and down +z: the hand is below in the image.
         right = np.cross((0.0, 1.0, 0.0), backwards)
         right /= np.linalg.norm(right)
         turned = np.stack([right, np.cross(backwards, right), backwards], 1)
@@ -53,7 +54,8 @@ class FetchHand(Task):
 
 def __getattr__(name: str) -> type[Task]:
     """The class of a task, made when it is asked for."""
-    base, which = re.fullmatch(f"(.*?)({OUTER}|{ALONE})?", name).groups()  # type: ignore[union-attr]
+    which = next((one for one in (OUTER, ALONE) if name.endswith(one)), "")
+    base = name.removesuffix(which)
     where = "metaworld" if base.startswith(META_WORLD) else NAMES.get(base)
     if where not in HANDS:
         raise AttributeError(name)

@@ -31,7 +31,7 @@ from benchmark.tasks.task import Array, Image, Task
 STEPS, STRIDE = 4, 0.01
 #: Ticks for which a demonstration goes on after its success.
 AFTERWARDS = 10
-#: Of the free cameras: azimuth and elevation in degrees.
+#: Of free cameras azimuth and elevation in degrees; of a camera of the model its name.
 VIEWS: Mapping[str, tuple[float, float] | str] = {"front": (270.0, -40.0), "side": (180.0, -30.0)}
 #: A group of geoms and sites that is not drawn.
 UNSEEN = 5

@@ -280,8 +280,8 @@ class CameraWatch:
             placement = placements.get(name)
             if name not in self._references:
                 texts.append(
-                    f"camera '{name}' is not registered: the policy has no reference, as of a "
-                    "camera that moves with the robot"
+                    f"camera '{name}' is not registered: the policy has no reference of it, as "
+                    "it moves with the robot, or its pictures do not tell where it stands"
                 )
             elif placement is None:
                 texts.append(f"camera '{name}' has not been registered yet")

@@ -152,7 +152,10 @@ def examine(dataset: Dataset) -> DatasetReport:
     """Figures and problems of a dataset."""
     spec, episodes = dataset.spec, dataset.episodes
     joints = tuple(_joints(dataset))
-    differences = tuple(_difference(dataset, camera) for camera in spec.cameras)
+    moving = [camera for camera in spec.cameras if dataset.moves(camera)]
+    differences = tuple(
+        _difference(dataset, camera, moves=camera in moving) for camera in spec.cameras
+    )
     cameras = tuple(
         _camera(camera, episodes, found) for camera, found in zip(spec.cameras, differences)
     )
@@ -172,7 +175,7 @@ def examine(dataset: Dataset) -> DatasetReport:
         *_joint_problems(spec, joints),
         *(one for camera, about in zip(spec.cameras, cameras) for one in _camera_problems(
             camera, about, [episode.name for episode in episodes], moving=_moving(joints))),
-        *(_moves(camera) for camera in spec.cameras if dataset.moves(camera)),
+        *map(_moving_camera, moving),
         *map(_displacement_problem, dataset.displacements),
         *_difference_problems(spec, differences),
         *_episode_problems([one for one, made in zip(lengths, episodes) if made.led is None]),
@@ -476,25 +479,28 @@ def _camera_problems(
         )
 
 
-def _moves(camera: CameraSpec) -> Problem:
+def _moving_camera(camera: CameraSpec) -> Problem:
+    found = "moves with the robot"
+    if not camera.moves:
+        found = (
+            "seems to move with the robot: in the middle of most demonstrations hardly an edge is "
+            "where it was at first"
+        )
     return note(
         f"camera '{camera.name}'",
-        "moves with the robot"
-        if camera.moves
-        else "seems to move with the robot: in the middle "
-        "of most demonstrations hardly an edge is where it was at first",
+        found,
         "whether it was moved on its mount is told neither here nor at the robot, and it is not "
         "cropped",
         "if it stands, set 'moves: false' in the spec",
     )
 
 
-def _difference(dataset: Dataset, camera: CameraSpec) -> Difference | None:
+def _difference(dataset: Dataset, camera: CameraSpec, *, moves: bool) -> Difference | None:
     displaced = [one.episodes for one in dataset.displacements if one.camera == camera.name]
     found = difference(camera, dataset.episodes, displaced)
-    if found is None or not dataset.moves(camera):
-        return found
-    return replace(found, crop=None)  # what differs lies elsewhere in later images
+    if found is not None and moves:
+        found = replace(found, crop=None)  # what differs lies elsewhere in later images
+    return found
 
 
 def _displacement_problem(one: Displacement) -> Problem:

@@ -80,14 +80,14 @@ class Expectation:
         best = int(cost.argmin())
         likely = np.flatnonzero(cost < cost[best] + PLAUSIBLE)
         where = self._fit.where(z[likely])
-        self.where = where[list(likely).index(best)]
+        self.where = where[likely == best][0]
         apart = np.linalg.norm(where - self.where, axis=2)
         self.near = (apart + MAX_DEVIATIONS * self._fit.deviations(weight[likely])).max(0)
         self._z, self._weight = z[best], weight[best]
 
 
 class _Fit:
-    """Of all fits at once, N of them."""
+    """Many fits at once, N of them, which differ in where they began."""
 
     def __init__(self, places: Places) -> None:
         self.mean = np.array(places.mean).T

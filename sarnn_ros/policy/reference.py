@@ -46,7 +46,7 @@ def references_from_dataset(
     found = {}
     for camera in dataset.spec.cameras:
         if dataset.moves(camera):
-            continue  # where it stands, the arm's first place tells
+            continue  # it stands elsewhere wherever the arm does
         elsewhere = {
             name
             for one in dataset.displacements

@@ -20,7 +20,7 @@ WIDTH, MIN_EDGE = 160, 3.0
 #: light.
 MAX_CHANGE = 0.5
 #: A camera moves if more than this share of the edges has gone in most demonstrations. Of three
-#: tasks' cameras on hands it was 0.75 and 1.0. Of eight that stand, 0.19 to 0.48, where arms fill
+#: cameras on hands it was 0.75, 1.0 and 1.0; of eight that stand, 0.19 to 0.48, where arms fill
 #: half of the image; and 0.65 where things lie about and people walk by behind a large arm.
 MAX_EDGES_GONE = 0.7
 

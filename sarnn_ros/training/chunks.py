@@ -13,7 +13,7 @@ at once, while it is in the cache: the loss can only scale its sum.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -176,7 +176,9 @@ def _leaves(
     ]
 
 
-def made_ahead(make: Callable[[], Made], count: int, device: torch.device) -> Iterator[Made]:
+def made_ahead(
+    make: Callable[[], Made], count: int, device: torch.device
+) -> Generator[Made, None, None]:
     """What `make()` gives, `count` times; with more than one CPU thread, another one makes the
     next while the last is used. The results are the same: one is made after the other."""
     if count < 2 or device.type != "cpu" or torch.get_num_threads() == 1:

@@ -9,6 +9,8 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import bag_making as make
 import numpy as np
@@ -21,7 +23,7 @@ from sarnn_ros.cli.main import app
 from sarnn_ros.data.dataset import Episode
 from sarnn_ros.data.differences import crop_cameras, cropped, difference
 from sarnn_ros.data.preview import framed
-from sarnn_ros.data.report import DatasetReport, _difference_problems, examine
+from sarnn_ros.data.report import DatasetReport, _difference, _difference_problems, examine
 from sarnn_ros.data.report_view import print_report, write_page
 from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.spec import CameraSpec, Crop, dump_spec, load_spec
@@ -75,23 +77,31 @@ def test_an_object_that_the_network_can_hardly_see_is_warned_of(side: int, says,
     assert "'crop" not in " ".join(one.remedy for one in found), "there are no more pixels"
 
 
-def test_how_large_an_object_gets_by_the_proposed_crop():
-    """2 x 2 pixels of a camera of 640 x 480, which the model sees as a fifth of a pixel."""
+def episodes(of: CameraSpec) -> list[Episode]:
+    """A thing of 2 x 2 pixels of a camera of 640 x 480: the model sees a fifth of a pixel."""
     frames = np.zeros((3, 480, 640, 3), np.uint8)
     for number, frame in enumerate(frames):
         frame[200:216, 300 + 40 * number : 316 + 40 * number] = 255
+    images = [crop_resize(frame, of)[None] for frame in frames]
+    empty = np.zeros((1, 2))
+    return [
+        Episode(str(row), np.zeros(1, np.int64), {"front": one}, empty, empty,
+                {"front": (640, 480)})
+        for row, one in enumerate(images)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_a_camera_that_moves_with_the_robot_is_not_cropped(moves: bool):
+    (camera,) = make.spec(width=64, height=48).cameras
+    dataset: Any = SimpleNamespace(episodes=episodes(camera), displacements=())
+    found = _difference(dataset, camera, moves=moves)
+    assert found is not None and (found.crop is None) is moves
+
+
+def test_how_large_an_object_gets_by_the_proposed_crop():
     spec = make.spec(width=64, height=48)
     camera = spec.cameras[0]
-
-    def episodes(of: CameraSpec) -> list[Episode]:
-        images = [crop_resize(frame, of)[None] for frame in frames]
-        empty = np.zeros((1, 2))
-        return [
-            Episode(str(row), np.zeros(1, np.int64), {"front": one}, empty, empty,
-                    {"front": (640, 480)})
-            for row, one in enumerate(images)
-        ]  # fmt: skip
-
     found = difference(camera, episodes(camera))
     assert found is not None and found.crop is not None
     larger = cropped(camera, found)
@@ -290,8 +300,6 @@ def test_a_gripper_that_is_smoothed_as_advised_is_no_problem(tmp_path):
 
 @pytest.mark.parametrize("moves", [None, True, False])
 def test_a_camera_that_moves_with_the_robot_is_told(moves: bool | None, tmp_path):
-    """And not cropped, although what differs at first lies in one corner."""
-
     def change(topic: str, index: int, message):
         if topic == "/image_raw":
             message.data[:] = np.random.default_rng(index).integers(0, 256, 12 * 16 * 3, np.uint8)

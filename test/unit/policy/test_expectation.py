@@ -49,24 +49,26 @@ def test_who_is_wrong_and_where_it_should_be(seed: int, wrong: int) -> None:
     assert set(np.flatnonzero(outside)) == set(missed)
 
 
-def test_two_that_contradict_each_other_are_both_let_in() -> None:
-    """Half of the points say the one, half the other, and nothing tells who is right."""
+def contradicting() -> tuple[Places, np.ndarray]:
+    """Half of the points say the one, half the other."""
     slope = np.zeros((8, 2, 1))
     slope[:, 0, 0] = 0.1
     points = np.full((8, 2), 0.5)
     points[:4, 0] += 0.1
     points[4:, 0] -= 0.1
-    where, reach = expect(make_places(slope), points)
+    return make_places(slope), points
+
+
+def test_two_that_contradict_each_other_are_both_let_in() -> None:
+    """Nothing tells who is right."""
+    places, points = contradicting()
+    where, reach = expect(places, points)
     assert (np.linalg.norm(points - where, axis=1) <= reach).all()
 
 
 def test_a_filter_that_often_misses_is_believed_less() -> None:
-    slope = np.zeros((8, 2, 1))
-    slope[:, 0, 0] = 0.1
-    points = np.full((8, 2), 0.5)
-    points[:4, 0] += 0.1
-    points[4:, 0] -= 0.1
-    places = make_places(slope).model_copy(update={"missed": (0.02,) * 4 + (0.6,) * 4})
+    places, points = contradicting()
+    places = places.model_copy(update={"missed": (0.02,) * 4 + (0.6,) * 4})
     where, reach = expect(places, points)
     outside = np.linalg.norm(points - where, axis=1) > reach
     assert outside.tolist() == [False] * 4 + [True] * 4

@@ -189,5 +189,5 @@ def test_an_error_in_making_is_raised_where_it_is_wanted() -> None:
         next(made)
     made = made_ahead(make, 5, torch.device("cpu"))
     assert next(made) == 3
-    made.close()  # type: ignore[attr-defined]
+    made.close()
     assert not [one for one in threading.enumerate() if one.name.startswith("sarnn-ahead")]
