@@ -206,13 +206,20 @@ class Health(_Part):
     errors: dict[str, Quantiles] = Field(description="by term; see `health_terms`")
 
 
+#: `Places.deviation` of a point of which first images tell nothing.
+ANYWHERE_DEVIATION = 1.0
+
+
 class Places(_Part):
     """Where an episode's first images let expect each of the K attention points of all cameras, by
     C numbers z that differ between episodes; see `policy.expectation`. Shares of the image."""
 
     mean: tuple[Vector, Vector] = Field(description="x and y of K points where z is 0")
     slope: tuple[tuple[Vector, Vector], ...] = Field(description="the same per unit of each z")
-    deviation: Vector = Field(description="of a point that has found its thing")
+    deviation: Vector = Field(
+        description="of a point that has found its thing; 1 where first images do not tell it, "
+        "as its thing comes later"
+    )
     missed: Vector = Field(description="share of the episodes in which it had not")
     missed_at: tuple[tuple[tuple[float, float], ...], ...] = Field(
         description="where it was then, per point"

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import PolicyError
-from sarnn_ros.model import MAX_GATED_SHARE, UNSEEN_STRENGTH
+from sarnn_ros.model import ANYWHERE, MAX_GATED_SHARE, UNSEEN_STRENGTH
 from sarnn_ros.policy.backends import (
     Array,
     Backend,
@@ -28,7 +28,12 @@ from sarnn_ros.policy.backends import (
     make_backend,
     open_gate,
 )
-from sarnn_ros.policy.directory import PolicyConfig, load_config, recurrent_shapes
+from sarnn_ros.policy.directory import (
+    ANYWHERE_DEVIATION,
+    PolicyConfig,
+    load_config,
+    recurrent_shapes,
+)
 from sarnn_ros.policy.expectation import Expectation
 from sarnn_ros.policy.reference import load_references
 from sarnn_ros.spec import Spec
@@ -280,6 +285,7 @@ def _reach(config: PolicyConfig, gate: Gate) -> Array:
         return gate[1] if gate else np.empty(0, np.float32)
     errors = [config.health.errors[f"points:{one.name}"].p99 for one in config.spec.cameras]
     reach = np.maximum(REACH_FACTOR * np.concatenate(errors), MIN_REACH)
+    reach[np.array(config.places.deviation) >= ANYWHERE_DEVIATION] = ANYWHERE
     return reach.astype(np.float32)[None]
 
 

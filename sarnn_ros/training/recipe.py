@@ -100,6 +100,7 @@ class Plan:
     :param mixup: chance that a sequence is a mixture.
     :param whole: the report on the whole images, by which a crop was chosen or not; None of a
         dataset that was not read by `prepare`.
+    :param uncropped: gives the plan of the whole images, if a camera is cropped.
     :param before: the policy to go on from.
     :param why_anew: why it is not gone on from the policy that was given; empty if it is.
     """
@@ -111,6 +112,7 @@ class Plan:
     mix_neighbours: bool
     mixup: float
     whole: DatasetReport | None = None
+    uncropped: Callable[[], Plan] | None = None
     before: rounds.Before | None = None
     why_anew: str = ""
 
@@ -160,7 +162,13 @@ def prepare(
         before_crop(whole, dataset)
         dataset = read(closer, displacements=dataset.displacements)
     if before is None:
-        return replace(decide(dataset, config), whole=whole)
+
+        def uncropped() -> Plan:
+            again = read(spec, displacements=dataset.displacements)
+            return replace(decide(again, config), whole=whole)
+
+        plan = replace(decide(dataset, config), whole=whole)
+        return replace(plan, uncropped=uncropped) if plan.cropped else plan
     if not why_anew:
         dataset = rounds.as_before(dataset, before, validation, config.seed)
     plan = replace(decide(dataset, config), whole=whole)

@@ -29,7 +29,7 @@ from sarnn_ros.policy.envelope import envelope_from_dataset
 from sarnn_ros.policy.export import export_policy
 from sarnn_ros.policy.health import reference as health_reference
 from sarnn_ros.policy.reference import references_from_dataset
-from sarnn_ros.training.checkpoint import describe_data, load_checkpoint, save_checkpoint
+from sarnn_ros.training.checkpoint import describe_data, is_of, load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.evaluate import rms
 from sarnn_ros.training.explained import TRAJECTORY_SAMPLES, explained_variance, stretch
@@ -185,6 +185,11 @@ def start(plan: Plan, warn: Warn) -> Trainer:
     trainer = make_trainer(plan)
     if plan.config.attention == "search":
         trainer.search_attention(warn)
+        if trainer.left and plan.uncropped is not None:
+            warn("something comes late, maybe outside of the crops: whole images are searched")
+            whole = make_trainer(plan.uncropped())
+            whole.search_attention(warn)
+            return whole if whole.left < trainer.left else trainer
     return trainer
 
 
@@ -210,6 +215,9 @@ def train(
     config, checkpoint = plan.config, checkpoint_path(out)
     saved = started = time.monotonic()
     cpu_started = time.process_time()
+    if resume and plan.uncropped is not None:
+        whole = plan.uncropped()
+        plan = whole if is_of(checkpoint, whole.dataset) else plan
     trainer = make_trainer(plan) if resume else start(plan, warn)
     progress = _resume(trainer, checkpoint, warn) if resume else Progress()
     make_run_directory(out)
@@ -308,6 +316,7 @@ def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn) -> None
             "validation": [dataset.episodes[row].name for row in dataset.validation],
         },
         "searched": trainer.searched is not None,
+        "late": trainer.late,
         "before": before and before.about,
         "aligned": {
             f"{one.camera}: {one.text}": one.found.matrix.tolist()

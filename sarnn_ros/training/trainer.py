@@ -43,6 +43,7 @@ from sarnn_ros.training.batches import Batch, Batches, RecurrentBatch
 from sarnn_ros.training.chunks import made_ahead, map_chunks, sum_chunks
 from sarnn_ros.training.expected_places import fit_places, tell
 from sarnn_ros.training.explained import (
+    Array,
     Starts,
     explained_share,
     explained_variance,
@@ -57,6 +58,7 @@ from sarnn_ros.training.explained import (
 )
 from sarnn_ros.training.footprint import Fits
 from sarnn_ros.training.hold_units import MAX_HOLD_UNITS, make_hold_units
+from sarnn_ros.training.late_points import beside, moments
 from sarnn_ros.training.machine import flush_subnormals
 from sarnn_ros.training.points import PointScale
 from sarnn_ros.training.recipe import RECIPE, Plan
@@ -284,6 +286,10 @@ class Trainer:
         #: What the attention that was searched for explains, and with episodes exchanged, by
         #: cross-validation; None if it is trained.
         self.searched: tuple[float, float] | None = None
+        #: Numbers of the points that follow what comes late, and what is left without it, see
+        #: `attention_search.Searched`.
+        self.late: tuple[int, ...] = ()
+        self.left = 0.0
         self.optimizer = torch.optim.Adam(
             model.parameters(), lr=config.learning_rate, eps=ADAM_EPS, fused=True
         )
@@ -416,9 +422,10 @@ class Trainer:
                 f"{', and no points are remembered' if self.config.point_memory else ''}"
             )
             return
-        self.searched = search_attention(
+        *searched, self.late, self.left = search_attention(
             self.model, self.training, self.config, self.generator, say
         )
+        self.searched = searched[0], searched[1]
         self.freeze_attention()
 
     @flush_subnormals()
@@ -441,6 +448,7 @@ class Trainer:
             if share < RECIPE.min_explained:
                 return f"the attention explains {share:.2f} of how the new demonstrations differ"
         self.searched = left_out_explained(found, wanted, starts)
+        self.late = tuple(before.config.training["late"])
         renormalise(model, before.normaliser, self.plan.dataset.normaliser)
         self.model.load_state_dict(model.state_dict())
         self.scale = self._scale_of_points()
@@ -472,8 +480,9 @@ class Trainer:
             points[shown, torch.minimum(torch.full_like(steps, tick), steps - 1)]
             for tick in early_ticks(data)
         ]
+        late = self._late_columns()
         # Where the robot itself is at a moment is no difference between episodes.
-        first = [(one - one.mean(0)).double().cpu().numpy() for one in early]
+        first = [((one - one.mean(0)) * ~late).double().cpu().numpy() for one in early]
         wanted = rows(data.unpad(data.targets[:, :-1]))
         states = data.first_states()
         starts = Starts(states)(states)
@@ -482,8 +491,31 @@ class Trainer:
             wanted = wanted - told_by(starts, wanted, starts)[0]
         told = np.concatenate(first)
         slope = ridge_slope(told, np.tile(wanted, (len(early), 1)), SCALE_RIDGE)
-        parts = (torch.from_numpy(part).to(points.device) for part in (told, slope))
-        return PointScale.of(points[data.steps()], *parts)
+        groups = [(told, slope)]
+        if self.late:
+            groups.append(self._told_later(points[shown], late))
+        parts = [[torch.from_numpy(part).to(points.device) for part in one] for one in groups]
+        return PointScale.of(points[data.steps()], *((one[0], one[1]) for one in parts))
+
+    def _late_columns(self) -> Tensor:
+        """Which coordinates are those of points that follow what comes late, bool (P,)."""
+        late = torch.zeros(self.model.point_dim // 2, dtype=torch.bool, device=self.device)
+        late[list(self.late)] = True
+        return late.repeat_interleave(2)
+
+    def _told_later(self, points: Tensor, late: Tensor) -> tuple[Array, Array]:
+        """Late points (S * E, P) of the demonstrations at several moments, beside what is known
+        then, and the slope (P, R) of the regression of the rest of the trajectories on them.
+
+        :param points: of the demonstrations, (E, T - 1, P).
+        :param late: columns, bool (P,).
+        """
+        values = points.double().cpu().numpy()
+        episodes = np.arange(len(values))
+        found = moments(self.training, episodes, values[:, 0])
+        then = np.stack([values[episodes, one.ticks.cpu().numpy()] for one in found])
+        then, rests = beside(then * late.cpu().numpy(), found)
+        return then, ridge_slope(then, rests, SCALE_RIDGE)
 
     def final_model(self) -> SARNN:
         """What should be deployed: the scale of the points folded into the recurrent weights."""
@@ -566,7 +598,7 @@ class Trainer:
         starts = Starts(states)(states)
         told = tell(trajectories(data.unpad(data.targets[:, :-1])), starts, self.device)
         cells = float(feature_size(model.im_size[1], model.stride))
-        return fit_places(points.reshape(len(points), -1, 2), told, cells)
+        return fit_places(points.reshape(len(points), -1, 2), told, cells, self.late)
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
         """Points (E, T - 1, P) of every clean frame that has a next one, and, where the model
@@ -641,6 +673,7 @@ class Trainer:
             "generator": self.generator.get_state(),
             "points": self.points,
             "searched": self.searched,
+            "late": self.late,
             "scale": None if self.scale is None else tuple(self.scale),
         }
 
@@ -654,6 +687,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.searched = state["searched"]
+        self.late = state["late"]
         if state["points"] is not None:
             self.points = state["points"].to(self.device)
         if state["scale"] is not None:

@@ -1,0 +1,61 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Fetch's tasks, but what matters comes late: nothing in the first images shows it.
+
+`PickAndPlace`: the goal is shown when the gripper is at the block. `Push`: the block lies under a
+cover, at which the gripper waits, until it is taken away.
+
+    .venv-tasks/bin/python -m benchmark.tasks --tasks benchmark.tasks.late:PickAndPlace
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.tasks import fetch
+from benchmark.tasks.task import Array, Image
+
+
+class Late(fetch.Fetch):
+    """Mixed in before a task: what is `late` is not drawn before the tick `shown`."""
+
+    shown: int
+    late: tuple[str, ...]
+
+    def reset(self, seed: int) -> None:
+        super().reset(seed)
+        self._tick = 0
+        self._hidden = False
+
+    def step(self, command: Array) -> None:
+        super().step(command)
+        self._tick += 1
+
+    def hide(self) -> None:
+        self._hidden = True
+        super().hide()
+
+    def images(self) -> dict[str, Image]:
+        if not self._hidden:
+            shown = float(self._tick >= self.shown)
+            if "block" in self.late:
+                self._model.geom_rgba[self._model.geom("object0").id, 3] = shown
+            if "goal" in self.late:
+                self._model.site("target0").rgba[3] = shown * self._goal_colour[3]
+        return super().images()
+
+
+class PickAndPlace(Late, fetch.PickAndPlace):
+    name = "fetch_pick_and_place_late"
+    shown, late = 16, ("goal",)
+
+
+class Push(Late, fetch.Push):
+    name = "fetch_push_late"
+    ticks = 60
+    shown, late = 10, ("block",)
+
+    def _waypoints(self) -> Sequence[tuple[int, Array, float]]:
+        first, *others = super()._waypoints()
+        up, position, opening = first
+        return [first, (up + 6, position, opening), *((at + 8, *rest) for at, *rest in others)]
