@@ -72,7 +72,9 @@ def moments(data: Sequences, episodes: NDArray[np.int64], first: Array) -> list[
     states = data.first_states()[episodes]
     starts = Starts(states)(states)
     whole = np.stack([stretch(one, REGRESSION_SAMPLES) for one in targets])
-    told = _components(left_out_predictions(first, whole, starts)[0][0])
+    predicted, base = left_out_predictions(first, whole, starts)
+    # Without the mean of the others, which tells what they sum up to with the one left out.
+    told = _components(predicted[0] - base)
     found = []
     for share in MOMENTS:
         ticks = [round(share * (len(one) - 1)) for one in targets]

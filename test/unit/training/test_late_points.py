@@ -1,0 +1,75 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""The square that decides what the arm does is shown only after the episode has begun."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from reaching import config, reach
+
+from sarnn_ros.training import attention_search
+from sarnn_ros.training.late_points import MIN_LEFT, moments, share_left
+from sarnn_ros.training.recipe import decide
+from sarnn_ros.training.run import make_trainer
+from sarnn_ros.training.trainer import Trainer
+
+SHOWN = 4
+
+
+@pytest.fixture(autouse=True)
+def _few_exemplars(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention_search, "EXEMPLARS", 32)
+
+
+def searched(shown: int, *, permuted: bool = False) -> tuple[Trainer, list[str]]:
+    data = reach(50, shown=shown, permuted=permuted)
+    trainer = make_trainer(decide(data, config(k_dim=6)))
+    said: list[str] = []
+    trainer.search_attention(said.append)
+    return trainer, said
+
+
+def late_places(trainer: Trainer, tick: int) -> NDArray[np.float64]:
+    """Correlation of each late point's place at a tick with the square's, by axis."""
+    data = trainer.training
+    rows = torch.arange(len(data))
+    points = trainer.encode(
+        data, torch.stack([rows, torch.full_like(rows, tick)], 1), trainer.model
+    )
+    points = points.reshape(len(data), -1, 2)[:, list(trainer.late)].double().numpy()
+    goals = data.targets[rows, data.lengths - 1].double().numpy()
+    return np.array(
+        [
+            [np.corrcoef(points[:, point, axis], goals[:, axis])[0, 1] for axis in (0, 1)]
+            for point in range(points.shape[1])
+        ]
+    )
+
+
+def test_what_is_shown_later_is_found_later() -> None:
+    trainer, said = searched(SHOWN)
+    assert trainer.searched is not None and trainer.searched[0] < 0.3
+    assert set(trainer.late) == {10, 11}, "the last ones of the camera that shows the square"
+    assert late_places(trainer, SHOWN).min() > 0.9
+    assert abs(late_places(trainer, 0)).max() < 0.6
+    assert "later images" in said[-1] and "nothing" not in said[-1]
+
+
+@pytest.mark.parametrize(("shown", "permuted"), [(0, False), (SHOWN, True)])
+def test_otherwise_no_point_is_given_away(shown: int, permuted: bool) -> None:
+    """What first images show is not looked for, and what decides nothing is not found."""
+    trainer, said = searched(shown, permuted=permuted)
+    assert trainer.late == ()
+    assert ("nothing" in said[-1]) == permuted
+
+
+def test_how_much_is_left_is_that_of_an_episode_left_out() -> None:
+    trainer, _ = searched(SHOWN)
+    rows = np.arange(int(trainer.training.demonstrations.sum()))
+    nothing, goals = np.zeros((len(rows), 1)), trainer.training.targets[:, -2].double().numpy()
+    left = share_left(moments(trainer.training, rows, nothing))
+    assert left > MIN_LEFT
+    assert share_left(moments(trainer.training, rows, goals)) < 0.2 * left
