@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fetch's tasks, but what matters comes late: nothing in the first images shows it.
 
-`PickAndPlace`: the goal is shown when the gripper is at the block. `Push`: the block lies under a
-cover, at which the gripper waits, until it is taken away.
+`PickAndPlace`: the goal is shown when the gripper is at the block. `PickAndPlaceMoved`: then it
+is put elsewhere. `Push`: the block is shown after a while, for which the gripper waits.
 
     .venv-tasks/bin/python -m benchmark.tasks --tasks benchmark.tasks.late:PickAndPlace
 """
@@ -20,7 +20,7 @@ class Late(fetch.Fetch):
     """Mixed in before a task: what is `late` is not drawn before the tick `shown`."""
 
     shown: int
-    late: tuple[str, ...]
+    late: str
 
     def reset(self, seed: int) -> None:
         super().reset(seed)
@@ -37,23 +37,42 @@ class Late(fetch.Fetch):
 
     def images(self) -> dict[str, Image]:
         if not self._hidden:
-            shown = float(self._tick >= self.shown)
-            if "block" in self.late:
-                self._model.geom_rgba[self._model.geom("object0").id, 3] = shown
-            if "goal" in self.late:
-                self._model.site("target0").rgba[3] = shown * self._goal_colour[3]
+            seen = self._tick >= self.shown
+            self.show(goal=seen or self.late != "goal", block=seen or self.late != "block")
         return super().images()
 
 
 class PickAndPlace(Late, fetch.PickAndPlace):
     name = "fetch_pick_and_place_late"
-    shown, late = 16, ("goal",)
+    shown, late = 16, "goal"
+
+
+class PickAndPlaceMoved(fetch.PickAndPlace):
+    """The first goal, anywhere, does not count."""
+
+    name = "fetch_pick_and_place_moved"
+    moved = 16
+
+    def reset(self, seed: int) -> None:
+        super().reset(seed)
+        self._tick = 0
+        self._goal = self._env.goal.copy()
+        self._env.goal = self._env._sample_goal()
+
+    def step(self, command: Array) -> None:
+        self._tick += 1
+        if self._tick == self.moved:
+            self._env.goal = self._goal.copy()
+        super().step(command)
+
+    def _positions(self) -> tuple[Array, Array]:
+        return super()._positions()[0], self._goal
 
 
 class Push(Late, fetch.Push):
     name = "fetch_push_late"
     ticks = 60
-    shown, late = 10, ("block",)
+    shown, late = 10, "block"
 
     def _waypoints(self) -> Sequence[tuple[int, Array, float]]:
         first, *others = super()._waypoints()
