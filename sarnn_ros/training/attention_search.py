@@ -54,7 +54,6 @@ from sarnn_ros.training.explained import (
 )
 from sarnn_ros.training.late_points import (
     MAX_LATE_SHARE,
-    MIN_LEFT,
     Moment,
     choose_late,
     moments,
@@ -579,7 +578,7 @@ def search_attention(
     first = model.encode(sets[0]).double().cpu().numpy()
     late_moments = moments(data, numbers, first)
     left = share_left(late_moments)
-    if left < MIN_LEFT:
+    if left < RECIPE.min_left_for_late_points:
         return Searched(*best[:2])
     del sets
     late, left_after = _search_late(model, data, usable, late_moments, exemplars, generator)

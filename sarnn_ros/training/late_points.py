@@ -35,10 +35,6 @@ from sarnn_ros.training.sequences import Sequences
 MOMENTS = tuple(np.linspace(0.1, 0.9, 9))
 #: Of what first images tell, as many components as tell this share of it.
 COMPONENT_SHARE = 0.98
-#: Nothing is looked for if less is left, of how the rests of the trajectories differ.
-MIN_LEFT = 0.1
-#: A late point must explain so much more of how they differ.
-MIN_GAIN = 0.03
 #: Share of a camera's points that may be late ones.
 MAX_LATE_SHARE = 1 / 3
 
@@ -117,7 +113,7 @@ def choose_late(points: Tensor, found: Sequence[Moment], most: int) -> tuple[lis
         costs = np.sum([one.total * one.unexplained()[0] for one in parts], 0)
         costs[chosen] = np.inf
         best = int(np.argmin(costs))
-        if left - costs[best] < MIN_GAIN * total:
+        if left - costs[best] < RECIPE.min_gain_of_late_point * total:
             break
         left = float(costs[best])
         chosen.append(best)

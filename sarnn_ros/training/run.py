@@ -391,7 +391,8 @@ def _diagnose(trainer: Trainer, model: SARNN, warn: Warn) -> dict[str, Any]:
         f"root mean square error of its free run on the {held_out} episodes, and in brackets of "
         f"the mean demonstration: {told}; compare it with what the task allows"
     )
-    if min(1.0 if one is None else one for one in (points, done)) < RECIPE.min_explained:
+    first = 1.0 if points is None or trainer.late else points
+    if min(first, 1.0 if done is None else done) < RECIPE.min_explained:
         warn(
             f"less than {RECIPE.min_explained:g}: the policy may not see what it needs "
             "(docs/explanation/attention.md)"

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from reaching import config, reach
 
 from sarnn_ros.training import attention_search
-from sarnn_ros.training.late_points import MIN_LEFT, moments, share_left
-from sarnn_ros.training.recipe import decide
+from sarnn_ros.training.late_points import moments, share_left
+from sarnn_ros.training.recipe import RECIPE, decide
 from sarnn_ros.training.run import make_trainer
 from sarnn_ros.training.trainer import Trainer
 
@@ -71,5 +71,5 @@ def test_how_much_is_left_is_that_of_an_episode_left_out() -> None:
     rows = np.arange(int(trainer.training.demonstrations.sum()))
     nothing, goals = np.zeros((len(rows), 1)), trainer.training.targets[:, -2].double().numpy()
     left = share_left(moments(trainer.training, rows, nothing))
-    assert left > MIN_LEFT
+    assert left > RECIPE.min_left_for_late_points
     assert share_left(moments(trainer.training, rows, goals)) < 0.2 * left
