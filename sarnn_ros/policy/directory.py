@@ -224,6 +224,9 @@ class Places(_Part):
     missed_at: tuple[tuple[tuple[float, float], ...], ...] = Field(
         description="where it was then, per point"
     )
+    cost: tuple[float, float] = Field(
+        description="how badly the demonstrations' points fit, median and 95th percentile"
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> Places:
@@ -283,7 +286,7 @@ class PolicyConfig(_Part):
         default=None, description="how large prediction errors are where all is well"
     )
     places: Places | None = Field(
-        default=None, description="where points are expected; only with point_memory"
+        default=None, description="where points are expected; none where attention was trained"
     )
     references: dict[str, CameraReference] = Field(
         default_factory=dict, description="by camera; none where the pictures tell no place"
@@ -317,9 +320,9 @@ class PolicyConfig(_Part):
             if terms != (wanted := health_terms(self.model, self.spec)):
                 problems.append(f"health.errors is for {terms}, the spec asks for {wanted}")
         if self.places:
-            count, gated = len(self.places.missed), gate_shapes(self.model).get("reach", 0)
-            if count != gated:
-                problems.append(f"places is of {count} points, the model gates {gated}")
+            count, points = len(self.places.missed), self.model.k_dim * len(sizes)
+            if count != points:
+                problems.append(f"places is of {count} points, the model has {points}")
         if unknown := sorted(set(self.references) - names):
             problems.append(f"references has {unknown}, which are no cameras of the spec")
         for name in self.files:

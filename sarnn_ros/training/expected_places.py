@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sarnn_ros.policy.directory import ANYWHERE_DEVIATION, Places
+from sarnn_ros.policy.expectation import Expectation
 from sarnn_ros.training.explained import Array, told_by
 from sarnn_ros.training.recipe import RECIPE
 
@@ -124,14 +125,11 @@ def fit_places(points: Tensor, told: Told, cells: float, late: Sequence[int] = (
     missed = ((off > MAX_MISS).sum(0) + 1) / (len(points) + 2)
     astray = (off > MAX_MISS).T
     deviation = torch.sqrt(squares + MIN_DEVIATION**2) / cells
-    late = list(late)
-    slope[..., late], astray[late] = 0, False
-    deviation[late], missed[late] = (
-        ANYWHERE_DEVIATION,
-        missed.new_tensor(len(points) + 1) / (len(points) + 2),
-    )
+    comes_late = list(late)
+    slope[..., comes_late], astray[comes_late] = 0, False
+    deviation[comes_late], missed[comes_late] = ANYWHERE_DEVIATION, missed.new_tensor(0.99)
     rows: Any = slope.double().cpu().tolist()
-    return Places(
+    fitted = Places(
         mean=rows[0],
         slope=rows[1:],
         deviation=tuple(deviation.tolist()),
@@ -140,7 +138,11 @@ def fit_places(points: Tensor, told: Told, cells: float, late: Sequence[int] = (
             tuple((x, y) for x, y in points[which, point].tolist())
             for point, which in enumerate(astray)
         ),
+        cost=(0.0, 0.0),
     )
+    costs = [Expectation(fitted, one).cost for one in points.double().cpu().numpy()]
+    median, high = np.quantile(costs, (0.5, 0.95)).tolist()
+    return fitted.model_copy(update={"cost": (median, high)})
 
 
 def as_expected(places: Tensor, expected: Tensor) -> Tensor:

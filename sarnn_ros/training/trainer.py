@@ -589,8 +589,8 @@ class Trainer:
         return points
 
     def expected_places(self, model: SARNN) -> Places | None:
-        """Of a network with `point_memory`, where first images let expect each point."""
-        if not model.point_memory:
+        """Where first images let expect each point; None if the attention was trained."""
+        if self.scale is None:
             return None
         data = self.training
         points = torch.from_numpy(self._first_points(data, model)).float().to(self.device)

@@ -25,6 +25,7 @@ def make_places(slope: np.ndarray, missed: float = 0.05) -> Places:
         deviation=(DEVIATION,) * count,
         missed=(missed,) * count,
         missed_at=((),) * count,
+        cost=(0.0, 5.0),
     )
 
 
