@@ -124,12 +124,17 @@ class Batches:
         )
 
     def draw_recurrent(
-        self, count: int, points: Tensor, deviation: Tensor | None = None
+        self,
+        count: int,
+        points: Tensor,
+        deviation: Tensor | None = None,
+        live: Tensor | None = None,
     ) -> RecurrentBatch:
         """`count` episodes for an update of the recurrent part alone.
 
         :param points: of all episodes, (E, T - 1, P).
         :param deviation: of each point, (P,); None: they get no noise.
+        :param live: which coordinates never stay as they were, bool (P,); None: no one.
         """
         data = self._data
         episodes = self._permutation(len(data))[:count]
@@ -139,7 +144,8 @@ class Batches:
         moving = data.lengths[episodes]
         wanted, joints, targets, learnt = self._padded([*parts, self._learnt[episodes]], moving)
         seen = wanted if deviation is None else self._noisy_points(wanted, deviation)
-        seen = self._held(seen, moving)
+        held = self._held(seen, moving)
+        seen = held if live is None else torch.where(live, seen, held)
         return RecurrentBatch(seen, wanted, self._noisy_joints(joints), targets, learnt)
 
     def _mixed(self, episodes: Tensor, points: Tensor) -> list[Tensor]:

@@ -365,7 +365,10 @@ class Trainer:
         """
         assert self.points is not None
         deviation = None if self.scale is None else self.scale.deviation
-        return self.batches.draw_recurrent(self.config.batch_size, self.points, deviation)
+        live = None
+        if self.late:  # until its thing has come, a point that stays tells nothing
+            live = self._late_columns().repeat(self.points.shape[-1] // self.model.point_dim)
+        return self.batches.draw_recurrent(self.config.batch_size, self.points, deviation, live)
 
     @flush_subnormals()
     def update_recurrent(self, batch: RecurrentBatch) -> Tensor:
