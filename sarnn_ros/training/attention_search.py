@@ -54,6 +54,7 @@ from sarnn_ros.training.explained import (
 )
 from sarnn_ros.training.late_points import (
     MAX_LATE_SHARE,
+    Late,
     Moment,
     choose_late,
     moments,
@@ -118,13 +119,13 @@ class Searched(NamedTuple):
     """What a search has found.
 
     :ivar explains: see `cross_validate`; and `permuted`.
-    :ivar late: numbers of the points that follow what comes late, of all cameras'.
+    :ivar late: the points that follow what comes late.
     :ivar left: see `late_points.share_left`, if it is much.
     """
 
     explains: float
     permuted: float
-    late: tuple[int, ...] = ()
+    late: Late = Late()
     left: float = 0.0
 
 
@@ -582,7 +583,7 @@ def search_attention(
         return Searched(*best[:2])
     del sets
     late, left_after = _search_late(model, data, usable, late_moments, exemplars, generator)
-    explained = "nothing" if not late else f"{left - left_after:.2f}"
+    explained = "nothing" if not late.points else f"{left - left_after:.2f}"
     say(
         f"the first images and where the robot is leave {left:.2f} of how episodes differ; "
         f"of it points that were looked for in later images explain {explained}"
@@ -597,19 +598,20 @@ def _search_late(
     found: Sequence[Moment],
     exemplars: int,
     generator: torch.Generator,
-) -> tuple[tuple[int, ...], float]:
-    """Make the last of each camera's points follow what comes late, where any do.
+) -> tuple[Late, float]:
+    """Make the last of each camera's points follow what comes late, where any do; and what is left
+    then.
 
     :param episodes: numbers (E,) of those that the moments are of.
-    :returns: the numbers of these points among those of all cameras, and what is left then.
     """
     most = round(MAX_LATE_SHARE * model.k_dim)
     late: list[int] = []
+    since = 1.0
     left = share_left(found)
     for camera, branch in enumerate(model.branches):
         sets = [data.scaled_frames(episodes, one.ticks)[camera] for one in found]
         candidates = make_late_candidates(branch, sets, exemplars, generator)
-        chosen, left_after = choose_late(candidates.points, found, most)
+        chosen, left_after, untold = choose_late(candidates.points, found, most)
         if not chosen:
             continue
         chosen = _with_alike(candidates.points, chosen, most)
@@ -618,8 +620,8 @@ def _search_late(
         last.bias[-most:] = candidates.bias[chosen]
         end = (camera + 1) * model.k_dim
         late += range(end - most, end)
-        left = min(left, left_after)
-    return tuple(late), left
+        left, since = min(left, left_after), min(since, untold)
+    return Late(tuple(late), since), left
 
 
 def cross_validate(

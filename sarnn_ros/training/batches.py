@@ -128,13 +128,14 @@ class Batches:
         count: int,
         points: Tensor,
         deviation: Tensor | None = None,
-        live: Tensor | None = None,
+        late: tuple[Tensor, float] | None = None,
     ) -> RecurrentBatch:
         """`count` episodes for an update of the recurrent part alone.
 
         :param points: of all episodes, (E, T - 1, P).
         :param deviation: of each point, (P,); None: they get no noise.
-        :param live: which coordinates never stay as they were, bool (P,); None: no one.
+        :param late: which coordinates are of points that tell something late, bool (P,), and the
+            share of an episode up to which they tell nothing; None: no one.
         """
         data = self._data
         episodes = self._permutation(len(data))[:count]
@@ -145,7 +146,7 @@ class Batches:
         wanted, joints, targets, learnt = self._padded([*parts, self._learnt[episodes]], moving)
         seen = wanted if deviation is None else self._noisy_points(wanted, deviation)
         held = self._held(seen, moving)
-        seen = held if live is None else torch.where(live, seen, held)
+        seen = held if late is None else self._late(seen, held, moving, *late)
         return RecurrentBatch(seen, wanted, self._noisy_joints(joints), targets, learnt)
 
     def _mixed(self, episodes: Tensor, points: Tensor) -> list[Tensor]:
@@ -240,6 +241,19 @@ class Batches:
         last = last.where(held, torch.full_like(last, ticks))
         shown = torch.minimum(torch.arange(ticks, device=points.device), last[:, None])
         return points.gather(1, shown[..., None].expand_as(points))
+
+    def _late(
+        self, points: Tensor, held: Tensor, lengths: Tensor, late: Tensor, since: float
+    ) -> Tensor:
+        """Points (B, T, P), of which some tell something late.
+
+        These do not stay, as before their thing has come that would tell nothing. And until then
+        each sequence has those of another one, or it would be told by them from the others.
+        """
+        ticks = torch.arange(points.shape[1], device=points.device)
+        untold = (ticks < since * lengths[:, None]).unsqueeze(-1)
+        other = points[self._permutation(len(points))]
+        return torch.where(late, torch.where(untold, other, points), held)
 
     def _padded(self, parts: Sequence[Tensor], lengths: Tensor) -> list[Tensor]:
         """Sequences (B, T - 1, …) of which the last step is repeated after the end. At the robot a

@@ -35,8 +35,21 @@ from sarnn_ros.training.sequences import Sequences
 MOMENTS = tuple(np.linspace(0.1, 0.9, 9))
 #: Of what first images tell, as many components as tell this share of it.
 COMPONENT_SHARE = 0.98
+#: A moment's points tell something if they leave no more than this share.
+MAX_UNTOLD = 0.8
 #: Share of a camera's points that may be late ones.
 MAX_LATE_SHARE = 1 / 3
+
+
+class Late(NamedTuple):
+    """Points that follow what comes late.
+
+    :ivar points: their numbers among those of all cameras.
+    :ivar since: share of an episode up to which they tell nothing.
+    """
+
+    points: tuple[int, ...] = ()
+    since: float = 1.0
 
 
 class Moment(NamedTuple):
@@ -99,15 +112,18 @@ def share_left(found: Sequence[Moment]) -> float:
     return sum(one.left for one in parts) / sum(one.total for one in parts)
 
 
-def choose_late(points: Tensor, found: Sequence[Moment], most: int) -> tuple[list[int], float]:
-    """Up to `most` candidates, each the one that explains most of what is left then, and what
-    share is left after all.
+def choose_late(
+    points: Tensor, found: Sequence[Moment], most: int
+) -> tuple[list[int], float, float]:
+    """Up to `most` candidates, each the one that explains most of what is left then; what share is
+    left after all; and up to when they tell nothing.
 
     :param points: of M candidates at each of the moments, (S, E, M, 2).
     """
     moved = points.double().cpu().permute(0, 2, 1, 3).numpy()  # (S, M, E, 2)
     parts = [one.regressions(at) for one, at in zip(found, moved, strict=True)]
-    total, left = sum(one.total for one in parts), sum(one.left for one in parts)
+    total, before = sum(one.total for one in parts), [one.left for one in parts]
+    left = sum(before)
     chosen: list[int] = []
     while len(chosen) < most:
         costs = np.sum([one.total * one.unexplained()[0] for one in parts], 0)
@@ -119,7 +135,9 @@ def choose_late(points: Tensor, found: Sequence[Moment], most: int) -> tuple[lis
         chosen.append(best)
         for one in parts:
             one.add(best)
-    return chosen, left / total
+    tell = [one.left < MAX_UNTOLD * then for one, then in zip(parts, before, strict=True)]
+    first = tell.index(True) if True in tell else len(tell)
+    return chosen, left / total, 0.0 if first == 0 else MOMENTS[first - 1]
 
 
 def beside(points: Array, found: Sequence[Moment]) -> tuple[Array, Array]:

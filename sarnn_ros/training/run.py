@@ -316,7 +316,7 @@ def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn) -> None
             "validation": [dataset.episodes[row].name for row in dataset.validation],
         },
         "searched": trainer.searched is not None,
-        "late": trainer.late,
+        "late": list(trainer.late),
         "before": before and before.about,
         "aligned": {
             f"{one.camera}: {one.text}": one.found.matrix.tolist()
@@ -391,7 +391,7 @@ def _diagnose(trainer: Trainer, model: SARNN, warn: Warn) -> dict[str, Any]:
         f"root mean square error of its free run on the {held_out} episodes, and in brackets of "
         f"the mean demonstration: {told}; compare it with what the task allows"
     )
-    first = 1.0 if points is None or trainer.late else points
+    first = 1.0 if points is None or trainer.late.points else points
     if min(first, 1.0 if done is None else done) < RECIPE.min_explained:
         warn(
             f"less than {RECIPE.min_explained:g}: the policy may not see what it needs "

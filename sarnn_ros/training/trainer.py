@@ -58,7 +58,7 @@ from sarnn_ros.training.explained import (
 )
 from sarnn_ros.training.footprint import Fits
 from sarnn_ros.training.hold_units import MAX_HOLD_UNITS, make_hold_units
-from sarnn_ros.training.late_points import beside, moments
+from sarnn_ros.training.late_points import Late, beside, moments
 from sarnn_ros.training.machine import flush_subnormals
 from sarnn_ros.training.points import PointScale
 from sarnn_ros.training.recipe import RECIPE, Plan
@@ -286,9 +286,9 @@ class Trainer:
         #: What the attention that was searched for explains, and with episodes exchanged, by
         #: cross-validation; None if it is trained.
         self.searched: tuple[float, float] | None = None
-        #: Numbers of the points that follow what comes late, and what is left without it, see
+        #: Points that follow what comes late, and what is left then; see
         #: `attention_search.Searched`.
-        self.late: tuple[int, ...] = ()
+        self.late = Late()
         self.left = 0.0
         self.optimizer = torch.optim.Adam(
             model.parameters(), lr=config.learning_rate, eps=ADAM_EPS, fused=True
@@ -365,10 +365,11 @@ class Trainer:
         """
         assert self.points is not None
         deviation = None if self.scale is None else self.scale.deviation
-        live = None
-        if self.late:  # until its thing has come, a point that stays tells nothing
-            live = self._late_columns().repeat(self.points.shape[-1] // self.model.point_dim)
-        return self.batches.draw_recurrent(self.config.batch_size, self.points, deviation, live)
+        late = None
+        if self.late.points:
+            columns = self._late_columns().repeat(self.points.shape[-1] // self.model.point_dim)
+            late = columns, self.late.since
+        return self.batches.draw_recurrent(self.config.batch_size, self.points, deviation, late)
 
     @flush_subnormals()
     def update_recurrent(self, batch: RecurrentBatch) -> Tensor:
@@ -451,7 +452,8 @@ class Trainer:
             if share < RECIPE.min_explained:
                 return f"the attention explains {share:.2f} of how the new demonstrations differ"
         self.searched = left_out_explained(found, wanted, starts)
-        self.late = tuple(before.config.training["late"])
+        points, since = before.config.training["late"]
+        self.late = Late(tuple(points), since)
         renormalise(model, before.normaliser, self.plan.dataset.normaliser)
         self.model.load_state_dict(model.state_dict())
         self.scale = self._scale_of_points()
@@ -472,7 +474,19 @@ class Trainer:
         seen = self.encode_all(self.training)
         parts = torch.split(seen, self.model.point_dim, dim=-1)
         scale, *remembered = (self._scale(points) for points in parts)
-        return scale.beside(remembered[0]) if remembered else scale
+        if not remembered:
+            return scale
+        # Where a point of what comes late, or of a camera that moves, was seen best before says
+        # nothing of where its thing is.
+        kept = torch.zeros(self.model.point_dim, dtype=torch.bool, device=self.device)
+        gone = torch.cat([kept, self._late_columns() | self._moving_columns()])
+        return scale.beside(remembered[0]).without(gone)
+
+    def _moving_columns(self) -> Tensor:
+        """Which coordinates are those of points of cameras that move, bool (P,)."""
+        dataset = self.plan.dataset
+        moving = [dataset.moves(camera) for camera in dataset.spec.cameras]
+        return torch.tensor(moving, device=self.device).repeat_interleave(2 * self.model.k_dim)
 
     def _scale(self, points: Tensor) -> PointScale:
         """What the recurrent part sees of points (E, T - 1, P), seen or remembered."""
@@ -495,7 +509,7 @@ class Trainer:
         told = np.concatenate(first)
         slope = ridge_slope(told, np.tile(wanted, (len(early), 1)), SCALE_RIDGE)
         groups = [(told, slope)]
-        if self.late:
+        if self.late.points:
             groups.append(self._told_later(points[shown], late))
         parts = [[torch.from_numpy(part).to(points.device) for part in one] for one in groups]
         return PointScale.of(points[data.steps()], *((one[0], one[1]) for one in parts))
@@ -503,7 +517,7 @@ class Trainer:
     def _late_columns(self) -> Tensor:
         """Which coordinates are those of points that follow what comes late, bool (P,)."""
         late = torch.zeros(self.model.point_dim // 2, dtype=torch.bool, device=self.device)
-        late[list(self.late)] = True
+        late[list(self.late.points)] = True
         return late.repeat_interleave(2)
 
     def _told_later(self, points: Tensor, late: Tensor) -> tuple[Array, Array]:
@@ -601,7 +615,7 @@ class Trainer:
         starts = Starts(states)(states)
         told = tell(trajectories(data.unpad(data.targets[:, :-1])), starts, self.device)
         cells = float(feature_size(model.im_size[1], model.stride))
-        return fit_places(points.reshape(len(points), -1, 2), told, cells, self.late)
+        return fit_places(points.reshape(len(points), -1, 2), told, cells, self.late.points)
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
         """Points (E, T - 1, P) of every clean frame that has a next one, and, where the model
@@ -676,7 +690,7 @@ class Trainer:
             "generator": self.generator.get_state(),
             "points": self.points,
             "searched": self.searched,
-            "late": self.late,
+            "late": tuple(self.late),
             "scale": None if self.scale is None else tuple(self.scale),
         }
 
@@ -690,7 +704,7 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.searched = state["searched"]
-        self.late = state["late"]
+        self.late = Late(*state["late"])
         if state["points"] is not None:
             self.points = state["points"].to(self.device)
         if state["scale"] is not None:

@@ -39,7 +39,7 @@ def late_places(trainer: Trainer, tick: int) -> NDArray[np.float64]:
     points = trainer.encode(
         data, torch.stack([rows, torch.full_like(rows, tick)], 1), trainer.model
     )
-    points = points.reshape(len(data), -1, 2)[:, list(trainer.late)].double().numpy()
+    points = points.reshape(len(data), -1, 2)[:, list(trainer.late.points)].double().numpy()
     goals = data.targets[rows, data.lengths - 1].double().numpy()
     return np.array(
         [
@@ -52,7 +52,7 @@ def late_places(trainer: Trainer, tick: int) -> NDArray[np.float64]:
 def test_what_is_shown_later_is_found_later() -> None:
     trainer, said = searched(SHOWN)
     assert trainer.searched is not None and trainer.searched[0] < 0.3
-    assert set(trainer.late) == {10, 11}, "the last ones of the camera that shows the square"
+    assert set(trainer.late.points) == {10, 11}, "the last ones, of the camera that shows it"
     assert late_places(trainer, SHOWN).min() > 0.9
     assert abs(late_places(trainer, 0)).max() < 0.6
     assert "later images" in said[-1] and "nothing" not in said[-1]
@@ -62,7 +62,7 @@ def test_what_is_shown_later_is_found_later() -> None:
 def test_otherwise_no_point_is_given_away(shown: int, permuted: bool) -> None:
     """What first images show is not looked for, and what decides nothing is not found."""
     trainer, said = searched(shown, permuted=permuted)
-    assert trainer.late == ()
+    assert trainer.late.points == ()
     assert ("nothing" in said[-1]) == permuted
 
 
