@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,20 @@ def test_the_policy_remembers_what_training_did(
                 np.testing.assert_allclose(kept, seen[0, tick, half:].numpy(), atol=1e-3)
     assert torch.equal(seen[:, 0, :half], seen[:, 0, half:])
     assert not torch.equal(seen[:, 4, :half], seen[:, 4, half:])
+
+
+def test_points_of_a_camera_that_moves_are_not_remembered(make_task: MakeTask) -> None:
+    """Where one was seen best before says nothing of where its thing is now."""
+    dataset = make_task(ENOUGH, sizes=TWO)
+    cameras = (dataset.spec.cameras[0], dataset.spec.cameras[1].model_copy(update={"moves": True}))
+    moving = replace(dataset, spec=dataset.spec.model_copy(update={"cameras": cameras}))
+    for one, forgotten in ((dataset, False), (moving, True)):
+        trainer = make_trainer(decide(one, small(point_memory=True)))
+        trainer.search_attention()
+        next(trainer.run(time.monotonic))
+        seen, remembered = trainer.final_model().rec.weight_ih[:, :16].tensor_split(2, 1)
+        assert bool((remembered[:, 4:] == 0).all()) is forgotten
+        assert bool(remembered[:, :4].any()) and bool(seen.any())
 
 
 @torch.no_grad()

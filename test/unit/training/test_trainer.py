@@ -426,6 +426,26 @@ def test_held_points_stay_from_a_tick_of_their_motion_on(make_task: MakeTask, pa
     assert len(last) > 2
 
 
+def test_late_points_go_on_and_are_another_episodes_until_they_tell(make_task: MakeTask) -> None:
+    trainer = make_trainer(decide(make_task(), small(mixup=0)))
+    data = trainer.training
+    episode = torch.arange(len(data))[:, None].expand(-1, data.ticks - 1)
+    ticks = torch.arange(data.ticks - 1.0).expand(len(data), -1)
+    points = torch.stack([100 * episode + ticks] * 2, -1)
+    late = torch.tensor([False, True]), 0.5
+    exchanged = 0
+    for _ in range(30):
+        batch = trainer.batches.draw_recurrent(len(data), points, late=late)
+        motion = slice(data.ticks - 1)
+        own, seen = batch.points[:, motion, 1], batch.seen[:, motion, 1]
+        told = ticks >= 0.5 * data.lengths[own[:, 0].div(100).long(), None]
+        assert torch.equal(seen[told], own[told])
+        assert torch.equal(seen % 100, ticks)  # of the same tick
+        exchanged += int((seen != own).any(1).sum())
+        assert (batch.seen[:, motion, 0] <= own).all()  # the other one is held, in half of them
+    assert exchanged > 0.5 * 30 * len(data)
+
+
 def test_sequences_go_on_at_rest_after_their_end(make_task: MakeTask) -> None:
     """A policy whose motion is over goes on running: it must hold what it has reached."""
     quiet = small(pad_after=0.5, mixup=0, joint_noise=0)
