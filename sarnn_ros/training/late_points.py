@@ -32,11 +32,14 @@ from sarnn_ros.training.recipe import RECIPE
 from sarnn_ros.training.sequences import Sequences
 
 #: When it is asked, as shares of an episode.
-MOMENTS = tuple(np.linspace(0.1, 0.9, 9))
+MOMENTS = tuple(tenth / 10 for tenth in range(1, 10))
 #: Of what first images tell, as many components as tell this share of it.
 COMPONENT_SHARE = 0.98
 #: A moment's points tell something if they leave no more than this share.
 MAX_UNTOLD = 0.8
+#: A point must explain so many times as much as the best one does by chance: of so many orders in
+#: which the episodes' images are exchanged, the mean.
+MIN_TIMES_CHANCE, ORDERS = 2.0, 4
 #: Share of a camera's points that may be late ones.
 MAX_LATE_SHARE = 1 / 3
 
@@ -121,15 +124,21 @@ def choose_late(
     :param points: of M candidates at each of the moments, (S, E, M, 2).
     """
     moved = points.double().cpu().permute(0, 2, 1, 3).numpy()  # (S, M, E, 2)
-    parts = [one.regressions(at) for one, at in zip(found, moved, strict=True)]
+    parts = _regressions(found, moved)
     total, before = sum(one.total for one in parts), [one.left for one in parts]
     left = sum(before)
+    random = np.random.default_rng(0)
+    orders = [random.permutation(moved.shape[2]) for _ in range(ORDERS)]
+    chance = left - np.mean(
+        [_costs(_regressions(found, moved[:, :, order])).min() for order in orders]
+    )
+    least = max(RECIPE.min_gain_of_late_point * total, MIN_TIMES_CHANCE * chance)
     chosen: list[int] = []
     while len(chosen) < most:
-        costs = np.sum([one.total * one.unexplained()[0] for one in parts], 0)
+        costs = _costs(parts)
         costs[chosen] = np.inf
         best = int(np.argmin(costs))
-        if left - costs[best] < RECIPE.min_gain_of_late_point * total:
+        if left - costs[best] < least:
             break
         left = float(costs[best])
         chosen.append(best)
@@ -138,6 +147,17 @@ def choose_late(
     tell = [one.left < MAX_UNTOLD * then for one, then in zip(parts, before, strict=True)]
     first = tell.index(True) if True in tell else len(tell)
     return chosen, left / total, 0.0 if first == 0 else MOMENTS[first - 1]
+
+
+def _regressions(found: Sequence[Moment], points: Array) -> list[Regressions]:
+    """At each moment, of points (S, M, E, 2)."""
+    return [one.regressions(at) for one, at in zip(found, points, strict=True)]
+
+
+def _costs(parts: Sequence[Regressions]) -> Array:
+    """What each candidate leaves at all moments together, (M,)."""
+    costs: Array = np.sum([one.total * one.unexplained()[0] for one in parts], 0)
+    return costs
 
 
 def beside(points: Array, found: Sequence[Moment]) -> tuple[Array, Array]:

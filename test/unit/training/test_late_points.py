@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from reaching import config, reach
 
-from sarnn_ros.training import attention_search
-from sarnn_ros.training.late_points import moments, share_left
+from sarnn_ros.training import attention_search, late_points
+from sarnn_ros.training.late_points import Moment, choose_late, moments, share_left
 from sarnn_ros.training.recipe import RECIPE, decide
 from sarnn_ros.training.run import make_trainer
 from sarnn_ros.training.trainer import Trainer
@@ -73,3 +73,21 @@ def test_how_much_is_left_is_that_of_an_episode_left_out() -> None:
     left = share_left(moments(trainer.training, rows, nothing))
     assert left > RECIPE.min_left_for_late_points
     assert share_left(moments(trainer.training, rows, goals)) < 0.2 * left
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_fits_by_chance_is_not_chosen(seed: int) -> None:
+    """Where the rest of a few trajectories differs by chance, some of many points fit it."""
+    rng = np.random.default_rng(seed)
+    count, wanted = 16, rng.normal(size=(16, 3))
+    ticks, known = torch.zeros(count, dtype=torch.long), np.zeros((count, 0))
+    found = [Moment(ticks, known, wanted)] * 2
+    points = np.repeat(rng.uniform(size=(1, count, 400, 2)), 2, 0)
+    chosen, left, _ = choose_late(torch.from_numpy(points), found, 4)
+    assert chosen == []
+    assert left == pytest.approx(share_left(found))
+    told = points.copy()
+    told[1, :, 7] = 0.5 + 0.1 * wanted[:, :2]  # at the second moment only
+    chosen, less, since = choose_late(torch.from_numpy(told), found, 4)
+    assert chosen[0] == 7 and less < left - 0.2
+    assert since == late_points.MOMENTS[0]
