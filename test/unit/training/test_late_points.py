@@ -79,7 +79,7 @@ def test_how_much_is_left_is_that_of_an_episode_left_out() -> None:
 def test_what_fits_by_chance_is_not_chosen(seed: int) -> None:
     """Where the rest of a few trajectories differs by chance, some of many points fit it."""
     rng = np.random.default_rng(seed)
-    count, wanted = 16, rng.normal(size=(16, 3))
+    count, wanted = 30, rng.normal(size=(30, 3))
     ticks, known = torch.zeros(count, dtype=torch.long), np.zeros((count, 0))
     found = [Moment(ticks, known, wanted)] * 2
     points = np.repeat(rng.uniform(size=(1, count, 400, 2)), 2, 0)
