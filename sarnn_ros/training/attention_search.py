@@ -120,13 +120,15 @@ class Searched(NamedTuple):
 
     :ivar explains: see `cross_validate`; and `permuted`.
     :ivar late: the points that follow what comes late.
-    :ivar left: see `late_points.share_left`, if it is much.
+    :ivar left: see `late_points.share_left`; what the first images leave.
+    :ivar gained: how much of it the late points explain.
     """
 
     explains: float
     permuted: float
     late: Late = Late()
     left: float = 0.0
+    gained: float = 0.0
 
 
 def make_candidates(
@@ -580,7 +582,7 @@ def search_attention(
     late_moments = moments(data, numbers, first)
     left = share_left(late_moments)
     if left < RECIPE.min_left_for_late_points:
-        return Searched(*best[:2])
+        return Searched(*best[:2], left=left)
     del sets
     late, left_after = _search_late(model, data, usable, late_moments, exemplars, generator)
     explained = "nothing" if not late.points else f"{left - left_after:.2f}"
@@ -588,7 +590,7 @@ def search_attention(
         f"the first images and where the robot is leave {left:.2f} of how episodes differ; "
         f"of it points that were looked for in later images explain {explained}"
     )
-    return Searched(*best[:2], late, left_after)
+    return Searched(*best[:2], late, left, left - left_after)
 
 
 def _search_late(

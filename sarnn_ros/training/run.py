@@ -185,11 +185,11 @@ def start(plan: Plan, warn: Warn) -> Trainer:
     trainer = make_trainer(plan)
     if plan.config.attention == "search":
         trainer.search_attention(warn)
-        if trainer.left and plan.uncropped is not None:
+        if trainer.left > RECIPE.min_left_for_late_points and plan.uncropped is not None:
             warn("something comes late, maybe outside of the crops: whole images are searched")
             whole = make_trainer(plan.uncropped())
             whole.search_attention(warn)
-            return whole if whole.left < trainer.left else trainer
+            return whole if whole.gained > trainer.gained else trainer
     return trainer
 
 

@@ -286,10 +286,10 @@ class Trainer:
         #: What the attention that was searched for explains, and with episodes exchanged, by
         #: cross-validation; None if it is trained.
         self.searched: tuple[float, float] | None = None
-        #: Points that follow what comes late, and what is left then; see
-        #: `attention_search.Searched`.
+        #: Points that follow what comes late, what first images leave, and how much of it these
+        #: points explain; see `attention_search.Searched`.
         self.late = Late()
-        self.left = 0.0
+        self.left = self.gained = 0.0
         self.optimizer = torch.optim.Adam(
             model.parameters(), lr=config.learning_rate, eps=ADAM_EPS, fused=True
         )
@@ -426,7 +426,7 @@ class Trainer:
                 f"{', and no points are remembered' if self.config.point_memory else ''}"
             )
             return
-        *searched, self.late, self.left = search_attention(
+        *searched, self.late, self.left, self.gained = search_attention(
             self.model, self.training, self.config, self.generator, say
         )
         self.searched = searched[0], searched[1]
