@@ -4,16 +4,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from reaching import config, reach
 
+from sarnn_ros.data.dataset import make_dataset
+from sarnn_ros.policy.directory import ANYWHERE_DEVIATION, load_config
+from sarnn_ros.policy.expectation import Expectation
 from sarnn_ros.training import attention_search, late_points
 from sarnn_ros.training.late_points import Moment, choose_late, moments, share_left
 from sarnn_ros.training.recipe import RECIPE, decide
-from sarnn_ros.training.run import make_trainer
+from sarnn_ros.training.run import make_trainer, train
 from sarnn_ros.training.trainer import Trainer
 
 SHOWN = 4
@@ -91,3 +97,33 @@ def test_what_fits_by_chance_is_not_chosen(seed: int) -> None:
     chosen, less, since = choose_late(torch.from_numpy(told), found, 4)
     assert chosen[0] == 7 and less < left - 0.2
     assert since == late_points.MOMENTS[0]
+
+
+def test_whole_images_are_searched_where_the_crop_cuts_it_off(tmp_path: Path) -> None:
+    """And a training that was stopped goes on with them."""
+    whole = reach(50, shown=SHOWN)
+    blind = [
+        replace(
+            episode,
+            images={name: np.repeat(one[:1], len(one), 0) for name, one in episode.images.items()},
+            digest=f"{episode.digest} cropped",
+        )
+        for episode in whole.episodes
+    ]
+    cropped = make_dataset(whole.spec, blind, validation=0.2, seed=0)
+    settings = config(k_dim=6, epochs=4)
+    plan = replace(decide(cropped, settings), uncropped=lambda: decide(whole, settings))
+    said: list[str] = []
+    out = tmp_path / "policy"
+    assert not train(plan, out, should_stop=lambda: True, warn=said.append).finished
+    assert any("whole images are searched" in text for text in said)
+    assert train(plan, out, resume=True).finished
+    training = load_config(out).training
+    assert training["data"] == whole.fingerprint
+    assert training["late"][0] == [10, 11]
+    places = load_config(out).places
+    assert places is not None
+    anywhere = np.array(places.deviation) >= ANYWHERE_DEVIATION
+    assert np.flatnonzero(anywhere).tolist() == [10, 11]
+    found = Expectation(places, np.random.default_rng(0).uniform(size=(12, 2)))
+    assert (found.near[anywhere] > 1.5).all(), "wherever they are, they may be"
