@@ -54,6 +54,7 @@ from sarnn_ros.training.explained import (
 )
 from sarnn_ros.training.late_points import (
     MAX_LATE_SHARE,
+    MOMENTS,
     Late,
     Moment,
     choose_late,
@@ -608,12 +609,12 @@ def _search_late(
     """
     most = round(MAX_LATE_SHARE * model.k_dim)
     late: list[int] = []
-    since = 1.0
+    first = len(found) - 1
     left = share_left(found)
     for camera, branch in enumerate(model.branches):
         sets = [data.scaled_frames(episodes, one.ticks)[camera] for one in found]
         candidates = make_late_candidates(branch, sets, exemplars, generator)
-        chosen, left_after, untold = choose_late(candidates.points, found, most)
+        chosen, left_after, tell = choose_late(candidates.points, found, most)
         if not chosen:
             continue
         chosen = _with_alike(candidates.points, chosen, most)
@@ -622,8 +623,8 @@ def _search_late(
         last.bias[-most:] = candidates.bias[chosen]
         end = (camera + 1) * model.k_dim
         late += range(end - most, end)
-        left, since = min(left, left_after), min(since, untold)
-    return Late(tuple(late), since), left
+        left, first = min(left, left_after), min(first, tell)
+    return Late(tuple(late), MOMENTS[first - 1] if first else 0.0, MOMENTS[first]), left
 
 
 def cross_validate(

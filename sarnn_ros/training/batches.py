@@ -128,14 +128,14 @@ class Batches:
         count: int,
         points: Tensor,
         deviation: Tensor | None = None,
-        late: tuple[Tensor, float] | None = None,
+        late: tuple[Tensor, float, float] | None = None,
     ) -> RecurrentBatch:
         """`count` episodes for an update of the recurrent part alone.
 
         :param points: of all episodes, (E, T - 1, P).
         :param deviation: of each point, (P,); None: they get no noise.
-        :param late: which coordinates are of points that tell something late, bool (P,), and the
-            share of an episode up to which they tell nothing; None: no one.
+        :param late: which coordinates are of points that tell something late, bool (P,), the share
+            of an episode up to which they tell nothing, and by which they do; None: no one.
         """
         data = self._data
         episodes = self._permutation(len(data))[:count]
@@ -229,31 +229,39 @@ class Batches:
             points = points + deviation * noise
         return points
 
-    def _held(self, points: Tensor, lengths: Tensor) -> Tensor:
-        """Attention points (B, T, P), held in some of the episodes (`HELD_SHARE`).
+    def _held(self, points: Tensor, lengths: Tensor, since: float = 0.0) -> Tensor:
+        """Attention points (B, T, P), held in some of the episodes (`HELD_SHARE`), not before a
+        share of each.
 
         In recorded images the hand, and what it holds, always are where the demonstration went.
         At the robot they are where the policy went. So the policy must not need to see them.
         """
         count, ticks = points.shape[:2]
-        last = (self._uniform(count) * lengths).long()
+        last = (self._uniform(count, since) * lengths).long()
         held = self._uniform(count) < HELD_SHARE
         last = last.where(held, torch.full_like(last, ticks))
         shown = torch.minimum(torch.arange(ticks, device=points.device), last[:, None])
         return points.gather(1, shown[..., None].expand_as(points))
 
     def _late(
-        self, points: Tensor, held: Tensor, lengths: Tensor, late: Tensor, since: float
+        self,
+        points: Tensor,
+        held: Tensor,
+        lengths: Tensor,
+        late: Tensor,
+        untold: float,
+        told: float,
     ) -> Tensor:
         """Points (B, T, P), of which some tell something late.
 
-        These do not stay, as before their thing has come that would tell nothing. And until then
-        each sequence has those of another one, or it would be told by them from the others.
+        These are held only after that. And as long as they tell nothing each sequence has those of
+        another one, or it would be told by them from the others.
         """
         ticks = torch.arange(points.shape[1], device=points.device)
-        untold = (ticks < since * lengths[:, None]).unsqueeze(-1)
+        early = (ticks < untold * lengths[:, None]).unsqueeze(-1)
         other = points[self._permutation(len(points))]
-        return torch.where(late, torch.where(untold, other, points), held)
+        mine = self._held(points, lengths, told)
+        return torch.where(late, torch.where(early, other, mine), held)
 
     def _padded(self, parts: Sequence[Tensor], lengths: Tensor) -> list[Tensor]:
         """Sequences (B, T - 1, …) of which the last step is repeated after the end. At the robot a

@@ -48,11 +48,12 @@ class Late(NamedTuple):
     """Points that follow what comes late.
 
     :ivar points: their numbers among those of all cameras.
-    :ivar since: share of an episode up to which they tell nothing.
+    :ivar untold: share of an episode up to which they tell nothing; `told`: by which they do.
     """
 
     points: tuple[int, ...] = ()
-    since: float = 1.0
+    untold: float = 1.0
+    told: float = 1.0
 
 
 class Moment(NamedTuple):
@@ -117,9 +118,9 @@ def share_left(found: Sequence[Moment]) -> float:
 
 def choose_late(
     points: Tensor, found: Sequence[Moment], most: int
-) -> tuple[list[int], float, float]:
+) -> tuple[list[int], float, int]:
     """Up to `most` candidates, each the one that explains most of what is left then; what share is
-    left after all; and up to when they tell nothing.
+    left after all; and the number of the first moment at which they tell something.
 
     :param points: of M candidates at each of the moments, (S, E, M, 2).
     """
@@ -145,8 +146,7 @@ def choose_late(
         for one in parts:
             one.add(best)
     tell = [one.left < MAX_UNTOLD * then for one, then in zip(parts, before, strict=True)]
-    first = tell.index(True) if True in tell else len(tell)
-    return chosen, left / total, 0.0 if first == 0 else MOMENTS[first - 1]
+    return chosen, left / total, tell.index(True) if True in tell else len(tell) - 1
 
 
 def _regressions(found: Sequence[Moment], points: Array) -> list[Regressions]:

@@ -368,7 +368,7 @@ class Trainer:
         late = None
         if self.late.points:
             columns = self._late_columns().repeat(self.points.shape[-1] // self.model.point_dim)
-            late = columns, self.late.since
+            late = columns, self.late.untold, self.late.told
         return self.batches.draw_recurrent(self.config.batch_size, self.points, deviation, late)
 
     @flush_subnormals()
@@ -452,8 +452,8 @@ class Trainer:
             if share < RECIPE.min_explained:
                 return f"the attention explains {share:.2f} of how the new demonstrations differ"
         self.searched = left_out_explained(found, wanted, starts)
-        points, since = before.config.training["late"]
-        self.late = Late(tuple(points), since)
+        points, *when = before.config.training["late"]
+        self.late = Late(tuple(points), *when)
         renormalise(model, before.normaliser, self.plan.dataset.normaliser)
         self.model.load_state_dict(model.state_dict())
         self.scale = self._scale_of_points()

@@ -16,7 +16,7 @@ from reaching import config, reach
 from sarnn_ros.data.dataset import make_dataset
 from sarnn_ros.policy.directory import ANYWHERE_DEVIATION, load_config
 from sarnn_ros.policy.expectation import Expectation
-from sarnn_ros.training import attention_search, late_points
+from sarnn_ros.training import attention_search
 from sarnn_ros.training.late_points import Moment, choose_late, moments, share_left
 from sarnn_ros.training.recipe import RECIPE, decide
 from sarnn_ros.training.run import make_trainer, train
@@ -94,9 +94,9 @@ def test_what_fits_by_chance_is_not_chosen(seed: int) -> None:
     assert left == pytest.approx(share_left(found))
     told = points.copy()
     told[1, :, 7] = 0.5 + 0.1 * wanted[:, :2]  # at the second moment only
-    chosen, less, since = choose_late(torch.from_numpy(told), found, 4)
+    chosen, less, first = choose_late(torch.from_numpy(told), found, 4)
     assert chosen[0] == 7 and less < left - 0.2
-    assert since == late_points.MOMENTS[0]
+    assert first == 1
 
 
 def test_whole_images_are_searched_where_the_crop_cuts_it_off(tmp_path: Path) -> None:
