@@ -83,6 +83,11 @@ class ModelConfig(_Part):
         default=False,
         description="the recurrent part also gets where each point was seen best so far",
     )
+    fading: tuple[float, ...] = Field(
+        default=(),
+        description="of each point, all cameras', by how much what is remembered counts less per "
+        "tick; none: 0",
+    )
 
 
 class Normalisation(_Part):
@@ -307,6 +312,8 @@ class PolicyConfig(_Part):
             for key, length in lengths.items()
             if length != dim
         ]
+        if len(self.model.fading) not in (0, self.model.k_dim * len(self.model.im_size)):
+            problems.append(f"model.fading is of {len(self.model.fading)} points")
         sizes = tuple((camera.height, camera.width) for camera in self.spec.cameras)
         if self.model.im_size != sizes:
             problems.append(f"model.im_size {self.model.im_size} is not the spec's {sizes}")

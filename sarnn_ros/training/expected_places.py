@@ -108,13 +108,13 @@ def _regression(inputs: Tensor, places: Tensor, weight: Tensor) -> tuple[Tensor,
     return inverse @ torch.einsum("em,ek,emd->mkd", weight, inputs, places), inverse
 
 
-def fit_places(points: Tensor, told: Told, cells: float, late: Sequence[int] = ()) -> Places:
+def fit_places(points: Tensor, told: Told, cells: float, anywhere: Sequence[int] = ()) -> Places:
     """Where first images let expect each point, by those of E demonstrations; for
     `PolicyConfig.places`.
 
     :param points: (E, K, 2), shares of the image.
     :param cells: in a share of 1.
-    :param late: numbers of points of what comes late, which may be anywhere.
+    :param anywhere: numbers of points that may be anywhere later, whatever the first images show.
     """
     places = points * cells
     off = (places - expected_places(places, told)[0]).norm(dim=2)
@@ -125,9 +125,9 @@ def fit_places(points: Tensor, told: Told, cells: float, late: Sequence[int] = (
     missed = ((off > MAX_MISS).sum(0) + 1) / (len(points) + 2)
     astray = (off > MAX_MISS).T
     deviation = torch.sqrt(squares + MIN_DEVIATION**2) / cells
-    comes_late = list(late)
-    slope[..., comes_late], astray[comes_late] = 0, False
-    deviation[comes_late], missed[comes_late] = ANYWHERE_DEVIATION, missed.new_tensor(0.99)
+    free = list(anywhere)
+    slope[..., free], astray[free] = 0, False
+    deviation[free], missed[free] = ANYWHERE_DEVIATION, 0.99
     rows: Any = slope.double().cpu().tolist()
     fitted = Places(
         mean=rows[0],

@@ -69,10 +69,6 @@ class PointScale(NamedTuple):
         rows = pad(self.matrix, (0, theirs)), pad(other.matrix, (mine, 0))
         return PointScale(mean, deviation, torch.cat(rows), self.telling)
 
-    def without(self, columns: Tensor) -> PointScale:
-        """The scale that leaves out these coordinates of the points, bool (P,)."""
-        return self._replace(matrix=torch.where(columns, 0, self.matrix))
-
     def to(self, device: torch.device) -> PointScale:
         mean, deviation, matrix = (part.to(device) for part in self[:3])
         return PointScale(mean, deviation, matrix, self.telling)
@@ -96,7 +92,7 @@ class PointScale(NamedTuple):
         """The inverse of `fold`: plain points were expected, scaled ones will be."""
         weight = model.rec.weight_ih[:, : len(self.mean)]
         model.rec.bias_ih.add_(weight @ self.mean)
-        weight.copy_((weight.double() @ torch.linalg.pinv(self.matrix.double())).to(weight))
+        weight.copy_(torch.linalg.solve(self.matrix.double().T, weight.double().T).T.to(weight))
 
 
 def _telling(first: Tensor, slope: Tensor, unit: Tensor) -> Tensor:

@@ -77,6 +77,9 @@ ADAM_EPS = 1e-7
 #: `explained.CHOICE_RIDGE`, since the points were chosen to explain these very episodes.
 SCALE_RIDGE = 0.03
 
+#: By how much what is remembered of what comes late counts less at an episode's end; and what a
+#: camera saw that has moved since. The strengths of the same thing differ by some 5 to 15.
+LATE_FADING, AT_ONCE = 20.0, 1e6
 #: Trajectories (T - 1, D), one per episode.
 Runs = list[NDArray[np.float32]]
 
@@ -430,6 +433,7 @@ class Trainer:
             self.model, self.training, self.config, self.generator, say
         )
         self.searched = searched[0], searched[1]
+        self._fade()
         self.freeze_attention()
 
     @flush_subnormals()
@@ -454,6 +458,7 @@ class Trainer:
         self.searched = left_out_explained(found, wanted, starts)
         points, *when = before.config.training["late"]
         self.late = Late(tuple(points), *when)
+        self._fade()
         renormalise(model, before.normaliser, self.plan.dataset.normaliser)
         self.model.load_state_dict(model.state_dict())
         self.scale = self._scale_of_points()
@@ -474,19 +479,26 @@ class Trainer:
         seen = self.encode_all(self.training)
         parts = torch.split(seen, self.model.point_dim, dim=-1)
         scale, *remembered = (self._scale(points) for points in parts)
-        if not remembered:
-            return scale
-        # Where a point of what comes late, or of a camera that moves, was seen best before says
-        # nothing of where its thing is.
-        kept = torch.zeros(self.model.point_dim, dtype=torch.bool, device=self.device)
-        gone = torch.cat([kept, self._late_columns() | self._moving_columns()])
-        return scale.beside(remembered[0]).without(gone)
+        return scale.beside(remembered[0]) if remembered else scale
 
-    def _moving_columns(self) -> Tensor:
-        """Which coordinates are those of points of cameras that move, bool (P,)."""
-        dataset = self.plan.dataset
-        moving = [dataset.moves(camera) for camera in dataset.spec.cameras]
-        return torch.tensor(moving, device=self.device).repeat_interleave(2 * self.model.k_dim)
+    def _fade(self) -> None:
+        """Let what is remembered of what comes late fade, as it may have been seen elsewhere
+        before; and of a camera that moves forget it at once."""
+        lengths = self.training.lengths[self.training.demonstrations].double()
+        fading = torch.zeros_like(self.model.fading)
+        fading[list(self.late.points)] = LATE_FADING / float(lengths.mean())
+        fading[self._moving_points()] = AT_ONCE
+        self.model.fading.copy_(fading)
+
+    def _moving_points(self) -> list[int]:
+        """Numbers of the points of cameras that move."""
+        dataset, count = self.plan.dataset, self.model.k_dim
+        return [
+            number * count + point
+            for number, camera in enumerate(dataset.spec.cameras)
+            if dataset.moves(camera)
+            for point in range(count)
+        ]
 
     def _scale(self, points: Tensor) -> PointScale:
         """What the recurrent part sees of points (E, T - 1, P), seen or remembered."""
@@ -614,8 +626,9 @@ class Trainer:
         states = data.first_states()
         starts = Starts(states)(states)
         told = tell(trajectories(data.unpad(data.targets[:, :-1])), starts, self.device)
+        anywhere = sorted({*self.late.points, *self._moving_points()})
         cells = float(feature_size(model.im_size[1], model.stride))
-        return fit_places(points.reshape(len(points), -1, 2), told, cells, self.late.points)
+        return fit_places(points.reshape(len(points), -1, 2), told, cells, anywhere)
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
         """Points (E, T - 1, P) of every clean frame that has a next one, and, where the model
@@ -705,6 +718,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.searched = state["searched"]
         self.late = Late(*state["late"])
+        self._fade()
         if state["points"] is not None:
             self.points = state["points"].to(self.device)
         if state["scale"] is not None:

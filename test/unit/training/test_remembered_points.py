@@ -19,6 +19,7 @@ from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import ConfigError, PolicyError
 from sarnn_ros.interop.eipl_checkpoint import export_eipl
 from sarnn_ros.policy.backends import BACKENDS, load_model, make_backend
+from sarnn_ros.policy.directory import ANYWHERE_DEVIATION
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import Observation
 from sarnn_ros.training.checkpoint import describe_data, differences
@@ -125,10 +126,15 @@ def test_points_of_a_camera_that_moves_are_not_remembered(make_task: MakeTask) -
     for one, forgotten in ((dataset, False), (moving, True)):
         trainer = make_trainer(decide(one, small(point_memory=True)))
         trainer.search_attention()
-        next(trainer.run(time.monotonic))
-        seen, remembered = trainer.final_model().rec.weight_ih[:, :16].tensor_split(2, 1)
-        assert bool((remembered[:, 4:] == 0).all()) is forgotten
-        assert bool(remembered[:, :4].any()) and bool(seen.any())
+        model = trainer.final_model()
+        seen, remembered = trainer.encode_all(trainer.training, model).tensor_split(2, -1)
+        assert torch.allclose(seen[..., 4:], remembered[..., 4:], atol=1e-5) is forgotten
+        assert not torch.allclose(seen[..., :4], remembered[..., :4], atol=1e-5)
+        places = trainer.expected_places(model)
+        assert places is not None
+        assert [one >= ANYWHERE_DEVIATION for one in places.deviation] == [False] * 2 + [
+            forgotten
+        ] * 2
 
 
 @torch.no_grad()
