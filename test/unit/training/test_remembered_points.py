@@ -167,7 +167,7 @@ def test_what_is_deployed_runs_free_as_in_training(make_task: MakeTask) -> None:
 def test_each_half_has_a_scale_of_its_own() -> None:
     torch.manual_seed(0)
     points = [torch.randn(60, 4), 2 + 3 * torch.randn(60, 4)]
-    now, kept = (PointScale.of(one, one[:30], torch.randn(4, 6)) for one in points)
+    now, kept = (PointScale.of(one, (one[:30], torch.randn(4, 6))) for one in points)
     both = now.beside(kept)
     torch.testing.assert_close(
         both(torch.cat(points, 1)), torch.cat([now(points[0]), kept(points[1])], 1)

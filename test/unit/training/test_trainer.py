@@ -371,7 +371,7 @@ def test_the_recurrent_part_trains_on_what_tells_trajectories_apart(make_task: M
     flat = points.flatten(0, 1)
     slope = torch.zeros(flat.shape[1], 3)
     slope[0, 0], slope[1, 1] = 1.0, 2.0  # only these two coordinates tell anything
-    trainer.scale = scale = PointScale.of(flat, flat, slope)
+    trainer.scale = scale = PointScale.of(flat, (flat, slope))
     telling, rest = scale(flat)[:, :2], scale(flat)[:, 2:]
     torch.testing.assert_close(telling.std(0), torch.full((2,), 0.3), atol=0.01, rtol=0)
     assert float(rest.std(0).max()) <= 0.031
