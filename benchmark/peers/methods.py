@@ -196,8 +196,10 @@ class LeRobot:
 
 
 def _environment() -> dict[str, str]:
-    """Nothing is fetched at run time; our own packages are not among LeRobot's."""
-    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    """Of another environment's Python: without our packages and the ROS wheels' libraries.
+    Nothing is fetched at run time."""
+    drop = ("PYTHONPATH", "LD_LIBRARY_PATH", "_ROS_WHEELS_BOOTSTRAP_COMPLETE")
+    kept = {key: value for key, value in os.environ.items() if key not in drop}
     return kept | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
@@ -239,7 +241,8 @@ METHODS: dict[str, Method] = {
     "sarnn": Sarnn("ours, the default recipe, which ends by itself"),
     "sarnn_eipl": Sarnn("ours, `recipe: eipl`: the reference's", {"recipe": "eipl"}),
     "act_small": LeRobot(
-        "LeRobot's ACT, half as wide, images of 96 x 72, chunks of 2 s, learning rate 1e-4",
+        "LeRobot's ACT, half as wide, images of 96 x 72, learning rate 1e-4, chunks of 2 s that "
+        "are done to their end: in Fetch the whole episode",
         "act", _SMALL_ACT, _SMALL, _TWO_SECONDS,
     ),
     "act_small_ensemble": LeRobot(

@@ -61,7 +61,7 @@ def page(records: list[dict[str, Any]]) -> str:
     cells = list(dict.fromkeys([*planned, *sorted(found)]))
     for task in dict.fromkeys(cell[0] for cell in cells):
         here = [cell for cell in cells if cell[0] == task]
-        parts.append(f"## {task}\n")
+        parts.append(f"## Peers on {task}\n")
         if rows := [_row(one) for cell in here for one in found.get(cell, [])]:
             parts.append("\n".join([HEADINGS, "|---" * 9 + "|", *rows]) + "\n")
         left = groupby((cell for cell in here if cell not in found), itemgetter(1))
