@@ -27,6 +27,7 @@ from lerobot.utils.feature_utils import dataset_to_policy_features
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
+CHECKPOINT, SAVED_SECONDS = "checkpoint.pt", 300.0
 STATE, ACTION, IMAGES = "observation.state", "action", "observation.images."
 #: LeRobot's own, of a training.
 BATCH, STEPS = TrainPipelineConfig.batch_size, TrainPipelineConfig.steps
@@ -104,7 +105,7 @@ class Frames:
 
 
 def train(asked: dict[str, Any]) -> None:
-    """Goes on from `before`, if any, up to so many CPU seconds in all."""
+    """Goes on from the checkpoint, if there is one, up to so many CPU seconds in all."""
     peer, out = Peer(asked), Path(asked["out"])
     frames, policy = Frames(peer), peer.policy
     preset = peer.config.get_optimizer_preset()
@@ -113,8 +114,8 @@ def train(asked: dict[str, Any]) -> None:
     scheduler = None if planned is None else planned.build(optimizer, STEPS)
     random = np.random.default_rng(asked["seed"])
     updates, cpu, wall = 0, 0.0, 0.0
-    if asked["before"]:
-        kept = torch.load(asked["before"], weights_only=False)
+    if (out / CHECKPOINT).is_file():
+        kept = torch.load(out / CHECKPOINT, weights_only=False)
         policy.load_state_dict(kept["policy"])
         optimizer.load_state_dict(kept["optimizer"])
         if scheduler is not None:
@@ -122,7 +123,27 @@ def train(asked: dict[str, Any]) -> None:
         random.bit_generator.state = kept["random"]
         torch.set_rng_state(kept["torch_random"])
         updates, cpu, wall = (kept["about"][key] for key in ("updates", "cpu_seconds", "seconds"))
+    saved = cpu
     cpu, wall = cpu - time.process_time(), wall - time.monotonic()
+
+    def save() -> None:
+        about = {
+            "updates": updates,
+            "cpu_seconds": cpu + time.process_time(),
+            "seconds": wall + time.monotonic(),
+            "parameters": sum(one.numel() for one in policy.parameters()),
+            "loss": loss.item(),
+        }
+        state = {
+            "policy": policy.state_dict(), "optimizer": optimizer.state_dict(),
+            "scheduler": scheduler and scheduler.state_dict(),
+            "random": random.bit_generator.state, "torch_random": torch.get_rng_state(),
+            "about": about,
+        }  # fmt: skip
+        torch.save(state, out / "checkpoint.partial")
+        (out / "checkpoint.partial").replace(out / CHECKPOINT)
+        (out / "trained.json").write_text(json.dumps(about))
+
     policy.train()
     while cpu + time.process_time() < asked["cpu_seconds"]:
         loss, parts = policy.forward(peer.before(frames.batch(random)))
@@ -133,25 +154,13 @@ def train(asked: dict[str, Any]) -> None:
         if scheduler is not None:
             scheduler.step()
         updates += 1
+        used = cpu + time.process_time()
         if updates % 50 == 0:
-            used = cpu + time.process_time()
             print(f"{updates} updates, {used:.0f} s, {loss.item():.4f}, {parts}", flush=True)
-    about = {
-        "updates": updates,
-        "cpu_seconds": cpu + time.process_time(),
-        "seconds": wall + time.monotonic(),
-        "parameters": sum(one.numel() for one in policy.parameters()),
-        "loss": loss.item(),
-    }
-    state = {
-        "policy": policy.state_dict(), "optimizer": optimizer.state_dict(),
-        "scheduler": scheduler and scheduler.state_dict(),
-        "random": random.bit_generator.state, "torch_random": torch.get_rng_state(),
-        "about": about,
-    }  # fmt: skip
-    torch.save(state, out / "checkpoint.partial")
-    (out / "checkpoint.partial").replace(out / "checkpoint.pt")
-    (out / "trained.json").write_text(json.dumps(about))
+        if used - saved > SAVED_SECONDS:
+            save()
+            saved = used
+    save()
 
 
 def serve(asked: dict[str, Any]) -> None:
@@ -159,7 +168,7 @@ def serve(asked: dict[str, Any]) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever is printed must not get among the answers
     peer = Peer(asked)
-    kept = torch.load(Path(asked["out"]) / "checkpoint.pt", weights_only=False)
+    kept = torch.load(Path(asked["out"]) / CHECKPOINT, weights_only=False)
     peer.policy.load_state_dict(kept["policy"])
     peer.policy.eval()
     torch.manual_seed(asked["seed"])

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from typing import Any
 
@@ -33,10 +34,12 @@ def measure(
     out = trainings / f"{minutes:g}"
     done = {float(path.parent.name) for path in trainings.glob("*/about.json")}
     shorter = max((one for one in done if one < minutes), default=None)
-    before = None if shorter is None else trainings / f"{shorter:g}"
-    budget = Budget(seed, minutes * CPU_SECONDS, out, before)
+    budget = Budget(seed, minutes * CPU_SECONDS, out)
     if minutes not in done:
         tell("training")
+        if shorter is not None and not out.is_dir():
+            leave = shutil.ignore_patterns("policy", "trials*", "about.json")
+            shutil.copytree(trainings / f"{shorter:g}", out, ignore=leave)
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "commit", run.commit())
         write_text(out / "about.json", json.dumps(method.train(folder, budget)))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -46,14 +45,12 @@ class Budget:
     """What a training may use, and where it is kept.
 
     :param cpu_seconds: in all, reading the demonstrations not counted.
-    :param out: folder of this training.
-    :param before: folder of a shorter one, to go on from.
+    :param out: folder of this training. It may hold a part of it, or a copy of a shorter one.
     """
 
     seed: int
     cpu_seconds: float
     out: Path
-    before: Path | None
 
 
 class Method(Protocol):
@@ -70,7 +67,7 @@ class Method(Protocol):
     def trained_as(self) -> str | None: ...
 
     def train(self, folder: Path, budget: Budget) -> dict[str, Any]:
-        """Learn from `folder/bags` by `folder/spec.yaml`, with one thread.
+        """Learn from `folder/bags` by `folder/spec.yaml`, with one thread, or go on with it.
 
         :returns: `cpu_seconds`, `updates` and `parameters` for the record, and whatever else.
         """
@@ -90,12 +87,15 @@ class Sarnn:
     def train(self, folder: Path, budget: Budget) -> dict[str, Any]:
         from sarnn_ros.training.config import make_config
         from sarnn_ros.training.recipe import prepare
-        from sarnn_ros.training.run import run_directory, train
+        from sarnn_ros.training.run import checkpoint_path, train
 
         policy, spent = budget.out / "policy", 0.0
-        if budget.before is not None:
-            shutil.copytree(run_directory(budget.before / "policy"), run_directory(policy))
-            spent = load_policy_config(budget.before / "policy").training["cpu_seconds"]
+        begun = checkpoint_path(policy)
+        resume = begun.is_file()
+        if resume:
+            import torch
+
+            spent = torch.load(begun, weights_only=True)["progress"]["cpu_seconds"]
         config = make_config({"seed": budget.seed, "threads": 1, **self.settings})
         plan = prepare(
             [folder / "bags"], load_spec(folder / "spec.yaml"), config, cache=default_cache()
@@ -103,7 +103,7 @@ class Sarnn:
         until = time.process_time() - spent + budget.cpu_seconds
         with (budget.out / LOG).open("a") as log:
             result = train(
-                plan, policy, resume=budget.before is not None, write_stopped=True,
+                plan, policy, resume=resume, write_stopped=True,
                 should_stop=lambda: time.process_time() > until,
                 watchers=(lambda _, epoch: print(epoch, file=log, flush=True),),
                 warn=lambda text: print(text, file=log, flush=True),
@@ -155,11 +155,10 @@ class LeRobot:
         settings = {**self.settings, **{k: round(s * rate) for k, s in self.chunk.items()}}
         if do == "serve":
             settings |= self.trying
-        before = budget.before and str(budget.before / "checkpoint.pt")
         asked = {
             "do": do, "data": str(folder / "lerobot"), "out": str(budget.out),
             "policy": self.policy, "settings": settings, "size": self.size,
-            "seed": budget.seed, "cpu_seconds": budget.cpu_seconds, "before": before,
+            "seed": budget.seed, "cpu_seconds": budget.cpu_seconds,
         }  # fmt: skip
         script = Path(__file__).with_name("lerobot_process.py")
         return [PYTHON, str(script), json.dumps(asked)]

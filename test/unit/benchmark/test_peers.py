@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,6 +55,7 @@ class Seer:
     def train(self, folder: Path, budget: Budget) -> dict[str, Any]:
         assert (folder / "bags").is_dir() and (folder / "spec.yaml").is_file()
         self.budgets.append(budget)
+        (budget.out / "learnt").open("a").write("x")
         return {"cpu_seconds": budget.cpu_seconds, "updates": 7, "parameters": 0}
 
     @contextmanager
@@ -79,8 +81,8 @@ def test_a_method_is_trained_once_and_tried_in_its_own_process(tmp_path: Path) -
     assert record(5.0) == first
     longer = record(30.0)
     assert [(one.cpu_seconds, one.seed) for one in SEER.budgets] == [(600.0, 2), (3600.0, 2)]
-    assert SEER.budgets[0].before is None
-    assert SEER.budgets[1].before == SEER.budgets[0].out
+    assert (SEER.budgets[0].out / "learnt").read_text() == "x"
+    assert (SEER.budgets[1].out / "learnt").read_text() == "xx", "it goes on from the shorter one"
     page = table.page([first, longer])
     name = f"**{__name__}:SEER**, 3 demonstrations"
     assert f"| {name} | 30 | 2 | 4 of 4 | 51 to 100 % | 7 | 0 M | 3600 |" in page
@@ -107,12 +109,12 @@ def test_ours_is_stopped_in_time_and_goes_on(tmp_path: Path) -> None:
     settings = run.Settings(tmp_path, demonstrations=8)
     run.prepare(Dot(), settings, lambda text: None)
     folder, method = tmp_path / "dot_8", Sarnn("", {"recipe": "eipl"})
-    before, epochs = None, []
+    epochs, out = [], folder / "out"
+    out.mkdir()
     for seconds in (1.0, 4.0):
-        out = folder / f"{seconds:g}"
-        out.mkdir()
-        budget = Budget(0, seconds, out, before)
-        told, before = method.train(folder, budget), out
+        shutil.rmtree(out / "policy", ignore_errors=True)
+        budget = Budget(0, seconds, out)
+        told = method.train(folder, budget)
         assert seconds <= told["cpu_seconds"] < seconds + 5.0, "an epoch more at most"
         assert told["updates"] == 2 * told["epochs"], "seven episodes, five at a time"
         assert 10_000 < told["parameters"] < 1_000_000
