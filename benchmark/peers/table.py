@@ -27,7 +27,8 @@ HEAD = """\
 
 Written by `python -m benchmark.peers` (`benchmark/peers/`); do not edit. Each method learns from
 the same bags of 50 scripted demonstrations, with all cameras of the task, for the same time, and
-is tried in the same 50 scenes. With Wilson's 95 % interval of one seed's trials.
+is tried in the same 50 scenes. With Wilson's 95 % interval of one seed's trials. *Updates* are
+no measure across methods: most of ours are of the recurrent part alone.
 
 *Minutes* are of two cores. One thread trains, so five are ten CPU minutes; reading the
 demonstrations is not counted. A longer training goes on from the shorter one. The peers of LeRobot
