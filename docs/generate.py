@@ -191,9 +191,11 @@ def benchmarks() -> str:
 
 
 def tasks() -> str:
-    """Success on public tasks."""
-    table = (ROOT / "benchmark" / "results" / "tasks.md").read_text(encoding="utf-8")
-    return table.removeprefix("# Public tasks\n")
+    """Success on public tasks, and then of peers."""
+    folder = ROOT / "benchmark" / "results"
+    ours, peers = ((folder / f"{name}.md").read_text(encoding="utf-8") for name in ("tasks", "peers"))
+    nested = re.sub(r"^#", "##", peers, flags=re.MULTILINE)
+    return ours.removeprefix("# Public tasks\n") + "\n" + nested
 
 
 def spec_example() -> str:

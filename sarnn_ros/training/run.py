@@ -200,6 +200,7 @@ def train(
     resume: bool = False,
     watchers: tuple[Watcher, ...] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    write_stopped: bool = False,
     warn: Warn = lambda text: None,
 ) -> Result:
     """Train and write the policy directory `out`.
@@ -208,6 +209,7 @@ def train(
     :param resume: go on from the checkpoint in `out.run/`.
     :param watchers: called after every epoch.
     :param should_stop: asked after every epoch; True saves a checkpoint and leaves.
+    :param write_stopped: write `out` even so, of the epochs that there were.
     :param warn: told what does not stop the training but should be known.
     :raises TrainingError: nothing to train on, a loss that diverges, a checkpoint that does
         not belong to this training, or `out` that cannot be written.
@@ -250,6 +252,7 @@ def train(
     finished = ended or not stopped or trainer.epoch >= config.epochs
     if finished:
         _save(trainer, progress, checkpoint, warn)
+    if finished or write_stopped:
         _export(trainer, progress, out, warn)
     return Result(out, finished, trainer.epoch, progress.seconds, progress.history)
 
