@@ -193,7 +193,8 @@ def benchmarks() -> str:
 def tasks() -> str:
     """Success on public tasks, and then of peers."""
     folder = ROOT / "benchmark" / "results"
-    ours, peers = ((folder / f"{name}.md").read_text(encoding="utf-8") for name in ("tasks", "peers"))
+    pages = (folder / f"{name}.md" for name in ("tasks", "peers"))
+    ours, peers = (page.read_text(encoding="utf-8") for page in pages)
     nested = re.sub(r"^#", "##", peers, flags=re.MULTILINE)
     return ours.removeprefix("# Public tasks\n") + "\n" + nested
 
