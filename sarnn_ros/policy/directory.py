@@ -312,8 +312,10 @@ class PolicyConfig(_Part):
             for key, length in lengths.items()
             if length != dim
         ]
-        if len(self.model.fading) not in (0, self.model.k_dim * len(self.model.im_size)):
-            problems.append(f"model.fading is of {len(self.model.fading)} points")
+        points = self.model.k_dim * len(self.model.im_size)
+        if len(self.model.fading) not in (0, points):
+            count = len(self.model.fading)
+            problems.append(f"model.fading is of {count} points, the model has {points}")
         sizes = tuple((camera.height, camera.width) for camera in self.spec.cameras)
         if self.model.im_size != sizes:
             problems.append(f"model.im_size {self.model.im_size} is not the spec's {sizes}")
@@ -327,7 +329,7 @@ class PolicyConfig(_Part):
             if terms != (wanted := health_terms(self.model, self.spec)):
                 problems.append(f"health.errors is for {terms}, the spec asks for {wanted}")
         if self.places:
-            count, points = len(self.places.missed), self.model.k_dim * len(sizes)
+            count = len(self.places.missed)
             if count != points:
                 problems.append(f"places is of {count} points, the model has {points}")
         if unknown := sorted(set(self.references) - names):

@@ -254,8 +254,8 @@ class Batches:
     ) -> Tensor:
         """Points (B, T, P), of which some tell something late.
 
-        These are held only after that. And as long as they tell nothing each sequence has those of
-        another one, or it would be told by them from the others.
+        These are held only after that. As long as they tell nothing each sequence has those of
+        another one: else the recurrent part would know the episodes by them, by heart.
         """
         ticks = torch.arange(points.shape[1], device=points.device)
         early = (ticks < untold * lengths[:, None]).unsqueeze(-1)

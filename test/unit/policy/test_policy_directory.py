@@ -263,6 +263,7 @@ def no_step_of(row: int) -> Callable[[dict[str, Any]], None]:
             ),
             "places is of 1 points, the model has 4",
         ),
+        (put("model", "fading", value=[0.5]), "model.fading is of 1 points, the model has 4"),
         (put("files", value={}), "has no 'policy_command.onnx'"),
         (put("files", "../../etc/passwd", value="0" * 64), "cannot be the name"),
     ],
