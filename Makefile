@@ -125,6 +125,11 @@ benchmark-tasks: $(STAMP)  ## success on public tasks, in a .venv-tasks of its o
 	$(RUN) benchmark.tasks $(ARGS) || failed=1; \
 	exit $$failed  # the second time for the lift task, whose simulator wants a newer MuJoCo
 
+.PHONY: benchmark-peers
+benchmark-peers: $(STAMP) .venv-lerobot/.installed  ## LeRobot's policies on the same bags (days; goes on where it was)
+	@$(MAKE) VENV=.venv-tasks EXTRAS=train,test,benchmark .venv-tasks/.installed
+	@.venv-tasks/bin/python -m benchmark.peers $(ARGS)
+
 .PHONY: soak
 soak: $(STAMP)  ## 30 minutes of random faults against the real node, 200 endings
 	@$(VENV)/bin/pytest -m soak -s -o timeout=0
@@ -137,7 +142,7 @@ soak: $(STAMP)  ## 30 minutes of random faults against the real node, 200 ending
 	  echo "error: LeRobot needs Python 3.12 or 3.13 with venv" >&2; \
 	  echo "  remedy: apt-get install python3.13-venv, or name one: make PYTHON=/path/to/python3.12 test-lerobot" >&2; \
 	  exit 1; }
-	@.venv-lerobot/bin/pip install -q 'lerobot[dataset]==0.6.1'
+	@.venv-lerobot/bin/pip install -q 'lerobot[dataset,diffusion]==0.6.1'
 	@touch $@
 
 .PHONY: test-lerobot

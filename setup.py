@@ -52,7 +52,7 @@ BENCHMARK = [
     "gym-aloha>=0.1.5",
     "gymnasium-robotics>=1.4.2",
     "mujoco==3.3.7",
-    "av>=15",
+    *LEROBOT,  # peers read what `sarnn convert` writes
 ]
 TEST = [
     "pytest>=8",

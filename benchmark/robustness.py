@@ -62,6 +62,7 @@ class Disturbance:
     :param view: degrees round and up, and m aside, of `Task.move_cameras`.
     :param late: ticks by which commands come late. :param lost: share of images that are lost.
     :param trembling: noise of the state, as a share of each joint's trained range.
+    :param hidden: nothing that matters is drawn: then no trial should succeed.
     """
 
     axis: str
@@ -71,6 +72,7 @@ class Disturbance:
     late: int = 0
     lost: float = 0.0
     trembling: float = 0.0
+    hidden: bool = False
 
     @property
     def name(self) -> str:
@@ -190,6 +192,7 @@ DISTURBANCES = (
     *(Disturbance("noise", f"{deviation} of 255", noisy(deviation)) for deviation in (6, 12)),
     *(Disturbance("JPEG", f"quality {quality}", compressed(quality)) for quality in (50, 25)),
     *(Disturbance("things never there", f"{count}", littered(count)) for count in (1, 3, 5)),
+    Disturbance("all hidden", "", hidden=True),
     *(Disturbance("a hand passes", f"{ticks} ticks", passed_by(8, ticks)) for ticks in (5, 10)),
     *(Disturbance("commands late", f"by {ticks} ticks", late=ticks) for ticks in (1, 2, 3)),
     *(Disturbance("images lost", f"{share:.0%}", lost=share) for share in (0.1, 0.3)),
@@ -211,6 +214,8 @@ class Disturbed(Task):
     def reset(self, seed: int) -> None:
         self._task.move_cameras(*(self._by.view or (0.0, 0.0, 0.0)))
         self._task.reset(seed)
+        if self._by.hidden:
+            self._task.hide()
         self._seed, self._tick = seed, 0
         self._random = np.random.default_rng(seed)
         self._commands: list[Array] = []

@@ -191,9 +191,12 @@ def benchmarks() -> str:
 
 
 def tasks() -> str:
-    """Success on public tasks."""
-    table = (ROOT / "benchmark" / "results" / "tasks.md").read_text(encoding="utf-8")
-    return table.removeprefix("# Public tasks\n")
+    """Success on public tasks, and then of peers."""
+    folder = ROOT / "benchmark" / "results"
+    pages = (folder / f"{name}.md" for name in ("tasks", "peers"))
+    ours, peers = (page.read_text(encoding="utf-8") for page in pages)
+    nested = re.sub(r"^#", "##", peers, flags=re.MULTILINE)
+    return ours.removeprefix("# Public tasks\n") + "\n" + nested
 
 
 def spec_example() -> str:

@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,17 +36,23 @@ ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 RESULTS = ROOT / "benchmark" / "results" / "tasks.json"
+#: Records of the same thing have these in common.
+SAME = ("task", "seed", "control", "settings", "demonstrations")
 
 
-def keep(record: dict[str, Any], path: Path) -> None:
+def keep(
+    record: dict[str, Any],
+    path: Path,
+    same: tuple[str, ...] = SAME,
+    page: Callable[[list[dict[str, Any]]], str] = table.page,
+) -> None:
     """Put the record into the file, in the place of an earlier one of the same thing."""
     records = json.loads(path.read_text()) if path.is_file() else []
-    same = ("task", "seed", "control", "settings", "demonstrations")
     records = [old for old in records if any(old.get(key) != record[key] for key in same)]
     records = sorted([*records, record], key=lambda one: [str(one.get(key)) for key in same])
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps(records, indent=1) + "\n")
-    write_text(path.with_suffix(".md"), table.page(records))
+    write_text(path.with_suffix(".md"), page(records))
 
 
 def main() -> None:

@@ -45,14 +45,12 @@ class Fetch(Task):
         self._model: mujoco.MjModel = self._env.model
         self._model.vis.quality.offsamples = 0
         self._block = any(self._model.body(i).name == "object0" for i in range(self._model.nbody))
-        self._colours = self._model.geom_rgba.copy()
-        self._goal_colour = self._model.site("target0").rgba.copy()
+        self._colours = self._model.geom_rgba.copy(), self._model.site_rgba.copy()
         self._renderer: mujoco.Renderer | None = None
         self._moved = 0.0, 0.0, 0.0
 
     def reset(self, seed: int) -> None:
-        self._model.geom_rgba[:] = self._colours
-        self._model.site("target0").rgba[:] = self._goal_colour
+        self.show(goal=True, block=True)
         self._observed, _ = self._env.reset(seed=seed)
 
     def images(self) -> dict[str, Image]:
@@ -106,9 +104,16 @@ class Fetch(Task):
         return np.concatenate([block, goal]) if self._block else goal
 
     def hide(self) -> None:
-        self._model.site("target0").rgba[3] = 0
-        if self._block:
-            self._model.geom_rgba[self._model.geom("object0").id, 3] = 0
+        self.show(goal=False, block=False)
+
+    def show(self, goal: bool, block: bool) -> None:
+        """From the next image on; the block with the mark that is inside of it."""
+        model = self._model
+        model.geom_rgba[:], model.site_rgba[:] = self._colours
+        if not goal:
+            model.site("target0").rgba[3] = 0
+        if self._block and not block:
+            model.geom("object0").rgba[3] = model.site("object0").rgba[3] = 0
 
     def _waypoints(self) -> Sequence[tuple[int, Array, float]]:
         """Tick, position and opening."""

@@ -61,4 +61,6 @@ def _frame(images: Mapping[str, Image], said: Prediction, spec: Spec, stride: in
         if kept is not None:
             kept = points_to_source_pixels(kept[camera.name], camera, *size, stride)
         drawn.append(draw_overlay(image, seen, next_, remembered=kept))
-    return np.vstack(drawn)
+    widest = max(image.shape[1] for image in drawn)
+    wide = [np.pad(one, ((0, 0), (0, widest - one.shape[1]), (0, 0))) for one in drawn]
+    return np.vstack(wide)

@@ -55,7 +55,9 @@ In tasks named `…_starts` the robot starts elsewhere in each episode (`benchma
 tell.
 
 In tasks named `…_clutter` other things lie elsewhere in each episode, and somebody walks by, in
-demonstrations and trials alike: `--tasks benchmark.tasks.clutter:PickAndPlace`.
+demonstrations and trials alike: `--tasks benchmark.tasks.clutter:PickAndPlace`. In
+`fetch_pick_and_place_late`, `fetch_pick_and_place_moved` and `fetch_push_late` what matters is
+shown, or put elsewhere, after the episode has begun: `--tasks benchmark.tasks.late:PickAndPlace`.
 """
 
 #: Figures of a training that are to tell how its policy will do, and the page's words for them.

@@ -21,7 +21,7 @@ from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.state import STARTED, State
 from sarnn_ros.policy.directory import PolicyConfig
 from sarnn_ros.policy.drift import Drift, DriftMonitor
-from sarnn_ros.policy.health import HealthMonitor, HealthReading, JointsUse
+from sarnn_ros.policy.health import PLACES, HealthMonitor, HealthReading, JointsUse
 
 if TYPE_CHECKING:
     from sarnn_ros.control.tick import Tick
@@ -156,6 +156,8 @@ class SceneWatch:
         text = self._unhealthy(settings.health.warn_above)
         if text and not run.told:
             text += "; does the scene look as in the demonstrations?"
+            if self.health.worst == PLACES:
+                text += " By the first images something is missing, covered, or not what it seems"
             run.told = self._log("warning", "health", text)
         elif run.told and not text and not run.over:
             text = f"prediction health is back at {score:.2f} ({worst})"

@@ -113,6 +113,8 @@ class SARNN(VisionBranch):
     :param slope: of every LeakyReLU below zero. EIPL's had 0.01 until December 2023.
     :param point_memory: beside the points seen now, the recurrent part gets the remembered ones,
         see `remember`. Its input, and the state, are larger then, and EIPL cannot load it.
+    :param fading: of each point, all cameras', by how much what is remembered counts less per
+        tick; none: 0.
     :ivar point_dim: 2 * k_dim * cameras, P below.
     """
 
@@ -128,6 +130,7 @@ class SARNN(VisionBranch):
         stride: int = 1,
         slope: float = 0.3,
         point_memory: bool = False,
+        fading: Sequence[float] = (),
     ) -> None:
         if kernel_size != 3:
             raise ValueError(
@@ -144,6 +147,9 @@ class SARNN(VisionBranch):
         self.slope = slope
         self.point_memory = point_memory
         self.point_dim = points = 2 * k_dim * len(sizes)
+        fades = torch.tensor(fading or [0.0] * (points // 2))
+        self.register_buffer("fading", fades, persistent=False)
+        self.fading: Tensor
         self.rec = nn.LSTMCell(joint_dim + points * (2 if point_memory else 1), rec_dim)
         self.decoder_joint = nn.Sequential(nn.Linear(rec_dim, joint_dim), nn.LeakyReLU(slope))
         self.decoder_point = nn.Sequential(nn.Linear(rec_dim, points), nn.LeakyReLU(slope))
@@ -210,7 +216,8 @@ class SARNN(VisionBranch):
         point stays while the arm hides the object, and comes to it when the arm uncovers it,
         without anything that is learnt. As in a softmax by parts, with the strength
         s = log Σ exp(logit) of one image and S of those before it: S' = log(exp S + exp s),
-        and the mean moves by exp(s - S') of the way to the point of this image.
+        and the mean moves by exp(s - S') of the way to the point of this image. With `fading`, S
+        is less by that at each tick: what is seen now outweighs what was seen as well long ago.
 
         :param points: of this image, (B, P).
         :param strength: (B, P / 2).
@@ -218,6 +225,7 @@ class SARNN(VisionBranch):
         :returns: both after it.
         """
         before, kept = memory
+        before = before - self.fading
         high = torch.maximum(before, strength)
         after = high + torch.log(torch.exp(before - high) + torch.exp(strength - high))
         share = torch.exp(strength - after).unsqueeze(-1)

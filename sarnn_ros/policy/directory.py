@@ -83,6 +83,11 @@ class ModelConfig(_Part):
         default=False,
         description="the recurrent part also gets where each point was seen best so far",
     )
+    fading: tuple[float, ...] = Field(
+        default=(),
+        description="of each point, all cameras', by how much what is remembered counts less per "
+        "tick; none: 0",
+    )
 
 
 class Normalisation(_Part):
@@ -206,16 +211,26 @@ class Health(_Part):
     errors: dict[str, Quantiles] = Field(description="by term; see `health_terms`")
 
 
+#: `Places.deviation` of a point of which first images tell nothing.
+ANYWHERE_DEVIATION = 1.0
+
+
 class Places(_Part):
     """Where an episode's first images let expect each of the K attention points of all cameras, by
     C numbers z that differ between episodes; see `policy.expectation`. Shares of the image."""
 
     mean: tuple[Vector, Vector] = Field(description="x and y of K points where z is 0")
     slope: tuple[tuple[Vector, Vector], ...] = Field(description="the same per unit of each z")
-    deviation: Vector = Field(description="of a point that has found its thing")
+    deviation: Vector = Field(
+        description="of a point that has found its thing; 1 where first images do not tell it, "
+        "as its thing comes later"
+    )
     missed: Vector = Field(description="share of the episodes in which it had not")
     missed_at: tuple[tuple[tuple[float, float], ...], ...] = Field(
         description="where it was then, per point"
+    )
+    cost: tuple[float, float] = Field(
+        description="how badly the demonstrations' points fit, median and 95th percentile"
     )
 
     @model_validator(mode="after")
@@ -276,7 +291,7 @@ class PolicyConfig(_Part):
         default=None, description="how large prediction errors are where all is well"
     )
     places: Places | None = Field(
-        default=None, description="where points are expected; only with point_memory"
+        default=None, description="where points are expected; none where attention was trained"
     )
     references: dict[str, CameraReference] = Field(
         default_factory=dict, description="by camera; none where the pictures tell no place"
@@ -297,6 +312,10 @@ class PolicyConfig(_Part):
             for key, length in lengths.items()
             if length != dim
         ]
+        points = self.model.k_dim * len(self.model.im_size)
+        if len(self.model.fading) not in (0, points):
+            count = len(self.model.fading)
+            problems.append(f"model.fading is of {count} points, the model has {points}")
         sizes = tuple((camera.height, camera.width) for camera in self.spec.cameras)
         if self.model.im_size != sizes:
             problems.append(f"model.im_size {self.model.im_size} is not the spec's {sizes}")
@@ -310,9 +329,9 @@ class PolicyConfig(_Part):
             if terms != (wanted := health_terms(self.model, self.spec)):
                 problems.append(f"health.errors is for {terms}, the spec asks for {wanted}")
         if self.places:
-            count, gated = len(self.places.missed), gate_shapes(self.model).get("reach", 0)
-            if count != gated:
-                problems.append(f"places is of {count} points, the model gates {gated}")
+            count = len(self.places.missed)
+            if count != points:
+                problems.append(f"places is of {count} points, the model has {points}")
         if unknown := sorted(set(self.references) - names):
             problems.append(f"references has {unknown}, which are no cameras of the spec")
         for name in self.files:

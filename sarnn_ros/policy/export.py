@@ -144,6 +144,7 @@ def describe_model(model: SARNN) -> ModelConfig:
         stride=2 if model.stride == 2 else 1,
         slope=model.slope,
         point_memory=model.point_memory,
+        fading=tuple(model.fading.tolist()) if model.fading.any() else (),
     )
 
 
@@ -188,7 +189,7 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
             given = torch.from_numpy(recurrent[2])
             after, _ = model.remember(points, strength, (before[2], before[3]))
             # Given the strength: a mean of points is as exact as the difference of two of them.
-            share = -torch.expm1(before[2] - given)
+            share = -torch.expm1(before[2] - model.fading - given)
             pairs = (1, -1, 2)
             moved = share.unsqueeze(-1) * (points - before[3]).reshape(pairs)
             kept = (before[3].reshape(pairs) + moved).reshape(1, -1)

@@ -9,6 +9,8 @@ with what it does see. The errors, by *term*:
 * `points:<camera>`: per attention point its distance from where it was expected, as a share of
   the image's sides;
 * `image:<camera>`: root mean square difference of the pixels, as a share of white.
+* `places`, not an error: how unlike the points of the first images are to those of the
+  demonstrations (`Expectation.unlikely`). It stays as it was at the first tick.
 
 Quantiles of the same errors on validation episodes are stored with the policy. A ratio is a live
 error divided by the largest that is usual, see `_usual`: for joints the largest ratio counts; for
@@ -41,6 +43,8 @@ Vector = NDArray[np.float64]
 #: joints went where they were predicted says something about the rest.
 JointsUse = Literal["count", "ignore", "require"]
 
+#: The term of the first images' points.
+PLACES = "places"
 #: Episodes that the reference is taken from, at most: 32 of 80 ticks take some 10 s.
 MAX_REFERENCE_EPISODES = 32
 #: Smallest error that is divided by: a joint that hardly moved in validation, or a point that
@@ -107,15 +111,18 @@ class HealthMonitor:
         self._window = window
         self._ratios: dict[str, deque[float]] = {}
         self._last: tuple[int, Prediction] | None = None
+        self._unlikely: float | None = None
 
     def reset(self) -> None:
         """Forget the past, as when the policy does."""
         self._ratios.clear()
-        self._last = None
+        self._last = self._unlikely = None
 
     def expect(self, observation: Observation, prediction: Prediction) -> None:
         """Keep what is predicted at this tick, without a comparison with the tick before."""
         self._last = (observation.tick_ns, prediction)
+        if prediction.unlikely is not None:
+            self._unlikely = prediction.unlikely
 
     def see(
         self, observation: Observation, prediction: Prediction, *, joints: JointsUse = "count"
@@ -147,6 +154,8 @@ class HealthMonitor:
             known = [ratio for ratio in recent if np.isfinite(ratio)]
             if len(known) >= max(1.0, MIN_KNOWN_SHARE * self._window):
                 ratios[term] = float(np.median(known))
+        if self._unlikely is not None:
+            ratios[PLACES] = max(self._unlikely, 0.0)
         counted = {
             term: ratio
             for term, ratio in ratios.items()

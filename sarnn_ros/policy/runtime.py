@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import PolicyError
-from sarnn_ros.model import MAX_GATED_SHARE, UNSEEN_STRENGTH
+from sarnn_ros.model import ANYWHERE, MAX_GATED_SHARE, UNSEEN_STRENGTH
 from sarnn_ros.policy.backends import (
     Array,
     Backend,
@@ -28,7 +28,12 @@ from sarnn_ros.policy.backends import (
     make_backend,
     open_gate,
 )
-from sarnn_ros.policy.directory import PolicyConfig, load_config, recurrent_shapes
+from sarnn_ros.policy.directory import (
+    ANYWHERE_DEVIATION,
+    PolicyConfig,
+    load_config,
+    recurrent_shapes,
+)
 from sarnn_ros.policy.expectation import Expectation
 from sarnn_ros.policy.reference import load_references
 from sarnn_ros.spec import Spec
@@ -63,6 +68,9 @@ class Prediction:
     :param remembered_points: likewise: where each was seen best so far; None of a policy without
         point memory.
     :param images: per camera (h, w, 3) uint8 RGB, expected at the next tick; None unless wanted.
+    :param unlikely: at an episode's first tick, how unlike its points are to those of the
+        demonstrations' first images, see `Expectation.unlikely`; None at others, and of a policy
+        that does not know.
     :param used_points: likewise: `encoder_points`, but the expected place of a point that is not
         where it is expected; this is what the recurrent part gets. None without point memory.
     """
@@ -73,6 +81,7 @@ class Prediction:
     images: Mapping[str, NDArray[np.uint8]] | None = None
     remembered_points: Mapping[str, NDArray[np.float64]] | None = None
     used_points: Mapping[str, NDArray[np.float64]] | None = None
+    unlikely: float | None = None
 
 
 class Policy:
@@ -208,25 +217,29 @@ class Policy:
                 images = [_mix(now, last, input_param_image) for now, last in pairs]
 
         predict_image = want_image or input_param_image < 1.0
-        if self._last is None:
+        last = self._last
+        if last is None:
             self._begin(images, state)
         elif self._gate:
-            self._gate = self._expect(self._last)
+            self._gate = self._expect(last)
         outputs = self._backend.run(
             images, state, self._recurrent, self._gate, want_image=predict_image
         )
         self._recurrent, self._last = outputs.recurrent, outputs
-        return self._prediction(outputs, want_image)
+        prediction = self._prediction(outputs, want_image)
+        if last is None and self.config.places is not None:
+            expectation = self._expectation or Expectation(self.config.places, _pairs(outputs))
+            return replace(prediction, unlikely=expectation.unlikely)
+        return prediction
 
     def _begin(self, images: list[Array], state: Array) -> None:
         """From an episode's first images: where points are to be expected and remembered."""
         places = self.config.places
         if places is None or not self._open:
             return
-        points = self._backend.run(
-            images, state, self._recurrent, self._open, want_image=False
-        ).points
-        self._expectation = Expectation(places, points.reshape(-1, 2).astype(np.float64))
+        outputs = self._backend.run(images, state, self._recurrent, self._open, want_image=False)
+        points = outputs.points
+        self._expectation = Expectation(places, _pairs(outputs))
         where, near = _as_gate(self._expectation)
         usual = np.array(places.missed) > MAX_MISSED
         self._gate = (where, np.where(usual, self._open[1], near), where, near)
@@ -242,8 +255,7 @@ class Policy:
         """After the first tick: each point where it was predicted, and remembered where its thing
         is, which may have been moved."""
         places = self._gate[2:]
-        points = last.points.reshape(-1, 2).astype(np.float64)
-        if self._expectation is not None and self._expectation.follow(points):
+        if self._expectation is not None and self._expectation.follow(_pairs(last)):
             places = _as_gate(self._expectation)
         return (last.points_next, self._reach, *places)
 
@@ -273,13 +285,22 @@ class Policy:
         return np.where(outside, self._gate[0], points)
 
 
+def _pairs(outputs: Outputs) -> NDArray[np.float64]:
+    """The points seen, (K, 2)."""
+    points: NDArray[np.float64] = outputs.points.reshape(-1, 2).astype(np.float64)
+    return points
+
+
 def _reach(config: PolicyConfig, gate: Gate) -> Array:
     """How far each point may be from where it was predicted, (1, k_dim * cameras), in shares of
     the image: anywhere, if that is not known from episodes that the policy was not trained on."""
+    if not gate:
+        return np.empty(0, np.float32)
     if config.places is None or config.health is None or config.health.source != "validation":
-        return gate[1] if gate else np.empty(0, np.float32)
+        return gate[1]
     errors = [config.health.errors[f"points:{one.name}"].p99 for one in config.spec.cameras]
     reach = np.maximum(REACH_FACTOR * np.concatenate(errors), MIN_REACH)
+    reach[np.array(config.places.deviation) >= ANYWHERE_DEVIATION] = ANYWHERE
     return reach.astype(np.float32)[None]
 
 

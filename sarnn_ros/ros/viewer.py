@@ -26,7 +26,7 @@ from sarnn_ros.control.state import Status
 from sarnn_ros.control.tick import Tick
 from sarnn_ros.geometry import points_to_model_pixels, points_to_source_pixels
 from sarnn_ros.policy.directory import PolicyConfig, health_terms
-from sarnn_ros.policy.health import HealthReading, follows
+from sarnn_ros.policy.health import PLACES, HealthReading, follows
 from sarnn_ros.ros import messages
 from sarnn_ros.spec import CameraSpec
 from sarnn_ros.viz.overlay import (
@@ -111,7 +111,7 @@ class Viewer:
         self._topics = [_CameraTopics(node, camera, len(cameras) == 1) for camera in cameras]
         self._wake = threading.Condition()
         self._health = node.create_publisher(Float64MultiArray, "~/health", 10)
-        self._health_terms = tuple(health_terms(config.model, config.spec))
+        self._health_terms = (*health_terms(config.model, config.spec), PLACES)
         self._last: Tick | None = None
         self._newest: Shown | None = None
         self._stopping = False

@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -51,6 +51,15 @@ from sarnn_ros.training.explained import (
     explained_share,
     ridge_predictions,
     trajectories,
+)
+from sarnn_ros.training.late_points import (
+    MAX_LATE_SHARE,
+    MOMENTS,
+    Late,
+    Moment,
+    choose_late,
+    moments,
+    share_left,
 )
 from sarnn_ros.training.recipe import RECIPE
 from sarnn_ros.training.sequences import Sequences
@@ -107,6 +116,22 @@ class Candidates:
     points: Tensor
 
 
+class Searched(NamedTuple):
+    """What a search has found.
+
+    :ivar explains: see `cross_validate`; and `permuted`.
+    :ivar late: the points that follow what comes late.
+    :ivar left: see `late_points.share_left`; what the first images leave.
+    :ivar gained: how much of it the late points explain.
+    """
+
+    explains: float
+    permuted: float
+    late: Late = Late()
+    left: float = 0.0
+    gained: float = 0.0
+
+
 def make_candidates(
     branch: VisionBranch,
     sets: Sequence[Tensor],
@@ -134,17 +159,7 @@ def make_candidates(
         """Of one set at a time: to keep all would take much memory."""
         return (trunk(images) for images in sets)
 
-    background = torch.cat(
-        [
-            _patches(one, _uniform(one, BACKGROUND_PATCHES // len(sets), generator))
-            for one in features()
-        ]
-    )
-    mean = background.mean(0)
-    covariance = (background - mean).T @ (background - mean) / len(background)
-    variance = covariance.diagonal().mean().clamp(min=1e-12)  # 0 of images that are all black
-    covariance += SHRINKAGE * variance * torch.eye(len(mean), device=mean.device)
-    root = torch.linalg.cholesky(covariance)
+    mean, covariance, root = _background(features(), len(sets), generator)
     inverse = torch.cholesky_inverse(root)
 
     clean = trunk(sets[0])
@@ -154,18 +169,79 @@ def make_candidates(
         parts.append(_told(clean, differ, told, mean, covariance, inverse, generator))
     count = _convolutions(branch)[2].out_channels
     if sum(len(bias) for _, bias in parts) * len(EXEMPLAR_LOGITS) < count:
-        offsets = _patches(clean, _differing(clean, DRAWN_PATCHES, generator)) - mean
-        white = torch.linalg.solve_triangular(root, offsets.T, upper=False).T
-        offsets = offsets[_unlike(white, exemplars, generator)]
-        weight, bias = _discriminants(offsets, mean, inverse)
-        typical = _typical(features(), weight, bias, offsets, mean)
-        parts += [(weight, bias), _discriminants(typical, mean, inverse)]
+        drawn = _patches(clean, _differing(clean, DRAWN_PATCHES, generator))
+        parts += _of_exemplars(drawn, features(), mean, root, exemplars, generator)
+    return _candidates(softmax, parts, features())
+
+
+def make_late_candidates(
+    branch: VisionBranch, sets: Sequence[Tensor], exemplars: int, generator: torch.Generator
+) -> Candidates:
+    """Discriminants of patches where any set of images differs between the episodes, on the
+    layers below as they are.
+
+    :param sets: S times images (E, 3, H, W) of the same episodes.
+    """
+    trunk = branch.pos_encoder[:4]
+
+    def features() -> Iterator[Tensor]:
+        return (trunk(images) for images in sets)
+
+    mean, _, root = _background(features(), len(sets), generator)
+    count = DRAWN_PATCHES // len(sets)
+    drawn = torch.cat([_patches(one, _differing(one, count, generator)) for one in features()])
+    parts = _of_exemplars(drawn, features(), mean, root, exemplars, generator)
+    return _candidates(branch.pos_encoder[-1], parts, features())
+
+
+def _background(
+    features: Iterable[Tensor], sets: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and covariance of patches of these sets of features, and the root of the latter."""
+    count = BACKGROUND_PATCHES // sets
+    patches = torch.cat([_patches(one, _uniform(one, count, generator)) for one in features])
+    mean = patches.mean(0)
+    covariance = (patches - mean).T @ (patches - mean) / len(patches)
+    variance = covariance.diagonal().mean().clamp(min=1e-12)  # 0 of images that are all black
+    covariance += SHRINKAGE * variance * torch.eye(len(mean), device=mean.device)
+    return mean, covariance, torch.linalg.cholesky(covariance)
+
+
+def _of_exemplars(
+    drawn: Tensor,
+    features: Iterable[Tensor],
+    mean: Tensor,
+    root: Tensor,
+    exemplars: int,
+    generator: torch.Generator,
+) -> list[tuple[Tensor, Tensor]]:
+    """Discriminants of those of the drawn patches that are unlike each other, and of the mean of
+    what each finds.
+
+    :param root: of the patches' covariance.
+    """
+    offsets = drawn - mean
+    white = torch.linalg.solve_triangular(root, offsets.T, upper=False).T
+    offsets = offsets[_unlike(white, exemplars, generator)]
+    inverse = torch.cholesky_inverse(root)
+    weight, bias = _discriminants(offsets, mean, inverse)
+    typical = _typical(features, weight, bias, offsets, mean)
+    return [(weight, bias), _discriminants(typical, mean, inverse)]
+
+
+def _candidates(
+    softmax: Any, parts: Sequence[tuple[Tensor, Tensor]], features: Iterable[Tensor]
+) -> Candidates:
+    """Of filters (weight, bias), each with several gains."""
     weight, bias = (torch.cat(all_parts) for all_parts in zip(*parts, strict=True))
     # The softmax divides by the temperature: a logit of `gain` at the exemplar needs this factor.
     factors = [gain * softmax.temperature for gain in EXEMPLAR_LOGITS]
-    points = torch.stack([_points(softmax, one, weight, bias, factors) for one in features()])
+    found = []
+    for one in features:
+        channels = one.shape[1]
+        found.append(_points(softmax, one, weight, bias, factors))
     weight, bias = (torch.cat([factor * part for factor in factors]) for part in (weight, bias))
-    return Candidates(weight.reshape(-1, clean.shape[1], 3, 3), bias, points)
+    return Candidates(weight.reshape(-1, channels, 3, 3), bias, torch.stack(found))
 
 
 def _is_cluttered(images: Tensor, camera: CameraSpec, span: float) -> bool:
@@ -448,14 +524,14 @@ def search_attention(
     config: TrainConfig,
     generator: torch.Generator,
     say: Callable[[str], None] = lambda text: None,
-) -> tuple[float, float]:
+) -> Searched:
     """Change the model's attention, and nothing else of it, to filters that were searched for.
 
     :param data: episodes to search by, at least `RECIPE.min_episodes_for_search`; of more than
         `most_episodes` so many are drawn.
-    :returns: see `cross_validate`.
     """
     usable = torch.nonzero(data.demonstrations)[:, 0]
+    numbers = np.arange(len(usable))  # among the demonstrations
     wanted = trajectories(data.unpad(data.targets[:, :-1]))
     states = data.first_states()
     exemplars = count_exemplars(data)
@@ -463,8 +539,8 @@ def search_attention(
     if len(usable) > most:
         drawn = torch.randperm(len(usable), generator=generator, device=generator.device)
         drawn = drawn[:most].to(usable.device)
-        usable, drawn = usable[drawn], drawn.cpu()
-        wanted, states = wanted[drawn.numpy()], states[drawn.numpy()]
+        usable, numbers = usable[drawn], drawn.cpu().numpy()
+        wanted, states = wanted[numbers], states[numbers]
     starts = Starts(states)(states)
     told = tell(wanted, starts, data.joints.device)
     sets = _image_sets(data, usable, config, generator)
@@ -503,7 +579,52 @@ def search_attention(
         weights = {name: value.clone() for name, value in model.state_dict().items()}
         best = explains, permuted, weights
     model.load_state_dict(best[2])
-    return best[:2]
+    first = model.encode(sets[0]).double().cpu().numpy()
+    late_moments = moments(data, numbers, first)
+    left = share_left(late_moments)
+    if left < RECIPE.min_left_for_late_points:
+        return Searched(*best[:2], left=left)
+    del sets
+    late, left_after = _search_late(model, data, usable, late_moments, exemplars, generator)
+    explained = "nothing" if not late.points else f"{left - left_after:.2f}"
+    say(
+        f"the first images and where the robot is leave {left:.2f} of how episodes differ; "
+        f"of it points that were looked for in later images explain {explained}"
+    )
+    return Searched(*best[:2], late, left, left - left_after)
+
+
+def _search_late(
+    model: SARNN,
+    data: Sequences,
+    episodes: Tensor,
+    found: Sequence[Moment],
+    exemplars: int,
+    generator: torch.Generator,
+) -> tuple[Late, float]:
+    """Make the last of each camera's points follow what comes late, where any do; and what is left
+    then.
+
+    :param episodes: numbers (E,) of those that the moments are of.
+    """
+    most = round(MAX_LATE_SHARE * model.k_dim)
+    late: list[int] = []
+    first = len(found) - 1
+    left = share_left(found)
+    for camera, branch in enumerate(model.branches):
+        sets = [data.scaled_frames(episodes, one.ticks)[camera] for one in found]
+        candidates = make_late_candidates(branch, sets, exemplars, generator)
+        chosen, left_after, tell = choose_late(candidates.points, found, most)
+        if not chosen:
+            continue
+        chosen = _with_alike(candidates.points, chosen, most)
+        _, _, last = _convolutions(branch)
+        last.weight[-most:] = candidates.weight[chosen]
+        last.bias[-most:] = candidates.bias[chosen]
+        end = (camera + 1) * model.k_dim
+        late += range(end - most, end)
+        left, first = min(left, left_after), min(first, tell)
+    return Late(tuple(late), MOMENTS[first - 1] if first else 0.0, MOMENTS[first]), left
 
 
 def cross_validate(

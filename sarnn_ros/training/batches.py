@@ -124,12 +124,18 @@ class Batches:
         )
 
     def draw_recurrent(
-        self, count: int, points: Tensor, deviation: Tensor | None = None
+        self,
+        count: int,
+        points: Tensor,
+        deviation: Tensor | None = None,
+        late: tuple[Tensor, float, float] | None = None,
     ) -> RecurrentBatch:
         """`count` episodes for an update of the recurrent part alone.
 
         :param points: of all episodes, (E, T - 1, P).
         :param deviation: of each point, (P,); None: they get no noise.
+        :param late: which coordinates are of points that tell something late, bool (P,), the share
+            of an episode up to which they tell nothing, and by which they do; None: no one.
         """
         data = self._data
         episodes = self._permutation(len(data))[:count]
@@ -139,7 +145,8 @@ class Batches:
         moving = data.lengths[episodes]
         wanted, joints, targets, learnt = self._padded([*parts, self._learnt[episodes]], moving)
         seen = wanted if deviation is None else self._noisy_points(wanted, deviation)
-        seen = self._held(seen, moving)
+        held = self._held(seen, moving)
+        seen = held if late is None else self._late(seen, held, moving, *late)
         return RecurrentBatch(seen, wanted, self._noisy_joints(joints), targets, learnt)
 
     def _mixed(self, episodes: Tensor, points: Tensor) -> list[Tensor]:
@@ -222,18 +229,39 @@ class Batches:
             points = points + deviation * noise
         return points
 
-    def _held(self, points: Tensor, lengths: Tensor) -> Tensor:
-        """Attention points (B, T, P), held in some of the episodes (`HELD_SHARE`).
+    def _held(self, points: Tensor, lengths: Tensor, since: float = 0.0) -> Tensor:
+        """Attention points (B, T, P), held in some of the episodes (`HELD_SHARE`), not before a
+        share of each.
 
         In recorded images the hand, and what it holds, always are where the demonstration went.
         At the robot they are where the policy went. So the policy must not need to see them.
         """
         count, ticks = points.shape[:2]
-        last = (self._uniform(count) * lengths).long()
+        last = (self._uniform(count, since) * lengths).long()
         held = self._uniform(count) < HELD_SHARE
         last = last.where(held, torch.full_like(last, ticks))
         shown = torch.minimum(torch.arange(ticks, device=points.device), last[:, None])
         return points.gather(1, shown[..., None].expand_as(points))
+
+    def _late(
+        self,
+        points: Tensor,
+        held: Tensor,
+        lengths: Tensor,
+        late: Tensor,
+        untold: float,
+        told: float,
+    ) -> Tensor:
+        """Points (B, T, P), of which some tell something late.
+
+        These are held only after that. As long as they tell nothing each sequence has those of
+        another one: else the recurrent part would know the episodes by them, by heart.
+        """
+        ticks = torch.arange(points.shape[1], device=points.device)
+        early = (ticks < untold * lengths[:, None]).unsqueeze(-1)
+        other = points[self._permutation(len(points))]
+        mine = self._held(points, lengths, told)
+        return torch.where(late, torch.where(early, other, mine), held)
 
     def _padded(self, parts: Sequence[Tensor], lengths: Tensor) -> list[Tensor]:
         """Sequences (B, T - 1, …) of which the last step is repeated after the end. At the robot a

@@ -70,6 +70,15 @@ def load_checkpoint(path: Path, config: TrainConfig, dataset: Dataset) -> dict[s
     return state
 
 
+def is_of(path: Path, dataset: Dataset) -> bool:
+    """Whether there is a sound checkpoint of a training on this very data."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return bool(state["data"]["fingerprint"] == dataset.fingerprint)
+    except Exception:  # torch.load raises whatever the damage provokes; `load_checkpoint` tells
+        return False
+
+
 def differences(
     saved: Mapping[str, Any], data: Mapping[str, Any], config: TrainConfig, dataset: Dataset
 ) -> list[str]:

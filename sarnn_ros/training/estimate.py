@@ -83,7 +83,9 @@ def search(plan: Plan) -> Problem:
         f"the points that a search finds explain {points:.2f} of how held-out episodes differ "
         f"({permuted:.2f} with episodes exchanged)"
     )
-    if points < RECIPE.min_explained:
+    if trainer.late.points:
+        found += ", and of the rest, what came late is found in later images"
+    elif points < RECIPE.min_explained:
         effect = "the policy may not see what it needs, or episodes differ in the way they take"
         remedy = f"let the object be larger in the image, or record more episodes ({page})"
         return Problem("warning", where, found, effect, remedy)

@@ -10,13 +10,15 @@ episodes: together they tell where it is in nearly all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sarnn_ros.policy.directory import Places
+from sarnn_ros.policy.directory import ANYWHERE_DEVIATION, Places
+from sarnn_ros.policy.expectation import Expectation
 from sarnn_ros.training.explained import Array, told_by
 from sarnn_ros.training.recipe import RECIPE
 
@@ -106,12 +108,13 @@ def _regression(inputs: Tensor, places: Tensor, weight: Tensor) -> tuple[Tensor,
     return inverse @ torch.einsum("em,ek,emd->mkd", weight, inputs, places), inverse
 
 
-def fit_places(points: Tensor, told: Told, cells: float) -> Places:
+def fit_places(points: Tensor, told: Told, cells: float, anywhere: Sequence[int] = ()) -> Places:
     """Where first images let expect each point, by those of E demonstrations; for
     `PolicyConfig.places`.
 
     :param points: (E, K, 2), shares of the image.
     :param cells: in a share of 1.
+    :param anywhere: numbers of points that may be anywhere later, whatever the first images show.
     """
     places = points * cells
     off = (places - expected_places(places, told)[0]).norm(dim=2)
@@ -121,17 +124,25 @@ def fit_places(points: Tensor, told: Told, cells: float) -> Places:
     squares = (weight * off**2).sum(0) / (2 * weight.sum(0))
     missed = ((off > MAX_MISS).sum(0) + 1) / (len(points) + 2)
     astray = (off > MAX_MISS).T
+    deviation = torch.sqrt(squares + MIN_DEVIATION**2) / cells
+    free = list(anywhere)
+    slope[..., free], astray[free] = 0, False
+    deviation[free], missed[free] = ANYWHERE_DEVIATION, 0.99
     rows: Any = slope.double().cpu().tolist()
-    return Places(
+    fitted = Places(
         mean=rows[0],
         slope=rows[1:],
-        deviation=tuple((torch.sqrt(squares + MIN_DEVIATION**2) / cells).tolist()),
+        deviation=tuple(deviation.tolist()),
         missed=tuple(missed.tolist()),
         missed_at=tuple(
             tuple((x, y) for x, y in points[which, point].tolist())
             for point, which in enumerate(astray)
         ),
+        cost=(0.0, 0.0),
     )
+    costs = [Expectation(fitted, one).cost for one in points.double().cpu().numpy()]
+    median, high = np.quantile(costs, (0.5, 0.95)).tolist()
+    return fitted.model_copy(update={"cost": (median, high)})
 
 
 def as_expected(places: Tensor, expected: Tensor) -> Tensor:

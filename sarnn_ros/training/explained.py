@@ -157,6 +157,7 @@ class Regressions:
     :param points: (S, M, E, 2).
     :param wanted: (E, R).
     :param starts: (E, K), see `Starts`.
+    :ivar total: sum of squares of what `wanted` differs by from its mean.
     """
 
     def __init__(self, points: Array, wanted: Array, starts: Array) -> None:
@@ -171,13 +172,18 @@ class Regressions:
         self._left = np.repeat((turned * sizes)[None], sets, 0)  # M·Y, (S, E, R)
         self._kept = np.full((sets, count), 1 - 1 / count)
         self._ridge = CHOICE_RIDGE * count * np.eye(2)
-        self._total = max(float((wanted**2).sum()), 1e-9)
+        self.total = max(float((wanted**2).sum()), 1e-9)
         starts = starts - starts.mean(0)
         inner = starts.T @ starts + CHOICE_RIDGE * count * np.eye(starts.shape[1])
         gain = starts @ np.linalg.inv(inner)
         self._left = self._left - gain @ (starts.T @ self._left)
         self._kept = self._kept - (gain * starts).sum(-1)
         self._projected = self._projected - gain @ (starts.T @ self._inputs)
+
+    @property
+    def left(self) -> float:
+        """What the chosen points do not explain, in the first set; of `total`."""
+        return float(((self._left[0] ** 2).sum(-1) / self._kept[0] ** 2).sum())
 
     def unexplained(self) -> Array:
         """Share of `wanted`, (S, M)."""
@@ -189,7 +195,7 @@ class Regressions:
         squares = (self._left**2).sum(-1)[:, None]
         crossed = (gain * (self._left[:, None] @ np.swapaxes(taken, -1, -2))).sum(-1)
         again = ((gain @ (taken @ np.swapaxes(taken, -1, -2))) * gain).sum(-1)
-        share: Array = ((squares - 2 * crossed + again) / kept**2).sum(-1) / self._total
+        share: Array = ((squares - 2 * crossed + again) / kept**2).sum(-1) / self.total
         return share
 
     def add(self, one: int) -> None:
@@ -255,6 +261,11 @@ def explained_share(found: Array, base: Array, truth: Array) -> tuple[float, flo
 def left_out_explained(points: Array, wanted: Array, starts: Array) -> tuple[float, float]:
     """`explained_share` of each of the trajectories `wanted` (E, N, D) by the points (E, P) and
     trajectories of the others."""
+    return explained_share(*left_out_predictions(points, wanted, starts), wanted)
+
+
+def left_out_predictions(points: Array, wanted: Array, starts: Array) -> tuple[Array, Array]:
+    """`ridge_predictions` of each episode by all others."""
     parts = []
     for one in range(len(wanted)):
         kept, out = np.arange(len(wanted)) != one, slice(one, one + 1)
@@ -262,7 +273,7 @@ def left_out_explained(points: Array, wanted: Array, starts: Array) -> tuple[flo
             ridge_predictions(points[kept], wanted[kept], points[out], starts[kept], starts[out])
         )
     found, base = zip(*parts, strict=True)
-    return explained_share(np.concatenate(found, 1), np.concatenate(base), wanted)
+    return np.concatenate(found, 1), np.concatenate(base)
 
 
 def new_explained(points: Array, wanted: Array, starts: Array, is_new: NDArray[np.bool_]) -> float:

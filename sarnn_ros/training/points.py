@@ -34,7 +34,8 @@ MIN_EXPLAINED_SHARE = 0.01
 
 class PointScale(NamedTuple):
     """Scaled = matrix · (points - mean); mean and deviation of the points (P,), matrix (P, P).
-    The first `telling` coordinates tell the trajectories apart, those that tell more first."""
+    The first `telling` coordinates tell the trajectories apart in first images, those that tell
+    more first. Then come those that tell them apart later."""
 
     mean: Tensor
     deviation: Tensor
@@ -42,27 +43,23 @@ class PointScale(NamedTuple):
     telling: int
 
     @classmethod
-    def of(cls, points: Tensor, first: Tensor, slope: Tensor) -> PointScale:
+    def of(cls, points: Tensor, *told: tuple[Tensor, Tensor]) -> PointScale:
         """
         :param points: of all frames, (N, P).
-        :param first: those of the frames that the trajectories were regressed on, (M, P).
-        :param slope: of that regression, (P, R).
+        :param told: points of the frames that trajectories were regressed on, (M, P), and the
+            slope of that regression, (P, R). The first of several are of first images; each has
+            points of its own, the others are 0 in both.
         """
         deviation = points.std(0).clamp(min=MIN_POINT_DEVIATION)
-        first, slope, unit = first.double(), slope.double(), deviation.double()
-        first = (first - first.mean(0)) / unit
-        slope = slope * unit.unsqueeze(1)
-        _, explains, directions = torch.linalg.svd(first @ slope, full_matrices=False)
-        shares = explains**2 / (explains**2).sum().clamp(min=1e-12)
-        telling = slope @ directions[shares > MIN_EXPLAINED_SHARE].T
-        if telling.numel():
-            telling = TELLING_DEVIATION * telling / (first @ telling).std(0)
+        unit = deviation.double()
+        groups = [_telling(first.double(), slope.double(), unit) for first, slope in told]
+        telling = torch.cat(groups, 1)
         # Orthonormal, the telling directions' span first: what follows spans the others.
         count = telling.shape[1]
         basis, _ = torch.linalg.qr(torch.cat([telling, torch.eye(len(unit)).to(telling)], 1))
         others = OTHER_DEVIATION * basis[:, count : len(unit)]
         matrix = torch.cat([telling, others], 1) / unit.unsqueeze(1)
-        return cls(points.mean(0), deviation, matrix.T.to(points), count)
+        return cls(points.mean(0), deviation, matrix.T.to(points), groups[0].shape[1])
 
     def beside(self, other: PointScale) -> PointScale:
         """The scale of these points and, after them, the other's."""
@@ -96,3 +93,15 @@ class PointScale(NamedTuple):
         weight = model.rec.weight_ih[:, : len(self.mean)]
         model.rec.bias_ih.add_(weight @ self.mean)
         weight.copy_(torch.linalg.solve(self.matrix.double().T, weight.double().T).T.to(weight))
+
+
+def _telling(first: Tensor, slope: Tensor, unit: Tensor) -> Tensor:
+    """Directions in which points tell trajectories apart, (P, K), of points in these units."""
+    first = (first - first.mean(0)) / unit
+    slope = slope * unit.unsqueeze(1)
+    _, explains, directions = torch.linalg.svd(first @ slope, full_matrices=False)
+    shares = explains**2 / (explains**2).sum().clamp(min=1e-12)
+    telling: Tensor = slope @ directions[shares > MIN_EXPLAINED_SHARE].T
+    if telling.numel():
+        telling = TELLING_DEVIATION * telling / (first @ telling).std(0)
+    return telling

@@ -29,7 +29,7 @@ from sarnn_ros.policy.envelope import envelope_from_dataset
 from sarnn_ros.policy.export import export_policy
 from sarnn_ros.policy.health import reference as health_reference
 from sarnn_ros.policy.reference import references_from_dataset
-from sarnn_ros.training.checkpoint import describe_data, load_checkpoint, save_checkpoint
+from sarnn_ros.training.checkpoint import describe_data, is_of, load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.evaluate import rms
 from sarnn_ros.training.explained import TRAJECTORY_SAMPLES, explained_variance, stretch
@@ -185,6 +185,11 @@ def start(plan: Plan, warn: Warn) -> Trainer:
     trainer = make_trainer(plan)
     if plan.config.attention == "search":
         trainer.search_attention(warn)
+        if trainer.left > RECIPE.min_left_for_late_points and plan.uncropped is not None:
+            warn("something comes late, maybe outside of the crops: whole images are searched")
+            whole = make_trainer(plan.uncropped())
+            whole.search_attention(warn)
+            return whole if whole.gained > trainer.gained else trainer
     return trainer
 
 
@@ -195,6 +200,7 @@ def train(
     resume: bool = False,
     watchers: tuple[Watcher, ...] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    write_stopped: bool = False,
     warn: Warn = lambda text: None,
 ) -> Result:
     """Train and write the policy directory `out`.
@@ -203,6 +209,7 @@ def train(
     :param resume: go on from the checkpoint in `out.run/`.
     :param watchers: called after every epoch.
     :param should_stop: asked after every epoch; True saves a checkpoint and leaves.
+    :param write_stopped: write `out` even so, of the epochs that there were.
     :param warn: told what does not stop the training but should be known.
     :raises TrainingError: nothing to train on, a loss that diverges, a checkpoint that does
         not belong to this training, or `out` that cannot be written.
@@ -210,6 +217,9 @@ def train(
     config, checkpoint = plan.config, checkpoint_path(out)
     saved = started = time.monotonic()
     cpu_started = time.process_time()
+    if resume and plan.uncropped is not None:
+        whole = plan.uncropped()
+        plan = whole if is_of(checkpoint, whole.dataset) else plan
     trainer = make_trainer(plan) if resume else start(plan, warn)
     progress = _resume(trainer, checkpoint, warn) if resume else Progress()
     make_run_directory(out)
@@ -242,6 +252,7 @@ def train(
     finished = ended or not stopped or trainer.epoch >= config.epochs
     if finished:
         _save(trainer, progress, checkpoint, warn)
+    if finished or write_stopped:
         _export(trainer, progress, out, warn)
     return Result(out, finished, trainer.epoch, progress.seconds, progress.history)
 
@@ -308,6 +319,7 @@ def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn) -> None
             "validation": [dataset.episodes[row].name for row in dataset.validation],
         },
         "searched": trainer.searched is not None,
+        "late": list(trainer.late),
         "before": before and before.about,
         "aligned": {
             f"{one.camera}: {one.text}": one.found.matrix.tolist()
@@ -382,7 +394,8 @@ def _diagnose(trainer: Trainer, model: SARNN, warn: Warn) -> dict[str, Any]:
         f"root mean square error of its free run on the {held_out} episodes, and in brackets of "
         f"the mean demonstration: {told}; compare it with what the task allows"
     )
-    if min(1.0 if one is None else one for one in (points, done)) < RECIPE.min_explained:
+    first = 1.0 if points is None or trainer.late.points else points
+    if min(first, 1.0 if done is None else done) < RECIPE.min_explained:
         warn(
             f"less than {RECIPE.min_explained:g}: the policy may not see what it needs "
             "(docs/explanation/attention.md)"

@@ -43,6 +43,7 @@ from sarnn_ros.training.batches import Batch, Batches, RecurrentBatch
 from sarnn_ros.training.chunks import made_ahead, map_chunks, sum_chunks
 from sarnn_ros.training.expected_places import fit_places, tell
 from sarnn_ros.training.explained import (
+    Array,
     Starts,
     explained_share,
     explained_variance,
@@ -57,6 +58,7 @@ from sarnn_ros.training.explained import (
 )
 from sarnn_ros.training.footprint import Fits
 from sarnn_ros.training.hold_units import MAX_HOLD_UNITS, make_hold_units
+from sarnn_ros.training.late_points import Late, beside, moments
 from sarnn_ros.training.machine import flush_subnormals
 from sarnn_ros.training.points import PointScale
 from sarnn_ros.training.recipe import RECIPE, Plan
@@ -75,6 +77,9 @@ ADAM_EPS = 1e-7
 #: `explained.CHOICE_RIDGE`, since the points were chosen to explain these very episodes.
 SCALE_RIDGE = 0.03
 
+#: By how much what is remembered of what comes late counts less at an episode's end; and what a
+#: camera saw that has moved since. The strengths of the same thing differ by some 5 to 15.
+LATE_FADING, AT_ONCE = 20.0, 1e6
 #: Trajectories (T - 1, D), one per episode.
 Runs = list[NDArray[np.float32]]
 
@@ -284,6 +289,10 @@ class Trainer:
         #: What the attention that was searched for explains, and with episodes exchanged, by
         #: cross-validation; None if it is trained.
         self.searched: tuple[float, float] | None = None
+        #: Points that follow what comes late, what first images leave, and how much of it these
+        #: points explain; see `attention_search.Searched`.
+        self.late = Late()
+        self.left = self.gained = 0.0
         self.optimizer = torch.optim.Adam(
             model.parameters(), lr=config.learning_rate, eps=ADAM_EPS, fused=True
         )
@@ -359,7 +368,11 @@ class Trainer:
         """
         assert self.points is not None
         deviation = None if self.scale is None else self.scale.deviation
-        return self.batches.draw_recurrent(self.config.batch_size, self.points, deviation)
+        late = None
+        if self.late.points:
+            columns = self._late_columns().repeat(self.points.shape[-1] // self.model.point_dim)
+            late = columns, self.late.untold, self.late.told
+        return self.batches.draw_recurrent(self.config.batch_size, self.points, deviation, late)
 
     @flush_subnormals()
     def update_recurrent(self, batch: RecurrentBatch) -> Tensor:
@@ -416,9 +429,11 @@ class Trainer:
                 f"{', and no points are remembered' if self.config.point_memory else ''}"
             )
             return
-        self.searched = search_attention(
+        *searched, self.late, self.left, self.gained = search_attention(
             self.model, self.training, self.config, self.generator, say
         )
+        self.searched = searched[0], searched[1]
+        self._fade()
         self.freeze_attention()
 
     @flush_subnormals()
@@ -441,6 +456,9 @@ class Trainer:
             if share < RECIPE.min_explained:
                 return f"the attention explains {share:.2f} of how the new demonstrations differ"
         self.searched = left_out_explained(found, wanted, starts)
+        points, *when = before.config.training["late"]
+        self.late = Late(tuple(points), *when)
+        self._fade()
         renormalise(model, before.normaliser, self.plan.dataset.normaliser)
         self.model.load_state_dict(model.state_dict())
         self.scale = self._scale_of_points()
@@ -463,6 +481,25 @@ class Trainer:
         scale, *remembered = (self._scale(points) for points in parts)
         return scale.beside(remembered[0]) if remembered else scale
 
+    def _fade(self) -> None:
+        """Let what is remembered of what comes late fade, as it may have been seen elsewhere
+        before; and of a camera that moves forget it at once."""
+        lengths = self.training.lengths[self.training.demonstrations].double()
+        fading = torch.zeros_like(self.model.fading)
+        fading[list(self.late.points)] = LATE_FADING / float(lengths.mean())
+        fading[self._moving_points()] = AT_ONCE
+        self.model.fading.copy_(fading)
+
+    def _moving_points(self) -> list[int]:
+        """Numbers of the points of cameras that move."""
+        dataset, count = self.plan.dataset, self.model.k_dim
+        return [
+            number * count + point
+            for number, camera in enumerate(dataset.spec.cameras)
+            if dataset.moves(camera)
+            for point in range(count)
+        ]
+
     def _scale(self, points: Tensor) -> PointScale:
         """What the recurrent part sees of points (E, T - 1, P), seen or remembered."""
         data = self.training
@@ -472,8 +509,9 @@ class Trainer:
             points[shown, torch.minimum(torch.full_like(steps, tick), steps - 1)]
             for tick in early_ticks(data)
         ]
+        late = self._late_columns()
         # Where the robot itself is at a moment is no difference between episodes.
-        first = [(one - one.mean(0)).double().cpu().numpy() for one in early]
+        first = [((one - one.mean(0)) * ~late).double().cpu().numpy() for one in early]
         wanted = rows(data.unpad(data.targets[:, :-1]))
         states = data.first_states()
         starts = Starts(states)(states)
@@ -482,8 +520,31 @@ class Trainer:
             wanted = wanted - told_by(starts, wanted, starts)[0]
         told = np.concatenate(first)
         slope = ridge_slope(told, np.tile(wanted, (len(early), 1)), SCALE_RIDGE)
-        parts = (torch.from_numpy(part).to(points.device) for part in (told, slope))
-        return PointScale.of(points[data.steps()], *parts)
+        groups = [(told, slope)]
+        if self.late.points:
+            groups.append(self._told_later(points[shown], late))
+        parts = [[torch.from_numpy(part).to(points.device) for part in one] for one in groups]
+        return PointScale.of(points[data.steps()], *((one[0], one[1]) for one in parts))
+
+    def _late_columns(self) -> Tensor:
+        """Which coordinates are those of points that follow what comes late, bool (P,)."""
+        late = torch.zeros(self.model.point_dim // 2, dtype=torch.bool, device=self.device)
+        late[list(self.late.points)] = True
+        return late.repeat_interleave(2)
+
+    def _told_later(self, points: Tensor, late: Tensor) -> tuple[Array, Array]:
+        """Late points (S * E, P) of the demonstrations at several moments, beside what is known
+        then, and the slope (P, R) of the regression of the rest of the trajectories on them.
+
+        :param points: of the demonstrations, (E, T - 1, P).
+        :param late: columns, bool (P,).
+        """
+        values = points.double().cpu().numpy()
+        episodes = np.arange(len(values))
+        found = moments(self.training, episodes, values[:, 0])
+        then = np.stack([values[episodes, one.ticks.cpu().numpy()] for one in found])
+        then, rests = beside(then * late.cpu().numpy(), found)
+        return then, ridge_slope(then, rests, SCALE_RIDGE)
 
     def final_model(self) -> SARNN:
         """What should be deployed: the scale of the points folded into the recurrent weights."""
@@ -557,16 +618,17 @@ class Trainer:
         return points
 
     def expected_places(self, model: SARNN) -> Places | None:
-        """Of a network with `point_memory`, where first images let expect each point."""
-        if not model.point_memory:
+        """Where first images let expect each point; None if the attention was trained."""
+        if self.scale is None:
             return None
         data = self.training
         points = torch.from_numpy(self._first_points(data, model)).float().to(self.device)
         states = data.first_states()
         starts = Starts(states)(states)
         told = tell(trajectories(data.unpad(data.targets[:, :-1])), starts, self.device)
+        anywhere = sorted({*self.late.points, *self._moving_points()})
         cells = float(feature_size(model.im_size[1], model.stride))
-        return fit_places(points.reshape(len(points), -1, 2), told, cells)
+        return fit_places(points.reshape(len(points), -1, 2), told, cells, anywhere)
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
         """Points (E, T - 1, P) of every clean frame that has a next one, and, where the model
@@ -641,6 +703,7 @@ class Trainer:
             "generator": self.generator.get_state(),
             "points": self.points,
             "searched": self.searched,
+            "late": tuple(self.late),
             "scale": None if self.scale is None else tuple(self.scale),
         }
 
@@ -654,6 +717,8 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.searched = state["searched"]
+        self.late = Late(*state["late"])
+        self._fade()
         if state["points"] is not None:
             self.points = state["points"].to(self.device)
         if state["scale"] is not None:

@@ -74,6 +74,7 @@ class Scene:
         reset: str | None = None,
         blind: bool = False,
         left: bool = False,
+        unlikely: float | None = None,
         state: State = State.COMMANDING,
     ) -> None:
         self.number += 1
@@ -83,7 +84,7 @@ class Scene:
         tick = Tick(self.number * PERIOD, state, reset=reset, interrupted=left)
         if not blind:
             tick.observation = Observation(tick.label_ns, pixels, np.array([joint]), {}, {})
-            tick.prediction = Prediction(np.zeros(1), seen, here)
+            tick.prediction = Prediction(np.zeros(1), seen, here, unlikely=unlikely)
         commanded = state is State.COMMANDING and sent is not None
         tick.sent = None if not commanded else Command.standing(np.array([sent]))
         self.watch.see(tick)
@@ -112,6 +113,20 @@ def test_by_default_it_tells_once_in_a_run_and_stops_nothing():
     for _ in range(2):
         scene.tick(0.3)
     assert len(scene.warnings) == 2
+
+
+def test_first_images_in_which_something_is_missing_are_told_once_it_runs():
+    scene = Scene()
+    scene.tick(reset="start", unlikely=1.4)
+    assert not scene.said
+    for _ in range(3):
+        scene.tick()
+    (warning,) = scene.warnings
+    assert warning.startswith("prediction health 1.40 is above 1 (places)")
+    assert "something is missing, covered" in warning
+    scene.tick(reset="start", unlikely=0.3)
+    scene.tick()
+    assert len(scene.warnings) == 1 and scene.watch.health.score == pytest.approx(0.3)
 
 
 def test_a_line_that_the_log_left_out_is_told_later():

@@ -136,3 +136,15 @@ def test_the_recurrent_part_gets_what_goes_through_the_gate() -> None:
     hidden, _ = model.recur(memory, joints[None])
     torch.testing.assert_close(action, model.decoder_joint(hidden[:, 0]))
     torch.testing.assert_close(state[3], memory[0, :, 6:])
+
+
+def test_what_fades_goes_to_where_its_thing_is_seen_as_well_later() -> None:
+    """And stays while it is hidden. Of a camera that moves nothing stays."""
+    model = network()
+    model.fading.copy_(torch.tensor([0.0, 1.0, 1e6]))
+    strength = torch.tensor([5.0] * 5 + [5.0] * 5 + [-40.0] * 5)
+    place = torch.tensor([0.2] * 5 + [0.8] * 5 + [0.5] * 5)
+    points = place[None, :, None].expand(1, 15, 6)
+    found = model.with_remembered(points, strength[None, :, None].expand(1, 15, 3))[0, :, 6::2]
+    assert found[9].tolist() == pytest.approx([0.5, 0.8, 0.8], abs=0.01)
+    assert found[14].tolist() == pytest.approx([0.5, 0.8, 0.5], abs=0.01)

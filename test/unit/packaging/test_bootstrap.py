@@ -215,7 +215,7 @@ def test_help_is_the_default_and_names_the_targets(checkout: Path) -> None:
     targets = {line.split()[0] for line in done.stdout.splitlines()[1:]}
     assert targets == {
         *("help", "install", "demo", "demo-clean", "test", "coverage", "test-kilted", "lint"),
-        *("format", "docs", "benchmark", "benchmark-tasks", "soak", "test-lerobot"),
-        *("test-unit", "test-ros", "test-web", "clean"),
+        *("format", "docs", "benchmark", "benchmark-tasks", "benchmark-peers", "soak"),
+        *("test-unit", "test-ros", "test-web", "test-lerobot", "clean"),
     }
     assert not (checkout / ".venv").exists()

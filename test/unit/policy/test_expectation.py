@@ -25,6 +25,7 @@ def make_places(slope: np.ndarray, missed: float = 0.05) -> Places:
         deviation=(DEVIATION,) * count,
         missed=(missed,) * count,
         missed_at=((),) * count,
+        cost=(0.0, 5.0),
     )
 
 
@@ -135,3 +136,23 @@ def test_places_that_make_no_sense_are_refused(change: dict[str, object], proble
     good = make_places(np.zeros((4, 2, 1))).model_dump()
     with pytest.raises(ValidationError, match=problem):
         Places(**{**good, **change})
+
+
+def test_how_unlike_the_demonstrations_an_image_is() -> None:
+    """As demonstrated, and with points that are anywhere."""
+    random = np.random.default_rng(0)
+    slope = random.normal(0, 0.12, (COUNT, 2, DIMENSIONS))
+    places = make_places(slope)
+
+    def points() -> np.ndarray:
+        found = 0.5 + slope @ random.normal(0, 1, DIMENSIONS)
+        return found + random.normal(0, DEVIATION, found.shape)
+
+    costs = [Expectation(places, points()).cost for _ in range(50)]
+    median, high = np.quantile(costs, (0.5, 0.95)).tolist()
+    places = places.model_copy(update={"cost": (median, high)})
+    usual = [Expectation(places, points()).unlikely for _ in range(50)]
+    assert np.median(usual) == pytest.approx(0, abs=0.2)
+    assert max(usual) < 1
+    nothing = [Expectation(places, random.uniform(size=(COUNT, 2))).unlikely for _ in range(20)]
+    assert min(nothing) > 1

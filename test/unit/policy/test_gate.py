@@ -63,6 +63,7 @@ def make_policy(
             deviation=(0.01,) * COUNT,
             missed=(0.05, missed, 0.05, 0.05),
             missed_at=((),) * COUNT,
+            cost=(0.0, 5.0),
         ) if places else None,
         health=None if source is None else SimpleNamespace(source=source, errors=terms),
     )  # fmt: skip

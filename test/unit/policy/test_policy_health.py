@@ -56,6 +56,22 @@ def moment(config: Any, tick: int, *, joints=0.0, points=0.0, image: int | None 
     return observation, Prediction(np.zeros(3), seen, here, None if image is None else black)
 
 
+def test_first_images_that_are_unlike_the_demonstrations_count_until_a_reset(config):
+    monitor = HealthMonitor(config, window=3, count_images=False)
+
+    def see(tick: int, unlikely: float | None = None) -> tuple[float | None, str | None]:
+        observation, prediction = moment(config, tick)
+        found = monitor.see(observation, dataclasses.replace(prediction, unlikely=unlikely))
+        return found.score, found.worst
+
+    assert see(0, 1.5) == (1.5, "places")
+    assert [see(tick) for tick in (1, 2, 3, 4)] == [(1.5, "places")] * 4
+    monitor.reset()
+    assert see(5) == (None, None), "no first images"
+    monitor.reset()
+    assert see(6, -0.2) == (0.0, "places")
+
+
 def test_the_terms_and_their_units(config):
     before = moment(config, 0, image=0)
     after = moment(config, 1, joints=np.array([0.1, -0.2, 0.05]), points=0.3, image=51)

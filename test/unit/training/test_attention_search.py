@@ -19,13 +19,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from reaching import SIZES, config, reach
 from safetensors.torch import load_file
 from torch import nn
 
-from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.directory import load_config
-from sarnn_ros.spec import CameraSpec, JointSource, Spec
+from sarnn_ros.spec import CameraSpec
 from sarnn_ros.training import attention_search, batches
 from sarnn_ros.training.attention_search import (
     EXEMPLARS,
@@ -37,7 +38,6 @@ from sarnn_ros.training.attention_search import (
     make_candidates,
     most_episodes,
 )
-from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.estimate import search
 from sarnn_ros.training.expected_places import (
     MIN_PLACE_DEVIATION,
@@ -63,66 +63,6 @@ from sarnn_ros.training.explained import (
 from sarnn_ros.training.recipe import RECIPE, decide
 from sarnn_ros.training.run import make_trainer, train
 from sarnn_ros.training.trainer import Trainer
-
-SIZES = ((24, 20), (20, 20))
-
-
-def reach(
-    count: int = 25,
-    *,
-    permuted: bool = False,
-    starts: float = 0.0,
-    sizes: Sequence[tuple[int, int]] = SIZES,
-) -> Dataset:
-    """Two joints go from rest to where a red square lies; a robot, alike in all episodes, stands
-    in a cluttered background. Only the last camera shows the square.
-
-    :param starts: they go from anywhere in this range instead, and a grey hand with them."""
-    rng = np.random.default_rng(0)
-    cameras = tuple(
-        CameraSpec(name=f"camera{index}", topic=f"image{index}", width=width, height=height)
-        for index, (width, height) in enumerate(sizes)
-    )
-    spec = Spec(cameras=cameras, joints=(JointSource(names=("a", "b")),))
-    backgrounds = [rng.integers(0, 120, (camera.height, camera.width, 3)) for camera in cameras]
-    places = rng.uniform(0.1, 0.8, (count, 2))
-    goals = np.roll(places, 7, axis=0) if permuted else places
-    froms = starts * np.random.default_rng(1).uniform(size=(count, 2))
-    episodes = []
-    for index in range(count):
-        length = 12 + index % 2
-        images = {}
-        done = np.minimum(np.arange(length) / 8, 1)[:, None] ** 2
-        joints = froms[index] + done * (goals[index] - froms[index])
-        for camera, background in zip(cameras, backgrounds, strict=True):
-            frames = np.repeat(background[None], length, axis=0)
-            frames = np.clip(frames + rng.integers(-8, 8, frames.shape), 0, 255).astype(np.uint8)
-            if starts:
-                for frame, (x, y) in zip(frames, joints * (camera.width - 6, camera.height - 6)):
-                    frame[int(y) : int(y) + 6, int(x) : int(x) + 6] = (150, 150, 150)
-            if camera is cameras[-1]:
-                column, row = (places[index] * (camera.width - 4, camera.height - 4)).astype(int)
-                frames[:, row : row + 4, column : column + 4] = (230, 30, 30)
-            images[camera.name] = frames
-        episodes.append(
-            Episode(
-                name=f"e{index}",
-                ticks=np.arange(length, dtype=np.int64) * 100_000_000,
-                images=images,
-                joints=joints,
-                targets=np.concatenate([joints[1:], joints[-1:]]),
-                source_sizes={camera.name: (camera.width, camera.height) for camera in cameras},
-                digest=f"e{index}",
-            )
-        )
-    return make_dataset(spec, episodes, [], validation=0.2, seed=0)
-
-
-def config(**settings: Any) -> TrainConfig:
-    values = {"attention": "search", "k_dim": 2, "rec_dim": 16, "threads": 1, "device": "cpu",
-              "epochs": 12, "inner_steps": 20, "image_frames": 4, "learning_rate": 5e-3,
-              "validate_every": 4, "brightness": 0.1, "contrast": 0.1}  # fmt: skip
-    return make_config({**values, **settings})
 
 
 def searched(dataset: Dataset) -> Trainer:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.errors import ConfigError, PolicyError
 from sarnn_ros.interop.eipl_checkpoint import export_eipl
 from sarnn_ros.policy.backends import BACKENDS, load_model, make_backend
+from sarnn_ros.policy.directory import ANYWHERE_DEVIATION
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import Observation
 from sarnn_ros.training.checkpoint import describe_data, differences
@@ -116,6 +118,25 @@ def test_the_policy_remembers_what_training_did(
     assert not torch.equal(seen[:, 4, :half], seen[:, 4, half:])
 
 
+def test_points_of_a_camera_that_moves_are_not_remembered(make_task: MakeTask) -> None:
+    """Where one was seen best before says nothing of where its thing is now."""
+    dataset = make_task(ENOUGH, sizes=TWO)
+    cameras = (dataset.spec.cameras[0], dataset.spec.cameras[1].model_copy(update={"moves": True}))
+    moving = replace(dataset, spec=dataset.spec.model_copy(update={"cameras": cameras}))
+    for one, forgotten in ((dataset, False), (moving, True)):
+        trainer = make_trainer(decide(one, small(point_memory=True)))
+        trainer.search_attention()
+        model = trainer.final_model()
+        seen, remembered = trainer.encode_all(trainer.training, model).tensor_split(2, -1)
+        assert torch.allclose(seen[..., 4:], remembered[..., 4:], atol=1e-5) is forgotten
+        assert not torch.allclose(seen[..., :4], remembered[..., :4], atol=1e-5)
+        places = trainer.expected_places(model)
+        assert places is not None
+        assert [one >= ANYWHERE_DEVIATION for one in places.deviation] == [False] * 2 + [
+            forgotten
+        ] * 2
+
+
 @torch.no_grad()
 def test_what_is_deployed_runs_free_as_in_training(make_task: MakeTask) -> None:
     trainer = make_trainer(decide(make_task(ENOUGH, sizes=TWO), small(point_memory=True)))
@@ -146,7 +167,7 @@ def test_what_is_deployed_runs_free_as_in_training(make_task: MakeTask) -> None:
 def test_each_half_has_a_scale_of_its_own() -> None:
     torch.manual_seed(0)
     points = [torch.randn(60, 4), 2 + 3 * torch.randn(60, 4)]
-    now, kept = (PointScale.of(one, one[:30], torch.randn(4, 6)) for one in points)
+    now, kept = (PointScale.of(one, (one[:30], torch.randn(4, 6))) for one in points)
     both = now.beside(kept)
     torch.testing.assert_close(
         both(torch.cat(points, 1)), torch.cat([now(points[0]), kept(points[1])], 1)

@@ -371,7 +371,7 @@ def test_the_recurrent_part_trains_on_what_tells_trajectories_apart(make_task: M
     flat = points.flatten(0, 1)
     slope = torch.zeros(flat.shape[1], 3)
     slope[0, 0], slope[1, 1] = 1.0, 2.0  # only these two coordinates tell anything
-    trainer.scale = scale = PointScale.of(flat, flat, slope)
+    trainer.scale = scale = PointScale.of(flat, (flat, slope))
     telling, rest = scale(flat)[:, :2], scale(flat)[:, 2:]
     torch.testing.assert_close(telling.std(0), torch.full((2,), 0.3), atol=0.01, rtol=0)
     assert float(rest.std(0).max()) <= 0.031
@@ -424,6 +424,28 @@ def test_held_points_stay_from_a_tick_of_their_motion_on(make_task: MakeTask, pa
                 last.add(stays)
     assert 0.35 < held / (100 * len(data)) < 0.6
     assert len(last) > 2
+
+
+def test_late_points_go_on_and_are_another_episodes_until_they_tell(make_task: MakeTask) -> None:
+    trainer = make_trainer(decide(make_task(), small(mixup=0)))
+    data = trainer.training
+    episode = torch.arange(len(data))[:, None].expand(-1, data.ticks - 1)
+    ticks = torch.arange(data.ticks - 1.0).expand(len(data), -1)
+    points = torch.stack([100 * episode + ticks] * 2, -1)
+    late = torch.tensor([False, True]), 0.4, 0.5
+    exchanged = held = 0
+    for _ in range(30):
+        batch = trainer.batches.draw_recurrent(len(data), points, late=late)
+        motion = slice(data.ticks - 1)
+        own, seen = batch.points[:, motion, 1], batch.seen[:, motion, 1]
+        share = ticks / data.lengths[own[:, 0].div(100).long(), None]
+        first = (share >= 0.4) & (share <= 0.5)  # seen as they are at least then
+        assert torch.equal(seen[first], own[first])
+        assert torch.equal(seen[share < 0.4] % 100, ticks[share < 0.4])  # of the same tick
+        held += int((seen < own)[share > 0.5].any())
+        exchanged += int((seen != own).any(1).sum())
+        assert (batch.seen[:, motion, 0] <= own).all()  # the other one is held, in half of them
+    assert exchanged > 0.5 * 30 * len(data) and held > 10
 
 
 def test_sequences_go_on_at_rest_after_their_end(make_task: MakeTask) -> None:
