@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("one_by_one")
 
 START = (0.3, 0.3, 0.3)
 JOINTS = ("joint1", "joint2", "gripper")
-TERMS = ("score", "joints", "points:front", "image:front")
+TERMS = ("score", "joints", "points:front", "image:front", "places")
 
 
 @pytest.fixture
@@ -51,9 +51,10 @@ def test_what_does_not_come_true_is_told_and_stops_where_asked(
     wait(lambda: health and health[-1].data[0] > 1.0, lambda: str(health[-1:]))
     message = health[-1]
     assert tuple(message.layout.dim[0].label.split(",")) == TERMS
-    score, joints, points, image = message.data
+    score, joints, points, image, places = message.data
     assert score == points > joints
     assert math.isnan(image), "nobody asked for the image"
+    assert math.isnan(places), "nothing was searched for"
     _, text, values = wait(
         lambda: (found := status_of("/health/sarnn", "health"))[0] == b"\x01" and found,
         lambda: node.output,

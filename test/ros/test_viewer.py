@@ -198,7 +198,7 @@ def test_health_in_the_order_of_its_label(scene):
     message = scene.topics["~/health"].messages[-1]
     names = message.layout.dim[0].label.split(",")
     assert names == [
-        *("score", "joints", "points:front", "points:hand", "image:front", "image:hand"),
+        *("score", "joints", "points:front", "points:hand", "image:front", "image:hand", "places"),
     ]
     known = {
         name: value for name, value in zip(names, message.data, strict=True) if value == value
