@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from dot_task import ROOT, Dot
@@ -19,6 +20,7 @@ from dot_task import ROOT, Dot
 from benchmark.tasks import controls, jobs, new_demonstrations, run, table
 from benchmark.tasks.__main__ import ENVIRONMENT, keep
 from benchmark.tasks.clutter import CLEARANCE, COUNT, Cluttered
+from benchmark.tasks.film import MOMENTS, write_film
 from benchmark.tasks.jobs import make_task
 from benchmark.tasks.record import demonstrate
 from benchmark.tasks.rollout import rollout
@@ -26,7 +28,8 @@ from benchmark.tasks.starts import Elsewhere
 from sarnn_ros.data.proposal import propose_spec
 from sarnn_ros.data.scores import wilson
 from sarnn_ros.errors import TrainingError
-from sarnn_ros.spec import Spec
+from sarnn_ros.policy.runtime import Prediction
+from sarnn_ros.spec import CameraSpec, JointSource, Spec
 
 #: Little enough for a few seconds of training.
 TINY = ("epochs=2", "inner_steps=1", "image_frames=2", "encoder_frames=8", "validate_every=1")
@@ -298,3 +301,18 @@ def test_what_lies_about_follows_from_the_seed_and_is_not_where_the_task_is() ->
     task.step(task.state())  # somebody walks by; the robot stays
     differs = np.abs(task.images()["camera"].astype(int) - images[0]).max(2) > 20
     assert 0 < differs.mean() < 0.1
+
+
+def test_in_a_film_cameras_of_different_sizes_are_one_below_the_other(tmp_path: Path) -> None:
+    sizes = {"top": (640, 480), "wrist": (480, 640)}
+    cameras = tuple(CameraSpec(name=name, topic=name, width=64, height=48) for name in sizes)
+    spec = Spec(cameras=cameras, joints=(JointSource(names=("a",)),))
+    images = {
+        name: np.full((height, width, 3), 200, np.uint8) for name, (width, height) in sizes.items()
+    }
+    points = dict.fromkeys(sizes, np.full((2, 2), 0.5))
+    trial = [(images, Prediction(np.zeros(1), points, points))] * MOMENTS
+    write_film(trial, spec, 10.0, 1, tmp_path / "trial")
+    picture = cv2.imread(str(tmp_path / "trial.png"))
+    assert picture.shape == (480 + 640, MOMENTS * 640, 3)
+    assert (tmp_path / "trial.mp4").stat().st_size > 0
