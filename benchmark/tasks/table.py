@@ -38,7 +38,8 @@ not in the published history.
 demonstrations, gives all commands at once. It is a reference, and no upper bound: some policies do
 better. *Plan from first points*: the same of the policy's points in the first image. *Image
 frozen*: the policy sees the first image all the time. Where everything lies still until the robot
-comes, that image tells all, so it may succeed; with *objects hidden* it must not.
+comes, that image tells all, so it may succeed; with *objects hidden* it must not. In Fetch's
+records before 3447630b a mark inside of the hidden block, as large as the goal's, was seen.
 
 Tasks named `metaworld_…` are run by
 `.venv-tasks/bin/python -m benchmark.tasks --tasks benchmark.tasks.metaworld:Push`, and so on,
