@@ -57,8 +57,8 @@ class Recipe:
     min_chosen_points: int = 4
     #: Points are searched for in later images if first images and the robot's state leave more
     #: than this share of how the rests of the trajectories differ; each must explain so much more
-    #: of it. Where all is seen at first 0.003 to 0.022 are left (five public tasks), where the goal
-    #: is shown when the block is gripped 0.3, of which the best point explains 0.07.
+    #: of it. Where all is seen at first 0.003 to 0.022 are left (five public tasks), where the
+    #: goal is shown when the block is gripped 0.3, of which the best point explains 0.07.
     min_left_for_late_points: float = 0.1
     min_gain_of_late_point: float = 0.03
     #: First states deviate in one direction of the joints' space per so many episodes, at most.
