@@ -38,7 +38,7 @@ PLAUSIBLE = 6.0
 #: First images are as those of the demonstrations if their fit is worse than the median one by no
 #: more than so many standard deviations, of which the 95th percentile is so many off, and which
 #: are so large at least. Six policies of two tasks: 300 scenes as demonstrated are below 0.87,
-#: those with both objects hidden at 1.1 to 8.
+#: those with both objects hidden at 1.1 and more.
 MAX_COST_DEVIATIONS, P95_DEVIATIONS, MIN_COST_DEVIATION = 4.5, 1.64, 3.0
 
 

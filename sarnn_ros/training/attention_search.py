@@ -20,6 +20,8 @@ gets no gradient towards it. So filters are made from the data, and frozen:
    the arm hides from another. Only a few are taken so: more would fit few episodes by chance. The
    other points are the candidates that move most like those few.
 
+What comes late is searched for in later images, where first ones leave much (`late_points.py`).
+
 The layers below the searched one are random, scaled and shifted by the data. Of several searches
 the best one by cross-validation is kept: its choice, made from some of the episodes, explains most
 of the others, whatever their pace. If images and trajectories are exchanged between episodes, it

@@ -78,7 +78,7 @@ ADAM_EPS = 1e-7
 SCALE_RIDGE = 0.03
 
 #: By how much what is remembered of what comes late counts less at an episode's end; and what a
-#: camera saw that has moved since. The strengths of the same thing differ by some 5 to 15.
+#: camera saw that has moved since. What fades so was tried with 20 only.
 LATE_FADING, AT_ONCE = 20.0, 1e6
 #: Trajectories (T - 1, D), one per episode.
 Runs = list[NDArray[np.float32]]

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from training_fixtures import as_episode
 
-from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
+from sarnn_ros.data.dataset import Dataset, make_dataset
 from sarnn_ros.spec import CameraSpec, JointSource, Spec
 from sarnn_ros.training.config import TrainConfig, make_config
 
@@ -56,17 +57,7 @@ def reach(
                 column, row = (places[index] * (camera.width - 4, camera.height - 4)).astype(int)
                 frames[shown:, row : row + 4, column : column + 4] = (230, 30, 30)
             images[camera.name] = frames
-        episodes.append(
-            Episode(
-                name=f"e{index}",
-                ticks=np.arange(length, dtype=np.int64) * 100_000_000,
-                images=images,
-                joints=joints,
-                targets=np.concatenate([joints[1:], joints[-1:]]),
-                source_sizes={camera.name: (camera.width, camera.height) for camera in cameras},
-                digest=f"e{index}",
-            )
-        )
+        episodes.append(as_episode(f"e{index}", images, joints, cameras, f"e{index}"))
     return make_dataset(spec, episodes, [], validation=0.2, seed=0)
 
 

@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
 from sarnn_ros.spec import CameraSpec, JointSource, Spec
@@ -31,14 +32,25 @@ def make_episode(name: str, length: int, seed: int, cameras: Sequence[CameraSpec
             column, row = int(x * camera.width), int(y * camera.height)
             image[row : row + 3, column : column + 3] = 230
     joints = np.column_stack([places, places.sum(1)])
+    return as_episode(name, images, joints, cameras, f"{name}-{seed}-{length}")
+
+
+def as_episode(
+    name: str,
+    images: dict[str, NDArray[np.uint8]],
+    joints: NDArray[np.float64],
+    cameras: Sequence[CameraSpec],
+    digest: str,
+) -> Episode:
+    """At 10 Hz; the targets are the joints of the next tick."""
     return Episode(
         name=name,
-        ticks=np.arange(length, dtype=np.int64) * 100_000_000,
+        ticks=np.arange(len(joints), dtype=np.int64) * 100_000_000,
         images=images,
         joints=joints,
         targets=np.concatenate([joints[1:], joints[-1:]]),
         source_sizes={camera.name: (camera.width, camera.height) for camera in cameras},
-        digest=f"{name}-{seed}-{length}",
+        digest=digest,
     )
 
 

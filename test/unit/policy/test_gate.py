@@ -12,8 +12,8 @@ import pytest
 
 from sarnn_ros.model import ANYWHERE, UNSEEN_STRENGTH
 from sarnn_ros.policy.backends import Outputs
-from sarnn_ros.policy.directory import ModelConfig, Places
-from sarnn_ros.policy.runtime import EXPECTED_STRENGTH, MIN_REACH, REACH_FACTOR, Policy
+from sarnn_ros.policy.directory import ANYWHERE_DEVIATION, ModelConfig, Places
+from sarnn_ros.policy.runtime import EXPECTED_STRENGTH, MIN_REACH, REACH_FACTOR, Policy, _reach
 from sarnn_ros.spec import parse_spec
 from sarnn_ros.streams.observe import Observation
 
@@ -161,3 +161,13 @@ def test_what_is_not_known_limits_nothing(places: bool, source: str | None) -> N
     assert not step(policy).any()
     assert (backend.runs[-1].gate[1] == ANYWHERE).all()
     assert (backend.runs[-1].gate[3] == ANYWHERE).all() is np.bool_(not places)
+
+
+def test_a_point_of_what_comes_late_may_be_anywhere_later() -> None:
+    policy, _ = make_policy()
+    places = policy.config.places
+    assert places is not None
+    deviation = (ANYWHERE_DEVIATION, *places.deviation[1:])
+    policy.config.places = places.model_copy(update={"deviation": deviation})
+    reach = _reach(policy.config, policy._open)[0]
+    assert reach[0] == np.float32(ANYWHERE) and (reach[1:] < 1).all()
