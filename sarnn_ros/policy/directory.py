@@ -230,7 +230,8 @@ class Places(_Part):
         description="where it was then, per point"
     )
     cost: tuple[float, float] = Field(
-        description="how badly the demonstrations' points fit, median and 95th percentile"
+        description="how badly the points of demonstrations that it was not fitted to fit, "
+        "median and 95th percentile"
     )
 
     @model_validator(mode="after")

@@ -581,6 +581,8 @@ def search_attention(
         weights = {name: value.clone() for name, value in model.state_dict().items()}
         best = explains, permuted, weights
     model.load_state_dict(best[2])
+    if len(usable) < RECIPE.min_episodes_for_late_points:
+        return Searched(*best[:2])
     first = model.encode(sets[0]).double().cpu().numpy()
     late_moments = moments(data, numbers, first)
     left = share_left(late_moments)

@@ -44,6 +44,8 @@ MAX_DEVIATION, MAX_OFFSET = 1.5, 10.0
 MIN_DEVIATION = 0.5
 #: Share of a thing's filters, by what they find, of which one must have found it in an episode.
 MIN_VOTES = 0.2
+#: Parts of the demonstrations, each of which tells how well first images fit the others.
+FOLDS = 5
 
 
 class Told(NamedTuple):
@@ -116,6 +118,19 @@ def fit_places(points: Tensor, told: Told, cells: float, anywhere: Sequence[int]
     :param cells: in a share of 1.
     :param anywhere: numbers of points that may be anywhere later, whatever the first images show.
     """
+    costs = []
+    folds = torch.arange(len(points)) % FOLDS
+    for fold in range(FOLDS):  # those that it was fitted to fit too well, if they are few
+        by = (folds != fold).to(points.device)
+        others = _fit(points[by], Told(*(part[by] for part in told)), cells, anywhere)
+        for one in points[~by].double().cpu().numpy():
+            costs.append(Expectation(others, one).cost)
+    median, high = np.quantile(costs, (0.5, 0.95)).tolist()
+    return _fit(points, told, cells, anywhere).model_copy(update={"cost": (median, high)})
+
+
+def _fit(points: Tensor, told: Told, cells: float, anywhere: Sequence[int]) -> Places:
+    """As `fit_places`, but for the cost."""
     places = points * cells
     off = (places - expected_places(places, told)[0]).norm(dim=2)
     found = off < (1.5 * off.median(0).values).clamp(min=MAX_MISS)
@@ -129,7 +144,7 @@ def fit_places(points: Tensor, told: Told, cells: float, anywhere: Sequence[int]
     slope[..., free], astray[free] = 0, False
     deviation[free], missed[free] = ANYWHERE_DEVIATION, 0.99
     rows: Any = slope.double().cpu().tolist()
-    fitted = Places(
+    return Places(
         mean=rows[0],
         slope=rows[1:],
         deviation=tuple(deviation.tolist()),
@@ -140,9 +155,6 @@ def fit_places(points: Tensor, told: Told, cells: float, anywhere: Sequence[int]
         ),
         cost=(0.0, 0.0),
     )
-    costs = [Expectation(fitted, one).cost for one in points.double().cpu().numpy()]
-    median, high = np.quantile(costs, (0.5, 0.95)).tolist()
-    return fitted.model_copy(update={"cost": (median, high)})
 
 
 def as_expected(places: Tensor, expected: Tensor) -> Tensor:

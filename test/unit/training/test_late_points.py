@@ -30,8 +30,8 @@ def _few_exemplars(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention_search, "EXEMPLARS", 32)
 
 
-def searched(shown: int, *, permuted: bool = False) -> tuple[Trainer, list[str]]:
-    data = reach(50, shown=shown, permuted=permuted)
+def searched(shown: int, *, permuted: bool = False, count: int = 50) -> tuple[Trainer, list[str]]:
+    data = reach(count, shown=shown, permuted=permuted)
     trainer = make_trainer(decide(data, config(k_dim=6)))
     said: list[str] = []
     trainer.search_attention(said.append)
@@ -70,6 +70,14 @@ def test_otherwise_no_point_is_given_away(shown: int, permuted: bool) -> None:
     trainer, said = searched(shown, permuted=permuted)
     assert trainer.late.points == ()
     assert ("nothing" in said[-1]) == permuted
+
+
+def test_few_demonstrations_do_not_tell_whether_something_comes_late() -> None:
+    """They leave much of how they differ, whatever is seen."""
+    trainer, said = searched(SHOWN, count=RECIPE.min_episodes_for_late_points - 1)
+    assert trainer.searched is not None
+    assert (trainer.late.points, trainer.left) == ((), 0.0)
+    assert not any("later images" in one for one in said)
 
 
 def test_how_much_is_left_is_that_of_an_episode_left_out() -> None:
