@@ -37,9 +37,9 @@ MISSED_DEVIATION = 0.02
 PLAUSIBLE = 6.0
 #: First images are as those of the demonstrations if their fit is worse than the median one by no
 #: more than so many standard deviations, of which the 95th percentile is so many off, and which
-#: are so large at least. Six policies of two tasks: 300 scenes as demonstrated are below 0.87,
-#: those with both objects hidden at 1.1 and more.
-MAX_COST_DEVIATIONS, P95_DEVIATIONS, MIN_COST_DEVIATION = 4.5, 1.64, 3.0
+#: are so large at least. The ratio of 160 trials as demonstrated, of four policies of 50
+#: demonstrations, is 0.73 at most; with the objects hidden it is 0.7 (push), 1.1, 1.7 and 7.
+MAX_COST_DEVIATIONS, P95_DEVIATIONS, MIN_COST_DEVIATION = 3.6, 1.64, 3.0
 
 
 class Expectation:

@@ -145,6 +145,22 @@ def test_what_is_usual_of_joints(config, error, ratio):
     assert reading.ratios["joints"] == pytest.approx(ratio)
 
 
+def test_a_degree_of_a_joint_that_hardly_moved_is_no_alarm(config):
+    """Errors are shares of the joints' ranges, and one range is a hundredth of the others."""
+    low = np.array(config.normalisation.minimum)
+    for spans, ratio in (((1.0, 0.01, 1.0), 0.5 / 1.7), ((1.0, 0.5, 1.0), 0.5 / 0.034)):
+        scale = config.normalisation.model_copy(
+            update={"minimum": tuple(low), "maximum": tuple(low + spans)}
+        )
+        known = joints_known(config, p95=(0.01, 0.01, 0.01), p99=(0.02, 0.02, 0.02))
+        known = known.model_copy(update={"normalisation": scale})
+        monitor = HealthMonitor(known, window=1, count_images=False)
+        monitor.see(*moment(known, 0))
+        half = np.array((0.0, 0.5 * spans[1], 0.0))
+        reading = monitor.see(*moment(known, 1, joints=half / SPAN))
+        assert reading.ratios["joints"] == pytest.approx(ratio)
+
+
 def test_nothing_is_compared_across_a_gap(config):
     monitor = HealthMonitor(config, window=1, count_images=False)
     monitor.see(*moment(config, 0))
