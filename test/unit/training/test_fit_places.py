@@ -47,18 +47,19 @@ def test_new_scenes_are_told_right_although_filters_missed(seed: int) -> None:
 
 
 @pytest.mark.parametrize("count", [8, 10, 16, 45])
-@pytest.mark.parametrize("seed", range(3))
-def test_new_scenes_are_not_unlikely_however_few_were_demonstrated(count: int, seed: int) -> None:
+def test_new_scenes_are_hardly_ever_unlikely_however_few_were_demonstrated(count: int) -> None:
     """Few tell fewer numbers than the scenes differ by, and a fit to them fits them too well."""
-    random = np.random.default_rng(seed)
-    slope = random.normal(0, 0.1, (COUNT, 2, 4))
-    z = random.normal(0, 1, (count + 50, 4))
-    points = 0.5 + np.einsum("kic,ec->eki", slope, z)
-    points += random.normal(0, 0.5 / CELLS, points.shape)
-    missed = random.random(points.shape[:2]) < 0.1
-    points[missed] = random.uniform(0, 1, (missed.sum(), 2))
-    known = max(1, min(4, count // 6))  # as many as `tell` takes
-    told = Told(torch.from_numpy(z[:count, :known]).float(), torch.zeros(count, 0))
-    places = fit_places(torch.from_numpy(points[:count]).float(), told, CELLS)
-    unlikely = np.array([Expectation(places, one).unlikely for one in points[count:]])
-    assert (unlikely > 1).sum() <= 1
+    unlikely = []
+    for seed in range(4):
+        random = np.random.default_rng(seed)
+        slope = random.normal(0, 0.1, (COUNT, 2, 4))
+        z = random.normal(0, 1, (count + 50, 4))
+        points = 0.5 + np.einsum("kic,ec->eki", slope, z)
+        points += random.normal(0, 0.5 / CELLS, points.shape)
+        missed = random.random(points.shape[:2]) < 0.1
+        points[missed] = random.uniform(0, 1, (missed.sum(), 2))
+        known = max(1, min(4, count // 6))  # as many as `tell` takes
+        told = Told(torch.from_numpy(z[:count, :known]).float(), torch.zeros(count, 0))
+        places = fit_places(torch.from_numpy(points[:count]).float(), told, CELLS)
+        unlikely += [Expectation(places, one).unlikely for one in points[count:]]
+    assert np.mean(np.array(unlikely) > 1) < 0.02
