@@ -45,7 +45,7 @@ from sarnn_ros.model.sarnn import SARNN, VisionBranch
 from sarnn_ros.spec import CameraSpec
 from sarnn_ros.training.augment import IMAGE_NOISE, add_noise, draw_jitter, jitter
 from sarnn_ros.training.config import TrainConfig
-from sarnn_ros.training.expected_places import Told, as_expected, find_things, tell
+from sarnn_ros.training.expected_places import FOLDS, Told, as_expected, find_things, tell
 from sarnn_ros.training.explained import (
     Array,
     Regressions,
@@ -100,8 +100,6 @@ MIN_ALIKE_RESPONSE = 0.5
 EXEMPLAR_LOGITS = (30.0, 100.0)
 #: Candidates whose points differ less, as a share of the image, are copies: one of them is kept.
 MAX_COPY_DISTANCE = 0.004
-#: Parts of the cross-validation: each part is explained by a choice from the others.
-FOLDS = 5
 
 
 @dataclass(frozen=True)

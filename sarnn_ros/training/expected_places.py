@@ -44,7 +44,7 @@ MAX_DEVIATION, MAX_OFFSET = 1.5, 10.0
 MIN_DEVIATION = 0.5
 #: Share of a thing's filters, by what they find, of which one must have found it in an episode.
 MIN_VOTES = 0.2
-#: Parts of the demonstrations, each of which tells how well first images fit the others.
+#: Parts of the demonstrations, in cross-validation: what is found by the others is judged by each.
 FOLDS = 5
 
 
