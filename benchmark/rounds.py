@@ -1,92 +1,244 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Rounds of teaching: five more demonstrations at a time, trained anew or gone on with.
+"""Rounds of teaching: five more demonstrations, or five corrections of the policy, at a time.
 
-python -m benchmark.rounds [--task lift] [--first 20] [--rounds 2] [--seeds 1] [--trials 50]
+python -m benchmark.rounds [--tasks fetch_push …] [--first 10] [--rounds 3] [--seeds 5]
+    [--trials 50] [--ways demonstrations corrections …]
 
-A policy is trained on the first demonstrations. Each round adds five: one policy is trained on all
-of them, and one goes on from the policy of the round before (`sarnn train --from`). Both are tried
-in the same scenes. Stop it whenever you like: the same command goes on from there.
+A first policy is trained on the first demonstrations, of each seed others. Each round adds five
+bags, and another policy is trained:
+
+- demonstrations: five more of them; trained anew on all.
+- corrections: the policy runs in new scenes, one after the other. A scripted person takes over
+  where hand or objects are 3 cm off (`tasks/person.py`), and finishes the task; those that then
+  succeeded are kept, until there are five.
+- either, "gone on": trained by `sarnn train --from` the policy of the round before.
+
+All are tried in the same scenes. Stop it whenever you like: the same command goes on from there.
+`benchmark/results/rounds.json` has a record per policy; `rounds.md` beside it is the table.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
+import numpy as np
+import yaml
 
 from benchmark.tasks import run
 from benchmark.tasks.jobs import make_task, say
-from benchmark.tasks.record import FIRST_TRIAL
+from benchmark.tasks.person import watch
+from benchmark.tasks.record import FIRST_NEW, FIRST_TRIAL, record
 from benchmark.tasks.rollout import rollout
 from benchmark.tasks.task import Task
-from sarnn_ros.files import write_text
+from sarnn_ros.data.scores import wilson
+from sarnn_ros.errors import TrainingError
+from sarnn_ros.files import atomic_file, write_text
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.policy.runtime import Policy
 
+RESULTS = Path(__file__).resolve().parent / "results" / "rounds.json"
 ADDED = 5
+WAYS = ("demonstrations", "corrections", "demonstrations, gone on", "corrections, gone on")
+#: Scenes of a seed's demonstrations, and of its corrections.
+SCENES = 1_000
+#: A person gives up after so many runs of a round.
+MOST_RUNS = 100
 
 
-def train(folder: Path, count: int, seed: int, out: Path, before: Path | None) -> None:
-    if (out / "config.json").is_file():
-        return
-    bags = sorted((folder / "bags").iterdir())[:count]
-    command = [sys.executable, "-m", "sarnn_ros.cli.main", "train", *map(str, bags)]
-    command += ["--spec", str(folder / "spec.yaml"), "--out", str(out), "--seed", str(seed)]
-    command += ["--set", "threads=1", "--force", *(["--from", str(before)] if before else [])]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.with_suffix(".log").open("w") as log:
-        subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
+class Lesson:
+    """What is taught with one seed. Everything is kept below one folder.
+
+    :param first: demonstrations before the rounds.
+    """
+
+    def __init__(self, task: Task, seed: int, first: int, trials: int, work: Path) -> None:
+        self._task, self._seed, self._first, self._trials = task, seed, first, trials
+        self.folder = work / f"{task.name}_{first}" / f"seed_{seed}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._spec = self.folder / "spec.yaml"
+        spec = run.make_spec(task).model_dump(mode="json")
+        write_text(self._spec, yaml.safe_dump(spec))
+        self._scene = FIRST_NEW + 2 * SCENES * (1 + seed)
+
+    def demonstrations(self, wanted: int) -> list[Path]:
+        """The first so many that succeed."""
+        folder = self.folder / "demonstrations"
+        folder.mkdir(exist_ok=True)
+        kept: list[Path] = []
+        for scene in range(2 * wanted):
+            bag = folder / f"demonstration_{scene:03d}"
+            if bag.is_dir() or record(self._task, self._scene + scene, bag):
+                kept.append(bag)
+            if len(kept) == wanted:
+                return kept
+        raise TrainingError(f"of {2 * wanted} demonstrations only {len(kept)} succeed")
+
+    def correct(self, path: Path, folder: Path, begin: int) -> list[dict[str, Any]]:
+        """Runs of a policy until five of them were corrected.
+
+        :param begin: number of the first scene.
+        :returns: of each run its scene, the tick of the takeover, and whether it succeeded.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = folder / "runs.json"
+        runs: list[dict[str, Any]] = json.loads(kept.read_text()) if kept.is_file() else []
+        policy = Policy.load(path)
+
+        def corrected() -> int:
+            return sum(one["success"] and one["took over"] is not None for one in runs)
+
+        while corrected() < ADDED and len(runs) < MOST_RUNS:
+            scene = begin + len(runs)
+            bag = folder / f"correction_{scene:03d}"
+            took_over, success = watch(self._task, policy, self._scene + SCENES + scene, bag)
+            runs.append({"scene": scene, "took over": took_over, "success": success})
+            write_text(kept, json.dumps(runs))
+        return runs
+
+    def train(self, bags: list[Path], out: Path, before: Path | None) -> None:
+        if (out / "config.json").is_file():
+            return
+        command = [sys.executable, "-m", "sarnn_ros.cli.main", "train", *map(str, bags)]
+        command += ["--spec", str(self._spec), "--out", str(out), "--seed", str(self._seed)]
+        command += ["--set", "threads=1", "--force", *(["--from", str(before)] if before else [])]
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out.with_suffix(".commit"), run.commit())
+        with out.with_suffix(".log").open("w") as log:
+            subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
+
+    def judge(self, path: Path) -> int:
+        kept = path.with_suffix(".trials.json")
+        outcomes: list[bool] = json.loads(kept.read_text()) if kept.is_file() else []
+        policy = Policy.load(path)
+        while len(outcomes) < self._trials:
+            trial = FIRST_TRIAL + len(outcomes)
+            outcomes.append(rollout(self._task, policy, policy.spec, trial))
+            write_text(kept, json.dumps(outcomes))
+        return sum(outcomes[: self._trials])
+
+    def teach(self, way: str, rounds: int, results: Path) -> None:
+        """All rounds of one way; the first policy is common to all."""
+        corrected, goes_on = way.startswith("corrections"), way.endswith("gone on")
+        bags, before = self.demonstrations(self._first), None
+        runs: list[dict[str, Any]] = []
+        for number in range(rounds + 1):
+            out = self.folder / (f"{way.replace(', ', '_').replace(' ', '_')}_{number}")
+            if not number:
+                out = self.folder / "first"
+            elif corrected:
+                assert before is not None
+                folder = out.with_suffix(".bags")
+                done = self.correct(before, folder, len(runs))
+                runs += done
+                bags += sorted(folder.glob("correction_*"))
+            else:
+                bags = self.demonstrations(self._first + number * ADDED)
+            self.train(bags, out, before if goes_on else None)
+            told = load_config(out).training
+            entry = {
+                "task": self._task.name,
+                "first": self._first,
+                "seed": self._seed,
+                "way": way,
+                "round": number,
+                "bags": len(bags),
+                "successes": self.judge(out),
+                "trials": self._trials,
+                "train_cpu_seconds": told["cpu_seconds"],
+                "runs": len(runs),
+                "taken over": sum(one["took over"] is not None for one in runs),
+                "not recovered": sum(not one["success"] for one in runs),
+                "commit": out.with_suffix(".commit").read_text(),
+            }
+            keep(entry, results)
+            say(f"{self._task.name}, seed {self._seed}, {way}, round {number}")(
+                f"{entry['successes']} of {self._trials} with {len(bags)} bags"
+            )
+            before = out
 
 
-def judge(task: Task, path: Path, trials: int) -> int:
-    kept = path.with_suffix(".trials.json")
-    outcomes: list[bool] = json.loads(kept.read_text()) if kept.is_file() else []
-    policy = Policy.load(path)
-    while len(outcomes) < trials:
-        trial = FIRST_TRIAL + len(outcomes)
-        outcomes.append(rollout(task, policy, policy.spec, trial, "live", []))
-        write_text(kept, json.dumps(outcomes))
-    return sum(outcomes[:trials])
+def keep(entry: dict[str, Any], path: Path) -> None:
+    """Put the record into the file, in the place of an earlier one of the same policy."""
+    records = json.loads(path.read_text()) if path.is_file() else []
+    same = ("task", "first", "seed", "way", "round")
+    others = [one for one in records if any(one[key] != entry[key] for key in same)]
+    with atomic_file(path) as partial:
+        partial.write_text(json.dumps([*others, entry], indent=1) + "\n")
+
+
+HEAD = """\
+# Rounds of teaching
+
+Written by `python -m benchmark.rounds`; do not edit. Each round adds five bags: demonstrations in
+new scenes, or runs of the policy before that a scripted person corrected. Trials succeeded, of
+each seed, and the mean with Wilson's 95 % interval as if all trials had scenes of their own (the
+seeds share theirs, so it is too narrow). *Runs*: of the policy, that the person watched until then,
+and took over in; all seeds together. Each seed has demonstrations and scenes of its own.
+"""
+
+
+def page(records: list[dict[str, Any]]) -> str:
+    parts = [HEAD]
+    for task, first in dict.fromkeys((one["task"], one["first"]) for one in records):
+        chosen = [one for one in records if (one["task"], one["first"]) == (task, first)]
+        commits = ", ".join(sorted({one["commit"] for one in chosen}))
+        parts.append(f"## {task}, {first} demonstrations first\n\nCommits {commits}.\n")
+        parts.append("| bags | way | successes | mean | runs, taken over | CPU s |")
+        parts.append("|---|---|---|---|---|---|")
+        for number in sorted({one["round"] for one in chosen}):
+            for way in WAYS if number else WAYS[:1]:
+                found = [one for one in chosen if (one["way"], one["round"]) == (way, number)]
+                found.sort(key=lambda one: one["seed"])
+                if found:
+                    parts.append(_row(found, way if number else "the first"))
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _row(found: list[dict[str, Any]], way: str) -> str:
+    successes = [one["successes"] for one in found]
+    trials = sum(one["trials"] for one in found)
+    low, high = wilson(sum(successes), trials)
+    runs, taken = (sum(one[key] for one in found) for key in ("runs", "taken over"))
+    return (
+        f"| {found[0]['bags']} | {way} | {', '.join(map(str, successes))} of {found[0]['trials']} "
+        f"| {sum(successes) / trials:.0%} ({low:.0%} to {high:.0%}) "
+        f"| {f'{runs}, {taken}' if runs else ''} "
+        f"| {np.mean([one['train_cpu_seconds'] for one in found]):.0f} |"
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--task", default="lift")
-    parser.add_argument("--first", type=int, default=20, help="demonstrations before the rounds")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--seeds", type=int, default=1)
+    tasks = ["fetch_push", "fetch_pick_and_place"]
+    parser.add_argument("--tasks", nargs="+", default=tasks, help="names or MODULE:CLASS")
+    parser.add_argument("--first", type=int, default=10, help="demonstrations before the rounds")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=50, help="per policy")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS[:2])
     parser.add_argument("--work", type=Path, default=run.WORK / "rounds")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     asked = parser.parse_args()
+    os.environ.setdefault("MUJOCO_GL", "egl")
     cv2.setNumThreads(1)
-    task = make_task(asked.task)
-    most = asked.first + ADDED * asked.rounds
-    settings = run.Settings(work=asked.work, demonstrations=most)
-    run.prepare(task, settings, say(task.name))
-    folder = settings.folder(task.name)
-    for seed in range(asked.seeds):
-        before = None
-        for count in range(asked.first, most + 1, ADDED):
-            ways = {"anew": None} if before is None else {"anew": None, "gone on": before}
-            for way, start in ways.items():
-                out = folder / f"seed_{seed}" / f"{way.replace(' ', '_')}_{count}"
-                train(folder, count, seed, out, start)
-                told = load_config(out).training
-                successes = judge(task, out, asked.trials)
-                say(f"{task.name}, seed {seed}, {count} demonstrations, {way}")(
-                    f"{successes} of {asked.trials}; {told['cpu_seconds']:.0f} s of CPU, "
-                    f"points explain {told['explained']['points']}, "
-                    f"free run {told['explained']['free_run']}"
-                )
-                before = out
-            # The last one of `ways`: what goes on goes on.
+    for name in asked.tasks:
+        task = make_task(name)
+        for seed in range(asked.seeds):
+            lesson = Lesson(task, seed, asked.first, asked.trials, asked.work)
+            for way in asked.ways:
+                lesson.teach(way, asked.rounds, asked.results)
+    asked.results.with_suffix(".md").write_text(page(json.loads(asked.results.read_text())))
 
 
 if __name__ == "__main__":

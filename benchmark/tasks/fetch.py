@@ -120,7 +120,10 @@ class Fetch(Task):
         raise NotImplementedError
 
     def script(self) -> Iterator[Array]:
-        points = [(0, self._gripper(), self.state()[3]), *self._waypoints()]
+        return self._through(self._waypoints())
+
+    def _through(self, waypoints: Sequence[tuple[int, Array, float]]) -> Iterator[Array]:
+        points = [(0, self._gripper(), self.state()[3]), *waypoints]
         for tick in range(1, self.ticks + 1):
             pairs = (pair for pair in pairwise(points) if tick <= pair[1][0])
             before, after = next(pairs, (points[-2], points[-1]))
@@ -169,3 +172,12 @@ class PickAndPlace(Fetch):
             (22, block, 0.0),
             (40, goal, 0.0),
         ]
+
+    def correction(self) -> Iterator[Array]:
+        block, goal = self._positions()
+        away = float(np.linalg.norm(block - self._gripper()))
+        if away < 0.02 and self.state()[3] < 0.6:  # it is in the hand
+            return self._through([(20, goal, 0.0)])
+        above = np.maximum(self._gripper(), [0, 0, block[2] + 0.08])
+        rise = (5, above, 1.0)
+        return self._through([rise, *((at + 5, *rest) for at, *rest in self._waypoints())])

@@ -57,6 +57,10 @@ class Task(ABC):
     def script(self) -> Iterator[Array]:
         """Commands of a scripted demonstration from the present state. May look at everything."""
 
+    def correction(self) -> Iterator[Array]:
+        """Commands of a person who takes over from a policy, from the present state."""
+        return self.script()
+
     @abstractmethod
     def positions(self) -> Array:
         """True positions of what differs between episodes, m, flat: what no policy is told."""
