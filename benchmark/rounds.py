@@ -180,8 +180,8 @@ HEAD = """\
 Written by `python -m benchmark.rounds`; do not edit. Each round adds five bags: demonstrations in
 new scenes, or runs of the policy before that a scripted person corrected. Trials succeeded, of
 each seed, and the mean with Wilson's 95 % interval as if all trials had scenes of their own (the
-seeds share theirs, so it is too narrow). *Runs*: of the policy, that the person watched until then,
-and took over in; all seeds together. Each seed has demonstrations and scenes of its own.
+seeds share theirs, so it is too narrow). *Runs*: of the policy, that the person watched until
+then, and took over in; all seeds together. Each seed has demonstrations and scenes of its own.
 """
 
 

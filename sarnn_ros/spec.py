@@ -214,6 +214,11 @@ class JointSource(_Part):
         description="two-valued joints, as a gripper: their targets get cosine ramps from so long "
         "before a switch to as long after it, s; e.g. {gripper: 0.5}",
     )
+    tolerance: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = Field(
+        default=None,
+        description="by how much a joint may be off for the task, rad or m: training warns where "
+        "the policy is off by more; e.g. {joint_1: 0.02}",
+    )
 
     @property
     def max_age_ns(self) -> int:
@@ -267,8 +272,8 @@ class JointSource(_Part):
             raise ValueError(f"the names of a {self.type} are {known}")
         if any(not name.strip() for name in self.names):
             raise ValueError(f"an empty joint name in the source '{self.topic}'")
-        for key, named in (("smooth", self.smooth), ("prismatic", self.prismatic)):
-            for name in named or ():
+        for key in ("smooth", "tolerance", "prismatic"):
+            for name in getattr(self, key) or ():
                 if name not in self.names:
                     close = did_you_mean(name, self.names)
                     close = close or f"; there are {', '.join(self.names)}"
@@ -389,8 +394,17 @@ class Spec(_Part):
     @property
     def smooth(self) -> dict[int, float]:
         """Of the joints whose targets are smoothed: entry of the joint vector to s."""
-        times = [(one.smooth or {}).get(name) for one in self.joints for name in one.names]
-        return {row: time for row, time in enumerate(times) if time is not None}
+        return self._by_entry("smooth")
+
+    @property
+    def tolerance(self) -> dict[int, float]:
+        """By how much joints may be off for the task: entry of the joint vector to rad or m."""
+        return self._by_entry("tolerance")
+
+    def _by_entry(self, key: Literal["smooth", "tolerance"]) -> dict[int, float]:
+        """What sources say of joints by name."""
+        values = [(getattr(one, key) or {}).get(name) for one in self.joints for name in one.names]
+        return {row: value for row, value in enumerate(values) if value is not None}
 
     @property
     def joint_dim(self) -> int:

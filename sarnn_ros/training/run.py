@@ -377,6 +377,7 @@ def _diagnose(trainer: Trainer, model: SARNN, warn: Warn) -> dict[str, Any]:
             f"{held_out} episodes differ"
         )
     back, spec = trainer.plan.dataset.normaliser.denormalise, trainer.plan.dataset.spec
+    allowed = spec.tolerance
     rmse = rms([back(run) - back(target) for run, target in zip(runs, targets, strict=True)])
     of_mean = rms(
         [
@@ -392,8 +393,19 @@ def _diagnose(trainer: Trainer, model: SARNN, warn: Warn) -> dict[str, Any]:
     )
     warn(
         f"root mean square error of its free run on the {held_out} episodes, and in brackets of "
-        f"the mean demonstration: {told}; compare it with what the task allows"
+        f"the mean demonstration: {told}"
+        + ("" if allowed else "; compare it with what the task allows ('tolerance' in the spec)")
     )
+    over = [
+        f"{spec.joint_labels[row]} by {rmse[row]:.2g} (tolerance {most:g})"
+        for row, most in allowed.items()
+        if rmse[row] > most
+    ]
+    if over:
+        warn(
+            f"off by more than the task allows: {', '.join(over)}: it may fail although it sees; "
+            "more demonstrations, closer images or corrections help (docs/how-to/train.md)"
+        )
     first = 1.0 if points is None or trainer.late.points else points
     if min(first, 1.0 if done is None else done) < RECIPE.min_explained:
         warn(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -159,3 +160,26 @@ def test_the_training_and_the_policy_explain_the_same(make_task: MakeTask, tmp_p
     for name, error in told["rmse"].items():
         assert f"{name} {error:.2g} (" in last[0]
         assert f"{name} {error:.2g}" in (tmp_path / "policy" / "README.md").read_text()
+
+
+def test_a_free_run_beyond_the_tolerance_is_told(make_task: MakeTask, tmp_path: Path) -> None:
+    config = make_config({"k_dim": 2, "rec_dim": 8, "epochs": 2, "threads": 1, "device": "cpu"})
+    dataset = make_task([9, 5, 12, 7, 9, 3, 9])
+
+    def told() -> tuple[list[str], dict[str, float]]:
+        said: list[str] = []
+        out = tmp_path / f"policy_{len(dataset.spec.tolerance)}"
+        train(decide(dataset, config), out, warn=said.append)
+        rmse = Policy.load(out).config.training["explained"]["rmse"]
+        return [one for one in said if "off by more" in one], rmse
+
+    nothing, rmse = told()
+    assert not nothing
+    [source] = dataset.spec.joints
+    over, within = source.names[:2]
+    allowed = {over: 0.9 * rmse[over], within: 1.1 * rmse[within]}
+    source = source.model_copy(update={"tolerance": allowed})
+    spec = dataset.spec.model_copy(update={"joints": (source,)})
+    dataset = dataclasses.replace(dataset, spec=spec)
+    [warned], _ = told()
+    assert f"{over} by {rmse[over]:.2g} (tolerance" in warned and f"{within} by" not in warned
