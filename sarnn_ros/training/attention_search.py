@@ -37,6 +37,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -52,7 +53,6 @@ from sarnn_ros.training.explained import (
     Starts,
     explained_share,
     ridge_predictions,
-    trajectories,
 )
 from sarnn_ros.training.late_points import (
     MAX_LATE_SHARE,
@@ -530,10 +530,8 @@ def search_attention(
     :param data: episodes to search by, at least `RECIPE.min_episodes_for_search`; of more than
         `most_episodes` so many are drawn.
     """
-    usable = torch.nonzero(data.demonstrations)[:, 0]
-    numbers = np.arange(len(usable))  # among the demonstrations
-    wanted = trajectories(data.unpad(data.targets[:, :-1]))
-    states = data.first_states()
+    usable, wanted, states = data.scenes
+    numbers: NDArray[np.int64] = np.arange(len(usable))
     exemplars = count_exemplars(data)
     most = most_episodes(model, exemplars)
     if len(usable) > most:
@@ -579,9 +577,11 @@ def search_attention(
         weights = {name: value.clone() for name, value in model.state_dict().items()}
         best = explains, permuted, weights
     model.load_state_dict(best[2])
+    shown = numbers < int(data.demonstrations.sum())  # a corrected run is no one later on
+    usable, numbers = usable[torch.from_numpy(shown).to(usable.device)], numbers[shown]
     if len(usable) < RECIPE.min_episodes_for_late_points:
         return Searched(*best[:2])
-    first = model.encode(sets[0]).double().cpu().numpy()
+    first = model.encode(sets[0]).double().cpu().numpy()[shown]
     late_moments = moments(data, numbers, first)
     left = share_left(late_moments)
     if left < RECIPE.min_left_for_late_points:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from torch import Tensor
 from sarnn_ros.data.dataset import Dataset, release
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import to_range, unit_images
+from sarnn_ros.training.completions import Run, complete
+from sarnn_ros.training.explained import trajectories
 
 
 class StoredFrames:
@@ -52,6 +54,19 @@ class StoredFrames:
         for episode in set(numbers):
             release(self._arrays[episode])
         return frames.to(self._device, non_blocking=pinned)
+
+
+class Scenes(NamedTuple):
+    """Episodes of which it is known how what is to be seen differs.
+
+    :ivar episodes: their numbers, (E,), demonstrations first.
+    :ivar wanted: trajectories of their targets, (E, N, D), normalised.
+    :ivar states: the first ones, (E, D), as shares of the joints' ranges.
+    """
+
+    episodes: Tensor
+    wanted: NDArray[np.float64]
+    states: NDArray[np.float64]
 
 
 @dataclass
@@ -106,6 +121,30 @@ class Sequences:
         too, and nothing in the first image tells it."""
         return (self.led.sum(1) == self.lengths) & (self.lengths > 1)
 
+    @cached_property
+    def scenes(self) -> Scenes:
+        """The demonstrations, and the corrected runs of which it is known what a demonstration
+        would have been."""
+        shown, targets = self.demonstrations, self.targets[:, :-1]
+        episodes = torch.nonzero(shown)[:, 0]
+        wanted = trajectories(self.unpad(targets))
+        corrected = torch.nonzero(~shown & self.led.any(1))[:, 0]
+        if len(corrected) and len(episodes):
+            low, span = self.spec.joint_range[0], self.joint_span
+            runs = []
+            for number in corrected.tolist():
+                took_over = int(self.led[number].int().argmax())
+                values = targets[number, : int(self.lengths[number]) - 1].double().cpu().numpy()
+                values = (values - low) / span
+                runs.append(Run(values[:took_over], values[took_over:]))
+            ticks = float(self.lengths[episodes].double().mean()) - 1
+            found = complete((wanted - low) / span, runs, ticks)
+            kept = [one is not None for one in found]
+            episodes = torch.cat([episodes, corrected[torch.tensor(kept, device=shown.device)]])
+            completed = [low + span * one for one in found if one is not None]
+            wanted = np.concatenate([wanted, np.array(completed).reshape(-1, *wanted.shape[1:])])
+        return Scenes(episodes, wanted, self._first_shares(episodes))
+
     def unpad(self, values: Tensor) -> list[NDArray[np.float32]]:
         """Values per tick that has a next one, (E, T - 1, D), of each demonstration."""
         shown = self.demonstrations
@@ -114,7 +153,10 @@ class Sequences:
 
     def first_states(self) -> NDArray[np.float64]:
         """Joints of each demonstration's first tick, (E, D), as shares of their ranges."""
-        first = self.joints[self.demonstrations, 0].double().cpu().numpy()
+        return self._first_shares(torch.nonzero(self.demonstrations)[:, 0])
+
+    def _first_shares(self, episodes: Tensor) -> NDArray[np.float64]:
+        first = self.joints[episodes, 0].double().cpu().numpy()
         shares: NDArray[np.float64] = (first - self.spec.joint_range[0]) / self.joint_span
         return shares
 

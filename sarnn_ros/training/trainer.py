@@ -51,7 +51,6 @@ from sarnn_ros.training.explained import (
     new_explained,
     ridge_predictions,
     ridge_slope,
-    rows,
     told_by,
     trajectories,
     unseen_demonstrations,
@@ -503,7 +502,7 @@ class Trainer:
     def _scale(self, points: Tensor) -> PointScale:
         """What the recurrent part sees of points (E, T - 1, P), seen or remembered."""
         data = self.training
-        shown = data.demonstrations
+        shown, wanted, states = data.scenes
         steps = data.lengths[shown] - 1
         early = [
             points[shown, torch.minimum(torch.full_like(steps, tick), steps - 1)]
@@ -512,8 +511,7 @@ class Trainer:
         late = self._late_columns()
         # Where the robot itself is at a moment is no difference between episodes.
         first = [((one - one.mean(0)) * ~late).double().cpu().numpy() for one in early]
-        wanted = rows(data.unpad(data.targets[:, :-1]))
-        states = data.first_states()
+        wanted = wanted.reshape(len(wanted), -1)
         starts = Starts(states)(states)
         if starts.shape[1]:  # nor is what its state tells, which the recurrent part is given
             first = [one - told_by(starts, one, starts)[0] for one in first]
@@ -522,7 +520,7 @@ class Trainer:
         slope = ridge_slope(told, np.tile(wanted, (len(early), 1)), SCALE_RIDGE)
         groups = [(told, slope)]
         if self.late.points:
-            groups.append(self._told_later(points[shown], late))
+            groups.append(self._told_later(points[data.demonstrations], late))
         parts = [[torch.from_numpy(part).to(points.device) for part in one] for one in groups]
         return PointScale.of(points[data.steps()], *((one[0], one[1]) for one in parts))
 
