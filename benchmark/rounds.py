@@ -1,20 +1,21 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Rounds of teaching: five more demonstrations, or five corrections of the policy, at a time.
+"""Rounds of teaching: more demonstrations, or corrections of the policy, in each.
 
-python -m benchmark.rounds [--tasks fetch_push …] [--first 10] [--rounds 3] [--seeds 5]
-    [--trials 50] [--ways demonstrations corrections …]
+python -m benchmark.rounds [--tasks fetch_push …] [--first 10] [--added 10] [--rounds 1]
+    [--seeds 5] [--trials 50] [--ways demonstrations corrections …]
 
-A first policy is trained on the first demonstrations, of each seed others. Each round adds five
-bags, and another policy is trained:
+A first policy is trained on the first demonstrations, of each seed others. Each round adds bags,
+and another policy is trained:
 
-- demonstrations: five more of them; trained anew on all.
+- demonstrations: more of them; trained anew on all.
 - corrections: the policy runs in new scenes, one after the other. A scripted person takes over
-  where hand or objects are 3 cm off (`tasks/person.py`), and finishes the task; those that then
-  succeeded are kept, until there are five.
+  where hand or objects are 5 cm off (`tasks/person.py`), and finishes the task; those that then
+  succeeded are kept, until there are enough.
 - either, "gone on": trained by `sarnn train --from` the policy of the round before.
 
-All are tried in the same scenes. Stop it whenever you like: the same command goes on from there.
+All are tried in the same scenes, half as long again as a demonstration lasts: whoever has learnt
+to begin anew needs time. Stop it whenever you like: the same command goes on from there.
 `benchmark/results/rounds.json` has a record per policy; `rounds.md` beside it is the table.
 """
 
@@ -36,21 +37,44 @@ from benchmark.tasks import run
 from benchmark.tasks.jobs import make_task, say
 from benchmark.tasks.person import watch
 from benchmark.tasks.record import FIRST_NEW, FIRST_TRIAL, record
-from benchmark.tasks.rollout import rollout
-from benchmark.tasks.task import Task
+from benchmark.tasks.rollout import Episode, Watched
+from benchmark.tasks.task import Array, Task
 from sarnn_ros.data.scores import wilson
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.files import atomic_file, write_text
+from sarnn_ros.interop import gym
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.policy.runtime import Policy
 
 RESULTS = Path(__file__).resolve().parent / "results" / "rounds.json"
-ADDED = 5
+#: How long a trial is, in those of a demonstration.
+LONGER = 1.5
 WAYS = ("demonstrations", "corrections", "demonstrations, gone on", "corrections, gone on")
 #: Scenes of a seed's demonstrations, and of its corrections.
 SCENES = 1_000
 #: A person gives up after so many runs of a round.
 MOST_RUNS = 100
+
+
+class _Longer(Episode):
+    """A trial of `LONGER` times the task's ticks.
+
+    :ivar in_time: whether it had succeeded by then.
+    """
+
+    def reset(self, *, seed: int | None = None) -> Any:
+        seen = super().reset(seed=seed)
+        self._in_time = self._task.ticks - 1
+        self._ticks = iter(range(round(LONGER * self._task.ticks)))
+        self.in_time, self._done = False, 0
+        return seen
+
+    def step(self, action: Array, /) -> Any:
+        answer = super().step(action)
+        self._done += 1
+        if self._done == self._in_time or (answer[2] and self._done < self._in_time):
+            self.in_time = self._task.success()
+        return answer
 
 
 class Lesson:
@@ -59,8 +83,11 @@ class Lesson:
     :param first: demonstrations before the rounds.
     """
 
-    def __init__(self, task: Task, seed: int, first: int, trials: int, work: Path) -> None:
+    def __init__(
+        self, task: Task, seed: int, first: int, added: int, trials: int, work: Path
+    ) -> None:
         self._task, self._seed, self._first, self._trials = task, seed, first, trials
+        self._added = added
         self.folder = work / f"{task.name}_{first}" / f"seed_{seed}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self._spec = self.folder / "spec.yaml"
@@ -82,7 +109,7 @@ class Lesson:
         raise TrainingError(f"of {2 * wanted} demonstrations only {len(kept)} succeed")
 
     def correct(self, path: Path, folder: Path, begin: int) -> list[dict[str, Any]]:
-        """Runs of a policy until five of them were corrected.
+        """Runs of a policy until enough of them were corrected.
 
         :param begin: number of the first scene.
         :returns: of each run its scene, the tick of the takeover, and whether it succeeded.
@@ -95,7 +122,7 @@ class Lesson:
         def corrected() -> int:
             return sum(one["success"] and one["took over"] is not None for one in runs)
 
-        while corrected() < ADDED and len(runs) < MOST_RUNS:
+        while corrected() < self._added and len(runs) < MOST_RUNS:
             scene = begin + len(runs)
             bag = folder / f"correction_{scene:03d}"
             took_over, success = watch(self._task, policy, self._scene + SCENES + scene, bag)
@@ -114,15 +141,21 @@ class Lesson:
         with out.with_suffix(".log").open("w") as log:
             subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, check=True)
 
-    def judge(self, path: Path) -> int:
+    def judge(self, path: Path) -> tuple[int, int]:
+        """Trials that succeeded within the time of a demonstration, and at the end."""
         kept = path.with_suffix(".trials.json")
-        outcomes: list[bool] = json.loads(kept.read_text()) if kept.is_file() else []
+        outcomes: list[list[bool]] = json.loads(kept.read_text()) if kept.is_file() else []
         policy = Policy.load(path)
         while len(outcomes) < self._trials:
-            trial = FIRST_TRIAL + len(outcomes)
-            outcomes.append(rollout(self._task, policy, policy.spec, trial))
+            trial = _Longer(self._task)
+            outcome = gym.rollout(
+                trial, Watched(policy, policy.spec, []), rate=self._task.rate,
+                seed=FIRST_TRIAL + len(outcomes), observe=lambda seen: seen,
+            )  # fmt: skip
+            outcomes.append([trial.in_time, bool(outcome.success)])
             write_text(kept, json.dumps(outcomes))
-        return sum(outcomes[: self._trials])
+        in_time, later = np.sum(outcomes[: self._trials], 0)
+        return int(in_time), int(later)
 
     def teach(self, way: str, rounds: int, results: Path) -> None:
         """All rounds of one way; the first policy is common to all."""
@@ -140,8 +173,9 @@ class Lesson:
                 runs += done
                 bags += sorted(folder.glob("correction_*"))
             else:
-                bags = self.demonstrations(self._first + number * ADDED)
+                bags = self.demonstrations(self._first + number * self._added)
             self.train(bags, out, before if goes_on else None)
+            in_time, successes = self.judge(out)
             told = load_config(out).training
             entry = {
                 "task": self._task.name,
@@ -150,7 +184,8 @@ class Lesson:
                 "way": way,
                 "round": number,
                 "bags": len(bags),
-                "successes": self.judge(out),
+                "in time": in_time,
+                "successes": successes,
                 "trials": self._trials,
                 "train_cpu_seconds": told["cpu_seconds"],
                 "runs": len(runs),
@@ -160,7 +195,7 @@ class Lesson:
             }
             keep(entry, results)
             say(f"{self._task.name}, seed {self._seed}, {way}, round {number}")(
-                f"{entry['successes']} of {self._trials} with {len(bags)} bags"
+                f"{in_time}, {successes} of {self._trials} with {len(bags)} bags"
             )
             before = out
 
@@ -177,11 +212,12 @@ def keep(entry: dict[str, Any], path: Path) -> None:
 HEAD = """\
 # Rounds of teaching
 
-Written by `python -m benchmark.rounds`; do not edit. Each round adds five bags: demonstrations in
-new scenes, or runs of the policy before that a scripted person corrected. Trials succeeded, of
-each seed, and the mean with Wilson's 95 % interval as if all trials had scenes of their own (the
-seeds share theirs, so it is too narrow). *Runs*: of the policy, that the person watched until
-then, and took over in; all seeds together. Each seed has demonstrations and scenes of its own.
+Written by `python -m benchmark.rounds`; do not edit. In each round bags are added: demonstrations
+in new scenes, or runs of the policy before that a scripted person corrected. Trials are half as
+long again as a demonstration. *In time*: succeeded within the time of a demonstration; *at the
+end*: of the trial; of each seed. Each seed has demonstrations and scenes of its own; trials are in
+the same scenes, so the interval of the mean is Wilson's of as many trials as one seed has.
+*Runs*: that the person watched until then, and took over in; all seeds together.
 """
 
 
@@ -191,8 +227,10 @@ def page(records: list[dict[str, Any]]) -> str:
         chosen = [one for one in records if (one["task"], one["first"]) == (task, first)]
         commits = ", ".join(sorted({one["commit"] for one in chosen}))
         parts.append(f"## {task}, {first} demonstrations first\n\nCommits {commits}.\n")
-        parts.append("| bags | way | successes | mean | runs, taken over | CPU s |")
-        parts.append("|---|---|---|---|---|---|")
+        parts.append(
+            "| bags | way | in time | at the end | mean at the end | runs, taken over | CPU s |"
+        )
+        parts.append("|---|---|---|---|---|---|---|")
         for number in sorted({one["round"] for one in chosen}):
             for way in WAYS if number else WAYS[:1]:
                 found = [one for one in chosen if (one["way"], one["round"]) == (way, number)]
@@ -204,16 +242,21 @@ def page(records: list[dict[str, Any]]) -> str:
 
 
 def _row(found: list[dict[str, Any]], way: str) -> str:
-    successes = [one["successes"] for one in found]
-    trials = sum(one["trials"] for one in found)
-    low, high = wilson(sum(successes), trials)
+    trials = found[0]["trials"]
+    in_time, successes = ([one[key] for one in found] for key in ("in time", "successes"))
     runs, taken = (sum(one[key] for one in found) for key in ("runs", "taken over"))
-    return (
-        f"| {found[0]['bags']} | {way} | {', '.join(map(str, successes))} of {found[0]['trials']} "
-        f"| {sum(successes) / trials:.0%} ({low:.0%} to {high:.0%}) "
-        f"| {f'{runs}, {taken}' if runs else ''} "
-        f"| {np.mean([one['train_cpu_seconds'] for one in found]):.0f} |"
+    mean = float(np.mean(successes))
+    low, high = wilson(mean, trials)
+    shown = (
+        str(found[0]["bags"]),
+        way,
+        f"{', '.join(map(str, in_time))} of {trials}",
+        f"{', '.join(map(str, successes))} of {trials}",
+        f"{mean / trials:.0%} ({low:.0%} to {high:.0%})",
+        f"{runs}, {taken}" if runs else "",
+        f"{np.mean([one['train_cpu_seconds'] for one in found]):.0f}",
     )
+    return f"| {' | '.join(shown)} |"
 
 
 def main() -> None:
@@ -223,7 +266,8 @@ def main() -> None:
     tasks = ["fetch_push", "fetch_pick_and_place"]
     parser.add_argument("--tasks", nargs="+", default=tasks, help="names or MODULE:CLASS")
     parser.add_argument("--first", type=int, default=10, help="demonstrations before the rounds")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--added", type=int, default=10, help="bags of each round")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--trials", type=int, default=50, help="per policy")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS[:2])
@@ -235,7 +279,7 @@ def main() -> None:
     for name in asked.tasks:
         task = make_task(name)
         for seed in range(asked.seeds):
-            lesson = Lesson(task, seed, asked.first, asked.trials, asked.work)
+            lesson = Lesson(task, seed, asked.first, asked.added, asked.trials, asked.work)
             for way in asked.ways:
                 lesson.teach(way, asked.rounds, asked.results)
     asked.results.with_suffix(".md").write_text(page(json.loads(asked.results.read_text())))

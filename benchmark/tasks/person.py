@@ -18,9 +18,9 @@ from sarnn_ros.spec import NANOSECONDS
 from sarnn_ros.streams.observe import Observation
 from sarnn_ros.streams.preprocess import crop_resize
 
-#: How far hand or objects may be from where the person would have them, m, and how much earlier or
-#: later than the person would, s.
-TOLERANCE, EARLIER = 0.03, 0.2
+#: How far hand or objects may be from where the person would have them, m, as far as Fetch's rule
+#: of success allows; and how much earlier or later than the person would, s.
+TOLERANCE, EARLIER = 0.05, 0.2
 #: From there until the person leads, s.
 REACTION = 0.2
 

@@ -51,7 +51,7 @@ class Episode:
         return (self._images, task.state()), 0.0, fulfilled, over, info
 
 
-class _Watched:
+class Watched:
     """A driver for `gym.rollout`, whose predictions are kept with what the cameras saw."""
 
     def __init__(self, driver: Driver, spec: Spec, film: list[Any]) -> None:
@@ -82,7 +82,7 @@ def rollout(
     :returns: whether it succeeded.
     """
     outcome = gym.rollout(
-        Episode(task, vision), _Watched(driver, spec, [] if film is None else film),
+        Episode(task, vision), Watched(driver, spec, [] if film is None else film),
         rate=task.rate, seed=seed, observe=lambda seen: seen,
     )  # fmt: skip
     return bool(outcome.success)
