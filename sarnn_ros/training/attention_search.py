@@ -527,10 +527,16 @@ def search_attention(
 ) -> Searched:
     """Change the model's attention, and nothing else of it, to filters that were searched for.
 
-    :param data: episodes to search by, at least `RECIPE.min_episodes_for_search`; of more than
-        `most_episodes` so many are drawn.
+    :param data: episodes to search by, of which at least `RECIPE.min_episodes_for_search` are
+        demonstrations; of more than `most_episodes` so many are drawn.
     """
     usable, wanted, states = data.scenes
+    shown = int(data.demonstrations.sum())
+    if corrected := len(data) - shown:
+        say(
+            f"of {corrected} corrected runs {len(usable) - shown} tell what a demonstration would "
+            "have been there: the search counts these"
+        )
     numbers: NDArray[np.int64] = np.arange(len(usable))
     exemplars = count_exemplars(data)
     most = most_episodes(model, exemplars)
@@ -577,11 +583,11 @@ def search_attention(
         weights = {name: value.clone() for name, value in model.state_dict().items()}
         best = explains, permuted, weights
     model.load_state_dict(best[2])
-    shown = numbers < int(data.demonstrations.sum())  # a corrected run is no one later on
-    usable, numbers = usable[torch.from_numpy(shown).to(usable.device)], numbers[shown]
+    whole = numbers < shown  # of what is later in a corrected run nothing is known
+    usable, numbers = usable[torch.from_numpy(whole).to(usable.device)], numbers[whole]
     if len(usable) < RECIPE.min_episodes_for_late_points:
         return Searched(*best[:2])
-    first = model.encode(sets[0]).double().cpu().numpy()[shown]
+    first = model.encode(sets[0]).double().cpu().numpy()[whole]
     late_moments = moments(data, numbers, first)
     left = share_left(late_moments)
     if left < RECIPE.min_left_for_late_points:

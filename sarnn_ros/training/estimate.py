@@ -37,7 +37,7 @@ def describe(plan: Plan) -> str:
     needed = [(update_bytes(model, trainer.fits, trainer.device, encoded, pictured), "an update")]
     if trainer.encoder_frozen:
         exemplars = count_exemplars(data)
-        episodes = min(int(data.demonstrations.sum()), most_episodes(model, exemplars))
+        episodes = min(len(data.scenes.episodes), most_episodes(model, exemplars))
         searching = episodes * episode_bytes(model, exemplars)
         needed.append((searching, "the search for attention"))
     memory, what = max(needed)

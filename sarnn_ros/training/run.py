@@ -404,7 +404,7 @@ def _diagnose(trainer: Trainer, model: SARNN, warn: Warn) -> dict[str, Any]:
     if over:
         warn(
             f"off by more than the task allows: {', '.join(over)}: it may fail although it sees; "
-            "more demonstrations, closer images or corrections help (docs/how-to/train.md)"
+            "more demonstrations or closer images help (docs/how-to/train.md)"
         )
     first = 1.0 if points is None or trainer.late.points else points
     if min(first, 1.0 if done is None else done) < RECIPE.min_explained:

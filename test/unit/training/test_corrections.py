@@ -19,14 +19,17 @@ from training_fixtures import MakeDataset as MakeTask
 from sarnn_ros.data.dataset import Dataset, make_dataset
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.policy.runtime import Policy
+from sarnn_ros.training import batches
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.evaluate import free_running, open_loop
+from sarnn_ros.training.explained import trajectories
 from sarnn_ros.training.recipe import RECIPE, decide, prepare
 from sarnn_ros.training.run import make_trainer, train
 from sarnn_ros.training.trainer import Trainer
 
-#: Of the corrections of 9 ticks, what a person led.
-LED = slice(4, 7)
+#: Of the corrections of 9 ticks, what a person led; and of that, where they left, a fifth of a
+#: demonstration, is not learnt.
+LED, LEARNT = slice(3, 7), [5, 6]
 
 
 def settings(**more: Any) -> TrainConfig:
@@ -72,6 +75,13 @@ def gradient(trainer: Trainer, recurrent: bool) -> list[torch.Tensor]:
     return [one for one in found if one is not None]
 
 
+@pytest.fixture
+def all_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Corrected runs are in every recurrent update."""
+    monkeypatch.setattr(batches, "MAX_CORRECTED_SHARE", 0.99)
+
+
+@pytest.mark.usefixtures("all_drawn")
 @pytest.mark.parametrize("recurrent", [False, True], ids=["full", "recurrent"])
 @pytest.mark.parametrize("recipe", ["fast", "eipl"])
 def test_what_the_policy_did_has_no_gradient(
@@ -98,13 +108,13 @@ def test_what_the_policy_did_has_no_gradient(
 def test_neither_the_image_nor_the_points_of_the_policys_part_are_learnt(
     make_task: MakeTask,
 ) -> None:
-    """The loss of an episode of which nothing counts but three ticks is that of these three."""
+    """The loss of an episode of which little counts is that of this little."""
     dataset = corrected(make_task([9] * 6), [1])
     trainer = make_trainer(decide(dataset, settings(recipe="eipl", joint_noise=0.0)))
     row = trainer.training.names.index("e1")
     learnt = trainer.training.learnt()
-    assert learnt[row].nonzero()[:, 0].tolist() == [4, 5, 6]
-    assert learnt.sum() == 8 * (len(trainer.training) - 1) + 3
+    assert learnt[row].nonzero()[:, 0].tolist() == LEARNT
+    assert learnt.sum() == 8 * (len(trainer.training) - 1) + len(LEARNT)
     batch = trainer.batches.draw(torch.tensor([row]), torch.zeros(1, 8, 4), frozen=False)
     assert len(batch.row) == 8, (
         "all frames are encoded: the state is to be what it is at the robot"
@@ -112,6 +122,20 @@ def test_neither_the_image_nor_the_points_of_the_policys_part_are_learnt(
     assert torch.equal(batch.learnt, learnt[row : row + 1])
 
 
+@pytest.mark.parametrize("corrections", [1, 4, 7])
+def test_few_sequences_are_corrected_runs(make_task: MakeTask, corrections: int) -> None:
+    """However many there are; and if there are very few, none is drawn more often than others."""
+    dataset = corrected(make_task([9] * 12, validation=0), range(corrections))
+    trainer = make_trainer(decide(dataset, settings()))
+    demonstrations = trainer.training.demonstrations
+    points = torch.zeros(len(demonstrations), trainer.training.ticks - 1, 4)
+    drawn = torch.stack([trainer.batches.draw_recurrent(4, points).learnt for _ in range(500)])
+    share = float((drawn.sum(-1) == len(LEARNT)).double().mean())
+    alike = corrections / len(demonstrations)
+    assert share == pytest.approx(min(alike, batches.MAX_CORRECTED_SHARE), abs=0.04)
+
+
+@pytest.mark.usefixtures("all_drawn")
 def test_corrections_are_mixed_with_nothing(make_task: MakeTask) -> None:
     for neighbours in (True, False):
         dataset = corrected(make_task([9] * 10), [2, 5])
@@ -130,11 +154,13 @@ def test_corrections_are_mixed_with_nothing(make_task: MakeTask) -> None:
             own = values[:, 0] == 1
             assert own.sum() == 2
             ticks = [row.nonzero()[:, 0].tolist() for row in drawn.learnt[own]]
-            assert ticks == [[4, 5, 6]] * 2, "nor is it learnt to rest where the policy went on"
+            assert ticks == [LEARNT] * 2, "nor is it learnt to rest where the policy went on"
 
 
-def test_what_explains_how_episodes_differ_is_asked_of_demonstrations(make_task: MakeTask) -> None:
-    """The search, the figures and the number of episodes."""
+def test_figures_are_of_demonstrations_and_the_search_counts_what_is_known(
+    make_task: MakeTask,
+) -> None:
+    """A policy that went right, until somebody led on as before, has a completion."""
     count = RECIPE.min_episodes_for_search
     few = corrected(make_task([9] * (count + 3)), [0, 1, 2])
     assert len(few.training) >= count
@@ -145,7 +171,17 @@ def test_what_explains_how_episodes_differ_is_asked_of_demonstrations(make_task:
     trainer = make_trainer(plan)
     said: list[str] = []
     trainer.search_attention(said.append)
-    assert trainer.encoder_frozen and "search 2/2" in said[1]
+    assert trainer.encoder_frozen and "search 2/2" in said[2]
+    data = trainer.training
+    episodes, wanted, _ = data.scenes
+    shown = int(data.demonstrations.sum())
+    told = len(episodes) - shown
+    assert told and said[0].startswith(f"of 2 corrected runs {told} tell")
+    assert len(set(episodes.tolist())) == len(episodes)
+    assert bool(data.demonstrations[episodes[:shown]].all())
+    of_shown = trajectories(data.unpad(data.targets[:, :-1]))
+    np.testing.assert_array_equal(wanted[:shown], of_shown)
+    assert np.isfinite(wanted).all() and np.abs(wanted).max() < 2
     assert len(trainer.training.first_states()) == len(enough.training) - 2
     runs, targets = trainer.free_runs(trainer.final_model())
     assert len(runs) == len(targets) == len(enough.validation)
