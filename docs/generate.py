@@ -31,7 +31,7 @@ ROOT = PACKAGE.parent
 #: Pages of the benchmarks, which live beside their figures.
 RESULTS = (
     *("README", "training_recipes", "latency_tried", "stop_latency", "health", "bags"),
-    *("long_data", "robustness"),
+    *("long_data", "robustness", "rounds"),
 )
 #: Rooms of the Python API; the nodes, the simulator and the command line are used from outside.
 ROOMS = (
