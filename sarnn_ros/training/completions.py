@@ -9,8 +9,8 @@ each at its own pace, go along the demonstration: a person may have begun it ane
 neither part, as the way from where the policy went wrong, does not count. A run that no weights
 fit has no completion.
 
-Of Fetch's push and pick-and-place, ten demonstrations each and 41 corrected runs, what is found is
-off by 1.7 cm (median), where the mean demonstration is off by 15.
+Of 41 corrected runs of Fetch's push and pick-and-place, ten demonstrations each, 38 have one. It
+is off by 1.6 and 2.0 cm (medians; root mean square of the hand), the mean demonstration by 15.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Run(NamedTuple):
 
 
 def complete(shown: Array, runs: Sequence[Run], ticks: float) -> list[Array | None]:
-    """
+    """What a demonstration would have been in the scene of each run.
+
     :param shown: trajectories of E demonstrations, (E, N, D), as shares of the joints' ranges.
     :param ticks: how long they are on average.
     :returns: of each run a trajectory (N, D), or None where none fits.
