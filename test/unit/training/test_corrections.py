@@ -122,6 +122,30 @@ def test_neither_the_image_nor_the_points_of_the_policys_part_are_learnt(
     assert torch.equal(batch.learnt, learnt[row : row + 1])
 
 
+@pytest.mark.parametrize(
+    ("led", "learnt"),
+    [
+        ([(0, 9)], range(8)),  # a demonstration
+        ([(1, 7)], range(1, 7)),  # taken over at once
+        ([(2, 9)], range(4, 8)),
+        ([(1, 3), (4, 8)], [1, 2, 6, 7]),
+        ([(3, 5)], []),
+    ],
+)
+def test_how_a_person_leaves_is_not_learnt(
+    make_task: MakeTask, led: list[tuple[int, int]], learnt: Sequence[int]
+) -> None:
+    """Of demonstrations of 9 ticks, the first two of a takeover."""
+    dataset = make_task([9] * 3, validation=0)
+    trainer = make_trainer(decide(dataset, settings()))
+    data = replace(trainer.training, led=trainer.training.led.clone())
+    data.led[1] = False
+    for begin, end in led:
+        data.led[1, begin:end] = True
+    assert data.learnt()[1].nonzero()[:, 0].tolist() == list(learnt)
+    assert data.learnt()[[0, 2]].all()
+
+
 @pytest.mark.parametrize("corrections", [1, 4, 7])
 def test_few_sequences_are_corrected_runs(make_task: MakeTask, corrections: int) -> None:
     """However many there are; and if there are very few, none is drawn more often than others."""
