@@ -92,15 +92,17 @@ def _differences(before: Before, spec: Spec, config: TrainConfig) -> Iterator[st
             yield f"{name}: {then[name]!r} then, {getattr(config, name)!r} now"
     if config.attention != "search":
         yield "attention: train searches nothing, and would move what was found"
-    old, new = (one.model_dump(mode="json") for one in (_uncropped(before.spec), _uncropped(spec)))
+    old, new = (one.model_dump(mode="json") for one in (_common(before.spec), _common(spec)))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             yield f"spec, {name}: {old.get(name)!r} then, {new.get(name)!r} now"
 
 
-def _uncropped(spec: Spec) -> Spec:
+def _common(spec: Spec) -> Spec:
+    """Without what may differ: crops, which are compared by themselves, and tolerances."""
     cameras = [camera.model_copy(update={"crop": None}) for camera in spec.cameras]
-    return spec.model_copy(update={"cameras": tuple(cameras)})
+    joints = [source.model_copy(update={"tolerance": None}) for source in spec.joints]
+    return spec.model_copy(update={"cameras": tuple(cameras), "joints": tuple(joints)})
 
 
 def why_other_crop(before: Spec, wanted: Spec) -> str:

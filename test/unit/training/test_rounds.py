@@ -189,6 +189,15 @@ def test_another_network_or_task_is_refused(
     assert says in str(caught.value) and str(policy) in str(caught.value)
 
 
+def test_another_tolerance_is_no_other_task(policy: Path, make_task: MakeTask) -> None:
+    dataset = make_task(ALL)
+    [source] = dataset.spec.joints
+    source = source.model_copy(update={"tolerance": {source.names[0]: 0.01}})
+    spec = dataset.spec.model_copy(update={"joints": (source,)})
+    plan = plan_of(replace(dataset, spec=spec), settings(), policy)
+    assert plan.before is not None or plan.why_anew
+
+
 def test_a_policy_that_was_not_trained_so_is_refused(
     policy: Path, make_task: MakeTask, tmp_path: Path
 ) -> None:
