@@ -28,6 +28,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmark.tasks.__main__ import keep
 from benchmark.tasks.jobs import make_task, say
 from benchmark.tasks.record import FIRST_TRIAL
 from benchmark.tasks.rollout import Episode
@@ -49,6 +50,8 @@ from sarnn_ros.streams.registration import undo
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmark" / "results" / "robustness.json"
+#: Of a record: one with the same takes the place of an earlier one.
+SAME = ("task", "seed", "axis", "level", "registered")
 Paint = Callable[[Image, int, np.random.Generator], Image]
 Random = np.random.Generator
 
@@ -401,22 +404,12 @@ def main() -> None:
                         },
                         "commit": commit(),
                     }
-                    keep(record, asked.results)
+                    keep(record, asked.results, SAME, page)
                     how = "registered" if registered else "as is"
                     say(f"{task.name} seed {seed}, {one.name}, {how}")(
                         f"{record['succeeded']} of {record['trials']} succeeded, "
                         f"{record['refused']} refused, {record['corrected']} corrected"
                     )
-    asked.results.with_suffix(".md").write_text(page(json.loads(asked.results.read_text())))
-
-
-def keep(record: dict[str, Any], path: Path) -> None:
-    """Put the record into the file, in the place of an earlier one of the same cell."""
-    records = json.loads(path.read_text()) if path.is_file() else []
-    same = ("task", "seed", "axis", "level", "registered")
-    others = [one for one in records if any(one[key] != record[key] for key in same)]
-    with atomic_file(path) as partial:
-        partial.write_text(json.dumps([*others, record], indent=1) + "\n")
 
 
 HEAD = """\

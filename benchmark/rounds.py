@@ -25,7 +25,6 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +33,14 @@ import numpy as np
 import yaml
 
 from benchmark.tasks import run
+from benchmark.tasks.__main__ import keep
 from benchmark.tasks.jobs import make_task, say
 from benchmark.tasks.person import watch
-from benchmark.tasks.record import FIRST_NEW, FIRST_TRIAL, record
+from benchmark.tasks.record import FIRST_NEW, FIRST_TRIAL, demonstrate
 from benchmark.tasks.rollout import Episode, Watched
 from benchmark.tasks.task import Array, Task
 from sarnn_ros.data.scores import wilson
-from sarnn_ros.errors import TrainingError
-from sarnn_ros.files import atomic_file, write_text
+from sarnn_ros.files import write_text
 from sarnn_ros.interop import gym
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.policy.runtime import Policy
@@ -52,6 +51,8 @@ LONGER = 1.5
 WAYS = ("demonstrations", "corrections", "demonstrations, gone on", "corrections, gone on")
 #: Scenes of a seed's demonstrations, and of its corrections.
 SCENES = 1_000
+#: Of a record: one with the same takes the place of an earlier one.
+SAME = ("task", "first", "seed", "way", "round")
 #: A person gives up after so many runs of a round.
 MOST_RUNS = 100
 
@@ -98,15 +99,9 @@ class Lesson:
     def demonstrations(self, wanted: int) -> list[Path]:
         """The first so many that succeed."""
         folder = self.folder / "demonstrations"
-        folder.mkdir(exist_ok=True)
-        kept: list[Path] = []
-        for scene in range(2 * wanted):
-            bag = folder / f"demonstration_{scene:03d}"
-            if bag.is_dir() or record(self._task, self._scene + scene, bag):
-                kept.append(bag)
-            if len(kept) == wanted:
-                return kept
-        raise TrainingError(f"of {2 * wanted} demonstrations only {len(kept)} succeed")
+        for _ in demonstrate(self._task, wanted, folder, self._scene):
+            pass
+        return sorted(folder.iterdir())[:wanted]
 
     def correct(self, path: Path, folder: Path, begin: int) -> list[dict[str, Any]]:
         """Runs of a policy until enough of them were corrected.
@@ -133,9 +128,8 @@ class Lesson:
     def train(self, bags: list[Path], out: Path, before: Path | None) -> None:
         if (out / "config.json").is_file():
             return
-        command = [sys.executable, "-m", "sarnn_ros.cli.main", "train", *map(str, bags)]
-        command += ["--spec", str(self._spec), "--out", str(out), "--seed", str(self._seed)]
-        command += ["--set", "threads=1", "--force", *(["--from", str(before)] if before else [])]
+        command = run.train_command(bags, self._spec, out, self._seed)
+        command += ["--force", *(["--from", str(before)] if before else [])]
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out.with_suffix(".commit"), run.commit())
         with out.with_suffix(".log").open("w") as log:
@@ -193,20 +187,11 @@ class Lesson:
                 "not recovered": sum(not one["success"] for one in runs),
                 "commit": out.with_suffix(".commit").read_text(),
             }
-            keep(entry, results)
+            keep(entry, results, SAME, page)
             say(f"{self._task.name}, seed {self._seed}, {way}, round {number}")(
                 f"{in_time}, {successes} of {self._trials} with {len(bags)} bags"
             )
             before = out
-
-
-def keep(entry: dict[str, Any], path: Path) -> None:
-    """Put the record into the file, in the place of an earlier one of the same policy."""
-    records = json.loads(path.read_text()) if path.is_file() else []
-    same = ("task", "first", "seed", "way", "round")
-    others = [one for one in records if any(one[key] != entry[key] for key in same)]
-    with atomic_file(path) as partial:
-        partial.write_text(json.dumps([*others, entry], indent=1) + "\n")
 
 
 HEAD = """\
@@ -282,7 +267,6 @@ def main() -> None:
             lesson = Lesson(task, seed, asked.first, asked.added, asked.trials, asked.work)
             for way in asked.ways:
                 lesson.teach(way, asked.rounds, asked.results)
-    asked.results.with_suffix(".md").write_text(page(json.loads(asked.results.read_text())))
 
 
 if __name__ == "__main__":

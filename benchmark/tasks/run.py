@@ -109,6 +109,13 @@ def prepare(task: Task, settings: Settings, say: Callable[[str], None]) -> None:
     np.savez(folder / "positions.npz", **positions)
 
 
+def train_command(bags: Sequence[Path], spec: Path, out: Path, seed: int) -> list[str]:
+    """`sarnn train` on one core, of this environment."""
+    command = [sys.executable, "-m", "sarnn_ros.cli.main", "train", *map(str, bags)]
+    command += ["--spec", str(spec), "--out", str(out), "--seed", str(seed)]
+    return [*command, "--set", "threads=1"]
+
+
 def train(task: str, seed: int, settings: Settings) -> None:
     """`sarnn train` on the task's bags; goes on where it was interrupted, and does nothing if
     there is a policy."""
@@ -117,9 +124,8 @@ def train(task: str, seed: int, settings: Settings) -> None:
     if (policy / "config.json").is_file():
         return
     out.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "sarnn_ros.cli.main", "train", str(folder / "bags")]
-    command += ["--spec", str(folder / "spec.yaml"), "--out", str(policy), "--seed", str(seed)]
-    for setting in ("threads=1", *settings.training):
+    command = train_command([folder / "bags"], folder / "spec.yaml", policy, seed)
+    for setting in settings.training:
         command += ["--set", setting]
     if (out / "policy.run" / "checkpoint.pt").is_file():
         command += ["--resume"]

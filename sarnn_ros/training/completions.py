@@ -79,6 +79,8 @@ def _resample(values: NDArray[np.floating], pace: float) -> Array:
 def _complete(
     mean: Array, along: Array, starts: Array, policy: Array, person: Array
 ) -> Array | None:
+    if not len(person):
+        return None
     weights = starts
     both = np.concatenate([policy, person])
     for far in np.geomspace(FIRST_OFF, MAX_OFF, ROUNDS):

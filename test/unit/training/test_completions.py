@@ -88,6 +88,15 @@ def test_what_no_demonstration_goes_along_has_no_completion() -> None:
     assert [one is None for one in found] == [True, False]
 
 
+def test_without_a_persons_part_nothing_is_told() -> None:
+    rng = np.random.default_rng(0)
+    right = demonstration(*scene(rng))
+    assert complete(shown(rng), [Run(right, right[:0]), Run(right[:0], right[:0])], TICKS) == [
+        None,
+        None,
+    ]
+
+
 @pytest.mark.parametrize(("policy", "person"), [(0, 12), (1, 12), (12, 1), (12, 2)])
 def test_short_parts_are_no_error(policy: int, person: int) -> None:
     rng = np.random.default_rng(0)
