@@ -19,7 +19,8 @@ from training_fixtures import MakeDataset as MakeTask
 from sarnn_ros.data.dataset import Dataset, make_dataset
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.policy.runtime import Policy
-from sarnn_ros.training import batches
+from sarnn_ros.training import attention_search, batches
+from sarnn_ros.training.attention_search import cross_validate
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.evaluate import free_running, open_loop
 from sarnn_ros.training.explained import trajectories
@@ -182,7 +183,7 @@ def test_corrections_are_mixed_with_nothing(make_task: MakeTask) -> None:
 
 
 def test_figures_are_of_demonstrations_and_the_search_counts_what_is_known(
-    make_task: MakeTask,
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A policy that went right, until somebody led on as before, has a completion."""
     count = RECIPE.min_episodes_for_search
@@ -194,12 +195,20 @@ def test_figures_are_of_demonstrations_and_the_search_counts_what_is_known(
     assert plan.search_attention
     trainer = make_trainer(plan)
     said: list[str] = []
+    counted: list[int] = []
+
+    def validated(candidates: Any, wanted: Any, *others: Any) -> Any:
+        counted.append(len(wanted))
+        return cross_validate(candidates, wanted, *others)
+
+    monkeypatch.setattr(attention_search, "cross_validate", validated)
     trainer.search_attention(said.append)
     assert trainer.encoder_frozen and "search 2/2" in said[2]
     data = trainer.training
     episodes, wanted, _ = data.scenes
     shown = int(data.demonstrations.sum())
     told = len(episodes) - shown
+    assert counted == [len(episodes)] * 2
     assert told and said[0].startswith(f"of 2 corrected runs {told} tell")
     assert len(set(episodes.tolist())) == len(episodes)
     assert bool(data.demonstrations[episodes[:shown]].all())
