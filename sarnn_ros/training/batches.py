@@ -142,9 +142,10 @@ class Batches:
         data = self._data
         drawn = self._drawn()
         episodes = drawn[self._permutation(len(drawn))[:count]]
-        parts = [points[episodes], data.joints[episodes, :-1], data.targets[episodes, :-1]]
         if self._plan.mixup:
             parts = self._mixed(episodes, points)
+        else:
+            parts = [points[episodes], data.joints[episodes, :-1], data.targets[episodes, :-1]]
         moving = data.lengths[episodes]
         wanted, joints, targets, learnt = self._padded([*parts, self._learnt[episodes]], moving)
         seen = wanted if deviation is None else self._noisy_points(wanted, deviation)
@@ -164,8 +165,8 @@ class Batches:
         return torch.nonzero(shown | (corrected & kept))[:, 0]
 
     def _mixed(self, episodes: Tensor, points: Tensor) -> list[Tensor]:
-        """Points, joints and targets of each of the episodes (B,), mixed with demonstrations or,
-        by chance and if it is none, alone; as long as that episode.
+        """Points, joints and targets of each of the episodes (B,), some of them mixed with
+        demonstrations, as long as that episode. None is mixed that is no demonstration.
 
         :param points: of all episodes, (E, T - 1, P).
         """
@@ -176,19 +177,20 @@ class Batches:
         else:
             mixed, weight = self._several(episodes, usable)
         alone = self._uniform(len(episodes)) >= self._plan.mixup
-        alone |= ~data.demonstrations[episodes]
-        weight = weight.where(~alone[:, None], torch.eye(mixed.shape[1], device=self._device)[0])
+        rows = torch.nonzero(~alone & data.demonstrations[episodes])[:, 0]
+        mixed, weight = mixed[rows], weight[rows][..., None, None]
         # The others' time is stretched, so that all end together.
         last = (data.lengths[mixed] - 2).clamp(min=0)[..., None]  # (B, K, 1)
         steps = torch.arange(data.ticks - 1, device=self._device)
         at = torch.minimum(steps * (last / last[:, :1].clamp(min=1)), last)
-        before, rows = at.long(), mixed[..., None]
+        before, others = at.long(), mixed[..., None]
         after, share = torch.minimum(before + 1, last), (at - before)[..., None]
-        weight = weight[..., None, None]
         parts = []
         for whole in (points, data.joints[:, :-1], data.targets[:, :-1]):
-            early, late = whole[rows, before], whole[rows, after]
-            parts.append((weight * torch.lerp(early, late, share)).sum(1))
+            early, late = whole[others, before], whole[others, after]
+            part = whole[episodes]
+            part[rows] = (weight * torch.lerp(early, late, share)).sum(1)
+            parts.append(part)
         return parts
 
     def _pairs(self, episodes: Tensor) -> tuple[Tensor, Tensor]:
@@ -255,7 +257,7 @@ class Batches:
         held = self._uniform(count) < HELD_SHARE
         last = last.where(held, torch.full_like(last, ticks))
         shown = torch.minimum(torch.arange(ticks, device=points.device), last[:, None])
-        return points.gather(1, shown[..., None].expand_as(points))
+        return points[torch.arange(count, device=points.device)[:, None], shown]
 
     def _late(
         self,
