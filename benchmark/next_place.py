@@ -262,8 +262,8 @@ def table(work: Path, noise: float) -> Iterator[str]:
     """Markdown. Intervals: 95 %, of 1000 draws of the seeds with replacement."""
     yield f"| task | plan with {ALL} | random | grid | next | fewer than random |"
     yield "|---|---|---|---|---|---|"
-    rng = np.random.default_rng(0)
     for name, (_, trials) in TASKS.items():
+        rng = np.random.default_rng(0)
         path = work / name / f"outcomes_{noise:g}.json"
         outcomes = json.loads(path.read_text()) if path.is_file() else {}
         if f"random {SEEDS - 1} {ALL}" not in outcomes:
@@ -278,7 +278,7 @@ def table(work: Path, noise: float) -> Iterator[str]:
             cells.append(f"{middle:.1f} ({low:.1f} to {high:.1f})")
         with np.errstate(invalid="ignore"):
             fewer = 1 - found["next"] / found["random"]
-        low, high = np.nanquantile(fewer, [0.025, 0.975])
+        low, high = np.nanquantile(fewer, [0.025, 0.975], method="nearest")
         all_seeds = [needed(outcomes, one, range(SEEDS)) for one in ("next", "random")]
         share = 1 - all_seeds[0] / all_seeds[1]
         yield (
