@@ -60,18 +60,33 @@ def start(arm, wait):
     raise NotInTime(arm.process.output)
 
 
+def fail(fault, arm, wait):
+    """The fault while the arm ramps, until the node has told it. What should latch does so only
+    while it ramps: where the machine had interrupted that ramp before, it is all done again."""
+    latches = fault.effect == "latches"
+    for _ in range(5):
+        start(arm, wait)
+        heard = arm.heard
+        fault.begin(arm)
+        wait(
+            lambda heard=heard: (
+                arm.faulted or (arm.heard >= heard + 2 and arm.message.startswith("stopped"))
+            ),
+            lambda: f"{arm.message}\n{arm.process.output}",
+        )
+        if arm.faulted == latches:
+            return
+        arm.robot.mend()
+    raise NotInTime(f"{fault.name} did not {'latch' if latches else 'stop it'}")
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "_"))
 def test_fault(fault, arm, outcomes, wait):
     arm.call("stop")
     arm.robot.reset()
     assert arm.call("reset").success
-    start(arm, wait)
-    fault.begin(arm)
+    fail(fault, arm, wait)
     stopped = fault.effect != "latches"
-    wait(
-        lambda: arm.message.startswith("stopped") if stopped else arm.faulted,
-        lambda: f"{arm.message}\n{arm.process.output}",
-    )
     assert_silent(arm, wait)
     arm.robot.mend()
     assert_silent(arm, wait)
