@@ -77,6 +77,7 @@ def fail(fault, arm, wait):
         if arm.faulted == latches:
             return
         arm.robot.mend()
+        assert_silent(arm, wait)  # and where it moved to is seen before the next run
     raise NotInTime(f"{fault.name} did not {'latch' if latches else 'stop it'}")
 
 
