@@ -180,7 +180,7 @@ class Batches:
         rows = torch.nonzero(~alone & data.demonstrations[episodes])[:, 0]
         mixed, weight = mixed[rows], weight[rows][..., None, None]
         # The others' time is stretched, so that all end together.
-        last = (data.lengths[mixed] - 2).clamp(min=0)[..., None]  # (B, K, 1)
+        last = (data.lengths[mixed] - 2).clamp(min=0)[..., None]  # (mixed ones, K, 1)
         steps = torch.arange(data.ticks - 1, device=self._device)
         at = torch.minimum(steps * (last / last[:, :1].clamp(min=1)), last)
         before, others = at.long(), mixed[..., None]

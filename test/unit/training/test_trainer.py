@@ -516,6 +516,20 @@ def test_a_mixture_lasts_as_long_as_its_first_episode(
     assert seen == {0, 4, 8, 11, 29}
 
 
+@pytest.mark.parametrize("neighbours", [True, False], ids=["of two", "of several"])
+@pytest.mark.parametrize("share", [0.2, 0.8])
+def test_so_many_sequences_are_mixtures(
+    make_task: MakeTask, neighbours: bool, share: float
+) -> None:
+    plan = decide(make_task([9] * 40, validation=0), small(mixup=1.0, joint_noise=0, pad_after=0))
+    trainer = make_trainer(replace(plan, mix_neighbours=neighbours, mixup=share))
+    data = trainer.training
+    points = torch.randn(len(data), 1, 6).expand(-1, data.ticks - 1, -1)
+    drawn = [trainer.batches.draw_recurrent(len(data), points).points[:, 0] for _ in range(50)]
+    mixed = torch.cdist(torch.cat(drawn), points[:, 0]).min(1).values > 0.02
+    assert float(mixed.double().mean()) == pytest.approx(share, abs=0.05)
+
+
 def test_mixtures_of_several_differ_as_much_as_episodes(make_task: MakeTask) -> None:
     quiet = small(mixup=1.0, joint_noise=0, pad_after=0)
     plan = decide(make_task([9] * 40, validation=0), quiet)
