@@ -23,8 +23,8 @@ from sarnn_ros.model.layers import ConvTranspose2d, InverseSpatialSoftmax, Spati
 #: and remembered points, (B, 2 * k_dim * cameras).
 State = tuple[Tensor, ...]
 #: Where each point is expected in this image, and where a point may be remembered, (B, P), each
-#: with how far from there it may be, (B, P / 2); see `through`.
-Gate = tuple[Tensor, Tensor, Tensor, Tensor]
+#: with how far from there it may be, (B, P / 2), see `through`; and the motion, if there is one.
+Gate = tuple[Tensor, ...]
 #: One camera's images as a tensor, or one tensor per camera.
 Images = Tensor | Sequence[Tensor]
 
@@ -115,6 +115,8 @@ class SARNN(VisionBranch):
         see `remember`. Its input, and the state, are larger then, and EIPL cannot load it.
     :param fading: of each point, all cameras', by how much what is remembered counts less per
         tick; none: 0.
+    :param motion_dim: beside both it gets so many numbers that tell the motion, estimated from
+        all points together, see `policy.expectation`. With `point_memory` only.
     :ivar point_dim: 2 * k_dim * cameras, P below.
     """
 
@@ -131,12 +133,15 @@ class SARNN(VisionBranch):
         slope: float = 0.3,
         point_memory: bool = False,
         fading: Sequence[float] = (),
+        motion_dim: int = 0,
     ) -> None:
         if kernel_size != 3:
             raise ValueError(
                 f"kernel_size {kernel_size} must be 3: EIPL has the argument, but its grids and "
                 "image sizes fit no other"
             )
+        if motion_dim and not point_memory:
+            raise ValueError("motion_dim needs point_memory")
         sizes = [(height, width) for height, width in _pairs(im_size)]
         kind = (stride, slope, point_memory)
         super().__init__(k_dim, temperature, heatmap_size, sizes[0], *kind)
@@ -146,11 +151,13 @@ class SARNN(VisionBranch):
         self.stride = stride
         self.slope = slope
         self.point_memory = point_memory
+        self.motion_dim = motion_dim
         self.point_dim = points = 2 * k_dim * len(sizes)
         fades = torch.tensor(fading or [0.0] * (points // 2))
         self.register_buffer("fading", fades, persistent=False)
         self.fading: Tensor
-        self.rec = nn.LSTMCell(joint_dim + points * (2 if point_memory else 1), rec_dim)
+        seen = points * (2 if point_memory else 1) + motion_dim
+        self.rec = nn.LSTMCell(seen + joint_dim, rec_dim)
         self.decoder_joint = nn.Sequential(nn.Linear(rec_dim, joint_dim), nn.LeakyReLU(slope))
         self.decoder_point = nn.Sequential(nn.Linear(rec_dim, points), nn.LeakyReLU(slope))
         self.other_cameras = nn.ModuleList(
@@ -171,7 +178,8 @@ class SARNN(VisionBranch):
         :param xi: image (B, 3, H, W); a sequence of them for several cameras.
         :param xv: joints (B, joint_dim).
         :param state: as returned; None at the start of an episode.
-        :param gate: of the points, for a network with `point_memory`; None: open.
+        :param gate: of the points, for a network with `point_memory`, and after it the motion
+            (B, motion_dim), if there is one; None: open, and a motion of 0, the mean one.
         :returns: y_image (as xi), y_joint (B, joint_dim), both predicted for the next tick;
             enc_pts seen now and dec_pts predicted, (B, 2 * k_dim * cameras); the new state.
         """
@@ -189,9 +197,12 @@ class SARNN(VisionBranch):
             (strength,) = strengths
             before = state[2:] if state is not None else _empty_memory(enc_pts, strength)
             if gate is not None:
-                points, strength = through(gate, enc_pts, strength)
+                points, strength = through(gate[:4], enc_pts, strength)
             memory = self.remember(points, strength, before)
-        inputs = torch.cat([points, *memory[1:], xv], dim=-1)
+        motion: tuple[Tensor, ...] = ()
+        if self.motion_dim:
+            motion = (xv.new_zeros(len(xv), self.motion_dim) if gate is None else gate[4],)
+        inputs = torch.cat([points, *memory[1:], *motion, xv], dim=-1)
         hidden, cell = self.rec(inputs, state[:2] if state is not None else None)
         after = (hidden, cell, *memory)
         return self.decoder_joint(hidden), enc_pts, self.decoder_point(hidden), after
@@ -251,7 +262,8 @@ class SARNN(VisionBranch):
     ) -> tuple[Tensor, State]:
         """`rec` over whole sequences: points (B, T, P), joints (B, T, D) to hidden (B, T, R).
 
-        :param points: with `point_memory`, beside the remembered ones, (B, T, 2 * P).
+        :param points: with `point_memory`, beside the remembered ones, (B, T, 2 * P), and after
+            these the motion, (B, T, motion_dim).
         :param state: h and c.
         """
         inputs = torch.cat([points, joints], dim=-1)
@@ -290,6 +302,7 @@ def through(gate: Gate, points: Tensor, strength: Tensor) -> tuple[Tensor, Tenso
     outside, things or a camera have moved, and what is seen counts. Nor is a point remembered that
     is far from where its thing was in the first images.
 
+    :param gate: its first four parts.
     :param points: of this image, (B, P).
     :param strength: (B, P / 2).
     :returns: both after it.

@@ -88,6 +88,12 @@ class ModelConfig(_Part):
         description="of each point, all cameras', by how much what is remembered counts less per "
         "tick; none: 0",
     )
+    motion_dim: int = Field(
+        default=0,
+        ge=0,
+        description="the recurrent part also gets so many numbers that tell the motion, which "
+        "all points together let expect; with point_memory",
+    )
 
 
 class Normalisation(_Part):
@@ -217,15 +223,28 @@ ANYWHERE_DEVIATION = 1.0
 
 class Places(_Part):
     """Where an episode's first images let expect each of the K attention points of all cameras, by
-    C numbers z that differ between episodes; see `policy.expectation`. Shares of the image."""
+    C numbers z that differ between episodes, those of the motion first; see `policy.expectation`.
+    Shares of the image."""
 
     mean: tuple[Vector, Vector] = Field(description="x and y of K points where z is 0")
     slope: tuple[tuple[Vector, Vector], ...] = Field(description="the same per unit of each z")
+    depth: tuple[Vector, ...] = Field(
+        description="by which share each point's thing is farther away per unit of each z"
+    )
     deviation: Vector = Field(
         description="of a point that has found its thing; 1 where first images do not tell it, "
         "as its thing comes later"
     )
     missed: Vector = Field(description="share of the episodes in which it had not")
+    told: float = Field(
+        le=1,
+        description="share of how the motions differ that first images tell, of demonstrations "
+        "that it was not fitted to",
+    )
+    usual_gain: Vector = Field(
+        description="per tick of a demonstration, by how much another z fits the points better "
+        "than the right one, in nearly all: the arm hides things, and carries them"
+    )
     missed_at: tuple[tuple[tuple[float, float], ...], ...] = Field(
         description="where it was then, per point"
     )
@@ -241,20 +260,26 @@ class Places(_Part):
             raise ValueError(f"of {sorted(lengths)} points: must all be of as many")
         if min(self.deviation) <= 0 or not all(0 < one < 1 for one in self.missed):
             raise ValueError("deviation must be above 0, missed between 0 and 1")
+        if len(self.depth) != len(self.slope):
+            raise ValueError(f"depth for {len(self.depth)} z, slope for {len(self.slope)}")
         return self
 
     def _rows(self) -> list[Vector]:
         pairs = (self.mean, *self.slope)
-        return [*(one for pair in pairs for one in pair), self.deviation, self.missed]
+        rows = *(one for pair in pairs for one in pair), *self.depth
+        return [*rows, self.deviation, self.missed]
 
 
 def gate_shapes(model: ModelConfig) -> dict[str, int]:
-    """The inputs of a graph by which attention points are gated, and their sizes; each is
-    (1, size). See `model.sarnn.through`. With `point_memory` only."""
+    """The inputs of a graph by which attention points are gated, see `model.sarnn.through`, and
+    the motion that they let expect, and their sizes; each is (1, size). With `point_memory` only.
+    """
     points = model.k_dim * len(model.im_size)
     names = ("expected", "reach", "places", "places_reach")
     sizes = (2 * points, points, 2 * points, points)
-    return dict(zip(names, sizes)) if model.point_memory else {}
+    if not model.point_memory:
+        return {}
+    return dict(zip(names, sizes)) | ({"motion": model.motion_dim} if model.motion_dim else {})
 
 
 def recurrent_shapes(model: ModelConfig) -> dict[str, int]:
@@ -333,6 +358,9 @@ class PolicyConfig(_Part):
             count = len(self.places.missed)
             if count != points:
                 problems.append(f"places is of {count} points, the model has {points}")
+        told = len(self.places.slope) if self.places and self.model.point_memory else 0
+        if self.model.motion_dim > told:
+            problems.append(f"model.motion_dim is {self.model.motion_dim}, places tells {told}")
         if unknown := sorted(set(self.references) - names):
             problems.append(f"references has {unknown}, which are no cameras of the spec")
         for name in self.files:

@@ -7,7 +7,8 @@ tell: in the demonstrations all points followed from a few numbers z, by which t
 So z is estimated from all points together, in a way in which those that disagree do not count, and
 tells where each of them should be.
 
-    point_k = mean_k + slope_k z + noise,  z ~ N(0, I),  noise ~ N(0, deviation_k²)
+    point_k = (mean_k + slope_k z) / (1 + depth_k z) + noise,  z ~ N(0, I),
+    noise ~ N(0, deviation_k²)
 
 but for a share of `missed_k`, which are anywhere in the image, or where they were then. This is
 fitted by expectation maximisation (Dempster et al. 1977) from several starts: with all points, and
@@ -29,10 +30,17 @@ MAX_DEVIATIONS = 4.0
 MIN_MISSED = 0.08
 #: Fits begin with all points, and so many times with a few at random.
 STARTS, POINTS_PER_START = 60, 5
+#: How near a thing may be, as a share of where it usually is.
+MIN_DEPTH = 0.3
 #: Rounds of a fit, and in how many of them the weights are still soft, by which power.
 ROUNDS, SOFT_ROUNDS, SOFTNESS = 20, 9, 0.3
 #: Deviation of a point that misses as in a demonstration from where it was then.
 MISSED_DEVIATION = 0.02
+#: The motion is told if first images tell this share of it.
+MIN_TOLD = 0.8
+#: Things have been moved if another fit is better by so many times what is usual at that time, and
+#: more than plausible.
+USUAL_GAINS = 1.5
 #: Another fit is as plausible if its logarithmic likelihood is less by no more than this.
 PLAUSIBLE = 6.0
 #: First images are as those of the demonstrations if their fit is worse than the median one by no
@@ -45,7 +53,8 @@ MAX_COST_DEVIATIONS, P95_DEVIATIONS, MIN_COST_DEVIATION = 3.6, 1.64, 3.0
 class Expectation:
     """Where each point should be, `where` (K, 2), and how far from there it may be, `near` (K,),
     in shares of the image. Where several fits are plausible it may be wherever one of them lets
-    expect it. `cost`: how badly the points fit.
+    expect it. `cost`: how badly the points fit. `z`: what differs between episodes, as the points
+    tell it, (C,).
 
     :param points: of an episode's first images, all cameras', (K, 2), shares of the image.
     """
@@ -53,10 +62,12 @@ class Expectation:
     where: Vector
     near: Vector
     cost: float
+    z: Vector
 
     def __init__(self, places: Places, points: Vector) -> None:
         self._fit = _Fit(places)
         self._usual = places.cost
+        self._told = places.told
         count = len(points)
         random = np.random.default_rng(0)
         weight: Vector = np.zeros((1 + STARTS, count))
@@ -73,11 +84,17 @@ class Expectation:
         deviation = max((high - median) / P95_DEVIATIONS, MIN_COST_DEVIATION)
         return (self.cost - median) / (MAX_COST_DEVIATIONS * deviation)
 
-    def follow(self, points: Vector) -> bool:
+    def motion(self, count: int) -> Vector:
+        """The first `count` of `z`, which are of the motion; 0, the mean one, if first images do
+        not tell it."""
+        return self.z[:count] * (self._told >= MIN_TOLD)
+
+    def follow(self, points: Vector, usual_gain: float) -> bool:
         """Whether things have been moved: another fit, begun with the points that are not where
         they should be, tells much better where all now are, and counts from now on.
 
         :param points: of later images, (K, 2).
+        :param usual_gain: by how much a fit is better at that time though nothing was moved.
         """
         count = len(points)
         left = np.linalg.norm(points - self.where, axis=1) > self.near
@@ -85,8 +102,8 @@ class Expectation:
             return False
         starts = np.stack([np.maximum(left, self._weight), left.astype(float), np.ones(count)])
         z, weight, cost = self._fit.improve(points, starts)
-        unmoved = self._fit.cost(points, self._z[None])
-        if cost.min() > unmoved[0] - PLAUSIBLE:
+        gain = self._fit.cost(points, self.z[None])[0] - cost.min()
+        if gain < USUAL_GAINS * usual_gain + PLAUSIBLE:
             return False
         self._take(z, weight, cost)
         return True
@@ -97,8 +114,18 @@ class Expectation:
         where = self._fit.where(z[likely])
         self.where = where[likely == best][0]
         apart = np.linalg.norm(where - self.where, axis=2)
-        self.near = (apart + MAX_DEVIATIONS * self._fit.deviations(weight[likely])).max(0)
-        self._z, self._weight, self.cost = z[best], weight[best], float(cost[best])
+        deviations = self._fit.deviations(z[likely], weight[likely])
+        self.near = (apart + MAX_DEVIATIONS * deviations).max(0)
+        self.z, self._weight, self.cost = z[best], weight[best], float(cost[best])
+
+
+def best_gain(places: Places, points: Vector, z: Vector) -> float:
+    """By how much some z fits points (K, 2) better than this one (C,), which is the right one: see
+    `Places.usual_gain`."""
+    fit = _Fit(places)
+    left = np.linalg.norm(points - fit.where(z[None])[0], axis=1) > MAX_DEVIATIONS * fit.deviation
+    starts = np.stack([left, ~left, np.ones(len(points))])
+    return float(fit.cost(points, z[None])[0] - fit.improve(points, starts)[2].min())
 
 
 class _Fit:
@@ -109,7 +136,9 @@ class _Fit:
         count = len(self.mean)
         slope = np.array(places.slope, np.float64).reshape(-1, 2, count)
         self.slope = np.moveaxis(slope, 0, -1).swapaxes(0, 1)  # (K, 2, C)
-        self._variance = np.square(places.deviation)
+        self.depth = np.array(places.depth, np.float64).reshape(-1, count).T  # (K, C)
+        self.deviation = np.array(places.deviation)
+        self._variance = self.deviation**2
         missed = np.maximum(places.missed, MIN_MISSED)
         self._found, self._share = np.log1p(-missed), np.log(missed)
         self._missed_at = [np.reshape(one, (-1, 2)) for one in places.missed_at]
@@ -117,17 +146,25 @@ class _Fit:
     def improve(self, points: Vector, weight: Vector) -> tuple[Vector, Vector, Vector]:
         """From weights (N, K): z (N, C), weights, and what is minimised, (N,)."""
         missed = self._missed(points)
+        z: Vector = np.zeros((len(weight), self.depth.shape[1]))
         for number in range(ROUNDS):
-            _, inside, _ = self._round(points, weight, missed)
+            z = self._solve(points, weight, z)
+            inside, _ = self._cost(points, z, missed)
             power = SOFTNESS if number < SOFT_ROUNDS else 1.0
             weight = 1 / (1 + np.exp(np.clip(-power * inside, -50, 50)))
-        z, _, cost = self._round(points, weight, missed)
-        return z, weight, cost
+        z = self._solve(points, weight, z)
+        return z, weight, self._cost(points, z, missed)[1]
 
     def where(self, z: Vector) -> Vector:
         """Of each point, (N, K, 2), by z (N, C)."""
-        where: Vector = self.mean + np.einsum("kic,nc->nki", self.slope, z)
+        flat = self.mean + np.einsum("kic,nc->nki", self.slope, z)
+        where: Vector = flat / self._depths(z)[..., None]
         return where
+
+    def _depths(self, z: Vector) -> Vector:
+        """How far each thing is, (N, K), 1 as usual, by z (N, C)."""
+        depths: Vector = np.maximum(1 + z @ self.depth.T, MIN_DEPTH)
+        return depths
 
     def cost(self, points: Vector, z: Vector) -> Vector:
         """What is minimised, (N,), at z (N, C)."""
@@ -145,19 +182,17 @@ class _Fit:
         missed: Vector = self._share + np.log(density)
         return missed
 
-    def _information(self, weight: Vector) -> tuple[Vector, Vector]:
-        """By weights (N, K) each point's precision, and the inverse of that of z, (N, C, C)."""
-        precision = weight / self._variance
-        information = np.einsum("nk,kic,kid->ncd", precision, self.slope, self.slope)
-        return precision, np.linalg.inv(np.eye(information.shape[1]) + information)
+    def _solve(self, points: Vector, weight: Vector, before: Vector) -> Vector:
+        """z (N, C) by weights (N, K), and by z of before, which tells how far things are.
 
-    def _round(
-        self, points: Vector, weight: Vector, missed: Vector
-    ) -> tuple[Vector, Vector, Vector]:
-        """z (N, C) by weights (N, K), and what `_cost` tells of it."""
-        precision, inverse = self._information(weight)
-        z = np.einsum("ncd,nk,kid,ki->nc", inverse, precision, self.slope, points - self.mean)
-        return z, *self._cost(points, z, missed)
+        Both sides of each equation are multiplied by its depth: then it is linear in z.
+        """
+        precision = weight / (self._variance * self._depths(before) ** 2)
+        slope = self.slope - points[:, :, None] * self.depth[:, None]
+        gram = np.einsum("nk,kic,kid->ncd", precision, slope, slope)
+        right = np.einsum("nk,kic,ki->nc", precision, slope, points - self.mean)
+        z: Vector = np.linalg.solve(np.eye(gram.shape[1]) + gram, right[..., None])[..., 0]
+        return z
 
     def _cost(self, points: Vector, z: Vector, missed: Vector) -> tuple[Vector, Vector]:
         """How much likelier it is that a point found its thing than that it did not, as a
@@ -167,9 +202,12 @@ class _Fit:
         cost = (z**2).sum(1) / 2 - np.logaddexp(found, missed).sum(1)
         return found - missed, cost
 
-    def deviations(self, weight: Vector) -> Vector:
-        """Of each point from where it is expected, as z is not exact either, (N, K)."""
-        inverse = self._information(weight)[1]
-        of_z = np.einsum("kic,ncd,kid->nk", self.slope, inverse, self.slope)
+    def deviations(self, z: Vector, weight: Vector) -> Vector:
+        """Of each point from where it is expected, as z (N, C) is not exact either, (N, K)."""
+        slope = self.slope - self.where(z)[..., None] * self.depth[:, None]
+        slope = slope / self._depths(z)[..., None, None]
+        gram = np.einsum("nk,nkic,nkid->ncd", weight / self._variance, slope, slope)
+        inverse = np.linalg.inv(np.eye(gram.shape[1]) + gram)
+        of_z = np.einsum("nkic,ncd,nkid->nk", slope, inverse, slope)
         deviation: Vector = np.sqrt(self._variance + of_z)
         return deviation

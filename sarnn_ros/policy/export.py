@@ -144,6 +144,7 @@ def describe_model(model: SARNN) -> ModelConfig:
         stride=2 if model.stride == 2 else 1,
         slope=model.slope,
         point_memory=model.point_memory,
+        motion_dim=model.motion_dim,
         fading=tuple(model.fading.tolist()) if model.fading.any() else (),
     )
 
@@ -173,6 +174,8 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
             gate[0][:] = random.uniform(0, 1, gate[0].shape)
             gate[1][:, ::3] = 0
             gate[3][:, 1::3] = 0  # and others where they may be remembered
+            for motion in gate[4:]:
+                motion[:] = random.normal(size=motion.shape)
         found = backend.run(images, joints, recurrent, gate, want_image=True)
         brief = backend.run(images, joints, recurrent, gate, want_image=False)
         recurrent = found.recurrent
@@ -183,8 +186,8 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
         seen = [points]
         if model.point_memory:
             strength, rounding = _exact_strength(model, xi)
-            where, reach, places, near = (torch.from_numpy(part) for part in gate)
-            points, strength = through((where, reach, places, near), points, strength)
+            limits = tuple(torch.from_numpy(part) for part in gate)
+            points, strength = through(limits[:4], points, strength)
             seen = [points]
             given = torch.from_numpy(recurrent[2])
             after, _ = model.remember(points, strength, (before[2], before[3]))
@@ -193,7 +196,7 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
             pairs = (1, -1, 2)
             moved = share.unsqueeze(-1) * (points - before[3]).reshape(pairs)
             kept = (before[3].reshape(pairs) + moved).reshape(1, -1)
-            seen.append(torch.from_numpy(recurrent[3]))
+            seen += [torch.from_numpy(recurrent[3]), *limits[4:]]
         h, c = model.rec(torch.cat([*seen, torch.from_numpy(joints)], -1), tuple(before[:2]))
         dec_pts = model.decoder_point(h)
         expected: dict[str, tuple[Any, Tensor, Any]] = {

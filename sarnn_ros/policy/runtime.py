@@ -169,6 +169,7 @@ class Policy:
         self._last: Outputs | None = None
         self._gate = self._open
         self._expectation: Expectation | None = None
+        self._tick = 0
 
     def cancel(self) -> None:
         """From another thread: have a `step` that is going on end early, with PolicyError.
@@ -226,6 +227,7 @@ class Policy:
             images, state, self._recurrent, self._gate, want_image=predict_image
         )
         self._recurrent, self._last = outputs.recurrent, outputs
+        self._tick += 1
         prediction = self._prediction(outputs, want_image)
         if last is None and self.config.places is not None:
             expectation = self._expectation or Expectation(self.config.places, _pairs(outputs))
@@ -242,7 +244,8 @@ class Policy:
         self._expectation = Expectation(places, _pairs(outputs))
         where, near = _as_gate(self._expectation)
         usual = np.array(places.missed) > MAX_MISSED
-        self._gate = (where, np.where(usual, self._open[1], near), where, near)
+        limits = (where, np.where(usual, self._open[1], near), where, near)
+        self._gate = (*limits, *self._motion(self._expectation))
         # One that is replaced is remembered until it is seen.
         absent = _outside(points, self._gate)
         parts = dict(zip(recurrent_shapes(self.config.model), self._recurrent))
@@ -255,9 +258,17 @@ class Policy:
         """After the first tick: each point where it was predicted, and remembered where its thing
         is, which may have been moved."""
         places = self._gate[2:]
-        if self._expectation is not None and self._expectation.follow(_pairs(last)):
-            places = _as_gate(self._expectation)
+        if self._expectation is not None and self.config.places is not None:
+            usual = self.config.places.usual_gain
+            tick = self._tick - 1  # that the points are of
+            if self._expectation.follow(_pairs(last), usual[min(tick, len(usual) - 1)]):
+                places = (*_as_gate(self._expectation), *self._motion(self._expectation))
         return (last.points_next, self._reach, *places)
+
+    def _motion(self, expectation: Expectation) -> tuple[Array, ...]:
+        """What the points let expect of it, (1, motion_dim), for a network that gets it."""
+        count = self.config.model.motion_dim
+        return (expectation.motion(count)[None].astype(np.float32),) if count else ()
 
     def _prediction(self, outputs: Outputs, want_image: bool) -> Prediction:
         names = [camera.name for camera in self.spec.cameras]

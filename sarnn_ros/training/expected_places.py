@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from sarnn_ros.policy.directory import ANYWHERE_DEVIATION, Places
-from sarnn_ros.policy.expectation import Expectation
+from sarnn_ros.policy.expectation import Expectation, best_gain
 from sarnn_ros.training.explained import Array, told_by
 from sarnn_ros.training.recipe import RECIPE
 
@@ -26,6 +27,9 @@ from sarnn_ros.training.recipe import RECIPE
 COMPONENT_SHARE, MAX_COMPONENTS = 0.98, 6
 #: Of the regression, as a share of a component's variance. With 0.03 far places were left out.
 RIDGE = 0.01
+#: How much nearer or farther a thing is expected to be, as a share, where a component is as large
+#: as it usually is; and how near it may be at least.
+DEPTH_DEVIATION, MIN_DEPTH = 0.07, 0.3
 #: Cells of the feature map beyond which a miss counts for little, from wide to narrow, each for
 #: so many rounds.
 SCALES, ROUNDS = (8.0, 4.0, 2.0, 2.0, 2.0), 3
@@ -44,6 +48,9 @@ MAX_DEVIATION, MAX_OFFSET = 1.5, 10.0
 MIN_DEVIATION = 0.5
 #: Share of a thing's filters, by what they find, of which one must have found it in an episode.
 MIN_VOTES = 0.2
+#: Usual gains: of so many ticks at most, which share of the demonstrations has less, and how far
+#: each reaches, as a share of the longest demonstration.
+MAX_GAIN_TICKS, GAIN_QUANTILE, GAIN_WINDOW = 50, 0.98, 0.06
 #: Parts of the demonstrations, in cross-validation: what is found by the others is judged by each.
 FOLDS = 5
 
@@ -64,6 +71,7 @@ def tell(wanted: Array, starts: Array, device: torch.device) -> Told:
     count = len(wanted)
     left = wanted - told_by(starts, wanted, starts)[0]
     turned, sizes, _ = np.linalg.svd(left.reshape(count, -1), full_matrices=False)
+    turned *= np.sign(turned[np.abs(turned).argmax(0), np.arange(turned.shape[1])])
     shares = np.cumsum(sizes**2) / max(float((sizes**2).sum()), 1e-9)
     most = min(MAX_COMPONENTS, max(1, count // RECIPE.episodes_per_chosen_point))
     kept = min(most, int((shares < COMPONENT_SHARE).sum()) + 1)
@@ -82,16 +90,42 @@ def expected_places(places: Tensor, told: Told) -> tuple[Tensor, Tensor]:
     """
     inputs = _inputs(told)
     weight = torch.ones_like(places[..., 0])
+    view = None
     for scale in SCALES:
         for _ in range(ROUNDS):
-            slope, inverse = _regression(inputs, places, weight)
-            off = places - torch.einsum("ek,mkd->emd", inputs, slope)
-            own = weight * torch.einsum("ek,mkl,el->em", inputs, inverse, inputs)
+            view, own = _regression(inputs, places, weight, view, scale)
+            off = places - view(inputs)
             weight = (1 + (off.norm(dim=2) / scale) ** 2) ** -2
-    columns = slice(1, 1 + told.motions.shape[1])
-    moved = torch.einsum("ek,mkd->emd", told.motions, slope[:, columns])
-    expected = places - off / (1 - own).clamp(min=0.2).unsqueeze(2)
-    return expected, moved.abs().sum(2).mean(0)
+    assert view is not None
+    still = inputs.clone()
+    still[:, 1 : 1 + told.motions.shape[1]] = 0
+    moved = (view(inputs) - view(still)).abs().sum(2).mean(0)
+    return places - off / (1 - own).clamp(min=0.2).unsqueeze(2), moved
+
+
+class _View(NamedTuple):
+    """Where M filters' things are in the image, by inputs x (E, I), of which the first is 1:
+
+        place = x · slope / (1 + x[1:] · depth)
+
+    So a pinhole camera shows what moves in space linearly with x (Hartley and Zisserman 2004,
+    6.1).
+
+    :ivar slope: (M, I, 2), cells.
+    :ivar depth: (M, I - 1): by which share things are farther away.
+    """
+
+    slope: Tensor
+    depth: Tensor
+
+    def depths(self, inputs: Tensor) -> Tensor:
+        """(E, M); 1 is usual."""
+        return (1 + inputs[:, 1:] @ self.depth.T).clamp(min=MIN_DEPTH)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Places (E, M, 2)."""
+        flat = torch.einsum("ek,mkd->emd", inputs, self.slope)
+        return flat / self.depths(inputs).unsqueeze(2)
 
 
 def _inputs(told: Told) -> Tensor:
@@ -99,15 +133,37 @@ def _inputs(told: Told) -> Tensor:
     return torch.cat([torch.ones_like(told.motions[:, :1]), *told], 1)
 
 
-def _regression(inputs: Tensor, places: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Slopes (M, I, 2) of places (E, M, 2) with weights (E, M), and the inverse of what multiplies
-    them in the normal equations, (M, I, I)."""
-    ridge = RIDGE * torch.eye(inputs.shape[1]).to(inputs)
-    ridge[0, 0] = 0
-    gram = torch.einsum("em,ek,el->mkl", weight, inputs, inputs)
-    gram += weight.sum(0).reshape(-1, 1, 1) * ridge
+def _regression(
+    inputs: Tensor, places: Tensor, weight: Tensor, before: _View | None, deviation: float
+) -> tuple[_View, Tensor]:
+    """Fitted to places (E, M, 2), cells, with weights (E, M); and each place's share of what is
+    fitted to it, (E, M). Repeat it: errors of far things count for less, and how far they are is
+    known by the fit before alone.
+
+    With both sides multiplied by its depth each equation is linear (direct linear transform).
+
+    :param deviation: of places from where they are expected, cells.
+    """
+    count, terms = inputs.shape[1], 3 * inputs.shape[1] - 1
+    if before is not None:
+        weight = weight / before.depths(inputs) ** 2
+    total = weight.sum(0).unsqueeze(1)
+    middle = (weight.unsqueeze(2) * places).sum(0) / total
+    left = places - middle
+    rows = left.new_zeros(*left.shape, terms)  # unknowns: slopes of x, slopes of y, depths
+    rows[:, :, 0, :count] = rows[:, :, 1, count : 2 * count] = inputs.unsqueeze(1)
+    rows[..., 2 * count :] = -left.unsqueeze(3) * inputs[:, None, None, 1:]
+    ridge = (RIDGE * total).repeat(1, terms)
+    ridge[:, [0, count]] = 0
+    ridge[:, 2 * count :] = (deviation / DEPTH_DEVIATION) ** 2
+    weighted = rows * weight[..., None, None]
+    gram = torch.einsum("emdr,emds->mrs", weighted, rows) + torch.diag_embed(ridge)
     inverse = torch.linalg.inv(gram)
-    return inverse @ torch.einsum("em,ek,emd->mkd", weight, inputs, places), inverse
+    found = torch.einsum("mrs,emds,emd->mr", inverse, weighted, left)
+    own = torch.einsum("emdr,mrs,emds->em", weighted, inverse, rows) / 2
+    slope, depth = found[:, : 2 * count].reshape(-1, 2, count), found[:, 2 * count :]
+    slope = slope + middle.unsqueeze(2) * pad(depth, (1, 0), value=1.0).unsqueeze(1)
+    return _View(slope.mT, depth), own
 
 
 def fit_places(points: Tensor, told: Told, cells: float, anywhere: Sequence[int] = ()) -> Places:
@@ -118,35 +174,46 @@ def fit_places(points: Tensor, told: Told, cells: float, anywhere: Sequence[int]
     :param cells: in a share of 1.
     :param anywhere: numbers of points that may be anywhere later, whatever the first images show.
     """
-    costs = []
+    costs, missing = [], 0.0
     folds = torch.arange(len(points)) % FOLDS
     for fold in range(FOLDS):  # those that it was fitted to fit too well, if they are few
         by = (folds != fold).to(points.device)
         others = _fit(points[by], Told(*(part[by] for part in told)), cells, anywhere)
-        for one in points[~by].double().cpu().numpy():
-            costs.append(Expectation(others, one).cost)
+        for one, motion in zip(points[~by], told.motions[~by], strict=True):
+            found = Expectation(others, one.double().cpu().numpy())
+            costs.append(found.cost)
+            off = found.motion(len(motion)) - motion.double().cpu().numpy()
+            missing += float((off**2).sum())
     median, high = np.quantile(costs, (0.5, 0.95)).tolist()
-    return _fit(points, told, cells, anywhere).model_copy(update={"cost": (median, high)})
+    share = 1 - missing / max(float((told.motions**2).sum()), 1e-9)
+    update = {"cost": (median, high), "told": share}
+    return _fit(points, told, cells, anywhere).model_copy(update=update)
 
 
 def _fit(points: Tensor, told: Told, cells: float, anywhere: Sequence[int]) -> Places:
-    """As `fit_places`, but for the cost."""
+    """As `fit_places`, but for what other demonstrations tell of it."""
     places = points * cells
     off = (places - expected_places(places, told)[0]).norm(dim=2)
     found = off < (1.5 * off.median(0).values).clamp(min=MAX_MISS)
     weight = found.to(points)
-    slope = _regression(_inputs(told), points, weight)[0].permute(1, 2, 0)  # (inputs, 2, K)
+    view = None
+    for _ in range(ROUNDS):
+        view, _ = _regression(_inputs(told), places, weight, view, SCALES[-1])
+    assert view is not None
+    slope = view.slope.permute(1, 2, 0) / cells  # (inputs, 2, K)
     squares = (weight * off**2).sum(0) / (2 * weight.sum(0))
     missed = ((off > MAX_MISS).sum(0) + 1) / (len(points) + 2)
     astray = (off > MAX_MISS).T
     deviation = torch.sqrt(squares + MIN_DEVIATION**2) / cells
     free = list(anywhere)
-    slope[..., free], astray[free] = 0, False
+    slope[..., free], view.depth[free], astray[free] = 0, 0, False
     deviation[free], missed[free] = ANYWHERE_DEVIATION, 0.99
     rows: Any = slope.double().cpu().tolist()
+    depth: Any = view.depth.T.double().cpu().tolist()
     return Places(
         mean=rows[0],
         slope=rows[1:],
+        depth=depth,
         deviation=tuple(deviation.tolist()),
         missed=tuple(missed.tolist()),
         missed_at=tuple(
@@ -154,7 +221,27 @@ def _fit(points: Tensor, told: Told, cells: float, anywhere: Sequence[int]) -> P
             for point, which in enumerate(astray)
         ),
         cost=(0.0, 0.0),
+        told=1.0,
+        usual_gain=(0.0,),
     )
+
+
+def usual_gain(places: Places, points: Sequence[Array], told: Told) -> tuple[float, ...]:
+    """`Places.usual_gain`, by demonstrations, in which nothing is moved but by the robot.
+
+    :param points: of the ticks of each demonstration, (T, K, 2), shares of the image.
+    """
+    right = torch.cat([*told], 1).double().cpu().numpy()
+    longest = max(map(len, points))
+    at = np.unique(np.linspace(0, longest - 1, MAX_GAIN_TICKS).round().astype(int))
+    gains = np.zeros((len(points), len(at)))
+    for row, (episode, z) in enumerate(zip(points, right, strict=True)):
+        for column, tick in enumerate(at[at < len(episode)]):
+            gains[row, column] = best_gain(places, episode[tick], z)
+    usual = np.quantile(gains, GAIN_QUANTILE, axis=0)
+    # What is usual a little earlier or later is so now: paces differ.
+    near = np.abs(at[:, None] - np.arange(longest)) <= max(1.0, GAIN_WINDOW * longest)
+    return tuple(np.where(near, usual[:, None], 0.0).max(0).tolist())
 
 
 def as_expected(places: Tensor, expected: Tensor) -> Tensor:

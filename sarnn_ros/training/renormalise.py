@@ -1,12 +1,16 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Another normalisation of the joints for a network that was trained with one."""
+"""Other inputs for a network that was trained: joints normalised otherwise, and other numbers that
+tell the motion."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.streams.preprocess import JointNormaliser
@@ -31,3 +35,32 @@ def renormalise(model: SARNN, old: JointNormaliser, new: JointNormaliser) -> Non
     last: Any = model.decoder_joint[0]
     last.weight.div_(gains.unsqueeze(1))
     last.bias.sub_(shifts).div_(gains)
+
+
+#: How far off an old estimate of a motion is that counts for half, and rounds of the regression.
+MISS_SCALE, ROUNDS = 0.3, 10
+
+
+@torch.no_grad()
+def retell(model: SARNN, old: NDArray[np.float64], new: Tensor) -> None:
+    """Change the weights, and `motion_dim`, so that `new` numbers tell what the `old` ones
+    told: a linear function of them, as both are of the motions. Old ones are estimates, of
+    which a few are far off: weighted least squares with Cauchy's weights.
+
+    :param old: of E episodes, (E, motion_dim).
+    :param new: of the same, (E, C).
+    """
+    inputs = np.concatenate([np.ones((len(new), 1)), new.double().cpu().numpy()], 1)
+    weight = np.ones(len(new))
+    for _ in range(ROUNDS):
+        root = np.sqrt(weight)[:, None]
+        slope = np.linalg.lstsq(root * inputs, root * old, rcond=None)[0]
+        off = np.linalg.norm(old - inputs @ slope, axis=1)
+        weight = 1 / (1 + (off / MISS_SCALE) ** 2)
+    rec = model.rec
+    sizes = [2 * model.point_dim, model.motion_dim, model.joint_dim]
+    before, motion, after = torch.split(rec.weight_ih, sizes, 1)
+    told = torch.from_numpy(slope).to(motion)
+    rec.bias_ih.add_(motion @ told[0])
+    rec.weight_ih = nn.Parameter(torch.cat([before, motion @ told[1:].T, after], 1))
+    model.motion_dim = new.shape[1]

@@ -123,8 +123,11 @@ def make_run_directory(out: Path) -> None:
         ) from error
 
 
-def make_model(plan: Plan) -> SARNN:
-    """A new network for the cameras and joints of the dataset."""
+def make_model(plan: Plan, motion_dim: int = 0) -> SARNN:
+    """A new network for the cameras and joints of the dataset.
+
+    :param motion_dim: numbers that tell the motion, see `Sequences.told`.
+    """
     config, spec = plan.config, plan.dataset.spec
     sizes = [(camera.height, camera.width) for camera in spec.cameras]
     model = SARNN(
@@ -136,6 +139,7 @@ def make_model(plan: Plan) -> SARNN:
         im_size=sizes[0] if len(sizes) == 1 else sizes,
         stride=config.stride,
         point_memory=plan.point_memory,
+        motion_dim=motion_dim,
     )
     if config.recipe != "eipl":
         with torch.no_grad():  # gates are in the order input, forget, cell, output
@@ -166,7 +170,8 @@ def make_trainer(plan: Plan) -> Trainer:
             "longer ones, or check the spec's rate and the bags' report",
         )
     torch.manual_seed(config.seed)
-    model = make_model(plan).to(device)
+    told = training.told.motions.shape[1] if plan.point_memory else 0
+    model = make_model(plan, told).to(device)
     return Trainer(plan, model, training, sequences(dataset.validation))
 
 
@@ -346,7 +351,7 @@ def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn) -> None
                 normaliser=dataset.normaliser,
                 envelope=envelope_from_dataset(dataset),
                 references=references_from_dataset(dataset, warn),
-                places=trainer.expected_places(model),
+                places=trainer.expected_places(),
                 training=summary,
                 health=partial(health_reference, dataset=dataset),
                 extra_files=extras,

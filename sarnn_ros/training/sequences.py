@@ -24,7 +24,8 @@ from sarnn_ros.data.dataset import Dataset, release
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import to_range, unit_images
 from sarnn_ros.training.completions import Run, complete
-from sarnn_ros.training.explained import trajectories
+from sarnn_ros.training.expected_places import Told, tell
+from sarnn_ros.training.explained import Starts, trajectories
 
 #: Of what a person does after taking over, so much of a mean demonstration is not learnt: how they
 #: leave where the policy had gone wrong. Runs that went well are not among those that were
@@ -163,6 +164,13 @@ class Sequences:
             completed = [low + span * one for one in found if one is not None]
             wanted = np.concatenate([wanted, np.array(completed).reshape(-1, *wanted.shape[1:])])
         return Scenes(episodes, wanted, self._first_shares(episodes))
+
+    @cached_property
+    def told(self) -> Told:
+        """How the demonstrations' motions differ, and where they start."""
+        states = self.first_states()
+        wanted = trajectories(self.unpad(self.targets[:, :-1]))
+        return tell(wanted, Starts(states)(states), self.joints.device)
 
     def unpad(self, values: Tensor) -> list[NDArray[np.float32]]:
         """Values per tick that has a next one, (E, T - 1, D), of each demonstration."""

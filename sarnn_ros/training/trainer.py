@@ -26,22 +26,25 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from sarnn_ros.errors import TrainingError
 from sarnn_ros.geometry import feature_size
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.backends import load_model
 from sarnn_ros.policy.directory import Places
+from sarnn_ros.policy.expectation import MIN_TOLD, Expectation
 from sarnn_ros.training.attention_search import early_ticks, search_attention
 from sarnn_ros.training.batches import Batch, Batches, RecurrentBatch
 from sarnn_ros.training.chunks import made_ahead, map_chunks, sum_chunks
-from sarnn_ros.training.expected_places import fit_places, tell
+from sarnn_ros.training.expected_places import fit_places, usual_gain
 from sarnn_ros.training.explained import (
     Array,
     Starts,
@@ -61,7 +64,7 @@ from sarnn_ros.training.late_points import Late, beside, moments
 from sarnn_ros.training.machine import flush_subnormals
 from sarnn_ros.training.points import PointScale
 from sarnn_ros.training.recipe import RECIPE, Plan
-from sarnn_ros.training.renormalise import renormalise
+from sarnn_ros.training.renormalise import renormalise, retell
 from sarnn_ros.training.rounds import Before
 from sarnn_ros.training.schedule import cosine, loss_weight
 from sarnn_ros.training.sequences import Sequences
@@ -370,6 +373,7 @@ class Trainer:
         late = None
         if self.late.points:
             columns = self._late_columns().repeat(self.points.shape[-1] // self.model.point_dim)
+            columns = pad(columns, (0, self.points.shape[-1] - len(columns)))
             late = columns, self.late.untold, self.late.told
         return self.batches.draw_recurrent(self.config.batch_size, self.points, deviation, late)
 
@@ -459,6 +463,10 @@ class Trainer:
         self.late = Late(tuple(points), *when)
         self._fade()
         renormalise(model, before.normaliser, self.plan.dataset.normaliser)
+        if model.motion_dim and before.config.places is not None:
+            pairs = found.reshape(len(found), -1, 2)
+            motions = np.array([Expectation(before.config.places, one).z for one in pairs])
+            retell(model, motions[:, : model.motion_dim], data.told.motions)
         self.model.load_state_dict(model.state_dict())
         self.scale = self._scale_of_points()
         self.scale.unfold(self.model)
@@ -474,11 +482,14 @@ class Trainer:
         make_hold_units(self.model.rec, held)
 
     def _scale_of_points(self) -> PointScale:
-        """Of those seen, and remembered if they are, in all frames."""
-        seen = self.encode_all(self.training)
+        """Of those seen, and remembered if they are, in all frames; and of the motion."""
+        seen = self._encode_all(self.training, self.model)
         parts = torch.split(seen, self.model.point_dim, dim=-1)
         scale, *remembered = (self._scale(points) for points in parts)
-        return scale.beside(remembered[0]) if remembered else scale
+        if remembered:
+            scale = scale.beside(remembered[0])
+        motions = self.model.motion_dim
+        return scale.with_motion(motions, self._motion_is_told) if motions else scale
 
     def _fade(self) -> None:
         """Let what is remembered of what comes late fade, as it may have been seen elsewhere
@@ -615,23 +626,60 @@ class Trainer:
         points: NDArray[np.float64] = found[:, : model.point_dim].double().cpu().numpy()
         return points
 
-    def expected_places(self, model: SARNN) -> Places | None:
-        """Where first images let expect each point; None if the attention was trained."""
+    def expected_places(self) -> Places | None:
+        """Where images let expect each point; None if the attention was trained."""
         if self.scale is None:
             return None
-        data = self.training
+        if not self.model.point_memory:
+            return self._first_places
+        points = self._encode_all(self.training, self.model)[..., : self.model.point_dim]
+        ticks = self.training.unpad(points.double())
+        episodes: list[Array] = [one.reshape(len(one), -1, 2).astype(np.float64) for one in ticks]
+        gain = usual_gain(self._first_places, episodes, self.training.told)
+        return self._first_places.model_copy(update={"usual_gain": gain})
+
+    @cached_property
+    def _first_places(self) -> Places:
+        """Where first images let expect each point, once the attention is frozen."""
+        model, data = self.model, self.training
         points = torch.from_numpy(self._first_points(data, model)).float().to(self.device)
-        states = data.first_states()
-        starts = Starts(states)(states)
-        told = tell(trajectories(data.unpad(data.targets[:, :-1])), starts, self.device)
         anywhere = sorted({*self.late.points, *self._moving_points()})
         cells = float(feature_size(model.im_size[1], model.stride))
-        return fit_places(points.reshape(len(points), -1, 2), told, cells, anywhere)
+        return fit_places(points.reshape(len(points), -1, 2), data.told, cells, anywhere)
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
         """Points (E, T - 1, P) of every clean frame that has a next one, and, where the model
-        does, the remembered ones beside them, (E, T - 1, 2 * P); 0 elsewhere."""
-        model = model or self.model
+        does, the remembered ones beside them, (E, T - 1, 2 * P); 0 elsewhere. After these the
+        motion, if the model gets it, (E, T - 1, motion_dim)."""
+        points = self._encode_all(data, model or self.model)
+        if not self.model.motion_dim:
+            return points
+        motions = self._motions(data, points[:, 0, : self.model.point_dim])
+        return torch.cat([points, motions.unsqueeze(1).expand(-1, points.shape[1], -1)], -1)
+
+    @property
+    def _motion_is_told(self) -> bool:
+        return self._first_places.told >= MIN_TOLD
+
+    def _motions(self, data: Sequences, first: Tensor) -> Tensor:
+        """What tells the motion of each episode, (E, motion_dim), if first images do. Of
+        demonstrations that are trained on it is known; as it was estimated, it would be learnt not
+        to be trusted.
+
+        :param first: points of its first images, (E, P).
+        """
+        count, places = self.model.motion_dim, self._first_places
+        found = first.new_zeros(len(first), count)
+        known = data.demonstrations if data is self.training else torch.zeros_like(data.lengths)
+        for row in torch.nonzero(known == 0)[:, 0].tolist():
+            points = first[row].double().cpu().numpy().reshape(-1, 2)
+            found[row] = torch.from_numpy(Expectation(places, points).motion(count)).to(found)
+        if data is self.training and self._motion_is_told:
+            found[data.demonstrations] = data.told.motions
+        return found
+
+    def _encode_all(self, data: Sequences, model: SARNN) -> Tensor:
+        """`encode_all` without the motion."""
         where = torch.nonzero(data.steps())
         found = self.encode(data, where, model)
         whole = data.joints.new_zeros(len(data), data.ticks - 1, found.shape[-1])

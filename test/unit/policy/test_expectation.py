@@ -11,21 +11,27 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sarnn_ros.policy.directory import Places
-from sarnn_ros.policy.expectation import Expectation
+from sarnn_ros.policy.expectation import PLAUSIBLE, Expectation, best_gain
 
 COUNT, DIMENSIONS, DEVIATION = 16, 3, 0.01
 
 
-def make_places(slope: np.ndarray, missed: float = 0.05) -> Places:
-    """Of slopes (K, 2, C), around the middle of the image."""
+def make_places(
+    slope: np.ndarray, missed: float = 0.05, depth: np.ndarray | None = None
+) -> Places:
+    """Of slopes (K, 2, C), around the middle of the image, and depths (K, C)."""
     count = len(slope)
+    depth = np.zeros(slope[:, 0].shape) if depth is None else depth
     return Places(
         mean=(tuple([0.5] * count),) * 2,
         slope=tuple(tuple(map(tuple, one.T)) for one in np.moveaxis(slope, 2, 0)),
+        depth=tuple(map(tuple, depth.T)),
         deviation=(DEVIATION,) * count,
         missed=(missed,) * count,
         missed_at=((),) * count,
         cost=(0.0, 5.0),
+        told=1.0,
+        usual_gain=(0.0,),
     )
 
 
@@ -100,13 +106,13 @@ def test_a_thing_that_is_moved_is_followed(seed: int) -> None:
     slope, _ = one_thing_of_two(random)
     z = random.uniform(-1, 1, 4)
     found = Expectation(make_places(slope), 0.5 + slope @ z)
-    assert not found.follow(0.5 + slope @ z)
+    assert not found.follow(0.5 + slope @ z, 0.0)
     angle = random.uniform(0, 2 * np.pi)
     z[2:] += np.array([np.cos(angle), np.sin(angle)])
     points = 0.5 + slope @ z
-    assert found.follow(points)
+    assert found.follow(points, 0.0)
     assert np.linalg.norm(found.where - points, axis=1).max() < DEVIATION
-    assert not found.follow(points), "nothing has been moved since"
+    assert not found.follow(points, 0.0), "nothing has been moved since"
 
 
 @given(st.integers(0, 10_000), st.integers(1, 3))
@@ -118,8 +124,53 @@ def test_points_that_leave_a_thing_are_not(seed: int, wrong: int) -> None:
     found = Expectation(make_places(slope), truth)
     points = truth.copy()
     points[np.flatnonzero(second)[:wrong]] = random.uniform(0, 1, 2)
-    found.follow(points)
+    found.follow(points, 0.0)
     assert np.linalg.norm(found.where - truth, axis=1).max() < 2 * DEVIATION
+
+
+@given(st.integers(0, 10_000))
+def test_what_the_robot_itself_does_to_things_is_not_followed(seed: int) -> None:
+    """It carries one of them. A thing that is moved more than that tells is followed."""
+    random = np.random.default_rng(seed)
+    slope, second = one_thing_of_two(random)
+    places = make_places(slope)
+    z = random.uniform(-1, 1, 4)
+    points = 0.5 + slope @ z
+    carried = points.copy()
+    carried[second] += (0.1, 0.1)
+    usual = best_gain(places, carried, z)
+    assert usual > 0
+    found = Expectation(places, points)
+    assert not found.follow(carried, usual)
+    np.testing.assert_allclose(found.where, points, atol=DEVIATION)
+    assert found.follow(carried, 0.0)
+    assert best_gain(places, points, z) < PLAUSIBLE
+
+
+@given(st.integers(0, 10_000))
+def test_near_things_are_larger_and_move_further(seed: int) -> None:
+    """As a pinhole camera shows them; a third of the filters have found something else."""
+    random = np.random.default_rng(seed)
+    slope = random.normal(0, 0.12, (COUNT, 2, DIMENSIONS))
+    depth = random.normal(0, 0.06, (COUNT, DIMENSIONS))
+    z = np.clip(random.normal(0, 1, DIMENSIONS), -1.5, 1.5)
+    truth = (0.5 + slope @ z) / (1 + depth @ z)[:, None]
+    points = truth.copy()
+    missed = random.choice(COUNT, 5, False)
+    points[missed] = random.uniform(size=(5, 2))
+    found = Expectation(make_places(slope, depth=depth), points)
+    np.testing.assert_allclose(found.z, z, atol=0.15)
+    assert np.linalg.norm(found.where - truth, axis=1).max() < 2 * DEVIATION
+
+
+@pytest.mark.parametrize(("told", "motion"), [(0.95, 1.0), (0.3, 0.0)])
+def test_a_motion_that_first_images_do_not_tell_is_the_mean_one(
+    told: float, motion: float
+) -> None:
+    slope = np.random.default_rng(0).normal(0, 0.12, (COUNT, 2, DIMENSIONS))
+    places = make_places(slope).model_copy(update={"told": told})
+    found = Expectation(places, 0.5 + slope @ np.ones(DIMENSIONS))
+    np.testing.assert_allclose(found.motion(2), [motion, motion], atol=0.1)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +178,8 @@ def test_points_that_leave_a_thing_are_not(seed: int, wrong: int) -> None:
     [
         ({"deviation": (0.0,) * 4}, "deviation must be above 0"),
         ({"missed": (1.0,) * 4}, "missed between 0 and 1"),
+        ({"depth": ()}, "depth for 0 z, slope for 1"),
+        ({"usual_gain": ()}, "usual_gain"),
         ({"missed_at": ((),) * 3}, "must all be of as many"),
         ({"slope": (((1.0,) * 4, (1.0,) * 5),)}, "must all be of as many"),
         ({"mean": ((np.nan,) * 4, (0.5,) * 4)}, "finite"),

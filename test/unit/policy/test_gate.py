@@ -60,10 +60,13 @@ def make_policy(
         places=Places(
             mean=((0.5,) * COUNT, (0.5,) * COUNT),
             slope=(((0.1,) * COUNT, (0.0,) * COUNT),),
+            depth=((0.0,) * COUNT,),
             deviation=(0.01,) * COUNT,
             missed=(0.05, missed, 0.05, 0.05),
             missed_at=((),) * COUNT,
             cost=(0.0, 5.0),
+        told=1.0,
+        usual_gain=(0.0,),
         ) if places else None,
         health=None if source is None else SimpleNamespace(source=source, errors=terms),
     )  # fmt: skip

@@ -255,6 +255,9 @@ def no_step_of(row: int) -> Callable[[dict[str, Any]], None]:
                 value={
                     "mean": [[0.5], [0.5]],
                     "slope": [],
+                    "depth": [],
+                    "told": 0.9,
+                    "usual_gain": [0.0],
                     "deviation": [0.1],
                     "missed": [0.1],
                     "missed_at": [[]],
@@ -263,6 +266,7 @@ def no_step_of(row: int) -> Callable[[dict[str, Any]], None]:
             ),
             "places is of 1 points, the model has 4",
         ),
+        (put("model", "motion_dim", value=2), "model.motion_dim is 2, places tells 0"),
         (put("model", "fading", value=[0.5]), "model.fading is of 1 points, the model has 4"),
         (put("files", value={}), "has no 'policy_command.onnx'"),
         (put("files", "../../etc/passwd", value="0" * 64), "cannot be the name"),

@@ -1,0 +1,165 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers that tell the motion: what the recurrent part learns from, and gets at the robot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import quick_export
+import torch
+
+from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.model.sarnn import SARNN
+from sarnn_ros.policy import expectation
+from sarnn_ros.policy.runtime import Policy
+from sarnn_ros.streams.observe import Observation
+from sarnn_ros.training import trainer as trainer_module
+from sarnn_ros.training.config import TrainConfig, make_config
+from sarnn_ros.training.expected_places import (
+    FOLDS,
+    Told,
+    expected_places,
+    fit_places,
+    tell,
+    usual_gain,
+)
+from sarnn_ros.training.points import SHARE_BESIDE_MOTION, PointScale
+from sarnn_ros.training.recipe import decide
+from sarnn_ros.training.renormalise import retell
+from sarnn_ros.training.run import make_trainer, train
+
+MakeTask = Callable[..., Dataset]
+TWO = ((16, 14), (12, 18))
+ENOUGH = [9, 7, 9, 8, 9, 9, 6, 9]
+
+
+def small(**settings: Any) -> TrainConfig:
+    values = {"k_dim": 2, "rec_dim": 8, "epochs": 2, "inner_steps": 3, "encoder_frames": 12,
+              "image_frames": 5, "threads": 1, "device": "cpu", "point_memory": True}  # fmt: skip
+    return make_config({**values, **settings})
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_the_robot_gets_what_training_would_have_given(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_told: bool
+) -> None:
+    """Of demonstrations that are trained on it is the truth, of others what points tell."""
+    quick_export.install(monkeypatch)
+    for module in (expectation, trainer_module):
+        monkeypatch.setattr(module, "MIN_TOLD", -np.inf if is_told else 1.1)
+    dataset = make_task(ENOUGH, sizes=TWO)
+    trainer = make_trainer(decide(dataset, small()))
+    trainer.search_attention()
+    count = trainer.model.motion_dim
+    assert count == trainer.training.told.motions.shape[1] > 0
+    learnt = trainer.encode_all(trainer.training)[..., -count:]
+    truth = trainer.training.told.motions if is_told else torch.zeros(len(learnt), count)
+    assert torch.equal(learnt, truth.unsqueeze(1).expand_as(learnt))
+    assert trainer.scale is not None
+    assert torch.equal(trainer.scale.matrix[-count:, -count:], torch.eye(count))
+
+    train(decide(dataset, small()), tmp_path / "policy")
+    policy = Policy.load(tmp_path / "policy")
+    assert trainer.validation is not None
+    wanted = trainer.encode_all(trainer.validation)[0, 0, -count:]
+    assert bool(wanted.any()) is is_told
+    gates: list[Any] = []
+    run = policy._backend.run
+
+    def keep(images: Any, state: Any, recurrent: Any, gate: Any, *, want_image: bool) -> Any:
+        gates.append(gate)
+        return run(images, state, recurrent, gate, want_image=want_image)
+
+    monkeypatch.setattr(policy._backend, "run", keep)
+    episode = dataset.episodes[dataset.validation[0]]
+    images = {name: frames[0] for name, frames in episode.images.items()}
+    for _ in range(2):  # it stays
+        policy.step(Observation(1, images, episode.joints[0], {}, {}))
+        np.testing.assert_allclose(gates[-1][4][0], wanted, atol=1e-3)
+
+
+def scenes(count: int) -> tuple[torch.Tensor, Told]:
+    """Points of a pinhole camera, cells, two of which miss in a fifth of the episodes."""
+    generator = torch.Generator().manual_seed(0)
+    motions = torch.randn(count, 3, generator=generator)
+    slope = 9 * torch.randn(6, 2, 3, generator=generator)
+    depth = 0.1 * torch.randn(6, 3, generator=generator)
+    flat = torch.einsum("ec,kdc->ekd", motions, slope)
+    points = 45 + flat / (1 + motions @ depth.T).unsqueeze(2)
+    points += 0.3 * torch.randn(points.shape, generator=generator)
+    points[::5, :2] = 90 * torch.rand(len(points[::5]), 2, 2, generator=generator)
+    return points, Told(motions, torch.zeros(count, 0))
+
+
+def test_a_pinhole_camera_is_fitted() -> None:
+    points, told = scenes(45)
+    off = (points - expected_places(points, told)[0]).norm(dim=2)
+    assert off.median() < 0.8  # 2 cells and more by a linear regression
+    places = fit_places(points / 90, told, 90.0)
+    assert places.told > 0.95
+    assert max(places.deviation) < 1.5 / 90
+
+
+def test_how_much_is_told_is_judged_by_other_demonstrations() -> None:
+    """Points that do not follow the motions fit those of a few episodes, but tell nothing."""
+    points, told = scenes(12)
+    exchanged = points[torch.arange(len(points)).roll(FOLDS + 1)]
+    assert fit_places(points / 90, told, 90.0).told > 0.8
+    assert fit_places(exchanged / 90, told, 90.0).told < 0.5
+
+
+def test_what_a_robot_moves_late_is_usual_then() -> None:
+    points, told = scenes(45)
+    places = fit_places(points / 90, told, 90.0)
+    still = np.repeat(points.double().numpy()[:, None] / 90, 40, 1)
+    carried = still.copy()
+    carried[:, 25:] = np.roll(still, 1, 0)[:, 25:]
+    episodes = [one[: 40 - row % 3] for row, one in enumerate(carried)]
+    gain = usual_gain(places, episodes, told)
+    assert len(gain) == 40
+    assert max(gain[:20]) < min(gain[26:])
+    assert gain[23] == max(gain[21:26]), "paces differ"
+
+
+def test_signs_of_the_numbers_do_not_depend_on_the_library() -> None:
+    wanted = np.random.default_rng(0).normal(size=(20, 5, 2))
+    motions = tell(wanted, np.zeros((20, 0)), torch.device("cpu")).motions
+    largest = motions.abs().argmax(0)
+    assert (motions[largest, torch.arange(motions.shape[1])] > 0).all()
+
+
+@pytest.mark.parametrize("now", [2, 4])
+def test_a_network_is_told_the_same_by_other_numbers(now: int) -> None:
+    """Of more demonstrations the components are others. A few old estimates are wrong."""
+    torch.manual_seed(0)
+    sizes = ((24, 32), (24, 32))
+    model = SARNN(8, 2, 3, im_size=sizes, point_memory=True, motion_dim=3)
+    new = torch.randn(40, now)
+    old = 0.3 + new @ torch.randn(now, 3)
+    points, joints = torch.rand(40, 5, 16), torch.rand(40, 5, 3)
+
+    def run(motions: torch.Tensor) -> torch.Tensor:
+        told = motions.unsqueeze(1).expand(-1, 5, -1)
+        return model.recur(torch.cat([points, told], -1), joints)[0].detach()
+
+    before = run(old)
+    estimates = old.double().numpy().copy()
+    estimates[::10] += 3
+    retell(model, estimates, new)
+    assert model.motion_dim == now
+    torch.testing.assert_close(run(new), before, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_beside_a_motion_that_is_told_points_are_small(told: bool) -> None:
+    torch.manual_seed(0)
+    points, motions = torch.randn(60, 4), torch.randn(60, 3)
+    scale = PointScale.of(points, (points[:30], torch.randn(4, 6)))
+    found = scale.with_motion(3, told)(torch.cat([points, motions], 1))
+    share = SHARE_BESIDE_MOTION if told else 1.0
+    torch.testing.assert_close(found, torch.cat([share * scale(points), motions], 1))
