@@ -78,6 +78,14 @@ class Fetch(Task):
     def move_cameras(self, around: float, up: float, aside: float) -> None:
         self._moved = around, up, aside
 
+    def move_object(self, x: float, y: float) -> None:
+        if not self._block:
+            super().move_object(x, y)
+        env = self._env
+        place = env._utils.get_joint_qpos(env.model, env.data, "object0:joint").copy()
+        place[:2] += x, y
+        env._utils.set_joint_qpos(env.model, env.data, "object0:joint", place)
+
     def _gripper(self) -> Array:
         return np.asarray(self._observed["observation"][:3], np.float64)
 

@@ -75,6 +75,13 @@ class Task(ABC):
         if (around, up, aside) != (0.0, 0.0, 0.0):
             raise NotImplementedError(f"{self.name} cannot move its cameras")
 
+    def move_object(self, x: float, y: float) -> None:
+        """Move what the robot is about to take or push by so much, m.
+
+        :raises NotImplementedError: the task cannot.
+        """
+        raise NotImplementedError(f"{self.name} cannot move its object")
+
     def furnish(self, scene: Any) -> None:  # noqa: B027 - only `clutter.py` adds something
         """Add to a MuJoCo scene that is about to be drawn. Of the tasks alone nothing."""
 

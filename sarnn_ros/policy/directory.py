@@ -237,9 +237,10 @@ class Places(_Part):
     )
     missed: Vector = Field(description="share of the episodes in which it had not")
     told: float = Field(
+        ge=0,
         le=1,
-        description="share of how the motions differ that first images tell, of demonstrations "
-        "that it was not fitted to",
+        description="share of the demonstrations whose motion first images tell, by a fit to the "
+        "others",
     )
     usual_gain: Vector = Field(
         description="per tick of a demonstration, by how much another z fits the points better "

@@ -48,6 +48,8 @@ MAX_DEVIATION, MAX_OFFSET = 1.5, 10.0
 MIN_DEVIATION = 0.5
 #: Share of a thing's filters, by what they find, of which one must have found it in an episode.
 MIN_VOTES = 0.2
+#: A motion is told if it is off by less than this share of how much motions deviate.
+NEAR_MOTION = 0.5
 #: Usual gains: of so many ticks at most, which share of the demonstrations has less, and how far
 #: each reaches, as a share of the longest demonstration.
 MAX_GAIN_TICKS, GAIN_QUANTILE, GAIN_WINDOW = 50, 0.98, 0.06
@@ -174,7 +176,7 @@ def fit_places(points: Tensor, told: Told, cells: float, anywhere: Sequence[int]
     :param cells: in a share of 1.
     :param anywhere: numbers of points that may be anywhere later, whatever the first images show.
     """
-    costs, missing = [], 0.0
+    costs, right = [], 0
     folds = torch.arange(len(points)) % FOLDS
     for fold in range(FOLDS):  # those that it was fitted to fit too well, if they are few
         by = (folds != fold).to(points.device)
@@ -183,10 +185,9 @@ def fit_places(points: Tensor, told: Told, cells: float, anywhere: Sequence[int]
             found = Expectation(others, one.double().cpu().numpy())
             costs.append(found.cost)
             off = found.motion(len(motion)) - motion.double().cpu().numpy()
-            missing += float((off**2).sum())
+            right += bool((off**2).mean() < NEAR_MOTION**2)
     median, high = np.quantile(costs, (0.5, 0.95)).tolist()
-    share = 1 - missing / max(float((told.motions**2).sum()), 1e-9)
-    update = {"cost": (median, high), "told": share}
+    update = {"cost": (median, high), "told": right / len(points)}
     return _fit(points, told, cells, anywhere).model_copy(update=update)
 
 

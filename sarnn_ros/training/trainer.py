@@ -438,6 +438,13 @@ class Trainer:
         self.searched = searched[0], searched[1]
         self._fade()
         self.freeze_attention()
+        if self.model.motion_dim:
+            so = "it is given it" if self._motion_is_told else "too little to be given"
+            say(
+                "all points of first images together tell the motion of "
+                f"{self._first_places.told:.0%} of the demonstrations, by a fit to the others; "
+                f"for the recurrent part {so}"
+            )
 
     @flush_subnormals()
     def go_on(self, before: Before) -> str:
