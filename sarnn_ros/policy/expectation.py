@@ -36,9 +36,7 @@ MIN_DEPTH = 0.3
 ROUNDS, SOFT_ROUNDS, SOFTNESS = 20, 9, 0.3
 #: Deviation of a point that misses as in a demonstration from where it was then.
 MISSED_DEVIATION = 0.02
-#: The motion is told if first images tell it in this share of the demonstrations. Fetch's
-#: pick-and-place, push and Meta-World's pick-place, clean or in clutter: TODO; where the goal is
-#: shown late: TODO.
+#: The motion is told if first images tell it in this share of the demonstrations.
 MIN_TOLD = 0.6
 #: Things have been moved if another fit is better by so many times what is usual at that time, and
 #: more than plausible.
