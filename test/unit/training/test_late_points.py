@@ -61,7 +61,8 @@ def test_what_is_shown_later_is_found_later() -> None:
     assert set(trainer.late.points) == {10, 11}, "the last ones, of the camera that shows it"
     assert late_places(trainer, SHOWN).min() > 0.9
     assert abs(late_places(trainer, 0)).max() < 0.6
-    assert "later images" in said[-1] and "nothing" not in said[-1]
+    assert "later images" in said[-2] and "nothing" not in said[-2]
+    assert said[-1].endswith("too little to be given")
 
 
 @pytest.mark.parametrize(("shown", "permuted"), [(0, False), (SHOWN, True)])
@@ -69,7 +70,7 @@ def test_otherwise_no_point_is_given_away(shown: int, permuted: bool) -> None:
     """What first images show is not looked for, and what decides nothing is not found."""
     trainer, said = searched(shown, permuted=permuted)
     assert trainer.late.points == ()
-    assert ("nothing" in said[-1]) == permuted
+    assert any("nothing" in text for text in said) == permuted
 
 
 def test_few_demonstrations_do_not_tell_whether_something_comes_late() -> None:
