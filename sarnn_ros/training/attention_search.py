@@ -244,7 +244,7 @@ def _candidates(
     return Candidates(weight.reshape(-1, channels, 3, 3), bias, torch.stack(found))
 
 
-def _is_cluttered(images: Tensor, camera: CameraSpec, span: float) -> bool:
+def is_cluttered(images: Tensor, camera: CameraSpec, span: float) -> bool:
     """Whether more differs between the first images (E, 3, H, W) of a whole camera than what the
     task is about."""
     share = float(_pixels_that_differ(images, span).double().mean())
@@ -549,7 +549,7 @@ def search_attention(
     told = tell(wanted, starts, data.joints.device)
     sets = _image_sets(data, usable, config, generator)
     cluttered = [
-        _is_cluttered(images, camera, data.image_span)
+        is_cluttered(images, camera, data.image_span)
         for images, camera in zip(sets[0], data.spec.cameras, strict=True)
     ]
     best: tuple[float, float, dict[str, Tensor]] = -np.inf, -np.inf, {}

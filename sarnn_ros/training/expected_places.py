@@ -52,6 +52,9 @@ MIN_VOTES = 0.2
 #: 0.05 in the median of Fetch's pick-and-place, clean and in clutter, and 0.2 in push, where
 #: policies that get the motion succeed in 32 and 36 of 50 (38 and 42 without).
 NEAR_MOTION = 0.15
+#: And where other things lie about, which points are on at times: Meta-World's pick-place, off by
+#: 0.2, succeeds in 47 and 47 of 50 with the motion, in 49 and 33 without.
+NEAR_IN_CLUTTER = 0.5
 #: Usual gains: of so many ticks at most, which share of the demonstrations has less, and how far
 #: each reaches, as a share of the longest demonstration.
 MAX_GAIN_TICKS, GAIN_QUANTILE, GAIN_WINDOW = 50, 0.98, 0.06
@@ -170,13 +173,20 @@ def _regression(
     return _View(slope.mT, depth), own
 
 
-def fit_places(points: Tensor, told: Told, cells: float, anywhere: Sequence[int] = ()) -> Places:
+def fit_places(
+    points: Tensor,
+    told: Told,
+    cells: float,
+    anywhere: Sequence[int] = (),
+    near: float = NEAR_MOTION,
+) -> Places:
     """Where first images let expect each point, by those of E demonstrations; for
     `PolicyConfig.places`.
 
     :param points: (E, K, 2), shares of the image.
     :param cells: in a share of 1.
     :param anywhere: numbers of points that may be anywhere later, whatever the first images show.
+    :param near: by which share of how much motions deviate one may be off that is told.
     """
     costs, right = [], 0
     folds = torch.arange(len(points)) % FOLDS
@@ -187,7 +197,7 @@ def fit_places(points: Tensor, told: Told, cells: float, anywhere: Sequence[int]
             found = Expectation(others, one.double().cpu().numpy())
             costs.append(found.cost)
             off = found.motion(len(motion)) - motion.double().cpu().numpy()
-            right += bool((off**2).mean() < NEAR_MOTION**2)
+            right += bool((off**2).mean() < near**2)
     median, high = np.quantile(costs, (0.5, 0.95)).tolist()
     update = {"cost": (median, high), "told": right / len(points)}
     return _fit(points, told, cells, anywhere).model_copy(update=update)

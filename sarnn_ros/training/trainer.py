@@ -41,10 +41,10 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.backends import load_model
 from sarnn_ros.policy.directory import Places
 from sarnn_ros.policy.expectation import MIN_TOLD, Expectation
-from sarnn_ros.training.attention_search import early_ticks, search_attention
+from sarnn_ros.training.attention_search import early_ticks, is_cluttered, search_attention
 from sarnn_ros.training.batches import Batch, Batches, RecurrentBatch
 from sarnn_ros.training.chunks import made_ahead, map_chunks, sum_chunks
-from sarnn_ros.training.expected_places import fit_places, usual_gain
+from sarnn_ros.training.expected_places import NEAR_IN_CLUTTER, NEAR_MOTION, fit_places, usual_gain
 from sarnn_ros.training.explained import (
     Array,
     Starts,
@@ -652,7 +652,15 @@ class Trainer:
         points = torch.from_numpy(self._first_points(data, model)).float().to(self.device)
         anywhere = sorted({*self.late.points, *self._moving_points()})
         cells = float(feature_size(model.im_size[1], model.stride))
-        return fit_places(points.reshape(len(points), -1, 2), data.told, cells, anywhere)
+        near = NEAR_IN_CLUTTER if self._things_lie_about() else NEAR_MOTION
+        return fit_places(points.reshape(len(points), -1, 2), data.told, cells, anywhere, near)
+
+    def _things_lie_about(self) -> bool:
+        first = torch.nonzero(self.training.demonstrations)[:, 0]
+        images = self.training.scaled_frames(first, torch.zeros_like(first))
+        cameras = self.plan.dataset.spec.cameras
+        span = self.training.image_span
+        return any(is_cluttered(*pair, span) for pair in zip(images, cameras, strict=True))
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
         """Points (E, T - 1, P) of every clean frame that has a next one, and, where the model

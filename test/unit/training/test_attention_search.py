@@ -217,7 +217,7 @@ def test_things_lie_about_where_much_differs_in_a_whole_image(
         row, column = divmod(number, 3)
         image[:, 20 * row : 20 * row + side, 20 * column : 20 * column + side] = 1.0
     camera = CameraSpec(name="front", topic="/image", width=64, height=64, crop=crop)
-    assert attention_search._is_cluttered(images, camera, 1.0) == cluttered
+    assert attention_search.is_cluttered(images, camera, 1.0) == cluttered
 
 
 def test_places_that_the_motions_tell_but_for_some_are_expected() -> None:

@@ -16,12 +16,14 @@ import torch
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy import expectation
+from sarnn_ros.policy.expectation import MIN_TOLD
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import Observation
 from sarnn_ros.training import trainer as trainer_module
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.expected_places import (
     FOLDS,
+    NEAR_IN_CLUTTER,
     Told,
     expected_places,
     fit_places,
@@ -111,6 +113,14 @@ def test_how_much_is_told_is_judged_by_other_demonstrations() -> None:
     exchanged = points[torch.arange(len(points)).roll(FOLDS + 1)]
     assert fit_places(points / 90, told, 90.0).told > 0.8
     assert fit_places(exchanged / 90, told, 90.0).told < 0.5
+
+
+def test_where_things_lie_about_less_exact_numbers_are_enough() -> None:
+    points, told = scenes(45)
+    points += 4 * torch.randn(points.shape, generator=torch.Generator().manual_seed(1))
+    exact = fit_places(points / 90, told, 90.0).told
+    rough = fit_places(points / 90, told, 90.0, near=NEAR_IN_CLUTTER).told
+    assert exact < MIN_TOLD < rough
 
 
 def test_what_a_robot_moves_late_is_usual_then() -> None:
