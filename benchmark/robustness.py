@@ -439,7 +439,7 @@ it by default, another light undone as well; in brackets in how many a camera wa
 *Refused*: the node would not have begun. *Warned*: registered, and the node would have warned of
 health or of the light while the arm moved, in so many of the trials that failed, and of those that
 succeeded, where it was a false alarm. The policies were trained on the undisturbed task, without a
-setting. Painted: everything but what is called *camera moved*, which the simulator renders.
+setting. Painted: everything but *camera moved* and *object moved*, which the simulator does.
 """
 
 COUNTS = ("trials", "succeeded", "refused", "corrected")

@@ -36,8 +36,6 @@ MIN_DEPTH = 0.3
 ROUNDS, SOFT_ROUNDS, SOFTNESS = 20, 9, 0.3
 #: Deviation of a point that misses as in a demonstration from where it was then.
 MISSED_DEVIATION = 0.02
-#: The motion is told if first images tell it in this share of the demonstrations.
-MIN_TOLD = 0.6
 #: Things have been moved if another fit is better by so many times what is usual at that time, and
 #: more than plausible.
 USUAL_GAINS = 1.5
@@ -67,7 +65,7 @@ class Expectation:
     def __init__(self, places: Places, points: Vector) -> None:
         self._fit = _Fit(places)
         self._usual = places.cost
-        self._told = places.told
+        self._tells_motion = places.tells_motion
         count = len(points)
         random = np.random.default_rng(0)
         weight: Vector = np.zeros((1 + STARTS, count))
@@ -87,7 +85,7 @@ class Expectation:
     def motion(self, count: int) -> Vector:
         """The first `count` of `z`, which are of the motion; 0, the mean one, if first images do
         not tell it."""
-        return self.z[:count] * (self._told >= MIN_TOLD)
+        return self.z[:count] * self._tells_motion
 
     def follow(self, points: Vector, usual_gain: float) -> bool:
         """Whether things have been moved: another fit, begun with the points that are not where

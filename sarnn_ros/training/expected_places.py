@@ -97,13 +97,12 @@ def expected_places(places: Tensor, told: Told) -> tuple[Tensor, Tensor]:
     """
     inputs = _inputs(told)
     weight = torch.ones_like(places[..., 0])
-    view = None
+    depths = torch.ones_like(weight)
     for scale in SCALES:
         for _ in range(ROUNDS):
-            view, own = _regression(inputs, places, weight, view, scale)
-            off = places - view(inputs)
+            view, own = _regression(inputs, places, weight / depths**2, scale)
+            depths, off = view.depths(inputs), places - view(inputs)
             weight = (1 + (off.norm(dim=2) / scale) ** 2) ** -2
-    assert view is not None
     still = inputs.clone()
     still[:, 1 : 1 + told.motions.shape[1]] = 0
     moved = (view(inputs) - view(still)).abs().sum(2).mean(0)
@@ -141,19 +140,18 @@ def _inputs(told: Told) -> Tensor:
 
 
 def _regression(
-    inputs: Tensor, places: Tensor, weight: Tensor, before: _View | None, deviation: float
+    inputs: Tensor, places: Tensor, weight: Tensor, deviation: float
 ) -> tuple[_View, Tensor]:
     """Fitted to places (E, M, 2), cells, with weights (E, M); and each place's share of what is
-    fitted to it, (E, M). Repeat it: errors of far things count for less, and how far they are is
-    known by the fit before alone.
+    fitted to it, (E, M).
 
-    With both sides multiplied by its depth each equation is linear (direct linear transform).
+    With both sides multiplied by its depth each equation is linear (direct linear transform). So
+    far things would count for more: divide their weights by the squares of their depths, which
+    the fit before tells, and repeat it.
 
     :param deviation: of places from where they are expected, cells.
     """
     count, terms = inputs.shape[1], 3 * inputs.shape[1] - 1
-    if before is not None:
-        weight = weight / before.depths(inputs) ** 2
     total = weight.sum(0).unsqueeze(1)
     middle = (weight.unsqueeze(2) * places).sum(0) / total
     left = places - middle
@@ -196,7 +194,7 @@ def fit_places(
         for one, motion in zip(points[~by], told.motions[~by], strict=True):
             found = Expectation(others, one.double().cpu().numpy())
             costs.append(found.cost)
-            off = found.motion(len(motion)) - motion.double().cpu().numpy()
+            off = found.z[: len(motion)] - motion.double().cpu().numpy()
             right += bool((off**2).mean() < near**2)
     median, high = np.quantile(costs, (0.5, 0.95)).tolist()
     update = {"cost": (median, high), "told": right / len(points)}
@@ -209,10 +207,10 @@ def _fit(points: Tensor, told: Told, cells: float, anywhere: Sequence[int]) -> P
     off = (places - expected_places(places, told)[0]).norm(dim=2)
     found = off < (1.5 * off.median(0).values).clamp(min=MAX_MISS)
     weight = found.to(points)
-    view = None
+    inputs, depths = _inputs(told), torch.ones_like(weight)
     for _ in range(ROUNDS):
-        view, _ = _regression(_inputs(told), places, weight, view, SCALES[-1])
-    assert view is not None
+        view, _ = _regression(inputs, places, weight / depths**2, SCALES[-1])
+        depths = view.depths(inputs)
     slope = view.slope.permute(1, 2, 0) / cells  # (inputs, 2, K)
     squares = (weight * off**2).sum(0) / (2 * weight.sum(0))
     missed = ((off > MAX_MISS).sum(0) + 1) / (len(points) + 2)

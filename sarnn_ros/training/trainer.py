@@ -40,7 +40,7 @@ from sarnn_ros.geometry import feature_size
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.backends import load_model
 from sarnn_ros.policy.directory import Places
-from sarnn_ros.policy.expectation import MIN_TOLD, Expectation
+from sarnn_ros.policy.expectation import Expectation
 from sarnn_ros.training.attention_search import early_ticks, is_cluttered, search_attention
 from sarnn_ros.training.batches import Batch, Batches, RecurrentBatch
 from sarnn_ros.training.chunks import made_ahead, map_chunks, sum_chunks
@@ -439,7 +439,7 @@ class Trainer:
         self._fade()
         self.freeze_attention()
         if self.model.motion_dim:
-            so = "it is given it" if self._motion_is_told else "too little to be given"
+            so = "it is given it" if self._first_places.tells_motion else "too little to be given"
             say(
                 "all points of first images together tell the motion of "
                 f"{self._first_places.told:.0%} of the demonstrations, by a fit to the others; "
@@ -495,8 +495,9 @@ class Trainer:
         scale, *remembered = (self._scale(points) for points in parts)
         if remembered:
             scale = scale.beside(remembered[0])
-        motions = self.model.motion_dim
-        return scale.with_motion(motions, self._motion_is_told) if motions else scale
+        if not self.model.motion_dim:
+            return scale
+        return scale.with_motion(self.model.motion_dim, self._first_places.tells_motion)
 
     def _fade(self) -> None:
         """Let what is remembered of what comes late fade, as it may have been seen elsewhere
@@ -672,10 +673,6 @@ class Trainer:
         motions = self._motions(data, points[:, 0, : self.model.point_dim])
         return torch.cat([points, motions.unsqueeze(1).expand(-1, points.shape[1], -1)], -1)
 
-    @property
-    def _motion_is_told(self) -> bool:
-        return self._first_places.told >= MIN_TOLD
-
     def _motions(self, data: Sequences, first: Tensor) -> Tensor:
         """What tells the motion of each episode, (E, motion_dim), if first images do. Of
         demonstrations that are trained on it is known; as it was estimated, it would be learnt not
@@ -685,12 +682,14 @@ class Trainer:
         """
         count, places = self.model.motion_dim, self._first_places
         found = first.new_zeros(len(first), count)
-        known = data.demonstrations if data is self.training else torch.zeros_like(data.lengths)
-        for row in torch.nonzero(known == 0)[:, 0].tolist():
+        if not places.tells_motion:
+            return found
+        known = data.demonstrations & (data is self.training)
+        for row in torch.nonzero(~known)[:, 0].tolist():
             points = first[row].double().cpu().numpy().reshape(-1, 2)
             found[row] = torch.from_numpy(Expectation(places, points).motion(count)).to(found)
-        if data is self.training and self._motion_is_told:
-            found[data.demonstrations] = data.told.motions
+        if data is self.training:
+            found[known] = data.told.motions
         return found
 
     def _encode_all(self, data: Sequences, model: SARNN) -> Tensor:

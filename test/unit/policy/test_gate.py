@@ -41,7 +41,11 @@ class Told:
 
 
 def make_policy(
-    places: bool = True, source: str | None = "validation", missed: float = 0.05
+    places: bool = True,
+    source: str | None = "validation",
+    missed: float = 0.05,
+    motion_dim: int = 0,
+    usual_gain: tuple[float, ...] = (0.0,),
 ) -> tuple[Policy, Told]:
     """All points follow one number, from left to right."""
     cameras = [{"name": name, "height": 24, "width": 32} for name in ("left", "right")]
@@ -55,7 +59,7 @@ def make_policy(
         normalisation=SimpleNamespace(minimum=[-1.0] * 2, maximum=[1.0] * 2),
         model=ModelConfig(
             rec_dim=3, k_dim=2, joint_dim=2, temperature=0.1, heatmap_size=0.1,
-            im_size=((24, 32), (24, 32)), point_memory=True,
+            im_size=((24, 32), (24, 32)), point_memory=True, motion_dim=motion_dim,
         ),
         places=Places(
             mean=((0.5,) * COUNT, (0.5,) * COUNT),
@@ -65,8 +69,8 @@ def make_policy(
             missed=(0.05, missed, 0.05, 0.05),
             missed_at=((),) * COUNT,
             cost=(0.0, 5.0),
-        told=1.0,
-        usual_gain=(0.0,),
+            told=1.0,
+            usual_gain=usual_gain,
         ) if places else None,
         health=None if source is None else SimpleNamespace(source=source, errors=terms),
     )  # fmt: skip
@@ -145,6 +149,24 @@ def test_what_is_moved_is_remembered_where_it_is_now() -> None:
     backend.points = USUAL
     step(policy)
     np.testing.assert_allclose(backend.runs[-1].gate[2].reshape(-1, 2), USUAL, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("usual_gain", "follows"), [((0.0,), True), ((0.0, 1e6), False), ((1e6, 0.0), True)]
+)
+def test_the_motion_changes_with_a_thing_that_is_moved(
+    usual_gain: tuple[float, ...], follows: bool
+) -> None:
+    """At the second tick, unless the robot itself does as much then."""
+    policy, backend = make_policy(motion_dim=1, usual_gain=usual_gain)
+    step(policy)
+    assert backend.runs[-2].gate[4] == 0
+    np.testing.assert_allclose(backend.runs[-1].gate[4], [[0.0]], atol=0.05)
+    backend.points = USUAL + (0.1, 0.0)
+    step(policy)
+    step(policy)
+    np.testing.assert_allclose(backend.runs[-1].gate[4], [[float(follows)]], atol=0.05)
+    assert backend.runs[-1].gate[4].dtype == np.float32
 
 
 def test_most_points_elsewhere_are_told_as_seen() -> None:

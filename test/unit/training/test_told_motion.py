@@ -15,11 +15,10 @@ import torch
 
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN
-from sarnn_ros.policy import expectation
-from sarnn_ros.policy.expectation import MIN_TOLD
+from sarnn_ros.policy import directory
+from sarnn_ros.policy.directory import MIN_TOLD
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import Observation
-from sarnn_ros.training import trainer as trainer_module
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.expected_places import (
     FOLDS,
@@ -52,8 +51,7 @@ def test_the_robot_gets_what_training_would_have_given(
 ) -> None:
     """Of demonstrations that are trained on it is the truth, of others what points tell."""
     quick_export.install(monkeypatch)
-    for module in (expectation, trainer_module):
-        monkeypatch.setattr(module, "MIN_TOLD", -np.inf if is_told else 1.1)
+    monkeypatch.setattr(directory, "MIN_TOLD", -np.inf if is_told else 1.1)
     dataset = make_task(ENOUGH, sizes=TWO)
     trainer = make_trainer(decide(dataset, small()))
     trainer.search_attention()
