@@ -152,7 +152,7 @@ def test_what_is_moved_is_remembered_where_it_is_now() -> None:
 
 
 @pytest.mark.parametrize(
-    ("usual_gain", "follows"), [((0.0,), True), ((0.0, 1e6), False), ((1e6, 0.0), True)]
+    ("usual_gain", "follows"), [((0.0,), True), ((0.0, 1e6, 0.0), False), ((1e6, 0.0, 1e6), True)]
 )
 def test_the_motion_changes_with_a_thing_that_is_moved(
     usual_gain: tuple[float, ...], follows: bool

@@ -32,6 +32,7 @@ from sarnn_ros.training.expected_places import (
 from sarnn_ros.training.points import SHARE_BESIDE_MOTION, PointScale
 from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.renormalise import retell
+from sarnn_ros.training.rounds import load_before
 from sarnn_ros.training.run import make_trainer, train
 
 MakeTask = Callable[..., Dataset]
@@ -81,6 +82,28 @@ def test_the_robot_gets_what_training_would_have_given(
     for _ in range(2):  # it stays
         policy.step(Observation(1, images, episode.joints[0], {}, {}))
         np.testing.assert_allclose(gates[-1][4][0], wanted, atol=1e-3)
+
+
+def test_a_training_that_goes_on_is_told_the_same(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the numbers are others: here they have the other sign."""
+    quick_export.install(monkeypatch)
+    monkeypatch.setattr(directory, "MIN_TOLD", -np.inf)
+    plan = decide(make_task(ENOUGH, sizes=TWO), small())
+    train(plan, tmp_path / "policy")
+    before = load_before(tmp_path / "policy")
+    weights = []
+    for sign in (1, -1):
+        trainer = make_trainer(plan)
+        motions, starts = trainer.training.told
+        trainer.training.told = Told(sign * motions, starts)
+        assert trainer.go_on(before) == ""
+        first = 2 * trainer.model.point_dim
+        weight = trainer.final_model().rec.weight_ih.detach()
+        weights.append(weight[:, first : first + trainer.model.motion_dim])
+    assert weights[0].abs().max() > 0.01
+    torch.testing.assert_close(weights[1], -weights[0], atol=1e-4, rtol=1e-3)
 
 
 def scenes(count: int) -> tuple[torch.Tensor, Told]:
