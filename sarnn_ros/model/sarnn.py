@@ -267,6 +267,9 @@ class SARNN(VisionBranch):
         :param state: h and c.
         """
         inputs = torch.cat([points, joints], dim=-1)
+        # Of another number of inputs torch.lstm makes numbers that mean nothing.
+        wanted = self.rec.weight_ih.shape[1]
+        assert inputs.shape[-1] == wanted, f"{inputs.shape[-1]} inputs, not {wanted}"
         if state is None:
             zero = inputs.new_zeros(inputs.shape[0], self.rec_dim)
             state = (zero, zero)

@@ -98,6 +98,7 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
     inputs = points[None]
     if model.point_memory:
         inputs = model.with_remembered(inputs, strength[None])
+    inputs = trainer.with_motion(data, inputs)
     hidden, _ = model.recur(inputs, data.joints[:1, :length])
     decoded = model.decoder_point(hidden)[0]
     shown = torch.linspace(0, length - 1, min(DRAWN_TICKS, length)).long().to(ticks.device)

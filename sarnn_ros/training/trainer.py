@@ -667,14 +667,18 @@ class Trainer:
         """Points (E, T - 1, P) of every clean frame that has a next one, and, where the model
         does, the remembered ones beside them, (E, T - 1, 2 * P); 0 elsewhere. After these the
         motion, if the model gets it, (E, T - 1, motion_dim)."""
-        points = self._encode_all(data, model or self.model)
+        return self.with_motion(data, self._encode_all(data, model or self.model))
+
+    def with_motion(self, data: Sequences, points: Tensor) -> Tensor:
+        """Points of the first E episodes, (E, T, P), seen and remembered, and after these the
+        motion, if the model gets it."""
         if not self.model.motion_dim:
             return points
         motions = self._motions(data, points[:, 0, : self.model.point_dim])
         return torch.cat([points, motions.unsqueeze(1).expand(-1, points.shape[1], -1)], -1)
 
     def _motions(self, data: Sequences, first: Tensor) -> Tensor:
-        """What tells the motion of each episode, (E, motion_dim), if first images do. Of
+        """What tells the motion of the first E episodes, (E, motion_dim), if first images do. Of
         demonstrations that are trained on it is known; as it was estimated, it would be learnt not
         to be trusted.
 
@@ -684,12 +688,12 @@ class Trainer:
         found = first.new_zeros(len(first), count)
         if not places.tells_motion:
             return found
-        known = data.demonstrations & (data is self.training)
+        known = data.demonstrations[: len(first)] & (data is self.training)
         for row in torch.nonzero(~known)[:, 0].tolist():
             points = first[row].double().cpu().numpy().reshape(-1, 2)
             found[row] = torch.from_numpy(Expectation(places, points).motion(count)).to(found)
         if data is self.training:
-            found[known] = data.told.motions
+            found[known] = data.told.motions[: int(known.sum())]
         return found
 
     def _encode_all(self, data: Sequences, model: SARNN) -> Tensor:

@@ -34,6 +34,7 @@ from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.renormalise import retell
 from sarnn_ros.training.rounds import load_before
 from sarnn_ros.training.run import make_trainer, train
+from sarnn_ros.training.tensorboard import draw_predictions
 
 MakeTask = Callable[..., Dataset]
 TWO = ((16, 14), (12, 18))
@@ -44,6 +45,25 @@ def small(**settings: Any) -> TrainConfig:
     values = {"k_dim": 2, "rec_dim": 8, "epochs": 2, "inner_steps": 3, "encoder_frames": 12,
               "image_frames": 5, "threads": 1, "device": "cpu", "point_memory": True}  # fmt: skip
     return make_config({**values, **settings})
+
+
+@pytest.mark.parametrize("validation", [0, 0.2])
+def test_pictures_for_tensorboard_are_of_what_the_recurrent_part_gets(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch, validation: float
+) -> None:
+    monkeypatch.setattr(directory, "MIN_TOLD", -np.inf)
+    dataset = make_task(ENOUGH, sizes=TWO, validation=validation)
+    trainer = make_trainer(decide(dataset, small()))
+    trainer.search_attention()
+    data = trainer.validation or trainer.training
+    pictures, figure = draw_predictions(trainer)
+    assert len(pictures) == 2
+    length = int(data.lengths[0])
+    model, points = trainer.final_model(), trainer.encode_all(data, trainer.final_model())
+    hidden, _ = model.recur(points[:1, : length - 1], data.joints[:1, : length - 1])
+    drawn = np.stack([axes.lines[1].get_ydata() for axes in figure.axes], 1)
+    wanted = model.decoder_joint(hidden)[0].detach().numpy()
+    np.testing.assert_allclose(drawn[:-1], wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("is_told", [True, False])
