@@ -70,7 +70,7 @@ def answers(
     explain most."""
     with torch.no_grad():
         heat = branch.pos_encoder[:-1](images).numpy()
-        points = branch.extract(images)[0].reshape(len(images), -1, 2).numpy().astype(float)
+        points = branch.extract(images).reshape(len(images), -1, 2).numpy().astype(float)
     found = [
         (heat[:, row], points[:, row], left_out_explained(points[:, row], targets, starts)[0])
         for row in range(points.shape[1])

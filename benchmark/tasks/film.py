@@ -57,10 +57,7 @@ def _frame(images: Mapping[str, Image], said: Prediction, spec: Spec, stride: in
             points_to_source_pixels(points[camera.name], camera, *size, stride)
             for points in (said.encoder_points, said.decoder_points)
         )
-        kept = said.remembered_points
-        if kept is not None:
-            kept = points_to_source_pixels(kept[camera.name], camera, *size, stride)
-        drawn.append(draw_overlay(image, seen, next_, remembered=kept))
+        drawn.append(draw_overlay(image, seen, next_))
     widest = max(image.shape[1] for image in drawn)
     wide = [np.pad(one, ((0, 0), (0, widest - one.shape[1]), (0, 0))) for one in drawn]
     return np.vstack(wide)

@@ -354,8 +354,8 @@ class Settings(_Group):
     overlay: Literal["marks", "points"] = _setting(
         "marks",
         "what ~/attention_overlay shows. marks: a ring round each thing that is looked at, in the "
-        "colour of the prediction health; points: each attention point, with its trail, where it "
-        "is expected next and where it is remembered",
+        "colour of the prediction health; points: each attention point, with its trail, and where "
+        "it is expected next",
         live=True,
     )
     command_interface: Literal["joint_state", "joint_trajectory", "forward_position"] = _setting(

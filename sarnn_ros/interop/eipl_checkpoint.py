@@ -238,8 +238,8 @@ def export_eipl(policy: Path, out: Path) -> list[Path]:
         problems.append(f"{len(spec.cameras)} cameras")
     if shape.stride != 1:
         problems.append("a stride of 2")
-    if shape.point_memory:
-        problems.append("a point memory")
+    if shape.motion_dim:
+        problems.append("numbers that tell the motion")
     if shape.slope != SLOPE:
         problems.append(f"a slope of {shape.slope} (it has {SLOPE} since December 2023)")
     if spec.image_range != spec.joint_range:

@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network. Importing this needs no torch, its modules do."""
 
-#: The strength of an attention point that was not seen yet: its share of any mean is 0.
-UNSEEN_STRENGTH = -1e30
 #: The reach of a point that may be anywhere, in shares of the image.
 ANYWHERE = 1e9
 #: Of the points, that may be gated at one tick.

@@ -31,7 +31,6 @@ class SpatialSoftmax(nn.Module):
     """Expected position of each channel's softmax: where the channel "looks".
 
     :param temperature: of the softmax; None makes it a parameter learnt from 1.
-    :param strength: tell how strongly each channel answers, too.
     """
 
     pos_x: Tensor
@@ -43,29 +42,22 @@ class SpatialSoftmax(nn.Module):
         height: int,
         temperature: float | None = 1e-4,
         normalized: bool = True,
-        strength: bool = False,
     ) -> None:
         super().__init__()
         self.width = width
         self.height = height
-        self.strength = strength
         self.temperature = nn.Parameter(torch.ones(1)) if temperature is None else temperature
         _, pos_x, pos_y = create_position_encoding(width, height, normalized)
         self.register_buffer("pos_x", pos_x)
         self.register_buffer("pos_y", pos_y)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(N, C, height, width) to keys (N, C, 2) as [x, y], and attention maps of x's shape; with
-        `strength` also log Σ exp(x / temperature) of each channel, (N, C)."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, C, height, width) to keys (N, C, 2) as [x, y], and attention maps of x's shape."""
         found = tuple(x.shape[2:])
         assert found == (self.height, self.width), f"{found}, not {(self.height, self.width)}"
         attention = torch.softmax(x.flatten(2) / self.temperature, dim=-1)
         keys = attention @ torch.stack([self.pos_x, self.pos_y], dim=-1)
-        if not self.strength:
-            return keys, attention.reshape(x.shape)
-        # The largest share is exp(largest) / sum; two maxima cost less than as many exp.
-        largest = x.flatten(2).amax(-1) / self.temperature
-        return keys, attention.reshape(x.shape), largest - attention.amax(-1).log()
+        return keys, attention.reshape(x.shape)
 
 
 class InverseSpatialSoftmax(nn.Module):

@@ -3,8 +3,8 @@
 """SARNN: spatial attention with a recurrent neural network. Torch only; no data, no training.
 
 Parameter names, initialisation and outputs are those of EIPL's implementation, so that its
-checkpoints load and its papers apply. Beyond it: several cameras, a stride-2 variant, and points
-that are remembered (`point_memory`).
+checkpoints load and its papers apply. Beyond it: several cameras, a stride-2 variant, points that
+are replaced where they are not where they are expected, and numbers that tell the motion.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from sarnn_ros.geometry import feature_size
-from sarnn_ros.model import MAX_GATED_SHARE, UNSEEN_STRENGTH
+from sarnn_ros.model import MAX_GATED_SHARE
 from sarnn_ros.model.layers import ConvTranspose2d, InverseSpatialSoftmax, SpatialSoftmax
 
-#: (h, c) of the LSTM, each (B, rec_dim); with `point_memory` also strength, (B, k_dim * cameras),
-#: and remembered points, (B, 2 * k_dim * cameras).
-State = tuple[Tensor, ...]
-#: Where each point is expected in this image, and where a point may be remembered, (B, P), each
-#: with how far from there it may be, (B, P / 2), see `through`; and the motion, if there is one.
+#: (h, c) of the LSTM, each (B, rec_dim).
+State = tuple[Tensor, Tensor]
+#: Where each point is expected in this image, (B, P), and how far from there it may be,
+#: (B, P / 2), see `through`; and the motion, (B, motion_dim), of a network that gets it.
 Gate = tuple[Tensor, ...]
 #: One camera's images as a tensor, or one tensor per camera.
 Images = Tensor | Sequence[Tensor]
@@ -35,7 +34,6 @@ class VisionBranch(nn.Module):
     :param im_size: (height, width) in pixels.
     :param stride: of the first convolution. 1 is EIPL's network; 2 costs about a quarter.
     :param slope: of every LeakyReLU below zero.
-    :param strength: tell it, see `extract`.
     """
 
     def __init__(
@@ -46,7 +44,6 @@ class VisionBranch(nn.Module):
         im_size: tuple[int, int],
         stride: int = 1,
         slope: float = 0.3,
-        strength: bool = False,
     ) -> None:
         super().__init__()
         self.im_size = im_size
@@ -64,9 +61,7 @@ class VisionBranch(nn.Module):
                 nn.Conv2d(32, k_dim, 3), activation(),
             ]  # fmt: skip
 
-        self.pos_encoder = nn.Sequential(
-            *encoder(), SpatialSoftmax(width, height, temperature, True, strength)
-        )
+        self.pos_encoder = nn.Sequential(*encoder(), SpatialSoftmax(width, height, temperature))
         self.im_encoder = nn.Sequential(*encoder())
         self.issm = InverseSpatialSoftmax(width, height, heatmap_size, normalized=True)
         # With stride 2 the rows and columns that the encoder dropped are padded back.
@@ -77,15 +72,13 @@ class VisionBranch(nn.Module):
             nn.ConvTranspose2d(16, 3, 3, stride, output_padding=missing), activation(),
         )  # fmt: skip
 
-    def extract(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Images (N, 3, H, W) to attention points (N, 2 * k_dim): x0, y0, x1, y1, … With
-        `strength`, also how strongly each filter answers to the image, (N, k_dim): the logarithm
-        of the sum of exponentials by which the spatial softmax divides."""
+    def extract(self, image: Tensor) -> Tensor:
+        """Images (N, 3, H, W) to attention points (N, 2 * k_dim): x0, y0, x1, y1, …"""
         # A transposed image has as many cells, and would give points that mean nothing.
         found = tuple(image.shape[2:])
         assert found == self.im_size, f"images of {found}, not of im_size {self.im_size}"
-        keys, _, *strength = self.pos_encoder(image)
-        return keys.flatten(1), *strength
+        keys: Tensor = self.pos_encoder(image)[0]
+        return keys.flatten(1)
 
     def render(self, image: Tensor, points: Tensor) -> Tensor:
         """The image predicted for the next tick, (N, 3, H, W).
@@ -111,12 +104,8 @@ class SARNN(VisionBranch):
     :param im_size: (height, width) of the images, EIPL's order; one pair per camera if several.
     :param stride: 1, or 2 for the faster variant, which EIPL cannot load.
     :param slope: of every LeakyReLU below zero. EIPL's had 0.01 until December 2023.
-    :param point_memory: beside the points seen now, the recurrent part gets the remembered ones,
-        see `remember`. Its input, and the state, are larger then, and EIPL cannot load it.
-    :param fading: of each point, all cameras', by how much what is remembered counts less per
-        tick; none: 0.
-    :param motion_dim: beside both it gets so many numbers that tell the motion, estimated from
-        all points together, see `policy.expectation`. With `point_memory` only.
+    :param motion_dim: beside the points the recurrent part gets so many numbers that tell the
+        motion, estimated from all points together, see `policy.expectation`. EIPL cannot load it.
     :ivar point_dim: 2 * k_dim * cameras, P below.
     """
 
@@ -131,8 +120,6 @@ class SARNN(VisionBranch):
         im_size: Sequence[int] | Sequence[Sequence[int]] = (64, 64),
         stride: int = 1,
         slope: float = 0.3,
-        point_memory: bool = False,
-        fading: Sequence[float] = (),
         motion_dim: int = 0,
     ) -> None:
         if kernel_size != 3:
@@ -140,28 +127,21 @@ class SARNN(VisionBranch):
                 f"kernel_size {kernel_size} must be 3: EIPL has the argument, but its grids and "
                 "image sizes fit no other"
             )
-        if motion_dim and not point_memory:
-            raise ValueError("motion_dim needs point_memory")
         sizes = [(height, width) for height, width in _pairs(im_size)]
-        kind = (stride, slope, point_memory)
-        super().__init__(k_dim, temperature, heatmap_size, sizes[0], *kind)
+        super().__init__(k_dim, temperature, heatmap_size, sizes[0], stride, slope)
         self.rec_dim = rec_dim
         self.k_dim = k_dim
         self.joint_dim = joint_dim
         self.stride = stride
         self.slope = slope
-        self.point_memory = point_memory
         self.motion_dim = motion_dim
         self.point_dim = points = 2 * k_dim * len(sizes)
-        fades = torch.tensor(fading or [0.0] * (points // 2))
-        self.register_buffer("fading", fades, persistent=False)
-        self.fading: Tensor
-        seen = points * (2 if point_memory else 1) + motion_dim
-        self.rec = nn.LSTMCell(seen + joint_dim, rec_dim)
+        self.rec = nn.LSTMCell(points + motion_dim + joint_dim, rec_dim)
         self.decoder_joint = nn.Sequential(nn.Linear(rec_dim, joint_dim), nn.LeakyReLU(slope))
         self.decoder_point = nn.Sequential(nn.Linear(rec_dim, points), nn.LeakyReLU(slope))
         self.other_cameras = nn.ModuleList(
-            VisionBranch(k_dim, temperature, heatmap_size, size, *kind) for size in sizes[1:]
+            VisionBranch(k_dim, temperature, heatmap_size, size, stride, slope)
+            for size in sizes[1:]
         )
         self.apply(_initialise)
 
@@ -178,8 +158,7 @@ class SARNN(VisionBranch):
         :param xi: image (B, 3, H, W); a sequence of them for several cameras.
         :param xv: joints (B, joint_dim).
         :param state: as returned; None at the start of an episode.
-        :param gate: of the points, for a network with `point_memory`, and after it the motion
-            (B, motion_dim), if there is one; None: open, and a motion of 0, the mean one.
+        :param gate: None: open, and a motion of 0, the mean one.
         :returns: y_image (as xi), y_joint (B, joint_dim), both predicted for the next tick;
             enc_pts seen now and dec_pts predicted, (B, 2 * k_dim * cameras); the new state.
         """
@@ -190,80 +169,29 @@ class SARNN(VisionBranch):
         self, xi: Images, xv: Tensor, state: State | None = None, gate: Gate | None = None
     ) -> tuple[Tensor, Tensor, Tensor, State]:
         """`forward` without the predicted image, which nothing else depends on."""
-        memory: tuple[Tensor, ...] = ()
-        enc_pts, *strengths = self.look(xi)
-        points = enc_pts
-        if self.point_memory:
-            (strength,) = strengths
-            before = state[2:] if state is not None else _empty_memory(enc_pts, strength)
-            if gate is not None:
-                points, strength = through(gate[:4], enc_pts, strength)
-            memory = self.remember(points, strength, before)
-        motion: tuple[Tensor, ...] = ()
+        points = enc_pts = self.encode(xi)
+        parts = [points, xv]
+        if gate is not None:
+            parts[0] = through(enc_pts, *gate[:2])
         if self.motion_dim:
-            motion = (xv.new_zeros(len(xv), self.motion_dim) if gate is None else gate[4],)
-        inputs = torch.cat([points, *memory[1:], *motion, xv], dim=-1)
-        hidden, cell = self.rec(inputs, state[:2] if state is not None else None)
-        after = (hidden, cell, *memory)
-        return self.decoder_joint(hidden), enc_pts, self.decoder_point(hidden), after
+            none = xv.new_zeros(len(xv), self.motion_dim)
+            parts.insert(1, none if gate is None else gate[2])
+        state = self.rec(torch.cat(parts, dim=-1), state)
+        hidden = state[0]
+        return self.decoder_joint(hidden), enc_pts, self.decoder_point(hidden), state
 
     def encode(self, xi: Images) -> Tensor:
         """Attention points of every camera, (N, 2 * k_dim * cameras). No recurrence: N = B * T."""
-        return self.look(xi)[0]
-
-    def look(self, xi: Images) -> tuple[Tensor, ...]:
-        """`encode`, and with `point_memory` how strongly each filter answers, (N, k_dim *
-        cameras)."""
         images = [xi] if isinstance(xi, Tensor) else xi
         found = [branch.extract(x) for branch, x in zip(self.branches, images, strict=True)]
-        return tuple(torch.cat(parts, dim=-1) for parts in zip(*found, strict=True))
-
-    def remember(
-        self, points: Tensor, strength: Tensor, memory: tuple[Tensor, ...]
-    ) -> tuple[Tensor, Tensor]:
-        """One tick of the point memory: the spatial softmax over all images so far.
-
-        What a filter looks for is where it answered most strongly since the episode began. So a
-        point stays while the arm hides the object, and comes to it when the arm uncovers it,
-        without anything that is learnt. As in a softmax by parts, with the strength
-        s = log Σ exp(logit) of one image and S of those before it: S' = log(exp S + exp s),
-        and the mean moves by exp(s - S') of the way to the point of this image. With `fading`, S
-        is less by that at each tick: what is seen now outweighs what was seen as well long ago.
-
-        :param points: of this image, (B, P).
-        :param strength: (B, P / 2).
-        :param memory: strength, (B, P / 2), and remembered points, (B, P), before this image.
-        :returns: both after it.
-        """
-        before, kept = memory
-        before = before - self.fading
-        high = torch.maximum(before, strength)
-        after = high + torch.log(torch.exp(before - high) + torch.exp(strength - high))
-        share = torch.exp(strength - after).unsqueeze(-1)
-        pairs = (*strength.shape, 2)
-        moved = kept.reshape(pairs) + share * (points - kept).reshape(pairs)
-        return after, moved.reshape(points.shape)
-
-    def with_remembered(self, points: Tensor, strength: Tensor) -> Tensor:
-        """Points of whole sequences, and the remembered ones beside them, (B, T, 2 * P).
-
-        :param points: (B, T, P).
-        :param strength: (B, T, P / 2).
-        """
-        memory = _empty_memory(points[:, 0], strength[:, 0])
-        found = []
-        for tick in range(points.shape[1]):
-            memory = self.remember(points[:, tick], strength[:, tick], memory)
-            found.append(memory[1])
-        return torch.cat([points, torch.stack(found, 1)], -1)
+        return torch.cat(found, dim=-1)
 
     def recur(
         self, points: Tensor, joints: Tensor, state: State | None = None
     ) -> tuple[Tensor, State]:
         """`rec` over whole sequences: points (B, T, P), joints (B, T, D) to hidden (B, T, R).
 
-        :param points: with `point_memory`, beside the remembered ones, (B, T, 2 * P), and after
-            these the motion, (B, T, motion_dim).
+        :param points: and after them the motion, (B, T, motion_dim), of a network that gets it.
         :param state: h and c.
         """
         inputs = torch.cat([points, joints], dim=-1)
@@ -296,39 +224,19 @@ class SARNN(VisionBranch):
         return [branch.render(image, points) for branch, image, points in branches]
 
 
-def through(gate: Gate, points: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
-    """What the recurrent part gets instead of points that are not where they are expected: their
-    filters have found something else, which was never shown.
+def through(points: Tensor, expected: Tensor, reach: Tensor) -> Tensor:
+    """What the recurrent part gets of the points of this image, (B, P).
 
-    A point outside is replaced by the expected one, and is not remembered: the validation gate of
-    target tracking (Bar-Shalom and Fortmann 1988). If more than `MAX_GATED_SHARE` of them are
-    outside, things or a camera have moved, and what is seen counts. Nor is a point remembered that
-    is far from where its thing was in the first images.
-
-    :param gate: its first four parts.
-    :param points: of this image, (B, P).
-    :param strength: (B, P / 2).
-    :returns: both after it.
+    A point that is further from where it is expected, (B, P), than it may be, (B, P / 2), is
+    replaced by the expected one: its filter has found something else, which was never shown. So
+    does the validation gate of target tracking (Bar-Shalom and Fortmann 1988). If more than
+    `MAX_GATED_SHARE` of them are, things or a camera have moved, and what is seen counts.
     """
-    expected, reach, places, near = gate
-    outside = _beyond(points, expected, reach)
+    off = (points - expected).reshape(*reach.shape, 2)
+    outside = off.square().sum(-1) > reach.square()
     few = outside.to(points.dtype).mean(-1, keepdim=True) <= MAX_GATED_SHARE
-    outside = outside & few
-    unseen = torch.full_like(strength, UNSEEN_STRENGTH)
-    elsewhere = outside | _beyond(points, places, near)
-    replaced = outside.unsqueeze(-1).expand(*outside.shape, 2).reshape(points.shape)
-    return torch.where(replaced, expected, points), torch.where(elsewhere, unseen, strength)
-
-
-def _beyond(points: Tensor, places: Tensor, reach: Tensor) -> Tensor:
-    """Which points (B, P) are further from their places than they may be, bool (B, P / 2)."""
-    off = (points - places).reshape(*reach.shape, 2)
-    return off.square().sum(-1) > reach.square()
-
-
-def _empty_memory(points: Tensor, strength: Tensor) -> tuple[Tensor, Tensor]:
-    """The point memory before the first tick, for such points and strengths."""
-    return torch.full_like(strength, UNSEEN_STRENGTH), torch.zeros_like(points)
+    replaced = (outside & few).unsqueeze(-1).expand(off.shape).reshape(points.shape)
+    return torch.where(replaced, expected, points)
 
 
 def _pairs(im_size: Sequence[int] | Sequence[Sequence[int]]) -> list[Sequence[int]]:

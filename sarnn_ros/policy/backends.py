@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import ConfigError, EnvironmentProblem, PolicyError
-from sarnn_ros.model import ANYWHERE, UNSEEN_STRENGTH
+from sarnn_ros.model import ANYWHERE
 from sarnn_ros.policy.directory import (
     COMMAND_GRAPH,
     FULL_GRAPH,
@@ -25,15 +25,14 @@ from sarnn_ros.policy.directory import (
     PolicyConfig,
     gate_shapes,
     read_file,
-    recurrent_shapes,
 )
 
 if TYPE_CHECKING:
     from sarnn_ros.model.sarnn import SARNN
 
 Array = NDArray[np.float32]
-#: The parts of the recurrent state, in the order of `directory.recurrent_shapes`.
-Recurrent = tuple[Array, ...]
+#: h and c of the LSTM, each (1, rec_dim).
+Recurrent = tuple[Array, Array]
 #: The inputs of the gate, in the order of `directory.gate_shapes`; see `model.sarnn.through`.
 Gate = tuple[Array, ...]
 
@@ -45,9 +44,7 @@ OPERATORS = frozenset(
     {"Add", "Concat", "Conv", "ConvTranspose", "Div", "Exp", "Gemm", "LeakyRelu", "MatMul", "Mul",
      "Neg", "Pow", "Reshape", "Sigmoid", "Slice", "Softmax", "Split", "Sub", "Tanh", "Unsqueeze"}
     # of the points' gate
-    | {"And", "Cast", "Expand", "Greater", "LessOrEqual", "Or", "ReduceMean", "ReduceSum", "Where"}
-    # of points that are remembered
-    | {"Log", "Max", "ReduceMax"}
+    | {"And", "Cast", "Expand", "Greater", "LessOrEqual", "ReduceMean", "ReduceSum", "Where"}
     # of other versions of torch
     | {"Constant", "Flatten", "Identity", "Squeeze", "Transpose"}
 )  # fmt: skip
@@ -94,16 +91,14 @@ class Backend(Protocol):
 
 def initial_state(model: ModelConfig) -> Recurrent:
     """The recurrent state at the start of an episode."""
-    return tuple(
-        np.full((1, size), UNSEEN_STRENGTH if name == "strength" else 0.0, np.float32)
-        for name, size in recurrent_shapes(model).items()
-    )
+    zero = np.zeros((1, model.rec_dim), np.float32)
+    return zero, zero
 
 
 def open_gate(model: ModelConfig) -> Gate:
     """What lets all points in."""
     return tuple(
-        np.full((1, size), ANYWHERE if "reach" in name else 0.0, np.float32)
+        np.full((1, size), ANYWHERE if name == "reach" else 0.0, np.float32)
         for name, size in gate_shapes(model).items()
     )
 
@@ -141,10 +136,8 @@ class OnnxBackend:
         self._make_options = RunOptions
         cameras = [camera.name for camera in config.spec.cameras]
         self._images = [f"image_{name}" for name in cameras]
-        self._recurrent = tuple(recurrent_shapes(config.model))
         self._gate = tuple(gate_shapes(config.model))
-        kept = [f"{name}_next" for name in self._recurrent]
-        self._outputs = ["action", "points", "points_next", *kept]
+        self._outputs = ["action", "points", "points_next", "h_next", "c_next"]
         self._predicted = [f"predicted_{name}" for name in cameras]
         self._command, self._full = (
             _session(directory, config, graph, threads, outputs)
@@ -165,21 +158,20 @@ class OnnxBackend:
         want_image: bool,
     ) -> Outputs:
         inputs = dict(zip(self._images, images), state=state)
-        inputs |= dict(zip((*self._recurrent, *self._gate), (*recurrent, *gate)))
+        inputs |= dict(zip(("h", "c", *self._gate), (*recurrent, *gate)))
         if want_image:
             session, names = self._full, self._outputs + self._predicted
         else:
             session, names = self._command, self._outputs
         self._running = options = self._make_options()
         try:
-            action, points, points_next, *rest = session.run(names, inputs, options)
+            action, points, points_next, h, c, *predicted = session.run(names, inputs, options)
         except Exception as error:  # onnxruntime has a dozen kinds, with no common base
             what = "took too long and was cancelled" if options.terminate else f"failed: {error}"
             raise PolicyError(f"the policy's step {what}") from error
         finally:
             self._running = None
-        after, predicted = rest[: len(recurrent)], rest[len(recurrent) :]
-        return Outputs(action, points, points_next, tuple(after), predicted or None)
+        return Outputs(action, points, points_next, (h, c), predicted or None)
 
     def cancel(self) -> None:
         options = self._running
@@ -249,17 +241,15 @@ def _session(
 def _check_session(session: Any, config: PolicyConfig, path: Path, outputs: list[str]) -> None:
     model, spec = config.model, config.spec
     points = 2 * model.k_dim * len(spec.cameras)
-    recurrent = recurrent_shapes(model)
     sizes = {camera.name: [1, 3, camera.height, camera.width] for camera in spec.cameras}
     shapes = {f"image_{name}": size for name, size in sizes.items()}
     shapes |= {f"predicted_{name}": size for name, size in sizes.items()}
     shapes |= {"state": [1, model.joint_dim], "action": [1, model.joint_dim]}
     shapes |= {"points": [1, points], "points_next": [1, points]}
-    shapes |= {name: [1, size] for name, size in recurrent.items()}
-    shapes |= {f"{name}_next": [1, size] for name, size in recurrent.items()}
+    shapes |= {name: [1, model.rec_dim] for name in ("h", "c", "h_next", "c_next")}
     gate = gate_shapes(model)
     shapes |= {name: [1, size] for name, size in gate.items()}
-    inputs = [f"image_{name}" for name in sizes] + ["state", *recurrent, *gate]
+    inputs = [f"image_{name}" for name in sizes] + ["state", "h", "c", *gate]
     for expected, values in ((inputs, session.get_inputs()), (outputs, session.get_outputs())):
         found = {value.name: value.shape for value in values}
         wanted = {name: shapes[name] for name in expected}
@@ -302,13 +292,14 @@ class TorchBackend:
     ) -> Outputs:
         with self._torch.inference_mode():
             xi, xv = [self._tensor(image) for image in images], self._tensor(state)
-            before, limits = (tuple(map(self._tensor, parts)) for parts in (recurrent, gate))
-            y_joint, enc_pts, dec_pts, after = self._model.act(xi, xv, before, limits or None)
+            h, c = map(self._tensor, recurrent)
+            limits = tuple(map(self._tensor, gate))
+            y_joint, enc_pts, dec_pts, after = self._model.act(xi, xv, (h, c), limits)
             predicted = self._model.predict_image(xi, dec_pts) if want_image else None
         tensors = (y_joint, enc_pts, dec_pts, *after)
-        action, points, points_next, *rest = (tensor.cpu().numpy() for tensor in tensors)
+        action, points, points_next, *kept = (tensor.cpu().numpy() for tensor in tensors)
         pictures = None if predicted is None else [image.cpu().numpy() for image in predicted]
-        return Outputs(action, points, points_next, tuple(rest), pictures)
+        return Outputs(action, points, points_next, (kept[0], kept[1]), pictures)
 
     def cancel(self) -> None:
         """Nothing: a network made by our own code does not run for ever."""

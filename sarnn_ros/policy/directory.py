@@ -79,20 +79,11 @@ class ModelConfig(_Part):
     )
     stride: Literal[1, 2] = Field(default=1, description="of the first convolution")
     slope: float = Field(default=0.3, ge=0, le=1, description="of every LeakyReLU, below zero")
-    point_memory: bool = Field(
-        default=False,
-        description="the recurrent part also gets where each point was seen best so far",
-    )
-    fading: tuple[float, ...] = Field(
-        default=(),
-        description="of each point, all cameras', by how much what is remembered counts less per "
-        "tick; none: 0",
-    )
     motion_dim: int = Field(
         default=0,
         ge=0,
         description="the recurrent part also gets so many numbers that tell the motion, which "
-        "all points together let expect; with point_memory",
+        "all points together let expect",
     )
 
 
@@ -279,24 +270,10 @@ class Places(_Part):
 
 def gate_shapes(model: ModelConfig) -> dict[str, int]:
     """The inputs of a graph by which attention points are gated, see `model.sarnn.through`, and
-    the motion that they let expect, and their sizes; each is (1, size). With `point_memory` only.
-    """
+    the motion that they let expect, and their sizes; each is (1, size)."""
     points = model.k_dim * len(model.im_size)
-    names = ("expected", "reach", "places", "places_reach")
-    sizes = (2 * points, points, 2 * points, points)
-    if not model.point_memory:
-        return {}
-    return dict(zip(names, sizes)) | ({"motion": model.motion_dim} if model.motion_dim else {})
-
-
-def recurrent_shapes(model: ModelConfig) -> dict[str, int]:
-    """The parts of the recurrent state and their sizes; each is (1, size). `strength` and
-    `remembered` are there with `point_memory` only."""
-    parts = {"h": model.rec_dim, "c": model.rec_dim}
-    if model.point_memory:
-        points = model.k_dim * len(model.im_size)
-        parts |= {"strength": points, "remembered": 2 * points}
-    return parts
+    shapes = {"expected": 2 * points, "reach": points}
+    return shapes | ({"motion": model.motion_dim} if model.motion_dim else {})
 
 
 def health_terms(model: ModelConfig, spec: Spec) -> dict[str, int]:
@@ -346,9 +323,6 @@ class PolicyConfig(_Part):
             if length != dim
         ]
         points = self.model.k_dim * len(self.model.im_size)
-        if len(self.model.fading) not in (0, points):
-            count = len(self.model.fading)
-            problems.append(f"model.fading is of {count} points, the model has {points}")
         sizes = tuple((camera.height, camera.width) for camera in self.spec.cameras)
         if self.model.im_size != sizes:
             problems.append(f"model.im_size {self.model.im_size} is not the spec's {sizes}")
@@ -365,7 +339,7 @@ class PolicyConfig(_Part):
             count = len(self.places.missed)
             if count != points:
                 problems.append(f"places is of {count} points, the model has {points}")
-        told = len(self.places.slope) if self.places and self.model.point_memory else 0
+        told = len(self.places.slope) if self.places else 0
         if self.model.motion_dim > told:
             problems.append(f"model.motion_dim is {self.model.motion_dim}, places tells {told}")
         if unknown := sorted(set(self.references) - names):

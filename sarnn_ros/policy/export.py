@@ -36,7 +36,6 @@ from sarnn_ros.policy.directory import (
     PolicyConfig,
     commit,
     gate_shapes,
-    recurrent_shapes,
 )
 from sarnn_ros.policy.graph import export_graphs
 from sarnn_ros.policy.reference import encode, file_name
@@ -51,8 +50,6 @@ TOLERANCE = 1e-4
 #: Rounding of a feature before the softmax, relative to the largest one: some 100 units in the
 #: last place, for convolutions that sum in another order.
 _FEATURE_ROUNDING = 1e-5
-#: Rounding of the difference of two strengths, relative to them.
-_STRENGTH_ROUNDING = 4 * float(np.finfo(np.float32).eps)
 
 
 def export_policy(
@@ -109,8 +106,7 @@ def export_policy(
     except ValueError as error:
         raise PolicyError(f"the parts do not fit together: {error}", where=out_dir) from error
     cameras = [camera.name for camera in spec.cameras]
-    shapes = recurrent_shapes(config.model), gate_shapes(config.model)
-    command, full = export_graphs(model, cameras, *shapes)
+    command, full = export_graphs(model, cameras, gate_shapes(config.model))
     contents = {WEIGHTS: save(state), COMMAND_GRAPH: command, FULL_GRAPH: full}
     contents |= {file_name(name): encode(one) for name, (one, _) in references.items()}
     if taken := sorted(set(extra_files) & {*contents, CONFIG, CARD}):
@@ -143,9 +139,7 @@ def describe_model(model: SARNN) -> ModelConfig:
         im_size=tuple(branch.im_size for branch in model.branches),
         stride=2 if model.stride == 2 else 1,
         slope=model.slope,
-        point_memory=model.point_memory,
         motion_dim=model.motion_dim,
-        fading=tuple(model.fading.tolist()) if model.fading.any() else (),
     )
 
 
@@ -170,11 +164,10 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
         joints = random.uniform(joint_low, joint_high, (1, model.joint_dim)).astype(np.float32)
         before = [torch.from_numpy(part) for part in recurrent]
         gate = open_gate(config.model)
-        if gate and tick % 2:  # a third of the points must be where they are expected
+        if tick % 2:  # a third of the points must be where they are expected
             gate[0][:] = random.uniform(0, 1, gate[0].shape)
             gate[1][:, ::3] = 0
-            gate[3][:, 1::3] = 0  # and others where they may be remembered
-            for motion in gate[4:]:
+            for motion in gate[2:]:
                 motion[:] = random.normal(size=motion.shape)
         found = backend.run(images, joints, recurrent, gate, want_image=True)
         brief = backend.run(images, joints, recurrent, gate, want_image=False)
@@ -182,22 +175,10 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
 
         xi = [torch.from_numpy(image) for image in images]
         exact, slack = _exact_points(model, xi)
-        points = torch.from_numpy(found.points)
-        seen = [points]
-        if model.point_memory:
-            strength, rounding = _exact_strength(model, xi)
-            limits = tuple(torch.from_numpy(part) for part in gate)
-            points, strength = through(limits[:4], points, strength)
-            seen = [points]
-            given = torch.from_numpy(recurrent[2])
-            after, _ = model.remember(points, strength, (before[2], before[3]))
-            # Given the strength: a mean of points is as exact as the difference of two of them.
-            share = -torch.expm1(before[2] - model.fading - given)
-            pairs = (1, -1, 2)
-            moved = share.unsqueeze(-1) * (points - before[3]).reshape(pairs)
-            kept = (before[3].reshape(pairs) + moved).reshape(1, -1)
-            seen += [torch.from_numpy(recurrent[3]), *limits[4:]]
-        h, c = model.rec(torch.cat([*seen, torch.from_numpy(joints)], -1), tuple(before[:2]))
+        limits = [torch.from_numpy(part) for part in gate]
+        points = through(torch.from_numpy(found.points), *limits[:2])
+        seen = [points, *limits[2:], torch.from_numpy(joints)]
+        h, c = model.rec(torch.cat(seen, -1), (before[0], before[1]))
         dec_pts = model.decoder_point(h)
         expected: dict[str, tuple[Any, Tensor, Any]] = {
             "points": (found.points, exact, TOLERANCE + slack),
@@ -207,15 +188,6 @@ def check_backend(backend: OnnxBackend, model: SARNN, config: PolicyConfig) -> N
             "h": (recurrent[0], h, TOLERANCE),
             "c": (recurrent[1], c, TOLERANCE),
         }
-        if model.point_memory:
-            expected |= {
-                "strength": (recurrent[2], after, TOLERANCE + rounding),
-                "remembered points": (
-                    recurrent[3],
-                    kept,
-                    TOLERANCE + _STRENGTH_ROUNDING * float(given.abs().max()),
-                ),
-            }
         assert found.images is not None
         for index, image in enumerate(model.predict_image(xi, dec_pts)):
             expected[f"image {index}"] = (found.images[index], image, TOLERANCE * (high - low))
@@ -246,16 +218,6 @@ def _exact_points(model: SARNN, images: list[Tensor]) -> tuple[Tensor, Array]:
         points.append(keys.flatten(1))
         slack.append((spread * rounding / float(softmax.temperature)).flatten())
     return torch.cat(points, -1), torch.cat(slack).numpy()
-
-
-def _exact_strength(model: SARNN, images: list[Tensor]) -> tuple[Tensor, float]:
-    """How strongly each filter answers, in double precision, and how far rounding may move it."""
-    found = copy.deepcopy(model).double().look([image.double() for image in images])[1]
-    largest = max(
-        float(branch.pos_encoder[:-1](image).abs().max() / _softmax(branch).temperature)
-        for branch, image in zip(model.branches, images, strict=True)
-    )
-    return found.float(), _FEATURE_ROUNDING * largest
 
 
 def _softmax(branch: VisionBranch) -> SpatialSoftmax:

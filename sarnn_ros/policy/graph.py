@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One tick of SARNN as ONNX graphs, exported from the PyTorch module.
 
-Inputs: `state` (1, D), the parts of the recurrent state (`directory.recurrent_shapes`), those of
-the gate (`directory.gate_shapes`) and `image_<camera>` (1, 3, H, W), in the model's ranges.
-Outputs: `action` (1, D), `points` and `points_next` (1, 2 * k_dim * cameras), each part of the
-state as `<part>_next`, and in the full graph `predicted_<camera>` (1, 3, H, W). All float32. The
-recurrent state goes in and out, so either graph can run at any tick.
+Inputs: `state` (1, D), the recurrent state `h` and `c` (1, rec_dim), the parts of the gate
+(`directory.gate_shapes`) and `image_<camera>` (1, 3, H, W), in the model's ranges. Outputs:
+`action` (1, D), `points` and `points_next` (1, 2 * k_dim * cameras), `h_next` and `c_next`, and in
+the full graph `predicted_<camera>` (1, 3, H, W). All float32. The recurrent state goes in and out,
+so either graph can run at any tick.
 """
 
 from __future__ import annotations
@@ -26,46 +26,41 @@ from sarnn_ros.model.sarnn import SARNN
 
 #: The oldest that torch exports to; onnxruntime 1.18 reads it in full.
 OPSET = 18
-OUTPUTS = ("action", "points", "points_next")
+OUTPUTS = ("action", "points", "points_next", "h_next", "c_next")
 
 
 class _Tick(nn.Module):
     """One tick with the recurrent state as plain inputs and outputs.
 
-    :param parts: of the recurrent state.
     :param gated: inputs of the gate.
     """
 
-    def __init__(self, model: SARNN, parts: int, gated: int) -> None:
+    def __init__(self, model: SARNN, gated: int) -> None:
         super().__init__()
         self.model = model
-        self.parts = parts
         self.gated = gated
 
-    def forward(self, state: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        recurrent, others = tensors[: self.parts], tensors[self.parts :]
+    def forward(self, state: Tensor, h: Tensor, c: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
         gate, images = others[: self.gated], others[self.gated :]
-        predicted, *told, recurrent = self.model(images, state, recurrent, gate or None)
-        action, points, points_next = told
-        return action, points, points_next, *recurrent, *predicted
+        predicted, *told, recurrent = self.model(images, state, (h, c), gate)
+        return *told, *recurrent, *predicted
 
 
 def export_graphs(
-    model: SARNN, cameras: Sequence[str], recurrent: Mapping[str, int], gate: Mapping[str, int]
+    model: SARNN, cameras: Sequence[str], gate: Mapping[str, int]
 ) -> tuple[bytes, bytes]:
     """The command graph (attention points and action) and the full one, serialised.
 
     :param model: on the CPU, in float32.
     :param cameras: names, in the spec's order.
-    :param recurrent, gate: see `directory.recurrent_shapes`, `directory.gate_shapes`.
+    :param gate: see `directory.gate_shapes`.
     """
-    tick = _Tick(deploy(model), len(recurrent), len(gate)).eval()
-    sizes = (model.joint_dim, *recurrent.values(), *gate.values())
+    tick = _Tick(deploy(model), len(gate)).eval()
+    sizes = (model.joint_dim, model.rec_dim, model.rec_dim, *gate.values())
     zeros = [torch.zeros(1, size) for size in sizes]
     images = [torch.zeros(1, 3, *branch.im_size) for branch in model.branches]
-    inputs = ["state", *recurrent, *gate, *(f"image_{name}" for name in cameras)]
-    kept = [*OUTPUTS, *(f"{name}_next" for name in recurrent)]
-    outputs = [*kept, *(f"predicted_{name}" for name in cameras)]
+    inputs = ["state", "h", "c", *gate, *(f"image_{name}" for name in cameras)]
+    outputs = [*OUTPUTS, *(f"predicted_{name}" for name in cameras)]
     with _quiet():
         program = torch.onnx.export(
             tick,
@@ -80,7 +75,7 @@ def export_graphs(
     # Its notes name the files of this machine, and would make no two exports equal.
     ir.passes.common.ClearMetadataAndDocStringPass()(program.model)
     full = program.model_proto
-    command = onnx.utils.Extractor(full).extract_model(inputs, kept)
+    command = onnx.utils.Extractor(full).extract_model(inputs, list(OUTPUTS))
     for graph in (command, full):
         onnx.checker.check_model(graph, full_check=True)
     return command.SerializeToString(), full.SerializeToString()

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import PolicyError
-from sarnn_ros.model import ANYWHERE, MAX_GATED_SHARE, UNSEEN_STRENGTH
+from sarnn_ros.model import ANYWHERE, MAX_GATED_SHARE
 from sarnn_ros.policy.backends import (
     Array,
     Backend,
@@ -28,12 +28,7 @@ from sarnn_ros.policy.backends import (
     make_backend,
     open_gate,
 )
-from sarnn_ros.policy.directory import (
-    ANYWHERE_DEVIATION,
-    PolicyConfig,
-    load_config,
-    recurrent_shapes,
-)
+from sarnn_ros.policy.directory import ANYWHERE_DEVIATION, PolicyConfig, load_config
 from sarnn_ros.policy.expectation import Expectation
 from sarnn_ros.policy.reference import load_references
 from sarnn_ros.spec import Spec
@@ -54,8 +49,6 @@ REACH_FACTOR, MIN_REACH = 1.5, 0.015
 #: share of the demonstrations. What others miss, a goal behind the arm, the recurrent part has
 #: learnt to do without, and better than with a place that is some pixels off.
 MAX_MISSED = 0.06
-#: Of a remembered point that was expected and not seen: less than of any that was.
-EXPECTED_STRENGTH = -1e6
 
 
 @dataclass(frozen=True)
@@ -65,22 +58,19 @@ class Prediction:
     :param action: (D,) float64, rad or m: the joints for the next tick, in the spec's order.
     :param encoder_points: per camera (k_dim, 2) float64, [x, y] in [0, 1]: attended to now.
     :param decoder_points: likewise: where attention is expected at the next tick.
-    :param remembered_points: likewise: where each was seen best so far; None of a policy without
-        point memory.
+    :param used_points: likewise: `encoder_points`, but the expected place of a point that is not
+        where it is expected; this is what the recurrent part gets.
     :param images: per camera (h, w, 3) uint8 RGB, expected at the next tick; None unless wanted.
     :param unlikely: at an episode's first tick, how unlike its points are to those of the
         demonstrations' first images, see `Expectation.unlikely`; None at others, and of a policy
         that does not know.
-    :param used_points: likewise: `encoder_points`, but the expected place of a point that is not
-        where it is expected; this is what the recurrent part gets. None without point memory.
     """
 
     action: NDArray[np.float64]
     encoder_points: Mapping[str, NDArray[np.float64]]
     decoder_points: Mapping[str, NDArray[np.float64]]
+    used_points: Mapping[str, NDArray[np.float64]]
     images: Mapping[str, NDArray[np.uint8]] | None = None
-    remembered_points: Mapping[str, NDArray[np.float64]] | None = None
-    used_points: Mapping[str, NDArray[np.float64]] | None = None
     unlikely: float | None = None
 
 
@@ -107,7 +97,7 @@ class Policy:
         )
         self._initial = initial_state(config.model)
         self._open = open_gate(config.model)
-        self._reach = _reach(config, self._open)
+        self._reach = _reach(config)
         self.reset()
         self._warm_up()
 
@@ -159,9 +149,9 @@ class Policy:
 
     @property
     def recurrent(self) -> Recurrent:
-        """The LSTM's h and c, each (1, rec_dim), and what is remembered of the points, where the
-        policy does (`directory.recurrent_shapes`). A copy."""
-        return tuple(part.copy() for part in self._recurrent)
+        """The LSTM's h and c, each (1, rec_dim). A copy."""
+        h, c = self._recurrent
+        return h.copy(), c.copy()
 
     def reset(self) -> None:
         """Forget the past: the next step is the first of an episode."""
@@ -221,7 +211,7 @@ class Policy:
         last = self._last
         if last is None:
             self._begin(images, state)
-        elif self._gate:
+        else:
             self._gate = self._expect(last)
         outputs = self._backend.run(
             images, state, self._recurrent, self._gate, want_image=predict_image
@@ -229,41 +219,32 @@ class Policy:
         self._recurrent, self._last = outputs.recurrent, outputs
         self._tick += 1
         prediction = self._prediction(outputs, want_image)
-        if last is None and self.config.places is not None:
-            expectation = self._expectation or Expectation(self.config.places, _pairs(outputs))
-            return replace(prediction, unlikely=expectation.unlikely)
+        if last is None and self._expectation is not None:
+            return replace(prediction, unlikely=self._expectation.unlikely)
         return prediction
 
     def _begin(self, images: list[Array], state: Array) -> None:
-        """From an episode's first images: where points are to be expected and remembered."""
+        """From an episode's first images: where points are to be expected, and the motion."""
         places = self.config.places
-        if places is None or not self._open:
+        if places is None:
             return
         outputs = self._backend.run(images, state, self._recurrent, self._open, want_image=False)
-        points = outputs.points
-        self._expectation = Expectation(places, _pairs(outputs))
-        where, near = _as_gate(self._expectation)
-        usual = np.array(places.missed) > MAX_MISSED
-        limits = (where, np.where(usual, self._open[1], near), where, near)
-        self._gate = (*limits, *self._motion(self._expectation))
-        # One that is replaced is remembered until it is seen.
-        absent = _outside(points, self._gate)
-        parts = dict(zip(recurrent_shapes(self.config.model), self._recurrent))
-        strength = np.where(absent, EXPECTED_STRENGTH, UNSEEN_STRENGTH)[None]
-        remembered = np.where(np.repeat(absent, 2), where[0], 0.0)[None]
-        parts |= {"strength": strength, "remembered": remembered}
-        self._recurrent = tuple(part.astype(np.float32) for part in parts.values())
+        self._expectation = expectation = Expectation(places, _pairs(outputs))
+        where, near = expectation.where, expectation.near
+        near = np.where(np.array(places.missed) > MAX_MISSED, ANYWHERE, near)
+        limits = (part.astype(np.float32).reshape(1, -1) for part in (where, near))
+        self._gate = (*limits, *self._motion(expectation))
 
     def _expect(self, last: Outputs) -> Gate:
-        """After the first tick: each point where it was predicted, and remembered where its thing
-        is, which may have been moved."""
-        places = self._gate[2:]
-        if self._expectation is not None and self.config.places is not None:
+        """After the first tick: each point where it was predicted; and the motion, which changes
+        if things have been moved."""
+        motion = self._gate[2:]
+        if motion and self._expectation is not None and self.config.places is not None:
             usual = self.config.places.usual_gain
             tick = self._tick - 1  # that the points are of
             if self._expectation.follow(_pairs(last), usual[min(tick, len(usual) - 1)]):
-                places = (*_as_gate(self._expectation), *self._motion(self._expectation))
-        return (last.points_next, self._reach, *places)
+                motion = self._motion(self._expectation)
+        return (last.points_next, self._reach, *motion)
 
     def _motion(self, expectation: Expectation) -> tuple[Array, ...]:
         """What the points let expect of it, (1, motion_dim), for a network that gets it."""
@@ -281,19 +262,13 @@ class Policy:
             shape = (len(names), self.config.model.k_dim, 2)
             return dict(zip(names, points.astype(np.float64).reshape(shape)))
 
-        parts = dict(zip(recurrent_shapes(self.config.model), outputs.recurrent))
         return Prediction(
             action=self._normaliser.denormalise(outputs.action[0].astype(np.float64)),
             encoder_points=by_camera(outputs.points),
             decoder_points=by_camera(outputs.points_next),
+            used_points=by_camera(_used(outputs.points, self._gate)),
             images=images,
-            remembered_points=by_camera(parts["remembered"]) if "remembered" in parts else None,
-            used_points=by_camera(self._used(outputs.points)) if self._gate else None,
         )
-
-    def _used(self, points: Array) -> Array:
-        outside = np.repeat(_outside(points, self._gate), 2)
-        return np.where(outside, self._gate[0], points)
 
 
 def _pairs(outputs: Outputs) -> NDArray[np.float64]:
@@ -302,30 +277,23 @@ def _pairs(outputs: Outputs) -> NDArray[np.float64]:
     return points
 
 
-def _reach(config: PolicyConfig, gate: Gate) -> Array:
+def _reach(config: PolicyConfig) -> Array:
     """How far each point may be from where it was predicted, (1, k_dim * cameras), in shares of
     the image: anywhere, if that is not known from episodes that the policy was not trained on."""
-    if not gate:
-        return np.empty(0, np.float32)
     if config.places is None or config.health is None or config.health.source != "validation":
-        return gate[1]
+        return open_gate(config.model)[1]
     errors = [config.health.errors[f"points:{one.name}"].p99 for one in config.spec.cameras]
     reach = np.maximum(REACH_FACTOR * np.concatenate(errors), MIN_REACH)
     reach[np.array(config.places.deviation) >= ANYWHERE_DEVIATION] = ANYWHERE
     return reach.astype(np.float32)[None]
 
 
-def _outside(points: Array, gate: Gate) -> NDArray[np.bool_]:
-    """Which points (1, P) the network replaces, (P / 2,), as `model.sarnn.through` does."""
-    off = np.linalg.norm((points - gate[0]).reshape(-1, 2), axis=1)
-    outside = off > gate[1][0]
-    return outside if outside.mean() <= MAX_GATED_SHARE else np.zeros_like(outside)
-
-
-def _as_gate(expectation: Expectation) -> tuple[Array, Array]:
-    parts = expectation.where, expectation.near
-    where, near = (part.astype(np.float32).reshape(1, -1) for part in parts)
-    return where, near
+def _used(points: Array, gate: Gate) -> Array:
+    """What the network makes of points (1, P), as `model.sarnn.through` does."""
+    outside = np.linalg.norm((points - gate[0]).reshape(-1, 2), axis=1) > gate[1][0]
+    if outside.mean() > MAX_GATED_SHARE:
+        return points
+    return np.where(np.repeat(outside, 2), gate[0], points)
 
 
 def _mix(measured: Array, predicted: Array, share: float) -> Array:

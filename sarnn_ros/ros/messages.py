@@ -32,11 +32,10 @@ COMMAND_TYPES: dict[str, Any] = {
 }
 
 #: Colours (RGB, 0 to 1) of the attention points, by the marker's namespace: where they are now,
-#: where they will be next, and where they were seen best.
+#: and where they will be next.
 POINT_COLORS = {
     "encoder": (1.0, 0.25, 0.2),
     "decoder": (0.2, 0.6, 1.0),
-    "remembered": (1.0, 0.8, 0.2),
 }
 
 

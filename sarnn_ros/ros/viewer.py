@@ -189,8 +189,7 @@ class Viewer:
         height, width = source.shape[:2]
         topics.source, topics.header = source, observation.headers[camera.name]
         topics.seen_s = time.monotonic()
-        used = prediction.used_points or prediction.encoder_points
-        topics.trail.append(used[camera.name])
+        topics.trail.append(prediction.used_points[camera.name])
 
         def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
             stride = self._config.model.stride
@@ -199,23 +198,16 @@ class Viewer:
 
         trail = place(np.stack(topics.trail))
         encoder, decoder = trail[-1], place(prediction.decoder_points[camera.name])
-        remembered = None
-        if prediction.remembered_points is not None:
-            remembered = place(prediction.remembered_points[camera.name])
-        # The remembered ones first: Foxglove draws the last marker of a topic alone.
-        for namespace, points in (
-            ("remembered", remembered), ("encoder", encoder), ("decoder", decoder)
-        ):  # fmt: skip
-            if points is not None:
-                scale = max(3.0, min(width, height) / 40)
-                marker = messages.attention_marker(points, topics.header, namespace, scale)
-                topics.points.publish(marker)
+        for namespace, points in (("encoder", encoder), ("decoder", decoder)):
+            scale = max(3.0, min(width, height) / 40)
+            marker = messages.attention_marker(points, topics.header, namespace, scale)
+            topics.points.publish(marker)
         score, warn_above = shown.health.score, shown.settings.health.warn_above
 
         def draw() -> NDArray[np.uint8]:
             below = with_ghost(source, self._ghost(camera.name))
             if shown.settings.overlay == "points":
-                drawn = draw_overlay(below, encoder, decoder, trails=trail, remembered=remembered)
+                drawn = draw_overlay(below, encoder, decoder, trails=trail)
             else:
                 drawn = draw_marks(below, trail, score, warn_above, frame=_edges(camera))
             status = shown.status

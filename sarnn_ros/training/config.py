@@ -89,11 +89,11 @@ class TrainConfig(BaseModel):
         description="train: learn it with the rest; search: before training, choose filters whose "
         "points tell the episodes apart, and freeze them",
     )
-    point_memory: bool | None = Field(
+    motion: bool | None = Field(
         default=False,
-        description="beside each point, give the recurrent part the place where it was seen best "
-        "so far, since the arm hides things at times; with attention: search; null: only with "
-        "several cameras and 35 training episodes or more; EIPL has no such input",
+        description="beside the points, give the recurrent part numbers that tell the motion, if "
+        "all points of first images together tell them exactly; with attention: search; null: "
+        "only with 35 training episodes or more; EIPL has no such input",
     )
 
     # Augmentation. Inputs only; targets stay clean.
@@ -134,16 +134,16 @@ class TrainConfig(BaseModel):
     @classmethod
     def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """Python counts True as 1: `epochs=true` would be one epoch."""
-        if isinstance(value, bool) and info.field_name not in ("point_memory", "align_cameras"):
+        if isinstance(value, bool) and info.field_name not in ("motion", "align_cameras"):
             raise ValueError("true and false are no numbers")
         return value
 
     @model_validator(mode="after")
-    def _memory_of_searched_points(self) -> TrainConfig:
-        if self.point_memory and self.attention != "search":
+    def _motion_by_searched_points(self) -> TrainConfig:
+        if self.motion and self.attention != "search":
             raise ValueError(
-                "point_memory: true needs attention: search: of points that are still trained, "
-                "what was seen best changes with every update"
+                "motion: true needs attention: search: points that are still trained change what "
+                "they tell with every update"
             )
         return self
 
@@ -154,7 +154,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "fast": {
         "attention": "search",
         "k_dim": 12,
-        "point_memory": None,
+        "motion": None,
         "epochs": 100,
         "batch_size": 64,
         "learning_rate": 4e-3,

@@ -211,13 +211,11 @@ def _films(
             points[name].append(place(now.encoder_points[name]))
             if row not in ticks:
                 continue
-            kept = now.remembered_points
             left = draw_overlay(
                 seen.images[name],
                 points[name][-1],
                 place(now.decoder_points[name]),
                 trails=np.array(points[name][-TRAIL:]),
-                remembered=None if kept is None else place(kept[name]),
             )
             right, caption = np.full_like(left, 128), "nothing expected yet"
             if last is not None and last.images is not None:
@@ -235,8 +233,8 @@ def _png(figure: Any) -> str:
 _ABOUT = """The policy was given the recorded images and states tick by tick;
 <i>running free</i> it got its own states in their place."""
 _ABOUT_FILMS = """A disc is where the network looks, with its trail; a ring is where it expects to
-look next; a cross, of some policies, is where it remembers the point. Right: the image that it
-expected for this tick. Move the slider to see a moment; the line in the plot follows."""
+look next. Right: the image that it expected for this tick. Move the slider to see a moment; the
+line in the plot follows."""
 _ABOUT_STATES = """Episodes of one task should make orderly, similar curves, and those of different
 object positions should lie apart. Curves that all lie upon each other do not tell them apart."""
 _ABOUT_LOSSES = """One grey line per episode. A peak in the joint loss is where the motion is hard

@@ -58,7 +58,7 @@ def retell(model: SARNN, old: NDArray[np.float64], new: Tensor) -> None:
         off = np.linalg.norm(old - inputs @ slope, axis=1)
         weight = 1 / (1 + (off / MISS_SCALE) ** 2)
     rec = model.rec
-    sizes = [2 * model.point_dim, model.motion_dim, model.joint_dim]
+    sizes = [model.point_dim, model.motion_dim, model.joint_dim]
     before, motion, after = torch.split(rec.weight_ih, sizes, 1)
     told = torch.from_numpy(slope).to(motion)
     rec.bias_ih.add_(motion @ told[0])

@@ -138,7 +138,6 @@ def make_model(plan: Plan, motion_dim: int = 0) -> SARNN:
         config.heatmap_size,
         im_size=sizes[0] if len(sizes) == 1 else sizes,
         stride=config.stride,
-        point_memory=plan.point_memory,
         motion_dim=motion_dim,
     )
     if config.recipe != "eipl":
@@ -170,7 +169,7 @@ def make_trainer(plan: Plan) -> Trainer:
             "longer ones, or check the spec's rate and the bags' report",
         )
     torch.manual_seed(config.seed)
-    told = training.told.motions.shape[1] if plan.point_memory else 0
+    told = training.told.motions.shape[1] if plan.motion else 0
     model = make_model(plan, told).to(device)
     return Trainer(plan, model, training, sequences(dataset.validation))
 

@@ -93,13 +93,8 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
     length = int(data.lengths[0])
     ticks = torch.arange(length, device=data.lengths.device)
     episode = torch.zeros_like(ticks)
-    seen = trainer.encode(data, torch.stack([episode, ticks], 1), model)
-    points, strength = seen.tensor_split([model.point_dim], -1)
-    inputs = points[None]
-    if model.point_memory:
-        inputs = model.with_remembered(inputs, strength[None])
-    inputs = trainer.with_motion(data, inputs)
-    hidden, _ = model.recur(inputs, data.joints[:1, :length])
+    points = trainer.encode(data, torch.stack([episode, ticks], 1), model)
+    hidden, _ = model.recur(trainer.with_motion(data, points[None]), data.joints[:1, :length])
     decoded = model.decoder_point(hidden)[0]
     shown = torch.linspace(0, length - 1, min(DRAWN_TICKS, length)).long().to(ticks.device)
     frames = data.scaled_frames(episode[shown], shown)

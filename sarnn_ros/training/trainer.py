@@ -78,10 +78,6 @@ ADAM_EPS = 1e-7
 #: Ridge of the regression that decides what the recurrent part sees of the points. It is more than
 #: `explained.CHOICE_RIDGE`, since the points were chosen to explain these very episodes.
 SCALE_RIDGE = 0.03
-
-#: By how much what is remembered of what comes late counts less at an episode's end; and what a
-#: camera saw that has moved since. What fades so was tried with 20 only.
-LATE_FADING, AT_ONCE = 20.0, 1e6
 #: Trajectories (T - 1, D), one per episode.
 Runs = list[NDArray[np.float32]]
 
@@ -125,13 +121,12 @@ def masked_mse(prediction: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
 
 
 def encode(model: SARNN, frames: Sequence[Tensor], fits: int) -> Tensor:
-    """Attention points of N frames, one tensor (N, 3, H, W) per camera; (N, P), or (N, 3 / 2 * P)
-    where `SARNN.look` also gives strengths.
+    """Attention points of N frames, one tensor (N, 3, H, W) per camera; (N, P).
 
     :param fits: frames whose activations fit into memory, see `chunks.map_chunks`.
     """
     weights = [weight for branch in model.branches for weight in branch.pos_encoder.parameters()]
-    return map_chunks(lambda *part: torch.cat(model.look(part), -1), weights, frames, fits)
+    return map_chunks(lambda *part: model.encode(part), weights, frames, fits)
 
 
 def recurrent_losses(
@@ -149,7 +144,7 @@ def recurrent_losses(
     pull each other, as in EIPL's backpropagation through time. The last frame is only a target of
     images, as there.
 
-    :param points: encoded points (B, T - 1, P), and those remembered beside them, if they are.
+    :param points: encoded points (B, T - 1, P), and after them the motion, if the model gets it.
     :param joints: (B, T - 1, D), inputs.
     :param targets: (B, T - 1, D), what the prediction at t should be.
     :param learnt: ticks that count, (B, T - 1).
@@ -238,10 +233,9 @@ def batch_losses(
     row, tick, encoded = batch.row, batch.tick, batch.encoded
     with torch.set_grad_enabled(torch.is_grad_enabled() and not batch.frozen):
         fresh = encode(model, [camera[:encoded] for camera in batch.frames], fits.points)
-    fresh = fresh[:, : model.point_dim]
-    now, remembered = batch.points.tensor_split([model.point_dim], -1)
+    now, motion = batch.points.tensor_split([model.point_dim], -1)
     now = now.index_put((row[:encoded], tick[:encoded]), fresh)
-    points = torch.cat([now, remembered], -1)
+    points = torch.cat([now, motion], -1)
     joint, point, decoded = recurrent_losses(
         model, points, batch.joints, batch.targets, batch.learnt, scale
     )
@@ -284,8 +278,8 @@ class Trainer:
             (validation or training).first_states(),
         )
         self.epoch = 0
-        #: Points of every frame when it was last encoded, (E, T - 1, P), and the remembered ones
-        #: beside them, of clean frames; None before the first epoch, and where every update
+        #: Points of every frame when it was last encoded, (E, T - 1, P), and after them
+        #: the motion, of clean frames; None before the first epoch, and where every update
         #: encodes all frames.
         self.points: Tensor | None = None
         #: What the attention that was searched for explains, and with episodes exchanged, by
@@ -307,7 +301,7 @@ class Trainer:
         """
         config = self.config
         partly = config.encoder_frames is not None or config.inner_steps > 0
-        if self.points is None and (partly or self.model.point_memory):
+        if self.points is None and (partly or self.model.motion_dim):
             self.points = self.encode_all(self.training)
         while self.epoch < config.epochs:
             start = clock()
@@ -372,8 +366,7 @@ class Trainer:
         deviation = None if self.scale is None else self.scale.deviation
         late = None
         if self.late.points:
-            columns = self._late_columns().repeat(self.points.shape[-1] // self.model.point_dim)
-            columns = pad(columns, (0, self.points.shape[-1] - len(columns)))
+            columns = pad(self._late_columns(), (0, self.model.motion_dim))
             late = columns, self.late.untold, self.late.told
         return self.batches.draw_recurrent(self.config.batch_size, self.points, deviation, late)
 
@@ -429,14 +422,12 @@ class Trainer:
                 f"{demonstrations} demonstrations are too few to search for attention (at least "
                 f"{RECIPE.min_episodes_for_search}): it is trained with the rest, which often "
                 f"finds nothing"
-                f"{', and no points are remembered' if self.config.point_memory else ''}"
             )
             return
         *searched, self.late, self.left, self.gained = search_attention(
             self.model, self.training, self.config, self.generator, say
         )
         self.searched = searched[0], searched[1]
-        self._fade()
         self.freeze_attention()
         if self.model.motion_dim:
             so = "it is given it" if self._first_places.tells_motion else "too little to be given"
@@ -450,7 +441,7 @@ class Trainer:
     def go_on(self, before: Before) -> str:
         """Before the first epoch: take the weights of a policy, and train the last epochs only.
 
-        :returns: why that cannot do, and nothing has changed; empty if it can.
+        :returns: why that cannot do, and another trainer is needed; empty if it can.
         """
         model = load_model(before.directory, before.config).to(self.device)
         data = self.training
@@ -468,13 +459,20 @@ class Trainer:
         self.searched = left_out_explained(found, wanted, starts)
         points, *when = before.config.training["late"]
         self.late = Late(tuple(points), *when)
-        self._fade()
         renormalise(model, before.normaliser, self.plan.dataset.normaliser)
-        if model.motion_dim and before.config.places is not None:
+        places = before.config.places
+        if model.motion_dim and places is not None:
             pairs = found.reshape(len(found), -1, 2)
-            motions = np.array([Expectation(before.config.places, one).z for one in pairs])
+            motions = np.array([Expectation(places, one).z for one in pairs])
             retell(model, motions[:, : model.motion_dim], data.told.motions)
         self.model.load_state_dict(model.state_dict())
+        if model.motion_dim and places is not None:
+            told = self._first_places
+            if told.tells_motion != places.tells_motion:
+                return (
+                    f"first images tell the motion of {told.told:.0%} of the demonstrations now, "
+                    f"and told that of {places.told:.0%} then"
+                )
         self.scale = self._scale_of_points()
         self.scale.unfold(self.model)
         epochs = self.config.epochs
@@ -489,24 +487,11 @@ class Trainer:
         make_hold_units(self.model.rec, held)
 
     def _scale_of_points(self) -> PointScale:
-        """Of those seen, and remembered if they are, in all frames; and of the motion."""
-        seen = self._encode_all(self.training, self.model)
-        parts = torch.split(seen, self.model.point_dim, dim=-1)
-        scale, *remembered = (self._scale(points) for points in parts)
-        if remembered:
-            scale = scale.beside(remembered[0])
+        """Of those seen in all frames, and of the motion."""
+        scale = self._scale(self._encode_all(self.training, self.model))
         if not self.model.motion_dim:
             return scale
         return scale.with_motion(self.model.motion_dim, self._first_places.tells_motion)
-
-    def _fade(self) -> None:
-        """Let what is remembered of what comes late fade, as it may have been seen elsewhere
-        before; and of a camera that moves forget it at once."""
-        lengths = self.training.lengths[self.training.demonstrations].double()
-        fading = torch.zeros_like(self.model.fading)
-        fading[list(self.late.points)] = LATE_FADING / float(lengths.mean())
-        fading[self._moving_points()] = AT_ONCE
-        self.model.fading.copy_(fading)
 
     def _moving_points(self) -> list[int]:
         """Numbers of the points of cameras that move."""
@@ -519,7 +504,7 @@ class Trainer:
         ]
 
     def _scale(self, points: Tensor) -> PointScale:
-        """What the recurrent part sees of points (E, T - 1, P), seen or remembered."""
+        """What the recurrent part sees of points (E, T - 1, P)."""
         data = self.training
         shown, wanted, states = data.scenes
         steps = data.lengths[shown] - 1
@@ -631,16 +616,16 @@ class Trainer:
         """Of the first image of each demonstration, (E, P)."""
         first = torch.nonzero(data.demonstrations)
         found = self.encode(data, torch.cat([first, torch.zeros_like(first)], 1), model)
-        points: NDArray[np.float64] = found[:, : model.point_dim].double().cpu().numpy()
+        points: NDArray[np.float64] = found.double().cpu().numpy()
         return points
 
     def expected_places(self) -> Places | None:
         """Where images let expect each point; None if the attention was trained."""
         if self.scale is None:
             return None
-        if not self.model.point_memory:
+        if not (self.model.motion_dim and self._first_places.tells_motion):
             return self._first_places
-        points = self._encode_all(self.training, self.model)[..., : self.model.point_dim]
+        points = self._encode_all(self.training, self.model)
         ticks = self.training.unpad(points.double())
         episodes: list[Array] = [one.reshape(len(one), -1, 2).astype(np.float64) for one in ticks]
         gain = usual_gain(self._first_places, episodes, self.training.told)
@@ -664,17 +649,16 @@ class Trainer:
         return any(is_cluttered(*pair, span) for pair in zip(images, cameras, strict=True))
 
     def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
-        """Points (E, T - 1, P) of every clean frame that has a next one, and, where the model
-        does, the remembered ones beside them, (E, T - 1, 2 * P); 0 elsewhere. After these the
-        motion, if the model gets it, (E, T - 1, motion_dim)."""
+        """Points (E, T - 1, P) of every clean frame that has a next one, 0 elsewhere; and after
+        them the motion, if the model gets it, (E, T - 1, motion_dim)."""
         return self.with_motion(data, self._encode_all(data, model or self.model))
 
     def with_motion(self, data: Sequences, points: Tensor) -> Tensor:
-        """Points of the first E episodes, (E, T, P), seen and remembered, and after these the
-        motion, if the model gets it."""
+        """Points of the first E episodes, (E, T, P), and after them the motion, if the model gets
+        it."""
         if not self.model.motion_dim:
             return points
-        motions = self._motions(data, points[:, 0, : self.model.point_dim])
+        motions = self._motions(data, points[:, 0])
         return torch.cat([points, motions.unsqueeze(1).expand(-1, points.shape[1], -1)], -1)
 
     def _motions(self, data: Sequences, first: Tensor) -> Tensor:
@@ -701,11 +685,7 @@ class Trainer:
         where = torch.nonzero(data.steps())
         found = self.encode(data, where, model)
         whole = data.joints.new_zeros(len(data), data.ticks - 1, found.shape[-1])
-        whole = whole.index_put(tuple(where.T), found)
-        if not model.point_memory:
-            return whole
-        remembered = model.with_remembered(*whole.tensor_split([model.point_dim], -1))
-        return remembered * data.steps().unsqueeze(-1)
+        return whole.index_put(tuple(where.T), found)
 
     @flush_subnormals()
     @torch.no_grad()
@@ -782,7 +762,6 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.searched = state["searched"]
         self.late = Late(*state["late"])
-        self._fade()
         if state["points"] is not None:
             self.points = state["points"].to(self.device)
         if state["scale"] is not None:

@@ -5,8 +5,7 @@ only; no ROS. Images are RGB uint8 (H, W, 3).
 
 For an operator `draw_marks`: a ring round what the network looks at. For who studies a policy
 `draw_overlay`: each point has its own hue, the same in every image of a policy; a filled disc is
-where the network looks now (encoder), a ring where it expects to look next (decoder), a cross
-where it remembers the point.
+where the network looks now (encoder), a ring where it expects to look next (decoder).
 """
 
 from __future__ import annotations
@@ -43,7 +42,6 @@ def draw_overlay(
     decoder: NDArray[np.float64] | None = None,
     *,
     trails: NDArray[np.float64] | None = None,
-    remembered: NDArray[np.float64] | None = None,
     min_side: int = MIN_SIDE,
 ) -> NDArray[np.uint8]:
     """A copy of the image with the points drawn on it.
@@ -53,7 +51,6 @@ def draw_overlay(
     :param encoder: (k, 2), x and y in pixels of `image`.
     :param decoder: (k, 2) likewise, or None.
     :param trails: (t, k, 2) earlier encoder points, oldest first, or None.
-    :param remembered: (k, 2) where each point was seen best so far, or None.
     :returns: RGB uint8.
     """
     canvas, factor = _enlarged(image, min_side)
@@ -75,12 +72,6 @@ def draw_overlay(
         for (x, y), color in zip(place(decoder).tolist(), colors):
             ring = (radius + 2) << _SHIFT
             cv2.circle(canvas, (x, y), ring, color, 2, cv2.LINE_AA, _SHIFT)
-    if remembered is not None:
-        arm = (radius + 3) << _SHIFT
-        for (x, y), color in zip(place(remembered).tolist(), colors):
-            for rise in (arm, -arm):
-                ends = (x - arm, y - rise), (x + arm, y + rise)
-                cv2.line(canvas, *ends, color, 2, cv2.LINE_AA, _SHIFT)
     return canvas
 
 

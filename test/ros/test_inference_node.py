@@ -139,14 +139,14 @@ def test_what_it_shows(make_policy, start_node, make_robot, graph, wait):
         CompressedImage, "/shows/sarnn/attention_overlay/compressed", qos_profile_sensor_data
     )
     parameters = {"autostart": True, "dry_run": True, "watch__image_size": False}
-    policy = make_policy(point_memory=True)
+    policy = make_policy()
     node = start_node("-r", "__ns:=/shows", policy=policy, **parameters)
     wait(
         lambda: len(markers) > 6 and overlays and images and besides and jpegs,
         lambda: node.output,
     )
 
-    assert {marker.ns for marker in markers} == {"encoder", "decoder", "remembered"}
+    assert {marker.ns for marker in markers} == {"encoder", "decoder"}
     for marker in markers:
         assert marker.type == ImageMarker.POINTS and len(marker.points) == 4
         assert marker.header.frame_id == "camera" and marker.header.stamp.sec > 0

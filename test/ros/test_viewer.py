@@ -94,9 +94,9 @@ class Scene:
         tick = Tick(number * PERIOD, reset=reset)
         headers = {name: Header(frame_id=name) for name in shapes}
         tick.observation = Observation(tick.label_ns, gray, np.zeros(1), {}, sources, headers)
-        taken = None if used is None else {name: np.array([[used, 0.5]]) for name in shapes}
+        taken = points if used is None else {name: np.array([[used, 0.5]]) for name in shapes}
         tick.prediction = Prediction(
-            np.zeros(1), points, points, expected if images else None, used_points=taken
+            np.zeros(1), points, points, taken, expected if images else None
         )
         health = self.topics["~/health"]
         seen = len(health.messages)

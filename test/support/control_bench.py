@@ -64,7 +64,7 @@ class FakePolicy:
     def step(self, observation: Any, **_: Any) -> Prediction:
         self.steps += 1
         self.meanwhile()
-        return Prediction(self.action.copy(), {}, {})
+        return Prediction(self.action.copy(), {}, {}, {})
 
 
 class Bench:

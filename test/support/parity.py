@@ -90,7 +90,7 @@ def policy_of(spec: Spec, normaliser: JointNormaliser) -> tuple[Policy, BackendI
             joint_dim=spec.joint_dim,
             rec_dim=4,
             k_dim=2,
-            point_memory=False,
+            motion_dim=0,
         ),
         places=None,
         health=None,

@@ -17,7 +17,7 @@ from sarnn_ros.policy.directory import _checksum
 
 def graph_of(*nodes: onnx.NodeProto, camera: str = "camera0", rec_dim: int = 20) -> bytes:
     """A command graph by name and shape, made of these nodes, which give `action`."""
-    shapes = {"state": 3, "h": rec_dim, "c": rec_dim}
+    shapes = {"state": 3, "h": rec_dim, "c": rec_dim, "expected": 8, "reach": 4}
     inputs = [value(f"image_{camera}", 1, 3, 24, 32), *(value(k, 1, n) for k, n in shapes.items())]
     outputs = [value("action", 1, 3), value("points", 1, 8), value("points_next", 1, 8)]
     outputs += [value("h_next", 1, rec_dim), value("c_next", 1, rec_dim)]

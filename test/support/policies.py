@@ -27,7 +27,7 @@ def network(spec: Spec, *, seed: int = 0, **settings: Any) -> SARNN:
 
 def make_linear(model: SARNN, matrix: Any, centre: float) -> None:
     """From now on it predicts centre + matrix (x - centre), of the normalised joints x that it
-    observes: gates wide open, nothing remembered, and so little of tanh that it is straight.
+    observes: gates wide open, and so little of tanh that it is straight.
 
     :param matrix: (joints, joints). Gradients must be off.
     """

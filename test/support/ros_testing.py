@@ -816,7 +816,6 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         source_size: tuple[int, int] = (64, 64),
         p99: float | None = None,
         effort: tuple[tuple[float, float] | None, ...] | None = None,
-        point_memory: bool = False,
         references: Any = None,
         change: Callable[[Any], None] = lambda model: None,
         **limits: float,
@@ -826,7 +825,7 @@ def make_policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         from quick_export import quick_graphs
 
         spec = spec or small_spec()
-        model = network(spec, seed=seed, point_memory=point_memory)
+        model = network(spec, seed=seed)
         with torch.no_grad():
             # Untrained, it jumps about with every image; a trained one moves in small steps.
             model.decoder_joint[0].weight.mul_(0.2)

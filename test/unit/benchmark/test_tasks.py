@@ -311,7 +311,7 @@ def test_in_a_film_cameras_of_different_sizes_are_one_below_the_other(tmp_path: 
         name: np.full((height, width, 3), 200, np.uint8) for name, (width, height) in sizes.items()
     }
     points = dict.fromkeys(sizes, np.full((2, 2), 0.5))
-    trial = [(images, Prediction(np.zeros(1), points, points))] * MOMENTS
+    trial = [(images, Prediction(np.zeros(1), points, points, points))] * MOMENTS
     write_film(trial, spec, 10.0, 1, tmp_path / "trial")
     picture = cv2.imread(str(tmp_path / "trial.png"))
     assert picture.shape == (480 + 640, MOMENTS * 640, 3)

@@ -84,7 +84,7 @@ class Scene:
         tick = Tick(self.number * PERIOD, state, reset=reset, interrupted=left)
         if not blind:
             tick.observation = Observation(tick.label_ns, pixels, np.array([joint]), {}, {})
-            tick.prediction = Prediction(np.zeros(1), seen, here, unlikely=unlikely)
+            tick.prediction = Prediction(np.zeros(1), seen, here, seen, unlikely=unlikely)
         commanded = state is State.COMMANDING and sent is not None
         tick.sent = None if not commanded else Command.standing(np.array([sent]))
         self.watch.see(tick)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sarnn_ros.model import ANYWHERE, UNSEEN_STRENGTH
+from sarnn_ros.model import ANYWHERE
 from sarnn_ros.policy.backends import Outputs
 from sarnn_ros.policy.directory import ANYWHERE_DEVIATION, ModelConfig, Places
-from sarnn_ros.policy.runtime import EXPECTED_STRENGTH, MIN_REACH, REACH_FACTOR, Policy, _reach
+from sarnn_ros.policy.runtime import MIN_REACH, REACH_FACTOR, Policy, _reach
 from sarnn_ros.spec import parse_spec
 from sarnn_ros.streams.observe import Observation
 
@@ -59,7 +59,7 @@ def make_policy(
         normalisation=SimpleNamespace(minimum=[-1.0] * 2, maximum=[1.0] * 2),
         model=ModelConfig(
             rec_dim=3, k_dim=2, joint_dim=2, temperature=0.1, heatmap_size=0.1,
-            im_size=((24, 32), (24, 32)), point_memory=True, motion_dim=motion_dim,
+            im_size=((24, 32), (24, 32)), motion_dim=motion_dim,
         ),
         places=Places(
             mean=((0.5,) * COUNT, (0.5,) * COUNT),
@@ -84,7 +84,6 @@ def step(policy: Policy) -> np.ndarray:
     """Which points are replaced."""
     images = {camera.name: np.zeros((24, 32, 3), np.uint8) for camera in policy.spec.cameras}
     told = policy.step(Observation(1, images, np.zeros(2), {}, {}))
-    assert told.used_points is not None
     names = [camera.name for camera in policy.spec.cameras]
     pairs = [(told.used_points[name], told.encoder_points[name]) for name in names]
     return np.concatenate([(used != seen).any(1) for used, seen in pairs])
@@ -96,19 +95,11 @@ def test_the_first_images_tell_where_points_are_expected() -> None:
     for _ in range(2):
         assert step(policy).tolist() == [False, True, False, False]
         look, real = backend.runs
-        assert (look.gate[1] == ANYWHERE).all() and (look.gate[3] == ANYWHERE).all()
-        where, reach, places, near = real.gate
+        assert (look.gate[1] == ANYWHERE).all()
+        where, reach = real.gate
         np.testing.assert_allclose(where.reshape(-1, 2), USUAL, atol=0.01)
         assert ((reach > 0.01) & (reach < 0.1)).all()
-        assert where is places
-        np.testing.assert_array_equal(reach, near)
-        parts = dict(zip(("h", "c", "strength", "remembered"), real.recurrent, strict=True))
-        unseen = UNSEEN_STRENGTH
-        np.testing.assert_allclose(
-            parts["strength"], [[unseen, EXPECTED_STRENGTH, unseen, unseen]]
-        )
-        np.testing.assert_allclose(parts["remembered"][0, 2:4], [0.5, 0.5], atol=0.01)
-        assert all(part.dtype == np.float32 for part in (*real.recurrent, *real.gate))
+        assert all(part.dtype == np.float32 for part in real.gate)
         policy.reset()
         backend.runs.clear()
 
@@ -117,38 +108,19 @@ def test_what_demonstrations_often_missed_too_is_let_through() -> None:
     policy, backend = make_policy(missed=0.2)
     backend.points[1] = (0.9, 0.1)
     assert not step(policy).any()
-    gate = backend.runs[-1].gate
-    assert gate[1][0, 1] == ANYWHERE and gate[3][0, 1] < 0.1, "but is not remembered there"
+    assert backend.runs[-1].gate[1][0, 1] == ANYWHERE
 
 
 def test_later_each_point_is_expected_where_it_was_predicted() -> None:
     policy, backend = make_policy()
     step(policy)
-    places = backend.runs[-1].gate[2:]
     backend.points = 0.9 * USUAL
     backend.points[3] += 0.2
     assert step(policy).tolist() == [False, False, False, True]
     assert len(backend.runs) == 3, "one run for a tick"
-    expected, reach, *remembered = backend.runs[-1].gate
+    expected, reach = backend.runs[-1].gate
     np.testing.assert_allclose(expected.reshape(-1, 2), 0.9 * USUAL)
     np.testing.assert_allclose(reach[0], np.maximum(REACH_FACTOR * P99, MIN_REACH), rtol=1e-6)
-    assert all(one is other for one, other in zip(remembered, places, strict=True))
-
-
-def test_what_is_moved_is_remembered_where_it_is_now() -> None:
-    policy, backend = make_policy()
-    step(policy)
-    places = backend.runs[-1].gate[2:]
-    backend.points = USUAL + (0.1, 0.0)
-    step(policy)
-    assert all(one is other for one, other in zip(backend.runs[-1].gate[2:], places, strict=True))
-    step(policy)
-    where = backend.runs[-1].gate[2].reshape(-1, 2)
-    np.testing.assert_allclose(where, backend.points, atol=0.01)
-    policy.reset()
-    backend.points = USUAL
-    step(policy)
-    np.testing.assert_allclose(backend.runs[-1].gate[2].reshape(-1, 2), USUAL, atol=0.01)
 
 
 @pytest.mark.parametrize(
@@ -157,16 +129,20 @@ def test_what_is_moved_is_remembered_where_it_is_now() -> None:
 def test_the_motion_changes_with_a_thing_that_is_moved(
     usual_gain: tuple[float, ...], follows: bool
 ) -> None:
-    """At the second tick, unless the robot itself does as much then."""
+    """At the second tick, unless the robot itself does as much then; and with a new episode."""
     policy, backend = make_policy(motion_dim=1, usual_gain=usual_gain)
     step(policy)
-    assert backend.runs[-2].gate[4] == 0
-    np.testing.assert_allclose(backend.runs[-1].gate[4], [[0.0]], atol=0.05)
+    assert backend.runs[-2].gate[2] == 0
+    np.testing.assert_allclose(backend.runs[-1].gate[2], [[0.0]], atol=0.05)
     backend.points = USUAL + (0.1, 0.0)
     step(policy)
     step(policy)
-    np.testing.assert_allclose(backend.runs[-1].gate[4], [[float(follows)]], atol=0.05)
-    assert backend.runs[-1].gate[4].dtype == np.float32
+    np.testing.assert_allclose(backend.runs[-1].gate[2], [[float(follows)]], atol=0.05)
+    assert backend.runs[-1].gate[2].dtype == np.float32
+    policy.reset()
+    backend.points = USUAL
+    step(policy)
+    np.testing.assert_allclose(backend.runs[-1].gate[2], [[0.0]], atol=0.05)
 
 
 def test_most_points_elsewhere_are_told_as_seen() -> None:
@@ -185,7 +161,6 @@ def test_what_is_not_known_limits_nothing(places: bool, source: str | None) -> N
     backend.points[0] += 0.3
     assert not step(policy).any()
     assert (backend.runs[-1].gate[1] == ANYWHERE).all()
-    assert (backend.runs[-1].gate[3] == ANYWHERE).all() is np.bool_(not places)
 
 
 def test_a_point_of_what_comes_late_may_be_anywhere_later() -> None:
@@ -194,5 +169,5 @@ def test_a_point_of_what_comes_late_may_be_anywhere_later() -> None:
     assert places is not None
     deviation = (ANYWHERE_DEVIATION, *places.deviation[1:])
     policy.config.places = places.model_copy(update={"deviation": deviation})
-    reach = _reach(policy.config, policy._open)[0]
+    reach = _reach(policy.config)[0]
     assert reach[0] == np.float32(ANYWHERE) and (reach[1:] < 1).all()

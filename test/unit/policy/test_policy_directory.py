@@ -267,7 +267,6 @@ def no_step_of(row: int) -> Callable[[dict[str, Any]], None]:
             "places is of 1 points, the model has 4",
         ),
         (put("model", "motion_dim", value=2), "model.motion_dim is 2, places tells 0"),
-        (put("model", "fading", value=[0.5]), "model.fading is of 1 points, the model has 4"),
         (put("files", value={}), "has no 'policy_command.onnx'"),
         (put("files", "../../etc/passwd", value="0" * 64), "cannot be the name"),
     ],

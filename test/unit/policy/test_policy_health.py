@@ -53,7 +53,7 @@ def moment(config: Any, tick: int, *, joints=0.0, points=0.0, image: int | None 
     black = {name: np.zeros(shape, np.uint8) for name, shape in shapes.items()}
     pixels = {name: value + np.uint8(image or 0) for name, value in black.items()}
     observation = Observation(tick * PERIOD, pixels, joints * SPAN, {}, {})
-    return observation, Prediction(np.zeros(3), seen, here, None if image is None else black)
+    return observation, Prediction(np.zeros(3), seen, here, seen, None if image is None else black)
 
 
 def test_first_images_that_are_unlike_the_demonstrations_count_until_a_reset(config):

@@ -15,7 +15,9 @@ from planted_graphs import endless, graph_of, plant
 
 import sarnn_ros.policy
 from sarnn_ros.errors import ConfigError, PolicyError
+from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy import backends, runtime
+from sarnn_ros.policy.directory import Places
 from sarnn_ros.policy.export import check_backend
 from sarnn_ros.policy.runtime import Policy, Prediction
 from sarnn_ros.streams.observe import Observation
@@ -67,6 +69,23 @@ def lively(parts) -> None:
                 weight *= 1.4 if name.startswith("rec.") else 2.0
 
 
+def places_of(model: SARNN) -> Places:
+    """All points follow two numbers, most of them roughly."""
+    count = model.point_dim // 2
+    slope = np.random.default_rng(0).normal(0, 0.1, (2, 2, count))
+    return Places(
+        mean=((0.5,) * count,) * 2,
+        slope=tuple(tuple(map(tuple, one)) for one in slope.tolist()),
+        depth=((0.0,) * count,) * 2,
+        deviation=(0.1,) * count,
+        missed=(0.05,) * count,
+        missed_at=((),) * count,
+        cost=(0.0, 5.0),
+        told=1.0,
+        usual_gain=(0.0,),
+    )
+
+
 @pytest.mark.parametrize(
     ("sizes", "model"),
     [
@@ -75,7 +94,7 @@ def lively(parts) -> None:
         ([(24, 32)], {"temperature": None}),
         ([(25, 34)], {"stride": 2}),
         ([(24, 32), (16, 40)], {}),
-        ([(24, 32), (16, 40)], {"point_memory": True}),
+        ([(24, 32), (16, 40)], {"motion_dim": 2}),
     ],
     ids=[
         "wide",
@@ -83,14 +102,15 @@ def lively(parts) -> None:
         "learnt temperature",
         "stride 2",
         "two cameras",
-        "point memory",
+        "motion",
     ],
 )
 def test_backends_agree_over_1000_ticks_with_joints_fed_back(make_parts, tmp_path, sizes, model):
     parts = make_parts(*sizes, **model)
     lively(parts)
-    directory = parts.export(tmp_path / "policy")
+    directory = parts.export(tmp_path / "policy", places=places_of(parts.model))
     onnx, eager = Policy.load(directory), Policy.load(directory, "torch")
+    assert onnx.config.model.motion_dim == model.get("motion_dim", 0)
     span = parts.normaliser.maximum - parts.normaliser.minimum
     joints, points, differences = [], [], []
     for tick in range(1000):

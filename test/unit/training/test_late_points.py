@@ -130,8 +130,6 @@ def test_whole_images_are_searched_where_the_crop_cuts_it_off(tmp_path: Path) ->
     training = load_config(out).training
     assert training["data"] == whole.fingerprint
     assert training["late"][0] == [10, 11]
-    fading = np.array(load_config(out).model.fading)
-    assert np.flatnonzero(fading).tolist() == [10, 11]
     places = load_config(out).places
     assert places is not None
     anywhere = np.array(places.deviation) >= ANYWHERE_DEVIATION

@@ -173,19 +173,18 @@ def test_few_episodes_are_cropped_on_demand_only(bags: Path) -> None:
         ({}, 34, (True, False, False, 0.3)),
         ({}, 35, (True, True, True, 0.5)),
         ({"mixup": 1.0}, 34, (True, False, False, 0.6)),
-        ({"point_memory": True}, 6, (True, True, False, 0.3)),
+        ({"motion": True}, 6, (True, True, False, 0.3)),
         ({"recipe": "eipl"}, 35, (False, False, True, 0.0)),
     ],
 )
 def test_what_the_number_of_episodes_decides(
     make_task: MakeTask, settings: dict[str, Any], episodes: int, expected: tuple[Any, ...]
 ) -> None:
-    """Of two cameras. An episode of one tick does not count, nor one for validation."""
-    sizes = ((16, 14), (16, 14))
-    dataset = make_task([3] * episodes + [1], validation=0, sizes=sizes)
+    """An episode of one tick does not count, nor one for validation."""
+    dataset = make_task([3] * episodes + [1], validation=0)
     plan = decide(dataset, make_config(settings))
     assert _decisions(plan) == expected
 
 
 def _decisions(plan: Plan) -> tuple[bool, bool, bool, float]:
-    return plan.search_attention, plan.point_memory, plan.mix_neighbours, plan.mixup
+    return plan.search_attention, plan.motion, plan.mix_neighbours, plan.mixup

@@ -34,7 +34,7 @@ FIRST, ALL = [9] * 12, [9] * 15
 
 def settings(**more: Any) -> TrainConfig:
     small = {"rec_dim": 6, "k_dim": 2, "epochs": 10, "batch_size": 8, "inner_steps": 2}
-    return make_config({"device": "cpu", "threads": 1, "point_memory": False, **small, **more})
+    return make_config({"device": "cpu", "threads": 1, "motion": False, **small, **more})
 
 
 def plan_of(dataset: Dataset, config: TrainConfig, policy: Path | None = None) -> Plan:

@@ -120,13 +120,13 @@ def test_no_more_frames_are_encoded_at_once_than_fit(
     trainer = make_trainer(decide(make_task([30, 30], validation=0.5), make_config(SMALL)))
     trainer.fits = Fits(7, 7)
     sizes: list[int] = []
-    whole = SARNN.look
+    whole = SARNN.encode
 
-    def look(self: SARNN, images: list[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    def encode(self: SARNN, images: list[torch.Tensor]) -> torch.Tensor:
         sizes.append(len(images[0]))
         return whole(self, images)
 
-    monkeypatch.setattr(SARNN, "look", look)
+    monkeypatch.setattr(SARNN, "encode", encode)
     draw_predictions(trainer)
     assert sum(sizes) == 30
     assert max(sizes) <= 7

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,13 @@ import quick_export
 import torch
 
 from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.errors import ConfigError, PolicyError
+from sarnn_ros.interop.eipl_checkpoint import export_eipl
+from sarnn_ros.model import ANYWHERE
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy import directory
-from sarnn_ros.policy.directory import MIN_TOLD
+from sarnn_ros.policy.backends import BACKENDS, load_model, make_backend
+from sarnn_ros.policy.directory import ANYWHERE_DEVIATION, MIN_TOLD, load_config
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import Observation
 from sarnn_ros.training.config import TrainConfig, make_config
@@ -35,6 +41,7 @@ from sarnn_ros.training.renormalise import retell
 from sarnn_ros.training.rounds import load_before
 from sarnn_ros.training.run import make_trainer, train
 from sarnn_ros.training.tensorboard import draw_predictions
+from sarnn_ros.training.trainer import free_run
 
 MakeTask = Callable[..., Dataset]
 TWO = ((16, 14), (12, 18))
@@ -43,8 +50,137 @@ ENOUGH = [9, 7, 9, 8, 9, 9, 6, 9]
 
 def small(**settings: Any) -> TrainConfig:
     values = {"k_dim": 2, "rec_dim": 8, "epochs": 2, "inner_steps": 3, "encoder_frames": 12,
-              "image_frames": 5, "threads": 1, "device": "cpu", "point_memory": True}  # fmt: skip
+              "image_frames": 5, "threads": 1, "device": "cpu", "motion": True}  # fmt: skip
     return make_config({**values, **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "episodes", "expected"),
+    [
+        ({}, 35, True),
+        ({}, 34, False),
+        ({"motion": True}, 6, True),
+        ({"motion": True}, 5, False),  # too few to search
+        ({"motion": False}, 99, False),
+        ({"attention": "train"}, 99, False),
+        ({"recipe": "eipl"}, 99, False),
+    ],
+)
+def test_when_the_recurrent_part_gets_the_motion(
+    make_task: MakeTask, settings: dict[str, Any], episodes: int, expected: bool
+) -> None:
+    dataset = make_task([3] * episodes, validation=0)
+    trainer = make_trainer(decide(dataset, make_config({"threads": 1, **settings})))
+    assert bool(trainer.model.motion_dim) is expected
+
+
+@pytest.mark.parametrize("recipe", ["fast", "eipl"])
+def test_points_that_are_still_trained_tell_no_motion(recipe: str) -> None:
+    with pytest.raises(ConfigError, match=r"(?m)^ *-? ?motion: true needs attention: search"):
+        make_config({"recipe": recipe, "attention": "train", "motion": True})
+
+
+def test_eipl_cannot_hold_it(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick_export.install(monkeypatch)
+    train(decide(make_task(ENOUGH), small()), tmp_path / "policy")
+    with pytest.raises(PolicyError, match="numbers that tell the motion"):
+        export_eipl(tmp_path / "policy", tmp_path / "eipl")
+
+
+@pytest.mark.parametrize("sizes", [TWO[:1], TWO])
+def test_the_policy_does_what_training_did(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: Any
+) -> None:
+    """Without places: then the gate, which training does not know, is open, and the motion is the
+    mean one."""
+    quick_export.install(monkeypatch)
+    monkeypatch.setattr(directory, "MIN_TOLD", -np.inf)
+    dataset = make_task(ENOUGH, sizes=sizes)
+    trainer = make_trainer(decide(dataset, small()))
+    trainer.search_attention()
+    train(decide(dataset, small()), tmp_path / "policy")
+    config = load_config(tmp_path / "policy").model_copy(update={"places": None})
+    model = load_model(tmp_path / "policy", config)
+    assert trainer.validation is not None
+    seen = trainer.encode_all(trainer.validation, model)
+    seen[..., -model.motion_dim :] = 0
+    hidden, _ = model.recur(seen, trainer.validation.joints[:, :-1])
+    expected = dataset.normaliser.denormalise(model.decoder_joint(hidden)[0].detach().numpy())
+    episode = dataset.episodes[dataset.validation[0]]
+    for name in BACKENDS:
+        made = make_backend(name, tmp_path / "policy", config, threads=1, device="cpu")
+        policy = Policy(config, made)
+        for _ in range(2):  # the second time after a reset
+            policy.reset()
+            for tick in range(len(episode.joints) - 1):
+                images = {name: frames[tick] for name, frames in episode.images.items()}
+                found = policy.step(Observation(1, images, episode.joints[tick], {}, {}))
+                np.testing.assert_allclose(found.action, expected[tick], atol=1e-4)
+
+
+@torch.no_grad()
+def test_what_is_deployed_is_what_was_trained(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scale of points and motion is folded into the weights; and it runs free alike."""
+    monkeypatch.setattr(directory, "MIN_TOLD", -np.inf)
+    trainer = make_trainer(decide(make_task(ENOUGH, sizes=TWO), small()))
+    trainer.search_attention()
+    with torch.enable_grad():
+        for _ in trainer.run(time.monotonic):
+            pass
+    model, data = trainer.final_model().eval(), trainer.validation
+    assert data is not None and trainer.scale is not None
+    seen = trainer.encode_all(data, model)
+    trained, _ = trainer.model.recur(trainer.scale(seen), data.joints[:, :-1])
+    folded, _ = model.recur(seen, data.joints[:, :-1])
+    torch.testing.assert_close(trained, folded, atol=1e-5, rtol=1e-4)
+    runs = free_run(model, seen, data.joints, data.targets)
+    state, own = None, data.joints[:1, 0]
+    open_ = torch.zeros(1, model.point_dim), torch.full((1, model.point_dim // 2), ANYWHERE)
+    for tick in range(int(data.lengths[0]) - 1):
+        images = data.scaled_frames(torch.tensor([0]), torch.tensor([tick]))
+        gate = (*open_, seen[:1, tick, model.point_dim :])
+        action, _, _, state = model.act(images, own, state, gate)
+        torch.testing.assert_close(action, runs[:1, tick], atol=1e-5, rtol=1e-4)
+        own = data.joints[:1, tick + 1] + action - data.targets[:1, tick]
+
+
+def test_it_goes_on_as_if_uninterrupted(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "MIN_TOLD", -np.inf)
+
+    def weights(stop_after: int | None) -> torch.Tensor:
+        plan = decide(make_task(ENOUGH, sizes=TWO), small(epochs=4))
+        trainer = make_trainer(plan)
+        trainer.search_attention()
+        for epoch in trainer.run(time.monotonic):
+            if epoch.number + 1 == stop_after:
+                state = trainer.state_dict()
+                trainer = make_trainer(plan)
+                trainer.load_state_dict(state)
+                for _ in trainer.run(time.monotonic):
+                    pass
+                break
+        return torch.cat([one.detach().flatten() for one in trainer.model.parameters()])
+
+    assert torch.equal(weights(None), weights(2))
+
+
+def test_points_of_a_camera_that_moves_may_be_anywhere(make_task: MakeTask) -> None:
+    dataset = make_task(ENOUGH, sizes=TWO)
+    cameras = (dataset.spec.cameras[0], dataset.spec.cameras[1].model_copy(update={"moves": True}))
+    moving = replace(dataset, spec=dataset.spec.model_copy(update={"cameras": cameras}))
+    for one, anywhere in ((dataset, False), (moving, True)):
+        trainer = make_trainer(decide(one, small()))
+        trainer.search_attention()
+        places = trainer.expected_places()
+        assert places is not None
+        found = [deviation >= ANYWHERE_DEVIATION for deviation in places.deviation]
+        assert found == [False, False, anywhere, anywhere]
 
 
 @pytest.mark.parametrize("validation", [0, 0.2])
@@ -101,7 +237,7 @@ def test_the_robot_gets_what_training_would_have_given(
     images = {name: frames[0] for name, frames in episode.images.items()}
     for _ in range(2):  # it stays
         policy.step(Observation(1, images, episode.joints[0], {}, {}))
-        np.testing.assert_allclose(gates[-1][4][0], wanted, atol=1e-3)
+        np.testing.assert_allclose(gates[-1][2][0], wanted, atol=1e-3)
 
 
 def test_a_training_that_goes_on_is_told_the_same(
@@ -119,11 +255,33 @@ def test_a_training_that_goes_on_is_told_the_same(
         motions, starts = trainer.training.told
         trainer.training.told = Told(sign * motions, starts)
         assert trainer.go_on(before) == ""
-        first = 2 * trainer.model.point_dim
+        first = trainer.model.point_dim
         weight = trainer.final_model().rec.weight_ih.detach()
         weights.append(weight[:, first : first + trainer.model.motion_dim])
     assert weights[0].abs().max() > 0.01
     torch.testing.assert_close(weights[1], -weights[0], atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_training_goes_on_only_if_as_much_is_told(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """Weights that rely on the motion are of no use without it, nor those that never got it."""
+    quick_export.install(monkeypatch)
+    limits = {True: -np.inf, False: 1.1}
+    monkeypatch.setattr(directory, "MIN_TOLD", limits[told])
+    plan = decide(make_task(ENOUGH, sizes=TWO), small())
+    train(plan, tmp_path / "policy")
+    before = load_before(tmp_path / "policy")
+    assert make_trainer(plan).go_on(before) == ""
+    # What was told then is in the policy; what is told now changes.
+    trainer = make_trainer(plan)
+    places = before.config.places
+    assert places is not None
+    monkeypatch.setattr(type(places), "tells_motion", property(lambda one: one is places))
+    if not told:
+        monkeypatch.setattr(type(places), "tells_motion", property(lambda one: one is not places))
+    assert trainer.go_on(before).startswith("first images tell the motion of ")
 
 
 def scenes(count: int) -> tuple[torch.Tensor, Told]:
@@ -189,10 +347,10 @@ def test_a_network_is_told_the_same_by_other_numbers(now: int) -> None:
     """Of more demonstrations the components are others. A few old estimates are wrong."""
     torch.manual_seed(0)
     sizes = ((24, 32), (24, 32))
-    model = SARNN(8, 2, 3, im_size=sizes, point_memory=True, motion_dim=3)
+    model = SARNN(8, 2, 3, im_size=sizes, motion_dim=3)
     new = torch.randn(40, now)
     old = 0.3 + new @ torch.randn(now, 3)
-    points, joints = torch.rand(40, 5, 16), torch.rand(40, 5, 3)
+    points, joints = torch.rand(40, 5, 8), torch.rand(40, 5, 3)
 
     def run(motions: torch.Tensor) -> torch.Tensor:
         told = motions.unsqueeze(1).expand(-1, 5, -1)

@@ -98,7 +98,7 @@ def test_unknown_recipe_is_refused(recipe: object, shown: str) -> None:
 def test_true_is_no_number(key: str) -> None:
     with pytest.raises(ConfigError, match=rf"{key}: (.|\n)*found True"):
         make_config({key: True})
-    assert make_config({"point_memory": True}).point_memory
+    assert make_config({"motion": True}).motion
 
 
 @pytest.mark.parametrize("text", ["- a\n- b\n", "{", "just words"])

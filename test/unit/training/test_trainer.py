@@ -114,7 +114,7 @@ def test_no_chunk_is_larger_than_what_fits(
     """In an update: a chunk's activations are what takes the memory."""
     trainer = make_trainer(decide(make_task(), small()))
     trainer.fits = Fits(5, 3)
-    sizes: dict[str, list[int]] = {"look": [], "predict_image": []}
+    sizes: dict[str, list[int]] = {"encode": [], "predict_image": []}
 
     def watch(name: str) -> None:
         method = getattr(SARNN, name)

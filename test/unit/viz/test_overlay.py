@@ -47,14 +47,6 @@ def test_a_trail_leads_to_the_point():
     assert changed[12:200].all() and not changed[:8].any()
 
 
-def test_a_cross_is_where_a_point_is_remembered():
-    points = np.array([[50.0, 60.0], [200.0, 100.0]])
-    drawn = draw_overlay(grey(256, 256), points[:1], remembered=points[1:])
-    assert tuple(drawn[100, 200]) == point_colors(1)[0]
-    assert tuple(drawn[105, 205]) == tuple(drawn[95, 205]) == point_colors(1)[0]
-    assert tuple(drawn[100, 208]) == (128, 128, 128)
-
-
 def tracks(*last: tuple[float, float], ticks: int = SAME_TICKS) -> np.ndarray:
     """Points that have been where they are."""
     return np.tile(np.array(last, float), (ticks, 1, 1))
