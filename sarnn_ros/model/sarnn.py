@@ -170,13 +170,10 @@ class SARNN(VisionBranch):
     ) -> tuple[Tensor, Tensor, Tensor, State]:
         """`forward` without the predicted image, which nothing else depends on."""
         points = enc_pts = self.encode(xi)
-        parts = [points, xv]
+        motion: Sequence[Tensor] = [xv.new_zeros(len(xv), self.motion_dim)]
         if gate is not None:
-            parts[0] = through(enc_pts, *gate[:2])
-        if self.motion_dim:
-            none = xv.new_zeros(len(xv), self.motion_dim)
-            parts.insert(1, none if gate is None else gate[2])
-        state = self.rec(torch.cat(parts, dim=-1), state)
+            points, motion = through(enc_pts, *gate[:2]), gate[2:]
+        state = self.rec(torch.cat([points, *motion, xv], dim=-1), state)
         hidden = state[0]
         return self.decoder_joint(hidden), enc_pts, self.decoder_point(hidden), state
 
