@@ -66,21 +66,16 @@ class PointScale(NamedTuple):
         matrix = torch.cat([telling, others], 1) / unit.unsqueeze(1)
         return cls(points.mean(0), deviation, matrix.T.to(points), groups[0].shape[1])
 
-    def beside(self, other: PointScale) -> PointScale:
-        """The scale of these points and, after them, the other's."""
-        parts = zip(self[:2], other[:2], strict=True)
-        mean, deviation = (torch.cat(both) for both in parts)
-        mine, theirs = len(self.mean), len(other.mean)
-        rows = pad(self.matrix, (0, theirs)), pad(other.matrix, (mine, 0))
-        return PointScale(mean, deviation, torch.cat(rows), self.telling)
-
     def with_motion(self, count: int, told: bool) -> PointScale:
         """The scale of these points and, after them, of the motion, `count` numbers with a
         deviation of 1. Where these are told, points matter less, and are smaller."""
         one = torch.ones(count).to(self.mean)
-        motion = PointScale(torch.zeros_like(one), MOTION_NOISE * one, torch.diag(one), 0)
         share = SHARE_BESIDE_MOTION if told else 1.0
-        return self._replace(matrix=share * self.matrix).beside(motion)
+        rows = pad(share * self.matrix, (0, count)), pad(torch.diag(one), (len(self.mean), 0))
+        deviation = torch.cat([self.deviation, MOTION_NOISE * one])
+        return PointScale(
+            torch.cat([self.mean, 0 * one]), deviation, torch.cat(rows), self.telling
+        )
 
     def to(self, device: torch.device) -> PointScale:
         mean, deviation, matrix = (part.to(device) for part in self[:3])
