@@ -41,10 +41,8 @@ from sarnn_ros.training.trainer import Trainer, free_run
 MOMENTS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9)
 
 
-def train_recurrent(trainer: Trainer, attention: SARNN) -> SARNN:
-    """The recurrent part of the trainer's recipe, on this attention."""
-    known = {k: v for k, v in attention.state_dict().items() if "pos_encoder" in k}
-    trainer.model.load_state_dict({**trainer.model.state_dict(), **known})
+def train_recurrent(trainer: Trainer) -> SARNN:
+    """The recurrent part of the trainer's recipe, on its attention."""
     trainer.freeze_attention()
     for epoch in trainer.run(time.monotonic):
         if (epoch.number + 1) % 50 == 0:
@@ -101,9 +99,13 @@ def main() -> None:
     new = load_dataset([folder / "new"], dataset.spec, cache=default_cache())
     new = dataclasses.replace(new, normaliser=dataset.normaliser)
     given = {"image_loss": 0.0, "threads": 1, "seed": options.seed, **parse_settings(options.set)}
+    if not options.set:
+        given["motion"] = model.motion_dim > 0
     trainer = make_trainer(decide(dataset, make_config(given)))
+    known = {name: value for name, value in model.state_dict().items() if "pos_encoder" in name}
+    trainer.model.load_state_dict({**trainer.model.state_dict(), **known})
     if options.set:
-        model = train_recurrent(trainer, model)
+        model = train_recurrent(trainer)
     print(f"{len(new.episodes)} new episodes: median and root mean square, rad or m")
     print(table(errors(trainer, model, new), dataset.spec.joint_labels))
 

@@ -246,7 +246,11 @@ def export_eipl(policy: Path, out: Path) -> list[Path]:
         problems.append(f"different ranges of images and joints ({spec.image_range} and "
                         f"{spec.joint_range})")  # fmt: skip
     if problems:
-        raise PolicyError(f"EIPL's SARNN cannot have {', '.join(problems)}", where=policy)
+        raise PolicyError(
+            f"EIPL's SARNN cannot have {', '.join(problems)}",
+            where=policy,
+            remedy="train with --set stride=1 motion=false, and one camera",
+        )
     state = load_model(policy, config).state_dict()
     low, high = spec.image_range
     args = {

@@ -65,7 +65,6 @@ class Expectation:
     def __init__(self, places: Places, points: Vector) -> None:
         self._fit = _Fit(places)
         self._usual = places.cost
-        self._tells_motion = places.tells_motion
         count = len(points)
         random = np.random.default_rng(0)
         weight: Vector = np.zeros((1 + STARTS, count))
@@ -81,11 +80,6 @@ class Expectation:
         median, high = self._usual
         deviation = max((high - median) / P95_DEVIATIONS, MIN_COST_DEVIATION)
         return (self.cost - median) / (MAX_COST_DEVIATIONS * deviation)
-
-    def motion(self, count: int) -> Vector:
-        """The first `count` of `z`, which are of the motion; 0, the mean one, if first images do
-        not tell it."""
-        return self.z[:count] * self._tells_motion
 
     def follow(self, points: Vector, usual_gain: float) -> bool:
         """Whether things have been moved: another fit, begun with the points that are not where

@@ -249,7 +249,7 @@ class Policy:
     def _motion(self, expectation: Expectation) -> tuple[Array, ...]:
         """What the points let expect of it, (1, motion_dim), for a network that gets it."""
         count = self.config.model.motion_dim
-        return (expectation.motion(count)[None].astype(np.float32),) if count else ()
+        return (expectation.z[:count][None].astype(np.float32),) if count else ()
 
     def _prediction(self, outputs: Outputs, want_image: bool) -> Prediction:
         names = [camera.name for camera in self.spec.cameras]

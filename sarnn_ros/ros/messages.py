@@ -31,7 +31,7 @@ COMMAND_TYPES: dict[str, Any] = {
     "float64": Float64,
 }
 
-#: Colours (RGB, 0 to 1) of the attention points, by the marker's namespace: where they are now,
+#: Colours (RGB, 0 to 1) of the attention points, by the marker's namespace: where they are now
 #: and where they will be next.
 POINT_COLORS = {
     "encoder": (1.0, 0.25, 0.2),

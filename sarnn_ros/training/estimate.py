@@ -56,7 +56,7 @@ def describe(plan: Plan) -> str:
         "in all": f"{left} epochs, about {total / 60:.1f} min",
     }
     if said:
-        lines["attention"] = f"{said[-1]}; {search_seconds:.0f} s"
+        lines["attention"] = f"{'; '.join(said)}; {search_seconds:.0f} s"
     return "\n".join(f"{name:<13}{text}" for name, text in lines.items())
 
 

@@ -181,9 +181,8 @@ def prepare(
     if not why_anew:
         dataset = rounds.as_before(dataset, before, validation, config.seed)
     plan = replace(decide(dataset, config), whole=whole)
-    if not why_anew and plan.motion != bool(before.config.model.motion_dim):
-        gets = "gets" if plan.motion else "does not get"
-        why_anew = f"of so many demonstrations, the recurrent part {gets} the motion"
+    if not why_anew and before.config.model.motion_dim and not plan.motion:
+        why_anew = "the policy gets the motion, which this training does not tell it"
     return replace(plan, before=None if why_anew else before, why_anew=why_anew)
 
 

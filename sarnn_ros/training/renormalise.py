@@ -5,6 +5,7 @@ tell the motion."""
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -43,9 +44,9 @@ MISS_SCALE, ROUNDS = 0.3, 10
 
 @torch.no_grad()
 def retell(model: SARNN, old: NDArray[np.float64], new: Tensor) -> None:
-    """Change the weights, and `motion_dim`, so that `new` numbers tell what the `old` ones
-    told: a linear function of them, as both are of the motions. Old ones are estimates, of
-    which a few are far off: weighted least squares with Cauchy's weights.
+    """Change the weights, and `motion_dim`, so that `new` numbers tell what the `old` ones told,
+    if there were any: a linear function of them, as both are of the motions. Old ones are
+    estimates, of which a few are far off: weighted least squares with Cauchy's weights.
 
     :param old: of E episodes, (E, motion_dim).
     :param new: of the same, (E, C).
@@ -64,3 +65,14 @@ def retell(model: SARNN, old: NDArray[np.float64], new: Tensor) -> None:
     rec.bias_ih.add_(motion @ told[0])
     rec.weight_ih = nn.Parameter(torch.cat([before, motion @ told[1:].T, after], 1))
     model.motion_dim = new.shape[1]
+
+
+@torch.no_grad()
+def without_motion(model: SARNN) -> SARNN:
+    """The network that has no input for the motion, and does what this one does without any."""
+    plain = copy.deepcopy(model)
+    sizes = [model.point_dim, model.motion_dim, model.joint_dim]
+    points, _, joints = torch.split(model.rec.weight_ih, sizes, 1)
+    plain.rec.weight_ih = nn.Parameter(torch.cat([points, joints], 1))
+    plain.motion_dim = 0
+    return plain

@@ -4,7 +4,8 @@
 
 Its attention stays, and of the epochs only the last ones are trained. That takes a quarter of the
 time. Where that cannot do, all is trained anew, and it is said why: the episodes differ in places
-that the crop cuts off, or the attention does not explain the new demonstrations. Without torch.
+that the crop cuts off, the attention does not explain the new demonstrations, or whether first
+images tell the motion has changed. Without torch.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ from sarnn_ros.training.explained import TRAJECTORY_SAMPLES, explained_variance,
 from sarnn_ros.training.hold_units import FORGET_BIAS
 from sarnn_ros.training.machine import set_up
 from sarnn_ros.training.recipe import RECIPE, Plan
+from sarnn_ros.training.renormalise import without_motion
 from sarnn_ros.training.sequences import Sequences, make_sequences
 from sarnn_ros.training.trainer import Diverged, Epoch, Trainer
 from sarnn_ros.viz.curves import plot_curves
@@ -345,7 +346,7 @@ def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn) -> None
             extras["train.yaml"].write_text(yaml.safe_dump(config.model_dump(), sort_keys=False))
             export_policy(
                 out,
-                model,
+                model if trainer.gets_motion else without_motion(model),
                 spec=dataset.spec,
                 normaliser=dataset.normaliser,
                 envelope=envelope_from_dataset(dataset),

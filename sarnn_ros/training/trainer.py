@@ -430,7 +430,7 @@ class Trainer:
         self.searched = searched[0], searched[1]
         self.freeze_attention()
         if self.model.motion_dim:
-            so = "it is given it" if self._first_places.tells_motion else "too little to be given"
+            so = "it is given it" if self.gets_motion else "too little to be given"
             say(
                 "all points of first images together tell the motion of "
                 f"{self._first_places.told:.0%} of the demonstrations, by a fit to the others; "
@@ -460,19 +460,18 @@ class Trainer:
         points, *when = before.config.training["late"]
         self.late = Late(tuple(points), *when)
         renormalise(model, before.normaliser, self.plan.dataset.normaliser)
-        places = before.config.places
-        if model.motion_dim and places is not None:
+        places, got_motion = before.config.places, model.motion_dim > 0
+        if self.model.motion_dim and places is not None:
             pairs = found.reshape(len(found), -1, 2)
             motions = np.array([Expectation(places, one).z for one in pairs])
             retell(model, motions[:, : model.motion_dim], data.told.motions)
         self.model.load_state_dict(model.state_dict())
-        if model.motion_dim and places is not None:
-            told = self._first_places
-            if told.tells_motion != places.tells_motion:
-                return (
-                    f"first images tell the motion of {told.told:.0%} of the demonstrations now, "
-                    f"and told that of {places.told:.0%} then"
-                )
+        if self.gets_motion != got_motion:
+            so = "which it did not before" if self.gets_motion else "too little for it now"
+            return (
+                "all points of first images together tell the recurrent part the motion of "
+                f"{self._first_places.told:.0%} of the demonstrations, {so}"
+            )
         self.scale = self._scale_of_points()
         self.scale.unfold(self.model)
         epochs = self.config.epochs
@@ -491,7 +490,7 @@ class Trainer:
         scale = self._scale(self._encode_all(self.training, self.model))
         if not self.model.motion_dim:
             return scale
-        return scale.with_motion(self.model.motion_dim, self._first_places.tells_motion)
+        return scale.with_motion(self.model.motion_dim, self.gets_motion)
 
     def _moving_points(self) -> list[int]:
         """Numbers of the points of cameras that move."""
@@ -623,7 +622,7 @@ class Trainer:
         """Where images let expect each point; None if the attention was trained."""
         if self.scale is None:
             return None
-        if not (self.model.motion_dim and self._first_places.tells_motion):
+        if not self.gets_motion:
             return self._first_places
         points = self._encode_all(self.training, self.model)
         ticks = self.training.unpad(points.double())
@@ -640,6 +639,11 @@ class Trainer:
         cells = float(feature_size(model.im_size[1], model.stride))
         near = NEAR_IN_CLUTTER if self._things_lie_about() else NEAR_MOTION
         return fit_places(points.reshape(len(points), -1, 2), data.told, cells, anywhere, near)
+
+    @property
+    def gets_motion(self) -> bool:
+        """Whether the recurrent part does, once the attention is frozen, and not only zeros."""
+        return self.model.motion_dim > 0 and self._first_places.tells_motion
 
     def _things_lie_about(self) -> bool:
         first = torch.nonzero(self.training.demonstrations)[:, 0]
@@ -670,12 +674,12 @@ class Trainer:
         """
         count, places = self.model.motion_dim, self._first_places
         found = first.new_zeros(len(first), count)
-        if not places.tells_motion:
+        if not self.gets_motion:
             return found
         known = data.demonstrations[: len(first)] & (data is self.training)
         for row in torch.nonzero(~known)[:, 0].tolist():
             points = first[row].double().cpu().numpy().reshape(-1, 2)
-            found[row] = torch.from_numpy(Expectation(places, points).motion(count)).to(found)
+            found[row] = torch.from_numpy(Expectation(places, points).z[:count]).to(found)
         if data is self.training:
             found[known] = data.told.motions[: int(known.sum())]
         return found

@@ -30,7 +30,7 @@ Graphs = tuple[bytes, bytes]
 _made: dict[tuple[object, ...], Graphs] = {}
 
 
-def quick_graphs(model: SARNN, cameras: Sequence[str], *sizes: Mapping[str, int]) -> Graphs:
+def quick_graphs(model: SARNN, cameras: Sequence[str], gate: Mapping[str, int]) -> Graphs:
     """What `export_graphs` gives, in milliseconds from the second time on."""
     shape = (export.describe_model(model), repr(model), *cameras)
     if shape not in _made:
@@ -40,7 +40,7 @@ def quick_graphs(model: SARNN, cameras: Sequence[str], *sizes: Mapping[str, int]
             for parameter in generic.parameters():
                 # Not as initialised: equal biases become one, and those of zero are left out.
                 parameter.uniform_(0.1, 0.2, generator=random)
-        _made[shape] = export_graphs(generic, cameras, *sizes)
+        _made[shape] = export_graphs(generic, cameras, gate)
     weights = {f"model.{name}": value for name, value in deploy(model).state_dict().items()}
     command, full = (_filled(graph, weights) for graph in _made[shape])
     return command, full

@@ -168,16 +168,6 @@ def test_near_things_are_larger_and_move_further(seed: int) -> None:
     assert np.linalg.norm(found.where - truth, axis=1).max() < DEVIATION / 2
 
 
-@pytest.mark.parametrize(("told", "motion"), [(0.95, 1.0), (0.3, 0.0)])
-def test_a_motion_that_first_images_do_not_tell_is_the_mean_one(
-    told: float, motion: float
-) -> None:
-    slope = np.random.default_rng(0).normal(0, 0.12, (COUNT, 2, DIMENSIONS))
-    places = make_places(slope).model_copy(update={"told": told})
-    found = Expectation(places, 0.5 + slope @ np.ones(DIMENSIONS))
-    np.testing.assert_allclose(found.motion(2), [motion, motion], atol=0.1)
-
-
 @pytest.mark.parametrize(
     ("change", "problem"),
     [

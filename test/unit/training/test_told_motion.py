@@ -25,6 +25,7 @@ from sarnn_ros.policy.backends import BACKENDS, load_model, make_backend
 from sarnn_ros.policy.directory import ANYWHERE_DEVIATION, MIN_TOLD, load_config
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import Observation
+from sarnn_ros.training.checkpoint import describe_data, differences
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.expected_places import (
     FOLDS,
@@ -36,8 +37,8 @@ from sarnn_ros.training.expected_places import (
     usual_gain,
 )
 from sarnn_ros.training.points import SHARE_BESIDE_MOTION, PointScale
-from sarnn_ros.training.recipe import decide
-from sarnn_ros.training.renormalise import retell
+from sarnn_ros.training.recipe import decide, prepare
+from sarnn_ros.training.renormalise import retell, without_motion
 from sarnn_ros.training.rounds import load_before
 from sarnn_ros.training.run import make_trainer, train
 from sarnn_ros.training.tensorboard import draw_predictions
@@ -84,8 +85,9 @@ def test_eipl_cannot_hold_it(
     make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick_export.install(monkeypatch)
+    monkeypatch.setattr(directory, "MIN_TOLD", -np.inf)
     train(decide(make_task(ENOUGH), small()), tmp_path / "policy")
-    with pytest.raises(PolicyError, match="numbers that tell the motion"):
+    with pytest.raises(PolicyError, match=r"numbers that tell the motion(.|\n)*motion=false"):
         export_eipl(tmp_path / "policy", tmp_path / "eipl")
 
 
@@ -222,6 +224,7 @@ def test_the_robot_gets_what_training_would_have_given(
 
     train(decide(dataset, small()), tmp_path / "policy")
     policy = Policy.load(tmp_path / "policy")
+    assert policy.config.model.motion_dim == (count if is_told else 0), "of what is not told none"
     assert trainer.validation is not None
     wanted = trainer.encode_all(trainer.validation)[0, 0, -count:]
     assert bool(wanted.any()) is is_told
@@ -237,7 +240,8 @@ def test_the_robot_gets_what_training_would_have_given(
     images = {name: frames[0] for name, frames in episode.images.items()}
     for _ in range(2):  # it stays
         policy.step(Observation(1, images, episode.joints[0], {}, {}))
-        np.testing.assert_allclose(gates[-1][2][0], wanted, atol=1e-3)
+        assert len(gates[-1]) == (3 if is_told else 2)
+        np.testing.assert_allclose(np.ravel(gates[-1][2:]), wanted[wanted != 0], atol=1e-3)
 
 
 def test_a_training_that_goes_on_is_told_the_same(
@@ -262,26 +266,54 @@ def test_a_training_that_goes_on_is_told_the_same(
     torch.testing.assert_close(weights[1], -weights[0], atol=1e-4, rtol=1e-3)
 
 
-@pytest.mark.parametrize("told", [True, False])
-def test_a_training_goes_on_only_if_as_much_is_told(
-    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+@pytest.mark.parametrize("then", [True, False])
+def test_a_training_goes_on_only_if_the_motion_is_told_as_it_was(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: bool
 ) -> None:
     """Weights that rely on the motion are of no use without it, nor those that never got it."""
     quick_export.install(monkeypatch)
     limits = {True: -np.inf, False: 1.1}
-    monkeypatch.setattr(directory, "MIN_TOLD", limits[told])
-    plan = decide(make_task(ENOUGH, sizes=TWO), small())
+    monkeypatch.setattr(directory, "MIN_TOLD", limits[then])
+    dataset = make_task(ENOUGH, sizes=TWO)
+    plan = decide(dataset, small())
     train(plan, tmp_path / "policy")
     before = load_before(tmp_path / "policy")
-    assert make_trainer(plan).go_on(before) == ""
-    # What was told then is in the policy; what is told now changes.
     trainer = make_trainer(plan)
-    places = before.config.places
-    assert places is not None
-    monkeypatch.setattr(type(places), "tells_motion", property(lambda one: one is places))
-    if not told:
-        monkeypatch.setattr(type(places), "tells_motion", property(lambda one: one is not places))
-    assert trainer.go_on(before).startswith("first images tell the motion of ")
+    assert trainer.go_on(before) == ""
+    if not then:  # without the motion it does what it did
+        model = without_motion(trainer.final_model())
+        old = load_model(tmp_path / "policy", before.config)
+        for found, wanted in zip(model.parameters(), old.parameters(), strict=True):
+            torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-3)
+    monkeypatch.setattr(directory, "MIN_TOLD", limits[not then])
+    why = make_trainer(plan).go_on(before)
+    assert why.startswith("all points of first images together tell the recurrent part the motion")
+    assert why.endswith("too little for it now" if then else "which it did not before")
+
+
+@pytest.mark.parametrize("motion", [False, None])
+def test_a_training_without_the_motion_does_not_go_on_from_a_policy_with_it(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, motion: bool | None
+) -> None:
+    quick_export.install(monkeypatch)
+    monkeypatch.setattr(directory, "MIN_TOLD", -np.inf)
+    dataset = make_task(ENOUGH)
+    train(decide(dataset, small()), tmp_path / "policy")
+    before = load_before(tmp_path / "policy")
+    plan = prepare(
+        [], dataset.spec, small(motion=motion), crop=False, before=before, validation=0.2,
+        load=lambda *_, spec=None, **__: dataset,
+    )  # fmt: skip
+    assert plan.before is None
+    assert plan.why_anew == "the policy gets the motion, which this training does not tell it"
+
+
+def test_a_checkpoint_of_before_there_was_the_setting_is_refused(make_task: MakeTask) -> None:
+    config, dataset = small(), make_task(ENOUGH)
+    before = config.model_dump(mode="json")
+    del before["motion"]
+    found = differences(before, describe_data(dataset), config, dataset)
+    assert found == ["motion: 'unknown' then, True now"]
 
 
 def scenes(count: int) -> tuple[torch.Tensor, Told]:
