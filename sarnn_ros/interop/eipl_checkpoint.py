@@ -249,7 +249,7 @@ def export_eipl(policy: Path, out: Path) -> list[Path]:
         raise PolicyError(
             f"EIPL's SARNN cannot have {', '.join(problems)}",
             where=policy,
-            remedy="train with --set stride=1 motion=false, and one camera",
+            remedy="train with one camera, --set stride=1 and --set motion=false",
         )
     state = load_model(policy, config).state_dict()
     low, high = spec.image_range

@@ -210,8 +210,6 @@ class Health(_Part):
 
 #: `Places.deviation` of a point of which first images tell nothing.
 ANYWHERE_DEVIATION = 1.0
-#: The motion is told if first images tell it in this share of the demonstrations.
-MIN_TOLD = 0.6
 
 
 class Places(_Part):
@@ -257,10 +255,6 @@ class Places(_Part):
         if len(self.depth) != len(self.slope):
             raise ValueError(f"depth for {len(self.depth)} z, slope for {len(self.slope)}")
         return self
-
-    @property
-    def tells_motion(self) -> bool:
-        return self.told >= MIN_TOLD
 
     def _rows(self) -> list[Vector]:
         pairs = (self.mean, *self.slope)

@@ -55,6 +55,8 @@ NEAR_MOTION = 0.15
 #: And where other things lie about, which points are on at times: Meta-World's pick-place, off by
 #: 0.2, succeeds in 47 and 47 of 50 with the motion, in 49 and 33 without.
 NEAR_IN_CLUTTER = 0.5
+#: The recurrent part gets motions of which so many, as a share, are told.
+MIN_TOLD = 0.6
 #: Usual gains: of so many ticks at most, which share of the demonstrations has less, and how far
 #: each reaches, as a share of the longest demonstration.
 MAX_GAIN_TICKS, GAIN_QUANTILE, GAIN_WINDOW = 50, 0.98, 0.06

@@ -6,6 +6,7 @@ tell the motion."""
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -58,21 +59,23 @@ def retell(model: SARNN, old: NDArray[np.float64], new: Tensor) -> None:
         slope = np.linalg.lstsq(root * inputs, root * old, rcond=None)[0]
         off = np.linalg.norm(old - inputs @ slope, axis=1)
         weight = 1 / (1 + (off / MISS_SCALE) ** 2)
-    rec = model.rec
-    sizes = [model.point_dim, model.motion_dim, model.joint_dim]
-    before, motion, after = torch.split(rec.weight_ih, sizes, 1)
+    rec, (points, motion, joints) = model.rec, _weights(model)
     told = torch.from_numpy(slope).to(motion)
     rec.bias_ih.add_(motion @ told[0])
-    rec.weight_ih = nn.Parameter(torch.cat([before, motion @ told[1:].T, after], 1))
+    rec.weight_ih = nn.Parameter(torch.cat([points, motion @ told[1:].T, joints], 1))
     model.motion_dim = new.shape[1]
 
 
 @torch.no_grad()
 def without_motion(model: SARNN) -> SARNN:
     """The network that has no input for the motion, and does what this one does without any."""
-    plain = copy.deepcopy(model)
-    sizes = [model.point_dim, model.motion_dim, model.joint_dim]
-    points, _, joints = torch.split(model.rec.weight_ih, sizes, 1)
+    plain, (points, _, joints) = copy.deepcopy(model), _weights(model)
     plain.rec.weight_ih = nn.Parameter(torch.cat([points, joints], 1))
     plain.motion_dim = 0
     return plain
+
+
+def _weights(model: SARNN) -> Sequence[Tensor]:
+    """Of what enters the recurrent part: of the points, the motion and the joints."""
+    sizes = [model.point_dim, model.motion_dim, model.joint_dim]
+    return torch.split(model.rec.weight_ih, sizes, 1)

@@ -44,7 +44,13 @@ from sarnn_ros.policy.expectation import Expectation
 from sarnn_ros.training.attention_search import early_ticks, is_cluttered, search_attention
 from sarnn_ros.training.batches import Batch, Batches, RecurrentBatch
 from sarnn_ros.training.chunks import made_ahead, map_chunks, sum_chunks
-from sarnn_ros.training.expected_places import NEAR_IN_CLUTTER, NEAR_MOTION, fit_places, usual_gain
+from sarnn_ros.training.expected_places import (
+    MIN_TOLD,
+    NEAR_IN_CLUTTER,
+    NEAR_MOTION,
+    fit_places,
+    usual_gain,
+)
 from sarnn_ros.training.explained import (
     Array,
     Starts,
@@ -643,7 +649,7 @@ class Trainer:
     @property
     def gets_motion(self) -> bool:
         """Whether the recurrent part does, once the attention is frozen, and not only zeros."""
-        return self.model.motion_dim > 0 and self._first_places.tells_motion
+        return self.model.motion_dim > 0 and self._first_places.told >= MIN_TOLD
 
     def _things_lie_about(self) -> bool:
         first = torch.nonzero(self.training.demonstrations)[:, 0]

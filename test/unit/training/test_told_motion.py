@@ -20,15 +20,16 @@ from sarnn_ros.errors import ConfigError, PolicyError
 from sarnn_ros.interop.eipl_checkpoint import export_eipl
 from sarnn_ros.model import ANYWHERE
 from sarnn_ros.model.sarnn import SARNN
-from sarnn_ros.policy import directory
 from sarnn_ros.policy.backends import BACKENDS, load_model, make_backend
-from sarnn_ros.policy.directory import ANYWHERE_DEVIATION, MIN_TOLD, load_config
+from sarnn_ros.policy.directory import ANYWHERE_DEVIATION, load_config
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import Observation
+from sarnn_ros.training import trainer as trainer_module
 from sarnn_ros.training.checkpoint import describe_data, differences
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.expected_places import (
     FOLDS,
+    MIN_TOLD,
     NEAR_IN_CLUTTER,
     Told,
     expected_places,
@@ -85,7 +86,7 @@ def test_eipl_cannot_hold_it(
     make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick_export.install(monkeypatch)
-    monkeypatch.setattr(directory, "MIN_TOLD", -np.inf)
+    monkeypatch.setattr(trainer_module, "MIN_TOLD", -np.inf)
     train(decide(make_task(ENOUGH), small()), tmp_path / "policy")
     with pytest.raises(PolicyError, match=r"numbers that tell the motion(.|\n)*motion=false"):
         export_eipl(tmp_path / "policy", tmp_path / "eipl")
@@ -98,7 +99,7 @@ def test_the_policy_does_what_training_did(
     """Without places: then the gate, which training does not know, is open, and the motion is the
     mean one."""
     quick_export.install(monkeypatch)
-    monkeypatch.setattr(directory, "MIN_TOLD", -np.inf)
+    monkeypatch.setattr(trainer_module, "MIN_TOLD", -np.inf)
     dataset = make_task(ENOUGH, sizes=sizes)
     trainer = make_trainer(decide(dataset, small()))
     trainer.search_attention()
@@ -127,7 +128,7 @@ def test_what_is_deployed_is_what_was_trained(
     make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scale of points and motion is folded into the weights; and it runs free alike."""
-    monkeypatch.setattr(directory, "MIN_TOLD", -np.inf)
+    monkeypatch.setattr(trainer_module, "MIN_TOLD", -np.inf)
     trainer = make_trainer(decide(make_task(ENOUGH, sizes=TWO), small()))
     trainer.search_attention()
     with torch.enable_grad():
@@ -153,7 +154,7 @@ def test_what_is_deployed_is_what_was_trained(
 def test_it_goes_on_as_if_uninterrupted(
     make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory, "MIN_TOLD", -np.inf)
+    monkeypatch.setattr(trainer_module, "MIN_TOLD", -np.inf)
 
     def weights(stop_after: int | None) -> torch.Tensor:
         plan = decide(make_task(ENOUGH, sizes=TWO), small(epochs=4))
@@ -189,7 +190,7 @@ def test_points_of_a_camera_that_moves_may_be_anywhere(make_task: MakeTask) -> N
 def test_pictures_for_tensorboard_are_of_what_the_recurrent_part_gets(
     make_task: MakeTask, monkeypatch: pytest.MonkeyPatch, validation: float
 ) -> None:
-    monkeypatch.setattr(directory, "MIN_TOLD", -np.inf)
+    monkeypatch.setattr(trainer_module, "MIN_TOLD", -np.inf)
     dataset = make_task(ENOUGH, sizes=TWO, validation=validation)
     trainer = make_trainer(decide(dataset, small()))
     trainer.search_attention()
@@ -210,7 +211,7 @@ def test_the_robot_gets_what_training_would_have_given(
 ) -> None:
     """Of demonstrations that are trained on it is the truth, of others what points tell."""
     quick_export.install(monkeypatch)
-    monkeypatch.setattr(directory, "MIN_TOLD", -np.inf if is_told else 1.1)
+    monkeypatch.setattr(trainer_module, "MIN_TOLD", -np.inf if is_told else 1.1)
     dataset = make_task(ENOUGH, sizes=TWO)
     trainer = make_trainer(decide(dataset, small()))
     trainer.search_attention()
@@ -249,7 +250,7 @@ def test_a_training_that_goes_on_is_told_the_same(
 ) -> None:
     """Though the numbers are others: here they have the other sign."""
     quick_export.install(monkeypatch)
-    monkeypatch.setattr(directory, "MIN_TOLD", -np.inf)
+    monkeypatch.setattr(trainer_module, "MIN_TOLD", -np.inf)
     plan = decide(make_task(ENOUGH, sizes=TWO), small())
     train(plan, tmp_path / "policy")
     before = load_before(tmp_path / "policy")
@@ -273,7 +274,7 @@ def test_a_training_goes_on_only_if_the_motion_is_told_as_it_was(
     """Weights that rely on the motion are of no use without it, nor those that never got it."""
     quick_export.install(monkeypatch)
     limits = {True: -np.inf, False: 1.1}
-    monkeypatch.setattr(directory, "MIN_TOLD", limits[then])
+    monkeypatch.setattr(trainer_module, "MIN_TOLD", limits[then])
     dataset = make_task(ENOUGH, sizes=TWO)
     plan = decide(dataset, small())
     train(plan, tmp_path / "policy")
@@ -285,7 +286,7 @@ def test_a_training_goes_on_only_if_the_motion_is_told_as_it_was(
         old = load_model(tmp_path / "policy", before.config)
         for found, wanted in zip(model.parameters(), old.parameters(), strict=True):
             torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-3)
-    monkeypatch.setattr(directory, "MIN_TOLD", limits[not then])
+    monkeypatch.setattr(trainer_module, "MIN_TOLD", limits[not then])
     why = make_trainer(plan).go_on(before)
     assert why.startswith("all points of first images together tell the recurrent part the motion")
     assert why.endswith("too little for it now" if then else "which it did not before")
@@ -296,7 +297,7 @@ def test_a_training_without_the_motion_does_not_go_on_from_a_policy_with_it(
     make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, motion: bool | None
 ) -> None:
     quick_export.install(monkeypatch)
-    monkeypatch.setattr(directory, "MIN_TOLD", -np.inf)
+    monkeypatch.setattr(trainer_module, "MIN_TOLD", -np.inf)
     dataset = make_task(ENOUGH)
     train(decide(dataset, small()), tmp_path / "policy")
     before = load_before(tmp_path / "policy")
