@@ -17,6 +17,7 @@ import mujoco
 import numpy as np
 from gym_aloha.env import AlohaEnv
 
+from benchmark.tasks.cameras import ModelCamera, Moved
 from benchmark.tasks.task import Array, Image, Task
 
 #: Where the finger tips meet, in the frame of the gripper's link, m.
@@ -76,6 +77,8 @@ class Aloha(Task):
         self._model.vis.quality.offsamples = 0
         self._scratch = mujoco.MjData(self._model)
         self._colours = self._model.geom_rgba.copy()
+        data, table = physics.data._data, self._model.body("table").pos.copy()
+        self._top = ModelCamera(self._model, data, "top", table)
 
     def reset(self, seed: int) -> None:
         self._model.geom_rgba[:] = self._colours
@@ -93,6 +96,13 @@ class Aloha(Task):
             )
             for name, (width, height) in self.cameras.items()
         }
+
+    def move_cameras(self, around: float, up: float, aside: float) -> None:
+        self._top.move(Moved(around, up, aside))
+
+    def move_object(self, x: float, y: float) -> None:
+        first = int(self._model.joint(self._model.body(self.objects[0]).jntadr[0]).qposadr[0])
+        self._physics.data.qpos[first : first + 2] += x, y
 
     def state(self) -> Array:
         return np.asarray(self._task.get_qpos(self._physics), np.float64)

@@ -18,6 +18,7 @@ import gymnasium_robotics
 import mujoco
 import numpy as np
 
+from benchmark.tasks.cameras import Moved, free_camera
 from benchmark.tasks.task import Array, Image, Task
 
 gymnasium.register_envs(gymnasium_robotics)
@@ -37,7 +38,8 @@ class Fetch(Task):
     ends_at_success = False
     environment: str
     #: What both cameras look at, m: the table's middle under the gripper.
-    centre = (1.34, 0.75, 0.5)
+    centre = np.array([1.34, 0.75, 0.5])
+    _moved = Moved()
 
     def __init__(self) -> None:
         made: Any = gymnasium.make(self.environment)
@@ -47,7 +49,6 @@ class Fetch(Task):
         self._block = any(self._model.body(i).name == "object0" for i in range(self._model.nbody))
         self._colours = self._model.geom_rgba.copy(), self._model.site_rgba.copy()
         self._renderer: mujoco.Renderer | None = None
-        self._moved = 0.0, 0.0, 0.0
 
     def reset(self, seed: int) -> None:
         self.show(goal=True, block=True)
@@ -60,23 +61,18 @@ class Fetch(Task):
         self._env._render_callback()  # puts the goal's mark where the goal is
         images = {}
         for name, view in self.views.items():
-            camera = view if isinstance(view, str) else self._camera(*view)
+            camera = (
+                view
+                if isinstance(view, str)
+                else free_camera(self.centre, 0.9, *view, self._moved)
+            )
             self._renderer.update_scene(self._env.data, camera)
             self.furnish(self._renderer.scene)
             images[name] = self._renderer.render().copy()
         return images
 
-    def _camera(self, azimuth: float, elevation: float) -> mujoco.MjvCamera:
-        camera = mujoco.MjvCamera()
-        around, up, aside = self._moved
-        camera.azimuth, camera.elevation = azimuth + around, elevation - up
-        right = np.deg2rad(camera.azimuth) - np.pi / 2
-        to_the_right = aside * np.array([np.cos(right), np.sin(right), 0.0])
-        camera.lookat[:], camera.distance = self.centre + to_the_right, 0.9
-        return camera
-
     def move_cameras(self, around: float, up: float, aside: float) -> None:
-        self._moved = around, up, aside
+        self._moved = Moved(around, up, aside)
 
     def move_object(self, x: float, y: float) -> None:
         if not self._block:

@@ -7,10 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
-import mujoco
 import numpy as np
-from numpy.typing import ArrayLike
 
+from benchmark.tasks.cameras import ModelCamera, Moved
 from benchmark.tasks.task import Array, Image, Task
 from sarnn_ros.sim.camera import RayCamera
 from sarnn_ros.sim.expert import plan
@@ -19,15 +18,6 @@ from sarnn_ros.sim.task import DEMONSTRATION_TICKS, RATE, TRIAL_TICKS, is_succes
 
 #: What the camera looks at, m.
 CENTRE = np.array([0.42, 0.0, 0.05])
-
-
-def _turn(axis: ArrayLike, degrees: float) -> Array:
-    """Rotation matrix about an axis."""
-    half = np.deg2rad(degrees) / 2
-    quaternion = np.append(np.cos(half), np.sin(half) * np.asarray(axis, np.float64))
-    matrix = np.empty(9)
-    mujoco.mju_quat2Mat(matrix, quaternion)
-    return matrix.reshape(3, 3)
 
 
 class Lift(Task):
@@ -40,8 +30,8 @@ class Lift(Task):
 
     def __init__(self) -> None:
         self._scene = LiftScene()
-        camera = self._scene.model.camera("front")
-        self._stood = camera.pos.copy(), camera.quat.copy()
+        scene = self._scene
+        self._front = ModelCamera(scene.model, scene.data, "front", CENTRE)
 
     def reset(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
@@ -54,18 +44,12 @@ class Lift(Task):
         return {"camera": self._scene.render(hide_cube=self._hidden)}
 
     def move_cameras(self, around: float, up: float, aside: float) -> None:
-        model, scene = self._scene.model, self._scene
-        camera = model.camera("front")
-        there, frame = self._stood
-        axes = np.empty(9)
-        mujoco.mju_quat2Mat(axes, frame)
-        matrix = axes.reshape(3, 3)
-        turn = _turn((0, 0, 1), around) @ _turn(matrix[:, 0], -up)
-        quaternion = np.empty(4)
-        mujoco.mju_mat2Quat(quaternion, (turn @ matrix).ravel())
-        camera.quat[:] = quaternion
-        camera.pos[:] = CENTRE + turn @ (there - CENTRE) + aside * (turn @ matrix)[:, 0]
-        scene.camera = RayCamera(model, "front", *self.cameras["camera"])
+        self._front.move(Moved(around, up, aside))
+        self._scene.camera = RayCamera(self._scene.model, "front", *self.cameras["camera"])
+
+    def move_object(self, x: float, y: float) -> None:
+        first = self._scene.model.joint("cube").qposadr[0]
+        self._scene.data.qpos[first : first + 2] += x, y
 
     def state(self) -> Array:
         return self._scene.positions

@@ -25,6 +25,7 @@ import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE as ENVIRONMENTS
 from metaworld.policies import ENV_POLICY_MAP as EXPERTS
 
+from benchmark.tasks.cameras import Moved, free_camera
 from benchmark.tasks.task import Array, Image, Task
 
 #: Environment steps of 12.5 ms in one tick, and what an action of 1 asks for in a step, m.
@@ -35,6 +36,8 @@ AFTERWARDS = 10
 VIEWS: Mapping[str, tuple[float, float] | str] = {"front": (270.0, -40.0), "side": (180.0, -30.0)}
 #: A group of geoms and sites that is not drawn.
 UNSEEN = 5
+#: What both cameras look at, m.
+CENTRE = np.array([0.0, 0.65, 0.1])
 EVERYTHING = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
@@ -46,6 +49,7 @@ class MetaWorld(Task):
     cameras: ClassVar[Mapping[str, tuple[int, int]]] = dict.fromkeys(VIEWS, (160, 120))
     ends_at_success = True
     environment: ClassVar[str]
+    _moved = Moved()
 
     def __init__(self) -> None:
         self._env: Any = ENVIRONMENTS[f"{self.environment}-goal-observable"](seed=0)
@@ -77,11 +81,24 @@ class MetaWorld(Task):
             self._renderer = mujoco.Renderer(self._model, height, width)
         images = {}
         for name, view in self.views.items():
-            camera = view if isinstance(view, str) else _camera(*view)
+            camera = (
+                view if isinstance(view, str) else free_camera(CENTRE, 1.3, *view, self._moved)
+            )
             self._renderer.update_scene(self._env.data, camera)
             self.furnish(self._renderer.scene)
             images[name] = self._renderer.render().copy()
         return images
+
+    def move_cameras(self, around: float, up: float, aside: float) -> None:
+        self._moved = Moved(around, up, aside)
+
+    def move_object(self, x: float, y: float) -> None:
+        joints = [self._model.joint(number) for number in range(self._model.njnt)]
+        found = [one for one in joints if one.name in ("objjoint", "obj_joint")]
+        if not found:
+            super().move_object(x, y)
+        first = int(found[0].qposadr[0])
+        self._env.data.qpos[first : first + 2] += x, y
 
     def state(self) -> Array:
         return np.array(self._observed[:4])
@@ -120,13 +137,6 @@ class MetaWorld(Task):
     def hide(self) -> None:
         for groups, vary in zip((self._model.geom_group, self._model.site_group), self._vary):
             groups[vary] = UNSEEN
-
-
-def _camera(azimuth: float, elevation: float) -> mujoco.MjvCamera:
-    camera = mujoco.MjvCamera()
-    camera.lookat[:], camera.distance = (0.0, 0.65, 0.1), 1.3
-    camera.azimuth, camera.elevation = azimuth, elevation
-    return camera
 
 
 def __getattr__(name: str) -> type[MetaWorld]:
