@@ -94,7 +94,7 @@ def moved(right: float = 0, down: float = 0, degrees: float = 0, zoom: float = 1
         turn, middle = np.deg2rad(degrees), np.array([(width - 1) / 2, (height - 1) / 2])
         linear = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         shift = middle - linear @ middle + np.array([right, down]) * width
-        return undo(image, np.column_stack([linear, shift]))
+        return undo(image, np.vstack([np.column_stack([linear, shift]), [0.0, 0.0, 1.0]]))
 
     return paint
 

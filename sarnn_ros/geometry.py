@@ -68,11 +68,13 @@ def points_to_source_pixels(
 ) -> Points:
     """Attention points (..., 2) in [0, 1] to [x, y] pixels of the camera's own image.
 
-    :param moved: (2, 3), what was undone of a camera that was moved; see `crop_resize`.
+    :param moved: (3, 3), what was undone of a camera that was moved; see `crop_resize`.
     """
     pixels = points_to_model_pixels(points, camera.width, camera.height, stride)
     source = model_to_source_pixels(pixels, camera, source_width, source_height)
     if moved is None:
         return source
-    there: Points = (source - moved[:, 2]) @ np.linalg.inv(moved[:, :2]).T
+    back = np.linalg.inv(moved)
+    lifted = source @ back[:, :2].T + back[:, 2]
+    there: Points = lifted[..., :2] / lifted[..., 2:]
     return there

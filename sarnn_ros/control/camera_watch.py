@@ -44,8 +44,8 @@ IDLE_FACTOR = 5
 #: width. It is not corrected then: the registration itself is not much more exact.
 MAX_DISPLACEMENT_IN_PLACE = 0.005
 #: The scene is recognised if the images correlate by this share of what the demonstrations' do,
-#: and no corner is less certain than this share of the width.
-RECOGNISED_SHARE, RECOGNISED_UNCERTAINTY = 0.6, 0.02
+#: and where things are is no less certain than this share of the width.
+RECOGNISED_SHARE, RECOGNISED_UNCERTAINTY = 0.6, 0.005
 #: No better place is looked for once the images correlate by this share.
 GOOD_SHARE = 0.8
 #: Another picture is named as the likely one if it correlates better by this factor.
@@ -240,6 +240,13 @@ class CameraWatch:
         for text, picture, other in guesses:
             if recognise(picture, self._references[other]) > least:
                 return f"camera '{camera}' {text}"
+        if found is not None and known >= RECOGNISED_SHARE * usual:
+            return (
+                f"camera '{camera}' has been moved, or much else has: its picture tells only to "
+                f"{found.uncertainty:.1%} of the width where things are. Move it back until the "
+                "overlay's ghost image fits, or put something with a pattern beside the objects "
+                "while demonstrating"
+            )
         return (
             f"camera '{camera}' does not show the scene of the demonstrations: is it another "
             "camera, turned away, or covered? registration.max_displacement:=0 does without this "

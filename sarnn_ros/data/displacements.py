@@ -20,12 +20,14 @@ import numpy as np
 
 from sarnn_ros.streams.registration import (
     MAX_UNCERTAINTY,
+    STILL,
     Image,
     Matrix,
     Reference,
     Registration,
     apart,
     correlate,
+    mapped,
     register,
     resized,
     shrink,
@@ -248,15 +250,18 @@ def _confirm(
 def _fits_better(image: Image, reference: Reference, place: Registration) -> bool:
     """Whether an image is more like the reference with the displacement undone than as it is."""
     small = resized(place.matrix, image.shape[1] / place.size[0])
-    return correlate(image, reference, small) > correlate(image, reference, np.eye(2, 3))
+    return correlate(image, reference, small) > correlate(image, reference, STILL)
 
 
 def _middle(matrices: Sequence[Matrix], size: tuple[int, int]) -> Matrix:
     """The map that moves each corner as the median of the maps does."""
     right, bottom = size[0] - 1.0, size[1] - 1.0
-    corners = np.array([(0, 0, 1), (right, 0, 1), (0, bottom, 1), (right, bottom, 1)])
-    moved = np.median([corners @ matrix.T for matrix in matrices], axis=0)
-    return np.asarray(np.linalg.lstsq(corners, moved, rcond=None)[0].T, np.float64)
+    corners = np.array([(0, 0), (right, 0), (0, bottom), (right, bottom)])
+    moved = np.median([mapped(matrix, corners) for matrix in matrices], axis=0)
+    ones, zeros = np.ones((4, 1)), np.zeros((4, 3))
+    x, y = moved.T[..., None]
+    rows = np.block([[corners, ones, zeros, -x * corners], [zeros, corners, ones, -y * corners]])
+    return np.append(np.linalg.solve(rows, moved.T.ravel()), 1.0).reshape(3, 3)
 
 
 def _ranges(names: Sequence[str], rows: Sequence[int]) -> str:

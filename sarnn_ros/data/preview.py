@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.spec import Crop
-from sarnn_ros.streams.registration import Registration, invert, resized
+from sarnn_ros.streams.registration import Registration, invert, mapped, resized
 
 
 def framed(
@@ -48,7 +48,7 @@ def outlined(image: NDArray[np.uint8], found: Registration) -> NDArray[np.uint8]
     height, width = image.shape[:2]
     back = invert(resized(found.matrix, width / found.size[0]))
     corners = np.array([(0, 0), (width - 1, 0), (width - 1, height - 1), (0, height - 1)])
-    there = (corners @ back[:, :2].T + back[:, 2]).round().astype(np.int32)
+    there = mapped(back, corners).round().astype(np.int32)
     return np.asarray(cv2.polylines(image.copy(), [there], True, (255, 60, 60), 2), np.uint8)
 
 

@@ -52,7 +52,7 @@ class Observation:
         those lately received and no newer than the one used; per period if they are further apart.
     :param effort: float64 (D,), of the commanded joints in the messages used, NaN where unknown,
         in the driver's unit; None if no message tells one.
-    :param moved: per camera that is not in its place, the map that was undone, (2, 3); see
+    :param moved: per camera that is not in its place, the map that was undone, (3, 3); see
         `crop_resize`.
     """
 

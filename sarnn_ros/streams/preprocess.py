@@ -53,7 +53,7 @@ def crop_resize(
     linear always: `CameraSpec.interpolation`.
 
     :param image: uint8 (H, W, 3).
-    :param moved: (2, 3), from its pixels to those of the camera in its place
+    :param moved: (3, 3), from its pixels to those of the camera in its place
         (`Registration.matrix`), which is undone first; None: it is in its place.
     :param light: (3,), by which the model's image is made brighter (`measure_light`), last.
     :return: uint8 (camera.height, camera.width, 3), C-contiguous.

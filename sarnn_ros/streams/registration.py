@@ -7,16 +7,18 @@ they look alike: an object tells nothing of the camera. An image is registered t
 steps: where to begin (no motion; the shift by phase correlation; a similarity through matched SIFT
 features), from coarse to fine by maximising the correlation (ECC, Evangelidis and Psarakis 2008),
 and robust least squares on images of even local contrast, for which light and shadows matter
-little (Lucas and Kanade 1981, in the forward-additive form of Baker and Matthews 2004).
+little (Lucas and Kanade 1981; Baker and Matthews 2004). How large a residual may be is told by
+those of the edges: most pixels have none, and their median residual would make outliers of edges.
 
 How exact the result is, is told by the fit itself. Residuals of neighbouring pixels depend on each
 other (parallax, shadows, objects), so the covariance of the parameters is estimated from sums over
-tiles of the image (a sandwich estimate, clustered by tile). Of affine map, similarity and
+tiles of the image (a sandwich estimate, clustered by tile). It is asked for where the
+demonstrations differ, as the objects are there. Of homography, affine map, similarity and
 translation, the first is taken that the picture determines well enough.
 
 A camera that has moved in space moves near and far things differently, and no map of the image
-does that. So where a picture does not fit as a whole, the last step counts most what is near to
-where the demonstrations differ, as the objects are there.
+does that. So where a picture does not fit as a whole, what is near to where the demonstrations
+differ counts most. If the picture does not tell where that is now, the map is uncertain.
 
 OpenCV and NumPy only.
 """
@@ -34,8 +36,9 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 Gray = NDArray[np.float32]
 Mask = NDArray[np.bool_]
-#: A map of pixels, (2, 3): x' = m[:, :2] @ x + m[:, 2]; pixel centres are integers.
+#: A map of pixels, (3, 3), of homogeneous coordinates; pixel centres are integers.
 Matrix = NDArray[np.float64]
+STILL: Matrix = np.eye(3)
 
 #: Images are registered, and references kept, at this width at most, pixels.
 REFERENCE_WIDTH = 320
@@ -43,8 +46,11 @@ REFERENCE_WIDTH = 320
 #: 0 … 255, in more than this share of them.
 MIN_DIFFERENCE, SHARE_THAT_DIFFERS = 12.0, 0.05
 #: Kinds of maps, most parameters first.
-KINDS = ("affine", "similarity", "translation")
-#: A kind is determined if no corner of the image is less certain than this share of the width.
+KINDS = ("homography", "affine", "similarity", "translation")
+#: Of which it is looked for.
+ROUGH = "affine"
+#: A kind is determined if it is no less certain than this, as a share of the width, anywhere where
+#: the demonstrations differ.
 MAX_UNCERTAINTY = 0.004
 #: A map enlarges or shrinks by no more than this factor, and shows this share of the reference.
 MAX_ZOOM, MIN_OVERLAP = 1.5, 0.5
@@ -64,16 +70,20 @@ FEATURES, MIN_MATCHES = 600, 8
 ROBUST_STEPS, OUTLIER_DEVIATIONS = 10, 3.0
 #: Tiles per side for the covariance.
 TILES = 10
-#: Where the whole picture correlates no better than this, its depth matters: what a pixel counts
-#: in the last step falls off to this weight with the distance from where the demonstrations
-#: differ, over this share of the width. With Fetch's cameras moved by 6° and 4 cm, the table is
-#: then 1 to 2 pixels of 160 off in front for 4.7 with all pixels alike.
-NO_DEPTH, FAR_WEIGHT, FALL_OFF = 0.9, 0.02, 0.05
-#: The table may be off by more than its edges are wide: so images are blurred by this share of the
-#: width at first. The result counts if no more than this part of what did not correlate is left.
-BLUR, LEFT_IF_NEARER = 0.02, 0.9
-#: Whether it is the same scene is told by wider surroundings.
-FALL_OFF_OF_CORRELATION = 0.1
+#: Where the whole picture correlates no better than this, its depth may matter: then what a pixel
+#: counts falls off to this weight with the distance from where the demonstrations differ, over
+#: this share of the width. Twelve cameras of seven tasks, moved by 4° and 2 cm, 6° and 4 cm, leave
+#: an object off by 0.7 and 1.6 % of the width, affine maps of edges taken for outliers by 0.9 and
+#: 2.1.
+NO_DEPTH, FAR_WEIGHT, FALL_OFF = 0.9, 0.02, 0.1
+#: The table may be off by more than its edges are wide: so images are blurred by these shares of
+#: the width at first.
+BLURS = 0.04, 0.02, 0.01
+#: A picture moves as one if edges deviate by no more than this, in parts of the local contrast:
+#: 0.26 behind a hand, 0.31 to 0.88 where a camera was moved in space. The nearer map counts
+#: nevertheless if no more than this part of what did not correlate is left; and if all correlates
+#: so well in its place, if no more than `LEFT_WHERE_MOVED` is.
+MAX_DEVIATION, LEFT_IF_NEARER, IN_PLACE = 0.33, 0.9, 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,18 +99,28 @@ class Reference:
     mask: Mask
     source: tuple[int, int]
 
-    def near(self, fall_off: float) -> Gray:
-        """float32 (h, w), 1 where the demonstrations differ, down to `FAR_WEIGHT` away from there.
+    @property
+    def _differs(self) -> NDArray[np.uint8]:
+        """1 where the demonstrations differ, by more than single pixels, (h, w)."""
+        differs = (~self.mask).astype(np.uint8)
+        return np.asarray(cv2.morphologyEx(differs, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))
 
-        :param fall_off: as a share of the width.
-        """
-        differs = cv2.morphologyEx(
-            (~self.mask).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)
-        )
+    @property
+    def where(self) -> Matrix:
+        """Corners of the rectangle in which they do, (4, 2), pixels; of the image, if nowhere."""
+        rows, columns = np.nonzero(self._differs)
+        if not len(rows):
+            return _corners(*self.mask.shape[::-1])
+        sides = [np.quantile(one, (0.05, 0.95)) for one in (columns, rows)]
+        return np.array([(x, y) for x in sides[0] for y in sides[1]])
+
+    def near(self) -> Gray:
+        """float32 (h, w), 1 where the demonstrations differ, down to `FAR_WEIGHT` elsewhere."""
+        differs = self._differs
         if not differs.any():
             return np.ones(self.mask.shape, np.float32)
         away = cv2.distanceTransform(1 - differs, cv2.DIST_L2, cv2.DIST_MASK_5)
-        near = np.exp(-((away / (fall_off * differs.shape[1])) ** 2))
+        near = np.exp(-((away / (FALL_OFF * differs.shape[1])) ** 2))
         return np.asarray(FAR_WEIGHT + (1.0 - FAR_WEIGHT) * near, np.float32)
 
 
@@ -108,10 +128,11 @@ class Reference:
 class Registration:
     """Where an image lies on a reference.
 
-    :param matrix: (2, 3) float64, from pixels of the image to pixels of the reference, both in
+    :param matrix: (3, 3) float64, from pixels of the image to pixels of the reference, both in
         the size of the camera's own image.
     :param kind: of the map, one of `KINDS`.
-    :param uncertainty: standard deviation of the worst corner, as a share of the width.
+    :param uncertainty: standard deviation where the demonstrations differ, at its worst, as a
+        share of the width.
     :param correlation: of both images at even local contrast, where they overlap, -1 … 1: at its
         best of the whole, or near to where the demonstrations differ if that is more.
     :param overlap: share of the reference's mask that the image shows.
@@ -127,26 +148,40 @@ class Registration:
 
     @property
     def displacement(self) -> float:
-        """How far the worst corner has moved, as a share of the width."""
-        return _off(self.matrix, *self.size)
+        """How far the worst corner has moved, as a share of the width, if all moved as the image's
+        middle did."""
+        middle, linear = self._middle, self._linear
+        shift = mapped(self.matrix, middle[None])[0] - linear @ middle
+        return _off(_lifted(np.column_stack([linear, shift])), *self.size)
 
     @property
     def shift(self) -> tuple[float, float]:
         """(right, down) by which the image shows what was in the reference's middle off its own
         middle, pixels."""
-        middle, back = (np.array(self.size) - 1.0) / 2.0, invert(self.matrix)
-        right, down = back[:, :2] @ middle + back[:, 2] - middle
+        right, down = mapped(invert(self.matrix), self._middle[None])[0] - self._middle
         return float(right), float(down)
 
     @property
     def turn(self) -> float:
         """By which the image is turned, rad, clockwise as it is looked at."""
-        return float(np.arctan2(self.matrix[0, 1] - self.matrix[1, 0], np.trace(self.matrix)))
+        linear = self._linear
+        return float(np.arctan2(linear[0, 1] - linear[1, 0], np.trace(linear)))
 
     @property
     def zoom(self) -> float:
         """How many times as large things look as in the reference."""
-        return float(1.0 / np.sqrt(np.linalg.det(self.matrix[:, :2])))
+        return float(1.0 / np.sqrt(np.linalg.det(self._linear)))
+
+    @property
+    def _middle(self) -> Matrix:
+        return (np.array(self.size) - 1.0) / 2.0
+
+    @property
+    def _linear(self) -> Matrix:
+        """The map near to the middle, (2, 2)."""
+        *there, depth = self.matrix @ np.append(self._middle, 1.0)
+        linear = self.matrix[:2, :2] - np.outer(there, self.matrix[2, :2]) / depth
+        return _float64(linear / depth)
 
 
 def make_reference(first_images: Sequence[Image], source: tuple[int, int]) -> Reference:
@@ -197,42 +232,59 @@ def _register(
     image: Image, reference: Reference, near: Matrix | None, sure: float
 ) -> Registration | None:
     plain = _grays(image, reference)
-    pair = _Pair(_even(plain[0]), _even(plain[1]), reference.mask)
+    pair = _Pair(_even(plain[0]), _even(plain[1]), reference)
     small = image.shape[1] / reference.source[0]
-    start = np.eye(2, 3) if near is None else resized(near, small)
-    best = pair.fit(start)
-    best.refine(KINDS[0])
-    stayed = apart(best.matrix, start, image.shape[1::-1])
-    if not (best.correlation > sure and stayed < NEAR):
+    best = pair.fit(np.eye(3) if near is None else resized(near, small))
+    before = best.matrix
+    best.refine(ROUGH)
+    if best.correlation <= sure or best.off(before) >= NEAR:
         for matrix in _candidates(image, reference, plain, pair):
             fit = pair.fit(matrix)
-            fit.refine(KINDS[0])
+            fit.refine(ROUGH)
             if fit.overlap >= MIN_OVERLAP and fit.correlation > best.correlation:
                 best = fit
                 if best.correlation > sure:
                     break
     # The robot is the strongest edge of many scenes, and stands elsewhere at times: a picture that
     # fits nearly as well where the camera stood has not moved.
-    still = pair.fit(np.eye(2, 3))
+    still = pair.fit(STILL)
     clearly = 1.0 - best.correlation <= LEFT_WHERE_MOVED * (1.0 - still.correlation)
-    if not clearly and _off(best.matrix, *image.shape[1::-1]) >= NEAR:
+    if not clearly and best.off(STILL) >= NEAR:
         best = still
     if not _is_plausible(best.matrix):
         return None
-    counts, around = (reference.near(share) for share in (FALL_OFF, FALL_OFF_OF_CORRELATION))
-    nearer = None if best.correlation > NO_DEPTH else pair.nearer(best.matrix, counts)
-    if nearer is None:
-        found = pair.determined(best.matrix)
-    else:
-        found = pair.determined(nearer, counts)
+    counts = reference.near()
+    found = pair.determined(best.matrix, KINDS[-1:] if best is still else KINDS)
+    if best.correlation <= NO_DEPTH:
+        found = _nearer(pair, best, found, counts)
+    if found.uncertainty > MAX_UNCERTAINTY:
+        # Too little is to be seen there. But a camera that hardly moved need not be moved back.
+        shifted = pair.determined(STILL, KINDS[-1:])
+        found = shifted if shifted.off(STILL) < NEAR else found
     return Registration(
         resized(found.matrix, 1 / small),
         found.kind,
         found.uncertainty,
-        max(best.correlation, found.weighted_correlation(around)),
+        max(best.correlation, found.weighted_correlation(counts)),
         found.overlap,
         reference.source,
     )
+
+
+def _nearer(pair: _Pair, best: _Fit, whole: _Fit, counts: Gray) -> _Fit:
+    """The map that fits best by how much each pixel (h, w) counts, if it is clearly better for
+    those that do, or the picture as a whole does not move as one; else that of the whole.
+
+    It is looked for from `best` and from where the camera stood: what lies at another depth leads
+    astray.
+    """
+    fits = [pair.determined(matrix, KINDS[:2], counts) for matrix in (best.matrix, STILL)]
+    found = max(fits, key=lambda fit: fit.weighted_correlation(counts))
+    left, left_nearer = (1.0 - one.weighted_correlation(counts) for one in (whole, found))
+    if best.off(STILL) < NEAR and best.correlation > IN_PLACE:  # behind a hand, or a shadow
+        return found if left_nearer < LEFT_WHERE_MOVED * left else whole
+    as_one = whole.deviation <= MAX_DEVIATION
+    return whole if as_one and left_nearer >= LEFT_IF_NEARER * left else found
 
 
 def describe(found: Registration) -> list[tuple[str, str]]:
@@ -261,15 +313,21 @@ def undo(image: Image, matrix: Matrix) -> Image:
     :param matrix: of a `Registration`. What lies beyond the image repeats its border.
     """
     height, width = image.shape[:2]
-    warped = cv2.warpAffine(
+    warped = cv2.warpPerspective(
         image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     return np.asarray(warped, np.uint8)
 
 
 def invert(matrix: Matrix) -> Matrix:
-    """The map back, (2, 3)."""
-    return _float64(np.linalg.inv(_square(matrix))[:2])
+    """The map back, (3, 3)."""
+    return _scaled(np.linalg.inv(matrix))
+
+
+def mapped(matrix: Matrix, points: Any) -> Matrix:
+    """Where pixels (…, 2) are mapped to, (…, 2)."""
+    lifted = np.asarray(points) @ matrix[:, :2].T + matrix[:, 2]
+    return _float64(lifted[..., :2] / lifted[..., 2:])
 
 
 def apart(one: Matrix, other: Matrix, size: tuple[int, ...]) -> float:
@@ -277,21 +335,25 @@ def apart(one: Matrix, other: Matrix, size: tuple[int, ...]) -> float:
 
     :param size: (width, height) of the images, pixels.
     """
-    return _off(_float64(_square(one) @ _square(invert(other)))[:2], *size)
+    return _off(one @ invert(other), *size)
 
 
 def _float64(values: Any) -> Matrix:
     return np.asarray(values, np.float64)
 
 
-def _square(matrix: Any) -> Matrix:
-    return np.vstack([_float64(matrix), [0.0, 0.0, 1.0]])
+def _scaled(matrix: Any) -> Matrix:
+    return _float64(matrix / matrix[2, 2])
+
+
+def _lifted(affine: Any) -> Matrix:
+    return np.vstack([_float64(affine), [0.0, 0.0, 1.0]])
 
 
 def resized(matrix: Matrix, factor: float) -> Matrix:
     """The map between images that are so many times as large."""
     zoom = np.array([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1.0]])
-    return _float64((zoom @ _square(matrix) @ np.linalg.inv(zoom))[:2])
+    return _scaled(zoom @ matrix @ np.linalg.inv(zoom))
 
 
 def _corners(width: int, height: int) -> Matrix:
@@ -301,13 +363,12 @@ def _corners(width: int, height: int) -> Matrix:
 def _off(matrix: Matrix, width: int, height: int) -> float:
     """How far the worst corner is moved, as a share of the width."""
     corners = _corners(width, height)
-    moved = corners @ matrix[:, :2].T + matrix[:, 2]
-    return float(np.linalg.norm(moved - corners, axis=1).max() / width)
+    return float(np.linalg.norm(mapped(matrix, corners) - corners, axis=1).max() / width)
 
 
 def _is_plausible(matrix: Matrix) -> bool:
-    factors = np.linalg.svd(matrix[:, :2], compute_uv=False)
-    upright = np.linalg.det(matrix[:, :2]) > 0
+    factors = np.linalg.svd(matrix[:2, :2], compute_uv=False)
+    upright = np.linalg.det(matrix[:2, :2]) > 0
     return bool(upright and factors[0] < MAX_ZOOM and factors[1] > 1 / MAX_ZOOM)
 
 
@@ -330,7 +391,7 @@ def recognise(image: Image, reference: Reference) -> float:
     if matched is None or not _is_plausible(matched):
         return -1.0
     fit = _fit(image, reference, matched)
-    fit.refine(KINDS[0])
+    fit.refine(ROUGH)
     return fit.correlation if fit.overlap >= MIN_OVERLAP else -1.0
 
 
@@ -338,14 +399,14 @@ def correlate(image: Image, reference: Reference, matrix: Matrix) -> float:
     """How well an image correlates with a reference at even local contrast, -1 … 1.
 
     :param image: uint8 (h, w, 3) RGB, by `shrink`.
-    :param matrix: (2, 3), from its pixels to the reference's, both in this size.
+    :param matrix: (3, 3), from its pixels to the reference's, both in this size.
     """
     return _fit(image, reference, matrix).correlation
 
 
 def _fit(image: Image, reference: Reference, matrix: Matrix) -> _Fit:
     now, then = _grays(image, reference)
-    return _Pair(_even(now), _even(then), reference.mask).fit(matrix)
+    return _Pair(_even(now), _even(then), reference).fit(matrix)
 
 
 def _grays(image: Image, reference: Reference) -> tuple[Gray, Gray]:
@@ -373,15 +434,15 @@ def _starts(image: Image, reference: Reference, plain: Sequence[Gray]) -> Iterat
     window = cv2.createHanningWindow(plain[0].shape[::-1], cv2.CV_32F)
     # Copies: it multiplies its inputs by the window, in place.
     (right, down), _ = cv2.phaseCorrelate(plain[0].copy(), plain[1].copy(), window)
-    yield np.array([[1.0, 0.0, right], [0.0, 1.0, down]])
-    yield np.eye(2, 3)
+    yield np.array([[1.0, 0.0, right], [0.0, 1.0, down], [0.0, 0.0, 1.0]])
+    yield STILL
     matched = match(image, reference)
     if matched is not None:
         yield matched
 
 
 def match(image: Image, reference: Reference) -> Matrix | None:
-    """The similarity (2, 3) from an image to the reference on which most SIFT features agree, in
+    """The similarity (3, 3) from an image to the reference on which most SIFT features agree, in
     pixels of these images; None if too few do. It finds any shift and turn.
 
     :param image: uint8 (h, w, 3) RGB, by `shrink`.
@@ -405,7 +466,7 @@ def match(image: Image, reference: Reference) -> Matrix | None:
     )
     if matrix is None or int(agree.sum()) < MIN_MATCHES:
         return None
-    return np.asarray(matrix, np.float64)
+    return _lifted(matrix)
 
 
 def _coarse_to_fine(
@@ -419,21 +480,23 @@ def _coarse_to_fine(
             for one in images
         )
         seen = cv2.resize(mask, then.shape[::-1], interpolation=cv2.INTER_NEAREST)
-        begin = np.ascontiguousarray(resized(matrix, scale), np.float32)
+        begin = np.ascontiguousarray(resized(matrix, scale)[:2], np.float32)
         criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 100, 1e-5)
         try:
             _, found = cv2.findTransformECC(now, then, begin, kind, criteria, seen, 3)
         except cv2.error:
             return None
-        matrix = resized(_float64(found), 1 / scale)
+        matrix = resized(_lifted(found), 1 / scale)
     return matrix if np.isfinite(matrix).all() else None
 
 
 class _Pair:
     """An image and the reference at even contrast, and what all fits of the two share."""
 
-    def __init__(self, now: Gray, then: Gray, mask: Mask) -> None:
-        self.now, self.then, self.mask = now, then, mask
+    def __init__(self, now: Gray, then: Gray, reference: Reference) -> None:
+        self.now, self.then, self._reference = now, then, reference
+        self.mask = mask = reference.mask
+        self.where = reference.where
         self.slopes = [
             cv2.Sobel(now, cv2.CV_32F, *order, ksize=3, scale=1 / 8) for order in ((1, 0), (0, 1))
         ]
@@ -441,59 +504,59 @@ class _Pair:
         y, x = np.mgrid[:height, :width]
         # In parts of the width from the middle, or the equations would be badly conditioned.
         self.middle = np.array([(width - 1) / 2, (height - 1) / 2])
-        self.u, self.v = (x - self.middle[0]) / width, (y - self.middle[1]) / width
+        self.pixels = np.stack([x, y], -1).astype(np.float64)
 
     def fit(self, matrix: Matrix) -> _Fit:
         return _Fit(self, matrix)
 
-    def nearer(self, matrix: Matrix, counts: Gray) -> Matrix | None:
-        """From there, where it fits best by how much each pixel (h, w) counts; None if that is not
-        clearly better for those that do."""
-        width = BLUR * self.now.shape[1]
-        now, then = (
-            np.asarray(cv2.GaussianBlur(one, (0, 0), width), np.float32)
-            for one in (self.now, self.then)
-        )
-        blurred = _Pair(now, then, self.mask).fit(matrix)
-        blurred.refine(KINDS[0], counts)
-        fits = self.fit(matrix), self.fit(blurred.matrix)
-        left_before = 1.0 - fits[0].weighted_correlation(counts)
-        for fit in fits:
-            fit.refine(KINDS[0], counts)
-        best = max(fits, key=lambda fit: fit.weighted_correlation(counts))
-        left = 1.0 - best.weighted_correlation(counts)
-        return best.matrix if left < LEFT_IF_NEARER * left_before else None
+    def determined(self, matrix: Matrix, kinds: Sequence[str], counts: Gray | None = None) -> _Fit:
+        """From there, the fit of the first of these kinds that the picture determines; else of
+        the most certain one.
 
-    def determined(self, matrix: Matrix, counts: Gray | None = None) -> _Fit:
-        """From there, the fit with most parameters that the picture determines; else the most
-        certain one."""
+        :param counts: (h, w), how much each pixel counts; None: all alike, and the map is about
+            right. Else it may be off by more than edges are wide.
+        """
+        pairs = [self] if counts is None else [*map(self._blurred, BLURS), self]
         fits = []
-        for kind in KINDS:
-            fit = self.fit(matrix)
-            fit.refine(kind, counts)
+        for kind in kinds:
+            at = matrix
+            for pair in pairs:
+                fit = pair.fit(at)
+                fit.refine(kind, counts)
+                at = fit.matrix
             if fit.uncertainty <= MAX_UNCERTAINTY:
                 return fit
             fits.append(fit)
         return min(fits, key=lambda one: one.uncertainty)
+
+    def _blurred(self, share: float) -> _Pair:
+        sigma = share * self.now.shape[1]
+        now, then = (cv2.GaussianBlur(one, (0, 0), sigma) for one in (self.now, self.then))
+        return _Pair(np.asarray(now, np.float32), np.asarray(then, np.float32), self._reference)
 
 
 class _Fit:
     """One map between the two images of a pair.
 
     :ivar overlap, correlation, uncertainty, kind: see `Registration`; `correlation` of the whole.
+    :ivar deviation: robust, of the residuals at edges.
     """
 
     def __init__(self, pair: _Pair, matrix: Matrix) -> None:
         self._pair = pair
         self._back = invert(matrix)  # from the reference to the image
-        self.kind = KINDS[0]
-        self.uncertainty = np.inf
+        self.kind = ROUGH
+        self.uncertainty = self.deviation = np.inf
         self._counts: Gray | None = None
         self._look()
 
     @property
     def matrix(self) -> Matrix:
         return invert(self._back)
+
+    def off(self, matrix: Matrix) -> float:
+        """How far from another map it puts the worst corner, as a share of the width."""
+        return apart(self.matrix, matrix, self._pair.mask.shape[::-1])
 
     def refine(self, kind: str, counts: Gray | None = None) -> None:
         """Robust Gauss-Newton steps with the parameters of this kind of map.
@@ -518,7 +581,7 @@ class _Fit:
     def _warped(self, image: NDArray[Any]) -> Gray:
         height, width = self._pair.mask.shape
         return np.asarray(
-            cv2.warpAffine(
+            cv2.warpPerspective(
                 image, self._back, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
             )
         )
@@ -546,25 +609,24 @@ class _Fit:
         weight (n,), Tukey's biweight."""
         pair, used = self._pair, self._used
         gx, gy = (self._warped(one)[used].astype(np.float64) for one in pair.slopes)
-        field = _field(self.kind, pair.u[used], pair.v[used])
+        field = _field(self.kind, *self._normalised(self._back, pair.pixels[used]))
         basis = (gx[:, None] * field[:, 0] + gy[:, None] * field[:, 1]) * pair.mask.shape[1]
         residual = pair.then[used] - self._seen
-        deviation = 1.4826 * np.median(np.abs(residual)) if len(residual) else 0.0
+        tells = (gx**2 + gy**2) * (1.0 if self._counts is None else self._counts[used])
+        self.deviation = deviation = 1.4826 * _median(np.abs(residual), tells)
         ratio = np.minimum(np.abs(residual) / (OUTLIER_DEVIATIONS * deviation + 1e-6), 1.0)
         robust = (1.0 - ratio**2) ** 2
         return basis, residual, robust if self._counts is None else robust * self._counts[used]
 
-    def _corner_field(self) -> Matrix:
-        height, width = self._pair.mask.shape
-        return _field(self.kind, *((_corners(width, height) - self._pair.middle) / width).T)
+    def _normalised(self, matrix: Matrix, pixels: Matrix) -> Matrix:
+        """Where pixels (N, 2) are mapped to, in parts of the width from the middle, (2, N)."""
+        width = self._pair.mask.shape[1]
+        return _float64(((mapped(matrix, pixels) - self._pair.middle) / width).T)
 
     def _move(self, step: Matrix) -> None:
-        height, width = self._pair.mask.shape
-        corners = _corners(width, height)
-        moved = corners @ self._back[:, :2].T + self._back[:, 2]
-        moved += width * (self._corner_field() @ step)
-        lifted = np.column_stack([corners, np.ones(4)])
-        self._back = np.asarray(np.linalg.lstsq(lifted, moved, rcond=None)[0].T, np.float64)
+        width, (x, y) = self._pair.mask.shape[1], self._pair.middle
+        pixels = np.array([[width, 0, x], [0, width, y], [0, 0, 1.0]])
+        self._back = _scaled(pixels @ _step(self.kind, step) @ np.linalg.inv(pixels) @ self._back)
         self._look()
 
     def _uncertainty(self) -> float:
@@ -584,9 +646,18 @@ class _Fit:
             return np.inf
         # Few tiles tell too little of how they vary: the usual correction of their number.
         covariance = bread @ (scores.T @ scores) @ bread * tiles / (tiles - basis.shape[1])
-        field = self._corner_field()
+        field = _field(self.kind, *self._normalised(self._back, self._pair.where))
         variance = np.einsum("cik,kl,cil->c", field, covariance, field)
         return float(np.sqrt(max(0.0, variance.max())))
+
+
+def _median(values: Matrix, weights: Matrix) -> float:
+    """Of values (n,) of which each counts as often as its weight says."""
+    order = np.argsort(values)
+    sums = np.cumsum(weights[order])
+    if not len(values) or sums[-1] <= 0:
+        return 0.0
+    return float(values[order[np.searchsorted(sums, sums[-1] / 2)]])
 
 
 def _field(kind: str, u: Matrix, v: Matrix) -> Matrix:
@@ -596,5 +667,22 @@ def _field(kind: str, u: Matrix, v: Matrix) -> Matrix:
         "translation": ((one, zero), (zero, one)),
         "similarity": ((one, zero, u, -v), (zero, one, v, u)),
         "affine": ((one, zero, u, v, zero, zero), (zero, one, zero, zero, u, v)),
+        "homography": (
+            (one, zero, u, v, zero, zero, u * u, u * v),
+            (zero, one, zero, zero, u, v, u * v, v * v),
+        ),
     }[kind]
     return np.stack([np.stack(dx, axis=-1), np.stack(dy, axis=-1)], axis=1)
+
+
+def _step(kind: str, step: Matrix) -> Matrix:
+    """The map (3, 3) of which `_field` is the derivative at no motion."""
+    made = np.eye(3)
+    made[:2, 2] = step[:2]
+    if kind == "similarity":
+        zoom, turn = step[2:]
+        made[:2, :2] += [[zoom, -turn], [turn, zoom]]
+    elif kind != "translation":
+        made[:2, :2] += step[2:6].reshape(2, 2)
+        made[2, :2] -= step[6:] if kind == "homography" else 0.0
+    return made

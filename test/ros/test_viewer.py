@@ -174,7 +174,7 @@ def test_a_ghost_of_where_the_camera_stood_shines_through(scene):
 
 def test_points_lie_where_a_moved_camera_shows_what_is_looked_at(scene):
     publish = scene.viewer._publish
-    moved = {"hand": np.array([[1.0, 0.0, -7.0], [0.0, 1.0, 4.0]])}
+    moved = {"hand": np.array([[1.0, 0.0, -7.0], [0.0, 1.0, 4.0], [0.0, 0.0, 1.0]])}
     places = []
     for undone in ({}, moved):
 

@@ -47,7 +47,7 @@ def move(right: float, down: float, degrees: float, zoom: float) -> np.ndarray:
     linear = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / zoom
     middle = np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
     shift = np.array([right, down]) * WIDTH
-    return np.column_stack([linear, middle - linear @ (middle + shift)])
+    return np.vstack([np.column_stack([linear, middle - linear @ (middle + shift)]), [0, 0, 1]])
 
 
 STILL = move(0, 0, 0, 1)
@@ -55,8 +55,8 @@ STILL = move(0, 0, 0, 1)
 
 def shot(picture: np.ndarray, place: np.ndarray = STILL) -> np.ndarray:
     """What the camera shows of the scene."""
-    into_scene = place + np.array([[0, 0, WIDTH / 2], [0, 0, HEIGHT / 2]])
-    return cv2.warpAffine(
+    into_scene = np.array([[1, 0, WIDTH / 2], [0, 1, HEIGHT / 2], [0, 0, 1]]) @ place
+    return cv2.warpPerspective(
         picture, into_scene, (WIDTH, HEIGHT), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     )
 

@@ -52,7 +52,7 @@ def displacement(
 ) -> Displacement:
     """That a camera stood elsewhere in one episode, to be undone."""
     nothing = np.zeros((1, 1, 3), np.uint8)
-    found = Registration(matrix, "affine", 0.0, 1.0, 1.0, size)
+    found = Registration(matrix, "homography", 0.0, 1.0, 1.0, size)
     return Displacement(camera, (episode,), 9, episode, found, (nothing, nothing), undone=True)
 
 

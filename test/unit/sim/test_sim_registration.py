@@ -26,8 +26,8 @@ def test_an_arm_that_stands_elsewhere_is_no_moved_camera() -> None:
         found = register(shot(away=0.8), reference)
         assert found is not None and found.displacement < 0.005
     for right, down in ((6.0, 0.0), (-12.0, 3.0), (3.0, -5.0)):
-        moved = np.array([[1.0, 0.0, right], [0.0, 1.0, down]])
-        image = cv2.warpAffine(
+        moved = np.array([[1.0, 0.0, right], [0.0, 1.0, down], [0.0, 0.0, 1.0]])
+        image = cv2.warpPerspective(
             shot(), moved, (128, 128), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_REPLICATE,
         )  # fmt: skip
