@@ -201,12 +201,17 @@ class CameraWatch:
         before = self.placements.get(camera.name)
         near = before.found.matrix if before and before.found and before.well else None
         found = register(image, reference, near, sure=GOOD_SHARE * about.correlation)
-        if (
-            found is None
-            or found.correlation < RECOGNISED_SHARE * about.correlation
-            or found.uncertainty > RECOGNISED_UNCERTAINTY
-        ):
+        if found is None or found.correlation < RECOGNISED_SHARE * about.correlation:
             return Placement("not recognised", self._unlike(camera.name, image, found), found)
+        if found.uncertainty > RECOGNISED_UNCERTAINTY:
+            return Placement(
+                "moved",
+                f"{name} has been moved, or much of its scene: its picture does not tell exactly "
+                "where things are, so it is not corrected for. Move it back until the overlay's "
+                "ghost image fits. Something with a pattern beside the objects, while "
+                "demonstrating, would tell",
+                found,
+            )
         off = found.displacement
         if off <= max(MAX_DISPLACEMENT_IN_PLACE, about.displacement):
             text = f"{name} is in its place, to {off:.1%} of the width"
@@ -240,13 +245,6 @@ class CameraWatch:
         for text, picture, other in guesses:
             if recognise(picture, self._references[other]) > least:
                 return f"camera '{camera}' {text}"
-        if found is not None and known >= RECOGNISED_SHARE * usual:
-            return (
-                f"camera '{camera}' has been moved, or much else has: its picture tells only to "
-                f"{found.uncertainty:.1%} of the width where things are. Move it back until the "
-                "overlay's ghost image fits, or put something with a pattern beside the objects "
-                "while demonstrating"
-            )
         return (
             f"camera '{camera}' does not show the scene of the demonstrations: is it another "
             "camera, turned away, or covered? registration.max_displacement:=0 does without this "

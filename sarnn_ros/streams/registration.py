@@ -79,6 +79,14 @@ NO_DEPTH, FAR_WEIGHT, FALL_OFF = 0.9, 0.02, 0.1
 #: The table may be off by more than its edges are wide: so images are blurred by these shares of
 #: the width at first.
 BLURS = 0.04, 0.02, 0.01
+#: Little is to be seen near there if no more than this part of what counts is where a pixel counts
+#: for more than so much: 0.07 and 0.12 on the lift scene, 0.53 to 0.87 of twelve other cameras.
+MIN_NEAR, NEAR_WEIGHT = 0.3, 0.3
+#: Then the picture must move as one, in which edges deviate by no more than this (see below): 0.01
+#: to 0.15 where lift's is shifted, turned or zoomed, with noise or not; 0.19, 0.24 to 0.37 and
+#: 0.28 where its camera is turned round what it looks at by 2°, 4° and 6°, and the correction is
+#: off by 1 to 3, 3 to 20 and 2 to 11 % of the width.
+MAX_DEVIATION_IF_PLAIN = 0.2
 #: A picture moves as one if edges deviate by no more than this, in parts of the local contrast:
 #: 0.26 behind a hand, 0.31 to 0.88 where a camera was moved in space. The nearer map counts
 #: nevertheless if no more than this part of what did not correlate is left; and if all correlates
@@ -122,6 +130,15 @@ class Reference:
         away = cv2.distanceTransform(1 - differs, cv2.DIST_L2, cv2.DIST_MASK_5)
         near = np.exp(-((away / (FALL_OFF * differs.shape[1])) ** 2))
         return np.asarray(FAR_WEIGHT + (1.0 - FAR_WEIGHT) * near, np.float32)
+
+    @property
+    def plain(self) -> bool:
+        """Whether next to nothing is to be seen around where the demonstrations differ. Then what
+        is far from there tells where it is, which a camera that was moved in space shows
+        otherwise."""
+        counts, even = self.near(), _even(_gray(self.image))
+        edges = sum(one**2 for one in _slopes(even)) * self.mask * counts
+        return float(edges[counts > NEAR_WEIGHT].sum()) < MIN_NEAR * float(edges.sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,6 +274,8 @@ def _register(
     found = pair.determined(best.matrix, KINDS[-1:] if best is still else KINDS)
     if best.correlation <= NO_DEPTH:
         found = _nearer(pair, best, found, counts)
+    if reference.plain and found.deviation > MAX_DEVIATION_IF_PLAIN:
+        found.uncertainty = np.inf
     if found.uncertainty > MAX_UNCERTAINTY:
         # Too little is to be seen there. But a camera that hardly moved need not be moved back.
         shifted = pair.determined(STILL, KINDS[-1:])
@@ -410,11 +429,19 @@ def _fit(image: Image, reference: Reference, matrix: Matrix) -> _Fit:
 
 
 def _grays(image: Image, reference: Reference) -> tuple[Gray, Gray]:
-    now, then = (
-        cv2.cvtColor(one, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        for one in (image, reference.image)
-    )
-    return now, then
+    return _gray(image), _gray(reference.image)
+
+
+def _gray(image: Image) -> Gray:
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float32)
+
+
+def _slopes(gray: Gray) -> list[Gray]:
+    """Derivatives to the right and down, per pixel."""
+    return [
+        np.asarray(cv2.Sobel(gray, cv2.CV_32F, *order, ksize=3, scale=1 / 8))
+        for order in ((1, 0), (0, 1))
+    ]
 
 
 def _candidates(
@@ -497,9 +524,7 @@ class _Pair:
         self.now, self.then, self._reference = now, then, reference
         self.mask = mask = reference.mask
         self.where = reference.where
-        self.slopes = [
-            cv2.Sobel(now, cv2.CV_32F, *order, ksize=3, scale=1 / 8) for order in ((1, 0), (0, 1))
-        ]
+        self.slopes = _slopes(now)
         height, width = mask.shape
         y, x = np.mgrid[:height, :width]
         # In parts of the width from the middle, or the equations would be badly conditioned.

@@ -13,6 +13,7 @@ import pytest
 from control_bench import Bench
 from moved_camera import HEIGHT, WIDTH, move, reference, scene, shot
 
+from sarnn_ros.control import camera_watch
 from sarnn_ros.control.camera_watch import REGISTER_NS, CameraWatch
 from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.settings import build_settings
@@ -21,6 +22,7 @@ from sarnn_ros.policy.directory import CameraReference
 from sarnn_ros.spec import parse_spec
 from sarnn_ros.streams.observe import Missing, ObservationBuffer
 from sarnn_ros.streams.preprocess import crop_resize
+from sarnn_ros.streams.registration import Registration
 
 SPEC = parse_spec(
     {
@@ -113,6 +115,20 @@ def test_a_moved_camera_is_corrected_and_told() -> None:
     cell.show()  # somebody put it back
     assert cell.watch.placements["left"].verdict == "in place"
     assert (cell.seen() == crop_resize(shot(SCENES["left"]), SPEC.cameras[0])).all()
+
+
+def test_a_picture_that_does_not_tell_where_things_are_prevents_a_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def uncertain(*arguments: Any, **options: Any) -> Registration:
+        return Registration(move(0.03, 0, 0, 1), "affine", 0.012, 0.9, 1.0, (WIDTH, HEIGHT))
+
+    monkeypatch.setattr(camera_watch, "register", uncertain)
+    cell = Cell()
+    cell.show()
+    text = cell.faults["camera:left"]
+    assert "does not tell exactly where things are" in text and "ghost" in text
+    assert (cell.seen() == crop_resize(shot(SCENES["left"]), SPEC.cameras[0])).all(), "not undone"
 
 
 @pytest.mark.parametrize(
