@@ -217,7 +217,8 @@ class CameraWatch:
             text = f"{name} is in its place, to {off:.1%} of the width"
             return _lit(Placement("in place", text, found), image, reference)
         where = f"{name} has been moved: {_where(found)}"
-        if off > (limit := self._settings().registration.max_displacement):
+        off = found.overall
+        if not off <= (limit := self._settings().registration.max_displacement):  # also NaN
             return Placement(
                 "moved",
                 f"{where}; that is {off:.0%} of the width at a corner, more than "

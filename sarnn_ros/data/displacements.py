@@ -84,7 +84,7 @@ class Displacement:
 
     @property
     def too_large(self) -> bool:
-        return self.found.displacement > MAX_DISPLACEMENT
+        return self.found.overall > MAX_DISPLACEMENT
 
 
 def read_aligned(load: Callable[..., Dataset], spec: Spec, *, align: bool = True) -> Dataset:
@@ -221,7 +221,8 @@ def _confirm(
     agree = [one for one in known if apart(one.matrix, matrix, size) <= MIN_DISPLACEMENT]
     if len(agree) < MIN_AGREEMENT * len(rows):
         return None
-    matrix = _middle([one.matrix for one in agree], size).round(DECIMALS)
+    matrix = _middle([one.matrix for one in agree], size)
+    matrix = np.vstack([matrix[:2].round(DECIMALS), matrix[2].round(2 * DECIMALS)])
     spread = float(np.median([apart(one.matrix, matrix, size) for one in agree]))
     place = replace(
         agree[0],

@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 SUPPORT = Path(__file__).parents[1] / "support"
 SECONDS = 2.5
 #: What is undone where the camera was moved by 5 % of its image's width.
-MOVED = np.array([[1.0, 0.01, -0.05 * 64], [-0.01, 1.0, 0.7]])
+MOVED = np.array([[1.0, 0.01, -0.05 * 64], [-0.01, 1.0, 0.7], [2e-4, -1e-4, 1.0]])
 FLOAT = "std_msgs/msg/Float64"
 
 

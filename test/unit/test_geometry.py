@@ -15,6 +15,7 @@ from sarnn_ros.geometry import (
     points_to_source_pixels,
 )
 from sarnn_ros.spec import CameraSpec, Crop
+from sarnn_ros.streams.registration import mapped
 
 
 def test_corners_of_the_feature_map() -> None:
@@ -72,9 +73,9 @@ def test_points_to_source_pixels_is_both_steps() -> None:
 def test_a_point_in_a_camera_that_was_moved_lies_where_undoing_it_took_it_from() -> None:
     camera, moved = (
         CameraSpec(width=64, height=48),
-        np.array([[0.0, -2.0, 30.0], [1.0, 0.5, -4.0]]),
+        np.array([[0.0, -2.0, 30.0], [1.0, 0.5, -4.0], [1e-3, 2e-3, 1.0]]),
     )
     points = np.array([[0.1, 0.2], [0.9, 0.4]])
     found = points_to_source_pixels(points, camera, 64, 48, moved=moved)
     there = points_to_source_pixels(points, camera, 64, 48)
-    np.testing.assert_allclose(found @ moved[:, :2].T + moved[:, 2], there)
+    np.testing.assert_allclose(mapped(moved, found), there)
