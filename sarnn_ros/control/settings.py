@@ -312,7 +312,8 @@ class RegistrationSettings(_LiveGroup):
         0.25,
         "a camera that was moved since the demonstrations is corrected for, up to so far, as a "
         "share of the image's width at the worst corner; beyond it, if its scene is not "
-        "recognised, or if the picture does not tell exactly where things are, no run begins. 0: cameras are not registered, nor is another light undone",
+        "recognised, or if the picture does not tell exactly where things are, no run begins. "
+        "0: cameras are not registered, nor is another light undone",
     )
 
 
