@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from sarnn_ros.streams.registration import (
@@ -221,8 +222,7 @@ def _confirm(
     agree = [one for one in known if apart(one.matrix, matrix, size) <= MIN_DISPLACEMENT]
     if len(agree) < MIN_AGREEMENT * len(rows):
         return None
-    matrix = _middle([one.matrix for one in agree], size)
-    matrix = np.vstack([matrix[:2].round(DECIMALS), matrix[2].round(2 * DECIMALS)])
+    matrix = rounded(_middle([one.matrix for one in agree], size))
     spread = float(np.median([apart(one.matrix, matrix, size) for one in agree]))
     place = replace(
         agree[0],
@@ -254,15 +254,17 @@ def _fits_better(image: Image, reference: Reference, place: Registration) -> boo
     return correlate(image, reference, small) > correlate(image, reference, STILL)
 
 
+def rounded(matrix: Matrix) -> Matrix:
+    """To `DECIMALS`. Those of a homography's last row are multiplied by squares of pixels."""
+    return np.vstack([matrix[:2].round(DECIMALS), matrix[2].round(2 * DECIMALS)])
+
+
 def _middle(matrices: Sequence[Matrix], size: tuple[int, int]) -> Matrix:
     """The map that moves each corner as the median of the maps does."""
     right, bottom = size[0] - 1.0, size[1] - 1.0
-    corners = np.array([(0, 0), (right, 0), (0, bottom), (right, bottom)])
+    corners = np.array([(0, 0), (right, 0), (0, bottom), (right, bottom)], np.float32)
     moved = np.median([mapped(matrix, corners) for matrix in matrices], axis=0)
-    ones, zeros = np.ones((4, 1)), np.zeros((4, 3))
-    x, y = moved.T[..., None]
-    rows = np.block([[corners, ones, zeros, -x * corners], [zeros, corners, ones, -y * corners]])
-    return np.append(np.linalg.solve(rows, moved.T.ravel()), 1.0).reshape(3, 3)
+    return np.asarray(cv2.getPerspectiveTransform(corners, moved.astype(np.float32)), np.float64)
 
 
 def _ranges(names: Sequence[str], rows: Sequence[int]) -> str:

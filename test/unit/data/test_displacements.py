@@ -19,7 +19,12 @@ from typer.testing import CliRunner
 
 from sarnn_ros.cli.main import app
 from sarnn_ros.data.dataset import Dataset, Episode
-from sarnn_ros.data.displacements import Displacement, find_displacements, read_aligned
+from sarnn_ros.data.displacements import (
+    Displacement,
+    find_displacements,
+    read_aligned,
+    rounded,
+)
 from sarnn_ros.data.report import examine
 from sarnn_ros.data.write_bag import Images, JointStates, write_bag
 from sarnn_ros.interop.loading import load_dataset
@@ -66,6 +71,11 @@ def test_a_session_in_which_the_camera_was_moved_is_found(place: np.ndarray):
     assert found.text == "demo_8 to demo_12" and found.others == 11
     assert found.episodes == tuple(f"demo_{row}" for row in range(8, 13))
     assert apart(found.found.matrix, place, (WIDTH, HEIGHT)) < 0.003
+
+
+def test_rounding_moves_no_pixel_of_a_large_image():
+    found = np.array([[1.02, 0.01, -7.0], [-0.02, 0.97, 4.0], [1.2345e-5, -2.3456e-5, 1.0]])
+    assert apart(rounded(found), found, (3840, 2160)) < 1e-5
 
 
 @pytest.mark.parametrize(

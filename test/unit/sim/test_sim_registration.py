@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from benchmark.tasks.cameras import ModelCamera, Moved
 from sarnn_ros.sim.camera import RayCamera
 from sarnn_ros.sim.scene import LiftScene
 from sarnn_ros.streams.registration import MAX_UNCERTAINTY, make_reference, mapped, register
@@ -66,14 +67,8 @@ def test_around_the_cube_there_is_nothing_that_tells_where_a_camera_went(
     reference = make_reference([shot() for _ in range(12)], (128, 128))
     assert reference.plain
     then = np.array([pixel(scene, cube) for cube in cubes])
-    camera, centre = scene.model.camera("front"), np.array([0.42, 0.0, 0.05])
-    turn, matrix, pose = np.empty(4), np.empty(9), np.empty(4)
-    mujoco.mju_axisAngle2Quat(turn, np.array([0.0, 0.0, 1.0]), np.deg2rad(degrees))
-    mujoco.mju_quat2Mat(matrix, turn)
-    mujoco.mju_mulQuat(pose, turn, camera.quat.copy())
-    camera.quat[:] = pose
-    camera.pos[:] = centre + matrix.reshape(3, 3) @ (camera.pos - centre)
-    camera.pos[1] += aside
+    camera = ModelCamera(scene.model, scene.data, "front", np.array([0.42, 0.0, 0.05]))
+    camera.move(Moved(degrees, 0.0, aside))
     scene.camera = RayCamera(scene.model, "front", 128, 128)
     now = np.array([pixel(scene, cube) for cube in cubes])
     for _ in range(4):
