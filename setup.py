@@ -52,6 +52,7 @@ BENCHMARK = [
     "gym-aloha>=0.1.5",
     "gymnasium-robotics>=1.4.2",
     "mujoco==3.3.7",
+    "scikit-image>=0.24",  # photographs, which come with its wheel
     *LEROBOT,  # peers read what `sarnn convert` writes
 ]
 TEST = [

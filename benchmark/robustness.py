@@ -7,8 +7,8 @@ python -m benchmark.robustness [--tasks lift …] [--seeds 1] [--trials 50] [--o
 
 Tries the policies that `benchmark.tasks` has trained below --work; same scenes in every cell. Each
 cell is tried as the node does it, with cameras registered at the first image, and without
-(`registration.max_displacement: 0`). Moves of the camera itself and of what is in the scene are
-rendered where the task can (`Task.move_cameras`), all else is painted into the images. It also
+(`registration.max_displacement: 0`). What is in the scene, and moves of the camera itself, are
+rendered by the simulator where it can, all else is painted into the images. It also
 counts in which trials the node would have warned while the arm moves. Stop it whenever you like:
 the same command goes on from there. `benchmark/results/robustness.json` has a record per cell;
 `robustness.md` beside it is the table; below --work is a picture of every cell.
@@ -33,7 +33,9 @@ from benchmark.tasks.jobs import make_task, say
 from benchmark.tasks.record import FIRST_TRIAL
 from benchmark.tasks.rollout import Episode
 from benchmark.tasks.run import WORK, Settings, commit
+from benchmark.tasks.surfaces import FLAT, FULL, Surfaces, any_of, chequered, plain
 from benchmark.tasks.task import Array, Image, Task
+from benchmark.tasks.things import BALL, Thing
 from sarnn_ros.control.camera_watch import CameraWatch
 from sarnn_ros.control.outlet import Command
 from sarnn_ros.control.scene_watch import SceneWatch
@@ -56,6 +58,8 @@ Paint = Callable[[Image, int, np.random.Generator], Image]
 Random = np.random.Generator
 #: How far an object is moved, m.
 MOVED_BY = 0.05
+#: Half of an object, about; how large a ball is that hides it, and how far before it; m.
+HALF, BALL_SIZE, BEFORE = 0.025, 0.04, 0.06
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Disturbance:
     :param paint: changes an image; gets the tick, and random numbers that begin anew with it, the
         same in all ticks of a trial.
     :param view: degrees round and up, and m aside, of `Task.move_cameras`.
+    :param hides: the share of the object that a ball before it hides from each camera.
+    :param surfaces: what table and wall show instead, for the whole trial.
     :param moves: the tick at which the object is moved by 5 cm, wherever to.
     :param late: ticks by which commands come late. :param lost: share of images that are lost.
     :param trembling: noise of the state, as a share of each joint's trained range.
@@ -75,6 +81,8 @@ class Disturbance:
     level: str
     paint: Paint | None = None
     view: tuple[float, float, float] | None = None
+    hides: float = 0.0
+    surfaces: Callable[[Random], Surfaces] | None = None
     moves: int | None = None
     late: int = 0
     lost: float = 0.0
@@ -136,8 +144,10 @@ def shaded(darkness: float) -> Paint:
     return paint
 
 
-def littered(count: int) -> Paint:
-    """Things that were never there: boxes of any colour, anywhere, for the whole trial."""
+def littered(count: int, photographs: bool = False) -> Paint:
+    """Things that were never there, anywhere, for the whole trial: boxes of any colour, or that
+    photographs are glued to.
+    """
 
     def paint(image: Image, tick: int, random: Random) -> Image:
         image = image.copy()
@@ -145,9 +155,13 @@ def littered(count: int) -> Paint:
         for _ in range(count):
             side = random.uniform(0.06, 0.12) * width
             x, y = random.uniform(0, width - side), random.uniform(0, height - side)
-            corners = np.array([(x, y), (x + side, y + side)]).round().astype(int)
-            colour = random.uniform(0, 255, 3).tolist()
-            cv2.rectangle(image, *(tuple(map(int, one)) for one in corners), colour, -1)
+            left, top, right, below = np.array([x, y, x + side, y + side]).round().astype(int)
+            if photographs:
+                size = right - left, below - top
+                part = any_of(FLAT + FULL, random)[: 3 * size[1], : 3 * size[0]]
+                image[top:below, left:right] = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+            else:
+                image[top : below + 1, left : right + 1] = random.uniform(0, 255, 3).round()
         return image
 
     return paint
@@ -168,6 +182,41 @@ def passed_by(begins: int, ticks: int) -> Paint:
         return image
 
     return paint
+
+
+def on_the_table(made: Callable[[Random], Image]) -> Callable[[Random], Surfaces]:
+    return lambda random: Surfaces(table=made(random))
+
+
+def photograph_on_table(random: Random) -> Image:
+    return any_of(FLAT, random)
+
+
+def photograph_on_wall(random: Random) -> Surfaces:
+    return Surfaces(wall=any_of(FULL, random))
+
+
+def photographs(random: Random) -> Surfaces:
+    return Surfaces(any_of(FLAT, random), any_of(FULL, random))
+
+
+def hiding(place: Array, share: float, random: Random) -> Callable[[Array], list[Thing]]:
+    """A ball before an object, seen from any camera; left or right of its middle.
+
+    :param place: the middle of the object, m. :param share: of it that is hidden.
+    """
+    edge, side = HALF * (1 - 2 * share), random.choice((-1.0, 1.0))
+    colour = random.uniform(0, 1, 3)
+
+    def ball(eye: Array) -> list[Thing]:
+        towards = (eye - place) / np.linalg.norm(eye - place)
+        upward = np.eye(3)[2 if abs(towards[2]) < 0.99 else 1]
+        across = np.cross(upward, towards)
+        across /= np.linalg.norm(across)
+        there = place + BEFORE * towards + side * (BALL_SIZE + edge) * across
+        return [Thing(BALL, there, np.full(3, BALL_SIZE), 0.0, colour)]
+
+    return ball
 
 
 NONE = Disturbance("nothing", "")
@@ -199,6 +248,15 @@ DISTURBANCES = (
     *(Disturbance("noise", f"{deviation} of 255", noisy(deviation)) for deviation in (6, 12)),
     *(Disturbance("JPEG", f"quality {quality}", compressed(quality)) for quality in (50, 25)),
     *(Disturbance("things never there", f"{count}", littered(count)) for count in (1, 3, 5)),
+    *(Disturbance("photographs lie about", f"{count}", littered(count, photographs=True))
+      for count in (1, 3, 5)),
+    *(Disturbance("object half hidden", f"{share:.0%}", hides=share)
+      for share in (0.25, 0.5, 0.75)),
+    Disturbance("another table", "a colour", surfaces=on_the_table(plain)),
+    Disturbance("another table", "squares", surfaces=on_the_table(chequered)),
+    Disturbance("another table", "a photograph", surfaces=on_the_table(photograph_on_table)),
+    Disturbance("another wall", "a photograph", surfaces=photograph_on_wall),
+    Disturbance("another room", "photographs", surfaces=photographs),
     Disturbance("all hidden", "", hidden=True),
     *(Disturbance("a hand passes", f"{ticks} ticks", passed_by(8, ticks)) for ticks in (5, 10)),
     *(Disturbance("object moved", f"5 cm at tick {tick}", moves=tick) for tick in (3, 8)),
@@ -225,7 +283,10 @@ class Disturbed(Task):
         if self._by.hidden:
             self._task.hide()
         self._seed, self._tick = seed, 0
-        self._random = np.random.default_rng(seed)
+        random = self._random = np.random.default_rng(seed)
+        by = self._by
+        self._task.beside = hiding(self._task.target(), by.hides, random) if by.hides else None
+        self._task.other_surfaces = by.surfaces and by.surfaces(random)
         self._commands: list[Array] = []
         self._seen: dict[str, Image] = {}
 
@@ -439,7 +500,9 @@ it by default, another light undone as well; in brackets in how many a camera wa
 *Refused*: the node would not have begun. *Warned*: registered, and the node would have warned of
 health or of the light while the arm moved, in so many of the trials that failed, and of those that
 succeeded, where it was a false alarm. The policies were trained on the undisturbed task, without a
-setting. Painted: everything but *camera moved* and *object moved*, which the simulator does.
+setting. *Object half hidden*, *camera moved* and *object moved* are rendered by the simulator,
+*another table*, *wall* and *room* where it says that these are seen, all else is painted.
+Photographs are scikit-image's, another one in each trial.
 """
 
 COUNTS = ("trials", "succeeded", "refused", "corrected")

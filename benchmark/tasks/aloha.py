@@ -17,7 +17,8 @@ import mujoco
 import numpy as np
 from gym_aloha.env import AlohaEnv
 
-from benchmark.tasks.cameras import ModelCamera, Moved
+from benchmark.tasks.cameras import ModelCamera, Moved, dress, furnish
+from benchmark.tasks.surfaces import Eye
 from benchmark.tasks.task import Array, Image, Task
 
 #: Where the finger tips meet, in the frame of the gripper's link, m.
@@ -87,15 +88,25 @@ class Aloha(Task):
         self._success = False
 
     def images(self) -> dict[str, Image]:
-        return {
-            name: self._physics.render(
-                height,
-                width,
-                camera_id=name,
-                scene_callback=lambda physics, scene: self.furnish(scene),
+        return {name: self._image(name, *size) for name, size in self.cameras.items()}
+
+    def _image(self, name: str, width: int, height: int) -> Image:
+        eyes: list[Eye] = []
+
+        def prepare(physics: object, scene: mujoco.MjvScene) -> None:
+            furnish(self, scene)
+            eyes.append(Eye.of(scene, width, height))
+
+        def render(segmentation: bool) -> Array:
+            shown: Array = self._physics.render(
+                height, width, camera_id=name, segmentation=segmentation, scene_callback=prepare
             )
-            for name, (width, height) in self.cameras.items()
-        }
+            return shown
+
+        image = render(False).astype(np.uint8)
+        if self.shown is None:
+            return image
+        return dress(self, image, self._model, render(True), eyes[-1])
 
     def move_cameras(self, around: float, up: float, aside: float) -> None:
         self._top.move(Moved(around, up, aside))
@@ -123,6 +134,9 @@ class Aloha(Task):
     def _objects(self) -> Array:
         found = [self._physics.named.data.xpos[name][:2] for name in self.objects]
         return np.concatenate(found).astype(np.float64)
+
+    def target(self) -> Array:
+        return np.append(self.positions()[:2], 0.02)
 
     def hide(self) -> None:
         for name in self.objects:

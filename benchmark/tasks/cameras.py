@@ -1,6 +1,6 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""Cameras of MuJoCo that stand elsewhere than they should."""
+"""What cameras of MuJoCo show of a task, and cameras that stand elsewhere than they should."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import NamedTuple
 import mujoco
 import numpy as np
 
-from benchmark.tasks.task import Array
+from benchmark.tasks.surfaces import Eye
+from benchmark.tasks.task import Array, Image, Task
 
 
 class Moved(NamedTuple):
@@ -30,6 +31,47 @@ def free_camera(
     to_the_right = moved.aside * np.array([np.cos(right), np.sin(right), 0.0])
     camera.lookat[:], camera.distance = centre + to_the_right, distance
     return camera
+
+
+def render(
+    task: Task,
+    renderer: mujoco.Renderer,
+    model: mujoco.MjModel,
+    data: mujoco.MjData,
+    camera: mujoco.MjvCamera | str,
+    option: mujoco.MjvOption | None = None,
+) -> Image:
+    """A camera's image of a task: its scene with its `things` and surfaces."""
+    renderer.update_scene(data, camera, option)
+    furnish(task, renderer.scene)
+    image: Image = renderer.render().copy()
+    if task.shown is not None:
+        renderer.enable_segmentation_rendering()
+        seen = renderer.render()
+        renderer.disable_segmentation_rendering()
+        image = dress(task, image, model, seen, Eye.of(renderer.scene, *image.shape[1::-1]))
+    return image
+
+
+def furnish(task: Task, scene: mujoco.MjvScene) -> None:
+    """Put a task's `things` into a scene that is about to be drawn."""
+    for one in task.things(np.mean([eye.pos for eye in scene.camera], 0)):
+        one.draw(scene)
+
+
+def dress(task: Task, image: Image, model: mujoco.MjModel, seen: Array, eye: Eye) -> Image:
+    """The image with what a task's table and wall show.
+
+    :param seen: number and kind of what each pixel shows, (height, width, 2).
+    """
+    assert task.shown is not None
+    bodies = [model.body(body).name for body in model.geom_bodyid]
+    table = np.array(["table" in name for name in bodies])
+    world = model.geom_bodyid == 0
+    geoms = seen[..., 1] == int(mujoco.mjtObj.mjOBJ_GEOM)
+    number = np.where(geoms, seen[..., 0], 0)
+    behind = (seen[..., 1] < 0) | (geoms & world[number])
+    return task.shown.put(image, geoms & table[number], behind, task.table, eye)
 
 
 class ModelCamera:

@@ -17,18 +17,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.resources import files
 from typing import Any
 
-import mujoco
 import numpy as np
 
-from benchmark.tasks.task import Array, Image, Task
-from sarnn_ros.sim.camera import RayCamera
+from benchmark.tasks.task import Array, Task
+from benchmark.tasks.things import BALL, BOX, CYLINDER, ELLIPSOID, Thing
 
 #: Things that lie about, half of their size, and how far their middles are from what matters, m.
 COUNT, SIZES, CLEARANCE = 3, (0.015, 0.04), 0.08
-KINDS = (mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_SPHERE, mujoco.mjtGeom.mjGEOM_CYLINDER)
+KINDS = (BOX, BALL, CYLINDER)
 #: How fast somebody walks, m/s; half of a trunk's and of a head's size, m.
 PACE, TRUNK, HEAD = 0.6, (0.16, 0.16, 0.35), (0.11, 0.11, 0.13)
 
@@ -37,50 +35,33 @@ PACE, TRUNK, HEAD = 0.6, (0.16, 0.16, 0.35), (0.11, 0.11, 0.13)
 class Room:
     """Where a simulator's things may lie and people walk, m.
 
-    :param low, high: x, y of the part of the table where things lie. :param table: its height.
+    :param low, high: x, y of the part of the table where things lie.
     :param walks: for each person, the middles of the trunk between which it goes to and fro.
     :param columns: of `Task.positions` per object; x and y come first.
     """
 
     low: tuple[float, float]
     high: tuple[float, float]
-    table: float
     walks: tuple[tuple[tuple[float, float, float], tuple[float, float, float]], ...]
     columns: int
 
 
 ROOMS = {
     "fetch": Room(
-        (1.12, 0.5), (1.5, 1.0), 0.4,
+        (1.12, 0.5), (1.5, 1.0),
         (((0.1, 0.0, 0.5), (0.1, 1.5, 0.5)), ((0.6, 2.1, 0.5), (2.2, 2.1, 0.5))), 3,
     ),
     "aloha": Room(
-        (-0.3, 0.25), (0.3, 0.8), 0.0, (((-0.6, 1.25, 0.0), (0.6, 1.25, 0.0)),), 2,
+        (-0.3, 0.25), (0.3, 0.8), (((-0.6, 1.25, 0.0), (0.6, 1.25, 0.0)),), 2,
     ),
     "metaworld": Room(
-        (-0.25, 0.45), (0.25, 0.85), 0.0,
+        (-0.25, 0.45), (0.25, 0.85),
         (((-0.6, -0.5, 0.2), (0.6, -0.5, 0.2)), ((-1.0, 0.0, 0.2), (-1.0, 1.3, 0.2))), 3,
     ),
     "lift": Room(
-        (0.3, -0.25), (0.6, 0.25), 0.0, (((-0.5, -0.7, 0.0), (-0.5, 0.7, 0.0)),), 2,
+        (0.3, -0.25), (0.6, 0.25), (((-0.5, -0.7, 0.0), (-0.5, 0.7, 0.0)),), 2,
     ),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Thing:
-    """A shape of one colour: middle and half of the size, m, turn about the vertical, rad."""
-
-    kind: Any
-    middle: Array
-    size: Array
-    turn: float
-    colour: Array
-
-    @property
-    def matrix(self) -> Array:
-        c, s = np.cos(self.turn), np.sin(self.turn)
-        return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
 class Cluttered(Task):
@@ -107,9 +88,9 @@ class Cluttered(Task):
                 break
             place = random.uniform(room.low, room.high)
         kind, size = KINDS[random.integers(len(KINDS))], random.uniform(*SIZES, 3)
-        height = size[{KINDS[0]: 2, KINDS[1]: 0, KINDS[2]: 1}[kind]]
+        height = size[{BOX: 2, BALL: 0, CYLINDER: 1}[kind]]
         return Thing(
-            kind, np.append(place, room.table + height), size,
+            kind, np.append(place, self.table + height), size,
             random.uniform(0, np.pi), random.uniform(0, 1, 3),
         )  # fmt: skip
 
@@ -117,61 +98,16 @@ class Cluttered(Task):
         super().step(command)
         self._walked += 1
 
-    def things(self) -> list[Thing]:
-        """What is drawn at this tick beside the task's scene."""
-        found = list(self._litter)
+    def things(self, eye: Array) -> list[Thing]:
+        found = [*super().things(eye), *self._litter]
         for (start, end), phase, shirt, skin in self._people:
             way = np.subtract(end, start)
             share = (phase + PACE * self._walked / self.rate / np.linalg.norm(way)) % 2.0
             middle = np.array(start) + way * min(share, 2.0 - share)
-            ellipsoid = mujoco.mjtGeom.mjGEOM_ELLIPSOID
-            found.append(Thing(ellipsoid, middle, np.array(TRUNK), 0.0, shirt))
+            found.append(Thing(ELLIPSOID, middle, np.array(TRUNK), 0.0, shirt))
             above = middle + (0.0, 0.0, TRUNK[2] + HEAD[2])
-            found.append(Thing(ellipsoid, above, np.array(HEAD), 0.0, skin))
+            found.append(Thing(ELLIPSOID, above, np.array(HEAD), 0.0, skin))
         return found
-
-    def furnish(self, scene: mujoco.MjvScene) -> None:
-        """Put `things` into a scene that is about to be drawn."""
-        for one in self.things():
-            scene.ngeom += 1  # before: dm_control gives no geoms beyond
-            mujoco.mjv_initGeom(
-                scene.geoms[scene.ngeom - 1], one.kind, _size(one), one.middle,
-                one.matrix.ravel(), np.append(one.colour, 1).astype(np.float32),
-            )  # fmt: skip
-
-
-def _size(thing: Thing) -> Array:
-    """As a scene wants it: x, y and z of a half."""
-    if thing.kind == mujoco.mjtGeom.mjGEOM_SPHERE:
-        return np.full(3, thing.size[0])
-    if thing.kind == mujoco.mjtGeom.mjGEOM_CYLINDER:
-        return thing.size[[0, 0, 1]]
-    return thing.size
-
-
-class ClutteredRays(Cluttered):
-    """The same of our own simulator, whose camera wants the things in its model."""
-
-    _scene: Any
-
-    def images(self) -> dict[str, Image]:
-        text = files("sarnn_ros.sim").joinpath("lift.xml").read_text(encoding="utf-8")
-        mark = '<body name="base">'
-        model = mujoco.MjModel.from_xml_string(
-            text.replace(mark, "".join(map(_xml, self.things())) + mark)
-        )
-        camera, stands = model.camera("front"), self._scene.model.camera("front")
-        camera.pos[:], camera.quat[:] = stands.pos, stands.quat
-        self._scene.camera = RayCamera(model, "front", *self.cameras["camera"])
-        return super().images()
-
-
-def _xml(thing: Thing) -> str:
-    kind = thing.kind.name.removeprefix("mjGEOM_").lower()
-    size, middle, colour = (" ".join(map(str, row)) for row in (
-        thing.size, thing.middle, np.append(thing.colour, 1)))  # fmt: skip
-    turn = f"0 0 {thing.turn}"
-    return f'<geom type="{kind}" pos="{middle}" euler="{turn}" size="{size}" rgba="{colour}"/>'
 
 
 NAMES = {
@@ -185,14 +121,21 @@ NAMES = {
 META_WORLD = "MetaWorld"
 
 
-def __getattr__(name: str) -> type[Task]:
-    """The class of a task, made when it is asked for."""
+def find(name: str) -> tuple[str, Any]:
+    """The module of a task, and its class.
+
+    :raises AttributeError: there is none; pickle asks every module for whatever it writes.
+    """
     where = "metaworld" if name.startswith(META_WORLD) else NAMES.get(name)
     if where is None:
-        raise AttributeError(name)  # pickle asks every module for whatever it writes
+        raise AttributeError(name)
     module = import_module(f"benchmark.tasks.{where}")
-    kind: Any = getattr(module, name.removeprefix(META_WORLD))
-    mixed = ClutteredRays if where == "lift" else Cluttered
+    return where, getattr(module, name.removeprefix(META_WORLD))
+
+
+def __getattr__(name: str) -> type[Task]:
+    """The class of a task, made when it is asked for."""
+    where, kind = find(name)
     attributes = {"name": f"{kind.name}_clutter", "room": ROOMS[where]}
-    made: type[Task] = type(name, (mixed, kind), attributes)
+    made: type[Task] = type(name, (Cluttered, kind), attributes)
     return made

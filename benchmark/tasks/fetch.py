@@ -18,7 +18,7 @@ import gymnasium_robotics
 import mujoco
 import numpy as np
 
-from benchmark.tasks.cameras import Moved, free_camera
+from benchmark.tasks.cameras import Moved, free_camera, render
 from benchmark.tasks.task import Array, Image, Task
 
 gymnasium.register_envs(gymnasium_robotics)
@@ -36,6 +36,7 @@ class Fetch(Task):
     views = VIEWS
     cameras: ClassVar[Mapping[str, tuple[int, int]]] = dict.fromkeys(VIEWS, (160, 120))
     ends_at_success = False
+    table = 0.4
     environment: str
     #: What both cameras look at, m: the table's middle under the gripper.
     centre = np.array([1.34, 0.75, 0.5])
@@ -66,9 +67,7 @@ class Fetch(Task):
                 if isinstance(view, str)
                 else free_camera(self.centre, 0.9, *view, self._moved)
             )
-            self._renderer.update_scene(self._env.data, camera)
-            self.furnish(self._renderer.scene)
-            images[name] = self._renderer.render().copy()
+            images[name] = render(self, self._renderer, self._model, self._env.data, camera)
         return images
 
     def move_cameras(self, around: float, up: float, aside: float) -> None:
@@ -106,6 +105,9 @@ class Fetch(Task):
     def positions(self) -> Array:
         block, goal = self._positions()
         return np.concatenate([block, goal]) if self._block else goal
+
+    def target(self) -> Array:
+        return self.positions()[:3]
 
     def hide(self) -> None:
         self.show(goal=False, block=False)

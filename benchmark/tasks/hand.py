@@ -11,13 +11,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
 
 import mujoco
 import numpy as np
 
-from benchmark.tasks.clutter import META_WORLD, NAMES
+from benchmark.tasks.clutter import find
 from benchmark.tasks.task import Task
 
 #: The cameras on the hands in each module's models. Aloha's look at the fingers from behind.
@@ -56,10 +55,9 @@ def __getattr__(name: str) -> type[Task]:
     """The class of a task, made when it is asked for."""
     which = next((one for one in (OUTER, ALONE) if name.endswith(one)), "")
     base = name.removesuffix(which)
-    where = "metaworld" if base.startswith(META_WORLD) else NAMES.get(base)
+    where, kind = find(base)
     if where not in HANDS:
         raise AttributeError(name)
-    kind: Any = getattr(import_module(f"benchmark.tasks.{where}"), base.removeprefix(META_WORLD))
     outer = next(iter(kind.cameras))
     kept = [*([outer] * (which != ALONE)), *(HANDS[where] * (which != OUTER))]
     views: Mapping[str, Any] = getattr(kind, "views", {})

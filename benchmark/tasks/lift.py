@@ -5,15 +5,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib.resources import files
 from typing import ClassVar
 
+import mujoco
 import numpy as np
 
 from benchmark.tasks.cameras import ModelCamera, Moved
+from benchmark.tasks.surfaces import Eye
 from benchmark.tasks.task import Array, Image, Task
+from benchmark.tasks.things import Thing
 from sarnn_ros.sim.camera import RayCamera
 from sarnn_ros.sim.expert import plan
-from sarnn_ros.sim.scene import JOINT_NAMES, LiftScene
+from sarnn_ros.sim.scene import CUBE_HALF, JOINT_NAMES, LiftScene
 from sarnn_ros.sim.task import DEMONSTRATION_TICKS, RATE, TRIAL_TICKS, is_success, place_anywhere
 
 #: What the camera looks at, m.
@@ -32,6 +36,7 @@ class Lift(Task):
         self._scene = LiftScene()
         scene = self._scene
         self._front = ModelCamera(scene.model, scene.data, "front", CENTRE)
+        self._camera = scene.camera
 
     def reset(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)
@@ -41,11 +46,26 @@ class Lift(Task):
         self._lifts: list[float] = []
 
     def images(self) -> dict[str, Image]:
-        return {"camera": self._scene.render(hide_cube=self._hidden)}
+        scene, things = self._scene, self.things(self._camera.origin)
+        scene.camera = self._ray_camera(_with(things)) if things else self._camera
+        image = scene.render(hide_cube=self._hidden)
+        if self.shown is not None:
+            seen = scene.camera.seen.reshape(image.shape[:2])
+            table, floor = (scene.model.geom(name).id for name in ("table", "floor"))
+            eye = Eye(scene.camera.origin, scene.camera.rays.reshape(image.shape))
+            behind = (seen < 0) | (seen == floor)
+            image = self.shown.put(image, seen == table, behind, self.table, eye)
+        return {"camera": image}
+
+    def _ray_camera(self, model: mujoco.MjModel) -> RayCamera:
+        """Where the scene's camera stands."""
+        camera, stands = model.camera("front"), self._scene.model.camera("front")
+        camera.pos[:], camera.quat[:] = stands.pos, stands.quat
+        return RayCamera(model, "front", *self.cameras["camera"])
 
     def move_cameras(self, around: float, up: float, aside: float) -> None:
         self._front.move(Moved(around, up, aside))
-        self._scene.camera = RayCamera(self._scene.model, "front", *self.cameras["camera"])
+        self._camera = self._ray_camera(self._scene.model)
 
     def move_object(self, x: float, y: float) -> None:
         first = self._scene.model.joint("cube").qposadr[0]
@@ -68,5 +88,17 @@ class Lift(Task):
     def positions(self) -> Array:
         return np.array([self._cube.x, self._cube.y])
 
+    def target(self) -> Array:
+        return np.array([*self.positions(), CUBE_HALF])
+
     def hide(self) -> None:
         self._hidden = True
+
+
+def _with(things: list[Thing]) -> mujoco.MjModel:
+    """The scene's model with more to be seen, after table and floor, which keep their numbers."""
+    text = files("sarnn_ros.sim").joinpath("lift.xml").read_text(encoding="utf-8")
+    end = "</worldbody>"
+    return mujoco.MjModel.from_xml_string(
+        text.replace(end, "".join(one.xml() for one in things) + end)
+    )

@@ -25,7 +25,7 @@ import numpy as np
 from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE as ENVIRONMENTS
 from metaworld.policies import ENV_POLICY_MAP as EXPERTS
 
-from benchmark.tasks.cameras import Moved, free_camera
+from benchmark.tasks.cameras import Moved, free_camera, render
 from benchmark.tasks.task import Array, Image, Task
 
 #: Environment steps of 12.5 ms in one tick, and what an action of 1 asks for in a step, m.
@@ -84,9 +84,7 @@ class MetaWorld(Task):
             camera = (
                 view if isinstance(view, str) else free_camera(CENTRE, 1.3, *view, self._moved)
             )
-            self._renderer.update_scene(self._env.data, camera)
-            self.furnish(self._renderer.scene)
-            images[name] = self._renderer.render().copy()
+            images[name] = render(self, self._renderer, self._model, self._env.data, camera)
         return images
 
     def move_cameras(self, around: float, up: float, aside: float) -> None:
@@ -133,6 +131,9 @@ class MetaWorld(Task):
 
     def positions(self) -> Array:
         return np.array(self._env._last_rand_vec)
+
+    def target(self) -> Array:
+        return self.positions()[:3]
 
     def hide(self) -> None:
         for groups, vary in zip((self._model.geom_group, self._model.site_group), self._vary):

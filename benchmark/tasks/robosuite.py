@@ -27,6 +27,7 @@ import numpy as np
 import robosuite
 from robosuite import load_composite_controller_config
 
+from benchmark.tasks.cameras import render
 from benchmark.tasks.task import Array, Image, Task
 
 #: What demonstrations move by in a tick at most, m; and what they rise by before they go aside.
@@ -41,6 +42,7 @@ class RoboSuite(Task):
     rate = 20.0
     joints = ("x", "y", "z", "opening")
     ends_at_success = True
+    table = 0.8
     environment: ClassVar[str]
     #: Bodies that lie elsewhere in each episode; the first one is taken.
     bodies: ClassVar[tuple[str, ...]]
@@ -94,8 +96,8 @@ class RoboSuite(Task):
             atexit.register(self._renderer.close)  # before robosuite ends EGL
         images = {}
         for name in self.cameras:
-            self._renderer.update_scene(self._env.sim.data._data, name, self._option)
-            images[name] = self._renderer.render().copy()
+            data = self._env.sim.data._data
+            images[name] = render(self, self._renderer, self._model, data, name, self._option)
         return images
 
     def state(self) -> Array:
@@ -144,6 +146,9 @@ class RoboSuite(Task):
 
     def positions(self) -> Array:
         return np.concatenate([self._places, self._first])
+
+    def target(self) -> Array:
+        return self._place(self.bodies[0])
 
     def hide(self) -> None:
         for name in self.bodies:

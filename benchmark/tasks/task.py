@@ -5,14 +5,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
+from benchmark.tasks.surfaces import Array, Image, Surfaces
+from benchmark.tasks.things import Thing
 
-Array = NDArray[np.float64]
-Image = NDArray[np.uint8]
+__all__ = ["Array", "Image", "Task"]
 
 
 class Task(ABC):
@@ -32,6 +31,13 @@ class Task(ABC):
     cameras: ClassVar[Mapping[str, tuple[int, int]]]
     #: Success counts once reached; otherwise only at the end of the episode.
     ends_at_success: bool
+    #: The height of the table, m.
+    table: float = 0.0
+    #: What table and wall show, and what they show instead in a disturbed trial.
+    surfaces: Surfaces | None = None
+    other_surfaces: Surfaces | None = None
+    #: More `things`.
+    beside: Callable[[Array], list[Thing]] | None = None
 
     @abstractmethod
     def reset(self, seed: int) -> None:
@@ -82,8 +88,21 @@ class Task(ABC):
         """
         raise NotImplementedError(f"{self.name} cannot move its object")
 
-    def furnish(self, scene: Any) -> None:  # noqa: B027 - only `clutter.py` adds something
-        """Add to a MuJoCo scene that is about to be drawn. Of the tasks alone nothing."""
+    def target(self) -> Array:
+        """Where what the robot is about to take or push is, or what it goes to: (3,), m.
+
+        :raises NotImplementedError: the task does not tell.
+        """
+        raise NotImplementedError(f"{self.name} does not tell where its object is")
+
+    @property
+    def shown(self) -> Surfaces | None:
+        """Of table and wall, now; None: what the simulator draws."""
+        return self.other_surfaces or self.surfaces
+
+    def things(self, eye: Array) -> list[Thing]:
+        """What is drawn beside the task's scene, for a camera that is there, m."""
+        return [] if self.beside is None else self.beside(eye)
 
     @abstractmethod
     def hide(self) -> None:

@@ -29,6 +29,8 @@ class RayCamera:
     :param camera: the name of a camera in the model.
     :param width: of the image, pixels.
     :param height: of the image, pixels.
+    :ivar origin: where it is, m, (3,). :ivar rays: where its pixels look, unit (pixels, 3).
+    :ivar seen: the number of the geom that each pixel of the last image shows; -1: none.
     :raises KeyError: there is no such camera.
     :raises ValueError: the camera moves with a body.
     """
@@ -43,7 +45,7 @@ class RayCamera:
         if model.cam_bodyid[index] != 0:
             raise ValueError(f"camera '{camera}' moves with a body")
         mujoco.mj_forward(model, self._data)
-        self._origin = self._data.cam_xpos[index].copy()
+        self.origin = self._data.cam_xpos[index].copy()
         axes = self._data.cam_xmat[index].reshape(3, 3)
 
         focal = 0.5 * height / np.tan(np.deg2rad(model.cam_fovy[index]) / 2)
@@ -52,10 +54,10 @@ class RayCamera:
             (np.arange(height) + 0.5 - height / 2) / focal,
         )
         rays = np.stack([right, -down, -np.ones_like(right)], axis=-1).reshape(-1, 3)
-        self._rays = (rays / np.linalg.norm(rays, axis=1, keepdims=True)) @ axes.T
+        self.rays = (rays / np.linalg.norm(rays, axis=1, keepdims=True)) @ axes.T
 
         count = width * height
-        self._geom = np.empty(count, dtype=np.int32)
+        self.seen = np.empty(count, dtype=np.int32)
         self._distance = np.empty(count)
         self._normal = np.empty((count, 3))
         # The last row is what geom id -1, a miss, picks: unshaded background.
@@ -73,21 +75,21 @@ class RayCamera:
         mujoco.mj_multiRay(
             self._model,
             data,
-            self._origin,
-            self._rays.reshape(-1),
+            self.origin,
+            self.rays.reshape(-1),
             None,
             True,
             without_body,
-            self._geom,
+            self.seen,
             self._distance,
             self._normal.reshape(-1),
-            len(self._rays),
+            len(self.rays),
             MAX_DISTANCE,
         )
         # einsum, not @: BLAS would wake its threads, and cores are scarce beside a policy.
         sun = np.clip(np.einsum("ij,j->i", self._normal, SUN_DIRECTION), 0.0, 1.0)
-        headlight = np.clip(-np.einsum("ij,ij->i", self._normal, self._rays), 0.0, 1.0)
+        headlight = np.clip(-np.einsum("ij,ij->i", self._normal, self.rays), 0.0, 1.0)
         light = (AMBIENT + SUN * sun + HEADLIGHT * headlight).astype(np.float32)
-        light[self._geom < 0] = 1.0
-        image = self._colour[self._geom] * light[:, None]
+        light[self.seen < 0] = 1.0
+        image = self._colour[self.seen] * light[:, None]
         return np.clip(image, 0.0, 255.0).astype(np.uint8).reshape(self.height, self.width, 3)

@@ -290,7 +290,7 @@ def test_what_lies_about_follows_from_the_seed_and_is_not_where_the_task_is() ->
         task.reset(seed)
         plain.reset(seed)
         assert task.positions().tolist() == plain.positions().tolist()
-        litter = task.things()[:COUNT]
+        litter = task.things(np.zeros(3))[:COUNT]
         apart = [np.linalg.norm(one.middle[:2] - task.positions()) for one in litter]
         assert min(apart) > CLEARANCE
         images.append(task.images()["camera"])
