@@ -52,7 +52,6 @@ BENCHMARK = [
     "gym-aloha>=0.1.5",
     "gymnasium-robotics>=1.4.2",
     "mujoco==3.3.7",
-    "scikit-image>=0.24",  # photographs, which come with its wheel
     *LEROBOT,  # peers read what `sarnn convert` writes
 ]
 TEST = [
@@ -64,6 +63,7 @@ TEST = [
     "gymnasium>=1.0",
     "hypothesis>=6.100",
     "psutil>=5.9",
+    "scikit-image>=0.24",  # photographs, which come with its wheel
     "colcon-common-extensions>=0.3",
     "empy<4",  # rosidl's generators, with which the tests make types that no wheel has
     "py-trees>=2.2",  # the example of docs/how-to/behavior_trees.md

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import cv2
 import mujoco
 import numpy as np
+import skimage
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -83,11 +84,7 @@ def _on_plane(picture: Image, eye: Eye, axis: int, offset: float, scale: float) 
     """
     along = eye.rays[..., axis]
     distance = (offset - eye.place[axis]) / np.where(along == 0, 1e-9, along)
-    across, upward = (one for one in (0, 1, 2) if one != axis)
-    x, y = (
-        eye.place[one] + distance * eye.rays[..., one] * sign
-        for one, sign in ((across, 1), (upward, 1))
-    )
+    x, y = (eye.place[one] + distance * eye.rays[..., one] for one in (0, 1, 2) if one != axis)
     # Above the horizon nothing is on the plane, and far away too much for a picture to be told.
     x, y = (np.clip(scale * one, -1e4, 1e4).astype(np.float32) for one in (x, -y))
     return np.asarray(
@@ -97,14 +94,7 @@ def _on_plane(picture: Image, eye: Eye, axis: int, offset: float, scale: float) 
 
 @cache
 def photograph(name: str) -> Image:
-    """One of `FLAT` or `FULL`, RGB.
-
-    :raises NotImplementedError: scikit-image is not installed.
-    """
-    try:
-        import skimage
-    except ImportError as error:
-        raise NotImplementedError("photographs are scikit-image's: pip install it") from error
+    """One of `FLAT` or `FULL`, RGB."""
     path = Path(skimage.__file__).parent / "data" / f"{name}.png"
     if not path.is_file():
         path = path.with_suffix(".jpg")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import Episode, release
 from sarnn_ros.spec import MIN_IMAGE_SIDE, CameraSpec, Crop, Spec
+from sarnn_ros.streams.light import measure_lights
 
 #: A pixel differs if a channel does by more than this, 0 … 255, and by so many times the noise.
 MIN_PIXEL_DIFFERENCE, MIN_NOISE_MULTIPLE = 20.0, 6.0
@@ -85,15 +86,18 @@ def difference(
     if len(episodes) < 2 or len(sizes) != 1:
         return None
     images = [episode.images[camera.name] for episode in episodes]
-    first = np.stack([np.array(array[0], dtype=np.float32) for array in images])
+    pictures = [np.array(array[0]) for array in images]
     for array in images:
         release(array)
+    # Not the light tells where an object lies.
+    lights = measure_lights(pictures)[:, None, None].astype(np.float32)
+    first = np.stack(pictures) * lights
     off = off_median(first, [[one.name in names for one in episodes] for names in displaced])
     limit = difference_limit(off)
     differs = off > limit
     states = _states(episodes)
     if _starts_differ(states):
-        where = _objects(images, states, first, differs, limit)
+        where = _objects(images, states, first, differs, limit, lights)
         if where.any():  # else what lies there is moved at once, or is never seen twice
             differs &= where
     pixels = float(np.median(differs.sum(axis=(1, 2))))
@@ -139,24 +143,26 @@ def _objects(
     first: NDArray[np.float32],
     differs: NDArray[np.bool_],
     limit: float,
+    lights: NDArray[np.float32],
 ) -> NDArray[np.bool_]:
     """Where (h, w) what differs, (E, h, w), is not the robot.
 
     :param images: (T, h, w, 3) per episode.
     :param states: (T, D).
-    :param first: (E, h, w, 3).
+    :param first: (E, h, w, 3), in even light. :param lights: by these factors (E, 1, 1, 3).
     """
     looked = range(0, len(images), -(-len(images) // MAX_COMPARED_EPISODES))
     differs = differs[looked]
 
-    def off(episode: int, other: int, tick: int) -> NDArray[np.bool_]:
+    def changed(episode: int, other: int, tick: int) -> NDArray[np.bool_]:
         frame = np.asarray(images[other][min(tick, len(images[other]) - 1)], np.float32)
-        change: NDArray[np.bool_] = np.abs(frame - first[episode]).max(-1) > limit
+        off = np.abs(frame * lights[other] - first[episode])
+        change: NDArray[np.bool_] = off.max(-1) > limit
         return change
 
     for episode, found in zip(looked, differs, strict=True):
         for moment in STILL_MOMENTS:
-            found &= ~off(episode, episode, int(moment * len(images[episode])))
+            found &= ~changed(episode, episode, int(moment * len(images[episode])))
         likely = []
         for other in looked:
             early = states[other][: max(1, int(COMPARED_SHARE * len(states[other])))]
@@ -166,7 +172,7 @@ def _objects(
             :COMPARED_EPISODES
         ]:
             for around in (max(0, tick - COMPARED_TICKS), tick, tick + COMPARED_TICKS):
-                found &= off(episode, other, around)
+                found &= changed(episode, other, around)
         found[:] = _blobs(found)
     for array in images:
         release(array)

@@ -9,6 +9,9 @@ it does not know: then it is the factor of the larger part.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +23,8 @@ WIDTH = 80
 #: Intensities, 0 … 255, outside of which a pixel tells nothing of the light, and the share of
 #: the pixels that must tell of it.
 DARKEST, BRIGHTEST, MIN_SHARE = 6, 247, 0.1
+#: Light that differs by less than this, as a share of it, is taken for the same.
+ALIKE = 0.02
 
 Factors = NDArray[np.float64]
 
@@ -37,10 +42,41 @@ def measure_light(image: Image, reference: Reference, matrix: Matrix) -> Factors
         cv2.resize(one, size, interpolation=cv2.INTER_AREA)
         for one in (there, reference.image, 255 * reference.mask.astype(np.uint8))
     )
-    tells = (now > DARKEST) & (now < BRIGHTEST) & (then > DARKEST) & (then < BRIGHTEST)
-    tells &= (alike == 255)[..., None]
+    tells = _tells(now) & _tells(then) & (alike == 255)[..., None]
     if tells.mean((0, 1)).min() < MIN_SHARE:
         return None
+    return _factors(now, then, tells)
+
+
+def measure_lights(images: Sequence[Image]) -> Factors:
+    """Factors (n, 3), RGB, that bring each picture to the light of their median. 1 where it hardly
+    differs, or too much is black or saturated.
+
+    :param images: uint8 (h, w, 3) RGB, of one camera in its place.
+    """
+    small = np.stack(
+        [
+            cv2.resize(one, (WIDTH, max(1, round(one.shape[0] * WIDTH / one.shape[1]))),
+                       interpolation=cv2.INTER_AREA)
+            for one in images
+        ]
+    )  # fmt: skip
+    then = np.median(small.astype(np.float32), axis=0)
+    found = np.ones((len(small), 3))
+    for row, now in enumerate(small):
+        tells = _tells(now) & _tells(then)
+        if tells.mean((0, 1)).min() >= MIN_SHARE:
+            factors = _factors(now, then, tells)
+            if np.abs(factors - 1.0).max() > ALIKE:
+                found[row] = factors
+    return found
+
+
+def _tells(image: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.asarray((image > DARKEST) & (image < BRIGHTEST))
+
+
+def _factors(now: NDArray[Any], then: NDArray[Any], tells: NDArray[np.bool_]) -> Factors:
     ratio = then / np.maximum(now, 1.0)
     return np.array([np.median(ratio[tells[..., one], one]) for one in range(3)])
 

@@ -486,23 +486,25 @@ def _candidates(
 ) -> Iterator[Matrix]:
     """Maps that may be about right."""
     mask = reference.mask.astype(np.uint8)
-    for start in _starts(image, reference, plain):
+    window = cv2.createHanningWindow(plain[0].shape[::-1], cv2.CV_32F)
+    # Copies: it multiplies its inputs by the window, in place.
+    (right, down), _ = cv2.phaseCorrelate(plain[0].copy(), plain[1].copy(), window)
+    shifted = np.array([[1.0, 0.0, right], [0.0, 1.0, down], [0.0, 0.0, 1.0]])
+
+    def around(start: Matrix) -> Iterator[Matrix]:
         # Plain images converge from farther away; even ones in spite of a shadow.
         for images in (plain, (pair.now, pair.then)):
             found = _coarse_to_fine(images, mask, start)
             if found is not None and _is_plausible(found, image.shape[1::-1]):
                 yield found
 
-
-def _starts(image: Image, reference: Reference, plain: Sequence[Gray]) -> Iterator[Matrix]:
-    window = cv2.createHanningWindow(plain[0].shape[::-1], cv2.CV_32F)
-    # Copies: it multiplies its inputs by the window, in place.
-    (right, down), _ = cv2.phaseCorrelate(plain[0].copy(), plain[1].copy(), window)
-    yield np.array([[1.0, 0.0, right], [0.0, 1.0, down], [0.0, 0.0, 1.0]])
-    yield STILL
+    yield from around(shifted)
+    yield from around(STILL)
     matched = match(image, reference)
     if matched is not None:
-        yield matched
+        yield from around(matched)
+        # In small images a fine texture is lost.
+        yield pair.determined(matched, (ROUGH,), np.ones(pair.mask.shape, np.float32)).matrix
 
 
 def match(image: Image, reference: Reference) -> Matrix | None:

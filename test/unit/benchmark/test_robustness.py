@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the cells of `benchmark.robustness` look like."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,7 @@ from benchmark.robustness import DISTURBANCES, Disturbance, Disturbed, hiding
 from benchmark.tasks.clutter import Cluttered
 from benchmark.tasks.jobs import make_task
 from benchmark.tasks.lift import Lift
-from benchmark.tasks.surfaces import AWAY, Eye, Surfaces, photograph
+from benchmark.tasks.surfaces import AWAY, Eye, Surfaces
 from benchmark.tasks.task import Image
 
 
@@ -24,10 +22,7 @@ def images(by: Disturbance, seed: int = 3, tick: int = 10) -> Image:
 
 @pytest.mark.parametrize("by", DISTURBANCES, ids=lambda by: by.name)
 def test_a_cell_shows_what_it_says_and_the_same_again(by: Disturbance) -> None:
-    try:
-        shown = images(by)
-    except NotImplementedError:
-        pytest.skip("photographs are in the environment of the benchmark")
+    shown = images(by)
     other = (shown != images(DISTURBANCES[0])).any(2).mean()
     if by.paint or by.view or by.hides or by.surfaces or by.hidden:
         assert other > 0.0005
@@ -87,15 +82,6 @@ def test_a_wall_stands_behind_the_table_and_nothing_before_it_changes() -> None:
     mirrored = -1 - row
     around = wall[int(mirrored) : int(mirrored) + 2, int(column) : int(column) + 2].astype(int)
     assert (around.min((0, 1)) <= shown[0, 1]).all() and (shown[0, 1] <= around.max((0, 1))).all()
-
-
-def test_without_photographs_the_cell_says_what_is_missing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "skimage", None)
-    photograph.cache_clear()
-    with pytest.raises(NotImplementedError, match="pip install"):
-        photograph("brick")
 
 
 def test_what_lies_about_is_there_beside_what_hides_the_object() -> None:

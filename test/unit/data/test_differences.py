@@ -119,3 +119,19 @@ def test_single_pixels_are_no_object() -> None:
     object_ = np.zeros_like(pixels)
     object_[10, 10] = object_[11, 11] = object_[12, 11] = True
     np.testing.assert_array_equal(differences._blobs(pixels | object_), object_)
+
+
+@pytest.mark.parametrize("spread", [0, 14])
+def test_another_exposure_in_each_episode_does_not_hide_where_the_object_lies(
+    spread: float,
+) -> None:
+    shown, random = episodes(25, spread=spread), np.random.default_rng(2)
+    lit = []
+    for one in shown:
+        gains = random.uniform(0.7, 1.1) * random.uniform(0.95, 1.05, 3)
+        frames = (one.images["camera"] * gains).clip(0, 255).astype(np.uint8)
+        lit.append(replace(one, images={"camera": frames}))
+    found, usual = found_in(lit), found_in(shown)
+    assert usual.crop is not None and found.crop is not None
+    for side in ("x", "y", "width", "height"):
+        assert abs(getattr(found.crop, side) - getattr(usual.crop, side)) <= 8  # of 384

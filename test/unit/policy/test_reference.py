@@ -100,3 +100,23 @@ def test_one_that_moves_with_the_robot_has_none():
     told: list[str] = []
     dataset: Any = SimpleNamespace(spec=make.spec(), moves=lambda camera: True)
     assert reference.references_from_dataset(dataset, told.append) == {} and not told
+
+
+def test_a_camera_that_sets_its_exposure_by_itself_has_a_reference() -> None:
+    picture, random = scene(), np.random.default_rng(1)
+    (camera,) = make.spec().cameras
+    nothing, numbers = np.zeros(0), np.zeros((0, 2))
+    gains = [random.uniform(0.8, 1.2) * random.uniform(0.95, 1.05, 3) for _ in range(20)]
+    episodes = [
+        Episode(
+            str(number), nothing.astype(np.int64), {}, numbers, numbers,
+            {camera.name: (WIDTH, HEIGHT)},
+            previews={camera.name: [
+                (shot(with_things(picture, random, 1)) * gain).clip(0, 255).astype(np.uint8)]},
+        )
+        for number, gain in enumerate(gains)
+    ]  # fmt: skip
+    made = reference._reference(camera, episodes)
+    assert not isinstance(made, str), made
+    assert made[0].mask.mean() > 0.6
+    assert made[1].displacement < 0.005

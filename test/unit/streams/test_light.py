@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from moved_camera import HEIGHT, STILL, WIDTH, move, reference, scene, shot, with_things
 
-from sarnn_ros.streams.light import measure_light, relight
+from sarnn_ros.streams.light import measure_light, measure_lights, relight
 from sarnn_ros.streams.registration import make_reference
 
 SCENE = scene()
@@ -62,3 +62,26 @@ def test_a_factor_of_one_changes_no_bit_and_white_stays_white() -> None:
     assert (relight(image, np.ones(3)) == image).all()
     bright = relight(image, np.array([1.0, 3.0, 300.0]))
     assert bright.dtype == np.uint8 and (bright[..., 1:] >= image[..., 1:]).all()
+
+
+def test_pictures_of_one_camera_are_brought_to_one_light() -> None:
+    random = np.random.default_rng(3)
+    gains = random.uniform(0.75, 1.25, (20, 3))
+    pictures = [lit(shot(with_things(SCENE, random, 3)), tuple(row)) for row in gains]
+    found = measure_lights(pictures)
+    assert found.shape == (20, 3)
+    even = found * gains
+    assert np.abs(even / np.median(even, 0) - 1).max() < 0.04
+    assert np.abs(gains / np.median(gains, 0) - 1).max() > 0.2
+
+
+def test_in_the_same_light_no_picture_is_touched() -> None:
+    random = np.random.default_rng(3)
+    pictures = [with_things(SCENE, random, 3) for _ in range(6)]
+    noisy = [(one + random.normal(0, 3, one.shape)).clip(0, 255) for one in pictures]
+    assert (measure_lights([one.astype(np.uint8) for one in noisy]) == 1.0).all()
+
+
+@pytest.mark.parametrize("level", [0, 255])
+def test_of_black_and_white_pictures_no_light_is_told(level: int) -> None:
+    assert (measure_lights([np.full((9, 12, 3), level, np.uint8)] * 3) == 1.0).all()
