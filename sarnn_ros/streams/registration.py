@@ -503,8 +503,10 @@ def _candidates(
     matched = match(image, reference)
     if matched is not None:
         yield from around(matched)
-        # In small images a fine texture is lost.
-        yield pair.determined(matched, (ROUGH,), np.ones(pair.mask.shape, np.float32)).matrix
+    # In small images a fine texture is lost.
+    for start in (shifted, STILL, matched):
+        if start is not None:
+            yield pair.determined(start, (ROUGH,), np.ones(pair.mask.shape, np.float32)).matrix
 
 
 def match(image: Image, reference: Reference) -> Matrix | None:
