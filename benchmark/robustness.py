@@ -29,6 +29,7 @@ import cv2
 import numpy as np
 
 from benchmark.tasks.__main__ import keep
+from benchmark.tasks.clutter import People, room_of
 from benchmark.tasks.jobs import make_task, say
 from benchmark.tasks.record import FIRST_TRIAL
 from benchmark.tasks.rollout import Episode
@@ -70,6 +71,7 @@ class Disturbance:
         same in all ticks of a trial.
     :param view: degrees round and up, and m aside, of `Task.move_cameras`.
     :param hides: the share of the object that a ball before it hides from each camera.
+    :param people: walk by behind the table.
     :param surfaces: what table and wall show instead, for the whole trial.
     :param moves: the tick at which the object is moved by 5 cm, wherever to.
     :param late: ticks by which commands come late. :param lost: share of images that are lost.
@@ -82,6 +84,7 @@ class Disturbance:
     paint: Paint | None = None
     view: tuple[float, float, float] | None = None
     hides: float = 0.0
+    people: bool = False
     surfaces: Callable[[Random], Surfaces] | None = None
     moves: int | None = None
     late: int = 0
@@ -250,6 +253,7 @@ DISTURBANCES = (
     *(Disturbance("things never there", f"{count}", littered(count)) for count in (1, 3, 5)),
     *(Disturbance("photographs lie about", f"{count}", littered(count, photographs=True))
       for count in (1, 3, 5)),
+    Disturbance("somebody walks by", "", people=True),
     *(Disturbance("object half hidden", f"{share:.0%}", hides=share)
       for share in (0.25, 0.5, 0.75)),
     Disturbance("another table", "a colour", surfaces=on_the_table(plain)),
@@ -285,10 +289,19 @@ class Disturbed(Task):
         self._seed, self._tick = seed, 0
         random = self._random = np.random.default_rng(seed)
         by = self._by
-        self._task.beside = hiding(self._task.target(), by.hides, random) if by.hides else None
+        self._task.beside = self._more(random)
         self._task.other_surfaces = by.surfaces and by.surfaces(random)
         self._commands: list[Array] = []
         self._seen: dict[str, Image] = {}
+
+    def _more(self, random: Random) -> Callable[[Array], list[Thing]] | None:
+        """What is drawn beside the task's scene."""
+        if self._by.hides:
+            return hiding(self._task.target(), self._by.hides, random)
+        if self._by.people:
+            people = People(room_of(self._task), random)
+            return lambda eye: people.at(self._tick / self.rate)
+        return None
 
     def images(self) -> dict[str, Image]:
         if self._seen and self._random.random() < self._by.lost:
@@ -500,9 +513,9 @@ it by default, another light undone as well; in brackets in how many a camera wa
 *Refused*: the node would not have begun. *Warned*: registered, and the node would have warned of
 health or of the light while the arm moved, in so many of the trials that failed, and of those that
 succeeded, where it was a false alarm. The policies were trained on the undisturbed task, without a
-setting. *Object half hidden*, *camera moved* and *object moved* are rendered by the simulator,
-*another table*, *wall* and *room* where it says that these are seen, all else is painted.
-Photographs are scikit-image's, another one in each trial.
+setting. *Somebody walks by*, *object half hidden*, *camera moved* and *object moved* are rendered
+by the simulator, *another table*, *wall* and *room* where it says that these are seen, all else is
+painted. Photographs are scikit-image's, another one in each trial.
 """
 
 COUNTS = ("trials", "succeeded", "refused", "corrected")

@@ -64,6 +64,40 @@ ROOMS = {
 }  # fmt: skip
 
 
+class People:
+    """Who walk to and fro behind the table of a room, of any colour."""
+
+    def __init__(self, room: Room, random: np.random.Generator) -> None:
+        self._people = [
+            (walk, random.uniform(), random.uniform(0, 1, 3), random.uniform(0.2, 0.9, 3))
+            for walk in room.walks
+        ]
+
+    def at(self, seconds: float) -> list[Thing]:
+        """Trunks and heads at a time since the episode began."""
+        found = []
+        for (start, end), phase, shirt, skin in self._people:
+            way = np.subtract(end, start)
+            share = (phase + PACE * seconds / np.linalg.norm(way)) % 2.0
+            middle = np.array(start) + way * min(share, 2.0 - share)
+            found.append(Thing(ELLIPSOID, middle, np.array(TRUNK), 0.0, shirt))
+            above = middle + (0.0, 0.0, TRUNK[2] + HEAD[2])
+            found.append(Thing(ELLIPSOID, above, np.array(HEAD), 0.0, skin))
+        return found
+
+
+def room_of(task: Task) -> Room:
+    """Of the simulator of a task.
+
+    :raises NotImplementedError: it has none.
+    """
+    modules = (kind.__module__.rpartition(".")[2] for kind in type(task).__mro__)
+    found = next((ROOMS[one] for one in modules if one in ROOMS), None)
+    if found is None:
+        raise NotImplementedError(f"{task.name}: nobody knows where people may walk there")
+    return found
+
+
 class Cluttered(Task):
     """Mixed in before a task: one of `ROOMS` as `room`."""
 
@@ -74,10 +108,7 @@ class Cluttered(Task):
         random = np.random.default_rng((seed, 37))
         self._walked = 0
         self._litter = [self._thing(random) for _ in range(COUNT)]
-        self._people = [
-            (walk, random.uniform(), random.uniform(0, 1, 3), random.uniform(0.2, 0.9, 3))
-            for walk in self.room.walks
-        ]
+        self._people = People(self.room, random)
 
     def _thing(self, random: np.random.Generator) -> Thing:
         room = self.room
@@ -99,15 +130,8 @@ class Cluttered(Task):
         self._walked += 1
 
     def things(self, eye: Array) -> list[Thing]:
-        found = [*super().things(eye), *self._litter]
-        for (start, end), phase, shirt, skin in self._people:
-            way = np.subtract(end, start)
-            share = (phase + PACE * self._walked / self.rate / np.linalg.norm(way)) % 2.0
-            middle = np.array(start) + way * min(share, 2.0 - share)
-            found.append(Thing(ELLIPSOID, middle, np.array(TRUNK), 0.0, shirt))
-            above = middle + (0.0, 0.0, TRUNK[2] + HEAD[2])
-            found.append(Thing(ELLIPSOID, above, np.array(HEAD), 0.0, skin))
-        return found
+        people = self._people.at(self._walked / self.rate)
+        return [*super().things(eye), *self._litter, *people]
 
 
 NAMES = {
