@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import Episode, release
 from sarnn_ros.spec import MIN_IMAGE_SIDE, CameraSpec, Crop, Spec
-from sarnn_ros.streams.light import measure_lights
+from sarnn_ros.streams.light import BRIGHTEST, measure_lights
 
 #: A pixel differs if a channel does by more than this, 0 … 255, and by so many times the noise.
 MIN_PIXEL_DIFFERENCE, MIN_NOISE_MULTIPLE = 20.0, 6.0
+#: Where the light differs: so large a part of what it makes of white. A pixel that is white in
+#: part keeps some of that when the light is undone: up to 0.6 of it on tables of photographs.
+WHITE_SHARE = 0.75
 #: A proposed crop is so much larger than what differs, on each side; a share of what differs.
 CROP_MARGIN = 0.25
 #: A crop of more than this share of the image gains nothing.
@@ -86,14 +89,14 @@ def difference(
     if len(episodes) < 2 or len(sizes) != 1:
         return None
     images = [episode.images[camera.name] for episode in episodes]
-    pictures = [np.array(array[0]) for array in images]
+    pictures = np.stack([np.array(array[0]) for array in images])
     for array in images:
         release(array)
-    # Not the light tells where an object lies.
-    lights = measure_lights(pictures)[:, None, None].astype(np.float32)
-    first = np.stack(pictures) * lights
-    off = off_median(first, [[one.name in names for one in episodes] for names in displaced])
-    limit = difference_limit(off)
+    lights, first = in_even_light(pictures)
+    off = off_median(
+        first, lights, [[one.name in names for one in episodes] for names in displaced]
+    )
+    limit = difference_limit(off, lights)
     differs = off > limit
     states = _states(episodes)
     if _starts_differ(states):
@@ -105,20 +108,35 @@ def difference(
     return _with_crop(camera, sizes.pop(), pixels, strength, np.asarray(differs.any(axis=0)))
 
 
-def difference_limit(off: NDArray[np.float32]) -> float:
+def in_even_light(
+    first: NDArray[np.uint8],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """First images (E, h, w, 3) in the light of their median, and the factors (E, 1, 1, 3) by
+    which they are. Not the light tells where an object lies."""
+    lights = measure_lights(list(first))[:, None, None].astype(np.float32)
+    return lights, first * lights
+
+
+def difference_limit(off: NDArray[np.float32], lights: NDArray[np.float32]) -> float:
     """How far off the median a pixel is that differs, of what `off_median` found."""
-    return max(MIN_PIXEL_DIFFERENCE, MIN_NOISE_MULTIPLE * float(np.median(off)))
+    noise = MIN_NOISE_MULTIPLE * float(np.median(off))
+    return max(MIN_PIXEL_DIFFERENCE, noise, WHITE_SHARE * 255 * float(np.abs(1 - lights).max()))
 
 
 def off_median(
-    first: NDArray[np.float32], displaced: Sequence[Sequence[bool]]
+    first: NDArray[np.float32], lights: NDArray[np.float32], displaced: Sequence[Sequence[bool]]
 ) -> NDArray[np.float32]:
-    """(E, h, w), how far each pixel of the images (E, h, w, 3) is off the median of its place."""
+    """(E, h, w), how far each pixel of the images (E, h, w, 3) is off the median of its place.
+
+    :param first, lights: of `in_even_light`.
+    """
     places = [np.array(rows) for rows in displaced]
     off = np.zeros(first.shape[:3], np.float32)
+    white = np.where(lights == 1, np.inf, BRIGHTEST * lights)  # beyond it nothing is known
     for rows in (~np.any([np.zeros(len(first), bool), *places], axis=0), *places):
         if rows.any():
-            off[rows] = np.abs(first[rows] - np.median(first[rows], axis=0)).max(axis=-1)
+            median = np.minimum(np.median(first[rows], axis=0), white[rows])
+            off[rows] = np.abs(np.minimum(first[rows], white[rows]) - median).max(axis=-1)
     return off
 
 

@@ -26,10 +26,10 @@ from sarnn_ros.data.differences import (
     MIN_JOINT_RANGE,
     MIN_START_DEVIATION,
     difference_limit,
+    in_even_light,
     off_median,
 )
 from sarnn_ros.files import atomic_file
-from sarnn_ros.streams.light import measure_lights
 
 Array = NDArray[np.float64]
 
@@ -241,9 +241,9 @@ class Objects:
 def find_objects(first: NDArray[np.uint8]) -> Objects:
     """What tells first images (E, h, w, 3) apart, and where it lies: the middle of its pixels.
     Objects are told from each other by their colours."""
-    even = np.asarray(first * measure_lights(list(first))[:, None, None], np.float32)
-    off = off_median(even, [])
-    differs = off > difference_limit(off)
+    lights, even = in_even_light(first)
+    off = off_median(even, lights, [])
+    differs = off > difference_limit(off, lights)
     blobs = [_blobs(image, pixels) for image, pixels in zip(even, differs, strict=True)]
     objects = min(int(np.median([len(found) for found in blobs])), MAX_OBJECTS)
     places = np.full((len(blobs), objects, 2), np.nan)

@@ -278,7 +278,8 @@ def test_without_depth_the_whole_picture_tells(
 
     def noted(pair: Any, matrix: Any, kinds: Any, counts: Any = None) -> Any:
         fit = determined(pair, matrix, kinds, counts)
-        (whole if counts is None else tried).append(fit.matrix)
+        if kinds != (registration.ROUGH,):  # not where to begin
+            (whole if counts is None else tried).append(fit.matrix)
         return fit
 
     monkeypatch.setattr(registration._Pair, "determined", noted)
@@ -287,7 +288,7 @@ def test_without_depth_the_whole_picture_tells(
     assert not tried
     found = register(hand(shot(scene(), move(*MOVES["all at once"]))), known)
     assert found is not None and tried
-    assert len(whole) == 2 and np.allclose(found.matrix, whole[-1])
+    assert np.allclose(found.matrix, whole[1])
 
 
 @settings(max_examples=40, deadline=None)
