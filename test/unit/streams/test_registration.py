@@ -338,3 +338,29 @@ def test_a_homography_is_judged_by_what_it_does_to_the_middle() -> None:
         assert error(found.matrix, place) < 0.01
         assert np.linalg.norm(found.matrix[:2, :2], 2) > registration.MAX_ZOOM
         near = found.matrix
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_another_wall_around_the_table_is_no_moved_camera(seed: int) -> None:
+    """What is near to the objects is as it was; all else is another scene."""
+    known, other = reference(scene()), shot(scene(20 + seed))
+    near = known.near() > 0.3
+    assert 0.3 < near.mean() < 0.9
+    seen = shot(with_things(scene(), np.random.default_rng(seed), 1))
+    found = register(np.where(near[..., None], seen, other), known)
+    assert found is not None
+    assert found.uncertainty <= MAX_UNCERTAINTY
+    assert found.displacement < 0.005
+
+
+@pytest.mark.parametrize("matched", [np.diag([0.0, 0.0, 1.0]), np.diag([-1.0, -1.0, 1.0])])
+def test_matches_that_are_no_plausible_map_do_no_harm(
+    matched: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All on one point, or upside down, as of a picture of little texture."""
+    monkeypatch.setattr(registration, "match", lambda *images: matched)
+    place = move(*MOVES["all at once"])
+    # So sure that all places to begin are tried.
+    found = register(hand(shot(scene(), place)), reference(scene()), sure=1.0)
+    assert found is not None
+    assert error(found.matrix, place) < 0.01
