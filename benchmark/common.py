@@ -12,7 +12,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,19 +82,34 @@ def percentiles(seconds: ArrayLike) -> dict[str, float]:
     return {name: round(float(value), 3) for name, value in values.items()}
 
 
-@contextlib.contextmanager
-def burning(processes: int) -> Iterator[None]:
+#: A process that wants a core, all the time.
+BUSY = [sys.executable, "-S", "-c", "while True: pass"]
+
+
+def burning(processes: int) -> contextlib.AbstractContextManager[None]:
     """Other processes that want a core each, all the time."""
-    burners = [
-        subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"])
-        for _ in range(processes)
+    return beside([BUSY] * processes)
+
+
+@contextlib.contextmanager
+def beside(commands: Sequence[list[str]]) -> Iterator[None]:
+    """Other processes, which are ended afterwards.
+
+    :raises SystemExit: one had ended before, so it was not there all the time.
+    """
+    others = [
+        subprocess.Popen(one, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for one in commands
     ]
     try:
         yield
+        for one in others:
+            if one.poll() is not None:
+                raise SystemExit(f"{' '.join(map(str, one.args))}: ended with {one.returncode}")
     finally:
-        for burner in burners:
-            burner.kill()
-            burner.wait()
+        for one in others:
+            one.kill()
+            one.wait()
 
 
 def machine() -> dict[str, Any]:

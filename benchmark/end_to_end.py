@@ -31,14 +31,24 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
-from common import CORES, arguments, burning, finish, machine, make_spec, percentiles, write_policy
+from common import (
+    BUSY,
+    CORES,
+    arguments,
+    beside,
+    finish,
+    machine,
+    make_spec,
+    percentiles,
+    write_policy,
+)
 from numpy.typing import ArrayLike, NDArray
 
 from sarnn_ros.control.statistics import from_text
@@ -237,18 +247,23 @@ def run(
     seconds: float,
     *,
     trigger: str | None,
-    burn: int = 0,
+    others: Sequence[list[str]] = (),
     about: str = "",
 ) -> dict[str, Any]:
     """One measurement, in processes of its own.
 
     :param trigger: what our node's ticks are, grid or image; None for the baseline.
     """
-    return figures(record(node, kind, seconds, trigger, burn, about), rate, trigger, about)
+    return figures(record(node, kind, seconds, trigger, others, about), rate, trigger, about)
 
 
 def record(
-    node: list[str], kind: str, seconds: float, trigger: str | None, burn: int, about: str
+    node: list[str],
+    kind: str,
+    seconds: float,
+    trigger: str | None,
+    others: Sequence[list[str]],
+    about: str,
 ) -> Record:
     """Run camera, node and controller; see `run`."""
     script = [sys.executable, str(HERE / "end_to_end.py")]
@@ -268,7 +283,7 @@ def record(
         controller_process.stdout.readline()
         to_first_command = time.monotonic() - began
         time.sleep(2.0)
-        with burning(burn):
+        with beside(others):
             usage = psutil.Process(process.pid)
             before, begin_ns = usage.cpu_times(), time.time_ns()
             until(time.monotonic() + seconds, about)
@@ -450,6 +465,18 @@ def contenders(
     yield "baseline", None, [sys.executable, str(HERE / "eager_node.py"), str(rate), kind]
 
 
+def loads(options: argparse.Namespace, scratch: Path) -> dict[str, list[list[str]]]:
+    """What runs beside what is measured, by name."""
+    found: dict[str, list[list[str]]] = {"idle": []}
+    if not options.no_load:
+        found["loaded"] = [BUSY] * CORES
+    if options.training:
+        train = [sys.executable, "-m", "sarnn_ros.cli.main", "train", options.training]
+        out = ["--out", str(scratch / "trained"), "--force", "--background"]
+        found["beside a training"] = [[*train, *out]]
+    return found
+
+
 def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--seconds", type=float, default=20.0, help="per measurement")
@@ -465,7 +492,10 @@ def main() -> None:
     )
     parser.add_argument("--size", type=int, default=64, help="of the policy's image")
     parser.add_argument("--only", choices=["sarnn_ros", "baseline"])
-    parser.add_argument("--no-load", action="store_true", help="idle only")
+    parser.add_argument("--no-load", action="store_true", help="not beside busy processes")
+    parser.add_argument(
+        "--training", metavar="BAGS", help="also beside `sarnn train BAGS --background`"
+    )
     options = parser.parse_args()
 
     result: dict[str, Any] = {"machine": machine(), "seconds": options.seconds}
@@ -475,13 +505,11 @@ def main() -> None:
                 for name, trigger, node in contenders(options, kind, rate, Path(scratch)):
                     if options.only not in (None, name.split(",")[0]):
                         continue
-                    for load, burn in (("idle", 0), ("loaded", CORES)):
-                        if burn and options.no_load:
-                            continue
+                    for load, others in loads(options, Path(scratch)).items():
                         key = f"{name}, {kind}, {rate:g} Hz, {load}"
                         result[key] = run(
                             node, kind, rate, options.seconds,
-                            trigger=trigger, burn=burn, about=key,
+                            trigger=trigger, others=others, about=key,
                         )  # fmt: skip
                         print(key, result[key], file=sys.stderr, flush=True)
     times_faster(result)
