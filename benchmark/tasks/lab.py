@@ -28,7 +28,7 @@ class InLab(Task):
 
     def __init__(self) -> None:
         super().__init__()
-        self.surfaces = Surfaces(photograph("coffee"), photograph("motorcycle_left"))
+        self.surfaces = Surfaces(photograph("coffee.png"), photograph("motorcycle_left.png"))
 
     def reset(self, seed: int) -> None:
         super().reset(seed)

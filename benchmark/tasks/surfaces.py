@@ -22,13 +22,16 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
-#: Pixels of a picture per m on the table, and on the wall; and how far away that is, m.
+#: Pixels of a picture per m on the table, and on the wall; and how far that is from the origin of
+#: the world, where the camera looks, m.
 ON_TABLE, ON_WALL, AWAY = 300.0, 150.0, 2.5
 #: A camera that looks down by more than this (sine) has the floor behind the table, not a wall.
 STEEP = 0.9
 #: Photographs that come with scikit-image; those of surfaces first.
-FLAT = ("gravel", "brick", "grass", "coffee", "coins")
-FULL = ("motorcycle_left", "astronaut", "chelsea", "rocket", "motorcycle_right")
+FLAT = ("gravel.png", "brick.png", "grass.png", "coffee.png", "coins.png")
+FULL = (
+    "motorcycle_left.png", "astronaut.png", "chelsea.png", "rocket.jpg", "motorcycle_right.png",
+)  # fmt: skip
 
 
 class Eye(NamedTuple):
@@ -56,6 +59,11 @@ class Surfaces(NamedTuple):
 
     table: Image | None = None
     wall: Image | None = None
+
+    def but(self, other: Surfaces) -> Surfaces:
+        """These where the others show nothing."""
+        pairs = zip(other, self, strict=True)
+        return Surfaces(*(own if new is None else new for new, own in pairs))
 
     def put(self, image: Image, table: Mask, behind: Mask, height: float, eye: Eye) -> Image:
         """The image with them.
@@ -85,7 +93,7 @@ def _on_plane(picture: Image, eye: Eye, axis: int, offset: float, scale: float) 
     along = eye.rays[..., axis]
     distance = (offset - eye.place[axis]) / np.where(along == 0, 1e-9, along)
     x, y = (eye.place[one] + distance * eye.rays[..., one] for one in (0, 1, 2) if one != axis)
-    # Above the horizon nothing is on the plane, and far away too much for a picture to be told.
+    # Near the horizon a picture cannot be told any more, and the numbers would overflow.
     x, y = (np.clip(scale * one, -1e4, 1e4).astype(np.float32) for one in (x, -y))
     return np.asarray(
         cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), np.uint8
@@ -95,10 +103,9 @@ def _on_plane(picture: Image, eye: Eye, axis: int, offset: float, scale: float) 
 @cache
 def photograph(name: str) -> Image:
     """One of `FLAT` or `FULL`, RGB."""
-    path = Path(skimage.__file__).parent / "data" / f"{name}.png"
-    if not path.is_file():
-        path = path.with_suffix(".jpg")
-    return np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB), np.uint8)
+    picture = cv2.imread(str(Path(skimage.__file__).parent / "data" / name))
+    assert picture is not None, f"scikit-image {skimage.__version__} has no {name}"
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def chequered(random: np.random.Generator) -> Image:

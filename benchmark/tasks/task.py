@@ -98,7 +98,9 @@ class Task(ABC):
     @property
     def shown(self) -> Surfaces | None:
         """Of table and wall, now; None: what the simulator draws."""
-        return self.other_surfaces or self.surfaces
+        if self.surfaces is None or self.other_surfaces is None:
+            return self.other_surfaces or self.surfaces
+        return self.surfaces.but(self.other_surfaces)
 
     def things(self, eye: Array) -> list[Thing]:
         """What is drawn beside the task's scene, for a camera that is there, m."""

@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import Episode, release
 from sarnn_ros.spec import MIN_IMAGE_SIDE, CameraSpec, Crop, Spec
-from sarnn_ros.streams.light import BRIGHTEST, measure_lights
+from sarnn_ros.streams.light import measure_lights
 
 #: A pixel differs if a channel does by more than this, 0 … 255, and by so many times the noise.
 MIN_PIXEL_DIFFERENCE, MIN_NOISE_MULTIPLE = 20.0, 6.0
-#: Where the light differs: so large a part of what it makes of white. A pixel that is white in
-#: part keeps some of that when the light is undone: up to 0.6 of it on tables of photographs.
-WHITE_SHARE = 0.75
+#: Episodes in the most similar light with which each is compared, where the light differs.
+ALIKE_EPISODES = 11
 #: A proposed crop is so much larger than what differs, on each side; a share of what differs.
 CROP_MARGIN = 0.25
 #: A crop of more than this share of the image gains nothing.
@@ -92,11 +91,10 @@ def difference(
     pictures = np.stack([np.array(array[0]) for array in images])
     for array in images:
         release(array)
-    lights, first = in_even_light(pictures)
-    off = off_median(
-        first, lights, [[one.name in names for one in episodes] for names in displaced]
-    )
-    limit = difference_limit(off, lights)
+    places = [[one.name in names for one in episodes] for names in displaced]
+    lights, first = in_even_light(pictures, places)
+    off = off_median(first, lights, places)
+    limit = difference_limit(off)
     differs = off > limit
     states = _states(episodes)
     if _starts_differ(states):
@@ -109,34 +107,46 @@ def difference(
 
 
 def in_even_light(
-    first: NDArray[np.uint8],
+    first: NDArray[np.uint8], displaced: Sequence[Sequence[bool]] = ()
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """First images (E, h, w, 3) in the light of their median, and the factors (E, 1, 1, 3) by
-    which they are. Not the light tells where an object lies."""
-    lights = measure_lights(list(first))[:, None, None].astype(np.float32)
+    """First images (E, h, w, 3) in the light of the median of their place, and the factors
+    (E, 1, 1, 3) for that: another light says nothing of where an object lies."""
+    lights = np.ones((len(first), 1, 1, 3), np.float32)
+    for rows in _places(len(first), displaced):
+        lights[rows, 0, 0] = measure_lights(list(first[rows]))
     return lights, first * lights
 
 
-def difference_limit(off: NDArray[np.float32], lights: NDArray[np.float32]) -> float:
+def _places(count: int, displaced: Sequence[Sequence[bool]]) -> list[NDArray[np.bool_]]:
+    """Rows (E,) of each place of the camera in which episodes were recorded."""
+    places = [np.array(rows, bool) for rows in displaced]
+    usual = ~np.any([np.zeros(count, bool), *places], axis=0)
+    return [rows for rows in (usual, *places) if rows.any()]
+
+
+def difference_limit(off: NDArray[np.float32]) -> float:
     """How far off the median a pixel is that differs, of what `off_median` found."""
-    noise = MIN_NOISE_MULTIPLE * float(np.median(off))
-    return max(MIN_PIXEL_DIFFERENCE, noise, WHITE_SHARE * 255 * float(np.abs(1 - lights).max()))
+    return max(MIN_PIXEL_DIFFERENCE, MIN_NOISE_MULTIPLE * float(np.median(off)))
 
 
 def off_median(
     first: NDArray[np.float32], lights: NDArray[np.float32], displaced: Sequence[Sequence[bool]]
 ) -> NDArray[np.float32]:
-    """(E, h, w), how far each pixel of the images (E, h, w, 3) is off the median of its place.
+    """(E, h, w), how far each pixel of the images (E, h, w, 3) is off the median of its place, of
+    all episodes or those in the most similar light: what is white in part was clipped, so it is
+    not the same in even light.
 
     :param first, lights: of `in_even_light`.
     """
-    places = [np.array(rows) for rows in displaced]
     off = np.zeros(first.shape[:3], np.float32)
-    white = np.where(lights == 1, np.inf, BRIGHTEST * lights)  # beyond it nothing is known
-    for rows in (~np.any([np.zeros(len(first), bool), *places], axis=0), *places):
-        if rows.any():
-            median = np.minimum(np.median(first[rows], axis=0), white[rows])
-            off[rows] = np.abs(np.minimum(first[rows], white[rows]) - median).max(axis=-1)
+    for rows in _places(len(first), displaced):
+        images, light = first[rows], np.log(lights[rows, 0, 0]).mean(-1)
+        median = np.median(images, axis=0)
+        for row, image in zip(np.flatnonzero(rows), images, strict=True):
+            if light.any():
+                near = np.argsort(np.abs(light - np.log(lights[row]).mean()), kind="stable")
+                median = np.median(images[near[:ALIKE_EPISODES]], axis=0)
+            off[row] = np.abs(image - median).max(axis=-1)
     return off
 
 
@@ -175,8 +185,7 @@ def _objects(
     def changed(episode: int, other: int, tick: int) -> NDArray[np.bool_]:
         frame = np.asarray(images[other][min(tick, len(images[other]) - 1)], np.float32)
         off = np.abs(frame * lights[other] - first[episode])
-        change: NDArray[np.bool_] = off.max(-1) > limit
-        return change
+        return np.asarray(off.max(-1) > limit)
 
     for episode, found in zip(looked, differs, strict=True):
         for moment in STILL_MOMENTS:

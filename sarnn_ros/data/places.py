@@ -243,7 +243,7 @@ def find_objects(first: NDArray[np.uint8]) -> Objects:
     Objects are told from each other by their colours."""
     lights, even = in_even_light(first)
     off = off_median(even, lights, [])
-    differs = off > difference_limit(off, lights)
+    differs = off > difference_limit(off)
     blobs = [_blobs(image, pixels) for image, pixels in zip(even, differs, strict=True)]
     objects = min(int(np.median([len(found) for found in blobs])), MAX_OBJECTS)
     places = np.full((len(blobs), objects, 2), np.nan)

@@ -65,8 +65,9 @@ CONTRAST_WINDOW, NOISE_CONTRAST, DARK = 0.05, 0.03, 8.0
 #: place. Of 40 pictures of the lift scene with the arm elsewhere none was then taken for a moved
 #: camera (34 without this), of 30 that were moved none for one in its place.
 LEFT_WHERE_MOVED = 0.5
-#: The same near to where the demonstrations differ, of the map that is found at last: 0.95 and
-#: more where only the wall is another, 0.06 to 0.57 of cameras that were moved.
+#: Near to where the demonstrations differ, a camera has moved only if what does not correlate
+#: there is at most this part of what does not in its place: 0.95 and more where only the wall is
+#: another, 0.06 to 0.57 of cameras that were moved.
 LEFT_IF_MOVED = 0.8
 #: SIFT: features looked for, and matches that must agree on a similarity.
 FEATURES, MIN_MATCHES = 600, 8
@@ -514,13 +515,10 @@ def _candidates(
     yield from around(shifted)
     yield from around(STILL)
     matched = match(image, reference)
-    if matched is not None and not _is_plausible(matched, image.shape[1::-1]):
-        matched = None
-    if matched is not None:
+    if matched is not None and _is_plausible(matched, image.shape[1::-1]):
         yield from around(matched)
-    # In small images a fine texture is lost.
-    for start in (shifted, STILL) if matched is None else (matched,):
-        yield pair.determined(start, (ROUGH,), np.ones(pair.mask.shape, np.float32)).matrix
+        # Of a fine texture nothing is left in small images: so from blurred ones of full size.
+        yield pair.determined(matched, (ROUGH,), np.ones(pair.mask.shape, np.float32)).matrix
 
 
 def match(image: Image, reference: Reference) -> Matrix | None:

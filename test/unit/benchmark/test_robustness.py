@@ -92,3 +92,9 @@ def test_what_lies_about_is_there_beside_what_hides_the_object() -> None:
     count = len(task.things(eye))
     task.beside = hiding(task.target(), 0.5, np.random.default_rng(0))
     assert len(task.things(eye)) == count + 1
+
+
+def test_another_wall_leaves_a_table_with_a_picture_as_it_is() -> None:
+    own, other = (np.full((2, 2, 3), value, np.uint8) for value in (1, 2))
+    assert Surfaces(own, own).but(Surfaces(wall=other)) == (own, other)
+    assert Surfaces(own, own).but(Surfaces(table=other)) == (other, own)

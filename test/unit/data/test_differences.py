@@ -135,3 +135,30 @@ def test_another_exposure_in_each_episode_does_not_hide_where_the_object_lies(
     assert usual.crop is not None and found.crop is not None
     for side in ("x", "y", "width", "height"):
         assert abs(getattr(found.crop, side) - getattr(usual.crop, side)) <= 8  # of 384
+
+
+@pytest.mark.parametrize("factor", [0.8, 0.6, 0.4])
+def test_one_dark_episode_changes_little(factor: float) -> None:
+    shown = episodes(25, spread=0)
+    dark = (shown[0].images["camera"] * factor).astype(np.uint8)
+    found = found_in([replace(shown[0], images={"camera": dark}), *shown[1:]])
+    assert found.crop == found_in(shown).crop
+    assert found.pixels == found_in(shown).pixels
+
+
+def test_a_dull_object_is_told_in_any_light_beside_what_is_white() -> None:
+    """White is clipped, so it keeps another light when that is undone; the object is not white."""
+    shown, random, lit = episodes(25, spread=0), np.random.default_rng(2), []
+    bright = random.uniform(160, 255, (10, 20, 1))
+    for one in shown:
+        frames = one.images["camera"].astype(np.float32)
+        frames[(frames == (230, 20, 20)).all(-1)] = (150, 60, 60)
+        frames[:, 10:20, 70:90] = 255
+        frames[:, 60:70, 5:25] = bright
+        frames = (frames * random.uniform(0.8, 1.2)).clip(0, 255).astype(np.uint8)
+        lit.append(replace(one, images={"camera": frames}))
+    found, usual = found_in(lit), found_in(shown)
+    assert usual.crop is not None and found.crop is not None
+    assert found.pixels == pytest.approx(usual.pixels, abs=2)
+    for side in ("x", "y", "width", "height"):
+        assert abs(getattr(found.crop, side) - getattr(usual.crop, side)) <= 8

@@ -80,7 +80,7 @@ def known(photograph: Image, random: np.random.Generator) -> Reference:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_photograph_is_found_where_it_was_moved_to(name: str, moves: str) -> None:
     path = Path(skimage.__file__).parent / "data" / name
-    photograph = np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB), np.uint8)
+    photograph = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
     random = np.random.default_rng(5)
     reference = known(photograph, random)
     place = moved_by(random, *MOVES[moves])

@@ -286,9 +286,10 @@ def test_without_depth_the_whole_picture_tells(
     known, picture = reference(scene()), shot(scene(), move(*MOVES[moved]))
     assert register(picture, known) is not None
     assert not tried
+    whole.clear()
     found = register(hand(shot(scene(), move(*MOVES["all at once"]))), known)
     assert found is not None and tried
-    assert np.allclose(found.matrix, whole[1])
+    assert np.allclose(found.matrix, whole[0])  # the next one is of a camera that stands
 
 
 @settings(max_examples=40, deadline=None)
