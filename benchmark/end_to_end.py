@@ -471,7 +471,8 @@ def loads(options: argparse.Namespace, scratch: Path) -> dict[str, list[list[str
     if not options.no_load:
         found["loaded"] = [BUSY] * CORES
     if options.training:
-        train = [sys.executable, "-m", "sarnn_ros.cli.main", "train", options.training]
+        bags, spec = options.training
+        train = [sys.executable, "-m", "sarnn_ros.cli.main", "train", bags, "--spec", spec]
         out = ["--out", str(scratch / "trained"), "--force", "--background"]
         found["beside a training"] = [[*train, *out]]
     return found
@@ -494,7 +495,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["sarnn_ros", "baseline"])
     parser.add_argument("--no-load", action="store_true", help="not beside busy processes")
     parser.add_argument(
-        "--training", metavar="BAGS", help="also beside `sarnn train BAGS --background`"
+        "--training", nargs=2, metavar=("BAGS", "SPEC"), help="also beside one in the background"
     )
     options = parser.parse_args()
 
