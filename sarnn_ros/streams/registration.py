@@ -25,7 +25,7 @@ OpenCV and NumPy only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -262,7 +262,9 @@ def _register(
     before = best.matrix
     best.refine(ROUGH)
     if best.correlation <= sure or best.off(before) >= NEAR:
-        for matrix in _candidates(image, reference, plain, pair):
+        # It is asked while they are tried.
+        others = _candidates(image, reference, plain, pair, lambda: best.correlation <= sure)
+        for matrix in others:
             fit = pair.fit(matrix)
             fit.refine(ROUGH)
             if fit.overlap >= MIN_OVERLAP and fit.correlation > best.correlation:
@@ -496,9 +498,16 @@ def _slopes(gray: Gray) -> list[Gray]:
 
 
 def _candidates(
-    image: Image, reference: Reference, plain: Sequence[Gray], pair: _Pair
+    image: Image,
+    reference: Reference,
+    plain: Sequence[Gray],
+    pair: _Pair,
+    poor: Callable[[], bool],
 ) -> Iterator[Matrix]:
-    """Maps that may be about right."""
+    """Maps that may be about right.
+
+    :param poor: whether what was found of those before is.
+    """
     mask = reference.mask.astype(np.uint8)
     window = cv2.createHanningWindow(plain[0].shape[::-1], cv2.CV_32F)
     # Copies: it multiplies its inputs by the window, in place.
@@ -517,8 +526,9 @@ def _candidates(
     matched = match(image, reference)
     if matched is not None and _is_plausible(matched, image.shape[1::-1]):
         yield from around(matched)
-        # Of a fine texture nothing is left in small images: so from blurred ones of full size.
-        yield pair.determined(matched, (ROUGH,), np.ones(pair.mask.shape, np.float32)).matrix
+        if poor():
+            # Of a fine texture nothing is left in small images: so from blurred ones of full size.
+            yield pair.determined(matched, (ROUGH,), np.ones(pair.mask.shape, np.float32)).matrix
 
 
 def match(image: Image, reference: Reference) -> Matrix | None:
