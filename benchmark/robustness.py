@@ -22,6 +22,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ class Disturbance:
     view: tuple[float, float, float] | None = None
     hides: float = 0.0
     people: bool = False
-    surfaces: Callable[[Random], Surfaces] | None = None
+    surfaces: Callable[[Random], Surfaces] = lambda random: Surfaces()
     moves: int | None = None
     late: int = 0
     lost: float = 0.0
@@ -187,20 +188,13 @@ def passed_by(begins: int, ticks: int) -> Paint:
     return paint
 
 
-def on_the_table(made: Callable[[Random], Image]) -> Callable[[Random], Surfaces]:
-    return lambda random: Surfaces(table=made(random))
+flat, full = partial(any_of, FLAT), partial(any_of, FULL)
 
 
-def photograph_on_table(random: Random) -> Image:
-    return any_of(FLAT, random)
-
-
-def photograph_on_wall(random: Random) -> Surfaces:
-    return Surfaces(wall=any_of(FULL, random))
-
-
-def photographs(random: Random) -> Surfaces:
-    return Surfaces(any_of(FLAT, random), any_of(FULL, random))
+def dressed(
+    table: Callable[[Random], Image] | None = None, wall: Callable[[Random], Image] | None = None
+) -> Callable[[Random], Surfaces]:
+    return lambda random: Surfaces(table and table(random), wall and wall(random))
 
 
 def hiding(place: Array, share: float, random: Random) -> Callable[[Array], list[Thing]]:
@@ -256,11 +250,11 @@ DISTURBANCES = (
     Disturbance("somebody walks by", "", people=True),
     *(Disturbance("object half hidden", f"{share:.0%}", hides=share)
       for share in (0.25, 0.5, 0.75)),
-    Disturbance("another table", "a colour", surfaces=on_the_table(plain)),
-    Disturbance("another table", "squares", surfaces=on_the_table(chequered)),
-    Disturbance("another table", "a photograph", surfaces=on_the_table(photograph_on_table)),
-    Disturbance("another wall", "a photograph", surfaces=photograph_on_wall),
-    Disturbance("another room", "photographs", surfaces=photographs),
+    Disturbance("another table", "a colour", surfaces=dressed(plain)),
+    Disturbance("another table", "squares", surfaces=dressed(chequered)),
+    Disturbance("another table", "a photograph", surfaces=dressed(flat)),
+    Disturbance("another wall", "a photograph", surfaces=dressed(wall=full)),
+    Disturbance("another room", "photographs", surfaces=dressed(flat, full)),
     Disturbance("all hidden", "", hidden=True),
     *(Disturbance("a hand passes", f"{ticks} ticks", passed_by(8, ticks)) for ticks in (5, 10)),
     *(Disturbance("object moved", f"5 cm at tick {tick}", moves=tick) for tick in (3, 8)),
@@ -288,9 +282,8 @@ class Disturbed(Task):
             self._task.hide()
         self._seed, self._tick = seed, 0
         random = self._random = np.random.default_rng(seed)
-        by = self._by
         self._task.beside = self._more(random)
-        self._task.other_surfaces = by.surfaces and by.surfaces(random)
+        self._task.other_surfaces = self._by.surfaces(random)
         self._commands: list[Array] = []
         self._seen: dict[str, Image] = {}
 

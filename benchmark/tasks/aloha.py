@@ -104,7 +104,7 @@ class Aloha(Task):
             return shown
 
         image = render(False).astype(np.uint8)
-        if self.shown is None:
+        if not self.shown:
             return image
         return dress(self, image, self._model, render(True), eyes[-1])
 

@@ -45,7 +45,7 @@ def render(
     renderer.update_scene(data, camera, option)
     furnish(task, renderer.scene)
     image: Image = renderer.render().copy()
-    if task.shown is not None:
+    if task.shown:
         renderer.enable_segmentation_rendering()
         seen = renderer.render()
         renderer.disable_segmentation_rendering()
@@ -64,7 +64,6 @@ def dress(task: Task, image: Image, model: mujoco.MjModel, seen: Array, eye: Eye
 
     :param seen: number and kind of what each pixel shows, (height, width, 2).
     """
-    assert task.shown is not None
     bodies = [model.body(body).name for body in model.geom_bodyid]
     table = np.array(["table" in name for name in bodies])
     world = model.geom_bodyid == 0

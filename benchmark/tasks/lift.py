@@ -49,7 +49,7 @@ class Lift(Task):
         scene, things = self._scene, self.things(self._camera.origin)
         scene.camera = self._ray_camera(_with(things)) if things else self._camera
         image = scene.render(hide_cube=self._hidden)
-        if self.shown is not None:
+        if self.shown:
             seen = scene.camera.seen.reshape(image.shape[:2])
             table, floor = (scene.model.geom(name).id for name in ("table", "floor"))
             eye = Eye(scene.camera.origin, scene.camera.rays.reshape(image.shape))

@@ -60,6 +60,9 @@ class Surfaces(NamedTuple):
     table: Image | None = None
     wall: Image | None = None
 
+    def __bool__(self) -> bool:
+        return any(one is not None for one in self)
+
     def but(self, other: Surfaces) -> Surfaces:
         """These where the others show nothing."""
         pairs = zip(other, self, strict=True)

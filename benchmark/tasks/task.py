@@ -34,8 +34,7 @@ class Task(ABC):
     #: The height of the table, m.
     table: float = 0.0
     #: What table and wall show, and what they show instead in a disturbed trial.
-    surfaces: Surfaces | None = None
-    other_surfaces: Surfaces | None = None
+    surfaces = other_surfaces = Surfaces()
     #: More `things`.
     beside: Callable[[Array], list[Thing]] | None = None
 
@@ -96,10 +95,8 @@ class Task(ABC):
         raise NotImplementedError(f"{self.name} does not tell where its object is")
 
     @property
-    def shown(self) -> Surfaces | None:
-        """Of table and wall, now; None: what the simulator draws."""
-        if self.surfaces is None or self.other_surfaces is None:
-            return self.other_surfaces or self.surfaces
+    def shown(self) -> Surfaces:
+        """What table and wall show now."""
         return self.surfaces.but(self.other_surfaces)
 
     def things(self, eye: Array) -> list[Thing]:

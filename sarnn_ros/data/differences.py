@@ -142,9 +142,9 @@ def off_median(
     for rows in _places(len(first), displaced):
         images, light = first[rows], np.log(lights[rows, 0, 0]).mean(-1)
         median = np.median(images, axis=0)
-        for row, image in zip(np.flatnonzero(rows), images, strict=True):
+        for row, image, own in zip(np.flatnonzero(rows), images, light, strict=True):
             if light.any():
-                near = np.argsort(np.abs(light - np.log(lights[row]).mean()), kind="stable")
+                near = np.argsort(np.abs(light - own), kind="stable")
                 median = np.median(images[near[:ALIKE_EPISODES]], axis=0)
             off[row] = np.abs(image - median).max(axis=-1)
     return off

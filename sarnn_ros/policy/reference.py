@@ -14,7 +14,7 @@ import numpy as np
 
 from sarnn_ros.errors import PolicyError
 from sarnn_ros.policy.directory import CameraReference, PolicyConfig, read_file
-from sarnn_ros.streams.light import measure_lights, relight
+from sarnn_ros.streams.light import in_one_light
 from sarnn_ros.streams.registration import MAX_UNCERTAINTY, Reference, make_reference, register
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ def _reference(
     if len(first) < 2:
         return "one demonstration does not tell the scene from what moves in it"
     # A camera that sets its exposure by itself shows the same scene brighter or darker.
-    lights = measure_lights(first)
-    even = [relight(image, factors) for image, factors in zip(first, lights, strict=True)]
-    reference = make_reference(even, sizes.pop())
+    reference = make_reference(in_one_light(first), sizes.pop())
     if reference.mask.mean() < MIN_MASK_SHARE:
         return "its first images have too little in common"
     rows = _spread(len(first), MAX_REGISTERED)

@@ -37,10 +37,8 @@ def measure_light(image: Image, reference: Reference, matrix: Matrix) -> Factors
     :param matrix: where it lies, `Registration.matrix`.
     """
     there = undo(image, resized(matrix, image.shape[1] / reference.source[0]))
-    size = WIDTH, max(1, round(image.shape[0] * WIDTH / image.shape[1]))
     now, then, alike = (
-        cv2.resize(one, size, interpolation=cv2.INTER_AREA)
-        for one in (there, reference.image, 255 * reference.mask.astype(np.uint8))
+        _small(one) for one in (there, reference.image, 255 * reference.mask.astype(np.uint8))
     )
     tells = _tells(now) & _tells(then) & (alike == 255)[..., None]
     if tells.mean((0, 1)).min() < MIN_SHARE:
@@ -54,13 +52,7 @@ def measure_lights(images: Sequence[Image]) -> Factors:
 
     :param images: uint8 (h, w, 3) RGB, of one camera in its place.
     """
-    small = np.stack(
-        [
-            cv2.resize(one, (WIDTH, max(1, round(one.shape[0] * WIDTH / one.shape[1]))),
-                       interpolation=cv2.INTER_AREA)
-            for one in images
-        ]
-    )  # fmt: skip
+    small = np.stack([_small(one) for one in images])
     then = np.median(small.astype(np.float32), axis=0)
     found = np.ones((len(small), 3))
     for row, now in enumerate(small):
@@ -70,6 +62,16 @@ def measure_lights(images: Sequence[Image]) -> Factors:
             if np.abs(factors - 1.0).max() > ALIKE:
                 found[row] = factors
     return found
+
+
+def in_one_light(images: Sequence[Image]) -> list[Image]:
+    """The pictures in the light of their median, see `measure_lights`."""
+    return [relight(*one) for one in zip(images, measure_lights(images), strict=True)]
+
+
+def _small(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    size = WIDTH, max(1, round(image.shape[0] * WIDTH / image.shape[1]))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _tells(image: NDArray[Any]) -> NDArray[np.bool_]:

@@ -162,3 +162,12 @@ def test_a_dull_object_is_told_in_any_light_beside_what_is_white() -> None:
     assert found.pixels == pytest.approx(usual.pixels, abs=2)
     for side in ("x", "y", "width", "height"):
         assert abs(getattr(found.crop, side) - getattr(usual.crop, side)) <= 8
+
+
+def test_the_light_is_measured_among_episodes_of_one_place() -> None:
+    """Elsewhere the same wall lies elsewhere in the image, and seems brighter or darker."""
+    wall = np.tile(np.linspace(40, 215, WIDTH)[:, None], (12, HEIGHT, 1, 3)).astype(np.uint8)
+    wall[8:] = np.roll(wall[8:], 19, axis=2)
+    elsewhere = [number >= 8 for number in range(12)]
+    assert (differences.in_even_light(wall, [elsewhere])[0] == 1).all()
+    assert (differences.in_even_light(wall)[0][8:] != 1).any()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import skimage
 
-from sarnn_ros.streams.light import measure_lights, relight
+from sarnn_ros.streams.light import in_one_light
 from sarnn_ros.streams.registration import (
     MAX_UNCERTAINTY,
     Image,
@@ -71,9 +71,7 @@ def shot(photograph: Image, place: Matrix, random: np.random.Generator) -> Image
 
 def known(photograph: Image, random: np.random.Generator) -> Reference:
     first = [shot(photograph, np.eye(3), random) for _ in range(20)]
-    lights = measure_lights(first)
-    even = [relight(one, light) for one, light in zip(first, lights, strict=True)]
-    return make_reference(even, SIZE)
+    return make_reference(in_one_light(first), SIZE)
 
 
 @pytest.mark.parametrize("moves", MOVES)
