@@ -237,6 +237,11 @@ class Places(_Part):
         description="per tick of a demonstration, by how much another z fits the points better "
         "than the right one, in nearly all: the arm hides things, and carries them"
     )
+    other_fits: bool = Field(
+        default=True,
+        description="whether a fit that began with some of the points counts, too, if it fits "
+        "better; by few demonstrations some points fit anything",
+    )
     missed_at: tuple[tuple[tuple[float, float], ...], ...] = Field(
         description="where it was then, per point"
     )

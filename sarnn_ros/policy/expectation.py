@@ -12,7 +12,7 @@ tells where each of them should be.
 
 but for a share of `missed_k`, which are anywhere in the image, or where they were then. This is
 fitted by expectation maximisation (Dempster et al. 1977) from several starts: with all points, and
-with a few at random.
+with a few at random. Where few demonstrations tell the slopes, with all points only.
 """
 
 from __future__ import annotations
@@ -65,9 +65,10 @@ class Expectation:
     def __init__(self, places: Places, points: Vector) -> None:
         self._fit = _Fit(places)
         self._usual = places.cost
+        self._other_fits = places.other_fits
         count = len(points)
         random = np.random.default_rng(0)
-        weight: Vector = np.zeros((1 + STARTS, count))
+        weight: Vector = np.zeros((1 + STARTS * places.other_fits, count))
         weight[0] = 1.0
         for row in weight[1:]:
             row[random.choice(count, min(count, POINTS_PER_START), False)] = 1.0
@@ -90,7 +91,7 @@ class Expectation:
         """
         count = len(points)
         left = np.linalg.norm(points - self.where, axis=1) > self.near
-        if left.sum() < 2:
+        if left.sum() < 2 or not self._other_fits:
             return False
         starts = np.stack([np.maximum(left, self._weight), left.astype(float), np.ones(count)])
         z, weight, cost = self._fit.improve(points, starts)

@@ -54,6 +54,7 @@ from sarnn_ros.training.explained import (
     explained_share,
     ridge_predictions,
 )
+from sarnn_ros.training.few_places import choose_few
 from sarnn_ros.training.late_points import (
     MAX_LATE_SHARE,
     MOMENTS,
@@ -465,20 +466,26 @@ def most_episodes(model: SARNN, exemplars: int) -> int:
     return max(RECIPE.min_episodes_for_search, most)
 
 
-def choose(points: Tensor, wanted: Array, starts: Array, count: int) -> list[int]:
-    """`count` candidates of one camera: first a few that together explain most, chosen greedily,
+def choose(
+    points: Tensor, wanted: Array, starts: Array, count: int, exact: Told | None = None
+) -> list[int]:
+    """`count` candidates of one camera: first some that together explain most, chosen greedily,
     and then, in turn, those that move most like each of these.
 
-    With few episodes, what would be chosen later fits by chance, and is elsewhere in other scenes.
-    If several points follow the same thing, it is rarer that all of them lose it.
+    What would be chosen later fits by chance, and is elsewhere in other scenes. If several points
+    follow the same thing, it is rarer that all of them lose it. Of few episodes any may fit by
+    chance: then those that tell the motion most exactly, see `few_places.py`.
 
     :param points: of M candidates, (S, E, M, 2).
     :param wanted: what they are to explain, (E, R).
     :param starts: what is known without them, (E, K).
+    :param exact: of few episodes.
     """
     # All candidates at every choice: those that explain most alone may all be on one object. What
     # a second object adds shows only when the first one is known.
     kept = _without_copies(points, count)
+    if exact is not None:
+        return [kept[one] for one in choose_few(points[:, :, kept], exact, count)]
     free = points[:, :, kept].double().cpu().permute(0, 2, 1, 3)  # (S, M, E, 2)
     regressions = Regressions(free.numpy(), wanted, starts)
     chosen: list[int] = []
@@ -547,6 +554,7 @@ def search_attention(
         wanted, states = wanted[numbers], states[numbers]
     starts = Starts(states)(states)
     told = tell(wanted, starts, data.joints.device)
+    exact = tell(wanted, starts, data.joints.device, exact=True) if data.few else None
     sets = _image_sets(data, usable, config, generator)
     cluttered = [
         is_cluttered(images, camera, data.image_span)
@@ -567,7 +575,7 @@ def search_attention(
             for camera, branch in enumerate(model.branches)
         ]
         explains, permuted = cross_validate(
-            [one.points for one in found], wanted, starts, model.k_dim
+            [one.points for one in found], wanted, starts, model.k_dim, exact
         )
         say(
             f"attention search {number + 1}/{SEARCHES}: the points explain {explains:.2f} of how "
@@ -576,7 +584,9 @@ def search_attention(
         if explains <= best[0]:
             continue
         for branch, one in zip(model.branches, found, strict=True):
-            chosen = choose(one.points, wanted.reshape(len(wanted), -1), starts, model.k_dim)
+            chosen = choose(
+                one.points, wanted.reshape(len(wanted), -1), starts, model.k_dim, exact
+            )
             _, _, last = _convolutions(branch)
             last.weight.copy_(one.weight[chosen])
             last.bias.copy_(one.bias[chosen])
@@ -636,7 +646,11 @@ def _search_late(
 
 
 def cross_validate(
-    candidates: Sequence[Tensor], wanted: Array, starts: Array, count: int
+    candidates: Sequence[Tensor],
+    wanted: Array,
+    starts: Array,
+    count: int,
+    exact: Told | None = None,
 ) -> tuple[float, float]:
     """What the points in the first images explain of how held-out episodes' trajectories differ
     (`explained_share`): each fold by a choice from, and a regression on, the others.
@@ -644,6 +658,7 @@ def cross_validate(
     :param candidates: points (S, E, M, 2) of each camera.
     :param wanted: trajectories (E, N, D).
     :param starts: (E, K), see `explained.Starts`.
+    :param exact: of few episodes, by which points are then chosen.
     """
     folds = np.arange(len(wanted)) % FOLDS
     found, bases, truth = [], [], []
@@ -651,7 +666,10 @@ def cross_validate(
         out = folds == fold
         known = torch.from_numpy(np.flatnonzero(~out))
         by = wanted[~out].reshape(len(known), -1)
-        chosen = [one[0][:, choose(one[:, known], by, starts[~out], count)] for one in candidates]
+        told = None if exact is None else exact.of(known)
+        chosen = [
+            one[0][:, choose(one[:, known], by, starts[~out], count, told)] for one in candidates
+        ]
         points = torch.cat([one.flatten(1) for one in chosen], 1).double().cpu().numpy()
         predicted, base = ridge_predictions(
             points[~out], wanted[~out], points[out], starts[~out], starts[out]

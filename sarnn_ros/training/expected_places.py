@@ -25,6 +25,8 @@ from sarnn_ros.training.recipe import RECIPE
 
 #: Components of the trajectories: as many as tell this share of how they differ, at most so many.
 COMPONENT_SHARE, MAX_COMPONENTS = 0.98, 6
+#: The same where they are to be exact, and by how many there are more episodes.
+EXACT_SHARE, SPARE_EPISODES = 0.999, 4
 #: Of the regression, as a share of a component's variance. With 0.03 far places were left out.
 RIDGE = 0.01
 #: How much nearer or farther a thing is expected to be, as a share, where a component is as large
@@ -67,24 +69,44 @@ FOLDS = 5
 class Told(NamedTuple):
     """What is known of E episodes, each column with a deviation of 1.
 
-    :ivar motions: how their trajectories differ beside what the starts tell, (E, C).
+    :ivar motions: how their trajectories differ beside what the starts tell, (E, C), largest
+        differences first.
     :ivar starts: where they start, (E, K), see `explained.Starts`.
+    :ivar ways: by how much a trajectory differs per unit of each motion, (C, N, D).
     """
 
     motions: Tensor
     starts: Tensor
+    ways: Tensor
+
+    def of(self, episodes: Tensor) -> Told:
+        """Of some of the episodes: numbers, or bool (E,)."""
+        return self._replace(motions=self.motions[episodes], starts=self.starts[episodes])
+
+    def largest(self, count: int) -> Told:
+        """Only the largest differences, `count` at most."""
+        return self._replace(motions=self.motions[:, :count], ways=self.ways[:count])
 
 
-def tell(wanted: Array, starts: Array, device: torch.device) -> Told:
-    """The principal components of trajectories (E, N, D), and the starts (E, K)."""
+def tell(wanted: Array, starts: Array, device: torch.device, exact: bool = False) -> Told:
+    """The principal components of trajectories (E, N, D), and the starts (E, K).
+
+    :param exact: nearly all components, which of few episodes are too many to regress on them.
+    """
     count = len(wanted)
-    left = wanted - told_by(starts, wanted, starts)[0]
-    turned, sizes, _ = np.linalg.svd(left.reshape(count, -1), full_matrices=False)
+    share, most = COMPONENT_SHARE, MAX_COMPONENTS
+    if exact:
+        share, most = EXACT_SHARE, min(most, count - SPARE_EPISODES)
+    else:
+        most = min(most, count // RECIPE.episodes_per_chosen_point)
+    left = (wanted - told_by(starts, wanted, starts)[0]).reshape(count, -1)
+    turned, sizes, _ = np.linalg.svd(left, full_matrices=False)
     turned *= np.sign(turned[np.abs(turned).argmax(0), np.arange(turned.shape[1])])
     shares = np.cumsum(sizes**2) / max(float((sizes**2).sum()), 1e-9)
-    most = min(MAX_COMPONENTS, max(1, count // RECIPE.episodes_per_chosen_point))
-    kept = min(most, int((shares < COMPONENT_SHARE).sum()) + 1)
-    parts = turned[:, :kept] * np.sqrt(count), starts
+    kept = min(max(1, most), int((shares < share).sum()) + 1)
+    motions = turned[:, :kept] * np.sqrt(count)
+    ways = (motions.T @ left / count).reshape(kept, *wanted.shape[1:])
+    parts = motions, starts, ways
     return Told(*(torch.from_numpy(np.array(part)).float().to(device) for part in parts))
 
 
@@ -138,7 +160,7 @@ class _View(NamedTuple):
 
 def _inputs(told: Told) -> Tensor:
     """Of the regression, (E, 1 + C + K): a constant, the motions and the starts."""
-    return torch.cat([torch.ones_like(told.motions[:, :1]), *told], 1)
+    return torch.cat([torch.ones_like(told.motions[:, :1]), told.motions, told.starts], 1)
 
 
 def _regression(
@@ -192,7 +214,7 @@ def fit_places(
     folds = torch.arange(len(points)) % FOLDS
     for fold in range(FOLDS):  # those that it was fitted to fit too well, if they are few
         by = (folds != fold).to(points.device)
-        others = _fit(points[by], Told(*(part[by] for part in told)), cells, anywhere)
+        others = _fit(points[by], told.of(by), cells, anywhere)
         for one, motion in zip(points[~by], told.motions[~by], strict=True):
             found = Expectation(others, one.double().cpu().numpy())
             costs.append(found.cost)
@@ -244,7 +266,7 @@ def usual_gain(places: Places, points: Sequence[Array], told: Told) -> tuple[flo
 
     :param points: of the ticks of each demonstration, (T, K, 2), shares of the image.
     """
-    right = torch.cat([*told], 1).double().cpu().numpy()
+    right = _inputs(told)[:, 1:].double().cpu().numpy()
     longest = max(map(len, points))
     at = np.unique(np.linspace(0, longest - 1, MAX_GAIN_TICKS).round().astype(int))
     gains = np.zeros((len(points), len(at)))

@@ -26,6 +26,7 @@ from sarnn_ros.streams.preprocess import to_range, unit_images
 from sarnn_ros.training.completions import Run, complete
 from sarnn_ros.training.expected_places import Told, tell
 from sarnn_ros.training.explained import Starts, trajectories
+from sarnn_ros.training.recipe import is_few
 
 #: Of what a person does after taking over, so much of a mean demonstration is not learnt: how they
 #: leave where the policy had gone wrong. Runs that went well are not among those that were
@@ -167,10 +168,16 @@ class Sequences:
 
     @cached_property
     def told(self) -> Told:
-        """How the demonstrations' motions differ, and where they start."""
+        """How the demonstrations' motions differ, exactly if they are few, and where they
+        start."""
         states = self.first_states()
         wanted = trajectories(self.unpad(self.targets[:, :-1]))
-        return tell(wanted, Starts(states)(states), self.joints.device)
+        return tell(wanted, Starts(states)(states), self.joints.device, exact=self.few)
+
+    @property
+    def few(self) -> bool:
+        """Whether the demonstrations are, see `recipe.is_few`."""
+        return is_few(int(self.demonstrations.sum()))
 
     def unpad(self, values: Tensor) -> list[NDArray[np.float32]]:
         """Values per tick that has a next one, (E, T - 1, D), of each demonstration."""

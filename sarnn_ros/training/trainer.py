@@ -64,6 +64,7 @@ from sarnn_ros.training.explained import (
     trajectories,
     unseen_demonstrations,
 )
+from sarnn_ros.training.few_places import fit_few_places
 from sarnn_ros.training.footprint import Fits
 from sarnn_ros.training.hold_units import MAX_HOLD_UNITS, make_hold_units
 from sarnn_ros.training.late_points import Late, beside, moments
@@ -628,7 +629,7 @@ class Trainer:
         """Where images let expect each point; None if the attention was trained."""
         if self.scale is None:
             return None
-        if not self.gets_motion:
+        if not self.gets_motion or self.training.few:
             return self._first_places
         points = self._encode_all(self.training, self.model)
         ticks = self.training.unpad(points.double())
@@ -643,8 +644,15 @@ class Trainer:
         points = torch.from_numpy(self._first_points(data, model)).float().to(self.device)
         anywhere = sorted({*self.late.points, *self._moving_points()})
         cells = float(feature_size(model.im_size[1], model.stride))
+        points, told = points.reshape(len(points), -1, 2), data.told
+        if data.few:
+            few = fit_few_places(points, told, cells, anywhere)
+            if self.model.motion_dim and few.told >= MIN_TOLD:
+                return few
+            told = told.largest(max(1, len(points) // RECIPE.episodes_per_chosen_point))
+            return fit_places(points, told, cells, anywhere).model_copy(update={"told": few.told})
         near = NEAR_IN_CLUTTER if self._things_lie_about() else NEAR_MOTION
-        return fit_places(points.reshape(len(points), -1, 2), data.told, cells, anywhere, near)
+        return fit_places(points, told, cells, anywhere, near)
 
     @property
     def gets_motion(self) -> bool:

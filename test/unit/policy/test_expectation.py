@@ -152,6 +152,28 @@ def test_what_the_robot_itself_does_to_things_is_not_followed(seed: int) -> None
     assert best_gain(places, points, z) < PLAUSIBLE
 
 
+def test_by_few_demonstrations_no_other_fit_counts() -> None:
+    """Nothing is followed; and where a few points agree exactly on something else, and the others
+    tremble, it is not taken for that."""
+    off = []
+    for seed in range(30):
+        random = np.random.default_rng(seed)
+        slope = random.normal(0, 0.12, (COUNT, 2, DIMENSIONS))
+        z = random.normal(0, 1, DIMENSIONS)
+        many = make_places(slope)
+        few = many.model_copy(update={"other_fits": False})
+        moved = 0.5 + slope @ (z + 1)
+        assert Expectation(many, 0.5 + slope @ z).follow(moved, 0.0)
+        assert not Expectation(few, 0.5 + slope @ z).follow(moved, 0.0)
+
+        seen = 0.5 + slope @ z + random.normal(0, 4 * DEVIATION, (COUNT, 2))
+        seen[:6] = 0.5 + slope[:6] @ (z - 3 * np.sign(z))
+        off.append([np.abs(Expectation(one, seen).z - z).max() for one in (few, many)])
+    by_few, by_many = np.median(off, 0)
+    assert by_few < 1.5
+    assert by_many > 2.5
+
+
 @given(st.integers(0, 10_000))
 def test_near_things_are_larger_and_move_further(seed: int) -> None:
     """As a pinhole camera shows them; a third of the filters have found something else."""

@@ -82,9 +82,13 @@ def few_exemplars(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention_search, "EXEMPLARS", 32)
 
 
+#: Of motions that are only regressed on.
+WAYS = torch.zeros(1, 1, 1)
+
+
 def no_motions(count: int) -> Told:
     """Of episodes whose trajectories tell nothing."""
-    return Told(torch.zeros(count, 1), torch.zeros(count, 0))
+    return Told(torch.zeros(count, 1), torch.zeros(count, 0), WAYS)
 
 
 def test_of_many_episodes_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +234,7 @@ def test_places_that_the_motions_tell_but_for_some_are_expected() -> None:
     mistaken[::3] = anywhere[::3, :1]
     robot = 30 + 8 * starts[:, None]  # which the state tells, too
     places = torch.cat([follows, mistaken, robot, anywhere], 1)
-    expected, deviation = expected_places(places, Told(motions, starts))
+    expected, deviation = expected_places(places, Told(motions, starts, WAYS))
     found = as_expected(places, expected)
     share = found.double().mean(0)
     assert share[0] > 0.9
@@ -253,7 +257,7 @@ def test_filters_that_see_a_thing_in_some_episodes_tell_where_it_is_in_nearly_al
     places = true.repeat_interleave(10, 1) + parts + torch.randn(45, 20, 2, generator=generator)
     anywhere = 60 * torch.rand(45, 200, 2, generator=generator)
     places = torch.where(seen.unsqueeze(2), places, anywhere[:, :20])
-    told = Told(motions, torch.zeros(45, 0))
+    told = Told(motions, torch.zeros(45, 0), WAYS)
     where, sure = find_things(torch.cat([places, anywhere], 1), told)
     assert where.shape == (45, 2, 2)
     for thing in range(2):

@@ -61,6 +61,10 @@ def small(**settings: Any) -> TrainConfig:
     [
         ({}, 35, True),
         ({}, 34, False),
+        ({}, 17, False),
+        ({}, 16, True),
+        ({}, 9, True),
+        ({}, 8, False),
         ({"motion": True}, 6, True),
         ({"motion": True}, 5, False),  # too few to search
         ({"motion": False}, 99, False),
@@ -206,14 +210,20 @@ def test_pictures_for_tensorboard_are_of_what_the_recurrent_part_gets(
 
 
 @pytest.mark.parametrize("is_told", [True, False])
+@pytest.mark.parametrize("lengths", [ENOUGH, [*ENOUGH, 8, 7, 9, 9]])  # the second are few
 def test_the_robot_gets_what_training_would_have_given(
-    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_told: bool
+    make_task: MakeTask,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lengths: list[int],
+    is_told: bool,
 ) -> None:
     """Of demonstrations that are trained on it is the truth, of others what points tell."""
     quick_export.install(monkeypatch)
     monkeypatch.setattr(trainer_module, "MIN_TOLD", -np.inf if is_told else 1.1)
-    dataset = make_task(ENOUGH, sizes=TWO)
+    dataset = make_task(lengths, sizes=TWO)
     trainer = make_trainer(decide(dataset, small()))
+    assert trainer.training.few == (lengths != ENOUGH)
     trainer.search_attention()
     count = trainer.model.motion_dim
     assert count == trainer.training.told.motions.shape[1] > 0
@@ -226,6 +236,8 @@ def test_the_robot_gets_what_training_would_have_given(
     train(decide(dataset, small()), tmp_path / "policy")
     policy = Policy.load(tmp_path / "policy")
     assert policy.config.model.motion_dim == (count if is_told else 0), "of what is not told none"
+    assert policy.config.places is not None
+    assert policy.config.places.other_fits is not (is_told and trainer.training.few)
     assert trainer.validation is not None
     wanted = trainer.encode_all(trainer.validation)[0, 0, -count:]
     assert bool(wanted.any()) is is_told
@@ -257,8 +269,8 @@ def test_a_training_that_goes_on_is_told_the_same(
     weights = []
     for sign in (1, -1):
         trainer = make_trainer(plan)
-        motions, starts = trainer.training.told
-        trainer.training.told = Told(sign * motions, starts)
+        motions, starts, ways = trainer.training.told
+        trainer.training.told = Told(sign * motions, starts, sign * ways)
         assert trainer.go_on(before) == ""
         first = trainer.model.point_dim
         weight = trainer.final_model().rec.weight_ih.detach()
@@ -327,7 +339,7 @@ def scenes(count: int) -> tuple[torch.Tensor, Told]:
     points = 45 + flat / (1 + motions @ depth.T).unsqueeze(2)
     points += 0.3 * torch.randn(points.shape, generator=generator)
     points[::5, :2] = 90 * torch.rand(len(points[::5]), 2, 2, generator=generator)
-    return points, Told(motions, torch.zeros(count, 0))
+    return points, Told(motions, torch.zeros(count, 0), torch.zeros(3, 1, 1))
 
 
 def test_a_pinhole_camera_is_fitted() -> None:
