@@ -18,7 +18,8 @@ gets no gradient towards it. So filters are made from the data, and frozen:
    trajectories differ, by ridge regression that leaves one episode out. Candidates are taken one
    by one, each time the one that adds most. Each camera chooses by itself, since one may see what
    the arm hides from another. Only a few are taken so: more would fit few episodes by chance. The
-   other points are the candidates that move most like those few.
+   other points are the candidates that move most like those few. Of few episodes those are taken
+   that tell the motion most exactly (`few_places.py`).
 
 What comes late is searched for in later images, where first ones leave much (`late_points.py`).
 

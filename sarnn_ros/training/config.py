@@ -93,7 +93,7 @@ class TrainConfig(BaseModel):
         default=False,
         description="beside the points, give the recurrent part numbers that tell the motion, if "
         "all points of first images together tell them exactly; with attention: search; null: "
-        "not of 17 to 34 training episodes, or of less than 9; EIPL has no such input",
+        "not of 17 to 34 demonstrations to train on, or of fewer than 9; EIPL has no such input",
     )
 
     # Augmentation. Inputs only; targets stay clean.

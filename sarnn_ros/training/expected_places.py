@@ -67,7 +67,7 @@ FOLDS = 5
 
 
 class Told(NamedTuple):
-    """What is known of E episodes, each column with a deviation of 1.
+    """What is known of E episodes, each column with a deviation of 1 in all that it was made of.
 
     :ivar motions: how their trajectories differ beside what the starts tell, (E, C), largest
         differences first.
@@ -82,10 +82,6 @@ class Told(NamedTuple):
     def of(self, episodes: Tensor) -> Told:
         """Of some of the episodes: numbers, or bool (E,)."""
         return self._replace(motions=self.motions[episodes], starts=self.starts[episodes])
-
-    def largest(self, count: int) -> Told:
-        """Only the largest differences, `count` at most."""
-        return self._replace(motions=self.motions[:, :count], ways=self.ways[:count])
 
 
 def tell(wanted: Array, starts: Array, device: torch.device, exact: bool = False) -> Told:

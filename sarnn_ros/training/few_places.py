@@ -42,7 +42,8 @@ MISSED_DEVIATIONS = 4.0
 #: By how much nine demonstrations understate how badly points may fit: Student's t of eight
 #: degrees of freedom for the normal distribution, at `expectation.MAX_COST_DEVIATIONS`.
 COST_SPREAD = 1.6
-#: A motion is told if its trajectory is off by less than this share of how much they deviate.
+#: A motion is told if its trajectory is off by less than this share of how much one usually
+#: deviates: the median, which one odd demonstration does not change.
 NEAR = 0.4
 
 
@@ -103,7 +104,7 @@ def fit_few_places(
         size[one] = np.linalg.norm(np.tensordot(right, ways, 1))
     median, high = np.quantile(costs, (0.5, 0.95)).tolist()
     high = median + COST_SPREAD * (high - median)
-    share = float((off < NEAR * np.sqrt((size**2).mean())).mean())
+    share = float((off < NEAR * np.median(size)).mean())
     return _fit(points, told, cells, anywhere).model_copy(
         update={"cost": (median, high), "told": share}
     )

@@ -103,7 +103,7 @@ RECIPE = Recipe()
 
 
 def is_few(episodes: int) -> bool:
-    """Whether so many training episodes are few: see `Recipe.few_episodes`."""
+    """Whether so many demonstrations to train on are few: see `Recipe.few_episodes`."""
     least, most = RECIPE.few_episodes
     return least <= episodes <= most
 

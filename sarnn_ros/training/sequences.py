@@ -170,9 +170,13 @@ class Sequences:
     def told(self) -> Told:
         """How the demonstrations' motions differ, exactly if they are few, and where they
         start."""
+        return self.tell(exact=self.few)
+
+    def tell(self, *, exact: bool) -> Told:
+        """`expected_places.tell` of the demonstrations."""
         states = self.first_states()
         wanted = trajectories(self.unpad(self.targets[:, :-1]))
-        return tell(wanted, Starts(states)(states), self.joints.device, exact=self.few)
+        return tell(wanted, Starts(states)(states), self.joints.device, exact)
 
     @property
     def few(self) -> bool:

@@ -649,7 +649,7 @@ class Trainer:
             few = fit_few_places(points, told, cells, anywhere)
             if self.model.motion_dim and few.told >= MIN_TOLD:
                 return few
-            told = told.largest(max(1, len(points) // RECIPE.episodes_per_chosen_point))
+            told = data.tell(exact=False)
             return fit_places(points, told, cells, anywhere).model_copy(update={"told": few.told})
         near = NEAR_IN_CLUTTER if self._things_lie_about() else NEAR_MOTION
         return fit_places(points, told, cells, anywhere, near)

@@ -271,6 +271,30 @@ def test_filters_that_see_a_thing_in_some_episodes_tell_where_it_is_in_nearly_al
     assert where.shape == (45, 0, 2) and sure.shape == (45, 0)
 
 
+@pytest.mark.usefixtures("few_exemplars")
+@pytest.mark.parametrize(("episodes", "few"), [(8, False), (12, True), (24, False)])
+def test_of_few_episodes_points_are_chosen_by_how_exactly_they_tell_the_motion(
+    monkeypatch: pytest.MonkeyPatch, episodes: int, few: bool
+) -> None:
+    """Those that stay, and those of which figures are told."""
+    chosen = []
+
+    def choosing(points: torch.Tensor, told: Told, count: int) -> list[int]:
+        assert points.shape[1] == len(told.motions)
+        chosen.append(len(told.motions))
+        return list(range(count))
+
+    monkeypatch.setattr(attention_search, "choose_few", choosing)
+    trainer = make_trainer(decide(reach(episodes), config()))
+    count = int(trainer.training.demonstrations.sum())
+    assert trainer.training.few is few
+    trainer.search_attention()
+    if few:
+        assert set(chosen) == {count, *(count - len(range(fold, count, 5)) for fold in range(5))}
+    else:
+        assert not chosen
+
+
 def test_the_points_find_what_decides() -> None:
     trainer = make_trainer(decide(reach(), config()))
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}

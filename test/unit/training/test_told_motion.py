@@ -48,6 +48,7 @@ from sarnn_ros.training.trainer import free_run
 MakeTask = Callable[..., Dataset]
 TWO = ((16, 14), (12, 18))
 ENOUGH = [9, 7, 9, 8, 9, 9, 6, 9]
+FEW = [*ENOUGH, 8, 7, 9, 9]
 
 
 def small(**settings: Any) -> TrainConfig:
@@ -210,7 +211,7 @@ def test_pictures_for_tensorboard_are_of_what_the_recurrent_part_gets(
 
 
 @pytest.mark.parametrize("is_told", [True, False])
-@pytest.mark.parametrize("lengths", [ENOUGH, [*ENOUGH, 8, 7, 9, 9]])  # the second are few
+@pytest.mark.parametrize("lengths", [ENOUGH, FEW])
 def test_the_robot_gets_what_training_would_have_given(
     make_task: MakeTask,
     tmp_path: Path,
@@ -223,7 +224,7 @@ def test_the_robot_gets_what_training_would_have_given(
     monkeypatch.setattr(trainer_module, "MIN_TOLD", -np.inf if is_told else 1.1)
     dataset = make_task(lengths, sizes=TWO)
     trainer = make_trainer(decide(dataset, small()))
-    assert trainer.training.few == (lengths != ENOUGH)
+    assert trainer.training.few == (lengths == FEW)
     trainer.search_attention()
     count = trainer.model.motion_dim
     assert count == trainer.training.told.motions.shape[1] > 0
@@ -257,13 +258,14 @@ def test_the_robot_gets_what_training_would_have_given(
         np.testing.assert_allclose(np.ravel(gates[-1][2:]), wanted[wanted != 0], atol=1e-3)
 
 
+@pytest.mark.parametrize("lengths", [ENOUGH, FEW])
 def test_a_training_that_goes_on_is_told_the_same(
-    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lengths: list[int]
 ) -> None:
     """Though the numbers are others: here they have the other sign."""
     quick_export.install(monkeypatch)
     monkeypatch.setattr(trainer_module, "MIN_TOLD", -np.inf)
-    plan = decide(make_task(ENOUGH, sizes=TWO), small())
+    plan = decide(make_task(lengths, sizes=TWO), small())
     train(plan, tmp_path / "policy")
     before = load_before(tmp_path / "policy")
     weights = []
