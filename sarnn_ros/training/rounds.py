@@ -93,15 +93,26 @@ def _differences(before: Before, spec: Spec, config: TrainConfig) -> Iterator[st
             yield f"{name}: {then[name]!r} then, {getattr(config, name)!r} now"
     if config.attention != "search":
         yield "attention: train searches nothing, and would move what was found"
-    old, new = (one.model_dump(mode="json") for one in (_common(before.spec), _common(spec)))
+    old, new = (_common(one, spec).model_dump(mode="json") for one in (before.spec, spec))
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             yield f"spec, {name}: {old.get(name)!r} then, {new.get(name)!r} now"
 
 
-def _common(spec: Spec) -> Spec:
-    """Without what may differ: crops, which are compared by themselves, and tolerances."""
-    cameras = [camera.model_copy(update={"crop": None}) for camera in spec.cameras]
+def _common(spec: Spec, wanted: Spec) -> Spec:
+    """Without what may differ: crops, which are compared by themselves, the sizes that follow from
+    those that training chose, and tolerances.
+
+    :param wanted: what the user gives now.
+    """
+    sizes = {one.name: (one.width, one.height) for one in wanted.cameras if one.crop is None}
+    cameras = []
+    for camera in spec.cameras:
+        width, height = camera.width, camera.height
+        if camera.crop is not None:
+            width, height = sizes.get(camera.name, (width, height))
+        update = {"crop": None, "width": width, "height": height}
+        cameras.append(camera.model_copy(update=update))
     joints = [source.model_copy(update={"tolerance": None}) for source in spec.joints]
     return spec.model_copy(update={"cameras": tuple(cameras), "joints": tuple(joints)})
 

@@ -189,6 +189,26 @@ def test_another_network_or_task_is_refused(
     assert says in str(caught.value) and str(policy) in str(caught.value)
 
 
+@pytest.mark.parametrize(("chosen", "refused"), [(True, False), (False, True)])
+def test_the_size_of_a_crop_that_training_chose_is_not_the_users(
+    chosen: bool, refused: bool, policy: Path, make_task: MakeTask
+) -> None:
+    """Training crops a camera, and makes its image smaller: the spec of now is the same."""
+    spec = make_task(ALL).spec
+    before = rounds.load_before(policy)
+    crop = Crop(x=2, y=2, width=9, height=8) if chosen else None
+    camera = spec.cameras[0].model_copy(update={"crop": crop, "width": 9, "height": 8})
+    was = before.config.model_copy(
+        update={"spec": before.spec.model_copy(update={"cameras": (camera,)})}
+    )
+    before = replace(before, config=was)
+    if refused:
+        with pytest.raises(ConfigError, match="spec, cameras"):
+            rounds.check_settings(before, spec, settings())
+    else:
+        rounds.check_settings(before, spec, settings())
+
+
 def test_another_tolerance_is_no_other_task(policy: Path, make_task: MakeTask) -> None:
     dataset = make_task(ALL)
     [source] = dataset.spec.joints
