@@ -490,8 +490,8 @@ def choose(
     free = points[:, :, kept].double().cpu().permute(0, 2, 1, 3)  # (S, M, E, 2)
     regressions = Regressions(free.numpy(), wanted, starts)
     chosen: list[int] = []
-    few = max(RECIPE.min_chosen_points, round(len(wanted) / RECIPE.episodes_per_chosen_point))
-    for _ in range(min(count, few)):
+    most = max(RECIPE.min_chosen_points, round(len(wanted) / RECIPE.episodes_per_chosen_point))
+    for _ in range(min(count, most)):
         costs = regressions.unexplained().mean(0)  # over the sets of images
         costs[chosen] = np.inf
         best = int(np.argmin(costs))

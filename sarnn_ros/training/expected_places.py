@@ -90,16 +90,14 @@ def tell(wanted: Array, starts: Array, device: torch.device, exact: bool = False
     :param exact: nearly all components, which of few episodes are too many to regress on them.
     """
     count = len(wanted)
-    share, most = COMPONENT_SHARE, MAX_COMPONENTS
+    share, most = COMPONENT_SHARE, count // RECIPE.episodes_per_chosen_point
     if exact:
-        share, most = EXACT_SHARE, min(most, count - SPARE_EPISODES)
-    else:
-        most = min(most, count // RECIPE.episodes_per_chosen_point)
+        share, most = EXACT_SHARE, count - SPARE_EPISODES
     left = (wanted - told_by(starts, wanted, starts)[0]).reshape(count, -1)
     turned, sizes, _ = np.linalg.svd(left, full_matrices=False)
     turned *= np.sign(turned[np.abs(turned).argmax(0), np.arange(turned.shape[1])])
     shares = np.cumsum(sizes**2) / max(float((sizes**2).sum()), 1e-9)
-    kept = min(max(1, most), int((shares < share).sum()) + 1)
+    kept = min(MAX_COMPONENTS, max(1, most), int((shares < share).sum()) + 1)
     motions = turned[:, :kept] * np.sqrt(count)
     ways = (motions.T @ left / count).reshape(kept, *wanted.shape[1:])
     parts = motions, starts, ways

@@ -105,13 +105,11 @@ def _common(spec: Spec, wanted: Spec) -> Spec:
 
     :param wanted: what the user gives now.
     """
-    sizes = {one.name: (one.width, one.height) for one in wanted.cameras if one.crop is None}
+    whole = {one.name: one for one in wanted.cameras if one.crop is None}
     cameras = []
     for camera in spec.cameras:
-        width, height = camera.width, camera.height
-        if camera.crop is not None:
-            width, height = sizes.get(camera.name, (width, height))
-        update = {"crop": None, "width": width, "height": height}
+        like = camera if camera.crop is None else whole.get(camera.name, camera)
+        update = {"crop": None, "width": like.width, "height": like.height}
         cameras.append(camera.model_copy(update=update))
     joints = [source.model_copy(update={"tolerance": None}) for source in spec.joints]
     return spec.model_copy(update={"cameras": tuple(cameras), "joints": tuple(joints)})
