@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,22 +116,6 @@ class Candidates:
     weight: Tensor
     bias: Tensor
     points: Tensor
-
-
-class Searched(NamedTuple):
-    """What a search has found.
-
-    :ivar explains: see `cross_validate`; and `permuted`.
-    :ivar late: the points that follow what comes late.
-    :ivar left: see `late_points.share_left`; what the first images leave.
-    :ivar gained: how much of it the late points explain.
-    """
-
-    explains: float
-    permuted: float
-    late: Late = Late()
-    left: float = 0.0
-    gained: float = 0.0
 
 
 def make_candidates(
@@ -532,7 +516,7 @@ def search_attention(
     config: TrainConfig,
     generator: torch.Generator,
     say: Callable[[str], None] = lambda text: None,
-) -> Searched:
+) -> tuple[float, float]:
     """Change the model's attention, and nothing else of it, to filters that were searched for.
 
     :param data: episodes to search by, of which at least `RECIPE.min_episodes_for_search` are
@@ -594,23 +578,44 @@ def search_attention(
         weights = {name: value.clone() for name, value in model.state_dict().items()}
         best = explains, permuted, weights
     model.load_state_dict(best[2])
-    whole = numbers < shown  # of what is later in a corrected run nothing is known
-    usable, numbers = usable[torch.from_numpy(whole).to(usable.device)], numbers[whole]
-    if len(usable) < RECIPE.min_episodes_for_late_points:
-        return Searched(*best[:2])
-    first = model.encode(sets[0]).double().cpu().numpy()[whole]
-    late_moments = moments(data, numbers, first)
-    left = share_left(late_moments)
+    return best[:2]
+
+
+@torch.no_grad()
+def search_late(
+    model: SARNN,
+    data: Sequences,
+    points: Array,
+    generator: torch.Generator,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[Late, float, float]:
+    """After `search_attention`: make some points follow what comes late, if anything does.
+
+    :param points: of the first images of the demonstrations, (E, P).
+    :returns: these points; what the first images leave, see `late_points.share_left`; and how much
+        of it they explain.
+    """
+    exemplars = count_exemplars(data)
+    numbers = np.arange(len(points))
+    if len(numbers) > (most := most_episodes(model, exemplars)):
+        drawn = torch.randperm(len(numbers), generator=generator, device=generator.device)
+        numbers = drawn[:most].cpu().numpy()
+    if len(numbers) < RECIPE.min_episodes_for_late_points:
+        return Late(), 0.0, 0.0
+    found = moments(data, numbers, points[numbers])
+    left = share_left(found)
     if left < RECIPE.min_left_for_late_points:
-        return Searched(*best[:2], left=left)
-    del sets
-    late, left_after = _search_late(model, data, usable, late_moments, exemplars, generator)
-    explained = "nothing" if not late.points else f"{left - left_after:.2f}"
+        return Late(), left, 0.0
+    shown = torch.nonzero(data.demonstrations)[:, 0].cpu()[torch.from_numpy(numbers)]
+    late, after = _search_late(
+        model, data, shown.to(data.lengths.device), found, exemplars, generator
+    )
+    explained = "nothing" if not late.points else f"{left - after:.2f}"
     say(
         f"the first images and where the robot is leave {left:.2f} of how episodes differ; "
         f"of it points that were looked for in later images explain {explained}"
     )
-    return Searched(*best[:2], late, left, left - left_after)
+    return late, left, left - after
 
 
 def _search_late(

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sarnn_ros.training.augment import IMAGE_NOISE, add_noise, distort
-from sarnn_ros.training.explained import rows
 from sarnn_ros.training.recipe import RECIPE, Plan
 from sarnn_ros.training.sequences import Sequences
 
@@ -75,6 +75,15 @@ class RecurrentBatch:
     joints: Tensor
     targets: Tensor
     learnt: Tensor
+
+
+def _looked_up(values: Tensor, shares: Tensor) -> Tensor:
+    """Values (B, K, N), of N - 1 equal parts, at these shares of them, (B, K, T), linearly
+    interpolated."""
+    at = shares * (values.shape[-1] - 1)
+    before = at.long().clamp(max=values.shape[-1] - 2)
+    early, late = values.gather(-1, before), values.gather(-1, before + 1)
+    return torch.lerp(early, late, at - before)
 
 
 class Batches:
@@ -179,10 +188,7 @@ class Batches:
         alone = self._uniform(len(episodes)) >= self._plan.mixup
         rows = torch.nonzero(~alone & data.demonstrations[episodes])[:, 0]
         mixed, weight = mixed[rows], weight[rows][..., None, None]
-        # The others' time is stretched, so that all end together.
-        last = (data.lengths[mixed] - 2).clamp(min=0)[..., None]  # (mixed ones, K, 1)
-        steps = torch.arange(data.ticks - 1, device=self._device)
-        at = torch.minimum(steps * (last / last[:, :1].clamp(min=1)), last)
+        at, last = self._same_moments(mixed)
         before, others = at.long(), mixed[..., None]
         after, share = torch.minimum(before + 1, last), (at - before)[..., None]
         parts = []
@@ -192,6 +198,37 @@ class Batches:
             part[rows] = (weight * torch.lerp(early, late, share)).sum(1)
             parts.append(part)
         return parts
+
+    def _same_moments(self, mixed: Tensor) -> tuple[Tensor, Tensor]:
+        """At which ticks each of the episodes `mixed` (B, K) is where the first of them is at each
+        of its ticks, (B, K, T - 1), and the last ticks, (B, K, 1): all end together."""
+        data = self._data
+        last = (data.lengths[mixed] - 2).clamp(min=0)[..., None]
+        steps = torch.arange(data.ticks - 1, device=self._device)
+        share = torch.minimum(steps / last[:, :1].clamp(min=1), torch.ones(1, device=self._device))
+        shares = share.expand(*mixed.shape, -1)
+        if self._alike is not None:
+            common = _looked_up(self._alike[1][mixed[:, :1]], share)
+            shares = _looked_up(
+                self._alike[0][mixed[:, 1:]], common.expand(-1, mixed.shape[1] - 1, -1)
+            )
+            shares = torch.cat([share, shares], 1)
+        return shares * last, last
+
+    @cached_property
+    def _alike(self) -> tuple[Tensor, Tensor] | None:
+        """Of each episode, both (E, N): at which share of its time it is where the mean one is
+        after 0, 1, … of N - 1 equal parts of its own; and the inverse."""
+        data = self._data
+        if data.alike is None:
+            return None
+        even = np.linspace(0, 1, data.alike.shape[1])
+        there, back = np.tile(even, (2, len(data), 1))
+        shown = data.demonstrations.cpu().numpy()
+        there[shown] = data.alike / (len(even) - 1)
+        back[shown] = [np.interp(even, one, even) for one in there[shown]]
+        two = torch.from_numpy(np.stack([there, back])).float().to(self._device)
+        return two[0], two[1]
 
     def _pairs(self, episodes: Tensor) -> tuple[Tensor, Tensor]:
         """Each episode with a neighbour, and their weights, both (B, 2)."""
@@ -223,7 +260,7 @@ class Batches:
         count = min(RECIPE.neighbours, len(usable) - 1)
         if count < 1:
             return own.to(self._device)
-        motions = torch.from_numpy(rows(data.unpad(data.targets[:, :-1])))
+        motions = torch.from_numpy(data.wanted.reshape(len(usable), -1))
         distance = torch.cdist(motions, motions).fill_diagonal_(math.inf)
         nearest = own.repeat(1, count)
         nearest[usable] = usable[distance.argsort(1)[:, :count]]

@@ -83,6 +83,14 @@ class Told(NamedTuple):
         """Of some of the episodes: numbers, or bool (E,)."""
         return self._replace(motions=self.motions[episodes], starts=self.starts[episodes])
 
+    def of_motions(self, count: int) -> Told:
+        """The first motions, and zeros if they are fewer."""
+        more = max(0, count - self.motions.shape[1])
+        return self._replace(
+            motions=pad(self.motions, (0, more))[:, :count],
+            ways=pad(self.ways, (0, 0, 0, 0, 0, more))[:count],
+        )
+
 
 def tell(wanted: Array, starts: Array, device: torch.device, exact: bool = False) -> Told:
     """The principal components of trajectories (E, N, D), and the starts (E, K).

@@ -25,9 +25,9 @@ from sarnn_ros.training.explained import (
     Regressions,
     Starts,
     left_out_predictions,
-    stretch,
     told_by,
 )
+from sarnn_ros.training.pace import sampled
 from sarnn_ros.training.recipe import RECIPE
 from sarnn_ros.training.sequences import Sequences
 
@@ -80,22 +80,20 @@ def moments(data: Sequences, episodes: NDArray[np.int64], first: Array) -> list[
     :param first: points of their first images, (E, P).
     """
     rows = torch.nonzero(data.demonstrations)[:, 0][torch.from_numpy(episodes)]
-    targets = data.unpad(data.targets[:, :-1])
-    targets = [targets[episode] for episode in episodes]
     states = data.first_states()[episodes]
     starts = Starts(states)(states)
-    whole = np.stack([stretch(one, REGRESSION_SAMPLES) for one in targets])
+    whole = data.wanted[episodes]
     predicted, base = left_out_predictions(first, whole, starts)
     # Without the mean of the others, which tells what they sum up to with the one left out.
     told = _components(predicted[0] - base)
     found = []
     for share in MOMENTS:
-        ticks = [round(share * (len(one) - 1)) for one in targets]
-        at = torch.tensor(ticks, device=rows.device)
+        at = data.ticks_at(share)[torch.from_numpy(episodes)]
         then = data.joints[rows, at].double().cpu().numpy()
-        rest = [stretch(one[tick:], REGRESSION_SAMPLES) for one, tick in zip(targets, ticks)]
+        ahead = np.linspace(share, 1, REGRESSION_SAMPLES) * (REGRESSION_SAMPLES - 1)
+        rest = sampled(whole, np.tile(ahead, (len(whole), 1)))
         known = np.concatenate([Starts(then)(then), told], 1)
-        found.append(Moment(at, known, np.stack(rest).reshape(len(rest), -1)))
+        found.append(Moment(at, known, rest.reshape(len(rest), -1)))
     return found
 
 

@@ -26,6 +26,7 @@ from sarnn_ros.streams.preprocess import to_range, unit_images
 from sarnn_ros.training.completions import Run, complete
 from sarnn_ros.training.expected_places import Told, tell
 from sarnn_ros.training.explained import Starts, trajectories
+from sarnn_ros.training.pace import MAX_LEFT_SHARE, left_unexplained, moments_alike, sampled
 from sarnn_ros.training.recipe import is_few
 
 #: Of what a person does after taking over, so much of a mean demonstration is not learnt: how they
@@ -90,6 +91,8 @@ class Sequences:
     :param lengths: ticks per episode, int64 (E,).
     :param led: bool (E, T), ticks of which the targets are learnt, see `Episode.led`; False beyond
         the end.
+    :ivar alike: when the demonstrations are at the same moment of the task, see
+        `pace.moments_alike`; None: at the same share of their time.
     """
 
     names: tuple[str, ...]
@@ -99,6 +102,7 @@ class Sequences:
     lengths: Tensor
     led: Tensor
     spec: Spec
+    alike: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -174,9 +178,49 @@ class Sequences:
 
     def tell(self, *, exact: bool) -> Told:
         """`expected_places.tell` of the demonstrations."""
-        states = self.first_states()
+        return tell(self.wanted, self._starts, self.joints.device, exact)
+
+    @property
+    def wanted(self) -> NDArray[np.float64]:
+        """Trajectories of the demonstrations' targets at the same moments, (E, N, D),
+        normalised."""
         wanted = trajectories(self.unpad(self.targets[:, :-1]))
-        return tell(wanted, Starts(states)(states), self.joints.device, exact)
+        return wanted if self.alike is None else sampled(wanted, self.alike)
+
+    @property
+    def _starts(self) -> NDArray[np.float64]:
+        states = self.first_states()
+        return Starts(states)(states)
+
+    def ticks_at(self, share: float) -> Tensor:
+        """When each demonstration is where the mean one is after this share of its time, (E,)."""
+        last = self.lengths[self.demonstrations].cpu().numpy() - 2
+        shares = np.full(len(last), share)
+        if self.alike is not None:
+            samples = np.arange(self.alike.shape[1])
+            at = share * samples[-1]
+            shares = np.array([np.interp(at, samples, one) for one in self.alike]) / samples[-1]
+        return torch.from_numpy((shares * last).round().astype(np.int64)).to(self.lengths.device)
+
+    def compare_paces(self, points: NDArray[np.float64]) -> bool:
+        """Find out whether the paces of the demonstrations differ, and then when they are at the
+        same moment.
+
+        :param points: of their first images, (E, P).
+        """
+        wanted = self.wanted / self.joint_span
+        at = moments_alike(wanted, points, self._starts)
+        before, after = (
+            left_unexplained(points, one, self._starts) for one in (wanted, sampled(wanted, at))
+        )
+        if after < MAX_LEFT_SHARE * before:
+            self.align(at)
+        return self.alike is not None
+
+    def align(self, at: NDArray[np.float64] | None) -> None:
+        """From now on moments are alike `at` these samples, see `alike`."""
+        self.alike = at
+        self.told = self.tell(exact=self.few).of_motions(self.told.motions.shape[1])
 
     @property
     def few(self) -> bool:

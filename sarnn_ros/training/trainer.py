@@ -41,7 +41,12 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.backends import load_model
 from sarnn_ros.policy.directory import Places
 from sarnn_ros.policy.expectation import Expectation
-from sarnn_ros.training.attention_search import early_ticks, is_cluttered, search_attention
+from sarnn_ros.training.attention_search import (
+    early_ticks,
+    is_cluttered,
+    search_attention,
+    search_late,
+)
 from sarnn_ros.training.batches import Batch, Batches, RecurrentBatch
 from sarnn_ros.training.chunks import made_ahead, map_chunks, sum_chunks
 from sarnn_ros.training.expected_places import (
@@ -293,7 +298,7 @@ class Trainer:
         #: cross-validation; None if it is trained.
         self.searched: tuple[float, float] | None = None
         #: Points that follow what comes late, what first images leave, and how much of it these
-        #: points explain; see `attention_search.Searched`.
+        #: points explain; see `attention_search.search_late`.
         self.late = Late()
         self.left = self.gained = 0.0
         self.optimizer = torch.optim.Adam(
@@ -431,10 +436,15 @@ class Trainer:
                 f"finds nothing"
             )
             return
-        *searched, self.late, self.left, self.gained = search_attention(
+        self.searched = search_attention(
             self.model, self.training, self.config, self.generator, say
         )
-        self.searched = searched[0], searched[1]
+        points = self._first_points(self.training, self.model)
+        if self.training.compare_paces(points):
+            say("paces differ: demonstrations are compared at the same moments of the motion")
+        self.late, self.left, self.gained = search_late(
+            self.model, self.training, points, self.generator, say
+        )
         self.freeze_attention()
         if self.model.motion_dim:
             so = "it is given it" if self.gets_motion else "too little to be given"
@@ -454,6 +464,7 @@ class Trainer:
         data = self.training
         shown = data.demonstrations
         found = self._first_points(data, model)
+        data.compare_paces(found)
         wanted = trajectories(data.unpad(data.targets[:, :-1]))
         states = data.first_states()
         starts = Starts(states)(states)
@@ -767,6 +778,7 @@ class Trainer:
             "searched": self.searched,
             "late": tuple(self.late),
             "scale": None if self.scale is None else tuple(self.scale),
+            "alike": None if self.training.alike is None else self.training.alike.tolist(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> bool:
@@ -784,6 +796,8 @@ class Trainer:
             self.points = state["points"].to(self.device)
         if state["scale"] is not None:
             self.scale = PointScale(*state["scale"]).to(self.device)
+        if state["alike"] is not None:
+            self.training.align(np.array(state["alike"]))
         drawn = state["generator"].cpu()
         same: bool = drawn.shape == self.generator.get_state().shape
         if same:

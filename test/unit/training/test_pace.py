@@ -1,0 +1,188 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Demonstrations whose paces differ: when they are at the same moment, and what is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.training.config import TrainConfig, make_config
+from sarnn_ros.training.expected_places import tell
+from sarnn_ros.training.pace import MAX_LEFT_SHARE, left_unexplained, moments_alike, sampled
+from sarnn_ros.training.recipe import decide
+from sarnn_ros.training.run import make_trainer
+from sarnn_ros.training.trainer import Trainer
+
+Array = NDArray[np.float64]
+MakeTask = Callable[..., Dataset]
+SAMPLES = 32
+
+
+def paces(rng: np.random.Generator, count: int, differ: float) -> Array:
+    """At which share of their time demonstrations are after n samples of the motion, (E, N)."""
+    times = np.exp(differ * rng.standard_normal((count, 6)))
+    ends = np.cumsum(np.pad(times, ((0, 0), (1, 0))), 1)
+    even = np.linspace(0, 1, 7)
+    return np.array([np.interp(np.linspace(0, 1, SAMPLES), even, one / one[-1]) for one in ends])
+
+
+def reaching(rng: np.random.Generator, count: int, differ: float) -> tuple[Array, Array, Array]:
+    """There, down, up and away, with a gripper: places (E, 2), trajectories (E, N, 3), and `paces`
+    of them."""
+    places = rng.uniform(0.2, 0.8, (count, 2))
+    times = paces(rng, count, differ)
+    ways = []
+    for place, pace in zip(places, times, strict=True):
+        way = np.array([[0.5, 1, 0.5], [0.5, *place], [0.1, *place], [0.9, *place], [0.9, 1, 0]])
+        way = np.insert(way, 3, way[2] + [0, 0, 0.1], 0)
+        motion = np.stack([np.interp(np.linspace(0, 5, SAMPLES), range(6), x) for x in way.T], 1)
+        even = np.linspace(0, 1, SAMPLES)
+        ways.append(np.stack([np.interp(even, pace, x) for x in motion.T], 1))
+    return places, np.array(ways), times * (SAMPLES - 1)
+
+
+def seen(rng: np.random.Generator, places: Array) -> Array:
+    return np.tile(places, (1, 3)) + rng.normal(0, 0.005, (len(places), 6))
+
+
+NONE = np.zeros((30, 0))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_found_when_they_are_at_the_same_moment(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    places, wanted, right = reaching(rng, 30, 0.4)
+    points = seen(rng, places)
+    at = moments_alike(wanted, points, NONE)
+    # By the mean demonstration's time, which the right moments are told by, too.
+    even = np.arange(SAMPLES)
+    back = np.interp(even, right.mean(0), even)
+    right = np.array([np.interp(back, even, one) for one in right])
+    off, before = np.abs(at - right).mean(), np.abs(even - right).mean()
+    assert before > 1.0
+    assert off < 0.4 * before
+    left = left_unexplained(points, sampled(wanted, at), NONE)
+    assert left < 0.3 * left_unexplained(points, wanted, NONE)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_of_one_pace_nothing_is_gained(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    places, wanted, _ = reaching(rng, 30, 0.0)
+    points = seen(rng, places)
+    at = moments_alike(wanted, points, NONE)
+    assert np.abs(at - np.arange(SAMPLES)).mean() < 0.5
+    left = left_unexplained(points, sampled(wanted, at), NONE)
+    assert left > MAX_LEFT_SHARE * left_unexplained(points, wanted, NONE)
+
+
+def test_points_that_tell_nothing_tell_no_pace() -> None:
+    """All are alike after alignment to the mean one, and what differs is still unexplained."""
+    rng = np.random.default_rng(0)
+    _, wanted, _ = reaching(rng, 30, 0.4)
+    points = seen(rng, rng.uniform(0.2, 0.8, (30, 2)))
+    at = moments_alike(wanted, points, NONE)
+    left = left_unexplained(points, sampled(wanted, at), NONE)
+    assert left > MAX_LEFT_SHARE * left_unexplained(points, wanted, NONE)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(6, 12), st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1e-3, 1.0]))
+def test_moments_begin_and_end_with_the_demonstration(count: int, seed: int, size: float) -> None:
+    rng = np.random.default_rng(seed)
+    wanted = size * rng.uniform(size=(count, SAMPLES, 2))
+    at = moments_alike(wanted, rng.uniform(size=(count, 4)), np.zeros((count, 0)))
+    assert at.shape == (count, SAMPLES)
+    np.testing.assert_allclose(at[:, 0], 0, atol=1e-9)
+    np.testing.assert_allclose(at[:, -1], SAMPLES - 1, atol=1e-9)
+    assert (np.diff(at) >= -1e-9).all()
+    assert np.isfinite(sampled(wanted, at)).all()
+
+
+def test_only_what_is_to_be_seen_is_told_of_the_motion() -> None:
+    rng = np.random.default_rng(1)
+    places, wanted, _ = reaching(rng, 30, 0.4)
+    cpu = torch.device("cpu")
+    at = moments_alike(wanted, seen(rng, places), NONE)
+    before, after = (tell(one, NONE, cpu) for one in (wanted, sampled(wanted, at)))
+    assert before.motions.shape[1] > after.motions.shape[1]
+    padded = after.of_motions(before.motions.shape[1])
+    assert padded.motions.shape == before.motions.shape
+    assert padded.ways.shape == before.ways.shape
+    assert not padded.motions[:, after.motions.shape[1] :].any()
+    torch.testing.assert_close(padded.of_motions(1).ways, after.ways[:1])
+
+
+def small(**values: Any) -> TrainConfig:
+    return make_config(
+        {"k_dim": 2, "rec_dim": 8, "epochs": 2, "inner_steps": 3, "encoder_frames": 12,
+         "image_frames": 5, "threads": 1, "device": "cpu", "motion": True, "joint_noise": 0,
+         "pad_after": 0, "mixup": 1.0, **values}
+    )  # fmt: skip
+
+
+def by_hand(make_task: MakeTask, **values: Any) -> Trainer:
+    """Of 12 demonstrations, whose joints tell which share of the motion is over."""
+    rng = np.random.default_rng(0)
+    plan = decide(make_task([20, 31, 26, 40] * 3, validation=0), small(**values))
+    trainer = make_trainer(replace(plan, mix_neighbours=False))
+    data = trainer.training
+    times = paces(rng, len(data), 0.5)
+    for row, (length, pace) in enumerate(zip(data.lengths.tolist(), times, strict=True)):
+        over = np.interp(np.linspace(0, 1, length - 1), pace, np.linspace(0, 1, SAMPLES))
+        data.targets[row, : length - 1] = torch.from_numpy(over).float()[:, None]
+    data.align(times * (SAMPLES - 1))
+    return trainer
+
+
+def test_what_is_mixed_is_at_the_same_moment(make_task: MakeTask) -> None:
+    trainer = by_hand(make_task)
+    data = trainer.training
+    points = torch.zeros(len(data), data.ticks - 1, trainer.model.point_dim)
+    usual = data.alike
+    off = []
+    for alike in (usual, None):
+        data.align(alike)
+        trainer.batches.__dict__.pop("_alike", None)
+        one = trainer.batches.draw_recurrent(len(data), points)
+        apart = []
+        for targets, learnt in zip(one.targets, one.learnt, strict=True):
+            mixed = targets[learnt]
+            own = [data.targets[row, : len(mixed)] for row in range(len(data))
+                   if data.lengths[row] - 1 == len(mixed)]  # fmt: skip
+            apart.append(min(float((mixed - each).abs().max()) for each in own))
+        off.append(max(apart))
+    assert off[0] < 0.05
+    assert off[1] > 3 * off[0]
+
+
+def test_ticks_of_a_moment(make_task: MakeTask) -> None:
+    trainer = by_hand(make_task)
+    data = trainer.training
+    rows = torch.arange(len(data))
+    for share in (0.0, 0.3, 0.5, 1.0):
+        over = data.targets[rows, data.ticks_at(share), 0]
+        assert float((over - share).abs().max()) < 0.05
+    data.align(None)
+    assert data.ticks_at(0.5).tolist() == [round(0.5 * (one - 2)) for one in data.lengths.tolist()]
+
+
+def test_training_goes_on_at_the_same_moments(make_task: MakeTask) -> None:
+    trainer = by_hand(make_task)
+    trainer.freeze_attention()
+    again = make_trainer(trainer.plan)
+    again.training.targets = trainer.training.targets
+    again.load_state_dict(trainer.state_dict())
+    assert again.training.alike is not None
+    np.testing.assert_array_equal(again.training.alike, trainer.training.alike)
+    torch.testing.assert_close(again.training.told.motions, trainer.training.told.motions)
