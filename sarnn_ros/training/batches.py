@@ -151,12 +151,17 @@ class Batches:
         data = self._data
         drawn = self._drawn()
         episodes = drawn[self._permutation(len(drawn))[:count]]
-        if self._plan.mixup:
-            parts = self._mixed(episodes, points)
-        else:
-            parts = [points[episodes], data.joints[episodes, :-1], data.targets[episodes, :-1]]
         moving = data.lengths[episodes]
-        wanted, joints, targets, learnt = self._padded([*parts, self._learnt[episodes]], moving)
+        parts = [points[episodes], data.joints[episodes, :-1], data.targets[episodes, :-1]]
+        learnt = self._learnt[episodes]
+        if self._plan.mixup or self._alike is not None:
+            parts = self._mixed(episodes, points)
+        if self._alike is not None:
+            shown = data.demonstrations[episodes]
+            moving = torch.where(shown, self._usual_length, moving)
+            ticks = torch.arange(learnt.shape[1], device=self._device)
+            learnt = torch.where(shown[:, None], ticks < self._usual_length - 1, learnt)
+        wanted, joints, targets, learnt = self._padded([*parts, learnt], moving)
         seen = wanted if deviation is None else self._noisy_points(wanted, deviation)
         held = self._held(seen, moving)
         seen = held if late is None else self._late(seen, held, moving, *late)
@@ -186,7 +191,8 @@ class Batches:
         else:
             mixed, weight = self._several(episodes, usable)
         alone = self._uniform(len(episodes)) >= self._plan.mixup
-        rows = torch.nonzero(~alone & data.demonstrations[episodes])[:, 0]
+        weight = torch.where(alone[:, None], torch.eye(1, weight.shape[1]).to(weight), weight)
+        rows = torch.nonzero(data.demonstrations[episodes])[:, 0]
         mixed, weight = mixed[rows], weight[rows][..., None, None]
         at, last = self._same_moments(mixed)
         before, others = at.long(), mixed[..., None]
@@ -200,35 +206,32 @@ class Batches:
         return parts
 
     def _same_moments(self, mixed: Tensor) -> tuple[Tensor, Tensor]:
-        """At which ticks each of the episodes `mixed` (B, K) is where the first of them is at each
-        of its ticks, (B, K, T - 1), and the last ticks, (B, K, 1): all end together."""
+        """At which ticks each of the episodes `mixed` (B, K) is at the same moment, (B, K, T - 1):
+        at each tick of the first of them, or of the mean demonstration, if paces differ. And the
+        last ticks, (B, K, 1): all end together."""
         data = self._data
         last = (data.lengths[mixed] - 2).clamp(min=0)[..., None]
         steps = torch.arange(data.ticks - 1, device=self._device)
-        share = torch.minimum(steps / last[:, :1].clamp(min=1), torch.ones(1, device=self._device))
-        shares = share.expand(*mixed.shape, -1)
-        if self._alike is not None:
-            common = _looked_up(self._alike[1][mixed[:, :1]], share)
-            shares = _looked_up(
-                self._alike[0][mixed[:, 1:]], common.expand(-1, mixed.shape[1] - 1, -1)
-            )
-            shares = torch.cat([share, shares], 1)
-        return shares * last, last
+        if self._alike is None:
+            return torch.minimum(steps * (last / last[:, :1].clamp(min=1)), last), last
+        shares = (steps / max(self._usual_length - 2, 1)).clamp(max=1)
+        return _looked_up(self._alike[mixed], shares.expand(*mixed.shape, -1)) * last, last
 
     @cached_property
-    def _alike(self) -> tuple[Tensor, Tensor] | None:
-        """Of each episode, both (E, N): at which share of its time it is where the mean one is
-        after 0, 1, … of N - 1 equal parts of its own; and the inverse."""
+    def _usual_length(self) -> int:
+        """Ticks of the demonstrations on average."""
+        return round(float(self._data.lengths[self._data.demonstrations].double().mean()))
+
+    @cached_property
+    def _alike(self) -> Tensor | None:
+        """At which share of its time each demonstration is where the mean one is after 0, 1, … of
+        N - 1 equal parts of its own, (E, N); None if paces do not differ."""
         data = self._data
         if data.alike is None:
             return None
-        even = np.linspace(0, 1, data.alike.shape[1])
-        there, back = np.tile(even, (2, len(data), 1))
-        shown = data.demonstrations.cpu().numpy()
-        there[shown] = data.alike / (len(even) - 1)
-        back[shown] = [np.interp(even, one, even) for one in there[shown]]
-        two = torch.from_numpy(np.stack([there, back])).float().to(self._device)
-        return two[0], two[1]
+        there = np.tile(np.linspace(0, 1, data.alike.shape[1]), (len(data), 1))
+        there[data.demonstrations.cpu().numpy()] = data.alike
+        return torch.from_numpy(there).float().to(self._device)
 
     def _pairs(self, episodes: Tensor) -> tuple[Tensor, Tensor]:
         """Each episode with a neighbour, and their weights, both (B, 2)."""

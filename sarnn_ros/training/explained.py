@@ -229,18 +229,24 @@ def ridge_slope(points: Array, wanted: Array, ridge: float) -> Array:
 
 
 def ridge_predictions(
-    points: Array, wanted: Array, others: Array, starts: Array, their_starts: Array
+    points: Array,
+    wanted: Array,
+    others: Array,
+    starts: Array,
+    their_starts: Array,
+    *,
+    permutations: int = PERMUTATIONS,
 ) -> tuple[Array, Array]:
     """What ridge regression fitted to `points` (E, P) and trajectories `wanted` (E, N, D) predicts
     from the points `others` (F, P), beside what the starts tell, (E, K) and (F, K): (1 +
-    `PERMUTATIONS`, F, N, D), the first as it is, then with what is left of the trajectories
+    `permutations`, F, N, D), the first as it is, then with what is left of the trajectories
     exchanged between the episodes; and what the starts alone tell of each, (F, N, D)."""
     rng = np.random.default_rng(0)
     known, base = told_by(starts, wanted, their_starts)
     wanted = wanted - known
     mine, theirs = told_by(starts, points, their_starts)
     points, others = points - mine, others - theirs
-    orders = [np.arange(len(wanted)), *(rng.permutation(len(wanted)) for _ in range(PERMUTATIONS))]
+    orders = [np.arange(len(wanted)), *(rng.permutation(len(wanted)) for _ in range(permutations))]
     flat = np.concatenate([wanted[order].reshape(len(wanted), -1) for order in orders], 1)
     found = others @ ridge_slope(points, flat, FIGURE_RIDGE)
     found = np.moveaxis(found.reshape(len(others), len(orders), *base.shape[1:]), 1, 0)

@@ -27,7 +27,7 @@ from sarnn_ros.training.explained import (
     left_out_predictions,
     told_by,
 )
-from sarnn_ros.training.pace import sampled
+from sarnn_ros.training.pace import at_shares
 from sarnn_ros.training.recipe import RECIPE
 from sarnn_ros.training.sequences import Sequences
 
@@ -90,8 +90,8 @@ def moments(data: Sequences, episodes: NDArray[np.int64], first: Array) -> list[
     for share in MOMENTS:
         at = data.ticks_at(share)[torch.from_numpy(episodes)]
         then = data.joints[rows, at].double().cpu().numpy()
-        ahead = np.linspace(share, 1, REGRESSION_SAMPLES) * (REGRESSION_SAMPLES - 1)
-        rest = sampled(whole, np.tile(ahead, (len(whole), 1)))
+        ahead = np.linspace(share, 1, REGRESSION_SAMPLES)
+        rest = np.stack([at_shares(one, ahead) for one in whole])
         known = np.concatenate([Starts(then)(then), told], 1)
         found.append(Moment(at, known, rest.reshape(len(rest), -1)))
     return found

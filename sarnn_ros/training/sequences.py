@@ -25,8 +25,14 @@ from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import to_range, unit_images
 from sarnn_ros.training.completions import Run, complete
 from sarnn_ros.training.expected_places import Told, tell
-from sarnn_ros.training.explained import Starts, trajectories
-from sarnn_ros.training.pace import MAX_LEFT_SHARE, left_unexplained, moments_alike, sampled
+from sarnn_ros.training.explained import REGRESSION_SAMPLES, Starts, stretch, trajectories
+from sarnn_ros.training.pace import (
+    MAX_LEFT_SHARE,
+    SAMPLES,
+    at_shares,
+    left_unexplained,
+    moments_alike,
+)
 from sarnn_ros.training.recipe import is_few
 
 #: Of what a person does after taking over, so much of a mean demonstration is not learnt: how they
@@ -184,8 +190,21 @@ class Sequences:
     def wanted(self) -> NDArray[np.float64]:
         """Trajectories of the demonstrations' targets at the same moments, (E, N, D),
         normalised."""
-        wanted = trajectories(self.unpad(self.targets[:, :-1]))
-        return wanted if self.alike is None else sampled(wanted, self.alike)
+        return self._trajectories(np.linspace(0, 1, REGRESSION_SAMPLES))
+
+    def _trajectories(self, moments: NDArray[np.floating]) -> NDArray[np.float64]:
+        """After these shares of the mean demonstration's time (N,): (E, N, D)."""
+        rows = self.unpad(self.targets[:, :-1])
+        pairs = zip(rows, self._shares_at(moments), strict=True)
+        return np.stack([at_shares(row, shares) for row, shares in pairs])
+
+    def _shares_at(self, moments: NDArray[np.floating]) -> NDArray[np.float64]:
+        """After which shares of its time each demonstration is where the mean one is after these
+        (N,), (E, N)."""
+        if self.alike is None:
+            return np.tile(moments, (int(self.demonstrations.sum()), 1))
+        even = np.linspace(0, 1, self.alike.shape[1])
+        return np.stack([np.interp(moments, even, one) for one in self.alike])
 
     @property
     def _starts(self) -> NDArray[np.float64]:
@@ -195,12 +214,8 @@ class Sequences:
     def ticks_at(self, share: float) -> Tensor:
         """When each demonstration is where the mean one is after this share of its time, (E,)."""
         last = self.lengths[self.demonstrations].cpu().numpy() - 2
-        shares = np.full(len(last), share)
-        if self.alike is not None:
-            samples = np.arange(self.alike.shape[1])
-            at = share * samples[-1]
-            shares = np.array([np.interp(at, samples, one) for one in self.alike]) / samples[-1]
-        return torch.from_numpy((shares * last).round().astype(np.int64)).to(self.lengths.device)
+        ticks = (self._shares_at(np.array([share]))[:, 0] * last).round().astype(np.int64)
+        return torch.from_numpy(ticks).to(self.lengths.device)
 
     def compare_paces(self, points: NDArray[np.float64]) -> bool:
         """Find out whether the paces of the demonstrations differ, and then when they are at the
@@ -208,17 +223,17 @@ class Sequences:
 
         :param points: of their first images, (E, P).
         """
-        wanted = self.wanted / self.joint_span
+        rows = [row / self.joint_span for row in self.unpad(self.targets[:, :-1])]
+        wanted = np.stack([stretch(row, SAMPLES) for row in rows])
         at = moments_alike(wanted, points, self._starts)
-        before, after = (
-            left_unexplained(points, one, self._starts) for one in (wanted, sampled(wanted, at))
-        )
+        aligned = np.stack([at_shares(*one) for one in zip(wanted, at, strict=True)])
+        before, after = (left_unexplained(points, one, self._starts) for one in (wanted, aligned))
         if after < MAX_LEFT_SHARE * before:
             self.align(at)
         return self.alike is not None
 
     def align(self, at: NDArray[np.float64] | None) -> None:
-        """From now on moments are alike `at` these samples, see `alike`."""
+        """From now on moments are alike `at` these shares, see `alike`."""
         self.alike = at
         self.told = self.tell(exact=self.few).of_motions(self.told.motions.shape[1])
 

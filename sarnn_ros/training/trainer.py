@@ -441,7 +441,10 @@ class Trainer:
         )
         points = self._first_points(self.training, self.model)
         if self.training.compare_paces(points):
-            say("paces differ: demonstrations are compared at the same moments of the motion")
+            say(
+                "the demonstrations' paces differ: they are compared at the same moments of the "
+                "motion, and learnt at their mean pace"
+            )
         self.late, self.left, self.gained = search_late(
             self.model, self.training, points, self.generator, say
         )
