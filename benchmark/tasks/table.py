@@ -58,7 +58,9 @@ tell.
 In tasks named `…_clutter` other things lie elsewhere in each episode, and somebody walks by, in
 demonstrations and trials alike: `--tasks benchmark.tasks.clutter:PickAndPlace`. In those named
 `…_lab` table and wall are photographs, the exposure differs by up to 20 % in each episode and
-white balance by 6 %, and pictures have noise: `--tasks benchmark.tasks.lab:PickAndPlace`. In
+white balance by 6 %, and pictures have noise: `--tasks benchmark.tasks.lab:PickAndPlace`. In those
+named `…_by_hand` each demonstration has a pace of its own, waits, and strays from its path:
+`--tasks benchmark.tasks.by_hand:PickAndPlace`. In
 `fetch_pick_and_place_late`, `fetch_pick_and_place_moved` and `fetch_push_late` what matters is
 shown, or put elsewhere, after the episode has begun: `--tasks benchmark.tasks.late:PickAndPlace`.
 """
