@@ -53,7 +53,7 @@ class ByHand(Task):
 
     def script(self) -> Iterator[Array]:
         random, seconds = self._random, 1 / self.rate
-        scripted = islice(super().script(), self.unhurried)  # type: ignore[safe-super]
+        scripted = islice(super().script(), self.unhurried)
         before, after, share = self.state(), next(scripted), 0.0
         pace, waiting = random.uniform(*PACE), 0.0
         kept = np.exp(-seconds / FOR)

@@ -521,6 +521,7 @@ def search_attention(
 
     :param data: episodes to search by, of which at least `RECIPE.min_episodes_for_search` are
         demonstrations; of more than `most_episodes` so many are drawn.
+    :returns: what `cross_validate` does.
     """
     usable, wanted, states = data.scenes
     shown = int(data.demonstrations.sum())
@@ -529,14 +530,10 @@ def search_attention(
             f"of {corrected} corrected runs {len(usable) - shown} tell what a demonstration would "
             "have been there: the search counts these"
         )
-    numbers: NDArray[np.int64] = np.arange(len(usable))
     exemplars = count_exemplars(data)
-    most = most_episodes(model, exemplars)
-    if len(usable) > most:
-        drawn = torch.randperm(len(usable), generator=generator, device=generator.device)
-        drawn = drawn[:most].to(usable.device)
-        usable, numbers = usable[drawn], drawn.cpu().numpy()
-        wanted, states = wanted[numbers], states[numbers]
+    numbers = _drawn(len(usable), most_episodes(model, exemplars), generator)
+    usable = usable[torch.from_numpy(numbers).to(usable.device)]
+    wanted, states = wanted[numbers], states[numbers]
     starts = Starts(states)(states)
     told = tell(wanted, starts, data.joints.device)
     exact = tell(wanted, starts, data.joints.device, exact=True) if data.few else None
@@ -596,26 +593,31 @@ def search_late(
         of it they explain.
     """
     exemplars = count_exemplars(data)
-    numbers = np.arange(len(points))
-    if len(numbers) > (most := most_episodes(model, exemplars)):
-        drawn = torch.randperm(len(numbers), generator=generator, device=generator.device)
-        numbers = drawn[:most].cpu().numpy()
+    numbers = _drawn(len(points), most_episodes(model, exemplars), generator)
     if len(numbers) < RECIPE.min_episodes_for_late_points:
         return Late(), 0.0, 0.0
     found = moments(data, numbers, points[numbers])
     left = share_left(found)
     if left < RECIPE.min_left_for_late_points:
         return Late(), left, 0.0
-    shown = torch.nonzero(data.demonstrations)[:, 0].cpu()[torch.from_numpy(numbers)]
-    late, after = _search_late(
-        model, data, shown.to(data.lengths.device), found, exemplars, generator
-    )
+    shown = torch.nonzero(data.demonstrations)[:, 0]
+    shown = shown[torch.from_numpy(numbers).to(shown.device)]
+    late, after = _search_late(model, data, shown, found, exemplars, generator)
     explained = "nothing" if not late.points else f"{left - after:.2f}"
     say(
         f"the first images and where the robot is leave {left:.2f} of how episodes differ; "
         f"of it points that were looked for in later images explain {explained}"
     )
     return late, left, left - after
+
+
+def _drawn(count: int, most: int, generator: torch.Generator) -> NDArray[np.int64]:
+    """Numbers of all episodes, or of `most` of them."""
+    if count <= most:
+        return np.arange(count)
+    drawn = torch.randperm(count, generator=generator, device=generator.device)
+    numbers: NDArray[np.int64] = drawn[:most].cpu().numpy()
+    return numbers
 
 
 def _search_late(

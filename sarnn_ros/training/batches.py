@@ -180,7 +180,8 @@ class Batches:
 
     def _mixed(self, episodes: Tensor, points: Tensor) -> list[Tensor]:
         """Points, joints and targets of each of the episodes (B,), some of them mixed with
-        demonstrations, as long as that episode. None is mixed that is no demonstration.
+        demonstrations, as long as that episode, or as the mean one if paces differ. None is mixed
+        that is no demonstration.
 
         :param points: of all episodes, (E, T - 1, P).
         """

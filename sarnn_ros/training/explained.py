@@ -44,9 +44,17 @@ Array = NDArray[np.float64]
 
 def stretch(values: NDArray[Any], length: int) -> NDArray[np.float64]:
     """A trajectory (T, D) with its time stretched to `length` ticks, linearly interpolated."""
-    last = len(values) - 1
-    at, ticks = np.linspace(0, last, length), np.arange(last + 1)
-    return np.stack([np.interp(at, ticks, column) for column in np.asarray(values).T], 1)
+    return _at(values, np.linspace(0, len(values) - 1, length))
+
+
+def at_shares(values: NDArray[Any], shares: NDArray[np.floating]) -> NDArray[np.float64]:
+    """A trajectory (T, D) after these shares of its time (N,), linearly interpolated: (N, D)."""
+    return _at(values, shares * (len(values) - 1))
+
+
+def _at(values: NDArray[Any], ticks: NDArray[np.floating]) -> NDArray[np.float64]:
+    known = np.arange(len(values))
+    return np.stack([np.interp(ticks, known, column) for column in np.asarray(values).T], 1)
 
 
 def unseen_demonstrations(
@@ -137,11 +145,6 @@ def told_by(starts: Array, values: Array, others: Array) -> tuple[Array, Array]:
 def trajectories(targets: Sequence[NDArray[Any]]) -> Array:
     """Trajectories (T, D) of E episodes, stretched to one length: (E, REGRESSION_SAMPLES, D)."""
     return np.stack([stretch(one, REGRESSION_SAMPLES) for one in targets])
-
-
-def rows(targets: Sequence[NDArray[Any]]) -> Array:
-    """`trajectories`, each in one row: (E, REGRESSION_SAMPLES * D)."""
-    return trajectories(targets).reshape(len(targets), -1)
 
 
 class Regressions:

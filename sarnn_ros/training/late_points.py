@@ -24,10 +24,10 @@ from sarnn_ros.training.explained import (
     Array,
     Regressions,
     Starts,
+    at_shares,
     left_out_predictions,
     told_by,
 )
-from sarnn_ros.training.pace import at_shares
 from sarnn_ros.training.recipe import RECIPE
 from sarnn_ros.training.sequences import Sequences
 

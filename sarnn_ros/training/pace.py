@@ -11,10 +11,19 @@ warping, Sakoe and Chiba 1978), and what then differs is what is to be seen.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.training.explained import MAX_WARP_SPEED, Array, ridge_predictions
+from sarnn_ros.training.explained import (
+    MAX_WARP_SPEED,
+    Array,
+    at_shares,
+    ridge_predictions,
+    stretch,
+)
 
 #: Samples of the trajectories that are compared; rounds of the regression and the alignment by it.
 SAMPLES, ROUNDS = 64, 4
@@ -33,6 +42,21 @@ SMOOTH = 2
 MAX_LEFT_SHARE = 0.5
 
 
+def compare_paces(
+    trajectories: Sequence[NDArray[Any]], points: Array, starts: Array
+) -> Array | None:
+    """`moments_alike` at `SAMPLES` samples if paces differ; else None.
+
+    :param trajectories: E times (T, D), as shares of the joints' ranges; else as there.
+    """
+    wanted = np.stack([stretch(one, SAMPLES) for one in trajectories])
+    at = moments_alike(wanted, points, starts)
+    before, after = (
+        left_unexplained(points, one, starts) for one in (wanted, aligned_at(wanted, at))
+    )
+    return at if after < MAX_LEFT_SHARE * before else None
+
+
 def moments_alike(wanted: Array, points: Array, starts: Array) -> Array:
     """At which share of its time each of E demonstrations is where the mean one is at sample n,
     (E, N): from 0 to 1, never back.
@@ -46,14 +70,14 @@ def moments_alike(wanted: Array, points: Array, starts: Array) -> Array:
         pairs = zip(_parts(_expected(points, aligned, starts)), _parts(wanted), strict=True)
         along = np.concatenate([_along(*pair) for pair in pairs])
         at = _centred(_smooth(along)) / (wanted.shape[1] - 1)
-        aligned = np.stack([at_shares(one, shares) for one, shares in zip(wanted, at)])
+        aligned = aligned_at(wanted, at)
     return at
 
 
-def at_shares(values: NDArray[np.floating], shares: NDArray[np.floating]) -> Array:
-    """Values (T, D) after these shares of their time, (N, D) at (N,), linearly interpolated."""
-    at, ticks = shares * (len(values) - 1), np.arange(len(values))
-    return np.stack([np.interp(at, ticks, column) for column in values.T], 1)
+def aligned_at(trajectories: Iterable[NDArray[Any]], shares: Iterable[Array]) -> Array:
+    """E trajectories (T, D), each after its shares of its time (N,): (E, N, D)."""
+    pairs = zip(trajectories, shares, strict=True)
+    return np.stack([at_shares(*pair) for pair in pairs])
 
 
 def left_unexplained(points: Array, wanted: Array, starts: Array) -> float:

@@ -25,14 +25,8 @@ from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import to_range, unit_images
 from sarnn_ros.training.completions import Run, complete
 from sarnn_ros.training.expected_places import Told, tell
-from sarnn_ros.training.explained import REGRESSION_SAMPLES, Starts, stretch, trajectories
-from sarnn_ros.training.pace import (
-    MAX_LEFT_SHARE,
-    SAMPLES,
-    at_shares,
-    left_unexplained,
-    moments_alike,
-)
+from sarnn_ros.training.explained import REGRESSION_SAMPLES, Starts, trajectories
+from sarnn_ros.training.pace import aligned_at, compare_paces
 from sarnn_ros.training.recipe import is_few
 
 #: Of what a person does after taking over, so much of a mean demonstration is not learnt: how they
@@ -184,19 +178,14 @@ class Sequences:
 
     def tell(self, *, exact: bool) -> Told:
         """`expected_places.tell` of the demonstrations."""
-        return tell(self.wanted, self._starts, self.joints.device, exact)
+        return tell(self.wanted, self.starts, self.joints.device, exact)
 
     @property
     def wanted(self) -> NDArray[np.float64]:
         """Trajectories of the demonstrations' targets at the same moments, (E, N, D),
         normalised."""
-        return self._trajectories(np.linspace(0, 1, REGRESSION_SAMPLES))
-
-    def _trajectories(self, moments: NDArray[np.floating]) -> NDArray[np.float64]:
-        """After these shares of the mean demonstration's time (N,): (E, N, D)."""
-        rows = self.unpad(self.targets[:, :-1])
-        pairs = zip(rows, self._shares_at(moments), strict=True)
-        return np.stack([at_shares(row, shares) for row, shares in pairs])
+        shares = self._shares_at(np.linspace(0, 1, REGRESSION_SAMPLES))
+        return aligned_at(self.unpad(self.targets[:, :-1]), shares)
 
     def _shares_at(self, moments: NDArray[np.floating]) -> NDArray[np.float64]:
         """After which shares of its time each demonstration is where the mean one is after these
@@ -207,7 +196,8 @@ class Sequences:
         return np.stack([np.interp(moments, even, one) for one in self.alike])
 
     @property
-    def _starts(self) -> NDArray[np.float64]:
+    def starts(self) -> NDArray[np.float64]:
+        """Where the demonstrations start, (E, K), see `explained.Starts`."""
         states = self.first_states()
         return Starts(states)(states)
 
@@ -224,15 +214,12 @@ class Sequences:
         :param points: of their first images, (E, P).
         """
         rows = [row / self.joint_span for row in self.unpad(self.targets[:, :-1])]
-        wanted = np.stack([stretch(row, SAMPLES) for row in rows])
-        at = moments_alike(wanted, points, self._starts)
-        aligned = np.stack([at_shares(*one) for one in zip(wanted, at, strict=True)])
-        before, after = (left_unexplained(points, one, self._starts) for one in (wanted, aligned))
-        if after < MAX_LEFT_SHARE * before:
+        at = compare_paces(rows, points, self.starts)
+        if at is not None:
             self.align(at)
-        return self.alike is not None
+        return at is not None
 
-    def align(self, at: NDArray[np.float64] | None) -> None:
+    def align(self, at: NDArray[np.float64]) -> None:
         """From now on moments are alike `at` these shares, see `alike`."""
         self.alike = at
         self.told = self.tell(exact=self.few).of_motions(self.told.motions.shape[1])

@@ -468,9 +468,7 @@ class Trainer:
         shown = data.demonstrations
         found = self._first_points(data, model)
         data.compare_paces(found)
-        wanted = trajectories(data.unpad(data.targets[:, :-1]))
-        states = data.first_states()
-        starts = Starts(states)(states)
+        wanted, starts = trajectories(data.unpad(data.targets[:, :-1])), data.starts
         names = [name for name, one in zip(data.names, shown.tolist(), strict=True) if one]
         is_new = np.array([name not in before.training for name in names])
         if is_new.any() and not is_new.all():

@@ -20,11 +20,11 @@ from sarnn_ros.training import pace
 from sarnn_ros.training import trainer as trainer_module
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.expected_places import tell
-from sarnn_ros.training.explained import REGRESSION_SAMPLES
+from sarnn_ros.training.explained import REGRESSION_SAMPLES, at_shares
 from sarnn_ros.training.late_points import Late, moments
 from sarnn_ros.training.pace import (
     MAX_LEFT_SHARE,
-    at_shares,
+    aligned_at,
     left_unexplained,
     moments_alike,
 )
@@ -65,9 +65,11 @@ def seen(rng: np.random.Generator, places: Array) -> Array:
     return np.tile(places, (1, 3)) + rng.normal(0, 0.005, (len(places), 6))
 
 
-def brought(wanted: Array, at: Array) -> Array:
-    """To the same moments."""
-    return np.stack([at_shares(*one) for one in zip(wanted, at, strict=True)])
+def shown_and_seen(seed: int, differ: float) -> tuple[Array, Array, Array]:
+    """Of 30 demonstrations points of the first images, trajectories, and `paces`."""
+    rng = np.random.default_rng(seed)
+    places, wanted, times = reaching(rng, 30, differ)
+    return seen(rng, places), wanted, times
 
 
 NONE = np.zeros((30, 0))
@@ -76,9 +78,7 @@ EVEN = np.linspace(0, 1, SAMPLES)
 
 @pytest.mark.parametrize("seed", range(3))
 def test_it_is_found_when_they_are_at_the_same_moment(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    places, wanted, right = reaching(rng, 30, 0.4)
-    points = seen(rng, places)
+    points, wanted, right = shown_and_seen(seed, 0.4)
     at = moments_alike(wanted, points, NONE)
     # By the mean demonstration's time, which the right moments are told by, too.
     back = np.interp(EVEN, right.mean(0), EVEN)
@@ -86,27 +86,23 @@ def test_it_is_found_when_they_are_at_the_same_moment(seed: int) -> None:
     off, before = np.abs(at - right).mean(), np.abs(EVEN - right).mean()
     assert before > 0.03
     assert off < 0.4 * before
-    left = left_unexplained(points, brought(wanted, at), NONE)
+    left = left_unexplained(points, aligned_at(wanted, at), NONE)
     assert left < 0.04 * left_unexplained(points, wanted, NONE)
     assert np.abs(at.mean(0) - EVEN).max() < 0.002
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_of_one_pace_nothing_is_gained(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    places, wanted, _ = reaching(rng, 30, 0.0)
-    points = seen(rng, places)
+    points, wanted, _ = shown_and_seen(seed, 0.0)
     at = moments_alike(wanted, points, NONE)
     assert np.abs(at - EVEN).mean() < 0.015
-    left = left_unexplained(points, brought(wanted, at), NONE)
+    left = left_unexplained(points, aligned_at(wanted, at), NONE)
     assert left > MAX_LEFT_SHARE * left_unexplained(points, wanted, NONE)
 
 
 def test_of_many_some_are_told_by_some(monkeypatch: pytest.MonkeyPatch) -> None:
     """And it is nearly the same as if each is told by all others."""
-    rng = np.random.default_rng(0)
-    places, wanted, _ = reaching(rng, 30, 0.4)
-    points = seen(rng, places)
+    points, wanted, _ = shown_and_seen(0, 0.4)
     usual = moments_alike(wanted, points, NONE)
     monkeypatch.setattr(pace, "PARTS", 7)
     monkeypatch.setattr(pace, "AT_ONCE", 4)
@@ -121,7 +117,7 @@ def test_points_that_tell_nothing_tell_no_pace(seed: int) -> None:
     _, wanted, _ = reaching(rng, 30, 0.8)
     points = rng.uniform(0.2, 0.8, (30, 20))
     at = moments_alike(wanted, points, NONE)
-    left = left_unexplained(points, brought(wanted, at), NONE)
+    left = left_unexplained(points, aligned_at(wanted, at), NONE)
     assert left > 0.9
     assert left > MAX_LEFT_SHARE * left_unexplained(points, wanted, NONE)
 
@@ -136,15 +132,14 @@ def test_moments_begin_and_end_with_the_demonstration(count: int, seed: int, siz
     np.testing.assert_allclose(at[:, 0], 0, atol=1e-9)
     np.testing.assert_allclose(at[:, -1], 1, atol=1e-9)
     assert (np.diff(at) >= -1e-9).all()
-    assert np.isfinite(brought(wanted, at)).all()
+    assert np.isfinite(aligned_at(wanted, at)).all()
 
 
 def test_only_what_is_to_be_seen_is_told_of_the_motion() -> None:
-    rng = np.random.default_rng(1)
-    places, wanted, _ = reaching(rng, 30, 0.4)
+    points, wanted, _ = shown_and_seen(1, 0.4)
     cpu = torch.device("cpu")
-    at = moments_alike(wanted, seen(rng, places), NONE)
-    before, after = (tell(one, NONE, cpu) for one in (wanted, brought(wanted, at)))
+    at = moments_alike(wanted, points, NONE)
+    before, after = (tell(one, NONE, cpu) for one in (wanted, aligned_at(wanted, at)))
     assert before.motions.shape[1] > after.motions.shape[1]
     padded = after.of_motions(before.motions.shape[1])
     assert padded.motions.shape == before.motions.shape
@@ -195,7 +190,7 @@ def test_ticks_of_a_moment(make_task: MakeTask) -> None:
     for share in (0.0, 0.3, 0.5, 1.0):
         over = data.targets[rows, data.ticks_at(share), 0]
         assert float((over - share).abs().max()) < 0.05
-    data.align(None)
+    data.alike = None
     assert data.ticks_at(0.5).tolist() == [round(0.5 * (one - 2)) for one in data.lengths.tolist()]
 
 
