@@ -48,11 +48,13 @@ class RoboSuite(Task):
     bodies: ClassVar[tuple[str, ...]]
     #: Of its middle, where it is taken, m.
     grip: ClassVar[float] = 0.0
+    #: What differs from robosuite's usual control of the arm.
+    arm: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self) -> None:
         control = load_composite_controller_config(controller="BASIC")
         arm = control["body_parts"]["right"]
-        arm["input_type"] = "absolute"
+        arm |= {"input_type": "absolute", **self.arm}
         control["body_parts"] = {"right": arm}
         self._env: Any = robosuite.make(
             self.environment,
