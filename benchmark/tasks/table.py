@@ -50,9 +50,10 @@ chosen on `metaworld_pick_place`, and the crop and the search were changed while
 
 Tasks named `robosuite_…` are run by `--tasks benchmark.tasks.robosuite:Stack`, and so on
 (`benchmark/tasks/robosuite.py`). No policy was trained on them before; the crop was looked at. In
-`robosuite_bar` and `robosuite_square` (`--tasks benchmark.tasks.turned:Bar`) objects lie turned,
-and the hand must turn, too; `robosuite_bar_joints` is by the arm's seven joints, and in
-`robosuite_bar_colours` the bar has another colour in each episode. Nothing was tuned on them.
+`robosuite_bar…` and `robosuite_square` (`--tasks benchmark.tasks.turned:Bar`) objects lie turned,
+and the hand must turn, too: the bar by up to 60°, in `robosuite_bar_any` by any angle;
+`robosuite_bar_joints` is by the arm's seven joints, and in `robosuite_bar_colours` the bar has
+another colour in each episode. Nothing was tuned on them.
 
 In tasks named `…_starts` the robot starts elsewhere in each episode (`benchmark/tasks/starts.py`):
 `--tasks benchmark.tasks.starts:Insertion`. There, what is explained is of what first states do not

@@ -28,8 +28,8 @@ from benchmark.tasks.task import Array
 
 #: Half the bar's length, width and height, m.
 BAR = 0.05, 0.014, 0.02
-#: It lies within so much of the middle of the table in x and y, m; turned by so much, rad.
-REACH, TURN = 0.08, np.radians(60)
+#: It lies within so much of the middle of the table in x and y, m.
+REACH = 0.08
 #: What the hand turns by in a tick at most, rad.
 TURN_STRIDE = 0.08
 #: Stiffness of `BarJoints`, Nm/rad; damping of its inverse kinematics, and their steps.
@@ -122,6 +122,8 @@ class Bar(Turning):
     ticks = 100
     bodies = ("cube_main",)
     cameras = Lift.cameras
+    #: It lies turned by so much at most, rad.
+    turn: ClassVar[float] = np.radians(60)
 
     def __init__(self) -> None:
         super().__init__()
@@ -134,13 +136,20 @@ class Bar(Turning):
         model.body_inertia[body] = model.body_mass[body] / 3 * (squares.sum() - squares)
         placing = self._env.placement_initializer
         placing.x_range = placing.y_range = -REACH, REACH
-        placing.rotation = -TURN, TURN
+        placing.rotation = -self.turn, self.turn
 
     def _grip(self) -> Array:
         return np.append(self._place("cube_main"), self._places[2])
 
     def _put(self) -> Iterator[Array]:
         return self._go(self._at, 0.0)
+
+
+class BarAny(Bar):
+    """Turned by any angle. The hand takes it from either side, and turns by a quarter at most."""
+
+    name = "robosuite_bar_any"
+    turn = np.pi / 2
 
 
 class BarColours(Bar):
