@@ -30,12 +30,18 @@ from robosuite import load_composite_controller_config
 from benchmark.tasks.cameras import render
 from benchmark.tasks.task import Array, Image, Task
 
-#: What demonstrations move by in a tick at most, m; and what they rise by before they go aside.
-STRIDE, RISE = 0.015, 0.1
+#: What demonstrations move by in a tick at most, m, and turn by, rad; and what they rise by before
+#: they go aside, m.
+STRIDE, TURN_STRIDE, RISE = 0.015, 0.08, 0.1
 #: Distance of the gripper's fingers when open, m.
 OPEN = 0.08
 #: Groups of geoms: that are looked at, and one that is not drawn.
 LOOKS, UNSEEN = 1, 5
+
+
+def above(there: Array, height: float) -> Array:
+    """A place as of `RoboSuite._hand`, so much higher, m."""
+    return there + np.eye(len(there))[2] * height
 
 
 class RoboSuite(Task):
@@ -88,8 +94,12 @@ class RoboSuite(Task):
         arm = env.robots[0].part_controllers["right"]
         self._base, turn = np.array(arm.origin_pos), np.array(arm.origin_ori).T
         self._turn, self._turned = turn, cv2.Rodrigues(turn @ arm.ref_ori_mat)[0][:, 0]
+        self._settle()
         self._places = np.concatenate([self._place(one)[:2] for one in self.bodies])
         self._first = self.state()
+
+    def _settle(self) -> None:
+        """Before the first image."""
 
     def images(self) -> dict[str, Image]:
         if self._renderer is None:
@@ -108,38 +118,53 @@ class RoboSuite(Task):
 
     def step(self, command: Array) -> None:
         there = self._turn @ (command[:3] - self._base)
-        gripper = np.clip(1 - 2 * command[3], -1, 1)
-        self._observed, *_ = self._env.step(np.concatenate([there, self._turned, [gripper]]))
+        self._do(np.concatenate([there, self._turned]), command[3])
+
+    def _do(self, arm: Array, opening: float) -> None:
+        """What the arm's controller is told, and how far the gripper shall be open."""
+        gripper = np.clip(1 - 2 * opening, -1, 1)
+        self._observed, *_ = self._env.step(np.append(arm, gripper))
         self._success |= bool(self._env._check_success())
 
     def success(self) -> bool:
         return self._success
 
     def script(self) -> Iterator[Array]:
-        there = self._place(self.bodies[0]) + (0, 0, self.grip)
-        self._at = self.state()[:3]
-        yield from self._go(there + (0, 0, RISE), 1.0, 4)
+        self._at = self._hand()
+        there = self._grip()
+        over = above(there, RISE)
+        yield from self._go(over, 1.0, 4)
         yield from self._go(there, 1.0, 8)
         yield from self._go(there, 0.0, 6)
-        yield from self._go(there + (0, 0, RISE), 0.0, 4)
+        yield from self._go(over, 0.0, 4)
         yield from self._put()
+
+    def _hand(self) -> Array:
+        """Where the hand is, m, and its turn, rad, of those that turn it: (3,) or (4,)."""
+        return self.state()[:3]
+
+    def _grip(self) -> Array:
+        """Where the hand takes the object; as `_hand`."""
+        return above(self._place(self.bodies[0]), self.grip)
 
     def _put(self) -> Iterator[Array]:
         """What follows when the object is lifted."""
         target = self._target()
-        yield from self._go(target + (0, 0, RISE), 0.0)
+        over = above(target, RISE)
+        yield from self._go(over, 0.0)
         yield from self._go(target, 0.0, 8)
         yield from self._go(target, 1.0, 4)
-        yield from self._go(target + (0, 0, RISE), 1.0, 8)
+        yield from self._go(over, 1.0, 8)
 
     def _target(self) -> Array:
         """Where the object is let go, m."""
         raise NotImplementedError
 
     def _go(self, to: Array, opening: float, ticks: int = 0) -> Iterator[Array]:
-        """Commands to a place, straight, and to stay there for some ticks."""
+        """Commands to a place (as `_hand`), straight, and to stay there for some ticks."""
         start, way = self._at, to - self._at
-        count = int(np.ceil(np.linalg.norm(way) / STRIDE))
+        turns = np.abs(way[3:]).sum()
+        count = int(np.ceil(max(np.linalg.norm(way[:3]) / STRIDE, turns / TURN_STRIDE)))
         for share in np.arange(1, count + 1) / max(count, 1):
             yield np.append(start + share * way, opening)
         for _ in range(ticks):

@@ -9,7 +9,8 @@ put over a square peg.
 
 State and command are the hand's position in m, its turn about the vertical in rad, and the
 gripper's opening; of `BarJoints` the arm's seven joints in rad, as most labs record them, and the
-opening. In `BarColours` the bar has another colour in each episode.
+opening. In `BarAny` the bar lies turned by any angle, and in `BarColours` it has another colour in
+each episode.
 `benchmark/tasks/robosuite.py` says what to install.
 """
 
@@ -23,15 +24,13 @@ import cv2
 import mujoco
 import numpy as np
 
-from benchmark.tasks.robosuite import RISE, STRIDE, Lift, RoboSuite
+from benchmark.tasks.robosuite import Lift, RoboSuite, above
 from benchmark.tasks.task import Array
 
 #: Half the bar's length, width and height, m.
 BAR = 0.05, 0.014, 0.02
 #: It lies within so much of the middle of the table in x and y, m.
 REACH = 0.08
-#: What the hand turns by in a tick at most, rad.
-TURN_STRIDE = 0.08
 #: Stiffness of `BarJoints`, Nm/rad; damping of its inverse kinematics, and their steps.
 STIFFNESS, DAMPING, STEPS = 150, 1e-4, 20
 #: The hand's orientation without a turn: straight down, and its fingers close along y.
@@ -55,7 +54,7 @@ def turn_of(matrix: Array) -> float:
 
 
 class Turning(RoboSuite):
-    """The hand, and a script that turns it."""
+    """The hand turns."""
 
     joints = ("x", "y", "z", "turn", "opening")
 
@@ -67,7 +66,6 @@ class Turning(RoboSuite):
         super().reset(seed)
         turns = [turn_of(self._env.sim.data.get_body_xmat(one)) for one in self.bodies]
         self._places = np.append(self._places, turns)
-        self._at = self._hand()
 
     def _hand(self) -> Array:
         """Where the hand is, and its turn: (4,)."""
@@ -85,35 +83,6 @@ class Turning(RoboSuite):
         there = self._turn @ (command[:3] - self._base)
         turned = cv2.Rodrigues(self._turn @ about_vertical(command[3]) @ DOWN)[0][:, 0]
         self._do(np.concatenate([there, turned]), command[4])
-
-    def _do(self, arm: Array, opening: float) -> None:
-        gripper = np.clip(1 - 2 * opening, -1, 1)
-        self._observed, *_ = self._env.step(np.append(arm, gripper))
-        self._success |= bool(self._env._check_success())
-
-    def script(self) -> Iterator[Array]:
-        self._at = self._hand()
-        there = self._grip()
-        above = there + (0, 0, RISE, 0)
-        yield from self._go(above, 1.0, 4)
-        yield from self._go(there, 1.0, 8)
-        yield from self._go(there, 0.0, 6)
-        yield from self._go(above, 0.0, 4)
-        yield from self._put()
-
-    def _grip(self) -> Array:
-        """Where the hand takes the object, and its turn: (4,)."""
-        raise NotImplementedError
-
-    def _go(self, to: Array, opening: float, ticks: int = 0) -> Iterator[Array]:
-        start, way = self._at, to - self._at
-        far = max(np.linalg.norm(way[:3]) / STRIDE, abs(way[3]) / TURN_STRIDE)
-        count = int(np.ceil(far))
-        for share in np.arange(1, count + 1) / max(count, 1):
-            yield np.append(start + share * way, opening)
-        for _ in range(ticks):
-            yield np.append(to, opening)
-        self._at = to
 
 
 class Bar(Turning):
@@ -214,14 +183,10 @@ class Square(Turning):
     bodies = ("SquareNut_main",)
     cameras = Lift.cameras
 
-    def reset(self, seed: int) -> None:
-        super().reset(seed)
+    def _settle(self) -> None:
         hand = self.state()
         for _ in range(FALLS):
             self.step(hand)
-        nut = self._env.sim.data.get_body_xmat("SquareNut_main")
-        self._places = np.append(self._place("SquareNut_main")[:2], turn_of(nut))
-        self._first = self.state()
 
     def _grip(self) -> Array:
         """At its handle; the hand turns by a quarter at most."""
@@ -238,7 +203,7 @@ class Square(Turning):
             for more in (least, least - np.copysign(np.pi / 2, least))
         ]
         there = next(one for one in ways if one[0] < FARTHEST)
-        over, low = there + (0, 0, OVER, 0), there + (0, 0, LET_GO, 0)
+        over, low = above(there, OVER), above(there, LET_GO)
         yield from self._go(np.concatenate([self._at[:2], over[2:3], self._at[3:]]), 0.0)
         yield from self._go(over, 0.0, 8)
         yield from self._go(low, 0.0, 6)
