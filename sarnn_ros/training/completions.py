@@ -21,7 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.training.explained import MAX_WARP_SPEED, Array, stretch
+from sarnn_ros.training.explained import Array, stretch
+from sarnn_ros.training.warping import MAX_WARP_SPEED, squares, warp
 
 #: Components: as many as have this share of how demonstrations differ, at most so many, and one
 #: per so many demonstrations.
@@ -113,23 +114,7 @@ def _align(rows: Array, whole: Array, most: float, begins: bool) -> tuple[Array,
     """
     if not len(rows):
         return np.zeros(len(whole)), np.zeros((len(whole), 0), np.intp)
-    square = ((rows[None, :, None] - whole[:, None]) ** 2).sum(-1).clip(max=most)  # (B, L, N)
-    total = square[:, 0].copy()
-    if begins:
-        total[:, MAX_WARP_SPEED + 1 :] = np.inf
-    samples = np.arange(whole.shape[1])
-    came = []
-    for row in range(1, len(rows)):
-        best, arrived = total.copy(), np.broadcast_to(samples, total.shape).copy()
-        for faster in range(1, MAX_WARP_SPEED + 1):
-            better = total[:, :-faster] < best[:, faster:]
-            best[:, faster:] = np.where(better, total[:, :-faster], best[:, faster:])
-            arrived[:, faster:] = np.where(better, samples[:-faster], arrived[:, faster:])
-        came.append(arrived)
-        total = best + square[:, row]
-    last = total.argmin(1) if begins else np.full(len(whole), len(samples) - 1)
-    places = [last]
-    each = np.arange(len(whole))
-    for arrived in reversed(came):
-        places.append(arrived[each, places[-1]])
-    return total[each, last] / len(rows), np.stack(places[::-1], 1)
+    square = squares(rows[None], whole).clip(max=most)
+    first = MAX_WARP_SPEED + 1 if begins else whole.shape[1]
+    cost, at = warp(square, first=first, ends=not begins)
+    return cost / len(rows), at

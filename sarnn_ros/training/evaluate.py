@@ -9,7 +9,7 @@ state and never look at the object. Running free shows it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,12 @@ from sarnn_ros.training.explained import (
     Starts,
     explained_variance,
     left_out_explained,
+    stretched,
     trajectories,
     unseen_demonstrations,
 )
 from sarnn_ros.training.recipe import RECIPE
+from sarnn_ros.training.warping import at_best_pace
 
 
 def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:
@@ -76,8 +78,9 @@ def free_running(
     of a takeover are of where the policy had gone.
 
     :param demonstrations: the policy is compared with what their mean, and first states, tell.
-    :returns: per joint `rmse` in SI units; `explained_variance` of the targets, see `explained.py`
-        (None where there is nothing to explain).
+    :returns: per joint `rmse` in SI units, at the pace at which the whole run fits best;
+        `explained_variance` of the targets, see `explained.py` (None where there is nothing to
+        explain).
     """
     episodes, others = (
         [
@@ -90,14 +93,17 @@ def free_running(
     if not episodes:
         return {"episodes": 0, "rmse": {}, "explained_variance": None}
     runs = [free_run(policy, episode) for episode in episodes]
-    errors = [run - episode.targets[:-1] for run, episode in zip(runs, episodes, strict=True)]
-    normalise = dataset.normaliser.normalise
+    normalise, back = dataset.normaliser.normalise, dataset.normaliser.denormalise
+    found = [normalise(run) for run in runs]
+    targets = [normalise(episode.targets[:-1]) for episode in episodes]
+    truth = stretched(targets)
+    errors = back(at_best_pace(stretched(found), truth)) - back(truth)
     return {
         "episodes": len(episodes),
         "rmse": dict(zip(dataset.spec.joint_labels, rms(errors), strict=True)),
         "explained_variance": explained_variance(
-            [normalise(run) for run in runs],
-            [normalise(episode.targets[:-1]) for episode in episodes],
+            found,
+            targets,
             unseen_demonstrations(
                 [normalise(other.targets[:-1]) for other in others],
                 first_states(dataset, others),
@@ -146,7 +152,7 @@ def first_states(dataset: Dataset, episodes: Sequence[Episode]) -> NDArray[np.fl
     return np.asarray((states - low) / (high - low), np.float64)
 
 
-def rms(errors: Sequence[NDArray[Any]]) -> list[float]:
+def rms(errors: Iterable[NDArray[Any]]) -> list[float]:
     """Root mean square of each column of errors (T, D) of several episodes."""
-    values: list[float] = np.sqrt((np.concatenate(errors) ** 2).mean(axis=0)).tolist()
+    values: list[float] = np.sqrt((np.concatenate(list(errors)) ** 2).mean(axis=0)).tolist()
     return values

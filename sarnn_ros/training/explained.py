@@ -22,13 +22,12 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.differences import MIN_START_DEVIATION
 from sarnn_ros.training.recipe import RECIPE
+from sarnn_ros.training.warping import squares, warp
 
 #: Samples of a demonstration when its time runs from 0 to 1.
 TRAJECTORY_SAMPLES = 100
 #: The same where a regression predicts each of them.
 REGRESSION_SAMPLES = 32
-#: Where time is warped, a prediction runs so many times as fast as the demonstration at most.
-MAX_WARP_SPEED = 3
 #: Ridge of the regressions by which points are chosen, as a share of a standardised point's
 #: variance; and of those that figures are told of: with few episodes many points fit anything.
 CHOICE_RIDGE, FIGURE_RIDGE = 0.01, 0.1
@@ -69,8 +68,7 @@ def unseen_demonstrations(
     :returns: (F, TRAJECTORY_SAMPLES, D).
     """
     starts = Starts(states)
-    shown = np.stack([stretch(one, TRAJECTORY_SAMPLES) for one in demonstrations])
-    return told_by(starts(states), shown, starts(others))[1]
+    return told_by(starts(states), stretched(demonstrations), starts(others))[1]
 
 
 def explained_variance(
@@ -84,25 +82,19 @@ def explained_variance(
     :param base: of the same episodes, see `unseen_demonstrations`.
     :returns: None where the targets do not differ from it.
     """
-    found, truth = (
-        np.stack([stretch(one, TRAJECTORY_SAMPLES) for one in way]) for way in (predicted, targets)
-    )
+    found, truth = stretched(predicted), stretched(targets)
     differs = warped_squares(base, truth)
     return 1 - warped_squares(found, truth) / differs if differs > MIN_SQUARED_DIFFERENCE else None
 
 
+def stretched(ways: Sequence[NDArray[Any]]) -> Array:
+    """Trajectories (T, D) of E episodes, stretched to one length: (E, TRAJECTORY_SAMPLES, D)."""
+    return np.stack([stretch(one, TRAJECTORY_SAMPLES) for one in ways])
+
+
 def warped_squares(predicted: Array, truth: Array) -> float:
-    """Sum of squared differences of trajectories (E, N, D) if each prediction's time is warped so
-    that it is least: from first sample to last, never back, and at most `MAX_WARP_SPEED` samples
-    per sample (dynamic time warping, Sakoe and Chiba 1978)."""
-    least = np.full(truth.shape[:2], np.inf)  # up to a true sample, by that of the prediction
-    least[:, 0] = ((truth[:, 0] - predicted[:, 0]) ** 2).sum(-1)
-    for now in range(1, truth.shape[1]):
-        before = least.copy()
-        for faster in range(1, MAX_WARP_SPEED + 1):
-            before[:, faster:] = np.minimum(before[:, faster:], least[:, :-faster])
-        least = before + ((truth[:, now, None] - predicted) ** 2).sum(-1)
-    return float(least[:, -1].sum())
+    """Sum of squared differences of trajectories (E, N, D), each prediction `at_best_pace`."""
+    return float(warp(squares(truth, predicted))[0].sum())
 
 
 class Starts:

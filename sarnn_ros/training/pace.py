@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.training.explained import (
-    MAX_WARP_SPEED,
     Array,
     at_shares,
     ridge_predictions,
     stretch,
 )
+from sarnn_ros.training.warping import squares, warp
 
 #: Samples of the trajectories that are compared; rounds of the regression and the alignment by it.
 SAMPLES, ROUNDS = 64, 4
@@ -105,25 +105,9 @@ def _parts(values: Array) -> list[Array]:
 
 
 def _along(expected: Array, wanted: Array) -> NDArray[np.int64]:
-    """Which samples of the trajectories `wanted` (E, N, D) go along the `expected` ones, (E, N):
-    from the first to the last, never back, up to `MAX_WARP_SPEED` at once."""
-    count, samples = wanted.shape[:2]
-    square = ((expected[:, :, None] - wanted[:, None]) ** 2).sum(-1)
-    total = np.full((count, samples), np.inf)
-    total[:, 0] = square[:, 0, 0]
-    came = np.zeros((samples, count, samples), np.int64)
-    for now in range(1, samples):
-        least = np.full_like(total, np.inf)
-        for step in range(MAX_WARP_SPEED + 1):
-            there = np.full_like(total, np.inf)
-            there[:, step:] = total[:, : samples - step] + HURRY * (step - 1) ** 2
-            came[now] = np.where(there < least, step, came[now])
-            least = np.minimum(least, there)
-        total = least + square[:, now]
-    at = np.full((count, samples), samples - 1)
-    for now in range(samples - 1, 0, -1):
-        at[:, now - 1] = at[:, now] - np.take_along_axis(came[now], at[:, now, None], 1)[:, 0]
-    return at
+    """Which samples of the trajectories `wanted` (E, N, D) go along the `expected` ones: (E, N),
+    from the first to the last."""
+    return warp(squares(expected, wanted), hurry=HURRY)[1]
 
 
 def _smooth(at: NDArray[np.int64]) -> Array:

@@ -50,7 +50,6 @@ from sarnn_ros.training.expected_places import (
 )
 from sarnn_ros.training.explained import (
     CHOICE_RIDGE,
-    MAX_WARP_SPEED,
     Regressions,
     Starts,
     explained_share,
@@ -63,6 +62,7 @@ from sarnn_ros.training.explained import (
 from sarnn_ros.training.recipe import RECIPE, decide
 from sarnn_ros.training.run import make_trainer, train
 from sarnn_ros.training.trainer import Trainer
+from sarnn_ros.training.warping import MAX_WARP_SPEED
 
 
 def searched(dataset: Dataset) -> Trainer:

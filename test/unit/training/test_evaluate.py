@@ -17,10 +17,16 @@ import pytest
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.training.config import make_config
-from sarnn_ros.training.evaluate import free_running, open_loop
-from sarnn_ros.training.explained import explained_variance, stretch, unseen_demonstrations
+from sarnn_ros.training.evaluate import free_run, free_running, open_loop
+from sarnn_ros.training.explained import (
+    explained_variance,
+    stretch,
+    stretched,
+    unseen_demonstrations,
+)
 from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import make_trainer, train
+from sarnn_ros.training.warping import at_best_pace
 
 MakeTask = Callable[..., Dataset]
 
@@ -96,19 +102,37 @@ def test_of_episodes_that_do_not_differ_nothing_is_explained(make_task: MakeTask
 def test_running_free_its_errors_add_up(make_task: MakeTask) -> None:
     """What an action is off by, the next state is off by."""
     dataset = make_task([9, 6, 7, 1])
+    for episode in dataset.episodes[:3]:
+        found = free_run(Known(0.1), episode)  # type: ignore[arg-type]
+        steps = np.arange(1, len(episode.ticks))[:, None]
+        np.testing.assert_allclose(found, episode.joints[0] + 0.1 * steps, rtol=1e-6)
     result = free_running(Known(0.1), dataset, range(4), range(4))  # type: ignore[arg-type]
-    assert result["episodes"] == 3
-    # The prediction at tick t is the first state plus (t + 1) * 0.1.
-    wanted = np.concatenate(
-        [
-            episode.joints[0] + 0.1 * np.arange(1, len(episode.ticks))[:, None]
-            - episode.targets[:-1]
-            for episode in dataset.episodes
-        ]
-    )  # fmt: skip
-    assert list(result["rmse"].values()) == pytest.approx(np.sqrt((wanted**2).mean(0)))
+    assert result["episodes"] == 3  # of the fourth there is nothing to predict
     nothing = free_running(Known(0.1), dataset, [3], range(4))  # type: ignore[arg-type]
     assert nothing["explained_variance"] is None
+
+
+class Replayed(Known):
+    """Predicts these actions (T, D), whatever it sees."""
+
+    def __init__(self, actions: np.ndarray) -> None:
+        super().__init__(0.0)
+        self.actions = iter(actions)
+
+    def step(self, observation: Any) -> Any:
+        points = look(observation.images["camera0"])
+        return SimpleNamespace(action=next(self.actions), encoder_points={"camera0": points})
+
+
+def test_a_run_at_another_pace_is_hardly_off(make_task: MakeTask) -> None:
+    """No image tells a person's pace, so how far it is off is told at the one that fits best."""
+    dataset = make_task([41, 41])
+    shares = np.linspace(0, 1, 41)[:, None]
+    dataset.episodes[0].targets[:] = shares * [0.3, 0.2, 0.1]
+    policy: Any = Replayed(shares**1.5 * [0.3, 0.2, 0.1])
+    result = free_running(policy, dataset, [0], range(2))
+    far = np.abs(shares - shares**1.5).max() * 0.3
+    assert max(result["rmse"].values()) < 0.1 * far
 
 
 def unseen(demonstrations: list[np.ndarray]) -> np.ndarray:
@@ -153,9 +177,11 @@ def test_the_training_and_the_policy_explain_the_same(make_task: MakeTask, tmp_p
     assert told["episodes"] == "validation" and told["points"] is not None
     last = [line for line in said if "root mean square error" in line]
     assert len(last) == 1
-    mean = dataset.normaliser.denormalise(make_trainer(decide(dataset, config)).unseen[0])
-    [held_out] = (dataset.episodes[index].targets[:-1] for index in dataset.validation)
-    far = np.sqrt(((mean - stretch(held_out, len(mean))) ** 2).mean(0))
+    normaliser = dataset.normaliser
+    held_out = [normaliser.normalise(dataset.episodes[i].targets[:-1]) for i in dataset.validation]
+    mean = at_best_pace(make_trainer(decide(dataset, config)).unseen, stretched(held_out))
+    off = normaliser.denormalise(mean[0]) - normaliser.denormalise(stretched(held_out)[0])
+    far = np.sqrt((off**2).mean(0))
     assert [f"({error:.2g})" for error in far] == re.findall(r"\([\d.e-]+\)", last[0])
     for name, error in told["rmse"].items():
         assert f"{name} {error:.2g} (" in last[0]
@@ -183,3 +209,24 @@ def test_a_free_run_beyond_the_tolerance_is_told(make_task: MakeTask, tmp_path: 
     dataset = dataclasses.replace(dataset, spec=spec)
     [warned], _ = told()
     assert f"{over} by {rmse[over]:.2g} (tolerance" in warned and f"{within} by" not in warned
+
+
+@pytest.mark.parametrize("odd", [True, False])
+def test_the_demonstration_that_is_not_foreseen_is_named(
+    odd: bool, make_task: MakeTask, tmp_path: Path
+) -> None:
+    """Where the policy explains too little, and nearly all of its error is of one episode."""
+    dataset = make_task([12] * 30)
+    held_out = [dataset.episodes[index] for index in dataset.validation]
+    assert len(held_out) > 2
+    if odd:  # it goes elsewhere, which no image tells
+        held_out[-1].targets[:] += np.linspace(0, 5, 12)[:, None]
+    else:
+        for one in held_out:
+            one.targets[:] += np.linspace(0, 5, 12)[:, None]
+    said: list[str] = []
+    config = make_config({"k_dim": 2, "rec_dim": 8, "epochs": 2, "threads": 1, "device": "cpu"})
+    train(decide(dataset, config), tmp_path / "policy", warn=said.append)
+    [warned] = [line for line in said if "may not see what it needs" in line]
+    assert ("of the free run's squared error is in" in warned) == odd
+    assert (f"error is in {held_out[-1].name}" in warned) == odd
