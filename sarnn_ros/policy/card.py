@@ -121,8 +121,8 @@ def _training(training: dict[str, Any], curves: bool) -> list[str]:
     if rmse := explained.get("rmse"):
         told_errors = ", ".join(f"{name} {error:.2g}" for name, error in rmse.items())
         parts.append(
-            f"Its error when it runs so, root mean square, in the units above: {told_errors}. "
-            "Compare it with what the task allows."
+            "Its error when it runs so, root mean square at the pace that fits best, in the units "
+            f"above: {told_errors}. Compare it with what the task allows."
         )
     if curves:
         parts.append("![Losses over the epochs](curves.png)")

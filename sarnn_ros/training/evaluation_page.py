@@ -122,7 +122,7 @@ def _joint_table(traces: Sequence[Trace], dataset: Dataset, result: dict[str, An
     unit = spec.common_unit
     heads = (
         *((f"joint ({unit})",) if unit else ("joint", "unit")), "RMS error", "largest error",
-        "RMS error of standing still", "RMS error running free",
+        "RMS error of standing still", "RMS error running free, at its best pace",
     )  # fmt: skip
     return table(
         heads,
