@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.differences import MIN_START_DEVIATION
 from sarnn_ros.training.recipe import RECIPE
-from sarnn_ros.training.warping import squares, warp
+from sarnn_ros.training.warping import go_along
 
 #: Samples of a demonstration when its time runs from 0 to 1.
 TRAJECTORY_SAMPLES = 100
@@ -94,7 +94,7 @@ def stretched(ways: Sequence[NDArray[Any]]) -> Array:
 
 def warped_squares(predicted: Array, truth: Array) -> float:
     """Sum of squared differences of trajectories (E, N, D), each prediction `at_best_pace`."""
-    return float(warp(squares(truth, predicted))[0].sum())
+    return float(go_along(truth, predicted)[0].sum())
 
 
 class Starts:

@@ -23,13 +23,12 @@ from sarnn_ros.training.explained import (
     ridge_predictions,
     stretch,
 )
-from sarnn_ros.training.warping import squares, warp
+from sarnn_ros.training.warping import go_along
 
 #: Samples of the trajectories that are compared; rounds of the regression and the alignment by it.
 SAMPLES, ROUNDS = 64, 4
-#: Episodes are told by all others, or, if there are more, by those of all other parts, so many;
-#: and so many are aligned at once.
-PARTS, AT_ONCE = 50, 100
+#: Episodes are told by all others, or, if there are more, by those of all other parts, so many.
+PARTS = 50
 #: What it costs to be a sample earlier or later than the sample before was, squared shares of the
 #: joints' ranges.
 HURRY = 0.002
@@ -67,8 +66,7 @@ def moments_alike(wanted: Array, points: Array, starts: Array) -> Array:
     """
     aligned = wanted
     for _ in range(ROUNDS):
-        pairs = zip(_parts(_expected(points, aligned, starts)), _parts(wanted), strict=True)
-        along = np.concatenate([_along(*pair) for pair in pairs])
+        _, along = go_along(_expected(points, aligned, starts), wanted, HURRY)
         at = _centred(_smooth(along)) / (wanted.shape[1] - 1)
         aligned = aligned_at(wanted, at)
     return at
@@ -98,16 +96,6 @@ def _expected(points: Array, wanted: Array, starts: Array) -> Array:
             points[~out], wanted[~out], points[out], starts[~out], starts[out], permutations=0
         )[0][0]
     return found
-
-
-def _parts(values: Array) -> list[Array]:
-    return [values[first : first + AT_ONCE] for first in range(0, len(values), AT_ONCE)]
-
-
-def _along(expected: Array, wanted: Array) -> NDArray[np.int64]:
-    """Which samples of the trajectories `wanted` (E, N, D) go along the `expected` ones: (E, N),
-    from the first to the last."""
-    return warp(squares(expected, wanted), hurry=HURRY)[1]
 
 
 def _smooth(at: NDArray[np.int64]) -> Array:

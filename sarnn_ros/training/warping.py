@@ -12,6 +12,8 @@ Array = NDArray[np.float64]
 
 #: How many samples of the warped trajectory are passed per sample of the other one, at most.
 MAX_WARP_SPEED = 3
+#: Trajectories that are compared at once: it takes the memory of all pairs of their samples.
+AT_ONCE = 32
 
 
 def warp(
@@ -53,7 +55,16 @@ def squares(here: Array, there: Array) -> Array:
     return found
 
 
+def go_along(these: Array, wanted: Array, hurry: float = 0.0) -> tuple[Array, NDArray[np.int64]]:
+    """`warp` of the trajectories `wanted` (E, M, D) along these (E, N, D), by squared differences:
+    (E,) and (E, N)."""
+    parts = [slice(first, first + AT_ONCE) for first in range(0, len(these), AT_ONCE)]
+    found = [warp(squares(these[part], wanted[part]), hurry=hurry) for part in parts]
+    costs, at = zip(*found, strict=True)
+    return np.concatenate(costs), np.concatenate(at)
+
+
 def at_best_pace(predicted: Array, truth: Array) -> Array:
     """Trajectories (E, N, D) with their time warped so that the squared differences from the
     `truth` (E, N, D) are least in sum: from first sample to last."""
-    return np.take_along_axis(predicted, warp(squares(truth, predicted))[1][..., None], 1)
+    return np.take_along_axis(predicted, go_along(truth, predicted)[1][..., None], 1)

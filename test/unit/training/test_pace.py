@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import Dataset
-from sarnn_ros.training import pace
+from sarnn_ros.training import pace, warping
 from sarnn_ros.training import trainer as trainer_module
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.expected_places import tell
@@ -105,7 +105,7 @@ def test_of_many_some_are_told_by_some(monkeypatch: pytest.MonkeyPatch) -> None:
     points, wanted, _ = shown_and_seen(0, 0.4)
     usual = moments_alike(wanted, points, NONE)
     monkeypatch.setattr(pace, "PARTS", 7)
-    monkeypatch.setattr(pace, "AT_ONCE", 4)
+    monkeypatch.setattr(warping, "AT_ONCE", 4)
     assert np.abs(moments_alike(wanted, points, NONE) - usual).mean() < 0.005
 
 
