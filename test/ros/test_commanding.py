@@ -172,8 +172,11 @@ def test_ramp_interruption_ramp_again_warm_up_and_blend(
         return bool(said) and said[-1].startswith("stopped: the ramp")
 
     def begun_again():
-        """On a busy machine a joint state may be too old, which interrupts a ramp, too."""
-        return interrupted() and graph.trigger("/begins/sarnn/start")
+        """On a busy machine a joint state or an image may be too old, which interrupts a ramp."""
+        if interrupted():
+            node.wait_for(" s old, at most")  # nothing else may
+            assert graph.trigger("/begins/sarnn/start").success
+        return interrupted()
 
     def ramping():
         return not begun_again() and len(robot.commands) >= 10 and said[-1:] == ["ramping"]
@@ -182,7 +185,7 @@ def test_ramp_interruption_ramp_again_warm_up_and_blend(
     with robot.record:
         robot.mutate_joints = lambda message: ()
     wait(interrupted, lambda: node.output)
-    assert "stopped: the ramp to the start pose was interrupted; call ~/start" in node.output
+    node.wait_for("stopped: the ramp to the start pose was interrupted; call ~/start")
     robot.mend()
     robot.catch_up()
     half_way = robot.position[0]
@@ -191,7 +194,7 @@ def test_ramp_interruption_ramp_again_warm_up_and_blend(
     wait(lambda: robot.published > published + 50, "five ticks")
     assert len(robot.commands) == count, "it does not go on by itself"
 
-    wait(lambda: graph.trigger("/begins/sarnn/start").success, lambda: node.output)
+    assert graph.trigger("/begins/sarnn/start").success
     wait(lambda: not begun_again() and "commanding" in said, lambda: f"{said}\n{node.output}")
     path = np.array([command.position for command in robot.commands])
     ramp = path[: np.flatnonzero(path[:, 0] == 0.4)[0] + 1]
