@@ -21,9 +21,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import cv2
-import mujoco
 import numpy as np
 
+from benchmark.tasks.inverse_kinematics import Arm, about_vertical
 from benchmark.tasks.robosuite import Lift, RoboSuite, above
 from benchmark.tasks.task import Array
 
@@ -31,8 +31,8 @@ from benchmark.tasks.task import Array
 BAR = 0.05, 0.014, 0.02
 #: It lies within so much of the middle of the table in x and y, m.
 REACH = 0.08
-#: Stiffness of `BarJoints`, Nm/rad; damping of its inverse kinematics, and their steps.
-STIFFNESS, DAMPING, STEPS = 150, 1e-4, 20
+#: Stiffness of `BarJoints`, Nm/rad.
+STIFFNESS = 150
 #: The hand's orientation without a turn: straight down, and its fingers close along y.
 DOWN = np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, -1]])
 HAND = "gripper0_right_grip_site"
@@ -42,11 +42,6 @@ OVER, LET_GO = 0.15, 0.07
 FARTHEST = 0.25
 #: Ticks until the nut, which is dropped, lies still.
 FALLS = 15
-
-
-def about_vertical(turn: float) -> Array:
-    """(3, 3)"""
-    return cv2.Rodrigues(np.array([0.0, 0.0, turn]))[0]
 
 
 def turn_of(matrix: Array) -> float:
@@ -139,7 +134,8 @@ class BarJoints(Bar):
 
     def __init__(self) -> None:
         super().__init__()
-        self._scratch = mujoco.MjData(self._model)
+        arm = self._env.robots[0].part_controllers["right"].qpos_index
+        self._arm = Arm(self._model, self._site, arm)
 
     def reset(self, seed: int) -> None:
         super().reset(seed)
@@ -157,23 +153,9 @@ class BarJoints(Bar):
             yield np.append(self._wanted, opening)
 
     def _joints_at(self, there: Array, turn: float) -> Array:
-        """Inverse kinematics by damped least squares, from what was wanted before: (7,)."""
-        model, data = self._model, self._scratch
-        arm = self._env.robots[0].part_controllers["right"].qpos_index
-        turned = about_vertical(turn) @ DOWN
-        data.qpos[:] = self._env.sim.data._data.qpos
-        data.qpos[arm] = self._wanted
-        jacobian = np.empty((6, model.nv))
-        for _ in range(STEPS):
-            mujoco.mj_kinematics(model, data)
-            mujoco.mj_comPos(model, data)
-            mujoco.mj_jacSite(model, data, jacobian[:3], jacobian[3:], self._site)
-            hand = data.site_xmat[self._site].reshape(3, 3)
-            off = cv2.Rodrigues(turned @ hand.T)[0][:, 0]
-            left = np.append(there - data.site_xpos[self._site], off)
-            part = jacobian[:, arm]
-            data.qpos[arm] += part.T @ np.linalg.solve(part @ part.T + DAMPING * np.eye(6), left)
-        return np.array(data.qpos[arm])
+        """From what was wanted before: (7,)."""
+        qpos, turned = self._env.sim.data._data.qpos, about_vertical(turn) @ DOWN
+        return self._arm.reach(qpos, self._wanted, there, turned)
 
 
 class Square(Turning):
