@@ -11,8 +11,9 @@ policies are tried, too; ours are scripts, and we try anywhere on it.
     ROBO_MANIP_BASELINES=~/RoboManipBaselines .venv-tasks/bin/python -m benchmark.tasks \\
         --tasks benchmark.tasks.robo_manip:Insert --demonstrations 30
 
-`Insert`, `Toolbox`, `CabinetSlide`, `CabinetHinge`, `Door`. State and command are the arm's joints
-in rad and how far the gripper is shut, 0 to 1.
+`Insert`, `Toolbox`, `CabinetSlide`, `CabinetHinge`, `Door`, `Cable`. State and command are the
+arm's joints in rad and how far the gripper is shut, 0 to 1. The models of its ring, particles and
+cloth ask for an older MuJoCo than ours.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ class RoboManip(Task):
     shut: ClassVar[float] = 1.0
     #: Of the body that is put elsewhere: its name, along which axis, from where to where, m.
     body: ClassVar[str]
+    axis: ClassVar = 1
     line: ClassVar[tuple[float, float]] = (-0.06, 0.09)
 
     def __init__(self) -> None:
@@ -85,7 +87,7 @@ class RoboManip(Task):
         model.geom_group[:] = self._groups
         mujoco.mj_resetData(model, data)
         place = self._usual.copy()
-        place[1] += np.random.default_rng(seed).uniform(*self.line)
+        place[self.axis] += np.random.default_rng(seed).uniform(*self.line)
         self._put(place)
         data.qpos[: len(ARM)] = data.ctrl[: len(ARM)] = self.first
         data.ctrl[len(ARM)] = self.shut * TOLD
@@ -290,3 +292,49 @@ class Door(RoboManip):
             self._turned = about @ turned
             yield self._to(hinge + about @ (handle - hinge))
         yield from self._go(self._at, 6)
+
+
+class Cable(RoboManip):
+    """A cable is laid between two poles: before the one, and behind the other."""
+
+    name = "robo_manip_cable"
+    model = "cable"
+    first = np.pi, -HALF, -0.75 * np.pi, -0.25 * np.pi, HALF, HALF
+    shut = 0.0
+    body = "poles"
+    axis = 0
+    line = -0.03, 0.12
+    ticks = 160
+
+    def __init__(self) -> None:
+        super().__init__()
+        bodies = [self._model.body(one) for one in range(self._model.nbody)]
+        self._cable = [one.id for one in bodies if one.name.startswith("cable_B")]
+
+    def _fulfilled(self) -> bool:
+        cable, end = self._data.xpos[self._cable], self._data.body("cable_end").xpos
+        pole, other = self._data.geom("pole1").xpos, self._data.geom("pole2").xpos
+        if cable[:, 2].max() > pole[2] + 0.01 or end[0] < other[0] or end[1] > pole[1] - 0.05:
+            return False
+        before, after = cable[:-1], cable[1:]
+        # Between the poles, in the direction of y.
+        through = (before[:, 1] < pole[1]) & (after[:, 1] > pole[1])
+        share = (pole[1] - before[:, 1]) / (after[:, 1] - before[:, 1] + 1e-9)
+        at = before[:, 0] + share * (after[:, 0] - before[:, 0])
+        return bool((through & (at > pole[0]) & (at < other[0])).any())
+
+    def _act(self) -> Iterator[Array]:
+        end = self._at_body("cable_end", 0, 0, 0)
+        up = np.array([0, 0, 0.07])
+        poles = self._at_body("poles", 0, 0, 0)
+        table = np.array([poles[0], poles[1], end[2]])
+        yield from self._go(end + up, 2)
+        yield from self._go(end, 4)
+        yield from self._grip(1.0, 6)
+        yield from self._go(end + up, 2)
+        yield from self._go(table + up + (0.025, -0.09, 0), 2)
+        yield from self._go(table + up + (0.025, 0.06, 0), 2)
+        yield from self._go(table + up + (0.08, 0.07, 0), 2)
+        yield from self._go(table + up + (0.11, -0.07, 0), 2)
+        yield from self._go(table + (0.11, -0.09, 0), 4)
+        yield from self._grip(0.0, 6)
