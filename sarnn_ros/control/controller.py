@@ -206,6 +206,7 @@ class Controller:
             self.parts.gripper.reset()
             self.statistics.expect()
             self._override(Event.ACTIVATE_AND_START if start else Event.ACTIVATE, "activation")
+            self._limit_s = 0.0
             self._order = replace(self._order, activated=True)
 
     def run(self) -> None:

@@ -38,8 +38,7 @@ class DescriptionWatch:
         self._limiter = limiter
         self._lock = threading.Lock()
         self._current: JointLimits | None = None
-        self._next: JointLimits | None = None
-        self._next_text: str | None = None
+        self._next: str | None = None
         self.text: str | None = None  # the description in use
         self._fault = topic and (
             f"no robot description has arrived on '{topic}': is robot_state_publisher running, in "
@@ -66,7 +65,7 @@ class DescriptionWatch:
                 self._limiter.limits = self._current = limits
                 self.text, self._fault = text, ""
             elif not _same(limits, self._current):
-                self._next, self._next_text = limits, text
+                self._next = text
                 self._fault = (
                     "the robot description has changed the limits of a commanded joint: is it "
                     "still that robot? ~/reset takes them"
@@ -85,13 +84,21 @@ class DescriptionWatch:
                 self._current = limits
 
     def accept(self) -> None:
-        """The user has seen the fault. To be called while nothing is commanded."""
+        """The user has seen the fault. To be called while nothing is commanded. A description
+        that leaves no room, by what the user has set meanwhile, stays a fault."""
+        text = self._next
+        try:
+            limits = self._current if text is None else self._resolve(text)
+        except ConfigError as error:
+            with self._lock:
+                self._fault = str(error)
+            return
         with self._lock:
-            if self._current is None:
+            if self._current is None or limits is None or text != self._next:
                 return
-            if self._next is not None:
-                self._limiter.limits = self._current = self._next
-                self.text, self._next = self._next_text, None
+            if text is not None:
+                self._limiter.limits = self._current = limits
+                self.text, self._next = text, None
             self._fault = ""
 
     def faults(self) -> Faults:
@@ -104,5 +111,5 @@ def _same(first: JointLimits, second: JointLimits) -> bool:
     return all(
         np.array_equal(getattr(first, item.name), getattr(second, item.name))
         for item in dataclasses.fields(JointLimits)
-        if item.name != "clamp"
+        if item.name not in ("clamp", "narrowed_by")
     )

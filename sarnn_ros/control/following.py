@@ -5,7 +5,7 @@ move at all. No ROS."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,16 @@ class FollowingWatch:
     :param ticks: so many in a row that command a movement, and none in them, are a fault; 0
         switches it off.
     :param names: of the commanded joints.
-    :param max_step: their step limits, rad or m.
+    :param max_step: their step limits now, rad or m.
     :param exempt: joints of a gripper: its fingers are stopped by what they hold.
     """
 
     def __init__(
-        self, ticks: int, names: Sequence[str], max_step: Vector, exempt: Sequence[int] = ()
+        self,
+        ticks: int,
+        names: Sequence[str],
+        max_step: Callable[[], Vector],
+        exempt: Sequence[int] = (),
     ) -> None:
         self._ticks = ticks
         self._names = names
@@ -64,7 +68,7 @@ class FollowingWatch:
             and stamp_ns != self._last[1]
         )
         self._last = state, stamp_ns
-        away = np.abs(commanded - present)[rows] / self._max_step[rows]
+        away = np.abs(commanded - present)[rows] / self._max_step()[rows]
         worst = rows[int(away.argmax())]
         if self._anchor is None or not self._stands(present, self._anchor):
             self._anchor, self._count, self._repeats = present, 0, 0
@@ -92,4 +96,4 @@ class FollowingWatch:
 
     def _stands(self, present: Vector, anchor: Vector) -> bool:
         moved = np.abs(present - anchor)[self._rows]
-        return bool((moved <= STILL_STEPS * self._max_step[self._rows]).all())
+        return bool((moved <= STILL_STEPS * self._max_step()[self._rows]).all())

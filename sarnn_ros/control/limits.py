@@ -53,6 +53,7 @@ class JointLimits:
     :param trained_min, trained_max: the positions that were trained, rad or m. Beyond them a
         command slows down towards the position limit.
     :param clamp: the checks that pull the command to its limit instead of refusing it.
+    :param narrowed_by: by field, of each joint: what set this limit; empty: training.
     """
 
     position_min: Vector
@@ -64,6 +65,7 @@ class JointLimits:
     trained_min: Vector = dataclasses.field(default_factory=lambda: -_unlimited())
     trained_max: Vector = dataclasses.field(default_factory=_unlimited)
     clamp: frozenset[Check] = frozenset()
+    narrowed_by: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def from_training(
@@ -124,11 +126,13 @@ class JointLimits:
 
         :param names: the joints, for messages.
         :param values: by field name, one value for all joints or one for each.
+        :param where: they come from; in `narrowed_by` with the field in the place of a `*`.
         :raises ConfigError: for a wrong count, a limit that is not a number, or limits that
             leave a joint no position at all; all of them at once.
         """
         problems: list[str] = []
         merged: dict[str, Any] = {}
+        narrowed_by = dict(self.narrowed_by)
         for field, value in values.items():
             own = np.atleast_1d(np.asarray(value, np.float64))
             if own.size == 0:
@@ -141,9 +145,13 @@ class JointLimits:
             elif np.isnan(own).any():
                 problems.append(f"{field}: {own.tolist()} holds a value that is not a number")
             else:
+                before = getattr(self, field)
                 tighter = np.maximum if field == "position_min" else np.minimum
-                merged[field] = tighter(getattr(self, field), own)
-        limits = dataclasses.replace(self, **merged)
+                merged[field] = tighter(before, own)
+                earlier = narrowed_by.get(field, [""] * len(names))
+                mine, name = merged[field] != before, where.replace("*", field)
+                narrowed_by[field] = np.where(mine, name, earlier).tolist()
+        limits = dataclasses.replace(self, **merged, narrowed_by=narrowed_by)
         if not problems:
             for index in np.flatnonzero(limits.position_min > limits.position_max):
                 problems.append(
@@ -166,12 +174,14 @@ class LimitViolation:
     :param reason: `non_finite`, `present`, or the check.
     :param value: what was found.
     :param limit: what is allowed, in the same unit.
+    :param narrowed_by: what set this limit; empty: training, with the margin of the check.
     """
 
     reason: str
     joint: str
     value: float
     limit: float
+    narrowed_by: str = ""
 
     def __str__(self) -> str:
         value, limit = f"{self.value:.4g}", f"{self.limit:.4g}"
@@ -180,7 +190,8 @@ class LimitViolation:
         what, unit, _, margin = MESSAGES[self.reason]
         text = f"{self.joint}: {what} {value}{unit} is beyond the limit {limit}{unit}"
         if margin and self.limit:
-            text += f" by a factor of {abs(self.value / self.limit):.3g} ({margin})"
+            factor = abs(self.value / self.limit)
+            text += f" by a factor of {factor:.3g} ({self.narrowed_by or margin})"
         return text
 
     @property
@@ -358,7 +369,9 @@ class JointLimiter:
         for window in windows:
             check, found = window.check, window.outside(wanted)
             if check == "approach":
-                slowed = found
+                change = np.clip(wanted, window.lowest, window.highest) - last
+                was = velocity * period_s
+                slowed = found & (change * was >= 0.0) & (np.abs(change) <= np.abs(was))
             elif check == "acceleration":
                 found &= ~slowed  # to refuse it would stop the joint at once
             if not found.any():
@@ -420,7 +433,13 @@ class JointLimiter:
     def _violations(
         self, reason: str, found: NDArray[np.bool_], values: Vector, bounds: Vector
     ) -> list[LimitViolation]:
-        return [
-            LimitViolation(reason, self.names[index], float(values[index]), float(bounds[index]))
-            for index in np.flatnonzero(found)
-        ]
+        field = f"max_{reason}"
+        narrowed_by = self.limits.narrowed_by.get(field, ())
+        violations = []
+        for index in np.flatnonzero(found):
+            value, bound = float(values[index]), float(bounds[index])
+            # There are two limits of the acceleration: this may be the other one.
+            mine = narrowed_by and bound == getattr(self.limits, field)[index]
+            by = narrowed_by[index] if mine else ""
+            violations.append(LimitViolation(reason, self.names[index], value, bound, by))
+        return violations

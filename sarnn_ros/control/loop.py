@@ -227,18 +227,23 @@ class ControlLoop:
         if not allowed or faults.soft or faults.hard:
             return Event.PREVENTED, None
         if led:
-            return self._lead(here, faults)
+            return self._lead(tick, here, faults)
         if ramping:
             self._motion.allowed_ns = None  # after the ramp the policy is reset
-            return Event.RAMP, sequence.ramp(here)
+            return Event.RAMP, sequence.ramp(here, self._motion.past(tick.label_ns)[0])
         event, wanted = sequence.follow(tick.prediction.action[self._rows], here)
         return event, None if event is Event.WARM_UP else wanted
 
-    def _lead(self, here: Vector, faults: Faults) -> tuple[Event, Vector | None]:
+    def _lead(self, tick: Tick, here: Vector, faults: Faults) -> tuple[Event, Vector | None]:
         """A person's command instead of the prediction. While none comes the robot holds."""
         teleoperator = self.parts.teleoperator
         assert teleoperator is not None
         command = teleoperator.command(self._clocks.steady_ns())
+        if not isinstance(command, str) and self._motion.past(tick.label_ns)[1] is None:
+            # Since the arm holds the leader may have gone anywhere.
+            settings = self._settings()
+            margin, floor = settings.start.margin, settings.guard.floor
+            command = teleoperator.far(command, self._present, margin, floor) or command
         if isinstance(command, str):
             faults.soft["takeover"] = f"taken over, but {command}"
             return Event.PREVENTED, None
@@ -378,8 +383,15 @@ class ControlLoop:
         else:
             send = parts.interpolator.ready(command, basis)
         if isinstance(send, Interruption):
+            arrival_s = tick.stages.get("arrival", 0.0)
             if send.refused:
                 self._refuse(send.text, faults)
+            elif send.code == "late" and arrival_s * 1e9 > limit_ns:
+                faults.soft["late"] = (
+                    f"its image took {arrival_s:.3f} s to arrive, and a command may be "
+                    f"{limit_ns * 1e-9:.3f} s late: a faster camera, codec or link, or raise "
+                    "watch.max_latency"
+                )
             else:
                 faults.soft["late" if send.code == "late" else "interpolation"] = send.text
             return False

@@ -29,7 +29,7 @@ from sarnn_ros.control.resolve import (
 )
 from sarnn_ros.control.scene_watch import SceneWatch
 from sarnn_ros.control.settings import Settings
-from sarnn_ros.control.start import StartSequence
+from sarnn_ros.control.start import StartSequence, check_ramp
 from sarnn_ros.control.takeover import Teleoperator
 from sarnn_ros.control.tick import Tick
 from sarnn_ros.control.watchdogs import EffortWatch, FormatWatch, ObservationWatch
@@ -80,6 +80,7 @@ class Parts:
         sizes = {name: (camera.width, camera.height) for name, camera in envelope.cameras.items()}
         self.policy = policy
         self._warn = partial(ports.log, "warning", "limits")
+        self.start_poses = poses = start_poses(now, spec, envelope)
         limits = self.limits_by(now, None)
         self.limiter = JointLimiter(limits, names)
         self.gripper = two_valued_gripper(now, spec, limits, envelope.min_dwell)
@@ -87,12 +88,11 @@ class Parts:
             spec, ports.topic_name, sizes, max_ahead_ns=round(now.watch.max_ahead * 1e9)
         )
         self.outlet = self._make_outlet(now.watch.max_latency, ports)
-        self.start_poses = poses = start_poses(now, spec, envelope)
         self.sequence = StartSequence(
             now.start,
             poses.low,
             poses.high,
-            limits,
+            lambda: self.limiter.limits,
             period_ns * 1e-9,
             self.gripper.indices,
             held_indices(now, spec),
@@ -111,8 +111,12 @@ class Parts:
             period_ns, interval_ns, now.interpolation, self.outlet, self.gripper.indices
         )
         rows, grips = list(spec.command_indices), map(names.index, now.gripper.joints)
-        self.watch = ObservationWatch(now.watch, sizes, rows, names, limits.max_step)
-        self.following = FollowingWatch(now.watch.still_ticks, names, limits.max_step, list(grips))
+
+        def max_step() -> NDArray[np.float64]:
+            return self.limiter.limits.max_step
+
+        self.watch = ObservationWatch(now.watch, sizes, rows, names, max_step)
+        self.following = FollowingWatch(now.watch.still_ticks, names, max_step, list(grips))
         self.effort = EffortWatch(
             envelope.effort,
             spec.joint_labels,
@@ -131,13 +135,18 @@ class Parts:
         )
 
     def limits_by(self, settings: Settings, description: str | None) -> JointLimits:
-        """The limits by the settings and a robot description's text, None if there is none."""
+        """The limits by the settings and a robot description's text, None if there is none.
+
+        :raises ConfigError: they contradict themselves, or allow no ramp.
+        """
         spec, envelope = self.policy.spec, self.policy.config.envelope
         limits = guard_limits(settings, spec, envelope, description, warn=self._warn)
         # A joint that is held may stand outside of what was trained.
         ends = {"trained_min": limits.position_min, "trained_max": limits.position_max}
         limits = limits.replaced(held_indices(settings, spec), ends)
-        return two_valued_gripper(settings, spec, limits, envelope.min_dwell).widen(limits)
+        limits = two_valued_gripper(settings, spec, limits, envelope.min_dwell).widen(limits)
+        check_ramp(settings.start, self.start_poses, limits)
+        return limits
 
     def _make_outlet(self, max_latency_s: float, ports: Ports) -> CommandOutlet:
         spec, buffer, gripper = self.policy.spec, self.buffer, self.gripper

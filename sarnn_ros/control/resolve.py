@@ -78,6 +78,12 @@ def command_topics(settings: Settings, spec: Spec) -> tuple[CommandTopic, ...]:
     by_action = grip.interface in GRIPPER_ACTIONS
     if by_action:
         _check_gripper_actions(grip)
+    elif grip.interface != "with_arm" and not apart:
+        raise ConfigError(
+            f"{grip.interface}, but no joint is named as the gripper's",
+            where="parameter 'gripper.interface'",
+            remedy="name its joints in gripper.joints",
+        )
     if grip.interface == "float64" and len(apart) > 1:
         raise ConfigError(
             f"{apart} are {len(apart)} joints, a Float64 is one",
@@ -271,4 +277,4 @@ def guard_limits(
             )
     names = ("position_min", "position_max", "max_step", "max_velocity", "max_acceleration")
     own = {name: getattr(settings.guard, name) for name in names}
-    return limits.narrowed(spec.command_names, own, where="parameters guard.*")
+    return limits.narrowed(spec.command_names, own, where="guard.*")

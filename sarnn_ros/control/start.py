@@ -10,7 +10,7 @@ Vectors have one entry per commanded joint, rad or m.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +77,35 @@ class StartPoses:
         )
 
 
+def within(limits: JointLimits, low: Vector, high: Vector) -> tuple[Vector, Vector]:
+    """What the limits leave of a box."""
+    return np.maximum(low, limits.position_min), np.minimum(high, limits.position_max)
+
+
+def ramp_step(speed: float, limits: JointLimits, period_s: float) -> Vector:
+    """How far a ramp goes in a tick at most, (n,)."""
+    step = np.full_like(limits.max_step, speed * period_s)
+    for limit in (
+        0.5 * limits.max_step,
+        limits.max_velocity * period_s,
+        limits.max_acceleration * period_s**2,
+    ):
+        step = np.minimum(step, limit)
+    return step
+
+
+def check_ramp(settings: StartSettings, poses: StartPoses, limits: JointLimits) -> None:
+    """:raises ConfigError: there is a ramp, and the limits do not allow it."""
+    low, high = within(limits, poses.low, poses.high)
+    step = ramp_step(settings.ramp_speed, limits, 1.0)
+    if settings.ramp_speed and ((low > high).any() or (step <= 0.0).any()):
+        raise ConfigError(
+            "the limits do not allow the pose in which the demonstrations began",
+            where="parameter 'start.ramp_speed'",
+            remedy="widen the limits (guard.*), or set it to 0",
+        )
+
+
 class StartSequence:
     """See the module. For the control thread only.
 
@@ -84,9 +113,9 @@ class StartSequence:
     arm may lag, and within velocity and acceleration limits.
 
     :param low, high: the box in which the demonstrations began.
+    :param limits: the current ones.
     :param immediate: joints that are not blended; see `SetpointInterpolator`.
     :param held: joints that stay where they are when a motion begins.
-    :raises ConfigError: there is a ramp, and the demonstrations began outside of the limits.
     """
 
     def __init__(
@@ -94,29 +123,14 @@ class StartSequence:
         settings: StartSettings,
         low: Vector,
         high: Vector,
-        limits: JointLimits,
+        limits: Callable[[], JointLimits],
         period_s: float,
         immediate: Sequence[int] = (),
         held: Sequence[int] = (),
     ) -> None:
-        self._has_ramp = settings.ramp_speed > 0.0
-        self._step = np.full_like(low, settings.ramp_speed * period_s)
-        for limit in (
-            0.5 * limits.max_step,
-            limits.max_velocity * period_s,
-            limits.max_acceleration * period_s**2,
-        ):
-            self._step = np.minimum(self._step, limit)
-        self._low = np.maximum(low, limits.position_min)
-        self._high = np.minimum(high, limits.position_max)
-        if self._has_ramp and ((self._low > self._high).any() or (self._step <= 0.0).any()):
-            raise ConfigError(
-                "the limits do not allow the pose in which the demonstrations began",
-                where="parameter 'start.ramp_speed'",
-                remedy="widen the limits (guard.*), or set it to 0",
-            )
+        self._speed, self._period_s = settings.ramp_speed, period_s
+        self._low, self._high, self._limits = low, high, limits
         self._immediate, self._held = list(immediate), list(held)
-        self._low[self._held], self._high[self._held] = -np.inf, np.inf  # no ramp for these
         self._warm_up_ticks = settings.warm_up_ticks
         self._blend_ticks = math.ceil(settings.blend_time / period_s - 1e-9)
         self._ramp_to_come = False
@@ -124,7 +138,7 @@ class StartSequence:
 
     def begin(self) -> None:
         """From the ramp on: the user asked for a motion."""
-        self._ramp_to_come = self._has_ramp
+        self._ramp_to_come = self._speed > 0.0
         self.restart()
 
     def restart(self) -> None:
@@ -149,12 +163,16 @@ class StartSequence:
         self._ramp_to_come = self._ramp_to_come and bool((self._nearest(here) != here).any())
         return self._ramp_to_come
 
-    def ramp(self, here: Vector) -> Vector:
+    def ramp(self, here: Vector, elapsed_s: float) -> Vector:
         """The next set-point on the straight line to the nearest pose of the box; all joints
-        arrive together."""
+        arrive together.
+
+        :param elapsed_s: since the set-point before: images are not quite periodic.
+        """
         nearest = self._nearest(here)
         distance = nearest - here
-        ticks = float((np.abs(distance) / self._step).max())
+        step = ramp_step(self._speed, self._limits(), min(elapsed_s, self._period_s))
+        ticks = float((np.abs(distance) / step).max())
         point: Vector = nearest if ticks <= 1.0 + 1e-12 else here + distance / ticks
         return point
 
@@ -166,7 +184,10 @@ class StartSequence:
         return predicted
 
     def _nearest(self, here: Vector) -> Vector:
-        return np.clip(here, self._low, self._high)
+        low, high = within(self._limits(), self._low, self._high)
+        nearest = np.clip(here, low, high)
+        nearest[self._held] = here[self._held]  # no ramp for these
+        return nearest
 
     def follow(self, predicted: Vector, here: Vector) -> tuple[Event, Vector]:
         """After the ramp: what this tick does, and the set-point instead of the prediction."""

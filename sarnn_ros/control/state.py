@@ -71,7 +71,8 @@ class Action(Enum):
 
 S, E, A = State, Event, Action
 
-#: A tick sends its command in these, and no other set-point is sent in any other.
+#: A tick sends its command in these. In others no set-point is sent, but for those on the way to
+#: the last command where a simulated clock stood still in between.
 MAY_COMMAND = frozenset({S.RAMPING, S.BLENDING, S.COMMANDING, S.TAKEN_OVER})
 #: A motion is in progress: a gap in it latches.
 MOVING = MAY_COMMAND | {S.WARMING_UP}

@@ -55,7 +55,7 @@ class ObservationWatch:
 
     :param sizes: (width, height) of each camera's source image in training.
     :param indices: of the commanded joints, in the state.
-    :param max_step: their largest step, rad or m.
+    :param max_step: their largest step now, rad or m.
     """
 
     def __init__(
@@ -64,19 +64,22 @@ class ObservationWatch:
         sizes: Mapping[str, tuple[int, int]],
         indices: list[int],
         names: tuple[str, ...],
-        max_step: NDArray[np.float64],
+        max_step: Callable[[], NDArray[np.float64]],
     ) -> None:
         self._settings = settings
         self._sizes = sizes
         self._indices = indices
         self._names = names
-        self._max_step = np.maximum(max_step, MIN_LARGEST_STEP)
+        self._max_step = max_step
         self.reset()
 
     def reset(self) -> None:
         """Forget all observations so far."""
         self._pictures: dict[str, _Picture] = {}
         self._present: NDArray[np.float64] | None = None
+
+    def _largest_step(self) -> NDArray[np.float64]:
+        return np.maximum(self._max_step(), MIN_LARGEST_STEP)
 
     def check(self, observation: Observation) -> Faults:
         faults = Faults()
@@ -91,13 +94,14 @@ class ObservationWatch:
 
     def _check_jump(self, changes: NDArray[np.float64], faults: Faults) -> None:
         limit = JUMP_STEPS
-        steps = changes / self._max_step
+        largest = self._largest_step()
+        steps = changes / largest
         worst = int(steps.argmax())
         if steps[worst] > limit:
             faults.hard["jump"] = (
                 f"{self._names[worst]} moved by {changes[worst]:.4g} rad or m from one message to "
                 f"the next, {limit:g} times its largest step is "
-                f"{limit * self._max_step[worst]:.4g} rad or m: check the encoder, the driver's "
+                f"{limit * largest[worst]:.4g} rad or m: check the encoder, the driver's "
                 "units, and whether two drivers publish"
             )
 
@@ -125,7 +129,7 @@ class ObservationWatch:
             return
         last.repeats += stamp != last.stamp
         last.stamp = stamp
-        steps = float((np.abs(present - last.present) / self._max_step).max())
+        steps = float((np.abs(present - last.present) / self._largest_step()).max())
         if steps >= MOVED_STEPS:
             last.travel += steps
             last.present = present

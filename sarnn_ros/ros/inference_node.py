@@ -218,11 +218,14 @@ class InferenceNode(SafeLifecycleNode):
     def _start(self, controller: Controller) -> str:
         if self._runs.in_progress:
             raise Refused("a goal of ~/run is in progress: cancel it, or call ~/stop, first")
-        if self.loading:
-            raise Refused("a policy is being loaded: wait for the answer of ~/load")
         return self._begin_run(0.0)
 
+    def _refuse_while_loading(self) -> None:
+        if self.loading:
+            raise Refused("a policy is being loaded: wait for the answer of ~/load")
+
     def _begin_run(self, limit_s: float) -> str:
+        self._refuse_while_loading()
         assert self._side is not None
         self._side.graph.look()
         self._side.controller.start(limit_s)
@@ -247,6 +250,7 @@ class InferenceNode(SafeLifecycleNode):
 
         :raises SarnnError, Refused: it cannot be; the one in force stays.
         """
+        self._refuse_while_loading()
         before = self.settings.policy
         if policy in ("", before):
             return

@@ -16,7 +16,7 @@ import pytest
 from planted_graphs import endless, graph_of, plant
 from ros_testing import JOINTS, in_background, small_spec
 
-from sarnn_ros.control.state import State
+from sarnn_ros.control.state import Refused, State
 from sarnn_ros.policy import backends, runtime
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -212,6 +212,14 @@ def test_while_one_is_loaded_the_node_answers_and_starts_nothing(skill, monkeypa
     second, start = skill.call("load"), skill.call("start")
     assert not second.success and "is being loaded: wait" in second.message
     assert not start.success and "wait for the answer of ~/load" in start.message
+    for begin in (
+        lambda: skill.node._prepare_run("").send(None),
+        lambda: skill.node._prepare_run(str(skill.policies["second"])).send(None),
+        lambda: skill.node._start_run(0.0),
+    ):
+        with pytest.raises(Refused, match="wait for the answer of ~/load"):
+            begin()  # as a goal of ~/run
+    assert skill.node.get_parameter("policy").value == str(skill.policies["endless"])
     assert skill.call("stop").success and not load.done()
     skill._wait(lambda: skill.node.controller.statistics.total > ticks, "a tick meanwhile")
     skill._wait(load.done, "the end of the load")

@@ -18,7 +18,17 @@ from sarnn_ros.control.outlet import Clocks, Command
 from sarnn_ros.control.parts import Parts, Ports
 from sarnn_ros.control.state import Refused, State
 from sarnn_ros.control.tick import Tick
+from sarnn_ros.errors import ConfigError
 from sarnn_ros.spec import parse_spec
+
+#: Ticks with the images of a camera, which may be older than a period.
+IMAGES = parse_spec(
+    {
+        "tick": "image",
+        "cameras": [{"name": "front", "max_age": 0.2}],
+        "joints": [{"names": ["a", "b"], "max_age": 0.3}],
+    }
+)
 
 
 def test_the_point_of_rest_obeys_position_and_step_limits():
@@ -679,6 +689,80 @@ def test_limits_change_while_holding_and_are_refused_while_commanding():
     assert bench.control.parts.limiter.limits.max_step[0] == pytest.approx(0.2)
 
 
+def set_live(bench: Bench, **guard) -> None:
+    """As the user does while the node is active."""
+    settings = bench.settings.model_copy(
+        update={"guard": bench.settings.guard.model_copy(update=guard)}
+    )
+    bench.control.change_limits(settings)
+    bench.settings = settings
+
+
+def test_an_arm_that_stands_is_found_by_the_limits_of_now():
+    bench = Bench()
+    bench.follows = False
+    bench.policy.action = np.array([0.02, 0.0])
+    set_live(bench, max_step=(0.02,))
+    bench.control.start()
+    bench.run(60)
+    assert bench.control.state is State.FAULTED
+    assert bench.control.status().code in ("not_following", "frozen:joints")
+
+
+def test_a_ramp_keeps_the_limits_of_now():
+    bench = Bench(start__ramp_speed=0.8)
+    bench.present = np.array([0.8, 0.0])
+    set_live(bench, max_velocity=(0.5,))
+    bench.control.start()
+    bench.run(3)
+    assert bench.control.state is State.RAMPING
+    assert bench.path[:, 0] == pytest.approx([0.75, 0.7, 0.65])
+
+
+def test_limits_that_allow_no_ramp_are_refused_while_active():
+    bench = Bench(start__ramp_speed=0.8)
+    with pytest.raises(ConfigError, match="ramp_speed"):
+        set_live(bench, position_max=(-0.5,))
+    assert bench.control.parts.limiter.limits.position_max[0] == 1.0
+
+
+@pytest.mark.parametrize("jitter", [0, 1_000_000, 20_000_000])
+def test_a_ramp_by_images_that_are_not_quite_periodic_arrives(jitter):
+    bench = Bench(spec=IMAGES, start__ramp_speed=0.5, guard__max_velocity=[0.5])
+    bench.present, bench.policy.action = np.array([0.8, 0.0]), np.array([0.1, 0.0])
+    bench.control.start()
+    for number in range(25):
+        bench.label += PERIOD + (jitter if number % 2 else -jitter)
+        bench.now = bench.label
+        bench.tick(bench.label, bench.label)
+    assert bench.control.state is State.COMMANDING
+    assert not [text for _, text in bench.said if "refused" in text or "interrupted" in text]
+
+
+@pytest.mark.parametrize(
+    ("latency", "computes", "said"),
+    [
+        (0.06, 0.0, ""),
+        (0.12, 0.0, "its image took 0.120 s to arrive"),
+        (0.06, 0.07, "was the process stopped"),
+    ],
+)
+def test_images_that_come_too_late_are_told_from_a_process_that_is(latency, computes, said):
+    bench = Bench(spec=IMAGES)
+
+    def compute() -> None:
+        bench.now += round(computes * 1e9)
+
+    bench.policy.meanwhile = compute
+    bench.control.start()
+    for _ in range(4):
+        bench.label += PERIOD
+        bench.now = bench.label + round(latency * 1e9)
+        bench.tick(bench.label, bench.now)
+    assert (len(bench.sent) == 0) is bool(said)
+    assert said in bench.control.status().text
+
+
 def test_a_dry_run_judges_velocity_by_what_it_would_have_commanded_and_never_latches():
     bench = Bench(dry_run=True, guard__max_velocity=[1.0])
     bench.control.start()
@@ -783,6 +867,11 @@ def test_a_run_ends_at_the_limit_of_its_goal_or_at_its_timeout_if_that_is_sooner
     bench.control.start()
     bench.run(20)
     assert bench.control.started, "the limit was that of the run before"
+    bench.control.start(0.55)
+    bench.control.deactivate()
+    bench.control.activate(start=True)
+    bench.run(20)
+    assert bench.control.started, "likewise"
 
 
 def test_the_time_of_a_run_is_that_of_the_robot():

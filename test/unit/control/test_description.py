@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from sarnn_ros.control.description import CODE, DescriptionWatch
-from sarnn_ros.control.limits import JointLimiter
+from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.resolve import guard_limits
 from sarnn_ros.control.settings import build_settings
 from sarnn_ros.spec import parse_spec
@@ -36,13 +37,19 @@ class Node:
     """A guard whose limits wait for a description."""
 
     def __init__(self) -> None:
-        settings = build_settings({"robot_description_topic": "robot_description"})
-        self.guard = JointLimiter(guard_limits(settings, SPEC, ENVELOPE), SPEC.command_names)
-        self.watch = DescriptionWatch(
-            "/robot_description",
-            lambda text: guard_limits(settings, SPEC, ENVELOPE, text),
-            self.guard,
-        )
+        self.own: dict[str, Any] = {}
+        self.guard = JointLimiter(self.limits(None), SPEC.command_names)
+        self.watch = DescriptionWatch("/robot_description", self.limits, self.guard)
+
+    def limits(self, text: str | None) -> JointLimits:
+        settings = build_settings({"robot_description_topic": "robot_description", **self.own})
+        return guard_limits(settings, SPEC, ENVELOPE, text)
+
+    def set(self, **own: list[float]) -> None:
+        """As the user does, by parameters `guard.*`."""
+        self.own = {f"guard.{name}": value for name, value in own.items()}
+        self.guard.limits = limits = self.limits(self.watch.text)
+        self.watch.limits_changed(limits)
 
     @property
     def highest(self) -> list[float]:
@@ -135,3 +142,25 @@ def test_joints_that_the_description_does_not_limit_are_told(description, words)
     guard_limits(settings, SPEC, ENVELOPE, description, warn=told.append)
     assert len(told) == (words is not None)
     assert not told or words in told[0]
+
+
+def test_what_the_user_sets_between_a_change_and_its_reset_holds(node):
+    node.watch.take(urdf(0.4))
+    node.watch.take(urdf(0.3))
+    node.set(position_max=[0.2, 1.0], max_velocity=[0.1])
+    node.watch.accept()
+    assert node.faults == ("", "") and node.watch.text == urdf(0.3)
+    assert node.highest == [0.2, 1.0] and node.guard.limits.max_velocity.tolist() == [0.1, 0.1]
+    node.set()
+    assert node.highest[0] == 0.3, "of the description that was accepted"
+
+
+def test_a_change_that_leaves_no_room_by_what_the_user_set_stays_a_fault(node):
+    node.watch.take(urdf(0.4))
+    node.watch.take(urdf(-0.1))
+    node.set(position_min=[0.0, -1.0])
+    node.watch.accept()
+    assert "no position is left" in node.faults[1] and node.highest[0] == 0.4
+    node.set()
+    node.watch.accept()
+    assert node.faults == ("", "") and node.highest[0] == -0.1

@@ -16,7 +16,7 @@ TICKS = 5
 
 def watch(moves, commands, *, noise=0.0, exempt=()) -> list[str]:
     """The faults of each tick of an arm of two joints, the second at rest."""
-    looks = FollowingWatch(TICKS, ("a", "b"), np.array([0.2, 0.2]), exempt)
+    looks = FollowingWatch(TICKS, ("a", "b"), lambda: np.array([0.2, 0.2]), exempt)
     random = np.random.default_rng(0)
     found = []
     for tick, (at, told) in enumerate(zip(moves, commands)):
@@ -46,7 +46,7 @@ def test_no_movement_at_all(moves, commands, noise, code):
 
 
 def test_a_state_that_is_not_stamped_anew_is_no_frozen_driver():
-    looks = FollowingWatch(TICKS, ("a",), np.array([0.2]))
+    looks = FollowingWatch(TICKS, ("a",), lambda: np.array([0.2]))
     found = [looks.check(np.zeros(1), np.zeros(1), min(t, 1), np.full(1, 0.1)) for t in range(9)]
     assert set().union(*found) == {"not_following"}
 

@@ -147,6 +147,7 @@ def test_which_joints_go_where(given, topics):
     [
         ({"gripper.joints": ["hand"]}, ["hand", "gripper.joints"]),
         ({"gripper.joints": ["left", "left"]}, ["left"]),
+        ({"gripper.interface": "forward_position"}, ["forward_position", "gripper.joints"]),
         ({**GRIPPER, "gripper.interface": "float64"}, ["Float64", "forward_position"]),
         ({**GRIPPER, "gripper.interface": "joint_state", "command_joints": ["j1", "left"]},
          ["command_joints", "j2"]),

@@ -250,14 +250,41 @@ def test_whatever_comes_in_what_goes_out_is_safe(drawn, wild, absurd, known, cla
     assert (out >= bounds.position_min - 1e-6).all() and (out <= bounds.position_max + 1e-6).all()
     assert (np.abs(out - present) <= bounds.max_step + 1e-6).all()
     last = present if last is None else last
-    slowed = (np.abs(out) >= [0.8, 1.8]) & (np.abs(out) < np.abs(command))
+    held_back = (np.abs(out) >= [0.8, 1.8]) & (np.abs(out) < np.abs(command))
     if not clamp:
         assert (np.abs(out - last) <= 0.1 + 1e-6).all()
         # Only the approach to a position limit changes a command without being asked to.
-        assert ((out == command) | slowed).all()
+        assert ((out == command) | held_back).all()
     if earlier is not None and "acceleration" not in clamp:
-        change = np.abs(out - 2.0 * last + earlier)
-        assert ((change <= 8.0 * PERIOD**2 + 1e-6) | slowed).all()
+        now, was = out - last, last - earlier
+        slows = (now * was >= -1e-9) & (np.abs(now) <= np.abs(was) + 1e-6)
+        assert ((np.abs(now - was) <= 8.0 * PERIOD**2 + 1e-6) | (held_back & slows)).all()
+
+
+@pytest.mark.parametrize(
+    ("before", "wanted", "sent"),
+    [
+        (0.96, 0.95, None),  # it reverses
+        (0.96, 1.19, None),  # the same, further
+        (0.86, 1.19, None),  # from rest
+        (0.56, 1.19, 1.03),  # outwards already: it slows down, faster than it otherwise may
+    ],
+)
+def test_only_slowing_down_beyond_the_trained_range_may_exceed_the_acceleration(
+    before, wanted, sent
+):
+    made = from_training([-1.0, -1.0], [1.0, 1.0], [0.4, 0.4], [0.4, 0.4], [0.05, 0.05])
+    own = made.narrowed(NAMES, {"max_acceleration": [5.0]}, where="guard.*")
+    result = JointLimiter(own, NAMES).check(
+        [wanted, 0.0], [0.86, 0.0], 0.1, [0.86, 0.0], [before, 0.0]
+    )
+    assert result.ok == (sent is not None)
+    if sent is None:
+        assert "beyond the limit 5 per s^2" in result.reason
+        assert "(guard.max_acceleration)" in result.reason
+    else:
+        assert result.command[0] == pytest.approx(sent)
+        assert [one.reason for one in result.violations] == ["approach"]
 
 
 def from_training(low, high, step, change, second) -> JointLimits:
@@ -324,3 +351,33 @@ def test_of_many_joints_the_worst_of_each_check_is_named():
     assert len(found.violations) == 6 and found.reason.count("joint") == 1
     assert found.reason.startswith("joint3: the step from the measured position 0.4")
     assert "factor of 4 (guard.step_margin) (and 5 more): does" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("own", "check", "names"),
+    [
+        ({}, "velocity", "guard.velocity_margin"),
+        ({"max_velocity": [9.0]}, "velocity", "guard.velocity_margin"),
+        ({"max_velocity": [0.5]}, "velocity", "guard.max_velocity"),
+        ({"max_step": [0.05]}, "step", "guard.max_step"),
+        ({}, "acceleration", "guard.acceleration_margin"),
+        ({"max_acceleration": [99.0]}, "acceleration", "guard.acceleration_margin"),
+        ({"max_acceleration": [1.0]}, "acceleration", "guard.max_acceleration"),
+    ],
+)
+def test_a_refusal_names_what_set_the_limit(own, check, names):
+    made = from_training([-1.0, -1.0], [1.0, 1.0], [0.1, 0.1], [0.1, 0.1], [0.05, 0.05])
+    made = made.narrowed(NAMES, {"max_velocity": [3.0]}, where="topic '/robot_description'")
+    made = made.narrowed(NAMES, own, where="guard.*")
+    command = [-0.12 if check == "acceleration" else 0.25, 0.0]
+    before = [-0.1, 0.0] if check == "acceleration" else None
+    result = JointLimiter(made, NAMES).check(command, [0.0, 0.0], 0.1, [0.0, 0.0], before)
+    (found,) = (one for one in result.violations if one.reason == check)
+    assert str(found).endswith(f"({names})")
+
+
+def test_a_refusal_names_the_description_that_set_the_limit():
+    urdf = {"max_velocity": [0.5, np.inf]}
+    made = limits().narrowed(NAMES, urdf, where="topic '/robot_description'")
+    result = JointLimiter(made, NAMES).check([0.09, 0.0], [0.0, 0.0], 0.1)
+    assert "a factor of 1.8 (topic '/robot_description')" in result.reason

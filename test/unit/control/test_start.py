@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sarnn_ros.control.limits import JointLimits
 from sarnn_ros.control.settings import StartSettings
-from sarnn_ros.control.start import StartSequence
+from sarnn_ros.control.start import StartPoses, StartSequence, check_ramp
 from sarnn_ros.control.state import Event
 from sarnn_ros.errors import ConfigError
 
@@ -31,13 +31,15 @@ def limits(**changes):
 
 
 def sequence(changes=None, **parameters):
-    return StartSequence(StartSettings(**parameters), LOW, HIGH, limits(**changes or {}), 0.1)
+    return StartSequence(
+        StartSettings(**parameters), LOW, HIGH, lambda: limits(**changes or {}), 0.1
+    )
 
 
 def walk(ramp: StartSequence, here):
     path = [here]
     while ramp.ramps(path[-1]):
-        path.append(ramp.ramp(path[-1]))
+        path.append(ramp.ramp(path[-1], 0.1))
         assert len(path) < 2000
     return np.array(path)
 
@@ -83,7 +85,7 @@ def test_warm_up_then_blend_then_the_policy_alone():
 
 
 def test_what_goes_at_once_is_not_blended():
-    start = StartSequence(StartSettings(blend_time=0.2), LOW, HIGH, limits(), 0.1, (1,))
+    start = StartSequence(StartSettings(blend_time=0.2), LOW, HIGH, limits, 0.1, (1,))
     here = np.array([0.0, 1.0])
     got = [start.follow(np.array([1.0, 2.0 + k]), here)[1].tolist() for k in range(3)]
     assert got == [[pytest.approx(1 / 3), 2.0], [pytest.approx(2 / 3), 3.0], [1.0, 4.0]]
@@ -99,14 +101,22 @@ def test_without_parameters_the_policy_commands_at_once():
 
 
 def test_limits_that_leave_no_way_to_the_start_are_refused():
+    poses = StartPoses(("a", "b"), LOW, HIGH, HIGH - LOW)
     for changes in ({"position_max": [3.0, 0.5]}, {"max_step": [0.0, 0.1]}):
         with pytest.raises(ConfigError, match="ramp_speed"):
-            sequence(changes, ramp_speed=0.1)
-        sequence(changes)
+            check_ramp(StartSettings(ramp_speed=0.1), poses, limits(**changes))
+        check_ramp(StartSettings(), poses, limits(**changes))
+
+
+@pytest.mark.parametrize(("elapsed", "step"), [(0.1, 0.05), (0.08, 0.04), (0.14, 0.05)])
+def test_the_ramp_goes_less_far_in_less_time(elapsed, step):
+    ramp = sequence({"max_velocity": [0.5, 9.0]}, ramp_speed=5.0)
+    here = np.array([2.0, LOW[1]])
+    assert here[0] - ramp.ramp(here, elapsed)[0] == pytest.approx(step)
 
 
 def test_held_joints_stay_where_the_motion_began():
-    start = StartSequence(StartSettings(ramp_speed=1.0), LOW, HIGH, limits(), 0.1, held=(0,))
+    start = StartSequence(StartSettings(ramp_speed=1.0), LOW, HIGH, limits, 0.1, held=(0,))
     start.begin()
     here = np.array([0.5, 0.0])
     path = walk(start, here)

@@ -205,3 +205,28 @@ def test_what_would_be_strange_of_a_policy_is_a_persons_right() -> None:
         bench.lead = (1.9, 0.9 * (tick % 2))
         assert bench.run().state is State.TAKEN_OVER, bench.control.status().text
     assert bench.present[0] > 1.85
+
+
+@pytest.mark.parametrize("lost", ["image", "leader"])
+def test_after_a_hold_a_leader_that_is_elsewhere_is_not_followed(lost: str) -> None:
+    bench = Led(start__margin=0.1, takeover__max_age=0.15).started()
+    bench.control.take_over(True)
+    bench.run(2)
+    if lost == "image":
+        bench.missing = {"front": "no image"}
+        bench.lead = (0.95, 0.0)
+    else:
+        bench.lead = None
+    bench.run(5)
+    assert bench.control.state is State.HOLDING
+    sent = len(bench.sent)
+    bench.missing, bench.lead = {}, (0.95, 0.0)
+    bench.run(3)
+    assert len(bench.sent) == sent and bench.control.state is State.HOLDING
+    text = bench.control.status().text
+    assert "a is at 0.05" in text and "commands 0.95" in text and "bring the leader" in text
+    bench.lead = (0.1, 0.0)
+    assert bench.run().state is State.TAKEN_OVER
+    bench.lead = (0.95, 0.0)  # it may go on ahead of the arm
+    bench.run(3)
+    assert bench.control.state is State.TAKEN_OVER and len(bench.sent) == sent + 4

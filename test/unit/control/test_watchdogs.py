@@ -25,7 +25,7 @@ class Watch:
         self.last = None
         self.watch = ObservationWatch(
             WatchSettings(), {"front": (4, 4)}, [0, 1], ("a", "b"),
-            np.array(max_step),
+            lambda: np.array(max_step),
         )  # fmt: skip
 
     def see(self, *joints: float) -> Faults:
@@ -167,7 +167,9 @@ def test_what_was_on_its_way_at_a_reset_is_not_the_first_image():
 
 
 def test_one_changed_pixel_anywhere_is_no_frozen_camera():
-    watch = ObservationWatch(WatchSettings(), {"front": (64, 48)}, [0], ("a",), np.array([0.2]))
+    watch = ObservationWatch(
+        WatchSettings(), {"front": (64, 48)}, [0], ("a",), lambda: np.array([0.2])
+    )
     still = np.zeros((48, 64, 3), np.uint8)
 
     def soft(change: bool) -> list[str]:
