@@ -34,6 +34,7 @@ WANDER: dict[str, Sequence[float]] = {
     "fetch": [0.004] * 3 + [0.0],
     "aloha": ([0.004] * 6 + [0.0]) * 2,
     "metaworld": [0.004] * 3 + [0.0],
+    "robo_manip": [0.004] * 6 + [0.0],
 }
 
 

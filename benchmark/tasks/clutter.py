@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same tasks, but other things lie about in each episode, and somebody walks by behind.
 
-`Transfer`, `Insertion`, `Reach`, `Push`, `PickAndPlace` and `Lift`, and of Meta-World
-`MetaWorldPickPlace` and so on. What is needed for the others is needed here:
+`Transfer`, `Insertion`, `Reach`, `Push`, `PickAndPlace` and `Lift`, of Meta-World
+`MetaWorldPickPlace` and so on, and of RoboManipBaselines `RoboManipInsert` and so on. What is
+needed for the others is needed here:
 
     .venv-tasks/bin/python -m benchmark.tasks --tasks benchmark.tasks.clutter:PickAndPlace
 
@@ -60,6 +61,9 @@ ROOMS = {
     ),
     "lift": Room(
         (0.3, -0.25), (0.6, 0.25), (((-0.5, -0.7, 0.0), (-0.5, 0.7, 0.0)),), 2,
+    ),
+    "robo_manip": Room(
+        (-0.2, -0.4), (0.2, 0.4), (((-1.0, -0.9, 0.5), (-1.0, 0.9, 0.5)),), 2,
     ),
 }  # fmt: skip
 
@@ -142,7 +146,8 @@ NAMES = {
     "PickAndPlace": "fetch",
     "Lift": "lift",
 }
-META_WORLD = "MetaWorld"
+#: Tasks of others' suites, by what their names begin with.
+SUITES = {"MetaWorld": "metaworld", "RoboManip": "robo_manip"}
 
 
 def find(name: str) -> tuple[str, Any]:
@@ -150,11 +155,12 @@ def find(name: str) -> tuple[str, Any]:
 
     :raises AttributeError: there is none; pickle asks every module for whatever it writes.
     """
-    where = "metaworld" if name.startswith(META_WORLD) else NAMES.get(name)
+    suite = next((one for one in SUITES if name.startswith(one)), "")
+    where = SUITES.get(suite) or NAMES.get(name)
     if where is None:
         raise AttributeError(name)
     module = import_module(f"benchmark.tasks.{where}")
-    return where, getattr(module, name.removeprefix(META_WORLD))
+    return where, getattr(module, name.removeprefix(suite))
 
 
 def __getattr__(name: str) -> type[Task]:
