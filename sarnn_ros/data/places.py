@@ -130,8 +130,7 @@ def weights_of(places: Array, missed: Array) -> Array:
 
 def hull(places: Array) -> Array:
     """Corners (H, 2) of what the places (E, 2) span."""
-    found: Array = np.asarray(cv2.convexHull(places.astype(np.float32))[:, 0], np.float64)
-    return found
+    return np.asarray(cv2.convexHull(places.astype(np.float32))[:, 0], np.float64)
 
 
 def region(places: Array) -> Array:

@@ -283,7 +283,8 @@ def episodes_of(
     ticks = sum(len(cut.ticks) for cut in cuts)
     pixels = sum(camera.width * camera.height for camera in spec.cameras)
     check_expansion("the model's images of it", ticks * pixels * 3, recording.packed_bytes)
-    _decode_images(images, recording, cuts, allocate or _in_memory, show, moved)
+    allocate = allocate or (lambda _, shape: np.empty(shape, np.uint8))
+    _decode_images(images, recording, cuts, allocate, show, moved)
     for cut in cuts:
         try:
             yield _finish(cut, recording, report)
@@ -515,10 +516,6 @@ def _decode_images(
                 finish(*jobs.popleft())
         while jobs:
             finish(*jobs.popleft())
-
-
-def _in_memory(name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    return np.empty(shape, dtype=np.uint8)
 
 
 def stem(path: Path) -> str:
