@@ -68,17 +68,16 @@ def trials(
     """
     from rich.console import Console
 
-    from sarnn_ros.data.trials import Record
+    from sarnn_ros.data.trials import Record, name_places
+    from sarnn_ros.data.trials_view import PAGE, print_report, write_page
+    from sarnn_ros.errors import ConfigError
+    from sarnn_ros.signals import stop_on_signals
 
     console = Console()
     if report:
         record = Record(folder)
         record.show_names()
     else:
-        from sarnn_ros.data.trials import name_places
-        from sarnn_ros.errors import ConfigError
-        from sarnn_ros.signals import stop_on_signals
-
         wanted = {
             "places": None if places is None else name_places(places),
             "policies": policies
@@ -96,12 +95,6 @@ def trials(
             count = len(record.trials)
             console.print(f"{count - left} of {count} trials are done; the same command goes on")
             return
-    _show(record, console)
-
-
-def _show(record: Record, console: Console) -> None:
-    from sarnn_ros.data.trials_view import PAGE, print_report, write_page
-
     print_report(record, console)
     with writing(record.folder / PAGE):
         write_page(record)
