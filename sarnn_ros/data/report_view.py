@@ -168,13 +168,12 @@ def _for_terminal(title: str, heads: Sequence[str], rows: Rows) -> Table:
 
 def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
     """One self-contained HTML page: problems, per episode its images and joints, and tables."""
-    parts = []
-    for problem in report.problems:
-        parts.append(
-            f'<p class="{problem.severity}"><b>{problem.severity}</b> '
-            f"{html.escape(problem.where)}: {html.escape(problem.found)}<br>"
-            f"effect: {html.escape(problem.effect)}<br>remedy: {html.escape(problem.remedy)}</p>"
-        )
+    parts = [
+        f'<p class="{problem.severity}"><b>{problem.severity}</b> '
+        f"{html.escape(problem.where)}: {html.escape(problem.found)}<br>"
+        f"effect: {html.escape(problem.effect)}<br>remedy: {html.escape(problem.remedy)}</p>"
+        for problem in report.problems
+    ]
     parts += _displacements(dataset)
     parts += _differences(report, dataset)
     parts += places(dataset)
