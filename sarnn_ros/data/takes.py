@@ -242,7 +242,7 @@ def _fill(recording: BagIngest, rows: Rows, rate: float | None, report: BagRepor
             raise BagError("no row is finite", where=stream.topic)
     if spec.target == "command" or rows.action is not None:
         _push_commands(recording, rows, spec, stamps)
-    report.streams = recording.describe(used, report.void)
+    report.streams = list(recording.describe(used, report.void))
 
 
 def _push_commands(recording: BagIngest, rows: Rows, spec: Spec, stamps: Int) -> None:
