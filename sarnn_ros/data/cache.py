@@ -63,12 +63,10 @@ def read_bag_cached(
 
     :raises OSError: a file cannot be read.
     """
-    files = bag_files(path)
-    if path.is_dir() and (path / "metadata.yaml").exists():
-        files = [*files, path / "metadata.yaml"]
+    files = [*bag_files(path), *path.glob("metadata.yaml")]
     files = [*files, *(log for file in files if (log := sqlite_log(file)))]
     return read_cached(
-        root / key_of(files, spec, name, *told(moved)),
+        root / key_of(files, spec, moved, name),
         lambda allocate: read_bag(path, spec, name=name, allocate=allocate, moved=moved),
     )
 
@@ -113,13 +111,19 @@ def read_cached(entry: Path, read: Callable[[Allocate | None], Read]) -> Read:
     return found if found is not None else read(None)
 
 
-def key_of(files: Iterable[Path], spec: Spec, *more: object) -> str:
+def key_of(files: Iterable[Path], spec: Spec, moved: Moved, *more: object) -> str:
     """What the arrays depend on: the files (name, size, time of change, first and last 64 KiB),
-    the spec, this code's version, and `more`.
+    the spec, this code's version, what is undone, and `more`.
 
     :raises OSError: a file cannot be read.
     """
-    digest = hashlib.sha256(f"{VERSION}:{more!r}:{spec.model_dump_json()}".encode())
+    undone = (
+        (episode, camera, matrix.tolist())
+        for episode, cameras in moved.items()
+        for camera, matrix in cameras.items()
+    )
+    told = (*more, *undone)
+    digest = hashlib.sha256(f"{VERSION}:{told!r}:{spec.model_dump_json()}".encode())
     for file in files:
         about = file.stat()
         digest.update(f"{file.name}:{about.st_size}:{about.st_mtime_ns};".encode())
@@ -128,15 +132,6 @@ def key_of(files: Iterable[Path], spec: Spec, *more: object) -> str:
             stream.seek(max(0, about.st_size - _END_BYTES))
             digest.update(stream.read(_END_BYTES))
     return digest.hexdigest()
-
-
-def told(moved: Moved) -> list[object]:
-    """What is undone, for `key_of`."""
-    return [
-        (episode, camera, matrix.tolist())
-        for episode, cameras in moved.items()
-        for camera, matrix in cameras.items()
-    ]
 
 
 def _map(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:

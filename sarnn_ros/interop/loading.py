@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sarnn_ros.data.bags import find_bags, label_of
-from sarnn_ros.data.cache import Read, allow_many_files, key_of, read_bag_cached, read_cached, told
+from sarnn_ros.data.cache import Read, allow_many_files, key_of, read_bag_cached, read_cached
 from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
 from sarnn_ros.data.displacements import Displacement
 from sarnn_ros.data.problems import BagReport, note
@@ -87,7 +87,7 @@ class Recording:
         try:
             if self.take is None:
                 return read_bag_cached(self.path, spec, self.name, root, moved)
-            key = key_of(self.take.files, spec, self.name, arrays, *told(moved))
+            key = key_of(self.take.files, spec, moved, self.name, arrays)
         except OSError:  # reading it says what is wrong
             return self.read(spec, arrays, moved=moved)
         return read_cached(
