@@ -27,7 +27,7 @@ from sarnn_ros.data.bounds import inside
 from sarnn_ros.data.dataset import Int
 from sarnn_ros.data.takes import Frames, Image, Rows, Take, Vector, decode_picture
 from sarnn_ros.errors import BagError, shorten
-from sarnn_ros.interop.tables import columns_of, read_batches, read_table
+from sarnn_ros.interop.tables import read_batches, read_table
 from sarnn_ros.interop.video import VideoFrames
 from sarnn_ros.validation import describe
 
@@ -143,13 +143,15 @@ def _info(path: Path) -> _Info:
 
 def _episodes(path: Path) -> list[dict[str, Any]]:
     """One mapping per episode: where it is, and its name."""
+    from pyarrow import parquet
+
     rows: list[dict[str, Any]] = []
     try:
         for file in sorted(path.glob("meta/episodes/*/*.parquet")):
             inside(path, file)
             names = [
                 name
-                for name in columns_of(file)
+                for name in parquet.read_schema(file).names
                 if name in ("episode_index", "length", NAME)
                 or name.startswith(("data/", "videos/"))
             ]
