@@ -199,9 +199,8 @@ def read_take(
 
 def _fill(recording: BagIngest, rows: Rows, rate: float | None, report: BagReport) -> None:
     """Streams as the ingest of a bag fills them; the contents of a camera's are row numbers."""
-    spec = recording.spec
-    state = rows.vectors[rows.state]
-    stamps = rows.stamps
+    spec, stamps = recording.spec, rows.stamps
+    count = len(rows.vectors[rows.state].values)
     lengths = {key: len(vector.values) for key, vector in rows.vectors.items()}
     lengths |= {key: frames.count for key, frames in rows.cameras.items()}
     lengths |= {} if stamps is None else {"time": len(stamps)}
@@ -209,39 +208,36 @@ def _fill(recording: BagIngest, rows: Rows, rate: float | None, report: BagRepor
         found = ", ".join(f"{key} {length}" for key, length in lengths.items())
         raise BagError(f"the numbers of rows differ: {found}", remedy="make it again")
     own_rate = rows.rate or rate or spec.rate
-    ticks = len(state.values) * max(1.0, spec.rate / own_rate)
+    ticks = count * max(1.0, spec.rate / own_rate)
     if ticks > MAX_TICKS:
         raise BagError(
-            f"{len(state.values)} rows at {own_rate:g} Hz are {ticks:.3g} ticks; at most "
-            f"{MAX_TICKS} are read",
+            f"{count} rows at {own_rate:g} Hz are {ticks:.3g} ticks; at most {MAX_TICKS} are read",
             remedy="correct the rate, or split it into shorter episodes",
         )
     if stamps is None:
         # Row k at k / rate, rounded down such that rows which are ticks are so to the nanosecond.
-        places = np.arange(len(state.values)) * spec.rate / own_rate
+        places = np.arange(count) * spec.rate / own_rate
         stamps = np.floor(places * spec.period_ns + 1e-3).astype(np.int64)
     elif not (np.diff(stamps) > 0).all():
         raise BagError("the time does not rise from row to row", remedy="make it again")
-    used: dict[str, int] = {}
     for camera, stream in zip(spec.cameras, recording.cameras):
         stream.topic = camera_key(camera, spec, rows)
         check_crop(camera, *rows.cameras[stream.topic].size, BagError)
-        used[stream.topic] = len(stamps)
         for row, stamp in enumerate(stamps.tolist()):
             recording._take(stream, stamp, row, stamp)
     for stream, (key, columns) in zip(recording.sources, state_columns(rows, spec)):
         stream.topic = key
-        used[stream.topic] = len(stamps)
-        values = rows.vectors[stream.topic].values[:, columns]
+        values = rows.vectors[key].values[:, columns]
         for stamp, value in zip(stamps.tolist(), values):
             if np.isfinite(value).all():
                 recording._take(stream, stamp, Joints(value), stamp)
             else:
-                report.add_void(stream.topic, DecodeError(f"{value.tolist()} is not finite"))
+                report.add_void(key, DecodeError(f"{value.tolist()} is not finite"))
         if not stream.stamps:
-            raise BagError("no row is finite", where=stream.topic)
+            raise BagError("no row is finite", where=key)
     if spec.target == "command" or rows.action is not None:
         _push_commands(recording, rows, spec, stamps)
+    used = dict.fromkeys((stream.topic for stream in recording.streams), len(stamps))
     report.streams = list(recording.describe(used, report.void))
 
 
