@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sarnn_ros.spec import Crop
 from sarnn_ros.streams.registration import Registration, invert, mapped, resized
 
-#: Frames around a crop that is, and around one that is proposed, RGB.
+#: Frames around what is shown, and around a crop that is proposed, RGB.
 RED, GREEN = (255, 60, 60), (60, 220, 60)
 
 

@@ -145,7 +145,6 @@ class Sample:
 
     def _look_at(self, message: Any) -> tuple[tuple[str, ...], NDArray[np.float64]]:
         """Joint names and positions."""
-        nothing: NDArray[np.float64] = np.zeros(0)
         if self.camera:
             self.size = check_image(message)
             encoding = ENCODINGS.get(getattr(message, "encoding", ""))
@@ -154,7 +153,7 @@ class Sample:
                     decode_image(message, value_range=(0.0, 1.0))
             elif encoding.needs_range:
                 self._see_depth(message, encoding.dtype)
-            return (), nothing
+            return (), np.zeros(0)
         if self.type in ARRAY_TYPES:
             labels = tuple(one.label for one in message.layout.dim)
             named = all(labels) and len({*labels}) == len(message.data)
