@@ -64,6 +64,8 @@ def inspect(
 
     Exit code 1 if a bag cannot be used (with --strict: if there is any warning).
     """
+    import json
+
     from rich.console import Console
 
     from sarnn_ros.cli.proposing import refuse_existing, show_proposal
@@ -74,6 +76,7 @@ def inspect(
     from sarnn_ros.data.report import examine
     from sarnn_ros.data.report_view import print_report, write_page
     from sarnn_ros.errors import ConfigError, SarnnError
+    from sarnn_ros.files import write_text
     from sarnn_ros.interop.loading import Arrays, propose
     from sarnn_ros.spec import load_spec
 
@@ -111,7 +114,12 @@ def inspect(
             write_page(report, dataset, page)
         console.print(f"page: {page}", markup=False)
     if json_file is not None:
-        _write_json(report, json_file)
+        text = json.dumps(report.as_dict(), indent=1)
+        if str(json_file) == "-":
+            typer.echo(text)
+        else:
+            with writing(json_file):
+                write_text(json_file, text)
     if report.worst == "error" or (strict and report.worst == "warning"):
         raise typer.Exit(1)
 
@@ -126,20 +134,3 @@ def _search(dataset: Dataset, report: DatasetReport, read: Callable[..., Dataset
     if closer != dataset.spec:
         dataset = read(closer, displacements=dataset.displacements)
     return search(decide(dataset, config))
-
-
-def _write_json(report: DatasetReport, file: Path) -> None:
-    """
-    :param file: - for the terminal.
-    :raises ConfigError: it cannot be written.
-    """
-    import json
-
-    from sarnn_ros.files import write_text
-
-    text = json.dumps(report.as_dict(), indent=1)
-    if str(file) == "-":
-        typer.echo(text)
-        return
-    with writing(file):
-        write_text(file, text)

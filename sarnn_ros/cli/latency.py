@@ -15,13 +15,8 @@ from sarnn_ros.cli.options import listening_node
 if TYPE_CHECKING:
     from rich.table import Table
 
-#: Figures of a stage, and the heading of their column.
-_COLUMNS = {
-    "p50": "p50, ms",
-    "p95": "p95, ms",
-    "p99": "p99, ms",
-    "max": "max, ms",
-}
+#: Figures of a stage, ms.
+_COLUMNS = ("p50", "p95", "p99", "max")
 
 
 def timing_table(name: str, message: str, values: Mapping[str, str]) -> Table:
@@ -36,8 +31,8 @@ def timing_table(name: str, message: str, values: Mapping[str, str]) -> Table:
 
     table = Table(title=f"{name}: {message}", title_justify="left")
     table.add_column("stage")
-    for column in _COLUMNS.values():
-        table.add_column(column, justify="right")
+    for column in _COLUMNS:
+        table.add_column(f"{column}, ms", justify="right")
     for stage, figures in from_text(values).items():
         cells = [f"{figures[key]:.3g}" if key in figures else "" for key in _COLUMNS]
         table.add_row(stage, *cells, end_section=stage == "total")

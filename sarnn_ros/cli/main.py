@@ -62,18 +62,17 @@ def _fail(error: SarnnError) -> NoReturn:
 def missing_module(name: str) -> EnvironmentProblem | None:
     """How to get the optional module `name`, or None when it is not one that we know."""
     top = name.partition(".")[0]
-    if top in EXTRAS["ros"] or top.endswith("_msgs") or top == "std_srvs":
+    extra = next((extra for extra, modules in EXTRAS.items() if top in modules), None)
+    if extra == "ros" or top.endswith("_msgs") or top == "std_srvs":
         remedy = (
             "source your ROS 2 installation ('source /opt/ros/jazzy/setup.bash'), or, on Linux "
             "x86_64 with Python 3.11 to 3.13, install it from wheels: pip install 'sarnn_ros[ros]'"
         )
-        return EnvironmentProblem(f"the module '{top}' is not there", remedy=remedy)
-    for extra, modules in EXTRAS.items():
-        if top in modules:
-            return EnvironmentProblem(
-                f"the module '{top}' is not there", remedy=f"pip install 'sarnn_ros[{extra}]'"
-            )
-    return None
+    elif extra is not None:
+        remedy = f"pip install 'sarnn_ros[{extra}]'"
+    else:
+        return None
+    return EnvironmentProblem(f"the module '{top}' is not there", remedy=remedy)
 
 
 class _Group(TyperGroup):

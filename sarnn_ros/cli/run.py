@@ -17,7 +17,7 @@ CONTEXT_SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
 class NodeName(str, Enum):
-    """What can be run, and the module that holds it."""
+    """What can be run."""
 
     inference = "inference"
     sim = "sim"

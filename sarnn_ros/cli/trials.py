@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from sarnn_ros.data.trials import PolicyOnTrial, Record
+    from sarnn_ros.data.trials import Record
 
 #: A stop, and what is set back after it, may each wait for an answer, s.
 ENDING_SECONDS = 25.0
@@ -68,17 +68,16 @@ def trials(
     """
     from rich.console import Console
 
-    from sarnn_ros.data.trials import Record
+    from sarnn_ros.data.trials import Record, name_places
+    from sarnn_ros.data.trials_view import PAGE, print_report, write_page
+    from sarnn_ros.errors import ConfigError
+    from sarnn_ros.signals import stop_on_signals
 
     console = Console()
     if report:
         record = Record(folder)
         record.show_names()
     else:
-        from sarnn_ros.data.trials import name_places
-        from sarnn_ros.errors import ConfigError
-        from sarnn_ros.signals import stop_on_signals
-
         wanted = {
             "places": None if places is None else name_places(places),
             "policies": policies
@@ -96,12 +95,6 @@ def trials(
             count = len(record.trials)
             console.print(f"{count - left} of {count} trials are done; the same command goes on")
             return
-    _show(record, console)
-
-
-def _show(record: Record, console: Console) -> None:
-    from sarnn_ros.data.trials_view import PAGE, print_report, write_page
-
     print_report(record, console)
     with writing(record.folder / PAGE):
         write_page(record)
@@ -120,7 +113,8 @@ def _session(
     with listening_node("sarnn_trials") as node, console.status("looking for the node") as status:
         from rich.text import Text
 
-        from sarnn_ros.data.trials import NotDone, Session, open_record
+        from sarnn_ros.data.trials import NotDone, PolicyOnTrial, Session, open_record
+        from sarnn_ros.policy.directory import digest, load_config
         from sarnn_ros.ros.spinning import spinning
         from sarnn_ros.ros.trial_robot import TrialRobot
 
@@ -130,7 +124,9 @@ def _session(
 
             def on_trial() -> list[PolicyOnTrial]:
                 paths = wanted["policies"] or (str(Path(in_force).resolve()),)
-                return [_on_trial(path) for path in paths]
+                return [
+                    PolicyOnTrial(path=path, sha256=digest(load_config(path))) for path in paths
+                ]
 
             record = open_record(folder, wanted, on_trial)
             session = Session(
@@ -146,11 +142,3 @@ def _session(
                 except NotDone as problem:
                     console.print(f"the node's parameters stay as they are: {problem}")
     return record
-
-
-def _on_trial(path: str) -> PolicyOnTrial:
-    """:raises PolicyError: it is none."""
-    from sarnn_ros.data.trials import PolicyOnTrial
-    from sarnn_ros.policy.directory import digest, load_config
-
-    return PolicyOnTrial(path=path, sha256=digest(load_config(path)))

@@ -41,10 +41,10 @@ _END_BYTES = 1 << 16
 #: Files that may be open. Each camera of each episode is one, and shells usually allow 1024.
 MAX_OPEN_FILES = 1 << 16
 
-#: Arrays of every episode that are read into memory.
-_ARRAYS = ("ticks", "joints", "targets")
-#: Likewise, that not every episode has.
-_MORE_ARRAYS = ("efforts", "led")
+#: Arrays of an episode that are read into memory; not every one has the last two.
+_ARRAYS = ("ticks", "joints", "targets", "efforts", "led")
+#: What else is kept of it, in JSON.
+_FACTS = ("name", "digest", "source_sizes", "lead")
 _REPORT = TypeAdapter(BagReport)
 
 Read = tuple[list[Episode], BagReport]
@@ -63,12 +63,10 @@ def read_bag_cached(
 
     :raises OSError: a file cannot be read.
     """
-    files = bag_files(path)
-    if path.is_dir() and (path / "metadata.yaml").exists():
-        files = [*files, path / "metadata.yaml"]
+    files = [*bag_files(path), *path.glob("metadata.yaml")]
     files = [*files, *(log for file in files if (log := sqlite_log(file)))]
     return read_cached(
-        root / key_of(files, spec, name, *told(moved)),
+        root / key_of(files, spec, moved, name),
         lambda allocate: read_bag(path, spec, name=name, allocate=allocate, moved=moved),
     )
 
@@ -113,13 +111,19 @@ def read_cached(entry: Path, read: Callable[[Allocate | None], Read]) -> Read:
     return found if found is not None else read(None)
 
 
-def key_of(files: Iterable[Path], spec: Spec, *more: object) -> str:
+def key_of(files: Iterable[Path], spec: Spec, moved: Moved, *more: object) -> str:
     """What the arrays depend on: the files (name, size, time of change, first and last 64 KiB),
-    the spec, this code's version, and `more`.
+    the spec, this code's version, what is undone, and `more`.
 
     :raises OSError: a file cannot be read.
     """
-    digest = hashlib.sha256(f"{VERSION}:{more!r}:{spec.model_dump_json()}".encode())
+    undone = (
+        (episode, camera, matrix.tolist())
+        for episode, cameras in moved.items()
+        for camera, matrix in cameras.items()
+    )
+    told = (*more, *undone)
+    digest = hashlib.sha256(f"{VERSION}:{told!r}:{spec.model_dump_json()}".encode())
     for file in files:
         about = file.stat()
         digest.update(f"{file.name}:{about.st_size}:{about.st_mtime_ns};".encode())
@@ -128,15 +132,6 @@ def key_of(files: Iterable[Path], spec: Spec, *more: object) -> str:
             stream.seek(max(0, about.st_size - _END_BYTES))
             digest.update(stream.read(_END_BYTES))
     return digest.hexdigest()
-
-
-def told(moved: Moved) -> list[object]:
-    """What is undone, for `key_of`."""
-    return [
-        (episode, camera, matrix.tolist())
-        for episode, cameras in moved.items()
-        for camera, matrix in cameras.items()
-    ]
 
 
 def _map(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -155,9 +150,8 @@ def _map(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
     folder.mkdir()
     for number, episode in enumerate(episodes):
-        arrays = {name: getattr(episode, name) for name in _ARRAYS}
-        more = {name: getattr(episode, name) for name in _MORE_ARRAYS}
-        arrays |= {name: array for name, array in more.items() if array is not None}
+        found = {name: getattr(episode, name) for name in _ARRAYS}
+        arrays = {name: array for name, array in found.items() if array is not None}
         arrays |= {f"preview.{name}": np.stack(some) for name, some in episode.previews.items()}
         np.savez(folder / f"{number}.npz", **arrays)
         for camera, images in episode.images.items():
@@ -168,21 +162,13 @@ def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
                 start += len(block)
                 release(copy)
     about = {
-        "episodes": [
-            {
-                "name": one.name,
-                "digest": one.digest,
-                "source_sizes": one.source_sizes,
-                "lead": one.lead,
-            }
-            for one in episodes
-        ],
+        "episodes": [{fact: getattr(one, fact) for fact in _FACTS} for one in episodes],
         "report": asdict(report),
     }
     (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
 
-def _load(folder: Path) -> tuple[list[Episode], BagReport] | None:
+def _load(folder: Path) -> Read | None:
     if not folder.is_dir():
         return None
     try:
@@ -232,7 +218,7 @@ def _load_episode(folder: Path, number: int, about: dict[str, Any]) -> Episode:
     sizes = {camera: (int(w), int(h)) for camera, (w, h) in about["source_sizes"].items()}
     file = folder / f"{number}.npz"
     with np.load(file, allow_pickle=False) as arrays:
-        small = {name: arrays[name] for name in (*_ARRAYS, *_MORE_ARRAYS) if name in arrays}
+        small = {name: arrays[name] for name in _ARRAYS if name in arrays}
         shown = [camera for camera in sizes if f"preview.{camera}" in arrays]
     images = {
         camera: np.load(folder / f"{number}.image.{camera}.npy", mmap_mode="r", allow_pickle=False)

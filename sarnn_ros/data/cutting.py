@@ -40,13 +40,13 @@ class Cut:
                 "same clock",
                 report.void,
             )
-        window = slice(int(usable[0]), int(usable[-1]) + 1)
+        first, end = int(usable[0]), int(usable[-1]) + 1
+        window = slice(first, end)
         before, after = report.trimmed
-        report.trimmed = (before + window.start, after + len(self.ticks) - window.stop)
+        report.trimmed = (before + first, after + len(self.ticks) - end)
         self.ticks = self.ticks[window]
         self.chosen = [rows[window] for rows in self.chosen]
         self.images = {camera: array[window] for camera, array in self.images.items()}
-        first, end = window.start, window.stop
         self.undecodable = [
             (camera, row - first, error)
             for camera, row, error in self.undecodable

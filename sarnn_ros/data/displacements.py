@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import cv2
@@ -119,8 +118,6 @@ def find_displacements(camera: str, episodes: Sequence[Episode]) -> list[Displac
     places = _search(
         [shrink(np.array(one.previews[camera][0]), SEARCH_WIDTH) for one in shown], sizes.pop()
     )
-    if len(places) < 2:
-        return []
     return [
         one
         for rows, near in places[1:]
@@ -193,10 +190,8 @@ def _places(found: Sequence[Registration | None]) -> list[list[int]]:
 
 
 def _consecutive(rows: Sequence[int]) -> bool:
-    return any(
-        rows[start + MIN_CONSECUTIVE - 1] - rows[start] == MIN_CONSECUTIVE - 1
-        for start in range(len(rows) - MIN_CONSECUTIVE + 1)
-    )
+    steps = MIN_CONSECUTIVE - 1
+    return any(last - first == steps for first, last in zip(rows, rows[steps:]))
 
 
 def _confirm(
@@ -269,10 +264,8 @@ def _middle(matrices: Sequence[Matrix], size: tuple[int, int]) -> Matrix:
 
 def _ranges(names: Sequence[str], rows: Sequence[int]) -> str:
     """ "demo_3, demo_17 to demo_24"."""
-    breaks = [0, *(place + 1 for place, (one, other) in enumerate(pairwise(rows))
-                   if other != one + 1), len(rows)]  # fmt: skip
     parts = []
-    for start, end in pairwise(breaks):
-        first, last = names[rows[start]], names[rows[end - 1]]
-        parts.append(first if end - start == 1 else f"{first} to {last}")
+    for run in np.split(np.array(rows), np.flatnonzero(np.diff(rows) != 1) + 1):
+        first, last = names[run[0]], names[run[-1]]
+        parts.append(first if len(run) == 1 else f"{first} to {last}")
     return ", ".join(parts)

@@ -46,6 +46,11 @@ def folded(summary: str, content: str) -> str:
     return f"<details><summary>{html.escape(summary)}</summary>{content}</details>"
 
 
+def figure(content: str, caption: str) -> str:
+    """Both are HTML."""
+    return f"<figure>{content}<figcaption>{caption}</figcaption></figure>"
+
+
 def picture(image: NDArray[np.uint8]) -> str:
     """uint8 (H, W, 3) RGB, as an element."""
     return f'<img src="{image_url(image, "jpg")}">'

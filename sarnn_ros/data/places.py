@@ -29,7 +29,7 @@ from sarnn_ros.data.differences import (
     in_even_light,
     off_median,
 )
-from sarnn_ros.files import atomic_file
+from sarnn_ros.files import write_bytes
 
 Array = NDArray[np.float64]
 
@@ -130,8 +130,7 @@ def weights_of(places: Array, missed: Array) -> Array:
 
 def hull(places: Array) -> Array:
     """Corners (H, 2) of what the places (E, 2) span."""
-    found: Array = np.asarray(cv2.convexHull(places.astype(np.float32))[:, 0], np.float64)
-    return found
+    return np.asarray(cv2.convexHull(places.astype(np.float32))[:, 0], np.float64)
 
 
 def region(places: Array) -> Array:
@@ -363,8 +362,7 @@ def _words(place: Array, size: tuple[int, int]) -> str:
 def write_picture(picture: NDArray[np.uint8], path: Path) -> None:
     """:raises OSError: it cannot be written."""
     encoded = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
-    with atomic_file(path) as partial:
-        partial.write_bytes(encoded.tobytes())
+    write_bytes(path, encoded.tobytes())
 
 
 def draw(

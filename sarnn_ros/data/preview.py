@@ -11,9 +11,15 @@ from numpy.typing import NDArray
 from sarnn_ros.spec import Crop
 from sarnn_ros.streams.registration import Registration, invert, mapped, resized
 
+#: Frames around what is shown, and around a crop that is proposed, RGB.
+RED, GREEN = (255, 60, 60), (60, 220, 60)
+
 
 def framed(
-    small: NDArray[np.uint8], source: tuple[int, int], crop: Crop | None
+    small: NDArray[np.uint8],
+    source: tuple[int, int],
+    crop: Crop | None,
+    color: tuple[int, int, int] = RED,
 ) -> NDArray[np.uint8]:
     """A preview, uint8 (h, w, 3) RGB, with the crop as a frame.
 
@@ -23,24 +29,20 @@ def framed(
         return small
     left, top, right, bottom = _scaled(crop, small.shape[1] / source[0])
     drawn = small.copy()
-    cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), (255, 60, 60), 2)
+    cv2.rectangle(drawn, (left, top), (right - 1, bottom - 1), color, 2)
     return drawn
 
 
-def framed_and_cut(
+def cut_out(
     small: NDArray[np.uint8], source: tuple[int, int], crop: Crop, size: tuple[int, int]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A preview with another crop as a frame, and roughly what the network would see of it.
+) -> NDArray[np.uint8]:
+    """Roughly what the network would see of a preview with this crop; for the rest see `framed`.
 
-    :param source: (width, height) of the image that the preview was made of.
     :param size: (width, height) of the network's image.
     """
     left, top, right, bottom = _scaled(crop, small.shape[1] / source[0])
     part = small[top : max(bottom, top + 1), left : max(right, left + 1)]
-    cut = np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
-    framed = small.copy()
-    cv2.rectangle(framed, (left, top), (right - 1, bottom - 1), (60, 220, 60), 2)
-    return framed, cut
+    return np.asarray(cv2.resize(part, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def outlined(image: NDArray[np.uint8], found: Registration) -> NDArray[np.uint8]:
@@ -49,7 +51,7 @@ def outlined(image: NDArray[np.uint8], found: Registration) -> NDArray[np.uint8]
     back = invert(resized(found.matrix, width / found.size[0]))
     corners = np.array([(0, 0), (width - 1, 0), (width - 1, height - 1), (0, height - 1)])
     there = mapped(back, corners).round().astype(np.int32)
-    return np.asarray(cv2.polylines(image.copy(), [there], True, (255, 60, 60), 2), np.uint8)
+    return np.asarray(cv2.polylines(image.copy(), [there], True, RED, 2), np.uint8)
 
 
 def blended(usual: NDArray[np.uint8], image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ do not train on it unseen."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ def propose(
     :raises BagError: no camera or no joints.
     """
     known = list(samples)
-    cameras = list(_cameras(known))
+    cameras = _cameras(known)
     vectors = [group for one in known if not one.camera for group in one.groups()]
     commands = [one for one in vectors if _is_command(one.topic, one.type)]
     joints = _sources([one for one in vectors if one not in commands])
@@ -154,9 +154,7 @@ def propose(
         raise _unusable(known, "joint state" if cameras else "camera", present, where, remedy)
     used = [*(group for _, group in cameras), *(group for _, group in joints)]
     slowest = min(one.rate for one in used)
-    rate = (
-        DEFAULT_RATE if slowest >= DEFAULT_RATE else max(0.2, float(np.floor(slowest * 10) / 10))
-    )
+    rate = min(DEFAULT_RATE, max(0.2, float(np.floor(slowest * 10) / 10)))
     unstamped = {one.topic: one.bad_stamps for one in used if one.bad_stamps}
     clock = "receive" if unstamped else "header"
     command, left_out, notes = _command(commands, joints, rate, clock)
@@ -216,12 +214,11 @@ def _receive_note(key: str, bad_stamps: Mapping[str, str]) -> str:
 # -- cameras --------------------------------------------------------------------------------------
 
 
-def _cameras(samples: Sequence[Sample]) -> Iterator[tuple[Sample, Group]]:
+def _cameras(samples: Sequence[Sample]) -> list[tuple[Sample, Group]]:
     usable = [(one, groups[0]) for one in samples if one.camera and (groups := one.groups())]
     raw = {one.topic for one, _ in usable if one.type == IMAGE_TYPE}
     usable = [pair for pair in usable if pair[0].topic.rpartition("/")[0] not in raw]
-    colour = [pair for pair in usable if pair[0].depth is None]
-    yield from colour or usable
+    return [pair for pair in usable if pair[0].depth is None] or usable
 
 
 def model_size(width: int, height: int) -> tuple[int, int]:

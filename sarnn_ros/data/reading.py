@@ -86,7 +86,10 @@ def read_bag(
     bag = Bag(path)
     try:
         with bag:
-            episodes += _read(bag, spec, name or stem(path), report, allocate, show, moved)
+            _check_topics(bag, spec)
+            recording, images = _scan(bag, spec, report), partial(_images, bag)
+            title = name or stem(path)
+            episodes += episodes_of(recording, images, title, report, allocate, show, moved)
     except SarnnError as error:
         report.leave_out(str(path), error)
     except Exception as error:  # a bag must never take down the others
@@ -144,45 +147,31 @@ class BagIngest(Ingest):
             stream.forget_superseded(stamp, self.spec.period_ns)
         return tick
 
-    def describe(self, messages: dict[str, int], voids: dict[str, Void]) -> list[StreamReport]:
+    def describe(self, messages: dict[str, int], voids: dict[str, Void]) -> Iterator[StreamReport]:
         """One report per topic.
 
         :param messages: so many came of each.
         """
         # Of streams that share a topic, the one that can use the fewest messages.
         fewest_last = sorted(self.streams, key=lambda stream: -len(self.arrivals[stream][0]))
-        chosen = {stream.topic: stream for stream in fewest_last}
-        return [
-            _describe(
-                topic,
-                messages.get(topic, 0),
-                voids[topic].count if topic in voids else 0,
-                self.arrivals[stream],
+        for topic, stream in {stream.topic: stream for stream in fewest_last}.items():
+            stamps, received = (np.array(known, dtype=np.int64) for known in self.arrivals[stream])
+            # Where rosbag2 compresses messages in several threads, a bag has them out of order.
+            steps = np.diff(stamps[np.argsort(received, kind="stable")])
+            ahead = steps[steps > 0] / NANOSECONDS
+            latency = np.median(received - stamps) if len(stamps) else 0
+            yield StreamReport(
+                topic=topic,
+                messages=messages.get(topic, 0),
+                void=voids[topic].count if topic in voids else 0,
+                # The median: a pause must not look like a low rate.
+                rate=float(1 / np.median(ahead)) if len(ahead) else float("nan"),
+                jitter=float(ahead.std()) if len(ahead) else float("nan"),
+                longest_gap=float(ahead.max()) if len(ahead) else float("nan"),
+                backwards=int((steps < 0).sum()),
+                repeated=int((steps == 0).sum()),
+                latency=float(latency) / NANOSECONDS,
             )
-            for topic, stream in chosen.items()
-        ]
-
-
-def _describe(
-    topic: str, messages: int, void: int, arrivals: tuple[array[int], array[int]]
-) -> StreamReport:
-    stamps, received = (np.array(known, dtype=np.int64) for known in arrivals)
-    # Where rosbag2 compresses messages in several threads, a bag has them out of order.
-    steps = np.diff(stamps[np.argsort(received, kind="stable")])
-    ahead = steps[steps > 0] / NANOSECONDS
-    latency = np.median(received - stamps) if len(stamps) else 0
-    return StreamReport(
-        topic=topic,
-        messages=messages,
-        void=void,
-        # The median: a pause must not look like a low rate.
-        rate=float(1 / np.median(ahead)) if len(ahead) else float("nan"),
-        jitter=float(ahead.std()) if len(ahead) else float("nan"),
-        longest_gap=float(ahead.max()) if len(ahead) else float("nan"),
-        backwards=int((steps < 0).sum()),
-        repeated=int((steps == 0).sum()),
-        latency=float(latency) / NANOSECONDS,
-    )
 
 
 def _admit_takeover(msg: Any, receive_ns: int) -> tuple[int, Any]:
@@ -210,32 +199,6 @@ def _command_admission(bag: Bag, spec: Spec) -> Admission | None:
             return receive_ns, None
 
     return lenient
-
-
-def _read(
-    bag: Bag,
-    spec: Spec,
-    name: str,
-    report: BagReport,
-    allocate: Allocate | None,
-    show: Show | None,
-    moved: Moved,
-) -> Iterator[Episode]:
-    _check_topics(bag, spec)
-    recording = _scan(bag, spec, report)
-    needed = [*recording.streams, *([recording.command] if spec.target == "command" else [])]
-    for stream in needed:
-        if not stream.stamps:
-            void = report.void.get(stream.topic)
-            raise BagError(
-                f"none of {void.count} messages can be used, the first because: {void.why}"
-                if void
-                else stream.last_void or "the topic has no message",
-                where=stream.topic,
-                remedy=(void and void.remedy) or "record it again, or correct the spec",
-            )
-    recording.packed_bytes = sum(file.stat().st_size for file in bag_files(bag.path))
-    yield from episodes_of(recording, partial(_images, bag), name, report, allocate, show, moved)
 
 
 def _images(bag: Bag, wanted: Mapping[str, Container[int]]) -> Iterator[tuple[str, int, Decode]]:
@@ -283,7 +246,8 @@ def episodes_of(
     ticks = sum(len(cut.ticks) for cut in cuts)
     pixels = sum(camera.width * camera.height for camera in spec.cameras)
     check_expansion("the model's images of it", ticks * pixels * 3, recording.packed_bytes)
-    _decode_images(images, recording, cuts, allocate or _in_memory, show, moved)
+    allocate = allocate or (lambda _, shape: np.empty(shape, np.uint8))
+    _decode_images(images, recording, cuts, allocate, show, moved)
     for cut in cuts:
         try:
             yield _finish(cut, recording, report)
@@ -327,7 +291,10 @@ def _check_topics(bag: Bag, spec: Spec) -> None:
 
 
 def _scan(bag: Bag, spec: Spec, report: BagReport) -> BagIngest:
-    """First pass: stamps of the usable images, stamps and values of the usable joints."""
+    """First pass: stamps of the usable images, stamps and values of the usable joints.
+
+    :raises BagError: a topic that is needed has no usable message.
+    """
     takeovers = [
         topic.name
         for topic in bag.topics.values()
@@ -356,7 +323,7 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> BagIngest:
             refused = [error]
         if refused:
             report.add_void(topic, refused[0])
-    report.streams = recording.describe(counts, report.void)
+    report.streams = list(recording.describe(counts, report.void))
     if not bag.damage:
         bag.damage += [
             f"{topic}: only {counts.get(topic, 0)} of {bag.topics[topic].count} messages that the "
@@ -364,6 +331,18 @@ def _scan(bag: Bag, spec: Spec, report: BagReport) -> BagIngest:
             for topic in recording.routes
             if counts.get(topic, 0) < bag.topics[topic].count
         ]
+    needed = [*recording.streams, *([recording.command] if spec.target == "command" else [])]
+    for stream in needed:
+        if not stream.stamps:
+            void = report.void.get(stream.topic)
+            raise BagError(
+                f"none of {void.count} messages can be used, the first because: {void.why}"
+                if void
+                else stream.last_void or "the topic has no message",
+                where=stream.topic,
+                remedy=(void and void.remedy) or "record it again, or correct the spec",
+            )
+    recording.packed_bytes = sum(file.stat().st_size for file in bag_files(bag.path))
     return recording
 
 
@@ -515,10 +494,6 @@ def _decode_images(
                 finish(*jobs.popleft())
         while jobs:
             finish(*jobs.popleft())
-
-
-def _in_memory(name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    return np.empty(shape, dtype=np.uint8)
 
 
 def stem(path: Path) -> str:

@@ -152,6 +152,8 @@ def examine(dataset: Dataset) -> DatasetReport:
     """Figures and problems of a dataset."""
     spec, episodes = dataset.spec, dataset.episodes
     joints = tuple(_joints(dataset))
+    # At this share of the ticks, at least, some joint moves.
+    in_motion = 1.0 - min(joint.still for joint in joints)
     moving = [camera for camera in spec.cameras if dataset.moves(camera)]
     differences = tuple(
         _difference(dataset, camera, moves=camera in moving) for camera in spec.cameras
@@ -174,7 +176,7 @@ def examine(dataset: Dataset) -> DatasetReport:
         *_tick_problems(spec, episodes),
         *_joint_problems(spec, joints),
         *(one for camera, about in zip(spec.cameras, cameras) for one in _camera_problems(
-            camera, about, [episode.name for episode in episodes], moving=_moving(joints))),
+            camera, about, [episode.name for episode in episodes], moving=in_motion)),
         *map(_moving_camera, moving),
         *map(_displacement_problem, dataset.displacements),
         *_difference_problems(spec, differences),
@@ -254,18 +256,12 @@ def _repeated(images: NDArray[np.uint8]) -> float:
     return same / max(1, len(images) - 1)
 
 
-def _moving(joints: tuple[JointReport, ...]) -> float:
-    """Share of ticks at which some joint moves, at least."""
-    return 1.0 - min(joint.still for joint in joints)
-
-
 # -- problems -----------------------------------------------------------------------------------
 
 
 def _stream_problems(bag: BagReport, spec: Spec) -> Iterator[Problem]:
     for stream in bag.streams:
-        where = f"{bag.path}: {stream.topic}"
-        yield from _one_stream(stream, where, bag, spec)
+        yield from _one_stream(stream, bag, spec)
     before, after = bag.trimmed
     if max(before, after) > max(1.0, 0.5 * spec.rate):
         yield warning(
@@ -291,8 +287,8 @@ def _tick_problems(spec: Spec, episodes: Sequence[Episode]) -> Iterator[Problem]
         )
 
 
-def _one_stream(stream: StreamReport, where: str, bag: BagReport, spec: Spec) -> Iterator[Problem]:
-    period = 1.0 / spec.rate
+def _one_stream(stream: StreamReport, bag: BagReport, spec: Spec) -> Iterator[Problem]:
+    where, period = f"{bag.path}: {stream.topic}", 1.0 / spec.rate
     if stream.void > MAX_VOID_SHARE * stream.messages:
         yield warning(
             where,
@@ -370,18 +366,14 @@ def _joint_problems(spec: Spec, joints: tuple[JointReport, ...]) -> Iterator[Pro
                 "it and name it in the node's parameter hold_joints",
             )
         elif is_position:  # a force jumps at contact, and rests at zero
-            yield from _unit_problems(joint)
+            if max(-joint.minimum, joint.maximum) > MAX_ANGLE:
+                yield warning(
+                    joint.name,
+                    f"{joint.range} is more than a turn: degrees, not radians?",
+                    "the command limits and the robot take it for radians",
+                    "publish radians (REP 103)",
+                )
             yield from _switch_problems(joint, name, smoothed=row in spec.smooth)
-
-
-def _unit_problems(joint: JointReport) -> Iterator[Problem]:
-    if max(-joint.minimum, joint.maximum) > MAX_ANGLE:
-        yield warning(
-            joint.name,
-            f"{joint.range} is more than a turn: degrees, not radians?",
-            "the command limits and the robot take it for radians",
-            "publish radians (REP 103)",
-        )
 
 
 def _switch_problems(joint: JointReport, name: str, *, smoothed: bool) -> Iterator[Problem]:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sarnn_ros.data.dataset import Dataset, Episode
-from sarnn_ros.data.page import Rows, enlarged, folded, picture, table, write_html
+from sarnn_ros.data.page import Rows, enlarged, figure, folded, picture, table, write_html
 from sarnn_ros.data.places import MAP_LEGEND, place_map
-from sarnn_ros.data.preview import blended, framed, framed_and_cut, outlined
-from sarnn_ros.data.problems import Problem
+from sarnn_ros.data.preview import GREEN, blended, cut_out, framed, outlined
 from sarnn_ros.data.report import DatasetReport
 from sarnn_ros.spec import NANOSECONDS, Spec
 
@@ -127,10 +126,20 @@ def tables(report: DatasetReport) -> dict[str, tuple[Sequence[str], Rows]]:
 
 
 def print_report(report: DatasetReport, console: Console) -> None:
-    """Tables, then the problems."""
+    """Tables, then the problems: the worst first, each with what it does and what to do."""
     for title, (heads, rows) in tables(report).items():
         console.print(_for_terminal(title, heads, rows))
-    print_problems(report.problems, console)
+    order = list(_SEVERITY_COLOURS)
+    found = sorted(report.problems, key=lambda problem: order.index(problem.severity))
+    for problem in found:
+        text = Text(f"{problem.severity}: ", style=f"bold {_SEVERITY_COLOURS[problem.severity]}")
+        text.append(f"{problem.where}: {problem.found}\n", style="default not bold")
+        text.append(
+            f"  effect: {problem.effect}\n  remedy: {problem.remedy}", style="dim not bold"
+        )
+        console.print(text, soft_wrap=True)
+    if not found:
+        console.print(Text("no problems found", style="green"))
 
 
 def _for_terminal(title: str, heads: Sequence[str], rows: Rows) -> Table:
@@ -157,30 +166,14 @@ def _for_terminal(title: str, heads: Sequence[str], rows: Rows) -> Table:
     return shown
 
 
-def print_problems(problems: Iterable[Problem], console: Console) -> None:
-    """The worst first; each with what it does and what to do."""
-    order = list(_SEVERITY_COLOURS)
-    found = sorted(problems, key=lambda problem: order.index(problem.severity))
-    for problem in found:
-        text = Text(f"{problem.severity}: ", style=f"bold {_SEVERITY_COLOURS[problem.severity]}")
-        text.append(f"{problem.where}: {problem.found}\n", style="default not bold")
-        text.append(
-            f"  effect: {problem.effect}\n  remedy: {problem.remedy}", style="dim not bold"
-        )
-        console.print(text, soft_wrap=True)
-    if not found:
-        console.print(Text("no problems found", style="green"))
-
-
 def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
     """One self-contained HTML page: problems, per episode its images and joints, and tables."""
-    parts = []
-    for problem in report.problems:
-        parts.append(
-            f'<p class="{problem.severity}"><b>{problem.severity}</b> '
-            f"{html.escape(problem.where)}: {html.escape(problem.found)}<br>"
-            f"effect: {html.escape(problem.effect)}<br>remedy: {html.escape(problem.remedy)}</p>"
-        )
+    parts = [
+        f'<p class="{problem.severity}"><b>{problem.severity}</b> '
+        f"{html.escape(problem.where)}: {html.escape(problem.found)}<br>"
+        f"effect: {html.escape(problem.effect)}<br>remedy: {html.escape(problem.remedy)}</p>"
+        for problem in report.problems
+    ]
     parts += _displacements(dataset)
     parts += _differences(report, dataset)
     parts += places(dataset)
@@ -194,14 +187,12 @@ def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
         shown = ""
         for name, previews in episode.previews.items():
             images, source = episode.images[name], episode.source_sizes[name]
-            crop = crops[name]
             ticks = (0, len(images) // 2, len(images) - 1)
             pairs = (
-                picture(framed(image, source, crop)) + enlarged(np.array(images[tick]))
+                picture(framed(image, source, crops[name])) + enlarged(np.array(images[tick]))
                 for image, tick in zip(previews, ticks)
             )
-            caption = f"<figcaption>{html.escape(name)}</figcaption>"
-            shown += f"<figure>{''.join(pairs)}{caption}</figure>"
+            shown += figure("".join(pairs), html.escape(name))
         name = html.escape(episode.name)
         episodes.append(f"<h3>{name}</h3>{shown}{_plot(episode, dataset.spec)}")
     parts += episodes[:MAX_OPEN_EPISODES]
@@ -218,7 +209,7 @@ def _displacements(dataset: Dataset) -> Iterator[str]:
         usual, image = one.pictures
         captions = (f"in {one.others} episodes", f"in {one.text}", "both at once")
         yield f"<h2>Camera '{html.escape(one.camera)}' was moved</h2>" + "".join(
-            f"<figure>{picture(shown)}<figcaption>{html.escape(caption)}</figcaption></figure>"
+            figure(picture(shown), html.escape(caption))
             for shown, caption in zip(
                 (usual, outlined(image, one.found), blended(usual, image)), captions, strict=True
             )
@@ -241,17 +232,14 @@ def _differences(report: DatasetReport, dataset: Dataset) -> Iterator[str]:
         if found is None:
             continue
         grey = np.repeat(found.strength[..., None], 3, axis=2)
-        name = html.escape(camera.name)
-        shown = f"<figure>{enlarged(grey)}<figcaption>{name}</figcaption></figure>"
+        shown = figure(enlarged(grey), html.escape(camera.name))
         previews = first.previews.get(camera.name, ())  # an array, from the cache
         if found.crop is not None and len(previews):
             source, (width, height) = first.source_sizes[camera.name], found.size
-            framed, cut = framed_and_cut(previews[0], source, found.crop, found.size)
-            shown += (
-                f"<figure>{picture(framed)}<figcaption>the proposed crop</figcaption></figure>"
-                f"<figure>{enlarged(cut)}<figcaption>about what the network would see, "
-                f"{width} x {height}</figcaption></figure>"
-            )
+            frame = framed(previews[0], source, found.crop, GREEN)
+            cut = cut_out(previews[0], source, found.crop, found.size)
+            shown += figure(picture(frame), "the proposed crop")
+            shown += figure(enlarged(cut), f"about what the network would see, {width} x {height}")
         yield shown
 
 
@@ -262,7 +250,7 @@ def places(dataset: Dataset) -> Iterator[str]:
         yield (
             "<h2>Where the objects lay, and where to put them next</h2>"
             f"<p>Camera '{html.escape(found.camera)}'. {html.escape(found.text)}</p>"
-            f"<figure>{picture(found.picture)}<figcaption>{MAP_LEGEND}</figcaption></figure>"
+            f"{figure(picture(found.picture), MAP_LEGEND)}"
         )
 
 
@@ -286,7 +274,4 @@ def _plot(episode: Episode, spec: Spec) -> str:
         (370, 150, f"{seconds[-1]:.1f}"),
     )  # fmt: skip
     parts += [f'<text x="{a}" y="{b}" font-size="9">{text}</text>' for a, b, text in texts]
-    return (
-        f'<figure><svg width="405" height="155">{"".join(parts)}</svg>'
-        f"<figcaption>{'<br>'.join(legend)}</figcaption></figure>"
-    )
+    return figure(f'<svg width="405" height="155">{"".join(parts)}</svg>', "<br>".join(legend))

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import Episode, Int
-from sarnn_ros.data.problems import BagReport, Problem
+from sarnn_ros.data.problems import BagReport, note
 from sarnn_ros.data.proposal import DEFAULT_RATE, model_size
 from sarnn_ros.data.reading import (
     MAX_TICKS,
@@ -34,13 +34,7 @@ from sarnn_ros.data.reading import (
     episodes_of,
 )
 from sarnn_ros.errors import BagError, DecodeError, SarnnError, shorten
-from sarnn_ros.spec import (
-    COMPONENTS,
-    NANOSECONDS,
-    CameraSpec,
-    EpisodeSplit,
-    Spec,
-)
+from sarnn_ros.spec import COMPONENTS, NANOSECONDS, CameraSpec, EpisodeSplit, Spec
 from sarnn_ros.streams.decode import decode_image
 from sarnn_ros.streams.ingest import Joints
 from sarnn_ros.streams.preprocess import check_crop, crop_resize
@@ -126,9 +120,7 @@ def array_frames(array: NDArray[np.uint8], *, swap: bool) -> Frames:
     """
     count, height, width = array.shape[:3]
     return Frames(
-        (width, height),
-        count,
-        lambda rows: (rgb(np.asarray(array[row]), swap) for row in rows),
+        (width, height), count, lambda rows: (rgb(np.asarray(array[row]), swap) for row in rows)
     )
 
 
@@ -190,29 +182,25 @@ def read_take(
     except Exception as error:  # a damaged file must not take down the others
         report.leave_out(where, unreadable(error))
     if take.order is not None:
-        report.problems.append(_note_of_order(take, where))
+        report.problems.append(
+            note(
+                where,
+                f"the format does not say the order of the colours; taken as {take.order}",
+                "at the robot images are RGB: red and blue are swapped if this is wrong",
+                "images from OpenCV, as EIPL's bag scripts write them, are BGR: give --bgr"
+                if take.order == "RGB"
+                else "leave --bgr out if they are RGB",
+            )
+        )
     report.verdict = "sound" if episodes else "left out"
     report.add_episodes(episodes)
     return episodes, report
 
 
-def _note_of_order(take: Take, where: str) -> Problem:
-    return Problem(
-        "note",
-        where,
-        f"the format does not say the order of the colours; taken as {take.order}",
-        "at the robot images are RGB: red and blue are swapped if this is wrong",
-        "images from OpenCV, as EIPL's bag scripts write them, are BGR: give --bgr"
-        if take.order == "RGB"
-        else "leave --bgr out if they are RGB",
-    )
-
-
 def _fill(recording: BagIngest, rows: Rows, rate: float | None, report: BagReport) -> None:
     """Streams as the ingest of a bag fills them; the contents of a camera's are row numbers."""
-    spec = recording.spec
-    state = rows.vectors[rows.state]
-    stamps = rows.stamps
+    spec, stamps = recording.spec, rows.stamps
+    count = len(rows.vectors[rows.state].values)
     lengths = {key: len(vector.values) for key, vector in rows.vectors.items()}
     lengths |= {key: frames.count for key, frames in rows.cameras.items()}
     lengths |= {} if stamps is None else {"time": len(stamps)}
@@ -220,38 +208,37 @@ def _fill(recording: BagIngest, rows: Rows, rate: float | None, report: BagRepor
         found = ", ".join(f"{key} {length}" for key, length in lengths.items())
         raise BagError(f"the numbers of rows differ: {found}", remedy="make it again")
     own_rate = rows.rate or rate or spec.rate
-    ticks = len(state.values) * max(1.0, spec.rate / own_rate)
+    ticks = count * max(1.0, spec.rate / own_rate)
     if ticks > MAX_TICKS:
         raise BagError(
-            f"{len(state.values)} rows at {own_rate:g} Hz are {ticks:.3g} ticks; at most "
-            f"{MAX_TICKS} are read",
+            f"{count} rows at {own_rate:g} Hz are {ticks:.3g} ticks; at most {MAX_TICKS} are read",
             remedy="correct the rate, or split it into shorter episodes",
         )
     if stamps is None:
-        stamps = _grid_stamps(len(state.values), own_rate, spec)
+        # Row k at k / rate, rounded down such that rows which are ticks are so to the nanosecond.
+        places = np.arange(count) * spec.rate / own_rate
+        stamps = np.floor(places * spec.period_ns + 1e-3).astype(np.int64)
     elif not (np.diff(stamps) > 0).all():
         raise BagError("the time does not rise from row to row", remedy="make it again")
-    used: dict[str, int] = {}
     for camera, stream in zip(spec.cameras, recording.cameras):
         stream.topic = camera_key(camera, spec, rows)
         check_crop(camera, *rows.cameras[stream.topic].size, BagError)
-        used[stream.topic] = len(stamps)
         for row, stamp in enumerate(stamps.tolist()):
             recording._take(stream, stamp, row, stamp)
     for stream, (key, columns) in zip(recording.sources, state_columns(rows, spec)):
         stream.topic = key
-        used[stream.topic] = len(stamps)
-        values = rows.vectors[stream.topic].values[:, columns]
+        values = rows.vectors[key].values[:, columns]
         for stamp, value in zip(stamps.tolist(), values):
             if np.isfinite(value).all():
                 recording._take(stream, stamp, Joints(value), stamp)
             else:
-                report.add_void(stream.topic, DecodeError(f"{value.tolist()} is not finite"))
+                report.add_void(key, DecodeError(f"{value.tolist()} is not finite"))
         if not stream.stamps:
-            raise BagError("no row is finite", where=stream.topic)
+            raise BagError("no row is finite", where=key)
     if spec.target == "command" or rows.action is not None:
         _push_commands(recording, rows, spec, stamps)
-    report.streams = recording.describe(used, report.void)
+    used = dict.fromkeys((stream.topic for stream in recording.streams), len(stamps))
+    report.streams = list(recording.describe(used, report.void))
 
 
 def _push_commands(recording: BagIngest, rows: Rows, spec: Spec, stamps: Int) -> None:
@@ -270,13 +257,6 @@ def _push_commands(recording: BagIngest, rows: Rows, spec: Spec, stamps: Int) ->
             recording.command.add(stamp, Joints(value))
     if spec.target == "command" and not recording.command.stamps:
         raise BagError("no row is finite", where=key, remedy="set 'target: next_state'")
-
-
-def _grid_stamps(count: int, rate: float, spec: Spec) -> Int:
-    """Row k at k / rate, rounded down such that rows which are ticks are so to the nanosecond."""
-    ticks = np.arange(count) * spec.rate / rate
-    stamps: Int = np.floor(ticks * spec.period_ns + 1e-3).astype(np.int64)
-    return stamps
 
 
 def _images(

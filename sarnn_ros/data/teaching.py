@@ -89,16 +89,9 @@ class Lesson:
         out = self.policy(number)
         resumed = (self.folder / f"{out.name}.run" / "checkpoint.pt").is_file()
         if not resumed:
-            write_text(
-                self._settings_file(number),
-                json.dumps(
-                    {
-                        "bags": [bag.name for bag in self.recordings()],
-                        "from": self.number if goes_on else 0,
-                        "settings": list(more),
-                    }
-                ),
-            )
+            bags = [bag.name for bag in self.recordings()]
+            begun = {"bags": bags, "from": self.number if goes_on else 0, "settings": list(more)}
+            write_text(self._settings_file(number), json.dumps(begun))
         kept = self._settings(number)
         words = ["train", *(str(self.bags / name) for name in kept["bags"])]
         words += ["--spec", str(spec), "--out", str(out), *["--background"] * background]
@@ -119,7 +112,7 @@ class Lesson:
         """Put what a training that has failed left aside, so that the next one begins anew."""
         left = self.folder / f"{POLICY}{self.number + 1}.run"
         if left.is_dir():
-            left.rename(left.with_name(name_aside(left).name))
+            left.rename(name_aside(left))
 
     # -- runs ---------------------------------------------------------------------------------
 

@@ -59,9 +59,8 @@ class Group:
                     f"are {abs(off):.3g} s {'after' if off > 0 else 'before'} receipt"
                 )
         except DecodeError:
-            why = "are not set (0)"
-            if not hasattr(message, "header"):
-                why = "do not exist: the type has no header"
+            stamped = hasattr(message, "header")
+            why = "are not set (0)" if stamped else "do not exist: the type has no header"
             self.bad_stamps = self.bad_stamps or why
 
     @property
@@ -146,16 +145,15 @@ class Sample:
 
     def _look_at(self, message: Any) -> tuple[tuple[str, ...], NDArray[np.float64]]:
         """Joint names and positions."""
-        nothing: NDArray[np.float64] = np.zeros(0)
         if self.camera:
             self.size = check_image(message)
             encoding = ENCODINGS.get(getattr(message, "encoding", ""))
             if encoding is None:
-                if not self.count > 1:  # whether the file can be decoded
+                if self.count <= 1:  # whether the file can be decoded
                     decode_image(message, value_range=(0.0, 1.0))
             elif encoding.needs_range:
                 self._see_depth(message, encoding.dtype)
-            return (), nothing
+            return (), np.zeros(0)
         if self.type in ARRAY_TYPES:
             labels = tuple(one.label for one in message.layout.dim)
             named = all(labels) and len({*labels}) == len(message.data)

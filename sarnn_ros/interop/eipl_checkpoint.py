@@ -171,7 +171,6 @@ def import_eipl(
     spec: Spec,
     bounds: Path,
     out: Path,
-    args: Path | None = None,
     bgr: bool = False,
     slope: float | None = None,
 ) -> tuple[str, ...]:
@@ -183,7 +182,7 @@ def import_eipl(
     :returns: what was inferred or assumed, for the user to check.
     :raises PolicyError: the files are unreadable or do not fit together.
     """
-    imported = read_eipl(weights, args, bgr=bgr, slope=slope)
+    imported = read_eipl(weights, bgr=bgr, slope=slope)
     model, notes = imported.model, list(imported.notes)
     offered, needed = (
         f"{joints} joints and {len(sizes)} camera{'s' * (len(sizes) > 1)} of "

@@ -30,7 +30,7 @@ from sarnn_ros.data.bounds import (
 from sarnn_ros.data.takes import Frames, Image, Rows, Take, array_frames, decode_picture
 from sarnn_ros.errors import BagError
 from sarnn_ros.interop.npz import rows_of
-from sarnn_ros.interop.video import VideoFrames
+from sarnn_ros.interop.video import film_frames
 
 _MAIN = "main.rmb.hdf5"
 _RGB = "_rgb_image"
@@ -95,9 +95,8 @@ def _open(path: Path, bgr: bool) -> Iterator[Rows]:
 
         file.visititems(visit)  # which follows no links, neither soft ones nor external ones
         for film in sorted(path.glob(f"*{_RGB}.rmb.mp4")) if path.is_dir() else ():
-            frames = stack.enter_context(VideoFrames(inside(path, film), swap=bgr))
             key = film.name.removesuffix(f"{_RGB}.rmb.mp4")
-            cameras[key] = Frames(frames.size, len(frames), frames.read)
+            cameras[key] = stack.enter_context(film_frames(inside(path, film), swap=bgr))
         yield rows_of(path, arrays, cameras)
 
 

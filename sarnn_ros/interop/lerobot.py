@@ -27,8 +27,8 @@ from sarnn_ros.data.bounds import inside
 from sarnn_ros.data.dataset import Int
 from sarnn_ros.data.takes import Frames, Image, Rows, Take, Vector, decode_picture
 from sarnn_ros.errors import BagError, shorten
-from sarnn_ros.interop.tables import columns_of, read_batches, read_table
-from sarnn_ros.interop.video import VideoFrames
+from sarnn_ros.interop.tables import read_batches, read_table
+from sarnn_ros.interop.video import film_frames
 from sarnn_ros.validation import describe
 
 INFO = "meta/info.json"
@@ -143,13 +143,15 @@ def _info(path: Path) -> _Info:
 
 def _episodes(path: Path) -> list[dict[str, Any]]:
     """One mapping per episode: where it is, and its name."""
+    from pyarrow import parquet
+
     rows: list[dict[str, Any]] = []
     try:
         for file in sorted(path.glob("meta/episodes/*/*.parquet")):
             inside(path, file)
             names = [
                 name
-                for name in columns_of(file)
+                for name in parquet.read_schema(file).names
                 if name in ("episode_index", "length", NAME)
                 or name.startswith(("data/", "videos/"))
             ]
@@ -266,15 +268,14 @@ class _Dataset:
                 if features[key].dtype == "image":
                     cameras[key] = _pictures(file, key, places, self.bgr)
                 else:
-                    frames = VideoFrames(
+                    frames = film_frames(
                         self.film(about, key),
                         start=float(about[f"videos/{key}/from_timestamp"]),
                         count=count,
                         rate=self.info.fps,
                         swap=self.bgr,
                     )
-                    film = stack.enter_context(frames)
-                    cameras[key] = Frames(film.size, count, film.read)
+                    cameras[key] = stack.enter_context(frames)
             vectors = {
                 key: Vector(_numbers(table.column(key), key), _names(feature))
                 for key, feature in features.items()

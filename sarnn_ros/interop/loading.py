@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sarnn_ros.data.bags import find_bags, label_of
-from sarnn_ros.data.cache import allow_many_files, key_of, read_bag_cached, read_cached, told
+from sarnn_ros.data.cache import Read, allow_many_files, key_of, read_bag_cached, read_cached
 from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
 from sarnn_ros.data.displacements import Displacement
-from sarnn_ros.data.problems import BagReport, Problem
+from sarnn_ros.data.problems import BagReport, note
 from sarnn_ros.data.proposal import Proposal, propose_spec
 from sarnn_ros.data.reading import NOT_MOVED, Allocate, Moved, Show, read_bag, stem
 from sarnn_ros.data.takes import Take, proposal, read_take, unreadable
@@ -27,7 +27,6 @@ __all__ = ["Arrays", "Recording", "find_recordings", "load_dataset", "propose"]
 
 #: Called with (recordings done, recordings in all, what is being read).
 Progress = Callable[[int, int, str], None]
-Read = tuple[list[Episode], BagReport]
 
 #: Each has `matches`, whether a path is of that format, and `takes`, its recordings.
 FORMATS = (lerobot, hdf5, npz, eipl_dataset)
@@ -88,7 +87,7 @@ class Recording:
         try:
             if self.take is None:
                 return read_bag_cached(self.path, spec, self.name, root, moved)
-            key = key_of(self.take.files, spec, self.name, arrays, *told(moved))
+            key = key_of(self.take.files, spec, moved, self.name, arrays)
         except OSError:  # reading it says what is wrong
             return self.read(spec, arrays, moved=moved)
         return read_cached(
@@ -123,8 +122,8 @@ def find_recordings(
                 raise
             except Exception as error:  # a damaged data set must not take down the others
                 recordings.append(Recording(name, path, unreadable=unreadable(error)))
-                continue
-            recordings += [Recording(take.name, path, take) for take in takes]
+            else:
+                recordings += [Recording(take.name, path, take) for take in takes]
     return recordings
 
 
@@ -210,8 +209,7 @@ def _not_read(recording: Recording) -> BagReport:
         report.leave_out(str(recording.path), recording.unreadable)
         return report
     report.problems.append(
-        Problem(
-            "note",
+        note(
             str(recording.path),
             "was labelled a failure when it was recorded",
             "it is left out",

@@ -16,13 +16,6 @@ _BATCH_ROWS = 4096
 _VALUE_BYTES = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
 
 
-def columns_of(file: Path) -> list[str]:
-    """The names of the columns."""
-    from pyarrow import parquet
-
-    return list(parquet.read_schema(file).names)
-
-
 def read_table(file: Path, columns: Sequence[str]) -> Any:
     """Some columns, which together fit into memory, as a pyarrow Table; those that are there.
 

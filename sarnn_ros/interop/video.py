@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sarnn_ros.data.bounds import check_pixels
-from sarnn_ros.data.takes import Image
+from sarnn_ros.data.takes import Frames, Image
 from sarnn_ros.errors import BagError
 from sarnn_ros.streams.decode import MAX_PIXELS
 
@@ -25,81 +25,69 @@ KEYFRAME_INTERVAL = 2
 _SIZE_LIMIT = {"max_pixels": str(MAX_PIXELS)}
 
 
-@dataclass
-class VideoFrames:
-    """A part of a film, as one camera of a recording. A context manager.
+@contextmanager
+def film_frames(
+    path: Path,
+    start: float = 0.0,
+    count: int | None = None,
+    rate: float | None = None,
+    swap: bool = False,
+) -> Iterator[Frames]:
+    """A part of a film, as one camera of a recording.
 
     :param start: s, where row 0 is.
     :param count: of rows; None: all frames of the film.
     :param rate: rows per second; needed with `start`.
     :param swap: exchange red and blue.
+    :raises BagError: it cannot be read as a film; reading rows: one has no frame within half a
+        period, or the film is damaged.
     """
+    import av
 
-    path: Path
-    start: float = 0.0
-    count: int | None = None
-    rate: float | None = None
-    swap: bool = False
+    try:
+        # The kind is not guessed from the content: a playlist would name other files.
+        options = {"protocol_whitelist": "file", **_SIZE_LIMIT}
+        file = av.open(str(path), format="mp4", options=options)
+        stream: Any = file.streams.video[0]
+    except (OSError, IndexError, ValueError, av.FFmpegError) as error:
+        raise BagError(
+            f"cannot be read as a film ({error})",
+            where=path,
+            remedy="copy or make it again; films are mp4",
+        ) from error
 
-    def __enter__(self) -> VideoFrames:
-        import av
-
-        try:
-            # The kind is not guessed from the content: a playlist would name other files.
-            options = {"protocol_whitelist": "file", **_SIZE_LIMIT}
-            self._file = av.open(str(self.path), format="mp4", options=options)
-            self._stream: Any = self._file.streams.video[0]
-        except (OSError, IndexError, ValueError, av.FFmpegError) as error:
-            raise BagError(
-                f"cannot be read as a film ({error})",
-                where=self.path,
-                remedy="copy or make it again; films are mp4",
-            ) from error
-        try:
-            check_pixels("the film", *self.size, where=self.path)
-        except BagError:
-            self._file.close()
-            raise
-        self._stream.codec_context.options = _SIZE_LIMIT  # a film may change its size later on
-        self._stream.thread_type = "AUTO"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self._stream.width, self._stream.height
-
-    def __len__(self) -> int:
-        return self._stream.frames if self.count is None else self.count
-
-    def read(self, rows: Sequence[int]) -> Iterator[Image]:
-        """:raises BagError: a row has no frame within half a period, or the film is damaged."""
-        rate = self.rate or float(self._stream.average_rate or 1)
+    def read(rows: Sequence[int]) -> Iterator[Image]:
+        pace = rate or float(stream.average_rate or 1)
         wanted = iter(rows)
         row = next(wanted, None)
         if row is None:
             return
         # The nearest keyframe before, by a margin of half a frame for rounding.
-        at = max(0.0, self.start + (row - 0.5) / rate)
-        self._file.seek(int(at / self._stream.time_base), stream=self._stream)
-        for frame in self._file.decode(self._stream):
-            time = float(frame.pts * self._stream.time_base)
-            shown = round((time - self.start) * rate)
+        at = max(0.0, start + (row - 0.5) / pace)
+        file.seek(int(at / stream.time_base), stream=stream)
+        for frame in file.decode(stream):
+            time = float(frame.pts * stream.time_base)
+            shown = round((time - start) * pace)
             if shown > row:
                 break
             while shown == row:
-                image = frame.to_ndarray(format="bgr24" if self.swap else "rgb24")
+                image = frame.to_ndarray(format="bgr24" if swap else "rgb24")
                 yield np.ascontiguousarray(image, np.uint8)
                 row = next(wanted, None)
                 if row is None:
                     return
         raise BagError(
-            f"there is no frame {row} at {self.start + row / rate:.3f} s",
-            where=self.path,
+            f"there is no frame {row} at {start + row / pace:.3f} s",
+            where=path,
             remedy="copy or make the data set again",
         )
+
+    with file:
+        size = stream.width, stream.height
+        check_pixels("the film", *size, where=path)
+        stream.codec_context.options = _SIZE_LIMIT  # a film may change its size later on
+        stream.thread_type = "AUTO"
+        yield Frames(size, stream.frames if count is None else count, read)
 
 
 def pixel_format(width: int, height: int) -> str:

@@ -27,7 +27,7 @@ from sarnn_ros.errors import BagError, ConfigError
 from sarnn_ros.interop import lerobot_writer
 from sarnn_ros.interop.lerobot_writer import export_lerobot
 from sarnn_ros.interop.loading import find_recordings, load_dataset, propose
-from sarnn_ros.interop.video import VideoFrames
+from sarnn_ros.interop.video import film_frames
 from sarnn_ros.spec import Spec
 
 #: Levels of 0 … 255 that H.264 of our quality may be off by on such images, on average.
@@ -147,9 +147,9 @@ def test_the_files_are_those_of_the_format(written):
         assert stats[key]["std"] == pytest.approx(values.std(axis=0))
         assert stats[key]["max"] == pytest.approx(values.max(axis=0))
         assert stats[key]["count"] == [count]
-    film = VideoFrames(written / "videos/observation.images.front/chunk-000/file-000.mp4")
-    with film:
-        frames = np.stack(list(film.read(range(len(film))))) / 255
+    path = written / "videos/observation.images.front/chunk-000/file-000.mp4"
+    with film_frames(path) as film:
+        frames = np.stack(list(film.read(range(film.count)))) / 255
     assert len(frames) == count
     image = stats["observation.images.front"]
     assert np.array(image["mean"]).shape == (3, 1, 1)
