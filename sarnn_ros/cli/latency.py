@@ -59,7 +59,7 @@ def latency(
     from sarnn_ros.signals import stop_on_signals
 
     heard: list[Table] = []
-    wanted = f"{'/' + node.lstrip('/')}: timing" if node else ""
+    wanted = f"{'/' + node.strip('/')}: timing" if node else ""
 
     def take(message: Any) -> None:
         nonlocal wanted

@@ -280,7 +280,8 @@ class Session:
         for name, thread in list(self._checks.items()):
             thread.join(max(0.0, until - time.monotonic()))
             if thread.is_alive():
-                self._news.append(self.log(f"{name} was not checked: 'sarnn inspect' does it"))
+                with self._lock:
+                    self._news.append(self.log(f"{name} was not checked: 'sarnn inspect' does it"))
         if self._map is not None:
             self._map.join(MAP_SECONDS)
 
@@ -331,6 +332,7 @@ class Session:
             self._began, self._last_kept, self._taken_over = time.monotonic(), None, False
             self.gaps.clear()
             self._unusable.clear()
+            self._silent.clear()
             return self.log(f"recording {name}")
 
     def add(self, topic: str, kind: str, profiles: Sequence[Qos]) -> None:

@@ -48,8 +48,11 @@ def film_frames(
         # The kind is not guessed from the content: a playlist would name other files.
         options = {"protocol_whitelist": "file", **_SIZE_LIMIT}
         file = av.open(str(path), format="mp4", options=options)
+        if not file.streams.video:
+            file.close()
+            raise ValueError("it has no pictures")
         stream: Any = file.streams.video[0]
-    except (OSError, IndexError, ValueError, av.FFmpegError) as error:
+    except (OSError, ValueError, av.FFmpegError) as error:
         raise BagError(
             f"cannot be read as a film ({error})",
             where=path,

@@ -261,6 +261,17 @@ def test_a_topic_that_dies_while_recording_is_said_at_once_and_at_the_end(sessio
     assert session.silent({"/image_raw": 3.0}) == [], "nothing is being recorded"
 
 
+def test_what_was_silent_in_an_episode_is_said_anew_in_the_next(session: Session):
+    record(session, 0)
+    session.silent({"/image_raw": 0.6})
+    session.stop()
+    record(session, 1)
+    assert "has sent nothing" in session.silent({"/image_raw": 0.7})[0]
+    session.stop()
+    record(session, 2)
+    assert session.silent({}) == []
+
+
 @pytest.mark.parametrize(("after", "silent"), [(0.4, False), (0.6, True)])
 def test_when_a_topic_counts_as_silent(after: float, silent: bool):
     channel = Channel("image", KIND, checks=[unusable], rate=10.0)
