@@ -101,7 +101,9 @@ def find_bags(
     found: dict[Path, None] = {}
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
     for one in given:
-        matches = sorted(glob.glob(str(one), recursive=True), key=_natural) or [str(one)]
+        matches = [str(one)]
+        if not Path(one).exists():
+            matches = sorted(glob.glob(str(one), recursive=True), key=_natural) or matches
         for path in map(Path, matches):
             bags = _bags_at(path, other)
             if not bags:
@@ -270,10 +272,17 @@ class Bag:
 
 
 def label_of(path: Path) -> str | None:
-    """How a person labelled the bag when it was recorded: success, failure, or not at all."""
+    """How a person labelled the bag when it was recorded: success, failure, or not at all.
+
+    :param path: of the bag, or of one of its files.
+    """
+    file = (path.parent if path.is_file() else path) / "metadata.yaml"
     try:
-        values = read_yaml(path / "metadata.yaml", BagError, "", MAX_METADATA_BYTES).values
-        label = values["rosbag2_bagfile_information"]["custom_data"][LABEL]
+        values = read_yaml(file, BagError, "", MAX_METADATA_BYTES).values
+        about = values["rosbag2_bagfile_information"]
+        if path.is_file() and path.name not in about["relative_file_paths"]:
+            return None
+        label = about["custom_data"][LABEL]
     except (BagError, LookupError, TypeError):
         return None
     return str(label)

@@ -17,7 +17,7 @@ import resource
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -65,10 +65,11 @@ def read_bag_cached(
     """
     files = [*bag_files(path), *path.glob("metadata.yaml")]
     files = [*files, *(log for file in files if (log := sqlite_log(file)))]
-    return read_cached(
+    episodes, report = read_cached(
         root / key_of(files, spec, moved, name),
         lambda allocate: read_bag(path, spec, name=name, allocate=allocate, moved=moved),
     )
+    return episodes, replace(report, path=str(path))  # it may have been read elsewhere
 
 
 def read_cached(entry: Path, read: Callable[[Allocate | None], Read]) -> Read:

@@ -8,6 +8,8 @@ Messages are stored as they came, never serialized again. What was recorded is o
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ from sarnn_ros.data.bags import LABEL
 from sarnn_ros.data.write_bag import BAG_VERSION, TYPES, add_checksums
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.files import append_json, read_json_lines, write_text
+from sarnn_ros.spec import Spec
 
 FLUSH_SECONDS = 1.0
 INDEX = "episodes.jsonl"
@@ -81,7 +84,7 @@ class EpisodeWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Bring what was written to disk."""
+        """Give what was written to the operating system, so that it outlives this process."""
         # rosbags ends a chunk at 1 MB; joints alone would stay in memory for minutes.
         storage: Any = self._writer.storage
         if any(storage.chunk.msgs.values()):
@@ -103,6 +106,24 @@ def _check_types(kinds: Iterable[str]) -> None:
         )
 
 
+def sync(bag: Path) -> None:
+    """Bring a finished bag to the disk, so that it outlives the machine.
+
+    :raises OSError: it cannot be.
+    """
+    for path in (*bag.iterdir(), bag):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def spec_digest(spec: Spec) -> str:
+    """Tells one spec from another."""
+    return hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:16]
+
+
 def throw_away(bag: Path) -> None:
     """Into `TRASH` beside it, from where a person can bring it back.
 
@@ -116,9 +137,12 @@ def throw_away(bag: Path) -> None:
 def set_label(bag: Path, label: Label) -> None:
     """Keep the label in the bag's metadata.yaml.
 
+    :raises ConfigError: the bag is cut off.
     :raises OSError: it cannot be written.
     """
     file = bag / "metadata.yaml"
+    if not file.exists():
+        raise ConfigError(f"{bag.name} is cut off, and cannot be labelled: discard it")
     values = yaml.safe_load(file.read_text(encoding="utf-8"))
     about = values["rosbag2_bagfile_information"]
     about["custom_data"] = {**(about.get("custom_data") or {}), LABEL: label}

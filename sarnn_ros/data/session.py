@@ -30,6 +30,8 @@ from sarnn_ros.data.record import (
     append_index,
     next_name,
     set_label,
+    spec_digest,
+    sync,
     throw_away,
 )
 from sarnn_ros.errors import BagError, ConfigError, DecodeError, SpecError
@@ -204,7 +206,7 @@ class Session:
 
     def __init__(self, out: Path, min_free: float, spec: Spec) -> None:
         self.out = out
-        self._spec = spec
+        self.spec = spec
         self._checks: dict[str, threading.Thread] = {}
         self._left_out: dict[str, str] = {}
         self._unusable: set[str] = set()
@@ -260,6 +262,11 @@ class Session:
         """Episodes kept in this session that training would leave out, all or in part, and why."""
         with self._lock:
             return dict(self._left_out)
+
+    @property
+    def kept_last(self) -> str:
+        """The episode that a label is for, and `discard` while none runs; empty: there is none."""
+        return self._last_kept or ""
 
     @property
     def verdict(self) -> str:
@@ -365,13 +372,17 @@ class Session:
 
     def _keep(self) -> tuple[str, str]:
         """Under the lock: name of the episode, and what is to be said of it before its check."""
-        writer = self._end_episode()
+        writer, self._writer = self._writer, None
+        if writer is None:
+            raise ConfigError("nothing is being recorded")
         name = writer.path.name
+        self._last_kept, self._labels[name] = name, None  # also where the disk is full
         seconds = ((writer.last_ns or 0) - (writer.first_ns or 0)) / NANOSECONDS
         entry = {"name": name, "seconds": seconds, "messages": writer.counts}
-        append_index(self.out, entry | ({"gaps": self.gaps} if self.gaps else {}))
-        self._last_kept = name
-        self._labels[name] = None
+        try:
+            writer.close()
+        finally:
+            append_index(self.out, entry | ({"gaps": self.gaps} if self.gaps else {}))
         said = "".join(f"; '{topic}' was silent {gap} s" for topic, gap in self.gaps.items())
         said += "".join(
             f"; '{topic}' sent nothing"
@@ -395,34 +406,41 @@ class Session:
     def _check(self, name: str) -> None:
         with suppress(OSError):  # of this thread, and of those that it starts
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CHECK_NICENESS)
-        why, episodes = read_back(self.out / name, self._spec)
+        with suppress(OSError):
+            sync(self.out / name)  # not while a message waits to be written
+        why, episodes = read_back(self.out / name, self.spec)
         self._first[name] = self._first_images(episodes)
         with self._lock:
             if why is not None and name in self._labels:  # else it was discarded meanwhile
                 self._left_out[name] = why
                 with suppress(OSError):
-                    append_index(self.out, {"name": name, "left_out": why})
+                    append_index(
+                        self.out, {"name": name, "left_out": why, "spec": spec_digest(self.spec)}
+                    )
                 self._news.append(self.log(f"{name} is {why}"))
+        self._draw_map()
+
+    def _draw_map(self) -> None:
         self._map = threading.Thread(target=self._map_places, name="map", daemon=True)
         self._map.start()
 
     def _first_images(self, episodes: Sequence[Episode]) -> list[dict[str, First | None]]:
         return [
-            {camera.name: first_of(episode, camera.name) for camera in self._spec.cameras}
+            {camera.name: first_of(episode, camera.name) for camera in self.spec.cameras}
             for episode in episodes
         ]
 
     def _map_places(self) -> None:
         """Of all episodes of the folder, those of earlier sessions too: a picture, and what to do
         next. In a thread of its own: the first time it may take long."""
-        cameras = [camera.name for camera in self._spec.cameras]
+        cameras = [camera.name for camera in self.spec.cameras]
         with self._mapping, suppress(BagError, OSError):
             firsts: dict[str, list[First | None]] = {name: [] for name in cameras}
             for bag in find_bags([self.out]):
-                if bag.name == self.episode:  # it runs
+                if self.episode in (bag.name, bag.parent.name):  # it runs
                     continue
                 if bag.name not in self._first:
-                    self._first[bag.name] = self._first_images(read_bag(bag, self._spec)[0])
+                    self._first[bag.name] = self._first_images(read_bag(bag, self.spec)[0])
                 failed = label_of(bag) == "failure"
                 for seen in self._first[bag.name]:
                     for name, first in seen.items():
@@ -440,14 +458,19 @@ class Session:
         :raises OSError: it cannot be moved.
         """
         with self._lock:
-            name = self._end_episode().path.name if self._writer else self._last_kept
+            writer, self._writer = self._writer, None
+            name = writer.path.name if writer else self._last_kept
             if name is None:
                 raise ConfigError("there is no episode to discard")
             self._last_kept = None
+            if writer is not None:
+                with suppress(OSError):  # the disk may be full
+                    writer.close()
             throw_away(self.out / name)
             self._labels.pop(name, None)
             self._left_out.pop(name, None)
             append_index(self.out, {"name": name, "discarded": True})
+            self._draw_map()
             return self.log(f"discarded {name}: it is in {self.out / TRASH}")
 
     def label(self, label: Label, wait: float = 0.0) -> str:
@@ -465,6 +488,7 @@ class Session:
             set_label(self.out / name, label)
             self._labels[name] = label
             append_index(self.out, {"name": name, "label": label})
+            self._draw_map()
             why = self._left_out.get(name)
             but = f", but {why.partition(':')[0]}" if why else ""
             said = self.log(f"{name} is a {label}{but}")
@@ -515,10 +539,3 @@ class Session:
             news = [one for one in problems if one not in self._unusable]
             self._unusable.update(news)
             return [self.log(f"{self.episode}: {one}") for one in news]
-
-    def _end_episode(self) -> EpisodeWriter:
-        writer, self._writer = self._writer, None
-        if writer is None:
-            raise ConfigError("nothing is being recorded")
-        writer.close()
-        return writer

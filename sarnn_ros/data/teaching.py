@@ -31,10 +31,12 @@ class Lesson:
     """See the module.
 
     :param folder: is made if it is not there.
+    :ivar spec: of the recordings, as `spec_digest` has it; empty: of any.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.spec = ""
         self.bags = folder / BAGS
         self.bags.mkdir(parents=True, exist_ok=True)
 
@@ -42,11 +44,13 @@ class Lesson:
 
     def recordings(self) -> list[Path]:
         """Bags that training would read: finished, not labelled a failure, and not left out by
-        the recorder's check, as a run is in which nobody took over."""
+        the recorder's check, as a run is in which nobody took over. By another spec the check may
+        say otherwise."""
         left_out = {
             entry["name"]
             for entry in read_index(self.bags)
             if entry.get("left_out", "").startswith(WHOLLY_LEFT_OUT)
+            and (not self.spec or self.spec == entry["spec"])
         }
         bags = [path.parent for path in sorted(self.bags.glob("*/metadata.yaml"))]
         return [bag for bag in bags if bag.name not in left_out and label_of(bag) != "failure"]
@@ -116,19 +120,26 @@ class Lesson:
 
     # -- runs ---------------------------------------------------------------------------------
 
-    def add_run(self, policy: str, is_success: bool, led: bool, why: str) -> None:
-        """A run of a policy; on disk when this returns.
+    def add_run(self, bag: str, policy: str, is_success: bool | None, led: bool, why: str) -> None:
+        """A run of a policy, or what is said anew of one; on disk when this returns.
 
+        :param bag: its recording.
+        :param is_success: None: it does not count, as its recording was discarded.
         :param led: whether a person took over, and so it is no success of the policy.
         :param why: it ended, in the node's words.
         """
-        entry = {"policy": policy, "success": is_success and not led, "led": led, "why": why}
+        success = is_success and not led
+        entry = {"bag": bag, "policy": policy, "success": success, "led": led, "why": why}
         append_json(self.folder / TRIALS, entry)
 
     def score(self, policy: str) -> Score:
         """Of its runs so far."""
-        runs = read_json_lines(self.folder / TRIALS)
-        mine = [run["success"] for run in runs if run["policy"] == policy]
+        runs = {run["bag"]: run for run in read_json_lines(self.folder / TRIALS)}
+        mine = [
+            run["success"]
+            for run in runs.values()
+            if run["policy"] == policy and run["success"] is not None
+        ]
         return Score(sum(mine), len(mine))
 
     # -- what comes next ----------------------------------------------------------------------

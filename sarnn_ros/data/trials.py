@@ -392,6 +392,10 @@ class Session:
         """:returns: None: the operator gave no label.
         :raises NotDone: it could not be started."""
         self._load(trial)
+        if self._keys.read(0):
+            while self._keys.read(0):
+                pass
+            raise NotDone("a key was pressed while the policy was being loaded")
         limit = self._record.plan.seconds
         began, key, why = time.monotonic(), "", ""
         try:

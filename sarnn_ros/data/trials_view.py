@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sarnn_ros.data.page import Rows, table, write_html
 from sarnn_ros.data.scores import Score, comparison, percents
@@ -149,7 +150,7 @@ def print_report(record: Record, console: Console) -> None:
     for head in HEADS:
         shown.add_column(head, overflow="fold")
     for row in rows(record):
-        shown.add_row(*row)
+        shown.add_row(*map(Text, row))
     console.print(shown)
     for claim in claims(record):
         console.print(claim, markup=False, highlight=False)

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sarnn_ros.data.record import spec_digest
 from sarnn_ros.data.session import CHECK_SECONDS
 from sarnn_ros.data.teaching import Lesson
 from sarnn_ros.data.trials import NotDone
@@ -62,7 +63,8 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Ended:
-    """A run that waits for a label; `why` it ended is in the node's words."""
+    """A run that waits for a label, or may be given another one; `why` it ended is in the node's
+    words."""
 
     policy: str
     led: bool
@@ -94,6 +96,7 @@ class Teaching:
         tell: Callable[[str], None],
     ) -> None:
         self.lesson, self.recorder, self.robot = lesson, recorder, robot
+        lesson.spec = spec_digest(recorder.session.spec)
         self.children, self._ending, self._tell = children, ending, tell
         self._lock = threading.RLock()
         self._said: deque[str] = deque(maxlen=LINES)
@@ -248,6 +251,7 @@ class Teaching:
         if self._ended is not None:
             actions["label_success"] = partial(self.label, self._ended, True)
             actions["label_failure"] = partial(self.label, self._ended, False)
+            actions["discard_episode"] = partial(self.discard, self._ended)
         return actions
 
     def _with_advice(self, work: Callable[[], str]) -> str:
@@ -301,9 +305,9 @@ class Teaching:
         except BaseException:
             if ordered:  # it may have started, and the answer is lost
                 self._stop_started(run)
+            self._run = None
             if said:
                 self.recorder.session.discard()
-            self._run = None
             raise
         if is_dry:
             return f"{run.policy} says what it would do, and nothing moves; space ends it"
@@ -375,14 +379,14 @@ class Teaching:
             run.over = True
         session = self.recorder.session
         said = [f"{'the dry run' if run.is_dry else run.policy} has ended: {why}"]
+        self._run = None
         if not run.is_dry:
+            self._ended = _Ended(run.policy, run.led, why)
             if run.led:
                 said.append("you took over: it is a correction")
             if session.recording:
                 said.append(session.stop())
             said.append("has it done the task? s or f")
-            self._ended = _Ended(run.policy, run.led, why)
-        self._run = None
         return "; ".join(said)
 
     def _stop_robot(self, is_dry: bool) -> None:
@@ -398,7 +402,17 @@ class Teaching:
 
     def label(self, ended: _Ended, is_success: bool) -> str:
         """Of the run that has ended. Of a correction, whether the person has done the task."""
-        said = self.recorder.session.label("success" if is_success else "failure")
-        self.lesson.add_run(ended.policy, is_success, ended.led, ended.why)
+        session = self.recorder.session
+        bag = session.kept_last
+        said = session.label("success" if is_success else "failure")
+        self.lesson.add_run(bag, ended.policy, is_success, ended.led, ended.why)
+        return f"{said}; {self.lesson.advice()}"
+
+    def discard(self, ended: _Ended) -> str:
+        """What the run that has ended recorded. Nor does the run count."""
+        session = self.recorder.session
+        bag = session.kept_last
+        said = session.discard()
+        self.lesson.add_run(bag, ended.policy, None, ended.led, ended.why)
         self._ended = None
         return f"{said}; {self.lesson.advice()}"

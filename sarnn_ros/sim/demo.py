@@ -16,7 +16,6 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sarnn_ros.errors import INTERRUPTED, ConfigError, EnvironmentProblem
-from sarnn_ros.files import atomic_file, write_text
+from sarnn_ros.files import append_json, atomic_file, read_json_lines, write_text
 from sarnn_ros.processes import Child, children, free_domain, signals_interrupt
 from sarnn_ros.share import ros_environment, share_directory
 from sarnn_ros.sim import demonstrations
@@ -75,6 +74,10 @@ _QUICK_TRAINING = (
 )
 
 
+#: What the last stage writes.
+REPORT = "report.json", "learning_curves.png", "contact_sheet.png", "demo.mp4"
+
+
 @dataclass
 class Demo:
     """The stages. `run` runs them all, in order."""
@@ -98,6 +101,7 @@ class Demo:
         :raises SarnnError: with the log of the process that failed.
         """
         started = time.monotonic()
+        self._refuse_what_is_not_ours()
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -159,7 +163,7 @@ class Demo:
         what = f"{len(plans)} trials in real time: simulator and inference node over DDS"
         self._heading(3, "evaluate", what)
         self._begin("evaluate", (self.trials, self.recordings), *plans, settings.trial_ticks)
-        done = {trial["index"] for trial in self._finished()}
+        done = {trial["index"] for trial in read_json_lines(self.trials)}
         if done:
             self.console.print(f"  {len(done)} trials are there already")
         todo = [(index, plan) for index, plan in enumerate(plans) if index not in done]
@@ -212,9 +216,7 @@ class Demo:
                     trial, recording = referee.run(plan, self.settings.trial_ticks)
                     if index in filmed:
                         save_clip(self.recordings / f"{index:03d}.npz", plan, trial, recording)
-                    with self.trials.open("a", encoding="utf-8") as file:
-                        row = {"index": index, **asdict(plan), **asdict(trial)}
-                        file.write(json.dumps(row) + "\n")
+                    append_json(self.trials, {"index": index, **asdict(plan), **asdict(trial)})
                     bar.console.print(f"  {describe(plan)}: {verdict(trial)}", highlight=False)
                     bar.advance(task)
                 diagnostics = json.dumps(referee.diagnostics, indent=2)
@@ -228,7 +230,7 @@ class Demo:
         out = self.settings.out
         self._heading(4, "report", "table, learning curves and film")
         config = json.loads((self.policy / "config.json").read_text(encoding="utf-8"))
-        report = make_report(self._finished(), config["training"], seconds)
+        report = make_report(read_json_lines(self.trials), config["training"], seconds)
         write_text(out / "report.json", json.dumps(report, indent=2) + "\n")
         self.console.print(table(report))
 
@@ -245,12 +247,28 @@ class Demo:
                 clips = [load_clip(path) for path in recordings]
                 contact_sheet(clips, out / "contact_sheet.png")
                 write_video(clips, film)
-        for name in ("report.json", "learning_curves.png", "contact_sheet.png", "demo.mp4"):
+        for name in REPORT:
             if (out / name).is_file():
                 self.console.print(f"  {out / name}", highlight=False)
         return report
 
     # -- helpers ----------------------------------------------------------------------------------
+
+    def _refuse_what_is_not_ours(self) -> None:
+        """:raises ConfigError: a file in the folder would be deleted or replaced that no demo has
+        made: it begins with its first mark."""
+        out = self.settings.out
+        names = ("bags", "policy", "policy.run", "trials.jsonl", "recordings", *REPORT)
+        found = [name for name in names if (out / name).exists()]
+        if found and not self._mark("demonstrate").is_file():
+            raise ConfigError(
+                f"holds {', '.join(found)}, which no demo has made",
+                where=out,
+                remedy="give another folder as --out: the demo would delete them",
+            )
+
+    def _mark(self, stage: str) -> Path:
+        return self.settings.out / f".{stage}"
 
     def _begin(self, stage: str, outputs: Sequence[Path], *settings: object) -> None:
         """Delete the stage's outputs, unless this code made them with these settings.
@@ -259,7 +277,7 @@ class Demo:
         """
         made_with = hashlib.sha256(repr((self._made_with, stage, settings)).encode()).hexdigest()
         self._made_with = made_with
-        mark = self.settings.out / f".{stage}"
+        mark = self._mark(stage)
         if mark.is_file() and mark.read_text(encoding="utf-8") == made_with:
             return
         for path in outputs:
@@ -272,16 +290,6 @@ class Demo:
     def _progress(self, what: str) -> Progress:
         text, count, left = TextColumn(f"  {what}"), MofNCompleteColumn(), TimeRemainingColumn()
         return Progress(text, BarColumn(), count, left, console=self.console)
-
-    def _finished(self) -> list[dict[str, Any]]:
-        """The trials so far. A line that a crash cut short is left out: its trial is run again."""
-        if not self.trials.is_file():
-            return []
-        rows = []
-        for line in self.trials.read_text(encoding="utf-8").splitlines():
-            with suppress(json.JSONDecodeError):
-                rows.append(json.loads(line))
-        return rows
 
 
 _SARNN = (sys.executable, "-m", "sarnn_ros.cli.main")

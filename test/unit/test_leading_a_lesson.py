@@ -12,8 +12,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import bag_making as make
 import pytest
 
+from sarnn_ros.data.bags import label_of
+from sarnn_ros.data.record import EpisodeWriter
+from sarnn_ros.data.session import Session
 from sarnn_ros.data.teaching import Lesson
 from sarnn_ros.data.trials import NotDone
 from sarnn_ros.errors import ConfigError
@@ -70,7 +74,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.session: Any = SimpleNamespace(
-            recording=False, advice="", stop=self._stop, discard=self._stop
+            recording=False, advice="", stop=self._stop, discard=self._stop, spec=make.spec()
         )
 
     def _stop(self) -> str:
@@ -90,6 +94,29 @@ class Recorder:
         }
 
 
+class Recording(Recorder):
+    """The recorder's real session."""
+
+    def __init__(self, bags: Path) -> None:
+        self.session = Session(bags, 0.0, make.spec())
+
+    def start_episode(self) -> str:
+        topics: Any = {"/image_raw": (make.IMAGE, []), "/joint_states": (make.JOINTS, [])}
+        said = self.session.start(topics, list)
+        for topic, kind, receive, message in make.recording(0.5).messages:
+            self.session.write(topic, receive, bytes(make.STORE.serialize_cdr(message, kind)))
+        return said
+
+    def actions(self, wait: float) -> dict[str, Callable[[], str]]:
+        return {
+            "start_episode": self.start_episode,
+            "stop_episode": self.session.stop,
+            "label_success": lambda: self.session.label("success"),
+            "label_failure": lambda: self.session.label("failure"),
+            "discard_episode": self.session.discard,
+        }
+
+
 class Led(Teaching):
     """With all that was said, and a policy that is there."""
 
@@ -97,11 +124,13 @@ class Led(Teaching):
     recorder: Any
     _inference: Any
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        recorder: Any = Recorder()
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, *, records: bool = False
+    ) -> None:
+        lesson = Lesson(folder)
+        recorder: Any = Recording(lesson.bags) if records else Recorder()
         robot: Any = Robot()
         self.told: list[str] = []
-        lesson = Lesson(folder)
         super().__init__(lesson, recorder, robot, [], threading.Event(), self.told.append)
         self._inference, self._found = SimpleNamespace(code=None), True
         monkeypatch.setattr(teaching, "digest", lambda _: "")
@@ -257,3 +286,48 @@ def test_the_page_is_told_what_the_terminal_says(led: Led) -> None:
     assert text == "" and values["line 0"] == led.told[-1] == "line of number 19"
     assert len(values) == 1 + teaching.LINES
     assert values["possible"].split()[:2] == ["start_episode", "stop_episode"]
+
+
+@pytest.fixture
+def recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Led]:
+    made = Led(tmp_path, monkeypatch, records=True)
+    made.robot.answers.set()
+    yield made
+    made.close()
+
+
+def press(led: Led, *actions: str) -> None:
+    for action in actions:
+        led.ask(action)
+        led.until(lambda action=action: not led._busy and not (action == "end_run" and led._run))
+        led.look_after()
+
+
+def test_a_run_may_be_labelled_anew_and_discarded(recording: Led) -> None:
+    lesson = recording.lesson
+    press(recording, "run", "end_run", "label_success", "label_failure")
+    assert label_of(lesson.bags / "episode_000") == "failure"
+    assert (lesson.score("policy_1").successes, lesson.score("policy_1").trials) == (0, 1)
+    press(recording, "run", "end_run", "label_success", "discard_episode")
+    assert not (lesson.bags / "episode_001").exists()
+    assert (lesson.score("policy_1").successes, lesson.score("policy_1").trials) == (0, 1)
+    press(recording, "start_episode", "stop_episode", "label_success")
+    assert lesson.score("policy_1").trials == 1, "a demonstration is no run"
+
+
+def test_a_run_whose_recording_cannot_be_ended_is_over(
+    recording: Led, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: EpisodeWriter) -> None:
+        raise OSError("No space left on device")
+
+    press(recording, "run")
+    with monkeypatch.context() as patched:
+        patched.setattr(EpisodeWriter, "close", full)
+        recording.ask("end_run")
+        recording.hears("error: No space left on device")
+    assert recording.toggle() == "start_episode"
+    press(recording, "discard_episode")
+    assert not list(recording.lesson.bags.glob("episode_*"))
+    press(recording, "run", "end_run", "label_failure")
+    assert recording.lesson.score("policy_1").trials == 1

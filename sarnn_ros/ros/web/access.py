@@ -60,7 +60,7 @@ class Access:
             # A foreign name that was made to point here (DNS rebinding) is always a name.
             return Refusal(403, f"not known here as '{host[:80]}': use the machine's IP address")
         origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc.lower() != host.lower()
+        foreign = origin is not None and not _is_of(origin, host)
         linked = method == "GET" and path == "/"
         site = headers.get("sec-fetch-site", "none")
         if foreign or (site not in ("none", "same-origin") and not linked):
@@ -88,6 +88,13 @@ class Access:
         right = self.token.encode()
         shown = (token, bearer, "" if cookie is None else cookie.value)
         return any(hmac.compare_digest(one.encode(), right) for one in shown)
+
+
+def _is_of(origin: str, host: str) -> bool:
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False
 
 
 def _is_address(text: str) -> bool:

@@ -25,10 +25,11 @@ from rosbags.rosbag1 import Writer as Rosbag1Writer
 from rosbags.rosbag2 import CompressionMode, StoragePlugin
 from rosbags.typesys import Stores, get_typestore
 
-from sarnn_ros.data.bags import Bag, find_bags
+from sarnn_ros.data.bags import Bag, bag_files, find_bags, label_of
 from sarnn_ros.data.bounds import unpack_zstd
 from sarnn_ros.data.dataset import Episode
 from sarnn_ros.data.reading import read_bag
+from sarnn_ros.data.record import set_label
 from sarnn_ros.errors import BagError
 from sarnn_ros.interop.loading import load_dataset
 
@@ -241,6 +242,22 @@ class TestFinding:
         assert find_bags([wanted[0], tmp_path / "day1"]) == wanted
         file = next(single.glob("*.mcap"))
         assert find_bags([file]) == [file]
+
+    def test_a_name_with_brackets_is_that_folder(self, tmp_path):
+        for folder in ("data[1]", "data1"):
+            make.recording(0.3).write(tmp_path / folder / "demo")
+        (found,) = find_bags([tmp_path / "data[1]"])
+        assert found.parent.name == "data[1]"
+        (found,) = find_bags([tmp_path / "dat?[1]"])
+        assert found.parent.name == "data1"
+
+    def test_a_file_of_a_failure_is_one_too(self, tmp_path):
+        bag = make.recording(0.3).write(tmp_path / "bag")
+        set_label(bag, "failure")
+        (file,) = bag_files(bag)
+        assert label_of(file) == label_of(bag) == "failure"
+        other = file.rename(bag / f"other{file.suffix}")
+        assert label_of(other) is None, "the metadata is of another file"
 
     def test_equal_names_are_told_apart(self, tmp_path):
         for number, day in enumerate(("a", "b")):

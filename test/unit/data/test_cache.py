@@ -63,6 +63,14 @@ def test_a_hit_is_the_same_and_does_not_read_the_bag(bags, tmp_path, monkeypatch
     assert len(entries(tmp_path / "cache")) == 2
 
 
+def test_a_bag_that_was_moved_is_told_where_it_is(bags, tmp_path):
+    load(bags, tmp_path / "cache")
+    moved = bags.rename(tmp_path / "monday")
+    hit = load(moved, tmp_path / "cache")
+    assert all(Path(bag.path).is_dir() for bag in hit.bags)
+    assert len(entries(tmp_path / "cache")) == 2, "not read anew"
+
+
 @pytest.mark.parametrize("change", ["content", "one byte", "spec", "added file"])
 def test_a_change_is_noticed(change: str, bags, tmp_path, monkeypatch):
     first = load(bags, tmp_path / "cache")

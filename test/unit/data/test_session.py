@@ -5,6 +5,8 @@ in test/ros/test_recorder.py."""
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 from pathlib import Path
@@ -19,7 +21,7 @@ from sarnn_ros.data.bags import Bag, find_bags, label_of
 from sarnn_ros.data.dataset import Episode
 from sarnn_ros.data.places import PICTURE
 from sarnn_ros.data.reading import read_bag
-from sarnn_ros.data.record import read_index
+from sarnn_ros.data.record import EpisodeWriter, read_index
 from sarnn_ros.data.session import Channel, Session, channels, read_back
 from sarnn_ros.errors import ConfigError, DecodeError
 from sarnn_ros.interop.loading import load_dataset
@@ -410,3 +412,63 @@ def test_flipped_bits_are_noticed(session: Session):
     assert any("damaged chunk" in problem.found for problem in report.problems)
     with Bag(file.parent) as bag:
         assert bag.topics["/image_raw"].count == 60
+
+
+def test_an_episode_whose_end_cannot_be_written_can_be_discarded(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    def full(_: EpisodeWriter) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    record(session, 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(EpisodeWriter, "close", full)
+        with pytest.raises(OSError, match="No space left"):
+            session.stop()
+    assert not session.recording and session.kept_last == "episode_000"
+    with pytest.raises(ConfigError, match="is cut off, and cannot be labelled"):
+        session.label("failure")
+    assert "discarded episode_000" in session.discard()
+    assert not list(session.out.glob("episode_*"))
+    record(session, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(EpisodeWriter, "close", full)
+        assert "discarded episode_001" in session.discard()
+    record(session, 2)
+    assert "kept episode_002" in session.stop()
+
+
+@pytest.mark.parametrize("change", ["discard", "failure"])
+def test_the_map_is_drawn_anew_when_an_episode_is_discarded_or_labelled(
+    change: str, session: Session
+):
+    for number, place in enumerate([(2, 2), (12, 2), (2, 8), (12, 8), (7, 5)]):
+        record(session, number, place=place)
+        session.stop()
+    mapped(session)
+    before = session.advice
+    assert "5 demonstrated" in before
+    session.discard() if change == "discard" else session.label("failure")
+    mapped(session)
+    assert "4 demonstrated" in session.advice
+
+
+def test_the_episode_that_runs_is_not_on_the_map(session: Session):
+    for number, place in enumerate([(2, 2), (12, 2), (2, 8), (12, 8), (7, 5)]):
+        record(session, number, place=place)
+        session.stop()
+    mapped(session)
+    record(session, 5, place=(6, 6))
+    session._map_places()
+    assert "5 demonstrated" in session.advice
+
+
+def test_what_is_kept_is_brought_to_the_disk(session: Session, monkeypatch: pytest.MonkeyPatch):
+    synced: list[str] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: synced.append(Path(f"/proc/self/fd/{handle}").readlink().name)
+    )
+    record(session, 0)
+    session.stop(60.0)
+    session.finish_checks(60.0)
+    assert {"episode_000", "episode_000.mcap", "metadata.yaml"} <= set(synced)

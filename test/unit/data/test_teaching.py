@@ -51,9 +51,9 @@ def test_it_says_what_comes_next(lesson: Lesson, policy: Path) -> None:
     assert "train on 10 demonstrations (n)" in lesson.advice()
     trained(lesson, policy)
     assert "see what policy_1 would do (y: dry run)" in lesson.advice()
-    lesson.add_run("policy_1", True, False, "ended")
+    lesson.add_run("a", "policy_1", True, False, "ended")
     assert "1 of 1" in lesson.advice() and "let it run elsewhere (g)" in lesson.advice()
-    lesson.add_run("policy_1", False, False, "ended")
+    lesson.add_run("b", "policy_1", False, False, "ended")
     assert "take over (t) where it goes wrong" in lesson.advice()
     assert "train (n) after 5 more" in lesson.advice()
     (used, *_) = record(lesson, 5)
@@ -64,15 +64,29 @@ def test_it_says_what_comes_next(lesson: Lesson, policy: Path) -> None:
     append_index(lesson.bags, part)
     assert len(lesson.recordings()) == 14
     trained(lesson, policy)
-    for _ in range(10):
-        lesson.add_run("policy_2", True, False, "ended")
+    for number in range(10):
+        lesson.add_run(f"c{number}", "policy_2", True, False, "ended")
     assert "'sarnn trials' gives a score" in lesson.advice()
     assert lesson.score("policy_1").cells[0] == "1 of 2"
 
 
 def test_a_run_in_which_a_person_took_over_is_no_success(lesson: Lesson) -> None:
-    lesson.add_run("policy_1", True, True, "ended")
+    lesson.add_run("a", "policy_1", True, True, "ended")
     assert (lesson.score("policy_1").successes, lesson.score("policy_1").trials) == (0, 1)
+
+
+def test_what_is_said_anew_of_a_run_corrects_it(lesson: Lesson) -> None:
+    for bag, success in (("a", True), ("b", True), ("a", False), ("b", None), ("c", True)):
+        lesson.add_run(bag, "policy_1", success, False, "ended")
+    assert lesson.score("policy_1").cells[0] == "1 of 2"
+
+
+def test_what_one_spec_leaves_out_another_may_use(lesson: Lesson) -> None:
+    (bag,) = record(lesson, 1)
+    entry = {"name": bag.name, "left_out": "left out of training: a hole", "spec": "one"}
+    append_index(lesson.bags, entry)
+    for lesson.spec, bags in (("one", []), ("other", [bag])):
+        assert lesson.recordings() == bags
 
 
 def test_failures_and_episodes_that_were_cut_off_are_not_trained_on(lesson: Lesson) -> None:

@@ -58,8 +58,11 @@ class Operator:
     def __init__(self, keys: str) -> None:
         self.keys = list(keys)
         self.running = False
+        self.early: list[str] = []
 
     def read(self, timeout: float) -> str:
+        if not timeout:
+            return self.early.pop() if self.early else ""
         if not self.keys:
             return "q"
         if not self.running:
@@ -305,6 +308,15 @@ def test_the_time_limit_stops_and_asks(record: Record) -> None:
 def test_quitting_in_a_run_stops_the_robot_and_labels_nothing(record: Record) -> None:
     evening = Evening(record.folder, "q").run()
     assert evening.arm.stops == 1 and not (record.folder / TRIALS).exists()
+
+
+def test_a_key_while_the_policy_is_loaded_starts_nothing(record: Record) -> None:
+    evening = Evening(record.folder, "s")
+    evening.operator.early = ["s", "\n"]
+    evening.run()
+    said = [one for one in evening.said if "not started: a key was pressed" in one]
+    assert len(said) == 1 and not evening.operator.early
+    assert [one.label for one in evening.record.outcomes] == ["success"], "when asked again"
 
 
 def test_a_second_key_after_a_label_starts_nothing(

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from sarnn_ros.errors import ConfigError
+from sarnn_ros.files import append_json, read_json_lines
 from sarnn_ros.sim import demo
 from sarnn_ros.sim.demo import Demo, Settings
 from sarnn_ros.sim.judging import Trial, TrialTrace
@@ -145,7 +146,17 @@ def test_all_code_and_the_spec_count(tmp_path, monkeypatch):
 def test_a_cut_line_is_a_trial_that_never_was(miniature):
     lines = [json.dumps({"index": 0}), json.dumps({"index": 1}), '{"index": 2, "succ']
     miniature.trials.write_text("\n".join(lines))
-    assert [trial["index"] for trial in miniature._finished()] == [0, 1]
+    append_json(miniature.trials, {"index": 3})
+    assert [trial["index"] for trial in read_json_lines(miniature.trials)] == [0, 1, 3]
+
+
+@pytest.mark.parametrize("name", ["bags", "policy", "trials.jsonl", "report.json"])
+def test_what_no_demo_has_made_stays(name, tmp_path):
+    own = tmp_path / name
+    own.write_text("ours")
+    with pytest.raises(ConfigError, match=f"holds {name}, which no demo has made"):
+        Demo(Settings(out=tmp_path), Console(file=io.StringIO())).run()
+    assert own.read_text() == "ours" and list(tmp_path.iterdir()) == [own]
 
 
 def test_an_unwritable_output_is_named(tmp_path):

@@ -40,6 +40,7 @@ SAME = {"origin": "http://127.0.0.1:8080"}
         ("POST", "/do/start", {"host": "tunnel:80", **SAME}, 403),
         ("POST", "/do/start", HOST, 403),
         ("POST", "/do/start", HOST | {"origin": "null"}, 403),
+        ("GET", "/state", HOST | {"origin": "http://["}, 403),
         ("POST", "/do/start", HOST | {"origin": "http://127.0.0.1:9090"}, 403),
         ("POST", "/do/start", HOST | {"origin": "http://evil.example"}, 403),
         ("POST", "/do/start", HOST | {"origin": "https://127.0.0.1:8080"}, None),  # a TLS proxy
