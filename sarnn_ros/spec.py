@@ -230,6 +230,11 @@ class JointSource(_Part):
         return self.field == "position" and self.type not in COMPONENTS
 
     @property
+    def is_place(self) -> bool:
+        """Whether the values say where the robot is: positions and poses, no forces or rates."""
+        return self.field == "position" and self.type != WRENCH_TYPE
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """What the entries are called in reports and commands: the joint with its prefix, and the
         field unless position; of a wrench or pose the topic and the component, of tf the frame
@@ -409,6 +414,12 @@ class Spec(_Part):
     @property
     def joint_dim(self) -> int:
         return len(self.joint_labels)
+
+    @property
+    def place_indices(self) -> tuple[int, ...]:
+        """Entries of the joint vector that say where the robot is."""
+        flags = [source.is_place for source in self.joints for _ in source.names]
+        return tuple(index for index, flag in enumerate(flags) if flag)
 
     @property
     def joint_source_names(self) -> tuple[str, ...]:

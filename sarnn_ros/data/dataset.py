@@ -8,6 +8,7 @@ import hashlib
 import mmap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,6 +70,12 @@ class Episode:
     led: NDArray[np.bool_] | None = None
     previews: Mapping[str, Sequence[NDArray[np.uint8]]] = field(default_factory=dict)
 
+    @cached_property
+    def identity(self) -> str:
+        """Tells the recording, wherever it lies and however its images are cropped: SHA-256 over
+        ticks and states."""
+        return digest_of(self.ticks, self.joints)
+
     @property
     def parts(self) -> list[Episode]:
         """What a person did, without what a policy did: a demonstration is one part."""
@@ -104,6 +111,7 @@ class Dataset:
     :param fingerprint: SHA-256 over spec, episodes and split.
     :param bags: what became of each bag.
     :param displacements: where a camera stood elsewhere in some episodes, as far as was looked.
+    :param says_split, says_bounds: the data comes with its split, and with the normalisation.
     """
 
     spec: Spec
@@ -114,6 +122,8 @@ class Dataset:
     fingerprint: str
     bags: tuple[BagReport, ...] = ()
     displacements: tuple[Displacement, ...] = ()
+    says_split: bool = False
+    says_bounds: bool = False
 
     def moves(self, camera: CameraSpec) -> bool:
         """Whether a camera moves with the robot: as the spec says, or as the demonstrations do."""
@@ -198,6 +208,7 @@ def make_dataset(
         for array in (part.joints, part.targets)
     ]
     digest = hashlib.sha256(spec.model_dump_json().encode())
+    says_bounds = normaliser is not None
     if normaliser is not None:
         digest.update(f"{normaliser.minimum.tolist()}{normaliser.maximum.tolist()}".encode())
     elif spec.joint_clip is None:
@@ -216,6 +227,8 @@ def make_dataset(
         normaliser=normaliser,
         fingerprint=digest.hexdigest(),
         bags=tuple(reports),
+        says_split=held_out is not None,
+        says_bounds=says_bounds,
     )
 
 

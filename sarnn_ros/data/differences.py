@@ -76,10 +76,14 @@ class Difference:
 
 
 def difference(
-    camera: CameraSpec, episodes: Sequence[Episode], displaced: Sequence[Collection[str]] = ()
+    camera: CameraSpec,
+    episodes: Sequence[Episode],
+    places: Sequence[int],
+    displaced: Sequence[Collection[str]] = (),
 ) -> Difference | None:
     """None if there is only one episode, or the sources differ in size.
 
+    :param places: entries of the joint vector that say where the robot is.
     :param displaced: names of episodes in which the camera stood elsewhere, by place. They are
         compared among themselves: the background differs from that of the others, even if the
         displacement was undone, by parallax and at the borders.
@@ -91,12 +95,12 @@ def difference(
     pictures = np.stack([np.array(array[0]) for array in images])
     for array in images:
         release(array)
-    places = [[one.name in names for one in episodes] for names in displaced]
-    lights, first = in_even_light(pictures, places)
-    off = off_median(first, lights, places)
+    elsewhere = [[one.name in names for one in episodes] for names in displaced]
+    lights, first = in_even_light(pictures, elsewhere)
+    off = off_median(first, lights, elsewhere)
     limit = difference_limit(off)
     differs = off > limit
-    states = _states(episodes)
+    states = _states(episodes, places)
     if _starts_differ(states):
         where = _objects(images, states, first, differs, limit, lights)
         if where.any():  # else what lies there is moved at once, or is never seen twice
@@ -150,11 +154,13 @@ def off_median(
     return off
 
 
-def _states(episodes: Sequence[Episode]) -> list[NDArray[np.float64]]:
-    """Joints (T, D) of each episode as shares of their ranges, or of `MIN_JOINT_RANGE`."""
-    joints = np.concatenate([episode.joints for episode in episodes])
-    low, span = joints.min(0), np.maximum(np.ptp(joints, axis=0), MIN_JOINT_RANGE)
-    return [(episode.joints - low) / span for episode in episodes]
+def _states(episodes: Sequence[Episode], places: Sequence[int]) -> list[NDArray[np.float64]]:
+    """Where the robot is (T, K) in each episode, as shares of the ranges, or of
+    `MIN_JOINT_RANGE`."""
+    found = [episode.joints[:, list(places)] for episode in episodes]
+    every = np.concatenate(found)
+    low, span = every.min(0), np.maximum(np.ptp(every, axis=0), MIN_JOINT_RANGE)
+    return [(one - low) / span for one in found]
 
 
 def _starts_differ(states: Sequence[NDArray[np.float64]]) -> bool:
@@ -162,7 +168,7 @@ def _starts_differ(states: Sequence[NDArray[np.float64]]) -> bool:
     if len(states) < MIN_EPISODES_TO_LEAVE_OUT_ROBOT:
         return False
     deviation = np.std([one[0] for one in states], axis=0)
-    return bool(deviation.max() > MIN_START_DEVIATION)
+    return bool((deviation > MIN_START_DEVIATION).any())
 
 
 def _objects(

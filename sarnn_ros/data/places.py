@@ -161,8 +161,8 @@ class First:
     """The first image of an episode.
 
     :param image: uint8 (h, w, 3) RGB, of the whole camera, of one size in all episodes.
-    :param start: the robot's first state, (D,), rad or m.
-    :param span: how far each joint moves in the episode, (D,).
+    :param start: where the robot is, (K,), rad or m.
+    :param span: how far it moves in the episode, (K,).
     :param missed: a policy failed from here, or a person took over from it.
     :param shown: a person demonstrated from here.
     """
@@ -178,12 +178,15 @@ class First:
         return replace(self, missed=True, shown=False) if failed else self
 
 
-def first_of(episode: Episode, camera: str) -> First | None:
-    """None: there is no image of the whole camera."""
+def first_of(episode: Episode, camera: str, places: Sequence[int]) -> First | None:
+    """None: there is no image of the whole camera.
+
+    :param places: entries of the joint vector that say where the robot is.
+    """
     previews = episode.previews.get(camera, ())
     if not len(previews):
         return None
-    image, joints = np.asarray(previews[0]), episode.joints
+    image, joints = np.asarray(previews[0]), episode.joints[:, list(places)]
     return First(image, joints[0], np.ptp(joints, axis=0), missed=episode.led is not None)
 
 
@@ -197,6 +200,7 @@ def place_map(dataset: Dataset) -> PlaceMap | None:
         for name in bag.episodes
     }
     firsts = {}
+    places = dataset.spec.place_indices
     for camera in dataset.spec.cameras:
         moved = {
             name
@@ -205,7 +209,8 @@ def place_map(dataset: Dataset) -> PlaceMap | None:
             for name in one.episodes
         }
         firsts[camera.name] = [
-            (first := first_of(episode, camera.name)) and first.labelled(episode.name in failed)
+            (first := first_of(episode, camera.name, places))
+            and first.labelled(episode.name in failed)
             for episode in dataset.episodes
             if episode.name not in moved
         ]

@@ -126,8 +126,9 @@ class BagIngest(Ingest):
         super().__init__(spec, absolute, keep=lambda _: self.place)
         self.place = -1
         self.packed_bytes = 0
-        self.arrivals = {one: (array("q"), array("q")) for one in self.streams}
         self.command = self._add(spec.command.topic, command)
+        learnt = [*self.streams, *([self.command] if spec.target == "command" else [])]
+        self.arrivals = {one: (array("q"), array("q")) for one in learnt}
         self.takeovers = [self._add(topic, _admit_takeover) for topic in takeovers]
 
     def _add(self, topic: str, admit: Admission | None) -> Stream:
@@ -148,12 +149,13 @@ class BagIngest(Ingest):
         return tick
 
     def describe(self, messages: dict[str, int], voids: dict[str, Void]) -> Iterator[StreamReport]:
-        """One report per topic.
+        """One report per topic: of the observed ones, and of the commands if they are learnt.
 
         :param messages: so many came of each.
         """
         # Of streams that share a topic, the one that can use the fewest messages.
-        fewest_last = sorted(self.streams, key=lambda stream: -len(self.arrivals[stream][0]))
+        told = [one for one in self.arrivals if one is not self.command or self.arrivals[one][0]]
+        fewest_last = sorted(told, key=lambda stream: -len(self.arrivals[stream][0]))
         for topic, stream in {stream.topic: stream for stream in fewest_last}.items():
             stamps, received = (np.array(known, dtype=np.int64) for known in self.arrivals[stream])
             # Where rosbag2 compresses messages in several threads, a bag has them out of order.
@@ -248,11 +250,14 @@ def episodes_of(
     check_expansion("the model's images of it", ticks * pixels * 3, recording.packed_bytes)
     allocate = allocate or (lambda _, shape: np.empty(shape, np.uint8))
     _decode_images(images, recording, cuts, allocate, show, moved)
+    since_ns: int | None = None
     for cut in cuts:
+        end_ns = int(cut.ticks[-1])
         try:
-            yield _finish(cut, recording, report)
+            yield _finish(cut, recording, report, since_ns)
         except BagError as error:
             report.leave_out(cut.name, error)
+        since_ns = end_ns
 
 
 def _with_ages(
@@ -374,7 +379,8 @@ def _align(recording: BagIngest) -> tuple[Int, list[Int]]:
     ]
 
 
-def _finish(cut: Cut, recording: BagIngest, report: BagReport) -> Episode:
+def _finish(cut: Cut, recording: BagIngest, report: BagReport, since_ns: int | None) -> Episode:
+    """:param since_ns: the last tick of the episode before."""
     spec = recording.spec
     if cut.undecodable:
         # These ticks are void, as they would be live: trimmed at an end, a hole in the middle.
@@ -396,7 +402,7 @@ def _finish(cut: Cut, recording: BagIngest, report: BagReport) -> Episode:
     ]
     joints = np.stack([joint_vector(tick) for tick in found])
     efforts = _efforts([effort_vector(tick) for tick in found], spec)
-    commands = commands_at(spec, recording.command, cut.ticks)
+    commands = commands_at(spec, recording.command, cut.ticks, since_ns)
     targets = targets_of(spec, commands, joints)
     led = led_by_person(recording.takeovers, cut.ticks)
     mine = slice(None) if led is None else led
@@ -420,7 +426,7 @@ def _finish(cut: Cut, recording: BagIngest, report: BagReport) -> Episode:
         previews={
             camera: [shown[row] for row in sorted(shown)]
             for camera, shown in cut.previews.items()
-            if 0 in shown  # the first image may have been void
+            if len(shown) == 3 and 0 in shown  # some may have been void
         },
     )
 

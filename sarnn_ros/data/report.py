@@ -289,6 +289,8 @@ def _tick_problems(spec: Spec, episodes: Sequence[Episode]) -> Iterator[Problem]
 
 def _one_stream(stream: StreamReport, bag: BagReport, spec: Spec) -> Iterator[Problem]:
     where, period = f"{bag.path}: {stream.topic}", 1.0 / spec.rate
+    observed = [one.topic for one in spec.cameras] + [one.topic for one in spec.joints]
+    commands = stream.topic not in map(absolute, observed)
     if stream.void > MAX_VOID_SHARE * stream.messages:
         yield warning(
             where,
@@ -298,7 +300,7 @@ def _one_stream(stream: StreamReport, bag: BagReport, spec: Spec) -> Iterator[Pr
             "robot as well",
             bag.void[stream.topic].remedy or "repair the driver",
         )
-    if stream.rate < 0.95 * spec.rate:
+    if stream.rate < 0.95 * spec.rate and not commands:
         yield warning(
             where,
             f"{stream.rate:.1f} Hz, slower than the {spec.rate:g} Hz of the ticks",
@@ -331,7 +333,10 @@ def _one_stream(stream: StreamReport, bag: BagReport, spec: Spec) -> Iterator[Pr
         yield warning(
             where,
             f"messages arrive {stream.latency * 1e3:.0f} ms after their stamp (median)",
-            "at the robot the newest message at a tick is that much older than in training",
+            "if the publisher's clock is behind, what is learnt at a tick is a command of that "
+            "much later"
+            if commands
+            else "at the robot the newest message at a tick is that much older than in training",
             "set 'clock: receive', or make the transport faster",
         )
     if stream.latency < -0.005:
@@ -489,7 +494,7 @@ def _moving_camera(camera: CameraSpec) -> Problem:
 
 def _difference(dataset: Dataset, camera: CameraSpec, *, moves: bool) -> Difference | None:
     displaced = [one.episodes for one in dataset.displacements if one.camera == camera.name]
-    found = difference(camera, dataset.episodes, displaced)
+    found = difference(camera, dataset.episodes, dataset.spec.place_indices, displaced)
     if found is not None and moves:
         found = replace(found, crop=None)  # what differs lies elsewhere in later images
     return found

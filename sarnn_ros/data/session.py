@@ -426,7 +426,10 @@ class Session:
 
     def _first_images(self, episodes: Sequence[Episode]) -> list[dict[str, First | None]]:
         return [
-            {camera.name: first_of(episode, camera.name) for camera in self.spec.cameras}
+            {
+                camera.name: first_of(episode, camera.name, self.spec.place_indices)
+                for camera in self.spec.cameras
+            }
             for episode in episodes
         ]
 

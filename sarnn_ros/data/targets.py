@@ -14,17 +14,21 @@ from sarnn_ros.streams.ingest import Stream
 Array = NDArray[np.float64]
 
 
-def commands_at(spec: Spec, command: Stream, ticks: Int) -> Array:
+def commands_at(spec: Spec, command: Stream, ticks: Int, since_ns: int | None = None) -> Array:
     """Per tick t the newest command in (t, t + period]. If none was sent then, the controller
     still followed the one before, so that is it.
 
+    :param since_ns: commands of until then were of another episode.
     :return: (T, n), rad or m; NaN before any command, and where it is unreadable.
     """
     unknown = np.full(len(spec.command_indices), np.nan)
     sent = [unknown if joints is None else joints.values for joints in command.contents]
     # Row -1 is the last one: unknown.
     values = [*sent, unknown]
-    return np.stack([values[command.newest(tick + spec.period_ns)] for tick in ticks.tolist()])
+    rows = [command.newest(tick + spec.period_ns) for tick in ticks.tolist()]
+    if since_ns is not None:
+        rows = [row if row >= 0 and command.stamps[row] > since_ns else -1 for row in rows]
+    return np.stack([values[row] for row in rows])
 
 
 def targets_of(spec: Spec, commands: Array, joints: Array) -> Array:

@@ -146,10 +146,11 @@ def _points_explain(
 
 
 def first_states(dataset: Dataset, episodes: Sequence[Episode]) -> NDArray[np.float64]:
-    """Joints of the first ticks, (E, D), as shares of the joints' ranges."""
+    """Where the robot is at the first ticks, (E, K), as shares of the ranges."""
     low, high = dataset.normaliser.joint_range
     states = np.stack([dataset.normaliser.normalise(one.joints[0]) for one in episodes])
-    return np.asarray((states - low) / (high - low), np.float64)
+    shares = np.asarray((states - low) / (high - low), np.float64)
+    return shares[:, list(dataset.spec.place_indices)]
 
 
 def rms(errors: Iterable[NDArray[Any]]) -> list[float]:

@@ -176,7 +176,8 @@ def prepare(
     why_anew = ""
     if before is not None:
         why_anew = rounds.why_other_crop(before.spec, closer)
-        closer = closer if why_anew else before.spec
+        if not why_anew:
+            closer = spec.model_copy(update={"cameras": before.spec.cameras})
     if closer != spec:
         before_crop(whole, dataset)
         dataset = read(closer, displacements=dataset.displacements)

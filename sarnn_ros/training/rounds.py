@@ -32,7 +32,8 @@ SHAPE = ("rec_dim", "k_dim", "temperature", "heatmap_size", "stride")
 class Before:
     """The policy that a training goes on from.
 
-    :param validation, training: names of the episodes that it was validated with and trained on.
+    :param validation, training: `Episode.identity` of those that it was validated with and
+        trained on. A name may be another recording's, or another one by now.
     """
 
     directory: Path
@@ -61,7 +62,7 @@ def load_before(directory: str | Path) -> Before:
     """
     config = load_config(directory)
     told = config.training
-    if "names" not in told:
+    if "identities" not in told:
         raise ConfigError(
             "its training is unknown", where=directory, remedy="train anew, without --from"
         )
@@ -71,8 +72,8 @@ def load_before(directory: str | Path) -> Before:
             where=directory,
             remedy="train anew, without --from",
         )
-    names = {key: frozenset(value) for key, value in told["names"].items()}
-    return Before(Path(directory), config, names["validation"], names["training"])
+    known = {key: frozenset(value) for key, value in told["identities"].items()}
+    return Before(Path(directory), config, known["validation"], known["training"])
 
 
 def check_settings(before: Before, spec: Spec, config: TrainConfig) -> None:
@@ -141,16 +142,22 @@ def _within(inner: CameraSpec, outer: CameraSpec) -> bool:
 
 def as_before(dataset: Dataset, before: Before, validation: float, seed: int) -> Dataset:
     """The data set, split so that what the policy was validated with is not trained on. New
-    episodes are added to it, to a share of all, but half of the new ones at most.
+    episodes are added to it: those that the data says are for it, or else some, to a share of all,
+    but half of the new ones at most.
 
     :param validation: share of the episodes for validation.
     """
-    named = [one.name for one in dataset.episodes if one.led is None]
-    new = [name for name in named if name not in before.validation | before.training]
-    held = before.validation.intersection(named)
-    count = round(validation * len(named)) - len(held)
-    if new and count > 0:
+    whole_ones = [one for one in dataset.episodes if one.led is None]
+    new = [
+        one.name for one in whole_ones if one.identity not in before.validation | before.training
+    ]
+    held = {one.name for one in whole_ones if one.identity in before.validation}
+    count = round(validation * len(whole_ones)) - len(held)
+    if dataset.says_split:
+        held |= {dataset.episodes[row].name for row in dataset.validation}
+    elif new and count > 0:
         order = split(len(new), min(count / len(new), 0.5), seed)[1]
         held |= {new[row] for row in order}
-    whole = make_dataset(dataset.spec, dataset.episodes, held_out=held)
+    bounds = dataset.normaliser if dataset.says_bounds else None
+    whole = make_dataset(dataset.spec, dataset.episodes, held_out=held, normaliser=bounds)
     return replace(whole, bags=dataset.bags, displacements=dataset.displacements)

@@ -80,8 +80,10 @@ class Progress:
                 self.best_weights = {name: value.clone() for name, value in weights.items()}
 
     def out_of_patience(self, config: TrainConfig, epoch: int) -> bool:
-        """Whether to stop early after this epoch."""
+        """Whether to stop early after this epoch. Only a validation can tell."""
         if config.patience is None or self.best_epoch is None:
+            return False
+        if self.history[-1]["validation"] is None:
             return False
         return epoch - self.best_epoch >= config.patience
 
@@ -325,6 +327,10 @@ def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn) -> None
         "names": {
             "training": [dataset.episodes[row].name for row in dataset.training],
             "validation": [dataset.episodes[row].name for row in dataset.validation],
+        },
+        "identities": {
+            "training": [dataset.episodes[row].identity for row in dataset.training],
+            "validation": [dataset.episodes[row].identity for row in dataset.validation],
         },
         "searched": trainer.searched is not None,
         "late": list(trainer.late),

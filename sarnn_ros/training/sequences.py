@@ -236,13 +236,13 @@ class Sequences:
         return [row[:steps] for row, steps in rows]
 
     def first_states(self) -> NDArray[np.float64]:
-        """Joints of each demonstration's first tick, (E, D), as shares of their ranges."""
+        """Where the robot is at each demonstration's first tick, (E, K), as shares of ranges."""
         return self._first_shares(torch.nonzero(self.demonstrations)[:, 0])
 
     def _first_shares(self, episodes: Tensor) -> NDArray[np.float64]:
         first = self.joints[episodes, 0].double().cpu().numpy()
         shares: NDArray[np.float64] = (first - self.spec.joint_range[0]) / self.joint_span
-        return shares
+        return shares[:, list(self.spec.place_indices)]
 
     def frames(self, episodes: Tensor, ticks: Tensor) -> list[Tensor]:
         """The frames [episodes, ticks], float32 (N, 3, H, W) in [0, 1], one tensor per camera.

@@ -470,7 +470,8 @@ class Trainer:
         data.compare_paces(found)
         wanted, starts = trajectories(data.unpad(data.targets[:, :-1])), data.starts
         names = [name for name, one in zip(data.names, shown.tolist(), strict=True) if one]
-        is_new = np.array([name not in before.training for name in names])
+        known = {one.name: one.identity for one in self.plan.dataset.episodes}
+        is_new = np.array([known[name] not in before.training for name in names])
         if is_new.any() and not is_new.all():
             share = new_explained(found, wanted, starts, is_new)
             if share < RECIPE.min_explained:

@@ -30,6 +30,7 @@ from sarnn_ros.data.bounds import unpack_zstd
 from sarnn_ros.data.dataset import Episode
 from sarnn_ros.data.reading import read_bag
 from sarnn_ros.data.record import set_label
+from sarnn_ros.data.report import examine
 from sarnn_ros.errors import BagError
 from sarnn_ros.interop.loading import load_dataset
 
@@ -422,11 +423,14 @@ class TestDamage:
         (episode,), _ = read_bag(tmp_path / "bag", make.spec(max_age=0.5))
         assert len(episode.ticks) == 19
 
-    @pytest.mark.parametrize("last", [False, True])
-    def test_a_jpeg_that_only_decoding_finds_broken_voids_its_tick(self, last, tmp_path):
+    @pytest.mark.parametrize(
+        ("bad", "voids", "ticks"),
+        [(range(29, 30), 1, 0), (range(55, 60), 1, 18), (range(21, 60), 12, 7)],
+    )
+    def test_a_jpeg_that_only_decoding_finds_broken_voids_its_tick(
+        self, bad, voids, ticks, tmp_path
+    ):
         import cv2
-
-        bad = range(55, 60) if last else range(29, 30)
 
         def change(topic: str, index: int, message):
             if topic != "/image_raw":
@@ -442,12 +446,14 @@ class TestDamage:
             (topic, make.COMPRESSED if topic == "/image_raw" else kind, receive, message)
             for topic, kind, receive, message in made.messages
         ]
-        episodes, report = read_bag(made.write(tmp_path / "bag"), make.spec(type=make.COMPRESSED))
-        assert report.void["/image_raw"].count == 1
-        if last:
-            assert len(episodes[0].ticks) == 18 and report.trimmed == (0, 1)
-        else:
+        spec = make.spec(type=make.COMPRESSED)
+        episodes, report = read_bag(made.write(tmp_path / "bag"), spec)
+        assert report.void["/image_raw"].count == voids
+        if not ticks:
             assert not episodes and "hole" in report.problems[0].found
+            return
+        assert len(episodes[0].ticks) == ticks and report.trimmed == (0, 19 - ticks)
+        examine(load_dataset([tmp_path / "bag"], spec))
 
     def test_mixed_sizes_are_an_error(self, tmp_path):
         def change(topic: str, index: int, message):

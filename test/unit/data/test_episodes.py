@@ -106,6 +106,31 @@ class TestTargets:
         assert np.array_equal(episode.targets[:5], episode.joints[1:6])
         assert episode.targets[5].tolist() == [-10.0, 10.0]
 
+    def test_an_episode_does_not_begin_with_the_command_of_the_one_before(self, tmp_path):
+        made = make.recording(1.0)
+        made.messages += make.recording(1.5, start=START + 5 * SECOND).messages
+        self.command([100, 900, 5650], made)
+        spec = make.spec(target="command", episodes={"gap": 1.0})
+        (first, second), _ = read(made, spec, tmp_path)
+        assert first.targets[-1].tolist() == [-11.0, 11.0]
+        begin = (START + 5650 * MS - int(second.ticks[0])) // (100 * MS)
+        assert np.array_equal(second.targets[:begin], second.joints[1 : begin + 1])
+        assert second.targets[begin].tolist() == [-12.0, 12.0]
+
+    @pytest.mark.parametrize(("late_ms", "words"), [
+        (0, None), (500, "500 ms after their stamp"), (-50, "50 ms after they were received"),
+    ])  # fmt: skip
+    def test_commands_by_another_clock_are_told(self, late_ms, words, tmp_path):
+        made = make.recording(1.0)
+        for time in range(0, 1000, 50):
+            stamp = START + time * MS
+            message = make.joint_state(stamp - late_ms * MS, [0.1, 0.2], make.NAMES)
+            made.add("/joint_command", make.JOINTS, stamp, message)
+        made.write(tmp_path / "bag")
+        dataset = load_dataset([tmp_path / "bag"], make.spec(target="command"), validation=0)
+        found = [one.found for one in examine(dataset).problems if "joint_command" in one.where]
+        assert [words in one for one in found] == ([] if words is None else [True]), found
+
     def test_what_is_not_commanded_follows_the_state(self, tmp_path):
         made = make.recording(1.0)
         for time in range(0, 1000, 50):

@@ -93,8 +93,9 @@ def episodes(of: CameraSpec) -> list[Episode]:
 
 @pytest.mark.parametrize("moves", [True, False])
 def test_a_camera_that_moves_with_the_robot_is_not_cropped(moves: bool):
-    (camera,) = make.spec(width=64, height=48).cameras
-    dataset: Any = SimpleNamespace(episodes=episodes(camera), displacements=())
+    spec = make.spec(width=64, height=48)
+    (camera,) = spec.cameras
+    dataset: Any = SimpleNamespace(episodes=episodes(camera), displacements=(), spec=spec)
     found = _difference(dataset, camera, moves=moves)
     assert found is not None and (found.crop is None) is moves
 
@@ -102,11 +103,11 @@ def test_a_camera_that_moves_with_the_robot_is_not_cropped(moves: bool):
 def test_how_large_an_object_gets_by_the_proposed_crop():
     spec = make.spec(width=64, height=48)
     camera = spec.cameras[0]
-    found = difference(camera, episodes(camera))
+    found = difference(camera, episodes(camera), ())
     assert found is not None and found.crop is not None
     larger = cropped(camera, found)
     assert larger is not None
-    again = difference(larger, episodes(larger))
+    again = difference(larger, episodes(larger), ())
     assert again is not None and again.pixels > 4 * found.pixels
     assert again.pixels == pytest.approx(found.cropped_pixels, rel=0.5)
     # Larger, it is only a note: the crop that would be better still.

@@ -98,6 +98,37 @@ def test_what_validated_the_policy_is_not_trained_on(policy: Path, make_task: Ma
     assert now - held <= {"e12", "e13", "e14"}
 
 
+def test_recordings_are_known_by_what_they_hold_and_not_by_their_names(
+    policy: Path, make_task: MakeTask
+) -> None:
+    held = set(load_config(policy).training["names"]["validation"])
+    dataset = make_task(ALL)
+    renamed = [replace(one, name=f"day1/{one.name}") for one in dataset.episodes]
+    whole = make_dataset(dataset.spec, renamed, [], validation=0.2, seed=0)
+    plan = plan_of(whole, settings(), policy)
+    now = {plan.dataset.episodes[row].name for row in plan.dataset.validation}
+    assert {f"day1/{name}" for name in held} < now
+    assert plan.before is not None
+    known = plan.before.training | plan.before.validation
+    assert sum(one.identity in known for one in renamed) == len(FIRST)
+
+
+def test_what_the_data_says_of_its_split_and_bounds_holds(
+    policy: Path, make_task: MakeTask
+) -> None:
+    dataset = make_task(ALL)
+    bounds = JointNormaliser(
+        dataset.normaliser.minimum - 1, dataset.normaliser.maximum + 1, dataset.spec.joint_range
+    )
+    said = make_dataset(
+        dataset.spec, dataset.episodes, [], held_out={"e13", "e14"}, normaliser=bounds
+    )
+    found = plan_of(said, settings(), policy).dataset
+    now = {found.episodes[row].name for row in found.validation}
+    assert now == {"e13", "e14"} | set(load_config(policy).training["names"]["validation"])
+    np.testing.assert_array_equal(found.normaliser.maximum, bounds.maximum)
+
+
 @pytest.mark.usefixtures("explained")
 def test_interrupted_it_is_resumed(policy: Path, make_task: MakeTask, tmp_path: Path) -> None:
     plan = plan_of(make_task(ALL), settings(), policy)
@@ -215,7 +246,8 @@ def test_another_tolerance_is_no_other_task(policy: Path, make_task: MakeTask) -
     source = source.model_copy(update={"tolerance": {source.names[0]: 0.01}})
     spec = dataset.spec.model_copy(update={"joints": (source,)})
     plan = plan_of(replace(dataset, spec=spec), settings(), policy)
-    assert plan.before is not None or plan.why_anew
+    assert plan.before is not None and not plan.why_anew
+    assert plan.dataset.spec.tolerance == {0: 0.01}
 
 
 def test_a_policy_that_was_not_trained_so_is_refused(
@@ -225,7 +257,7 @@ def test_a_policy_that_was_not_trained_so_is_refused(
     with pytest.raises(ConfigError, match="attention was not searched for"):
         rounds.load_before(tmp_path / "unsearched")
     file = policy / "config.json"
-    assert "names" in json.loads(file.read_text())["training"]
+    assert "identities" in json.loads(file.read_text())["training"]
 
 
 def test_how_much_of_new_ones_is_explained() -> None:

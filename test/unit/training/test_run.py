@@ -32,7 +32,13 @@ from sarnn_ros.training import tensorboard
 from sarnn_ros.training.checkpoint import load_checkpoint
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.recipe import decide
-from sarnn_ros.training.run import Result, checkpoint_path, run_directory, train
+from sarnn_ros.training.run import (
+    Progress,
+    Result,
+    checkpoint_path,
+    run_directory,
+    train,
+)
 from sarnn_ros.training.tensorboard import TensorBoardLogger
 from sarnn_ros.training.trainer import Diverged, Epoch, Trainer
 
@@ -579,6 +585,16 @@ def test_early_stopping_keeps_the_best_weights(make_task: MakeTask, tmp_path: Pa
         keep="last",
     )
     assert_same_policy(tmp_path / "p", tmp_path / "short")
+
+
+def test_patience_waits_for_a_validation() -> None:
+    progress = Progress(best_loss=1.0, best_epoch=9)
+    config = make_config({"patience": 5})
+    for epoch in range(10, 20):
+        progress.history.append({"number": epoch, "validation": None})
+        assert not progress.out_of_patience(config, epoch)
+    progress.history[-1]["validation"] = {"total": 2.0}
+    assert progress.out_of_patience(config, 19)
 
 
 def test_patience_ends_a_training_that_keeps_the_last_weights(
