@@ -24,7 +24,7 @@ from sarnn_ros.control.log import Log
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.policy.directory import PolicyConfig
 from sarnn_ros.spec import CameraSpec
-from sarnn_ros.streams.light import Factors, measure_light
+from sarnn_ros.streams.light import Factors, measure_light, tells_light
 from sarnn_ros.streams.observe import ObservationBuffer
 from sarnn_ros.streams.registration import (
     Image,
@@ -89,6 +89,7 @@ class CameraWatch:
     :param references: by camera.
     :param settings: the current ones.
     :ivar placements: by camera, as found last; a camera without a reference is not in it.
+    :ivar version: of these: another number after each change.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class CameraWatch:
         self._looked: dict[str, tuple[int, int]] = {}  # stamp, and when to look again, ns
         self._told: dict[str, tuple[Verdict, bool]] = {}
         self.placements: dict[str, Placement] = {}
+        self.version = 0
 
     @property
     def enabled(self) -> bool:
@@ -122,6 +124,20 @@ class CameraWatch:
             self._fixed = False
             self._since_ns = now_ns
             self._fresh.clear()
+
+    def rewind(self, now_ns: int) -> None:
+        """The clock was set back to this."""
+        with self._lock:
+            self._since_ns = min(self._since_ns, now_ns)
+
+    def settle(self, version: int) -> str:
+        """A run is about to move the robot: what is undone stays as it is, see `fix`. Not if that
+        has changed since this `version`, which was read before the observation: why, then."""
+        with self._lock:
+            if not self._fixed and version != self.version:
+                return "a camera has just been registered: its next image counts"
+            self._fixed = True
+            return ""
 
     def fix(self, fixed: bool) -> None:
         """Whether what is undone stays as it is: from a run's first motion to its end."""
@@ -160,6 +176,7 @@ class CameraWatch:
         with self._lock:
             if self.placements and not self._fixed:
                 self.placements = {}
+                self.version += 1
                 self._fresh.clear()
                 self._buffer.undo({})
 
@@ -169,6 +186,7 @@ class CameraWatch:
                 return
             self._fresh.add(camera)
             self.placements = {**self.placements, camera: placement}
+            self.version += 1
             self._buffer.undo(
                 {
                     name: one.found.matrix
@@ -308,6 +326,12 @@ def _lit(placement: Placement, image: Image, reference: Reference) -> Placement:
     """And in which light the camera, which is recognised, shows its `image`."""
     assert placement.found is not None
     factors = measure_light(image, reference, placement.found.matrix)
+    if factors is None and tells_light(reference):
+        text = (
+            f"{placement.text}, but its picture is too dark or too bright to tell its light: set "
+            "its exposure, or the light, as they were"
+        )
+        return replace(placement, verdict="other light", text=text)
     if factors is None or 1 / MIN_LIGHT <= factors.min() <= factors.max() <= MIN_LIGHT:
         return placement
     text = f"its picture is {_as_bright(factors):.2g} times as bright as while demonstrating"

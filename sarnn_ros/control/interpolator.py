@@ -105,7 +105,10 @@ class SetpointInterpolator:
         self._began = now = self._clocks.read()
         # At the next wake-up: the first set-point lies one interval ahead of that.
         start_ns = (now.now_ns // self._interval_ns + 1) * self._interval_ns
-        start, velocity = measured.copy(), np.zeros_like(measured)
+        # A joint may stand beyond its limit by a hair: no set-point may.
+        limits = outlet.limiter.limits
+        start = np.clip(measured, limits.position_min, limits.position_max)
+        velocity = np.zeros_like(measured)
         if outlet.sent is not None:
             start = outlet.sent.position.copy()
             passed_ns = now.now_ns - outlet.sent.at_ns

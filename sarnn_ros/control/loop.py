@@ -49,6 +49,7 @@ class ControlLoop:
         # The next tick is no gap, whatever is asked for.
         self._gap_ns = round(max(RESET_GAP_S * 1e9, CONTIGUOUS_PERIODS * spec.period_ns))
         self._begun = False  # the run has moved the arm, or warmed up
+        self._cameras = 0  # what was known of them before this observation
         self._last_tick: tuple[int, Instant] | None = None
         self._motion = Motion(spec.period_ns)
         # The commanded joints, as observed at this tick.
@@ -132,6 +133,7 @@ class ControlLoop:
             self._restart()
             self._controller.clock_was_set_back(began)
             self.parts.buffer.rewind(began.now_ns)
+            self.parts.cameras.rewind(began.now_ns)
         else:
             # Images come about every period, the grid at exact multiples.
             tick.missed = max(round((tick.label_ns - label_ns) / self._period_ns) - 1, 0)
@@ -149,13 +151,15 @@ class ControlLoop:
     def _observe(self, tick: Tick, order: Order, faults: Faults) -> None:
         """The observation, and all checks of whether it can be trusted."""
         parts = self.parts
+        # Before observing: what is found later is undone from the next observation on.
+        self._cameras = parts.cameras.version
+        faults.update(parts.cameras.faults())
         found = parts.buffer.observe(tick.label_ns)
         # After observing, so that these checks have seen every message of this observation.
         faults.update(self._ports.faults())
         faults.hard.update(parts.formats.changed)
         if order.state in STARTED:
             faults.update(parts.scene.faults())
-        faults.update(parts.cameras.faults())
         faults.update(parts.description.faults())
         if isinstance(found, Missing):
             for name, text in found.reasons.items():
@@ -348,6 +352,10 @@ class ControlLoop:
         with controller.lock:
             faults.update(self._ports.faults())  # once more: meanwhile the policy was computed
             done = not controller.follows(order)
+            begins = event not in (Event.PREVENTED, Event.AWAY)
+            if not done and begins and not faults.soft and not faults.hard:
+                found = self.parts.cameras.settle(self._cameras)
+                faults.soft |= {"camera": found} if found else {}
             if not done and wanted is not None and not faults.soft and not faults.hard:
                 done = self._send(tick, event, wanted, since, faults)
             cause = ""
@@ -356,12 +364,14 @@ class ControlLoop:
                 self._find_stall(since, self._clocks.read(), controller.state, faults)
                 if event is Event.AWAY:
                     cause = controller.away(self._present)
-                elif event is not Event.WARM_UP:
+                elif event is not Event.WARM_UP or faults.soft or faults.hard:
                     event = Event.PREVENTED
             tick.changes = controller.end_tick(
                 order, tick.label_ns, faults, None if done else event, cause
             )
             self._begun = self._begun or controller.state in MOVING
+            if not self._begun:
+                self.parts.cameras.fix(False)
             tick.state = controller.state
 
     def _send(

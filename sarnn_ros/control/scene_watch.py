@@ -45,8 +45,12 @@ NO_REFERENCE = (
 
 @dataclass
 class _Run:
-    """From ~/start until nothing more is commanded: the largest score, and what the log said."""
+    """From ~/start until nothing more is commanded: the largest score, and what the log said.
 
+    :ivar commanded: the policy has moved the arm.
+    """
+
+    commanded: bool = False
     largest: float = -math.inf
     worst: str | None = None
     told: bool = False
@@ -90,7 +94,9 @@ class SceneWatch:
 
     def reset(self) -> None:
         """Start anew: readings and warnings."""
+        commanded = self._run.commanded
         self.end_run()
+        self._run.commanded = commanded  # it may go on: ~/reset does not end it
         with self._lock:
             self._forget()
             self._drift.reset()
@@ -98,7 +104,7 @@ class SceneWatch:
             self._told.clear()
 
     def _forget(self) -> None:
-        self._health.reset()
+        self._health.reset(in_run=self._run.commanded)
         self._commanded = self._obeyed = self._holds = False
         self.health = HealthReading()
 
@@ -121,6 +127,7 @@ class SceneWatch:
 
     def _see_health(self, tick: Tick, settings: Settings) -> None:
         commanded, self._commanded = self._commanded, tick.state in POLICY_COMMANDS
+        self._run.commanded |= self._commanded
         held = self._holds and tick.state is State.HOLDING
         looks = held or (commanded and tick.state in STARTED)
         if not looks:

@@ -97,7 +97,7 @@ class _Run:
         self.observation = observation
         images, state = self._observe(observation)
         self.images = {name: np.asarray(image) for name, image in images.items()}
-        self.state = np.asarray(state, np.float64).reshape(-1)
+        self.state = np.array(state, np.float64).reshape(-1)  # it may be the environment's own
         if "is_success" in info:
             success = bool(self.outcome.success) or bool(np.any(info["is_success"]))
             self.outcome = replace(self.outcome, success=success)

@@ -119,16 +119,23 @@ class HealthMonitor:
         self._ratios: dict[str, deque[float]] = {}
         self._last: tuple[int, Prediction] | None = None
         self._unlikely: float | None = None
+        self._stays = False
 
-    def reset(self) -> None:
-        """Forget the past, as when the policy does."""
+    def reset(self, *, in_run: bool = False) -> None:
+        """Forget the past, as when the policy does.
+
+        :param in_run: in the middle of a run: what its first images told stays, as the robot has
+            moved what they showed.
+        """
         self._ratios.clear()
-        self._last = self._unlikely = None
+        self._last, self._stays = None, in_run
+        if not in_run:
+            self._unlikely = None
 
     def expect(self, observation: Observation, prediction: Prediction) -> None:
         """Keep what is predicted at this tick, without a comparison with the tick before."""
         self._last = (observation.tick_ns, prediction)
-        if prediction.unlikely is not None:
+        if prediction.unlikely is not None and not self._stays:
             self._unlikely = prediction.unlikely
 
     def see(

@@ -179,6 +179,7 @@ class InferenceNode(SafeLifecycleNode):
 
     def halt(self) -> None:
         """Stop commanding, the hold sent; then end the threads."""
+        self._runs.stop()
         if self._side is not None:
             self._side.halt()
 
@@ -232,6 +233,7 @@ class InferenceNode(SafeLifecycleNode):
         return f"started: {self.status().text}"
 
     def _stop(self, controller: Controller) -> str:
+        self._runs.stop()
         controller.stop()
         return controller.status().text
 

@@ -57,6 +57,7 @@ class RunServer:
         self._controller, self._status = controller, status
         self._handle: Any = None  # of the goal in progress
         self._taken = self._runs = False  # a goal is accepted; its run is under way
+        self._stopped = False  # before it was
         self._end: Future | None = None
         try:
             self._class = message_class(TYPE)
@@ -77,6 +78,10 @@ class RunServer:
     def in_progress(self) -> bool:
         """Whether a goal is."""
         return self._taken
+
+    def stop(self) -> None:
+        """A goal whose policy is still being loaded never begins."""
+        self._stopped = self._taken and not self._runs
 
     def look(self) -> None:
         """Send feedback, or end the goal if its run has ended. To be called when something has
@@ -107,7 +112,7 @@ class RunServer:
         if not (math.isfinite(goal.time_limit) and goal.time_limit >= 0.0):
             log.warning(f"~/run: a goal was rejected: its time_limit is {goal.time_limit:g} s")
             return GoalResponse.REJECT
-        self._taken = True
+        self._taken, self._stopped = True, False
         return GoalResponse.ACCEPT
 
     def _cancel(self, handle: Any) -> CancelResponse:
@@ -141,6 +146,8 @@ class RunServer:
         await self._prepare(goal.policy)
         if handle.is_cancel_requested:
             return End("canceled", "cancelled", "cancelled before it began")
+        if self._stopped:
+            return End("abort", "stopped", "~/stop was called, or it was deactivated, before")
         self._start(goal.time_limit)
         self._end = Future(executor=self._node.executor)
         self._runs = True

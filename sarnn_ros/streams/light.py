@@ -23,6 +23,8 @@ WIDTH = 80
 #: Intensities, 0 … 255, outside of which a pixel tells nothing of the light, and the share of
 #: the pixels that must tell of it.
 DARKEST, BRIGHTEST, MIN_SHARE = 6, 247, 0.1
+#: Of a reference that tells of it by this share, or more, a picture tells, too, in a usual light.
+USUAL_SHARE = 0.3
 #: Light that differs by less than this, as a share of it, is taken for the same.
 ALIKE = 0.02
 
@@ -37,13 +39,23 @@ def measure_light(image: Image, reference: Reference, matrix: Matrix) -> Factors
     :param matrix: where it lies, `Registration.matrix`.
     """
     there = undo(image, resized(matrix, image.shape[1] / reference.source[0]))
-    now, then, alike = (
-        _small(one) for one in (there, reference.image, 255 * reference.mask.astype(np.uint8))
-    )
-    tells = _tells(now) & _tells(then) & (alike == 255)[..., None]
+    now, then = _small(there), _small(reference.image)
+    tells = _tells(now) & _tells(then) & _alike(reference)
     if tells.mean((0, 1)).min() < MIN_SHARE:
         return None
     return _factors(now, then, tells)
+
+
+def tells_light(reference: Reference) -> bool:
+    """Whether the light of a camera can be told by its reference, so that a picture of which
+    `measure_light` says nothing is in quite another light."""
+    tells = _tells(_small(reference.image)) & _alike(reference)
+    return bool(tells.mean((0, 1)).min() >= USUAL_SHARE)
+
+
+def _alike(reference: Reference) -> NDArray[np.bool_]:
+    """Where the demonstrations look alike, (h, w, 1)."""
+    return (_small(255 * reference.mask.astype(np.uint8)) == 255)[..., None]
 
 
 def measure_lights(images: Sequence[Image]) -> Factors:

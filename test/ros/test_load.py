@@ -10,6 +10,7 @@ import threading
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -239,6 +240,37 @@ def test_a_load_that_never_returns_is_given_up(skill, monkeypatch):
     assert not answer.success and "network file system" in answer.message
     release.set()
     assert skill.has("first") and skill.state is State.STOPPED
+
+
+def test_a_stop_while_the_policy_of_a_goal_is_loaded_counts(skill, monkeypatch):
+    from rclpy.action import GoalResponse
+
+    from sarnn_ros.ros import loading
+
+    go_on, load = threading.Event(), loading.load_policy
+
+    def slow(settings):
+        go_on.wait(20)
+        return load(settings)
+
+    monkeypatch.setattr(loading, "load_policy", slow)
+    runs, executor = skill.node._runs, skill.node.executor
+    goal = SimpleNamespace(policy=str(skill.policies["second"]), time_limit=0.0)
+    assert runs._judge(goal) == GoalResponse.ACCEPT
+    task = executor.create_task(
+        runs._run(SimpleNamespace(request=goal, is_cancel_requested=False))
+    )
+    skill.node._news.trigger()
+    try:
+        skill._wait(lambda: skill.node.loading, "the load")
+        assert skill.call("stop").success
+        go_on.set()
+        skill._wait(task.done, "the end of the goal")
+    finally:
+        go_on.set()
+        runs._taken = False
+    assert task.result()[:2] == ("abort", "stopped")
+    assert skill.has("second") and skill.state is State.STOPPED
 
 
 def test_a_latched_fault_stays_latched(skill):

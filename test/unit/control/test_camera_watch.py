@@ -141,9 +141,20 @@ def test_a_picture_that_does_not_tell_where_things_are_prevents_a_run(
         (shot(scene(7)), "does not show the scene"),
         (np.full((HEIGHT, WIDTH, 3), 20, np.uint8), "does not show the scene"),
         (shot(SCENES["left"]) // 8, "0.12 times as bright as while demonstrating: set its"),
+        (shot(SCENES["left"]) // 30, "too dark or too bright to tell its light: set its"),
         (np.zeros((HEIGHT // 2, WIDTH // 2, 3), np.uint8), "pixels, its demonstrations have"),
     ],
-    ids=["far", "swapped", "upside down", "mirrored", "elsewhere", "covered", "dark", "size"],
+    ids=[
+        "far",
+        "swapped",
+        "upside down",
+        "mirrored",
+        "elsewhere",
+        "covered",
+        "dark",
+        "black",
+        "size",
+    ],
 )
 def test_a_camera_that_cannot_be_corrected_prevents_a_run(image: np.ndarray, text: str) -> None:
     cell = Cell()
@@ -222,7 +233,7 @@ def test_what_was_found_while_a_run_began_is_not_used() -> None:
         cell.watch.begin(cell.stamp + 1)
         return judge(*arguments)
 
-    cell.watch._judge = late  # type: ignore[method-assign]
+    cell.watch._judge = late
     cell.show(left=shot(SCENES["left"], move(0.06, 0, 0, 1)))
     assert cell.watch.placements["left"].verdict == "in place"
     assert "camera:left" in cell.faults
@@ -232,9 +243,9 @@ def test_a_run_begins_once_the_cameras_are_known_and_keeps_what_it_began_with() 
     bench = Bench()
     watch = bench.control.parts.cameras
     moved, fixed, begun = {"camera:front": "moved"}, [], []
-    watch.faults = lambda: Faults(soft=dict(moved))  # type: ignore[method-assign]
-    watch.fix = fixed.append  # type: ignore[method-assign]
-    watch.begin = begun.append  # type: ignore[method-assign]
+    watch.faults = lambda: Faults(soft=dict(moved))
+    watch.fix = fixed.append
+    watch.begin = begun.append
     bench.control.start()
     assert begun == [bench.now]
     assert bench.run(2).state is State.HOLDING and not bench.sent
@@ -248,3 +259,39 @@ def test_a_run_begins_once_the_cameras_are_known_and_keeps_what_it_began_with() 
     assert bench.control.state is State.HOLDING and fixed[-1], "the run goes on"
     bench.control.stop()
     assert not fixed[-1] and len(begun) == 1
+
+
+@pytest.mark.parametrize("when", ["observe", "predict"])
+def test_no_run_begins_with_an_observation_of_before_a_registration(when: str) -> None:
+    """Or its first image would be undone otherwise than the next one."""
+    bench = Bench()
+    cameras, observe = bench.control.parts.cameras, bench.observe
+    buffer: Any = bench.control.parts.buffer
+
+    def registered(*_: object) -> Any:
+        cameras.version += 1
+        return None if when == "predict" else observe(bench.label)
+
+    bench.control.start()
+    if when == "predict":
+        bench.policy.meanwhile = registered
+    else:
+        buffer.observe = registered
+    for _ in range(2):
+        assert bench.run().state is State.HOLDING and not bench.sent
+        assert "has just been registered" in bench.control.status().text
+        assert not cameras._fixed, "it is looked at again"
+    bench.policy.meanwhile = lambda: None
+    buffer.observe = observe
+    assert bench.run().state is State.COMMANDING and cameras._fixed
+    cameras.version += 1
+    assert bench.run().state is State.COMMANDING
+
+
+def test_after_a_clock_was_set_back_a_camera_is_looked_at() -> None:
+    cell = Cell()
+    cell.show()
+    cell.watch.begin(cell.stamp + 1000 * REGISTER_NS)
+    cell.watch.rewind(cell.stamp)
+    cell.show()
+    assert not cell.faults

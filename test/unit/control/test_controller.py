@@ -1186,3 +1186,17 @@ def test_health_latches_nothing_while_stopped_and_the_end_of_a_run_is_told():
     bench.control.deactivate()
     assert ended == [State.INACTIVE_FAULTED], "there is no further tick"
     assert seen == bench.ticks
+
+
+def test_a_joint_a_hair_beyond_its_limit_does_not_stop_the_others():
+    interval = PERIOD // 10
+    bench = Bench(interval=interval, guard__position_min=[-1.0, 0.0])
+    bench.present, bench.policy.action = np.array([0.0, -0.0003]), np.array([0.05, 0.0005])
+    bench.control.start()
+    for _ in range(3):
+        bench.run()
+        for _ in range(9):
+            bench.now += interval
+            bench.interpolator.tick()
+    assert bench.control.state is State.COMMANDING
+    assert bench.path[-1] == pytest.approx([0.05, 0.0005]) and bench.path[:, 1].min() >= 0.0

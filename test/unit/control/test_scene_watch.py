@@ -129,6 +129,22 @@ def test_first_images_in_which_something_is_missing_are_told_once_it_runs():
     assert len(scene.warnings) == 1 and scene.watch.health.score == pytest.approx(0.3)
 
 
+@pytest.mark.parametrize("forget", ["gap", "reset"])
+def test_what_the_first_images_told_stays_in_a_run(forget: str):
+    scene = Scene()
+    scene.tick(reset="start", unlikely=0.3)
+    scene.tick()
+    if forget == "reset":
+        scene.watch.reset()
+    scene.tick(reset=forget, unlikely=7.0, state=State.HOLDING)  # the object is carried by now
+    scene.tick()
+    scene.tick()
+    assert scene.watch.health.score == pytest.approx(0.3) and not scene.warnings
+    scene.tick(reset="start", unlikely=7.0)
+    scene.tick()
+    assert len(scene.warnings) == 1, "another run"
+
+
 def test_a_line_that_the_log_left_out_is_told_later():
     scene = Scene()
     scene.silent = True

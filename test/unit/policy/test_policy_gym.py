@@ -45,14 +45,14 @@ class Reach(gymnasium.Env):  # type: ignore[misc]
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.actions.append(np.array(action))
-        self.joints = np.array(action, np.float64)
+        self.joints[:] = action
         success = bool(self.joints[0] >= 0.5)
         return self._observation(), 0.25, success, False, {"is_success": success}
 
     def _observation(self) -> Any:
         image = np.zeros((48, 64, 3), np.uint8)
         image[..., 0] = len(self.actions)
-        return {"pixels": {"camera0": image}, "agent_pos": self.joints.copy()}
+        return {"pixels": {"camera0": image}, "agent_pos": self.joints}  # its own, as MuJoCo's
 
 
 def make_env(steps: int = 100) -> Any:
