@@ -35,7 +35,8 @@ def convert(
 ) -> None:
     """Write recordings as a data set for LeRobot or EIPL, tick by tick as training sees them.
 
-    Exit code 1 if something had to be left out.
+    Exit code 1 if something had to be left out. One that was labelled a failure is left out, with
+    exit code 0, unless --failures is given.
     """
     from rich.console import Console
     from rich.progress import MofNCompleteColumn, Progress

@@ -25,7 +25,9 @@ def evaluate(
     bgr: Bgr = False,
     failures: Failures = False,
     sim: Annotated[bool, typer.Option("--sim", help="Also try the lift task, 54 trials.")] = False,
-    json: Annotated[Path | None, typer.Option(help="Write the figures here, too.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(help="Write the figures here, too; - does not.")
+    ] = None,
     page: Annotated[
         Path | None,
         typer.Option("--html", help="Write one page: attention, joints, LSTM state, losses."),
@@ -70,7 +72,7 @@ def evaluate(
         result["closed_loop"] = closed_loop(partial(Policy.load, policy))
     text = encoder.dumps(result, indent=2)
     typer.echo(text)
-    if json is not None:
+    if json is not None and str(json) != "-":  # they are on the terminal
         with writing(json):
             write_text(json, text + "\n")
     if problems:

@@ -77,7 +77,11 @@ class Parts:
     def __init__(self, policy: Policy, settings: Callable[[], Settings], ports: Ports) -> None:
         now, spec, envelope = settings(), policy.spec, policy.config.envelope
         names, period_ns = spec.command_names, spec.period_ns
-        sizes = {name: (camera.width, camera.height) for name, camera in envelope.cameras.items()}
+        sizes = {
+            name: (camera.width, camera.height)
+            for name, camera in envelope.cameras.items()
+            if camera.width is not None and camera.height is not None
+        }
         self.policy = policy
         self._warn = partial(ports.log, "warning", "limits")
         self.start_poses = poses = start_poses(now, spec, envelope)

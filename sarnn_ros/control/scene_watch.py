@@ -37,10 +37,10 @@ DRIFT_WINDOW_S = 5.0
 #: light does by more than that.
 MAX_BRIGHTNESS_CHANGE, MAX_COLOR_CHANGE = 0.25, 0.1
 
-NO_REFERENCE = (
-    "the policy does not say which prediction errors are usual: write it again with "
-    "'sarnn train … --resume' and the bags"
-)
+NO_REFERENCE = "the policy does not say which prediction errors are usual: "
+#: What helps, of a policy that was imported, and of others.
+IMPORTED = "it was imported, and only what 'sarnn train' has trained does"
+WRITE_AGAIN = "write it again with 'sarnn train … --resume' and the bags"
 
 
 @dataclass
@@ -192,9 +192,14 @@ class SceneWatch:
             return Faults()
         text = self._unhealthy(health.stop_above)
         if self._config.health is None:
-            text = f"health.stop_above is set, but {NO_REFERENCE}"
+            text = f"health.stop_above is set, but {self._no_reference}"
         found = {"health": text} if text else {}
         return Faults(hard=found) if health.latch else Faults(soft=found)
+
+    @property
+    def _no_reference(self) -> str:
+        imported = "imported_from" in self._config.training
+        return NO_REFERENCE + (IMPORTED if imported else WRITE_AGAIN)
 
     def _unhealthy(self, limit: float) -> str:
         score = self.health.score
@@ -221,7 +226,7 @@ class SceneWatch:
 
     def _why_unknown(self) -> str:
         if self._config.health is None:
-            return NO_REFERENCE
+            return self._no_reference
         if not self._commanded:
             return "nothing is commanded"
         if self._settings().dry_run:

@@ -107,8 +107,8 @@ class ObservationWatch:
 
     def _check_size(self, name: str, pixels: NDArray[np.uint8], faults: Faults) -> None:
         height, width = pixels.shape[:2]
-        trained = self._sizes[name]
-        if self._settings.image_size and (width, height) != trained:
+        trained = self._sizes.get(name)  # of an imported policy it is not known
+        if self._settings.image_size and trained and (width, height) != trained:
             faults.soft[f"image_size:{name}"] = (
                 f"{name}: the image has {width} x {height} pixels, in training it had "
                 f"{trained[0]} x {trained[1]}: set the camera to that, or train with this; "

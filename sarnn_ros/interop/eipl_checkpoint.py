@@ -34,7 +34,13 @@ from sarnn_ros.interop import rmb_checkpoint
 from sarnn_ros.interop.eipl_dataset import read_bounds
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.backends import load_model
-from sarnn_ros.policy.directory import CameraEnvelope, Envelope, load_config, read_regular
+from sarnn_ros.policy.directory import (
+    CONFIG,
+    CameraEnvelope,
+    Envelope,
+    load_config,
+    read_regular,
+)
 from sarnn_ros.policy.export import export_policy
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser
@@ -180,8 +186,10 @@ def import_eipl(
         interpolation become those that EIPL trained with.
     :param bounds: EIPL's `joint_bounds.npy`, SI units.
     :returns: what was inferred or assumed, for the user to check.
-    :raises PolicyError: the files are unreadable or do not fit together.
+    :raises PolicyError: the files are unreadable or do not fit together, or there is a policy.
     """
+    if (out / CONFIG).exists():
+        raise PolicyError("there is a policy already", where=out, remedy="give another --out")
     imported = read_eipl(weights, bgr=bgr, slope=slope)
     model, notes = imported.model, list(imported.notes)
     offered, needed = (
@@ -227,8 +235,12 @@ def import_eipl(
 def export_eipl(policy: Path, out: Path) -> list[Path]:
     """Write a policy as EIPL's `SARNN.pth`, `args.json` and `joint_bounds.npy` into `out`.
 
-    :raises PolicyError: EIPL's SARNN cannot hold it, or a file cannot be written.
+    :raises PolicyError: EIPL's SARNN cannot hold it, or a file is there or cannot be written.
     """
+    files = [out / name for name in ("SARNN.pth", "args.json", "joint_bounds.npy")]
+    for file in files:
+        if file.exists():
+            raise PolicyError("exists already", where=file, remedy="give another --out")
     config = load_config(policy)
     shape, spec = config.model, config.spec
     camera = spec.cameras[0]
@@ -266,7 +278,6 @@ def export_eipl(policy: Path, out: Path) -> list[Path]:
         "compile": False,
         "tag": out.name,
     }
-    files = [out / name for name in ("SARNN.pth", "args.json", "joint_bounds.npy")]
     normalisation = config.normalisation
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -411,9 +422,9 @@ def _assumed_envelope(normaliser: JointNormaliser, spec: Spec) -> Envelope:
     low, high = normaliser.minimum, normaliser.maximum
     cameras = {
         camera.name: CameraEnvelope(
-            width=camera.width,
-            height=camera.height,
             # Nothing is known: so wide that no image is ever far from it.
+            width=None,
+            height=None,
             brightness_mean=127.5,
             brightness_std=127.5,
             color_mean=(127.5, 127.5, 127.5),

@@ -109,8 +109,8 @@ def read_bounds(path: Path, spec: Spec, kind: type[SarnnError] = BagError) -> Jo
 def export_eipl(folder: Path, dataset: Dataset) -> None:
     """Write `train/`, `test/` and `joint_bounds.npy`: (2, D), what joints are normalised with.
 
-    :raises ConfigError: the folder exists or cannot be written, there are several cameras, or a
-        person took over in an episode.
+    :raises ConfigError: the folder exists or cannot be written, there are several cameras, the
+        target is the command, or a person took over in an episode.
     """
     spec = dataset.spec
     if folder.exists():
@@ -119,6 +119,11 @@ def export_eipl(folder: Path, dataset: Dataset) -> None:
         raise ConfigError(
             f"EIPL's layout has one camera, the spec has {len(spec.cameras)}",
             remedy="export with a spec of one camera",
+        )
+    if spec.target == "command":
+        raise ConfigError(
+            "EIPL's layout has no commands, and the spec's target is the command",
+            remedy="set 'target: next_state': EIPL learns the next state",
         )
     if led := [one.name for one in dataset.episodes if one.led is not None]:
         raise ConfigError(

@@ -85,7 +85,8 @@ def _camera(config: PolicyConfig, camera: CameraSpec) -> Sequence[str]:
     seen, crop = config.envelope.cameras[camera.name], "none"
     if camera.crop is not None:
         crop = "{x}, {y}, {width}, {height}".format(**camera.crop.model_dump())
-    source, model = f"{seen.width}x{seen.height}", f"{camera.width}x{camera.height}"
+    source = "unknown" if seen.width is None else f"{seen.width}x{seen.height}"
+    model = f"{camera.width}x{camera.height}"
     return camera.name, f"`{camera.topic}`", source, crop, model
 
 

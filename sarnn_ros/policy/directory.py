@@ -97,8 +97,8 @@ class Normalisation(_Part):
 class CameraEnvelope(_Part):
     """What a camera showed while demonstrating, as the model saw it (after crop and resize)."""
 
-    width: Size = Field(description="of the source image, pixels")
-    height: Size = Field(description="of the source image, pixels")
+    width: Size | None = Field(description="of the source image, pixels; null: not known")
+    height: Size | None = Field(description="likewise")
     brightness_mean: float = Field(ge=0, le=255, description="mean over frames of the frame mean")
     brightness_std: float = Field(ge=0, description="deviation over frames of the frame mean")
     color_mean: tuple[float, float, float] = Field(description="R, G, B in [0, 255]")

@@ -55,7 +55,8 @@ def tells_light(reference: Reference) -> bool:
 
 def _alike(reference: Reference) -> NDArray[np.bool_]:
     """Where the demonstrations look alike, (h, w, 1)."""
-    return (_small(255 * reference.mask.astype(np.uint8)) == 255)[..., None]
+    alike = _small(255 * reference.mask.astype(np.uint8)) == 255
+    return np.asarray(alike[..., None])
 
 
 def measure_lights(images: Sequence[Image]) -> Factors:

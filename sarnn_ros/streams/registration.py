@@ -46,6 +46,8 @@ REFERENCE_WIDTH = 320
 #: A pixel differs between demonstrations if a channel is off the median by more than this,
 #: 0 … 255, in more than this share of them.
 MIN_DIFFERENCE, SHARE_THAT_DIFFERS = 12.0, 0.05
+#: Of what deviates by less, a correlation says nothing: it is rounding.
+FLAT = 1e-3
 #: Kinds of maps, most parameters first.
 KINDS = ("homography", "affine", "similarity", "translation")
 #: Of which it is looked for.
@@ -689,7 +691,7 @@ class _Fit:
         self._seen = self._warped(pair.now)[self._used].astype(np.float64)
         self.overlap = float(self._used.sum() / max(1, pair.mask.sum()))
         then = pair.then[self._used]
-        flat = len(then) < 2 or self._seen.std() == 0.0 or then.std() == 0.0
+        flat = len(then) < 2 or min(self._seen.std(), then.std()) < FLAT
         self.correlation = -1.0 if flat else float(np.corrcoef(self._seen, then)[0, 1])
 
     def weighted_correlation(self, counts: Gray) -> float:

@@ -73,7 +73,7 @@ class TensorBoardLogger:
         if epoch.explained is not None:
             add("explained_variance/validation", epoch.explained, epoch.number)
         add("learning_rate", epoch.learning_rate, epoch.number)
-        if epoch.number % PICTURE_EPOCHS == 0:
+        if epoch.number % PICTURE_EPOCHS == 0 or epoch.number == trainer.config.epochs - 1:
             pictures, joints = draw_predictions(trainer)
             self._writer.add_figure("joints: recorded, predicted", joints, epoch.number)
             for camera, picture in zip(trainer.training.spec.cameras, pictures, strict=True):

@@ -34,6 +34,7 @@ def config(*, known: bool = True) -> Any:
     return SimpleNamespace(
         spec=SimpleNamespace(period_ns=PERIOD, rate=10.0, command_indices=(0,)),
         normalisation=SimpleNamespace(minimum=(0.0,), maximum=(1.0,)),
+        training={},
         envelope=SimpleNamespace(cameras={"front": camera}),
         health=Health(source="validation", episodes=1, ticks=9, errors=errors) if known else None,
     )

@@ -186,3 +186,10 @@ def test_one_changed_pixel_anywhere_is_no_frozen_camera():
 
     assert soft(change=True) == []
     assert soft(change=False) == ["frozen:front"]
+
+
+def test_images_of_an_unknown_size_are_taken():
+    watch = ObservationWatch(WatchSettings(), {}, [0], ("a",), lambda: np.array([0.2]))
+    pixels = {"front": np.zeros((480, 640, 3), np.uint8)}
+    seen = Observation(PERIOD, {}, np.zeros(1), {"front": PERIOD}, pixels)
+    assert not watch.check(seen).soft

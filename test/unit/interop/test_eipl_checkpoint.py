@@ -168,6 +168,20 @@ def test_there_and_back(plain: torch.nn.Module, tmp_path: Path) -> None:
         key: ARGS[key] for key in ("rec_dim", "k_dim", "temperature", "vmin", "vmax")
     }
     np.testing.assert_allclose(np.load(tmp_path / "back/joint_bounds.npy"), BOUNDS)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(PolicyError, match="there is a policy already"):
+        import_eipl(weights, make_spec(), tmp_path / "log/joint_bounds.npy", tmp_path / "policy")
+    with pytest.raises(PolicyError, match="exists already"):
+        export_eipl(tmp_path / "policy", tmp_path / "log")
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_the_size_of_the_camera_is_not_known(plain: torch.nn.Module, tmp_path: Path) -> None:
+    weights = save_as_eipl(plain, tmp_path / "log", args=ARGS)
+    import_eipl(weights, make_spec(), tmp_path / "log/joint_bounds.npy", tmp_path / "policy")
+    camera = next(iter(load_config(tmp_path / "policy").envelope.cameras.values()))
+    assert camera.width is None and camera.height is None
+    assert "| unknown |" in (tmp_path / "policy" / "README.md").read_text()
 
 
 def test_a_learnt_temperature_goes_there_and_back(plain: torch.nn.Module, tmp_path: Path) -> None:

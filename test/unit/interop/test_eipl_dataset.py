@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import bag_making as make
@@ -142,6 +143,12 @@ def test_it_has_no_commands(dataset, tmp_path):
     export_eipl(tmp_path / "eipl", dataset)
     with pytest.raises(BagError, match="no commands"):
         episodes(tmp_path / "eipl", make.spec(target="command"))
+
+
+def test_commands_are_not_left_out_in_silence(dataset, tmp_path):
+    asks = replace(dataset, spec=make.spec(target="command"))
+    with pytest.raises(ConfigError, match="has no commands"):
+        export_eipl(tmp_path / "eipl", asks)
 
 
 def test_nothing_is_overwritten(dataset, tmp_path):

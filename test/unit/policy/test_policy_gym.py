@@ -45,14 +45,21 @@ class Reach(gymnasium.Env):  # type: ignore[misc]
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.actions.append(np.array(action))
-        self.joints[:] = action
+        self.joints[:] = np.asarray(action, np.float64)
         success = bool(self.joints[0] >= 0.5)
         return self._observation(), 0.25, success, False, {"is_success": success}
 
     def _observation(self) -> Any:
         image = np.zeros((48, 64, 3), np.uint8)
         image[..., 0] = len(self.actions)
-        return {"pixels": {"camera0": image}, "agent_pos": self.joints}  # its own, as MuJoCo's
+        return {"pixels": {"camera0": image}, "agent_pos": self.joints.copy()}
+
+
+class Own(Reach):
+    """Gives its own array, as MuJoCo does."""
+
+    def _observation(self) -> Any:
+        return {**super()._observation(), "agent_pos": self.joints}
 
 
 def make_env(steps: int = 100) -> Any:
@@ -165,6 +172,18 @@ def test_a_person_may_act(tmp_path: Path) -> None:
 
     outcome = record(make_env(), act, tmp_path / "demo", joints=JOINTS, rate=20, only_success=True)
     assert outcome.success and outcome.steps in (4, 5) and (tmp_path / "demo").is_dir()
+
+
+def test_states_of_an_environment_that_gives_its_own_array(tmp_path: Path) -> None:
+    def act(observation: Any) -> Any:
+        return observation["agent_pos"] + [0.1, 0, 0]
+
+    record(TimeLimit(Own(), 100), act, tmp_path / "demo", joints=JOINTS, rate=20)
+    (episode,) = load_dataset(
+        [tmp_path / "demo"],
+        parse_spec({"rate": 20, "cameras": [{"name": "camera0"}], "joints": [{"names": JOINTS}]}),
+    ).episodes
+    assert np.diff(episode.joints[:, 0]) == pytest.approx(0.1)
 
 
 def test_only_what_succeeds_is_kept(tmp_path: Path) -> None:
