@@ -181,7 +181,13 @@ def test_states_of_an_environment_that_gives_its_own_array(tmp_path: Path) -> No
     record(TimeLimit(Own(), 100), act, tmp_path / "demo", joints=JOINTS, rate=20)
     (episode,) = load_dataset(
         [tmp_path / "demo"],
-        parse_spec({"rate": 20, "cameras": [{"name": "camera0"}], "joints": [{"names": JOINTS}]}),
+        parse_spec(
+            {
+                "rate": 20,
+                "cameras": [{"name": "camera0", "topic": "camera0"}],
+                "joints": [{"names": JOINTS}],
+            }
+        ),
     ).episodes
     assert np.diff(episode.joints[:, 0]) == pytest.approx(0.1)
 
