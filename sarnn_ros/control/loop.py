@@ -50,6 +50,7 @@ class ControlLoop:
         self._gap_ns = round(max(RESET_GAP_S * 1e9, CONTIGUOUS_PERIODS * spec.period_ns))
         self._begun = False  # the run has moved the arm, or warmed up
         self._cameras = 0  # what was known of them before this observation
+        self._led_ns = 0  # the last tick at which a person's command was sent
         self._last_tick: tuple[int, Instant] | None = None
         self._motion = Motion(spec.period_ns)
         # The commanded joints, as observed at this tick.
@@ -243,9 +244,11 @@ class ControlLoop:
         teleoperator = self.parts.teleoperator
         assert teleoperator is not None
         command = teleoperator.command(self._clocks.steady_ns())
-        if not isinstance(command, str) and self._motion.past(tick.label_ns)[1] is None:
-            # Since the arm holds the leader may have gone anywhere.
-            settings = self._settings()
+        settings = self._settings()
+        stood = self._motion.past(tick.label_ns)[1] is None
+        led_s = (tick.label_ns - self._led_ns) * 1e-9
+        if not isinstance(command, str) and stood and not 0 < led_s <= settings.takeover.max_age:
+            # While the arm held for longer the leader may have gone anywhere.
             margin, floor = settings.start.margin, settings.guard.floor
             command = teleoperator.far(command, self._present, margin, floor) or command
         if isinstance(command, str):
@@ -409,6 +412,8 @@ class ControlLoop:
         if send is not None:
             send()
         self._motion.add(tick.label_ns, position)
+        if event is Event.LED:
+            self._led_ns = tick.label_ns
         policys = event not in (Event.RAMP, Event.LED)
         self._motion.followed = self._motion.followed + 1 if policys else 0
         self._motion.refusals.add(False, 1)

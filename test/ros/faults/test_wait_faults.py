@@ -61,6 +61,9 @@ def test_fault(fault, arm, outcomes, wait):
     fault.begin(arm)
     wait(lambda: fault.is_seen(arm), lambda: f"{arm.active_faults}\n{arm.process.output}")
     wait(lambda: arm.message.startswith("stopped: call ~/start; not yet: "), lambda: arm.message)
+    # A tick under way while it was stopped may be counted only after that was said.
+    seen = arm.robot.published
+    wait(lambda: arm.robot.published > seen + 150, "the next count")
     since, sent = len(arm.process.output), arm.values["commands"]
     answer = arm.call("start")
     assert answer.success and answer.message.startswith("started: holding: ")

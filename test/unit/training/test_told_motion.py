@@ -328,7 +328,7 @@ def test_a_checkpoint_of_before_there_was_the_setting_is_refused(make_task: Make
     before = config.model_dump(mode="json")
     del before["motion"]
     found = differences(before, describe_data(dataset), config, dataset)
-    assert found == ["motion: 'unknown' then, True now"]
+    assert found == ["motion: 'none' then, True now"]
 
 
 def scenes(count: int) -> tuple[torch.Tensor, Told]:
