@@ -66,9 +66,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         yield folder
         if not folder.exists():
             return
-        for root, _, files in os.walk(folder):
-            for name in (*files, ""):
-                _sync(Path(root) / name)
+        sync_folder(folder)
         folder.rename(path)
     _sync(path.parent)
 
@@ -132,6 +130,16 @@ def _partial(folder: Path) -> Iterator[Path]:
         yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder with all that is in it to the disk, so that it outlives the machine.
+
+    :raises OSError: it cannot be.
+    """
+    for root, _, files in os.walk(folder):
+        for name in (*files, ""):
+            _sync(Path(root) / name)
 
 
 def _sync(path: Path) -> None:

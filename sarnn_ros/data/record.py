@@ -9,7 +9,6 @@ Messages are stored as they came, never serialized again. What was recorded is o
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -104,19 +103,6 @@ def _check_types(kinds: Iterable[str]) -> None:
             f"types without a definition: {', '.join(unknown)}",
             remedy="record such topics with 'ros2 bag record'",
         )
-
-
-def sync(bag: Path) -> None:
-    """Bring a finished bag to the disk, so that it outlives the machine.
-
-    :raises OSError: it cannot be.
-    """
-    for path in (*bag.iterdir(), bag):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def spec_digest(spec: Spec) -> str:

@@ -31,10 +31,10 @@ from sarnn_ros.data.record import (
     next_name,
     set_label,
     spec_digest,
-    sync,
     throw_away,
 )
 from sarnn_ros.errors import BagError, ConfigError, DecodeError, SpecError
+from sarnn_ros.files import sync_folder
 from sarnn_ros.spec import NANOSECONDS, Spec
 from sarnn_ros.streams.ingest import Ingest, joint_admission
 from sarnn_ros.streams.poses import NoTransform
@@ -407,7 +407,7 @@ class Session:
         with suppress(OSError):  # of this thread, and of those that it starts
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), CHECK_NICENESS)
         with suppress(OSError):
-            sync(self.out / name)  # not while a message waits to be written
+            sync_folder(self.out / name)  # not while a message waits to be written
         why, episodes = read_back(self.out / name, self.spec)
         self._first[name] = self._first_images(episodes)
         with self._lock:
@@ -421,8 +421,9 @@ class Session:
         self._draw_map()
 
     def _draw_map(self) -> None:
-        self._map = threading.Thread(target=self._map_places, name="map", daemon=True)
-        self._map.start()
+        drawing = threading.Thread(target=self._map_places, name="map", daemon=True)
+        drawing.start()
+        self._map = drawing  # one that is started: others may wait for it
 
     def _first_images(self, episodes: Sequence[Episode]) -> list[dict[str, First | None]]:
         return [

@@ -89,6 +89,7 @@ class Demo:
         out = self.settings.out
         self.bags = out / "bags"
         self.policy = out / "policy"
+        self.training = out / "policy.run"
         self.trials = out / "trials.jsonl"
         self.recordings = out / "recordings"
         self.logs = out / "logs"
@@ -134,13 +135,12 @@ class Demo:
     def train(self) -> None:
         """The policy directory, by `sarnn train`."""
         self._heading(2, "train", "the bags become a policy, on this machine's CPU")
-        run = self.policy.with_name(self.policy.name + ".run")
         options = ["--seed", str(self.settings.seed), *self.settings.training]
-        self._begin("train", (self.policy, run), *options)
+        self._begin("train", (self.policy, self.training), *options)
         if (self.policy / "config.json").is_file():
             self.console.print(f"  the policy in {self.policy} is used again")
             return
-        if (run / "checkpoint.pt").is_file():
+        if (self.training / "checkpoint.pt").is_file():
             self.console.print("  an interrupted training goes on")
             options.append("--resume")
         command = [*_SARNN, "train", str(self.bags), "--spec", str(self.spec)]
@@ -258,8 +258,9 @@ class Demo:
         """:raises ConfigError: a file in the folder would be deleted or replaced that no demo has
         made: it begins with its first mark."""
         out = self.settings.out
-        names = ("bags", "policy", "policy.run", "trials.jsonl", "recordings", *REPORT)
-        found = [name for name in names if (out / name).exists()]
+        paths = [self.bags, self.policy, self.training, self.trials, self.recordings]
+        paths += [out / name for name in REPORT]
+        found = [path.name for path in paths if path.exists()]
         if found and not self._mark("demonstrate").is_file():
             raise ConfigError(
                 f"holds {', '.join(found)}, which no demo has made",

@@ -56,6 +56,7 @@ def test_forces_are_observed_and_never_commanded():
     )  # fmt: skip
     assert spec.command_names == ("shoulder", "elbow", "gripper")
     assert [source.is_position for source in spec.joints] == [True, True, False, False]
+    assert spec.place_indices == (0, 1, 2), "nor do they say where the robot is"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import bag_making as make
 import numpy as np
 import pytest
-from control_bench import Bench
+from control_bench import PERIOD, Bench
 from moved_camera import HEIGHT, WIDTH, move, reference, scene, shot
 
 from sarnn_ros.control import camera_watch
@@ -286,6 +286,18 @@ def test_no_run_begins_with_an_observation_of_before_a_registration(when: str) -
     assert bench.run().state is State.COMMANDING and cameras._fixed
     cameras.version += 1
     assert bench.run().state is State.COMMANDING
+
+
+def test_before_a_run_has_moved_the_robot_cameras_are_looked_at_again() -> None:
+    bench = Bench()
+
+    def compute() -> None:
+        bench.now += 2 * PERIOD  # its command is too late
+
+    bench.policy.meanwhile = compute
+    bench.control.start()
+    assert bench.run().state is State.HOLDING and not bench.sent
+    assert not bench.control.parts.cameras._fixed
 
 
 def test_after_a_clock_was_set_back_a_camera_is_looked_at() -> None:

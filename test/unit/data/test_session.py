@@ -9,6 +9,7 @@ import errno
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -453,12 +454,34 @@ def test_the_map_is_drawn_anew_when_an_episode_is_discarded_or_labelled(
     assert "4 demonstrated" in session.advice
 
 
+def test_maps_that_are_asked_for_at_once_are_drawn(tmp_path: Path, monkeypatch):
+    """By the check of an episode, and by its label meanwhile. A thread starts once."""
+    both = threading.Barrier(2, timeout=20)
+
+    class Slow(Session):
+        """Both have noted their thread before either goes on."""
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if name == "_map" and value is not None:
+                both.wait()
+
+    session = Slow(tmp_path, min_free=0.0, spec=make.spec())
+    monkeypatch.setattr(session, "_map_places", lambda: None)
+    with ThreadPoolExecutor(2) as pool:
+        for one in [pool.submit(session._draw_map) for _ in range(2)]:
+            one.result()
+    session.finish_checks(20)
+
+
 def test_the_episode_that_runs_is_not_on_the_map(session: Session):
     for number, place in enumerate([(2, 2), (12, 2), (2, 8), (12, 8), (7, 5)]):
         record(session, number, place=place)
         session.stop()
     mapped(session)
     record(session, 5, place=(6, 6))
+    assert session._writer is not None
+    session._writer.flush()  # as it does each second
     session._map_places()
     assert "5 demonstrated" in session.advice
 

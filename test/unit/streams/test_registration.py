@@ -314,6 +314,21 @@ def test_any_picture_gives_an_answer(width: int, height: int, kind: str, seed: i
         assert found is None or np.isfinite(found.matrix).all()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("grey", [90, 128, 200])
+def test_a_plain_wall_is_no_correlation_of_rounding(grey: int) -> None:
+    """As simulators draw it: beside the object all is one colour."""
+
+    def picture(x: int, y: int) -> np.ndarray:
+        image = np.full((60, 80, 3), grey, np.uint8)
+        image[y : y + 6, x : x + 6] = (200, 30, 30)
+        return image
+
+    known = make_reference([picture(10, 10), picture(40, 30), picture(60, 20)], (80, 60))
+    found = register(picture(30, 20), known)
+    assert found is None or np.isfinite(found.correlation)
+
+
 @pytest.mark.parametrize("near", ["there", "elsewhere"])
 def test_an_earlier_place_helps_and_never_misleads(near: str) -> None:
     picture, place = scene(), move(0.06, -0.04, 3, 1.04)
