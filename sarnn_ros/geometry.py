@@ -71,7 +71,26 @@ def points_to_source_pixels(
     :param moved: (3, 3), what was undone of a camera that was moved; see `crop_resize`.
     """
     pixels = points_to_model_pixels(points, camera.width, camera.height, stride)
-    source = model_to_source_pixels(pixels, camera, source_width, source_height)
+    return _moved_back(model_to_source_pixels(pixels, camera, source_width, source_height), moved)
+
+
+def crop_corners(
+    camera: CameraSpec,
+    source_width: int,
+    source_height: int,
+    moved: NDArray[np.float64] | None = None,
+) -> Points:
+    """The corners of what the model is shown, in pixels of the camera's own image.
+
+    :param moved: as for `points_to_source_pixels`.
+    :returns: (4, 2) float64, [x, y], from the top left one clockwise.
+    """
+    right, bottom = camera.width - 0.5, camera.height - 0.5
+    corners = [[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom]]
+    return _moved_back(model_to_source_pixels(corners, camera, source_width, source_height), moved)
+
+
+def _moved_back(source: Points, moved: NDArray[np.float64] | None) -> Points:
     if moved is None:
         return source
     back = np.linalg.inv(moved)

@@ -63,7 +63,7 @@ class Watcher:
                 for step in self.seen[max(tick - SAME_TICKS + 1, 0) : tick + 1]
             ]
         )
-        drawn = draw_marks(image, tracks, score, WARN_ABOVE, min_side=384)
+        drawn = draw_marks(image, tracks, score, WARN_ABOVE)
         return with_status(drawn, text, "fine", score, WARN_ABOVE)
 
     def beside(self, tick: int) -> Image:
@@ -71,13 +71,12 @@ class Watcher:
         (_, before, _), (observation, now, _) = self.seen[tick - 1 : tick + 1]
         assert before.images is not None
         tiles = [
-            draw_overlay(image, points_to_model_pixels(points, camera.width, camera.height),
-                         min_side=384)
+            draw_overlay(image, points_to_model_pixels(points, camera.width, camera.height))
             for image, points in (
                 (observation.images[camera.name], now.encoder_points[camera.name]),
                 (before.images[camera.name], before.decoder_points[camera.name]),
             )
-        ]  # fmt: skip
+        ]
         return beside(tiles[0], tiles[1], ("seen", "expected"))
 
 

@@ -204,11 +204,19 @@ def reference(policy: Policy, dataset: Dataset) -> Health | None:
     From validation episodes, or from the demonstrations trained on where there are none, which the
     policy knows better than what it will meet: `Health.source` says which.
 
-    :returns: None where no episode has two ticks, or an error is not finite.
+    :returns: None where no episode has two ticks, all of them were led (of those only parts are
+        the policy's to repeat), or an error is not finite.
     """
-    source: Literal["validation", "training"] = "validation" if dataset.validation else "training"
-    known = [dataset.episodes[index] for index in dataset.validation or dataset.training]
-    known = [episode for episode in known if episode.led is None]
+
+    def demonstrated(indices: Iterable[int]) -> list[Episode]:
+        return [dataset.episodes[one] for one in indices if dataset.episodes[one].led is None]
+
+    source: Literal["validation", "training"] = "validation"
+    known = demonstrated(dataset.validation)
+    if not known:
+        source, known = "training", demonstrated(dataset.training)
+    if not known:
+        return None
     rows = np.unique(np.linspace(0, len(known) - 1, MAX_REFERENCE_EPISODES).astype(int))
     episodes = [known[row] for row in rows]
     names = health_terms(policy.config.model, policy.spec)

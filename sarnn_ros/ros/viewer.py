@@ -24,7 +24,7 @@ from visualization_msgs.msg import ImageMarker
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.state import Status
 from sarnn_ros.control.tick import Tick
-from sarnn_ros.geometry import points_to_model_pixels, points_to_source_pixels
+from sarnn_ros.geometry import crop_corners, points_to_model_pixels, points_to_source_pixels
 from sarnn_ros.policy.directory import PolicyConfig, health_terms
 from sarnn_ros.policy.health import PLACES, HealthReading, follows
 from sarnn_ros.ros import messages
@@ -209,7 +209,11 @@ class Viewer:
             if shown.settings.overlay == "points":
                 drawn = draw_overlay(below, encoder, decoder, trails=trail)
             else:
-                drawn = draw_marks(below, trail, score, warn_above, frame=_edges(camera))
+                frame = None
+                if camera.crop is not None:
+                    moved = observation.moved.get(camera.name)
+                    frame = crop_corners(camera, width, height, moved)
+                drawn = draw_marks(below, trail, score, warn_above, frame=frame)
             status = shown.status
             return with_status(drawn, status.brief, status.level, score, warn_above, self._name)
 
@@ -272,11 +276,3 @@ class Viewer:
             draw(expected.images[name], expected.decoder_points[name]),
             ("seen", "expected"),
         )
-
-
-def _edges(camera: CameraSpec) -> tuple[float, float, float, float] | None:
-    """Of the crop: left, top, right, bottom, in pixels of the source image; None: all of it."""
-    crop = camera.crop
-    if crop is None:
-        return None
-    return crop.x, crop.y, crop.x + crop.width, crop.y + crop.height

@@ -102,7 +102,7 @@ def draw_marks(
     health: float | None,
     warn_above: float,
     *,
-    frame: tuple[float, float, float, float] | None = None,
+    frame: NDArray[np.float64] | None = None,
 ) -> NDArray[np.uint8]:
     """A copy of the image with a ring round each thing that the network looks at: the thicker, the
     more points follow it. A small, thin ring is a point that follows nothing that others do.
@@ -111,17 +111,16 @@ def draw_marks(
     :param image: as for `draw_overlay`, as is what is returned.
     :param tracks: (t, k, 2) encoder points of the last ticks, oldest first, x and y in pixels.
     :param health: the score, or None where it is unknown; amber above `warn_above`.
-    :param frame: left, top, right and bottom edge of what the network is shown, in pixels.
+    :param frame: (4, 2) corners of what the network is shown, clockwise, x and y in pixels.
     """
     canvas, factor = _enlarged(image, MIN_SIDE)
     unit = min(canvas.shape[:2]) / 256
     color = _INK if health is None else _COLORS[_health_level(health, warn_above)]
     thin = max(1, round(unit))
     if frame is not None:
-        left, top, right, bottom = (round(edge * factor) for edge in frame)
-        for out, shade in ((thin, _GROUND), (0, _INK)):
-            corners = (left - out, top - out), (right - 1 + out, bottom - 1 + out)
-            cv2.rectangle(canvas, *corners, shade, thin)
+        corners = np.rint(_scaled(frame, factor)).astype(np.int32)
+        for width, shade in ((3 * thin, _GROUND), (thin, _INK)):
+            cv2.polylines(canvas, [corners], True, shade, width)
     recent = _scaled(tracks[-SAME_TICKS:], factor)
     groups = same_things(recent, SAME_THING_DISTANCE * min(canvas.shape[:2]))
     for members in sorted(groups, key=len):

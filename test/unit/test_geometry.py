@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sarnn_ros.geometry import (
+    crop_corners,
     feature_size,
     model_to_source_pixels,
     points_to_model_pixels,
@@ -79,3 +80,13 @@ def test_a_point_in_a_camera_that_was_moved_lies_where_undoing_it_took_it_from()
     found = points_to_source_pixels(points, camera, 64, 48, moved=moved)
     there = points_to_source_pixels(points, camera, 64, 48)
     np.testing.assert_allclose(mapped(moved, found), there)
+
+
+@pytest.mark.parametrize("crop", [None, Crop(x=10, y=20, width=50, height=40)])
+def test_the_corners_of_what_is_shown_are_where_undoing_the_move_took_them_from(crop) -> None:
+    camera = CameraSpec(width=25, height=20, crop=crop)
+    x, y, width, height = (10, 20, 50, 40) if crop else (0, 0, 160, 120)
+    still = np.array([(x, y), (x + width, y), (x + width, y + height), (x, y + height)]) - 0.5
+    np.testing.assert_allclose(crop_corners(camera, 160, 120), still)
+    moved = np.array([[1.0, -0.2, 3.0], [0.2, 1.0, -4.0], [1e-3, 2e-3, 1.0]])
+    np.testing.assert_allclose(mapped(moved, crop_corners(camera, 160, 120, moved)), still)

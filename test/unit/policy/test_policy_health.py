@@ -267,3 +267,20 @@ def test_the_reference_is_of_the_right_episodes(make_parts, tmp_path, validation
         (measured.p50, measured.p95, measured.p99, measured.max), expected, atol=1e-6
     )
     assert 0 < health.errors["image:camera0"].p50[0] < 1
+
+
+@pytest.mark.parametrize(("led", "source"), [("validation", "training"), ("all", None)])
+def test_episodes_that_a_person_led_in_parts_are_no_reference(make_parts, tmp_path, led, source):
+    parts = make_parts((25, 33))
+    dataset = dataset_of(parts, validation=0.4)
+    episodes = tuple(
+        dataclasses.replace(episode, led=np.arange(len(episode.joints)) > 2)
+        if led == "all" or index in dataset.validation
+        else episode
+        for index, episode in enumerate(dataset.episodes)
+    )
+    found = reference(
+        Policy.load(parts.export(tmp_path / "policy")),
+        dataclasses.replace(dataset, episodes=episodes),
+    )
+    assert (found and found.source) == source

@@ -92,7 +92,8 @@ def test_a_mark_has_the_colour_of_the_health(health, warn_above, color):
 @pytest.mark.parametrize(("height", "width"), [(480, 640), (96, 128), (300, 90)])
 def test_marks_and_the_crop_of_an_image_that_is_not_square(height, width):
     place = (0.3 * width, 0.7 * height)
-    frame = (10, 20, width - 30, height - 20)
+    right, bottom = width - 30, height - 20
+    frame = np.array([(10, 20), (right, 20), (right, bottom), (10, bottom)]) - 0.5
     drawn = draw_marks(grey(height, width), tracks(place), 0.5, 1.0, frame=frame)
     factor = drawn.shape[0] // height
     rows, columns = np.nonzero((drawn == GREEN).all(axis=-1))
