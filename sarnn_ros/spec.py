@@ -108,13 +108,17 @@ class _Part(BaseModel):
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
-def _topic_name(name: str) -> str:
+def topic_name(name: str) -> str:
+    """The name itself.
+
+    :raises ValueError: no topic can have it.
+    """
     if not re.fullmatch(r"(~/|/)?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", name, re.ASCII):
         raise ValueError("not a topic's name; e.g. joint_states or /arm/joint_states")
     return name
 
 
-Topic = Annotated[str, AfterValidator(_topic_name)]
+Topic = Annotated[str, AfterValidator(topic_name)]
 Seconds = Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=MIN_IMAGE_SIDE, le=MAX_IMAGE_SIDE)]
 Range = tuple[float, float]

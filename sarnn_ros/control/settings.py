@@ -16,9 +16,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from sarnn_ros.errors import ConfigError, join_problems
+from sarnn_ros.spec import Topic, topic_name
 from sarnn_ros.validation import describe, did_you_mean
 
 T = TypeVar("T")
@@ -40,6 +41,8 @@ Ratio = Annotated[float, Field(ge=0, le=100)]
 Hertz = Annotated[float, Field(ge=0, le=1000)]
 Ticks = Annotated[int, Field(ge=0, le=1000)]
 Action = Literal["refuse", "clamp"]
+#: Of a topic, or empty.
+Name = Annotated[str, AfterValidator(lambda name: name and topic_name(name))]
 
 #: Those of `gripper.interface` that are actions.
 GRIPPER_ACTIONS = ("gripper_command", "parallel_gripper_command", "franka_grasp")
@@ -212,7 +215,7 @@ class StartSettings(_Group):
 class TakeoverSettings(_Group):
     """How a person takes over; see docs/how-to/corrections.md."""
 
-    command_topic: str = _setting(
+    command_topic: Name = _setting(
         "",
         "topic with the commands of a person (teleoperation), of the type that 'command' in the "
         "policy's spec names; ~/takeover has them sent instead of the policy's, through the same "
@@ -245,7 +248,7 @@ class GripperSettings(_Group):
         "action, for a two-valued gripper: GripperCommand or ParallelGripperCommand of "
         "control_msgs, or Grasp to close and Move to open of franka_msgs",
     )
-    actions: List[str] = _setting(
+    actions: List[Topic] = _setting(
         ("gripper_command",),
         "names of the action servers, one per gripper joint; of franka_grasp what is before "
         "/grasp and /move. Only for the interfaces that are actions",
@@ -394,7 +397,7 @@ class Settings(_Group):
     input_param_image: Share = _setting(
         1.0, "share of the camera in the next input; the rest is the predicted image", live=True
     )
-    robot_description_topic: str = _setting(
+    robot_description_topic: Name = _setting(
         "",
         "topic with the URDF (std_msgs/String, transient local), e.g. robot_description; nothing "
         "is commanded before it has come. Empty: none",
@@ -460,7 +463,7 @@ def _declarations(model: type[BaseModel], prefix: str = "") -> Iterator[Declarat
         if typing.get_origin(kind) is tuple:
             element = typing.get_args(kind)[0]
             bare, *fields = typing.get_args(element) or (element,)  # of Annotated
-            limits += [limit for one in fields for limit in one.metadata]
+            limits += [limit for one in fields for limit in getattr(one, "metadata", ())]
             kind = tuple[bare, ...]  # type: ignore[valid-type]
         how = typing.cast(dict[str, Any], field.json_schema_extra)
         how = {**how, "live": how["live"] or issubclass(model, _LiveGroup)}

@@ -182,6 +182,7 @@ class GripperAction:
         self._wanted = (math.nan, -math.inf)  # position, and when that was said last
         self._told: float | None = None  # by the last goal that counts
         self._goal: _Goal | None = None
+        self._failed = False  # the last goal that ended
         self.news = (True, "not commanded yet")
 
     def want(self, position: float) -> None:
@@ -193,6 +194,11 @@ class GripperAction:
     def forget(self) -> None:
         """Somebody else may have moved it: it is told again."""
         self._told = None
+
+    def retry(self) -> None:
+        """Of a new run: a goal that failed is sent again."""
+        if self._failed:
+            self._told = None
 
     def get_subscription_count(self) -> int:
         """1 if there is a server, as a publisher of commands would say it."""
@@ -291,7 +297,9 @@ class GripperAction:
             return
         self._goal = None
         answer = future.result()
-        self._say(*self._judge(goal, answer.status, goal.kind.read(answer.result)))
+        level, text = self._judge(goal, answer.status, goal.kind.read(answer.result))
+        self._failed = level == "warning"
+        self._say(level, text)
         if goal.cancelled:
             self._told = None
             self._work()

@@ -35,7 +35,7 @@ from sarnn_ros.control.resolve import load_policy
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.state import MOVING, Refused, State, Status
 from sarnn_ros.control.tick import Tick
-from sarnn_ros.errors import SarnnError
+from sarnn_ros.errors import PolicyError, SarnnError
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.ros.diagnostics import Diagnostics
 from sarnn_ros.ros.lifecycle import SafeLifecycleNode
@@ -72,6 +72,9 @@ class InferenceNode(SafeLifecycleNode):
         self._on_tick = on_tick
         self._log = ThrottledLog(self.get_logger())
         self._side: RobotSide | None = None  # from configure to cleanup
+        self._sides = 0  # so many there have been
+        self._beside = 0  # the number of the one that a policy is being loaded beside
+        self._hung = False  # a policy of before does not return
         self._diagnostics = Diagnostics(self)
         self._reminder = Reminder(self.get_logger().info)
         # When the ROS clock has stopped, diagnostics go on, and say so.
@@ -101,6 +104,11 @@ class InferenceNode(SafeLifecycleNode):
         return None if self._side is None else self._side.controller
 
     @property
+    def hung(self) -> bool:
+        """Whether the thread of a policy, in force or of before, does not end."""
+        return self._hung or (self.controller is not None and self.controller.hung)
+
+    @property
     def loading(self) -> bool:
         """Whether a `~/load` is going on."""
         return self._loader.loading is not None
@@ -128,9 +136,14 @@ class InferenceNode(SafeLifecycleNode):
     def configure(self) -> None:
         """Load, check and warm up; connect the sensors. Slow on purpose, so that activate is not.
 
-        :raises SarnnError: wrong parameters or an unusable policy; everything made so far is
-            released.
+        :raises SarnnError: wrong parameters, an unusable policy, or one of before that hangs;
+            everything made so far is released.
         """
+        if self.hung:
+            raise PolicyError(
+                "the policy of before has not returned, and is still running",
+                remedy="end this process and start it again",
+            )
         started = time.monotonic()
         settings = self._parameter_server.current = self._parameter_server.read()
         self._use(self._connect(load_policy(settings), settings))
@@ -153,6 +166,7 @@ class InferenceNode(SafeLifecycleNode):
 
     def _use(self, side: RobotSide) -> None:
         self._side = side
+        self._sides += 1
         self._diagnostics.configured(side.config, side.controller, side.graph, side.grippers)
         # A full collection looks at all that was imported, 10 to 20 ms long, and may come in the
         # middle of a tick. What is here now stays: the collector need not look at it again.
@@ -183,12 +197,20 @@ class InferenceNode(SafeLifecycleNode):
         if self._side is not None:
             self._side.halt()
 
+    def await_result(self, timeout_s: float) -> None:
+        """After `halt`, while callbacks run: until the caller of `~/run` has its result."""
+        end = time.monotonic() + timeout_s
+        while self._runs.has_begun and time.monotonic() < end:
+            self._news.trigger()
+            time.sleep(0.01)
+
     def release(self) -> None:
         """Give back whatever configure made."""
         self._parameter_server.locked = False
         self._diagnostics.cleaned_up()
         if self._side is not None:
             self._side.release()
+            self._hung |= self._side.controller.hung
         self._side = None
 
     def failed(self, problem: str) -> None:
@@ -230,6 +252,8 @@ class InferenceNode(SafeLifecycleNode):
         assert self._side is not None
         self._side.graph.look()
         self._side.controller.start(limit_s)
+        for gripper in self._side.grippers:
+            gripper.retry()
         return f"started: {self.status().text}"
 
     def _stop(self, controller: Controller) -> str:
@@ -260,7 +284,8 @@ class InferenceNode(SafeLifecycleNode):
         try:
             await self._loader.load()
         except (SarnnError, Refused):
-            self._name_policy(before)
+            if self.get_parameter("policy").value == policy:
+                self._name_policy(before)
             raise
 
     def _name_policy(self, policy: str) -> None:
@@ -283,6 +308,7 @@ class InferenceNode(SafeLifecycleNode):
         if self.controller is None:
             raise Refused(self.status().text)
         self.controller.may_load()
+        self._beside = self._sides
         return self._parameter_server.read()
 
     def _replace(self, policy: Policy, settings: Settings) -> str:
@@ -295,6 +321,8 @@ class InferenceNode(SafeLifecycleNode):
         old = self._side
         if old is None:
             raise Refused(f"the node was cleaned up meanwhile; {self.status().text}")
+        if self._sides != self._beside:
+            raise Refused("the node was cleaned up and configured anew meanwhile")
         old.controller.may_load()
         new = self._connect(policy, settings)
         if not old.halt():
@@ -355,17 +383,23 @@ def main(args: Sequence[str] | None = None) -> int:
         if node.autostart:
             # In the executor: a policy that never finishes its warm-up must not keep us here.
             executor.create_task(_autostart, node, stop, failed)
-        spinner = threading.Thread(
-            target=spin, args=(executor, node, stop), name="executor", daemon=True
-        )
+        ended = threading.Event()
+
+        def work() -> None:
+            spin(executor, node, ended)
+            stop.set()
+
+        spinner = threading.Thread(target=work, name="executor", daemon=True)
         spinner.start()
         stop.wait()
         node.halt()
+        node.await_result(CALLBACK_SECONDS)
+        ended.set()
         if not end_spinning(executor, spinner, CALLBACK_SECONDS):
             # Most likely it loads a policy; whatever it is, the robot holds and nothing is lost.
             node.get_logger().warning("ended in the middle of a callback")
             os._exit(1)
-        hung = node.controller is not None and node.controller.hung
+        hung = node.hung
         # Fast DDS 2.14 can wait for ever for a node that goes while it discovers others, and holds
         # Python's lock meanwhile. This ends the process without that lock.
         faulthandler.dump_traceback_later(DESTROYING_SECONDS, exit=True)

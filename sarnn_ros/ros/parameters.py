@@ -82,7 +82,16 @@ class ParameterServer:
         )
 
     def _check_change(self, parameters: Iterable[Parameter]) -> SetParametersResult:
+        parameters = list(parameters)
         changed = {item.name: item.value for item in parameters if item.name in DECLARATIONS}
+        # rclpy would undeclare it.
+        gone = [
+            f"{item.name}: it cannot be deleted; its default is {DECLARATIONS[item.name].default}"
+            for item in parameters
+            if item.name in changed and item.type_ == Parameter.Type.NOT_SET
+        ]
+        if gone:
+            return SetParametersResult(successful=False, reason="; ".join(gone))
         problems = [f"{name}: {text}" for name, text in find_problems(changed).items()]
         problems += [
             f"{name}: takes effect at configure only; clean the node up first"

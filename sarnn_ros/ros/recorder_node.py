@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
@@ -431,7 +432,7 @@ def main(args: Sequence[str] | None = None) -> int:
             return 1
         try:
             node = RecorderNode()
-        except SarnnError as error:
+        except (SarnnError, ParameterException) as error:
             print(f"error: {error}", file=sys.stderr)
             rclpy.try_shutdown()
             return 1

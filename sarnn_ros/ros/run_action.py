@@ -79,6 +79,11 @@ class RunServer:
         """Whether a goal is."""
         return self._taken
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the run of a goal has, and its caller has no result yet."""
+        return self._runs
+
     def stop(self) -> None:
         """A goal whose policy is still being loaded never begins."""
         self._stopped = self._taken and not self._runs

@@ -125,13 +125,26 @@ def connect_inputs(
     """
     sensors = Sensors(node, controller, settings.reliability, graph, log)
     graph.listen(sensors.subscriptions)
-    jumps = node.get_clock().create_jump_callback(
+    clock = node.get_clock()
+    simulated = clock.ros_time_is_active
+
+    def jumped(_: Any) -> None:
+        # A run of one clock does not go on by another: one that nobody published may have held it
+        # for long, and whoever sets `use_sim_time` starts no robot.
+        nonlocal simulated
+        controller.threads.clock_moved()
+        if clock.ros_time_is_active != simulated and controller.started:
+            controller.stop()
+            log("warning", "clock", "stopped: use_sim_time has changed")
+        simulated = clock.ros_time_is_active
+
+    jumps = clock.create_jump_callback(
         JumpThreshold(
             min_forward=Duration(nanoseconds=1),
             min_backward=Duration(nanoseconds=-1),
             on_clock_change=True,
         ),
-        post_callback=lambda _: controller.threads.clock_moved(),
+        post_callback=jumped,
     )
     undo: list[Callable[[], object]] = [sensors.destroy, jumps.unregister]
     if (teleoperator := controller.parts.teleoperator) is not None:

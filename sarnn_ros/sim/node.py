@@ -20,6 +20,7 @@ import rclpy
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion
 from numpy.typing import NDArray
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
+from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
@@ -27,7 +28,9 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
+from sarnn_ros.errors import SarnnError
 from sarnn_ros.ros import messages
+from sarnn_ros.ros.parameters import refuse_unknown
 from sarnn_ros.ros.spinning import initialise, spinning
 from sarnn_ros.signals import stop_on_signals
 from sarnn_ros.sim.scene import COMMAND_PERIOD, JOINT_NAMES, LiftScene
@@ -109,6 +112,7 @@ class SimNode(Node):
             raise ValueError("the teleoperator needs the command_interface joint_state")
         if self.get_parameter("use_sim_time").value:
             raise ValueError("use_sim_time is true, but the simulator runs in real time")
+        refuse_unknown(self)
 
     def _reset(self) -> None:
         x, y, yaw = (self.get_parameter(name).value for name in ("cube_x", "cube_y", "cube_yaw"))
@@ -224,7 +228,7 @@ def main(args: list[str] | None = None) -> int:
             return 2
         try:
             node = SimNode()
-        except ValueError as error:
+        except (SarnnError, ParameterException, ValueError) as error:
             print(f"sim: {error}", file=sys.stderr)
             rclpy.try_shutdown()
             return 2

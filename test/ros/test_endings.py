@@ -143,6 +143,10 @@ def test_a_policy_that_does_not_return_latches_and_the_node_ends(
         assert not graph.trigger("/sarnn/start").success
         assert graph.change_state("/sarnn", 4), "deactivate"
         assert "the policy does not return: restart the node" in node.output
+        assert not graph.change_state("/sarnn", 3), "activate"
+        assert graph.state("/sarnn") == "unconfigured"
+        assert not graph.change_state("/sarnn", 1), "configure: what hung would be forgotten"
+        assert node.output.count("end this process and start it again") == 2
     count = len(robot.commands)
     node.send(signal.SIGINT)
     assert node.ended() == 1, node.output

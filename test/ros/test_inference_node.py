@@ -198,6 +198,18 @@ def test_what_it_shows(make_policy, start_node, make_robot, graph, wait):
     wait(lambda: robot.published > published + 40, "four ticks")
     assert len(robot.commands) == count
 
+    # A clock that nobody publishes holds the robot; who turns it off again starts nothing.
+    assert graph.set_parameter("/shows/sarnn", "use_sim_time", True)[0]
+    node.wait_for("stopped: use_sim_time has changed")
+    assert graph.set_parameter("/shows/sarnn", "dry_run", False)[0]
+    assert graph.trigger("/shows/sarnn/start").success
+    assert graph.set_parameter("/shows/sarnn", "use_sim_time", False)[0]
+    published = robot.published
+    wait(lambda: robot.published > published + 40, "four ticks")
+    assert len(robot.commands) == count
+    assert graph.trigger("/shows/sarnn/start").success
+    wait(lambda: len(robot.commands) > count, lambda: node.output)
+
 
 def test_start_stop_and_reset(policy, start_node, make_robot, graph, wait, diagnostics):
     robot = make_robot(JOINTS, START, namespace="/services/")
@@ -340,6 +352,8 @@ def test_all_wrong_parameters_are_listed_at_once(policy, start_node, wait):
         guard__latch_after=0,
         guard__step_margin="wide",
         command_interface="zeros",
+        robot_description_topic="'robot description'",
+        takeover__command_topic="leader//command",
     )
     wait(lambda: node.returncode is not None, lambda: node.output)
     assert node.returncode == 1
@@ -348,6 +362,8 @@ def test_all_wrong_parameters_are_listed_at_once(policy, start_node, wait):
         "guard.latch_after: must be at least 1",
         "'wide'",
         "'zeros'",
+        "robot_description_topic: not a topic's name",
+        "takeover.command_topic: not a topic's name",
     ):
         assert words in node.output
 

@@ -319,6 +319,24 @@ def test_an_inactive_node_loads_and_one_that_is_cleaned_up_meanwhile_does_not(sk
     assert skill.has("second"), "configure reads the same parameter"
 
 
+def test_a_load_that_ends_after_another_configure_changes_nothing(skill, monkeypatch):
+    from sarnn_ros.ros import loading
+
+    release, load_policy = threading.Event(), loading.load_policy
+    monkeypatch.setattr(
+        loading, "load_policy", lambda settings: release.wait() and load_policy(settings)
+    )
+    assert skill.set("policy", str(skill.policies["second"]))[0]
+    load = skill.begin_load()
+    skill.change("deactivate", "cleanup")
+    assert skill.set("policy", str(skill.policies["first"]))[0]
+    skill.change("configure", "activate")
+    release.set()
+    skill._wait(load.done, "the end of the load")
+    assert not load.result().success and "configured anew" in load.result().message
+    assert skill.has("first") and skill.state is State.STOPPED
+
+
 def test_the_example_in_the_documentation_runs_a_policy_and_tells_why_it_ended(skill, domain):
     import rclpy
 

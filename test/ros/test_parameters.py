@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 from rclpy.parameter import Parameter
 
 from sarnn_ros.control.settings import DECLARATIONS
@@ -58,6 +59,17 @@ def test_a_change_is_told_before_it_is_true_and_only_while_configured():
     server.locked = True
     assert node.set("dry_run", True) and told == [(False, True)] and server.current.dry_run
     assert not node.set("realtime_priority", 2) and not node.set("dry_run", 3) and len(told) == 1
+
+
+@pytest.mark.parametrize("name", ["dry_run", "policy", "guard.position_min", "command_joints"])
+@pytest.mark.parametrize("locked", [False, True])
+def test_none_can_be_deleted(name, locked):
+    node = FakeNode()
+    server = ParameterServer(node, lambda after: None)
+    server.locked = locked
+    answer = node.check([Parameter(name)])
+    assert not answer.successful and f"{name}: it cannot be deleted" in answer.reason
+    assert node.check([Parameter("use_sim_time")]).successful, "it is none of ours"
 
 
 def test_a_policy_that_is_named_is_in_force_only_when_it_is_loaded():

@@ -153,6 +153,22 @@ def test_a_policy_that_cannot_be_used_changes_nothing(skill, policy, make_policy
     assert not caller.send(time_limit=-1.0).accepted
 
 
+def test_a_caller_has_its_result_when_the_node_is_ended(
+    policy, start_node, make_robot, graph, wait
+):
+    robot = make_robot(JOINTS, START, namespace="/ended/")
+    node = start_node("-r", "__ns:=/ended", policy=policy, start_on_activate=False)
+    node.wait_for("active: ")
+    caller = Caller(graph, wait, "/ended/sarnn")
+    result = graph.in_executor(caller.send().get_result_async)
+    wait(lambda: len(robot.commands) > 5, lambda: node.output)
+    node.send(signal.SIGINT)
+    wait(result.done, "the result")
+    assert (result.result().status, result.result().result.code) == (ABORTED, "inactive")
+    assert node.ended() == 0 and "Traceback" not in node.output
+    graph.in_executor(caller.client.destroy)
+
+
 def test_a_behavior_tree_runs_it_by_the_example_in_the_documentation(skill, graph, wait):
     py_trees = pytest.importorskip("py_trees")
     robot, node, _ = skill

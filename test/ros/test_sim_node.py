@@ -316,10 +316,17 @@ def test_a_signal_ends_it_cleanly(tmp_path, number):
 
 @pytest.mark.parametrize(
     ("argument", "said"),
-    [("command_interface:=telepathy", "telepathy"), ("use_sim_time:=true", "real time")],
+    [
+        ("command_interface:=telepathy", "telepathy"),
+        ("use_sim_time:=true", "real time"),
+        ("hide_cub:=true", "hide_cub: there is no such parameter; did you mean 'hide_cube'?"),
+        ("hide_cube:=1", "'hide_cube'"),
+        ("cube_x:=0.9", "cube_x"),
+    ],
 )
 def test_a_wrong_setting_ends_it_with_the_reason(tmp_path, argument, said):
     with own_domain() as domain, children() as running:
         running.append(_start(domain, tmp_path, "--ros-args", "-p", argument))
         assert running[0].wait() == 2
-    assert said in (tmp_path / "sim.log").read_text()
+    log = (tmp_path / "sim.log").read_text()
+    assert said in log and "Traceback" not in log

@@ -78,10 +78,13 @@ def by_colcon(source: Path) -> Installed:
 
 @pytest.fixture(scope="module")
 def by_pip(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    prefix = tmp_path_factory.mktemp("prefix")
+    """By way of an sdist, as an index holds it, which says least of what is in the tree."""
+    prefix, sdist = tmp_path_factory.mktemp("prefix"), tmp_path_factory.mktemp("sdist")
+    run(sys.executable, "setup.py", "--quiet", "sdist", "--dist-dir", sdist, cwd=source)
+    (packed,) = sdist.iterdir()
     # --ignore-installed: or pip would remove the package that these tests run in.
     options = ("--no-deps", "--no-build-isolation", "--ignore-installed", "--prefix", prefix)
-    run(sys.executable, "-m", "pip", "install", "--quiet", *options, ".", cwd=source)
+    run(sys.executable, "-m", "pip", "install", "--quiet", *options, packed, cwd=sdist)
     (modules,) = prefix.glob("lib/python*/site-packages")
 
     def shell(line: str) -> str:
