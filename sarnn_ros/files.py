@@ -11,6 +11,7 @@ A link in the target's place is replaced, not written through.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -116,6 +117,18 @@ def read_json_lines(path: Path) -> list[Any]:
             with suppress(ValueError):
                 entries.append(json.loads(line))
     return entries
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process, or another open file, holds the lock of a file (`flock`)."""
+    with suppress(FileNotFoundError), path.open("rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass  # a file system without locks
+    return False
 
 
 @contextmanager

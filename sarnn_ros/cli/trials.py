@@ -76,7 +76,6 @@ def trials(
     console = Console()
     if report:
         record = Record(folder)
-        record.show_names()
     else:
         wanted = {
             "places": None if places is None else name_places(places),
@@ -95,6 +94,7 @@ def trials(
             count = len(record.trials)
             console.print(f"{count - left} of {count} trials are done; the same command goes on")
             return
+    record.show_names()
     print_report(record, console)
     with writing(record.folder / PAGE):
         write_page(record)
@@ -113,14 +113,20 @@ def _session(
     with listening_node("sarnn_trials") as node, console.status("looking for the node") as status:
         from rich.text import Text
 
-        from sarnn_ros.data.trials import NotDone, PolicyOnTrial, Session, open_record
+        from sarnn_ros.data.trials import (
+            PARAMETERS,
+            NotDone,
+            PolicyOnTrial,
+            Session,
+            open_record,
+        )
         from sarnn_ros.policy.directory import digest, load_config
         from sarnn_ros.ros.spinning import spinning
         from sarnn_ros.ros.trial_robot import TrialRobot
 
         robot = TrialRobot(node, name, stop)
         with spinning(node):
-            in_force = robot.open()
+            in_force = robot.open(folder / PARAMETERS)
 
             def on_trial() -> list[PolicyOnTrial]:
                 paths = wanted["policies"] or (str(Path(in_force).resolve()),)

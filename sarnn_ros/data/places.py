@@ -187,7 +187,14 @@ def first_of(episode: Episode, camera: str, places: Sequence[int]) -> First | No
     if not len(previews):
         return None
     image, joints = np.asarray(previews[0]), episode.joints[:, list(places)]
-    return First(image, joints[0], np.ptp(joints, axis=0), missed=episode.led is not None)
+    led = episode.led
+    return First(
+        image,
+        joints[0],
+        np.ptp(joints, axis=0),
+        missed=led is not None and bool(led.any()),
+        shown=led is None or bool(led.any()),
+    )
 
 
 def place_map(dataset: Dataset) -> PlaceMap | None:

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from sarnn_ros.data.bags import Bag, RawMessage, absolute, bag_files
 from sarnn_ros.data.bounds import check_expansion
 from sarnn_ros.data.cutting import Cut, led_by_person, run_began, windows
-from sarnn_ros.data.dataset import BLOCK_ROWS, Episode, Int, digest_of, release
+from sarnn_ros.data.dataset import BLOCK_ROWS, MIN_TICKS, Episode, Int, digest_of, release
 from sarnn_ros.data.problems import BagReport, Problem, StreamReport, Void
 from sarnn_ros.data.targets import commands_at, lead_of, targets_of
 from sarnn_ros.errors import BagError, DecodeError, SarnnError, SpecError, join_problems
@@ -75,11 +75,14 @@ def read_bag(
     allocate: Allocate | None = None,
     show: Show | None = None,
     moved: Moved = NOT_MOVED,
+    runs: bool = False,
 ) -> tuple[list[Episode], BagReport]:
     """All episodes of one bag. Never raises for what is in the bag: the report tells.
 
     :param show: sees the source images, of episodes that are left out later as well.
     :param moved: is undone; see `Moved`.
+    :param runs: give those of a policy, too, in which nobody took over: nobody is to learn from
+        them. `Episode.led` is False throughout then.
     """
     report = BagReport(str(path))
     episodes: list[Episode] = []
@@ -89,7 +92,7 @@ def read_bag(
             _check_topics(bag, spec)
             recording, images = _scan(bag, spec, report), partial(_images, bag)
             title = name or stem(path)
-            episodes += episodes_of(recording, images, title, report, allocate, show, moved)
+            episodes += episodes_of(recording, images, title, report, allocate, show, moved, runs)
     except SarnnError as error:
         report.leave_out(str(path), error)
     except Exception as error:  # a bag must never take down the others
@@ -225,10 +228,12 @@ def episodes_of(
     allocate: Allocate | None = None,
     show: Show | None = None,
     moved: Moved = NOT_MOVED,
+    runs: bool = False,
 ) -> Iterator[Episode]:
     """Ticks, episodes and images of a recording whose streams are filled.
 
     :param images: contents of the cameras' streams are places in there.
+    :param runs: as of `read_bag`.
     :raises BagError: it has no episode.
     """
     spec = recording.spec
@@ -254,7 +259,7 @@ def episodes_of(
     for cut in cuts:
         end_ns = int(cut.ticks[-1])
         try:
-            yield _finish(cut, recording, report, since_ns)
+            yield _finish(cut, recording, report, since_ns, runs)
         except BagError as error:
             report.leave_out(cut.name, error)
         since_ns = end_ns
@@ -379,7 +384,9 @@ def _align(recording: BagIngest) -> tuple[Int, list[Int]]:
     ]
 
 
-def _finish(cut: Cut, recording: BagIngest, report: BagReport, since_ns: int | None) -> Episode:
+def _finish(
+    cut: Cut, recording: BagIngest, report: BagReport, since_ns: int | None, runs: bool
+) -> Episode:
     """:param since_ns: the last tick of the episode before."""
     spec = recording.spec
     if cut.undecodable:
@@ -405,7 +412,13 @@ def _finish(cut: Cut, recording: BagIngest, report: BagReport, since_ns: int | N
     commands = commands_at(spec, recording.command, cut.ticks, since_ns)
     targets = targets_of(spec, commands, joints)
     led = led_by_person(recording.takeovers, cut.ticks)
-    mine = slice(None) if led is None else led
+    if led is not None and not led.any() and not runs:
+        raise BagError(
+            f"a run of the policy: nobody took over for {MIN_TICKS} ticks",
+            remedy="if it went well, nothing is missing; take over where it goes wrong; what a "
+            "person leads from begin to end, record without the policy",
+        )
+    mine = slice(None) if led is None or not led.any() else led
     return Episode(
         cut.name,
         cut.ticks,

@@ -409,6 +409,8 @@ class Session:
         with suppress(OSError):
             sync_folder(self.out / name)  # not while a message waits to be written
         why, episodes = read_back(self.out / name, self.spec)
+        if not episodes:  # of a run of a policy the map shows whether it failed
+            episodes, _ = read_bag(self.out / name, self.spec, runs=True)
         self._first[name] = self._first_images(episodes)
         with self._lock:
             if why is not None and name in self._labels:  # else it was discarded meanwhile
@@ -444,7 +446,9 @@ class Session:
                 if self.episode in (bag.name, bag.parent.name):  # it runs
                     continue
                 if bag.name not in self._first:
-                    self._first[bag.name] = self._first_images(read_bag(bag, self.spec)[0])
+                    self._first[bag.name] = self._first_images(
+                        read_bag(bag, self.spec, runs=True)[0]
+                    )
                 failed = label_of(bag) == "failure"
                 for seen in self._first[bag.name]:
                     for name, first in seen.items():
@@ -454,19 +458,23 @@ class Session:
                 write_picture(found.picture, self.out / PICTURE)
                 self.advice = f"{found.text} See {self.out / PICTURE}."
 
-    def discard(self) -> str:
+    def discard(self, bag: str | None = None) -> str:
         """The running episode, or else the one just kept, goes into the trash. A second call does
         not reach the one before.
 
+        :param bag: that one instead.
         :raises ConfigError: there is none.
         :raises OSError: it cannot be moved.
         """
         with self._lock:
-            writer, self._writer = self._writer, None
-            name = writer.path.name if writer else self._last_kept
+            writer = None
+            if bag is None:
+                writer, self._writer = self._writer, None
+            name = writer.path.name if writer else bag or self._last_kept
             if name is None:
                 raise ConfigError("there is no episode to discard")
-            self._last_kept = None
+            if bag in (None, self._last_kept):
+                self._last_kept = None
             if writer is not None:
                 with suppress(OSError):  # the disk may be full
                     writer.close()
@@ -477,16 +485,17 @@ class Session:
             self._draw_map()
             return self.log(f"discarded {name}: it is in {self.out / TRASH}")
 
-    def label(self, label: Label, wait: float = 0.0) -> str:
+    def label(self, label: Label, wait: float = 0.0, bag: str | None = None) -> str:
         """End the running episode, if there is one, and label it; or else the one just kept.
 
         :param wait: as of `stop`, if it ends one.
+        :param bag: that one instead.
         :raises ConfigError: there is none.
         :raises OSError: it cannot be written.
         """
         with self._lock:
-            kept = self._keep()[1] if self._writer is not None else ""
-            name = self._last_kept
+            kept = self._keep()[1] if bag is None and self._writer is not None else ""
+            name = bag or self._last_kept
             if name is None:
                 raise ConfigError("there is no episode to label")
             set_label(self.out / name, label)

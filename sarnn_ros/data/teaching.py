@@ -16,7 +16,7 @@ from typing import Any
 from sarnn_ros.data.bags import label_of
 from sarnn_ros.data.record import WHOLLY_LEFT_OUT, read_index
 from sarnn_ros.data.scores import Score
-from sarnn_ros.files import append_json, name_aside, read_json_lines, write_text
+from sarnn_ros.files import append_json, is_locked, name_aside, read_json_lines, write_text
 
 BAGS, POLICY, TRIALS = "bags", "policy_", "trials.jsonl"
 #: A first training is proposed from so many demonstrations on: of so many, training crops.
@@ -91,7 +91,7 @@ class Lesson:
         """
         number = self.number + 1
         out = self.policy(number)
-        resumed = (self.folder / f"{out.name}.run" / "checkpoint.pt").is_file()
+        resumed = (self._next_run / "checkpoint.pt").is_file()
         if not resumed:
             bags = [bag.name for bag in self.recordings()]
             begun = {"bags": bags, "from": self.number if goes_on else 0, "settings": list(more)}
@@ -112,9 +112,20 @@ class Lesson:
         file = self._settings_file(number)
         return json.loads(file.read_text()) if file.is_file() else {"bags": []}
 
+    @property
+    def is_training(self) -> bool:
+        """Whether a training of the next policy runs, perhaps of a session that was killed: it
+        ends after its epoch."""
+        return is_locked(self._next_run / "lock")
+
+    @property
+    def _next_run(self) -> Path:
+        """What the training of the next policy keeps while it runs, see `training/run.py`."""
+        return self.folder / f"{POLICY}{self.number + 1}.run"
+
     def forget_training(self) -> None:
         """Put what a training that has failed left aside, so that the next one begins anew."""
-        left = self.folder / f"{POLICY}{self.number + 1}.run"
+        left = self._next_run
         if left.is_dir():
             left.rename(name_aside(left))
 

@@ -30,6 +30,8 @@ PLAN, TRIALS = "trials.yaml", "trials.jsonl"
 #: Where the node finds the policy when there are two: a link, so that neither its log nor the
 #: overlay names which one runs.
 UNDER_TRIAL = "under_trial"
+#: The node's parameters as they were before the trials, from their begin to their end.
+PARAMETERS = "parameters_before.json"
 #: A key that was typed before a prompt could be read was not meant for it: a second key after a
 #: label must not start the arm, s.
 DEAF_SECONDS = 1.0
@@ -195,8 +197,9 @@ class Record:
         self.outcomes.append(outcome)
 
     def show_names(self) -> None:
-        """A report is shown: who goes on from here is no longer blind, and later ones say so."""
-        if self.plan.blind and self.todo and self.names_shown_after is None:
+        """A report is shown: who goes on from here, with more repeats perhaps, is no longer blind,
+        and later ones say so."""
+        if self.plan.blind and self.names_shown_after is None:
             self.names_shown_after = len(self.outcomes)
             append_json(self.folder / TRIALS, {"names_shown_after": self.names_shown_after})
 

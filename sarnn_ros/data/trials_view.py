@@ -90,9 +90,10 @@ def claims(record: Record) -> Iterator[str]:
         yield _compared(record)
     if left := len(record.todo):
         yield f"{left} of {len(record.trials)} trials are left: this is not the plan's result."
-    if record.names_shown_after is not None:
+    shown = record.names_shown_after
+    if shown is not None and shown < len(record.outcomes):
         yield (
-            f"A report had named the policies after {record.names_shown_after} runs: from then "
+            f"A report had named the policies after {shown} runs: from then "
             "on, the trials were not blind."
         )
 

@@ -10,6 +10,7 @@ The end of a run is never refused, and waits for nothing.
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections import deque
@@ -20,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sarnn_ros.data.record import spec_digest
+from sarnn_ros.data.record import Label, spec_digest
 from sarnn_ros.data.session import CHECK_SECONDS
 from sarnn_ros.data.teaching import Lesson
 from sarnn_ros.data.trials import NotDone
@@ -63,9 +64,10 @@ class _Run:
 
 @dataclass(frozen=True)
 class _Ended:
-    """A run that waits for a label, or may be given another one; `why` it ended is in the node's
-    words."""
+    """A run that waits for a label, or may be given another one; `bag` is its recording, `why` it
+    ended is in the node's words."""
 
+    bag: str
     policy: str
     led: bool
     why: str
@@ -263,6 +265,8 @@ class Teaching:
             raise ConfigError("a training is under way")
         if not self.lesson.recordings():
             raise ConfigError("there is no recording to train on")
+        if self.lesson.is_training:
+            raise ConfigError("a training of before is ending: again in a moment")
         number = self.lesson.number + 1
         config = self._config()
         searched = config is not None and bool(config.training.get("searched"))
@@ -286,7 +290,7 @@ class Teaching:
         if self.recorder.session.recording:
             raise ConfigError("an episode is being recorded: end it first (space)")
         run = _Run(policy.name, is_dry)
-        self._ended, self._run = None, run
+        self._run = run
         said, ordered = "", False
         try:
             self._run_node(policy)
@@ -302,6 +306,8 @@ class Teaching:
             with self._lock:
                 self._raise_if_cancelled(run)
                 run.started = True
+            if not is_dry:
+                self._ended = None  # what is said from now on is of this run
         except BaseException:
             if ordered:  # it may have started, and the answer is lost
                 self._stop_started(run)
@@ -337,7 +343,9 @@ class Teaching:
         """Start the inference node, unless it runs, and find it."""
         if self._inference is None or self._inference.code is not None:
             log = self.lesson.folder / "inference.log"
-            given = [*self.arguments, "-p", f"policy:={policy.resolve()}"]
+            # rcl reads a value as YAML, to which " #" begins a comment.
+            path = json.dumps(str(policy.resolve()), ensure_ascii=False)
+            given = [*self.arguments, "-p", f"policy:={path}"]
             self._inference = self._child(
                 "inference", ["run", "inference", "--ros-args", *given], log
             )
@@ -381,7 +389,8 @@ class Teaching:
         said = [f"{'the dry run' if run.is_dry else run.policy} has ended: {why}"]
         self._run = None
         if not run.is_dry:
-            self._ended = _Ended(run.policy, run.led, why)
+            bag = session.episode if session.recording else session.kept_last
+            self._ended = _Ended(bag, run.policy, run.led, why)
             if run.led:
                 said.append("you took over: it is a correction")
             if session.recording:
@@ -402,17 +411,14 @@ class Teaching:
 
     def label(self, ended: _Ended, is_success: bool) -> str:
         """Of the run that has ended. Of a correction, whether the person has done the task."""
-        session = self.recorder.session
-        bag = session.kept_last
-        said = session.label("success" if is_success else "failure")
-        self.lesson.add_run(bag, ended.policy, is_success, ended.led, ended.why)
+        label: Label = "success" if is_success else "failure"
+        said = self.recorder.session.label(label, bag=ended.bag)
+        self.lesson.add_run(ended.bag, ended.policy, is_success, ended.led, ended.why)
         return f"{said}; {self.lesson.advice()}"
 
     def discard(self, ended: _Ended) -> str:
         """What the run that has ended recorded. Nor does the run count."""
-        session = self.recorder.session
-        bag = session.kept_last
-        said = session.discard()
-        self.lesson.add_run(bag, ended.policy, None, ended.led, ended.why)
+        said = self.recorder.session.discard(ended.bag)
+        self.lesson.add_run(ended.bag, ended.policy, None, ended.led, ended.why)
         self._ended = None
         return f"{said}; {self.lesson.advice()}"

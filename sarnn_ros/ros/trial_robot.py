@@ -5,6 +5,7 @@ anybody could, and says why a run ended. It implements `data.trials.Robot`."""
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
@@ -21,6 +22,7 @@ from std_srvs.srv import Trigger
 from sarnn_ros.control.state import STARTED
 from sarnn_ros.data.trials import NotDone
 from sarnn_ros.errors import EnvironmentProblem
+from sarnn_ros.files import write_text
 from sarnn_ros.ros.clients import knows_clients
 
 #: What is changed for the trials, and set back after them.
@@ -58,6 +60,7 @@ class TrialRobot:
         self._set = node.create_client(SetParameters, f"{name}/set_parameters")
         self._get = node.create_client(GetParameters, f"{name}/get_parameters")
         self._before: dict[str, Any] = {}
+        self._kept: Path | None = None
         self._said: dict[str, str] = {}
         self._text = ""
         self._heard = -math.inf
@@ -66,9 +69,11 @@ class TrialRobot:
         node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 50)
         node.create_subscription(Float64MultiArray, f"{name}/health", self._healthy, 50)
 
-    def open(self) -> str:
+    def open(self, kept: Path | None = None) -> str:
         """Find the node.
 
+        :param kept: where what `close` sets back is kept until then. If the node still has what a
+            session changed that was killed, it is what that one found.
         :returns: the policy in force.
         :raises EnvironmentProblem: it is not there, or has none.
         """
@@ -89,6 +94,11 @@ class TrialRobot:
         self._before = dict(zip(CHANGED, map(parameter_value_to_python, values)))
         if not self._said["policy"]:
             raise EnvironmentProblem(f"{self._name} has no policy: {self._text}")
+        self._kept = kept
+        if kept is not None and kept.is_file():
+            then = json.loads(kept.read_text())
+            if then["set"].items() <= self._before.items():
+                self._before = then["before"]
         return self._said["policy"]
 
     def close(self) -> None:
@@ -98,17 +108,16 @@ class TrialRobot:
         """
         if self._before:
             self._change(self._before, patient=True)
+        if self._kept is not None:
+            self._kept.unlink(missing_ok=True)
 
     # -- data.trials.Robot ----------------------------------------------------------------------
 
     def load(self, policy: Path, sha256: str, seconds: float) -> None:
-        self._change(
-            {
-                "policy": str(policy),
-                "policy_sha256": sha256,
-                "run_timeout": seconds + SPARE_SECONDS,
-            }
-        )
+        wanted = {"policy": str(policy), "run_timeout": seconds + SPARE_SECONDS}
+        if self._kept is not None:
+            write_text(self._kept, json.dumps({"before": self._before, "set": wanted}))
+        self._change({**wanted, "policy_sha256": sha256})
         self._trigger("load", LOADING_SECONDS)
 
     def start(self) -> None:

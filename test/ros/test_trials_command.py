@@ -12,9 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+from rcl_interfaces.srv import GetParameters
+from rclpy.parameter import parameter_value_to_python
 from ros_testing import JOINTS, TIMEOUT, Graph, Process
 from terminal import Terminal
 
+from sarnn_ros.data.trials import PARAMETERS
 from sarnn_ros.ros.trial_robot import FINDING_SECONDS
 
 pytestmark = pytest.mark.usefixtures("one_by_one")
@@ -103,6 +106,8 @@ def test_two_policies_killed_and_taken_up_again(
     cell.terminal.type("f")
     cell.hear("failure, after")
     cell.begin(3, 4)
+    kept = json.loads((cell.folder / PARAMETERS).read_text())["before"]
+    assert kept["policy"] == str(policy) and kept["run_timeout"] == 0.0
     cell.terminal.kill()  # while the arm moves
     assert [line["label"] for line in cell.lines()] == ["success", "failure"]
     assert graph.trigger(f"{node}/stop").success
@@ -117,7 +122,12 @@ def test_two_policies_killed_and_taken_up_again(
     cell.hear("does not say that one is better")
     cell.hear(f"page: {cell.folder / 'report.html'}")
     assert cell.terminal.end() == 0
-    lines = cell.lines()
+    assert not (cell.folder / PARAMETERS).exists()
+    request = GetParameters.Request(names=list(kept))
+    values = graph.call(GetParameters, f"{node}/get_parameters", request).values
+    assert dict(zip(kept, map(parameter_value_to_python, values))) == kept, "set back"
+    *lines, shown = cell.lines()
+    assert shown == {"names_shown_after": 4}
     assert len(lines) == 4 and {line["policy"] for line in lines} == set(paths)
     assert {(line["place"], line["policy"]) for line in lines} == {
         (place, path) for place in ("left", "right") for path in paths

@@ -5,6 +5,7 @@ node does not answer. Whole sessions are in test/system and test/ros."""
 
 from __future__ import annotations
 
+import fcntl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 
 import bag_making as make
 import pytest
+import yaml
 
 from sarnn_ros.data.bags import label_of
 from sarnn_ros.data.record import EpisodeWriter
@@ -74,7 +76,13 @@ class Recorder:
 
     def __init__(self) -> None:
         self.session: Any = SimpleNamespace(
-            recording=False, advice="", stop=self._stop, discard=self._stop, spec=make.spec()
+            recording=False,
+            advice="",
+            stop=self._stop,
+            discard=self._stop,
+            spec=make.spec(),
+            episode="episode_000",
+            kept_last="episode_000",
         )
 
     def _stop(self) -> str:
@@ -313,6 +321,58 @@ def test_a_run_may_be_labelled_anew_and_discarded(recording: Led) -> None:
     assert (lesson.score("policy_1").successes, lesson.score("policy_1").trials) == (0, 1)
     press(recording, "start_episode", "stop_episode", "label_success")
     assert lesson.score("policy_1").trials == 1, "a demonstration is no run"
+
+
+@pytest.mark.parametrize("before", ["dry_run", "run"])
+def test_a_run_is_labelled_after_another_was_refused_or_dry(
+    recording: Led, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lesson = recording.lesson
+    press(recording, "run", "end_run")
+    if before == "run":
+        refuses = NotDone("not started: joint1 is at 0.3")
+
+        def start() -> None:
+            raise refuses
+
+        with monkeypatch.context() as patched:
+            patched.setattr(recording.robot, "start", start)
+            press(recording, "run")
+        recording.hears("error: not started")
+    else:
+        press(recording, "dry_run", "end_run")
+    press(recording, "label_failure")
+    assert label_of(lesson.bags / "episode_000") == "failure"
+    assert lesson.score("policy_1").trials == 1
+    assert [bag.name for bag in lesson.bags.glob("episode_*")] == ["episode_000"]
+
+
+def test_a_training_of_a_session_that_was_killed_is_waited_for(recording: Led) -> None:
+    press(recording, "start_episode", "stop_episode")
+    folder = recording.lesson.folder / "policy_2.run"
+    folder.mkdir()
+    (folder / "checkpoint.pt").touch()
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        press(recording, "train")
+    recording.hears("error: a training of before is ending")
+    assert (folder / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("name", ["lesson #2", "it's: 3", 'a "b" \\ c', "é [x]"])
+def test_the_node_is_given_the_policy_whatever_its_folder_is_called(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    led = Led(tmp_path / name, monkeypatch)
+    led._inference = None
+    words: list[str] = []
+    monkeypatch.setattr(led, "_child", lambda _, given, log: words.extend(given))
+    policy = led.lesson.policy(1)
+    led.robot.answers.set()
+    led._run_node(policy)
+    led.close()
+    name, _, value = words[-1].partition(":=")
+    assert name == "policy" and yaml.safe_load(value) == str(policy.resolve())
 
 
 def test_a_run_whose_recording_cannot_be_ended_is_over(

@@ -155,11 +155,13 @@ def record(
     takeover: bool = False,
     hole: bool = False,
     place: tuple[int, int] | None = None,
+    run: bool = False,
 ) -> None:
     """An episode of 2 s, which runs on.
 
     :param hole: of two ticks, in the images.
     :param place: of a white square in all images, pixels.
+    :param run: of a policy.
     """
 
     def draw(topic: str, index: int, message: Any) -> Any:
@@ -177,6 +179,8 @@ def record(
     for row, (topic, kind, receive, message) in enumerate(
         sorted(made.messages, key=lambda m: m[2])
     ):
+        if run and row == 0:
+            session.write("/recorder/takeover", receive, bytes(5))
         if takeover and row in (80, 200):
             session.take_over("/recorder/takeover", receive)
         session.write(topic, receive, bytes(make.STORE.serialize_cdr(message, kind)))
@@ -347,10 +351,15 @@ def test_where_to_put_the_object_next_is_told(session: Session):
     assert later.advice.startswith("6 demonstrated; next: put it ")
     assert later.advice.endswith(f"See {session.out / PICTURE}.")
     for number, place in enumerate([(4, 4), (8, 4), (6, 2), (6, 6)], 6):
-        record(later, number, place=place)
+        record(later, number, place=place, run=number < 8)
         later.label("failure")
     mapped(later)
     assert later.advice.startswith("4 misses"), "labels count that were given after the check"
+    record(later, 10, place=(6, 6), run=True)
+    later.label("success")
+    mapped(later)
+    assert later.advice.startswith("4 misses"), "nor did anybody demonstrate"
+    assert read_bag(later.out / "episode_006", later.spec)[0] == [], "nothing to learn from"
 
 
 def test_services_do_not_wait_for_the_check(session: Session, monkeypatch):

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from sarnn_ros.cli.main import app
 from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.data.places import first_of
 from sarnn_ros.data.reading import read_bag
 from sarnn_ros.errors import ConfigError
 from sarnn_ros.interop.eipl_dataset import export_eipl
@@ -108,6 +109,11 @@ def test_a_run_in_which_nobody_took_over_is_no_demonstration(said: Any, tmp_path
     episodes, report = read_bag(write(tmp_path / "bag", said={TAKEOVER: said}), make.spec())
     assert not episodes and report.verdict == "left out"
     assert "a run of the policy: nobody took over for 3 ticks" in report.problems[0].found
+    (run,), _ = read_bag(tmp_path / "bag", make.spec(), runs=True)
+    assert run.led is not None and not run.led.any(), "of which the map shows where it failed"
+    first = first_of(run, "front", (0,))
+    assert first is not None and not first.shown and not first.missed
+    assert first.labelled(True).missed
 
 
 def test_other_topics_of_that_name_are_not_read(tmp_path: Path):

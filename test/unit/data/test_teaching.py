@@ -14,6 +14,7 @@ from policies import write_policy
 
 from sarnn_ros.data.record import append_index, set_label
 from sarnn_ros.data.teaching import Lesson
+from sarnn_ros.training.claim import claim
 
 SPEC = Path("spec.yaml")
 
@@ -125,6 +126,13 @@ def test_one_that_was_interrupted_goes_on_with_what_it_began_with(
     lesson.forget_training()
     assert "k_dim=5" in lesson.training(SPEC, ("k_dim=5",), background=True, goes_on=True)
     assert (lesson.folder / "policy_1.run.before" / "checkpoint.pt").is_file()
+
+
+def test_a_training_that_still_runs_is_known(lesson: Lesson) -> None:
+    assert not lesson.is_training
+    with claim(lesson.policy(1), resume=False, force=False):
+        assert lesson.is_training
+    assert not lesson.is_training
 
 
 @pytest.fixture

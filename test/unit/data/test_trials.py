@@ -403,6 +403,16 @@ def test_a_report_before_the_end_is_noted_in_later_ones(record: Record) -> None:
     assert any("after 1 runs: from then on, the trials were not blind" in one for one in said)
 
 
+def test_trials_that_are_added_after_the_report_are_not_blind(record: Record) -> None:
+    finish(record)
+    record.show_names()
+    assert not any("blind" in one for one in claims(record))
+    more = open_record(record.folder, {"repeats": record.plan.repeats + 1}, list)
+    shown = len(more.outcomes)
+    finish(more)
+    assert any(f"after {shown} runs: from then on" in one for one in claims(more))
+
+
 @pytest.mark.parametrize(
     ("fails", "words"),
     [
