@@ -335,7 +335,10 @@ def _discriminants_against(
         shares = which.T.unsqueeze(2) / which.sum(0).clamp(min=1).reshape(-1, 1, 1)
         mistaken = (patches * shares).mT @ patches
         both = (1 - MISTAKEN_WEIGHT) * covariance + MISTAKEN_WEIGHT * mistaken
-        weights.append(torch.linalg.solve(both, some))
+        # Not `torch.linalg.solve`: of several large matrices at once it is wrong, or raises, with
+        # more than one thread (MKL; pytorch/pytorch#142815).
+        root = torch.linalg.cholesky(both)
+        weights.append(torch.cholesky_solve(some.unsqueeze(2), root)[..., 0])
     weight = torch.cat(weights)
     weight = weight / (weight * offsets).sum(1, keepdim=True).clamp(min=1e-9)
     return weight, -(weight @ mean)

@@ -65,7 +65,8 @@ def load_checkpoint(path: Path, config: TrainConfig, dataset: Dataset) -> dict[s
         raise TrainingError(
             f"the checkpoint is of another training:{join_problems(problems)}",
             where=path,
-            remedy="resume with the same bags, spec and settings, or train anew to another --out",
+            remedy="resume with the same bags, spec, settings, --validation and --from, or train "
+            "anew to another --out",
         )
     return state
 

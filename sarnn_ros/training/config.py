@@ -48,7 +48,7 @@ class TrainConfig(BaseModel):
 
     # The network.
     rec_dim: Count = Field(default=50, description="size of the LSTM's state")
-    k_dim: Count = Field(default=5, description="attention points per camera")
+    k_dim: Count = Field(default=5, le=300, description="attention points per camera")
     temperature: Positive | None = Field(default=1e-4, description="of the softmax; null: learnt")
     heatmap_size: Positive = Field(default=0.1, description="of the heat around each point")
     stride: Literal[1, 2] = Field(default=1, description="2: faster, not EIPL-compatible")

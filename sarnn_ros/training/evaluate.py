@@ -147,6 +147,8 @@ def _points_explain(
 
 def first_states(dataset: Dataset, episodes: Sequence[Episode]) -> NDArray[np.float64]:
     """Where the robot is at the first ticks, (E, K), as shares of the ranges."""
+    if not episodes:
+        return np.zeros((0, len(dataset.spec.place_indices)))
     low, high = dataset.normaliser.joint_range
     states = np.stack([dataset.normaliser.normalise(one.joints[0]) for one in episodes])
     shares = np.asarray((states - low) / (high - low), np.float64)

@@ -127,10 +127,14 @@ def _joint_table(traces: Sequence[Trace], dataset: Dataset, result: dict[str, An
     return table(
         heads,
         [
-            (name, *(() if unit else (own,)), *(f"{column[name]:.4g}" for column in columns))
+            (name, *(() if unit else (own,)), *(_number(column.get(name)) for column in columns))
             for name, own in zip(spec.joint_labels, spec.joint_units)
         ],
     )
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.4g}"
 
 
 def _summary(result: dict[str, Any]) -> str:

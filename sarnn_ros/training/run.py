@@ -57,10 +57,12 @@ Warn = Callable[[str], None]
 class Progress:
     """What is kept from epoch to epoch besides the trainer's own state.
 
+    :param before: the policy that was gone on from, see `rounds.Before.about`; None: none was.
     :param best_loss: the least validation loss, of `best_epoch`.
     :param best_weights: of that epoch, with `keep: best` only.
     """
 
+    before: dict[str, Any] | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
     cpu_seconds: float = 0.0
@@ -231,7 +233,11 @@ def train(
         whole = plan.uncropped()
         plan = whole if is_of(checkpoint, whole.dataset) else plan
     trainer = make_trainer(plan) if resume else start(plan, warn)
-    progress = _resume(trainer, checkpoint, warn) if resume else Progress()
+    if resume:
+        progress = _resume(trainer, checkpoint, warn)
+    else:
+        gone_on = trainer.plan.before
+        progress = Progress(before=None if gone_on is None else gone_on.about)
     make_run_directory(out)
     if not resume and checkpoint.exists():
         aside = checkpoint.replace(name_aside(checkpoint))
@@ -319,7 +325,6 @@ def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn) -> None
     model = trainer.final_model()
     if progress.best_weights is not None:
         model.load_state_dict(progress.best_weights)
-    before = trainer.plan.before if progress.history[0]["number"] else None
     summary = {
         "config": config.model_dump(mode="json"),
         "data": dataset.fingerprint,
@@ -334,7 +339,7 @@ def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn) -> None
         },
         "searched": trainer.searched is not None,
         "late": list(trainer.late),
-        "before": before and before.about,
+        "before": progress.before,
         "aligned": {
             f"{one.camera}: {one.text}": one.found.matrix.tolist()
             for one in dataset.displacements

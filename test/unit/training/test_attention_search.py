@@ -30,7 +30,10 @@ from sarnn_ros.spec import CameraSpec
 from sarnn_ros.training import attention_search, batches
 from sarnn_ros.training.attention_search import (
     EXEMPLARS,
+    MISTAKEN_WEIGHT,
     _discriminants,
+    _discriminants_against,
+    _patches,
     _typical,
     _unlike,
     choose,
@@ -203,6 +206,32 @@ def test_where_other_things_lie_about_filters_are_of_what_the_motions_follow() -
             best.append(float((off.abs().amax(2) < 3).double().mean(0).sort().values[-4]))
         assert best[0] > 0.65
         assert best[1] < 0.5
+
+
+def test_discriminants_are_right_with_several_threads() -> None:
+    """Of several large matrices at once `torch.linalg.solve` is not."""
+    random = torch.Generator().manual_seed(0)
+    count, size = 40, 32 * 9
+    features = torch.randn(6, 32, 10, 12, generator=random)
+    offsets, mean = torch.randn(count, size, generator=random), torch.zeros(size)
+    spread = torch.randn(2 * size, size, generator=random)
+    covariance = spread.T @ spread / len(spread)
+    numbers = torch.randint(6 * 8 * 10, (6, count), generator=random)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found, _ = _discriminants_against(
+            offsets, mean, covariance, features, numbers, torch.ones_like(numbers)
+        )
+    finally:
+        torch.set_num_threads(threads)
+    for row, weight in enumerate(found.double()):
+        patches = _patches(features, numbers[:, row]).double()
+        both = (1 - MISTAKEN_WEIGHT) * covariance.double()
+        both += MISTAKEN_WEIGHT * patches.T @ patches / len(patches)
+        wanted = torch.linalg.solve(both, offsets[row].double())
+        wanted /= wanted @ offsets[row].double()
+        torch.testing.assert_close(weight, wanted, rtol=1e-3, atol=1e-6)
 
 
 WHOLE = {"x": 0, "y": 0, "width": 64, "height": 64}

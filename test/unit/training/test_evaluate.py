@@ -18,6 +18,7 @@ from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.evaluate import free_run, free_running, open_loop
+from sarnn_ros.training.evaluation_page import _joint_table
 from sarnn_ros.training.explained import (
     explained_variance,
     stretch,
@@ -67,6 +68,24 @@ def test_errors_are_in_the_joints_unit(make_task: MakeTask) -> None:
     assert list(result["rmse"]) == ["a", "b", "c"]
     worse = open_loop(Known(0.5), dataset, (0, 1, 2))  # type: ignore[arg-type]
     assert all(error > 0.4 for error in worse["rmse"].values())
+
+
+def test_of_corrections_alone_what_a_person_did_is_told(make_task: MakeTask) -> None:
+    dataset = make_task([9, 8])
+    episodes = tuple(
+        dataclasses.replace(one, led=np.arange(len(one.ticks)) > 4) for one in dataset.episodes
+    )
+    dataset = dataclasses.replace(dataset, episodes=episodes)
+    policy: Any = Known(0.5)
+    result = open_loop(policy, dataset, (0, 1))
+    assert result["points_explain"] is None
+    led = np.concatenate([one.joints[5:-1] + 0.5 - one.targets[5:-1] for one in episodes])
+    assert list(result["rmse"].values()) == pytest.approx(np.sqrt((led**2).mean(0)))
+    free = free_running(policy, dataset, (0, 1), (0, 1))
+    assert free["episodes"] == 0 and free["rmse"] == {}
+    traces: Any = [SimpleNamespace(error=np.ones((3, 3)))]
+    shown = _joint_table(traces, dataset, {"open_loop": result, "free_running": free})
+    assert shown.count("unknown") == 3
 
 
 def test_attention_that_follows_stands_out(make_task: MakeTask) -> None:

@@ -135,7 +135,10 @@ def test_interrupted_it_is_resumed(policy: Path, make_task: MakeTask, tmp_path: 
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(plan, whole)
     assert not train(plan, parts, should_stop=lambda: True).finished
-    assert train(plan, parts, resume=True).finished
+    # Without --from it is this training all the same.
+    assert train(replace(plan, before=None), parts, resume=True).finished
+    told = [load_config(out).training["before"] for out in (whole, parts)]
+    assert told[0] is not None and told[0] == told[1]
     for name, weights in load_model(whole, load_config(whole)).state_dict().items():
         assert torch.equal(weights, load_model(parts, load_config(parts)).state_dict()[name])
 
