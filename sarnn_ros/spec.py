@@ -121,7 +121,8 @@ def topic_name(name: str) -> str:
 Topic = Annotated[str, AfterValidator(topic_name)]
 Seconds = Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=MIN_IMAGE_SIDE, le=MAX_IMAGE_SIDE)]
-Range = tuple[float, float]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Range = tuple[Finite, Finite]
 #: Keys and indices that lead to a value of the spec.
 Place = tuple[int | str, ...]
 
@@ -330,7 +331,7 @@ class EpisodeSplit(_Part):
     gap: Seconds | None = Field(
         default=None, description="a new episode after so long without observation, s"
     )
-    times: tuple[tuple[float, float], ...] | None = Field(
+    times: tuple[Range, ...] | None = Field(
         default=None, description="[start, end] of each episode, s after the bag's first tick"
     )
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,10 +56,28 @@ def read_yaml(path: Path, error: type[SarnnError], remedy: str, most: int = MAX_
     try:
         problem = f"more than {most} bytes" if len(content) > most else _problem(text)
         if not problem:
-            return YamlFile(yaml.safe_load(text), yaml.compose(text, Loader=yaml.SafeLoader))
+            root = yaml.compose(text, Loader=yaml.SafeLoader)
+            problem = next(_given_twice(root), "")
+        if not problem:
+            return YamlFile(yaml.safe_load(text), root)
     except (yaml.YAMLError, ValueError) as cause:
         problem = f"not valid YAML: {cause}"
     raise error(problem, where=path, remedy=remedy)
+
+
+def _given_twice(node: yaml.Node | None) -> Iterator[str]:
+    """Keys of which the parser would keep the last one only, without a word."""
+    parts = list(node.value) if isinstance(node, yaml.CollectionNode) else []
+    if isinstance(node, yaml.MappingNode):
+        first: dict[str, int] = {}
+        for key, _ in parts:
+            line = key.start_mark.line + 1
+            if key.value in first:
+                yield f"line {line}: '{key.value}' is given in line {first[key.value]} already"
+            first.setdefault(str(key.value), line)
+        parts = [value for _, value in parts]
+    for part in parts:
+        yield from _given_twice(part)
 
 
 def _problem(text: str) -> str:

@@ -46,8 +46,6 @@ MAX_DISPLACEMENT_IN_PLACE = 0.005
 #: The scene is recognised if the images correlate by this share of what the demonstrations' do,
 #: and where things are is no less certain than this share of the width.
 RECOGNISED_SHARE, RECOGNISED_UNCERTAINTY = 0.6, 0.005
-#: No better place is looked for once the images correlate by this share.
-GOOD_SHARE = 0.8
 #: Another picture is named as the likely one if it correlates better by this factor.
 LIKELIER_FACTOR = 1.3
 
@@ -218,7 +216,7 @@ class CameraWatch:
         about, image = self._config.references[camera.name], shrink(source)
         before = self.placements.get(camera.name)
         near = before.found.matrix if before and before.found and before.well else None
-        found = register(image, reference, near, sure=GOOD_SHARE * about.correlation)
+        found = register(image, reference, near, reference.sure(about.correlation))
         if found is None or found.correlation < RECOGNISED_SHARE * about.correlation:
             return Placement("not recognised", self._unlike(camera.name, image, found), found)
         if found.uncertainty > RECOGNISED_UNCERTAINTY:

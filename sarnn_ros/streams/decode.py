@@ -120,6 +120,7 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
 #: FF, any number of fill bytes FF, and the marker.
 _JPEG_MARKER = re.compile(rb"\xff+[^\xff]", re.DOTALL)
+_JPEG_END = b"\xff\xd9"
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 
@@ -441,8 +442,9 @@ def _decode_compressed(
     msg: Any, width: int, height: int, value_range: ValueRange | None
 ) -> Pixels:
     data = np.frombuffer(msg.data, np.uint8)
-    if data[0] == 0xFF and b"\xff\xd9" not in data[-256:].tobytes():
-        # Older OpenCV fills what is missing with grey and says nothing.
+    # Older OpenCV fills what is missing with grey and says nothing. Some drivers pad with zeros.
+    cut = data[0] == 0xFF and _JPEG_END not in data[-256:].tobytes()
+    if cut and _JPEG_END not in data.tobytes().rstrip(b"\0")[-256:]:
         raise DecodeError("a JPEG image that is cut off")
     grey16 = data[0] == 0x89 and data[24:26].tobytes() == b"\x10\x00"
     flags = cv2.IMREAD_UNCHANGED if grey16 else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION

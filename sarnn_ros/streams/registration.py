@@ -44,8 +44,8 @@ STILL: Matrix = np.eye(3)
 #: Images are registered, and references kept, at this width at most, pixels.
 REFERENCE_WIDTH = 320
 #: A pixel differs between demonstrations if a channel is off the median by more than this,
-#: 0 … 255, in more than this share of them.
-MIN_DIFFERENCE, SHARE_THAT_DIFFERS = 12.0, 0.05
+#: 0 … 255, in more than this share of them; or, of noisy images, by so many deviations of noise.
+MIN_DIFFERENCE, SHARE_THAT_DIFFERS, NOISE_DEVIATIONS = 12.0, 0.05, 4.0
 #: Of what deviates by less, a correlation says nothing: it is rounding.
 FLAT = 1e-3
 #: Kinds of maps, most parameters first.
@@ -60,6 +60,9 @@ MAX_ZOOM, MIN_OVERLAP = 1.5, 0.5
 #: No other place is looked for if the images correlate this well where it is likely, and no corner
 #: is off by more than this share of the width from there.
 SURE_CORRELATION, NEAR = 0.85, 0.01
+#: The same as a share of the usual correlation, where that is known. Where the scene repeats it
+#: is half-way between that of another place and the usual one.
+GOOD_SHARE = 0.8
 #: Standard deviation of the window of the local contrast, as a share of the width; the contrast,
 #: in log intensity, below which there is only noise; and the intensity that dark noise has.
 CONTRAST_WINDOW, NOISE_CONTRAST, DARK = 0.05, 0.03, 8.0
@@ -151,6 +154,27 @@ class Reference:
         edges = sum(one**2 for one in _slopes(even)) * self.mask * counts
         return float(edges[counts > NEAR_WEIGHT].sum()) < MIN_NEAR * float(edges.sum())
 
+    @cached_property
+    def repeats(self) -> float:
+        """How well its middle correlates with another part of it, 0 … 1: 1 of a perforated plate
+        with nothing else on it, below 0.5 of most scenes. A camera that moved by one hole may
+        then be taken for one in its place."""
+        even = _even(_gray(self.image))
+        height, width = even.shape
+        top, left = height // 5, width // 5
+        middle = even[top : height - top, left : width - left]
+        found = cv2.matchTemplate(even, middle, cv2.TM_CCOEFF_NORMED)
+        peaks = found >= cv2.dilate(found, np.ones((5, 5), np.uint8))
+        peaks[max(0, top - 3) : top + 4, max(0, left - 3) : left + 4] = False
+        return float(found[peaks].max(initial=0.0))
+
+    def sure(self, usual: float) -> float:
+        """Correlation from which on no better place needs to be looked for.
+
+        :param usual: that of an image in its place.
+        """
+        return usual * max(GOOD_SHARE, (1.0 + self.repeats) / 2.0)
+
 
 @dataclass(frozen=True, eq=False)
 class Registration:
@@ -216,10 +240,18 @@ def make_reference(first_images: Sequence[Image], source: tuple[int, int]) -> Re
     """
     stack = np.stack(first_images)
     median = np.median(stack, axis=0).astype(np.float32)
-    off = np.abs(stack - median).max(axis=-1)
-    differs = np.quantile(off, 1.0 - SHARE_THAT_DIFFERS, axis=0) > MIN_DIFFERENCE
+    off = stack - median
+    least = max(MIN_DIFFERENCE, NOISE_DEVIATIONS * float(np.median([_noise(one) for one in off])))
+    differs = np.quantile(np.abs(off).max(axis=-1), 1.0 - SHARE_THAT_DIFFERS, axis=0) > least
     grown = cv2.dilate(differs.astype(np.uint8), np.ones((3, 3), np.uint8))
     return Reference(np.rint(median).astype(np.uint8), np.asarray(grown == 0), source)
+
+
+def _noise(off: Gray) -> float:
+    """Standard deviation of the noise in a difference of images (h, w, 3): the median absolute
+    deviation of what single pixels are off their neighbours'."""
+    fine = np.abs(off - cv2.blur(off, (3, 3)))
+    return float(np.median(fine) / (0.6745 * np.sqrt(1.0 - 1.0 / 9.0)))
 
 
 def shrink(source: Image, widest: int = REFERENCE_WIDTH) -> Image:

@@ -178,6 +178,39 @@ def test_a_file_that_is_no_spec(tmp_path, text):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "rate: 10\njoints: {names: [a]}\nrate: 20\n",
+            "line 3: 'rate' is given in line 1 already",
+        ),
+        ("joints:\n- {names: [a], names: [b]}\n", "line 2: 'names' is given in line 2 already"),
+        ("cameras: []\njoints: []\n'cameras': []\n", "line 3: 'cameras'"),
+    ],
+)
+def test_what_is_given_twice_is_not_dropped(tmp_path, text, said):
+    path = tmp_path / "spec.yaml"
+    path.write_text(text)
+    with pytest.raises(SpecError, match=said):
+        load_spec(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (["episodes"], {"times": [[0.5, float("inf")]]}),
+        (["joint_range"], [0.0, float("inf")]),
+        (["image_range"], [float("-inf"), 1.0]),
+        (["cameras"], [{"name": "depth", "value_range": [0.0, float("inf")]}]),
+        (["cameras"], [{"name": "depth", "value_range": [0.0, float("nan")]}]),
+    ],
+)
+def test_only_finite_numbers_bound(place, value):
+    with pytest.raises(SpecError, match="finite"):
+        parse_spec(changed(place, value))
+
+
 def test_a_missing_or_binary_file(tmp_path):
     with pytest.raises(SpecError, match="cannot be read"):
         load_spec(tmp_path / "nowhere.yaml")

@@ -102,6 +102,19 @@ def test_one_that_moves_with_the_robot_has_none():
     assert reference.references_from_dataset(dataset, told.append) == {} and not told
 
 
+def test_a_scene_that_repeats_tells_no_place() -> None:
+    (camera,) = make.spec().cameras
+    nothing, numbers = np.zeros(0), np.zeros((0, 2))
+    tiles = np.kron(np.indices((24, 32)).sum(0) % 2, np.ones((5, 5)))[..., None]
+    image = np.repeat(60 + 120 * tiles, 3, axis=2).astype(np.uint8)
+    episode = Episode(
+        "0", nothing.astype(np.int64), {}, numbers, numbers,
+        {camera.name: (WIDTH, HEIGHT)}, previews={camera.name: [image]},
+    )  # fmt: skip
+    made = reference._reference(camera, [episode] * 5)
+    assert isinstance(made, str) and "repeats itself" in made
+
+
 def test_a_camera_that_sets_its_exposure_by_itself_has_a_reference() -> None:
     picture, random = scene(), np.random.default_rng(1)
     (camera,) = make.spec().cameras

@@ -177,6 +177,14 @@ class TestCompressed:
         turned = make.compressed(1, jpeg[:2] + exif + jpeg[2:])
         assert np.array_equal(decode_image(turned), decode_image(make.compressed(1, jpeg)))
 
+    @pytest.mark.parametrize("padding", [1, 255, 512, 70_000])
+    def test_zeros_after_its_end(self, padding: int):
+        jpeg = self.encode(".jpg")
+        padded = decode_image(make.compressed(1, jpeg + bytes(padding)))
+        assert np.array_equal(padded, decode_image(make.compressed(1, jpeg)))
+        with pytest.raises(DecodeError, match="cut off"):
+            decode_image(make.compressed(1, jpeg[:-20] + bytes(padding)))
+
     @pytest.mark.parametrize("extension", [".jpg", ".png"])
     @pytest.mark.parametrize("keep", [0.02, 0.3, 0.5, 0.9, 0.999])
     def test_cut_off(self, extension: str, keep: float):

@@ -217,6 +217,51 @@ def test_objects_are_masked() -> None:
     assert np.abs(known.image.astype(int) - shot(picture)).mean() < 2
 
 
+@pytest.mark.parametrize("deviation", [0, 3, 8, 15])
+def test_noise_is_no_object(deviation: float) -> None:
+    picture, rng = scene(), np.random.default_rng(3)
+    images = [
+        (shot(with_things(picture, rng, 1)) + rng.normal(0, deviation, (HEIGHT, WIDTH, 3)))
+        .clip(0, 255)
+        .astype(np.uint8)
+        for _ in range(20)
+    ]
+    known = make_reference(images, (WIDTH, HEIGHT))
+    assert 0.5 < known.mask.mean() < 0.97, "and an object is none of the noise"
+
+
+def perforated(things: int, pitch: int = 16) -> np.ndarray:
+    """A plate of the scene's size, full of holes, and some things on it that are fixed."""
+    picture = np.full((SCENE[1], SCENE[0], 3), 150, np.uint8)
+    for y in range(pitch // 2, SCENE[1], pitch):
+        for x in range(pitch // 2, SCENE[0], pitch):
+            cv2.circle(picture, (x, y), pitch // 6, (45, 45, 48), -1, cv2.LINE_AA)
+    rng = np.random.default_rng(1)
+    for _ in range(things):
+        x, y = rng.integers((WIDTH // 2 + 10, HEIGHT // 2 + 10), (WIDTH + 50, HEIGHT + 30))
+        width, height = rng.integers(8, 30, 2)
+        colour = rng.uniform(10, 240, 3).tolist()
+        cv2.rectangle(picture, (x, y), (x + width, y + height), colour, -1)
+    return picture
+
+
+@pytest.mark.parametrize("moved", [(16, 0), (-16, 2), (15, 16), (0, -16)])
+def test_on_a_perforated_plate_a_camera_is_not_one_hole_off(moved: tuple[int, int]) -> None:
+    picture = perforated(3)
+    known = reference(picture)
+    assert 0.7 < known.repeats < 0.97
+    place = move(moved[0] / WIDTH, moved[1] / WIDTH, 0, 1)
+    still = register(shot(picture), known)
+    assert still is not None
+    image = noise(with_things(picture, np.random.default_rng(4), 1))
+    found = register(shot(image, place), known, None, known.sure(still.correlation))
+    assert found is not None and error(found.matrix, place) < 0.005
+
+
+def test_a_scene_that_repeats_is_known() -> None:
+    assert reference(scene()).repeats < 0.6 < 0.97 < reference(perforated(0)).repeats
+
+
 def on_plane(height: float, turn: float) -> np.ndarray:
     """Homography from (x, y) in m at that height to pixels of a camera 0.9 m from the table's
     middle, looking down on it by 35°, that was turned round it and up by so many degrees."""
