@@ -169,16 +169,17 @@ def _robust_ridge(inputs: Array, where: Array) -> tuple[Array, Array]:
     count = len(inputs)
     rows = np.concatenate([np.ones((count, 1)), inputs], 1)
     ridge = RIDGE * count * np.diag([0.0] + [1.0] * inputs.shape[1])
-    weight = np.ones(where.shape[:2])
+    points = np.ascontiguousarray(where.swapaxes(0, 1))  # (K, E, 2)
+    weight = np.ones(points.shape[:2])
     for _ in range(ROUNDS):
-        weighted = weight.T[..., None] * rows  # (K, E, 1 + F)
+        weighted = weight[..., None] * rows  # (K, E, 1 + F)
         inverse = np.linalg.inv(weighted.swapaxes(1, 2) @ rows + ridge)
-        found = np.einsum("kij,kej,ekd->idk", inverse, weighted, where)
-        own = np.einsum("kei,kij,ej->ek", weighted, inverse, rows)
-        apart = np.linalg.norm(where - np.einsum("ei,idk->ekd", rows, found), axis=2)
+        found = inverse @ (weighted.swapaxes(1, 2) @ points)  # (K, 1 + F, 2)
+        own = (weighted @ inverse * rows).sum(2)
+        apart = np.linalg.norm(points - rows @ found, axis=2)
         off = apart / (1 - own.clip(max=MAX_OWN))
         weight = 1 / (1 + (off / MISS_SCALE) ** 2)
-    return found, off
+    return found.transpose(1, 2, 0), off.T
 
 
 def _numbers(values: Tensor) -> Array:

@@ -28,6 +28,8 @@ from sarnn_ros.training.recipe import RECIPE, decide, prepare
 from sarnn_ros.training.run import make_trainer, train
 from sarnn_ros.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("quick_search")
+
 #: Of the corrections of 9 ticks, what a person led; and of that, where they left, a fifth of a
 #: demonstration, is not learnt.
 LED, LEARNT = slice(3, 7), [5, 6]

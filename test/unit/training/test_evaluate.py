@@ -29,6 +29,8 @@ from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import make_trainer, train
 from sarnn_ros.training.warping import at_best_pace
 
+pytestmark = pytest.mark.usefixtures("quick_search")
+
 MakeTask = Callable[..., Dataset]
 
 

@@ -23,6 +23,8 @@ from sarnn_ros.training.evaluate import free_running, open_loop
 from sarnn_ros.training.evaluation_page import write_page
 from sarnn_ros.viz.curves import principal_components
 
+pytestmark = pytest.mark.usefixtures("quick_search")
+
 
 def test_the_page_shows_what_the_policy_did(
     make_task: Callable[..., Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -29,6 +29,8 @@ from sarnn_ros.training.recipe import RECIPE, Plan, prepare
 from sarnn_ros.training.renormalise import renormalise
 from sarnn_ros.training.run import make_trainer, train
 
+pytestmark = pytest.mark.usefixtures("quick_search")
+
 FIRST, ALL = [9] * 12, [9] * 15
 
 

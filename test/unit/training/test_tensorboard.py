@@ -26,6 +26,8 @@ from sarnn_ros.training.tensorboard import (
     draw_predictions,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_search")
+
 SMALL = {"k_dim": 2, "rec_dim": 8, "epochs": 3, "inner_steps": 1, "encoder_frames": 9,
          "threads": 1, "validate_every": 2}  # fmt: skip
 

@@ -45,6 +45,8 @@ from sarnn_ros.training.run import make_trainer, train
 from sarnn_ros.training.tensorboard import draw_predictions
 from sarnn_ros.training.trainer import free_run
 
+pytestmark = pytest.mark.usefixtures("quick_search")
+
 MakeTask = Callable[..., Dataset]
 TWO = ((16, 14), (12, 18))
 ENOUGH = [9, 7, 9, 8, 9, 9, 6, 9]

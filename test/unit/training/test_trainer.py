@@ -26,6 +26,8 @@ from sarnn_ros.training.recipe import decide
 from sarnn_ros.training.run import make_trainer
 from sarnn_ros.training.trainer import Diverged, Trainer, free_run
 
+pytestmark = pytest.mark.usefixtures("quick_search")
+
 MakeTask = Callable[..., Dataset]
 
 
