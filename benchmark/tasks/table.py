@@ -64,7 +64,8 @@ demonstrations and trials alike: `--tasks benchmark.tasks.clutter:PickAndPlace`.
 `…_lab` table and wall are photographs, the exposure differs by up to 20 % in each episode and
 white balance by 6 %, and pictures have noise: `--tasks benchmark.tasks.lab:PickAndPlace`. In those
 named `…_by_hand` each demonstration has a pace of its own, waits, and strays from its path:
-`--tasks benchmark.tasks.by_hand:PickAndPlace`. In
+`--tasks benchmark.tasks.by_hand:PickAndPlace`. In those named `…_hand` there is a camera on each
+hand beside the outer one: `--tasks benchmark.tasks.hand:Insertion`. In
 `fetch_pick_and_place_late`, `fetch_pick_and_place_moved` and `fetch_push_late` what matters is
 shown, or put elsewhere, after the episode has begun: `--tasks benchmark.tasks.late:PickAndPlace`.
 
