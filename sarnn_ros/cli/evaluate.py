@@ -63,9 +63,6 @@ def evaluate(
         result["recordings"], problems = _used(dataset)
         result["open_loop"] = open_loop(loaded, dataset, episodes)
         result["free_running"] = free_running(loaded, dataset, episodes, episodes)
-        if page is not None:
-            with writing(page):
-                write_page(loaded, dataset, result, page)
     if sim:
         from sarnn_ros.sim.trials import closed_loop
 
@@ -75,6 +72,9 @@ def evaluate(
     if json is not None and str(json) != "-":  # they are on the terminal
         with writing(json):
             write_text(json, text + "\n")
+    if page is not None:
+        with writing(page):
+            write_page(loaded, dataset, result, page)
     if problems:
         # Not on stdout, which is JSON.
         typer.echo("\n".join(map(str, problems)), err=True)

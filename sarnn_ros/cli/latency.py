@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sarnn_ros.cli.options import listening_node
+from sarnn_ros.cli.options import full_name, listening_node
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -59,7 +59,7 @@ def latency(
     from sarnn_ros.signals import stop_on_signals
 
     heard: list[Table] = []
-    wanted = f"{'/' + node.strip('/')}: timing" if node else ""
+    wanted = f"{full_name(node)}: timing" if node else ""
 
     def take(message: Any) -> None:
         nonlocal wanted

@@ -35,6 +35,24 @@ def prepare_ros() -> None:
     os.environ.update(ros_environment())
 
 
+def full_name(node: str, option: str = "--node") -> str:
+    """The full name of a node that a user gave, as `sarnn` or `/arm/sarnn`.
+
+    :raises ConfigError: no node can have it.
+    """
+    from sarnn_ros.spec import topic_name
+
+    name = f"/{node.strip('/')}"
+    try:
+        return topic_name(name)
+    except ValueError:
+        raise ConfigError(
+            f"'{node}' is no node's name",
+            where=option,
+            remedy="as 'ros2 node list' shows it: /sarnn",
+        ) from None
+
+
 @contextmanager
 def listening_node(name: str) -> Iterator[Any]:
     """A node without parameters, for a command that handles signals itself."""

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from sarnn_ros.cli.keys import Keys, show_answer
-from sarnn_ros.cli.options import prepare_ros
+from sarnn_ros.cli.options import full_name, prepare_ros
 from sarnn_ros.cli.record import RECORDING_KEYS
 
 #: Whatever follows `--` goes to the inference node as it is.
@@ -79,7 +79,7 @@ def teach(
             raise
         with spinning(recorder), console.status("") as status:
             ending, tell = threading.Event(), partial(show_answer, console)
-            robot = TrialRobot(recorder, f"/{node.strip('/')}", ending)
+            robot = TrialRobot(recorder, full_name(node), ending)
             session = Teaching(lesson, recorder, robot, running, ending, tell)
             session.spec, session.settings, session.arguments = spec, settings or [], context.args
             session.background = background

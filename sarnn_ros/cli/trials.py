@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sarnn_ros.cli.keys import Keys
-from sarnn_ros.cli.options import listening_node, writing
+from sarnn_ros.cli.options import full_name, listening_node, writing
 
 if TYPE_CHECKING:
     import threading
@@ -89,7 +89,7 @@ def trials(
         with stop_on_signals(ENDING_SECONDS) as stop, Keys() as keys:
             if not keys.usable:
                 raise ConfigError("keys are read from a terminal, and this is none")
-            record = _session(folder, wanted, f"/{node.strip('/')}", keys, console, stop)
+            record = _session(folder, wanted, full_name(node), keys, console, stop)
         if left := len(record.todo):
             count = len(record.trials)
             console.print(f"{count - left} of {count} trials are done; the same command goes on")

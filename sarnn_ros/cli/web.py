@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sarnn_ros.cli.options import prepare_ros
+from sarnn_ros.cli.options import full_name, prepare_ros
 
 
 def web(
@@ -30,7 +30,7 @@ def web(
     prepare_ros()
     from sarnn_ros.ros.web.node import serve
 
-    names = [f"/{name.strip('/')}" for name in (node, recorder)]
+    names = full_name(node), full_name(recorder, "--recorder")
     raise typer.Exit(
         serve(
             names[0], names[1], host, port, token or None,

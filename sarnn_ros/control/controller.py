@@ -129,7 +129,7 @@ class Controller:
         gap_s = max(GAP_PERIODS * spec.period_ns * 1e-9, settings().watch.max_gap)
         self.longest_gap_s = gap_s + silence_ns * 1e-9
         self._order = Order(0, 0, self.state)  # for the next tick
-        self._run_began = self._held_since = self._clocks.read()
+        self._run_began = self._held_since = self._clock_moved = self._clocks.read()
         self._limit_s = 0.0  # of the run, by its goal
         self._ending: Ending | None = None  # None: by ~/stop, or never started
 
@@ -178,6 +178,9 @@ class Controller:
         """How long there has been no tick, if that is longer than it can be; else 0. To be asked
         while ticks are to come."""
         silence = self.statistics.silence_s
+        if self._clocks.simulated() and not self.ticking:  # one that is slow does not stand
+            stands_s = (self._clocks.steady_ns() - self._clock_moved.steady_ns) * 1e-9
+            silence = min(silence, stands_s)
         return silence if silence > self.longest_gap_s else 0.0
 
     def away(self, present: Vector | None = None) -> str:
@@ -346,6 +349,7 @@ class Controller:
 
     def look_for_stall(self) -> None:
         """To be called every so often from another thread: the control thread may hang."""
+        self._see_clock()
         with self.lock:
             silence = self.stalled_s
             if not silence or self.state not in STARTED:
@@ -367,10 +371,16 @@ class Controller:
 
     def begin_tick(self) -> Order:
         """What the tick that begins now has to follow."""
+        self._see_clock()
         with self.lock:
             order = self._order
             self._order = replace(order, forget=None, begin=False, activated=False)
             return replace(order, state=self.state, led=self.led)
+
+    def _see_clock(self) -> None:
+        now = self._clocks.read()
+        if now.now_ns != self._clock_moved.now_ns:
+            self._clock_moved = now
 
     def follows(self, order: Order) -> bool:
         """Whether the tick of this order may still send. The lock is held."""

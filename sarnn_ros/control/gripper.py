@@ -120,7 +120,8 @@ class TwoValuedGripper:
         return limits.replaced(
             self.indices,
             {
-                "max_step": limits.position_max - limits.position_min,
+                # Closed fingers may read a hair beyond their end.
+                "max_step": 2.0 * (limits.position_max - limits.position_min),
                 "trained_min": limits.position_min,
                 "trained_max": limits.position_max,
                 **dict.fromkeys(free, infinite),

@@ -214,7 +214,10 @@ MESSAGES = {
     "position": (
         "the commanded position",
         " rad or m",
-        "does the scene look as in the demonstrations? guard.position_margin widens the range",
+        (
+            "does the scene look as in the demonstrations? guard.position_margin widens the "
+            "range, guard.floor that of a joint that hardly moved"
+        ),
         "",
     ),
     "approach": (

@@ -175,7 +175,8 @@ class ControlLoop:
             parts.following.reset()
         faults.update(parts.watch.check(found))
         faults.hard.update(self._watch_effort(found, order))
-        commanded = self._motion.past(tick.label_ns)[1]
+        commands = self._motion.commands
+        commanded = commands[-1][1] if commands else None  # also of before a missed tick
         if not self._settings().dry_run:
             faults.hard.update(
                 parts.following.check(found.state, self._present, measured_ns, commanded)
@@ -411,7 +412,7 @@ class ControlLoop:
         controller.advance(event)
         if send is not None:
             send()
-        self._motion.add(tick.label_ns, position)
+        self._motion.add(tick.label_ns, position, self._present)
         if event is Event.LED:
             self._led_ns = tick.label_ns
         policys = event not in (Event.RAMP, Event.LED)

@@ -45,7 +45,8 @@ class Motion:
     """What has to be forgotten when the motion is interrupted.
 
     :ivar allowed_ns: the last tick with permission to command.
-    :ivar commands: the last two, with the ticks they were sent at.
+    :ivar commands: the last two, with the ticks they were sent at; before the first one where the
+        arm was.
     :ivar followed: how many commands since the last ramp were the policy's.
     :ivar refusals: the ticks at which the limits refused the command, or a set-point to it.
     :ivar flips: the ticks at which the prediction wanted a two-valued gripper to change.
@@ -99,6 +100,9 @@ class Motion:
         )
         return Command(position, (position - last) / elapsed_s, rest)
 
-    def add(self, label_ns: int, position: Vector) -> None:
-        """Note a command that was sent."""
+    def add(self, label_ns: int, position: Vector, present: Vector) -> None:
+        """Note a command that was sent. A motion begins at rest, from where the arm was then."""
+        if self.past(label_ns)[1] is None:
+            self.commands = [(label_ns - self.period_ns, present)]
+            self.followed = 0
         self.commands = [*self.commands[-1:], (label_ns, position)]

@@ -169,6 +169,7 @@ class StartSequence:
 
         :param elapsed_s: since the set-point before: images are not quite periodic.
         """
+        here = self._inside(here)
         nearest = self._nearest(here)
         distance = nearest - here
         step = ramp_step(self._speed, self._limits(), min(elapsed_s, self._period_s))
@@ -178,10 +179,16 @@ class StartSequence:
 
     def _hold(self, predicted: Vector, here: Vector) -> Vector:
         if self._held_at is None:
-            self._held_at = here[self._held]
+            self._held_at = self._inside(here)[self._held]
         predicted = predicted.copy()
         predicted[self._held] = self._held_at
         return predicted
+
+    def _inside(self, here: Vector) -> Vector:
+        """A joint at its stop may read a hair beyond its limit, where nothing may be commanded."""
+        limits = self._limits()
+        inside: Vector = np.clip(here, limits.position_min, limits.position_max)
+        return inside
 
     def _nearest(self, here: Vector) -> Vector:
         low, high = within(self._limits(), self._low, self._high)
@@ -198,7 +205,7 @@ class StartSequence:
         if self._blended >= self._blend_ticks:
             return Event.COMMAND, predicted
         if self._anchor is None:
-            self._anchor = here
+            self._anchor = self._inside(here)
         self._blended += 1
         share = self._blended / (self._blend_ticks + 1)
         blended: Vector = self._anchor + share * (predicted - self._anchor)

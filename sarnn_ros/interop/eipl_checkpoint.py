@@ -244,23 +244,31 @@ def export_eipl(policy: Path, out: Path) -> list[Path]:
     config = load_config(policy)
     shape, spec = config.model, config.spec
     camera = spec.cameras[0]
-    problems = []
-    if len(spec.cameras) != 1:
-        problems.append(f"{len(spec.cameras)} cameras")
-    if shape.stride != 1:
-        problems.append("a stride of 2")
-    if shape.motion_dim:
-        problems.append("numbers that tell the motion")
-    if shape.slope != SLOPE:
-        problems.append(f"a slope of {shape.slope} (it has {SLOPE} since December 2023)")
-    if spec.image_range != spec.joint_range:
-        problems.append(f"different ranges of images and joints ({spec.image_range} and "
-                        f"{spec.joint_range})")  # fmt: skip
+    ranges = f"{spec.image_range} and {spec.joint_range}"
+    problems = {
+        problem: remedy
+        for found, problem, remedy in (
+            (len(spec.cameras) != 1, f"{len(spec.cameras)} cameras", "one camera"),
+            (shape.stride != 1, "a stride of 2", "--set stride=1"),
+            (shape.motion_dim, "numbers that tell the motion", "--set motion=false"),
+            (
+                shape.slope != SLOPE,
+                f"a slope of {shape.slope} (it has {SLOPE} since December 2023)",
+                "the network of now",
+            ),
+            (
+                spec.image_range != spec.joint_range,
+                f"different ranges of images and joints ({ranges})",
+                "the same image_range and joint_range in the spec",
+            ),
+        )
+        if found
+    }
     if problems:
         raise PolicyError(
             f"EIPL's SARNN cannot have {', '.join(problems)}",
             where=policy,
-            remedy="train with one camera, --set stride=1 and --set motion=false",
+            remedy=f"train with {', '.join(problems.values())}",
         )
     state = load_model(policy, config).state_dict()
     low, high = spec.image_range

@@ -182,7 +182,6 @@ class GripperAction:
         self._wanted = (math.nan, -math.inf)  # position, and when that was said last
         self._told: float | None = None  # by the last goal that counts
         self._goal: _Goal | None = None
-        self._failed = False  # the last goal that ended
         self.news = (True, "not commanded yet")
 
     def want(self, position: float) -> None:
@@ -195,11 +194,6 @@ class GripperAction:
         """Somebody else may have moved it: it is told again."""
         self._told = None
 
-    def retry(self) -> None:
-        """Of a new run: a goal that failed is sent again."""
-        if self._failed:
-            self._told = None
-
     def get_subscription_count(self) -> int:
         """1 if there is a server, as a publisher of commands would say it."""
         return int(all(client.server_is_ready() for client in self._clients.values()))
@@ -208,6 +202,9 @@ class GripperAction:
         """Whether the server still answers; to be called every so often."""
         goal = self._goal
         if goal is None:
+            if self._told is not None and not self.get_subscription_count():
+                self._told = None
+                self._say("warning", "its action server has gone: it is told again")
             return
         if not self._clients[goal.kind].server_is_ready():
             self._goal = self._told = None
@@ -297,9 +294,7 @@ class GripperAction:
             return
         self._goal = None
         answer = future.result()
-        level, text = self._judge(goal, answer.status, goal.kind.read(answer.result))
-        self._failed = level == "warning"
-        self._say(level, text)
+        self._say(*self._judge(goal, answer.status, goal.kind.read(answer.result)))
         if goal.cancelled:
             self._told = None
             self._work()

@@ -253,7 +253,7 @@ class InferenceNode(SafeLifecycleNode):
         self._side.graph.look()
         self._side.controller.start(limit_s)
         for gripper in self._side.grippers:
-            gripper.retry()
+            gripper.forget()
         return f"started: {self.status().text}"
 
     def _stop(self, controller: Controller) -> str:

@@ -83,7 +83,7 @@ def test_a_picture_is_drawn_only_while_somebody_looks(
     robot, launch, start_node, policy, wait, graph
 ):
     topic = "/sarnn/attention_overlay/compressed"
-    start_node(policy=policy, dry_run=True)
+    node = start_node(policy=policy, dry_run=True)
     page = Page(launch)
     wait(lambda: page.state()["cameras"] == [""], lambda: str(page.state()))
     assert graph.node.count_subscribers(topic) == 0
@@ -102,6 +102,13 @@ def test_a_picture_is_drawn_only_while_somebody_looks(
     wait(lambda: graph.node.count_subscribers(topic) == 0, "nobody looks any more")
     # The last one, which is old by now, is not shown as a new one.
     assert page.ask("/overlay?camera=")[0] == 204
+
+    def gone():
+        page.ask("/overlay?camera=")  # it is looked at all the time
+        return page.state()["cameras"] == []
+
+    assert node.stop() == 0
+    wait(gone, lambda: str(page.state()))
 
 
 def test_it_records_and_labels(robot, launch, wait, tmp_path):
@@ -269,6 +276,8 @@ def test_what_it_cannot_do_is_said(launch, wait):
         (("--port", str(page.port)), "free --port"),
         (("--host", "192.0.2.1"), "an address of this machine"),
         (("--token", "short"), "16 or more"),
+        (("--node", ""), "'' is no node's name"),
+        (("--recorder", "my recorder"), "--recorder: 'my recorder' is no node's name"),
     ):
         process = launch(sys.executable, "-m", "sarnn_ros.cli.main", "web", *arguments)
         assert process.ended() == 1

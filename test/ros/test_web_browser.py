@@ -111,9 +111,19 @@ def test_a_person_runs_the_robot_with_it(
     until(tab, "#timing", "of 10 Hz")
     until(tab, "#health", r"\d\.\d\d .*points:front")
     assert colored(tab, "scores") > 500 and colored(tab, "latencies") > 500
-    # Stop asks nothing; a key is enough.
+    # Stop asks nothing, and needs no answer to another question; a key is enough.
+    tab.click("[data-do=start]")
+    tab.locator("#yes").wait_for()
+    tab.click("#stop")
+    until(tab, "#doing", "^stopped$")
+    expect(tab.locator("#yes")).to_be_hidden()
+    tab.click("[data-do=start]")
+    tab.click("#yes")
+    until(tab, "#doing", "^commanding$")
+    tab.click("[data-do=start]")
     tab.keyboard.press("Escape")
     until(tab, "#doing", "^stopped$")
+    expect(tab.locator("#yes")).to_be_hidden()
     robot.catch_up()
     sent = len(robot.commands)
     # Why it holds.

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from sarnn_ros.errors import ConfigError
 
@@ -122,7 +122,8 @@ def listen(host: str, port: int, token: str | None) -> tuple[socket.socket, Acce
         )
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.create_server(address[:2], family=family)
+        both = host == "::" and socket.has_dualstack_ipv6()
+        listening = socket.create_server(address[:2], family=family, dualstack_ipv6=both)
         # Accepted sockets inherit it. Without, the second answer on a connection comes 40 ms late.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
@@ -130,13 +131,17 @@ def listen(host: str, port: int, token: str | None) -> tuple[socket.socket, Acce
             f"cannot listen on {host}, port {port}: {error.strerror or error}",
             remedy="give an address of this machine as --host, and a free --port",
         ) from error
-    names, shown = {"localhost"}, host
+    names, shown = {"localhost", host.lower()}, host
     bound = ipaddress.ip_address(address[0])
     if not bound.is_loopback:
         token = token or secrets.token_urlsafe(24)
         own = socket.gethostname().lower()
-        names |= {host.lower(), own, f"{own}.local", socket.getfqdn().lower()}
+        names |= {own, f"{own}.local", socket.getfqdn().lower()}
         shown = own if bound.is_unspecified else host
     port = listening.getsockname()[1]
     url = f"http://[{shown}]:{port}/" if ":" in shown else f"http://{shown}:{port}/"
-    return listening, Access(frozenset(names), token), url + (f"?token={token}" if token else "")
+    return (
+        listening,
+        Access(frozenset(names), token),
+        url + (f"?token={quote(token, safe='')}" if token else ""),
+    )

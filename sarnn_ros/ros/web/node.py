@@ -158,7 +158,9 @@ class WebNode(Node):
         self._view.show(camera, bytes(message.data))
 
     def _find_cameras(self) -> None:
-        names = [name for name, _ in self.get_topic_names_and_types()]
+        # Our own subscriptions keep the names of topics that nobody publishes any more.
+        known = (name for name, _ in self.get_topic_names_and_types())
+        names = [name for name in known if self.count_publishers(name)]
         found = filter(None, map(self._overlay.fullmatch, names))
         self._topics = {one[1] or "": one[0] for one in found}
         if self._map in names:

@@ -20,6 +20,7 @@ const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // A stop that did not come through is sent again: in a flood a connection may be reset.
 async function run(action, attempts = action === "stop" ? 3 : 1) {
+  if (action === "stop") $("ask").close();
   try {
     const answer = await fetch(`do/${action}`, { method: "POST", signal: AbortSignal.timeout(ANSWER_MS) });
     if (!answer.ok) note(action, await answer.text());
@@ -39,7 +40,7 @@ function ask(text, yes) {
   dialog.querySelector("p").textContent = text;
   $("yes").onclick = () => { dialog.close(); yes(); };
   $("no").onclick = () => dialog.close();
-  dialog.showModal();
+  dialog.show(); // not modal: stop must work meanwhile
 }
 
 for (const button of document.querySelectorAll("[data-do]")) {
@@ -131,7 +132,9 @@ function show(state) {
   }
   if (JSON.stringify(cameras) !== JSON.stringify(state.cameras)) {
     cameras = state.cameras;
-    $("pictures").replaceChildren(...cameras.map(pictureOf));
+    const pictures = cameras.map(pictureOf);
+    $("pictures").replaceChildren(...pictures);
+    pictures.forEach((picture, row) => watch(cameras[row], picture));
   }
   // 1: as large as the 99th percentile of validation.
   plot("scores", rows.scores, ["#3b6ea5"], ["score"], 1);
@@ -175,13 +178,12 @@ function pictureOf(camera) {
   picture.ariaLabel = camera.includes(" ") ? camera : `What the policy looks at${camera && `, camera ${camera}`}`;
   picture.className = "old";
   picture.hidden = true; // until there is one
-  watch(camera, picture);
   return picture;
 }
 
 async function watch(camera, picture) {
   let number = "", shownAt = -Infinity;
-  while (cameras.includes(camera)) {
+  while (picture.isConnected) {
     if (!document.hidden) {
       try {
         const answer = await get(`overlay?camera=${encodeURIComponent(camera)}&after=${number}`);

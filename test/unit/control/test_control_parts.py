@@ -164,17 +164,17 @@ def test_the_past_of_a_motion_on_the_grid_and_between():
     def past(label: int, *commands: tuple[int, float]) -> tuple[float, ...]:
         motion = Motion(PERIOD)
         for at, value in commands:
-            motion.add(at, np.array([value]))
+            motion.add(at, np.array([value]), np.array([0.5]))  # where the arm is
         elapsed, *vectors = motion.past(label)
         return (elapsed * 1e9, *(float(v[0]) for v in vectors if v is not None))
 
     assert past(300) == pytest.approx((100,))
-    assert past(300, (200, 2.0)) == pytest.approx((100, 2.0))
+    assert past(300, (200, 2.0)) == pytest.approx((100, 2.0, 0.5)), "it begins there, at rest"
     assert past(300, (100, 1.0), (200, 2.0)) == pytest.approx((100, 2.0, 1.0))
     assert past(280, (100, 1.0), (200, 2.0)) == pytest.approx((80, 2.0, 1.2))  # at 1 in 100
     assert past(300, (0, 9.0), (100, 1.0), (200, 2.0)) == pytest.approx((100, 2.0, 1.0))
     assert past(400, (100, 1.0), (200, 2.0)) == pytest.approx((100,))  # a tick is missing
-    assert past(300, (0, 1.0), (200, 2.0)) == pytest.approx((100, 2.0))
+    assert past(300, (0, 1.0), (200, 2.0)) == pytest.approx((100, 2.0, 0.5))
     assert past(100, (200, 2.0)) == pytest.approx((100,))
 
 

@@ -817,6 +817,19 @@ def test_a_simulation_that_is_paused_goes_on_by_itself_but_not_a_ramp():
     assert bench.control.state is State.STOPPED
 
 
+def test_a_simulation_that_is_slow_does_not_stand():
+    bench = Bench(simulated=True, start__ramp_speed=0.5, start__wait=0.55)
+    bench.present = np.array([0.4, 0.0])
+    bench.control.start()
+    bench.run(2)
+    for _ in range(9):
+        bench.now += PERIOD // 10
+        bench.steady += PERIOD
+        bench.control.look_for_stall()
+    assert bench.control.state is State.RAMPING
+    assert bench.control.status().text.startswith("ramping")
+
+
 def test_a_process_that_was_stopped_within_a_tick_does_not_go_on_by_itself():
     bench = Bench()
     bench.control.start()
@@ -1200,3 +1213,73 @@ def test_a_joint_a_hair_beyond_its_limit_does_not_stop_the_others():
             bench.interpolator.tick()
     assert bench.control.state is State.COMMANDING
     assert bench.path[-1] == pytest.approx([0.05, 0.0005]) and bench.path[:, 1].min() >= 0.0
+
+
+USUAL = {"guard__position_margin": 0.1, "guard__step_margin": 1.5, "guard__floor": 0.01}
+URDF = """<robot name="r">
+<joint name="a" type="revolute"><limit lower="-2" upper="2" velocity="5"/></joint>
+<joint name="b" type="prismatic"><limit lower="{low}" upper="{high}" velocity="5"/></joint>
+</robot>"""
+
+
+@pytest.mark.parametrize(("accelerates", "goes_on"), [(4.0, True), (6.0, False), (-10.0, False)])
+def test_the_acceleration_is_limited_from_the_first_command_on(accelerates, goes_on):
+    """From rest at 4 rad/s², or to one side at 5 and back."""
+    bench = Bench(**USUAL, guard__max_acceleration=[5.0])
+    bench.control.start()
+    for step in range(1, 5):
+        to_and_fro = 0.05 * (step % 2)
+        steady = accelerates * 0.01 * step * (step + 1) / 2
+        bench.policy.action = np.array([steady if accelerates > 0 else to_and_fro, 0.0])
+        bench.run()
+    path = np.concatenate([np.zeros(2), [command.position[0] for command in bench.sent]])
+    assert np.abs(np.diff(path, 2)).max(initial=0.0) <= 5.0 * 0.01 + 1e-9
+    assert bool(bench.control.statistics.violations["acceleration"]) is not goes_on
+
+
+@pytest.mark.parametrize("reads", [-1.0005, -1.0, -0.9995])
+@pytest.mark.parametrize(
+    "how",
+    [{"start__ramp_speed": 0.5}, {"start__blend_time": 1.0}, {"hold_joints": ["b"]}, {}],
+    ids=str,
+)
+def test_a_joint_at_its_stop_may_read_a_hair_beyond_it(how, reads):
+    bench = Bench(
+        low=(-0.1, -1.0), high=(0.1, -0.98), robot_description_topic="robot", **USUAL, **how
+    )
+    bench.control.parts.description.take(URDF.format(low=-1.0, high=2.0))
+    bench.present = np.array([0.3 if "start__ramp_speed" in how else 0.0, reads])
+    bench.control.start()
+    bench.policy.action = np.array([0.05, -1.0])
+    bench.run(8)
+    assert len(bench.sent) == 8 and not bench.control.faults.counts
+    assert bench.path[:, 1].min() >= -1.0
+
+
+def test_fingers_that_read_a_hair_beyond_their_end_can_be_opened():
+    bench = Bench(
+        low=(-0.1, 0.0), high=(0.1, 0.04), robot_description_topic="robot", gripper__joints=["b"],
+        gripper__open=[0.04], gripper__closed=[0.0], **USUAL,
+    )  # fmt: skip
+    bench.control.parts.description.take(URDF.format(low=0.0, high=0.04))
+    bench.follows, bench.present = False, np.array([0.0, -0.0002])
+    bench.control.start()
+    for wanted in (0.0, 0.0, 0.03999, 0.03999):
+        bench.policy.action = np.array([0.0, wanted])
+        bench.run()
+    assert bench.path[:, 1].tolist() == [0.0, 0.0, 0.04, 0.04]
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_an_arm_that_does_not_follow_is_noticed_whatever_the_cameras_rate(every):
+    spec = parse_spec({"rate": 30, "tick": "image", "cameras": [{"name": "front"}],
+                       "joints": [{"names": ["a", "b"]}]})  # fmt: skip
+    bench = Bench(spec=spec, **USUAL)
+    bench.follows = False
+    bench.control.start()
+    bench.policy.action = np.array([0.15, 0.0])
+    for _ in range(30):
+        bench.label += every * spec.period_ns
+        bench.now = bench.label
+        bench.tick(bench.label, bench.label)
+    assert [fault.code for fault in bench.control.faults.latched] == ["frozen:joints"]

@@ -86,7 +86,7 @@ def episode(options: dict[str, Any], seconds: float = 4.0, sent: float = np.inf)
         if now >= label + delays[due] * SECOND and step < sent * 1000:
             wanted, due = circle((due + 1) / 10), due + 1
             command = motion.command(label, wanted, arm.position, LIMITS)
-            motion.add(label, wanted)
+            motion.add(label, wanted, arm.position)
             controller.receive(message(command), now)
         if now % CYCLE == 0:
             controller.update(now, arm.position, arm.velocity)
@@ -165,7 +165,7 @@ def test_how_far_the_arm_stutters_with_set_points(
         now = begin + step * SECOND // 1000
         if step % 100 == 0:
             command = motion.command(now, circle(step / 1000 + 0.1), arm.position, LIMITS)
-            motion.add(now, command.position)
+            motion.add(now, command.position, arm.position)
             with outlet.lock:
                 send = interpolator.ready(
                     command, Basis(clocks.read(), PERIOD, (now, arm.position))
@@ -217,7 +217,7 @@ def test_no_command_that_the_limits_let_through_is_refused(ticks: Any) -> None:
     for wanted, present, ticks_later in ticks:
         label += ticks_later * PERIOD
         command = motion.command(label, np.array(wanted), np.array(present), LIMITS)
-        motion.add(label, command.position)
+        motion.add(label, command.position, np.array(present))
         for sent in (command, Command.standing(command.position)):
             assert controller.refusal(message(sent), label) == ""
 

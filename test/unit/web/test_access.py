@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -115,6 +115,32 @@ def test_a_token_of_the_users_own_counts_everywhere() -> None:
     for poor in ("", "short", "ä" * 20):
         with pytest.raises(ConfigError, match="16 or more"):
             listen("127.0.0.1", 0, poor)
+
+
+@pytest.mark.parametrize("token", ["ab+/cdefghijklmnop==", "a&b#c%d e?f=g;h123456"])
+def test_the_address_that_is_told_opens_the_page(token: str) -> None:
+    listening, _, url = listen("127.0.0.1", 0, token)
+    listening.close()
+    assert parse_qs(urlsplit(url).query) == {"token": [token]}
+
+
+def test_a_name_of_this_machine_alone_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Debian has it: /etc/hosts says that its own name is 127.0.1.1."""
+    found = socket.getaddrinfo("127.0.0.1", 0, type=socket.SOCK_STREAM)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    listening, access, url = listen("Robot", 0, None)
+    listening.close()
+    assert access.token is None and "robot" in access.names
+    assert urlsplit(url).hostname == "robot"
+
+
+def test_all_addresses_are_listened_on() -> None:
+    try:
+        listening, _, _ = listen("::", 0, None)
+    except ConfigError:
+        pytest.skip("there is no IPv6 here")
+    with listening, socket.create_connection(("127.0.0.1", listening.getsockname()[1])):
+        pass
 
 
 def test_each_token_is_another_one() -> None:
