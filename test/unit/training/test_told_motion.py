@@ -64,8 +64,8 @@ def small(**settings: Any) -> TrainConfig:
     [
         ({}, 35, True),
         ({}, 34, False),
-        ({}, 17, False),
-        ({}, 16, True),
+        ({}, 21, False),
+        ({}, 20, True),
         ({}, 9, True),
         ({}, 8, False),
         ({"motion": True}, 6, True),
