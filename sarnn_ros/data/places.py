@@ -156,6 +156,10 @@ def _inside(corners: Array) -> Array:
     return np.vstack([corners, *kept])
 
 
+#: In words of a place; of several cameras it is said which one's.
+_IMAGE = "the image"
+
+
 @dataclass(frozen=True)
 class First:
     """The first image of an episode.
@@ -234,7 +238,10 @@ def best_map(firsts: Mapping[str, Sequence[First | None]]) -> PlaceMap | None:
         map_places(camera, [one for one in images if one is not None])
         for camera, images in firsts.items()
     )
-    return max((one for one in found if one is not None), key=lambda one: one.seen, default=None)
+    best = max((one for one in found if one is not None), key=lambda one: one.seen, default=None)
+    if best is None or len(firsts) < 2:
+        return best
+    return replace(best, text=best.text.replace(_IMAGE, f"{_IMAGE} of camera '{best.camera}'"))
 
 
 @dataclass(frozen=True)
@@ -294,7 +301,8 @@ def _blobs(image: NDArray[Any], differs: NDArray[np.bool_]) -> Array:
 class PlaceMap:
     """What one camera's first images say.
 
-    :param seen: how many objects, and how far they are spread, as a share of the image.
+    :param seen: how many objects, in which share of the images, and how far they are spread, as a
+        share of the image.
     :param text: what to do next, in a sentence or two.
     :param place: where to put each object, (K, 2) pixels; None: nowhere, or not known.
     :param picture: uint8 RGB. Discs in the objects' colours: demonstrated; crosses: missed; the
@@ -302,7 +310,7 @@ class PlaceMap:
     """
 
     camera: str
-    seen: tuple[int, float]
+    seen: tuple[int, float, float]
     text: str
     place: Array | None
     picture: NDArray[np.uint8]
@@ -316,7 +324,7 @@ def map_places(camera: str, firsts: Sequence[First]) -> PlaceMap | None:
     ground = np.asarray(np.median(first, axis=0), np.uint8)
     span = np.maximum(np.max([one.span for one in firsts], axis=0), MIN_JOINT_RANGE)
     if (np.std([one.start for one in firsts], axis=0) > MIN_START_DEVIATION * span).any():
-        return PlaceMap(camera, (0, 0.0), _STARTS, None, ground)
+        return PlaceMap(camera, (0, 0.0, 0.0), _STARTS, None, ground)
     objects = find_objects(first)
     found = ~np.isnan(objects.places).any((1, 2))
     shown = objects.places[found & np.array([one.shown for one in firsts])]
@@ -326,7 +334,11 @@ def map_places(camera: str, firsts: Sequence[First]) -> PlaceMap | None:
     text, place = _advise(shown, missed, count, (width, height))
     spread = float((shown.std(0) / (width, height)).sum()) if len(shown) else 0.0
     picture = draw(ground, objects.colours, shown, missed, place)
-    return PlaceMap(camera, (len(objects.colours), spread), text, place, picture)
+    if place is not None and len(shown) < count:
+        text += f" In {count - len(shown)} of these it was not found in the image."
+    # To a tenth: one that is missed once tells no less.
+    seen = len(objects.colours), round(float(found.mean()), 1), spread
+    return PlaceMap(camera, seen, text, place, picture)
 
 
 def _advise(
@@ -365,9 +377,7 @@ def _why_missed(coverage: Coverage, among: Array, missed: Array) -> bool | None:
 
 def _words(place: Array, size: tuple[int, int]) -> str:
     """Of each object, where in the image it should lie."""
-    told = [
-        f"{x:.0%} from the left and {y:.0%} from the top of the image" for x, y in place / size
-    ]
+    told = [f"{x:.0%} from the left and {y:.0%} from the top of {_IMAGE}" for x, y in place / size]
     return "; the other ".join(told)
 
 

@@ -418,12 +418,14 @@ class Session:
             self._halt()
         at = datetime.now().astimezone().isoformat(timespec="seconds")
         if why and key not in LABELS:
-            self._say(
-                f"the node ended the run: {why}\nNothing is counted; it is tried again later."
-            )
-            return Outcome(trial, "ended", round(seconds, 1), health, at, why)
+            self._say(f"the node ended the run: {why}")
+            if not trial.hidden:
+                self._say("Nothing is counted; it is tried again later.")
+                return Outcome(trial, "ended", round(seconds, 1), health, at, why)
+            # Such trials would else be counted only if the policy gets through without the object.
+            self._say("With the object hidden that may be what it does: then it is a failure.")
         label = self._label(key)
-        return None if label is None else Outcome(trial, label, round(seconds, 1), health, at)
+        return None if label is None else Outcome(trial, label, round(seconds, 1), health, at, why)
 
     def _load(self, trial: Planned) -> None:
         """Before each trial: so the time it takes tells nothing of which one it is, and a node

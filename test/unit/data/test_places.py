@@ -166,7 +166,14 @@ def test_the_camera_that_shows_most_is_taken():
     far = shown([(70 + x / 8, 50 + y / 8) for x, y in CORNERS_OF_IT])
     found = best_map({"far": far, "near": near, "dark": [None, None]})
     assert found is not None and found.camera == "near"
+    assert "from the top of the image of camera 'near'" in found.text
     assert best_map({"dark": [None] * 5}) is None
+    # In one that shows it in all images, if not as far apart.
+    leaves = [*shown(CORNERS_OF_IT), *shown([(80, 60)]), *[first()] * 2]
+    found = best_map({"leaves": leaves, "stays": [*far, *far[:3]]})
+    assert found is not None and found.camera == "stays"
+    found = best_map({"leaves": leaves})
+    assert found is not None and "In 2 of these it was not found in the image." in found.text
 
 
 places_of_two = st.lists(

@@ -278,6 +278,7 @@ def test_a_refused_start_is_told_and_labels_nothing(record: Record) -> None:
 
 
 def test_a_run_that_the_node_ended_is_told_and_not_labelled(record: Record) -> None:
+    write_plan(record.folder, record.plan.model_copy(update={"hidden": 0.0}))
     evening = Evening(record.folder, "")
     evening.operator.keys = ["", "s"]
     evening.arm.ends = ["faulted: the image is 2 s old"]
@@ -287,6 +288,18 @@ def test_a_run_that_the_node_ended_is_told_and_not_labelled(record: Record) -> N
     assert (first.label, first.why) == ("ended", "faulted: the image is 2 s old")
     assert second.label == "success" and second.trial.number == 1
     assert first.trial in evening.record.todo
+
+
+def test_a_run_without_the_object_that_the_node_ended_may_be_a_failure(record: Record) -> None:
+    """Else only those would count in which the policy got through without it."""
+    assert record.trials[0].hidden
+    evening = Evening(record.folder, "")
+    evening.operator.keys = ["", "f"]
+    evening.arm.ends = ["faulted: the command was refused 5 times"]
+    evening.run()
+    assert any("With the object hidden that may be" in one for one in evening.said)
+    (one,) = evening.record.outcomes
+    assert (one.label, one.why) == ("failure", "faulted: the command was refused 5 times")
 
 
 def test_any_other_key_stops_and_then_the_label_is_asked(record: Record) -> None:
