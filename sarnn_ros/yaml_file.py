@@ -72,9 +72,10 @@ def _given_twice(node: yaml.Node | None) -> Iterator[str]:
         first: dict[str, int] = {}
         for key, _ in parts:
             line = key.start_mark.line + 1
-            if key.value in first:
-                yield f"line {line}: '{key.value}' is given in line {first[key.value]} already"
-            first.setdefault(str(key.value), line)
+            name = str(key.value)  # whatever else a key may be, is no dictionary's
+            if name in first:
+                yield f"line {line}: '{name}' is given in line {first[name]} already"
+            first.setdefault(name, line)
         parts = [value for _, value in parts]
     for part in parts:
         yield from _given_twice(part)

@@ -8,6 +8,7 @@ ended. The session knows the robot by `Robot` only. No rclpy.
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import threading
@@ -215,6 +216,23 @@ class Record:
         tries = Counter(one.trial.number for one in self.outcomes)
         left = [trial for trial in self.trials if trial.number not in done]
         return sorted(left, key=lambda trial: tries[trial.number])
+
+
+def keep_parameters(path: Path, before: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
+    """Keep what the node's parameters were before they are changed: this process may be killed.
+
+    :raises OSError: it cannot be written.
+    """
+    write_text(path, json.dumps({"before": dict(before), "set": dict(changed)}))
+
+
+def parameters_before(path: Path, now: Mapping[str, Any]) -> dict[str, Any]:
+    """What they were before a session that changed them, if the node has it still; else `now`."""
+    if path.is_file():
+        then = json.loads(path.read_text())
+        if then["set"].items() <= now.items():
+            return dict(then["before"])
+    return dict(now)
 
 
 def read_plan(path: Path) -> Plan:

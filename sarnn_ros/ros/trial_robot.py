@@ -5,7 +5,6 @@ anybody could, and says why a run ended. It implements `data.trials.Robot`."""
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 import time
@@ -20,9 +19,8 @@ from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 
 from sarnn_ros.control.state import STARTED
-from sarnn_ros.data.trials import NotDone
+from sarnn_ros.data.trials import NotDone, keep_parameters, parameters_before
 from sarnn_ros.errors import EnvironmentProblem
-from sarnn_ros.files import write_text
 from sarnn_ros.ros.clients import knows_clients
 
 #: What is changed for the trials, and set back after them.
@@ -95,10 +93,8 @@ class TrialRobot:
         if not self._said["policy"]:
             raise EnvironmentProblem(f"{self._name} has no policy: {self._text}")
         self._kept = kept
-        if kept is not None and kept.is_file():
-            then = json.loads(kept.read_text())
-            if then["set"].items() <= self._before.items():
-                self._before = then["before"]
+        if kept is not None:
+            self._before = parameters_before(kept, self._before)
         return self._said["policy"]
 
     def close(self) -> None:
@@ -116,7 +112,7 @@ class TrialRobot:
     def load(self, policy: Path, sha256: str, seconds: float) -> None:
         wanted = {"policy": str(policy), "run_timeout": seconds + SPARE_SECONDS}
         if self._kept is not None:
-            write_text(self._kept, json.dumps({"before": self._before, "set": wanted}))
+            keep_parameters(self._kept, self._before, wanted)
         self._change({**wanted, "policy_sha256": sha256})
         self._trigger("load", LOADING_SECONDS)
 

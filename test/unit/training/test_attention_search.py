@@ -301,7 +301,7 @@ def test_filters_that_see_a_thing_in_some_episodes_tell_where_it_is_in_nearly_al
 
 
 @pytest.mark.usefixtures("few_exemplars")
-@pytest.mark.parametrize(("episodes", "few"), [(8, False), (12, True), (24, False)])
+@pytest.mark.parametrize(("episodes", "few"), [(8, False), (12, True), (28, False)])
 def test_of_few_episodes_points_are_chosen_by_how_exactly_they_tell_the_motion(
     monkeypatch: pytest.MonkeyPatch, episodes: int, few: bool
 ) -> None:
