@@ -45,8 +45,8 @@ class Motion:
     """What has to be forgotten when the motion is interrupted.
 
     :ivar allowed_ns: the last tick with permission to command.
-    :ivar commands: the last two, with the ticks they were sent at; before the first one where the
-        arm was.
+    :ivar commands: the last two, with the ticks they were sent at; of a motion's first one, before
+        it where the arm was. None, or two.
     :ivar followed: how many commands since the last ramp were the policy's.
     :ivar refusals: the ticks at which the limits refused the command, or a set-point to it.
     :ivar flips: the ticks at which the prediction wanted a two-valued gripper to change.
@@ -68,13 +68,10 @@ class Motion:
         """
         if not self.commands:
             return self.period_ns * 1e-9, None, None
-        label, last = self.commands[-1]
+        (earlier, before), (label, last) = self.commands
         elapsed = label_ns - label
         if not 0 < elapsed < CONTIGUOUS_PERIODS * self.period_ns:
             return self.period_ns * 1e-9, None, None
-        earlier, before = self.commands[0]  # there are two at most
-        if not 0 < label - earlier < CONTIGUOUS_PERIODS * self.period_ns:
-            return elapsed * 1e-9, last, None
         # The same velocity, over as long a time as has passed now: images are not quite periodic.
         return elapsed * 1e-9, last, last - (last - before) * (elapsed / (label - earlier))
 

@@ -18,8 +18,7 @@ from sarnn_ros.ros.spinning import RCLError
 
 
 class SafeLifecycleNode(LifecycleNode):
-    """Subclasses say what a transition does. After one that failed the
-    node is unconfigured."""
+    """Subclasses say what a transition does. After one that failed the node is unconfigured."""
 
     def __init__(self, node_name: str, **options: Any) -> None:
         super().__init__(node_name, **options)
@@ -83,9 +82,9 @@ class SafeLifecycleNode(LifecycleNode):
             self.get_logger().error(f"{name} failed: {error}")
             self.release()
             self.failed(error.problem)
-            # FAILURE leads back to where the transition came from, ERROR to unconfigured.
-            failure, error_ = TransitionCallbackReturn.FAILURE, TransitionCallbackReturn.ERROR
-            return failure if name == "configure" else error_
+            if name == "configure":  # FAILURE leads back to where it came from
+                return TransitionCallbackReturn.FAILURE
+            return TransitionCallbackReturn.ERROR  # to unconfigured
         except Exception:
             self.get_logger().error(f"{name} failed:\n{traceback.format_exc()}")
             self.failed(f"{name} failed with an unexpected error: see the log")

@@ -191,9 +191,10 @@ class Viewer:
         topics.seen_s = time.monotonic()
         topics.trail.append(prediction.used_points[camera.name])
 
+        moved = observation.moved.get(camera.name)
+
         def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
             stride = self._config.model.stride
-            moved = observation.moved.get(camera.name)
             return points_to_source_pixels(points, camera, width, height, stride, moved)
 
         trail = place(np.stack(topics.trail))
@@ -209,10 +210,8 @@ class Viewer:
             if shown.settings.overlay == "points":
                 drawn = draw_overlay(below, encoder, decoder, trails=trail)
             else:
-                frame = None
-                if camera.crop is not None:
-                    moved = observation.moved.get(camera.name)
-                    frame = crop_corners(camera, width, height, moved)
+                whole = camera.crop is None
+                frame = None if whole else crop_corners(camera, width, height, moved)
                 drawn = draw_marks(below, trail, score, warn_above, frame=frame)
             status = shown.status
             return with_status(drawn, status.brief, status.level, score, warn_above, self._name)

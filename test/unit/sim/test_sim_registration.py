@@ -39,6 +39,21 @@ def test_an_arm_that_stands_elsewhere_is_no_moved_camera() -> None:
         assert found is not None and np.allclose(found.matrix[:, 2], moved[:, 2], atol=2.0)
 
 
+def test_a_cube_that_is_missing_is_no_moved_camera() -> None:
+    scene, rng = LiftScene(), np.random.default_rng(0)
+
+    def shot(hidden: bool = False) -> np.ndarray:
+        scene.reset(0.42, rng.uniform(-0.2, 0.2))
+        return scene.render(hide_cube=hidden)
+
+    reference = make_reference([shot() for _ in range(12)], (128, 128))
+    usual = register(shot(), reference)
+    assert usual is not None
+    for _ in range(6):
+        found = register(shot(hidden=True), reference, None, reference.sure(usual.correlation))
+        assert found is not None and found.displacement < 0.005
+
+
 def pixel(scene: LiftScene, place: np.ndarray) -> np.ndarray:
     """Where the camera shows a place (3,), m: (2,)."""
     camera, matrix = scene.model.camera("front"), np.empty(9)

@@ -17,6 +17,7 @@ from moved_camera import HEIGHT, SCENE, WIDTH, move, reference, scene, shot, wit
 
 from sarnn_ros.streams import registration
 from sarnn_ros.streams.registration import (
+    GOOD_SHARE,
     KINDS,
     MAX_UNCERTAINTY,
     Registration,
@@ -259,7 +260,9 @@ def test_on_a_perforated_plate_a_camera_is_not_one_hole_off(moved: tuple[int, in
 
 
 def test_a_scene_that_repeats_is_known() -> None:
-    assert reference(scene()).repeats < 0.6 < 0.97 < reference(perforated(0)).repeats
+    usual, plate = reference(scene()), reference(perforated(0))
+    assert usual.repeats < 0.6 < 0.97 < plate.repeats
+    assert usual.sure(0.9) == 0.9 * GOOD_SHARE and plate.sure(0.9) > 0.88
 
 
 def on_plane(height: float, turn: float) -> np.ndarray:
