@@ -306,8 +306,6 @@ class Teaching:
             with self._lock:
                 self._raise_if_cancelled(run)
                 run.started = True
-            if not is_dry:
-                self._ended = None  # what is said from now on is of this run
         except BaseException:
             if ordered:  # it may have started, and the answer is lost
                 self._stop_started(run)

@@ -103,12 +103,14 @@ def test_a_picture_is_drawn_only_while_somebody_looks(
     # The last one, which is old by now, is not shown as a new one.
     assert page.ask("/overlay?camera=")[0] == 204
 
-    def gone():
-        page.ask("/overlay?camera=")  # it is looked at all the time
-        return page.state()["cameras"] == []
+    # One that goes while it is looked at leaves the page.
+    def look():
+        page.ask("/overlay?camera=")
+        return True
 
-    assert node.stop() == 0
-    wait(gone, lambda: str(page.state()))
+    wait(lambda: look() and graph.node.count_subscribers(topic) == 1, "it looks")
+    node.send(signal.SIGINT)
+    wait(lambda: look() and page.state()["cameras"] == [], lambda: str(page.state()))
 
 
 def test_it_records_and_labels(robot, launch, wait, tmp_path):

@@ -1283,3 +1283,18 @@ def test_an_arm_that_does_not_follow_is_noticed_whatever_the_cameras_rate(every)
         bench.now = bench.label
         bench.tick(bench.label, bench.label)
     assert [fault.code for fault in bench.control.faults.latched] == ["frozen:joints"]
+
+
+def test_after_a_missed_tick_an_arm_that_lags_goes_on():
+    """A motion begins anew then, from where the arm is: so does what is exempt at its begin."""
+    bench = Bench(**USUAL, guard__acceleration_margin=1.0)
+    bench.follows = False
+    bench.control.start()
+    for step in range(1, 16):
+        if step == 8:
+            bench.label += PERIOD
+        bench.policy.action = np.array([0.05 * (bench.label / PERIOD - 49), 0.0])
+        bench.run()
+        bench.present = np.array([bench.policy.action[0] - 0.12, 0.0])
+    assert not bench.control.statistics.violations
+    assert len(bench.sent) == 15 and bench.control.state is State.COMMANDING

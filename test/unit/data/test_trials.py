@@ -25,8 +25,10 @@ from sarnn_ros.data.trials import (
     PolicyOnTrial,
     Record,
     Session,
+    keep_parameters,
     name_places,
     open_record,
+    parameters_before,
     write_plan,
 )
 from sarnn_ros.data.trials_view import claims, print_report, rows, write_page
@@ -414,6 +416,16 @@ def test_a_report_before_the_end_is_noted_in_later_ones(record: Record) -> None:
     finish(again)
     said = list(claims(Record(record.folder)))
     assert any("after 1 runs: from then on, the trials were not blind" in one for one in said)
+
+
+def test_what_the_node_had_before_counts_while_it_has_what_was_set(tmp_path: Path) -> None:
+    file, before = tmp_path / "parameters.json", {"policy": "mine", "run_timeout": 0.0}
+    assert parameters_before(file, before) == before
+    changed = {"policy": "under_trial", "run_timeout": 65.0}
+    keep_parameters(file, before, changed)
+    assert parameters_before(file, {**changed, "dry_run": True}) == before
+    for other in ({"policy": "mine"}, {"run_timeout": 0.0}):  # started anew, or set by somebody
+        assert parameters_before(file, {**changed, **other}) == {**changed, **other}
 
 
 def test_trials_that_are_added_after_the_report_are_not_blind(record: Record) -> None:
