@@ -62,8 +62,7 @@ MAX_ZOOM, MIN_OVERLAP = 1.5, 0.5
 SURE_CORRELATION, NEAR = 0.85, 0.01
 #: The same as a share of the usual correlation, where that is known. Where the scene repeats it
 #: is half-way between that of another place and the usual one: where another place correlates by
-#: more than this share. Of perforated plates by 0.71 to 0.95, of our tasks by 0.06 to 0.66: with
-#: the higher bar lift's camera seemed moved by a pixel where the cube was hidden.
+#: more than this share. Of perforated plates by 0.71 to 0.95, of our tasks by 0.06 to 0.66.
 GOOD_SHARE, MIN_REPEATS = 0.8, 0.7
 #: Standard deviation of the window of the local contrast, as a share of the width; the contrast,
 #: in log intensity, below which there is only noise; and the intensity that dark noise has.
