@@ -51,6 +51,8 @@ from sarnn_ros.signals import stop_on_signals
 CALLBACK_SECONDS = 1.5
 #: How long its node may take to be destroyed, s: a second on a busy machine.
 DESTROYING_SECONDS = 10.0
+#: How long DDS may take to deliver the last answer, s.
+DELIVERY_SECONDS = 0.1
 
 
 class InferenceNode(SafeLifecycleNode):
@@ -198,11 +200,21 @@ class InferenceNode(SafeLifecycleNode):
             self._side.halt()
 
     def await_result(self, timeout_s: float) -> None:
-        """After `halt`, while callbacks run: until the caller of `~/run` has its result."""
+        """After `halt`, while callbacks run in another thread: until the caller of `~/run` has its
+        result."""
+        if not self._runs.has_begun:
+            return
         end = time.monotonic() + timeout_s
         while self._runs.has_begun and time.monotonic() < end:
             self._news.trigger()
             time.sleep(0.01)
+        # It leaves in one of the executor's next two passes, and is lost if its writer goes before
+        # DDS has delivered it.
+        for _ in range(2):
+            passed = threading.Event()
+            self.executor.create_task(passed.set)
+            passed.wait(max(end - time.monotonic(), 0.0))
+        time.sleep(DELIVERY_SECONDS)
 
     def release(self) -> None:
         """Give back whatever configure made."""
