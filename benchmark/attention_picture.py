@@ -43,7 +43,7 @@ def main() -> None:
     frames = np.stack([np.asarray(one.images[camera][0]) for one in dataset.episodes])
     images = torch.from_numpy(scale_images(frames, config.spec.image_range))
     targets = trajectories([dataset.normaliser.normalise(one.targets) for one in dataset.episodes])
-    states = first_states(dataset, dataset.episodes)
+    states = first_states(dataset.spec, dataset.normaliser, dataset.episodes)
     starts = Starts(states)(states)
     torch.manual_seed(0)
     network = load_model(options.policy, config)

@@ -79,6 +79,7 @@ class Policy:
 
     Use `Policy.load`.
 
+    :ivar normaliser: of the joints, by the range of the demonstrations.
     :ivar references: per camera, where the pictures tell its place; see `policy.reference`.
     """
 
@@ -92,7 +93,7 @@ class Policy:
         self.references = dict(references or {})
         self._backend = backend
         bounds = config.normalisation
-        self._normaliser = JointNormaliser(
+        self.normaliser = JointNormaliser(
             np.array(bounds.minimum), np.array(bounds.maximum), config.spec.joint_range
         )
         self._initial = initial_state(config.model)
@@ -199,7 +200,7 @@ class Policy:
             raise PolicyError(
                 f"a state of {observation.state.size} joints, the policy has {self.spec.joint_dim}"
             )
-        state = self._normaliser.normalise(observation.state)[None]
+        state = self.normaliser.normalise(observation.state)[None]
 
         if self._last is not None:
             state = _mix(state, self._last.action, input_param)
@@ -263,7 +264,7 @@ class Policy:
             return dict(zip(names, points.astype(np.float64).reshape(shape)))
 
         return Prediction(
-            action=self._normaliser.denormalise(outputs.action[0].astype(np.float64)),
+            action=self.normaliser.denormalise(outputs.action[0].astype(np.float64)),
             encoder_points=by_camera(outputs.points),
             decoder_points=by_camera(outputs.points_next),
             used_points=by_camera(_used(outputs.points, self._gate)),

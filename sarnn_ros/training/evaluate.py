@@ -4,6 +4,9 @@
 
 A low error on recorded states does not mean that the policy succeeds: it may extrapolate the
 state and never look at the object. Running free shows it.
+
+Joints are weighed by the ranges of the policy's demonstrations: in a few recordings one that
+hardly moved would count as much as the others.
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ from numpy.typing import NDArray
 from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy
+from sarnn_ros.spec import Spec
+from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.training.explained import (
     MIN_SQUARED_DIFFERENCE,
     Starts,
@@ -65,8 +70,8 @@ def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[
                 for run, episode in zip(runs, episodes)
                 if episode.led is None
             ],
-            [dataset.normaliser.normalise(episode.targets) for episode in shown],
-            first_states(dataset, shown),
+            [policy.normaliser.normalise(episode.targets) for episode in shown],
+            first_states(dataset.spec, policy.normaliser, shown),
         ),
     }
 
@@ -93,7 +98,7 @@ def free_running(
     if not episodes:
         return {"episodes": 0, "rmse": {}, "explained_variance": None}
     runs = [free_run(policy, episode) for episode in episodes]
-    normalise, back = dataset.normaliser.normalise, dataset.normaliser.denormalise
+    normalise, back = policy.normaliser.normalise, policy.normaliser.denormalise
     found = [normalise(run) for run in runs]
     targets = [normalise(episode.targets[:-1]) for episode in episodes]
     truth = stretched(targets)
@@ -106,8 +111,8 @@ def free_running(
             targets,
             unseen_demonstrations(
                 [normalise(other.targets[:-1]) for other in others],
-                first_states(dataset, others),
-                first_states(dataset, episodes),
+                first_states(dataset.spec, policy.normaliser, others),
+                first_states(dataset.spec, policy.normaliser, episodes),
             ),
         ),
     }
@@ -145,14 +150,16 @@ def _points_explain(
     return {name: round(one, 3) for name, one in zip(names, found, strict=True)}
 
 
-def first_states(dataset: Dataset, episodes: Sequence[Episode]) -> NDArray[np.float64]:
+def first_states(
+    spec: Spec, normaliser: JointNormaliser, episodes: Sequence[Episode]
+) -> NDArray[np.float64]:
     """Where the robot is at the first ticks, (E, K), as shares of the ranges."""
     if not episodes:
-        return np.zeros((0, len(dataset.spec.place_indices)))
-    low, high = dataset.normaliser.joint_range
-    states = np.stack([dataset.normaliser.normalise(one.joints[0]) for one in episodes])
+        return np.zeros((0, len(spec.place_indices)))
+    low, high = normaliser.joint_range
+    states = np.stack([normaliser.normalise(one.joints[0]) for one in episodes])
     shares = np.asarray((states - low) / (high - low), np.float64)
-    return shares[:, list(dataset.spec.place_indices)]
+    return shares[:, list(spec.place_indices)]
 
 
 def rms(errors: Iterable[NDArray[Any]]) -> list[float]:

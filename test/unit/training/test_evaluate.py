@@ -16,6 +16,7 @@ import pytest
 
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.policy.runtime import Policy
+from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.evaluate import free_run, free_running, open_loop
 from sarnn_ros.training.evaluation_page import _joint_table
@@ -44,9 +45,10 @@ def look(image: np.ndarray) -> np.ndarray:
 class Known:
     """Predicts `offset` beside the present state; looks at the brightest pixel and a corner."""
 
-    def __init__(self, offset: float) -> None:
+    def __init__(self, offset: float, largest: Any = (1.0, 1.0, 1.0)) -> None:
         self.offset = offset
         self.resets = 0
+        self.normaliser = JointNormaliser((0.0, 0.0, 0.0), largest, (0.0, 1.0))
 
     def reset(self) -> None:
         self.resets += 1
@@ -152,6 +154,19 @@ def test_a_run_at_another_pace_is_hardly_off(make_task: MakeTask) -> None:
     shares = np.linspace(0, 1, 41)[:, None]
     dataset.episodes[0].targets[:] = shares * [0.3, 0.2, 0.1]
     policy: Any = Replayed(shares**1.5 * [0.3, 0.2, 0.1])
+    result = free_running(policy, dataset, [0], range(2))
+    far = np.abs(shares - shares**1.5).max() * 0.3
+    assert max(result["rmse"].values()) < 0.1 * far
+
+
+def test_a_joint_that_hardly_moves_does_not_set_the_pace(make_task: MakeTask) -> None:
+    """Joints count by the ranges of the policy's demonstrations, not of a few recordings."""
+    few = JointNormaliser((0.0, 0.0, -3e-4), (0.3, 0.2, 3e-4), (0.0, 1.0))
+    dataset = dataclasses.replace(make_task([41, 41]), normaliser=few)
+    shares = np.linspace(0, 1, 41)[:, None]
+    trembles = 3e-4 * np.sin(20.0 * shares) * [0, 0, 1]
+    dataset.episodes[0].targets[:] = shares * [0.3, 0.2, 0.0] + trembles
+    policy: Any = Replayed(shares**1.5 * [0.3, 0.2, 0.0] + trembles)
     result = free_running(policy, dataset, [0], range(2))
     far = np.abs(shares - shares**1.5).max() * 0.3
     assert max(result["rmse"].values()) < 0.1 * far
