@@ -133,7 +133,7 @@ def train(
         whole = plan.whole
         assert whole is not None
         print_report(examine(plan.dataset) if plan.cropped else whole, console)
-        if plan.cropped:  # below the report, where it is read
+        if crop is not False:  # below the report, where it is read
             _say_crops(whole, plan.dataset.spec, page, console)
         if dry_run:
             console.print(describe(plan))
@@ -153,6 +153,10 @@ def _say_crops(whole: DatasetReport, closer: Spec, page: Path | None, console: C
                 f"{after.width} x {after.height} there instead of {found.pixels:.0f} of "
                 f"{before.width} x {before.height}"
             )
+        elif found is not None and found.whole and before.crop is None:
+            console.print(f"camera '{after.name}' is not cropped: {found.whole}")
+    if whole.spec == closer:
+        return
     shows = page or "'sarnn inspect BAGS --spec SPEC --html page.html'"
     console.print(f"all places where the object may lie must be in there: {shows} shows it")
 

@@ -267,6 +267,8 @@ class LimitResult:
         for violation in self.violations:
             by_check.setdefault(violation.reason, []).append(violation)
         texts, causes = [], []
+        if "position" in by_check:
+            by_check.pop("approach", None)  # beyond the limit it is of course
         for reason, found in by_check.items():
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             texts.append(f"{max(found, key=lambda one: one.excess)}{more}")

@@ -66,6 +66,7 @@ class Difference:
         gain nothing.
     :param size: (width, height) of a model image for the crop.
     :param cropped_pixels: what `pixels` would then be.
+    :param whole: why there is no crop, for a person; empty if there is one.
     """
 
     pixels: float
@@ -73,6 +74,7 @@ class Difference:
     crop: Crop | None = None
     size: tuple[int, int] = (0, 0)
     cropped_pixels: float = 0.0
+    whole: str = ""
 
 
 def difference(
@@ -250,7 +252,7 @@ def _with_crop(
     differs: NDArray[np.bool_],
 ) -> Difference:
     if not differs.any():
-        return Difference(pixels, strength)
+        return Difference(pixels, strength, whole="its first images are alike")
     now = camera.crop or Crop(x=0, y=0, width=source[0], height=source[1])
     spans = []
     for axis, count, start, length in ((0, camera.width, now.x, now.width),
@@ -263,13 +265,15 @@ def _with_crop(
         left = max(start, min(left, start + length - MIN_IMAGE_SIDE))
         spans.append((left, max(MIN_IMAGE_SIDE, right - left)))
     (x, width), (y, height) = spans
-    if width * height > MAX_CROP_SHARE * now.width * now.height:
-        return Difference(pixels, strength)
+    share = width * height / (now.width * now.height)
+    if share > MAX_CROP_SHARE:
+        why = f"what differs between its first images is, with a margin, {share:.0%} of it"
+        return Difference(pixels, strength, whole=why)
     scale = min(1.0, CROPPED_SIDE / max(width, height))
     size = max(MIN_IMAGE_SIDE, round(width * scale)), max(MIN_IMAGE_SIDE, round(height * scale))
     before = (camera.width / now.width) * (camera.height / now.height)
     after = (size[0] / width) * (size[1] / height)
-    if after <= before:  # the source is enlarged, and has no more to show
-        return Difference(pixels, strength)
+    if after <= before:
+        return Difference(pixels, strength, whole="the camera has no more pixels to show there")
     crop = Crop(x=x, y=y, width=width, height=height)
     return Difference(pixels, strength, crop, size, pixels * after / before)

@@ -240,6 +240,8 @@ def _differences(report: DatasetReport, dataset: Dataset) -> Iterator[str]:
             cut = cut_out(previews[0], source, found.crop, found.size)
             shown += figure(picture(frame), "the proposed crop")
             shown += figure(enlarged(cut), f"about what the network would see, {width} x {height}")
+        elif found.whole and camera.crop is None:
+            shown += f"<p>No crop is proposed: {found.whole}.</p>"
         yield shown
 
 

@@ -119,15 +119,16 @@ def test_how_large_an_object_gets_by_the_proposed_crop():
         assert all(f"'crop: {{x: {larger.crop.x}, " in one.remedy for one in problems)
 
 
-def record_small_object(folder: Path, count: int) -> None:
-    """Bags, in which it lies in different places."""
+def record_small_object(folder: Path, count: int, far: int = 12) -> None:
+    """Bags, in which it lies in three places, so far apart, pixels."""
     table = np.random.default_rng(0).integers(90, 110, (96, 128, 3), np.uint8)
 
     def change(topic: str, index: int, message, number: int):
         if topic != "/image_raw":
             return message
         pixels = table.copy()
-        pixels[30:36, 20 + 12 * (number % 3) : 26 + 12 * (number % 3)] = (255, 0, 0)
+        left, top = 20 + far * (number % 3), 30 + (far - 12) * (number % 3)
+        pixels[top : top + 6, left : left + 6] = (255, 0, 0)
         stamp = message.header.stamp
         return make.image(stamp.sec * make.SECOND + stamp.nanosec, pixels)
 
@@ -508,6 +509,24 @@ def test_training_crops_to_where_the_episodes_differ(tmp_path):
         taken = own is None
         assert ("is cropped to where the episodes differ, x " in result.output) is taken
         assert ("front 64x48" in result.output) is not taken
+        assert "is not cropped" not in result.output
+
+
+def test_training_says_why_a_camera_is_not_cropped(tmp_path):
+    record_small_object(tmp_path / "bags", 10, far=38)
+    whole = CameraSpec(name="front", topic="/image_raw", width=64, height=48)
+    spec = make.spec().model_copy(update={"cameras": (whole,)})
+    (tmp_path / "spec.yaml").write_text(dump_spec(spec))
+    for options in ([], ["--no-crop"]):
+        result = CliRunner().invoke(
+            app,
+            ["train", str(tmp_path / "bags"), "--spec", str(tmp_path / "spec.yaml"), "--dry-run",
+             "--out", str(tmp_path / "policy"), *options, *LITTLE],
+            env={"COLUMNS": "400"},
+        )  # fmt: skip
+        assert result.exit_code == 0, result.output
+        said = "camera 'front' is not cropped: what differs between its first images is"
+        assert (said in result.output) is not bool(options)
 
 
 @pytest.mark.usefixtures("quick_export")
