@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
@@ -76,9 +76,24 @@ class Placement:
         return self.verdict in ("in place", "corrected")
 
     @property
+    def moves(self) -> tuple[str, ...]:
+        """How to move the camera back, where that is known."""
+        if self.found is None or self.verdict not in ("corrected", "moved"):
+            return ()
+        return tuple(f"{one.move}: {one.amount}" for one in describe(self.found))
+
+    @property
     def untouched(self) -> bool:
         """Its images go to the policy as they come."""
         return self.verdict == "in place" and self.light is None
+
+
+class Ghost(NamedTuple):
+    """What is drawn over a camera's image: what it showed when the demonstrations began, uint8
+    (H, W, 3) RGB in the size of its own image, and lines of text."""
+
+    image: Image
+    lines: tuple[str, ...]
 
 
 class CameraWatch:
@@ -268,14 +283,15 @@ class CameraWatch:
             "check"
         )
 
-    def ghost(self, camera: str) -> Image | None:
-        """What the camera showed when the demonstrations began, uint8 (H, W, 3) RGB in the size of
-        its own image, for a person who moves it back; None if it is in its place, or in a run."""
+    def ghost(self, camera: str) -> Ghost | None:
+        """For a person who moves the camera back; None if it is in its place, or in a run."""
         placement = self.placements.get(camera)
         if self._fixed or placement is None or placement.verdict == "in place":
             return None
         reference = self._references[camera]
-        return np.asarray(cv2.resize(reference.image, reference.source), np.uint8)
+        image = np.asarray(cv2.resize(reference.image, reference.source), np.uint8)
+        verdict = "moved, but undone" if placement.verdict == "corrected" else placement.verdict
+        return Ghost(image, (f"camera: {verdict}", *placement.moves))
 
     def faults(self) -> Faults:
         """Before a run moves the robot, each camera must be in its place, or corrected for."""
@@ -350,5 +366,5 @@ def _where(found: Registration) -> str:
     told = describe(found)
     if not told:
         return "its picture is sheared or stretched"
-    parts, moves = zip(*told, strict=True)
-    return f"its picture lies {', '.join(parts)} ({', '.join(moves)})"
+    parts, moves = ", ".join(one.where for one in told), ", ".join(one.move for one in told)
+    return f"its picture lies {parts} ({moves})"

@@ -502,7 +502,7 @@ def _difference(dataset: Dataset, camera: CameraSpec, *, moves: bool) -> Differe
 
 def _displacement_problem(one: Displacement) -> Problem:
     found = one.found
-    parts = ", ".join(part for part, _ in describe(found)) or "sheared or stretched"
+    parts = ", ".join(part.where for part in describe(found)) or "sheared or stretched"
     effect = (
         "it is undone before crop and resize, as at the robot; what stands out of the background "
         "stays off by its parallax (shown by 'sarnn inspect', --html)"

@@ -21,6 +21,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Float64MultiArray, Header
 from visualization_msgs.msg import ImageMarker
 
+from sarnn_ros.control.camera_watch import Ghost
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.state import Status
 from sarnn_ros.control.tick import Tick
@@ -90,8 +91,7 @@ class Viewer:
 
     :param name: of the policy.
     :param status: what the node does now.
-    :param ghost: of a camera's name, the image that it is to show from its place, uint8 (H, W, 3)
-        RGB, while it shows another one; else None.
+    :param ghost: of a camera's name, what is drawn over its image while it is not in its place.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Viewer:
         config: PolicyConfig,
         name: str,
         status: Callable[[], Status],
-        ghost: Callable[[str], NDArray[np.uint8] | None],
+        ghost: Callable[[str], Ghost | None],
     ) -> None:
         self._ghost = ghost
         self._name = name
@@ -206,7 +206,8 @@ class Viewer:
         score, warn_above = shown.health.score, shown.settings.health.warn_above
 
         def draw() -> NDArray[np.uint8]:
-            below = with_ghost(source, self._ghost(camera.name))
+            ghost = self._ghost(camera.name)
+            below = source if ghost is None else with_ghost(source, *ghost)
             if shown.settings.overlay == "points":
                 drawn = draw_overlay(below, encoder, decoder, trails=trail)
             else:

@@ -28,7 +28,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -369,23 +369,32 @@ def _found_nearer(pair: _Pair, best: _Fit, whole: _Fit, counts: Gray) -> _Fit:
     return whole if as_one and left_nearer >= LEFT_IF_NEARER * left else found
 
 
-def describe(found: Registration) -> list[tuple[str, str]]:
+class Part(NamedTuple):
+    """One way in which a picture lies elsewhere: where, what to do with the camera, how much."""
+
+    where: str
+    move: str
+    amount: str
+
+
+def describe(found: Registration) -> list[Part]:
     """How the picture lies, and what to do with the camera, part by part."""
     (right, down), width = found.shift, found.size[0]
     parts = []
     for value, way, back in ((right, "right", "right"), (-right, "left", "left"),
                              (down, "down", "down"), (-down, "up", "up")):  # fmt: skip
         if value >= 0.003 * width:
-            where = f"{value:.0f} px ({value / width:.1%} of the width) too far {way}"
-            parts.append((where, f"turn it {back}"))
+            amount = f"{value:.0f} px"
+            where = f"{amount} ({value / width:.1%} of the width) too far {way}"
+            parts.append(Part(where, f"turn it {back}", amount))
     degrees = float(np.degrees(found.turn))
     if abs(degrees) >= 0.3:
-        way = "clockwise" if degrees > 0 else "counter-clockwise"
-        parts.append((f"turned {way} by {abs(degrees):.1f}°", f"roll it {way}"))
+        way, amount = "clockwise" if degrees > 0 else "counter-clockwise", f"{abs(degrees):.1f}°"
+        parts.append(Part(f"turned {way} by {amount}", f"roll it {way}", amount))
     if abs(found.zoom - 1.0) >= 0.005:
-        larger = found.zoom > 1.0
-        size = f"{abs(found.zoom - 1.0):.1%} too {'large' if larger else 'small'}"
-        parts.append((size, "move it back" if larger else "move it closer"))
+        larger, amount = found.zoom > 1.0, f"{abs(found.zoom - 1.0):.1%}"
+        where = f"{amount} too {'large' if larger else 'small'}"
+        parts.append(Part(where, "move it back" if larger else "move it closer", amount))
     return parts
 
 

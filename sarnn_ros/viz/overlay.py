@@ -11,6 +11,7 @@ where the network looks now (encoder), a ring where it expects to look next (dec
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import cv2
@@ -216,14 +217,24 @@ def with_status(
 _GHOST_SHARE = 0.4
 
 
-def with_ghost(image: NDArray[np.uint8], ghost: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+def with_ghost(
+    image: NDArray[np.uint8], ghost: NDArray[np.uint8], lines: Sequence[str]
+) -> NDArray[np.uint8]:
     """The image with another one shining through, to bring a camera back by hand: where it fits,
-    nothing is seen twice. Both uint8 (H, W, 3); None, or of another size: the image itself."""
-    if ghost is None or ghost.shape != image.shape:
-        return image
-    return np.asarray(
-        cv2.addWeighted(image, 1.0 - _GHOST_SHARE, ghost, _GHOST_SHARE, 0.0), np.uint8
-    )
+    nothing is seen twice.
+
+    :param image, ghost: uint8 (H, W, 3) RGB. A ghost of another size is left out.
+    :param lines: written at its upper left.
+    """
+    drawn = image.copy()
+    if ghost.shape == image.shape:
+        cv2.addWeighted(image, 1.0 - _GHOST_SHARE, ghost, _GHOST_SHARE, 0.0, dst=drawn)
+    scale = _scale(image)
+    for row, line in enumerate(lines):
+        place = round(15 * scale), round((31 + 30 * row) * scale)
+        for color, wider in ((_GROUND, 3), (_COLORS["waiting"], 0)):
+            _write(drawn, line, place, scale, color, wider)
+    return drawn
 
 
 def beside(
@@ -250,10 +261,12 @@ def _write(
     place: tuple[int, int],
     scale: float,
     color: tuple[int, int, int],
+    wider: int = 0,
 ) -> None:
     """Write a line at (x, y) of its base, cut off where the canvas ends."""
     font, size, weight = _font(scale)
-    cv2.putText(canvas, text, place, font, size, color, weight, cv2.LINE_AA)
+    text = text.replace("°", " deg")  # the font has ASCII alone
+    cv2.putText(canvas, text, place, font, size, color, weight + wider, cv2.LINE_AA)
 
 
 def _font(scale: float) -> tuple[int, float, int]:

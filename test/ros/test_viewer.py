@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from std_msgs.msg import Header
 
+from sarnn_ros.control.camera_watch import Ghost
 from sarnn_ros.control.settings import Settings, build_settings
 from sarnn_ros.control.state import State, Status
 from sarnn_ros.control.tick import Tick
@@ -67,7 +68,7 @@ class Scene:
         model = SimpleNamespace(k_dim=1, stride=2)
         self.status = Status(State.COMMANDING)
         config = SimpleNamespace(spec=SPEC, model=model)
-        self.ghost: np.ndarray | None = None
+        self.ghost: Ghost | None = None
         self.viewer = Viewer(
             node,
             config,  # type: ignore[arg-type]
@@ -162,14 +163,16 @@ def test_the_image_is_wanted_by_whoever_looks_at_it(scene, name):
 def test_a_ghost_of_where_the_camera_stood_shines_through(scene):
     scene.topics["~/hand/attention_overlay"].subscribers = 1
     pictures = []
-    for ghost in (None, 255, None):
-        height, width = SOURCES["hand"]
-        scene.ghost = None if ghost is None else np.full((height, width, 3), ghost, np.uint8)
+    height, width = SOURCES["hand"]
+    white = np.full((height, width, 3), 255, np.uint8)
+    for ghost in (None, Ghost(white, ()), None, Ghost(white, ("turn it left: 8 px",))):
+        scene.ghost = ghost
         scene.show(len(pictures) + 1)
         scene.wait("~/hand/attention_overlay", len(pictures) + 1)
-        pictures.append(scene.pixels("~/hand/attention_overlay")[0, 0].tolist())
+        pictures.append(scene.pixels("~/hand/attention_overlay"))
     scene.close()
-    assert pictures == [[100] * 3, [162] * 3, [100] * 3]
+    assert [one[0, 0].tolist() for one in pictures] == [[100] * 3, [162] * 3, [100] * 3, [162] * 3]
+    assert (pictures[3] != pictures[1])[:height].any(), "the text"
 
 
 def test_points_lie_where_a_moved_camera_shows_what_is_looked_at(scene):

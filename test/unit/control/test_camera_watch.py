@@ -112,8 +112,12 @@ def test_a_moved_camera_is_corrected_and_told() -> None:
     assert values["place left"] == "corrected" and values["place right"] == "in place"
     assert values["displacement left (share of width)"] > 0.06
     assert [level for level, text in cell.said if "'left'" in text] == ["warning"]
+    ghost = cell.watch.ghost("left")
+    assert ghost is not None and ghost.image.shape == (HEIGHT, WIDTH, 3)
+    assert ghost.lines[:2] == ("camera: moved, but undone", "turn it right: 10 px")
     cell.show()  # somebody put it back
     assert cell.watch.placements["left"].verdict == "in place"
+    assert cell.watch.ghost("left") is None
     assert (cell.seen() == crop_resize(shot(SCENES["left"]), SPEC.cameras[0])).all()
 
 
