@@ -95,7 +95,7 @@ def inspect(
         read_recordings, bags, console=console, no_cache=no_cache, arrays=arrays, failures=failures
     )
     try:
-        dataset = read_aligned(read, chosen)
+        dataset = read_aligned(read, chosen, align=False)  # as training does by default
     except SarnnError:
         if spec is None:  # it may need a correction
             show_proposal(chosen, console, write_spec, notes=notes)

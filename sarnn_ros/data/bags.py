@@ -98,14 +98,21 @@ def find_bags(
     :param other: tells files and folders of other formats that count as a bag.
     :raises BagError: a path does not exist or has no bag at or below it.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
     for one in given:
         matches = [str(one)]
         if not Path(one).exists():
             matches = sorted(glob.glob(str(one), recursive=True), key=_natural) or matches
         for path in map(Path, matches):
-            bags = _bags_at(path, other)
+            try:
+                bags = _bags_at(path, other, set())
+            except OSError as error:
+                raise BagError(
+                    f"cannot be read: {error.strerror}",
+                    where=error.filename or path,
+                    remedy="change its permissions, or give the bags beside it one by one",
+                ) from error
             if not bags:
                 problem = "no bag in this folder" if path.is_dir() else "not a bag"
                 raise BagError(
@@ -114,10 +121,11 @@ def find_bags(
                     remedy=f"give a rosbag2 folder, a file ({', '.join(_SUFFIXES)}), or a folder "
                     "that holds some",
                 )
-            found.update((bag, None) for bag in bags)
+            for bag in bags:
+                found.setdefault(bag.resolve(), bag)  # under one path, if links lead to it twice
     if not found:
         raise BagError("no bag was given", remedy="give at least one bag or folder of bags")
-    return list(found)
+    return list(found.values())
 
 
 def bag_files(path: Path) -> list[Path]:
@@ -477,15 +485,24 @@ def _unpack_file(packed: Path, plain: Path) -> Path:
     return plain
 
 
-def _bags_at(path: Path, other: Callable[[Path], bool]) -> list[Path]:
+def _bags_at(path: Path, other: Callable[[Path], bool], above: set[Path]) -> list[Path]:
+    """
+    :param above: the folders that it is in, which a link may lead back to.
+    """
     if path.is_file():
         return [path] if _is_bag_file(path) or other(path) else []
-    if not path.is_dir() or path.name.startswith("."):
+    if not path.is_dir() or path.name.startswith(".") or path.name == "lost+found":
         return []
     if (path / "metadata.yaml").exists() or _is_split_bag(path) or other(path):
         return [path]
+    above = {*above, path.resolve()}
     children = sorted(path.iterdir(), key=_natural)
-    return [bag for child in children for bag in _bags_at(child, other)]
+    return [
+        bag
+        for child in children
+        if child.resolve() not in above
+        for bag in _bags_at(child, other, above)
+    ]
 
 
 def _is_bag_file(path: Path) -> bool:

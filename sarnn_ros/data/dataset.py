@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.problems import BagReport, Problem, warning
+from sarnn_ros.data.problems import BagReport, Problem
 from sarnn_ros.errors import BagError, join_problems
 from sarnn_ros.spec import CameraSpec, Spec
 from sarnn_ros.streams.moving_camera import moves_along
@@ -244,17 +244,7 @@ def _without_duplicates(
             continue
         for report in reports:
             if episode.name in report.episodes:
-                report.episodes.remove(episode.name)
-                report.verdict = report.verdict if report.episodes else "left out"
-                report.problems.append(
-                    warning(
-                        episode.name,
-                        f"has the same content as '{known}', to the bit",
-                        "it is left out: it would count twice in training, or be in training and "
-                        "validation",
-                        "give each bag once; look for copies",
-                    )
-                )
+                report.leave_out_copy(episode.name, known)
     return used
 
 

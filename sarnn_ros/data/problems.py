@@ -62,6 +62,7 @@ class StreamReport:
     :param repeated: messages stamped like their predecessor.
     :param latency: median time from stamp to receipt; 0 with the clock `receive`.
     :param age: median and largest age at the ticks that use the topic.
+    :param command: it tells the commands.
     """
 
     topic: str
@@ -74,6 +75,7 @@ class StreamReport:
     repeated: int
     latency: float
     age: tuple[float, float] | None = None
+    command: bool = False
 
 
 @dataclass
@@ -122,6 +124,20 @@ class BagReport:
             )
         remedies = [void.remedy for void in voids.values() if void.remedy]
         return BagError(problem, remedy="; ".join(dict.fromkeys([*remedies, remedy])))
+
+    def leave_out_copy(self, name: str, known: str) -> None:
+        """Note that an episode is not used, as another one holds the same."""
+        self.episodes.remove(name)
+        self.verdict = self.verdict if self.episodes else "left out"
+        self.problems.append(
+            warning(
+                name,
+                f"has the same content as '{known}', to the bit",
+                "it is left out: it would count twice in training, or be in training and "
+                "validation",
+                "give each bag once; look for copies",
+            )
+        )
 
     def leave_out(self, where: str, error: SarnnError) -> None:
         """Note that a bag or an episode is not used, and why."""

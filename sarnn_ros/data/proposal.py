@@ -188,6 +188,12 @@ def propose(
         for one in known
         if not one.camera and not one.groups() and _is_command(one.topic, one.type)
     ]
+    notes += [
+        f"left out of '{one.topic}', as their positions are not finite in most messages: "
+        + ", ".join(map(repr, one.not_finite))
+        for _, one in joints
+        if one.not_finite
+    ]
     return Proposal(spec, tuple(notes))
 
 

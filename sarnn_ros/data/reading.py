@@ -159,6 +159,7 @@ class BagIngest(Ingest):
         # Of streams that share a topic, the one that can use the fewest messages.
         told = [one for one in self.arrivals if one is not self.command or self.arrivals[one][0]]
         fewest_last = sorted(told, key=lambda stream: -len(self.arrivals[stream][0]))
+        observed = {stream.topic for stream in self.streams}
         for topic, stream in {stream.topic: stream for stream in fewest_last}.items():
             stamps, received = (np.array(known, dtype=np.int64) for known in self.arrivals[stream])
             # Where rosbag2 compresses messages in several threads, a bag has them out of order.
@@ -176,6 +177,7 @@ class BagIngest(Ingest):
                 backwards=int((steps < 0).sum()),
                 repeated=int((steps == 0).sum()),
                 latency=float(latency) / NANOSECONDS,
+                command=topic not in observed,
             )
 
 
@@ -255,14 +257,14 @@ def episodes_of(
     check_expansion("the model's images of it", ticks * pixels * 3, recording.packed_bytes)
     allocate = allocate or (lambda _, shape: np.empty(shape, np.uint8))
     _decode_images(images, recording, cuts, allocate, show, moved)
-    since_ns: int | None = None
+    ends_ns = [int(cut.ticks[-1]) for cut in cuts]
     for cut in cuts:
-        end_ns = int(cut.ticks[-1])
+        # They may be listed in any order, and overlap.
+        since_ns = max((end for end in ends_ns if end < cut.ticks[0]), default=None)
         try:
             yield _finish(cut, recording, report, since_ns, runs)
         except BagError as error:
             report.leave_out(cut.name, error)
-        since_ns = end_ns
 
 
 def _with_ages(

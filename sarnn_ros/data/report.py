@@ -289,8 +289,6 @@ def _tick_problems(spec: Spec, episodes: Sequence[Episode]) -> Iterator[Problem]
 
 def _one_stream(stream: StreamReport, bag: BagReport, spec: Spec) -> Iterator[Problem]:
     where, period = f"{bag.path}: {stream.topic}", 1.0 / spec.rate
-    observed = [one.topic for one in spec.cameras] + [one.topic for one in spec.joints]
-    commands = stream.topic not in map(absolute, observed)
     if stream.void > MAX_VOID_SHARE * stream.messages:
         yield warning(
             where,
@@ -300,7 +298,7 @@ def _one_stream(stream: StreamReport, bag: BagReport, spec: Spec) -> Iterator[Pr
             "robot as well",
             bag.void[stream.topic].remedy or "repair the driver",
         )
-    if stream.rate < 0.95 * spec.rate and not commands:
+    if stream.rate < 0.95 * spec.rate and not stream.command:
         yield warning(
             where,
             f"{stream.rate:.1f} Hz, slower than the {spec.rate:g} Hz of the ticks",
@@ -335,7 +333,7 @@ def _one_stream(stream: StreamReport, bag: BagReport, spec: Spec) -> Iterator[Pr
             f"messages arrive {stream.latency * 1e3:.0f} ms after their stamp (median)",
             "if the publisher's clock is behind, what is learnt at a tick is a command of that "
             "much later"
-            if commands
+            if stream.command
             else "at the robot the newest message at a tick is that much older than in training",
             "set 'clock: receive', or make the transport faster",
         )

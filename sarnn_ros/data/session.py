@@ -379,9 +379,12 @@ class Session:
         self._last_kept, self._labels[name] = name, None  # also where the disk is full
         seconds = ((writer.last_ns or 0) - (writer.first_ns or 0)) / NANOSECONDS
         entry = {"name": name, "seconds": seconds, "messages": writer.counts}
+        check = threading.Thread(target=self._check, args=(name,), name="check", daemon=True)
+        self._checks[name] = check
         try:
             writer.close()
         finally:
+            check.start()  # also where the disk is full: it may count in part
             append_index(self.out, entry | ({"gaps": self.gaps} if self.gaps else {}))
         said = "".join(f"; '{topic}' was silent {gap} s" for topic, gap in self.gaps.items())
         said += "".join(
@@ -389,9 +392,6 @@ class Session:
             for topic, count in writer.counts.items()
             if not count and not topic.endswith(f"/{TAKEOVER}")
         )
-        check = threading.Thread(target=self._check, args=(name,), name="check", daemon=True)
-        self._checks[name] = check
-        check.start()
         return name, self.log(f"kept {name}: {seconds:.1f} s{said}")
 
     def _checked(self, name: str, wait: float) -> str:
@@ -473,15 +473,17 @@ class Session:
             name = writer.path.name if writer else bag or self._last_kept
             if name is None:
                 raise ConfigError("there is no episode to discard")
-            if bag in (None, self._last_kept):
-                self._last_kept = None
             if writer is not None:
+                self._last_kept = name
                 with suppress(OSError):  # the disk may be full
                     writer.close()
             throw_away(self.out / name)
+            if bag in (None, self._last_kept):
+                self._last_kept = None
             self._labels.pop(name, None)
             self._left_out.pop(name, None)
-            append_index(self.out, {"name": name, "discarded": True})
+            with suppress(OSError):  # it is done
+                append_index(self.out, {"name": name, "discarded": True})
             self._draw_map()
             return self.log(f"discarded {name}: it is in {self.out / TRASH}")
 
@@ -500,7 +502,8 @@ class Session:
                 raise ConfigError("there is no episode to label")
             set_label(self.out / name, label)
             self._labels[name] = label
-            append_index(self.out, {"name": name, "label": label})
+            with suppress(OSError):  # it is done
+                append_index(self.out, {"name": name, "label": label})
             self._draw_map()
             why = self._left_out.get(name)
             but = f", but {why.partition(':')[0]}" if why else ""

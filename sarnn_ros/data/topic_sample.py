@@ -26,6 +26,8 @@ IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
 SAMPLE_MESSAGES = 200
 #: After those, whether a joint moves is looked at so often, ns.
 MOTION_STEP_NS = NANOSECONDS // 20
+#: A joint is used if its position is finite in more than this share of the messages.
+MIN_FINITE_SHARE = 0.5
 #: A stamp further from receipt than this was not made by a clock that was set, s.
 MAX_CLOCK_DIFFERENCE = 5.0
 
@@ -38,6 +40,8 @@ class Group:
     :param bad_stamps: what is wrong with the stamps of some, in words.
     :param spread: of each joint, largest less smallest position, rad or m.
     :param lost: of all messages, the share that did not arrive.
+    :param not_finite: joints that are left out, as their positions are not finite in most
+        messages.
     """
 
     topic: str
@@ -48,6 +52,7 @@ class Group:
     bad_stamps: str = ""
     spread: dict[str, float] = field(default_factory=dict)
     lost: float = 0.0
+    not_finite: tuple[str, ...] = ()
 
     def add(self, receive_ns: int, message: Any, values: NDArray[np.float64]) -> None:
         self.received.append(receive_ns)
@@ -117,28 +122,34 @@ class Sample:
             self.error = self.error or error
             return
         for name, value in zip(names, values.tolist()):
-            low, high = self._ranges.get(name, (value, value))
-            self._ranges[name] = (min(low, value), max(high, value))
+            if np.isfinite(value):
+                low, high = self._ranges.get(name, (value, value))
+                self._ranges[name] = (min(low, value), max(high, value))
         if not full:
             group = self._groups.setdefault(names, Group(self.topic, self.type, names))
             group.add(receive_ns, message, values)
 
     def groups(self) -> list[Group]:
-        """Those that do not share a joint, the largest first. Of joints, the finite ones."""
+        """Those that do not share a joint, the largest first. Of joints, those that are finite in
+        most messages, and of messages those in which they all are."""
         found: list[Group] = []
         for group in sorted(self._groups.values(), key=lambda one: (-len(one.names), one.names)):
             if len(group.received) < 2 or {*group.names} & {n for one in found for n in one.names}:
                 continue
             if group.names:
                 values = np.array(group.values)
-                kept = [row for row, one in enumerate(values.T) if np.isfinite(one).all()]
-                names = tuple(group.names[row] for row in kept)
-                if not names:
+                finite = np.isfinite(values)
+                kept = finite.mean(axis=0) > MIN_FINITE_SHARE
+                rows = np.flatnonzero(finite[:, kept].all(axis=1))
+                names = tuple(np.array(group.names)[kept].tolist())
+                if not names or len(rows) < 2:
                     continue
                 spread = {name: high - low for name, (low, high) in self._ranges.items()}
                 group = replace(
-                    group, names=names, values=list(values[:, kept]),
+                    group, names=names, values=list(values[rows][:, kept]),
+                    received=[group.received[row] for row in rows],
                     spread={name: spread[name] for name in names},
+                    not_finite=tuple(one for one in group.names if one not in names),
                 )  # fmt: skip
             found.append(replace(group, lost=self.lost / (self.lost + self.count)))
         return found
@@ -166,6 +177,8 @@ class Sample:
             names, position = message.name, message.position
         if len(position) != len(names) or not len(names):
             raise DecodeError(f"{len(position)} positions for {len(names)} joints")
+        if not all(names):
+            raise DecodeError("a joint without a name")
         return tuple(names), np.asarray(position, np.float64)
 
     def _see_depth(self, message: Any, dtype: str) -> None:

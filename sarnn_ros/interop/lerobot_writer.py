@@ -70,6 +70,7 @@ def export_lerobot(
     raw = [source.model_copy(update={"smooth": None}) for source in spec.joints]
     spec = spec.model_copy(update={"joints": tuple(raw)})
     reports = []
+    first: dict[str, str] = {}
     try:
         with atomic_folder(out) as folder:
             writer = _Writer(folder, spec, task)
@@ -82,6 +83,10 @@ def export_lerobot(
                 )
                 films.close()
                 for episode in episodes:
+                    known = first.setdefault(episode.digest, episode.name)
+                    if known != episode.name:
+                        report.leave_out_copy(episode.name, known)
+                        continue
                     problem = writer.add(episode, films)
                     if problem is not None:
                         report.leave_out(episode.name, problem)

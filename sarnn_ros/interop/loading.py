@@ -224,8 +224,17 @@ def propose(paths: Iterable[str | Path], arrays: Arrays = DEFAULTS) -> Proposal:
 
     :raises BagError: it cannot be read, or lacks images or states.
     """
-    recordings = find_recordings(paths, arrays)
-    first = next((one for one in recordings if one.unreadable is None), recordings[0])
+    problem: SarnnError | None = None
+    for recording in find_recordings(paths, arrays):
+        try:
+            return _propose(recording, arrays)
+        except SarnnError as error:
+            problem = problem or error
+    assert problem is not None
+    raise problem
+
+
+def _propose(first: Recording, arrays: Arrays) -> Proposal:
     if first.unreadable is not None:
         raise first.unreadable
     if first.take is None:

@@ -62,7 +62,7 @@ def listen(node: Node, seconds: float, timeout: float, stop: threading.Event) ->
     A topic that has a publisher and sent too little has an `error` in its sample. Messages are
     taken as sensor data (best effort), which every publisher offers.
 
-    :param timeout: s, after which it ends in any case.
+    :param timeout: s, after which it ends if they have not been heard.
     :param stop: ends it early.
     """
     heard = Heard()
@@ -78,7 +78,7 @@ def listen(node: Node, seconds: float, timeout: float, stop: threading.Event) ->
             looked = now
             _subscribe_to_new(node, heard)
             if not complete and heard.complete:
-                complete, ends = True, min(ends, now + seconds)
+                complete, ends = True, now + seconds
     executor.shutdown()
     for sample in heard.samples.values():
         if sample.count < MIN_MESSAGES_FOR_RATE and sample.error is None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import resource
 import shutil
 import sqlite3
@@ -243,6 +244,34 @@ class TestFinding:
         assert find_bags([wanted[0], tmp_path / "day1"]) == wanted
         file = next(single.glob("*.mcap"))
         assert find_bags([file]) == [file]
+
+    def test_a_bag_is_found_once_by_whatever_path(self, tmp_path, monkeypatch):
+        """Twice it would be in training and in validation."""
+        make.recording(0.1).write(tmp_path / "day" / "take1")
+        make.recording(0.1).write(tmp_path / "day" / "take2")
+        (tmp_path / "day" / "latest").symlink_to("take2")
+        (tmp_path / "day" / "again").symlink_to(".")
+        monkeypatch.chdir(tmp_path)
+        assert [one.resolve().name for one in find_bags(["day"])] == ["take2", "take1"]
+        assert len(find_bags(["day/take1", tmp_path / "day" / "take1", "day/take2"])) == 2
+
+    def test_a_folder_that_cannot_be_read(self, tmp_path, monkeypatch):
+        for name in ("take1", "lost+found", "private"):
+            make.recording(0.1).write(tmp_path / name)
+        listed = Path.iterdir
+
+        def refuse(path):
+            if path.name in ("lost+found", "private"):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return listed(path)
+
+        (tmp_path / "private" / "metadata.yaml").unlink()
+        monkeypatch.setattr(Path, "iterdir", refuse)
+        with pytest.raises(BagError, match="Permission denied") as caught:
+            find_bags([tmp_path])
+        assert caught.value.where == str(tmp_path / "private")
+        (tmp_path / "private").rename(tmp_path / ".private")
+        assert find_bags([tmp_path]) == [tmp_path / "take1"], "a disk's lost+found is no bag"
 
     def test_a_name_with_brackets_is_that_folder(self, tmp_path):
         for folder in ("data[1]", "data1"):

@@ -219,7 +219,9 @@ def test_inspect_tells_it_and_shows_it(tmp_path: Path):
     command = ["inspect", str(folder), "--spec", str(spec), "--html", str(page), "--no-cache"]
     said = CliRunner().invoke(app, command)
     assert said.exit_code == 0, said.output
-    told = "note: camera 'front', demo_5 to demo_7: the picture lies 8 px (5.0% of the width) too"
+    told = (
+        "warning: camera 'front', demo_5 to demo_7: the picture lies 8 px (5.0% of the width) too"
+    )
     assert told in " ".join(said.output.split())
     shown = page.read_text()
     assert "Camera 'front' was moved" in shown and "both at once" in shown

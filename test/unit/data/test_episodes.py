@@ -338,6 +338,22 @@ class TestSplitting:
         starts = [(int(episode.ticks[0]) - START) // MS for episode in episodes]
         assert starts == [100, 1100] and [len(e.ticks) for e in episodes] == [6, 5]
 
+    @pytest.mark.parametrize(
+        "times", [[[0.0, 0.5], [1.0, 1.45]], [[1.0, 1.45], [0.0, 0.5]], [[0.0, 1.0], [0.5, 1.4]]]
+    )
+    def test_commands_count_however_the_episodes_are_listed(self, times, tmp_path):
+        """Only those of an episode that ended before are another's."""
+        made = make.recording()
+        for index in range(100):
+            stamp = START + index * 20 * MS
+            message = make.joint_state(stamp, [100.0 + index, 0.0])
+            made.add("/joint_command", make.JOINTS, stamp + MS, message)
+        spec = make.spec(episodes={"times": times}, target="command")
+        episodes, report = read(made, spec, tmp_path)
+        assert len(episodes) == 2 and not report.problems
+        for episode in episodes:
+            assert (episode.targets[:, 0] >= 100.0).all()
+
 
 class TestDataset:
     @pytest.mark.parametrize(

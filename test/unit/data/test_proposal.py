@@ -274,6 +274,22 @@ def test_a_joint_moves_if_it_does_so_later(tmp_path: Path):
     assert notes == ("did not move while others did: 'elbow'. Leave out what is not of the arm",)
 
 
+@pytest.mark.parametrize("often", [False, True])
+def test_a_joint_that_is_not_finite_at_times(often: bool, tmp_path: Path):
+    """As a gripper before it is homed."""
+    made = make.recording(change=cameras_only)
+    for index in range(100):
+        stamp = START + index * 20 * MS
+        hand = np.nan if often or index < 3 else 0.01 * index
+        names = ["", "elbow"] if index == 50 else ["elbow", "hand"]
+        made.add("/joint_states", make.JOINTS, stamp,
+                 make.joint_state(stamp, [0.02 * index, hand], names))  # fmt: skip
+    found = propose_spec(made.write(tmp_path / "bag"))
+    (source,) = found.spec.joints
+    assert source.names == (("elbow",) if often else ("elbow", "hand"))
+    assert any("'hand'" in note for note in found.notes) is often
+
+
 def test_a_bag_shorter_than_the_sample_is_read_once(tmp_path: Path):
     bag = make.recording(1.0).write(tmp_path / "bag")
     samples = {"/image_raw": Sample("/image_raw", make.IMAGE),

@@ -436,6 +436,8 @@ def test_an_episode_whose_end_cannot_be_written_can_be_discarded(
         with pytest.raises(OSError, match="No space left"):
             session.stop()
     assert not session.recording and session.kept_last == "episode_000"
+    session._checks["episode_000"].join(30)
+    assert session.kept == 0 and "episode_000" in session.left_out
     with pytest.raises(ConfigError, match="is cut off, and cannot be labelled"):
         session.label("failure")
     assert "discarded episode_000" in session.discard()
@@ -446,6 +448,13 @@ def test_an_episode_whose_end_cannot_be_written_can_be_discarded(
         assert "discarded episode_001" in session.discard()
     record(session, 2)
     assert "kept episode_002" in session.stop()
+
+    def full_index(*_: object) -> None:
+        full(None)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("sarnn_ros.data.session.append_index", full_index)
+    assert "is a success" in session.label("success"), "it is done"
+    assert "discarded episode_002" in session.discard()
 
 
 @pytest.mark.parametrize("change", ["discard", "failure"])

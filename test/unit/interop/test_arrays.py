@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.data.report import examine
 from sarnn_ros.errors import BagError
 from sarnn_ros.interop.loading import Arrays, load_dataset, propose
 from sarnn_ros.interop.video import FilmWriter
@@ -124,6 +125,15 @@ def test_a_spec_is_proposed(layout, tmp_path):
     assert spec.cameras[0].name == ("images" if "npz" in layout.__name__ else "top")
     path = next(tmp_path.iterdir())
     assert load_dataset([path], spec, arrays=Arrays(rate=5.0)).episodes
+
+
+def test_rows_that_are_slower_than_the_ticks_are_told(tmp_path):
+    path = npz(tmp_path / "take")
+    spec = propose([path], Arrays(rate=10.0)).spec
+    for rate in (5.0, 10.0):
+        problems = examine(load_dataset([path], spec, arrays=Arrays(rate=rate))).problems
+        told = [one.where for one in problems if "slower than the 10 Hz" in one.found]
+        assert bool(told) is (rate < 10.0), told
 
 
 def test_columns_by_index_and_by_their_own_key(tmp_path):

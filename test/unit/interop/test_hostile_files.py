@@ -453,6 +453,7 @@ def test_a_broken_set_takes_no_sound_one_down(damage: str, tmp_path: Path):
     assert says in dataset.bags[1].problems[0].found and dataset.bags[1].problems[0].remedy
     cached = load_dataset([tmp_path], SPEC, cache=tmp_path / "cache")
     assert len(cached.episodes) == 2
+    (tmp_path / "0.mcap").write_bytes(b"\x89MCAP0\r\n cut off")
     assert propose([tmp_path]).spec.joint_dim == 2, "from one that can be read"
 
 
