@@ -45,7 +45,7 @@ def evaluate(
     from sarnn_ros.files import write_text
     from sarnn_ros.interop.loading import Arrays, load_dataset
     from sarnn_ros.policy.runtime import Policy
-    from sarnn_ros.training.evaluate import free_running, open_loop
+    from sarnn_ros.training.evaluate import free_running, open_loop, summary
     from sarnn_ros.training.evaluation_page import write_page
 
     if not bags and not sim:
@@ -75,8 +75,10 @@ def evaluate(
     if page is not None:
         with writing(page):
             write_page(loaded, dataset, result, page)
+    # Not on stdout, which is JSON.
+    if bags:
+        typer.echo(summary(result, loaded.spec), err=True)
     if problems:
-        # Not on stdout, which is JSON.
         typer.echo("\n".join(map(str, problems)), err=True)
         used, given = result["recordings"]["used"], result["recordings"]["given"]
         typer.echo(f"evaluated on {used} of {given} recordings", err=True)

@@ -12,7 +12,9 @@ hardly moved would count as much as the others.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -160,6 +162,37 @@ def first_states(
     states = np.stack([normaliser.normalise(one.joints[0]) for one in episodes])
     shares = np.asarray((states - low) / (high - low), np.float64)
     return shares[:, list(spec.place_indices)]
+
+
+def summary(result: Mapping[str, Any], spec: Spec) -> str:
+    """For a person: what `open_loop` and `free_running` found, a line each.
+
+    :param result: of these names.
+    """
+    ahead, free = result["open_loop"], result["free_running"]
+    off = per_joint(spec, ahead["rmse"].values(), ahead["still"].values())
+    lines = [f"a tick ahead it is off by, and in brackets standing still: {off}"]
+    if free["rmse"]:
+        off = per_joint(spec, free["rmse"].values())
+        lines.append(f"running on its own predictions, at the pace that fits best: {off}")
+    if (share := free["explained_variance"]) is not None:
+        lines[-1] += f"; so it explains {share:.2f} of how the episodes differ"
+    if (seen := ahead["points_explain"]) is not None:
+        lines.append(f"the points of the first images explain {seen:.2f} of it")
+    return "\n".join(lines)
+
+
+def per_joint(spec: Spec, values: Iterable[float], others: Iterable[float] = ()) -> str:
+    """A number per joint with its unit, and in brackets another one."""
+    brackets = [f" ({other:.2g})" for other in others] or [""] * spec.joint_dim
+    told = [
+        f"{name} {value:.2g}{other}"
+        for name, value, other in zip(spec.joint_labels, values, brackets, strict=True)
+    ]
+    return "; ".join(
+        f"{', '.join(one for _, one in same)} {unit}".rstrip()
+        for unit, same in groupby(zip(spec.joint_units, told, strict=True), itemgetter(0))
+    )
 
 
 def rms(errors: Iterable[NDArray[Any]]) -> list[float]:

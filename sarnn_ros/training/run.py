@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +31,7 @@ from sarnn_ros.policy.health import reference as health_reference
 from sarnn_ros.policy.reference import references_from_dataset
 from sarnn_ros.training.checkpoint import describe_data, is_of, load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
-from sarnn_ros.training.evaluate import rms
+from sarnn_ros.training.evaluate import per_joint, rms
 from sarnn_ros.training.explained import explained_variance, stretched
 from sarnn_ros.training.hold_units import FORGET_BIAS
 from sarnn_ros.training.machine import set_up
@@ -411,15 +409,9 @@ def _diagnose(trainer: Trainer, model: SARNN, warn: Warn) -> dict[str, Any]:
     back, spec = trainer.plan.dataset.normaliser.denormalise, trainer.plan.dataset.spec
     allowed = spec.tolerance
     rmse, of_mean = (rms(back(one) - back(truth)) for one in (found, base))
-    joints = zip(spec.joint_labels, rmse, of_mean, spec.joint_units, strict=True)
-    told = "; ".join(
-        ", ".join(f"{name} {off:.2g} ({mean_off:.2g})" for name, off, mean_off, _ in same)
-        + f" {unit}".rstrip()
-        for unit, same in groupby(joints, itemgetter(3))
-    )
     warn(
         f"root mean square error of its free run on the {held_out} episodes, at the pace that "
-        f"fits best, and in brackets of the mean demonstration: {told}"
+        f"fits best, and in brackets of the mean demonstration: {per_joint(spec, rmse, of_mean)}"
         + ("" if allowed else "; compare it with what the task allows ('tolerance' in the spec)")
     )
     over = [

@@ -58,6 +58,8 @@ def test_what_is_left_out_is_said(kinds: list[int], code: int, folder: Path):
     for number in left_out:
         assert f"take_{number}" in done.stderr
     assert ("a hole in the middle" in done.stderr) == (HOLED in kinds)
+    for label, value in result["open_loop"]["rmse"].items():
+        assert f"{label} {value:.2g} (" in done.stderr, "the same for a person"
     assert ("failure" in done.stderr) == (FAILED in kinds)
     said = f"evaluated on {used} of {len(kinds)} recordings"
     assert (said in done.stderr) == bool(left_out)
