@@ -132,7 +132,9 @@ def bag_files(path: Path) -> list[Path]:
     """The storage files of a bag, in order."""
     if path.is_file():
         return [path]
-    return sorted((file for file in path.iterdir() if _is_bag_file(file)), key=_natural)
+    files = [file for file in path.iterdir() if _is_bag_file(file)]
+    # Beside the file it is made from, a compressed one is not complete: the recorder was killed.
+    return sorted((one for one in files if one.with_suffix("") not in files), key=_natural)
 
 
 class Bag:
@@ -512,7 +514,7 @@ def _is_bag_file(path: Path) -> bool:
 def _is_split_bag(folder: Path) -> bool:
     """A recording without metadata.yaml: NAME/NAME_0.mcap and so on. If the folder was renamed,
     the files have to follow each other in time, too, as single recordings do not."""
-    files = sorted((file for file in folder.iterdir() if _is_bag_file(file)), key=_natural)
+    files = bag_files(folder)
     parts = [re.fullmatch(r"(.+?)(?:_(\d+))?\.(mcap|db3)(\.zstd)?", file.name) for file in files]
     names = {part[1] if part else "" for part in parts}
     if not files or None in parts or len(names) > 1:

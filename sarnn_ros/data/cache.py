@@ -69,7 +69,11 @@ def read_bag_cached(
         root / key_of(files, spec, moved, name),
         lambda allocate: read_bag(path, spec, name=name, allocate=allocate, moved=moved),
     )
-    return episodes, replace(report, path=str(path))  # it may have been read elsewhere
+    # It may have been read elsewhere.
+    problems = [
+        replace(one, where=one.where.replace(report.path, str(path), 1)) for one in report.problems
+    ]
+    return episodes, replace(report, path=str(path), problems=problems)
 
 
 def read_cached(entry: Path, read: Callable[[Allocate | None], Read]) -> Read:

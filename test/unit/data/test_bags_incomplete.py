@@ -121,6 +121,18 @@ def test_a_file_that_metadata_yaml_lists_is_missing(storage, lost: int, tmp_path
 
 
 @BOTH
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_recorder_that_was_killed_while_it_compressed(storage, listed: bool, tmp_path):
+    path = split(tmp_path / "bag", storage)
+    (wanted,), _ = read_bag(path, make.spec())
+    (path / f"bag_2{SUFFIX[storage]}.zstd").write_bytes(b"\x28\xb5\x2f\xfd half written")
+    if not listed:
+        (path / "metadata.yaml").unlink()
+    (episode,), report = read_bag(path, make.spec())
+    assert report.verdict == "sound" and episode.digest == wanted.digest
+
+
+@BOTH
 def test_files_renamed_under_their_metadata_yaml(storage, tmp_path):
     path = split(tmp_path / "bag", storage)
     (wanted,), _ = read_bag(path, make.spec())

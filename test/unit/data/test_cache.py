@@ -64,10 +64,13 @@ def test_a_hit_is_the_same_and_does_not_read_the_bag(bags, tmp_path, monkeypatch
 
 
 def test_a_bag_that_was_moved_is_told_where_it_is(bags, tmp_path):
-    load(bags, tmp_path / "cache")
+    file = next((bags / "take0").glob("*.mcap"))
+    file.write_bytes(file.read_bytes()[:-200])
+    assert load(bags, tmp_path / "cache").bags[0].problems
     moved = bags.rename(tmp_path / "monday")
     hit = load(moved, tmp_path / "cache")
     assert all(Path(bag.path).is_dir() for bag in hit.bags)
+    assert all("monday" in one.where for bag in hit.bags for one in bag.problems)
     assert len(entries(tmp_path / "cache")) == 2, "not read anew"
 
 
