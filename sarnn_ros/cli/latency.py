@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,19 +27,22 @@ def timing_table(name: str, message: str, values: Mapping[str, str]) -> Table:
     :param values: key and value of the status `<node>: timing`.
     """
     from rich.table import Table
+    from rich.text import Text
 
     from sarnn_ros.control.statistics import from_text
 
-    table = Table(title=f"{name}: {message}", title_justify="left")
+    # Anybody may publish a status; [brackets] would be rich's markup.
+    table = Table(title=Text(f"{name}: {message}"), title_justify="left")
     table.add_column("stage")
     for column in _COLUMNS:
         table.add_column(f"{column}, ms", justify="right")
     for stage, figures in from_text(values).items():
         cells = [f"{figures[key]:.3g}" if key in figures else "" for key in _COLUMNS]
-        table.add_row(stage, *cells, end_section=stage == "total")
+        table.add_row(Text(stage), *cells, end_section=stage == "total")
     for key, value in values.items():
         if key.startswith("age "):
-            table.add_row(key.removesuffix(" (ms)"), f"{float(value):.2f}")
+            with suppress(ValueError):
+                table.add_row(Text(key.removesuffix(" (ms)")), f"{float(value):.2f}")
     return table
 
 

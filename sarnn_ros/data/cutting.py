@@ -105,11 +105,11 @@ def windows(spec: Spec, name: str, grid: Int, chosen: Sequence[Int]) -> list[tup
     ]
 
 
-def run_began(takeovers: Iterable[Stream]) -> int:
-    """When the policy began to lead, ns; 0 if it may have led from the start. What came before,
+def run_began(takeovers: Iterable[Stream]) -> int | None:
+    """When the policy began to lead, ns; None if it may have led from the start. What came before,
     it has not seen."""
     began = [one.stamps[0] for one in takeovers if one.stamps and not one.contents[0]]
-    return min(began, default=0)
+    return min(began, default=None)
 
 
 def led_by_person(takeovers: Iterable[Stream], ticks: Int) -> NDArray[np.bool_] | None:

@@ -244,7 +244,8 @@ def episodes_of(
     cuts: list[Cut] = []
     began = run_began(recording.takeovers)
     for title, rows in windows(spec, name, grid, chosen):
-        rows = slice(max(rows.start, int(np.searchsorted(grid, began))), rows.stop)
+        if began is not None:
+            rows = slice(max(rows.start, int(np.searchsorted(grid, began))), rows.stop)
         cut = Cut(title, grid[rows], [indices[rows] for indices in chosen])
         try:
             cut.trim(report, spec)

@@ -97,7 +97,8 @@ class _Args(BaseModel):
     heatmap_size: _Positive = 0.1
     vmin: _Finite = 0.0
     vmax: _Finite = 1.0
-    slope: _Finite | None = None  # of the LeakyReLUs; only files that we exported have it
+    slope: _Finite | None = None  # of the LeakyReLUs; only files that we exported have it,
+    interpolation: Literal["linear", "area"] = "linear"  # and this; EIPL's tools resize so
     rec_dim: int | None = None
     k_dim: int | None = None
     joint_dim: int | None = None
@@ -116,13 +117,14 @@ _ASSUMED = ("temperature", "heatmap_size", "vmin", "vmax")
 
 @dataclass(frozen=True)
 class Imported:
-    """A network from EIPL's files, what its images and joints are scaled to, and what had to be
-    inferred or assumed on the way."""
+    """A network from EIPL's files, what its images and joints are scaled to, what had to be
+    inferred or assumed on the way, and how its images were resized."""
 
     model: SARNN
     image_range: tuple[float, float]
     joint_range: tuple[float, float]
     notes: tuple[str, ...]
+    interpolation: Literal["linear", "area"]
 
 
 def read_eipl(
@@ -169,7 +171,8 @@ def read_eipl(
     image_range = joint_range = settings.vmin, settings.vmax
     if is_rmb:
         image_range, joint_range = rmb_checkpoint.IMAGE_RANGE, rmb_checkpoint.JOINT_RANGE
-    return Imported(model.eval(), image_range, joint_range, tuple(notes))
+    way = settings.interpolation
+    return Imported(model.eval(), image_range, joint_range, tuple(notes), way)
 
 
 def import_eipl(
@@ -211,10 +214,12 @@ def import_eipl(
         if getattr(spec, name) != wanted:
             notes.append(f"{name} set to the network's {list(wanted)}")
             spec = spec.model_copy(update={name: wanted})
-    if any(camera.interpolation != "linear" for camera in spec.cameras):
-        notes.append("images are resized by linear interpolation, as in the network's training")
-        linear = {"interpolation": "linear"}
-        cameras = tuple(camera.model_copy(update=linear) for camera in spec.cameras)
+    way = imported.interpolation
+    if any(camera.interpolation != way for camera in spec.cameras):
+        notes.append(f"images are resized by interpolation '{way}', as in the network's training")
+        cameras = tuple(
+            camera.model_copy(update={"interpolation": way}) for camera in spec.cameras
+        )
         spec = spec.model_copy(update={"cameras": cameras})
     normaliser = read_bounds(bounds, spec, PolicyError)
     notes.append(
@@ -283,6 +288,7 @@ def export_eipl(policy: Path, out: Path) -> list[Path]:
         "vmin": low,
         "vmax": high,
         "slope": shape.slope,
+        "interpolation": camera.interpolation,
         "compile": False,
         "tag": out.name,
     }
@@ -343,6 +349,9 @@ def _no_weights(state: object) -> str | None:
             return f"holds no weights: {name!r:.60} is {type(value).__name__}"
         if value.is_quantized or not value.is_floating_point() or value.layout != torch.strided:
             return f"{name} is {value.dtype}; weights are plain floating-point numbers"
+        declared = value.numel() * value.element_size()
+        if value.device.type != "cpu" or declared > value.untyped_storage().nbytes():
+            return f"{name} declares {declared} bytes that are not there"
         if not bool(torch.isfinite(value).all()):
             return f"{name} is not finite; its training diverged"
         if value.numel() and float(value.abs().max()) > _LARGEST_WEIGHT:
@@ -421,9 +430,10 @@ def _build(state: Mapping[str, Tensor], settings: _Args, slope: float, notes: li
 def _swap_channels(model: SARNN) -> None:
     """Reverse the colour channels of what goes in and of what comes out."""
     with torch.no_grad():
-        parameters = dict(model.named_parameters())
-        for name, axis in _COLOUR_AXES.items():
-            parameters[name].copy_(parameters[name].flip(axis))
+        for branch in model.branches:
+            for name, axis in _COLOUR_AXES.items():
+                weights = branch.get_parameter(name)
+                weights.copy_(weights.flip(axis))
 
 
 def _assumed_envelope(normaliser: JointNormaliser, spec: Spec) -> Envelope:

@@ -39,8 +39,9 @@ def matches(path: Path) -> bool:
 def takes(folder: Path, name: str, bgr: bool) -> list[Take]:
     """The episodes of one folder, `…/train`, say."""
     try:
-        joints = _read(folder / EIPL_FILES[1])
-        count = len(joints) if joints.ndim == 3 and joints.size else 1
+        images, joints = (_read(folder / name) for name in EIPL_FILES)
+        fits = joints.ndim == 3 and joints.size and images.shape[:2] == joints.shape[:2]
+        count = len(joints) if fits else 1
     except BagError:
         count = 1  # opening it says what is wrong
     bounds = [path / BOUNDS for path in (folder, folder.parent) if (path / BOUNDS).is_file()]

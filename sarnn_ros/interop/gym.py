@@ -132,7 +132,7 @@ def rollout(
 
     :param rate: steps of the environment per second, a multiple of the policy's rate.
     :param seed: of `env.reset`: where the objects lie.
-    :raises ConfigError: the rates do not fit.
+    :raises ConfigError: the rates, or the states, do not fit.
     :raises PolicyError: as `LoadedPolicy.step`.
     """
     parts = rate / policy.spec.rate
@@ -144,6 +144,12 @@ def rollout(
     commanded = list(policy.spec.command_indices)
     run = _Run(env, observe, seed)
     policy.reset()
+    if run.state.size != policy.spec.joint_dim:
+        raise ConfigError(
+            f"the environment's state has {run.state.size} values, the policy's "
+            f"{policy.spec.joint_dim}",
+            remedy="give `observe`, which makes (images by camera, state) of an observation",
+        )
     last = run.state[commanded]
     while not run.ended():
         action, _ = policy.step(run.images, run.state)

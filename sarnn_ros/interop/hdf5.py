@@ -73,7 +73,8 @@ def _open(path: Path, bgr: bool) -> Iterator[Rows]:
             is_image = (
                 is_camera and item.ndim == 4 and item.shape[3] == 3 and item.dtype == np.uint8
             )
-            is_files = is_camera and item.ndim in (1, 2)
+            packs = item.dtype == np.uint8 or item.dtype.kind not in "fiu"
+            is_files = is_camera and item.ndim in (1, 2) and packs
             if not (is_image or is_files or (item.dtype.kind in "fiu" and item.ndim in (1, 2))):
                 return
             _refuse_other_files(item, key, main)

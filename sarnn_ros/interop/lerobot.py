@@ -248,7 +248,8 @@ class _Dataset:
         """All that the episode is read from and that is there."""
         features = self.info.features
         films = [self.film(about, key) for key in self.cameras if features[key].dtype == "video"]
-        wanted = (self.path / INFO, self.data_file(about), *films)
+        episodes = sorted((self.path / "meta" / "episodes").glob("*/*.parquet"))
+        wanted = (self.path / INFO, *episodes, self.data_file(about), *films)
         return tuple(file for file in wanted if file.is_file())
 
     @contextmanager

@@ -193,8 +193,9 @@ def rows_of(
         )
     # What has another number of rows is no vector of rows: a calibration, for example.
     count = len(vectors[state].values)
+    vectors = {key: one for key, one in vectors.items() if len(one.values) == count}
     return Rows(
-        vectors={key: one for key, one in vectors.items() if len(one.values) == count},
+        vectors=vectors,
         cameras=cameras,
         state=state,
         action=next((key for key in ACTIONS if key in vectors), None),

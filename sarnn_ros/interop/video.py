@@ -21,6 +21,8 @@ from sarnn_ros.streams.decode import MAX_PIXELS
 CONSTANT_RATE_FACTOR = 18
 #: A frame of which no other depends, every so many: training reads frames in random order.
 KEYFRAME_INTERVAL = 2
+#: Where the keyframe before a frame does not lead to it, the one so long before it is tried, s.
+_EARLIER_SECONDS = 2.0
 #: FFmpeg decodes no larger image.
 _SIZE_LIMIT = {"max_pixels": str(MAX_PIXELS)}
 
@@ -65,20 +67,22 @@ def film_frames(
         row = next(wanted, None)
         if row is None:
             return
-        # The nearest keyframe before, by a margin of half a frame for rounding.
-        at = max(0.0, start + (row - 0.5) / pace)
-        file.seek(int(at / stream.time_base), stream=stream)
-        for frame in file.decode(stream):
-            time = float(frame.pts * stream.time_base)
-            shown = round((time - start) * pace)
-            if shown > row:
-                break
-            while shown == row:
-                image = frame.to_ndarray(format="bgr24" if swap else "rgb24")
-                yield np.ascontiguousarray(image, np.uint8)
-                row = next(wanted, None)
-                if row is None:
-                    return
+        # The nearest keyframe before, by a margin of half a frame for rounding. Frames that follow
+        # one and are shown before it (open GOPs) are only decoded from the one before.
+        for margin in (0.5, _EARLIER_SECONDS * pace, np.inf):
+            at = max(0.0, start + (row - margin) / pace)
+            file.seek(int(at / stream.time_base), stream=stream)
+            for frame in file.decode(stream):
+                time = float(frame.pts * stream.time_base)
+                shown = round((time - start) * pace)
+                if shown > row:
+                    break
+                while shown == row:
+                    image = frame.to_ndarray(format="bgr24" if swap else "rgb24")
+                    yield np.ascontiguousarray(image, np.uint8)
+                    row = next(wanted, None)
+                    if row is None:
+                        return
         raise BagError(
             f"there is no frame {row} at {start + row / pace:.3f} s",
             where=path,

@@ -313,15 +313,20 @@ def load_model(directory: str | Path, config: PolicyConfig) -> SARNN:
 
     :raises PolicyError: the weights are missing, damaged or of other shapes than the config says.
     """
+    import torch
     from safetensors.torch import load
 
     from sarnn_ros.model.sarnn import SARNN
 
     directory = Path(directory)
-    model = SARNN(**config.model.model_dump(exclude={"kind"}))
+    sizes = config.model.model_dump(exclude={"kind"})
     content = read_file(directory, config, WEIGHTS)
     try:
-        model.load_state_dict(load(content))
+        weights = load(content)
+        with torch.device("meta"):  # which takes no memory, however large it says it is
+            SARNN(**sizes).load_state_dict(weights, assign=True)
+        model = SARNN(**sizes)
+        model.load_state_dict(weights)
     except Exception as error:  # SafetensorError is not exported; load_state_dict's RuntimeError
         raise PolicyError(
             f"the weights do not fit the model in config.json: {error}",

@@ -256,12 +256,19 @@ def _noise(off: Gray) -> float:
     return float(np.median(fine) / (0.6745 * np.sqrt(1.0 - 1.0 / 9.0)))
 
 
+def shrunk_size(width: int, height: int, widest: int = REFERENCE_WIDTH) -> tuple[int, int]:
+    """(width, height) of `shrink`'s image."""
+    if width <= widest:
+        return width, height
+    return widest, max(1, round(height * widest / width))
+
+
 def shrink(source: Image, widest: int = REFERENCE_WIDTH) -> Image:
     """The camera's image (H, W, 3) in the size in which it is registered, pixels."""
     height, width = source.shape[:2]
     if width <= widest:
         return np.ascontiguousarray(source)
-    size = widest, max(1, round(height * widest / width))
+    size = shrunk_size(width, height, widest)
     return np.asarray(cv2.resize(source, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 

@@ -23,6 +23,14 @@ VALUES = {
 }
 
 
+def test_what_another_node_says_is_only_text():
+    output = io.StringIO()
+    values = {**VALUES, "age [/x] (ms)": "4", "age camera (ms)": "n/a"}
+    Console(file=output, width=100).print(timing_table("/arm", "in_[/sync]", values))
+    text = output.getvalue()
+    assert "in_[/sync]" in text and "age [/x]" in text and "age camera" not in text
+
+
 def test_the_table_shows_stages_and_ages():
     output = io.StringIO()
     console = Console(file=output, width=100)

@@ -127,6 +127,39 @@ def test_a_spec_is_proposed(layout, tmp_path):
     assert load_dataset([path], spec, arrays=Arrays(rate=5.0)).episodes
 
 
+@pytest.mark.parametrize("layout", ["npz", "rmb"])
+def test_time_may_begin_below_zero(layout, tmp_path):
+    """As of a trigger."""
+    if layout == "npz":
+        np.savez(tmp_path / "a.npz", images=IMAGES, qpos=STATE, time=TIME - TIME[14])
+    else:
+        path = rmb_single(tmp_path / "a")
+        with h5py.File(path, "a") as file:
+            file["time"][:] = TIME - TIME[-1] - 5.0
+    (path,) = tmp_path.iterdir()
+    plain = load(npz_with_time(tmp_path / "b"))
+    assert len(load(path).episodes[0].ticks) == len(plain.episodes[0].ticks)
+
+
+@pytest.mark.parametrize("target", ["next_state", "command"])
+def test_actions_of_another_number_of_rows(target, tmp_path):
+    np.savez(tmp_path / "a.npz", images=IMAGES, joints=STATE, action=ACTION[:-1])
+    spec = propose([tmp_path / "a.npz"], Arrays(rate=RATE)).spec
+    spec = spec.model_copy(update={"target": target})
+    if target == "next_state":
+        assert load_dataset([tmp_path], spec, arrays=Arrays(rate=RATE)).episodes
+    else:
+        with pytest.raises(BagError, match=r"no "):
+            load_dataset([tmp_path], spec, arrays=Arrays(rate=RATE))
+
+
+def test_numbers_below_images_are_no_pictures(tmp_path):
+    path = act(tmp_path / "take")
+    with h5py.File(path, "a") as file:
+        file["observations/images/timestamps"] = TIME
+    assert load(path).episodes
+
+
 def test_rows_that_are_slower_than_the_ticks_are_told(tmp_path):
     path = npz(tmp_path / "take")
     spec = propose([path], Arrays(rate=10.0)).spec

@@ -202,6 +202,22 @@ def test_a_learnt_temperature_goes_there_and_back(plain: torch.nn.Module, tmp_pa
     assert read_eipl(tmp_path / "back/SARNN.pth").notes == ()
 
 
+@pytest.mark.parametrize("way", ["area", "linear"])
+def test_how_images_are_resized_goes_there_and_back(
+    plain: torch.nn.Module, tmp_path: Path, way: str
+) -> None:
+    weights = save_as_eipl(plain, tmp_path / "log", args={**ARGS, "interpolation": way})
+    bounds = tmp_path / "log/joint_bounds.npy"
+    (camera,) = make_spec().cameras
+    other = camera.model_copy(update={"interpolation": "linear" if way == "area" else "area"})
+    spec = make_spec().model_copy(update={"cameras": (other,)})
+    notes = import_eipl(weights, spec, bounds, tmp_path / "policy", slope=0.3)
+    assert any(f"by interpolation '{way}'" in note for note in notes)
+    assert load_config(tmp_path / "policy").spec.cameras[0].interpolation == way
+    export_eipl(tmp_path / "policy", tmp_path / "back")
+    assert json.loads((tmp_path / "back/args.json").read_text())["interpolation"] == way
+
+
 def test_bgr_weights_see_rgb_images_alike(plain: torch.nn.Module, tmp_path: Path) -> None:
     model = read_eipl(save_as_eipl(plain, tmp_path, args=ARGS), bgr=True).model
     image, joints = torch.rand(1, 3, HEIGHT, WIDTH), torch.rand(1, 3)
@@ -245,7 +261,7 @@ def test_old_checkpoints_have_another_slope(plain: torch.nn.Module, tmp_path: Pa
 def test_images_are_resized_as_eipl_does(plain: torch.nn.Module, tmp_path: Path) -> None:
     weights = save_as_eipl(plain, tmp_path / "log", args=ARGS)
     notes = import_eipl(weights, make_spec(), tmp_path / "log/joint_bounds.npy", tmp_path / "p")
-    assert any("linear interpolation" in note for note in notes)
+    assert any("by interpolation 'linear'" in note for note in notes)
     (camera,) = load_config(tmp_path / "p").spec.cameras
     image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
     found = crop_resize(image, camera)
@@ -316,6 +332,8 @@ def one_weight(value: torch.Tensor) -> dict[object, object]:
         (one_weight(torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)), "qint8"),
         (one_weight(torch.zeros(2, dtype=torch.complex64)), "complex64"),
         (one_weight(torch.full((2,), torch.nan)), "not finite"),
+        (one_weight(torch.zeros(1).expand(100_000, 100_000)), "40000000000 bytes that are not"),
+        (one_weight(torch.zeros(2, device="meta")), "8 bytes that are not there"),
         (one_weight(torch.full((2,), 1e38)), r"reaches 1e\+38"),
         ({"encoder_image.0.weight": torch.zeros(2)}, "EIPL's CNNRNN"),
         ({"_orig_mod.mtrnn.i2f.weight": torch.zeros(2)}, "EIPL's MTRNN"),

@@ -182,13 +182,23 @@ def test_inspect_says_what_it_says_of_bags(written, source, tmp_path):
     assert streams[0]["rate"] == pytest.approx(10.0)
 
 
-def test_cached_like_a_bag(written, tmp_path):
+def test_cached_like_a_bag(copy, tmp_path):
+    written = copy
     plain = load_dataset([written], make.spec())
     first = load_dataset([written], make.spec(), cache=tmp_path / "cache")
     again = load_dataset([written], make.spec(), cache=tmp_path / "cache")
     assert plain.fingerprint == first.fingerprint == again.fingerprint
     assert isinstance(again.episodes[0].images["front"], np.memmap)
     assert len(list((tmp_path / "cache").iterdir())) == 2
+    # Where an episode begins in the film is part of it.
+    (about,) = written.glob("meta/episodes/*/*.parquet")
+    table = parquet.read_table(about)
+    key = "videos/observation.images.front/from_timestamp"
+    column = table.column_names.index(key)
+    later = pa.array([value + 0.1 for value in table[key].to_pylist()])
+    parquet.write_table(table.set_column(column, table.schema.field(key), later), about)
+    load_dataset([written], make.spec(), cache=tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) > 2
 
 
 def test_a_bag_that_cannot_be_used_is_left_out(source, tmp_path):
@@ -395,3 +405,23 @@ def test_what_others_write(names, tmp_path):
     assert first.targets[:, 1] == pytest.approx([7.0] * 4)
     assert second.joints[:, 0] == pytest.approx([1.2, 1.5, 1.8])
     assert np.array_equal(second.images["front"][1], make.colour(15))
+
+
+@pytest.mark.parametrize("row", [0, 9, 10, 11, 29, 30, 59])
+def test_any_row_of_a_film_with_open_groups_of_pictures(row: int, tmp_path: Path):
+    """As of x265: frames after a keyframe may be shown before it, and need the one before."""
+    import av
+
+    options = {"g": "10", "x264-params": "open-gop=1:bframes=3:scenecut=0:keyint=10"}
+    with av.open(str(tmp_path / "a.mp4"), "w") as film:
+        stream: Any = film.add_stream("libx264", rate=30, options=options)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(60):
+            picture = np.full((48, 64, 3), 4 * number, np.uint8)
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        film.mux(stream.encode(None))
+    with film_frames(tmp_path / "a.mp4", rate=30.0) as frames:
+        (found,) = frames.read([row])
+        assert abs(float(found.mean()) - 4 * row) < 3
+        with pytest.raises(BagError, match="there is no frame 60"):
+            list(frames.read([60]))

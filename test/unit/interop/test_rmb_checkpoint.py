@@ -125,6 +125,18 @@ def test_closed_loop_equals_the_original(network: Rmb, tmp_path: Path) -> None:
     assert lowest < -0.1  # below the bounds, where an activation would show
 
 
+def test_bgr_weights_see_rgb_images_of_each_camera_alike(network: Rmb, tmp_path: Path) -> None:
+    torch.save(network.state_dict(), tmp_path / "policy_last.ckpt")
+    rgb, bgr = (read_eipl(tmp_path / "policy_last.ckpt", bgr=one).model for one in (False, True))
+    images = [torch.rand(1, 3, side, side) for side in SIDES]
+    joints = torch.rand(1, JOINTS)
+    zeros = torch.zeros(1, REC), torch.zeros(1, REC)
+    expected = rgb.act(images, joints, zeros)
+    found = bgr.act([image.flip(1) for image in images], joints, zeros)
+    for left, right in zip(found[:3], expected[:3], strict=True):
+        torch.testing.assert_close(left, right, atol=1e-4, rtol=1e-4)
+
+
 def test_a_predicted_image_differs_below_black_only(network: Rmb) -> None:
     ours = SARNN(REC, K, JOINTS, im_size=[(side, side) for side in SIDES])
     ours.load_state_dict(to_sarnn(network.state_dict()))

@@ -3,26 +3,34 @@
 """A policy directory survives the trip, and nothing that is wrong with one goes unnoticed."""
 
 import contextlib
+import hashlib
 import json
 import os
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import bag_making as make
+import cv2
 import numpy as np
 import pytest
 import torch
+from policies import write_policy
 
 from sarnn_ros.errors import PolicyError
 from sarnn_ros.policy import directory as policy_directory
-from sarnn_ros.policy.directory import _checksum, digest, load_config
+from sarnn_ros.policy.backends import load_model
+from sarnn_ros.policy.directory import CameraReference, _checksum, digest, load_config
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.preprocess import JointNormaliser
+from sarnn_ros.streams.registration import Reference
 
 pytestmark = pytest.mark.usefixtures("quick_export")
 
@@ -65,6 +73,44 @@ def test_a_policy_is_read_back_as_it_was_written(parts, tmp_path):
     assert (model.rec_dim, model.k_dim, model.joint_dim) == (20, 4, 3)
     assert (model.temperature, model.heatmap_size, model.stride) == (1e-4, 0.1, 1)
     assert model.im_size == ((24, 32),)
+
+
+def png(width: int, height: int, size: tuple[int, int] | None = None) -> bytes:
+    """Of another size than it says, if one is given."""
+    channels = np.zeros((height, width, 4), np.uint8)
+    content = bytearray(cv2.imencode(".png", channels)[1].tobytes())
+    if size is not None:
+        content[16:24] = struct.pack(">II", *size)
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"junk" * 20, png(2, 2), png(3000, 2250), png(16, 12, (320, 240)), png(320, 240)[:60]],
+    ids=["empty", "no picture", "small", "large", "of another size than it says", "cut off"],
+)
+def test_a_reference_is_a_picture_of_its_size(content: bytes, tmp_path: Path) -> None:
+    spec = make.spec(width=16, height=12)
+    picture = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
+    made = Reference(picture, np.ones((240, 320), bool), (640, 480))
+    about = CameraReference(displacement=0.001, correlation=0.95, source=(640, 480))
+    policy = write_policy(tmp_path / "policy", spec, references={"front": (made, about)})
+    (read,) = Policy.load(policy).references.values()
+    assert np.array_equal(read.image, picture)
+    file = policy / "reference_front.png"
+    file.write_bytes(content)
+    digest_of_it = hashlib.sha256(content).hexdigest()
+    edit_config(policy, put("files", file.name, value=digest_of_it))
+    with pytest.raises(PolicyError, match=r"is no PNG of 320 x 240 pixels with four channels"):
+        Policy.load(policy)
+
+
+def test_a_network_as_large_as_it_is_said_to_be_takes_no_memory(policy_dir, tmp_path):
+    policy = Path(shutil.copytree(policy_dir, tmp_path / "copy"))
+    edit_config(policy, put("model", "rec_dim", value=200_000))
+    with pytest.raises(PolicyError, match="the weights do not fit"):
+        load_model(policy, load_config(policy))
 
 
 def test_floats_survive_to_the_last_bit(make_parts, tmp_path):

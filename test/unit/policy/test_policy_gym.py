@@ -122,6 +122,14 @@ def test_rates_that_do_not_fit(rate: float) -> None:
         rollout(Two(), Straight(), rate=rate)
 
 
+def test_a_state_that_does_not_fit() -> None:
+    def short(observation: Any) -> Any:
+        return {"camera0": observation["pixels"]}, observation["agent_pos"][:2]
+
+    with pytest.raises(ConfigError, match="state has 2 values, the policy's 3"):
+        rollout(Two(), Straight(), rate=50, observe=short)
+
+
 def test_a_real_policy(policy_dir: Path) -> None:
     policy = sarnn_ros.policy.load(policy_dir)
     seen: list[Any] = []
