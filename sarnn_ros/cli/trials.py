@@ -94,7 +94,8 @@ def trials(
             count = len(record.trials)
             console.print(f"{count - left} of {count} trials are done; the same command goes on")
             return
-    record.show_names()
+    with writing(record.folder):
+        record.show_names()
     print_report(record, console)
     with writing(record.folder / PAGE):
         write_page(record)

@@ -16,6 +16,7 @@ from typing import Any
 from sarnn_ros.data.bags import label_of
 from sarnn_ros.data.record import WHOLLY_LEFT_OUT, read_index
 from sarnn_ros.data.scores import Score
+from sarnn_ros.errors import ConfigError, shorten
 from sarnn_ros.files import append_json, is_locked, name_aside, read_json_lines, write_text
 
 BAGS, POLICY, TRIALS = "bags", "policy_", "trials.jsonl"
@@ -32,13 +33,21 @@ class Lesson:
 
     :param folder: is made if it is not there.
     :ivar spec: of the recordings, as `spec_digest` has it; empty: of any.
+    :raises ConfigError: it cannot be made.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.spec = ""
         self.bags = folder / BAGS
-        self.bags.mkdir(parents=True, exist_ok=True)
+        try:
+            self.bags.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot be made or written: {error.strerror}",
+                where=folder,
+                remedy="choose another folder",
+            ) from error
 
     # -- recordings ---------------------------------------------------------------------------
 
@@ -144,12 +153,25 @@ class Lesson:
         append_json(self.folder / TRIALS, entry)
 
     def score(self, policy: str) -> Score:
-        """Of its runs so far."""
-        runs = {run["bag"]: run for run in read_json_lines(self.folder / TRIALS)}
+        """Of its runs so far.
+
+        :raises ConfigError: a line is no run.
+        """
+        runs: dict[str, dict[str, Any]] = {}
+        for line in read_json_lines(self.folder / TRIALS):
+            run = line if isinstance(line, dict) else {}
+            if not (isinstance(run.get("bag"), str) and run.get("success") in (True, False, None)):
+                raise ConfigError(
+                    f"{shorten(json.dumps(line), 80)} is no run",
+                    where=self.folder / TRIALS,
+                    remedy='correct the line: {"bag": "episode_007", "success": false}, say; what '
+                    "else is known of the bag stays",
+                )
+            runs[run["bag"]] = runs.get(run["bag"], {}) | run
         mine = [
             run["success"]
             for run in runs.values()
-            if run["policy"] == policy and run["success"] is not None
+            if run.get("policy") == policy and run.get("success") is not None
         ]
         return Score(sum(mine), len(mine))
 

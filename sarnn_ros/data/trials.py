@@ -379,9 +379,28 @@ class Session:
                 self._say(f"not started: {problem}\nThe trial stays to be done.")
                 continue
             if outcome is not None:
-                self._record.add(outcome)
+                if not self._kept(outcome):
+                    return
                 if outcome.label != "ended":
                     self._say(f"{outcome.label}, after {outcome.seconds:.0f} s")
+
+    def _kept(self, outcome: Outcome) -> bool:
+        """Write it down, as soon as the disk takes it; False if the session ends before."""
+        while True:
+            try:
+                self._record.add(outcome)
+            except OSError as error:
+                self._say(
+                    f"the label is not written: {error.strerror}. Make room on the disk, then "
+                    f"press any key ({outcome.label}, trial {outcome.trial.number})"
+                )
+            else:
+                return True
+            while not (key := self._keys.read(KEY_SECONDS)):
+                if self._stop.is_set():
+                    return False
+            if key == "q":
+                return False
 
     def _prepared(self, trial: Planned, left: int) -> bool:
         """Tell the operator what to do; False to quit."""

@@ -112,7 +112,10 @@ class TrialRobot:
     def load(self, policy: Path, sha256: str, seconds: float) -> None:
         wanted = {"policy": str(policy), "run_timeout": seconds + SPARE_SECONDS}
         if self._kept is not None:
-            keep_parameters(self._kept, self._before, wanted)
+            try:
+                keep_parameters(self._kept, self._before, wanted)
+            except OSError as error:
+                raise NotDone(f"{self._kept} cannot be written: {error.strerror}") from error
         self._change({**wanted, "policy_sha256": sha256})
         self._trigger("load", LOADING_SECONDS)
 

@@ -22,7 +22,7 @@ except ModuleNotFoundError:
     sync_playwright = None
 from led_lesson import Led
 from page_client import Page
-from ros_testing import JOINTS, start_recorder, wait_until
+from ros_testing import JOINTS, start_recorder, unchanged, wait_until
 from signalling import stop_while_it_waits
 
 from sarnn_ros.data.bags import label_of
@@ -143,7 +143,27 @@ def test_a_person_runs_the_robot_with_it(
     wait_until(lambda: graph.node.count_subscribers(topic) == 1, "it looks")
     stop_while_it_waits(node.pid)
     until(tab, "#doing", "nothing heard from /sarnn for")
+    until(tab, "#timing", "^$")  # nothing that is old is shown as if it were not
     os.kill(node.pid, signal.SIGCONT)
+    until(tab, "#doing", r"^stopped \(dry run\)$")
+    tab.click("#dry")
+    tab.click("#yes")
+    until(tab, "#doing", "^stopped$")
+    # What a server that hung did not take in time does not move the robot later.
+    robot.mutate_image = unchanged
+    robot.catch_up()
+    sent = len(robot.commands)
+    stop_while_it_waits(page.process.pid)
+    tab.click("[data-do=start]")
+    tab.click("#yes")
+    until(tab, "#calls li >> nth=0", "start: no answer of the web server")
+    tab.locator("#lost").wait_for()
+    os.kill(page.process.pid, signal.SIGCONT)
+    tab.locator("#lost").wait_for(state="hidden")
+    tab.wait_for_timeout(1000)
+    until(tab, "#doing", "^stopped$")
+    robot.catch_up()
+    assert len(robot.commands) == sent
     assert page.process.stop() == 0
     tab.locator("#lost").wait_for()
     wait_until(lambda: graph.node.count_subscribers(topic) == 0, "it is gone")

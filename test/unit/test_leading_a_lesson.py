@@ -186,6 +186,13 @@ def test_a_run_is_ended_again_at_once_while_the_first_end_has_no_answer(
     assert led.toggle() == "start_episode"
 
 
+def test_a_stop_while_nothing_runs_says_nothing(led: Led) -> None:
+    """The page sends one with each of its stops."""
+    led.ask("end_run")
+    led.until(lambda: not any(one.name == "end_run" for one in threading.enumerate()))
+    assert not led.told
+
+
 @pytest.mark.parametrize("is_dry", [False, True])
 def test_a_run_that_was_not_stopped_goes_on_for_the_keys(led: Led, is_dry: bool) -> None:
     running(led, is_dry)

@@ -14,9 +14,10 @@ import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
+
+from starlette.requests import cookie_parser
 
 from sarnn_ros.errors import ConfigError
 
@@ -79,14 +80,13 @@ class Access:
         return name in self.names or _is_address(name)
 
     def _shown(self, headers: Mapping[str, str], token: str) -> bool:
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
-        except CookieError:
-            cookie = None
+        # As browsers mean them: those of other programs on this host come along, whatever is in
+        # them, and the standard library's parser would drop what follows.
+        cookie = cookie_parser(headers.get("cookie", "")).get(self.cookie, "")
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         assert self.token is not None
         right = self.token.encode()
-        shown = (token, bearer, "" if cookie is None else cookie.value)
+        shown = (token, bearer, cookie)
         return any(hmac.compare_digest(one.encode(), right) for one in shown)
 
 
@@ -126,9 +126,9 @@ def listen(host: str, port: int, token: str | None) -> tuple[socket.socket, Acce
         listening = socket.create_server(address[:2], family=family, dualstack_ipv6=both)
         # Accepted sockets inherit it. Without, the second answer on a connection comes 40 ms late.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise ConfigError(
-            f"cannot listen on {host}, port {port}: {error.strerror or error}",
+            f"cannot listen on {host}, port {port}: {getattr(error, 'strerror', '') or error}",
             remedy="give an address of this machine as --host, and a free --port",
         ) from error
     names, shown = {"localhost", host.lower()}, host

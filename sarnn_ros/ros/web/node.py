@@ -197,7 +197,7 @@ class WebNode(Node):
 
 
 def _nobody(client: Any) -> str:
-    return f"nobody offers {client.srv_name}: does its node run, in this ROS domain?"
+    return f"nobody offers {client.srv_name}: look whether its node runs, in this ROS domain"
 
 
 def serve(

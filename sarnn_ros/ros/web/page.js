@@ -4,7 +4,7 @@
 // is visible. No request waits on the server, so that a stop never waits in the browser.
 "use strict";
 
-const STATE_MS = 200, PICTURE_MS = 100, ANSWER_MS = 2000, WINDOW_S = 120;
+const STATE_MS = 200, PICTURE_MS = 100, ANSWER_MS = 2000, LOST_MS = 1500, WINDOW_S = 120, CALLS = 6;
 // The node says what it does once a second; after so long its last word is not current, s.
 const SILENT_S = 3;
 // Of a status: what is none of the first two is a fault.
@@ -12,31 +12,36 @@ const levelOf = ({ level }) => ["fine", "waiting"][level] ?? "faulted";
 const $ = (id) => document.getElementById(id);
 const rows = { scores: [], latencies: [] };
 let now = 0, last = 0, cameras = [], dryRun = false;
+// When the state that is shown was asked for, on this machine's clock, ms.
+let answered = performance.now();
 
 const get = (path) => fetch(path, { signal: AbortSignal.timeout(ANSWER_MS) });
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 
 // -- what the user does ----------------------------------------------------------------------------
 
-// A stop that did not come through is sent again: in a flood a connection may be reset.
+// A stop that did not come through is sent again: in a flood a connection may be reset. All else
+// says when it was asked for, on the server's clock: what comes late is not done.
 async function run(action, attempts = action === "stop" ? 3 : 1) {
   if (action === "stop") $("ask").close();
+  const at = action === "stop" ? "" : `?at=${now + (performance.now() - answered) / 1000}`;
   try {
-    const answer = await fetch(`do/${action}`, { method: "POST", signal: AbortSignal.timeout(ANSWER_MS) });
+    const answer = await fetch(`do/${action}${at}`, { method: "POST", signal: AbortSignal.timeout(ANSWER_MS) });
     if (!answer.ok) note(action, await answer.text());
   } catch (error) {
     if (attempts > 1) return run(action, attempts - 1);
-    note(action, `the web server did not take it: ${error.message}`);
+    note(action, `no answer of the web server, and it may have been done: ${error.message}`);
   }
 }
 
 function note(action, text) {
   $("calls").prepend(line({ action, text, ok: false }));
+  while ($("calls").children.length > CALLS) $("calls").lastChild.remove();
 }
 
 function ask(text, yes) {
   const dialog = $("ask");
-  if (dialog.open) return;
+  if (dialog.open) dialog.close(); // the newest question counts
   dialog.querySelector("p").textContent = text;
   $("yes").onclick = () => { dialog.close(); yes(); };
   $("no").onclick = () => dialog.close();
@@ -107,8 +112,13 @@ function show(state) {
     rows[name] = rows[name].filter(([at]) => at > now - WINDOW_S);
     last = Math.max(last, ...state[name].map(([at]) => at));
   }
-  const { control, timing, health, cameras: drift, recorder, lesson } = state.parts;
+  const { control, recorder, lesson } = state.parts;
+  const [timing, health, drift] = ["timing", "health", "cameras"].map((name) => {
+    const part = state.parts[name];
+    return part && part.age < SILENT_S ? part : undefined;
+  });
   if (!control || control.age > SILENT_S) {
+    facts({});
     const since = control ? `for ${control.age.toFixed(0)} s` : "yet";
     set("doing", `nothing heard from ${state.node} ${since}`, "unknown");
     set("why", control ? `before: ${control.text}` : "does it run, in this ROS domain?");
@@ -128,7 +138,7 @@ function show(state) {
   const calls = JSON.stringify(state.calls);
   if ($("calls").dataset.shown !== calls) {
     $("calls").dataset.shown = calls;
-    $("calls").replaceChildren(...state.calls.reverse().slice(0, 6).map(line));
+    $("calls").replaceChildren(...state.calls.reverse().slice(0, CALLS).map(line));
   }
   if (JSON.stringify(cameras) !== JSON.stringify(state.cameras)) {
     cameras = state.cameras;
@@ -207,17 +217,25 @@ async function watch(camera, picture) {
 
 async function main() {
   history.replaceState(null, "", location.pathname); // the token is in a cookie now
-  let answered = performance.now();
+  const lost = $("lost").textContent;
+  let shown = performance.now(); // since when the page is visible, if nothing is newer
+  setInterval(() => {
+    $("lost").hidden = document.hidden || performance.now() - Math.max(answered, shown) < LOST_MS;
+  }, 100);
   for (;;) {
     if (!document.hidden) {
+      const asked = performance.now();
       try {
         const answer = await get(`state?since=${last}`);
-        if (!answer.ok) throw new Error(answer.status);
+        if (!answer.ok) throw new Error(await answer.text());
         show(await answer.json());
-        answered = performance.now();
-      } catch (error) { console.warn("no state:", error); }
-      $("lost").hidden = performance.now() - answered < 1500;
-    } else answered = performance.now();
+        answered = asked; // the state is at most so old
+        set("lost", lost);
+      } catch (error) {
+        console.warn("no state:", error);
+        set("lost", error.name === "Error" ? `${lost} (${error.message})` : lost);
+      }
+    } else shown = performance.now();
     await pause(STATE_MS);
   }
 }

@@ -55,6 +55,9 @@ RETRY_SECONDS = 0.1
 PEEKED_BYTES = 4096
 #: Of the number of a picture.
 MAX_NUMBER_DIGITS = 18
+#: An action but stop that comes so long after it was asked for is not done, s; the page waits for
+#: its answer for as long.
+LATE_SECONDS = 2.0
 #: Answers that are under way at the end may take so long, s.
 ENDING_SECONDS = 1
 
@@ -104,6 +107,14 @@ def make_app(
         action = request.path_params["action"]
         if action not in TRIGGERS and action not in DRY_RUN:
             return PlainTextResponse("unknown", 404)
+        # What waited in a network, or for this process, is not done when nobody expects it any
+        # more; a stop always is.
+        asked = request.query_params.get("at")
+        if asked is not None and action != "stop":
+            age = view.age(asked)
+            if not abs(age) <= LATE_SECONDS:  # also NaN
+                text = f"not done: it came {age:.1f} s after it was asked for; ask again"
+                return PlainTextResponse(text, 409)
         try:
             return JSONResponse({"number": call(action)}, 202)
         except Busy as error:

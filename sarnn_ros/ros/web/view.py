@@ -173,6 +173,13 @@ class View:
         with self._lock:
             call.ok, call.text = ok, text
 
+    def age(self, at: str) -> float:
+        """How long ago a time was that a page has from `now`, s; NaN: it is none."""
+        try:
+            return self._clock() - float(at)
+        except ValueError:
+            return math.nan
+
     def state(self, since: float) -> dict[str, Any]:
         """All that the page shows, for JSON.
 

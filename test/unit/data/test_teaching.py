@@ -13,7 +13,9 @@ import pytest
 from policies import write_policy
 
 from sarnn_ros.data.record import append_index, set_label
-from sarnn_ros.data.teaching import Lesson
+from sarnn_ros.data.teaching import TRIALS, Lesson
+from sarnn_ros.errors import ConfigError
+from sarnn_ros.files import append_json
 from sarnn_ros.training.claim import claim
 
 SPEC = Path("spec.yaml")
@@ -160,3 +162,27 @@ def test_a_policy_from_elsewhere_was_trained_on_nothing_of_here(
     record(lesson, 2)
     shutil.copytree(policy, lesson.policy(1))
     assert lesson.added() == 2
+
+
+def test_a_later_line_of_a_run_corrects_what_it_says(tmp_path: Path) -> None:
+    lesson = Lesson(tmp_path)
+    lesson.add_run("episode_000", "policy_1", True, False, "")
+    lesson.add_run("episode_001", "policy_1", True, False, "")
+    append_json(tmp_path / TRIALS, {"bag": "episode_000", "success": False})
+    score = lesson.score("policy_1")
+    assert (score.successes, score.trials) == (1, 2)
+    for line in ({"bag": "episode_000", "success": "false"}, {"success": True}, {"bag": [1]}):
+        kept = (tmp_path / TRIALS).read_bytes()
+        append_json(tmp_path / TRIALS, line)
+        with pytest.raises(ConfigError, match="is no run"):
+            lesson.score("policy_1")
+        (tmp_path / TRIALS).write_bytes(kept)
+    (tmp_path / TRIALS).write_text("[]\n")
+    with pytest.raises(ConfigError, match=r"\[\] is no run"):
+        lesson.score("policy_1")
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ConfigError, match="cannot be made"):
+        Lesson(tmp_path / "notes.txt")

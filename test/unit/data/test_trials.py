@@ -5,6 +5,7 @@ real node is in test/ros/test_trials_command.py."""
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections import Counter
@@ -318,6 +319,22 @@ def test_the_time_limit_stops_and_asks(record: Record) -> None:
     evening.run()
     assert "0.001 s are over" in evening.said
     assert [one.label for one in evening.record.outcomes] == ["success"]
+
+
+def test_a_label_waits_for_room_on_the_disk(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, append = [True, True], trials.append_json
+
+    def append_if_there_is_room(path: Path, entry: dict[str, object]) -> None:
+        if full and full.pop():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(path, entry)
+
+    monkeypatch.setattr(trials, "append_json", append_if_there_is_room)
+    evening = Evening(record.folder, "sxx").run()
+    assert sum("not written: No space left" in one for one in evening.said) == 2
+    assert [one.label for one in Record(record.folder).outcomes] == ["success"]
 
 
 def test_quitting_in_a_run_stops_the_robot_and_labels_nothing(record: Record) -> None:

@@ -69,6 +69,7 @@ def test_without_a_token(method, path, headers, status) -> None:
         ({"authorization": "Bearer wrong"}, "", "/state", False),
         ({"authorization": "Bearer "}, "", "/state", False),
         ({"cookie": f"other=1; {LOCKED.cookie}={TOKEN}"}, "", "/state", True),
+        ({"cookie": f'p={{"a":"b"}}; {LOCKED.cookie}={TOKEN}'}, "", "/state", True),
         ({"cookie": f"{LOCKED.cookie}=wrong"}, "", "/state", False),
         ({"cookie": f"{LOCKED.cookie}=\xff\u0100"}, "", "/state", False),
         ({"cookie": f"sarnn_web={TOKEN}"}, "", "/state", False),
@@ -104,8 +105,9 @@ def test_only_this_machine_needs_no_token(host: str, needs: bool) -> None:
         assert (access.token is not None) == needs
         assert url.endswith(f"?token={access.token}" if needs else "/")
         assert (socket.gethostname().lower() in access.names) == needs
-        with pytest.raises(ConfigError, match="free --port"):
-            listen(host, port, None)
+        for wrong in (host, "robot..local"):
+            with pytest.raises(ConfigError, match="free --port"):
+                listen(wrong, port, None)
 
 
 def test_a_token_of_the_users_own_counts_everywhere() -> None:

@@ -150,6 +150,25 @@ def test_too_many_with_the_token_leave_places_for_others(served: Served) -> None
         one.close()
 
 
+@pytest.mark.parametrize(
+    ("action", "late", "done"),
+    [
+        ("start", 0.1, True), ("start", 2.5, False), ("start", -60.0, False),
+        ("start", "soon", False), ("start", "nan", False), ("stop", 30.0, True),
+        ("lesson_run", 2.5, False), ("episode_start", None, True),
+    ],
+)  # fmt: skip
+def test_what_comes_late_is_not_done(
+    action: str, late: float | str | None, done: bool, served: Served
+) -> None:
+    """The robot must not begin to move when nobody expects it any more; it must always stop."""
+    now = json.loads(served.get("/state")[1])["now"]
+    at = "" if late is None else f"?at={late if isinstance(late, str) else now - late}"
+    status, body, _ = served.ask(STOP.replace("/do/stop", f"/do/{action}{at}"))
+    assert (status, served.calls) == ((202, [action]) if done else (409, []))
+    assert done or b"not done: it came" in body
+
+
 def test_the_address_with_most_connections_makes_room() -> None:
     class Transport:
         aborted = False
