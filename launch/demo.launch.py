@@ -3,7 +3,7 @@
 """The simulated arm, the inference node and RViz: `make demo`'s policy, to look at.
 
 The arm waits for `ros2 service call /sarnn/start std_srvs/srv/Trigger`, unless `start:=true`.
-Another trial: `/sim/reset` in the same way, then `/sarnn/reset`.
+Another trial: `/sarnn/stop`, `/sim/reset` and `/sarnn/start`, each in the same way.
 """
 
 from launch import LaunchDescription

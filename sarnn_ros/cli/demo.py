@@ -25,7 +25,7 @@ def demo(
     """Demonstrate, record, train and grasp, in simulation, over ROS 2. About ten minutes.
 
     It can be stopped at any time, and goes on when it is run again. Exit code 1 if the policy
-    does not reach the success rates it should.
+    does not reach the success rates it should, unless it was --quick.
     """
     from sarnn_ros.sim import demo as orchestrator
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from sarnn_ros.control.faults import Faults
-from sarnn_ros.control.limits import JointLimiter, JointLimits
+from sarnn_ros.control.limits import JointLimiter, JointLimits, Vector
 from sarnn_ros.errors import ConfigError
 
 CODE = "robot_description"
@@ -28,13 +28,18 @@ class DescriptionWatch:
 
     :param topic: for messages; empty: none is asked for, and none will come.
     :param resolve: the limits by a description's text, or a `ConfigError`.
+    :param own: those in it, whatever else narrows them.
     :param limiter: gets the limits while a fault prevents commands.
     """
 
     def __init__(
-        self, topic: str, resolve: Callable[[str], JointLimits], limiter: JointLimiter
+        self,
+        topic: str,
+        resolve: Callable[[str], JointLimits],
+        own: Callable[[str], Mapping[str, Vector]],
+        limiter: JointLimiter,
     ) -> None:
-        self._resolve = resolve
+        self._resolve, self._own = resolve, own
         self._limiter = limiter
         self._lock = threading.Lock()
         self._current: JointLimits | None = None
@@ -52,6 +57,7 @@ class DescriptionWatch:
         problem = ""
         try:
             limits = self._resolve(text)
+            differs = self.text is not None and not _equal(self._own(text), self._own(self.text))
         except ConfigError as error:
             problem = str(error)
         with self._lock:
@@ -64,7 +70,7 @@ class DescriptionWatch:
             if self._current is None:
                 self._limiter.limits = self._current = limits
                 self.text, self._fault = text, ""
-            elif not _same(limits, self._current):
+            elif differs or not _same(limits, self._current):
                 self._next = text
                 self._fault = (
                     "the robot description has changed the limits of a commanded joint: is it "
@@ -105,6 +111,10 @@ class DescriptionWatch:
         with self._lock:
             found = {CODE: self._fault} if self._fault else {}
             return Faults(soft=found) if self._current is None else Faults(hard=found)
+
+
+def _equal(first: Mapping[str, Vector], second: Mapping[str, Vector]) -> bool:
+    return all(np.array_equal(value, second[name]) for name, value in first.items())
 
 
 def _same(first: JointLimits, second: JointLimits) -> bool:

@@ -28,10 +28,11 @@ from sarnn_ros.control.resolve import (
     start_poses,
 )
 from sarnn_ros.control.scene_watch import SceneWatch
-from sarnn_ros.control.settings import Settings
+from sarnn_ros.control.settings import GuardSettings, Settings
 from sarnn_ros.control.start import StartSequence, check_ramp
 from sarnn_ros.control.takeover import Teleoperator
 from sarnn_ros.control.tick import Tick
+from sarnn_ros.control.urdf import joint_limits
 from sarnn_ros.control.watchdogs import EffortWatch, FormatWatch, ObservationWatch
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.observe import ObservationBuffer
@@ -87,6 +88,7 @@ class Parts:
         self.start_poses = poses = start_poses(now, spec, envelope)
         limits = self.limits_by(now, None)
         self.limiter = JointLimiter(limits, names)
+        self._tell_own_limits(now, ports.log)
         self.gripper = two_valued_gripper(now, spec, limits, envelope.min_dwell)
         self.buffer = buffer = ObservationBuffer(
             spec, ports.topic_name, sizes, max_ahead_ns=round(now.watch.max_ahead * 1e9)
@@ -119,7 +121,13 @@ class Parts:
         def max_step() -> NDArray[np.float64]:
             return self.limiter.limits.max_step
 
-        self.watch = ObservationWatch(now.watch, sizes, rows, names, max_step)
+        # What an arm cannot do does not depend on how far commands may lead it.
+        usual = GuardSettings()
+        steps = np.maximum(usual.step_margin * np.array(envelope.max_step)[rows], usual.floor)
+        steps[list(self.gripper.indices)] = np.inf
+        self.watch = ObservationWatch(
+            now.watch, sizes, rows, names, lambda: np.minimum(max_step(), steps)
+        )
         self.following = FollowingWatch(now.watch.still_ticks, names, max_step, list(grips))
         self.effort = EffortWatch(
             envelope.effort,
@@ -135,8 +143,17 @@ class Parts:
         self.description = DescriptionWatch(
             topic and ports.topic_name(topic),
             lambda text: self.limits_by(settings(), text),
+            partial(joint_limits, names=names, where=f"topic '{topic}'"),
             self.limiter,
         )
+
+    def _tell_own_limits(self, settings: Settings, log: Log) -> None:
+        """Which joint has which: the policy's order may not be the operator's."""
+        for name, values in settings.guard:
+            if isinstance(values, tuple) and len(values) > 1:
+                pairs = zip(self.policy.spec.command_names, values)
+                told = ", ".join(f"{joint} {value:g}" for joint, value in pairs)
+                log("info", f"guard.{name}", f"guard.{name}: {told}")
 
     def limits_by(self, settings: Settings, description: str | None) -> JointLimits:
         """The limits by the settings and a robot description's text, None if there is none.

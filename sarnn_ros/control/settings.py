@@ -16,7 +16,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from sarnn_ros.errors import ConfigError, join_problems
 from sarnn_ros.spec import Topic, topic_name
@@ -96,17 +105,21 @@ class GuardSettings(_LiveGroup):
         "in training must not be stopped by its own measurement noise",
     )
     position_min: List[float] = _setting(
-        (), "own lower position limits, rad or m: one value, or one per commanded joint"
+        (),
+        "own lower position limits, rad or m: one for all, or per joint in the policy's order",
     )
     position_max: List[float] = _setting(
-        (), "own upper position limits, rad or m: one value, or one per commanded joint"
+        (),
+        "own upper position limits, rad or m: one for all, or per joint in the policy's order",
     )
     max_step: List[Number] = _setting(
-        (), "own limit of the step from the present position, rad or m per tick"
+        (), "own limit of the step from the present position, rad or m per tick; likewise"
     )
-    max_velocity: List[Number] = _setting((), "own limit of the commanded velocity, rad/s or m/s")
+    max_velocity: List[Number] = _setting(
+        (), "own limit of the commanded velocity, rad/s or m/s; likewise"
+    )
     max_acceleration: List[Number] = _setting(
-        (), "own limit of the commanded acceleration, rad/s^2 or m/s^2"
+        (), "own limit of the commanded acceleration, rad/s^2 or m/s^2; likewise"
     )
     on_position: Action = _setting(
         "refuse", "a command outside the position limits is refused or clamped"
@@ -123,6 +136,15 @@ class GuardSettings(_LiveGroup):
     latch_window: Annotated[int, Field(ge=1, le=1000)] = _setting(
         25, "ticks of a motion that guard.latch_after looks at"
     )
+
+    @field_validator("latch_window")
+    @classmethod
+    def _can_be_reached(cls, value: int, info: ValidationInfo) -> int:
+        least = info.data.get("latch_after", 1)
+        if value < least:
+            raise ValueError(f"{value} ticks can hold no {least} refusals (guard.latch_after)")
+        return value
+
     max_outside: Annotated[float, Field(ge=0, le=3600)] = _setting(
         3.0,
         "a command that stays in the outer half of the position margin for so long latches a "

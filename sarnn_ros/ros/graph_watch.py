@@ -75,7 +75,7 @@ class GraphWatch:
                 if count > 1 and topic not in self._shared:
                     text = f"{count} publishers on '{self._resolved[topic]}'{ONLY_ONE_HINT}"
                     crowded[f"publishers:{topic}"] = text
-        return Faults(soft=crowded | self._found)
+        return Faults(soft=crowded | self._found | self._unheard())
 
     def arrived(self, topic: str) -> None:
         """Count a message."""

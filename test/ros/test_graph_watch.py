@@ -33,7 +33,7 @@ class Graph:
                 for process, name in enumerate(self.publishers[topic])
             ],
         )
-        commands = {
+        self.commands = commands = {
             name: SimpleNamespace(topic_name=topic, get_subscription_count=lambda: listeners)
             for name, topic in zip(("joint_command", "gripper_command"), own)
         }
@@ -51,6 +51,14 @@ def test_a_controller_is_required_while_commands_are_sent(at_configure):
     assert graph.faults() == ["no_controller"] * (not at_configure)
     assert graph.faults(dry_run=not at_configure) == ["no_controller"] * at_configure
     assert not Graph(1, "/arm").faults()
+
+
+def test_a_controller_that_goes_counts_before_the_next_look():
+    graph = Graph(1, "/arm")
+    assert not graph.faults()
+    for one in graph.commands.values():
+        one.get_subscription_count = lambda: 0
+    assert list(graph.watch.faults().soft) == ["no_controller"]
 
 
 def test_a_second_commander_is_named_except_in_a_dry_run():

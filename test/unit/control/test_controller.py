@@ -277,6 +277,21 @@ def test_a_gripper_of_mock_hardware_is_at_once_where_it_is_sent(two_valued):
     assert bool(bench.control.faults.latched) is not two_valued
 
 
+@pytest.mark.parametrize("margin", [1.5, 10.0])
+def test_how_far_commands_may_lead_an_arm_does_not_say_what_it_can_do(margin):
+    jumps = []
+    for largest in (4.0, 5.0):
+        bench = Bench(start__margin=1.0, guard__step_margin=margin)
+        observe, step = bench.observe, bench.policy.config.envelope.max_step[0]
+        bench.control.parts.buffer.observe = lambda label, observe=observe, far=largest * step: (
+            replace(observe(label), jumps=np.array([far, 0.0]))
+        )
+        bench.control.start()
+        bench.run(3)
+        jumps.append([fault.code for fault in bench.control.faults.latched])
+    assert jumps == [[], ["jump"]]
+
+
 @pytest.mark.parametrize(("age", "slow", "held"), [(0.05, 0.1, 1), (0.09, 0.1, 0), (0.09, 0.5, 1)])
 def test_a_hold_counts_the_age_of_the_measurement_not_of_the_tick(age, slow, held):
     """:param slow: the largest age of the second joint's messages, s; of the first's 0.1."""

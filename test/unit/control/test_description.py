@@ -14,6 +14,7 @@ from sarnn_ros.control.description import CODE, DescriptionWatch
 from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.resolve import guard_limits
 from sarnn_ros.control.settings import build_settings
+from sarnn_ros.control.urdf import joint_limits
 from sarnn_ros.spec import parse_spec
 
 SPEC = parse_spec(
@@ -33,13 +34,17 @@ def urdf(upper: float, name: str = "a") -> str:
     return f'<robot name="r"><joint name="{name}" type="revolute">{limit}</joint></robot>'
 
 
+def of_urdf(text: str) -> dict[str, Any]:
+    return joint_limits(text, SPEC.command_names, where="")
+
+
 class Node:
     """A guard whose limits wait for a description."""
 
     def __init__(self) -> None:
         self.own: dict[str, Any] = {}
         self.guard = JointLimiter(self.limits(None), SPEC.command_names)
-        self.watch = DescriptionWatch("/robot_description", self.limits, self.guard)
+        self.watch = DescriptionWatch("/robot_description", self.limits, of_urdf, self.guard)
 
     def limits(self, text: str | None) -> JointLimits:
         settings = build_settings({"robot_description_topic": "robot_description", **self.own})
@@ -110,6 +115,16 @@ def test_other_limits_latch_and_count_after_a_reset(node):
     node.watch.accept()
     assert node.faults == ("", "")
     assert node.highest[0] == 0.8
+
+
+def test_other_limits_latch_where_narrower_ones_hide_the_difference(node):
+    node.watch.take(urdf(1.5))
+    node.set(position_max=[0.4, 1.0])
+    node.watch.take(urdf(0.8))
+    assert "changed the limits" in node.faults[1]
+    node.watch.accept()
+    node.set(position_max=[9.0, 1.0])
+    assert node.highest[0] == 0.8, "the one that was accepted counts"
 
 
 def test_a_broken_one_later_latches_and_changes_nothing(node):
