@@ -261,8 +261,16 @@ def guard_limits(
     :param description: URDF text that came on `robot_description_topic`.
     :param warn: called with a text about joints that have no limits in the description.
 
-    :raises ConfigError: for limits of the wrong count, or that leave no room.
+    :raises ConfigError: for limits of the wrong count, or that leave no room; or refusals could
+        never latch.
     """
+    guard = settings.guard
+    if guard.latch_window < guard.latch_after:
+        raise ConfigError(
+            f"guard.latch_after is {guard.latch_after}, guard.latch_window {guard.latch_window}: in "
+            "so few ticks are no so many refusals, and nothing would ever latch",
+            remedy="raise guard.latch_window, or lower guard.latch_after",
+        )
     names = ("position_min", "position_max", "max_step", "max_change", "second_difference")
     trained = {name: _commanded(spec, getattr(envelope, name)) for name in names}
     limits = JointLimits.from_training(trained, settings.guard, spec.period_ns * 1e-9)

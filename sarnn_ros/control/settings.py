@@ -16,16 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from sarnn_ros.errors import ConfigError, join_problems
 from sarnn_ros.spec import Topic, topic_name
@@ -136,15 +127,6 @@ class GuardSettings(_LiveGroup):
     latch_window: Annotated[int, Field(ge=1, le=1000)] = _setting(
         25, "ticks of a motion that guard.latch_after looks at"
     )
-
-    @field_validator("latch_window")
-    @classmethod
-    def _can_be_reached(cls, value: int, info: ValidationInfo) -> int:
-        least = info.data.get("latch_after", 1)
-        if value < least:
-            raise ValueError(f"{value} ticks can hold no {least} refusals (guard.latch_after)")
-        return value
-
     max_outside: Annotated[float, Field(ge=0, le=3600)] = _setting(
         3.0,
         "a command that stays in the outer half of the position margin for so long latches a "

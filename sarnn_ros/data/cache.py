@@ -71,7 +71,10 @@ def read_bag_cached(
     )
     # It may have been read elsewhere.
     problems = [
-        replace(one, where=one.where.replace(report.path, str(path), 1)) for one in report.problems
+        replace(one, where=f"{path}{one.where.removeprefix(report.path)}")
+        if one.where == report.path or one.where.startswith((f"{report.path}/", f"{report.path}:"))
+        else one
+        for one in report.problems
     ]
     return episodes, replace(report, path=str(path), problems=problems)
 

@@ -15,6 +15,7 @@ from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.resolve import guard_limits
 from sarnn_ros.control.settings import build_settings
 from sarnn_ros.control.urdf import joint_limits
+from sarnn_ros.errors import ConfigError
 from sarnn_ros.spec import parse_spec
 
 SPEC = parse_spec(
@@ -179,3 +180,15 @@ def test_a_change_that_leaves_no_room_by_what_the_user_set_stays_a_fault(node):
     node.set()
     node.watch.accept()
     assert node.faults == ("", "") and node.highest[0] == -0.1
+
+
+@pytest.mark.parametrize(
+    "values", [{"guard.latch_window": 4}, {"guard.latch_after": 26}, {"guard.latch_after": 25}]
+)
+def test_refusals_that_could_never_latch_are_an_error(values):
+    settings = build_settings(values)
+    if settings.guard.latch_after == settings.guard.latch_window:
+        guard_limits(settings, SPEC, ENVELOPE)
+    else:
+        with pytest.raises(ConfigError, match="nothing would ever latch"):
+            guard_limits(settings, SPEC, ENVELOPE)

@@ -58,7 +58,6 @@ def test_values_as_ros_hands_them_over(name, given, found):
         ("cpu_affinity", [-1], "at least 0"),
         ("cpu_affinity", [0.5], "a whole number"),
         ("guard.latch_after", 1.0, "a whole number"),
-        ("guard.latch_window", 4, "4 ticks can hold no 5 refusals"),
         ("dry_run", 1, "true or false"),
         ("command_interface", "zeros", "joint_trajectory"),
         ("guard.max_step", [0.1, "a"], "a number"),
