@@ -267,8 +267,8 @@ def guard_limits(
     guard = settings.guard
     if guard.latch_window < guard.latch_after:
         raise ConfigError(
-            f"guard.latch_after is {guard.latch_after}, guard.latch_window {guard.latch_window}: in "
-            "so few ticks are no so many refusals, and nothing would ever latch",
+            f"guard.latch_after is {guard.latch_after}, guard.latch_window {guard.latch_window}: "
+            "of so few ticks not so many can be refused, and nothing would ever latch",
             remedy="raise guard.latch_window, or lower guard.latch_after",
         )
     names = ("position_min", "position_max", "max_step", "max_change", "second_difference")
