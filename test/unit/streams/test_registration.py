@@ -173,19 +173,20 @@ def test_the_uncertainty_is_as_large_as_the_errors_are() -> None:
 
 def test_what_is_said_of_a_move_and_what_to_do_with_the_camera() -> None:
     def said(*moved: float) -> list[tuple[str, str]]:
-        return describe(Registration(move(*moved), "affine", 0.0, 1.0, 1.0, (WIDTH, HEIGHT)))
+        found = Registration(move(*moved), "affine", 0.0, 1.0, 1.0, (WIDTH, HEIGHT))
+        return [(one.where, f"{one.move}: {one.amount}") for one in describe(found)]
 
     assert said(-0.05, 0.04, -3, 0.97) == [
-        ("8 px (5.0% of the width) too far left", "turn it left"),
-        ("6 px (4.0% of the width) too far down", "turn it down"),
-        ("turned counter-clockwise by 3.0°", "roll it counter-clockwise"),
-        ("3.0% too small", "move it closer"),
+        ("8 px (5.0% of the width) too far left", "turn it left: 8 px"),
+        ("6 px (4.0% of the width) too far down", "turn it down: 6 px"),
+        ("turned counter-clockwise by 3.0°", "roll it counter-clockwise: 3.0°"),
+        ("3.0% too small", "move it closer: 3.0%"),
     ]
     assert said(0.05, -0.04, 3, 1.03) == [
-        ("8 px (5.0% of the width) too far right", "turn it right"),
-        ("6 px (4.0% of the width) too far up", "turn it up"),
-        ("turned clockwise by 3.0°", "roll it clockwise"),
-        ("3.0% too large", "move it back"),
+        ("8 px (5.0% of the width) too far right", "turn it right: 8 px"),
+        ("6 px (4.0% of the width) too far up", "turn it up: 6 px"),
+        ("turned clockwise by 3.0°", "roll it clockwise: 3.0°"),
+        ("3.0% too large", "move it back: 3.0%"),
     ]
     assert said(0, 0, 0, 1) == []
 
