@@ -244,7 +244,10 @@ class CameraWatch:
                 found,
             )
         off = found.displacement
-        if off <= max(MAX_DISPLACEMENT_IN_PLACE, about.displacement):
+        # Of an arm that stands elsewhere, or things that lie about, the map is less exact.
+        usual = about.correlation
+        exact = min(found.correlation / usual, 1.0) if usual > 0.0 else 1.0
+        if off * exact <= max(MAX_DISPLACEMENT_IN_PLACE, about.displacement):
             text = f"{name} is in its place, to {off:.1%} of the width"
             return _lit(Placement("in place", text, found), image, reference)
         where = f"{name} has been moved: {_where(found)}"

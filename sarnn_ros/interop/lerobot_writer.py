@@ -83,7 +83,7 @@ def export_lerobot(
                 )
                 films.close()
                 for episode in episodes:
-                    known = first.setdefault(episode.digest, episode.name)
+                    known = first.setdefault(episode.digest or episode.name, episode.name)
                     if known != episode.name:
                         report.leave_out_copy(episode.name, known)
                         continue

@@ -121,6 +121,24 @@ def test_a_moved_camera_is_corrected_and_told() -> None:
     assert (cell.seen() == crop_resize(shot(SCENES["left"]), SPEC.cameras[0])).all()
 
 
+@pytest.mark.parametrize(
+    ("share", "correlation", "verdict"),
+    [(0.004, 0.95, "in place"), (0.006, 0.95, "corrected"), (0.006, 0.7, "in place"),
+     (0.009, 0.6, "corrected")],
+)  # fmt: skip
+def test_where_the_arm_stands_elsewhere_it_is_told_less_exactly(
+    share: float, correlation: float, verdict: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(*arguments: Any, **options: Any) -> Registration:
+        place = move(share, 0, 0, 1)
+        return Registration(place, "translation", 0.0005, correlation, 1.0, (WIDTH, HEIGHT))
+
+    monkeypatch.setattr(camera_watch, "register", found)
+    cell = Cell()
+    cell.show()
+    assert cell.watch.placements["left"].verdict == verdict
+
+
 def test_a_picture_that_does_not_tell_where_things_are_prevents_a_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
