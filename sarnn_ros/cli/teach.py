@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from sarnn_ros.cli.keys import Keys, show_answer
-from sarnn_ros.cli.options import full_name, prepare_ros
+from sarnn_ros.cli.options import full_name, prepare_ros, writing
 from sarnn_ros.cli.record import RECORDING_KEYS
 
 #: Whatever follows `--` goes to the inference node as it is.
@@ -69,7 +69,9 @@ def teach(
     from sarnn_ros.ros.trial_robot import TrialRobot
     from sarnn_ros.signals import stop_on_signals
 
-    console, lesson = Console(), Lesson(folder)
+    console = Console()
+    with writing(folder):
+        lesson = Lesson(folder)
     with stop_on_signals(ENDING_SECONDS) as stop, children() as running, Keys() as keys:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         try:

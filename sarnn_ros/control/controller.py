@@ -324,8 +324,7 @@ class Controller:
         :raises Refused: the robot is being commanded.
         :raises ConfigError: limits of the wrong count, or that leave no room.
         """
-        description = self.parts.description
-        limits = self.parts.limits_by(settings, description.text)
+        limits = self.parts.limits_by(settings, self.parts.description.text)
         with self.lock:
             if self.state in MOVING and not settings.dry_run:
                 raise Refused(
@@ -333,7 +332,6 @@ class Controller:
                     "in the middle of its motion; call ~/stop first"
                 )
             self.parts.limiter.limits = limits
-            description.limits_changed(limits)
 
     def latch(self, code: str, text: str) -> None:
         """A fault that was found between ticks: hold until `reset`."""

@@ -9,7 +9,6 @@ that were published last.
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from collections.abc import Callable, Mapping
 
@@ -42,7 +41,6 @@ class DescriptionWatch:
         self._resolve, self._own = resolve, own
         self._limiter = limiter
         self._lock = threading.Lock()
-        self._current: JointLimits | None = None
         self._next: str | None = None
         self.text: str | None = None  # the description in use
         self._fault = topic and (
@@ -64,13 +62,13 @@ class DescriptionWatch:
             if problem:
                 self._next = None
                 self._fault = problem
-                if self._current is not None:
+                if self.text is not None:
                     self._fault += f"; {AS_BEFORE}"
                 return
-            if self._current is None:
-                self._limiter.limits = self._current = limits
+            if self.text is None:
+                self._limiter.limits = limits
                 self.text, self._fault = text, ""
-            elif differs or not _same(limits, self._current):
+            elif differs:
                 self._next = text
                 self._fault = (
                     "the robot description has changed the limits of a commanded joint: is it "
@@ -83,43 +81,29 @@ class DescriptionWatch:
                     f"{AS_BEFORE}"
                 )
 
-    def limits_changed(self, limits: JointLimits) -> None:
-        """The user has changed the limits; the description in use is the same."""
-        with self._lock:
-            if self._current is not None:
-                self._current = limits
-
     def accept(self) -> None:
         """The user has seen the fault. To be called while nothing is commanded. A description
         that leaves no room, by what the user has set meanwhile, stays a fault."""
         text = self._next
         try:
-            limits = self._current if text is None else self._resolve(text)
+            limits = None if text is None else self._resolve(text)
         except ConfigError as error:
             with self._lock:
                 self._fault = str(error)
             return
         with self._lock:
-            if self._current is None or limits is None or text != self._next:
+            if self.text is None or text != self._next:
                 return
-            if text is not None:
-                self._limiter.limits = self._current = limits
+            if limits is not None:
+                self._limiter.limits = limits
                 self.text, self._next = text, None
             self._fault = ""
 
     def faults(self) -> Faults:
         with self._lock:
             found = {CODE: self._fault} if self._fault else {}
-            return Faults(soft=found) if self._current is None else Faults(hard=found)
+            return Faults(soft=found) if self.text is None else Faults(hard=found)
 
 
 def _equal(first: Mapping[str, Vector], second: Mapping[str, Vector]) -> bool:
     return all(np.array_equal(value, second[name]) for name, value in first.items())
-
-
-def _same(first: JointLimits, second: JointLimits) -> bool:
-    return all(
-        np.array_equal(getattr(first, item.name), getattr(second, item.name))
-        for item in dataclasses.fields(JointLimits)
-        if item.name not in ("clamp", "narrowed_by")
-    )

@@ -28,7 +28,7 @@ from sarnn_ros.control.resolve import (
     start_poses,
 )
 from sarnn_ros.control.scene_watch import SceneWatch
-from sarnn_ros.control.settings import GuardSettings, Settings
+from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.start import StartSequence, check_ramp
 from sarnn_ros.control.takeover import Teleoperator
 from sarnn_ros.control.tick import Tick
@@ -122,8 +122,7 @@ class Parts:
             return self.limiter.limits.max_step
 
         # What an arm cannot do does not depend on how far commands may lead it.
-        usual = GuardSettings()
-        steps = np.maximum(usual.step_margin * np.array(envelope.max_step)[rows], usual.floor)
+        steps = guard_limits(Settings(), spec, envelope).max_step
         steps[list(self.gripper.indices)] = np.inf
         self.watch = ObservationWatch(
             now.watch, sizes, rows, names, lambda: np.minimum(max_step(), steps)

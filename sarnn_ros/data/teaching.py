@@ -33,21 +33,14 @@ class Lesson:
 
     :param folder: is made if it is not there.
     :ivar spec: of the recordings, as `spec_digest` has it; empty: of any.
-    :raises ConfigError: it cannot be made.
+    :raises OSError: it cannot be made.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.spec = ""
         self.bags = folder / BAGS
-        try:
-            self.bags.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot be made or written: {error.strerror}",
-                where=folder,
-                remedy="choose another folder",
-            ) from error
+        self.bags.mkdir(parents=True, exist_ok=True)
 
     # -- recordings ---------------------------------------------------------------------------
 

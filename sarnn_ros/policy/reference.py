@@ -5,17 +5,18 @@ that was moved since can be told and corrected for. NumPy and OpenCV only."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from sarnn_ros.errors import PolicyError
+from sarnn_ros.errors import DecodeError, PolicyError
 from sarnn_ros.policy.directory import CameraReference, PolicyConfig, read_file
+from sarnn_ros.streams.decode import check_image
 from sarnn_ros.streams.light import in_one_light
 from sarnn_ros.streams.registration import (
     MAX_UNCERTAINTY,
@@ -127,14 +128,6 @@ def _spread(count: int, most: int) -> list[int]:
     return [int(row) for row in np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))]
 
 
-def _png_size(content: bytes) -> tuple[int, int] | None:
-    """Width and height in the header of a PNG; None if there is none."""
-    if len(content) < 24 or not content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return None
-    width, height = struct.unpack(">II", content[16:24])
-    return width, height
-
-
 def encode(reference: Reference) -> bytes:
     """The content of its file."""
     alpha = np.where(reference.mask, 255, 0).astype(np.uint8)
@@ -151,11 +144,11 @@ def load_references(directory: Path, config: PolicyConfig) -> Mapping[str, Refer
     for camera, about in config.references.items():
         name = file_name(camera)
         content = read_file(directory, config, name)
-        (width, height), size = about.source, _png_size(content)
-        wanted = shrunk_size(width, height)
+        wanted = shrunk_size(*about.source)
         pixels = None
-        if size == wanted:  # before it takes memory
-            with suppress(cv2.error):
+        with suppress(DecodeError, cv2.error):
+            # Before it takes memory.
+            if check_image(SimpleNamespace(format="png", data=content)) == wanted:
                 pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         if pixels is None or pixels.shape != (wanted[1], wanted[0], 4):
             raise PolicyError(

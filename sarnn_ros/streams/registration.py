@@ -266,9 +266,9 @@ def shrunk_size(width: int, height: int, widest: int = REFERENCE_WIDTH) -> tuple
 def shrink(source: Image, widest: int = REFERENCE_WIDTH) -> Image:
     """The camera's image (H, W, 3) in the size in which it is registered, pixels."""
     height, width = source.shape[:2]
-    if width <= widest:
-        return np.ascontiguousarray(source)
     size = shrunk_size(width, height, widest)
+    if size == (width, height):
+        return np.ascontiguousarray(source)
     return np.asarray(cv2.resize(source, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 

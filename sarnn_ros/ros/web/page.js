@@ -86,7 +86,7 @@ function facts(values) {
 // While a lesson is led, its buttons start the robot, and those that it would refuse are off. Stop
 // is in the header.
 function teach(lesson, possible) {
-  const led = Boolean(lesson && lesson.age < SILENT_S);
+  const led = Boolean(lesson);
   document.body.classList.toggle("lesson", led);
   for (const button of document.querySelectorAll("main [data-do]")) {
     button.disabled = led && !possible.includes(button.dataset.do);
@@ -112,11 +112,9 @@ function show(state) {
     rows[name] = rows[name].filter(([at]) => at > now - WINDOW_S);
     last = Math.max(last, ...state[name].map(([at]) => at));
   }
-  const { control, recorder, lesson } = state.parts;
-  const [timing, health, drift] = ["timing", "health", "cameras"].map((name) => {
-    const part = state.parts[name];
-    return part && part.age < SILENT_S ? part : undefined;
-  });
+  const { control } = state.parts;
+  const [timing, health, drift, recorder, lesson] = ["timing", "health", "cameras", "recorder", "lesson"].map(
+    (name) => (state.parts[name]?.age < SILENT_S ? state.parts[name] : undefined));
   if (!control || control.age > SILENT_S) {
     facts({});
     const since = control ? `for ${control.age.toFixed(0)} s` : "yet";
@@ -132,8 +130,7 @@ function show(state) {
   set("health", health ? health.text : "", health ? levelOf(health) : "");
   set("timing", timing ? timing.text : "", timing ? levelOf(timing) : "");
   set("cameras", drift ? `Light and colours: ${drift.text}` : "", drift ? levelOf(drift) : "");
-  const heard = recorder && recorder.age < SILENT_S;
-  set("recorder", heard ? recorder.text : `${state.recorder} is not heard.`, heard ? levelOf(recorder) : "unknown");
+  set("recorder", recorder ? recorder.text : `${state.recorder} is not heard.`, recorder ? levelOf(recorder) : "unknown");
   teach(lesson, state.possible);
   const calls = JSON.stringify(state.calls);
   if ($("calls").dataset.shown !== calls) {

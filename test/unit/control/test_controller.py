@@ -266,11 +266,11 @@ def test_a_refused_command_does_not_move_a_two_valued_gripper():
 def test_a_gripper_of_mock_hardware_is_at_once_where_it_is_sent(two_valued):
     gripper = {"gripper__joints": ["b"]}
     if two_valued:
-        gripper |= {"gripper__open": [0.0], "gripper__closed": [0.9]}
+        gripper |= {"gripper__open": [0.0], "gripper__closed": [1.0]}
     bench = Bench(start__margin=1.0, **gripper)
     observe = bench.observe
     bench.control.parts.buffer.observe = lambda label: replace(
-        observe(label), jumps=np.array([0.0, 0.9])
+        observe(label), jumps=np.array([0.0, 1.0])
     )
     bench.control.start()
     bench.run(3)

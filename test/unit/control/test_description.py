@@ -54,8 +54,7 @@ class Node:
     def set(self, **own: list[float]) -> None:
         """As the user does, by parameters `guard.*`."""
         self.own = {f"guard.{name}": value for name, value in own.items()}
-        self.guard.limits = limits = self.limits(self.watch.text)
-        self.watch.limits_changed(limits)
+        self.guard.limits = self.limits(self.watch.text)
 
     @property
     def highest(self) -> list[float]:

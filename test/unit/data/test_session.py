@@ -450,7 +450,7 @@ def test_an_episode_whose_end_cannot_be_written_can_be_discarded(
     assert "kept episode_002" in session.stop()
 
     def full_index(*_: object) -> None:
-        full(None)  # type: ignore[arg-type]
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("sarnn_ros.data.session.append_index", full_index)
     assert "is a success" in session.label("success"), "it is done"

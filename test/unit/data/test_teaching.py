@@ -180,9 +180,3 @@ def test_a_later_line_of_a_run_corrects_what_it_says(tmp_path: Path) -> None:
     (tmp_path / TRIALS).write_text("[]\n")
     with pytest.raises(ConfigError, match=r"\[\] is no run"):
         lesson.score("policy_1")
-
-
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(ConfigError, match="cannot be made"):
-        Lesson(tmp_path / "notes.txt")

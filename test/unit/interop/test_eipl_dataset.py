@@ -14,7 +14,7 @@ import pytest
 from sarnn_ros.data.dataset import Dataset, Episode, make_dataset
 from sarnn_ros.errors import BagError, ConfigError
 from sarnn_ros.interop.eipl_dataset import export_eipl
-from sarnn_ros.interop.loading import Arrays, load_dataset
+from sarnn_ros.interop.loading import Arrays, find_recordings, load_dataset
 
 
 @pytest.fixture
@@ -102,6 +102,15 @@ def test_the_order_of_colours_is_asked_for(dataset, tmp_path):
     original = dataset.episodes[dataset.validation[0]].images["front"]
     assert np.array_equal(right.episodes[0].images["front"], original)
     assert not np.array_equal(wrong.episodes[0].images["front"], original)
+
+
+def test_a_number_of_episodes_that_the_images_do_not_have_is_not_believed(tmp_path):
+    """Each would be listed by itself before it is found to be wrong."""
+    np.save(tmp_path / "images.npy", np.zeros((1, 5, 12, 16, 3), np.uint8))
+    np.lib.format.open_memmap(tmp_path / "joints.npy", "w+", np.float32, (100_000, 1, 1))
+    (only,) = find_recordings([tmp_path])
+    (_, report) = only.read(make.spec(), Arrays())
+    assert "(1, 5) images, but (100000, 1) joints" in report.problems[0].found
 
 
 def test_normalised_as_eipl_does_on_request(dataset):

@@ -106,6 +106,19 @@ def test_there_and_back(changes, source, tmp_path):
     same(load_dataset([tmp_path / "set"], spec), straight)
 
 
+def test_a_copy_is_written_once_and_told(source, tmp_path):
+    shutil.copytree(source, tmp_path / "bags")
+    first = sorted((tmp_path / "bags").iterdir())[0]
+    shutil.copytree(first, tmp_path / "bags" / "zz_copy")
+    reports = export(tmp_path / "bags", tmp_path / "set", make.spec())
+    told = [one.found for report in reports for one in report.problems]
+    assert [one.verdict for one in reports].count("left out") == 1
+    assert sum(f"has the same content as '{first.name}" in one for one in told) >= 1
+    plain = export(source, tmp_path / "plain", make.spec())
+    names = [[name for one in found for name in one.episodes] for found in (reports, plain)]
+    assert names[0] == names[1]
+
+
 def test_odd_sizes_and_images_that_come_late(tmp_path):
     """Chroma of half the size cannot hold an odd side; images may be stored out of order."""
 

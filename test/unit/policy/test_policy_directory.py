@@ -90,7 +90,9 @@ def png(width: int, height: int, size: tuple[int, int] | None = None) -> bytes:
     [b"", b"junk" * 20, png(2, 2), png(3000, 2250), png(16, 12, (320, 240)), png(320, 240)[:60]],
     ids=["empty", "no picture", "small", "large", "of another size than it says", "cut off"],
 )
-def test_a_reference_is_a_picture_of_its_size(content: bytes, tmp_path: Path) -> None:
+def test_a_reference_is_a_picture_of_its_size(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = make.spec(width=16, height=12)
     picture = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)
     made = Reference(picture, np.ones((240, 320), bool), (640, 480))
@@ -102,8 +104,17 @@ def test_a_reference_is_a_picture_of_its_size(content: bytes, tmp_path: Path) ->
     file.write_bytes(content)
     digest_of_it = hashlib.sha256(content).hexdigest()
     edit_config(policy, put("files", file.name, value=digest_of_it))
+    decode, sizes = cv2.imdecode, set()
+
+    def decoded(*arguments: Any) -> Any:
+        found = decode(*arguments)
+        sizes.add(None if found is None else found.shape)
+        return found
+
+    monkeypatch.setattr(cv2, "imdecode", decoded)
     with pytest.raises(PolicyError, match=r"is no PNG of 320 x 240 pixels with four channels"):
         Policy.load(policy)
+    assert (2250, 3000, 4) not in sizes, "its header tells that it would take much memory"
 
 
 def test_a_network_as_large_as_it_is_said_to_be_takes_no_memory(policy_dir, tmp_path):
