@@ -118,6 +118,7 @@ class Controller:
         self.parts = parts
         self.lock = parts.outlet.lock
         self.ticking = self.hung = self.led = False
+        self._halting = False  # the step under way is cut short: that it fails is no fault
         self.measured: tuple[int, Vector] | None = None
         self._settings = settings
         self._ports = ports
@@ -214,7 +215,7 @@ class Controller:
 
     def run(self) -> None:
         """Start the threads; after `activate`."""
-        self.hung = False
+        self.hung = self._halting = False
         self.threads.start()
 
     def deactivate(self) -> None:
@@ -236,6 +237,7 @@ class Controller:
         """
         self.deactivate()
         if not self.hung and not self.threads.stop():
+            self._halting = True
             self.parts.policy.cancel()
             self.hung = not self.threads.stop()
         return not self.hung
@@ -342,6 +344,8 @@ class Controller:
 
     def failed(self, error: Exception) -> None:
         """A tick, or a set-point, raised an exception: a bug."""
+        if self._halting:
+            return
         self.latch("internal", f"a tick failed: {error}")
         self._ports.log("error", "trace", "".join(traceback.format_exception(error)))
 

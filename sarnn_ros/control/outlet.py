@@ -62,16 +62,27 @@ class Instant:
     steady_ns: int
 
 
+#: `time.monotonic` stands still on Linux while the computer sleeps. What was asked for before
+#: would be followed, where the arm may have been moved.
+STEADY_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+def steady_ns() -> int:
+    """A clock that nobody sets, and that runs on while the process or the computer sleeps, ns."""
+    return time.clock_gettime_ns(STEADY_CLOCK)
+
+
 @dataclass(frozen=True)
 class Clocks:
     """:param now_ns: the clock that stamps and ticks share, ns: it may jump, and if it is
         simulated, stand still.
     :param steady_ns: a clock that nobody sets and that runs on while the process is stopped, ns.
+        All that is compared with it is to be read from it, too.
     :param simulated: true while `now_ns` moves by messages.
     """
 
     now_ns: Callable[[], int]
-    steady_ns: Callable[[], int] = time.monotonic_ns
+    steady_ns: Callable[[], int] = steady_ns
     simulated: Callable[[], bool] = lambda: False
 
     def read(self) -> Instant:

@@ -6,7 +6,6 @@ has a second publisher. Soft faults only: each may resolve by itself."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 from rclpy.node import Node
 
 from sarnn_ros.control.faults import Faults
+from sarnn_ros.control.outlet import steady_ns
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.spec import Spec
 
@@ -53,7 +53,7 @@ class GraphWatch:
         self._shared = spec.shared_topics
         self._counts: Counter[str] = Counter()
         self._counts_before: Counter[str] = Counter()  # at the beginning of the rate's window
-        self._since = time.monotonic()
+        self._since: tuple[bool, int] = self._now()
         self._found: dict[str, str] = {}
         self._subscriptions: Mapping[str, Any] = {}
         self.rates: dict[str, float] = {}
@@ -147,12 +147,23 @@ class GraphWatch:
         return f"{len(publishers)} publishers on '{resolved}': {', '.join(said)}"
 
     def _measure(self) -> None:
-        elapsed = time.monotonic() - self._since
-        if elapsed >= RATE_WINDOW_SECONDS:
+        simulated, now = self._now()
+        elapsed = (now - self._since[1]) * 1e-9
+        same_clock = simulated == self._since[0] and elapsed >= 0.0
+        if same_clock and elapsed < RATE_WINDOW_SECONDS:
+            return
+        if same_clock:
             came = self._counts - self._counts_before
-            self._counts_before = self._counts.copy()
-            self._since = time.monotonic()
             self.rates = {topic: came[topic] / elapsed for topic in self._topics}
+        self._counts_before = self._counts.copy()
+        self._since = simulated, now
+
+    def _now(self) -> tuple[bool, int]:
+        """Whether time is simulated, and what it is, ns: a simulation may be slow."""
+        clock = self._node.get_clock()
+        if clock.ros_time_is_active:
+            return True, int(clock.now().nanoseconds)
+        return False, steady_ns()
 
     def _slow(self) -> dict[str, str]:
         wanted = self._settings().watch.min_rate

@@ -10,7 +10,6 @@ that is no longer wanted is cancelled, and the next one is sent when it has ende
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from action_msgs.srv import CancelGoal
 from rclpy.action import ActionClient
 from rclpy.node import Node
 
+from sarnn_ros.control.outlet import steady_ns
 from sarnn_ros.ros.messages import message_class
 
 #: So long a server may take to answer a goal, or to end one that is cancelled, s.
@@ -127,11 +127,16 @@ KINDS: dict[str, tuple[Kind, Kind]] = {
 }
 
 
+def _now() -> float:
+    return steady_ns() * 1e-9
+
+
 @dataclass
 class _Goal:
     """One that was sent and has not ended.
 
-    :param deadline: of the answer that is waited for, by `time.monotonic`.
+    :param deadline: of the answer that is waited for, by `_now`.
+    :param awaited: answers that have not come yet, by what takes them.
     :param overdue: it was told that it takes long.
     """
 
@@ -141,7 +146,8 @@ class _Goal:
     handle: Any = None
     cancelled: bool = False
     overdue: bool = False
-    since: float = field(default_factory=time.monotonic)
+    since: float = field(default_factory=_now)
+    awaited: dict[Callable[[GripperAction, _Goal, Any], None], Any] = field(default_factory=dict)
 
 
 class GripperAction:
@@ -186,7 +192,7 @@ class GripperAction:
 
     def want(self, position: float) -> None:
         """Have the gripper at one of its ends, rad or m."""
-        self._wanted = (position, time.monotonic())
+        self._wanted = (position, _now())
         if position != self._told:
             self._wake.trigger()
 
@@ -209,16 +215,28 @@ class GripperAction:
         if not self._clients[goal.kind].server_is_ready():
             self._goal = self._told = None
             self._say("warning", "its action server has gone: what became of the goal is unknown")
-        elif time.monotonic() > goal.deadline:
+        elif _now() > goal.deadline:
             what = "end the goal that was cancelled" if goal.cancelled else "answer a goal"
             self._give_up(f"did not {what} within {ANSWER_SECONDS:g} s")
-        elif not goal.overdue and time.monotonic() > goal.since + LONG_SECONDS:
+        elif not goal.overdue and _now() > goal.since + LONG_SECONDS:
             goal.overdue = True
             self._say(
                 "warning",
                 f"{self._verb(goal)} to {goal.position:g} for {LONG_SECONDS:g} s already: is its "
                 "controller switched off?",
             )
+
+    def adopt(self, before: GripperAction) -> None:
+        """A goal of the policy before that is still in progress is this one's from now on, so that
+        no second one is sent beside it. To be called before that one is destroyed."""
+        goal = before._goal
+        kinds = self._opens, self._closes
+        if goal is None or self._goal is not None or kinds != (before._opens, before._closes):
+            return
+        self._goal, before._goal = goal, None
+        self._clients, before._clients = before._clients, self._clients
+        for take, answer in list(goal.awaited.items()):
+            self._await(goal, answer, take)
 
     def destroy(self) -> None:
         """The goal in progress goes on: what the gripper holds is not dropped."""
@@ -230,7 +248,7 @@ class GripperAction:
     def _work(self) -> None:
         """Send what is wanted, unless it was told before; or cancel what is wanted no longer."""
         (position, said), goal = self._wanted, self._goal
-        if position == self._told or time.monotonic() - said > self._late_s:
+        if position == self._told or _now() - said > self._late_s:
             return
         if goal is None:
             self._send(position)
@@ -250,20 +268,32 @@ class GripperAction:
             if not may:
                 return
             future = client.send_goal_async(message)
-        self._goal = goal = _Goal(position, kind, time.monotonic() + ANSWER_SECONDS)
+        self._goal = goal = _Goal(position, kind, _now() + ANSWER_SECONDS)
         self._told = position
-        future.add_done_callback(partial(self._answered, goal))
+        self._await(goal, future, GripperAction._answered)
+
+    def _await(
+        self, goal: _Goal, answer: Any, take: Callable[[GripperAction, _Goal, Any], None]
+    ) -> None:
+        """Have an answer taken when it comes, if the goal is still in progress then."""
+        goal.awaited[take] = answer
+        answer.add_done_callback(partial(self._came, goal, take))
+
+    def _came(
+        self, goal: _Goal, take: Callable[[GripperAction, _Goal, Any], None], answer: Any
+    ) -> None:
+        if goal is self._goal:
+            del goal.awaited[take]
+            take(self, goal, answer)
 
     def _answered(self, goal: _Goal, future: Any) -> None:
-        if goal is not self._goal:
-            return
         handle = future.result()
         if not handle.accepted:
             self._give_up(f"rejected the goal {goal.position:g}: does its log say why?")
             return
         goal.handle, goal.deadline = handle, math.inf
         self._say("info", f"{self._verb(goal)} to {goal.position:g}")
-        handle.get_result_async().add_done_callback(partial(self._ended, goal))
+        self._await(goal, handle.get_result_async(), GripperAction._ended)
         self._work()  # something else may be wanted by now
 
     def _cancel(self, goal: _Goal) -> None:
@@ -271,12 +301,12 @@ class GripperAction:
             if not may:
                 return
             future = goal.handle.cancel_goal_async()
-        goal.cancelled, goal.deadline = True, time.monotonic() + ANSWER_SECONDS
-        future.add_done_callback(partial(self._cancel_answered, goal))
+        goal.cancelled, goal.deadline = True, _now() + ANSWER_SECONDS
+        self._await(goal, future, GripperAction._cancel_answered)
 
     def _cancel_answered(self, goal: _Goal, future: Any) -> None:
         answer = future.result()
-        if goal is not self._goal or answer.goals_canceling:
+        if answer.goals_canceling:
             return
         ended = (
             CancelGoal.Response.ERROR_UNKNOWN_GOAL_ID,
@@ -290,8 +320,6 @@ class GripperAction:
             self._say("warning", f"does not cancel: {self._verb(goal)} on, then the other way")
 
     def _ended(self, goal: _Goal, future: Any) -> None:
-        if goal is not self._goal:
-            return
         self._goal = None
         answer = future.result()
         self._say(*self._judge(goal, answer.status, goal.kind.read(answer.result)))

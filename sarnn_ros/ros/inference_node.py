@@ -198,6 +198,8 @@ class InferenceNode(SafeLifecycleNode):
         self._runs.stop()
         if self._side is not None:
             self._side.halt()
+        # The goal has ended, also if the node is activated before it is looked at again.
+        self._runs.look()
 
     def await_result(self, timeout_s: float) -> None:
         """After `halt`, while callbacks run in another thread: until the caller of `~/run` has its
@@ -342,6 +344,7 @@ class InferenceNode(SafeLifecycleNode):
             raise Refused("the policy in force does not return: restart the node")
         for fault in old.controller.faults.latched:
             new.controller.latch(fault.code, fault.text)
+        new.adopt_grippers(old)
         old.release()
         del old  # or `_use` would keep it from being collected
         self._parameter_server.loaded(settings)

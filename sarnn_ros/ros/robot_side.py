@@ -109,6 +109,13 @@ class RobotSide:
         """Those that are commanded by an action."""
         return list(self.sender.grippers.values())
 
+    def adopt_grippers(self, before: RobotSide) -> None:
+        """Goals of grippers that are still in progress, of the policy before."""
+        others = {gripper.topic_name: gripper for gripper in before.grippers}
+        for gripper in self.grippers:
+            if gripper.topic_name in others:
+                gripper.adopt(others[gripper.topic_name])
+
     def activate(self, *, start: bool) -> None:
         """Begin to tick.
 

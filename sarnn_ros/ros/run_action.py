@@ -69,6 +69,7 @@ class RunServer:
             node.resolve_topic_name("~/run"),
             self._execute,
             goal_callback=self._judge,
+            handle_accepted_callback=self._accepted,
             cancel_callback=self._cancel,
         )
         self._timer = node.create_timer(FEEDBACK_SECONDS, self.look, clock=clock)
@@ -117,8 +118,12 @@ class RunServer:
         if not (math.isfinite(goal.time_limit) and goal.time_limit >= 0.0):
             log.warning(f"~/run: a goal was rejected: its time_limit is {goal.time_limit:g} s")
             return GoalResponse.REJECT
-        self._taken, self._stopped = True, False
         return GoalResponse.ACCEPT
+
+    def _accepted(self, handle: Any) -> None:
+        # Only now: a goal whose answer cannot be sent is never executed.
+        self._taken, self._stopped = True, False
+        handle.execute()
 
     def _cancel(self, handle: Any) -> CancelResponse:
         controller = self._controller()

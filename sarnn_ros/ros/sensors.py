@@ -11,7 +11,6 @@ and not read if they are of absurd size.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,6 +24,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 
 from sarnn_ros.control.controller import Controller
+from sarnn_ros.control.outlet import steady_ns
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.control.takeover import Teleoperator
 from sarnn_ros.ros import messages
@@ -123,6 +123,9 @@ def connect_inputs(
     :param graph: counts the sensor messages, and gets the subscriptions.
     :returns: what disconnects them.
     """
+    teleoperator = controller.parts.teleoperator
+    # All types before the first subscription: if one is not installed, there is none to end.
+    person = None if teleoperator is None else messages.message_class(teleoperator.type)
     sensors = Sensors(node, controller, settings.reliability, graph, log)
     graph.listen(sensors.subscriptions)
     clock = node.get_clock()
@@ -147,8 +150,9 @@ def connect_inputs(
         post_callback=jumped,
     )
     undo: list[Callable[[], object]] = [sensors.destroy, jumps.unregister]
-    if (teleoperator := controller.parts.teleoperator) is not None:
-        subscription = _hear_person(node, settings.takeover.command_topic, teleoperator)
+    if teleoperator is not None:
+        topic = settings.takeover.command_topic
+        subscription = _hear_person(node, person, topic, teleoperator)
         undo.append(partial(node.destroy_subscription, subscription))
     if settings.robot_description_topic:
         description = controller.parts.description
@@ -162,13 +166,12 @@ def connect_inputs(
     return undo
 
 
-def _hear_person(node: Node, topic: str, teleoperator: Teleoperator) -> Any:
+def _hear_person(node: Node, kind: Any, topic: str, teleoperator: Teleoperator) -> Any:
     """Subscribe to a person's commands."""
-    kind = messages.message_class(teleoperator.type)
 
     def take(content: bytes) -> None:
         if len(content) <= MAX_MESSAGE_BYTES:
-            teleoperator.take(deserialize_message(content, kind), time.monotonic_ns())
+            teleoperator.take(deserialize_message(content, kind), steady_ns())
         else:
             teleoperator.refuse(f"{len(content)} bytes, at most {MAX_MESSAGE_BYTES} are read")
 

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from ros_testing import Graph as Probe
 
 from sarnn_ros.control.settings import build_settings
+from sarnn_ros.ros import graph_watch
 from sarnn_ros.ros.graph_watch import GraphWatch
 from sarnn_ros.spec import parse_spec
 
@@ -21,9 +23,14 @@ class Graph:
 
     def __init__(self, listeners: int, *own: str, spec=SPEC, **parameters) -> None:
         self.parameters = parameters
+        self.simulated, self.now_ns = False, 0
         self.publishers = {topic: ["sarnn"] * own.count(topic) for topic in own}
         node = SimpleNamespace(
             resolve_topic_name=lambda topic: f"/{topic}",
+            get_clock=lambda: SimpleNamespace(
+                ros_time_is_active=self.simulated,
+                now=lambda: SimpleNamespace(nanoseconds=self.now_ns),
+            ),
             count_publishers=lambda topic: len(self.publishers.get(topic, ())),
             get_fully_qualified_name=lambda: "/sarnn",
             get_publishers_info_by_topic=lambda topic: [
@@ -59,6 +66,33 @@ def test_a_controller_that_goes_counts_before_the_next_look():
     for one in graph.commands.values():
         one.get_subscription_count = lambda: 0
     assert list(graph.watch.faults().soft) == ["no_controller"]
+
+
+def test_the_rate_of_a_slow_simulation_is_by_its_own_time(monkeypatch):
+    steady = Mock(return_value=0)
+    monkeypatch.setattr(graph_watch, "steady_ns", steady)
+    graph = Graph(1, "/arm", **{"watch.min_rate": 20.0})
+    (camera,) = (one.topic for one in SPEC.cameras)
+
+    def pass_time(real: float, simulated: float, messages: int) -> float | None:
+        """The rate that is told then, if it is a new one."""
+        graph.watch.rates = {}
+        steady.return_value += round(real * 1e9)
+        graph.now_ns += round(simulated * 1e9)
+        for _ in range(messages):
+            graph.watch.arrived(camera)
+        graph.watch.look()
+        return graph.watch.rates.get(camera)
+
+    assert pass_time(2.0, 0.0, 60) == pytest.approx(30.0)
+    graph.simulated = True
+    assert pass_time(4.0, 100.0, 1) is None, "another clock"
+    assert pass_time(10.0, 1.9, 57) is None
+    assert pass_time(1.0, 0.1, 3) == pytest.approx(30.0)
+    assert f"rate:{camera}" not in graph.watch.faults().soft
+    assert pass_time(3.0, -50.0, 3) is None, "time went back"
+    assert pass_time(10.0, 2.0, 4) == pytest.approx(2.0)
+    assert f"rate:{camera}" in graph.watch.faults().soft
 
 
 def test_a_second_commander_is_named_except_in_a_dry_run():

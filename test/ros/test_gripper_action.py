@@ -132,6 +132,26 @@ def test_one_goal_at_a_time_and_the_next_when_the_cancelled_one_has_ended(serve,
     assert len(server.goals) == 2, "what was told once is told again"
 
 
+def test_a_goal_in_progress_is_that_of_the_next_policy(serve, connect, wait):
+    """Else a second one would be sent beside it, and some servers carry out both."""
+    server = serve("gripper_command", "/adopted/gripper")
+    before = connect("gripper_command", "/adopted/gripper")
+    before.action.want(CLOSED)
+    wait(lambda: "closes" in before.action.news[1], "accepted")
+    gripper = connect("gripper_command", "/adopted/gripper").action
+    gripper.adopt(before.action)
+    before.close()
+
+    gripper.want(OPEN)
+    wait(lambda: server.cancels == 1, "the cancel")
+    pause()
+    assert len(server.goals) == 1, "two goals at a time"
+    server.end("canceled")
+    wait(lambda: len(server.goals) == 2, "the next goal")
+    server.end("succeed", position=OPEN, reached_goal=True)
+    wait(lambda: gripper.news == (True, "is open: at -0.8"), lambda: gripper.news)
+
+
 def test_it_comes_back_to_what_was_cancelled(serve, connect, wait):
     server = serve("gripper_command", "/back/gripper")
     gripper = connect("gripper_command", "/back/gripper").action
@@ -361,6 +381,14 @@ def test_a_run_closes_once_and_its_hold_moves_nothing(
     wait(lambda: len(robot.commands) > count + 10, lambda: node.output)
     assert [goal.command.position for goal in server.goals] == [CLOSED] * 2
     assert server.cancels == 0 and "Traceback" not in node.output
+
+    # The goal goes on while another policy takes over: no second one is sent beside it.
+    assert graph.trigger(f"{namespace}/sarnn/stop").success
+    assert graph.trigger(f"{namespace}/sarnn/load").success
+    assert graph.trigger(f"{namespace}/sarnn/start").success
+    count = len(robot.commands)
+    wait(lambda: len(robot.commands) > count + 10, lambda: node.output)
+    assert len(server.goals) == 2 and len(server.in_progress) == 1 and server.cancels == 0
 
 
 @pytest.mark.usefixtures("one_by_one")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import action_types
 import pytest
-from ros_testing import JOINTS, unchanged
+from ros_testing import JOINTS, unchanged, wait_until
 
 pytestmark = [pytest.mark.slow]
 
@@ -34,6 +34,31 @@ RunServer._execute = slowly
 """
 
 
+#: What rclpy does where the client has gone: it logs it, and does not execute the goal.
+NO_ANSWER = """
+import sys
+from rclpy.impl.implementation_singleton import rclpy_implementation
+from sarnn_ros.ros import run_action
+from sarnn_ros.ros.inference_node import main
+class Handle:
+    def __init__(self, handle):
+        self.handle, self.asked = handle, 0
+    def __getattr__(self, name):
+        return getattr(self.handle, name)
+    def send_goal_response(self, *arguments):
+        self.asked += 1
+        if self.asked == 1:
+            raise rclpy_implementation.RCLError("client will not receive response")
+        return self.handle.send_goal_response(*arguments)
+class Server(run_action.ActionServer):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._handle = Handle(self._handle)
+run_action.ActionServer = Server
+sys.exit(main())
+"""
+
+
 @pytest.fixture(scope="module", autouse=True)
 def types(environment):
     action_types.provide(environment, "sarnn_ros_msgs", ROOT / "sarnn_ros_msgs")
@@ -49,12 +74,15 @@ class Caller:
         self.client = ActionClient(graph.node, RunPolicy, f"{name}/run")
         self.heard = []
 
+    def goal(self, **fields):
+        return self._class.Goal(**fields)
+
     def send(self, **goal):
         """The goal's handle."""
         self._wait(self.client.server_is_ready, "the action server")
         future = self._do(
             lambda: self.client.send_goal_async(
-                self._class.Goal(**goal), lambda message: self.heard.append(message.feedback)
+                self.goal(**goal), lambda message: self.heard.append(message.feedback)
             )
         )
         self._wait(future.done, "an answer to the goal")
@@ -183,6 +211,48 @@ def test_a_caller_has_its_result_when_the_node_is_ended(policy, launch, make_rob
     wait(result.done, "the result")
     assert (result.result().status, result.result().result.code) == (ABORTED, "inactive")
     assert node.ended() == 0 and "Traceback" not in node.output
+    graph.in_executor(caller.client.destroy)
+
+
+def test_a_goal_ends_where_the_node_is_activated_at_once(policy, start_node, make_robot, graph):
+    """Both requests are there before the goal is looked at again; the new run has no limit."""
+    from lifecycle_msgs.srv import ChangeState
+
+    robot = make_robot(JOINTS, START, namespace="/again/")
+    node = start_node("-r", "__ns:=/again", policy=policy, watch__max_gap=10.0)
+    node.wait_for("active: ")
+    assert graph.trigger("/again/sarnn/stop").success
+    caller = Caller(graph, wait_until, "/again/sarnn")
+    handle = caller.send(time_limit=30.0)
+    robot.reset()
+    wait_until(lambda: len(robot.commands) > 5, lambda: node.output)
+    client = graph.node.create_client(ChangeState, "/again/sarnn/change_state")
+    wait_until(client.service_is_ready, "the service")
+    requests = [ChangeState.Request() for _ in range(2)]
+    for request, transition in zip(requests, (4, 3)):
+        request.transition.id = transition
+    answers = graph.in_executor(lambda: [client.call_async(request) for request in requests])
+    wait_until(lambda: all(one.done() for one in answers), "the answers")
+    assert all(one.result().success for one in answers)
+    assert caller.result(handle)[:2] == (ABORTED, "inactive")
+    graph.in_executor(caller.client.destroy)
+    graph.node.destroy_client(client)
+
+
+def test_a_goal_whose_answer_is_lost_blocks_nothing(policy, launch, make_robot, graph, wait):
+    make_robot(JOINTS, START, namespace="/lost/")
+    node = launch(
+        *(sys.executable, "-c", NO_ANSWER, "--ros-args", "-r", "__ns:=/lost"),
+        *("-p", f"policy:={policy}", "-p", "start_on_activate:=false"),
+    )
+    node.wait_for("active: ")
+    caller = Caller(graph, wait, "/lost/sarnn")
+    wait(caller.client.server_is_ready, "the action server")
+    graph.in_executor(lambda: caller.client.send_goal_async(caller.goal()))
+    node.wait_for("Failed to send goal response")
+    assert graph.trigger("/lost/sarnn/start").success
+    assert graph.trigger("/lost/sarnn/stop").success
+    assert caller.result(caller.send(time_limit=0.5))[:2] == (SUCCEEDED, "time_limit")
     graph.in_executor(caller.client.destroy)
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from sarnn_ros.control.settings import build_settings
 from sarnn_ros.errors import EnvironmentProblem
 from sarnn_ros.ros import sensors
 from sarnn_ros.spec import parse_spec
@@ -52,6 +53,18 @@ def test_a_type_that_is_not_installed_leaves_no_subscription(monkeypatch):
     with pytest.raises(EnvironmentProblem, match="WrenchStamped"):
         subscribe()
     assert topics == []
+
+
+def test_a_persons_type_that_is_not_installed_leaves_no_subscription():
+    teleoperator = SimpleNamespace(type="not_installed/msg/Leader")
+    controller = SimpleNamespace(
+        parts=SimpleNamespace(
+            buffer=ObservationBuffer(SPEC), formats=None, teleoperator=teleoperator
+        )
+    )
+    with pytest.raises(EnvironmentProblem, match="not_installed"):
+        # A node has to be asked for nothing.
+        sensors.connect_inputs(None, controller, build_settings({}), None, print)
 
 
 def test_a_message_of_absurd_size_is_not_read():

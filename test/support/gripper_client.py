@@ -22,7 +22,7 @@ class Client:
     ) -> None:
         from sarnn_ros.ros.gripper_action import Ends, GripperAction
 
-        self.may, self._graph = True, graph
+        self.may, self._graph, self._closed = True, graph, False
         self.latched: list[tuple[str, str]] = []
         given = {"effort": 40.0, "velocity": 0.0, **ends}
         self.action = GripperAction(
@@ -41,6 +41,9 @@ class Client:
         yield self.may
 
     def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
         self._graph.node.destroy_timer(self._timer)
         self._graph.in_executor(self.action.destroy)
 

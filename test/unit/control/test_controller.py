@@ -5,7 +5,10 @@ sent, what is held, and what a fault stops."""
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
+from unittest.mock import Mock
 
 import bag_making as make
 import numpy as np
@@ -14,11 +17,11 @@ from control_bench import MAX_STEP, PERIOD, Bench
 
 from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.faults import Faults
-from sarnn_ros.control.outlet import Clocks, Command
+from sarnn_ros.control.outlet import Clocks, Command, Instant
 from sarnn_ros.control.parts import Parts, Ports
 from sarnn_ros.control.state import Refused, State
 from sarnn_ros.control.tick import Tick
-from sarnn_ros.errors import ConfigError
+from sarnn_ros.errors import ConfigError, PolicyError
 from sarnn_ros.spec import parse_spec
 
 #: Ticks with the images of a camera, which may be older than a period.
@@ -813,6 +816,33 @@ def test_a_policy_that_does_not_return_latches_from_another_thread(simulated):
     (fault,) = bench.control.faults.latched
     assert fault.code == "stalled" and "the policy has not returned" in fault.text
     assert bench.policy.cancelled
+
+
+def test_a_slow_step_that_a_halt_cuts_short_is_no_fault():
+    bench = Bench()
+    cancelled = threading.Event()
+
+    def slow() -> None:
+        if cancelled.wait(10.0):
+            raise PolicyError("cancelled")
+
+    bench.policy.meanwhile, bench.policy.cancel = slow, cancelled.set
+    bench.control.run()
+    bench.now += PERIOD
+    for _ in range(1000):
+        bench.control.threads.clock_moved()
+        if bench.control.ticking:
+            break
+        time.sleep(0.01)
+    assert bench.control.halt()
+    assert bench.control.state is State.INACTIVE and not bench.control.faults.latched
+
+
+def test_the_clock_of_gaps_goes_on_while_the_computer_sleeps(monkeypatch):
+    slept = Mock(return_value=7)
+    monkeypatch.setattr(time, "clock_gettime_ns", slept)
+    assert Clocks(lambda: 0).read() == Instant(0, 7)
+    slept.assert_called_once_with(time.CLOCK_BOOTTIME)
 
 
 def test_a_simulation_that_is_paused_goes_on_by_itself_but_not_a_ramp():
