@@ -6,10 +6,11 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .SUFFIXES:
 
-VENV ?= .venv
+# Not from the environment, where others use these names: `clean` deletes two of them.
+VENV := .venv
 PYTHON ?=
-EXTRAS ?= train,sim,ros,lerobot,hdf5,web,test,dev,docs
-OUT ?= demo_output
+EXTRAS := train,sim,ros,lerobot,hdf5,web,test,dev,docs
+OUT := demo_output
 STAMP := $(VENV)/.installed
 RUN := $(VENV)/bin/python -m
 SARNN := $(VENV)/bin/sarnn
@@ -46,11 +47,14 @@ install: $(STAMP)  ## make .venv with everything in it
 
 .PHONY: demo
 demo: $(STAMP)  ## demonstrate, record, train and grasp, in simulation, over ROS 2
-	@$(SARNN) demo --out $(OUT)
+	@$(SARNN) demo --out "$(OUT)"
 
 .PHONY: demo-clean
 demo-clean:  ## forget what the demo made, to start it over
-	rm -rf $(OUT)
+	@[ ! -e "$(OUT)" ] || [ -e "$(OUT)/.demonstrate" ] || { \
+	  echo "error: $(OUT): no demo has made this" >&2; \
+	  echo "  remedy: delete it by hand, if it is to go" >&2; exit 1; }
+	rm -rf "$(OUT)"
 
 # The ROS tests wait much, for real time. What only computes runs beside them at a low priority,
 # which leaves them the cores when they want them. The lines of each say whose they are.
@@ -151,5 +155,5 @@ test-lerobot: $(STAMP) .venv-lerobot/.installed  ## LeRobot reads what we write,
 
 .PHONY: clean
 clean: demo-clean  ## remove .venv and all that was built
-	rm -rf $(VENV) .venv-kilted .venv-tasks .venv-lerobot build install log docs/_build docs/_generated *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
+	rm -rf "$(VENV)" .venv-kilted .venv-tasks .venv-lerobot build install log docs/_build docs/_generated *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -23,6 +23,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from sarnn_ros.errors import ConfigError
+
 PARTIAL = ".partial-"
 _STALE_SECONDS = 24 * 3600
 
@@ -129,6 +131,29 @@ def is_locked(path: Path) -> bool:
         except OSError:
             pass  # a file system without locks
     return False
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder that is there, until the end, however it comes.
+
+    :raises ConfigError: one holds it.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                "another session, of another terminal perhaps, writes to it now",
+                where=folder,
+                remedy="end that one, or give another folder",
+            ) from error
+        except OSError:
+            pass  # a file system without locks, as some network shares
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextmanager

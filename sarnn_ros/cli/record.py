@@ -65,10 +65,17 @@ def record(
             without = "no terminal: use the services ~/start_episode and ~/stop_episode"
             console.print(_HELP if keys.usable else without)
             wanted = episodes or 1 << 30
-            session, advice = node.session, ""
-            while not stop.is_set() and (
-                session.recording or session.checking or session.kept < wanted
-            ):
+            session, advice, told = node.session, "", False
+            while not stop.is_set():
+                enough = session.kept >= wanted and not (session.recording or session.checking)
+                # The last one may be labelled, too, by who has keys.
+                awaited = enough and keys.usable and session.unlabelled
+                if enough and not awaited:
+                    break
+                if awaited and not told:
+                    text = f"{wanted} are kept, the last without a label: s, f or d; q: quit"
+                    show_answer(console, text)
+                told = awaited
                 status.update(Text(node.status()))
                 if session.advice != advice:
                     advice = session.advice

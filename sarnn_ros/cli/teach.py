@@ -16,7 +16,7 @@ from sarnn_ros.cli.options import full_name, prepare_ros, writing
 from sarnn_ros.cli.record import RECORDING_KEYS
 
 #: Whatever follows `--` goes to the inference node as it is.
-CONTEXT_SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}
+CONTEXT_SETTINGS = {"allow_extra_args": True}
 _HELP = """\
 space: start or stop an episode, or end a run    s: success    f: failure    d: discard
 n: train the next policy    y: dry run    g: let the newest policy run
@@ -87,7 +87,7 @@ def teach(
             session.background = background
             recorder.follow(session, ACTIONS)
             tell(_HELP if keys.usable else _WITHOUT)
-            session.say(lesson.advice())
+            session.greet()
             try:
                 while not stop.is_set():
                     status.update(Text(session.status()))

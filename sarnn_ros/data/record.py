@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import yaml
 from rosbags.interfaces import Connection, Qos
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 
 from sarnn_ros.data.bags import LABEL
 from sarnn_ros.data.write_bag import BAG_VERSION, TYPES, add_checksums
@@ -49,10 +49,12 @@ class EpisodeWriter:
 
     def __post_init__(self) -> None:
         _check_types(kind for kind, _ in self.topics.values())
-        self._writer = Writer(self.path, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
         try:
+            self._writer = Writer(
+                self.path, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP
+            )
             self._writer.open()
-        except OSError as error:
+        except (OSError, WriterError) as error:
             raise ConfigError(
                 f"cannot be written: {error}", where=self.path, remedy="choose another folder"
             ) from error

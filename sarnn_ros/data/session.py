@@ -10,7 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -34,7 +34,7 @@ from sarnn_ros.data.record import (
     throw_away,
 )
 from sarnn_ros.errors import BagError, ConfigError, DecodeError, SpecError
-from sarnn_ros.files import sync_folder
+from sarnn_ros.files import claimed, sync_folder
 from sarnn_ros.spec import NANOSECONDS, Spec
 from sarnn_ros.streams.ingest import Ingest, joint_admission
 from sarnn_ros.streams.poses import NoTransform
@@ -201,7 +201,7 @@ class Session:
     :param min_free: gigabytes that stay free.
     :param spec: what training would use, with topics as they are recorded. Each episode that is
         kept is checked against it, in a thread.
-    :raises ConfigError: the folder cannot be made.
+    :raises ConfigError: the folder cannot be made, or another session holds it until its `close`.
     """
 
     def __init__(self, out: Path, min_free: float, spec: Spec) -> None:
@@ -234,6 +234,17 @@ class Session:
             raise ConfigError(
                 f"cannot be made: {error}", where=out, remedy="choose another folder"
             ) from error
+        self._held = ExitStack()
+        self._held.enter_context(claimed(out))
+
+    def close(self) -> None:
+        """Others may record into the folder."""
+        self._held.close()
+
+    @property
+    def unlabelled(self) -> bool:
+        """Whether a label is awaited for the episode kept last."""
+        return self._last_kept is not None and self._labels.get(self._last_kept) is None
 
     @property
     def recording(self) -> bool:

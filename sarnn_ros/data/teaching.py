@@ -137,7 +137,7 @@ class Lesson:
         """A run of a policy, or what is said anew of one; on disk when this returns.
 
         :param bag: its recording.
-        :param is_success: None: it does not count, as its recording was discarded.
+        :param is_success: None: it does not count, as its recording was discarded, or not yet.
         :param led: whether a person took over, and so it is no success of the policy.
         :param why: it ended, in the node's words.
         """
@@ -145,8 +145,31 @@ class Lesson:
         entry = {"bag": bag, "policy": policy, "success": success, "led": led, "why": why}
         append_json(self.folder / TRIALS, entry)
 
+    def unlabelled(self) -> dict[str, Any] | None:
+        """The newest run, if its recording is there and nobody has said how it ended.
+
+        :raises ConfigError: a line is no run.
+        """
+        *_, run = None, *self._runs().values()
+        labelled = run is None or run.get("success") is not None or run.get("led")
+        complete = run is not None and {"policy", "led", "why"} <= run.keys()
+        there = complete and (self.bags / run["bag"] / "metadata.yaml").is_file()
+        return run if there and not labelled else None
+
     def score(self, policy: str) -> Score:
         """Of its runs so far.
+
+        :raises ConfigError: a line is no run.
+        """
+        mine = [
+            run["success"]
+            for run in self._runs().values()
+            if run.get("policy") == policy and run.get("success") is not None
+        ]
+        return Score(sum(mine), len(mine))
+
+    def _runs(self) -> dict[str, dict[str, Any]]:
+        """By recording, what was said last of each.
 
         :raises ConfigError: a line is no run.
         """
@@ -161,12 +184,7 @@ class Lesson:
                     "else is known of the bag stays",
                 )
             runs[run["bag"]] = runs.get(run["bag"], {}) | run
-        mine = [
-            run["success"]
-            for run in runs.values()
-            if run.get("policy") == policy and run.get("success") is not None
-        ]
-        return Score(sum(mine), len(mine))
+        return runs
 
     # -- what comes next ----------------------------------------------------------------------
 

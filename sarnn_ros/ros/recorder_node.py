@@ -285,6 +285,7 @@ class RecorderNode(Node):
         self.close()
         self.session.finish_checks(CLOSING_SECONDS / 2)
         self._tell(self.session.news())
+        self.session.close()
         super().destroy_node()
 
     def _tell(self, news: Iterable[str]) -> None:

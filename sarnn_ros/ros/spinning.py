@@ -31,6 +31,7 @@ MAX_FILE_BYTES = 1 << 22
 
 RCLError = rclpy_implementation.RCLError
 RCLInvalidROSArgsError = rclpy_implementation.RCLInvalidROSArgsError
+UnknownROSArgsError = rclpy_implementation.UnknownROSArgsError
 
 
 def initialise(args: Sequence[str] | None) -> bool:
@@ -40,23 +41,28 @@ def initialise(args: Sequence[str] | None) -> bool:
     :returns: whether it has started.
     """
     given = list(sys.argv if args is None else args)
-    if unknown := list(_outside_ros_args(given[1:])):
-        error = ConfigError(
-            f"unknown arguments: {' '.join(unknown)}",
-            remedy="parameters follow --ros-args, each after its -p: --ros-args -p policy:=/path",
-        )
-        print(f"error: {error}", file=sys.stderr)
-        return False
     try:
+        if unknown := list(_outside_ros_args(given[1:])):
+            raise _unknown(" ".join(unknown))
         for name, path in pairwise(given):
             if name == "--params-file":  # rcl's parser has no bounds
                 read_yaml(Path(path), ConfigError, "see config/inference.yaml", MAX_FILE_BYTES)
         # rclpy's own handlers end the context at once, and with it the chance to send a hold.
         rclpy.init(args=given, signal_handler_options=SignalHandlerOptions.NO)
+    except UnknownROSArgsError as error:
+        print(f"error: {_unknown(shorten(str(error)))}", file=sys.stderr)
+        return False
     except (SarnnError, RCLError, RCLInvalidROSArgsError) as error:
         print(f"error: {shorten(str(error))}", file=sys.stderr)
         return False
     return True
+
+
+def _unknown(words: str) -> ConfigError:
+    return ConfigError(
+        f"unknown arguments: {words}",
+        remedy="parameters follow --ros-args, each after its -p: --ros-args -p policy:=/path",
+    )
 
 
 def _outside_ros_args(words: Sequence[str]) -> Iterator[str]:

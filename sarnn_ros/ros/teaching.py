@@ -16,6 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ ACTIONS = ("end_run", "train", "dry_run", "run", "advice")
 AT_ONCE = ("end_run", "takeover", "advice")
 #: A run ends by itself after so long, s.
 RUN_SECONDS = 120.0
+ASKED = "has it done the task? s or f"
 #: So many of the newest lines are told to who comes later.
 LINES = 8
 
@@ -108,12 +110,17 @@ class Teaching:
         self._inference: Child | None = None
         self._found = False  # the inference node, by `robot`
         self._run: _Run | None = None
-        self._ended: _Ended | None = None
+        self._ended = self._unlabelled()
         # Always the same thread: a child ends with the one that has started it.
         self._worker = ThreadPoolExecutor(1, "lesson")
         self._work: Future[None] | None = None
         self._busy = ""
         self._broken: BaseException | None = None
+
+    def _unlabelled(self) -> _Ended | None:
+        """The last run of a session before, if it ended without a label: a bad run may be why."""
+        run = self.lesson.unlabelled()
+        return None if run is None else _Ended(run["bag"], run["policy"], run["led"], run["why"])
 
     # -- who asks -------------------------------------------------------------------------------
 
@@ -155,6 +162,12 @@ class Teaching:
         if text:
             self._said.append(text)
             self._tell(text)
+
+    def greet(self) -> None:
+        """Say what comes next, at the beginning."""
+        if (ended := self._ended) is not None:
+            self.say(f"the last run of {ended.policy}, {ended.bag}, has no label: {ASKED}")
+        self.say(self.lesson.advice())
 
     def status(self) -> str:
         """What the recorder does, and what else goes on; one line."""
@@ -350,7 +363,7 @@ class Teaching:
             self._found = False
             self.say(f"the inference node is started; see {log}")
         if not self._found:  # it may have taken too long the last time
-            self.robot.open()
+            self.robot.open(check=self._inference.check)
             self._found = True
 
     def _child(self, name: str, words: Sequence[str], log: Path) -> Child:
@@ -392,7 +405,9 @@ class Teaching:
                 said.append("you took over: it is a correction")
             if session.recording:
                 said.append(session.stop())
-            said.append("has it done the task? s or f")
+            said.append(ASKED)
+            with suppress(OSError):  # a full disk, of which the recorder tells
+                self.lesson.add_run(bag, run.policy, None, run.led, why)
         return "; ".join(said)
 
     def _stop_robot(self, is_dry: bool) -> None:

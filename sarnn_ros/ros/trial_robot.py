@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,12 @@ class TrialRobot:
         node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, 50)
         node.create_subscription(Float64MultiArray, f"{name}/health", self._healthy, 50)
 
-    def open(self, kept: Path | None = None) -> str:
+    def open(self, kept: Path | None = None, check: Callable[[], None] = lambda: None) -> str:
         """Find the node.
 
         :param kept: where what `close` sets back is kept until then. If the node still has what a
             session changed that was killed, it is what that one found.
+        :param check: raises what keeps it from coming.
         :returns: the policy in force.
         :raises EnvironmentProblem: it is not there, or has none.
         """
@@ -80,6 +82,7 @@ class TrialRobot:
         while not (self._get.service_is_ready() and self._said and known()):
             if self._stop.is_set():
                 raise KeyboardInterrupt
+            check()
             if time.monotonic() > until:
                 raise EnvironmentProblem(
                     f"nothing was heard of {self._name} for {FINDING_SECONDS:g} s",

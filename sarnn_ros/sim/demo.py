@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from sarnn_ros.errors import INTERRUPTED, ConfigError, EnvironmentProblem
-from sarnn_ros.files import append_json, atomic_file, read_json_lines, write_text
+from sarnn_ros.files import append_json, atomic_file, claimed, read_json_lines, write_text
 from sarnn_ros.processes import Child, children, free_domain, signals_interrupt
 from sarnn_ros.share import ros_environment, share_directory
 from sarnn_ros.sim import demonstrations
@@ -105,15 +105,17 @@ class Demo:
         self._refuse_what_is_not_ours()
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
+            with claimed(self.settings.out), signals_interrupt():
+                self.demonstrate()
+                self.train()
+                self.evaluate()
+                return self.report(time.monotonic() - started)
         except OSError as error:
-            problem = f"cannot be written ({error})"
-            remedy = "give another --out"
-            raise ConfigError(problem, where=self.settings.out, remedy=remedy) from error
-        with signals_interrupt():
-            self.demonstrate()
-            self.train()
-            self.evaluate()
-            return self.report(time.monotonic() - started)
+            raise ConfigError(
+                f"cannot be written ({error})",
+                where=self.settings.out,
+                remedy="make room, and run the same command again; or give another --out",
+            ) from error
 
     # -- stages -----------------------------------------------------------------------------------
 
@@ -130,7 +132,7 @@ class Demo:
                 bar.update(task, completed=done)
 
             demonstrations.demonstrate(self.bags, episodes=episodes, **chosen, progress=show)
-        self.console.print(f"  {episodes} rosbag2 files (mcap) in {self.bags}")
+        self._tell(f"{episodes} rosbag2 files (mcap) in {self.bags}")
 
     def train(self) -> None:
         """The policy directory, by `sarnn train`."""
@@ -138,7 +140,7 @@ class Demo:
         options = ["--seed", str(self.settings.seed), *self.settings.training]
         self._begin("train", (self.policy, self.training), *options)
         if (self.policy / "config.json").is_file():
-            self.console.print(f"  the policy in {self.policy} is used again")
+            self._tell(f"the policy in {self.policy} is used again")
             return
         if (self.training / "checkpoint.pt").is_file():
             self.console.print("  an interrupted training goes on")
@@ -187,7 +189,9 @@ class Demo:
             "sim": [*_SARNN, "run", "sim"],
             "inference": [
                 *(*_SARNN, "run", "inference", "--ros-args"),
-                *("-p", f"policy:={self.policy.resolve()}"),
+                # rcl reads a value as YAML, to which " #" begins a comment.
+                "-p",
+                f"policy:={json.dumps(str(self.policy.resolve()), ensure_ascii=False)}",
                 # Rendered images have no noise: they may be alike although the arm has moved.
                 *("-p", "watch.frozen_ticks:=0"),
                 # A laptop that simulates as well may keep the node waiting; this arm hurts nobody.
@@ -249,7 +253,7 @@ class Demo:
                 write_video(clips, film)
         for name in REPORT:
             if (out / name).is_file():
-                self.console.print(f"  {out / name}", highlight=False)
+                self._tell(str(out / name))
         return report
 
     # -- helpers ----------------------------------------------------------------------------------
@@ -261,7 +265,9 @@ class Demo:
         paths = [self.bags, self.policy, self.training, self.trials, self.recordings]
         paths += [out / name for name in REPORT]
         found = [path.name for path in paths if path.exists()]
-        if found and not self._mark("demonstrate").is_file():
+        if self._mark("demonstrate").is_file():
+            found = [f"bags/{name}" for name in demonstrations.others(self.bags)]
+        if found:
             raise ConfigError(
                 f"holds {', '.join(found)}, which no demo has made",
                 where=out,
@@ -287,6 +293,10 @@ class Demo:
 
     def _heading(self, number: int, name: str, what: str) -> None:
         self.console.print(f"[bold]{number}/4 {name}[/bold]: {what}", highlight=False)
+
+    def _tell(self, text: str) -> None:
+        # No markup: a folder's name may have brackets.
+        self.console.print(f"  {text}", markup=False, highlight=False)
 
     def _progress(self, what: str) -> Progress:
         text, count, left = TextColumn(f"  {what}"), MofNCompleteColumn(), TimeRemainingColumn()

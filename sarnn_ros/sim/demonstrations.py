@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
@@ -203,7 +203,7 @@ def demonstrate(
             while missing:
                 # No more than there are workers: an interruption waits for all of them.
                 batch, missing = missing[:workers], missing[workers:]
-                for episode, success in zip(batch, pool.map(record, batch, repeat(out))):
+                for episode, success in zip(batch, _begin(pool, batch, out)):
                     if not success:
                         raise AssertionError(f"the expert failed in {episode}")
                     done += 1
@@ -215,6 +215,16 @@ def demonstrate(
             remedy="give '--out' a folder on a disk with space (30 MB) that you may write to",
         ) from error
     return [out / episode.name for episode in planned]
+
+
+def _begin(pool: ProcessPoolExecutor, batch: Sequence[Episode], out: Path) -> Iterator[bool]:
+    """Record these, in order. Workers that this starts do not hear Ctrl-C from the beginning:
+    importing the package takes them seconds."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.map(record, batch, repeat(out))
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _start_worker() -> None:
@@ -234,12 +244,7 @@ def _is_recorded(episode: Episode, out: Path) -> bool:
     bag = out / episode.name
     if not bag.exists():
         return False
-    recipe = None
-    try:
-        metadata = yaml.safe_load((bag / "metadata.yaml").read_text(encoding="utf-8"))
-        recipe = metadata["rosbag2_bagfile_information"]["custom_data"]["sarnn_demonstration"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        pass  # not a bag of ours: the error below says so
+    recipe = _recipe(bag)
     if recipe != episode.recipe:
         raise ConfigError(
             f"is not this episode (found {recipe}, wanted {episode.recipe})",
@@ -247,6 +252,22 @@ def _is_recorded(episode: Episode, out: Path) -> bool:
             remedy="give '--out' another folder, or remove this one",
         )
     return True
+
+
+def _recipe(bag: Path) -> str | None:
+    """None: it is no bag of ours."""
+    try:
+        metadata = yaml.safe_load((bag / "metadata.yaml").read_text(encoding="utf-8"))
+        recipe = metadata["rosbag2_bagfile_information"]["custom_data"]["sarnn_demonstration"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return None
+    return str(recipe)
+
+
+def others(out: Path) -> list[str]:
+    """What is in a folder of demonstrations, and is none."""
+    paths = sorted(out.iterdir()) if out.is_dir() else []
+    return [path.name for path in paths if path.name[0] != "." and _recipe(path) is None]
 
 
 def mean_commands(bags: Sequence[Path]) -> NDArray[np.float64]:

@@ -42,6 +42,8 @@ TOPIC = "joint_command"
 TIDYING_SECONDS = 1.0
 #: Who has not been said to lead for so long, s, does not.
 SILENCE_SECONDS = 1.0
+#: What a recorder says, twice a second, holds for so long: it may have been killed, s.
+STATUS_SECONDS = 3.0
 
 Joints = NDArray[np.float64]
 
@@ -66,6 +68,7 @@ class Teleoperator:
         self._plan: Iterator[Joints] | None = None
         self._goal = home_joints()
         self._recording = self._runs = False
+        self._runs_until = self._recording_until = 0.0
         self._led_until = self._tidy_at = 0.0
         self._commands: Any = None
         self._leader = node.create_publisher(JointState, f"leader/{TOPIC}", 10)
@@ -81,8 +84,10 @@ class Teleoperator:
             values = {pair.key: pair.value for pair in status.values}
             if status.name.endswith("recorder: lesson"):
                 self._runs = "end_run" in values["possible"]
+                self._runs_until = time.monotonic() + STATUS_SECONDS
             elif status.name.endswith("recorder: session"):
                 was, self._recording = self._recording, values["recording"] == "True"
+                self._recording_until = time.monotonic() + STATUS_SECONDS
                 if was and not self._recording:
                     self._say("lifted" if is_success(tuple(self._lifts)) else "NOT lifted")
                     self._tidy_at = time.monotonic() + TIDYING_SECONDS
@@ -95,6 +100,9 @@ class Teleoperator:
     def _tick(self) -> None:
         joints, cube, lift = self._look()
         self._lifts.append(lift)
+        now = time.monotonic()
+        self._runs &= now < self._runs_until
+        self._recording &= now < self._recording_until
         demonstrates = self._recording and not self._runs
         heard = self._command_topic(demonstrates)
         if (demonstrates and heard) or time.monotonic() < self._led_until:

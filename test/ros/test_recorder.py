@@ -277,14 +277,16 @@ def size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.mcap"))
 
 
-def test_by_keyboard(graph: Graph, make_robot, wait, environment, tmp_path: Path):
+@pytest.fixture
+def at_keys(graph: Graph, make_robot, wait, environment, tmp_path: Path, request):
+    """`sarnn record` on a terminal, and its folder; every topic is alive."""
     make_robot(JOINTS, START, namespace="/keys/")
     spec = tmp_path / "spec.yaml"
     camera = {"name": "front", "width": 32, "height": 24, "topic": "/keys/image_raw"}
     joints = {"names": list(JOINTS), "topic": "/keys/joint_states"}
     spec.write_text(dump_spec(small_spec(cameras=[camera], joints=[joints])))
     out = tmp_path / "bags"
-    command = [sys.executable, "-m", "sarnn_ros.cli.main", "record"]
+    command = [sys.executable, "-m", "sarnn_ros.cli.main", "record", *request.param]
     terminal = Terminal(
         [*command, "--spec", str(spec), "--out", str(out)], {**environment, "TERM": "dumb"}
     )
@@ -298,19 +300,38 @@ def test_by_keyboard(graph: Graph, make_robot, wait, environment, tmp_path: Path
             return terminal.says("every topic is alive")
 
         wait(checked, lambda: f"a clean preflight\n{terminal.output}")
-        for name, key, says in (
-            ("episode_000", " ", "kept episode_000"),
-            ("episode_001", "d", "discarded episode_001"),
-            ("episode_002", "q", ""),
-        ):
-            terminal.type(" ")
-            wait(lambda name=name: terminal.says(f"recording {name}"), lambda: terminal.output)
-            wait(lambda name=name: size(out / name) > 100_000, "100 kB recorded")
-            terminal.type(key)
-            wait(lambda says=says: terminal.says(says), lambda: terminal.output)
+        yield terminal, out
     finally:
-        code = terminal.end()
-    assert code == 0, terminal.output
+        terminal.kill()
+
+
+@pytest.mark.parametrize("at_keys", [("--episodes", "1")], indirect=True)
+@pytest.mark.parametrize(("last", "label"), [("s", "success"), ("q", None)])
+def test_the_last_of_so_many_may_be_labelled(last, label, at_keys, wait):
+    terminal, out = at_keys
+    terminal.type(" ")
+    wait(lambda: size(out / "episode_000") > 100_000, "100 kB recorded")
+    terminal.type(" ")
+    wait(lambda: terminal.says("the last without a label"), lambda: terminal.output)
+    terminal.type(last)
+    assert terminal.end() == 0, terminal.output
+    assert label_of(out / "episode_000") == label
+
+
+@pytest.mark.parametrize("at_keys", [()], indirect=True)
+def test_by_keyboard(at_keys, wait):
+    terminal, out = at_keys
+    for name, key, says in (
+        ("episode_000", " ", "kept episode_000"),
+        ("episode_001", "d", "discarded episode_001"),
+        ("episode_002", "q", ""),
+    ):
+        terminal.type(" ")
+        wait(lambda name=name: terminal.says(f"recording {name}"), lambda: terminal.output)
+        wait(lambda name=name: size(out / name) > 100_000, "100 kB recorded")
+        terminal.type(key)
+        wait(lambda says=says: terminal.says(says), lambda: terminal.output)
+    assert terminal.end() == 0, terminal.output
     # What was under way at the end is kept.
     assert sorted(path.name for path in out.glob("episode_*/")) == ["episode_000", "episode_002"]
     assert all((out / name / "metadata.yaml").exists() for name in ("episode_000", "episode_002"))

@@ -59,6 +59,13 @@ def test_it_ends_whatever_its_callbacks_do(callback, domain):
     context.try_shutdown()
 
 
+@pytest.mark.parametrize("words", [("policy:=/p",), ("--ros-args", "policy:=/p"), ("-x",)])
+def test_a_parameter_without_its_flag_is_refused_with_the_remedy(words, capsys):
+    assert not initialise(["node", *words])
+    error = capsys.readouterr().err
+    assert words[-1] in error and "each after its -p" in error
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

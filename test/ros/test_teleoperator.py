@@ -94,3 +94,15 @@ def test_he_takes_over_when_he_is_told_to(sim: Process, graph: Graph, wait: Any)
         # Nobody forwards his commands to the arm: it stays, and so does who goes along with it.
         assert moved > 0.1 if is_led else moved < 0.05, (is_led, moved)
     node.destroy_publisher(commands)
+
+    # A session that was killed in the middle of a run says nothing any more; another one records.
+    session = DiagnosticStatus(
+        name="/recorder: session", values=[KeyValue(key="recording", value="True")]
+    )
+    heard = len(sim.output)
+
+    def demonstrates() -> bool:
+        says.publish(DiagnosticArray(status=[session]))
+        return "I lead the arm" in sim.output[heard:]
+
+    wait(demonstrates, lambda: sim.output, 60.0)

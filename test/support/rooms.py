@@ -15,7 +15,7 @@ PICTURE = Path(__file__).resolve().parents[2] / "docs" / "images" / "rooms.svg"
 #: What each room imports of the others, and so may. A room is a folder, or a module beside them.
 ARROWS: dict[str, set[str]] = {
     "errors": set(),
-    "files": set(),
+    "files": {"errors"},
     "signals": set(),
     "processes": {"errors"},
     "share": {"errors"},

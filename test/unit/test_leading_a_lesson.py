@@ -47,7 +47,7 @@ class Robot:
         if self.problem:
             raise NotDone(self.problem)
 
-    def open(self) -> None:
+    def open(self, check: Callable[[], None]) -> None:
         self._ask("open")
 
     def load(self, *_: object) -> None:
@@ -125,6 +125,15 @@ class Recording(Recorder):
         }
 
 
+class _Node:
+    """The process of an inference node that runs."""
+
+    code = None
+
+    def check(self) -> None:
+        pass
+
+
 class Led(Teaching):
     """With all that was said, and a policy that is there."""
 
@@ -140,10 +149,10 @@ class Led(Teaching):
         robot: Any = Robot()
         self.told: list[str] = []
         super().__init__(lesson, recorder, robot, [], threading.Event(), self.told.append)
-        self._inference, self._found = SimpleNamespace(code=None), True
+        self._inference, self._found = _Node(), True
         monkeypatch.setattr(teaching, "digest", lambda _: "")
         monkeypatch.setattr(Led, "_config", lambda _: SimpleNamespace())
-        (lesson.policy(1)).mkdir()
+        lesson.policy(1).mkdir(exist_ok=True)
         (lesson.policy(1) / "config.json").touch()
 
     def until(self, done: Callable[[], object]) -> None:
@@ -330,6 +339,28 @@ def test_a_run_may_be_labelled_anew_and_discarded(recording: Led) -> None:
     assert lesson.score("policy_1").trials == 1, "a demonstration is no run"
 
 
+def test_a_run_without_a_label_is_asked_for_by_the_next_session(
+    recording: Led, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    press(recording, "run", "end_run")
+    recording.close()
+    recording.recorder.session.close()
+    after = Led(recording.lesson.folder, monkeypatch, records=True)
+    after.robot.answers.set()
+    after.greet()
+    assert "the last run of policy_1, episode_000, has no label" in after.told[0]
+    press(after, "label_failure")
+    assert (after.lesson.score("policy_1").successes, after.lesson.score("policy_1").trials) == (
+        0,
+        1,
+    )
+    assert label_of(after.lesson.bags / "episode_000") == "failure"
+    assert after.lesson.unlabelled() is None
+    press(after, "run", "end_run", "discard_episode")
+    assert after.lesson.unlabelled() is None, "it was discarded"
+    after.close()
+
+
 @pytest.mark.parametrize("before", ["dry_run", "run"])
 def test_a_run_is_labelled_after_another_was_refused_or_dry(
     recording: Led, before: str, monkeypatch: pytest.MonkeyPatch
@@ -373,7 +404,7 @@ def test_the_node_is_given_the_policy_whatever_its_folder_is_called(
     led = Led(tmp_path / name, monkeypatch)
     led._inference = None
     words: list[str] = []
-    monkeypatch.setattr(led, "_child", lambda _, given, log: words.extend(given))
+    monkeypatch.setattr(led, "_child", lambda _, given, log: words.extend(given) or _Node())
     policy = led.lesson.policy(1)
     led.robot.answers.set()
     led._run_node(policy)

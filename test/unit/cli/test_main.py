@@ -88,7 +88,16 @@ def test_the_dds_profile_is_where_it_says() -> None:
     assert "<segment_size>" in Path(line).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("arguments", [["no-such-command"], ["--no-such-option"], []])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such-command"],
+        ["--no-such-option"],
+        [],
+        # Not one of the inference node's, which it would be behind a --.
+        ["teach", "lesson", "--spec", "spec.yaml", "--no-backgroud"],
+    ],
+)
 def test_wrong_usage_is_2(arguments: list[str]) -> None:
     done = sarnn(*arguments)
     assert done.returncode == 2

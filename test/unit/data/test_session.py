@@ -344,6 +344,9 @@ def test_where_to_put_the_object_next_is_told(session: Session):
     assert drawn is not None and drawn.shape[1] >= 320
     session.stop()
     mapped(session)
+    with pytest.raises(ConfigError, match="another session"):
+        Session(session.out, min_free=0.0, spec=make.spec())
+    session.close()
     later = Session(session.out, min_free=0.0, spec=make.spec())
     record(later, 5, place=(7, 5))
     later.stop()

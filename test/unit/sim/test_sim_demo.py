@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from sarnn_ros.errors import ConfigError
-from sarnn_ros.files import append_json, read_json_lines
+from sarnn_ros.files import append_json, claimed, read_json_lines
 from sarnn_ros.sim import demo
 from sarnn_ros.sim.demo import Demo, Settings
 from sarnn_ros.sim.judging import Trial, TrialTrace
@@ -157,6 +157,23 @@ def test_what_no_demo_has_made_stays(name, tmp_path):
     with pytest.raises(ConfigError, match=f"holds {name}, which no demo has made"):
         Demo(Settings(out=tmp_path), Console(file=io.StringIO())).run()
     assert own.read_text() == "ours" and list(tmp_path.iterdir()) == [own]
+
+
+def test_a_recording_of_the_users_among_the_demonstrations_stays(miniature):
+    bags = miniature.settings.out / "bags"
+    miniature.demonstrate()
+    (bags / "mine").mkdir()
+    with pytest.raises(ConfigError, match="bags/mine, which no demo has made"):
+        Demo(replace(miniature.settings, seed=1), miniature.console).run()
+    assert (bags / "mine").is_dir() and (bags / "episode_000").is_dir()
+
+
+def test_two_demos_do_not_write_into_one_folder(tmp_path):
+    with (
+        claimed(tmp_path),
+        pytest.raises(ConfigError, match="another session"),
+    ):
+        Demo(Settings(out=tmp_path), Console(file=io.StringIO())).run()
 
 
 def test_an_unwritable_output_is_named(tmp_path):
