@@ -397,17 +397,18 @@ class Teaching:
             run.over = True
         session = self.recorder.session
         said = [f"{'the dry run' if run.is_dry else run.policy} has ended: {why}"]
-        self._run = None
         if not run.is_dry:
             bag = session.episode if session.recording else session.kept_last
             self._ended = _Ended(bag, run.policy, run.led, why)
+            with suppress(OSError):  # a full disk, of which the recorder tells
+                self.lesson.add_run(bag, run.policy, None, run.led, why)
+        self._run = None
+        if not run.is_dry:
             if run.led:
                 said.append("you took over: it is a correction")
             if session.recording:
                 said.append(session.stop())
             said.append(ASKED)
-            with suppress(OSError):  # a full disk, of which the recorder tells
-                self.lesson.add_run(bag, run.policy, None, run.led, why)
         return "; ".join(said)
 
     def _stop_robot(self, is_dry: bool) -> None:

@@ -343,6 +343,7 @@ def test_a_run_without_a_label_is_asked_for_by_the_next_session(
     recording: Led, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     press(recording, "run", "end_run")
+    recording.hears(teaching.ASKED)
     recording.close()
     recording.recorder.session.close()
     after = Led(recording.lesson.folder, monkeypatch, records=True)
