@@ -201,18 +201,21 @@ def make_dataset(
     else:
         validated = tuple(row for row, episode in enumerate(episodes) if episode.name in held_out)
     training = tuple(row for row in range(len(episodes)) if row not in validated)
-    moved = [
-        array
-        for index in training
-        for part in episodes[index].parts
-        for array in (part.joints, part.targets)
-    ]
+    moved, everything = (
+        [
+            array
+            for index in indices
+            for part in episodes[index].parts
+            for array in (part.joints, part.targets)
+        ]
+        for indices in (training, range(len(episodes)))
+    )
     digest = hashlib.sha256(spec.model_dump_json().encode())
     says_bounds = normaliser is not None
     if normaliser is not None:
         digest.update(f"{normaliser.minimum.tolist()}{normaliser.maximum.tolist()}".encode())
     elif spec.joint_clip is None:
-        normaliser = JointNormaliser.from_episodes(moved, spec.joint_range)
+        normaliser = JointNormaliser.from_episodes(moved, spec.joint_range, everything)
     else:
         bounds = eipl_bounds(moved, spec.joint_range, clip=spec.joint_clip)
         normaliser = JointNormaliser.from_eipl_bounds(bounds, spec.joint_range)

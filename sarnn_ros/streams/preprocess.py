@@ -128,6 +128,15 @@ def unscale_images(images: NDArray[Any], image_range: Range) -> NDArray[np.uint8
     return np.ascontiguousarray(np.moveaxis(np.rint(clipped).astype(np.uint8), -3, -1))
 
 
+def _bounds(
+    arrays: Iterable[NDArray[np.float64]],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lowest and highest of each column of all (T, D) arrays, each (D,)."""
+    every = list(arrays)
+    low = np.min([array.min(axis=0) for array in every], axis=0)
+    return low, np.max([array.max(axis=0) for array in every], axis=0)
+
+
 @dataclass(frozen=True, eq=False)
 class JointNormaliser:
     """Maps joint j from [minimum[j], maximum[j]] to `joint_range`, linearly, without clipping.
@@ -168,15 +177,23 @@ class JointNormaliser:
 
     @classmethod
     def from_episodes(
-        cls, joints: Iterable[NDArray[np.float64]], joint_range: Range
+        cls,
+        joints: Iterable[NDArray[np.float64]],
+        joint_range: Range,
+        everything: Iterable[NDArray[np.float64]] = (),
     ) -> JointNormaliser:
         """Bounds of the given (T, D) arrays.
 
         A joint that moved less than `MIN_RANGE` gets bounds of that width about its middle.
+
+        :param everything: also of those that are not trained on. A joint that moves only there
+            gets its bounds there: else it would leave them a hundredfold.
         """
-        arrays = list(joints)
-        low = np.min([array.min(axis=0) for array in arrays], axis=0)
-        high = np.max([array.max(axis=0) for array in arrays], axis=0)
+        low, high = _bounds(joints)
+        if arrays := list(everything):
+            lowest, highest = _bounds(arrays)
+            only_there = (high - low < MIN_RANGE) & (highest - lowest >= MIN_RANGE)
+            low, high = np.where(only_there, (lowest, highest), (low, high))
         margin = np.maximum(0.0, (MIN_RANGE - (high - low)) / 2)
         return cls(low - margin, high + margin, joint_range)
 

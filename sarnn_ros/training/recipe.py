@@ -95,6 +95,10 @@ class Recipe:
     #: Share of the epochs, the last ones, that are trained where a training goes on from a policy.
     round_share: float = 0.2
 
+    #: It does not where a joint goes more than so many times as far as before: its part of the
+    #: network would be scaled by that. Not measured.
+    max_gain: float = 10.0
+
     #: Below this share explained, of how episodes differ, training warns; and of how new ones
     #: differ, it does not go on from a policy. Three of the 77 policies
     #: of benchmark/results/tasks.md were below it, and succeeded in 59 % instead of 78.
@@ -167,7 +171,7 @@ def prepare(
     :param validation: share of the episodes, as of `load_dataset`.
     :param reading: what else `load_dataset` takes. Its seed is that of the config.
     :raises BagError: no episode is usable.
-    :raises ConfigError: `before` is of another task or network.
+    :raises ConfigError: `before` is of another task or network, or of other recordings alone.
     """
     if before is not None:
         rounds.check_settings(before, spec, config)
@@ -194,6 +198,8 @@ def prepare(
     if not why_anew:
         dataset = rounds.as_before(dataset, before, validation, config.seed)
     plan = replace(decide(dataset, config), whole=whole)
+    if not why_anew and not plan.search_attention:
+        why_anew = "there are too few demonstrations to tell whether the attention explains them"
     if not why_anew and before.config.model.motion_dim and not plan.motion:
         why_anew = "the policy gets the motion, which this training does not tell it"
     return replace(plan, before=None if why_anew else before, why_anew=why_anew)

@@ -18,6 +18,11 @@ from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.streams.preprocess import JointNormaliser
 
 
+def gains_of(old: JointNormaliser, new: JointNormaliser) -> NDArray[np.float64]:
+    """How many times as wide the new bounds of each joint are, (D,)."""
+    return (new.maximum - new.minimum) / (old.maximum - old.minimum)
+
+
 @torch.no_grad()
 def renormalise(model: SARNN, old: JointNormaliser, new: JointNormaliser) -> None:
     """Change the weights so that joints normalised by `new` give what those by `old` gave.
@@ -28,7 +33,7 @@ def renormalise(model: SARNN, old: JointNormaliser, new: JointNormaliser) -> Non
     """
     low, high = new.joint_range
     span = old.maximum - old.minimum
-    gain = (new.maximum - new.minimum) / span
+    gain = gains_of(old, new)
     shift = low - gain * low + (high - low) * (new.minimum - old.minimum) / span
     gains, shifts = (torch.from_numpy(one).to(model.rec.bias_ih) for one in (gain, shift))
     inputs = model.rec.weight_ih[:, -len(gain) :]  # after the points

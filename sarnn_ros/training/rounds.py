@@ -51,6 +51,15 @@ class Before:
         return JointNormaliser(bounds.minimum, bounds.maximum, self.spec.joint_range)
 
     @property
+    def known(self) -> frozenset[str]:
+        """All that it learnt from."""
+        return self.validation | self.training
+
+    def missing(self, dataset: Dataset) -> frozenset[str]:
+        """What it learnt from, and is not in a data set."""
+        return self.known - {one.identity for one in dataset.episodes}
+
+    @property
     def about(self) -> dict[str, Any]:
         """What the new policy keeps of it: which one it was, and of how many episodes."""
         return {"sha256": digest(self.config), "episodes": self.config.training["episodes"]}
@@ -146,11 +155,16 @@ def as_before(dataset: Dataset, before: Before, validation: float, seed: int) ->
     but half of the new ones at most.
 
     :param validation: share of the episodes for validation.
+    :raises ConfigError: it has nothing of what the policy learnt from.
     """
+    if before.missing(dataset) == before.known:
+        raise ConfigError(
+            "none of the recordings that it learnt from is given: all of it would be forgotten",
+            where=before.directory,
+            remedy="give all recordings, old and new; or train anew, without --from",
+        )
     whole_ones = [one for one in dataset.episodes if one.led is None]
-    new = [
-        one.name for one in whole_ones if one.identity not in before.validation | before.training
-    ]
+    new = [one.name for one in whole_ones if one.identity not in before.known]
     held = {one.name for one in whole_ones if one.identity in before.validation}
     count = round(validation * len(whole_ones)) - len(held)
     if dataset.says_split:

@@ -22,13 +22,16 @@ import torch
 import yaml
 from numpy.typing import NDArray
 
-from sarnn_ros.errors import TrainingError
+from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.errors import ConfigError, TrainingError, join_problems
 from sarnn_ros.files import name_aside
+from sarnn_ros.geometry import feature_size
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.envelope import envelope_from_dataset
 from sarnn_ros.policy.export import export_policy
 from sarnn_ros.policy.health import reference as health_reference
 from sarnn_ros.policy.reference import references_from_dataset
+from sarnn_ros.streams.preprocess import MIN_RANGE
 from sarnn_ros.training.checkpoint import describe_data, is_of, load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.evaluate import per_joint, rms
@@ -44,8 +47,9 @@ from sarnn_ros.viz.curves import plot_curves
 
 __all__ = ["Result", "train"]
 
-#: Wall time between checkpoints, s; an epoch is never cut.
-CHECKPOINT_SECONDS = 10.0
+#: Wall time between checkpoints, s; an epoch is never cut. Where none could be written, a training
+#: that was asked to stop goes on, and tries again so often: all would be lost.
+CHECKPOINT_SECONDS, RETRY_SECONDS = 10.0, 2.0
 
 Watcher = Callable[[Trainer, Epoch], None]
 Warn = Callable[[str], None]
@@ -135,6 +139,14 @@ def make_model(plan: Plan, motion_dim: int = 0) -> SARNN:
     :param motion_dim: numbers that tell the motion, see `Sequences.told`.
     """
     config, spec = plan.config, plan.dataset.spec
+    for camera in spec.cameras:
+        if min(feature_size(side, config.stride) for side in (camera.width, camera.height)) < 2:
+            raise ConfigError(
+                f"{camera.width} x {camera.height} pixels of camera '{camera.name}' leave no map "
+                f"of features with a stride of {config.stride}",
+                where="spec",
+                remedy="give it 16 x 16 pixels at least, or set stride=1",
+            )
     sizes = [(camera.height, camera.width) for camera in spec.cameras]
     model = SARNN(
         config.rec_dim,
@@ -174,6 +186,12 @@ def make_trainer(plan: Plan) -> Trainer:
             remedy="give the demonstrations as well as the corrections; if they are there, give "
             "longer ones, or check the spec's rate and the bags' report",
         )
+    if problems := envelope_from_dataset(dataset).problems(dataset.spec):
+        raise TrainingError(
+            f"nothing that a robot could be sent can be learnt:{join_problems(problems)}",
+            where="dataset",
+            remedy="positions are in rad or m; 'sarnn inspect' shows them joint by joint",
+        )
     torch.manual_seed(config.seed)
     told = training.told.motions.shape[1] if plan.motion else 0
     model = make_model(plan, told).to(device)
@@ -188,6 +206,11 @@ def start(plan: Plan, warn: Warn) -> Trainer:
         why = trainer.go_on(plan.before)
         if not why:
             warn(f"goes on from {plan.before.directory}: the attention stays")
+            if left := len(plan.before.missing(plan.dataset)):
+                warn(
+                    f"{left} of the {len(plan.before.known)} recordings that it learnt from are "
+                    "not given: what only these showed may be forgotten"
+                )
             return trainer
         plan = replace(plan, before=None, why_anew=why)
     if plan.why_anew:
@@ -240,14 +263,22 @@ def train(
     if not resume and checkpoint.exists():
         aside = checkpoint.replace(name_aside(checkpoint))
         warn(f"started anew, without --resume; the earlier checkpoint is {aside}")
-    if trainer.validation is None and (config.keep == "best" or config.patience is not None):
+    if unseen := _still_in_training(trainer.plan.dataset):
         warn(
-            "no validation episodes: the last weights are kept, and training stops after all "
+            f"{', '.join(unseen)}: moves in no episode that is trained on, only in those held "
+            "out, so the policy does not learn to; another --seed, or --validation 0, does"
+        )
+    why = "" if trainer.validation is not None else "no validation episodes"
+    if config.validate_every > config.epochs:
+        why = why or f"none of {config.epochs} epochs is validated ({config.validate_every=})"
+    if why and (config.keep == "best" or config.patience is not None):
+        warn(
+            f"{why}: the last weights are kept, and training stops after all "
             f"{config.epochs} epochs (keep: {config.keep}, patience: {config.patience})"
         )
 
     before, cpu_before = progress.seconds, progress.cpu_seconds
-    stopped = False
+    stopped, pause = False, 0.0
     ended = progress.out_of_patience(config, trainer.epoch - 1)
     for epoch in () if ended else _epochs(trainer, checkpoint):
         now = time.monotonic()
@@ -256,19 +287,29 @@ def train(
         progress.cpu_seconds = cpu_before + time.process_time() - cpu_started
         for watcher in watchers:
             watcher(trainer, epoch)
-        stopped = should_stop()
-        if stopped or now - saved >= CHECKPOINT_SECONDS:
-            _save(trainer, progress, checkpoint, warn)
-            saved = now
+        stopped, since = should_stop(), now - saved
+        if since >= CHECKPOINT_SECONDS or (stopped and since >= pause):
+            written = _save(trainer, progress, checkpoint, warn)
+            saved, pause = now, 0.0 if written else RETRY_SECONDS
+        stopped &= write_stopped or checkpoint.exists()
         ended = progress.out_of_patience(config, epoch.number)
         if stopped or ended:
             break
     finished = ended or not stopped or trainer.epoch >= config.epochs
-    if finished:
-        _save(trainer, progress, checkpoint, warn)
+    kept = finished and _save(trainer, progress, checkpoint, warn)
     if finished or write_stopped:
-        _export(trainer, progress, out, warn)
+        _export(trainer, progress, out, warn, kept=kept)
     return Result(out, finished, trainer.epoch, progress.seconds, progress.history)
+
+
+def _still_in_training(dataset: Dataset) -> list[str]:
+    """Joints that move, but not in the episodes for training."""
+    spans = [
+        np.ptp(np.concatenate([dataset.episodes[row].joints for row in rows]), axis=0)
+        for rows in (dataset.training, range(len(dataset.episodes)))
+    ]
+    only_there = (spans[0] < MIN_RANGE) & (spans[1] >= MIN_RANGE)
+    return [dataset.spec.joint_labels[row] for row in np.flatnonzero(only_there)]
 
 
 def _resume(trainer: Trainer, checkpoint: Path, warn: Warn) -> Progress:
@@ -289,7 +330,8 @@ def _resume(trainer: Trainer, checkpoint: Path, warn: Warn) -> Progress:
     return Progress(**state["progress"])
 
 
-def _save(trainer: Trainer, progress: Progress, checkpoint: Path, warn: Warn) -> None:
+def _save(trainer: Trainer, progress: Progress, checkpoint: Path, warn: Warn) -> bool:
+    """Whether it is written."""
     state = {
         "config": trainer.config.model_dump(mode="json"),
         "data": describe_data(trainer.plan.dataset),
@@ -300,7 +342,14 @@ def _save(trainer: Trainer, progress: Progress, checkpoint: Path, warn: Warn) ->
     try:
         save_checkpoint(checkpoint, state)
     except (OSError, RuntimeError) as error:  # torch.save turns some OSErrors into these
-        warn(f"{checkpoint}: not saved ({error}); the previous checkpoint is kept")
+        kept = (
+            "the previous checkpoint is kept"
+            if checkpoint.exists()
+            else "there is none: make room"
+        )
+        warn(f"{checkpoint}: not saved ({error}); {kept}")
+        return False
+    return True
 
 
 def _epochs(trainer: Trainer, checkpoint: Path) -> Iterator[Epoch]:
@@ -318,7 +367,8 @@ def _epochs(trainer: Trainer, checkpoint: Path) -> Iterator[Epoch]:
         ) from error
 
 
-def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn) -> None:
+def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn, *, kept: bool) -> None:
+    """:param kept: whether the checkpoint has all that was trained."""
     config, dataset = trainer.config, trainer.plan.dataset
     model = trainer.final_model()
     if progress.best_weights is not None:
@@ -372,7 +422,13 @@ def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn) -> None
         raise TrainingError(
             f"the policy cannot be written ({error})",
             where=out,
-            remedy="free some space; with --resume only the writing is done again",
+            remedy="free some space; "
+            + (
+                "with --resume only the writing is done again"
+                if kept
+                else "its last epochs are in no checkpoint, and are trained again with --resume, "
+                "or all, where there is none"
+            ),
         ) from error
 
 

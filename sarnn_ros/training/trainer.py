@@ -76,7 +76,7 @@ from sarnn_ros.training.late_points import Late, beside, moments
 from sarnn_ros.training.machine import flush_subnormals
 from sarnn_ros.training.points import PointScale
 from sarnn_ros.training.recipe import RECIPE, Plan
-from sarnn_ros.training.renormalise import renormalise, retell
+from sarnn_ros.training.renormalise import gains_of, renormalise, retell
 from sarnn_ros.training.rounds import Before
 from sarnn_ros.training.schedule import cosine, loss_weight
 from sarnn_ros.training.sequences import Sequences
@@ -476,6 +476,10 @@ class Trainer:
             share = new_explained(found, wanted, starts, is_new)
             if share < RECIPE.min_explained:
                 return f"the attention explains {share:.2f} of how the new demonstrations differ"
+        gains = gains_of(before.normaliser, self.plan.dataset.normaliser)
+        if gains.max() > RECIPE.max_gain:
+            joint = self.plan.dataset.spec.joint_labels[int(gains.argmax())]
+            return f"{joint} goes {gains.max():.0f} times as far as it did"
         self.searched = left_out_explained(found, wanted, starts)
         points, *when = before.config.training["late"]
         self.late = Late(tuple(points), *when)

@@ -115,6 +115,39 @@ def test_recordings_are_known_by_what_they_hold_and_not_by_their_names(
     assert sum(one.identity in known for one in renamed) == len(FIRST)
 
 
+@pytest.mark.usefixtures("explained")
+def test_recordings_that_are_forgotten_are_told_or_refused(
+    policy: Path, make_task: MakeTask, tmp_path: Path
+) -> None:
+    dataset = make_task(ALL)
+
+    def without(count: int) -> Dataset:
+        return make_dataset(dataset.spec, dataset.episodes[count:], [], validation=0.2, seed=0)
+
+    said: list[str] = []
+    train(plan_of(without(2), settings(), policy), tmp_path / "second", warn=said.append)
+    assert any("2 of the 12 recordings that it learnt from are not given" in one for one in said)
+    with pytest.raises(ConfigError, match="none of the recordings that it learnt from is given"):
+        plan_of(without(len(FIRST)), settings(), policy)
+    one = make_dataset(dataset.spec, dataset.episodes[:1], [])
+    assert "too few demonstrations" in plan_of(one, settings(), policy).why_anew
+
+
+@pytest.mark.usefixtures("explained")
+def test_a_joint_that_begins_to_move_is_learnt_anew(
+    policy: Path, make_task: MakeTask, tmp_path: Path
+) -> None:
+    dataset = make_task(ALL)
+    new = [replace(one, joints=one.joints * 20, targets=one.targets * 20, digest=f"{row}")
+           for row, one in enumerate(dataset.episodes[len(FIRST):])]  # fmt: skip
+    wide = make_dataset(
+        dataset.spec, [*dataset.episodes[: len(FIRST)], *new], [], validation=0.0, seed=0
+    )
+    said: list[str] = []
+    train(plan_of(wide, settings(), policy), tmp_path / "second", warn=said.append)
+    assert any("times as far as it did" in one for one in said), said
+
+
 def test_what_the_data_says_of_its_split_and_bounds_holds(
     policy: Path, make_task: MakeTask
 ) -> None:

@@ -18,13 +18,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from sarnn_ros.data.dataset import Dataset, make_dataset
-from sarnn_ros.errors import SarnnError, TrainingError
+from sarnn_ros.errors import ConfigError, SarnnError, TrainingError
 from sarnn_ros.model.sarnn import SARNN
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.training import run as run_module
@@ -186,6 +187,60 @@ def test_full_disk_keeps_the_last_checkpoint(
     assert_same_policy(out, tmp_path / "whole")
 
 
+def test_a_training_that_cannot_be_saved_is_not_left_and_says_what_is_kept(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    plan, out = decide(make_task(), make_config(FAST)), tmp_path / "policy"
+    said: list[str] = []
+    with full_disk(0), pytest.raises(SarnnError, match="are in no checkpoint"):
+        train(plan, out, should_stop=lambda: True, warn=said.append)
+    assert all("there is none: make room" in one for one in said if "not saved" in one)
+    assert not checkpoint_path(out).exists()
+    said.clear()
+    assert not train(plan, out, should_stop=lambda: True, warn=said.append).finished
+    assert checkpoint_path(out).exists() and not said
+
+
+def test_what_can_only_fail_at_the_end_is_refused_before(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    dataset = make_task()
+    counts = [
+        replace(one, joints=one.joints * 1e5, targets=one.targets * 1e5)
+        for one in dataset.episodes
+    ]
+    encoder = make_dataset(dataset.spec, counts)
+    with pytest.raises(TrainingError, match="no positions in rad or m"):
+        train(decide(encoder, make_config(FAST)), tmp_path / "policy")
+    small = [camera.model_copy(update={"width": 12}) for camera in dataset.spec.cameras]
+    spec = dataset.spec.model_copy(update={"cameras": tuple(small)})
+    with pytest.raises(ConfigError, match="leave no map of features with a stride of 2"):
+        train(
+            decide(replace(dataset, spec=spec), make_config({**FAST, "stride": 2})),
+            tmp_path / "policy",
+        )
+
+
+def test_a_joint_that_moves_only_in_what_is_held_out_is_told_and_harms_no_figure(
+    make_task: MakeTask, tmp_path: Path
+) -> None:
+    dataset = make_task([9] * 5)
+    held = dataset.episodes[-1].name
+    episodes = []
+    for one in dataset.episodes:
+        joints, targets = one.joints.copy(), one.targets.copy()
+        for array in (joints, targets):
+            array[:, 0] = np.linspace(0.0, 0.2, len(array)) if one.name == held else 0.0
+        episodes.append(replace(one, joints=joints, targets=targets))
+    data = make_dataset(dataset.spec, episodes, held_out={held})
+    assert data.normaliser.maximum[0] == pytest.approx(0.2)
+    said: list[str] = []
+    result = train(decide(data, make_config(FAST)), tmp_path / "policy", warn=said.append)
+    assert any(f"{data.spec.joint_labels[0]}: moves in no episode" in one for one in said)
+    losses = [row["validation"]["joint"] for row in result.history if row["validation"]]
+    assert losses and max(losses) < 10
+
+
 def test_full_disk_at_the_end_needs_no_second_training(
     make_task: MakeTask, tmp_path: Path
 ) -> None:
@@ -207,14 +262,10 @@ def test_a_full_disk_ends_tensorboard_and_not_the_training(
 ) -> None:
     monkeypatch.setattr(tensorboard, "PICTURE_EPOCHS", 1)
     told: list[str] = []
-    config = make_config(FAST)
+    plan, out = decide(make_task(), make_config(FAST)), tmp_path / "policy"
+    train(plan, out, should_stop=stop_after(2))
     with full_disk(free), TensorBoardLogger(tmp_path / "board", told.append) as board:
-        part = train(
-            decide(make_task(), config),
-            tmp_path / "policy",
-            watchers=(board,),
-            should_stop=stop_after(4),
-        )
+        part = train(plan, out, resume=True, watchers=(board,), should_stop=stop_after(2))
     assert part.epochs == 4
     assert len(told) == 1
     assert str(tmp_path / "board") in told[0]
@@ -563,6 +614,10 @@ def test_without_validation_it_is_said_what_is_not_done(
     )
     assert result.epochs == 6
     assert "no validation episodes" in told[0]
+    told.clear()
+    few = {**EIPL, "keep": "best", "epochs": 2, "validate_every": 3}
+    train(decide(make_task(), make_config(few)), tmp_path / "few", warn=told.append)
+    assert "none of 2 epochs is validated" in told[0]
     told.clear()
     train(decide(make_task(validation=0), make_config(FAST)), tmp_path / "fast", warn=told.append)
     assert not any("validation" in text for text in told)
