@@ -30,7 +30,7 @@ from sarnn_ros.interop.lerobot_writer import export_lerobot
 from sarnn_ros.interop.loading import find_recordings
 from sarnn_ros.policy.directory import load_config as load_policy_config
 from sarnn_ros.policy.runtime import Policy
-from sarnn_ros.sim.driver import Driver
+from sarnn_ros.sim.rollout import Driver
 from sarnn_ros.spec import Spec, load_spec
 from sarnn_ros.streams.observe import Observation
 

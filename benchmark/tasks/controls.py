@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from benchmark.tasks.task import Array
-from sarnn_ros.sim.driver import Replay
 from sarnn_ros.streams.observe import Observation
 from sarnn_ros.training.explained import stretch
 
@@ -30,6 +29,28 @@ class Ridge:
     def __call__(self, x: Array) -> Array:
         predicted: Array = self._mean + (x - self._middle) / self._spread @ self._weights
         return predicted
+
+
+class Replay:
+    """A control that ignores its observations: the same actions in every trial, then the last one.
+
+    :param actions: (T, D) in the spec's order.
+    """
+
+    def __init__(self, actions: Array) -> None:
+        self._actions = actions
+        self.reset()
+
+    def reset(self) -> None:
+        self._tick = -1
+
+    def step(self, observation: Observation) -> Replay:
+        self._tick = min(self._tick + 1, len(self._actions) - 1)
+        return self
+
+    @property
+    def action(self) -> Array:
+        return self._actions[self._tick]
 
 
 class LinearPlan(Replay):

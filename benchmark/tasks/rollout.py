@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmark.tasks.task import Array, Image, Task
 from sarnn_ros.interop import gym
-from sarnn_ros.sim.driver import Driver
+from sarnn_ros.sim.rollout import Driver
 from sarnn_ros.sim.task import Vision
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.observe import Observation

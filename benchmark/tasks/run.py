@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmark.tasks.controls import LinearPlan, same_length
+from benchmark.tasks.controls import LinearPlan, Replay, same_length
 from benchmark.tasks.record import FIRST_DEMONSTRATION, FIRST_TRIAL, demonstrate
 from benchmark.tasks.rollout import rollout
 from benchmark.tasks.task import Array, Image, Task
@@ -34,7 +34,7 @@ from sarnn_ros.files import atomic_file, write_text
 from sarnn_ros.interop.loading import load_dataset
 from sarnn_ros.policy.directory import load_config
 from sarnn_ros.policy.runtime import Policy, Prediction
-from sarnn_ros.sim.driver import Driver, Replay
+from sarnn_ros.sim.rollout import Driver
 from sarnn_ros.sim.task import Vision
 from sarnn_ros.spec import Spec, load_spec, parse_spec
 from sarnn_ros.streams.observe import Observation

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,29 +64,6 @@ class Outputs:
     points_next: Array
     recurrent: Recurrent
     images: list[Array] | None
-
-
-class Backend(Protocol):
-    """One tick of the network."""
-
-    def run(
-        self,
-        images: Sequence[Array],
-        state: Array,
-        recurrent: Recurrent,
-        gate: Gate,
-        *,
-        want_image: bool,
-    ) -> Outputs:
-        """:param images: (1, 3, H, W) per camera, in the spec's order.
-        :param state: (1, D).
-        :param recurrent: the state, of the step before or `initial_state`.
-        :param gate: of the points; see `open_gate`.
-        :raises PolicyError: cancelled.
-        """
-
-    def cancel(self) -> None:
-        """Have the `run` that is going on in another thread end early, if there is one."""
 
 
 def initial_state(model: ModelConfig) -> Recurrent:
@@ -157,6 +134,12 @@ class OnnxBackend:
         *,
         want_image: bool,
     ) -> Outputs:
+        """:param images: (1, 3, H, W) per camera, in the spec's order.
+        :param state: (1, D).
+        :param recurrent: the state, of the step before or `initial_state`.
+        :param gate: of the points; see `open_gate`.
+        :raises PolicyError: cancelled.
+        """
         inputs = dict(zip(self._images, images), state=state)
         inputs |= dict(zip(("h", "c", *self._gate), (*recurrent, *gate)))
         if want_image:
@@ -334,3 +317,7 @@ def load_model(directory: str | Path, config: PolicyConfig) -> SARNN:
             remedy="export the policy again",
         ) from error
     return model.eval()
+
+
+#: One tick of the network.
+Backend = OnnxBackend | TorchBackend

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -48,28 +48,15 @@ from sarnn_ros.ros.spinning import initialise, spinning
 from sarnn_ros.signals import stop_on_signals
 from sarnn_ros.spec import NANOSECONDS, Spec, load_spec
 
+if TYPE_CHECKING:
+    from sarnn_ros.ros.teaching import Teaching
+
 #: Messages per topic that wait while a write is slow.
 QUEUE_DEPTH = 200
 #: A node that has not said who leads for so long runs no policy, ns.
 RUN_SILENCE_NS = NANOSECONDS
 #: How long the recorder may take to write the end of an episode, s.
 CLOSING_SECONDS = 30.0
-
-
-class Leader(Protocol):
-    """Somebody who says what the recorder's services do: a lesson."""
-
-    def ask(self, action: str) -> str:
-        """Begin what a service is called for; returns at once.
-
-        :raises ConfigError: it cannot be done now.
-        """
-
-    def say(self, text: str) -> None:
-        """Tell the user what was found."""
-
-    def describe(self) -> tuple[str, dict[str, str]]:
-        """What goes on, and values: for `/diagnostics`."""
 
 
 class RecorderNode(Node):
@@ -123,7 +110,7 @@ class RecorderNode(Node):
         self._losses = Losses(lambda _, text: self._log(text))
         # Shared topics whose publishers keep messages for who comes later, as /tf_static.
         self._lasting: set[str] = set()
-        self._leader: Leader | None = None
+        self._leader: Teaching | None = None
         for name in self.actions():
             self._offer(name)
         # On the steady clock: a stopped simulation must not stop the checks.
@@ -151,7 +138,7 @@ class RecorderNode(Node):
             "takeover": self.take_over,
         }
 
-    def follow(self, leader: Leader, more: Iterable[str]) -> None:
+    def follow(self, leader: Teaching, more: Iterable[str]) -> None:
         """From now on the services ask `leader`.
 
         :param more: services that it has besides.

@@ -36,7 +36,7 @@ from sarnn_ros.ros.spinning import spinning
 from sarnn_ros.sim.judging import SILENCE_SECONDS, Trial, TrialTrace, has_ended, judge
 from sarnn_ros.sim.scene import CUBE_HALF, JOINT_NAMES, home_joints
 from sarnn_ros.sim.task import RATE, TRIAL_TICKS, TrialPlan
-from sarnn_ros.spec import NANOSECONDS
+from sarnn_ros.streams.decode import stamp_ns
 
 #: How long to wait for each answer or message, s. Discovery alone may take 3 s.
 TIMEOUT_SECONDS = 30.0
@@ -96,16 +96,16 @@ class Referee:
         self._take("joints", message, _in_order(message))
 
     def _on_command(self, message: JointState) -> None:
-        self._take("commands", message, _stamp(message), _in_order(message))
+        self._take("commands", message, stamp_ns(message), _in_order(message))
 
     def _on_image(self, message: Image) -> None:
         pixels = np.frombuffer(message.data, np.uint8)
         image = pixels.reshape(message.height, message.width, 3)
-        self._take("images", message, _stamp(message), image)
+        self._take("images", message, stamp_ns(message), image)
 
     def _on_marker(self, message: ImageMarker) -> None:
         points = np.array([(point.x, point.y) for point in message.points])
-        self._take("markers", message, _stamp(message), message.ns, points)
+        self._take("markers", message, stamp_ns(message), message.ns, points)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         with self._changed:
@@ -175,7 +175,7 @@ class Referee:
         self.wait_for(lambda: self._is_set_up(trial, now), "arm and cube in their places")
 
     def _is_set_up(self, trial: TrialPlan, after_ns: int) -> bool:
-        if min(_stamp(self._newest[name]) for name in SENSED) < after_ns:
+        if min(stamp_ns(self._newest[name]) for name in SENSED) < after_ns:
             return False
         cube = self._newest["cube"].pose.position
         away = np.hypot(cube.x - trial.cube.x, cube.y - trial.cube.y)
@@ -278,11 +278,6 @@ def open_referee(
     referee = Referee(node, demonstration, alive)
     with spinning(node):
         yield referee
-
-
-def _stamp(message: Any) -> int:
-    stamp = message.header.stamp
-    return int(stamp.sec * NANOSECONDS + stamp.nanosec)
 
 
 def _in_order(message: JointState) -> NDArray[np.float64]:

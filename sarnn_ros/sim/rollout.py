@@ -10,12 +10,12 @@ The demo's report is made over DDS (`referee.py`), never with this.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.errors import SpecError
-from sarnn_ros.sim.driver import Driver
 from sarnn_ros.sim.scene import JOINT_NAMES, LiftScene
 from sarnn_ros.sim.task import TRIAL_TICKS, Placement, Vision, is_success
 from sarnn_ros.spec import NANOSECONDS, JointSource, Spec
@@ -27,6 +27,21 @@ COMMAND_DELAY = 0.01
 CAMERA_PERIOD, JOINT_PERIOD = 1 / 30, 1 / 100
 #: Transport of an image: none younger than this can have arrived at a tick, s.
 CAMERA_DELAY = 0.004
+
+
+class Prediction(Protocol):
+    """What a driver says at a tick: the next action, (D,) in the spec's order, rad or m."""
+
+    @property
+    def action(self) -> NDArray[np.float64]: ...
+
+
+class Driver(Protocol):
+    """What is tried: `sarnn_ros.policy.runtime.Policy`, or a control."""
+
+    def reset(self) -> None: ...
+
+    def step(self, observation: Observation) -> Prediction: ...
 
 
 @dataclass(frozen=True)

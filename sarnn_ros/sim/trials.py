@@ -14,8 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sarnn_ros.sim.driver import Driver
-from sarnn_ros.sim.rollout import rollout
+from sarnn_ros.sim.rollout import Driver, rollout
 from sarnn_ros.sim.scene import LiftScene
 from sarnn_ros.sim.task import TAUGHT_Y, UNTAUGHT_Y, Placement, place, place_anywhere
 from sarnn_ros.spec import Spec

@@ -22,7 +22,6 @@ from sarnn_ros.data.report_view import places
 from sarnn_ros.geometry import points_to_model_pixels
 from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy, Prediction
-from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.training.evaluate import free_run
 from sarnn_ros.viz.curves import PARTS, plot_joints, plot_losses, plot_states, to_png
 from sarnn_ros.viz.overlay import TRAIL, beside, draw_overlay
@@ -83,10 +82,7 @@ def write_page(policy: Policy, dataset: Dataset, result: dict[str, Any], path: P
 
 
 def _trace(policy: Policy, episode: Episode) -> Trace:
-    normalisation = policy.config.normalisation
-    normalise = JointNormaliser(
-        np.array(normalisation.minimum), np.array(normalisation.maximum), policy.spec.joint_range
-    ).normalise
+    normalise = policy.normaliser.normalise
     actions, hidden = [], []
     losses: dict[str, list[float]] = {part: [] for part in PARTS}
     last: Prediction | None = None

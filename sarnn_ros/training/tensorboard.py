@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from sarnn_ros.geometry import points_to_model_pixels
-from sarnn_ros.training.sequences import Sequences
+from sarnn_ros.streams.preprocess import unscale_images
 from sarnn_ros.training.trainer import Epoch, Trainer
 from sarnn_ros.viz.curves import plot_joints
 
@@ -104,7 +104,10 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
         place = slice(2 * model.k_dim * index, 2 * model.k_dim * (index + 1))
         columns = []
         for row, tick in enumerate(shown.tolist()):
-            shows, expected = _to_uint8(camera[row], data), _to_uint8(predicted[row], data)
+            shows, expected = (
+                unscale_images(one[row].cpu().numpy(), data.spec.image_range)
+                for one in (camera, predicted)
+            )
             for drawn, color in ((points, SEEN_COLOR), (decoded, EXPECTED_COLOR)):
                 _mark(shows, drawn[tick, place], color, model.stride)
             columns.append(np.concatenate([shows, expected]))
@@ -117,13 +120,6 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
         f"{data.names[0]}: joints, normalised",
     )
     return pictures, joints
-
-
-def _to_uint8(image: Tensor, data: Sequences) -> NDArray[np.uint8]:
-    """One image (3, H, W) in the model's range to RGB uint8 (H, W, 3), clipped."""
-    unit = ((image - data.spec.image_range[0]) / data.image_span).clamp(0, 1)
-    pixels: NDArray[np.uint8] = (unit * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    return pixels.copy()
 
 
 def _mark(

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import sarnn_ros
+from benchmark.tasks.controls import Replay
 from sarnn_ros.errors import SpecError
-from sarnn_ros.sim.driver import Replay
 from sarnn_ros.sim.expert import plan
 from sarnn_ros.sim.rollout import rollout
 from sarnn_ros.sim.scene import JOINT_NAMES, LiftScene, home_joints
