@@ -228,14 +228,14 @@ class Session:
         #: Per topic that went silent in the running or last episode: the longest silence, s.
         self.gaps: dict[str, float] = {}
         self._lock = threading.RLock()
+        self._held = ExitStack()
         try:
             out.mkdir(parents=True, exist_ok=True)
+            self._held.enter_context(claimed(out))
         except OSError as error:
             raise ConfigError(
                 f"cannot be made: {error}", where=out, remedy="choose another folder"
             ) from error
-        self._held = ExitStack()
-        self._held.enter_context(claimed(out))
 
     def close(self) -> None:
         """Others may record into the folder."""

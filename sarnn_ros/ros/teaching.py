@@ -395,21 +395,28 @@ class Teaching:
             if run.cancelled or run.over:
                 return ""  # another thread ends it
             run.over = True
-        session = self.recorder.session
         said = [f"{'the dry run' if run.is_dry else run.policy} has ended: {why}"]
-        if not run.is_dry:
-            bag = session.episode if session.recording else session.kept_last
-            self._ended = _Ended(bag, run.policy, run.led, why)
-            with suppress(OSError):  # a full disk, of which the recorder tells
-                self.lesson.add_run(bag, run.policy, None, run.led, why)
-        self._run = None
-        if not run.is_dry:
-            if run.led:
-                said.append("you took over: it is a correction")
-            if session.recording:
-                said.append(session.stop())
-            said.append(ASKED)
+        try:
+            if not run.is_dry:
+                said += self._keep(run, why)
+        finally:
+            self._run = None
         return "; ".join(said)
+
+    def _keep(self, run: _Run, why: str) -> list[str]:
+        """What a run recorded, and that it waits for a label; what is to be said of it.
+
+        :raises OSError: it could not be written to its end.
+        """
+        session = self.recorder.session
+        bag = session.episode if session.recording else session.kept_last
+        self._ended = _Ended(bag, run.policy, run.led, why)
+        with suppress(OSError):  # a full disk, of which the recorder tells
+            self.lesson.add_run(bag, run.policy, None, run.led, why)
+        said = ["you took over: it is a correction"] if run.led else []
+        if session.recording:
+            said.append(session.stop())
+        return [*said, ASKED]
 
     def _stop_robot(self, is_dry: bool) -> None:
         """:raises NotDone: the node runs, and does not answer."""

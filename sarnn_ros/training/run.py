@@ -266,7 +266,7 @@ def train(
     if unseen := _still_in_training(trainer.plan.dataset):
         warn(
             f"{', '.join(unseen)}: moves in no episode that is trained on, only in those held "
-            "out, so the policy does not learn to; another --seed, or --validation 0, does"
+            "out, so the policy does not learn to move it; give another --seed, or --validation 0"
         )
     why = "" if trainer.validation is not None else "no validation episodes"
     if config.validate_every > config.epochs:
