@@ -111,7 +111,7 @@ def export_eipl(folder: Path, dataset: Dataset) -> None:
     """Write `train/`, `test/` and `joint_bounds.npy`: (2, D), what joints are normalised with.
 
     :raises ConfigError: the folder exists or cannot be written, there are several cameras, the
-        target is the command, or a person took over in an episode.
+        target is the command or smoothed, or a person took over in an episode.
     """
     spec = dataset.spec
     if folder.exists():
@@ -125,6 +125,12 @@ def export_eipl(folder: Path, dataset: Dataset) -> None:
         raise ConfigError(
             "EIPL's layout has no commands, and the spec's target is the command",
             remedy="set 'target: next_state': EIPL learns the next state",
+        )
+    if spec.smooth:
+        smoothed = ", ".join(spec.joint_labels[row] for row in spec.smooth)
+        raise ConfigError(
+            f"EIPL's layout has no targets, and those of {smoothed} are smoothed",
+            remedy="export with a spec without 'smooth': EIPL learns the next state as it is",
         )
     if led := [one.name for one in dataset.episodes if one.led is not None]:
         raise ConfigError(

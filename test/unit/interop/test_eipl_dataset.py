@@ -158,6 +158,9 @@ def test_commands_are_not_left_out_in_silence(dataset, tmp_path):
     asks = replace(dataset, spec=make.spec(target="command"))
     with pytest.raises(ConfigError, match="has no commands"):
         export_eipl(tmp_path / "eipl", asks)
+    smooths = make.spec(joints=[{"names": list(make.NAMES), "smooth": {make.NAMES[1]: 0.2}}])
+    with pytest.raises(ConfigError, match=f"those of {make.NAMES[1]} are smoothed"):
+        export_eipl(tmp_path / "eipl", replace(dataset, spec=smooths))
 
 
 def test_nothing_is_overwritten(dataset, tmp_path):
