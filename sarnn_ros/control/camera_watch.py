@@ -24,7 +24,7 @@ from sarnn_ros.control.log import Log
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.policy.directory import PolicyConfig
 from sarnn_ros.spec import CameraSpec
-from sarnn_ros.streams.light import Factors, measure_light, tells_light
+from sarnn_ros.streams.light import Factors, compare_colours, measure_light, tells_light
 from sarnn_ros.streams.observe import ObservationBuffer
 from sarnn_ros.streams.registration import (
     Image,
@@ -46,13 +46,24 @@ MAX_DISPLACEMENT_IN_PLACE = 0.005
 #: The scene is recognised if the images correlate by this share of what the demonstrations' do,
 #: and where things are is no less certain than this share of the width.
 RECOGNISED_SHARE, RECOGNISED_UNCERTAINTY = 0.6, 0.005
-#: Another picture is named as the likely one if it correlates better by this factor.
-LIKELIER_FACTOR = 1.3
+#: Another picture is named as the likely one if what does not correlate with it is at most this
+#: part of what does not with the camera's own, which is not asked if that correlates by so much of
+#: the usual. Mirrored pictures of scenes that look much the same so: 0.01 to 0.1; in their place
+#: behind a hand: 0.86 and more.
+LIKELIER, SURELY_OWN = 0.5, 0.98
+#: What is undone is told again if the picture has moved by so much more, as a share of the width.
+NEWS = 0.02
 
 #: A picture that is less than so many times as bright as the reference, or as dark, stays as it
 #: is: training varies brightness by 0.6 to 1.4. Of one that is darker by more than the latter,
 #: noise would be left.
 MIN_LIGHT, MAX_LIGHT = 1.25, 6.0
+
+#: Why no run begins with such colours, see `compare_colours`.
+OTHER_COLOURS = {
+    "swapped": "red and blue are swapped: does its driver say the right encoding?",
+    "grey": "it is grey, and was not while demonstrating: another mode, or an infrared light?",
+}
 
 Verdict = Literal["in place", "corrected", "moved", "not recognised", "other light"]
 
@@ -123,7 +134,7 @@ class CameraWatch:
         self._since_ns = 0
         self._fresh: set[str] = set()  # looked at since then
         self._looked: dict[str, tuple[int, int]] = {}  # stamp, and when to look again, ns
-        self._told: dict[str, tuple[Verdict, bool]] = {}
+        self._told: dict[str, tuple[Verdict, bool, tuple[float, float]]] = {}
         self.placements: dict[str, Placement] = {}
         self.version = 0
 
@@ -146,6 +157,8 @@ class CameraWatch:
     def settle(self, version: int) -> str:
         """A run is about to move the robot: what is undone stays as it is, see `fix`. Not if that
         has changed since this `version`, which was read before the observation: why, then."""
+        if not self.enabled:
+            self._forget()  # it may have been turned off just now
         with self._lock:
             if not self._fixed and version != self.version:
                 return "a camera has just been registered: its next image counts"
@@ -212,28 +225,29 @@ class CameraWatch:
                     if one.light is not None
                 },
             )
-        kind = placement.verdict, placement.light is not None
-        if self._told.get(camera) != kind:
+        now = placement.verdict, placement.light is not None, _shift(placement)
+        told = self._told.get(camera)
+        if told is None or told[:2] != now[:2] or np.ptp([told[2], now[2]], axis=0).max() > NEWS:
             level = "info" if placement.untouched else "warning"
             if self._log(level, f"camera:{camera}", placement.text):
-                self._told[camera] = kind
+                self._told[camera] = now
 
     def _judge(self, camera: CameraSpec, source: Image) -> Placement:
         reference = self._references[camera.name]
         name = f"camera '{camera.name}'"
         if source.shape[1::-1] != reference.source:
-            width, height = reference.source
-            return Placement(
-                "not recognised",
-                f"{name}: {source.shape[1]} x {source.shape[0]} pixels, its demonstrations have "
-                f"{width} x {height}: set its resolution as it was",
-            )
+            return Placement("not recognised", self._other_size(camera.name, source))
         about, image = self._config.references[camera.name], shrink(source)
         before = self.placements.get(camera.name)
         near = before.found.matrix if before and before.found and before.well else None
         found = register(image, reference, near, reference.sure(about.correlation))
         if found is None or found.correlation < RECOGNISED_SHARE * about.correlation:
             return Placement("not recognised", self._unlike(camera.name, image, found), found)
+        usual = about.correlation
+        if found.correlation < SURELY_OWN * usual and (
+            instead := self._instead(camera.name, image, found.correlation)
+        ):
+            return Placement("not recognised", instead)
         if found.uncertainty > RECOGNISED_UNCERTAINTY:
             return Placement(
                 "moved",
@@ -245,7 +259,6 @@ class CameraWatch:
             )
         off = found.displacement
         # Of an arm that stands elsewhere, or things that lie about, the map is less exact.
-        usual = about.correlation
         exact = min(found.correlation / usual, 1.0) if usual > 0.0 else 1.0
         if off * exact <= max(MAX_DISPLACEMENT_IN_PLACE, about.displacement):
             text = f"{name} is in its place, to {off:.1%} of the width"
@@ -265,9 +278,28 @@ class CameraWatch:
 
     def _unlike(self, camera: str, image: Image, found: Registration | None) -> str:
         """What it may be instead."""
-        known = -1.0 if found is None else found.correlation
+        return self._instead(camera, image, -1.0 if found is None else found.correlation) or (
+            f"camera '{camera}' does not show the scene of the demonstrations: is it another "
+            "camera, turned away, or covered? registration.max_displacement:=0 does without this "
+            "check"
+        )
+
+    def _other_size(self, camera: str, source: Image) -> str:
+        width, height = self._references[camera].source
+        size = source.shape[1::-1]
+        text = f"camera '{camera}': {size[0]} x {size[1]} pixels, its demonstrations have "
+        text += f"{width} x {height}: "
+        for other, reference in self._references.items():
+            if size == reference.source:
+                return f"{text}camera '{other}' has so many, are their topics swapped?"
+        turned = size == (height, width)
+        return text + ("is it turned by 90°?" if turned else "set its resolution as it was")
+
+    def _instead(self, camera: str, image: Image, known: float) -> str:
+        """What explains the picture much better than what is `known`, how well it correlates with
+        the camera's own reference; empty: nothing."""
         usual = self._config.references[camera].correlation
-        least = max(LIKELIER_FACTOR * known, RECOGNISED_SHARE * usual)
+        least = max(1.0 - LIKELIER * (1.0 - known), RECOGNISED_SHARE * usual)
         guesses: list[tuple[str, Image, str]] = [
             ("stands upside down", np.ascontiguousarray(image[::-1, ::-1]), camera),
             ("is mirrored", np.ascontiguousarray(image[:, ::-1]), camera),
@@ -278,13 +310,9 @@ class CameraWatch:
             ),
         ]
         for text, picture, other in guesses:
-            if recognise(picture, self._references[other]) > least:
+            if recognise(picture, self._references[other]) >= least:
                 return f"camera '{camera}' {text}"
-        return (
-            f"camera '{camera}' does not show the scene of the demonstrations: is it another "
-            "camera, turned away, or covered? registration.max_displacement:=0 does without this "
-            "check"
-        )
+        return ""
 
     def ghost(self, camera: str) -> Ghost | None:
         """For a person who moves the camera back; None if it is in its place, or in a run."""
@@ -339,10 +367,24 @@ class CameraWatch:
         return well, "; ".join(texts), values
 
 
+def _shift(placement: Placement) -> tuple[float, float]:
+    """Right and down, as shares of the width."""
+    if placement.found is None:
+        return 0.0, 0.0
+    width = placement.found.size[0]
+    right, down = placement.found.shift
+    return right / width, down / width
+
+
 def _lit(placement: Placement, image: Image, reference: Reference) -> Placement:
     """And in which light the camera, which is recognised, shows its `image`."""
     assert placement.found is not None
-    factors = measure_light(image, reference, placement.found.matrix)
+    matrix = placement.found.matrix
+    factors = measure_light(image, reference, matrix)
+    colours = compare_colours(image, reference, matrix)
+    if colours in OTHER_COLOURS:
+        text = f"{placement.text}, but {OTHER_COLOURS[colours]}"
+        return replace(placement, verdict="other light", text=text)
     if factors is None and tells_light(reference):
         text = (
             f"{placement.text}, but its picture is too dark or too bright to tell its light: set "
@@ -351,6 +393,9 @@ def _lit(placement: Placement, image: Image, reference: Reference) -> Placement:
         return replace(placement, verdict="other light", text=text)
     if factors is None or 1 / MIN_LIGHT <= factors.min() <= factors.max() <= MIN_LIGHT:
         return placement
+    if colours == "unlike":
+        text = f"{placement.text}; something large in it has another colour, so that its light "
+        return replace(placement, text=text + "is not told, and stays as it is")
     text = f"its picture is {_as_bright(factors):.2g} times as bright as while demonstrating"
     if 1 / MAX_LIGHT <= factors.min() <= factors.max() <= MAX_LIGHT:
         text = f"{placement.text}; {text}, which is undone, too"

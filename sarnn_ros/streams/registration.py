@@ -506,17 +506,21 @@ def _even(gray: Gray) -> Gray:
 
 
 def recognise(image: Image, reference: Reference) -> float:
-    """How well an image correlates with a reference where its features say that it lies, -1 … 1;
-    -1 where they do not say. Quicker than `register`, and less sure to find it.
+    """How well an image correlates with a reference in its place, or where its features say that
+    it lies, -1 … 1. Quicker than `register`, and less sure to find it.
 
     :param image: uint8 (h, w, 3) RGB, by `shrink`.
     """
-    matched = match(image, reference) if image.shape == reference.image.shape else None
-    if matched is None or not _is_plausible(matched, image.shape[1::-1]):
+    if image.shape != reference.image.shape:
         return -1.0
-    fit = _fit(image, reference, matched)
-    fit.refine(ROUGH)
-    return fit.correlation if fit.overlap >= MIN_OVERLAP else -1.0
+    best = -1.0
+    for matrix in (STILL, match(image, reference)):
+        if matrix is not None and _is_plausible(matrix, image.shape[1::-1]):
+            fit = _fit(image, reference, matrix)
+            fit.refine(ROUGH)
+            if fit.overlap >= MIN_OVERLAP:
+                best = max(best, fit.correlation)
+    return best
 
 
 def correlate(image: Image, reference: Reference, matrix: Matrix) -> float:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -189,6 +190,59 @@ def test_a_camera_that_cannot_be_corrected_prevents_a_run(image: np.ndarray, tex
     cell.watch.look()
     assert not cell.faults, "the operator does without"
     assert not cell.watch.placements
+
+
+@pytest.mark.parametrize("which", ["mirrored", "upside down"])
+def test_a_scene_that_looks_much_the_same_the_other_way_is_told_from_it(which: str) -> None:
+    """Two arms over a table, seen from above."""
+    picture = SCENES["left"].astype(np.float32)
+    turned = picture[:, ::-1] if which == "mirrored" else picture[::-1, ::-1]
+    alike = np.rint(0.3 * picture + 0.7 * (picture + turned) / 2).astype(np.uint8)
+    cell = Cell()
+    cell.watch._references["left"] = reference(alike)
+    image = shot(alike)
+    cell.show(left=image)
+    assert not cell.faults
+    other = image[:, ::-1] if which == "mirrored" else image[::-1, ::-1]
+    cell.show(left=np.ascontiguousarray(other))
+    assert which in cell.faults["camera:left"]
+
+
+def test_a_picture_of_another_size_may_be_the_other_cameras_or_turned() -> None:
+    cell = Cell()
+    cell.show(left=np.zeros((WIDTH, HEIGHT, 3), np.uint8))
+    assert "is it turned by 90°?" in cell.faults["camera:left"]
+    right = replace(reference(SCENES["right"]), source=(WIDTH // 2, HEIGHT // 2))
+    cell.watch._references["right"] = right
+    cell.show(left=np.zeros((HEIGHT // 2, WIDTH // 2, 3), np.uint8))
+    assert "camera 'right' has so many, are their topics swapped?" in cell.faults["camera:left"]
+
+
+@pytest.mark.parametrize(("which", "text"), [("grey", "it is grey"), ("bgr", "red and blue are")])
+def test_other_colours_prevent_a_run(which: str, text: str) -> None:
+    image = shot(SCENES["left"])
+    grey = np.repeat(image.mean(-1, keepdims=True).astype(np.uint8), 3, -1)
+    cell = Cell()
+    cell.show(left=grey if which == "grey" else np.ascontiguousarray(image[..., ::-1]))
+    assert text in cell.faults["camera:left"]
+
+
+def test_what_is_turned_off_just_before_a_run_is_not_undone_in_it() -> None:
+    cell = Cell()
+    cell.show(left=shot(SCENES["left"], move(0.06, 0.0, 0, 1)))
+    version = cell.watch.version
+    cell.values = {"registration.max_displacement": 0.0}
+    assert "its next image counts" in cell.watch.settle(version)
+    assert not cell.watch.placements
+    assert cell.watch.settle(cell.watch.version) == ""
+
+
+def test_a_camera_that_goes_on_moving_is_told_again() -> None:
+    cell = Cell()
+    for share in (0.03, 0.032, 0.08, -0.08):
+        cell.show(left=shot(SCENES["left"], move(share, 0.0, 0, 1)))
+    told = [text for _, text in cell.said if "'left'" in text]
+    assert len(told) == 3 and "turn it right" in told[0] and "turn it left" in told[2]
 
 
 def test_another_light_is_undone_and_told() -> None:

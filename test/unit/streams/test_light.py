@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from moved_camera import HEIGHT, STILL, WIDTH, move, reference, scene, shot, with_things
 
-from sarnn_ros.streams.light import measure_light, measure_lights, relight
+from sarnn_ros.streams.light import compare_colours, measure_light, measure_lights, relight
 from sarnn_ros.streams.registration import make_reference
 
 SCENE = scene()
@@ -31,6 +31,26 @@ def test_the_light_is_measured_beside_other_things(
     found = measure_light(lit(there, factors), REFERENCE, place)
     assert found is not None
     assert found * factors == pytest.approx(1, abs=0.05)
+
+
+def other_wall(image: np.ndarray, colour: tuple[int, ...]) -> np.ndarray:
+    painted = image.copy()
+    painted[: HEIGHT * 55 // 100] = colour
+    return painted
+
+
+def test_other_colours_are_no_light() -> None:
+    image = shot(SCENE)
+    shaded = image.copy()
+    shaded[:, : WIDTH * 6 // 10] = shaded[:, : WIDTH * 6 // 10] // 2
+    for same in (image, lit(image, (0.5,) * 3), lit(image, (1.0, 0.9, 0.6)), shaded):
+        assert compare_colours(same, REFERENCE, STILL) == "alike"
+    grey = np.repeat(image.mean(-1, keepdims=True).astype(np.uint8), 3, -1)
+    assert compare_colours(grey, REFERENCE, STILL) == "grey"
+    assert compare_colours(image[..., ::-1], REFERENCE, STILL) == "swapped"
+    assert compare_colours(other_wall(image, (235, 200, 120)), REFERENCE, STILL) == "unlike"
+    plain = np.full_like(image, 255)
+    assert compare_colours(plain, REFERENCE, STILL) == "alike", "it tells nothing"
 
 
 def test_it_is_undone() -> None:

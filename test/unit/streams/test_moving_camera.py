@@ -40,7 +40,7 @@ def on_the_hand(number: int, turn: float = 0.0) -> Pair:
     return first, later
 
 
-@pytest.mark.parametrize("light", [1.0, 0.7, 1.3])
+@pytest.mark.parametrize("light", [1.0, 0.7, 1.3, 0.45, 1.6])
 def test_one_that_stands(light: float) -> None:
     assert not moves_along([standing(number, light) for number in range(8)])
 
