@@ -163,9 +163,11 @@ def propose(
     values: dict[str, Any] = {
         "rate": rate,
         "clock": clock,
-        "cameras": [_camera(one, group, name, rate) for name, (one, group) in zip(names, cameras)],
+        "cameras": [
+            _camera(one, group, name, rate, clock) for name, (one, group) in zip(names, cameras)
+        ],
         "joints": [
-            {"topic": one.topic, "names": kept, "max_age": _max_age(one.rate, rate)}
+            {"topic": one.topic, "names": kept, "max_age": _max_age(one, rate, clock)}
             | ({"prefix": prefix} if prefix else {})
             | _prismatic(kept, kinds)
             for prefix, one in joints
@@ -252,7 +254,7 @@ def _camera_names(topics: Sequence[str]) -> list[str]:
     return names
 
 
-def _camera(sample: Sample, group: Group, name: str, rate: float) -> dict[str, Any]:
+def _camera(sample: Sample, group: Group, name: str, rate: float, clock: str) -> dict[str, Any]:
     width, height = model_size(*sample.size)
     values = {
         "name": name,
@@ -260,7 +262,7 @@ def _camera(sample: Sample, group: Group, name: str, rate: float) -> dict[str, A
         "type": group.type,
         "width": width,
         "height": height,
-        "max_age": _max_age(group.rate, rate),
+        "max_age": _max_age(group, rate, clock),
     }
     if sample.depth is not None:
         low, high = (float(f"{bound:.3g}") for bound in sample.depth)
@@ -317,7 +319,7 @@ def _sources(groups: Sequence[Group]) -> list[tuple[str, Group]]:
 def _repeats(group: Group, other: Group) -> bool:
     shared = [name for name in group.names if name in other.names]
     mine = np.array(group.values)[:, [group.names.index(name) for name in shared]]
-    theirs = other.at(group.received)[:, [other.names.index(name) for name in shared]]
+    theirs = other.at(group.at_ns)[:, [other.names.index(name) for name in shared]]
     return bool(np.median(np.abs(mine - theirs)) < MAX_TWIN_DISTANCE)
 
 
@@ -349,6 +351,11 @@ def _command(
 
     for group in sorted(commands, key=importance, reverse=True):
         names = _commanded(group, joints, list(spread))
+        if names is None:
+            notes.append(
+                f"'{group.topic}' could tell the commands, but which joints is not clear, as its "
+                "numbers have no names: name them in command.names"
+            )
         if names is None or not {*names} & spread.keys():
             continue
         missing = [label for label in spread if label not in names]
@@ -399,7 +406,7 @@ def _commanded(
     lengths = {len(row) for row in group.values}
     if len(lengths) != 1 or not 0 < max(lengths) <= len(labels):
         return None
-    states = np.concatenate([one.at(group.received) for _, one in joints], axis=1)
+    states = np.concatenate([one.at(group.at_ns) for _, one in joints], axis=1)
     sent = np.array(group.values)
     distance = np.median(np.abs(sent[:, :, None] - states[:, None, :]), axis=0)
     nearest = distance.argmin(axis=1)
@@ -412,6 +419,8 @@ def _commanded(
     return [labels[row] for row in nearest.tolist()]
 
 
-def _max_age(rate: float, ticks: float) -> float:
-    """Three messages may be lost, and a tick's length is always allowed; s."""
-    return float(round(min(60.0, max(3.0 / rate, 1.0 / ticks)), 3))
+def _max_age(group: Group, ticks: float, clock: str) -> float:
+    """Three messages may be lost, and a tick's length is always allowed; and by stamps messages
+    are as old when they come as they take; s."""
+    late = group.latency if clock == "header" else 0.0
+    return float(round(min(60.0, max(3.0 / group.rate, 1.0 / ticks) + late), 3))

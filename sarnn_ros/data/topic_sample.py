@@ -36,7 +36,10 @@ MAX_CLOCK_DIFFERENCE = 5.0
 class Group:
     """The messages of a topic that name the same joints; or all images, or all arrays.
 
-    :param values: one row of positions for each message; empty for images.
+    :param received: when the first `SAMPLE_MESSAGES` came, ns: they tell the rate.
+    :param values: one row of positions for each message of `at_ns`; empty rows for images.
+    :param at_ns: when these came: the first ones, and after those one now and then.
+    :param late: by how much receipt was after the stamps, where there are any, s.
     :param bad_stamps: what is wrong with the stamps of some, in words.
     :param spread: of each joint, largest less smallest position, rad or m.
     :param lost: of all messages, the share that did not arrive.
@@ -49,16 +52,27 @@ class Group:
     names: tuple[str, ...] = ()
     received: list[int] = field(default_factory=list)
     values: list[NDArray[np.float64]] = field(default_factory=list)
+    at_ns: list[int] = field(default_factory=list)
+    late: list[float] = field(default_factory=list)
     bad_stamps: str = ""
     spread: dict[str, float] = field(default_factory=dict)
     lost: float = 0.0
     not_finite: tuple[str, ...] = ()
 
-    def add(self, receive_ns: int, message: Any, values: NDArray[np.float64]) -> None:
-        self.received.append(receive_ns)
+    def add(
+        self, receive_ns: int, message: Any, values: NDArray[np.float64], *, full: bool
+    ) -> None:
+        """:param full: it is known how often messages come, and whether they have stamps."""
+        if full and receive_ns - self.at_ns[-1] < MOTION_STEP_NS:
+            return
         self.values.append(values)
+        self.at_ns.append(receive_ns)
+        if full:
+            return
+        self.received.append(receive_ns)
         try:
             off = (stamp_ns(message) - receive_ns) / NANOSECONDS
+            self.late.append(-off)
             if abs(off) >= MAX_CLOCK_DIFFERENCE and not self.bad_stamps:
                 self.bad_stamps = (
                     f"are {abs(off):.3g} s {'after' if off > 0 else 'before'} receipt"
@@ -77,11 +91,17 @@ class Group:
         step = np.mean(steps) * (1 - self.lost) if self.lost else np.median(steps)
         return float(NANOSECONDS / max(1.0, float(step)))
 
+    @property
+    def latency(self) -> float:
+        """Of most messages, from stamp to receipt, s; 0 where stamps say nothing of it."""
+        late = [] if self.bad_stamps else self.late
+        return max(0.0, float(np.quantile(late, 0.95))) if late else 0.0
+
     def at(self, times: Sequence[int]) -> NDArray[np.float64]:
-        """The newest values at each time, the first ones before that: (len(times), n)."""
-        rows = np.searchsorted(self.received, times, side="right") - 1
-        values: NDArray[np.float64] = np.array(self.values)[np.maximum(rows, 0)]
-        return values
+        """Values at each time, (len(times), n): between two messages on the line that joins them,
+        before and after all the nearest."""
+        columns = np.array(self.values).T
+        return np.stack([np.interp(times, self.at_ns, one) for one in columns], axis=1)
 
 
 class Sample:
@@ -98,7 +118,7 @@ class Sample:
         self.size = (0, 0)
         self.depth: tuple[float, float] | None = None
         self.error: SarnnError | None = None
-        self._groups: dict[tuple[str, ...], Group] = {}
+        self._groups: dict[tuple[str, ...], Group] = {}  # by their names, sorted
         self._ranges: dict[str, tuple[float, float]] = {}
         self._newest_ns = 0
 
@@ -108,9 +128,12 @@ class Sample:
 
     def wants(self, receive_ns: int) -> bool:
         """Whether a message that came then is of use to `add`."""
-        return not self.full or (
-            not self.camera and receive_ns - self._newest_ns >= MOTION_STEP_NS
-        )
+        if not self.full:
+            return True
+        # Several that take turns: of every so-manieth message all might be of one.
+        takes_turns = len(self._groups) > 1
+        since = receive_ns - self._newest_ns
+        return not self.camera and (takes_turns or since >= MOTION_STEP_NS)
 
     def add(self, receive_ns: int, message: Any) -> None:
         """A message as it came."""
@@ -125,9 +148,18 @@ class Sample:
             if np.isfinite(value):
                 low, high = self._ranges.get(name, (value, value))
                 self._ranges[name] = (min(low, value), max(high, value))
-        if not full:
-            group = self._groups.setdefault(names, Group(self.topic, self.type, names))
-            group.add(receive_ns, message, values)
+        if self.camera and full:
+            return
+        # A driver may name them in another order each time.
+        key = tuple(sorted(names))
+        known = self._groups.get(key)
+        if known is None:
+            if full:
+                return
+            known = self._groups[key] = Group(self.topic, self.type, names)
+        if names != known.names:
+            values = values[[names.index(name) for name in known.names]]
+        known.add(receive_ns, message, values, full=full)
 
     def groups(self) -> list[Group]:
         """Those that do not share a joint, the largest first. Of joints, those that are finite in
@@ -142,12 +174,13 @@ class Sample:
                 kept = finite.mean(axis=0) > MIN_FINITE_SHARE
                 rows = np.flatnonzero(finite[:, kept].all(axis=1))
                 names = tuple(np.array(group.names)[kept].tolist())
-                if not names or len(rows) < 2:
+                if not names or (rows < len(group.received)).sum() < 2:
                     continue
                 spread = {name: high - low for name, (low, high) in self._ranges.items()}
                 group = replace(
                     group, names=names, values=list(values[rows][:, kept]),
-                    received=[group.received[row] for row in rows],
+                    at_ns=[group.at_ns[row] for row in rows],
+                    received=[group.at_ns[row] for row in rows if row < len(group.received)],
                     spread={name: spread[name] for name in names},
                     not_finite=tuple(one for one in group.names if one not in names),
                 )  # fmt: skip

@@ -369,3 +369,83 @@ def test_lost_images_do_not_loosen_the_age(tmp_path: Path):
     assert (before, proposal.spec.cameras[0].max_age) == (0.3, 0.1)
     (note,) = [one for one in proposal.notes if "lost" in one]
     assert "67%" in note and "30 Hz" in note and "sarnn dds-profile" in note
+
+
+def fast_arm(rate: int = 500, seconds: float = 6.0) -> make.Recording:
+    """A fast driver; the sample of its messages ends in the first half second."""
+    made = make.recording(seconds, change=cameras_only)
+    for index in range(int(rate * seconds)):
+        stamp = START + index * SECOND // rate
+        message = make.joint_state(stamp, motion(stamp))
+        made.add("/joint_states", make.JOINTS, stamp, message)
+    return made
+
+
+def motion(stamp: int) -> list[float]:
+    time = (stamp - START) / SECOND
+    return [np.sin(time), 0.5 * np.cos(1.3 * time)]
+
+
+@pytest.mark.parametrize("rate", [25, 500])
+def test_what_is_slower_is_compared_with_a_fast_driver_at_its_own_times(
+    rate: int, tmp_path: Path
+) -> None:
+    made = fast_arm(rate)
+    for index in range(25 * 6):
+        stamp = START + index * SECOND // 25
+        again = make.joint_state(stamp, motion(stamp))
+        made.add("/joint_states_throttled", make.JOINTS, stamp + MS, again)
+        # The controller's own order.
+        made.add("/controller/commands", ARRAY, stamp, array(stamp, motion(stamp + SECOND // 20)))
+    spec = propose_spec(made.write(tmp_path / "bag")).spec
+    assert [(one.topic, one.prefix) for one in spec.joints] == [("/joint_states", "")]
+    assert spec.target == "command" and spec.command is not None
+    assert spec.command.names == make.NAMES[::-1]
+
+
+def test_joints_that_take_turns_are_both_looked_at_later_on(tmp_path: Path) -> None:
+    """The gripper moves after the sample, and is always the second of a pair."""
+    made = make.recording(6.0, change=cameras_only)
+    for index in range(250 * 6):
+        stamp = START + index * SECOND // 250
+        made.add("/joint_states", make.JOINTS, stamp, make.joint_state(stamp, motion(stamp)))
+        grip = make.joint_state(stamp, [0.0 if index < 900 else 0.08], ["grip"])
+        made.add("/joint_states", make.JOINTS, stamp + MS // 10, grip)
+        made.add("/c/joint_trajectory", TRAJECTORY, stamp, trajectory(stamp, motion(stamp)))
+    proposal = propose_spec(made.write(tmp_path / "bag"))
+    assert [one.names for one in proposal.spec.joints] == [make.NAMES, ("grip",)]
+    assert any("lacks 'grip'" in note for note in proposal.notes)
+
+
+def test_names_in_another_order_each_time_are_the_same_joints(tmp_path: Path) -> None:
+    made = make.recording(3.0, change=cameras_only)
+    for index in range(300):
+        stamp = START + index * SECOND // 100
+        names, values = list(make.NAMES), motion(stamp)
+        if index % 3 == 1:
+            names, values = names[::-1], values[::-1]
+        message = make.joint_state(stamp, values, names)
+        made.add("/joint_states", make.JOINTS, stamp, message)
+    spec = propose_spec(made.write(tmp_path / "bag")).spec
+    assert [one.names for one in spec.joints] == [make.NAMES]
+    assert spec.rate == 10 and spec.joints[0].max_age == 0.1
+
+
+def test_a_camera_whose_images_come_late_may_be_older(tmp_path: Path) -> None:
+    made = make.recording(3.0)
+    late = [
+        (topic, kind, receive + 85 * MS * (topic == "/image_raw"), message)
+        for topic, kind, receive, message in made.messages
+    ]
+    made.messages[:] = sorted(late, key=lambda one: one[2])
+    spec = propose_spec(made.write(tmp_path / "bag")).spec
+    assert spec.cameras[0].max_age >= 0.185
+
+
+def test_numbers_that_could_be_commands_are_told(tmp_path: Path) -> None:
+    made = fast_arm(100)
+    for index in range(120):
+        stamp = START + index * SECOND // 20
+        made.add("/controller/commands", ARRAY, stamp, array(stamp, [0.2, 0.2]))
+    notes = propose_spec(made.write(tmp_path / "bag")).notes
+    assert any("name them in command.names" in note for note in notes)
