@@ -273,6 +273,8 @@ def guard_limits(
         )
     names = ("position_min", "position_max", "max_step", "max_change", "second_difference")
     trained = {name: _commanded(spec, getattr(envelope, name)) for name in names}
+    if envelope.first_lead is not None:
+        trained["first_lead"] = _commanded(spec, envelope.first_lead)
     limits = JointLimits.from_training(trained, settings.guard, spec.period_ns * 1e-9)
     if description is not None:
         where = f"topic '{settings.robot_description_topic}'"

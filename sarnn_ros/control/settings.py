@@ -92,8 +92,8 @@ class GuardSettings(_LiveGroup):
     )
     floor: Share = _setting(
         0.01,
-        "smallest position margin and smallest step limits, rad or m: a joint that hardly moved "
-        "in training must not be stopped by its own measurement noise",
+        "smallest position margin, and a third of the smallest step limits, rad or m: a joint "
+        "that hardly moved in training must not be stopped by noise, or where contact moves it",
     )
     position_min: List[float] = _setting(
         (),

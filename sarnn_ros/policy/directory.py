@@ -123,6 +123,11 @@ class Envelope(_Part):
     max_change: NotNegative = Field(
         description="largest change of the target from one tick to the next"
     )
+    first_lead: NotNegative | None = Field(
+        default=None,
+        description="largest distance of an episode's first target from its first state, up to "
+        "max_step: an arm that sags is commanded so; null: not known",
+    )
     second_difference: NotNegative = Field(
         description="largest change of that change, in all but a tenth of the episodes"
     )
@@ -162,11 +167,13 @@ class Envelope(_Part):
         slack = 1e-6 * (abs(low) + abs(high))  # of rounding
         if not low - slack <= pose <= high + slack:
             yield f"start_pose {pose:g} is not between {low:g} and {high:g}"
+        first = 0.0 if self.first_lead is None else self.first_lead[row]
         led = 1.0 + spec.rate * MAX_LAG_SECONDS  # see `envelope_from_dataset`
         for key, value, most, text in (
             ("start_pose_spread", spread, span, "the range"),
             ("max_step", step, led * span, "its range and an arm that lags allow"),
             ("max_change", change, step, "max_step"),
+            ("first_lead", first, step, "max_step"),
             ("second_difference", self.second_difference[row], 2.0 * change,
              "twice max_change"),
         ):  # fmt: skip

@@ -38,10 +38,13 @@ def envelope_from_dataset(dataset: Dataset) -> Envelope:
     start = starts.mean(axis=0)
     # A smoothed target's ramp is made up: how far the arm may go at once is told by the states.
     moved = [_unsmoothed(dataset.spec, episode) for episode in episodes]
+    max_step = _max_step(moved, dataset.spec.rate)
+    first_leads = [np.abs(one.targets[0] - one.joints[0]) for one in moved]
     return Envelope(
         position_min=_vector(everything.min(axis=0)),
         position_max=_vector(everything.max(axis=0)),
-        max_step=_vector(_max_step(moved, dataset.spec.rate)),
+        max_step=_vector(max_step),
+        first_lead=_vector(np.minimum(np.max(first_leads, axis=0), max_step)),
         max_change=_vector(np.max([_largest(episode, 1) for episode in moved], axis=0)),
         second_difference=_vector(
             np.quantile([_largest(one, 2) for one in moved], SHARE_WITHOUT_MISSED_TICKS, axis=0)

@@ -46,6 +46,7 @@ class FakePolicy:
                 position_max=(1.0, 1.0),
                 max_step=(MAX_STEP, MAX_STEP),
                 max_change=(MAX_STEP, MAX_STEP),
+                first_lead=None,
                 second_difference=(MAX_STEP / 2, MAX_STEP / 2),
                 min_dwell=(None, None),
                 effort=effort,

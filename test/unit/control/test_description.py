@@ -26,6 +26,7 @@ ENVELOPE = SimpleNamespace(
     position_max=(1.0, 1.0),
     max_step=(0.1, 0.1),
     max_change=(0.3, 0.3),
+    first_lead=None,
     second_difference=(0.1, 0.1),
 )
 

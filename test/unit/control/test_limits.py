@@ -297,19 +297,38 @@ def test_limits_from_training_have_a_margin_and_a_floor():
     made = from_training([0.0, 3.0], [2.0, 3.0], [0.4, 0.0], [np.inf, np.inf], [np.inf, np.inf])
     np.testing.assert_allclose(made.position_min, [-0.2, 2.99])
     np.testing.assert_allclose(made.position_max, [2.2, 3.01])
-    np.testing.assert_allclose(made.max_step, [0.6, 0.01])
+    np.testing.assert_allclose(made.max_step, [0.6, 0.03])
     assert np.isinf(made.max_velocity).all()
 
 
 def test_commands_may_not_change_much_faster_than_the_demonstrated_ones():
     made = from_training([-1.0, -1.0], [1.0, 1.0], [0.4, 0.4], [0.05, 0.0], [0.02, 0.0])
-    np.testing.assert_allclose(made.max_velocity, [1.0, 0.1])
-    np.testing.assert_allclose(made.trained_acceleration, [6.0, 2.0])
+    np.testing.assert_allclose(made.max_velocity, [1.0, 0.3])
+    np.testing.assert_allclose(made.trained_acceleration, [6.0, 6.0])
     shaken = JointLimiter(made, NAMES)
     # As far as the step allows to either side of the arm, in turns.
     result = shaken.check([0.3, 0.0], [0.0, 0.0], 0.1, previous=[-0.3, 0.0])
     assert [trip.reason for trip in result.violations] == ["velocity"] and not result.ok
     assert shaken.check([0.1, 0.0], [0.0, 0.0], 0.1, previous=[0.0, 0.0]).ok
+
+
+def test_an_arm_that_sags_may_be_commanded_as_it_was():
+    """Its command is off its position before it moves, further than a tick goes."""
+    values = {"position_min": -1.0, "position_max": 1.0, "max_step": 0.4, "max_change": 0.03}
+    values |= {"second_difference": 0.01, "first_lead": 0.3}
+    trained = {name: np.full(2, value) for name, value in values.items()}
+    made = JointLimits.from_training(trained, GuardSettings(), 0.1)
+    here = [0.0, 0.0]
+    first = JointLimiter(made, NAMES).check([0.4, 0.0], here, 0.1)
+    assert first.ok and not first.violations
+    assert not JointLimiter(made, NAMES).check([0.5, 0.0], here, 0.1).ok
+    later = JointLimiter(made, NAMES).check([0.4, 0.0], here, 0.1, previous=here)
+    assert [one.reason for one in later.violations] == ["velocity"]
+    own = made.narrowed(NAMES, {"max_velocity": [2.0]}, where="guard.*")
+    assert not JointLimiter(own, NAMES).check([0.4, 0.0], here, 0.1).ok, "the user's holds"
+    unknown = {name: value for name, value in trained.items() if name != "first_lead"}
+    plain = JointLimits.from_training(unknown, GuardSettings(), 0.1)
+    assert not JointLimiter(plain, NAMES).check([0.4, 0.0], here, 0.1).ok
 
 
 def test_own_limits_only_ever_tighten():

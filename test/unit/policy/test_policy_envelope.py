@@ -42,6 +42,16 @@ def dataset(*episodes: tuple[list[list[float]], list[list[float]], int]) -> Data
     )
 
 
+def test_how_far_the_first_command_was_off_the_arm():
+    envelope = envelope_from_dataset(
+        dataset(
+            ([[0.0, 1.0], [0.0, 1.1]], [[0.05, 1.1], [0.3, 1.1]], 100),
+            ([[0.1, 1.0], [0.1, 1.0]], [[0.08, 1.0], [0.1, 1.0]], 50),
+        )
+    )
+    assert envelope.first_lead == pytest.approx((0.05, 0.1))
+
+
 def test_it_spans_states_and_targets_of_all_episodes():
     envelope = envelope_from_dataset(
         dataset(
