@@ -26,7 +26,7 @@ from sarnn_ros.spec import Spec, parse_spec
 sys.path.append(str(Path(__file__).resolve().parents[1] / "test" / "support"))
 
 #: Of a CPU's time; the rest it waits. A guest's is in user's.
-BUSY = ("user", "nice", "system", "irq", "softirq", "steal")
+AT_WORK = ("user", "nice", "system", "irq", "softirq", "steal")
 CORES = len(os.sched_getaffinity(0))
 
 
@@ -138,7 +138,7 @@ def cpu_times() -> tuple[float, float, float]:
         with contextlib.suppress(psutil.NoSuchProcess):
             own += sum(process.cpu_times()[:4])  # user, system, and of children waited for
     total = psutil.cpu_times()
-    return time.monotonic(), sum(getattr(total, name, 0.0) for name in BUSY), own
+    return time.monotonic(), sum(getattr(total, name, 0.0) for name in AT_WORK), own
 
 
 #: What else the machine did is counted from here to `finish`.

@@ -508,7 +508,12 @@ health or of the light while the arm moved, in so many of the trials that failed
 succeeded, where it was a false alarm. The policies were trained on the undisturbed task, without a
 setting. *Somebody walks by*, *object half hidden*, *camera moved* and *object moved* are rendered
 by the simulator, *another table*, *wall* and *room* where it says that these are seen, all else is
-painted. Photographs are scikit-image's, another one in each trial.
+painted. Photographs are scikit-image's, another one in each trial. All seeds have the same scenes,
+so an interval counts each once.
+
+Not in the loop are the node's command limits (`guard.*`), DDS and set-points between commands. A
+commit is that of the code which wrote the record. Where a row has several commits its cells may be
+of different policies of the same task: of Fetch and lift, *as is* is of an earlier one.
 """
 
 COUNTS = ("trials", "succeeded", "refused", "corrected")
@@ -537,7 +542,8 @@ def page(records: list[dict[str, Any]]) -> str:
                     if (one["axis"], one["level"], one["registered"]) == wanted
                 ]
                 if found:
-                    cells[registered] = {key: sum(one[key] for one in found) for key in COUNTS}
+                    sums = {key: sum(one[key] for one in found) for key in COUNTS}
+                    cells[registered] = sums | {"seeds": len(found)}
                     if registered:
                         warned = [_warned(found, how) for how in ("failed", "succeeded")]
             if cells:
@@ -560,7 +566,9 @@ def _warned(records: list[dict[str, Any]], how: str) -> str:
 def _cell(counts: dict[str, int] | None) -> str:
     if counts is None:
         return ""
-    low, high = wilson(counts["succeeded"], counts["trials"])
+    # All seeds have the same scenes, each of which counts once.
+    seeds = counts["seeds"]
+    low, high = wilson(counts["succeeded"] / seeds, counts["trials"] // seeds)
     text = f"{counts['succeeded']} of {counts['trials']} ({low:.0%} to {high:.0%})"
     corrected = counts["corrected"]
     return f"{text} ({corrected})" if corrected else text
