@@ -36,6 +36,7 @@ from sarnn_ros.data.record import (
 from sarnn_ros.errors import BagError, ConfigError, DecodeError, SpecError
 from sarnn_ros.files import claimed, sync_folder
 from sarnn_ros.spec import NANOSECONDS, Spec
+from sarnn_ros.streams.decode import OtherJoints
 from sarnn_ros.streams.ingest import Ingest, joint_admission
 from sarnn_ros.streams.poses import NoTransform
 
@@ -65,7 +66,8 @@ class Channel:
     :param checks: raise DecodeError for a message that training would not use; none for topics
         that it does not read.
     :param rate: the least, Hz; 0 for topics that are not observed, which may be silent.
-    :param shared: many nodes may publish it, each for frames of its own, as /tf.
+    :param shared: several nodes may publish it, each for frames or joints of its own, as /tf, or
+        a topic of several sources.
     :ivar last: the newest message, serialized; of a shared topic `KEPT_SHARED_MESSAGES` of them.
     """
 
@@ -147,7 +149,7 @@ class Channel:
                 try:
                     check(message, now_ns)
                     found, decided = None, True
-                except NoTransform as error:
+                except (NoTransform, OtherJoints) as error:
                     found = found if decided else error
                 except DecodeError as error:
                     found, decided = error, True
@@ -161,7 +163,7 @@ def channels(spec: Spec) -> Iterator[Channel]:
     found = {
         topic: Channel(
             topic, streams[0].type, checks=[one.admit for one in streams], rate=spec.rate,
-            shared=topic in spec.shared_topics,
+            shared=topic in spec.shared_topics or len(streams) > 1,
         )
         for topic, streams in Ingest(spec).routes.items()
     }  # fmt: skip

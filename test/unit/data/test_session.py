@@ -89,6 +89,22 @@ def test_a_message_that_training_would_refuse():
     assert "unusable: no joint 'a'" in problem
 
 
+@pytest.mark.parametrize("publishers", [[("arm", KIND)], [("arm", KIND), ("gripper", KIND)]])
+def test_an_arm_and_a_gripper_may_take_turns_on_one_topic(
+    publishers: list[tuple[str, str]],
+) -> None:
+    """As `sarnn spec` proposes it. Each source is judged by the messages that name its joints."""
+    spec = make.spec(joints=[{"names": list(make.NAMES)}, {"names": ["grip"]}])
+    (channel,) = [one for one in channels(spec) if one.topic == "joint_states"]
+    arm = make.joint_state(make.START, [0.0] * len(make.NAMES))
+    grip = make.joint_state(make.START, [0.0], ["grip"])
+    channel.rate = 0.0
+    for messages in ([arm, grip], [grip, arm]):
+        assert not list(channel.problems("joint_states", publishers, messages, make.START, 0))
+    (problem,) = channel.problems("joint_states", publishers, [arm, arm], make.START, 0)
+    assert "'grip'" in problem
+
+
 @pytest.mark.parametrize("target", ["next_state", "command"])
 def test_commands_are_checked_as_strictly(target: str):
     """A trajectory's stamp of 0 means "now" to its controller."""
