@@ -82,14 +82,19 @@ def compare_colours(
         along = (blue_now @ blue_then) / (
             np.linalg.norm(blue_now) * np.linalg.norm(blue_then) + EPS
         )
-        if spread_then[0] >= COLOURFUL and along <= SWAPPED:
+        swapped = now[..., ::-1]
+        if spread_then[0] >= COLOURFUL and along <= SWAPPED and _is_light(swapped, then, tells):
             return "swapped"
+    return "alike" if _is_light(now, then, tells) else "unlike"
+
+
+def _is_light(now: NDArray[Any], then: NDArray[Any], tells: NDArray[np.bool_]) -> bool:
     factors = _factors(now, then, tells)
     if factors.max() <= MAX_SPREAD * factors.min():
-        return "alike"
+        return True
     off = np.abs(np.log(np.maximum(then, 1.0) / np.maximum(now, 1.0)) - np.log(factors))
     agrees = min(float((off[tells[..., one], one] < MAX_OFF).mean()) for one in range(3))
-    return "alike" if agrees >= MIN_AGREES else "unlike"
+    return agrees >= MIN_AGREES
 
 
 def tells_light(reference: Reference) -> bool:
