@@ -257,6 +257,7 @@ def test_a_stop_while_the_policy_of_a_goal_is_loaded_counts(skill, monkeypatch):
     runs, executor = skill.node._runs, skill.node.executor
     goal = SimpleNamespace(policy=str(skill.policies["second"]), time_limit=0.0)
     assert runs._judge(goal) == GoalResponse.ACCEPT
+    runs._accepted(SimpleNamespace(execute=lambda: None))
     task = executor.create_task(
         runs._run(SimpleNamespace(request=goal, is_cancel_requested=False))
     )
