@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sarnn_ros.errors import ConfigError
 
@@ -124,13 +124,19 @@ def read_json_lines(path: Path) -> list[Any]:
 def is_locked(path: Path) -> bool:
     """Whether another process, or another open file, holds the lock of a file (`flock`)."""
     with suppress(FileNotFoundError), path.open("rb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except OSError:
-            pass  # a file system without locks
+        return not lock_now(lock, fcntl.LOCK_SH)
     return False
+
+
+def lock_now(file: IO[Any] | int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Lock an open file or folder until it is closed; whether nobody else holds it."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks, as some network shares
+    return True
 
 
 @contextmanager
@@ -141,16 +147,12 @@ def claimed(folder: Path) -> Iterator[None]:
     """
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not lock_now(handle):
             raise ConfigError(
                 "another session, of another terminal perhaps, writes to it now",
                 where=folder,
                 remedy="end that one, or give another folder",
-            ) from error
-        except OSError:
-            pass  # a file system without locks, as some network shares
+            )
         yield
     finally:
         os.close(handle)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import random
 import signal
@@ -31,6 +32,12 @@ DOMAINS = range(1, 102)
 _PR_SET_PDEATHSIG = 1
 #: How often a child that we wait for is polled, s.
 POLL_SECONDS = 0.5
+
+
+def path_parameter(name: str, path: Path) -> tuple[str, str]:
+    """A node's argument, behind `--ros-args`. rcl reads a value as YAML, to which " #" begins a
+    comment."""
+    return "-p", f"{name}:={json.dumps(str(path.resolve()), ensure_ascii=False)}"
 
 
 class Child:

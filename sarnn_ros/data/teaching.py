@@ -150,11 +150,10 @@ class Lesson:
 
         :raises ConfigError: a line is no run.
         """
-        *_, run = None, *self._runs().values()
-        labelled = run is None or run.get("success") is not None or run.get("led")
-        complete = run is not None and {"policy", "led", "why"} <= run.keys()
-        there = complete and (self.bags / run["bag"] / "metadata.yaml").is_file()
-        return run if there and not labelled else None
+        run = next(reversed(self._runs().values()), {})
+        if run.get("success") is not None or run.get("led") or "why" not in run:
+            return None
+        return run if (self.bags / run["bag"] / "metadata.yaml").is_file() else None
 
     def score(self, policy: str) -> Score:
         """Of its runs so far.

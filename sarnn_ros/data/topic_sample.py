@@ -148,8 +148,6 @@ class Sample:
             if np.isfinite(value):
                 low, high = self._ranges.get(name, (value, value))
                 self._ranges[name] = (min(low, value), max(high, value))
-        if self.camera and full:
-            return
         # A driver may name them in another order each time.
         key = tuple(sorted(names))
         known = self._groups.get(key)

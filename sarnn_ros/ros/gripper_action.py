@@ -147,7 +147,11 @@ class _Goal:
     cancelled: bool = False
     overdue: bool = False
     since: float = field(default_factory=_now)
-    awaited: dict[Callable[[GripperAction, _Goal, Any], None], Any] = field(default_factory=dict)
+    awaited: dict[_Take, Any] = field(default_factory=dict)
+
+
+#: What takes an answer.
+_Take = Callable[["GripperAction", _Goal, Any], None]
 
 
 class GripperAction:
@@ -272,16 +276,12 @@ class GripperAction:
         self._told = position
         self._await(goal, future, GripperAction._answered)
 
-    def _await(
-        self, goal: _Goal, answer: Any, take: Callable[[GripperAction, _Goal, Any], None]
-    ) -> None:
+    def _await(self, goal: _Goal, answer: Any, take: _Take) -> None:
         """Have an answer taken when it comes, if the goal is still in progress then."""
         goal.awaited[take] = answer
         answer.add_done_callback(partial(self._came, goal, take))
 
-    def _came(
-        self, goal: _Goal, take: Callable[[GripperAction, _Goal, Any], None], answer: Any
-    ) -> None:
+    def _came(self, goal: _Goal, take: _Take, answer: Any) -> None:
         if goal is self._goal:
             del goal.awaited[take]
             take(self, goal, answer)

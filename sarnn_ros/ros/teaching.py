@@ -10,7 +10,6 @@ The end of a run is never refused, and waits for nothing.
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections import deque
@@ -28,7 +27,7 @@ from sarnn_ros.data.teaching import Lesson
 from sarnn_ros.data.trials import NotDone
 from sarnn_ros.errors import INTERRUPTED, ConfigError, PolicyError, outcome
 from sarnn_ros.policy.directory import PolicyConfig, digest, load_config
-from sarnn_ros.processes import Child
+from sarnn_ros.processes import Child, path_parameter
 
 if TYPE_CHECKING:
     from sarnn_ros.ros.recorder_node import RecorderNode
@@ -354,9 +353,7 @@ class Teaching:
         """Start the inference node, unless it runs, and find it."""
         if self._inference is None or self._inference.code is not None:
             log = self.lesson.folder / "inference.log"
-            # rcl reads a value as YAML, to which " #" begins a comment.
-            path = json.dumps(str(policy.resolve()), ensure_ascii=False)
-            given = [*self.arguments, "-p", f"policy:={path}"]
+            given = [*self.arguments, *path_parameter("policy", policy)]
             self._inference = self._child(
                 "inference", ["run", "inference", "--ros-args", *given], log
             )

@@ -26,7 +26,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from sarnn_ros.errors import INTERRUPTED, ConfigError, EnvironmentProblem
 from sarnn_ros.files import append_json, atomic_file, claimed, read_json_lines, write_text
-from sarnn_ros.processes import Child, children, free_domain, signals_interrupt
+from sarnn_ros.processes import (
+    Child,
+    children,
+    free_domain,
+    path_parameter,
+    signals_interrupt,
+)
 from sarnn_ros.share import ros_environment, share_directory
 from sarnn_ros.sim import demonstrations
 from sarnn_ros.sim.judging import Trial, TrialTrace
@@ -189,9 +195,7 @@ class Demo:
             "sim": [*_SARNN, "run", "sim"],
             "inference": [
                 *(*_SARNN, "run", "inference", "--ros-args"),
-                # rcl reads a value as YAML, to which " #" begins a comment.
-                "-p",
-                f"policy:={json.dumps(str(self.policy.resolve()), ensure_ascii=False)}",
+                *path_parameter("policy", self.policy),
                 # Rendered images have no noise: they may be alike although the arm has moved.
                 *("-p", "watch.frozen_ticks:=0"),
                 # A laptop that simulates as well may keep the node waiting; this arm hurts nobody.

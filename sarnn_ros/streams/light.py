@@ -47,12 +47,8 @@ def measure_light(image: Image, reference: Reference, matrix: Matrix) -> Factors
     :param image: uint8 (h, w, 3) RGB, by `registration.shrink`.
     :param matrix: where it lies, `Registration.matrix`.
     """
-    there = undo(image, resized(matrix, image.shape[1] / reference.source[0]))
-    now, then = _small(there), _small(reference.image)
-    tells = _tells(now) & _tells(then) & _alike(reference)
-    if tells.mean((0, 1)).min() < MIN_SHARE:
-        return None
-    return _factors(now, then, tells)
+    now, then, tells = _both(image, reference, matrix)
+    return _factors(now, then, tells) if _enough(tells) else None
 
 
 def compare_colours(
@@ -64,10 +60,8 @@ def compare_colours(
 
     :param image, matrix: as for `measure_light`.
     """
-    there = undo(image, resized(matrix, image.shape[1] / reference.source[0]))
-    now, then = _small(there), _small(reference.image)
-    tells = _tells(now) & _tells(then) & _alike(reference)
-    if tells.mean((0, 1)).min() < MIN_SHARE:
+    now, then, tells = _both(image, reference, matrix)
+    if not _enough(tells):
         return "alike"
     every = tells.all(-1)
     # Red to blue, and to green, of each pixel: by another light these move by a constant.
@@ -79,13 +73,24 @@ def compare_colours(
         if spread_now.max() <= GREY:
             return "grey"
         blue_now, blue_then = (one[:, 0] - one[:, 0].mean() for one in hues)
-        along = (blue_now @ blue_then) / (
-            np.linalg.norm(blue_now) * np.linalg.norm(blue_then) + EPS
-        )
+        along = (blue_now * blue_then).mean() / (spread_now[0] * spread_then[0] + EPS)
         swapped = now[..., ::-1]
         if spread_then[0] >= COLOURFUL and along <= SWAPPED and _is_light(swapped, then, tells):
             return "swapped"
     return "alike" if _is_light(now, then, tells) else "unlike"
+
+
+def _both(
+    image: Image, reference: Reference, matrix: Matrix
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.bool_]]:
+    """The picture where it lies, the reference, and where both tell of the light: (h, w, 3)."""
+    there = undo(image, resized(matrix, image.shape[1] / reference.source[0]))
+    now, then = _small(there), _small(reference.image)
+    return now, then, _tells(now) & _tells(then) & _alike(reference)
+
+
+def _enough(tells: NDArray[np.bool_]) -> bool:
+    return bool(tells.mean((0, 1)).min() >= MIN_SHARE)
 
 
 def _is_light(now: NDArray[Any], then: NDArray[Any], tells: NDArray[np.bool_]) -> bool:
@@ -121,7 +126,7 @@ def measure_lights(images: Sequence[Image]) -> Factors:
     found = np.ones((len(small), 3))
     for row, now in enumerate(small):
         tells = _tells(now) & _tells(then)
-        if tells.mean((0, 1)).min() >= MIN_SHARE:
+        if _enough(tells):
             factors = _factors(now, then, tells)
             if np.abs(factors - 1.0).max() > ALIKE:
                 found[row] = factors

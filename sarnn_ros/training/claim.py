@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sarnn_ros.errors import TrainingError
-from sarnn_ros.files import atomic_folder, name_aside
+from sarnn_ros.files import atomic_folder, lock_now, name_aside
 from sarnn_ros.policy.directory import CONFIG
 from sarnn_ros.training.run import make_run_directory, run_directory
 
@@ -54,17 +53,13 @@ def _locked(out: Path, path: Path) -> IO[Any]:
                 where=path,
                 remedy="give another --out; or remove it, if no training writes there",
             ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not lock_now(lock):
             lock.close()
             raise TrainingError(
                 "another training writes to it now",
                 where=out,
                 remedy="give another --out, or wait until it has ended",
-            ) from error
-        except OSError:
-            return lock  # a file system without locks, as some network shares
+            )
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
                 return lock

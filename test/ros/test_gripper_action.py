@@ -108,6 +108,19 @@ def pause(seconds=0.4):
     time.sleep(seconds)
 
 
+def open_instead(gripper, server, wait):
+    """While it closes: that goal is cancelled, and the next one sent when it has ended."""
+    gripper.want(OPEN)
+    wait(lambda: server.cancels == 1, "the cancel")
+    pause()
+    assert len(server.goals) == 1, "two goals at a time"
+    server.end("canceled")
+    wait(lambda: len(server.goals) == 2, "the next goal")
+    assert server.goals[1].command.position == OPEN
+    server.end("succeed", position=OPEN, reached_goal=True)
+    wait(lambda: gripper.news == (True, "is open: at -0.8"), lambda: gripper.news)
+
+
 def test_one_goal_at_a_time_and_the_next_when_the_cancelled_one_has_ended(serve, connect, wait):
     server = serve("gripper_command", "/one/gripper")
     gripper = connect("gripper_command", "/one/gripper").action
@@ -118,15 +131,7 @@ def test_one_goal_at_a_time_and_the_next_when_the_cancelled_one_has_ended(serve,
     assert server.goals[0].command.max_effort == 40.0
     wait(lambda: gripper.news == (True, "closes to 0.7"), lambda: gripper.news)
 
-    gripper.want(OPEN)
-    wait(lambda: server.cancels == 1, "the cancel")
-    pause()
-    assert len(server.goals) == 1, "two goals at a time"
-    server.end("canceled")
-    wait(lambda: len(server.goals) == 2, "the next goal")
-    assert server.goals[1].command.position == OPEN
-    server.end("succeed", position=OPEN, reached_goal=True)
-    wait(lambda: gripper.news == (True, "is open: at -0.8"), lambda: gripper.news)
+    open_instead(gripper, server, wait)
     gripper.want(OPEN)
     pause()
     assert len(server.goals) == 2, "what was told once is told again"
@@ -142,14 +147,7 @@ def test_a_goal_in_progress_is_that_of_the_next_policy(serve, connect, wait):
     gripper.adopt(before.action)
     before.close()
 
-    gripper.want(OPEN)
-    wait(lambda: server.cancels == 1, "the cancel")
-    pause()
-    assert len(server.goals) == 1, "two goals at a time"
-    server.end("canceled")
-    wait(lambda: len(server.goals) == 2, "the next goal")
-    server.end("succeed", position=OPEN, reached_goal=True)
-    wait(lambda: gripper.news == (True, "is open: at -0.8"), lambda: gripper.news)
+    open_instead(gripper, server, wait)
 
 
 def test_it_comes_back_to_what_was_cancelled(serve, connect, wait):

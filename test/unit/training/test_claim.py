@@ -8,6 +8,7 @@ import errno
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
@@ -101,15 +102,15 @@ def test_a_lock_that_was_removed_meanwhile_is_none(
 ):
     """Another training, which was refused, removes it after we opened it."""
     out, lock = tmp_path / "policy", tmp_path / "policy.run" / "lock"
-    flock, times = claim_module.fcntl.flock, iter((1, 2))
+    lock_now, times = claim_module.lock_now, iter((1, 2))
 
-    def late(*arguments: object) -> None:
+    def late(file: IO[Any]) -> bool:
         if next(times) == 1:
             lock.unlink()
             lock.parent.rmdir()
-        flock(*arguments)
+        return lock_now(file)
 
-    monkeypatch.setattr(claim_module.fcntl, "flock", late)
+    monkeypatch.setattr(claim_module, "lock_now", late)
     with claim(out, resume=False, force=False):
         assert next(times, None) is None
         monkeypatch.undo()
