@@ -6,12 +6,12 @@ python -m benchmark.robustness [--tasks lift …] [--seeds 1] [--trials 50] [--o
     [--no-as-is]
 
 Tries the policies that `benchmark.tasks` has trained below --work; same scenes in every cell. Each
-cell is tried as the node does it, with cameras registered at the first image, and without
-(`registration.max_displacement: 0`). What is in the scene, and moves of the camera itself, are
-rendered by the simulator where it can, all else is painted into the images. It also
-counts in which trials the node would have warned while the arm moves. Stop it whenever you like:
-the same command goes on from there. `benchmark/results/robustness.json` has a record per cell;
-`robustness.md` beside it is the table; below --work is a picture of every cell.
+cell is tried as the node does it (`benchmark.tasks.robot`), with cameras registered at the first
+image, and without (`registration.max_displacement: 0`). What is in the scene, and moves of the
+camera itself, are rendered by the simulator where it can, all else is painted into the images. It
+also counts in which trials the node warned, and in which it ended the run. Stop it whenever you
+like: the same command goes on from there. `benchmark/results/robustness.json` has a record per
+cell; `robustness.md` beside it is the table; below --work is a picture of every cell.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,23 +33,16 @@ from benchmark.tasks.__main__ import keep
 from benchmark.tasks.clutter import People, room_of
 from benchmark.tasks.jobs import make_task, say
 from benchmark.tasks.record import FIRST_TRIAL
+from benchmark.tasks.robot import Robot
 from benchmark.tasks.rollout import Episode
 from benchmark.tasks.run import WORK, Settings, commit
 from benchmark.tasks.surfaces import FLAT, FULL, Surfaces, any_of, chequered, plain
 from benchmark.tasks.task import Array, Image, Task
 from benchmark.tasks.things import BALL, Thing
-from sarnn_ros.control.camera_watch import CameraWatch
-from sarnn_ros.control.outlet import Command
-from sarnn_ros.control.scene_watch import SceneWatch
-from sarnn_ros.control.settings import build_settings
-from sarnn_ros.control.state import State
-from sarnn_ros.control.tick import Tick
 from sarnn_ros.data.scores import wilson
 from sarnn_ros.files import atomic_file
 from sarnn_ros.interop import gym
 from sarnn_ros.policy.runtime import Policy
-from sarnn_ros.streams.observe import Observation
-from sarnn_ros.streams.preprocess import crop_resize
 from sarnn_ros.streams.registration import undo
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -335,81 +328,21 @@ class Disturbed(Task):
         self._task.hide()
 
 
-class Robot:
-    """A policy as the node runs it: where the cameras stand is found before it begins, and its
-    predictions and the light are watched.
-
-    :ivar warned: the node would have warned of its health, or of the light, since it began.
-    """
-
-    def __init__(self, policy: Policy, *, registered: bool) -> None:
-        self.spec, self._policy = policy.spec, policy
-        defaults = build_settings({})
-        self._scene = SceneWatch(policy.config, lambda: defaults, self._log)
-        self._moved: Mapping[str, Array] = {}
-        self._lights: Mapping[str, Array] = {}
-        self.watch = CameraWatch(
-            policy.config,
-            policy.references,
-            self,  # type: ignore[arg-type]  # stands where the buffer does
-            lambda: build_settings({} if registered else {"registration.max_displacement": 0.0}),
-            lambda level, key, text: None,
-        )
-
-    def undo(self, moved: Mapping[str, Array], lights: Mapping[str, Array]) -> None:
-        self._moved, self._lights = moved, lights
-
-    def newest_stamp(self, camera: Any) -> int:
-        return 0
-
-    def newest_source(self, camera: Any) -> tuple[int, Image]:
-        return 0, self._images[camera.name]
-
-    def reset(self) -> None:
-        self._policy.reset()
-        self._scene.reset()
-        self.watch.begin(0)
-        self._ticks, self.warned = 0, False
-
-    def _log(self, level: str, key: str, text: str) -> bool:
-        self.warned |= level == "warning"
-        return True
-
-    def step(self, images: Mapping[str, Image], state: Array, /) -> tuple[Array, dict[str, Array]]:
-        if not self._ticks:
-            self._images = images
-            self.watch.look()
-        small = {
-            one.name: crop_resize(
-                images[one.name], one, self._moved.get(one.name), self._lights.get(one.name)
-            )
-            for one in self.spec.cameras
-        }
-        tick = Tick(self._ticks * self.spec.period_ns, State.COMMANDING)
-        self._ticks += 1
-        tick.observation = Observation(tick.label_ns, small, state, {}, images)
-        tick.prediction = self._policy.step(tick.observation)
-        commanded = tick.prediction.action[list(self.spec.command_indices)]
-        tick.sent = Command.standing(commanded)
-        self._scene.see(tick)
-        return tick.prediction.action, {}
-
-
 def try_cell(
     task: Task, policy: Policy, disturbance: Disturbance, registered: bool, trial: int
 ) -> list[str]:
-    """`succeeded`, `failed`, or `refused`; each camera's verdict; and `warned`."""
+    """`succeeded`, `failed`, or `refused`; each camera's verdict; `warned`; and `halted`."""
     low, high = policy.config.normalisation.minimum, policy.config.normalisation.maximum
-    robot = Robot(policy, registered=registered)
+    robot = Robot(policy, {} if registered else {"registration.max_displacement": 0.0})
     disturbed = Disturbed(task, disturbance, np.subtract(high, low))
     outcome = gym.rollout(
         Episode(disturbed), robot, rate=task.rate, seed=FIRST_TRIAL + trial,
         observe=lambda seen: seen,
     )  # fmt: skip
-    verdicts = [one.verdict for one in robot.watch.placements.values()]
-    refused = bool(robot.watch.faults().soft)
-    how = "refused" if refused else "succeeded" if outcome.success else "failed"
-    return [how, *verdicts, *["warned"] * robot.warned]
+    how = "succeeded" if outcome.success else "failed" if robot.began else "refused"
+    verdicts = [one.verdict for one in robot.controller.parts.cameras.placements.values()]
+    warned = any(key.startswith(("health", "drift")) for key in robot.said)
+    return [how, *verdicts, *["warned"] * warned, *["halted"] * (robot.began and robot.halted)]
 
 
 def judge(
@@ -480,7 +413,7 @@ def main() -> None:
                         "trials": len(outcomes),
                         **{
                             how: sum(how in one for one in outcomes)
-                            for how in ("succeeded", "failed", "refused", "corrected")
+                            for how in ("succeeded", "failed", "refused", "corrected", "halted")
                         },
                         "warned": {
                             how: sum(how in one and "warned" in one for one in outcomes)
@@ -503,16 +436,19 @@ Written by `python -m benchmark.robustness`; do not edit. Successes of closed-lo
 differ from those of [tasks.md](tasks.md) only as named, with Wilson's 95 % interval, over the same
 scenes in every cell. *As is*: `registration.max_displacement: 0`. *Registered*: as the node does
 it by default, another light undone as well; in brackets in how many a camera was corrected for.
-*Refused*: the node would not have begun. *Warned*: registered, and the node would have warned of
-health or of the light while the arm moved, in so many of the trials that failed, and of those that
+*Refused*: registered, and the node never moved the arm. *Halted*: likewise, and it ended the run
+by itself, by a fault that latches or after it had held for too long. *Warned*: likewise, and it
+warned of health or of the light, in so many of the trials that failed, and of those that
 succeeded, where it was a false alarm. The policies were trained on the undisturbed task, without a
 setting. *Somebody walks by*, *object half hidden*, *camera moved* and *object moved* are rendered
 by the simulator, *another table*, *wall* and *room* where it says that these are seen, all else is
 painted. Photographs are scikit-image's, another one in each trial. All seeds have the same scenes,
 so an interval counts each once.
 
-Not in the loop are the node's command limits (`guard.*`), DDS and set-points between commands. A
-commit is that of the code which wrote the record. Where a row has several commits its cells may be
+The whole robot's side is in the loop (`benchmark/tasks/robot.py`): command limits, watchdogs,
+start pose, cameras; DDS and set-points between commands are left out. Where it is not known how
+often a run was halted (-), the cell is older, and had cameras and warnings alone. A commit is that
+of the code which wrote the record. Where a row has several commits its cells may be
 of different policies of the same task: of Fetch and lift, *as is* is of an earlier one.
 """
 
@@ -529,11 +465,11 @@ def page(records: list[dict[str, Any]]) -> str:
         commits = ", ".join(sorted({one["commit"] for one in of_task}))
         parts.append(f"## {task}\n\nSeeds {', '.join(map(str, seeds))}; commits {commits}.\n")
         parts.append(
-            "| | | as is | registered (corrected) | refused | failed, warned | succeeded, warned |"
-            "\n|---|---|---|---|---|---|---|"
+            "| | | as is | registered (corrected) | refused | halted | failed, warned "
+            "| succeeded, warned |\n|---|---|---|---|---|---|---|---|"
         )
         for axis, level in order:
-            cells, warned = {}, ["", ""]
+            cells, warned, halted = {}, ["", ""], ""
             for registered in (False, True):
                 wanted = axis, level, registered
                 found = [
@@ -546,10 +482,12 @@ def page(records: list[dict[str, Any]]) -> str:
                     cells[registered] = sums | {"seeds": len(found)}
                     if registered:
                         warned = [_warned(found, how) for how in ("failed", "succeeded")]
+                        known = all("halted" in one for one in found)
+                        halted = f"{sum(one['halted'] for one in found) or ''}" if known else "-"
             if cells:
                 as_is, by = _cell(cells.get(False)), _cell(cells.get(True))
                 refused = cells.get(True, {}).get("refused", 0)
-                shown = axis, level, as_is, by, f"{refused or ''}", *warned
+                shown = axis, level, as_is, by, f"{refused or ''}", halted, *warned
                 parts.append(f"| {' | '.join(shown)} |")
         parts.append("")
     return "\n".join(parts)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from benchmark.tasks.robot import Robot
 from benchmark.tasks.task import Array, Image, Task
 from sarnn_ros.interop import gym
 from sarnn_ros.sim.rollout import Driver
@@ -69,7 +70,7 @@ class Watched:
 
 def rollout(
     task: Task,
-    driver: Driver,
+    driver: Driver | Robot,
     spec: Spec,
     seed: int,
     vision: Vision = "live",
@@ -78,11 +79,12 @@ def rollout(
     """One trial.
 
     :param seed: decides where the objects lie.
-    :param film: gets, per tick, what the cameras saw and what was predicted.
+    :param film: gets, per tick, what the cameras saw and what was predicted; not of a `Robot`.
     :returns: whether it succeeded.
     """
+    if not isinstance(driver, Robot):
+        driver = Watched(driver, spec, [] if film is None else film)
     outcome = gym.rollout(
-        Episode(task, vision), Watched(driver, spec, [] if film is None else film),
-        rate=task.rate, seed=seed, observe=lambda seen: seen,
-    )  # fmt: skip
+        Episode(task, vision), driver, rate=task.rate, seed=seed, observe=lambda seen: seen
+    )
     return bool(outcome.success)

@@ -24,6 +24,7 @@ import yaml
 
 from benchmark.tasks.controls import LinearPlan, Replay, same_length
 from benchmark.tasks.record import FIRST_DEMONSTRATION, FIRST_TRIAL, demonstrate
+from benchmark.tasks.robot import Robot
 from benchmark.tasks.rollout import rollout
 from benchmark.tasks.task import Array, Image, Task
 from sarnn_ros.data.cache import default_cache
@@ -45,9 +46,12 @@ WORK = Path(__file__).resolve().parents[2] / "benchmark_tasks_output"
 LOG = "train.log"
 #: Of each task, unless asked for others.
 DEMONSTRATIONS = 50
+#: The policy behind the limits and watchdogs of the node.
+AT_THE_ROBOT = "as the node runs it"
 #: Controls that need a policy, and what its camera shows; None is the policy itself.
 VISIONS: dict[str | None, Vision] = {
     None: "live",
+    AT_THE_ROBOT: "live",
     "objects hidden": "hidden",
     "image frozen": "frozen",
     "plan from first points": "live",
@@ -150,12 +154,12 @@ def read_dataset(task: str, seed: int, settings: Settings, policy: Path | None =
 
 def make_driver(
     task: Task, seed: int | None, control: str | None, settings: Settings
-) -> tuple[Driver, Spec]:
+) -> tuple[Driver | Robot, Spec]:
     """What is to be tried, and what it observes."""
     path = None if seed is None else settings.folder(task.name, seed) / "policy"
     if path is not None and control != "plan from first points":
         policy = Policy.load(path)
-        return policy, policy.spec
+        return Robot(policy) if control == AT_THE_ROBOT else policy, policy.spec
     dataset = read_dataset(task.name, seed or 0, settings, path)
     shown = [dataset.episodes[index] for index in dataset.training]
     plans = same_length([episode.targets for episode in shown])

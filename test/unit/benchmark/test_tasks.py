@@ -23,12 +23,13 @@ from benchmark.tasks.clutter import CLEARANCE, COUNT, Cluttered
 from benchmark.tasks.film import MOMENTS, write_film
 from benchmark.tasks.jobs import make_task
 from benchmark.tasks.record import demonstrate
+from benchmark.tasks.robot import Robot
 from benchmark.tasks.rollout import rollout
 from benchmark.tasks.starts import Elsewhere
 from sarnn_ros.data.proposal import propose_spec
 from sarnn_ros.data.scores import wilson
 from sarnn_ros.errors import TrainingError
-from sarnn_ros.policy.runtime import Prediction
+from sarnn_ros.policy.runtime import Policy, Prediction
 from sarnn_ros.spec import CameraSpec, JointSource, Spec
 
 #: Little enough for a few seconds of training.
@@ -90,6 +91,9 @@ def test_a_task_from_demonstrations_to_the_table(
     assert (commits[None], commits["mean replay"]) == ("older", "oldest")
     assert commits["plan from true positions"] == run.commit()
 
+    # As the node runs it the policy is asked for the same, and what is refused is not done.
+    robot_does_as_its_policy(Policy.load(trained / "policy"))
+
     # What the policy does on new demonstrations, and what another recurrent part would.
     more = [sys.executable, "-m", "benchmark.tasks.new_demonstrations", "dot_task:Dot"]
     more += ["--work", str(work), "--demonstrations", "8", "--new", "3"]
@@ -104,6 +108,30 @@ def test_a_task_from_demonstrations_to_the_table(
     new_demonstrations.main()
     assert capsys.readouterr().out.splitlines()[-7:] != errors
     assert [path.stat().st_mtime_ns for path in made] == times
+
+
+def robot_does_as_its_policy(policy: Policy) -> None:
+    wide = {f"guard.{what}_margin": 100.0 for what in ("velocity", "acceleration")}
+    wide |= {"guard.step_margin": 10.0, "guard.position_margin": 1.0, "guard.floor": 1.0}
+
+    class Kept(Dot):
+        def __init__(self) -> None:
+            self.commands: list[Any] = []
+
+        def step(self, command: np.ndarray) -> None:
+            super().step(command)
+            self.commands.append(command.copy())
+
+    def commands(driver: Policy | Robot) -> np.ndarray:
+        task = Kept()
+        rollout(task, driver, policy.spec, 7)
+        return np.array(task.commands)
+
+    wanted, robot = commands(policy), Robot(policy, wide)
+    assert np.array_equal(commands(robot), wanted) and robot.began and not robot.halted
+    robot = Robot(policy, wide | {"guard.max_velocity": [1e-6]})
+    assert (commands(robot) == [0.0, 0.5]).all(), "the arm stays where it is"
+    assert not robot.began and robot.halted and "refused 5 times" in robot.said["error:guard"]
 
 
 def test_the_spec_is_what_a_newcomer_is_proposed(tmp_path: Path) -> None:
