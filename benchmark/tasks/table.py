@@ -63,6 +63,10 @@ and the hand must turn, too: the bar by up to 60°, in `robosuite_bar_any` by an
 `robosuite_bar_joints` is by the arm's seven joints, and in `robosuite_bar_colours` the bar has
 another colour in each episode. Nothing was tuned on them.
 
+Tasks named `panda_…` are panda-gym's, in PyBullet, by the arm's seven joints and the gripper:
+`--tasks benchmark.tasks.panda:PickAndPlace` (`benchmark/tasks/panda.py` says what to install).
+Nothing was tuned on them, and nobody had looked at them before the run.
+
 In tasks named `…_starts` the robot starts elsewhere in each episode (`benchmark/tasks/starts.py`):
 `--tasks benchmark.tasks.starts:Insertion`. There, what is explained is of what first states do not
 tell.
