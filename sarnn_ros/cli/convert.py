@@ -26,7 +26,10 @@ def convert(
     to: Annotated[Format, typer.Option(help="LeRobotDataset v3, or EIPL's folders.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     task: Annotated[
-        str | None, typer.Option(help="What is shown, in words (LeRobot). Default: OUT's name.")
+        str | None,
+        typer.Option(
+            help="What is shown, in words (LeRobot). Default: what the data say, or OUT's name."
+        ),
     ] = None,
     fps: Fps = None,
     bgr: Bgr = False,
@@ -61,7 +64,7 @@ def convert(
         if to is Format.lerobot:
             reports = export_lerobot(
                 find_recordings(bags, arrays, failures=failures), chosen, out,
-                task=task if task is not None else out.name, arrays=arrays, progress=show,
+                task=task, arrays=arrays, progress=show,
             )  # fmt: skip
         else:
             dataset = load_dataset(

@@ -35,7 +35,7 @@ from sarnn_ros.files import atomic_folder
 from sarnn_ros.spec import Spec
 
 #: To be raised when the same bag and spec give other arrays than before.
-VERSION = 11
+VERSION = 12
 #: `key_of` reads so many bytes at the start and at the end of each file.
 _END_BYTES = 1 << 16
 #: Files that may be open. Each camera of each episode is one, and shells usually allow 1024.
@@ -95,7 +95,7 @@ def read_cached(entry: Path, read: Callable[[Allocate | None], Read]) -> Read:
             def allocate(title: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
                 file = folder.parent / f"{hashlib.sha256(title.encode()).hexdigest()}.npy"
                 try:
-                    return _map(file, shape)
+                    return new_map(file, shape)
                 except OSError as error:
                     failed.append(error)
                     raise
@@ -142,7 +142,7 @@ def key_of(files: Iterable[Path], spec: Spec, moved: Moved, *more: object) -> st
     return digest.hexdigest()
 
 
-def _map(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def new_map(file: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """A new array on disk.
 
     :raises OSError: there is no space for all of it.
@@ -163,7 +163,7 @@ def _store(folder: Path, episodes: list[Episode], report: BagReport) -> None:
         arrays |= {f"preview.{name}": np.stack(some) for name, some in episode.previews.items()}
         np.savez(folder / f"{number}.npz", **arrays)
         for camera, images in episode.images.items():
-            copy = _map(folder / f"{number}.image.{camera}.npy", images.shape)
+            copy = new_map(folder / f"{number}.image.{camera}.npy", images.shape)
             start = 0
             for block in blocks(images):
                 copy[start : start + len(block)] = block

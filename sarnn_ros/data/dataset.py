@@ -29,6 +29,8 @@ Int = NDArray[np.int64]
 
 #: An episode needs an input, a target and one more to compare with.
 MIN_TICKS = 3
+#: How much images differ that a film has coded, levels of 255 on the mean, at most.
+LOST_IN_FILMS = 6.0
 #: Rows of an array, as images, that are worked on at a time.
 BLOCK_ROWS = 256
 #: Share of the ticks that must tell a joint's effort: of a few ticks its range is not known.
@@ -239,16 +241,32 @@ def _without_duplicates(
     episodes: Sequence[Episode], reports: Sequence[BagReport]
 ) -> list[Episode]:
     first: dict[str, str] = {}
+    at: dict[bytes, list[Episode]] = {}  # by their ticks
     used = []
     for episode in episodes:
         known = first.setdefault(episode.digest or episode.name, episode.name)
+        alike = at.setdefault(episode.ticks.tobytes(), [])
+        if known == episode.name:
+            known = next((one.name for one in alike if _is_conversion(one, episode)), known)
         if known == episode.name:
             used.append(episode)
+            alike.append(episode)
             continue
         for report in reports:
             if episode.name in report.episodes:
                 report.leave_out_copy(episode.name, known)
     return used
+
+
+def _is_conversion(one: Episode, other: Episode) -> bool:
+    """Whether two episodes of the same ticks are the same but for what another format loses."""
+    if one.joints.shape != other.joints.shape or {*one.images} != {*other.images}:
+        return False
+    pairs = [(one.images[name][0], other.images[name][0]) for name in one.images]
+    return np.allclose(one.joints, other.joints, rtol=1e-6, atol=1e-6) and all(
+        a.shape == b.shape and np.abs(a.astype(np.int16) - b).mean() < LOST_IN_FILMS
+        for a, b in pairs
+    )
 
 
 def split(count: int, share: float, seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

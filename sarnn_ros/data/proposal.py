@@ -158,7 +158,7 @@ def propose(
     unstamped = {one.topic: one.bad_stamps for one in used if one.bad_stamps}
     clock = "receive" if unstamped else "header"
     command, left_out, notes = _command(commands, joints, rate, clock)
-    names = _camera_names([group.topic for _, group in cameras])
+    names = camera_names([group.topic for _, group in cameras])
     kinds = _joint_types(description)
     values: dict[str, Any] = {
         "rate": rate,
@@ -235,7 +235,7 @@ def model_size(width: int, height: int) -> tuple[int, int]:
     return max(MIN_IMAGE_SIDE, round(width * scale)), max(MIN_IMAGE_SIDE, round(height * scale))
 
 
-def _camera_names(topics: Sequence[str]) -> list[str]:
+def camera_names(topics: Sequence[str]) -> list[str]:
     """Each camera's part of its topic's name, as `top_cam` of `/cell/top_cam/color/image_raw`;
     with as many of the parts before as tell them apart, or a number."""
     paths = []

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import Episode, Int
-from sarnn_ros.data.problems import BagReport, note
-from sarnn_ros.data.proposal import DEFAULT_RATE, model_size
+from sarnn_ros.data.problems import BagReport, Problem, note
+from sarnn_ros.data.proposal import DEFAULT_RATE, camera_names, model_size
 from sarnn_ros.data.reading import (
     MAX_TICKS,
     NOT_MOVED,
@@ -101,6 +101,8 @@ class Take:
     :param part: where the format says which episodes are for training.
     :param bounds: EIPL's joint_bounds.npy that belongs to it.
     :param order: of the colours, if the format does not say: then a note is due.
+    :param task: what is shown, in words, if the format says so.
+    :param notes: what a user should know of the data set, told with this recording.
     """
 
     path: Path
@@ -110,6 +112,8 @@ class Take:
     part: Part | None = None
     bounds: Path | None = None
     order: Literal["RGB", "BGR"] | None = None
+    task: str | None = None
+    notes: tuple[Problem, ...] = ()
 
 
 def array_frames(array: NDArray[np.uint8], *, swap: bool) -> Frames:
@@ -176,6 +180,7 @@ def read_take(
         with take.open() as rows:
             recording = BagIngest(spec)
             recording.packed_bytes = sum(file.stat().st_size for file in take.files)
+            _tell_rate(rows, spec, rate, report)
             _fill(recording, rows, rate, report)
             images = partial(_images, dict(rows.cameras))
             episodes += episodes_of(recording, images, take.name, report, allocate, show, moved)
@@ -192,9 +197,30 @@ def read_take(
                 else "leave --bgr out if they are RGB",
             )
         )
+    report.problems += take.notes
     report.verdict = "sound" if episodes else "left out"
     report.add_episodes(episodes)
     return episodes, report
+
+
+def _tell_rate(rows: Rows, spec: Spec, rate: float | None, report: BagReport) -> None:
+    """Whether it had to be guessed, and whether ticks are whole numbers of rows."""
+    if rows.stamps is not None:
+        return
+    own = rows.rate or rate
+    if own is None:
+        found = (
+            f"the format does not say the rate of its rows; taken as the spec's {spec.rate:g} Hz"
+        )
+        follows = "a policy of rows that were faster moves the robot too slowly, and vice versa"
+        report.problems.append(note(report.path, found, follows, "give --fps"))
+        return
+    per_tick = own / spec.rate
+    if per_tick > 1.0 and abs(per_tick - round(per_tick)) > 1e-3:
+        found = f"rows come at {own:g} Hz and ticks at {spec.rate:g} Hz: {per_tick:.3g} rows each"
+        follows = "a steady motion looks as if it went in jerks"
+        even = own / np.ceil(per_tick)
+        report.problems.append(note(report.path, found, follows, f"set 'rate: {even:.7g}'"))
 
 
 def _fill(recording: BagIngest, rows: Rows, rate: float | None, report: BagReport) -> None:
@@ -304,12 +330,28 @@ def camera_key(camera: CameraSpec, spec: Spec, rows: Rows) -> str:
     )
 
 
-def state_columns(rows: Rows, spec: Spec) -> Iterator[tuple[str, list[int]]]:
+def state_columns(rows: Rows, spec: Spec) -> list[tuple[str, list[int]]]:
     """Key and columns of each joint source: of the vector that is named like its topic, else of
     the state; in there by name, by `indices`, or in order.
 
-    :raises BagError: a name is missing, or the number of columns differs.
+    :raises BagError: a name is missing, two joints are one column, or their number differs.
     """
+    found = list(_state_columns(rows, spec))
+    labels = iter(spec.joint_labels)
+    taken: dict[tuple[str, int], str] = {}
+    for key, columns in found:
+        for column, label in zip(columns, labels):
+            other = taken.setdefault((key, column), label)
+            if other != label:
+                raise BagError(
+                    f"'{other}' and '{label}' of the spec are the same column, {column}",
+                    where=key,
+                    remedy="name the joints in the spec as the data does, with their 'prefix'",
+                )
+    return found
+
+
+def _state_columns(rows: Rows, spec: Spec) -> Iterator[tuple[str, list[int]]]:
     keys = [
         next((key for key in rows.vectors if plain(key) == plain(source.topic)), rows.state)
         for source in spec.joints
@@ -348,7 +390,8 @@ def state_columns(rows: Rows, spec: Spec) -> Iterator[tuple[str, list[int]]]:
 
 
 def action_columns(rows: Rows, spec: Spec) -> tuple[str, list[int]]:
-    """Key and columns of the commanded joints: see `state_columns`.
+    """Key and columns of the commanded joints. Columns without names are those of the state if
+    there are as many, else the commanded joints in the spec's order.
 
     :raises BagError: there are no commands, or they do not fit.
     """
@@ -361,12 +404,20 @@ def action_columns(rows: Rows, spec: Spec) -> tuple[str, list[int]]:
     names = vector.names or spec.command.names
     if names is not None:
         return key, _named(spec.command_names, spec.command_names, names, key)
-    if width == len(spec.command_names):
+    states = [(of, column) for of, columns in state_columns(rows, spec) for column in columns]
+    commanded = [states[row] for row in spec.command_indices]
+    vectors = {of for of, _ in commanded}
+    columns = [column for _, column in commanded]
+    if len(vectors) == 1 and width == rows.vectors[vectors.pop()].values.shape[1]:
+        return key, columns
+    in_order = len(vectors) > 1 or columns == sorted(columns)
+    if width == len(spec.command_names) and in_order:
         return key, list(range(width))
-    if width == spec.joint_dim:
+    if width == spec.joint_dim and in_order:
         return key, list(spec.command_indices)
     raise BagError(
-        f"{width} columns without names, and the spec commands {len(spec.command_names)} joints",
+        f"{width} columns without names, and the spec commands {len(spec.command_names)} joints"
+        + ("" if in_order else ", which are in another order than the state's columns"),
         where=key,
         remedy="list them in their order as 'names' of 'command' in the spec",
     )
@@ -400,19 +451,37 @@ def proposal(rows: Rows, rate: float | None) -> dict[str, object]:
     own = rows.rate or rate
     if rows.stamps is not None and len(rows.stamps) > 1:
         own = float(NANOSECONDS / np.median(np.diff(rows.stamps)))
-    values: dict[str, object] = {"rate": min(DEFAULT_RATE, round(own, 3)) if own else DEFAULT_RATE}
+    values: dict[str, object] = {"rate": DEFAULT_RATE}
+    age: dict[str, float] = {}
+    if own:
+        # Whole rows per tick: of 15 Hz, ticks at 10 would be one row and two rows apart in turn.
+        rows_per_tick = max(1.0, np.ceil(own / DEFAULT_RATE - 0.05))
+        rate = float(np.floor(own / rows_per_tick * 1e6) / 1e6)
+        values["rate"] = round(own, 3) if rows_per_tick == 1.0 else rate
+        age = {"max_age": round(min(60.0, max(3.0 / own, 1.0 / rate)), 3)}
+        if rows.stamps is not None and rows_per_tick == 1.0 and not _on_grid(rows.stamps):
+            values["tick"] = "image"
+    topics = [_topic(key) or f"camera_{row}" for row, key in enumerate(rows.cameras, 1)]
+    names = [name if name[:1].isalpha() else f"camera_{name}" for name in map(short, rows.cameras)]
+    if len({*names}) < len(names):
+        names = camera_names(topics)
     cameras = []
-    for key, frames in rows.cameras.items():
+    for name, topic, frames in zip(names, topics, rows.cameras.values()):
         width, height = model_size(*frames.size)
-        name = short(key) if short(key)[:1].isalpha() else f"camera_{short(key)}"
-        cameras.append({"name": name, "topic": _topic(key), "width": width, "height": height})
+        cameras.append({"name": name, "topic": topic, "width": width, "height": height, **age})
     values["cameras"] = cameras
     state = rows.vectors[rows.state]
-    names = state.names or [f"joint_{column}" for column in range(state.values.shape[1])]
-    values["joints"] = [{"topic": _topic(rows.state), "names": list(names)}]
+    joints = state.names or [f"joint_{column}" for column in range(state.values.shape[1])]
+    values["joints"] = [{"topic": _topic(rows.state), "names": list(joints), **age}]
     if rows.action is not None:
         values["command"] = {"topic": _topic(rows.action)}
     return values
+
+
+def _on_grid(stamps: Int) -> bool:
+    """Whether the rows come evenly, to the microsecond."""
+    even = np.linspace(stamps[0], stamps[-1], len(stamps))
+    return bool(np.abs(stamps - even).max() < 1000)
 
 
 def _topic(key: str) -> str:

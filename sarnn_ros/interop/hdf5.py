@@ -63,6 +63,7 @@ def _open(path: Path, bgr: bool) -> Iterator[Rows]:
         file = stack.enter_context(h5py.File(main, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES))
         arrays: dict[str, NDArray[np.generic]] = {}
         cameras: dict[str, Frames] = {}
+        others: dict[str, str] = {}
         declared = numbers = 0
 
         def visit(key: str, item: Any) -> None:
@@ -76,6 +77,7 @@ def _open(path: Path, bgr: bool) -> Iterator[Rows]:
             packs = item.dtype == np.uint8 or item.dtype.kind not in "fiu"
             is_files = is_camera and item.ndim in (1, 2) and packs
             if not (is_image or is_files or (item.dtype.kind in "fiu" and item.ndim in (1, 2))):
+                others[key] = f"{item.dtype} {item.shape}"
                 return
             _refuse_other_files(item, key, main)
             declared += bytes_of(item.shape, item.dtype.itemsize)
@@ -98,7 +100,7 @@ def _open(path: Path, bgr: bool) -> Iterator[Rows]:
         for film in sorted(path.glob(f"*{_RGB}.rmb.mp4")) if path.is_dir() else ():
             key = film.name.removesuffix(f"{_RGB}.rmb.mp4")
             cameras[key] = stack.enter_context(film_frames(inside(path, film), swap=bgr))
-        yield rows_of(path, arrays, cameras)
+        yield rows_of(path, arrays, cameras, others)
 
 
 def _refuse_other_files(item: Any, key: str, where: Path) -> None:
@@ -108,7 +110,7 @@ def _refuse_other_files(item: Any, key: str, where: Path) -> None:
         raise BagError(
             f"'{key}' is {kind}: its data are in other files",
             where=where,
-            remedy="if you trust it, copy the data into one file (h5repack does)",
+            remedy="if you trust it, copy the data into one file: h5repack -l CONTI IN OUT",
         )
 
 

@@ -25,6 +25,7 @@ from pydantic_core import from_json
 from sarnn_ros.data.bags import MAX_METADATA_BYTES
 from sarnn_ros.data.bounds import inside
 from sarnn_ros.data.dataset import Int
+from sarnn_ros.data.problems import Problem, note
 from sarnn_ros.data.takes import Frames, Image, Rows, Take, Vector, decode_picture
 from sarnn_ros.errors import BagError, shorten
 from sarnn_ros.interop.tables import read_batches, read_table
@@ -80,13 +81,13 @@ class _Info(BaseModel):
 
 
 def takes(path: Path, name: str, bgr: bool) -> list[Take]:
-    """The episodes.
+    """The episodes. Images are RGB by the format, whatever `bgr` says of others.
 
     :raises BagError: another version, or meta files that are damaged, missing or disagree.
     """
     import pyarrow  # noqa: F401  the user is told what to install before anything is read
 
-    dataset = _Dataset(path, _info(path), bgr)
+    dataset = _Dataset(path, _info(path))
     episodes = _episodes(path)
     if len(episodes) != dataset.info.total_episodes:
         raise BagError(
@@ -97,6 +98,14 @@ def takes(path: Path, name: str, bgr: bool) -> list[Take]:
         )
     titles = [about.get(NAME) for about in episodes]
     counts = Counter(titles)
+    tasks = ["; ".join(map(str, about.get("tasks") or ())) for about in episodes]
+    notes: tuple[Problem, ...] = ()
+    if len({*tasks}) > 1:
+        what = ", ".join(f"'{task}' {count}" for task, count in Counter(tasks).most_common(5))
+        found = f"{len({*tasks})} tasks are shown in it: {shorten(what)} episodes"
+        effect = "a policy is not told which is meant: it must be plain from the first image"
+        remedy = "if it is not, train on the episodes of one task"
+        notes = (note(str(path), found, effect, remedy),)
     return [
         Take(
             path=path,
@@ -106,8 +115,10 @@ def takes(path: Path, name: str, bgr: bool) -> list[Take]:
             else f"{name}{f'/{title}' if title else ''}#{number}",
             files=dataset.files(about),
             open=partial(dataset.open, about),
+            task=task or None,
+            notes=notes if number == 0 else (),
         )
-        for number, (about, title) in enumerate(zip(episodes, titles))
+        for number, (about, title, task) in enumerate(zip(episodes, titles, tasks))
     ]
 
 
@@ -128,7 +139,8 @@ def _info(path: Path) -> _Info:
             f"version {shorten(version, 50)} of LeRobot's format; v3.x can be read",
             where=file,
             remedy="convert it with LeRobot's own script, "
-            "python -m lerobot.scripts.convert_dataset_v21_to_v30",
+            "python -m lerobot.scripts.convert_dataset_v21_to_v30 --repo-id NAME --root FOLDER "
+            "--push-to-hub=false; without the last it writes to the hub",
         )
     try:
         return _Info.model_validate(values)
@@ -152,7 +164,7 @@ def _episodes(path: Path) -> list[dict[str, Any]]:
             names = [
                 name
                 for name in parquet.read_schema(file).names
-                if name in ("episode_index", "length", NAME)
+                if name in ("episode_index", "length", "tasks", NAME)
                 or name.startswith(("data/", "videos/"))
             ]
             rows += read_table(file, names).to_pylist()
@@ -217,7 +229,6 @@ class _Dataset:
 
     path: Path
     info: _Info
-    bgr: bool
     _table: tuple[Path, Any] | None = field(default=None, init=False)
 
     @property
@@ -263,18 +274,18 @@ class _Dataset:
                 where=file,
                 remedy="copy the data set again",
             )
+        self._check_times(table, file)
         with ExitStack() as stack:
             cameras: dict[str, Frames] = {}
             for key in self.cameras:
                 if features[key].dtype == "image":
-                    cameras[key] = _pictures(file, key, places, self.bgr)
+                    cameras[key] = _pictures(file, key, places)
                 else:
                     frames = film_frames(
                         self.film(about, key),
                         start=float(about[f"videos/{key}/from_timestamp"]),
                         count=count,
                         rate=self.info.fps,
-                        swap=self.bgr,
                     )
                     cameras[key] = stack.enter_context(frames)
             vectors = {
@@ -304,13 +315,29 @@ class _Dataset:
                 stamps=stamps,
             )
 
+    def _check_times(self, table: Any, file: Path) -> None:
+        """By `fps` rows and the images of a film belong together.
+
+        :raises BagError: the rows' timestamps say another rate.
+        """
+        if "timestamp" not in table.column_names or table.num_rows < 2:
+            return
+        step = np.median(np.diff(_numbers(table.column("timestamp"), "timestamp")[:, 0]))
+        if not abs(step * self.info.fps - 1.0) < 0.05:
+            raise BagError(
+                f"info.json says {self.info.fps:g} fps, and the rows' timestamps are {step:.4g} s "
+                "apart: states would go with wrong images",
+                where=file,
+                remedy=f"correct 'fps' in {INFO}, or make the data set again",
+            )
+
     def _rows(self, about: Mapping[str, Any]) -> tuple[Any, Int]:
         """The episode's rows without images, and their places in the file, which is read once for
         all of its episodes."""
         file = self.data_file(about)
         if self._table is None or self._table[0] != file:
             vectors = [key for key, one in self.info.features.items() if one.is_vector(key)]
-            self._table = (file, read_table(file, ["episode_index", STAMP, *vectors]))
+            self._table = (file, read_table(file, ["episode_index", "timestamp", STAMP, *vectors]))
         table = self._table[1]
         places = np.flatnonzero(table.column("episode_index").to_numpy() == about["episode_index"])
         return table.take(places), places
@@ -344,7 +371,7 @@ def _numbers(column: Any, key: str) -> NDArray[np.float64]:
     return np.asarray(values.reshape(len(column), width), np.float64)
 
 
-def _pictures(file: Path, key: str, places: Int, swap: bool) -> Frames:
+def _pictures(file: Path, key: str, places: Int) -> Frames:
     """Images as files in a table, which are read when they are asked for.
 
     :param places: rows of the file, ascending.
@@ -361,7 +388,7 @@ def _pictures(file: Path, key: str, places: Int, swap: bool) -> Frames:
                 begin, end = end, end + batch.num_rows
             raw = (batch.column(0)[place - begin].as_py() or {}).get("bytes") or b""
             yield decode_picture(
-                np.frombuffer(raw, np.uint8), f"image {row} of '{key}'", swap=swap
+                np.frombuffer(raw, np.uint8), f"image {row} of '{key}'", swap=False
             )
 
     height, width = next(read([0])).shape[:2]

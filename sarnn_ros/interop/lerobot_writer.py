@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sarnn_ros.data.cache import new_map
 from sarnn_ros.data.dataset import Episode, Int
 from sarnn_ros.data.problems import BagReport
-from sarnn_ros.data.reading import Allocate
 from sarnn_ros.errors import BagError, ConfigError, join_problems
 from sarnn_ros.files import atomic_folder
 from sarnn_ros.interop.lerobot import ACTION, INDICES, INFO, NAME, STAMP, STATE, TARGET
@@ -51,13 +51,14 @@ def export_lerobot(
     spec: Spec,
     out: Path,
     *,
-    task: str,
+    task: str | None = None,
     arrays: Arrays = DEFAULTS,
     progress: Progress | None = None,
 ) -> list[BagReport]:
     """Write a data set of everything that is usable.
 
-    :param task: what is shown in the episodes, in words.
+    :param task: what is shown in the episodes, in words; None: what the recording says, or the
+        name of `out`.
     :returns: what became of each recording.
     :raises ConfigError: `out` exists or cannot be written.
     :raises BagError: no episode is usable.
@@ -73,21 +74,23 @@ def export_lerobot(
     first: dict[str, str] = {}
     try:
         with atomic_folder(out) as folder:
-            writer = _Writer(folder, spec, task)
+            writer = _Writer(folder, spec)
             for number, recording in enumerate(recordings):
                 if progress is not None:
                     progress(number, len(recordings), recording.name)
                 films = _Films(folder.parent, spec.rate)
-                episodes, report = recording.read(
-                    spec, arrays, _allocate_in(folder.parent), films.show
-                )
+                space = _Space(folder.parent)
+                episodes, report = recording.read(spec, arrays, space.allocate, films.show)
+                if space.failed:  # `read` blamed the recording
+                    raise space.failed
                 films.close()
+                said = recording.take and recording.take.task
                 for episode in episodes:
                     known = first.setdefault(episode.digest or episode.name, episode.name)
                     if known != episode.name:
                         report.leave_out_copy(episode.name, known)
                         continue
-                    problem = writer.add(episode, films)
+                    problem = writer.add(episode, films, task or said or out.name)
                     if problem is not None:
                         report.leave_out(episode.name, problem)
                         report.episodes.remove(episode.name)
@@ -104,19 +107,31 @@ def export_lerobot(
             if progress is not None:
                 progress(len(recordings), len(recordings), "")
     except OSError as error:
-        raise ConfigError(f"cannot be written ({error})", where=out) from error
+        raise ConfigError(
+            f"cannot be written ({error})",
+            where=out,
+            remedy="free some space, or give another --out; films need their room twice",
+        ) from error
     return reports
 
 
-def _allocate_in(folder: Path) -> Allocate:
-    """The model's images, which are not written, on the disk and not in memory."""
-    file = folder / "images.npy"
+class _Space:
+    """The model's images, which are not written, on the disk and not in memory.
 
-    def allocate(_: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        file.unlink(missing_ok=True)  # what is still mapped stays until it is not
-        return np.memmap(file, np.uint8, "w+", shape=shape)
+    :ivar failed: there was no space for them.
+    """
 
-    return allocate
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "images.npy"
+        self.failed: OSError | None = None
+
+    def allocate(self, _: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        self._file.unlink(missing_ok=True)  # what is still mapped stays until it is not
+        try:
+            return new_map(self._file, shape)
+        except OSError as error:
+            self.failed = error
+            raise
 
 
 @dataclass
@@ -199,8 +214,9 @@ class _Films:
 class _Writer:
     """The data set in the making."""
 
-    def __init__(self, folder: Path, spec: Spec, task: str) -> None:
-        self.folder, self.spec, self.task = folder, spec, task
+    def __init__(self, folder: Path, spec: Spec) -> None:
+        self.folder, self.spec = folder, spec
+        self.tasks: dict[str, int] = {}
         self.episodes: list[dict[str, Any]] = []
         self.frames = 0
         self.sizes: dict[str, tuple[int, int]] = {}
@@ -216,7 +232,7 @@ class _Writer:
         """Key of each camera."""
         return {camera.name: f"observation.images.{camera.name}" for camera in self.spec.cameras}
 
-    def add(self, episode: Episode, films: _Films) -> BagError | None:
+    def add(self, episode: Episode, films: _Films, task: str) -> BagError | None:
         """Returns why it cannot be added, if so."""
         if episode.led is not None:
             return BagError(
@@ -231,9 +247,10 @@ class _Writer:
             )
         number, count = len(self.episodes), len(episode.ticks)
         columns = self._columns(episode, number)
+        columns["task_index"] += self.tasks.setdefault(task, len(self.tasks))
         about: dict[str, Any] = {
             "episode_index": number,
-            "tasks": [self.task],
+            "tasks": [task],
             "length": count,
             NAME: episode.name,
             **self._add_rows(columns),
@@ -325,7 +342,7 @@ class _Writer:
         path = self.folder / EPISODES_PATH.format(chunk_index=0, file_index=0)
         path.parent.mkdir(parents=True)
         parquet.write_table(pa.Table.from_pylist(self.episodes), path)
-        parquet.write_table(_tasks(self.task), meta / "tasks.parquet")
+        parquet.write_table(_tasks(list(self.tasks)), meta / "tasks.parquet")
         stats = {key: _aggregate([one[key] for one in self._stats]) for key in self._stats[0]}
         (meta / "stats.json").write_text(json.dumps(stats, indent=1), encoding="utf-8")
         (self.folder / INFO).write_text(json.dumps(self._info(), indent=1), encoding="utf-8")
@@ -337,7 +354,7 @@ class _Writer:
             "robot_type": None,
             "total_episodes": len(self.episodes),
             "total_frames": self.frames,
-            "total_tasks": 1,
+            "total_tasks": len(self.tasks),
             "chunks_size": FILES_PER_CHUNK,
             "data_files_size_in_mb": DATA_MB,
             "video_files_size_in_mb": VIDEO_MB,
@@ -378,8 +395,8 @@ class _Writer:
         return features
 
 
-def _tasks(task: str) -> Any:
-    """The table of the one task. LeRobot reads it with pandas, and takes the name from the index:
+def _tasks(tasks: list[str]) -> Any:
+    """The table of the tasks. LeRobot reads it with pandas, and takes the name from the index:
     so it says which column that is, in pandas' own words."""
     import pyarrow as pa
 
@@ -396,7 +413,7 @@ def _tasks(task: str) -> Any:
         "columns": columns,
         "pandas_version": "2.0.0",
     }
-    table = pa.table({"task_index": [0], "task": [task]})
+    table = pa.table({"task_index": [*range(len(tasks))], "task": tasks})
     return table.replace_schema_metadata({b"pandas": json.dumps(about).encode()})
 
 

@@ -26,6 +26,7 @@ from sarnn_ros.data.bounds import (
     check_in_memory,
     check_pixels,
 )
+from sarnn_ros.data.dataset import Int
 from sarnn_ros.data.takes import Frames, Image, Rows, Take, Vector, rgb
 from sarnn_ros.errors import BagError
 from sarnn_ros.spec import NANOSECONDS
@@ -68,6 +69,7 @@ def _open(path: Path, bgr: bool) -> Iterator[Rows]:
     packed = path.stat().st_size
     arrays: dict[str, NDArray[np.generic]] = {}
     cameras: dict[str, Frames] = {}
+    others: dict[str, str] = {}
     with zipfile.ZipFile(path) as file:
         declared = numbers = 0
         for info in file.infolist():
@@ -77,6 +79,7 @@ def _open(path: Path, bgr: bool) -> Iterator[Rows]:
             dtype, axes = member.dtype, len(member.shape)
             is_camera = dtype == np.uint8 and axes == 4 and member.shape[3] == 3
             if not is_camera and (dtype.kind not in "fiu" or axes not in (1, 2)):
+                others[member.key] = f"{dtype} {member.shape}"
                 continue
             declared += info.file_size
             check_expansion("it", declared, packed, where=path)
@@ -89,7 +92,7 @@ def _open(path: Path, bgr: bool) -> Iterator[Rows]:
                     arrays[member.key] = np.lib.format.read_array(  # type: ignore[no-untyped-call]
                         stream, allow_pickle=False
                     )
-        yield rows_of(path, arrays, cameras)
+        yield rows_of(path, arrays, cameras, others)
 
 
 class _Member:
@@ -160,36 +163,50 @@ def _zipped_frames(member: _Member, swap: bool) -> Frames:
     return Frames((width, height), count, read)
 
 
+def _from_seconds(seconds: NDArray[np.float64], path: Path) -> Int:
+    bad = np.flatnonzero(~(np.abs(seconds) < MAX_SECONDS))
+    if bad.size:
+        raise BagError(
+            f"'time' is {seconds[bad[0]]:g} in row {bad[0]}: seconds are wanted",
+            where=path,
+            remedy="leave out rows without a time; nanoseconds go into 'stamps_ns'",
+        )
+    return np.round(seconds * NANOSECONDS).astype(np.int64)
+
+
 def rows_of(
-    path: Path, arrays: Mapping[str, NDArray[np.generic]], cameras: Mapping[str, Frames]
+    path: Path,
+    arrays: Mapping[str, NDArray[np.generic]],
+    cameras: Mapping[str, Frames],
+    others: Mapping[str, str],
 ) -> Rows:
     """Rows from named arrays: which one is the state, the action and the time goes by the names.
 
     :param arrays: numbers, (T,) or (T, D).
+    :param others: what else is in the file, dtype and shape, for messages.
     :raises BagError: there is no camera or no state, or time is not in seconds.
     """
-    stamps = None
+    stamps: Int | None = None
     vectors = {}
     for key, array in arrays.items():
-        if key == "stamps_ns" and array.ndim == 1:
-            stamps = array.astype(np.int64)
-        elif key == "time" and array.ndim == 1:
-            seconds = array.astype(np.float64)
-            if not (np.abs(seconds) < MAX_SECONDS).all():
-                raise BagError("'time' is not in seconds", where=path, remedy="make it again")
-            stamps = np.round(seconds * NANOSECONDS).astype(np.int64)
+        flat = array.size == len(array)
+        if key == "stamps_ns" and flat:
+            stamps = array.reshape(-1).astype(np.int64)
+        elif key == "time" and flat:
+            stamps = _from_seconds(array.reshape(-1).astype(np.float64), path)
         else:
             values = array.astype(np.float64)
             vectors[key] = Vector(values if values.ndim == 2 else values[:, None])
     state = next((key for key in STATES if key in vectors), None)
     if state is None or not cameras:
-        numbers = [f"{key} {array.dtype} {array.shape}" for key, array in arrays.items()]
+        shapes = {key: f"{array.dtype} {array.shape}" for key, array in arrays.items()}
+        numbers = [f"{key} {what}" for key, what in (shapes | dict(others)).items()]
         found = ", ".join([*cameras, *numbers])
         missing = f"state ({', '.join(STATES)})" if cameras else "images, uint8 (T, H, W, 3)"
         raise BagError(
             f"no {missing}; there are {found or 'no arrays'}",
             where=path,
-            remedy="name the arrays so",
+            remedy="name the arrays so; images are colours of one byte, and one episode is a file",
         )
     # What has another number of rows is no vector of rows: a calibration, for example.
     count = len(vectors[state].values)

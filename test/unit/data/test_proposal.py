@@ -13,7 +13,7 @@ import pytest
 from bag_making import SECOND, START, T
 
 from sarnn_ros.data.bags import Bag
-from sarnn_ros.data.proposal import _camera_names, _look_at_bag, propose, propose_spec
+from sarnn_ros.data.proposal import _look_at_bag, camera_names, propose, propose_spec
 from sarnn_ros.data.reading import read_bag
 from sarnn_ros.data.topic_sample import Sample
 from sarnn_ros.errors import BagError
@@ -353,7 +353,7 @@ def test_the_robots_description_tells_which_joints_slide(tmp_path: Path):
     ],
 )
 def test_cameras_are_called_what_their_topics_call_them(topics: list[str], names: list[str]):
-    assert _camera_names(topics) == names
+    assert camera_names(topics) == names
 
 
 def test_lost_images_do_not_loosen_the_age(tmp_path: Path):

@@ -182,6 +182,72 @@ def test_columns_by_index_and_by_their_own_key(tmp_path):
     assert episode.joints[0, 1:].tolist() == [2.0, 3.0]
 
 
+def test_columns_of_the_action_without_names_are_those_of_the_state(tmp_path):
+    array = {"type": "std_msgs/msg/Float64MultiArray", "clock": "receive"}
+    turned = [
+        {"topic": "arm", **array, "names": [name], "indices": [column]}
+        for name, column in (("b", 1), ("a", 0))
+    ]
+    (episode,) = load(npz(tmp_path / "take"), joints=turned, target="command").episodes
+    commands = ACTION[[*range(1, COUNT, 2), COUNT - 1]]
+    assert np.array_equal(episode.targets, commands[:, ::-1])
+
+    wide = np.column_stack([STATE, TOUCH])  # and the action has two columns: which are they?
+    np.savez(tmp_path / "wide.npz", images=IMAGES, joints=wide, action=ACTION)
+    with pytest.raises(BagError, match="in another order than the state's columns"):
+        load(tmp_path / "wide.npz", joints=turned, target="command")
+    in_order = turned[::-1]
+    (episode,) = load(tmp_path / "wide.npz", joints=in_order, target="command").episodes
+    assert np.array_equal(episode.targets, commands)
+
+
+@pytest.mark.parametrize(
+    ("rows", "rate"), [(15, 7.5), (25, 25 / 3), (12.5, 6.25), (30, 10), (50, 10), (8, 8)]
+)
+def test_a_proposed_tick_is_a_whole_number_of_rows(rows: float, rate: float, tmp_path):
+    count = 120
+    state = 0.01 * np.arange(count)[:, None] * [1.0, -1.0]
+    np.savez(tmp_path / "take.npz", images=np.resize(IMAGES, (count, 12, 16, 3)), joints=state)
+    arrays = Arrays(rate=rows)
+    spec = propose([tmp_path], arrays).spec
+    assert spec.rate == pytest.approx(rate, abs=1e-5)
+    dataset = load_dataset([tmp_path], spec, arrays=arrays)
+    steps = np.diff(dataset.episodes[0].joints[:, 0])
+    assert steps == pytest.approx(np.full(len(steps), 0.01 * round(rows / rate)))
+    assert not [one for one in dataset.problems if "rows come at" in one.found]
+
+    uneven = spec.model_copy(update={"rate": rate * 0.7})
+    told = [one.remedy for one in load_dataset([tmp_path], uneven, arrays=arrays).problems]
+    assert any(one.startswith("set 'rate: ") for one in told), told
+
+
+def test_rows_with_a_time_of_their_own_are_the_ticks_where_they_are_no_more_often(tmp_path):
+    times = 0.1 * np.arange(COUNT) + np.random.default_rng(0).uniform(-2e-3, 2e-3, COUNT)
+    np.savez(tmp_path / "take.npz", images=IMAGES, joints=STATE, time=times[:, None])
+    spec = propose([tmp_path]).spec
+    (episode,) = load_dataset([tmp_path], spec).episodes
+    assert np.array_equal(episode.joints, STATE)
+
+
+def test_a_guessed_rate_is_told(tmp_path):
+    path = npz(tmp_path / "take")
+    for rate in (None, RATE):
+        problems = load_dataset([path], make.spec(), arrays=Arrays(rate=rate)).problems
+        told = [one for one in problems if "does not say the rate" in one.found]
+        assert bool(told) is (rate is None)
+        assert all(one.remedy == "give --fps" for one in told)
+
+
+def test_cameras_whose_keys_end_alike_are_told_apart(tmp_path):
+    with h5py.File(tmp_path / "take.hdf5", "w") as file:
+        for side in ("left", "right"):
+            file[f"observations/images/{side}/rgb"] = IMAGES
+        file["observations/qpos"] = STATE
+    spec = propose([tmp_path]).spec
+    assert [one.name for one in spec.cameras] == ["left", "right"]
+    assert load_dataset([tmp_path], spec).episodes
+
+
 def test_several_in_a_folder_and_bgr(tmp_path):
     for number in (2, 10):
         np.savez(tmp_path / f"take{number}.npz", images=IMAGES, joints=STATE + number)
@@ -200,6 +266,10 @@ def test_several_in_a_folder_and_bgr(tmp_path):
         ({"joints": STATE}, {}, "no images"),
         ({"images": IMAGES[:-1], "joints": STATE}, {}, "rows differ: joints 31, images 30"),
         ({"images": IMAGES, "joints": STATE, "time": TIME[::-1]}, {}, "does not rise"),
+        ({"images": IMAGES, "joints": STATE, "time": np.append(TIME[:-1], np.nan)}, {},
+         "is nan in row 30: seconds are wanted"),
+        ({"images": IMAGES.transpose(0, 3, 1, 2), "joints": STATE}, {},
+         r"no images, .*images uint8 \(31, 3, 12, 16\)"),
         ({"images": IMAGES, "joints": STATE * np.nan}, {}, "no row is finite"),
         ({"images": IMAGES, "joints": np.zeros((COUNT, 3))}, {}, "3 columns without names"),
         ({"images": IMAGES, "joints": STATE}, {"target": "command"}, "no commands"),

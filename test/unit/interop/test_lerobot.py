@@ -26,7 +26,7 @@ from sarnn_ros.data.report import examine
 from sarnn_ros.errors import BagError, ConfigError
 from sarnn_ros.interop import lerobot_writer
 from sarnn_ros.interop.lerobot_writer import export_lerobot
-from sarnn_ros.interop.loading import find_recordings, load_dataset, propose
+from sarnn_ros.interop.loading import Arrays, find_recordings, load_dataset, propose
 from sarnn_ros.interop.video import film_frames
 from sarnn_ros.spec import Spec
 
@@ -117,6 +117,81 @@ def test_a_copy_is_written_once_and_told(source, tmp_path):
     plain = export(source, tmp_path / "plain", make.spec())
     names = [[name for one in found for name in one.episodes] for found in (reports, plain)]
     assert names[0] == names[1]
+
+
+def test_a_conversion_beside_its_bags_counts_once(source, tmp_path):
+    folder = shutil.copytree(source, tmp_path / "bags")
+    export(source, folder / "lerobot", make.spec(target="command"))
+    dataset = load_dataset([folder], make.spec(target="command"))
+    assert len(dataset.episodes) == 2
+    told = [one.found for one in dataset.problems]
+    assert sum("has the same content as" in one for one in told) == 2, told
+
+
+def test_tasks_stay_what_they_were_and_several_are_told(source, written, tmp_path):
+    for folder, task in (("a", "lift"), ("b", "turn")):
+        kept = Path(folder) / next(source.iterdir()).name
+        shutil.copytree(next(source.iterdir()), tmp_path / "bags" / kept)
+        export_lerobot(
+            find_recordings([tmp_path / "bags" / folder]),
+            make.spec(),
+            tmp_path / folder,
+            task=task,
+        )
+    both = [tmp_path / "a", tmp_path / "b"]
+    assert [one.take.task for one in find_recordings(both) if one.take] == ["lift", "turn"]
+    export_lerobot(find_recordings([tmp_path / "a"]), make.spec(), tmp_path / "again")
+    (again,) = find_recordings([tmp_path / "again"])
+    assert again.take is not None and again.take.task == "lift"
+
+    plain = shutil.copytree(written, tmp_path / "plain")
+    table = plain / "meta/episodes/chunk-000/file-000.parquet"
+    rows = parquet.read_table(table).to_pylist()
+    rows[1]["tasks"] = ["turn"]
+    parquet.write_table(pa.Table.from_pylist(rows), table)
+    told = load_dataset([plain], make.spec(target="command")).problems
+    assert ["2 tasks" in one.found for one in told].count(True) == 1
+    export_lerobot(find_recordings([plain]), make.spec(target="command"), tmp_path / "two")
+    names = [one.take.task for one in find_recordings([tmp_path / "two"]) if one.take]
+    assert names == ["push", "turn"]
+    tasks = parquet.read_table(tmp_path / "two/meta/tasks.parquet").to_pydict()
+    assert tasks == {"task_index": [0, 1], "task": ["push", "turn"]}
+    data = parquet.read_table(tmp_path / "two/data/chunk-000/file-000.parquet").to_pydict()
+    assert data["task_index"] == data["episode_index"]
+
+
+def test_its_images_are_rgb_whatever_others_are(written):
+    spec = make.spec(target="command")
+    images = [
+        load_dataset([written], spec, arrays=Arrays(bgr=bgr)).episodes[0].images["front"]
+        for bgr in (False, True)
+    ]
+    assert np.array_equal(*images)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0, 6.0])
+def test_a_rate_that_the_rows_contradict_is_refused(factor: float, copy):
+    edit_info(copy, fps=10.0 * factor)
+    with pytest.raises(BagError, match=r"fps, and the rows' timestamps are 0\.1 s apart"):
+        load_dataset([copy], make.spec(target="command"))
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(source, tmp_path, monkeypatch):
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(ConfigError, match="No space left") as told:
+        export(source, tmp_path / "set", make.spec(target="command"))
+    assert "free some space" in str(told.value.remedy) and not list(tmp_path.iterdir())
+
+
+def test_two_joints_of_a_spec_are_no_one_column(written):
+    joints = [
+        {"names": list(make.NAMES), "prefix": side, "topic": side} for side in ("left_", "right_")
+    ]
+    with pytest.raises(BagError, match="are the same column"):
+        load_dataset([written], make.spec(joints=joints))
 
 
 def test_odd_sizes_and_images_that_come_late(tmp_path):
