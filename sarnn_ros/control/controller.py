@@ -138,7 +138,7 @@ class Controller:
 
     def status(self) -> Status:
         """What it is doing, and why."""
-        settings, state, blocked = self._settings(), self.state, ""
+        settings, state, blocked, blocked_by = self._settings(), self.state, "", ""
         first = next(iter(self.faults.active), None)
         code, text = (first.code, first.text) if first else ("", "")
         if state in LATCHED:
@@ -152,14 +152,16 @@ class Controller:
             elif not settings.dry_run:
                 text += f"; the run ends after {settings.start.wait:g} s of this (start.wait)"
         elif state is State.STOPPED:
-            blocked, code, text = text or self.away(), "", ""
+            blocked = text or self.away()
+            blocked_by = code or "start.margin" * bool(blocked)
+            code = text = ""
             if ending := self._ending:
                 code, text = ending.code, ending.text
                 if ending.cause and not blocked:
                     text += f": {ending.cause}"
         else:
             code = text = ""
-        return Status(state, text, code, settings.dry_run, blocked)
+        return Status(state, text, code, settings.dry_run, blocked, blocked_by)
 
     @property
     def started(self) -> bool:

@@ -171,6 +171,7 @@ class Status:
     :param reason: what prevents commands, for a person.
     :param code: the same as a stable name.
     :param blocked: while stopped: what would keep ~/start from commanding.
+    :param blocked_by: the same as a stable name.
     """
 
     state: State
@@ -178,6 +179,7 @@ class Status:
     code: str = ""
     dry_run: bool = False
     blocked: str = ""
+    blocked_by: str = ""
 
     @property
     def level(self) -> Level:
@@ -205,4 +207,6 @@ class Status:
     @property
     def brief(self) -> str:
         """For a picture: the reason by its code."""
+        if self.blocked_by:
+            return f"{self.name}; not yet: {self.blocked_by}"
         return f"{self.name}: {self.code}" if self.code else self.name

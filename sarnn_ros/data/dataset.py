@@ -222,7 +222,7 @@ def make_dataset(
         bounds = eipl_bounds(moved, spec.joint_range, clip=spec.joint_clip)
         normaliser = JointNormaliser.from_eipl_bounds(bounds, spec.joint_range)
     for episode in episodes:
-        digest.update(f"{episode.name}:{episode.digest};".encode())
+        digest.update(f"{episode.name}:{episode.digest};".encode(errors="surrogateescape"))
     digest.update(repr((training, validated)).encode())
     return Dataset(
         spec=spec,

@@ -81,6 +81,7 @@ class RobotSide:
                 name,
                 lambda: self.controller.status(),
                 lambda camera: self.controller.parts.cameras.ghost(camera),
+                lambda: self.controller.parts.buffer,
             )
             undo.callback(viewer.destroy)
             self._leads = node.create_lifecycle_publisher(Bool, "~/takeover", 1)

@@ -1,11 +1,13 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """Publishes what people look at: attention points, pictures, health. Its own thread, which shows
-the newest tick and skips what it had no time for. Without an image, or without ticks, it shows the
-last image dimmed, how old it is, and what the node does: a picture must not stay green."""
+the newest tick and skips what it had no time for. Without an observation it shows the camera's
+image all the same, and what the node does; an image that is old, and the last one of all, is
+dimmed: a picture must not stay green."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import threading
 import time
@@ -30,18 +32,21 @@ from sarnn_ros.policy.directory import PolicyConfig, health_terms
 from sarnn_ros.policy.health import PLACES, HealthReading, follows
 from sarnn_ros.ros import messages
 from sarnn_ros.spec import CameraSpec
+from sarnn_ros.streams.observe import ObservationBuffer
 from sarnn_ros.viz.overlay import (
     TRAIL,
     beside,
     draw_marks,
     draw_overlay,
     with_ghost,
+    with_lines,
     with_status,
 )
 
 #: How long the thread may take to end, s.
 JOIN_SECONDS = 5.0
-#: Without a tick for so long the overlay is drawn all the same, s.
+#: Without a tick for so long, and for two periods, the overlay is drawn all the same; an image of
+#: before is old; s.
 SILENCE_SECONDS = 1.0
 JPEG_QUALITY = 85
 #: Of a picture only the newest counts; its reliability is the default, as that of RViz.
@@ -72,7 +77,8 @@ class _CameraTopics:
         # Of the last image; black if there was none.
         self.source: NDArray[np.uint8] = np.zeros((240, 320, 3), np.uint8)
         self.header = Header()
-        self.seen_s: float | None = None
+        self.stamp: int | None = None
+        self.seen_s = 0.0
         self.publishers: tuple[Any, ...] = tuple(
             node.create_publisher(kind, f"{prefix}{name}", queue)
             for kind, name, queue in (
@@ -92,6 +98,7 @@ class Viewer:
     :param name: of the policy.
     :param status: what the node does now.
     :param ghost: of a camera's name, what is drawn over its image while it is not in its place.
+    :param buffer: that images come to.
     """
 
     def __init__(
@@ -101,8 +108,11 @@ class Viewer:
         name: str,
         status: Callable[[], Status],
         ghost: Callable[[str], Ghost | None],
+        buffer: Callable[[], ObservationBuffer],
     ) -> None:
         self._ghost = ghost
+        self._buffer = buffer
+        self._silence_s = max(SILENCE_SECONDS, 2e-9 * config.spec.period_ns)
         self._name = name
         self._status = status
         self._node = node
@@ -144,6 +154,10 @@ class Viewer:
             self._stopping = True
             self._wake.notify()
         thread.join(JOIN_SECONDS)
+        if not thread.is_alive():
+            with contextlib.suppress(Exception):  # nothing can be published after a shutdown
+                for topics in self._topics:
+                    self._publish_silence(topics, last=True)
 
     def destroy(self) -> None:
         for topics in self._topics:
@@ -155,7 +169,7 @@ class Viewer:
         while True:
             with self._wake:
                 self._wake.wait_for(
-                    lambda: self._newest is not None or self._stopping, SILENCE_SECONDS
+                    lambda: self._newest is not None or self._stopping, self._silence_s
                 )
                 newest, self._newest = self._newest, None
                 if self._stopping:
@@ -188,7 +202,7 @@ class Viewer:
         source = observation.sources[camera.name]
         height, width = source.shape[:2]
         topics.source, topics.header = source, observation.headers[camera.name]
-        topics.seen_s = time.monotonic()
+        topics.stamp, topics.seen_s = observation.stamps.get(camera.name), time.monotonic()
         topics.trail.append(prediction.used_points[camera.name])
 
         moved = observation.moved.get(camera.name)
@@ -207,13 +221,15 @@ class Viewer:
 
         def draw() -> NDArray[np.uint8]:
             ghost = self._ghost(camera.name)
-            below = source if ghost is None else with_ghost(source, *ghost)
+            below = source if ghost is None else with_ghost(source, ghost.image)
             if shown.settings.overlay == "points":
                 drawn = draw_overlay(below, encoder, decoder, trails=trail)
             else:
                 whole = camera.crop is None
                 frame = None if whole else crop_corners(camera, width, height, moved)
                 drawn = draw_marks(below, trail, score, warn_above, frame=frame)
+            if ghost is not None:
+                drawn = with_lines(drawn, ghost.lines)
             status = shown.status
             return with_status(drawn, status.brief, status.level, score, warn_above, self._name)
 
@@ -226,17 +242,28 @@ class Viewer:
             if picture is not None:
                 topics.beside.publish(messages.image(picture, "rgb8", topics.header))
 
-    def _publish_silence(self, topics: _CameraTopics) -> None:
-        """The last image, dimmed, and since when there has been none."""
-        status = self._status()
-        age = "no image yet"
-        if topics.seen_s is not None:
-            age = f"image {time.monotonic() - topics.seen_s:.0f} s old"
+    def _publish_silence(self, topics: _CameraTopics, *, last: bool = False) -> None:
+        """The camera's newest image, without what the policy sees in it: dimmed if it is old, or
+        the last that is shown at all."""
+        status, camera, now_s = self._status(), topics.camera, time.monotonic()
+        stamp = self._buffer().newest_stamp(camera)
+        if stamp is not None and stamp != topics.stamp:
+            topics.stamp, topics.seen_s = stamp, now_s
+        text, age_s = status.brief, now_s - topics.seen_s
+        if topics.stamp is None:
+            text = f"no image yet: {text}"
+        elif age_s > self._silence_s:
+            text = f"image {age_s:.0f} s old: {text}"
+        old = last or topics.stamp is None or age_s > self._silence_s
         level = "waiting" if status.level == "fine" else status.level
 
         def draw() -> NDArray[np.uint8]:
-            dimmed = draw_marks(topics.source // np.uint8(3), np.zeros((1, 0, 2)), None, 0.0)
-            return with_status(dimmed, f"{age}: {status.brief}", level, None, 0.0, self._name)
+            found = self._buffer().newest_source(camera)
+            if found is not None and found[0] == topics.stamp:
+                _, topics.source, topics.header = found
+            image = topics.source // np.uint8(3) if old else topics.source
+            drawn = draw_marks(image, np.zeros((1, 0, 2)), None, 0.0)
+            return with_status(drawn, text, level, None, 0.0, self._name)
 
         self._publish_overlay(topics, draw)
 

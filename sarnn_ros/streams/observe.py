@@ -143,16 +143,17 @@ class ObservationBuffer(Ingest):
     def _images_of(self, camera: CameraSpec) -> Stream:
         return next(one for one in self.cameras if one.name == camera.name)
 
-    def newest_source(self, camera: CameraSpec) -> tuple[int, NDArray[np.uint8]] | None:
-        """Stamp, ns, and pixels, uint8 (H, W, 3) RGB, of the camera's newest image; None if there
-        is none that can be decoded."""
+    def newest_source(self, camera: CameraSpec) -> tuple[int, NDArray[np.uint8], Any] | None:
+        """Stamp, ns, pixels, uint8 (H, W, 3) RGB, and header of the camera's newest image; None if
+        there is none that can be decoded."""
         stream = self._images_of(camera)
         with self._lock:
             if not stream.stamps:
                 return None
             stamp, content = stream.stamps[-1], stream.contents[-1]
         try:
-            return stamp, decode_image(content, value_range=camera.value_range)
+            pixels = decode_image(content, value_range=camera.value_range)
+            return stamp, pixels, content.header
         except DecodeError:
             return None
 

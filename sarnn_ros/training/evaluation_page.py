@@ -23,7 +23,7 @@ from sarnn_ros.geometry import points_to_model_pixels
 from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy, Prediction
 from sarnn_ros.training.evaluate import free_run
-from sarnn_ros.viz.curves import PARTS, plot_joints, plot_losses, plot_states, to_png
+from sarnn_ros.viz.curves import MAX_NAMED, PARTS, plot_joints, plot_losses, plot_states, to_png
 from sarnn_ros.viz.overlay import TRAIL, beside, draw_overlay
 
 #: Shown in full: the episodes of the smallest, the middle and the largest joint error.
@@ -73,12 +73,22 @@ def write_page(policy: Policy, dataset: Dataset, result: dict[str, Any], path: P
         *(_episode(policy, dataset, ranked[row], row, len(ranked)) for row in rows.tolist()),
         *places(dataset),
         "<h2>Recurrent state</h2>", f"<p>{_ABOUT_STATES}</p>",
-        _png(plot_states([one.hidden for one in traces], [one.episode.name for one in traces])),
+        _png(plot_states([one.hidden for one in traces])), _numbered(traces),
         "<h2>Loss per tick</h2>", f"<p>{_ABOUT_LOSSES}</p>",
         _png(plot_losses([one.losses for one in traces], 1.0 / spec.rate)),
         _PLAYER,
     ]  # fmt: skip
     write_html(path, "Policy on recorded episodes", parts)
+
+
+def _numbered(traces: Sequence[Trace]) -> str:
+    """The episodes' names, by their numbers in a plot."""
+    if len(traces) > MAX_NAMED:
+        return ""
+    names = ", ".join(
+        f"{row} {html.escape(one.episode.name)}" for row, one in enumerate(traces, 1)
+    )
+    return f"<p>{names}</p>"
 
 
 def _trace(policy: Policy, episode: Episode) -> Trace:

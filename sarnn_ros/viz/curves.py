@@ -20,8 +20,10 @@ PARTS = ("joint", "point", "image")
 DPI = 100
 #: How each line of `plot_joints` is drawn, in their order.
 STYLES = ("-", "--", ":")
-#: More episodes have no names in a plot.
+#: More episodes have no numbers in a plot.
 MAX_NAMED = 10
+#: Matplotlib's font has letters up to Cyrillic.
+LAST_LETTER = "\u0530"
 
 
 def plot_curves(history: Sequence[dict[str, Any]], path: Path) -> None:
@@ -53,15 +55,15 @@ def plot_joints(
     :param labels: of the D panels.
     :param seconds: (T,), since the episode's beginning.
     """
-    figure = _figure(8, 1.25 * len(labels) + 0.8)
+    figure = _figure(8, 1.4 * len(labels) + 0.8)
     panels = figure.subplots(len(labels), 1, sharex=True, squeeze=False)[:, 0]
     for index, (axes, label) in enumerate(zip(panels, labels, strict=True)):
         for style, (name, values) in zip(STYLES, lines.items()):
             axes.plot(seconds[: len(values)], values[:, index], style, label=name)
-        axes.set_ylabel(label)
+        axes.set_title(_plain(label.replace("\n", "  ")), loc="left", fontsize=9)
         axes.grid(alpha=0.3)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=3)
-    figure.suptitle(title, x=0.01, ha="left")
+    figure.suptitle(_plain(title), x=0.01, ha="left")
     panels[-1].set_xlabel("time (s)")
     panels[-1].set_xlim(seconds[0], seconds[-1])
     return figure
@@ -88,11 +90,10 @@ def plot_losses(losses: Sequence[Mapping[str, NDArray[Any]]], period: float) -> 
     return figure
 
 
-def plot_states(states: Sequence[NDArray[Any]], names: Sequence[str]) -> Figure:
+def plot_states(states: Sequence[NDArray[Any]]) -> Figure:
     """The recurrent state over each episode, in the first three principal components of all.
 
-    :param states: per episode (T, R).
-    :param names: of the episodes.
+    :param states: per episode (T, R). A few have their numbers in the legend, from 1 on.
     """
     from matplotlib import colormaps
 
@@ -101,8 +102,8 @@ def plot_states(states: Sequence[NDArray[Any]], names: Sequence[str]) -> Figure:
     panels = figure.subplots(1, 2)
     colors = colormaps["turbo"](np.linspace(0.05, 0.95, len(states)))
     for axes, second in zip(panels, (1, 2)):
-        for one, name, color in zip(projected, names, colors):
-            axes.plot(one[:, 0], one[:, second], "-", color=color, linewidth=1, label=name)
+        for number, (one, color) in enumerate(zip(projected, colors), 1):
+            axes.plot(one[:, 0], one[:, second], "-", color=color, linewidth=1, label=f"{number}")
             axes.plot(one[0, 0], one[0, second], "o", color=color)
             axes.plot(one[-1, 0], one[-1, second], "s", color=color)
         axes.set_xlabel(f"component 1 ({shares[0]:.0%} of the variance)")
@@ -112,6 +113,13 @@ def plot_states(states: Sequence[NDArray[Any]], names: Sequence[str]) -> Figure:
     if len(states) <= MAX_NAMED:
         panels[1].legend(fontsize=7)
     return figure
+
+
+def _plain(text: str) -> str:
+    """For Matplotlib, which takes what is between two $ for a formula, and whose font has no
+    letters of Asia."""
+    shown = "".join(one if one < LAST_LETTER else "?" for one in text)
+    return shown.replace("$", r"\$")
 
 
 def principal_components(

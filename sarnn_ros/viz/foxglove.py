@@ -10,12 +10,15 @@ from typing import Any
 
 #: The panels that show a camera, in the file for one.
 PANELS = ("Image!attention", "Image!predicted")
+#: The panel of prediction health, and there the line of a camera's points.
+HEALTH, POINTS = "Plot!health", "/sarnn/health.data[2]"
 
 
 def layout(one: dict[str, Any], cameras: Sequence[str]) -> dict[str, Any]:
     """:param one: config/foxglove_layout.json.
     :param cameras: names.
-    :returns: the same with pictures of each camera, one row below the other.
+    :returns: the same with pictures of each camera, one row below the other, and the health of
+        each camera's points.
     """
     made = copy.deepcopy(one)
     if len(cameras) < 2:
@@ -34,6 +37,12 @@ def layout(one: dict[str, Any], cameras: Sequence[str]) -> dict[str, Any]:
         rows.append(
             {"direction": "row", "splitPercentage": 60, "first": names[0], "second": names[1]}
         )
+    lines = panels[HEALTH]["paths"]
+    place = next(row for row, line in enumerate(lines) if line["value"] == POINTS)
+    lines[place : place + 1] = [
+        lines[place] | {"value": f"/sarnn/health.data[{2 + row}]", "label": f"points: {camera}"}
+        for row, camera in enumerate(cameras)
+    ]
     made["layout"] = _replaced(made["layout"], _below(rows))
     return made
 

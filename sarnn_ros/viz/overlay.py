@@ -27,6 +27,8 @@ TRAIL = 12
 #: Points that stayed within this share of the image's shorter side of each other, for so many
 #: ticks, follow the same thing.
 SAME_THING_DISTANCE, SAME_TICKS = 0.07, 5
+#: A line that is too long is written smaller, down to this part of the usual size.
+SMALLEST = 0.6
 #: cv2 takes coordinates in fixed point with this many fractional bits.
 _SHIFT = 4
 
@@ -190,8 +192,9 @@ def with_status(
     strip = np.full((2 * row, width, 3), _GROUND, np.uint8)
     well: Level = "fine" if health is None else _health_level(health, warn_above)
     color = _COLORS[well if level == "fine" else level]
-    _write(strip, text, (row // 3, round(0.7 * row)), scale, color)
-    taken, needed = (cv2.getTextSize(one, *_font(scale))[0][0] for one in (text, name))
+    fitting = _fitting(text, image, row // 3)
+    _write(strip, text, (row // 3, round(0.7 * row)), fitting, color)
+    taken, needed = _width(text, fitting), _width(name, scale)
     if taken + needed + row <= width:
         _write(strip, name, (width - row // 3 - needed, round(0.7 * row)), scale, _FAINT)
     label, longest = "health unknown", "as expected 00.00"
@@ -199,7 +202,7 @@ def with_status(
         said = "health" if not warn_above else "as expected" if well == "fine" else "unexpected"
         label = f"{said} {min(health, 99.0):.2f}"
     _write(strip, label, (row // 3, round(1.7 * row)), scale, _INK)
-    left = 2 * (row // 3) + cv2.getTextSize(longest, *_font(scale))[0][0]
+    left = 2 * (row // 3) + _width(longest, scale)
     right = width - row // 3
     middle = (left + right) // 2
     if right > left:
@@ -217,21 +220,24 @@ def with_status(
 _GHOST_SHARE = 0.4
 
 
-def with_ghost(
-    image: NDArray[np.uint8], ghost: NDArray[np.uint8], lines: Sequence[str]
-) -> NDArray[np.uint8]:
+def with_ghost(image: NDArray[np.uint8], ghost: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The image with another one shining through, to bring a camera back by hand: where it fits,
     nothing is seen twice.
 
     :param image, ghost: uint8 (H, W, 3) RGB. A ghost of another size is left out.
-    :param lines: written at its upper left.
     """
     drawn = image.copy()
     if ghost.shape == image.shape:
         cv2.addWeighted(image, 1.0 - _GHOST_SHARE, ghost, _GHOST_SHARE, 0.0, dst=drawn)
-    scale = _scale(image)
+    return drawn
+
+
+def with_lines(image: NDArray[np.uint8], lines: Sequence[str]) -> NDArray[np.uint8]:
+    """A copy of the image with lines of text at its upper left, as large as all of them fit."""
+    drawn, margin = image.copy(), round(15 * _scale(image))
+    scale = min((_fitting(line, image, margin) for line in lines), default=1.0)
     for row, line in enumerate(lines):
-        place = round(15 * scale), round((31 + 30 * row) * scale)
+        place = margin, round((31 + 30 * row) * scale)
         for color, wider in ((_GROUND, 3), (_COLORS["waiting"], 0)):
             _write(drawn, line, place, scale, color, wider)
     return drawn
@@ -255,6 +261,21 @@ def _scale(image: NDArray[np.uint8]) -> float:
     return float(np.clip(image.shape[1] / 640, 0.45, 1.5))
 
 
+def _width(text: str, scale: float) -> int:
+    return int(cv2.getTextSize(_ascii(text), *_font(scale))[0][0])
+
+
+def _fitting(text: str, image: NDArray[np.uint8], margin: int) -> float:
+    """At which scale a line ends within the image, if that can be read at all."""
+    scale, room = _scale(image), image.shape[1] - 2 * margin
+    return max(SMALLEST * scale, scale * min(1.0, room / max(_width(text, scale), 1)))
+
+
+def _ascii(text: str) -> str:
+    """The font has nothing else."""
+    return text.replace("°", " deg").encode("ascii", "replace").decode()
+
+
 def _write(
     canvas: NDArray[np.uint8],
     text: str,
@@ -265,8 +286,7 @@ def _write(
 ) -> None:
     """Write a line at (x, y) of its base, cut off where the canvas ends."""
     font, size, weight = _font(scale)
-    text = text.replace("°", " deg")  # the font has ASCII alone
-    cv2.putText(canvas, text, place, font, size, color, weight + wider, cv2.LINE_AA)
+    cv2.putText(canvas, _ascii(text), place, font, size, color, weight + wider, cv2.LINE_AA)
 
 
 def _font(scale: float) -> tuple[int, float, int]:

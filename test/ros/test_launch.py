@@ -568,6 +568,11 @@ def test_foxglove_layout_is_consistent(cameras: tuple[str, ...]) -> None:
     spaces = [f"{camera}/" for camera in cameras] if len(cameras) > 1 else [""]
     # Of the markers on one topic Foxglove draws the last one alone: the expected points.
     assert shown == [{"imageTopic": f"/sarnn/{space}attention_overlay"} for space in spaces]
+    lines = {one["label"]: one["value"] for one in layout["configById"]["Plot!health"]["paths"]}
+    names = [f"points: {one}" for one in cameras] if len(cameras) > 1 else ["points"]
+    assert [lines[name] for name in names] == [
+        f"/sarnn/health.data[{2 + row}]" for row in range(len(names))
+    ]
 
 
 OF_ALL = "/**: {ros__parameters: {command_interface: joint_state, guard.step_margin: 1.25}}"

@@ -69,12 +69,18 @@ class Scene:
         self.status = Status(State.COMMANDING)
         config = SimpleNamespace(spec=SPEC, model=model)
         self.ghost: Ghost | None = None
+        self.newest: tuple[int, np.ndarray, Header] | None = None  # of the camera in front
+        buffer = SimpleNamespace(
+            newest_stamp=lambda camera: self.newest and self.newest[0],
+            newest_source=lambda camera: self.newest,
+        )
         self.viewer = Viewer(
             node,
             config,  # type: ignore[arg-type]
             "skill",
             lambda: self.status,
             lambda camera: self.ghost,
+            lambda: buffer,
         )
         self.viewer.start()
 
@@ -230,6 +236,7 @@ def test_a_trail_that_a_reset_ends(scene):
         scene.show(number, x, overlay="points")
     scene.show(9, 0.5, reset="start", overlay="points")
     scene.close()
+    overlay.messages.pop()  # that nothing more comes
     assert len(overlay.messages) == 4
     after = marked()
     overlay.messages.pop()
@@ -242,6 +249,7 @@ def test_a_mark_without_trail_and_the_frame_of_the_crop(scene):
     for number, x in enumerate((0.0, 0.5, 1.0)):
         scene.show(number, x)
     scene.close()
+    overlay.messages.pop()  # that nothing more comes
     picture = scene.pixels(overlay.topic)
     factor = picture.shape[1] // 50
     image = picture[: 82 * factor]
@@ -266,6 +274,26 @@ def test_what_was_expected_is_of_the_tick_before(scene):
     assert len(beside.messages) == 2, "of 2 and of 5"
     left, right = scene.pixels(beside.topic)[5, [5, -5]]
     assert (left == 100).all() and (right == 104).all()
+
+
+def test_a_camera_that_runs_is_shown_while_something_else_is_missing(scene):
+    """And dimmed once nothing more is shown."""
+    topic = "~/front/attention_overlay"
+    overlay = scene.topics[topic]
+    overlay.subscribers = 1
+    scene.status = Status(State.HOLDING, "joint_states: no message", "no_observation:joint_states")
+    pictures = []
+    for number in range(1, 4):
+        image = np.full((*SOURCES["front"], 3), 100 + number, np.uint8)
+        scene.newest = number, image, Header(frame_id=f"image {number}")
+        scene.viewer.show(Tick(number * PERIOD), HealthReading(), scene.status, Settings())
+        scene.wait(topic, number)
+        assert overlay.messages[-1].header.frame_id == f"image {number}"
+        pictures.append(scene.pixels(topic))
+    assert [one[0, 0].tolist() for one in pictures] == [[101] * 3, [102] * 3, [103] * 3]
+    scene.status = Status(State.INACTIVE)
+    scene.close()
+    assert len(overlay.messages) == 4 and scene.pixels(topic)[0, 0].tolist() == [34] * 3
 
 
 @pytest.mark.parametrize("ticks", ["without an observation", "none at all"])

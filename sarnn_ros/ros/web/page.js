@@ -50,7 +50,10 @@ function ask(text, yes) {
 
 for (const button of document.querySelectorAll("[data-do]")) {
   const { do: action, ask: question } = button.dataset;
-  button.onclick = () => (question ? ask(question, () => run(action)) : run(action));
+  button.onclick = (event) => {
+    if (event.detail) button.blur(); // or the space bar, which ends a run at the terminal, clicks it once more
+    return question ? ask(question, () => run(action)) : run(action);
+  };
 }
 addEventListener("keydown", (event) => { if (event.key === "Escape" && !event.repeat) run("stop"); }, true);
 $("dry").onclick = (event) => {
@@ -140,7 +143,7 @@ function show(state) {
   if (JSON.stringify(cameras) !== JSON.stringify(state.cameras)) {
     cameras = state.cameras;
     const pictures = cameras.map(pictureOf);
-    $("pictures").replaceChildren(...pictures);
+    $("pictures").replaceChildren(...pictures.map((picture, row) => captioned(picture, cameras[row])));
     pictures.forEach((picture, row) => watch(cameras[row], picture));
   }
   // 1: as large as the 99th percentile of validation.
@@ -174,7 +177,7 @@ function plot(id, data, colors, names, mark = 0) {
     draw.stroke();
   });
   draw.fillStyle = ink;
-  draw.fillText(top.toPrecision(2), 3, 13);
+  if (mark || data.length) draw.fillText(top < 10 ? top.toPrecision(2) : top.toFixed(0), 3, 13);
   draw.fillText(`${WINDOW_S} s ago`, 3, height - 4);
   draw.fillText("now", width - 26, height - 4);
 }
@@ -186,6 +189,15 @@ function pictureOf(camera) {
   picture.className = "old";
   picture.hidden = true; // until there is one
   return picture;
+}
+
+// Of several cameras each picture has its name.
+function captioned(picture, camera) {
+  if (cameras.length < 2) return picture;
+  const figure = document.createElement("figure"), caption = document.createElement("figcaption");
+  caption.textContent = camera;
+  figure.append(caption, picture);
+  return figure;
 }
 
 async function watch(camera, picture) {

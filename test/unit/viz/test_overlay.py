@@ -15,6 +15,7 @@ from sarnn_ros.viz.overlay import (
     draw_overlay,
     point_colors,
     same_things,
+    with_lines,
     with_status,
 )
 
@@ -150,6 +151,25 @@ def test_the_state_is_amber_where_the_health_is_not_fine():
     ):  # fmt: skip
         text = with_status(grey(480, 640), "commanding", level, health, 1.0)[480:520]
         assert count(text, color) > 50, (level, health)
+
+
+@pytest.mark.parametrize(("width", "height"), [(320, 240), (640, 480)])
+def test_a_long_line_is_written_so_that_it_ends_in_the_picture(width, height):
+    text = "image 12 s old: holding (dry run): no_observation:joint_states"
+    strip = with_status(grey(height, width), text, "waiting", None, 1.0)[height:]
+    amber = strip[..., 0].astype(int) - strip[..., 2] > 40  # on a grey ground
+    columns = np.flatnonzero(amber.any(axis=0))
+    assert width / 2 < columns.max() < width - 4
+    other = with_status(grey(height, width), text + "!", "waiting", None, 1.0)[height:]
+    assert (strip != other).any(), "its end is there"
+
+
+def test_lines_over_a_picture_end_in_it_and_other_letters_are_one_mark_each():
+    long = "roll it counter-clockwise by 3.2 deg"
+    drawn = with_lines(grey(256, 256), (long, "kürzer"))
+    columns = np.flatnonzero((drawn[..., 0].astype(int) - drawn[..., 2] > 40).any(axis=0))
+    assert 128 < columns.max() < 252
+    np.testing.assert_array_equal(drawn, with_lines(grey(256, 256), (long, "k?rzer")))
 
 
 @pytest.mark.parametrize("width", [256, 384, 640, 1280])
