@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,6 @@ from sarnn_ros.policy.directory import PolicyConfig, health_terms
 from sarnn_ros.policy.health import PLACES, HealthReading, follows
 from sarnn_ros.ros import messages
 from sarnn_ros.spec import CameraSpec
-from sarnn_ros.streams.observe import ObservationBuffer
 from sarnn_ros.viz.overlay import (
     TRAIL,
     beside,
@@ -42,6 +41,9 @@ from sarnn_ros.viz.overlay import (
     with_lines,
     with_status,
 )
+
+if TYPE_CHECKING:
+    from sarnn_ros.streams.observe import ObservationBuffer
 
 #: How long the thread may take to end, s.
 JOIN_SECONDS = 5.0

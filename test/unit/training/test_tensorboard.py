@@ -101,7 +101,7 @@ def test_joints_are_drawn_as_recorded_and_as_predicted(make_task: Callable[..., 
     dataset = make_task()
     trainer = make_trainer(decide(dataset, make_config(SMALL)))
     _, figure = draw_predictions(trainer)
-    assert [axes.get_ylabel() for axes in figure.axes] == ["a", "b", "c"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["a", "b", "c"]
     data = trainer.validation
     assert data is not None
     state, steps = None, []
