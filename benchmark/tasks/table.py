@@ -35,7 +35,9 @@ in the same scenes, behind the node's command limits, watchdogs, start pose and 
 (1 all, 0 nothing), and in brackets the same with demonstrations exchanged, which is chance. *Free
 run*: the same of the policy on recorded images and its own predictions.
 `docs/explanation/attention.md` says more. Figures of before eaa596e292, which were counted
-otherwise, are left out. Training takes CPU seconds, with one thread.
+otherwise, are left out. Training takes CPU seconds, with one thread. Those of dd98d5be89 and
+ae819a38dc are of a machine that was three times as slow that day, panda's aside: 6fa9e71d1c took
+as long beside it, and came to the same losses.
 
 The commit is that of the code which trained the policy, or tried what has none; of another commit
 the recipe may be another one. Since 4bbba2d the spec is the one that `sarnn inspect` proposes, but
