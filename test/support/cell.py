@@ -61,6 +61,11 @@ class Cell:
         self._began = time.monotonic()
         wait_until(lambda: time.monotonic() > self._began + SECONDS, "the demonstration")
 
+    def bring_home(self) -> None:
+        """Somebody leads the arm by hand to where demonstrations begin."""
+        self._goal = HOME.copy()
+        wait_until(lambda: self.moved < 0.01, "the arm at home")
+
     def leave(self, topic: str = "") -> None:
         """The leader arm is switched off, or sends elsewhere from now on."""
         from trajectory_msgs.msg import JointTrajectory

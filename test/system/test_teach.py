@@ -151,6 +151,7 @@ def test_a_robot_is_taught(
     person.types("t", "the policy leads")
     assert "you took over: it is a correction" in person.types(" ", "has it done the task?")
     person.types("s", "is a success")
+    cell.bring_home()  # since the hand-back the policy went wherever it liked
     cell.commands.clear()
     # The next one from the page; the terminal says the same.
     person.terminal.output = ""
