@@ -85,7 +85,8 @@ def test_lie(lie, make_policy, make_arms, outcomes, wait):
             arm.process.wait_for("joint1 is commanded to 1.1")
             arm.process.wait_for("outside the trained -1 to 1, for 3.0 s")
 
-    at_once(make_arms(policy, lie.interfaces), follow)
+    # Not whether a core was busy for a second is asked here, but what becomes of the lie.
+    at_once(make_arms(policy, lie.interfaces, watch__max_gap=10.0), follow)
 
 
 def test_the_table_in_the_documentation_is_what_happened(outcomes):
