@@ -3,14 +3,16 @@
 """A process beside the tests over DDS that notices when the machine had no core for it.
 
 It does what a node of the tests does: it sleeps, and every now and then computes for some
-milliseconds. What it waits for beyond that, the nodes of the tests may have waited for, too.
-Only the standard library: it is started in milliseconds.
+milliseconds. What it waits for beyond that, the nodes of the tests may have waited for, too. There
+is one for each core: a virtual one may stand still for a second while the others go on. Only the
+standard library: it is started in milliseconds.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
 import select
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from typing import NamedTuple
 #: next to nothing, and see it when nobody gets a core. Who only sleeps, or computes for less than
 #: a slice of the scheduler, gets a core at once where a node that computes a tick waits for its
 #: turn: beside six busy processes on two cores 2 ms waited for 75 ms at most, 5 ms for 125 ms.
-#: It takes 3.1 % of a core (utime + stime of /proc/PID/stat over 20 s).
+#: Each takes 3.1 % of a core (utime + stime of /proc/PID/stat over 20 s).
 SLEEP_S, WORK_S, WORK_EVERY = 0.02, 0.005, 8
 #: Longer waits are kept. Joint states older than this are no observation (`max_age`), and the
 #: nodes of the tests hold: what a test waits for may then never come.
@@ -37,32 +39,39 @@ class Gap(NamedTuple):
 
 
 class Witness:
-    """The process, from its parent's side."""
+    """The processes, from their parent's side."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
-        )  # fmt: skip
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, "-I", "-S", __file__, str(core)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+            )
+            for core in sorted(os.sched_getaffinity(0))
+        ]  # fmt: skip
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
+    def pids(self) -> list[int]:
+        return [process.pid for process in self._processes]
 
     def gaps(self, since: float) -> list[Gap]:
         """Those that had not ended at `since`, up to now: the one that lasts is waited for."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write("\n")
-        gaps = [Gap(*values) for values in json.loads(self._process.stdout.readline())]
-        return [gap for gap in gaps if gap.end > since]
+        gaps: list[Gap] = []
+        for process in self._processes:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write("\n")
+            gaps += [Gap(*values) for values in json.loads(process.stdout.readline())]
+        return sorted(gap for gap in gaps if gap.end > since)
 
     def close(self) -> None:
-        self._process.communicate()  # closes its input, and so it ends
+        for process in self._processes:
+            process.communicate()  # closes its input, and so it ends
 
 
-def watch() -> None:
+def watch(core: int) -> None:
     """Keep gaps, and write all of them for each line that comes, until the input is closed."""
+    os.sched_setaffinity(0, {core})
     gaps: list[Gap] = []
     end = time.monotonic()
     for number in itertools.count():
@@ -84,4 +93,4 @@ def watch() -> None:
 
 
 if __name__ == "__main__":
-    watch()
+    watch(int(sys.argv[1]))

@@ -261,14 +261,15 @@ def test_an_error_without_a_text_is_named() -> None:
     assert brief(ValueError("one\ntwo")) == "ValueError: one"
 
 
-def test_the_witness_sees_that_it_had_no_core() -> None:
+@pytest.mark.parametrize("core", [0, -1])
+def test_the_witness_sees_that_a_core_stood_still(core: int) -> None:
     witness = Witness()
     try:
         witness.gaps(0)  # it has begun
         start = time.monotonic()
-        os.kill(witness.pid, signal.SIGSTOP)
+        os.kill(witness.pids[core], signal.SIGSTOP)
         time.sleep(4 * MAX_WAIT_S)
-        os.kill(witness.pid, signal.SIGCONT)
+        os.kill(witness.pids[core], signal.SIGCONT)
         gaps = witness.gaps(start)
         longest = max(gaps, key=lambda gap: gap.waited)
         assert longest.waited > 3 * MAX_WAIT_S
