@@ -181,7 +181,7 @@ class CameraWatch:
             newest = self._buffer.newest_source(camera)
             if newest is None:
                 continue
-            stamp, source = newest[:2]
+            stamp, source, _ = newest
             began = time.monotonic_ns()
             placement = self._judge(camera, source)
             # A search takes long: it must not keep a core busy while nothing moves.
