@@ -166,8 +166,9 @@ class SetpointInterpolator:
             # What is sent now is to be reached when the next one is sent.
             target_ns, sent = now.now_ns + self._interval_ns, outlet.sent
             elapsed_ns = self._interval_ns if sent is None else now.now_ns - sent.at_ns
-            limits, names = outlet.limiter.limits, outlet.limiter.names
-            result = JointLimiter(limits.between_commands, names).check(
+            limiter = outlet.limiter
+            between = limiter.limits.between_commands
+            result = JointLimiter(between, limiter.names, limiter.lead).check(
                 path.position(target_ns),
                 present,
                 max(elapsed_ns, self._interval_ns) * 1e-9,

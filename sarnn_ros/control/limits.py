@@ -56,6 +56,7 @@ class JointLimits:
     :param max_acceleration: largest commanded acceleration, rad/s^2 or m/s^2.
     :param trained_acceleration: likewise, by training. Not for the first two commands of a motion,
         which may have to catch up with an arm that lags, or with a policy that begins elsewhere.
+    :param max_lead: as `max_step`, and also of an arm that lags.
     :param trained_min, trained_max: the positions that were trained, rad or m. Beyond them a
         command slows down towards the position limit.
     :param clamp: the checks that pull the command to its limit instead of refusing it.
@@ -69,6 +70,7 @@ class JointLimits:
     max_acceleration: Vector
     trained_acceleration: Vector = dataclasses.field(default_factory=_unlimited)
     first_velocity: Vector = dataclasses.field(default_factory=lambda: np.zeros(()))
+    max_lead: Vector = dataclasses.field(default_factory=_unlimited)
     trained_min: Vector = dataclasses.field(default_factory=lambda: -_unlimited())
     trained_max: Vector = dataclasses.field(default_factory=_unlimited)
     clamp: frozenset[Check] = frozenset()
@@ -164,6 +166,9 @@ class JointLimits:
         if "max_velocity" in merged:
             own = np.atleast_1d(np.asarray(values["max_velocity"], np.float64))
             merged["first_velocity"] = np.minimum(self.first_velocity, own)
+        if "max_step" in merged:
+            own = np.atleast_1d(np.asarray(values["max_step"], np.float64))
+            merged["max_lead"] = np.minimum(self.max_lead, own)
         limits = dataclasses.replace(self, **merged, narrowed_by=narrowed_by)
         if not problems:
             for index in np.flatnonzero(limits.position_min > limits.position_max):
@@ -297,7 +302,7 @@ class _Window:
     :param lowest, highest: of them, (n,).
     :param centre: of the window, (n,); None: it has none, and the command itself is judged.
     :param unit: in which the distance from the centre is told.
-    :param limit: of that distance, (n,).
+    :param limit: of that distance below and above it, (n,) each.
     """
 
     check: Check
@@ -305,12 +310,18 @@ class _Window:
     highest: Vector
     centre: Vector | None = None
     unit: float = 1.0
-    limit: Vector = dataclasses.field(default_factory=_unlimited)
+    limit: tuple[Vector, Vector] = dataclasses.field(
+        default_factory=lambda: (_unlimited(), _unlimited())
+    )
 
     @classmethod
-    def around(cls, check: Check, centre: Vector, limit: Vector, unit: float = 1.0) -> _Window:
-        reach = limit * unit
-        return cls(check, centre - reach, centre + reach, centre, unit, limit)
+    def around(
+        cls, check: Check, centre: Vector, limit: Vector | tuple[Vector, Vector], unit: float = 1.0
+    ) -> _Window:
+        below, above = limit if isinstance(limit, tuple) else (limit, limit)
+        return cls(
+            check, centre - below * unit, centre + above * unit, centre, unit, (below, above)
+        )
 
     def outside(self, wanted: Vector) -> NDArray[np.bool_]:
         # A clamped value may land a rounding error beyond its limit: that is not a violation.
@@ -325,7 +336,8 @@ class _Window:
         if self.centre is None:
             return wanted, np.where(wanted < self.lowest, self.lowest, self.highest)
         with np.errstate(over="ignore"):  # absurd commands may be reported as infinite
-            return np.abs(wanted - self.centre) / self.unit, self.limit
+            limit = np.where(wanted < self.centre, *self.limit)
+            return np.abs(wanted - self.centre) / self.unit, limit
 
 
 class JointLimiter:
@@ -336,11 +348,23 @@ class JointLimiter:
     robot that was pushed, stopped or is lagging. The present position itself must be within the
     position limits, give or take one step: outside of what was trained nothing is predicted
     soundly, and a driver that reports degrees shows up there first.
+
+    :param lead: how far below and above the present position commands may be of an arm that lags,
+        if that is more than a step, (n,) each, rad or m; see `LagWatch`.
     """
 
-    def __init__(self, limits: JointLimits, names: Sequence[str]) -> None:
+    def __init__(
+        self, limits: JointLimits, names: Sequence[str], lead: tuple[Vector, Vector] | None = None
+    ) -> None:
         self.limits = limits
         self.names = tuple(names)
+        self.lead = lead or (np.zeros(len(self.names)), np.zeros(len(self.names)))
+
+    @property
+    def reach(self) -> tuple[Vector, Vector]:
+        """How far below and above the present position a command may be, (n,) each, rad or m."""
+        below, above = self.lead
+        return np.maximum(self.limits.max_step, below), np.maximum(self.limits.max_step, above)
 
     def check(
         self,
@@ -400,7 +424,9 @@ class JointLimiter:
             violations += self._violations(check, found, *window.measured(wanted))
             if check == "approach" or check in clamped:
                 if check == "step":
-                    window = _Window.around(check, here, CLAMPED_STEP * self.limits.max_step)
+                    below, above = self.reach
+                    inside = CLAMPED_STEP * below, CLAMPED_STEP * above
+                    window = _Window.around(check, here, inside)
                 wanted = np.where(found, np.clip(wanted, window.lowest, window.highest), wanted)
             else:
                 ok = False
@@ -438,24 +464,31 @@ class JointLimiter:
                 np.minimum(limits.trained_min, last + nearer * (limits.position_min - last)),
                 np.maximum(limits.trained_max, last + nearer * (limits.position_max - last)),
             ),
-            _Window.around("step", here, limits.max_step),
+            _Window.around("step", here, self.reach),
             _Window.around("velocity", last, fastest, period_s),
             _Window.around(
                 "acceleration", last + velocity * period_s, acceleration, period_s * period_s
             ),
         )
 
+    def within_step(self, command: Vector, present: Vector) -> bool:
+        """Whether a command is within the step limit, whatever `lead` allows.
+
+        :param command, present: as for `check`.
+        """
+        return bool((np.abs(command - present) <= self.limits.max_step + 1e-9).all())
+
     def check_step(self, command: Vector, present: Vector) -> LimitResult:
         """The check of the step alone, by a newer measurement than `check` had.
 
         :param command, present: as for `check`.
         """
-        step = np.abs(command - present)
+        step, limit = np.abs(command - present), np.where(command < present, *self.reach)
         # Not >: also where the measurement is not finite.
-        found = ~(step <= self.limits.max_step + 1e-9 * (1.0 + np.abs(command)))
+        found = ~(step <= limit + 1e-9 * (1.0 + np.abs(command)))
         if not found.any():
             return LimitResult(True, command)
-        violations = self._violations("step", found, step, self.limits.max_step)
+        violations = self._violations("step", found, step, limit)
         return LimitResult(False, command, tuple(violations))
 
     def _violations(

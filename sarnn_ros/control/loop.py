@@ -173,7 +173,10 @@ class ControlLoop:
         if tick.reset or order.state not in STARTED:
             parts.watch.reset()
             parts.following.reset()
+            parts.lag.reset()
         faults.update(parts.watch.check(found))
+        limits, max_lag = parts.limiter.limits, self._settings().guard.max_lag
+        parts.limiter.lead = parts.lag.see(tick.label_ns, self._present, limits, max_lag)
         faults.hard.update(self._watch_effort(found, order))
         commands = self._motion.commands
         commanded = commands[-1][1] if commands else None  # also of before a missed tick
@@ -313,10 +316,16 @@ class ControlLoop:
         )
         reasons = [violation.reason for violation in result.violations]
         self._controller.statistics.violations.update(reasons)
-        if result.ok:
-            return result.command
-        self._refuse(result.reason, faults)
-        return None
+        if not result.ok:
+            self._refuse(result.reason, faults)
+            return None
+        if not self.parts.limiter.within_step(result.command, self._present):
+            text = (
+                f"the arm follows its commands {self.parts.lag.seconds:.3g} s late. They lead it "
+                "by more than a step as demonstrated, which guard.max_lag allows for"
+            )
+            self._controller.note("warning", "lag", text)
+        return result.command
 
     def _refuse(self, reason: str, faults: Faults, *, set_point: bool = False) -> None:
         """Note what the limits refused. A few refusals among the last ticks latch: a policy that
@@ -388,9 +397,7 @@ class ControlLoop:
         controller, parts, settings = self._controller, self.parts, self._settings()
         limit_ns = round(settings.watch.max_latency * 1e9) or self._period_ns
         basis = Basis(since, limit_ns, controller.measured)
-        command = self._motion.command(
-            tick.label_ns, position, self._present, parts.limiter.limits
-        )
+        command = self._motion.command(tick.label_ns, position, self._present, parts.limiter)
         send: Callable[[], None] | Interruption | None
         if settings.dry_run:
             send = parts.outlet.check(position, basis)
@@ -413,6 +420,8 @@ class ControlLoop:
         if send is not None:
             send()
         self._motion.add(tick.label_ns, position, self._present)
+        if not settings.dry_run:
+            parts.lag.add(position)
         if event is Event.LED:
             self._led_ns = tick.label_ns
         policys = event not in (Event.RAMP, Event.LED)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.control.limits import CLAMPED_STEP, JointLimits
+from sarnn_ros.control.limits import CLAMPED_STEP, JointLimiter
 from sarnn_ros.control.outlet import Command
 
 Vector = NDArray[np.float64]
@@ -81,7 +81,7 @@ class Motion:
         return present if previous is None else previous
 
     def command(
-        self, label_ns: int, position: Vector, present: Vector, limits: JointLimits
+        self, label_ns: int, position: Vector, present: Vector, limiter: JointLimiter
     ) -> Command:
         """The command to a position that the limits let through."""
         last = self.here(label_ns, present)
@@ -89,11 +89,11 @@ class Motion:
         # From speed to rest at a constant rate takes half the distance of a period at speed; the
         # point of rest obeys the limits of the command itself. It keeps off the step's, by which
         # newer joints judge it once more.
-        reach = CLAMPED_STEP * limits.max_step
+        limits, (below, above) = limiter.limits, limiter.reach
         rest = np.clip(
             position + 0.5 * (position - last),
-            np.maximum(limits.position_min, np.minimum(position, present - reach)),
-            np.minimum(limits.position_max, np.maximum(position, present + reach)),
+            np.maximum(limits.position_min, np.minimum(position, present - CLAMPED_STEP * below)),
+            np.minimum(limits.position_max, np.maximum(position, present + CLAMPED_STEP * above)),
         )
         return Command(position, (position - last) / elapsed_s, rest)
 

@@ -17,6 +17,7 @@ from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.following import FollowingWatch
 from sarnn_ros.control.gripper import two_valued_gripper
 from sarnn_ros.control.interpolator import SetpointInterpolator
+from sarnn_ros.control.lag import LagWatch
 from sarnn_ros.control.limits import JointLimiter, JointLimits
 from sarnn_ros.control.log import Log
 from sarnn_ros.control.outlet import Clocks, Command, CommandOutlet
@@ -128,6 +129,7 @@ class Parts:
             now.watch, sizes, rows, names, lambda: np.minimum(max_step(), steps)
         )
         self.following = FollowingWatch(now.watch.still_ticks, names, max_step, list(grips))
+        self.lag = LagWatch(period_ns)
         self.effort = EffortWatch(
             envelope.effort,
             spec.joint_labels,

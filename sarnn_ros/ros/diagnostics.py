@@ -104,6 +104,8 @@ class Diagnostics:
             faults = controller.faults.active if status.state in ACTIVE else ()
             if controller.started:
                 values["running for (s)"] = controller.run_s
+            if lag_s := controller.parts.lag.seconds:
+                values["the arm lags by (s)"] = lag_s
             values["commands"] = controller.statistics.commands
             values["resets"] = controller.statistics.resets
             values |= {f"fault {fault.code}": fault.text for fault in faults}

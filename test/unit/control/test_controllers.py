@@ -36,6 +36,7 @@ CYCLE = SECOND // 500
 #: rad/s: the arm trails a moving command by 64 ms.
 RATE = 31.4
 LIMITS = JointLimits(*(np.full(2, value) for value in (-1.0, 1.0, 0.3, np.inf, np.inf)))
+LIMITER = JointLimiter(LIMITS, JOINTS)
 STREAMING = {"interpolate_from_desired_state": True}
 
 
@@ -85,7 +86,7 @@ def episode(options: dict[str, Any], seconds: float = 4.0, sent: float = np.inf)
         label = begin + due * PERIOD
         if now >= label + delays[due] * SECOND and step < sent * 1000:
             wanted, due = circle((due + 1) / 10), due + 1
-            command = motion.command(label, wanted, arm.position, LIMITS)
+            command = motion.command(label, wanted, arm.position, LIMITER)
             motion.add(label, wanted, arm.position)
             controller.receive(message(command), now)
         if now % CYCLE == 0:
@@ -151,7 +152,7 @@ def test_how_far_the_arm_stutters_with_set_points(
     )
     controller.activate(arm.position)
     now = begin = 10 * SECOND
-    limiter = JointLimiter(LIMITS, JOINTS)
+    limiter = LIMITER
     clocks = Clocks(lambda: now, lambda: now)
 
     def prepare(command: Command) -> Any:
@@ -164,7 +165,7 @@ def test_how_far_the_arm_stutters_with_set_points(
     for step in range(4000):
         now = begin + step * SECOND // 1000
         if step % 100 == 0:
-            command = motion.command(now, circle(step / 1000 + 0.1), arm.position, LIMITS)
+            command = motion.command(now, circle(step / 1000 + 0.1), arm.position, LIMITER)
             motion.add(now, command.position, arm.position)
             with outlet.lock:
                 send = interpolator.ready(
@@ -216,7 +217,7 @@ def test_no_command_that_the_limits_let_through_is_refused(ticks: Any) -> None:
     controller, motion, label = TrajectoryController(Parameters(JOINTS), CYCLE), Motion(PERIOD), 0
     for wanted, present, ticks_later in ticks:
         label += ticks_later * PERIOD
-        command = motion.command(label, np.array(wanted), np.array(present), LIMITS)
+        command = motion.command(label, np.array(wanted), np.array(present), LIMITER)
         motion.add(label, command.position, np.array(present))
         for sent in (command, Command.standing(command.position)):
             assert controller.refusal(message(sent), label) == ""

@@ -1,0 +1,140 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""An arm that follows its commands late, and one that only seems to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from control_bench import MAX_STEP, PERIOD, Bench
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sarnn_ros.control.lag import LagWatch
+from sarnn_ros.control.limits import JointLimiter, JointLimits
+from sarnn_ros.control.state import State
+from sarnn_ros.control.tick import Tick
+
+#: Twice what was demonstrated, by `guard.velocity_margin`.
+CHANGE = 2 * MAX_STEP
+
+
+class LateArm(Bench):
+    """What is sent is reached some ticks late. A policy leads the first joint to and fro, as fast
+    as was demonstrated.
+
+    :param late: so many ticks.
+    """
+
+    def __init__(self, late: int, **parameters: Any) -> None:
+        super().__init__(**parameters)
+        self.late, self.follows, self.blocked = late, False, False
+        self.goals = [self.present]
+        self.leads: list[float] = []
+        self.moves = 0
+        self.control.start()
+
+    def run(self, ticks: int = 1) -> Tick:
+        for _ in range(ticks):
+            self.policy.action = np.array([0.8 * np.sin(0.25 * self.moves), 0.0])
+            sent = super().run().sent
+            if sent is not None:
+                self.moves += 1
+                self.leads.append(float(abs(sent.position[0] - self.present[0])))
+            self.goals.append(self.goals[-1] if sent is None else sent.position)
+            if not self.blocked:
+                self.present = self.goals[max(len(self.goals) - 1 - self.late, 0)]
+        return self.ticks[-1]
+
+    @property
+    def unsent(self) -> int:
+        return sum(tick.sent is None for tick in self.ticks)
+
+    def told(self) -> bool:
+        return any("late" in text for level, text in self.said if level == "warning")
+
+
+@pytest.mark.parametrize("late", [0, 1, 2])
+def test_an_arm_that_follows_late_is_led_on(late):
+    arm = LateArm(late)
+    assert arm.run(100).state is State.COMMANDING
+    assert arm.unsent <= 4, "until it has shown that it lags"
+    assert arm.control.parts.lag.ticks == late
+    assert arm.told() == (late > 0)
+    assert max(arm.leads) <= (late + 1) * MAX_STEP + 1e-9
+
+    again = len(arm.ticks)
+    arm.control.stop()
+    arm.run()
+    arm.present, arm.goals, arm.moves = np.zeros(2), [np.zeros(2)], 0
+    arm.control.start()
+    arm.run(50)
+    assert all(tick.sent for tick in arm.ticks[again + 1 :]), "it is known by now"
+
+
+@pytest.mark.parametrize(
+    ("late", "parameters"),
+    [
+        (2, {"guard__max_lag": 0.0}),
+        (2, {"guard__max_step": [0.2]}),  # the user's own: it only ever narrows
+        (5, {}),
+    ],
+)
+def test_it_is_halted_where_that_is_not_allowed(late, parameters):
+    arm = LateArm(late, **parameters)
+    assert arm.run(100).state is State.FAULTED
+    assert max(arm.leads) <= MAX_STEP + 1e-9 or not parameters
+
+
+@pytest.mark.parametrize("after", range(40, 65, 3))
+def test_one_that_is_blocked_meanwhile_is_led_no_further(after):
+    arm = LateArm(2)
+    arm.run(after)
+    arm.blocked = True
+    arm.run(30)
+    assert arm.control.state is State.FAULTED
+    assert max(arm.leads) <= (2 + 1) * CHANGE + 1e-9
+    assert arm.leads[-1] <= 3 * MAX_STEP
+
+
+def test_an_arm_that_never_moves_has_no_lag():
+    arm = LateArm(0)
+    arm.blocked = True
+    arm.run(30)
+    assert arm.control.state is State.FAULTED
+    assert arm.control.parts.lag.ticks == 0
+    assert max(arm.leads) <= MAX_STEP + 1e-9
+
+
+@given(st.integers(0, 4), st.integers(0, 2**32 - 1), st.floats(0.0, 0.3))
+def test_whatever_the_arm_does_the_lead_has_a_bound(late, seed, blocked):
+    """The commands of the time that is allowed for, and one."""
+    random, watch = np.random.default_rng(seed), LagWatch(PERIOD)
+    limits = JointLimits(*(np.full(3, value) for value in (-9, 9, 0.2, CHANGE / 0.1, np.inf)))
+    limiter = JointLimiter(limits, ("a", "b", "c"))
+    goals = [np.zeros(3)]
+    present = goals[0]
+    for tick in range(40):
+        limiter.lead = watch.see(tick * PERIOD, present, limits, 0.2)
+        below, above = limiter.reach
+        assert (below + above <= 2 * max(CHANGE, 0.2) + 2 * 2 * CHANGE + 1e-9).all()
+        wanted = goals[-1] + random.uniform(-CHANGE, CHANGE, 3)
+        result = limiter.check(wanted, present, 0.1, goals[-1])
+        if result.ok:
+            watch.add(result.command)
+            assert (np.abs(result.command - present) <= 3 * CHANGE + 1e-9).all()
+        goals.append(result.command if result.ok else goals[-1])
+        moves = random.random(3) >= blocked
+        present = np.where(moves, goals[max(len(goals) - 1 - late, 0)], present)
+
+
+def test_after_a_missed_tick_all_is_told_anew():
+    watch, limits = LagWatch(PERIOD), Bench().control.parts.limiter.limits
+    for tick in range(20):
+        watch.add(np.array([0.1 * tick, 0.0]))
+        watch.see(tick * PERIOD, np.array([max(0.1 * (tick - 2), 0.0), 0.0]), limits, 0.2)
+    assert watch.ticks == 2
+    lead = watch.see(25 * PERIOD, np.zeros(2), limits, 0.2)
+    assert lead[0].tolist() == lead[1].tolist() == [CHANGE, CHANGE], "nothing is on its way"
