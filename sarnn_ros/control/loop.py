@@ -94,9 +94,24 @@ class ControlLoop:
         tick.lap("guard")
         since = Instant(label_ns, began.steady_ns)
         self._conclude(tick, order, event, wanted, since, faults)
+        if self._waited(tick, order, event):
+            self.parts.policy.undo()
         tick.lap("publish")
         self._controller.statistics.add(tick)
         return tick
+
+    def _waited(self, tick: Tick, order: Order, event: Event) -> bool:
+        """Whether the run goes on from where it was before this tick. A policy knows how long it
+        has been moving, and would run ahead of an arm that waits: further away at each tick, so
+        that one refusal leads to the next."""
+        return (
+            tick.prediction is not None
+            and tick.sent is None
+            and event is not Event.WARM_UP
+            and order.state in STARTED
+            and not order.led
+            and not self._settings().dry_run
+        )
 
     def _begin(self, tick: Tick) -> Order:
         """Carry out the requests since the last tick."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,9 @@ REACH_FACTOR, MIN_REACH = 1.5, 0.015
 #: share of the demonstrations. What others miss, a goal behind the arm, the recurrent part has
 #: learnt to do without, and better than with a place that is some pixels off.
 MAX_MISSED = 0.06
+
+#: All that a step changes.
+_Past = tuple[Recurrent, Outputs | None, Gate, Expectation | None, int]
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,11 @@ class Policy:
         self._gate = self._open
         self._expectation: Expectation | None = None
         self._tick = 0
+        self._before = self._past
+
+    def undo(self) -> None:
+        """As if the last step since `reset` had not been: a second call does nothing more."""
+        self._recurrent, self._last, self._gate, self._expectation, self._tick = self._before
 
     def cancel(self) -> None:
         """From another thread: have a `step` that is going on end early, with PolicyError.
@@ -208,6 +217,7 @@ class Policy:
                 pairs = zip(images, self._last.images)
                 images = [_mix(now, last, input_param_image) for now, last in pairs]
 
+        before = self._past
         predict_image = want_image or input_param_image < 1.0
         last = self._last
         if last is None:
@@ -219,10 +229,16 @@ class Policy:
         )
         self._recurrent, self._last = outputs.recurrent, outputs
         self._tick += 1
+        self._before = before
         prediction = self._prediction(outputs, want_image)
         if last is None and self._expectation is not None:
             return replace(prediction, unlikely=self._expectation.unlikely)
         return prediction
+
+    @property
+    def _past(self) -> _Past:
+        expectation = copy(self._expectation)  # which a step may change
+        return self._recurrent, self._last, self._gate, expectation, self._tick
 
     def _begin(self, images: list[Array], state: Array) -> None:
         """From an episode's first images: where points are to be expected, and the motion."""

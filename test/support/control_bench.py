@@ -59,6 +59,9 @@ class FakePolicy:
     def reset(self) -> None:
         self.steps = 0
 
+    def undo(self) -> None:
+        self.steps -= 1
+
     def cancel(self) -> None:
         self.cancelled = True
 

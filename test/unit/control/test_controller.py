@@ -248,6 +248,27 @@ def test_a_hold_does_not_make_a_two_valued_gripper_drop_what_it_holds(interval, 
     assert decided[-1] == 0.04, "and it opens when it is told to"
 
 
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize("why", ["refused", "late", "fault", "nothing"])
+def test_a_policy_does_not_run_ahead_of_an_arm_that_waits(why, dry_run):
+    bench = Bench(dry_run=dry_run)
+    bench.control.start()
+    bench.run(3)
+    assert bench.policy.steps == 3
+    if why == "refused":
+        bench.policy.action = np.array([0.9, 0.0])
+    elif why == "late":
+        bench.policy.meanwhile = lambda: setattr(bench, "now", bench.now + 2 * PERIOD)
+    elif why == "fault":
+        bench.found.soft["publishers"] = "two"
+    bench.run()
+    assert bench.policy.steps == 3 + (why == "nothing" or dry_run)
+    bench.policy.action, bench.policy.meanwhile = np.array([0.1, 0.0]), lambda: None
+    bench.found.soft.clear()
+    bench.run()
+    assert bench.policy.steps == 4 + (why == "nothing" or dry_run)
+
+
 def test_a_refused_command_does_not_move_a_two_valued_gripper():
     """It is closed, and the last prediction is between the thresholds; the next one, which would
     open it, comes too late. The hold keeps it closed."""
@@ -655,6 +676,7 @@ class TestStart:
         bench.control.start()
         bench.run(6)
         assert bench.path[:, 0] == pytest.approx([0.35, 0.3, 0.25, 0.2, 0.15, 0.1])
+        bench.policy.action = np.array([0.12, -0.05])
         bench.run()
         assert bench.policy.steps == 1, "what it saw before is forgotten"
 

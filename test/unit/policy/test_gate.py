@@ -145,6 +145,22 @@ def test_the_motion_changes_with_a_thing_that_is_moved(
     np.testing.assert_allclose(backend.runs[-1].gate[2], [[0.0]], atol=0.05)
 
 
+def test_a_step_that_is_undone_has_moved_nothing() -> None:
+    policy, backend = make_policy(motion_dim=1)
+    step(policy)
+    policy.undo()  # the first images are those that come then
+    backend.points = USUAL + (0.1, 0.0)
+    step(policy)
+    np.testing.assert_allclose(backend.runs[-1].gate[2], [[1.0]], atol=0.05)
+    backend.points = USUAL
+    step(policy)
+    step(policy)
+    np.testing.assert_allclose(backend.runs[-1].gate[2], [[0.0]], atol=0.05)
+    policy.undo()
+    step(policy)
+    np.testing.assert_allclose(backend.runs[-1].gate[2], [[0.0]], atol=0.05)
+
+
 def test_most_points_elsewhere_are_told_as_seen() -> None:
     policy, backend = make_policy()
     step(policy)

@@ -197,6 +197,24 @@ def test_reset_forgets_everything(parts, policy_dir, backend):
     assert not same(first[0], carried_on[0])
 
 
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_a_step_that_is_undone_has_not_been(parts, policy_dir, before):
+    def run(policy: Policy, seeds) -> list[Prediction]:
+        parts_of = [parts.observation(seed) for seed in seeds]
+        return [policy.step(o, input_param=0.5, input_param_image=0.5) for o in parts_of]
+
+    policy, straight = Policy.load(policy_dir), Policy.load(policy_dir)
+    policy.undo()  # there was none
+    run(policy, range(before))
+    run(straight, range(before))
+    for seed in (50, 51):  # as at a robot that waits
+        run(policy, [seed])
+        policy.undo()
+        policy.undo()
+    after = range(before, before + 3)
+    assert all(same(a, b) for a, b in zip(run(policy, after), run(straight, after)))
+
+
 @pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
 def test_asking_for_the_image_changes_nothing_else(parts, policy_dir, backend):
     always, never, now_and_then = (Policy.load(policy_dir, backend) for _ in range(3))
