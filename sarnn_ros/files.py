@@ -109,15 +109,19 @@ def append_json(path: Path, entry: Mapping[str, Any]) -> None:
 
 def read_json_lines(path: Path) -> list[Any]:
     """What `append_json` wrote, in its order; none without a file. A line that a crash cut off is
-    left out.
+    left out; one that a person spoilt comes as text.
 
     :raises OSError: it cannot be read.
     """
-    entries = []
+    entries: list[Any] = []
     if path.exists():
-        for line in path.read_bytes().splitlines():
-            with suppress(ValueError):
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
                 entries.append(json.loads(line))
+            except ValueError as error:
+                whole = line.rstrip().endswith("}")
+                if whole and isinstance(error, json.JSONDecodeError) and error.pos < len(line):
+                    entries.append(line)
     return entries
 
 

@@ -49,7 +49,8 @@ def trials(
         float | None, typer.Option(min=1, help="A trial ends after so long, s. Default: 60.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Of the order of the trials. Default: 0.")
+        int | None,
+        typer.Option(min=0, help="Of the order of the trials. Default: another each time."),
     ] = None,
     node: Annotated[str, typer.Option(help="The inference node's full name.")] = "/sarnn",
     report: Annotated[

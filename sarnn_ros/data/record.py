@@ -22,7 +22,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer, WriterError
 from sarnn_ros.data.bags import LABEL
 from sarnn_ros.data.write_bag import BAG_VERSION, TYPES, add_checksums
 from sarnn_ros.errors import ConfigError
-from sarnn_ros.files import append_json, read_json_lines, write_text
+from sarnn_ros.files import append_json, name_aside, read_json_lines, write_text
 from sarnn_ros.spec import Spec
 
 FLUSH_SECONDS = 1.0
@@ -119,7 +119,10 @@ def throw_away(bag: Path) -> None:
     """
     trash = bag.parent / TRASH
     trash.mkdir(exist_ok=True)
-    bag.rename(trash / bag.name)
+    target = trash / bag.name
+    if target.exists():  # of an earlier session in this folder
+        target.rename(name_aside(target))
+    bag.rename(target)
 
 
 def set_label(bag: Path, label: Label) -> None:
@@ -139,7 +142,7 @@ def set_label(bag: Path, label: Label) -> None:
 
 def next_name(folder: Path) -> str:
     """episode_000, episode_001, …: the first after all that are there or were there."""
-    used = [path.name for path in folder.glob("episode_*")]
+    used = [path.name for where in (folder, folder / TRASH) for path in where.glob("episode_*")]
     used += [entry["name"] for entry in read_index(folder)]
     numbers = [int(name[8:]) for name in used if name[8:].isdigit()]
     return f"episode_{max(numbers, default=-1) + 1:03d}"
@@ -156,4 +159,4 @@ WHOLLY_LEFT_OUT = "left out of training: "
 
 def read_index(folder: Path) -> list[dict[str, Any]]:
     """The lines of the index; a line that was cut off by a crash is left out."""
-    return read_json_lines(folder / INDEX)
+    return [entry for entry in read_json_lines(folder / INDEX) if isinstance(entry, dict)]

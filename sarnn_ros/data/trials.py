@@ -15,9 +15,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, Literal, Protocol
 
 import yaml
@@ -40,7 +41,9 @@ KEY_SECONDS = 0.1
 #: Of a plan, unless the user says otherwise: trials of each policy with the object seen, and the
 #: rest.
 USUAL_TRIALS = 20
-USUAL = {"seed": 0, "hidden": 0.2, "seconds": 60.0}
+USUAL = {"hidden": 0.2, "seconds": 60.0}
+#: Seeds that are drawn are below this.
+SEEDS = 1_000_000
 #: `discarded` by the operator; `ended` by the node: both are to be tried again.
 Label = Literal["success", "failure", "discarded", "ended"]
 LABELS: dict[str, Label] = {"s": "success", "f": "failure", "d": "discarded"}
@@ -153,7 +156,7 @@ class Outcome:
 class Record:
     """The plan and the outcomes of a folder.
 
-    :ivar outcomes: in the order in which the trials ended.
+    :ivar outcomes: in the order in which the trials ended; labels as they were corrected.
     :ivar names_shown_after: number of outcomes after which a report first named the policies.
     :raises ConfigError: no plan, or one that does not fit the outcomes.
     """
@@ -166,15 +169,18 @@ class Record:
         self.names_shown_after: int | None = None
         for number, line in enumerate(read_json_lines(folder / TRIALS), 1):
             try:
+                if not isinstance(line, dict):
+                    raise ValueError(f"{shorten(str(line), 60)} is no JSON object")
                 if "names_shown_after" in line:
                     self.names_shown_after = int(line["names_shown_after"])
                 else:
-                    self.outcomes.append(self._outcome(line))
+                    self._note(self._outcome(line))
             except (KeyError, IndexError, TypeError, ValueError) as error:
                 raise ConfigError(
                     f"line {number} is no trial of {PLAN} ({error})",
                     where=folder / TRIALS,
-                    remedy=f"undo the change of {PLAN}, or begin in another folder",
+                    remedy=f"correct the line, undo the change of {PLAN}, or begin in another "
+                    "folder",
                 ) from error
 
     def _outcome(self, line: dict[str, object]) -> Outcome:
@@ -195,6 +201,13 @@ class Record:
         rest = {key: value for key, value in vars(outcome).items() if key != "trial"}
         line = {"trial": outcome.trial.number, **self._about(outcome.trial), **rest}
         append_json(self.folder / TRIALS, line)
+        self._note(outcome)
+
+    def _note(self, outcome: Outcome) -> None:
+        for index, one in enumerate(self.outcomes):
+            if one.trial == outcome.trial and one.counts and outcome.counts:  # it is corrected
+                self.outcomes[index] = outcome
+                return
         self.outcomes.append(outcome)
 
     def show_names(self) -> None:
@@ -206,8 +219,8 @@ class Record:
 
     @property
     def counted(self) -> list[Outcome]:
-        """Of each trial that has a label the newest one."""
-        return list({one.trial.number: one for one in self.outcomes if one.counts}.values())
+        """Those with a label."""
+        return [one for one in self.outcomes if one.counts]
 
     @property
     def todo(self) -> list[Planned]:
@@ -273,7 +286,12 @@ def open_record(
                 f"has no {PLAN} yet, and --places is missing", where=folder,
                 remedy="--places 9 for nine marks on the table, or --places left,middle,right",
             )  # fmt: skip
-        usual = {"repeats": math.ceil(USUAL_TRIALS / len(given["places"])), **USUAL}
+        usual = {
+            "repeats": math.ceil(USUAL_TRIALS / len(given["places"])),
+            # Another order each time: it was told by the report of the last comparison.
+            "seed": random.randrange(SEEDS),
+            **USUAL,
+        }
         try:
             plan = Plan.model_validate({**usual, **given, "policies": policies()})
         except ValidationError as error:
@@ -302,7 +320,7 @@ def name_places(text: str) -> tuple[str, ...]:
     """
     text = text.strip()
     names = tuple(name.strip() for name in text.split(","))
-    if text.isdigit():
+    if text.isdecimal():
         names = tuple(map(str, range(1, int(text) + 1)))
     if not names or not all(names) or len({*names}) < len(names):
         raise ConfigError(
@@ -367,14 +385,20 @@ class Session:
     ) -> None:
         self._record, self._robot, self._keys = record, robot, keys
         self._say, self._show, self._stop = say, show, stop
+        self._later = Counter[int]()  # how often the person put a trial off, by its number
 
     def run(self) -> None:
         """Until the record has nothing to do, or the person quits."""
         while todo := self._record.todo:
-            if not self._prepared(todo[0], len(todo)):
+            trial = min(todo, key=lambda one: self._later[one.number])
+            ready = self._prepared(trial, len(todo))
+            if ready is None:
+                self._later[trial.number] += 1
+                continue
+            if not ready:
                 return
             try:
-                outcome = self._try(todo[0])
+                outcome = self._try(trial)
             except NotDone as problem:
                 self._say(f"not started: {problem}\nThe trial stays to be done.")
                 continue
@@ -402,12 +426,12 @@ class Session:
             if key == "q":
                 return False
 
-    def _prepared(self, trial: Planned, left: int) -> bool:
-        """Tell the operator what to do; False to quit."""
+    def _prepared(self, trial: Planned, left: int) -> bool | None:
+        """Tell the operator what to do; False to quit, None for another trial first."""
         count = len(self._record.trials)
         what = f"put the object at '{trial.place}', turn it as you like"
         if trial.hidden:
-            what += "; then HIDE it from the cameras, with a card before the lens for instance"
+            what += "; then COVER it, with a box for instance: the cameras are to see all else"
         self._say(f"\ntrial {count - left + 1} of {count}: {what}")
         self._show("…")
         deaf = time.monotonic() + DEAF_SECONDS
@@ -417,9 +441,14 @@ class Session:
                 break
             if time.monotonic() < deaf:
                 continue
-            self._show("Enter: start   r: reset the node   q: quit, to go on later")
+            correct = "   c: correct the last label" if self._record.counted else ""
+            self._show(f"Enter: start   n: this one later{correct}   r: reset the node   q: quit")
             if key in ("\n", "\r"):
                 return True
+            if key == "n":
+                return None
+            if key == "c" and correct:
+                self._correct()
             if key == "r":
                 try:
                     self._robot.reset()
@@ -427,6 +456,13 @@ class Session:
                 except NotDone as problem:
                     self._say(f"not reset: {problem}")
         return False
+
+    def _correct(self) -> None:
+        """The last label was given by mistake: the other one, as one more line of the record."""
+        last = next(one for one in reversed(self._record.outcomes) if one.counts)
+        other: Label = "failure" if last.label == "success" else "success"
+        if self._kept(replace(last, label=other)):
+            self._say(f"the trial before is a {other} now")
 
     def _try(self, trial: Planned) -> Outcome | None:
         """:returns: None: the operator gave no label.

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import product
 from statistics import median
 
@@ -114,7 +114,8 @@ def _where_next(record: Record, policy: int) -> Iterator[str]:
         return float(((misses - expected) ** 2 / np.maximum(expected, 1e-9)).sum())
 
     rng = np.random.default_rng(0)
-    chance = np.mean([uneven(rng.permutation(missed)) >= uneven(missed) for _ in range(PERMUTED)])
+    as_uneven = sum(uneven(rng.permutation(missed)) >= uneven(missed) for _ in range(PERMUTED))
+    chance = (1 + as_uneven) / (1 + PERMUTED)
     misses = np.bincount(at, missed, len(names))
     if chance < UNEVEN_BY_CHANCE:
         worst = int((misses / np.maximum(tried, 1)).argmax())
@@ -130,19 +131,35 @@ def _where_next(record: Record, policy: int) -> Iterator[str]:
 
 
 def _compared(record: Record) -> str:
-    pairs: dict[int, dict[int, bool]] = {}
-    for one in record.counted:
-        if not one.trial.hidden:
-            pairs.setdefault(one.trial.pair, {})[one.trial.policy] = one.label == "success"
-    whole = [(pair[0], pair[1]) for pair in pairs.values() if len(pair) == 2]
     first, second = record.plan.names
     rates = [score(_of(record.counted, policy, False)).rate for policy in (0, 1)]
     difference = rates[0] - rates[1]
     begin = "" if math.isnan(difference) else f"{100 * difference:+.0f} points for {first}: "
-    text = comparison(
-        first, second, whole.count((True, False)), whole.count((False, True)), len(whole)
-    )
-    return f"{begin}{text}."
+    wins, losses, count = _pairs(record, set())
+    text = f"{begin}{comparison(first, second, wins, losses, count)}."
+    if ended := {one.trial.number for one in record.outcomes if one.label == "ended"}:
+        # Who faults more often has more tries.
+        wins, losses, count = _pairs(record, ended)
+        text += (
+            " If what the node ended first was a failure: "
+            f"{comparison(first, second, wins, losses, count)}."
+        )
+    return text
+
+
+def _pairs(record: Record, failed: Container[int]) -> tuple[int, int, int]:
+    """In how many pairs only the first policy succeeded, only the second, and of how many.
+
+    :param failed: numbers of trials that count as failures, whatever their label.
+    """
+    pairs: dict[int, dict[int, bool]] = {}
+    for one in record.counted:
+        trial = one.trial
+        if not trial.hidden:
+            well = one.label == "success" and trial.number not in failed
+            pairs.setdefault(trial.pair, {})[trial.policy] = well
+    whole = [(pair[0], pair[1]) for pair in pairs.values() if len(pair) == 2]
+    return whole.count((True, False)), whole.count((False, True)), len(whole)
 
 
 def print_report(record: Record, console: Console) -> None:

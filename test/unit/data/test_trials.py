@@ -62,6 +62,7 @@ class Operator:
         self.keys = list(keys)
         self.running = False
         self.early: list[str] = []
+        self.before: list[str] = []  # at prompts, before Enter
 
     def read(self, timeout: float) -> str:
         if not timeout:
@@ -69,7 +70,7 @@ class Operator:
         if not self.keys:
             return "q"
         if not self.running:
-            return "\n"
+            return self.before.pop(0) if self.before else "\n"
         key = self.keys.pop(0)
         time.sleep(0 if key else 0.002)
         return key
@@ -216,6 +217,19 @@ def test_a_line_that_was_cut_off_is_one_trial_to_be_done(record: Record) -> None
     assert Record(record.folder).todo == record.trials[3:], "and the next line is not lost with it"
 
 
+@pytest.mark.parametrize(
+    "change", [('"label": "success"', '"label": "success'), ('"success"', '"sucess"'), ("{", "[")]
+)
+def test_a_line_that_a_person_spoilt_is_refused(record: Record, change: tuple[str, str]) -> None:
+    for trial in record.trials[:3]:
+        record.add(outcome(trial, "success"))
+    file = record.folder / TRIALS
+    first, second, third = file.read_text(encoding="utf-8").splitlines()
+    file.write_text("\n".join([first, second.replace(*change), third, ""]), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"line 2 is no trial[^\n]*\n.*correct the line"):
+        Record(record.folder)
+
+
 def test_what_did_not_count_comes_again_and_later(record: Record) -> None:
     record.add(outcome(record.trials[0], "discarded"))
     record.add(outcome(record.trials[1], "ended", "faulted"))
@@ -251,6 +265,11 @@ def test_a_new_plan_has_twenty_trials_of_each_policy_that_see_the_object(tmp_pat
     seen = Counter(one.policy for one in new.trials if not one.hidden)
     assert seen == {0: 21, 1: 21}
     assert Record(tmp_path / "new").trials == new.trials
+    seeds = {
+        open_record(tmp_path / name, {"places": ("1", "2")}, lambda: policies).plan.seed
+        for name in "abcd"
+    }
+    assert len(seeds) > 1, "the report of one comparison must not tell the order of the next"
 
 
 # -- a session ----------------------------------------------------------------------------------
@@ -261,7 +280,7 @@ def test_a_session_to_the_end_in_three_evenings_names_no_policy(record: Record) 
     evenings = [Evening(record.folder, keys).run() for keys in ("sfs", "fd", "s" * count)]
     said = "\n".join(text for evening in evenings for text in evening.said)
     assert "secret" not in said
-    assert "put the object at 'left'" in said and "HIDE it from the cameras" in said
+    assert "put the object at 'left'" in said and "then COVER it" in said
     done = Record(record.folder)
     assert done.todo == [] and len(done.outcomes) == count + 1, "one was discarded"
     started = [name for evening in evenings for name in evening.arm.started]
@@ -278,6 +297,27 @@ def test_a_refused_start_is_told_and_labels_nothing(record: Record) -> None:
     assert any("not started: faulted: call ~/reset: the camera" in one for one in evening.said)
     assert [one.trial.number for one in evening.record.outcomes] == [0], "then it was started"
     assert evening.arm.stops == 2, "also after a start without an answer"
+
+
+def test_a_trial_may_be_put_off_and_comes_again(record: Record) -> None:
+    evening = Evening(record.folder, "ss")
+    evening.operator.before = ["n"]
+    evening.run()
+    assert [one.trial.number for one in evening.record.outcomes] == [1, 2]
+    assert evening.record.todo[0].number == 0
+    last = Evening(record.folder, "s" * (len(record.trials) - 2)).run()
+    last.operator.before = ["n"]
+    assert not last.record.todo, "also when it alone is left"
+
+
+def test_a_label_that_was_a_mistake_is_corrected_without_a_look_into_the_record(record: Record):
+    evening = Evening(record.folder, "sd")
+    evening.operator.before = ["c", "\n", "c", "\n"]  # the first has nothing to correct
+    evening.run()
+    for one_of in (evening.record, Record(record.folder)):
+        assert [one.label for one in one_of.outcomes[:2]] == ["failure", "discarded"]
+        assert [one.trial.number for one in one_of.counted] == [0]
+    assert "the trial before is a failure now" in evening.said
 
 
 def test_a_run_that_the_node_ended_is_told_and_not_labelled(record: Record) -> None:
@@ -403,12 +443,27 @@ def test_the_report_has_controls_pairs_and_what_did_not_count(tmp_path: Path) ->
     assert "With the object hidden, 0 of 3: it must see it." in said
     assert "With the object hidden, 0 of 3 (0 to 56 %): this does not show" in said
     assert "The node ended 1 more, which are not counted" in said
+    assert "If what the node ended first was a failure: of 9 pairs" in said
     console = Console(width=150, record=True)
     print_report(record, console)
     assert "9 of 9" in console.export_text()
     write_page(record)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<b>3 of 3</b>" in page and "faulted" in page and "0.30, at most 0.30" in page
+
+
+def test_one_is_not_better_for_having_more_tries(tmp_path: Path) -> None:
+    write_plan(tmp_path, make_plan(tmp_path, repeats=3, hidden=0.0))
+    record = Record(tmp_path)
+    for trial in [one for one in record.trials if one.policy == 0]:
+        record.add(outcome(trial, "ended", "faulted"))
+    finish(record)
+    (said,) = [one for one in claims(record) if "points for" in one]
+    counted, _, worst = said.partition(" If what the node ended first was a failure: ")
+    assert "secret_ann is better" in counted
+    assert "this does not say that one is better" in worst and "is better" not in worst.replace(
+        "that one is better", ""
+    )
 
 
 def test_a_policy_that_does_as_well_without_seeing_is_not_said_to_see(tmp_path: Path) -> None:
