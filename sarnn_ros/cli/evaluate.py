@@ -45,7 +45,13 @@ def evaluate(
     from sarnn_ros.files import write_text
     from sarnn_ros.interop.loading import Arrays, load_dataset
     from sarnn_ros.policy.runtime import Policy
-    from sarnn_ros.training.evaluate import free_running, open_loop, summary
+    from sarnn_ros.training.evaluate import (
+        displacements,
+        free_running,
+        open_loop,
+        summary,
+        told_of,
+    )
     from sarnn_ros.training.evaluation_page import write_page
 
     if not bags and not sim:
@@ -56,9 +62,14 @@ def evaluate(
     result: dict[str, Any] = {}
     problems: list[Problem] = []
     if bags:
-        dataset = load_dataset(
-            bags, loaded.spec, arrays=Arrays(fps, bgr), validation=0, failures=failures
-        )
+        load = partial(
+            load_dataset, bags, loaded.spec, arrays=Arrays(fps, bgr), validation=0,
+            failures=failures,
+        )  # fmt: skip
+        dataset = load()
+        if moved := displacements(loaded, dataset.episodes):
+            dataset = load(displacements=moved)
+            result["moved_cameras"] = list(told_of(moved))
         episodes = dataset.training
         result["recordings"], problems = _used(dataset)
         result["open_loop"] = open_loop(loaded, dataset, episodes)
@@ -77,6 +88,7 @@ def evaluate(
             write_page(loaded, dataset, result, page)
     # Not on stdout, which is JSON.
     if bags:
+        typer.echo("\n".join(result.get("moved_cameras", ())), err=True, nl=bool(moved))
         typer.echo(summary(result, loaded.spec), err=True)
     if problems:
         typer.echo("\n".join(map(str, problems)), err=True)

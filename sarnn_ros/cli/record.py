@@ -79,7 +79,8 @@ def record(
                 status.update(Text(node.status()))
                 if session.advice != advice:
                     advice = session.advice
-                    show_answer(console, advice)
+                    if advice:
+                        show_answer(console, advice)
                 key = keys.read(0.1)
                 if key == "q":
                     break

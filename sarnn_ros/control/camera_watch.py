@@ -23,6 +23,11 @@ from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.log import Log
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.policy.directory import PolicyConfig
+from sarnn_ros.policy.reference import (
+    MAX_DISPLACEMENT_IN_PLACE,
+    RECOGNISED_SHARE,
+    RECOGNISED_UNCERTAINTY,
+)
 from sarnn_ros.spec import CameraSpec
 from sarnn_ros.streams.light import Factors, compare_colours, measure_light, tells_light
 from sarnn_ros.streams.observe import ObservationBuffer
@@ -40,12 +45,6 @@ from sarnn_ros.streams.registration import (
 LOOK_S, REGISTER_NS = 0.25, 2_000_000_000
 #: After a registration nothing is looked at for so many times as long as it took.
 IDLE_FACTOR = 5
-#: A camera counts as in its place if no corner of its image is off by more than this share of the
-#: width. It is not corrected then: the registration itself is not much more exact.
-MAX_DISPLACEMENT_IN_PLACE = 0.005
-#: The scene is recognised if the images correlate by this share of what the demonstrations' do,
-#: and where things are is no less certain than this share of the width.
-RECOGNISED_SHARE, RECOGNISED_UNCERTAINTY = 0.6, 0.005
 #: Another picture is named as the likely one if what does not correlate with it is at most this
 #: part of what does not with the camera's own, which is not asked if that correlates by so much of
 #: the usual. Mirrored pictures of scenes that look much the same so: 0.01 to 0.1; in their place

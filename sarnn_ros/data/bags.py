@@ -493,7 +493,8 @@ def _bags_at(path: Path, other: Callable[[Path], bool], above: set[Path]) -> lis
     """
     if path.is_file():
         return [path] if _is_bag_file(path) or other(path) else []
-    if not path.is_dir() or path.name.startswith(".") or path.name == "lost+found":
+    name = path.name
+    if not path.is_dir() or (name.startswith(".") and name != "..") or name == "lost+found":
         return []
     if (path / "metadata.yaml").exists() or _is_split_bag(path) or other(path):
         return [path]

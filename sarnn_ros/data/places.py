@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from sarnn_ros.data.differences import (
     in_even_light,
     off_median,
 )
+from sarnn_ros.data.reading import read_bag
 from sarnn_ros.files import write_bytes
 
 Array = NDArray[np.float64]
@@ -134,7 +136,8 @@ def hull(places: Array) -> Array:
 
 
 def region(places: Array) -> Array:
-    """Places (C, D) that demonstrations span: each object within the hull of where it lay.
+    """Places (C, D) that demonstrations span: each object within the hull of where it lay, and no
+    two nearer to each other than they ever were.
 
     :param places: (E, D) with D = 2 per object.
     """
@@ -142,7 +145,19 @@ def region(places: Array) -> Array:
     columns = [_inside(hull(places[:, one : one + 2])) for one in range(0, places.shape[1], 2)]
     if len(columns) == 1:
         return columns[0]
-    return np.hstack([one[rng.integers(len(one), size=CANDIDATES)] for one in columns])
+    drawn = np.hstack([one[rng.integers(len(one), size=CANDIDATES)] for one in columns])
+    apart = (_nearest_two(drawn) >= _nearest_two(places).min()).nonzero()[0]
+    return drawn[apart] if len(apart) else drawn
+
+
+def _nearest_two(places: Array) -> Array:
+    """The least distance of two objects, for each row of (P, D)."""
+    each = places.reshape(len(places), -1, 2)
+    pairs = combinations(range(each.shape[1]), 2)
+    nearest: Array = np.min(
+        [np.linalg.norm(each[:, one] - each[:, other], axis=1) for one, other in pairs], axis=0
+    )
+    return nearest
 
 
 def _inside(corners: Array) -> Array:
@@ -202,14 +217,16 @@ def first_of(episode: Episode, camera: str, places: Sequence[int]) -> First | No
 
 
 def place_map(dataset: Dataset) -> PlaceMap | None:
-    """The map of a dataset; see `best_map`. Bags that were labelled a failure are misses. Where a
-    camera stood elsewhere, an episode does not count."""
-    failed = {
-        name
-        for bag in dataset.bags
-        if label_of(Path(bag.path)) == "failure"
-        for name in bag.episodes
-    }
+    """The map of a dataset; see `best_map`. Bags that were labelled a failure are misses, also if
+    the dataset does without them. Where a camera stood elsewhere, an episode does not count."""
+    failures = [bag for bag in dataset.bags if label_of(Path(bag.path)) == "failure"]
+    failed = {name for bag in failures for name in bag.episodes}
+    left_out = [
+        episode
+        for bag in failures
+        if not bag.episodes
+        for episode in read_bag(Path(bag.path), dataset.spec, runs=True)[0]
+    ]
     firsts = {}
     places = dataset.spec.place_indices
     for camera in dataset.spec.cameras:
@@ -224,6 +241,10 @@ def place_map(dataset: Dataset) -> PlaceMap | None:
             and first.labelled(episode.name in failed)
             for episode in dataset.episodes
             if episode.name not in moved
+        ]
+        firsts[camera.name] += [
+            (first := first_of(episode, camera.name, places)) and first.labelled(True)
+            for episode in left_out
         ]
     return best_map(firsts)
 

@@ -220,7 +220,7 @@ class Session:
         self._taken_over = False
         self._silent: set[str] = set()
         #: Of each bag of the folder, the first image of its episodes, per camera.
-        self._first: dict[str, list[dict[str, First | None]]] = {}
+        self._first: dict[Path, list[dict[str, First | None]]] = {}
         self._mapping = threading.Lock()
         self._map: threading.Thread | None = None
         #: Where to put the object in the next episode; empty: nothing is known.
@@ -424,7 +424,7 @@ class Session:
         why, episodes = read_back(self.out / name, self.spec)
         if not episodes:  # of a run of a policy the map shows whether it failed
             episodes, _ = read_bag(self.out / name, self.spec, runs=True)
-        self._first[name] = self._first_images(episodes)
+        self._first[self.out / name] = self._first_images(episodes)
         with self._lock:
             if why is not None and name in self._labels:  # else it was discarded meanwhile
                 self._left_out[name] = why
@@ -455,19 +455,25 @@ class Session:
         cameras = [camera.name for camera in self.spec.cameras]
         with self._mapping, suppress(BagError, OSError):
             firsts: dict[str, list[First | None]] = {name: [] for name in cameras}
-            for bag in find_bags([self.out]):
-                if self.episode in (bag.name, bag.parent.name):  # it runs
+            try:
+                bags = find_bags([self.out])
+            except BagError:
+                bags = []  # all were discarded
+            writer = self._writer
+            for bag in bags:
+                if writer is not None and writer.path in (bag, bag.parent):  # it runs
                     continue
-                if bag.name not in self._first:
-                    self._first[bag.name] = self._first_images(
-                        read_bag(bag, self.spec, runs=True)[0]
-                    )
+                if bag not in self._first:
+                    self._first[bag] = self._first_images(read_bag(bag, self.spec, runs=True)[0])
                 failed = label_of(bag) == "failure"
-                for seen in self._first[bag.name]:
+                for seen in self._first[bag]:
                     for name, first in seen.items():
                         firsts[name].append(first and first.labelled(failed))
             found = best_map(firsts)
-            if found is not None:
+            if found is None:
+                self.advice = ""
+                (self.out / PICTURE).unlink(missing_ok=True)
+            else:
                 write_picture(found.picture, self.out / PICTURE)
                 self.advice = f"{found.text} See {self.out / PICTURE}."
 

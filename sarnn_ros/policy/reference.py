@@ -41,6 +41,12 @@ MIN_FOUND_SHARE, MAX_OWN_DISPLACEMENT, MIN_MASK_SHARE = 0.9, 0.02, 0.2
 #: The picture must not look the same from elsewhere; see `Reference.repeats`. With two other
 #: things on a perforated plate it is 0.93 to 0.95, without any 0.997 to 0.999.
 MAX_REPEATS = 0.97
+#: A camera counts as in its place if no corner of its image is off by more than this share of the
+#: width. It is not corrected then: the registration itself is not much more exact.
+MAX_DISPLACEMENT_IN_PLACE = 0.005
+#: The scene is recognised if the images correlate by this share of what the demonstrations' do,
+#: and where things are is no less certain than this share of the width.
+RECOGNISED_SHARE, RECOGNISED_UNCERTAINTY = 0.6, 0.005
 
 
 def file_name(camera: str) -> str:

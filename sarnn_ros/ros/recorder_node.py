@@ -90,7 +90,7 @@ class RecorderNode(Node):
                 "the parameters 'spec' and 'out' are needed",
                 remedy="e.g. -p spec:=spec.yaml -p out:=bags",
             )
-        observed = self._resolved(load_spec(spec_path))
+        observed = self._resolved(load_spec(Path(spec_path).expanduser()))
         self._channels = {one.topic: one for one in channels(observed)}
         for text in filter(None, more):
             topic, _, kind = text.partition(":")
@@ -102,7 +102,7 @@ class RecorderNode(Node):
                 )
             extra = Channel(topic, kind, shared=True)
             self._channels.setdefault(self.resolve_topic_name(topic), extra)
-        self.session = Session(Path(out_path), min_free, observed)
+        self.session = Session(Path(out_path).expanduser(), min_free, observed)
         self._takeover = self.resolve_topic_name(f"~/{TAKEOVER}")
         # Of nodes that run a policy: topics that say whether a person leads, and to ask for it.
         self._takeovers: dict[str, Any] = {}

@@ -184,7 +184,8 @@ class Teaching:
             raise self._broken
         if self.recorder.session.advice != self._place:
             self._place = self.recorder.session.advice
-            self.say(self._place)
+            if self._place:
+                self.say(self._place)
         with self._lock:
             if self._training is not None and self._training.code is not None:
                 _, text = outcome(self._training_ended)

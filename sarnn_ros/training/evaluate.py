@@ -12,19 +12,26 @@ hardly moved would count as much as the others.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
-from operator import itemgetter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, product
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import Dataset, Episode
+from sarnn_ros.data.displacements import Displacement
 from sarnn_ros.policy.health import replay
+from sarnn_ros.policy.reference import (
+    MAX_DISPLACEMENT_IN_PLACE,
+    RECOGNISED_SHARE,
+    RECOGNISED_UNCERTAINTY,
+)
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser
+from sarnn_ros.streams.registration import register
 from sarnn_ros.training.explained import (
     MIN_SQUARED_DIFFERENCE,
     Starts,
@@ -36,6 +43,44 @@ from sarnn_ros.training.explained import (
 )
 from sarnn_ros.training.recipe import RECIPE
 from sarnn_ros.training.warping import at_best_pace
+
+
+def displacements(policy: Policy, episodes: Sequence[Episode]) -> tuple[Displacement, ...]:
+    """Where a camera stood elsewhere than while the policy was demonstrated, an entry for each
+    episode. `undone`: as the node does it by default, before a run."""
+    found = []
+    for episode, (name, reference) in product(episodes, policy.references.items()):
+        about, previews = policy.config.references[name], episode.previews.get(name, ())
+        if not len(previews) or episode.source_sizes[name] != reference.source:
+            continue
+        image = np.asarray(previews[0])
+        place = register(image, reference, None, reference.sure(about.correlation))
+        if (
+            place is not None
+            and place.correlation >= RECOGNISED_SHARE * about.correlation
+            and place.uncertainty <= RECOGNISED_UNCERTAINTY
+            and place.displacement > max(MAX_DISPLACEMENT_IN_PLACE, about.displacement)
+        ):
+            one = Displacement(
+                name, (episode.name,), 0, episode.name, place, (reference.image, image)
+            )
+            found.append(dataclasses.replace(one, undone=not one.too_large))
+    return tuple(found)
+
+
+def told_of(found: Sequence[Displacement]) -> Iterator[str]:
+    """A sentence for each camera."""
+    kind = attrgetter("camera", "undone")
+    for (camera, undone), same in groupby(sorted(found, key=kind), kind):
+        alike = list(same)
+        most = max(one.found.displacement for one in alike)
+        names = [one.text for one in alike]
+        which = ", ".join([*names[:3], *["…"] * (len(names) > 3)])
+        end = "undone, as the node does it" if undone else "more than the node undoes"
+        yield (
+            f"camera '{camera}' stood elsewhere than in the policy's demonstrations in "
+            f"{len(names)} episodes ({which}), by up to {most:.1%} of the width: {end}"
+        )
 
 
 def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[str, Any]:

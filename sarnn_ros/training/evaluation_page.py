@@ -22,6 +22,7 @@ from sarnn_ros.data.report_view import places
 from sarnn_ros.geometry import points_to_model_pixels
 from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy, Prediction
+from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.training.evaluate import free_run
 from sarnn_ros.viz.curves import MAX_NAMED, PARTS, plot_joints, plot_losses, plot_states, to_png
 from sarnn_ros.viz.overlay import TRAIL, beside, draw_overlay
@@ -63,10 +64,11 @@ def write_page(policy: Policy, dataset: Dataset, result: dict[str, Any], path: P
     """
     traces = [_trace(policy, episode) for episode in dataset.episodes]
     spec = dataset.spec
-    ranked = sorted(traces, key=lambda one: float(one.losses["joint"].mean()))
+    ranked = _by_error(traces, policy.normaliser)
     rows = np.unique(np.linspace(0, len(ranked) - 1, SHOWN_EPISODES).round().astype(int))
     parts = [
         f"<p>{len(traces)} episodes, {spec.rate:g} Hz. {_ABOUT}</p>",
+        *(f"<p>{html.escape(one)}.</p>" for one in result.get("moved_cameras", ())),
         "<h2>Joints</h2>", _joint_table(traces, dataset, result),
         "<h2>Does it see?</h2>", _summary(result),
         "<h2>Where it looks</h2>", f"<p>{_ABOUT_FILMS}</p>",
@@ -79,6 +81,12 @@ def write_page(policy: Policy, dataset: Dataset, result: dict[str, Any], path: P
         _PLAYER,
     ]  # fmt: skip
     write_html(path, "Policy on recorded episodes", parts)
+
+
+def _by_error(traces: Sequence[Trace], by: JointNormaliser) -> list[Trace]:
+    """The smallest joint error first, each joint by its range."""
+    ranges = by.maximum - by.minimum
+    return sorted(traces, key=lambda one: float(np.square(one.error / ranges).mean()))
 
 
 def _numbered(traces: Sequence[Trace]) -> str:

@@ -44,6 +44,20 @@ def shown(places, **kind) -> list[First]:
     return [first((x, y, RED), **kind) for x, y in places]
 
 
+@given(st.integers(0, 1000))
+def test_no_object_is_to_be_put_where_another_one_lies(seed: int):
+    random = np.random.default_rng(seed)
+    places = random.uniform(0, 100, (8, 4))
+    apart = np.linalg.norm(places[:, :2] - places[:, 2:], axis=1)
+    places = places[apart > 20]
+    if len(places) < 3:
+        return
+    proposed = region(places)
+    assert len(proposed)
+    nearest = np.linalg.norm(places[:, :2] - places[:, 2:], axis=1).min()
+    assert (np.linalg.norm(proposed[:, :2] - proposed[:, 2:], axis=1) >= nearest - 1e-9).all()
+
+
 def test_an_object_is_where_its_pixels_are():
     places = [(30, 20), (90, 50), (130, 100), (60, 80)]
     found = find_objects(np.stack([image((x, y, RED)) for x, y in places]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,9 +21,9 @@ import pytest
 
 from sarnn_ros.data.bags import Bag, find_bags, label_of
 from sarnn_ros.data.dataset import Episode
-from sarnn_ros.data.places import PICTURE
+from sarnn_ros.data.places import PICTURE, place_map
 from sarnn_ros.data.reading import read_bag
-from sarnn_ros.data.record import EpisodeWriter, read_index
+from sarnn_ros.data.record import INDEX, EpisodeWriter, read_index
 from sarnn_ros.data.session import Channel, Session, channels, read_back
 from sarnn_ros.errors import ConfigError, DecodeError
 from sarnn_ros.interop.loading import load_dataset
@@ -224,6 +225,22 @@ def test_discarding_twice_does_not_reach_the_episode_before(session: Session):
     assert log.count("discarded") == 2 and log.startswith("20")
 
 
+def test_what_was_discarded_is_not_lost_to_a_session_that_begins_anew(session: Session):
+    """`rm -rf bags/*` leaves the trash, and the next episodes would have its names."""
+    record(session, 0)
+    session.discard()
+    shutil.rmtree(session.out / "episode_000", ignore_errors=True)
+    (session.out / INDEX).unlink()
+    record(session, 1)
+    assert "episode_001" in session.discard(), "the name is taken"
+    record(session, 2)
+    session.stop()
+    shutil.copytree(session.out / "episode_002", session.out / ".trash" / "episode_002")
+    assert "discarded episode_002" in session.discard()
+    trash = sorted(bag.name for bag in (session.out / ".trash").iterdir())
+    assert trash == ["episode_000", "episode_001", "episode_002", "episode_002.before"]
+
+
 @pytest.mark.parametrize("running", [True, False])
 def test_labels_are_kept_in_the_bag_and_failures_left_out(running: bool, session: Session):
     for number, label in enumerate(("success", "failure", None)):
@@ -379,6 +396,8 @@ def test_where_to_put_the_object_next_is_told(session: Session):
     mapped(later)
     assert later.advice.startswith("4 misses"), "nor did anybody demonstrate"
     assert read_bag(later.out / "episode_006", later.spec)[0] == [], "nothing to learn from"
+    told = place_map(load_dataset([later.out], later.spec, validation=0))
+    assert told is not None and told.text.startswith("4 misses"), "sarnn inspect says the same"
 
 
 def test_services_do_not_wait_for_the_check(session: Session, monkeypatch):
@@ -489,6 +508,41 @@ def test_the_map_is_drawn_anew_when_an_episode_is_discarded_or_labelled(
     session.discard() if change == "discard" else session.label("failure")
     mapped(session)
     assert "4 demonstrated" in session.advice
+
+
+def test_without_episodes_there_is_no_map(session: Session):
+    for number, place in enumerate([(2, 2), (12, 2), (2, 8), (12, 8)]):
+        record(session, number, place=place)
+        session.stop()
+    mapped(session)
+    assert session.advice and (session.out / PICTURE).exists()
+    for number in range(4):
+        session.discard(f"episode_{number:03d}")
+    mapped(session)
+    assert not session.advice and not (session.out / PICTURE).exists()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_map_is_the_same_wherever_the_folder_and_its_bags_are(
+    nested: bool, session: Session, monkeypatch: pytest.MonkeyPatch
+):
+    for number, place in enumerate([(2, 2), (12, 2), (2, 8), (12, 8), (4, 4), (4, 6)]):
+        record(session, number, place=place)
+        session.stop()
+    mapped(session)
+    session.close()
+    wanted = session.advice.partition(" See ")[0]
+    if nested:  # two days, whose episodes have the same names
+        for number in range(6):
+            day = session.out / ("mon" if number < 3 else "tue")
+            day.mkdir(exist_ok=True)
+            name = f"episode_{number % 3:03d}"
+            (session.out / f"episode_{number:03d}").rename(day / name)
+    monkeypatch.chdir(session.out)
+    later = Session(Path(), min_free=0.0, spec=make.spec())
+    later._map_places()
+    assert wanted and later.advice.partition(" See ")[0] == wanted
+    later.close()
 
 
 def test_maps_that_are_asked_for_at_once_are_drawn(tmp_path: Path, monkeypatch):

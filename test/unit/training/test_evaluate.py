@@ -11,14 +11,23 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import bag_making as make
 import numpy as np
 import pytest
+from moved_camera import HEIGHT, WIDTH, move, scene, shot, with_things
 
-from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.data.dataset import Dataset, Episode
+from sarnn_ros.policy.reference import references_from_dataset
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.training.config import make_config
-from sarnn_ros.training.evaluate import free_run, free_running, open_loop
+from sarnn_ros.training.evaluate import (
+    displacements,
+    free_run,
+    free_running,
+    open_loop,
+    told_of,
+)
 from sarnn_ros.training.evaluation_page import _joint_table
 from sarnn_ros.training.explained import (
     explained_variance,
@@ -58,6 +67,41 @@ class Known:
         return SimpleNamespace(
             action=observation.state + self.offset, encoder_points={"camera0": points}
         )
+
+
+@pytest.mark.parametrize(("right", "undone"), [(0.0, None), (0.06, True), (0.3, False)])
+def test_a_camera_that_was_moved_since_is_found(right: float, undone: bool | None) -> None:
+    rng, room = np.random.default_rng(0), scene()
+
+    def episode(name: str, picture: np.ndarray) -> Any:
+        ticks, nothing = np.arange(2), np.zeros((2, 1))
+        return Episode(name, ticks, {}, nothing, nothing, {"front": (WIDTH, HEIGHT)},
+                       previews={"front": (picture,)})  # fmt: skip
+
+    spec = make.spec()
+    shown = [episode(f"demo_{row}", shot(with_things(room, rng, 2))) for row in range(8)]
+    made = references_from_dataset(
+        SimpleNamespace(spec=spec, episodes=shown, displacements=(), moves=lambda camera: False)
+    )
+    policy: Any = SimpleNamespace(
+        references={"front": made["front"][0]},
+        config=SimpleNamespace(references={"front": made["front"][1]}),
+    )
+    new = [episode(f"new_{row}", shot(with_things(room, rng, 2), move(right, 0, 0, 1)))
+           for row in range(4)]  # fmt: skip
+    found = displacements(policy, [*shown, *new])
+    told = " ".join(told_of(found))
+    if undone is None:
+        assert not found and not told
+        return
+    assert [one.episodes for one in found] == [(f"new_{row}",) for row in range(4)]
+    assert all(one.undone == undone for one in found)
+    assert [one.found.displacement for one in found] == pytest.approx([right] * 4, abs=0.01)
+    assert "in 4 episodes (new_0, new_1, new_2, …)" in told
+    assert ("undone, as the node does it" in told) == undone
+    strange = [dataclasses.replace(new[0], source_sizes={"front": (64, 48)})]
+    assert not displacements(policy, strange), "another camera"
+    assert not displacements(policy, [dataclasses.replace(new[0], previews={})])
 
 
 def test_errors_are_in_the_joints_unit(make_task: MakeTask) -> None:

@@ -8,6 +8,7 @@ import base64
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,12 +16,13 @@ import numpy as np
 import pytest
 from policies import write_policy
 
-from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.policy.health import replay
 from sarnn_ros.policy.runtime import Policy
+from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.training import evaluation_page
 from sarnn_ros.training.evaluate import free_running, open_loop
-from sarnn_ros.training.evaluation_page import write_page
+from sarnn_ros.training.evaluation_page import Trace, _by_error, write_page
 from sarnn_ros.viz.curves import principal_components
 
 pytestmark = pytest.mark.usefixtures("quick_search")
@@ -57,6 +59,20 @@ def test_the_page_shows_what_the_policy_did(
         for url in film["frames"][0]:
             content = np.frombuffer(base64.b64decode(url.partition(",")[2]), np.uint8)
             assert cv2.imdecode(content, cv2.IMREAD_COLOR).shape[1] > 2 * 256
+
+
+def test_episodes_are_ranked_by_what_a_person_did(make_task: Callable[..., Dataset]) -> None:
+    """As their errors are: a policy that was far off before somebody took over does not count."""
+    small, large = make_task([9, 9], validation=0).episodes
+    led = np.arange(9) >= 5
+    normaliser = JointNormaliser([0.0] * 3, [1.0, 2.0, 1.0], (0.0, 1.0))
+
+    def trace(episode: Episode, off: float, before: float) -> Trace:
+        error = np.where(led[:, None], off, before)
+        return Trace(replace(episode, led=led), episode.targets + error, np.zeros((9, 2)), {})
+
+    one, other = trace(small, 0.1, 5.0), trace(large, 0.2, 0.0)
+    assert _by_error([other, one], normaliser) == [one, other]
 
 
 def test_losses_are_of_what_was_expected_against_what_came(
