@@ -169,8 +169,12 @@ class ControlLoop:
         parts = self.parts
         # Before observing: what is found later is undone from the next observation on.
         self._cameras = parts.cameras.version
-        faults.update(parts.cameras.faults())
+        cameras = parts.cameras.faults()
         found = parts.buffer.observe(tick.label_ns)
+        if isinstance(found, Missing):  # first: without an image no camera can be registered
+            for name, text in found.reasons.items():
+                faults.soft[f"no_observation:{name}"] = f"{name}: {text}"
+        faults.update(cameras)
         # After observing, so that these checks have seen every message of this observation.
         faults.update(self._ports.faults())
         faults.hard.update(parts.formats.changed)
@@ -178,8 +182,6 @@ class ControlLoop:
             faults.update(parts.scene.faults())
         faults.update(parts.description.faults())
         if isinstance(found, Missing):
-            for name, text in found.reasons.items():
-                faults.soft[f"no_observation:{name}"] = f"{name}: {text}"
             return
         tick.observation = found
         measured_ns = min(found.stamps[name] for name in parts.policy.spec.joint_source_names)
