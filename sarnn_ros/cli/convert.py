@@ -45,6 +45,7 @@ def convert(
     from rich.progress import MofNCompleteColumn, Progress
 
     from sarnn_ros.data.cache import default_cache
+    from sarnn_ros.data.problems import gathered
     from sarnn_ros.errors import ConfigError
     from sarnn_ros.interop.eipl_dataset import export_eipl
     from sarnn_ros.interop.lerobot_writer import export_lerobot
@@ -74,7 +75,7 @@ def convert(
             export_eipl(out, dataset)
             reports = list(dataset.bags)
     problems = [problem for report in reports for problem in report.problems]
-    for problem in problems:
+    for problem in gathered(problems):
         console.print(str(problem), markup=False, highlight=False)
     episodes = sum(len(report.episodes) for report in reports)
     console.print(f"{out}: {episodes} episodes of {len(reports)} recordings", markup=False)

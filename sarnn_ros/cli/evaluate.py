@@ -41,6 +41,7 @@ def evaluate(
     import json as encoder
     from functools import partial
 
+    from sarnn_ros.data.problems import gathered
     from sarnn_ros.errors import ConfigError
     from sarnn_ros.files import write_text
     from sarnn_ros.interop.loading import Arrays, load_dataset
@@ -91,7 +92,7 @@ def evaluate(
         typer.echo("\n".join(result.get("moved_cameras", ())), err=True, nl=bool(moved))
         typer.echo(summary(result, loaded.spec), err=True)
     if problems:
-        typer.echo("\n".join(map(str, problems)), err=True)
+        typer.echo("\n".join(map(str, gathered(problems))), err=True)
         used, given = result["recordings"]["used"], result["recordings"]["given"]
         typer.echo(f"evaluated on {used} of {given} recordings", err=True)
     if any(problem.severity == "error" for problem in problems):

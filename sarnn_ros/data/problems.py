@@ -40,6 +40,25 @@ class Problem:
         return f"{head}\n  effect: {self.effect}\n  remedy: {self.remedy}"
 
 
+#: Of problems that are alike, so many places are named.
+NAMED = 3
+
+
+def gathered(problems: Iterable[Problem]) -> list[Problem]:
+    """For people: those that differ only in where they are become one, in the first's place."""
+    where: dict[Problem, list[str]] = {}
+    for one in problems:
+        where.setdefault(replace(one, where=""), []).append(one.where)
+    return [
+        replace(one, where=", ".join(places[:NAMED]) + _and_more(len(places) - NAMED))
+        for one, places in where.items()
+    ]
+
+
+def _and_more(count: int) -> str:
+    return f" and {count} more" if count > 0 else ""
+
+
 warning = partial(Problem, "warning")
 note = partial(Problem, "note")
 

@@ -18,6 +18,7 @@ from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.data.page import Rows, enlarged, figure, folded, picture, table, write_html
 from sarnn_ros.data.places import MAP_LEGEND, place_map
 from sarnn_ros.data.preview import GREEN, blended, cut_out, framed, outlined
+from sarnn_ros.data.problems import gathered
 from sarnn_ros.data.report import DatasetReport
 from sarnn_ros.spec import NANOSECONDS, Spec
 
@@ -130,7 +131,7 @@ def print_report(report: DatasetReport, console: Console) -> None:
     for title, (heads, rows) in tables(report).items():
         console.print(_for_terminal(title, heads, rows))
     order = list(_SEVERITY_COLOURS)
-    found = sorted(report.problems, key=lambda problem: order.index(problem.severity))
+    found = sorted(gathered(report.problems), key=lambda one: order.index(one.severity))
     for problem in found:
         text = Text(f"{problem.severity}: ", style=f"bold {_SEVERITY_COLOURS[problem.severity]}")
         text.append(f"{problem.where}: {problem.found}\n", style="default not bold")
@@ -172,7 +173,7 @@ def write_page(report: DatasetReport, dataset: Dataset, path: Path) -> None:
         f'<p class="{problem.severity}"><b>{problem.severity}</b> '
         f"{html.escape(problem.where)}: {html.escape(problem.found)}<br>"
         f"effect: {html.escape(problem.effect)}<br>remedy: {html.escape(problem.remedy)}</p>"
-        for problem in report.problems
+        for problem in gathered(report.problems)
     ]
     parts += _displacements(dataset)
     parts += _differences(report, dataset)

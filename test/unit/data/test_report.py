@@ -23,6 +23,7 @@ from sarnn_ros.cli.main import app
 from sarnn_ros.data.dataset import Episode
 from sarnn_ros.data.differences import crop_cameras, cropped, difference
 from sarnn_ros.data.preview import framed
+from sarnn_ros.data.problems import gathered, note
 from sarnn_ros.data.report import DatasetReport, _difference, _difference_problems, examine
 from sarnn_ros.data.report_view import print_report, write_page
 from sarnn_ros.interop.loading import load_dataset
@@ -396,6 +397,15 @@ def test_json_terminal_and_page(tmp_path):
     drawn = framed(previews[0], (16, 12), crop)
     assert (drawn[crop.y, crop.x : crop.x + crop.width] == [255, 60, 60]).all()
     assert (drawn != previews[0]).any(), "the preview itself stays as it is"
+
+
+def test_what_is_alike_in_many_recordings_is_told_once() -> None:
+    alike = [note(f"take_{number}", "no rate", "30 Hz is guessed", "--fps") for number in range(5)]
+    other = note("take_0", "no image", "nothing is seen", "--bgr")
+    found = gathered([alike[0], other, *alike[1:]])
+    assert [one.where for one in found] == ["take_0, take_1, take_2 and 2 more", "take_0"]
+    assert found[1] == other
+    assert gathered(alike[:3])[0].where == "take_0, take_1, take_2"
 
 
 def test_a_narrow_terminal_shows_whole_topics_and_numbers(tmp_path: Path) -> None:
