@@ -482,6 +482,7 @@ class Controller:
                 self._no_hold(f"no set-points to the last command: {interruption.text}")
             return
         basis = Basis(self._clocks.read(), self._period_ns, self.measured)
+        self.parts.limiter.forget_lead()  # it may be old, or what was on its way has arrived
         refused = self.parts.outlet.send(Command.standing(position), basis)
         self.parts.interpolator.end()
         if refused is None:

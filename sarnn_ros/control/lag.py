@@ -20,11 +20,15 @@ Vector = NDArray[np.float64]
 
 #: So many ticks tell the lag.
 WINDOW = 5
-#: A joint tells it that moved in them by so much of the largest change of its command in a tick.
+#: A joint tells its own that moved in them, or was to move, by so much of the largest change of
+#: its command in a tick.
 MOVED = 0.5
-#: A lag is believed that leaves at most so much of the squared distances between the arm and its
-#: commands.
-UNEXPLAINED = 0.25
+#: A lag is believed that leaves at most so much of the squared distances between the joint and its
+#: commands. Of one that is slow, or hangs below its commands, it leaves 0.1 to 0.25: such a joint
+#: would do all of its lead at once, when it is free.
+UNEXPLAINED = 0.1
+#: It does not follow if it moved by less than this much of what it was to move by.
+STOOD = 0.25
 #: A joint that is further from its late command than this much of that change does not lag: it
 #: does not follow.
 ASTRAY = 0.3
@@ -35,21 +39,22 @@ LOOKED_AT = 2
 class LagWatch:
     """See the module. For the control thread only.
 
-    A command is to be reached at the next tick. If the arm is each time where it was to be some
+    A command is to be reached at the next tick. If a joint is each time where it was to be some
     ticks ago, then it follows, and what it was sent since is on its way.
 
-    :ivar ticks: of lag, as the last movement told it. Kept from run to run: it is the arm's.
+    :param joints: how many are commanded.
+    :ivar ticks: of lag, (n,), as its last movement told it. Kept from run to run: it is the arm's.
     """
 
-    def __init__(self, period_ns: int) -> None:
-        self.ticks = 0
+    def __init__(self, joints: int, period_ns: int) -> None:
+        self.ticks: NDArray[np.intp] = np.zeros(joints, np.intp)
         self._period_ns = period_ns
         self.reset()
 
     @property
     def seconds(self) -> float:
-        """The lag, s."""
-        return self.ticks * self._period_ns * 1e-9
+        """The lag of the joint that lags most, s."""
+        return float(self.ticks.max(initial=0)) * self._period_ns * 1e-9
 
     def reset(self) -> None:
         """Forget all commands so far."""
@@ -82,43 +87,37 @@ class LagWatch:
         del self._goals[: -(WINDOW + longest)]
         change = limits.max_velocity * (self._period_ns * 1e-9)
         missing = WINDOW + longest - len(self._goals)
-        goals = np.stack(self._goals[:1] * missing + self._goals)
+        # By lag, 0 to the longest: the goals of the last ticks, the newest last.
+        padded = np.stack(self._goals[:1] * missing + self._goals)
+        late = np.stack([padded[longest - n : longest - n + WINDOW] for n in range(longest + 1)])
+        self.ticks = np.minimum(self.ticks, longest)
         if len(self._present) == WINDOW:
-            self._tell(np.stack(self._present), goals, change)
-        self.ticks = min(self.ticks, longest)
-        return self._lead(goals, limits, change)
+            self._tell(np.stack(self._present), late, change)
+        return self._lead(late, limits, change)
 
-    def _tell(self, present: Vector, goals: Vector, change: Vector) -> None:
-        """The lag by the last ticks, if the arm moved in them.
+    def _tell(self, present: Vector, late: Vector, change: Vector) -> None:
+        """The lag of each joint by the last ticks, if it moved in them, or was to move.
 
-        :param present: (WINDOW, n). :param goals: (WINDOW + the longest lag, n).
+        :param present: (WINDOW, n). :param late: (N, WINDOW, n).
         """
-        way = np.ptp(present, axis=0)
-        moved = (way > 0.0) & (way >= MOVED * change)
-        if not moved.any():
-            return
-        longest = len(goals) - WINDOW
-        off = [
-            float(
-                np.square(
-                    (present - goals[begin : begin + WINDOW])[:, moved] / change[moved]
-                ).sum()
-            )
-            for begin in range(longest, -1, -1)
-        ]
-        best = int(np.argmin(off))
-        if best == 0 or off[best] <= UNEXPLAINED * off[0]:
-            self.ticks = best
+        least = MOVED * change
+        way, due = np.ptp(present, axis=0), np.ptp(late[-1], axis=0)
+        moved = (way > 0.0) & (way >= least)
+        off = np.square(present - late).sum(1)
+        best = off.argmin(0)
+        # Where a motion turns round, several lags fit as well.
+        against = np.where(best > 0, off[0], off[self.ticks, np.arange(len(best))])
+        told = moved & (off.min(0) <= UNEXPLAINED * against)
+        self.ticks = np.where(told, best, self.ticks)
+        self.ticks[(due > 0.0) & (due >= least) & (way < STOOD * due)] = 0  # it does not follow
 
-    def _lead(self, goals: Vector, limits: JointLimits, change: Vector) -> tuple[Vector, Vector]:
-        none = np.zeros_like(change)
-        if not self.ticks:
-            return none, none
-        late = goals[len(goals) - self.ticks - LOOKED_AT : len(goals) - self.ticks]
+    def _lead(self, late: Vector, limits: JointLimits, change: Vector) -> tuple[Vector, Vector]:
         here = np.stack(list(self._present)[-LOOKED_AT:])
-        off = np.abs(here - late[-len(here) :]).max(axis=0)
-        lags = off <= ASTRAY * change
-        on_its_way = goals[-1] - goals[-1 - self.ticks]
+        joints = np.arange(len(self.ticks))
+        mine = late[self.ticks, :, joints].T  # the goals of each joint at its lag, (WINDOW, n)
+        off = np.abs(here - mine[-len(here) :]).max(axis=0)
+        lags = (self.ticks > 0) & (off <= ASTRAY * change)
+        on_its_way = late[0, -1] - mine[-1]
         below, above = np.maximum(change - on_its_way, 0.0), np.maximum(change + on_its_way, 0.0)
         most = np.where(lags, limits.max_lead, 0.0)
         return np.minimum(below, most), np.minimum(above, most)

@@ -358,7 +358,12 @@ class JointLimiter:
     ) -> None:
         self.limits = limits
         self.names = tuple(names)
-        self.lead = lead or (np.zeros(len(self.names)), np.zeros(len(self.names)))
+        self._no_lead = (np.zeros(len(self.names)), np.zeros(len(self.names)))
+        self.lead = lead or self._no_lead
+
+    def forget_lead(self) -> None:
+        """Until it is measured again the step limit alone counts."""
+        self.lead = self._no_lead
 
     @property
     def reach(self) -> tuple[Vector, Vector]:

@@ -53,6 +53,7 @@ class ControlLoop:
         self._led_ns = 0  # the last tick at which a person's command was sent
         self._last_tick: tuple[int, Instant] | None = None
         self._motion = Motion(spec.period_ns)
+        self._repeated = 0  # how often in a row a refused step was repeated
         # The commanded joints, as observed at this tick.
         self._present: Vector = np.zeros(len(self._rows))
 
@@ -94,24 +95,36 @@ class ControlLoop:
         tick.lap("guard")
         since = Instant(label_ns, began.steady_ns)
         self._conclude(tick, order, event, wanted, since, faults)
-        if self._waited(tick, order, event):
+        if self._waited(tick, order, event, faults):
             self.parts.policy.undo()
         tick.lap("publish")
         self._controller.statistics.add(tick)
         return tick
 
-    def _waited(self, tick: Tick, order: Order, event: Event) -> bool:
+    def _waited(self, tick: Tick, order: Order, event: Event, faults: Faults) -> bool:
         """Whether the run goes on from where it was before this tick. A policy knows how long it
         has been moving, and would run ahead of an arm that waits: further away at each tick, so
-        that one refusal leads to the next."""
-        return (
-            tick.prediction is not None
-            and tick.sent is None
-            and event is not Event.WARM_UP
-            and order.state in STARTED
-            and not order.led
-            and not self._settings().dry_run
-        )
+        that one refusal leads to the next.
+
+        Not of a step that took too long: as the first of an episode does, it might do so again
+        and again. Nor for ever of one that is refused: a single wild prediction goes by.
+        """
+        if tick.sent is not None:
+            self._repeated = 0
+        refused = "guard" in faults.soft
+        if (
+            tick.prediction is None
+            or tick.sent is not None
+            or event is Event.WARM_UP
+            or order.state not in STARTED
+            or order.led
+            or self._settings().dry_run
+            or "late" in faults.soft
+            or (refused and self._repeated >= self._settings().guard.latch_after - 2)
+        ):
+            return False
+        self._repeated += refused
+        return True
 
     def _begin(self, tick: Tick) -> Order:
         """Carry out the requests since the last tick."""
@@ -236,6 +249,9 @@ class ControlLoop:
         ramping = allowed and not led and not settings.dry_run and sequence.ramps(here)
         if allowed and not ramping:
             self._permit(tick)
+        self._find_interruption(tick, faults)
+        if tick.interrupted and not settings.dry_run:
+            self.parts.policy.undo()  # the step whose command was not reached
         tick.prediction = self.parts.policy.step(
             tick.observation,
             want_image=self._ports.wants_image(),

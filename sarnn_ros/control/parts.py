@@ -129,7 +129,7 @@ class Parts:
             now.watch, sizes, rows, names, lambda: np.minimum(max_step(), steps)
         )
         self.following = FollowingWatch(now.watch.still_ticks, names, max_step, list(grips))
-        self.lag = LagWatch(period_ns)
+        self.lag = LagWatch(len(names), period_ns)
         self.effort = EffortWatch(
             envelope.effort,
             spec.joint_labels,

@@ -262,11 +262,46 @@ def test_a_policy_does_not_run_ahead_of_an_arm_that_waits(why, dry_run):
     elif why == "fault":
         bench.found.soft["publishers"] = "two"
     bench.run()
-    assert bench.policy.steps == 3 + (why == "nothing" or dry_run)
+    goes_on = why in ("nothing", "late") or dry_run  # late: see the next test
+    assert bench.policy.steps == 3 + goes_on
     bench.policy.action, bench.policy.meanwhile = np.array([0.1, 0.0]), lambda: None
     bench.found.soft.clear()
     bench.run()
-    assert bench.policy.steps == 4 + (why == "nothing" or dry_run)
+    assert bench.policy.steps == 4 + goes_on
+
+
+@pytest.mark.parametrize("slow", [1, 20])
+def test_a_step_that_is_slow_is_not_repeated_for_ever(slow):
+    """The first of an episode runs the network twice, and fits where things are."""
+    bench = Bench()
+    bench.policy.meanwhile = lambda: setattr(
+        bench, "now", bench.now + round((1.2 if bench.policy.steps == slow else 0.1) * PERIOD)
+    )
+    bench.control.start()
+    bench.run(40)
+    assert bench.ticks[-1].state is State.COMMANDING
+    assert sum(tick.sent is None for tick in bench.ticks) == 1
+
+
+def test_a_single_wild_prediction_does_not_latch():
+    bench = Bench()
+    bench.policy.meanwhile = lambda: setattr(
+        bench.policy, "action", np.array([0.9 if bench.policy.steps == 10 else 0.05, 0.0])
+    )
+    bench.control.start()
+    bench.run(40)
+    assert bench.ticks[-1].state is State.COMMANDING
+    assert len(bench.sent) >= 35
+
+
+def test_a_policy_does_not_run_ahead_of_set_points_that_do_not_leave():
+    bench = Bench(interval=PERIOD // 10)
+    bench.control.start()
+    bench.fresh = False
+    for _ in range(20):
+        bench.run()
+        bench.interpolator.tick()
+    assert not bench.sent and bench.policy.steps <= 2
 
 
 def test_a_refused_command_does_not_move_a_two_valued_gripper():
