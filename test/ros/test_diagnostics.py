@@ -39,6 +39,7 @@ class Loop:
             violations={},
             parts=SimpleNamespace(
                 outside=SimpleNamespace(warning=""),
+                lag=SimpleNamespace(seconds=0.0),
                 cameras=SimpleNamespace(status=lambda: (True, "", {})),
                 interpolator=SimpleNamespace(interruptions={}),
                 scene=SimpleNamespace(
@@ -117,3 +118,11 @@ def test_the_policy_that_is_being_loaded_is_named(loop):
         values = {value.key: value.value for value in loop.published[-1].status[0].values}
         assert [values[key] for key in values if key == "loading"] == named
         assert values["running for (s)"] == "3"
+
+
+@pytest.mark.parametrize("lag_s", [0.0, 0.2])
+def test_an_arm_that_lags_is_told(loop, lag_s: float):
+    loop.controller.parts.lag.seconds = lag_s
+    loop.told("control")
+    values = {value.key: value.value for value in loop.published[-1].status[0].values}
+    assert values.get("the arm lags by (s)") == (str(lag_s) if lag_s else None)
