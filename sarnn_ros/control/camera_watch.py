@@ -23,11 +23,7 @@ from sarnn_ros.control.faults import Faults
 from sarnn_ros.control.log import Log
 from sarnn_ros.control.settings import Settings
 from sarnn_ros.policy.directory import PolicyConfig
-from sarnn_ros.policy.reference import (
-    MAX_DISPLACEMENT_IN_PLACE,
-    RECOGNISED_SHARE,
-    RECOGNISED_UNCERTAINTY,
-)
+from sarnn_ros.policy.reference import RECOGNISED_SHARE, RECOGNISED_UNCERTAINTY, in_place
 from sarnn_ros.spec import CameraSpec
 from sarnn_ros.streams.light import Factors, compare_colours, measure_light, tells_light
 from sarnn_ros.streams.observe import ObservationBuffer
@@ -256,11 +252,8 @@ class CameraWatch:
                 "demonstrating, would tell",
                 found,
             )
-        off = found.displacement
-        # Of an arm that stands elsewhere, or things that lie about, the map is less exact.
-        exact = min(found.correlation / usual, 1.0) if usual > 0.0 else 1.0
-        if off * exact <= max(MAX_DISPLACEMENT_IN_PLACE, about.displacement):
-            text = f"{name} is in its place, to {off:.1%} of the width"
+        if in_place(found, about):
+            text = f"{name} is in its place, to {found.displacement:.1%} of the width"
             return _lit(Placement("in place", text, found), image, reference)
         where = f"{name} has been moved: {_where(found)}"
         off = found.overall

@@ -365,11 +365,13 @@ class JointLimiter:
         """Until it is measured again the step limit alone counts."""
         self.lead = self._no_lead
 
-    @property
-    def reach(self) -> tuple[Vector, Vector]:
-        """How far below and above the present position a command may be, (n,) each, rad or m."""
-        below, above = self.lead
-        return np.maximum(self.limits.max_step, below), np.maximum(self.limits.max_step, above)
+    def reach(self, share: float = 1.0) -> tuple[Vector, Vector]:
+        """How far below and above the present position a command may be, (n,) each, rad or m.
+
+        :param share: so much of that.
+        """
+        below, above = (np.maximum(self.limits.max_step, one) for one in self.lead)
+        return share * below, share * above
 
     def check(
         self,
@@ -429,9 +431,7 @@ class JointLimiter:
             violations += self._violations(check, found, *window.measured(wanted))
             if check == "approach" or check in clamped:
                 if check == "step":
-                    below, above = self.reach
-                    inside = CLAMPED_STEP * below, CLAMPED_STEP * above
-                    window = _Window.around(check, here, inside)
+                    window = _Window.around(check, here, self.reach(CLAMPED_STEP))
                 wanted = np.where(found, np.clip(wanted, window.lowest, window.highest), wanted)
             else:
                 ok = False
@@ -469,7 +469,7 @@ class JointLimiter:
                 np.minimum(limits.trained_min, last + nearer * (limits.position_min - last)),
                 np.maximum(limits.trained_max, last + nearer * (limits.position_max - last)),
             ),
-            _Window.around("step", here, self.reach),
+            _Window.around("step", here, self.reach()),
             _Window.around("velocity", last, fastest, period_s),
             _Window.around(
                 "acceleration", last + velocity * period_s, acceleration, period_s * period_s
@@ -488,7 +488,7 @@ class JointLimiter:
 
         :param command, present: as for `check`.
         """
-        step, limit = np.abs(command - present), np.where(command < present, *self.reach)
+        step, limit = np.abs(command - present), np.where(command < present, *self.reach())
         # Not >: also where the measurement is not finite.
         found = ~(step <= limit + 1e-9 * (1.0 + np.abs(command)))
         if not found.any():

@@ -89,11 +89,11 @@ class Motion:
         # From speed to rest at a constant rate takes half the distance of a period at speed; the
         # point of rest obeys the limits of the command itself. It keeps off the step's, by which
         # newer joints judge it once more.
-        limits, (below, above) = limiter.limits, limiter.reach
+        limits, (below, above) = limiter.limits, limiter.reach(CLAMPED_STEP)
         rest = np.clip(
             position + 0.5 * (position - last),
-            np.maximum(limits.position_min, np.minimum(position, present - CLAMPED_STEP * below)),
-            np.minimum(limits.position_max, np.maximum(position, present + CLAMPED_STEP * above)),
+            np.maximum(limits.position_min, np.minimum(position, present - below)),
+            np.minimum(limits.position_max, np.maximum(position, present + above)),
         )
         return Command(position, (position - last) / elapsed_s, rest)
 

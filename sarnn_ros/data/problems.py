@@ -40,8 +40,14 @@ class Problem:
         return f"{head}\n  effect: {self.effect}\n  remedy: {self.remedy}"
 
 
-#: Of problems that are alike, so many places are named.
+#: Of many, so many are named.
 NAMED = 3
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first ones, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
 
 
 def gathered(problems: Iterable[Problem]) -> list[Problem]:
@@ -49,14 +55,7 @@ def gathered(problems: Iterable[Problem]) -> list[Problem]:
     where: dict[Problem, list[str]] = {}
     for one in problems:
         where.setdefault(replace(one, where=""), []).append(one.where)
-    return [
-        replace(one, where=", ".join(places[:NAMED]) + _and_more(len(places) - NAMED))
-        for one, places in where.items()
-    ]
-
-
-def _and_more(count: int) -> str:
-    return f" and {count} more" if count > 0 else ""
+    return [replace(one, where=listed(places)) for one, places in where.items()]
 
 
 warning = partial(Problem, "warning")

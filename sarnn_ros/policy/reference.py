@@ -21,6 +21,7 @@ from sarnn_ros.streams.light import in_one_light
 from sarnn_ros.streams.registration import (
     MAX_UNCERTAINTY,
     Reference,
+    Registration,
     make_reference,
     register,
     shrunk_size,
@@ -47,6 +48,13 @@ MAX_DISPLACEMENT_IN_PLACE = 0.005
 #: The scene is recognised if the images correlate by this share of what the demonstrations' do,
 #: and where things are is no less certain than this share of the width.
 RECOGNISED_SHARE, RECOGNISED_UNCERTAINTY = 0.6, 0.005
+
+
+def in_place(found: Registration, about: CameraReference) -> bool:
+    """Whether a camera counts as in its place."""
+    # Of an arm that stands elsewhere, or things that lie about, the map is less exact.
+    exact = min(found.correlation / about.correlation, 1.0) if about.correlation > 0.0 else 1.0
+    return found.displacement * exact <= max(MAX_DISPLACEMENT_IN_PLACE, about.displacement)
 
 
 def file_name(camera: str) -> str:

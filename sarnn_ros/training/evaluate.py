@@ -22,12 +22,9 @@ from numpy.typing import NDArray
 
 from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.data.displacements import Displacement
+from sarnn_ros.data.problems import listed
 from sarnn_ros.policy.health import replay
-from sarnn_ros.policy.reference import (
-    MAX_DISPLACEMENT_IN_PLACE,
-    RECOGNISED_SHARE,
-    RECOGNISED_UNCERTAINTY,
-)
+from sarnn_ros.policy.reference import RECOGNISED_SHARE, RECOGNISED_UNCERTAINTY, in_place
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import JointNormaliser
@@ -59,7 +56,7 @@ def displacements(policy: Policy, episodes: Sequence[Episode]) -> tuple[Displace
             place is not None
             and place.correlation >= RECOGNISED_SHARE * about.correlation
             and place.uncertainty <= RECOGNISED_UNCERTAINTY
-            and place.displacement > max(MAX_DISPLACEMENT_IN_PLACE, about.displacement)
+            and not in_place(place, about)
         ):
             one = Displacement(
                 name, (episode.name,), 0, episode.name, place, (reference.image, image)
@@ -75,11 +72,10 @@ def told_of(found: Sequence[Displacement]) -> Iterator[str]:
         alike = list(same)
         most = max(one.found.displacement for one in alike)
         names = [one.text for one in alike]
-        which = ", ".join([*names[:3], *["…"] * (len(names) > 3)])
         end = "undone, as the node does it" if undone else "more than the node undoes"
         yield (
             f"camera '{camera}' stood elsewhere than in the policy's demonstrations in "
-            f"{len(names)} episodes ({which}), by up to {most:.1%} of the width: {end}"
+            f"{len(names)} episodes ({listed(names)}), by up to {most:.1%} of the width: {end}"
         )
 
 

@@ -118,7 +118,7 @@ def test_whatever_the_arm_does_the_lead_has_a_bound(late, seed, blocked):
     present = goals[0]
     for tick in range(40):
         limiter.lead = watch.see(tick * PERIOD, present, limits, 0.2)
-        below, above = limiter.reach
+        below, above = limiter.reach()
         assert (below + above <= 2 * max(CHANGE, 0.2) + 2 * 2 * CHANGE + 1e-9).all()
         wanted = goals[-1] + random.uniform(-CHANGE, CHANGE, 3)
         result = limiter.check(wanted, present, 0.1, goals[-1])

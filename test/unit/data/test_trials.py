@@ -305,9 +305,12 @@ def test_a_trial_may_be_put_off_and_comes_again(record: Record) -> None:
     evening.run()
     assert [one.trial.number for one in evening.record.outcomes] == [1, 2]
     assert evening.record.todo[0].number == 0
-    last = Evening(record.folder, "s" * (len(record.trials) - 2)).run()
+    Evening(record.folder, "s" * (len(record.trials) - 3)).run()
+    last = Evening(record.folder, "s")
+    assert len(last.record.todo) == 1
     last.operator.before = ["n"]
-    assert not last.record.todo, "also when it alone is left"
+    assert not last.run().record.todo, "also when it alone is left"
+    assert sum(text.startswith("\ntrial") for text in last.said) == 2
 
 
 def test_a_label_that_was_a_mistake_is_corrected_without_a_look_into_the_record(record: Record):

@@ -97,7 +97,7 @@ def test_a_camera_that_was_moved_since_is_found(right: float, undone: bool | Non
     assert [one.episodes for one in found] == [(f"new_{row}",) for row in range(4)]
     assert all(one.undone == undone for one in found)
     assert [one.found.displacement for one in found] == pytest.approx([right] * 4, abs=0.01)
-    assert "in 4 episodes (new_0, new_1, new_2, …)" in told
+    assert "in 4 episodes (new_0, new_1, new_2 and 1 more)" in told
     assert ("undone, as the node does it" in told) == undone
     strange = [dataclasses.replace(new[0], source_sizes={"front": (64, 48)})]
     assert not displacements(policy, strange), "another camera"
