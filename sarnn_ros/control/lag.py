@@ -105,7 +105,7 @@ class LagWatch:
         moved = (way > 0.0) & (way >= least)
         off = np.square(present - late).sum(1)
         best = off.argmin(0)
-        # Where a motion turns round, several lags fit as well.
+        # While a hand moves the arm, or a motion turns round, several lags fit as well.
         against = np.where(best > 0, off[0], off[self.ticks, np.arange(len(best))])
         told = moved & (off.min(0) <= UNEXPLAINED * against)
         self.ticks = np.where(told, best, self.ticks)

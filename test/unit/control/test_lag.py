@@ -203,3 +203,14 @@ def test_a_hold_goes_by_the_step_alone():
     arm.control.look_for_stall()
     assert arm.control.state is State.FAULTED and len(arm.sent) == sent
     assert any("no hold was sent" in text for _, text in arm.said)
+
+
+def test_an_arm_that_a_hand_moves_tells_nothing_of_its_lag():
+    watch, limits = LagWatch(2, PERIOD), Bench().control.parts.limiter.limits
+    for tick in range(20):
+        watch.add(np.array([0.1 * tick, 0.0]))
+        watch.see(tick * PERIOD, np.array([max(0.1 * (tick - 2), 0.0), 0.0]), limits, 0.2)
+    watch.reset()  # as while it is stopped
+    for tick in range(20, 40):
+        watch.see(tick * PERIOD, np.array([0.1 * (tick - 20), 0.0]), limits, 0.2)
+        assert watch.ticks.tolist() == [2, 0]
