@@ -77,8 +77,9 @@ LEFT_WHERE_MOVED = 0.5
 LEFT_IF_MOVED = 0.8
 #: SIFT: features looked for, and matches that must agree on a similarity.
 FEATURES, MIN_MATCHES = 600, 8
-#: Robust steps at most, and the residual that counts for nothing, in robust deviations.
-ROBUST_STEPS, OUTLIER_DEVIATIONS = 10, 3.0
+#: Robust steps at most; how long the last one is, in parts of the width, as noise keeps them at a
+#: half of it; and the residual that counts for nothing, in robust deviations.
+ROBUST_STEPS, LAST_STEP, OUTLIER_DEVIATIONS = 10, 2e-4, 3.0
 #: Tiles per side for the covariance.
 TILES = 10
 #: Where edges deviate by more than this from the map of the whole picture (see below), and it is
@@ -648,7 +649,7 @@ class _Pair:
         y, x = np.mgrid[:height, :width]
         # In parts of the width from the middle, or the equations would be badly conditioned.
         self.middle = np.array([(width - 1) / 2, (height - 1) / 2])
-        self.pixels = np.stack([x, y], -1).astype(np.float64)
+        self.pixels = np.stack([x, y]).astype(np.float64)  # (2, h, w)
 
     def fit(self, matrix: Matrix) -> _Fit:
         return _Fit(self, matrix)
@@ -715,9 +716,9 @@ class _Fit:
         self.kind, self._counts = kind, counts
         for _ in range(ROBUST_STEPS):
             basis, residual, weight = self._equations()
-            weighted = basis * weight[:, None]
+            weighted = basis * weight
             try:
-                step = _float64(np.linalg.solve(weighted.T @ basis, weighted.T @ residual))
+                step = _float64(np.linalg.solve(weighted @ basis.T, weighted @ residual))
             except np.linalg.LinAlgError:
                 return
             if not np.abs(step).max() < 0.2:  # also not finite
@@ -727,7 +728,7 @@ class _Fit:
                 return
             self._back = moved
             self._look()
-            if np.abs(step).max() < 1e-5:
+            if np.abs(step).max() < LAST_STEP:
                 break
         self.uncertainty = self._uncertainty()
 
@@ -758,12 +759,12 @@ class _Fit:
         return float(covariance[0, 1] / scale) if scale > 0 else -1.0
 
     def _equations(self) -> tuple[Matrix, Matrix, Matrix]:
-        """Per used pixel, n of them: derivatives by the parameters (n, k), residual (n,) and
+        """Per used pixel, n of them: derivatives by the parameters (k, n), residual (n,) and
         weight (n,), Tukey's biweight."""
         pair, used = self._pair, self._used
-        gx, gy = (self._warped(one)[used].astype(np.float64) for one in pair.slopes)
-        field = _field(self.kind, *self._normalised(self._back, pair.pixels[used]))
-        basis = (gx[:, None] * field[:, 0] + gy[:, None] * field[:, 1]) * pair.mask.shape[1]
+        width = pair.mask.shape[1]
+        gx, gy = (self._warped(one)[used].astype(np.float64) * width for one in pair.slopes)
+        basis = _derivatives(self.kind, gx, gy, *self._normalised(pair.pixels[:, used]))
         residual = pair.then[used] - self._seen
         tells = (gx**2 + gy**2) * (1.0 if self._counts is None else self._counts[used])
         self.deviation = deviation = 1.4826 * _median(np.abs(residual), tells)
@@ -771,10 +772,12 @@ class _Fit:
         robust = (1.0 - ratio**2) ** 2
         return basis, residual, robust if self._counts is None else robust * self._counts[used]
 
-    def _normalised(self, matrix: Matrix, pixels: Matrix) -> Matrix:
-        """Where pixels (N, 2) are mapped to, in parts of the width from the middle, (2, N)."""
-        width = self._pair.mask.shape[1]
-        return _float64(((mapped(matrix, pixels) - self._pair.middle) / width).T)
+    def _normalised(self, pixels: Matrix) -> Matrix:
+        """Where pixels (2, N) of the reference are mapped to, in parts of the width from the
+        middle, (2, N)."""
+        x, y, depth = self._back[:, :2] @ pixels + self._back[:, 2:]
+        middle, width = self._pair.middle, self._pair.mask.shape[1]
+        return np.stack([(x / depth - middle[0]) / width, (y / depth - middle[1]) / width])
 
     def _moved(self, step: Matrix) -> Matrix:
         """The map back, a step further."""
@@ -784,24 +787,25 @@ class _Fit:
 
     def _uncertainty(self) -> float:
         basis, residual, weight = self._equations()
-        weighted = basis * weight[:, None]
+        weighted = basis * weight
         height, width = self._pair.mask.shape
         rows, columns = np.nonzero(self._used)
         tile = (rows * TILES // height) * TILES + columns * TILES // width
-        scores = np.zeros((TILES * TILES, basis.shape[1]))
-        np.add.at(scores, tile, weighted * residual[:, None])
+        scores = np.array([np.bincount(tile, one, TILES * TILES) for one in weighted * residual])
         tiles = len(np.unique(tile))
-        if tiles <= 2 * basis.shape[1]:
+        if tiles <= 2 * len(basis):
             return np.inf
         try:
-            bread = np.linalg.inv(weighted.T @ basis)
+            bread = np.linalg.inv(weighted @ basis.T)
         except np.linalg.LinAlgError:
             return np.inf
         # Few tiles tell too little of how they vary: the usual correction of their number.
-        covariance = bread @ (scores.T @ scores) @ bread * tiles / (tiles - basis.shape[1])
-        field = _field(self.kind, *self._normalised(self._back, self._pair.where))
-        variance = np.einsum("cik,kl,cil->c", field, covariance, field)
-        return float(np.sqrt(max(0.0, variance.max())))
+        covariance = bread @ (scores @ scores.T) @ bread * tiles / (tiles - len(basis))
+        u, v = self._normalised(self._pair.where.T)
+        one, zero = np.ones_like(u), np.zeros_like(u)
+        ways = (_derivatives(self.kind, *way, u, v) for way in ((one, zero), (zero, one)))
+        variance = sum(np.einsum("kc,kl,lc->c", way, covariance, way) for way in ways)
+        return float(np.sqrt(max(0.0, np.max(variance))))
 
 
 def _median(values: Matrix, weights: Matrix) -> float:
@@ -813,23 +817,22 @@ def _median(values: Matrix, weights: Matrix) -> float:
     return float(values[order[np.searchsorted(sums, sums[-1] / 2)]])
 
 
-def _field(kind: str, u: Matrix, v: Matrix) -> Matrix:
-    """How (n, 2, k) points at (u, v) move with each parameter of a kind of map."""
-    zero, one = np.zeros_like(u), np.ones_like(u)
-    dx, dy = {
-        "translation": ((one, zero), (zero, one)),
-        "similarity": ((one, zero, u, -v), (zero, one, v, u)),
-        "affine": ((one, zero, u, v, zero, zero), (zero, one, zero, zero, u, v)),
-        "homography": (
-            (one, zero, u, v, zero, zero, u * u, u * v),
-            (zero, one, zero, zero, u, v, u * v, v * v),
-        ),
-    }[kind]
-    return np.stack([np.stack(dx, axis=-1), np.stack(dy, axis=-1)], axis=1)
+def _derivatives(kind: str, gx: Matrix, gy: Matrix, u: Matrix, v: Matrix) -> Matrix:
+    """By each parameter of a kind of map, (k, n): of what rises by (gx, gy) to the right and down
+    at points (u, v), all (n,)."""
+    if kind == "translation":
+        return np.stack([gx, gy])
+    if kind == "similarity":
+        return np.stack([gx, gy, gx * u + gy * v, gy * u - gx * v])
+    affine = [gx, gy, gx * u, gx * v, gy * u, gy * v]
+    if kind == "homography":
+        out = affine[2] + affine[5]
+        return np.stack([*affine, out * u, out * v])
+    return np.stack(affine)
 
 
 def _step(kind: str, step: Matrix) -> Matrix:
-    """The map (3, 3) of which `_field` is the derivative at no motion."""
+    """The map (3, 3) whose derivatives at no motion `_derivatives` takes."""
     made = np.eye(3)
     made[:2, 2] = step[:2]
     if kind == "similarity":

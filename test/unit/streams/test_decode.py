@@ -256,10 +256,11 @@ class TestJoints:
     )
     def test_what_is_said_of_a_huge_message_is_short(self, names, says):
         message = make.joint_state(1, [0.0] * len(names), names)
-        began = time.perf_counter()
+        began = time.thread_time()
         with pytest.raises(DecodeError, match=says) as caught:
             decode_joints(message, ["a"])
-        assert len(str(caught.value)) < 600 and time.perf_counter() - began < 0.1
+        assert len(str(caught.value)) < 600
+        assert time.thread_time() - began < 1.0, "it is looked through more than once"
 
     def test_a_duplicate_that_is_not_asked_for_does_no_harm(self):
         message = make.joint_state(1, [1.0, 2.0, 3.0], ["a", "x", "x"])
