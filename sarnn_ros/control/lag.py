@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.control.limits import JointLimits
-from sarnn_ros.control.motion import CONTIGUOUS_PERIODS
 
 Vector = NDArray[np.float64]
 
@@ -34,6 +33,8 @@ STOOD = 0.25
 ASTRAY = 0.3
 #: In one of so many ticks.
 LOOKED_AT = 2
+#: After so many ticks without an observation nothing is on its way: an arm that waits arrives.
+MISSED = 5
 
 
 class LagWatch:
@@ -42,12 +43,13 @@ class LagWatch:
     A command is to be reached at the next tick. If a joint is each time where it was to be some
     ticks ago, then it follows, and what it was sent since is on its way.
 
-    :param joints: how many are commanded.
+    :param usual: ticks by which each joint lagged while demonstrating, (n,).
     :ivar ticks: of lag, (n,), as its last movement told it. Kept from run to run: it is the arm's.
     """
 
-    def __init__(self, joints: int, period_ns: int) -> None:
-        self.ticks: NDArray[np.intp] = np.zeros(joints, np.intp)
+    def __init__(self, usual: NDArray[np.intp], period_ns: int) -> None:
+        self._usual = usual
+        self.ticks: NDArray[np.intp] = np.zeros(len(usual), np.intp)
         self._period_ns = period_ns
         self.reset()
 
@@ -58,6 +60,8 @@ class LagWatch:
 
     def reset(self) -> None:
         """Forget all commands so far."""
+        self._lags = np.zeros(len(self.ticks), np.bool_)
+        self._late: NDArray[np.float64] = np.zeros(0)  # the commands in force, by lag
         self._present = deque[Vector](maxlen=WINDOW)
         self._goals: list[Vector] = []  # in force before each tick, the oldest first
         self._command: Vector | None = None
@@ -68,42 +72,59 @@ class LagWatch:
         self._command = command
 
     def see(
-        self, label_ns: int, present: Vector, limits: JointLimits, longest_s: float
+        self, label_ns: int, present: Vector, limits: JointLimits, more_s: float
     ) -> tuple[Vector, Vector]:
         """Look at the arm.
 
         :param present: its position at this tick, (n,).
-        :param longest_s: the lag that is allowed for, s.
+        :param more_s: the lag that is allowed for beside the usual one, s; 0: none at all.
         :returns: how far below and above its position commands may be, (n,) each, beside what
             `limits.max_step` lets through; 0 for a joint that does not lag, or does not follow.
         """
-        if label_ns - self._label_ns > CONTIGUOUS_PERIODS * self._period_ns:
+        missed = round((label_ns - self._label_ns) / self._period_ns) - 1
+        if missed > MISSED:
             self.reset()
+        elif missed > 0:
+            self._present.clear()
         last = self._goals[-1] if self._goals else present
-        self._goals.append(last if self._command is None else self._command)
+        goal = last if self._command is None else self._command
+        self._goals += [goal] * (1 + min(max(missed, 0), MISSED))
         self._present.append(present)
         self._label_ns, self._command = label_ns, None
-        longest = int(longest_s * 1e9 / self._period_ns + 1e-6)
+        more = int(more_s * 1e9 / self._period_ns + 1e-6)
+        most = self._usual + more if more else np.zeros_like(self._usual)
+        longest = int(most.max(initial=0))
         del self._goals[: -(WINDOW + longest)]
         change = limits.max_velocity * (self._period_ns * 1e-9)
         missing = WINDOW + longest - len(self._goals)
         # By lag, 0 to the longest: the goals of the last ticks, the newest last.
         padded = np.stack(self._goals[:1] * missing + self._goals)
         late = np.stack([padded[longest - n : longest - n + WINDOW] for n in range(longest + 1)])
-        self.ticks = np.minimum(self.ticks, longest)
+        self.ticks = np.minimum(self.ticks, most)
         if len(self._present) == WINDOW:
-            self._tell(np.stack(self._present), late, change)
+            self._tell(np.stack(self._present), late, change, most)
         return self._lead(late, limits, change)
 
-    def _tell(self, present: Vector, late: Vector, change: Vector) -> None:
+    @property
+    def behind(self) -> Vector:
+        """How much further each joint would be by now if it lagged only as usual, (n,); 0 for one
+        that does not lag by more, or does not follow."""
+        if not self._lags.any():
+            return np.zeros(len(self.ticks))
+        joints, usual = np.arange(len(self.ticks)), np.minimum(self._usual, self.ticks)
+        behind = self._late[usual, -1, joints] - self._late[self.ticks, -1, joints]
+        return np.where(self._lags, behind, 0.0)
+
+    def _tell(self, present: Vector, late: Vector, change: Vector, most: NDArray[np.intp]) -> None:
         """The lag of each joint by the last ticks, if it moved in them, or was to move.
 
-        :param present: (WINDOW, n). :param late: (N, WINDOW, n).
+        :param present: (WINDOW, n). :param late: (N, WINDOW, n). :param most: ticks, (n,).
         """
         least = MOVED * change
         way, due = np.ptp(present, axis=0), np.ptp(late[-1], axis=0)
         moved = (way > 0.0) & (way >= least)
         off = np.square(present - late).sum(1)
+        off[np.arange(len(off))[:, None] > most] = np.inf
         best = off.argmin(0)
         # While a hand moves the arm, or a motion turns round, several lags fit as well.
         against = np.where(best > 0, off[0], off[self.ticks, np.arange(len(best))])
@@ -116,8 +137,9 @@ class LagWatch:
         joints = np.arange(len(self.ticks))
         mine = late[self.ticks, :, joints].T  # the goals of each joint at its lag, (WINDOW, n)
         off = np.abs(here - mine[-len(here) :]).max(axis=0)
-        lags = (self.ticks > 0) & (off <= ASTRAY * change)
+        self._lags = (self.ticks > 0) & (off <= ASTRAY * change)
+        self._late = late
         on_its_way = late[0, -1] - mine[-1]
         below, above = np.maximum(change - on_its_way, 0.0), np.maximum(change + on_its_way, 0.0)
-        most = np.where(lags, limits.max_lead, 0.0)
+        most = np.where(self._lags, limits.max_lead, 0.0)
         return np.minimum(below, most), np.minimum(above, most)

@@ -381,6 +381,7 @@ class JointLimiter:
         previous: ArrayLike | None = None,
         before: ArrayLike | None = None,
         *,
+        start: ArrayLike | None = None,
         ramp: bool = False,
         clamp: bool = False,
     ) -> LimitResult:
@@ -389,8 +390,9 @@ class JointLimiter:
         :param command: shape (n,), rad or m, for one period from now.
         :param present: shape (n,), the position measured now.
         :param period_s: time until the command is to be reached, s.
-        :param previous: the command sent one period ago; without it the motion starts here.
+        :param previous: the command sent one period ago; without it the motion starts.
         :param before: the command sent two periods ago.
+        :param start: where it starts then, see `Motion.here`; None: at the present position.
         :param ramp: one of the three is of a ramp, or a person's, whose acceleration was not
             trained.
         :param clamp: pull it to the limits, whatever `JointLimits.clamp` says.
@@ -406,7 +408,8 @@ class JointLimiter:
 
         violations = self._present_outside(here)
         ok = not violations
-        last = here if previous is None else np.asarray(previous, np.float64)
+        begins = here if start is None else np.asarray(start, np.float64)
+        last = begins if previous is None else np.asarray(previous, np.float64)
         velocity, acceleration = np.zeros_like(last), self.limits.max_acceleration
         if before is not None:
             velocity = (last - np.asarray(before, np.float64)) / period_s

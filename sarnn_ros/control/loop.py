@@ -6,6 +6,7 @@ command, and what a user asks for meanwhile, is in `controller`."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,6 +135,8 @@ class ControlLoop:
             self._last_tick = None
         if order.state not in MAY_COMMAND and order.state is not State.STALLED:
             self._motion.commands = []  # that motion has ended, with a hold
+        if order.state not in STARTED:
+            self._motion.kept = None  # somebody else may command the arm
         if tick.reset:
             self._restart()
         if order.begin:
@@ -244,7 +247,7 @@ class ControlLoop:
         allowed = clear and order.state in STARTED
         away = allowed and not self._begun and bool(controller.away(self._present))
         allowed = allowed and not away
-        here = self._motion.here(tick.label_ns, self._present)
+        here = self._here(tick)
         led = allowed and order.led
         ramping = allowed and not led and not settings.dry_run and sequence.ramps(here)
         if allowed and not ramping:
@@ -253,7 +256,7 @@ class ControlLoop:
         if tick.interrupted and not settings.dry_run:
             self.parts.policy.undo()  # the step whose command was not reached
         tick.prediction = self.parts.policy.step(
-            tick.observation,
+            self._as_demonstrated(tick.observation),
             want_image=self._ports.wants_image(),
             input_param=settings.input_param_joints,
             input_param_image=settings.input_param_image,
@@ -275,6 +278,19 @@ class ControlLoop:
             return Event.RAMP, sequence.ramp(here, self._motion.past(tick.label_ns)[0])
         event, wanted = sequence.follow(tick.prediction.action[self._rows], here)
         return event, None if event is Event.WARM_UP else wanted
+
+    def _here(self, tick: Tick) -> Vector:
+        return self._motion.here(tick.label_ns, self._present, self.parts.limiter)
+
+    def _as_demonstrated(self, found: Observation) -> Observation:
+        """With the joints where they would be if they lagged as while demonstrating: by an arm
+        that lags by more the policy would be told that it is slow."""
+        behind = self.parts.lag.behind
+        if self.parts.policy.config.envelope.lag is None or not behind.any():
+            return found
+        state = found.state.copy()
+        state[self._rows] += behind
+        return replace(found, state=state)
 
     def _lead(self, tick: Tick, here: Vector, faults: Faults) -> tuple[Event, Vector | None]:
         """A person's command instead of the prediction. While none comes the robot holds."""
@@ -302,7 +318,8 @@ class ControlLoop:
             self.parts.policy.reset()
             self.parts.sequence.restart()
             # The velocity limit also holds between a ramp's last command and the policy's first.
-            self._motion = Motion(self._period_ns, commands=self._motion.commands)
+            commands, kept = self._motion.commands, self._motion.kept
+            self._motion = Motion(self._period_ns, commands=commands, kept=kept)
         self._motion.allowed_ns = tick.label_ns
 
     def _find_interruption(self, tick: Tick, faults: Faults) -> None:
@@ -312,7 +329,7 @@ class ControlLoop:
         if interruption is None:
             return
         tick.interrupted = True
-        self._motion.commands = []
+        self._motion.commands, self._motion.kept = [], None
         if interruption.refused:
             self._refuse(interruption.text, faults, set_point=True)
         else:
@@ -345,7 +362,14 @@ class ControlLoop:
         led = event is Event.LED
         ramp = led or event is Event.RAMP or self._motion.followed < 2
         result = self.parts.limiter.check(
-            wanted, self._present, elapsed_s, previous, before, ramp=ramp, clamp=led
+            wanted,
+            self._present,
+            elapsed_s,
+            previous,
+            before,
+            start=self._here(tick),
+            ramp=ramp,
+            clamp=led,
         )
         reasons = [violation.reason for violation in result.violations]
         self._controller.statistics.violations.update(reasons)
@@ -431,6 +455,7 @@ class ControlLoop:
         limit_ns = round(settings.watch.max_latency * 1e9) or self._period_ns
         basis = Basis(since, limit_ns, controller.measured)
         command = self._motion.command(tick.label_ns, position, self._present, parts.limiter)
+        here = self._here(tick)
         send: Callable[[], None] | Interruption | None
         if settings.dry_run:
             send = parts.outlet.check(position, basis)
@@ -452,7 +477,7 @@ class ControlLoop:
         controller.advance(event)
         if send is not None:
             send()
-        self._motion.add(tick.label_ns, position, self._present)
+        self._motion.add(tick.label_ns, position, here)
         if not settings.dry_run:
             parts.lag.add(position)
         if event is Event.LED:

@@ -46,7 +46,8 @@ class Motion:
 
     :ivar allowed_ns: the last tick with permission to command.
     :ivar commands: the last two, with the ticks they were sent at; of a motion's first one, before
-        it where the arm was. None, or two.
+        it where it began. None, or two.
+    :ivar kept: the last command, which the arm's controller keeps; None: it may keep another one.
     :ivar followed: how many commands since the last ramp were the policy's.
     :ivar refusals: the ticks at which the limits refused the command, or a set-point to it.
     :ivar flips: the ticks at which the prediction wanted a two-valued gripper to change.
@@ -56,6 +57,7 @@ class Motion:
     period_ns: int
     allowed_ns: int | None = None
     commands: list[tuple[int, Vector]] = field(default_factory=list)
+    kept: Vector | None = None
     followed: int = 0
     refusals: Recent = field(default_factory=Recent)
     flips: Recent = field(default_factory=Recent)
@@ -75,16 +77,22 @@ class Motion:
         # The same velocity, over as long a time as has passed now: images are not quite periodic.
         return elapsed * 1e-9, last, last - (last - before) * (elapsed / (label - earlier))
 
-    def here(self, label_ns: int, present: Vector) -> Vector:
-        """Where the motion is: the command of the tick before, or else the present position."""
+    def here(self, label_ns: int, present: Vector, limiter: JointLimiter) -> Vector:
+        """Where the motion is: at the command of the tick before. Where it begins anew each joint
+        is at its last command if a command may be there now: a finger that presses on something
+        does not let go first, and an arm that lags will be there. Else at its present position."""
         _, previous, _ = self.past(label_ns)
-        return present if previous is None else previous
+        if previous is not None or self.kept is None:
+            return present if previous is None else previous
+        below, above = limiter.reach()
+        may_be = (present - below <= self.kept) & (self.kept <= present + above)
+        return np.where(may_be, self.kept, present)
 
     def command(
         self, label_ns: int, position: Vector, present: Vector, limiter: JointLimiter
     ) -> Command:
         """The command to a position that the limits let through."""
-        last = self.here(label_ns, present)
+        last = self.here(label_ns, present, limiter)
         elapsed_s, _, _ = self.past(label_ns)
         # From speed to rest at a constant rate takes half the distance of a period at speed; the
         # point of rest obeys the limits of the command itself. It keeps off the step's, by which
@@ -97,9 +105,10 @@ class Motion:
         )
         return Command(position, (position - last) / elapsed_s, rest)
 
-    def add(self, label_ns: int, position: Vector, present: Vector) -> None:
-        """Note a command that was sent. A motion begins at rest, from where the arm was then."""
+    def add(self, label_ns: int, position: Vector, here: Vector) -> None:
+        """Note a command that was sent. A motion begins at rest, `here`."""
         if self.past(label_ns)[1] is None:
-            self.commands = [(label_ns - self.period_ns, present)]
+            self.commands = [(label_ns - self.period_ns, here)]
             self.followed = 0
         self.commands = [*self.commands[-1:], (label_ns, position)]
+        self.kept = position

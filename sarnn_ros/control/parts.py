@@ -129,7 +129,8 @@ class Parts:
             now.watch, sizes, rows, names, lambda: np.minimum(max_step(), steps)
         )
         self.following = FollowingWatch(now.watch.still_ticks, names, max_step, list(grips))
-        self.lag = LagWatch(len(names), period_ns)
+        lag = np.array(envelope.lag or (0,) * spec.joint_dim, np.intp)
+        self.lag = LagWatch(lag[rows], period_ns)
         self.effort = EffortWatch(
             envelope.effort,
             spec.joint_labels,

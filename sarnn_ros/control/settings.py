@@ -84,9 +84,9 @@ class GuardSettings(_LiveGroup):
     )
     max_lag: Annotated[float, Field(ge=0, le=1)] = _setting(
         0.2,
-        "of an arm that follows its commands late, as it has shown, a command may lead by what it "
-        "was sent in the time that it lags and one more, if it lags by no more than this, s; 0: "
-        "by a step as demonstrated only",
+        "an arm that follows its commands late, as it has shown, may be led by what it was sent "
+        "in the time that it lags and one command more, if it is later than while demonstrating "
+        "by no more than this, s; 0: by a step as demonstrated only",
     )
     velocity_margin: Factor = _setting(
         2.0, "largest change from one command to the next, in largest trained ones"

@@ -131,6 +131,11 @@ class Envelope(_Part):
     second_difference: NotNegative = Field(
         description="largest change of that change, in all but a tenth of the episodes"
     )
+    lag: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        default=None,
+        description="ticks by which a joint reached its targets late: of the next state by 0, of "
+        "recorded commands as the arm followed them; null: not known",
+    )
     min_dwell: tuple[Duration | None, ...] = Field(
         min_length=1,
         description="shortest time that it stayed in one half of its range between two changes "
@@ -168,12 +173,14 @@ class Envelope(_Part):
         if not low - slack <= pose <= high + slack:
             yield f"start_pose {pose:g} is not between {low:g} and {high:g}"
         first = 0.0 if self.first_lead is None else self.first_lead[row]
+        lag, longest = self.lag[row] if self.lag else 0, int(spec.rate * MAX_LAG_SECONDS + 1e-6)
         led = 1.0 + spec.rate * MAX_LAG_SECONDS  # see `envelope_from_dataset`
         for key, value, most, text in (
             ("start_pose_spread", spread, span, "the range"),
             ("max_step", step, led * span, "its range and an arm that lags allow"),
             ("max_change", change, step, "max_step"),
             ("first_lead", first, step, "max_step"),
+            ("lag", lag, longest, f"{MAX_LAG_SECONDS:g} s are ticks"),
             ("second_difference", self.second_difference[row], 2.0 * change,
              "twice max_change"),
         ):  # fmt: skip

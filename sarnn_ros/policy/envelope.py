@@ -49,6 +49,7 @@ def envelope_from_dataset(dataset: Dataset) -> Envelope:
         second_difference=_vector(
             np.quantile([_largest(one, 2) for one in moved], SHARE_WITHOUT_MISSED_TICKS, axis=0)
         ),
+        lag=_lag(moved, dataset.spec.rate),
         min_dwell=tuple(_shortest_dwell(moved, dataset.spec)),
         effort=dataset.effort_spans,
         start_pose=_vector(start),
@@ -84,6 +85,18 @@ def _max_step(episodes: Sequence[Episode], rate: float) -> NDArray[np.float64]:
     lead = np.max(leads, axis=0)
     explained = lead <= step * (1.0 + rate * MAX_LAG_SECONDS)
     return np.where(explained, np.maximum(step, lead), step)
+
+
+def _lag(episodes: Sequence[Episode], rate: float) -> tuple[int, ...]:
+    """See `Envelope.lag`: at so many ticks' distance the joints fit their targets best."""
+    longest = int(rate * MAX_LAG_SECONDS + 1e-6)
+    off = np.zeros((longest + 1, episodes[0].joints.shape[1]))
+    for one in episodes:
+        rows = max(len(one.joints) - 1 - longest, 0)
+        for ticks in range(longest + 1):
+            reached = one.joints[1 + ticks :][:rows]
+            off[ticks] += np.square(reached - one.targets[:rows]).sum(axis=0)
+    return tuple(off.argmin(axis=0).tolist())
 
 
 def _largest(episode: Episode, order: int) -> NDArray[np.float64]:

@@ -29,11 +29,12 @@ MAX_STEP = 0.2
 class FakePolicy:
     """Predicts what the test says, and counts its steps since the last reset."""
 
-    def __init__(self, spec: Any, low: Any, high: Any, effort: Any) -> None:
+    def __init__(self, spec: Any, low: Any, high: Any, effort: Any, lag: Any) -> None:
         self.spec = spec
         self.action = np.zeros(2)
         self.references: dict[str, Any] = {}
         self.steps = 0
+        self.saw = np.zeros(2)  # the joints
         self.cancelled = False
         self.meanwhile = lambda: None  # what happens while it computes
         low, high = np.array(low), np.array(high)
@@ -47,6 +48,7 @@ class FakePolicy:
                 max_step=(MAX_STEP, MAX_STEP),
                 max_change=(MAX_STEP, MAX_STEP),
                 first_lead=None,
+                lag=lag,
                 second_difference=(MAX_STEP / 2, MAX_STEP / 2),
                 min_dwell=(None, None),
                 effort=effort,
@@ -67,6 +69,7 @@ class FakePolicy:
 
     def step(self, observation: Any, **_: Any) -> Prediction:
         self.steps += 1
+        self.saw = observation.state
         self.meanwhile()
         return Prediction(self.action.copy(), {}, {}, {})
 
@@ -87,6 +90,7 @@ class Bench:
         active: bool = True,
         simulated: bool = False,
         effort: Any = None,
+        lag: Any = (0, 0),
         **parameters: Any,
     ) -> None:
         given = {"guard.position_margin": 0.0, "guard.step_margin": 1.0, "guard.floor": 0.0}
@@ -95,7 +99,7 @@ class Bench:
             given["command_rate"] = 1e9 / interval
         given |= {name.replace("__", "."): value for name, value in parameters.items()}
         self.settings = build_settings(given)
-        self.policy = FakePolicy(spec, low, high, effort)
+        self.policy = FakePolicy(spec, low, high, effort, lag)
         self.label = 50 * PERIOD
         self.now = self.label
         self.steady = 0  # ahead of `now` by so much

@@ -1400,3 +1400,32 @@ def test_after_a_missed_tick_an_arm_that_lags_goes_on():
         bench.present = np.array([bench.policy.action[0] - 0.12, 0.0])
     assert not bench.control.statistics.violations
     assert len(bench.sent) == 15 and bench.control.state is State.COMMANDING
+
+
+@pytest.mark.parametrize("ticks", [1, 20])
+def test_what_a_finger_presses_on_is_not_let_go_after_a_hold(ticks):
+    """What was sent last is in force. By its velocity from where the finger stands, a command to
+    press on would be refused again and again."""
+
+    class Gripping(Bench):
+        def send(self, command):
+            super().send(command)
+            self.present[1] = max(self.present[1], 0.0)  # there is something in between
+
+    bench = Gripping(guard__max_velocity=[1.0, 1.0])
+    bench.control.start()
+    for wanted in (0.05, 0.02, -0.02, -0.06, -0.1, -0.14, -0.16, -0.16):
+        bench.policy.action = np.array([0.0, wanted])
+        assert bench.run().sent
+    bench.missing = {"front": "no image"}
+    bench.run(ticks)
+    bench.missing = {}
+    assert bench.run().state is State.COMMANDING
+    assert bench.sent[-1].position == pytest.approx([0.0, -0.16])
+    assert bench.sent[-1].velocity.tolist() == [0.0, 0.0]
+
+    bench.control.stop()
+    bench.run()
+    bench.present = np.array([0.0, 0.03])  # somebody else opened it
+    bench.control.start()
+    assert bench.run().sent is None, "a motion that begins, begins where the arm is"

@@ -99,6 +99,41 @@ def test_one_that_is_blocked_meanwhile_is_led_no_further(after):
     assert arm.leads[-1] <= 3 * MAX_STEP
 
 
+@pytest.mark.parametrize("late", [0, 1, 2])
+@pytest.mark.parametrize("usual", [0, 1, 2, None])
+def test_the_policy_sees_an_arm_that_lags_as_while_demonstrating(late, usual):
+    """As where it was trained. What is measured is judged, recorded and shown as it is."""
+    arm = LateArm(late, lag=usual if usual is None else (usual, 0))
+    arm.run(60)
+    for _ in range(20):
+        measured = arm.present.copy()
+        tick = arm.run()
+        known = late if usual is None else min(usual, late)
+        assert arm.policy.saw == pytest.approx(arm.goals[-2 - known], abs=1e-12)
+        assert np.array_equal(tick.observation.state, measured)
+
+    arm.blocked = True
+    arm.run(3)
+    assert np.array_equal(arm.policy.saw, arm.present), "it does not do what it was sent"
+
+
+@pytest.mark.parametrize("at", range(40, 65, 3))
+def test_after_an_image_that_was_lost_it_goes_on(at):
+    arm = LateArm(2)
+    arm.run(at)
+    before = arm.unsent
+    arm.missing = {"front": "no image"}
+    arm.run()
+    arm.missing = {}
+    arm.run(15)
+    assert arm.unsent == before + 1
+    arm.missing = {"front": "no image"}
+    arm.run(8)
+    arm.missing = {}
+    arm.run()
+    assert np.array_equal(arm.policy.saw, arm.present), "meanwhile it arrived"
+
+
 def test_an_arm_that_never_moves_has_no_lag():
     arm = LateArm(0)
     arm.blocked = True
@@ -111,7 +146,7 @@ def test_an_arm_that_never_moves_has_no_lag():
 @given(st.integers(0, 4), st.integers(0, 2**32 - 1), st.floats(0.0, 0.3))
 def test_whatever_the_arm_does_the_lead_has_a_bound(late, seed, blocked):
     """The commands of the time that is allowed for, and one."""
-    random, watch = np.random.default_rng(seed), LagWatch(3, PERIOD)
+    random, watch = np.random.default_rng(seed), LagWatch(np.zeros(3, np.intp), PERIOD)
     limits = JointLimits(*(np.full(3, value) for value in (-9, 9, 0.2, CHANGE / 0.1, np.inf)))
     limiter = JointLimiter(limits, ("a", "b", "c"))
     goals = [np.zeros(3)]
@@ -130,14 +165,25 @@ def test_whatever_the_arm_does_the_lead_has_a_bound(late, seed, blocked):
         present = np.where(moves, goals[max(len(goals) - 1 - late, 0)], present)
 
 
-def test_after_a_missed_tick_all_is_told_anew():
-    watch, limits = LagWatch(2, PERIOD), Bench().control.parts.limiter.limits
+@pytest.mark.parametrize(
+    ("missed", "at", "coming", "lead"),
+    [
+        (1, 1.9, 0.1, CHANGE),
+        (4, 2.0, 0.0, CHANGE),
+        (4, 0.0, 0.0, 0.0),  # somebody moved it
+        (9, 0.0, 0.0, CHANGE),  # it may be anywhere: all begins anew
+    ],
+)
+def test_what_is_on_its_way_arrives_while_nothing_is_seen(missed, at, coming, lead):
+    watch, limits = LagWatch(np.zeros(2, np.intp), PERIOD), Bench().control.parts.limiter.limits
     for tick in range(20):
-        watch.add(np.array([0.1 * tick, 0.0]))
         watch.see(tick * PERIOD, np.array([max(0.1 * (tick - 2), 0.0), 0.0]), limits, 0.2)
-    assert watch.ticks.tolist() == [2, 0]
-    lead = watch.see(25 * PERIOD, np.zeros(2), limits, 0.2)
-    assert lead[0].tolist() == lead[1].tolist() == [CHANGE, 0.0], "nothing is on its way"
+        watch.add(np.array([0.1 * (tick + 1), 0.0]))
+    assert watch.ticks.tolist() == [2, 0] and watch.behind == pytest.approx([0.2, 0.0])
+    found = watch.see((20 + missed) * PERIOD, np.array([at, 0.0]), limits, 0.2)
+    assert watch.behind == pytest.approx([coming, 0.0])
+    assert found[0] == pytest.approx([lead - coming, 0.0])
+    assert found[1] == pytest.approx([lead + coming, 0.0])
 
 
 @pytest.mark.parametrize(
@@ -150,7 +196,7 @@ def test_after_a_missed_tick_all_is_told_anew():
 )
 def test_what_only_looks_like_lag_is_none(follow, name):
     """Free, such a joint would do all of its lead at once."""
-    watch = LagWatch(1, PERIOD)
+    watch = LagWatch(np.zeros(1, np.intp), PERIOD)
     limits = JointLimits(*(np.full(1, value) for value in (-9, 9, 0.2, CHANGE / 0.1, np.inf)))
     at, found = 0.0, []
     for tick in range(100):
@@ -163,7 +209,7 @@ def test_what_only_looks_like_lag_is_none(follow, name):
 
 
 def test_fingers_that_close_late_do_not_make_the_arm_late():
-    watch = LagWatch(2, PERIOD)
+    watch = LagWatch(np.zeros(2, np.intp), PERIOD)
     limits = JointLimits(*(np.full(2, value) for value in (-9, 9, 0.2, CHANGE / 0.1, np.inf)))
     for tick in range(20):
         lead = watch.see(tick * PERIOD, np.array([0.0, 0.1 * max(tick - 3, 0)]), limits, 0.2)
@@ -206,7 +252,7 @@ def test_a_hold_goes_by_the_step_alone():
 
 
 def test_an_arm_that_a_hand_moves_tells_nothing_of_its_lag():
-    watch, limits = LagWatch(2, PERIOD), Bench().control.parts.limiter.limits
+    watch, limits = LagWatch(np.zeros(2, np.intp), PERIOD), Bench().control.parts.limiter.limits
     for tick in range(20):
         watch.add(np.array([0.1 * tick, 0.0]))
         watch.see(tick * PERIOD, np.array([max(0.1 * (tick - 2), 0.0), 0.0]), limits, 0.2)

@@ -99,6 +99,19 @@ def test_commands_that_led_a_lagging_arm_widen_the_step(lead, largest):
     assert envelope_from_dataset(made).max_step == pytest.approx((largest, 0.0))
 
 
+@pytest.mark.parametrize("late", [0, 1, 2])
+def test_how_late_the_arm_followed_its_commands(late):
+    """By 0.2 s at most; the second joint stands."""
+    shown = []
+    for phase in (0.0, 1.0):
+        path = np.sin(0.3 * np.arange(40) + phase)
+        commands = np.stack([path[3:], np.full(37, 0.5)], axis=1)
+        joints = np.stack([path[2 - late : 39 - late], np.full(37, 0.5)], axis=1)
+        shown.append((joints, commands, 9))
+    short = ([[0.0, 0.5]] * 3, [[0.3, 0.5]] * 3, 9)
+    assert envelope_from_dataset(dataset(*shown, short)).lag == (late, 0)
+
+
 def test_the_largest_change_is_from_target_to_target():
     """The last target repeats the state, and is none."""
     targets = [[0.0, 1.0], [0.2, 1.0], [0.1, 0.9], [5.0, 5.0]]
