@@ -120,6 +120,7 @@ class Controller:
         self.ticking = self.hung = self.led = False
         self._halting = False  # the step under way is cut short: that it fails is no fault
         self.measured: tuple[int, Vector] | None = None
+        self.held: Vector | None = None  # the set-point of the last hold, which is in force
         self._settings = settings
         self._ports = ports
         self._clocks = ports.clocks
@@ -479,9 +480,11 @@ class Controller:
             return
         if position is None:
             if interruption is not None:  # which no tick has told
+                self.held = None
                 self._no_hold(f"no set-points to the last command: {interruption.text}")
             return
         basis = Basis(self._clocks.read(), self._period_ns, self.measured)
+        self.held = position
         self.parts.limiter.forget_lead()  # it may be old, or what was on its way has arrived
         refused = self.parts.outlet.send(Command.standing(position), basis)
         self.parts.interpolator.end()

@@ -83,22 +83,22 @@ class SetpointInterpolator:
             found, self._interruption = self._interruption, None
             return found
 
-    def ready(self, command: Command, basis: Basis) -> Callable[[], None] | Interruption:
+    def ready(
+        self, command: Command, basis: Basis, here: Vector
+    ) -> Callable[[], None] | Interruption:
         """What sends a command that the limits allow, or begins the segment to it. The lock is to
         be held until it has been called.
 
+        :param here: where a motion begins that begins now, see `Motion.here`.
         :returns: or why it may not be sent.
         """
         if not self._interval_ns:
             return self._outlet.ready(command, basis)
-        assert basis.measured is not None
-        return self._outlet.check(command.position, basis) or partial(
-            self._set_out, command, basis.measured[1]
-        )
+        return self._outlet.check(command.position, basis) or partial(self._set_out, command, here)
 
-    def _set_out(self, command: Command, measured: Vector) -> None:
-        """Begin the segment to a command: at the set-point sent last, or at the measured position
-        if the motion begins. It takes one period, as in joint_trajectory_controller, from now on
+    def _set_out(self, command: Command, here: Vector) -> None:
+        """Begin the segment to a command: at the set-point sent last, or `here` if the motion
+        begins. It takes one period, as in joint_trajectory_controller, from now on
         or from at most one interval later: no lag is added but that.
         """
         outlet = self._outlet
@@ -107,8 +107,8 @@ class SetpointInterpolator:
         start_ns = (now.now_ns // self._interval_ns + 1) * self._interval_ns
         # A joint may stand beyond its limit by a hair: no set-point may.
         limits = outlet.limiter.limits
-        start = np.clip(measured, limits.position_min, limits.position_max)
-        velocity = np.zeros_like(measured)
+        start = np.clip(here, limits.position_min, limits.position_max)
+        velocity = np.zeros_like(here)
         if outlet.sent is not None:
             start = outlet.sent.position.copy()
             passed_ns = now.now_ns - outlet.sent.at_ns
@@ -173,6 +173,7 @@ class SetpointInterpolator:
                 present,
                 max(elapsed_ns, self._interval_ns) * 1e-9,
                 previous=None if sent is None else sent.position,
+                start=path.start,
             )
             if not result.ok:
                 self._interrupt(Interruption(result.violations[0].reason, result.reason, True))

@@ -14,20 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sarnn_ros.control.limits import JointLimits
+from sarnn_ros.policy.envelope import LAG_UNEXPLAINED, LAG_WINDOW
 
 Vector = NDArray[np.float64]
 
-#: So many ticks tell the lag.
-WINDOW = 5
 #: A joint tells its own that moved in them, or was to move, by so much of the largest change of
 #: its command in a tick.
 MOVED = 0.5
-#: A lag is believed that leaves at most so much of the squared distances between the joint and its
-#: commands. Of one that is slow, or hangs below its commands, it leaves 0.1 to 0.25: such a joint
-#: would do all of its lead at once, when it is free.
-UNEXPLAINED = 0.1
 #: It does not follow if it moved by less than this much of what it was to move by.
 STOOD = 0.25
+#: And is told to the policy as it is measured if by less than this much: so it presses on.
+PRESSES = 0.5
 #: A joint that is further from its late command than this much of that change does not lag: it
 #: does not follow.
 ASTRAY = 0.3
@@ -62,7 +59,7 @@ class LagWatch:
         """Forget all commands so far."""
         self._lags = np.zeros(len(self.ticks), np.bool_)
         self._late: NDArray[np.float64] = np.zeros(0)  # the commands in force, by lag
-        self._present = deque[Vector](maxlen=WINDOW)
+        self._present = deque[Vector](maxlen=LAG_WINDOW)
         self._goals: list[Vector] = []  # in force before each tick, the oldest first
         self._command: Vector | None = None
         self._label_ns = 0
@@ -82,7 +79,7 @@ class LagWatch:
             `limits.max_step` lets through; 0 for a joint that does not lag, or does not follow.
         """
         missed = round((label_ns - self._label_ns) / self._period_ns) - 1
-        if missed > MISSED:
+        if missed > MISSED or missed < 0:
             self.reset()
         elif missed > 0:
             self._present.clear()
@@ -94,31 +91,38 @@ class LagWatch:
         more = int(more_s * 1e9 / self._period_ns + 1e-6)
         most = self._usual + more if more else np.zeros_like(self._usual)
         longest = int(most.max(initial=0))
-        del self._goals[: -(WINDOW + longest)]
+        del self._goals[: -(LAG_WINDOW + longest)]
         change = limits.max_velocity * (self._period_ns * 1e-9)
-        missing = WINDOW + longest - len(self._goals)
+        missing = LAG_WINDOW + longest - len(self._goals)
         # By lag, 0 to the longest: the goals of the last ticks, the newest last.
         padded = np.stack(self._goals[:1] * missing + self._goals)
-        late = np.stack([padded[longest - n : longest - n + WINDOW] for n in range(longest + 1)])
+        late = np.stack(
+            [padded[longest - n : longest - n + LAG_WINDOW] for n in range(longest + 1)]
+        )
         self.ticks = np.minimum(self.ticks, most)
-        if len(self._present) == WINDOW:
+        if len(self._present) == LAG_WINDOW:
             self._tell(np.stack(self._present), late, change, most)
         return self._lead(late, limits, change)
 
     @property
     def behind(self) -> Vector:
         """How much further each joint would be by now if it lagged only as usual, (n,); 0 for one
-        that does not lag by more, or does not follow."""
+        that does not lag by more, or does not follow. Never further than it was sent."""
         if not self._lags.any():
             return np.zeros(len(self.ticks))
         joints, usual = np.arange(len(self.ticks)), np.minimum(self._usual, self.ticks)
-        behind = self._late[usual, -1, joints] - self._late[self.ticks, -1, joints]
-        return np.where(self._lags, behind, 0.0)
+        present = np.stack(list(self._present))
+        goal = self._late[usual, -1, joints]
+        late = self._late[self.ticks, -len(present) :, joints].T
+        behind, room = goal - late[-1], goal - present[-1]
+        behind = np.clip(room, np.minimum(behind, 0.0), np.maximum(behind, 0.0))
+        presses = np.ptp(present, axis=0) < PRESSES * np.ptp(late, axis=0)
+        return np.where(self._lags & ~presses, behind, 0.0)
 
     def _tell(self, present: Vector, late: Vector, change: Vector, most: NDArray[np.intp]) -> None:
         """The lag of each joint by the last ticks, if it moved in them, or was to move.
 
-        :param present: (WINDOW, n). :param late: (N, WINDOW, n). :param most: ticks, (n,).
+        :param present: (LAG_WINDOW, n). :param late: (N, LAG_WINDOW, n). :param most: ticks, (n,).
         """
         least = MOVED * change
         way, due = np.ptp(present, axis=0), np.ptp(late[-1], axis=0)
@@ -128,14 +132,14 @@ class LagWatch:
         best = off.argmin(0)
         # While a hand moves the arm, or a motion turns round, several lags fit as well.
         against = np.where(best > 0, off[0], off[self.ticks, np.arange(len(best))])
-        told = moved & (off.min(0) <= UNEXPLAINED * against)
+        told = moved & (off.min(0) <= LAG_UNEXPLAINED * against)
         self.ticks = np.where(told, best, self.ticks)
         self.ticks[(due > 0.0) & (due >= least) & (way < STOOD * due)] = 0  # it does not follow
 
     def _lead(self, late: Vector, limits: JointLimits, change: Vector) -> tuple[Vector, Vector]:
         here = np.stack(list(self._present)[-LOOKED_AT:])
         joints = np.arange(len(self.ticks))
-        mine = late[self.ticks, :, joints].T  # the goals of each joint at its lag, (WINDOW, n)
+        mine = late[self.ticks, :, joints].T  # the goals of each joint at its lag, (LAG_WINDOW, n)
         off = np.abs(here - mine[-len(here) :]).max(axis=0)
         self._lags = (self.ticks > 0) & (off <= ASTRAY * change)
         self._late = late

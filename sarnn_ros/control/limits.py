@@ -417,7 +417,8 @@ class JointLimiter:
                 acceleration = np.minimum(acceleration, self.limits.trained_acceleration)
         fastest = self.limits.max_velocity
         if previous is None:
-            fastest = np.maximum(fastest, self.limits.first_velocity)
+            first = np.maximum(fastest, self.limits.first_velocity)
+            fastest = np.where(last == here, first, fastest)  # a command holds what sags already
         windows = self._windows(here, last, velocity, fastest, acceleration, period_s)
         clamped = frozenset(CHECKS) if clamp else self.limits.clamp
         slowed = np.zeros(last.shape, np.bool_)

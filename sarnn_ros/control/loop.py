@@ -135,8 +135,9 @@ class ControlLoop:
             self._last_tick = None
         if order.state not in MAY_COMMAND and order.state is not State.STALLED:
             self._motion.commands = []  # that motion has ended, with a hold
-        if order.state not in STARTED:
-            self._motion.kept = None  # somebody else may command the arm
+            self._motion.kept = held = self._controller.held
+            if held is not None:
+                self.parts.lag.add(held)
         if tick.reset:
             self._restart()
         if order.begin:
@@ -149,7 +150,13 @@ class ControlLoop:
         self.parts.interpolator.end()
         self.parts.outside.reset()
         self._motion = Motion(self._period_ns)
-        self._controller.measured = None
+        self._controller.measured = self._controller.held = None
+        self._forget_lag()
+
+    def _forget_lag(self) -> None:
+        """What is on its way is not known."""
+        self.parts.lag.reset()
+        self.parts.limiter.forget_lead()
 
     def _follow_clocks(self, tick: Tick, began: Instant, order: Order) -> Faults:
         """Whether time went back, or there was too long a gap in a motion."""
@@ -255,8 +262,9 @@ class ControlLoop:
         self._find_interruption(tick, faults)
         if tick.interrupted and not settings.dry_run:
             self.parts.policy.undo()  # the step whose command was not reached
+        tick.seen = self._as_demonstrated(tick.observation)
         tick.prediction = self.parts.policy.step(
-            self._as_demonstrated(tick.observation),
+            tick.seen,
             want_image=self._ports.wants_image(),
             input_param=settings.input_param_joints,
             input_param_image=settings.input_param_image,
@@ -330,6 +338,7 @@ class ControlLoop:
             return
         tick.interrupted = True
         self._motion.commands, self._motion.kept = [], None
+        self._forget_lag()
         if interruption.refused:
             self._refuse(interruption.text, faults, set_point=True)
         else:
@@ -460,7 +469,7 @@ class ControlLoop:
         if settings.dry_run:
             send = parts.outlet.check(position, basis)
         else:
-            send = parts.interpolator.ready(command, basis)
+            send = parts.interpolator.ready(command, basis, here)
         if isinstance(send, Interruption):
             arrival_s = tick.stages.get("arrival", 0.0)
             if send.refused:

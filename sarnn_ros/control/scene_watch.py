@@ -132,13 +132,13 @@ class SceneWatch:
         looks = held or (commanded and tick.state in STARTED)
         if not looks:
             self.health = HealthReading()
-        if tick.observation is None or tick.prediction is None:
+        if tick.seen is None or tick.prediction is None:
             return
         if not looks:
-            self._health.expect(tick.observation, tick.prediction)
+            self._health.expect(tick.seen, tick.prediction)
         else:
             joints = self._joints(tick, settings)
-            found = self._health.see(tick.observation, tick.prediction, joints=joints)
+            found = self._health.see(tick.seen, tick.prediction, joints=joints)
             if found.score is not None or not held:  # a low score ends a hold, not an unknown one
                 self.health = found
             self._tell_health(settings)

@@ -20,6 +20,8 @@ class Tick:
     did not get that far.
 
     :ivar state: after it.
+    :ivar observation: as measured. :ivar seen: as the policy saw it; of an arm that lags with the
+        joints where they would be if it lagged as while demonstrating.
     :ivar interrupted: the segment to the last command was not finished.
     :ivar stages: how long each took, s.
     """
@@ -29,6 +31,7 @@ class Tick:
     missed: int = 0
     reset: str | None = None
     observation: Observation | None = None
+    seen: Observation | None = None
     prediction: Prediction | None = None
     sent: Command | None = None
     interrupted: bool = False

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from sarnn_ros.policy.directory import MAX_LAG_SECONDS, CameraEnvelope, Envelope
@@ -25,6 +26,12 @@ SHARE_WITHOUT_MISSED_TICKS = 0.9
 #: Shares of its range below and above which a joint is in that half of it, as a two-valued gripper
 #: is by default (`gripper.open_below`, `gripper.close_above`).
 LOWER_HALF, UPPER_HALF = 0.4, 0.6
+#: So many ticks tell how late a joint follows its commands. A lag is believed that leaves at most
+#: so much of the squared distances between them. Of a joint that is slow, or hangs below its
+#: commands, it leaves 0.1 to 0.25: such a joint would do all of its lead at once, when it is free.
+LAG_WINDOW, LAG_UNEXPLAINED = 5, 0.1
+#: A joint lagged while demonstrating if so much of its movement tells it.
+LAG_TOLD = 0.25
 
 
 def envelope_from_dataset(dataset: Dataset) -> Envelope:
@@ -39,17 +46,18 @@ def envelope_from_dataset(dataset: Dataset) -> Envelope:
     # A smoothed target's ramp is made up: how far the arm may go at once is told by the states.
     moved = [_unsmoothed(dataset.spec, episode) for episode in episodes]
     max_step = _max_step(moved, dataset.spec.rate)
+    max_change = np.max([_largest(episode, 1) for episode in moved], axis=0)
     first_leads = [np.abs(one.targets[0] - one.joints[0]) for one in moved]
     return Envelope(
         position_min=_vector(everything.min(axis=0)),
         position_max=_vector(everything.max(axis=0)),
         max_step=_vector(max_step),
         first_lead=_vector(np.minimum(np.max(first_leads, axis=0), max_step)),
-        max_change=_vector(np.max([_largest(episode, 1) for episode in moved], axis=0)),
+        max_change=_vector(max_change),
         second_difference=_vector(
             np.quantile([_largest(one, 2) for one in moved], SHARE_WITHOUT_MISSED_TICKS, axis=0)
         ),
-        lag=_lag(moved, dataset.spec.rate),
+        lag=tuple(_lag(moved, max_change, dataset.spec.rate)),
         min_dwell=tuple(_shortest_dwell(moved, dataset.spec)),
         effort=dataset.effort_spans,
         start_pose=_vector(start),
@@ -87,16 +95,33 @@ def _max_step(episodes: Sequence[Episode], rate: float) -> NDArray[np.float64]:
     return np.where(explained, np.maximum(step, lead), step)
 
 
-def _lag(episodes: Sequence[Episode], rate: float) -> tuple[int, ...]:
-    """See `Envelope.lag`: at so many ticks' distance the joints fit their targets best."""
+def _lag(
+    episodes: Sequence[Episode], max_change: NDArray[np.float64], rate: float
+) -> Iterator[int]:
+    """See `Envelope.lag`: as `control.lag.LagWatch` would have found it, in the median window."""
     longest = int(rate * MAX_LAG_SECONDS + 1e-6)
-    off = np.zeros((longest + 1, episodes[0].joints.shape[1]))
+    found: list[list[int]] = [[] for _ in max_change]
+    moves = np.zeros(len(max_change), np.int64)
     for one in episodes:
-        rows = max(len(one.joints) - 1 - longest, 0)
-        for ticks in range(longest + 1):
-            reached = one.joints[1 + ticks :][:rows]
-            off[ticks] += np.square(reached - one.targets[:rows]).sum(axis=0)
-    return tuple(off.argmin(axis=0).tolist())
+        reached = one.joints[1 + longest :]
+        if len(reached) < LAG_WINDOW:
+            continue
+        windows = sliding_window_view(reached, LAG_WINDOW, axis=0)  # (W, D, LAG_WINDOW)
+        late = [one.targets[longest - n :][: len(reached)] for n in range(longest + 1)]
+        off = np.stack(
+            [
+                sliding_window_view(np.square(reached - goals), LAG_WINDOW, axis=0).sum(-1)
+                for goals in late
+            ]
+        )
+        way = np.ptp(windows, axis=-1)
+        moved = (way > 0.0) & (way >= max_change)
+        told = moved & ((off.argmin(0) == 0) | (off.min(0) <= LAG_UNEXPLAINED * off[0]))
+        moves += moved.sum(0)
+        for column, ticks in enumerate(found):
+            ticks += off[:, told[:, column], column].argmin(0).tolist()
+    for ticks, many in zip(found, moves.tolist()):
+        yield int(np.median(ticks)) if ticks and len(ticks) >= LAG_TOLD * many else 0
 
 
 def _largest(episode: Episode, order: int) -> NDArray[np.float64]:

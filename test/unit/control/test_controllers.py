@@ -168,9 +168,8 @@ def test_how_far_the_arm_stutters_with_set_points(
             command = motion.command(now, circle(step / 1000 + 0.1), arm.position, LIMITER)
             motion.add(now, command.position, arm.position)
             with outlet.lock:
-                send = interpolator.ready(
-                    command, Basis(clocks.read(), PERIOD, (now, arm.position))
-                )
+                basis = Basis(clocks.read(), PERIOD, (now, arm.position))
+                send = interpolator.ready(command, basis, arm.position)
                 send()
         if rate and step % (1000 // rate) == 0:
             interpolator.tick()

@@ -54,7 +54,7 @@ class Bench:
         command = Command(wanted, (wanted - last) / 0.1, wanted)
         since = Clocks(lambda: self.now, lambda: self.now).read()
         basis = Basis(since, PERIOD, (self.now, self.present))
-        send = self.interpolator.ready(command, basis)
+        send = self.interpolator.ready(command, basis, self.present)
         if isinstance(send, Interruption):
             return send
         return send()

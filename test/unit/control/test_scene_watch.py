@@ -84,7 +84,8 @@ class Scene:
         seen = {"front": np.array([[points, 0.0]])}
         tick = Tick(self.number * PERIOD, state, reset=reset, interrupted=left)
         if not blind:
-            tick.observation = Observation(tick.label_ns, pixels, np.array([joint]), {}, {})
+            tick.seen = Observation(tick.label_ns, pixels, np.array([joint]), {}, {})
+            tick.observation = tick.seen
             tick.prediction = Prediction(np.zeros(1), seen, here, seen, unlikely=unlikely)
         commanded = state is State.COMMANDING and sent is not None
         tick.sent = None if not commanded else Command.standing(np.array([sent]))
