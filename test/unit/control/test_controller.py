@@ -17,6 +17,8 @@ from control_bench import MAX_STEP, PERIOD, Bench
 
 from sarnn_ros.control.controller import Controller
 from sarnn_ros.control.faults import Faults
+from sarnn_ros.control.limits import JointLimiter, JointLimits
+from sarnn_ros.control.motion import Motion
 from sarnn_ros.control.outlet import Clocks, Command, Instant
 from sarnn_ros.control.parts import Parts, Ports
 from sarnn_ros.control.state import Refused, State
@@ -1402,8 +1404,9 @@ def test_after_a_missed_tick_an_arm_that_lags_goes_on():
     assert len(bench.sent) == 15 and bench.control.state is State.COMMANDING
 
 
+@pytest.mark.parametrize("interval", [0, PERIOD // 10])
 @pytest.mark.parametrize("ticks", [1, 20])
-def test_what_a_finger_presses_on_is_not_let_go_after_a_hold(ticks):
+def test_what_a_finger_presses_on_is_not_let_go_after_a_hold(ticks, interval):
     """What was sent last is in force. By its velocity from where the finger stands, a command to
     press on would be refused again and again."""
 
@@ -1412,7 +1415,15 @@ def test_what_a_finger_presses_on_is_not_let_go_after_a_hold(ticks):
             super().send(command)
             self.present[1] = max(self.present[1], 0.0)  # there is something in between
 
-    bench = Gripping(guard__max_velocity=[1.0, 1.0])
+        def run(self, ticks=1):
+            for _ in range(ticks):
+                super().run()
+                for _ in range(9 if interval else 0):
+                    self.now += interval
+                    self.interpolator.tick()
+            return self.ticks[-1]
+
+    bench = Gripping(interval=interval, guard__max_velocity=[1.0, 1.0])
     bench.control.start()
     for wanted in (0.05, 0.02, -0.02, -0.06, -0.1, -0.14, -0.16, -0.16):
         bench.policy.action = np.array([0.0, wanted])
@@ -1420,12 +1431,48 @@ def test_what_a_finger_presses_on_is_not_let_go_after_a_hold(ticks):
     bench.missing = {"front": "no image"}
     bench.run(ticks)
     bench.missing = {}
+    before = len(bench.sent)
     assert bench.run().state is State.COMMANDING
-    assert bench.sent[-1].position == pytest.approx([0.0, -0.16])
-    assert bench.sent[-1].velocity.tolist() == [0.0, 0.0]
+    assert len(bench.sent) > before
+    for sent in bench.sent[before:]:
+        assert sent.position == pytest.approx([0.0, -0.16])
+        assert sent.velocity.tolist() == [0.0, 0.0]
 
     bench.control.stop()
     bench.run()
     bench.present = np.array([0.0, 0.03])  # somebody else opened it
     bench.control.start()
     assert bench.run().sent is None, "a motion that begins, begins where the arm is"
+
+
+def test_after_an_interrupted_segment_a_motion_begins_where_the_arm_is():
+    bench = Bench(interval=PERIOD // 10, guard__max_velocity=[1.0, 1.0])
+    bench.control.start()
+    bench.follows = False
+    for _ in range(4):
+        bench.policy.action = np.array([0.09, 0.0])
+        bench.run()
+    bench.fresh = False
+    bench.now += PERIOD // 10
+    bench.interpolator.tick()
+    bench.fresh = True
+    assert bench.run().interrupted
+    bench.policy.action = np.array([0.105, 0.0])
+    assert bench.run().sent is None, "0.015 from the last command, but 0.105 from the arm"
+
+
+@pytest.mark.parametrize(
+    ("kept", "here"),
+    [
+        ((0.2, -0.3), (0.2, -0.3)),
+        ((0.5, -0.3), (0.0, -0.3)),  # not within its reach
+        ((0.2, -0.41), (0.2, 0.0)),
+        ((-0.3, 0.2), (0.0, 0.0)),  # reaches differ by side
+    ],
+)
+def test_each_joint_goes_on_from_its_last_command_within_reach(kept, here):
+    limits = JointLimits(*(np.full(2, value) for value in (-9, 9, 0.1, 9, np.inf)))
+    lead = np.array([0.0, 0.4]), np.array([0.4, 0.0])
+    limiter = JointLimiter(limits, ("a", "b"), lead)
+    motion = Motion(PERIOD, kept=np.array(kept))
+    assert motion.here(PERIOD, np.zeros(2), limiter).tolist() == list(here)

@@ -260,3 +260,102 @@ def test_an_arm_that_a_hand_moves_tells_nothing_of_its_lag():
     for tick in range(20, 40):
         watch.see(tick * PERIOD, np.array([0.1 * (tick - 20), 0.0]), limits, 0.2)
         assert watch.ticks.tolist() == [2, 0]
+
+
+def see_all(watch, present, sent, more_s=0.2):
+    """At each tick: what is measured, and what is sent then, (T, n) each."""
+    count = np.shape(present)[1]
+    limits = JointLimits(*(np.full(count, one) for one in (-9, 9, 0.2, CHANGE / 0.1, np.inf)))
+    for tick, (here, goal) in enumerate(zip(np.asarray(present), np.asarray(sent))):
+        watch.see((tick + 1) * PERIOD, here, limits, more_s)
+        watch.add(goal)
+    return watch
+
+
+def late(path, ticks):
+    """Where an arm is that reaches what it was sent so many ticks late."""
+    path = np.asarray(path)
+    return np.concatenate([np.zeros(1 + ticks), path])[: len(path)]
+
+
+RISING = 0.1 * np.arange(1, 21)
+
+
+@pytest.mark.parametrize(
+    ("usual", "actual", "more", "ticks", "behind"),
+    [
+        ([0, 0], [1, 2], 0.2, [1, 2], [0.1, 0.2]),
+        ([1, 2], [1, 2], 0.2, [1, 2], [0.0, 0.0]),
+        ([2, 0], [3, 1], 0.2, [3, 1], [0.1, 0.1]),
+        ([2, 0], [4, 2], 0.2, [4, 2], [0.2, 0.2]),
+        ([2, 1], [1, 1], 0.2, [1, 1], [0.0, 0.0]),  # it is faster now
+        ([2, 0], [2, 0], 0.0, [0, 0], [0.0, 0.0]),
+    ],
+)
+def test_each_joint_has_its_own_usual_lag(usual, actual, more, ticks, behind):
+    present = np.stack([late(RISING, one) for one in actual], axis=1)
+    watch = LagWatch(np.array(usual, np.intp), PERIOD)
+    see_all(watch, present, np.stack([RISING, RISING], axis=1), more)
+    assert watch.ticks.tolist() == ticks and watch.behind == pytest.approx(behind)
+
+
+def test_what_lags_by_more_than_it_may_is_no_lag():
+    watch = LagWatch(np.array([2, 0], np.intp), PERIOD)
+    see_all(watch, np.stack([late(RISING, 4)] * 2, axis=1), np.stack([RISING] * 2, axis=1))
+    assert watch.ticks[0] == 4 and watch.ticks[1] <= 2 and watch.behind[1] == 0.0
+
+
+def test_a_joint_that_is_blocked_beside_one_that_lags_is_told_as_it_is():
+    present = np.stack([late(RISING, 2), late(RISING, 2)], axis=1)
+    present[14:, 1] = present[14, 1]
+    sent = np.stack([RISING, RISING], axis=1)
+    assert see_all(LagWatch(np.zeros(2, np.intp), PERIOD), present[:14], sent[:14]).behind[1] > 0.1
+    watch = see_all(LagWatch(np.zeros(2, np.intp), PERIOD), present[:18], sent[:18])
+    assert watch.behind == pytest.approx([0.2, 0.0])
+
+
+@pytest.mark.parametrize("ticks", [0.8, 1.0, 1.5, 1.8, 2.0])
+def test_a_policy_never_sees_an_arm_further_than_it_was_sent(ticks):
+    """It would go on from there, faster and faster."""
+    path = np.sin(0.15 * np.arange(60.0))
+    present = np.interp(np.arange(60.0) - 1 - ticks, np.arange(60.0), path)
+    watch = LagWatch(np.zeros(1, np.intp), PERIOD)
+    limits = JointLimits(*(np.full(1, one) for one in (-9, 9, 0.2, CHANGE / 0.1, np.inf)))
+    told = 0
+    for tick in range(60):
+        watch.see((tick + 1) * PERIOD, present[tick : tick + 1], limits, 0.2)
+        seen, goal = present[tick] + watch.behind[0], path[max(tick - 1, 0)]
+        assert min(present[tick], goal) - 1e-12 <= seen <= max(present[tick], goal) + 1e-12
+        told += watch.behind[0] != 0.0
+        watch.add(path[tick : tick + 1])
+    assert told > 20
+
+
+@pytest.mark.parametrize("step", [0.01, 0.02, 0.05])
+@pytest.mark.parametrize("ticks", [1, 2])
+def test_what_presses_on_something_does_not_hammer(ticks, step):
+    """The policy wants a little further, as where a peg sits on its hole."""
+    arm = LateArm(ticks, start__wait=3600.0, watch__still_ticks=0)
+    arm.present = np.array([-0.9, 0.0])
+    arm.goals, commands = [arm.present], []
+    for number in range(150):
+        fast = 0.15 if number < 12 else step
+        arm.policy.meanwhile = lambda fast=fast: setattr(
+            arm.policy, "action", np.array([arm.policy.saw[0] + fast, 0.0])
+        )
+        Bench.run(arm)
+        sent = arm.ticks[-1].sent
+        arm.goals.append(arm.goals[-1] if sent is None else sent.position)
+        free = arm.goals[max(len(arm.goals) - 1 - ticks, 0)]
+        arm.present = np.minimum(free, [0.3, 9.0])
+        commands.append(arm.goals[-1][0])
+    assert np.ptp(commands[60:]) < 1e-6 and commands[-1] == pytest.approx(0.3 + step)
+
+
+@pytest.mark.parametrize("label", [5 * PERIOD, 21 * PERIOD])
+def test_after_a_clock_that_was_set_back_nothing_is_on_its_way(label):
+    watch = LagWatch(np.zeros(2, np.intp), PERIOD)
+    see_all(watch, np.stack([late(RISING, 2)] * 2, axis=1), np.stack([RISING] * 2, axis=1))
+    limits = JointLimits(*(np.full(2, one) for one in (-9, 9, 0.2, CHANGE / 0.1, np.inf)))
+    watch.see(label, np.array([1.8, 1.8]), limits, 0.2)
+    assert bool(watch.behind.any()) is (label > 20 * PERIOD)

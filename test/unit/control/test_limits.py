@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import event, example, given
@@ -400,3 +402,13 @@ def test_a_refusal_names_the_description_that_set_the_limit():
     made = limits().narrowed(NAMES, urdf, where="topic '/robot_description'")
     result = JointLimiter(made, NAMES).check([0.09, 0.0], [0.0, 0.0], 0.1)
     assert "a factor of 1.8 (topic '/robot_description')" in result.reason
+
+
+def test_an_arm_that_sags_begins_with_a_larger_step_but_does_not_go_on_so():
+    """The first command of an episode leads it by what it sags. After a hold it is led already."""
+    limits = JointLimits(*(np.full(1, value) for value in (-9, 9, 9, 0.4, np.inf)))
+    limiter = JointLimiter(dataclasses.replace(limits, first_velocity=np.full(1, 1.0)), ["a"])
+    assert limiter.check([0.078], [-0.02], 0.1).ok
+    assert limiter.check([0.078], [-0.02], 0.1, start=[-0.02]).ok
+    assert limiter.check([0.11], [-0.02], 0.1, start=[0.08]).ok
+    assert not limiter.check([0.13], [-0.02], 0.1, start=[0.08]).ok

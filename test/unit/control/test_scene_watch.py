@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -85,7 +86,8 @@ class Scene:
         tick = Tick(self.number * PERIOD, state, reset=reset, interrupted=left)
         if not blind:
             tick.seen = Observation(tick.label_ns, pixels, np.array([joint]), {}, {})
-            tick.observation = tick.seen
+            # Of an arm that lags, health goes by what the policy saw.
+            tick.observation = replace(tick.seen, state=tick.seen.state + 9.0)
             tick.prediction = Prediction(np.zeros(1), seen, here, seen, unlikely=unlikely)
         commanded = state is State.COMMANDING and sent is not None
         tick.sent = None if not commanded else Command.standing(np.array([sent]))

@@ -206,3 +206,18 @@ def test_an_episode_of_one_tick_will_do():
     envelope = envelope_from_dataset(dataset(([[1.0, 2.0]], [[1.0, 2.0]], 9)))
     assert envelope.max_step == (0.0, 0.0)
     assert envelope.start_pose == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    "joints",
+    [
+        lambda rng: 1e-4 * rng.normal(size=(60, 2)),  # it stands, and its sensor is noisy
+        lambda rng: np.cumsum(0.02 * np.ones((60, 2)), axis=0),  # a planner says the end once
+    ],
+)
+def test_no_lag_is_made_of_what_shows_none(joints):
+    shown = []
+    for seed in range(3):
+        path = joints(np.random.default_rng(seed))
+        shown.append((path, np.broadcast_to(path[-1], path.shape), 9))
+    assert envelope_from_dataset(dataset(*shown)).lag == (0, 0)
