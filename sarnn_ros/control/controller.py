@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from sarnn_ros.control.description import CODE as DESCRIPTION
 from sarnn_ros.control.faults import ActiveFaults, Fault, FaultChanges, Faults
 from sarnn_ros.control.log import ControlLog, Standing, of_faults
+from sarnn_ros.control.motion import Held
 from sarnn_ros.control.outlet import NO_FRESH_JOINTS, Basis, Command, Instant
 from sarnn_ros.control.parts import Parts, Ports
 from sarnn_ros.control.settings import Settings
@@ -120,7 +121,7 @@ class Controller:
         self.ticking = self.hung = self.led = False
         self._halting = False  # the step under way is cut short: that it fails is no fault
         self.measured: tuple[int, Vector] | None = None
-        self.held: Vector | None = None  # the set-point of the last hold, which is in force
+        self.held: Held | None = None  # by the last hold
         self._settings = settings
         self._ports = ports
         self._clocks = ports.clocks
@@ -484,7 +485,7 @@ class Controller:
                 self._no_hold(f"no set-points to the last command: {interruption.text}")
             return
         basis = Basis(self._clocks.read(), self._period_ns, self.measured)
-        self.held = position
+        self.held = None if self.measured is None else Held(position, self.measured[1])
         self.parts.limiter.forget_lead()  # it may be old, or what was on its way has arrived
         refused = self.parts.outlet.send(Command.standing(position), basis)
         self.parts.interpolator.end()

@@ -61,6 +61,7 @@ class SetpointInterpolator:
         self.on_error: Callable[[Exception], None] = lambda error: None
         self._segment: Segment | None = None
         self._began: Instant | None = None  # when the segment was asked for
+        self._here: Vector | None = None  # where a motion began with it
         self._interruption: Interruption | None = None
         self._interruptions: Counter[str] = Counter()
         self.ticker: GridTicker | None = None
@@ -107,6 +108,7 @@ class SetpointInterpolator:
         start_ns = (now.now_ns // self._interval_ns + 1) * self._interval_ns
         # A joint may stand beyond its limit by a hair: no set-point may.
         limits = outlet.limiter.limits
+        self._here = here
         start = np.clip(here, limits.position_min, limits.position_max)
         velocity = np.zeros_like(here)
         if outlet.sent is not None:
@@ -173,7 +175,7 @@ class SetpointInterpolator:
                 present,
                 max(elapsed_ns, self._interval_ns) * 1e-9,
                 previous=None if sent is None else sent.position,
-                start=path.start,
+                start=self._here,
             )
             if not result.ok:
                 self._interrupt(Interruption(result.violations[0].reason, result.reason, True))

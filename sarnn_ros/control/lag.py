@@ -80,7 +80,9 @@ class LagWatch:
         """
         missed = round((label_ns - self._label_ns) / self._period_ns) - 1
         if missed > MISSED or missed < 0:
+            command = self._command
             self.reset()
+            self._command = command
         elif missed > 0:
             self._present.clear()
         last = self._goals[-1] if self._goals else present

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from sarnn_ros.control.controller import Controller, Order
 from sarnn_ros.control.faults import Faults
+from sarnn_ros.control.following import STILL_STEPS
 from sarnn_ros.control.motion import CONTIGUOUS_PERIODS, Motion
 from sarnn_ros.control.outlet import Basis, Instant, Interruption
 from sarnn_ros.control.parts import Ports
@@ -135,9 +136,8 @@ class ControlLoop:
             self._last_tick = None
         if order.state not in MAY_COMMAND and order.state is not State.STALLED:
             self._motion.commands = []  # that motion has ended, with a hold
-            self._motion.kept = held = self._controller.held
-            if held is not None:
-                self.parts.lag.add(held)
+            if (held := self._controller.held) is not None:
+                self.parts.lag.add(held.set_point)
         if tick.reset:
             self._restart()
         if order.begin:
@@ -210,6 +210,7 @@ class ControlLoop:
         measured_ns = min(found.stamps[name] for name in parts.policy.spec.joint_source_names)
         self._present = found.state[self._rows]
         self._controller.measured = (measured_ns, self._present)
+        self._see_hold(order)
         if tick.reset or order.state not in STARTED:
             parts.watch.reset()
             parts.following.reset()
@@ -224,6 +225,12 @@ class ControlLoop:
             faults.hard.update(
                 parts.following.check(found.state, self._present, measured_ns, commanded)
             )
+
+    def _see_hold(self, order: Order) -> None:
+        if order.state in MAY_COMMAND or order.state is State.STALLED:
+            return
+        held, still = self._controller.held, STILL_STEPS * self.parts.limiter.limits.max_step
+        self._motion.kept = None if held is None else held.see(self._present, still)
 
     def _watch_effort(self, found: Observation, order: Order) -> dict[str, str]:
         """Efforts of what is not commanded, or leads from elsewhere to where the demonstrations
@@ -330,14 +337,18 @@ class ControlLoop:
             self._motion = Motion(self._period_ns, commands=commands, kept=kept)
         self._motion.allowed_ns = tick.label_ns
 
-    def _find_interruption(self, tick: Tick, faults: Faults) -> None:
+    def _find_interruption(self, tick: Tick, faults: Faults) -> bool:
         """After an interrupted segment the arm is not where its command says: the motion begins
-        anew."""
+        anew.
+
+        :returns: whether there was one.
+        """
         interruption = self.parts.interpolator.interruption()
         if interruption is None:
-            return
+            return False
         tick.interrupted = True
         self._motion.commands, self._motion.kept = [], None
+        self._controller.held = None
         self._forget_lag()
         if interruption.refused:
             self._refuse(interruption.text, faults, set_point=True)
@@ -345,6 +356,7 @@ class ControlLoop:
             faults.soft["interpolation"] = (
                 f"no set-points to the last command: {interruption.text}"
             )
+        return True
 
     def _find_flips(self, faults: Faults) -> None:
         """Whether the prediction opens and closes a two-valued gripper all the time."""
@@ -460,6 +472,8 @@ class ControlLoop:
 
         :returns: whether it was sent.
         """
+        if self._find_interruption(tick, faults):
+            return False
         controller, parts, settings = self._controller, self.parts, self._settings()
         limit_ns = round(settings.watch.max_latency * 1e9) or self._period_ns
         basis = Basis(since, limit_ns, controller.measured)

@@ -40,6 +40,29 @@ class Recent:
         return sum(last), len(last)
 
 
+class Held:
+    """What an arm is held at: its last set-point, at rest. A joint that comes nearer to it, or
+    stays, may be late or press on something. One that goes away from it is held no longer:
+    somebody moved it, or its controller was switched.
+
+    :ivar set_point: as sent, (n,).
+    """
+
+    def __init__(self, set_point: Vector, present: Vector) -> None:
+        self.set_point = set_point
+        self._kept, self._nearest = set_point, np.abs(set_point - present)
+
+    def see(self, present: Vector, tolerance: Vector) -> Vector:
+        """The set-point, NaN for joints that are held no longer.
+
+        :param tolerance: that of a joint which stands still, (n,).
+        """
+        off = np.abs(self.set_point - present)
+        self._nearest = np.minimum(self._nearest, off)
+        self._kept = np.where(off > self._nearest + tolerance, np.nan, self._kept)
+        return self._kept
+
+
 @dataclass
 class Motion:
     """What has to be forgotten when the motion is interrupted.
@@ -47,7 +70,7 @@ class Motion:
     :ivar allowed_ns: the last tick with permission to command.
     :ivar commands: the last two, with the ticks they were sent at; of a motion's first one, before
         it where it began. None, or two.
-    :ivar kept: the last command, which the arm's controller keeps; None: it may keep another one.
+    :ivar kept: the last command, or what the arm is held at, see `Held`; None: not known.
     :ivar followed: how many commands since the last ramp were the policy's.
     :ivar refusals: the ticks at which the limits refused the command, or a set-point to it.
     :ivar flips: the ticks at which the prediction wanted a two-valued gripper to change.
@@ -85,7 +108,7 @@ class Motion:
         if previous is not None or self.kept is None:
             return present if previous is None else previous
         below, above = limiter.reach()
-        may_be = (present - below <= self.kept) & (self.kept <= present + above)
+        may_be = (present - below <= self.kept) & (self.kept <= present + above)  # not if NaN
         return np.where(may_be, self.kept, present)
 
     def command(

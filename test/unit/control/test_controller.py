@@ -1476,3 +1476,84 @@ def test_each_joint_goes_on_from_its_last_command_within_reach(kept, here):
     limiter = JointLimiter(limits, ("a", "b"), lead)
     motion = Motion(PERIOD, kept=np.array(kept))
     assert motion.here(PERIOD, np.zeros(2), limiter).tolist() == list(here)
+
+
+class Stepped(Bench):
+    """With set-points every 10 ms, at most 0.01 apart."""
+
+    def __init__(self):
+        super().__init__(interval=PERIOD // 10, guard__max_velocity=[1.0, 1.0])
+        self.control.start()
+
+    def go(self, *wanted, set_points=9):
+        for one in wanted:
+            self.policy.action = np.array([one, 0.0])
+            tick = self.run()
+            for number in range(set_points):
+                self.now += PERIOD // 10
+                self.fresh = number < 4 or set_points == 9  # joint states are late once
+                self.interpolator.tick()
+            self.fresh = True
+        return tick
+
+    def go_blind(self, ticks=1):
+        self.missing = {"front": "no image"}
+        self.go(*[0.0] * ticks)
+        self.missing = {}
+
+    def smooth(self, since, last):
+        path = [last, *(command.position[0] for command in self.sent[since:])]
+        return np.abs(np.diff(path)).max(initial=0.0) < 0.0101
+
+
+def test_after_an_interruption_no_motion_begins_at_a_hold_of_before():
+    bench = Stepped()
+    bench.go(0.02, 0.05, 0.05)
+    bench.go_blind()
+    bench.go(0.05, 0.07, 0.10, 0.13, 0.16, 0.18, 0.20)
+    bench.go(0.22, set_points=5)
+    sent, last = len(bench.sent), bench.present[0]
+    assert bench.go(0.14).interrupted
+    bench.go(0.14, 0.14, 0.10)
+    assert len(bench.sent) > sent and bench.smooth(sent, last)
+
+
+def test_an_interruption_while_the_tick_is_judged_counts():
+    bench = Stepped()
+    bench.go(0.05, 0.05, 0.05)
+    bench.go(0.13, set_points=3)
+    sent, last, check = len(bench.sent), bench.present[0], bench.control.parts.limiter.check
+
+    def interrupted(*values, **options):
+        bench.control.parts.limiter.check = check
+        result = check(*values, **options)
+        bench.fresh = False
+        bench.interpolator.tick()
+        bench.fresh = True
+        return result
+
+    bench.control.parts.limiter.check = interrupted
+    assert bench.go(0.14).sent is None and len(bench.sent) == sent
+    bench.go(0.14)
+    assert len(bench.sent) > sent and bench.smooth(sent, last)
+
+
+@pytest.mark.parametrize("wanted", [0.05, 0.16])
+def test_an_arm_that_was_moved_in_a_hold_goes_on_from_where_it_is(wanted):
+    """By hand, or by its controller, which was switched off and on."""
+    bench = Stepped()
+    bench.go(0.0, 0.0, 0.0)
+    bench.go_blind(2)
+    bench.present = np.array([0.15, 0.0])
+    bench.go_blind(5)
+    sent = len(bench.sent)
+    bench.go(wanted, wanted)
+    assert len(bench.sent) > sent and bench.smooth(sent, 0.15)
+
+
+def test_from_beyond_its_limit_a_joint_goes_back_no_faster():
+    bench = Stepped()
+    bench.present = np.array([1.09, 0.0])
+    for _ in range(3):
+        bench.go(0.995)
+    assert not bench.sent and bench.interpolator.interruptions["velocity"]

@@ -171,7 +171,8 @@ def test_whatever_the_arm_does_the_lead_has_a_bound(late, seed, blocked):
         (1, 1.9, 0.1, CHANGE),
         (4, 2.0, 0.0, CHANGE),
         (4, 0.0, 0.0, 0.0),  # somebody moved it
-        (9, 0.0, 0.0, CHANGE),  # it may be anywhere: all begins anew
+        (9, 0.0, 0.0, 0.0),
+        (9, 2.0, 0.0, CHANGE),
     ],
 )
 def test_what_is_on_its_way_arrives_while_nothing_is_seen(missed, at, coming, lead):
