@@ -252,7 +252,7 @@ class Referee:
         texts = [
             status["message"]
             for name, status in self.diagnostics.items()
-            if name.lstrip("/").startswith("sarnn")
+            if name.lstrip("/").startswith("sarnn") and name.endswith(": control")
         ]
         return "; ".join(texts) or "sarnn publishes no diagnostics"
 

@@ -75,6 +75,17 @@ def test_a_server_that_drops_answers_is_asked_again(wait) -> None:
     assert server.asked == 3
 
 
+def test_why_a_run_ended_is_said_by_what_controls_it(stage, monkeypatch) -> None:
+    said = {"/sarnn: control": "faulted: guard", "/sarnn: health": "unknown", "/sim: scene": "x"}
+    referee, _ = stage
+    monkeypatch.setattr(
+        referee, "diagnostics", {name: {"message": text} for name, text in said.items()}
+    )
+    assert referee._sarnn_says() == "faulted: guard"
+    monkeypatch.setattr(referee, "diagnostics", {})
+    assert referee._sarnn_says() == "sarnn publishes no diagnostics"
+
+
 def longest_gap(recording: TrialTrace) -> float:
     """Between two joint states or, beyond their period, two commands, s: what the machine did."""
     joints = np.diff([time for time, _ in recording.joints]).max()
