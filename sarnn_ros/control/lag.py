@@ -42,6 +42,8 @@ class LagWatch:
 
     :param usual: ticks by which each joint lagged while demonstrating, (n,).
     :ivar ticks: of lag, (n,), as its last movement told it. Kept from run to run: it is the arm's.
+    :ivar behind: how much further each joint would be by now if it lagged only as usual, (n,), but
+        never further than it was sent; 0 for one that does not lag by more, or does not follow.
     """
 
     def __init__(self, usual: NDArray[np.intp], period_ns: int) -> None:
@@ -57,8 +59,7 @@ class LagWatch:
 
     def reset(self) -> None:
         """Forget all commands so far."""
-        self._lags = np.zeros(len(self.ticks), np.bool_)
-        self._late: NDArray[np.float64] = np.zeros(0)  # the commands in force, by lag
+        self.behind: Vector = np.zeros(len(self.ticks))
         self._present = deque[Vector](maxlen=LAG_WINDOW)
         self._goals: list[Vector] = []  # in force before each tick, the oldest first
         self._command: Vector | None = None
@@ -79,15 +80,15 @@ class LagWatch:
             `limits.max_step` lets through; 0 for a joint that does not lag, or does not follow.
         """
         missed = round((label_ns - self._label_ns) / self._period_ns) - 1
-        if missed > MISSED or missed < 0:
-            command = self._command
+        goal = self._command  # which was in force until now, whatever else is forgotten
+        if not 0 <= missed <= MISSED:
             self.reset()
-            self._command = command
-        elif missed > 0:
+            missed = 0
+        elif missed:
             self._present.clear()
-        last = self._goals[-1] if self._goals else present
-        goal = last if self._command is None else self._command
-        self._goals += [goal] * (1 + min(max(missed, 0), MISSED))
+        if goal is None:
+            goal = self._goals[-1] if self._goals else present
+        self._goals += [goal] * (1 + missed)
         self._present.append(present)
         self._label_ns, self._command = label_ns, None
         more = int(more_s * 1e9 / self._period_ns + 1e-6)
@@ -105,21 +106,6 @@ class LagWatch:
         if len(self._present) == LAG_WINDOW:
             self._tell(np.stack(self._present), late, change, most)
         return self._lead(late, limits, change)
-
-    @property
-    def behind(self) -> Vector:
-        """How much further each joint would be by now if it lagged only as usual, (n,); 0 for one
-        that does not lag by more, or does not follow. Never further than it was sent."""
-        if not self._lags.any():
-            return np.zeros(len(self.ticks))
-        joints, usual = np.arange(len(self.ticks)), np.minimum(self._usual, self.ticks)
-        present = np.stack(list(self._present))
-        goal = self._late[usual, -1, joints]
-        late = self._late[self.ticks, -len(present) :, joints].T
-        behind, room = goal - late[-1], goal - present[-1]
-        behind = np.clip(room, np.minimum(behind, 0.0), np.maximum(behind, 0.0))
-        presses = np.ptp(present, axis=0) < PRESSES * np.ptp(late, axis=0)
-        return np.where(self._lags & ~presses, behind, 0.0)
 
     def _tell(self, present: Vector, late: Vector, change: Vector, most: NDArray[np.intp]) -> None:
         """The lag of each joint by the last ticks, if it moved in them, or was to move.
@@ -139,13 +125,15 @@ class LagWatch:
         self.ticks[(due > 0.0) & (due >= least) & (way < STOOD * due)] = 0  # it does not follow
 
     def _lead(self, late: Vector, limits: JointLimits, change: Vector) -> tuple[Vector, Vector]:
-        here = np.stack(list(self._present)[-LOOKED_AT:])
-        joints = np.arange(len(self.ticks))
-        mine = late[self.ticks, :, joints].T  # the goals of each joint at its lag, (LAG_WINDOW, n)
-        off = np.abs(here - mine[-len(here) :]).max(axis=0)
-        self._lags = (self.ticks > 0) & (off <= ASTRAY * change)
-        self._late = late
+        present, joints = np.stack(list(self._present)), np.arange(len(self.ticks))
+        mine = late[self.ticks, -len(present) :, joints].T  # the goals of each joint at its lag
+        off = np.abs(present - mine)[-LOOKED_AT:].max(axis=0)
+        lags = (self.ticks > 0) & (off <= ASTRAY * change)
+        presses = np.ptp(present, axis=0) < PRESSES * np.ptp(mine, axis=0)
+        goal = late[np.minimum(self._usual, self.ticks), -1, joints]
+        ways = np.sort([np.zeros_like(goal), goal - mine[-1]], axis=0)
+        self.behind = np.where(lags & ~presses, np.clip(goal - present[-1], *ways), 0.0)
         on_its_way = late[0, -1] - mine[-1]
         below, above = np.maximum(change - on_its_way, 0.0), np.maximum(change + on_its_way, 0.0)
-        most = np.where(self._lags, limits.max_lead, 0.0)
+        most = np.where(lags, limits.max_lead, 0.0)
         return np.minimum(below, most), np.minimum(above, most)

@@ -136,8 +136,6 @@ class ControlLoop:
             self._last_tick = None
         if order.state not in MAY_COMMAND and order.state is not State.STALLED:
             self._motion.commands = []  # that motion has ended, with a hold
-            if (held := self._controller.held) is not None:
-                self.parts.lag.add(held.set_point)
         if tick.reset:
             self._restart()
         if order.begin:
@@ -210,7 +208,8 @@ class ControlLoop:
         measured_ns = min(found.stamps[name] for name in parts.policy.spec.joint_source_names)
         self._present = found.state[self._rows]
         self._controller.measured = (measured_ns, self._present)
-        self._see_hold(order)
+        if not self._motion.commands:
+            self._see_hold()
         if tick.reset or order.state not in STARTED:
             parts.watch.reset()
             parts.following.reset()
@@ -226,11 +225,13 @@ class ControlLoop:
                 parts.following.check(found.state, self._present, measured_ns, commanded)
             )
 
-    def _see_hold(self, order: Order) -> None:
-        if order.state in MAY_COMMAND or order.state is State.STALLED:
-            return
-        held, still = self._controller.held, STILL_STEPS * self.parts.limiter.limits.max_step
-        self._motion.kept = None if held is None else held.see(self._present, still)
+    def _see_hold(self) -> None:
+        parts, held = self.parts, self._controller.held
+        self._motion.kept = None
+        if held is not None:
+            still = STILL_STEPS * parts.limiter.limits.max_step
+            self._motion.kept = held.see(self._present, still)
+            parts.lag.add(held.set_point)
 
     def _watch_effort(self, found: Observation, order: Order) -> dict[str, str]:
         """Efforts of what is not commanded, or leads from elsewhere to where the demonstrations

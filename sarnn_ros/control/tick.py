@@ -20,8 +20,9 @@ class Tick:
     did not get that far.
 
     :ivar state: after it.
-    :ivar observation: as measured. :ivar seen: as the policy saw it; of an arm that lags with the
-        joints where they would be if it lagged as while demonstrating.
+    :ivar observation: as measured.
+    :ivar seen: as the policy saw it; of an arm that lags with the joints where they would be if it
+        lagged as while demonstrating.
     :ivar interrupted: the segment to the last command was not finished.
     :ivar stages: how long each took, s.
     """

@@ -259,8 +259,7 @@ class TestJoints:
         began = time.thread_time()
         with pytest.raises(DecodeError, match=says) as caught:
             decode_joints(message, ["a"])
-        assert len(str(caught.value)) < 600
-        assert time.thread_time() - began < 1.0, "it is looked through more than once"
+        assert len(str(caught.value)) < 600 and time.thread_time() - began < 0.1
 
     def test_a_duplicate_that_is_not_asked_for_does_no_harm(self):
         message = make.joint_state(1, [1.0, 2.0, 3.0], ["a", "x", "x"])

@@ -628,7 +628,6 @@ def test_where_nothing_differs_nothing_is_explained(make_task: Callable[..., Dat
     assert trainer.scale.telling == 0
 
 
-@pytest.mark.usefixtures("few_exemplars")
 def test_a_training_keeps_what_was_found(tmp_path: Path) -> None:
     """Frozen, with standardised points; to the bit the same after an interruption."""
     dataset, said = reach(sizes=SIZES[1:]), []
