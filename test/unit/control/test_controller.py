@@ -1513,7 +1513,7 @@ def test_after_an_interruption_no_motion_begins_at_a_hold_of_before():
     bench.go(0.05, 0.07, 0.10, 0.13, 0.16, 0.18, 0.20)
     bench.go(0.22, set_points=5)
     sent, last = len(bench.sent), bench.present[0]
-    assert bench.go(0.14).interrupted
+    assert bench.go(0.14).interrupted and bench.control.held is None
     bench.go(0.14, 0.14, 0.10)
     assert len(bench.sent) > sent and bench.smooth(sent, last)
 

@@ -315,6 +315,18 @@ def test_a_joint_that_is_blocked_beside_one_that_lags_is_told_as_it_is():
     assert watch.behind == pytest.approx([0.2, 0.0])
 
 
+@pytest.mark.parametrize("blocked", [False, True])
+def test_a_joint_that_presses_on_gently_is_told_as_it_is(blocked):
+    """It is not astray yet: so slowly its commands go on."""
+    path = np.concatenate([RISING, RISING[-1] + 0.02 * np.arange(1, 11)])[:, None]
+    present = late(path[:, 0], 2)[:, None]
+    if blocked:
+        present[26:] = present[26]
+    watch = see_all(LagWatch(np.zeros(1, np.intp), PERIOD), present, path)
+    assert watch.ticks.tolist() == [2]
+    assert watch.behind == pytest.approx([0.0 if blocked else 0.04])
+
+
 @pytest.mark.parametrize("ticks", [0.8, 1.0, 1.5, 1.8, 2.0])
 def test_a_policy_never_sees_an_arm_further_than_it_was_sent(ticks):
     """It would go on from there, faster and faster."""

@@ -208,16 +208,20 @@ def test_an_episode_of_one_tick_will_do():
     assert envelope.start_pose == (1.0, 2.0)
 
 
-@pytest.mark.parametrize(
-    "joints",
-    [
-        lambda rng: 1e-4 * rng.normal(size=(60, 2)),  # it stands, and its sensor is noisy
-        lambda rng: np.cumsum(0.02 * np.ones((60, 2)), axis=0),  # a planner says the end once
-    ],
-)
-def test_no_lag_is_made_of_what_shows_none(joints):
+@pytest.mark.parametrize("kind", ["noise", "a planner says the end once", "slow"])
+def test_no_lag_is_made_of_what_shows_none(kind):
     shown = []
     for seed in range(3):
-        path = joints(np.random.default_rng(seed))
-        shown.append((path, np.broadcast_to(path[-1], path.shape), 9))
+        random = np.random.default_rng(seed)
+        if kind == "noise":
+            joints, targets = 1e-4 * random.normal(size=(2, 60, 2))
+        elif kind == "slow":
+            targets = np.sin(0.4 * np.arange(60)[:, None] + [seed, seed + 1])
+            joints = np.zeros((60, 2))
+            for row in range(59):
+                joints[row + 1] = joints[row] + 0.6 * (targets[row] - joints[row])
+        else:
+            joints = np.cumsum(np.full((60, 2), 0.02), axis=0)
+            targets = np.broadcast_to(joints[-1], joints.shape)
+        shown.append((joints, targets, 9))
     assert envelope_from_dataset(dataset(*shown)).lag == (0, 0)
