@@ -59,8 +59,9 @@ def arms(make_policy, start_node, make_robot, wait):
 def test_an_episode_is_accepted_and_does_not_stutter(interface, jerky, arms, wait):
     robot, node = arms[interface]
     follows(robot, node, interface, jerky, wait)
-    assert not robot.controller.rejected and not robot.controller.given_up
-    assert robot.controller.accepted >= len(robot.commands) - 2 > 20
+    sent = len(robot.commands)
+    wait(lambda: robot.controller.accepted >= sent - 2 > 20, lambda: node.output)
+    assert not robot.controller.rejected and not robot.controller.given_up, node.output
 
 
 @pytest.mark.parametrize("interface", DELAYS)

@@ -1,7 +1,8 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
 """A robot of the ROS tests behind a controller of ros2_control (see `controllers`), both of which
-run at 500 Hz of the messages' time, however busy the machine is."""
+run at 500 Hz of the messages' time, however busy the machine is: a command counts from when it was
+sent, even where this process takes it later, and then some at once."""
 
 from __future__ import annotations
 
@@ -11,14 +12,15 @@ from typing import Any
 
 import numpy as np
 from controllers import ForwardController, SimulatedArm, TrajectoryController
-from ros_testing import Robot
+from ros_testing import SECOND, Robot
 
 CYCLE_NS = 2_000_000
 
 
 @dataclass
 class ControlledRobot(Robot):
-    """See the module. Each message counts from the cycle after it came.
+    """See the module. It reports where it was when it last heard itself (`echoed_ns`), since
+    what was sent until then has come.
 
     :param lag: by which the arm trails a moving command, s.
     :ivar passed: time and position of each cycle, `spacing_ms` apart.
@@ -38,15 +40,20 @@ class ControlledRobot(Robot):
         super().__post_init__()
 
     def _obey(self, message: Any, info: Any) -> None:
-        self._inbox.append((self.now_ns, message))
+        self._inbox.append((self._sent_ns(info), message))
         super()._obey(message, info)
 
+    def joint_message(self) -> Any:
+        message = super().joint_message()
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(self._reached_ns, SECOND)
+        return message
+
     def _follow(self) -> None:
-        """All cycles until now. Under the lock."""
+        """All cycles until it last heard itself. Under the lock."""
         controller, arm = self.controller, self.arm
         assert controller is not None
-        now_ns = self.now_ns
-        while self._reached_ns + CYCLE_NS <= now_ns:
+        heard_ns = self.echoed_ns
+        while self._reached_ns + CYCLE_NS <= heard_ns:
             self._reached_ns += CYCLE_NS
             while self._inbox and self._inbox[0][0] <= self._reached_ns:
                 controller.receive(self._inbox.popleft()[1], self._reached_ns)

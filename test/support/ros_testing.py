@@ -636,23 +636,26 @@ class Robot:
         self.delay_ns = max(self.delay_ns, self.now_ns - sent)
         self.echoed_ns = sent
 
-    def _stamp(self, message: Any) -> None:
-        stamp = message.header.stamp
-        stamp.sec, stamp.nanosec = divmod(self.now_ns, 1_000_000_000)
+    def _now(self) -> Any:
+        """A header."""
+        from std_msgs.msg import Header
+
+        header = Header()
+        header.stamp.sec, header.stamp.nanosec = divmod(self.now_ns, SECOND)
+        return header
 
     def joint_message(self) -> Any:
         from sensor_msgs.msg import JointState
 
-        message = JointState(name=list(self.names), position=array.array("d", self.position))
-        self._stamp(message)
-        return message
+        position = array.array("d", self.position)
+        return JointState(header=self._now(), name=list(self.names), position=position)
 
     def image_message(self) -> Any:
         from sensor_msgs.msg import Image
 
         width, height = self.image_size
         message = Image(width=width, height=height, encoding="rgb8", step=3 * width)
-        self._stamp(message)
+        message.header = self._now()
         message.header.frame_id = "camera"
         message.data = array.array("B", next(self._pictures))
         return message
@@ -681,8 +684,7 @@ class Robot:
                 self.reports.append((_stamp_ns(joints), state))
 
     def _show(self) -> None:
-        echo = self.joint_message().header
-        self._echo.publish(echo)
+        self._echo.publish(self._now())
         for image in self.mutate_image(self.image_message()):
             self._images.publish(image)
             if self.harmless or self.mutate_image is unchanged:
