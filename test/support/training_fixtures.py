@@ -54,7 +54,7 @@ def as_episode(
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_task() -> MakeDataset:
     """Call with the episodes' lengths; `sizes` are (width, height) per camera."""
 

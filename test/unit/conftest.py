@@ -40,13 +40,10 @@ def quick_export(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def quick_search(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search for attention with a sixth of the filters, and of patches; for tests that are
-    about something else than what it finds."""
-    search = "sarnn_ros.training.attention_search"
-    monkeypatch.setattr(f"{search}.EXEMPLARS", 16)
-    monkeypatch.setattr(f"{search}.DRAWN_PATCHES", 500)
-    monkeypatch.setattr(f"{search}.TOLD_PATCHES", 96)
-    monkeypatch.setattr(f"{search}.BACKGROUND_PATCHES", 4000)
+    """A search for attention in less detail; for tests that are about something else."""
+    import quick_search
+
+    quick_search.install(monkeypatch)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

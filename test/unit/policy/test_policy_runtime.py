@@ -89,21 +89,11 @@ def places_of(model: SARNN) -> Places:
 @pytest.mark.parametrize(
     ("sizes", "model"),
     [
-        ([(24, 32)], {}),
         ([(64, 64)], {}),
-        ([(24, 32)], {"temperature": None}),
-        ([(25, 34)], {"stride": 2}),
-        ([(24, 32), (16, 40)], {}),
+        ([(25, 34)], {"stride": 2, "temperature": None}),
         ([(24, 32), (16, 40)], {"motion_dim": 2}),
     ],
-    ids=[
-        "wide",
-        "square",
-        "learnt temperature",
-        "stride 2",
-        "two cameras",
-        "motion",
-    ],
+    ids=["as usual", "stride 2, learnt temperature", "two cameras, motion"],
 )
 def test_backends_agree_over_1000_ticks_with_joints_fed_back(make_parts, tmp_path, sizes, model):
     parts = make_parts(*sizes, **model)

@@ -342,6 +342,7 @@ def test_the_points_find_what_decides() -> None:
     changed = {name for name, value in trainer.model.state_dict().items()
                if not torch.equal(value, before[name])}  # fmt: skip
     assert all("pos_encoder" in name or name.startswith("rec.") for name in changed)
+    assert trainer.scale is not None and trainer.scale.telling == 2
     assert {"pos_encoder.4.weight", "other_cameras.0.pos_encoder.4.weight"} <= changed
 
 
@@ -352,20 +353,14 @@ def test_what_the_first_state_tells_is_not_what_the_points_explain(permuted: boo
     but that the measured state tells. If the square decides nothing, it must not look as if."""
     trainer = searched(reach(50, permuted=permuted, starts=0.8))
     assert Starts(trainer.training.first_states()).count == 2
+    assert trainer.scale is not None
+    # Both cameras show the hand, one of them the square: its place has two directions.
+    assert permuted or trainer.scale.telling == 2
     found = [trainer.points_explain(trainer.model) or (0.5, 0)]
     trainer.searched = None
     found.append(trainer.points_explain(trainer.model) or (0.5, 0))
     for explains, _ in found:
         assert explains < 0.3 if permuted else explains > 0.7, found
-
-
-@pytest.mark.usefixtures("few_exemplars")
-def test_directions_that_the_first_state_tells_are_not_made_large() -> None:
-    """Both cameras show the hand, one of them the square: its place has two directions."""
-    for starts in (0.0, 0.8):
-        scale = searched(reach(50, starts=starts)).scale
-        assert scale is not None
-        assert scale.telling == 2, starts
 
 
 def test_of_the_first_states_the_directions_count_that_really_deviate() -> None:
@@ -508,7 +503,7 @@ def test_the_layers_below_are_not_linear_on_the_images() -> None:
 
 @pytest.mark.usefixtures("few_exemplars")
 def test_it_follows_from_the_seed() -> None:
-    weights = [searched(reach()).model.state_dict() for _ in range(2)]
+    weights = [searched(reach(12)).model.state_dict() for _ in range(2)]
     for name, value in weights[0].items():
         assert torch.equal(value, weights[1][name]), name
 
@@ -628,6 +623,7 @@ def test_where_nothing_differs_nothing_is_explained(make_task: Callable[..., Dat
     assert trainer.scale.telling == 0
 
 
+@pytest.mark.usefixtures("few_exemplars")
 def test_a_training_keeps_what_was_found(tmp_path: Path) -> None:
     """Frozen, with standardised points; to the bit the same after an interruption."""
     dataset, said = reach(sizes=SIZES[1:]), []

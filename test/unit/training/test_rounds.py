@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import quick_export
+import quick_search
 import torch
 from training_fixtures import MakeDataset as MakeTask
 
@@ -50,11 +52,21 @@ def plan_of(dataset: Dataset, config: TrainConfig, policy: Path | None = None) -
     return prepare([], spec, config, crop=False, load=load, before=before, validation=0.2)
 
 
-@pytest.fixture
-def policy(make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="module")
+def trained(make_task: MakeTask, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained on the first episodes."""
-    quick_export.install(monkeypatch)
-    train(plan_of(make_task(FIRST), settings()), tmp_path / "first")
+    out = tmp_path_factory.mktemp("trained") / "first"
+    with pytest.MonkeyPatch.context() as patch:
+        quick_export.install(patch)
+        quick_search.install(patch)
+        train(plan_of(make_task(FIRST), settings()), out)
+    return out
+
+
+@pytest.fixture
+def policy(trained: Path, tmp_path: Path) -> Path:
+    """For a test to do with as it likes."""
+    shutil.copytree(trained, tmp_path / "first")
     return tmp_path / "first"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import quick_export
+import quick_search
 import torch
 
 from sarnn_ros.data.dataset import Dataset
@@ -48,9 +49,33 @@ from sarnn_ros.training.trainer import free_run
 pytestmark = pytest.mark.usefixtures("quick_search")
 
 MakeTask = Callable[..., Dataset]
+Trained = Callable[..., Path]
 TWO = ((16, 14), (12, 18))
 ENOUGH = [9, 7, 9, 8, 9, 9, 6, 9]
 FEW = [*ENOUGH, 8, 7, 9, 9]
+
+
+#: How much is told of the motion: enough, and too little.
+TOLD = {True: -np.inf, False: 1.1}
+
+
+@pytest.fixture(scope="module")
+def trained(make_task: MakeTask, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The policy that `small()` trains, to be read only: once per data, and what `is_told`."""
+    made: dict[str, Path] = {}
+
+    def make(lengths: list[int], *, is_told: bool = True, sizes: Any = TWO) -> Path:
+        key = f"{lengths} {is_told} {sizes}"
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("trained") / "policy"
+            with pytest.MonkeyPatch.context() as patch:
+                quick_export.install(patch)
+                quick_search.install(patch)
+                patch.setattr(trainer_module, "MIN_TOLD", TOLD[is_told])
+                train(decide(make_task(lengths, sizes=sizes), small()), made[key])
+        return made[key]
+
+    return make
 
 
 def small(**settings: Any) -> TrainConfig:
@@ -89,30 +114,24 @@ def test_points_that_are_still_trained_tell_no_motion(recipe: str) -> None:
         make_config({"recipe": recipe, "attention": "train", "motion": True})
 
 
-def test_eipl_cannot_hold_it(
-    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    quick_export.install(monkeypatch)
-    monkeypatch.setattr(trainer_module, "MIN_TOLD", -np.inf)
-    train(decide(make_task(ENOUGH), small()), tmp_path / "policy")
+def test_eipl_cannot_hold_it(trained: Trained, tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match=r"numbers that tell the motion(.|\n)*motion=false"):
-        export_eipl(tmp_path / "policy", tmp_path / "eipl")
+        export_eipl(trained(ENOUGH, sizes=TWO[:1]), tmp_path / "eipl")
 
 
 @pytest.mark.parametrize("sizes", [TWO[:1], TWO])
 def test_the_policy_does_what_training_did(
-    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: Any
+    make_task: MakeTask, trained: Trained, monkeypatch: pytest.MonkeyPatch, sizes: Any
 ) -> None:
     """Without places: then the gate, which training does not know, is open, and the motion is the
     mean one."""
-    quick_export.install(monkeypatch)
     monkeypatch.setattr(trainer_module, "MIN_TOLD", -np.inf)
     dataset = make_task(ENOUGH, sizes=sizes)
     trainer = make_trainer(decide(dataset, small()))
     trainer.search_attention()
-    train(decide(dataset, small()), tmp_path / "policy")
-    config = load_config(tmp_path / "policy").model_copy(update={"places": None})
-    model = load_model(tmp_path / "policy", config)
+    directory = trained(ENOUGH, sizes=sizes)
+    config = load_config(directory).model_copy(update={"places": None})
+    model = load_model(directory, config)
     assert trainer.validation is not None
     seen = trainer.encode_all(trainer.validation, model)
     seen[..., -model.motion_dim :] = 0
@@ -120,7 +139,7 @@ def test_the_policy_does_what_training_did(
     expected = dataset.normaliser.denormalise(model.decoder_joint(hidden)[0].detach().numpy())
     episode = dataset.episodes[dataset.validation[0]]
     for name in BACKENDS:
-        made = make_backend(name, tmp_path / "policy", config, threads=1, device="cpu")
+        made = make_backend(name, directory, config, threads=1, device="cpu")
         policy = Policy(config, made)
         for _ in range(2):  # the second time after a reset
             policy.reset()
@@ -216,14 +235,13 @@ def test_pictures_for_tensorboard_are_of_what_the_recurrent_part_gets(
 @pytest.mark.parametrize("lengths", [ENOUGH, FEW])
 def test_the_robot_gets_what_training_would_have_given(
     make_task: MakeTask,
-    tmp_path: Path,
+    trained: Trained,
     monkeypatch: pytest.MonkeyPatch,
     lengths: list[int],
     is_told: bool,
 ) -> None:
     """Of demonstrations that are trained on it is the truth, of others what points tell."""
-    quick_export.install(monkeypatch)
-    monkeypatch.setattr(trainer_module, "MIN_TOLD", -np.inf if is_told else 1.1)
+    monkeypatch.setattr(trainer_module, "MIN_TOLD", TOLD[is_told])
     dataset = make_task(lengths, sizes=TWO)
     trainer = make_trainer(decide(dataset, small()))
     assert trainer.training.few == (lengths == FEW)
@@ -236,8 +254,7 @@ def test_the_robot_gets_what_training_would_have_given(
     assert trainer.scale is not None
     assert torch.equal(trainer.scale.matrix[-count:, -count:], torch.eye(count))
 
-    train(decide(dataset, small()), tmp_path / "policy")
-    policy = Policy.load(tmp_path / "policy")
+    policy = Policy.load(trained(lengths, is_told=is_told))
     assert policy.config.model.motion_dim == (count if is_told else 0), "of what is not told none"
     assert policy.config.places is not None
     assert policy.config.places.other_fits is not (is_told and trainer.training.few)
@@ -262,14 +279,12 @@ def test_the_robot_gets_what_training_would_have_given(
 
 @pytest.mark.parametrize("lengths", [ENOUGH, FEW])
 def test_a_training_that_goes_on_is_told_the_same(
-    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lengths: list[int]
+    make_task: MakeTask, trained: Trained, monkeypatch: pytest.MonkeyPatch, lengths: list[int]
 ) -> None:
     """Though the numbers are others: here they have the other sign."""
-    quick_export.install(monkeypatch)
     monkeypatch.setattr(trainer_module, "MIN_TOLD", -np.inf)
     plan = decide(make_task(lengths, sizes=TWO), small())
-    train(plan, tmp_path / "policy")
-    before = load_before(tmp_path / "policy")
+    before = load_before(trained(lengths))
     weights = []
     for sign in (1, -1):
         trainer = make_trainer(plan)
@@ -285,24 +300,21 @@ def test_a_training_that_goes_on_is_told_the_same(
 
 @pytest.mark.parametrize("then", [True, False])
 def test_a_training_goes_on_only_if_the_motion_is_told_as_it_was(
-    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then: bool
+    make_task: MakeTask, trained: Trained, monkeypatch: pytest.MonkeyPatch, then: bool
 ) -> None:
     """Weights that rely on the motion are of no use without it, nor those that never got it."""
-    quick_export.install(monkeypatch)
-    limits = {True: -np.inf, False: 1.1}
-    monkeypatch.setattr(trainer_module, "MIN_TOLD", limits[then])
-    dataset = make_task(ENOUGH, sizes=TWO)
-    plan = decide(dataset, small())
-    train(plan, tmp_path / "policy")
-    before = load_before(tmp_path / "policy")
+    monkeypatch.setattr(trainer_module, "MIN_TOLD", TOLD[then])
+    plan = decide(make_task(ENOUGH, sizes=TWO), small())
+    directory = trained(ENOUGH, is_told=then)
+    before = load_before(directory)
     trainer = make_trainer(plan)
     assert trainer.go_on(before) == ""
     if not then:  # without the motion it does what it did
         model = without_motion(trainer.final_model())
-        old = load_model(tmp_path / "policy", before.config)
+        old = load_model(directory, before.config)
         for found, wanted in zip(model.parameters(), old.parameters(), strict=True):
             torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-3)
-    monkeypatch.setattr(trainer_module, "MIN_TOLD", limits[not then])
+    monkeypatch.setattr(trainer_module, "MIN_TOLD", TOLD[not then])
     why = make_trainer(plan).go_on(before)
     assert why.startswith("all points of first images together tell the recurrent part the motion")
     assert why.endswith("too little for it now" if then else "which it did not before")
@@ -310,13 +322,10 @@ def test_a_training_goes_on_only_if_the_motion_is_told_as_it_was(
 
 @pytest.mark.parametrize("motion", [False, None])
 def test_a_training_without_the_motion_does_not_go_on_from_a_policy_with_it(
-    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, motion: bool | None
+    make_task: MakeTask, trained: Trained, motion: bool | None
 ) -> None:
-    quick_export.install(monkeypatch)
-    monkeypatch.setattr(trainer_module, "MIN_TOLD", -np.inf)
     dataset = make_task(ENOUGH)
-    train(decide(dataset, small()), tmp_path / "policy")
-    before = load_before(tmp_path / "policy")
+    before = load_before(trained(ENOUGH, sizes=TWO[:1]))
     plan = prepare(
         [], dataset.spec, small(motion=motion), crop=False, before=before, validation=0.2,
         load=lambda *_, spec=None, **__: dataset,
