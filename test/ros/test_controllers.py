@@ -12,13 +12,10 @@ import pytest
 from circling import DELAYS, SETPOINTS, START, follows, go_round
 from controlled_robot import CYCLE_NS, ControlledRobot
 from controllers import ForwardController, Parameters, TrajectoryController
+from in_time import assert_in_time
 from ros_testing import JOINTS
 
 pytestmark = pytest.mark.slow
-
-#: It lets through two steps of the circle at once, and not three: on a busy machine some are left
-#: out, and a controller gives up where the arm is 0.1 rad behind.
-STRICT = 0.4
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +46,7 @@ def arms(make_policy, start_node, make_robot, wait):
         rate = {} if interface == "joint_trajectory" else {"command_rate": SETPOINTS}
         node = start_node(
             *("-r", f"__ns:=/{interface}"), policy=policy, command_interface=interface,
-            interpolation="cubic", input_param_joints=0.0, watch__max_gap=2.0,
-            guard__step_margin=STRICT, **rate,
+            interpolation="cubic", input_param_joints=0.0, watch__max_gap=2.0, **rate,
         )  # fmt: skip
         made[interface] = robot, node
     for robot, node in made.values():
@@ -66,7 +62,9 @@ def test_an_episode_is_accepted_and_does_not_stutter(interface, jerky, arms, wai
     follows(robot, node, interface, jerky, wait)
     sent = len(robot.commands)
     wait(lambda: robot.controller.accepted >= sent - 2 > 20, lambda: node.output)
-    assert not robot.controller.rejected and not robot.controller.given_up, node.output
+    assert not robot.controller.rejected
+    # A node that got no core leaves out steps, and the next one may be too far for the controller.
+    assert_in_time(not robot.controller.given_up, node.output)
 
 
 @pytest.mark.parametrize("interface", DELAYS)
@@ -75,9 +73,6 @@ def test_a_controller_that_is_switched_off_is_noticed(interface, arms, graph, wa
     are noisy, as real ones are: the same to the last bit it would be `frozen:joints`."""
     robot, node = arms[interface]
     name, said = f"/{interface}/sarnn", len(node.output)
-    assert graph.trigger(f"{name}/stop").success
-    done, why = graph.set_parameter(name, "guard.step_margin", 1.5)  # or it refuses steps before
-    assert done, why
     assert graph.trigger(f"{name}/reset").success and graph.trigger(f"{name}/start").success
     seen = len(robot.commands)
     wait(lambda: len(robot.commands) > seen + 3, lambda: node.output)

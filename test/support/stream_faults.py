@@ -390,8 +390,10 @@ class Fault:
 
     @property
     def believable(self) -> bool:
-        """Whether the node must take the messages for sound."""
-        return self.lies or self.effect in ("goes on", "holds at times")
+        """Whether the node must take the messages for sound: so the robot's own, beside others."""
+        return (
+            self.lies or self.none_from is not None or self.effect in ("goes on", "holds at times")
+        )
 
     def is_seen(self, arm: Any) -> bool:
         """Whether the node names it."""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from cell import ARM, CAMERAS, COMMANDS, SPACE, Cell
+from in_time import assert_in_time
 from ros_testing import Graph, Process, wait_until
 
 from sarnn_ros.data.session import read_back
@@ -99,6 +100,7 @@ def bags(cell: Cell, proposed: Path, sarnn: Sarnn, graph: Graph) -> Path:
             assert graph.trigger(f"{name}/discard_episode").success
         if len(kept()) == EPISODES:
             break
+    assert_in_time(len(kept()) == EPISODES, process.output)
     assert process.stop() == 0, process.output
     return out
 
