@@ -35,9 +35,9 @@ in the same scenes, behind the node's command limits, watchdogs, start pose and 
 (1 all, 0 nothing), and in brackets the same with demonstrations exchanged, which is chance. *Free
 run*: the same of the policy on recorded images and its own predictions.
 `docs/explanation/attention.md` says more. Figures of before eaa596e292, which were counted
-otherwise, are left out. Training takes CPU seconds, with one thread. Those of dd98d5be89,
-ae819a38dc and 92f9750743 are of a machine that was two to three times as slow that day, panda's
-aside: 6fa9e71d1c took as long beside it, and came to the same losses.
+otherwise, are left out. Training takes CPU seconds, with one thread. Those of dd98d5be89 and
+ae819a38dc are of a machine that was three times as slow that day, panda's aside: 6fa9e71d1c took
+as long beside it, and came to the same losses. That of 92f9750743 is of such a day, too.
 
 The commit is that of the code which trained the policy, or tried what has none; of another commit
 the recipe may be another one. Since 4bbba2d the spec is the one that `sarnn inspect` proposes, but
@@ -77,11 +77,11 @@ In tasks named `…_clutter` other things lie elsewhere in each episode, and som
 demonstrations and trials alike: `--tasks benchmark.tasks.clutter:PickAndPlace`. In those named
 `…_lab` table and wall are photographs, the exposure differs by up to 20 % in each episode and
 white balance by 6 %, and pictures have noise: `--tasks benchmark.tasks.lab:PickAndPlace`. In
-`fetch_pick_and_place_lab` the goal's red mark lies on a red table, and the dark block often on a
-dark cup, so that both are hard to see. In those named
-`…_by_hand` each demonstration has a pace of its own, waits, and strays from its path:
-`--tasks benchmark.tasks.by_hand:PickAndPlace`. In those named `…_hand` there is a camera on each
-hand beside the outer one: `--tasks benchmark.tasks.hand:Insertion`. In
+`fetch_pick_and_place_lab` the goal's mark is red, as the table is, and the block as dark as a cup
+that it may lie on: both are hard to see. In those named `…_by_hand` each demonstration has a pace
+of its own, waits, and strays from its path: `--tasks benchmark.tasks.by_hand:PickAndPlace`. In
+those named `…_hand` there is a camera on each hand beside the outer one:
+`--tasks benchmark.tasks.hand:Insertion`. In
 `fetch_pick_and_place_late`, `fetch_pick_and_place_moved` and `fetch_push_late` what matters is
 shown, or put elsewhere, after the episode has begun: `--tasks benchmark.tasks.late:PickAndPlace`.
 

@@ -636,8 +636,8 @@ class Robot:
         self.delay_ns = max(self.delay_ns, self.now_ns - sent)
         self.echoed_ns = sent
 
-    def _now(self) -> Any:
-        """A header."""
+    def _header(self) -> Any:
+        """Stamped now."""
         from std_msgs.msg import Header
 
         header = Header()
@@ -648,14 +648,14 @@ class Robot:
         from sensor_msgs.msg import JointState
 
         position = array.array("d", self.position)
-        return JointState(header=self._now(), name=list(self.names), position=position)
+        return JointState(header=self._header(), name=list(self.names), position=position)
 
     def image_message(self) -> Any:
         from sensor_msgs.msg import Image
 
         width, height = self.image_size
         message = Image(width=width, height=height, encoding="rgb8", step=3 * width)
-        message.header = self._now()
+        message.header = self._header()
         message.header.frame_id = "camera"
         message.data = array.array("B", next(self._pictures))
         return message
@@ -684,7 +684,7 @@ class Robot:
                 self.reports.append((_stamp_ns(joints), state))
 
     def _show(self) -> None:
-        self._echo.publish(self._now())
+        self._echo.publish(self._header())
         for image in self.mutate_image(self.image_message()):
             self._images.publish(image)
             if self.harmless or self.mutate_image is unchanged:

@@ -53,10 +53,8 @@ Trained = Callable[..., Path]
 TWO = ((16, 14), (12, 18))
 ENOUGH = [9, 7, 9, 8, 9, 9, 6, 9]
 FEW = [*ENOUGH, 8, 7, 9, 9]
-
-
-#: How much is told of the motion: enough, and too little.
-TOLD = {True: -np.inf, False: 1.1}
+#: `MIN_TOLD` by whether the motion is told then.
+LIMITS = {True: -np.inf, False: 1.1}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +69,7 @@ def trained(make_task: MakeTask, tmp_path_factory: pytest.TempPathFactory) -> Tr
             with pytest.MonkeyPatch.context() as patch:
                 quick_export.install(patch)
                 quick_search.install(patch)
-                patch.setattr(trainer_module, "MIN_TOLD", TOLD[is_told])
+                patch.setattr(trainer_module, "MIN_TOLD", LIMITS[is_told])
                 train(decide(make_task(lengths, sizes=sizes), small()), made[key])
         return made[key]
 
@@ -241,7 +239,7 @@ def test_the_robot_gets_what_training_would_have_given(
     is_told: bool,
 ) -> None:
     """Of demonstrations that are trained on it is the truth, of others what points tell."""
-    monkeypatch.setattr(trainer_module, "MIN_TOLD", TOLD[is_told])
+    monkeypatch.setattr(trainer_module, "MIN_TOLD", LIMITS[is_told])
     dataset = make_task(lengths, sizes=TWO)
     trainer = make_trainer(decide(dataset, small()))
     assert trainer.training.few == (lengths == FEW)
@@ -303,7 +301,7 @@ def test_a_training_goes_on_only_if_the_motion_is_told_as_it_was(
     make_task: MakeTask, trained: Trained, monkeypatch: pytest.MonkeyPatch, then: bool
 ) -> None:
     """Weights that rely on the motion are of no use without it, nor those that never got it."""
-    monkeypatch.setattr(trainer_module, "MIN_TOLD", TOLD[then])
+    monkeypatch.setattr(trainer_module, "MIN_TOLD", LIMITS[then])
     plan = decide(make_task(ENOUGH, sizes=TWO), small())
     directory = trained(ENOUGH, is_told=then)
     before = load_before(directory)
@@ -314,7 +312,7 @@ def test_a_training_goes_on_only_if_the_motion_is_told_as_it_was(
         old = load_model(directory, before.config)
         for found, wanted in zip(model.parameters(), old.parameters(), strict=True):
             torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-3)
-    monkeypatch.setattr(trainer_module, "MIN_TOLD", TOLD[not then])
+    monkeypatch.setattr(trainer_module, "MIN_TOLD", LIMITS[not then])
     why = make_trainer(plan).go_on(before)
     assert why.startswith("all points of first images together tell the recurrent part the motion")
     assert why.endswith("too little for it now" if then else "which it did not before")
