@@ -31,8 +31,9 @@ explains nothing.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Any
 
@@ -47,7 +48,15 @@ from sarnn_ros.model.sarnn import SARNN, VisionBranch
 from sarnn_ros.spec import CameraSpec
 from sarnn_ros.training.augment import IMAGE_NOISE, add_noise, draw_jitter, jitter
 from sarnn_ros.training.config import TrainConfig
-from sarnn_ros.training.expected_places import FOLDS, Told, as_expected, find_things, tell
+from sarnn_ros.training.expected_places import (
+    FOLDS,
+    MIN_PLACE_DEVIATION,
+    Told,
+    as_expected,
+    find_things,
+    places_of_things,
+    tell,
+)
 from sarnn_ros.training.explained import (
     Array,
     Regressions,
@@ -65,6 +74,7 @@ from sarnn_ros.training.late_points import (
     moments,
     share_left,
 )
+from sarnn_ros.training.learnt_filters import learn_filters
 from sarnn_ros.training.recipe import RECIPE
 from sarnn_ros.training.sequences import Sequences
 
@@ -84,6 +94,9 @@ EXEMPLARS, DRAWN_PATCHES = 96, 3000
 TOLD_PATCHES = 600
 #: Filters are made for a thing's place, and for places around it: columns, and rows, cells.
 PLACES_AROUND = (-4.0, -2.0, 0.0, 2.0, 4.0)
+#: The same for filters that learn; and in which share of the episodes a thing must surely have
+#: been found that they learn to find.
+LEARNT_AROUND, MIN_SURE_SHARE = (-2.0, 0.0, 2.0), 0.55
 #: Share of the episodes that a filter was not made from in which it must find its thing. In two
 #: tasks those of things were at 0.7 to 1, those of what was expected by mistake below 0.6.
 MIN_HELD_OUT_SHARE = 0.6
@@ -111,11 +124,16 @@ class Candidates:
     :param weight: (M, C, 3, 3).
     :param bias: (M,).
     :param points: what they give on each of S sets of images of the E episodes, (S, E, M, 2).
+    :param things: where the motions tell that things are, (E, T, 2), cells; None if nothing lies
+        about.
+    :param seen: which of these some filter finds in episodes that it was not made from, bool (T,).
     """
 
     weight: Tensor
     bias: Tensor
     points: Tensor
+    things: Tensor | None = None
+    seen: Tensor | None = None
 
 
 def make_candidates(
@@ -149,15 +167,71 @@ def make_candidates(
     inverse = torch.cholesky_inverse(root)
 
     clean = trunk(sets[0])
-    parts = []
+    parts, things, seen = [], None, None
     if cluttered:
         differ = _differ(sets[0], branch, span)
-        parts.append(_told(clean, differ, told, mean, covariance, inverse, generator))
+        filters, things, seen = _told(clean, differ, told, mean, covariance, inverse, generator)
+        parts.append(filters)
     count = _convolutions(branch)[2].out_channels
     if sum(len(bias) for _, bias in parts) * len(EXEMPLAR_LOGITS) < count:
         drawn = _patches(clean, _differing(clean, DRAWN_PATCHES, generator))
         parts += _of_exemplars(drawn, features(), mean, root, exemplars, generator)
-    return _candidates(softmax, parts, features())
+    return replace(_candidates(softmax, parts, features()), things=things, seen=seen)
+
+
+def learn_candidates(
+    branch: VisionBranch,
+    sets: Sequence[Tensor],
+    before: Candidates,
+    span: float,
+    generator: torch.Generator,
+) -> tuple[Candidates, Candidates] | None:
+    """Filters that learn, with the layers below, where the things are that `before` has found.
+
+    :param sets: S times images (E, 3, H, W); the first half of the sets is clean.
+    :param before: what discriminants find, on the layers below as they are; these are changed.
+    :returns: the candidates; and the same with points of other filters in each episode, which have
+        learnt from the other half of the episodes. None, and the branch as it was, if those find
+        less than `before`: then what was learnt is these very images.
+    """
+    things, seen = before.things, before.seen
+    if things is None or seen is None or not things.shape[1]:
+        return None
+    wanted = _around(things, LEARNT_AROUND)
+    first = torch.stack([sets[0], sets[len(sets) // 2]])  # later the arm may be before a thing
+
+    def learn(some: Tensor, wanted: Tensor) -> tuple[VisionBranch, Candidates]:
+        other = copy.deepcopy(branch)
+        trunk: Any = other.pos_encoder[:4]
+        filters = learn_filters(trunk, first[:, some], wanted[some], IMAGE_NOISE * span, generator)
+        features = (trunk(images) for images in sets)
+        return other, _candidates(other.pos_encoder[-1], [filters], features)
+
+    every_second = torch.arange(len(wanted), device=wanted.device) % 2 == 0
+    by_half = [learn(half, wanted)[1].points for half in (every_second, ~every_second)]
+    points = torch.where(every_second.reshape(-1, 1, 1), by_half[1], by_half[0])
+    cells = torch.tensor([side - 1 for side in _cells_of(branch, sets[0])], device=points.device)
+    sharp = points[0, :, -wanted.shape[1] :]
+    good = as_expected(sharp * cells, wanted).double().mean(0) > MIN_HELD_OUT_SHARE
+    found = good.reshape(things.shape[1], -1).any(1)
+    if not found.any() or (seen & ~found).any():
+        return None
+    every = torch.ones_like(every_second)
+    learnt, candidates = learn(every, wanted[:, good])
+    branch.load_state_dict(learnt.state_dict())
+    return candidates, replace(candidates, points=points[:, :, good.repeat(len(EXEMPLAR_LOGITS))])
+
+
+def _cells_of(branch: VisionBranch, images: Tensor) -> tuple[int, int]:
+    """Columns and rows of the last map."""
+    height, width = branch.pos_encoder[:5](images[:1]).shape[2:]
+    return width, height
+
+
+def _around(things: Tensor, steps: Sequence[float]) -> Tensor:
+    """Places (E, T, 2), and those around each, (E, T * steps * steps, 2)."""
+    around = torch.tensor(steps, device=things.device)
+    return (things.unsqueeze(2) + torch.cartesian_prod(around, around)).flatten(1, 2)
 
 
 def make_late_candidates(
@@ -259,7 +333,7 @@ def _told(
     covariance: Tensor,
     inverse: Tensor,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[tuple[Tensor, Tensor], Tensor, Tensor]:
     """Discriminants of what is where the trajectories tell that something must be: of the mean
     patch there, and of those around it, against what they find elsewhere. Those that find it in
     most episodes that they were not made from.
@@ -272,6 +346,7 @@ def _told(
     :param features: of the first images, (E, C, h, w).
     :param differ: where they differ from the median, (E, h - 2, w - 2).
     :param covariance: of patches; and its inverse.
+    :returns: weight and bias; and `Candidates.things` and `seen`.
     """
     offsets = _patches(features, _differing(features, TOLD_PATCHES, generator, differ)) - mean
     weight, bias = _discriminants(offsets, mean, inverse)
@@ -282,12 +357,13 @@ def _told(
     )
     things, sure = find_things(_cells(features, _places(features, weight, bias)), told)
     if not things.shape[1]:
-        return offsets[:0], mean[:0]
-    around = torch.tensor(PLACES_AROUND, device=mean.device)
-    around = torch.cartesian_prod(around, around)
-    wanted = (things.unsqueeze(2) + around).flatten(1, 2)  # (E, M, 2)
+        return (offsets[:0], mean[:0]), things, sure[0]
+    told_places = places_of_things(things, sure, told)
+    often = (sure & as_expected(things, told_places)).double().mean(0) > MIN_SURE_SHARE
+    often &= told_places.std(0).norm(dim=1) > MIN_PLACE_DEVIATION
+    wanted = _around(things, PLACES_AROUND)
     numbers, inside = _numbers(features, wanted)
-    sure = sure.repeat_interleave(len(around), 1) & inside
+    sure = sure.repeat_interleave(len(PLACES_AROUND) ** 2, 1) & inside
 
     def discriminants(some: Tensor) -> tuple[Tensor, Tensor]:
         """Made from some of the episodes, bool (E, 1)."""
@@ -310,7 +386,8 @@ def _told(
         hits |= as_expected(found, wanted) & ~some
     good = hits.double().mean(0) > MIN_HELD_OUT_SHARE
     weight, bias = discriminants(torch.ones_like(every_second))
-    return weight[good], bias[good]
+    seen = good.reshape(len(often), -1).any(1)[often]
+    return (weight[good], bias[good]), told_places[:, often], seen
 
 
 def _discriminants_against(
@@ -545,7 +622,20 @@ def search_attention(
         is_cluttered(images, camera, data.image_span)
         for images, camera in zip(sets[0], data.spec.cameras, strict=True)
     ]
-    best: tuple[float, float, dict[str, Tensor]] = -np.inf, -np.inf, {}
+    explains = permuted = -np.inf
+    best: dict[str, Tensor] = {}
+
+    def keep(found: Sequence[Candidates]) -> dict[str, Tensor]:
+        """The weights with the points of these candidates."""
+        for branch, one in zip(model.branches, found, strict=True):
+            chosen = choose(
+                one.points, wanted.reshape(len(wanted), -1), starts, model.k_dim, exact
+            )
+            _, _, last = _convolutions(branch)
+            last.weight.copy_(one.weight[chosen])
+            last.bias.copy_(one.bias[chosen])
+        return {name: value.clone() for name, value in model.state_dict().items()}
+
     for number in range(SEARCHES):
         found = [
             make_candidates(
@@ -559,26 +649,33 @@ def search_attention(
             )
             for camera, branch in enumerate(model.branches)
         ]
-        explains, permuted = cross_validate(
-            [one.points for one in found], wanted, starts, model.k_dim, exact
-        )
+        figures = cross_validate([one.points for one in found], wanted, starts, model.k_dim, exact)
         say(
-            f"attention search {number + 1}/{SEARCHES}: the points explain {explains:.2f} of how "
-            f"held-out episodes differ ({permuted:.2f} with episodes exchanged)"
+            f"attention search {number + 1}/{SEARCHES}: the points explain {figures[0]:.2f} of "
+            f"how held-out episodes differ ({figures[1]:.2f} with episodes exchanged)"
         )
-        if explains <= best[0]:
+        if figures[0] <= explains:
             continue
-        for branch, one in zip(model.branches, found, strict=True):
-            chosen = choose(
-                one.points, wanted.reshape(len(wanted), -1), starts, model.k_dim, exact
-            )
-            _, _, last = _convolutions(branch)
-            last.weight.copy_(one.weight[chosen])
-            last.bias.copy_(one.bias[chosen])
-        weights = {name: value.clone() for name, value in model.state_dict().items()}
-        best = explains, permuted, weights
-    model.load_state_dict(best[2])
-    return best[:2]
+        (explains, permuted), kept, best = figures, found, keep(found)
+    model.load_state_dict(best)
+    learnt = {}
+    for camera, branch in enumerate(model.branches):
+        images = [one[camera] for one in sets]
+        better = learn_candidates(branch, images, kept[camera], data.image_span, generator)
+        if better is not None:
+            learnt[camera] = better
+    if learnt:
+        judged = [learnt[n][1] if n in learnt else one for n, one in enumerate(kept)]
+        explains, permuted = cross_validate(
+            [one.points for one in judged], wanted, starts, model.k_dim, exact
+        )
+        names = ", ".join(data.spec.cameras[camera].name for camera in learnt)
+        say(
+            f"{names}: filters that have learnt what the demonstrations follow explain "
+            f"{explains:.2f} ({permuted:.2f} with episodes exchanged)"
+        )
+        keep([learnt[n][0] if n in learnt else one for n, one in enumerate(kept)])
+    return explains, permuted
 
 
 @torch.no_grad()

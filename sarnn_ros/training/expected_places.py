@@ -83,6 +83,10 @@ class Told(NamedTuple):
         """Of some of the episodes: numbers, or bool (E,)."""
         return self._replace(motions=self.motions[episodes], starts=self.starts[episodes])
 
+    def still(self) -> Told:
+        """As if the motions did not differ."""
+        return self._replace(motions=torch.zeros_like(self.motions))
+
     def of_motions(self, count: int) -> Told:
         """The first motions, and zeros if they are fewer."""
         more = max(0, count - self.motions.shape[1])
@@ -197,6 +201,19 @@ def _regression(
     return _View(slope.mT, depth), own
 
 
+def places_of_things(things: Tensor, sure: Tensor, told: Told) -> Tensor:
+    """Where the motions tell that things are in all episodes, (E, T, 2), cells, by those in which
+    they were surely found; arguments as `find_things` gives them."""
+    inputs = _inputs(told)
+    weight, depths = sure.to(things), torch.ones_like(things[..., 0])
+    for scale in SCALES:
+        for _ in range(ROUNDS):
+            view, _ = _regression(inputs, things, weight / depths**2, scale)
+            depths, off = view.depths(inputs), (things - view(inputs)).norm(dim=2)
+            weight = sure * (1 + (off / scale) ** 2) ** -2
+    return view(inputs)
+
+
 def fit_places(
     points: Tensor,
     told: Told,
@@ -295,8 +312,11 @@ def find_things(places: Tensor, told: Told) -> tuple[Tensor, Tensor]:
     """
     expected, deviation = expected_places(places, told)
     found = as_expected(places, expected)
-    share = found.to(places).mean(0) * (deviation > MIN_PLACE_DEVIATION)
-    left = share.clone()
+    share = found.to(places).mean(0)
+    # Of what hardly moves any place is as expected, and the motions tell nothing of it.
+    still = expected_places(places, told.still())[0]
+    left = share - as_expected(places, still).to(places).mean(0)
+    left *= deviation > MIN_PLACE_DEVIATION
     where, sure = [places[:, :0]], [found[:, :0]]
     while len(where) <= MAX_THINGS and left.max() >= MIN_FIRST_SHARE:
         first = int(left.argmax())

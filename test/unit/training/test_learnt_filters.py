@@ -1,0 +1,184 @@
+# Copyright 2026 The sarnn_ros authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where other things lie about, filters learn what the motions follow, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sarnn_ros.model.sarnn import SARNN, VisionBranch
+from sarnn_ros.training.attention_search import Candidates, learn_candidates
+from sarnn_ros.training.expected_places import (
+    MAX_MISS,
+    Told,
+    as_expected,
+    find_things,
+    places_of_things,
+)
+from sarnn_ros.training.learnt_filters import learn_filters
+
+HEIGHT, WIDTH, EPISODES = 32, 40, 40
+#: Cells of the last map.
+COLUMNS, ROWS = WIDTH - 6, HEIGHT - 6
+
+
+def scenes(count: int, seed: int) -> tuple[Tensor, NDArray[np.int64]]:
+    """A dark square with a light bar through it, between others with none or with one across, on a
+    table that is bright on one side: (E, 3, H, W), and its left upper corner (E, 2)."""
+    rng = np.random.default_rng(seed)
+    images = np.full((count, HEIGHT, WIDTH, 3), 170.0)
+    images *= np.linspace(0.4, 1.2, WIDTH)[:, None]
+    places = rng.integers((0, 0), (WIDTH - 5, HEIGHT - 5), (count, 2))
+    for image, at in zip(images, places, strict=True):
+        for across in (True, False, True, False):
+            left, top = rng.integers((0, 0), (WIDTH - 5, HEIGHT - 5))
+            square(image, left, top)
+            if across:
+                image[top : top + 5, left + 2] = 120
+        square(image, *at)
+        image[at[1] + 2, at[0] : at[0] + 5] = 120
+    images += rng.normal(0, 3, images.shape)
+    shown = torch.from_numpy(images.clip(0, 255) / 255).float().permute(0, 3, 1, 2)
+    return shown, places
+
+
+def square(image: NDArray[np.float64], left: int, top: int) -> None:
+    image[top : top + 5, left : left + 5] = (70, 40, 40)
+
+
+def hits(points: Tensor, places: NDArray[np.int64]) -> Tensor:
+    """The share of the images (E,) in which each point is on the square, (M,)."""
+    middles = torch.from_numpy(places[:, None] + 2.0 - 3.0)
+    off = points * torch.tensor([COLUMNS - 1, ROWS - 1]) - middles
+    return (off.norm(dim=2) < 4.5).double().mean(0)
+
+
+def branch(seed: int = 0) -> VisionBranch:
+    torch.manual_seed(seed)
+    made: VisionBranch = SARNN(8, 12, 2, im_size=(HEIGHT, WIDTH)).branches[0]
+    return made
+
+
+@pytest.fixture(scope="module")
+def shown() -> tuple[Tensor, NDArray[np.int64]]:
+    return scenes(EPISODES, 0)
+
+
+def found(places: NDArray[np.float64], seen: bool = True) -> Candidates:
+    """As if the motions told places (E, T, 2) of things, and discriminants had seen them."""
+    at = torch.from_numpy(places).float()
+    nothing = torch.zeros(0)
+    return Candidates(nothing, nothing, nothing, at, torch.full((at.shape[1],), seen))
+
+
+def test_what_is_learnt_is_found_in_images_that_were_not_shown(
+    shown: tuple[Tensor, NDArray[np.int64]],
+) -> None:
+    images, places = shown
+    new, true = scenes(100, 1)
+    one, generator = branch(), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        learnt = learn_candidates(
+            one, [images, images], found(places[:, None] - 1.0), 1.0, generator
+        )
+        assert learnt is not None
+        candidates, held_out = learnt
+        last = one.pos_encoder[4]
+        last.weight.copy_(candidates.weight[-12:])
+        last.bias.copy_(candidates.bias[-12:])
+        points = one.pos_encoder(new)[0]
+    assert hits(points, true).min() > 0.85
+    assert 0.75 < hits(held_out.points[0], places).min() < 1  # of half of the images
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_places_that_nothing_tells_are_not_learnt(
+    beside: bool, shown: tuple[Tensor, NDArray[np.int64]]
+) -> None:
+    """:param beside: something that is learnt. But discriminants have found both."""
+    images, places = shown
+    at = np.random.default_rng(2).uniform((5, 5), (COLUMNS - 5, ROWS - 5), (EPISODES, 1, 2))
+    if beside:
+        at = np.concatenate([places[:, None] - 1.0, at], 1)
+    one, generator = branch(), torch.Generator().manual_seed(0)
+    before = copy.deepcopy(one.state_dict())
+    with torch.no_grad():
+        learnt = learn_candidates(one, [images, images], found(at, beside), 1.0, generator)
+    assert learnt is None
+    torch.testing.assert_close(one.state_dict(), before, rtol=0, atol=0)
+
+
+def test_each_half_of_the_episodes_is_judged_by_what_the_other_has_learnt(
+    shown: tuple[Tensor, NDArray[np.int64]],
+) -> None:
+    """In every second episode the place is that of something else, which is as easily learnt."""
+    images, places = shown[0].clone(), shown[1] - 1.0
+    other = np.random.default_rng(3).integers((0, 0), (COLUMNS - 1, ROWS - 1), (EPISODES, 2))
+    for image, (column, row) in zip(images, other, strict=True):
+        image[:, row + 1 : row + 6, column + 1 : column + 6] = 1.0
+    at = np.where(np.arange(EPISODES)[:, None] % 2, other, places)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        learnt = learn_candidates(
+            branch(), [images, images], found(at[:, None], False), 1.0, generator
+        )
+    assert learnt is None
+
+
+def test_where_discriminants_have_found_nothing_there_is_nothing_to_learn(
+    shown: tuple[Tensor, NDArray[np.int64]],
+) -> None:
+    nothing = found(np.zeros((EPISODES, 0, 2)))
+    images = [shown[0], shown[0]]
+    with torch.no_grad():
+        assert learn_candidates(branch(), images, nothing, 1.0, torch.Generator()) is None
+
+
+def test_filters_answer_one_at_their_places_and_nothing_on_average(
+    shown: tuple[Tensor, NDArray[np.int64]],
+) -> None:
+    images, places = shown
+    one, generator = branch(), torch.Generator().manual_seed(0)
+    at = torch.from_numpy(places[:, None] - 1.0).float()
+    trunk = one.pos_encoder[:4]
+    weight, bias = learn_filters(trunk, images[None], at, 0.02, generator)
+    with torch.no_grad():
+        answers = torch.nn.functional.conv2d(trunk(images), weight.reshape(1, -1, 3, 3), bias)
+    inside = (at[:, 0] >= 0).all(1) & (at[:, 0] <= torch.tensor([COLUMNS - 1, ROWS - 1])).all(1)
+    column, row = at[inside, 0].long().unbind(1)
+    assert answers[inside, 0, row, column].mean().item() == pytest.approx(1.0, abs=1e-3)
+    assert answers.mean().item() == pytest.approx(0.0, abs=1e-3)
+
+
+def test_the_sure_ones_tell_where_a_thing_is_in_the_others() -> None:
+    generator = torch.Generator().manual_seed(0)
+    motions = torch.randn(45, 4, generator=generator)
+    true = 30 + 8 * motions.reshape(45, 2, 2)
+    sure = torch.rand(45, 2, generator=generator) < 0.45
+    wrong = sure & (torch.rand(45, 2, generator=generator) < 0.1)
+    seen = torch.where((sure & ~wrong).unsqueeze(2), true, torch.full_like(true, 45.0))
+    places = places_of_things(seen, sure, Told(motions, torch.zeros(45, 0), torch.zeros(1, 1, 1)))
+    assert as_expected(places, true).double().mean() > 0.95
+
+
+def test_what_hardly_moves_is_no_thing_that_motions_follow() -> None:
+    """A place that varies by two cells is as expected in most episodes, whatever is expected."""
+    generator = torch.Generator().manual_seed(0)
+    motions = torch.randn(45, 4, generator=generator)
+    told = Told(motions, torch.zeros(45, 0), torch.zeros(1, 1, 1))
+    noise = torch.randn(45, 30, 2, generator=generator)
+    follows = 30 + 8 * motions[:, None, :2] + noise[:, :10]
+    anywhere = 60 * torch.rand(45, 10, 2, generator=generator)
+    lost = torch.rand(45, 10, 1, generator=generator) < 0.4
+    follows = torch.where(lost, anywhere, follows)
+    stands = 15 + 1.2 * motions[:, None, 2:] + 0.5 * noise[:, 10:]
+    things, _ = find_things(torch.cat([follows, stands], 1), told)
+    assert things.shape[1] == 1
+    off = things[:, 0] - 30 - 8 * motions[:, :2]
+    assert off.norm(dim=1).median() < MAX_MISS
