@@ -195,8 +195,7 @@ def learn_candidates(
         less than `before`: then what was learnt is these very images.
     """
     things, seen = before.things, before.seen
-    if things is None or seen is None or not things.shape[1]:
-        return None
+    assert things is not None and seen is not None
     wanted = _around(things, LEARNT_AROUND)
     first = torch.stack([sets[0], sets[len(sets) // 2]])  # later the arm may be before a thing
 
@@ -660,20 +659,22 @@ def search_attention(
     model.load_state_dict(best)
     learnt = {}
     for camera, branch in enumerate(model.branches):
+        things, name = kept[camera].things, data.spec.cameras[camera].name
+        if things is None or not things.shape[1]:
+            continue
+        say(f"{name}: filters learn where {things.shape[1]} things are that demonstrations follow")
         images = [one[camera] for one in sets]
         better = learn_candidates(branch, images, kept[camera], data.image_span, generator)
-        if better is not None:
+        if better is None:
+            say(f"{name}: held-out episodes do not show them: the filters of before are kept")
+        else:
             learnt[camera] = better
     if learnt:
         judged = [learnt[n][1] if n in learnt else one for n, one in enumerate(kept)]
         explains, permuted = cross_validate(
             [one.points for one in judged], wanted, starts, model.k_dim, exact
         )
-        names = ", ".join(data.spec.cameras[camera].name for camera in learnt)
-        say(
-            f"{names}: filters that have learnt what the demonstrations follow explain "
-            f"{explains:.2f} ({permuted:.2f} with episodes exchanged)"
-        )
+        say(f"these explain {explains:.2f} ({permuted:.2f} with episodes exchanged)")
         keep([learnt[n][0] if n in learnt else one for n, one in enumerate(kept)])
     return explains, permuted
 

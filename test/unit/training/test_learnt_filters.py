@@ -131,15 +131,6 @@ def test_each_half_of_the_episodes_is_judged_by_what_the_other_has_learnt(
     assert learnt is None
 
 
-def test_where_discriminants_have_found_nothing_there_is_nothing_to_learn(
-    shown: tuple[Tensor, NDArray[np.int64]],
-) -> None:
-    nothing = found(np.zeros((EPISODES, 0, 2)))
-    images = [shown[0], shown[0]]
-    with torch.no_grad():
-        assert learn_candidates(branch(), images, nothing, 1.0, torch.Generator()) is None
-
-
 def test_filters_answer_one_at_their_places_and_nothing_on_average(
     shown: tuple[Tensor, NDArray[np.int64]],
 ) -> None:
