@@ -1,14 +1,15 @@
 # Copyright 2026 The sarnn_ros authors
 # SPDX-License-Identifier: Apache-2.0
-"""How often each attention point of a policy is on each thing, in scenes that nobody demonstrated.
+"""How often each attention point of a policy follows each thing, in scenes that nobody has shown.
 
     .venv-tasks/bin/python -m benchmark.hits --tasks benchmark.tasks.lab:PickAndPlace
 
 It takes the policies that `benchmark.tasks` has trained. No camera needs to be known: the
 simulator tells where things truly are, and a pinhole camera's regression on that, in which large
-misses hardly count, where each point would be if it followed a thing. A point is on it where it is
-within 4.5 pixels, of an image whose longer side is 96; what hardly moves is on nothing. Where an
-arm hides a thing none can be. By chance it is 10 to 25 %.
+misses hardly count, where each point would be if it followed a thing. It does in a scene if it is
+within 4.5 pixels of that, of an image whose longer side is 96; what hardly moves follows nothing.
+Where an arm hides a thing no point can. Of a thing that goes far chance is 10 to 25 %. A thing is
+three of the task's true positions, in their order, or two if there are not so many.
 """
 
 from __future__ import annotations
@@ -85,7 +86,10 @@ def main() -> None:
             for thing in range(places.shape[1] // each):
                 place = places[:, each * thing : each * (thing + 1)]
                 found = hits(seen[camera.name], place, (camera.width, camera.height))
-                print(f"  thing {thing + 1}: " + " ".join(f"{share:4.0%}" for share in found))
+                print(
+                    f"  positions {each * thing + 1} to {each * (thing + 1)}: "
+                    + " ".join(f"{share:4.0%}" for share in found)
+                )
 
 
 if __name__ == "__main__":

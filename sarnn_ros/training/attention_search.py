@@ -191,8 +191,8 @@ def learn_candidates(
     :param sets: S times images (E, 3, H, W); the first half of the sets is clean.
     :param before: what discriminants find, on the layers below as they are; these are changed.
     :returns: the candidates; and the same with points of other filters in each episode, which have
-        learnt from the other half of the episodes. None, and the branch as it was, if those find
-        less than `before`: then what was learnt is these very images.
+        learnt from the other half of the episodes. None, and the branch as it was, if those are
+        not on every thing that `before` was on: then what was learnt is these very images.
     """
     things, seen = before.things, before.seen
     assert things is not None and seen is not None
@@ -202,21 +202,29 @@ def learn_candidates(
     def learn(some: Tensor, wanted: Tensor) -> tuple[VisionBranch, Candidates]:
         other = copy.deepcopy(branch)
         trunk: Any = other.pos_encoder[:4]
-        filters = learn_filters(trunk, first[:, some], wanted[some], IMAGE_NOISE * span, generator)
+        filters = learn_filters(trunk, first[:, some], wanted[some], span, generator)
         features = (trunk(images) for images in sets)
         return other, _candidates(other.pos_encoder[-1], [filters], features)
+
+    width, height = _cells_of(branch, sets[0])
+    cells = wanted.new_tensor([width - 1, height - 1])
+
+    def find(points: Tensor, wanted: Tensor) -> Tensor:
+        """Whether the sharpest filters are at their places often enough, bool (M,)."""
+        sharp = points[0, :, -wanted.shape[1] :]
+        return as_expected(sharp * cells, wanted).double().mean(0) > MIN_HELD_OUT_SHARE
 
     every_second = torch.arange(len(wanted), device=wanted.device) % 2 == 0
     by_half = [learn(half, wanted)[1].points for half in (every_second, ~every_second)]
     points = torch.where(every_second.reshape(-1, 1, 1), by_half[1], by_half[0])
-    cells = torch.tensor([side - 1 for side in _cells_of(branch, sets[0])], device=points.device)
-    sharp = points[0, :, -wanted.shape[1] :]
-    good = as_expected(sharp * cells, wanted).double().mean(0) > MIN_HELD_OUT_SHARE
-    found = good.reshape(things.shape[1], -1).any(1)
-    if not found.any() or (seen & ~found).any():
+    good = find(points, wanted)
+    of_things = good.reshape(things.shape[1], -1).any(1)
+    count = _convolutions(branch)[2].out_channels
+    if int(good.sum()) * len(EXEMPLAR_LOGITS) < count or (seen & ~of_things).any():
         return None
-    every = torch.ones_like(every_second)
-    learnt, candidates = learn(every, wanted[:, good])
+    learnt, candidates = learn(torch.ones_like(every_second), wanted[:, good])
+    if not find(candidates.points, wanted[:, good]).all():
+        return None
     branch.load_state_dict(learnt.state_dict())
     return candidates, replace(candidates, points=points[:, :, good.repeat(len(EXEMPLAR_LOGITS))])
 
@@ -359,7 +367,7 @@ def _told(
         return (offsets[:0], mean[:0]), things, sure[0]
     told_places = places_of_things(things, sure, told)
     often = (sure & as_expected(things, told_places)).double().mean(0) > MIN_SURE_SHARE
-    often &= told_places.std(0).norm(dim=1) > MIN_PLACE_DEVIATION
+    moves = told_places.std(0).norm(dim=1) > MIN_PLACE_DEVIATION
     wanted = _around(things, PLACES_AROUND)
     numbers, inside = _numbers(features, wanted)
     sure = sure.repeat_interleave(len(PLACES_AROUND) ** 2, 1) & inside
@@ -385,8 +393,9 @@ def _told(
         hits |= as_expected(found, wanted) & ~some
     good = hits.double().mean(0) > MIN_HELD_OUT_SHARE
     weight, bias = discriminants(torch.ones_like(every_second))
-    seen = good.reshape(len(often), -1).any(1)[often]
-    return (weight[good], bias[good]), told_places[:, often], seen
+    seen = good.reshape(len(often), -1).any(1)
+    known = (often | seen) & moves
+    return (weight[good], bias[good]), told_places[:, known], seen[known]
 
 
 def _discriminants_against(
@@ -660,7 +669,8 @@ def search_attention(
     learnt = {}
     for camera, branch in enumerate(model.branches):
         things, name = kept[camera].things, data.spec.cameras[camera].name
-        if things is None or not things.shape[1]:
+        enough = len(usable) >= RECIPE.min_episodes_for_learning
+        if not enough or things is None or not things.shape[1]:
             continue
         say(f"{name}: filters learn where {things.shape[1]} things are that demonstrations follow")
         images = [one[camera] for one in sets]

@@ -43,6 +43,8 @@ MIN_PLACE_DEVIATION = 1.5
 #: must find it; of another filter of the same thing. Places at random are within `MAX_MISS` of the
 #: expected one in 13 to 24 % of 45 episodes.
 MAX_THINGS, MIN_FIRST_SHARE, MIN_SHARE = 4, 0.35, 0.25
+#: In so many more episodes, as a share, must the best one find it than if the motions were equal.
+MIN_GAIN = 0.2
 #: Two filters are on one thing if their expected places differ by the same in half of the
 #: episodes, to so many cells, and no more than by so many.
 MAX_DEVIATION, MAX_OFFSET = 1.5, 10.0
@@ -315,10 +317,10 @@ def find_things(places: Tensor, told: Told) -> tuple[Tensor, Tensor]:
     share = found.to(places).mean(0)
     # Of what hardly moves any place is as expected, and the motions tell nothing of it.
     still = expected_places(places, told.still())[0]
-    left = share - as_expected(places, still).to(places).mean(0)
-    left *= deviation > MIN_PLACE_DEVIATION
+    gain = share - as_expected(places, still).to(places).mean(0)
+    left = gain * (deviation > MIN_PLACE_DEVIATION) * (share >= MIN_FIRST_SHARE)
     where, sure = [places[:, :0]], [found[:, :0]]
-    while len(where) <= MAX_THINGS and left.max() >= MIN_FIRST_SHARE:
+    while len(where) <= MAX_THINGS and left.max() >= MIN_GAIN:
         first = int(left.argmax())
         apart = expected - expected[:, first : first + 1]
         offset = apart.median(0).values

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sarnn_ros.training.augment import add_noise
+from sarnn_ros.training.augment import IMAGE_NOISE, add_noise
 from sarnn_ros.training.chunks import sum_chunks
 
 #: Updates, images of each, and Adam's largest step, which grows to this in the first updates, and
@@ -30,7 +30,7 @@ CHUNK = 3
 
 @torch.enable_grad()
 def learn_filters(
-    trunk: nn.Sequential, images: Tensor, places: Tensor, noise: float, generator: torch.Generator
+    trunk: nn.Sequential, images: Tensor, places: Tensor, span: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Train the layers below, and new filters upon them whose heat map, a softmax over the image,
     is to be at the place of each (cross entropy with a Gaussian there).
@@ -38,22 +38,22 @@ def learn_filters(
     :param trunk: changed in place; it begins as it is.
     :param images: S sets of the E first images, (S, E, 3, H, W).
     :param places: of M filters, (E, M, 2), cells. What is outside of an image is not learnt there.
-    :param noise: standard deviation of the noise that is added to pixels.
+    :param span: of the images' values.
     :returns: weight (M, C * 9) and bias (M,): they answer 1 at their places on average, and 0 on
         average of all.
     """
+    first: Any = trunk[0]
     with torch.no_grad():
-        features = trunk(images[0, :1])
-    _, channels, height, width = features.shape
-    size = features.new_tensor([width - 2, height - 2])
+        _, channels, height, width = trunk(images[0, :1]).shape
+        first.weight *= span  # so that a step is as large with whatever values
+    size = images.new_tensor([width - 2, height - 2])
     inside = ((places > -0.5) & (places < size - 0.5)).all(2)
-    weight = features.new_empty(places.shape[1], channels, 3, 3)
+    weight = images.new_empty(places.shape[1], channels, 3, 3)
     weight.normal_(0.0, 0.01, generator=generator).requires_grad_()
-    bias = torch.zeros_like(weight[:, 0, 0, 0]).requires_grad_()
-    parameters = [*trunk.parameters(), weight, bias]
+    parameters = [*trunk.parameters(), weight]
 
     def misses(shown: Tensor, at: Tensor, counts: Tensor) -> Tensor:
-        maps = functional.conv2d(trunk(shown), weight, bias).flatten(2)
+        maps = functional.conv2d(trunk(shown), weight).flatten(2)
         wanted = _maps(at, height - 2, width - 2)
         return -(wanted * functional.log_softmax(maps, 2)).sum(2) * counts
 
@@ -63,7 +63,7 @@ def learn_filters(
         optimizer.param_groups[0]["lr"] = STEP * share
         which = torch.randperm(len(places), generator=generator, device=places.device)[:BATCH]
         row = torch.randint(len(images), (len(which),), generator=generator, device=places.device)
-        shown = add_noise(images[row, which], noise, generator)
+        shown = add_noise(images[row, which] / span, IMAGE_NOISE, generator)
         counts = inside[which].to(shown) / inside[which].sum().clamp(min=1)
         inputs = [shown, places[which], counts]
         loss = sum_chunks(misses, parameters, inputs, len(which), CHUNK)
@@ -71,7 +71,9 @@ def learn_filters(
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-    return _scaled(trunk, images[0], places, inside, weight.detach(), bias.detach())
+    with torch.no_grad():
+        first.weight /= span
+    return _scaled(trunk, images[0], places, inside, weight.detach())
 
 
 def _maps(places: Tensor, height: int, width: int) -> Tensor:
@@ -88,19 +90,14 @@ def _maps(places: Tensor, height: int, width: int) -> Tensor:
 
 @torch.no_grad()
 def _scaled(
-    trunk: nn.Sequential,
-    images: Tensor,
-    places: Tensor,
-    inside: Tensor,
-    weight: Tensor,
-    bias: Tensor,
+    trunk: nn.Sequential, images: Tensor, places: Tensor, inside: Tensor, weight: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The filters, answering 1 at their places and 0 on average, on the images (E, 3, H, W)."""
-    answers: Any = functional.conv2d(trunk(images), weight, bias)
+    answers = functional.conv2d(trunk(images), weight)
     usual = answers.mean((0, 2, 3))
     last = torch.tensor([answers.shape[3] - 1, answers.shape[2] - 1], device=places.device)
     column, row = places.round().long().clamp(min=0).minimum(last).unbind(2)
     cells = (row * answers.shape[3] + column).unsqueeze(2)
     there = answers.flatten(2).gather(2, cells)[..., 0] * inside
     span = (there.sum(0) / inside.sum(0).clamp(min=1) - usual).clamp(min=1e-6)
-    return weight.flatten(1) / span.unsqueeze(1), (bias - usual) / span
+    return weight.flatten(1) / span.unsqueeze(1), -usual / span

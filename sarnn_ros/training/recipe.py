@@ -51,6 +51,9 @@ class Recipe:
     #: and 0.8 % (Fetch pick-and-place, two cameras); with them 3 to 10 % (the same, Meta-World's
     #: pick-place, lift).
     min_share_for_clutter: float = 0.02
+    #: And from so many training episodes on, filters also learn what the motions follow there, as
+    #: each half of them must show it to the other. Tried with 45 alone.
+    min_episodes_for_learning: int = 20
     #: Of a camera's points, one per so many episodes is chosen for what it explains, and so many
     #: at least; more fit by chance. Coffee push, 25 demonstrations: 37, 39, 37 of 50 for 39, 21.
     episodes_per_chosen_point: int = 6
