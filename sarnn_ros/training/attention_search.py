@@ -13,7 +13,7 @@ gets no gradient towards it. So filters are made from the data, and frozen:
    several gains, which decide how sharp the softmax is. Where other things lie about in each
    episode, hardly an exemplar would be of what matters. There many discriminants together tell
    where in each image the things are that the trajectories follow (`expected_places.py`), and
-   filters are made of those places.
+   filters are made of those places, which then learn them (`learnt_filters.py`).
 2. *Choice.* The points in early images, also with other colours, shall explain how the episodes'
    trajectories differ, by ridge regression that leaves one episode out. Candidates are taken one
    by one, each time the one that adds most. Each camera chooses by itself, since one may see what
@@ -44,6 +44,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from sarnn_ros.data.differences import MIN_PIXEL_DIFFERENCE
+from sarnn_ros.geometry import feature_size
 from sarnn_ros.model.sarnn import SARNN, VisionBranch
 from sarnn_ros.spec import CameraSpec
 from sarnn_ros.training.augment import IMAGE_NOISE, add_noise, draw_jitter, jitter
@@ -206,8 +207,10 @@ def learn_candidates(
         features = (trunk(images) for images in sets)
         return other, _candidates(other.pos_encoder[-1], [filters], features)
 
-    width, height = _cells_of(branch, sets[0])
-    cells = wanted.new_tensor([width - 1, height - 1])
+    stride = _convolutions(branch)[0].stride[0]
+    cells = wanted.new_tensor(
+        [feature_size(side, stride) - 1 for side in reversed(branch.im_size)]
+    )
 
     def find(points: Tensor, wanted: Tensor) -> Tensor:
         """Whether the sharpest filters are at their places often enough, bool (M,)."""
@@ -227,12 +230,6 @@ def learn_candidates(
         return None
     branch.load_state_dict(learnt.state_dict())
     return candidates, replace(candidates, points=points[:, :, good.repeat(len(EXEMPLAR_LOGITS))])
-
-
-def _cells_of(branch: VisionBranch, images: Tensor) -> tuple[int, int]:
-    """Columns and rows of the last map."""
-    height, width = branch.pos_encoder[:5](images[:1]).shape[2:]
-    return width, height
 
 
 def _around(things: Tensor, steps: Sequence[float]) -> Tensor:

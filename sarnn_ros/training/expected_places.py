@@ -128,16 +128,11 @@ def expected_places(places: Tensor, told: Told) -> tuple[Tensor, Tensor]:
     :param places: of M filters, (E, M, 2), cells.
     """
     inputs = _inputs(told)
-    weight = torch.ones_like(places[..., 0])
-    depths = torch.ones_like(weight)
-    for scale in SCALES:
-        for _ in range(ROUNDS):
-            view, own = _regression(inputs, places, weight / depths**2, scale)
-            depths, off = view.depths(inputs), places - view(inputs)
-            weight = (1 + (off.norm(dim=2) / scale) ** 2) ** -2
+    view, own = _robust(inputs, places, torch.ones_like(places[..., 0]))
     still = inputs.clone()
     still[:, 1 : 1 + told.motions.shape[1]] = 0
     moved = (view(inputs) - view(still)).abs().sum(2).mean(0)
+    off = places - view(inputs)
     return places - off / (1 - own).clamp(min=0.2).unsqueeze(2), moved
 
 
@@ -169,6 +164,20 @@ class _View(NamedTuple):
 def _inputs(told: Told) -> Tensor:
     """Of the regression, (E, 1 + C + K): a constant, the motions and the starts."""
     return torch.cat([torch.ones_like(told.motions[:, :1]), told.motions, told.starts], 1)
+
+
+def _robust(inputs: Tensor, places: Tensor, counts: Tensor) -> tuple[_View, Tensor]:
+    """`_regression`, repeated with weights by the misses, from wide to narrow.
+
+    :param counts: what each place counts at first, and at most, (E, M).
+    """
+    weight, depths = counts, torch.ones_like(counts)
+    for scale in SCALES:
+        for _ in range(ROUNDS):
+            view, own = _regression(inputs, places, weight / depths**2, scale)
+            depths, off = view.depths(inputs), places - view(inputs)
+            weight = counts * (1 + (off.norm(dim=2) / scale) ** 2) ** -2
+    return view, own
 
 
 def _regression(
@@ -207,13 +216,7 @@ def places_of_things(things: Tensor, sure: Tensor, told: Told) -> Tensor:
     """Where the motions tell that things are in all episodes, (E, T, 2), cells, by those in which
     they were surely found; arguments as `find_things` gives them."""
     inputs = _inputs(told)
-    weight, depths = sure.to(things), torch.ones_like(things[..., 0])
-    for scale in SCALES:
-        for _ in range(ROUNDS):
-            view, _ = _regression(inputs, things, weight / depths**2, scale)
-            depths, off = view.depths(inputs), (things - view(inputs)).norm(dim=2)
-            weight = sure * (1 + (off / scale) ** 2) ** -2
-    return view(inputs)
+    return _robust(inputs, things, sure.to(things))[0](inputs)
 
 
 def fit_places(
