@@ -161,7 +161,7 @@ class RecorderNode(Node):
         """What stands in the way of recording now; empty if nothing does."""
         problems = self.session.problems()
         now_ns, steady_ns = self.get_clock().now().nanoseconds, self._steady.now().nanoseconds
-        for topic, channel in self._channels.items():
+        for topic, channel in list(self._channels.items()):  # another thread may add to it
             publishers = self.get_publishers_info_by_topic(topic)
             senders = [(one.node_name, one.topic_type) for one in publishers]
             problems += channel.problems(topic, senders, _newest(channel), now_ns, steady_ns)
@@ -172,7 +172,7 @@ class RecorderNode(Node):
         now_ns = self.get_clock().now().nanoseconds
         return [
             problem
-            for topic, channel in self._channels.items()
+            for topic, channel in list(self._channels.items())
             if not channel.rate
             for problem in channel.unusable(topic, _newest(channel), now_ns)
         ]

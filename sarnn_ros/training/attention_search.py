@@ -35,7 +35,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -127,14 +127,15 @@ class Candidates:
     :param points: what they give on each of S sets of images of the E episodes, (S, E, M, 2).
     :param things: where the motions tell that things are, (E, T, 2), cells; None if nothing lies
         about.
-    :param seen: which of these some filter finds in episodes that it was not made from, bool (T,).
+    :param shares: in which share of the episodes that they were not made from filters find each of
+        these, (T,): the mean of as many as would learn to, the best ones.
     """
 
     weight: Tensor
     bias: Tensor
     points: Tensor
     things: Tensor | None = None
-    seen: Tensor | None = None
+    shares: Tensor | None = None
 
 
 def make_candidates(
@@ -168,16 +169,16 @@ def make_candidates(
     inverse = torch.cholesky_inverse(root)
 
     clean = trunk(sets[0])
-    parts, things, seen = [], None, None
+    parts, things, shares = [], None, None
     if cluttered:
         differ = _differ(sets[0], branch, span)
-        filters, things, seen = _told(clean, differ, told, mean, covariance, inverse, generator)
+        filters, things, shares = _told(clean, differ, told, mean, covariance, inverse, generator)
         parts.append(filters)
     count = _convolutions(branch)[2].out_channels
     if sum(len(bias) for _, bias in parts) * len(EXEMPLAR_LOGITS) < count:
         drawn = _patches(clean, _differing(clean, DRAWN_PATCHES, generator))
         parts += _of_exemplars(drawn, features(), mean, root, exemplars, generator)
-    return replace(_candidates(softmax, parts, features()), things=things, seen=seen)
+    return replace(_candidates(softmax, parts, features()), things=things, shares=shares)
 
 
 def learn_candidates(
@@ -192,11 +193,11 @@ def learn_candidates(
     :param sets: S times images (E, 3, H, W); the first half of the sets is clean.
     :param before: what discriminants find, on the layers below as they are; these are changed.
     :returns: the candidates; and the same with points of other filters in each episode, which have
-        learnt from the other half of the episodes. None, and the branch as it was, if those are
-        not on every thing that `before` was on: then what was learnt is these very images.
+        learnt from the other half of the episodes. None, and the branch as it was, if those find
+        the things no more often than `before` does, or one not that it finds.
     """
-    things, seen = before.things, before.seen
-    assert things is not None and seen is not None
+    things, shares = before.things, before.shares
+    assert things is not None and shares is not None
     wanted = _around(things, LEARNT_AROUND)
     first = torch.stack([sets[0], sets[len(sets) // 2]])  # later the arm may be before a thing
 
@@ -213,20 +214,23 @@ def learn_candidates(
     )
 
     def find(points: Tensor, wanted: Tensor) -> Tensor:
-        """Whether the sharpest filters are at their places often enough, bool (M,)."""
+        """In which share of the episodes the sharpest filters are at their places, (M,)."""
         sharp = points[0, :, -wanted.shape[1] :]
-        return as_expected(sharp * cells, wanted).double().mean(0) > MIN_HELD_OUT_SHARE
+        return as_expected(sharp * cells, wanted).double().mean(0)
 
     every_second = torch.arange(len(wanted), device=wanted.device) % 2 == 0
     by_half = [learn(half, wanted)[1].points for half in (every_second, ~every_second)]
     points = torch.where(every_second.reshape(-1, 1, 1), by_half[1], by_half[0])
-    good = find(points, wanted)
-    of_things = good.reshape(things.shape[1], -1).any(1)
+    found = find(points, wanted)
+    good, of_things = found > MIN_HELD_OUT_SHARE, found.reshape(things.shape[1], -1)
+    lost = (shares > MIN_HELD_OUT_SHARE) & ~good.reshape(of_things.shape).any(1)
     count = _convolutions(branch)[2].out_channels
-    if int(good.sum()) * len(EXEMPLAR_LOGITS) < count or (seen & ~of_things).any():
+    if of_things.mean() <= shares.mean() or lost.any():
+        return None
+    if int(good.sum()) * len(EXEMPLAR_LOGITS) < count:
         return None
     learnt, candidates = learn(torch.ones_like(every_second), wanted[:, good])
-    if not find(candidates.points, wanted[:, good]).all():
+    if (find(candidates.points, wanted[:, good]) <= MIN_HELD_OUT_SHARE).any():
         return None
     branch.load_state_dict(learnt.state_dict())
     return candidates, replace(candidates, points=points[:, :, good.repeat(len(EXEMPLAR_LOGITS))])
@@ -350,7 +354,7 @@ def _told(
     :param features: of the first images, (E, C, h, w).
     :param differ: where they differ from the median, (E, h - 2, w - 2).
     :param covariance: of patches; and its inverse.
-    :returns: weight and bias; and `Candidates.things` and `seen`.
+    :returns: weight and bias; and `Candidates.things` and `shares`.
     """
     offsets = _patches(features, _differing(features, TOLD_PATCHES, generator, differ)) - mean
     weight, bias = _discriminants(offsets, mean, inverse)
@@ -361,7 +365,7 @@ def _told(
     )
     things, sure = find_things(_cells(features, _places(features, weight, bias)), told)
     if not things.shape[1]:
-        return (offsets[:0], mean[:0]), things, sure[0]
+        return (offsets[:0], mean[:0]), things, mean[:0]
     told_places = places_of_things(things, sure, told)
     often = (sure & as_expected(things, told_places)).double().mean(0) > MIN_SURE_SHARE
     moves = told_places.std(0).norm(dim=1) > MIN_PLACE_DEVIATION
@@ -388,11 +392,12 @@ def _told(
     for some in (every_second, ~every_second):
         found = _cells(features, _places(features, *discriminants(some)))
         hits |= as_expected(found, wanted) & ~some
-    good = hits.double().mean(0) > MIN_HELD_OUT_SHARE
+    found = hits.double().mean(0)
+    good = found > MIN_HELD_OUT_SHARE
     weight, bias = discriminants(torch.ones_like(every_second))
-    seen = good.reshape(len(often), -1).any(1)
-    known = (often | seen) & moves
-    return (weight[good], bias[good]), told_places[:, known], seen[known]
+    best = found.reshape(len(often), -1).topk(len(LEARNT_AROUND) ** 2, 1).values
+    known = (often | (best[:, 0] > MIN_HELD_OUT_SHARE)) & moves
+    return (weight[good], bias[good]), told_places[:, known], best.mean(1)[known]
 
 
 def _discriminants_against(
@@ -594,6 +599,19 @@ def _without_copies(points: Tensor, least: int) -> list[int]:
     return kept + [one for one in range(len(flat)) if one not in kept][: max(0, least - len(kept))]
 
 
+class Searched(NamedTuple):
+    """What `search_attention` tells.
+
+    :ivar explains, permuted: what `cross_validate` does.
+    :ivar held_out: of the first images of all episodes, (E, P / 2, 2), points by filters that
+        have not learnt from that episode; NaN where the model's own have not. None if none have.
+    """
+
+    explains: float
+    permuted: float
+    held_out: Tensor | None
+
+
 @torch.no_grad()
 def search_attention(
     model: SARNN,
@@ -601,12 +619,11 @@ def search_attention(
     config: TrainConfig,
     generator: torch.Generator,
     say: Callable[[str], None] = lambda text: None,
-) -> tuple[float, float]:
+) -> Searched:
     """Change the model's attention, and nothing else of it, to filters that were searched for.
 
     :param data: episodes to search by, of which at least `RECIPE.min_episodes_for_search` are
         demonstrations; of more than `most_episodes` so many are drawn.
-    :returns: what `cross_validate` does.
     """
     usable, wanted, states = data.scenes
     shown = int(data.demonstrations.sum())
@@ -630,16 +647,14 @@ def search_attention(
     explains = permuted = -np.inf
     best: dict[str, Tensor] = {}
 
-    def keep(found: Sequence[Candidates]) -> dict[str, Tensor]:
-        """The weights with the points of these candidates."""
-        for branch, one in zip(model.branches, found, strict=True):
-            chosen = choose(
-                one.points, wanted.reshape(len(wanted), -1), starts, model.k_dim, exact
-            )
-            _, _, last = _convolutions(branch)
-            last.weight.copy_(one.weight[chosen])
-            last.bias.copy_(one.bias[chosen])
-        return {name: value.clone() for name, value in model.state_dict().items()}
+    def keep(camera: int, found: Candidates) -> list[int]:
+        """The weights of the candidates that are chosen, and their numbers."""
+        by = wanted.reshape(len(wanted), -1)
+        chosen = choose(found.points, by, starts, model.k_dim, exact)
+        _, _, last = _convolutions(model.branches[camera])
+        last.weight.copy_(found.weight[chosen])
+        last.bias.copy_(found.bias[chosen])
+        return chosen
 
     for number in range(SEARCHES):
         found = [
@@ -661,7 +676,10 @@ def search_attention(
         )
         if figures[0] <= explains:
             continue
-        (explains, permuted), kept, best = figures, found, keep(found)
+        (explains, permuted), kept = figures, found
+        for camera, one in enumerate(found):
+            keep(camera, one)
+        best = {name: value.clone() for name, value in model.state_dict().items()}
     model.load_state_dict(best)
     learnt = {}
     for camera, branch in enumerate(model.branches):
@@ -673,17 +691,21 @@ def search_attention(
         images = [one[camera] for one in sets]
         better = learn_candidates(branch, images, kept[camera], data.image_span, generator)
         if better is None:
-            say(f"{name}: held-out episodes do not show them: the filters of before are kept")
+            say(f"{name}: discriminants find them as often in held-out episodes: they are kept")
         else:
             learnt[camera] = better
-    if learnt:
-        judged = [learnt[n][1] if n in learnt else one for n, one in enumerate(kept)]
-        explains, permuted = cross_validate(
-            [one.points for one in judged], wanted, starts, model.k_dim, exact
-        )
-        say(f"these explain {explains:.2f} ({permuted:.2f} with episodes exchanged)")
-        keep([learnt[n][0] if n in learnt else one for n, one in enumerate(kept)])
-    return explains, permuted
+    if not learnt:
+        return Searched(explains, permuted, None)
+    judged = [learnt[n][1] if n in learnt else one for n, one in enumerate(kept)]
+    explains, permuted = cross_validate(
+        [one.points for one in judged], wanted, starts, model.k_dim, exact
+    )
+    say(f"these explain {explains:.2f} ({permuted:.2f} with episodes exchanged)")
+    held_out = data.joints.new_full((len(data), len(model.branches), model.k_dim, 2), torch.nan)
+    for camera, (candidates, others) in learnt.items():
+        chosen = keep(camera, candidates)
+        held_out[usable, camera] = others.points[0][:, chosen]
+    return Searched(explains, permuted, held_out.flatten(1, 2))
 
 
 @torch.no_grad()

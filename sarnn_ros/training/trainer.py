@@ -297,6 +297,9 @@ class Trainer:
         #: What the attention that was searched for explains, and with episodes exchanged, by
         #: cross-validation; None if it is trained.
         self.searched: tuple[float, float] | None = None
+        #: Points of first images by filters that have not learnt from them, see
+        #: `attention_search.Searched`; None if none have learnt.
+        self.held_out: Tensor | None = None
         #: Points that follow what comes late, what first images leave, and how much of it these
         #: points explain; see `attention_search.search_late`.
         self.late = Late()
@@ -436,9 +439,8 @@ class Trainer:
                 f"finds nothing"
             )
             return
-        self.searched = search_attention(
-            self.model, self.training, self.config, self.generator, say
-        )
+        found = search_attention(self.model, self.training, self.config, self.generator, say)
+        self.searched = found.explains, found.permuted
         points = self._first_points(self.training, self.model)
         if self.training.compare_paces(points):
             say(
@@ -448,6 +450,9 @@ class Trainer:
         self.late, self.left, self.gained = search_late(
             self.model, self.training, points, self.generator, say
         )
+        self.held_out = found.held_out
+        if self.held_out is not None:  # late points are of filters that have learnt from no image
+            self.held_out[:, list(self.late.points)] = torch.nan
         self.freeze_attention()
         if self.model.motion_dim:
             so = "it is given it" if self.gets_motion else "too little to be given"
@@ -480,7 +485,12 @@ class Trainer:
         if gains.max() > RECIPE.max_gain:
             joint = self.plan.dataset.spec.joint_labels[int(gains.argmax())]
             return f"{joint} goes {gains.max():.0f} times as far as it did"
-        self.searched = left_out_explained(found, wanted, starts)
+        if held_out := before.config.training["held_out"]:
+            nothing = [None] * found.shape[1]
+            rows = [held_out.get(known[name], nothing) for name in data.names]
+            values = torch.from_numpy(np.array(rows, np.float32)).to(self.device)
+            self.held_out = values.reshape(len(rows), -1, 2)
+        self.searched = left_out_explained(self._first_points(data, model), wanted, starts)
         points, *when = before.config.training["late"]
         self.late = Late(tuple(points), *when)
         renormalise(model, before.normaliser, self.plan.dataset.normaliser)
@@ -636,11 +646,27 @@ class Trainer:
         return explained_share(*told, wanted[1])
 
     def _first_points(self, data: Sequences, model: SARNN) -> NDArray[np.float64]:
-        """Of the first image of each demonstration, (E, P)."""
+        """Of the first image of each demonstration, (E, P): as they would be had no filter learnt
+        from that image."""
         first = torch.nonzero(data.demonstrations)
         found = self.encode(data, torch.cat([first, torch.zeros_like(first)], 1), model)
+        if self.held_out is not None and data is self.training:
+            held_out = self.held_out[first[:, 0]].flatten(1)
+            found = torch.where(held_out.isnan(), found, held_out)
         points: NDArray[np.float64] = found.double().cpu().numpy()
         return points
+
+    def held_out_points(self) -> dict[str, list[float | None]]:
+        """`held_out` of the episodes that any is of, by `Episode.identity`, for who goes on."""
+        if self.held_out is None:
+            return {}
+        known = {one.name: one.identity for one in self.plan.dataset.episodes}
+        rows = np.round(self.held_out.flatten(1).double().cpu().numpy(), 4)
+        return {
+            known[name]: [None if np.isnan(value) else value for value in row.tolist()]
+            for name, row in zip(self.training.names, rows, strict=True)
+            if not np.isnan(row).all()
+        }
 
     def expected_places(self) -> Places | None:
         """Where images let expect each point; None if the attention was trained."""
@@ -782,6 +808,7 @@ class Trainer:
             "generator": self.generator.get_state(),
             "points": self.points,
             "searched": self.searched,
+            "held_out": self.held_out,
             "late": tuple(self.late),
             "scale": None if self.scale is None else tuple(self.scale),
             "alike": None if self.training.alike is None else self.training.alike.tolist(),
@@ -798,6 +825,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.searched = state["searched"]
         self.late = Late(*state["late"])
+        if state["held_out"] is not None:
+            self.held_out = state["held_out"].to(self.device)
         if state["points"] is not None:
             self.points = state["points"].to(self.device)
         if state["scale"] is not None:

@@ -47,14 +47,24 @@ class Cell:
         self._began = -np.inf  # of the demonstration, on the steady clock
         self._leading = True
         self._random = np.random.default_rng(0)
+        self._rounds = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="cell")
         self._thread.start()
 
     @property
+    def _publishers(self) -> list[Any]:
+        return [self._states, *self._cameras, self._leader]
+
+    @property
     def moved(self) -> float:
         """rad from where demonstrations begin, of the joint that is farthest."""
         return float(np.abs(self._position - HOME).max())
+
+    def describe(self) -> str:
+        """Whether it goes on, and whom DDS has found that listens to it."""
+        heard = {one.topic_name: one.get_subscription_count() for one in self._publishers}
+        return f"cell: {self._rounds} rounds, listeners {heard}"
 
     def demonstrate(self) -> None:
         """Lead the arm there and back, once."""
@@ -87,6 +97,7 @@ class Cell:
         for step in range(10**6):
             if self._stopping.wait(max(0.0, due - time.monotonic())):
                 return
+            self._rounds = step
             due = max(due + PERIOD, time.monotonic() - 0.1)
             if self._leading and step % 2:
                 self._lead()

@@ -9,6 +9,7 @@ The trainings are tokens: that rounds make a policy better is shown elsewhere.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -112,13 +113,20 @@ def test_a_robot_is_taught(
     person.types("g", "there is no policy yet")
     person.types("n", "there is no recording to train on")
 
+    def check_topics() -> None:
+        """As often as it takes, at the pace of a person."""
+        wait_until(ready, lambda: f"{person.said}; {cell.describe()}")
+
     def ready() -> bool:
         person.terminal.output = ""
         person.terminal.type("p")
         wait_until(lambda: "error" in person.said or "alive" in person.said, lambda: person.said)
-        return "every topic is alive" in person.said
+        is_ready = "every topic is alive" in person.said
+        if not is_ready:
+            time.sleep(0.2)
+        return is_ready
 
-    wait_until(ready, lambda: person.said)
+    check_topics()
     for _ in range(DEMONSTRATIONS):
         person.types(" ", "recording episode_")
         cell.demonstrate()
@@ -141,7 +149,7 @@ def test_a_robot_is_taught(
     assert len(cell.commands) == count
 
     def runs() -> None:
-        wait_until(ready, lambda: person.said)
+        check_topics()
         person.types("g", "policy_1 runs")
         wait_until(lambda: len(cell.commands) > 5, lambda: person.said)
 

@@ -5,15 +5,23 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import quick_export
 import torch
 from numpy.typing import NDArray
+from reaching import config, reach
 from torch import Tensor
 
+from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN, VisionBranch
+from sarnn_ros.policy.directory import load_config
+from sarnn_ros.training import attention_search
 from sarnn_ros.training.attention_search import Candidates, learn_candidates
+from sarnn_ros.training.checkpoint import load_checkpoint
 from sarnn_ros.training.expected_places import (
     MAX_MISS,
     Told,
@@ -22,6 +30,9 @@ from sarnn_ros.training.expected_places import (
     places_of_things,
 )
 from sarnn_ros.training.learnt_filters import learn_filters
+from sarnn_ros.training.recipe import decide, prepare
+from sarnn_ros.training.rounds import load_before
+from sarnn_ros.training.run import checkpoint_path, make_trainer, train
 
 HEIGHT, WIDTH, EPISODES = 32, 40, 40
 #: Cells of the last map.
@@ -70,11 +81,12 @@ def shown() -> tuple[Tensor, NDArray[np.int64]]:
     return scenes(EPISODES, 0)
 
 
-def found(places: NDArray[np.float64], seen: bool = True) -> Candidates:
-    """As if the motions told places (E, T, 2) of things, and discriminants had seen them."""
+def found(places: NDArray[np.float64], *shares: float) -> Candidates:
+    """As if the motions told places (E, T, 2) of things, and discriminants had found them in these
+    shares of the episodes."""
     at = torch.from_numpy(places).float()
     nothing = torch.zeros(0)
-    return Candidates(nothing, nothing, nothing, at, torch.full((at.shape[1],), seen))
+    return Candidates(nothing, nothing, nothing, at, torch.tensor(shares))
 
 
 def test_what_is_learnt_is_found_in_images_that_were_not_shown(
@@ -85,7 +97,7 @@ def test_what_is_learnt_is_found_in_images_that_were_not_shown(
     one, generator = branch(), torch.Generator().manual_seed(0)
     with torch.no_grad():
         learnt = learn_candidates(
-            one, [images, images], found(places[:, None] - 1.0), 1.0, generator
+            one, [images, images], found(places[:, None] - 1.0, 0.7), 1.0, generator
         )
         assert learnt is not None
         candidates, held_out = learnt
@@ -97,21 +109,35 @@ def test_what_is_learnt_is_found_in_images_that_were_not_shown(
     assert 0.75 < hits(held_out.points[0], places).min() < 1  # of half of the images
 
 
-@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize(
+    ("shown_too", "shares"),
+    [(False, [0.0]), (True, [0.0, 0.61]), (True, [0.7, 0.5])],
+    ids=["nothing is learnt", "one is lost", "discriminants find more on average"],
+)
 def test_places_that_nothing_tells_are_not_learnt(
-    beside: bool, shown: tuple[Tensor, NDArray[np.int64]]
+    shown_too: bool, shares: list[float], shown: tuple[Tensor, NDArray[np.int64]]
 ) -> None:
-    """:param beside: something that is learnt. But discriminants have found both."""
+    """:param shown_too: something before it that is learnt.
+    :param shares: in which discriminants have found each."""
     images, places = shown
     at = np.random.default_rng(2).uniform((5, 5), (COLUMNS - 5, ROWS - 5), (EPISODES, 1, 2))
-    if beside:
+    if shown_too:
         at = np.concatenate([places[:, None] - 1.0, at], 1)
     one, generator = branch(), torch.Generator().manual_seed(0)
     before = copy.deepcopy(one.state_dict())
     with torch.no_grad():
-        learnt = learn_candidates(one, [images, images], found(at, beside), 1.0, generator)
+        learnt = learn_candidates(one, [images, images], found(at, *shares), 1.0, generator)
     assert learnt is None
     torch.testing.assert_close(one.state_dict(), before, rtol=0, atol=0)
+
+
+def test_what_discriminants_find_as_often_is_not_learnt(
+    shown: tuple[Tensor, NDArray[np.int64]],
+) -> None:
+    images, places = shown
+    thing, generator = found(places[:, None] - 1.0, 0.98), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        assert learn_candidates(branch(), [images, images], thing, 1.0, generator) is None
 
 
 def test_each_half_of_the_episodes_is_judged_by_what_the_other_has_learnt(
@@ -126,7 +152,7 @@ def test_each_half_of_the_episodes_is_judged_by_what_the_other_has_learnt(
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         learnt = learn_candidates(
-            branch(), [images, images], found(at[:, None], False), 1.0, generator
+            branch(), [images, images], found(at[:, None], 0.0), 1.0, generator
         )
     assert learnt is None
 
@@ -138,7 +164,7 @@ def test_fewer_filters_than_points_are_not_taken(
     images, places = shown
     torch.manual_seed(0)
     one: VisionBranch = SARNN(8, 19, 2, im_size=(HEIGHT, WIDTH)).branches[0]
-    thing, generator = found(places[:, None] - 1.0), torch.Generator().manual_seed(0)
+    thing, generator = found(places[:, None] - 1.0, 0.7), torch.Generator().manual_seed(0)
     with torch.no_grad():
         assert learn_candidates(one, [images, images], thing, 1.0, generator) is None
 
@@ -206,3 +232,60 @@ def test_what_hardly_moves_is_no_thing_that_motions_follow(reach: float, things:
     for thing in found.unbind(1):
         off = thing - torch.stack([15 + reach * motions[:, 2], torch.full((45,), 15.0)], 1)
         assert off.norm(dim=1).median() < MAX_MISS
+
+
+def cluttered_reach() -> Dataset:
+    """Squares of any colour lie about, nowhere on the red one."""
+    dataset, rng = reach(30, sizes=((40, 32),)), np.random.default_rng(0)
+    for episode in dataset.episodes:
+        (images,) = episode.images.values()
+        red = (images == (230, 30, 30)).all(-1)
+        for left, top in rng.integers((0, 0), (35, 27), (3, 2)):
+            images[:, top : top + 5, left : left + 5] = rng.integers(0, 255, 3)
+        images[red] = (230, 30, 30)
+    return dataset
+
+
+def test_first_images_are_judged_by_filters_that_have_not_learnt_from_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also after an interruption, and in a training that goes on from the policy."""
+    told = attention_search._told
+
+    def told_with_doubt(*given: Any) -> Any:
+        filters, things, shares = told(*given)
+        return filters, things, shares / 2  # discriminants, too, find a red square
+
+    monkeypatch.setattr(attention_search, "_told", told_with_doubt)
+    monkeypatch.setattr(attention_search, "EXEMPLARS", 32)
+    quick_export.install(monkeypatch)
+    dataset, said, policy = cluttered_reach(), list[str](), tmp_path / "policy"
+    settings = config(epochs=2)
+    plan = decide(dataset, settings)
+    train(plan, policy, warn=said.append)
+    assert any("these explain" in one for one in said), said
+
+    resumed = make_trainer(plan)
+    checkpoint = load_checkpoint(checkpoint_path(policy), settings, dataset)
+    resumed.load_state_dict(checkpoint["trainer"])
+    assert resumed.held_out is not None
+    judged = resumed.held_out.flatten(1).numpy()
+    assert np.isfinite(judged).all()
+    assert judged.shape == (24, 4)
+    np.testing.assert_array_equal(resumed._first_points(resumed.training, resumed.model), judged)
+    first = torch.nonzero(resumed.training.demonstrations)
+    at = torch.cat([first, torch.zeros_like(first)], 1)
+    learnt = resumed.encode(resumed.training, at, resumed.model).detach().numpy()
+    assert np.abs(learnt - judged).max() > 0.01
+    assert resumed.expected_places() == load_config(policy).places
+
+    def load(recordings: Any, spec: Any, **_: Any) -> Dataset:
+        return dataset
+
+    before = load_before(policy)
+    gone_on = make_trainer(
+        prepare([], dataset.spec, settings, crop=False, load=load, before=before, validation=0.2)
+    )
+    assert not gone_on.go_on(before)
+    found = gone_on._first_points(gone_on.training, gone_on.model)
+    np.testing.assert_allclose(found, judged, atol=1e-4)
