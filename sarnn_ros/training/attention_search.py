@@ -194,7 +194,7 @@ def learn_candidates(
     :param before: what discriminants find, on the layers below as they are; these are changed.
     :returns: the candidates; and the same with points of other filters in each episode, which have
         learnt from the other half of the episodes. None, and the branch as it was, if those find
-        the things no more often than `before` does, or one not that it finds.
+        the things no more often than `before` does, or lose one that it finds.
     """
     things, shares = before.things, before.shares
     assert things is not None and shares is not None
@@ -225,9 +225,8 @@ def learn_candidates(
     good, of_things = found > MIN_HELD_OUT_SHARE, found.reshape(things.shape[1], -1)
     lost = (shares > MIN_HELD_OUT_SHARE) & ~good.reshape(of_things.shape).any(1)
     count = _convolutions(branch)[2].out_channels
-    if of_things.mean() <= shares.mean() or lost.any():
-        return None
-    if int(good.sum()) * len(EXEMPLAR_LOGITS) < count:
+    too_few = int(good.sum()) * len(EXEMPLAR_LOGITS) < count
+    if too_few or lost.any() or of_things.mean() <= shares.mean():
         return None
     learnt, candidates = learn(torch.ones_like(every_second), wanted[:, good])
     if (find(candidates.points, wanted[:, good]) <= MIN_HELD_OUT_SHARE).any():
@@ -691,7 +690,7 @@ def search_attention(
         images = [one[camera] for one in sets]
         better = learn_candidates(branch, images, kept[camera], data.image_span, generator)
         if better is None:
-            say(f"{name}: discriminants find them as often in held-out episodes: they are kept")
+            say(f"{name}: they are no better in held-out episodes: the discriminants are kept")
         else:
             learnt[camera] = better
     if not learnt:

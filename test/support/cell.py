@@ -53,17 +53,14 @@ class Cell:
         self._thread.start()
 
     @property
-    def _publishers(self) -> list[Any]:
-        return [self._states, *self._cameras, self._leader]
-
-    @property
     def moved(self) -> float:
         """rad from where demonstrations begin, of the joint that is farthest."""
         return float(np.abs(self._position - HOME).max())
 
     def describe(self) -> str:
         """Whether it goes on, and whom DDS has found that listens to it."""
-        heard = {one.topic_name: one.get_subscription_count() for one in self._publishers}
+        sent = [self._states, *self._cameras]
+        heard = {one.topic_name: one.get_subscription_count() for one in sent}
         return f"cell: {self._rounds} rounds, listeners {heard}"
 
     def demonstrate(self) -> None:
