@@ -120,9 +120,7 @@ def test_the_node_holds_and_ends_with_its_launch(
     os.kill(launched.pid, number)
     code = ended(launched, wait)
     assert code == 0 or number != signal.SIGINT, launched.output
-    robot.catch_up()
-    *_, last, hold = robot.commands
-    assert (hold.position == last.position).all(), "the hold comes last"
+    robot.wait_for_hold(lambda: launched.output)
 
 
 def test_ctrl_c(ros, policy, patient, make_robot, wait):
@@ -139,9 +137,7 @@ def test_ctrl_c(ros, policy, patient, make_robot, wait):
     finally:
         code = terminal.end()
     assert code == 0, terminal.output
-    robot.catch_up()
-    *_, last, hold = robot.commands
-    assert (hold.position == last.position).all(), "the hold comes last"
+    robot.wait_for_hold(lambda: terminal.output)
 
 
 def test_a_refused_argument_ends_the_launch(ros2_launch, policy, wait):

@@ -631,6 +631,20 @@ class Robot:
             now = self.now_ns
             wait_until(lambda now=now: self.echoed_ns >= now, "this robot hears itself")
 
+    def wait_for_hold(self, said: Callable[[], str] = str) -> None:
+        """Until a hold is the last command: the one before it once more. Another process's may
+        still be on its way when this one's own messages have all arrived.
+
+        :param said: what the node has: on a busy machine, that joint states were too old for one.
+        :raises NotInTime: it does not come.
+        """
+
+        def held() -> bool:
+            *_, last, hold = self.commands
+            return np.array_equal(hold.position, last.position)
+
+        wait_until(held, lambda: f"a hold as the last of {self.commands[-3:]}\n{said()}")
+
     def _hear_echo(self, header: Any) -> None:
         sent = header.stamp.sec * 1_000_000_000 + header.stamp.nanosec
         self.delay_ns = max(self.delay_ns, self.now_ns - sent)
