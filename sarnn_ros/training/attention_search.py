@@ -194,7 +194,8 @@ def learn_candidates(
     :param before: what discriminants find, on the layers below as they are; these are changed.
     :returns: the candidates; and the same with points of other filters in each episode, which have
         learnt from the other half of the episodes. None, and the branch as it was, if those find
-        the things no more often than `before` does, or lose one that it finds.
+        the things no more often than `before` does, by one half or by both, or lose one that it
+        finds.
     """
     things, shares = before.things, before.shares
     assert things is not None and shares is not None
@@ -219,8 +220,11 @@ def learn_candidates(
         return as_expected(sharp * cells, wanted).double().mean(0)
 
     every_second = torch.arange(len(wanted), device=wanted.device) % 2 == 0
-    by_half = [learn(half, wanted)[1].points for half in (every_second, ~every_second)]
-    points = torch.where(every_second.reshape(-1, 1, 1), by_half[1], by_half[0])
+    by_one = learn(every_second, wanted)[1].points
+    if find(by_one[:, ~every_second], wanted[~every_second]).mean() <= shares.mean():
+        return None  # most often it is clear by now, and half of the time is saved
+    by_other = learn(~every_second, wanted)[1].points
+    points = torch.where(every_second.reshape(-1, 1, 1), by_other, by_one)
     found = find(points, wanted)
     good, of_things = found > MIN_HELD_OUT_SHARE, found.reshape(things.shape[1], -1)
     lost = (shares > MIN_HELD_OUT_SHARE) & ~good.reshape(of_things.shape).any(1)

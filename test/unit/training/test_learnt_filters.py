@@ -14,7 +14,7 @@ import quick_export
 import torch
 from numpy.typing import NDArray
 from reaching import config, reach
-from torch import Tensor
+from torch import Tensor, nn
 
 from sarnn_ros.data.dataset import Dataset
 from sarnn_ros.model.sarnn import SARNN, VisionBranch
@@ -132,13 +132,21 @@ def test_places_that_nothing_tells_are_not_learnt(
     torch.testing.assert_close(one.state_dict(), before, rtol=0, atol=0)
 
 
-def test_what_discriminants_find_as_often_is_not_learnt(
-    shown: tuple[Tensor, NDArray[np.int64]],
+def test_what_discriminants_find_as_often_is_learnt_from_one_half_alone(
+    shown: tuple[Tensor, NDArray[np.int64]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    learnt = []
+
+    def learn(trunk: nn.Sequential, images: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+        learnt.append(images.shape[1])
+        return learn_filters(trunk, images, *others)
+
+    monkeypatch.setattr(attention_search, "learn_filters", learn)
     images, places = shown
     thing, generator = found(places[:, None] - 1.0, 0.98), torch.Generator().manual_seed(0)
     with torch.no_grad():
         assert learn_candidates(branch(), [images, images], thing, 1.0, generator) is None
+    assert learnt == [EPISODES // 2]
 
 
 def test_each_half_of_the_episodes_is_judged_by_what_the_other_has_learnt(
