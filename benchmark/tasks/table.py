@@ -37,8 +37,8 @@ run*: the same of the policy on recorded images and its own predictions.
 `docs/explanation/attention.md` says more. Figures of before eaa596e292, which were counted
 otherwise, are left out. Training takes CPU seconds, with one thread. Those of dd98d5be89 and
 ae819a38dc are of a machine that was three times as slow that day, panda's aside: 6fa9e71d1c took
-as long beside it, and came to the same losses. Those of 4144c1af6f and eeba18400f are of such
-days, too.
+as long beside it, and came to the same losses. Those of 4144c1af6f, eeba18400f and
+627874a5c4 are of such days, too.
 
 The commit is that of the code which trained the policy, or tried what has none; of another commit
 the recipe may be another one. Since 4bbba2d the spec is the one that `sarnn inspect` proposes, but
