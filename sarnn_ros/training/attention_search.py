@@ -95,8 +95,8 @@ EXEMPLARS, DRAWN_PATCHES = 96, 3000
 TOLD_PATCHES = 600
 #: Filters are made for a thing's place, and for places around it: columns, and rows, cells.
 PLACES_AROUND = (-4.0, -2.0, 0.0, 2.0, 4.0)
-#: The same for filters that learn; and in which share of the episodes a thing must surely have
-#: been found that they learn to find.
+#: The same for filters that learn. They learn to find what has surely been found in so many of the
+#: episodes, as a share, or what a discriminant finds in `MIN_HELD_OUT_SHARE`.
 LEARNT_AROUND, MIN_SURE_SHARE = (-2.0, 0.0, 2.0), 0.55
 #: Share of the episodes that a filter was not made from in which it must find its thing. In two
 #: tasks those of things were at 0.7 to 1, those of what was expected by mistake below 0.6.
@@ -195,11 +195,14 @@ def learn_candidates(
     :returns: the candidates; and the same with points of other filters in each episode, which have
         learnt from the other half of the episodes. None, and the branch as it was, if those find
         the things no more often than `before` does, by one half or by both, or lose one that it
-        finds.
+        finds; and if fewer filters than the branch has points find their places.
     """
     things, shares = before.things, before.shares
     assert things is not None and shares is not None
     wanted = _around(things, LEARNT_AROUND)
+    count = _convolutions(branch)[2].out_channels
+    if wanted.shape[1] * len(EXEMPLAR_LOGITS) < count:
+        return None
     first = torch.stack([sets[0], sets[len(sets) // 2]])  # later the arm may be before a thing
 
     def learn(some: Tensor, wanted: Tensor) -> tuple[VisionBranch, Candidates]:
@@ -228,7 +231,6 @@ def learn_candidates(
     found = find(points, wanted)
     good, of_things = found > MIN_HELD_OUT_SHARE, found.reshape(things.shape[1], -1)
     lost = (shares > MIN_HELD_OUT_SHARE) & ~good.reshape(of_things.shape).any(1)
-    count = _convolutions(branch)[2].out_channels
     too_few = int(good.sum()) * len(EXEMPLAR_LOGITS) < count
     if too_few or lost.any() or of_things.mean() <= shares.mean():
         return None
@@ -391,14 +393,17 @@ def _told(
         return _discriminants_against(typical, mean, covariance, features, found, wrong)
 
     every_second = (torch.arange(len(features), device=mean.device) % 2 == 0).unsqueeze(1)
-    hits = torch.zeros_like(sure)
+    # Where nothing has voted there is no place: what finds more is judged by what motions tell.
+    told_wanted = _around(told_places, PLACES_AROUND)
+    hits, told_hits = torch.zeros_like(sure), torch.zeros_like(sure)
     for some in (every_second, ~every_second):
         found = _cells(features, _places(features, *discriminants(some)))
         hits |= as_expected(found, wanted) & ~some
-    found = hits.double().mean(0)
-    good = found > MIN_HELD_OUT_SHARE
+        told_hits |= as_expected(found, told_wanted) & ~some
+    good = hits.double().mean(0) > MIN_HELD_OUT_SHARE
     weight, bias = discriminants(torch.ones_like(every_second))
-    best = found.reshape(len(often), -1).topk(len(LEARNT_AROUND) ** 2, 1).values
+    by_thing = told_hits.double().mean(0).reshape(len(often), -1)
+    best = by_thing.topk(len(LEARNT_AROUND) ** 2, 1).values
     known = (often | (best[:, 0] > MIN_HELD_OUT_SHARE)) & moves
     return (weight[good], bias[good]), told_places[:, known], best.mean(1)[known]
 
@@ -687,14 +692,24 @@ def search_attention(
     learnt = {}
     for camera, branch in enumerate(model.branches):
         things, name = kept[camera].things, data.spec.cameras[camera].name
-        enough = len(usable) >= RECIPE.min_episodes_for_learning
-        if not enough or things is None or not things.shape[1]:
+        if things is None or not things.shape[1] or shown < RECIPE.min_episodes_for_learning:
+            continue
+        if len(usable) < RECIPE.min_episodes_for_learning:
+            height, width = branch.im_size
+            say(
+                f"{name}: filters do not learn what demonstrations follow: of images of "
+                f"{width}x{height} pixels memory holds {len(usable)} episodes, and they need "
+                f"{RECIPE.min_episodes_for_learning}: ask for smaller ones in the spec"
+            )
             continue
         say(f"{name}: filters learn where {things.shape[1]} things are that demonstrations follow")
         images = [one[camera] for one in sets]
         better = learn_candidates(branch, images, kept[camera], data.image_span, generator)
         if better is None:
-            say(f"{name}: they are no better in held-out episodes: the discriminants are kept")
+            say(
+                f"{name}: these filters are not taken: they find no more in episodes that they "
+                "have not learnt from, or too few of them find anything"
+            )
         else:
             learnt[camera] = better
     if not learnt:

@@ -71,7 +71,7 @@ def load_before(directory: str | Path) -> Before:
     """
     config = load_config(directory)
     told = config.training
-    if "identities" not in told:
+    if not {"identities", "held_out"} <= told.keys():
         raise ConfigError(
             "its training is unknown", where=directory, remedy="train anew, without --from"
         )

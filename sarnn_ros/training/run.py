@@ -387,7 +387,7 @@ def _export(trainer: Trainer, progress: Progress, out: Path, warn: Warn, *, kept
         },
         "searched": trainer.searched is not None,
         "late": list(trainer.late),
-        "held_out": trainer.held_out_points(),
+        "held_out": trainer.held_out,
         "before": progress.before,
         "aligned": {
             f"{one.camera}: {one.text}": one.found.matrix.tolist()

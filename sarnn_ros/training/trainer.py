@@ -297,9 +297,9 @@ class Trainer:
         #: What the attention that was searched for explains, and with episodes exchanged, by
         #: cross-validation; None if it is trained.
         self.searched: tuple[float, float] | None = None
-        #: Points of first images by filters that have not learnt from them, see
-        #: `attention_search.Searched`; None if none have learnt.
-        self.held_out: Tensor | None = None
+        #: Points of first images by filters that have not learnt from them, (P,) by
+        #: `Episode.identity`, also of earlier rounds; None where the model's own have not.
+        self.held_out: dict[str, list[float | None]] = {}
         #: Points that follow what comes late, what first images leave, and how much of it these
         #: points explain; see `attention_search.search_late`.
         self.late = Late()
@@ -450,9 +450,8 @@ class Trainer:
         self.late, self.left, self.gained = search_late(
             self.model, self.training, points, self.generator, say
         )
-        self.held_out = found.held_out
-        if self.held_out is not None:  # late points are of filters that have learnt from no image
-            self.held_out[:, list(self.late.points)] = torch.nan
+        if found.held_out is not None:
+            self._keep_held_out(found.held_out)
         self.freeze_attention()
         if self.model.motion_dim:
             so = "it is given it" if self.gets_motion else "too little to be given"
@@ -475,8 +474,7 @@ class Trainer:
         data.compare_paces(found)
         wanted, starts = trajectories(data.unpad(data.targets[:, :-1])), data.starts
         names = [name for name, one in zip(data.names, shown.tolist(), strict=True) if one]
-        known = {one.name: one.identity for one in self.plan.dataset.episodes}
-        is_new = np.array([known[name] not in before.training for name in names])
+        is_new = np.array([self._identities[name] not in before.training for name in names])
         if is_new.any() and not is_new.all():
             share = new_explained(found, wanted, starts, is_new)
             if share < RECIPE.min_explained:
@@ -485,11 +483,7 @@ class Trainer:
         if gains.max() > RECIPE.max_gain:
             joint = self.plan.dataset.spec.joint_labels[int(gains.argmax())]
             return f"{joint} goes {gains.max():.0f} times as far as it did"
-        if held_out := before.config.training["held_out"]:
-            nothing = [None] * found.shape[1]
-            rows = [held_out.get(known[name], nothing) for name in data.names]
-            values = torch.from_numpy(np.array(rows, np.float32)).to(self.device)
-            self.held_out = values.reshape(len(rows), -1, 2)
+        self.held_out = before.config.training["held_out"]
         self.searched = left_out_explained(self._first_points(data, model), wanted, starts)
         points, *when = before.config.training["late"]
         self.late = Late(tuple(points), *when)
@@ -650,23 +644,30 @@ class Trainer:
         from that image."""
         first = torch.nonzero(data.demonstrations)
         found = self.encode(data, torch.cat([first, torch.zeros_like(first)], 1), model)
-        if self.held_out is not None and data is self.training:
-            held_out = self.held_out[first[:, 0]].flatten(1)
+        if self.held_out and data is self.training:
+            nothing = [None] * found.shape[1]
+            kept = [
+                self.held_out.get(self._identities[data.names[row]], nothing)
+                for row in first[:, 0].tolist()
+            ]
+            held_out = torch.from_numpy(np.array(kept, np.float32)).to(found.device)
             found = torch.where(held_out.isnan(), found, held_out)
         points: NDArray[np.float64] = found.double().cpu().numpy()
         return points
 
-    def held_out_points(self) -> dict[str, list[float | None]]:
-        """`held_out` of the episodes that any is of, by `Episode.identity`, for who goes on."""
-        if self.held_out is None:
-            return {}
-        known = {one.name: one.identity for one in self.plan.dataset.episodes}
-        rows = np.round(self.held_out.flatten(1).double().cpu().numpy(), 4)
-        return {
-            known[name]: [None if np.isnan(value) else value for value in row.tolist()]
+    def _keep_held_out(self, points: Tensor) -> None:
+        """:param points: of `Searched`, (E, P / 2, 2)."""
+        points[:, list(self.late.points)] = torch.nan  # their filters have learnt from no image
+        rows = np.round(points.flatten(1).double().cpu().numpy(), 4)
+        self.held_out = {
+            self._identities[name]: [None if np.isnan(value) else value for value in row.tolist()]
             for name, row in zip(self.training.names, rows, strict=True)
             if not np.isnan(row).all()
         }
+
+    @property
+    def _identities(self) -> dict[str, str]:
+        return {one.name: one.identity for one in self.plan.dataset.episodes}
 
     def expected_places(self) -> Places | None:
         """Where images let expect each point; None if the attention was trained."""
@@ -825,8 +826,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.searched = state["searched"]
         self.late = Late(*state["late"])
-        if state["held_out"] is not None:
-            self.held_out = state["held_out"].to(self.device)
+        self.held_out = state["held_out"]
         if state["points"] is not None:
             self.points = state["points"].to(self.device)
         if state["scale"] is not None:
