@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from sarnn_ros.cli.keys import Keys, show_answer
-from sarnn_ros.cli.options import prepare_ros
+from sarnn_ros.cli.options import full_name, prepare_ros
 
 _HELP = """\
 space: start or stop an episode    s: success    f: failure    d: discard
@@ -31,6 +31,12 @@ def record(
     topics: Annotated[
         list[str] | None,
         typer.Option("--topics", metavar="TOPIC:TYPE", help="Record this topic as well."),
+    ] = None,
+    node: Annotated[
+        str | None,
+        typer.Option(
+            help="Full name of the inference node whose runs are recorded, if several may run."
+        ),
     ] = None,
     episodes: Annotated[
         int | None,
@@ -57,15 +63,15 @@ def record(
     with stop_on_signals(CLOSING_SECONDS) as stop:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         try:
-            node = RecorderNode(spec, out, topics or ())
+            recorder = RecorderNode(spec, out, topics or (), full_name(node) if node else "")
         except SarnnError:
             rclpy.try_shutdown()
             raise
-        with spinning(node), Keys() as keys, console.status("") as status:
+        with spinning(recorder), Keys() as keys, console.status("") as status:
             without = "no terminal: use the services ~/start_episode and ~/stop_episode"
             console.print(_HELP if keys.usable else without)
             wanted = episodes or 1 << 30
-            session, advice, told = node.session, "", False
+            session, advice, told = recorder.session, "", False
             while not stop.is_set():
                 enough = session.kept >= wanted and not (session.recording or session.checking)
                 # The last one may be labelled, too, by who has keys.
@@ -76,7 +82,7 @@ def record(
                     text = f"{wanted} are kept, the last without a label: s, f or d; q: quit"
                     show_answer(console, text)
                 told = awaited
-                status.update(Text(node.status()))
+                status.update(Text(recorder.status()))
                 if session.advice != advice:
                     advice = session.advice
                     if advice:
@@ -87,5 +93,5 @@ def record(
                 space = "stop_episode" if session.recording else "start_episode"
                 action = space if key == " " else RECORDING_KEYS.get(key)
                 if action is not None:
-                    done, text = outcome(node.actions(CHECK_SECONDS)[action])
+                    done, text = outcome(recorder.actions(CHECK_SECONDS)[action])
                     show_answer(console, text if done else f"error: {text}")

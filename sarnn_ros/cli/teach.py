@@ -75,7 +75,7 @@ def teach(
     with stop_on_signals(ENDING_SECONDS) as stop, children() as running, Keys() as keys:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         try:
-            recorder = RecorderNode(spec, lesson.bags)
+            recorder = RecorderNode(spec, lesson.bags, inference_node=full_name(node))
         except SarnnError:
             rclpy.try_shutdown()
             raise

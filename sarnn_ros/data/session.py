@@ -544,6 +544,16 @@ class Session:
             who = "a person leads" if self._taken_over else "the policy leads again"
             return self.log(f"{self.episode}: {who}")
 
+    def hand_back(self, topic: str, receive_ns: int) -> list[str]:
+        """`take_over`, if that has said in the running episode that a person leads; what to tell.
+
+        :raises OSError: it cannot be written.
+        """
+        with self._lock:
+            if self._writer is None or not self._taken_over:
+                return []
+            return [self.take_over(topic, receive_ns)]
+
     def silent(self, silences: Mapping[str, float]) -> list[str]:
         """What is new about topics that went silent while recording, in words.
 

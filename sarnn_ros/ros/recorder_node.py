@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 
 #: Messages per topic that wait while a write is slow.
 QUEUE_DEPTH = 200
-#: A node that has not said who leads for so long runs no policy, ns.
-RUN_SILENCE_NS = NANOSECONDS
+#: A node that has not said who leads for so long, or for so many ticks, runs no policy, ns.
+RUN_SILENCE_NS, RUN_SILENCE_TICKS = NANOSECONDS, 3
 #: How long the recorder may take to write the end of an episode, s.
 CLOSING_SECONDS = 30.0
 
@@ -63,13 +63,15 @@ class RecorderNode(Node):
     """See the module.
 
     Parameters: `spec` (path of a spec), `out` (folder of the session), `topics` (more topics,
-    as topic:type), `min_free_gigabytes`. Services: `~/start_episode`, `~/stop_episode`,
+    as topic:type), `node` (the inference node whose runs are recorded; empty: the only one that
+    runs), `min_free_gigabytes`. Services: `~/start_episode`, `~/stop_episode`,
     `~/discard_episode`, `~/label_success`, `~/label_failure`, `~/takeover`, `~/preflight`.
     `/diagnostics`, status `session`: what it does, twice a second. `~/places/compressed`: the map
     of where objects were, while somebody looks.
 
     :raises ConfigError: a parameter is missing, wrong or unknown.
     :raises SpecError: the spec is wrong.
+    :raises EnvironmentProblem: the type of a topic is not installed.
     """
 
     def __init__(
@@ -77,12 +79,14 @@ class RecorderNode(Node):
         spec: Path | None = None,
         out: Path | None = None,
         topics: Sequence[str] = (),
+        inference_node: str = "",
         **options: Any,
     ) -> None:
         super().__init__("recorder", **options)
         spec_path = self.declare_parameter("spec", str(spec or "")).value
         out_path = self.declare_parameter("out", str(out or "")).value
         more = list(self.declare_parameter("topics", list(topics) or [""]).value or [])
+        node = self.declare_parameter("node", inference_node).value
         min_free = float(self.declare_parameter("min_free_gigabytes", 2.0).value)
         refuse_unknown(self)
         if not spec_path or not out_path:
@@ -102,11 +106,15 @@ class RecorderNode(Node):
                 )
             extra = Channel(topic, kind, shared=True)
             self._channels.setdefault(self.resolve_topic_name(topic), extra)
+        for channel in self._channels.values():
+            message_class(channel.type)
         self.session = Session(Path(out_path).expanduser(), min_free, observed)
         self._takeover = self.resolve_topic_name(f"~/{TAKEOVER}")
         # Of nodes that run a policy: topics that say whether a person leads, and to ask for it.
         self._takeovers: dict[str, Any] = {}
-        self._subscribed: set[str] = set()
+        self._only_takeover = node and self.resolve_topic_name(f"{node}/{TAKEOVER}")
+        self._silence_ns = max(RUN_SILENCE_NS, RUN_SILENCE_TICKS * observed.period_ns)
+        self._subscribed: dict[str, tuple[Any, QoSProfile]] = {}
         self._losses = Losses(lambda _, text: self._log(text))
         # Shared topics whose publishers keep messages for who comes later, as /tf_static.
         self._lasting: set[str] = set()
@@ -165,6 +173,8 @@ class RecorderNode(Node):
             publishers = self.get_publishers_info_by_topic(topic)
             senders = [(one.node_name, one.topic_type) for one in publishers]
             problems += channel.problems(topic, senders, _newest(channel), now_ns, steady_ns)
+        if why := self._why_unclear():
+            problems.append(why)
         return problems
 
     def _unusable_commands(self) -> list[str]:
@@ -184,11 +194,14 @@ class RecorderNode(Node):
                 self._channels[topic].type,
                 [_qos(one.qos_profile) for one in self.get_publishers_info_by_topic(topic)],
             )
-            for topic in self._subscribed
+            for topic in list(self._subscribed)  # another thread may add to it
         }
         topics[self._takeover] = (TAKEOVER_TYPE, [DEFAULT_QOS])
         said = self.session.start(topics, self.preflight)
-        for topic in self._lasting:
+        for topic in list(self._subscribed):
+            if topic not in topics:
+                self._record(topic)
+        for topic in list(self._lasting):
             for raw in list(self._channels[topic].last):  # they were sent long ago
                 self.session.write(topic, self.get_clock().now().nanoseconds, raw)
         return "; but ".join([said, *self.session.unusable(self._unusable_commands())])
@@ -199,6 +212,8 @@ class RecorderNode(Node):
 
         :raises ConfigError: neither is possible.
         """
+        if why := self._why_unclear():
+            raise ConfigError(why)
         for topic, is_led in self._runs():
             request = SetBool.Request(data=not is_led)
             self._takeovers[topic].call_async(request).add_done_callback(self._answered)
@@ -210,12 +225,27 @@ class RecorderNode(Node):
         """Whether a node that runs a policy says that a person leads."""
         return any(is_led for _, is_led in self._runs())
 
+    @property
+    def hears_a_run(self) -> bool:
+        """Whether a node says that it runs a policy."""
+        return any(True for _ in self._runs())
+
+    def _why_unclear(self) -> str:
+        """Why it is not known which policy is recorded; empty: it is, or none runs."""
+        runs = [topic.removesuffix(f"/{TAKEOVER}") for topic, _ in self._runs()]
+        if len(runs) < 2:
+            return ""
+        return (
+            f"{' and '.join(runs)} run a policy each, and whether a person leads counts for one "
+            f"of them only: give its name (--node {runs[0]}; the parameter 'node')"
+        )
+
     def _runs(self) -> Iterator[tuple[str, bool]]:
         """Of each node that runs a policy: the topic that says who leads, and if a person does."""
         steady_ns = self._steady.now().nanoseconds
         for topic in list(self._takeovers):
             channel = self._channels[topic]
-            if channel.arrivals and steady_ns - channel.arrivals[-1] < RUN_SILENCE_NS:
+            if channel.arrivals and steady_ns - channel.arrivals[-1] < self._silence_ns:
                 yield topic, deserialize_message(channel.last[-1], Bool).data
 
     def _answered(self, future: Any) -> None:
@@ -288,10 +318,18 @@ class RecorderNode(Node):
         """Subscribe to what has appeared; end an episode before the disk is full."""
         for topic, kinds in self.get_topic_names_and_types():
             known = topic in self._takeovers or topic == self._takeover
-            if topic.endswith(f"/{TAKEOVER}") and kinds == [TAKEOVER_TYPE] and not known:
+            meant = not self._only_takeover or topic == self._only_takeover
+            is_one = topic.endswith(f"/{TAKEOVER}") and kinds == [TAKEOVER_TYPE]
+            if is_one and meant and not known:
                 self._channels[topic] = Channel(topic, TAKEOVER_TYPE, required=False)
                 self._takeovers[topic] = self.create_client(SetBool, topic)
-        for topic in self._channels.keys() - self._subscribed:
+        for topic, (subscription, qos) in list(self._subscribed.items()):
+            publishers = self.get_publishers_info_by_topic(topic)
+            if publishers and _asks_for_more(qos, _asked(publishers)):
+                self._log(f"'{topic}' is sent with another QoS than before")
+                del self._subscribed[topic]
+                self.destroy_subscription(subscription)
+        for topic in self._channels.keys() - self._subscribed.keys():
             self._subscribe(topic, self._channels[topic])
         if self.session.recording:
             for problem in self.session.problems():
@@ -344,35 +382,33 @@ class RecorderNode(Node):
         publishers = self.get_publishers_info_by_topic(topic)
         if not publishers or any(one.topic_type != channel.type for one in publishers):
             return
-        # Ask for no more than every publisher offers, or some would not be heard.
-        offered = [one.qos_profile for one in publishers]
-        qos = QoSProfile(
-            depth=QUEUE_DEPTH,
-            reliability=ReliabilityPolicy.RELIABLE,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL,
-        )
-        if any(one.reliability != ReliabilityPolicy.RELIABLE for one in offered):
-            qos.reliability = ReliabilityPolicy.BEST_EFFORT
-        if any(one.durability != DurabilityPolicy.TRANSIENT_LOCAL for one in offered):
-            qos.durability = DurabilityPolicy.VOLATILE
-        elif channel.shared:
+        qos = _asked(publishers)
+        if qos.durability == DurabilityPolicy.TRANSIENT_LOCAL and channel.shared:
             self._lasting.add(topic)
 
         def take(raw: bytes) -> None:
             channel.arrived(self._steady.now().nanoseconds, raw)
+            now_ns = self.get_clock().now().nanoseconds
             try:
-                self.session.write(topic, self.get_clock().now().nanoseconds, raw)
+                if topic in self._takeovers:  # from now on the node says who leads
+                    self._tell(self.session.hand_back(self._takeover, now_ns))
+                self.session.write(topic, now_ns, raw)
             except OSError as error:
                 self._end_for(error)
 
         lose = partial(self._losses.add, topic)
         kind = message_class(channel.type)
+        made = subscribe_counting_losses(self, kind, topic, take, qos, lose, raw=True)
+        self._subscribed[topic] = made, qos
+        self._record(topic)
+
+    def _record(self, topic: str) -> None:
+        """In the episode that is running, too, if one is."""
+        offered = [one.qos_profile for one in self.get_publishers_info_by_topic(topic)]
         try:
-            self.session.add(topic, channel.type, [_qos(one) for one in offered])
+            self.session.add(topic, self._channels[topic].type, [_qos(one) for one in offered])
         except ConfigError as error:  # the episode goes on without it
             self._log(f"'{topic}' is not recorded: {error}")
-        subscribe_counting_losses(self, kind, topic, take, qos, lose, raw=True)
-        self._subscribed.add(topic)
 
     def _resolved(self, spec: Spec) -> Spec:
         """The spec with the topics' full names, as they are recorded."""
@@ -393,6 +429,28 @@ def _newest(channel: Channel) -> list[Any]:
     """Its newest messages, if there is something to check of them."""
     kept = list(channel.last) if channel.checks else []
     return [deserialize_message(raw, message_class(channel.type)) for raw in kept]
+
+
+def _asked(publishers: Iterable[Any]) -> QoSProfile:
+    """No more than every publisher offers, or some would not be heard."""
+    offered = [one.qos_profile for one in publishers]
+    qos = QoSProfile(
+        depth=QUEUE_DEPTH,
+        reliability=ReliabilityPolicy.RELIABLE,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL,
+    )
+    if any(one.reliability != ReliabilityPolicy.RELIABLE for one in offered):
+        qos.reliability = ReliabilityPolicy.BEST_EFFORT
+    if any(one.durability != DurabilityPolicy.TRANSIENT_LOCAL for one in offered):
+        qos.durability = DurabilityPolicy.VOLATILE
+    return qos
+
+
+def _asks_for_more(qos: QoSProfile, offered: QoSProfile) -> bool:
+    reliable, lasting = ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL
+    return (qos.reliability == reliable != offered.reliability) or (
+        qos.durability == lasting != offered.durability
+    )
 
 
 def _qos(profile: Any) -> Qos:

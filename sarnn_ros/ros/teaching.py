@@ -261,6 +261,7 @@ class Teaching:
             "run": self.start,
             "advice": self.lesson.advice,
         }
+        actions["takeover"] = partial(self._take_over, actions["takeover"])
         for name in ("stop_episode", "label_success", "label_failure"):
             actions[name] = partial(self._with_advice, actions[name])
         if self._ended is not None:
@@ -271,6 +272,14 @@ class Teaching:
 
     def _with_advice(self, work: Callable[[], str]) -> str:
         return f"{work()}; {self.lesson.advice()}"
+
+    def _take_over(self, work: Callable[[], str]) -> str:
+        """:raises ConfigError: the node of the run has not said yet that it runs."""
+        run = self._run
+        if run is not None and not run.is_dry and not self.recorder.hears_a_run:
+            # Marked in the bag alone, its motion would be learnt as a person's.
+            raise ConfigError(f"{run.policy} does not say yet who leads: t again in a moment")
+        return work()
 
     def train(self) -> str:
         """:raises ConfigError: a training is under way, or there is nothing to train on."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,10 @@ def recorder(
     launch: Callable[..., Any], graph: Graph, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[tuple[Any, Path, str]]:
     """The process, its folder, and its services' prefix; a namespace per test. It records `map` as
-    well, which was published once and is kept for who comes later."""
+    well, which was published once and is kept for who comes later.
+
+    :param request: `param`, if given: more arguments.
+    """
     from rclpy.qos import DurabilityPolicy, QoSProfile
     from std_msgs.msg import String
 
@@ -44,6 +48,7 @@ def recorder(
         sys.executable, "-m", "sarnn_ros.ros.recorder_node", "--ros-args",
         "-r", f"__ns:={space}", "-p", f"spec:={spec}", "-p", f"out:={out}",
         "-p", "min_free_gigabytes:=0.1", "-p", 'topics:=["map:std_msgs/msg/String"]',
+        *getattr(request, "param", ()),
     )  # fmt: skip
     qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     publisher = graph.node.create_publisher(String, f"{space}/map", qos)
@@ -136,6 +141,105 @@ def test_a_policys_node_may_start_while_it_is_recorded(recorder, graph: Graph, m
     graph.node.destroy_publisher(leads)
     with Bag(out / "episode_000") as bag:
         assert bag.topics[f"{space}/sarnn/takeover"].count > 0
+
+
+def test_a_mark_ends_when_a_policys_node_says_who_leads(recorder, graph: Graph, make_robot, wait):
+    """Or the whole run would be taken for a person's."""
+    from std_msgs.msg import Bool
+
+    process, out, name = recorder
+    space = name.rpartition("/")[0]
+    make_robot(JOINTS, START, namespace=f"{space}/")
+    ready(graph, name)
+    assert graph.trigger(f"{name}/start_episode").success
+    assert "a person leads" in graph.trigger(f"{name}/takeover").message
+    leads = graph.node.create_publisher(Bool, f"{space}/sarnn/takeover", 10)
+
+    def handed_back() -> bool:
+        leads.publish(Bool(data=False))
+        return "the policy leads again" in process.output
+
+    wait(handed_back, lambda: process.output)
+    assert graph.trigger(f"{name}/stop_episode").success
+    graph.node.destroy_publisher(leads)
+    with Bag(out / "episode_000") as bag:
+        marks = [bag.decode(one).data for one in bag.messages([f"{name}/takeover"])]
+    assert marks == [True, False]
+
+
+@pytest.mark.parametrize(
+    "recorder", [(), ("-p", "node:=right/sarnn")], ids=["any", "of the right"], indirect=True
+)
+def test_of_two_policies_one_is_recorded(recorder, graph: Graph, make_robot, wait, request):
+    from std_msgs.msg import Bool
+
+    _, out, name = recorder
+    is_named = "right" in request.node.name
+    space = name.rpartition("/")[0]
+    make_robot(JOINTS, START, namespace=f"{space}/")
+    ready(graph, name)
+    both = [
+        graph.node.create_publisher(Bool, f"{space}/{side}/sarnn/takeover", 10)
+        for side in ("left", "right")
+    ]
+
+    def asks(action: str) -> str:
+        for leads in both:
+            leads.publish(Bool(data=False))
+        return graph.trigger(f"{name}/{action}").message
+
+    if is_named:
+        wait(lambda: f"asked '{space}/right/sarnn" in asks("takeover"), "it hears the right one")
+        assert "recording episode_000" in asks("start_episode")
+        asks("takeover")
+        assert graph.trigger(f"{name}/stop_episode").success
+        with Bag(out / "episode_000") as bag:
+            assert f"{space}/right/sarnn/takeover" in bag.topics
+            assert f"{space}/left/sarnn/takeover" not in bag.topics
+    else:
+        wait(lambda: "run a policy each" in asks("takeover"), "it hears both")
+        refused = asks("start_episode")
+        assert f"{space}/left/sarnn and {space}/right/sarnn" in refused, refused
+        assert "--node" in refused and not (out / "episode_000").exists()
+    for leads in both:
+        graph.node.destroy_publisher(leads)
+
+
+def test_a_driver_that_comes_back_with_less_is_heard(recorder, graph: Graph, make_robot, wait):
+    """`map` was kept for who comes later."""
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+    from std_msgs.msg import String
+
+    process, out, name = recorder
+    space = name.rpartition("/")[0]
+    make_robot(JOINTS, START, namespace=f"{space}/")
+    ready(graph, name)
+    qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    other = graph.node.create_publisher(String, f"{space}/map", qos)
+    wait(lambda: "is sent with another QoS" in process.output, lambda: process.output)
+    assert graph.trigger(f"{name}/start_episode").success
+
+    wait(lambda: other.get_subscription_count() > 0, "it listens")
+    for _ in range(20):
+        other.publish(String(data="again"))
+        time.sleep(0.05)
+    assert graph.trigger(f"{name}/stop_episode").success
+    graph.node.destroy_publisher(other)
+    with Bag(out / "episode_000") as bag:
+        texts = [bag.decode(one).data for one in bag.messages([f"{space}/map"])]
+    assert texts.count("again") > 5
+    assert process.output.count("is sent with another QoS") == 1
+
+
+def test_a_type_that_is_not_installed_is_said_before_anything_is_recorded(launch, tmp_path: Path):
+    (tmp_path / "spec.yaml").write_text(dump_spec(small_spec()))
+    process = launch(
+        sys.executable, "-m", "sarnn_ros.ros.recorder_node", "--ros-args",
+        "-p", f"spec:={tmp_path / 'spec.yaml'}", "-p", f"out:={tmp_path / 'bags'}",
+        "-p", 'topics:=["foo:robot_msgs/msg/Foo"]',
+    )  # fmt: skip
+    assert process.ended() == 1
+    assert "robot_msgs" in process.output and "Traceback" not in process.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])

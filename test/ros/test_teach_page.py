@@ -15,7 +15,7 @@ import pytest
 from led_lesson import Led
 from ros_testing import JOINTS
 
-from sarnn_ros.data.bags import label_of
+from sarnn_ros.data.bags import Bag, label_of
 from sarnn_ros.data.places import PICTURE
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_by_one")]
@@ -59,6 +59,22 @@ def test_a_lesson_is_led_from_the_page(led: Led, make_robot: Any, wait: Any) -> 
     assert all(line in led.process.output for line in led.lines)
     assert led.process.stop() == 0, led.process.output
     assert "Traceback" not in led.process.output
+
+
+def test_nobody_leads_before_the_run_says_so(led: Led, make_robot: Any, wait: Any) -> None:
+    """Who takes over too early is told, and the bag does not say that a person led."""
+    robot = make_robot(JOINTS, START)
+    led.hears_the_robot()
+    led.page.order("lesson_run")
+
+    def begun() -> bool:
+        led.page.order("episode_takeover")
+        return len(robot.commands) >= 5 or any("asked '" in line for line in led.lines)
+
+    wait(begun, lambda: str(led.lines))
+    led.presses("lesson_end_run", "the operator ended it; kept episode_000")
+    with Bag(led.lesson.bags / "episode_000") as bag:
+        assert bag.topics["/recorder/takeover"].count == 0
 
 
 def test_a_stop_on_the_page_prevents_a_start_that_comes_later(

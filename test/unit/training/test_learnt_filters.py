@@ -305,3 +305,37 @@ def test_first_images_are_judged_by_filters_that_have_not_learnt_from_them(
     found = gone_on._first_points(gone_on.training, gone_on.model)
     np.testing.assert_allclose(found, judged, atol=1e-4)
     assert gone_on.held_out == resumed.held_out
+
+
+class Enough(Exception):
+    """All is known that a test asks for."""
+
+
+def test_where_nothing_has_voted_a_discriminant_is_judged_by_what_the_motions_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = attention_search._told
+
+    def find_in_some(places: Tensor, about: Told) -> tuple[Tensor, Tensor]:
+        things, sure = find_things(places, about)
+        things[::4], sure[::4] = 0.0, False
+        return things, sure
+
+    def judged(*given: Any) -> Any:
+        shares = told(*given)[2]
+        assert shares.max() > 0.8  # the votes are right in 0.75
+        raise Enough
+
+    monkeypatch.setattr(attention_search, "find_things", find_in_some)
+    monkeypatch.setattr(attention_search, "_told", judged)
+    with pytest.raises(Enough):
+        make_trainer(decide(cluttered_reach(), config(epochs=2))).search_attention()
+
+
+def test_too_few_episodes_in_memory_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention_search, "most_episodes", lambda *given: 18)
+    monkeypatch.setattr(attention_search, "learn_candidates", None)
+    said = list[str]()
+    make_trainer(decide(cluttered_reach(), config(epochs=2))).search_attention(said.append)
+    text = "of images of 40x32 pixels memory holds 18 episodes, and they need 20"
+    assert any(text in one for one in said), said
