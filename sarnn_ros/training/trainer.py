@@ -665,7 +665,7 @@ class Trainer:
             if not np.isnan(row).all()
         }
 
-    @property
+    @cached_property
     def _identities(self) -> dict[str, str]:
         return {one.name: one.identity for one in self.plan.dataset.episodes}
 
