@@ -72,7 +72,7 @@ class Robot:
 class Recorder:
     """Says that it records, or not."""
 
-    led = False
+    led = hears_a_run = False
 
     def __init__(self) -> None:
         self.session: Any = SimpleNamespace(
@@ -99,6 +99,7 @@ class Recorder:
             "stop_episode": self._stop,
             "label_success": lambda: "is a success",
             "label_failure": lambda: "is a failure",
+            "takeover": lambda: "asked",
         }
 
 
@@ -116,8 +117,7 @@ class Recording(Recorder):
         return said
 
     def actions(self, wait: float) -> dict[str, Callable[[], str]]:
-        return {
-            "start_episode": self.start_episode,
+        return super().actions(wait) | {
             "stop_episode": self.session.stop,
             "label_success": lambda: self.session.label("success"),
             "label_failure": lambda: self.session.label("failure"),
@@ -251,6 +251,17 @@ def test_a_run_that_is_ended_while_it_is_loaded_never_starts(led: Led) -> None:
     led.hears("was ended before it had started")
     assert led.robot.asked == ["load", "stop"]
     assert led.toggle() == "start_episode"
+
+
+@pytest.mark.parametrize("heard", [False, True])
+def test_a_mark_alone_does_not_take_over_a_run(heard: bool, led: Led) -> None:
+    """The bag would say that a person leads while the policy does."""
+    led.recorder.hears_a_run = heard
+    led.ask("run")
+    led.until(lambda: led.robot.asked == ["load"])
+    led.ask("takeover")
+    led.hears("asked" if heard else "error: policy_1 does not say yet who leads: t again")
+    assert heard or "asked" not in led.told
 
 
 def test_a_stop_that_overtakes_the_start_is_sent_again(led: Led) -> None:
