@@ -21,7 +21,13 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos import (
+    DurabilityPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
 from rclpy.serialization import deserialize_message
 from rosbags.interfaces import (
     Qos,
@@ -114,7 +120,7 @@ class RecorderNode(Node):
         self._takeovers: dict[str, Any] = {}
         self._only_takeover = node and self.resolve_topic_name(f"{node}/{TAKEOVER}")
         self._silence_ns = max(RUN_SILENCE_NS, RUN_SILENCE_TICKS * observed.period_ns)
-        self._subscribed: dict[str, tuple[Any, QoSProfile]] = {}
+        self._subscribed: dict[str, Any] = {}
         self._losses = Losses(lambda _, text: self._log(text))
         # Shared topics whose publishers keep messages for who comes later, as /tf_static.
         self._lasting: set[str] = set()
@@ -189,13 +195,8 @@ class RecorderNode(Node):
 
     def start_episode(self) -> str:
         """:raises ConfigError: an episode is running, or the preflight found problems."""
-        topics = {
-            topic: (
-                self._channels[topic].type,
-                [_qos(one.qos_profile) for one in self.get_publishers_info_by_topic(topic)],
-            )
-            for topic in list(self._subscribed)  # another thread may add to it
-        }
+        # Another thread may add to them.
+        topics = {topic: self._described(topic) for topic in list(self._subscribed)}
         topics[self._takeover] = (TAKEOVER_TYPE, [DEFAULT_QOS])
         said = self.session.start(topics, self.preflight)
         for topic in list(self._subscribed):
@@ -318,14 +319,16 @@ class RecorderNode(Node):
         """Subscribe to what has appeared; end an episode before the disk is full."""
         for topic, kinds in self.get_topic_names_and_types():
             known = topic in self._takeovers or topic == self._takeover
-            meant = not self._only_takeover or topic == self._only_takeover
-            is_one = topic.endswith(f"/{TAKEOVER}") and kinds == [TAKEOVER_TYPE]
-            if is_one and meant and not known:
+            meant = topic == (self._only_takeover or topic) and topic.endswith(f"/{TAKEOVER}")
+            if meant and kinds == [TAKEOVER_TYPE] and not known:
                 self._channels[topic] = Channel(topic, TAKEOVER_TYPE, required=False)
                 self._takeovers[topic] = self.create_client(SetBool, topic)
-        for topic, (subscription, qos) in list(self._subscribed.items()):
-            publishers = self.get_publishers_info_by_topic(topic)
-            if publishers and _asks_for_more(qos, _asked(publishers)):
+        for topic, subscription in list(self._subscribed.items()):
+            if any(
+                qos_check_compatible(one.qos_profile, subscription.qos_profile)[0]
+                == QoSCompatibility.ERROR
+                for one in self.get_publishers_info_by_topic(topic)
+            ):
                 self._log(f"'{topic}' is sent with another QoS than before")
                 del self._subscribed[topic]
                 self.destroy_subscription(subscription)
@@ -382,8 +385,18 @@ class RecorderNode(Node):
         publishers = self.get_publishers_info_by_topic(topic)
         if not publishers or any(one.topic_type != channel.type for one in publishers):
             return
-        qos = _asked(publishers)
-        if qos.durability == DurabilityPolicy.TRANSIENT_LOCAL and channel.shared:
+        # Ask for no more than every publisher offers, or some would not be heard.
+        offered = [one.qos_profile for one in publishers]
+        qos = QoSProfile(
+            depth=QUEUE_DEPTH,
+            reliability=ReliabilityPolicy.RELIABLE,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL,
+        )
+        if any(one.reliability != ReliabilityPolicy.RELIABLE for one in offered):
+            qos.reliability = ReliabilityPolicy.BEST_EFFORT
+        if any(one.durability != DurabilityPolicy.TRANSIENT_LOCAL for one in offered):
+            qos.durability = DurabilityPolicy.VOLATILE
+        elif channel.shared:
             self._lasting.add(topic)
 
         def take(raw: bytes) -> None:
@@ -398,15 +411,20 @@ class RecorderNode(Node):
 
         lose = partial(self._losses.add, topic)
         kind = message_class(channel.type)
-        made = subscribe_counting_losses(self, kind, topic, take, qos, lose, raw=True)
-        self._subscribed[topic] = made, qos
+        self._subscribed[topic] = subscribe_counting_losses(
+            self, kind, topic, take, qos, lose, raw=True
+        )
         self._record(topic)
+
+    def _described(self, topic: str) -> tuple[str, list[Qos]]:
+        """Its type, and what its publishers offer, as a bag has it."""
+        publishers = self.get_publishers_info_by_topic(topic)
+        return self._channels[topic].type, [_qos(one.qos_profile) for one in publishers]
 
     def _record(self, topic: str) -> None:
         """In the episode that is running, too, if one is."""
-        offered = [one.qos_profile for one in self.get_publishers_info_by_topic(topic)]
         try:
-            self.session.add(topic, self._channels[topic].type, [_qos(one) for one in offered])
+            self.session.add(topic, *self._described(topic))
         except ConfigError as error:  # the episode goes on without it
             self._log(f"'{topic}' is not recorded: {error}")
 
@@ -429,28 +447,6 @@ def _newest(channel: Channel) -> list[Any]:
     """Its newest messages, if there is something to check of them."""
     kept = list(channel.last) if channel.checks else []
     return [deserialize_message(raw, message_class(channel.type)) for raw in kept]
-
-
-def _asked(publishers: Iterable[Any]) -> QoSProfile:
-    """No more than every publisher offers, or some would not be heard."""
-    offered = [one.qos_profile for one in publishers]
-    qos = QoSProfile(
-        depth=QUEUE_DEPTH,
-        reliability=ReliabilityPolicy.RELIABLE,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL,
-    )
-    if any(one.reliability != ReliabilityPolicy.RELIABLE for one in offered):
-        qos.reliability = ReliabilityPolicy.BEST_EFFORT
-    if any(one.durability != DurabilityPolicy.TRANSIENT_LOCAL for one in offered):
-        qos.durability = DurabilityPolicy.VOLATILE
-    return qos
-
-
-def _asks_for_more(qos: QoSProfile, offered: QoSProfile) -> bool:
-    reliable, lasting = ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL
-    return (qos.reliability == reliable != offered.reliability) or (
-        qos.durability == lasting != offered.durability
-    )
 
 
 def _qos(profile: Any) -> Qos:

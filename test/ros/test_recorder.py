@@ -67,6 +67,14 @@ def ready(graph: Graph, name: str) -> None:
     wait_until(fine, lambda: f"a clean preflight: {last[-1]}")
 
 
+def beside_a_robot(name: str, graph: Graph, make_robot: Any) -> str:
+    """The recorder's namespace, in which all that it wants is alive."""
+    space = name.rpartition("/")[0]
+    make_robot(JOINTS, START, namespace=f"{space}/")
+    ready(graph, name)
+    return space
+
+
 def test_records_what_was_sent_and_training_reads_it(recorder, graph: Graph, make_robot, wait):
     process, out, name = recorder
     refused = graph.trigger(f"{name}/start_episode")
@@ -126,9 +134,7 @@ def test_a_policys_node_may_start_while_it_is_recorded(recorder, graph: Graph, m
     from std_msgs.msg import Bool
 
     _, out, name = recorder
-    space = name.rpartition("/")[0]
-    make_robot(JOINTS, START, namespace=f"{space}/")
-    ready(graph, name)
+    space = beside_a_robot(name, graph, make_robot)
     assert graph.trigger(f"{name}/start_episode").success
     leads = graph.node.create_publisher(Bool, f"{space}/sarnn/takeover", 10)
 
@@ -148,9 +154,7 @@ def test_a_mark_ends_when_a_policys_node_says_who_leads(recorder, graph: Graph, 
     from std_msgs.msg import Bool
 
     process, out, name = recorder
-    space = name.rpartition("/")[0]
-    make_robot(JOINTS, START, namespace=f"{space}/")
-    ready(graph, name)
+    space = beside_a_robot(name, graph, make_robot)
     assert graph.trigger(f"{name}/start_episode").success
     assert "a person leads" in graph.trigger(f"{name}/takeover").message
     leads = graph.node.create_publisher(Bool, f"{space}/sarnn/takeover", 10)
@@ -168,16 +172,15 @@ def test_a_mark_ends_when_a_policys_node_says_who_leads(recorder, graph: Graph, 
 
 
 @pytest.mark.parametrize(
-    "recorder", [(), ("-p", "node:=right/sarnn")], ids=["any", "of the right"], indirect=True
+    ("recorder", "is_named"),
+    [((), False), (("-p", "node:=right/sarnn"), True)],
+    indirect=["recorder"],
 )
-def test_of_two_policies_one_is_recorded(recorder, graph: Graph, make_robot, wait, request):
+def test_of_two_policies_one_is_recorded(recorder, is_named: bool, graph: Graph, make_robot, wait):
     from std_msgs.msg import Bool
 
     _, out, name = recorder
-    is_named = "right" in request.node.name
-    space = name.rpartition("/")[0]
-    make_robot(JOINTS, START, namespace=f"{space}/")
-    ready(graph, name)
+    space = beside_a_robot(name, graph, make_robot)
     both = [
         graph.node.create_publisher(Bool, f"{space}/{side}/sarnn/takeover", 10)
         for side in ("left", "right")
@@ -211,9 +214,7 @@ def test_a_driver_that_comes_back_with_less_is_heard(recorder, graph: Graph, mak
     from std_msgs.msg import String
 
     process, out, name = recorder
-    space = name.rpartition("/")[0]
-    make_robot(JOINTS, START, namespace=f"{space}/")
-    ready(graph, name)
+    space = beside_a_robot(name, graph, make_robot)
     qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     other = graph.node.create_publisher(String, f"{space}/map", qos)
     wait(lambda: "is sent with another QoS" in process.output, lambda: process.output)
@@ -336,9 +337,7 @@ def test_commands_with_a_stamp_of_0(recorder, graph: Graph, make_robot, wait):
     from sensor_msgs.msg import JointState
 
     _, _, name = recorder
-    space = name.rpartition("/")[0]
-    make_robot(JOINTS, START, namespace=f"{space}/")
-    ready(graph, name)
+    space = beside_a_robot(name, graph, make_robot)
     publisher = graph.node.create_publisher(JointState, f"{space}/joint_command", 10)
 
     def said() -> bool:
