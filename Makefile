@@ -56,8 +56,9 @@ demo-clean:  ## forget what the demo made, to start it over
 	  echo "  remedy: delete it by hand, if it is to go" >&2; exit 1; }
 	rm -rf "$(OUT)"
 
-# The ROS tests wait much, for real time. What only computes runs beside them at a low priority,
-# which leaves them the cores when they want them. The lines of each say whose they are.
+# The ROS tests wait much, for real time. What only computes runs beside them, on cores that they
+# do not want at the moment. The lines of each say whose they are.
+WHEN_IDLE := $(shell command -v chrt >/dev/null && echo chrt --idle 0 || echo nice -n 19)
 .PHONY: test
 test: $(STAMP)  ## lint, then all tests
 	@$(RUN) ruff check .
@@ -70,10 +71,10 @@ mypy test-unit test-ros: .SHELLFLAGS := -o pipefail -c
 # Ctrl-C is for what is before it.
 mypy test-unit test-ros: SAYS = 2>&1 | (trap '' INT; exec sed -u 's/^/$(@:test-%=%) | /')
 mypy: $(STAMP)
-	@nice -n 10 $(RUN) mypy $(SAYS)
+	@$(WHEN_IDLE) $(RUN) mypy $(SAYS)
 
 test-unit: $(STAMP)  ## the tests without ROS
-	@nice -n 15 $(VENV)/bin/pytest -n 2 --dist worksteal test/unit $(ARGS) $(SAYS)
+	@$(WHEN_IDLE) $(VENV)/bin/pytest -n 2 --dist worksteal test/unit $(ARGS) $(SAYS)
 
 # The nodes of a file are shared. With three processes for two cores they were late too often.
 test-ros: $(STAMP)  ## the tests with ROS nodes
@@ -112,7 +113,7 @@ format: $(STAMP)  ## format the code
 
 .PHONY: docs
 docs: $(STAMP)  ## build the documentation site, docs/_build/index.html
-	@$(RUN) sphinx -b html -W --keep-going -q docs docs/_build
+	@$(WHEN_IDLE) $(RUN) sphinx -b html -W --keep-going -q docs docs/_build
 	@echo "docs/_build/index.html"
 
 .PHONY: benchmark

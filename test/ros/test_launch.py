@@ -338,7 +338,7 @@ def test_the_node_ends_with_a_launch_that_is_killed(
     )
     wait(lambda: len(robot.commands) >= 5, "commands")
     parent.kill()
-    wait(lambda: not parent.session, lambda: f"left: {parent.session}")
+    wait(lambda: not parent.group, lambda: f"left: {parent.group}")
     robot.wait_for_hold(lambda: parent.output)
 
 

@@ -86,7 +86,7 @@ def ros2_launch(launch: Callable[..., Process], ros: dict[str, str]) -> Iterator
         return started[-1]
 
     yield start
-    for one in (one for process in started for one in process.session):
+    for one in (one for process in started for one in process.group):
         with suppress(psutil.NoSuchProcess):
             one.kill()
 
@@ -94,7 +94,7 @@ def ros2_launch(launch: Callable[..., Process], ros: dict[str, str]) -> Iterator
 def ended(process: Process, wait: Callable[..., Any]) -> int:
     """The return code of a launch, when all that it had started has ended as well."""
     code = process.ended()
-    wait(lambda: not process.session, lambda: f"left: {process.session}")
+    wait(lambda: not process.group, lambda: f"left: {process.group}")
     return code
 
 

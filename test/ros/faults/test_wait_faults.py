@@ -88,6 +88,8 @@ def test_far_from_the_start_pose_a_start_is_refused(arm, wait):
     """The demonstrations began between 0.2 and 0.4 rad; the trained range is 2 rad wide."""
     swing(arm, wait)
     assert arm.call("stop").success
+    # What is still on its way would move it back.
+    arm.robot.wait_for_hold(lambda: arm.process.output)
     with arm.robot.record:
         arm.robot.position[1] = arm.robot.goal[1] = 0.75
         seen = arm.robot.published
