@@ -73,8 +73,9 @@ mypy test-unit test-ros: SAYS = 2>&1 | (trap '' INT; exec sed -u 's/^/$(@:test-%
 mypy: $(STAMP)
 	@$(WHEN_IDLE) $(RUN) mypy $(SAYS)
 
+# They may wait long for an idle core, and then do not hang.
 test-unit: $(STAMP)  ## the tests without ROS
-	@$(WHEN_IDLE) $(VENV)/bin/pytest -n 2 --dist worksteal test/unit $(ARGS) $(SAYS)
+	@$(WHEN_IDLE) $(VENV)/bin/pytest -n 2 --dist worksteal --timeout 900 test/unit $(ARGS) $(SAYS)
 
 # The nodes of a file are shared. With three processes for two cores they were late too often.
 test-ros: $(STAMP)  ## the tests with ROS nodes

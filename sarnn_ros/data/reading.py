@@ -62,6 +62,8 @@ MAX_DISORDER_SECONDS = 1.0
 #: Last part of the name, and type, of a topic that says whether a person leads the arm: `sarnn
 #: record` has such a one in every bag.
 TAKEOVER, TAKEOVER_TYPE = "takeover", "std_msgs/msg/Bool"
+#: What is found of a recording in which the policy led all the time.
+RUN_OF_POLICY = "a run of the policy"
 #: Longer than any recording: for what is used whatever its age.
 _ANY_AGE_NS = 1 << 62
 _DECODING_THREADS = 2
@@ -417,7 +419,7 @@ def _finish(
     led = led_by_person(recording.takeovers, cut.ticks)
     if led is not None and not led.any() and not runs:
         raise BagError(
-            f"a run of the policy: nobody took over for {MIN_TICKS} ticks",
+            f"{RUN_OF_POLICY}: nobody took over for {MIN_TICKS} ticks",
             remedy="if it went well, nothing is missing; take over where it goes wrong; what a "
             "person leads from begin to end, record without the policy",
         )

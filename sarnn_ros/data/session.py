@@ -197,6 +197,11 @@ def read_back(bag: Path, spec: Spec) -> tuple[str | None, list[Episode]]:
     return f"{said}{why}" if why else None, episodes
 
 
+def _bool(value: bool) -> bytes:
+    """A std_msgs/Bool in CDR: little endian, one byte."""
+    return bytes((0, 1, 0, 0, value))
+
+
 class Session:
     """The episodes of one folder. Any thread may call it.
 
@@ -477,11 +482,13 @@ class Session:
                 write_picture(found.picture, self.out / PICTURE)
                 self.advice = f"{found.text} See {self.out / PICTURE}."
 
-    def discard(self, bag: str | None = None) -> str:
+    def discard(self, bag: str | None = None, back_to: str = "") -> str:
         """The running episode, or else the one just kept, goes into the trash. A second call does
         not reach the one before.
 
         :param bag: that one instead.
+        :param back_to: the episode that labels are for from now on; of a recording that nobody
+            wanted, the one before it.
         :raises ConfigError: there is none.
         :raises OSError: it cannot be moved.
         """
@@ -498,7 +505,7 @@ class Session:
                     writer.close()
             throw_away(self.out / name)
             if bag in (None, self._last_kept):
-                self._last_kept = None
+                self._last_kept = back_to or None
             self._labels.pop(name, None)
             self._left_out.pop(name, None)
             with suppress(OSError):  # it is done
@@ -539,10 +546,22 @@ class Session:
             if self._writer is None:
                 raise ConfigError("nothing is being recorded")
             self._taken_over = not self._taken_over
-            # A std_msgs/Bool in CDR: little endian, one byte.
-            self._writer.write(topic, receive_ns, bytes((0, 1, 0, 0, self._taken_over)))
+            self._writer.write(topic, receive_ns, _bool(self._taken_over))
             who = "a person leads" if self._taken_over else "the policy leads again"
             return self.log(f"{self.episode}: {who}")
+
+    def note_policy(self, topic: str, receive_ns: int) -> None:
+        """Mark in the bag that the policy led, if no message of it says who did: a run may end
+        before its node was heard, and would be taken for a demonstration.
+
+        :raises OSError: it cannot be written.
+        """
+        with self._lock:
+            writer = self._writer
+            if writer is not None and not any(
+                count for name, count in writer.counts.items() if name.endswith(f"/{TAKEOVER}")
+            ):
+                writer.write(topic, receive_ns, _bool(False))
 
     def hand_back(self, topic: str, receive_ns: int) -> list[str]:
         """`take_over`, if that has said in the running episode that a person leads; what to tell.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sarnn_ros.data.bags import label_of
+from sarnn_ros.data.reading import RUN_OF_POLICY
 from sarnn_ros.data.record import WHOLLY_LEFT_OUT, read_index
 from sarnn_ros.data.scores import Score
 from sarnn_ros.errors import ConfigError, shorten
@@ -46,13 +47,17 @@ class Lesson:
 
     def recordings(self) -> list[Path]:
         """Bags that training would read: finished, not labelled a failure, and not left out by
-        the recorder's check, as a run is in which nobody took over. By another spec the check may
-        say otherwise."""
+        the recorder's check. By another spec that may say otherwise, but of a run in which nobody
+        took over."""
         left_out = {
             entry["name"]
             for entry in read_index(self.bags)
-            if entry.get("left_out", "").startswith(WHOLLY_LEFT_OUT)
-            and (not self.spec or self.spec == entry["spec"])
+            if (why := entry.get("left_out", "")).startswith(WHOLLY_LEFT_OUT)
+            and (
+                not self.spec
+                or self.spec == entry["spec"]
+                or why.startswith(f"{WHOLLY_LEFT_OUT}{RUN_OF_POLICY}")
+            )
         }
         bags = [path.parent for path in sorted(self.bags.glob("*/metadata.yaml"))]
         return [bag for bag in bags if bag.name not in left_out and label_of(bag) != "failure"]

@@ -221,6 +221,13 @@ class RecorderNode(Node):
             return f"asked '{topic}' that {'the policy' if is_led else 'a person'} leads"
         return self.session.take_over(self._takeover, self.get_clock().now().nanoseconds)
 
+    def note_policy(self) -> None:
+        """See `Session.note_policy`.
+
+        :raises OSError: it cannot be written.
+        """
+        self.session.note_policy(self._takeover, self.get_clock().now().nanoseconds)
+
     @property
     def led(self) -> bool:
         """Whether a node that runs a policy says that a person leads."""

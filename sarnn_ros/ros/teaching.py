@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING
 from sarnn_ros.data.record import Label, spec_digest
 from sarnn_ros.data.session import CHECK_SECONDS
 from sarnn_ros.data.teaching import Lesson
-from sarnn_ros.data.trials import NotDone
+from sarnn_ros.data.trials import DEAF_SECONDS, NotDone
 from sarnn_ros.errors import INTERRUPTED, ConfigError, PolicyError, outcome
 from sarnn_ros.policy.directory import PolicyConfig, digest, load_config
 from sarnn_ros.processes import Child, path_parameter
@@ -46,16 +47,17 @@ LINES = 8
 
 @dataclass
 class _Run:
-    """A run of a policy.
+    """A run of a policy, from the moment that it is asked for.
 
+    :ivar policy: its name, once it is known.
     :ivar started: the node has said so.
     :ivar led: a person took over.
     :ivar ends: orders to end it that have no answer yet.
     :ivar over: one of them had.
     """
 
-    policy: str
     is_dry: bool
+    policy: str = "the policy"
     started: bool = False
     cancelled: bool = False
     led: bool = False
@@ -106,9 +108,11 @@ class Teaching:
         self._doing = ""
         self._place = ""
         self._training: Child | None = None
+        self._resumed = False  # that one, from a checkpoint
         self._inference: Child | None = None
         self._found = False  # the inference node, by `robot`
         self._run: _Run | None = None
+        self._deaf_until = 0.0
         self._ended = self._unlabelled()
         # Always the same thread: a child ends with the one that has started it.
         self._worker = ThreadPoolExecutor(1, "lesson")
@@ -139,14 +143,25 @@ class Teaching:
                         if self._run is not None
                         else f"not while '{self._busy}' is under way"
                     )
+                if action in ("run", "dry_run"):  # from now on it can be ended
+                    if self.recorder.session.recording:
+                        raise ConfigError("an episode is being recorded: end it first (space)")
+                    self._run = _Run(is_dry=action == "dry_run")
                 self._busy = action
                 self._work = self._worker.submit(self._do, work, is_busy=True)
         return "asked"
 
     def toggle(self) -> str:
-        """What the space bar does now: an action's name."""
+        """What the space bar does now: an action's name.
+
+        Where a run has just ended, by this key or by itself, another press was meant for it, too,
+        and so are those of a key that is held down: they begin no episode."""
         if self._run is not None:
             return "end_run"
+        now = time.monotonic()
+        if now < self._deaf_until:
+            self._deaf_until = now + DEAF_SECONDS
+            return "end_run"  # of which nothing comes
         return "stop_episode" if self.recorder.session.recording else "start_episode"
 
     @property
@@ -192,7 +207,7 @@ class Teaching:
                 self.say(text)
             if self._run is not None and self._run.started:
                 self._watch(self._run)
-            elif self.recorder.session.recording:
+            elif self._run is None and self.recorder.session.recording:
                 self._ended = None  # a label is for what is recorded now
         self._doing = "  ".join(self._under_way())
 
@@ -246,7 +261,10 @@ class Teaching:
         if ended.code == INTERRUPTED:
             return "the training was interrupted; n goes on with it"
         if ended.code:
-            self.lesson.forget_training()
+            # A process that was killed, or a full disk, leaves a checkpoint that is sound. What
+            # fails again after it must not fail for ever.
+            if ended.code > 0 and self._resumed:
+                self.lesson.forget_training()
             ended.check()
         name = self.lesson.policy(self.lesson.number).name
         return f"{name} is trained ({ended.log}); {self.lesson.advice()}"
@@ -257,7 +275,7 @@ class Teaching:
         actions = self.recorder.actions(CHECK_SECONDS) | {
             "end_run": partial(self.end_run, "the operator ended it"),
             "train": self.train,
-            "dry_run": partial(self.start, is_dry=True),
+            "dry_run": self.start,
             "run": self.start,
             "advice": self.lesson.advice,
         }
@@ -297,31 +315,32 @@ class Teaching:
         )
         log = self.lesson.folder / f"{self.lesson.policy(number).name}.log"
         self._training = self._child("training", words, log)
-        how = "goes on" if "--resume" in words else "has begun"
+        self._resumed = "--resume" in words
+        how = "goes on" if self._resumed else "has begun"
         return f"the training of {self.lesson.policy(number).name} {how}; see {log}"
 
-    def start(self, is_dry: bool = False) -> str:
-        """Let the newest policy run, and record it.
+    def start(self) -> str:
+        """Let the newest policy run as `ask` has noted it, and record it.
 
-        :raises ConfigError: there is none, or a recording is under way.
+        :raises ConfigError: there is none.
         :raises NotDone: the node refuses, or the run was ended before it had started.
         """
-        config, policy = self._config(), self.lesson.newest
-        if policy is None or config is None:
-            raise ConfigError("there is no policy yet: train one (n)")
-        if self.recorder.session.recording:
-            raise ConfigError("an episode is being recorded: end it first (space)")
-        run = _Run(policy.name, is_dry)
-        self._run = run
-        said, ordered = "", False
+        run, session = self._run, self.recorder.session
+        assert run is not None
+        said, ordered, kept_before = "", False, session.kept_last
         try:
+            config, policy = self._config(), self.lesson.newest
+            if policy is None or config is None:
+                raise ConfigError("there is no policy yet: train one (n)")
+            run.policy = policy.name
             self._run_node(policy)
+            self._raise_if_cancelled(run)
             self.robot.load(policy.resolve(), digest(config), RUN_SECONDS)
-            if not is_dry:
+            if not run.is_dry:
                 said = self.recorder.start_episode()
             self._raise_if_cancelled(run)
             ordered = True
-            if is_dry:
+            if run.is_dry:
                 self.robot.start_dry()
             else:
                 self.robot.start()
@@ -333,9 +352,9 @@ class Teaching:
                 self._stop_started(run)
             self._run = None
             if said:
-                self.recorder.session.discard()
+                session.discard(back_to=kept_before)
             raise
-        if is_dry:
+        if run.is_dry:
             return f"{run.policy} says what it would do, and nothing moves; space ends it"
         return f"{said}; {run.policy} runs; space ends it, t takes over"
 
@@ -363,7 +382,9 @@ class Teaching:
         """Start the inference node, unless it runs, and find it."""
         if self._inference is None or self._inference.code is not None:
             log = self.lesson.folder / "inference.log"
-            given = [*self.arguments, *path_parameter("policy", policy)]
+            # Whatever a lab's file says: a dry run moves nothing, and a run is recorded.
+            given = [*self.arguments, "-p", "start_on_activate:=false"]
+            given += path_parameter("policy", policy)
             self._inference = self._child(
                 "inference", ["run", "inference", "--ros-args", *given], log
             )
@@ -407,6 +428,7 @@ class Teaching:
             if not run.is_dry:
                 said += self._keep(run, why)
         finally:
+            self._deaf_until = time.monotonic() + DEAF_SECONDS
             self._run = None
         return "; ".join(said)
 
@@ -418,10 +440,14 @@ class Teaching:
         session = self.recorder.session
         bag = session.episode if session.recording else session.kept_last
         self._ended = _Ended(bag, run.policy, run.led, why)
+        # Where the person took over it has failed, also without a label.
+        success = False if run.led else None
         with suppress(OSError):  # a full disk, of which the recorder tells
-            self.lesson.add_run(bag, run.policy, None, run.led, why)
+            self.lesson.add_run(bag, run.policy, success, run.led, why)
         said = ["you took over: it is a correction"] if run.led else []
         if session.recording:
+            with suppress(OSError):
+                self.recorder.note_policy()
             said.append(session.stop())
         return [*said, ASKED]
 

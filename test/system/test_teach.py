@@ -33,6 +33,7 @@ NODE = (
     "-r", f"joint_command:={COMMANDS}", "-p", "command_interface:=joint_trajectory",
     "-p", "watch.max_gap:=10.0", "-p", f"takeover.command_topic:={LEADER}",
     "-p", "takeover.max_age:=1.0", "-p", "start.margin:=1.0",
+    "-p", "start_on_activate:=true",  # which counts for nothing in a lesson
     # What a token policy predicts may lie beyond what was shown.
     *(w for check in ("position", "step", "velocity", "acceleration")
       for w in ("-p", f"guard.on_{check}:=clamp")),

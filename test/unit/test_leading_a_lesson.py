@@ -18,11 +18,12 @@ import pytest
 import yaml
 
 from sarnn_ros.data.bags import label_of
+from sarnn_ros.data.reading import TAKEOVER_TYPE, read_bag
 from sarnn_ros.data.record import EpisodeWriter
 from sarnn_ros.data.session import Session
 from sarnn_ros.data.teaching import Lesson
 from sarnn_ros.data.trials import NotDone
-from sarnn_ros.errors import ConfigError
+from sarnn_ros.errors import ConfigError, EnvironmentProblem
 from sarnn_ros.ros import teaching
 from sarnn_ros.ros.teaching import Teaching, _Run
 
@@ -79,7 +80,7 @@ class Recorder:
             recording=False,
             advice="",
             stop=self._stop,
-            discard=self._stop,
+            discard=lambda back_to="": self._stop(),
             spec=make.spec(),
             episode="episode_000",
             kept_last="episode_000",
@@ -88,6 +89,9 @@ class Recorder:
     def _stop(self) -> str:
         self.session.recording = False
         return "kept episode_000"
+
+    def note_policy(self) -> None:
+        pass
 
     def start_episode(self) -> str:
         self.session.recording = True
@@ -109,8 +113,12 @@ class Recording(Recorder):
     def __init__(self, bags: Path) -> None:
         self.session = Session(bags, 0.0, make.spec())
 
+    def note_policy(self) -> None:
+        self.session.note_policy("/recorder/takeover", 1)
+
     def start_episode(self) -> str:
         topics: Any = {"/image_raw": (make.IMAGE, []), "/joint_states": (make.JOINTS, [])}
+        topics["/recorder/takeover"] = (TAKEOVER_TYPE, [])
         said = self.session.start(topics, list)
         for topic, kind, receive, message in make.recording(0.5).messages:
             self.session.write(topic, receive, bytes(make.STORE.serialize_cdr(message, kind)))
@@ -151,6 +159,7 @@ class Led(Teaching):
         super().__init__(lesson, recorder, robot, [], threading.Event(), self.told.append)
         self._inference, self._found = _Node(), True
         monkeypatch.setattr(teaching, "digest", lambda _: "")
+        monkeypatch.setattr(teaching, "DEAF_SECONDS", 0.0)
         monkeypatch.setattr(Led, "_config", lambda _: SimpleNamespace())
         lesson.policy(1).mkdir(exist_ok=True)
         (lesson.policy(1) / "config.json").touch()
@@ -174,7 +183,7 @@ def led(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Led]:
 
 
 def running(led: Led, is_dry: bool) -> None:
-    led._run = _Run("policy_1", is_dry, started=True)
+    led._run = _Run(is_dry, "policy_1", started=True)
     led.recorder.session.recording = not is_dry
 
 
@@ -193,6 +202,54 @@ def test_a_run_is_ended_again_at_once_while_the_first_end_has_no_answer(
     led.until(lambda: not any(one.name == "end_run" for one in threading.enumerate()))
     assert len(led.told) == 1, "once"
     assert led.toggle() == "start_episode"
+
+
+def test_the_space_bar_pressed_once_too_often_begins_no_episode(
+    led: Led, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A label would be for that one. Nor does a key that is held down."""
+    monkeypatch.setattr(teaching, "DEAF_SECONDS", 0.5)
+    led.robot.answers.set()
+    running(led, False)
+    led.ask("end_run")
+    led.until(lambda: led._run is None)
+    told = len(led.told)
+    until = time.monotonic() + 0.8
+    while time.monotonic() < until:
+        assert led.toggle() == "end_run"
+        led.ask(led.toggle())
+        time.sleep(0.05)
+    assert len(led.told) == told and not led.recorder.session.recording
+    time.sleep(0.6)
+    assert led.toggle() == "start_episode"
+
+
+def test_a_run_can_be_ended_as_soon_as_it_is_asked_for(
+    led: Led, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy is still being read then."""
+    is_read = threading.Event()
+    monkeypatch.setattr(
+        Led, "_config", lambda _: is_read.wait(PATIENCE_SECONDS) and SimpleNamespace()
+    )
+    led.robot.answers.set()
+    led.ask("run")
+    assert led.toggle() == "end_run"
+    led.ask("end_run")
+    led.until(lambda: led.robot.asked == ["stop"])
+    is_read.set()
+    led.hears("was ended before it had started")
+    assert led.robot.asked == ["stop"]
+    led.until(lambda: led.toggle() == "start_episode")
+
+
+@pytest.mark.parametrize("action", ["run", "dry_run"])
+def test_while_an_episode_is_recorded_no_run_begins(led: Led, action: str) -> None:
+    """And the space bar still ends the episode."""
+    led.recorder.session.recording = True
+    with pytest.raises(ConfigError, match="an episode is being recorded: end it first"):
+        led.ask(action)
+    assert led.toggle() == "stop_episode"
 
 
 def test_a_stop_while_nothing_runs_says_nothing(led: Led) -> None:
@@ -338,6 +395,51 @@ def press(led: Led, *actions: str) -> None:
         led.look_after()
 
 
+@pytest.mark.parametrize("is_led", [False, True])
+def test_a_run_in_which_a_person_took_over_has_failed_without_a_label(
+    recording: Led, is_led: bool
+) -> None:
+    press(recording, "run")
+    recording.recorder.led = is_led
+    recording.look_after()
+    press(recording, "end_run")
+    assert recording.lesson.score("policy_1").trials == is_led
+    assert recording.lesson.score("policy_1").successes == 0
+
+
+def test_a_run_that_ends_before_its_node_was_heard_is_no_demonstration(recording: Led) -> None:
+    press(recording, "run", "end_run")
+    (bag,) = recording.lesson.bags.glob("episode_*")
+    episodes, report = read_bag(bag, make.spec())
+    assert not episodes and "a run of the policy" in report.problems[0].found
+    recording.recorder.session.finish_checks(PATIENCE_SECONDS)
+    for spec in (recording.lesson.spec, "of before"):  # a run is one by any spec
+        recording.lesson.spec = spec
+        assert not recording.lesson.recordings()
+
+
+@pytest.mark.parametrize("label", ["label_failure", "discard_episode"])
+def test_what_was_kept_before_a_refused_run_is_still_labelled(
+    recording: Led, label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start() -> None:
+        recording.look_after()  # as the terminal does all the time
+        raise NotDone("not started: joint1 is at 0.3")
+
+    press(recording, "start_episode", "stop_episode")
+    with monkeypatch.context() as patched:
+        patched.setattr(recording.robot, "start", start)
+        press(recording, "run")
+    press(recording, label)
+    if label == "discard_episode":
+        assert not list(recording.lesson.bags.glob("episode_*"))
+    else:
+        assert label_of(recording.lesson.bags / "episode_000") == "failure"
+    recording.ask("discard_episode")
+    recording.until(lambda: not recording._busy)
+    assert label == "label_failure" or "no episode to discard" in recording.told[-1]
+
+
 def test_a_run_may_be_labelled_anew_and_discarded(recording: Led) -> None:
     lesson = recording.lesson
     press(recording, "run", "end_run", "label_success", "label_failure")
@@ -383,6 +485,7 @@ def test_a_run_is_labelled_after_another_was_refused_or_dry(
         refuses = NotDone("not started: joint1 is at 0.3")
 
         def start() -> None:
+            recording.look_after()  # as the terminal does all the time
             raise refuses
 
         with monkeypatch.context() as patched:
@@ -409,6 +512,26 @@ def test_a_training_of_a_session_that_was_killed_is_waited_for(recording: Led) -
     assert (folder / "checkpoint.pt").exists()
 
 
+@pytest.mark.parametrize(
+    ("resumed", "code", "anew"), [(False, 1, False), (True, 1, True), (True, -9, False)]
+)
+def test_a_training_that_failed_goes_on_unless_its_checkpoint_is_why(
+    led: Led, resumed: bool, code: int, anew: bool
+) -> None:
+    def check() -> None:
+        raise EnvironmentProblem("training failed")
+
+    folder = led.lesson.folder / "policy_2.run"
+    folder.mkdir()
+    (folder / "checkpoint.pt").touch()
+    training: Any = SimpleNamespace(code=code, check=check)
+    led._training, led._resumed = training, resumed
+    led.children.append(training)
+    led.look_after()
+    assert "training failed" in led.told[-1]
+    assert folder.exists() != anew
+
+
 @pytest.mark.parametrize("name", ["lesson #2", "it's: 3", 'a "b" \\ c', "é [x]"])
 def test_the_node_is_given_the_policy_whatever_its_folder_is_called(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -421,6 +544,7 @@ def test_the_node_is_given_the_policy_whatever_its_folder_is_called(
     led.robot.answers.set()
     led._run_node(policy)
     led.close()
+    assert words[-4:-2] == ["-p", "start_on_activate:=false"]
     name, _, value = words[-1].partition(":=")
     assert name == "policy" and yaml.safe_load(value) == str(policy.resolve())
 

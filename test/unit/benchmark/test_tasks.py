@@ -36,7 +36,6 @@ from sarnn_ros.spec import CameraSpec, JointSource, Spec
 TINY = ("epochs=2", "inner_steps=1", "image_frames=2", "encoder_frames=8", "validate_every=1")
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.slow
 def test_a_task_from_demonstrations_to_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -238,7 +237,6 @@ def test_few_demonstrations_have_results_of_their_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", [*filter(jobs.installed, jobs.TASKS)])
 def test_the_real_tasks_are_solved_by_their_scripts(
     name: str, monkeypatch: pytest.MonkeyPatch

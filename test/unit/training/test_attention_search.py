@@ -624,10 +624,16 @@ def test_where_nothing_differs_nothing_is_explained(make_task: Callable[..., Dat
 
 
 @pytest.mark.usefixtures("few_exemplars")
-def test_a_training_keeps_what_was_found(tmp_path: Path) -> None:
+def test_a_training_keeps_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Frozen, with standardised points; to the bit the same after an interruption."""
     dataset, said = reach(sizes=SIZES[1:]), []
-    found = searched(dataset).model.state_dict()
+    search, found = Trainer.search_attention, {}
+
+    def searching(trainer: Trainer, tell: Callable[[str], None]) -> None:
+        search(trainer, tell)
+        found.update({name: one.clone() for name, one in trainer.model.state_dict().items()})
+
+    monkeypatch.setattr(Trainer, "search_attention", searching)
     result = train(decide(dataset, config()), tmp_path / "policy", warn=said.append)
     assert "attention search 1/2" in said[0]
     made = load_config(tmp_path / "policy").training
