@@ -29,6 +29,7 @@ from sarnn_ros.control.state import (
     ACTIVE,
     LATCHED,
     MOVING,
+    POLICY_LEADS,
     STARTED,
     Action,
     Event,
@@ -133,6 +134,7 @@ class Controller:
         self.longest_gap_s = gap_s + silence_ns * 1e-9
         self._order = Order(0, 0, self.state)  # for the next tick
         self._run_began = self._held_since = self._clock_moved = self._clocks.read()
+        self._policy_began = False  # in this run
         self._limit_s = 0.0  # of the run, by its goal
         self._ending: Ending | None = None  # None: by ~/stop, or never started
 
@@ -198,8 +200,14 @@ class Controller:
             return ""
         if present is None:
             present = self.parts.outlet.present(self._clocks.now_ns())
-        if present is None:
-            return ""
+        far = "" if present is None else self._far_from_start(present)
+        return far and (
+            f"{far}: bring the arm there, or set start.ramp_speed, which moves it there first; to "
+            "start elsewhere on purpose raise start.margin"
+        )
+
+    def _far_from_start(self, present: Vector) -> str:
+        settings = self._settings()
         return self.parts.start_poses.away(present, settings.start.margin, settings.guard.floor)
 
     # -- requests, from other threads -----------------------------------------------------------
@@ -256,15 +264,21 @@ class Controller:
 
         :param limit_s: the run ends so long after its start, s; 0: no such limit. `run_timeout`
             holds all the same.
-        :raises Refused: a fault is latched, or the arm is not where the demonstrations began.
+        :raises Refused: a fault is latched, or the arm is not where the demonstrations began: a
+            run under way is stopped, as a person may now go and bring the arm there.
         """
         with self.lock:
             if self.state in LATCHED:
                 raise Refused(self.status().text)
-            if away := self.away():
-                raise Refused(f"not started: {away}")
-            self._override(Event.START, "start")
-            self._limit_s = limit_s
+            away, started = self.away(), self.state in STARTED
+            if away and started:
+                self._override(Event.STOP)
+            elif not away:
+                self._override(Event.START, "start")
+                self._limit_s = limit_s
+        self._log.write()
+        if away:
+            raise Refused(f"{'stopped' if started else 'not started'}: {away}")
 
     def stop(self) -> None:
         """No command after this returns, except for the hold that it sends itself."""
@@ -275,13 +289,16 @@ class Controller:
     def take_over(self, led: bool) -> None:
         """Let a person lead, or the policy again, which has observed meanwhile.
 
-        :raises Refused: nothing is started, or no command of a person can be followed from here.
+        :raises Refused: nothing is started, or no command of a person can be followed from here,
+            or the policy has yet to begin, and not from here.
         """
         with self.lock:
             if self.state not in STARTED:
                 raise Refused(f"no run to take over: {self.status().text}")
             if led and not self.led and (why := self._why_not_led()):
                 raise Refused(f"not taken over: {why}")
+            if not led and self.led and (why := self._why_not_back()):
+                raise Refused(f"not handed back: {why}")
             if led != self.led:
                 # The tick in progress may not send any more: its command is the other's.
                 self._order = replace(self._order, generation=self._order.generation + 1)
@@ -298,6 +315,19 @@ class Controller:
         if present is None:
             return NO_FRESH_JOINTS.text
         return teleoperator.far(command, present, settings.start.margin, settings.guard.floor)
+
+    def _why_not_back(self) -> str:
+        """A person who has led from where the arm was, or from its ramp, may be anywhere."""
+        if self._policy_began or self._settings().dry_run:
+            return ""
+        present = self.parts.outlet.present(self._clocks.now_ns())
+        if present is None:
+            return NO_FRESH_JOINTS.text
+        far = self._far_from_start(present)
+        return far and (
+            f"the policy has yet to begin, and {far}: lead the arm there, or call ~/stop and "
+            "~/start"
+        )
 
     def reset(self) -> tuple[Fault, ...]:
         """Forget the recurrent state, all faults, and all messages received before. After a
@@ -337,6 +367,8 @@ class Controller:
                     f"guard.*: not while {self.state.value}: the robot would follow other limits "
                     "in the middle of its motion; call ~/stop first"
                 )
+            # The tick in progress judged by the others.
+            self._order = replace(self._order, generation=self._order.generation + 1)
             self.parts.limiter.limits = limits
 
     def latch(self, code: str, text: str) -> None:
@@ -453,6 +485,7 @@ class Controller:
             self._ending = ending and replace(ending, cause=cause)
         if self.state not in STARTED or Action.BEGIN in actions:
             self.led = False
+        self._policy_began |= self.state in POLICY_LEADS
         if self.state is State.HOLDING and (before is not State.HOLDING or forget):
             self._held_since = self._clocks.read()
         # From a run's first motion to its end.
@@ -464,6 +497,7 @@ class Controller:
                 self.parts.interpolator.end()
             elif action is Action.BEGIN:
                 self._order = replace(self._order, begin=True)
+                self._policy_began = False
                 self.parts.cameras.begin(self._clocks.now_ns())
                 self._run_began = self._clocks.read()
                 self.statistics.expect()
@@ -496,7 +530,7 @@ class Controller:
 
     def _no_hold(self, why: str) -> None:
         text = f"no hold was sent ({why}): its controller keeps the last command"
-        self.note("warning", "hold", text)
+        self.note("warning", "no_hold", text)  # also just after one that was
 
     def _forget_messages(self) -> None:
         """All messages stamped before now, also those that have not arrived yet: one of them may

@@ -56,7 +56,7 @@ class StartPoses:
     free: Sequence[int] = ()
 
     def away(self, here: Vector, margin: float, floor: float) -> str:
-        """What keeps a motion from beginning here, and the remedy; empty: nothing does.
+        """What keeps a motion from beginning here; empty: nothing does.
 
         :param here: the present position.
         :param margin: of the box on each side, as a fraction of the trained range.
@@ -71,9 +71,7 @@ class StartPoses:
         return (
             f"{joint} is at {here[worst]:.4g}, {distance[worst]:.3g} rad or m "
             f"from where the demonstrations began ({self.low[worst]:.4g} to "
-            f"{self.high[worst]:.4g}, {allowed[worst]:.3g} around it are allowed): bring the arm "
-            "there, or set start.ramp_speed, which moves it there first; to start elsewhere on "
-            "purpose raise start.margin"
+            f"{self.high[worst]:.4g}, {allowed[worst]:.3g} around it are allowed)"
         )
 
 

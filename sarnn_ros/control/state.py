@@ -76,6 +76,8 @@ S, E, A = State, Event, Action
 MAY_COMMAND = frozenset({S.RAMPING, S.BLENDING, S.COMMANDING, S.TAKEN_OVER})
 #: A motion is in progress: a gap in it latches.
 MOVING = MAY_COMMAND | {S.WARMING_UP}
+#: The policy leads, or is about to.
+POLICY_LEADS = frozenset({S.WARMING_UP, S.BLENDING, S.COMMANDING})
 #: The user wants commands.
 STARTED = MOVING | {S.HOLDING, S.STALLED}
 #: A fault is latched. Only RESET leaves these for others, and CLEANUP.

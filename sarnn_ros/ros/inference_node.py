@@ -285,10 +285,10 @@ class InferenceNode(SafeLifecycleNode):
 
     # -- the action ~/run -----------------------------------------------------------------------
 
-    async def _prepare_run(self, policy: str) -> None:
+    async def _prepare_run(self, policy: str, wanted: Callable[[], bool]) -> None:
         """Put the policy of a goal in force.
 
-        :raises SarnnError, Refused: it cannot be; the one in force stays.
+        :raises SarnnError, Refused: it cannot be, or is no longer wanted; the one in force stays.
         """
         self._refuse_while_loading()
         before = self.settings.policy
@@ -296,7 +296,7 @@ class InferenceNode(SafeLifecycleNode):
             return
         self._name_policy(policy)
         try:
-            await self._loader.load()
+            await self._loader.load(wanted)
         except (SarnnError, Refused):
             if self.get_parameter("policy").value == policy:
                 self._name_policy(before)
@@ -365,11 +365,11 @@ class InferenceNode(SafeLifecycleNode):
         now = self.settings
         if (after.policy, after.policy_sha256) != (now.policy, now.policy_sha256):
             self.controller.may_load()
-        if after.guard != now.guard:
-            self.controller.change_limits(after)
         if after.dry_run != now.dry_run and self.controller.started:
             self.controller.stop()
-            self.get_logger().info(f"stopped: dry_run is {str(after.dry_run).lower()} now")
+            self.get_logger().info(f"stopped: dry_run is set to {str(after.dry_run).lower()}")
+        if after.guard != now.guard:
+            self.controller.change_limits(after)
         self._news.trigger()
 
     def _publish_diagnostics(self) -> None:

@@ -66,9 +66,10 @@ class PolicyLoader:
         self._wake()
         return response
 
-    async def load(self) -> str:
+    async def load(self, wanted: Callable[[], bool] = lambda: True) -> str:
         """What the service does.
 
+        :param wanted: asked once more when it has been read.
         :raises SarnnError, Refused: the policy in force stays.
         """
         if self.loading is not None:
@@ -81,6 +82,8 @@ class PolicyLoader:
             found = await self._read(settings)
             if isinstance(found, Exception):
                 raise found
+            if not wanted():
+                raise Refused(f"'{settings.policy}' is no longer wanted")
             return self._replace(found, settings)
         finally:
             self.loading = None

@@ -38,7 +38,8 @@ class End(NamedTuple):
 class RunServer:
     """Offers `~/run` for as long as the node lives, where its type is installed.
 
-    :param prepare: has a policy put in force. Raises `SarnnError` or `Refused`.
+    :param prepare: has a policy put in force, unless it is no longer wanted by then. Raises
+        `SarnnError` or `Refused`.
     :param start: begins a run of at most so many seconds, 0: of any length. Raises `Refused`.
     :param controller: that of the policy in force, None: nothing is configured.
     :param status: what the node is doing.
@@ -48,7 +49,7 @@ class RunServer:
         self,
         node: LifecycleNode,
         clock: Clock,
-        prepare: Callable[[str], Awaitable[None]],
+        prepare: Callable[[str, Callable[[], bool]], Awaitable[None]],
         start: Callable[[float], None],
         controller: Callable[[], Controller | None],
         status: Callable[[], Status],
@@ -94,9 +95,12 @@ class RunServer:
         changed."""
         if not self._runs or self._end is None or self._end.done():
             return
-        controller, status = self._controller(), self._status()
+        controller = self._controller()
         elapsed = 0.0 if controller is None else controller.run_s
-        if controller is None or controller.state not in STARTED:
+        # Before the status: it may end in between, and then the status says how.
+        ended = controller is None or controller.state not in STARTED
+        status = self._status()
+        if controller is None or ended:
             self._end.set_result(_end_of(status, elapsed))
             return
         score = controller.parts.scene.health.score
@@ -153,16 +157,26 @@ class RunServer:
             raise Refused(self._status().text)
         if controller.started:
             raise Refused(f"somebody else has started a run: {self._status().text}")
-        await self._prepare(goal.policy)
-        if handle.is_cancel_requested:
-            return End("canceled", "cancelled", "cancelled before it began")
-        if self._stopped:
-            return End("abort", "stopped", "~/stop was called, or it was deactivated, before")
+        try:
+            await self._prepare(goal.policy, lambda: self._ended_before(handle) is None)
+        except Refused:
+            if self._ended_before(handle) is None:
+                raise
+        if end := self._ended_before(handle):
+            return end
         self._start(goal.time_limit)
         self._end = Future(executor=self._node.executor)
         self._runs = True
         self._timer.reset()
         return await self._end
+
+    def _ended_before(self, handle: Any) -> End | None:
+        """How a goal ended that never began; None: it may begin."""
+        if handle.is_cancel_requested:
+            return End("canceled", "cancelled", "cancelled before it began")
+        if self._stopped:
+            return End("abort", "stopped", "~/stop was called, or it was deactivated, before")
+        return None
 
 
 def _end_of(status: Status, elapsed: float) -> End:

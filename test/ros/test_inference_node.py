@@ -173,7 +173,7 @@ def test_what_it_shows(make_policy, start_node, make_robot, graph, wait):
     assert not robot.commands, "a dry run commands nothing"
 
     assert graph.set_parameter("/shows/sarnn", "dry_run", False)[0]
-    node.wait_for("stopped: dry_run is false now")
+    node.wait_for("stopped: dry_run is set to false")
     published = robot.published
     wait(lambda: robot.published > published + 40, "four ticks")
     assert not robot.commands, "no parameter sets a robot in motion"

@@ -214,8 +214,8 @@ def test_while_one_is_loaded_the_node_answers_and_starts_nothing(skill, monkeypa
     assert not second.success and "is being loaded: wait" in second.message
     assert not start.success and "wait for the answer of ~/load" in start.message
     for begin in (
-        lambda: skill.node._prepare_run("").send(None),
-        lambda: skill.node._prepare_run(str(skill.policies["second"])).send(None),
+        lambda: skill.node._prepare_run("", bool).send(None),
+        lambda: skill.node._prepare_run(str(skill.policies["second"]), bool).send(None),
         lambda: skill.node._start_run(0.0),
     ):
         with pytest.raises(Refused, match="wait for the answer of ~/load"):
@@ -242,7 +242,8 @@ def test_a_load_that_never_returns_is_given_up(skill, monkeypatch):
     assert skill.has("first") and skill.state is State.STOPPED
 
 
-def test_a_stop_while_the_policy_of_a_goal_is_loaded_counts(skill, monkeypatch):
+@pytest.mark.parametrize("how", ["stop", "cancel"])
+def test_a_goal_that_ends_while_its_policy_is_loaded_changes_nothing(skill, monkeypatch, how):
     from rclpy.action import GoalResponse
 
     from sarnn_ros.ros import loading
@@ -258,20 +259,61 @@ def test_a_stop_while_the_policy_of_a_goal_is_loaded_counts(skill, monkeypatch):
     goal = SimpleNamespace(policy=str(skill.policies["second"]), time_limit=0.0)
     assert runs._judge(goal) == GoalResponse.ACCEPT
     runs._accepted(SimpleNamespace(execute=lambda: None))
-    task = executor.create_task(
-        runs._run(SimpleNamespace(request=goal, is_cancel_requested=False))
-    )
+    handle = SimpleNamespace(request=goal, is_cancel_requested=False)
+    task = executor.create_task(runs._run(handle))
     skill.node._news.trigger()
     try:
         skill._wait(lambda: skill.node.loading, "the load")
-        assert skill.call("stop").success
+        if how == "cancel":
+            handle.is_cancel_requested = True
+        else:
+            assert skill.call("stop").success
         go_on.set()
         skill._wait(task.done, "the end of the goal")
     finally:
         go_on.set()
         runs._taken = False
-    assert task.result()[:2] == ("abort", "stopped")
-    assert skill.has("second") and skill.state is State.STOPPED
+    ends = {"stop": ("abort", "stopped"), "cancel": ("canceled", "cancelled")}
+    assert task.result()[:2] == ends[how]
+    assert skill.has("first") and skill.state is State.STOPPED
+    assert skill.node.get_parameter("policy").value == str(skill.policies["first"])
+
+
+def test_a_run_that_ends_while_it_is_looked_at_is_told_as_it_ended(skill, monkeypatch):
+    runs, node = skill.node._runs, skill.node
+    assert skill.call("start").success
+    skill.commands()
+
+    def status():
+        found = node.status()
+        node.controller.stop()
+        return found
+
+    results = []
+    end = SimpleNamespace(done=lambda: bool(results), set_result=results.append)
+    handle = SimpleNamespace(publish_feedback=lambda feedback: None)
+    kind = SimpleNamespace(Feedback=SimpleNamespace)
+    replaced = {"_class": kind, "_end": end, "_handle": handle, "_status": status, "_runs": True}
+    for name, value in replaced.items():
+        monkeypatch.setattr(runs, name, value, raising=False)
+    node._news.trigger()  # it is looked at twice, at least: now, and as it has ended
+    skill._wait(lambda: results, "the end")
+    assert [one.code for one in results] == ["stopped"]
+
+
+def test_a_robot_is_stopped_before_its_limits_change_with_dry_run(skill, monkeypatch):
+    from rclpy.parameter import Parameter
+
+    states, controller = [], skill.node.controller
+    monkeypatch.setattr(
+        type(controller), "change_limits", lambda one, settings: states.append(one.state)
+    )
+    assert skill.call("start").success
+    skill.commands()
+    together = [Parameter("dry_run", value=True), Parameter("guard.step_margin", value=1.4)]
+    assert skill.node.set_parameters_atomically(together).successful
+    assert states == [State.STOPPED]
+    assert skill.set("dry_run", False)[0] and skill.set("guard.step_margin", 1.25)[0]
 
 
 def test_a_latched_fault_stays_latched(skill):

@@ -409,6 +409,27 @@ def test_no_hold_after_an_interruption_that_no_tick_has_told_and_the_log_says_so
     assert "no set-points to the last command: no fresh joint state" in text
 
 
+def test_that_no_hold_was_sent_is_said_also_just_after_one_that_was():
+    keys = set()
+
+    class Throttled(Bench):
+        def log(self, level: str, key: str, text: str) -> bool:
+            if key in keys:
+                return False
+            keys.add(key)
+            return super().log(level, key, text)
+
+    bench = Throttled()
+    bench.control.start()
+    for present, words in ((0.0, "a hold was sent"), (-0.25, "no hold was sent")):
+        bench.found, bench.policy.action = Faults(), np.array([0.1, 0.0])
+        bench.run(3)
+        bench.present = bench.present + [present, 0.0]
+        bench.found = Faults(soft={"no_controller": "nobody"})
+        bench.run()
+        assert any(words in text for _, text in bench.said), bench.said
+
+
 def test_a_stop_while_a_tick_restarts_does_no_harm():
     bench = Bench()
     bench.control.start()
@@ -764,6 +785,19 @@ def test_limits_change_while_holding_and_are_refused_while_commanding():
     bench.control.stop()
     bench.control.change_limits(bench.settings)
     assert bench.control.parts.limiter.limits.max_step[0] == pytest.approx(0.2)
+
+
+def test_what_was_judged_by_the_limits_of_before_is_not_sent():
+    bench = Bench()
+    bench.control.start()
+    bench.policy.action = np.array([0.1, 0.0])
+    tighter = bench.settings.guard.model_copy(update={"step_margin": 0.5})
+    tighter = bench.settings.model_copy(update={"guard": tighter})
+    bench.policy.meanwhile = lambda: bench.control.change_limits(tighter)
+    assert bench.run().sent is None
+    bench.policy.meanwhile = lambda: None
+    bench.policy.action = np.array([0.05, 0.0])
+    assert bench.run().sent is not None
 
 
 def set_live(bench: Bench, **guard) -> None:
@@ -1132,6 +1166,17 @@ class TestFarFromTheStart:
         bench.present = np.array([0.25, 0.8])  # in the middle of a run it may be anywhere
         bench.policy.action = bench.present
         assert bench.run(2).sent is not None
+
+    def test_a_start_in_mid_run_stops_it_as_somebody_is_told_to_move_the_arm(self):
+        bench = Bench(start__margin=0.1)
+        bench.control.start()
+        bench.run(2)
+        bench.present = bench.policy.action = np.array([0.25, 0.8])
+        assert bench.run(2).state is State.COMMANDING
+        with pytest.raises(Refused, match=r"^stopped: b is at 0.8, .* bring the arm there"):
+            bench.control.start()
+        sent = len(bench.sent)
+        assert bench.run(3).state is State.STOPPED and len(bench.sent) == sent
 
     @pytest.mark.parametrize(
         "parameters",

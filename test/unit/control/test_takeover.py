@@ -176,20 +176,60 @@ def test_what_is_computed_while_it_changes_hands_is_not_sent(led: bool) -> None:
 
 def test_held_joints_stay_and_no_ramp_follows_a_takeover() -> None:
     bench = Led(start__ramp_speed=1.0, hold_joints=["b"])
-    bench.present = np.array([0.6, 0.0])
     bench.control.start()
-    bench.lead = (0.6, 0.0)
-    assert bench.run().state is State.RAMPING
-    bench.lead = tuple(bench.present)
-    bench.run(0)
-    bench.hear(bench.present, bench.read_steady())
+    bench.lead = (0.05, 0.0)
+    assert bench.run(2).state is State.COMMANDING
     bench.control.take_over(True)
-    bench.lead = (0.5, 0.3)
-    assert bench.run().state is State.TAKEN_OVER
+    for ahead in (0.2, 0.4, 0.5):
+        bench.lead = (ahead, 0.3)
+        assert bench.run().state is State.TAKEN_OVER
     assert (bench.path[:, 1] == 0.0).all()
     bench.control.take_over(False)
     bench.policy.action = np.array([0.45, 0.0])
     assert bench.run().state is State.COMMANDING, "from where the person left it"
+
+
+@pytest.mark.parametrize("before", ["the ramp ends", "the first tick"])
+def test_a_policy_that_has_yet_to_begin_is_handed_no_arm_that_is_elsewhere(before: str) -> None:
+    """The demonstrations began between -0.1 and 0.1."""
+    ramps = before == "the ramp ends"
+    bench = Led(start__margin=0.1, start__ramp_speed=1.0 if ramps else 0.0).started()
+    bench.control.stop()  # in the run before it had
+    bench.present = bench.policy.action = np.array([0.6 if ramps else 0.0, 0.0])
+    bench.control.start()
+    if ramps:
+        assert bench.run().state is State.RAMPING
+    bench.lead = tuple(bench.present)
+    bench.hear(bench.present, bench.read_steady())
+    bench.control.take_over(True)
+    while abs(bench.present[0] - 0.5) > 1e-9:
+        bench.lead = (bench.present[0] + np.clip(0.5 - bench.present[0], -0.1, 0.1), 0.0)
+        assert bench.run().state is State.TAKEN_OVER
+    words = "the policy has yet to begin, and a is at 0.5, .* lead the arm there"
+    with pytest.raises(Refused, match=f"^not handed back: {words}"):
+        bench.control.take_over(False)
+    assert bench.run().state is State.TAKEN_OVER
+    bench.fresh = False
+    with pytest.raises(Refused, match=r"^not handed back: no fresh joint"):
+        bench.control.take_over(False)
+    bench.fresh = True
+    while bench.present[0] > 0.2:
+        bench.lead = (bench.present[0] - 0.1, 0.0)
+        bench.run()
+    bench.control.take_over(False)
+    bench.policy.action = bench.present + [0.05, 0.0]
+    assert bench.run().state is State.COMMANDING
+
+
+def test_in_a_dry_run_a_person_hands_back_anywhere() -> None:
+    bench = Led(start__margin=0.1, dry_run=True)
+    bench.present = bench.lead = bench.policy.action = np.array([0.5, 0.0])
+    bench.control.start()
+    bench.hear(bench.present, bench.read_steady())
+    bench.control.take_over(True)
+    bench.run()
+    bench.control.take_over(False)
+    assert bench.run().state is State.COMMANDING
 
 
 def test_what_would_be_strange_of_a_policy_is_a_persons_right() -> None:
