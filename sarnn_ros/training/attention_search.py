@@ -76,7 +76,7 @@ from sarnn_ros.training.late_points import (
     share_left,
 )
 from sarnn_ros.training.learnt_filters import learn_filters
-from sarnn_ros.training.recipe import RECIPE
+from sarnn_ros.training.recipe import RECIPE, is_few
 from sarnn_ros.training.sequences import Sequences
 
 #: Moments whose images are used, as shares of a mean episode. Early ones, since later the robot's
@@ -641,12 +641,19 @@ def search_attention(
             "have been there: the search counts these"
         )
     exemplars = count_exemplars(data)
-    numbers = _drawn(len(usable), most_episodes(model, exemplars), generator)
+    most = most_episodes(model, exemplars)
+    numbers = _drawn(len(usable), most, generator)
+    if len(numbers) < len(usable):
+        why = "that is enough"
+        if most < RECIPE.max_episodes_for_search:
+            why = "images of this size leave no memory for more: ask for smaller ones in the spec"
+        say(f"attention is searched for in {most} of {len(usable)} episodes: {why}")
     usable = usable[torch.from_numpy(numbers).to(usable.device)]
     wanted, states = wanted[numbers], states[numbers]
     starts = Starts(states)(states)
     told = tell(wanted, starts, data.joints.device)
-    exact = tell(wanted, starts, data.joints.device, exact=True) if data.few else None
+    few = is_few(min(shown, len(usable)))
+    exact = tell(wanted, starts, data.joints.device, exact=True) if few else None
     sets = _image_sets(data, usable, config, generator)
     cluttered = [
         is_cluttered(images, camera, data.image_span)

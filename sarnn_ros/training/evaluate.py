@@ -33,7 +33,9 @@ from sarnn_ros.training.explained import (
     MIN_SQUARED_DIFFERENCE,
     Starts,
     explained_variance,
+    first_shares,
     left_out_explained,
+    motion_weights,
     stretched,
     trajectories,
     unseen_demonstrations,
@@ -196,13 +198,11 @@ def _points_explain(
 def first_states(
     spec: Spec, normaliser: JointNormaliser, episodes: Sequence[Episode]
 ) -> NDArray[np.float64]:
-    """Where the robot is at the first ticks, (E, K), as shares of the ranges."""
+    """`explained.first_shares` of the episodes, (E, K)."""
     if not episodes:
         return np.zeros((0, len(spec.place_indices)))
-    low, high = normaliser.joint_range
     states = np.stack([normaliser.normalise(one.joints[0]) for one in episodes])
-    shares = np.asarray((states - low) / (high - low), np.float64)
-    return shares[:, list(spec.place_indices)]
+    return first_shares(states, spec, motion_weights(normaliser, spec))
 
 
 def summary(result: Mapping[str, Any], spec: Spec) -> str:

@@ -295,8 +295,8 @@ def usual_gain(places: Places, points: Sequence[Array], told: Told) -> tuple[flo
     at = np.unique(np.linspace(0, longest - 1, MAX_GAIN_TICKS).round().astype(int))
     gains = np.zeros((len(points), len(at)))
     for row, (episode, z) in enumerate(zip(points, right, strict=True)):
-        for column, tick in enumerate(at[at < len(episode)]):
-            gains[row, column] = best_gain(places, episode[tick], z)
+        for column, tick in enumerate(np.minimum(at, len(episode) - 1)):
+            gains[row, column] = best_gain(places, episode[tick], z)  # of the last one, once ended
     usual = np.quantile(gains, GAIN_QUANTILE, axis=0)
     # What is usual a little earlier or later is so now: paces differ.
     near = np.abs(at[:, None] - np.arange(longest)) <= max(1.0, GAIN_WINDOW * longest)

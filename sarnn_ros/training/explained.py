@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sarnn_ros.data.differences import MIN_START_DEVIATION
+from sarnn_ros.data.differences import MIN_JOINT_RANGE, MIN_START_DEVIATION
+from sarnn_ros.spec import Spec
+from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.training.recipe import RECIPE
 from sarnn_ros.training.warping import go_along
 
@@ -54,6 +56,25 @@ def at_shares(values: NDArray[Any], shares: NDArray[np.floating]) -> NDArray[np.
 def _at(values: NDArray[Any], ticks: NDArray[np.floating]) -> NDArray[np.float64]:
     known = np.arange(len(values))
     return np.stack([np.interp(ticks, known, column) for column in np.asarray(values).T], 1)
+
+
+def motion_weights(normaliser: JointNormaliser, spec: Spec) -> Array:
+    """What each entry of normalised joints counts where motions are compared, (D,): a joint that
+    moves less than `MIN_JOINT_RANGE` as much less, as it may be noise, and what does not say where
+    the robot is, such as a force, nothing, unless there is nothing else."""
+    moved = np.minimum((normaliser.maximum - normaliser.minimum) / MIN_JOINT_RANGE, 1.0)
+    weights = np.zeros_like(moved)
+    rows = list(spec.place_indices)
+    weights[rows] = moved[rows]
+    return weights if rows else np.ones_like(moved)
+
+
+def first_shares(states: NDArray[Any], spec: Spec, weights: Array) -> Array:
+    """Where the robot is in these states (E, D), normalised, as shares of the joints' ranges by
+    what each counts: (E, K)."""
+    low, high = spec.joint_range
+    shares: Array = (np.asarray(states, np.float64) - low) / (high - low) * weights
+    return shares[:, list(spec.place_indices)]
 
 
 def unseen_demonstrations(

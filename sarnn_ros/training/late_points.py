@@ -25,6 +25,7 @@ from sarnn_ros.training.explained import (
     Regressions,
     Starts,
     at_shares,
+    first_shares,
     left_out_predictions,
     told_by,
 )
@@ -89,7 +90,8 @@ def moments(data: Sequences, episodes: NDArray[np.int64], first: Array) -> list[
     found = []
     for share in MOMENTS:
         at = data.ticks_at(share)[torch.from_numpy(episodes)]
-        then = data.joints[rows, at][:, list(data.spec.place_indices)].double().cpu().numpy()
+        then = data.joints[rows, at].double().cpu().numpy()
+        then = first_shares(then, data.spec, data.weights)
         ahead = np.linspace(share, 1, REGRESSION_SAMPLES)
         rest = np.stack([at_shares(one, ahead) for one in whole])
         known = np.concatenate([Starts(then)(then), told], 1)

@@ -67,6 +67,9 @@ class Recipe:
     #: And only from so many training episodes on. What few leave is what they do not tell: with 9
     #: to 15, 0.14 to 1.1 in three tasks where all is seen at first, with 22 0.1, with 31 0.03.
     min_episodes_for_late_points: int = 35
+    #: Whole images are taken instead of crops if with them so much less is left, late points and
+    #: all. Not measured by itself.
+    min_gain_of_whole: float = 0.03
     #: First states deviate in one direction of the joints' space per so many episodes, at most.
     #: Not measured by itself; for twelve joints that start elsewhere, 45 episodes are too few.
     episodes_per_start_direction: int = 6

@@ -222,7 +222,9 @@ def start(plan: Plan, warn: Warn) -> Trainer:
             warn("something comes late, maybe outside of the crops: whole images are searched")
             whole = make_trainer(plan.uncropped())
             whole.search_attention(warn)
-            return whole if whole.gained > trainer.gained else trainer
+            # Whole images tell less of what is seen at first: late points may only make up for it.
+            after, cropped_after = whole.left - whole.gained, trainer.left - trainer.gained
+            return whole if after < cropped_after - RECIPE.min_gain_of_whole else trainer
     return trainer
 
 

@@ -25,7 +25,13 @@ from sarnn_ros.spec import Spec
 from sarnn_ros.streams.preprocess import to_range, unit_images
 from sarnn_ros.training.completions import Run, complete
 from sarnn_ros.training.expected_places import Told, tell
-from sarnn_ros.training.explained import REGRESSION_SAMPLES, Starts, trajectories
+from sarnn_ros.training.explained import (
+    REGRESSION_SAMPLES,
+    Starts,
+    first_shares,
+    motion_weights,
+    trajectories,
+)
 from sarnn_ros.training.pace import aligned_at, compare_paces
 from sarnn_ros.training.recipe import is_few
 
@@ -71,8 +77,8 @@ class Scenes(NamedTuple):
     """Episodes of which it is known how what is to be seen differs.
 
     :ivar episodes: their numbers, (E,), demonstrations first.
-    :ivar wanted: trajectories of their targets, (E, N, D), normalised.
-    :ivar states: the first ones, (E, D), as shares of the joints' ranges.
+    :ivar wanted: trajectories of their motions, (E, N, D), see `Sequences.motions`.
+    :ivar states: the first ones, (E, K), see `explained.first_shares`.
     """
 
     episodes: Tensor
@@ -89,6 +95,8 @@ class Sequences:
     :param joints: float32 (E, T, D), normalised.
     :param targets: likewise; targets[:, t] is what the prediction made at t should be.
     :param lengths: ticks per episode, int64 (E,).
+    :param weights: what each entry of the targets counts where motions are compared, (D,), see
+        `explained.motion_weights`.
     :param led: bool (E, T), ticks of which the targets are learnt, see `Episode.led`; False beyond
         the end.
     :ivar alike: when the demonstrations are at the same moment of the task, see
@@ -101,6 +109,7 @@ class Sequences:
     targets: Tensor
     lengths: Tensor
     led: Tensor
+    weights: NDArray[np.float64]
     spec: Spec
     alike: NDArray[np.float64] | None = None
 
@@ -150,16 +159,16 @@ class Sequences:
     def scenes(self) -> Scenes:
         """The demonstrations, and the corrected runs of which it is known what a demonstration
         would have been."""
-        shown, targets = self.demonstrations, self.targets[:, :-1]
+        shown, motions = self.demonstrations, self.motions
         episodes = torch.nonzero(shown)[:, 0]
-        wanted = trajectories(self.unpad(targets))
+        wanted = trajectories(self.unpad(motions))
         corrected = torch.nonzero(~shown & self.led.any(1))[:, 0]
         if len(corrected) and len(episodes):
             low, span = self.spec.joint_range[0], self.joint_span
             runs = []
             for number in corrected.tolist():
                 took_over = int(self.led[number].int().argmax())
-                values = targets[number, : int(self.lengths[number]) - 1].double().cpu().numpy()
+                values = motions[number, : int(self.lengths[number]) - 1].double().cpu().numpy()
                 values = (values - low) / span
                 runs.append(Run(values[:took_over], values[took_over:]))
             ticks = float(self.lengths[episodes].double().mean()) - 1
@@ -181,11 +190,16 @@ class Sequences:
         return tell(self.wanted, self.starts, self.joints.device, exact)
 
     @property
+    def motions(self) -> Tensor:
+        """The targets per tick that has a next one, (E, T - 1, D), normalised, by what each entry
+        counts."""
+        return self.targets[:, :-1] * torch.from_numpy(self.weights).to(self.targets)
+
+    @property
     def wanted(self) -> NDArray[np.float64]:
-        """Trajectories of the demonstrations' targets at the same moments, (E, N, D),
-        normalised."""
+        """Trajectories of the demonstrations' motions at the same moments, (E, N, D)."""
         shares = self._shares_at(np.linspace(0, 1, REGRESSION_SAMPLES))
-        return aligned_at(self.unpad(self.targets[:, :-1]), shares)
+        return aligned_at(self.unpad(self.motions), shares)
 
     def _shares_at(self, moments: NDArray[np.floating]) -> NDArray[np.float64]:
         """After which shares of its time each demonstration is where the mean one is after these
@@ -213,7 +227,7 @@ class Sequences:
 
         :param points: of their first images, (E, P).
         """
-        rows = [row / self.joint_span for row in self.unpad(self.targets[:, :-1])]
+        rows = [row / self.joint_span for row in self.unpad(self.motions)]
         at = compare_paces(rows, points, self.starts)
         if at is not None:
             self.align(at)
@@ -236,13 +250,12 @@ class Sequences:
         return [row[:steps] for row, steps in rows]
 
     def first_states(self) -> NDArray[np.float64]:
-        """Where the robot is at each demonstration's first tick, (E, K), as shares of ranges."""
+        """`explained.first_shares` of the demonstrations, (E, K)."""
         return self._first_shares(torch.nonzero(self.demonstrations)[:, 0])
 
     def _first_shares(self, episodes: Tensor) -> NDArray[np.float64]:
         first = self.joints[episodes, 0].double().cpu().numpy()
-        shares: NDArray[np.float64] = (first - self.spec.joint_range[0]) / self.joint_span
-        return shares[:, list(self.spec.place_indices)]
+        return first_shares(first, self.spec, self.weights)
 
     def frames(self, episodes: Tensor, ticks: Tensor) -> list[Tensor]:
         """The frames [episodes, ticks], float32 (N, 3, H, W) in [0, 1], one tensor per camera.
@@ -297,5 +310,6 @@ def make_sequences(dataset: Dataset, indices: Sequence[int], device: torch.devic
             ],
             torch.bool,
         ),
+        weights=motion_weights(dataset.normaliser, spec),
         spec=spec,
     )

@@ -22,31 +22,38 @@ LOW, HIGH, SIZE = np.array([40, 44]), np.array([56, 60]), 4
 
 
 def episodes(
-    count: int, *, spread: float, ticks: int = 20, carried: bool = False, object_: bool = True
+    count: int,
+    *,
+    spread: float,
+    ticks: int = 20,
+    carried: bool = False,
+    object_: bool = True,
+    taken: int = 0,
 ) -> list[Episode]:
     """An arm, grey stripes from the upper edge to the hand, goes to a red square.
 
     :param spread: it starts up to so many pixels from the middle.
     :param carried: the square goes with the hand from the beginning.
+    :param taken: at last it lies at the left edge for so many ticks.
     """
     rng = np.random.default_rng(0)
     made = []
     for number in range(count):
         place = rng.integers(LOW, HIGH + 1)
         start = np.array([48, 20]) + spread * rng.uniform(-1, 1, 2)
-        share = np.linspace(0, 1, ticks)[:, None]
+        share = np.append(np.linspace(0, 1, ticks), np.ones(taken))[:, None]
         hand = (1 - share) * start + share * place
-        frames = rng.integers(100, 106, (ticks, HEIGHT, WIDTH, 3)).astype(np.uint8)
-        for frame, (x, y) in zip(frames, hand.astype(int), strict=True):
+        frames = rng.integers(100, 106, (len(hand), HEIGHT, WIDTH, 3)).astype(np.uint8)
+        for tick, (frame, (x, y)) in enumerate(zip(frames, hand.astype(int), strict=True)):
             if object_:
-                column, row = (x + 8, y) if carried else place
+                column, row = (x + 8, y) if carried else place if tick < ticks else (4, 40)
                 frame[row : row + SIZE, column : column + SIZE] = (230, 20, 20)
             stripes = 40 + 30 * (np.arange(10) % 2)
             frame[:y, x - 5 : x + 5] = stripes[:, None]
         made.append(
             Episode(
                 name=f"e{number}",
-                ticks=np.arange(ticks, dtype=np.int64) * 100_000_000,
+                ticks=np.arange(len(hand), dtype=np.int64) * 100_000_000,
                 images={"camera": frames},
                 joints=hand,
                 targets=hand,
@@ -63,9 +70,14 @@ def found_in(shown: list[Episode], places: Sequence[int] = (0, 1)) -> Difference
     return found
 
 
-@pytest.mark.parametrize("count", [20, 25, 130])
-def test_the_crop_is_of_the_objects_and_not_of_an_arm_that_starts_elsewhere(count: int) -> None:
-    found = found_in(episodes(count, spread=14))
+@pytest.mark.parametrize(
+    ("count", "taken"), [(20, 0), (25, 0), (130, 0), (25, 60), (25, 100), (25, 180)]
+)
+def test_the_crop_is_of_the_objects_and_not_of_an_arm_that_starts_elsewhere(
+    count: int, taken: int
+) -> None:
+    """Taken for 100 ticks, all have been moved when a fifth of the episode is over."""
+    found = found_in(episodes(count, spread=14, taken=taken))
     assert found.crop is not None
     left, upper = found.crop.x / 4, found.crop.y / 4
     right, lower = left + found.crop.width / 4, upper + found.crop.height / 4

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from reaching import config, reach
 from sarnn_ros.data.dataset import make_dataset
 from sarnn_ros.policy.directory import ANYWHERE_DEVIATION, load_config
 from sarnn_ros.policy.expectation import Expectation
-from sarnn_ros.training import attention_search
+from sarnn_ros.training import attention_search, run
 from sarnn_ros.training.late_points import Moment, choose_late, moments, share_left
 from sarnn_ros.training.recipe import RECIPE, decide
 from sarnn_ros.training.run import make_trainer, train
@@ -136,3 +138,38 @@ def test_whole_images_are_searched_where_the_crop_cuts_it_off(tmp_path: Path) ->
     assert np.flatnonzero(anywhere).tolist() == [10, 11]
     found = Expectation(places, np.random.default_rng(0).uniform(size=(12, 2)))
     assert (found.near[anywhere] > 1.5).all(), "wherever they are, they may be"
+
+
+@pytest.mark.parametrize(
+    ("cropped", "whole", "taken"),
+    [
+        ((0.3, 0.0), (0.3, 0.2), "whole"),
+        ((0.3, 0.0), (0.5, 0.25), "whole"),
+        ((0.3, 0.1), (0.5, 0.3), "cropped"),  # they make up for what whole images do not tell
+        ((0.3, 0.1), (0.3, 0.11), "cropped"),
+    ],
+)
+def test_whole_images_are_taken_where_less_is_left_with_them(
+    cropped: tuple[float, float],
+    whole: tuple[float, float],
+    taken: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def plan(name: str, uncropped: Any = None) -> Any:
+        return SimpleNamespace(
+            name=name,
+            before=None,
+            why_anew="",
+            config=SimpleNamespace(attention="search"),
+            uncropped=uncropped,
+        )
+
+    def make(plan: Any) -> Any:
+        left, gained = {"cropped": cropped, "whole": whole}[plan.name]
+        return SimpleNamespace(
+            name=plan.name, left=left, gained=gained, search_attention=lambda warn: None
+        )
+
+    monkeypatch.setattr(run, "make_trainer", make)
+    found: Any = run.start(plan("cropped", lambda: plan("whole")), lambda text: None)
+    assert found.name == taken

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,10 @@ import pytest
 import torch
 
 from sarnn_ros.data.dataset import Dataset
+from sarnn_ros.data.differences import MIN_JOINT_RANGE
+from sarnn_ros.spec import parse_spec
+from sarnn_ros.streams.preprocess import JointNormaliser
+from sarnn_ros.training.explained import motion_weights
 from sarnn_ros.training.sequences import StoredFrames, make_sequences
 
 MakeTask = Callable[..., Dataset]
@@ -50,3 +55,37 @@ def test_frames_in_files_take_no_memory(tmp_path: Path) -> None:
     held = np.array(pixels) + 1
     assert resident() - before > 300 << 20, "the measure would have seen it"
     assert len(held) == 4000
+
+
+def test_a_joint_that_hardly_moves_and_a_force_are_no_motion(make_task: MakeTask) -> None:
+    """A millimetre of noise would count as a joint that goes its whole way."""
+    dataset = make_task([9, 9, 9])
+    width = dataset.normaliser.maximum - dataset.normaliser.minimum
+    assert (width > MIN_JOINT_RANGE).all()
+    usual = make_sequences(dataset, (0, 1, 2), CPU)
+    assert (usual.weights == 1).all()
+    noisy = JointNormaliser(
+        dataset.normaliser.minimum,
+        dataset.normaliser.minimum + np.append(0.1 * MIN_JOINT_RANGE, width[1:]),
+        dataset.spec.joint_range,
+    )
+    np.testing.assert_allclose(motion_weights(noisy, dataset.spec), [0.1, *usual.weights[1:]])
+    names = dataset.spec.joint_labels
+    forces = parse_spec(
+        {
+            "cameras": [{"name": "front"}],
+            "joints": [
+                {"names": list(names)},
+                {"names": list(names), "topic": "f", "field": "effort", "command": False},
+            ],
+        }
+    )
+    double = JointNormaliser(
+        np.tile(dataset.normaliser.minimum, 2), np.tile(dataset.normaliser.maximum, 2), (0, 1)
+    )
+    assert motion_weights(double, forces).tolist() == [1] * len(names) + [0] * len(names)
+
+    less = replace(usual, weights=np.append(0.0, usual.weights[1:]))
+    assert not less.wanted[..., 0].any() and usual.wanted[..., 0].any()
+    np.testing.assert_array_equal(less.wanted[..., 1:], usual.wanted[..., 1:])
+    assert not less.first_states()[:, 0].any() and usual.first_states()[:, 0].any()

@@ -391,6 +391,16 @@ def test_what_a_robot_moves_late_is_usual_then() -> None:
     assert gain[23] == max(gain[21:26]), "paces differ"
 
 
+def test_after_its_end_a_demonstration_counts_as_it_ended() -> None:
+    points, told = scenes(45)
+    places = fit_places(points / 90, told, 90.0)
+    carried = np.repeat(points.double().numpy()[:, None] / 90, 40, 1)
+    carried[:, 10:] = np.roll(carried, 1, 0)[:, 10:]
+    episodes = [one[: 40 if row == 0 else 20] for row, one in enumerate(carried)]
+    gain = usual_gain(places, episodes, told)
+    assert gain[39] == pytest.approx(gain[18], rel=0.2)
+
+
 def test_signs_of_the_numbers_do_not_depend_on_the_library() -> None:
     wanted = np.random.default_rng(0).normal(size=(20, 5, 2))
     motions = tell(wanted, np.zeros((20, 0)), torch.device("cpu")).motions
