@@ -107,8 +107,11 @@ def test_of_many_episodes_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(attention_search, "make_candidates", counting)
     trainer = make_trainer(decide(reach(40), config()))
-    trainer.search_attention()
+    said: list[str] = []
+    trainer.search_attention(said.append)
     assert set(seen) == {16}
+    used = len(trainer.training)
+    assert f"attention is searched for in 16 of {used} episodes: that is enough" in said
     explains, permuted = trainer.points_explain(trainer.model) or (0, 1)
     assert explains > 0.6
     assert permuted < 0.3
