@@ -43,13 +43,15 @@ class Fetch(Task):
     _moved = Moved()
 
     def __init__(self) -> None:
-        made: Any = gymnasium.make(self.environment)
-        self._env = made.unwrapped
+        self._env = self._make()
         self._model: mujoco.MjModel = self._env.model
         self._model.vis.quality.offsamples = 0
         self._block = any(self._model.body(i).name == "object0" for i in range(self._model.nbody))
         self._colours = self._model.geom_rgba.copy(), self._model.site_rgba.copy()
         self._renderer: mujoco.Renderer | None = None
+
+    def _make(self) -> Any:
+        return gymnasium.make(self.environment).unwrapped
 
     def reset(self, seed: int) -> None:
         self.show(goal=True, block=True)
