@@ -354,6 +354,10 @@ class Controller:
         except Refused as error:
             raise Refused(f"{error}: call ~/stop first") from None
 
+    def check_limits(self, settings: Settings) -> None:
+        """:raises ConfigError: `guard.*` of the wrong count, or that leave no room."""
+        self.parts.limits_by(settings, self.parts.description.text)
+
     def change_limits(self, settings: Settings) -> None:
         """Use new `guard.*` from now on.
 
@@ -367,8 +371,8 @@ class Controller:
                     f"guard.*: not while {self.state.value}: the robot would follow other limits "
                     "in the middle of its motion; call ~/stop first"
                 )
-            # The tick in progress judged by the others.
-            self._order = replace(self._order, generation=self._order.generation + 1)
+            if self.state in STARTED:  # the tick in progress judged by the others
+                self._order = replace(self._order, generation=self._order.generation + 1)
             self.parts.limiter.limits = limits
 
     def latch(self, code: str, text: str) -> None:

@@ -38,7 +38,7 @@ CROPPED_SIDE = 64
 MIN_START_DEVIATION = 0.02
 #: A joint that moves less than this, rad or m, counts as if it moved so much: it may be noise.
 MIN_JOINT_RANGE = 0.01
-#: When what lies still must look as at first; shares of an episode.
+#: When what lies still must look as at first; shares of an episode from the first motion on.
 STILL_MOMENTS = (0.07, 0.13, 0.2)
 #: Something may be gripped before. Then these times as early: the first of which at least this
 #: share lies still of what does at the next, and this of what does at any. Of five tasks with
@@ -202,27 +202,46 @@ def _objects(
         off = np.abs(frame * lights[other] - first[episode])
         return np.asarray(off.max(-1) > limit)
 
+    nearest = []  # how far the most similar state of another episode is
     for episode, found in zip(looked, differs, strict=True):
         likely = []
         for other in looked:
             early = states[other][: max(1, int(COMPARED_SHARE * len(states[other])))]
             apart = ((early - states[episode][0]) ** 2).sum(1)
             likely.append((float(apart.min()), other, int(apart.argmin())))
-        for _, other, tick in sorted(one for one in likely if one[1] != episode)[
-            :COMPARED_EPISODES
-        ]:
+        others = sorted(one for one in likely if one[1] != episode)[:COMPARED_EPISODES]
+        nearest.append(others[0][0])
+        for _, other, tick in others:
             for around in (max(0, tick - COMPARED_TICKS), tick, tick + COMPARED_TICKS):
                 found &= changed(episode, other, around)
+
+    def tick_at(episode: int, share: float) -> int:
+        """So much of the episode after the robot has begun to move."""
+        away = ((states[episode] - states[episode][0]) ** 2).sum(1) > MIN_START_DEVIATION**2
+        begin = max(0, int(away.argmax()) - 1)
+        return begin + int(share * (len(away) - begin))
 
     def still(factor: float) -> NDArray[np.bool_]:
         found = differs.copy()
         for episode, one in zip(looked, found, strict=True):
             for moment in STILL_MOMENTS:
-                one &= ~changed(episode, episode, int(factor * moment * len(images[episode])))
+                one &= ~changed(episode, episode, tick_at(episode, factor * moment))
             one[:] = _blobs(one)
         return found
 
-    found = [still(factor) for factor in STILL_FACTORS]
+    def has_left(factor: float) -> bool:
+        """Whether the robot has, of most episodes, gone as far as it was from others."""
+        gone = []
+        for episode in looked:
+            then = states[episode][tick_at(episode, factor * STILL_MOMENTS[-1])]
+            gone.append(((then - states[episode][0]) ** 2).sum())
+        return bool(np.mean(np.array(gone) >= nearest) > 0.5)
+
+    # Before, it hides nothing less than what lies still.
+    factors = [
+        factor for factor in STILL_FACTORS if factor == STILL_FACTORS[0] or has_left(factor)
+    ]
+    found = [still(factor) for factor in factors]
     left = _before_anything_is_gripped(found)
     for array in images:
         release(array)

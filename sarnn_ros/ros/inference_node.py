@@ -365,10 +365,13 @@ class InferenceNode(SafeLifecycleNode):
         now = self.settings
         if (after.policy, after.policy_sha256) != (now.policy, now.policy_sha256):
             self.controller.may_load()
+        limits = after.guard != now.guard
+        if limits:  # what is refused must not have stopped the run
+            self.controller.check_limits(after)
         if after.dry_run != now.dry_run and self.controller.started:
             self.controller.stop()
             self.get_logger().info(f"stopped: dry_run is set to {str(after.dry_run).lower()}")
-        if after.guard != now.guard:
+        if limits:
             self.controller.change_limits(after)
         self._news.trigger()
 

@@ -32,6 +32,7 @@ explains nothing.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
@@ -745,12 +746,12 @@ def search_late(
 
     :param points: of the first images of the demonstrations, (E, P).
     :returns: these points; what the first images leave, see `late_points.share_left`; and how much
-        of it they explain.
+        of it they explain: nan if there are too few episodes, or memory holds too few, to tell.
     """
     exemplars = count_exemplars(data)
     numbers = _drawn(len(points), most_episodes(model, exemplars), generator)
     if len(numbers) < RECIPE.min_episodes_for_late_points:
-        return Late(), 0.0, 0.0
+        return Late(), math.nan, math.nan
     found = moments(data, numbers, points[numbers])
     left = share_left(found)
     if left < RECIPE.min_left_for_late_points:

@@ -47,11 +47,14 @@ class Run(NamedTuple):
     person: NDArray[np.floating]
 
 
-def complete(shown: Array, runs: Sequence[Run], ticks: float) -> list[Array | None]:
+def complete(
+    shown: Array, runs: Sequence[Run], ticks: float, entries: float
+) -> list[Array | None]:
     """What a demonstration would have been in the scene of each run.
 
     :param shown: trajectories of E demonstrations, (E, N, D), as shares of the joints' ranges.
     :param ticks: how long they are on average.
+    :param entries: how many of the D count: one that counts half, as much as its square.
     :returns: of each run a trajectory (N, D), or None where none fits.
     """
     count, samples = shown.shape[:2]
@@ -67,7 +70,8 @@ def complete(shown: Array, runs: Sequence[Run], ticks: float) -> list[Array | No
     starts = np.vstack([np.zeros(many), turned[:STARTS, :many] * np.sqrt(count)])
     pace = samples / ticks
     return [
-        _complete(mean, along, starts, *(_resample(part, pace) for part in run)) for run in runs
+        _complete(mean, along, starts, entries, *(_resample(part, pace) for part in run))
+        for run in runs
     ]
 
 
@@ -78,14 +82,14 @@ def _resample(values: NDArray[np.floating], pace: float) -> Array:
 
 
 def _complete(
-    mean: Array, along: Array, starts: Array, policy: Array, person: Array
+    mean: Array, along: Array, starts: Array, entries: float, policy: Array, person: Array
 ) -> Array | None:
     if not len(person):
         return None
     weights = starts
     both = np.concatenate([policy, person])
     for far in np.geomspace(FIRST_OFF, MAX_OFF, ROUNDS):
-        most = far**2 * both.shape[1]
+        most = far**2 * entries
         whole = mean + np.einsum("ndc,bc->bnd", along, weights)
         found = [_align(policy, whole, most, True), _align(person, whole, most, False)]
         at = np.concatenate([rows for _, rows in found], 1)  # (B, rows)
@@ -98,7 +102,7 @@ def _complete(
         weights = np.linalg.solve(gram + ridge, wanted[..., None])[..., 0]
     costs = np.stack([cost for cost, _ in found])
     best = int((costs * [[len(policy)], [len(person)]]).sum(0).argmin())
-    if costs[1, best] > MAX_MISS**2 * both.shape[1]:
+    if costs[1, best] > MAX_MISS**2 * entries:
         return None
     completed: Array = mean + along @ weights[best]
     return completed

@@ -104,6 +104,7 @@ def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[
         deviations = np.mean([run.std(axis=0) for run in points], axis=0)
         motion[camera.name] = np.hypot(*deviations.T).round(4).tolist()
     shown = [episode for episode in episodes if episode.led is None]
+    weights = motion_weights(policy.normaliser, dataset.spec)
     return {
         "episodes": len(episodes),
         "rmse": dict(zip(dataset.spec.joint_labels, rms(errors), strict=True)),
@@ -115,7 +116,7 @@ def open_loop(policy: Policy, dataset: Dataset, indices: Sequence[int]) -> dict[
                 for run, episode in zip(runs, episodes)
                 if episode.led is None
             ],
-            [policy.normaliser.normalise(episode.targets) for episode in shown],
+            [policy.normaliser.normalise(episode.targets) * weights for episode in shown],
             first_states(dataset.spec, policy.normaliser, shown),
         ),
     }
@@ -159,6 +160,7 @@ def free_running(
                 first_states(dataset.spec, policy.normaliser, others),
                 first_states(dataset.spec, policy.normaliser, episodes),
             ),
+            motion_weights(policy.normaliser, dataset.spec),
         ),
     }
 

@@ -93,17 +93,22 @@ def unseen_demonstrations(
 
 
 def explained_variance(
-    predicted: Sequence[NDArray[Any]], targets: Sequence[NDArray[Any]], base: Array
+    predicted: Sequence[NDArray[Any]],
+    targets: Sequence[NDArray[Any]],
+    base: Array,
+    weights: Array | float = 1.0,
 ) -> float | None:
     """1 - (squared error of the predictions) / (squared error of `base`), both at the pace at
     which it is least.
 
-    :param predicted: (T, D) per episode, normalised, so that every joint counts alike.
+    :param predicted: (T, D) per episode, normalised.
     :param targets: likewise.
     :param base: of the same episodes, see `unseen_demonstrations`.
+    :param weights: what each joint counts, see `motion_weights`, (D,).
     :returns: None where the targets do not differ from it.
     """
-    found, truth = stretched(predicted), stretched(targets)
+    found, truth = stretched(predicted) * weights, stretched(targets) * weights
+    base = base * weights
     differs = warped_squares(base, truth)
     return 1 - warped_squares(found, truth) / differs if differs > MIN_SQUARED_DIFFERENCE else None
 

@@ -35,7 +35,7 @@ from sarnn_ros.streams.preprocess import MIN_RANGE
 from sarnn_ros.training.checkpoint import describe_data, is_of, load_checkpoint, save_checkpoint
 from sarnn_ros.training.config import TrainConfig
 from sarnn_ros.training.evaluate import per_joint, rms
-from sarnn_ros.training.explained import explained_variance, stretched
+from sarnn_ros.training.explained import stretched
 from sarnn_ros.training.hold_units import FORGET_BIAS
 from sarnn_ros.training.machine import set_up
 from sarnn_ros.training.recipe import RECIPE, Plan
@@ -223,6 +223,7 @@ def start(plan: Plan, warn: Warn) -> Trainer:
             whole = make_trainer(plan.uncropped())
             whole.search_attention(warn)
             # Whole images tell less of what is seen at first: late points may only make up for it.
+            # They stay crops, too, where memory holds too few whole images to tell (nan).
             after, cropped_after = whole.left - whole.gained, trainer.left - trainer.gained
             return whole if after < cropped_after - RECIPE.min_gain_of_whole else trainer
     return trainer
@@ -451,7 +452,7 @@ def _diagnose(trainer: Trainer, model: SARNN, warn: Warn) -> dict[str, Any]:
     much it is off (`explained` of the policy directory's config.json); said at the end."""
     points, permuted = trainer.points_explain(model) or (None, None)
     runs, targets = trainer.free_runs(model)
-    done = explained_variance(runs, targets, trainer.unseen)
+    done = trainer.explained(runs, targets)
     truth = stretched(targets)
     found, base = (at_best_pace(one, truth) for one in (stretched(runs), trainer.unseen))
     held_out = "held-out" if trainer.validation is not None else "training"
@@ -485,9 +486,10 @@ def _diagnose(trainer: Trainer, model: SARNN, warn: Warn) -> dict[str, Any]:
         )
     first = 1.0 if points is None or trainer.late.points else points
     if min(first, 1.0 if done is None else done) < RECIPE.min_explained:
+        squares = (((found - truth) * trainer.training.weights) ** 2).sum((1, 2))
         warn(
             f"less than {RECIPE.min_explained:g}: the policy may not see what it needs "
-            f"(docs/explanation/attention.md){_worst(trainer, ((found - truth) ** 2).sum((1, 2)))}"
+            f"(docs/explanation/attention.md){_worst(trainer, squares)}"
         )
     return {
         "episodes": "training" if trainer.validation is None else "validation",

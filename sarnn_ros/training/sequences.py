@@ -172,7 +172,8 @@ class Sequences:
                 values = (values - low) / span
                 runs.append(Run(values[:took_over], values[took_over:]))
             ticks = float(self.lengths[episodes].double().mean()) - 1
-            found = complete((wanted - low) / span, runs, ticks)
+            entries = float((self.weights**2).sum())
+            found = complete((wanted - low) / span, runs, ticks, entries)
             kept = [one is not None for one in found]
             episodes = torch.cat([episodes, corrected[torch.tensor(kept, device=shown.device)]])
             completed = [low + span * one for one in found if one is not None]

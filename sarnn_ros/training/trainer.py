@@ -303,7 +303,7 @@ class Trainer:
         #: Points that follow what comes late, what first images leave, and how much of it these
         #: points explain; see `attention_search.search_late`.
         self.late = Late()
-        self.left = self.gained = 0.0
+        self.left = self.gained = math.nan
         self.optimizer = torch.optim.Adam(
             model.parameters(), lr=config.learning_rate, eps=ADAM_EPS, fused=True
         )
@@ -472,7 +472,7 @@ class Trainer:
         shown = data.demonstrations
         found = self._first_points(data, model)
         data.compare_paces(found)
-        wanted, starts = trajectories(data.unpad(data.targets[:, :-1])), data.starts
+        wanted, starts = trajectories(data.unpad(data.motions)), data.starts
         names = [name for name, one in zip(data.names, shown.tolist(), strict=True) if one]
         is_new = np.array([self._identities[name] not in before.training for name in names])
         if is_new.any() and not is_new.all():
@@ -607,7 +607,11 @@ class Trainer:
         model.train()
         total = config.image_loss * image + config.joint_loss * joint + config.point_loss * point
         losses = Losses(*torch.stack([image, joint, point, total]).tolist())
-        return losses, explained_variance(*self.free_runs(model, points), self.unseen)
+        return losses, self.explained(*self.free_runs(model, points))
+
+    def explained(self, runs: Runs, targets: Runs) -> float | None:
+        """How much of how episodes differ `free_runs` predicts; None if they do not differ."""
+        return explained_variance(runs, targets, self.unseen, self.training.weights)
 
     def free_runs(self, model: SARNN, points: Tensor | None = None) -> tuple[Runs, Runs]:
         """What the free run predicts, and the targets, of the validation episodes, or of the
@@ -634,7 +638,7 @@ class Trainer:
         starts = Starts(training.first_states())
         for data in (training, validation):
             points.append(self._first_points(data, model))
-            wanted.append(trajectories(data.unpad(data.targets[:, :-1])))
+            wanted.append(trajectories(data.unpad(data.motions)))
             known.append(starts(data.first_states()))
         told = ridge_predictions(points[0], wanted[0], points[1], *known)
         return explained_share(*told, wanted[1])

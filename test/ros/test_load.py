@@ -316,6 +316,18 @@ def test_a_robot_is_stopped_before_its_limits_change_with_dry_run(skill, monkeyp
     assert skill.set("dry_run", False)[0] and skill.set("guard.step_margin", 1.25)[0]
 
 
+def test_limits_that_are_refused_stop_nothing(skill):
+    from rclpy.parameter import Parameter
+
+    assert skill.call("start").success
+    skill.commands()
+    together = [Parameter("dry_run", value=True), Parameter("guard.max_step", value=[0.1, 0.2])]
+    answer = skill.node.set_parameters_atomically(together)
+    assert not answer.successful and "max_step" in answer.reason
+    assert skill.node.controller.started and not skill.node.settings.dry_run
+    assert skill.commands()
+
+
 def test_a_latched_fault_stays_latched(skill):
     skill.node.controller.latch("jump", "joint1 moved by itself")
     assert skill.set("policy", str(skill.policies["second"]))[0]

@@ -800,6 +800,17 @@ def test_what_was_judged_by_the_limits_of_before_is_not_sent():
     assert bench.run().sent is not None
 
 
+def test_limits_that_change_between_runs_tell_nothing_of_the_last_one():
+    bench = Bench(run_timeout=0.3)
+    bench.control.start()
+    bench.run(8)
+    assert bench.control.state is State.STOPPED
+    told = len(bench.said)
+    set_live(bench, step_margin=1.4)
+    bench.run(3)
+    assert bench.said[told:] == []
+
+
 def set_live(bench: Bench, **guard) -> None:
     """As the user does while the node is active."""
     settings = bench.settings.model_copy(

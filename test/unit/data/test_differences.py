@@ -29,24 +29,26 @@ def episodes(
     carried: bool = False,
     object_: bool = True,
     taken: int = 0,
+    rest: int = 0,
 ) -> list[Episode]:
     """An arm, grey stripes from the upper edge to the hand, goes to a red square.
 
     :param spread: it starts up to so many pixels from the middle.
     :param carried: the square goes with the hand from the beginning.
     :param taken: at last it lies at the left edge for so many ticks.
+    :param rest: ticks for which nothing moves at first.
     """
     rng = np.random.default_rng(0)
     made = []
     for number in range(count):
         place = rng.integers(LOW, HIGH + 1)
         start = np.array([48, 20]) + spread * rng.uniform(-1, 1, 2)
-        share = np.append(np.linspace(0, 1, ticks), np.ones(taken))[:, None]
+        share = np.concatenate([np.zeros(rest), np.linspace(0, 1, ticks), np.ones(taken)])[:, None]
         hand = (1 - share) * start + share * place
         frames = rng.integers(100, 106, (len(hand), HEIGHT, WIDTH, 3)).astype(np.uint8)
         for tick, (frame, (x, y)) in enumerate(zip(frames, hand.astype(int), strict=True)):
             if object_:
-                column, row = (x + 8, y) if carried else place if tick < ticks else (4, 40)
+                column, row = (x + 8, y) if carried else place if tick < rest + ticks else (4, 40)
                 frame[row : row + SIZE, column : column + SIZE] = (230, 20, 20)
             stripes = 40 + 30 * (np.arange(10) % 2)
             frame[:y, x - 5 : x + 5] = stripes[:, None]
@@ -71,13 +73,27 @@ def found_in(shown: list[Episode], places: Sequence[int] = (0, 1)) -> Difference
 
 
 @pytest.mark.parametrize(
-    ("count", "taken"), [(20, 0), (25, 0), (130, 0), (25, 60), (25, 100), (25, 180)]
+    ("count", "spread", "how"),
+    [
+        (20, 14, {}),
+        (25, 14, {}),
+        (130, 14, {}),
+        (25, 14, {"taken": 60}),
+        (25, 14, {"taken": 100}),
+        (25, 14, {"taken": 180}),
+        (25, 14, {"rest": 2}),
+        (25, 14, {"ticks": 80, "rest": 30}),
+        (25, 14, {"taken": 100, "rest": 10}),
+        (25, 25, {}),
+        (25, 25, {"ticks": 80, "rest": 4}),
+    ],
 )
 def test_the_crop_is_of_the_objects_and_not_of_an_arm_that_starts_elsewhere(
-    count: int, taken: int
+    count: int, spread: float, how: dict[str, int]
 ) -> None:
-    """Taken for 100 ticks, all have been moved when a fifth of the episode is over."""
-    found = found_in(episodes(count, spread=14, taken=taken))
+    """Taken for 100 ticks, all have been moved when a fifth of the episode is over. Where an arm
+    rests at first, it is not what lies still."""
+    found = found_in(episodes(count, spread=spread, **how))
     assert found.crop is not None
     left, upper = found.crop.x / 4, found.crop.y / 4
     right, lower = left + found.crop.width / 4, upper + found.crop.height / 4

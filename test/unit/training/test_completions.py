@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from training_fixtures import MakeDataset as MakeTask
 
+from sarnn_ros.training import sequences
 from sarnn_ros.training.completions import Run, complete
 from sarnn_ros.training.explained import REGRESSION_SAMPLES, stretch, trajectories
 from sarnn_ros.training.sequences import make_sequences
@@ -70,7 +72,7 @@ def test_both_parts_of_a_run_tell_where_things_were(correct: Callable[..., Run])
         rng = np.random.default_rng(seed)
         demonstrations = shown(rng)
         thing, goal = scene(rng)
-        [found] = complete(demonstrations, [correct(rng, thing, goal)], TICKS)
+        [found] = complete(demonstrations, [correct(rng, thing, goal)], TICKS, 3)
         mean = error(demonstrations.mean(0), thing, goal)
         shares.append(1.0 if found is None else error(found, thing, goal) / mean)
     assert np.median(shares) < 0.35
@@ -84,14 +86,31 @@ def test_what_no_demonstration_goes_along_has_no_completion() -> None:
     ticks = np.arange(60)
     circle = np.stack([0.5 + 0.4 * np.cos(ticks), 0.5 + 0.4 * np.sin(ticks), 0 * ticks], 1)
     right = demonstration(*scene(rng))
-    found = complete(demonstrations, [Run(before, circle), Run(right[:10], right[10:])], TICKS)
+    found = complete(demonstrations, [Run(before, circle), Run(right[:10], right[10:])], TICKS, 3)
     assert [one is None for one in found] == [True, False]
+
+
+def test_what_counts_nothing_makes_no_run_fit() -> None:
+    """Such as a force, which is the same all the time then."""
+    rng = np.random.default_rng(0)
+    demonstrations = shown(rng)
+    runs = [begun_anew(rng, *scene(rng)) for _ in range(4)]
+    runs += [Run(one.policy, one.person + rng.normal(0, 0.09, one.person.shape)) for one in runs]
+    found = complete(demonstrations, runs, TICKS, 3)
+    pad = ((0, 0), (0, 9))
+    padded = [Run(*(np.pad(part, pad) for part in run)) for run in runs]
+    same = complete(np.pad(demonstrations, ((0, 0), *pad)), padded, TICKS, 3)
+    assert [one is None for one in found] == [False] * 4 + [True] * 4
+    for one, other in zip(found, same, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            np.testing.assert_allclose(other[:, :3], one, atol=1e-6)
 
 
 def test_without_a_persons_part_nothing_is_told() -> None:
     rng = np.random.default_rng(0)
     right = demonstration(*scene(rng))
-    assert complete(shown(rng), [Run(right, right[:0]), Run(right[:0], right[:0])], TICKS) == [
+    assert complete(shown(rng), [Run(right, right[:0]), Run(right[:0], right[:0])], TICKS, 3) == [
         None,
         None,
     ]
@@ -101,13 +120,13 @@ def test_without_a_persons_part_nothing_is_told() -> None:
 def test_short_parts_are_no_error(policy: int, person: int) -> None:
     rng = np.random.default_rng(0)
     right = demonstration(*scene(rng))
-    [found] = complete(shown(rng), [Run(right[:policy], right[-person:])], TICKS)
+    [found] = complete(shown(rng), [Run(right[:policy], right[-person:])], TICKS, 3)
     assert found is None or np.isfinite(found).all()
 
 
 def test_demonstrations_that_do_not_differ_complete_to_themselves() -> None:
     same = demonstration(np.full(2, 0.3), np.full(2, 0.6))
-    [found] = complete(trajectories([same] * 8), [Run(same[:20], same[20:])], TICKS)
+    [found] = complete(trajectories([same] * 8), [Run(same[:20], same[20:])], TICKS, 3)
     assert found is not None
     np.testing.assert_allclose(found, trajectories([same])[0], atol=1e-6)
 
@@ -119,3 +138,20 @@ def test_scenes_of_demonstrations_alone_are_these(make_task: MakeTask) -> None:
     assert episodes.tolist() == [0, 1, 2, 3]
     np.testing.assert_array_equal(wanted, trajectories(data.unpad(data.targets[:, :-1])))
     np.testing.assert_array_equal(states, data.first_states())
+
+
+def test_of_entries_that_count_less_a_completion_knows(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[float] = []
+    monkeypatch.setattr(
+        sequences,
+        "complete",
+        lambda shown, runs, ticks, entries: counted.append(entries) or [None],
+    )
+    dataset = make_task([9, 7, 12, 9], validation=0)
+    data = make_sequences(dataset, dataset.training, torch.device("cpu"))
+    data.led[3, :4] = False
+    less = replace(data, weights=np.array([0.0, 0.5, 1.0]))
+    assert less.scenes.episodes.tolist() == [0, 1, 2]
+    assert counted == [1.25]

@@ -20,6 +20,7 @@ from sarnn_ros.data.dataset import Dataset, Episode
 from sarnn_ros.policy.reference import references_from_dataset
 from sarnn_ros.policy.runtime import Policy
 from sarnn_ros.streams.preprocess import JointNormaliser
+from sarnn_ros.training import evaluate
 from sarnn_ros.training.config import make_config
 from sarnn_ros.training.evaluate import (
     displacements,
@@ -164,6 +165,19 @@ def test_of_episodes_that_do_not_differ_nothing_is_explained(make_task: MakeTask
         episode.targets[:] = 0.3
     result = open_loop(Known(0.0), dataset, range(6))  # type: ignore[arg-type]
     assert result["points_explain"] is result["with_episodes_exchanged"] is None
+
+
+def test_joints_that_count_nothing_explain_nothing(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = make_task([9] * 6)
+    policy: Any = Known(0.1)
+    told = open_loop(policy, dataset, range(6)), free_running(policy, dataset, [0], range(6))
+    assert told[0]["points_explain"] is not None and told[1]["explained_variance"] is not None
+    monkeypatch.setattr(evaluate, "motion_weights", lambda normaliser, spec: np.zeros(3))
+    still = open_loop(policy, dataset, range(6)), free_running(policy, dataset, [0], range(6))
+    assert still[0]["points_explain"] is still[1]["explained_variance"] is None
+    assert still[1]["rmse"] == told[1]["rmse"]
 
 
 def test_running_free_its_errors_add_up(make_task: MakeTask) -> None:

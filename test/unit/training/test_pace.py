@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -240,7 +241,7 @@ def test_the_search_compares_paces_before_it_looks_for_what_comes_late(
 
     def late(*_: Any) -> tuple[Late, float, float]:
         order.append("late")
-        return Late(), 0.0, 0.0
+        return Late(), nan, nan
 
     monkeypatch.setattr(Sequences, "compare_paces", compared)
     monkeypatch.setattr(trainer_module, "search_late", late)

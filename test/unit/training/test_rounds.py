@@ -25,6 +25,7 @@ from sarnn_ros.policy.directory import load_config
 from sarnn_ros.spec import Crop
 from sarnn_ros.streams.preprocess import JointNormaliser
 from sarnn_ros.training import rounds
+from sarnn_ros.training import trainer as trainer_module
 from sarnn_ros.training.config import TrainConfig, make_config
 from sarnn_ros.training.explained import new_explained
 from sarnn_ros.training.recipe import RECIPE, Plan, prepare
@@ -101,6 +102,40 @@ def test_it_begins_as_the_policy_was_and_trains_the_last_epochs(
     assert same == {name for name in old if "pos_encoder" in name or "issm" in name}
     told = config.training["before"]
     assert told["episodes"] == {"training": 10, "validation": 2} and len(told["sha256"]) == 64
+
+
+@pytest.mark.usefixtures("explained")
+def test_what_counts_nothing_is_not_to_be_explained(
+    policy: Path, make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A force, say: neither of the new demonstrations, nor by points, nor by the free run."""
+    plan = plan_of(make_task(ALL), settings(), policy)
+    trainer = make_trainer(plan)
+    assert plan.before is not None
+    for data in (trainer.training, trainer.validation):
+        assert data is not None
+        data.weights = np.append(0.0, data.weights[1:])
+    asked: list[np.ndarray] = []
+
+    def capture(kind: Any, row: int) -> Any:
+        def called(*parts: Any, **how: Any) -> Any:
+            asked.append(parts[row])
+            return kind(*parts, **how)
+
+        return called
+
+    for name, row in {"new_explained": 1, "left_out_explained": 1, "explained_share": 2}.items():
+        monkeypatch.setattr(trainer_module, name, capture(getattr(trainer_module, name), row))
+    assert trainer.go_on(plan.before) == ""
+    model = trainer.final_model()
+    trainer.searched = None
+    assert trainer.points_explain(model) is not None
+    assert len(asked) == 3
+    assert not any(wanted[..., 0].any() for wanted in asked)
+    assert all(wanted[..., 1:].any() for wanted in asked)
+    runs, targets = trainer.free_runs(model)
+    noisy = [run + 100.0 * np.eye(run.shape[1])[0] for run in runs]
+    assert trainer.explained(noisy, targets) == trainer.explained(runs, targets)
 
 
 def test_what_validated_the_policy_is_not_trained_on(policy: Path, make_task: MakeTask) -> None:
