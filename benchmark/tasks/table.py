@@ -85,6 +85,8 @@ those named `…_hand` there is a camera on each hand beside the outer one:
 `--tasks benchmark.tasks.hand:Insertion`. In
 `fetch_pick_and_place_late`, `fetch_pick_and_place_moved` and `fetch_push_late` what matters is
 shown, or put elsewhere, after the episode has begun: `--tasks benchmark.tasks.late:PickAndPlace`.
+In `fetch_three_picks` three blocks are put onto their marks one after the other, in 210 ticks:
+`--tasks benchmark.tasks.sequence:ThreePicks`. Nothing was tuned on it.
 
 Tasks named `robo_manip_…` are RoboManipBaselines' own, with its front camera alone and the arm's
 joints (`benchmark/tasks/robo_manip.py`). Nothing was tuned on them. The published figures beside
