@@ -161,7 +161,7 @@ class Controller:
             code = text = ""
             if ending := self._ending:
                 code, text = ending.code, ending.text
-                if ending.cause and not blocked:
+                if ending.cause and ending.cause not in blocked:
                     text += f": {ending.cause}"
         else:
             code = text = ""
@@ -190,21 +190,29 @@ class Controller:
             silence = min(silence, stands_s)
         return silence if silence > self.longest_gap_s else 0.0
 
-    def away(self, present: Vector | None = None) -> str:
-        """Why no motion may begin where the arm is; empty: it may, or nobody knows where it is.
-
-        :param present: the commanded joints; None: as measured last.
-        """
+    def away(self) -> str:
+        """Why no motion may begin where the arm is; empty: it may, or nobody knows where it is."""
         settings = self._settings()
         if settings.dry_run or settings.start.ramp_speed:
             return ""
-        if present is None:
-            present = self.parts.outlet.present(self._clocks.now_ns())
-        far = "" if present is None else self._far_from_start(present)
+        present = self.parts.outlet.present(self._clocks.now_ns())
+        return "" if present is None else self.far(present)
+
+    def far(self, present: Vector) -> str:
+        """Why the policy may not begin at `present`, the commanded joints; empty: it may."""
+        far = self._far_from_start(present)
+        ramp = "set start.ramp_speed, which moves it there first"
+        if self._settings().start.ramp_speed:
+            ramp = "call ~/start, which moves it there first"
         return far and (
-            f"{far}: bring the arm there, or set start.ramp_speed, which moves it there first; to "
-            "start elsewhere on purpose raise start.margin"
+            f"{far}: bring the arm there, or {ramp}; to start elsewhere on purpose raise "
+            "start.margin"
         )
+
+    def policy_is_reset(self) -> None:
+        """It begins anew: a person who leads may not hand back to it anywhere."""
+        with self.lock:
+            self._policy_began = False
 
     def _far_from_start(self, present: Vector) -> str:
         settings = self._settings()
@@ -490,7 +498,9 @@ class Controller:
         if self.state not in STARTED or Action.BEGIN in actions:
             self.led = False
         self._policy_began |= self.state in POLICY_LEADS
-        if self.state is State.HOLDING and (before is not State.HOLDING or forget):
+        # A warm-up commands nothing: an arm must not begin to move long after it was asked for.
+        waits = State.HOLDING, State.WARMING_UP
+        if self.state is State.HOLDING and (before not in waits or forget):
             self._held_since = self._clocks.read()
         # From a run's first motion to its end.
         if self.state in MOVING or self.state not in STARTED:

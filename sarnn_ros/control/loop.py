@@ -50,7 +50,8 @@ class ControlLoop:
         self._trained_max = np.array(envelope.position_max)[self._rows]
         # The next tick is no gap, whatever is asked for.
         self._gap_ns = round(max(RESET_GAP_S * 1e9, CONTIGUOUS_PERIODS * spec.period_ns))
-        self._begun = False  # the run has moved the arm, or warmed up
+        self._begun = False  # the run has moved the arm
+        self._far = ""  # why the policy may not begin where the arm is
         self._cameras = 0  # what was known of them before this observation
         self._led_ns = 0  # the last tick at which a person's command was sent
         self._last_tick: tuple[int, Instant] | None = None
@@ -260,8 +261,8 @@ class ControlLoop:
         controller, sequence, settings = self._controller, self.parts.sequence, self._settings()
         clear = not (faults.soft or faults.hard or controller.faults.latched)
         allowed = clear and order.state in STARTED
-        away = allowed and not self._begun and bool(controller.away(self._present))
-        allowed = allowed and not away
+        self._far = self._far_to_begin(tick, order) if allowed else ""
+        allowed = allowed and not self._far
         here = self._here(tick)
         led = allowed and order.led
         ramping = allowed and not led and not settings.dry_run and sequence.ramps(here)
@@ -283,7 +284,7 @@ class ControlLoop:
             )
             self.parts.policy.reset()  # or the recurrent state would stay not finite
         self._find_interruption(tick, faults)  # late: set-points are sent while the policy runs
-        if away:
+        if self._far:
             return Event.AWAY, None
         if not allowed or faults.soft or faults.hard:
             return Event.PREVENTED, None
@@ -294,6 +295,22 @@ class ControlLoop:
             return Event.RAMP, sequence.ramp(here, self._motion.past(tick.label_ns)[0])
         event, wanted = sequence.follow(tick.prediction.action[self._rows], here)
         return event, None if event is Event.WARM_UP else wanted
+
+    def _far_to_begin(self, tick: Tick, order: Order) -> str:
+        """Why the policy may not begin, or begin anew, where the arm is; empty: it may, or it goes
+        on, or a ramp comes before."""
+        anew = self._is_reset(tick) and not order.led
+        if self._settings().dry_run or self.parts.sequence.ramp_to_come:
+            return ""
+        if self._begun and not anew and order.state is not State.WARMING_UP:
+            return ""
+        return self._controller.far(self._present)
+
+    def _is_reset(self, tick: Tick) -> bool:
+        """Whether the policy is, before it commands again: after a gap, and where it was made to
+        forget."""
+        since = self._motion.allowed_ns
+        return since is None or tick.label_ns - since > self._gap_ns
 
     def _here(self, tick: Tick) -> Vector:
         return self._motion.here(tick.label_ns, self._present, self.parts.limiter)
@@ -327,11 +344,11 @@ class ControlLoop:
 
     def _permit(self, tick: Tick) -> None:
         """Note that the policy may command; after a gap it is reset."""
-        since = self._motion.allowed_ns
-        if since is None or tick.label_ns - since > self._gap_ns:
+        if self._is_reset(tick):
             if tick.reset is None:
-                tick.reset = "start" if since is None else "gap"
+                tick.reset = "start" if self._motion.allowed_ns is None else "gap"
             self.parts.policy.reset()
+            self._controller.policy_is_reset()
             self.parts.sequence.restart()
             # The velocity limit also holds between a ramp's last command and the policy's first.
             commands, kept = self._motion.commands, self._motion.kept
@@ -455,14 +472,14 @@ class ControlLoop:
                 # The process may have been stopped within this tick.
                 self._find_stall(since, self._clocks.read(), controller.state, faults)
                 if event is Event.AWAY:
-                    cause = controller.away(self._present)
+                    cause = "the policy would begin anew" if self._begun else self._far
                 elif event is not Event.WARM_UP or faults.soft or faults.hard:
                     event = Event.PREVENTED
             tick.changes = controller.end_tick(
                 order, tick.label_ns, faults, None if done else event, cause
             )
-            self._begun = self._begun or controller.state in MOVING
-            if not self._begun:
+            self._begun = self._begun or controller.state in MAY_COMMAND
+            if not self._begun and controller.state not in MOVING:
                 self.parts.cameras.fix(False)
             tick.state = controller.state
 

@@ -152,6 +152,11 @@ class StartSequence:
         self._anchor, self._blended = None, 0
         return self._hold(commanded, here)
 
+    @property
+    def ramp_to_come(self) -> bool:
+        """Whether a ramp leads to where the demonstrations began, before all else."""
+        return self._ramp_to_come
+
     def ramps(self, here: Vector) -> bool:
         """Whether this tick belongs to the ramp. The ramp ends when a pose was commanded in which
         a demonstration may have begun: the limits keep the arm within a step of it.

@@ -76,8 +76,8 @@ S, E, A = State, Event, Action
 MAY_COMMAND = frozenset({S.RAMPING, S.BLENDING, S.COMMANDING, S.TAKEN_OVER})
 #: A motion is in progress: a gap in it latches.
 MOVING = MAY_COMMAND | {S.WARMING_UP}
-#: The policy leads, or is about to.
-POLICY_LEADS = frozenset({S.WARMING_UP, S.BLENDING, S.COMMANDING})
+#: The policy leads.
+POLICY_LEADS = frozenset({S.BLENDING, S.COMMANDING})
 #: The user wants commands.
 STARTED = MOVING | {S.HOLDING, S.STALLED}
 #: A fault is latched. Only RESET leaves these for others, and CLEANUP.
@@ -123,6 +123,7 @@ TABLE: tuple[tuple[frozenset[State], Event, State | None, tuple[Action, ...]], .
     # A run that waited does not go on either, long after somebody asked for it.
     (frozenset({S.HOLDING}), E.WAITED, S.STOPPED, ()),
     (frozenset({S.HOLDING, S.STALLED}), E.AWAY, S.STOPPED, ()),
+    (STARTED, E.AWAY, S.STOPPED, (A.HOLD,)),
     (STARTED, E.FAULT, S.FAULTED, (A.HOLD,)),
     (frozenset({S.STOPPED, S.FAULTED}), E.FAULT, S.FAULTED, ()),
     (frozenset({S.INACTIVE, S.INACTIVE_FAULTED}), E.FAULT, S.INACTIVE_FAULTED, ()),

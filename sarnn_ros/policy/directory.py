@@ -33,7 +33,7 @@ from sarnn_ros.files import write_bytes
 from sarnn_ros.spec import Spec
 from sarnn_ros.validation import describe
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -236,9 +236,9 @@ class Places(_Part):
     depth: tuple[Vector, ...] = Field(
         description="by which share each point's thing is farther away per unit of each z"
     )
-    deviation: Vector = Field(
-        description="of a point that has found its thing; 1 where first images do not tell it, "
-        "as its thing comes later"
+    deviation: tuple[Vector, Vector] = Field(
+        description="x and y of a point that has found its thing; 1 where first images do not "
+        "tell it, as its thing comes later"
     )
     missed: Vector = Field(description="share of the episodes in which it had not")
     told: float = Field(
@@ -269,7 +269,7 @@ class Places(_Part):
         lengths = {len(one) for one in self._rows()} | {len(self.missed_at)}
         if len(lengths) != 1:
             raise ValueError(f"of {sorted(lengths)} points: must all be of as many")
-        if min(self.deviation) <= 0 or not all(0 < one < 1 for one in self.missed):
+        if min(map(min, self.deviation)) <= 0 or not all(0 < one < 1 for one in self.missed):
             raise ValueError("deviation must be above 0, missed between 0 and 1")
         if len(self.depth) != len(self.slope):
             raise ValueError(f"depth for {len(self.depth)} z, slope for {len(self.slope)}")
@@ -278,7 +278,7 @@ class Places(_Part):
     def _rows(self) -> list[Vector]:
         pairs = (self.mean, *self.slope)
         rows = *(one for pair in pairs for one in pair), *self.depth
-        return [*rows, self.deviation, self.missed]
+        return [*rows, *self.deviation, self.missed]
 
 
 def gate_shapes(model: ModelConfig) -> dict[str, int]:
@@ -303,7 +303,7 @@ def health_terms(model: ModelConfig, spec: Spec) -> dict[str, int]:
 class PolicyConfig(_Part):
     """`config.json`. Everything about a policy except its weights."""
 
-    format_version: Literal[3] = 3
+    format_version: Literal[4] = 4
     code_version: str
     created: str = Field(description="UTC, ISO 8601")
     model: ModelConfig

@@ -8,7 +8,7 @@ So z is estimated from all points together, in a way in which those that disagre
 tells where each of them should be.
 
     point_k = (mean_k + slope_k z) / (1 + depth_k z) + noise,  z ~ N(0, I),
-    noise ~ N(0, deviation_k²)
+    noise ~ N(0, deviation_k²) in x and in y, which differ where the image is not square
 
 but for a share of `missed_k`, which are anywhere in the image, or where they were then. This is
 fitted by expectation maximisation (Dempster et al. 1977) from several starts: with all points, and
@@ -116,7 +116,8 @@ def best_gain(places: Places, points: Vector, z: Vector) -> float:
     """By how much some z fits points (K, 2) better than this one (C,), which is the right one: see
     `Places.usual_gain`."""
     fit = _Fit(places)
-    left = np.linalg.norm(points - fit.where(z[None])[0], axis=1) > MAX_DEVIATIONS * fit.deviation
+    off = (points - fit.where(z[None])[0]) / fit.deviation
+    left = np.linalg.norm(off, axis=1) > MAX_DEVIATIONS
     starts = np.stack([left, ~left, np.ones(len(points))])
     return float(fit.cost(points, z[None])[0] - fit.improve(points, starts)[2].min())
 
@@ -130,7 +131,7 @@ class _Fit:
         slope = np.array(places.slope, np.float64).reshape(-1, 2, count)
         self.slope = np.moveaxis(slope, 0, -1).swapaxes(0, 1)  # (K, 2, C)
         self.depth = np.array(places.depth, np.float64).reshape(-1, count).T  # (K, C)
-        self.deviation = np.array(places.deviation)
+        self.deviation = np.array(places.deviation).T  # (K, 2)
         self._variance = self.deviation**2
         missed = np.maximum(places.missed, MIN_MISSED)
         self._found, self._share = np.log1p(-missed), np.log(missed)
@@ -180,18 +181,18 @@ class _Fit:
 
         Both sides of each equation are multiplied by its depth: then it is linear in z.
         """
-        precision = weight / (self._variance * self._depths(before) ** 2)
+        precision = (weight / self._depths(before) ** 2)[..., None] / self._variance
         slope = self.slope - points[:, :, None] * self.depth[:, None]
-        gram = np.einsum("nk,kic,kid->ncd", precision, slope, slope)
-        right = np.einsum("nk,kic,ki->nc", precision, slope, points - self.mean)
+        gram = np.einsum("nki,kic,kid->ncd", precision, slope, slope)
+        right = np.einsum("nki,kic,ki->nc", precision, slope, points - self.mean)
         z: Vector = np.linalg.solve(np.eye(gram.shape[1]) + gram, right[..., None])[..., 0]
         return z
 
     def _cost(self, points: Vector, z: Vector, missed: Vector) -> tuple[Vector, Vector]:
         """How much likelier it is that a point found its thing than that it did not, as a
         logarithm, (N, K); and what is minimised, (N,)."""
-        squares = ((points - self.where(z)) ** 2).sum(2) / self._variance
-        found = self._found - squares / 2 - np.log(2 * np.pi * self._variance)
+        squares = ((points - self.where(z)) ** 2 / self._variance).sum(2)
+        found = self._found - squares / 2 - np.log(2 * np.pi * self.deviation.prod(1))
         cost = (z**2).sum(1) / 2 - np.logaddexp(found, missed).sum(1)
         return found - missed, cost
 
@@ -199,8 +200,9 @@ class _Fit:
         """Of each point from where it is expected, as z (N, C) is not exact either, (N, K)."""
         slope = self.slope - self.where(z)[..., None] * self.depth[:, None]
         slope = slope / self._depths(z)[..., None, None]
-        gram = np.einsum("nk,nkic,nkid->ncd", weight / self._variance, slope, slope)
+        precision = weight[..., None] / self._variance
+        gram = np.einsum("nki,nkic,nkid->ncd", precision, slope, slope)
         inverse = np.linalg.inv(np.eye(gram.shape[1]) + gram)
         of_z = np.einsum("nkic,ncd,nkid->nk", slope, inverse, slope)
-        deviation: Vector = np.sqrt(self._variance + of_z)
+        deviation: Vector = np.sqrt(self._variance.max(1) + of_z)
         return deviation

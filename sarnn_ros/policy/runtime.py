@@ -301,7 +301,7 @@ def _reach(config: PolicyConfig) -> Array:
         return open_gate(config.model)[1]
     errors = [config.health.errors[f"points:{one.name}"].p99 for one in config.spec.cameras]
     reach = np.maximum(REACH_FACTOR * np.concatenate(errors), MIN_REACH)
-    reach[np.array(config.places.deviation) >= ANYWHERE_DEVIATION] = ANYWHERE
+    reach[np.array(config.places.deviation[0]) >= ANYWHERE_DEVIATION] = ANYWHERE
     return reach.astype(np.float32)[None]
 
 

@@ -222,7 +222,7 @@ def places_of_things(things: Tensor, sure: Tensor, told: Told) -> Tensor:
 def fit_places(
     points: Tensor,
     told: Told,
-    cells: float,
+    cells: Tensor,
     anywhere: Sequence[int] = (),
     near: float = NEAR_MOTION,
 ) -> Places:
@@ -230,7 +230,7 @@ def fit_places(
     `PolicyConfig.places`.
 
     :param points: (E, K, 2), shares of the image.
-    :param cells: in a share of 1.
+    :param cells: in a share of 1 of the image's width and height, (K, 2).
     :param anywhere: numbers of points that may be anywhere later, whatever the first images show.
     :param near: by which share of how much motions deviate one may be off that is told.
     """
@@ -249,7 +249,7 @@ def fit_places(
     return _fit(points, told, cells, anywhere).model_copy(update=update)
 
 
-def _fit(points: Tensor, told: Told, cells: float, anywhere: Sequence[int]) -> Places:
+def _fit(points: Tensor, told: Told, cells: Tensor, anywhere: Sequence[int]) -> Places:
     """As `fit_places`, but for what other demonstrations tell of it."""
     places = points * cells
     off = (places - expected_places(places, told)[0]).norm(dim=2)
@@ -259,21 +259,22 @@ def _fit(points: Tensor, told: Told, cells: float, anywhere: Sequence[int]) -> P
     for _ in range(ROUNDS):
         view, _ = _regression(inputs, places, weight / depths**2, SCALES[-1])
         depths = view.depths(inputs)
-    slope = view.slope.permute(1, 2, 0) / cells  # (inputs, 2, K)
+    slope = view.slope.permute(1, 2, 0) / cells.T  # (inputs, 2, K)
     squares = (weight * off**2).sum(0) / (2 * weight.sum(0))
     missed = ((off > MAX_MISS).sum(0) + 1) / (len(points) + 2)
     astray = (off > MAX_MISS).T
-    deviation = torch.sqrt(squares + MIN_DEVIATION**2) / cells
+    deviation = torch.sqrt(squares + MIN_DEVIATION**2) / cells.T.expand(2, len(squares))
     free = list(anywhere)
     slope[..., free], view.depth[free], astray[free] = 0, 0, False
-    deviation[free], missed[free] = ANYWHERE_DEVIATION, 0.99
+    deviation[:, free], missed[free] = ANYWHERE_DEVIATION, 0.99
     rows: Any = slope.double().cpu().tolist()
+    deviations: Any = deviation.tolist()
     depth: Any = view.depth.T.double().cpu().tolist()
     return Places(
         mean=rows[0],
         slope=rows[1:],
         depth=depth,
-        deviation=tuple(deviation.tolist()),
+        deviation=deviations,
         missed=tuple(missed.tolist()),
         missed_at=tuple(
             tuple((x, y) for x, y in points[which, point].tolist())
@@ -283,6 +284,11 @@ def _fit(points: Tensor, told: Told, cells: float, anywhere: Sequence[int]) -> P
         told=1.0,
         usual_gain=(0.0,),
     )
+
+
+def share_of_cell(cells: Tensor) -> Tensor:
+    """A cell's side as a share of the image, root mean square of width and height, (K,)."""
+    return (cells**-2).mean(1).sqrt()
 
 
 def usual_gain(places: Places, points: Sequence[Array], told: Told) -> tuple[float, ...]:

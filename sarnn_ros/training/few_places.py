@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sarnn_ros.policy.directory import ANYWHERE_DEVIATION, Places
 from sarnn_ros.policy.expectation import Expectation
-from sarnn_ros.training.expected_places import MAX_MISS, Told
+from sarnn_ros.training.expected_places import MAX_MISS, Told, share_of_cell
 from sarnn_ros.training.explained import Array
 
 #: Ridge, as a share of a number's variance, and the miss in shares of the image that counts for
@@ -85,11 +85,12 @@ def choose_few(points: Tensor, told: Told, count: int) -> list[int]:
 
 
 def fit_few_places(
-    points: Tensor, told: Told, cells: float, anywhere: Sequence[int] = ()
+    points: Tensor, told: Told, cells: Tensor, anywhere: Sequence[int] = ()
 ) -> Places:
     """As `expected_places.fit_places`, by few demonstrations.
 
     :param points: (E, K, 2), shares of the image.
+    :param cells: as there.
     """
     episodes = torch.arange(len(points), device=points.device)
     ways = _numbers(told.ways)
@@ -110,11 +111,13 @@ def fit_few_places(
     )
 
 
-def _fit(points: Tensor, told: Told, cells: float, anywhere: Sequence[int]) -> Places:
+def _fit(points: Tensor, told: Told, cells: Tensor, anywhere: Sequence[int]) -> Places:
     """As `fit_few_places`, but for what other demonstrations tell of it."""
     where = _numbers(points)
     mean, slope, deviation, off = fit_lines(where, told)
-    astray = off > np.maximum(MISSED_DEVIATIONS * deviation, MAX_MISS / cells)
+    astray = off > np.maximum(
+        MISSED_DEVIATIONS * deviation, MAX_MISS * _numbers(share_of_cell(cells))
+    )
     missed = (astray.sum(0) + 1) / (len(astray) + 2)
     free = list(anywhere)
     slope[..., free], astray[:, free] = 0, False
@@ -124,7 +127,7 @@ def _fit(points: Tensor, told: Told, cells: float, anywhere: Sequence[int]) -> P
         mean=mean.T.tolist(),
         slope=slope.tolist(),
         depth=np.zeros_like(slope[:, 0]).tolist(),
-        deviation=deviation.tolist(),
+        deviation=(deviation.tolist(),) * 2,
         missed=missed.tolist(),
         missed_at=at,
         cost=(0.0, 0.0),

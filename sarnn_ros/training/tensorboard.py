@@ -94,7 +94,9 @@ def draw_predictions(trainer: Trainer) -> tuple[list[NDArray[np.uint8]], Figure]
     ticks = torch.arange(length, device=data.lengths.device)
     episode = torch.zeros_like(ticks)
     points = trainer.encode(data, torch.stack([episode, ticks], 1), model)
-    hidden, _ = model.recur(trainer.with_motion(data, points[None]), data.joints[:1, :length])
+    hidden, _ = model.recur(
+        trainer.with_motion(data, points[None], estimate=True), data.joints[:1, :length]
+    )
     decoded = model.decoder_point(hidden)[0]
     shown = torch.linspace(0, length - 1, min(DRAWN_TICKS, length)).long().to(ticks.device)
     frames = data.scaled_frames(episode[shown], shown)

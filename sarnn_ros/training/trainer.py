@@ -620,7 +620,7 @@ class Trainer:
         :param points: of these episodes, if known.
         """
         data = self.validation or self.training
-        points = self.encode_all(data, model) if points is None else points
+        points = self.encode_all(data, model, estimate=True) if points is None else points
         runs = free_run(model, points, data.joints, data.targets)
         return data.unpad(runs), data.unpad(data.targets[:, :-1])
 
@@ -691,7 +691,9 @@ class Trainer:
         model, data = self.model, self.training
         points = torch.from_numpy(self._first_points(data, model)).float().to(self.device)
         anywhere = sorted({*self.late.points, *self._moving_points()})
-        cells = float(feature_size(model.im_size[1], model.stride))
+        sides = [[feature_size(one, model.stride) - 1 for one in branch.im_size[::-1]]
+                 for branch in model.branches]  # fmt: skip
+        cells = points.new_tensor(sides).repeat_interleave(model.k_dim, 0)
         points, told = points.reshape(len(points), -1, 2), data.told
         if data.few:
             few = fit_few_places(points, told, cells, anywhere)
@@ -714,20 +716,25 @@ class Trainer:
         span = self.training.image_span
         return any(is_cluttered(*pair, span) for pair in zip(images, cameras, strict=True))
 
-    def encode_all(self, data: Sequences, model: SARNN | None = None) -> Tensor:
+    def encode_all(
+        self, data: Sequences, model: SARNN | None = None, *, estimate: bool = False
+    ) -> Tensor:
         """Points (E, T - 1, P) of every clean frame that has a next one, 0 elsewhere; and after
-        them the motion, if the model gets it, (E, T - 1, motion_dim)."""
-        return self.with_motion(data, self._encode_all(data, model or self.model))
+        them the motion, if the model gets it, (E, T - 1, motion_dim).
 
-    def with_motion(self, data: Sequences, points: Tensor) -> Tensor:
+        :param estimate: the motion of all episodes, as it is at the robot.
+        """
+        return self.with_motion(data, self._encode_all(data, model or self.model), estimate)
+
+    def with_motion(self, data: Sequences, points: Tensor, estimate: bool = False) -> Tensor:
         """Points of the first E episodes, (E, T, P), and after them the motion, if the model gets
         it."""
         if not self.model.motion_dim:
             return points
-        motions = self._motions(data, points[:, 0])
+        motions = self._motions(data, points[:, 0], estimate)
         return torch.cat([points, motions.unsqueeze(1).expand(-1, points.shape[1], -1)], -1)
 
-    def _motions(self, data: Sequences, first: Tensor) -> Tensor:
+    def _motions(self, data: Sequences, first: Tensor, estimate: bool) -> Tensor:
         """What tells the motion of the first E episodes, (E, motion_dim), if first images do. Of
         demonstrations that are trained on it is known; as it was estimated, it would be learnt not
         to be trusted.
@@ -738,7 +745,7 @@ class Trainer:
         found = first.new_zeros(len(first), count)
         if not self.gets_motion:
             return found
-        known = data.demonstrations[: len(first)] & (data is self.training)
+        known = data.demonstrations[: len(first)] & (data is self.training and not estimate)
         for row in torch.nonzero(~known)[:, 0].tolist():
             points = first[row].double().cpu().numpy().reshape(-1, 2)
             found[row] = torch.from_numpy(Expectation(places, points).z[:count]).to(found)

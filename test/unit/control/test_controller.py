@@ -1234,6 +1234,96 @@ class TestFarFromTheStart:
         assert not bench.sent and bench.control.status().code == "away"
 
 
+class TestBeginningAnewInMidRun:
+    """The demonstrations began between -0.1 and 0.1."""
+
+    def bench(self, at: float = 0.6, **parameters) -> Bench:
+        bench = Bench(start__margin=0.1, guard__max_step=(0.2,), **parameters)
+        bench.control.start()
+        while bench.present[0] < at:
+            bench.policy.action = bench.present + [0.1, 0.0]
+            bench.run()
+        bench.policy.action = bench.present + [0.1, 0.0]
+        return bench
+
+    def forget(self, bench: Bench, how: str) -> None:
+        if how == "gap":
+            bench.missing = {"front": "nothing"}
+            bench.run(15)
+            bench.missing = {}
+        elif how == "reset":
+            bench.control.reset()
+        else:
+            bench.now -= round(1.9e9)
+            bench.label = bench.now
+
+    @pytest.mark.parametrize("how", ["gap", "reset", "clock"])
+    def test_the_run_ends_where_the_arm_is_elsewhere(self, how):
+        bench = self.bench()
+        assert bench.control.state is State.COMMANDING
+        self.forget(bench, how)
+        sent = len(bench.sent)
+        bench.run(3)
+        assert bench.control.state is State.STOPPED
+        assert all(command.is_hold for command in bench.sent[sent:])
+        (text,) = [text for _, text in bench.said if text.startswith("stopped")]
+        assert (
+            "demonstrations began: the policy would begin anew; call ~/start; not yet: a is at 0.6"
+            in text
+        )
+
+    @pytest.mark.parametrize("how", ["gap", "reset", "clock"])
+    @pytest.mark.parametrize("where", [{"at": 0.1}, {"dry_run": True, "at": 0.0}])
+    def test_it_goes_on_where_it_may_begin(self, how, where):
+        bench = self.bench(**where)
+        bench.run()
+        self.forget(bench, how)
+        bench.run(3)
+        assert bench.control.state is State.COMMANDING
+
+    def test_a_ramp_does_not_come_again_by_itself(self):
+        bench = Bench(start__margin=0.1, start__ramp_speed=1.0)
+        bench.present = np.array([0.5, 0.0])
+        bench.control.start()
+        bench.run(12)
+        assert bench.control.state is State.COMMANDING
+        while bench.present[0] < 0.6:
+            bench.policy.action = bench.present + [0.1, 0.0]
+            bench.run()
+        self.forget(bench, "gap")
+        bench.run(3)
+        assert bench.control.state is State.STOPPED
+        (text,) = [text for _, text in bench.said if text.startswith("stopped")]
+        assert text.endswith("began: the policy would begin anew; call ~/start")
+
+
+class TestWarmUp:
+    @pytest.mark.parametrize("ramp", [0.0, 1.0])
+    def test_an_arm_that_is_moved_meanwhile_does_not_begin_elsewhere(self, ramp):
+        bench = Bench(start__margin=0.1, start__ramp_speed=ramp, start__warm_up_ticks=20)
+        bench.present = np.array([0.3 if ramp else 0.0, 0.0])
+        bench.policy.action = np.array([0.9, 0.0])
+        bench.control.start()
+        bench.run(12)
+        assert bench.control.state is State.WARMING_UP
+        sent = len(bench.sent)
+        bench.present = np.array([0.8, 0.0])
+        bench.run(15)
+        assert bench.control.state is State.STOPPED
+        assert all(command.is_hold for command in bench.sent[sent:])
+
+    def test_a_run_that_never_gets_through_ends_after_its_wait(self):
+        bench = Bench(start__warm_up_ticks=20, start__wait=3.0)
+        bench.control.start()
+        for _ in range(3):
+            bench.missing = {}
+            bench.run(15)
+            bench.missing = {"front": "nothing"}
+            bench.run(12)
+            bench.control.end_overdue_run()
+        assert bench.control.state is State.STOPPED
+
+
 def test_the_log_tells_where_ticks_lead_and_that_a_hold_was_sent():
     bench = Bench(start__warm_up_ticks=2)
     bench.control.start()

@@ -221,6 +221,27 @@ def test_a_policy_that_has_yet_to_begin_is_handed_no_arm_that_is_elsewhere(befor
     assert bench.run().state is State.COMMANDING
 
 
+@pytest.mark.parametrize("before", ["a gap", "a warm-up"])
+def test_a_policy_that_begins_anew_is_handed_no_arm_that_is_elsewhere(before: str) -> None:
+    warm_up = before == "a warm-up"
+    bench = Led(start__margin=0.1, start__warm_up_ticks=99 if warm_up else 0)
+    bench.control.start()
+    bench.lead = (0.0, 0.0)
+    bench.run(3)
+    bench.control.take_over(True)
+    bench.run()
+    while bench.present[0] < 0.5:
+        bench.lead = (bench.present[0] + 0.1, 0.0)
+        assert bench.run().state is State.TAKEN_OVER
+    if not warm_up:
+        bench.missing = {"front": "nothing"}
+        bench.run(15)
+        bench.missing = {}
+        assert bench.run().state is State.TAKEN_OVER, "a person leads on"
+    with pytest.raises(Refused, match=r"^not handed back: the policy has yet to begin"):
+        bench.control.take_over(False)
+
+
 def test_in_a_dry_run_a_person_hands_back_anywhere() -> None:
     bench = Led(start__margin=0.1, dry_run=True)
     bench.present = bench.lead = bench.policy.action = np.array([0.5, 0.0])

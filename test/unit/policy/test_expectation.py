@@ -26,7 +26,7 @@ def make_places(
         mean=(tuple([0.5] * count),) * 2,
         slope=tuple(tuple(map(tuple, one.T)) for one in np.moveaxis(slope, 2, 0)),
         depth=tuple(map(tuple, depth.T)),
-        deviation=(DEVIATION,) * count,
+        deviation=((DEVIATION,) * count,) * 2,
         missed=(missed,) * count,
         missed_at=((),) * count,
         cost=(0.0, 5.0),
@@ -193,7 +193,7 @@ def test_near_things_are_larger_and_move_further(seed: int) -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"deviation": (0.0,) * 4}, "deviation must be above 0"),
+        ({"deviation": ((0.0,) * 4,) * 2}, "deviation must be above 0"),
         ({"missed": (1.0,) * 4}, "missed between 0 and 1"),
         ({"depth": ()}, "depth for 0 z, slope for 1"),
         ({"usual_gain": ()}, "usual_gain"),

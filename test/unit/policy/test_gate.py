@@ -65,7 +65,7 @@ def make_policy(
             mean=((0.5,) * COUNT, (0.5,) * COUNT),
             slope=(((0.1,) * COUNT, (0.0,) * COUNT),),
             depth=((0.0,) * COUNT,),
-            deviation=(0.01,) * COUNT,
+            deviation=((0.01,) * COUNT,) * 2,
             missed=(0.05, missed, 0.05, 0.05),
             missed_at=((),) * COUNT,
             cost=(0.0, 5.0),
@@ -183,7 +183,7 @@ def test_a_point_of_what_comes_late_may_be_anywhere_later() -> None:
     policy, _ = make_policy()
     places = policy.config.places
     assert places is not None
-    deviation = (ANYWHERE_DEVIATION, *places.deviation[1:])
+    deviation = ((ANYWHERE_DEVIATION, *places.deviation[0][1:]),) * 2
     policy.config.places = places.model_copy(update={"deviation": deviation})
     reach = _reach(policy.config)[0]
     assert reach[0] == np.float32(ANYWHERE) and (reach[1:] < 1).all()

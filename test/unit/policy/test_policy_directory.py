@@ -254,7 +254,7 @@ def no_step_of(row: int) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (put("format_version", value=4), "format version 4; this sarnn_ros reads 3"),
+        (put("format_version", value=5), "format version 5; this sarnn_ros reads 4"),
         (put("format_version", value="x"), "format version 'x'"),
         (put("surprise", value=1), "surprise"),
         (put("model", "surprise", value=1), "model.surprise"),
@@ -318,7 +318,7 @@ def no_step_of(row: int) -> Callable[[dict[str, Any]], None]:
                     "depth": [],
                     "told": 0.9,
                     "usual_gain": [0.0],
-                    "deviation": [0.1],
+                    "deviation": [[0.1], [0.1]],
                     "missed": [0.1],
                     "missed_at": [[]],
                     "cost": [0.0, 1.0],

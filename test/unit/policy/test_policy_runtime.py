@@ -77,7 +77,7 @@ def places_of(model: SARNN) -> Places:
         mean=((0.5,) * count,) * 2,
         slope=tuple(tuple(map(tuple, one)) for one in slope.tolist()),
         depth=((0.0,) * count,) * 2,
-        deviation=(0.1,) * count,
+        deviation=((0.1,) * count,) * 2,
         missed=(0.05,) * count,
         missed_at=((),) * count,
         cost=(0.0, 5.0),

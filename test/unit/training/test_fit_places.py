@@ -14,6 +14,7 @@ from sarnn_ros.training.expected_places import Told, fit_places
 from sarnn_ros.training.few_places import choose_few, fit_few_places
 
 COUNT, EPISODES, CELLS = 12, 45, 40.0
+SIDES = torch.full((1, 2), CELLS)
 #: Of motions of which a regression needs no more.
 WAYS = torch.zeros(4, 1, 1)
 
@@ -34,9 +35,9 @@ def test_new_scenes_are_told_right_although_filters_missed(seed: int) -> None:
     missed = random.random((EPISODES, COUNT)) < rates
     points[missed] = random.uniform(0, 1, (missed.sum(), 2))
     told = Told(torch.from_numpy(z).float(), torch.zeros(EPISODES, 0), WAYS)
-    places = fit_places(torch.from_numpy(points).float(), told, CELLS)
+    places = fit_places(torch.from_numpy(points).float(), told, SIDES)
     assert np.abs(np.array(places.missed) - missed.mean(0)).max() < 0.06
-    assert max(places.deviation) < 1.5 / CELLS
+    assert max(places.deviation[0]) < 1.5 / CELLS
 
     _, truth = scenes(20)
     for one in truth:
@@ -64,7 +65,7 @@ def test_new_scenes_are_hardly_ever_unlikely_however_few_were_demonstrated(count
         points[missed] = random.uniform(0, 1, (missed.sum(), 2))
         known = max(1, min(4, count // 6))  # as many as `tell` takes
         told = Told(torch.from_numpy(z[:count, :known]).float(), torch.zeros(count, 0), WAYS)
-        places = fit_places(torch.from_numpy(points[:count]).float(), told, CELLS)
+        places = fit_places(torch.from_numpy(points[:count]).float(), told, SIDES)
         unlikely += [Expectation(places, one).unlikely for one in points[count:]]
     assert np.mean(np.array(unlikely) > 1) < 0.02
 
@@ -92,7 +93,7 @@ def reaches(
 def off_by(points: np.ndarray, told: Told, count: int) -> tuple[Places, np.ndarray]:
     """Fitted to the first `count` episodes; and by how much the motions of the others are off."""
     shown = torch.arange(len(points)) < count
-    places = fit_few_places(torch.from_numpy(points[:count]).float(), told.of(shown), CELLS)
+    places = fit_few_places(torch.from_numpy(points[:count]).float(), told.of(shown), SIDES)
     right = told.motions[count:].numpy()
     found = [Expectation(places, one).z[: right.shape[1]] for one in points[count:]]
     return places, np.abs(np.array(found) - right).max(1)
@@ -151,7 +152,7 @@ def test_what_points_do_not_follow_few_of_them_do_not_tell(count: int) -> None:
     """Though they fit those that the lines were fitted to."""
     for seed in range(6):
         points, told = reaches(np.random.default_rng(seed), count, follows=False)
-        assert fit_few_places(torch.from_numpy(points).float(), told, CELLS).told < 0.3
+        assert fit_few_places(torch.from_numpy(points).float(), told, SIDES).told < 0.3
 
 
 @pytest.mark.parametrize("size", [4, 10])
@@ -161,7 +162,7 @@ def test_one_odd_demonstration_does_not_make_the_others_told(size: float) -> Non
     points, told = reaches(random, 16)
     told.motions[4] *= size
     still = 0.5 + random.normal(0, 0.3 / CELLS, points.shape)
-    assert fit_few_places(torch.from_numpy(still).float(), told, CELLS).told < 0.3
+    assert fit_few_places(torch.from_numpy(still).float(), told, SIDES).told < 0.3
 
 
 @pytest.mark.parametrize("count", [9, 16])
@@ -176,7 +177,7 @@ def test_new_scenes_are_hardly_ever_unlikely_by_few(count: int) -> None:
 
 def test_points_of_what_comes_late_may_be_anywhere() -> None:
     points, told = reaches(np.random.default_rng(0), 10)
-    places = fit_few_places(torch.from_numpy(points).float(), told, CELLS, anywhere=[5])
-    assert places.deviation[5] == 1
+    places = fit_few_places(torch.from_numpy(points).float(), told, SIDES, anywhere=[5])
+    assert places.deviation[0][5] == 1
     assert not np.array(places.slope)[..., 5].any()
     assert places.missed_at[5] == ()

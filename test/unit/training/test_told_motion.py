@@ -206,7 +206,7 @@ def test_points_of_a_camera_that_moves_may_be_anywhere(make_task: MakeTask) -> N
         trainer.search_attention()
         places = trainer.expected_places()
         assert places is not None
-        found = [deviation >= ANYWHERE_DEVIATION for deviation in places.deviation]
+        found = [deviation >= ANYWHERE_DEVIATION for deviation in places.deviation[0]]
         assert found == [False, False, anywhere, anywhere]
 
 
@@ -222,11 +222,15 @@ def test_pictures_for_tensorboard_are_of_what_the_recurrent_part_gets(
     pictures, figure = draw_predictions(trainer)
     assert len(pictures) == 2
     length = int(data.lengths[0])
-    model, points = trainer.final_model(), trainer.encode_all(data, trainer.final_model())
+    model = trainer.final_model()
+    points = trainer.encode_all(data, model, estimate=True)
     hidden, _ = model.recur(points[:1, : length - 1], data.joints[:1, : length - 1])
     drawn = np.stack([axes.lines[1].get_ydata() for axes in figure.axes], 1)
     wanted = model.decoder_joint(hidden)[0].detach().numpy()
     np.testing.assert_allclose(drawn[:-1], wanted, atol=1e-5)
+    runs = data.unpad(free_run(model, points, data.joints, data.targets))
+    for one, expected in zip(trainer.free_runs(model)[0], runs, strict=True):
+        np.testing.assert_allclose(one, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("is_told", [True, False])
@@ -249,6 +253,8 @@ def test_the_robot_gets_what_training_would_have_given(
     learnt = trainer.encode_all(trainer.training)[..., -count:]
     truth = trainer.training.told.motions if is_told else torch.zeros(len(learnt), count)
     assert torch.equal(learnt, truth.unsqueeze(1).expand_as(learnt))
+    estimated = trainer.encode_all(trainer.training, estimate=True)[..., -count:]
+    assert torch.equal(estimated, learnt) is not is_told
     assert trainer.scale is not None
     assert torch.equal(trainer.scale.matrix[-count:, -count:], torch.eye(count))
 
@@ -353,34 +359,67 @@ def scenes(count: int) -> tuple[torch.Tensor, Told]:
     return points, Told(motions, torch.zeros(count, 0), torch.zeros(3, 1, 1))
 
 
+#: Cells of an image's width and height.
+SIDES = torch.full((1, 2), 90.0)
+
+
 def test_a_pinhole_camera_is_fitted() -> None:
     points, told = scenes(45)
     off = (points - expected_places(points, told)[0]).norm(dim=2)
     assert off.median() < 0.8  # 2 cells and more by a linear regression
-    places = fit_places(points / 90, told, 90.0)
+    places = fit_places(points / 90, told, SIDES)
     assert places.told > 0.95
-    assert max(places.deviation) < 1.5 / 90
+    assert max(places.deviation[0]) < 1.5 / 90
+
+
+@pytest.mark.parametrize(("sides", "others"), [((60.0, 20.0), 60.0), ((60.0, 60.0), 10.0)])
+def test_the_cells_of_each_image_and_side_count(sides: tuple[float, float], others: float) -> None:
+    """Of a wide crop less than a cell of noise is no miss; and what missed is one, whatever the
+    first camera's size."""
+    points, told = scenes(45)
+    cells = torch.tensor([sides]).expand(6, 2)
+    noise = 0.5 * torch.randn(points.shape, generator=torch.Generator().manual_seed(1))
+    places = fit_places(points / 90 + noise / cells, told, cells)
+    same = fit_places(points / 90 + noise / cells, told, torch.full((6, 2), others))
+    assert places.told > same.told + 0.1
+    assert max(places.missed[2:]) < 0.05 < min(places.missed[:2])
+
+
+def test_training_counts_in_the_cells_of_each_camera(
+    make_task: MakeTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[torch.Tensor] = []
+
+    def fit(points: Any, told: Any, cells: torch.Tensor, *others: Any) -> Any:
+        given.append(cells)
+        return fit_places(points, told, cells, *others)
+
+    monkeypatch.setattr(trainer_module, "fit_places", fit)
+    trainer = make_trainer(decide(make_task(ENOUGH, sizes=((24, 20), (20, 32))), small()))
+    trainer.search_attention()
+    count = trainer.model.k_dim
+    assert given[0].tolist() == [[17, 13]] * count + [[13, 25]] * count
 
 
 def test_how_much_is_told_is_judged_by_other_demonstrations() -> None:
     """Points that do not follow the motions fit those of a few episodes, but tell nothing."""
     points, told = scenes(12)
     exchanged = points[torch.arange(len(points)).roll(FOLDS + 1)]
-    assert fit_places(points / 90, told, 90.0).told > 0.8
-    assert fit_places(exchanged / 90, told, 90.0).told < 0.5
+    assert fit_places(points / 90, told, SIDES).told > 0.8
+    assert fit_places(exchanged / 90, told, SIDES).told < 0.5
 
 
 def test_where_things_lie_about_less_exact_numbers_are_enough() -> None:
     points, told = scenes(45)
     points += 4 * torch.randn(points.shape, generator=torch.Generator().manual_seed(1))
-    exact = fit_places(points / 90, told, 90.0).told
-    rough = fit_places(points / 90, told, 90.0, near=NEAR_IN_CLUTTER).told
+    exact = fit_places(points / 90, told, SIDES).told
+    rough = fit_places(points / 90, told, SIDES, near=NEAR_IN_CLUTTER).told
     assert exact < MIN_TOLD < rough
 
 
 def test_what_a_robot_moves_late_is_usual_then() -> None:
     points, told = scenes(45)
-    places = fit_places(points / 90, told, 90.0)
+    places = fit_places(points / 90, told, SIDES)
     still = np.repeat(points.double().numpy()[:, None] / 90, 40, 1)
     carried = still.copy()
     carried[:, 25:] = np.roll(still, 1, 0)[:, 25:]
@@ -393,7 +432,7 @@ def test_what_a_robot_moves_late_is_usual_then() -> None:
 
 def test_after_its_end_a_demonstration_counts_as_it_ended() -> None:
     points, told = scenes(45)
-    places = fit_places(points / 90, told, 90.0)
+    places = fit_places(points / 90, told, SIDES)
     carried = np.repeat(points.double().numpy()[:, None] / 90, 40, 1)
     carried[:, 10:] = np.roll(carried, 1, 0)[:, 10:]
     episodes = [one[: 40 if row == 0 else 20] for row, one in enumerate(carried)]
