@@ -50,6 +50,8 @@ MOTION_SECONDS = 60.0
 MIN_COMMAND_RATE_SHARE = 0.5
 #: A JointState topic with one of these in its name is no measurement.
 COMMAND_WORDS = re.compile(r"command|cmd|reference|target|goal|set_?point|desired")
+#: Nor is that of an arm which a person leads. Whole words.
+LEADER_WORDS = re.compile(r"(?<![a-z])(?:leader|master|gello|teleop)(?![a-z])")
 #: Parts of a topic's name that say what an image is, and not which camera it is of.
 IMAGE_WORDS = re.compile(
     r"image(_\w+)?|colou?r|rgb|depth|ir|infra\d*|mono|raw|rect|compressed|aligned_\w+|camera"
@@ -148,7 +150,8 @@ def propose(
     known = list(samples)
     cameras = _cameras(known)
     vectors = [group for one in known if not one.camera for group in one.groups()]
-    commands = [one for one in vectors if _is_command(one.topic, one.type)]
+    sent = _command_topics(known)
+    commands = [one for one in vectors if one.topic in sent]
     joints = _sources([one for one in vectors if one not in commands])
     if not cameras or not joints:
         raise _unusable(known, "joint state" if cameras else "camera", present, where, remedy)
@@ -188,7 +191,7 @@ def propose(
         f"'{one.topic}' ({one.type}) could tell the commands, and sent nothing: move the arm with "
         "it meanwhile"
         for one in known
-        if not one.camera and not one.groups() and _is_command(one.topic, one.type)
+        if one.topic in sent and not one.groups()
     ]
     notes += [
         f"left out of '{one.topic}', as their positions are not finite in most messages: "
@@ -273,8 +276,14 @@ def _camera(sample: Sample, group: Group, name: str, rate: float, clock: str) ->
 # -- joints ---------------------------------------------------------------------------------------
 
 
-def _is_command(topic: str, kind: str) -> bool:
-    return kind != JOINT_STATE_TYPE or bool(COMMAND_WORDS.search(topic.lower()))
+def _command_topics(samples: Sequence[Sample]) -> set[str]:
+    """Those that are no measurement. A leader's word in all names, as a namespace, tells none."""
+    joints = [one.topic for one in samples if one.type == JOINT_STATE_TYPE]
+    measured = [topic for topic in joints if not COMMAND_WORDS.search(topic.lower())]
+    words = {topic: {*LEADER_WORDS.findall(topic.lower())} for topic in measured}
+    common = set.intersection(*words.values()) if words else set()
+    measured = [topic for topic in measured if words[topic] <= common]
+    return {one.topic for one in samples if not one.camera} - {*measured}
 
 
 def _joint_types(description: str) -> dict[str, str]:
@@ -349,6 +358,7 @@ def _command(
         # A controller's reference is what it made of a command.
         return one.type != JOINT_STATE_TYPE or "command" in one.topic, len(one.received)
 
+    unused = {group.topic: None for group in commands}  # of which nothing is said
     for group in sorted(commands, key=importance, reverse=True):
         names = _commanded(group, joints, list(spread))
         if names is None:
@@ -356,6 +366,7 @@ def _command(
                 f"'{group.topic}' could tell the commands, but which joints is not clear, as its "
                 "numbers have no names: name them in command.names"
             )
+            unused.pop(group.topic, None)
         if names is None or not {*names} & spread.keys():
             continue
         missing = [label for label in spread if label not in names]
@@ -365,6 +376,7 @@ def _command(
                     f"no command is proposed: '{group.topic}' lacks {_listed(missing)}"
                     + ("" if moving else ", and nothing moved that would tell whether it should")
                 )
+                unused.pop(group.topic, None)
             continue
         values: dict[str, Any] = {"topic": group.topic, "type": group.type}
         if group.type in ARRAY_TYPES:
@@ -377,9 +389,21 @@ def _command(
                 f"left out, as not moving while others moved, and not commanded on "
                 f"'{group.topic}': {_listed(missing)}. Put back what is of the arm, as a gripper"
             )
+        unused.pop(group.topic, None)
+        if unused:
+            notes.append(
+                f"not used, beside '{group.topic}': {_listed(unused)}. If one of them commands "
+                "the arm, put it in command.topic"
+            )
         steady = group.rate >= MIN_COMMAND_RATE_SHARE * rate
         found = {"command": values} | ({"target": "command"} if steady else {})
         return found, frozenset(missing), [*notes, *_still_note(still, moving, {*missing})]
+    if unused:
+        notes.append(
+            f"no command is proposed: none of {_listed(unused)} names all joints of the arm. To "
+            "learn commands, publish them in one message, and name all in it as here: "
+            + _listed(list(spread))
+        )
     return {}, frozenset(), [*notes, *_still_note(still, moving, set())]
 
 
@@ -392,7 +416,7 @@ def _still_note(still: Sequence[str], moving: Iterable[str], left_out: set[str])
     return [f"did not move while others did: {_listed(kept)}. Leave out what is not of the arm"]
 
 
-def _listed(labels: Sequence[str]) -> str:
+def _listed(labels: Iterable[str]) -> str:
     return ", ".join(f"'{label}'" for label in labels)
 
 

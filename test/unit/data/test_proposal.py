@@ -148,6 +148,61 @@ def test_two_arms_with_equal_joint_names_get_a_prefix(space: str, tmp_path: Path
     assert load_spec_of(spec, tmp_path) == spec
 
 
+def led_arms(*arms: tuple[str, str]) -> make.Recording:
+    """Arms that each follow a leader 60 ms later, all of equal joint names.
+
+    :param arms: topics' parts of an arm and of its leader.
+    """
+    made = make.recording(4.0, change=cameras_only)
+    for number, pair in enumerate(arms):
+        for late, part in zip((60 * MS, 0), pair):
+            for index in range(400):
+                stamp = START + index * 10 * MS
+                values = motion(stamp - late + number * SECOND)
+                message = make.joint_state(stamp, values)
+                made.add(f"/{part}/joint_states", make.JOINTS, stamp + MS, message)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("arm", "leader"),
+    [
+        ("follower", "leader"),
+        ("puppet", "master_1"),
+        ("robot/arm", "gello"),
+        ("teleop/follower", "teleop/leader_arm"),
+        ("webmaster", "teleop"),  # whole words
+    ],
+)
+def test_a_leader_is_the_command_and_is_not_observed(arm: str, leader: str, tmp_path: Path):
+    bag = led_arms((arm, leader)).write(tmp_path / "bag")
+    spec = propose_spec(bag).spec
+    assert [(one.topic, one.names) for one in spec.joints] == [
+        (f"/{arm}/joint_states", make.NAMES)
+    ]
+    assert (spec.target, spec.command.topic) == ("command", f"/{leader}/joint_states")
+    (episode,), report = read_bag(bag, spec)
+    assert not report.problems and episode.targets.shape[1] == 2
+
+
+def test_an_arm_alone_that_is_called_a_leader_is_observed(tmp_path: Path):
+    made = make.recording(change=cameras_only)
+    add_joints(made, "/leader/joint_states")
+    spec = propose_spec(made.write(tmp_path / "bag")).spec
+    assert [one.topic for one in spec.joints] == ["/leader/joint_states"]
+
+
+def test_two_leaders_are_not_observed_and_it_is_said_what_to_do(tmp_path: Path):
+    """ALOHA's: a spec takes commands from one topic."""
+    pairs = [(f"puppet_{side}", f"master_{side}") for side in ("left", "right")]
+    spec = (proposal := propose_spec(led_arms(*pairs).write(tmp_path / "bag"))).spec
+    assert [one.topic for one in spec.joints] == [f"/{arm}/joint_states" for arm, _ in pairs]
+    assert spec.target == "next_state" and "/master" not in spec.command.topic
+    (note,) = [one for one in proposal.notes if "no command is proposed" in one]
+    assert "'/master_left/joint_states', '/master_right/joint_states'" in note
+    assert "in one message" in note and "'puppet_right_elbow'" in note
+
+
 def load_spec_of(spec: Any, tmp_path: Path) -> Any:
     file = tmp_path / "again.yaml"
     file.write_text(dump_spec(spec))
