@@ -41,6 +41,10 @@ DEFAULT_RATE = 10.0
 MODEL_SIDE = 96
 #: Joints of two topics that differ by less, rad or m, are the same joints.
 MAX_TWIN_DISTANCE = 1e-3
+#: They may do so in the rest of the messages: a gripper may differ from another now and then only.
+TWIN_SHARE = 0.99
+#: What repeats another topic has its positions, or those it had or will have in this time, ns.
+TWIN_SHIFTS = np.arange(-10, 11) * (NANOSECONDS // 100)
 #: A joint that moves less, rad or m, stands still: encoders are noisy.
 MIN_MOTION = 2e-3
 #: So long a part of a bag is looked at for joints that move, s.
@@ -152,7 +156,7 @@ def propose(
     vectors = [group for one in known if not one.camera for group in one.groups()]
     sent = _command_topics(known)
     commands = [one for one in vectors if one.topic in sent]
-    joints = _sources([one for one in vectors if one not in commands])
+    joints, repeats = _sources([one for one in vectors if one not in commands])
     if not cameras or not joints:
         raise _unusable(known, "joint state" if cameras else "camera", present, where, remedy)
     used = [*(group for _, group in cameras), *(group for _, group in joints)]
@@ -161,6 +165,7 @@ def propose(
     unstamped = {one.topic: one.bad_stamps for one in used if one.bad_stamps}
     clock = "receive" if unstamped else "header"
     command, left_out, notes = _command(commands, joints, rate, clock)
+    notes += repeats
     names = camera_names([group.topic for _, group in cameras])
     kinds = _joint_types(description)
     values: dict[str, Any] = {
@@ -303,10 +308,11 @@ def _prismatic(names: Sequence[str], kinds: Mapping[str, str]) -> dict[str, Any]
     return {"prismatic": [name for name in names if kinds[name] == "prismatic"]}
 
 
-def _sources(groups: Sequence[Group]) -> list[tuple[str, Group]]:
-    """(prefix, group) of the measured joints. A topic that repeats another's values is left out;
-    joints of the same names that move otherwise are another arm's."""
+def _sources(groups: Sequence[Group]) -> tuple[list[tuple[str, Group]], list[str]]:
+    """(prefix, group) of the measured joints, and notes. A topic that repeats another's values is
+    left out; joints of the same names that move otherwise are another arm's."""
     chosen: list[Group] = []
+    notes: list[str] = []
     arms: set[int] = set()  # of those whose names occur twice
 
     def importance(one: Group) -> tuple[int, bool, int]:
@@ -314,7 +320,12 @@ def _sources(groups: Sequence[Group]) -> list[tuple[str, Group]]:
 
     for group in sorted(groups, key=importance, reverse=True):
         twins = [row for row, one in enumerate(chosen) if {*one.names} & {*group.names}]
-        if any(_repeats(group, chosen[row]) for row in twins):
+        repeated = [chosen[row].topic for row in twins if _repeats(group, chosen[row])]
+        if repeated:
+            notes.append(
+                f"'{group.topic}' repeats '{repeated[0]}' and is left out. If it is of another "
+                "arm or gripper, move that, too"
+            )
             continue
         arms |= {*twins, len(chosen)} if twins else set()
         chosen.append(group)
@@ -322,14 +333,24 @@ def _sources(groups: Sequence[Group]) -> list[tuple[str, Group]]:
     # As the bag has them: arms by topic, and the larger one first where they share it.
     topics = [chosen[row].topic for row in chosen_rows if row in arms]
     prefixes = iter(_prefixes(topics))
-    return [(next(prefixes) if row in arms else "", chosen[row]) for row in chosen_rows]
+    found = [(next(prefixes) if row in arms else "", chosen[row]) for row in chosen_rows]
+    return found, notes
 
 
 def _repeats(group: Group, other: Group) -> bool:
+    """Whether it is at nearly all times where the other is, or was or will be in a moment: an
+    aggregator lags, and not always by as much."""
     shared = [name for name in group.names if name in other.names]
-    mine = np.array(group.values)[:, [group.names.index(name) for name in shared]]
-    theirs = other.at(group.at_ns)[:, [other.names.index(name) for name in shared]]
-    return bool(np.median(np.abs(mine - theirs)) < MAX_TWIN_DISTANCE)
+    first_ns, last_ns = other.at_ns[0] + TWIN_SHIFTS[0], other.at_ns[-1] + TWIN_SHIFTS[-1]
+    rows = [row for row, at in enumerate(group.at_ns) if first_ns <= at <= last_ns]
+    if not rows:
+        return False
+    mine = np.array(group.values)[rows][:, [group.names.index(name) for name in shared]]
+    times = np.array(group.at_ns)[rows]
+    columns = [other.names.index(name) for name in shared]
+    theirs = np.stack([other.at(times + shift)[:, columns] for shift in TWIN_SHIFTS])
+    distance = np.maximum(theirs.min(axis=0) - mine, mine - theirs.max(axis=0))
+    return bool((np.quantile(distance, TWIN_SHARE, axis=0) < MAX_TWIN_DISTANCE).all())
 
 
 def _prefixes(topics: Sequence[str]) -> list[str]:

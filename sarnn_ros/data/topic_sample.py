@@ -97,7 +97,7 @@ class Group:
         late = [] if self.bad_stamps else self.late
         return max(0.0, float(np.quantile(late, 0.95))) if late else 0.0
 
-    def at(self, times: Sequence[int]) -> NDArray[np.float64]:
+    def at(self, times: Sequence[int] | NDArray[np.int64]) -> NDArray[np.float64]:
         """Values at each time, (len(times), n): between two messages on the line that joins them,
         before and after all the nearest."""
         columns = np.array(self.values).T

@@ -203,6 +203,36 @@ def test_two_leaders_are_not_observed_and_it_is_said_what_to_do(tmp_path: Path):
     assert "in one message" in note and "'puppet_right_elbow'" in note
 
 
+def test_a_gripper_that_is_mostly_as_another_is_no_repeat(tmp_path: Path):
+    """Both are open most of the time, and close for a second each."""
+    made = make.recording(20.0)
+    for side, closes in (("left", 5), ("right", 9)):
+        for index in range(20 * 30):
+            stamp = START + index * SECOND // 30
+            width = 0.04 * (1 - (closes <= index / 30 < closes + 1))
+            message = make.joint_state(stamp, [width, width], ["finger1", "finger2"])
+            made.add(f"/{side}/franka_gripper/joint_states", make.JOINTS, stamp + MS, message)
+    found = propose_spec(made.write(tmp_path / "bag"))
+    assert [one.prefix for one in found.spec.joints] == ["", "left_", "right_"]
+    assert not any("repeats" in note for note in found.notes)
+
+
+def test_what_comes_late_and_unevenly_while_moving_is_a_repeat_and_is_said(tmp_path: Path):
+    made = make.recording(6.0, change=cameras_only)
+    late = np.random.default_rng(0).uniform(5, 17, 600)
+    for index in range(600):
+        stamp = START + index * 10 * MS
+        driver, all_joints = make.joint_state(stamp, motion(stamp)), motion(stamp)
+        made.add("/arm/joint_states", make.JOINTS, stamp, driver)
+        sent = stamp + int(late[index] * MS)
+        again = make.joint_state(sent, all_joints + [1.0], [*make.NAMES, "wheel"])
+        made.add("/joint_states", make.JOINTS, sent, again)
+    found = propose_spec(made.write(tmp_path / "bag"))
+    assert [(one.topic, one.prefix) for one in found.spec.joints] == [("/joint_states", "")]
+    (note,) = [one for one in found.notes if "repeats" in one]
+    assert note.startswith("'/arm/joint_states' repeats '/joint_states' and is left out")
+
+
 def load_spec_of(spec: Any, tmp_path: Path) -> Any:
     file = tmp_path / "again.yaml"
     file.write_text(dump_spec(spec))
