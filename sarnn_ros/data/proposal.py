@@ -13,6 +13,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sarnn_ros.data.bags import Bag
 from sarnn_ros.data.topic_sample import IMAGE_TYPES, Group, Sample
@@ -375,9 +376,10 @@ def _command(
     still = [label for label in spread if label not in moving]
     notes: list[str] = []
 
-    def importance(one: Group) -> tuple[bool, int]:
-        # A controller's reference is what it made of a command.
-        return one.type != JOINT_STATE_TYPE or "command" in one.topic, len(one.received)
+    def importance(one: Group) -> tuple[bool, bool, int]:
+        # A controller's reference is what it made of a command, and an array may be anything.
+        sent = one.type != JOINT_STATE_TYPE or "command" in one.topic
+        return sent, one.type not in ARRAY_TYPES, len(one.received)
 
     unused = {group.topic: None for group in commands}  # of which nothing is said
     for group in sorted(commands, key=importance, reverse=True):
@@ -389,6 +391,14 @@ def _command(
             )
             unused.pop(group.topic, None)
         if names is None or not {*names} & spread.keys():
+            continue
+        if group.type in ARRAY_TYPES and _is_state(group, names, joints, list(spread)):
+            notes.append(
+                f"'{group.topic}' is not taken as the command: its numbers are the joints' "
+                "positions at the same time. If it commands them nevertheless, put it in "
+                "command.topic"
+            )
+            unused.pop(group.topic, None)
             continue
         missing = [label for label in spread if label not in names]
         if missing and (not moving or {*missing} & moving):
@@ -462,6 +472,22 @@ def _commanded(
     if not clear or len({*nearest.tolist()}) != len(nearest):
         return None
     return [labels[row] for row in nearest.tolist()]
+
+
+def _is_state(
+    group: Group, names: Sequence[str], joints: Sequence[tuple[str, Group]], labels: list[str]
+) -> bool:
+    """Whether numbers are where the joints are, while these move: at rest commands are, too."""
+    columns = [row for row, name in enumerate(names) if name in labels]
+
+    def states(shift_ns: int) -> NDArray[np.float64]:
+        times = np.array(group.at_ns) + shift_ns
+        found = np.concatenate([one.at(times) for _, one in joints], axis=1)
+        return found[:, [labels.index(names[row]) for row in columns]]
+
+    moves = np.abs(states(TWIN_SHIFTS[-1]) - states(TWIN_SHIFTS[0])) > 10 * MAX_TWIN_DISTANCE
+    distance = np.abs(np.array(group.values)[:, columns] - states(0))[moves]
+    return bool(len(distance) and np.median(distance) < MAX_TWIN_DISTANCE)
 
 
 def _max_age(group: Group, ticks: float, clock: str) -> float:

@@ -266,6 +266,35 @@ def test_recorded_commands_are_proposed_as_target(kind, topic, message, steady, 
         assert episode.targets[5] == pytest.approx(episode.joints[5] + [0.08, -0.07], abs=0.06)
 
 
+@pytest.mark.parametrize("lead", [0, 50 * MS], ids=["measured", "commanded"])
+@pytest.mark.parametrize("other", [None, "trajectory"])
+def test_numbers_that_are_the_state_are_no_command(lead: int, other: str | None, tmp_path: Path):
+    """The arm rests most of the time. A trajectory names its joints, and comes before numbers."""
+    made = make.recording(8.0, change=cameras_only)
+
+    def path(stamp: int) -> list[float]:
+        return motion(START + min(max(stamp - START - 3 * SECOND, 0), 2 * SECOND))
+
+    for index in range(800):
+        stamp = START + index * 10 * MS
+        made.add("/joint_states", make.JOINTS, stamp, make.joint_state(stamp, path(stamp)))
+        made.add("/arm/positions", ARRAY, stamp + MS, array(stamp, path(stamp + MS + lead)))
+        if other and index % 7 == 0:
+            goal = trajectory(stamp, path(stamp + 50 * MS))
+            made.add("/arm_controller/joint_trajectory", TRAJECTORY, stamp, goal)
+    found = propose_spec(made.write(tmp_path / "bag"))
+    notes = [one for one in found.notes if "/arm/positions" in one]
+    if other:
+        assert found.spec.command.topic == "/arm_controller/joint_trajectory"
+        assert len(notes) == 1 and "not used, beside '/arm_controller" in notes[0]
+    elif lead:
+        assert (found.spec.target, found.spec.command.topic) == ("command", "/arm/positions")
+        assert not any("not taken" in note for note in notes)
+    else:
+        assert found.spec.target == "next_state"
+        assert len(notes) == 1 and "positions at the same time" in notes[0]
+
+
 def test_numbers_that_may_be_any_joints_are_not_proposed(tmp_path: Path):
     made = make.recording()
     for index in range(200):
