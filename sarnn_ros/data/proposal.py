@@ -53,6 +53,9 @@ MOTION_SECONDS = 60.0
 #: Commands are the target if they come at this part of the ticks' rate at least: a planner sends
 #: a goal now and then.
 MIN_COMMAND_RATE_SHARE = 0.5
+#: Joints that come at less than this share of the rate of all else do not set the policy's: a
+#: gripper that publishes now and then, or when it moves.
+MAX_SLOW_SHARE = 0.2
 #: A JointState topic with one of these in its name is no measurement.
 COMMAND_WORDS = re.compile(r"command|cmd|reference|target|goal|set_?point|desired")
 #: Nor is that of an arm which a person leads. Whole words.
@@ -161,10 +164,12 @@ def propose(
     if not cameras or not joints:
         raise _unusable(known, "joint state" if cameras else "camera", present, where, remedy)
     used = [*(group for _, group in cameras), *(group for _, group in joints)]
-    slowest = min(one.rate for one in used)
+    slow = _slow(used)
+    slowest = min(one.rate for one in used if one.key not in slow)
     rate = min(DEFAULT_RATE, max(0.2, float(np.floor(slowest * 10) / 10)))
     unstamped = {one.topic: one.bad_stamps for one in used if one.bad_stamps}
     clock = "receive" if unstamped else "header"
+    ages = {one.key: _max_age(one, rate, clock, slow.get(one.key, 0.0)) for one in used}
     command, left_out, notes = _command(commands, joints, rate, clock)
     notes += repeats
     names = camera_names([group.topic for _, group in cameras])
@@ -173,10 +178,11 @@ def propose(
         "rate": rate,
         "clock": clock,
         "cameras": [
-            _camera(one, group, name, rate, clock) for name, (one, group) in zip(names, cameras)
+            _camera(one, group, name, ages[group.key])
+            for name, (one, group) in zip(names, cameras)
         ],
         "joints": [
-            {"topic": one.topic, "names": kept, "max_age": _max_age(one, rate, clock)}
+            {"topic": one.topic, "names": kept, "max_age": ages[one.key]}
             | ({"prefix": prefix} if prefix else {})
             | _prismatic(kept, kinds)
             for prefix, one in joints
@@ -192,6 +198,12 @@ def propose(
         f"{one.rate:.0f} Hz that are sent. To mend it, {IMAGE_LOSS_REMEDY}"
         for _, one in cameras
         if one.lost
+    ]
+    notes += [
+        f"{_listed(key[1])} of '{key[0]}' come too rarely to set the rate: their max_age of "
+        f"{ages[key]:g} s is for the longest pause, {pause:.1f} s. If they may pause for longer, "
+        "let them be published more often"
+        for key, pause in slow.items()
     ]
     notes += [
         f"'{one.topic}' ({one.type}) could tell the commands, and sent nothing: move the arm with "
@@ -263,7 +275,7 @@ def camera_names(topics: Sequence[str]) -> list[str]:
     return names
 
 
-def _camera(sample: Sample, group: Group, name: str, rate: float, clock: str) -> dict[str, Any]:
+def _camera(sample: Sample, group: Group, name: str, max_age: float) -> dict[str, Any]:
     width, height = model_size(*sample.size)
     values = {
         "name": name,
@@ -271,7 +283,7 @@ def _camera(sample: Sample, group: Group, name: str, rate: float, clock: str) ->
         "type": group.type,
         "width": width,
         "height": height,
-        "max_age": _max_age(group, rate, clock),
+        "max_age": max_age,
     }
     if sample.depth is not None:
         low, high = (float(f"{bound:.3g}") for bound in sample.depth)
@@ -490,8 +502,29 @@ def _is_state(
     return bool(len(distance) and np.median(distance) < MAX_TWIN_DISTANCE)
 
 
-def _max_age(group: Group, ticks: float, clock: str) -> float:
+def _slow(used: Sequence[Group]) -> dict[tuple[str, tuple[str, ...]], float]:
+    """Keys of joints that come far slower than all else, and their longest pause, s."""
+    ordered = sorted(used, key=lambda one: one.rate)
+    end_ns = max(one.at_ns[-1] for one in used)
+    for count in range(len(ordered) - 1, 0, -1):
+        slow, rest = ordered[:count], ordered[count:]
+        # Some joints must come at the rate; cameras have no names.
+        if (
+            all(one.names for one in slow)
+            and any(one.names for one in rest)
+            and slow[-1].rate < min(DEFAULT_RATE, MAX_SLOW_SHARE * rest[0].rate)
+        ):
+            steps = {one.key: np.diff([*one.at_ns, end_ns]) for one in slow}
+            return {key: float(step.max()) / NANOSECONDS for key, step in steps.items()}
+    return {}
+
+
+def _max_age(group: Group, ticks: float, clock: str, pause: float) -> float:
     """Three messages may be lost, and a tick's length is always allowed; and by stamps messages
-    are as old when they come as they take; s."""
+    are as old when they come as they take; s.
+
+    :param pause: how long it may be silent, s; then its age is allowed at the next tick, too.
+    """
     late = group.latency if clock == "header" else 0.0
-    return float(round(min(60.0, max(3.0 / group.rate, 1.0 / ticks) + late), 3))
+    least = pause + 1.0 / ticks if pause else 0.0
+    return float(round(min(60.0, max(3.0 / group.rate, 1.0 / ticks, least) + late), 3))

@@ -130,13 +130,11 @@ class Channel:
             yield f"'{name}' has {len(publishers)} publishers: {names}"
         if self.rate:  # others may rarely send, as commands and /tf_static
             rate = self.measured_rate(steady_ns)
-            if (
-                not self.arrivals
-                or steady_ns - self.arrivals[-1] > RATE_WINDOW_SECONDS * NANOSECONDS
-            ):
-                yield f"'{name}' has sent nothing for {RATE_WINDOW_SECONDS:g} s"
-            elif rate < MIN_RATE_SHARE * self.rate:
-                yield f"'{name}' comes at {rate:.1f} Hz, ticks are at {self.rate:g} Hz"
+            longest = max(RATE_WINDOW_SECONDS, 3.0 / self.rate)
+            if not self.arrivals or steady_ns - self.arrivals[-1] > longest * NANOSECONDS:
+                yield f"'{name}' has sent nothing for {longest:g} s"
+            elif longest == RATE_WINDOW_SECONDS and rate < MIN_RATE_SHARE * self.rate:
+                yield f"'{name}' comes at {rate:.1f} Hz, {self.rate:g} Hz are needed"
         yield from self.unusable(name, messages, now_ns)
 
     def unusable(self, name: str, messages: Sequence[Any], now_ns: int) -> Iterator[str]:
@@ -162,7 +160,9 @@ def channels(spec: Spec) -> Iterator[Channel]:
     """What a spec has recorded: all that it observes, and the commands if there are any."""
     found = {
         topic: Channel(
-            topic, streams[0].type, checks=[one.admit for one in streams], rate=spec.rate,
+            topic, streams[0].type, checks=[one.admit for one in streams],
+            # Less than the ticks' where ages allow it: a gripper may publish when it moves.
+            rate=max(min(spec.rate, 3 * NANOSECONDS / max(1, one.max_age_ns)) for one in streams),
             shared=topic in spec.shared_topics or len(streams) > 1,
         )
         for topic, streams in Ingest(spec).routes.items()

@@ -83,6 +83,10 @@ class Group:
             self.bad_stamps = self.bad_stamps or why
 
     @property
+    def key(self) -> tuple[str, tuple[str, ...]]:
+        return self.topic, self.names
+
+    @property
     def rate(self) -> float:
         """Hz, as sent; the median, as messages come in bursts."""
         steps = np.diff(self.received)

@@ -282,7 +282,7 @@ def test_the_preflight_names_what_is_wrong(recorder, graph: Graph, make_robot, w
     faults = {
         "'joint1', 'joint2', 'gripper' is missing": {"mutate_joints": renamed},
         "has sent nothing": {"mutate_joints": lambda message: []},
-        "Hz, ticks are at 10 Hz": {
+        "Hz, 10 Hz are needed": {
             "mutate_image": lambda message: [message] if next(slow) % 6 == 0 else []
         },
     }

@@ -129,6 +129,40 @@ def test_slow_joints_set_the_rate_and_images_of_a_whole_tick_are_allowed(tmp_pat
     assert spec.cameras[0].max_age >= 1 / spec.rate
 
 
+STEADY, ON_CHANGE = [2 * index for index in range(10)], [0, 0.5, 1, 8, 8.5, 9]
+
+
+@pytest.mark.parametrize(
+    ("times", "topics", "age"),
+    [
+        (STEADY, ["/hand/joint_states"], 6.0),
+        (STEADY, ["/left/joint_states", "/right/joint_states"], 6.0),
+        (ON_CHANGE, ["/left/joint_states", "/right/joint_states"], 11.1),  # to the bag's end
+        (ON_CHANGE, ["/joint_states"], 11.1),
+    ],
+)
+def test_a_gripper_that_publishes_now_and_then_does_not_slow_the_policy(
+    times: list[float], topics: list[str], age: float, tmp_path: Path
+):
+    made = make.recording(20.0)
+    for number, topic in enumerate(topics):
+        for row, at in enumerate(times):
+            stamp = START + int(at * SECOND)
+            message = make.joint_state(stamp, [0.01 * row], [f"hand{number}"])
+            made.add(topic, make.JOINTS, stamp + MS, message)
+    bag = made.write(tmp_path / "bag")
+    spec = (found := propose_spec(bag)).spec
+    hands = [f"hand{number}" for number in range(len(topics))]
+    ages = {one.names[0]: one.max_age for one in spec.joints}
+    assert spec.rate == 10 and [*sorted(ages)] == [*hands, "shoulder"]
+    assert ages["shoulder"] == pytest.approx(0.1, abs=0.01)
+    assert [ages[hand] for hand in hands] == pytest.approx([age] * len(hands), abs=0.05)
+    assert all(any(f"'{hand}' of '/" in note for note in found.notes) for hand in hands)
+    episodes, report = read_bag(bag, spec)
+    assert report.verdict == "sound" and not report.void
+    assert [len(one.ticks) for one in episodes] == [pytest.approx(200, abs=2)]
+
+
 @pytest.mark.parametrize("space", ["", "robot/"], ids=["of their own", "in a common namespace"])
 def test_two_arms_with_equal_joint_names_get_a_prefix(space: str, tmp_path: Path):
     made = make.recording(change=cameras_only)

@@ -66,6 +66,16 @@ def test_rates(rate: float, at: int, words: str | None):
     assert words is None or words in found[0]
 
 
+def test_what_may_be_old_may_come_rarely():
+    spec = make.spec(joints=[{"names": ["a"]}, {"topic": "hand", "names": ["b"], "max_age": 12.0}])
+    rates = {one.topic: one.rate for one in channels(spec)}
+    assert (rates["joint_states"], rates["hand"], rates["image_raw"]) == (10.0, 0.25, 10.0)
+    hand = Channel("hand", KIND, rate=0.25)
+    hand.arrived(0, b"raw")
+    found = [list(hand.problems("/hand", [("arm", KIND)], [], 0, at * 10**9)) for at in (11, 13)]
+    assert found == [[], ["'/hand' has sent nothing for 12 s"]]
+
+
 def test_a_rate_is_measured_while_messages_arrive():
     """In another thread; once `sarnn teach` ended by it."""
     channel, stop = Channel("joints", KIND), threading.Event()
