@@ -19,7 +19,13 @@ from sarnn_ros.spec import (
     NANOSECONDS,
     TRAJECTORY_TYPE,
 )
-from sarnn_ros.streams.decode import ENCODINGS, check_image, decode_image, stamp_ns
+from sarnn_ros.streams.decode import (
+    check_image,
+    decode_image,
+    needs_range,
+    source_values,
+    stamp_ns,
+)
 
 IMAGE_TYPES = (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE)
 #: So many messages of a topic tell its rate, its names and whether it has stamps.
@@ -193,12 +199,10 @@ class Sample:
         """Joint names and positions."""
         if self.camera:
             self.size = check_image(message)
-            encoding = ENCODINGS.get(getattr(message, "encoding", ""))
-            if encoding is None:
-                if self.count <= 1:  # whether the file can be decoded
-                    decode_image(message, value_range=(0.0, 1.0))
-            elif encoding.needs_range:
-                self._see_depth(message, encoding.dtype)
+            if needs_range(message):
+                self._see_depth(message)
+            elif self.type == COMPRESSED_IMAGE_TYPE and self.count <= 1:
+                decode_image(message, value_range=(0.0, 1.0))  # whether the file can be decoded
             return (), np.zeros(0)
         if self.type in ARRAY_TYPES:
             labels = tuple(one.label for one in message.layout.dim)
@@ -216,11 +220,8 @@ class Sample:
             raise DecodeError("a joint without a name")
         return tuple(names), np.asarray(position, np.float64)
 
-    def _see_depth(self, message: Any, dtype: str) -> None:
-        order = ">" if message.is_bigendian else "<"
-        rows = np.frombuffer(message.data, np.uint8).reshape(message.height, message.step)
-        size = np.dtype(dtype).itemsize * message.width
-        values = np.ascontiguousarray(rows[:, :size]).view(order + dtype).astype(np.float64)
+    def _see_depth(self, message: Any) -> None:
+        values = source_values(message).astype(np.float64)
         known = values[np.isfinite(values) & (values > 0)]
         if len(known):
             low, high = np.percentile(known, (1, 99))

@@ -182,6 +182,23 @@ def check_image(msg: Any, trained: tuple[int, int] | None = None) -> tuple[int, 
     return width, height
 
 
+def needs_range(msg: Any) -> bool:
+    """Whether an image is of depth, or of more than 8 bits: also a compressed one that was."""
+    encoding = ENCODINGS.get(_encoding(msg))
+    return encoding is not None and encoding.needs_range
+
+
+def source_values(msg: Any) -> NDArray[Any]:
+    """The values of an image that `needs_range`, in source units; (H, W).
+
+    :raises DecodeError: see `decode_image`.
+    """
+    width, height = check_image(msg)
+    if _is_compressed(msg):
+        return _read_compressed(msg, width, height)
+    return _unpad(msg, ENCODINGS[msg.encoding], width, height)
+
+
 def decode_joints(msg: Any, names: Sequence[str], field: str = "position") -> NDArray[np.float64]:
     """Joints of a JointState, by name; others are ignored.
 
@@ -304,6 +321,11 @@ def _is_compressed(msg: Any) -> bool:
     return hasattr(msg, "format") and not hasattr(msg, "encoding")
 
 
+def _encoding(msg: Any) -> str:
+    """What it is, or was before compression: image_transport writes '16UC1; png compressed '."""
+    return str(msg.format.partition(";")[0].strip() if _is_compressed(msg) else msg.encoding)
+
+
 def _unpad(msg: Any, encoding: Encoding, width: int, height: int) -> NDArray[Any]:
     """(H, W) or (H, W, C) in native byte order; a view of the message where possible."""
     rows = np.frombuffer(msg.data, np.uint8).reshape(height, int(msg.step))
@@ -390,12 +412,14 @@ def _check_compressed(msg: Any, trained: tuple[int, int] | None) -> tuple[int, i
     """From the file's header; nothing is decoded."""
     if not len(msg.data):
         raise DecodeError(f"an empty compressed image (format '{shorten(msg.format, 50)}')")
-    if "compressedDepth" in msg.format:
+    data = np.frombuffer(msg.data, np.uint8)
+    # A JPEG has 8 bits: what was 16 of depth, or a float, is lost.
+    lost = needs_range(msg) and data[:3].tobytes() == _JPEG_MAGIC
+    if lost or "compressedDepth" in msg.format:
         raise DecodeError(
             f"format '{shorten(msg.format, 50)}' is not supported",
             remedy="record the raw depth image",
         )
-    data = np.frombuffer(msg.data, np.uint8)
     head = data[:MAX_JPEG_HEADER].tobytes()
     progressive = False
     if head.startswith(_PNG_MAGIC) and len(head) >= 24:
@@ -441,6 +465,19 @@ def _jpeg_size(head: bytes) -> tuple[int, int, bool]:
 def _decode_compressed(
     msg: Any, width: int, height: int, value_range: ValueRange | None
 ) -> Pixels:
+    image = _read_compressed(msg, width, height)
+    if image.dtype == np.uint16:
+        encoding = "16UC1" if _encoding(msg) == "16UC1" else "mono16"
+        return _scale(image, value_range or ENCODINGS[encoding].full_scale, encoding)
+    # image_transport writes "<encoding>; jpeg compressed <order in the file>"; without that, and
+    # nearly always with it, the file is in the usual order, which OpenCV returns as BGR.
+    if "compressed rgb" in msg.format:
+        return _contiguous(image)
+    return _contiguous(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+
+def _read_compressed(msg: Any, width: int, height: int) -> NDArray[Any]:
+    """The file's pixels: uint16 (H, W) of grey with 16 bits, else uint8 (H, W, 3)."""
     data = np.frombuffer(msg.data, np.uint8)
     # Older OpenCV fills what is missing with grey and says nothing. Some drivers pad with zeros.
     cut = data[0] == 0xFF and _JPEG_END not in data[-256:].tobytes()
@@ -456,11 +493,4 @@ def _decode_compressed(
         raise DecodeError(
             f"a damaged compressed image ({len(data)} bytes, format '{shorten(msg.format, 50)}')"
         )
-    if grey16:
-        encoding = "16UC1" if msg.format.startswith("16UC1") else "mono16"
-        return _scale(image, value_range or ENCODINGS[encoding].full_scale, encoding)
-    # image_transport writes "<encoding>; jpeg compressed <order in the file>"; without that, and
-    # nearly always with it, the file is in the usual order, which OpenCV returns as BGR.
-    if "compressed rgb" in msg.format:
-        return _contiguous(image)
-    return _contiguous(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    return np.asarray(image)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import bag_making as make
+import cv2
 import numpy as np
 import pytest
 from bag_making import SECOND, START, T
@@ -350,6 +351,37 @@ def test_a_depth_camera_alone_gets_the_range_of_its_values(encoding: str, tmp_pa
     spec = propose_spec(bag).spec
     assert spec.cameras[0].value_range == pytest.approx((510, 1490), abs=10)
     assert load_dataset([bag], spec).episodes
+
+
+def compressed_depth(form: str, extension: str) -> make.Recording:
+    def change(topic: str, index: int, message: Any) -> Any:
+        return None if topic == "/image_raw" else message
+
+    made = make.recording(change=change)
+    pixels = np.linspace(500, 1500, 12 * 16).reshape(12, 16).astype(np.uint16)
+    if extension == ".jpg":
+        pixels = pixels.astype(np.uint8)
+    data = cv2.imencode(extension, pixels)[1].tobytes()
+    for index in range(60):
+        stamp = START + index * SECOND // 30
+        message = make.compressed(stamp, data, form)
+        made.add("/depth/compressed", make.COMPRESSED, stamp + MS, message)
+    return made
+
+
+def test_depth_that_was_compressed_as_png_gets_the_range_of_its_values(tmp_path: Path):
+    bag = compressed_depth("16UC1; png compressed ", ".png").write(tmp_path / "bag")
+    spec = propose_spec(bag).spec
+    assert spec.cameras[0].value_range == pytest.approx((510, 1490), abs=10)
+    (episode,), _ = read_bag(bag, spec)
+    assert next(iter(episode.images.values())).max() > 240
+
+
+def test_depth_that_was_compressed_as_jpeg_is_refused(tmp_path: Path):
+    bag = compressed_depth("16UC1; jpeg compressed ", ".jpg").write(tmp_path / "bag")
+    with pytest.raises(BagError, match=r"'16UC1; jpeg compressed ' is not supported") as error:
+        propose_spec(bag)
+    assert "record the raw depth image" in (error.value.remedy or "")
 
 
 def test_a_camera_that_cannot_be_used_is_named_with_the_reason(tmp_path: Path):

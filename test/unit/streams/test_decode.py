@@ -132,6 +132,16 @@ class TestCompressed:
         bgr = cv2.cvtColor(self.PIXELS, cv2.COLOR_RGB2BGR) if pixels is None else pixels
         return cv2.imencode(extension, bgr)[1].tobytes()
 
+    @pytest.mark.parametrize("encoding", ["16UC1", "mono16", "32FC1"])
+    def test_a_jpeg_of_what_has_more_than_8_bits_is_refused(self, encoding: str):
+        """By the node at arrival, and when a bag is read."""
+        data = self.encode(".jpg", np.zeros((48, 64), np.uint8))
+        message = make.compressed(1, data, f"{encoding}; jpeg compressed ")
+        for work in (check_image, decode_image):
+            with pytest.raises(DecodeError, match="is not supported") as error:
+                work(message)
+            assert error.value.remedy == "record the raw depth image"
+
     @pytest.mark.parametrize("form", ["png", "rgb8; png compressed bgr8", ""])
     def test_png_is_exact(self, form: str):
         message = make.compressed(1, self.encode(".png"), form)
