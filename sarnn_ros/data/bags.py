@@ -513,25 +513,36 @@ def _is_bag_file(path: Path) -> bool:
 
 
 def _is_split_bag(folder: Path) -> bool:
-    """A recording without metadata.yaml: NAME/NAME_0.mcap and so on. If the folder was renamed,
-    the files have to follow each other in time, too, as single recordings do not."""
+    """A recording without metadata.yaml: NAME/NAME_0.mcap and so on. The files have to follow each
+    other in time, as single recordings do not; if that cannot be told, to have the folder's name.
+    """
     files = bag_files(folder)
     parts = [re.fullmatch(r"(.+?)(?:_(\d+))?\.(mcap|db3)(\.zstd)?", file.name) for file in files]
     names = {part[1] if part else "" for part in parts}
     if not files or None in parts or len(names) > 1:
         return False
     if names == {folder.name}:
-        return True
+        return len(files) == 1 or _follow_each_other(files) is not False
     numbers = [int(part[2] or -1) for part in parts if part]
-    return len(files) > 1 and numbers == list(range(len(files))) and _follow_each_other(files)
+    return (
+        len(files) > 1 and numbers == list(range(len(files))) and bool(_follow_each_other(files))
+    )
 
 
-def _follow_each_other(files: list[Path]) -> bool:
+def _follow_each_other(files: list[Path]) -> bool | None:
+    """None if a pause may be what a file lacks, which is damaged or has no message."""
+    damage = [problem for file in files if (problem := _sqlite_cut_off(file))]
     with ExitStack() as stack, suppress(Exception):  # rosbags raises anything on corruption
-        spans = [_open_file(file, stack, []).span_ns for file in files]
-        pauses = [(after[0] - before[1]) / NANOSECONDS for before, after in pairwise(spans)]
-        return all(abs(pause) < MAX_SPLIT_PAUSE for pause in pauses)
-    return False
+        storages = [_open_file(file, stack, damage) for file in files]
+        pauses = [
+            (after.span_ns[0] - before.span_ns[1]) / NANOSECONDS
+            for before, after in pairwise(storages)
+        ]
+        if all(abs(pause) < MAX_SPLIT_PAUSE for pause in pauses):
+            return True
+        whole = not damage and all(any(one.count for one in each.topics()) for each in storages)
+        return False if whole else None
+    return None
 
 
 def sqlite_log(file: Path) -> Path | None:

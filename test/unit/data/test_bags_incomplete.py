@@ -17,7 +17,7 @@ from bag_making import SECOND, START
 from rosbags.rosbag2 import StoragePlugin
 
 from sarnn_ros.data import cache as cache_module
-from sarnn_ros.data.bags import find_bags
+from sarnn_ros.data.bags import Bag, find_bags
 from sarnn_ros.data.reading import read_bag
 from sarnn_ros.errors import BagError, ConfigError
 from sarnn_ros.interop.loading import load_dataset
@@ -145,11 +145,59 @@ def test_files_renamed_under_their_metadata_yaml(storage, tmp_path):
 
 
 @BOTH
+@pytest.mark.parametrize("harm", ["none", "cut off", "empty", "no message"])
+def test_numbered_files_in_a_folder_of_their_name(harm: str, storage, tmp_path):
+    """Single recordings have pauses between them; of a damaged file that cannot be told."""
+    recordings = tmp_path / "pick"
+    recordings.mkdir()
+    for number in range(3):
+        part = make.recording(1.0, start=START + number * 60 * SECOND)
+        file = next(part.write(tmp_path / "part", storage).glob(f"*{SUFFIX[storage]}"))
+        file.rename(recordings / f"pick_{number}{SUFFIX[storage]}")
+        shutil.rmtree(tmp_path / "part")
+    whole = split(tmp_path / "whole", storage)
+    (whole / "metadata.yaml").unlink()
+    last = whole / f"whole_2{SUFFIX[storage]}"
+    if harm == "no message":
+        part = make.Recording().write(tmp_path / "part", storage)
+        shutil.copy(next(part.glob(f"*{SUFFIX[storage]}")), last)
+    elif harm != "none":
+        size = last.stat().st_size // 2 if harm == "cut off" else 0
+        last.write_bytes(last.read_bytes()[:size])
+    assert find_bags([whole]) == [whole]
+    assert find_bags([recordings]) == sorted(recordings.iterdir())
+
+
+def test_what_a_damaged_file_lacks_is_no_pause_between_recordings(tmp_path):
+    """Of the second file two seconds are lost, in chunks of their own."""
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    for number in range(3):
+        part = make.Recording()
+        for index in range(4):
+            stamp = START + (4 * number + index) * SECOND * 9 // 10
+            image = make.image(stamp, np.zeros((700, 700, 3), np.uint8), "rgb8")
+            part.add("/image_raw", make.IMAGE, stamp, image)
+        written = part.write(tmp_path / "part", MCAP)
+        next(written.glob("*.mcap")).rename(whole / f"whole_{number}.mcap")
+        shutil.rmtree(written)
+    second = whole / "whole_1.mcap"
+    second.write_bytes(second.read_bytes()[: second.stat().st_size * 2 // 5])
+    assert find_bags([whole]) == [whole]
+    with Bag(whole) as bag:
+        assert len([*bag.messages(["/image_raw"])]) > 8
+
+
+@BOTH
 def test_a_split_bag_in_a_folder_of_another_name_is_one_episode(storage, tmp_path):
     path = split(tmp_path / "renamed", storage, name="original")
     (path / "metadata.yaml").unlink()
     assert find_bags([tmp_path]) == [path]
     assert len(read_bag(path, make.spec())[0]) == 1
+    if storage == MCAP:  # also if the recorder was killed
+        last = path / "original_2.mcap"
+        last.write_bytes(last.read_bytes()[:-200])
+        assert find_bags([tmp_path]) == [path]
     # Single recordings that are numbered have pauses between them.
     for number in range(2):
         start = START + number * 60 * SECOND
