@@ -184,7 +184,10 @@ def check_image(msg: Any, trained: tuple[int, int] | None = None) -> tuple[int, 
 
 def needs_range(msg: Any) -> bool:
     """Whether an image is of depth, or of more than 8 bits: also a compressed one that was."""
-    encoding = ENCODINGS.get(_encoding(msg))
+    name = _encoding(msg)
+    if name == "mono16" and _is_jpeg(msg):
+        return False  # image_transport scales it to 8 bits before
+    encoding = ENCODINGS.get(name)
     return encoding is not None and encoding.needs_range
 
 
@@ -321,6 +324,10 @@ def _is_compressed(msg: Any) -> bool:
     return hasattr(msg, "format") and not hasattr(msg, "encoding")
 
 
+def _is_jpeg(msg: Any) -> bool:
+    return _is_compressed(msg) and bytes(memoryview(msg.data)[:3]) == _JPEG_MAGIC
+
+
 def _encoding(msg: Any) -> str:
     """What it is, or was before compression: image_transport writes '16UC1; png compressed '."""
     return str(msg.format.partition(";")[0].strip() if _is_compressed(msg) else msg.encoding)
@@ -412,14 +419,13 @@ def _check_compressed(msg: Any, trained: tuple[int, int] | None) -> tuple[int, i
     """From the file's header; nothing is decoded."""
     if not len(msg.data):
         raise DecodeError(f"an empty compressed image (format '{shorten(msg.format, 50)}')")
-    data = np.frombuffer(msg.data, np.uint8)
     # A JPEG has 8 bits: what was 16 of depth, or a float, is lost.
-    lost = needs_range(msg) and data[:3].tobytes() == _JPEG_MAGIC
-    if lost or "compressedDepth" in msg.format:
+    if (needs_range(msg) and _is_jpeg(msg)) or "compressedDepth" in msg.format:
         raise DecodeError(
             f"format '{shorten(msg.format, 50)}' is not supported",
             remedy="record the raw depth image",
         )
+    data = np.frombuffer(msg.data, np.uint8)
     head = data[:MAX_JPEG_HEADER].tobytes()
     progressive = False
     if head.startswith(_PNG_MAGIC) and len(head) >= 24:
