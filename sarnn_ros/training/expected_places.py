@@ -23,8 +23,9 @@ from sarnn_ros.policy.expectation import MIN_DEPTH, Expectation, best_gain
 from sarnn_ros.training.explained import Array, told_by
 from sarnn_ros.training.recipe import RECIPE
 
-#: Components of the trajectories: as many as tell this share of how they differ, at most so many.
-COMPONENT_SHARE, MAX_COMPONENTS = 0.98, 6
+#: Components of the trajectories: as many as tell this share of how they differ, at most so many,
+#: or one per so many episodes if these are more: where five things lie, ten numbers differ.
+COMPONENT_SHARE, MAX_COMPONENTS, EPISODES_PER_COMPONENT = 0.98, 6, 8
 #: The same where they are to be exact, and by how many there are more episodes.
 EXACT_SHARE, SPARE_EPISODES = 0.999, 4
 #: Of the regression, as a share of a component's variance. With 0.03 far places were left out.
@@ -111,7 +112,8 @@ def tell(wanted: Array, starts: Array, device: torch.device, exact: bool = False
     turned, sizes, _ = np.linalg.svd(left, full_matrices=False)
     turned *= np.sign(turned[np.abs(turned).argmax(0), np.arange(turned.shape[1])])
     shares = np.cumsum(sizes**2) / max(float((sizes**2).sum()), 1e-9)
-    kept = min(MAX_COMPONENTS, max(1, most), int((shares < share).sum()) + 1)
+    limit = max(MAX_COMPONENTS, count // EPISODES_PER_COMPONENT)
+    kept = min(limit, max(1, most), int((shares < share).sum()) + 1)
     motions = turned[:, :kept] * np.sqrt(count)
     ways = (motions.T @ left / count).reshape(kept, *wanted.shape[1:])
     parts = motions, starts, ways

@@ -10,7 +10,7 @@ import torch
 
 from sarnn_ros.policy.directory import Places
 from sarnn_ros.policy.expectation import Expectation
-from sarnn_ros.training.expected_places import Told, fit_places
+from sarnn_ros.training.expected_places import Told, fit_places, tell
 from sarnn_ros.training.few_places import choose_few, fit_few_places
 
 COUNT, EPISODES, CELLS = 12, 45, 40.0
@@ -49,6 +49,20 @@ def test_new_scenes_are_told_right_although_filters_missed(seed: int) -> None:
         assert np.linalg.norm(where - one, axis=1).max() < 2 / CELLS
         outside = np.linalg.norm(seen - where, axis=1) > reach
         assert set(np.flatnonzero(outside)) == set(wrong)
+
+
+@pytest.mark.parametrize(("count", "known"), [(45, 6), (90, 8)])
+def test_more_demonstrations_tell_more_numbers(count: int, known: int) -> None:
+    """Four things lie about, and are taken one after the other."""
+    random = np.random.default_rng(0)
+    z = random.normal(0, 1, (count, 8))
+    ways = np.repeat(np.eye(8).reshape(8, 4, 2), 8, 1)  # each at its own time
+    told = tell(np.einsum("ec,cnd->end", z, ways), np.zeros((count, 0)), torch.device("cpu"))
+    assert told.motions.shape == (count, known)
+    points = 0.5 + 0.12 * np.repeat(z.reshape(count, 4, 2), 3, 1)
+    points += random.normal(0, 0.2 / CELLS, points.shape)
+    places = fit_places(torch.from_numpy(points).float(), told, SIDES)
+    assert (places.told > 0.9) == (known == 8)
 
 
 @pytest.mark.parametrize("count", [8, 10, 16, 45])
