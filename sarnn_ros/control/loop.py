@@ -223,7 +223,10 @@ class ControlLoop:
         commanded = commands[-1][1] if commands else None  # also of before a missed tick
         if not self._settings().dry_run:
             faults.hard.update(
-                parts.following.check(found.state, self._present, measured_ns, commanded)
+                parts.following.check(
+                    *(found.state, self._present, tick.label_ns, measured_ns),
+                    *(commanded, self._motion.kept),
+                )
             )
 
     def _see_hold(self) -> None:

@@ -128,7 +128,7 @@ class Parts:
         self.watch = ObservationWatch(
             now.watch, sizes, rows, names, lambda: np.minimum(max_step(), steps)
         )
-        self.following = FollowingWatch(now.watch.still_ticks, names, max_step, list(grips))
+        self.following = FollowingWatch(now.watch.still_time, names, max_step, list(grips))
         lag = np.array(envelope.lag or (0,) * spec.joint_dim, np.intp)
         self.lag = LagWatch(lag[rows], period_ns)
         self.effort = EffortWatch(

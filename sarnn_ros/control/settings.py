@@ -162,10 +162,11 @@ class WatchSettings(_Group):
         "the camera counts as frozen after this many ticks with identical images while the robot "
         "moves; 0: never",
     )
-    still_ticks: Ticks = _setting(
-        15,
-        "an arm of which no joint moves at all for so many ticks while it is commanded to latches "
-        "a fault, and so do joint states that stay the same to the last bit; 0: never. Joints of "
+    still_time: Annotated[float, Field(ge=0, le=60)] = _setting(
+        1.5,
+        "an arm of which no joint moves at all for so long while it is commanded to latches a "
+        "fault, and so do joint states that stay the same to the last bit, s (five ticks if that "
+        "is longer); 0: never. An error that it came to rest with asks for no movement. Joints of "
         "the gripper, if gripper.joints names them, do not count: what it holds stops them",
     )
     effort: Ratio = _setting(

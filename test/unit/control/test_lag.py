@@ -348,7 +348,7 @@ def test_a_policy_never_sees_an_arm_further_than_it_was_sent(ticks):
 @pytest.mark.parametrize("ticks", [1, 2])
 def test_what_presses_on_something_does_not_hammer(ticks, step):
     """The policy wants a little further, as where a peg sits on its hole."""
-    arm = LateArm(ticks, start__wait=3600.0, watch__still_ticks=0)
+    arm = LateArm(ticks, start__wait=3600.0, watch__still_time=0.0)
     arm.present = np.array([-0.9, 0.0])
     arm.goals, commands = [arm.present], []
     for number in range(150):
