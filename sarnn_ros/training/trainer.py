@@ -691,7 +691,7 @@ class Trainer:
         model, data = self.model, self.training
         points = torch.from_numpy(self._first_points(data, model)).float().to(self.device)
         anywhere = sorted({*self.late.points, *self._moving_points()})
-        sides = [[feature_size(one, model.stride) - 1 for one in branch.im_size[::-1]]
+        sides = [[max(1, feature_size(one, model.stride) - 1) for one in branch.im_size[::-1]]
                  for branch in model.branches]  # fmt: skip
         cells = points.new_tensor(sides).repeat_interleave(model.k_dim, 0)
         points, told = points.reshape(len(points), -1, 2), data.told
