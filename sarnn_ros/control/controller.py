@@ -105,6 +105,7 @@ class Controller:
     :ivar lock: held while a command is being published, and while the state changes. Nothing is
         logged, and nothing that takes long is done, by a thread that holds it.
     :ivar ticking: the control thread is in the middle of a tick.
+    :ivar policy_began: it has commanded in this run, since it was reset last.
     :ivar measured: stamp and commanded joints, (n,), of the last observation.
     :ivar led: a person has taken over, until they hand back or the run ends.
     :ivar longest_gap_s: between two ticks of a motion.
@@ -134,7 +135,7 @@ class Controller:
         self.longest_gap_s = gap_s + silence_ns * 1e-9
         self._order = Order(0, 0, self.state)  # for the next tick
         self._run_began = self._held_since = self._clock_moved = self._clocks.read()
-        self._policy_began = False  # in this run
+        self.policy_began = False
         self._limit_s = 0.0  # of the run, by its goal
         self._ending: Ending | None = None  # None: by ~/stop, or never started
 
@@ -212,7 +213,7 @@ class Controller:
     def policy_is_reset(self) -> None:
         """It begins anew: a person who leads may not hand back to it anywhere."""
         with self.lock:
-            self._policy_began = False
+            self.policy_began = False
 
     def _far_from_start(self, present: Vector) -> str:
         settings = self._settings()
@@ -326,7 +327,7 @@ class Controller:
 
     def _why_not_back(self) -> str:
         """A person who has led from where the arm was, or from its ramp, may be anywhere."""
-        if self._policy_began or self._settings().dry_run:
+        if self.policy_began or self._settings().dry_run:
             return ""
         present = self.parts.outlet.present(self._clocks.now_ns())
         if present is None:
@@ -497,7 +498,7 @@ class Controller:
             self._ending = ending and replace(ending, cause=cause)
         if self.state not in STARTED or Action.BEGIN in actions:
             self.led = False
-        self._policy_began |= self.state in POLICY_LEADS
+        self.policy_began |= self.state in POLICY_LEADS
         # A warm-up commands nothing: an arm must not begin to move long after it was asked for.
         waits = State.HOLDING, State.WARMING_UP
         if self.state is State.HOLDING and (before not in waits or forget):
@@ -511,7 +512,7 @@ class Controller:
                 self.parts.interpolator.end()
             elif action is Action.BEGIN:
                 self._order = replace(self._order, begin=True)
-                self._policy_began = False
+                self.policy_began = False
                 self.parts.cameras.begin(self._clocks.now_ns())
                 self._run_began = self._clocks.read()
                 self.statistics.expect()

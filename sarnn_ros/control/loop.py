@@ -50,7 +50,7 @@ class ControlLoop:
         self._trained_max = np.array(envelope.position_max)[self._rows]
         # The next tick is no gap, whatever is asked for.
         self._gap_ns = round(max(RESET_GAP_S * 1e9, CONTIGUOUS_PERIODS * spec.period_ns))
-        self._begun = False  # the run has moved the arm
+        self._begun = False  # the run has moved the arm, or warmed up
         self._far = ""  # why the policy may not begin where the arm is
         self._cameras = 0  # what was known of them before this observation
         self._led_ns = 0  # the last tick at which a person's command was sent
@@ -302,10 +302,10 @@ class ControlLoop:
     def _far_to_begin(self, tick: Tick, order: Order) -> str:
         """Why the policy may not begin, or begin anew, where the arm is; empty: it may, or it goes
         on, or a ramp comes before."""
-        anew = self._is_reset(tick) and not order.led
         if self._settings().dry_run or self.parts.sequence.ramp_to_come:
             return ""
-        if self._begun and not anew and order.state is not State.WARMING_UP:
+        goes_on = self._controller.policy_began and not self._is_reset(tick)
+        if goes_on or (order.led and self._begun):
             return ""
         return self._controller.far(self._present)
 
@@ -475,14 +475,15 @@ class ControlLoop:
                 # The process may have been stopped within this tick.
                 self._find_stall(since, self._clocks.read(), controller.state, faults)
                 if event is Event.AWAY:
-                    cause = "the policy would begin anew" if self._begun else self._far
+                    anew = controller.policy_began
+                    cause = "the policy would begin anew" if anew else self._far
                 elif event is not Event.WARM_UP or faults.soft or faults.hard:
                     event = Event.PREVENTED
             tick.changes = controller.end_tick(
                 order, tick.label_ns, faults, None if done else event, cause
             )
-            self._begun = self._begun or controller.state in MAY_COMMAND
-            if not self._begun and controller.state not in MOVING:
+            self._begun = self._begun or controller.state in MOVING
+            if not self._begun:
                 self.parts.cameras.fix(False)
             tick.state = controller.state
 

@@ -114,6 +114,7 @@ class StartSequence:
     :param limits: the current ones.
     :param immediate: joints that are not blended; see `SetpointInterpolator`.
     :param held: joints that stay where they are when a motion begins.
+    :ivar ramp_to_come: a ramp leads to where the demonstrations began, before all else.
     """
 
     def __init__(
@@ -131,12 +132,12 @@ class StartSequence:
         self._immediate, self._held = list(immediate), list(held)
         self._warm_up_ticks = settings.warm_up_ticks
         self._blend_ticks = math.ceil(settings.blend_time / period_s - 1e-9)
-        self._ramp_to_come = False
+        self.ramp_to_come = False
         self.restart()
 
     def begin(self) -> None:
         """From the ramp on: the user asked for a motion."""
-        self._ramp_to_come = self._speed > 0.0
+        self.ramp_to_come = self._speed > 0.0
         self.restart()
 
     def restart(self) -> None:
@@ -148,14 +149,9 @@ class StartSequence:
     def lead(self, commanded: Vector, here: Vector) -> Vector:
         """A person leads: the set-point instead of their command. When they hand back, the policy
         is blended in from there, without a ramp."""
-        self._ramp_to_come = False
+        self.ramp_to_come = False
         self._anchor, self._blended = None, 0
         return self._hold(commanded, here)
-
-    @property
-    def ramp_to_come(self) -> bool:
-        """Whether a ramp leads to where the demonstrations began, before all else."""
-        return self._ramp_to_come
 
     def ramps(self, here: Vector) -> bool:
         """Whether this tick belongs to the ramp. The ramp ends when a pose was commanded in which
@@ -163,8 +159,8 @@ class StartSequence:
 
         :param here: where the motion is: the last set-point, or the present position.
         """
-        self._ramp_to_come = self._ramp_to_come and bool((self._nearest(here) != here).any())
-        return self._ramp_to_come
+        self.ramp_to_come = self.ramp_to_come and bool((self._nearest(here) != here).any())
+        return self.ramp_to_come
 
     def ramp(self, here: Vector, elapsed_s: float) -> Vector:
         """The next set-point on the straight line to the nearest pose of the box; all joints

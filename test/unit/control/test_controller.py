@@ -1312,6 +1312,24 @@ class TestWarmUp:
         assert bench.control.state is State.STOPPED
         assert all(command.is_hold for command in bench.sent[sent:])
 
+    @pytest.mark.parametrize("ramp", [0.0, 1.0])
+    def test_nor_one_that_is_moved_in_a_short_hold_after_it(self, ramp):
+        bench = Bench(start__margin=0.1, start__ramp_speed=ramp, start__warm_up_ticks=3)
+        bench.present = np.array([0.15 if ramp else 0.0, 0.0])
+        bench.control.start()
+        while bench.control.state is not State.WARMING_UP:
+            bench.run()
+        bench.run(2)
+        assert bench.control.state is State.WARMING_UP
+        bench.missing = {"front": "nothing"}
+        bench.run(3)
+        bench.missing = {}
+        bench.present = bench.policy.action = np.array([0.8, 0.0])
+        sent = len(bench.sent)
+        bench.run(2)
+        assert bench.control.state is State.STOPPED
+        assert all(command.is_hold for command in bench.sent[sent:])
+
     def test_a_run_that_never_gets_through_ends_after_its_wait(self):
         bench = Bench(start__warm_up_ticks=20, start__wait=3.0)
         bench.control.start()
