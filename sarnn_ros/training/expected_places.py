@@ -288,11 +288,6 @@ def _fit(points: Tensor, told: Told, cells: Tensor, anywhere: Sequence[int]) -> 
     )
 
 
-def share_of_cell(cells: Tensor) -> Tensor:
-    """A cell's side as a share of the image, root mean square of width and height, (K,)."""
-    return (cells**-2).mean(1).sqrt()
-
-
 def usual_gain(places: Places, points: Sequence[Array], told: Told) -> tuple[float, ...]:
     """`Places.usual_gain`, by demonstrations, in which nothing is moved but by the robot.
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sarnn_ros.policy.directory import ANYWHERE_DEVIATION, Places
 from sarnn_ros.policy.expectation import Expectation
-from sarnn_ros.training.expected_places import MAX_MISS, Told, share_of_cell
+from sarnn_ros.training.expected_places import MAX_MISS, Told
 from sarnn_ros.training.explained import Array
 
 #: Ridge, as a share of a number's variance, and the miss in shares of the image that counts for
@@ -115,9 +115,8 @@ def _fit(points: Tensor, told: Told, cells: Tensor, anywhere: Sequence[int]) -> 
     """As `fit_few_places`, but for what other demonstrations tell of it."""
     where = _numbers(points)
     mean, slope, deviation, off = fit_lines(where, told)
-    astray = off > np.maximum(
-        MISSED_DEVIATIONS * deviation, MAX_MISS * _numbers(share_of_cell(cells))
-    )
+    cell = np.sqrt((_numbers(cells) ** -2.0).mean(1))  # its side as a share of the image
+    astray = off > np.maximum(MISSED_DEVIATIONS * deviation, MAX_MISS * cell)
     missed = (astray.sum(0) + 1) / (len(astray) + 2)
     free = list(anywhere)
     slope[..., free], astray[:, free] = 0, False
