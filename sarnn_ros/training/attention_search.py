@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import Any, NamedTuple
@@ -628,11 +628,14 @@ def search_attention(
     config: TrainConfig,
     generator: torch.Generator,
     say: Callable[[str], None] = lambda text: None,
+    moving: Collection[str] = (),
 ) -> Searched:
     """Change the model's attention, and nothing else of it, to filters that were searched for.
 
     :param data: episodes to search by, of which at least `RECIPE.min_episodes_for_search` are
         demonstrations; of more than `most_episodes` so many are drawn.
+    :param moving: names of the cameras that move with the robot. All differs in their images where
+        starts differ, which does not mean that other things lie about.
     """
     usable, wanted, states = data.scenes
     shown = int(data.demonstrations.sum())
@@ -657,7 +660,7 @@ def search_attention(
     exact = tell(wanted, starts, data.joints.device, exact=True) if few else None
     sets = _image_sets(data, usable, config, generator)
     cluttered = [
-        is_cluttered(images, camera, data.image_span)
+        camera.name not in moving and is_cluttered(images, camera, data.image_span)
         for images, camera in zip(sets[0], data.spec.cameras, strict=True)
     ]
     explains = permuted = -np.inf

@@ -439,7 +439,9 @@ class Trainer:
                 f"finds nothing"
             )
             return
-        found = search_attention(self.model, self.training, self.config, self.generator, say)
+        found = search_attention(
+            self.model, self.training, self.config, self.generator, say, self._moving
+        )
         self.searched = found.explains, found.permuted
         points = self._first_points(self.training, self.model)
         if self.training.compare_paces(points):
@@ -520,13 +522,19 @@ class Trainer:
             return scale
         return scale.with_motion(self.model.motion_dim, self.gets_motion)
 
+    @cached_property
+    def _moving(self) -> set[str]:
+        """Names of the cameras that move with the robot."""
+        dataset = self.plan.dataset
+        return {camera.name for camera in dataset.spec.cameras if dataset.moves(camera)}
+
     def _moving_points(self) -> list[int]:
         """Numbers of the points of cameras that move."""
-        dataset, count = self.plan.dataset, self.model.k_dim
+        count = self.model.k_dim
         return [
             number * count + point
-            for number, camera in enumerate(dataset.spec.cameras)
-            if dataset.moves(camera)
+            for number, camera in enumerate(self.plan.dataset.spec.cameras)
+            if camera.name in self._moving
             for point in range(count)
         ]
 
@@ -714,7 +722,10 @@ class Trainer:
         images = self.training.scaled_frames(first, torch.zeros_like(first))
         cameras = self.plan.dataset.spec.cameras
         span = self.training.image_span
-        return any(is_cluttered(*pair, span) for pair in zip(images, cameras, strict=True))
+        return any(
+            camera.name not in self._moving and is_cluttered(shown, camera, span)
+            for shown, camera in zip(images, cameras, strict=True)
+        )
 
     def encode_all(
         self, data: Sequences, model: SARNN | None = None, *, estimate: bool = False

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +331,28 @@ def test_where_nothing_has_voted_a_discriminant_is_judged_by_what_the_motions_te
     monkeypatch.setattr(attention_search, "_told", judged)
     with pytest.raises(Enough):
         make_trainer(decide(cluttered_reach(), config(epochs=2))).search_attention()
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_a_camera_on_the_hand_does_not_tell_whether_other_things_lie_about(
+    moves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluttered = list[bool]()
+
+    def looked(*given: Any) -> Any:
+        cluttered.append(given[5])
+        raise Enough
+
+    monkeypatch.setattr(attention_search, "make_candidates", looked)
+    dataset = cluttered_reach()
+    (camera,) = dataset.spec.cameras
+    moving = camera.model_copy(update={"moves": moves})
+    spec = dataset.spec.model_copy(update={"cameras": (moving,)})
+    made = make_trainer(decide(replace(dataset, spec=spec), config(epochs=2)))
+    with pytest.raises(Enough):
+        made.search_attention()
+    assert cluttered == [not moves]
+    assert made._things_lie_about() is not moves
 
 
 def test_too_few_episodes_in_memory_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
