@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,8 +30,9 @@ Int = NDArray[np.int64]
 
 #: An episode needs an input, a target and one more to compare with.
 MIN_TICKS = 3
-#: How much images differ that a film has coded, levels of 255 on the mean, at most.
-LOST_IN_FILMS = 6.0
+#: How much images differ that a film has coded, levels of 255, at most: on the mean, and the means
+#: of blocks of so many pixels, where another object lies.
+LOST_IN_FILMS, LOST_IN_BLOCKS, BLOCK_PIXELS = 6.0, 12.0, 8
 #: Rows of an array, as images, that are worked on at a time.
 BLOCK_ROWS = 256
 #: Share of the ticks that must tell a joint's effort: of a few ticks its range is not known.
@@ -175,7 +177,8 @@ def make_dataset(
 ) -> Dataset:
     """Split, normalise, fingerprint. See `load_dataset`.
 
-    Of episodes with equal content the first one is used. Those with takeovers are for training.
+    Of episodes with equal content the first one is used, but rather one that is not held out.
+    Those with takeovers are for training.
 
     :param reports: a duplicate is noted in that of its bag.
     :param held_out: names of the episodes for validation, where the data says; None: by
@@ -183,7 +186,9 @@ def make_dataset(
     :param normaliser: that the data comes with; None: from the training episodes.
     :raises BagError: there is no episode.
     """
-    episodes = _without_duplicates(episodes, reports)
+    first = sorted(episodes, key=lambda one: one.name in (held_out or ()))
+    used = {one.name for one in _without_duplicates(first, reports)}
+    episodes = [one for one in episodes if one.name in used]
     if not episodes:
         problems = [problem for report in reports for problem in report.problems]
         alike: dict[str, list[str]] = {}  # a hundred bags are often bad in one way
@@ -262,11 +267,20 @@ def _is_conversion(one: Episode, other: Episode) -> bool:
     """Whether two episodes of the same ticks are the same but for what another format loses."""
     if one.joints.shape != other.joints.shape or {*one.images} != {*other.images}:
         return False
-    pairs = [(one.images[name][0], other.images[name][0]) for name in one.images]
+    pairs = [(one.images[name], other.images[name]) for name in one.images]
+    rows = (0, len(one.joints) // 2)
     return np.allclose(one.joints, other.joints, rtol=1e-6, atol=1e-6) and all(
-        a.shape == b.shape and np.abs(a.astype(np.int16) - b).mean() < LOST_IN_FILMS
-        for a, b in pairs
+        a.shape == b.shape and all(_look_alike(a[row], b[row]) for row in rows) for a, b in pairs
     )
+
+
+def _look_alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+    """Whether two images (h, w, 3) differ by no more than a film loses."""
+    height, width = one.shape[:2]
+    blocks = (max(1, width // BLOCK_PIXELS), max(1, height // BLOCK_PIXELS))
+    lost = cv2.resize(one.astype(np.float32) - other, blocks, interpolation=cv2.INTER_AREA)
+    mean = np.abs(one.astype(np.int16) - other).mean()
+    return bool(mean < LOST_IN_FILMS and np.abs(lost).max() < LOST_IN_BLOCKS)
 
 
 def split(count: int, share: float, seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -150,7 +150,7 @@ class BagReport:
         self.problems.append(
             warning(
                 name,
-                f"has the same content as '{known}', to the bit",
+                f"has the same content as '{known}'",
                 "it is left out: it would count twice in training, or be in training and "
                 "validation",
                 "give each bag once; look for copies",

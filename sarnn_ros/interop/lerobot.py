@@ -344,10 +344,13 @@ class _Dataset:
 
 
 def _names(feature: _Feature) -> tuple[str, ...] | None:
-    """A list, or a mapping with one list in it, or names as keys; None if it names no columns."""
+    """A list, or a mapping with one list in it, or of names to columns or in their order; None if
+    it names no columns."""
     names: Any = feature.names
     if isinstance(names, Mapping):
         lists = [value for value in names.values() if isinstance(value, list)]
+        if sorted(map(repr, names.values())) == sorted(map(repr, range(len(names)))):
+            names = sorted(names, key=names.__getitem__)
         names = lists[0] if len(lists) == 1 else list(names)
     fits = isinstance(names, list) and len(names) == feature.shape[0]
     # Some writers number the columns, or call them all alike.

@@ -387,8 +387,9 @@ def load_config(directory: str | Path, *, sha256: str | None = None) -> PolicyCo
 
 
 def digest(config: PolicyConfig) -> str:
-    """SHA-256 of a whole policy, hexadecimal: of its config, which holds that of every file."""
-    return _checksum(config.model_dump(mode="json"))
+    """SHA-256 of a whole policy that was read, hexadecimal: of its config, which holds that of
+    every file. It is the `sha256` in the file, also if that is older than a field."""
+    return _checksum(config.model_dump(mode="json", exclude_unset=True))
 
 
 def read_file(directory: Path, config: PolicyConfig, name: str) -> bytes:

@@ -47,7 +47,9 @@ def envelope_from_dataset(dataset: Dataset) -> Envelope:
     moved = [_unsmoothed(dataset.spec, episode) for episode in episodes]
     max_step = _max_step(moved, dataset.spec.rate)
     max_change = np.max([_largest(episode, 1) for episode in moved], axis=0)
-    first_leads = [np.abs(one.targets[0] - one.joints[0]) for one in moved]
+    # A correction begins in mid-motion, where commands are ahead.
+    begun = [_unsmoothed(dataset.spec, one) for one in dataset.episodes if one.led is None]
+    first_leads = [np.abs(one.targets[0] - one.joints[0]) for one in begun]
     return Envelope(
         position_min=_vector(everything.min(axis=0)),
         position_max=_vector(everything.max(axis=0)),

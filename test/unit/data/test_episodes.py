@@ -403,6 +403,18 @@ class TestDataset:
             load_dataset([tmp_path], make.spec())
 
 
+@pytest.mark.parametrize(("pixels", "used"), [(8, 2), (0, 1)])
+def test_another_object_on_the_same_way_is_another_episode(pixels: int, used: int, tmp_path):
+    spec = make.spec()
+    (first,), report = read(make.recording(1.0), spec, tmp_path)
+    images = {name: array.copy() for name, array in first.images.items()}
+    for array in images.values():
+        array[:, :pixels, :pixels, 0] ^= 255
+    other = replace(first, name="other", digest="other", images=images)
+    report.episodes.append("other")
+    assert len(make_dataset(spec, [first, other], reports=[report]).episodes) == used
+
+
 def test_bag_making_serialises_what_it_says():
     assert STORE.deserialize_cdr(
         STORE.serialize_cdr(make.joint_state(START, [1.0, 2.0]), make.JOINTS), make.JOINTS

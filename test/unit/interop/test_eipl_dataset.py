@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +86,14 @@ def test_a_damaged_folder_takes_no_other_down(dataset, tmp_path):
     damaged = load_dataset([tmp_path / "eipl"], dataset.spec)
     assert [one.verdict for one in damaged.bags] == ["left out", "sound", "sound"]
     assert "but (1, 1) joints" in damaged.problems[0].found
+
+
+def test_of_an_episode_in_train_and_in_test_the_one_in_train_is_used(dataset, tmp_path):
+    export_eipl(tmp_path / "eipl", dataset)
+    shutil.rmtree(tmp_path / "eipl" / "test")
+    shutil.copytree(tmp_path / "eipl" / "train", tmp_path / "eipl" / "test")
+    used = load_dataset([tmp_path / "eipl"], dataset.spec)
+    assert len(used.training) == len(dataset.training) and not used.validation
 
 
 def test_the_order_of_colours_is_asked_for(dataset, tmp_path):

@@ -28,7 +28,7 @@ from sarnn_ros.interop import lerobot_writer
 from sarnn_ros.interop.lerobot_writer import export_lerobot
 from sarnn_ros.interop.loading import Arrays, find_recordings, load_dataset, propose
 from sarnn_ros.interop.video import film_frames
-from sarnn_ros.spec import Spec
+from sarnn_ros.spec import Spec, parse_spec
 
 #: Levels of 0 … 255 that H.264 of our quality may be off by on such images, on average.
 CODEC = 3.0
@@ -423,6 +423,21 @@ def test_a_name_that_comes_twice_is_told_apart(copy):
     parquet.write_table(pa.Table.from_pylist(rows), about)
     dataset = load_dataset([copy], make.spec())
     assert [one.name for one in dataset.episodes] == ["copy/take#0", "copy/take#1"]
+
+
+@pytest.mark.parametrize("keys", [("a", "b"), ("b", "a")])
+def test_names_that_are_numbered_are_in_the_order_of_their_numbers(keys, tmp_path):
+    numbers = {"a": 0, "b": 1}
+    folder = foreign(tmp_path / "set", {key: numbers[key] for key in keys})
+    spec = parse_spec(
+        {
+            "rate": 30,
+            "cameras": [{"name": "top", "width": 16, "height": 12}],
+            "joints": {"names": ["a", "b"]},
+        }
+    )
+    first = load_dataset([folder], spec).episodes[0]
+    np.testing.assert_allclose(first.joints[5], (0.5, -0.5), atol=1e-6)
 
 
 def foreign(folder: Path, names: Any, *, fps: int = 30) -> Path:

@@ -235,6 +235,12 @@ def test_a_policy_is_known_by_its_digest(make_parts, policy_dir, tmp_path):
             Policy.load(policy_dir, sha256=expected)
 
 
+def test_its_digest_is_the_one_in_its_file_also_of_a_version_with_fewer_fields(policy_dir):
+    edit_config(policy_dir, lambda values: values["envelope"].pop("first_lead"))
+    sha256 = json.loads((policy_dir / "config.json").read_text())["sha256"]
+    load_config(policy_dir, sha256=sha256)
+
+
 def test_layout_is_not_content(policy_dir):
     path = policy_dir / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True))

@@ -52,6 +52,19 @@ def test_how_far_the_first_command_was_off_the_arm():
     assert envelope.first_lead == pytest.approx((0.05, 0.1))
 
 
+def test_a_correction_does_not_tell_how_a_run_begins():
+    """It begins in mid-motion, where commands are ahead of the arm."""
+    demonstration = [[0.0, 1.0], [0.1, 1.0], [0.2, 1.0]]
+    shown = dataset(
+        (demonstration, demonstration, 100),
+        (demonstration, [[0.09, 1.0], [0.1, 1.0], [0.2, 1.0]], 100),
+    )
+    corrected = dataclasses.replace(shown.episodes[1], led=np.array([True, True, False]))
+    both = dataclasses.replace(shown, episodes=(shown.episodes[0], corrected))
+    assert envelope_from_dataset(shown).first_lead == pytest.approx((0.09, 0.0))
+    assert envelope_from_dataset(both).first_lead == (0.0, 0.0)
+
+
 def test_it_spans_states_and_targets_of_all_episodes():
     envelope = envelope_from_dataset(
         dataset(
