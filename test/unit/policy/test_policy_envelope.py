@@ -54,12 +54,11 @@ def test_how_far_the_first_command_was_off_the_arm():
 
 def test_a_correction_does_not_tell_how_a_run_begins():
     """It begins in mid-motion, where commands are ahead of the arm."""
-    demonstration = [[0.0, 1.0], [0.1, 1.0], [0.2, 1.0]]
-    shown = dataset(
-        (demonstration, demonstration, 100),
-        (demonstration, [[0.09, 1.0], [0.1, 1.0], [0.2, 1.0]], 100),
-    )
-    corrected = dataclasses.replace(shown.episodes[1], led=np.array([True, True, False]))
+    demonstration = [[row / 10, 1.0] for row in range(6)]
+    ahead = [[0.09, 1.0], *demonstration[1:]]
+    shown = dataset((demonstration, demonstration, 100), (demonstration, ahead, 100))
+    led = np.array([True, True, True, True, False, False])
+    corrected = dataclasses.replace(shown.episodes[1], led=led)
     both = dataclasses.replace(shown, episodes=(shown.episodes[0], corrected))
     assert envelope_from_dataset(shown).first_lead == pytest.approx((0.09, 0.0))
     assert envelope_from_dataset(both).first_lead == (0.0, 0.0)
