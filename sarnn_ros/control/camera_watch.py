@@ -196,30 +196,28 @@ class CameraWatch:
     def _forget(self) -> None:
         with self._lock:
             if self.placements and not self._fixed:
-                self.placements = {}
-                self.version += 1
-                self._fresh.clear()
                 self._buffer.undo({})
+                self.placements = {}
+                self._fresh.clear()
+                self.version += 1  # last, see `_set`
 
     def _set(self, camera: str, placement: Placement, stamp: int) -> None:
         with self._lock:
             if self._fixed or stamp < self._since_ns:  # the run began meanwhile
                 return
-            self._fresh.add(camera)
-            self.placements = {**self.placements, camera: placement}
-            self.version += 1
+            placements = {**self.placements, camera: placement}
             self._buffer.undo(
                 {
                     name: one.found.matrix
-                    for name, one in self.placements.items()
+                    for name, one in placements.items()
                     if one.verdict == "corrected" and one.found is not None
                 },
-                {
-                    name: one.light
-                    for name, one in self.placements.items()
-                    if one.light is not None
-                },
+                {name: one.light for name, one in placements.items() if one.light is not None},
             )
+            # After `undo`: the control thread reads these without the lock, and then observes.
+            self.placements = placements
+            self._fresh.add(camera)
+            self.version += 1
         now = placement.verdict, placement.light is not None, _shift(placement)
         told = self._told.get(camera)
         if told is None or told[:2] != now[:2] or np.ptp([told[2], now[2]], axis=0).max() > NEWS:

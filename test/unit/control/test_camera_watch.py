@@ -237,6 +237,23 @@ def test_what_is_turned_off_just_before_a_run_is_not_undone_in_it() -> None:
     assert cell.watch.settle(cell.watch.version) == ""
 
 
+def test_a_registration_is_known_only_once_it_is_undone() -> None:
+    """The control thread reads the version without the lock, and then observes."""
+    cell = Cell()
+    undo, known = cell.buffer.undo, []
+
+    def noted(*arguments: Any) -> None:
+        known.append((cell.watch.version, len(cell.watch.placements), len(cell.watch._fresh)))
+        undo(*arguments)
+
+    cell.buffer.__dict__["undo"] = noted
+    cell.show(left=shot(SCENES["left"], move(0.06, 0.0, 0, 1)))
+    cell.values = {"registration.max_displacement": 0.0}
+    cell.watch.look()
+    assert known == [(0, 0, 0), (1, 1, 1), (2, 2, 2)]
+    assert cell.watch.version == 3 and not cell.watch.placements
+
+
 def test_a_camera_that_goes_on_moving_is_told_again() -> None:
     cell = Cell()
     for share in (0.03, 0.032, 0.08, -0.08):
