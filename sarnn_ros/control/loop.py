@@ -100,6 +100,8 @@ class ControlLoop:
         self._conclude(tick, order, event, wanted, since, faults)
         if self._waited(tick, order, event, faults):
             self.parts.policy.undo()
+            if event is Event.WARM_UP:
+                self.parts.sequence.undo_warm_up()
         tick.lap("publish")
         self._controller.statistics.add(tick)
         return tick
@@ -118,7 +120,7 @@ class ControlLoop:
         if (
             tick.prediction is None
             or tick.sent is not None
-            or event is Event.WARM_UP
+            or (event is Event.WARM_UP and not faults.soft and not faults.hard)
             or order.state not in STARTED
             or order.led
             or self._settings().dry_run

@@ -146,6 +146,10 @@ class StartSequence:
         self._held_at: Vector | None = None
         self._warmed = self._blended = 0
 
+    def undo_warm_up(self) -> None:
+        """The last tick was a warm-up that the policy has forgotten."""
+        self._warmed -= 1
+
     def lead(self, commanded: Vector, here: Vector) -> Vector:
         """A person leads: the set-point instead of their command. When they hand back, the policy
         is blended in from there, without a ramp."""

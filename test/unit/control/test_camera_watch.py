@@ -381,6 +381,23 @@ def test_no_run_begins_with_an_observation_of_before_a_registration(when: str) -
     assert bench.run().state is State.COMMANDING
 
 
+def test_nor_does_it_warm_up_with_one() -> None:
+    bench = Bench(start__warm_up_ticks=2)
+    cameras = bench.control.parts.cameras
+
+    def registered() -> None:
+        cameras.version += 1
+
+    bench.policy.meanwhile = registered
+    bench.control.start()
+    for _ in range(3):
+        assert bench.run().state is State.HOLDING and bench.policy.steps == 0
+    bench.policy.meanwhile = lambda: None
+    for steps in (1, 2):
+        assert bench.run().state is State.WARMING_UP and bench.policy.steps == steps
+    assert bench.run().state is State.COMMANDING
+
+
 def test_before_a_run_has_moved_the_robot_cameras_are_looked_at_again() -> None:
     bench = Bench()
 
