@@ -46,6 +46,10 @@ IDLE_FACTOR = 5
 #: the usual. Mirrored pictures of scenes that look much the same so: 0.01 to 0.1; in their place
 #: behind a hand: 0.86 and more.
 LIKELIER, SURELY_OWN = 0.5, 0.98
+#: A camera is not corrected for if more than this share of where the demonstrations differ is out
+#: of its view. By a move of a tenth of the width 0 of the views of our tasks from above and in
+#: front, 0.1 of one from the side that was turned up.
+MAX_OUT_OF_VIEW = 0.1
 #: What is undone is told again if the picture has moved by so much more, as a share of the width.
 NEWS = 0.02
 
@@ -261,6 +265,13 @@ class CameraWatch:
                 f"{where}; that is {off:.0%} of the width at a corner, more than "
                 f"registration.max_displacement allows, {limit:.0%}: move it back until the "
                 "overlay's ghost image fits, or record demonstrations from there",
+                found,
+            )
+        if (lost := reference.out_of_view(found.matrix)) > MAX_OUT_OF_VIEW:
+            return Placement(
+                "moved",
+                f"{where}; {lost:.0%} of where objects may lie is out of its view: move it back "
+                "until the overlay's ghost image fits",
                 found,
             )
         text = f"{where}. This is undone before the policy sees it"

@@ -138,6 +138,20 @@ class Reference:
         sides = [np.quantile(one, (0.05, 0.95)) for one in (columns, rows)]
         return np.array([(x, y) for x in sides[0] for y in sides[1]])
 
+    def out_of_view(self, matrix: Matrix) -> float:
+        """Share of where the demonstrations differ that an image does not show, 0 … 1: objects
+        may lie there, and no warp brings them back.
+
+        :param matrix: of a `Registration`.
+        """
+        points = np.argwhere(self._differs)[:, ::-1]
+        if not len(points):
+            return 0.0
+        height, width = self.mask.shape
+        there = mapped(resized(invert(matrix), width / self.source[0]), points)
+        seen = (there >= -0.5) & (there <= np.array([width, height]) - 0.5)
+        return float(1.0 - seen.all(axis=1).mean())
+
     def near(self) -> Gray:
         """float32 (h, w), 1 where the demonstrations differ, down to `FAR_WEIGHT` elsewhere."""
         differs = self._differs

@@ -23,7 +23,7 @@ from sarnn_ros.policy.directory import CameraReference
 from sarnn_ros.spec import parse_spec
 from sarnn_ros.streams.observe import Missing, ObservationBuffer
 from sarnn_ros.streams.preprocess import crop_resize
-from sarnn_ros.streams.registration import Registration
+from sarnn_ros.streams.registration import Registration, make_reference
 
 SPEC = parse_spec(
     {
@@ -138,6 +138,32 @@ def test_where_the_arm_stands_elsewhere_it_is_told_less_exactly(
     cell = Cell()
     cell.show()
     assert cell.watch.placements["left"].verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "right", "verdict"),
+    [(128, 146, 0.2, "moved"), (128, 146, -0.2, "corrected"), (128, 146, 0.1, "moved"),
+     (70, 120, 0.1, "corrected"), (0, 146, 0.08, "corrected")],
+)  # fmt: skip
+def test_objects_out_of_view_are_not_corrected_for(
+    low: int, high: int, right: float, verdict: str
+) -> None:
+    """The warp repeats the image's border there, and the policy sees no object."""
+    first = []
+    for x in np.linspace(low, high, 16).astype(int):
+        first.append(shot(SCENES["left"]))
+        first[-1][15 + (x * 7) % 80 :][:13, x : x + 13] = 230, 30, 30
+    cell = Cell()
+    cell.watch._references["left"] = make_reference(first, (WIDTH, HEIGHT))
+    cell.show(left=shot(SCENES["left"], move(right, 0.0, 0, 1)))
+    placement = cell.watch.placements["left"]
+    assert placement.verdict == verdict, placement.text
+    if verdict == "moved":
+        text = cell.faults["camera:left"]
+        assert "of where objects may lie is out of its view" in text and "turn it right" in text
+        assert placement.moves
+    else:
+        assert not cell.faults
 
 
 def test_a_picture_that_does_not_tell_where_things_are_prevents_a_run(
