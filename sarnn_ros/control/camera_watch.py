@@ -28,6 +28,7 @@ from sarnn_ros.spec import CameraSpec
 from sarnn_ros.streams.light import Factors, compare_colours, measure_light, tells_light
 from sarnn_ros.streams.observe import ObservationBuffer
 from sarnn_ros.streams.registration import (
+    MIN_REPEATS,
     Image,
     Reference,
     Registration,
@@ -46,6 +47,8 @@ IDLE_FACTOR = 5
 #: the usual. Mirrored pictures of scenes that look much the same so: 0.01 to 0.1; in their place
 #: behind a hand: 0.86 and more.
 LIKELIER, SURELY_OWN = 0.5, 0.98
+#: The map that is searched from correlates by up to so much less than the final one.
+LESS = 0.02
 #: A camera is not corrected for if more than this share of where the demonstrations differ is out
 #: of its view. By a move of a tenth of the width 0 of the views of our tasks from above and in
 #: front, 0.1 of one from the side that was turned up.
@@ -237,7 +240,11 @@ class CameraWatch:
         about, image = self._config.references[camera.name], shrink(source)
         before = self.placements.get(camera.name)
         near = before.found.matrix if before and before.found and before.well else None
-        found = register(image, reference, near, reference.sure(about.correlation))
+        sure = reference.sure(about.correlation)
+        if before and before.found and before.well and reference.repeats <= MIN_REPEATS:
+            # Behind an arm it fits less well at each look: no search of a second each time.
+            sure = min(sure, SURELY_OWN * before.found.correlation - LESS)
+        found = register(image, reference, near, sure)
         if found is None or found.correlation < RECOGNISED_SHARE * about.correlation:
             return Placement("not recognised", self._unlike(camera.name, image, found), found)
         usual = about.correlation

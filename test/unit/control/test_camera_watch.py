@@ -21,6 +21,7 @@ from sarnn_ros.control.settings import build_settings
 from sarnn_ros.control.state import State
 from sarnn_ros.policy.directory import CameraReference
 from sarnn_ros.spec import parse_spec
+from sarnn_ros.streams import registration
 from sarnn_ros.streams.observe import Missing, ObservationBuffer
 from sarnn_ros.streams.preprocess import crop_resize
 from sarnn_ros.streams.registration import Registration, make_reference
@@ -164,6 +165,26 @@ def test_objects_out_of_view_are_not_corrected_for(
         assert placement.moves
     else:
         assert not cell.faults
+
+
+def test_behind_an_arm_a_camera_is_searched_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three cameras took as long as start.wait at each start."""
+    searched: list[object] = []
+    candidates = registration._candidates
+
+    def noted(*arguments: Any) -> Any:
+        searched.append(arguments)
+        return candidates(*arguments)
+
+    monkeypatch.setattr(registration, "_candidates", noted)
+    behind, cell = shot(SCENES["left"]), Cell()
+    behind[40:, 20:110] = 90
+    cell.show(left=behind)
+    assert len(searched) == 1 and not cell.faults
+    cell.show(left=behind)
+    assert len(searched) == 1 and not cell.faults
+    cell.show(left=shot(SCENES["left"], move(0.3, 0.1, 0, 1)))
+    assert len(searched) == 2 and "camera:left" in cell.faults, "it was moved"
 
 
 def test_a_picture_that_does_not_tell_where_things_are_prevents_a_run(
