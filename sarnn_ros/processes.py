@@ -40,6 +40,16 @@ def path_parameter(name: str, path: Path) -> tuple[str, str]:
     return "-p", f"{name}:={json.dumps(str(path.resolve()), ensure_ascii=False)}"
 
 
+def parameters_file(node: str, values: Mapping[str, Any]) -> str:
+    """What `--params-file` reads, for the file that comes last: these win over files before it.
+    `-p` yields to a file's section for the node, and cannot name a node in a namespace.
+
+    :param node: its full name.
+    """
+    sections = {name: {"ros__parameters": dict(values)} for name in ("/**", node)}
+    return json.dumps(sections, ensure_ascii=False)
+
+
 class Child:
     """A running command in a process group of its own.
 

@@ -28,7 +28,7 @@ from sarnn_ros.data.teaching import Lesson
 from sarnn_ros.data.trials import DEAF_SECONDS, NotDone
 from sarnn_ros.errors import INTERRUPTED, ConfigError, PolicyError, outcome
 from sarnn_ros.policy.directory import PolicyConfig, digest, load_config
-from sarnn_ros.processes import Child, path_parameter
+from sarnn_ros.processes import Child, parameters_file
 
 if TYPE_CHECKING:
     from sarnn_ros.ros.recorder_node import RecorderNode
@@ -383,11 +383,11 @@ class Teaching:
         if self._inference is None or self._inference.code is not None:
             log = self.lesson.folder / "inference.log"
             # Whatever a lab's file says: a dry run moves nothing, and a run is recorded.
-            given = [*self.arguments, "-p", "start_on_activate:=false"]
-            given += path_parameter("policy", policy)
-            self._inference = self._child(
-                "inference", ["run", "inference", "--ros-args", *given], log
-            )
+            ours = {"start_on_activate": False, "policy": str(policy.resolve())}
+            file = self.lesson.folder / "inference.yaml"
+            file.write_text(parameters_file(self.robot.name, ours), encoding="utf-8")
+            words = ["run", "inference", "--ros-args", *self.arguments, "--params-file", str(file)]
+            self._inference = self._child("inference", words, log)
             self._found = False
             self.say(f"the inference node is started; see {log}")
         if not self._found:  # it may have taken too long the last time

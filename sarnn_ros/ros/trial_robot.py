@@ -51,7 +51,7 @@ class TrialRobot:
     """
 
     def __init__(self, node: Node, name: str, stop: threading.Event) -> None:
-        self._name, self._stop = name, stop
+        self.name, self._stop = name, stop
         self._triggers = {
             action: node.create_client(Trigger, f"{name}/{action}")
             for action in ("load", "start", "stop", "reset")
@@ -85,7 +85,7 @@ class TrialRobot:
             check()
             if time.monotonic() > until:
                 raise EnvironmentProblem(
-                    f"nothing was heard of {self._name} for {FINDING_SECONDS:g} s",
+                    f"nothing was heard of {self.name} for {FINDING_SECONDS:g} s",
                     remedy="start it ('sarnn run inference --ros-args -p policy:=/path') in this "
                     "ROS domain; another name: --node",
                 )
@@ -94,7 +94,7 @@ class TrialRobot:
         values = self._ask(self._get, request).values
         self._before = dict(zip(CHANGED, map(parameter_value_to_python, values)))
         if not self._said["policy"]:
-            raise EnvironmentProblem(f"{self._name} has no policy: {self._text}")
+            raise EnvironmentProblem(f"{self.name} has no policy: {self._text}")
         self._kept = kept
         if kept is not None:
             self._before = parameters_before(kept, self._before)
@@ -149,7 +149,7 @@ class TrialRobot:
 
     def why_ended(self) -> str:
         if time.monotonic() - self._heard > SILENCE_SECONDS:
-            return f"nothing was heard of {self._name} for {SILENCE_SECONDS:g} s: does it run?"
+            return f"nothing was heard of {self.name} for {SILENCE_SECONDS:g} s: does it run?"
         running = self._said["doing"] in {state.value for state in STARTED}
         fresh = self._heard > self._started + SETTLING_SECONDS
         if not fresh or running:
@@ -166,7 +166,7 @@ class TrialRobot:
 
     def _diagnosed(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            if status.name == f"{self._name}: control":
+            if status.name == f"{self.name}: control":
                 self._said = {pair.key: pair.value for pair in status.values}
                 self._text, self._heard = status.message, time.monotonic()
 

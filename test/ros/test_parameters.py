@@ -4,12 +4,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import rclpy
+from rclpy.context import Context
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from sarnn_ros.control.settings import DECLARATIONS
+from sarnn_ros.processes import parameters_file
 from sarnn_ros.ros.parameters import ParameterServer, descriptor
 
 
@@ -85,3 +91,24 @@ def test_a_policy_that_is_named_is_in_force_only_when_it_is_loaded():
     assert wanted.policy == "/other" and server.current.policy == ""
     server.loaded(wanted)
     assert server.current.policy == "/other"
+
+
+@pytest.mark.parametrize("section", ["/**", "{}", "/{}", "/**/sarnn"])
+@pytest.mark.parametrize("node", ["/sarnn", "/left/sarnn"])
+def test_the_last_file_wins_over_a_labs_section_for_the_node(
+    section: str, node: str, tmp_path: Path, domain: int
+) -> None:
+    lab, ours, text = tmp_path / "lab.yaml", tmp_path / "ours #2.yaml", "é [😀] #1"
+    theirs = {"ros__parameters": {"a": True, "b": "", "c": 1}}
+    lab.write_text(json.dumps({"/**": theirs, section.format(node[1:]): theirs}))
+    ours.write_text(parameters_file(node, {"a": False, "b": text}), encoding="utf-8")
+    files = [word for path in (lab, ours) for word in ("--params-file", str(path))]
+    context = Context()
+    rclpy.init(args=["--ros-args", *files], context=context, domain_id=domain)
+    try:
+        made = Node("sarnn", namespace=node.rpartition("/")[0], context=context)
+        given = {name: item.value for name, item in made._parameter_overrides.items()}
+        made.destroy_node()
+    finally:
+        context.shutdown()
+    assert given == {"a": False, "b": text, "c": 1}

@@ -38,6 +38,7 @@ class Robot:
     """
 
     def __init__(self) -> None:
+        self.name = "/sarnn"
         self.asked: list[str] = []
         self.answers = threading.Event()
         self.problem = ""
@@ -532,21 +533,23 @@ def test_a_training_that_failed_goes_on_unless_its_checkpoint_is_why(
     assert folder.exists() != anew
 
 
-@pytest.mark.parametrize("name", ["lesson #2", "it's: 3", 'a "b" \\ c', "é [x]"])
-def test_the_node_is_given_the_policy_whatever_its_folder_is_called(
+@pytest.mark.parametrize("name", ["lesson #2", "it's: 3", 'a "b" \\ c', "é [😀]"])
+def test_the_node_is_given_its_policy_and_starts_nothing(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     led = Led(tmp_path / name, monkeypatch)
     led._inference = None
+    led.arguments = ["--params-file", "lab.yaml"]
     words: list[str] = []
     monkeypatch.setattr(led, "_child", lambda _, given, log: words.extend(given) or _Node())
     policy = led.lesson.policy(1)
     led.robot.answers.set()
     led._run_node(policy)
     led.close()
-    assert words[-4:-2] == ["-p", "start_on_activate:=false"]
-    name, _, value = words[-1].partition(":=")
-    assert name == "policy" and yaml.safe_load(value) == str(policy.resolve())
+    assert words[-4:-1] == ["--params-file", "lab.yaml", "--params-file"], "the last one wins"
+    given = yaml.safe_load(Path(words[-1]).read_text(encoding="utf-8"))
+    expected = {"start_on_activate": False, "policy": str(policy.resolve())}
+    assert given["/sarnn"]["ros__parameters"] == expected
 
 
 def test_a_run_whose_recording_cannot_be_ended_is_over(
