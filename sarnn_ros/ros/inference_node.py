@@ -368,9 +368,11 @@ class InferenceNode(SafeLifecycleNode):
         limits = after.guard != now.guard
         if limits:  # what is refused must not have stopped the run
             self.controller.check_limits(after)
-        if after.dry_run != now.dry_run and self.controller.started:
-            self.controller.stop()
-            self.get_logger().info(f"stopped: dry_run is set to {str(after.dry_run).lower()}")
+        if after.dry_run != now.dry_run:
+            self._runs.stop()
+            if self.controller.started:
+                self.controller.stop()
+                self.get_logger().info(f"stopped: dry_run is set to {str(after.dry_run).lower()}")
         if limits:
             self.controller.change_limits(after)
         self._news.trigger()

@@ -175,7 +175,8 @@ class RunServer:
         if handle.is_cancel_requested:
             return End("canceled", "cancelled", "cancelled before it began")
         if self._stopped:
-            return End("abort", "stopped", "~/stop was called, or it was deactivated, before")
+            why = "~/stop was called, it was deactivated, or dry_run changed, before"
+            return End("abort", "stopped", why)
         return None
 
 

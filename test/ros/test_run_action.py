@@ -57,6 +57,20 @@ class Server(run_action.ActionServer):
 run_action.ActionServer = Server
 sys.exit(main())
 """
+#: A policy takes as long to be loaded as a file is there.
+SLOW_LOADS = """
+import sys, time
+from pathlib import Path
+from sarnn_ros.ros import loading
+from sarnn_ros.ros.inference_node import main
+load = loading.load_policy
+def slowly(settings):
+    while Path(FILE).exists():
+        time.sleep(0.01)
+    return load(settings)
+loading.load_policy = slowly
+sys.exit(main())
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -253,6 +267,29 @@ def test_a_goal_whose_answer_is_lost_blocks_nothing(policy, launch, make_robot, 
     assert graph.trigger("/lost/sarnn/start").success
     assert graph.trigger("/lost/sarnn/stop").success
     assert caller.result(caller.send(time_limit=0.5))[:2] == (SUCCEEDED, "time_limit")
+    graph.in_executor(caller.client.destroy)
+
+
+def test_a_goal_whose_policy_is_loaded_ends_when_dry_run_changes(
+    policy, make_policy, launch, make_robot, graph, wait, tmp_path
+):
+    robot = make_robot(JOINTS, START, namespace="/dry/")
+    loads = tmp_path / "loads"
+    loads.touch()
+    node = launch(
+        *(sys.executable, "-c", f"FILE = {str(loads)!r}{SLOW_LOADS}", "--ros-args"),
+        *("-r", "__ns:=/dry", "-p", f"policy:={policy}", "-p", "dry_run:=true"),
+        *("-p", "watch.max_gap:=10.0"),
+    )
+    node.wait_for("active: ")
+    caller = Caller(graph, wait, "/dry/sarnn")
+    handle = caller.send(policy=str(make_policy(seed=1)), time_limit=1.0)
+    node.wait_for("loads '")
+    assert graph.set_parameter("/dry/sarnn", "dry_run", False)[0]
+    loads.unlink()
+    status, code, message, _ = caller.result(handle)
+    assert (status, code) == (ABORTED, "stopped") and "dry_run changed" in message
+    assert not robot.commands and "loaded: " not in node.output
     graph.in_executor(caller.client.destroy)
 
 
